@@ -1,0 +1,135 @@
+//! Where does it run, and why there?
+
+use std::str::FromStr;
+
+use candle_core::Device;
+
+use crate::{Error, Result};
+
+/// What the user asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// The first of CUDA, Metal and the CPU that this build and machine can use.
+    #[default]
+    Auto,
+    /// The CPU: always there.
+    Cpu,
+    /// The first NVIDIA GPU.
+    Cuda,
+    /// Apple's GPU, through candle's backend only; unverified by this project.
+    Metal,
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda),
+            "metal" => Ok(Self::Metal),
+            _ => Err(Error::UnknownDevice {
+                found: text.to_owned(),
+            }),
+        }
+    }
+}
+
+/// A device, and the sentence that says why it was chosen.
+#[derive(Debug, Clone)]
+pub struct OpenedDevice {
+    /// The device.
+    pub device: Device,
+    /// Why this one: for a person to read.
+    pub reason: String,
+}
+
+/// Opens the device that was asked for.
+///
+/// # Errors
+/// When CUDA or Metal was named and cannot be used. [`DeviceChoice::Auto`] falls back to the CPU,
+/// and the reason says so.
+pub fn open(choice: DeviceChoice) -> Result<OpenedDevice> {
+    match choice {
+        DeviceChoice::Cpu => Ok(opened(Device::Cpu, "cpu, as asked")),
+        DeviceChoice::Cuda => Ok(opened(open_cuda()?, "cuda, as asked")),
+        DeviceChoice::Metal => Ok(opened(open_metal()?, "metal, as asked")),
+        DeviceChoice::Auto => Ok(open_best()),
+    }
+}
+
+fn open_best() -> OpenedDevice {
+    let cuda = match open_cuda() {
+        Ok(device) => return opened(device, "cuda, the first that can be used"),
+        Err(error) => error,
+    };
+    match open_metal() {
+        Ok(device) => opened(device, "metal, the first that can be used"),
+        Err(metal) => opened(Device::Cpu, &format!("cpu: {cuda}; {metal}")),
+    }
+}
+
+fn opened(device: Device, reason: &str) -> OpenedDevice {
+    OpenedDevice {
+        device,
+        reason: reason.to_owned(),
+    }
+}
+
+fn open_cuda() -> Result<Device> {
+    if !cfg!(feature = "cuda") {
+        return Err(unavailable(
+            "cuda",
+            "this binary was built without it (build with `--features cuda`)".to_owned(),
+        ));
+    }
+    // `new_cuda` would use one stream per thread, which races between threads.
+    Device::new_cuda_with_stream(0).map_err(|cause| unavailable("cuda", cause.to_string()))
+}
+
+fn open_metal() -> Result<Device> {
+    if !cfg!(feature = "metal") {
+        return Err(unavailable(
+            "metal",
+            "this binary was built without it (build with `--features metal` on macOS)".to_owned(),
+        ));
+    }
+    Device::new_metal(0).map_err(|cause| unavailable("metal", cause.to_string()))
+}
+
+fn unavailable(device: &'static str, cause: String) -> Error {
+    Error::DeviceUnavailable { device, cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_is_always_there() {
+        assert!(open(DeviceChoice::Cpu).unwrap().device.is_cpu());
+    }
+
+    #[test]
+    #[cfg(not(any(feature = "cuda", feature = "metal")))]
+    fn a_build_without_cuda_says_how_to_get_it() {
+        let message = open(DeviceChoice::Cuda).unwrap_err().to_string();
+        assert!(message.contains("--features cuda"), "{message}");
+        assert!(
+            open(DeviceChoice::Auto)
+                .unwrap()
+                .reason
+                .starts_with("cpu: ")
+        );
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        let message = "gpu".parse::<DeviceChoice>().unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "unknown device `gpu`: expected auto, cpu, cuda or metal"
+        );
+    }
+}

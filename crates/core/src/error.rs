@@ -1,0 +1,87 @@
+//! What can go wrong with shapes, names and devices.
+
+/// A cause, with what was expected and found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tensor has another size along one axis than the call needs.
+    #[error("{tensor}: expected {expected} along {axis}, found {found}")]
+    ShapeMismatch {
+        /// Which tensor.
+        tensor: String,
+        /// Which axis, in the workspace's letters (I, C, R, W, D, F).
+        axis: &'static str,
+        /// The size that was needed.
+        expected: usize,
+        /// The size that was there.
+        found: usize,
+    },
+    /// A count of valid fragments is zero or above the padded length.
+    #[error("{tensor}: entry {index} counts {count} fragments, expected 1 to {longest}")]
+    CountOutOfRange {
+        /// Which tensor.
+        tensor: &'static str,
+        /// Which image or caption.
+        index: usize,
+        /// Its count.
+        count: usize,
+        /// The padded length.
+        longest: usize,
+    },
+    /// A parameter was created twice.
+    #[error("parameter `{name}` is already there; give each layer its own prefix")]
+    DuplicateParameter {
+        /// Its name.
+        name: String,
+    },
+    /// Stored weights and the model do not have the same parameters.
+    #[error("{origin}: {problem} parameter `{name}`; the weights belong to another configuration")]
+    ParameterMismatch {
+        /// Where the weights come from.
+        origin: String,
+        /// `missing` or `unknown`.
+        problem: &'static str,
+        /// The parameter.
+        name: String,
+    },
+    /// A stored parameter has another shape.
+    #[error("{origin}: parameter `{name}` has shape {found:?}, the model expects {expected:?}")]
+    ParameterShape {
+        /// Where the weights come from.
+        origin: String,
+        /// The parameter.
+        name: String,
+        /// The model's shape.
+        expected: Vec<usize>,
+        /// The stored shape.
+        found: Vec<usize>,
+    },
+    /// Stored weights cannot be read at all.
+    #[error("{origin}: not a safetensors file of f32 parameters ({cause})")]
+    UnreadableParameters {
+        /// Where the weights come from.
+        origin: String,
+        /// What the reader said.
+        cause: String,
+    },
+    /// A device was asked for that this build or machine does not have.
+    #[error("device `{device}` cannot be used: {cause}")]
+    DeviceUnavailable {
+        /// `cuda` or `metal`.
+        device: &'static str,
+        /// Why, and how to mend it.
+        cause: String,
+    },
+    /// A device name is not one of those known.
+    #[error("unknown device `{found}`: expected auto, cpu, cuda or metal")]
+    UnknownDevice {
+        /// What was given.
+        found: String,
+    },
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+/// The result of this crate's functions.
+pub type Result<T> = std::result::Result<T, Error>;

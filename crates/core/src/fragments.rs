@@ -1,0 +1,222 @@
+//! What are regions and words to everything above? Padded unit rows that know which are padding.
+
+use candle_core::{Device, Tensor};
+
+use crate::normalize::unit_rows;
+use crate::{Error, Result};
+
+/// Regions of a batch of images: unit rows of the joint space.
+///
+/// # Shapes
+/// rows [I, R, D]; row `[i, r]` is zero for `r >= counts[i]`.
+#[derive(Debug, Clone)]
+pub struct Regions(Fragments);
+
+/// Words of a batch of captions: unit rows of the joint space.
+///
+/// # Shapes
+/// rows [C, W, D]; row `[c, w]` is zero for `w >= counts[c]`.
+#[derive(Debug, Clone)]
+pub struct Words(Fragments);
+
+impl Regions {
+    /// Makes each valid row a unit vector (differentiably) and every padding row zero.
+    ///
+    /// # Shapes
+    /// `raw` [I, R, D] f32 or f64; `counts` I numbers from 1 to R.
+    ///
+    /// # Errors
+    /// When the rank is not 3, or a count is out of range.
+    pub fn normalized(raw: &Tensor, counts: Vec<usize>) -> Result<Self> {
+        Fragments::normalized("regions", raw, counts).map(Self)
+    }
+
+    /// Images in the batch.
+    pub fn images(&self) -> usize {
+        self.0.counts.len()
+    }
+}
+
+impl Words {
+    /// Makes each valid row a unit vector (differentiably) and every padding row zero.
+    ///
+    /// # Shapes
+    /// `raw` [C, W, D] f32 or f64; `counts` C numbers from 1 to W.
+    ///
+    /// # Errors
+    /// When the rank is not 3, or a count is out of range.
+    pub fn normalized(raw: &Tensor, counts: Vec<usize>) -> Result<Self> {
+        Fragments::normalized("words", raw, counts).map(Self)
+    }
+
+    /// Captions in the batch.
+    pub fn captions(&self) -> usize {
+        self.0.counts.len()
+    }
+}
+
+macro_rules! delegate_to_fragments {
+    ($($type:ty),*) => {$(
+        impl $type {
+            /// The padded unit rows.
+            pub fn rows(&self) -> &Tensor {
+                &self.0.rows
+            }
+
+            /// Valid fragments of each entry.
+            pub fn counts(&self) -> &[usize] {
+                &self.0.counts
+            }
+
+            /// The padded length.
+            pub fn longest(&self) -> usize {
+                self.0.longest
+            }
+
+            /// Width D of the joint space.
+            pub fn width(&self) -> usize {
+                self.0.width
+            }
+
+            /// The same fragments, cut from the graph that made them.
+            pub fn detach(&self) -> Self {
+                Self(Fragments { rows: self.0.rows.detach(), ..self.0.clone() })
+            }
+
+            /// Entries `start..start + len`, padded to the longest among them.
+            ///
+            /// # Errors
+            /// When the range leaves the batch.
+            pub fn narrow(&self, start: usize, len: usize) -> Result<Self> {
+                self.0.narrow(start, len).map(Self)
+            }
+
+            /// 1 where a fragment is valid and 0 where it is padding.
+            ///
+            /// # Shapes
+            /// The first two axes of the rows, in the dtype of the rows.
+            ///
+            /// # Errors
+            /// When the device refuses the tensor.
+            pub fn validity(&self) -> Result<Tensor> {
+                validity(&self.0.counts, self.0.longest, &self.0.rows)
+            }
+        }
+    )*};
+}
+
+delegate_to_fragments!(Regions, Words);
+
+#[derive(Debug, Clone)]
+struct Fragments {
+    rows: Tensor,
+    counts: Vec<usize>,
+    longest: usize,
+    width: usize,
+}
+
+impl Fragments {
+    fn normalized(tensor: &'static str, raw: &Tensor, counts: Vec<usize>) -> Result<Self> {
+        let (entries, longest, width) = raw.dims3()?;
+        if counts.len() != entries {
+            return Err(Error::ShapeMismatch {
+                tensor: format!("counts of {tensor}"),
+                axis: "entries",
+                expected: entries,
+                found: counts.len(),
+            });
+        }
+        for (index, &count) in counts.iter().enumerate() {
+            if count == 0 || count > longest {
+                return Err(Error::CountOutOfRange {
+                    tensor,
+                    index,
+                    count,
+                    longest,
+                });
+            }
+        }
+        let rows = if counts.iter().all(|&count| count == longest) {
+            unit_rows(raw)?
+        } else {
+            let valid = validity(&counts, longest, raw)?.unsqueeze(2)?;
+            unit_rows(&raw.broadcast_mul(&valid)?)?
+        };
+        Ok(Self {
+            rows,
+            counts,
+            longest,
+            width,
+        })
+    }
+
+    fn narrow(&self, start: usize, len: usize) -> Result<Self> {
+        let rows = self.rows.narrow(0, start, len)?;
+        let counts = self.counts[start..start + len].to_vec();
+        let longest = counts.iter().copied().max().unwrap_or(0);
+        let rows = rows.narrow(1, 0, longest)?.contiguous()?;
+        Ok(Self {
+            rows,
+            counts,
+            longest,
+            width: self.width,
+        })
+    }
+}
+
+fn validity(counts: &[usize], longest: usize, like: &Tensor) -> Result<Tensor> {
+    let cells: Vec<f32> = counts
+        .iter()
+        .flat_map(|&count| (0..longest).map(move |row| if row < count { 1.0 } else { 0.0 }))
+        .collect();
+    let cpu = Tensor::from_vec(cells, (counts.len(), longest), &Device::Cpu)?;
+    Ok(cpu.to_dtype(like.dtype())?.to_device(like.device())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw() -> Tensor {
+        Tensor::new(
+            &[[[3f32, 4.0], [5.0, 12.0]], [[0.0, 2.0], [9.0, 9.0]]],
+            &Device::Cpu,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn padding_rows_become_zero_and_valid_rows_unit() {
+        let regions = Regions::normalized(&raw(), vec![2, 1]).unwrap();
+        let rows = regions.rows().to_vec3::<f32>().unwrap();
+        assert!((rows[0][0][0] - 0.6).abs() < 1e-6);
+        assert_eq!(rows[1], [[0.0, 1.0], [0.0, 0.0]]);
+        assert_eq!(
+            regions.validity().unwrap().to_vec2::<f32>().unwrap(),
+            [[1.0, 1.0], [1.0, 0.0]]
+        );
+    }
+
+    #[test]
+    fn narrowing_drops_padding_that_no_entry_needs() {
+        let words = Words::normalized(&raw(), vec![2, 1])
+            .unwrap()
+            .narrow(1, 1)
+            .unwrap();
+        assert_eq!(words.rows().dims(), [1, 1, 2]);
+        assert_eq!(words.counts(), [1]);
+    }
+
+    #[test]
+    fn a_count_of_zero_or_beyond_the_rows_is_refused() {
+        for counts in [vec![0, 1], vec![1, 3]] {
+            let message = Words::normalized(&raw(), counts).unwrap_err().to_string();
+            assert!(message.contains("expected 1 to 2"), "{message}");
+        }
+        let message = Words::normalized(&raw(), vec![1]).unwrap_err().to_string();
+        assert!(
+            message.contains("expected 2 along entries, found 1"),
+            "{message}"
+        );
+    }
+}

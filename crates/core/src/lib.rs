@@ -1,0 +1,18 @@
+//! candle as this workspace needs it: fragments, unit rows, seeded draws, parameters, devices.
+//!
+//! Everything here is differentiable where tensors flow through it, finite on empty and zero rows,
+//! and reproducible: no draw comes from anywhere but [`random`]. The crate knows nothing of files
+//! or training.
+
+mod error;
+
+pub mod device;
+pub mod fragments;
+pub mod normalize;
+pub mod parameters;
+pub mod product;
+pub mod random;
+pub mod softmax;
+
+pub use error::{Error, Result};
+pub use fragments::{Regions, Words};
