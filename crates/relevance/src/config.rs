@@ -1,0 +1,146 @@
+//! What can be chosen about threshold learning?
+
+use crate::names::named;
+use crate::{DistributionKind, Error, Result, SamplingRule};
+use serde::{Deserialize, Serialize};
+
+/// What the next update smooths with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Carry {
+    /// The previous threshold: the learner remembers across batches.
+    #[default]
+    AcrossBatches,
+    /// The first threshold, again in every batch.
+    ///
+    /// # Source
+    /// CrossmodalGroup/NAAF restarts at 0 in every batch.
+    Restart,
+}
+
+named!(Carry, "kind of carry", {
+    AcrossBatches => "across_batches",
+    Restart => "restart",
+});
+
+/// Settings of threshold learning.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LearnerConfig {
+    /// Which mismatched images give irrelevant samples.
+    pub sampling: SamplingRule,
+    /// The form of both distributions.
+    pub distributions: DistributionKind,
+    /// What accepting an irrelevant pair costs, when refusing a relevant one costs 1.
+    pub penalty: f64,
+    /// Share of the new threshold in the smoothed one, from 0 (never moves) to 1 (no memory).
+    pub smoothing: f64,
+    /// Samples that each side needs; with fewer the previous threshold is kept.
+    pub minimum_samples: usize,
+    /// The threshold before any update, from 0 to 1.
+    pub first_threshold: f64,
+    /// What the next update smooths with.
+    pub carry: Carry,
+}
+
+impl Default for LearnerConfig {
+    fn default() -> Self {
+        Self {
+            sampling: SamplingRule::Easiest,
+            distributions: DistributionKind::Normal,
+            penalty: 1.0,
+            smoothing: 0.7,
+            minimum_samples: 200,
+            first_threshold: 0.0,
+            carry: Carry::AcrossBatches,
+        }
+    }
+}
+
+impl LearnerConfig {
+    /// Checks every setting against the values it may take.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] names the first that is out of range.
+    ///
+    /// ```
+    /// use uard_relevance::LearnerConfig;
+    ///
+    /// let config = LearnerConfig { smoothing: 1.5, ..LearnerConfig::default() };
+    /// let error = config.validate().unwrap_err();
+    /// assert_eq!(error.to_string(), "setting `smoothing` is 1.5: expected a number from 0 to 1");
+    /// ```
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |setting, expected, found: String| {
+            Err(Error::Setting {
+                setting,
+                expected,
+                found,
+            })
+        };
+        let unit = "a number from 0 to 1";
+        if !(self.penalty.is_finite() && self.penalty > 0.0) {
+            let found = self.penalty.to_string();
+            return refuse("penalty", "a positive finite number", found);
+        }
+        if !(0.0..=1.0).contains(&self.smoothing) {
+            return refuse("smoothing", unit, self.smoothing.to_string());
+        }
+        if !(0.0..=1.0).contains(&self.first_threshold) {
+            return refuse("first_threshold", unit, self.first_threshold.to_string());
+        }
+        if self.minimum_samples < 2 {
+            let found = self.minimum_samples.to_string();
+            return refuse("minimum_samples", "2 or more, for a spread", found);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_unknown_settings_are_refused() {
+        assert_eq!(LearnerConfig::default().validate(), Ok(()));
+        let empty: LearnerConfig = serde_json::from_str("{}").unwrap();
+        assert_eq!(empty, LearnerConfig::default());
+        assert!(serde_json::from_str::<LearnerConfig>(r#"{"smooth":1}"#).is_err());
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let setting = |config: LearnerConfig| match config.validate() {
+            Err(Error::Setting { setting, .. }) => setting,
+            other => panic!("{other:?}"),
+        };
+        let default = LearnerConfig::default;
+        for penalty in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(
+                setting(LearnerConfig {
+                    penalty,
+                    ..default()
+                }),
+                "penalty"
+            );
+        }
+        for bad in [-0.1, 1.1, f64::NAN] {
+            let smoothing = LearnerConfig {
+                smoothing: bad,
+                ..default()
+            };
+            assert_eq!(setting(smoothing), "smoothing");
+            let first = LearnerConfig {
+                first_threshold: bad,
+                ..default()
+            };
+            assert_eq!(setting(first), "first_threshold");
+        }
+        let few = LearnerConfig {
+            minimum_samples: 1,
+            ..default()
+        };
+        assert_eq!(setting(few), "minimum_samples");
+    }
+}
