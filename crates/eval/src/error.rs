@@ -1,0 +1,191 @@
+//! What can be wrong with similarities or with a ground truth, and how is it mended?
+
+use crate::RetrievalDirection;
+
+/// The result of every fallible function of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A cause for which no number can be given.
+///
+/// Images and captions are numbered from 0, lines of a text from 1.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The matrix has no image or no caption.
+    #[error(
+        "a matrix of {images} images and {captions} captions holds no similarity; \
+         give at least one of each"
+    )]
+    EmptyMatrix {
+        /// Rows of the matrix.
+        images: usize,
+        /// Columns of the matrix.
+        captions: usize,
+    },
+
+    /// The number of values is not images times captions.
+    #[error(
+        "expected one similarity for each of {images} images x {captions} captions, found {found}; \
+         give the values row by row, a row for each image"
+    )]
+    MatrixLength {
+        /// Rows of the matrix.
+        images: usize,
+        /// Columns of the matrix.
+        captions: usize,
+        /// Values given.
+        found: usize,
+    },
+
+    /// A similarity is NaN or infinite, so it has no place in a ranking.
+    #[error(
+        "the similarity of image {image} (row) and caption {caption} (column) is {value}, \
+         expected a finite number; look for a diverged model or damaged features"
+    )]
+    NonFinite {
+        /// Row of the value.
+        image: usize,
+        /// Column of the value.
+        caption: usize,
+        /// The value found.
+        value: f32,
+    },
+
+    /// An ensemble of no matrices.
+    #[error("an ensemble needs at least one similarity matrix, found none")]
+    EmptyEnsemble,
+
+    /// The matrices of an ensemble differ in shape.
+    #[error(
+        "matrix {position} of the ensemble has {found} {axis}, the first one {expected}; \
+         evaluate all models on the same split"
+    )]
+    EnsembleShape {
+        /// Place of the matrix in the ensemble, from 0.
+        position: usize,
+        /// `images` or `captions`.
+        axis: &'static str,
+        /// Length in the first matrix.
+        expected: usize,
+        /// Length in this matrix.
+        found: usize,
+    },
+
+    /// The number of captions is not a multiple of the number of images.
+    #[error(
+        "found {captions} captions for {images} images, expected a positive multiple of {images}; \
+         give the image index of each caption instead"
+    )]
+    NotAMultiple {
+        /// Images given.
+        images: usize,
+        /// Captions given.
+        captions: usize,
+    },
+
+    /// The number of captions is not the number of images times the captions of each.
+    #[error(
+        "found {found} captions, expected {captions_per_image} for each of {images} images; \
+         correct the number, or give the image index of each caption instead"
+    )]
+    CaptionsPerImage {
+        /// Captions that each image should have.
+        captions_per_image: usize,
+        /// Images given.
+        images: usize,
+        /// Captions given.
+        found: usize,
+    },
+
+    /// A line of the map is not an image index.
+    #[error(
+        "line {line} of the caption map is {found:?}, expected the index of an image \
+         (0 to {last}); write one index a line, a line for each caption",
+        last = images.saturating_sub(1)
+    )]
+    MapLine {
+        /// Line, from 1.
+        line: usize,
+        /// The text of the line, shortened.
+        found: String,
+        /// Images there are.
+        images: usize,
+    },
+
+    /// A caption names an image that does not exist.
+    #[error(
+        "caption {caption} names image {image}, but there are {images} images; \
+         indices start at 0"
+    )]
+    UnknownImage {
+        /// The caption.
+        caption: usize,
+        /// The image it names.
+        image: usize,
+        /// Images there are.
+        images: usize,
+    },
+
+    /// An image names a caption that does not exist.
+    #[error(
+        "image {image} names caption {caption}, but there are {captions} captions; \
+         indices start at 0"
+    )]
+    UnknownCaption {
+        /// The image.
+        image: usize,
+        /// The caption it names.
+        caption: usize,
+        /// Captions there are.
+        captions: usize,
+    },
+
+    /// The matrix and the ground truth differ in size.
+    #[error(
+        "the similarity matrix has {found} {axis}, the ground truth {expected}; \
+         both must come from the same split"
+    )]
+    TruthShape {
+        /// `images` or `captions`.
+        axis: &'static str,
+        /// Length in the ground truth.
+        expected: usize,
+        /// Length in the matrix.
+        found: usize,
+    },
+
+    /// No query of a direction has a positive.
+    #[error("no query of {direction} has a match in the ground truth, so there is no mean to give")]
+    NoQueries {
+        /// The direction without queries.
+        direction: RetrievalDirection,
+    },
+
+    /// The images cannot be split into equal folds.
+    #[error(
+        "{images} images cannot be split into {folds} folds of equal size; \
+         choose a number of folds that divides {images}"
+    )]
+    Folds {
+        /// Images there are.
+        images: usize,
+        /// Folds asked for.
+        folds: usize,
+    },
+
+    /// No query of a direction has a positive inside a fold.
+    #[error(
+        "no query of {direction} has a match inside fold {fold} (images {first} to {last}), \
+         so there is no mean over folds; use fewer folds, or all images at once"
+    )]
+    FoldWithoutQueries {
+        /// The fold, from 0.
+        fold: usize,
+        /// Its first image.
+        first: usize,
+        /// Its last image.
+        last: usize,
+        /// The direction without queries.
+        direction: RetrievalDirection,
+    },
+}

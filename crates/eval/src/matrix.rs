@@ -1,0 +1,243 @@
+//! Which numbers are ranked? One finite similarity for every image and caption.
+
+use std::ops::Range;
+
+use crate::{Error, Result};
+
+/// The similarity of every image with every caption, all finite.
+///
+/// Both infinities are refused like NaN: a cosine or a sum of cosines cannot reach them, so they
+/// are the trace of an overflow, and the mean of an ensemble could turn them into NaN.
+///
+/// # Shapes
+/// - values: `[I, C]`, f32, row by row, any unit; larger is more similar.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SimilarityMatrix {
+    values: Vec<f32>,
+    images: usize,
+    captions: usize,
+    models: usize,
+}
+
+impl SimilarityMatrix {
+    /// Takes the similarities of one model, row by row: `values[image * captions + caption]`.
+    ///
+    /// # Errors
+    /// [`Error::EmptyMatrix`] without images or captions, [`Error::MatrixLength`] when the number
+    /// of values is another, [`Error::NonFinite`] for the first NaN or infinity.
+    pub fn new(values: Vec<f32>, images: usize, captions: usize) -> Result<Self> {
+        if images == 0 || captions == 0 {
+            return Err(Error::EmptyMatrix { images, captions });
+        }
+        if images.checked_mul(captions) != Some(values.len()) {
+            return Err(Error::MatrixLength {
+                images,
+                captions,
+                found: values.len(),
+            });
+        }
+        if let Some(cell) = values.iter().position(|value| !value.is_finite()) {
+            return Err(Error::NonFinite {
+                image: cell / captions,
+                caption: cell % captions,
+                value: values[cell],
+            });
+        }
+        Ok(Self {
+            values,
+            images,
+            captions,
+            models: 1,
+        })
+    }
+
+    /// Number of images, the rows.
+    pub fn images(&self) -> usize {
+        self.images
+    }
+
+    /// Number of captions, the columns.
+    pub fn captions(&self) -> usize {
+        self.captions
+    }
+
+    /// Number of models whose similarities are averaged here; 1 unless made by [`ensemble`].
+    pub fn models(&self) -> usize {
+        self.models
+    }
+
+    /// All similarities, row by row.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The similarities of one image with every caption.
+    ///
+    /// # Panics
+    /// When `image` is not below [`images`](Self::images).
+    pub fn row(&self, image: usize) -> &[f32] {
+        &self.values[image * self.captions..][..self.captions]
+    }
+
+    /// The rows in order.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks_exact(self.captions)
+    }
+
+    /// The similarities of one caption with every image.
+    pub(crate) fn column(&self, caption: usize) -> impl Iterator<Item = f32> {
+        self.rows().map(move |row| row[caption])
+    }
+
+    /// The part of some images and some captions; neither may be empty.
+    pub(crate) fn part(&self, images: Range<usize>, captions: &[usize]) -> Self {
+        let size = images.len();
+        let mut values = Vec::with_capacity(size * captions.len());
+        for image in images {
+            let row = self.row(image);
+            values.extend(captions.iter().map(|&caption| row[caption]));
+        }
+        Self {
+            values,
+            images: size,
+            captions: captions.len(),
+            models: self.models,
+        }
+    }
+
+    /// The words that say how many models stand behind the numbers.
+    pub(crate) fn label(&self) -> String {
+        match self.models {
+            1 => "single model".to_owned(),
+            models => format!("ensemble of {models}"),
+        }
+    }
+}
+
+/// The mean of the similarities of several models.
+///
+/// ```text
+/// mean[i, c] = sum_k n_k * matrix_k[i, c] / sum_k n_k
+/// ```
+///
+/// n is [`SimilarityMatrix::models`], so an ensemble that joins another counts once for each of
+/// its models, and "ensemble of 3" is a mean of three whatever the grouping. Sums are f64 in the
+/// order given. An ensemble of one single model is that model, and labelled so.
+///
+/// # Errors
+/// [`Error::EmptyEnsemble`] for no matrix, [`Error::EnsembleShape`] when sizes differ.
+pub fn ensemble(matrices: &[SimilarityMatrix]) -> Result<SimilarityMatrix> {
+    let first = matrices.first().ok_or(Error::EmptyEnsemble)?;
+    for (position, matrix) in matrices.iter().enumerate() {
+        let axes = [
+            ("images", first.images, matrix.images),
+            ("captions", first.captions, matrix.captions),
+        ];
+        for (axis, expected, found) in axes {
+            if expected != found {
+                return Err(Error::EnsembleShape {
+                    position,
+                    axis,
+                    expected,
+                    found,
+                });
+            }
+        }
+    }
+    let models: usize = matrices.iter().map(|matrix| matrix.models).sum();
+    let mean = |cell: usize| {
+        let sum: f64 = matrices
+            .iter()
+            .map(|matrix| matrix.models as f64 * f64::from(matrix.values[cell]))
+            .sum();
+        (sum / models as f64) as f32
+    };
+    Ok(SimilarityMatrix {
+        values: (0..first.values.len()).map(mean).collect(),
+        images: first.images,
+        captions: first.captions,
+        models,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matrix(values: &[f32]) -> SimilarityMatrix {
+        SimilarityMatrix::new(values.to_vec(), 2, values.len() / 2).unwrap()
+    }
+
+    #[test]
+    fn nan_is_refused_with_its_row_and_column() {
+        let error = SimilarityMatrix::new(vec![0.0, 0.0, 0.0, 0.0, f32::NAN, 0.0], 2, 3);
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("image 1 (row) and caption 1 (column) is NaN"));
+    }
+
+    #[test]
+    fn both_infinities_are_refused() {
+        for value in [f32::INFINITY, f32::NEG_INFINITY] {
+            let error = SimilarityMatrix::new(vec![0.0, value], 1, 2).unwrap_err();
+            let expected = Error::NonFinite {
+                image: 0,
+                caption: 1,
+                value,
+            };
+            assert_eq!(error, expected);
+        }
+    }
+
+    #[test]
+    fn wrong_length_is_refused_with_what_was_found() {
+        let error = SimilarityMatrix::new(vec![0.0; 5], 2, 3).unwrap_err();
+        assert!(error.to_string().contains("2 images x 3 captions, found 5"));
+        assert!(SimilarityMatrix::new(Vec::new(), usize::MAX, 2).is_err());
+    }
+
+    #[test]
+    fn matrix_without_images_or_captions_is_refused() {
+        for (images, captions) in [(0, 3), (3, 0), (0, 0)] {
+            let error = SimilarityMatrix::new(Vec::new(), images, captions).unwrap_err();
+            assert_eq!(error, Error::EmptyMatrix { images, captions });
+        }
+    }
+
+    #[test]
+    fn ensemble_of_two_is_their_mean_and_says_so() {
+        let both = ensemble(&[matrix(&[0.0, 1.0]), matrix(&[1.0, -2.0])]).unwrap();
+        assert_eq!(both.values(), [0.5, -0.5]);
+        assert_eq!(both.label(), "ensemble of 2");
+    }
+
+    #[test]
+    fn ensemble_of_one_is_a_single_model() {
+        let one = ensemble(&[matrix(&[0.25, 1.0])]).unwrap();
+        assert_eq!(one, matrix(&[0.25, 1.0]));
+        assert_eq!(one.label(), "single model");
+    }
+
+    #[test]
+    fn grouping_does_not_change_an_ensemble() {
+        let [a, b, c] = [[0.0, 3.0], [3.0, 3.0], [6.0, -6.0]].map(|values| matrix(&values));
+        let flat = ensemble(&[a.clone(), b.clone(), c.clone()]).unwrap();
+        let nested = ensemble(&[ensemble(&[a, b]).unwrap(), c]).unwrap();
+        assert_eq!(flat.values(), [3.0, 0.0]);
+        assert_eq!(nested, flat);
+    }
+
+    #[test]
+    fn largest_values_do_not_overflow_an_ensemble() {
+        let large = matrix(&[f32::MAX, f32::MIN]);
+        let mean = ensemble(&[large.clone(), large.clone()]).unwrap();
+        assert_eq!(mean.values(), large.values());
+    }
+
+    #[test]
+    fn ensemble_of_nothing_or_of_other_shapes_is_refused() {
+        assert_eq!(ensemble(&[]).unwrap_err(), Error::EmptyEnsemble);
+        let error = ensemble(&[matrix(&[0.0; 2]), matrix(&[0.0; 4])]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("matrix 1 of the ensemble has 2 captions, the first one 1"));
+    }
+}
