@@ -1,0 +1,208 @@
+//! The similarity of a batch in candle's own operations: any device, gradients by the graph.
+//!
+//! The same formulas as [`crate::operator`], on the same three tensors. It writes [I, C, W, R]
+//! tensors and is what devices without an own kernel run.
+
+use candle_core::{D, DType, Tensor};
+use uard_core::softmax::masked_softmax;
+
+use crate::Result;
+use crate::config::{MatcherConfig, QuerySide, WeightRule};
+use crate::side::{SCAN_EPSILON, SCAN_SLOPE, SMALLEST_SQUARED_LENGTH};
+
+/// Relevance, Gram matrices and validity of a batch.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// [C, W, I, R].
+    pub relevance: Tensor,
+    /// [I, R, R].
+    pub region_gram: Tensor,
+    /// [C, W, W].
+    pub word_gram: Tensor,
+    /// [I, R], 1 or 0.
+    pub region_validity: Tensor,
+    /// [C, W], 1 or 0.
+    pub word_validity: Tensor,
+}
+
+/// One side of a batch: A entries own the context, B entries own the queries.
+struct Asked {
+    /// [A, B, Q, X].
+    relevance: Tensor,
+    /// [A, X, X].
+    gram: Tensor,
+    /// [A, 1, 1, X].
+    context_validity: Tensor,
+    /// [B, Q].
+    query_validity: Tensor,
+}
+
+/// Similarity [I, C].
+pub(crate) fn similarities(
+    batch: &Batch,
+    config: &MatcherConfig,
+    threshold: f64,
+) -> Result<Tensor> {
+    let mut total: Option<Tensor> = None;
+    for &side in config.sides.asking() {
+        let asked = batch.asked(side)?;
+        let mean = asked.mean_over_queries(config, side, threshold)?;
+        let mean = match side {
+            QuerySide::Words => mean,
+            QuerySide::Regions => mean.t()?,
+        };
+        total = Some(match total {
+            Some(other) => (other + mean)?,
+            None => mean,
+        });
+    }
+    let total = total.ok_or_else(|| crate::Error::Setting {
+        setting: "sides",
+        found: "none".to_owned(),
+        expected: "both, words or regions",
+    })?;
+    Ok(total.contiguous()?)
+}
+
+impl Batch {
+    fn asked(&self, side: QuerySide) -> Result<Asked> {
+        let (relevance, gram, context, queries) = match side {
+            QuerySide::Words => (
+                self.relevance.permute((2, 0, 1, 3))?,
+                &self.region_gram,
+                &self.region_validity,
+                &self.word_validity,
+            ),
+            QuerySide::Regions => (
+                self.relevance.permute((0, 2, 3, 1))?,
+                &self.word_gram,
+                &self.word_validity,
+                &self.region_validity,
+            ),
+        };
+        Ok(Asked {
+            relevance: relevance.contiguous()?,
+            gram: gram.clone(),
+            context_validity: context.unsqueeze(1)?.unsqueeze(1)?,
+            query_validity: queries.clone(),
+        })
+    }
+
+    /// Validity of cells, [C, W, I, R].
+    fn cell_validity(&self) -> Result<Tensor> {
+        let words = self.word_validity.unsqueeze(2)?.unsqueeze(3)?;
+        let regions = self.region_validity.unsqueeze(0)?.unsqueeze(0)?;
+        Ok(words.broadcast_mul(&regions)?)
+    }
+
+    /// Counts of kept word queries, region queries and cells.
+    pub(crate) fn count_above(&self, threshold: f64) -> Result<[u64; 3]> {
+        let above = self
+            .relevance
+            .detach()
+            .gt(threshold)?
+            .to_dtype(self.relevance.dtype())?;
+        let above = (above * self.cell_validity()?)?;
+        let count = |tensor: &Tensor| -> Result<u64> {
+            // Counted as u32 in rows and as u64 over them: exact at any size that fits memory.
+            let rows = tensor
+                .flatten_to(D::Minus2)?
+                .to_dtype(DType::U32)?
+                .sum(D::Minus1)?;
+            Ok(rows
+                .flatten_all()?
+                .to_vec1::<u32>()?
+                .into_iter()
+                .map(u64::from)
+                .sum())
+        };
+        let words = above.max(3)?;
+        let (c, w, i, r) = above.dims4()?;
+        let regions = above.max(1)?;
+        Ok([
+            count(&words.reshape((c * w, i))?)?,
+            count(&regions.reshape((c, i * r))?)?,
+            count(&above.reshape((c * w, i * r))?)?,
+        ])
+    }
+
+    /// Highest relevance of each word in each image, [C, W, I], detached, f32.
+    pub(crate) fn word_maxima(&self) -> Result<Tensor> {
+        let blocked = self.region_validity.affine(LOWEST, -LOWEST)?;
+        let relevance = self.relevance.detach().broadcast_add(&blocked)?;
+        let maxima = relevance.max(3)?;
+        Ok(maxima
+            .broadcast_mul(&self.word_validity.unsqueeze(2)?)?
+            .to_dtype(DType::F32)?)
+    }
+}
+
+/// Added to cells that may not win a maximum: far below any cosine, exact to add and remove.
+const LOWEST: f64 = 4.0;
+
+impl Asked {
+    fn mean_over_queries(
+        &self,
+        config: &MatcherConfig,
+        side: QuerySide,
+        threshold: f64,
+    ) -> Result<Tensor> {
+        let answers = match config.rule {
+            WeightRule::MaxSim => self.best()?,
+            WeightRule::Scan => self.scan(config.inverse_temperature(side))?,
+            WeightRule::Masked | WeightRule::Zero => self.masked(
+                config.inverse_temperature(side),
+                config.threshold(threshold),
+            )?,
+        };
+        let valid = answers.broadcast_mul(&self.query_validity.unsqueeze(0)?)?;
+        let counts = self.query_validity.sum(1)?.unsqueeze(0)?;
+        Ok(valid.sum(2)?.broadcast_div(&counts)?)
+    }
+
+    fn masked(&self, inverse_temperature: f64, threshold: f64) -> Result<Tensor> {
+        let above = self
+            .relevance
+            .gt(threshold)?
+            .to_dtype(self.relevance.dtype())?;
+        let mask = above.broadcast_mul(&self.context_validity)?;
+        let best = self.relevance.max_keepdim(D::Minus1)?.detach();
+        let logits = (self.relevance.broadcast_sub(&best)? * inverse_temperature)?;
+        self.cosine(&(logits.exp()? * mask)?)
+    }
+
+    fn scan(&self, inverse_temperature: f64) -> Result<Tensor> {
+        let positive = self.relevance.gt(0f64)?.to_dtype(self.relevance.dtype())?;
+        let leaky = (&self.relevance * positive.affine(1.0 - SCAN_SLOPE, SCAN_SLOPE)?)?;
+        // 1e-30 keeps the root's gradient finite for padding, whose cells are all zero.
+        let norms = leaky.sqr()?.sum_keepdim(2)?.affine(1.0, 1e-30)?.sqrt()?;
+        let normalized = leaky.broadcast_div(&norms.affine(1.0, SCAN_EPSILON)?)?;
+        let mask = self
+            .context_validity
+            .broadcast_as(normalized.shape())?
+            .contiguous()?;
+        self.cosine(&masked_softmax(
+            &(normalized * inverse_temperature)?,
+            &mask,
+        )?)
+    }
+
+    /// Cosine of each query with the context attended by `weights`, [A, B, Q]; zero where no
+    /// weight is.
+    fn cosine(&self, weights: &Tensor) -> Result<Tensor> {
+        let (a, b, q, x) = weights.dims4()?;
+        let dots = (weights * &self.relevance)?.sum(3)?;
+        let product = weights
+            .reshape((a, b * q, x))?
+            .matmul(&self.gram)?
+            .reshape((a, b, q, x))?;
+        let squared = (weights * product)?.sum(3)?;
+        let length = squared.maximum(SMALLEST_SQUARED_LENGTH)?.sqrt()?;
+        Ok((dots / length)?)
+    }
+
+    fn best(&self) -> Result<Tensor> {
+        let blocked = self.context_validity.affine(LOWEST, -LOWEST)?;
+        Ok(self.relevance.broadcast_add(&blocked)?.max(D::Minus1)?)
+    }
+}

@@ -1,0 +1,222 @@
+//! What is the similarity of one pair, computed as the formulas are written?
+//!
+//! Scalar loops in f64 that form every attended vector. Slow on purpose: every other path is
+//! judged by this one. It imports nothing but std.
+
+/// One side's attention: how relevance becomes weights, and what a query adds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Attention {
+    /// `w_ij ∝ 1[s_ij > threshold] exp(inverse_temperature s_ij)`; a query whose best relevance
+    /// is not above the threshold adds zero.
+    Masked {
+        /// The cut on relevance.
+        threshold: f64,
+        /// Multiplies the logits.
+        inverse_temperature: f64,
+    },
+    /// LeakyReLU(0.1) of relevance over its L2 norm along the queries, then softmax; no masks.
+    Scan {
+        /// Multiplies the logits.
+        inverse_temperature: f64,
+    },
+    /// A query adds its highest relevance.
+    MaxSim,
+}
+
+/// Divides each row by its length; a zero row stays zero.
+pub fn unit_rows(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    rows.iter()
+        .map(|row| {
+            let length = dot(row, row).sqrt();
+            row.iter()
+                .map(|x| if length > 0.0 { x / length } else { 0.0 })
+                .collect()
+        })
+        .collect()
+}
+
+/// Cosines of unit rows: `relevance[query][context]`.
+pub fn relevance(queries: &[Vec<f64>], context: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    queries
+        .iter()
+        .map(|query| context.iter().map(|other| dot(query, other)).collect())
+        .collect()
+}
+
+/// Attention weights for each query over the context; a row of zeros where nothing may be seen.
+pub fn weights(relevance: &[Vec<f64>], attention: Attention) -> Vec<Vec<f64>> {
+    match attention {
+        Attention::Masked {
+            threshold,
+            inverse_temperature,
+        } => relevance
+            .iter()
+            .map(|row| softmax_where(row, |s| s > threshold, |j| inverse_temperature * row[j]))
+            .collect(),
+        Attention::Scan {
+            inverse_temperature,
+        } => {
+            let normalized = normalize_over_queries(relevance);
+            normalized
+                .iter()
+                .map(|row| softmax_where(row, |_| true, |j| inverse_temperature * row[j]))
+                .collect()
+        }
+        Attention::MaxSim => relevance.iter().map(|row| first_maximum(row)).collect(),
+    }
+}
+
+/// What one side adds to the similarity of a pair: the mean over **all** its queries.
+///
+/// ```text
+/// 1/m sum_i Mask_q( cos( sum_j w_ij v_j , u_i ) )
+/// ```
+///
+/// # Source
+/// UARDA, equation of S(U,V); SCAN for its rule; the mean runs over all queries, not the survivors.
+pub fn one_side(queries: &[Vec<f64>], context: &[Vec<f64>], attention: Attention) -> f64 {
+    let relevance = relevance(queries, context);
+    let weights = weights(&relevance, attention);
+    let mut sum = 0.0;
+    for (i, query) in queries.iter().enumerate() {
+        sum += match attention {
+            Attention::MaxSim => relevance[i]
+                .iter()
+                .copied()
+                .fold(f64::NEG_INFINITY, f64::max),
+            _ => cosine(&attend(&weights[i], context), query),
+        };
+    }
+    sum / queries.len() as f64
+}
+
+/// The similarity of a pair: what words asking and regions asking add, where each asks.
+pub fn similarity(
+    regions: &[Vec<f64>],
+    words: &[Vec<f64>],
+    words_ask: Option<Attention>,
+    regions_ask: Option<Attention>,
+) -> f64 {
+    words_ask.map_or(0.0, |attention| one_side(words, regions, attention))
+        + regions_ask.map_or(0.0, |attention| one_side(regions, words, attention))
+}
+
+/// The weighted sum of context rows.
+pub fn attend(weights: &[f64], context: &[Vec<f64>]) -> Vec<f64> {
+    let mut attended = vec![0.0; context.first().map_or(0, Vec::len)];
+    for (weight, row) in weights.iter().zip(context) {
+        for (sum, x) in attended.iter_mut().zip(row) {
+            *sum += weight * x;
+        }
+    }
+    attended
+}
+
+/// Cosine of two vectors; zero when either is zero.
+pub fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    let lengths = (dot(a, a) * dot(b, b)).sqrt();
+    if lengths > 0.0 {
+        dot(a, b) / lengths
+    } else {
+        0.0
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+fn softmax_where(
+    row: &[f64],
+    keep: impl Fn(f64) -> bool,
+    logit: impl Fn(usize) -> f64,
+) -> Vec<f64> {
+    let kept: Vec<usize> = (0..row.len()).filter(|&j| keep(row[j])).collect();
+    let largest = kept
+        .iter()
+        .map(|&j| logit(j))
+        .fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = kept.iter().map(|&j| (logit(j) - largest).exp()).sum();
+    let mut weights = vec![0.0; row.len()];
+    for &j in &kept {
+        weights[j] = (logit(j) - largest).exp() / sum;
+    }
+    weights
+}
+
+fn normalize_over_queries(relevance: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let leaky = |s: f64| if s > 0.0 { s } else { 0.1 * s };
+    let mut rows: Vec<Vec<f64>> = relevance
+        .iter()
+        .map(|row| row.iter().map(|&s| leaky(s)).collect())
+        .collect();
+    for j in 0..rows.first().map_or(0, Vec::len) {
+        let norm = rows.iter().map(|row| row[j] * row[j]).sum::<f64>().sqrt() + 1e-8;
+        for row in &mut rows {
+            row[j] /= norm;
+        }
+    }
+    rows
+}
+
+fn first_maximum(row: &[f64]) -> Vec<f64> {
+    let mut best = 0;
+    for (j, &s) in row.iter().enumerate() {
+        if s > row[best] {
+            best = j;
+        }
+    }
+    (0..row.len())
+        .map(|j| if j == best { 1.0 } else { 0.0 })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MASKED: Attention = Attention::Masked {
+        threshold: 0.3,
+        inverse_temperature: 10.0,
+    };
+
+    #[test]
+    fn a_pair_below_the_threshold_has_similarity_exactly_zero() {
+        let regions = vec![vec![1.0, 0.0]];
+        let words = vec![vec![0.2, (1.0f64 - 0.04).sqrt()]];
+        assert_eq!(
+            similarity(&regions, &words, Some(MASKED), Some(MASKED)),
+            0.0
+        );
+    }
+
+    #[test]
+    fn two_equal_regions_share_the_weight() {
+        let relevance = vec![vec![0.5, 0.5, 0.1]];
+        assert_eq!(weights(&relevance, MASKED), [[0.5, 0.5, 0.0]]);
+    }
+
+    #[test]
+    fn a_relevance_equal_to_the_threshold_is_masked() {
+        assert_eq!(weights(&[vec![0.3]], MASKED), [[0.0]]);
+    }
+
+    #[test]
+    fn the_mean_runs_over_skipped_queries_too() {
+        let context = vec![vec![1.0, 0.0]];
+        let queries = vec![vec![1.0, 0.0], vec![0.0, 1.0]];
+        assert_eq!(one_side(&queries, &context, MASKED), 0.5);
+    }
+
+    #[test]
+    fn a_lone_query_of_scan_normalizes_each_cell_to_its_sign() {
+        let weights = weights(
+            &[vec![0.5, -0.5]],
+            Attention::Scan {
+                inverse_temperature: 9.0,
+            },
+        );
+        // Cells become 1 and -1 (up to 1e-8): softmax of 9 and -9.
+        assert!((weights[0][0] - 1.0 / (1.0 + (-18f64).exp())).abs() < 1e-6);
+    }
+}

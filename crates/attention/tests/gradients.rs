@@ -1,0 +1,112 @@
+//! Is the operator's analytic gradient the derivative of its value?
+
+mod data;
+
+use candle_core::{DType, Device, Tensor, Var};
+use data::{SHAPES, assert_near, every_matcher, numbers, side};
+use uard_attention::{Matcher, Similarities};
+use uard_core::{Regions, Words};
+
+const THRESHOLD: f64 = 0.21;
+
+/// Central differences in f64 with a step of 1e-5 leave about 1e-9; scan's division by norms of
+/// cells amplifies it.
+const DIFFERENCE_TOLERANCE: f64 = 1e-6;
+
+type Match = fn(&Matcher, &Regions, &Words, f64) -> uard_attention::Result<Similarities>;
+
+fn weighted_sum(
+    run: Match,
+    matcher: &Matcher,
+    inputs: &[Tensor],
+    counts: (&[usize], &[usize]),
+) -> candle_core::Result<Tensor> {
+    let wrap = candle_core::Error::wrap;
+    let regions = Regions::normalized(&inputs[0], counts.0.to_vec()).map_err(wrap)?;
+    let words = Words::normalized(&inputs[1], counts.1.to_vec()).map_err(wrap)?;
+    let values = run(matcher, &regions, &words, THRESHOLD)
+        .map_err(candle_core::Error::wrap)?
+        .values;
+    let (i, c) = values.dims2()?;
+    // Unequal weights, one of them zero: pairs without upstream gradient are skipped.
+    let weights: Vec<f64> = (0..i * c).map(|at| (at % 5) as f64 - 1.0).collect();
+    let weights = Tensor::from_vec(weights, (i, c), &Device::Cpu)?.to_dtype(values.dtype())?;
+    (values * weights)?.sum_all()
+}
+
+#[test]
+fn operator_gradient_matches_finite_differences() {
+    let (region_counts, word_counts, width) = SHAPES[2];
+    let regions = Var::from_tensor(&side(2, "regions", region_counts, width).raw).unwrap();
+    let words = Var::from_tensor(&side(2, "words", word_counts, width).raw).unwrap();
+    for matcher in every_matcher() {
+        uard_testkit::assert_gradients(
+            |inputs| {
+                weighted_sum(
+                    Matcher::similarities,
+                    &matcher,
+                    inputs,
+                    (region_counts, word_counts),
+                )
+            },
+            &[regions.clone(), words.clone()],
+            DIFFERENCE_TOLERANCE,
+        );
+    }
+}
+
+#[test]
+fn operator_gradient_equals_the_composed_one() {
+    for (dtype, tolerance) in [(DType::F64, 1e-10), (DType::F32, 1e-4)] {
+        for (at, (region_counts, word_counts, width)) in SHAPES.into_iter().enumerate() {
+            let counts = (region_counts, word_counts);
+            let raw = [
+                side(at as u64, "regions", region_counts, width)
+                    .raw
+                    .to_dtype(dtype)
+                    .unwrap(),
+                side(at as u64, "words", word_counts, width)
+                    .raw
+                    .to_dtype(dtype)
+                    .unwrap(),
+            ];
+            for matcher in every_matcher() {
+                let gradients =
+                    [Matcher::similarities, Matcher::composed_similarities].map(|run: Match| {
+                        let vars = raw.each_ref().map(|raw| Var::from_tensor(raw).unwrap());
+                        let inputs = vars.each_ref().map(|var| var.as_tensor().clone());
+                        let loss = weighted_sum(run, &matcher, &inputs, counts).unwrap();
+                        let store = loss.backward().unwrap();
+                        vars.map(|var| numbers(store.get(&var).unwrap()))
+                    });
+                let what = format!("shape {at}, {:?}", matcher.config());
+                for side in 0..2 {
+                    assert_near(&gradients[0][side], &gradients[1][side], tolerance, &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn padding_gets_no_gradient() {
+    let (region_counts, word_counts, width) = SHAPES[2];
+    let regions = Var::from_tensor(&side(2, "regions", region_counts, width).raw).unwrap();
+    let words = side(2, "words", word_counts, width).raw;
+    for matcher in every_matcher() {
+        let inputs = [regions.as_tensor().clone(), words.clone()];
+        let counts = (region_counts, word_counts);
+        let loss = weighted_sum(Matcher::similarities, &matcher, &inputs, counts).unwrap();
+        let gradient = loss
+            .backward()
+            .unwrap()
+            .get(&regions)
+            .unwrap()
+            .to_vec3::<f64>()
+            .unwrap();
+        for (image, &count) in region_counts.iter().enumerate() {
+            assert!(gradient[image][count..].iter().flatten().all(|&g| g == 0.0));
+            assert!(gradient[image][..count].iter().flatten().any(|&g| g != 0.0));
+        }
+    }
+}
