@@ -43,8 +43,7 @@ impl Kernel {
     pub fn all_pairs(
         self,
         matcher: &Matcher,
-        regions: &Regions,
-        words: &Words,
+        (regions, words): (&Regions, &Words),
         threshold: f64,
         on_tile: &mut dyn FnMut(usize, usize),
     ) -> Result<AllPairs> {

@@ -1,13 +1,11 @@
 //! The similarity of a batch: the one function that training, evaluation and scoring share.
 
-use std::sync::{Arc, OnceLock};
-
 use candle_core::{Device, Tensor};
 use uard_core::{Regions, Words};
 
 use crate::composed::{self, Batch};
 use crate::config::MatcherConfig;
-use crate::operator::{ByProducts, MatcherOperator, Question};
+use crate::operator::{MatcherOperator, Question};
 use crate::{Error, Kept, Result};
 
 /// Matches images with captions.
@@ -69,11 +67,11 @@ impl Matcher {
         words: &Words,
         threshold: f64,
     ) -> Result<Similarities> {
-        let batch = self.batch(regions, words)?;
+        self.check_widths(regions, words)?;
         if regions.rows().device().is_cpu() {
-            self.by_operator(&batch, regions, words, threshold)
+            self.by_operator(regions, words, threshold)
         } else {
-            self.by_composition(&batch, (regions, words), threshold)
+            self.by_composition(regions, words, threshold)
         }
     }
 
@@ -88,75 +86,66 @@ impl Matcher {
         words: &Words,
         threshold: f64,
     ) -> Result<Similarities> {
-        self.by_composition(&self.batch(regions, words)?, (regions, words), threshold)
+        self.check_widths(regions, words)?;
+        self.by_composition(regions, words, threshold)
     }
 
-    /// The two products as wide as the joint space: everything after them is narrow.
-    fn batch(&self, regions: &Regions, words: &Words) -> Result<Batch> {
-        if regions.width() != words.width() {
-            return Err(Error::WidthMismatch {
-                regions: regions.width(),
-                words: words.width(),
-            });
+    fn check_widths(&self, regions: &Regions, words: &Words) -> Result<()> {
+        if regions.width() == words.width() {
+            return Ok(());
         }
-        let (i, r, d) = regions.rows().dims3()?;
-        let (c, w, _) = words.rows().dims3()?;
-        let region_rows = regions.rows().reshape((i * r, d))?;
-        let word_rows = words.rows().reshape((c * w, d))?;
-        let relevance = word_rows.matmul(&region_rows.t()?)?.reshape((c, w, i, r))?;
-        Ok(Batch {
-            relevance,
-            region_gram: regions.rows().matmul(&regions.rows().t()?)?,
-            word_gram: words.rows().matmul(&words.rows().t()?)?,
-            region_validity: regions.validity()?,
-            word_validity: words.validity()?,
+        Err(Error::WidthMismatch {
+            regions: regions.width(),
+            words: words.width(),
         })
     }
 
     fn by_operator(
         &self,
-        batch: &Batch,
         regions: &Regions,
         words: &Words,
         threshold: f64,
     ) -> Result<Similarities> {
-        let by_products = Arc::new(OnceLock::new());
-        let operator = MatcherOperator {
-            question: Question {
-                config: self.config,
-                threshold,
-                region_counts: regions.counts().to_vec(),
-                longest_regions: regions.longest(),
-                word_counts: words.counts().to_vec(),
-                longest_words: words.longest(),
-            },
-            by_products: Arc::clone(&by_products),
-        };
-        let values = batch
-            .relevance
-            .apply_op3(&batch.region_gram, &batch.word_gram, operator)?;
-        let ByProducts { word_maxima, kept } = by_products
+        let (operator, by_products) = MatcherOperator::new(Question {
+            config: self.config,
+            threshold,
+            region_counts: regions.counts().to_vec(),
+            longest_regions: regions.longest(),
+            word_counts: words.counts().to_vec(),
+            longest_words: words.longest(),
+        });
+        let relevance = words
+            .valid_rows()?
+            .matmul(&flat_rows(regions.rows())?.t()?)?;
+        let values = relevance.apply_op3(&gram(regions.rows())?, &gram(words.rows())?, operator)?;
+        let found = by_products
             .get()
-            .map(|found| ByProducts {
-                word_maxima: found.word_maxima.clone(),
-                kept: found.kept,
-            })
             .ok_or_else(|| candle_core::Error::Msg("the operator did not run".to_owned()))?;
         let shape = (words.captions(), words.longest(), regions.images());
-        let word_maxima = Tensor::from_vec(word_maxima, shape, &Device::Cpu)?;
+        let word_maxima = Tensor::from_vec(found.word_maxima.clone(), shape, &Device::Cpu)?;
         Ok(Similarities {
             values,
             word_maxima,
-            kept,
+            kept: found.kept,
         })
     }
 
     fn by_composition(
         &self,
-        batch: &Batch,
-        (regions, words): (&Regions, &Words),
+        regions: &Regions,
+        words: &Words,
         threshold: f64,
     ) -> Result<Similarities> {
+        let (i, r, _) = regions.rows().dims3()?;
+        let (c, w, _) = words.rows().dims3()?;
+        let relevance = flat_rows(words.rows())?.matmul(&flat_rows(regions.rows())?.t()?)?;
+        let batch = Batch {
+            relevance: relevance.reshape((c, w, i, r))?,
+            region_gram: gram(regions.rows())?,
+            word_gram: gram(words.rows())?,
+            region_validity: regions.validity()?,
+            word_validity: words.validity()?,
+        };
         let totals = Kept::of_totals(regions.counts(), words.counts());
         let kept = if self.config.has_masks() {
             let [word_queries, region_queries, cells] =
@@ -171,9 +160,20 @@ impl Matcher {
             totals.everything()
         };
         Ok(Similarities {
-            values: composed::similarities(batch, &self.config, threshold)?,
+            values: composed::similarities(&batch, &self.config, threshold)?,
             word_maxima: batch.word_maxima()?,
             kept,
         })
     }
+}
+
+/// [N, L, D] as [N L, D].
+fn flat_rows(rows: &Tensor) -> Result<Tensor> {
+    let (entries, longest, width) = rows.dims3()?;
+    Ok(rows.reshape((entries * longest, width))?)
+}
+
+/// Products of each entry's rows with each other, [N, L, L].
+fn gram(rows: &Tensor) -> Result<Tensor> {
+    Ok(rows.matmul(&rows.t()?)?)
 }

@@ -91,6 +91,17 @@ macro_rules! delegate_to_fragments {
                 self.0.narrow(start, len).map(Self)
             }
 
+            /// The valid rows of all entries, one after the other, without padding.
+            ///
+            /// # Shapes
+            /// The sum of the counts by D.
+            ///
+            /// # Errors
+            /// When the device refuses the tensor.
+            pub fn valid_rows(&self) -> Result<Tensor> {
+                self.0.valid_rows()
+            }
+
             /// 1 where a fragment is valid and 0 where it is padding.
             ///
             /// # Shapes
@@ -150,6 +161,24 @@ impl Fragments {
         })
     }
 
+    fn valid_rows(&self) -> Result<Tensor> {
+        let rows = self
+            .rows
+            .reshape((self.counts.len() * self.longest, self.width))?;
+        if self.counts.iter().all(|&count| count == self.longest) {
+            return Ok(rows);
+        }
+        let starts = (0..).step_by(self.longest);
+        let valid = self
+            .counts
+            .iter()
+            .zip(starts)
+            .flat_map(|(&count, start)| start..start + count);
+        let indices: Vec<u32> = valid.map(|row: usize| row as u32).collect();
+        let count = indices.len();
+        Ok(rows.index_select(&Tensor::from_vec(indices, count, self.rows.device())?, 0)?)
+    }
+
     fn narrow(&self, start: usize, len: usize) -> Result<Self> {
         let rows = self.rows.narrow(0, start, len)?;
         let counts = self.counts[start..start + len].to_vec();
@@ -205,6 +234,22 @@ mod tests {
             .unwrap();
         assert_eq!(words.rows().dims(), [1, 1, 2]);
         assert_eq!(words.counts(), [1]);
+    }
+
+    #[test]
+    fn valid_rows_leave_padding_out() {
+        let words = Words::normalized(&raw(), vec![1, 2]).unwrap();
+        let rows = words.valid_rows().unwrap();
+        assert_eq!(rows.dims(), [3, 2]);
+        let whole = Words::normalized(&raw(), vec![2, 2])
+            .unwrap()
+            .valid_rows()
+            .unwrap();
+        let [first, .., last] = &whole.to_vec2::<f32>().unwrap()[..] else {
+            panic!("four rows")
+        };
+        let found = rows.to_vec2::<f32>().unwrap();
+        assert_eq!((&found[0], &found[2]), (first, last));
     }
 
     #[test]

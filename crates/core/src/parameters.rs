@@ -83,7 +83,7 @@ impl Parameters {
     /// no parameter is changed.
     pub fn load_safetensors(&self, bytes: &[u8], origin: &str) -> Result<()> {
         let stored = named_from_safetensors(bytes, origin, &self.device)?;
-        for name in stored.keys().filter(|name| !self.vars.contains_key(*name)) {
+        if let Some(name) = stored.keys().find(|name| !self.vars.contains_key(*name)) {
             return Err(mismatch(origin, "unknown", name));
         }
         for (name, var) in &self.vars {

@@ -1,6 +1,7 @@
 //! Seeded ragged batches for the tests of this crate.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
 use candle_core::{DType, Device, Tensor};
 use uard_attention::{Matcher, MatcherConfig, Sides, WeightRule};

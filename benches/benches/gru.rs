@@ -1,0 +1,78 @@
+//! How long do the forward and backward passes of the text encoder take, by our operator and by
+//! candle's operations?
+
+use candle_core::{Device, Tensor};
+use criterion::{Criterion, criterion_group, criterion_main};
+use uard_core::parameters::Parameters;
+use uard_core::random::Draws;
+use uard_features::text::gru::{
+    CaptionBatch, Recurrence, Schedule, TextEncoder, TextEncoderConfig, composed, operator,
+};
+
+const VOCABULARY: usize = 8000;
+
+/// Captions and joint width: a small run's and Flickr30K's.
+const SIZES: [(usize, usize); 2] = [(64, 512), (128, 1024)];
+
+/// Captions of 8 to 20 words.
+fn captions(count: usize) -> CaptionBatch {
+    let id = |caption: usize, word: usize| ((caption * 131 + word * 977) % VOCABULARY) as u32;
+    let words = |caption: usize| {
+        (0..8 + caption * 5 % 13)
+            .map(|word| id(caption, word))
+            .collect()
+    };
+    let captions: Vec<Vec<u32>> = (0..count).map(words).collect();
+    CaptionBatch::pad(&captions, 0, &Device::Cpu).expect("every caption has words")
+}
+
+fn encoder(joint_width: usize) -> TextEncoder {
+    let mut parameters = Parameters::new(&Device::Cpu);
+    let config = TextEncoderConfig {
+        word_width: 300,
+        joint_width,
+    };
+    TextEncoder::new(&mut parameters, config, VOCABULARY, &Draws::new(1)).expect("names are free")
+}
+
+/// A loss whose gradient is not constant, and its backward.
+fn backward(average: &Tensor) {
+    let loss = average
+        .sqr()
+        .and_then(|squares| squares.sum_all())
+        .expect("a scalar");
+    std::hint::black_box(loss.backward().expect("a backward"));
+}
+
+fn gru(criterion: &mut Criterion) {
+    for (count, joint_width) in SIZES {
+        let (encoder, batch) = (encoder(joint_width), captions(count));
+        let schedule = batch.schedule();
+        let mut group = criterion.benchmark_group(format!("gru C={count} H={joint_width}"));
+        group.sample_size(10);
+        type Form = fn(&Recurrence, &Schedule) -> uard_features::Result<Tensor>;
+        let forms: [(&str, Form); 2] = [
+            ("operator", operator::average),
+            ("composed", composed::average),
+        ];
+        for (name, average) in forms {
+            let form = |there_and_back: fn(&Tensor)| {
+                let recurrence = encoder.recurrence(&batch).expect("sizes fit");
+                there_and_back(&average(&recurrence, &schedule).expect("sizes fit"));
+            };
+            group.bench_function(format!("{name} forward"), |bencher| {
+                bencher.iter(|| form(|average| drop(std::hint::black_box(average.clone()))));
+            });
+            group.bench_function(format!("{name} forward and backward"), |bencher| {
+                bencher.iter(|| form(backward));
+            });
+        }
+        group.bench_function("whole encoder forward and backward", |bencher| {
+            bencher.iter(|| backward(encoder.forward(&batch).expect("ids are known").rows()));
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, gru);
+criterion_main!(benches);
