@@ -1,0 +1,241 @@
+//! Which backend of candle is built in for `--device`, and what is missing where it cannot be?
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::str::FromStr;
+
+/// The value of `--device`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceChoice {
+    Auto,
+    Cpu,
+    Cuda,
+    Metal,
+}
+
+impl DeviceChoice {
+    /// The name that `uard --device` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::Metal => "metal",
+        }
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Auto, Self::Cpu, Self::Cuda, Self::Metal]
+            .into_iter()
+            .find(|choice| choice.name() == text)
+            .ok_or_else(|| {
+                format!("--device takes auto, cpu, cuda or metal, and `{text}` is none of them")
+            })
+    }
+}
+
+/// A backend that is switched on in the build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backend {
+    Cpu,
+    /// With the folder of `nvcc`, which the build scripts look up on `PATH`.
+    Cuda {
+        compiler_folder: PathBuf,
+    },
+    Metal,
+}
+
+impl Backend {
+    /// The feature of `uard-cli` that switches it on.
+    pub fn feature(&self) -> Option<&'static str> {
+        match self {
+            Self::Cpu => None,
+            Self::Cuda { .. } => Some("cuda"),
+            Self::Metal => Some("metal"),
+        }
+    }
+}
+
+/// What this machine has to build and run a GPU backend with.
+#[derive(Clone, Debug, Default)]
+pub struct Tools {
+    /// Where `nvcc` is.
+    pub compiler: Option<PathBuf>,
+    /// Whether `nvidia-smi` lists a GPU.
+    pub gpu: bool,
+    /// Whether `CUDA_COMPUTE_CAP` names the GPU to compile for.
+    pub compute_capability: bool,
+    pub macos: bool,
+}
+
+impl Tools {
+    /// Looks at `NVCC`, `PATH`, `CUDA_HOME`, `CUDA_PATH` and asks `nvidia-smi`.
+    pub fn find() -> Self {
+        let on_path = env::var_os("PATH")
+            .map(|path| env::split_paths(&path).collect::<Vec<_>>())
+            .unwrap_or_default();
+        let toolkits = ["CUDA_HOME", "CUDA_PATH"]
+            .into_iter()
+            .filter_map(env::var_os)
+            .map(|home| PathBuf::from(home).join("bin"));
+        let folders: Vec<PathBuf> = on_path.into_iter().chain(toolkits).collect();
+        Self {
+            compiler: env::var_os("NVCC")
+                .map(PathBuf::from)
+                .filter(|path| path.is_file())
+                .or_else(|| first_compiler(&folders)),
+            gpu: lists_a_gpu(),
+            compute_capability: env::var_os("CUDA_COMPUTE_CAP").is_some(),
+            macos: cfg!(target_os = "macos"),
+        }
+    }
+}
+
+/// The backend to build for a choice, and why in one sentence.
+///
+/// # Errors
+/// What is missing for the backend that was asked for, and how to get it.
+pub fn choose(choice: DeviceChoice, tools: &Tools) -> Result<(Backend, String), String> {
+    match choice {
+        DeviceChoice::Cpu => Ok((Backend::Cpu, "asked for".to_owned())),
+        DeviceChoice::Cuda => cuda(tools).map(|backend| (backend, "asked for".to_owned())),
+        DeviceChoice::Metal if tools.macos => Ok((Backend::Metal, "asked for".to_owned())),
+        DeviceChoice::Metal => Err(
+            "--device metal needs macOS, and this machine runs another system.\n\
+             Use --device cpu, or --device cuda on a machine with an NVIDIA GPU."
+                .to_owned(),
+        ),
+        DeviceChoice::Auto => Ok(automatic(tools)),
+    }
+}
+
+fn automatic(tools: &Tools) -> (Backend, String) {
+    if tools.macos {
+        return (Backend::Metal, "this is macOS".to_owned());
+    }
+    match (cuda(tools), tools.gpu) {
+        (Ok(backend), true) => (backend, "nvcc and an NVIDIA GPU are here".to_owned()),
+        (_, true) => (
+            Backend::Cpu,
+            "there is an NVIDIA GPU, but no nvcc to build for it; \
+             `--device cuda` says how to get it"
+                .to_owned(),
+        ),
+        (_, false) => (Backend::Cpu, "nvidia-smi lists no GPU".to_owned()),
+    }
+}
+
+fn cuda(tools: &Tools) -> Result<Backend, String> {
+    let compiler_folder = tools.compiler.as_deref().and_then(Path::parent);
+    let Some(folder) = compiler_folder else {
+        return Err(
+            "--device cuda needs the CUDA compiler `nvcc`, and it is neither on PATH nor in \
+             $CUDA_HOME/bin.\n\
+             Get it: install the CUDA toolkit, version 12 or newer, from \
+             https://developer.nvidia.com/cuda-downloads,\n\
+             then set CUDA_HOME to its folder or put its bin folder on PATH. \
+             Without it use --device cpu."
+                .to_owned(),
+        );
+    };
+    if !tools.gpu && !tools.compute_capability {
+        return Err("--device cuda found nvcc, but `nvidia-smi` lists no GPU: \
+             this machine has none, or its driver is not installed.\n\
+             Get the driver from https://www.nvidia.com/drivers; to build for a GPU that \
+             nvidia-smi does not show, set CUDA_COMPUTE_CAP (90 for an H100). \
+             Without one use --device cpu."
+            .to_owned());
+    }
+    Ok(Backend::Cuda {
+        compiler_folder: folder.to_path_buf(),
+    })
+}
+
+fn first_compiler(folders: &[PathBuf]) -> Option<PathBuf> {
+    let name = if cfg!(windows) { "nvcc.exe" } else { "nvcc" };
+    folders
+        .iter()
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
+
+/// Asks for the list: the command alone is there on machines whose driver is not.
+fn lists_a_gpu() -> bool {
+    Command::new("nvidia-smi")
+        .arg("-L")
+        .stderr(Stdio::null())
+        .output()
+        .is_ok_and(|output| output.status.success() && !output.stdout.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_compiler() -> Tools {
+        Tools {
+            compiler: Some(PathBuf::from("/cuda/bin/nvcc")),
+            gpu: true,
+            ..Tools::default()
+        }
+    }
+
+    #[test]
+    fn a_bare_machine_is_built_for_the_cpu_and_says_why() {
+        let (backend, reason) = choose(DeviceChoice::Auto, &Tools::default()).unwrap();
+        assert_eq!(backend, Backend::Cpu);
+        assert!(reason.contains("nvidia-smi"), "{reason}");
+    }
+
+    #[test]
+    fn compiler_and_gpu_together_give_cuda() {
+        let (backend, _) = choose(DeviceChoice::Auto, &with_compiler()).unwrap();
+        assert_eq!(backend.feature(), Some("cuda"));
+    }
+
+    #[test]
+    fn a_compiler_without_a_gpu_stays_on_the_cpu() {
+        let tools = Tools {
+            gpu: false,
+            ..with_compiler()
+        };
+        let (backend, _) = choose(DeviceChoice::Auto, &tools).unwrap();
+        assert_eq!(backend, Backend::Cpu);
+        let refusal = choose(DeviceChoice::Cuda, &tools).unwrap_err();
+        assert!(refusal.contains("CUDA_COMPUTE_CAP"), "{refusal}");
+    }
+
+    #[test]
+    fn a_gpu_without_a_compiler_is_named_as_the_reason() {
+        let tools = Tools {
+            gpu: true,
+            ..Tools::default()
+        };
+        let (backend, reason) = choose(DeviceChoice::Auto, &tools).unwrap();
+        assert_eq!(backend, Backend::Cpu);
+        assert!(reason.contains("nvcc"), "{reason}");
+        let refusal = choose(DeviceChoice::Cuda, &tools).unwrap_err();
+        assert!(refusal.contains("cuda-downloads"), "{refusal}");
+    }
+
+    #[test]
+    fn metal_is_refused_outside_macos_and_chosen_on_it() {
+        assert!(choose(DeviceChoice::Metal, &with_compiler()).is_err());
+        let mac = Tools {
+            macos: true,
+            ..Tools::default()
+        };
+        let (backend, _) = choose(DeviceChoice::Auto, &mac).unwrap();
+        assert_eq!(backend, Backend::Metal);
+    }
+
+    #[test]
+    fn an_unknown_device_is_refused_by_name() {
+        assert!("gpu".parse::<DeviceChoice>().unwrap_err().contains("`gpu`"));
+    }
+}

@@ -1,0 +1,224 @@
+//! Is this tree good? The whole gate, cheapest step first, ending at the first failure.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use clap::ValueEnum;
+
+use crate::launch::cargo;
+use crate::{layers, links, sources, style};
+
+/// The steps of the gate, in the order in which they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Step {
+    /// `cargo fmt --check`.
+    Format,
+    /// Who imports whom, against the table of layers.
+    Layers,
+    /// The rules of the house that a machine can check.
+    Style,
+    /// The relative links of the documents.
+    Links,
+    /// Clippy on every target, benches included, without a warning.
+    Clippy,
+    /// Unit, integration and doc tests.
+    Test,
+    /// The documentation, without a warning.
+    Docs,
+    /// Licences, advisories and duplicates, where cargo-deny is installed.
+    Deny,
+}
+
+enum Outcome {
+    Passed,
+    /// With the reason.
+    Skipped(&'static str),
+}
+
+/// Runs the named steps, or all of them.
+pub fn run(root: &Path, chosen: &[Step]) -> anyhow::Result<ExitCode> {
+    let steps = in_order(chosen);
+    let begun = Instant::now();
+    let mut lines = Vec::new();
+    for (at, step) in steps.iter().enumerate() {
+        println!("[{}/{}] {}", at + 1, steps.len(), step.name());
+        let step_begun = Instant::now();
+        let outcome = step.perform(root);
+        let taken = seconds(step_begun.elapsed());
+        match outcome {
+            Ok(Outcome::Passed) => lines.push(format!("  {:<8} passed in {taken}", step.name())),
+            Ok(Outcome::Skipped(reason)) => {
+                println!("skipped: {reason}");
+                lines.push(format!("  {:<8} skipped: {reason}", step.name()));
+            }
+            Err(error) => {
+                println!("{} failed after {taken}: {error:#}", step.name());
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    }
+    println!("{}", lines.join("\n"));
+    println!("all steps done in {}", seconds(begun.elapsed()));
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Step {
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default()
+    }
+
+    fn perform(self, root: &Path) -> anyhow::Result<Outcome> {
+        match self {
+            Self::Format => passes(
+                cargo(root).args(["fmt", "--all", "--check"]),
+                "`cargo fmt --all` mends it",
+            ),
+            Self::Layers => report(&layers::check(root)?),
+            Self::Style => report(&style_findings(root)?),
+            Self::Links => report(&link_findings(root)?),
+            Self::Clippy => passes(
+                cargo(root)
+                    .args(["clippy", "--workspace", "--all-targets", "--locked"])
+                    .args(["--", "-D", "warnings"]),
+                "mend what clippy names above",
+            ),
+            Self::Test => passes(
+                with_shared(
+                    cargo(root).args(["test", "--workspace", "--locked"]),
+                    shared_folder(root),
+                ),
+                "the failing test is named above",
+            ),
+            Self::Docs => passes(
+                cargo(root)
+                    .args(["doc", "--workspace", "--no-deps", "--locked"])
+                    .env("RUSTDOCFLAGS", "-Dwarnings"),
+                "mend what rustdoc names above",
+            ),
+            Self::Deny => deny(root),
+        }
+    }
+}
+
+fn in_order(chosen: &[Step]) -> Vec<Step> {
+    Step::value_variants()
+        .iter()
+        .copied()
+        .filter(|step| chosen.is_empty() || chosen.contains(step))
+        .collect()
+}
+
+fn style_findings(root: &Path) -> anyhow::Result<Vec<String>> {
+    let files = sources::rust(root)?;
+    Ok(files.iter().flat_map(style::check).collect())
+}
+
+fn link_findings(root: &Path) -> anyhow::Result<Vec<String>> {
+    let documents = sources::markdown(root)?;
+    let findings = documents
+        .iter()
+        .flat_map(|document| links::check(root, document));
+    Ok(findings.collect())
+}
+
+/// Runs a command whose output is the step's output.
+fn passes(command: &mut Command, advice: &str) -> anyhow::Result<Outcome> {
+    let status = command
+        .status()
+        .with_context(|| format!("starting {:?}", command.get_program()))?;
+    ensure!(status.success(), "{advice}");
+    Ok(Outcome::Passed)
+}
+
+fn report(findings: &[String]) -> anyhow::Result<Outcome> {
+    for finding in findings {
+        println!("{finding}");
+    }
+    match findings.len() {
+        0 => Ok(Outcome::Passed),
+        1 => bail!("one finding, above"),
+        count => bail!("{count} findings, above"),
+    }
+}
+
+fn deny(root: &Path) -> anyhow::Result<Outcome> {
+    let installed = cargo(root)
+        .args(["deny", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !installed {
+        return Ok(Outcome::Skipped("cargo-deny is not installed"));
+    }
+    passes(
+        cargo(root).args(["deny", "--locked", "check"]),
+        "deny.toml says what is allowed",
+    )
+}
+
+/// Tests that read published features and photographs look for them here; without it they pass by.
+fn shared_folder(root: &Path) -> Option<PathBuf> {
+    if std::env::var_os("UARD_SHARED").is_some() {
+        return None;
+    }
+    root.join("../shared")
+        .canonicalize()
+        .ok()
+        .filter(|folder| folder.is_dir())
+}
+
+fn with_shared(command: &mut Command, folder: Option<PathBuf>) -> &mut Command {
+    match folder {
+        Some(folder) => command.env("UARD_SHARED", folder),
+        None => command,
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chosen_steps_run_in_the_order_of_the_gate() {
+        assert_eq!(
+            in_order(&[Step::Docs, Step::Format]),
+            [Step::Format, Step::Docs]
+        );
+        assert_eq!(in_order(&[]), Step::value_variants());
+    }
+
+    #[test]
+    fn a_finding_fails_the_step() {
+        assert!(report(&[]).is_ok());
+        assert!(report(&["x".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn a_failing_command_fails_the_step() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        assert!(passes(cargo(here).arg("--version").stdout(Stdio::null()), "").is_ok());
+        let unknown = passes(
+            cargo(here).arg("no-such-command").stderr(Stdio::null()),
+            "advice",
+        );
+        assert_eq!(
+            unknown.err().map(|error| error.to_string()).as_deref(),
+            Some("advice")
+        );
+    }
+
+    #[test]
+    fn this_repository_has_its_rust_files_listed() {
+        let found = sources::rust(&crate::root()).unwrap();
+        assert!(found.iter().any(|source| source.path == "xtask/src/ci.rs"));
+    }
+}

@@ -1,0 +1,301 @@
+//! Who may import whom? The arrows of ARCHITECTURE.md as a table, checked on `cargo metadata`.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+use crate::launch;
+
+/// Each package and what of ours it may name in `[dependencies]` and `[build-dependencies]`.
+///
+/// An arrow may skip layers downward; it never points up or sideways.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("uard-core", &[]),
+    ("uard-relevance", &[]),
+    ("uard-eval", &[]),
+    (TESTKIT, &[]),
+    ("uard-features", &["uard-core"]),
+    ("uard-attention", &["uard-core", "uard-relevance"]),
+    ("uard-search", BELOW_SEARCH),
+    (
+        "uard-training",
+        &[
+            "uard-core",
+            "uard-relevance",
+            "uard-eval",
+            "uard-features",
+            "uard-attention",
+        ],
+    ),
+    (
+        "uard-serve",
+        &[
+            "uard-core",
+            "uard-relevance",
+            "uard-features",
+            "uard-attention",
+            "uard-search",
+        ],
+    ),
+    ("uard-cli", LIBRARIES),
+    ("uard-benches", LIBRARIES),
+    ("xtask", &[]),
+];
+
+const BELOW_SEARCH: &[&str] = &[
+    "uard-core",
+    "uard-relevance",
+    "uard-features",
+    "uard-attention",
+];
+
+const LIBRARIES: &[&str] = &[
+    "uard-core",
+    "uard-relevance",
+    "uard-eval",
+    "uard-features",
+    "uard-attention",
+    "uard-search",
+    "uard-training",
+    "uard-serve",
+];
+
+/// May be named in `[dev-dependencies]` only, there by everyone.
+const TESTKIT: &str = "uard-testkit";
+
+/// What a package must not know: the beginnings of foreign names that stay out of it, and why.
+const ABSENCES: &[(&str, &[&str], &str)] = &[
+    ("uard-eval", &["candle"], "it works on plain numbers"),
+    ("uard-relevance", &["candle"], "it works on plain numbers"),
+    ("xtask", &["candle"], "it must build within seconds"),
+    (
+        "uard-attention",
+        &["image", "tokenizers", "npyz", "axum", "hyper", "tokio"],
+        "a downstream crate gets candle-core, half and rayon, nothing of images, text or the web",
+    ),
+];
+
+/// What `cargo metadata` says, as far as layers are concerned.
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+    /// Absent for a normal dependency.
+    kind: Option<Kind>,
+    /// The version requirement.
+    req: String,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Dev,
+    Build,
+}
+
+/// Every arrow of the workspace that the table does not allow, as sentences.
+pub fn check(root: &Path) -> anyhow::Result<Vec<String>> {
+    let output = launch::cargo(root)
+        .args(["metadata", "--no-deps", "--locked", "--format-version", "1"])
+        .output()
+        .context("starting cargo metadata")?;
+    if !output.status.success() {
+        bail!(
+            "cargo metadata failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    let metadata: Metadata =
+        serde_json::from_slice(&output.stdout).context("reading what cargo metadata says")?;
+    Ok(violations(&metadata.packages))
+}
+
+fn violations(packages: &[Package]) -> Vec<String> {
+    let mut found = Vec::new();
+    for package in packages {
+        let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == package.name) else {
+            found.push(format!(
+                "`{}` is not in the table of layers: say in xtask/src/layers.rs and in \
+                 ARCHITECTURE.md what it may import",
+                package.name
+            ));
+            continue;
+        };
+        for dependency in &package.dependencies {
+            let ours = packages.iter().any(|other| other.name == dependency.name);
+            let complaint = match ours {
+                true => arrow_complaint(&package.name, dependency, allowed),
+                false => foreign_complaint(&package.name, dependency),
+            };
+            found.extend(complaint);
+        }
+    }
+    found
+}
+
+fn arrow_complaint(package: &str, dependency: &Dependency, allowed: &[&str]) -> Option<String> {
+    let name = dependency.name.as_str();
+    if name == TESTKIT {
+        return (dependency.kind != Some(Kind::Dev)).then(|| {
+            format!(
+                "`{package}` names `{TESTKIT}` outside [dev-dependencies]: it is for tests only"
+            )
+        });
+    }
+    (!allowed.contains(&name)).then(|| {
+        let list = match allowed.is_empty() {
+            true => "nothing of ours".to_owned(),
+            false => allowed.join(", "),
+        };
+        format!("`{package}` imports `{name}`, and may import {list}: move the code down or pass a value")
+    })
+}
+
+fn foreign_complaint(package: &str, dependency: &Dependency) -> Option<String> {
+    let name = dependency.name.as_str();
+    if name.starts_with("candle-") && !dependency.req.starts_with('=') {
+        return Some(format!(
+            "`{package}` asks for {name} {}: candle is pinned with `=` in the version table",
+            dependency.req
+        ));
+    }
+    ABSENCES
+        .iter()
+        .filter(|_| dependency.kind != Some(Kind::Dev))
+        .find(|(who, names, _)| {
+            *who == package && names.iter().any(|start| name.starts_with(start))
+        })
+        .map(|(_, _, reason)| format!("`{package}` must not know `{name}`: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(name: &str, dependencies: &[(&str, Option<Kind>)]) -> Package {
+        Package {
+            name: name.to_owned(),
+            dependencies: dependencies
+                .iter()
+                .map(|&(name, kind)| Dependency {
+                    name: name.to_owned(),
+                    kind,
+                    req: "^1".to_owned(),
+                })
+                .collect(),
+        }
+    }
+
+    /// The complaints about one package among empty ones of every other name.
+    fn complaints(name: &str, dependencies: &[(&str, Option<Kind>)]) -> Vec<String> {
+        let mut packages: Vec<Package> = ARROWS
+            .iter()
+            .filter(|(other, _)| *other != name)
+            .map(|(other, _)| package(other, &[]))
+            .collect();
+        packages.push(package(name, dependencies));
+        violations(&packages)
+    }
+
+    #[test]
+    fn downward_arrows_pass_and_may_skip_layers() {
+        let below = [
+            ("uard-core", None),
+            ("uard-attention", None),
+            ("serde", None),
+        ];
+        assert!(complaints("uard-training", &below).is_empty());
+    }
+
+    #[test]
+    fn upward_and_sideways_arrows_fail() {
+        let upward = complaints("uard-core", &[("uard-attention", None)]);
+        assert!(
+            upward[0].contains("`uard-core` imports `uard-attention`"),
+            "{upward:?}"
+        );
+        assert_eq!(
+            complaints("uard-features", &[("uard-attention", None)]).len(),
+            1
+        );
+        assert_eq!(
+            complaints("uard-training", &[("uard-serve", None)]).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn eval_relevance_and_xtask_import_nothing_of_ours() {
+        for name in ["uard-eval", "uard-relevance", "xtask"] {
+            assert_eq!(complaints(name, &[("uard-core", None)]).len(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn testkit_passes_among_dev_dependencies_only() {
+        assert!(complaints("uard-eval", &[(TESTKIT, Some(Kind::Dev))]).is_empty());
+        for kind in [None, Some(Kind::Build)] {
+            assert_eq!(complaints("uard-cli", &[(TESTKIT, kind)]).len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_dev_dependency_follows_the_arrows() {
+        let found = complaints("uard-attention", &[("uard-training", Some(Kind::Dev))]);
+        assert_eq!(found.len(), 1);
+    }
+
+    #[test]
+    fn nothing_imports_the_binary_the_benches_or_xtask() {
+        for name in ["uard-cli", "uard-benches", "xtask"] {
+            assert_eq!(
+                complaints("uard-training", &[(name, None)]).len(),
+                1,
+                "{name}"
+            );
+        }
+        assert_eq!(complaints("uard-benches", &[("uard-cli", None)]).len(), 1);
+    }
+
+    #[test]
+    fn a_package_outside_the_table_fails() {
+        let found = violations(&[package("uard-new", &[])]);
+        assert!(
+            found[0].contains("`uard-new` is not in the table"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn foreign_crates_stay_out_where_they_must() {
+        assert_eq!(complaints("uard-attention", &[("image", None)]).len(), 1);
+        assert!(complaints("uard-attention", &[("image", Some(Kind::Dev))]).is_empty());
+    }
+
+    #[test]
+    fn candle_without_a_pin_fails() {
+        let found = complaints("uard-core", &[("candle-core", None)]);
+        assert!(found[0].contains("pinned"), "{found:?}");
+    }
+
+    #[test]
+    fn metadata_of_cargo_is_understood() {
+        let text = r#"{"packages": [{"name": "xtask", "version": "0.1.0", "dependencies": [
+            {"name": "clap", "kind": null, "req": "^4", "optional": false},
+            {"name": "tempfile", "kind": "dev", "req": "^3"}]}]}"#;
+        let metadata: Metadata = serde_json::from_str(text).unwrap();
+        assert!(metadata.packages[0].dependencies[0].kind.is_none());
+        assert!(violations(&metadata.packages).is_empty());
+    }
+}

@@ -1,0 +1,108 @@
+//! Which command of this workspace starts what? `train`, `evaluate`, `data`, `bench` and `ci`.
+//!
+//! Thin on purpose: it starts cargo and `uard`, and links neither candle nor a crate of ours,
+//! so that it is built within seconds of a fresh clone.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command that a person reads"
+)]
+
+mod backend;
+mod ci;
+mod launch;
+mod layers;
+mod links;
+mod sources;
+mod style;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use launch::Place;
+
+#[derive(Parser)]
+#[command(
+    name = "xtask",
+    bin_name = "cargo xtask",
+    about = "Trains, evaluates, benchmarks and checks this workspace",
+    after_help = "Examples:\n  cargo xtask train                        \
+                  the embedded data set, from nothing to runs/<name>/report.html\n  \
+                  cargo xtask train --config configs/flickr8k.toml --data DIR\n  \
+                  cargo xtask ci                           the whole gate\n  \
+                  cargo xtask ci style layers              two of its steps"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Train, evaluate and write the report: `uard train` in a release build.
+    #[command(
+        after_help = "--device auto|cpu|cuda|metal   chooses the build and is passed on (auto)\n\
+                      --config FILE                  configs/scenes.toml without it\n\
+                      --compare RULE|none            trained beside it; zero without it\n\
+                      Everything else goes to `uard train`: see `cargo xtask train -- --help`."
+    )]
+    Train(PassedOn),
+    /// Evaluate a checkpoint: `uard evaluate` in a release build.
+    Evaluate(PassedOn),
+    /// Write the embedded data set: `uard data scenes`, to data/scenes without --out.
+    Data(PassedOn),
+    /// Run the criterion benches; the arguments go to criterion.
+    Bench(PassedOn),
+    /// Check everything, cheapest first, and stop at the first failure.
+    Ci {
+        /// Only these steps, in their usual order.
+        #[arg(value_enum)]
+        steps: Vec<ci::Step>,
+    },
+}
+
+/// Arguments that are handed to the command behind a task.
+#[derive(clap::Args)]
+struct PassedOn {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    let task = Arguments::parse().task;
+    match perform(task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> anyhow::Result<ExitCode> {
+    let root = root();
+    let place = Place {
+        caller: std::env::current_dir()?,
+        root: root.clone(),
+    };
+    match task {
+        Task::Train(passed) => launch::train(passed.arguments, &place),
+        Task::Evaluate(passed) => launch::evaluate(passed.arguments, &place),
+        Task::Data(passed) => launch::data(passed.arguments, &place),
+        Task::Bench(passed) => launch::bench(passed.arguments, &place),
+        Task::Ci { steps } => ci::run(&root, &steps),
+    }
+}
+
+/// The repository root: the folder above this package.
+///
+/// Cargo says at run time where the package is, so that a moved checkout is found;
+/// a binary started by hand falls back on where it was built.
+fn root() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.parent().map_or(package.clone(), Path::to_path_buf)
+}

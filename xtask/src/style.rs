@@ -1,0 +1,252 @@
+//! Does a Rust file keep the rules of the house that a machine can check?
+//!
+//! The files are read as tokens, not as items: code inside macros counts as well.
+
+use std::str::FromStr;
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+use crate::sources::Source;
+
+/// A function never has more lines, from `fn` to its closing brace, tests included.
+const LONGEST_FUNCTION: usize = 70;
+
+/// Files and folders that may say `unsafe`: kernels and memory mapping.
+const UNSAFE_ALLOWED: &[&str] = &[
+    "crates/attention/src/kernel/",
+    "crates/core/src/product.rs",
+    "crates/features/src/npy.rs",
+];
+
+/// File and folder names that say nothing about what is inside.
+const EMPTY_NAMES: &[&str] = &["common", "helper", "helpers", "prelude", "util", "utils"];
+
+/// Every rule that the file breaks, as `path:line: sentence`.
+pub fn check(source: &Source) -> Vec<String> {
+    let mut found = Vec::new();
+    if !source.text.starts_with("//!") {
+        found.push((
+            1,
+            "the file opens with `//!`, saying which question it answers".to_owned(),
+        ));
+    }
+    if let Some(name) = empty_name(&source.path) {
+        found.push((
+            1,
+            format!("`{name}` names no concept: name the file after what it holds"),
+        ));
+    }
+    match TokenStream::from_str(&source.text) {
+        Ok(tokens) => {
+            let mut facts = Facts::default();
+            facts.read(tokens);
+            found.extend(long_functions(&facts));
+            found.extend(stray_unsafe(&facts, &source.path));
+        }
+        Err(error) => found.push((error.span().start().line, format!("not Rust: {error}"))),
+    }
+    found
+        .into_iter()
+        .map(|(line, sentence)| format!("{}:{line}: {sentence}", source.path))
+        .collect()
+}
+
+/// What the rules need to know of a file.
+#[derive(Default)]
+struct Facts {
+    functions: Vec<Function>,
+    /// Lines that say `unsafe`.
+    unsafe_lines: Vec<usize>,
+}
+
+struct Function {
+    name: String,
+    line: usize,
+    lines: usize,
+}
+
+impl Facts {
+    fn read(&mut self, tokens: TokenStream) {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        for (at, token) in tokens.iter().enumerate() {
+            match token {
+                TokenTree::Group(group) => self.read(group.stream()),
+                TokenTree::Ident(word) if word == "unsafe" => {
+                    self.unsafe_lines.push(word.span().start().line);
+                }
+                TokenTree::Ident(word) if word == "fn" => {
+                    self.functions.extend(function_at(&tokens[at..]));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The function whose `fn` comes first; none for a pointer type or a declaration without a body.
+fn function_at(tokens: &[TokenTree]) -> Option<Function> {
+    let line = tokens.first()?.span().start().line;
+    let dollar = matches!(tokens.get(1), Some(TokenTree::Punct(mark)) if mark.as_char() == '$');
+    let TokenTree::Ident(name) = tokens.get(1 + usize::from(dollar))? else {
+        return None;
+    };
+    let body = tokens
+        .iter()
+        .take_while(|token| !matches!(token, TokenTree::Punct(mark) if mark.as_char() == ';'))
+        .find_map(|token| match token {
+            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Some(group),
+            _ => None,
+        })?;
+    Some(Function {
+        name: name.to_string(),
+        line,
+        lines: body.span_close().end().line - line + 1,
+    })
+}
+
+fn long_functions(facts: &Facts) -> impl Iterator<Item = (usize, String)> {
+    facts
+        .functions
+        .iter()
+        .filter(|function| function.lines > LONGEST_FUNCTION)
+        .map(|function| {
+            let Function { name, line, lines } = function;
+            let sentence = format!(
+                "`{name}` has {lines} lines, and a function has at most {LONGEST_FUNCTION}: \
+                 name its parts and split it"
+            );
+            (*line, sentence)
+        })
+}
+
+fn stray_unsafe(facts: &Facts, path: &str) -> Vec<(usize, String)> {
+    if UNSAFE_ALLOWED
+        .iter()
+        .any(|allowed| path.starts_with(allowed))
+    {
+        return Vec::new();
+    }
+    let sentence = "`unsafe` is for kernels and memory mapping only, \
+                    in the files that xtask/src/style.rs lists";
+    facts
+        .unsafe_lines
+        .iter()
+        .map(|line| (*line, sentence.to_owned()))
+        .collect()
+}
+
+fn empty_name(path: &str) -> Option<&str> {
+    path.split('/')
+        .map(|part| part.strip_suffix(".rs").unwrap_or(part))
+        .find(|part| EMPTY_NAMES.contains(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaints(path: &str, text: &str) -> Vec<String> {
+        check(&Source {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        })
+    }
+
+    fn in_core(body: &str) -> Vec<String> {
+        complaints("crates/core/src/x.rs", &format!("//! What?\n{body}"))
+    }
+
+    /// A function of exactly so many lines.
+    fn function(lines: usize) -> String {
+        format!("fn long() {{\n{}}}\n", "    let _ = 1;\n".repeat(lines - 2))
+    }
+
+    #[test]
+    fn a_file_of_the_house_passes() {
+        let body =
+            "/// Adds.\npub fn add(a: fn(u8) -> u8) -> u8 { a(1) }\ntrait T { fn t(&self); }";
+        assert_eq!(in_core(body), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_file_without_module_doc_fails() {
+        let found = complaints("crates/core/src/x.rs", "use std::fs;\n//! Late.\n");
+        assert!(
+            found[0].contains("x.rs:1: the file opens with `//!`"),
+            "{found:?}"
+        );
+        assert_eq!(complaints("crates/core/src/x.rs", "").len(), 1);
+    }
+
+    #[test]
+    fn seventy_lines_pass_and_one_more_fails() {
+        assert!(in_core(&function(70)).is_empty());
+        let found = in_core(&function(71));
+        assert!(
+            found[0].contains("x.rs:2: `long` has 71 lines"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn attributes_and_docs_above_a_function_do_not_count() {
+        let body = format!("{}#[test]\n{}", "/// Text.\n".repeat(30), function(70));
+        assert!(in_core(&body).is_empty());
+    }
+
+    #[test]
+    fn functions_in_tests_methods_and_macros_count() {
+        for (before, after) in [
+            ("#[cfg(test)]\nmod tests {\n", "}"),
+            ("impl X {\n", "}"),
+            ("proptest! {\n", "}"),
+            ("macro_rules! m { ($name:ident) => {\n", "} }"),
+        ] {
+            let found = in_core(&format!("{before}{}{after}", function(71)));
+            assert_eq!(found.len(), 1, "{before}");
+        }
+        let named = function(71).replace("fn long", "fn $long");
+        assert_eq!(
+            in_core(&format!("macro_rules! m {{ () => {{ {named} }} }}")).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn unsafe_fails_outside_its_list_in_every_form() {
+        for form in [
+            "fn f() { unsafe { g() } }",
+            "unsafe fn f() {}",
+            "unsafe impl Send for X {}",
+            "m! { unsafe { g() } }",
+        ] {
+            let found = in_core(form);
+            assert!(
+                found[0].contains("x.rs:2: `unsafe` is for"),
+                "{form}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn unsafe_passes_in_its_list_and_in_words() {
+        let text = "//! What?\nfn f() { unsafe { g() } }";
+        assert!(complaints("crates/features/src/npy.rs", text).is_empty());
+        assert!(complaints("crates/attention/src/kernel/avx2.rs", text).is_empty());
+        assert!(in_core("// unsafe\n/// unsafe\nconst X: &str = \"unsafe\";").is_empty());
+    }
+
+    #[test]
+    fn names_without_a_concept_fail() {
+        for path in ["crates/core/src/utils.rs", "crates/cli/tests/common/mod.rs"] {
+            let found = complaints(path, "//! What?\n");
+            assert!(found[0].contains("names no concept"), "{found:?}");
+        }
+        assert!(complaints("crates/core/src/common_ground.rs", "//! What?\n").is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_not_rust_fails() {
+        assert!(in_core("fn f( {")[0].contains("not Rust"));
+    }
+}
