@@ -1,0 +1,157 @@
+//! How does an image become regions of the joint space? One linear layer, then unit length.
+
+use candle_core::{Module, Tensor};
+use candle_nn::Linear;
+use uard_core::Regions;
+use uard_core::parameters::Parameters;
+use uard_core::random::{Draws, uniform};
+
+use crate::{Error, Result};
+
+/// Region features to unit rows: `normalized(W x + b)`.
+///
+/// The parameters are `{prefix}.weight` [D, F] and `{prefix}.bias` [D].
+///
+/// # Source
+/// SCAN's `EncoderImagePrecomp`: weights uniform in ±√6/√(F + D), biases zero.
+#[derive(Debug, Clone)]
+pub struct RegionEncoder {
+    linear: Linear,
+    feature_width: usize,
+}
+
+impl RegionEncoder {
+    /// Creates the parameters, the weights from the stream of their own name.
+    ///
+    /// # Errors
+    /// When a parameter's name is taken.
+    pub fn new(
+        parameters: &mut Parameters,
+        prefix: &str,
+        feature_width: usize,
+        joint_width: usize,
+        draws: &Draws,
+    ) -> Result<Self> {
+        let bound = 6f32.sqrt() / ((feature_width + joint_width) as f32).sqrt();
+        let name = format!("{prefix}.weight");
+        let count = joint_width * feature_width;
+        let weight = uniform(&mut draws.stream(&name, &[]), -bound, bound, count);
+        let weight = parameters.create(&name, weight, &[joint_width, feature_width])?;
+        let bias = vec![0.0; joint_width];
+        let bias = parameters.create(&format!("{prefix}.bias"), bias, &[joint_width])?;
+        Ok(Self {
+            linear: Linear::new(weight, Some(bias)),
+            feature_width,
+        })
+    }
+
+    /// The regions of each image as unit rows.
+    ///
+    /// # Shapes
+    /// `features` [I, R, F] f32; `counts` I numbers from 1 to R. The rows are [I, R, D]; rows
+    /// beyond an image's count are zero whatever the features there.
+    ///
+    /// # Errors
+    /// When the features have another width, naming both, or a count is out of range.
+    pub fn forward(&self, features: &Tensor, counts: Vec<usize>) -> Result<Regions> {
+        let (images, regions, width) = features.dims3()?;
+        if width != self.feature_width {
+            return Err(Error::Core(uard_core::Error::ShapeMismatch {
+                tensor: "region features".to_owned(),
+                axis: "F",
+                expected: self.feature_width,
+                found: width,
+            }));
+        }
+        let rows = self
+            .linear
+            .forward(&features.reshape((images * regions, width))?)?;
+        let joint_width = rows.dim(1)?;
+        Ok(Regions::normalized(
+            &rows.reshape((images, regions, joint_width))?,
+            counts,
+        )?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// f32 sums over at most 5 features.
+    const TOLERANCE: f64 = 1e-6;
+
+    fn encoder() -> (Parameters, RegionEncoder) {
+        let mut parameters = Parameters::new(&Device::Cpu);
+        let draws = Draws::new(3);
+        let encoder = RegionEncoder::new(&mut parameters, "image", 5, 4, &draws).unwrap();
+        (parameters, encoder)
+    }
+
+    fn features(images: usize) -> Tensor {
+        let mut stream = Draws::new(9).stream("features", &[]);
+        let values = uniform(&mut stream, -1.0, 1.0, images * 3 * 5);
+        Tensor::from_vec(values, (images, 3, 5), &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn rows_are_unit_and_padding_rows_zero() {
+        let (_, encoder) = encoder();
+        let regions = encoder.forward(&features(2), vec![3, 1]).unwrap();
+        let norms = regions.rows().sqr().unwrap().sum(2).unwrap();
+        let expected = Tensor::new(&[[1f32, 1.0, 1.0], [1.0, 0.0, 0.0]], &Device::Cpu).unwrap();
+        uard_testkit::assert_close(&norms, &expected, TOLERANCE);
+    }
+
+    #[test]
+    fn an_image_alone_equals_the_image_in_a_batch() {
+        let (_, encoder) = encoder();
+        let whole = encoder.forward(&features(2), vec![3, 2]).unwrap();
+        let second = features(2).narrow(0, 1, 1).unwrap().contiguous().unwrap();
+        let alone = encoder.forward(&second, vec![2]).unwrap();
+        let expected = whole.rows().narrow(0, 1, 1).unwrap();
+        uard_testkit::assert_close(alone.rows(), &expected, TOLERANCE);
+    }
+
+    #[test]
+    fn weights_stay_in_their_bound_and_biases_start_at_zero() {
+        let (parameters, _) = encoder();
+        let weight = parameters.get("image.weight").unwrap();
+        assert_eq!(weight.dims(), [4, 5]);
+        let bound = (6.0f32 / 9.0).sqrt();
+        let weight = weight.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!(weight.iter().all(|w| w.abs() <= bound) && weight.iter().any(|w| *w != 0.0));
+        assert_eq!(
+            parameters
+                .get("image.bias")
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap(),
+            [0.0; 4]
+        );
+    }
+
+    #[test]
+    fn every_parameter_gets_a_gradient() {
+        let (parameters, encoder) = encoder();
+        let regions = encoder.forward(&features(2), vec![3, 1]).unwrap();
+        let loss = regions.rows().sum_all().unwrap();
+        let gradients = loss.backward().unwrap();
+        for (name, var) in parameters.iter() {
+            let gradient = gradients
+                .get(var)
+                .expect("the encoder uses every parameter");
+            uard_testkit::assert_finite_nonzero(name, gradient);
+        }
+    }
+
+    #[test]
+    fn features_of_another_width_are_refused() {
+        let (_, encoder) = encoder();
+        let wrong = Tensor::zeros((1, 2, 6), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let message = encoder.forward(&wrong, vec![2]).unwrap_err().to_string();
+        assert!(message.contains("expected 5 along F, found 6"), "{message}");
+    }
+}

@@ -1,0 +1,157 @@
+//! What does the text encoder read? Padded word ids that know which are padding.
+
+use candle_core::{Device, Tensor};
+
+use super::schedule::Schedule;
+use crate::{Error, Result};
+
+/// The word ids of a batch of captions.
+///
+/// # Shapes
+/// ids [C, W] u32; `ids[c, w]` is padding, and never read, for `w >= counts[c]`.
+#[derive(Debug, Clone)]
+pub struct CaptionBatch {
+    ids: Tensor,
+    counts: Vec<usize>,
+}
+
+impl CaptionBatch {
+    /// Ids that are padded already.
+    ///
+    /// # Shapes
+    /// `ids` [C, W] u32; `counts` C numbers from 1 to W.
+    ///
+    /// # Errors
+    /// When a caption has no words, or the counts do not fit the ids.
+    pub fn new(ids: Tensor, counts: Vec<usize>) -> Result<Self> {
+        let (captions, longest) = ids.dims2()?;
+        if counts.len() != captions {
+            return Err(Error::Core(uard_core::Error::ShapeMismatch {
+                tensor: "counts of captions".to_owned(),
+                axis: "C",
+                expected: captions,
+                found: counts.len(),
+            }));
+        }
+        for (caption, &count) in counts.iter().enumerate() {
+            if count == 0 {
+                return Err(Error::CaptionWithoutWords { caption });
+            }
+            if count > longest {
+                return Err(Error::Core(uard_core::Error::CountOutOfRange {
+                    tensor: "captions",
+                    index: caption,
+                    count,
+                    longest,
+                }));
+            }
+        }
+        Ok(Self { ids, counts })
+    }
+
+    /// Pads captions to the longest among them.
+    ///
+    /// # Errors
+    /// When there is no caption, or one has no words.
+    ///
+    /// ```
+    /// use candle_core::Device;
+    /// use uard_features::text::gru::CaptionBatch;
+    ///
+    /// let batch = CaptionBatch::pad(&[vec![1, 5, 2], vec![1, 2]], 0, &Device::Cpu)?;
+    /// assert_eq!(batch.ids().to_vec2::<u32>()?, [[1, 5, 2], [1, 2, 0]]);
+    /// assert_eq!(batch.counts(), [3, 2]);
+    /// # Ok::<(), uard_features::Error>(())
+    /// ```
+    pub fn pad(captions: &[Vec<u32>], pad_id: u32, device: &Device) -> Result<Self> {
+        let counts: Vec<usize> = captions.iter().map(Vec::len).collect();
+        let longest = counts.iter().copied().max().ok_or(Error::EmptyBatch)?;
+        let mut ids = Vec::with_capacity(captions.len() * longest);
+        for caption in captions {
+            ids.extend_from_slice(caption);
+            ids.resize(ids.len() + longest - caption.len(), pad_id);
+        }
+        Self::new(
+            Tensor::from_vec(ids, (captions.len(), longest), device)?,
+            counts,
+        )
+    }
+
+    /// The padded ids.
+    pub fn ids(&self) -> &Tensor {
+        &self.ids
+    }
+
+    /// Words of each caption.
+    pub fn counts(&self) -> &[usize] {
+        &self.counts
+    }
+
+    /// The time steps over these captions.
+    pub fn schedule(&self) -> Schedule {
+        Schedule::new(&self.counts, self.ids.dims()[1])
+    }
+
+    /// The ids of the valid words [N], caption after caption.
+    pub(super) fn words(&self) -> Result<Tensor> {
+        let rows: Vec<u32> = self
+            .schedule()
+            .padded_rows()
+            .map(|row| row as u32)
+            .collect();
+        let count = rows.len();
+        let rows = Tensor::from_vec(rows, count, self.ids.device())?;
+        Ok(self.ids.flatten_all()?.index_select(&rows, 0)?)
+    }
+
+    /// Whether every word has a row in an embedding of `vocabulary` rows.
+    pub(super) fn check_vocabulary(&self, vocabulary: usize) -> Result<()> {
+        let ids = self.ids.to_vec2::<u32>()?;
+        for (caption, (row, &count)) in ids.iter().zip(&self.counts).enumerate() {
+            let unknown = row[..count]
+                .iter()
+                .position(|&id| id as usize >= vocabulary);
+            if let Some(word) = unknown {
+                let id = row[word];
+                return Err(Error::WordOutOfVocabulary {
+                    caption,
+                    word,
+                    id,
+                    vocabulary,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caption_without_words_is_named() {
+        let error = CaptionBatch::pad(&[vec![3], vec![]], 0, &Device::Cpu).unwrap_err();
+        assert!(error.to_string().contains("caption 1"), "{error}");
+        assert!(CaptionBatch::pad(&[], 0, &Device::Cpu).is_err());
+    }
+
+    #[test]
+    fn counts_that_do_not_fit_are_refused() {
+        let ids = Tensor::zeros((2, 3), candle_core::DType::U32, &Device::Cpu).unwrap();
+        assert!(CaptionBatch::new(ids.clone(), vec![1]).is_err());
+        let error = CaptionBatch::new(ids, vec![1, 4]).unwrap_err();
+        assert!(error.to_string().contains("expected 1 to 3"), "{error}");
+    }
+
+    #[test]
+    fn id_beyond_the_vocabulary_is_named_but_padding_may_be_anything() {
+        let batch = CaptionBatch::pad(&[vec![3, 1], vec![4]], 99, &Device::Cpu).unwrap();
+        batch.check_vocabulary(5).unwrap();
+        let error = batch.check_vocabulary(4).unwrap_err().to_string();
+        assert!(
+            error.contains("caption 1") && error.contains("id 4"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,81 @@
+//! How does the recurrence run where our operator does not? Step by step in candle's operations.
+
+use candle_core::{D, Tensor};
+
+use super::recurrence::Recurrence;
+use super::schedule::{Reading, Schedule};
+use crate::Result;
+
+/// The average of both directions, differentiable, on any device.
+///
+/// # Shapes
+/// The result is [C, W, H]; padding rows are zero.
+///
+/// # Errors
+/// When a tensor operation fails.
+pub fn average(recurrence: &Recurrence, schedule: &Schedule) -> Result<Tensor> {
+    let width = recurrence.width()?;
+    let forward = direction(recurrence, schedule, Reading::Forward)?;
+    let reverse = direction(recurrence, schedule, Reading::Reverse)?;
+    let mean = ((forward + reverse)? * 0.5)?;
+    let padding = Tensor::zeros((1, width), mean.dtype(), mean.device())?;
+    let mut rows = vec![schedule.words(); schedule.captions() * schedule.longest()];
+    for (word, row) in schedule.padded_rows().enumerate() {
+        rows[row] = word;
+    }
+    let padded = Tensor::cat(&[&mean, &padding], 0)?.index_select(&index(&rows, &mean)?, 0)?;
+    Ok(padded.reshape((schedule.captions(), schedule.longest(), width))?)
+}
+
+/// The states of one direction [N, H], in caption order.
+fn direction(recurrence: &Recurrence, schedule: &Schedule, reading: Reading) -> Result<Tensor> {
+    let width = recurrence.width()?;
+    let side = match reading {
+        Reading::Forward => 0,
+        Reading::Reverse => 1,
+    };
+    let rows = schedule.rows(reading);
+    let products = recurrence.products.narrow(1, side * 3 * width, 3 * width)?;
+    let products = products
+        .contiguous()?
+        .index_select(&index(&rows, &products)?, 0)?;
+    let from_words = products.broadcast_add(&recurrence.biases.get(2 * side)?)?;
+    let weight = recurrence.weights.get(side)?.t()?;
+    let bias = recurrence.biases.get(2 * side + 1)?;
+    let first = schedule.captions();
+    let mut state = Tensor::zeros((first, width), products.dtype(), products.device())?;
+    let mut states = Vec::with_capacity(schedule.steps());
+    for step in 0..schedule.steps() {
+        let range = schedule.step(step);
+        let previous = state.narrow(0, 0, range.len())?;
+        let from_state = previous.matmul(&weight)?.broadcast_add(&bias)?;
+        let from_words = from_words.narrow(0, range.start, range.len())?;
+        state = cell(&from_words, &from_state, &previous)?;
+        states.push(state.clone());
+    }
+    let mut back = vec![0; rows.len()];
+    for (step_row, &row) in rows.iter().enumerate() {
+        back[row] = step_row;
+    }
+    Ok(Tensor::cat(&states, 0)?.index_select(&index(&back, &products)?, 0)?)
+}
+
+fn cell(from_words: &Tensor, from_state: &Tensor, previous: &Tensor) -> Result<Tensor> {
+    let width = previous.dim(D::Minus1)?;
+    let part = |tensor: &Tensor, gate: usize| tensor.narrow(1, gate * width, width);
+    let r = sigmoid(&(part(from_words, 0)? + part(from_state, 0)?)?)?;
+    let z = sigmoid(&(part(from_words, 1)? + part(from_state, 1)?)?)?;
+    let n = (part(from_words, 2)? + (r * part(from_state, 2)?)?)?.tanh()?;
+    Ok((&n + (z * (previous - &n)?)?)?)
+}
+
+/// `(1 + tanh(x / 2)) / 2`: every step has a backward in candle.
+fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    Ok((x * 0.5)?.tanh()?.affine(0.5, 0.5)?)
+}
+
+fn index(rows: &[usize], like: &Tensor) -> Result<Tensor> {
+    let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+    let count = rows.len();
+    Ok(Tensor::from_vec(rows, count, like.device())?)
+}

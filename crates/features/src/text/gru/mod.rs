@@ -1,0 +1,170 @@
+//! How does a caption become words of the joint space? An embedding and a bidirectional GRU.
+//!
+//! [`TextEncoder`] is the entry. The recurrence exists three times: [`reference`] is the scalar
+//! version that judges the others, [`operator`] runs on the CPU with its own backward through time,
+//! and [`composed`] is made of candle's operations for every other device.
+
+mod activation;
+mod batch;
+mod cell;
+pub mod composed;
+mod direction;
+pub mod operator;
+mod recurrence;
+pub mod reference;
+mod schedule;
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+use uard_core::Words;
+use uard_core::parameters::Parameters;
+use uard_core::random::{Draws, uniform};
+
+pub use batch::CaptionBatch;
+pub use recurrence::Recurrence;
+pub use schedule::Schedule;
+
+use crate::Result;
+
+/// Embeddings are drawn from ± this (SCAN, `EncoderText.init_weights`).
+const EMBEDDING_BOUND: f32 = 0.1;
+
+/// The sizes of a text encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TextEncoderConfig {
+    /// Width E of a word's embedding.
+    pub word_width: usize,
+    /// Joint width H, the D of everything above.
+    pub joint_width: usize,
+}
+
+impl Default for TextEncoderConfig {
+    /// Words of 300, a joint space of 1024.
+    fn default() -> Self {
+        Self {
+            word_width: 300,
+            joint_width: 1024,
+        }
+    }
+}
+
+/// Captions to unit rows: an embedding, then one bidirectional GRU layer, directions averaged.
+///
+/// The parameters are `text.embedding.weight` [V, E] and, with PyTorch's names, meanings and order
+/// of gates (r, z, n), `text.gru.{weight_ih [3H, E], weight_hh [3H, H], bias_ih [3H],
+/// bias_hh [3H]}` and the same with `_reverse`.
+///
+/// # Source
+/// SCAN's `EncoderText`: embedding uniform in ±0.1, GRU uniform in ±1/√H. Padding is never read:
+/// the reverse direction starts at a caption's last word, as with PyTorch's packed sequences.
+#[derive(Debug, Clone)]
+pub struct TextEncoder {
+    embedding: Tensor,
+    forward: Direction,
+    reverse: Direction,
+}
+
+#[derive(Debug, Clone)]
+struct Direction {
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor,
+    bias_hh: Tensor,
+}
+
+impl TextEncoder {
+    /// Creates the parameters, each from the stream of its own name.
+    ///
+    /// # Errors
+    /// When a parameter's name is taken.
+    pub fn new(
+        parameters: &mut Parameters,
+        config: TextEncoderConfig,
+        vocabulary_len: usize,
+        draws: &Draws,
+    ) -> Result<Self> {
+        let shape = [vocabulary_len, config.word_width];
+        let name = "text.embedding.weight";
+        let embedding = create(parameters, name, &shape, (EMBEDDING_BOUND, draws))?;
+        let forward = Direction::new(parameters, config, "", draws)?;
+        let reverse = Direction::new(parameters, config, "_reverse", draws)?;
+        Ok(Self {
+            embedding,
+            forward,
+            reverse,
+        })
+    }
+
+    /// The words of each caption as unit rows.
+    ///
+    /// # Shapes
+    /// The rows are [C, W, H]; rows beyond a caption's count are zero.
+    ///
+    /// # Errors
+    /// When an id is not in the vocabulary, naming its caption and place, or the batch is on
+    /// another device.
+    pub fn forward(&self, batch: &CaptionBatch) -> Result<Words> {
+        batch.check_vocabulary(self.embedding.dim(0)?)?;
+        let schedule = batch.schedule();
+        let average = self.recurrence(batch)?.average(&schedule)?;
+        Ok(Words::normalized(&average, batch.counts().to_vec())?)
+    }
+
+    /// What the recurrence over a batch needs: one product of all valid words with the weights of
+    /// both directions, and the other parameters stacked.
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    pub fn recurrence(&self, batch: &CaptionBatch) -> Result<Recurrence> {
+        let words = self.embedding.index_select(&batch.words()?, 0)?;
+        let (left, right) = (&self.forward, &self.reverse);
+        let weight = Tensor::cat(&[&left.weight_ih, &right.weight_ih], 0)?;
+        let biases = [&left.bias_ih, &left.bias_hh, &right.bias_ih, &right.bias_hh];
+        Ok(Recurrence {
+            products: words.matmul(&weight.t()?)?,
+            weights: Tensor::stack(&[&left.weight_hh, &right.weight_hh], 0)?,
+            biases: Tensor::stack(&biases, 0)?,
+        })
+    }
+}
+
+impl Direction {
+    fn new(
+        parameters: &mut Parameters,
+        config: TextEncoderConfig,
+        suffix: &str,
+        draws: &Draws,
+    ) -> Result<Self> {
+        let (word, joint) = (config.word_width, config.joint_width);
+        let bound = 1.0 / (joint as f32).sqrt();
+        let mut draw = |name: &str, shape: &[usize]| {
+            create(
+                parameters,
+                &format!("text.gru.{name}{suffix}"),
+                shape,
+                (bound, draws),
+            )
+        };
+        Ok(Self {
+            weight_ih: draw("weight_ih", &[3 * joint, word])?,
+            weight_hh: draw("weight_hh", &[3 * joint, joint])?,
+            bias_ih: draw("bias_ih", &[3 * joint])?,
+            bias_hh: draw("bias_hh", &[3 * joint])?,
+        })
+    }
+}
+
+fn create(
+    parameters: &mut Parameters,
+    name: &str,
+    shape: &[usize],
+    (bound, draws): (f32, &Draws),
+) -> Result<Tensor> {
+    let count = shape.iter().product();
+    let values = uniform(&mut draws.stream(name, &[]), -bound, bound, count);
+    Ok(parameters.create(name, values, shape)?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,347 @@
+//! Do the forms of the recurrence agree, and does the encoder keep its promises?
+
+use candle_core::{DType, Device, Tensor, Var};
+use uard_testkit::{assert_close, assert_finite_nonzero, assert_gradients, assert_same_bytes};
+
+use super::*;
+
+/// f32 against f64: a state goes through a dozen steps of sums over at most 9 numbers, each with
+/// errors of a few 1e-7.
+const SINGLE: f64 = 3e-6;
+/// f64 forms of the same sums in another order.
+const DOUBLE: f64 = 1e-12;
+/// Central differences of a loss near 1 in f64.
+const DIFFERENCES: f64 = 1e-7;
+/// Ragged lengths with a caption of one word and equal neighbours.
+const RAGGED: [usize; 6] = [3, 1, 7, 3, 12, 2];
+
+fn values(label: &str, bound: f32, count: usize) -> Vec<f32> {
+    uniform(&mut Draws::new(5).stream(label, &[]), -bound, bound, count)
+}
+
+fn tensor(label: &str, shape: &[usize], dtype: DType) -> Tensor {
+    let values = values(label, 0.8, shape.iter().product());
+    Tensor::from_vec(values, shape, &Device::Cpu)
+        .unwrap()
+        .to_dtype(dtype)
+        .unwrap()
+}
+
+/// A recurrence whose tensors are variables, so that their gradients can be asked for.
+fn recurrence(counts: &[usize], width: usize, dtype: DType) -> (Recurrence, [Var; 3]) {
+    let words = counts.iter().sum();
+    let vars = [
+        tensor("products", &[words, 6 * width], dtype),
+        tensor("weights", &[2, 3 * width, width], dtype),
+        tensor("biases", &[4, 3 * width], dtype),
+    ]
+    .map(|tensor| Var::from_tensor(&tensor).unwrap());
+    (
+        of_tensors(&vars.each_ref().map(|var| var.as_tensor().clone())),
+        vars,
+    )
+}
+
+fn of_tensors(tensors: &[Tensor]) -> Recurrence {
+    Recurrence {
+        products: tensors[0].clone(),
+        weights: tensors[1].clone(),
+        biases: tensors[2].clone(),
+    }
+}
+
+/// A scalar in which every state has its own weight.
+fn loss(average: &Tensor) -> candle_core::Result<Tensor> {
+    let target = tensor("target", average.dims(), average.dtype());
+    (average * target)?.sum_all()
+}
+
+fn encoder(vocabulary: usize) -> (Parameters, TextEncoder) {
+    let mut parameters = Parameters::new(&Device::Cpu);
+    let config = TextEncoderConfig {
+        word_width: 6,
+        joint_width: 9,
+    };
+    let encoder = TextEncoder::new(&mut parameters, config, vocabulary, &Draws::new(1)).unwrap();
+    (parameters, encoder)
+}
+
+fn captions(counts: &[usize]) -> Vec<Vec<u32>> {
+    let id = |caption: usize, word: usize| ((caption * 7 + word * 3) % 11) as u32;
+    let words = |(caption, &count)| (0..count).map(|word| id(caption, word)).collect();
+    counts.iter().enumerate().map(words).collect()
+}
+
+fn batch(captions: &[Vec<u32>]) -> CaptionBatch {
+    CaptionBatch::pad(captions, 0, &Device::Cpu).unwrap()
+}
+
+fn reference_direction(parameters: &Parameters, suffix: &str) -> reference::Direction {
+    let get = |name: &str| parameters.get(&format!("text.gru.{name}{suffix}")).unwrap();
+    let rows = |name| get(name).to_dtype(DType::F64).unwrap().to_vec2().unwrap();
+    let row = |name| get(name).to_dtype(DType::F64).unwrap().to_vec1().unwrap();
+    reference::Direction {
+        weight_ih: rows("weight_ih"),
+        weight_hh: rows("weight_hh"),
+        bias_ih: row("bias_ih"),
+        bias_hh: row("bias_hh"),
+    }
+}
+
+/// The averaged states [C, W, H] by the scalar reference.
+fn by_reference(parameters: &Parameters, captions: &[Vec<u32>], longest: usize) -> Tensor {
+    let embedding = parameters.get("text.embedding.weight").unwrap();
+    let embedding = embedding
+        .to_dtype(DType::F64)
+        .unwrap()
+        .to_vec2::<f64>()
+        .unwrap();
+    let forward = reference_direction(parameters, "");
+    let reverse = reference_direction(parameters, "_reverse");
+    let all: Vec<Vec<Vec<f64>>> = captions
+        .iter()
+        .map(|ids| {
+            let words: Vec<_> = ids
+                .iter()
+                .map(|&id| embedding[id as usize].clone())
+                .collect();
+            let mut states = reference::average(&words, &forward, &reverse);
+            states.resize(longest, vec![0.0; 9]);
+            states
+        })
+        .collect();
+    Tensor::new(all, &Device::Cpu).unwrap()
+}
+
+#[test]
+fn both_forms_equal_the_scalar_reference() {
+    let (parameters, encoder) = encoder(11);
+    for counts in [&RAGGED[..], &[1], &[5], &[1, 1, 1], &[4, 4]] {
+        let captions = captions(counts);
+        let batch = batch(&captions);
+        let (recurrence, schedule) = (encoder.recurrence(&batch).unwrap(), batch.schedule());
+        let expected = by_reference(&parameters, &captions, schedule.longest());
+        for average in [operator::average, composed::average] {
+            let found = average(&recurrence, &schedule).unwrap();
+            assert_close(&found.to_dtype(DType::F64).unwrap(), &expected, SINGLE);
+        }
+    }
+}
+
+#[test]
+fn operator_equals_composed_form_in_values_and_gradients() {
+    for (dtype, tolerance) in [(DType::F32, SINGLE), (DType::F64, DOUBLE)] {
+        for counts in [&RAGGED[..], &[1], &[6], &[2, 9]] {
+            let schedule = Schedule::new(counts, 13);
+            let (recurrence, vars) = recurrence(counts, 9, dtype);
+            let found = operator::average(&recurrence, &schedule).unwrap();
+            let expected = composed::average(&recurrence, &schedule).unwrap();
+            assert_close(&found, &expected, tolerance);
+            let found = loss(&found).unwrap().backward().unwrap();
+            let expected = loss(&expected).unwrap().backward().unwrap();
+            for var in &vars {
+                let (found, expected) = (found.get(var).unwrap(), expected.get(var).unwrap());
+                assert_close(found, expected, tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_match_finite_differences() {
+    for counts in [&[3, 1, 4][..], &[1], &[2]] {
+        let schedule = Schedule::new(counts, 5);
+        let (_, vars) = recurrence(counts, 3, DType::F64);
+        let run = |tensors: &[Tensor]| {
+            let average = operator::average(&of_tensors(tensors), &schedule);
+            loss(&average.map_err(candle_core::Error::wrap)?)
+        };
+        assert_gradients(run, &vars, DIFFERENCES);
+    }
+}
+
+#[test]
+fn strided_inputs_and_gradients_are_read_rightly() {
+    let (plain, vars) = recurrence(&RAGGED, 4, DType::F64);
+    let schedule = Schedule::new(&RAGGED, 12);
+    let turned = |tensor: &Tensor, axis: usize| {
+        let columns = tensor
+            .transpose(axis, axis + 1)
+            .unwrap()
+            .contiguous()
+            .unwrap();
+        columns.transpose(axis, axis + 1).unwrap()
+    };
+    let strided = Recurrence {
+        products: turned(&plain.products, 0),
+        weights: turned(&plain.weights, 1),
+        biases: turned(&plain.biases, 0),
+    };
+    assert!(!strided.weights.is_contiguous());
+    let run = |recurrence: &Recurrence| {
+        let average = operator::average(recurrence, &schedule)
+            .unwrap()
+            .transpose(0, 2)
+            .unwrap();
+        (
+            loss(&average.exp().unwrap()).unwrap().backward().unwrap(),
+            average,
+        )
+    };
+    let ((found, states), (expected, expected_states)) = (run(&strided), run(&plain));
+    assert_same_bytes(&states, &expected_states);
+    for var in &vars {
+        assert_same_bytes(found.get(var).unwrap(), expected.get(var).unwrap());
+    }
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_refused() {
+    let (recurrence, _) = recurrence(&[2, 1], 4, DType::F32);
+    let message = operator::average(&recurrence, &Schedule::new(&[2, 2], 2)).unwrap_err();
+    assert!(
+        message
+            .to_string()
+            .contains("expected 4 along words, found 3"),
+        "{message}"
+    );
+    let halves = Recurrence {
+        biases: recurrence.biases.to_dtype(DType::F64).unwrap(),
+        ..recurrence
+    };
+    assert!(operator::average(&halves, &Schedule::new(&[2, 1], 2)).is_err());
+}
+
+#[test]
+fn padding_changes_nothing() {
+    let (_, encoder) = encoder(11);
+    let captions = captions(&RAGGED);
+    let short = encoder.forward(&batch(&captions)).unwrap();
+    let mut long = captions.clone();
+    long.iter_mut()
+        .for_each(|caption| caption.resize(17, 4_000_000));
+    let long = batch(&long);
+    let long = CaptionBatch::new(long.ids().clone(), RAGGED.to_vec()).unwrap();
+    let long = encoder.forward(&long).unwrap();
+    assert_same_bytes(&long.rows().narrow(1, 0, 12).unwrap(), short.rows());
+    let rest = long.rows().narrow(1, 12, 5).unwrap();
+    assert_same_bytes(&rest, &rest.zeros_like().unwrap());
+}
+
+#[test]
+fn a_caption_alone_equals_the_caption_in_a_batch() {
+    let (_, encoder) = encoder(11);
+    let captions = captions(&RAGGED);
+    let together = encoder.forward(&batch(&captions)).unwrap();
+    for (index, caption) in captions.iter().enumerate() {
+        let alone = encoder
+            .forward(&batch(std::slice::from_ref(caption)))
+            .unwrap();
+        let expected = together.narrow(index, 1).unwrap();
+        assert_close(alone.rows(), expected.rows(), SINGLE);
+    }
+}
+
+#[test]
+fn order_of_captions_changes_nothing() {
+    let (_, encoder) = encoder(11);
+    let captions = captions(&RAGGED);
+    let turned: Vec<_> = captions.iter().rev().cloned().collect();
+    let found = encoder.forward(&batch(&turned)).unwrap();
+    let back = Tensor::new(&[5u32, 4, 3, 2, 1, 0], &Device::Cpu).unwrap();
+    let expected = encoder.forward(&batch(&captions)).unwrap();
+    assert_close(
+        &found.rows().index_select(&back, 0).unwrap(),
+        expected.rows(),
+        SINGLE,
+    );
+}
+
+#[test]
+fn threads_change_no_byte() {
+    let counts: Vec<usize> = (0..40).map(|caption| 1 + caption * 5 % 19).collect();
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let (recurrence, vars) = recurrence(&counts, 70, DType::F32);
+            let average = operator::average(&recurrence, &Schedule::new(&counts, 20)).unwrap();
+            let gradients = loss(&average).unwrap().backward().unwrap();
+            (
+                average,
+                vars.map(|var| gradients.get(&var).unwrap().clone()),
+            )
+        })
+    };
+    let ((one, one_gradients), (two, two_gradients)) = (run(1), run(2));
+    assert_same_bytes(&two, &one);
+    for (two, one) in two_gradients.iter().zip(&one_gradients) {
+        assert_same_bytes(two, one);
+    }
+}
+
+#[test]
+fn every_parameter_gets_a_finite_nonzero_gradient() {
+    let (parameters, encoder) = encoder(11);
+    let words = encoder.forward(&batch(&captions(&RAGGED))).unwrap();
+    let gradients = loss(words.rows()).unwrap().backward().unwrap();
+    assert_eq!(parameters.iter().count(), 9);
+    for (name, var) in parameters.iter() {
+        assert_finite_nonzero(
+            name,
+            gradients
+                .get(var)
+                .expect("the encoder uses every parameter"),
+        );
+    }
+}
+
+#[test]
+fn rows_are_unit_and_padding_rows_zero() {
+    let (_, encoder) = encoder(11);
+    let words = encoder.forward(&batch(&captions(&[2, 1]))).unwrap();
+    let norms = words.rows().sqr().unwrap().sum(2).unwrap();
+    let expected = Tensor::new(&[[1f32, 1.0], [1.0, 0.0]], &Device::Cpu).unwrap();
+    assert_close(&norms, &expected, SINGLE);
+}
+
+#[test]
+fn parameters_have_the_names_and_bounds_of_pytorch() {
+    let (parameters, _) = encoder(11);
+    let names: Vec<&str> = parameters.iter().map(|(name, _)| name).collect();
+    assert_eq!(names[0], "text.embedding.weight");
+    assert_eq!(
+        names[3..5],
+        ["text.gru.bias_ih", "text.gru.bias_ih_reverse"]
+    );
+    assert_eq!(
+        parameters.get("text.gru.weight_hh_reverse").unwrap().dims(),
+        [27, 9]
+    );
+    for (name, var) in parameters.iter() {
+        let bound = if name.contains("gru") { 1.0 / 3.0 } else { 0.1 };
+        let values = var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let largest = values
+            .iter()
+            .fold(0f32, |largest, value| largest.max(value.abs()));
+        assert!(
+            largest <= bound && largest > 0.8 * bound,
+            "{name}: {largest}"
+        );
+    }
+}
+
+#[test]
+fn id_out_of_the_vocabulary_is_an_error() {
+    let (_, encoder) = encoder(4);
+    let error = encoder
+        .forward(&batch(&[vec![1, 4]]))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("word 1: id 4 is not in the vocabulary of 4"),
+        "{error}"
+    );
+}

@@ -1,0 +1,272 @@
+//! How is a run saved so that it continues with the same bytes as if it had never stopped?
+//!
+//! A checkpoint is a directory `step-XXXXXXXX` of four files: `model.safetensors`,
+//! `optimizer.safetensors`, `state.json`, `vocab.json`. The text files `latest` and `best` beside
+//! it name one of them.
+
+mod directory;
+mod state;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use uard_features::text::vocabulary::Vocabulary;
+
+use crate::config::TrainConfig;
+use crate::error::io;
+use crate::model::Model;
+use crate::optimizer::Optimizer;
+use crate::{Error, Result};
+
+pub use directory::{CheckpointDirectory, Pointer};
+pub use state::{Best, FORMAT_VERSION, FeatureShape, Running, TrainState};
+
+const MODEL: &str = "model.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "state.json";
+const VOCABULARY: &str = "vocab.json";
+
+/// A checkpoint on disk whose state has been read and whose format is the one of this version.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    path: PathBuf,
+    state: TrainState,
+}
+
+impl Checkpoint {
+    /// Opens a checkpoint directory, or the best (else the newest) checkpoint of a run directory.
+    ///
+    /// # Errors
+    /// When there is none, it was written in another format, or its state is damaged.
+    pub fn open(path: &Path) -> Result<Self> {
+        if path.join(STATE).is_file() {
+            return Self::read(path);
+        }
+        let run = CheckpointDirectory::of_run(path);
+        let found = match run.pointed(Pointer::Best) {
+            Some(best) => Some(best),
+            None => run.newest()?,
+        };
+        match found {
+            Some(path) => Self::read(&path),
+            None => Err(Error::NoCheckpoint { path: path.to_path_buf() }),
+        }
+    }
+
+    /// The newest checkpoint of a run: where it continues.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn newest(run: &Path) -> Result<Self> {
+        match CheckpointDirectory::of_run(run).newest()? {
+            Some(path) => Self::read(&path),
+            None => Err(Error::NoCheckpoint { path: run.to_path_buf() }),
+        }
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was remembered beside weights and moments.
+    pub fn state(&self) -> &TrainState {
+        &self.state
+    }
+
+    /// The configuration it was trained with.
+    ///
+    /// # Errors
+    /// When a setting is unknown to this version.
+    pub fn config(&self) -> Result<TrainConfig> {
+        TrainConfig::from_toml(&self.state.config, &self.path.join(STATE).display().to_string())
+    }
+
+    /// The vocabulary it was trained with.
+    ///
+    /// # Errors
+    /// When the file is damaged or not the one that the state belongs to.
+    pub fn vocabulary(&self) -> Result<Vocabulary> {
+        let vocabulary = Vocabulary::read_json(&self.path.join(VOCABULARY))?;
+        self.expect_vocabulary(&vocabulary)?;
+        Ok(vocabulary)
+    }
+
+    /// The trained model, on a device.
+    ///
+    /// # Errors
+    /// When a file is damaged or the weights do not fit the configuration.
+    pub fn model(&self, device: &Device) -> Result<Model> {
+        let config = self.config()?;
+        let vocabulary = self.vocabulary()?;
+        let model = Model::new(&config, self.state.features.width, &vocabulary, device)?;
+        self.load_weights(&model)?;
+        Ok(model)
+    }
+
+    /// The threshold that its configuration evaluates with.
+    ///
+    /// # Errors
+    /// When a setting is unknown to this version.
+    pub fn evaluation_threshold(&self) -> Result<f64> {
+        let config = self.config()?;
+        Ok(evaluation_threshold(&config, &self.state))
+    }
+
+    /// Refuses a vocabulary that is not the checkpoint's.
+    ///
+    /// # Errors
+    /// Names both.
+    pub fn expect_vocabulary(&self, vocabulary: &Vocabulary) -> Result<()> {
+        let mend = "use the data set it was trained with, or train a model on this one";
+        self.expect("the vocabulary", &self.state.vocabulary_hash, vocabulary.hash(), mend)
+    }
+
+    /// Refuses training data that are not the checkpoint's.
+    ///
+    /// # Errors
+    /// Names both.
+    pub fn expect_data(&self, data_hash: &str) -> Result<()> {
+        let mend = "give the data directory that the run started with, or start a new run";
+        self.expect("the training data", &self.state.data_hash, data_hash.to_owned(), mend)
+    }
+
+    /// Refuses a configuration that is not the checkpoint's.
+    ///
+    /// # Errors
+    /// Names the first line that differs.
+    pub fn expect_config(&self, config: &TrainConfig) -> Result<()> {
+        let given = config.to_toml()?;
+        let stored = self.config()?.to_toml()?;
+        let difference = |one: &str, other: &str| {
+            let line = one.lines().find(|line| !other.lines().any(|known| known == *line));
+            line.unwrap_or("no such setting").to_owned()
+        };
+        if given == stored {
+            return Ok(());
+        }
+        Err(Error::Mismatch {
+            path: self.path.clone(),
+            what: "the setting",
+            expected: difference(&given, &stored),
+            found: difference(&stored, &given),
+            mend: "resume with the configuration of the run, or start a new run",
+        })
+    }
+
+    pub(crate) fn load_weights(&self, model: &Model) -> Result<()> {
+        let (bytes, origin) = self.bytes(MODEL)?;
+        Ok(model.parameters().load_safetensors(&bytes, &origin)?)
+    }
+
+    pub(crate) fn load_moments(&self, model: &Model, optimizer: &mut Optimizer) -> Result<()> {
+        let (bytes, origin) = self.bytes(OPTIMIZER)?;
+        optimizer.load_safetensors(model.parameters(), &bytes, &origin)
+    }
+
+    fn bytes(&self, file: &str) -> Result<(Vec<u8>, String)> {
+        let path = self.path.join(file);
+        let bytes = fs::read(&path).map_err(io("read", &path))?;
+        Ok((bytes, path.display().to_string()))
+    }
+
+    fn read(path: &Path) -> Result<Self> {
+        let file = path.join(STATE);
+        let text = fs::read_to_string(&file).map_err(io("read", &file))?;
+        let damaged = |cause: serde_json::Error| Error::DamagedCheckpoint {
+            path: file.clone(),
+            cause: cause.to_string(),
+        };
+        let Version { format_version: found } = serde_json::from_str(&text).map_err(damaged)?;
+        if found != FORMAT_VERSION {
+            let path = path.to_path_buf();
+            return Err(Error::FormatVersion { path, expected: FORMAT_VERSION, found });
+        }
+        let state = serde_json::from_str(&text).map_err(damaged)?;
+        Ok(Self { path: path.to_path_buf(), state })
+    }
+
+    fn expect(
+        &self,
+        what: &'static str,
+        found: &str,
+        expected: String,
+        mend: &'static str,
+    ) -> Result<()> {
+        if found == expected {
+            return Ok(());
+        }
+        Err(Error::Mismatch {
+            path: self.path.clone(),
+            what,
+            expected,
+            found: found.to_owned(),
+            mend,
+        })
+    }
+}
+
+/// The one field that every format has.
+#[derive(serde::Deserialize)]
+struct Version {
+    format_version: u32,
+}
+
+/// The threshold that a configuration evaluates with, given what was learned.
+///
+/// Rules without a learned threshold have zero, unless the configuration fixes a number.
+pub(crate) fn evaluation_threshold(config: &TrainConfig, state: &TrainState) -> f64 {
+    config.evaluation.threshold.resolve(&state.threshold)
+}
+
+/// Everything that one checkpoint holds.
+#[derive(Debug)]
+pub(crate) struct Snapshot<'a> {
+    pub(crate) model: &'a Model,
+    pub(crate) optimizer: &'a Optimizer,
+    pub(crate) state: &'a TrainState,
+    pub(crate) vocabulary: &'a [u8],
+}
+
+/// Writes a checkpoint, points `latest` and `best`, and removes old ones.
+///
+/// # Errors
+/// When something cannot be written; then the checkpoints before it are untouched.
+pub(crate) fn save(
+    directory: &CheckpointDirectory,
+    snapshot: &Snapshot<'_>,
+    keep_last: usize,
+) -> Result<PathBuf> {
+    let name = CheckpointDirectory::name(snapshot.state.step);
+    let mut state = serde_json::to_vec_pretty(snapshot.state).map_err(|error| {
+        Error::SaveFailed { path: directory.path().join(&name), source: error.into() }
+    })?;
+    state.push(b'\n');
+    let files = [
+        (MODEL, snapshot.model.parameters().to_safetensors()?),
+        (OPTIMIZER, snapshot.optimizer.to_safetensors()?),
+        (VOCABULARY, snapshot.vocabulary.to_vec()),
+        (STATE, state),
+    ];
+    let path = directory.write(&name, &files)?;
+    settle(directory, snapshot.state, keep_last)?;
+    Ok(path)
+}
+
+/// Brings pointers and old checkpoints into the order that the newest state demands.
+///
+/// # Errors
+/// When a pointer cannot be written or an old checkpoint not be removed.
+pub(crate) fn settle(
+    directory: &CheckpointDirectory,
+    state: &TrainState,
+    keep_last: usize,
+) -> Result<()> {
+    directory.point(Pointer::Latest, &CheckpointDirectory::name(state.step))?;
+    let best = state.best.map(|best| CheckpointDirectory::name(best.step));
+    if let Some(best) = &best {
+        directory.point(Pointer::Best, best)?;
+    }
+    directory.prune(keep_last, best.as_deref())
+}

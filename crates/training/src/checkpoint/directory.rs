@@ -1,0 +1,311 @@
+//! How is a checkpoint put on disk so that a crash at any moment leaves only whole ones?
+//!
+//! Files are written into a hidden directory beside the others, synced, and the directory is
+//! renamed. What starts with a dot is therefore unfinished or outdated, and is removed when a run
+//! is continued.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::io as io_error;
+use crate::{Error, Result};
+
+const UNFINISHED: &str = ".unfinished-";
+const OUTDATED: &str = ".outdated-";
+const PREFIX: &str = "step-";
+
+/// A file of a checkpoint: its name and its bytes.
+pub(super) type NamedBytes = (&'static str, Vec<u8>);
+
+/// The directory `checkpoints` of a run.
+#[derive(Debug, Clone)]
+pub struct CheckpointDirectory {
+    path: PathBuf,
+}
+
+/// Which checkpoint a pointer file names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pointer {
+    /// The newest.
+    Latest,
+    /// That of highest rsum.
+    Best,
+}
+
+impl Pointer {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Latest => "latest",
+            Self::Best => "best",
+        }
+    }
+}
+
+impl CheckpointDirectory {
+    /// The checkpoints of a run directory; nothing is created or read yet.
+    pub fn of_run(run: &Path) -> Self {
+        Self { path: run.join("checkpoints") }
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Name of the checkpoint of a step: names sort like steps.
+    pub fn name(step: usize) -> String {
+        format!("{PREFIX}{step:08}")
+    }
+
+    /// Complete checkpoints, oldest first; none when the directory is not there.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let mut names: Vec<String> =
+            self.entries()?.into_iter().filter(|name| name.starts_with(PREFIX)).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The newest complete checkpoint.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn newest(&self) -> Result<Option<PathBuf>> {
+        Ok(self.names()?.last().map(|name| self.path.join(name)))
+    }
+
+    /// The checkpoint that a pointer names, if there is one.
+    pub fn pointed(&self, pointer: Pointer) -> Option<PathBuf> {
+        let name = fs::read_to_string(self.path.join(pointer.file())).ok()?;
+        let path = self.path.join(name.trim());
+        path.is_dir().then_some(path)
+    }
+
+    /// Removes what a killed process left unfinished.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn recover(&self) -> Result<()> {
+        for entry in self.entries()? {
+            let path = self.path.join(&entry);
+            let original = entry.strip_prefix(OUTDATED).map(|name| self.path.join(name));
+            match original {
+                Some(original) if !original.exists() => {
+                    fs::rename(&path, &original).map_err(io_error("rename", &path))?;
+                }
+                Some(_) => remove(&path)?,
+                None if entry.starts_with(UNFINISHED) => remove(&path)?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint, or replaces the one of that name, in one step.
+    ///
+    /// # Errors
+    /// When a file cannot be written; then nothing that was there has changed.
+    pub(super) fn write(&self, name: &str, files: &[NamedBytes]) -> Result<PathBuf> {
+        self.write_with(name, files, write_synced)
+    }
+
+    fn write_with(
+        &self,
+        name: &str,
+        files: &[NamedBytes],
+        write: impl Fn(&Path, &[u8]) -> io::Result<()>,
+    ) -> Result<PathBuf> {
+        let target = self.path.join(name);
+        let unfinished = self.path.join(format!("{UNFINISHED}{name}"));
+        let outcome = fill(&unfinished, files, write)
+            .and_then(|()| self.put(&unfinished, name))
+            .map_err(|source| Error::SaveFailed { path: target.clone(), source });
+        if outcome.is_err() {
+            // The first error says what happened; a remnant is removed when the run continues.
+            let _ = fs::remove_dir_all(&unfinished);
+        }
+        outcome.map(|()| target)
+    }
+
+    /// Renames a finished directory to its name; one that has the name already steps aside first.
+    fn put(&self, unfinished: &Path, name: &str) -> io::Result<()> {
+        let target = self.path.join(name);
+        let outdated = self.path.join(format!("{OUTDATED}{name}"));
+        let replaces = target.exists();
+        if replaces {
+            fs::rename(&target, &outdated)?;
+        }
+        if let Err(error) = fs::rename(unfinished, &target) {
+            if replaces {
+                fs::rename(&outdated, &target)?;
+            }
+            return Err(error);
+        }
+        sync_directory(&self.path)?;
+        if replaces { fs::remove_dir_all(&outdated) } else { Ok(()) }
+    }
+
+    /// Lets a pointer name a checkpoint, in one step.
+    ///
+    /// # Errors
+    /// When the pointer cannot be written; then it names what it named before.
+    pub fn point(&self, pointer: Pointer, name: &str) -> Result<()> {
+        let target = self.path.join(pointer.file());
+        let unfinished = self.path.join(format!("{UNFINISHED}{}", pointer.file()));
+        write_synced(&unfinished, format!("{name}\n").as_bytes())
+            .and_then(|()| fs::rename(&unfinished, &target))
+            .and_then(|()| sync_directory(&self.path))
+            .map_err(|source| Error::SaveFailed { path: target, source })
+    }
+
+    /// Removes all but the newest `keep_last` checkpoints and the best.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn prune(&self, keep_last: usize, best: Option<&str>) -> Result<()> {
+        let names = self.names()?;
+        let old = names.len().saturating_sub(keep_last);
+        for name in names[..old].iter().filter(|name| Some(name.as_str()) != best) {
+            // Renamed first: half a checkpoint must not look like a whole one.
+            let path = self.path.join(name);
+            let outdated = self.path.join(format!("{UNFINISHED}{name}"));
+            fs::rename(&path, &outdated).map_err(io_error("rename", &path))?;
+            remove(&outdated)?;
+        }
+        Ok(())
+    }
+
+    fn entries(&self) -> Result<Vec<String>> {
+        let listing = match fs::read_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            listing => listing.map_err(io_error("list", &self.path))?,
+        };
+        let mut names = Vec::new();
+        for entry in listing {
+            let entry = entry.map_err(io_error("list", &self.path))?;
+            names.extend(entry.file_name().into_string().ok());
+        }
+        Ok(names)
+    }
+}
+
+fn fill(
+    directory: &Path,
+    files: &[NamedBytes],
+    write: impl Fn(&Path, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    if directory.exists() {
+        fs::remove_dir_all(directory)?;
+    }
+    fs::create_dir_all(directory)?;
+    for (name, bytes) in files {
+        write(&directory.join(name), bytes)?;
+    }
+    sync_directory(directory)
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes renames and new names durable. Only Unix can open a directory for that.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let outcome = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    outcome.map_err(io_error("remove", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(text: &str) -> Vec<NamedBytes> {
+        vec![("a", text.as_bytes().to_vec()), ("b", vec![0; 10])]
+    }
+
+    fn directory(run: &tempfile::TempDir) -> CheckpointDirectory {
+        CheckpointDirectory::of_run(run.path())
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_checkpoint_before_it_and_no_remnant() {
+        let run = tempfile::tempdir().unwrap();
+        let checkpoints = directory(&run);
+        let before = checkpoints.write("step-00000001", &files("old")).unwrap();
+        for name in ["step-00000001", "step-00000002"] {
+            let full = |path: &Path, bytes: &[u8]| match path.file_name() {
+                Some(name) if name == "b" => Err(io::Error::from(io::ErrorKind::StorageFull)),
+                _ => write_synced(path, bytes),
+            };
+            let error = checkpoints.write_with(name, &files("new"), full).unwrap_err();
+            assert!(error.to_string().contains("earlier checkpoints are untouched"), "{error}");
+            assert_eq!(fs::read(before.join("a")).unwrap(), b"old");
+            assert_eq!(checkpoints.entries().unwrap(), ["step-00000001"]);
+        }
+    }
+
+    #[test]
+    fn writing_again_replaces_the_whole_checkpoint() {
+        let run = tempfile::tempdir().unwrap();
+        let checkpoints = directory(&run);
+        checkpoints.write("step-00000001", &files("old")).unwrap();
+        let path = checkpoints.write("step-00000001", &files("new")).unwrap();
+        assert_eq!(fs::read(path.join("a")).unwrap(), b"new");
+        assert_eq!(checkpoints.entries().unwrap(), ["step-00000001"]);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_or_put_back() {
+        let run = tempfile::tempdir().unwrap();
+        let checkpoints = directory(&run);
+        let one = checkpoints.write("step-00000001", &files("one")).unwrap();
+        let two = checkpoints.write("step-00000002", &files("two")).unwrap();
+        let at = |name: &str| checkpoints.path().join(name);
+        // Killed while writing, between the two renames, and before the last removal.
+        fs::create_dir(at(".unfinished-step-00000003")).unwrap();
+        fs::write(at(".unfinished-best"), "x").unwrap();
+        fs::rename(&one, at(".outdated-step-00000001")).unwrap();
+        fs::create_dir(at(".outdated-step-00000002")).unwrap();
+        checkpoints.recover().unwrap();
+        let mut entries = checkpoints.entries().unwrap();
+        entries.sort();
+        assert_eq!(entries, ["step-00000001", "step-00000002"]);
+        assert_eq!(fs::read(two.join("a")).unwrap(), b"two");
+        assert_eq!(checkpoints.newest().unwrap(), Some(two));
+    }
+
+    #[test]
+    fn pruning_spares_the_newest_and_the_best() {
+        let run = tempfile::tempdir().unwrap();
+        let checkpoints = directory(&run);
+        for step in 1..=5 {
+            checkpoints.write(&CheckpointDirectory::name(step), &files("x")).unwrap();
+        }
+        checkpoints.prune(2, Some("step-00000002")).unwrap();
+        assert_eq!(
+            checkpoints.names().unwrap(),
+            ["step-00000002", "step-00000004", "step-00000005"]
+        );
+    }
+
+    #[test]
+    fn a_pointer_names_a_checkpoint_that_is_there() {
+        let run = tempfile::tempdir().unwrap();
+        let checkpoints = directory(&run);
+        assert_eq!(checkpoints.names().unwrap(), Vec::<String>::new());
+        assert_eq!(checkpoints.pointed(Pointer::Best), None);
+        let path = checkpoints.write("step-00000001", &files("x")).unwrap();
+        checkpoints.point(Pointer::Best, "step-00000001").unwrap();
+        assert_eq!(checkpoints.pointed(Pointer::Best), Some(path));
+        checkpoints.point(Pointer::Best, "step-00000009").unwrap();
+        assert_eq!(checkpoints.pointed(Pointer::Best), None);
+    }
+}

@@ -1,0 +1,312 @@
+//! What can be set for a run, and how is it read?
+//!
+//! TOML, a section for each part of the method; an unknown key is an error. The defaults are the
+//! published settings for Flickr30K.
+
+mod sections;
+
+use serde::{Deserialize, Serialize};
+use uard_attention::{MatcherConfig, WeightRule};
+use uard_relevance::LearnerConfig;
+
+use crate::{Error, Result};
+
+pub use sections::{
+    DataConfig, EvaluationConfig, EvaluationThreshold, GroupConfig, LossConfig, ModelConfig,
+    OptimizerConfig, OptimizerKind, Reduction, ScheduleConfig, ScheduleKind,
+    TrainingConfig,
+};
+
+/// Every setting of a run.
+///
+/// ```
+/// use uard_training::config::TrainConfig;
+///
+/// let mut config = TrainConfig::from_toml("[model]\njoint_width = 512", "example").unwrap();
+/// config.apply_set("training.epochs=6").unwrap();
+/// assert_eq!((config.model.joint_width, config.training.epochs), (512, 6));
+/// assert!(config.apply_set("training.epoch=6").unwrap_err().to_string().contains("epochs"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// What is read.
+    pub data: DataConfig,
+    /// The encoders.
+    pub model: ModelConfig,
+    /// The similarity of image and caption.
+    pub matcher: MatcherConfig,
+    /// How the threshold is learned.
+    pub threshold: LearnerConfig,
+    /// The hinge.
+    pub loss: LossConfig,
+    /// How a gradient moves the parameters.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate over the run.
+    pub schedule: ScheduleConfig,
+    /// The loop.
+    pub training: TrainingConfig,
+    /// How an epoch is judged.
+    pub evaluation: EvaluationConfig,
+}
+
+impl TrainConfig {
+    /// Reads and checks a configuration; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// When the text is not TOML, a key is unknown, or a value cannot be trained with.
+    pub fn from_toml(text: &str, origin: &str) -> Result<Self> {
+        let config: Self = toml::from_str(text).map_err(|cause| Error::Configuration {
+            origin: origin.to_owned(),
+            cause: cause.to_string().trim_end().to_owned(),
+        })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Sets one value by its dotted key: `section.key=value`.
+    ///
+    /// The value is read as TOML; what is not TOML is a string, so `matcher.rule=scan` needs no
+    /// quotes. On an error nothing changes.
+    ///
+    /// # Errors
+    /// When there is no `=`, the key is unknown, or the value cannot be trained with.
+    pub fn apply_set(&mut self, assignment: &str) -> Result<()> {
+        let refused = |cause: String| Error::Configuration {
+            origin: format!("--set {assignment}"),
+            cause,
+        };
+        let (key, value) = assignment
+            .split_once('=')
+            .ok_or_else(|| refused("expected section.key=value".to_owned()))?;
+        let mut table = toml::Table::try_from(&*self).map_err(|e| refused(e.to_string()))?;
+        set_key(&mut table, key.trim(), parse_value(value.trim())).map_err(&refused)?;
+        let config: Self = table.try_into().map_err(|cause: toml::de::Error| {
+            refused(cause.to_string().trim_end().replace('\n', "; "))
+        })?;
+        config.validate()?;
+        *self = config;
+        Ok(())
+    }
+
+    /// The whole configuration as TOML, every default written out.
+    ///
+    /// # Errors
+    /// When a value has no form in TOML, such as a seed above the largest signed number.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).map_err(|cause| Error::Configuration {
+            origin: "configuration".to_owned(),
+            cause: cause.to_string(),
+        })
+    }
+
+    /// Whether the run learns a threshold: only the masked rule has one.
+    pub fn learns_threshold(&self) -> bool {
+        self.matcher.rule == WeightRule::Masked
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// Names the first setting that cannot be trained with, and what is allowed.
+    pub fn validate(&self) -> Result<()> {
+        self.validate_sizes()?;
+        self.validate_optimizer()?;
+        let loss = &self.loss;
+        positive("loss.margin", loss.margin)?;
+        let schedule = &self.schedule;
+        fraction("schedule.decay_at", schedule.decay_at)?;
+        fraction("schedule.factor", schedule.factor)?;
+        if let EvaluationThreshold::Fixed(threshold) = self.evaluation.threshold {
+            fraction("evaluation.threshold", threshold)?;
+        }
+        self.threshold.validate().map_err(|cause| Error::Configuration {
+            origin: "[threshold]".to_owned(),
+            cause: cause.to_string(),
+        })?;
+        uard_attention::Matcher::new(self.matcher)?;
+        Ok(())
+    }
+
+    fn validate_sizes(&self) -> Result<()> {
+        at_least("model.joint_width", self.model.joint_width, 1)?;
+        at_least("model.word_width", self.model.word_width, 1)?;
+        at_least("data.minimum_word_count", self.data.minimum_word_count, 1)?;
+        let training = &self.training;
+        at_least("training.epochs", training.epochs, 1)?;
+        at_least("training.keep_last", training.keep_last, 1)?;
+        at_least("training.accumulation", training.accumulation, 1)?;
+        if training.maximum_steps == Some(0) {
+            return Err(setting("training.maximum_steps", &0, "1 or more, or no limit at all"));
+        }
+        if training.patience == Some(0) {
+            return Err(setting("training.patience", &0, "1 or more, or no patience at all"));
+        }
+        if training.batch < 2 {
+            return Err(setting("training.batch", &training.batch, "2 or more captions"));
+        }
+        if training.accumulation > training.batch {
+            let expected = "at most training.batch";
+            return Err(setting("training.accumulation", &training.accumulation, expected));
+        }
+        if i64::try_from(training.seed).is_err() {
+            return Err(setting("training.seed", &training.seed, "at most 2^63 - 1"));
+        }
+        Ok(())
+    }
+
+    fn validate_optimizer(&self) -> Result<()> {
+        let optimizer = &self.optimizer;
+        positive("optimizer.learning_rate", optimizer.learning_rate)?;
+        positive("optimizer.epsilon", optimizer.epsilon)?;
+        not_negative("optimizer.weight_decay", optimizer.weight_decay)?;
+        not_negative("optimizer.clip_norm", optimizer.clip_norm)?;
+        for (key, beta) in
+            [("optimizer.beta1", optimizer.beta1), ("optimizer.beta2", optimizer.beta2)]
+        {
+            if !(0.0..1.0).contains(&beta) {
+                return Err(setting(key, &beta, "0 or more, below 1"));
+            }
+        }
+        for group in &optimizer.groups {
+            not_negative("optimizer.groups.learning_rate_scale", group.learning_rate_scale)?;
+            not_negative("optimizer.groups.weight_decay", group.weight_decay)?;
+        }
+        Ok(())
+    }
+}
+
+fn parse_value(text: &str) -> toml::Value {
+    match toml::from_str::<toml::Table>(&format!("value = {text}")) {
+        Ok(mut table) if table.len() == 1 => {
+            table.remove("value").unwrap_or_else(|| toml::Value::String(text.to_owned()))
+        }
+        _ => toml::Value::String(text.to_owned()),
+    }
+}
+
+fn set_key(
+    table: &mut toml::Table,
+    key: &str,
+    value: toml::Value,
+) -> std::result::Result<(), String> {
+    let (section, rest) = key.split_once('.').unwrap_or((key, ""));
+    if rest.is_empty() {
+        if table.get(section).is_some_and(toml::Value::is_table) {
+            return Err(format!("`{section}` is a section; set one of its keys, {section}.…"));
+        }
+        table.insert(section.to_owned(), value);
+        return Ok(());
+    }
+    let known: Vec<String> = table.keys().cloned().collect();
+    match table.get_mut(section) {
+        Some(toml::Value::Table(inner)) => set_key(inner, rest, value),
+        Some(_) => Err(format!("`{section}` is a value, not a section")),
+        None => Err(format!("unknown section `{section}`, expected one of {}", known.join(", "))),
+    }
+}
+
+fn setting(key: &'static str, found: &impl ToString, expected: &'static str) -> Error {
+    Error::Setting { key, found: found.to_string(), expected }
+}
+
+fn at_least(key: &'static str, found: usize, least: usize) -> Result<()> {
+    if found < least { Err(setting(key, &found, "1 or more")) } else { Ok(()) }
+}
+
+fn positive(key: &'static str, found: f64) -> Result<()> {
+    let fits = found.is_finite() && found > 0.0;
+    if fits { Ok(()) } else { Err(setting(key, &found, "a finite number above 0")) }
+}
+
+fn not_negative(key: &'static str, found: f64) -> Result<()> {
+    let fits = found.is_finite() && found >= 0.0;
+    if fits { Ok(()) } else { Err(setting(key, &found, "a finite number, 0 or more")) }
+}
+
+fn fraction(key: &'static str, found: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&found) { Ok(()) } else { Err(setting(key, &found, "0 to 1")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_gives_the_published_settings() {
+        let config = TrainConfig::from_toml("", "empty").unwrap();
+        assert_eq!(config, TrainConfig::default());
+        assert_eq!((config.training.batch, config.training.epochs), (128, 20));
+        assert_eq!((config.loss.margin, config.optimizer.clip_norm), (0.2, 2.0));
+    }
+
+    #[test]
+    fn toml_survives_a_round_trip() {
+        let mut config = TrainConfig::default();
+        config.training.patience = Some(3);
+        config.evaluation.threshold = EvaluationThreshold::Fixed(0.25);
+        config.optimizer.groups.push(GroupConfig {
+            prefix: "text.".to_owned(),
+            learning_rate_scale: 0.1,
+            weight_decay: 1e-4,
+        });
+        let text = config.to_toml().unwrap();
+        assert_eq!(TrainConfig::from_toml(&text, "round trip").unwrap(), config);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_the_file_and_the_known_keys() {
+        let error = TrainConfig::from_toml("[loss]\nmargn = 0.2", "a.toml").unwrap_err();
+        let message = error.to_string();
+        for part in ["a.toml", "margn", "margin", "warm_up_epochs"] {
+            assert!(message.contains(part), "{message}");
+        }
+        let error = TrainConfig::from_toml("[los]\nmargin = 0.2", "a.toml").unwrap_err();
+        assert!(error.to_string().contains("`loss`"), "{error}");
+    }
+
+    #[test]
+    fn set_takes_numbers_strings_and_lists() {
+        let mut config = TrainConfig::default();
+        config.apply_set("threshold.penalty=2").unwrap();
+        config.apply_set("matcher.rule=scan").unwrap();
+        config.apply_set("evaluation.threshold = 0.3").unwrap();
+        config.apply_set("optimizer.groups=[{prefix = \"text\"}]").unwrap();
+        config.apply_set("training.patience=4").unwrap();
+        assert_eq!(config.threshold.penalty, 2.0);
+        assert_eq!(config.matcher.rule, WeightRule::Scan);
+        assert_eq!(config.evaluation.threshold, EvaluationThreshold::Fixed(0.3));
+        assert_eq!(config.optimizer.groups[0].learning_rate_scale, 1.0);
+        assert_eq!(config.training.patience, Some(4));
+    }
+
+    #[test]
+    fn set_refuses_unknown_keys_and_lists_the_known_ones() {
+        let mut config = TrainConfig::default();
+        let message = config.apply_set("threshold.penalti=2").unwrap_err().to_string();
+        assert!(message.contains("--set threshold.penalti=2"), "{message}");
+        assert!(message.contains("penalty"), "{message}");
+        let message = config.apply_set("treshold.penalty=2").unwrap_err().to_string();
+        assert!(message.contains("threshold"), "{message}");
+        for wrong in ["threshold", "threshold=1", "training.batch.x=1", "nothing=1"] {
+            assert!(config.apply_set(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(config, TrainConfig::default());
+    }
+
+    #[test]
+    fn values_out_of_range_name_their_key() {
+        for (assignment, key) in [
+            ("training.batch=1", "training.batch"),
+            ("optimizer.learning_rate=0", "optimizer.learning_rate"),
+            ("optimizer.beta2=1.0", "optimizer.beta2"),
+            ("schedule.decay_at=1.5", "schedule.decay_at"),
+            ("loss.margin=nan", "loss.margin"),
+            ("training.accumulation=200", "training.accumulation"),
+            ("evaluation.threshold=2.0", "evaluation.threshold"),
+        ] {
+            let message = TrainConfig::default().apply_set(assignment).unwrap_err().to_string();
+            assert!(message.starts_with(key), "{message}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! How the parameters move: loss, negatives, optimizer, threshold, checkpoints, report.
+//!
+//! [`trainer::train`] is the whole loop; [`checkpoint::Checkpoint`] is what it leaves behind, and
+//! [`evaluation::evaluate`] judges it. Nothing here prints: a [`trainer::Observer`] is told.
+//! No clock decides anything, and no draw depends on one before it, so a run that was stopped
+//! anywhere continues to the same bytes.
+
+mod error;
+
+pub mod batches;
+pub mod checkpoint;
+pub mod config;
+pub mod evaluation;
+pub mod gradients;
+pub mod loss;
+pub mod model;
+pub mod negatives;
+pub mod optimizer;
+pub mod record;
+pub mod report;
+pub mod run_log;
+pub mod schedule;
+pub mod trainer;
+
+pub use error::{Error, Result};

@@ -1,0 +1,401 @@
+//! How does a gradient move the parameters? Adam and AdamW whose whole state can be saved.
+
+mod update;
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor, Var};
+use uard_core::parameters::{Parameters, named_from_safetensors, named_to_safetensors};
+
+use crate::config::OptimizerConfig;
+use crate::gradients::Gradients;
+use crate::{Error, Result};
+use update::Step;
+
+/// Added to the norm before clipping divides by it, as `torch.nn.utils.clip_grad_norm_` does.
+const CLIP_EPSILON: f64 = 1e-6;
+
+/// Adam or AdamW with f32 moments, parameter groups and clipping of the global norm.
+///
+/// ```text
+/// g = clip * gradient                         clip = min(1, clip_norm / (norm + 1e-6))
+/// g = g + decay p                             adam only
+/// m = beta1 m + (1 - beta1) g                 v = beta2 v + (1 - beta2) g^2
+/// p = p - rate decay p                        adamw only
+/// p = p - rate / (1 - beta1^k) m / (sqrt(v) / sqrt(1 - beta2^k) + epsilon)
+/// ```
+///
+/// # Source
+/// Kingma and Ba 2015; Loshchilov and Hutter 2019; the order of operations is PyTorch's.
+#[derive(Debug)]
+pub struct Optimizer {
+    config: OptimizerConfig,
+    step: u64,
+    slots: BTreeMap<String, Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    learning_rate_scale: f64,
+    weight_decay: f64,
+    shape: Vec<usize>,
+    moments: Moments,
+}
+
+#[derive(Debug)]
+enum Moments {
+    Host { first: Vec<f32>, second: Vec<f32> },
+    Device { first: Tensor, second: Tensor },
+}
+
+impl Optimizer {
+    /// An optimizer that has not taken a step: all moments zero.
+    ///
+    /// # Errors
+    /// When the device refuses a tensor.
+    pub fn new(config: &OptimizerConfig, parameters: &Parameters) -> Result<Self> {
+        let mut slots = BTreeMap::new();
+        for (name, var) in parameters.iter() {
+            slots.insert(name.to_owned(), Slot::new(config, name, var)?);
+        }
+        Ok(Self { config: config.clone(), step: 0, slots })
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.step
+    }
+
+    /// Moves every parameter; returns the global gradient norm before clipping.
+    ///
+    /// `factor` is the schedule's factor on the learning rate.
+    ///
+    /// # Errors
+    /// When a gradient is missing or not finite; then no parameter has moved.
+    pub fn step(
+        &mut self,
+        parameters: &Parameters,
+        gradients: &Gradients,
+        factor: f64,
+    ) -> Result<f64> {
+        let step = self.step + 1;
+        let norm = gradients.norm(usize::try_from(step).unwrap_or(usize::MAX))?;
+        let scale = self.clip_scale(norm);
+        for (name, var) in parameters.iter() {
+            let missing = || Error::NoGradient { name: name.to_owned() };
+            let gradient = gradients.get(name).ok_or_else(missing)?;
+            let slot = self.slots.get_mut(name).ok_or_else(missing)?;
+            let scalars = Step {
+                kind: self.config.kind,
+                learning_rate: self.config.learning_rate * slot.learning_rate_scale * factor,
+                beta1: self.config.beta1,
+                beta2: self.config.beta2,
+                epsilon: self.config.epsilon,
+                weight_decay: slot.weight_decay,
+                scale,
+                step,
+            };
+            slot.moments.apply(&scalars, var, gradient)?;
+        }
+        self.step = step;
+        Ok(norm)
+    }
+
+    /// The whole state as the bytes of a safetensors file, the same for the same numbers.
+    ///
+    /// `first.NAME` and `second.NAME` are the moments, `steps` the steps taken: three f32 digits
+    /// of base 2^16, lowest first, each exact.
+    ///
+    /// # Errors
+    /// When a moment cannot be copied from its device.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>> {
+        let mut tensors = BTreeMap::new();
+        let digits: Vec<f32> =
+            (0..3).map(|digit| ((self.step >> (16 * digit)) & 0xffff) as f32).collect();
+        tensors.insert("steps".to_owned(), Tensor::new(digits, &Device::Cpu)?);
+        for (name, slot) in &self.slots {
+            let (first, second) = slot.moment_tensors()?;
+            tensors.insert(format!("first.{name}"), first);
+            tensors.insert(format!("second.{name}"), second);
+        }
+        let named = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+        Ok(named_to_safetensors(named)?)
+    }
+
+    /// Restores the state from bytes that [`Self::to_safetensors`] wrote.
+    ///
+    /// # Errors
+    /// When the bytes are damaged, or of another model; then nothing changes.
+    pub fn load_safetensors(
+        &mut self,
+        parameters: &Parameters,
+        bytes: &[u8],
+        origin: &str,
+    ) -> Result<()> {
+        let mut stored = named_from_safetensors(bytes, origin, parameters.device())?;
+        let steps = take(&mut stored, "steps", &[3], origin)?.to_vec1::<f32>()?;
+        let mut moments = BTreeMap::new();
+        for (name, slot) in &self.slots {
+            let first = take(&mut stored, &format!("first.{name}"), &slot.shape, origin)?;
+            let second = take(&mut stored, &format!("second.{name}"), &slot.shape, origin)?;
+            moments.insert(name.clone(), Moments::from_tensors(first, second)?);
+        }
+        if let Some(name) = stored.keys().next() {
+            return Err(mismatch(origin, "unknown", name));
+        }
+        for (name, moments) in moments {
+            if let Some(slot) = self.slots.get_mut(&name) {
+                slot.moments = moments;
+            }
+        }
+        self.step = steps.iter().rev().fold(0, |steps, &digit| (steps << 16) | digit as u64);
+        Ok(())
+    }
+
+    fn clip_scale(&self, norm: f64) -> f64 {
+        if self.config.clip_norm == 0.0 {
+            return 1.0;
+        }
+        (self.config.clip_norm / (norm + CLIP_EPSILON)).min(1.0)
+    }
+}
+
+impl Slot {
+    fn new(config: &OptimizerConfig, name: &str, var: &Var) -> Result<Self> {
+        let group = config.groups.iter().find(|group| name.starts_with(&group.prefix));
+        let zeros = Tensor::zeros(var.dims(), DType::F32, var.device())?;
+        Ok(Self {
+            learning_rate_scale: group.map_or(1.0, |group| group.learning_rate_scale),
+            weight_decay: group.map_or(config.weight_decay, |group| group.weight_decay),
+            shape: var.dims().to_vec(),
+            moments: Moments::from_tensors(zeros.clone(), zeros)?,
+        })
+    }
+
+    fn moment_tensors(&self) -> Result<(Tensor, Tensor)> {
+        match &self.moments {
+            Moments::Device { first, second } => Ok((first.clone(), second.clone())),
+            Moments::Host { first, second } => {
+                let tensor = |moment: &Vec<f32>| {
+                    Tensor::from_slice(moment, self.shape.as_slice(), &Device::Cpu)
+                };
+                Ok((tensor(first)?, tensor(second)?))
+            }
+        }
+    }
+}
+
+impl Moments {
+    fn from_tensors(first: Tensor, second: Tensor) -> Result<Self> {
+        if !matches!(first.device(), Device::Cpu) {
+            return Ok(Self::Device { first, second });
+        }
+        let host = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
+        Ok(Self::Host { first: host(&first)?, second: host(&second)? })
+    }
+
+    fn apply(&mut self, step: &Step, var: &Var, gradient: &Tensor) -> Result<()> {
+        match self {
+            Self::Host { first, second } => step.on_host(var, gradient, first, second),
+            Self::Device { first, second } => {
+                (*first, *second) = step.composed(var, gradient, first, second)?;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn take(
+    stored: &mut BTreeMap<String, Tensor>,
+    name: &str,
+    shape: &[usize],
+    origin: &str,
+) -> Result<Tensor> {
+    let tensor = stored.remove(name).ok_or_else(|| mismatch(origin, "missing", name))?;
+    if tensor.dims() == shape {
+        return Ok(tensor);
+    }
+    Err(Error::Core(uard_core::Error::ParameterShape {
+        origin: origin.to_owned(),
+        name: name.to_owned(),
+        expected: shape.to_vec(),
+        found: tensor.dims().to_vec(),
+    }))
+}
+
+fn mismatch(origin: &str, problem: &'static str, name: &str) -> Error {
+    let (origin, name) = (origin.to_owned(), name.to_owned());
+    Error::Core(uard_core::Error::ParameterMismatch { origin, problem, name })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{GroupConfig, OptimizerKind};
+
+    /// f32 updates against the same formula in f64: a few roundings over ten steps.
+    const TOLERANCE: f64 = 2e-6;
+
+    fn parameters() -> Parameters {
+        let mut parameters = Parameters::new(&Device::Cpu);
+        parameters.create("image.weight", vec![0.5, -1.0, 2.0, 0.1], &[2, 2]).unwrap();
+        parameters.create("text.bias", vec![0.3], &[1]).unwrap();
+        parameters
+    }
+
+    fn config(kind: OptimizerKind) -> OptimizerConfig {
+        OptimizerConfig {
+            kind,
+            learning_rate: 0.01,
+            weight_decay: 0.1,
+            clip_norm: 1.0,
+            groups: vec![GroupConfig {
+                prefix: "text.".to_owned(),
+                learning_rate_scale: 0.5,
+                weight_decay: 0.0,
+            }],
+            ..OptimizerConfig::default()
+        }
+    }
+
+    /// Gradient of `sum (p - 1)^4 / 4`, large enough at first to be clipped.
+    fn gradients(parameters: &Parameters) -> Gradients {
+        let mut loss = Tensor::new(0f32, &Device::Cpu).unwrap();
+        for (_, var) in parameters.iter() {
+            let fourth = (var.as_tensor() - 1.0).unwrap().sqr().unwrap().sqr().unwrap();
+            loss = (loss + (fourth.sum_all().unwrap() / 4.0).unwrap()).unwrap();
+        }
+        Gradients::take(parameters, &mut loss.backward().unwrap()).unwrap()
+    }
+
+    /// PyTorch's update of all five numbers, in f64.
+    fn reference(kind: OptimizerKind, steps: i32) -> Vec<f64> {
+        let mut p = [0.5f64, -1.0, 2.0, 0.1, 0.3].map(|x| f64::from(x as f32));
+        let (mut m, mut v) = ([0.0; 5], [0.0; 5]);
+        for step in 1..=steps {
+            let g: Vec<f64> = p.iter().map(|p| (p - 1.0).powi(3)).collect();
+            let norm = g.iter().map(|g| g * g).sum::<f64>().sqrt();
+            let clip = (1.0 / (norm + 1e-6)).min(1.0);
+            for i in 0..5 {
+                let (rate, decay) = if i < 4 { (0.01, 0.1) } else { (0.005, 0.0) };
+                let mut g = g[i] * clip;
+                match kind {
+                    OptimizerKind::Adam => g += decay * p[i],
+                    OptimizerKind::Adamw => p[i] *= 1.0 - rate * decay,
+                }
+                m[i] = 0.9 * m[i] + 0.1 * g;
+                v[i] = 0.999 * v[i] + 0.001 * g * g;
+                let corrected = m[i] / (1.0 - 0.9f64.powi(step));
+                let root = v[i].sqrt() / (1.0 - 0.999f64.powi(step)).sqrt();
+                p[i] -= rate * corrected / (root + 1e-8);
+            }
+        }
+        p.to_vec()
+    }
+
+    fn numbers(parameters: &Parameters) -> Vec<f32> {
+        parameters
+            .iter()
+            .flat_map(|(_, var)| var.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn ten_steps_follow_the_formula_with_groups_decay_and_clipping() {
+        for kind in [OptimizerKind::Adam, OptimizerKind::Adamw] {
+            let parameters = parameters();
+            let mut optimizer = Optimizer::new(&config(kind), &parameters).unwrap();
+            for _ in 0..10 {
+                optimizer.step(&parameters, &gradients(&parameters), 1.0).unwrap();
+            }
+            for (found, expected) in numbers(&parameters).iter().zip(reference(kind, 10)) {
+                assert!((f64::from(*found) - expected).abs() < TOLERANCE, "{found} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn composed_and_fused_updates_agree() {
+        for kind in [OptimizerKind::Adam, OptimizerKind::Adamw] {
+            let (fused, composed) = (parameters(), parameters());
+            let mut one = Optimizer::new(&config(kind), &fused).unwrap();
+            let mut other = Optimizer::new(&config(kind), &composed).unwrap();
+            for slot in other.slots.values_mut() {
+                let (first, second) = slot.moment_tensors().unwrap();
+                slot.moments = Moments::Device { first, second };
+            }
+            for _ in 0..5 {
+                one.step(&fused, &gradients(&fused), 0.5).unwrap();
+                other.step(&composed, &gradients(&composed), 0.5).unwrap();
+            }
+            for (a, b) in numbers(&fused).iter().zip(numbers(&composed)) {
+                assert!((a - b).abs() < 1e-6, "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_scale_of_zero_freezes() {
+        let parameters = parameters();
+        let mut config = config(OptimizerKind::Adamw);
+        config.groups[0].learning_rate_scale = 0.0;
+        let mut optimizer = Optimizer::new(&config, &parameters).unwrap();
+        optimizer.step(&parameters, &gradients(&parameters), 1.0).unwrap();
+        assert_eq!(numbers(&parameters)[4], 0.3);
+    }
+
+    #[test]
+    fn a_gradient_that_is_not_finite_moves_nothing() {
+        let parameters = parameters();
+        let gradients = {
+            let (_, var) = parameters.iter().next().unwrap();
+            let loss = (var.sum_all().unwrap() * f64::NAN).unwrap();
+            let other = parameters.get("text.bias").unwrap().sum_all().unwrap();
+            let loss = (loss + other).unwrap();
+            Gradients::take(&parameters, &mut loss.backward().unwrap()).unwrap()
+        };
+        let before = numbers(&parameters);
+        let mut optimizer = Optimizer::new(&config(OptimizerKind::Adam), &parameters).unwrap();
+        let message = optimizer.step(&parameters, &gradients, 1.0).unwrap_err().to_string();
+        assert!(message.contains("step 1: gradient of `image.weight`"), "{message}");
+        assert_eq!(numbers(&parameters), before);
+        assert_eq!(optimizer.steps(), 0);
+    }
+
+    #[test]
+    fn a_restored_state_takes_the_same_steps() {
+        let straight = parameters();
+        let mut optimizer = Optimizer::new(&config(OptimizerKind::Adam), &straight).unwrap();
+        for _ in 0..3 {
+            optimizer.step(&straight, &gradients(&straight), 1.0).unwrap();
+        }
+        let resumed = parameters();
+        resumed.load_safetensors(&straight.to_safetensors().unwrap(), "model").unwrap();
+        let mut other = Optimizer::new(&config(OptimizerKind::Adam), &resumed).unwrap();
+        let bytes = optimizer.to_safetensors().unwrap();
+        other.load_safetensors(&resumed, &bytes, "optimizer").unwrap();
+        assert_eq!(other.to_safetensors().unwrap(), bytes);
+        for _ in 0..3 {
+            optimizer.step(&straight, &gradients(&straight), 1.0).unwrap();
+            other.step(&resumed, &gradients(&resumed), 1.0).unwrap();
+        }
+        assert_eq!(numbers(&straight), numbers(&resumed));
+        assert_eq!(other.steps(), 6);
+    }
+
+    #[test]
+    fn a_state_of_another_model_is_refused() {
+        let parameters = parameters();
+        let mut optimizer =
+            Optimizer::new(&config(OptimizerKind::Adam), &parameters).unwrap();
+        let mut larger = Parameters::new(&Device::Cpu);
+        larger.create("image.weight", vec![0.0; 4], &[2, 2]).unwrap();
+        let bytes = Optimizer::new(&config(OptimizerKind::Adam), &larger)
+            .unwrap()
+            .to_safetensors()
+            .unwrap();
+        let message =
+            optimizer.load_safetensors(&parameters, &bytes, "o").unwrap_err().to_string();
+        assert!(message.contains("missing parameter `first.text.bias`"), "{message}");
+    }
+}

@@ -1,0 +1,151 @@
+//! Where do the numbers of a run go, line by line, and how are they read back?
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::error::io;
+use crate::record::{LogLine, RunRecord};
+use crate::{Error, Result};
+
+const FILE: &str = "log.jsonl";
+
+/// The file `log.jsonl` of a run: one JSON object a line, appended as it happens.
+#[derive(Debug)]
+pub struct RunLog {
+    file: File,
+    path: PathBuf,
+}
+
+impl RunLog {
+    /// Starts an empty log in a run directory.
+    ///
+    /// # Errors
+    /// When the file cannot be created.
+    pub fn create(run: &Path) -> Result<Self> {
+        let path = run.join(FILE);
+        let file = File::create(&path).map_err(io("create", &path))?;
+        Ok(Self { file, path })
+    }
+
+    /// Continues a log at a checkpoint: later lines, and half a line of a killed process, go.
+    ///
+    /// Keeps steps up to `step` and the first `epochs` epochs; returns what was kept.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written. A log that is not there starts empty.
+    pub fn resume(run: &Path, step: usize, epochs: usize) -> Result<(Self, Vec<LogLine>)> {
+        let path = run.join(FILE);
+        let lines: Vec<LogLine> = match fs::read(&path) {
+            Ok(bytes) => whole_lines(&bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(io("read", &path)(error)),
+        };
+        let kept: Vec<LogLine> = lines
+            .into_iter()
+            .filter(|line| match line {
+                LogLine::Step(record) => record.step <= step,
+                LogLine::Epoch(record) => record.epoch <= epochs,
+            })
+            .collect();
+        let unfinished = run.join(format!(".unfinished-{FILE}"));
+        let mut text = String::new();
+        for line in &kept {
+            text.push_str(&json_line(line, &path)?);
+        }
+        fs::write(&unfinished, text).map_err(io("write", &unfinished))?;
+        fs::rename(&unfinished, &path).map_err(io("rename", &unfinished))?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(io("open", &path))?;
+        Ok((Self { file, path }, kept))
+    }
+
+    /// Adds a line.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn append(&mut self, line: &LogLine) -> Result<()> {
+        let text = json_line(line, &self.path)?;
+        self.file.write_all(text.as_bytes()).map_err(io("write", &self.path))
+    }
+}
+
+/// Reads the log of a run; half a last line is left out.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn read_log(run: &Path) -> Result<Vec<LogLine>> {
+    let path = run.join(FILE);
+    Ok(whole_lines(&fs::read(&path).map_err(io("read", &path))?))
+}
+
+/// Writes `metrics.json`: every run that is compared.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_metrics(path: &Path, runs: &[RunRecord]) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(runs)
+        .map_err(|error| io("write", path)(std::io::Error::other(error)))?;
+    text.push('\n');
+    fs::write(path, text).map_err(io("write", path))
+}
+
+/// Reads `metrics.json`.
+///
+/// # Errors
+/// When the file cannot be read or is not what [`write_metrics`] writes.
+pub fn read_metrics(path: &Path) -> Result<Vec<RunRecord>> {
+    let text = fs::read_to_string(path).map_err(io("read", path))?;
+    serde_json::from_str(&text)
+        .map_err(|cause| Error::Configuration { origin: path.display().to_string(), cause: cause.to_string() })
+}
+
+/// The lines up to the first that is not whole.
+fn whole_lines(bytes: &[u8]) -> Vec<LogLine> {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()
+}
+
+fn json_line(line: &LogLine, path: &Path) -> Result<String> {
+    let text = serde_json::to_string(line)
+        .map_err(|error| io("write", path)(std::io::Error::other(error)))?;
+    Ok(text + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::StepRecord;
+
+    fn step(step: usize) -> LogLine {
+        LogLine::Step(StepRecord {
+            epoch: 1,
+            step,
+            loss: 0.1 + step as f64,
+            threshold: 0.2,
+            learning_rate: 5e-4,
+            gradient_norm: 1.0,
+            seconds: 0.5,
+        })
+    }
+
+    #[test]
+    fn a_resumed_log_forgets_what_came_after_the_checkpoint() {
+        let run = tempfile::tempdir().unwrap();
+        let mut log = RunLog::create(run.path()).unwrap();
+        for number in 1..=5 {
+            log.append(&step(number)).unwrap();
+        }
+        log.file.write_all(b"{\"event\":\"st").unwrap();
+        let (mut log, kept) = RunLog::resume(run.path(), 3, 0).unwrap();
+        assert_eq!(kept, [step(1), step(2), step(3)]);
+        log.append(&step(4)).unwrap();
+        assert_eq!(read_log(run.path()).unwrap(), [step(1), step(2), step(3), step(4)]);
+    }
+
+    #[test]
+    fn a_log_that_is_not_there_starts_empty() {
+        let run = tempfile::tempdir().unwrap();
+        let (_, kept) = RunLog::resume(run.path(), 3, 1).unwrap();
+        assert_eq!(kept, []);
+    }
+}

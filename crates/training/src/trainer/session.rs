@@ -1,0 +1,461 @@
+//! What does a run hold between its steps, and how does one step lead to the next?
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use uard_core::random::Draws;
+use uard_features::text::vocabulary::Vocabulary;
+use uard_relevance::ThresholdLearner;
+
+use super::observer::{Event, Observer};
+use super::prefetch::prefetch;
+use super::samples::draw_samples;
+use super::step::{BatchGradients, Judgement, Prepared, batch_gradients};
+use super::{Run, Start, Summary};
+use crate::batches::Batches;
+use crate::checkpoint::{
+    Best, Checkpoint, CheckpointDirectory, FORMAT_VERSION, FeatureShape, Running, Snapshot,
+    TrainState, evaluation_threshold, save, settle,
+};
+use crate::error::io;
+use crate::evaluation::evaluate;
+use crate::loss::collapsed_value;
+use crate::model::Model;
+use crate::negatives::{Negatives, Pairing};
+use crate::optimizer::Optimizer;
+use crate::record::{EpochRecord, Fit, Hills, LogLine, SplitRecord, StepRecord};
+use crate::run_log::RunLog;
+use crate::schedule::factor_at;
+use crate::{Error, Result};
+
+/// Steps in a row near the collapsed loss after which a warning is due.
+const COLLAPSED_STEPS: usize = 50;
+
+/// How near, relative to the collapsed loss: a model that ranks anything at all is further away.
+const COLLAPSED_NEARNESS: f64 = 0.01;
+
+/// A run between two steps.
+pub(super) struct Session<'a> {
+    run: &'a Run<'a>,
+    model: Model,
+    optimizer: Optimizer,
+    state: TrainState,
+    vocabulary: Vocabulary,
+    vocabulary_bytes: Vec<u8>,
+    captions: Arc<Vec<Vec<u32>>>,
+    batches: Batches<'a>,
+    draws: Draws,
+    directory: CheckpointDirectory,
+    log: RunLog,
+    /// Finished epochs with their seconds; the state has them without.
+    epochs: Vec<EpochRecord>,
+    /// Seconds of the running epoch.
+    epoch_seconds: f64,
+    saved_at: Option<(usize, usize)>,
+    stopped: bool,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn open(run: &'a Run<'a>, start: Start) -> Result<Self> {
+        let directory = CheckpointDirectory::of_run(run.directory);
+        directory.recover()?;
+        let exists = directory.newest()?.is_some();
+        match (start, exists) {
+            (Start::Fresh, true) => {
+                Err(Error::RunExists { path: run.directory.to_path_buf() })
+            }
+            (Start::Resume, true) => {
+                Self::resumed(run, &Checkpoint::newest(run.directory)?, directory)
+            }
+            (_, false) => Self::fresh(run, directory),
+        }
+    }
+
+    fn fresh(run: &'a Run<'a>, directory: CheckpointDirectory) -> Result<Self> {
+        let vocabulary = vocabulary_of(run);
+        let state = first_state(run, &vocabulary)?;
+        fs::create_dir_all(run.directory).map_err(io("create", run.directory))?;
+        let path = run.directory.join("config.toml");
+        fs::write(&path, &state.config).map_err(io("write", &path))?;
+        let log = RunLog::create(run.directory)?;
+        Self::assemble(run, vocabulary, state, (directory, log))
+    }
+
+    fn resumed(
+        run: &'a Run<'a>,
+        checkpoint: &Checkpoint,
+        directory: CheckpointDirectory,
+    ) -> Result<Self> {
+        let vocabulary = vocabulary_of(run);
+        checkpoint.expect_config(run.config)?;
+        checkpoint.expect_vocabulary(&vocabulary)?;
+        checkpoint.expect_data(&run.train.data_hash()?)?;
+        let state = checkpoint.state().clone();
+        settle(&directory, &state, run.config.training.keep_last)?;
+        let (log, lines) = RunLog::resume(run.directory, state.step, state.epochs.len())?;
+        let mut session = Self::assemble(run, vocabulary, state, (directory, log))?;
+        checkpoint.load_weights(&session.model)?;
+        checkpoint.load_moments(&session.model, &mut session.optimizer)?;
+        session.saved_at = Some(session.position());
+        session.recall_seconds(&lines);
+        Ok(session)
+    }
+
+    fn assemble(
+        run: &'a Run<'a>,
+        vocabulary: Vocabulary,
+        state: TrainState,
+        (directory, log): (CheckpointDirectory, RunLog),
+    ) -> Result<Self> {
+        let vocabulary_bytes = written_vocabulary(&vocabulary, run.directory)?;
+        let draws = Draws::new(run.config.training.seed);
+        let batch = run.config.training.batch;
+        let batches = Batches::new(&run.train.image_of_caption, batch, draws, &run.train.name)?;
+        let model = Model::new(run.config, run.train.regions.width(), &vocabulary, run.device)?;
+        let captions = run.train.captions.iter().map(|text| vocabulary.encode(text)).collect();
+        Ok(Self {
+            run,
+            optimizer: Optimizer::new(&run.config.optimizer, model.parameters())?,
+            model,
+            epochs: state.epochs.clone(),
+            state,
+            vocabulary,
+            vocabulary_bytes,
+            captions: Arc::new(captions),
+            batches,
+            draws,
+            directory,
+            log,
+            epoch_seconds: 0.0,
+            saved_at: None,
+            stopped: false,
+        })
+    }
+
+    /// The log knows what the state must not: how long it took.
+    fn recall_seconds(&mut self, lines: &[LogLine]) {
+        for line in lines {
+            match line {
+                LogLine::Step(record) if record.epoch == self.state.epoch => {
+                    self.epoch_seconds += record.seconds;
+                }
+                LogLine::Epoch(record) => {
+                    let known = self.epochs.iter_mut().find(|known| known.epoch == record.epoch);
+                    if let Some(known) = known {
+                        known.seconds = record.seconds;
+                    }
+                }
+                LogLine::Step(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn announce(&self, observer: &mut dyn Observer) {
+        observer.on_event(&Event::Started {
+            steps: self.total_steps(),
+            steps_per_epoch: self.batches.per_epoch(),
+            epochs: self.run.config.training.epochs,
+            from_step: self.state.step,
+            parameters: self.model.parameters().numbers(),
+            words: self.vocabulary.len(),
+        });
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        let patience = self.run.config.training.patience;
+        let impatient = patience.is_some_and(|patience| self.state.epochs_without_gain >= patience);
+        // Within an epoch (batch > 0) its evaluation is still due.
+        self.state.batch == 0 && (impatient || self.state.step >= self.total_steps())
+    }
+
+    pub(super) fn was_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Takes the remaining steps of the epoch and evaluates, or saves early when told to stop.
+    pub(super) fn run_epoch(
+        &mut self,
+        observer: &mut dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        let mut batches = self.batches.epoch(self.state.epoch, self.state.batch);
+        batches.truncate(self.total_steps() - self.state.step);
+        let (train, captions) = (self.run.train, Arc::clone(&self.captions));
+        thread::scope(|scope| {
+            let ready = prefetch(scope, train, &captions, batches);
+            self.take_steps(&mut || ready.recv().ok(), observer, stop)
+        })?;
+        if self.stopped { self.save(observer) } else { self.end_epoch(observer) }
+    }
+
+    pub(super) fn summary(&self) -> Summary {
+        let best = self.state.best.map(|best| CheckpointDirectory::name(best.step));
+        Summary {
+            config: self.state.config.clone(),
+            seed: self.state.seed,
+            data_hash: self.state.data_hash.clone(),
+            train_images: self.run.train.images(),
+            train_captions: self.run.train.captions.len(),
+            parameters: self.model.parameters().numbers(),
+            step: self.state.step,
+            epochs: self.epochs.clone(),
+            best_epoch: self.state.best.map_or(0, |best| best.epoch),
+            best: best.map(|name| self.directory.path().join(name)),
+            latest: self.directory.path().join(CheckpointDirectory::name(self.state.step)),
+            seconds: self.epochs.iter().map(|epoch| epoch.seconds).sum(),
+        }
+    }
+
+    fn take_steps(
+        &mut self,
+        next: &mut dyn FnMut() -> Option<Result<Prepared>>,
+        observer: &mut dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        let every = self.run.config.training.checkpoint_every;
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                self.stopped = true;
+                return Ok(());
+            }
+            let started = Instant::now();
+            let Some(prepared) = next() else { return Ok(()) };
+            self.take_step(prepared?, started, observer)?;
+            if every > 0 && self.state.step.is_multiple_of(every) {
+                self.save(observer)?;
+            }
+        }
+    }
+
+    fn take_step(
+        &mut self,
+        prepared: Prepared,
+        started: Instant,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let config = self.run.config;
+        let pairing = prepared.batch.pairing.clone();
+        let judgement = self.judgement();
+        let output = batch_gradients(&self.model, prepared, config, judgement)?;
+        let factor = factor_at(&config.schedule, self.state.step, self.scheduled_steps());
+        let parameters = self.model.parameters();
+        let gradient_norm = self.optimizer.step(parameters, &output.gradients, factor)?;
+        if config.learns_threshold() {
+            self.learn_threshold(&output, &pairing)?;
+        }
+        self.state.step += 1;
+        self.state.batch += 1;
+        self.state.running.loss += output.loss;
+        self.state.running.steps += 1;
+        let record = StepRecord {
+            epoch: self.state.epoch,
+            step: self.state.step,
+            loss: output.loss,
+            threshold: judgement.threshold,
+            learning_rate: config.optimizer.learning_rate * factor,
+            gradient_norm,
+            seconds: started.elapsed().as_secs_f64(),
+        };
+        self.epoch_seconds += record.seconds;
+        self.log.append(&LogLine::Step(record.clone()))?;
+        observer.on_event(&Event::Step(record));
+        self.watch_for_collapse(&output, pairing.captions(), judgement.negatives, observer);
+        Ok(())
+    }
+
+    fn judgement(&self) -> Judgement {
+        let warming_up = self.state.epoch <= self.run.config.loss.warm_up_epochs;
+        let threshold = self.state.threshold.threshold();
+        Judgement {
+            threshold: self.model.matcher().config().threshold(threshold),
+            negatives: if warming_up { Negatives::All } else { Negatives::Hardest },
+            step: self.state.step + 1,
+        }
+    }
+
+    fn learn_threshold(&mut self, output: &BatchGradients, pairing: &Pairing) -> Result<()> {
+        let config = &self.run.config.threshold;
+        let mut stream = self.draws.stream("mismatched image", &[self.state.step as u64]);
+        let samples = draw_samples(output, pairing, config.sampling, &mut stream)?;
+        self.state.threshold.update(config, &samples.relevant, &samples.irrelevant);
+        let hills = &mut self.state.running.hills;
+        hills.relevant.add(&samples.relevant);
+        hills.irrelevant.add(&samples.irrelevant);
+        Ok(())
+    }
+
+    fn watch_for_collapse(
+        &mut self,
+        output: &BatchGradients,
+        captions: usize,
+        negatives: Negatives,
+        observer: &mut dyn Observer,
+    ) {
+        let collapsed = collapsed_value(&self.run.config.loss, captions);
+        let near = (output.loss - collapsed).abs() <= COLLAPSED_NEARNESS * collapsed;
+        if negatives == Negatives::All || !near {
+            self.state.collapsed_steps = 0;
+            return;
+        }
+        self.state.collapsed_steps += 1;
+        if self.state.collapsed_steps == COLLAPSED_STEPS {
+            let cause = if output.similarities.iter().all(|&similarity| similarity == 0.0) {
+                "no relevance is above the threshold any more, so no gradient can mend it. Raise \
+                 threshold.minimum_samples, lengthen"
+            } else {
+                "all similarities are the same. Lengthen"
+            };
+            let message = format!(
+                "the loss has been within 1 % of {collapsed:.1}, 2 x margin x batch, for \
+                 {COLLAPSED_STEPS} steps: {cause} loss.warm_up_epochs or lower \
+                 optimizer.learning_rate"
+            );
+            observer.on_event(&Event::Warning { message });
+        }
+    }
+
+    fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let started = Instant::now();
+        let dev = self.evaluate_dev(observer)?;
+        self.epoch_seconds += started.elapsed().as_secs_f64();
+        let record = self.epoch_record(dev);
+        self.state.epochs.push(EpochRecord { seconds: 0.0, ..record.clone() });
+        self.choose_best(&record);
+        self.state.running = Running::default();
+        self.state.epoch += 1;
+        self.state.batch = 0;
+        self.epoch_seconds = 0.0;
+        self.epochs.push(record.clone());
+        self.log.append(&LogLine::Epoch(Box::new(record.clone())))?;
+        observer.on_event(&Event::Epoch(Box::new(record)));
+        self.warn_of_a_still_threshold(observer);
+        self.save(observer)
+    }
+
+    fn evaluate_dev(&self, observer: &mut dyn Observer) -> Result<SplitRecord> {
+        let threshold = evaluation_threshold(self.run.config, &self.state);
+        let split = &self.run.dev.name;
+        let mut progress = |done, total| {
+            observer.on_event(&Event::Evaluating { split: split.clone(), done, total });
+        };
+        let dev = self.run.dev;
+        Ok(evaluate(&self.model, dev, &self.vocabulary, threshold, &mut progress)?.record)
+    }
+
+    fn epoch_record(&self, dev: SplitRecord) -> EpochRecord {
+        let config = self.run.config;
+        let last_step = self.state.step.saturating_sub(1);
+        let factor = factor_at(&config.schedule, last_step, self.scheduled_steps());
+        let running = &self.state.running;
+        let accepted = self.state.threshold.accepted();
+        let fit = |mean, std| Fit { mean, std };
+        EpochRecord {
+            epoch: self.state.epoch,
+            step: self.state.step,
+            loss: running.loss / running.steps.max(1) as f64,
+            threshold: self.model.matcher().config().threshold(self.state.threshold.threshold()),
+            learning_rate: config.optimizer.learning_rate * factor,
+            hills: Hills {
+                relevant_fit: accepted.map(|a| fit(a.relevant.mean(), a.relevant.std())),
+                irrelevant_fit: accepted.map(|a| fit(a.irrelevant.mean(), a.irrelevant.std())),
+                ..running.hills.clone()
+            },
+            dev,
+            seconds: self.epoch_seconds,
+        }
+    }
+
+    fn choose_best(&mut self, record: &EpochRecord) {
+        let rsum = record.dev.retrieval.rsum;
+        if self.state.best.is_none_or(|best| rsum > best.rsum) {
+            self.state.best = Some(Best { epoch: record.epoch, step: record.step, rsum });
+            self.state.epochs_without_gain = 0;
+        } else {
+            self.state.epochs_without_gain += 1;
+        }
+    }
+
+    fn warn_of_a_still_threshold(&self, observer: &mut dyn Observer) {
+        let learner = &self.state.threshold;
+        if !self.run.config.learns_threshold() || learner.updates() > 0 {
+            return;
+        }
+        let reasons: Vec<String> =
+            learner.kept().iter().map(|(reason, times)| format!("{reason} ({times})")).collect();
+        let message = format!(
+            "the threshold has not moved yet: {}. With small batches lower \
+             threshold.minimum_samples",
+            reasons.join(", ")
+        );
+        observer.on_event(&Event::Warning { message });
+    }
+
+    fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        if self.saved_at == Some(self.position()) {
+            return Ok(());
+        }
+        let snapshot = Snapshot {
+            model: &self.model,
+            optimizer: &self.optimizer,
+            state: &self.state,
+            vocabulary: &self.vocabulary_bytes,
+        };
+        let path = save(&self.directory, &snapshot, self.run.config.training.keep_last)?;
+        self.saved_at = Some(self.position());
+        observer.on_event(&Event::Saved { path });
+        Ok(())
+    }
+
+    fn position(&self) -> (usize, usize) {
+        (self.state.epoch, self.state.batch)
+    }
+
+    /// Steps of all epochs: what the schedule is stretched over, also in a shortened run.
+    fn scheduled_steps(&self) -> usize {
+        self.run.config.training.epochs * self.batches.per_epoch()
+    }
+
+    fn total_steps(&self) -> usize {
+        let limit = self.run.config.training.maximum_steps.unwrap_or(usize::MAX);
+        self.scheduled_steps().min(limit)
+    }
+}
+
+fn vocabulary_of(run: &Run<'_>) -> Vocabulary {
+    let captions = run.train.captions.iter().map(String::as_str);
+    Vocabulary::build(captions, run.config.data.minimum_word_count)
+}
+
+/// Writes `vocab.json` into the run, and returns its bytes for the checkpoints.
+fn written_vocabulary(vocabulary: &Vocabulary, run: &Path) -> Result<Vec<u8>> {
+    let path = run.join("vocab.json");
+    vocabulary.write_json(&path)?;
+    fs::read(&path).map_err(io("read", &path))
+}
+
+fn first_state(run: &Run<'_>, vocabulary: &Vocabulary) -> Result<TrainState> {
+    Ok(TrainState {
+        format_version: FORMAT_VERSION,
+        epoch: 1,
+        batch: 0,
+        step: 0,
+        seed: run.config.training.seed,
+        config: run.config.to_toml()?,
+        vocabulary_hash: vocabulary.hash(),
+        data_hash: run.train.data_hash()?,
+        features: FeatureShape {
+            regions: run.train.regions.regions(),
+            width: run.train.regions.width(),
+        },
+        threshold: ThresholdLearner::new(&run.config.threshold),
+        epochs: Vec::new(),
+        running: Running::default(),
+        best: None,
+        epochs_without_gain: 0,
+        collapsed_steps: 0,
+    })
+}

@@ -1,0 +1,249 @@
+//! What is the loss of a batch, and what its gradient, whole or in parts?
+
+use candle_core::{DType, Device, Tensor, Var};
+use uard_attention::Similarities;
+use uard_core::{Regions, Words};
+
+use crate::batches::Batch;
+use crate::config::TrainConfig;
+use crate::gradients::Gradients;
+use crate::loss::{Hinge, hinge, surrogate};
+use crate::model::{ImageFeatures, Model};
+use crate::negatives::{Negatives, Pairing};
+use crate::{Error, Result};
+
+/// A batch with everything that was read for it.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Which captions and images.
+    pub batch: Batch,
+    /// Features of the batch's images.
+    pub features: ImageFeatures,
+    /// Word ids of the batch's captions.
+    pub captions: Vec<Vec<u32>>,
+}
+
+/// How a batch is judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Judgement {
+    /// Threshold of the attention (a cosine).
+    pub threshold: f64,
+    /// Which negatives count.
+    pub negatives: Negatives,
+    /// Step over the whole run, from 1: named in errors.
+    pub step: usize,
+}
+
+/// Loss and gradients of a batch, and what the threshold is learned from.
+#[derive(Debug)]
+pub struct BatchGradients {
+    /// Loss, reduced over the captions.
+    pub loss: f64,
+    /// Gradient of every parameter.
+    pub gradients: Gradients,
+    /// Similarities [I, C] row-major.
+    pub similarities: Vec<f32>,
+    /// Highest relevance of each word over the regions of each image, [C, W, I], detached.
+    pub word_maxima: Tensor,
+    /// Words of each caption.
+    pub word_counts: Vec<usize>,
+}
+
+/// Loss and gradients of a batch, encoded in `training.accumulation` parts.
+///
+/// With one part the graph runs from the loss to the parameters. With more, each part is encoded
+/// without a graph; the loss of the **whole** batch gives the gradient of its fragments; then each
+/// part is encoded again and receives the gradient of its own fragments. Hardest negatives are
+/// those of the whole batch in both cases, so the gradient is the same but for rounding, while
+/// only one part's graph is in memory.
+///
+/// # Errors
+/// When something is not finite: names the first such tensor.
+pub fn batch_gradients(
+    model: &Model,
+    prepared: Prepared,
+    config: &TrainConfig,
+    judgement: Judgement,
+) -> Result<BatchGradients> {
+    if config.training.accumulation == 1 {
+        whole(model, prepared, config, judgement)
+    } else {
+        in_parts(model, &prepared, config, judgement)
+    }
+}
+
+fn whole(
+    model: &Model,
+    prepared: Prepared,
+    config: &TrainConfig,
+    judgement: Judgement,
+) -> Result<BatchGradients> {
+    let regions = model.encode_features(prepared.features)?;
+    let words = model.encode_captions(&prepared.captions)?;
+    let judged = judge(model, (&regions, &words), &prepared.batch.pairing, config, judgement)?;
+    let mut store = judged.scalar.backward()?;
+    let gradients = Gradients::take(model.parameters(), &mut store)?;
+    Ok(judged.with(gradients))
+}
+
+fn in_parts(
+    model: &Model,
+    prepared: &Prepared,
+    config: &TrainConfig,
+    judgement: Judgement,
+) -> Result<BatchGradients> {
+    // Every part has an image, so that every parameter has a gradient in every part.
+    let parts = config.training.accumulation.min(prepared.features.images());
+    let images = cuts(prepared.features.images(), parts);
+    let captions = cuts(prepared.captions.len(), parts);
+    let mut region_rows = Vec::new();
+    for &(start, len) in &images {
+        region_rows.push(model.encode_features(prepared.features.slice(start, len))?.detach());
+    }
+    let mut word_rows = Vec::new();
+    for &(start, len) in &captions {
+        word_rows.push(model.encode_captions(&prepared.captions[start..start + len])?.detach());
+    }
+    let region_leaf = Leaf::new(region_rows.iter().map(|part| (part.rows(), part.counts())))?;
+    let word_leaf = Leaf::new(word_rows.iter().map(|part| (part.rows(), part.counts())))?;
+    let regions = Regions::normalized(region_leaf.rows.as_tensor(), region_leaf.counts.clone())?;
+    let words = Words::normalized(word_leaf.rows.as_tensor(), word_leaf.counts.clone())?;
+    let judged = judge(model, (&regions, &words), &prepared.batch.pairing, config, judgement)?;
+    let store = judged.scalar.backward()?;
+    let missing = |name: &str| Error::NoGradient { name: name.to_owned() };
+    let region_gradient = store.get(&region_leaf.rows).ok_or_else(|| missing("regions"))?.clone();
+    let word_gradient = store.get(&word_leaf.rows).ok_or_else(|| missing("words"))?.clone();
+    drop(store);
+    let mut total: Option<Gradients> = None;
+    for (&image_cut, &caption_cut) in images.iter().zip(&captions) {
+        let (start, len) = image_cut;
+        let regions = model.encode_features(prepared.features.slice(start, len))?;
+        let into_regions = pulled(regions.rows(), &region_gradient, start)?;
+        let (start, len) = caption_cut;
+        let words = model.encode_captions(&prepared.captions[start..start + len])?;
+        let into_words = pulled(words.rows(), &word_gradient, start)?;
+        let mut store = (into_regions + into_words)?.backward()?;
+        let part = Gradients::take(model.parameters(), &mut store)?;
+        match &mut total {
+            Some(total) => total.add(&part)?,
+            None => total = Some(part),
+        }
+    }
+    let gradients = total.ok_or_else(|| missing("batch"))?;
+    Ok(judged.with(gradients))
+}
+
+/// A scalar whose gradient with respect to a part's rows is its cut of the whole gradient.
+fn pulled(rows: &Tensor, gradient: &Tensor, start: usize) -> Result<Tensor> {
+    let (entries, longest, _) = rows.dims3()?;
+    let gradient = gradient.narrow(0, start, entries)?.narrow(1, 0, longest)?.detach();
+    Ok((rows * gradient)?.sum_all()?)
+}
+
+/// The rows of all parts, cut from their graphs, as the start of a new one.
+struct Leaf {
+    rows: Var,
+    counts: Vec<usize>,
+}
+
+impl Leaf {
+    fn new<'a>(parts: impl Iterator<Item = (&'a Tensor, &'a [usize])> + Clone) -> Result<Self> {
+        let longest = parts.clone().map(|(rows, _)| rows.dims()[1]).max().unwrap_or(0);
+        let mut padded = Vec::new();
+        let mut all_counts = Vec::new();
+        for (rows, counts) in parts {
+            padded.push(rows.pad_with_zeros(1, 0, longest - rows.dim(1)?)?);
+            all_counts.extend_from_slice(counts);
+        }
+        Ok(Self { rows: Var::from_tensor(&Tensor::cat(&padded, 0)?)?, counts: all_counts })
+    }
+}
+
+struct Judged {
+    scalar: Tensor,
+    hinge: Hinge,
+    similarities: Vec<f32>,
+    word_maxima: Tensor,
+    word_counts: Vec<usize>,
+}
+
+impl Judged {
+    fn with(self, gradients: Gradients) -> BatchGradients {
+        BatchGradients {
+            loss: self.hinge.value,
+            gradients,
+            similarities: self.similarities,
+            word_maxima: self.word_maxima,
+            word_counts: self.word_counts,
+        }
+    }
+}
+
+fn judge(
+    model: &Model,
+    (regions, words): (&Regions, &Words),
+    pairing: &Pairing,
+    config: &TrainConfig,
+    judgement: Judgement,
+) -> Result<Judged> {
+    let Similarities { values, word_maxima, .. } =
+        model.matcher().similarities(regions, words, judgement.threshold)?;
+    let similarities =
+        values.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+    if similarities.iter().any(|value| !value.is_finite()) {
+        return Err(first_not_finite(model, regions, words, judgement.step)?);
+    }
+    let hinge = hinge(&similarities, pairing, &config.loss, judgement.negatives)?;
+    let scalar = surrogate(&values, &hinge)?;
+    let word_counts = words.counts().to_vec();
+    Ok(Judged { scalar, hinge, similarities, word_maxima, word_counts })
+}
+
+/// Similarities are not finite: where did it begin?
+fn first_not_finite(
+    model: &Model,
+    regions: &Regions,
+    words: &Words,
+    step: usize,
+) -> Result<Error> {
+    let named = |tensor: String| Error::NonFinite { tensor, step };
+    for (name, var) in model.parameters().iter() {
+        if !is_finite(var)? {
+            return Ok(named(format!("parameter `{name}`")));
+        }
+    }
+    for (name, rows) in [("regions", regions.rows()), ("words", words.rows())] {
+        if !is_finite(rows)? {
+            return Ok(named(format!("the encoded {name}")));
+        }
+    }
+    Ok(named("the similarities".to_owned()))
+}
+
+fn is_finite(tensor: &Tensor) -> Result<bool> {
+    let numbers = tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+    Ok(numbers.iter().all(|number| number.is_finite()))
+}
+
+/// Starts and lengths of at most `parts` parts of nearly equal length; none is empty.
+fn cuts(entries: usize, parts: usize) -> Vec<(usize, usize)> {
+    let parts = parts.clamp(1, entries.max(1));
+    (0..parts)
+        .map(|part| {
+            let start = entries * part / parts;
+            (start, entries * (part + 1) / parts - start)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_cover_everything_once() {
+        assert_eq!(cuts(5, 2), [(0, 2), (2, 3)]);
+        assert_eq!(cuts(2, 4), [(0, 1), (1, 1)]);
+        assert_eq!(cuts(3, 1), [(0, 3)]);
+    }
+}

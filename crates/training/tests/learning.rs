@@ -1,0 +1,101 @@
+//! The whole model learns: every parameter has a gradient, parts equal the whole, recall rises.
+
+// The functions beside the tests are test code as well.
+#![allow(clippy::unwrap_used)]
+
+mod tiny;
+
+use candle_core::Device;
+use uard_attention::{Sides, WeightRule};
+use uard_core::random::Draws;
+use uard_features::text::vocabulary::Vocabulary;
+use uard_training::batches::Batches;
+use uard_training::checkpoint::Checkpoint;
+use uard_training::config::TrainConfig;
+use uard_training::evaluation::evaluate;
+use uard_training::model::{ImageFeatures, Model};
+use uard_training::negatives::Negatives;
+use uard_training::trainer::step::{BatchGradients, Judgement, Prepared, batch_gradients};
+
+use tiny::{Data, config, data, train_whole};
+
+/// f32 sums in another order.
+const ROUNDING: f64 = 1e-5;
+
+fn gradients(data: &Data, config: &TrainConfig, threshold: f64) -> BatchGradients {
+    let vocabulary = Vocabulary::build(data.train.captions.iter().map(String::as_str), 1);
+    let width = data.train.regions.width();
+    let model = Model::new(config, width, &vocabulary, &Device::Cpu).unwrap();
+    let owners = &data.train.image_of_caption;
+    let batches = Batches::new(owners, config.training.batch, Draws::new(0), "train").unwrap();
+    let batch = batches.epoch(1, 0).remove(0);
+    let captions =
+        batch.captions.iter().map(|&c| vocabulary.encode(&data.train.captions[c])).collect();
+    let features = ImageFeatures::read(&data.train.regions, &batch.images).unwrap();
+    let prepared = Prepared { batch, features, captions };
+    let judgement = Judgement { threshold, negatives: Negatives::Hardest, step: 1 };
+    batch_gradients(&model, prepared, config, judgement).unwrap()
+}
+
+#[test]
+fn every_parameter_has_a_finite_gradient_under_every_rule() {
+    let data = data(3);
+    for rule in [WeightRule::Masked, WeightRule::Zero, WeightRule::Scan, WeightRule::MaxSim] {
+        for sides in [Sides::Both, Sides::Words, Sides::Regions] {
+            let mut config = config();
+            config.matcher.rule = rule;
+            config.matcher.sides = sides;
+            let found = gradients(&data, &config, 0.1);
+            for (name, gradient) in found.gradients.iter() {
+                uard_testkit::assert_finite_nonzero(&format!("{rule} {sides:?} {name}"), gradient);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_in_parts_has_the_gradient_of_the_whole() {
+    let data = data(3);
+    let mut config = config();
+    config.training.batch = 24;
+    let whole = gradients(&data, &config, 0.1);
+    for parts in [2, 3, 5] {
+        config.training.accumulation = parts;
+        let found = gradients(&data, &config, 0.1);
+        assert!((found.loss - whole.loss).abs() < ROUNDING * whole.loss);
+        for (name, expected) in whole.gradients.iter() {
+            let largest =
+                expected.abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+            let scale = f64::from(largest.to_scalar::<f32>().unwrap());
+            let gradient = (found.gradients.get(name).unwrap() / scale).unwrap();
+            uard_testkit::assert_close(&gradient, &(expected / scale).unwrap(), ROUNDING);
+        }
+    }
+}
+
+#[test]
+fn training_raises_recall_and_moves_the_threshold() {
+    let data = data(4);
+    let run = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.training.epochs = 16;
+    config.training.batch = 10;
+    config.loss.warm_up_epochs = 10;
+    config.optimizer.learning_rate = 3e-3;
+    config.threshold.minimum_samples = 20;
+    let outcome = train_whole(&data, &config, run.path());
+    let epochs = &outcome.summary().epochs;
+    let best = &epochs[outcome.summary().best_epoch - 1];
+    let first = epochs[0].dev.retrieval.rsum;
+    assert!(best.dev.retrieval.rsum > first.max(300.0), "{first} {}", best.dev.retrieval.rsum);
+    assert!(epochs[15].threshold > 0.05, "{}", epochs[15].threshold);
+    assert!(epochs[15].hills.relevant.counts.iter().sum::<u64>() > 0);
+    // What the checkpoint evaluates to is what the epoch recorded.
+    let checkpoint = Checkpoint::open(run.path()).unwrap();
+    let model = checkpoint.model(&Device::Cpu).unwrap();
+    let vocabulary = checkpoint.vocabulary().unwrap();
+    let threshold = checkpoint.evaluation_threshold().unwrap();
+    let found =
+        evaluate(&model, &data.dev, &vocabulary, threshold, &mut |_, _| {}).unwrap();
+    assert_eq!(found.record, best.dev);
+}

@@ -1,0 +1,153 @@
+//! A run that stops anywhere continues to the same bytes as one that never stopped.
+
+// The functions beside the tests are test code as well.
+#![allow(clippy::unwrap_used)]
+
+mod tiny;
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use candle_core::Device;
+use uard_training::Error;
+use uard_training::checkpoint::Checkpoint;
+use uard_training::config::TrainConfig;
+use uard_training::record::LogLine;
+use uard_training::run_log::read_log;
+use uard_training::trainer::{Outcome, Run, Silent, Start, train};
+
+use tiny::{Data, bytes_of, config, data, train_until, train_whole};
+
+fn final_bytes(outcome: &Outcome) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    bytes_of(&outcome.summary().latest)
+}
+
+fn stopped_and_resumed(
+    data: &Data,
+    config: &TrainConfig,
+    stops: &[usize],
+    run: &Path,
+) -> Outcome {
+    for &step in stops {
+        let outcome = train_until(data, config, run, step).unwrap();
+        assert!(matches!(outcome, Outcome::Stopped(_)), "step {step}: {outcome:?}");
+        assert_eq!(outcome.summary().step, step);
+    }
+    train_whole(data, config, run)
+}
+
+#[test]
+fn stopped_at_any_step_the_final_bytes_are_the_same() {
+    let data = data(1);
+    let mut config = config();
+    config.training.checkpoint_every = 2;
+    let straight = tempfile::tempdir().unwrap();
+    let outcome = train_whole(&data, &config, straight.path());
+    assert!(matches!(outcome, Outcome::Finished(_)));
+    let expected = final_bytes(&outcome);
+    assert_eq!(expected.len(), 4);
+    // 80 captions in batches of 16: five steps an epoch, stops within and at the end of epochs.
+    for stops in [&[1][..], &[5], &[2, 3, 10, 14], &[15]] {
+        let run = tempfile::tempdir().unwrap();
+        let resumed = stopped_and_resumed(&data, &config, stops, run.path());
+        assert!(final_bytes(&resumed) == expected, "stopped after {stops:?}");
+        assert_eq!(resumed.summary().best_epoch, outcome.summary().best_epoch);
+        let steps = |run: &Path| -> Vec<(usize, f64)> {
+            let lines = read_log(run).unwrap().into_iter();
+            lines
+                .map(|line| match line {
+                    LogLine::Step(record) => (record.step, record.loss),
+                    LogLine::Epoch(record) => (record.epoch, record.loss),
+                })
+                .collect()
+        };
+        assert_eq!(steps(run.path()), steps(straight.path()));
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let data = data(2);
+    let config = config();
+    let with_threads = |threads: usize| {
+        let run = tempfile::tempdir().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        final_bytes(&pool.install(|| train_whole(&data, &config, run.path())))
+    };
+    assert!(with_threads(1) == with_threads(2));
+}
+
+#[test]
+fn a_finished_run_does_nothing_when_resumed() {
+    let data = data(1);
+    let run = tempfile::tempdir().unwrap();
+    let first = train_whole(&data, &config(), run.path());
+    let again = train_whole(&data, &config(), run.path());
+    assert!(matches!(again, Outcome::AlreadyFinished(_)));
+    assert_eq!(again.summary(), first.summary());
+}
+
+#[test]
+fn a_run_killed_before_its_first_checkpoint_begins_again() {
+    let data = data(1);
+    let run = tempfile::tempdir().unwrap();
+    let unfinished = run.path().join("checkpoints/.unfinished-step-00000001");
+    std::fs::create_dir_all(&unfinished).unwrap();
+    std::fs::write(unfinished.join("model.safetensors"), "half").unwrap();
+    let outcome = train_whole(&data, &config(), run.path());
+    assert!(matches!(outcome, Outcome::Finished(_)));
+    assert!(!unfinished.exists());
+}
+
+#[test]
+fn a_new_run_does_not_overwrite_another() {
+    let data = data(1);
+    let run = tempfile::tempdir().unwrap();
+    let config = config();
+    train_until(&data, &config, run.path(), 1).unwrap();
+    let run = Run {
+        config: &config,
+        train: &data.train,
+        dev: &data.dev,
+        directory: run.path(),
+        device: &Device::Cpu,
+    };
+    let error = train(&run, Start::Fresh, &mut Silent, &AtomicBool::new(false)).unwrap_err();
+    assert!(matches!(error, Error::RunExists { .. }), "{error}");
+}
+
+#[test]
+fn what_does_not_belong_to_the_run_is_refused_by_name() {
+    let own = data(1);
+    let run = tempfile::tempdir().unwrap();
+    train_until(&own, &config(), run.path(), 2).unwrap();
+    let mut other = config();
+    other.loss.margin = 0.3;
+    let message = train_until(&own, &other, run.path(), 3).unwrap_err().to_string();
+    assert!(message.contains("margin = 0.2") && message.contains("margin = 0.3"), "{message}");
+    let message = train_until(&data(9), &config(), run.path(), 3).unwrap_err().to_string();
+    assert!(message.contains("expected") || message.contains("given is"), "{message}");
+    let checkpoint = Checkpoint::newest(run.path()).unwrap();
+    let state = checkpoint.path().join("state.json");
+    let text = std::fs::read_to_string(&state).unwrap();
+    std::fs::write(&state, text.replace("\"format_version\": 1", "\"format_version\": 2")).unwrap();
+    let message = train_until(&own, &config(), run.path(), 3).unwrap_err().to_string();
+    assert!(message.contains("format 2, this version reads format 1"), "{message}");
+}
+
+#[test]
+fn old_checkpoints_go_and_the_best_stays() {
+    let data = data(1);
+    let run = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.training.epochs = 5;
+    config.training.keep_last = 1;
+    let outcome = train_whole(&data, &config, run.path());
+    let summary = outcome.summary();
+    let best = Checkpoint::open(run.path()).unwrap();
+    assert_eq!(Some(best.path()), summary.best.as_deref());
+    let kept = std::fs::read_dir(run.path().join("checkpoints")).unwrap().count();
+    // The pointers `latest` and `best`, and one or two checkpoints.
+    let expected = if summary.best.as_deref() == Some(&summary.latest) { 3 } else { 4 };
+    assert_eq!(kept, expected);
+}
