@@ -23,6 +23,9 @@ const PATH_OPTIONS: &[&str] = &[
     "--similarities",
 ];
 
+/// Nobody has run this project on a GPU yet: it is used when it is asked for.
+const DEFAULT_DEVICE: DeviceChoice = DeviceChoice::Cpu;
+
 /// The exit code of wrong usage or input, as `uard` has it.
 const WRONG_USAGE: u8 = 2;
 
@@ -73,7 +76,7 @@ fn plan_train(
     place: &Place,
     tools: &Tools,
 ) -> Result<Launch, String> {
-    let choice = device(&mut arguments)?.unwrap_or(DeviceChoice::Auto);
+    let choice = device(&mut arguments)?.unwrap_or(DEFAULT_DEVICE);
     rebase(&mut arguments, place);
     let mut passed = words(&["train"]);
     if !has_option(&arguments, "--config") {
@@ -105,7 +108,7 @@ fn plan_evaluate(
         passed.extend(words(&["--device", choice.name()]));
     }
     passed.extend(arguments);
-    uard(passed, given.unwrap_or(DeviceChoice::Auto), tools)
+    uard(passed, given.unwrap_or(DEFAULT_DEVICE), tools)
 }
 
 fn plan_data(mut arguments: Vec<OsString>, place: &Place) -> Result<Launch, String> {
@@ -289,7 +292,7 @@ mod tests {
 
     #[test]
     fn train_without_arguments_is_the_embedded_job_beside_zero() {
-        let expected = "train --config configs/scenes.toml --device auto --compare zero";
+        let expected = "train --config configs/scenes.toml --device cpu --compare zero";
         assert_eq!(trained(&[], &at_root()).join(" "), expected);
     }
 

@@ -166,7 +166,7 @@ impl Asked {
             .gt(threshold)?
             .to_dtype(self.relevance.dtype())?;
         let mask = above.broadcast_mul(&self.context_validity)?;
-        let best = self.relevance.max_keepdim(D::Minus1)?.detach();
+        let best = self.best()?.unsqueeze(D::Minus1)?.detach();
         let logits = (self.relevance.broadcast_sub(&best)? * inverse_temperature)?;
         self.cosine(&(logits.exp()? * mask)?)
     }
