@@ -42,8 +42,11 @@ impl<'a> Batches<'a> {
     ) -> Result<Self> {
         let captions = image_of_caption.len();
         let most = most_captions_of_an_image(image_of_caption);
-        let too_little =
-            |cause: String| Error::TooLittleData { split: split.to_owned(), captions, cause };
+        let too_little = |cause: String| Error::TooLittleData {
+            split: split.to_owned(),
+            captions,
+            cause,
+        };
         if size <= most {
             return Err(too_little(format!(
                 "an image has {most}, so a batch of {size} may hold no negative; set \
@@ -56,7 +59,12 @@ impl<'a> Batches<'a> {
                 "expected more than {most}, so that a batch holds two images"
             )));
         }
-        Ok(Self { image_of_caption, size, per_epoch, draws })
+        Ok(Self {
+            image_of_caption,
+            size,
+            per_epoch,
+            draws,
+        })
     }
 
     /// Batches in every epoch.
@@ -67,7 +75,10 @@ impl<'a> Batches<'a> {
     /// The batches of an epoch, from one of them on.
     pub fn epoch(&self, epoch: usize, from: usize) -> Vec<Batch> {
         let captions = self.image_of_caption.len();
-        let order = permutation(&mut self.draws.stream("epoch order", &[epoch as u64]), captions);
+        let order = permutation(
+            &mut self.draws.stream("epoch order", &[epoch as u64]),
+            captions,
+        );
         let chunks = order.chunks(self.size).take(self.per_epoch).skip(from);
         chunks.map(|chunk| self.batch(chunk.to_vec())).collect()
     }
@@ -77,20 +88,33 @@ impl<'a> Batches<'a> {
         let mut image_of_caption = Vec::with_capacity(captions.len());
         for &caption in &captions {
             let image = self.image_of_caption[caption];
-            let position = images.iter().position(|&seen| seen == image).unwrap_or_else(|| {
-                images.push(image);
-                images.len() - 1
-            });
+            let position = images
+                .iter()
+                .position(|&seen| seen == image)
+                .unwrap_or_else(|| {
+                    images.push(image);
+                    images.len() - 1
+                });
             image_of_caption.push(position);
         }
-        Batch { captions, images, pairing: Pairing::new(image_of_caption) }
+        Batch {
+            captions,
+            images,
+            pairing: Pairing::new(image_of_caption),
+        }
     }
 }
 
 fn most_captions_of_an_image(image_of_caption: &[usize]) -> usize {
-    let images = image_of_caption.iter().map(|&image| image + 1).max().unwrap_or(0);
+    let images = image_of_caption
+        .iter()
+        .map(|&image| image + 1)
+        .max()
+        .unwrap_or(0);
     let mut captions = vec![0usize; images];
-    image_of_caption.iter().for_each(|&image| captions[image] += 1);
+    image_of_caption
+        .iter()
+        .for_each(|&image| captions[image] += 1);
     captions.into_iter().max().unwrap_or(0)
 }
 
@@ -140,7 +164,10 @@ mod tests {
     #[test]
     fn too_few_captions_are_refused_with_advice() {
         let error = Batches::new(&[0, 0, 0], 3, Draws::new(0), "train").unwrap_err();
-        assert!(error.to_string().contains("set training.batch above 3"), "{error}");
+        assert!(
+            error.to_string().contains("set training.batch above 3"),
+            "{error}"
+        );
         let error = Batches::new(&[0, 0], 3, Draws::new(0), "train").unwrap_err();
         assert!(error.to_string().contains("two images"), "{error}");
     }

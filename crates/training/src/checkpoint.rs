@@ -50,7 +50,9 @@ impl Checkpoint {
         };
         match found {
             Some(path) => Self::read(&path),
-            None => Err(Error::NoCheckpoint { path: path.to_path_buf() }),
+            None => Err(Error::NoCheckpoint {
+                path: path.to_path_buf(),
+            }),
         }
     }
 
@@ -61,7 +63,9 @@ impl Checkpoint {
     pub fn newest(run: &Path) -> Result<Self> {
         match CheckpointDirectory::of_run(run).newest()? {
             Some(path) => Self::read(&path),
-            None => Err(Error::NoCheckpoint { path: run.to_path_buf() }),
+            None => Err(Error::NoCheckpoint {
+                path: run.to_path_buf(),
+            }),
         }
     }
 
@@ -80,7 +84,10 @@ impl Checkpoint {
     /// # Errors
     /// When a setting is unknown to this version.
     pub fn config(&self) -> Result<TrainConfig> {
-        TrainConfig::from_toml(&self.state.config, &self.path.join(STATE).display().to_string())
+        TrainConfig::from_toml(
+            &self.state.config,
+            &self.path.join(STATE).display().to_string(),
+        )
     }
 
     /// The vocabulary it was trained with.
@@ -120,7 +127,12 @@ impl Checkpoint {
     /// Names both.
     pub fn expect_vocabulary(&self, vocabulary: &Vocabulary) -> Result<()> {
         let mend = "use the data set it was trained with, or train a model on this one";
-        self.expect("the vocabulary", &self.state.vocabulary_hash, vocabulary.hash(), mend)
+        self.expect(
+            "the vocabulary",
+            &self.state.vocabulary_hash,
+            vocabulary.hash(),
+            mend,
+        )
     }
 
     /// Refuses training data that are not the checkpoint's.
@@ -129,7 +141,12 @@ impl Checkpoint {
     /// Names both.
     pub fn expect_data(&self, data_hash: &str) -> Result<()> {
         let mend = "give the data directory that the run started with, or start a new run";
-        self.expect("the training data", &self.state.data_hash, data_hash.to_owned(), mend)
+        self.expect(
+            "the training data",
+            &self.state.data_hash,
+            data_hash.to_owned(),
+            mend,
+        )
     }
 
     /// Refuses a configuration that is not the checkpoint's.
@@ -140,7 +157,9 @@ impl Checkpoint {
         let given = config.to_toml()?;
         let stored = self.config()?.to_toml()?;
         let difference = |one: &str, other: &str| {
-            let line = one.lines().find(|line| !other.lines().any(|known| known == *line));
+            let line = one
+                .lines()
+                .find(|line| !other.lines().any(|known| known == *line));
             line.unwrap_or("no such setting").to_owned()
         };
         if given == stored {
@@ -178,13 +197,22 @@ impl Checkpoint {
             path: file.clone(),
             cause: cause.to_string(),
         };
-        let Version { format_version: found } = serde_json::from_str(&text).map_err(damaged)?;
+        let Version {
+            format_version: found,
+        } = serde_json::from_str(&text).map_err(damaged)?;
         if found != FORMAT_VERSION {
             let path = path.to_path_buf();
-            return Err(Error::FormatVersion { path, expected: FORMAT_VERSION, found });
+            return Err(Error::FormatVersion {
+                path,
+                expected: FORMAT_VERSION,
+                found,
+            });
         }
         let state = serde_json::from_str(&text).map_err(damaged)?;
-        Ok(Self { path: path.to_path_buf(), state })
+        Ok(Self {
+            path: path.to_path_buf(),
+            state,
+        })
     }
 
     fn expect(
@@ -239,9 +267,11 @@ pub(crate) fn save(
     keep_last: usize,
 ) -> Result<PathBuf> {
     let name = CheckpointDirectory::name(snapshot.state.step);
-    let mut state = serde_json::to_vec_pretty(snapshot.state).map_err(|error| {
-        Error::SaveFailed { path: directory.path().join(&name), source: error.into() }
-    })?;
+    let mut state =
+        serde_json::to_vec_pretty(snapshot.state).map_err(|error| Error::SaveFailed {
+            path: directory.path().join(&name),
+            source: error.into(),
+        })?;
     state.push(b'\n');
     let files = [
         (MODEL, snapshot.model.parameters().to_safetensors()?),

@@ -13,8 +13,7 @@ use crate::{Error, Result};
 
 pub use sections::{
     DataConfig, EvaluationConfig, EvaluationThreshold, GroupConfig, LossConfig, ModelConfig,
-    OptimizerConfig, OptimizerKind, Reduction, ScheduleConfig, ScheduleKind,
-    TrainingConfig,
+    OptimizerConfig, OptimizerKind, Reduction, ScheduleConfig, ScheduleKind, TrainingConfig,
 };
 
 /// Every setting of a run.
@@ -120,10 +119,12 @@ impl TrainConfig {
         if let EvaluationThreshold::Fixed(threshold) = self.evaluation.threshold {
             fraction("evaluation.threshold", threshold)?;
         }
-        self.threshold.validate().map_err(|cause| Error::Configuration {
-            origin: "[threshold]".to_owned(),
-            cause: cause.to_string(),
-        })?;
+        self.threshold
+            .validate()
+            .map_err(|cause| Error::Configuration {
+                origin: "[threshold]".to_owned(),
+                cause: cause.to_string(),
+            })?;
         uard_attention::Matcher::new(self.matcher)?;
         Ok(())
     }
@@ -137,17 +138,33 @@ impl TrainConfig {
         at_least("training.keep_last", training.keep_last, 1)?;
         at_least("training.accumulation", training.accumulation, 1)?;
         if training.maximum_steps == Some(0) {
-            return Err(setting("training.maximum_steps", &0, "1 or more, or no limit at all"));
+            return Err(setting(
+                "training.maximum_steps",
+                &0,
+                "1 or more, or no limit at all",
+            ));
         }
         if training.patience == Some(0) {
-            return Err(setting("training.patience", &0, "1 or more, or no patience at all"));
+            return Err(setting(
+                "training.patience",
+                &0,
+                "1 or more, or no patience at all",
+            ));
         }
         if training.batch < 2 {
-            return Err(setting("training.batch", &training.batch, "2 or more captions"));
+            return Err(setting(
+                "training.batch",
+                &training.batch,
+                "2 or more captions",
+            ));
         }
         if training.accumulation > training.batch {
             let expected = "at most training.batch";
-            return Err(setting("training.accumulation", &training.accumulation, expected));
+            return Err(setting(
+                "training.accumulation",
+                &training.accumulation,
+                expected,
+            ));
         }
         if i64::try_from(training.seed).is_err() {
             return Err(setting("training.seed", &training.seed, "at most 2^63 - 1"));
@@ -161,15 +178,19 @@ impl TrainConfig {
         positive("optimizer.epsilon", optimizer.epsilon)?;
         not_negative("optimizer.weight_decay", optimizer.weight_decay)?;
         not_negative("optimizer.clip_norm", optimizer.clip_norm)?;
-        for (key, beta) in
-            [("optimizer.beta1", optimizer.beta1), ("optimizer.beta2", optimizer.beta2)]
-        {
+        for (key, beta) in [
+            ("optimizer.beta1", optimizer.beta1),
+            ("optimizer.beta2", optimizer.beta2),
+        ] {
             if !(0.0..1.0).contains(&beta) {
                 return Err(setting(key, &beta, "0 or more, below 1"));
             }
         }
         for group in &optimizer.groups {
-            not_negative("optimizer.groups.learning_rate_scale", group.learning_rate_scale)?;
+            not_negative(
+                "optimizer.groups.learning_rate_scale",
+                group.learning_rate_scale,
+            )?;
             not_negative("optimizer.groups.weight_decay", group.weight_decay)?;
         }
         Ok(())
@@ -178,9 +199,9 @@ impl TrainConfig {
 
 fn parse_value(text: &str) -> toml::Value {
     match toml::from_str::<toml::Table>(&format!("value = {text}")) {
-        Ok(mut table) if table.len() == 1 => {
-            table.remove("value").unwrap_or_else(|| toml::Value::String(text.to_owned()))
-        }
+        Ok(mut table) if table.len() == 1 => table
+            .remove("value")
+            .unwrap_or_else(|| toml::Value::String(text.to_owned())),
         _ => toml::Value::String(text.to_owned()),
     }
 }
@@ -193,7 +214,9 @@ fn set_key(
     let (section, rest) = key.split_once('.').unwrap_or((key, ""));
     if rest.is_empty() {
         if table.get(section).is_some_and(toml::Value::is_table) {
-            return Err(format!("`{section}` is a section; set one of its keys, {section}.…"));
+            return Err(format!(
+                "`{section}` is a section; set one of its keys, {section}.…"
+            ));
         }
         table.insert(section.to_owned(), value);
         return Ok(());
@@ -202,30 +225,53 @@ fn set_key(
     match table.get_mut(section) {
         Some(toml::Value::Table(inner)) => set_key(inner, rest, value),
         Some(_) => Err(format!("`{section}` is a value, not a section")),
-        None => Err(format!("unknown section `{section}`, expected one of {}", known.join(", "))),
+        None => Err(format!(
+            "unknown section `{section}`, expected one of {}",
+            known.join(", ")
+        )),
     }
 }
 
 fn setting(key: &'static str, found: &impl ToString, expected: &'static str) -> Error {
-    Error::Setting { key, found: found.to_string(), expected }
+    Error::Setting {
+        key,
+        found: found.to_string(),
+        expected,
+    }
 }
 
 fn at_least(key: &'static str, found: usize, least: usize) -> Result<()> {
-    if found < least { Err(setting(key, &found, "1 or more")) } else { Ok(()) }
+    if found < least {
+        Err(setting(key, &found, "1 or more"))
+    } else {
+        Ok(())
+    }
 }
 
 fn positive(key: &'static str, found: f64) -> Result<()> {
     let fits = found.is_finite() && found > 0.0;
-    if fits { Ok(()) } else { Err(setting(key, &found, "a finite number above 0")) }
+    if fits {
+        Ok(())
+    } else {
+        Err(setting(key, &found, "a finite number above 0"))
+    }
 }
 
 fn not_negative(key: &'static str, found: f64) -> Result<()> {
     let fits = found.is_finite() && found >= 0.0;
-    if fits { Ok(()) } else { Err(setting(key, &found, "a finite number, 0 or more")) }
+    if fits {
+        Ok(())
+    } else {
+        Err(setting(key, &found, "a finite number, 0 or more"))
+    }
 }
 
 fn fraction(key: &'static str, found: f64) -> Result<()> {
-    if (0.0..=1.0).contains(&found) { Ok(()) } else { Err(setting(key, &found, "0 to 1")) }
+    if (0.0..=1.0).contains(&found) {
+        Ok(())
+    } else {
+        Err(setting(key, &found, "0 to 1"))
+    }
 }
 
 #[cfg(test)]
@@ -271,7 +317,9 @@ mod tests {
         config.apply_set("threshold.penalty=2").unwrap();
         config.apply_set("matcher.rule=scan").unwrap();
         config.apply_set("evaluation.threshold = 0.3").unwrap();
-        config.apply_set("optimizer.groups=[{prefix = \"text\"}]").unwrap();
+        config
+            .apply_set("optimizer.groups=[{prefix = \"text\"}]")
+            .unwrap();
         config.apply_set("training.patience=4").unwrap();
         assert_eq!(config.threshold.penalty, 2.0);
         assert_eq!(config.matcher.rule, WeightRule::Scan);
@@ -283,12 +331,23 @@ mod tests {
     #[test]
     fn set_refuses_unknown_keys_and_lists_the_known_ones() {
         let mut config = TrainConfig::default();
-        let message = config.apply_set("threshold.penalti=2").unwrap_err().to_string();
+        let message = config
+            .apply_set("threshold.penalti=2")
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("--set threshold.penalti=2"), "{message}");
         assert!(message.contains("penalty"), "{message}");
-        let message = config.apply_set("treshold.penalty=2").unwrap_err().to_string();
+        let message = config
+            .apply_set("treshold.penalty=2")
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("threshold"), "{message}");
-        for wrong in ["threshold", "threshold=1", "training.batch.x=1", "nothing=1"] {
+        for wrong in [
+            "threshold",
+            "threshold=1",
+            "training.batch.x=1",
+            "nothing=1",
+        ] {
             assert!(config.apply_set(wrong).is_err(), "{wrong}");
         }
         assert_eq!(config, TrainConfig::default());
@@ -305,7 +364,10 @@ mod tests {
             ("training.accumulation=200", "training.accumulation"),
             ("evaluation.threshold=2.0", "evaluation.threshold"),
         ] {
-            let message = TrainConfig::default().apply_set(assignment).unwrap_err().to_string();
+            let message = TrainConfig::default()
+                .apply_set(assignment)
+                .unwrap_err()
+                .to_string();
             assert!(message.starts_with(key), "{message}");
         }
     }

@@ -157,5 +157,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Names the file and the action in an input or output error.
 pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.to_path_buf();
-    move |source| Error::Io { action, path, source }
+    move |source| Error::Io {
+        action,
+        path,
+        source,
+    }
 }

@@ -1,8 +1,8 @@
 //! How good is a model on a split: retrieval, work kept, alignment?
 
 use candle_core::{DType, Device};
-use uard_attention::search::all_pairs;
 use uard_attention::Kept;
+use uard_attention::search::all_pairs;
 use uard_core::{Regions, Words};
 use uard_eval::{AlignmentCounts, GroundTruth, SimilarityMatrix, WordAlignment};
 use uard_features::dataset::{Alignments, Split};
@@ -48,8 +48,10 @@ pub fn evaluate(
     let mut comparison = Comparison::new(model, split, threshold)?;
     for start in (0..split.captions.len()).step_by(CAPTIONS_AT_ONCE) {
         let end = (start + CAPTIONS_AT_ONCE).min(split.captions.len());
-        let ids: Vec<Vec<u32>> =
-            split.captions[start..end].iter().map(|text| vocabulary.encode(text)).collect();
+        let ids: Vec<Vec<u32>> = split.captions[start..end]
+            .iter()
+            .map(|text| vocabulary.encode(text))
+            .collect();
         let words = model.encode_captions(&ids)?.detach();
         comparison.add_captions(start, &words, on_progress)?;
     }
@@ -124,11 +126,19 @@ impl<'a> Comparison<'a> {
         let image = self.split.image_of_caption[caption];
         let regions = self.blocks[image / IMAGES_AT_ONCE].narrow(image % IMAGES_AT_ONCE, 1)?;
         let words = words.narrow(position, 1)?;
-        let relevance = words.rows().squeeze(0)?.matmul(&regions.rows().squeeze(0)?.t()?)?;
-        let relevance = relevance.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec2()?;
+        let relevance = words
+            .rows()
+            .squeeze(0)?
+            .matmul(&regions.rows().squeeze(0)?.t()?)?;
+        let relevance = relevance
+            .to_dtype(DType::F32)?
+            .to_device(&Device::Cpu)?
+            .to_vec2()?;
         let mut counts = AlignmentCounts::default();
         for (word, answers) in &truth.captions[caption] {
-            let Some(row) = relevance.get(word + WORDS_BEFORE) else { continue };
+            let Some(row) = relevance.get(word + WORDS_BEFORE) else {
+                continue;
+            };
             counts += self.count_word(row, answers);
         }
         Ok(counts)
@@ -138,14 +148,22 @@ impl<'a> Comparison<'a> {
         let above = |&region: &usize| f64::from(relevance[region]) > self.threshold;
         let predicted: Vec<usize> = (0..relevance.len()).filter(above).collect();
         let best = crate::negatives::hardest(0..relevance.len(), |region| relevance[region]);
-        AlignmentCounts::of_word(&WordAlignment { truth, predicted: &predicted, best })
+        AlignmentCounts::of_word(&WordAlignment {
+            truth,
+            predicted: &predicted,
+            best,
+        })
     }
 
     fn finish(self) -> Result<SplitEvaluation> {
         let (images, captions) = (self.split.images(), self.split.captions.len());
         let similarities = SimilarityMatrix::new(self.values, images, captions)?;
         let truth = GroundTruth::from_image_of_caption(&self.split.image_of_caption, images)?;
-        let alignment = self.split.alignments.as_ref().map(|_| alignment_record(&self.alignment));
+        let alignment = self
+            .split
+            .alignments
+            .as_ref()
+            .map(|_| alignment_record(&self.alignment));
         let record = SplitRecord {
             split: self.split.name.clone(),
             threshold: self.threshold,
@@ -153,13 +171,21 @@ impl<'a> Comparison<'a> {
             kept: kept_fractions(&self.kept),
             alignment,
         };
-        Ok(SplitEvaluation { similarities, record })
+        Ok(SplitEvaluation {
+            similarities,
+            record,
+        })
     }
 }
 
-
 fn kept_fractions(kept: &Kept) -> KeptFractions {
-    let fraction = |some: u64, all: u64| if all == 0 { 0.0 } else { some as f64 / all as f64 };
+    let fraction = |some: u64, all: u64| {
+        if all == 0 {
+            0.0
+        } else {
+            some as f64 / all as f64
+        }
+    };
     KeptFractions {
         word_queries: fraction(kept.word_queries, kept.all_word_queries),
         region_queries: fraction(kept.region_queries, kept.all_region_queries),

@@ -29,7 +29,9 @@ impl Gradients {
         for (name, var) in parameters.iter() {
             let gradient = store
                 .remove(var.as_tensor())
-                .ok_or_else(|| Error::NoGradient { name: name.to_owned() })?;
+                .ok_or_else(|| Error::NoGradient {
+                    name: name.to_owned(),
+                })?;
             tensors.insert(name.to_owned(), gradient.contiguous()?);
         }
         Ok(Self { tensors })
@@ -56,7 +58,9 @@ impl Gradients {
 
     /// Every gradient, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+        self.tensors
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor))
     }
 
     /// Global L2 norm.
@@ -92,7 +96,9 @@ fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else {
-        return Err(Error::Candle(candle_core::Error::Msg("expected a CPU tensor".to_owned())));
+        return Err(Error::Candle(candle_core::Error::Msg(
+            "expected a CPU tensor".to_owned(),
+        )));
     };
     let start = layout.start_offset();
     let numbers = &storage.as_slice::<f32>()?[start..start + layout.shape().elem_count()];
@@ -115,8 +121,20 @@ mod tests {
     }
 
     fn squares(parameters: &Parameters) -> Gradients {
-        let a = parameters.get("a").unwrap().sqr().unwrap().sum_all().unwrap();
-        let b = parameters.get("b").unwrap().sqr().unwrap().sum_all().unwrap();
+        let a = parameters
+            .get("a")
+            .unwrap()
+            .sqr()
+            .unwrap()
+            .sum_all()
+            .unwrap();
+        let b = parameters
+            .get("b")
+            .unwrap()
+            .sqr()
+            .unwrap()
+            .sum_all()
+            .unwrap();
         let loss = ((a + b).unwrap() / 2.0).unwrap();
         Gradients::take(parameters, &mut loss.backward().unwrap()).unwrap()
     }

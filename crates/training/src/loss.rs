@@ -52,10 +52,17 @@ pub fn hinge(
     let expected = pairing.images() * pairing.captions();
     if similarities.len() != expected {
         let found = similarities.len();
-        return Err(Error::Length { tensor: "similarities", expected, found });
+        return Err(Error::Length {
+            tensor: "similarities",
+            expected,
+            found,
+        });
     }
     if similarities.iter().any(|value| !value.is_finite()) {
-        return Err(Error::NonFinite { tensor: "similarities".to_owned(), step: 0 });
+        return Err(Error::NonFinite {
+            tensor: "similarities".to_owned(),
+            step: 0,
+        });
     }
     let mut terms = Terms {
         similarities,
@@ -90,8 +97,11 @@ pub fn collapsed_value(config: &LossConfig, captions: usize) -> f64 {
 /// # Errors
 /// When the shapes differ.
 pub fn surrogate(similarities: &Tensor, hinge: &Hinge) -> Result<Tensor> {
-    let gradient =
-        Tensor::from_vec(hinge.gradient.clone(), similarities.shape(), similarities.device())?;
+    let gradient = Tensor::from_vec(
+        hinge.gradient.clone(),
+        similarities.shape(),
+        similarities.device(),
+    )?;
     Ok((similarities * gradient)?.sum_all()?)
 }
 
@@ -143,9 +153,14 @@ impl Terms<'_> {
         if reduction == Reduction::Mean {
             let captions = self.captions.max(1);
             self.value /= captions as f64;
-            self.gradient.iter_mut().for_each(|cell| *cell /= captions as f32);
+            self.gradient
+                .iter_mut()
+                .for_each(|cell| *cell /= captions as f32);
         }
-        Hinge { value: self.value, gradient: self.gradient }
+        Hinge {
+            value: self.value,
+            gradient: self.gradient,
+        }
     }
 }
 
@@ -219,7 +234,13 @@ mod tests {
     #[test]
     fn equal_similarities_give_the_collapsed_value_and_one_gradient_a_tie() {
         let pairing = Pairing::new((0..128).collect());
-        let found = hinge(&vec![0.5; 128 * 128], &pairing, &config(), Negatives::Hardest).unwrap();
+        let found = hinge(
+            &vec![0.5; 128 * 128],
+            &pairing,
+            &config(),
+            Negatives::Hardest,
+        )
+        .unwrap();
         assert!((found.value - 51.2).abs() < 1e-9);
         assert!((collapsed_value(&config(), 128) - 51.2).abs() < 1e-9);
         assert_eq!(found.gradient.iter().sum::<f32>(), 0.0);
@@ -230,20 +251,35 @@ mod tests {
     fn a_batch_of_one_image_has_no_loss() {
         let pairing = Pairing::new(vec![0, 0]);
         let found = hinge(&[0.1, 0.9], &pairing, &config(), Negatives::Hardest).unwrap();
-        assert_eq!(found, Hinge { value: 0.0, gradient: vec![0.0, 0.0] });
+        assert_eq!(
+            found,
+            Hinge {
+                value: 0.0,
+                gradient: vec![0.0, 0.0]
+            }
+        );
     }
 
     #[test]
     fn a_satisfied_margin_has_no_gradient() {
         let pairing = Pairing::new(vec![0, 1]);
         let found = hinge(&[0.9, 0.1, 0.0, 0.8], &pairing, &config(), Negatives::All).unwrap();
-        assert_eq!(found, Hinge { value: 0.0, gradient: vec![0.0; 4] });
+        assert_eq!(
+            found,
+            Hinge {
+                value: 0.0,
+                gradient: vec![0.0; 4]
+            }
+        );
     }
 
     #[test]
     fn mean_is_the_sum_over_the_captions() {
         let pairing = Pairing::new(vec![0, 1]);
-        let mean = LossConfig { reduction: Reduction::Mean, ..config() };
+        let mean = LossConfig {
+            reduction: Reduction::Mean,
+            ..config()
+        };
         let values = [0.3, 0.4, 0.2, 0.1];
         let sum = hinge(&values, &pairing, &config(), Negatives::All).unwrap();
         let found = hinge(&values, &pairing, &mean, Negatives::All).unwrap();
@@ -262,10 +298,17 @@ mod tests {
     fn the_surrogate_carries_the_gradient_into_the_graph() {
         let similarities = Var::new(&[[0.3f32, 0.4], [0.2, 0.1]], &Device::Cpu).unwrap();
         let pairing = Pairing::new(vec![0, 1]);
-        let found =
-            hinge(&[0.3, 0.4, 0.2, 0.1], &pairing, &config(), Negatives::Hardest).unwrap();
-        let gradients =
-            surrogate(&similarities, &found).unwrap().backward().unwrap();
+        let found = hinge(
+            &[0.3, 0.4, 0.2, 0.1],
+            &pairing,
+            &config(),
+            Negatives::Hardest,
+        )
+        .unwrap();
+        let gradients = surrogate(&similarities, &found)
+            .unwrap()
+            .backward()
+            .unwrap();
         let gradient = gradients.get(&similarities).unwrap().flatten_all().unwrap();
         assert_eq!(gradient.to_vec1::<f32>().unwrap(), found.gradient);
     }

@@ -87,10 +87,19 @@ impl Model {
         let joint_width = config.model.joint_width;
         let image =
             RegionEncoder::new(&mut parameters, "image", feature_width, joint_width, &draws)?;
-        let text = TextEncoderConfig { word_width: config.model.word_width, joint_width };
+        let text = TextEncoderConfig {
+            word_width: config.model.word_width,
+            joint_width,
+        };
         let text = TextEncoder::new(&mut parameters, text, vocabulary.len(), &draws)?;
         let matcher = Matcher::new(config.matcher)?;
-        Ok(Self { parameters, image, text, matcher, pad: vocabulary.pad() })
+        Ok(Self {
+            parameters,
+            image,
+            text,
+            matcher,
+            pad: vocabulary.pad(),
+        })
     }
 
     /// The parameters.

@@ -21,8 +21,15 @@ impl Pairing {
     ///
     /// The images are as many as the largest index says.
     pub fn new(image_of_caption: Vec<usize>) -> Self {
-        let images = image_of_caption.iter().map(|&image| image + 1).max().unwrap_or(0);
-        Self { image_of_caption, images }
+        let images = image_of_caption
+            .iter()
+            .map(|&image| image + 1)
+            .max()
+            .unwrap_or(0);
+        Self {
+            image_of_caption,
+            images,
+        }
     }
 
     /// Image of each caption.

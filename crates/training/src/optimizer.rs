@@ -58,7 +58,11 @@ impl Optimizer {
         for (name, var) in parameters.iter() {
             slots.insert(name.to_owned(), Slot::new(config, name, var)?);
         }
-        Ok(Self { config: config.clone(), step: 0, slots })
+        Ok(Self {
+            config: config.clone(),
+            step: 0,
+            slots,
+        })
     }
 
     /// Steps taken.
@@ -82,7 +86,9 @@ impl Optimizer {
         let norm = gradients.norm(usize::try_from(step).unwrap_or(usize::MAX))?;
         let scale = self.clip_scale(norm);
         for (name, var) in parameters.iter() {
-            let missing = || Error::NoGradient { name: name.to_owned() };
+            let missing = || Error::NoGradient {
+                name: name.to_owned(),
+            };
             let gradient = gradients.get(name).ok_or_else(missing)?;
             let slot = self.slots.get_mut(name).ok_or_else(missing)?;
             let scalars = Step {
@@ -110,8 +116,9 @@ impl Optimizer {
     /// When a moment cannot be copied from its device.
     pub fn to_safetensors(&self) -> Result<Vec<u8>> {
         let mut tensors = BTreeMap::new();
-        let digits: Vec<f32> =
-            (0..3).map(|digit| ((self.step >> (16 * digit)) & 0xffff) as f32).collect();
+        let digits: Vec<f32> = (0..3)
+            .map(|digit| ((self.step >> (16 * digit)) & 0xffff) as f32)
+            .collect();
         tensors.insert("steps".to_owned(), Tensor::new(digits, &Device::Cpu)?);
         for (name, slot) in &self.slots {
             let (first, second) = slot.moment_tensors()?;
@@ -148,7 +155,10 @@ impl Optimizer {
                 slot.moments = moments;
             }
         }
-        self.step = steps.iter().rev().fold(0, |steps, &digit| (steps << 16) | digit as u64);
+        self.step = steps
+            .iter()
+            .rev()
+            .fold(0, |steps, &digit| (steps << 16) | digit as u64);
         Ok(())
     }
 
@@ -162,7 +172,10 @@ impl Optimizer {
 
 impl Slot {
     fn new(config: &OptimizerConfig, name: &str, var: &Var) -> Result<Self> {
-        let group = config.groups.iter().find(|group| name.starts_with(&group.prefix));
+        let group = config
+            .groups
+            .iter()
+            .find(|group| name.starts_with(&group.prefix));
         let zeros = Tensor::zeros(var.dims(), DType::F32, var.device())?;
         Ok(Self {
             learning_rate_scale: group.map_or(1.0, |group| group.learning_rate_scale),
@@ -191,7 +204,10 @@ impl Moments {
             return Ok(Self::Device { first, second });
         }
         let host = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
-        Ok(Self::Host { first: host(&first)?, second: host(&second)? })
+        Ok(Self::Host {
+            first: host(&first)?,
+            second: host(&second)?,
+        })
     }
 
     fn apply(&mut self, step: &Step, var: &Var, gradient: &Tensor) -> Result<()> {
@@ -211,7 +227,9 @@ fn take(
     shape: &[usize],
     origin: &str,
 ) -> Result<Tensor> {
-    let tensor = stored.remove(name).ok_or_else(|| mismatch(origin, "missing", name))?;
+    let tensor = stored
+        .remove(name)
+        .ok_or_else(|| mismatch(origin, "missing", name))?;
     if tensor.dims() == shape {
         return Ok(tensor);
     }
@@ -225,7 +243,11 @@ fn take(
 
 fn mismatch(origin: &str, problem: &'static str, name: &str) -> Error {
     let (origin, name) = (origin.to_owned(), name.to_owned());
-    Error::Core(uard_core::Error::ParameterMismatch { origin, problem, name })
+    Error::Core(uard_core::Error::ParameterMismatch {
+        origin,
+        problem,
+        name,
+    })
 }
 
 #[cfg(test)]
@@ -238,7 +260,9 @@ mod tests {
 
     fn parameters() -> Parameters {
         let mut parameters = Parameters::new(&Device::Cpu);
-        parameters.create("image.weight", vec![0.5, -1.0, 2.0, 0.1], &[2, 2]).unwrap();
+        parameters
+            .create("image.weight", vec![0.5, -1.0, 2.0, 0.1], &[2, 2])
+            .unwrap();
         parameters.create("text.bias", vec![0.3], &[1]).unwrap();
         parameters
     }
@@ -262,7 +286,12 @@ mod tests {
     fn gradients(parameters: &Parameters) -> Gradients {
         let mut loss = Tensor::new(0f32, &Device::Cpu).unwrap();
         for (_, var) in parameters.iter() {
-            let fourth = (var.as_tensor() - 1.0).unwrap().sqr().unwrap().sqr().unwrap();
+            let fourth = (var.as_tensor() - 1.0)
+                .unwrap()
+                .sqr()
+                .unwrap()
+                .sqr()
+                .unwrap();
             loss = (loss + (fourth.sum_all().unwrap() / 4.0).unwrap()).unwrap();
         }
         Gradients::take(parameters, &mut loss.backward().unwrap()).unwrap()
@@ -306,10 +335,15 @@ mod tests {
             let parameters = parameters();
             let mut optimizer = Optimizer::new(&config(kind), &parameters).unwrap();
             for _ in 0..10 {
-                optimizer.step(&parameters, &gradients(&parameters), 1.0).unwrap();
+                optimizer
+                    .step(&parameters, &gradients(&parameters), 1.0)
+                    .unwrap();
             }
             for (found, expected) in numbers(&parameters).iter().zip(reference(kind, 10)) {
-                assert!((f64::from(*found) - expected).abs() < TOLERANCE, "{found} {expected}");
+                assert!(
+                    (f64::from(*found) - expected).abs() < TOLERANCE,
+                    "{found} {expected}"
+                );
             }
         }
     }
@@ -340,7 +374,9 @@ mod tests {
         let mut config = config(OptimizerKind::Adamw);
         config.groups[0].learning_rate_scale = 0.0;
         let mut optimizer = Optimizer::new(&config, &parameters).unwrap();
-        optimizer.step(&parameters, &gradients(&parameters), 1.0).unwrap();
+        optimizer
+            .step(&parameters, &gradients(&parameters), 1.0)
+            .unwrap();
         assert_eq!(numbers(&parameters)[4], 0.3);
     }
 
@@ -356,8 +392,14 @@ mod tests {
         };
         let before = numbers(&parameters);
         let mut optimizer = Optimizer::new(&config(OptimizerKind::Adam), &parameters).unwrap();
-        let message = optimizer.step(&parameters, &gradients, 1.0).unwrap_err().to_string();
-        assert!(message.contains("step 1: gradient of `image.weight`"), "{message}");
+        let message = optimizer
+            .step(&parameters, &gradients, 1.0)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("step 1: gradient of `image.weight`"),
+            "{message}"
+        );
         assert_eq!(numbers(&parameters), before);
         assert_eq!(optimizer.steps(), 0);
     }
@@ -367,16 +409,24 @@ mod tests {
         let straight = parameters();
         let mut optimizer = Optimizer::new(&config(OptimizerKind::Adam), &straight).unwrap();
         for _ in 0..3 {
-            optimizer.step(&straight, &gradients(&straight), 1.0).unwrap();
+            optimizer
+                .step(&straight, &gradients(&straight), 1.0)
+                .unwrap();
         }
         let resumed = parameters();
-        resumed.load_safetensors(&straight.to_safetensors().unwrap(), "model").unwrap();
+        resumed
+            .load_safetensors(&straight.to_safetensors().unwrap(), "model")
+            .unwrap();
         let mut other = Optimizer::new(&config(OptimizerKind::Adam), &resumed).unwrap();
         let bytes = optimizer.to_safetensors().unwrap();
-        other.load_safetensors(&resumed, &bytes, "optimizer").unwrap();
+        other
+            .load_safetensors(&resumed, &bytes, "optimizer")
+            .unwrap();
         assert_eq!(other.to_safetensors().unwrap(), bytes);
         for _ in 0..3 {
-            optimizer.step(&straight, &gradients(&straight), 1.0).unwrap();
+            optimizer
+                .step(&straight, &gradients(&straight), 1.0)
+                .unwrap();
             other.step(&resumed, &gradients(&resumed), 1.0).unwrap();
         }
         assert_eq!(numbers(&straight), numbers(&resumed));
@@ -386,16 +436,22 @@ mod tests {
     #[test]
     fn a_state_of_another_model_is_refused() {
         let parameters = parameters();
-        let mut optimizer =
-            Optimizer::new(&config(OptimizerKind::Adam), &parameters).unwrap();
+        let mut optimizer = Optimizer::new(&config(OptimizerKind::Adam), &parameters).unwrap();
         let mut larger = Parameters::new(&Device::Cpu);
-        larger.create("image.weight", vec![0.0; 4], &[2, 2]).unwrap();
+        larger
+            .create("image.weight", vec![0.0; 4], &[2, 2])
+            .unwrap();
         let bytes = Optimizer::new(&config(OptimizerKind::Adam), &larger)
             .unwrap()
             .to_safetensors()
             .unwrap();
-        let message =
-            optimizer.load_safetensors(&parameters, &bytes, "o").unwrap_err().to_string();
-        assert!(message.contains("missing parameter `first.text.bias`"), "{message}");
+        let message = optimizer
+            .load_safetensors(&parameters, &bytes, "o")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("missing parameter `first.text.bias`"),
+            "{message}"
+        );
     }
 }

@@ -6,7 +6,6 @@ use uard_eval::RetrievalReport;
 /// One line of `log.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "lines are written one at a time, never collected")]
 pub enum LogLine {
     /// A step was taken.
     Step(StepRecord),
@@ -99,7 +98,9 @@ impl Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { counts: vec![0; Self::BINS] }
+        Self {
+            counts: vec![0; Self::BINS],
+        }
     }
 }
 

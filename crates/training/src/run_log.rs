@@ -55,7 +55,10 @@ impl RunLog {
         }
         fs::write(&unfinished, text).map_err(io("write", &unfinished))?;
         fs::rename(&unfinished, &path).map_err(io("rename", &unfinished))?;
-        let file = OpenOptions::new().append(true).open(&path).map_err(io("open", &path))?;
+        let file = OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .map_err(io("open", &path))?;
         Ok((Self { file, path }, kept))
     }
 
@@ -65,7 +68,9 @@ impl RunLog {
     /// When it cannot be written.
     pub fn append(&mut self, line: &LogLine) -> Result<()> {
         let text = json_line(line, &self.path)?;
-        self.file.write_all(text.as_bytes()).map_err(io("write", &self.path))
+        self.file
+            .write_all(text.as_bytes())
+            .map_err(io("write", &self.path))
     }
 }
 
@@ -95,14 +100,18 @@ pub fn write_metrics(path: &Path, runs: &[RunRecord]) -> Result<()> {
 /// When the file cannot be read or is not what [`write_metrics`] writes.
 pub fn read_metrics(path: &Path) -> Result<Vec<RunRecord>> {
     let text = fs::read_to_string(path).map_err(io("read", path))?;
-    serde_json::from_str(&text)
-        .map_err(|cause| Error::Configuration { origin: path.display().to_string(), cause: cause.to_string() })
+    serde_json::from_str(&text).map_err(|cause| Error::Configuration {
+        origin: path.display().to_string(),
+        cause: cause.to_string(),
+    })
 }
 
 /// The lines up to the first that is not whole.
 fn whole_lines(bytes: &[u8]) -> Vec<LogLine> {
     let text = String::from_utf8_lossy(bytes);
-    text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()
+    text.lines()
+        .map_while(|line| serde_json::from_str(line).ok())
+        .collect()
 }
 
 fn json_line(line: &LogLine, path: &Path) -> Result<String> {
@@ -139,7 +148,10 @@ mod tests {
         let (mut log, kept) = RunLog::resume(run.path(), 3, 0).unwrap();
         assert_eq!(kept, [step(1), step(2), step(3)]);
         log.append(&step(4)).unwrap();
-        assert_eq!(read_log(run.path()).unwrap(), [step(1), step(2), step(3), step(4)]);
+        assert_eq!(
+            read_log(run.path()).unwrap(),
+            [step(1), step(2), step(3), step(4)]
+        );
     }
 
     #[test]

@@ -56,14 +56,20 @@ mod tests {
 
     #[test]
     fn warm_up_rises_to_the_full_rate() {
-        let schedule = ScheduleConfig { warm_up_steps: 4, ..ScheduleConfig::default() };
+        let schedule = ScheduleConfig {
+            warm_up_steps: 4,
+            ..ScheduleConfig::default()
+        };
         let factors: Vec<f64> = (0..5).map(|step| factor_at(&schedule, step, 100)).collect();
         assert_eq!(factors, [0.25, 0.5, 0.75, 1.0, 1.0]);
     }
 
     #[test]
     fn a_decay_at_one_never_comes() {
-        let schedule = ScheduleConfig { decay_at: 1.0, ..ScheduleConfig::default() };
+        let schedule = ScheduleConfig {
+            decay_at: 1.0,
+            ..ScheduleConfig::default()
+        };
         assert_eq!(factor_at(&schedule, 99, 100), 1.0);
     }
 }

@@ -3,7 +3,7 @@
 // The functions beside the tests are test code as well.
 #![allow(clippy::unwrap_used)]
 
-use uard_training::config::{TrainConfig, ScheduleKind};
+use uard_training::config::{ScheduleKind, TrainConfig};
 
 fn shipped(name: &str) -> TrainConfig {
     let path = format!("{}/../../configs/{name}.toml", env!("CARGO_MANIFEST_DIR"));
@@ -15,8 +15,14 @@ fn flickr30k_and_coco_are_the_published_settings() {
     for name in ["flickr30k", "coco"] {
         let config = shipped(name);
         assert_eq!((config.training.batch, config.training.epochs), (128, 20));
-        assert_eq!((config.optimizer.learning_rate, config.optimizer.clip_norm), (5e-4, 2.0));
-        assert_eq!((config.schedule.kind, config.schedule.decay_at), (ScheduleKind::Step, 0.5));
+        assert_eq!(
+            (config.optimizer.learning_rate, config.optimizer.clip_norm),
+            (5e-4, 2.0)
+        );
+        assert_eq!(
+            (config.schedule.kind, config.schedule.decay_at),
+            (ScheduleKind::Step, 0.5)
+        );
         assert_eq!((config.model.joint_width, config.loss.margin), (1024, 0.2));
     }
 }

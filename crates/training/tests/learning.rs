@@ -29,18 +29,34 @@ fn gradients(data: &Data, config: &TrainConfig, threshold: f64) -> BatchGradient
     let owners = &data.train.image_of_caption;
     let batches = Batches::new(owners, config.training.batch, Draws::new(0), "train").unwrap();
     let batch = batches.epoch(1, 0).remove(0);
-    let captions =
-        batch.captions.iter().map(|&c| vocabulary.encode(&data.train.captions[c])).collect();
+    let captions = batch
+        .captions
+        .iter()
+        .map(|&c| vocabulary.encode(&data.train.captions[c]))
+        .collect();
     let features = ImageFeatures::read(&data.train.regions, &batch.images).unwrap();
-    let prepared = Prepared { batch, features, captions };
-    let judgement = Judgement { threshold, negatives: Negatives::Hardest, step: 1 };
+    let prepared = Prepared {
+        batch,
+        features,
+        captions,
+    };
+    let judgement = Judgement {
+        threshold,
+        negatives: Negatives::Hardest,
+        step: 1,
+    };
     batch_gradients(&model, prepared, config, judgement).unwrap()
 }
 
 #[test]
 fn every_parameter_has_a_finite_gradient_under_every_rule() {
     let data = data(3);
-    for rule in [WeightRule::Masked, WeightRule::Zero, WeightRule::Scan, WeightRule::MaxSim] {
+    for rule in [
+        WeightRule::Masked,
+        WeightRule::Zero,
+        WeightRule::Scan,
+        WeightRule::MaxSim,
+    ] {
         for sides in [Sides::Both, Sides::Words, Sides::Regions] {
             let mut config = config();
             config.matcher.rule = rule;
@@ -64,8 +80,13 @@ fn a_batch_in_parts_has_the_gradient_of_the_whole() {
         let found = gradients(&data, &config, 0.1);
         assert!((found.loss - whole.loss).abs() < ROUNDING * whole.loss);
         for (name, expected) in whole.gradients.iter() {
-            let largest =
-                expected.abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+            let largest = expected
+                .abs()
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .max(0)
+                .unwrap();
             let scale = f64::from(largest.to_scalar::<f32>().unwrap());
             let gradient = (found.gradients.get(name).unwrap() / scale).unwrap();
             uard_testkit::assert_close(&gradient, &(expected / scale).unwrap(), ROUNDING);
@@ -87,7 +108,11 @@ fn training_raises_recall_and_moves_the_threshold() {
     let epochs = &outcome.summary().epochs;
     let best = &epochs[outcome.summary().best_epoch - 1];
     let first = epochs[0].dev.retrieval.rsum;
-    assert!(best.dev.retrieval.rsum > first.max(300.0), "{first} {}", best.dev.retrieval.rsum);
+    assert!(
+        best.dev.retrieval.rsum > first.max(300.0),
+        "{first} {}",
+        best.dev.retrieval.rsum
+    );
     assert!(epochs[15].threshold > 0.05, "{}", epochs[15].threshold);
     assert!(epochs[15].hills.relevant.counts.iter().sum::<u64>() > 0);
     // What the checkpoint evaluates to is what the epoch recorded.
@@ -95,7 +120,6 @@ fn training_raises_recall_and_moves_the_threshold() {
     let model = checkpoint.model(&Device::Cpu).unwrap();
     let vocabulary = checkpoint.vocabulary().unwrap();
     let threshold = checkpoint.evaluation_threshold().unwrap();
-    let found =
-        evaluate(&model, &data.dev, &vocabulary, threshold, &mut |_, _| {}).unwrap();
+    let found = evaluate(&model, &data.dev, &vocabulary, threshold, &mut |_, _| {}).unwrap();
     assert_eq!(found.record, best.dev);
 }

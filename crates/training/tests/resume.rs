@@ -22,15 +22,13 @@ fn final_bytes(outcome: &Outcome) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     bytes_of(&outcome.summary().latest)
 }
 
-fn stopped_and_resumed(
-    data: &Data,
-    config: &TrainConfig,
-    stops: &[usize],
-    run: &Path,
-) -> Outcome {
+fn stopped_and_resumed(data: &Data, config: &TrainConfig, stops: &[usize], run: &Path) -> Outcome {
     for &step in stops {
         let outcome = train_until(data, config, run, step).unwrap();
-        assert!(matches!(outcome, Outcome::Stopped(_)), "step {step}: {outcome:?}");
+        assert!(
+            matches!(outcome, Outcome::Stopped(_)),
+            "step {step}: {outcome:?}"
+        );
         assert_eq!(outcome.summary().step, step);
     }
     train_whole(data, config, run)
@@ -71,7 +69,10 @@ fn the_number_of_threads_changes_nothing() {
     let config = config();
     let with_threads = |threads: usize| {
         let run = tempfile::tempdir().unwrap();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         final_bytes(&pool.install(|| train_whole(&data, &config, run.path())))
     };
     assert!(with_threads(1) == with_threads(2));
@@ -123,16 +124,35 @@ fn what_does_not_belong_to_the_run_is_refused_by_name() {
     train_until(&own, &config(), run.path(), 2).unwrap();
     let mut other = config();
     other.loss.margin = 0.3;
-    let message = train_until(&own, &other, run.path(), 3).unwrap_err().to_string();
-    assert!(message.contains("margin = 0.2") && message.contains("margin = 0.3"), "{message}");
-    let message = train_until(&data(9), &config(), run.path(), 3).unwrap_err().to_string();
-    assert!(message.contains("expected") || message.contains("given is"), "{message}");
+    let message = train_until(&own, &other, run.path(), 3)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("margin = 0.2") && message.contains("margin = 0.3"),
+        "{message}"
+    );
+    let message = train_until(&data(9), &config(), run.path(), 3)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("expected") || message.contains("given is"),
+        "{message}"
+    );
     let checkpoint = Checkpoint::newest(run.path()).unwrap();
     let state = checkpoint.path().join("state.json");
     let text = std::fs::read_to_string(&state).unwrap();
-    std::fs::write(&state, text.replace("\"format_version\": 1", "\"format_version\": 2")).unwrap();
-    let message = train_until(&own, &config(), run.path(), 3).unwrap_err().to_string();
-    assert!(message.contains("format 2, this version reads format 1"), "{message}");
+    std::fs::write(
+        &state,
+        text.replace("\"format_version\": 1", "\"format_version\": 2"),
+    )
+    .unwrap();
+    let message = train_until(&own, &config(), run.path(), 3)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("format 2, this version reads format 1"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -146,8 +166,14 @@ fn old_checkpoints_go_and_the_best_stays() {
     let summary = outcome.summary();
     let best = Checkpoint::open(run.path()).unwrap();
     assert_eq!(Some(best.path()), summary.best.as_deref());
-    let kept = std::fs::read_dir(run.path().join("checkpoints")).unwrap().count();
+    let kept = std::fs::read_dir(run.path().join("checkpoints"))
+        .unwrap()
+        .count();
     // The pointers `latest` and `best`, and one or two checkpoints.
-    let expected = if summary.best.as_deref() == Some(&summary.latest) { 3 } else { 4 };
+    let expected = if summary.best.as_deref() == Some(&summary.latest) {
+        3
+    } else {
+        4
+    };
     assert_eq!(kept, expected);
 }

@@ -45,7 +45,9 @@ impl Pointer {
 impl CheckpointDirectory {
     /// The checkpoints of a run directory; nothing is created or read yet.
     pub fn of_run(run: &Path) -> Self {
-        Self { path: run.join("checkpoints") }
+        Self {
+            path: run.join("checkpoints"),
+        }
     }
 
     /// The directory itself.
@@ -63,8 +65,11 @@ impl CheckpointDirectory {
     /// # Errors
     /// When the directory cannot be read.
     pub fn names(&self) -> Result<Vec<String>> {
-        let mut names: Vec<String> =
-            self.entries()?.into_iter().filter(|name| name.starts_with(PREFIX)).collect();
+        let mut names: Vec<String> = self
+            .entries()?
+            .into_iter()
+            .filter(|name| name.starts_with(PREFIX))
+            .collect();
         names.sort_unstable();
         Ok(names)
     }
@@ -91,7 +96,9 @@ impl CheckpointDirectory {
     pub fn recover(&self) -> Result<()> {
         for entry in self.entries()? {
             let path = self.path.join(&entry);
-            let original = entry.strip_prefix(OUTDATED).map(|name| self.path.join(name));
+            let original = entry
+                .strip_prefix(OUTDATED)
+                .map(|name| self.path.join(name));
             match original {
                 Some(original) if !original.exists() => {
                     fs::rename(&path, &original).map_err(io_error("rename", &path))?;
@@ -122,7 +129,10 @@ impl CheckpointDirectory {
         let unfinished = self.path.join(format!("{UNFINISHED}{name}"));
         let outcome = fill(&unfinished, files, write)
             .and_then(|()| self.put(&unfinished, name))
-            .map_err(|source| Error::SaveFailed { path: target.clone(), source });
+            .map_err(|source| Error::SaveFailed {
+                path: target.clone(),
+                source,
+            });
         if outcome.is_err() {
             // The first error says what happened; a remnant is removed when the run continues.
             let _ = fs::remove_dir_all(&unfinished);
@@ -145,7 +155,11 @@ impl CheckpointDirectory {
             return Err(error);
         }
         sync_directory(&self.path)?;
-        if replaces { fs::remove_dir_all(&outdated) } else { Ok(()) }
+        if replaces {
+            fs::remove_dir_all(&outdated)
+        } else {
+            Ok(())
+        }
     }
 
     /// Lets a pointer name a checkpoint, in one step.
@@ -158,7 +172,10 @@ impl CheckpointDirectory {
         write_synced(&unfinished, format!("{name}\n").as_bytes())
             .and_then(|()| fs::rename(&unfinished, &target))
             .and_then(|()| sync_directory(&self.path))
-            .map_err(|source| Error::SaveFailed { path: target, source })
+            .map_err(|source| Error::SaveFailed {
+                path: target,
+                source,
+            })
     }
 
     /// Removes all but the newest `keep_last` checkpoints and the best.
@@ -168,7 +185,10 @@ impl CheckpointDirectory {
     pub fn prune(&self, keep_last: usize, best: Option<&str>) -> Result<()> {
         let names = self.names()?;
         let old = names.len().saturating_sub(keep_last);
-        for name in names[..old].iter().filter(|name| Some(name.as_str()) != best) {
+        for name in names[..old]
+            .iter()
+            .filter(|name| Some(name.as_str()) != best)
+        {
             // Renamed first: half a checkpoint must not look like a whole one.
             let path = self.path.join(name);
             let outdated = self.path.join(format!("{UNFINISHED}{name}"));
@@ -215,11 +235,19 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Makes renames and new names durable. Only Unix can open a directory for that.
 fn sync_directory(path: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+    if cfg!(unix) {
+        File::open(path)?.sync_all()
+    } else {
+        Ok(())
+    }
 }
 
 fn remove(path: &Path) -> Result<()> {
-    let outcome = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let outcome = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
     outcome.map_err(io_error("remove", path))
 }
 
@@ -245,8 +273,15 @@ mod tests {
                 Some(name) if name == "b" => Err(io::Error::from(io::ErrorKind::StorageFull)),
                 _ => write_synced(path, bytes),
             };
-            let error = checkpoints.write_with(name, &files("new"), full).unwrap_err();
-            assert!(error.to_string().contains("earlier checkpoints are untouched"), "{error}");
+            let error = checkpoints
+                .write_with(name, &files("new"), full)
+                .unwrap_err();
+            assert!(
+                error
+                    .to_string()
+                    .contains("earlier checkpoints are untouched"),
+                "{error}"
+            );
             assert_eq!(fs::read(before.join("a")).unwrap(), b"old");
             assert_eq!(checkpoints.entries().unwrap(), ["step-00000001"]);
         }
@@ -287,7 +322,9 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         let checkpoints = directory(&run);
         for step in 1..=5 {
-            checkpoints.write(&CheckpointDirectory::name(step), &files("x")).unwrap();
+            checkpoints
+                .write(&CheckpointDirectory::name(step), &files("x"))
+                .unwrap();
         }
         checkpoints.prune(2, Some("step-00000002")).unwrap();
         assert_eq!(

@@ -13,7 +13,9 @@ pub struct DataConfig {
 
 impl Default for DataConfig {
     fn default() -> Self {
-        Self { minimum_word_count: 4 }
+        Self {
+            minimum_word_count: 4,
+        }
     }
 }
 
@@ -29,7 +31,10 @@ pub struct ModelConfig {
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        Self { joint_width: 1024, word_width: 300 }
+        Self {
+            joint_width: 1024,
+            word_width: 300,
+        }
     }
 }
 
@@ -47,7 +52,11 @@ pub struct LossConfig {
 
 impl Default for LossConfig {
     fn default() -> Self {
-        Self { margin: 0.2, warm_up_epochs: 1, reduction: Reduction::Sum }
+        Self {
+            margin: 0.2,
+            warm_up_epochs: 1,
+            reduction: Reduction::Sum,
+        }
     }
 }
 
@@ -144,7 +153,12 @@ pub struct ScheduleConfig {
 
 impl Default for ScheduleConfig {
     fn default() -> Self {
-        Self { kind: ScheduleKind::Step, decay_at: 0.5, factor: 0.1, warm_up_steps: 0 }
+        Self {
+            kind: ScheduleKind::Step,
+            decay_at: 0.5,
+            factor: 0.1,
+            warm_up_steps: 0,
+        }
     }
 }
 
@@ -212,7 +226,10 @@ pub struct EvaluationConfig {
 
 impl Default for EvaluationConfig {
     fn default() -> Self {
-        Self { split: "dev".to_owned(), threshold: EvaluationThreshold::default() }
+        Self {
+            split: "dev".to_owned(),
+            threshold: EvaluationThreshold::default(),
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var};
 use rayon::prelude::*;
 
-use crate::config::OptimizerKind;
 use crate::Result;
+use crate::config::OptimizerKind;
 
 /// Numbers updated by one task; the update is element by element, so the cut changes nothing.
 const PART: usize = 1 << 14;
@@ -51,7 +51,11 @@ impl Step {
         let decoupled = self.kind == OptimizerKind::Adamw;
         Factors {
             scale: self.scale as f32,
-            coupled: if decoupled { 0.0 } else { self.weight_decay as f32 },
+            coupled: if decoupled {
+                0.0
+            } else {
+                self.weight_decay as f32
+            },
             shrink: if decoupled {
                 (1.0 - self.learning_rate * self.weight_decay) as f32
             } else {
@@ -75,7 +79,10 @@ impl Step {
         first: &mut [f32],
         second: &mut [f32],
     ) -> Result<()> {
-        let fused = Fused { factors: self.factors(), moments: RefCell::new((first, second)) };
+        let fused = Fused {
+            factors: self.factors(),
+            moments: RefCell::new((first, second)),
+        };
         var.inplace_op2(&gradient.contiguous()?, &fused)?;
         Ok(())
     }
@@ -94,8 +101,7 @@ impl Step {
         if f.coupled != 0.0 {
             gradient = (gradient + (&parameter * f64::from(f.coupled))?)?;
         }
-        let first =
-            ((first * f64::from(f.beta1))? + (&gradient * f64::from(f.rest1))?)?.detach();
+        let first = ((first * f64::from(f.beta1))? + (&gradient * f64::from(f.rest1))?)?.detach();
         let second =
             ((second * f64::from(f.beta2))? + (gradient.sqr()? * f64::from(f.rest2))?)?.detach();
         let denominator = ((second.sqrt()? * f64::from(f.root))? + f64::from(f.epsilon))?;
@@ -124,7 +130,9 @@ impl InplaceOp2 for Fused<'_> {
     ) -> candle_core::Result<()> {
         let count = parameter_layout.shape().elem_count();
         let CpuStorage::F32(parameter) = parameter else {
-            return Err(candle_core::Error::Msg("adam: parameters are f32".to_owned()));
+            return Err(candle_core::Error::Msg(
+                "adam: parameters are f32".to_owned(),
+            ));
         };
         let start = parameter_layout.start_offset();
         let parameter = &mut parameter[start..start + count];
@@ -136,7 +144,11 @@ impl InplaceOp2 for Fused<'_> {
         parameter
             .par_chunks_mut(PART)
             .zip_eq(gradient.par_chunks(PART))
-            .zip_eq(first.par_chunks_mut(PART).zip_eq(second.par_chunks_mut(PART)))
+            .zip_eq(
+                first
+                    .par_chunks_mut(PART)
+                    .zip_eq(second.par_chunks_mut(PART)),
+            )
             .for_each(|((p, g), (m, v))| factors.update(p, g, m, v));
         Ok(())
     }

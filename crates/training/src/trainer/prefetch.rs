@@ -38,6 +38,14 @@ pub(super) fn prefetch<'scope, 'env>(
 /// Reads everything that a batch needs.
 fn prepare(split: &Split, captions: &[Vec<u32>], batch: Batch) -> Result<Prepared> {
     let features = ImageFeatures::read(&split.regions, &batch.images)?;
-    let captions = batch.captions.iter().map(|&caption| captions[caption].clone()).collect();
-    Ok(Prepared { batch, features, captions })
+    let captions = batch
+        .captions
+        .iter()
+        .map(|&caption| captions[caption].clone())
+        .collect();
+    Ok(Prepared {
+        batch,
+        features,
+        captions,
+    })
 }

@@ -37,7 +37,9 @@ pub(super) fn draw_samples(
         for word in 0..output.word_counts[pair.caption] {
             let of_image = maxima.row(pair.caption, word);
             samples.relevant.push(of_image[pair.matched_image]);
-            samples.irrelevant.extend(pair.mismatched_images.iter().map(|&image| of_image[image]));
+            samples
+                .irrelevant
+                .extend(pair.mismatched_images.iter().map(|&image| of_image[image]));
         }
     }
     Ok(samples)
@@ -53,8 +55,15 @@ struct Maxima {
 impl Maxima {
     fn new(tensor: &Tensor) -> Result<Self> {
         let (_, words, images) = tensor.dims3()?;
-        let values = tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
-        Ok(Self { values, words, images })
+        let values = tensor
+            .to_device(&Device::Cpu)?
+            .flatten_all()?
+            .to_vec1::<f32>()?;
+        Ok(Self {
+            values,
+            words,
+            images,
+        })
     }
 
     fn row(&self, caption: usize, word: usize) -> &[f32] {

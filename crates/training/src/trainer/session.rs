@@ -1,7 +1,9 @@
 //! What does a run hold between its steps, and how does one step lead to the next?
 
+mod beginning;
+mod epoch;
+
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,7 +11,8 @@ use std::time::Instant;
 
 use uard_core::random::Draws;
 use uard_features::text::vocabulary::Vocabulary;
-use uard_relevance::ThresholdLearner;
+
+use beginning::{first_state, vocabulary_of, written_vocabulary};
 
 use super::observer::{Event, Observer};
 use super::prefetch::prefetch;
@@ -17,17 +20,13 @@ use super::samples::draw_samples;
 use super::step::{BatchGradients, Judgement, Prepared, batch_gradients};
 use super::{Run, Start, Summary};
 use crate::batches::Batches;
-use crate::checkpoint::{
-    Best, Checkpoint, CheckpointDirectory, FORMAT_VERSION, FeatureShape, Running, Snapshot,
-    TrainState, evaluation_threshold, save, settle,
-};
+use crate::checkpoint::{Checkpoint, CheckpointDirectory, Snapshot, TrainState, save, settle};
 use crate::error::io;
-use crate::evaluation::evaluate;
 use crate::loss::collapsed_value;
 use crate::model::Model;
 use crate::negatives::{Negatives, Pairing};
 use crate::optimizer::Optimizer;
-use crate::record::{EpochRecord, Fit, Hills, LogLine, SplitRecord, StepRecord};
+use crate::record::{EpochRecord, LogLine, StepRecord};
 use crate::run_log::RunLog;
 use crate::schedule::factor_at;
 use crate::{Error, Result};
@@ -65,9 +64,9 @@ impl<'a> Session<'a> {
         directory.recover()?;
         let exists = directory.newest()?.is_some();
         match (start, exists) {
-            (Start::Fresh, true) => {
-                Err(Error::RunExists { path: run.directory.to_path_buf() })
-            }
+            (Start::Fresh, true) => Err(Error::RunExists {
+                path: run.directory.to_path_buf(),
+            }),
             (Start::Resume, true) => {
                 Self::resumed(run, &Checkpoint::newest(run.directory)?, directory)
             }
@@ -115,8 +114,18 @@ impl<'a> Session<'a> {
         let draws = Draws::new(run.config.training.seed);
         let batch = run.config.training.batch;
         let batches = Batches::new(&run.train.image_of_caption, batch, draws, &run.train.name)?;
-        let model = Model::new(run.config, run.train.regions.width(), &vocabulary, run.device)?;
-        let captions = run.train.captions.iter().map(|text| vocabulary.encode(text)).collect();
+        let model = Model::new(
+            run.config,
+            run.train.regions.width(),
+            &vocabulary,
+            run.device,
+        )?;
+        let captions = run
+            .train
+            .captions
+            .iter()
+            .map(|text| vocabulary.encode(text))
+            .collect();
         Ok(Self {
             run,
             optimizer: Optimizer::new(&run.config.optimizer, model.parameters())?,
@@ -144,7 +153,10 @@ impl<'a> Session<'a> {
                     self.epoch_seconds += record.seconds;
                 }
                 LogLine::Epoch(record) => {
-                    let known = self.epochs.iter_mut().find(|known| known.epoch == record.epoch);
+                    let known = self
+                        .epochs
+                        .iter_mut()
+                        .find(|known| known.epoch == record.epoch);
                     if let Some(known) = known {
                         known.seconds = record.seconds;
                     }
@@ -189,11 +201,18 @@ impl<'a> Session<'a> {
             let ready = prefetch(scope, train, &captions, batches);
             self.take_steps(&mut || ready.recv().ok(), observer, stop)
         })?;
-        if self.stopped { self.save(observer) } else { self.end_epoch(observer) }
+        if self.stopped {
+            self.save(observer)
+        } else {
+            self.end_epoch(observer)
+        }
     }
 
     pub(super) fn summary(&self) -> Summary {
-        let best = self.state.best.map(|best| CheckpointDirectory::name(best.step));
+        let best = self
+            .state
+            .best
+            .map(|best| CheckpointDirectory::name(best.step));
         Summary {
             config: self.state.config.clone(),
             seed: self.state.seed,
@@ -205,7 +224,10 @@ impl<'a> Session<'a> {
             epochs: self.epochs.clone(),
             best_epoch: self.state.best.map_or(0, |best| best.epoch),
             best: best.map(|name| self.directory.path().join(name)),
-            latest: self.directory.path().join(CheckpointDirectory::name(self.state.step)),
+            latest: self
+                .directory
+                .path()
+                .join(CheckpointDirectory::name(self.state.step)),
             seconds: self.epochs.iter().map(|epoch| epoch.seconds).sum(),
         }
     }
@@ -223,7 +245,9 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
             let started = Instant::now();
-            let Some(prepared) = next() else { return Ok(()) };
+            let Some(prepared) = next() else {
+                return Ok(());
+            };
             self.take_step(prepared?, started, observer)?;
             if every > 0 && self.state.step.is_multiple_of(every) {
                 self.save(observer)?;
@@ -272,16 +296,24 @@ impl<'a> Session<'a> {
         let threshold = self.state.threshold.threshold();
         Judgement {
             threshold: self.model.matcher().config().threshold(threshold),
-            negatives: if warming_up { Negatives::All } else { Negatives::Hardest },
+            negatives: if warming_up {
+                Negatives::All
+            } else {
+                Negatives::Hardest
+            },
             step: self.state.step + 1,
         }
     }
 
     fn learn_threshold(&mut self, output: &BatchGradients, pairing: &Pairing) -> Result<()> {
         let config = &self.run.config.threshold;
-        let mut stream = self.draws.stream("mismatched image", &[self.state.step as u64]);
+        let mut stream = self
+            .draws
+            .stream("mismatched image", &[self.state.step as u64]);
         let samples = draw_samples(output, pairing, config.sampling, &mut stream)?;
-        self.state.threshold.update(config, &samples.relevant, &samples.irrelevant);
+        self.state
+            .threshold
+            .update(config, &samples.relevant, &samples.irrelevant);
         let hills = &mut self.state.running.hills;
         hills.relevant.add(&samples.relevant);
         hills.irrelevant.add(&samples.irrelevant);
@@ -303,7 +335,11 @@ impl<'a> Session<'a> {
         }
         self.state.collapsed_steps += 1;
         if self.state.collapsed_steps == COLLAPSED_STEPS {
-            let cause = if output.similarities.iter().all(|&similarity| similarity == 0.0) {
+            let cause = if output
+                .similarities
+                .iter()
+                .all(|&similarity| similarity == 0.0)
+            {
                 "no relevance is above the threshold any more, so no gradient can mend it. Raise \
                  threshold.minimum_samples, lengthen"
             } else {
@@ -318,82 +354,6 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        let started = Instant::now();
-        let dev = self.evaluate_dev(observer)?;
-        self.epoch_seconds += started.elapsed().as_secs_f64();
-        let record = self.epoch_record(dev);
-        self.state.epochs.push(EpochRecord { seconds: 0.0, ..record.clone() });
-        self.choose_best(&record);
-        self.state.running = Running::default();
-        self.state.epoch += 1;
-        self.state.batch = 0;
-        self.epoch_seconds = 0.0;
-        self.epochs.push(record.clone());
-        self.log.append(&LogLine::Epoch(Box::new(record.clone())))?;
-        observer.on_event(&Event::Epoch(Box::new(record)));
-        self.warn_of_a_still_threshold(observer);
-        self.save(observer)
-    }
-
-    fn evaluate_dev(&self, observer: &mut dyn Observer) -> Result<SplitRecord> {
-        let threshold = evaluation_threshold(self.run.config, &self.state);
-        let split = &self.run.dev.name;
-        let mut progress = |done, total| {
-            observer.on_event(&Event::Evaluating { split: split.clone(), done, total });
-        };
-        let dev = self.run.dev;
-        Ok(evaluate(&self.model, dev, &self.vocabulary, threshold, &mut progress)?.record)
-    }
-
-    fn epoch_record(&self, dev: SplitRecord) -> EpochRecord {
-        let config = self.run.config;
-        let last_step = self.state.step.saturating_sub(1);
-        let factor = factor_at(&config.schedule, last_step, self.scheduled_steps());
-        let running = &self.state.running;
-        let accepted = self.state.threshold.accepted();
-        let fit = |mean, std| Fit { mean, std };
-        EpochRecord {
-            epoch: self.state.epoch,
-            step: self.state.step,
-            loss: running.loss / running.steps.max(1) as f64,
-            threshold: self.model.matcher().config().threshold(self.state.threshold.threshold()),
-            learning_rate: config.optimizer.learning_rate * factor,
-            hills: Hills {
-                relevant_fit: accepted.map(|a| fit(a.relevant.mean(), a.relevant.std())),
-                irrelevant_fit: accepted.map(|a| fit(a.irrelevant.mean(), a.irrelevant.std())),
-                ..running.hills.clone()
-            },
-            dev,
-            seconds: self.epoch_seconds,
-        }
-    }
-
-    fn choose_best(&mut self, record: &EpochRecord) {
-        let rsum = record.dev.retrieval.rsum;
-        if self.state.best.is_none_or(|best| rsum > best.rsum) {
-            self.state.best = Some(Best { epoch: record.epoch, step: record.step, rsum });
-            self.state.epochs_without_gain = 0;
-        } else {
-            self.state.epochs_without_gain += 1;
-        }
-    }
-
-    fn warn_of_a_still_threshold(&self, observer: &mut dyn Observer) {
-        let learner = &self.state.threshold;
-        if !self.run.config.learns_threshold() || learner.updates() > 0 {
-            return;
-        }
-        let reasons: Vec<String> =
-            learner.kept().iter().map(|(reason, times)| format!("{reason} ({times})")).collect();
-        let message = format!(
-            "the threshold has not moved yet: {}. With small batches lower \
-             threshold.minimum_samples",
-            reasons.join(", ")
-        );
-        observer.on_event(&Event::Warning { message });
-    }
-
     fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
         if self.saved_at == Some(self.position()) {
             return Ok(());
@@ -404,7 +364,11 @@ impl<'a> Session<'a> {
             state: &self.state,
             vocabulary: &self.vocabulary_bytes,
         };
-        let path = save(&self.directory, &snapshot, self.run.config.training.keep_last)?;
+        let path = save(
+            &self.directory,
+            &snapshot,
+            self.run.config.training.keep_last,
+        )?;
         self.saved_at = Some(self.position());
         observer.on_event(&Event::Saved { path });
         Ok(())
@@ -423,39 +387,4 @@ impl<'a> Session<'a> {
         let limit = self.run.config.training.maximum_steps.unwrap_or(usize::MAX);
         self.scheduled_steps().min(limit)
     }
-}
-
-fn vocabulary_of(run: &Run<'_>) -> Vocabulary {
-    let captions = run.train.captions.iter().map(String::as_str);
-    Vocabulary::build(captions, run.config.data.minimum_word_count)
-}
-
-/// Writes `vocab.json` into the run, and returns its bytes for the checkpoints.
-fn written_vocabulary(vocabulary: &Vocabulary, run: &Path) -> Result<Vec<u8>> {
-    let path = run.join("vocab.json");
-    vocabulary.write_json(&path)?;
-    fs::read(&path).map_err(io("read", &path))
-}
-
-fn first_state(run: &Run<'_>, vocabulary: &Vocabulary) -> Result<TrainState> {
-    Ok(TrainState {
-        format_version: FORMAT_VERSION,
-        epoch: 1,
-        batch: 0,
-        step: 0,
-        seed: run.config.training.seed,
-        config: run.config.to_toml()?,
-        vocabulary_hash: vocabulary.hash(),
-        data_hash: run.train.data_hash()?,
-        features: FeatureShape {
-            regions: run.train.regions.regions(),
-            width: run.train.regions.width(),
-        },
-        threshold: ThresholdLearner::new(&run.config.threshold),
-        epochs: Vec::new(),
-        running: Running::default(),
-        best: None,
-        epochs_without_gain: 0,
-        collapsed_steps: 0,
-    })
 }

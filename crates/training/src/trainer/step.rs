@@ -80,7 +80,13 @@ fn whole(
 ) -> Result<BatchGradients> {
     let regions = model.encode_features(prepared.features)?;
     let words = model.encode_captions(&prepared.captions)?;
-    let judged = judge(model, (&regions, &words), &prepared.batch.pairing, config, judgement)?;
+    let judged = judge(
+        model,
+        (&regions, &words),
+        &prepared.batch.pairing,
+        config,
+        judgement,
+    )?;
     let mut store = judged.scalar.backward()?;
     let gradients = Gradients::take(model.parameters(), &mut store)?;
     Ok(judged.with(gradients))
@@ -98,21 +104,43 @@ fn in_parts(
     let captions = cuts(prepared.captions.len(), parts);
     let mut region_rows = Vec::new();
     for &(start, len) in &images {
-        region_rows.push(model.encode_features(prepared.features.slice(start, len))?.detach());
+        region_rows.push(
+            model
+                .encode_features(prepared.features.slice(start, len))?
+                .detach(),
+        );
     }
     let mut word_rows = Vec::new();
     for &(start, len) in &captions {
-        word_rows.push(model.encode_captions(&prepared.captions[start..start + len])?.detach());
+        word_rows.push(
+            model
+                .encode_captions(&prepared.captions[start..start + len])?
+                .detach(),
+        );
     }
     let region_leaf = Leaf::new(region_rows.iter().map(|part| (part.rows(), part.counts())))?;
     let word_leaf = Leaf::new(word_rows.iter().map(|part| (part.rows(), part.counts())))?;
     let regions = Regions::normalized(region_leaf.rows.as_tensor(), region_leaf.counts.clone())?;
     let words = Words::normalized(word_leaf.rows.as_tensor(), word_leaf.counts.clone())?;
-    let judged = judge(model, (&regions, &words), &prepared.batch.pairing, config, judgement)?;
+    let judged = judge(
+        model,
+        (&regions, &words),
+        &prepared.batch.pairing,
+        config,
+        judgement,
+    )?;
     let store = judged.scalar.backward()?;
-    let missing = |name: &str| Error::NoGradient { name: name.to_owned() };
-    let region_gradient = store.get(&region_leaf.rows).ok_or_else(|| missing("regions"))?.clone();
-    let word_gradient = store.get(&word_leaf.rows).ok_or_else(|| missing("words"))?.clone();
+    let missing = |name: &str| Error::NoGradient {
+        name: name.to_owned(),
+    };
+    let region_gradient = store
+        .get(&region_leaf.rows)
+        .ok_or_else(|| missing("regions"))?
+        .clone();
+    let word_gradient = store
+        .get(&word_leaf.rows)
+        .ok_or_else(|| missing("words"))?
+        .clone();
     drop(store);
     let mut total: Option<Gradients> = None;
     for (&image_cut, &caption_cut) in images.iter().zip(&captions) {
@@ -136,7 +164,10 @@ fn in_parts(
 /// A scalar whose gradient with respect to a part's rows is its cut of the whole gradient.
 fn pulled(rows: &Tensor, gradient: &Tensor, start: usize) -> Result<Tensor> {
     let (entries, longest, _) = rows.dims3()?;
-    let gradient = gradient.narrow(0, start, entries)?.narrow(1, 0, longest)?.detach();
+    let gradient = gradient
+        .narrow(0, start, entries)?
+        .narrow(1, 0, longest)?
+        .detach();
     Ok((rows * gradient)?.sum_all()?)
 }
 
@@ -148,14 +179,21 @@ struct Leaf {
 
 impl Leaf {
     fn new<'a>(parts: impl Iterator<Item = (&'a Tensor, &'a [usize])> + Clone) -> Result<Self> {
-        let longest = parts.clone().map(|(rows, _)| rows.dims()[1]).max().unwrap_or(0);
+        let longest = parts
+            .clone()
+            .map(|(rows, _)| rows.dims()[1])
+            .max()
+            .unwrap_or(0);
         let mut padded = Vec::new();
         let mut all_counts = Vec::new();
         for (rows, counts) in parts {
             padded.push(rows.pad_with_zeros(1, 0, longest - rows.dim(1)?)?);
             all_counts.extend_from_slice(counts);
         }
-        Ok(Self { rows: Var::from_tensor(&Tensor::cat(&padded, 0)?)?, counts: all_counts })
+        Ok(Self {
+            rows: Var::from_tensor(&Tensor::cat(&padded, 0)?)?,
+            counts: all_counts,
+        })
     }
 }
 
@@ -186,26 +224,35 @@ fn judge(
     config: &TrainConfig,
     judgement: Judgement,
 ) -> Result<Judged> {
-    let Similarities { values, word_maxima, .. } =
-        model.matcher().similarities(regions, words, judgement.threshold)?;
-    let similarities =
-        values.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+    let Similarities {
+        values,
+        word_maxima,
+        ..
+    } = model
+        .matcher()
+        .similarities(regions, words, judgement.threshold)?;
+    let similarities = values
+        .to_dtype(DType::F32)?
+        .to_device(&Device::Cpu)?
+        .flatten_all()?
+        .to_vec1::<f32>()?;
     if similarities.iter().any(|value| !value.is_finite()) {
         return Err(first_not_finite(model, regions, words, judgement.step)?);
     }
     let hinge = hinge(&similarities, pairing, &config.loss, judgement.negatives)?;
     let scalar = surrogate(&values, &hinge)?;
     let word_counts = words.counts().to_vec();
-    Ok(Judged { scalar, hinge, similarities, word_maxima, word_counts })
+    Ok(Judged {
+        scalar,
+        hinge,
+        similarities,
+        word_maxima,
+        word_counts,
+    })
 }
 
 /// Similarities are not finite: where did it begin?
-fn first_not_finite(
-    model: &Model,
-    regions: &Regions,
-    words: &Words,
-    step: usize,
-) -> Result<Error> {
+fn first_not_finite(model: &Model, regions: &Regions, words: &Words, step: usize) -> Result<Error> {
     let named = |tensor: String| Error::NonFinite { tensor, step };
     for (name, var) in model.parameters().iter() {
         if !is_finite(var)? {
@@ -221,7 +268,10 @@ fn first_not_finite(
 }
 
 fn is_finite(tensor: &Tensor) -> Result<bool> {
-    let numbers = tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+    let numbers = tensor
+        .to_device(&Device::Cpu)?
+        .flatten_all()?
+        .to_vec1::<f32>()?;
     Ok(numbers.iter().all(|number| number.is_finite()))
 }
 

@@ -15,8 +15,9 @@ use uard_training::trainer::{Event, Outcome, Run, Start, train};
 
 const REGIONS: usize = 6;
 const WIDTH: usize = 16;
-const THINGS: [&str; 10] =
-    ["dog", "ball", "tree", "car", "boat", "child", "house", "bird", "kite", "bench"];
+const THINGS: [&str; 10] = [
+    "dog", "ball", "tree", "car", "boat", "child", "house", "bird", "kite", "bench",
+];
 
 /// A data directory with `train` and `dev`.
 pub struct Data {
@@ -32,7 +33,11 @@ pub fn data(seed: u64) -> Data {
     write_split(directory.path(), "dev", 12, seed);
     let train = Split::open(directory.path(), "train").unwrap();
     let dev = Split::open(directory.path(), "dev").unwrap();
-    Data { directory, train, dev }
+    Data {
+        directory,
+        train,
+        dev,
+    }
 }
 
 pub fn config() -> TrainConfig {
@@ -54,7 +59,13 @@ pub fn train_until(
     last_step: usize,
 ) -> uard_training::Result<Outcome> {
     let device = Device::Cpu;
-    let run = Run { config, train: &data.train, dev: &data.dev, directory, device: &device };
+    let run = Run {
+        config,
+        train: &data.train,
+        dev: &data.dev,
+        directory,
+        device: &device,
+    };
     let stop = AtomicBool::new(false);
     let mut observer = |event: &Event| {
         if matches!(event, Event::Step(record) if record.step >= last_step) {
@@ -71,11 +82,16 @@ pub fn train_whole(data: &Data, config: &TrainConfig, directory: &Path) -> Outco
 
 /// Every file of a directory with its bytes, by name.
 pub fn bytes_of(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     let name = |path: &PathBuf| PathBuf::from(path.file_name().unwrap());
-    files.iter().map(|path| (name(path), std::fs::read(path).unwrap())).collect()
+    files
+        .iter()
+        .map(|path| (name(path), std::fs::read(path).unwrap()))
+        .collect()
 }
 
 fn write_split(directory: &Path, split: &str, images: usize, seed: u64) {
@@ -87,13 +103,17 @@ fn write_split(directory: &Path, split: &str, images: usize, seed: u64) {
         let order = permutation(&mut draws.stream(split, &[image as u64]), THINGS.len());
         for (region, &thing) in order[..3].iter().enumerate() {
             let start = (image * REGIONS + region) * WIDTH;
-            for (value, look) in features[start..].iter_mut().zip(&looks[thing * WIDTH..][..WIDTH])
+            for (value, look) in features[start..]
+                .iter_mut()
+                .zip(&looks[thing * WIDTH..][..WIDTH])
             {
                 *value += look;
             }
         }
         let [a, b, c] = [0, 1, 2].map(|place| THINGS[order[place]]);
-        captions.push_str(&format!("a {a} and a {b} near a {c}\nthe {c} with the {a} , {b}\n"));
+        captions.push_str(&format!(
+            "a {a} and a {b} near a {c}\nthe {c} with the {a} , {b}\n"
+        ));
     }
     let path = directory.join(format!("{split}_ims.npy"));
     write_f32(&path, &[images, REGIONS, WIDTH], &features).unwrap();
