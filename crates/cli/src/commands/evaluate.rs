@@ -1,0 +1,93 @@
+//! `uard evaluate`: how good is a checkpoint on a split?
+
+use std::path::PathBuf;
+
+use uard_core::device::{self, DeviceChoice};
+use uard_eval::{GroundTruth, evaluate_folds};
+use uard_features::dataset::Split;
+use uard_training::checkpoint::Checkpoint;
+use uard_training::config::{EvaluationThreshold, TrainConfig};
+
+use super::Format;
+use crate::exit::wrong;
+use crate::tables::split as split_table;
+use crate::terminal::{note, print, print_json};
+use crate::train::jobs::{Best, evaluate_at};
+use crate::whole_file::write_array;
+
+/// Arguments of `uard evaluate`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    uard evaluate --checkpoint runs/scenes --data data/scenes --split test\n  \
+    uard evaluate --checkpoint runs/scenes/checkpoints/step-00000624 --data data/scenes --split dev\n  \
+    uard evaluate --checkpoint runs/coco --data DIR --split testall --folds 5\n  \
+    uard evaluate --checkpoint runs/a --data DIR --split test --similarities A.npy --format json\n  \
+    uard evaluate --checkpoint runs/a --data DIR --split dev --threshold-at relevant_minus_3_std")]
+pub struct Arguments {
+    /// A checkpoint, or a run directory: then its best.
+    #[arg(long, value_name = "DIR")]
+    checkpoint: PathBuf,
+    /// Data directory.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Split: dev, test, testall, …
+    #[arg(long, value_name = "NAME")]
+    split: String,
+    /// The mean of K folds of equal size; 1: all images at once.
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    folds: usize,
+    /// Writes the similarities [images, captions], f32.
+    #[arg(long, value_name = "OUT.npy")]
+    similarities: Option<PathBuf>,
+    /// Threshold instead of the one that the checkpoint's configuration says: learned,
+    /// relevant_minus_3_std, or a number from 0 to 1.
+    #[arg(long, value_name = "WHICH")]
+    threshold_at: Option<String>,
+    /// Where tensors live: auto, cpu, cuda or metal.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+    /// How the result is printed.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Evaluates and prints.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let checkpoint = Checkpoint::open(&arguments.checkpoint)?;
+    let threshold = match &arguments.threshold_at {
+        None => checkpoint.evaluation_threshold()?,
+        Some(which) => threshold_at(which)?.resolve(&checkpoint.state().threshold),
+    };
+    let split = Split::open(&arguments.data, &arguments.split)?;
+    let opened = device::open(arguments.device)?;
+    note(&format!(
+        "device {}; {}",
+        opened.reason,
+        checkpoint.path().display()
+    ));
+    let Best { evaluation, .. } = evaluate_at(&checkpoint, &split, &opened.device, threshold)?;
+    let mut record = evaluation.record;
+    if arguments.folds != 1 {
+        let truth = GroundTruth::from_image_of_caption(&split.image_of_caption, split.images())?;
+        record.retrieval = evaluate_folds(&evaluation.similarities, &truth, arguments.folds)?;
+    }
+    if let Some(out) = &arguments.similarities {
+        let shape = [split.images(), split.captions.len()];
+        write_array(out, &shape, evaluation.similarities.values())?;
+    }
+    match arguments.format {
+        Format::Json => print_json(&record),
+        Format::Table => print(&split_table(&record)),
+    }
+}
+
+/// As `--set evaluation.threshold=…` reads it.
+fn threshold_at(which: &str) -> anyhow::Result<EvaluationThreshold> {
+    let mut config = TrainConfig::default();
+    config.apply_set(&format!("evaluation.threshold={which}")).map_err(|_| {
+        wrong(format!(
+            "--threshold-at {which}: expected learned, relevant_minus_3_std, or a number from 0 to 1"
+        ))
+    })?;
+    Ok(config.evaluation.threshold)
+}

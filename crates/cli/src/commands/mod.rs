@@ -1,0 +1,90 @@
+//! Which commands are there?
+
+mod completions;
+mod data;
+mod evaluate;
+mod recall;
+mod score;
+mod threshold;
+mod train;
+
+use std::num::NonZeroUsize;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub use data::write_scenes;
+
+/// Image-text matching that learns which regions and words are relevant to each other.
+#[derive(Debug, Parser)]
+#[command(
+    name = "uard",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or input, 130 stopped by Ctrl-C.\n\n\
+                  Examples:\n  \
+                  uard train --config scenes --compare zero\n  \
+                  uard evaluate --checkpoint runs/scenes --data data/scenes --split test\n  \
+                  uard recall --similarities S.npy --format json\n\n\
+                  `uard COMMAND --help` has examples of each."
+)]
+pub struct Arguments {
+    /// Threads; without it RAYON_NUM_THREADS, else as many as may run at once. No result depends
+    /// on it.
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands, in the order of a first day with them.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write an embedded data set.
+    #[command(subcommand)]
+    Data(data::Command),
+    /// Train a model, evaluate it, and write a report.
+    Train(train::Arguments),
+    /// Evaluate a checkpoint on a split.
+    Evaluate(evaluate::Arguments),
+    /// Score images against captions from fragments of any model.
+    Score(score::Arguments),
+    /// Cut relevant from irrelevant relevance with the least error.
+    Threshold(threshold::Arguments),
+    /// Recall of any model's similarity matrix.
+    Recall(recall::Arguments),
+    /// Print the completions of a shell.
+    Completions(completions::Arguments),
+}
+
+/// How a command that did not fail has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it was done.
+    Done,
+    /// Ctrl-C stopped it; what was done is saved.
+    Stopped,
+}
+
+/// How a result is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For a person.
+    #[default]
+    Table,
+    /// For a program.
+    Json,
+}
+
+/// Runs a command.
+pub fn run(command: &Command) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Data(command) => data::run(command)?,
+        Command::Train(arguments) => return train::run(arguments),
+        Command::Evaluate(arguments) => evaluate::run(arguments)?,
+        Command::Score(arguments) => score::run(arguments)?,
+        Command::Threshold(arguments) => threshold::run(arguments)?,
+        Command::Recall(arguments) => recall::run(arguments)?,
+        Command::Completions(arguments) => completions::run(arguments)?,
+    }
+    Ok(Outcome::Done)
+}

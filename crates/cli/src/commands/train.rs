@@ -1,0 +1,177 @@
+//! `uard train`: from features on disk to a report that a person looks at.
+
+use std::path::{Path, PathBuf};
+
+use uard_attention::WeightRule;
+use uard_core::device::{self, DeviceChoice};
+use uard_training::checkpoint::CheckpointDirectory;
+use uard_training::record::{CaptionExample, RunRecord};
+use uard_training::report::{ReportInput, render};
+use uard_training::run_log::write_metrics;
+use uard_training::trainer::Start;
+
+use super::Outcome;
+use crate::exit::wrong;
+use crate::interrupt;
+use crate::terminal::{note, print};
+use crate::train::examples::examples;
+use crate::train::jobs::{self, Ended, Ground};
+use crate::train::outcome::outcome;
+use crate::train::plan::{Job, data_directory, jobs as planned, read_config};
+use crate::whole_file::write_text;
+
+/// Arguments of `uard train`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The run directory gets checkpoints/, log.jsonl, config.toml, vocab.json, \
+    metrics.json and report.html; the runs of --compare lie in its subdirectories.\n\
+    The first Ctrl-C finishes the step and saves, the second exits at once. A run that is resumed \
+    ends with the same bytes as one that never stopped.\n\n\
+    Examples:\n  \
+    uard train --config scenes --compare zero\n  \
+    uard train --config configs/flickr8k.toml --data DIR --compare zero --compare scan\n  \
+    uard train --config scenes --run runs/wide --set model.joint_width=512 --set training.seed=1\n  \
+    uard train --config scenes --compare zero --resume"
+)]
+pub struct Arguments {
+    /// A TOML file, or an embedded configuration: scenes, flickr8k, flickr30k, coco.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Data directory with {train,dev}_ims.npy, _caps.txt, …; scenes are drawn into data/scenes.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Pictures named by id, for the report; without it images/ of the data directory.
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// Run directory; without it runs/ and the name of the configuration.
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// Where tensors live: auto, cpu, cuda or metal.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+    /// Sets one value of the configuration, as in `--set training.epochs=6`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Continues the run, and those of --compare, where they stopped.
+    #[arg(long)]
+    resume: bool,
+    /// Trains the same with another rule beside it: zero, scan, masked or maxsim.
+    #[arg(long, value_name = "RULE")]
+    compare: Vec<WeightRule>,
+}
+
+/// Trains, evaluates, compares, reports.
+pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
+    let named = read_config(&arguments.config, &arguments.sets)?;
+    let directory = match &arguments.run {
+        Some(run) => run.clone(),
+        None => Path::new("runs").join(&named.name),
+    };
+    let jobs = planned(&named.config, &directory, &arguments.compare);
+    let start = if arguments.resume {
+        Start::Resume
+    } else {
+        Start::Fresh
+    };
+    refuse_to_overwrite(&jobs, start)?;
+    let opened = device::open(arguments.device)?;
+    note(&format!("device {}", opened.reason));
+    let data = data_directory(arguments.data.as_deref(), &named.name)?;
+    let ground = Ground::open(&data, &named.config.evaluation.split, opened.device)?
+        .with_images(arguments.images.as_deref());
+    let report = Report {
+        title: format!("UARDA on {}", named.name),
+        directory: &directory,
+    };
+    train_all(&jobs, &ground, start, &report)
+}
+
+/// Before anything is read or written, and for the compared runs as well.
+fn refuse_to_overwrite(jobs: &[Job], start: Start) -> anyhow::Result<()> {
+    for job in jobs {
+        let holds = CheckpointDirectory::of_run(&job.directory)
+            .newest()?
+            .is_some();
+        if holds && start == Start::Fresh {
+            return Err(wrong(format!(
+                "{} already holds a run: continue it with --resume, choose another directory with \
+                 --run DIR, or remove it",
+                job.directory.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn train_all(
+    jobs: &[Job],
+    ground: &Ground,
+    start: Start,
+    report: &Report<'_>,
+) -> anyhow::Result<Outcome> {
+    let stop = interrupt::watch()?;
+    let mut runs: Vec<RunRecord> = Vec::new();
+    let mut shown = Vec::new();
+    for job in jobs {
+        match jobs::run(job, ground, start, stop)? {
+            Ended::Stopped(step) => {
+                note(&format!(
+                    "stopped at step {step} of `{}` and saved in {}; the same command with \
+                     --resume continues",
+                    job.name,
+                    job.directory.display()
+                ));
+                return Ok(Outcome::Stopped);
+            }
+            Ended::Whole(judged) => {
+                if runs.is_empty() {
+                    let seed = job.config.training.seed;
+                    shown = examples(&judged.best, ground.judged(), seed)?;
+                }
+                runs.push(judged.record);
+            }
+        }
+        // After each run: what is done can be looked at while the next one trains.
+        report.write(&runs, &shown)?;
+    }
+    print(&format!("\n{}", outcome(&runs)))?;
+    note(&format!(
+        "report: {}",
+        report.directory.join("report.html").display()
+    ));
+    Ok(Outcome::Done)
+}
+
+/// What is written for a person beside the checkpoints.
+struct Report<'a> {
+    title: String,
+    directory: &'a Path,
+}
+
+impl Report<'_> {
+    fn write(&self, runs: &[RunRecord], examples: &[CaptionExample]) -> anyhow::Result<()> {
+        write_metrics(&self.directory.join("metrics.json"), runs)?;
+        let page = render(&ReportInput {
+            title: &self.title,
+            runs,
+            examples,
+            command: &command_line(),
+        });
+        write_text(&self.directory.join("report.html"), &page)
+    }
+}
+
+/// The command as it would be typed.
+fn command_line() -> String {
+    let quoted = std::env::args().skip(1).map(|argument| {
+        let plain = |c: char| c.is_alphanumeric() || "-_./=,:+".contains(c);
+        match !argument.is_empty() && argument.chars().all(plain) {
+            true => argument,
+            false => format!("'{}'", argument.replace('\'', "'\\''")),
+        }
+    });
+    std::iter::once("uard".to_owned())
+        .chain(quoted)
+        .collect::<Vec<String>>()
+        .join(" ")
+}

@@ -1,0 +1,185 @@
+//! Which exit code does an error have, and how is it said?
+//!
+//! | code | means |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | failed: the device, the system, or a model that diverged |
+//! | 2 | wrong usage or input: what was given, or a place that was given and cannot be written |
+//! | 130 | stopped by Ctrl-C |
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+
+/// The exit code of a run that was stopped, as shells have it for an interrupt.
+pub const STOPPED: u8 = 130;
+
+const FAILED: u8 = 1;
+const WRONG: u8 = 2;
+
+/// Whose fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// Whoever gave the arguments or files can mend it.
+    Input,
+    /// The device, the system, or this program.
+    System,
+}
+
+/// Arguments or files that do not fit, found by this crate itself.
+#[derive(Debug)]
+pub struct WrongInput(pub String);
+
+impl fmt::Display for WrongInput {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WrongInput {}
+
+/// An error for `bail`-like use: wrong usage or input.
+pub fn wrong(message: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(WrongInput(message.into()))
+}
+
+/// The exit code of an error: that of the first of its causes whose fault is known.
+pub fn code(error: &anyhow::Error) -> u8 {
+    match error.chain().find_map(fault) {
+        Some(Fault::Input) => WRONG,
+        Some(Fault::System) | None => FAILED,
+    }
+}
+
+/// The error with its causes, each said once.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.contains(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
+}
+
+fn fault(cause: &(dyn std::error::Error + 'static)) -> Option<Fault> {
+    if cause.is::<WrongInput>()
+        || cause.is::<uard_eval::Error>()
+        || cause.is::<uard_relevance::Error>()
+    {
+        return Some(Fault::Input);
+    }
+    None.or_else(|| cause.downcast_ref().map(of_training))
+        .or_else(|| cause.downcast_ref().map(of_features))
+        .or_else(|| cause.downcast_ref().map(of_attention))
+        .or_else(|| cause.downcast_ref().map(of_core))
+        .or_else(|| cause.downcast_ref().map(of_io))
+}
+
+fn of_training(error: &uard_training::Error) -> Fault {
+    use uard_training::Error;
+    match error {
+        Error::Io { source, .. } | Error::SaveFailed { source, .. } => of_io(source),
+        Error::NonFinite { .. } | Error::NoGradient { .. } | Error::Candle(_) => Fault::System,
+        Error::Core(error) => of_core(error),
+        Error::Features(error) => of_features(error),
+        Error::Attention(error) => of_attention(error),
+        _ => Fault::Input,
+    }
+}
+
+fn of_features(error: &uard_features::Error) -> Fault {
+    use uard_features::Error;
+    match error {
+        Error::Io { source, .. } => of_io(source),
+        Error::Core(error) => of_core(error),
+        Error::Candle(_) => Fault::System,
+        _ => Fault::Input,
+    }
+}
+
+fn of_attention(error: &uard_attention::Error) -> Fault {
+    use uard_attention::Error;
+    match error {
+        Error::Core(error) => of_core(error),
+        Error::Candle(_) => Fault::System,
+        _ => Fault::Input,
+    }
+}
+
+fn of_core(error: &uard_core::Error) -> Fault {
+    match error {
+        uard_core::Error::Candle(_) => Fault::System,
+        _ => Fault::Input,
+    }
+}
+
+/// A path that cannot be used, a full disk included, is mended by whoever named it.
+fn of_io(error: &io::Error) -> Fault {
+    match error.kind() {
+        ErrorKind::NotFound
+        | ErrorKind::PermissionDenied
+        | ErrorKind::AlreadyExists
+        | ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::DirectoryNotEmpty
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::StorageFull
+        | ErrorKind::QuotaExceeded
+        | ErrorKind::FileTooLarge
+        | ErrorKind::InvalidInput
+        | ErrorKind::InvalidData
+        | ErrorKind::InvalidFilename
+        | ErrorKind::UnexpectedEof => Fault::Input,
+        _ => Fault::System,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn each_cause_is_said_once() {
+        let source = io::Error::new(ErrorKind::NotFound, "no such file");
+        let inner = uard_training::Error::Io {
+            action: "read",
+            path: "a.npy".into(),
+            source,
+        };
+        let error = anyhow::Error::new(inner).context("scoring");
+        assert_eq!(sentence(&error), "scoring: cannot read a.npy: no such file");
+    }
+
+    #[test]
+    fn the_fault_is_found_below_contexts_and_wrapping_errors() {
+        let kind = |kind: ErrorKind| {
+            let source = io::Error::from(kind);
+            let inner = uard_features::Error::Io {
+                action: "read",
+                path: "a.npy".into(),
+                source,
+            };
+            let wrapped = uard_training::Error::Features(inner);
+            code(&Err::<(), _>(wrapped).context("training").unwrap_err())
+        };
+        assert_eq!(kind(ErrorKind::NotFound), WRONG);
+        assert_eq!(kind(ErrorKind::StorageFull), WRONG);
+        assert_eq!(kind(ErrorKind::Other), FAILED);
+    }
+
+    #[test]
+    fn unknown_errors_and_diverged_models_have_failed() {
+        assert_eq!(code(&anyhow::anyhow!("something else")), FAILED);
+        let diverged = uard_training::Error::NonFinite {
+            tensor: "loss".to_owned(),
+            step: 3,
+        };
+        assert_eq!(code(&anyhow::Error::new(diverged)), FAILED);
+    }
+}

@@ -1,0 +1,37 @@
+//! The `uard` command: arguments to actions. The only crate that prints.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command that a person reads"
+)]
+
+mod arrays;
+mod commands;
+mod exit;
+mod interrupt;
+mod tables;
+mod terminal;
+mod threads;
+mod train;
+mod whole_file;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use commands::{Arguments, Outcome};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match threads::settle(arguments.threads).and_then(|()| commands::run(&arguments.command)) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Stopped) => ExitCode::from(exit::STOPPED),
+        Err(error) => {
+            terminal::note(&format!("error: {}", exit::sentence(&error)));
+            ExitCode::from(exit::code(&error))
+        }
+    }
+}

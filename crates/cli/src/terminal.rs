@@ -1,0 +1,52 @@
+//! What does a person see, and where? Results go to stdout; progress and notes to stderr.
+
+use std::io::{self, ErrorKind, Write};
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Prints a result. A reader that has gone away is no error: `uard … | head` is fine.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.context("writing the result to stdout"),
+    }
+}
+
+/// Prints a value as JSON.
+pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    print(&serde_json::to_string_pretty(value).context("writing JSON")?)
+}
+
+/// Says something beside the result. Where nobody can read it, the work goes on.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// A bar on stderr, shown on a terminal only.
+pub fn bar(total: usize, what: &'static str) -> ProgressBar {
+    let template = "{prefix:>12} {wide_bar:.cyan/dim} {percent:>3} %  {eta} left";
+    let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
+    bar.set_style(style(template));
+    bar.set_prefix(what);
+    bar
+}
+
+/// A bar with room for a message between its line and the time that is left.
+pub fn bar_with_message(total: usize) -> ProgressBar {
+    let template = "{prefix} {bar:8.cyan/dim} {pos}/{len} {wide_msg} {eta} left";
+    let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
+    bar.set_style(style(template));
+    bar
+}
+
+/// Moves a bar to `done` of `total`.
+pub fn advance(bar: &ProgressBar, done: usize, total: usize) {
+    bar.set_length(total as u64);
+    bar.set_position(done as u64);
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,167 @@
+//! How does one run go from its first step to its place in the report?
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use candle_core::Device;
+use uard_features::dataset::Split;
+use uard_features::text::vocabulary::Vocabulary;
+use uard_training::checkpoint::Checkpoint;
+use uard_training::evaluation::{SplitEvaluation, evaluate};
+use uard_training::model::Model;
+use uard_training::record::RunRecord;
+use uard_training::trainer::{self, Run, Start, Summary};
+
+use super::plan::Job;
+use super::progress::Progress;
+use crate::terminal::{advance, bar};
+
+/// What all runs of a command share.
+#[derive(Debug)]
+pub struct Ground {
+    /// Moves the parameters.
+    pub train: Split,
+    /// Chooses the best epoch.
+    pub dev: Split,
+    /// Held out, where the data have it.
+    pub test: Option<Split>,
+    /// Where tensors live.
+    pub device: Device,
+    /// Its name.
+    pub device_name: &'static str,
+}
+
+impl Ground {
+    /// Opens the splits of a data directory; without files of a test split there is none.
+    pub fn open(data: &Path, dev: &str, device: Device) -> anyhow::Result<Self> {
+        let has_test = data.join("test_ims.npy").exists() && data.join("test_caps.txt").exists();
+        let device_name = match device {
+            Device::Cpu => "cpu",
+            Device::Cuda(_) => "cuda",
+            Device::Metal(_) => "metal",
+        };
+        Ok(Self {
+            train: Split::open(data, "train")?,
+            dev: Split::open(data, dev)?,
+            test: has_test.then(|| Split::open(data, "test")).transpose()?,
+            device,
+            device_name,
+        })
+    }
+
+    /// The same with pictures from another directory.
+    pub fn with_images(mut self, images: Option<&Path>) -> Self {
+        let Some(images) = images else { return self };
+        self.dev = self.dev.with_images_dir(images.to_path_buf());
+        self.test = self
+            .test
+            .map(|test| test.with_images_dir(images.to_path_buf()));
+        self
+    }
+
+    /// What is reported on: the test split, else the one that chose the best epoch.
+    pub fn judged(&self) -> &Split {
+        self.test.as_ref().unwrap_or(&self.dev)
+    }
+}
+
+/// How a job ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Trained to the end and evaluated.
+    Whole(Box<Judged>),
+    /// Stopped after this many steps, and saved.
+    Stopped(usize),
+}
+
+/// A trained model with its evaluation.
+#[derive(Debug)]
+pub struct Judged {
+    /// Its place in `metrics.json`.
+    pub record: RunRecord,
+    /// Its best epoch.
+    pub best: Best,
+}
+
+/// The best epoch's model on the split that is reported.
+#[derive(Debug)]
+pub struct Best {
+    /// The model.
+    pub model: Model,
+    /// Its words.
+    pub vocabulary: Vocabulary,
+    /// What it reached.
+    pub evaluation: SplitEvaluation,
+}
+
+/// Trains a job to the end, or until `stop`, and evaluates its best epoch.
+pub fn run(job: &Job, ground: &Ground, start: Start, stop: &AtomicBool) -> anyhow::Result<Ended> {
+    let run = Run {
+        config: &job.config,
+        train: &ground.train,
+        dev: &ground.dev,
+        directory: &job.directory,
+        device: &ground.device,
+    };
+    let mut progress = Progress::new(&job.name);
+    let outcome = trainer::train(&run, start, &mut progress, stop);
+    progress.finish();
+    match outcome? {
+        trainer::Outcome::Stopped(summary) => Ok(Ended::Stopped(summary.step)),
+        outcome => Ok(Ended::Whole(Box::new(judge(
+            job,
+            ground,
+            outcome.summary(),
+        )?))),
+    }
+}
+
+fn judge(job: &Job, ground: &Ground, summary: &Summary) -> anyhow::Result<Judged> {
+    let checkpoint = Checkpoint::open(summary.best.as_deref().unwrap_or(&job.directory))?;
+    let best = evaluate_best(&checkpoint, ground.judged(), &ground.device)?;
+    let test = ground.test.as_ref().map(|_| best.evaluation.record.clone());
+    let record = summary.record(&job.name, ground.device_name, test);
+    Ok(Judged { record, best })
+}
+
+/// Evaluates a checkpoint with the threshold that its configuration says.
+pub fn evaluate_best(
+    checkpoint: &Checkpoint,
+    split: &Split,
+    device: &Device,
+) -> anyhow::Result<Best> {
+    evaluate_at(
+        checkpoint,
+        split,
+        device,
+        checkpoint.evaluation_threshold()?,
+    )
+}
+
+/// Evaluates a checkpoint with a threshold.
+pub fn evaluate_at(
+    checkpoint: &Checkpoint,
+    split: &Split,
+    device: &Device,
+    threshold: f64,
+) -> anyhow::Result<Best> {
+    let vocabulary = checkpoint.vocabulary()?;
+    let model = checkpoint.model(device)?;
+    let bar = bar(split.images() * split.captions.len(), "evaluating");
+    let mut on_progress = |done, total| advance(&bar, done, total);
+    let evaluation = evaluate(&model, split, &vocabulary, threshold, &mut on_progress)
+        .with_context(|| {
+            format!(
+                "evaluating {} on {}",
+                checkpoint.path().display(),
+                split.name
+            )
+        })?;
+    bar.finish_and_clear();
+    Ok(Best {
+        model,
+        vocabulary,
+        evaluation,
+    })
+}

@@ -1,0 +1,194 @@
+//! Which configuration, which data, which directory, which runs?
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Deserialize;
+use uard_attention::WeightRule;
+use uard_features::scenes::{ScenesConfig, is_complete};
+use uard_training::config::TrainConfig;
+
+use crate::commands::write_scenes;
+use crate::exit::wrong;
+use crate::terminal::note;
+
+/// Configurations inside the binary, by name.
+const EMBEDDED: [(&str, &str); 4] = [
+    (SCENES, include_str!("../../../../configs/scenes.toml")),
+    (
+        "flickr8k",
+        include_str!("../../../../configs/flickr8k.toml"),
+    ),
+    (
+        "flickr30k",
+        include_str!("../../../../configs/flickr30k.toml"),
+    ),
+    ("coco", include_str!("../../../../configs/coco.toml")),
+];
+
+/// The configuration that brings its own data.
+const SCENES: &str = "scenes";
+
+/// A configuration with the name that its run and its report get.
+#[derive(Debug)]
+pub struct NamedConfig {
+    /// The file's name without its ending.
+    pub name: String,
+    /// The settings, `--set` included.
+    pub config: TrainConfig,
+}
+
+/// One run of the command.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// `learned`, `zero`, `scan`, `maxsim`.
+    pub name: String,
+    /// Its settings.
+    pub config: TrainConfig,
+    /// Its directory.
+    pub directory: PathBuf,
+}
+
+/// Reads a configuration from a file, or one of the embedded ones by its bare name.
+pub fn read_config(config: &Path, sets: &[String]) -> anyhow::Result<NamedConfig> {
+    let name = config
+        .file_stem()
+        .unwrap_or(config.as_os_str())
+        .to_string_lossy()
+        .into_owned();
+    let embedded = EMBEDDED
+        .iter()
+        .find(|(known, _)| config == Path::new(known));
+    let (text, origin) = match embedded {
+        Some((known, text)) if !config.is_file() => (
+            (*text).to_owned(),
+            format!("embedded configuration {known}"),
+        ),
+        _ => {
+            let read = std::fs::read_to_string(config);
+            let text = read.with_context(|| {
+                let names = EMBEDDED.map(|(name, _)| name).join(", ");
+                format!("cannot read {} (embedded: {names})", config.display())
+            })?;
+            (text, config.display().to_string())
+        }
+    };
+    let mut config = TrainConfig::from_toml(&text, &origin)?;
+    for set in sets {
+        config.apply_set(set)?;
+    }
+    Ok(NamedConfig { name, config })
+}
+
+/// The run itself and those beside it, in order; a rule that is there already is not repeated.
+pub fn jobs(config: &TrainConfig, run: &Path, compare: &[WeightRule]) -> Vec<Job> {
+    let mut jobs = vec![Job {
+        name: name_of(config.matcher.rule),
+        config: config.clone(),
+        directory: run.to_path_buf(),
+    }];
+    for &rule in compare {
+        if jobs.iter().any(|job| job.config.matcher.rule == rule) {
+            continue;
+        }
+        let mut other = config.clone();
+        other.matcher.rule = rule;
+        if rule == WeightRule::Scan {
+            // SCAN has its own inverse temperatures, one a side.
+            other.matcher.inverse_temperature = None;
+        }
+        jobs.push(Job {
+            name: name_of(rule),
+            config: other,
+            directory: run.join(format!("compare-{rule}")),
+        });
+    }
+    jobs
+}
+
+/// The directory of the data: the one that was given, or the embedded scenes, drawn where needed.
+pub fn data_directory(given: Option<&Path>, name: &str) -> anyhow::Result<PathBuf> {
+    match given {
+        Some(data) => Ok(data.to_path_buf()),
+        None if name == SCENES => embedded_scenes(Path::new("data/scenes")),
+        None => Err(wrong(format!(
+            "--data DIR is needed: `{name}` has no embedded data, only `{SCENES}` has"
+        ))),
+    }
+}
+
+fn embedded_scenes(directory: &Path) -> anyhow::Result<PathBuf> {
+    let default = ScenesConfig::default();
+    if is_complete(directory, &default) {
+        return Ok(directory.to_path_buf());
+    }
+    match scenes_of(directory).filter(|found| is_complete(directory, found)) {
+        Some(ScenesConfig {
+            train,
+            dev,
+            test,
+            seed,
+        }) => note(&format!(
+            "{} holds {train}, {dev} and {test} scenes of seed {seed}: used as they are",
+            directory.display()
+        )),
+        None => write_scenes(&default, directory)?,
+    }
+    Ok(directory.to_path_buf())
+}
+
+/// What `uard data scenes` was told when it wrote a directory.
+fn scenes_of(directory: &Path) -> Option<ScenesConfig> {
+    #[derive(Deserialize)]
+    struct Written {
+        config: ScenesConfig,
+    }
+    let text = std::fs::read(directory.join("scenes.json")).ok()?;
+    let written: Written = serde_json::from_slice(&text).ok()?;
+    Some(written.config)
+}
+
+fn name_of(rule: WeightRule) -> String {
+    match rule {
+        WeightRule::Masked => "learned".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_embedded_configuration_is_valid() {
+        for (name, _) in EMBEDDED {
+            let read = read_config(Path::new(name), &["training.epochs=2".to_owned()]).unwrap();
+            assert_eq!((read.name.as_str(), read.config.training.epochs), (name, 2));
+        }
+    }
+
+    #[test]
+    fn compared_runs_differ_in_the_rule_alone() {
+        let config = read_config(Path::new(SCENES), &[]).unwrap().config;
+        let rules = [
+            WeightRule::Zero,
+            WeightRule::Masked,
+            WeightRule::Zero,
+            WeightRule::Scan,
+        ];
+        let jobs = jobs(&config, Path::new("r"), &rules);
+        let names: Vec<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
+        assert_eq!(names, ["learned", "zero", "scan"]);
+        assert_eq!(jobs[1].directory, Path::new("r/compare-zero"));
+        let mut back = jobs[1].config.clone();
+        back.matcher.rule = WeightRule::Masked;
+        assert_eq!(back, config);
+        assert_eq!(jobs[2].config.matcher.inverse_temperature, None);
+    }
+
+    #[test]
+    fn real_features_must_be_named() {
+        let error = data_directory(None, "coco").unwrap_err().to_string();
+        assert!(error.contains("--data DIR"), "{error}");
+    }
+}

@@ -1,0 +1,65 @@
+//! How does an output file appear whole or not at all?
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use uard_features::npy::write_f32;
+
+use crate::exit::wrong;
+
+/// Writes an array of f32 under a hidden name beside `path`, and renames it when it is whole.
+pub fn write_array(path: &Path, shape: &[usize], values: &[f32]) -> anyhow::Result<()> {
+    write_with(path, |unfinished| Ok(write_f32(unfinished, shape, values)?))
+}
+
+/// The same for a text.
+pub fn write_text(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_with(path, |unfinished| Ok(fs::write(unfinished, text)?))
+}
+
+fn write_with(path: &Path, write: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let unfinished = beside(path)?;
+    let outcome = write(&unfinished)
+        .and_then(|()| Ok(fs::rename(&unfinished, path)?))
+        .with_context(|| format!("cannot write {}", path.display()));
+    if outcome.is_err() {
+        // The first error says what happened.
+        let _ = fs::remove_file(&unfinished);
+    }
+    outcome
+}
+
+fn beside(path: &Path) -> anyhow::Result<PathBuf> {
+    let name = path
+        .file_name()
+        .filter(|_| !path.is_dir())
+        .ok_or_else(|| wrong(format!("{}: expected the name of a file", path.display())))?;
+    let mut hidden = std::ffi::OsString::from(".unfinished-");
+    hidden.push(name);
+    Ok(path.with_file_name(hidden))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_no_remnant() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.npy");
+        write_array(&path, &[2], &[1.0, 2.0]).unwrap();
+        let before = fs::read(&path).unwrap();
+        // The shape promises more than is there.
+        assert!(write_array(&path, &[3], &[1.0, 2.0]).is_err());
+        assert_eq!(fs::read(&path).unwrap(), before);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_is_no_output_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let message = write_text(directory.path(), "").unwrap_err().to_string();
+        assert!(message.contains("expected the name of a file"), "{message}");
+    }
+}

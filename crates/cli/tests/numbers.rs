@@ -1,0 +1,275 @@
+//! `uard threshold`, `recall` and `score`: numbers in, numbers out.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod uard;
+
+use std::path::Path;
+
+use serde_json::Value;
+use uard::{random_array, refused, run, succeeded};
+use uard_features::npy::{read_f32, write_f32, write_i64};
+
+/// The table of docs/method.md is printed to six digits.
+const PRINTED: f64 = 1e-6;
+
+/// f32 against f64, over a few dozen fragments.
+const PARITY: f32 = 1e-5;
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Two samples of exactly this mean and Bessel-corrected deviation.
+fn write_samples(path: &Path, mean: f64, std: f64) {
+    let half = std / 2f64.sqrt();
+    write_f32(path, &[2], &[(mean - half) as f32, (mean + half) as f32]).unwrap();
+}
+
+fn threshold(relevant: (f64, f64), irrelevant: (f64, f64), penalty: f64) -> Value {
+    let directory = tempfile::tempdir().unwrap();
+    let (p, n) = (
+        directory.path().join("P.npy"),
+        directory.path().join("N.npy"),
+    );
+    write_samples(&p, relevant.0, relevant.1);
+    write_samples(&n, irrelevant.0, irrelevant.1);
+    let (p, n) = (text(&p), text(&n));
+    let command = format!("threshold --relevant {p} --irrelevant {n} --penalty {penalty}");
+    succeeded(&run(&command));
+    json(&succeeded(&run(&format!("{command} --format json"))))
+}
+
+#[test]
+fn threshold_meets_the_table_of_the_method() {
+    let rows = [
+        ((0.6, 0.15), (0.2, 0.1), 1.0, 0.374971),
+        ((0.6, 0.15), (0.2, 0.1), 2.0, 0.399567),
+        ((0.6, 0.1), (0.2, 0.15), 1.0, 0.425029),
+        ((0.6, 0.1), (0.2, 0.15), 2.0, 0.450912),
+        ((0.55, 0.12), (0.25, 0.12), 1.0, 0.400000),
+        ((0.55, 0.12), (0.25, 0.12), 2.0, 0.433271),
+        ((0.4, 0.2), (0.3, 0.1), 2.0, 0.470167),
+    ];
+    for (relevant, irrelevant, penalty, expected) in rows {
+        let found = threshold(relevant, irrelevant, penalty);
+        let t = found["threshold"].as_f64().unwrap();
+        assert!((t - expected).abs() < PRINTED, "{t} {expected}");
+        assert!((found["relevant"]["mean"].as_f64().unwrap() - relevant.0).abs() < PRINTED);
+        assert!((found["irrelevant"]["std"].as_f64().unwrap() - irrelevant.1).abs() < PRINTED);
+        assert_eq!(found["irrelevant"]["count"], 2);
+        assert!(found["error_probability"].as_f64().unwrap() > 0.0);
+        assert!(found.get("reason").is_none());
+    }
+}
+
+#[test]
+fn no_threshold_is_null_with_a_reason() {
+    let found = threshold((0.3, 0.1), (0.28, 0.2), 4.0);
+    assert!(found["threshold"].is_null() && found["error_probability"].is_null());
+    assert_eq!(found["reason"], "the distributions do not cross");
+    let found = threshold((0.3, 0.0), (0.2, 0.1), 1.0);
+    assert_eq!(found["reason"], "a distribution has no spread");
+}
+
+#[test]
+fn samples_that_are_not_finite_are_refused_by_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let (p, n) = (
+        directory.path().join("P.npy"),
+        directory.path().join("N.npy"),
+    );
+    write_f32(&p, &[3], &[0.1, f32::NAN, 0.2]).unwrap();
+    write_f32(&n, &[2], &[0.1, 0.2]).unwrap();
+    let command = format!(
+        "threshold --relevant {} --irrelevant {}",
+        text(&p),
+        text(&n)
+    );
+    refused(&run(&command), &["P.npy", "sample 1 is NaN"]);
+    let command = format!(
+        "threshold --relevant {} --irrelevant {}",
+        text(&n),
+        text(&n)
+    );
+    refused(&run(&format!("{command} --penalty -1")), &["--penalty -1"]);
+}
+
+/// Two images of two captions each; the second image prefers a caption of the first.
+fn similarities(directory: &Path) -> String {
+    let path = directory.join("S.npy");
+    write_f32(&path, &[2, 4], &[0.9, 0.1, 0.2, 0.3, 0.8, 0.2, 0.7, 0.6]).unwrap();
+    text(&path).to_owned()
+}
+
+#[test]
+fn recall_has_the_documented_fields_in_percent() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = similarities(directory.path());
+    let found = json(&succeeded(&run(&format!(
+        "recall --similarities {path} --format json"
+    ))));
+    assert_eq!(found["image_to_text"]["r1"], 50.0);
+    assert_eq!(found["image_to_text"]["r5"], 100.0);
+    assert_eq!(found["image_to_text"]["mean_rank"], 1.5);
+    assert_eq!(found["text_to_image"]["r1"], 75.0);
+    assert_eq!(found["text_to_image"]["median_rank"], 1.0);
+    assert_eq!(found["rsum"], 525.0);
+    assert_eq!(
+        (&found["images"], &found["captions"]),
+        (&2.into(), &4.into())
+    );
+    assert!(found["protocol"].as_str().unwrap().contains("single model"));
+    assert!(succeeded(&run(&format!("recall --similarities {path}"))).contains("525.0"));
+}
+
+#[test]
+fn recall_follows_a_map_and_counts_folds() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = similarities(directory.path());
+    let map = directory.path().join("map.txt");
+    std::fs::write(&map, "1\n0\n0\n1\n").unwrap();
+    let command = format!(
+        "recall --similarities {path} --map {} --format json",
+        text(&map)
+    );
+    let found = json(&succeeded(&run(&command)));
+    assert_eq!(found["image_to_text"]["r1"], 50.0);
+    let found = json(&succeeded(&run(&format!(
+        "recall --similarities {path} --folds 2 --format json"
+    ))));
+    assert_eq!(found["text_to_image"]["r1"], 100.0);
+    std::fs::write(&map, "1\n0\n").unwrap();
+    refused(&run(&command), &["4 captions"]);
+    std::fs::write(&map, "1\n0\n0\n7\n").unwrap();
+    refused(&run(&command), &["map.txt", "line 4", "\"7\""]);
+}
+
+#[test]
+fn recall_refuses_what_it_cannot_rank() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("S.npy");
+    let command = format!("recall --similarities {}", text(&path));
+    refused(&run(&command), &["S.npy", "cannot open"]);
+    write_f32(&path, &[2, 3], &[0.0; 6]).unwrap();
+    refused(&run(&command), &["--map", "3 captions for 2 images"]);
+    write_f32(&path, &[2, 2, 2], &[0.0; 8]).unwrap();
+    refused(&run(&command), &["expected 2 axes", "(2, 2, 2)"]);
+    write_f32(&path, &[1, 2], &[0.0, f32::NAN]).unwrap();
+    refused(&run(&command), &["S.npy", "caption 1", "NaN"]);
+}
+
+/// Ragged regions and words in files: five images, seven captions.
+struct Fragments {
+    directory: tempfile::TempDir,
+}
+
+impl Fragments {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let mut regions = random_array(&at("R.npy"), &[5, 6, 8], 1);
+        // Padding may hold anything: image 1 has one region.
+        regions[(6 + 1) * 8] = f32::NAN;
+        write_f32(&at("R.npy"), &[5, 6, 8], &regions).unwrap();
+        random_array(&at("W.npy"), &[7, 4, 8], 2);
+        write_i64(&at("RC.npy"), &[5], &[6, 1, 3, 2, 5]).unwrap();
+        write_i64(&at("WC.npy"), &[7], &[4, 1, 2, 3, 4, 1, 2]).unwrap();
+        Self { directory }
+    }
+
+    fn at(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn command(&self, more: &str) -> String {
+        let at = |name: &str| text(&self.at(name)).to_owned();
+        format!(
+            "score --regions {} --words {} --region-counts {} --word-counts {} --out {} {more}",
+            at("R.npy"),
+            at("W.npy"),
+            at("RC.npy"),
+            at("WC.npy"),
+            at("S.npy")
+        )
+    }
+
+    fn score(&self, more: &str) -> Vec<f32> {
+        succeeded(&run(&self.command(more)));
+        let array = read_f32(&self.at("S.npy")).unwrap();
+        assert_eq!(array.shape, [5, 7]);
+        array.values
+    }
+}
+
+#[test]
+fn score_of_every_rule_and_side_agrees_with_the_reference() {
+    let fragments = Fragments::new();
+    for rule in ["masked", "zero", "scan", "maxsim"] {
+        for sides in ["both", "words", "regions"] {
+            let more = format!("--rule {rule} --sides {sides} --threshold 0.2");
+            let tensor = fragments.score(&format!("{more} --kernel tensor"));
+            let reference = fragments.score(&format!("{more} --kernel reference"));
+            for (tensor, reference) in tensor.iter().zip(&reference) {
+                assert!(
+                    (tensor - reference).abs() < PARITY,
+                    "{more}: {tensor} {reference}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn score_normalises_rows() {
+    let fragments = Fragments::new();
+    let before = fragments.score("--threshold 0.2");
+    let words = read_f32(&fragments.at("W.npy")).unwrap();
+    let longer: Vec<f32> = words.values.iter().map(|value| 8.0 * value).collect();
+    write_f32(&fragments.at("W.npy"), &words.shape, &longer).unwrap();
+    let after = fragments.score("--threshold 0.2");
+    assert!(
+        before
+            .iter()
+            .zip(&after)
+            .all(|(a, b)| (a - b).abs() < PARITY)
+    );
+}
+
+#[test]
+fn score_refuses_bad_fragments_and_leaves_the_old_result() {
+    let fragments = Fragments::new();
+    fragments.score("--threshold 0.2");
+    let before = std::fs::read(fragments.at("S.npy")).unwrap();
+    let score = || run(&fragments.command("--threshold 0.2"));
+    refused(&run(&fragments.command("")), &["--threshold"]);
+    refused(
+        &run(&fragments.command("--threshold NaN")),
+        &["--threshold NaN"],
+    );
+    refused(
+        &run(&fragments.command("--threshold 0.2 --rule soft")),
+        &["masked, zero, scan"],
+    );
+    refused(
+        &run(&fragments.command("--threshold 0.2 --inverse-temperature 0")),
+        &["inverse_temperature"],
+    );
+    write_i64(&fragments.at("RC.npy"), &[5], &[6, 0, 3, 2, 5]).unwrap();
+    refused(
+        &score(),
+        &["RC.npy", "image 1 counts 0 regions, expected 1 to 6"],
+    );
+    write_i64(&fragments.at("RC.npy"), &[4], &[6, 1, 3, 2]).unwrap();
+    refused(&score(), &["RC.npy", "expected shape (5,)"]);
+    write_f32(&fragments.at("RC.npy"), &[5], &[6.0; 5]).unwrap();
+    refused(&score(), &["RC.npy", "integer"]);
+    write_i64(&fragments.at("RC.npy"), &[5], &[6, 2, 3, 2, 5]).unwrap();
+    refused(&score(), &["R.npy", "image 1, region 1, number 0 is NaN"]);
+    random_array(&fragments.at("R.npy"), &[5, 6, 9], 1);
+    refused(&score(), &["width 9", "width 8"]);
+    assert_eq!(std::fs::read(fragments.at("S.npy")).unwrap(), before);
+}
