@@ -60,6 +60,9 @@ pub fn open(choice: DeviceChoice) -> Result<OpenedDevice> {
 }
 
 fn open_best() -> OpenedDevice {
+    if !cfg!(any(feature = "cuda", feature = "metal")) {
+        return opened(Device::Cpu, "cpu: this build has neither cuda nor metal");
+    }
     let cuda = match open_cuda() {
         Ok(device) => return opened(device, "cuda, the first that can be used"),
         Err(error) => error,

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 
 /// Region features to unit rows: `normalized(W x + b)`.
 ///
-/// The parameters are `{prefix}.weight` [D, F] and `{prefix}.bias` [D].
+/// The parameters are `{prefix}.weight`, `[D, F]`, and `{prefix}.bias`, `[D]`.
 ///
 /// # Source
 /// SCAN's `EncoderImagePrecomp`: weights uniform in ±√6/√(F + D), biases zero.

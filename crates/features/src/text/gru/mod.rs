@@ -1,6 +1,6 @@
 //! How does a caption become words of the joint space? An embedding and a bidirectional GRU.
 //!
-//! [`TextEncoder`] is the entry. The recurrence exists three times: [`reference`] is the scalar
+//! [`TextEncoder`] is the entry. The recurrence exists three times: [`mod@reference`] is the scalar
 //! version that judges the others, [`operator`] runs on the CPU with its own backward through time,
 //! and [`composed`] is made of candle's operations for every other device.
 
