@@ -6,6 +6,7 @@ mod data;
 
 use candle_core::DType;
 use data::{SHAPES, assert_near, every_matcher, numbers, side};
+use uard_attention::Matcher;
 use uard_attention::kernel::Kernel;
 use uard_attention::search::all_pairs;
 
@@ -59,6 +60,23 @@ fn f32_agrees_with_the_reference_for_every_rule_side_and_shape() {
 #[test]
 fn f64_agrees_with_the_reference_for_every_rule_side_and_shape() {
     check_against_reference(DType::F64, F64_TOLERANCE);
+}
+
+#[test]
+fn a_threshold_of_minus_one_attends_everything() {
+    let (region_counts, word_counts, width) = SHAPES[4];
+    let regions = side(4, "regions", region_counts, width).regions(DType::F32);
+    let words = side(4, "words", word_counts, width).words(DType::F32);
+    let matcher = every_matcher()[0];
+    let judge = Kernel::Reference
+        .all_pairs(&matcher, (&regions, &words), -1.0, &mut |_, _| ())
+        .unwrap();
+    let expected: Vec<f64> = judge.values.iter().copied().map(f64::from).collect();
+    for run in [Matcher::similarities, Matcher::composed_similarities] {
+        let found = run(&matcher, &regions, &words, -1.0).unwrap();
+        assert_near(&numbers(&found.values), &expected, F32_TOLERANCE, "dense");
+        assert_eq!(found.kept.cells, found.kept.all_cells);
+    }
 }
 
 #[test]

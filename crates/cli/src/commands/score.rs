@@ -47,7 +47,7 @@ pub struct Arguments {
     /// Valid words of each caption, integers; without it all.
     #[arg(long, value_name = "WC.npy")]
     word_counts: Option<PathBuf>,
-    /// Relevance above which fragments attend, from 0 to 1; needed by the masked rule.
+    /// Relevance above which fragments attend, from -1 to 1; needed by the masked rule.
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     threshold: Option<f64>,
     /// Multiplies the logits; without it 10, or SCAN's 9 and 4.
@@ -110,9 +110,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// The other rules have no threshold, or zero.
 fn threshold(arguments: &Arguments) -> anyhow::Result<f64> {
     match (arguments.threshold, arguments.rule) {
-        (Some(threshold), _) if (0.0..=1.0).contains(&threshold) => Ok(threshold),
+        (Some(threshold), _) if (-1.0..=1.0).contains(&threshold) => Ok(threshold),
         (Some(threshold), _) => Err(wrong(format!(
-            "--threshold {threshold}: expected a cosine from 0 to 1"
+            "--threshold {threshold}: expected a cosine from -1 to 1"
         ))),
         (None, WeightRule::Masked) => Err(wrong(
             "--threshold T is needed: the masked rule keeps what lies above it",
