@@ -28,10 +28,20 @@ fn real_captions_give_the_vocabulary_of_the_recorded_runs() {
     let vocabulary = Vocabulary::build(captions.iter().map(String::as_str), MINIMUM_COUNT);
     assert_eq!(vocabulary.len(), RECORDED_WORDS);
     let dev = read_captions(&folder.join("dev_caps.txt")).unwrap();
-    let words: Vec<u32> = dev.iter().flat_map(|caption| vocabulary.encode(caption)).collect();
-    let unknown = words.iter().filter(|&&word| word == vocabulary.unk()).count();
+    let words: Vec<u32> = dev
+        .iter()
+        .flat_map(|caption| vocabulary.encode(caption))
+        .collect();
+    let unknown = words
+        .iter()
+        .filter(|&&word| word == vocabulary.unk())
+        .count();
     // Rare words only: fewer than one in twenty.
-    assert!(unknown > 0 && unknown * 20 < words.len(), "{unknown} of {}", words.len());
+    assert!(
+        unknown > 0 && unknown * 20 < words.len(),
+        "{unknown} of {}",
+        words.len()
+    );
 }
 
 #[test]
@@ -40,6 +50,11 @@ fn no_real_caption_is_left_without_words() {
     for caption in read_captions(&folder.join("train_caps.txt")).unwrap() {
         let tokens = tokenize(&caption);
         assert!(!tokens.is_empty(), "{caption}");
-        assert!(tokens.iter().all(|token| !token.contains(char::is_whitespace)), "{tokens:?}");
+        assert!(
+            tokens
+                .iter()
+                .all(|token| !token.contains(char::is_whitespace)),
+            "{tokens:?}"
+        );
     }
 }
