@@ -64,7 +64,9 @@ impl MatcherOperator {
             similarities.push(similarity);
             let block = self.block(QuerySide::Words, inputs, (image, caption), &worker.cells);
             for word in 0..block.queries {
-                word_maxima[word * images + image] = block.best(word).1.to_f64() as f32;
+                let (_, best) = block.best(word);
+                word_maxima[word * images + image] = best.to_f64() as f32;
+                kept.word_queries += u64::from(best > threshold);
             }
             if self.question.config.has_masks() {
                 worker.cells.count_above(threshold, &mut kept);

@@ -22,18 +22,13 @@ pub(super) struct PairCells<T> {
 }
 
 impl<T: Real> PairCells<T> {
-    /// Adds what is above the threshold.
+    /// Adds the regions with a word above the threshold, and the cells above it.
     pub fn count_above(&self, threshold: T, kept: &mut Kept) {
-        let above = |row: &&[T]| row.iter().any(|&s| s > threshold);
-        let rows = self.words_by_regions.chunks_exact(self.regions);
-        kept.word_queries += rows.filter(above).count() as u64;
-        let rows = self.regions_by_words.chunks_exact(self.words);
-        kept.region_queries += rows.filter(above).count() as u64;
-        kept.cells += self
-            .words_by_regions
-            .iter()
-            .filter(|&&s| s > threshold)
-            .count() as u64;
+        for words in self.regions_by_words.chunks_exact(self.words) {
+            let above = words.iter().filter(|&&s| s > threshold).count() as u64;
+            kept.cells += above;
+            kept.region_queries += u64::from(above > 0);
+        }
     }
 }
 
