@@ -29,10 +29,12 @@ mod error;
 mod kept;
 mod matcher;
 mod operator;
+mod precision;
 mod side;
 
 pub mod evidence;
 pub mod kernel;
+pub mod packed;
 pub mod reference;
 pub mod search;
 
@@ -40,3 +42,5 @@ pub use config::{MatcherConfig, QuerySide, Sides, WeightRule};
 pub use error::{Error, Result};
 pub use kept::Kept;
 pub use matcher::{Matcher, Similarities};
+pub use packed::{PackedRegions, PackedWords};
+pub use precision::Precision;

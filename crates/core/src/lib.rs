@@ -9,6 +9,7 @@ mod error;
 pub mod device;
 pub mod fragments;
 pub mod normalize;
+pub mod panels;
 pub mod parameters;
 pub mod product;
 pub mod random;

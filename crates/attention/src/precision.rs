@@ -1,0 +1,54 @@
+//! In which numbers is relevance computed?
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::config::unknown;
+use crate::{Error, Result};
+
+/// The numbers that relevance is computed in; Gram matrices and attention are f32 always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Products in f32.
+    #[default]
+    F32,
+    /// Fragments rounded to bf16, products accumulated in f32.
+    Bf16,
+    /// bf16 screens with a proven bound, and f32 decides whatever the bound leaves open.
+    Exact,
+}
+
+impl Precision {
+    /// Whether f32 panels are read.
+    pub fn needs_f32(self) -> bool {
+        matches!(self, Self::F32 | Self::Exact)
+    }
+
+    /// Whether bf16 panels are read.
+    pub fn needs_bf16(self) -> bool {
+        matches!(self, Self::Bf16 | Self::Exact)
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            "exact" => Ok(Self::Exact),
+            _ => Err(unknown("precision", text, "f32, bf16 or exact")),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Exact => "exact",
+        })
+    }
+}

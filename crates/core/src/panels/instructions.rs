@@ -1,0 +1,82 @@
+//! Which instruction sets does this machine have? Asked once, by name.
+
+use std::fmt;
+
+/// A set of instructions that kernels are written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InstructionSet {
+    /// Plain Rust.
+    Scalar,
+    /// AVX2 with FMA.
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL; `vdpbf16ps` where the machine has it.
+    Avx512,
+    /// AVX-512 as above, and AMX tiles for products in bf16.
+    Amx,
+}
+
+impl InstructionSet {
+    /// All of them, plainest first.
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Amx];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Amx => "amx",
+        }
+    }
+}
+
+impl fmt::Display for InstructionSet {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// Why an instruction set cannot be used here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{set} cannot be used: {reason}")]
+pub struct Unavailable {
+    /// What was asked for.
+    pub set: InstructionSet,
+    /// What is missing.
+    pub reason: &'static str,
+}
+
+/// An instruction set that this machine was seen to have: the proof that kernels ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instructions(InstructionSet);
+
+impl Instructions {
+    /// Plain Rust, which every machine has.
+    pub const SCALAR: Self = Self(InstructionSet::Scalar);
+
+    /// Asks the machine.
+    ///
+    /// # Errors
+    /// With what is missing.
+    pub fn detect(set: InstructionSet) -> Result<Self, Unavailable> {
+        match set {
+            InstructionSet::Scalar => Ok(Self::SCALAR),
+            _ => Err(Unavailable {
+                set,
+                reason: "it is not built yet",
+            }),
+        }
+    }
+
+    /// The fastest that this machine has.
+    pub fn best() -> Self {
+        let mut sets = InstructionSet::ALL.into_iter().rev();
+        sets.find_map(|set| Self::detect(set).ok())
+            .unwrap_or(Self::SCALAR)
+    }
+
+    /// Which set it is.
+    pub fn set(self) -> InstructionSet {
+        self.0
+    }
+}
