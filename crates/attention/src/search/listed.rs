@@ -132,12 +132,12 @@ fn similarities_of_sorted<T: Numbers>(
 }
 
 /// The panels that hold an image's regions.
-pub(super) fn panels_of(regions: &PackedRegions, image: usize) -> Range<usize> {
+pub(crate) fn panels_of(regions: &PackedRegions, image: usize) -> Range<usize> {
     let place = regions.place(image);
     place / PANEL..panels_for(place + regions.counts()[image])
 }
 
-pub(super) fn check_index(what: &'static str, index: usize, count: usize) -> Result<()> {
+pub(crate) fn check_index(what: &'static str, index: usize, count: usize) -> Result<()> {
     if index < count {
         return Ok(());
     }

@@ -8,11 +8,11 @@
 //! one caption with a block of images, and the similarities of a task.
 
 mod by_tensor;
-mod listed;
+pub(crate) mod listed;
 mod pair;
-mod similarities;
-mod tiles;
-mod top;
+pub(crate) mod similarities;
+pub(crate) mod tiles;
+pub(crate) mod top;
 
 use uard_core::{Regions, Words};
 

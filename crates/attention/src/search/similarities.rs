@@ -78,7 +78,7 @@ impl Search {
 
     /// Tells every task's similarities, in any order and from any thread; returns what was above
     /// the threshold.
-    pub(super) fn answer_all(
+    pub(crate) fn answer_all(
         &self,
         fragments: &Fragments<'_>,
         on_task: &(dyn Fn(Answered<'_>) + Sync),
