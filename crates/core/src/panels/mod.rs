@@ -15,6 +15,7 @@
 //! its column alone, to the last bit: not on its place in a panel, nor on the panels around it.
 
 mod instructions;
+mod machine;
 mod scalar;
 
 use std::fmt::Debug;
