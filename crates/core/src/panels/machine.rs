@@ -44,8 +44,7 @@ mod x86 {
 
     /// AVX2 belongs to it: every processor with AVX-512 has it, and kernels share code.
     fn missing_for_avx512() -> Option<&'static str> {
-        let present =
-            has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
+        let present = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
         missing_for_avx2()
             .or_else(|| (!present).then_some("the processor lacks AVX-512 F, BW, DQ or VL"))
     }
