@@ -103,7 +103,7 @@ pub(crate) fn stretches(gram: &[f32], stride: usize, count: usize) -> Vec<f32> {
     stretches
 }
 
-/// One plus what the roundings of a similarity in f32, and of its ceiling, add at most, relatively.
+/// One plus what the roundings of a similarity in f32, and of its reach, add at most, relatively.
 pub(crate) fn slack(words: usize, regions: usize) -> f64 {
     1.0 + (words + regions + 32) as f64 * 4.0 * UNIT
 }
@@ -124,7 +124,7 @@ pub(crate) struct Screened<'a> {
 
 impl Screened<'_> {
     /// Theorem 1: what the masked similarity in f32 does not exceed, for the sides that ask.
-    pub(crate) fn ceiling(&self, threshold: f32, sides: &[QuerySide]) -> f64 {
+    pub(crate) fn reach(&self, threshold: f32, sides: &[QuerySide]) -> f64 {
         let lowest = visible_above(threshold, self.bound);
         let means = sides.iter().map(|side| match side {
             QuerySide::Words => {

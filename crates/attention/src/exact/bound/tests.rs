@@ -261,7 +261,7 @@ proptest! {
 
     /// Theorem 1: relevance moved by the bound at most, towards where it hurts, stays below.
     #[test]
-    fn no_similarity_exceeds_its_ceiling(
+    fn no_similarity_exceeds_its_reach(
         seed in any::<u64>(), lie in lies(), words in 1usize..8, regions in 1usize..12,
         width in 2usize..20, config in configs(), threshold in -0.2f32..0.9, bound in 1e-4f32..0.2,
     ) {
@@ -286,12 +286,12 @@ proptest! {
             relevance: &screened, stride: regions, words, regions, bound,
             stretches: [&tables[0], &tables[1]],
         };
-        let ceiling = pair.ceiling(threshold, config.sides.asking());
+        let reach = pair.reach(threshold, config.sides.asking());
         for seen in [&exact, &screened] {
             let found = similarity(
                 seen, (words, &word_gram), (regions, &region_gram), (&config, threshold),
             );
-            prop_assert!(f64::from(found) <= ceiling, "{found} {ceiling}");
+            prop_assert!(f64::from(found) <= reach, "{found} {reach}");
         }
     }
 }
@@ -299,7 +299,7 @@ proptest! {
 #[test]
 fn a_lone_cell_is_answered_by_its_relevance_and_the_bound() {
     let one = stretches(&gram(&[vec![1.0]]), gram_stride(1), 1);
-    let ceiling = |s: f32| {
+    let reach = |s: f32| {
         let pair = Screened {
             relevance: &[s],
             stride: 1,
@@ -308,13 +308,13 @@ fn a_lone_cell_is_answered_by_its_relevance_and_the_bound() {
             bound: 0.01,
             stretches: [&one, &one],
         };
-        pair.ceiling(0.3, Sides::Both.asking())
+        pair.reach(0.3, Sides::Both.asking())
     };
-    assert_eq!(ceiling(0.28), 0.0);
+    assert_eq!(reach(0.28), 0.0);
     // Two sides, each 0.51, and roundings far below the bound.
-    assert!((ceiling(0.5) - 1.02).abs() < 1e-4, "{}", ceiling(0.5));
+    assert!((reach(0.5) - 1.02).abs() < 1e-4, "{}", reach(0.5));
     // Not above the threshold, but within the bound of it.
-    assert!((ceiling(0.295) - 0.61).abs() < 1e-4, "{}", ceiling(0.295));
+    assert!((reach(0.295) - 0.61).abs() < 1e-4, "{}", reach(0.295));
 }
 
 #[test]
