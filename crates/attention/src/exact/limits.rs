@@ -45,10 +45,7 @@ impl Limits {
     }
 }
 
-fn limits<'a>(
-    counts: &[usize],
-    of: impl Fn(usize) -> (&'a [f32], &'a [f32]) + Sync,
-) -> Vec<Limit> {
+fn limits<'a>(counts: &[usize], of: impl Fn(usize) -> (&'a [f32], &'a [f32]) + Sync) -> Vec<Limit> {
     let entries = counts.par_iter().enumerate();
     entries
         .map(|(entry, &count)| {

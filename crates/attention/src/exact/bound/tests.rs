@@ -8,7 +8,9 @@ use uard_core::panels::{
 };
 use uard_core::random::{Draws, Stream, normal, uniform};
 
+use super::scalar::Pair;
 use super::*;
+use crate::QuerySide;
 use crate::config::{MatcherConfig, Sides};
 use crate::packed::gram_stride;
 use crate::side::{Block, Scratch, Side};
@@ -282,7 +284,7 @@ proptest! {
         let (word_gram, region_gram) = (gram(u), gram(v));
         let tables = [(&word_gram, words), (&region_gram, regions)]
             .map(|(gram, count)| stretches(gram, gram_stride(count), count));
-        let pair = Screened {
+        let pair = Pair {
             relevance: &screened, stride: regions, words, regions, bound,
             stretches: [&tables[0], &tables[1]],
         };
@@ -300,7 +302,7 @@ proptest! {
 fn a_lone_cell_is_answered_by_its_relevance_and_the_bound() {
     let one = stretches(&gram(&[vec![1.0]]), gram_stride(1), 1);
     let reach = |s: f32| {
-        let pair = Screened {
+        let pair = Pair {
             relevance: &[s],
             stride: 1,
             words: 1,

@@ -1,6 +1,6 @@
 //! What can f32 answer at most, given what bf16 shows? The bound of `docs/exactness.md`, pair by pair.
 //!
-//! The scalar form, [`crate::exact::bound::Screened`], judges this one.
+//! The scalar form, `crate::exact::bound::scalar`, judges this one.
 
 use super::above::Row;
 use super::lanes::{Machine, larger};
