@@ -26,6 +26,7 @@
 mod composed;
 mod config;
 mod error;
+mod exact;
 mod kept;
 mod matcher;
 mod operator;

@@ -242,6 +242,21 @@ impl<T: Element> RowPanels<'_, T> {
         let (line, in_line) = (k / T::LINE, k % T::LINE);
         panel * PANEL * depth + (line * PANEL + row) * T::LINE + in_line
     }
+
+    /// Copies row `at` of these panels to row `to` of panels of the same depth.
+    ///
+    /// # Panics
+    /// When a row is out of range.
+    pub fn copy_row(self, at: usize, values: &mut [T], to: usize) {
+        let panel = PANEL * self.depth;
+        let from = &self.values[at / PANEL * panel..][..panel];
+        let to_panel = &mut values[to / PANEL * panel..][..panel];
+        let (at, to) = (at % PANEL * T::LINE, to % PANEL * T::LINE);
+        let lines = to_panel.chunks_exact_mut(PANEL * T::LINE);
+        for (line, from) in lines.zip(from.chunks_exact(PANEL * T::LINE)) {
+            line[to..to + T::LINE].copy_from_slice(&from[at..at + T::LINE]);
+        }
+    }
 }
 
 impl<T: Element> ColumnPanels<'_, T> {
