@@ -1,5 +1,7 @@
 //! What can go wrong while matching.
 
+use crate::Precision;
+
 /// A cause, with what was expected and found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -40,6 +42,39 @@ pub enum Error {
         /// Captions given.
         captions: usize,
     },
+    /// Packed fragments lack the numbers that a search reads.
+    #[error("{what} are packed for {packed}, and the search asks for {asked}: pack them for that")]
+    NotPackedFor {
+        /// Regions or words.
+        what: &'static str,
+        /// What they were packed for.
+        packed: Precision,
+        /// What the search computes in.
+        asked: Precision,
+    },
+    /// A buffer for all pairs has another length.
+    #[error(
+        "a buffer for all pairs holds {found} numbers, expected {expected}: images times captions"
+    )]
+    OutputLength {
+        /// Images times captions.
+        expected: usize,
+        /// The buffer's length.
+        found: usize,
+    },
+    /// An image or caption is named that is not there.
+    #[error("{what} {index} is out of range: there are {count}, counted from 0")]
+    NoSuchEntry {
+        /// Image or caption.
+        what: &'static str,
+        /// What was named.
+        index: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// A kernel was asked for by name that this machine cannot run.
+    #[error("kernel {0}; `auto` takes the fastest that this machine can run")]
+    Kernel(#[from] uard_core::panels::Unavailable),
     /// Fragments are malformed.
     #[error(transparent)]
     Core(#[from] uard_core::Error),

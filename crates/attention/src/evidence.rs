@@ -5,7 +5,7 @@ use uard_core::{Regions, Words};
 
 use crate::kernel::reference_attention;
 use crate::reference::{self, Attention};
-use crate::{Error, Matcher, QuerySide, Result};
+use crate::{Error, Matcher, MatcherConfig, QuerySide, Result, Sides};
 
 /// Why a pair has its similarity.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,23 +71,29 @@ pub fn evidence(
         &word_rows[..words.counts()[0]],
         &region_rows[..regions.counts()[0]],
     );
-    let attention = words_ask(matcher, threshold);
-    let weights = reference::weights(&relevance, attention);
-    let words = relevance
+    let words = words_evidence(matcher.config(), threshold, &relevance);
+    Ok(PairEvidence { similarity, words })
+}
+
+/// What each word found, from the relevance of the pair: `relevance[word][region]`.
+pub(crate) fn words_evidence(
+    config: &MatcherConfig,
+    threshold: f64,
+    relevance: &[Vec<f64>],
+) -> Vec<WordEvidence> {
+    let config = MatcherConfig {
+        sides: Sides::Words,
+        ..*config
+    };
+    let attention =
+        reference_attention(&config, QuerySide::Words, threshold).unwrap_or(Attention::MaxSim);
+    let weights = reference::weights(relevance, attention);
+    relevance
         .iter()
         .zip(&weights)
         .enumerate()
         .map(|(word, (row, weights))| word_evidence(word, row, weights))
-        .collect();
-    Ok(PairEvidence { similarity, words })
-}
-
-fn words_ask(matcher: &Matcher, threshold: f64) -> Attention {
-    let config = crate::MatcherConfig {
-        sides: crate::Sides::Words,
-        ..*matcher.config()
-    };
-    reference_attention(&config, QuerySide::Words, threshold).unwrap_or(Attention::MaxSim)
+        .collect()
 }
 
 fn word_evidence(word: usize, relevance: &[f64], weights: &[f64]) -> WordEvidence {

@@ -1,20 +1,12 @@
-//! All pairs of many images and captions, tile by tile, in bounded memory.
+//! All pairs of many images and captions from the tensors themselves, tile by tile.
 
 use uard_core::{Regions, Words};
 
+use super::AllPairs;
 use crate::{Kept, Matcher, Result};
 
 /// Cells of relevance (C W I R) that one tile may hold: 32 MB of f32.
 const CELLS_IN_A_TILE: usize = 8 << 20;
-
-/// The similarity of every pair.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AllPairs {
-    /// Row-major [I, C].
-    pub values: Vec<f32>,
-    /// How much was above the threshold, over all pairs.
-    pub kept: Kept,
-}
 
 /// Matches every image with every caption.
 ///

@@ -1,58 +1,11 @@
-//! Which code computes the similarity: chosen by name, the same contract for all.
-
-use std::str::FromStr;
+//! Similarities by the scalar reference: forms every attended vector in f64, judges the others.
 
 use candle_core::{DType, Tensor};
 use uard_core::{Regions, Words};
 
-use crate::config::unknown;
 use crate::reference::{self, Attention};
-use crate::search::{AllPairs, all_pairs};
-use crate::{Error, Kept, Matcher, MatcherConfig, QuerySide, Result, WeightRule};
-
-/// A way of computing similarities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Kernel {
-    /// The fastest that this machine can run.
-    #[default]
-    Auto,
-    /// Scalar loops in f64 that form every attended vector: judges the others.
-    Reference,
-    /// The batch similarity that training uses.
-    Tensor,
-}
-
-impl FromStr for Kernel {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "reference" => Ok(Self::Reference),
-            "tensor" => Ok(Self::Tensor),
-            _ => Err(unknown("kernel", text, "auto, reference or tensor")),
-        }
-    }
-}
-
-impl Kernel {
-    /// Matches every image with every caption; see [`all_pairs`].
-    ///
-    /// # Errors
-    /// As [`Matcher::similarities`].
-    pub fn all_pairs(
-        self,
-        matcher: &Matcher,
-        (regions, words): (&Regions, &Words),
-        threshold: f64,
-        on_tile: &mut dyn FnMut(usize, usize),
-    ) -> Result<AllPairs> {
-        match self {
-            Self::Auto | Self::Tensor => all_pairs(matcher, regions, words, threshold, on_tile),
-            Self::Reference => reference_pairs(matcher, (regions, words), threshold, on_tile),
-        }
-    }
-}
+use crate::search::AllPairs;
+use crate::{Kept, Matcher, MatcherConfig, QuerySide, Result, WeightRule};
 
 /// The reference's form of a configuration, for one side.
 pub fn reference_attention(
@@ -76,11 +29,11 @@ pub fn reference_attention(
     })
 }
 
-fn reference_pairs(
+pub(super) fn reference_pairs(
     matcher: &Matcher,
     (regions, words): (&Regions, &Words),
     threshold: f64,
-    on_tile: &mut dyn FnMut(usize, usize),
+    on_progress: &dyn Fn(usize, usize),
 ) -> Result<AllPairs> {
     let config = matcher.config();
     let words_ask = reference_attention(config, QuerySide::Words, threshold);
@@ -94,7 +47,7 @@ fn reference_pairs(
             values.push(reference::similarity(image, caption, words_ask, regions_ask) as f32);
             count_above(image, caption, config.threshold(threshold), &mut kept);
         }
-        on_tile(values.len(), images.len() * captions.len());
+        on_progress(values.len(), images.len() * captions.len());
     }
     let kept = if config.has_masks() {
         kept

@@ -1,0 +1,196 @@
+//! What is the similarity of a caption with each image of a block, given their relevance in cache?
+//!
+//! The formulas of [`crate::side`], f32, written once as loops over 16 lanes and compiled once for
+//! each instruction set. Per pair, for the masked rule:
+//!
+//! 1. One compare a cell gives a bitmap; a pair without a bit is exactly 0 (lemma 5), a query
+//!    without a bit is skipped (lemma 1). No maximum is computed.
+//! 2. Few bits: the cells are listed, and only pairs of cells that share a query touch a Gram
+//!    matrix ([`listed`]). Many bits: matrix products with the Gram matrices ([`dense`]).
+//!
+//! `R = N / sqrt(Q)` does not change when all weights of a query are scaled, so one exponential a
+//! cell serves both sides as long as it stays within f32 ([`rule::Shift`]).
+//!
+//! The similarity of a pair depends on its relevance and Gram matrices alone, to the last bit: not
+//! on its place in the tile, nor on the pairs around it.
+
+mod above;
+mod dense;
+mod dispatch;
+mod exponential;
+mod gram;
+mod lanes;
+mod listed;
+mod maxsim;
+mod rule;
+#[cfg(test)]
+mod tests;
+
+use uard_core::panels::Instructions;
+
+use crate::MatcherConfig;
+use lanes::LANES;
+use rule::Rule;
+
+/// Numbers after the last column of a row that may be read, and count for nothing.
+pub(crate) const SLACK: usize = LANES;
+
+/// Relevance of one caption with a block of images.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tile<'a> {
+    /// Row-major [words, stride]: a row for each word, the block's regions as its columns.
+    pub cells: &'a [f32],
+    /// Row length: at least the columns and [`SLACK`].
+    pub stride: usize,
+    /// Words of the caption.
+    pub words: usize,
+}
+
+/// Where one image's regions lie in a tile, and their products with each other.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ImageColumns<'a> {
+    /// The first region's column.
+    pub start: usize,
+    /// Regions.
+    pub count: usize,
+    /// Gram matrix, rows of [`crate::packed::gram_stride`] of the count.
+    pub gram: &'a [f32],
+}
+
+/// A caption and the images that it is matched with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CaptionPairs<'a> {
+    /// Their relevance.
+    pub tile: Tile<'a>,
+    /// Gram matrix of the words, rows of [`crate::packed::gram_stride`] of their count.
+    pub word_gram: &'a [f32],
+    /// The images, in the order of the results.
+    pub images: &'a [ImageColumns<'a>],
+}
+
+/// What is above the threshold, both sides, whichever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Above {
+    pub word_queries: u64,
+    pub region_queries: u64,
+    pub cells: u64,
+}
+
+impl std::ops::AddAssign for Above {
+    fn add_assign(&mut self, other: Self) {
+        self.word_queries += other.word_queries;
+        self.region_queries += other.region_queries;
+        self.cells += other.cells;
+    }
+}
+
+/// Answers captions for one rule, threshold and instruction set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answers {
+    rule: Rule,
+    compiled: dispatch::Compiled,
+}
+
+/// Buffers that are reused from caption to caption.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    above: above::Bitmap,
+    listed: listed::Cells,
+    dense: dense::Buffers,
+    maxsim: maxsim::Buffers,
+}
+
+impl Answers {
+    pub(crate) fn new(config: &MatcherConfig, threshold: f64, instructions: Instructions) -> Self {
+        Self {
+            rule: Rule::new(config, threshold),
+            compiled: dispatch::Compiled::of(instructions),
+        }
+    }
+
+    /// Writes the similarity with each image into `out`; returns what is above the threshold
+    /// (nothing for rules without one).
+    ///
+    /// # Panics
+    /// When tile, images and `out` do not fit each other.
+    pub(crate) fn of_caption(
+        &self,
+        pairs: &CaptionPairs<'_>,
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) -> Above {
+        assert_eq!(out.len(), pairs.images.len(), "a similarity for each image");
+        let end = pairs.images.iter().map(|image| image.start + image.count);
+        let columns = end.max().unwrap_or(0);
+        assert!(columns + SLACK <= pairs.tile.stride, "slack after a row");
+        let numbers = pairs.tile.words * pairs.tile.stride;
+        assert!(pairs.tile.words > 0 && pairs.tile.cells.len() >= numbers);
+        self.compiled.answer(&self.rule, pairs, (scratch, out))
+    }
+}
+
+/// The contract in portable code; `dispatch` compiles it for each instruction set.
+#[inline(always)]
+fn answer<M: lanes::Machine>(
+    rule: &Rule,
+    pairs: &CaptionPairs<'_>,
+    (scratch, out): (&mut Scratch, &mut [f32]),
+) -> Above {
+    match rule.weights {
+        rule::Weights::MaxSim => {
+            maxsim::answer::<M>(rule, pairs, &mut scratch.maxsim, out);
+            Above::default()
+        }
+        rule::Weights::Scan { shift } => {
+            for (image, out) in pairs.images.iter().zip(out) {
+                let pair = Pair::new(pairs, *image);
+                *out = dense::scan::<M>((rule, shift), &pair, &mut scratch.dense);
+            }
+            Above::default()
+        }
+        rule::Weights::Masked { threshold, shift } => {
+            scratch.above.compare::<M>(pairs, threshold);
+            let mut above = Above::default();
+            for (image, out) in pairs.images.iter().zip(out) {
+                let pair = Pair::new(pairs, *image);
+                let cells = scratch.above.cut(&pair);
+                let rows = scratch.above.rows();
+                *out = match shift {
+                    _ if cells == 0 => 0.0,
+                    rule::Shift::Constant(shift) if cells <= listed::MOST => {
+                        listed::answer::<M>((rule, shift), &pair, rows, &mut scratch.listed)
+                    }
+                    _ => {
+                        let rule = (rule, threshold, shift);
+                        dense::masked::<M>(rule, &pair, rows, &mut scratch.dense)
+                    }
+                };
+                above += scratch.above.count(cells);
+            }
+            above
+        }
+    }
+}
+
+/// One pair cut out of a caption's pairs.
+#[derive(Debug, Clone, Copy)]
+struct Pair<'a> {
+    tile: Tile<'a>,
+    word_gram: &'a [f32],
+    word_stride: usize,
+    image: ImageColumns<'a>,
+    region_stride: usize,
+}
+
+impl<'a> Pair<'a> {
+    #[inline(always)]
+    fn new(pairs: &CaptionPairs<'a>, image: ImageColumns<'a>) -> Self {
+        Self {
+            tile: pairs.tile,
+            word_gram: pairs.word_gram,
+            word_stride: crate::packed::gram_stride(pairs.tile.words),
+            image,
+            region_stride: crate::packed::gram_stride(image.count),
+        }
+    }
+}

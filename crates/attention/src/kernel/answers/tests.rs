@@ -1,0 +1,267 @@
+//! Do the answers, in every compiled form, agree with the formulas in f64?
+
+use uard_core::panels::InstructionSet;
+use uard_core::random::{Draws, normal};
+
+use super::exponential::exponential;
+use super::lanes::Portable;
+use super::*;
+use crate::config::{QuerySide, Sides, WeightRule};
+use crate::packed::gram_stride;
+use crate::side;
+
+/// f32 rounding of sums over a few dozen cells.
+const TOLERANCE: f64 = 1e-5;
+
+/// Unit vectors that share a direction, so that some relevance is high.
+fn vectors(seed: u64, label: &str, count: usize) -> Vec<Vec<f64>> {
+    let mut stream = Draws::new(seed).stream(label, &[]);
+    let rows = (0..count).map(|_| {
+        let mut row: Vec<f64> = normal(&mut stream, 1.0, 16)
+            .into_iter()
+            .map(f64::from)
+            .collect();
+        row[0] += 1.0;
+        row
+    });
+    crate::reference::unit_rows(&rows.collect::<Vec<_>>())
+}
+
+fn products(a: &[Vec<f64>], b: &[Vec<f64>], stride: usize) -> Vec<f64> {
+    let mut products = vec![0.0; a.len() * stride];
+    for (i, row) in crate::reference::relevance(a, b).iter().enumerate() {
+        products[i * stride..][..row.len()].copy_from_slice(row);
+    }
+    products
+}
+
+fn as_f32(numbers: &[f64]) -> Vec<f32> {
+    numbers.iter().map(|&x| x as f32).collect()
+}
+
+/// One caption and some images; the judge is `side`, in f64.
+struct Case {
+    words: Vec<Vec<f64>>,
+    images: Vec<Vec<Vec<f64>>>,
+}
+
+impl Case {
+    fn new(seed: u64, words: usize, counts: &[usize]) -> Self {
+        let images = counts.iter().enumerate();
+        let images = images.map(|(at, &count)| vectors(seed, &format!("image {at}"), count));
+        Self {
+            words: vectors(seed, "words", words),
+            images: images.collect(),
+        }
+    }
+
+    fn expected(&self, config: &MatcherConfig, threshold: f64) -> Vec<f64> {
+        self.images
+            .iter()
+            .map(|image| judged(config, threshold, image, &self.words))
+            .collect()
+    }
+
+    /// Similarities of the images from `first` on, whose tile begins with some columns of others.
+    fn found(&self, answers: &Answers, first: usize) -> (Vec<f32>, Above) {
+        let images = &self.images[first..];
+        let mut start = 5;
+        let grams: Vec<Vec<f32>> = images
+            .iter()
+            .map(|image| as_f32(&products(image, image, gram_stride(image.len()))))
+            .collect();
+        let columns: Vec<ImageColumns<'_>> = images
+            .iter()
+            .zip(&grams)
+            .map(|(image, gram)| {
+                let columns = ImageColumns {
+                    start,
+                    count: image.len(),
+                    gram,
+                };
+                start += image.len();
+                columns
+            })
+            .collect();
+        let stride = start.next_multiple_of(LANES) + SLACK;
+        let mut cells = vec![0.9; self.words.len() * stride];
+        for (image, columns) in images.iter().zip(&columns) {
+            let relevance = as_f32(&products(&self.words, image, image.len()));
+            for (row, relevance) in relevance.chunks(image.len()).enumerate() {
+                cells[row * stride + columns.start..][..image.len()].copy_from_slice(relevance);
+            }
+        }
+        let pairs = CaptionPairs {
+            tile: Tile {
+                cells: &cells,
+                stride,
+                words: self.words.len(),
+            },
+            word_gram: &as_f32(&products(
+                &self.words,
+                &self.words,
+                gram_stride(self.words.len()),
+            )),
+            images: &columns,
+        };
+        let mut out = vec![f32::NAN; images.len()];
+        let above = answers.of_caption(&pairs, &mut Scratch::default(), &mut out);
+        (out, above)
+    }
+}
+
+fn judged(config: &MatcherConfig, threshold: f64, image: &[Vec<f64>], words: &[Vec<f64>]) -> f64 {
+    let mut similarity = 0.0;
+    for &asking in config.sides.asking() {
+        let (queries, context) = match asking {
+            QuerySide::Words => (words, image),
+            QuerySide::Regions => (image, words),
+        };
+        let block = side::Block {
+            relevance: &products(queries, context, context.len()),
+            queries: queries.len(),
+            context: context.len(),
+            gram: &products(context, context, context.len()),
+            stride: context.len(),
+        };
+        let side = side::Side::<f64>::new(config, asking, threshold);
+        similarity += side.forward(&block, &mut side::Scratch::default()) / queries.len() as f64;
+    }
+    similarity
+}
+
+fn forms() -> Vec<Instructions> {
+    let sets = InstructionSet::ALL.into_iter();
+    sets.filter_map(|set| Instructions::detect(set).ok())
+        .collect()
+}
+
+/// Thresholds that leave all, many, some, few and no cells; temperatures with and without a shared
+/// exponential.
+fn settings() -> Vec<(MatcherConfig, f64)> {
+    let mut settings = Vec::new();
+    for rule in [
+        WeightRule::Masked,
+        WeightRule::Zero,
+        WeightRule::Scan,
+        WeightRule::MaxSim,
+    ] {
+        for sides in [Sides::Both, Sides::Words, Sides::Regions] {
+            for inverse_temperature in [None, Some(3.0), Some(40.0), Some(300.0)] {
+                for threshold in [-1.0, 0.03, 0.2, 0.4, 2.0] {
+                    let config = MatcherConfig {
+                        rule,
+                        sides,
+                        inverse_temperature,
+                    };
+                    settings.push((config, threshold));
+                }
+            }
+        }
+    }
+    settings
+}
+
+#[test]
+fn every_form_agrees_with_the_formulas() {
+    let shapes: [(usize, &[usize]); 4] = [
+        (1, &[1, 2]),
+        (12, &[36, 36, 15]),
+        (5, &[57, 112, 3]),
+        (70, &[100, 16]),
+    ];
+    for (at, (words, counts)) in shapes.into_iter().enumerate() {
+        let case = Case::new(at as u64, words, counts);
+        for (config, threshold) in settings() {
+            let expected = case.expected(&config, threshold);
+            for form in forms() {
+                let (found, _) = case.found(&Answers::new(&config, threshold, form), 0);
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert!(
+                        (f64::from(*found) - expected).abs() < TOLERANCE,
+                        "{:?} {config:?} {threshold} {words} {counts:?}: {found} {expected}",
+                        form.set()
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_does_not_depend_on_its_place() {
+    let case = Case::new(7, 9, &[36, 20, 61]);
+    for (config, threshold) in settings() {
+        for form in forms() {
+            let answers = Answers::new(&config, threshold, form);
+            let (together, _) = case.found(&answers, 0);
+            let (later, _) = case.found(&answers, 1);
+            assert_eq!(together[1..], later, "{:?} {config:?}", form.set());
+        }
+    }
+}
+
+#[test]
+fn counts_are_those_of_the_cells() {
+    let case = Case::new(8, 9, &[36, 20, 113]);
+    for threshold in [-1.0, 0.03, 0.2, 0.4, 2.0] {
+        let mut expected = Above::default();
+        for image in &case.images {
+            let relevance = crate::reference::relevance(&case.words, image);
+            let above = |s: &f64| *s > threshold;
+            let words = relevance.iter().filter(|row| row.iter().any(above)).count();
+            let is_above = |region: &usize| relevance.iter().any(|row| above(&row[*region]));
+            let regions = (0..image.len()).filter(is_above).count();
+            expected += Above {
+                word_queries: words as u64,
+                region_queries: regions as u64,
+                cells: relevance.iter().flatten().filter(|s| above(s)).count() as u64,
+            };
+        }
+        for form in forms() {
+            let answers = Answers::new(&MatcherConfig::default(), threshold, form);
+            assert_eq!(case.found(&answers, 0).1, expected, "{:?}", form.set());
+        }
+    }
+}
+
+#[test]
+fn listed_and_dense_weights_give_the_same_answers() {
+    let case = Case::new(9, 12, &[36, 36, 36]);
+    let config = MatcherConfig::default();
+    let mut answers = Answers::new(&config, 0.35, Instructions::SCALAR);
+    let (listed, above) = case.found(&answers, 0);
+    assert!(
+        (1..=3 * listed::MOST as u64).contains(&above.cells),
+        "{above:?}"
+    );
+    answers.rule.weights = rule::Weights::Masked {
+        threshold: 0.35,
+        shift: rule::Shift::Best,
+    };
+    let (dense, _) = case.found(&answers, 0);
+    for (a, b) in listed.iter().zip(&dense) {
+        assert!((a - b).abs() < 1e-6, "{a} {b}");
+    }
+}
+
+#[test]
+fn the_exponential_is_within_two_units_in_the_last_place() {
+    let mut worst = (0.0f64, 0.0);
+    for step in -85_999..88_000 {
+        let x = step as f32 * 1e-3;
+        let exact = f64::from(x).exp();
+        let found = exponential::<Portable>(x);
+        let unit = f64::from(found.next_up()) - f64::from(found);
+        let error = (f64::from(found) - exact).abs() / unit;
+        if error > worst.0 {
+            worst = (error, x);
+        }
+    }
+    assert!(worst.0 < 2.0, "{worst:?}");
+    assert_eq!(exponential::<Portable>(0.0), 1.0);
+    assert_eq!(
+        exponential::<Portable>(f32::MIN),
+        exponential::<Portable>(-86.0)
+    );
+}
