@@ -1,6 +1,9 @@
 //! Which instruction sets does this machine have? Asked once, by name.
 
 use std::fmt;
+use std::sync::OnceLock;
+
+use super::machine;
 
 /// A set of instructions that kernels are written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,22 +51,33 @@ pub struct Unavailable {
 
 /// An instruction set that this machine was seen to have: the proof that kernels ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Instructions(InstructionSet);
+pub struct Instructions {
+    set: InstructionSet,
+    bf16_pairs: bool,
+}
 
 impl Instructions {
     /// Plain Rust, which every machine has.
-    pub const SCALAR: Self = Self(InstructionSet::Scalar);
+    pub const SCALAR: Self = Self {
+        set: InstructionSet::Scalar,
+        bf16_pairs: false,
+    };
 
-    /// Asks the machine.
+    /// Asks the machine, the first time; afterwards its answer is remembered.
+    ///
+    /// Finding AMX asks the operating system for the permission to use tiles, which holds for
+    /// every thread of the process.
     ///
     /// # Errors
     /// With what is missing.
     pub fn detect(set: InstructionSet) -> Result<Self, Unavailable> {
-        match set {
-            InstructionSet::Scalar => Ok(Self::SCALAR),
-            _ => Err(Unavailable {
+        static MISSING: OnceLock<[Option<&str>; InstructionSet::ALL.len()]> = OnceLock::new();
+        let missing = MISSING.get_or_init(|| InstructionSet::ALL.map(machine::missing_for));
+        match missing[set as usize] {
+            Some(reason) => Err(Unavailable { set, reason }),
+            None => Ok(Self {
                 set,
-                reason: "it is not built yet",
+                bf16_pairs: set >= InstructionSet::Avx512 && machine::has_bf16_pairs(),
             }),
         }
     }
@@ -77,6 +91,11 @@ impl Instructions {
 
     /// Which set it is.
     pub fn set(self) -> InstructionSet {
-        self.0
+        self.set
+    }
+
+    /// Whether AVX-512 here multiplies pairs of bf16 by itself (`vdpbf16ps`).
+    pub fn bf16_pairs(self) -> bool {
+        self.bf16_pairs
     }
 }

@@ -14,8 +14,17 @@
 //! For one instruction set and one type of number, each entry of a product depends on its row and
 //! its column alone, to the last bit: not on its place in a panel, nor on the panels around it.
 
+mod dispatch;
 mod instructions;
+mod machine;
 mod scalar;
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod avx2;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod avx512;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod tiling;
 
 use std::fmt::Debug;
 
@@ -69,8 +78,8 @@ impl Element for f32 {
         self
     }
 
-    fn multiply(_: Instructions, sides: Sides<'_, Self>, out: &mut [f32], stride: usize) {
-        scalar::product(sides, out, stride);
+    fn multiply(i: Instructions, sides: Sides<'_, Self>, out: &mut [f32], stride: usize) {
+        dispatch::product_f32(i, sides, out, stride);
     }
 }
 
@@ -86,8 +95,8 @@ impl Element for bf16 {
         self.to_f32()
     }
 
-    fn multiply(_: Instructions, sides: Sides<'_, Self>, out: &mut [f32], stride: usize) {
-        scalar::product(sides, out, stride);
+    fn multiply(i: Instructions, sides: Sides<'_, Self>, out: &mut [f32], stride: usize) {
+        dispatch::product_bf16(i, sides, out, stride);
     }
 }
 

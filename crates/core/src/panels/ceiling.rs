@@ -1,0 +1,32 @@
+//! How fast could a product be on this machine, if nothing had to be fetched?
+
+use std::hint::black_box;
+
+use super::{Element, Instructions};
+
+/// Rounds over all accumulators in one call of [`ceiling`]: some tens of microseconds of work.
+const ROUNDS: usize = 10_000;
+
+/// Multiplies and adds in registers alone, with the instructions that [`super::product`] would
+/// use, and says how many multiply-adds that were. Whoever times it knows the ceiling of one core:
+/// no product of panels is faster.
+///
+/// Plain Rust has no fixed instructions; its ceiling is what the compiler makes of eight
+/// independent vectors of sums.
+pub fn ceiling<T: Element>(instructions: Instructions) -> u64 {
+    T::ceiling(instructions, ROUNDS)
+}
+
+/// Plain Rust: multiplied and added apart, as in the scalar product.
+pub(super) fn scalar(rounds: usize) -> u64 {
+    const SUMS: usize = 32;
+    let (a, b) = (black_box(0.5_f32), black_box(0.25_f32));
+    let mut sums = black_box([0.0_f32; SUMS]);
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum += a * b;
+        }
+    }
+    black_box(sums);
+    (rounds * SUMS) as u64
+}
