@@ -24,16 +24,6 @@ impl Suite {
     pub fn holds(self, other: Self) -> bool {
         self == other || (self == Self::All && other != Self::Coco)
     }
-
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Kernels => "kernels",
-            Self::Train => "train",
-            Self::Coco => "coco",
-            Self::All => "all",
-        }
-    }
 }
 
 /// Where ours runs.

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 fn serve(job: Job) -> anyhow::Result<()> {
     match job {
         Job::Operator(batch) | Job::Composed(batch) => suites::train::serve_matcher(batch, job),
-        Job::Coco => suites::coco::serve(),
+        Job::Coco(precision) => suites::coco::serve(precision),
     }
 }
 

@@ -132,15 +132,6 @@ impl Row {
     }
 }
 
-impl Race {
-    /// The row of a contestant, by what is said in its columns.
-    pub fn row(&self, name: &str, rule: &str, precision: &str) -> Option<&Row> {
-        self.rows
-            .iter()
-            .find(|row| row.name == name && row.rule == rule && row.precision == precision)
-    }
-}
-
 impl Report {
     /// Complaints about drifting ceilings and uneven rounds of ours.
     pub fn complaints(before: &Ceilings, after: &Ceilings, races: &[Race]) -> Vec<String> {

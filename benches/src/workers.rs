@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
 use serde::{Deserialize, Serialize};
+use uard_attention::Precision;
 
 use crate::machine;
 
@@ -135,8 +136,8 @@ pub enum Job {
     Operator(usize),
     /// The same by candle's operations.
     Composed(usize),
-    /// All pairs of the coco suite.
-    Coco,
+    /// The lists of the coco suite.
+    Coco(Precision),
 }
 
 impl FromStr for Job {
@@ -147,7 +148,12 @@ impl FromStr for Job {
         match text.split_once(':') {
             Some(("operator", batch)) => Ok(Self::Operator(number(batch)?)),
             Some(("composed", batch)) => Ok(Self::Composed(number(batch)?)),
-            None if text == "coco" => Ok(Self::Coco),
+            Some(("coco", precision)) => {
+                let precision = precision.parse();
+                precision
+                    .map(Self::Coco)
+                    .map_err(|error: uard_attention::Error| error.to_string())
+            }
             _ => Err(format!("no such job: `{text}`")),
         }
     }
@@ -158,7 +164,7 @@ impl Job {
         match self {
             Self::Operator(batch) => format!("operator:{batch}"),
             Self::Composed(batch) => format!("composed:{batch}"),
-            Self::Coco => "coco".to_owned(),
+            Self::Coco(precision) => format!("coco:{precision}"),
         }
     }
 
@@ -212,7 +218,11 @@ mod tests {
 
     #[test]
     fn jobs_survive_the_command_line() {
-        for job in [Job::Operator(128), Job::Composed(64), Job::Coco] {
+        for job in [
+            Job::Operator(128),
+            Job::Composed(64),
+            Job::Coco(Precision::Exact),
+        ] {
             assert_eq!(job.text().parse(), Ok(job));
         }
         assert!("operator".parse::<Job>().is_err());
