@@ -99,7 +99,16 @@ fn multiplied<T: Element>(subject: &Subject<T>, (rows, columns): Sides<'_, T>) -
 const RAGGED: &[(usize, usize)] = if cfg!(miri) {
     &[(1, 1), (2, 2)]
 } else {
-    &[(1, 1), (1, 2), (2, 1), (3, 3), (2, 4), (1, 5), (5, 6), (3, 7)]
+    &[
+        (1, 1),
+        (1, 2),
+        (2, 1),
+        (3, 3),
+        (2, 4),
+        (1, 5),
+        (5, 6),
+        (3, 7),
+    ]
 };
 
 fn equals_the_sum_in_f64<T: Element>(subject: &Subject<T>) {
