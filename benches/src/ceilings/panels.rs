@@ -3,7 +3,7 @@
 use half::bf16;
 use rayon::ThreadPool;
 use uard_core::panels::{
-    ColumnPanels, Element, InstructionSet, Instructions, PANEL, RowPanels, product,
+    ColumnPanels, Element, InstructionSet, Instructions, PANEL, RowPanels, ceiling, product,
 };
 
 use super::{Ceiling, Kind, best_rate};
@@ -25,6 +25,8 @@ pub fn measure(threads: usize, pool: Option<&ThreadPool>, found: &mut Vec<Ceilin
             threads,
             pool,
         };
+        found.push(run.registers::<f32>(Kind::RegistersF32));
+        found.push(run.registers::<bf16>(Kind::RegistersBf16));
         found.push(run.products::<f32>(Kind::ProductF32));
         found.push(run.products::<bf16>(Kind::ProductBf16));
     }
@@ -38,6 +40,14 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    fn registers<T: Element>(&self, kind: Kind) -> Ceiling {
+        let work = ceiling::<T>(self.instructions);
+        let rate = best_rate((self.threads as u64 * work) as f64, || {
+            self.on_each_thread(|| drop(ceiling::<T>(self.instructions)));
+        });
+        self.ceiling(kind, rate)
+    }
+
     fn products<T: Element>(&self, kind: Kind) -> Ceiling {
         let rates = SHAPES.map(|shape| self.product::<T>(shape));
         self.ceiling(kind, rates.into_iter().fold(0.0, f64::max))
