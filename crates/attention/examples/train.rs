@@ -7,6 +7,8 @@
 //! Two linear encoders learn to bring made-up regions and words together. The matcher's similarity
 //! is an ordinary differentiable tensor: put any loss on it and call `backward`.
 
+#![allow(clippy::print_stdout, reason = "an example shows what it finds")]
+
 use candle_core::{Device, Result, Tensor, Var};
 use uard_attention::{Matcher, MatcherConfig, Regions, Words};
 
@@ -21,7 +23,7 @@ const MARGIN: f64 = 0.2;
 /// Fixed here. `uard-relevance` learns it from `Similarities::word_maxima` while training.
 const THRESHOLD: f64 = 0.2;
 
-fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+pub fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let matcher = Matcher::new(MatcherConfig::default())?;
     let (features, names) = pictures_and_captions()?;
     let encode_regions = Var::from_tensor(&noise(1, &[FEATURES, JOINT])?)?;
