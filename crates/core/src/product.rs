@@ -9,7 +9,7 @@ use gemm::Parallelism;
 
 use crate::panels::Instructions;
 
-pub use rounded::product_bf16;
+pub use rounded::{product_bf16, product_on_panels};
 
 /// A number that [`product`] can multiply: `f32` or `f64`.
 pub trait Factor: sealed::Sealed + Copy + Send + Sync + 'static {
