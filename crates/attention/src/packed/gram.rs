@@ -24,7 +24,11 @@ impl GramScratch {
     /// Empty.
     pub fn new() -> Self {
         Self {
-            instructions: Instructions::best(),
+            // Miri interprets plain Rust, and cannot ask for a processor.
+            instructions: match cfg!(miri) {
+                true => Instructions::SCALAR,
+                false => Instructions::best(),
+            },
             rows: Lines::default(),
             columns: Lines::default(),
             products: Lines::default(),
