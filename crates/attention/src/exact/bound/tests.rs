@@ -8,7 +8,7 @@ use uard_core::panels::{
 };
 use uard_core::random::{Draws, Stream, normal, uniform};
 
-use super::scalar::Pair;
+use super::scalar::{Gram, Pair, answer};
 use super::*;
 use crate::QuerySide;
 use crate::config::{MatcherConfig, Sides};
@@ -234,31 +234,31 @@ proptest! {
         }
     }
 
-    /// Lemma 3, for the Gram matrix as it is in f32.
+    /// Lemma 3: whatever the weights, in exact numbers and a stored Gram matrix.
     #[test]
-    fn weights_are_no_longer_than_the_stretch_of_the_attended_vector(
-        seed in any::<u64>(), lie in lies(), count in 1usize..40, width in 1usize..64,
-        seen in 0.0f32..1.0,
+    fn no_weights_answer_more_than_the_certificate(
+        seed in any::<u64>(), lie in lies(), count in 1usize..20, width in 1usize..40,
+        steep in 0.0f64..200.0,
     ) {
-        let gram = gram(&vectors(seed, "context", lie, (count, width)));
-        let stride = gram_stride(count);
-        let stretches = stretches(&gram, stride, count);
+        let context = vectors(seed, "context", lie, (count, width));
+        let products = gram(&context);
+        let gram = Gram { products: &products, stride: gram_stride(count), count };
         let mut stream = stream(seed, "weights");
         let draws = uniform(&mut stream, 0.0, 1.0, 2 * count);
-        let weights: Vec<f64> = draws.chunks(2)
-            .map(|draw| if draw[0] <= seen { f64::from(draw[1]) } else { 0.0 })
+        let cells: Vec<(usize, f64)> =
+            (0..count).map(|j| (j, 0.05 + 0.9 * f64::from(draws[j]))).collect();
+        let highest = answer(&cells, gram, f64::from(gram_error(width, count)));
+        // Weights at random, or as steep in the relevance as one likes.
+        let weights: Vec<f64> = cells.iter().map(|(j, x)| match draws[count + j] {
+            draw if draw < 0.3 => 0.0,
+            draw => f64::from(draw) * (steep * (x - 1.0)).exp(),
+        }).collect();
+        let dot: f64 = cells.iter().zip(&weights).map(|((_, x), e)| x * e).sum();
+        let attended: Vec<f64> = (0..width)
+            .map(|k| context.iter().zip(&weights).map(|(v, e)| e * f64::from(v[k])).sum())
             .collect();
-        let visible = weights.iter().filter(|e| **e > 0.0).count();
-        let own: f64 = weights.iter().map(|e| e * e).sum();
-        let mut squared = 0.0;
-        for (j, e) in weights.iter().enumerate() {
-            for (k, other) in weights.iter().enumerate() {
-                squared += e * other * f64::from(gram[j * stride + k]);
-            }
-        }
-        prop_assert!(stretches.is_sorted());
-        let stretch = f64::from(stretches[visible]);
-        prop_assert!(stretch.is_infinite() || own <= stretch * stretch * squared, "{own} {squared}");
+        let length = attended.iter().map(|x: &f64| x * x).sum::<f64>().sqrt();
+        prop_assert!(dot <= highest * length * (1.0 + 1e-12) || dot == 0.0, "{dot} {highest} {length}");
     }
 
     /// Theorem 1: relevance moved by the bound at most, towards where it hurts, stays below.
@@ -282,11 +282,14 @@ proptest! {
             screened.push(if close { nearest } else { s });
         }
         let (word_gram, region_gram) = (gram(u), gram(v));
-        let tables = [(&word_gram, words), (&region_gram, regions)]
-            .map(|(gram, count)| stretches(gram, gram_stride(count), count));
+        let grams = [(&word_gram, words), (&region_gram, regions)];
         let pair = Pair {
-            relevance: &screened, stride: regions, words, regions, bound,
-            stretches: [&tables[0], &tables[1]],
+            relevance: &screened,
+            bound,
+            grams: grams.map(|(products, count)| Gram {
+                products, stride: gram_stride(count), count,
+            }),
+            gram_error: gram_error(width, words.max(regions)),
         };
         let reach = pair.reach(threshold, config.sides.asking());
         for seen in [&exact, &screened] {
@@ -298,17 +301,33 @@ proptest! {
     }
 }
 
+/// The reach of one query over `relevance`, with vectors whose products are `products`.
+fn highest(relevance: &[f64], products: &[Vec<f32>]) -> f64 {
+    let gram_of = gram(products);
+    let count = products.len();
+    let gram = Gram {
+        products: &gram_of,
+        stride: gram_stride(count),
+        count,
+    };
+    let cells: Vec<(usize, f64)> = relevance.iter().copied().enumerate().collect();
+    answer(&cells, gram, f64::from(gram_error(2, count)))
+}
+
 #[test]
 fn a_lone_cell_is_answered_by_its_relevance_and_the_bound() {
-    let one = stretches(&gram(&[vec![1.0]]), gram_stride(1), 1);
+    let one = gram(&[vec![1.0]]);
+    let gram = Gram {
+        products: &one,
+        stride: gram_stride(1),
+        count: 1,
+    };
     let reach = |s: f32| {
         let pair = Pair {
             relevance: &[s],
-            stride: 1,
-            words: 1,
-            regions: 1,
             bound: 0.01,
-            stretches: [&one, &one],
+            grams: [gram, gram],
+            gram_error: gram_error(1, 1),
         };
         pair.reach(0.3, Sides::Both.asking())
     };
@@ -320,29 +339,21 @@ fn a_lone_cell_is_answered_by_its_relevance_and_the_bound() {
 }
 
 #[test]
-fn vectors_at_right_angles_do_not_stretch() {
-    let gram = gram(&[
-        vec![1.0, 0.0, 0.0],
-        vec![0.0, 1.0, 0.0],
-        vec![0.0, 0.0, 1.0],
-    ]);
-    for stretch in &stretches(&gram, gram_stride(3), 3)[1..] {
-        assert!((stretch - 1.0).abs() < 1e-5, "{stretch}");
-    }
+fn vectors_at_right_angles_answer_with_the_root_of_their_squares() {
+    let found = highest(&[0.3, 0.4], &[vec![1.0, 0.0], vec![0.0, 1.0]]);
+    assert!((found - 0.5).abs() < 1e-4, "{found}");
 }
 
 #[test]
-fn opposite_vectors_may_cancel() {
-    let gram = gram(&[vec![1.0, 0.0], vec![-1.0, 0.0]]);
-    let stretches = stretches(&gram, gram_stride(2), 2);
-    assert!(stretches[1] < 1.001 && stretches[2].is_infinite());
+fn the_same_vector_twice_answers_once() {
+    let found = highest(&[0.4, 0.4], &[vec![0.6, 0.8], vec![0.6, 0.8]]);
+    assert!((found - 0.4).abs() < 1e-4, "{found}");
 }
 
 #[test]
-fn a_vector_of_length_zero_changes_no_stretch() {
-    let with = [vec![1.0, 0.0], vec![0.0, 0.0], vec![0.6, -0.8]];
-    let stretches = stretches(&gram(&with), gram_stride(3), 3);
-    assert!(stretches[3] < 1.001, "{stretches:?}");
+fn vectors_that_cancel_may_answer_anything() {
+    let found = highest(&[0.4, 0.4], &[vec![1.0, 0.0], vec![-1.0, 0.0]]);
+    assert!(found.is_infinite(), "{found}");
 }
 
 #[test]
