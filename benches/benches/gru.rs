@@ -3,6 +3,7 @@
 
 use candle_core::{Device, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
+use uard_benches::workload;
 use uard_core::parameters::Parameters;
 use uard_core::random::Draws;
 use uard_features::text::gru::{
@@ -16,13 +17,7 @@ const SIZES: [(usize, usize); 2] = [(64, 512), (128, 1024)];
 
 /// Captions of 8 to 20 words.
 fn captions(count: usize) -> CaptionBatch {
-    let id = |caption: usize, word: usize| ((caption * 131 + word * 977) % VOCABULARY) as u32;
-    let words = |caption: usize| {
-        (0..8 + caption * 5 % 13)
-            .map(|word| id(caption, word))
-            .collect()
-    };
-    let captions: Vec<Vec<u32>> = (0..count).map(words).collect();
+    let captions = workload::word_ids(count, VOCABULARY, &Draws::new(0));
     CaptionBatch::pad(&captions, 0, &Device::Cpu).expect("every caption has words")
 }
 

@@ -1,54 +1,49 @@
-//! What does the similarity of a batch cost: operator, composed form and reference in one run?
+//! What does the similarity of a batch cost, and that of all pairs?
 //!
 //! Real sizes: 36 regions, captions of 8 to 20 words, joint width 512 and 1024. "training" is
-//! forward and backward with a gradient on every pair, "inference" forward only.
+//! forward and backward with a gradient on every pair, by operator and composed form; "inference"
+//! is all pairs on packed fragments by every kernel, the batch forms and the reference beside it.
+#![allow(
+    clippy::print_stderr,
+    reason = "a skipped kernel says so to the person who runs the benches"
+)]
 
-use candle_core::{DType, Device, Tensor, Var};
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use candle_core::Var;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use uard_attention::kernel::Kernel;
-use uard_attention::{Matcher, MatcherConfig, Similarities};
-use uard_core::random::{Draws, normal, permutation};
+use uard_attention::search::Search;
+use uard_attention::{Matcher, MatcherConfig, PackedRegions, PackedWords, Precision, Similarities};
+use uard_benches::workload::{self, Content, Shape};
+use uard_core::random::Draws;
 use uard_core::{Regions, Words};
 
-/// Keeps about a quarter of the word queries of the seeded batches.
-const THRESHOLD: f64 = 0.25;
+/// As after training.
+const CONTENT: Content = Content::Matched { relevance: 0.5 };
+
+/// Queries, words and regions together, that have an answer.
+const KEPT: f64 = 1.0 / 3.0;
 
 struct Batch {
-    regions: Var,
-    region_counts: Vec<usize>,
-    words: Var,
-    word_counts: Vec<usize>,
+    regions: Regions,
+    words: Words,
+    threshold: f64,
 }
 
 impl Batch {
-    fn new(entries: usize, width: usize) -> Self {
-        let draws = Draws::new(0);
-        let order = permutation(&mut draws.stream("lengths", &[]), entries);
-        let word_counts: Vec<usize> = order.into_iter().map(|at| 8 + at % 13).collect();
-        let rows = |label, longest: usize| {
-            let mut values = normal(
-                &mut draws.stream(label, &[]),
-                1.0,
-                entries * longest * width,
-            );
-            for row in values.chunks_mut(width) {
-                row[0] += 0.4 * (width as f32).sqrt();
-            }
-            let raw = Tensor::from_vec(values, (entries, longest, width), &Device::Cpu);
-            Var::from_tensor(&raw.expect("the shape holds the values")).expect("a fresh tensor")
+    fn draw(images: usize, captions: usize, width: usize) -> Self {
+        let shape = Shape {
+            images,
+            captions,
+            width,
         };
+        let draws = Draws::new(0);
+        let regions = workload::regions(shape, &draws).expect("regions");
+        let words = workload::words(shape, CONTENT, &draws).expect("words");
         Self {
-            regions: rows("regions", 36),
-            region_counts: vec![36; entries],
-            words: rows("words", 20),
-            word_counts,
+            threshold: workload::threshold_keeping(KEPT, &regions, &words).expect("a threshold"),
+            regions,
+            words,
         }
-    }
-
-    fn fragments(&self) -> (Regions, Words) {
-        let regions = Regions::normalized(&self.regions, self.region_counts.clone());
-        let words = Words::normalized(&self.words, self.word_counts.clone());
-        (regions.expect("valid counts"), words.expect("valid counts"))
     }
 }
 
@@ -58,19 +53,28 @@ const PATHS: [(&str, Match); 2] = [
     ("composed", Matcher::composed_similarities),
 ];
 
+fn matcher() -> Matcher {
+    Matcher::new(MatcherConfig::default()).expect("defaults are valid")
+}
+
 fn training(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("matcher/training");
     group.sample_size(10);
-    let matcher = Matcher::new(MatcherConfig::default()).expect("defaults are valid");
+    let matcher = matcher();
     for (entries, width) in [(32, 1024), (64, 512)] {
-        let batch = Batch::new(entries, width);
+        let batch = Batch::draw(entries, entries, width);
+        let leaf = |rows| Var::from_tensor(rows).expect("a fresh tensor");
+        let (region_rows, word_rows) = (leaf(batch.regions.rows()), leaf(batch.words.rows()));
         for (name, path) in PATHS {
             let id = BenchmarkId::new(name, format!("batch {entries}, width {width}"));
             group.bench_function(id, |bencher| {
                 bencher.iter(|| {
-                    let (regions, words) = batch.fragments();
-                    let found = path(&matcher, &regions, &words, THRESHOLD).expect("it matches");
-                    let loss = found.values.sum_all().expect("a sum");
+                    let counts = batch.regions.counts().to_vec();
+                    let regions = Regions::normalized(&region_rows, counts).expect("valid counts");
+                    let counts = batch.words.counts().to_vec();
+                    let words = Words::normalized(&word_rows, counts).expect("valid counts");
+                    let found = path(&matcher, &regions, &words, batch.threshold);
+                    let loss = found.expect("it matches").values.sum_all().expect("a sum");
                     loss.backward().expect("a gradient")
                 });
             });
@@ -79,28 +83,61 @@ fn training(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The packed kernels on a tenth of an evaluation.
 fn inference(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("matcher/inference");
     group.sample_size(10);
-    let matcher = Matcher::new(MatcherConfig::default()).expect("defaults are valid");
-    let (entries, width) = (32, 1024);
-    let (regions, words) = Batch::new(entries, width).fragments();
-    let (regions, words) = (regions.detach(), words.detach());
-    assert_eq!(regions.rows().dtype(), DType::F32);
-    for (name, path) in PATHS {
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| path(&matcher, &regions, &words, THRESHOLD).expect("it matches"));
-        });
+    let batch = Batch::draw(200, 250, 1024);
+    group.throughput(Throughput::Elements(200 * 250));
+    let regions = PackedRegions::pack(&batch.regions, Precision::Exact).expect("regions");
+    let words = PackedWords::pack(&batch.words, Precision::Exact).expect("words");
+    let mut out = vec![0.0; 200 * 250];
+    for kernel in [Kernel::Avx2, Kernel::Avx512, Kernel::Amx] {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let search = match Search::new(&matcher(), batch.threshold, kernel, precision) {
+                Ok(search) if search.kernel().fallback().is_none() => search,
+                Ok(_) | Err(_) => {
+                    eprintln!("skipped: {kernel}: this machine does not run it");
+                    continue;
+                }
+            };
+            group.bench_function(format!("{kernel} {precision}"), |bencher| {
+                bencher.iter(|| {
+                    let done = search.similarities_into(&regions, &words, &mut out, &|_, _| ());
+                    done.expect("it matches")
+                });
+            });
+        }
     }
-    group.bench_function("reference", |bencher| {
-        bencher.iter(|| {
-            Kernel::Reference
-                .all_pairs(&matcher, (&regions, &words), THRESHOLD, &mut |_, _| ())
-                .expect("it matches")
-        });
-    });
     group.finish();
 }
 
-criterion_group!(benches, training, inference);
+/// What no packed fragments are needed for, on few pairs.
+fn batches(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("matcher/batch");
+    group.sample_size(10);
+    let batch = Batch::draw(32, 32, 1024);
+    group.throughput(Throughput::Elements(32 * 32));
+    let matcher = matcher();
+    for (name, path) in PATHS {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                path(&matcher, &batch.regions, &batch.words, batch.threshold).expect("it matches")
+            });
+        });
+    }
+    for kernel in [Kernel::Scalar, Kernel::Reference] {
+        group.bench_function(kernel.name(), |bencher| {
+            bencher.iter(|| {
+                let fragments = (&batch.regions, &batch.words);
+                kernel
+                    .all_pairs(&matcher, fragments, batch.threshold, &|_, _| ())
+                    .expect("it matches")
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, training, inference, batches);
 criterion_main!(benches);

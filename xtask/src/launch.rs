@@ -1,4 +1,4 @@
-//! How do `train`, `evaluate`, `data` and `bench` become one cargo command?
+//! How do `train`, `evaluate` and `data` become one cargo command?
 //!
 //! The command runs in the repository root, so that `data/` and `runs/` are always the same
 //! folders; paths that the caller gave keep their meaning.
@@ -12,13 +12,15 @@ use anyhow::Context;
 
 use crate::backend::{self, Backend, DeviceChoice, Tools};
 
-/// Options of `uard` whose value is a path.
+/// Options of `uard` and `uard-bench` whose value is a path.
 const PATH_OPTIONS: &[&str] = &[
     "--checkpoint",
     "--config",
     "--data",
+    "--json",
     "--map",
     "--out",
+    "--record",
     "--run",
     "--similarities",
 ];
@@ -57,18 +59,6 @@ pub fn evaluate(arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitC
 /// `uard data scenes`.
 pub fn data(arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCode> {
     start(plan_data(arguments, place), place)
-}
-
-/// `cargo bench` of the benches package.
-pub fn bench(arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCode> {
-    let mut command = words(&["bench", "--locked", "--package", "uard-benches", "--"]);
-    command.extend(arguments);
-    let launch = Launch {
-        arguments: command,
-        backend: Backend::Cpu,
-        notice: None,
-    };
-    start(Ok(launch), place)
 }
 
 fn plan_train(
@@ -183,7 +173,7 @@ fn split_option(argument: &OsStr, name: &str) -> Option<Option<OsString>> {
 }
 
 /// Makes relative paths absolute where the caller stands elsewhere than in the root.
-fn rebase(arguments: &mut [OsString], place: &Place) {
+pub fn rebase(arguments: &mut [OsString], place: &Place) {
     if place.caller == place.root {
         return;
     }
@@ -207,7 +197,8 @@ fn rebase(arguments: &mut [OsString], place: &Place) {
     }
 }
 
-fn words(texts: &[&str]) -> Vec<OsString> {
+/// Arguments of a command.
+pub fn words(texts: &[&str]) -> Vec<OsString> {
     texts.iter().map(OsString::from).collect()
 }
 
@@ -247,14 +238,14 @@ fn path_with(folder: &Path) -> anyhow::Result<OsString> {
 
 /// Replaces this process, so that signals and the exit code are the child's own.
 #[cfg(unix)]
-fn become_child(mut command: Command) -> anyhow::Result<ExitCode> {
+pub fn become_child(mut command: Command) -> anyhow::Result<ExitCode> {
     use std::os::unix::process::CommandExt;
     Err(command.exec()).context("starting cargo")
 }
 
 /// Waits for the child and leaves Ctrl-C to it.
 #[cfg(not(unix))]
-fn become_child(mut command: Command) -> anyhow::Result<ExitCode> {
+pub fn become_child(mut command: Command) -> anyhow::Result<ExitCode> {
     ctrlc::set_handler(|| {}).context("leaving Ctrl-C to the child")?;
     let status = command.status().context("starting cargo")?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());

@@ -9,6 +9,7 @@
 )]
 
 mod backend;
+mod bench;
 mod ci;
 mod launch;
 mod layers;
@@ -32,6 +33,7 @@ use launch::Place;
     after_help = "Examples:\n  cargo xtask train                        \
                   the embedded data set, from nothing to runs/<name>/report.html\n  \
                   cargo xtask train --config configs/flickr8k.toml --data DIR\n  \
+                  cargo xtask bench --suite kernels        all pairs against the peers\n  \
                   cargo xtask ci                           the whole gate\n  \
                   cargo xtask ci style layers              two of its steps"
 )]
@@ -54,7 +56,12 @@ enum Task {
     Evaluate(PassedOn),
     /// Write the embedded data set: `uard data scenes`, to data/scenes without --out.
     Data(PassedOn),
-    /// Run the criterion benches; the arguments go to criterion.
+    /// Race ours against the peers: `uard-bench` in a release build.
+    #[command(
+        after_help = "--criterion [FILTER]           run criterion's benches instead; what follows \
+                      goes to criterion\n\
+                      Everything else goes to `uard-bench`: see `cargo xtask bench -- --help`."
+    )]
     Bench(PassedOn),
     /// Check everything, cheapest first, and stop at the first failure.
     Ci {
@@ -92,7 +99,7 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
         Task::Train(passed) => launch::train(passed.arguments, &place),
         Task::Evaluate(passed) => launch::evaluate(passed.arguments, &place),
         Task::Data(passed) => launch::data(passed.arguments, &place),
-        Task::Bench(passed) => launch::bench(passed.arguments, &place),
+        Task::Bench(passed) => bench::run(passed.arguments, &place),
         Task::Ci { steps } => ci::run(&root, &steps),
     }
 }

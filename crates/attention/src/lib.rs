@@ -45,3 +45,4 @@ pub use kept::Kept;
 pub use matcher::{Matcher, Similarities};
 pub use packed::{PackedRegions, PackedWords};
 pub use precision::Precision;
+pub use uard_core::{Regions, Words};

@@ -1,11 +1,11 @@
 //! The similarity of a batch: the one function that training, evaluation and scoring share.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use uard_core::{Regions, Words};
 
 use crate::composed::{self, Batch};
 use crate::config::MatcherConfig;
-use crate::operator::{MatcherOperator, Question};
+use crate::operator::{Keep, MatcherOperator, Question};
 use crate::{Error, Kept, Result};
 
 /// Matches images with captions.
@@ -106,26 +106,36 @@ impl Matcher {
         words: &Words,
         threshold: f64,
     ) -> Result<Similarities> {
-        let (operator, by_products) = MatcherOperator::new(Question {
+        let (word_rows, region_rows) = (words.rows().contiguous()?, regions.rows().contiguous()?);
+        let is_trained = word_rows.track_op() || region_rows.track_op();
+        let question = Question {
             config: self.config,
             threshold,
-            region_counts: regions.counts().to_vec(),
-            longest_regions: regions.longest(),
-            word_counts: words.counts().to_vec(),
-            longest_words: words.longest(),
-        });
-        let relevance = words
-            .valid_rows()?
-            .matmul(&flat_rows(regions.rows())?.t()?)?;
-        let values = relevance.apply_op3(&gram(regions.rows())?, &gram(words.rows())?, operator)?;
-        let found = by_products
-            .get()
+            regions: (regions.counts(), regions.longest()),
+            words: (words.counts(), words.longest()),
+            keep: if is_trained {
+                Keep::Relevance
+            } else {
+                Keep::Nothing
+            },
+        };
+        let (values, shelf) = match word_rows.dtype() {
+            DType::F64 => {
+                let (operator, shelf) = MatcherOperator::<f64>::new(&question);
+                (word_rows.apply_op2(&region_rows, operator)?, shelf)
+            }
+            _ => {
+                let (operator, shelf) = MatcherOperator::<f32>::new(&question);
+                (word_rows.apply_op2(&region_rows, operator)?, shelf)
+            }
+        };
+        let found = shelf
+            .take()
             .ok_or_else(|| candle_core::Error::Msg("the operator did not run".to_owned()))?;
         let shape = (words.captions(), words.longest(), regions.images());
-        let word_maxima = Tensor::from_vec(found.word_maxima.clone(), shape, &Device::Cpu)?;
         Ok(Similarities {
             values,
-            word_maxima,
+            word_maxima: Tensor::from_vec(found.word_maxima, shape, &Device::Cpu)?,
             kept: found.kept,
         })
     }

@@ -1,4 +1,5 @@
-//! What does one side add for one pair, and how does that change with its inputs?
+//! What does one side add for one pair under a rule without masks, and how does that change with
+//! its inputs?
 //!
 //! With unit rows, the cosine of a query and its attended vector needs only the query's relevance
 //! row `s` and the Gram matrix `G` of the context:
@@ -8,17 +9,35 @@
 //! ```
 //!
 //! where `e` are the weights before division by their sum: that denominator cancels (method §5).
-//! Nothing as wide as the joint space is formed.
+//! Nothing as wide as the joint space is formed. The masked rule has its own loops, for both sides
+//! at once: [`crate::operator`].
 
 use candle_core::WithDType;
 use num_traits::Float;
+use uard_core::exponential;
+use uard_core::product::Factor;
 
 use crate::config::{MatcherConfig, QuerySide, WeightRule};
 
 /// f32 for use, f64 for proofs.
-pub(crate) trait Real: WithDType + Float + Default {}
-impl Real for f32 {}
-impl Real for f64 {}
+pub(crate) trait Real: WithDType + Float + Factor + Default {
+    /// `exp(x)` for x up to 0, in a form that vectorises where there is one.
+    fn exponential(self) -> Self;
+}
+
+impl Real for f32 {
+    #[inline(always)]
+    fn exponential(self) -> Self {
+        exponential::exp(self)
+    }
+}
+
+impl Real for f64 {
+    #[inline(always)]
+    fn exponential(self) -> Self {
+        self.exp()
+    }
+}
 
 /// Below it, Q is rounding error of vectors that cancel; R is then bounded instead of wild.
 ///
@@ -34,13 +53,12 @@ pub(crate) const SCAN_EPSILON: f64 = 1e-8;
 /// One side's attention with its numbers in the precision of the tensors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Side<T> {
-    rule: Rule<T>,
+    rule: Rule,
     inverse_temperature: T,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Rule<T> {
-    Masked { threshold: T },
+enum Rule {
     Scan,
     MaxSim,
 }
@@ -71,18 +89,17 @@ pub(crate) struct Scratch<T> {
 }
 
 impl<T: Real> Side<T> {
-    pub(crate) fn new(config: &MatcherConfig, side: QuerySide, threshold: f64) -> Self {
+    /// Nothing for the rules with masks.
+    pub(crate) fn new(config: &MatcherConfig, side: QuerySide) -> Option<Self> {
         let rule = match config.rule {
-            WeightRule::Masked | WeightRule::Zero => Rule::Masked {
-                threshold: T::from_f64(config.threshold(threshold)),
-            },
+            WeightRule::Masked | WeightRule::Zero => return None,
             WeightRule::Scan => Rule::Scan,
             WeightRule::MaxSim => Rule::MaxSim,
         };
-        Self {
+        Some(Self {
             rule,
             inverse_temperature: T::from_f64(config.inverse_temperature(side)),
-        }
+        })
     }
 
     /// The sum of R over the queries of a pair.
@@ -93,9 +110,8 @@ impl<T: Real> Side<T> {
         self.prepare(block, scratch);
         let mut total = T::zero();
         for i in 0..block.queries {
-            if let Some((dot, squared)) = self.answer(block, i, scratch) {
-                total += dot / squared.sqrt();
-            }
+            let (dot, squared) = self.answer(block, i, scratch);
+            total += dot / squared.sqrt();
         }
         total
     }
@@ -116,65 +132,40 @@ impl<T: Real> Side<T> {
         }
         self.prepare(block, scratch);
         for i in 0..block.queries {
-            if let Some(answer) = self.answer(block, i, scratch) {
-                self.backward_query(block, (i, answer, upstream), gradients, scratch);
-            }
+            let answer = self.answer(block, i, scratch);
+            self.backward_query(block, (i, answer, upstream), gradients, scratch);
         }
-        if let Rule::Scan = self.rule {
-            scan_backward(block, scratch, gradients.relevance);
-        }
+        scan_backward(block, scratch, gradients.relevance);
     }
 
     fn prepare(&self, block: &Block<'_, T>, scratch: &mut Scratch<T>) {
         scratch.weights.resize(block.context, T::zero());
         scratch.product.resize(block.context, T::zero());
-        if let Rule::Scan = self.rule {
-            normalize_over_queries(block, scratch);
-            scratch.normalized_gradient.clear();
-            scratch
-                .normalized_gradient
-                .resize(block.relevance.len(), T::zero());
-        }
+        normalize_over_queries(block, scratch);
+        scratch.normalized_gradient.clear();
+        scratch
+            .normalized_gradient
+            .resize(block.relevance.len(), T::zero());
     }
 
     /// N and Q of query `i`, with its weights and their product with the Gram matrix left in
-    /// `scratch`; nothing if the query is skipped.
-    fn answer(&self, block: &Block<'_, T>, i: usize, scratch: &mut Scratch<T>) -> Option<(T, T)> {
+    /// `scratch`.
+    fn answer(&self, block: &Block<'_, T>, i: usize, scratch: &mut Scratch<T>) -> (T, T) {
         let row = block.row(i);
         let weights = &mut scratch.weights[..block.context];
-        match self.rule {
-            Rule::Masked { threshold } => {
-                let (_, best) = block.best(i);
-                // The query mask is decided by the row's maximum, before any attention (lemma 1).
-                // `partial_cmp` keeps NaN out as well.
-                if best.partial_cmp(&threshold) != Some(std::cmp::Ordering::Greater) {
-                    return None;
-                }
-                for (weight, &s) in weights.iter_mut().zip(row) {
-                    let kept = s > threshold;
-                    *weight = if kept {
-                        (self.inverse_temperature * (s - best)).exp()
-                    } else {
-                        T::zero()
-                    };
-                }
-            }
-            Rule::Scan | Rule::MaxSim => {
-                let logits = &scratch.normalized[i * block.context..][..block.context];
-                let best = logits.iter().copied().fold(T::neg_infinity(), Float::max);
-                for (weight, &logit) in weights.iter_mut().zip(logits) {
-                    *weight = (self.inverse_temperature * (logit - best)).exp();
-                }
-            }
+        let logits = &scratch.normalized[i * block.context..][..block.context];
+        let best = logits.iter().copied().fold(T::neg_infinity(), Float::max);
+        for (weight, &logit) in weights.iter_mut().zip(logits) {
+            *weight = (self.inverse_temperature * (logit - best)).exponential();
         }
         let product = &mut scratch.product[..block.context];
         gram_times(block, weights, product);
         let dot = sum(weights.iter().zip(row).map(|(&e, &s)| e * s));
         let squared = sum(weights.iter().zip(&*product).map(|(&e, &p)| e * p));
-        Some((
+        (
             dot,
             Float::max(squared, T::from_f64(SMALLEST_SQUARED_LENGTH)),
-        ))
+        )
     }
 
     fn backward_query(
@@ -197,17 +188,11 @@ impl<T: Real> Side<T> {
         let by_relevance = &mut gradients.relevance[range.clone()];
         for j in 0..block.context {
             let weight = scratch.weights[j];
-            if weight == T::zero() {
-                continue;
-            }
             let by_weight = row[j] * inverse_length + scratch.product[j] * by_product;
             let by_logit = self.inverse_temperature * weight * by_weight;
             by_relevance[j] += weight * inverse_length;
-            match self.rule {
-                Rule::Masked { .. } => by_relevance[j] += by_logit,
-                _ => scratch.normalized_gradient[range.start + j] = by_logit,
-            }
-            let factor = weight * by_product * T::from_f64(0.5);
+            scratch.normalized_gradient[range.start + j] = by_logit;
+            let factor = weight * by_product;
             let gram_row = &mut gradients.gram[j * block.stride..][..block.context];
             for (sum, &other) in gram_row.iter_mut().zip(&scratch.weights) {
                 *sum += factor * other;
@@ -221,7 +206,7 @@ impl<T: Real> Side<T> {
 pub(crate) struct BlockGradients<'a, T> {
     /// Row-major [queries, context].
     pub relevance: &'a mut [T],
-    /// Laid out as the block's Gram matrix.
+    /// `dG + dG^T`, laid out as the block's Gram matrix.
     pub gram: &'a mut [T],
 }
 
@@ -243,13 +228,10 @@ impl<T: Real> Block<'_, T> {
     }
 }
 
-/// `product = G weights`, walking only the rows whose weight is not zero (G is symmetric).
+/// `product = G weights`; G is symmetric.
 fn gram_times<T: Real>(block: &Block<'_, T>, weights: &[T], product: &mut [T]) {
     product.fill(T::zero());
     for (j, &weight) in weights.iter().enumerate() {
-        if weight == T::zero() {
-            continue;
-        }
         let gram_row = &block.gram[j * block.stride..][..block.context];
         for (sum, &g) in product.iter_mut().zip(gram_row) {
             *sum += weight * g;

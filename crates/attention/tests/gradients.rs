@@ -112,3 +112,62 @@ fn padding_gets_no_gradient() {
         }
     }
 }
+
+/// Gradients of the similarities times `upstream` by raw regions and words, f32.
+fn gradients_of(upstream: &[f32], counts: (&[usize], &[usize])) -> [Vec<f64>; 2] {
+    let raw = [
+        side(9, "regions", counts.0, 48).raw,
+        side(9, "words", counts.1, 48).raw,
+    ];
+    let vars = raw.map(|raw| Var::from_tensor(&raw.to_dtype(DType::F32).unwrap()).unwrap());
+    let regions = Regions::normalized(vars[0].as_tensor(), counts.0.to_vec()).unwrap();
+    let words = Words::normalized(vars[1].as_tensor(), counts.1.to_vec()).unwrap();
+    let matcher = every_matcher()[0];
+    let values = matcher
+        .similarities(&regions, &words, THRESHOLD)
+        .unwrap()
+        .values;
+    let shape = (counts.0.len(), counts.1.len());
+    let upstream = Tensor::from_slice(upstream, shape, &Device::Cpu).unwrap();
+    let loss = (values * upstream).unwrap().sum_all().unwrap();
+    let store = loss.backward().unwrap();
+    vars.map(|var| numbers(store.get(&var).unwrap()))
+}
+
+#[test]
+fn gradients_of_few_pairs_and_of_the_rest_add_up_to_those_of_all() {
+    // Several groups of captions and blocks of images; some tiles without any of the few.
+    let region_counts: Vec<usize> = (0..21).map(|image| 36 - image % 3).collect();
+    let word_counts: Vec<usize> = (0..24).map(|caption| 8 + caption * 5 % 13).collect();
+    let counts = (&region_counts[..], &word_counts[..]);
+    let pairs = region_counts.len() * word_counts.len();
+    let all: Vec<f32> = (0..pairs).map(|at| 0.25 + (at % 7) as f32).collect();
+    let is_one_of_few = |at: usize| at % 24 < 6 && at / 24 < 6 && at % 5 == 0;
+    let part = |few: bool| -> Vec<f32> {
+        let kept = |(at, &all): (usize, &f32)| if is_one_of_few(at) == few { all } else { 0.0 };
+        all.iter().enumerate().map(kept).collect()
+    };
+    let [whole, few, rest] =
+        [all.clone(), part(true), part(false)].map(|upstream| gradients_of(&upstream, counts));
+    for at in 0..2 {
+        assert!(few[at].iter().any(|&g| g != 0.0));
+        let sum: Vec<f64> = few[at].iter().zip(&rest[at]).map(|(a, b)| a + b).collect();
+        // f32 sums over about 100 pairs of gradients near 1.
+        assert_near(&sum, &whole[at], 1e-4, "few and rest");
+    }
+}
+
+#[test]
+fn a_second_backward_pass_gives_the_same_bytes() {
+    let (region_counts, word_counts, width) = SHAPES[4];
+    let regions = Var::from_tensor(&side(4, "regions", region_counts, width).raw).unwrap();
+    let words = side(4, "words", word_counts, width).raw;
+    for matcher in every_matcher() {
+        let inputs = [regions.as_tensor().clone(), words.clone()];
+        let counts = (region_counts, word_counts);
+        let loss = weighted_sum(Matcher::similarities, &matcher, &inputs, counts).unwrap();
+        let [first, second] =
+            [(); 2].map(|()| numbers(loss.backward().unwrap().get(&regions).unwrap()));
+        assert_eq!(first, second);
+    }
+}

@@ -7,6 +7,7 @@
 mod error;
 
 pub mod device;
+pub mod exponential;
 pub mod fragments;
 pub mod normalize;
 pub mod panels;
@@ -14,6 +15,7 @@ pub mod parameters;
 pub mod product;
 pub mod random;
 pub mod softmax;
+pub mod vector;
 
 pub use error::{Error, Result};
 pub use fragments::{Regions, Words};

@@ -3,7 +3,11 @@
 //! candle's own products need tensors; an operator that works step by step inside one buffer uses
 //! these. They run on the calling thread only, so their bytes do not depend on the thread count.
 
+mod rounded;
+
 use gemm::Parallelism;
+
+pub use rounded::product_bf16;
 
 /// A number that [`product`] can multiply: `f32` or `f64`.
 pub trait Factor: sealed::Sealed + Copy + Send + Sync + 'static {

@@ -1,145 +1,269 @@
-//! Backward: from the gradient of similarities to those of relevance and Gram matrices.
+//! Backward: from the gradient of similarities to those of words and regions.
 //!
-//! Words asking sum into the Gram matrix of an image, regions asking into that of a caption. So
-//! the first pass owns images and the second owns captions; the first leaves its share of the
-//! gradient of relevance in blocks that the second picks up.
+//! The first pass owns groups of captions: it turns the relevance of each tile into its gradient,
+//! in place, and sums the gradients of its words. The second owns blocks of images and sums the
+//! gradients of their regions from the tiles of all groups, in order.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::lanes::{LANES, Lanes};
 use super::pair::Worker;
-use super::{Inputs, MatcherOperator};
-use crate::config::QuerySide;
-use crate::side::{BlockGradients, Real};
+use super::rows::{Lists, Sparse, add_product, add_transposed_product};
+use super::tiles::Tile;
+use super::{Fragments, MatcherOperator, Saved};
+use crate::side::Real;
 
-impl MatcherOperator {
-    /// Gradients of words asking: to relevance, in blocks [I, words, R], and to the Gram matrices
-    /// of regions. A pair's block is packed as [words, regions].
-    pub(super) fn backward_words<T: Real>(
+/// `dG + dG^T` of an image's regions, from the captions of one group.
+type RegionGram<T> = (usize, Vec<Lanes<T>>);
+
+/// Fragments, what the forward pass left, and the gradient of similarities [I, C].
+type Inputs<'a, T> = (&'a Fragments<'a, T>, &'a Saved<T>, &'a [T]);
+
+impl<T: Real> MatcherOperator<T> {
+    /// Gradients of the padded words and regions.
+    pub(super) fn gradients(
         &self,
-        inputs: &Inputs<'_, T>,
+        fragments: &Fragments<'_, T>,
+        saved: &Saved<T>,
         upstream: &[T],
     ) -> (Vec<T>, Vec<T>) {
-        let (images, r) = (self.images(), self.question.longest_regions);
-        let of_an_image = self.offsets[self.captions()] * r;
-        let mut gram = vec![T::zero(); images * r * r];
-        if !self.asks(QuerySide::Words) {
-            return (Vec::new(), gram);
-        }
-        let mut relevance = vec![T::zero(); images * of_an_image];
-        relevance
-            .par_chunks_mut(of_an_image)
-            .zip(gram.par_chunks_mut(r * r))
+        let mut relevance = saved
+            .take_relevance()
+            .unwrap_or_else(|| vec![Vec::new(); self.tiles.len()]);
+        let mut words = vec![T::zero(); fragments.words.len()];
+        let mut regions = vec![T::zero(); fragments.regions.len()];
+        let blocks = self.tiles.blocks().max(1);
+        let grams: Vec<Vec<RegionGram<T>>> = relevance
+            .par_chunks_mut(blocks)
+            .zip(self.split_by_group(&mut words, fragments.width))
             .enumerate()
-            .for_each_init(Worker::default, |worker, (image, (relevance, gram))| {
-                for caption in 0..self.captions() {
-                    let relevance = &mut relevance[self.block_range(0, caption)];
-                    let pair = (image, caption, upstream[image * self.captions() + caption]);
-                    let gradients = BlockGradients { relevance, gram };
-                    self.backward_pair((inputs, worker), QuerySide::Words, pair, gradients);
-                }
-            });
-        (relevance, gram)
-    }
-
-    /// Gradients of both sides to relevance, [words, I R], and of regions asking to the Gram
-    /// matrices of words.
-    pub(super) fn backward_regions<T: Real>(
-        &self,
-        inputs: &Inputs<'_, T>,
-        upstream: &[T],
-        words_ask: &[T],
-    ) -> (Vec<T>, Vec<T>) {
-        let square = self.question.longest_words * self.question.longest_words;
-        let mut relevance = vec![T::zero(); self.offsets[self.captions()] * self.row_length()];
-        let mut gram = vec![T::zero(); self.captions() * square];
-        self.split_by_caption(&mut relevance)
-            .into_par_iter()
-            .zip(gram.par_chunks_mut(square))
+            .map_init(Worker::default, |worker, (group, (tiles, words))| {
+                let inputs = (fragments, saved, upstream);
+                self.backward_group(inputs, (group, tiles), words, worker)
+            })
+            .collect();
+        let of_block = self.tiles.images_in_block() * self.tiles.longest_regions * fragments.width;
+        regions
+            .par_chunks_mut(of_block.max(1))
             .enumerate()
-            .for_each_init(Worker::default, |worker, (caption, (relevance, gram))| {
-                let mut block = Vec::new();
-                for image in 0..self.images() {
-                    let pair = (image, caption, upstream[image * self.captions() + caption]);
-                    if pair.2 == T::zero() {
-                        continue;
-                    }
-                    if self.asks(QuerySide::Words) {
-                        let words_ask = &words_ask[self.block_range(image, caption)];
-                        self.add_words((image, caption), words_ask, relevance);
-                    }
-                    if self.asks(QuerySide::Regions) {
-                        block.clear();
-                        block.resize(self.cells_of(image, caption), T::zero());
-                        let gradients = BlockGradients {
-                            relevance: &mut block,
-                            gram,
-                        };
-                        self.backward_pair((inputs, worker), QuerySide::Regions, pair, gradients);
-                        self.add_regions((image, caption), &block, relevance);
-                    }
-                }
+            .for_each_init(Lists::default, |lists, (block, regions)| {
+                let inputs = (fragments, saved, upstream);
+                self.regions_of_block(inputs, (block, &relevance, &grams), regions, lists);
             });
-        (relevance, gram)
+        (words, regions)
     }
 
-    fn backward_pair<T: Real>(
+    fn is_active(&self, tile: &Tile, upstream: &[T]) -> bool {
+        let captions = self.tiles.captions();
+        tile.images.clone().any(|image| {
+            upstream[image * captions..][tile.captions.clone()]
+                .iter()
+                .any(|&upstream| upstream != T::zero())
+        })
+    }
+
+    /// Turns the tiles of a group into gradients and adds those of its words, which lie padded in
+    /// `to_words`; returns those of the Gram matrices of regions.
+    fn backward_group(
         &self,
-        (inputs, worker): (&Inputs<'_, T>, &mut Worker<T>),
-        side: QuerySide,
-        (image, caption, upstream): (usize, usize, T),
-        mut gradients: BlockGradients<'_, T>,
-    ) {
-        if upstream == T::zero() {
-            return;
+        (fragments, saved, upstream): Inputs<'_, T>,
+        (group, tiles): (usize, &mut [Vec<T>]),
+        to_words: &mut [T],
+        worker: &mut Worker<T>,
+    ) -> Vec<RegionGram<T>> {
+        let width = fragments.width;
+        let captions = &self.tiles.groups()[group];
+        let square = self.tiles.longest_words * self.tiles.longest_words;
+        let mut word_grams = vec![T::zero(); captions.len() * square];
+        let mut valid = vec![T::zero(); self.tiles.rows(captions).len() * width];
+        let mut grams = Vec::new();
+        for (block, values) in tiles.iter_mut().enumerate() {
+            let tile = self.tiles.tile(group * self.tiles.blocks() + block);
+            if !self.is_active(&tile, upstream) {
+                continue;
+            }
+            if values.is_empty() {
+                self.relevance(&tile, fragments, &saved.words, values);
+            }
+            let of_tile =
+                self.backward_tile((saved, upstream), (&tile, values), &mut word_grams, worker);
+            grams.extend(of_tile);
+            let gradient = gradient_of(&tile, values);
+            let regions = fragments.regions_of(&tile, self.tiles.longest_regions);
+            add_product(&mut valid, &gradient, regions, &mut worker.lists);
         }
-        self.gather(inputs, (image, caption), &mut worker.cells);
-        let block = self.block(side, inputs, (image, caption), &worker.cells);
-        let each = upstream / T::from_f64(block.queries as f64);
-        self.side(side)
-            .backward(&block, each, &mut gradients, &mut worker.scratch);
-    }
-
-    fn cells_of(&self, image: usize, caption: usize) -> usize {
-        self.question.region_counts[image] * self.question.word_counts[caption]
-    }
-
-    /// Where the words-asking block of a pair lies.
-    fn block_range(&self, image: usize, caption: usize) -> std::ops::Range<usize> {
-        let r = self.question.longest_regions;
-        let start = image * self.offsets[self.captions()] * r;
-        start + self.offsets[caption] * r..start + self.offsets[caption + 1] * r
-    }
-
-    fn split_by_caption<'a, T>(&self, mut rows: &'a mut [T]) -> Vec<&'a mut [T]> {
-        let mut parts = Vec::with_capacity(self.captions());
-        for &words in &self.question.word_counts {
-            let (part, rest) = rows.split_at_mut(words * self.row_length());
-            parts.push(part);
+        self.add_word_grams(
+            captions,
+            (&word_grams, &saved.words),
+            &mut valid,
+            &mut worker.lists,
+        );
+        let mut rows = &valid[..];
+        let padded = to_words.chunks_exact_mut((self.tiles.longest_words * width).max(1));
+        for (to, caption) in padded.zip(captions.clone()) {
+            let (from, rest) = rows.split_at(self.tiles.word_counts[caption] * width);
+            to[..from.len()].copy_from_slice(from);
             rows = rest;
         }
-        parts
+        grams
     }
 
-    /// Adds a block [words, regions] to a caption's rows.
-    fn add_words<T: Real>(&self, (image, caption): (usize, usize), block: &[T], rows: &mut [T]) {
-        let regions = self.question.region_counts[image];
-        for word in 0..self.question.word_counts[caption] {
-            let start = word * self.row_length() + image * self.question.longest_regions;
-            let cells = &mut rows[start..start + regions];
-            for (cell, &gradient) in cells.iter_mut().zip(&block[word * regions..]) {
-                *cell += gradient;
+    /// Turns a tile's relevance into its gradient; adds to the gradients of the Gram matrices of
+    /// its captions and returns those of its images.
+    fn backward_tile(
+        &self,
+        (saved, upstream): (&Saved<T>, &[T]),
+        (tile, values): (&Tile, &mut Vec<T>),
+        word_grams: &mut [T],
+        worker: &mut Worker<T>,
+    ) -> impl Iterator<Item = RegionGram<T>> {
+        let (r, w) = (self.tiles.longest_regions, self.tiles.longest_words);
+        let mut region_grams = vec![Vec::new(); tile.images.len()];
+        for place in self.tiles.places(tile) {
+            let upstream = upstream[place.image * self.tiles.captions() + place.caption];
+            if upstream == T::zero() {
+                for row in values[place.start..]
+                    .chunks_mut(tile.columns)
+                    .take(place.words)
+                {
+                    row[..place.regions].fill(T::zero());
+                }
+                continue;
+            }
+            let region_gram = &mut region_grams[place.image - tile.images.start];
+            region_gram.resize(r * r.div_ceil(LANES), [T::zero(); LANES]);
+            let word_gram =
+                &mut word_grams[(place.caption - self.tiles.groups()[tile.group].start) * w * w..];
+            worker.load(values, tile.columns, &place, r);
+            let grams = self.grams(saved, &place);
+            worker.backward(
+                &self.rule,
+                grams,
+                upstream,
+                (region_gram, &mut word_gram[..w * w]),
+            );
+            worker.store(values, tile.columns, &place);
+        }
+        let images = tile.images.clone();
+        images
+            .zip(region_grams)
+            .filter(|(_, gram)| !gram.is_empty())
+    }
+
+    /// Adds `(dH + dH^T) U` of each caption of a group to the gradient of its words.
+    fn add_word_grams(
+        &self,
+        captions: &Range<usize>,
+        (grams, words): (&[T], &[T]),
+        to_words: &mut [T],
+        lists: &mut Lists<T>,
+    ) {
+        let longest = self.tiles.longest_words;
+        let width = words.len() / self.tiles.words().max(1);
+        let first = self.tiles.rows(captions).start;
+        for (gram, caption) in grams
+            .chunks_exact((longest * longest).max(1))
+            .zip(captions.clone())
+        {
+            let rows = self.tiles.rows(&(caption..caption + 1));
+            let gram = Sparse {
+                values: gram,
+                rows: rows.len(),
+                columns: rows.len(),
+                stride: longest,
+            };
+            let to = &mut to_words[(rows.start - first) * width..(rows.end - first) * width];
+            add_product(
+                to,
+                &gram,
+                &words[rows.start * width..rows.end * width],
+                lists,
+            );
+        }
+    }
+
+    /// The gradient of a block's regions, from the tiles and Gram matrices of all groups.
+    fn regions_of_block(
+        &self,
+        (fragments, saved, upstream): Inputs<'_, T>,
+        (block, relevance, grams): (usize, &[Vec<T>], &[Vec<RegionGram<T>>]),
+        to_regions: &mut [T],
+        lists: &mut Lists<T>,
+    ) {
+        let (width, longest) = (fragments.width, self.tiles.longest_regions);
+        let images = self.tiles.tile(block).images;
+        let mut sums = vec![Vec::new(); images.len()];
+        for (group, grams) in grams.iter().enumerate() {
+            let at = group * self.tiles.blocks() + block;
+            let tile = self.tiles.tile(at);
+            if !self.is_active(&tile, upstream) {
+                continue;
+            }
+            let rows = self.tiles.rows(&tile.captions);
+            let words = &saved.words[rows.start * width..rows.end * width];
+            add_transposed_product(
+                to_regions,
+                &gradient_of(&tile, &relevance[at]),
+                words,
+                lists,
+            );
+            for (image, gram) in grams.iter().filter(|(image, _)| images.contains(image)) {
+                add(&mut sums[image - images.start], gram);
+            }
+        }
+        let of_block = fragments.regions_of(&self.tiles.tile(block), longest);
+        let rows = to_regions.chunks_exact_mut((longest * width).max(1));
+        for ((to, rows), gram) in rows
+            .zip(of_block.chunks_exact((longest * width).max(1)))
+            .zip(&sums)
+        {
+            if !gram.is_empty() {
+                let stride = longest.next_multiple_of(LANES);
+                let values = gram.as_flattened();
+                let gram = Sparse {
+                    values,
+                    rows: longest,
+                    columns: longest,
+                    stride,
+                };
+                add_product(to, &gram, rows, lists);
             }
         }
     }
 
-    /// Adds a block [regions, words] to a caption's rows.
-    fn add_regions<T: Real>(&self, (image, caption): (usize, usize), block: &[T], rows: &mut [T]) {
-        let words = self.question.word_counts[caption];
-        for word in 0..words {
-            let start = word * self.row_length() + image * self.question.longest_regions;
-            for region in 0..self.question.region_counts[image] {
-                rows[start + region] += block[region * words + word];
-            }
-        }
+    /// The padded rows of each group's captions.
+    fn split_by_group<'a>(&self, mut rows: &'a mut [T], width: usize) -> Vec<&'a mut [T]> {
+        let of_caption = self.tiles.longest_words * width;
+        let groups = self.tiles.groups().iter();
+        groups
+            .map(|captions| {
+                let (of_group, rest) =
+                    std::mem::take(&mut rows).split_at_mut(captions.len() * of_caption);
+                rows = rest;
+                of_group
+            })
+            .collect()
+    }
+}
+
+fn gradient_of<'a, T>(tile: &Tile, values: &'a [T]) -> Sparse<'a, T> {
+    Sparse {
+        values,
+        rows: tile.rows,
+        columns: tile.columns,
+        stride: tile.columns,
+    }
+}
+
+/// `sums += more`; no sums yet are zeros.
+fn add<T: Real>(sums: &mut Vec<Lanes<T>>, more: &[Lanes<T>]) {
+    if sums.is_empty() {
+        sums.extend_from_slice(more);
+        return;
+    }
+    for (sum, &more) in sums.as_flattened_mut().iter_mut().zip(more.as_flattened()) {
+        *sum += more;
     }
 }

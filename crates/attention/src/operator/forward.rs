@@ -1,81 +1,176 @@
-//! Forward: similarity, word maxima and counts, each caption against every image.
+//! Forward: relevance, similarity, word maxima and counts, tile by tile.
 
 use rayon::prelude::*;
+use uard_core::product::{Matrix, Output, product};
 
+use super::lanes::{LANES, Lanes};
+use super::masked::{Answers, Grams};
 use super::pair::Worker;
-use super::{ByProducts, Inputs, MatcherOperator};
+use super::tiles::{Place, Tile};
+use super::{ByProducts, Fragments, Keep, MatcherOperator, Saved};
 use crate::Kept;
-use crate::config::QuerySide;
 use crate::side::Real;
 
-/// One caption against every image.
-struct CaptionForward<T> {
+/// What one tile gives.
+struct TileForward<T> {
+    /// Caption by caption, an entry for each image of the block.
     similarities: Vec<T>,
+    /// Word by word, an entry for each image of the block.
     word_maxima: Vec<f32>,
     kept: Kept,
+    /// Relevance, if the backward pass will want it.
+    relevance: Vec<T>,
 }
 
-impl MatcherOperator {
-    pub(super) fn forward<T: Real>(&self, inputs: &Inputs<'_, T>) -> Vec<T> {
-        let (images, captions) = (self.images(), self.captions());
-        let rows: Vec<CaptionForward<T>> = (0..captions)
+impl<T: Real> MatcherOperator<T> {
+    /// Similarities [I, C], and what the backward pass reuses.
+    pub(super) fn forward(&self, fragments: &Fragments<'_, T>) -> (Vec<T>, Saved<T>) {
+        let saved = self.prepare(fragments);
+        let found: Vec<TileForward<T>> = (0..self.tiles.len())
             .into_par_iter()
-            .map_init(Worker::default, |worker, caption| {
-                self.forward_caption(inputs, caption, worker)
+            .map_init(Worker::default, |worker, at| {
+                self.forward_tile(&self.tiles.tile(at), fragments, &saved, worker)
             })
             .collect();
+        let captions = self.tiles.captions();
+        let (images, longest) = (self.tiles.images(), self.tiles.longest_words);
         let mut similarities = vec![T::zero(); images * captions];
-        let mut word_maxima = Vec::with_capacity(captions * self.question.longest_words * images);
-        let mut kept = Kept::of_totals(&self.question.region_counts, &self.question.word_counts);
-        for (caption, row) in rows.into_iter().enumerate() {
-            for (image, similarity) in row.similarities.into_iter().enumerate() {
-                similarities[image * captions + caption] = similarity;
+        let mut word_maxima = vec![0.0; captions * longest * images];
+        let mut kept = Kept::of_totals(&self.tiles.region_counts, &self.tiles.word_counts);
+        let mut relevance = Vec::with_capacity(found.len());
+        for (at, found) in found.into_iter().enumerate() {
+            let tile = self.tiles.tile(at);
+            let mut rows = found.similarities.chunks_exact(tile.images.len());
+            let mut maxima = found.word_maxima.chunks_exact(tile.images.len());
+            for caption in tile.captions {
+                let images_of_tile = tile.images.clone().zip(rows.next().into_iter().flatten());
+                images_of_tile.for_each(|(image, &value)| {
+                    similarities[image * captions + caption] = value;
+                });
+                let words = 0..self.tiles.word_counts[caption];
+                for (word, maxima) in words.zip(&mut maxima) {
+                    let start = (caption * longest + word) * images + tile.images.start;
+                    word_maxima[start..start + maxima.len()].copy_from_slice(maxima);
+                }
             }
-            word_maxima.extend(row.word_maxima);
-            kept += row.kept;
+            kept += found.kept;
+            relevance.push(found.relevance);
         }
-        if !self.question.config.has_masks() {
+        if !self.has_masks {
             kept = kept.everything();
         }
-        // A second forward of the same operator would find the same by-products.
-        let _ = self.by_products.set(ByProducts { word_maxima, kept });
-        similarities
+        self.by_products.put(ByProducts { word_maxima, kept });
+        if self.keep == Keep::Relevance {
+            saved.put_relevance(relevance);
+        }
+        (similarities, saved)
     }
 
-    fn forward_caption<T: Real>(
-        &self,
-        inputs: &Inputs<'_, T>,
-        caption: usize,
-        worker: &mut Worker<T>,
-    ) -> CaptionForward<T> {
-        let images = self.images();
-        let mut similarities = Vec::with_capacity(images);
-        let mut word_maxima = vec![0.0; self.question.longest_words * images];
-        let mut kept = Kept::default();
-        let threshold = T::from_f64(self.question.config.threshold(self.question.threshold));
-        for image in 0..images {
-            self.gather(inputs, (image, caption), &mut worker.cells);
-            let mut similarity = T::zero();
-            for &side in self.question.config.sides.asking() {
-                let block = self.block(side, inputs, (image, caption), &worker.cells);
-                let sum = self.side(side).forward(&block, &mut worker.scratch);
-                similarity += sum / T::from_f64(block.queries as f64);
-            }
-            similarities.push(similarity);
-            let block = self.block(QuerySide::Words, inputs, (image, caption), &worker.cells);
-            for word in 0..block.queries {
-                let (_, best) = block.best(word);
-                word_maxima[word * images + image] = best.to_f64() as f32;
-                kept.word_queries += u64::from(best > threshold);
-            }
-            if self.question.config.has_masks() {
-                worker.cells.count_above(threshold, &mut kept);
-            }
+    /// The valid words without gaps, and the Gram matrices.
+    pub(super) fn prepare(&self, fragments: &Fragments<'_, T>) -> Saved<T> {
+        let tiles = &self.tiles;
+        let (longest, width) = (tiles.longest_words, fragments.width);
+        let mut words = Vec::with_capacity(tiles.words() * width);
+        let captions = fragments.words.chunks_exact((longest * width).max(1));
+        for (rows, &count) in captions.zip(&tiles.word_counts) {
+            words.extend_from_slice(&rows[..count * width]);
         }
-        CaptionForward {
-            similarities,
-            word_maxima,
-            kept,
+        let mut word_gram = vec![T::zero(); tiles.captions() * longest * longest];
+        word_gram
+            .par_chunks_mut((longest * longest).max(1))
+            .zip(fragments.words.par_chunks((longest * width).max(1)))
+            .for_each(|(gram, rows)| {
+                let rows = Matrix::row_major(rows, longest, width);
+                product(gram, rows, rows.transposed(), Output::Overwrite);
+            });
+        Saved::new(words, self.region_grams(fragments), word_gram)
+    }
+
+    /// A row of vectors for each region, R rows an image.
+    fn region_grams(&self, fragments: &Fragments<'_, T>) -> Vec<Lanes<T>> {
+        let (longest, width) = (self.tiles.longest_regions, fragments.width);
+        let chunks = longest.div_ceil(LANES);
+        let mut grams = vec![[T::zero(); LANES]; self.tiles.images() * longest * chunks];
+        grams
+            .par_chunks_mut((longest * chunks).max(1))
+            .zip(fragments.regions.par_chunks((longest * width).max(1)))
+            .for_each_init(Vec::new, |dense, (gram, rows)| {
+                let rows = Matrix::row_major(rows, longest, width);
+                dense.resize(longest * longest, T::zero());
+                product(dense, rows, rows.transposed(), Output::Overwrite);
+                for (to, from) in gram.chunks_exact_mut(chunks).zip(dense.chunks(longest)) {
+                    to.as_flattened_mut()[..longest].copy_from_slice(from);
+                }
+            });
+        grams
+    }
+
+    /// Relevance of a tile, row-major [rows, columns].
+    pub(super) fn relevance(
+        &self,
+        tile: &Tile,
+        fragments: &Fragments<'_, T>,
+        words: &[T],
+        out: &mut Vec<T>,
+    ) {
+        let width = fragments.width;
+        let rows = self.tiles.rows(&tile.captions);
+        let words = &words[rows.start * width..rows.end * width];
+        let regions = fragments.regions_of(tile, self.tiles.longest_regions);
+        out.resize(tile.rows * tile.columns, T::zero());
+        let words = Matrix::row_major(words, tile.rows, width);
+        let regions = Matrix::row_major(regions, tile.columns, width);
+        product(out, words, regions.transposed(), Output::Overwrite);
+    }
+
+    fn forward_tile(
+        &self,
+        tile: &Tile,
+        fragments: &Fragments<'_, T>,
+        saved: &Saved<T>,
+        worker: &mut Worker<T>,
+    ) -> TileForward<T> {
+        let images = tile.images.len();
+        let mut relevance = std::mem::take(&mut worker.relevance);
+        self.relevance(tile, fragments, &saved.words, &mut relevance);
+        let mut found = TileForward {
+            similarities: Vec::with_capacity(tile.captions.len() * images),
+            word_maxima: vec![0.0; tile.rows * images],
+            kept: Kept::default(),
+            relevance: Vec::new(),
+        };
+        for place in self.tiles.places(tile) {
+            worker.load(&relevance, tile.columns, &place, self.tiles.longest_regions);
+            let answers = worker.forward(&self.rule, self.grams(saved, &place));
+            let words = answers.words / T::from_f64(place.words as f64);
+            let regions = answers.regions / T::from_f64(place.regions as f64);
+            found.similarities.push(words + regions);
+            let first = place.start / tile.columns * images + place.image - tile.images.start;
+            for (word, &best) in worker.word_maxima().iter().enumerate() {
+                found.word_maxima[first + word * images] = best.to_f64() as f32;
+            }
+            add_answers(&mut found.kept, &answers);
+        }
+        match self.keep {
+            Keep::Relevance => found.relevance = relevance,
+            Keep::Nothing => worker.relevance = relevance,
+        }
+        found
+    }
+
+    pub(super) fn grams<'a>(&self, saved: &'a Saved<T>, place: &Place) -> Grams<'a, T> {
+        let (r, w) = (self.tiles.longest_regions, self.tiles.longest_words);
+        let of_image = r * r.div_ceil(LANES);
+        Grams {
+            regions: &saved.region_gram[place.image * of_image..][..of_image],
+            words: &saved.word_gram[place.caption * w * w..][..w * w],
+            word_stride: w,
         }
     }
+}
+
+fn add_answers<T>(kept: &mut Kept, answers: &Answers<T>) {
+    kept.word_queries += answers.word_queries;
+    kept.region_queries += answers.region_queries;
+    kept.cells += answers.cells;
 }

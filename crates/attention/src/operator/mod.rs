@@ -1,37 +1,55 @@
 //! The similarity of a batch on the CPU: one operator with an analytic gradient.
 //!
-//! It reads relevance and the two Gram matrices and never sees the joint space. Pairs whose
-//! upstream gradient is zero (all but the hardest negatives) cost nothing in the backward pass.
-//! Work is split by caption or by image and summed in a fixed order within: the same bytes for
-//! any number of threads.
+//! It reads words and regions and multiplies them tile by tile; behind the product nothing is as
+//! wide as the joint space until the gradients of the fragments are summed. The relevance of a
+//! batch that is trained on is kept (4 bytes a cell) and becomes its own gradient in place, which
+//! is faster than a second product. Cells at or below the threshold and pairs without upstream
+//! gradient have no gradient, and sums over tiles skip them.
+//!
+//! Work is cut into tiles and summed in a fixed order: the same bytes for any number of threads.
 
 mod backward;
 mod forward;
+mod lanes;
+mod masked;
 mod pair;
+mod rows;
+mod tiles;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CustomOp2, Error, Layout, Result, Shape, Storage, Tensor};
 
 use crate::Kept;
-use crate::config::{MatcherConfig, QuerySide};
-use crate::side::{Real, Side};
+use crate::config::MatcherConfig;
+use crate::side::Real;
+use lanes::Lanes;
+use pair::Rule;
+use tiles::{Tile, Tiles};
 
 /// What is asked of a batch, beside its tensors.
-#[derive(Debug, Clone)]
-pub(crate) struct Question {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
     pub config: MatcherConfig,
     pub threshold: f64,
     /// Valid regions of each image, and the padded length R.
-    pub region_counts: Vec<usize>,
-    pub longest_regions: usize,
-    /// Valid words of each caption, and the padded length W of the Gram matrices.
-    pub word_counts: Vec<usize>,
-    pub longest_words: usize,
+    pub regions: (&'a [usize], usize),
+    /// Valid words of each caption, and the padded length W.
+    pub words: (&'a [usize], usize),
+    pub keep: Keep,
+}
+
+/// What stays in memory between forward and backward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Relevance of every pair, for the backward pass.
+    Relevance,
+    /// Nothing: no gradient is expected. If one is asked for, relevance is computed again.
+    Nothing,
 }
 
 /// What the forward pass knows for free.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct ByProducts {
     /// Highest relevance of each word in each image, [C, W, I].
     pub word_maxima: Vec<f32>,
@@ -39,138 +57,155 @@ pub(crate) struct ByProducts {
     pub kept: Kept,
 }
 
-/// Relevance [words, I R], G [I, R, R] and H [C, W, W] to similarity [I, C].
-///
-/// The rows of relevance are the valid words of all captions in order, without padding.
+/// Where the by-products are left; whoever takes them owns them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shelf(Arc<Mutex<Option<ByProducts>>>);
+
+impl Shelf {
+    pub(crate) fn take(&self) -> Option<ByProducts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put(&self, found: ByProducts) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+    }
+}
+
+/// Unit words [C, W, D] and regions [I, R, D], both contiguous, to similarity [I, C].
 #[derive(Debug)]
-pub(crate) struct MatcherOperator {
-    question: Question,
-    /// The row of each caption's first word, and the number of rows.
-    offsets: Vec<usize>,
-    by_products: Arc<OnceLock<ByProducts>>,
+pub(crate) struct MatcherOperator<T> {
+    rule: Rule<T>,
+    has_masks: bool,
+    tiles: Tiles,
+    keep: Keep,
+    by_products: Shelf,
+    saved: OnceLock<Saved<T>>,
 }
 
-impl MatcherOperator {
+/// What the forward pass leaves for the backward pass.
+#[derive(Debug)]
+struct Saved<T> {
+    /// The valid words of all captions, without gaps.
+    words: Vec<T>,
+    /// [I, R] rows of vectors.
+    region_gram: Vec<Lanes<T>>,
+    /// [C, W, W].
+    word_gram: Vec<T>,
+    /// Tile by tile, until a backward pass turns it into gradients.
+    relevance: Mutex<Option<Vec<Vec<T>>>>,
+}
+
+/// The two tensors as slices.
+struct Fragments<'a, T> {
+    words: &'a [T],
+    regions: &'a [T],
+    width: usize,
+}
+
+impl<T: Real> MatcherOperator<T> {
     /// The operator, and where its by-products will be after the forward pass.
-    pub(crate) fn new(question: Question) -> (Self, Arc<OnceLock<ByProducts>>) {
-        let mut offsets = vec![0];
-        for &words in &question.word_counts {
-            offsets.push(offsets[offsets.len() - 1] + words);
+    pub(crate) fn new(question: &Question<'_>) -> (Self, Shelf) {
+        let by_products = Shelf::default();
+        let operator = Self {
+            rule: Rule::new(&question.config, question.threshold),
+            has_masks: question.config.has_masks(),
+            tiles: Tiles::new(question.regions, question.words),
+            keep: question.keep,
+            by_products: by_products.clone(),
+            saved: OnceLock::new(),
+        };
+        (operator, by_products)
+    }
+}
+
+impl<T> Saved<T> {
+    fn new(words: Vec<T>, region_gram: Vec<Lanes<T>>, word_gram: Vec<T>) -> Self {
+        Self {
+            words,
+            region_gram,
+            word_gram,
+            relevance: Mutex::new(None),
         }
-        let by_products = Arc::new(OnceLock::new());
-        (
-            Self {
-                question,
-                offsets,
-                by_products: Arc::clone(&by_products),
-            },
-            by_products,
-        )
     }
 
-    fn images(&self) -> usize {
-        self.question.region_counts.len()
+    fn put_relevance(&self, tiles: Vec<Vec<T>>) {
+        *self
+            .relevance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(tiles);
     }
 
-    fn captions(&self) -> usize {
-        self.question.word_counts.len()
-    }
-
-    /// Length of a row of relevance: I R.
-    fn row_length(&self) -> usize {
-        self.images() * self.question.longest_regions
-    }
-
-    fn asks(&self, side: QuerySide) -> bool {
-        self.question.config.sides.asking().contains(&side)
-    }
-
-    fn side<T: Real>(&self, side: QuerySide) -> Side<T> {
-        Side::new(&self.question.config, side, self.question.threshold)
+    fn take_relevance(&self) -> Option<Vec<Vec<T>>> {
+        self.relevance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }
 
-/// The three tensors as slices.
-struct Inputs<'a, T> {
-    relevance: &'a [T],
-    region_gram: &'a [T],
-    word_gram: &'a [T],
-}
-
-impl<'a, T: Real> Inputs<'a, T> {
-    fn new([relevance, region_gram, word_gram]: [(&'a CpuStorage, &Layout); 3]) -> Result<Self> {
+impl<'a, T: Real> Fragments<'a, T> {
+    fn new([words, regions]: [(&'a CpuStorage, &Layout); 2]) -> Result<Self> {
         Ok(Self {
-            relevance: contiguous(relevance)?,
-            region_gram: contiguous(region_gram)?,
-            word_gram: contiguous(word_gram)?,
+            words: contiguous(words)?,
+            regions: contiguous(regions)?,
+            width: words.1.dims().last().copied().unwrap_or(0),
         })
+    }
+
+    /// The padded regions of a tile's images; `longest` is R.
+    fn regions_of(&self, tile: &Tile, longest: usize) -> &'a [T] {
+        let of_image = longest * self.width;
+        &self.regions[tile.images.start * of_image..tile.images.end * of_image]
     }
 }
 
 fn contiguous<'a, T: Real>((storage, layout): (&'a CpuStorage, &Layout)) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
-        None => Err(candle_core::Error::RequiresContiguous { op: "uard-matcher" }.bt()),
+        None => Err(Error::RequiresContiguous { op: "uard-matcher" }.bt()),
     }
 }
 
-impl CustomOp3 for MatcherOperator {
+impl<T: Real> CustomOp2 for MatcherOperator<T> {
     fn name(&self) -> &'static str {
         "uard-matcher"
     }
 
     fn cpu_fwd(
         &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
+        words: &CpuStorage,
+        words_layout: &Layout,
+        regions: &CpuStorage,
+        regions_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let inputs = [(s1, l1), (s2, l2), (s3, l3)];
-        let storage = match s1 {
-            CpuStorage::F64(_) => CpuStorage::F64(self.forward(&Inputs::<f64>::new(inputs)?)),
-            _ => CpuStorage::F32(self.forward(&Inputs::<f32>::new(inputs)?)),
-        };
-        Ok((storage, Shape::from((self.images(), self.captions()))))
+        let fragments = Fragments::<T>::new([(words, words_layout), (regions, regions_layout)])?;
+        let (similarities, saved) = self.forward(&fragments);
+        // A second forward pass of the same operator would leave the same.
+        let _ = self.saved.set(saved);
+        let shape = Shape::from((self.tiles.images(), self.tiles.captions()));
+        Ok((T::to_cpu_storage_owned(similarities), shape))
     }
 
     fn bwd(
         &self,
-        relevance: &Tensor,
-        region_gram: &Tensor,
-        word_gram: &Tensor,
+        words: &Tensor,
+        regions: &Tensor,
         _similarities: &Tensor,
         upstream: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let inputs = [relevance, region_gram, word_gram];
-        let [relevance, region_gram, word_gram] = match relevance.dtype() {
-            DType::F64 => self.gradients::<f64>(inputs, upstream)?,
-            _ => self.gradients::<f32>(inputs, upstream)?,
-        };
-        Ok((Some(relevance), Some(region_gram), Some(word_gram)))
-    }
-}
-
-impl MatcherOperator {
-    fn gradients<T: Real>(&self, inputs: [&Tensor; 3], upstream: &Tensor) -> Result<[Tensor; 3]> {
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let upstream = upstream.flatten_all()?.to_vec1::<T>()?;
-        let guards = inputs.map(Tensor::storage_and_layout);
+        let guards = [words, regions].map(Tensor::storage_and_layout);
         let cpu = |at: usize| match &*guards[at].0 {
             Storage::Cpu(storage) => Ok((storage, guards[at].1)),
-            _ => Err(candle_core::Error::Msg(
-                "uard-matcher runs on the CPU only".to_owned(),
-            )),
+            _ => Err(Error::Msg("uard-matcher runs on the CPU only".to_owned())),
         };
-        let slices = Inputs::<T>::new([cpu(0)?, cpu(1)?, cpu(2)?])?;
-        let (by_image, region_gram) = self.backward_words(&slices, &upstream);
-        let (relevance, word_gram) = self.backward_regions(&slices, &upstream, &by_image);
-        let device = inputs[0].device();
-        Ok([
-            Tensor::from_vec(relevance, inputs[0].shape(), device)?,
-            Tensor::from_vec(region_gram, inputs[1].shape(), device)?,
-            Tensor::from_vec(word_gram, inputs[2].shape(), device)?,
-        ])
+        let fragments = Fragments::<T>::new([cpu(0)?, cpu(1)?])?;
+        let saved = self.saved.get_or_init(|| self.prepare(&fragments));
+        let (to_words, to_regions) = self.gradients(&fragments, saved, &upstream);
+        let device = words.device();
+        Ok((
+            Some(Tensor::from_vec(to_words, words.shape(), device)?),
+            Some(Tensor::from_vec(to_regions, regions.shape(), device)?),
+        ))
     }
 }

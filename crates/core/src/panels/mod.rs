@@ -14,11 +14,15 @@
 //! For one instruction set and one type of number, each entry of a product depends on its row and
 //! its column alone, to the last bit: not on its place in a panel, nor on the panels around it.
 
+mod ceiling;
 mod dispatch;
 mod instructions;
 mod machine;
+pub(crate) mod packing;
 mod scalar;
 
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod amx;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx2;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -30,6 +34,7 @@ use std::fmt::Debug;
 
 use half::bf16;
 
+pub use ceiling::ceiling;
 pub use instructions::{InstructionSet, Instructions, Unavailable};
 
 /// Vectors in a panel.
@@ -64,6 +69,18 @@ pub trait Element: sealed::Sealed + Copy + Debug + Default + Send + Sync + 'stat
     /// [`product`] for this type.
     #[doc(hidden)]
     fn multiply(instructions: Instructions, sides: Sides<'_, Self>, out: &mut [f32], stride: usize);
+
+    /// Neighbouring depths of one vector, [`Self::LINE`] of them, as words.
+    #[doc(hidden)]
+    fn words_along(numbers: &[f32]) -> [u32; PANEL];
+
+    /// A depth of 16 vectors as words, together with the next depth where a word is a pair.
+    #[doc(hidden)]
+    fn words_across(numbers: [f32; PANEL], next: impl FnOnce() -> [f32; PANEL]) -> [u32; PANEL];
+
+    /// [`ceiling`] for this type.
+    #[doc(hidden)]
+    fn ceiling(instructions: Instructions, rounds: usize) -> u64;
 }
 
 impl Element for f32 {
@@ -78,8 +95,22 @@ impl Element for f32 {
         self
     }
 
+    #[inline(always)]
+    fn words_along(numbers: &[f32]) -> [u32; PANEL] {
+        std::array::from_fn(|word| numbers[word].to_bits())
+    }
+
+    #[inline(always)]
+    fn words_across(numbers: [f32; PANEL], _: impl FnOnce() -> [f32; PANEL]) -> [u32; PANEL] {
+        numbers.map(f32::to_bits)
+    }
+
     fn multiply(i: Instructions, sides: Sides<'_, Self>, out: &mut [f32], stride: usize) {
         dispatch::product_f32(i, sides, out, stride);
+    }
+
+    fn ceiling(instructions: Instructions, rounds: usize) -> u64 {
+        dispatch::ceiling_f32(instructions, rounds)
     }
 }
 
@@ -95,8 +126,25 @@ impl Element for bf16 {
         self.to_f32()
     }
 
+    #[inline(always)]
+    fn words_along(numbers: &[f32]) -> [u32; PANEL] {
+        let number = |at: usize| packing::rounded_above(numbers[at]);
+        std::array::from_fn(|word| number(2 * word) >> 16 | number(2 * word + 1) & !0xffff)
+    }
+
+    #[inline(always)]
+    fn words_across(numbers: [f32; PANEL], next: impl FnOnce() -> [f32; PANEL]) -> [u32; PANEL] {
+        let next = next();
+        let number = packing::rounded_above;
+        std::array::from_fn(|at| number(numbers[at]) >> 16 | number(next[at]) & !0xffff)
+    }
+
     fn multiply(i: Instructions, sides: Sides<'_, Self>, out: &mut [f32], stride: usize) {
         dispatch::product_bf16(i, sides, out, stride);
+    }
+
+    fn ceiling(instructions: Instructions, rounds: usize) -> u64 {
+        dispatch::ceiling_bf16(instructions, rounds)
     }
 }
 

@@ -3,6 +3,7 @@
 mod widened;
 
 use std::arch::x86_64::*;
+use std::hint::black_box;
 
 use half::bf16;
 
@@ -77,6 +78,24 @@ mod single {
         // SAFETY: the entries can be written.
         unsafe { store(&tile, &sums) }
     }
+}
+
+/// Steps in registers alone; returns their multiply-adds.
+///
+/// # Safety
+/// The machine has AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub unsafe fn ceiling(rounds: usize) -> u64 {
+    const SUMS: usize = 12;
+    let (row, column) = black_box((_mm256_set1_ps(0.5), _mm256_set1_ps(0.25)));
+    let mut sums = black_box([_mm256_setzero_ps(); SUMS]);
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm256_fmadd_ps(row, column, *sum);
+        }
+    }
+    black_box(sums);
+    (rounds * SUMS * LANES) as u64
 }
 
 /// One word of 16 columns.

@@ -7,6 +7,7 @@
 mod widened;
 
 use std::arch::x86_64::*;
+use std::hint::black_box;
 
 use half::bf16;
 
@@ -77,6 +78,29 @@ macro_rules! walk {
     };
 }
 
+/// Accumulators in registers alone: enough to hide the latency of any step.
+const CEILING_SUMS: usize = 16;
+
+/// Steps of f32 in registers; returns their multiply-adds.
+///
+/// # Safety
+/// The machine has AVX-512 F.
+#[target_feature(enable = "avx512f")]
+pub unsafe fn ceiling_f32(rounds: usize) -> u64 {
+    single::ceiling(rounds);
+    (rounds * CEILING_SUMS * PANEL) as u64
+}
+
+/// Steps of pairs of bf16 in registers; returns their multiply-adds.
+///
+/// # Safety
+/// The machine multiplies pairs of bf16.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub unsafe fn ceiling_bf16(rounds: usize) -> u64 {
+    pairs::ceiling(rounds);
+    (rounds * CEILING_SUMS * PANEL * 2) as u64
+}
+
 /// A tile whose words are multiplied as they are by `step`.
 macro_rules! tile {
     ($features:literal) => {
@@ -104,6 +128,18 @@ macro_rules! tile {
             }
             // SAFETY: the entries can be written.
             unsafe { store(&tile, &sums) }
+        }
+
+        #[target_feature(enable = $features)]
+        pub fn ceiling(rounds: usize) {
+            let (row, column) = black_box((_mm512_set1_ps(0.5), _mm512_set1_ps(0.25)));
+            let mut sums = black_box([_mm512_setzero_ps(); CEILING_SUMS]);
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    *sum = step(*sum, row, column);
+                }
+            }
+            black_box(sums);
         }
     };
 }

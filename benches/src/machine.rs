@@ -1,0 +1,135 @@
+//! On what was measured?
+
+use std::process::Command;
+
+use serde::Serialize;
+use uard_core::panels::{InstructionSet, Instructions};
+
+/// What a figure cannot be read without.
+#[derive(Debug, Clone, Serialize)]
+pub struct Machine {
+    /// Name, family and model of the processor.
+    pub processor: String,
+    /// Threads that this process may run at once.
+    pub cores: usize,
+    /// Threads that ours and the peers use.
+    pub threads: usize,
+    /// Memory in GiB.
+    pub memory_gib: Option<f64>,
+    /// Instruction sets that have kernels and that this machine runs.
+    pub instruction_sets: Vec<&'static str>,
+    /// Those that it does not run, and why.
+    pub skipped: Vec<String>,
+    /// The commit, with a mark where files differ from it.
+    pub commit: String,
+    /// The compiler that is on the path.
+    pub rustc: String,
+    /// The operating system's name and release.
+    pub system: String,
+}
+
+impl Machine {
+    /// Asks the operating system, git and rustc; what does not answer is called unknown.
+    pub fn find(threads: usize) -> Self {
+        let (mut instruction_sets, mut skipped) = (Vec::new(), Vec::new());
+        for set in InstructionSet::ALL {
+            match Instructions::detect(set) {
+                Ok(_) => instruction_sets.push(set.name()),
+                Err(unavailable) => skipped.push(unavailable.to_string()),
+            }
+        }
+        Self {
+            processor: processor().unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            cores: std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+            threads,
+            memory_gib: field("/proc/meminfo", "MemTotal")
+                .and_then(|text| kibibytes(&text))
+                .map(|kib| kib as f64 / f64::from(1 << 20)),
+            instruction_sets,
+            skipped,
+            commit: commit(),
+            rustc: said_by("rustc", &["--version"]).unwrap_or_else(unknown),
+            system: said_by("uname", &["-sr"]).unwrap_or_else(|| std::env::consts::OS.to_owned()),
+        }
+    }
+}
+
+/// The most memory that this process has ever had, in KiB; none where the system does not say.
+pub fn peak_kib() -> Option<u64> {
+    kibibytes(&field("/proc/self/status", "VmHWM")?)
+}
+
+/// Memory that a new process could have, in KiB; none where the system does not say.
+pub fn available_kib() -> Option<u64> {
+    kibibytes(&field("/proc/meminfo", "MemAvailable")?)
+}
+
+fn processor() -> Option<String> {
+    let part = |name| field("/proc/cpuinfo", name);
+    let name = part("model name")?;
+    match (part("cpu family"), part("model")) {
+        (Some(family), Some(model)) => Some(format!("{name} family {family} model {model}")),
+        _ => Some(name),
+    }
+}
+
+fn commit() -> String {
+    let Some(commit) = said_by("git", &["rev-parse", "--short", "HEAD"]) else {
+        return unknown();
+    };
+    match said_by("git", &["status", "--porcelain", "--untracked-files=no"]) {
+        Some(changes) if changes.is_empty() => commit,
+        _ => format!("{commit}+changes"),
+    }
+}
+
+fn unknown() -> String {
+    "unknown".to_owned()
+}
+
+fn said_by(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
+
+/// The first value of a name in a file of `name: value` lines.
+fn field(path: &str, name: &str) -> Option<String> {
+    value_in(&std::fs::read_to_string(path).ok()?, name)
+}
+
+fn value_in(text: &str, name: &str) -> Option<String> {
+    let mut pairs = text.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = pairs.find(|(found, _)| found.trim() == name)?;
+    Some(value.trim().to_owned())
+}
+
+fn kibibytes(text: &str) -> Option<u64> {
+    text.strip_suffix("kB")?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_by_their_whole_name() {
+        let text = "model\t\t: 17\nmodel name\t: AMD EPYC\nVmHWM:\t  1234 kB\n";
+        assert_eq!(value_in(text, "model name").as_deref(), Some("AMD EPYC"));
+        assert_eq!(value_in(text, "model").as_deref(), Some("17"));
+        assert_eq!(
+            value_in(text, "VmHWM").and_then(|text| kibibytes(&text)),
+            Some(1234)
+        );
+        assert_eq!(value_in(text, "cores"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_peak_grows_with_what_is_touched() {
+        let before = peak_kib().unwrap();
+        let touched = vec![1u8; 64 << 20];
+        assert!(touched.iter().map(|&x| u64::from(x)).sum::<u64>() > 0);
+        assert!(peak_kib().unwrap() >= before + (32 << 10));
+    }
+}

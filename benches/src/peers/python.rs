@@ -1,0 +1,101 @@
+//! Does PyTorch take part? It does where `UARD_BENCH_PYTHON` names a Python that has it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+use tempfile::TempDir;
+use uard_core::{Regions, Words};
+use uard_features::npy::{write_f32, write_i64};
+
+use crate::workers::Worker;
+
+const VARIABLE: &str = "UARD_BENCH_PYTHON";
+
+const SCRIPT: &str = include_str!("../../peers/scan.py");
+
+/// A Python that has torch, and a folder through which arrays are exchanged.
+pub struct Python {
+    program: PathBuf,
+    folder: TempDir,
+    threads: usize,
+}
+
+impl Python {
+    /// Looks for it; the other side is the reason why it does not take part.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn find(threads: usize) -> anyhow::Result<Result<Self, String>> {
+        let Some(program) = std::env::var_os(VARIABLE).map(PathBuf::from) else {
+            let reason = format!("set {VARIABLE} to a Python that has torch and numpy");
+            return Ok(Err(reason));
+        };
+        let imported = Command::new(&program)
+            .args(["-c", "import torch, numpy"])
+            .output();
+        let reason = match imported {
+            Ok(output) if output.status.success() => None,
+            Ok(output) => String::from_utf8_lossy(&output.stderr)
+                .lines()
+                .last()
+                .map(str::to_owned)
+                .or_else(|| Some(output.status.to_string())),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(reason) = reason {
+            return Ok(Err(format!("{}: {reason}", program.display())));
+        }
+        let folder = TempDir::new().context("making a folder for arrays")?;
+        let script = folder.path().join("scan.py");
+        std::fs::write(&script, SCRIPT).with_context(|| format!("writing {}", script.display()))?;
+        Ok(Ok(Self {
+            program,
+            folder,
+            threads,
+        }))
+    }
+
+    /// Lays out the arrays that the next workers read.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn lay_out(&self, regions: &Regions, words: &Words) -> anyhow::Result<()> {
+        for (name, rows) in [("regions", regions.rows()), ("words", words.rows())] {
+            let (entries, longest, width) = rows.dims3()?;
+            let values = rows.flatten_all()?.to_vec1::<f32>()?;
+            write_f32(&self.file(name), &[entries, longest, width], &values)?;
+        }
+        let counts: Vec<i64> = words.counts().iter().map(|&count| count as i64).collect();
+        Ok(write_i64(&self.file("counts"), &[counts.len()], &counts)?)
+    }
+
+    /// Starts a form of the script; it has read its arrays when this returns.
+    ///
+    /// # Errors
+    /// When it fails to start.
+    pub fn start(&self, form: &str) -> anyhow::Result<Worker> {
+        let mut command = Command::new(&self.program);
+        command
+            .arg("-B")
+            .arg(self.folder.path().join("scan.py"))
+            .arg(form)
+            .arg(self.folder.path())
+            .arg(self.threads.to_string());
+        Worker::start(&mut command).with_context(|| format!("the form `{form}` of scan.py"))
+    }
+
+    /// What a worker found in its last round, row-major [I, C].
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn found(&self, worker: &mut Worker) -> anyhow::Result<Vec<f32>> {
+        let path = self.file("found");
+        worker.save(&path)?;
+        Ok(uard_features::npy::read_f32(&path)?.values)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        Path::join(self.folder.path(), name).with_extension("npy")
+    }
+}

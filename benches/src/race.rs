@@ -1,0 +1,105 @@
+//! How are contestants timed fairly? Alternately, in one run, each round in another order.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use uard_benches::statistics::Timings;
+
+/// Lets the threads of one contestant fall asleep before the next one starts.
+const PAUSE: Duration = Duration::from_millis(30);
+
+/// Who takes part.
+pub struct Contestant<'a> {
+    name: String,
+    round: Box<dyn FnMut() -> anyhow::Result<f64> + 'a>,
+}
+
+impl<'a> Contestant<'a> {
+    /// A contestant whose round is timed here.
+    pub fn new(
+        name: impl Into<String>,
+        mut round: impl FnMut() -> anyhow::Result<()> + 'a,
+    ) -> Self {
+        Self::timing_itself(name, move || {
+            let begun = Instant::now();
+            round()?;
+            Ok(begun.elapsed().as_secs_f64())
+        })
+    }
+
+    /// A contestant that says how many seconds its round took: another process.
+    pub fn timing_itself(
+        name: impl Into<String>,
+        round: impl FnMut() -> anyhow::Result<f64> + 'a,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            round: Box::new(round),
+        }
+    }
+
+    fn run(&mut self) -> anyhow::Result<f64> {
+        std::thread::sleep(PAUSE);
+        (self.round)().with_context(|| format!("running {}", self.name))
+    }
+}
+
+/// Runs everyone once to warm up, then everyone once a round, beginning with another one each time.
+///
+/// # Errors
+/// When a round fails.
+pub fn run(
+    title: &str,
+    contestants: &mut [Contestant],
+    rounds: u32,
+) -> anyhow::Result<Vec<Timings>> {
+    let mut timings = vec![Timings::default(); contestants.len()];
+    for round in 0..=rounds {
+        let what = match round {
+            0 => "warm-up".to_owned(),
+            _ => format!("round {round} of {rounds}"),
+        };
+        eprintln!("{title}: {what}");
+        for at in order(contestants.len(), round as usize) {
+            let seconds = contestants[at].run()?;
+            if round > 0 {
+                timings[at].push(seconds);
+            }
+        }
+    }
+    Ok(timings)
+}
+
+fn order(contestants: usize, round: usize) -> impl Iterator<Item = usize> {
+    (0..contestants).map(move |at| (at + round) % contestants)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    #[test]
+    fn everyone_warms_up_and_then_runs_once_a_round_in_turn() {
+        let log = RefCell::new(String::new());
+        let runs = |name: &'static str| {
+            let log = &log;
+            Contestant::timing_itself(name, move || {
+                log.borrow_mut().push_str(name);
+                Ok(log.borrow().len() as f64)
+            })
+        };
+        let found = run("test", &mut [runs("a"), runs("b"), runs("c")], 2).unwrap();
+        assert_eq!(*log.borrow(), "abcbcacab");
+        assert!(found.iter().all(|timings| timings.rounds() == 2));
+        // The warm-up does not count: c ran fifth and seventh.
+        assert_eq!(found[2].median(), 6.0);
+    }
+
+    #[test]
+    fn a_failing_round_names_its_contestant() {
+        let fails = Contestant::timing_itself("numkong", || anyhow::bail!("no memory"));
+        let error = run("test", &mut [fails], 1).unwrap_err();
+        assert_eq!(format!("{error:#}"), "running numkong: no memory");
+    }
+}

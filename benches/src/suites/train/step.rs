@@ -1,0 +1,60 @@
+//! What does a whole training step cost, on made-up data of Flickr8k's shape?
+
+use uard_benches::step::{self, FEATURES, Step};
+use uard_benches::workload::REGIONS;
+use uard_training::negatives::Negatives;
+
+use crate::race::{self, Contestant};
+use crate::report::{Race, Row};
+use crate::suites::{Found, Setting};
+
+/// Times a step of the warm-up, and one after it.
+///
+/// # Errors
+/// When the step fails.
+pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
+    let kinds = [
+        ("step", "hardest negatives", Negatives::Hardest),
+        ("step", "all negatives", Negatives::All),
+    ];
+    let config = step::config()?;
+    let batch = config.training.batch;
+    let title = format!(
+        "training step, {batch} captions and images, {REGIONS} x {FEATURES} features, width {}",
+        config.model.joint_width
+    );
+    let mut steps = Vec::new();
+    for _ in kinds {
+        steps.push(Step::new(&config)?);
+    }
+    let mut contestants: Vec<Contestant> = kinds
+        .iter()
+        .zip(&mut steps)
+        .map(|((_, name, negatives), step)| Contestant::new(*name, || step.take(*negatives)))
+        .collect();
+    let timings = race::run(&title, &mut contestants, setting.arguments.rounds)?;
+    drop(contestants);
+    let rows = kinds
+        .iter()
+        .zip(&timings)
+        .map(|((name, rule, _), seconds)| {
+            Row {
+                name: (*name).to_owned(),
+                rule: (*rule).to_owned(),
+                precision: "f32".to_owned(),
+                ours: true,
+                threads: setting.threads,
+                units: 1.0,
+                ..Row::default()
+            }
+            .timed(seconds)
+        });
+    let rows: Vec<Row> = rows.collect();
+    found.promise(
+        "a whole training step of Flickr8k's shape, hardest negatives (made-up features, no reading)",
+        "0.2 s; aim 0.1 s",
+        format!("{:.3} s", rows[0].median),
+    );
+    found.races.push(Race { title, rows });
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! What does encoding captions cost, forward and backward, by our recurrence and by candle's
+//! operations?
+
+use candle_core::{Device, Tensor};
+use uard_benches::workload;
+use uard_core::parameters::Parameters;
+use uard_core::random::Draws;
+use uard_features::text::gru::{
+    CaptionBatch, Recurrence, Schedule, TextEncoder, TextEncoderConfig, composed, operator,
+};
+
+use crate::race::{self, Contestant};
+use crate::report::{Race, Row};
+use crate::suites::{Found, Setting};
+
+/// Captions and joint width: Flickr30K's settings, and those of a small run.
+const SIZES: [(usize, usize); 2] = [(128, 1024), (64, 512)];
+
+/// Rows of the embedding, about Flickr30K's.
+const VOCABULARY: usize = 8000;
+
+const WORD_WIDTH: usize = 300;
+
+type Form = fn(&Recurrence, &Schedule) -> uard_features::Result<Tensor>;
+const FORMS: [(&str, Form); 2] = [
+    ("operator", operator::average),
+    ("composed form, candle", composed::average),
+];
+
+/// Races both forms at both sizes.
+///
+/// # Errors
+/// When candle refuses a tensor.
+pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
+    for (captions, joint_width) in SIZES {
+        let title =
+            format!("text encoder, forward and backward, {captions} captions, width {joint_width}");
+        let draws = Draws::new(0);
+        let mut parameters = Parameters::new(&Device::Cpu);
+        let config = TextEncoderConfig {
+            word_width: WORD_WIDTH,
+            joint_width,
+        };
+        let encoder = TextEncoder::new(&mut parameters, config, VOCABULARY, &draws)?;
+        let ids = workload::word_ids(captions, VOCABULARY, &draws);
+        let batch = CaptionBatch::pad(&ids, 0, &Device::Cpu)?;
+        let schedule = batch.schedule();
+        let round = |form: Form| -> anyhow::Result<()> {
+            let average = form(&encoder.recurrence(&batch)?, &schedule)?;
+            std::hint::black_box(average.sqr()?.sum_all()?.backward()?);
+            Ok(())
+        };
+        let mut contestants = FORMS.map(|(name, form)| Contestant::new(name, move || round(form)));
+        let timings = race::run(&title, &mut contestants, setting.arguments.rounds)?;
+        drop(contestants);
+        let rows = FORMS.iter().zip(&timings).map(|((name, _), seconds)| {
+            Row {
+                name: (*name).to_owned(),
+                precision: "f32".to_owned(),
+                ours: *name == "operator",
+                threads: setting.threads,
+                units: captions as f64,
+                ..Row::default()
+            }
+            .timed(seconds)
+        });
+        let rows = rows.collect();
+        found.races.push(Race { title, rows });
+    }
+    Ok(())
+}

@@ -1,0 +1,256 @@
+//! How does another process take part? It works through one job whenever it is asked to.
+//!
+//! Requests are lines, answers are lines of JSON; `benches/peers/scan.py` describes them. Our own
+//! program serves jobs whose peak memory matters, one process a job.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::str::FromStr;
+use std::time::Instant;
+
+use anyhow::{Context, anyhow, bail};
+use serde::{Deserialize, Serialize};
+use uard_attention::Precision;
+
+use crate::machine;
+
+/// A process at work.
+pub struct Worker {
+    process: Child,
+    requests: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    /// What it calls itself.
+    pub name: String,
+}
+
+/// One line from a worker.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Answer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kib: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    saved: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Worker {
+    /// Starts a worker and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not start or says why it cannot work.
+    pub fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let program = command.get_program().to_owned();
+        let mut process = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {}", program.display()))?;
+        let (requests, answers) = (process.stdin.take(), process.stdout.take());
+        let answers = answers.ok_or_else(|| anyhow!("no pipe from the worker"))?;
+        let mut worker = Self {
+            process,
+            requests,
+            answers: BufReader::new(answers),
+            name: String::new(),
+        };
+        worker.name = worker.answer()?.name.unwrap_or_default();
+        Ok(worker)
+    }
+
+    /// One round; returns its seconds.
+    ///
+    /// # Errors
+    /// When the worker fails or is gone.
+    pub fn round(&mut self) -> anyhow::Result<f64> {
+        let answer = self.ask("round")?;
+        answer
+            .seconds
+            .ok_or_else(|| anyhow!("{} gave no seconds", self.name))
+    }
+
+    /// Writes what the last round found as an array of numpy.
+    ///
+    /// # Errors
+    /// When the worker cannot.
+    pub fn save(&mut self, path: &Path) -> anyhow::Result<()> {
+        self.ask(&format!("save {}", path.display())).map(drop)
+    }
+
+    /// The most memory that it has had, in KiB.
+    ///
+    /// # Errors
+    /// When the worker does not know.
+    pub fn peak_kib(&mut self) -> anyhow::Result<u64> {
+        let answer = self.ask("peak")?;
+        answer
+            .kib
+            .ok_or_else(|| anyhow!("{} does not know its memory", self.name))
+    }
+
+    fn ask(&mut self, request: &str) -> anyhow::Result<Answer> {
+        let requests = self.requests.as_mut();
+        let requests = requests.ok_or_else(|| anyhow!("{} is closed", self.name))?;
+        writeln!(requests, "{request}")
+            .and_then(|()| requests.flush())
+            .with_context(|| format!("asking {} for {request}", self.name))?;
+        self.answer()
+    }
+
+    fn answer(&mut self) -> anyhow::Result<Answer> {
+        let mut line = String::new();
+        self.answers
+            .read_line(&mut line)
+            .context("reading an answer")?;
+        if line.is_empty() {
+            let status = self.process.wait().context("waiting for a worker")?;
+            bail!("the worker ended with {status}");
+        }
+        let answer: Answer = serde_json::from_str(&line)
+            .with_context(|| format!("understanding `{}`", line.trim()))?;
+        match answer.error {
+            Some(error) => bail!(error),
+            None => Ok(answer),
+        }
+    }
+}
+
+impl Drop for Worker {
+    /// A worker ends when its input does.
+    fn drop(&mut self) {
+        self.requests = None;
+        let _status = self.process.wait();
+    }
+}
+
+/// A job that our own program serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Job {
+    /// Forward and backward of the matcher's operator on so many images and captions.
+    Operator(usize),
+    /// The same by candle's operations.
+    Composed(usize),
+    /// The lists of the coco suite.
+    Coco(Precision),
+}
+
+impl FromStr for Job {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.parse().map_err(|_| format!("no batch: `{text}`"));
+        match text.split_once(':') {
+            Some(("operator", batch)) => Ok(Self::Operator(number(batch)?)),
+            Some(("composed", batch)) => Ok(Self::Composed(number(batch)?)),
+            Some(("coco", precision)) => {
+                let precision = precision.parse();
+                precision
+                    .map(Self::Coco)
+                    .map_err(|error: uard_attention::Error| error.to_string())
+            }
+            _ => Err(format!("no such job: `{text}`")),
+        }
+    }
+}
+
+impl Job {
+    fn text(self) -> String {
+        match self {
+            Self::Operator(batch) => format!("operator:{batch}"),
+            Self::Composed(batch) => format!("composed:{batch}"),
+            Self::Coco(precision) => format!("coco:{precision}"),
+        }
+    }
+
+    /// Starts a worker for this job.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(self) -> anyhow::Result<Worker> {
+        let program = std::env::current_exe().context("finding uard-bench")?;
+        Worker::start(Command::new(program).args(["--worker", &self.text()]))
+            .with_context(|| format!("the worker `{}`", self.text()))
+    }
+}
+
+/// Serves rounds over standard input and output until the input ends.
+///
+/// # Errors
+/// When a round fails; the other side hears it as well.
+pub fn serve(name: &str, mut round: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    say(&Answer {
+        name: Some(name.to_owned()),
+        ..Answer::default()
+    })?;
+    for request in std::io::stdin().lines() {
+        let mut answer = Answer::default();
+        match request.context("reading a request")?.as_str() {
+            "round" => {
+                let begun = Instant::now();
+                match round() {
+                    Ok(()) => answer.seconds = Some(begun.elapsed().as_secs_f64()),
+                    Err(error) => answer.error = Some(format!("{error:#}")),
+                }
+            }
+            "peak" => answer.kib = machine::peak_kib(),
+            other => answer.error = Some(format!("unknown request: {other}")),
+        }
+        say(&answer)?;
+    }
+    Ok(())
+}
+
+fn say(answer: &Answer) -> anyhow::Result<()> {
+    let line = serde_json::to_string(answer).context("writing an answer")?;
+    println!("{line}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_survive_the_command_line() {
+        for job in [
+            Job::Operator(128),
+            Job::Composed(64),
+            Job::Coco(Precision::Exact),
+        ] {
+            assert_eq!(job.text().parse(), Ok(job));
+        }
+        assert!("operator".parse::<Job>().is_err());
+        assert!("composed:many".parse::<Job>().is_err());
+    }
+
+    #[cfg(unix)]
+    fn shell(script: &str) -> anyhow::Result<Worker> {
+        Worker::start(Command::new("sh").args(["-c", script]))
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_worker_answers_until_its_input_ends() {
+        let script = r#"echo '{"name": "shell"}'; while read request; do
+            case $request in round) echo '{"seconds": 0.25}';; *) echo '{"kib": 7}';; esac; done"#;
+        let mut worker = shell(script).unwrap();
+        assert_eq!(worker.name, "shell");
+        assert_eq!(worker.round().unwrap(), 0.25);
+        assert_eq!(worker.peak_kib().unwrap(), 7);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_worker_that_fails_or_leaves_says_so() {
+        let told = shell(r#"echo '{"error": "no torch"}'"#).err().unwrap();
+        assert_eq!(told.to_string(), "no torch");
+        let left = shell("exit 3").err().unwrap();
+        assert!(left.to_string().contains("ended with"), "{left}");
+    }
+}
