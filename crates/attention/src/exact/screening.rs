@@ -110,7 +110,9 @@ impl Limits {
         let images = caption.first_image..caption.first_image + out.len();
         let bounds = self.of_caption(caption.caption, images);
         if course.search.config().has_masks() {
-            return course.answers.reach_of_caption((pairs, &bounds), scratch, out);
+            return course
+                .answers
+                .reach_of_caption((pairs, &bounds), scratch, out);
         }
         // Maxsim: each side's mean of maxima moves by the bound at most.
         let sides = course.search.config().sides.asking().len() as f32;

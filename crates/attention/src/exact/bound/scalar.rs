@@ -52,7 +52,11 @@ impl Pair<'_> {
                 });
                 let cells = cells.enumerate().filter(|(_, s)| *s > lowest);
                 let highest = cells.map(|(at, s)| (at, f64::from(s) + f64::from(self.bound)));
-                answer(&highest.collect::<Vec<_>>(), context, f64::from(self.gram_error))
+                answer(
+                    &highest.collect::<Vec<_>>(),
+                    context,
+                    f64::from(self.gram_error),
+                )
             });
             answers.sum::<f64>() / queries.count as f64
         });
@@ -81,5 +85,9 @@ pub(crate) fn answer(cells: &[(usize, f64)], gram: Gram<'_>, gram_error: f64) ->
     let squared: f64 = products.iter().map(|(x, y)| x * y).sum();
     let length = scale * (squared.max(0.0) + gram_error * total * total).sqrt();
     let lost = gram_error * (length / least).powi(2);
-    if lost <= 0.5 { length * (1.0 + lost) } else { f64::INFINITY }
+    if lost <= 0.5 {
+        length * (1.0 + lost)
+    } else {
+        f64::INFINITY
+    }
 }

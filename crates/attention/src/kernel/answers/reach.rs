@@ -49,11 +49,6 @@ impl Cut {
         }
     }
 
-    /// Panels that hold regions of the image.
-    pub(crate) fn panels(&self) -> usize {
-        self.panels
-    }
-
     fn bit(&self, word: usize, panel: usize) -> u32 {
         ((word * self.panels + panel) / self.shared) as u32
     }
@@ -229,7 +224,11 @@ fn answer<M: Machine>(
     let (mut total, mut least) = (0.0, f32::INFINITY);
     for cell in cells {
         total += cell.highest;
-        least = if cell.highest < least { cell.highest } else { least };
+        least = if cell.highest < least {
+            cell.highest
+        } else {
+            least
+        };
     }
     let lost = error * total;
     let (mut scale, mut squared) = (0.0, lost * total);
