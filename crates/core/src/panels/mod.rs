@@ -22,6 +22,8 @@ pub(crate) mod packing;
 mod scalar;
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
+mod amx;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx2;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx512;
