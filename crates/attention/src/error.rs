@@ -1,4 +1,7 @@
-//! What can go wrong while matching.
+//! What can go wrong while packing and matching.
+
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::Precision;
 
@@ -75,6 +78,114 @@ pub enum Error {
     /// A kernel was asked for by name that this machine cannot run.
     #[error("kernel {0}; `auto` takes the fastest that this machine can run")]
     Kernel(#[from] uard_core::panels::Unavailable),
+    /// A batch to be packed has another width than the batches before it.
+    #[error(
+        "{what}: packed so far with width {expected}, found a batch of width {found}: encode all into one joint space"
+    )]
+    PackedWidth {
+        /// `regions` or `words`.
+        what: &'static str,
+        /// Width of what is being packed.
+        expected: usize,
+        /// Width of the batch.
+        found: usize,
+    },
+    /// A fragment to be packed holds NaN or an infinite number.
+    #[error(
+        "{what}: entry {entry}, fragment {fragment} is not finite: check the features and the weights that made it"
+    )]
+    NotFinite {
+        /// `regions` or `words`.
+        what: &'static str,
+        /// The image or caption, counted over all batches.
+        entry: usize,
+        /// Which of its fragments.
+        fragment: usize,
+    },
+    /// A file could not be opened, mapped or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was being done: `open`, `map`, `write`, …
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file begins with other bytes than packed fragments do.
+    #[error("{}: no file of packed fragments: expected to begin with {expected}, found {found}", path.display())]
+    NotPacked {
+        /// The file.
+        path: PathBuf,
+        /// The first bytes of every such file.
+        expected: String,
+        /// The first bytes of this one.
+        found: String,
+    },
+    /// A file was written in another order of bytes.
+    #[error("{}: expected the byte order mark {expected:08x}, found {found:08x}: written in another order of bytes, or damaged; pack it again", path.display())]
+    PackedByteOrder {
+        /// The file.
+        path: PathBuf,
+        /// The mark as it should be read.
+        expected: u32,
+        /// The mark as it is read.
+        found: u32,
+    },
+    /// A file was written by another version of the format.
+    #[error("{}: packed in format version {found}, expected version {expected}; pack it again", path.display())]
+    PackedVersion {
+        /// The file.
+        path: PathBuf,
+        /// The version that is read.
+        expected: u32,
+        /// The version of the file.
+        found: u32,
+    },
+    /// A file holds words where regions are needed, or regions where words are.
+    #[error("{}: expected packed {expected}, found packed {found}", path.display())]
+    PackedKind {
+        /// The file.
+        path: PathBuf,
+        /// `regions` or `words`.
+        expected: &'static str,
+        /// The other.
+        found: &'static str,
+    },
+    /// A file is shorter or longer than it says.
+    #[error("{}: expected {expected} bytes, found {found}: copied in part, or damaged; copy or pack it again", path.display())]
+    PackedLength {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that must be there.
+        expected: u64,
+        /// Bytes that are there.
+        found: u64,
+    },
+    /// Bytes of a file are not those that were written.
+    #[error("{}: checksum of the {part}: expected {expected:08x}, found {found:08x}: damaged; copy or pack it again", path.display())]
+    PackedChecksum {
+        /// The file.
+        path: PathBuf,
+        /// Which part of it.
+        part: &'static str,
+        /// The checksum that was stored.
+        expected: u32,
+        /// The checksum of what is there.
+        found: u32,
+    },
+    /// What a file says of itself cannot be, or contradicts the rest of it.
+    #[error("{}: {field}: expected {expected}, found {found}: not written by this format; pack it again", path.display())]
+    PackedField {
+        /// The file.
+        path: PathBuf,
+        /// What contradicts.
+        field: &'static str,
+        /// What the rest of the file asks for.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
     /// Fragments are malformed.
     #[error(transparent)]
     Core(#[from] uard_core::Error),
@@ -85,3 +196,15 @@ pub enum Error {
 
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// Names the file and what was being done with it.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            path,
+            action,
+            source,
+        }
+    }
+}

@@ -26,6 +26,7 @@
 mod composed;
 mod config;
 mod error;
+mod exact;
 mod kept;
 mod matcher;
 mod operator;
@@ -44,3 +45,4 @@ pub use kept::Kept;
 pub use matcher::{Matcher, Similarities};
 pub use packed::{PackedRegions, PackedWords};
 pub use precision::Precision;
+pub use uard_core::{Regions, Words};

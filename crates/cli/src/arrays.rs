@@ -1,6 +1,7 @@
 //! How do arrays of other programs become samples, similarities, regions and words?
 
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
@@ -34,7 +35,16 @@ pub struct Named {
     pub fragment: &'static str,
 }
 
-/// Fragments of ragged entries, not yet normalised.
+/// Fragments of ragged entries in a file, read in blocks.
+#[derive(Debug)]
+pub struct RaggedArray {
+    path: PathBuf,
+    array: MappedArray,
+    counts: Vec<usize>,
+    named: Named,
+}
+
+/// Some entries of a [`RaggedArray`], not yet normalised.
 #[derive(Debug)]
 pub struct Ragged {
     /// [entries, fragments, D]; padding is zero, whatever the file has there.
@@ -43,35 +53,61 @@ pub struct Ragged {
     pub counts: Vec<usize>,
 }
 
-/// Reads fragments and, where given, how many each entry has; all of them without.
-///
-/// NaN and infinity are refused where a fragment is valid; padding may hold anything.
-pub fn ragged(path: &Path, counts: Option<&Path>, named: Named) -> anyhow::Result<Ragged> {
-    let array = MappedArray::open(path, named.axes)?;
-    let [entries, fragments, width] = [0, 1, 2].map(|axis| array.shape()[axis]);
-    let counts = match counts {
-        Some(counts) => read_counts(counts, path, [entries, fragments], named)?,
-        None => vec![fragments; entries],
-    };
-    let mut values = vec![0.0; entries * fragments * width];
-    array.read_rows(0, &mut values)?;
-    for (entry, row) in values.chunks_mut(fragments * width).enumerate() {
-        let (valid, padding) = row.split_at_mut(counts[entry] * width);
-        padding.fill(0.0);
-        if let Some(place) = valid.iter().position(|value| !value.is_finite()) {
-            return Err(wrong(format!(
-                "{}: {} {entry}, {} {}, number {} is {}: expected a finite number",
-                path.display(),
-                named.entry,
-                named.fragment,
-                place / width,
-                place % width,
-                valid[place]
-            )));
-        }
+impl RaggedArray {
+    /// Maps fragments and reads, where given, how many each entry has; all of them without.
+    pub fn open(path: &Path, counts: Option<&Path>, named: Named) -> anyhow::Result<Self> {
+        let array = MappedArray::open(path, named.axes)?;
+        let [entries, fragments] = [0, 1].map(|axis| array.shape()[axis]);
+        let counts = match counts {
+            Some(counts) => read_counts(counts, path, [entries, fragments], named)?,
+            None => vec![fragments; entries],
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            array,
+            counts,
+            named,
+        })
     }
-    let rows = Tensor::from_vec(values, (entries, fragments, width), &Device::Cpu)?;
-    Ok(Ragged { rows, counts })
+
+    /// Images or captions.
+    pub fn entries(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// Width of a fragment.
+    pub fn width(&self) -> usize {
+        self.array.shape()[2]
+    }
+
+    /// Some entries.
+    ///
+    /// NaN and infinity are refused where a fragment is valid; padding may hold anything.
+    pub fn block(&self, entries: Range<usize>) -> anyhow::Result<Ragged> {
+        let (fragments, width) = (self.array.shape()[1], self.width());
+        let mut values = vec![0.0; entries.len() * fragments * width];
+        self.array.read_rows(entries.start, &mut values)?;
+        let counts = &self.counts[entries.clone()];
+        for (at, row) in values.chunks_mut(fragments * width).enumerate() {
+            let (valid, padding) = row.split_at_mut(counts[at] * width);
+            padding.fill(0.0);
+            if let Some(place) = valid.iter().position(|value| !value.is_finite()) {
+                return Err(wrong(format!(
+                    "{}: {} {}, {} {}, number {} is {}: expected a finite number",
+                    self.path.display(),
+                    self.named.entry,
+                    entries.start + at,
+                    self.named.fragment,
+                    place / width,
+                    place % width,
+                    valid[place]
+                )));
+            }
+        }
+        let rows = Tensor::from_vec(values, (entries.len(), fragments, width), &Device::Cpu)?;
+        let counts = counts.to_vec();
+        Ok(Ragged { rows, counts })
+    }
 }
 
 fn read_counts(

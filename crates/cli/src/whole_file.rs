@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use uard_features::npy::write_f32;
+use uard_features::npy::{InPlaceF32, write_f32};
 
 use crate::exit::wrong;
 
@@ -13,7 +13,22 @@ pub fn write_array(path: &Path, shape: &[usize], values: &[f32]) -> anyhow::Resu
     write_with(path, |unfinished| Ok(write_f32(unfinished, shape, values)?))
 }
 
-/// The same for a text.
+/// Computes an array of f32 into its file, which may be larger than memory.
+pub fn fill_array<T>(
+    path: &Path,
+    shape: &[usize],
+    fill: impl FnOnce(&mut [f32]) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let mut filled = None;
+    write_with(path, |unfinished| {
+        let mut array = InPlaceF32::create(unfinished, shape)?;
+        filled = Some(fill(array.values())?);
+        Ok(array.finish()?)
+    })?;
+    filled.context("an array that was written was filled")
+}
+
+/// The same as [`write_array`] for a text.
 pub fn write_text(path: &Path, text: &str) -> anyhow::Result<()> {
     write_with(path, |unfinished| Ok(fs::write(unfinished, text)?))
 }
@@ -54,6 +69,22 @@ mod tests {
         assert!(write_array(&path, &[3], &[1.0, 2.0]).is_err());
         assert_eq!(fs::read(&path).unwrap(), before);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_computation_leaves_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.npy");
+        let outcome: anyhow::Result<()> = fill_array(&path, &[4], |_| anyhow::bail!("no"));
+        assert!(outcome.is_err());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        let sum = fill_array(&path, &[2], |values| {
+            values.copy_from_slice(&[1.0, 2.0]);
+            Ok(values.iter().sum::<f32>())
+        });
+        assert_eq!(sum.unwrap(), 3.0);
+        let read = uard_features::npy::read_f32(&path).unwrap();
+        assert_eq!(read.values, [1.0, 2.0]);
     }
 
     #[test]

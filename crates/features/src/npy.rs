@@ -1,8 +1,8 @@
 //! How are arrays of numpy read, checked before use, without loading them?
 //!
 //! Large arrays are mapped into memory ([`MappedArray`]): a 33 GB file costs only the pages that
-//! are read. Small ones are read whole ([`read_f32`], [`read_i64`]). [`F32Writer`] and
-//! [`write_f32`] write what these read.
+//! are read. Small ones are read whole ([`read_f32`], [`read_i64`]). [`F32Writer`],
+//! [`write_f32`] and [`InPlaceF32`] write what these read.
 //!
 //! Format versions 1 to 3 are read, little-endian, in C order; everything else is refused with a
 //! sentence that says how to convert it. The length of a file must be exactly what its header
@@ -10,6 +10,7 @@
 //! array, and both would give wrong numbers without a complaint later.
 
 mod header;
+mod in_place;
 mod write;
 
 use std::fs::File;
@@ -20,6 +21,7 @@ use memmap2::Mmap;
 
 use crate::{Error, Result};
 use header::Header;
+pub use in_place::InPlaceF32;
 pub use write::{F32Writer, write_f32, write_i64};
 
 const FLOATS: &str = "'<f2', '<f4' or '<f8'";

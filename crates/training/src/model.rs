@@ -20,6 +20,7 @@ pub struct Model {
     image: RegionEncoder,
     text: TextEncoder,
     matcher: Matcher,
+    joint_width: usize,
     pad: u32,
 }
 
@@ -95,6 +96,7 @@ impl Model {
         let matcher = Matcher::new(config.matcher)?;
         Ok(Self {
             parameters,
+            joint_width,
             image,
             text,
             matcher,
@@ -110,6 +112,11 @@ impl Model {
     /// The matcher.
     pub fn matcher(&self) -> &Matcher {
         &self.matcher
+    }
+
+    /// Width D of the joint space.
+    pub fn joint_width(&self) -> usize {
+        self.joint_width
     }
 
     /// Images of a split as regions.

@@ -1,106 +1,102 @@
-//! What do kernels read? Fragments packed once: panels, Gram matrices, rounding residuals.
+//! What do kernels read? Fragments packed once: panels, Gram matrices, bounds of rounding.
 //!
 //! Fragments lie one after the other without padding between entries. Images are grouped into
 //! blocks of about [`BLOCK_COLUMNS`] regions; a block begins at a panel of its own, so that it can
-//! be multiplied alone.
+//! be multiplied alone. What is packed stays in memory, or is written to a file once and mapped
+//! from it, without a copy, by whoever matches; `docs/packed-format.md` describes the file.
+//!
+//! ```
+//! use candle_core::{Device, Tensor};
+//! use uard_attention::{PackedRegions, Precision};
+//! use uard_core::Regions;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut builder = PackedRegions::builder(2, Precision::Exact)?;
+//! for image in [[[1f32, 0.0], [0.0, 1.0]], [[0.6, 0.8], [0.0, 0.0]]] {
+//!     let regions = Tensor::new(&[image], &Device::Cpu)?;
+//!     builder.push(&Regions::normalized(&regions, vec![2])?)?;
+//! }
+//! let packed = builder.finish();
+//! assert_eq!((packed.images(), packed.width()), (2, 2));
+//!
+//! let path = std::env::temp_dir().join(format!("regions-{}.packed", std::process::id()));
+//! packed.write(&path)?;
+//! let mapped = PackedRegions::open(&path)?;
+//! mapped.verify()?;
+//! assert_eq!(mapped.counts(), packed.counts());
+//! # std::fs::remove_file(&path)?;
+//! # Ok(())
+//! # }
+//! ```
 
-use std::ops::Range;
+mod builder;
+mod file;
+mod fragments;
+mod gram;
+mod layout;
+mod mapped;
+mod panel;
+mod rounding;
+mod source;
+mod storage;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
 
 use half::bf16;
-use uard_core::panels::{ColumnPanels, Element, PANEL, RowPanels, padded_depth, panels_for};
+use uard_core::panels::{ColumnPanels, RowPanels, padded_depth};
 use uard_core::{Regions, Words};
 
 use crate::{Precision, Result};
+use builder::Builder;
+use fragments::{Fragments, Part, Shape};
+pub use fragments::{LARGEST_WIDTH, MOST_FRAGMENTS};
+use layout::Kind;
+pub use layout::{BLOCK_COLUMNS, ImageBlock, gram_stride};
+use source::{Batch, with_numbers};
 
-/// Regions that a block of images holds at most, if no single image has more.
-pub const BLOCK_COLUMNS: usize = 288;
-
-/// Distance of the rows of a Gram matrix of `count` fragments: whole lines of 16.
-pub fn gram_stride(count: usize) -> usize {
-    count.next_multiple_of(PANEL)
-}
-
-/// Images whose regions are multiplied together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageBlock {
-    /// The images.
-    pub images: Range<usize>,
-    /// Their panels.
-    pub panels: Range<usize>,
-}
-
-/// Regions of many images, packed as columns.
+/// Regions of many images, packed as columns. A clone shares them.
+///
+/// No image at all is a collection like any other: it has no block.
 #[derive(Debug, Clone)]
 pub struct PackedRegions {
     fragments: Fragments,
-    blocks: Vec<ImageBlock>,
 }
 
-/// Words of many captions, packed as rows.
+/// Words of many captions, packed as rows. A clone shares them.
+///
+/// No caption at all is a collection like any other.
 #[derive(Debug, Clone)]
 pub struct PackedWords {
     fragments: Fragments,
 }
 
-#[derive(Debug, Clone)]
-struct Fragments {
-    width: usize,
-    precision: Precision,
-    counts: Vec<usize>,
-    /// Place of each entry's first fragment, counted in vectors over all panels.
-    places: Vec<usize>,
-    f32: Vec<f32>,
-    bf16: Vec<bf16>,
-    /// Gram matrices, one after the other, and where each begins.
-    grams: Vec<f32>,
-    gram_starts: Vec<usize>,
-    /// |v - bf16(v)| of each vector of the panels, rounded up; empty unless `Exact`.
-    residuals: Vec<f32>,
+/// Packs regions batch by batch, so that a split never exists as one padded tensor.
+///
+/// How images are cut into batches changes no byte, and neither does the number of threads.
+pub struct RegionsBuilder {
+    builder: Builder,
+}
+
+/// Packs words batch by batch, so that a split never exists as one padded tensor.
+///
+/// How captions are cut into batches changes no byte, and neither does the number of threads.
+pub struct WordsBuilder {
+    builder: Builder,
 }
 
 impl PackedRegions {
-    /// Packs regions for kernels of a precision.
-    ///
-    /// # Errors
-    /// When the tensor cannot be read as f32 on the CPU.
-    pub fn pack(regions: &Regions, precision: Precision) -> Result<Self> {
-        let counts = regions.counts();
-        let (mut blocks, mut places) = (Vec::<ImageBlock>::new(), Vec::new());
-        let mut next = 0;
-        for (image, &count) in counts.iter().enumerate() {
-            let fits =
-                |block: &ImageBlock| next + count - block.panels.start * PANEL <= BLOCK_COLUMNS;
-            if !blocks.last().is_some_and(fits) {
-                next = panels_for(next) * PANEL;
-                let panel = next / PANEL;
-                blocks.push(ImageBlock {
-                    images: image..image,
-                    panels: panel..panel,
-                });
-            }
-            places.push(next);
-            next += count;
-            if let Some(block) = blocks.last_mut() {
-                block.images.end = image + 1;
-                block.panels.end = panels_for(next);
-            }
-        }
-        let rows = regions
-            .rows()
-            .to_dtype(candle_core::DType::F32)?
-            .to_vec3::<f32>()?;
-        let fragments = Fragments::pack::<false>(&rows, counts, places, precision);
-        Ok(Self { fragments, blocks })
-    }
-
     /// Images.
     pub fn images(&self) -> usize {
-        self.fragments.counts.len()
+        self.counts().len()
     }
 
     /// The blocks, in order; together they hold every image once.
     pub fn blocks(&self) -> &[ImageBlock] {
-        &self.blocks
+        self.fragments.layout().blocks()
     }
 
     /// Panels as columns, f32.
@@ -108,7 +104,7 @@ impl PackedRegions {
     /// # Panics
     /// When they were not packed (`precision` is `Bf16`).
     pub(crate) fn f32(&self) -> ColumnPanels<'_, f32> {
-        ColumnPanels::new(self.fragments.f32(), padded_depth(self.fragments.width))
+        ColumnPanels::new(self.fragments.f32(), padded_depth(self.width()))
     }
 
     /// Panels as columns, bf16.
@@ -116,33 +112,14 @@ impl PackedRegions {
     /// # Panics
     /// When they were not packed (`precision` is `F32`).
     pub(crate) fn bf16(&self) -> ColumnPanels<'_, bf16> {
-        ColumnPanels::new(self.fragments.bf16(), padded_depth(self.fragments.width))
+        ColumnPanels::new(self.fragments.bf16(), padded_depth(self.width()))
     }
 }
 
 impl PackedWords {
-    /// Packs words for kernels of a precision.
-    ///
-    /// # Errors
-    /// When the tensor cannot be read as f32 on the CPU.
-    pub fn pack(words: &Words, precision: Precision) -> Result<Self> {
-        let starts = words.counts().iter().scan(0, |next, count| {
-            let place = *next;
-            *next += count;
-            Some(place)
-        });
-        let places = starts.collect();
-        let rows = words
-            .rows()
-            .to_dtype(candle_core::DType::F32)?
-            .to_vec3::<f32>()?;
-        let fragments = Fragments::pack::<true>(&rows, words.counts(), places, precision);
-        Ok(Self { fragments })
-    }
-
     /// Captions.
     pub fn captions(&self) -> usize {
-        self.fragments.counts.len()
+        self.counts().len()
     }
 
     /// Panels as rows, f32.
@@ -150,7 +127,7 @@ impl PackedWords {
     /// # Panics
     /// When they were not packed (`precision` is `Bf16`).
     pub(crate) fn f32(&self) -> RowPanels<'_, f32> {
-        RowPanels::new(self.fragments.f32(), padded_depth(self.fragments.width))
+        RowPanels::new(self.fragments.f32(), padded_depth(self.width()))
     }
 
     /// Panels as rows, bf16.
@@ -158,136 +135,149 @@ impl PackedWords {
     /// # Panics
     /// When they were not packed (`precision` is `F32`).
     pub(crate) fn bf16(&self) -> RowPanels<'_, bf16> {
-        RowPanels::new(self.fragments.bf16(), padded_depth(self.fragments.width))
+        RowPanels::new(self.fragments.bf16(), padded_depth(self.width()))
     }
 }
 
 macro_rules! delegate_to_fragments {
-    ($($type:ty),*) => {$(
+    ($($type:ident, $builder:ident, $fragments:ident, $kind:expr;)*) => {$(
         impl $type {
+            /// Packs one batch for kernels of a precision.
+            ///
+            /// # Errors
+            /// As `push` of the builder.
+            pub fn pack(fragments: &$fragments, precision: Precision) -> Result<Self> {
+                let mut builder = Self::builder(fragments.width(), precision)?;
+                builder.push(fragments)?;
+                Ok(builder.finish())
+            }
+
+            /// Packs many batches of one width for kernels of a precision.
+            ///
+            /// # Errors
+            /// When the width is zero or above [`LARGEST_WIDTH`].
+            pub fn builder(width: usize, precision: Precision) -> Result<$builder> {
+                let builder = Builder::new($kind, Shape::new(width, precision)?);
+                Ok($builder { builder })
+            }
+
+            /// Writes a file, as `docs/packed-format.md` describes it; the same fragments give
+            /// the same bytes.
+            ///
+            /// The file is written beside its place under a hidden name, brought to disk and then
+            /// renamed. A file that is mapped is therefore never changed: whoever opened the old
+            /// one keeps reading it. (On Windows a mapped file cannot be replaced, which is an
+            /// error here.)
+            ///
+            /// # Errors
+            /// When the system refuses; the old file, if any, is still there then.
+            pub fn write(&self, path: &Path) -> Result<()> {
+                file::write(&self.fragments, path)
+            }
+
+            /// Maps a file that [`Self::write`] wrote, without reading its numbers.
+            ///
+            /// Header, table and counts are checked completely: format, version, checksums, and
+            /// that every part lies where and is as long as they say. Damage there, and a file
+            /// that is too short or too long, is an error here. The numbers themselves are
+            /// gigabytes, so their checksums are left to [`Self::verify`]: damaged numbers give
+            /// wrong similarities, and never an access outside the file.
+            ///
+            /// # Errors
+            /// What was expected and what was found, and the file's name.
+            pub fn open(path: &Path) -> Result<Self> {
+                let fragments = file::open(path, $kind)?;
+                Ok(Self { fragments })
+            }
+
+            /// Reads all numbers of the file once and compares their checksums. Worth it whenever
+            /// a file has been copied; nothing is done for what was packed in memory.
+            ///
+            /// # Errors
+            /// With the part whose bytes are not those that were written.
+            pub fn verify(&self) -> Result<()> {
+                file::verify(&self.fragments)
+            }
+
             /// Width D of the joint space.
             pub fn width(&self) -> usize {
-                self.fragments.width
+                self.fragments.shape().width
             }
 
             /// What they were packed for.
             pub fn precision(&self) -> Precision {
-                self.fragments.precision
+                self.fragments.shape().precision
+            }
+
+            /// Whether kernels of a precision find what they read: their own, and any in what was
+            /// packed for [`Precision::Exact`].
+            pub fn supports(&self, precision: Precision) -> bool {
+                self.fragments.supports(precision)
             }
 
             /// Fragments of each entry.
             pub fn counts(&self) -> &[usize] {
-                &self.fragments.counts
+                self.fragments.layout().counts()
             }
 
             /// Place of the first fragment of an entry, counted in vectors over all panels.
             pub(crate) fn place(&self, entry: usize) -> usize {
-                self.fragments.places[entry]
+                self.fragments.layout().places()[entry]
             }
 
             /// Products of an entry's fragments with each other: rows of `gram_stride(count)`.
             pub(crate) fn gram(&self, entry: usize) -> &[f32] {
-                let count = self.fragments.counts[entry];
-                &self.fragments.grams[self.fragments.gram_starts[entry]..][..count * gram_stride(count)]
+                self.fragments.gram(entry)
             }
 
-            /// Bounds on |v - bf16(v)| of an entry's fragments, for `Precision::Exact`.
+            /// Bounds on |v - bf16(v)| of an entry's fragments.
+            ///
+            /// # Panics
+            /// When they were not packed (`precision` is not `Exact`).
             pub(crate) fn residuals(&self, entry: usize) -> &[f32] {
-                &self.fragments.residuals[self.fragments.places[entry]..][..self.fragments.counts[entry]]
+                self.fragments.bounds(Part::Residuals, entry)
+            }
+
+            /// Bounds on |v| of an entry's fragments: they are unit vectors up to rounding only.
+            ///
+            /// # Panics
+            /// When they were not packed (`precision` is not `Exact`).
+            #[allow(dead_code, reason = "for exact mode")]
+            pub(crate) fn norms(&self, entry: usize) -> &[f32] {
+                self.fragments.bounds(Part::Norms, entry)
+            }
+        }
+
+        impl $builder {
+            /// Adds a batch; after an error nothing of it was added.
+            ///
+            /// Numbers that are not f32, not in order or not on the CPU are converted first; f32
+            /// on the CPU is read where it lies.
+            ///
+            /// # Errors
+            /// When the batch has another width, an entry has more than [`MOST_FRAGMENTS`]
+            /// fragments, a number is NaN or infinite (named by its entry, counted over all
+            /// batches, and its fragment), or the tensor cannot be read.
+            pub fn push(&mut self, fragments: &$fragments) -> Result<()> {
+                with_numbers(fragments.rows(), |numbers| {
+                    self.builder.push(Batch {
+                        numbers,
+                        counts: fragments.counts(),
+                        longest: fragments.longest(),
+                        width: fragments.width(),
+                    })
+                })
+            }
+
+            /// All that was pushed.
+            pub fn finish(self) -> $type {
+                $type { fragments: self.builder.finish() }
             }
         }
     )*};
 }
 
-delegate_to_fragments!(PackedRegions, PackedWords);
-
-impl Fragments {
-    fn pack<const ROWS: bool>(
-        rows: &[Vec<Vec<f32>>],
-        counts: &[usize],
-        places: Vec<usize>,
-        precision: Precision,
-    ) -> Self {
-        let width = rows
-            .first()
-            .and_then(|rows| rows.first())
-            .map_or(1, Vec::len);
-        let depth = padded_depth(width);
-        let vectors = counts
-            .last()
-            .map_or(0, |count| places[counts.len() - 1] + count);
-        let numbers = panels_for(vectors) * PANEL * depth;
-        let mut packed = Self {
-            width,
-            precision,
-            counts: counts.to_vec(),
-            places,
-            f32: vec![0.0; if precision.needs_f32() { numbers } else { 0 }],
-            bf16: vec![bf16::ZERO; if precision.needs_bf16() { numbers } else { 0 }],
-            grams: Vec::new(),
-            gram_starts: Vec::new(),
-            residuals: vec![
-                0.0;
-                if precision == Precision::Exact {
-                    vectors
-                } else {
-                    0
-                }
-            ],
-        };
-        for (entry, rows) in rows.iter().enumerate() {
-            let rows = &rows[..counts[entry]];
-            for (at, row) in rows.iter().enumerate() {
-                let at = packed.places[entry] + at;
-                if precision.needs_f32() {
-                    place::<ROWS, f32>(&mut packed.f32, depth, at, row);
-                }
-                if precision.needs_bf16() {
-                    place::<ROWS, bf16>(&mut packed.bf16, depth, at, row);
-                }
-                if precision == Precision::Exact {
-                    packed.residuals[at] = residual(row);
-                }
-            }
-            packed.gram_starts.push(packed.grams.len());
-            packed.push_gram(rows);
-        }
-        packed
-    }
-
-    fn push_gram(&mut self, rows: &[Vec<f32>]) {
-        let stride = gram_stride(rows.len());
-        for a in rows {
-            let start = self.grams.len();
-            self.grams.resize(start + stride, 0.0);
-            for (product, b) in self.grams[start..].iter_mut().zip(rows) {
-                *product = a.iter().zip(b).map(|(a, b)| a * b).sum();
-            }
-        }
-    }
-
-    fn f32(&self) -> &[f32] {
-        assert!(self.precision.needs_f32(), "packed for f32");
-        &self.f32
-    }
-
-    fn bf16(&self) -> &[bf16] {
-        assert!(self.precision.needs_bf16(), "packed for bf16");
-        &self.bf16
-    }
-}
-
-fn place<const ROWS: bool, T: Element>(values: &mut [T], depth: usize, at: usize, row: &[f32]) {
-    if ROWS {
-        RowPanels::place(values, depth, at, row);
-    } else {
-        ColumnPanels::place(values, depth, at, row);
-    }
-}
-
-fn residual(row: &[f32]) -> f32 {
-    let lost = row
-        .iter()
-        .map(|&x| f64::from(x) - f64::from(bf16::from_f32(x).to_f32()));
-    (lost.map(|x| x * x).sum::<f64>().sqrt() as f32).next_up()
-}
+delegate_to_fragments!(
+    PackedRegions, RegionsBuilder, Regions, Kind::Regions;
+    PackedWords, WordsBuilder, Words, Kind::Words;
+);

@@ -21,7 +21,9 @@ use crate::kernel::{Kernel, Running};
 use crate::packed::{PackedRegions, PackedWords};
 use crate::{Error, Kept, Matcher, MatcherConfig, Precision, Result};
 
+pub use crate::exact::{Preserve, Preserved};
 pub use by_tensor::all_pairs;
+pub(crate) use top::offer;
 pub use top::{Ranked, TopK};
 
 /// The similarity of every pair.

@@ -173,6 +173,6 @@ impl Workplace {
 
 /// A lock whose content is whole even if a thread that held it panicked: numbers are written one by
 /// one, and the panic goes on to the caller anyway.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use super::similarities::{Answered, lock};
 use super::{Progress, Search};
-use crate::{Kept, PackedRegions, PackedWords, Result};
+use crate::{Kept, PackedRegions, PackedWords, Precision, Result};
 
 /// One entry of a list.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,8 +25,10 @@ pub struct TopK {
     pub captions_of_images: Vec<Vec<Ranked>>,
     /// For each caption its best images.
     pub images_of_captions: Vec<Vec<Ranked>>,
-    /// How much was above the threshold, over all pairs.
+    /// How much was above the threshold, over all pairs; with `Precision::Exact` as bf16 shows it.
     pub kept: Kept,
+    /// Pairs that bf16 left open and f32 decided; 0 with any precision but `Precision::Exact`.
+    pub recomputed: u64,
 }
 
 impl Ranked {
@@ -63,6 +65,9 @@ impl Search {
         on_progress: Progress<'_>,
     ) -> Result<TopK> {
         let fragments = self.fragments(regions, words)?;
+        if self.precision() == Precision::Exact && self.can_screen() {
+            return Ok(self.top_k_exactly(&fragments, k, on_progress));
+        }
         let empty = |count| {
             (0..count)
                 .map(|_| Mutex::new(Vec::new()))
@@ -106,6 +111,7 @@ impl Search {
             captions_of_images: taken(captions_of_images),
             images_of_captions: taken(images_of_captions),
             kept,
+            recomputed: 0,
         })
     }
 }

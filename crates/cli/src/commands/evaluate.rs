@@ -2,17 +2,21 @@
 
 use std::path::PathBuf;
 
+use uard_attention::Precision;
+use uard_attention::kernel::Kernel;
 use uard_core::device::{self, DeviceChoice};
 use uard_eval::{GroundTruth, evaluate_folds};
 use uard_features::dataset::Split;
 use uard_training::checkpoint::Checkpoint;
 use uard_training::config::{EvaluationThreshold, TrainConfig};
+use uard_training::evaluation::How;
 
 use super::Format;
+use super::kernel::check;
 use crate::exit::wrong;
 use crate::tables::split as split_table;
 use crate::terminal::{note, print, print_json};
-use crate::train::jobs::{Best, evaluate_at};
+use crate::train::jobs::{Best, evaluate_as};
 use crate::whole_file::write_array;
 
 /// Arguments of `uard evaluate`.
@@ -43,6 +47,12 @@ pub struct Arguments {
     /// relevant_minus_3_std, or a number from 0 to 1.
     #[arg(long, value_name = "WHICH")]
     threshold_at: Option<String>,
+    /// Which code matches: auto, reference, tensor, scalar, avx2, avx512 or amx.
+    #[arg(long, value_name = "KERNEL", default_value = "auto")]
+    kernel: Kernel,
+    /// In which numbers: f32, bf16, or exact (bf16, with the ranks of f32).
+    #[arg(long, value_name = "PRECISION", default_value = "f32")]
+    precision: Precision,
     /// Where tensors live: auto, cpu, cuda or metal.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
@@ -65,7 +75,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         opened.reason,
         checkpoint.path().display()
     ));
-    let Best { evaluation, .. } = evaluate_at(&checkpoint, &split, &opened.device, threshold)?;
+    check(arguments.kernel, arguments.precision)?;
+    let how = How {
+        threshold,
+        kernel: arguments.kernel,
+        precision: arguments.precision,
+    };
+    let Best { evaluation, .. } = evaluate_as(&checkpoint, &split, &opened.device, how)?;
     let mut record = evaluation.record;
     if arguments.folds != 1 {
         let truth = GroundTruth::from_image_of_caption(&split.image_of_caption, split.images())?;

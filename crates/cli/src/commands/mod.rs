@@ -3,6 +3,7 @@
 mod completions;
 mod data;
 mod evaluate;
+mod kernel;
 mod recall;
 mod score;
 mod threshold;

@@ -1,15 +1,20 @@
 //! `uard score`: how similar are images and captions, given the fragments of any model?
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use uard_attention::kernel::Kernel;
-use uard_attention::{Matcher, MatcherConfig, Sides, WeightRule};
+use uard_attention::search::{Preserve, Search};
+use uard_attention::{
+    Matcher, MatcherConfig, PackedRegions, PackedWords, Precision, Sides, WeightRule,
+};
 use uard_core::{Regions, Words};
 
-use crate::arrays::{Named, ragged};
+use super::kernel::check;
+use crate::arrays::{Named, RaggedArray};
 use crate::exit::wrong;
 use crate::terminal::{advance, bar, note};
-use crate::whole_file::write_array;
+use crate::whole_file::{fill_array, write_array};
 
 const REGIONS: Named = Named {
     axes: "images, regions, width",
@@ -22,6 +27,15 @@ const WORDS: Named = Named {
     entry: "caption",
     fragment: "word",
 };
+
+/// What `--precision exact` promises.
+const PRESERVE: Preserve<'_> = Preserve {
+    top: 10,
+    matched: &[],
+};
+
+/// Images or captions that are read and normalised at once.
+const ENTRIES_AT_ONCE: usize = 256;
 
 /// Arguments of `uard score`.
 #[derive(Debug, clap::Args)]
@@ -59,9 +73,12 @@ pub struct Arguments {
     /// How relevance becomes weight: masked, zero, scan or maxsim.
     #[arg(long, value_name = "RULE", default_value_t)]
     rule: WeightRule,
-    /// Which code computes it: auto, reference or tensor.
+    /// Which code computes it: auto, reference, tensor, scalar, avx2, avx512 or amx.
     #[arg(long, value_name = "KERNEL", default_value = "auto")]
     kernel: Kernel,
+    /// In which numbers: f32, bf16, or exact (bf16, with the lists of the ten best of f32).
+    #[arg(long, value_name = "PRECISION", default_value = "f32")]
+    precision: Precision,
     /// Similarities [images, captions], f32.
     #[arg(long, value_name = "S.npy")]
     out: PathBuf,
@@ -70,41 +87,84 @@ pub struct Arguments {
 /// Scores every pair and writes the matrix.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let threshold = threshold(arguments)?;
+    check(arguments.kernel, arguments.precision)?;
     let matcher = Matcher::new(MatcherConfig {
         rule: arguments.rule,
         sides: arguments.sides,
         inverse_temperature: arguments.inverse_temperature,
     })?;
-    let regions = ragged(
+    let regions = RaggedArray::open(
         &arguments.regions,
         arguments.region_counts.as_deref(),
         REGIONS,
     )?;
-    let words = ragged(&arguments.words, arguments.word_counts.as_deref(), WORDS)?;
-    let (width, other) = (regions.rows.dim(2)?, words.rows.dim(2)?);
-    if width != other {
+    let words = RaggedArray::open(&arguments.words, arguments.word_counts.as_deref(), WORDS)?;
+    if regions.width() != words.width() {
         return Err(wrong(format!(
-            "{} has width {width}, {} has width {other}: encode both into one joint space",
+            "{} has width {}, {} has width {}: encode both into one joint space",
             arguments.regions.display(),
-            arguments.words.display()
+            regions.width(),
+            arguments.words.display(),
+            words.width()
         )));
     }
-    let regions = Regions::normalized(&regions.rows, regions.counts)?;
-    let words = Words::normalized(&words.rows, words.counts)?;
-    let (images, captions) = (regions.images(), words.captions());
+    let (images, captions) = (regions.entries(), words.entries());
+    let shape = [images, captions];
     let bar = bar(images * captions, "scoring");
-    let mut on_tile = |done, total| advance(&bar, done, total);
-    let pairs = (&regions, &words);
-    let found = arguments
-        .kernel
-        .all_pairs(&matcher, pairs, threshold, &mut on_tile)?;
+    let on_progress = |done, total| advance(&bar, done, total);
+    if arguments.kernel.is_packed() {
+        let search = Search::new(&matcher, threshold, arguments.kernel, arguments.precision)?;
+        let regions = pack_regions(&regions, arguments.precision)?;
+        let words = pack_words(&words, arguments.precision)?;
+        fill_array(&arguments.out, &shape, |values| {
+            Ok(
+                search.similarities_preserving(
+                    &regions,
+                    &words,
+                    &PRESERVE,
+                    values,
+                    &on_progress,
+                )?,
+            )
+        })?;
+    } else {
+        let (regions, words) = (regions.block(0..images)?, words.block(0..captions)?);
+        let regions = Regions::normalized(&regions.rows, regions.counts)?;
+        let words = Words::normalized(&words.rows, words.counts)?;
+        let kernel = arguments.kernel;
+        let found = kernel.all_pairs(&matcher, (&regions, &words), threshold, &on_progress)?;
+        write_array(&arguments.out, &shape, &found.values)?;
+    }
     bar.finish_and_clear();
-    write_array(&arguments.out, &[images, captions], &found.values)?;
     note(&format!(
         "{images} images x {captions} captions in {}",
         arguments.out.display()
     ));
     Ok(())
+}
+
+fn pack_regions(array: &RaggedArray, precision: Precision) -> anyhow::Result<PackedRegions> {
+    let mut builder = PackedRegions::builder(array.width(), precision)?;
+    for block in blocks(array.entries()) {
+        let block = array.block(block)?;
+        builder.push(&Regions::normalized(&block.rows, block.counts)?)?;
+    }
+    Ok(builder.finish())
+}
+
+fn pack_words(array: &RaggedArray, precision: Precision) -> anyhow::Result<PackedWords> {
+    let mut builder = PackedWords::builder(array.width(), precision)?;
+    for block in blocks(array.entries()) {
+        let block = array.block(block)?;
+        builder.push(&Words::normalized(&block.rows, block.counts)?)?;
+    }
+    Ok(builder.finish())
+}
+
+/// Beside what is packed, only these entries are in memory.
+fn blocks(entries: usize) -> impl Iterator<Item = Range<usize>> {
+    let starts = (0..entries).step_by(ENTRIES_AT_ONCE);
+    starts.map(move |start| start..entries.min(start + ENTRIES_AT_ONCE))
 }
 
 /// The other rules have no threshold, or zero.

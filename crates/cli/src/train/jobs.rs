@@ -8,13 +8,13 @@ use candle_core::Device;
 use uard_features::dataset::Split;
 use uard_features::text::vocabulary::Vocabulary;
 use uard_training::checkpoint::Checkpoint;
-use uard_training::evaluation::{SplitEvaluation, evaluate};
+use uard_training::evaluation::{How, SplitEvaluation, evaluate};
 use uard_training::model::Model;
 use uard_training::record::RunRecord;
 use uard_training::trainer::{self, Run, Start, Summary};
 
 use super::plan::Job;
-use super::progress::Progress;
+use super::progress::{Progress, stage_name};
 use crate::terminal::{advance, bar};
 
 /// What all runs of a command share.
@@ -131,27 +131,29 @@ pub fn evaluate_best(
     split: &Split,
     device: &Device,
 ) -> anyhow::Result<Best> {
-    evaluate_at(
-        checkpoint,
-        split,
-        device,
-        checkpoint.evaluation_threshold()?,
-    )
+    let how = How {
+        threshold: checkpoint.evaluation_threshold()?,
+        ..How::default()
+    };
+    evaluate_as(checkpoint, split, device, how)
 }
 
-/// Evaluates a checkpoint with a threshold.
-pub fn evaluate_at(
+/// Evaluates a checkpoint in a chosen way.
+pub fn evaluate_as(
     checkpoint: &Checkpoint,
     split: &Split,
     device: &Device,
-    threshold: f64,
+    how: How,
 ) -> anyhow::Result<Best> {
     let vocabulary = checkpoint.vocabulary()?;
     let model = checkpoint.model(device)?;
-    let bar = bar(split.images() * split.captions.len(), "evaluating");
-    let mut on_progress = |done, total| advance(&bar, done, total);
-    let evaluation = evaluate(&model, split, &vocabulary, threshold, &mut on_progress)
-        .with_context(|| {
+    let bar = bar(split.images() + split.captions.len(), "encoding");
+    let on_progress = |stage, done, total| {
+        bar.set_prefix(stage_name(stage));
+        advance(&bar, done, total);
+    };
+    let evaluation =
+        evaluate(&model, split, &vocabulary, how, &on_progress).with_context(|| {
             format!(
                 "evaluating {} on {}",
                 checkpoint.path().display(),

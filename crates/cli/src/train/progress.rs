@@ -1,6 +1,7 @@
 //! What is seen while a model trains? A bar on the terminal, a line for each epoch.
 
 use indicatif::ProgressBar;
+use uard_training::evaluation::Stage;
 use uard_training::record::{EpochRecord, StepRecord};
 use uard_training::trainer::{Event, Observer};
 
@@ -76,10 +77,15 @@ impl Observer for Progress {
                 ));
             }
             Event::Step(record) => self.step(record),
-            Event::Evaluating { split, done, total } => {
+            Event::Evaluating {
+                split,
+                stage,
+                done,
+                total,
+            } => {
                 let share = percent(*done as f64 / (*total).max(1) as f64);
-                self.bar
-                    .set_message(format!("evaluating {split}, {share} %"));
+                let stage = stage_name(*stage);
+                self.bar.set_message(format!("{stage} {split}, {share} %"));
             }
             Event::Epoch(record) => self.say(&epoch_line(record)),
             Event::Warning { message } => {
@@ -87,6 +93,14 @@ impl Observer for Progress {
             }
             _ => {}
         }
+    }
+}
+
+/// What a bar calls a part of an evaluation.
+pub fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Encoding => "encoding",
+        Stage::Matching => "matching",
     }
 }
 

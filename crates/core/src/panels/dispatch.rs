@@ -9,7 +9,7 @@ pub use x86::{ceiling_bf16, ceiling_f32, product_bf16, product_f32};
 mod x86 {
     use half::bf16;
 
-    use crate::panels::{InstructionSet, Instructions, Sides, avx2, avx512, ceiling, scalar};
+    use crate::panels::{InstructionSet, Instructions, Sides, amx, avx2, avx512, ceiling, scalar};
 
     /// Products in f32.
     pub fn product_f32(i: Instructions, sides: Sides<'_, f32>, out: &mut [f32], stride: usize) {
@@ -36,9 +36,8 @@ mod x86 {
                 InstructionSet::Avx512 if i.bf16_pairs() => {
                     avx512::product_bf16(sides, out, stride);
                 }
-                InstructionSet::Avx512 | InstructionSet::Amx => {
-                    avx512::product_bf16_widened(sides, out, stride);
-                }
+                InstructionSet::Avx512 => avx512::product_bf16_widened(sides, out, stride),
+                InstructionSet::Amx => amx::product_bf16(sides, out, stride),
             }
         }
     }
@@ -61,6 +60,7 @@ mod x86 {
         unsafe {
             match i.set() {
                 InstructionSet::Avx512 if i.bf16_pairs() => avx512::ceiling_bf16(rounds),
+                InstructionSet::Amx => amx::ceiling(rounds),
                 _ => ceiling_f32(i, rounds),
             }
         }

@@ -82,6 +82,15 @@ impl Instructions {
         }
     }
 
+    /// AMX on a machine that lacks it, for tests that carry out its instructions themselves.
+    #[cfg(all(test, target_arch = "x86_64", target_os = "linux", not(miri)))]
+    pub(super) fn emulated_amx() -> Self {
+        Self {
+            set: InstructionSet::Amx,
+            bf16_pairs: false,
+        }
+    }
+
     /// The fastest that this machine has.
     pub fn best() -> Self {
         let mut sets = InstructionSet::ALL.into_iter().rev();

@@ -22,6 +22,8 @@ pub(crate) mod packing;
 mod scalar;
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
+mod amx;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx2;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx512;
@@ -239,6 +241,21 @@ impl<T: Element> RowPanels<'_, T> {
         let (panel, row) = (at / PANEL, at % PANEL);
         let (line, in_line) = (k / T::LINE, k % T::LINE);
         panel * PANEL * depth + (line * PANEL + row) * T::LINE + in_line
+    }
+
+    /// Copies row `at` of these panels to row `to` of panels of the same depth.
+    ///
+    /// # Panics
+    /// When a row is out of range.
+    pub fn copy_row(self, at: usize, values: &mut [T], to: usize) {
+        let panel = PANEL * self.depth;
+        let from = &self.values[at / PANEL * panel..][..panel];
+        let to_panel = &mut values[to / PANEL * panel..][..panel];
+        let (at, to) = (at % PANEL * T::LINE, to % PANEL * T::LINE);
+        let lines = to_panel.chunks_exact_mut(PANEL * T::LINE);
+        for (line, from) in lines.zip(from.chunks_exact(PANEL * T::LINE)) {
+            line[to..to + T::LINE].copy_from_slice(&from[at..at + T::LINE]);
+        }
     }
 }
 

@@ -223,6 +223,43 @@ fn avx512_without_pairs_of_bf16_widens_them() {
     }
 }
 
+/// The machine code of the AMX kernel, by the processor or, without one, by the emulation.
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+#[test]
+fn amx_multiplies_in_bf16() {
+    let subject = Subject::of(Instructions::detect(InstructionSet::Amx).unwrap_or_else(
+        |missing| {
+            eprintln!("its instructions are emulated: {missing}");
+            amx::emulated::install()
+        },
+    ));
+    suite::<bf16>(&subject);
+    sums_blocks_of_depths(&subject);
+}
+
+/// To the last bit: of each 32 depths the even and the odd ones apart, then both, then the rest.
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+fn sums_blocks_of_depths(subject: &Subject<bf16>) {
+    for &shape in RAGGED {
+        let packed = Packed::<bf16>::new(shape, 96);
+        let (rows, columns) = packed.sides();
+        let found = multiplied(subject, (rows, columns));
+        for (at, found) in found.iter().enumerate() {
+            let row = rows.vector(at / (shape.1 * PANEL), 96);
+            let column = columns.vector(at % (shape.1 * PANEL), 96);
+            let blocks = row.chunks(32).zip(column.chunks(32));
+            let sum = blocks.fold(0.0_f32, |sum, (row, column)| {
+                let parity = |first: usize| {
+                    let depths = row.iter().zip(column).skip(first).step_by(2);
+                    depths.fold(0.0_f32, |sum, (a, b)| a.mul_add(*b, sum))
+                };
+                sum + (parity(0) + parity(1))
+            });
+            assert_eq!(found.to_bits(), sum.to_bits(), "{shape:?} {at}");
+        }
+    }
+}
+
 #[test]
 fn a_vector_comes_back_from_both_layouts() {
     let (width, count) = (33, 18);

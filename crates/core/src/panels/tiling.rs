@@ -26,7 +26,8 @@ pub struct Tile {
     rows: *const f32,
     columns: *const f32,
     out: *mut f32,
-    stride: usize,
+    /// From an entry to the one below.
+    pub stride: usize,
     /// Words of each row and each column, a multiple of 16.
     pub words: usize,
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::evaluation::Stage;
 use crate::record::{EpochRecord, StepRecord};
 
 /// Something that happened in a run.
@@ -29,9 +30,11 @@ pub enum Event {
     Evaluating {
         /// The split.
         split: String,
-        /// Pairs done.
+        /// Which part.
+        stage: Stage,
+        /// Images and captions, or pairs, done.
         done: usize,
-        /// Pairs in all.
+        /// All of them.
         total: usize,
     },
     /// An epoch has ended.
@@ -48,8 +51,8 @@ pub enum Event {
     },
 }
 
-/// Watches a run.
-pub trait Observer {
+/// Watches a run. An evaluation tells it from any of its threads, one at a time.
+pub trait Observer: Send {
     /// Is told each event as it happens.
     fn on_event(&mut self, event: &Event);
 }
@@ -62,7 +65,7 @@ impl Observer for Silent {
     fn on_event(&mut self, _event: &Event) {}
 }
 
-impl<F: FnMut(&Event)> Observer for F {
+impl<F: FnMut(&Event) + Send> Observer for F {
     fn on_event(&mut self, event: &Event) {
         self(event);
     }

@@ -87,6 +87,16 @@ impl Bitmap {
         &self.rows[..self.found]
     }
 
+    /// The regions of the pair with a cell above the threshold.
+    #[inline(always)]
+    pub(super) fn columns(&self) -> impl Iterator<Item = usize> {
+        self.columns.iter().enumerate().flat_map(|(cut, &bits)| {
+            let rest = std::iter::successors(Some(bits), |bits| Some(bits & bits.wrapping_sub(1)));
+            let rest = rest.take_while(|bits| *bits != 0);
+            rest.map(move |bits| cut * CUT + bits.trailing_zeros() as usize)
+        })
+    }
+
     /// What is above the threshold in the pair that was cut out last.
     #[inline(always)]
     pub(super) fn count(&self, cells: usize) -> Above {

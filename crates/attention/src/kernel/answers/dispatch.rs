@@ -3,11 +3,18 @@
 use uard_core::panels::{InstructionSet, Instructions};
 
 use super::lanes::Portable;
+use super::reach::{Bounds, Reach, reach};
 use super::rule::Rule;
 use super::{Above, CaptionPairs, Scratch, answer};
 
 /// Buffers and results.
-type Outputs<'a> = (&'a mut Scratch, &'a mut [f32]);
+type Outputs<'a, T = f32> = (&'a mut Scratch, &'a mut [T]);
+
+/// A rule and its threshold.
+type Masked<'a> = (&'a Rule, f32);
+
+/// A caption's pairs as bf16 shows them, and what bounds them.
+type Screened<'a> = (&'a CaptionPairs<'a>, &'a Bounds<'a>);
 
 /// The compiled form that this machine can run: the proof that `answer` asks for.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +69,24 @@ impl Compiled {
             Form::Avx512 => unsafe { x86::avx512(rule, pairs, outputs) },
         }
     }
+
+    /// Runs the loops that bound answers in f32.
+    pub(super) fn reach(
+        self,
+        rule: Masked<'_>,
+        screened: Screened<'_>,
+        outputs: Outputs<'_, Reach>,
+    ) -> Above {
+        match self.0 {
+            Form::Portable => reach::<Portable>(rule, screened, outputs),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as in `answer`.
+            Form::Avx2 => unsafe { x86::avx2_reach(rule, screened, outputs) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as in `answer`.
+            Form::Avx512 => unsafe { x86::avx512_reach(rule, screened, outputs) },
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -72,7 +97,7 @@ mod x86 {
     };
 
     use super::super::lanes::{Lanes, Machine};
-    use super::{Above, CaptionPairs, Outputs, Rule, answer};
+    use super::{Above, CaptionPairs, Masked, Outputs, Reach, Rule, Screened, answer, reach};
 
     /// Runs inside `avx2` only.
     #[derive(Debug)]
@@ -127,5 +152,23 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,bmi2,popcnt")]
     pub(super) fn avx512(rule: &Rule, pairs: &CaptionPairs<'_>, outputs: Outputs<'_>) -> Above {
         answer::<Avx512>(rule, pairs, outputs)
+    }
+
+    #[target_feature(enable = "avx2,fma,bmi1,bmi2,popcnt")]
+    pub(super) fn avx2_reach(
+        rule: Masked<'_>,
+        screened: Screened<'_>,
+        outputs: Outputs<'_, Reach>,
+    ) -> Above {
+        reach::<Avx2>(rule, screened, outputs)
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,bmi2,popcnt")]
+    pub(super) fn avx512_reach(
+        rule: Masked<'_>,
+        screened: Screened<'_>,
+        outputs: Outputs<'_, Reach>,
+    ) -> Above {
+        reach::<Avx512>(rule, screened, outputs)
     }
 }

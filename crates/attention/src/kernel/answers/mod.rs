@@ -22,6 +22,7 @@ mod gram;
 mod lanes;
 mod listed;
 mod maxsim;
+mod reach;
 mod rule;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use uard_core::panels::Instructions;
 
 use crate::MatcherConfig;
 use lanes::LANES;
+pub(crate) use reach::{Bounds, Reach};
 use rule::Rule;
 
 /// Numbers after the last column of a row that may be read, and count for nothing.
@@ -84,6 +86,16 @@ impl std::ops::AddAssign for Above {
     }
 }
 
+impl CaptionPairs<'_> {
+    fn check(&self) {
+        let end = self.images.iter().map(|image| image.start + image.count);
+        let columns = end.max().unwrap_or(0);
+        assert!(columns + SLACK <= self.tile.stride, "slack after a row");
+        let numbers = self.tile.words * self.tile.stride;
+        assert!(self.tile.words > 0 && self.tile.cells.len() >= numbers);
+    }
+}
+
 /// Answers captions for one rule, threshold and instruction set.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answers {
@@ -98,6 +110,7 @@ pub(crate) struct Scratch {
     listed: listed::Cells,
     dense: dense::Buffers,
     maxsim: maxsim::Buffers,
+    reach: reach::Sums,
 }
 
 impl Answers {
@@ -120,12 +133,29 @@ impl Answers {
         out: &mut [f32],
     ) -> Above {
         assert_eq!(out.len(), pairs.images.len(), "a similarity for each image");
-        let end = pairs.images.iter().map(|image| image.start + image.count);
-        let columns = end.max().unwrap_or(0);
-        assert!(columns + SLACK <= pairs.tile.stride, "slack after a row");
-        let numbers = pairs.tile.words * pairs.tile.stride;
-        assert!(pairs.tile.words > 0 && pairs.tile.cells.len() >= numbers);
+        pairs.check();
         self.compiled.answer(&self.rule, pairs, (scratch, out))
+    }
+
+    /// Writes into `out` what the similarity with each image may reach in f32, given its relevance
+    /// in bf16; returns what is above the threshold in bf16. For rules with a threshold only.
+    ///
+    /// # Panics
+    /// When tile, images, bounds and `out` do not fit each other, or the rule has no threshold.
+    pub(crate) fn reach_of_caption(
+        &self,
+        (pairs, bounds): (&CaptionPairs<'_>, &Bounds<'_>),
+        scratch: &mut Scratch,
+        out: &mut [Reach],
+    ) -> Above {
+        let rule::Weights::Masked { threshold, .. } = self.rule.weights else {
+            panic!("a rule with a threshold");
+        };
+        assert_eq!(out.len(), pairs.images.len(), "a reach for each image");
+        assert_eq!(bounds.regions.len(), pairs.images.len(), "their stretches");
+        pairs.check();
+        let rule = (&self.rule, threshold);
+        self.compiled.reach(rule, (pairs, bounds), (scratch, out))
     }
 }
 

@@ -1,11 +1,12 @@
 //! What happens when an epoch ends: evaluation, the best epoch so far, a checkpoint.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Session;
 use crate::Result;
 use crate::checkpoint::{Best, Running, evaluation_threshold};
-use crate::evaluation::evaluate;
+use crate::evaluation::{How, evaluate};
 use crate::record::{EpochRecord, Fit, Hills, LogLine, SplitRecord};
 use crate::schedule::factor_at;
 use crate::trainer::observer::{Event, Observer};
@@ -35,15 +36,23 @@ impl Session<'_> {
     fn evaluate_dev(&self, observer: &mut dyn Observer) -> Result<SplitRecord> {
         let threshold = evaluation_threshold(self.run.config, &self.state);
         let split = &self.run.dev.name;
-        let mut progress = |done, total| {
+        let observer = Mutex::new(observer);
+        let on_progress = |stage, done, total| {
+            // Only an observer that panicked leaves the lock poisoned, and that panic goes on.
+            let mut observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
             observer.on_event(&Event::Evaluating {
                 split: split.clone(),
+                stage,
                 done,
                 total,
             });
         };
+        let how = How {
+            threshold,
+            ..How::default()
+        };
         let dev = self.run.dev;
-        Ok(evaluate(&self.model, dev, &self.vocabulary, threshold, &mut progress)?.record)
+        Ok(evaluate(&self.model, dev, &self.vocabulary, how, &on_progress)?.record)
     }
 
     fn epoch_record(&self, dev: SplitRecord) -> EpochRecord {

@@ -1,0 +1,124 @@
+//! How do I train encoders of my own through the matcher?
+//!
+//! ```sh
+//! cargo run --release -p uard-attention --example train
+//! ```
+//!
+//! Two linear encoders learn to bring made-up regions and words together. The matcher's similarity
+//! is an ordinary differentiable tensor: put any loss on it and call `backward`.
+
+#![allow(clippy::print_stdout, reason = "an example shows what it finds")]
+
+use candle_core::{Device, Result, Tensor, Var};
+use uard_attention::{Matcher, MatcherConfig, Regions, Words};
+
+const PAIRS: usize = 24;
+const CONCEPTS: usize = 12;
+/// Every picture shows three concepts among noise, and its caption names them.
+const SHOWN: usize = 3;
+const REGIONS: usize = 8;
+const FEATURES: usize = 20;
+const JOINT: usize = 16;
+const MARGIN: f64 = 0.2;
+/// Fixed here. `uard-relevance` learns it from `Similarities::word_maxima` while training.
+const THRESHOLD: f64 = 0.2;
+
+pub fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let matcher = Matcher::new(MatcherConfig::default())?;
+    let (features, names) = pictures_and_captions()?;
+    let encode_regions = Var::from_tensor(&noise(1, &[FEATURES, JOINT])?)?;
+    let encode_words = Var::from_tensor(&noise(2, &[CONCEPTS, JOINT])?)?;
+    let mut first_and_last = [f64::NAN; 2];
+    for step in 0..150 {
+        let regions = features
+            .matmul(&encode_regions)?
+            .reshape((PAIRS, REGIONS, JOINT))?;
+        let words = encode_words
+            .index_select(&names, 0)?
+            .reshape((PAIRS, SHOWN, JOINT))?;
+        let regions = Regions::normalized(&regions, vec![REGIONS; PAIRS])?;
+        let words = Words::normalized(&words, vec![SHOWN; PAIRS])?;
+        let found = matcher.similarities(&regions, &words, THRESHOLD)?;
+        let loss = hinge(&found.values)?;
+        let gradients = loss.backward()?;
+        for parameter in [&encode_regions, &encode_words] {
+            let gradient = gradients
+                .get(parameter)
+                .ok_or("the loss reaches every encoder")?;
+            parameter.set(&(parameter.as_tensor() - (gradient * 0.02)?)?)?;
+        }
+        let (loss, matched) = (
+            f64::from(loss.to_scalar::<f32>()?),
+            recall_at_1(&found.values)?,
+        );
+        first_and_last[usize::from(step > 0)] = loss;
+        if step % 30 == 29 || step == 0 {
+            println!(
+                "step {:>3}  loss {loss:7.3}  recall@1 {:3.0} %  cells above the threshold {:4.1} %",
+                step + 1,
+                100.0 * matched,
+                100.0 * found.kept.cells as f64 / found.kept.all_cells as f64,
+            );
+        }
+    }
+    let [first, last] = first_and_last;
+    if last < 0.5 * first {
+        Ok(())
+    } else {
+        Err(format!("the loss went from {first} to {last}: it should have halved").into())
+    }
+}
+
+/// Every mismatched pair may come up to the margin below the matched pair of its row and column.
+fn hinge(similarities: &Tensor) -> Result<Tensor> {
+    let device = similarities.device();
+    let diagonal = Tensor::eye(PAIRS, similarities.dtype(), device)?;
+    let matched = (similarities * &diagonal)?.sum_keepdim(1)?;
+    let mismatched = (1.0 - &diagonal)?;
+    let too_close = |matched: &Tensor| -> Result<Tensor> {
+        let excess = (similarities.broadcast_sub(matched)? + MARGIN)?.relu()?;
+        (excess * &mismatched)?.sum_all()
+    };
+    too_close(&matched)? + too_close(&matched.t()?)?
+}
+
+/// How many pictures have their own caption first.
+fn recall_at_1(similarities: &Tensor) -> Result<f64> {
+    let first = similarities.argmax(1)?.to_vec1::<u32>()?;
+    let hits = first
+        .iter()
+        .enumerate()
+        .filter(|&(image, &caption)| image == caption as usize);
+    Ok(hits.count() as f64 / PAIRS as f64)
+}
+
+/// Features [pairs * regions, features], and the concepts that captions name [pairs * shown].
+fn pictures_and_captions() -> Result<(Tensor, Tensor)> {
+    let looks = noise(3, &[CONCEPTS, FEATURES])?;
+    let triples = (0..CONCEPTS as u32).flat_map(|a| {
+        (a + 1..CONCEPTS as u32).flat_map(move |b| (b + 1..CONCEPTS as u32).map(move |c| [a, b, c]))
+    });
+    // Every ninth, so that no two captions are alike.
+    let names: Vec<u32> = triples.step_by(9).take(PAIRS).flatten().collect();
+    let names = Tensor::from_vec(names, PAIRS * SHOWN, &Device::Cpu)?;
+    let shown = looks
+        .index_select(&names, 0)?
+        .reshape((PAIRS, SHOWN, FEATURES))?;
+    let clutter = noise(4, &[PAIRS, REGIONS - SHOWN, FEATURES])?;
+    let regions = Tensor::cat(&[shown, clutter], 1)?;
+    let regions = (regions + (noise(5, &[PAIRS, REGIONS, FEATURES])? * 0.1)?)?;
+    Ok((regions.reshape((PAIRS * REGIONS, FEATURES))?, names))
+}
+
+/// Numbers from -1 to 1 that look random and are the same every time.
+fn noise(seed: usize, shape: &[usize]) -> Result<Tensor> {
+    let count: usize = shape.iter().product();
+    let numbers: Vec<f32> = (0..count)
+        .map(|at| {
+            let mixed = ((at + 1) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (seed as u64) << 32;
+            let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            (mixed >> 40) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect();
+    Tensor::from_vec(numbers, shape, &Device::Cpu)
+}

@@ -1,0 +1,113 @@
+//! How far is what bf16 shows from what f32 finds, at most? The lemmas of `docs/exactness.md`.
+//!
+//! Each is a property test beside this file. [`crate::kernel::answers`] adds them up to the reach of
+//! a pair, and `scalar` judges that.
+
+/// Half the distance of 1 and the next f32: what one rounding can do, relatively.
+const UNIT: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// Longer vectors are no unit vectors, and are not screened.
+const LONGEST: f64 = 1.5;
+
+/// What is lost to numbers too small for f32 in one product and its addition, at most.
+const LOST_TO_UNDERFLOW: f64 = 8.0 * f32::MIN_POSITIVE as f64;
+
+/// How far the vectors of one image or caption may be from their bf16.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Rounding {
+    /// The longest |v|.
+    pub norm: f32,
+    /// The largest |v - bf16(v)|.
+    pub residual: f32,
+}
+
+impl Rounding {
+    pub(crate) fn of(norms: &[f32], residuals: &[f32]) -> Self {
+        let highest = |numbers: &[f32]| numbers.iter().copied().fold(0.0, f32::max);
+        Self {
+            norm: highest(norms),
+            residual: highest(residuals),
+        }
+    }
+}
+
+/// Lemma 1: how far a relevance in bf16 is from the same in f32, at most.
+///
+/// ```text
+/// |s - s^| <= rho_u nu_v + (nu_u + rho_u) rho_v + 3 d 2^-24 / (1 - 2 d 2^-24) (nu_u + rho_u) (nu_v + rho_v)
+/// ```
+///
+/// Infinite where vectors are far from unit length or so deep that roundings swamp the rest.
+pub(crate) fn relevance_bound(words: Rounding, regions: Rounding, depth: usize) -> f32 {
+    let [norm_u, rho_u] = [words.norm, words.residual].map(f64::from);
+    let [norm_v, rho_v] = [regions.norm, regions.residual].map(f64::from);
+    let roundings = depth as f64 * UNIT;
+    let screened = norm_u + rho_u <= LONGEST && norm_v + rho_v <= LONGEST && roundings <= 0.125;
+    if !screened {
+        return f32::INFINITY;
+    }
+    let vectors = rho_u * norm_v + (norm_u + rho_u) * rho_v;
+    let sums = 3.0 * roundings / (1.0 - 2.0 * roundings) * (norm_u + rho_u) * (norm_v + rho_v);
+    let underflow = LOST_TO_UNDERFLOW * depth as f64;
+    // The nearest f32 of a sum of a few positive terms in f64, moved up, is above the exact sum.
+    ((vectors + sums + underflow) as f32).next_up()
+}
+
+/// Lemma 2: a cell whose relevance in bf16 is not above this is not above the threshold in f32.
+pub(crate) fn visible_above(threshold: f32, bound: f32) -> f32 {
+    (threshold - bound).next_down()
+}
+
+/// Lemma 3: `stretch[p]` bounds |e| / sqrt(e^T G e) over weights e >= 0 on at most p fragments.
+///
+/// ```text
+/// stretch[p]^-2 = min_j G_jj - max_j (sum of the p - 1 largest of max(0, -G_jk), k != j) - roundings
+/// ```
+///
+/// # Shapes
+/// `gram` rows of `stride`; the result has `count + 1` numbers, the first is 0. Infinite where
+/// vectors of p fragments may cancel. Fragments of length zero are left out: nothing sees them
+/// while the threshold is above the bound.
+pub(crate) fn stretches(gram: &[f32], stride: usize, count: usize) -> Vec<f32> {
+    let at = |j: usize, k: usize| f64::from(gram[j * stride + k]);
+    let present: Vec<usize> = (0..count).filter(|&j| at(j, j) != 0.0).collect();
+    let shortest = present.iter().map(|&j| at(j, j)).fold(f64::MAX, f64::min);
+    let mut highest = 0.0f64;
+    let mut opposed = vec![0.0; count + 1];
+    for &j in &present {
+        let others = present.iter().filter(|&&k| k != j);
+        let mut against: Vec<f64> = others
+            .map(|&k| (-at(j, k)).max(-at(k, j)).max(0.0))
+            .collect();
+        against.sort_by(|a, b| b.total_cmp(a));
+        let mut sum = 0.0;
+        for (p, negative) in against.into_iter().enumerate() {
+            sum += negative;
+            opposed[p + 2] = f64::max(opposed[p + 2], sum);
+        }
+        highest = (0..count).fold(highest, |highest, k| highest.max(at(j, k).abs()));
+    }
+    let mut stretches = vec![0.0; count + 1];
+    for (p, stretch) in stretches.iter_mut().enumerate().skip(1) {
+        // After the last present fragment nothing is added.
+        opposed[p] = f64::max(opposed[p], opposed[p - 1]);
+        let roundings = (2 * count + 8) as f64 * p as f64 * highest * 1.25 * UNIT;
+        let squared = shortest - opposed[p] - roundings;
+        *stretch = if squared > 0.0 {
+            (squared.sqrt().recip() as f32).next_up()
+        } else {
+            f32::INFINITY
+        };
+    }
+    stretches
+}
+
+/// One plus what the roundings of a similarity in f32, and of its reach, add at most, relatively.
+pub(crate) fn slack(words: usize, regions: usize) -> f64 {
+    1.0 + (words + regions + 32) as f64 * 4.0 * UNIT
+}
+
+#[cfg(test)]
+pub(crate) mod scalar;
+#[cfg(test)]
+mod tests;

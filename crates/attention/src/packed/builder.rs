@@ -1,0 +1,213 @@
+//! How does a batch join what is packed already? Panel by panel and entry by entry, in parallel.
+
+use std::slice::ChunksExactMut;
+
+use bytemuck::Pod;
+use half::bf16;
+use uard_core::panels::PANEL;
+
+use super::fragments::{Fragments, MOST_FRAGMENTS, Part, Shape};
+use super::gram::GramScratch;
+use super::layout::{Kind, Layout};
+use super::panel::{Vectors, fill};
+use super::rounding::{is_finite, norm, residual};
+use super::source::Batch;
+use super::storage::{Lines, Section};
+use super::work;
+use crate::{Error, Result};
+
+/// Entries whose Gram matrices are one task.
+const GRAMS_OF_A_TASK: usize = 16;
+
+/// Fragments of either kind while they are being packed.
+pub struct Builder {
+    shape: Shape,
+    layout: Layout,
+    parts: [Lines; Part::ALL.len()],
+}
+
+impl Builder {
+    /// Nothing yet.
+    pub fn new(kind: Kind, shape: Shape) -> Self {
+        Self {
+            shape,
+            layout: Layout::new(kind),
+            parts: Default::default(),
+        }
+    }
+
+    /// Adds a batch; after an error nothing of it was added.
+    ///
+    /// # Errors
+    /// When its width is another one, an entry has too many fragments, or a number is not finite.
+    pub fn push(&mut self, batch: Batch) -> Result<()> {
+        self.check(batch)?;
+        let first_entry = self.layout.counts().len();
+        let first_panel = self.layout.end() / PANEL;
+        for &count in batch.counts {
+            self.layout.push(count);
+        }
+        for part in Part::ALL {
+            let bytes = part.bytes(self.shape, &self.layout);
+            self.parts[part as usize].grow(bytes);
+        }
+        let added = Added {
+            batch,
+            layout: &self.layout,
+            first_entry,
+        };
+        let [f32, bf16, grams, residuals, norms] = &mut self.parts;
+        let panels = PanelTask::cut([f32, bf16, residuals, norms], first_panel, &added);
+        work::for_each(panels, |task| task.fill(&added));
+        work::for_each(gram_tasks(grams, &added), |task| added.fill_grams(task));
+        Ok(())
+    }
+
+    fn check(&self, batch: Batch) -> Result<()> {
+        let what = self.layout.kind().name();
+        if batch.width != self.shape.width {
+            return Err(Error::PackedWidth {
+                what,
+                expected: self.shape.width,
+                found: batch.width,
+            });
+        }
+        let before = self.layout.counts().len();
+        for (entry, &count) in batch.counts.iter().enumerate() {
+            if count > MOST_FRAGMENTS {
+                return Err(Error::Core(uard_core::Error::CountOutOfRange {
+                    tensor: what,
+                    index: before + entry,
+                    count,
+                    longest: MOST_FRAGMENTS,
+                }));
+            }
+        }
+        let finite = work::map(batch.counts.len(), |entry| is_finite(batch.rows(entry)));
+        let Some(entry) = finite.iter().position(|finite| !finite) else {
+            return Ok(());
+        };
+        let mut fragments = 0..batch.counts[entry];
+        Err(Error::NotFinite {
+            what,
+            entry: before + entry,
+            fragment: fragments
+                .find(|&fragment| !is_finite(batch.row(entry, fragment)))
+                .unwrap_or_default(),
+        })
+    }
+
+    /// All that was pushed.
+    pub fn finish(self) -> Fragments {
+        let parts = self.parts.map(Section::owned);
+        Fragments::new(self.shape, self.layout, parts, None)
+    }
+}
+
+/// A batch and its places.
+struct Added<'a> {
+    batch: Batch<'a>,
+    layout: &'a Layout,
+    first_entry: usize,
+}
+
+impl<'a> Added<'a> {
+    /// The batch's vectors in a panel.
+    fn vectors(&self, panel: usize) -> Vectors<'a> {
+        let mut vectors = [None; PANEL];
+        let places = &self.layout.places()[self.first_entry..];
+        let begin = panel * PANEL;
+        let entry = places.partition_point(|&place| place <= begin);
+        // Of the entries that begin at or before the panel only the last may reach into it.
+        for entry in entry.saturating_sub(1)..places.len() {
+            let place = places[entry];
+            if place >= begin + PANEL {
+                break;
+            }
+            let end = (place + self.batch.counts[entry]).min(begin + PANEL);
+            for at in place.max(begin)..end {
+                vectors[at - begin] = Some(self.batch.row(entry, at - place));
+            }
+        }
+        vectors
+    }
+
+    fn fill_grams(&self, (first, mut grams): (usize, &mut [f32])) {
+        let mut scratch = GramScratch::new();
+        let last = (first + GRAMS_OF_A_TASK).min(self.batch.counts.len());
+        for entry in first..last {
+            let numbers = self.layout.gram_of(self.first_entry + entry).len();
+            let (gram, rest) = std::mem::take(&mut grams).split_at_mut(numbers);
+            scratch.compute(self.batch.rows(entry), self.batch.width, gram);
+            grams = rest;
+        }
+    }
+}
+
+/// One panel of every part that is stored by panels; parts that are not stored are empty.
+struct PanelTask<'a> {
+    panel: usize,
+    f32: &'a mut [u32],
+    bf16: &'a mut [u32],
+    residuals: &'a mut [f32],
+    norms: &'a mut [f32],
+}
+
+impl<'a> PanelTask<'a> {
+    fn cut(parts: [&'a mut Lines; 4], first: usize, added: &Added) -> Vec<Self> {
+        let width = added.batch.width;
+        let [f32, bf16, residuals, norms] = parts;
+        let mut f32 = panels(f32, first, Part::F32.bytes_of_panel(width));
+        let mut bf16 = panels(bf16, first, Part::Bf16.bytes_of_panel(width));
+        let mut residuals = panels(residuals, first, Part::Residuals.bytes_of_panel(width));
+        let mut norms = panels(norms, first, Part::Norms.bytes_of_panel(width));
+        (first..added.layout.panels())
+            .map(|panel| Self {
+                panel,
+                f32: f32.next().unwrap_or_default(),
+                bf16: bf16.next().unwrap_or_default(),
+                residuals: residuals.next().unwrap_or_default(),
+                norms: norms.next().unwrap_or_default(),
+            })
+            .collect()
+    }
+
+    fn fill(self, added: &Added) {
+        let vectors = added.vectors(self.panel);
+        let kind = added.layout.kind();
+        fill::<f32>(kind, self.f32, &vectors);
+        fill::<bf16>(kind, self.bf16, &vectors);
+        for (bounds, bound) in [
+            (self.residuals, residual as fn(&[f32]) -> f32),
+            (self.norms, norm),
+        ] {
+            for (out, vector) in bounds.iter_mut().zip(vectors) {
+                if let Some(vector) = vector {
+                    *out = bound(vector);
+                }
+            }
+        }
+    }
+}
+
+/// The panels of a part from `first` on; nothing for a part that is not stored.
+fn panels<T: Pod>(part: &mut Lines, first: usize, bytes: usize) -> ChunksExactMut<'_, T> {
+    let numbers = bytes / size_of::<T>();
+    let rest = part.numbers_mut().get_mut(first * numbers..);
+    rest.unwrap_or_default().chunks_exact_mut(numbers)
+}
+
+/// The Gram matrices of a batch, with the first entry of each task.
+fn gram_tasks<'a>(grams: &'a mut Lines, added: &Added) -> Vec<(usize, &'a mut [f32])> {
+    let entries = added.batch.counts.len();
+    let start = |entry| added.layout.gram_start(added.first_entry + entry);
+    let mut rest = &mut grams.numbers_mut()[start(0)..];
+    let mut tasks = Vec::new();
+    for first in (0..entries).step_by(GRAMS_OF_A_TASK) {
+        let last = (first + GRAMS_OF_A_TASK).min(entries);
+        let (task, others) = rest.split_at_mut(start(last) - start(first));
+        tasks.push((first, task));
+        rest = others;
+    }
+    tasks
+}

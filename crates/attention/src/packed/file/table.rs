@@ -1,0 +1,117 @@
+//! Where in a file does each part lie? One after the other, on whole lines, without a gap.
+
+use super::super::fragments::{Part, Shape};
+use super::super::layout::Layout;
+use super::super::storage::LINE_BYTES;
+use super::header::{HEADER_BYTES, u32_at, u64_at};
+
+/// Bytes of a row of the table.
+pub const ROW_BYTES: usize = 32;
+
+/// What the rows of the table are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilePart {
+    /// Fragments of each entry, as u32.
+    Counts,
+    /// What is stored for kernels.
+    Stored(Part),
+}
+
+impl FilePart {
+    /// The parts of a file, in order.
+    pub fn all(shape: Shape) -> impl Iterator<Item = Self> {
+        let stored = Part::ALL.into_iter();
+        let stored = stored.filter(move |part| part.is_needed(shape.precision));
+        std::iter::once(Self::Counts).chain(stored.map(Self::Stored))
+    }
+
+    /// Its name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counts => "counts",
+            Self::Stored(part) => part.name(),
+        }
+    }
+
+    /// Its number in the table.
+    pub fn code(self) -> u32 {
+        match self {
+            Self::Counts => 1,
+            Self::Stored(Part::F32) => 2,
+            Self::Stored(Part::Bf16) => 3,
+            Self::Stored(Part::Grams) => 4,
+            Self::Stored(Part::Residuals) => 5,
+            Self::Stored(Part::Norms) => 6,
+        }
+    }
+
+    fn bytes(self, shape: Shape, layout: &Layout) -> usize {
+        match self {
+            Self::Counts => bytes_of_counts(layout.counts().len()),
+            Self::Stored(part) => part.bytes(shape, layout),
+        }
+    }
+}
+
+/// Bytes of the counts of so many entries, whole lines.
+pub fn bytes_of_counts(entries: usize) -> usize {
+    let lines = entries.div_ceil(LINE_BYTES / size_of::<u32>());
+    lines.saturating_mul(LINE_BYTES)
+}
+
+/// Where the first part begins: after header and table, on a line.
+pub fn first_offset(shape: Shape) -> usize {
+    (HEADER_BYTES + FilePart::all(shape).count() * ROW_BYTES).next_multiple_of(LINE_BYTES)
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// What it is about.
+    pub code: u32,
+    /// Checksum of the part.
+    pub checksum: u32,
+    /// First byte in the file.
+    pub offset: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+impl Row {
+    /// Its bytes.
+    pub fn encode(self) -> [u8; ROW_BYTES] {
+        let mut row = [0; ROW_BYTES];
+        row[..4].copy_from_slice(&self.code.to_le_bytes());
+        row[4..8].copy_from_slice(&self.checksum.to_le_bytes());
+        row[8..16].copy_from_slice(&self.offset.to_le_bytes());
+        row[16..24].copy_from_slice(&self.bytes.to_le_bytes());
+        row
+    }
+
+    /// Reads a row.
+    pub fn decode(row: &[u8; ROW_BYTES]) -> Self {
+        Self {
+            code: u32_at(row, 0),
+            checksum: u32_at(row, 4),
+            offset: u64_at(row, 8),
+            bytes: u64_at(row, 16),
+        }
+    }
+}
+
+/// Rows without checksums, as they follow from shape and layout; their end is the file's.
+pub fn plan(shape: Shape, layout: &Layout) -> Vec<(FilePart, Row)> {
+    let mut offset = first_offset(shape);
+    let place = |part: FilePart| {
+        let bytes = part.bytes(shape, layout);
+        let row = Row {
+            code: part.code(),
+            checksum: 0,
+            offset: offset as u64,
+            bytes: bytes as u64,
+        };
+        offset = offset.saturating_add(bytes);
+        (part, row)
+    };
+    FilePart::all(shape).map(place).collect()
+}

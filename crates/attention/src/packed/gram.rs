@@ -1,0 +1,71 @@
+//! How are the products of an entry's fragments with each other computed? As panels of its own.
+
+use uard_core::panels::product;
+use uard_core::panels::{ColumnPanels, Instructions, PANEL, RowPanels, padded_depth, panels_for};
+
+use super::layout::{Kind, gram_stride};
+use super::panel::{Vectors, fill};
+use super::storage::Lines;
+
+/// Room for both sides of the product and its result, used for one entry after the other.
+///
+/// What an earlier entry left in a panel only reaches products that nobody reads.
+pub struct GramScratch {
+    instructions: Instructions,
+    rows: Lines,
+    columns: Lines,
+    products: Lines,
+}
+
+impl GramScratch {
+    /// Empty.
+    pub fn new() -> Self {
+        Self {
+            instructions: Instructions::best(),
+            rows: Lines::default(),
+            columns: Lines::default(),
+            products: Lines::default(),
+        }
+    }
+
+    /// `out[a][b] = v_a · v_b`.
+    ///
+    /// # Shapes
+    /// `vectors` rows of `width` numbers, `out` as many rows of [`gram_stride`] numbers; what lies
+    /// beyond the products is left alone.
+    pub fn compute(&mut self, vectors: &[f32], width: usize, out: &mut [f32]) {
+        let (count, depth) = (vectors.len() / width, padded_depth(width));
+        let numbers = panels_for(count) * PANEL * depth;
+        let side = gram_stride(count);
+        for (lines, numbers) in [
+            (&mut self.rows, numbers),
+            (&mut self.columns, numbers),
+            (&mut self.products, side * side),
+        ] {
+            lines.grow(numbers * size_of::<f32>());
+        }
+        pack(Kind::Words, &mut self.rows, vectors, width);
+        pack(Kind::Regions, &mut self.columns, vectors, width);
+        let rows = RowPanels::new(&self.rows.numbers::<f32>()[..numbers], depth);
+        let columns = ColumnPanels::new(&self.columns.numbers::<f32>()[..numbers], depth);
+        let products = self.products.numbers_mut();
+        product(self.instructions, rows, columns, products, side);
+        let products = products.chunks_exact(side);
+        for (out, products) in out.chunks_exact_mut(side).zip(products) {
+            out[..count].copy_from_slice(&products[..count]);
+        }
+    }
+}
+
+fn pack(kind: Kind, panels: &mut Lines, vectors: &[f32], width: usize) {
+    let panels = panels
+        .numbers_mut::<u32>()
+        .chunks_exact_mut(PANEL * padded_depth(width));
+    for (panel, vectors) in panels.zip(vectors.chunks(PANEL * width)) {
+        let mut places: Vectors = [None; PANEL];
+        for (place, vector) in places.iter_mut().zip(vectors.chunks_exact(width)) {
+            *place = Some(vector);
+        }
+        fill::<f32>(kind, panel, &places);
+    }
+}

@@ -1,0 +1,73 @@
+//! What is packed? The valid rows of a padded tensor, read where they lie.
+
+use candle_core::{DType, Device, Storage, Tensor};
+
+use crate::Result;
+
+/// A batch of entries, padded to the longest.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// [entries, longest, width], row-major.
+    pub numbers: &'a [f32],
+    /// Fragments of each entry.
+    pub counts: &'a [usize],
+    /// The padded length.
+    pub longest: usize,
+    /// Width D of the joint space.
+    pub width: usize,
+}
+
+impl<'a> Batch<'a> {
+    /// The rows of an entry, one after the other, without its padding.
+    pub fn rows(&self, entry: usize) -> &'a [f32] {
+        let start = entry * self.longest * self.width;
+        &self.numbers[start..][..self.counts[entry] * self.width]
+    }
+
+    /// One row of an entry.
+    pub fn row(&self, entry: usize, fragment: usize) -> &'a [f32] {
+        &self.rows(entry)[fragment * self.width..][..self.width]
+    }
+}
+
+/// Lends the numbers of a tensor, converted and moved only where they are not f32 in order on the
+/// CPU.
+///
+/// # Errors
+/// When the tensor cannot be brought there.
+pub fn with_numbers<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+    let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(storage), Some((start, end))) => read(&storage.as_slice()?[start..end]),
+        _ => read(&tensor.flatten_all()?.to_vec1()?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(tensor: &Tensor) -> (Vec<f32>, *const f32) {
+        with_numbers(tensor, |numbers| Ok((numbers.to_vec(), numbers.as_ptr()))).unwrap()
+    }
+
+    #[test]
+    fn f32_in_order_is_lent_where_it_lies() {
+        let whole = Tensor::arange(0f32, 12.0, &Device::Cpu).unwrap();
+        let whole = whole.reshape((3, 2, 2)).unwrap();
+        let (found, start) = numbers(&whole);
+        assert_eq!(found, (0..12).map(|x| x as f32).collect::<Vec<_>>());
+        let (found, inside) = numbers(&whole.narrow(0, 1, 1).unwrap());
+        assert_eq!(found, [4.0, 5.0, 6.0, 7.0]);
+        assert_eq!(inside, start.wrapping_add(4));
+    }
+
+    #[test]
+    fn another_order_and_f64_are_converted() {
+        let tensor = Tensor::new(&[[1f64, 2.5], [1e-60, 0.1]], &Device::Cpu).unwrap();
+        assert_eq!(numbers(&tensor).0, [1.0, 2.5, 0.0, 0.1f32]);
+        assert_eq!(numbers(&tensor.t().unwrap()).0, [1.0, 0.0, 2.5, 0.1f32]);
+    }
+}

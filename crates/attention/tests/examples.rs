@@ -1,0 +1,16 @@
+//! Do the examples run?
+
+#[path = "../examples/match_features.rs"]
+#[allow(dead_code, reason = "its main is called below")]
+mod match_features;
+#[path = "../examples/rerank.rs"]
+mod rerank;
+#[path = "../examples/train.rs"]
+mod train;
+
+#[test]
+fn examples_end_well() {
+    match_features::on_made_up().unwrap();
+    rerank::main().unwrap();
+    train::main().unwrap();
+}

@@ -1,0 +1,276 @@
+//! Do the machine instructions for AMX compute what they should, on a machine without AMX?
+//!
+//! Such a machine refuses them with SIGILL. The handler here decodes the refused instruction,
+//! carries it out on tiles in memory, and goes on behind it, so that tests run the very machine
+//! code that is shipped. Only the instructions that our kernels use are known; any other SIGILL
+//! ends the process as usual.
+
+use std::cell::UnsafeCell;
+use std::ptr;
+use std::sync::Once;
+
+use crate::panels::Instructions;
+
+/// Sets the handler up, and pretends that the machine has AMX.
+pub fn install() -> Instructions {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        // SAFETY: the handler has the signature that SA_SIGINFO asks for, and everything else of
+        // the action is zero, which is an empty mask.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = refused as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO;
+            assert_eq!(libc::sigaction(libc::SIGILL, &action, ptr::null_mut()), 0);
+        }
+    });
+    Instructions::emulated_amx()
+}
+
+/// A line of a tile as the numbers of sums, or as pairs of bf16.
+type Line = [u32; 16];
+
+/// The tiles of a thread.
+#[derive(Clone, Copy)]
+struct Tiles {
+    lines: [[Line; 16]; 8],
+    /// Of each tile: lines, and words in a line. Nothing when tiles are released.
+    shape: [(usize, usize); 8],
+}
+
+const RELEASED: Tiles = Tiles {
+    lines: [[[0; 16]; 16]; 8],
+    shape: [(0, 0); 8],
+};
+
+thread_local! {
+    /// Constant and without a destructor, so that a signal handler may use it.
+    static TILES: UnsafeCell<Tiles> = const { UnsafeCell::new(RELEASED) };
+}
+
+/// Handles SIGILL.
+extern "C" fn refused(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the system passes the context of the thread that it interrupted, whose instruction
+    // pointer stands at a refused instruction of at most 15 bytes; those we decode are read no
+    // further than they reach. The tiles belong to this thread alone, and the handler does not
+    // interrupt itself.
+    unsafe {
+        let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
+        let known = TILES.with(|tiles| carry_out(registers, &mut *tiles.get()));
+        if known.is_none() {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+    }
+}
+
+/// A decoded instruction: what it does, its tile, and its other operands.
+struct Decoded {
+    operation: Operation,
+    tile: usize,
+    length: usize,
+}
+
+enum Operation {
+    Configure(*const u8),
+    Release,
+    Zero,
+    Load(*const u8, isize),
+    Store(*mut u8, isize),
+    Multiply { rows: usize, columns: usize },
+}
+
+/// Does what the instruction says; nothing when it is not one of ours.
+///
+/// # Safety
+/// RIP points at an instruction, whose operands may be accessed.
+unsafe fn carry_out(registers: &mut [i64; 23], tiles: &mut Tiles) -> Option<()> {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        let Decoded {
+            operation,
+            tile,
+            length,
+        } = decode(registers)?;
+        match operation {
+            Operation::Configure(from) => {
+                assert_eq!(*from, 1, "the palette of AMX");
+                *tiles = RELEASED;
+                for (at, shape) in tiles.shape.iter_mut().enumerate() {
+                    let bytes = from.add(16 + 2 * at).cast::<u16>().read_unaligned();
+                    *shape = (usize::from(*from.add(48 + at)), usize::from(bytes) / 4);
+                }
+            }
+            Operation::Release => *tiles = RELEASED,
+            Operation::Zero => tiles.lines[tile] = [[0; 16]; 16],
+            Operation::Load(from, stride) => {
+                let (lines, words) = tiles.shape[tile];
+                tiles.lines[tile] = [[0; 16]; 16];
+                for (at, line) in tiles.lines[tile][..lines].iter_mut().enumerate() {
+                    let from = from.offset(at as isize * stride);
+                    ptr::copy_nonoverlapping(from, line.as_mut_ptr().cast(), 4 * words);
+                }
+            }
+            Operation::Store(to, stride) => {
+                let (lines, words) = tiles.shape[tile];
+                for (at, line) in tiles.lines[tile][..lines].iter().enumerate() {
+                    let to = to.offset(at as isize * stride);
+                    ptr::copy_nonoverlapping(line.as_ptr().cast(), to, 4 * words);
+                }
+            }
+            Operation::Multiply { rows, columns } => multiply(tiles, tile, rows, columns),
+        }
+        registers[libc::REG_RIP as usize] += length as i64;
+    }
+    Some(())
+}
+
+/// `tdpbf16ps`, as the manual of the processor says: even and odd depths are summed apart by fused
+/// multiply-adds, then added to each other, then to the tile. Numbers too small for full precision
+/// count as zero everywhere.
+fn multiply(tiles: &mut Tiles, sums: usize, rows: usize, columns: usize) {
+    let flushed = |x: f32| {
+        if x.is_subnormal() {
+            0.0_f32.copysign(x)
+        } else {
+            x
+        }
+    };
+    let number = |bits: u32| flushed(f32::from_bits(bits));
+    let (height, width) = tiles.shape[sums];
+    let pairs = tiles.shape[rows].1;
+    assert_eq!(
+        (tiles.shape[rows].0, tiles.shape[columns]),
+        (height, (pairs, width))
+    );
+    for i in 0..height {
+        for j in 0..width {
+            let mut parts = [0.0_f32; 2];
+            for pair in 0..pairs {
+                let (a, b) = (tiles.lines[rows][i][pair], tiles.lines[columns][pair][j]);
+                parts[0] = flushed(number(a << 16).mul_add(number(b << 16), parts[0]));
+                parts[1] = flushed(number(a & !0xffff).mul_add(number(b & !0xffff), parts[1]));
+            }
+            let sum = &mut tiles.lines[sums][i][j];
+            *sum = flushed(number(*sum) + flushed(parts[0] + parts[1])).to_bits();
+        }
+    }
+}
+
+/// Reads an instruction: a VEX prefix of three bytes, opcode, ModRM and what follows.
+///
+/// # Safety
+/// As [`carry_out`].
+unsafe fn decode(registers: &[i64; 23]) -> Option<Decoded> {
+    let at = registers[libc::REG_RIP as usize] as *const u8;
+    // SAFETY: the shortest instruction of ours has five bytes; longer ones are read only after
+    // their beginning has said so. Unknown ones of fewer bytes are followed by others of a function.
+    let byte = |place: usize| unsafe { at.add(place).read() };
+    // C4, then map 2 (0F 38) with inverted extensions of registers, then W0 and 128 bits.
+    if byte(0) != 0xc4 || byte(1) & 0x1f != 2 || byte(2) & 0x84 != 0 {
+        return None;
+    }
+    let (prefix, opcode, modrm) = (byte(2) & 3, byte(3), byte(4));
+    let (mode, reg, rm) = (
+        modrm >> 6,
+        usize::from(modrm >> 3 & 7),
+        usize::from(modrm & 7),
+    );
+    // Prefix: 0 none, 1 for 66, 2 for F3, 3 for F2.
+    let (operation, length) = match (opcode, prefix, mode) {
+        (0x49, 0, 3) => (Operation::Release, 5),
+        (0x49, 3, 3) => (Operation::Zero, 5),
+        (0x5c, 2, 3) => {
+            let columns = usize::from(!byte(2) >> 3 & 0xf);
+            (Operation::Multiply { rows: rm, columns }, 5)
+        }
+        (0x49, 0, _) => {
+            let (address, _, length) = unsafe { memory(registers, at) };
+            (Operation::Configure(address as *const u8), length)
+        }
+        (0x4b, 3, 0..=2) => {
+            let (address, stride, length) = unsafe { memory(registers, at) };
+            (Operation::Load(address as *const u8, stride), length)
+        }
+        (0x4b, 2, 0..=2) => {
+            let (address, stride, length) = unsafe { memory(registers, at) };
+            (Operation::Store(address as *mut u8, stride), length)
+        }
+        _ => return None,
+    };
+    Some(Decoded {
+        operation,
+        tile: reg,
+        length,
+    })
+}
+
+/// The address of a memory operand without its index, the index as the stride of a tile, and the
+/// length of the instruction.
+///
+/// # Safety
+/// An instruction with a three-byte VEX prefix and a memory operand stands there.
+unsafe fn memory(registers: &[i64; 23], at: *const u8) -> (usize, isize, usize) {
+    // SAFETY: the bytes read belong to the instruction.
+    let byte = |place: usize| unsafe { at.add(place).read() };
+    let displacement = |place: usize, mode: u8| -> (i64, usize) {
+        match mode {
+            1 => (i64::from(byte(place) as i8), place + 1),
+            // SAFETY: as above.
+            2 => unsafe {
+                (
+                    i64::from(at.add(place).cast::<i32>().read_unaligned()),
+                    place + 4,
+                )
+            },
+            _ => (0, place),
+        }
+    };
+    let register = |number: u8, inverted: u8| {
+        let extension = if byte(1) & inverted == 0 { 8 } else { 0 };
+        registers[REGISTERS[usize::from(number) + extension] as usize]
+    };
+    let (mode, rm) = (byte(4) >> 6, byte(4) & 7);
+    let (base, index, (displacement, length)) = match (mode, rm) {
+        (0, 5) => {
+            let (displacement, length) = displacement(5, 2);
+            (at as i64 + length as i64, 0, (displacement, length))
+        }
+        (_, 4) => {
+            let sib = byte(5);
+            let index = match (sib >> 3 & 7, byte(1) & X) {
+                (4, X) => 0,
+                (number, _) => register(number, X) << (sib >> 6),
+            };
+            match (mode, sib & 7) {
+                (0, 5) => (0, index, displacement(6, 2)),
+                (_, number) => (register(number, B), index, displacement(6, mode)),
+            }
+        }
+        _ => (register(rm, B), 0, displacement(5, mode)),
+    };
+    ((base + displacement) as usize, index as isize, length)
+}
+
+/// The bits of the prefix that extend an index and a base, inverted.
+const X: u8 = 0x40;
+const B: u8 = 0x20;
+
+/// Where the context of a signal keeps the registers, by their numbers in instructions.
+const REGISTERS: [i32; 16] = [
+    libc::REG_RAX,
+    libc::REG_RCX,
+    libc::REG_RDX,
+    libc::REG_RBX,
+    libc::REG_RSP,
+    libc::REG_RBP,
+    libc::REG_RSI,
+    libc::REG_RDI,
+    libc::REG_R8,
+    libc::REG_R9,
+    libc::REG_R10,
+    libc::REG_R11,
+    libc::REG_R12,
+    libc::REG_R13,
+    libc::REG_R14,
+    libc::REG_R15,
+];
