@@ -115,6 +115,7 @@ fn rules(setting: &Setting, data: &Data, judge: &Judge, found: &mut Found) -> an
             };
             entries.push(Entry::ours(setting, data, judge, asked)?);
         }
+        entries.push(product::entry(setting, data, precision)?);
         let title = format!(
             "rules on one kernel, {}, both sides, {precision}",
             data.size()
