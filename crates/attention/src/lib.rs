@@ -1,13 +1,30 @@
-//! Masked cross-attention between regions and words, without ever forming the attended vector.
+//! Masked cross-attention between regions and words, at the price of MaxSim.
 //!
-//! A [`Matcher`] turns [`uard_core::Regions`] and [`uard_core::Words`] into one similarity a pair.
-//! Fragments whose relevance (cosine) is not above the threshold are masked; a query that nothing
-//! answers adds exactly zero. Training, evaluation and scoring call the same function.
+//! An image is a set of regions, a caption a set of words, all unit vectors of one space. Relevance
+//! is their cosine; what is not above a threshold is masked; a query that nothing answers adds
+//! exactly zero. The attended vector is never formed: with G, the products of an image's regions
+//! with each other, attention needs nothing but relevance.
+//!
+//! ```text
+//! S(U,V) = 1/m sum_i R_i + 1/n sum_j R_j       R_i = (sum_j e_ij s_ij) / sqrt(e_i^T G e_i)
+//! e_ij   = 1[s_ij > t] exp(inverse_temperature s_ij)
+//! ```
+//!
+//! | to | use | example |
+//! |---|---|---|
+//! | train | [`Matcher::similarities`]: the similarity of a batch as a differentiable tensor | `examples/train.rs` |
+//! | match many with many | [`PackedRegions`], [`PackedWords`], [`search::Search`]: all pairs, or the best of each | `examples/match_features.rs` |
+//! | rerank, and say why | [`search::Search::images_for_caption`], [`search::Search::evidence`] | `examples/rerank.rs` |
+//! | check a kernel | [`mod@reference`]: the formulas as plain loops in f64 | |
+//!
+//! [`kernel::Kernel`] names the code that runs (`auto` takes the fastest of this machine: AMX,
+//! AVX-512, AVX2 or plain Rust), [`Precision`] the numbers: `f32`, `bf16`, or `exact`, which
+//! computes in bf16 and returns the lists and ranks of f32. The same input gives the same bytes with
+//! any number of threads. [`WeightRule`] has SCAN's rule and MaxSim beside the masked one.
 //!
 //! ```
 //! use candle_core::{Device, Tensor};
-//! use uard_attention::{Matcher, MatcherConfig};
-//! use uard_core::{Regions, Words};
+//! use uard_attention::{Matcher, MatcherConfig, Regions, Words};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // One image of two regions, one caption of two words, in a joint space of width 2.

@@ -1,6 +1,7 @@
 //! The similarity of a batch: the one function that training, evaluation and scoring share.
 
 use candle_core::{DType, Device, Tensor};
+use uard_core::matmul::Matmul;
 use uard_core::{Regions, Words};
 
 use crate::composed::{self, Batch};
@@ -12,6 +13,7 @@ use crate::{Error, Kept, Result};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Matcher {
     config: MatcherConfig,
+    matmul: Matmul,
 }
 
 /// What matching a batch gives.
@@ -33,7 +35,17 @@ impl Matcher {
     /// When a setting is out of range.
     pub fn new(config: MatcherConfig) -> Result<Self> {
         config.validate()?;
-        Ok(Self { config })
+        Ok(Self {
+            config,
+            matmul: Matmul::F32,
+        })
+    }
+
+    /// The same matcher with other products: of words with regions, on the CPU. Gram matrices and
+    /// sums stay as they are.
+    #[must_use]
+    pub fn with_matmul(self, matmul: Matmul) -> Self {
+        Self { matmul, ..self }
     }
 
     /// The settings.
@@ -110,6 +122,7 @@ impl Matcher {
         let is_trained = word_rows.track_op() || region_rows.track_op();
         let question = Question {
             config: self.config,
+            matmul: self.matmul,
             threshold,
             regions: (regions.counts(), regions.longest()),
             words: (words.counts(), words.longest()),

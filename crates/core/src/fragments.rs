@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
-use crate::normalize::unit_rows;
+use crate::normalize::valid_unit_rows;
 use crate::{Error, Result};
 
 /// Regions of a batch of images: unit rows of the joint space.
@@ -147,12 +147,7 @@ impl Fragments {
                 });
             }
         }
-        let rows = if counts.iter().all(|&count| count == longest) {
-            unit_rows(raw)?
-        } else {
-            let valid = validity(&counts, longest, raw)?.unsqueeze(2)?;
-            unit_rows(&raw.broadcast_mul(&valid)?)?
-        };
+        let rows = valid_unit_rows(raw, &counts, || validity(&counts, longest, raw))?;
         Ok(Self {
             rows,
             counts,

@@ -9,6 +9,7 @@ mod error;
 pub mod device;
 pub mod exponential;
 pub mod fragments;
+pub mod matmul;
 pub mod normalize;
 pub mod panels;
 pub mod parameters;

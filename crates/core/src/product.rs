@@ -7,7 +7,9 @@ mod rounded;
 
 use gemm::Parallelism;
 
-pub use rounded::product_bf16;
+use crate::panels::Instructions;
+
+pub use rounded::{product_bf16, product_on_panels};
 
 /// A number that [`product`] can multiply: `f32` or `f64`.
 pub trait Factor: sealed::Sealed + Copy + Send + Sync + 'static {
@@ -15,16 +17,46 @@ pub trait Factor: sealed::Sealed + Copy + Send + Sync + 'static {
     const ZERO: Self;
     /// 1.
     const ONE: Self;
+
+    /// [`product_bf16`] for f32; f64 is not rounded.
+    #[doc(hidden)]
+    fn rounded_product(
+        instructions: Instructions,
+        out: &mut [Self],
+        lhs: Matrix<Self>,
+        rhs: Matrix<Self>,
+        output: Output,
+    );
 }
 
 impl Factor for f32 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
+
+    fn rounded_product(
+        instructions: Instructions,
+        out: &mut [Self],
+        lhs: Matrix<Self>,
+        rhs: Matrix<Self>,
+        output: Output,
+    ) {
+        product_bf16(instructions, out, lhs, rhs, output);
+    }
 }
 
 impl Factor for f64 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
+
+    fn rounded_product(
+        _: Instructions,
+        out: &mut [Self],
+        lhs: Matrix<Self>,
+        rhs: Matrix<Self>,
+        output: Output,
+    ) {
+        product(out, lhs, rhs, output);
+    }
 }
 
 mod sealed {
@@ -73,6 +105,32 @@ impl<'a, T> Matrix<'a, T> {
             columns,
             row_stride: columns,
             column_stride: 1,
+        }
+    }
+
+    /// How many rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How many columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Some of the rows; nothing moves.
+    ///
+    /// # Panics
+    /// When there are not as many: the caller cut it wrongly.
+    pub fn some_rows(self, rows: std::ops::Range<usize>) -> Self {
+        assert!(
+            rows.start <= rows.end && rows.end <= self.rows,
+            "rows that are there"
+        );
+        Self {
+            values: &self.values[rows.start * self.row_stride..],
+            rows: rows.len(),
+            ..self
         }
     }
 

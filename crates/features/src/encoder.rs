@@ -1,8 +1,10 @@
 //! How does an image become regions of the joint space? One linear layer, then unit length.
 
-use candle_core::{Module, Tensor};
-use candle_nn::Linear;
+mod operator;
+
+use candle_core::Tensor;
 use uard_core::Regions;
+use uard_core::matmul::Matmul;
 use uard_core::parameters::Parameters;
 use uard_core::random::{Draws, uniform};
 
@@ -16,8 +18,9 @@ use crate::{Error, Result};
 /// SCAN's `EncoderImagePrecomp`: weights uniform in ±√6/√(F + D), biases zero.
 #[derive(Debug, Clone)]
 pub struct RegionEncoder {
-    linear: Linear,
-    feature_width: usize,
+    weight: Tensor,
+    bias: Tensor,
+    matmul: Matmul,
 }
 
 impl RegionEncoder {
@@ -40,9 +43,16 @@ impl RegionEncoder {
         let bias = vec![0.0; joint_width];
         let bias = parameters.create(&format!("{prefix}.bias"), bias, &[joint_width])?;
         Ok(Self {
-            linear: Linear::new(weight, Some(bias)),
-            feature_width,
+            weight,
+            bias,
+            matmul: Matmul::F32,
         })
+    }
+
+    /// The same encoder with other products.
+    #[must_use]
+    pub fn with_matmul(self, matmul: Matmul) -> Self {
+        Self { matmul, ..self }
     }
 
     /// The regions of each image as unit rows.
@@ -55,22 +65,25 @@ impl RegionEncoder {
     /// When the features have another width, naming both, or a count is out of range.
     pub fn forward(&self, features: &Tensor, counts: Vec<usize>) -> Result<Regions> {
         let (images, regions, width) = features.dims3()?;
-        if width != self.feature_width {
+        let (joint_width, feature_width) = self.weight.dims2()?;
+        if width != feature_width {
             return Err(Error::Core(uard_core::Error::ShapeMismatch {
                 tensor: "region features".to_owned(),
                 axis: "F",
-                expected: self.feature_width,
+                expected: feature_width,
                 found: width,
             }));
         }
-        let rows = self
-            .linear
-            .forward(&features.reshape((images * regions, width))?)?;
-        let joint_width = rows.dim(1)?;
-        Ok(Regions::normalized(
-            &rows.reshape((images, regions, joint_width))?,
-            counts,
-        )?)
+        let features = features.reshape((images * regions, width))?;
+        let rows = if features.device().is_cpu() {
+            operator::linear(&features, (&self.weight, &self.bias), self.matmul)?
+        } else {
+            features
+                .matmul(&self.weight.t()?)?
+                .broadcast_add(&self.bias)?
+        };
+        let rows = rows.reshape((images, regions, joint_width))?;
+        Ok(Regions::normalized(&rows, counts)?)
     }
 }
 
@@ -145,6 +158,44 @@ mod tests {
                 .expect("the encoder uses every parameter");
             uard_testkit::assert_finite_nonzero(name, gradient);
         }
+    }
+
+    #[test]
+    fn gradients_equal_those_of_composed_operations() {
+        let (parameters, encoder) = encoder();
+        let features = features(2);
+        let target = features.narrow(2, 0, 4).unwrap().contiguous().unwrap();
+        let regions = encoder.forward(&features, vec![3, 1]).unwrap();
+        let loss = |rows: &Tensor| (rows * &target).unwrap().sum_all().unwrap();
+        let found = loss(regions.rows()).backward().unwrap();
+        let weight = parameters.get("image.weight").unwrap();
+        let bias = parameters.get("image.bias").unwrap();
+        let rows = features.reshape((6, 5)).unwrap();
+        let rows = rows.matmul(&weight.t().unwrap()).unwrap();
+        let rows = rows
+            .broadcast_add(bias)
+            .unwrap()
+            .reshape((2, 3, 4))
+            .unwrap();
+        let composed = Regions::normalized(&rows, vec![3, 1]).unwrap();
+        let expected = loss(composed.rows()).backward().unwrap();
+        for var in [weight, bias] {
+            let (found, expected) = (found.get(var).unwrap(), expected.get(var).unwrap());
+            uard_testkit::assert_close(found, expected, TOLERANCE);
+        }
+    }
+
+    #[test]
+    fn rounded_products_change_little_and_something() {
+        let (_, encoder) = encoder();
+        let exact = encoder.forward(&features(2), vec![3, 1]).unwrap();
+        let encoder = encoder.with_matmul(Matmul::Bf16);
+        let rounded = encoder.forward(&features(2), vec![3, 1]).unwrap();
+        // Both sides lose at most 2^-9 of each number.
+        uard_testkit::assert_close(rounded.rows(), exact.rows(), 8e-3);
+        let difference = (rounded.rows() - exact.rows()).unwrap().abs().unwrap();
+        let difference = difference.max_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(difference > 1e-6, "{difference}");
     }
 
     #[test]

@@ -87,13 +87,14 @@ impl Model {
         let mut parameters = Parameters::new(device);
         let joint_width = config.model.joint_width;
         let image =
-            RegionEncoder::new(&mut parameters, "image", feature_width, joint_width, &draws)?;
+            RegionEncoder::new(&mut parameters, "image", feature_width, joint_width, &draws)?
+                .with_matmul(config.training.matmul);
         let text = TextEncoderConfig {
             word_width: config.model.word_width,
             joint_width,
         };
         let text = TextEncoder::new(&mut parameters, text, vocabulary.len(), &draws)?;
-        let matcher = Matcher::new(config.matcher)?;
+        let matcher = Matcher::new(config.matcher)?.with_matmul(config.training.matmul);
         Ok(Self {
             parameters,
             joint_width,

@@ -120,7 +120,8 @@ impl<T: Real> MatcherOperator<T> {
         out.resize(tile.rows * tile.columns, T::zero());
         let words = Matrix::row_major(words, tile.rows, width);
         let regions = Matrix::row_major(regions, tile.columns, width);
-        product(out, words, regions.transposed(), Output::Overwrite);
+        let regions = regions.transposed();
+        self.matmul.product(out, words, regions, Output::Overwrite);
     }
 
     fn forward_tile(

@@ -19,6 +19,7 @@ mod tiles;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, Error, Layout, Result, Shape, Storage, Tensor};
+use uard_core::matmul::Matmul;
 
 use crate::Kept;
 use crate::config::MatcherConfig;
@@ -31,6 +32,8 @@ use tiles::{Tile, Tiles};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Question<'a> {
     pub config: MatcherConfig,
+    /// Of relevance.
+    pub matmul: Matmul,
     pub threshold: f64,
     /// Valid regions of each image, and the padded length R.
     pub regions: (&'a [usize], usize),
@@ -78,6 +81,7 @@ pub(crate) struct MatcherOperator<T> {
     has_masks: bool,
     tiles: Tiles,
     keep: Keep,
+    matmul: Matmul,
     by_products: Shelf,
     saved: OnceLock<Saved<T>>,
 }
@@ -111,6 +115,7 @@ impl<T: Real> MatcherOperator<T> {
             has_masks: question.config.has_masks(),
             tiles: Tiles::new(question.regions, question.words),
             keep: question.keep,
+            matmul: question.matmul,
             by_products: by_products.clone(),
             saved: OnceLock::new(),
         };

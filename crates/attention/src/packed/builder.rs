@@ -117,10 +117,10 @@ impl<'a> Added<'a> {
         let mut vectors = [None; PANEL];
         let places = &self.layout.places()[self.first_entry..];
         let begin = panel * PANEL;
-        let entry = places.partition_point(|&place| place <= begin);
         // Of the entries that begin at or before the panel only the last may reach into it.
-        for entry in entry.saturating_sub(1)..places.len() {
-            let place = places[entry];
+        let reached = places.partition_point(|&place| place <= begin);
+        let skipped = reached.saturating_sub(1);
+        for (entry, &place) in places.iter().enumerate().skip(skipped) {
             if place >= begin + PANEL {
                 break;
             }

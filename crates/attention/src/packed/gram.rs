@@ -1,4 +1,7 @@
 //! How are the products of an entry's fragments with each other computed? As panels of its own.
+//!
+//! Each product depends on its two vectors and the instruction set alone, so neither batches nor
+//! precisions change a bit of it, and the matrix is symmetric to the last bit.
 
 use uard_core::panels::product;
 use uard_core::panels::{ColumnPanels, Instructions, PANEL, RowPanels, padded_depth, panels_for};
@@ -21,7 +24,11 @@ impl GramScratch {
     /// Empty.
     pub fn new() -> Self {
         Self {
-            instructions: Instructions::best(),
+            // Miri interprets plain Rust, and cannot ask for a processor.
+            instructions: match cfg!(miri) {
+                true => Instructions::SCALAR,
+                false => Instructions::best(),
+            },
             rows: Lines::default(),
             columns: Lines::default(),
             products: Lines::default(),
@@ -48,11 +55,24 @@ impl GramScratch {
         pack(Kind::Regions, &mut self.columns, vectors, width);
         let rows = RowPanels::new(&self.rows.numbers::<f32>()[..numbers], depth);
         let columns = ColumnPanels::new(&self.columns.numbers::<f32>()[..numbers], depth);
-        let products = self.products.numbers_mut();
-        product(self.instructions, rows, columns, products, side);
-        let products = products.chunks_exact(side);
-        for (out, products) in out.chunks_exact_mut(side).zip(products) {
-            out[..count].copy_from_slice(&products[..count]);
+        let products: &mut [f32] = self.products.numbers_mut();
+        for panel in 0..rows.panels() {
+            let place = panel * PANEL * (side + 1);
+            product(
+                self.instructions,
+                rows.slice(panel..panel + 1),
+                columns.slice(panel..rows.panels()),
+                &mut products[place..],
+                side,
+            );
+        }
+        for (a, out) in out.chunks_exact_mut(side).enumerate() {
+            // What lies before the panel of `a` was computed with the sides exchanged.
+            let (before, after) = out[..count].split_at_mut(a / PANEL * PANEL);
+            for (b, product) in before.iter_mut().enumerate() {
+                *product = products[b * side + a];
+            }
+            after.copy_from_slice(&products[a * side + before.len()..][..after.len()]);
         }
     }
 }

@@ -17,6 +17,9 @@ use super::rounding::to_bf16;
 /// Cells of one vector that lie in a line: 64 bytes.
 const LINE_CELLS: usize = 16;
 
+/// A line of every vector of a panel.
+type Block = [u32; PANEL * LINE_CELLS];
+
 /// The vectors of a panel, by their place in it; a place without one keeps what it holds.
 pub type Vectors<'a> = [Option<&'a [f32]>; PANEL];
 
@@ -58,44 +61,34 @@ fn padded<const COUNT: usize>(numbers: &[f32]) -> [f32; COUNT] {
 ///
 /// The depth beyond a vector is left as it is: zero, as in every new panel.
 pub fn fill<T: Cells>(kind: Kind, panel: &mut [u32], vectors: &Vectors) {
-    let (blocks, _) = panel.as_chunks_mut::<{ PANEL * LINE_CELLS }>();
+    let (blocks, _) = panel.as_chunks_mut();
     for (line, block) in blocks.iter_mut().enumerate() {
-        match kind {
-            Kind::Words => fill_rows::<T>(block, vectors, line),
-            Kind::Regions => fill_columns::<T>(block, vectors, line),
-        }
-    }
-}
-
-fn fill_rows<T: Cells>(block: &mut [u32], vectors: &Vectors, line: usize) {
-    let (rows, _) = block.as_chunks_mut::<LINE_CELLS>();
-    for (row, vector) in rows.iter_mut().zip(vectors) {
-        if let Some(vector) = vector {
-            *row = T::line(part::<T>(vector, line));
-        }
-    }
-}
-
-fn fill_columns<T: Cells>(block: &mut [u32], vectors: &Vectors, line: usize) {
-    let (cells, _) = block.as_chunks_mut::<PANEL>();
-    if vectors.iter().all(Option::is_some) {
-        let lines = vectors.map(|vector| T::line(part::<T>(vector.unwrap_or_default(), line)));
-        for (k, columns) in cells.iter_mut().enumerate() {
-            *columns = lines.map(|line| line[k]);
-        }
-        return;
-    }
-    for (column, vector) in vectors.iter().enumerate() {
-        if let Some(vector) = vector {
-            for (columns, cell) in cells.iter_mut().zip(T::line(part::<T>(vector, line))) {
-                columns[column] = cell;
+        let vectors = vectors.iter().enumerate();
+        let lines = vectors.filter_map(|(at, vector)| Some((at, part::<T>((*vector)?, line)?)));
+        for (at, numbers) in lines {
+            let cells = T::line(numbers);
+            match kind {
+                Kind::Words => place_row(block, at, cells),
+                Kind::Regions => place_column(block, at, cells),
             }
         }
     }
 }
 
-/// The numbers of one line of a vector; none beyond its end.
-fn part<T: Cells>(vector: &[f32], line: usize) -> &[f32] {
-    let rest = vector.get(line * T::NUMBERS..).unwrap_or_default();
-    &rest[..rest.len().min(T::NUMBERS)]
+fn place_row(block: &mut Block, at: usize, cells: [u32; LINE_CELLS]) {
+    block[at * LINE_CELLS..][..LINE_CELLS].copy_from_slice(&cells);
+}
+
+/// Line by line a block stays in the nearest cache; a whole vector at once would touch every line
+/// of the panel for one cell each.
+fn place_column(block: &mut Block, at: usize, cells: [u32; LINE_CELLS]) {
+    for (k, cell) in cells.into_iter().enumerate() {
+        block[k * PANEL + at] = cell;
+    }
+}
+
+/// The numbers of one line of a vector, as far as it reaches.
+fn part<T: Cells>(vector: &[f32], line: usize) -> Option<&[f32]> {
+    let rest = vector.get(line * T::NUMBERS..)?;
+    Some(&rest[..rest.len().min(T::NUMBERS)])
 }

@@ -41,10 +41,12 @@ pub fn product_bf16(
     rhs: Matrix<f32>,
     output: Output,
 ) {
-    on_panels::<bf16>(instructions, out, lhs, rhs, output);
+    product_on_panels::<bf16>(instructions, out, lhs, rhs, output);
 }
 
-fn on_panels<T: Element>(
+/// [`product_bf16`] for either type of number. In f32 nothing is rounded but the sums; it is the
+/// faster way where a short lhs meets a transposed rhs, which `gemm` is slow at.
+pub fn product_on_panels<T: Element>(
     instructions: Instructions,
     out: &mut [f32],
     lhs: Matrix<f32>,
@@ -193,21 +195,24 @@ mod tests {
         }
     }
 
-    fn is_the_product_of_rounded_numbers(instructions: Instructions, [m, k, n]: [usize; 3]) {
+    fn is_the_product_of_rounded_numbers<T: Element>(
+        instructions: Instructions,
+        [m, k, n]: [usize; 3],
+    ) {
         let (left, right) = (numbers(m * k, 1), numbers(k * n, 2));
         for layout in 0..4 {
             let lhs = laid(&left, m, k, layout & 1);
             let rhs = laid(&right, k, n, layout >> 1);
             let mut out = vec![f32::NAN; m * n];
-            product_bf16(instructions, &mut out, lhs, rhs, Output::Overwrite);
+            product_on_panels::<T>(instructions, &mut out, lhs, rhs, Output::Overwrite);
             let mut sums = vec![1.0; m * n];
-            product_bf16(instructions, &mut sums, lhs, rhs, Output::Accumulate);
+            product_on_panels::<T>(instructions, &mut sums, lhs, rhs, Output::Accumulate);
             for (place, (&found, &added)) in out.iter().zip(&sums).enumerate() {
                 let (i, j) = (place / n, place % n);
                 let factor = |at: usize| {
                     let a = lhs.values[i * lhs.row_stride + at * lhs.column_stride];
                     let b = rhs.values[at * rhs.row_stride + j * rhs.column_stride];
-                    bf16::from_f32(a).to_f64() * bf16::from_f32(b).to_f64()
+                    f64::from(T::from_f32(a).to_f32()) * f64::from(T::from_f32(b).to_f32())
                 };
                 let sum: f64 = (0..k).map(factor).sum();
                 let size: f64 = (0..k).map(|at| factor(at).abs()).sum();
@@ -228,7 +233,8 @@ mod tests {
             match Instructions::detect(set) {
                 Ok(instructions) => {
                     for &shape in SHAPES {
-                        is_the_product_of_rounded_numbers(instructions, shape);
+                        is_the_product_of_rounded_numbers::<f32>(instructions, shape);
+                        is_the_product_of_rounded_numbers::<bf16>(instructions, shape);
                     }
                 }
                 Err(unavailable) => eprintln!("skipped: {unavailable}"),

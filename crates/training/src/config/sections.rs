@@ -1,6 +1,7 @@
 //! Which settings does each section of a configuration have, and what are their defaults?
 
 use serde::{Deserialize, Serialize};
+use uard_core::matmul::Matmul;
 use uard_relevance::ThresholdLearner;
 
 /// `[data]`: what is read.
@@ -190,6 +191,9 @@ pub struct TrainingConfig {
     pub accumulation: usize,
     /// Seed of every draw (0).
     pub seed: u64,
+    /// Numbers of the large products: `f32` (default), or `bf16`, which rounds both sides and sums
+    /// in f32. Parameters, gradients and moments are f32 either way.
+    pub matmul: Matmul,
     /// Epochs without a better rsum on dev after which training stops; absent: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
@@ -207,6 +211,7 @@ impl Default for TrainingConfig {
             batch: 128,
             accumulation: 1,
             seed: 0,
+            matmul: Matmul::F32,
             patience: None,
             checkpoint_every: 0,
             keep_last: 2,

@@ -21,14 +21,14 @@ use crate::{Error, Result};
 /// When it cannot be mapped, or as [`decode`].
 pub fn open(path: &Path, kind: Kind) -> Result<Fragments> {
     refuse_big_endian("open", path)?;
-    decode(path, Arc::new(Bytes::Mapped(Mapped::open(path)?)), kind)
+    decode(path, &Arc::new(Bytes::Mapped(Mapped::open(path)?)), kind)
 }
 
 /// Reads header, table and counts, and cuts the parts; `path` is what messages name.
 ///
 /// # Errors
 /// When anything contradicts anything else, or is not what this version writes.
-pub fn decode(path: &Path, bytes: Arc<Bytes>, kind: Kind) -> Result<Fragments> {
+pub fn decode(path: &Path, bytes: &Arc<Bytes>, kind: Kind) -> Result<Fragments> {
     let file = bytes.as_slice();
     let header = Header::decode(path, file)?;
     if header.kind != kind {
@@ -62,7 +62,7 @@ pub fn decode(path: &Path, bytes: Arc<Bytes>, kind: Kind) -> Result<Fragments> {
         columns,
         u64::from(header.block_columns),
     )?;
-    let parts = parts(path, &bytes, &table, (shape, &layout))?;
+    let parts = parts(path, bytes, &table, (shape, &layout))?;
     let origin = Origin {
         path: path.to_owned(),
         table,

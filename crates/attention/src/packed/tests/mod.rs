@@ -83,5 +83,5 @@ fn decoded(file: &[u8], kind: Kind) -> Result<Fragments> {
     let mut lines = Lines::default();
     lines.grow(file.len());
     lines.numbers_mut().copy_from_slice(file);
-    decode(Path::new("a.packed"), Arc::new(Bytes::Owned(lines)), kind)
+    decode(Path::new("a.packed"), &Arc::new(Bytes::Owned(lines)), kind)
 }

@@ -118,7 +118,7 @@ fn bounds_are_stored_for_every_fragment() {
 
 #[test]
 fn rounding_is_that_of_half_for_every_upper_half() {
-    for upper in 0..=u16::MAX {
+    for upper in (0..=u16::MAX).step_by(if cfg!(miri) { 257 } else { 1 }) {
         for lower in [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff] {
             let number = f32::from_bits(u32::from(upper) << 16 | lower);
             if number.is_finite() {

@@ -162,8 +162,8 @@ fn multiply(tiles: &mut Tiles, sums: usize, rows: usize, columns: usize) {
 /// As [`carry_out`].
 unsafe fn decode(registers: &[i64; 23]) -> Option<Decoded> {
     let at = registers[libc::REG_RIP as usize] as *const u8;
-    // SAFETY: the shortest instruction of ours has five bytes; longer ones are read only after
-    // their beginning has said so. Unknown ones of fewer bytes are followed by others of a function.
+    // SAFETY: the shortest instruction of ours has five bytes, and a byte is read only after those
+    // before it have said that it belongs to one.
     let byte = |place: usize| unsafe { at.add(place).read() };
     // C4, then map 2 (0F 38) with inverted extensions of registers, then W0 and 128 bits.
     if byte(0) != 0xc4 || byte(1) & 0x1f != 2 || byte(2) & 0x84 != 0 {
@@ -176,6 +176,8 @@ unsafe fn decode(registers: &[i64; 23]) -> Option<Decoded> {
         usize::from(modrm & 7),
     );
     // Prefix: 0 none, 1 for 66, 2 for F3, 3 for F2.
+    // SAFETY: called for instructions with an operand in memory.
+    let operand = || unsafe { memory(registers, at) };
     let (operation, length) = match (opcode, prefix, mode) {
         (0x49, 0, 3) => (Operation::Release, 5),
         (0x49, 3, 3) => (Operation::Zero, 5),
@@ -184,15 +186,15 @@ unsafe fn decode(registers: &[i64; 23]) -> Option<Decoded> {
             (Operation::Multiply { rows: rm, columns }, 5)
         }
         (0x49, 0, _) => {
-            let (address, _, length) = unsafe { memory(registers, at) };
+            let (address, _, length) = operand();
             (Operation::Configure(address as *const u8), length)
         }
         (0x4b, 3, 0..=2) => {
-            let (address, stride, length) = unsafe { memory(registers, at) };
+            let (address, stride, length) = operand();
             (Operation::Load(address as *const u8, stride), length)
         }
         (0x4b, 2, 0..=2) => {
-            let (address, stride, length) = unsafe { memory(registers, at) };
+            let (address, stride, length) = operand();
             (Operation::Store(address as *mut u8, stride), length)
         }
         _ => return None,

@@ -10,6 +10,9 @@ use half::bf16;
 use super::tiling::{Operands, Tile};
 use super::{PANEL, Sides};
 
+/// Bytes that columns are fetched ahead of their use.
+const AHEAD: usize = 1024;
+
 /// Columns in a register; a panel fills two.
 const LANES: usize = 8;
 
@@ -98,15 +101,16 @@ pub unsafe fn ceiling(rounds: usize) -> u64 {
     (rounds * SUMS * LANES) as u64
 }
 
-/// One word of 16 columns.
+/// One word of 16 columns; those that follow are fetched ahead.
 ///
 /// # Safety
 /// They can be read.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 unsafe fn load(columns: *const f32) -> [__m256; 2] {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; fetching ahead may point anywhere.
     unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(columns.cast::<i8>().wrapping_add(AHEAD));
         [
             _mm256_loadu_ps(columns),
             _mm256_loadu_ps(columns.add(LANES)),

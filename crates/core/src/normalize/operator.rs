@@ -1,0 +1,199 @@
+//! How do rows become unit vectors on the CPU? One pass there and one back, in parallel.
+
+use std::sync::OnceLock;
+
+use candle_core::{
+    CpuStorage, CustomOp1, Error, Layout, Result, Shape, Storage, Tensor, WithDType,
+};
+use rayon::prelude::*;
+
+use super::SQUARED_LENGTH_EPSILON;
+use crate::product::Factor;
+use crate::vector::{Loops, vectorised};
+
+/// Numbers of a row that are summed side by side.
+const LANES: usize = 16;
+
+/// Rows of one task; each row is on its own, so the cut changes nothing.
+const ROWS: usize = 64;
+
+/// Rows [.., L, D] to unit rows; those beyond an entry's count become zero.
+#[derive(Debug)]
+pub(super) struct UnitRows<T> {
+    counts: Vec<usize>,
+    longest: usize,
+    /// One over the length of each row, zero where there is none: left by the forward pass.
+    inverses: OnceLock<Vec<T>>,
+}
+
+impl<T: WithDType + Factor> UnitRows<T> {
+    pub(super) fn new(counts: &[usize], longest: usize) -> Self {
+        Self {
+            counts: counts.to_vec(),
+            longest,
+            inverses: OnceLock::new(),
+        }
+    }
+
+    fn is_valid(&self, row: usize) -> bool {
+        row % self.longest < self.counts[row / self.longest]
+    }
+
+    fn forward(&self, rows: &[T], width: usize) -> (Vec<T>, Vec<T>) {
+        let mut unit = vec![T::ZERO; rows.len()];
+        let mut inverses = vec![T::ZERO; rows.len() / width];
+        unit.par_chunks_mut(ROWS * width)
+            .zip(inverses.par_chunks_mut(ROWS))
+            .zip(rows.par_chunks(ROWS * width))
+            .enumerate()
+            .for_each(|(task, ((unit, inverses), rows))| {
+                let lines = unit.chunks_exact_mut(width).zip(rows.chunks_exact(width));
+                for (at, ((unit, row), inverse)) in lines.zip(inverses).enumerate() {
+                    if self.is_valid(task * ROWS + at) {
+                        *inverse = vectorised(Forward { row, unit });
+                    }
+                }
+            });
+        (unit, inverses)
+    }
+
+    fn backward(&self, unit: &[T], inverses: &[T], upstream: &[T], width: usize) -> Vec<T> {
+        let mut gradient = vec![T::ZERO; unit.len()];
+        gradient
+            .par_chunks_mut(ROWS * width)
+            .zip(inverses.par_chunks(ROWS))
+            .zip(
+                unit.par_chunks(ROWS * width)
+                    .zip(upstream.par_chunks(ROWS * width)),
+            )
+            .for_each(|((gradient, inverses), (unit, upstream))| {
+                let lines = unit.chunks_exact(width).zip(upstream.chunks_exact(width));
+                let gradients = gradient.chunks_exact_mut(width).zip(inverses);
+                for ((gradient, &inverse), (unit, upstream)) in gradients.zip(lines) {
+                    // Padding and zero rows stay zero.
+                    if inverse != T::ZERO {
+                        vectorised(Backward {
+                            unit,
+                            upstream,
+                            inverse,
+                            gradient,
+                        });
+                    }
+                }
+            });
+        gradient
+    }
+}
+
+/// `y = x / |x|`; gives one over the length, zero for a zero row.
+struct Forward<'a, T> {
+    row: &'a [T],
+    unit: &'a mut [T],
+}
+
+impl<T: WithDType + Factor> Loops for Forward<'_, T> {
+    type Output = T;
+
+    #[inline(always)]
+    fn run(self) -> T {
+        let squared = dot(self.row, self.row);
+        if squared == T::ZERO {
+            return T::ZERO;
+        }
+        let inverse = T::from_f64(1.0 / (squared.to_f64() + SQUARED_LENGTH_EPSILON).sqrt());
+        for (unit, &x) in self.unit.iter_mut().zip(self.row) {
+            *unit = x * inverse;
+        }
+        inverse
+    }
+}
+
+/// `dx = (dy - y (y · dy)) / |x|`.
+struct Backward<'a, T> {
+    unit: &'a [T],
+    upstream: &'a [T],
+    inverse: T,
+    gradient: &'a mut [T],
+}
+
+impl<T: WithDType + Factor> Loops for Backward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let along = dot(self.unit, self.upstream);
+        let numbers = self.unit.iter().zip(self.upstream);
+        for (gradient, (&y, &upstream)) in self.gradient.iter_mut().zip(numbers) {
+            *gradient = (upstream - y * along) * self.inverse;
+        }
+    }
+}
+
+#[inline(always)]
+fn dot<T: WithDType + Factor>(a: &[T], b: &[T]) -> T {
+    let (a_lanes, a_rest) = a.as_chunks::<LANES>();
+    let (b_lanes, b_rest) = b.as_chunks::<LANES>();
+    let mut sums = [T::ZERO; LANES];
+    for (a, b) in a_lanes.iter().zip(b_lanes) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let rest = a_rest
+        .iter()
+        .zip(b_rest)
+        .fold(T::ZERO, |sum, (&a, &b)| sum + a * b);
+    sums.into_iter().fold(rest, |total, sum| total + sum)
+}
+
+impl<T: WithDType + Factor> CustomOp1 for UnitRows<T> {
+    fn name(&self) -> &'static str {
+        "unit-rows"
+    }
+
+    fn cpu_fwd(&self, rows: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let width = width(layout.shape());
+        let (unit, inverses) = self.forward(numbers::<T>(rows, layout)?, width);
+        // A second forward pass would find the same.
+        let _ = self.inverses.set(inverses);
+        Ok((T::to_cpu_storage_owned(unit), layout.shape().clone()))
+    }
+
+    fn bwd(&self, rows: &Tensor, unit: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
+        let inverses = self
+            .inverses
+            .get()
+            .ok_or_else(|| Error::Msg("unit-rows: its forward has not run".to_owned()).bt())?;
+        let upstream = upstream.contiguous()?;
+        let (unit_storage, unit_layout) = unit.storage_and_layout();
+        let (upstream_storage, upstream_layout) = upstream.storage_and_layout();
+        let (Storage::Cpu(unit_storage), Storage::Cpu(upstream_storage)) =
+            (&*unit_storage, &*upstream_storage)
+        else {
+            return Err(Error::Msg("unit-rows: its tensors must be on the CPU".to_owned()).bt());
+        };
+        let gradient = self.backward(
+            numbers::<T>(unit_storage, unit_layout)?,
+            inverses,
+            numbers::<T>(upstream_storage, upstream_layout)?,
+            width(rows.shape()),
+        );
+        Ok(Some(Tensor::from_vec(
+            gradient,
+            rows.shape(),
+            rows.device(),
+        )?))
+    }
+}
+
+/// D, or 1 where nothing is.
+fn width(shape: &Shape) -> usize {
+    shape.dims().last().copied().unwrap_or(1).max(1)
+}
+
+fn numbers<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
+        None => Err(Error::RequiresContiguous { op: "unit-rows" }.bt()),
+    }
+}
