@@ -14,6 +14,8 @@ use uard_benches::statistics::Timings;
 use crate::ceilings::{Ceilings, Kind};
 use crate::machine::Machine;
 
+pub use table::seconds;
+
 /// Everything that a run measured.
 #[derive(Debug, Serialize)]
 pub struct Report {

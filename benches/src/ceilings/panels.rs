@@ -43,7 +43,9 @@ impl Run<'_> {
     fn registers<T: Element>(&self, kind: Kind) -> Ceiling {
         let work = ceiling::<T>(self.instructions);
         let rate = best_rate((self.threads as u64 * work) as f64, || {
-            self.on_each_thread(|| drop(ceiling::<T>(self.instructions)));
+            self.on_each_thread(|| {
+                let _work: u64 = ceiling::<T>(self.instructions);
+            });
         });
         self.ceiling(kind, rate)
     }

@@ -79,7 +79,8 @@ mod linked {
                 .into_iter()
                 .map(|x| bf16(half::bf16::from_f32(x).to_bits()))
                 .collect();
-            let tensor = Tensor::try_from_slice(&numbers, &[count, width]).map_err(refused)?;
+            let tensor: Tensor<bf16> =
+                Tensor::try_from_slice(&numbers, &[count, width]).map_err(refused)?;
             packed.push(MaxSimPackedMatrix::try_pack(&tensor.view()).map_err(refused)?);
         }
         Ok(packed)

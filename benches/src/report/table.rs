@@ -126,7 +126,7 @@ pub fn seconds(seconds: f64) -> String {
     let (number, unit) = match seconds {
         s if s >= 1.0 || s.is_nan() => (s, "s"),
         s if s >= 1e-3 => (1e3 * s, "ms"),
-        s if s >= 1e-6 => (1e6 * s, "µs"),
+        s if s.abs() >= 1e-6 => (1e6 * s, "µs"),
         s => (1e9 * s, "ns"),
     };
     format!("{} {unit}", three_digits(number))

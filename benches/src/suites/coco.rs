@@ -1,11 +1,115 @@
-//! How fast is COCO?
+//! What do 5,000 images and 25,000 captions take, the size of COCO's test set? Time and memory.
+//!
+//! One process of its own: it packs batch by batch, as features come from a file, and finds the
+//! lists of the best; the matrix of all pairs never exists.
+
+use uard_attention::kernel::Kernel;
+use uard_attention::search::Search;
+use uard_attention::{Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
+use uard_benches::workload::{self, Content, Shape, WIDTH};
+use uard_core::random::Draws;
+
 use super::{Found, Setting};
-use uard_attention::Precision;
-/// Runs.
-pub fn run(_: &Setting, _: &mut Found) -> anyhow::Result<()> {
+use crate::race::{self, Contestant};
+use crate::report::{Race, Row};
+use crate::workers::{self, Job};
+
+const SHAPE: Shape = Shape {
+    images: 5000,
+    captions: 25_000,
+    width: WIDTH,
+};
+
+/// Entries that are drawn and packed at a time.
+const BATCH: usize = 500;
+
+/// The longest list that recall asks for.
+const LISTED: usize = 10;
+
+/// Queries, words and regions together, that have an answer.
+const KEPT: f64 = 1.0 / 3.0;
+
+/// A process may have so much.
+const MOST_MIB: f64 = 6.0 * 1024.0;
+
+/// The precisions that are raced; each packs what it needs.
+const PRECISIONS: [Precision; 3] = [Precision::Bf16, Precision::Exact, Precision::F32];
+
+/// Times the job in each precision, each in a process of its own, one after the other.
+///
+/// # Errors
+/// When a worker fails.
+pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    let title = format!(
+        "lists of the best {LISTED} of COCO's size, {} images x {} captions, both sides",
+        SHAPE.images, SHAPE.captions
+    );
+    for precision in PRECISIONS {
+        let mut worker = Job::Coco(precision).start()?;
+        let title = format!("{title}, {precision}");
+        let mut contestant = [Contestant::timing_itself("coco", || worker.round())];
+        let seconds = race::run(&title, &mut contestant, setting.arguments.rounds)?;
+        drop(contestant);
+        let words: usize = workload::word_counts(SHAPE.captions, &Draws::new(0))
+            .iter()
+            .sum();
+        let row = Row {
+            name: worker.name.clone(),
+            rule: "masked".to_owned(),
+            precision: precision.to_string(),
+            ours: true,
+            threads: setting.threads,
+            units: (SHAPE.images * SHAPE.captions) as f64,
+            multiply_adds: (SHAPE.images * workload::REGIONS * words * WIDTH) as f64,
+            peak_kib: Some(worker.peak_kib()?),
+            ..Row::default()
+        };
+        rows.push(row.timed(&seconds[0]).under(setting.ceilings));
+    }
+    let peaks = rows.iter().map(|row| {
+        let mib = row.peak_kib.unwrap_or(0) as f64 / 1024.0;
+        let verdict = if mib < MOST_MIB { "" } else { ", too much" };
+        format!(
+            "{} {:.0} MiB in {:.0} s{verdict}",
+            row.precision, mib, row.median
+        )
+    });
+    found.promise(
+        "memory of the 5,000 x 25,000 job",
+        "under 6 GB",
+        peaks.collect::<Vec<_>>().join("; "),
+    );
+    found.races.push(Race { title, rows });
     Ok(())
 }
-/// Serves.
-pub fn serve(_: Precision) -> anyhow::Result<()> {
-    Ok(())
+
+/// Serves rounds in one precision.
+///
+/// # Errors
+/// When packing or a search fails.
+pub fn serve(precision: Precision) -> anyhow::Result<()> {
+    let draws = Draws::new(0);
+    let batches = |entries| (0..entries).step_by(BATCH).map(|at| at..at + BATCH);
+    let mut regions = PackedRegions::builder(WIDTH, precision)?;
+    for batch in batches(SHAPE.images) {
+        regions.push(&workload::regions_of(batch, SHAPE, &draws)?)?;
+    }
+    let mut words = PackedWords::builder(WIDTH, precision)?;
+    let content = (SHAPE, Content::Random);
+    for batch in batches(SHAPE.captions) {
+        words.push(&workload::words_of(batch, content, &draws)?)?;
+    }
+    let (regions, words) = (regions.finish(), words.finish());
+    let threshold = {
+        let some_regions = workload::regions_of(0..50, SHAPE, &draws)?;
+        let some_words = workload::words_of(0..100, content, &draws)?;
+        workload::threshold_keeping(KEPT, &some_regions, &some_words)?
+    };
+    let matcher = Matcher::new(MatcherConfig::default())?;
+    let search = Search::new(&matcher, threshold, Kernel::Auto, precision)?;
+    workers::serve(search.kernel().set().name(), || {
+        std::hint::black_box(search.top_k(&regions, &words, LISTED, &|_, _| ())?);
+        Ok(())
+    })
 }

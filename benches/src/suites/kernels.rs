@@ -5,6 +5,7 @@ mod entry;
 mod lists;
 mod mask;
 mod peers;
+mod product;
 
 use uard_attention::kernel::Kernel;
 use uard_attention::{Precision, Sides, WeightRule};
@@ -13,7 +14,7 @@ use uard_benches::workload::{Content, Shape, WIDTH};
 use self::data::Data;
 use self::entry::{Asked, Entry, Judge};
 use super::{Found, Setting};
-use crate::report::Race;
+use crate::report::{Race, seconds};
 
 /// Queries, words and regions together, that have an answer.
 const KEPT: f64 = 1.0 / 3.0;
@@ -114,18 +115,29 @@ fn rules(setting: &Setting, data: &Data, judge: &Judge, found: &mut Found) -> an
             };
             entries.push(Entry::ours(setting, data, judge, asked)?);
         }
+        entries.push(product::entry(setting, data, precision)?);
         let title = format!(
             "rules on one kernel, {}, both sides, {precision}",
             data.size()
         );
         let race = entry::race(setting, title, entries)?;
-        let [maxsim, masked, zero, _] = &race.rows[..] else {
-            anyhow::bail!("four rules have four rows");
+        let [maxsim, masked, zero, _, product] = &race.rows[..] else {
+            anyhow::bail!("four rules and the product have five rows");
         };
         found.promise(
             &format!("masked against maxsim on the same kernel, {precision}"),
             "at most 1.3 times its time; aim 1.1",
             format!("{:.2} times", masked.of_one() / maxsim.of_one()),
+        );
+        found.promise(
+            &format!("where a pair's time goes, masked, {precision}"),
+            "reported",
+            format!(
+                "product {}, maxima and store {}, exponentials and Gram form {}",
+                seconds(product.of_one()),
+                seconds(maxsim.of_one() - product.of_one()),
+                seconds(masked.of_one() - maxsim.of_one()),
+            ),
         );
         found.promise(
             &format!("time that the mask saves on the fused kernel, {precision}"),
