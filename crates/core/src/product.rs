@@ -8,8 +8,6 @@ mod rounded;
 
 use gemm::Parallelism;
 
-use crate::panels::Instructions;
-
 pub use packed::PackedRight;
 pub use rounded::{product_bf16, product_on_panels};
 
