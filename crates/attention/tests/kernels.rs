@@ -1,0 +1,358 @@
+//! Do the kernels on packed fragments keep the contract? One suite for each that runs here.
+
+#![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+
+mod data;
+mod machine;
+
+use candle_core::{DType, Tensor};
+use data::{SHAPES, assert_near, every_matcher, side};
+use half::bf16;
+use machine::{Packed, kernels, runs, search};
+use uard_attention::kernel::{Kernel, reference_attention};
+use uard_attention::reference::{self, Attention};
+use uard_attention::search::Search;
+use uard_attention::{Matcher, MatcherConfig, Precision, QuerySide, Sides, WeightRule};
+use uard_core::{Regions, Words};
+
+/// f32 rounding of cosines and of sums over a pair's cells, amplified by the inverse temperature.
+const F32_TOLERANCE: f64 = 1e-5;
+
+/// What bf16 may cost on unit vectors, as long as no cell changes its side of the threshold.
+const BF16_TOLERANCE: f64 = 2e-3;
+
+/// Further than bf16 moves a cell of the batches below: 2^-9 of each number, at random over depth.
+const BF16_MOVES: f64 = 4e-4;
+
+/// Thresholds below, within and above the relevance of the seeded batches.
+const THRESHOLDS: [f64; 4] = [-1.0, 0.0, 0.21, 1.1];
+
+type Rows = Vec<Vec<Vec<f64>>>;
+
+/// The small shapes, and some with more regions and words than kernels treat at once.
+fn shapes() -> Vec<(Vec<usize>, Vec<usize>, usize)> {
+    let small = SHAPES.into_iter();
+    let mut shapes: Vec<_> = small
+        .map(|(regions, words, width)| (regions.to_vec(), words.to_vec(), width))
+        .collect();
+    shapes.push((vec![100, 36, 57, 1], vec![12, 70, 1], 72));
+    shapes.push((vec![100], vec![70], 1024));
+    shapes
+}
+
+fn batch(at: usize, (regions, words, width): &(Vec<usize>, Vec<usize>, usize)) -> (Regions, Words) {
+    let regions = side(at as u64, "regions", regions, *width).regions(DType::F32);
+    (
+        regions,
+        side(at as u64, "words", words, *width).words(DType::F32),
+    )
+}
+
+fn as_f64(numbers: &[f32]) -> Vec<f64> {
+    numbers.iter().copied().map(f64::from).collect()
+}
+
+/// Guards the whole f32 path: layout, product, rule, means, counts.
+#[test]
+fn f32_agrees_with_the_reference() {
+    for (at, shape) in shapes().iter().enumerate() {
+        let (regions, words) = batch(at, shape);
+        let packed = Packed::new(&regions, &words);
+        for matcher in every_matcher() {
+            for threshold in THRESHOLDS {
+                let judge = Kernel::Reference
+                    .all_pairs(&matcher, (&regions, &words), threshold, &|_, _| ())
+                    .unwrap();
+                for kernel in kernels() {
+                    let what = format!("{kernel}, shape {at}, {threshold}, {:?}", matcher.config());
+                    let search = search(&matcher, threshold, (kernel, Precision::F32));
+                    let mut found = vec![f32::NAN; packed.pairs()];
+                    let (regions, words) = (&packed.regions, &packed.words);
+                    let kept = search.similarities_into(regions, words, &mut found, &|_, _| ());
+                    assert_near(
+                        &as_f64(&found),
+                        &as_f64(&judge.values),
+                        F32_TOLERANCE,
+                        &what,
+                    );
+                    assert_eq!(kept.unwrap(), judge.kept, "{what}");
+                }
+            }
+        }
+    }
+}
+
+/// Guards the bf16 arithmetic: nothing but the rounding of the fragments may differ from f64.
+#[test]
+fn bf16_agrees_with_f64_on_rounded_fragments() {
+    for (at, shape) in shapes().iter().enumerate() {
+        let (regions, words) = batch(at, shape);
+        let packed = Packed::new(&regions, &words);
+        let judge = Judge::new(&regions, &words);
+        for matcher in every_matcher() {
+            for threshold in THRESHOLDS {
+                let expected = judge.similarities(matcher.config(), threshold);
+                for kernel in kernels() {
+                    let what = format!("{kernel}, shape {at}, {threshold}, {:?}", matcher.config());
+                    let search = search(&matcher, threshold, (kernel, Precision::Bf16));
+                    let found = as_f64(&packed.similarities(&search));
+                    assert_near(&found, &expected, F32_TOLERANCE, &what);
+                }
+            }
+        }
+    }
+}
+
+/// Guards what a user gets from bf16: the similarity of the true fragments, to three digits.
+#[test]
+fn bf16_is_near_the_reference_where_no_cell_is_near_the_threshold() {
+    let counts = ([36, 20, 36], [12, 8, 20]);
+    let (regions, words) = batch(9, &(counts.0.to_vec(), counts.1.to_vec(), 1024));
+    let packed = Packed::new(&regions, &words);
+    let judge = Judge::new(&regions, &words);
+    for wanted in [-1.0, 0.0, 0.05, 0.09] {
+        let threshold = judge.gap_above(wanted);
+        for matcher in every_matcher() {
+            if matcher.config().rule == WeightRule::Zero {
+                continue;
+            }
+            let judge = Kernel::Reference
+                .all_pairs(&matcher, (&regions, &words), threshold, &|_, _| ())
+                .unwrap();
+            for kernel in kernels() {
+                let what = format!("{kernel}, {threshold}, {:?}", matcher.config());
+                let search = search(&matcher, threshold, (kernel, Precision::Bf16));
+                let mut found = vec![f32::NAN; packed.pairs()];
+                let kept = search.similarities_into(
+                    &packed.regions,
+                    &packed.words,
+                    &mut found,
+                    &|_, _| (),
+                );
+                assert_near(
+                    &as_f64(&found),
+                    &as_f64(&judge.values),
+                    BF16_TOLERANCE,
+                    &what,
+                );
+                assert_eq!(kept.unwrap(), judge.kept, "{what}");
+            }
+        }
+    }
+}
+
+/// Fragments in f64: as they are, and with every number rounded to bf16.
+struct Judge {
+    regions: Rows,
+    words: Rows,
+    rounded_regions: Rows,
+    rounded_words: Rows,
+}
+
+impl Judge {
+    fn new(regions: &Regions, words: &Words) -> Self {
+        let (regions, words) = (
+            rows(regions.rows(), regions.counts()),
+            rows(words.rows(), words.counts()),
+        );
+        Self {
+            rounded_regions: rounded(&regions),
+            rounded_words: rounded(&words),
+            regions,
+            words,
+        }
+    }
+
+    /// Relevance of the rounded fragments, attention with the Gram matrices of the true ones.
+    fn similarities(&self, config: &MatcherConfig, threshold: f64) -> Vec<f64> {
+        let mut similarities = Vec::new();
+        for (image, rounded_image) in self.regions.iter().zip(&self.rounded_regions) {
+            for (caption, rounded_caption) in self.words.iter().zip(&self.rounded_words) {
+                let ask = |side| reference_attention(config, side, threshold);
+                let words = ask(QuerySide::Words)
+                    .map(|attention| one_side((rounded_caption, rounded_image), image, attention));
+                let regions = ask(QuerySide::Regions).map(|attention| {
+                    one_side((rounded_image, rounded_caption), caption, attention)
+                });
+                similarities.push(words.unwrap_or(0.0) + regions.unwrap_or(0.0));
+            }
+        }
+        similarities
+    }
+
+    /// The first threshold from `wanted` on that no cell is near.
+    fn gap_above(&self, wanted: f64) -> f64 {
+        let pairs = self
+            .regions
+            .iter()
+            .flat_map(|image| self.words.iter().map(move |c| (image, c)));
+        let cells = pairs.flat_map(|(image, caption)| reference::relevance(caption, image));
+        let mut cells: Vec<f64> = cells.flatten().filter(|s| *s > wanted).collect();
+        cells.push(wanted);
+        cells.sort_by(f64::total_cmp);
+        let gap = cells
+            .windows(2)
+            .find(|pair| pair[1] - pair[0] > 2.0 * BF16_MOVES);
+        gap.map_or(1.0, |pair| (pair[0] + pair[1]) / 2.0)
+    }
+}
+
+fn rows(rows: &Tensor, counts: &[usize]) -> Rows {
+    let mut rows = rows.to_dtype(DType::F64).unwrap().to_vec3::<f64>().unwrap();
+    for (rows, &count) in rows.iter_mut().zip(counts) {
+        rows.truncate(count);
+    }
+    rows
+}
+
+fn rounded(rows: &Rows) -> Rows {
+    let mut rows = rows.clone();
+    for number in rows.iter_mut().flatten().flatten() {
+        *number = bf16::from_f64(*number).to_f64();
+    }
+    rows
+}
+
+/// The mean of `sum w s / sqrt(w^T G w)` over the queries, G of the true context.
+fn one_side(
+    (queries, context): (&[Vec<f64>], &[Vec<f64>]),
+    true_context: &[Vec<f64>],
+    attention: Attention,
+) -> f64 {
+    let relevance = reference::relevance(queries, context);
+    let weights = reference::weights(&relevance, attention);
+    let gram = reference::relevance(true_context, true_context);
+    let answers = relevance.iter().zip(&weights).map(|(relevance, weights)| {
+        let dot: f64 = relevance.iter().zip(weights).map(|(s, w)| s * w).sum();
+        let products = reference::relevance(&gram, std::slice::from_ref(weights));
+        let squared: f64 = products.iter().zip(weights).map(|(p, w)| p[0] * w).sum();
+        if squared > 0.0 {
+            dot / squared.max(1e-12).sqrt()
+        } else {
+            0.0
+        }
+    });
+    answers.sum::<f64>() / queries.len() as f64
+}
+
+/// Lemma 1: a word is skipped iff its best relevance is not above t; else it answers above t.
+#[test]
+fn the_best_relevance_decides_whether_a_word_answers() {
+    let shape = (vec![36, 9, 1], vec![1; 40], 64);
+    let (regions, words) = batch(11, &shape);
+    let packed = Packed::new(&regions, &words);
+    let words_ask = |rule| {
+        let config = MatcherConfig {
+            rule,
+            sides: Sides::Words,
+            ..Default::default()
+        };
+        Matcher::new(config).unwrap()
+    };
+    for run in runs() {
+        for threshold in [0.0, 0.1, 0.3, 0.5] {
+            let best = search(&words_ask(WeightRule::MaxSim), threshold, run);
+            let masked = search(&words_ask(WeightRule::Masked), threshold, run);
+            let (best, masked) = (packed.similarities(&best), packed.similarities(&masked));
+            let skipped = masked.iter().filter(|answer| **answer == 0.0).count();
+            assert!(skipped > 0 || threshold == 0.0, "{run:?}, {threshold}");
+            for (best, masked) in best.into_iter().zip(masked) {
+                if best <= threshold as f32 {
+                    assert_eq!(masked.to_bits(), 0, "{run:?}, {threshold}");
+                } else {
+                    assert!(
+                        masked > threshold as f32 - 1e-6,
+                        "{run:?}, {threshold}: {masked}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Lemma 5, and that such pairs are found among others.
+#[test]
+fn a_pair_with_nothing_above_the_threshold_is_exactly_zero() {
+    let (regions, words) = batch(12, &(vec![20, 36, 7, 30], vec![12, 3, 9], 64));
+    let packed = Packed::new(&regions, &words);
+    let matcher = Matcher::new(MatcherConfig::default()).unwrap();
+    for run in runs() {
+        let found = packed.similarities(&search(&matcher, 0.42, run));
+        let zeros = found
+            .iter()
+            .filter(|similarity| similarity.to_bits() == 0)
+            .count();
+        assert!((1..found.len()).contains(&zeros), "{run:?}: {found:?}");
+        let nothing = search(&matcher, 1.001, run);
+        let mut found = vec![f32::NAN; packed.pairs()];
+        let kept = nothing
+            .similarities_into(&packed.regions, &packed.words, &mut found, &|_, _| ())
+            .unwrap();
+        assert!(
+            found.iter().all(|similarity| similarity.to_bits() == 0),
+            "{run:?}"
+        );
+        assert_eq!(
+            (kept.word_queries, kept.region_queries, kept.cells),
+            (0, 0, 0)
+        );
+    }
+}
+
+/// A fragment with itself has a relevance of 1, give or take rounding.
+#[test]
+fn equal_fragments_match_with_similarity_two() {
+    let raw = side(13, "both", &[5], 48);
+    let packed = Packed::new(&raw.regions(DType::F32), &raw.words(DType::F32));
+    let matcher = Matcher::new(MatcherConfig::default()).unwrap();
+    for run in runs() {
+        let found = packed.similarities(&search(&matcher, 0.97, run))[0];
+        assert!((found - 2.0).abs() < 4e-3, "{run:?}: {found}");
+    }
+}
+
+#[test]
+fn zero_vectors_and_cancelling_regions_stay_finite() {
+    let regions = Tensor::new(
+        &[[[1f32, 0.0], [-1.0, 0.0], [0.0, 0.0]]],
+        &candle_core::Device::Cpu,
+    );
+    let words = Tensor::new(&[[[0f32, 1.0], [0.0, 0.0]]], &candle_core::Device::Cpu);
+    let regions = Regions::normalized(&regions.unwrap(), vec![3]).unwrap();
+    let words = Words::normalized(&words.unwrap(), vec![2]).unwrap();
+    let packed = Packed::new(&regions, &words);
+    for matcher in every_matcher() {
+        for run in runs() {
+            for threshold in [-1.0, 0.0] {
+                let found = packed.similarities(&search(&matcher, threshold, run))[0];
+                assert_eq!(found, 0.0, "{run:?}, {threshold}, {:?}", matcher.config());
+            }
+        }
+    }
+}
+
+#[test]
+fn names_are_known_and_others_are_refused() {
+    for kernel in Kernel::ALL {
+        assert_eq!(kernel.to_string().parse::<Kernel>().unwrap(), kernel);
+    }
+    let message = "sse".parse::<Kernel>().unwrap_err().to_string();
+    let known = "auto, reference, tensor, scalar, avx2, avx512 or amx";
+    assert_eq!(message, format!("unknown kernel `sse`: expected {known}"));
+}
+
+#[test]
+fn auto_and_amx_always_run_and_tensors_are_not_packed() {
+    let matcher = Matcher::new(MatcherConfig::default()).unwrap();
+    let new = |kernel| Search::new(&matcher, 0.0, kernel, Precision::Bf16);
+    assert!(new(Kernel::Auto).unwrap().kernel().fallback().is_none());
+    let amx = new(Kernel::Amx).unwrap().kernel();
+    assert_eq!(amx.fallback().is_none(), amx.set().name() == "amx");
+    for kernel in [Kernel::Reference, Kernel::Tensor] {
+        let message = new(kernel).unwrap_err().to_string();
+        assert!(message.contains("reads packed fragments"), "{message}");
+    }
+    for bad in [f64::NAN, f64::INFINITY] {
+        assert!(Search::new(&matcher, bad, Kernel::Auto, Precision::F32).is_err());
+    }
+}
