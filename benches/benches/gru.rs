@@ -7,7 +7,7 @@ use uard_benches::workload;
 use uard_core::parameters::Parameters;
 use uard_core::random::Draws;
 use uard_features::text::gru::{
-    CaptionBatch, Recurrence, Schedule, TextEncoder, TextEncoderConfig, composed, operator,
+    CaptionBatch, Recurrence, TextEncoder, TextEncoderConfig, composed, operator,
 };
 
 const VOCABULARY: usize = 8000;
@@ -42,18 +42,16 @@ fn backward(average: &Tensor) {
 fn gru(criterion: &mut Criterion) {
     for (count, joint_width) in SIZES {
         let (encoder, batch) = (encoder(joint_width), captions(count));
-        let schedule = batch.schedule();
         let mut group = criterion.benchmark_group(format!("gru C={count} H={joint_width}"));
         group.sample_size(10);
-        type Form = fn(&Recurrence, &Schedule) -> uard_features::Result<Tensor>;
+        type Form = fn(&Recurrence, &CaptionBatch) -> uard_features::Result<Tensor>;
         let forms: [(&str, Form); 2] = [
             ("operator", operator::average),
             ("composed", composed::average),
         ];
         for (name, average) in forms {
             let form = |there_and_back: fn(&Tensor)| {
-                let recurrence = encoder.recurrence(&batch).expect("sizes fit");
-                there_and_back(&average(&recurrence, &schedule).expect("sizes fit"));
+                there_and_back(&average(encoder.recurrence(), &batch).expect("sizes fit"));
             };
             group.bench_function(format!("{name} forward"), |bencher| {
                 bencher.iter(|| form(|average| drop(std::hint::black_box(average.clone()))));

@@ -19,6 +19,7 @@ use uard_attention::{
     Matcher, MatcherConfig, PackedRegions, PackedWords, Precision, Regions, Words,
 };
 
+/// Runs the example.
 pub fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {

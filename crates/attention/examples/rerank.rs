@@ -21,6 +21,7 @@ use uard_attention::{
 const CAPTION: [&str; 3] = ["dog", "ball", "skateboard"];
 const THRESHOLD: f64 = 0.4;
 
+/// Runs the example.
 pub fn main() -> Result<(), Box<dyn Error>> {
     // Axes: dog, ball, sea, skateboard. The pictures have two, one and three regions.
     let pictures = [

@@ -23,6 +23,7 @@ const MARGIN: f64 = 0.2;
 /// Fixed here. `uard-relevance` learns it from `Similarities::word_maxima` while training.
 const THRESHOLD: f64 = 0.2;
 
+/// Runs the example.
 pub fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let matcher = Matcher::new(MatcherConfig::default())?;
     let (features, names) = pictures_and_captions()?;

@@ -14,30 +14,14 @@
 
 use candle_core::WithDType;
 use num_traits::Float;
-use uard_core::exponential;
-use uard_core::product::Factor;
+use uard_core::vector::Number;
 
 use crate::config::{MatcherConfig, QuerySide, WeightRule};
 
 /// f32 for use, f64 for proofs.
-pub(crate) trait Real: WithDType + Float + Factor + Default {
-    /// `exp(x)` for x up to 0, in a form that vectorises where there is one.
-    fn exponential(self) -> Self;
-}
-
-impl Real for f32 {
-    #[inline(always)]
-    fn exponential(self) -> Self {
-        exponential::exp(self)
-    }
-}
-
-impl Real for f64 {
-    #[inline(always)]
-    fn exponential(self) -> Self {
-        self.exp()
-    }
-}
+pub(crate) trait Real: WithDType + Float + Number + Default {}
+impl Real for f32 {}
+impl Real for f64 {}
 
 /// Below it, Q is rounding error of vectors that cancel; R is then bounded instead of wild.
 ///
@@ -156,7 +140,7 @@ impl<T: Real> Side<T> {
         let logits = &scratch.normalized[i * block.context..][..block.context];
         let best = logits.iter().copied().fold(T::neg_infinity(), Float::max);
         for (weight, &logit) in weights.iter_mut().zip(logits) {
-            *weight = (self.inverse_temperature * (logit - best)).exponential();
+            *weight = Float::exp(self.inverse_temperature * (logit - best));
         }
         let product = &mut scratch.product[..block.context];
         gram_times(block, weights, product);

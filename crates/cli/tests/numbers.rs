@@ -211,14 +211,19 @@ fn score_of_every_rule_and_side_agrees_with_the_reference() {
     for rule in ["masked", "zero", "scan", "maxsim"] {
         for sides in ["both", "words", "regions"] {
             let more = format!("--rule {rule} --sides {sides} --threshold 0.2");
-            let tensor = fragments.score(&format!("{more} --kernel tensor"));
             let reference = fragments.score(&format!("{more} --kernel reference"));
-            for (tensor, reference) in tensor.iter().zip(&reference) {
-                assert!(
-                    (tensor - reference).abs() < PARITY,
-                    "{more}: {tensor} {reference}"
-                );
+            for kernel in ["auto", "tensor", "scalar", "amx"] {
+                let more = format!("{more} --kernel {kernel}");
+                for (found, reference) in fragments.score(&more).iter().zip(&reference) {
+                    assert!(
+                        (found - reference).abs() < PARITY,
+                        "{more}: {found} {reference}"
+                    );
+                }
             }
+            // Ten of each query's best are all there are.
+            let f32 = fragments.score(&more);
+            assert_eq!(fragments.score(&format!("{more} --precision exact")), f32);
         }
     }
 }
@@ -253,6 +258,14 @@ fn score_refuses_bad_fragments_and_leaves_the_old_result() {
     refused(
         &run(&fragments.command("--threshold 0.2 --rule soft")),
         &["masked, zero, scan"],
+    );
+    refused(
+        &run(&fragments.command("--threshold 0.2 --kernel fast")),
+        &["auto, reference, tensor, scalar, avx2, avx512 or amx"],
+    );
+    refused(
+        &run(&fragments.command("--threshold 0.2 --kernel tensor --precision bf16")),
+        &["--kernel tensor --precision bf16: tensor has no precisions"],
     );
     refused(
         &run(&fragments.command("--threshold 0.2 --inverse-temperature 0")),

@@ -7,7 +7,6 @@
 mod error;
 
 pub mod device;
-pub mod exponential;
 pub mod fragments;
 pub mod matmul;
 pub mod normalize;

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::panels::Instructions;
-use crate::product::{Factor, Matrix, Output, product};
+use crate::product::{Factor, Matrix, Output, product, product_bf16};
 
 /// A block has at least this many rows: fewer would pack the right side more often than it pays.
 const ROWS_IN_A_BLOCK: usize = 128;
@@ -34,9 +34,15 @@ impl Matmul {
     /// # Panics
     /// When the shapes do not fit each other: the caller cut its buffers wrongly.
     pub fn product<T: Factor>(self, out: &mut [T], lhs: Matrix<T>, rhs: Matrix<T>, output: Output) {
-        match self {
-            Self::F32 => product(out, lhs, rhs, output),
-            Self::Bf16 => T::rounded_product(Instructions::best(), out, lhs, rhs, output),
+        if self == Self::F32 {
+            return product(out, lhs, rhs, output);
+        }
+        let singles = (T::singles(lhs), T::singles(rhs));
+        match (T::singles_mut(out), singles) {
+            (Some(out), (Some(lhs), Some(rhs))) => {
+                product_bf16(Instructions::best(), out, lhs, rhs, output);
+            }
+            _ => product(out, lhs, rhs, output),
         }
     }
 

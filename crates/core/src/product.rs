@@ -3,12 +3,12 @@
 //! candle's own products need tensors; an operator that works step by step inside one buffer uses
 //! these. They run on the calling thread only, so their bytes do not depend on the thread count.
 
+mod packed;
 mod rounded;
 
 use gemm::Parallelism;
 
-use crate::panels::Instructions;
-
+pub use packed::PackedRight;
 pub use rounded::{product_bf16, product_on_panels};
 
 /// A number that [`product`] can multiply: `f32` or `f64`.
@@ -18,29 +18,25 @@ pub trait Factor: sealed::Sealed + Copy + Send + Sync + 'static {
     /// 1.
     const ONE: Self;
 
-    /// [`product_bf16`] for f32; f64 is not rounded.
+    /// The same matrix, if these are f32.
     #[doc(hidden)]
-    fn rounded_product(
-        instructions: Instructions,
-        out: &mut [Self],
-        lhs: Matrix<Self>,
-        rhs: Matrix<Self>,
-        output: Output,
-    );
+    fn singles(matrix: Matrix<'_, Self>) -> Option<Matrix<'_, f32>>;
+
+    /// The same numbers, if these are f32.
+    #[doc(hidden)]
+    fn singles_mut(numbers: &mut [Self]) -> Option<&mut [f32]>;
 }
 
 impl Factor for f32 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
 
-    fn rounded_product(
-        instructions: Instructions,
-        out: &mut [Self],
-        lhs: Matrix<Self>,
-        rhs: Matrix<Self>,
-        output: Output,
-    ) {
-        product_bf16(instructions, out, lhs, rhs, output);
+    fn singles(matrix: Matrix<'_, Self>) -> Option<Matrix<'_, f32>> {
+        Some(matrix)
+    }
+
+    fn singles_mut(numbers: &mut [Self]) -> Option<&mut [f32]> {
+        Some(numbers)
     }
 }
 
@@ -48,14 +44,12 @@ impl Factor for f64 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
 
-    fn rounded_product(
-        _: Instructions,
-        out: &mut [Self],
-        lhs: Matrix<Self>,
-        rhs: Matrix<Self>,
-        output: Output,
-    ) {
-        product(out, lhs, rhs, output);
+    fn singles(_: Matrix<'_, Self>) -> Option<Matrix<'_, f32>> {
+        None
+    }
+
+    fn singles_mut(_: &mut [Self]) -> Option<&mut [f32]> {
+        None
     }
 }
 

@@ -93,7 +93,8 @@ impl Model {
             word_width: config.model.word_width,
             joint_width,
         };
-        let text = TextEncoder::new(&mut parameters, text, vocabulary.len(), &draws)?;
+        let text = TextEncoder::new(&mut parameters, text, vocabulary.len(), &draws)?
+            .with_matmul(config.training.matmul);
         let matcher = Matcher::new(config.matcher)?.with_matmul(config.training.matmul);
         Ok(Self {
             parameters,

@@ -6,13 +6,14 @@
 mod tiny;
 
 use candle_core::Device;
-use uard_attention::{Sides, WeightRule};
+use uard_attention::kernel::Kernel;
+use uard_attention::{Precision, Sides, WeightRule};
 use uard_core::random::Draws;
 use uard_features::text::vocabulary::Vocabulary;
 use uard_training::batches::Batches;
 use uard_training::checkpoint::Checkpoint;
 use uard_training::config::TrainConfig;
-use uard_training::evaluation::evaluate;
+use uard_training::evaluation::{How, evaluate};
 use uard_training::model::{ImageFeatures, Model};
 use uard_training::negatives::Negatives;
 use uard_training::trainer::step::{BatchGradients, Judgement, Prepared, batch_gradients};
@@ -119,7 +120,46 @@ fn training_raises_recall_and_moves_the_threshold() {
     let checkpoint = Checkpoint::open(run.path()).unwrap();
     let model = checkpoint.model(&Device::Cpu).unwrap();
     let vocabulary = checkpoint.vocabulary().unwrap();
-    let threshold = checkpoint.evaluation_threshold().unwrap();
-    let found = evaluate(&model, &data.dev, &vocabulary, threshold, &mut |_, _| {}).unwrap();
+    let how = How {
+        threshold: checkpoint.evaluation_threshold().unwrap(),
+        ..How::default()
+    };
+    let found = evaluate(&model, &data.dev, &vocabulary, how, &|_, _, _| ()).unwrap();
     assert_eq!(found.record, best.dev);
+    every_kernel_evaluates_alike(&model, (&data, &vocabulary), how);
+}
+
+fn every_kernel_evaluates_alike(model: &Model, (data, vocabulary): (&Data, &Vocabulary), how: How) {
+    let evaluate = |kernel, precision| {
+        let how = How {
+            kernel,
+            precision,
+            ..how
+        };
+        evaluate(model, &data.dev, vocabulary, how, &|_, _, _| ()).unwrap()
+    };
+    let judge = evaluate(Kernel::Reference, Precision::F32);
+    for kernel in [Kernel::Tensor, Kernel::Scalar, Kernel::Auto] {
+        let found = evaluate(kernel, Precision::F32);
+        let pairs = found
+            .similarities
+            .values()
+            .iter()
+            .zip(judge.similarities.values());
+        for (found, expected) in pairs {
+            assert!(
+                (found - expected).abs() < 1e-5,
+                "{kernel}: {found} {expected}"
+            );
+        }
+        assert_eq!(found.record.alignment, judge.record.alignment);
+    }
+    // Ranks, and so recall, of `exact` are those of f32.
+    for kernel in [Kernel::Scalar, Kernel::Auto] {
+        let (f32, exact) = (
+            evaluate(kernel, Precision::F32),
+            evaluate(kernel, Precision::Exact),
+        );
+        assert_eq!(exact.record.retrieval, f32.record.retrieval, "{kernel}");
+    }
 }

@@ -6,7 +6,7 @@ use uard_benches::workload;
 use uard_core::parameters::Parameters;
 use uard_core::random::Draws;
 use uard_features::text::gru::{
-    CaptionBatch, Recurrence, Schedule, TextEncoder, TextEncoderConfig, composed, operator,
+    CaptionBatch, Recurrence, TextEncoder, TextEncoderConfig, composed, operator,
 };
 
 use crate::race::{self, Contestant};
@@ -21,7 +21,7 @@ const VOCABULARY: usize = 8000;
 
 const WORD_WIDTH: usize = 300;
 
-type Form = fn(&Recurrence, &Schedule) -> uard_features::Result<Tensor>;
+type Form = fn(&Recurrence, &CaptionBatch) -> uard_features::Result<Tensor>;
 const FORMS: [(&str, Form); 2] = [
     ("operator", operator::average),
     ("composed form, candle", composed::average),
@@ -44,9 +44,8 @@ pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
         let encoder = TextEncoder::new(&mut parameters, config, VOCABULARY, &draws)?;
         let ids = workload::word_ids(captions, VOCABULARY, &draws);
         let batch = CaptionBatch::pad(&ids, 0, &Device::Cpu)?;
-        let schedule = batch.schedule();
         let round = |form: Form| -> anyhow::Result<()> {
-            let average = form(&encoder.recurrence(&batch)?, &schedule)?;
+            let average = form(encoder.recurrence(), &batch)?;
             std::hint::black_box(average.sqr()?.sum_all()?.backward()?);
             Ok(())
         };

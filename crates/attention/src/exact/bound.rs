@@ -58,48 +58,10 @@ pub(crate) fn visible_above(threshold: f32, bound: f32) -> f32 {
     (threshold - bound).next_down()
 }
 
-/// Lemma 3: `stretch[p]` bounds |e| / sqrt(e^T G e) over weights e >= 0 on at most p fragments.
-///
-/// ```text
-/// stretch[p]^-2 = min_j G_jj - max_j (sum of the p - 1 largest of max(0, -G_jk), k != j) - roundings
-/// ```
-///
-/// # Shapes
-/// `gram` rows of `stride`; the result has `count + 1` numbers, the first is 0. Infinite where
-/// vectors of p fragments may cancel. Fragments of length zero are left out: nothing sees them
-/// while the threshold is above the bound.
-pub(crate) fn stretches(gram: &[f32], stride: usize, count: usize) -> Vec<f32> {
-    let at = |j: usize, k: usize| f64::from(gram[j * stride + k]);
-    let present: Vec<usize> = (0..count).filter(|&j| at(j, j) != 0.0).collect();
-    let shortest = present.iter().map(|&j| at(j, j)).fold(f64::MAX, f64::min);
-    let mut highest = 0.0f64;
-    let mut opposed = vec![0.0; count + 1];
-    for &j in &present {
-        let others = present.iter().filter(|&&k| k != j);
-        let mut against: Vec<f64> = others
-            .map(|&k| (-at(j, k)).max(-at(k, j)).max(0.0))
-            .collect();
-        against.sort_by(|a, b| b.total_cmp(a));
-        let mut sum = 0.0;
-        for (p, negative) in against.into_iter().enumerate() {
-            sum += negative;
-            opposed[p + 2] = f64::max(opposed[p + 2], sum);
-        }
-        highest = (0..count).fold(highest, |highest, k| highest.max(at(j, k).abs()));
-    }
-    let mut stretches = vec![0.0; count + 1];
-    for (p, stretch) in stretches.iter_mut().enumerate().skip(1) {
-        // After the last present fragment nothing is added.
-        opposed[p] = f64::max(opposed[p], opposed[p - 1]);
-        let roundings = (2 * count + 8) as f64 * p as f64 * highest * 1.25 * UNIT;
-        let squared = shortest - opposed[p] - roundings;
-        *stretch = if squared > 0.0 {
-            (squared.sqrt().recip() as f32).next_up()
-        } else {
-            f32::INFINITY
-        };
-    }
-    stretches
+/// What rounding does, at most, to a product of vectors and weights by a stored Gram matrix, relative
+/// to the sums of the weights: `3 (d + 2 n + 8) 2^-24`, n the larger number of fragments.
+pub(crate) fn gram_error(depth: usize, fragments: usize) -> f32 {
+    (3.0 * (depth + 2 * fragments + 8) as f64 * UNIT) as f32
 }
 
 /// One plus what the roundings of a similarity in f32, and of its reach, add at most, relatively.

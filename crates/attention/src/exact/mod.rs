@@ -6,7 +6,7 @@
 //! computed in f32, by the kernel that computes all pairs in f32, to the same bits.
 //!
 //! Captions come in rounds, each with all images. What is held of a round is 24 bytes a pair: some
-//! 32 MB, or as much as [`crate::search`]'s shortest range of captions needs.
+//! 24 MB, or as much as [`crate::search`]'s shortest range of captions needs.
 
 mod bars;
 pub(crate) mod bound;
@@ -16,9 +16,10 @@ mod round;
 mod screening;
 
 use crate::kernel::answers::{Above, Answers};
+use crate::search::listed::check_index;
 use crate::search::tiles::{Fragments, Task, tasks};
 use crate::search::{Progress, Search, TopK};
-use crate::{Error, Kept, PackedRegions, PackedWords, Precision, Result};
+use crate::{Error, Kept, PackedRegions, PackedWords, Precision, Result, WeightRule};
 use bars::{Bars, Query};
 use limits::Limits;
 use screening::Done;
@@ -129,9 +130,18 @@ impl Search {
         })
     }
 
-    /// Whether bf16 can tell anything about f32: scan lets every cell matter to all others.
+    /// Whether bf16 can tell anything about f32.
+    ///
+    /// With scan every cell matters to all others; with a threshold at zero or below, cells that
+    /// cancel may matter.
     pub(crate) fn can_screen(&self) -> bool {
-        self.config().rule != crate::WeightRule::Scan
+        match self.config().rule {
+            WeightRule::Masked | WeightRule::Zero => {
+                self.config().threshold(self.threshold()) > 0.0
+            }
+            WeightRule::Scan => false,
+            WeightRule::MaxSim => true,
+        }
     }
 
     /// The lists of f32.
@@ -216,5 +226,3 @@ impl<'a> Course<'a> {
         }
     }
 }
-
-use crate::search::listed::check_index;

@@ -5,15 +5,15 @@ use rayon::prelude::*;
 use super::Course;
 use super::recomputation::Open;
 use super::screening::{Known, Screened};
-use crate::kernel::answers::Reach;
+use crate::kernel::answers::Seen;
 use crate::search::tiles::Task;
 use crate::search::{Ranked, offer};
 
 /// Pairs that set the first bars, for each place of a list.
 const SEEDS: usize = 2;
 
-/// The share of a round's words above which f32 without screening is the cheaper way: recomputation
-/// multiplies whole panels, of which an image of 36 regions fills two thirds.
+/// The share of a round's cells, computed again in f32, from which on f32 without screening is the
+/// cheaper way.
 const IN_VAIN: f64 = 0.5;
 
 /// Images that a thread goes through at once: neighbours in a row of pairs.
@@ -32,7 +32,7 @@ impl Round {
         Open {
             image: at % self.images,
             caption: self.first_caption + at / self.images,
-            reach: self.pairs[at].reach,
+            seen: self.pairs[at].reach.seen,
         }
     }
 
@@ -58,20 +58,21 @@ impl Course<'_> {
             pairs,
         };
         self.write(&round);
-        let mut words = 0;
+        let mut work = 0;
         if self.bars.top() > 0 {
             let seeds = self.seeds(&round);
-            words += self.decide(&mut round, seeds);
+            work += self.decide(&mut round, seeds);
         }
         let rest = self.reaching(&round);
-        words += self.decide(&mut round, rest);
+        work += self.decide(&mut round, rest);
         if self.bars.may_list_zero() {
             self.list_zeros(&round);
         }
         let counts = self.fragments.words.counts();
         let captions = round.pairs.len() / round.images.max(1);
-        let all: usize = counts[round.first_caption..][..captions].iter().sum();
-        (words as f64) < IN_VAIN * (all * round.images) as f64
+        let words: usize = counts[round.first_caption..][..captions].iter().sum();
+        let all = words * self.fragments.regions.counts().iter().sum::<usize>();
+        (work as f64) < IN_VAIN * all as f64
     }
 
     /// A round in f32.
@@ -89,19 +90,15 @@ impl Course<'_> {
 
     /// The similarity in f32 of matched pairs, which sets bars.
     pub(super) fn match_pairs(&mut self, matched: &[(usize, usize)]) -> Vec<((usize, usize), f32)> {
-        let reach = Reach {
-            similarity: f32::INFINITY,
-            words: u64::MAX,
-        };
         let mut open: Vec<Open> = matched
             .iter()
             .map(|&(image, caption)| Open {
                 image,
                 caption,
-                reach,
+                seen: Seen::EVERYTHING,
             })
             .collect();
-        let similarities = self.recompute(&mut open);
+        let (similarities, _) = self.recompute(&mut open);
         let known = open.iter().zip(similarities);
         let known: Vec<_> = known
             .map(|(pair, similarity)| ((pair.image, pair.caption), similarity))
@@ -177,26 +174,24 @@ impl Course<'_> {
         reaching.collect()
     }
 
-    /// Computes pairs in f32 and records them; returns the words that were multiplied.
+    /// Computes pairs in f32 and records them; returns the cells that were multiplied.
     fn decide(&mut self, round: &mut Round, pairs: Vec<usize>) -> usize {
         let mut open: Vec<Open> = pairs.into_iter().map(|at| round.open(at)).collect();
-        let similarities = self.recompute(&mut open);
+        let (similarities, cells) = self.recompute(&mut open);
         self.recomputed += open.len() as u64;
-        let mut words = 0;
         for (pair, similarity) in open.iter().zip(similarities) {
             let at = round.at(pair);
             round.pairs[at].reach.similarity = DECIDED;
-            words += self.seeing(pair).count();
             self.bars.record((pair.image, pair.caption), similarity);
             self.set((pair.image, pair.caption), similarity);
         }
-        words
+        cells
     }
 
     /// Pairs in which no word sees a region are exactly zero in f32, and may stand in a list.
     fn list_zeros(&mut self, round: &Round) {
         for (at, pair) in round.pairs.iter().enumerate() {
-            if pair.reach.words == 0 {
+            if pair.reach.seen == Seen::NOTHING {
                 let open = round.open(at);
                 self.bars.record((open.image, open.caption), 0.0);
             }
@@ -207,7 +202,7 @@ impl Course<'_> {
 /// Whether a pair that is not decided yet may reach a bar; what is no number may.
 fn may_reach(pair: &Screened, bar: f32) -> bool {
     let is_below = pair.reach.similarity < bar;
-    pair.reach.words != 0 && pair.reach.similarity != DECIDED && !is_below
+    pair.reach.seen != Seen::NOTHING && pair.reach.similarity != DECIDED && !is_below
 }
 
 fn candidate(index: usize, pair: &Screened) -> Ranked {

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::Course;
 use super::bound::slack;
 use super::limits::Limits;
-use crate::kernel::answers::{Above, Bounds, CaptionPairs, Reach, Scratch, Tile};
+use crate::kernel::answers::{Above, CaptionPairs, Reach, Scratch, Seen, Tile};
 use crate::search::similarities::lock;
 use crate::search::tiles::{Numbers, Rows, Task};
 
@@ -107,15 +107,9 @@ impl Limits {
         (similarities, out): (&[f32], &mut [Reach]),
     ) -> Above {
         let pairs = &caption.pairs;
-        let images = &self.regions[caption.first_image..][..out.len()];
-        let bound = self.relevance_bound(caption.caption, images);
+        let images = caption.first_image..caption.first_image + out.len();
+        let bounds = self.of_caption(caption.caption, images);
         if course.search.config().has_masks() {
-            let stretches: Vec<&[f32]> = images.iter().map(|image| &image.stretches[..]).collect();
-            let bounds = Bounds {
-                relevance: bound,
-                words: &self.words[caption.caption].stretches,
-                regions: &stretches,
-            };
             return course
                 .answers
                 .reach_of_caption((pairs, &bounds), scratch, out);
@@ -126,8 +120,8 @@ impl Limits {
             let roundings = (slack(pairs.tile.words, image.count) - 1.0) as f32;
             // No relevance of what is screened is above 2.25.
             *out = Reach {
-                similarity: similarity + sides * (1.01 * bound + 2.25 * roundings),
-                words: u64::MAX,
+                similarity: similarity + sides * (1.01 * bounds.relevance + 2.25 * roundings),
+                seen: Seen::EVERYTHING,
             };
         }
         Above::default()

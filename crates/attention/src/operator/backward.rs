@@ -7,8 +7,8 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
+use uard_core::vector::{AddRows, WIDEST, vectorised};
 
-use super::lanes::{LANES, Lanes};
 use super::pair::Worker;
 use super::rows::{Lists, Sparse, add_product, add_transposed_product};
 use super::tiles::Tile;
@@ -16,7 +16,7 @@ use super::{Fragments, MatcherOperator, Saved};
 use crate::side::Real;
 
 /// `dG + dG^T` of an image's regions, from the captions of one group.
-type RegionGram<T> = (usize, Vec<Lanes<T>>);
+type RegionGram<T> = (usize, Vec<T>);
 
 /// Fragments, what the forward pass left, and the gradient of similarities [I, C].
 type Inputs<'a, T> = (&'a Fragments<'a, T>, &'a Saved<T>, &'a [T]);
@@ -133,7 +133,7 @@ impl<T: Real> MatcherOperator<T> {
                 continue;
             }
             let region_gram = &mut region_grams[place.image - tile.images.start];
-            region_gram.resize(r * r.div_ceil(LANES), [T::zero(); LANES]);
+            region_gram.resize(r * r.next_multiple_of(WIDEST), T::zero());
             let word_gram =
                 &mut word_grams[(place.caption - self.tiles.groups()[tile.group].start) * w * w..];
             worker.load(values, tile.columns, &place, r);
@@ -220,8 +220,8 @@ impl<T: Real> MatcherOperator<T> {
             .zip(&sums)
         {
             if !gram.is_empty() {
-                let stride = longest.next_multiple_of(LANES);
-                let values = gram.as_flattened();
+                let stride = longest.next_multiple_of(WIDEST);
+                let values = &gram[..];
                 let gram = Sparse {
                     values,
                     rows: longest,
@@ -258,12 +258,10 @@ fn gradient_of<'a, T>(tile: &Tile, values: &'a [T]) -> Sparse<'a, T> {
 }
 
 /// `sums += more`; no sums yet are zeros.
-fn add<T: Real>(sums: &mut Vec<Lanes<T>>, more: &[Lanes<T>]) {
+fn add<T: Real>(sums: &mut Vec<T>, more: &[T]) {
     if sums.is_empty() {
         sums.extend_from_slice(more);
         return;
     }
-    for (sum, &more) in sums.as_flattened_mut().iter_mut().zip(more.as_flattened()) {
-        *sum += more;
-    }
+    vectorised(AddRows { sums, rows: more });
 }

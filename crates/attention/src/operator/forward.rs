@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 use uard_core::product::{Matrix, Output, product};
+use uard_core::vector::WIDEST;
 
-use super::lanes::{LANES, Lanes};
 use super::masked::{Answers, Grams};
 use super::pair::Worker;
 use super::tiles::{Place, Tile};
@@ -86,20 +86,20 @@ impl<T: Real> MatcherOperator<T> {
         Saved::new(words, self.region_grams(fragments), word_gram)
     }
 
-    /// A row of vectors for each region, R rows an image.
-    fn region_grams(&self, fragments: &Fragments<'_, T>) -> Vec<Lanes<T>> {
+    /// R rows an image, each padded to whole vectors.
+    fn region_grams(&self, fragments: &Fragments<'_, T>) -> Vec<T> {
         let (longest, width) = (self.tiles.longest_regions, fragments.width);
-        let chunks = longest.div_ceil(LANES);
-        let mut grams = vec![[T::zero(); LANES]; self.tiles.images() * longest * chunks];
+        let stride = longest.next_multiple_of(WIDEST);
+        let mut grams = vec![T::zero(); self.tiles.images() * longest * stride];
         grams
-            .par_chunks_mut((longest * chunks).max(1))
+            .par_chunks_mut((longest * stride).max(1))
             .zip(fragments.regions.par_chunks((longest * width).max(1)))
             .for_each_init(Vec::new, |dense, (gram, rows)| {
                 let rows = Matrix::row_major(rows, longest, width);
                 dense.resize(longest * longest, T::zero());
                 product(dense, rows, rows.transposed(), Output::Overwrite);
-                for (to, from) in gram.chunks_exact_mut(chunks).zip(dense.chunks(longest)) {
-                    to.as_flattened_mut()[..longest].copy_from_slice(from);
+                for (to, from) in gram.chunks_exact_mut(stride).zip(dense.chunks(longest)) {
+                    to[..longest].copy_from_slice(from);
                 }
             });
         grams
@@ -161,7 +161,7 @@ impl<T: Real> MatcherOperator<T> {
 
     pub(super) fn grams<'a>(&self, saved: &'a Saved<T>, place: &Place) -> Grams<'a, T> {
         let (r, w) = (self.tiles.longest_regions, self.tiles.longest_words);
-        let of_image = r * r.div_ceil(LANES);
+        let of_image = r * r.next_multiple_of(WIDEST);
         Grams {
             regions: &saved.region_gram[place.image * of_image..][..of_image],
             words: &saved.word_gram[place.caption * w * w..][..w * w],

@@ -10,7 +10,6 @@
 
 mod backward;
 mod forward;
-mod lanes;
 mod masked;
 mod pair;
 mod rows;
@@ -24,7 +23,6 @@ use uard_core::matmul::Matmul;
 use crate::Kept;
 use crate::config::MatcherConfig;
 use crate::side::Real;
-use lanes::Lanes;
 use pair::Rule;
 use tiles::{Tile, Tiles};
 
@@ -91,8 +89,8 @@ pub(crate) struct MatcherOperator<T> {
 struct Saved<T> {
     /// The valid words of all captions, without gaps.
     words: Vec<T>,
-    /// [I, R] rows of vectors.
-    region_gram: Vec<Lanes<T>>,
+    /// [I, R] rows, padded to whole vectors.
+    region_gram: Vec<T>,
     /// [C, W, W].
     word_gram: Vec<T>,
     /// Tile by tile, until a backward pass turns it into gradients.
@@ -124,7 +122,7 @@ impl<T: Real> MatcherOperator<T> {
 }
 
 impl<T> Saved<T> {
-    fn new(words: Vec<T>, region_gram: Vec<Lanes<T>>, word_gram: Vec<T>) -> Self {
+    fn new(words: Vec<T>, region_gram: Vec<T>, word_gram: Vec<T>) -> Self {
         Self {
             words,
             region_gram,

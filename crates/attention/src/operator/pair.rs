@@ -1,8 +1,7 @@
 //! One pair under any rule: its cells out of a tile, its answers, its gradients.
 
-use uard_core::vector::vectorised;
+use uard_core::vector::{WIDEST, vectorised};
 
-use super::lanes::{LANES, Lanes};
 use super::masked::{Answers, Backward, Cells, Forward, Grams, Masked, PairGradients, Scratch};
 use super::rows::Lists;
 use super::tiles::Place;
@@ -23,7 +22,7 @@ pub(super) struct Worker<T> {
     cells: Cells<T>,
     scratch: Scratch<T>,
     /// The gradient of the cells.
-    gradient: Vec<Lanes<T>>,
+    gradient: Vec<T>,
     dense: DenseScratch<T>,
     /// Of a tile, where it is not kept.
     pub relevance: Vec<T>,
@@ -60,8 +59,8 @@ impl<T: Real> Rule<T> {
 impl<T: Real> Worker<T> {
     /// Takes a pair out of its tile; `longest` is the padded number of regions.
     pub(super) fn load(&mut self, tile: &[T], stride: usize, place: &Place, longest: usize) {
-        let chunks = longest.div_ceil(LANES);
-        self.cells.load(tile, stride, place, chunks);
+        let padded = longest.next_multiple_of(WIDEST);
+        self.cells.load(tile, stride, place, padded);
     }
 
     /// What the loaded pair answers.
@@ -95,7 +94,7 @@ impl<T: Real> Worker<T> {
         rule: &Rule<T>,
         grams: Grams<'_, T>,
         upstream: T,
-        (to_regions, to_words): (&mut [Lanes<T>], &mut [T]),
+        (to_regions, to_words): (&mut [T], &mut [T]),
     ) {
         let cells = &self.cells;
         let each = (
@@ -126,10 +125,9 @@ impl<T: Real> Worker<T> {
 
     /// Puts the gradient of the cells into the tile, where the cells were.
     pub(super) fn store(&self, tile: &mut [T], stride: usize, place: &Place) {
-        let chunks = self.gradient.len() / place.words;
-        let rows = self.gradient.chunks_exact(chunks);
+        let rows = self.gradient.chunks_exact(self.cells.stride);
         for (to, from) in tile[place.start..].chunks_mut(stride).zip(rows) {
-            to[..place.regions].copy_from_slice(&from.as_flattened()[..place.regions]);
+            to[..place.regions].copy_from_slice(&from[..place.regions]);
         }
     }
 }
@@ -138,7 +136,7 @@ impl<T: Real> DenseScratch<T> {
     fn load(&mut self, cells: &Cells<T>) {
         self.words_by_regions.clear();
         for word in 0..cells.words {
-            let row = cells.row(word).as_flattened();
+            let row = cells.row(word);
             self.words_by_regions
                 .extend_from_slice(&row[..cells.regions]);
         }
@@ -174,8 +172,8 @@ impl<T: Real> DenseScratch<T> {
                 relevance: &self.words_by_regions,
                 queries: cells.words,
                 context: cells.regions,
-                gram: grams.regions.as_flattened(),
-                stride: cells.stride(),
+                gram: grams.regions,
+                stride: cells.stride,
             },
             Block {
                 relevance: &self.regions_by_words,
@@ -194,15 +192,15 @@ impl<T: Real> DenseScratch<T> {
         each: (T, T),
         gradients: &mut PairGradients<'_, T>,
     ) {
-        let (words, regions, stride) = (cells.words, cells.regions, cells.stride());
+        let (words, regions, stride) = (cells.words, cells.regions, cells.stride);
         gradients.cells.clear();
-        gradients.cells.resize(cells.len(), [T::zero(); LANES]);
-        let to_cells = gradients.cells.as_flattened_mut();
+        gradients.cells.resize(cells.len(), T::zero());
+        let to_cells = &mut gradients.cells[..];
         let mut of_block = std::mem::take(&mut self.gradient);
         let mut scratch = std::mem::take(&mut self.side);
         let [by_words, by_regions] = self.blocks(cells, grams);
         if let Some(side) = sides[0] {
-            let gram = gradients.regions.as_flattened_mut();
+            let gram = &mut *gradients.regions;
             let relevance = cleared(&mut of_block, words * regions);
             let mut to = BlockGradients { relevance, gram };
             side.backward(&by_words, each.0, &mut to, &mut scratch);

@@ -5,9 +5,8 @@
 //! the rows it needs stream by; a tile that is full goes to the dense product instead.
 
 use uard_core::product::{Matrix, Output, product};
-use uard_core::vector::{Loops, vectorised};
+use uard_core::vector::{Loops, Simd, Vector, vectorised};
 
-use super::lanes::{LANES, Lanes};
 use crate::side::Real;
 
 /// From this share of numbers that are not zero on, one in so many, the dense product is faster:
@@ -134,22 +133,22 @@ impl<T: Real> Lists<T> {
     }
 }
 
+/// Numbers that are not zero.
 struct Count<'a, T>(&'a [T]);
 
 impl<T: Real> Loops for Count<'_, T> {
     type Output = usize;
 
     #[inline(always)]
-    fn run(self) -> usize {
-        let mut counts = [0u32; LANES];
-        let (lanes, rest) = self.0.as_chunks::<LANES>();
-        for values in lanes {
-            for lane in 0..LANES {
-                counts[lane] += u32::from(values[lane] != T::zero());
-            }
+    fn run<S: Simd>(self, simd: S) -> usize {
+        let (zero, one) = (T::splat(simd, T::zero()), T::splat(simd, T::one()));
+        let square_above = |x| T::where_greater(simd, (T::times(simd, x, x), zero), one, zero);
+        let (vectors, rest) = T::vectors(simd, self.0);
+        let mut counts = square_above(T::load(simd, rest));
+        for &x in vectors {
+            counts = T::plus(simd, counts, square_above(x));
         }
-        let rest = rest.iter().filter(|&&value| value != T::zero()).count();
-        counts.iter().map(|&count| count as usize).sum::<usize>() + rest
+        T::total(simd, counts).to_f64() as usize
     }
 }
 
@@ -165,54 +164,68 @@ impl<T: Real> Loops for AddLists<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
-        let width = self.width;
-        for (out, bounds) in self
-            .out
-            .chunks_exact_mut(width.max(1))
-            .zip(self.lists.starts.windows(2))
-        {
+    fn run<S: Simd>(self, simd: S) {
+        let width = self.width.max(1);
+        let lists = self.lists.starts.windows(2);
+        for (out, bounds) in self.out.chunks_exact_mut(width).zip(lists) {
             let list = &self.lists.entries[bounds[0]..bounds[1]];
             if list.is_empty() {
                 continue;
             }
-            let mut column = 0;
-            while column + VECTORS * LANES <= width {
-                add_vectors::<T, VECTORS>(&mut out[column..], list, &self.rows[column..], width);
-                column += VECTORS * LANES;
+            let (out, rest) = T::vectors_mut(simd, out);
+            let lanes = (width - rest.len()) / out.len().max(1);
+            let mut at = 0;
+            while at + VECTORS <= out.len() {
+                let out = &mut out[at..at + VECTORS];
+                add_vectors::<T, S, VECTORS>(simd, out, list, (self.rows, at * lanes, width));
+                at += VECTORS;
             }
-            while column + LANES <= width {
-                add_vectors::<T, 1>(&mut out[column..], list, &self.rows[column..], width);
-                column += LANES;
+            for at in at..out.len() {
+                let out = &mut out[at..=at];
+                add_vectors::<T, S, 1>(simd, out, list, (self.rows, at * lanes, width));
             }
-            for (column, out) in out.iter_mut().enumerate().skip(column) {
-                for &(row, factor) in list {
-                    *out += factor * self.rows[row as usize * width + column];
-                }
+            if !rest.is_empty() {
+                add_rest(simd, rest, list, (self.rows, width));
             }
         }
     }
 }
 
+/// N neighbouring vectors of a sum; those of the rows begin at `column`.
 #[inline(always)]
-fn add_vectors<T: Real, const N: usize>(
-    out: &mut [T],
+fn add_vectors<T: Real, S: Simd, const N: usize>(
+    simd: S,
+    out: &mut [Vector<T, S>],
     list: &[(u32, T)],
-    rows: &[T],
-    width: usize,
+    (rows, column, width): (&[T], usize, usize),
 ) {
-    let (out, _) = out.as_chunks_mut::<LANES>();
-    let mut sums: [Lanes<T>; N] = [[T::zero(); LANES]; N];
-    sums.copy_from_slice(&out[..N]);
+    let mut sums = [T::splat(simd, T::zero()); N];
+    sums.copy_from_slice(out);
     for &(row, factor) in list {
-        let (row, _) = rows[row as usize * width..][..N * LANES].as_chunks::<LANES>();
-        for (sums, row) in sums.iter_mut().zip(row) {
-            for lane in 0..LANES {
-                sums[lane] += factor * row[lane];
-            }
+        let row = &T::vectors(simd, &rows[row as usize * width + column..]).0[..N];
+        let factor = T::splat(simd, factor);
+        for (sum, &x) in sums.iter_mut().zip(row) {
+            *sum = T::times_plus(simd, factor, x, *sum);
         }
     }
-    out[..N].copy_from_slice(&sums);
+    out.copy_from_slice(&sums);
+}
+
+/// The last numbers of a sum, fewer than a vector.
+#[inline(always)]
+fn add_rest<T: Real, S: Simd>(
+    simd: S,
+    out: &mut [T],
+    list: &[(u32, T)],
+    (rows, width): (&[T], usize),
+) {
+    let mut sum = T::load(simd, out);
+    for &(row, factor) in list {
+        let end = (row as usize + 1) * width;
+        let row = T::load(simd, &rows[end - out.len()..end]);
+        sum = T::times_plus(simd, T::splat(simd, factor), row, sum);
+    }
+    T::store(simd, out, sum);
 }
 
 #[cfg(test)]

@@ -8,11 +8,7 @@ use candle_core::{
 use rayon::prelude::*;
 
 use super::SQUARED_LENGTH_EPSILON;
-use crate::product::Factor;
-use crate::vector::{Loops, vectorised};
-
-/// Numbers of a row that are summed side by side.
-const LANES: usize = 16;
+use crate::vector::{Dot, Loops, Number, Simd, vectorised};
 
 /// Rows of one task; each row is on its own, so the cut changes nothing.
 const ROWS: usize = 64;
@@ -26,7 +22,7 @@ pub(super) struct UnitRows<T> {
     inverses: OnceLock<Vec<T>>,
 }
 
-impl<T: WithDType + Factor> UnitRows<T> {
+impl<T: WithDType + Number> UnitRows<T> {
     pub(super) fn new(counts: &[usize], longest: usize) -> Self {
         Self {
             counts: counts.to_vec(),
@@ -91,19 +87,24 @@ struct Forward<'a, T> {
     unit: &'a mut [T],
 }
 
-impl<T: WithDType + Factor> Loops for Forward<'_, T> {
+impl<T: WithDType + Number> Loops for Forward<'_, T> {
     type Output = T;
 
     #[inline(always)]
-    fn run(self) -> T {
-        let squared = dot(self.row, self.row);
-        if squared == T::ZERO {
+    fn run<S: Simd>(self, simd: S) -> T {
+        let squared = Dot(self.row, self.row).run(simd).to_f64();
+        if squared == 0.0 {
             return T::ZERO;
         }
-        let inverse = T::from_f64(1.0 / (squared.to_f64() + SQUARED_LENGTH_EPSILON).sqrt());
-        for (unit, &x) in self.unit.iter_mut().zip(self.row) {
-            *unit = x * inverse;
+        let inverse = T::from_f64(1.0 / (squared + SQUARED_LENGTH_EPSILON).sqrt());
+        let factor = T::splat(simd, inverse);
+        let (unit, unit_rest) = T::vectors_mut(simd, self.unit);
+        let (row, row_rest) = T::vectors(simd, self.row);
+        for (unit, &x) in unit.iter_mut().zip(row) {
+            *unit = T::times(simd, x, factor);
         }
+        let rest = T::times(simd, T::load(simd, row_rest), factor);
+        T::store(simd, unit_rest, rest);
         inverse
     }
 }
@@ -116,37 +117,29 @@ struct Backward<'a, T> {
     gradient: &'a mut [T],
 }
 
-impl<T: WithDType + Factor> Loops for Backward<'_, T> {
+impl<T: WithDType + Number> Loops for Backward<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
-        let along = dot(self.unit, self.upstream);
-        let numbers = self.unit.iter().zip(self.upstream);
-        for (gradient, (&y, &upstream)) in self.gradient.iter_mut().zip(numbers) {
-            *gradient = (upstream - y * along) * self.inverse;
+    fn run<S: Simd>(self, simd: S) {
+        let inverse = T::splat(simd, self.inverse);
+        let along = T::splat(simd, Dot(self.unit, self.upstream).run(simd));
+        let across = |y, upstream| {
+            let across = T::minus(simd, upstream, T::times(simd, y, along));
+            T::times(simd, across, inverse)
+        };
+        let (gradient, gradient_rest) = T::vectors_mut(simd, self.gradient);
+        let (unit, unit_rest) = T::vectors(simd, self.unit);
+        let (upstream, upstream_rest) = T::vectors(simd, self.upstream);
+        for (gradient, (&y, &upstream)) in gradient.iter_mut().zip(unit.iter().zip(upstream)) {
+            *gradient = across(y, upstream);
         }
+        let rest = across(T::load(simd, unit_rest), T::load(simd, upstream_rest));
+        T::store(simd, gradient_rest, rest);
     }
 }
 
-#[inline(always)]
-fn dot<T: WithDType + Factor>(a: &[T], b: &[T]) -> T {
-    let (a_lanes, a_rest) = a.as_chunks::<LANES>();
-    let (b_lanes, b_rest) = b.as_chunks::<LANES>();
-    let mut sums = [T::ZERO; LANES];
-    for (a, b) in a_lanes.iter().zip(b_lanes) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    let rest = a_rest
-        .iter()
-        .zip(b_rest)
-        .fold(T::ZERO, |sum, (&a, &b)| sum + a * b);
-    sums.into_iter().fold(rest, |total, sum| total + sum)
-}
-
-impl<T: WithDType + Factor> CustomOp1 for UnitRows<T> {
+impl<T: WithDType + Number> CustomOp1 for UnitRows<T> {
     fn name(&self) -> &'static str {
         "unit-rows"
     }

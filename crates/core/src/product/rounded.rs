@@ -12,7 +12,7 @@ use crate::panels::{self, ColumnPanels, Element, Instructions, PANEL, RowPanels,
 const ROW_BYTES: usize = 256 << 10;
 
 /// Columns that are multiplied at a time: two rounds of the widest tile.
-const COLUMNS: usize = 96;
+pub(super) const COLUMNS: usize = 96;
 
 /// `out = lhs · rhs`, or `out += lhs · rhs`, with the numbers of both sides rounded to bf16 (the
 /// nearest, ties to even) and sums in f32.
@@ -75,7 +75,7 @@ pub fn product_on_panels<T: Element>(
 }
 
 /// The rows of a matrix.
-fn vectors_of(matrix: Matrix<'_, f32>) -> Vectors<'_> {
+pub(super) fn vectors_of(matrix: Matrix<'_, f32>) -> Vectors<'_> {
     Vectors {
         values: matrix.values,
         count: matrix.rows,
@@ -145,17 +145,18 @@ impl Job<'_> {
                 let lines = out.chunks_exact_mut(self.columns.count).skip(first);
                 for (line, sums) in lines.zip(sums.chunks(COLUMNS)).take(some_rows.count) {
                     let line = &mut line[at..at + some_columns.count];
-                    self.write(&sums[..some_columns.count], line);
+                    write(&sums[..some_columns.count], line, self.output);
                 }
             }
         }
     }
+}
 
-    fn write(&self, sums: &[f32], line: &mut [f32]) {
-        match self.output {
-            Output::Overwrite => line.copy_from_slice(sums),
-            Output::Accumulate => line.iter_mut().zip(sums).for_each(|(x, sum)| *x += sum),
-        }
+/// Puts sums into the output, or adds them.
+pub(super) fn write(sums: &[f32], line: &mut [f32], output: Output) {
+    match output {
+        Output::Overwrite => line.copy_from_slice(sums),
+        Output::Accumulate => line.iter_mut().zip(sums).for_each(|(x, sum)| *x += sum),
     }
 }
 

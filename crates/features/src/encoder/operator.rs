@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp2, Device, Error, Layout, Result, Shape, S
 use rayon::prelude::*;
 use uard_core::matmul::Matmul;
 use uard_core::product::{Matrix, Output};
-use uard_core::vector::{Loops, vectorised};
+use uard_core::vector::{AddRows, vectorised};
 
 /// Rows whose gradients are summed one after the other; the sums are added in order.
 const ROWS: usize = 256;
@@ -126,25 +126,6 @@ fn sum_of_rows(rows: &[f32], width: usize) -> Vec<f32> {
         });
     }
     sums
-}
-
-/// Adds rows to their sum, in order.
-struct AddRows<'a> {
-    sums: &'a mut [f32],
-    rows: &'a [f32],
-}
-
-impl Loops for AddRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        for row in self.rows.chunks_exact(self.sums.len().max(1)) {
-            for (sum, &x) in self.sums.iter_mut().zip(row) {
-                *sum += x;
-            }
-        }
-    }
 }
 
 fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {

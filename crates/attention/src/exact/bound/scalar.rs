@@ -6,51 +6,88 @@ use crate::QuerySide;
 /// One pair as bf16 shows it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pair<'a> {
-    /// Relevance in bf16, row-major [words, stride].
+    /// Relevance in bf16, row-major [words, regions].
     pub relevance: &'a [f32],
-    pub stride: usize,
-    pub words: usize,
-    pub regions: usize,
     /// Lemma 1's for this pair.
     pub bound: f32,
-    /// Lemma 3's of the words and of the regions.
-    pub stretches: [&'a [f32]; 2],
+    /// Gram matrices of the words and of the regions.
+    pub grams: [Gram<'a>; 2],
+    /// [`super::gram_error`].
+    pub gram_error: f32,
+}
+
+/// A Gram matrix.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gram<'a> {
+    /// Rows of `stride`.
+    pub products: &'a [f32],
+    pub stride: usize,
+    pub count: usize,
+}
+
+impl Gram<'_> {
+    fn at(&self, j: usize, k: usize) -> f64 {
+        f64::from(self.products[j * self.stride + k])
+    }
 }
 
 impl Pair<'_> {
     /// Theorem 1: what the masked similarity in f32 does not exceed, for the sides that ask.
     pub(crate) fn reach(&self, threshold: f32, sides: &[QuerySide]) -> f64 {
         let lowest = visible_above(threshold, self.bound);
-        let means = sides.iter().map(|side| match side {
-            QuerySide::Words => {
-                let answers = (0..self.words).map(|i| {
-                    let row = (0..self.regions).map(|j| self.relevance[i * self.stride + j]);
-                    self.answer(row, lowest, self.stretches[1])
-                });
-                answers.sum::<f64>() / self.words as f64
-            }
-            QuerySide::Regions => {
-                let answers = (0..self.regions).map(|j| {
-                    let column = (0..self.words).map(|i| self.relevance[i * self.stride + j]);
-                    self.answer(column, lowest, self.stretches[0])
-                });
-                answers.sum::<f64>() / self.regions as f64
-            }
-        });
-        means.sum::<f64>() * slack(self.words, self.regions)
-    }
-
-    /// Lemma 4: `R <= stretch[p] sqrt(sum_j max(0, s^_j + bound)^2)` over the p visible cells.
-    fn answer(&self, cells: impl Iterator<Item = f32>, lowest: f32, stretches: &[f32]) -> f64 {
-        let visible = cells.filter(|&s| s > lowest);
-        let highest: Vec<f64> = visible
-            .map(|s| (f64::from(s) + f64::from(self.bound)).max(0.0))
-            .collect();
-        let length = highest.iter().map(|s| s * s).sum::<f64>().sqrt();
-        // Nothing visible, or nothing above zero: R is not above zero either.
-        if length == 0.0 {
-            return 0.0;
+        if lowest <= 0.0 {
+            return f64::INFINITY;
         }
-        f64::from(stretches[highest.len()]) * length
+        let [words, regions] = self.grams;
+        let relevance = |i: usize, j: usize| self.relevance[i * regions.count + j];
+        let means = sides.iter().map(|side| {
+            let (queries, context) = match side {
+                QuerySide::Words => (words, regions),
+                QuerySide::Regions => (regions, words),
+            };
+            let answers = (0..queries.count).map(|query| {
+                let cells = (0..context.count).map(|at| match side {
+                    QuerySide::Words => relevance(query, at),
+                    QuerySide::Regions => relevance(at, query),
+                });
+                let cells = cells.enumerate().filter(|(_, s)| *s > lowest);
+                let highest = cells.map(|(at, s)| (at, f64::from(s) + f64::from(self.bound)));
+                answer(
+                    &highest.collect::<Vec<_>>(),
+                    context,
+                    f64::from(self.gram_error),
+                )
+            });
+            answers.sum::<f64>() / queries.count as f64
+        });
+        means.sum::<f64>() * slack(words.count, regions.count)
+    }
+}
+
+/// Lemmas 3 and 4: what a query answers at most that sees these cells, each with its highest
+/// possible relevance.
+pub(crate) fn answer(cells: &[(usize, f64)], gram: Gram<'_>, gram_error: f64) -> f64 {
+    if cells.is_empty() {
+        return 0.0;
+    }
+    let total: f64 = cells.iter().map(|(_, x)| x).sum();
+    let least = cells.iter().map(|(_, x)| *x).fold(f64::INFINITY, f64::min);
+    let products = cells.iter().map(|(j, x)| {
+        let row = cells.iter().map(|(k, y)| gram.at(*j, *k) * y);
+        (*x, row.sum::<f64>())
+    });
+    let products: Vec<(f64, f64)> = products.collect();
+    let scales = products.iter().map(|(x, y)| match y - gram_error * total {
+        safe if safe > 0.0 => x / safe,
+        _ => f64::INFINITY,
+    });
+    let scale = scales.fold(0.0, f64::max);
+    let squared: f64 = products.iter().map(|(x, y)| x * y).sum();
+    let length = scale * (squared.max(0.0) + gram_error * total * total).sqrt();
+    let lost = gram_error * (length / least).powi(2);
+    if lost <= 0.5 {
+        length * (1.0 + lost)
+    } else {
+        f64::INFINITY
     }
 }

@@ -8,12 +8,14 @@ use uard_core::panels::{
 };
 use uard_core::random::{Draws, Stream, normal, uniform};
 
-use super::scalar::Pair;
+use super::scalar::{Gram, Pair, answer};
 use super::*;
 use crate::QuerySide;
 use crate::config::{MatcherConfig, Sides};
+use crate::kernel::answers::{
+    Answers, Bounds, CaptionPairs, Cut, ImageColumns, Reach, SLACK, Scratch, Tile,
+};
 use crate::packed::gram_stride;
-use crate::side::{Block, Scratch, Side};
 
 /// How the vectors of a test lie.
 #[derive(Debug, Clone, Copy)]
@@ -141,33 +143,84 @@ fn kernels() -> impl Iterator<Item = Instructions> {
     })
 }
 
-/// The masked similarity in f32 of relevance and Gram matrices, by the operator's code.
-fn similarity(
-    relevance: &[f32],
-    (words, word_gram): (usize, &[f32]),
-    (regions, region_gram): (usize, &[f32]),
-    (config, threshold): (&MatcherConfig, f32),
-) -> f32 {
-    let mut turned = vec![0.0; relevance.len()];
-    for (at, &s) in relevance.iter().enumerate() {
-        turned[at % regions * words + at / regions] = s;
+/// One pair as kernels read it: an image that begins at the third column of a tile.
+struct Cells {
+    cells: Vec<f32>,
+    stride: usize,
+    words: (usize, Vec<f32>),
+    regions: (usize, Vec<f32>),
+}
+
+const START: usize = 2;
+
+impl Cells {
+    fn new(relevance: &[f32], words: &[Vec<f32>], regions: &[Vec<f32>]) -> Self {
+        let stride = START + regions.len() + SLACK;
+        let mut cells = vec![0.9; words.len() * stride];
+        for (row, own) in cells
+            .chunks_mut(stride)
+            .zip(relevance.chunks(regions.len()))
+        {
+            row[START..][..regions.len()].copy_from_slice(own);
+        }
+        Self {
+            cells,
+            stride,
+            words: (words.len(), gram(words)),
+            regions: (regions.len(), gram(regions)),
+        }
     }
-    let sides = config.sides.asking().iter().map(|&side| {
-        let (relevance, queries, context, gram) = match side {
-            QuerySide::Words => (relevance, words, regions, region_gram),
-            QuerySide::Regions => (&turned[..], regions, words, word_gram),
+
+    fn with_pairs<T>(&self, ask: impl FnOnce(&CaptionPairs<'_>) -> T) -> T {
+        ask(&CaptionPairs {
+            tile: Tile {
+                cells: &self.cells,
+                stride: self.stride,
+                words: self.words.0,
+            },
+            word_gram: &self.words.1,
+            images: &[ImageColumns {
+                start: START,
+                count: self.regions.0,
+                gram: &self.regions.1,
+            }],
+        })
+    }
+
+    /// The reach by the scalar form.
+    fn judge(&self, bounds: &Bounds, threshold: f32, sides: &[QuerySide]) -> f64 {
+        let rows = self.cells.chunks(self.stride);
+        let relevance: Vec<f32> = rows
+            .flat_map(|row| &row[START..][..self.regions.0])
+            .copied()
+            .collect();
+        let grams = [&self.words, &self.regions].map(|(count, products)| Gram {
+            products,
+            stride: gram_stride(*count),
+            count: *count,
+        });
+        let pair = Pair {
+            relevance: &relevance,
+            bound: bounds.relevance,
+            grams,
+            gram_error: bounds.gram_error,
         };
-        let block = Block {
-            relevance,
-            queries,
-            context,
-            gram,
-            stride: gram_stride(context),
-        };
-        let side = Side::<f32>::new(config, side, f64::from(threshold));
-        side.forward(&block, &mut Scratch::default()) / queries as f32
-    });
-    sides.sum()
+        pair.reach(threshold, sides)
+    }
+
+    fn similarity(&self, answers: &Answers) -> f32 {
+        let mut out = [f32::NAN];
+        self.with_pairs(|pairs| answers.of_caption(pairs, &mut Scratch::default(), &mut out));
+        out[0]
+    }
+
+    fn reach(&self, answers: &Answers, bounds: &Bounds) -> Reach {
+        let mut out = [Reach::UNKNOWN];
+        self.with_pairs(|pairs| {
+            answers.reach_of_caption((pairs, bounds), &mut Scratch::default(), &mut out)
+        });
+        out[0]
+    }
 }
 
 fn configs() -> impl Strategy<Value = MatcherConfig> {
@@ -234,81 +287,103 @@ proptest! {
         }
     }
 
-    /// Lemma 3, for the Gram matrix as it is in f32.
+    /// Lemma 3: whatever the weights, in exact numbers and a stored Gram matrix.
     #[test]
-    fn weights_are_no_longer_than_the_stretch_of_the_attended_vector(
-        seed in any::<u64>(), lie in lies(), count in 1usize..40, width in 1usize..64,
-        seen in 0.0f32..1.0,
+    fn no_weights_answer_more_than_the_certificate(
+        seed in any::<u64>(), lie in lies(), count in 1usize..20, width in 1usize..40,
+        steep in 0.0f64..200.0,
     ) {
-        let gram = gram(&vectors(seed, "context", lie, (count, width)));
-        let stride = gram_stride(count);
-        let stretches = stretches(&gram, stride, count);
+        let context = vectors(seed, "context", lie, (count, width));
+        let products = gram(&context);
+        let gram = Gram { products: &products, stride: gram_stride(count), count };
         let mut stream = stream(seed, "weights");
         let draws = uniform(&mut stream, 0.0, 1.0, 2 * count);
-        let weights: Vec<f64> = draws.chunks(2)
-            .map(|draw| if draw[0] <= seen { f64::from(draw[1]) } else { 0.0 })
+        let cells: Vec<(usize, f64)> =
+            (0..count).map(|j| (j, 0.05 + 0.9 * f64::from(draws[j]))).collect();
+        let highest = answer(&cells, gram, f64::from(gram_error(width, count)));
+        // Weights at random, or as steep in the relevance as one likes.
+        let weights: Vec<f64> = cells.iter().map(|(j, x)| match draws[count + j] {
+            draw if draw < 0.3 => 0.0,
+            draw => f64::from(draw) * (steep * (x - 1.0)).exp(),
+        }).collect();
+        let dot: f64 = cells.iter().zip(&weights).map(|((_, x), e)| x * e).sum();
+        let attended: Vec<f64> = (0..width)
+            .map(|k| context.iter().zip(&weights).map(|(v, e)| e * f64::from(v[k])).sum())
             .collect();
-        let visible = weights.iter().filter(|e| **e > 0.0).count();
-        let own: f64 = weights.iter().map(|e| e * e).sum();
-        let mut squared = 0.0;
-        for (j, e) in weights.iter().enumerate() {
-            for (k, other) in weights.iter().enumerate() {
-                squared += e * other * f64::from(gram[j * stride + k]);
-            }
-        }
-        prop_assert!(stretches.is_sorted());
-        let stretch = f64::from(stretches[visible]);
-        prop_assert!(stretch.is_infinite() || own <= stretch * stretch * squared, "{own} {squared}");
+        let length = attended.iter().map(|x: &f64| x * x).sum::<f64>().sqrt();
+        prop_assert!(dot <= highest * length * (1.0 + 1e-12) || dot == 0.0, "{dot} {highest} {length}");
     }
 
     /// Theorem 1: relevance moved by the bound at most, towards where it hurts, stays below.
     #[test]
     fn no_similarity_exceeds_its_reach(
-        seed in any::<u64>(), lie in lies(), words in 1usize..8, regions in 1usize..12,
-        width in 2usize..20, config in configs(), threshold in -0.2f32..0.9, bound in 1e-4f32..0.2,
+        seed in any::<u64>(), lie in lies(), words in 1usize..8, regions in 1usize..40,
+        width in 2usize..20, config in configs(), threshold in -0.1f32..0.9, bound in 1e-4f32..0.2,
     ) {
         let all = vectors(seed, "both", lie, (words + regions, width));
         let (u, v) = all.split_at(words);
         let mut stream = stream(seed, "errors");
         let mut draw = || uniform(&mut stream, 0.0, 1.0, 1)[0];
-        let (mut exact, mut screened) = (Vec::new(), Vec::new());
+        let (mut exact_cells, mut screened) = (Vec::new(), Vec::new());
         for cell in 0..words * regions {
             let s = exact_dot(&u[cell / regions], &v[cell % regions]) as f32;
             let s = towards(threshold, bound, s, draw());
             let error = [-bound, bound, (2.0 * draw() - 1.0) * bound][(3.0 * draw()) as usize];
-            exact.push(s);
+            exact_cells.push(s);
             let nearest = s + error;
             let close = (f64::from(nearest) - f64::from(s)).abs() <= f64::from(bound);
             screened.push(if close { nearest } else { s });
         }
-        let (word_gram, region_gram) = (gram(u), gram(v));
-        let tables = [(&word_gram, words), (&region_gram, regions)]
-            .map(|(gram, count)| stretches(gram, gram_stride(count), count));
-        let pair = Pair {
-            relevance: &screened, stride: regions, words, regions, bound,
-            stretches: [&tables[0], &tables[1]],
-        };
-        let reach = pair.reach(threshold, config.sides.asking());
-        for seen in [&exact, &screened] {
-            let found = similarity(
-                seen, (words, &word_gram), (regions, &region_gram), (&config, threshold),
+        let [exact, screened] = [&exact_cells, &screened].map(|cells| Cells::new(cells, u, v));
+        let bounds = Bounds { relevance: bound, gram_error: gram_error(width, words.max(regions)) };
+        let judge = screened.judge(&bounds, threshold, config.sides.asking());
+        for kernel in kernels() {
+            let answers = Answers::new(&config, f64::from(threshold), kernel);
+            let reach = screened.reach(&answers, &bounds);
+            for found in [exact.similarity(&answers), screened.similarity(&answers)] {
+                prop_assert!(found <= reach.similarity, "{found} {reach:?}");
+            }
+            let expected = judge as f32;
+            prop_assert!(
+                reach.similarity == expected || (reach.similarity - expected).abs() < 1e-4 * expected,
+                "{reach:?} {judge}"
             );
-            prop_assert!(f64::from(found) <= reach, "{found} {reach}");
+            let cut = Cut::new(words, (START, regions));
+            for (cell, s) in exact_cells.iter().enumerate() {
+                let panel = (START + cell % regions) / PANEL;
+                prop_assert!(*s <= threshold || reach.seen.sees(&cut, cell / regions, panel));
+            }
         }
     }
 }
 
+/// The reach of one query over `relevance`, with vectors whose products are `products`.
+fn highest(relevance: &[f64], products: &[Vec<f32>]) -> f64 {
+    let gram_of = gram(products);
+    let count = products.len();
+    let gram = Gram {
+        products: &gram_of,
+        stride: gram_stride(count),
+        count,
+    };
+    let cells: Vec<(usize, f64)> = relevance.iter().copied().enumerate().collect();
+    answer(&cells, gram, f64::from(gram_error(2, count)))
+}
+
 #[test]
 fn a_lone_cell_is_answered_by_its_relevance_and_the_bound() {
-    let one = stretches(&gram(&[vec![1.0]]), gram_stride(1), 1);
+    let one = gram(&[vec![1.0]]);
+    let gram = Gram {
+        products: &one,
+        stride: gram_stride(1),
+        count: 1,
+    };
     let reach = |s: f32| {
         let pair = Pair {
             relevance: &[s],
-            stride: 1,
-            words: 1,
-            regions: 1,
             bound: 0.01,
-            stretches: [&one, &one],
+            grams: [gram, gram],
+            gram_error: gram_error(1, 1),
         };
         pair.reach(0.3, Sides::Both.asking())
     };
@@ -320,29 +395,21 @@ fn a_lone_cell_is_answered_by_its_relevance_and_the_bound() {
 }
 
 #[test]
-fn vectors_at_right_angles_do_not_stretch() {
-    let gram = gram(&[
-        vec![1.0, 0.0, 0.0],
-        vec![0.0, 1.0, 0.0],
-        vec![0.0, 0.0, 1.0],
-    ]);
-    for stretch in &stretches(&gram, gram_stride(3), 3)[1..] {
-        assert!((stretch - 1.0).abs() < 1e-5, "{stretch}");
-    }
+fn vectors_at_right_angles_answer_with_the_root_of_their_squares() {
+    let found = highest(&[0.3, 0.4], &[vec![1.0, 0.0], vec![0.0, 1.0]]);
+    assert!((found - 0.5).abs() < 1e-4, "{found}");
 }
 
 #[test]
-fn opposite_vectors_may_cancel() {
-    let gram = gram(&[vec![1.0, 0.0], vec![-1.0, 0.0]]);
-    let stretches = stretches(&gram, gram_stride(2), 2);
-    assert!(stretches[1] < 1.001 && stretches[2].is_infinite());
+fn the_same_vector_twice_answers_once() {
+    let found = highest(&[0.4, 0.4], &[vec![0.6, 0.8], vec![0.6, 0.8]]);
+    assert!((found - 0.4).abs() < 1e-4, "{found}");
 }
 
 #[test]
-fn a_vector_of_length_zero_changes_no_stretch() {
-    let with = [vec![1.0, 0.0], vec![0.0, 0.0], vec![0.6, -0.8]];
-    let stretches = stretches(&gram(&with), gram_stride(3), 3);
-    assert!(stretches[3] < 1.001, "{stretches:?}");
+fn vectors_that_cancel_may_answer_anything() {
+    let found = highest(&[0.4, 0.4], &[vec![1.0, 0.0], vec![-1.0, 0.0]]);
+    assert!(found.is_infinite(), "{found}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ use uard_core::panels::Instructions;
 
 use crate::MatcherConfig;
 use lanes::LANES;
-pub(crate) use reach::{Bounds, Reach};
+pub(crate) use reach::{Bounds, Cut, Reach, Seen};
 use rule::Rule;
 
 /// Numbers after the last column of a row that may be read, and count for nothing.
@@ -110,7 +110,7 @@ pub(crate) struct Scratch {
     listed: listed::Cells,
     dense: dense::Buffers,
     maxsim: maxsim::Buffers,
-    reach: reach::Sums,
+    reach: reach::Cells,
 }
 
 impl Answers {
@@ -141,10 +141,10 @@ impl Answers {
     /// in bf16; returns what is above the threshold in bf16. For rules with a threshold only.
     ///
     /// # Panics
-    /// When tile, images, bounds and `out` do not fit each other, or the rule has no threshold.
+    /// When tile, images and `out` do not fit each other, or the rule has no threshold.
     pub(crate) fn reach_of_caption(
         &self,
-        (pairs, bounds): (&CaptionPairs<'_>, &Bounds<'_>),
+        (pairs, bounds): (&CaptionPairs<'_>, &Bounds),
         scratch: &mut Scratch,
         out: &mut [Reach],
     ) -> Above {
@@ -152,7 +152,6 @@ impl Answers {
             panic!("a rule with a threshold");
         };
         assert_eq!(out.len(), pairs.images.len(), "a reach for each image");
-        assert_eq!(bounds.regions.len(), pairs.images.len(), "their stretches");
         pairs.check();
         let rule = (&self.rule, threshold);
         self.compiled.reach(rule, (pairs, bounds), (scratch, out))

@@ -3,23 +3,18 @@
 //! The scalar form, `crate::exact::bound::scalar`, judges this one.
 
 use super::above::Row;
-use super::lanes::{Machine, larger};
+use super::lanes::{LANES, Machine};
 use super::rule::Rule;
 use super::{Above, CaptionPairs, Pair, Scratch};
 use crate::exact::bound::{slack, visible_above};
 
-/// The bit that stands for all words from this one on.
-const LAST_WORD: u32 = u64::BITS - 1;
-
 /// What bounds a caption's pairs.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds<'a> {
+pub(crate) struct Bounds {
     /// How far relevance in bf16 is from f32, at most, over all images of the tile (lemma 1).
     pub relevance: f32,
-    /// Stretches of the words (lemma 3).
-    pub words: &'a [f32],
-    /// Stretches of each image's regions.
-    pub regions: &'a [&'a [f32]],
+    /// [`crate::exact::bound::gram_error`] for all of them.
+    pub gram_error: f32,
 }
 
 /// A pair as bf16 shows it.
@@ -27,135 +22,236 @@ pub(crate) struct Bounds<'a> {
 pub(crate) struct Reach {
     /// What the similarity in f32 does not exceed.
     pub similarity: f32,
-    /// Words that may see a region: bit i for word i, the last for all others.
-    pub words: u64,
+    /// Which words may see something in which panels.
+    pub seen: Seen,
+}
+
+/// A bit for each word and panel of the image's regions, word by word; where there are more than
+/// 64, neighbours share a bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen(u64);
+
+/// How a pair is cut into words and panels.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut {
+    panels: usize,
+    /// Words and panels that share a bit.
+    shared: usize,
+}
+
+impl Cut {
+    /// A pair whose regions begin at a column of a tile that begins with a panel.
+    pub(crate) fn new(words: usize, (start, regions): (usize, usize)) -> Self {
+        let panels = (start % LANES + regions).div_ceil(LANES);
+        Self {
+            panels,
+            shared: (words * panels).div_ceil(u64::BITS as usize),
+        }
+    }
+
+    fn bit(&self, word: usize, panel: usize) -> u32 {
+        ((word * self.panels + panel) / self.shared) as u32
+    }
+}
+
+impl Seen {
+    pub(crate) const NOTHING: Self = Self(0);
+    pub(crate) const EVERYTHING: Self = Self(u64::MAX);
+
+    /// Whether a word may see a region of a panel, the first of the image being 0.
+    pub(crate) fn sees(self, cut: &Cut, word: usize, panel: usize) -> bool {
+        self.0 >> cut.bit(word, panel) & 1 == 1
+    }
 }
 
 impl Reach {
     /// No word sees a region: the similarity in f32 is exactly 0.
     pub(crate) const NOTHING: Self = Self {
         similarity: 0.0,
-        words: 0,
+        seen: Seen::NOTHING,
     };
 
-    /// Whether a word may see a region.
-    pub(crate) fn sees(&self, word: usize) -> bool {
-        self.words >> word.min(LAST_WORD as usize) & 1 == 1
-    }
+    /// Nothing is known.
+    pub(crate) const UNKNOWN: Self = Self {
+        similarity: f32::INFINITY,
+        seen: Seen::EVERYTHING,
+    };
 }
 
-/// Sums of the pair at hand, region by region.
+/// The visible cells of the pair at hand.
 #[derive(Debug, Default)]
-pub(super) struct Sums {
-    regions: Vec<Region>,
+pub(super) struct Cells {
+    /// By word, then region.
+    cells: Vec<Cell>,
+    /// Of each region the cell that was listed last.
+    last: Vec<u32>,
+    /// The cells of a region.
+    group: Vec<Cell>,
 }
 
-/// What a region sees.
-#[derive(Debug, Clone, Copy, Default)]
-struct Region {
-    /// Squares of the highest possible relevance, over the visible words.
-    squares: f32,
-    /// Visible words.
-    visible: u32,
-    /// Words above the threshold in bf16.
-    above: u32,
+#[derive(Debug, Clone, Copy)]
+struct Cell {
+    /// The highest possible relevance.
+    highest: f32,
+    /// Whether it is above the threshold in bf16.
+    is_above: bool,
+    word: u32,
+    region: u32,
+    /// The cell before, of the same region.
+    before: u32,
 }
+
+/// No cell.
+const NONE: u32 = u32::MAX;
 
 /// Writes the reach of the pair with each image; returns what is above the threshold in bf16.
 #[inline(always)]
 pub(super) fn reach<M: Machine>(
     (rule, threshold): (&Rule, f32),
-    (pairs, bounds): (&CaptionPairs<'_>, &Bounds<'_>),
+    (pairs, bounds): (&CaptionPairs<'_>, &Bounds),
     (scratch, out): (&mut Scratch, &mut [Reach]),
 ) -> Above {
-    let (bitmap, sums) = (&mut scratch.above, &mut scratch.reach);
+    let (bitmap, cells) = (&mut scratch.above, &mut scratch.reach);
     let lowest = visible_above(threshold, bounds.relevance);
+    // Also where nothing is bounded at all.
+    if lowest <= 0.0 || lowest.is_nan() {
+        out.fill(Reach::UNKNOWN);
+        return Above::default();
+    }
     bitmap.compare::<M>(pairs, lowest);
     let mut above = Above::default();
-    let images = pairs.images.iter().zip(bounds.regions);
-    for ((image, stretches), out) in images.zip(out) {
+    for (image, out) in pairs.images.iter().zip(out) {
         let pair = Pair::new(pairs, *image);
         if bitmap.cut(&pair) == 0 {
             *out = Reach::NOTHING;
             continue;
         }
-        let limits = (threshold, bounds.relevance, *stretches);
-        let (words, seeing) = sums.add_words(&pair, bitmap.rows(), limits, &mut above);
-        let regions = sums.add_regions(bitmap.columns(), bounds.words, &mut above);
+        let seen = cells.list(&pair, bitmap.rows(), (threshold, bounds.relevance));
+        let words = cells.words::<M>(&pair, bounds.gram_error, &mut above);
+        let regions = cells.regions::<M>(&pair, bitmap.columns(), bounds.gram_error, &mut above);
         let highest = rule.similarity((words, pair.tile.words), (regions, image.count));
         *out = Reach {
             similarity: highest * slack(pair.tile.words, image.count) as f32,
-            words: seeing,
+            seen,
         };
     }
     above
 }
 
-impl Sums {
-    /// The sum over the words of what each answers at most, and the words that see a region.
+impl Cells {
     #[inline(always)]
-    fn add_words(
-        &mut self,
-        pair: &Pair<'_>,
-        rows: &[Row],
-        (threshold, bound, stretches): (f32, f32, &[f32]),
-        above: &mut Above,
-    ) -> (f32, u64) {
-        self.regions.clear();
-        self.regions.resize(pair.image.count, Region::default());
-        let (mut total, mut seeing) = (0.0, 0);
-        for rows in rows.chunk_by(|a, b| a.word == b.word) {
-            let (mut squares, mut visible, mut cells) = (0.0, 0, 0);
-            for row in rows {
-                let start = row.word as usize * pair.tile.stride + pair.image.start;
-                let mut bits = row.bits;
-                visible += bits.count_ones();
-                while bits != 0 {
-                    let at = (row.region + bits.trailing_zeros()) as usize;
-                    bits &= bits - 1;
-                    let s = pair.tile.cells[start + at];
-                    let highest = larger(s + bound, 0.0);
-                    let is_above = u32::from(s > threshold);
-                    let region = &mut self.regions[at];
-                    region.squares += highest * highest;
-                    region.visible += 1;
-                    region.above += is_above;
-                    squares += highest * highest;
-                    cells += is_above;
-                }
+    fn list(&mut self, pair: &Pair<'_>, rows: &[Row], (threshold, bound): (f32, f32)) -> Seen {
+        let cut = Cut::new(pair.tile.words, (pair.image.start, pair.image.count));
+        let within = pair.image.start % LANES;
+        self.cells.clear();
+        self.last.clear();
+        self.last.resize(pair.image.count, NONE);
+        let mut seen = 0;
+        for row in rows {
+            let start = row.word as usize * pair.tile.stride + pair.image.start;
+            let mut bits = row.bits;
+            while bits != 0 {
+                let region = row.region + bits.trailing_zeros();
+                bits &= bits - 1;
+                let at = region as usize;
+                let last = &mut self.last[at];
+                seen |= 1 << cut.bit(row.word as usize, (within + at) / LANES);
+                let before = std::mem::replace(last, self.cells.len() as u32);
+                let s = pair.tile.cells[start + at];
+                self.cells.push(Cell {
+                    highest: s + bound,
+                    is_above: s > threshold,
+                    word: row.word,
+                    region,
+                    before,
+                });
             }
-            total += answer(squares, stretches[visible as usize]);
-            seeing |= 1 << rows[0].word.min(LAST_WORD);
-            above.cells += u64::from(cells);
-            above.word_queries += u64::from(cells > 0);
         }
-        (total, seeing)
+        Seen(seen)
+    }
+
+    /// The sum over the words of what each answers at most.
+    #[inline(always)]
+    fn words<M: Machine>(&self, pair: &Pair<'_>, error: f32, above: &mut Above) -> f32 {
+        let gram = (pair.image.gram, pair.region_stride);
+        let mut total = 0.0;
+        for cells in self.cells.chunk_by(|a, b| a.word == b.word) {
+            let own = cells.iter().filter(|cell| cell.is_above).count();
+            above.cells += own as u64;
+            above.word_queries += u64::from(own > 0);
+            total += answer::<M>(cells, |cell| cell.region as usize, gram, error);
+        }
+        total
     }
 
     /// The sum over the regions of what each answers at most.
     #[inline(always)]
-    fn add_regions(
-        &self,
-        columns: impl Iterator<Item = usize>,
-        stretches: &[f32],
+    fn regions<M: Machine>(
+        &mut self,
+        pair: &Pair<'_>,
+        regions: impl Iterator<Item = usize>,
+        error: f32,
         above: &mut Above,
     ) -> f32 {
+        let gram = (pair.word_gram, pair.word_stride);
         let mut total = 0.0;
-        for at in columns {
-            let region = &self.regions[at];
-            total += answer(region.squares, stretches[region.visible as usize]);
-            above.region_queries += u64::from(region.above > 0);
+        for region in regions {
+            self.group.clear();
+            let mut at = self.last[region];
+            while at != NONE {
+                let cell = self.cells[at as usize];
+                self.group.push(cell);
+                at = cell.before;
+            }
+            above.region_queries += u64::from(self.group.iter().any(|cell| cell.is_above));
+            total += answer::<M>(&self.group, |cell| cell.word as usize, gram, error);
         }
         total
     }
 }
 
-/// What a query answers at most; nothing where nothing is above zero, whatever may cancel.
+/// Lemmas 3 and 4: what a query answers at most that sees these cells.
+///
+/// The attended vector a' of the highest relevances as weights, made so long that it has at least
+/// the highest relevance with every fragment seen: no other attended vector answers more than |a'|.
 #[inline(always)]
-fn answer(squares: f32, stretch: f32) -> f32 {
-    if squares > 0.0 {
-        squares.sqrt() * stretch
+fn answer<M: Machine>(
+    cells: &[Cell],
+    fragment: impl Fn(&Cell) -> usize,
+    (gram, stride): (&[f32], usize),
+    error: f32,
+) -> f32 {
+    let (mut total, mut least) = (0.0, f32::INFINITY);
+    for cell in cells {
+        total += cell.highest;
+        least = if cell.highest < least {
+            cell.highest
+        } else {
+            least
+        };
+    }
+    let lost = error * total;
+    let (mut scale, mut squared) = (0.0, lost * total);
+    for cell in cells {
+        let row = &gram[fragment(cell) * stride..];
+        let mut product = 0.0;
+        for other in cells {
+            product = M::multiply_add(row[fragment(other)], other.highest, product);
+        }
+        // Negated, so that what is no number is caught as well.
+        if !(product > lost) {
+            return f32::INFINITY;
+        }
+        squared = M::multiply_add(cell.highest, product, squared);
+        let needed = cell.highest / (product - lost);
+        scale = if needed > scale { needed } else { scale };
+    }
+    let length = scale * squared.sqrt();
+    let ratio = length / least;
+    let lost = error * ratio * ratio;
+    if lost <= 0.5 {
+        length * (1.0 + lost)
     } else {
-        0.0
+        f32::INFINITY
     }
 }

@@ -8,7 +8,6 @@ use super::lanes::Portable;
 use super::*;
 use crate::config::{QuerySide, Sides, WeightRule};
 use crate::packed::gram_stride;
-use crate::side;
 
 /// f32 rounding of sums over a few dozen cells.
 const TOLERANCE: f64 = 1e-5;
@@ -39,7 +38,7 @@ fn as_f32(numbers: &[f64]) -> Vec<f32> {
     numbers.iter().map(|&x| x as f32).collect()
 }
 
-/// One caption and some images; the judge is `side`, in f64.
+/// One caption and some images; the judge is `reference`, in f64.
 struct Case {
     words: Vec<Vec<f64>>,
     images: Vec<Vec<Vec<f64>>>,
@@ -111,23 +110,9 @@ impl Case {
 }
 
 fn judged(config: &MatcherConfig, threshold: f64, image: &[Vec<f64>], words: &[Vec<f64>]) -> f64 {
-    let mut similarity = 0.0;
-    for &asking in config.sides.asking() {
-        let (queries, context) = match asking {
-            QuerySide::Words => (words, image),
-            QuerySide::Regions => (image, words),
-        };
-        let block = side::Block {
-            relevance: &products(queries, context, context.len()),
-            queries: queries.len(),
-            context: context.len(),
-            gram: &products(context, context, context.len()),
-            stride: context.len(),
-        };
-        let side = side::Side::<f64>::new(config, asking, threshold);
-        similarity += side.forward(&block, &mut side::Scratch::default()) / queries.len() as f64;
-    }
-    similarity
+    let [words_ask, regions_ask] = [QuerySide::Words, QuerySide::Regions]
+        .map(|side| crate::kernel::reference_attention(config, side, threshold));
+    crate::reference::similarity(image, words, words_ask, regions_ask)
 }
 
 fn forms() -> Vec<Instructions> {

@@ -1,73 +1,80 @@
-//! Which sigmoid and hyperbolic tangent do the gates use? Branch-free ones that vectorise.
+//! Which sigmoid and hyperbolic tangent do the gates use? Branch-free ones, in vectors.
 
 use candle_core::WithDType;
-use uard_core::exponential::exp;
-use uard_core::product::Factor;
+use uard_core::vector::{Number, Simd, Vector};
 
 /// A number type of the recurrence: `f32` for training, `f64` for finite differences.
-pub trait Real: WithDType + Factor {
-    /// `1 / (1 + exp(-x))`; NaN stays NaN.
-    fn sigmoid(x: Self) -> Self;
+pub trait Real: WithDType + Number {}
+impl Real for f32 {}
+impl Real for f64 {}
 
-    /// `2 sigmoid(2x) - 1`; NaN stays NaN.
-    fn tanh(x: Self) -> Self;
+/// `1 / (1 + exp(-x))`, for f32 within 2e-7; NaN stays NaN.
+#[inline(always)]
+pub(super) fn sigmoid<T: Real, S: Simd>(simd: S, x: Vector<T, S>) -> Vector<T, S> {
+    let one = T::splat(simd, T::ONE);
+    let exp = T::exponential(simd, T::minus(simd, T::splat(simd, T::ZERO), x));
+    T::over(simd, one, T::plus(simd, one, exp))
 }
 
-impl Real for f32 {
-    #[inline(always)]
-    fn sigmoid(x: Self) -> Self {
-        1.0 / (1.0 + exp(-x))
-    }
-
-    #[inline(always)]
-    fn tanh(x: Self) -> Self {
-        2.0 / (1.0 + exp(-2.0 * x)) - 1.0
-    }
-}
-
-impl Real for f64 {
-    #[inline(always)]
-    fn sigmoid(x: Self) -> Self {
-        1.0 / (1.0 + (-x).exp())
-    }
-
-    #[inline(always)]
-    fn tanh(x: Self) -> Self {
-        x.tanh()
-    }
+/// `2 sigmoid(2x) - 1`, for f32 within 2e-7; NaN stays NaN.
+#[inline(always)]
+pub(super) fn tanh<T: Real, S: Simd>(simd: S, x: Vector<T, S>) -> Vector<T, S> {
+    let sigmoid = sigmoid::<T, S>(simd, T::plus(simd, x, x));
+    T::minus(
+        simd,
+        T::plus(simd, sigmoid, sigmoid),
+        T::splat(simd, T::ONE),
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use uard_core::vector::{Loops, vectorised};
+
     use super::*;
 
     /// `exp` has a relative error below 2e-7: three units in the last place of 1.
     const TOLERANCE: f64 = 2e-7;
 
-    #[test]
-    fn gates_are_within_their_tolerance_everywhere() {
-        for step in -400_000..=400_000 {
-            let x = step as f32 * 2.5e-4;
-            let exact = f64::from(x);
-            let sigmoid = f64::from(<f32 as Real>::sigmoid(x));
-            assert!(
-                (sigmoid - 1.0 / (1.0 + (-exact).exp())).abs() < TOLERANCE,
-                "sigmoid({x})"
-            );
-            let tanh = f64::from(<f32 as Real>::tanh(x));
-            assert!((tanh - exact.tanh()).abs() < TOLERANCE, "tanh({x})");
+    /// Sigmoid and tanh of a number in vectors.
+    struct Gates(f32);
+
+    impl Loops for Gates {
+        type Output = (f32, f32);
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> (f32, f32) {
+            let x = f32::splat(simd, self.0);
+            let [mut left, mut right] = [[0.0]; 2];
+            f32::store(simd, &mut left, sigmoid::<f32, S>(simd, x));
+            f32::store(simd, &mut right, tanh::<f32, S>(simd, x));
+            (left[0], right[0])
         }
     }
 
     #[test]
-    fn gates_saturate() {
-        assert_eq!(<f32 as Real>::sigmoid(f32::INFINITY), 1.0);
-        assert_eq!(<f32 as Real>::tanh(f32::NEG_INFINITY), -1.0);
+    fn gates_are_within_their_tolerance_everywhere() {
+        for step in -100_000..=100_000 {
+            let x = step as f32 * 1e-3;
+            let exact = f64::from(x);
+            let (sigmoid, tanh) = vectorised(Gates(x));
+            let expected = 1.0 / (1.0 + (-exact).exp());
+            assert!(
+                (f64::from(sigmoid) - expected).abs() < TOLERANCE,
+                "sigmoid({x})"
+            );
+            assert!(
+                (f64::from(tanh) - exact.tanh()).abs() < TOLERANCE,
+                "tanh({x})"
+            );
+        }
     }
 
     #[test]
-    fn nan_stays_nan() {
-        assert!(<f32 as Real>::sigmoid(f32::NAN).is_nan());
-        assert!(<f32 as Real>::tanh(f32::NAN).is_nan());
+    fn gates_saturate_and_keep_nan() {
+        assert_eq!(vectorised(Gates(f32::INFINITY)).0, 1.0);
+        assert_eq!(vectorised(Gates(f32::NEG_INFINITY)).1, -1.0);
+        let (sigmoid, tanh) = vectorised(Gates(f32::NAN));
+        assert!(sigmoid.is_nan() && tanh.is_nan());
     }
 }

@@ -12,11 +12,13 @@ use crate::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct CaptionBatch {
     ids: Tensor,
+    /// The ids of the valid words, caption after caption, in host memory.
+    words: Vec<u32>,
     counts: Vec<usize>,
 }
 
 impl CaptionBatch {
-    /// Ids that are padded already.
+    /// Ids that are padded already; read back once, where they are on a device.
     ///
     /// # Shapes
     /// `ids` [C, W] u32; `counts` C numbers from 1 to W.
@@ -24,6 +26,15 @@ impl CaptionBatch {
     /// # Errors
     /// When a caption has no words, or the counts do not fit the ids.
     pub fn new(ids: Tensor, counts: Vec<usize>) -> Result<Self> {
+        let rows = ids.to_vec2::<u32>()?;
+        let valid = rows.iter().zip(&counts);
+        let words = valid
+            .flat_map(|(row, &count)| row.iter().take(count).copied())
+            .collect();
+        Self::checked(ids, words, counts)
+    }
+
+    fn checked(ids: Tensor, words: Vec<u32>, counts: Vec<usize>) -> Result<Self> {
         let (captions, longest) = ids.dims2()?;
         if counts.len() != captions {
             return Err(Error::Core(uard_core::Error::ShapeMismatch {
@@ -46,7 +57,7 @@ impl CaptionBatch {
                 }));
             }
         }
-        Ok(Self { ids, counts })
+        Ok(Self { ids, words, counts })
     }
 
     /// Pads captions to the longest among them.
@@ -71,10 +82,8 @@ impl CaptionBatch {
             ids.extend_from_slice(caption);
             ids.resize(ids.len() + longest - caption.len(), pad_id);
         }
-        Self::new(
-            Tensor::from_vec(ids, (captions.len(), longest), device)?,
-            counts,
-        )
+        let ids = Tensor::from_vec(ids, (captions.len(), longest), device)?;
+        Self::checked(ids, captions.concat(), counts)
     }
 
     /// The padded ids.
@@ -92,36 +101,28 @@ impl CaptionBatch {
         Schedule::new(&self.counts, self.ids.dims()[1])
     }
 
-    /// The ids of the valid words [N], caption after caption.
-    pub(super) fn words(&self) -> Result<Tensor> {
-        let rows: Vec<u32> = self
-            .schedule()
-            .padded_rows()
-            .map(|row| row as u32)
-            .collect();
-        let count = rows.len();
-        let rows = Tensor::from_vec(rows, count, self.ids.device())?;
-        Ok(self.ids.flatten_all()?.index_select(&rows, 0)?)
+    /// The ids of the N valid words, caption after caption.
+    pub(super) fn words(&self) -> &[u32] {
+        &self.words
     }
 
     /// Whether every word has a row in an embedding of `vocabulary` rows.
     pub(super) fn check_vocabulary(&self, vocabulary: usize) -> Result<()> {
-        let ids = self.ids.to_vec2::<u32>()?;
-        for (caption, (row, &count)) in ids.iter().zip(&self.counts).enumerate() {
-            let unknown = row[..count]
-                .iter()
-                .position(|&id| id as usize >= vocabulary);
-            if let Some(word) = unknown {
-                let id = row[word];
-                return Err(Error::WordOutOfVocabulary {
-                    caption,
-                    word,
-                    id,
-                    vocabulary,
-                });
-            }
+        let is_unknown = |&id: &u32| id as usize >= vocabulary;
+        let Some(row) = self.words.iter().position(is_unknown) else {
+            return Ok(());
+        };
+        let (mut caption, mut word) = (0, row);
+        while word >= self.counts[caption] {
+            word -= self.counts[caption];
+            caption += 1;
         }
-        Ok(())
+        Err(Error::WordOutOfVocabulary {
+            caption,
+            word,
+            id: self.words[row],
+            vocabulary,
+        })
     }
 }
 

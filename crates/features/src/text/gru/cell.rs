@@ -1,11 +1,13 @@
-//! What happens to one state at one word, and what flows back? Loops over the joint width.
+//! What happens to the states at one time step, and what flows back? Vectors over the joint width.
 //!
-//! Every slice is one row. A row of *gates* is the four blocks r, z, n and q of H numbers, with
-//! `q = W_hn h + b_hn`: all that the way back needs.
+//! A row of *gates* is the four blocks r, z, n and q of H numbers, with `q = W_hn h + b_hn`: all
+//! that the way back needs.
 
-use super::activation::Real;
+use uard_core::vector::{Loops, Simd, Vector};
 
-/// The next state of a caption.
+use super::activation::{Real, sigmoid, tanh};
+
+/// The next states of the captions of one step.
 ///
 /// ```text
 /// r = σ(x_r + u_r + b_r)    z = σ(x_z + u_z + b_z)    q = u_n + b_q    n = tanh(x_n + b_n + r q)
@@ -13,31 +15,84 @@ use super::activation::Real;
 /// ```
 ///
 /// # Shapes
-/// `products` = (x = W_ih x [3H], u = W_hh h [3H]), `bias` [4H] (r, z, n, q), `previous` [H],
-/// `gates` [4H], `state` [H].
-pub(super) fn forward<T: Real>(
-    products: (&[T], &[T]),
-    bias: &[T],
-    previous: &[T],
-    gates: &mut [T],
-    state: &mut [T],
-) {
-    let width = previous.len();
-    let [x_r, x_z, x_n] = blocks(products.0, width);
-    let [u_r, u_z, u_n] = blocks(products.1, width);
-    let [b_r, b_z, b_n, b_q] = blocks(bias, width);
-    let [r, z, n, q] = blocks_mut(gates, width);
-    let state = &mut state[..width];
-    for j in 0..width {
-        r[j] = T::sigmoid(x_r[j] + u_r[j] + b_r[j]);
-        z[j] = T::sigmoid(x_z[j] + u_z[j] + b_z[j]);
-        q[j] = u_n[j] + b_q[j];
-        n[j] = T::tanh(x_n[j] + b_n[j] + r[j] * q[j]);
-        state[j] = n[j] + z[j] * (previous[j] - n[j]);
+/// Rows of a caption each: `words` = W_ih x [3H], `states` = W_hh h [3H], `previous` [H], `gates`
+/// [4H], `next` [H]; `bias` [4H] (r, z, n, q).
+pub(super) struct Forward<'a, T> {
+    pub words: &'a [T],
+    pub states: &'a [T],
+    pub bias: &'a [T],
+    pub previous: &'a [T],
+    pub gates: &'a mut [T],
+    pub next: &'a mut [T],
+}
+
+impl<T: Real> Loops for Forward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let width = self.bias.len() / 4;
+        let bias = blocks::<T, S, 4>(simd, self.bias, width);
+        let products = self.words.chunks_exact(3 * width);
+        let products = products.zip(self.states.chunks_exact(3 * width));
+        let states = self.next.chunks_exact_mut(width);
+        let states = states.zip(self.previous.chunks_exact(width));
+        let gates = self.gates.chunks_exact_mut(4 * width);
+        for ((gates, (words, states)), (next, previous)) in gates.zip(products).zip(states) {
+            let inputs = Inputs {
+                words: blocks(simd, words, width),
+                states: blocks(simd, states, width),
+                bias,
+                previous: T::vectors(simd, previous),
+            };
+            let [r, z, n, q] = blocks_mut::<T, S, 4>(simd, gates, width);
+            let (next, next_rest) = T::vectors_mut(simd, next);
+            for at in 0..next.len() {
+                let found = inputs.next(simd, |(vectors, _)| vectors[at]);
+                (r.0[at], z.0[at], n.0[at], q.0[at]) = (found[0], found[1], found[2], found[3]);
+                next[at] = found[4];
+            }
+            let found = inputs.next(simd, |(_, rest)| T::load(simd, rest));
+            for (rest, found) in [r.1, z.1, n.1, q.1, next_rest].into_iter().zip(found) {
+                T::store(simd, rest, found);
+            }
+        }
     }
 }
 
-/// The gradients of a state's gates, and what goes on to the previous state beside `W_hh`.
+/// Whole vectors of a row's block, and the numbers left over.
+type Block<'a, T, S> = (&'a [Vector<T, S>], &'a [T]);
+
+/// As [`Block`], to be written.
+type BlockMut<'a, T, S> = (&'a mut [Vector<T, S>], &'a mut [T]);
+
+/// What the next state of a caption comes from.
+struct Inputs<'a, T: Real, S: Simd> {
+    words: [Block<'a, T, S>; 3],
+    states: [Block<'a, T, S>; 3],
+    bias: [Block<'a, T, S>; 4],
+    previous: Block<'a, T, S>,
+}
+
+impl<T: Real, S: Simd> Inputs<'_, T, S> {
+    /// r, z, n, q and the next state of one vector, which `take` takes out of each block.
+    #[inline(always)]
+    fn next(&self, simd: S, take: impl Fn(Block<'_, T, S>) -> Vector<T, S>) -> [Vector<T, S>; 5] {
+        let [x_r, x_z, x_n] = self.words.map(&take);
+        let [u_r, u_z, u_n] = self.states.map(&take);
+        let [b_r, b_z, b_n, b_q] = self.bias.map(&take);
+        let previous = take(self.previous);
+        let add = |a, b| T::plus(simd, a, b);
+        let r = sigmoid::<T, S>(simd, add(add(x_r, u_r), b_r));
+        let z = sigmoid::<T, S>(simd, add(add(x_z, u_z), b_z));
+        let q = add(u_n, b_q);
+        let n = tanh::<T, S>(simd, T::times_plus(simd, r, q, add(x_n, b_n)));
+        let state = T::times_plus(simd, z, T::minus(simd, previous, n), n);
+        [r, z, n, q, state]
+    }
+}
+
+/// The gradients of a step's gates, and what goes on to the previous states beside `W_hh`.
 ///
 /// With `d` the gradient of the state:
 ///
@@ -48,42 +103,105 @@ pub(super) fn forward<T: Real>(
 /// ```
 ///
 /// # Shapes
-/// `averaged` [H] is the gradient of the directions' average; `carry` [H] comes from the later
-/// step and leaves for the earlier; `to_word` [3H] is (d a_r, d a_z, d a_n) and `to_state` [3H] is
-/// (d a_r, d a_z, d u_n).
-pub(super) fn backward<T: Real>(
-    gates: &[T],
-    previous: &[T],
-    averaged: &[T],
-    carry: &mut [T],
-    (to_word, to_state): (&mut [T], &mut [T]),
-) {
-    let width = previous.len();
-    let half = T::from_f64(0.5);
-    let [r, z, n, q] = blocks(gates, width);
-    let [w_r, w_z, w_n] = blocks_mut(to_word, width);
-    let [s_r, s_z, s_n] = blocks_mut(to_state, width);
-    let (averaged, carry) = (&averaged[..width], &mut carry[..width]);
-    for j in 0..width {
-        let d = carry[j] + half * averaged[j];
-        let d_n = d * (T::ONE - z[j]) * (T::ONE - n[j] * n[j]);
-        let d_z = d * (previous[j] - n[j]) * z[j] * (T::ONE - z[j]);
-        let d_r = d_n * q[j] * r[j] * (T::ONE - r[j]);
-        (w_r[j], w_z[j], w_n[j]) = (d_r, d_z, d_n);
-        (s_r[j], s_z[j], s_n[j]) = (d_r, d_z, d_n * r[j]);
-        carry[j] = d * z[j];
+/// Rows of a caption each: `gates` [4H], `previous` [H]; `carry` [H] comes from the later step and
+/// leaves for the earlier; `to_words` [3H] is (d a_r, d a_z, d a_n) and `to_states` [3H] is
+/// (d a_r, d a_z, d u_n). `averaged` are the padded rows of the gradient of the directions'
+/// average, `reads` the row of each caption in it.
+pub(super) struct Backward<'a, T> {
+    pub gates: &'a [T],
+    pub previous: &'a [T],
+    pub averaged: &'a [T],
+    pub reads: &'a [usize],
+    pub carry: &'a mut [T],
+    pub to_words: &'a mut [T],
+    pub to_states: &'a mut [T],
+    pub width: usize,
+}
+
+impl<T: Real> Loops for Backward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let width = self.width;
+        let trace = self.gates.chunks_exact(4 * width);
+        let trace = trace.zip(self.previous.chunks_exact(width));
+        let to_words = self.to_words.chunks_exact_mut(3 * width);
+        let gradients = to_words.zip(self.to_states.chunks_exact_mut(3 * width));
+        let carry = self.carry.chunks_exact_mut(width).zip(self.reads);
+        for (((gates, previous), gradients), (carry, read)) in trace.zip(gradients).zip(carry) {
+            let outputs = Outputs {
+                gates: blocks(simd, gates, width),
+                previous: T::vectors(simd, previous),
+                averaged: T::vectors(simd, &self.averaged[read * width..][..width]),
+            };
+            let [w_r, w_z, w_n] = blocks_mut::<T, S, 3>(simd, gradients.0, width);
+            let [s_r, s_z, s_n] = blocks_mut::<T, S, 3>(simd, gradients.1, width);
+            let (carry, carry_rest) = T::vectors_mut(simd, carry);
+            for at in 0..carry.len() {
+                let found = outputs.gradients(simd, carry[at], |(vectors, _)| vectors[at]);
+                (w_r.0[at], w_z.0[at], w_n.0[at]) = (found[0], found[1], found[2]);
+                (s_r.0[at], s_z.0[at], s_n.0[at]) = (found[0], found[1], found[3]);
+                carry[at] = found[4];
+            }
+            let later = T::load(simd, carry_rest);
+            let [r, z, n, q, on] = outputs.gradients(simd, later, |(_, rest)| T::load(simd, rest));
+            let rests = [w_r.1, w_z.1, w_n.1, s_r.1, s_z.1, s_n.1, carry_rest];
+            for (rest, found) in rests.into_iter().zip([r, z, n, r, z, q, on]) {
+                T::store(simd, rest, found);
+            }
+        }
     }
 }
 
-/// Cuts a row into blocks whose length the compiler then knows to be `width`.
-fn blocks<T, const N: usize>(row: &[T], width: usize) -> [&[T]; N] {
-    std::array::from_fn(|block| &row[block * width..][..width])
+/// What the gradients of a caption's gates come from.
+struct Outputs<'a, T: Real, S: Simd> {
+    gates: [Block<'a, T, S>; 4],
+    previous: Block<'a, T, S>,
+    averaged: Block<'a, T, S>,
 }
 
-fn blocks_mut<T, const N: usize>(mut row: &mut [T], width: usize) -> [&mut [T]; N] {
+impl<T: Real, S: Simd> Outputs<'_, T, S> {
+    /// d a_r, d a_z, d a_n, d u_n and what goes on, of one vector; `later` came from the later step.
+    #[inline(always)]
+    fn gradients(
+        &self,
+        simd: S,
+        later: Vector<T, S>,
+        take: impl Fn(Block<'_, T, S>) -> Vector<T, S>,
+    ) -> [Vector<T, S>; 5] {
+        let [r, z, n, q] = self.gates.map(&take);
+        let (previous, averaged) = (take(self.previous), take(self.averaged));
+        let one = T::splat(simd, T::ONE);
+        let mul = |a, b| T::times(simd, a, b);
+        let rest = |a| T::minus(simd, one, a);
+        let d = T::times_plus(simd, T::splat(simd, T::from_f64(0.5)), averaged, later);
+        let to_n = mul(mul(d, rest(z)), rest(mul(n, n)));
+        let to_z = mul(mul(d, T::minus(simd, previous, n)), mul(z, rest(z)));
+        let to_r = mul(mul(to_n, q), mul(r, rest(r)));
+        [to_r, to_z, to_n, mul(to_n, r), mul(d, z)]
+    }
+}
+
+/// Cuts a row into blocks of `width` numbers.
+#[inline(always)]
+fn blocks<T: Real, S: Simd, const N: usize>(
+    simd: S,
+    row: &[T],
+    width: usize,
+) -> [Block<'_, T, S>; N] {
+    std::array::from_fn(|block| T::vectors(simd, &row[block * width..][..width]))
+}
+
+#[inline(always)]
+fn blocks_mut<T: Real, S: Simd, const N: usize>(
+    simd: S,
+    mut row: &mut [T],
+    width: usize,
+) -> [BlockMut<'_, T, S>; N] {
     std::array::from_fn(|_| {
         let (block, rest) = std::mem::take(&mut row).split_at_mut(width);
         row = rest;
-        block
+        T::vectors_mut(simd, block)
     })
 }

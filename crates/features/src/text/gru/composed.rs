@@ -2,7 +2,8 @@
 
 use candle_core::{D, Tensor};
 
-use super::recurrence::Recurrence;
+use super::batch::CaptionBatch;
+use super::recurrence::{Direction, Recurrence};
 use super::schedule::{Reading, Schedule};
 use crate::Result;
 
@@ -12,11 +13,18 @@ use crate::Result;
 /// The result is [C, W, H]; padding rows are zero.
 ///
 /// # Errors
-/// When a tensor operation fails.
-pub fn average(recurrence: &Recurrence, schedule: &Schedule) -> Result<Tensor> {
-    let width = recurrence.width()?;
-    let forward = direction(recurrence, schedule, Reading::Forward)?;
-    let reverse = direction(recurrence, schedule, Reading::Reverse)?;
+/// When an id is not in the vocabulary, or a tensor operation fails.
+pub fn average(recurrence: &Recurrence, batch: &CaptionBatch) -> Result<Tensor> {
+    batch.check_vocabulary(recurrence.vocabulary()?)?;
+    let (width, schedule) = (recurrence.width()?, batch.schedule());
+    let ids = Tensor::from_slice(
+        batch.words(),
+        batch.words().len(),
+        recurrence.embedding.device(),
+    )?;
+    let words = recurrence.embedding.index_select(&ids, 0)?;
+    let forward = states(&words, &recurrence.forward, &schedule, Reading::Forward)?;
+    let reverse = states(&words, &recurrence.reverse, &schedule, Reading::Reverse)?;
     let mean = ((forward + reverse)? * 0.5)?;
     let padding = Tensor::zeros((1, width), mean.dtype(), mean.device())?;
     let mut rows = vec![schedule.words(); schedule.captions() * schedule.longest()];
@@ -28,27 +36,27 @@ pub fn average(recurrence: &Recurrence, schedule: &Schedule) -> Result<Tensor> {
 }
 
 /// The states of one direction [N, H], in caption order.
-fn direction(recurrence: &Recurrence, schedule: &Schedule, reading: Reading) -> Result<Tensor> {
-    let width = recurrence.width()?;
-    let side = match reading {
-        Reading::Forward => 0,
-        Reading::Reverse => 1,
-    };
+fn states(
+    words: &Tensor,
+    direction: &Direction,
+    schedule: &Schedule,
+    reading: Reading,
+) -> Result<Tensor> {
     let rows = schedule.rows(reading);
-    let products = recurrence.products.narrow(1, side * 3 * width, 3 * width)?;
-    let products = products
-        .contiguous()?
-        .index_select(&index(&rows, &products)?, 0)?;
-    let from_words = products.broadcast_add(&recurrence.biases.get(2 * side)?)?;
-    let weight = recurrence.weights.get(side)?.t()?;
-    let bias = recurrence.biases.get(2 * side + 1)?;
-    let first = schedule.captions();
-    let mut state = Tensor::zeros((first, width), products.dtype(), products.device())?;
+    let words = words.index_select(&index(&rows, words)?, 0)?;
+    let from_words = words
+        .matmul(&direction.weight_ih.t()?)?
+        .broadcast_add(&direction.bias_ih)?;
+    let weight = direction.weight_hh.t()?;
+    let (first, width) = (schedule.captions(), weight.dim(0)?);
+    let mut state = Tensor::zeros((first, width), words.dtype(), words.device())?;
     let mut states = Vec::with_capacity(schedule.steps());
     for step in 0..schedule.steps() {
         let range = schedule.step(step);
         let previous = state.narrow(0, 0, range.len())?;
-        let from_state = previous.matmul(&weight)?.broadcast_add(&bias)?;
+        let from_state = previous
+            .matmul(&weight)?
+            .broadcast_add(&direction.bias_hh)?;
         let from_words = from_words.narrow(0, range.start, range.len())?;
         state = cell(&from_words, &from_state, &previous)?;
         states.push(state.clone());
@@ -57,7 +65,7 @@ fn direction(recurrence: &Recurrence, schedule: &Schedule, reading: Reading) -> 
     for (step_row, &row) in rows.iter().enumerate() {
         back[row] = step_row;
     }
-    Ok(Tensor::cat(&states, 0)?.index_select(&index(&back, &products)?, 0)?)
+    Ok(Tensor::cat(&states, 0)?.index_select(&index(&back, &words)?, 0)?)
 }
 
 fn cell(from_words: &Tensor, from_state: &Tensor, previous: &Tensor) -> Result<Tensor> {

@@ -1,6 +1,8 @@
 //! How does one direction run through its time steps, there and back?
 
-use uard_core::product::{Matrix, Output, product};
+use uard_core::matmul::Matmul;
+use uard_core::product::{Matrix, Output, PackedRight};
+use uard_core::vector::{AddRows, vectorised};
 
 use super::activation::Real;
 use super::cell;
@@ -8,63 +10,79 @@ use super::schedule::{Reading, Schedule};
 
 /// One direction of the layer over one batch.
 pub(super) struct Direction<'a, T> {
-    schedule: &'a Schedule,
-    reading: Reading,
-    /// `W_hh` [3H, H].
-    weight: &'a [T],
-    /// [4H]: `b_ir + b_hr`, `b_iz + b_hz`, `b_in`, `b_hn`.
-    bias: Vec<T>,
-    width: usize,
+    pub schedule: &'a Schedule,
+    pub reading: Reading,
+    pub weights: Weights<'a, T>,
+    pub matmul: Matmul,
+}
+
+/// The parameters of a direction.
+///
+/// # Shapes
+/// `words` = `W_ih` [3H, E], `states` = `W_hh` [3H, H], `biases` = `b_ih`, `b_hh` [3H].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Weights<'a, T> {
+    pub words: &'a [T],
+    pub states: &'a [T],
+    pub biases: [&'a [T]; 2],
 }
 
 /// What a direction did, in step order.
 #[derive(Debug)]
 pub(super) struct Trace<T> {
+    /// [N, E], the embedded words.
+    words: Vec<T>,
     /// [N, 4H], see [`cell`].
     gates: Vec<T>,
     /// [N, H].
     pub states: Vec<T>,
 }
 
-impl<'a, T: Real> Direction<'a, T> {
-    /// # Shapes
-    /// `weight` [3H, H]; `biases` [2, 3H]: `b_ih`, `b_hh`.
-    pub fn new(schedule: &'a Schedule, reading: Reading, weight: &'a [T], biases: &[T]) -> Self {
-        let width = biases.len() / 6;
-        let (of_word, of_state) = biases.split_at(3 * width);
-        let mut bias: Vec<T> = of_word
-            .iter()
-            .chain(&of_state[2 * width..])
-            .copied()
-            .collect();
-        for (sum, b) in bias[..2 * width].iter_mut().zip(of_state) {
-            *sum += *b;
-        }
-        Self {
-            schedule,
-            reading,
-            weight,
-            bias,
-            width,
-        }
+/// The gradients of one direction.
+#[derive(Debug)]
+pub(super) struct Gradients<T> {
+    /// Of the embedded words [N, E], in step order.
+    pub words: Vec<T>,
+    /// Of `W_ih` [3H, E].
+    pub of_words: Vec<T>,
+    /// Of `W_hh` [3H, H].
+    pub of_states: Vec<T>,
+    /// Of `b_ih` and `b_hh` [3H].
+    pub biases: [Vec<T>; 2],
+}
+
+impl<T: Real> Direction<'_, T> {
+    fn width(&self) -> usize {
+        self.gate_rows() / 3
     }
 
     /// Rows of the gates, 3H.
-    pub fn gate_rows(&self) -> usize {
-        3 * self.width
+    fn gate_rows(&self) -> usize {
+        self.weights.biases[0].len()
+    }
+
+    /// Width E of an embedded word.
+    fn word_width(&self) -> usize {
+        self.weights.words.len() / self.gate_rows()
     }
 
     /// # Shapes
-    /// `products` [N, 6H] in caption order, of both directions.
-    pub fn forward(&self, products: &[T]) -> Trace<T> {
-        let (width, rows, words) = (self.width, self.gate_rows(), self.schedule.words());
-        let weight = transposed(self.weight, rows, width);
-        let column = match self.reading {
-            Reading::Forward => 0,
-            Reading::Reverse => rows,
-        };
-        let mut gates = vec![T::ZERO; words * 4 * width];
-        let mut states = vec![T::ZERO; words * width];
+    /// `words` [N, E] in step order.
+    pub(super) fn forward(&self, words: Vec<T>) -> Trace<T> {
+        let (width, rows, count) = (self.width(), self.gate_rows(), self.schedule.words());
+        let mut from_words = vec![T::ZERO; count * rows];
+        let of_words = Matrix::row_major(self.weights.words, rows, self.word_width());
+        self.matmul.parallel_product(
+            &mut from_words,
+            Matrix::row_major(&words, count, self.word_width()),
+            of_words.transposed(),
+            Output::Overwrite,
+        );
+        let of_states = Matrix::row_major(self.weights.states, rows, width);
+        let of_states = PackedRight::new(self.matmul, of_states.transposed());
+        let bias = self.bias();
+        let mut gates = vec![T::ZERO; count * 4 * width];
+        let mut states = vec![T::ZERO; count * width];
         let mut from_states = vec![T::ZERO; self.schedule.captions() * rows];
         let zeros = vec![T::ZERO; self.schedule.captions() * width];
         for step in 0..self.schedule.steps() {
@@ -74,135 +92,130 @@ impl<'a, T: Real> Direction<'a, T> {
             let from_states = &mut from_states[..range.len() * rows];
             if step > 0 {
                 let previous = Matrix::row_major(previous, range.len(), width);
-                let weight = Matrix::row_major(&weight, width, rows);
-                product(from_states, previous, weight, Output::Overwrite);
+                of_states.product(from_states, previous, Output::Overwrite);
             }
-            let gates = &mut gates[range.start * 4 * width..];
-            for (row, (caption, position)) in self.schedule.reads(step, self.reading).enumerate() {
-                let word = self.schedule.row(caption, position) * 2 * rows + column;
-                cell::forward(
-                    (
-                        &products[word..][..rows],
-                        &from_states[row * rows..][..rows],
-                    ),
-                    &self.bias,
-                    &previous[row * width..][..width],
-                    &mut gates[row * 4 * width..][..4 * width],
-                    &mut now[row * width..][..width],
-                );
-            }
+            vectorised(cell::Forward {
+                words: &from_words[range.start * rows..range.end * rows],
+                states: from_states,
+                bias: &bias,
+                previous,
+                gates: &mut gates[range.start * 4 * width..range.end * 4 * width],
+                next: &mut now[..range.len() * width],
+            });
         }
-        Trace { gates, states }
+        Trace {
+            words,
+            gates,
+            states,
+        }
     }
 
-    /// The gradients, given that of the average; the biases' is returned.
+    /// The gradients, given that of the average.
     ///
     /// # Shapes
-    /// `averaged` [C, W, H]; `to_words` N rows of 3H in caption order; `to_weight` [3H, H]; the
-    /// result is [2, 3H].
-    pub fn backward(
-        &self,
-        trace: &Trace<T>,
-        averaged: &[T],
-        to_words: &mut [&mut [T]],
-        to_weight: &mut [T],
-    ) -> Vec<T> {
-        let (width, rows, words) = (self.width, self.gate_rows(), self.schedule.words());
-        let mut to_states = vec![T::ZERO; words * rows];
+    /// `averaged` [C, W, H].
+    pub(super) fn backward(&self, trace: &Trace<T>, averaged: &[T]) -> Gradients<T> {
+        let (rows, count) = (self.gate_rows(), self.schedule.words());
+        let (to_words, to_states) = self.through_time(trace, averaged);
+        let (depth, of_gates) = (self.word_width(), Matrix::row_major(&to_words, count, rows));
+        let mut words = vec![T::ZERO; count * depth];
+        let weights = Matrix::row_major(self.weights.words, rows, depth);
+        self.matmul
+            .parallel_product(&mut words, of_gates, weights, Output::Overwrite);
+        let mut of_words = vec![T::ZERO; rows * depth];
+        let read = Matrix::row_major(&trace.words, count, depth);
+        let of_gates = of_gates.transposed();
+        self.matmul
+            .parallel_product(&mut of_words, of_gates, read, Output::Overwrite);
+        Gradients {
+            words,
+            of_words,
+            of_states: self.weight_gradient(trace, &to_states),
+            biases: [&to_words, &to_states].map(|gradients| {
+                let mut sums = vec![T::ZERO; rows];
+                vectorised(AddRows {
+                    sums: &mut sums,
+                    rows: gradients,
+                });
+                sums
+            }),
+        }
+    }
+
+    /// The gradients of what words and states add to the gates, [N, 3H] each, in step order.
+    fn through_time(&self, trace: &Trace<T>, averaged: &[T]) -> (Vec<T>, Vec<T>) {
+        let (width, rows, count) = (self.width(), self.gate_rows(), self.schedule.words());
+        let of_states = Matrix::row_major(self.weights.states, rows, width);
+        let of_states = PackedRight::new(self.matmul, of_states);
+        let mut to_words = vec![T::ZERO; count * rows];
+        let mut to_states = vec![T::ZERO; count * rows];
         let mut carry = vec![T::ZERO; self.schedule.captions() * width];
         let zeros = vec![T::ZERO; self.schedule.captions() * width];
+        let mut reads = Vec::with_capacity(self.schedule.captions());
         for step in (0..self.schedule.steps()).rev() {
             let range = self.schedule.step(step);
-            let previous = self.previous(step, &trace.states, &zeros);
-            let gates = &trace.gates[range.start * 4 * width..];
+            reads.clear();
+            reads.extend(
+                self.schedule
+                    .reads(step, self.reading)
+                    .map(|(caption, position)| caption * self.schedule.longest() + position),
+            );
+            let carry = &mut carry[..range.len() * width];
             let to_states = &mut to_states[range.start * rows..range.end * rows];
-            for (row, (caption, position)) in self.schedule.reads(step, self.reading).enumerate() {
-                let padded = caption * self.schedule.longest() + position;
-                cell::backward(
-                    &gates[row * 4 * width..][..4 * width],
-                    &previous[row * width..][..width],
-                    &averaged[padded * width..][..width],
-                    &mut carry[row * width..][..width],
-                    (
-                        &mut *to_words[self.schedule.row(caption, position)],
-                        &mut to_states[row * rows..][..rows],
-                    ),
-                );
-            }
+            vectorised(cell::Backward {
+                gates: &trace.gates[range.start * 4 * width..range.end * 4 * width],
+                previous: self.previous(step, &trace.states, &zeros),
+                averaged,
+                reads: &reads,
+                carry: &mut *carry,
+                to_words: &mut to_words[range.start * rows..range.end * rows],
+                to_states: &mut *to_states,
+                width,
+            });
             if step > 0 {
                 let to_states = Matrix::row_major(to_states, range.len(), rows);
-                let weight = Matrix::row_major(self.weight, rows, width);
-                let carry = &mut carry[..range.len() * width];
-                product(carry, to_states, weight, Output::Accumulate);
+                of_states.product(carry, to_states, Output::Accumulate);
             }
         }
-        self.weight_gradient(trace, &to_states, to_weight);
-        self.bias_gradient(to_words, &to_states)
+        (to_words, to_states)
+    }
+
+    /// [4H]: `b_ir + b_hr`, `b_iz + b_hz`, `b_in`, `b_hn`.
+    fn bias(&self) -> Vec<T> {
+        let ([of_words, of_states], width) = (self.weights.biases, self.width());
+        let mut bias = [of_words, &of_states[2 * width..]].concat();
+        for (sum, &b) in bias[..2 * width].iter_mut().zip(of_states) {
+            *sum += b;
+        }
+        bias
     }
 
     /// The states before a step's words: a prefix of the step before, or zeros.
     fn previous<'s>(&self, step: usize, states: &'s [T], zeros: &'s [T]) -> &'s [T] {
-        let len = self.schedule.step(step).len() * self.width;
+        let len = self.schedule.step(step).len() * self.width();
         match step.checked_sub(1) {
             None => &zeros[..len],
-            Some(before) => &states[self.schedule.step(before).start * self.width..][..len],
+            Some(before) => &states[self.schedule.step(before).start * self.width()..][..len],
         }
     }
 
     /// One product over all steps but the first, whose previous states are zero.
-    fn weight_gradient(&self, trace: &Trace<T>, to_states: &[T], to_weight: &mut [T]) {
-        let (rows, words) = (self.gate_rows(), self.schedule.words());
-        let first = if words == 0 {
-            0
-        } else {
-            self.schedule.step(0).len()
-        };
-        let mut previous = Vec::with_capacity((words - first) * self.width);
+    fn weight_gradient(&self, trace: &Trace<T>, to_states: &[T]) -> Vec<T> {
+        let (width, rows, words) = (self.width(), self.gate_rows(), self.schedule.words());
+        let mut gradient = vec![T::ZERO; rows * width];
+        if words == 0 {
+            return gradient;
+        }
+        let first = self.schedule.step(0).len();
+        let mut previous = Vec::with_capacity((words - first) * width);
         for step in 1..self.schedule.steps() {
             previous.extend_from_slice(self.previous(step, &trace.states, &[]));
         }
         let to_states = Matrix::row_major(&to_states[first * rows..], words - first, rows);
-        let previous = Matrix::row_major(&previous, words - first, self.width);
-        product(
-            to_weight,
-            to_states.transposed(),
-            previous,
-            Output::Overwrite,
-        );
+        let previous = Matrix::row_major(&previous, words - first, width);
+        let to_states = to_states.transposed();
+        self.matmul
+            .parallel_product(&mut gradient, to_states, previous, Output::Overwrite);
+        gradient
     }
-
-    fn bias_gradient(&self, to_words: &[&mut [T]], to_states: &[T]) -> Vec<T> {
-        let rows = self.gate_rows();
-        let mut sums = vec![T::ZERO; 2 * rows];
-        let (of_word, of_state) = sums.split_at_mut(rows);
-        for row in to_words.iter() {
-            add(of_word, row);
-        }
-        for row in to_states.chunks_exact(rows) {
-            add(of_state, row);
-        }
-        sums
-    }
-}
-
-fn add<T: Real>(sums: &mut [T], row: &[T]) {
-    for (sum, value) in sums.iter_mut().zip(row) {
-        *sum += *value;
-    }
-}
-
-/// A row-major matrix [rows, columns] as [columns, rows], in tiles that stay in the cache.
-fn transposed<T: Real>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
-    const TILE: usize = 16;
-    let mut out = vec![T::ZERO; values.len()];
-    for top in (0..rows).step_by(TILE) {
-        for left in (0..columns).step_by(TILE) {
-            for column in left..columns.min(left + TILE) {
-                for row in top..rows.min(top + TILE) {
-                    out[column * rows + row] = values[row * columns + column];
-                }
-            }
-        }
-    }
-    out
 }

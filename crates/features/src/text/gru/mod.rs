@@ -17,11 +17,12 @@ mod schedule;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use uard_core::Words;
+use uard_core::matmul::Matmul;
 use uard_core::parameters::Parameters;
 use uard_core::random::{Draws, uniform};
 
 pub use batch::CaptionBatch;
-pub use recurrence::Recurrence;
+pub use recurrence::{Direction, Recurrence};
 pub use schedule::Schedule;
 
 use crate::Result;
@@ -60,17 +61,7 @@ impl Default for TextEncoderConfig {
 /// the reverse direction starts at a caption's last word, as with PyTorch's packed sequences.
 #[derive(Debug, Clone)]
 pub struct TextEncoder {
-    embedding: Tensor,
-    forward: Direction,
-    reverse: Direction,
-}
-
-#[derive(Debug, Clone)]
-struct Direction {
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias_ih: Tensor,
-    bias_hh: Tensor,
+    recurrence: Recurrence,
 }
 
 impl TextEncoder {
@@ -87,13 +78,27 @@ impl TextEncoder {
         let shape = [vocabulary_len, config.word_width];
         let name = "text.embedding.weight";
         let embedding = create(parameters, name, &shape, (EMBEDDING_BOUND, draws))?;
-        let forward = Direction::new(parameters, config, "", draws)?;
-        let reverse = Direction::new(parameters, config, "_reverse", draws)?;
+        let forward = direction(parameters, config, "", draws)?;
+        let reverse = direction(parameters, config, "_reverse", draws)?;
         Ok(Self {
-            embedding,
-            forward,
-            reverse,
+            recurrence: Recurrence {
+                embedding,
+                forward,
+                reverse,
+                matmul: Matmul::F32,
+            },
         })
+    }
+
+    /// The same encoder with other products.
+    #[must_use]
+    pub fn with_matmul(self, matmul: Matmul) -> Self {
+        Self {
+            recurrence: Recurrence {
+                matmul,
+                ..self.recurrence
+            },
+        }
     }
 
     /// The words of each caption as unit rows.
@@ -105,54 +110,38 @@ impl TextEncoder {
     /// When an id is not in the vocabulary, naming its caption and place, or the batch is on
     /// another device.
     pub fn forward(&self, batch: &CaptionBatch) -> Result<Words> {
-        batch.check_vocabulary(self.embedding.dim(0)?)?;
-        let schedule = batch.schedule();
-        let average = self.recurrence(batch)?.average(&schedule)?;
+        let average = self.recurrence.average(batch)?;
         Ok(Words::normalized(&average, batch.counts().to_vec())?)
     }
 
-    /// What the recurrence over a batch needs: one product of all valid words with the weights of
-    /// both directions, and the other parameters stacked.
-    ///
-    /// # Errors
-    /// When a tensor operation fails.
-    pub fn recurrence(&self, batch: &CaptionBatch) -> Result<Recurrence> {
-        let words = self.embedding.index_select(&batch.words()?, 0)?;
-        let (left, right) = (&self.forward, &self.reverse);
-        let weight = Tensor::cat(&[&left.weight_ih, &right.weight_ih], 0)?;
-        let biases = [&left.bias_ih, &left.bias_hh, &right.bias_ih, &right.bias_hh];
-        Ok(Recurrence {
-            products: words.matmul(&weight.t()?)?,
-            weights: Tensor::stack(&[&left.weight_hh, &right.weight_hh], 0)?,
-            biases: Tensor::stack(&biases, 0)?,
-        })
+    /// The parameters, as the forms of the recurrence take them.
+    pub fn recurrence(&self) -> &Recurrence {
+        &self.recurrence
     }
 }
 
-impl Direction {
-    fn new(
-        parameters: &mut Parameters,
-        config: TextEncoderConfig,
-        suffix: &str,
-        draws: &Draws,
-    ) -> Result<Self> {
-        let (word, joint) = (config.word_width, config.joint_width);
-        let bound = 1.0 / (joint as f32).sqrt();
-        let mut draw = |name: &str, shape: &[usize]| {
-            create(
-                parameters,
-                &format!("text.gru.{name}{suffix}"),
-                shape,
-                (bound, draws),
-            )
-        };
-        Ok(Self {
-            weight_ih: draw("weight_ih", &[3 * joint, word])?,
-            weight_hh: draw("weight_hh", &[3 * joint, joint])?,
-            bias_ih: draw("bias_ih", &[3 * joint])?,
-            bias_hh: draw("bias_hh", &[3 * joint])?,
-        })
-    }
+fn direction(
+    parameters: &mut Parameters,
+    config: TextEncoderConfig,
+    suffix: &str,
+    draws: &Draws,
+) -> Result<Direction> {
+    let (word, joint) = (config.word_width, config.joint_width);
+    let bound = 1.0 / (joint as f32).sqrt();
+    let mut draw = |name: &str, shape: &[usize]| {
+        create(
+            parameters,
+            &format!("text.gru.{name}{suffix}"),
+            shape,
+            (bound, draws),
+        )
+    };
+    Ok(Direction {
+        weight_ih: draw("weight_ih", &[3 * joint, word])?,
+        weight_hh: draw("weight_hh", &[3 * joint, joint])?,
+        bias_ih: draw("bias_ih", &[3 * joint])?,
+        bias_hh: draw("bias_hh", &[3 * joint])?,
+    })
 }
 
 fn create(

@@ -27,15 +27,25 @@ fn tensor(label: &str, shape: &[usize], dtype: DType) -> Tensor {
         .unwrap()
 }
 
-/// A recurrence whose tensors are variables, so that their gradients can be asked for.
-fn recurrence(counts: &[usize], width: usize, dtype: DType) -> (Recurrence, [Var; 3]) {
-    let words = counts.iter().sum();
-    let vars = [
-        tensor("products", &[words, 6 * width], dtype),
-        tensor("weights", &[2, 3 * width, width], dtype),
-        tensor("biases", &[4, 3 * width], dtype),
-    ]
-    .map(|tensor| Var::from_tensor(&tensor).unwrap());
+/// A recurrence over 11 words whose parameters are variables, so that their gradients can be asked
+/// for.
+fn recurrence(width: usize, dtype: DType) -> (Recurrence, [Var; 9]) {
+    let shapes: [&[usize]; 9] = [
+        &[11, 5],
+        &[3 * width, 5],
+        &[3 * width, 5],
+        &[3 * width, width],
+        &[3 * width, width],
+        &[3 * width],
+        &[3 * width],
+        &[3 * width],
+        &[3 * width],
+    ];
+    let mut at = 0;
+    let vars = shapes.map(|shape| {
+        at += 1;
+        Var::from_tensor(&tensor(&format!("parameter {at}"), shape, dtype)).unwrap()
+    });
     (
         of_tensors(&vars.each_ref().map(|var| var.as_tensor().clone())),
         vars,
@@ -43,11 +53,15 @@ fn recurrence(counts: &[usize], width: usize, dtype: DType) -> (Recurrence, [Var
 }
 
 fn of_tensors(tensors: &[Tensor]) -> Recurrence {
-    Recurrence {
-        products: tensors[0].clone(),
-        weights: tensors[1].clone(),
-        biases: tensors[2].clone(),
-    }
+    Recurrence::from_tensors(tensors.to_vec().try_into().unwrap(), Matmul::F32)
+}
+
+/// Captions of these lengths, padded to `longest`.
+fn padded(counts: &[usize], longest: usize) -> CaptionBatch {
+    let mut ids = captions(counts);
+    ids.iter_mut()
+        .for_each(|caption| caption.resize(longest, 99));
+    CaptionBatch::new(batch(&ids).ids().clone(), counts.to_vec()).unwrap()
 }
 
 /// A scalar in which every state has its own weight.
@@ -119,10 +133,9 @@ fn both_forms_equal_the_scalar_reference() {
     for counts in [&RAGGED[..], &[1], &[5], &[1, 1, 1], &[4, 4]] {
         let captions = captions(counts);
         let batch = batch(&captions);
-        let (recurrence, schedule) = (encoder.recurrence(&batch).unwrap(), batch.schedule());
-        let expected = by_reference(&parameters, &captions, schedule.longest());
+        let expected = by_reference(&parameters, &captions, batch.schedule().longest());
         for average in [operator::average, composed::average] {
-            let found = average(&recurrence, &schedule).unwrap();
+            let found = average(encoder.recurrence(), &batch).unwrap();
             assert_close(&found.to_dtype(DType::F64).unwrap(), &expected, SINGLE);
         }
     }
@@ -132,10 +145,11 @@ fn both_forms_equal_the_scalar_reference() {
 fn operator_equals_composed_form_in_values_and_gradients() {
     for (dtype, tolerance) in [(DType::F32, SINGLE), (DType::F64, DOUBLE)] {
         for counts in [&RAGGED[..], &[1], &[6], &[2, 9]] {
-            let schedule = Schedule::new(counts, 13);
-            let (recurrence, vars) = recurrence(counts, 9, dtype);
-            let found = operator::average(&recurrence, &schedule).unwrap();
-            let expected = composed::average(&recurrence, &schedule).unwrap();
+            let batch = padded(counts, 13);
+            // Whole vectors and a rest.
+            let (recurrence, vars) = recurrence(21, dtype);
+            let found = operator::average(&recurrence, &batch).unwrap();
+            let expected = composed::average(&recurrence, &batch).unwrap();
             assert_close(&found, &expected, tolerance);
             let found = loss(&found).unwrap().backward().unwrap();
             let expected = loss(&expected).unwrap().backward().unwrap();
@@ -150,10 +164,10 @@ fn operator_equals_composed_form_in_values_and_gradients() {
 #[test]
 fn gradients_match_finite_differences() {
     for counts in [&[3, 1, 4][..], &[1], &[2]] {
-        let schedule = Schedule::new(counts, 5);
-        let (_, vars) = recurrence(counts, 3, DType::F64);
+        let batch = padded(counts, 5);
+        let (_, vars) = recurrence(3, DType::F64);
         let run = |tensors: &[Tensor]| {
-            let average = operator::average(&of_tensors(tensors), &schedule);
+            let average = operator::average(&of_tensors(tensors), &batch);
             loss(&average.map_err(candle_core::Error::wrap)?)
         };
         assert_gradients(run, &vars, DIFFERENCES);
@@ -162,24 +176,16 @@ fn gradients_match_finite_differences() {
 
 #[test]
 fn strided_inputs_and_gradients_are_read_rightly() {
-    let (plain, vars) = recurrence(&RAGGED, 4, DType::F64);
-    let schedule = Schedule::new(&RAGGED, 12);
-    let turned = |tensor: &Tensor, axis: usize| {
-        let columns = tensor
-            .transpose(axis, axis + 1)
-            .unwrap()
-            .contiguous()
-            .unwrap();
-        columns.transpose(axis, axis + 1).unwrap()
-    };
-    let strided = Recurrence {
-        products: turned(&plain.products, 0),
-        weights: turned(&plain.weights, 1),
-        biases: turned(&plain.biases, 0),
-    };
-    assert!(!strided.weights.is_contiguous());
+    let (plain, vars) = recurrence(4, DType::F64);
+    let batch = padded(&RAGGED, 12);
+    let turned = plain.tensors().map(|tensor| match tensor.rank() {
+        2 => tensor.t().unwrap().contiguous().unwrap().t().unwrap(),
+        _ => tensor.clone(),
+    });
+    assert!(!turned[0].is_contiguous());
+    let strided = of_tensors(&turned);
     let run = |recurrence: &Recurrence| {
-        let average = operator::average(recurrence, &schedule)
+        let average = operator::average(recurrence, &batch)
             .unwrap()
             .transpose(0, 2)
             .unwrap();
@@ -197,19 +203,46 @@ fn strided_inputs_and_gradients_are_read_rightly() {
 
 #[test]
 fn shapes_that_do_not_fit_are_refused() {
-    let (recurrence, _) = recurrence(&[2, 1], 4, DType::F32);
-    let message = operator::average(&recurrence, &Schedule::new(&[2, 2], 2)).unwrap_err();
+    let (recurrence, _) = recurrence(4, DType::F32);
+    let batch = padded(&[2, 1], 2);
+    let narrow = Recurrence {
+        embedding: tensor("narrow", &[11, 4], DType::F32),
+        ..recurrence.clone()
+    };
+    let message = operator::average(&narrow, &batch).unwrap_err().to_string();
     assert!(
-        message
-            .to_string()
-            .contains("expected 4 along words, found 3"),
+        message.contains("expected 4 along inputs, found 5"),
         "{message}"
     );
-    let halves = Recurrence {
-        biases: recurrence.biases.to_dtype(DType::F64).unwrap(),
-        ..recurrence
+    let mut halves = recurrence;
+    halves.forward.bias_ih = halves.forward.bias_ih.to_dtype(DType::F64).unwrap();
+    assert!(operator::average(&halves, &batch).is_err());
+}
+
+#[test]
+fn rounded_products_change_little_and_something() {
+    let (exact, _) = recurrence(40, DType::F32);
+    let rounded = Recurrence {
+        matmul: Matmul::Bf16,
+        ..exact.clone()
     };
-    assert!(operator::average(&halves, &Schedule::new(&[2, 1], 2)).is_err());
+    let batch = padded(&RAGGED, 12);
+    let exact = operator::average(&exact, &batch).unwrap();
+    let rounded = operator::average(&rounded, &batch).unwrap();
+    // 2^-9 of each number, over a dozen steps.
+    assert_close(&rounded, &exact, 2e-2);
+    let difference = (rounded - exact).unwrap().abs().unwrap().max_all().unwrap();
+    assert!(difference.to_scalar::<f32>().unwrap() > 1e-5);
+}
+
+#[test]
+fn a_second_backward_pass_gives_the_same_bytes() {
+    let (recurrence, vars) = recurrence(9, DType::F32);
+    let loss = loss(&operator::average(&recurrence, &padded(&RAGGED, 12)).unwrap()).unwrap();
+    let (first, second) = (loss.backward().unwrap(), loss.backward().unwrap());
+    for var in &vars {
+        assert_same_bytes(first.get(var).unwrap(), second.get(var).unwrap());
+    }
 }
 
 #[test]
@@ -266,8 +299,8 @@ fn threads_change_no_byte() {
             .build()
             .unwrap();
         pool.install(|| {
-            let (recurrence, vars) = recurrence(&counts, 70, DType::F32);
-            let average = operator::average(&recurrence, &Schedule::new(&counts, 20)).unwrap();
+            let (recurrence, vars) = recurrence(70, DType::F32);
+            let average = operator::average(&recurrence, &padded(&counts, 20)).unwrap();
             let gradients = loss(&average).unwrap().backward().unwrap();
             (
                 average,
