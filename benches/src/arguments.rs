@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use uard_benches::workload::{Shape, WIDTH};
 
 use crate::workers::Job;
 
@@ -56,12 +57,12 @@ pub struct Arguments {
     /// Rounds of each race; the medians count.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
-    /// Images I; the coco suite has its own.
-    #[arg(long, default_value_t = 1000, value_parser = at_least_one)]
-    pub images: usize,
-    /// Captions C; the coco suite has its own.
-    #[arg(long, default_value_t = 5000, value_parser = at_least_one)]
-    pub captions: usize,
+    /// Images I; without it 1,000, and 5,000 in the coco suite.
+    #[arg(long, value_parser = at_least_one)]
+    pub images: Option<usize>,
+    /// Captions C; without it 5,000, and 25,000 in the coco suite.
+    #[arg(long, value_parser = at_least_one)]
+    pub captions: Option<usize>,
     /// Threads of ours and of the peers; without it as many as this process may run at once.
     #[arg(long, value_parser = at_least_one)]
     pub threads: Option<usize>,
@@ -82,6 +83,17 @@ pub struct Arguments {
     pub worker: Option<Job>,
 }
 
+impl Arguments {
+    /// Images and captions of all pairs, where a suite has its own usual ones.
+    pub fn shape(&self, (images, captions): (usize, usize)) -> Shape {
+        Shape {
+            images: self.images.unwrap_or(images),
+            captions: self.captions.unwrap_or(captions),
+            width: WIDTH,
+        }
+    }
+}
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if number > 0 => Ok(number),
@@ -97,6 +109,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_suite_has_its_own_size_where_none_is_given() {
+        let parsed = |texts: &[&str]| Arguments::try_parse_from(texts).unwrap();
+        let usual = parsed(&["uard-bench"]).shape((1000, 5000));
+        assert_eq!((usual.images, usual.captions), (1000, 5000));
+        let given = parsed(&["uard-bench", "--captions", "7"]).shape((1000, 5000));
+        assert_eq!((given.images, given.captions), (1000, 7));
+        assert!(Arguments::try_parse_from(["uard-bench", "--images", "0"]).is_err());
     }
 
     #[test]

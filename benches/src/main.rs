@@ -30,6 +30,7 @@ use machine::Machine;
 use peers::python::Python;
 use report::Report;
 use suites::{Found, Setting};
+use uard_benches::workload::{Shape, WIDTH};
 use workers::Job;
 
 /// As `uard` has it: the operators are measured with the allocator that they run with.
@@ -51,7 +52,14 @@ fn main() -> ExitCode {
 fn serve(job: Job) -> anyhow::Result<()> {
     match job {
         Job::Operator(batch) | Job::Composed(batch) => suites::train::serve_matcher(batch, job),
-        Job::Coco(precision) => suites::coco::serve(precision),
+        Job::Coco(precision, images, captions) => {
+            let shape = Shape {
+                images,
+                captions,
+                width: WIDTH,
+            };
+            suites::coco::serve(precision, shape)
+        }
     }
 }
 

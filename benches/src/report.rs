@@ -13,6 +13,7 @@ use uard_benches::statistics::Timings;
 
 use crate::ceilings::{Ceilings, Kind};
 use crate::machine::Machine;
+use crate::peers::reference::Differences;
 
 pub use table::seconds;
 
@@ -73,8 +74,11 @@ pub struct Row {
     pub multiply_adds: f64,
     /// The share of the ceiling of its precision.
     pub share_of_ceiling: Option<f64>,
-    /// The largest difference to the reference in f64, on a sample.
+    /// The largest difference to the reference in f64, on a sample, over pairs in which bf16 moves
+    /// no relevance across the threshold.
     pub difference: Option<f64>,
+    /// The same over all pairs of the sample.
+    pub difference_with_flips: Option<f64>,
     /// Peak resident memory of its process.
     pub peak_kib: Option<u64>,
     /// What must be known to read the row.
@@ -107,6 +111,23 @@ impl Row {
         self.median = seconds.median();
         self.spread = seconds.spread();
         self.seconds = seconds.clone();
+        self
+    }
+
+    /// The row with its differences to the reference; numbers below bf16 have flips to explain.
+    pub fn judged(mut self, differences: Differences) -> Self {
+        let Differences {
+            all,
+            same_mask,
+            flipped,
+        } = differences;
+        self.difference = Some(same_mask);
+        self.difference_with_flips = Some(all);
+        if flipped > 0 && all > same_mask {
+            let flips = format!("{all:.1e} in the {flipped} pairs of the sample whose mask flips");
+            self.note = [std::mem::take(&mut self.note), flips].join("; ");
+            self.note = self.note.trim_start_matches("; ").to_owned();
+        }
         self
     }
 

@@ -136,23 +136,22 @@ pub enum Job {
     Operator(usize),
     /// The same by candle's operations.
     Composed(usize),
-    /// The lists of the coco suite.
-    Coco(Precision),
+    /// The lists of the coco suite, for so many images and captions.
+    Coco(Precision, usize, usize),
 }
 
 impl FromStr for Job {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = |text: &str| text.parse().map_err(|_| format!("no batch: `{text}`"));
-        match text.split_once(':') {
-            Some(("operator", batch)) => Ok(Self::Operator(number(batch)?)),
-            Some(("composed", batch)) => Ok(Self::Composed(number(batch)?)),
-            Some(("coco", precision)) => {
-                let precision = precision.parse();
-                precision
-                    .map(Self::Coco)
-                    .map_err(|error: uard_attention::Error| error.to_string())
+        let number = |text: &str| text.parse().map_err(|_| format!("no number: `{text}`"));
+        match text.split(':').collect::<Vec<_>>()[..] {
+            ["operator", batch] => Ok(Self::Operator(number(batch)?)),
+            ["composed", batch] => Ok(Self::Composed(number(batch)?)),
+            ["coco", precision, images, captions] => {
+                let precision: Result<Precision, uard_attention::Error> = precision.parse();
+                let precision = precision.map_err(|error| error.to_string())?;
+                Ok(Self::Coco(precision, number(images)?, number(captions)?))
             }
             _ => Err(format!("no such job: `{text}`")),
         }
@@ -164,7 +163,9 @@ impl Job {
         match self {
             Self::Operator(batch) => format!("operator:{batch}"),
             Self::Composed(batch) => format!("composed:{batch}"),
-            Self::Coco(precision) => format!("coco:{precision}"),
+            Self::Coco(precision, images, captions) => {
+                format!("coco:{precision}:{images}:{captions}")
+            }
         }
     }
 
@@ -221,7 +222,7 @@ mod tests {
         for job in [
             Job::Operator(128),
             Job::Composed(64),
-            Job::Coco(Precision::Exact),
+            Job::Coco(Precision::Exact, 50, 70),
         ] {
             assert_eq!(job.text().parse(), Ok(job));
         }

@@ -141,6 +141,6 @@ mod tests {
             .unwrap()
             .all_pairs(threshold, 10.0);
         // Sums of 32 products in f32, divided by lengths above the threshold.
-        assert!(expected.largest_difference(&found, 5) < 1e-5);
+        assert!(expected.differences(&found, 5).all < 1e-5);
     }
 }

@@ -9,6 +9,9 @@ use uard_core::{Regions, Words};
 pub struct Sample {
     /// Row-major, images by captions of the sample.
     pub values: Vec<f64>,
+    /// Pairs in which rounding the fragments to bf16 moves a relevance across the threshold: a
+    /// query that gains or loses its answer there changes the similarity by more than rounding.
+    flipped: Vec<bool>,
     images: usize,
     captions: usize,
 }
@@ -27,37 +30,73 @@ impl Sample {
             [QuerySide::Words, QuerySide::Regions].map(|side| attention(config, side, threshold));
         let images = rows(regions.rows(), regions.counts())?;
         let captions = rows(words.rows(), words.counts())?;
+        let threshold = config.has_masks().then(|| config.threshold(threshold));
         let mut values = Vec::with_capacity(images.len() * captions.len());
+        let mut flipped = Vec::with_capacity(values.capacity());
         for image in &images {
             for caption in &captions {
-                values.push(reference::similarity(
-                    image,
-                    caption,
-                    words_ask,
-                    regions_ask,
-                ));
+                let value = reference::similarity(image, caption, words_ask, regions_ask);
+                values.push(value);
+                flipped.push(threshold.is_some_and(|t| flips(image, caption, t)));
             }
         }
         Ok(Self {
             values,
+            flipped,
             images: images.len(),
             captions: captions.len(),
         })
     }
 
-    /// The largest difference to similarities [I, C] that begin with the sample's pairs.
+    /// The largest differences to similarities [I, C] that begin with the sample's pairs.
     ///
     /// # Panics
     /// When there are fewer images or captions than in the sample.
-    pub fn largest_difference(&self, found: &[f32], captions: usize) -> f64 {
+    pub fn differences(&self, found: &[f32], captions: usize) -> Differences {
         assert!(self.captions <= captions && self.images * captions <= found.len());
         let rows = found
             .chunks(captions)
             .zip(self.values.chunks(self.captions));
-        rows.flat_map(|(found, expected)| found.iter().zip(expected))
-            .map(|(&found, &expected)| (f64::from(found) - expected).abs())
-            .fold(0.0, f64::max)
+        let pairs = rows.flat_map(|(found, expected)| found.iter().zip(expected));
+        let mut largest = Differences::default();
+        for ((&found, &expected), &flipped) in pairs.zip(&self.flipped) {
+            let difference = (f64::from(found) - expected).abs();
+            largest.all = largest.all.max(difference);
+            if !flipped {
+                largest.same_mask = largest.same_mask.max(difference);
+            }
+        }
+        largest.flipped = self.flipped.iter().filter(|&&flipped| flipped).count();
+        largest
     }
+}
+
+/// The largest differences to the reference.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Differences {
+    /// Over all pairs of the sample.
+    pub all: f64,
+    /// Over those in which bf16 moves no relevance across the threshold.
+    pub same_mask: f64,
+    /// The others.
+    pub flipped: usize,
+}
+
+/// Whether rounding to bf16 moves a relevance of the pair across the threshold.
+fn flips(image: &[Vec<f64>], caption: &[Vec<f64>], threshold: f64) -> bool {
+    let exact = reference::relevance(caption, image);
+    let rounded = reference::relevance(&rounded(caption), &rounded(image));
+    let cells = exact.iter().flatten().zip(rounded.iter().flatten());
+    cells
+        .into_iter()
+        .any(|(a, b)| (*a > threshold) != (*b > threshold))
+}
+
+fn rounded(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let round = |x: &f64| f64::from(half::bf16::from_f32(*x as f32).to_f32());
+    rows.iter()
+        .map(|row| row.iter().map(round).collect())
+        .collect()
 }
 
 fn attention(config: &MatcherConfig, side: QuerySide, threshold: f64) -> Option<Attention> {
@@ -90,13 +129,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_difference_is_found_in_the_corner_of_the_whole() {
+    fn differences_are_found_in_the_corner_of_the_whole() {
         let sample = Sample {
             values: vec![1.0, 2.0, 3.0, 4.0],
+            flipped: vec![false, false, false, true],
             images: 2,
             captions: 2,
         };
-        let found = [1.0, 2.0, 9.0, 3.0, 4.5, 9.0, 9.0, 9.0, 9.0];
-        assert_eq!(sample.largest_difference(&found, 3), 0.5);
+        let found = [1.0, 2.25, 9.0, 3.0, 4.5, 9.0, 9.0, 9.0, 9.0];
+        let expected = Differences {
+            all: 0.5,
+            same_mask: 0.25,
+            flipped: 1,
+        };
+        assert_eq!(sample.differences(&found, 3), expected);
+    }
+
+    #[test]
+    fn a_relevance_that_rounding_moves_across_the_threshold_is_a_flip() {
+        // 0.7 is 0.69921875 in bf16.
+        let (image, caption) = (vec![vec![1.0, 0.0]], vec![vec![0.7, 0.51f64.sqrt()]]);
+        assert!(flips(&image, &caption, 0.6995));
+        assert!(!flips(&image, &caption, 0.69));
     }
 }

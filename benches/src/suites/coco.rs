@@ -14,11 +14,8 @@ use crate::race::{self, Contestant};
 use crate::report::{Race, Row};
 use crate::workers::{self, Job};
 
-const SHAPE: Shape = Shape {
-    images: 5000,
-    captions: 25_000,
-    width: WIDTH,
-};
+/// Images and captions of COCO's test set.
+const SHAPE: (usize, usize) = (5000, 25_000);
 
 /// Entries that are drawn and packed at a time.
 const BATCH: usize = 500;
@@ -40,18 +37,19 @@ const PRECISIONS: [Precision; 3] = [Precision::Bf16, Precision::Exact, Precision
 /// # Errors
 /// When a worker fails.
 pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
+    let shape = setting.arguments.shape(SHAPE);
     let mut rows = Vec::new();
     let title = format!(
         "lists of the best {LISTED} of COCO's size, {} images x {} captions, both sides",
-        SHAPE.images, SHAPE.captions
+        shape.images, shape.captions
     );
     for precision in PRECISIONS {
-        let mut worker = Job::Coco(precision).start()?;
+        let mut worker = Job::Coco(precision, shape.images, shape.captions).start()?;
         let title = format!("{title}, {precision}");
         let mut contestant = [Contestant::timing_itself("coco", || worker.round())];
         let seconds = race::run(&title, &mut contestant, setting.arguments.rounds)?;
         drop(contestant);
-        let words: usize = workload::word_counts(SHAPE.captions, &Draws::new(0))
+        let words: usize = workload::word_counts(shape.captions, &Draws::new(0))
             .iter()
             .sum();
         let row = Row {
@@ -60,8 +58,8 @@ pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
             precision: precision.to_string(),
             ours: true,
             threads: setting.threads,
-            units: (SHAPE.images * SHAPE.captions) as f64,
-            multiply_adds: (SHAPE.images * workload::REGIONS * words * WIDTH) as f64,
+            units: (shape.images * shape.captions) as f64,
+            multiply_adds: (shape.images * workload::REGIONS * words * WIDTH) as f64,
             peak_kib: Some(worker.peak_kib()?),
             ..Row::default()
         };
@@ -76,7 +74,7 @@ pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
         )
     });
     found.promise(
-        "memory of the 5,000 x 25,000 job",
+        &format!("memory of the {} x {} job", shape.images, shape.captions),
         "under 6 GB",
         peaks.collect::<Vec<_>>().join("; "),
     );
@@ -88,22 +86,26 @@ pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When packing or a search fails.
-pub fn serve(precision: Precision) -> anyhow::Result<()> {
+pub fn serve(precision: Precision, shape: Shape) -> anyhow::Result<()> {
     let draws = Draws::new(0);
-    let batches = |entries| (0..entries).step_by(BATCH).map(|at| at..at + BATCH);
+    let batches = |entries: usize| {
+        (0..entries)
+            .step_by(BATCH)
+            .map(move |at| at..entries.min(at + BATCH))
+    };
     let mut regions = PackedRegions::builder(WIDTH, precision)?;
-    for batch in batches(SHAPE.images) {
-        regions.push(&workload::regions_of(batch, SHAPE, &draws)?)?;
+    for batch in batches(shape.images) {
+        regions.push(&workload::regions_of(batch, shape, &draws)?)?;
     }
     let mut words = PackedWords::builder(WIDTH, precision)?;
-    let content = (SHAPE, Content::Random);
-    for batch in batches(SHAPE.captions) {
+    let content = (shape, Content::Random);
+    for batch in batches(shape.captions) {
         words.push(&workload::words_of(batch, content, &draws)?)?;
     }
     let (regions, words) = (regions.finish(), words.finish());
     let threshold = {
-        let some_regions = workload::regions_of(0..50, SHAPE, &draws)?;
-        let some_words = workload::words_of(0..100, content, &draws)?;
+        let some_regions = workload::regions_of(0..shape.images.min(50), shape, &draws)?;
+        let some_words = workload::words_of(0..shape.captions.min(100), content, &draws)?;
         workload::threshold_keeping(KEPT, &some_regions, &some_words)?
     };
     let matcher = Matcher::new(MatcherConfig::default())?;

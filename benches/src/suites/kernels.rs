@@ -9,12 +9,15 @@ mod product;
 
 use uard_attention::kernel::Kernel;
 use uard_attention::{Precision, Sides, WeightRule};
-use uard_benches::workload::{Content, Shape, WIDTH};
+use uard_benches::workload::Content;
 
 use self::data::Data;
 use self::entry::{Asked, Entry, Judge};
 use super::{Found, Setting};
 use crate::report::{Race, seconds};
+
+/// Images and captions of Flickr30K's test set.
+const SHAPE: (usize, usize) = (1000, 5000);
 
 /// Queries, words and regions together, that have an answer.
 const KEPT: f64 = 1.0 / 3.0;
@@ -33,11 +36,7 @@ pub const SLOWEST: (usize, usize) = (100, 20);
 /// # Errors
 /// When a contestant of ours fails, or a peer that is there.
 pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
-    let shape = Shape {
-        images: setting.arguments.images,
-        captions: setting.arguments.captions,
-        width: WIDTH,
-    };
+    let shape = setting.arguments.shape(SHAPE);
     eprintln!(
         "packing {} images and {} captions",
         shape.images, shape.captions
@@ -156,7 +155,7 @@ fn kernels(
     judge: &Judge,
     found: &mut Found,
 ) -> anyhow::Result<()> {
-    let slice = whole.slice(setting.arguments.images, CAPTIONS_OF_PEERS)?;
+    let slice = whole.slice(whole.images(), CAPTIONS_OF_PEERS)?;
     let small = whole.slice(SLOWEST.0, SLOWEST.1)?;
     let mut entries = Vec::new();
     for precision in [Precision::Bf16, Precision::F32] {

@@ -6,7 +6,7 @@ use uard_attention::{Matcher, MatcherConfig, Precision, Sides, WeightRule};
 
 use super::data::Data;
 use super::sides_name;
-use crate::peers::reference::Sample;
+use crate::peers::reference::{Differences, Sample};
 use crate::race::{self, Contestant};
 use crate::report::{Race, Row};
 use crate::suites::Setting;
@@ -77,13 +77,13 @@ impl Judge {
         Sample::compute(config, fragments, self.sample.threshold)
     }
 
-    /// The largest difference of a kernel's similarities on the sample.
-    fn difference(&self, search: &Search, config: &MatcherConfig) -> anyhow::Result<f64> {
+    /// The largest differences of a kernel's similarities on the sample.
+    fn differences(&self, search: &Search, config: &MatcherConfig) -> anyhow::Result<Differences> {
         let mut out = vec![0.0; self.sample.pairs()];
         let (regions, words) = (&self.sample.packed_regions, &self.sample.packed_words);
         search.similarities_into(regions, words, &mut out, &|_, _| ())?;
         let sample = self.reference(config)?;
-        Ok(sample.largest_difference(&out, self.sample.captions()))
+        Ok(sample.differences(&out, self.sample.captions()))
     }
 }
 
@@ -119,9 +119,9 @@ impl<'a> Entry<'a> {
             } else {
                 setting.threads
             },
-            difference: Some(judge.difference(&search, &config)?),
             ..Row::default()
         };
+        let row = row.judged(judge.differences(&search, &config)?);
         let mut out = vec![0.0; data.pairs()];
         let name = row.name.clone();
         let mut round = move || -> anyhow::Result<()> {

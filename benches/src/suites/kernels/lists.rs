@@ -25,8 +25,8 @@ const MATCHED: Content = Content::Matched { relevance: 0.5 };
 pub fn race(setting: &Setting, whole: &Data, found: &mut Found) -> anyhow::Result<()> {
     one_race(setting, whole, "random directions", found)?;
     let shape = Shape {
-        images: setting.arguments.images,
-        captions: setting.arguments.captions.min(CAPTIONS_OF_RULES),
+        images: whole.images(),
+        captions: whole.captions().min(CAPTIONS_OF_RULES),
         width: WIDTH,
     };
     let matched = Data::draw(shape, MATCHED, KEPT)?;

@@ -70,9 +70,9 @@ pub fn by_composition<'a>(
         rule: asked.rule.to_string(),
         precision: "f32".to_owned(),
         threads: setting.threads,
-        difference: Some(judged.largest_difference(&values, judge.sample.captions())),
         ..Row::default()
     };
+    let row = row.judged(judged.differences(&values, judge.sample.captions()));
     let contestant = Contestant::new("composed form", move || {
         let fragments = (&data.regions, &data.words);
         std::hint::black_box(composed::all_pairs(&matcher, fragments, data.threshold)?);
@@ -94,9 +94,9 @@ fn literally<'a>(data: &'a Data, judge: &Judge, asked: Asked) -> anyhow::Result<
         rule: asked.rule.to_string(),
         precision: "f32".to_owned(),
         threads: 1,
-        difference: Some(judged.largest_difference(&values, judge.sample.captions())),
         ..Row::default()
     };
+    let row = row.judged(judged.differences(&values, judge.sample.captions()));
     let fragments = rows(data)?;
     let contestant = Contestant::new("literal form", move || {
         std::hint::black_box(fragments.all_pairs(threshold, temperature));

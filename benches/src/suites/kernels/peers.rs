@@ -100,18 +100,18 @@ fn by_torch<'a>(
     };
     worker.round()?;
     let values = python.found(worker)?;
-    let difference = judge
+    let differences = judge
         .reference(&config)?
-        .largest_difference(&values, data.captions());
+        .differences(&values, data.captions());
     let row = Row {
         name: name.to_owned(),
         rule: "scan, both sides".to_owned(),
         precision: "f32".to_owned(),
         threads: setting.threads,
-        difference: Some(difference),
         note: worker.name.clone(),
         ..Row::default()
     };
+    let row = row.judged(differences);
     let contestant = Contestant::timing_itself(name, || worker.round());
     Ok(Entry::on(data, row, contestant))
 }
@@ -203,10 +203,10 @@ fn numkong(
         rule: "maxsim, words ask".to_owned(),
         precision: "bf16".to_owned(),
         threads: 1,
-        difference: Some(sample.largest_difference(&found, judge.sample.captions())),
         note: crate::peers::numkong::how(),
         ..Row::default()
     };
+    let row = row.judged(sample.differences(&found, judge.sample.captions()));
     let packed = Packed::new(&data.regions, &data.words)?;
     let mut out = vec![0.0; data.pairs()];
     let contestant = Contestant::new("NumKong", move || packed.similarities_into(&mut out));
