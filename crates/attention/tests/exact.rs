@@ -100,7 +100,7 @@ impl Data {
     fn matrix(&self, search: &Search, preserve: &Preserve<'_>) -> (Vec<f32>, u64) {
         let mut out = vec![f32::NAN; self.pairs()];
         let preserved = search
-            .similarities_preserving(&self.regions, &self.words, preserve, &mut out, &|_, _| ())
+            .similarities_preserving((&self.regions, &self.words), preserve, &mut out, &|_, _| ())
             .unwrap();
         (out, preserved.recomputed)
     }
@@ -419,7 +419,12 @@ fn a_matched_pair_out_of_range_is_an_error() {
     };
     let mut out = vec![0.0; data.pairs()];
     let error = search
-        .similarities_preserving(&data.regions, &data.words, &preserve, &mut out, &|_, _| ())
+        .similarities_preserving(
+            (&data.regions, &data.words),
+            &preserve,
+            &mut out,
+            &|_, _| (),
+        )
         .unwrap_err();
     assert!(error.to_string().contains('3'), "{error}");
 }

@@ -276,6 +276,8 @@ fn fraction(key: &'static str, found: f64) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use uard_core::matmul::Matmul;
+
     use super::*;
 
     #[test]
@@ -321,11 +323,14 @@ mod tests {
             .apply_set("optimizer.groups=[{prefix = \"text\"}]")
             .unwrap();
         config.apply_set("training.patience=4").unwrap();
+        config.apply_set("training.matmul=bf16").unwrap();
         assert_eq!(config.threshold.penalty, 2.0);
         assert_eq!(config.matcher.rule, WeightRule::Scan);
         assert_eq!(config.evaluation.threshold, EvaluationThreshold::Fixed(0.3));
         assert_eq!(config.optimizer.groups[0].learning_rate_scale, 1.0);
         assert_eq!(config.training.patience, Some(4));
+        assert_eq!(config.training.matmul, Matmul::Bf16);
+        assert!(config.apply_set("training.matmul=f16").is_err());
     }
 
     #[test]

@@ -64,6 +64,25 @@ pub(crate) fn gram_error(depth: usize, fragments: usize) -> f32 {
     (3.0 * (depth + 2 * fragments + 8) as f64 * UNIT) as f32
 }
 
+/// Lemma 4 for a query that sees one cell: what it answers at most, relative to the highest possible
+/// relevance, whichever of some fragments the cell belongs to.
+///
+/// `squared` are the squared lengths of the fragments, as stored; one of length zero is never seen.
+pub(crate) fn alone(squared: impl Iterator<Item = f32>, gram_error: f32) -> f32 {
+    let error = f64::from(gram_error);
+    let present = squared.map(f64::from).filter(|squared| *squared != 0.0);
+    let answers = present.map(|squared| {
+        let length = (squared + error).sqrt() / (squared - error);
+        let lost = error * length * length;
+        if squared > error && lost <= 0.5 {
+            length * (1.0 + lost)
+        } else {
+            f64::INFINITY
+        }
+    });
+    (answers.fold(0.0, f64::max) as f32).next_up()
+}
+
 /// One plus what the roundings of a similarity in f32, and of its reach, add at most, relatively.
 pub(crate) fn slack(words: usize, regions: usize) -> f64 {
     1.0 + (words + regions + 32) as f64 * 4.0 * UNIT

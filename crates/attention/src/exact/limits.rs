@@ -1,47 +1,74 @@
-//! What bounds the pairs of two collections? The roundings of each entry.
+//! What bounds the pairs of two collections? What rounding does to each entry.
+
+use std::ops::Range;
 
 use uard_core::panels::padded_depth;
 
-use super::bound::{Rounding, gram_error, relevance_bound};
+use super::bound::{Rounding, alone, gram_error, relevance_bound};
 use crate::kernel::answers::Bounds;
-use crate::packed::{PackedRegions, PackedWords};
+use crate::packed::{PackedRegions, PackedWords, gram_stride};
 
 /// What the bounds of all pairs are made of.
 #[derive(Debug)]
 pub(super) struct Limits {
-    words: Vec<Rounding>,
-    regions: Vec<Rounding>,
+    words: Side,
+    regions: Side,
     gram_error: f32,
     /// Padded depth of the vectors.
     depth: usize,
+}
+
+/// All images, or all captions.
+#[derive(Debug)]
+struct Side {
+    roundings: Vec<Rounding>,
+    /// [`alone`] of each.
+    alone: Vec<f32>,
 }
 
 impl Limits {
     pub(super) fn of(regions: &PackedRegions, words: &PackedWords) -> Self {
         let depth = padded_depth(words.width());
         let counts = regions.counts().iter().chain(words.counts());
-        let captions = 0..words.captions();
-        let images = 0..regions.images();
+        let gram_error = gram_error(depth, counts.copied().max().unwrap_or(0));
+        let alone = |gram: &[f32], count: usize| {
+            let stride = gram_stride(count);
+            alone((0..count).map(|at| gram[at * stride + at]), gram_error)
+        };
+        let captions = words.counts().iter().enumerate();
+        let images = regions.counts().iter().enumerate();
         Self {
-            words: captions
-                .map(|caption| Rounding::of(words.norms(caption), words.residuals(caption)))
-                .collect(),
-            regions: images
-                .map(|image| Rounding::of(regions.norms(image), regions.residuals(image)))
-                .collect(),
-            gram_error: gram_error(depth, counts.copied().max().unwrap_or(0)),
+            words: Side {
+                roundings: (0..words.captions())
+                    .map(|at| Rounding::of(words.norms(at), words.residuals(at)))
+                    .collect(),
+                alone: captions
+                    .map(|(at, &count)| alone(words.gram(at), count))
+                    .collect(),
+            },
+            regions: Side {
+                roundings: (0..regions.images())
+                    .map(|at| Rounding::of(regions.norms(at), regions.residuals(at)))
+                    .collect(),
+                alone: images
+                    .map(|(at, &count)| alone(regions.gram(at), count))
+                    .collect(),
+            },
+            gram_error,
             depth,
         }
     }
 
     /// The bounds of a caption's pairs with some images.
-    pub(super) fn of_caption(&self, caption: usize, images: std::ops::Range<usize>) -> Bounds {
-        let words = self.words[caption];
-        let regions = self.regions[images].iter();
+    pub(super) fn of_caption(&self, caption: usize, images: Range<usize>) -> Bounds<'_> {
+        let words = self.words.roundings[caption];
+        let regions = self.regions.roundings[images.clone()].iter();
         let bounds = regions.map(|regions| relevance_bound(words, *regions, self.depth));
         Bounds {
             relevance: bounds.fold(0.0, f32::max),
             gram_error: self.gram_error,
+            word_alone: self.words.alone[caption],
+            region_alone: &self.regions.alone[images],
         }
     }
 }

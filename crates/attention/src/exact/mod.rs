@@ -89,8 +89,7 @@ impl Search {
     /// `docs/exactness.md`.
     pub fn similarities_preserving(
         &self,
-        regions: &PackedRegions,
-        words: &PackedWords,
+        (regions, words): (&PackedRegions, &PackedWords),
         preserve: &Preserve<'_>,
         out: &mut [f32],
         on_progress: Progress<'_>,

@@ -18,8 +18,9 @@ const UNSEEN: f32 = -2.0;
 /// Rows that are multiplied at once: with the depth of 1024, a quarter of a megabyte.
 const ROWS: usize = 4 * PANEL;
 
-/// Pairs that a thread computes at once.
-const PAIRS_IN_A_GROUP: usize = 256;
+/// Captions whose pairs with an image are computed together: their rows stay in the last cache while
+/// the images pass.
+const CAPTIONS_IN_A_GROUP: usize = 128;
 
 /// A pair that is to be computed in f32.
 #[derive(Debug, Clone, Copy)]
@@ -49,14 +50,12 @@ struct Seeing {
 }
 
 impl Course<'_> {
-    /// The similarity in f32 of each pair, in the order that they end up in: by image; and the cells
-    /// that were multiplied.
+    /// The similarity in f32 of each pair, in the order that they end up in; and the cells that were
+    /// multiplied.
     pub(super) fn recompute(&self, pairs: &mut [Open]) -> (Vec<f32>, usize) {
-        pairs.par_sort_unstable_by_key(|pair| (pair.image, pair.caption));
-        let images = pairs.chunk_by(|a, b| a.image == b.image);
-        let groups: Vec<&[Open]> = images
-            .flat_map(|image| image.chunks(PAIRS_IN_A_GROUP))
-            .collect();
+        let group = |pair: &Open| (pair.caption / CAPTIONS_IN_A_GROUP, pair.image);
+        pairs.par_sort_unstable_by_key(|pair| (group(pair), pair.caption));
+        let groups: Vec<&[Open]> = pairs.chunk_by(|a, b| group(a) == group(b)).collect();
         let found: Vec<(Vec<f32>, usize)> = groups
             .into_par_iter()
             .map_init(Buffers::default, |buffers, group| {
@@ -68,7 +67,7 @@ impl Course<'_> {
         (similarities.collect(), cells)
     }
 
-    /// Pairs of one image.
+    /// Pairs of one image with captions that lie near each other.
     fn recompute_group(&self, pairs: &[Open], buffers: &mut Buffers) -> (Vec<f32>, usize) {
         let fragments = self.fragments;
         let image = pairs[0].image;

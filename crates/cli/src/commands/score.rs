@@ -117,15 +117,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let regions = pack_regions(&regions, arguments.precision)?;
         let words = pack_words(&words, arguments.precision)?;
         fill_array(&arguments.out, &shape, |values| {
-            Ok(
-                search.similarities_preserving(
-                    &regions,
-                    &words,
-                    &PRESERVE,
-                    values,
-                    &on_progress,
-                )?,
-            )
+            Ok(search.similarities_preserving(
+                (&regions, &words),
+                &PRESERVE,
+                values,
+                &on_progress,
+            )?)
         })?;
     } else {
         let (regions, words) = (regions.block(0..images)?, words.block(0..captions)?);

@@ -103,8 +103,7 @@ impl Packed {
             matched: &matched,
         };
         let found = self.search.similarities_preserving(
-            &regions,
-            &words,
+            (&regions, &words),
             &preserve,
             &mut values,
             &on_pairs,

@@ -188,7 +188,7 @@ impl Cells {
     }
 
     /// The reach by the scalar form.
-    fn judge(&self, bounds: &Bounds, threshold: f32, sides: &[QuerySide]) -> f64 {
+    fn judge(&self, bounds: &Bounds<'_>, threshold: f32, sides: &[QuerySide]) -> f64 {
         let rows = self.cells.chunks(self.stride);
         let relevance: Vec<f32> = rows
             .flat_map(|row| &row[START..][..self.regions.0])
@@ -214,7 +214,7 @@ impl Cells {
         out[0]
     }
 
-    fn reach(&self, answers: &Answers, bounds: &Bounds) -> Reach {
+    fn reach(&self, answers: &Answers, bounds: &Bounds<'_>) -> Reach {
         let mut out = [Reach::UNKNOWN];
         self.with_pairs(|pairs| {
             answers.reach_of_caption((pairs, bounds), &mut Scratch::default(), &mut out)
@@ -335,7 +335,13 @@ proptest! {
             screened.push(if close { nearest } else { s });
         }
         let [exact, screened] = [&exact_cells, &screened].map(|cells| Cells::new(cells, u, v));
-        let bounds = Bounds { relevance: bound, gram_error: gram_error(width, words.max(regions)) };
+        let gram_error = gram_error(width, words.max(regions));
+        let [word_alone, region_alone] = [u, v].map(|fragments| {
+            alone(fragments.iter().map(|v| exact_dot(v, v) as f32), gram_error)
+        });
+        let bounds = Bounds {
+            relevance: bound, gram_error, word_alone, region_alone: &[region_alone],
+        };
         let judge = screened.judge(&bounds, threshold, config.sides.asking());
         for kernel in kernels() {
             let answers = Answers::new(&config, f64::from(threshold), kernel);

@@ -14,7 +14,7 @@ type Outputs<'a, T = f32> = (&'a mut Scratch, &'a mut [T]);
 type Masked<'a> = (&'a Rule, f32);
 
 /// A caption's pairs as bf16 shows them, and what bounds them.
-type Screened<'a> = (&'a CaptionPairs<'a>, &'a Bounds);
+type Screened<'a> = (&'a CaptionPairs<'a>, &'a Bounds<'a>);
 
 /// The compiled form that this machine can run: the proof that `answer` asks for.
 #[derive(Debug, Clone, Copy)]

@@ -141,10 +141,10 @@ impl Answers {
     /// in bf16; returns what is above the threshold in bf16. For rules with a threshold only.
     ///
     /// # Panics
-    /// When tile, images and `out` do not fit each other, or the rule has no threshold.
+    /// When tile, images, bounds and `out` do not fit each other, or the rule has no threshold.
     pub(crate) fn reach_of_caption(
         &self,
-        (pairs, bounds): (&CaptionPairs<'_>, &Bounds),
+        (pairs, bounds): (&CaptionPairs<'_>, &Bounds<'_>),
         scratch: &mut Scratch,
         out: &mut [Reach],
     ) -> Above {
@@ -152,6 +152,7 @@ impl Answers {
             panic!("a rule with a threshold");
         };
         assert_eq!(out.len(), pairs.images.len(), "a reach for each image");
+        assert_eq!(bounds.region_alone.len(), out.len(), "and what bounds it");
         pairs.check();
         let rule = (&self.rule, threshold);
         self.compiled.reach(rule, (pairs, bounds), (scratch, out))

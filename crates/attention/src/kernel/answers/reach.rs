@@ -10,11 +10,15 @@ use crate::exact::bound::{slack, visible_above};
 
 /// What bounds a caption's pairs.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
+pub(crate) struct Bounds<'a> {
     /// How far relevance in bf16 is from f32, at most, over all images of the tile (lemma 1).
     pub relevance: f32,
     /// [`crate::exact::bound::gram_error`] for all of them.
     pub gram_error: f32,
+    /// [`crate::exact::bound::alone`] for the words.
+    pub word_alone: f32,
+    /// The same for the regions of each image.
+    pub region_alone: &'a [f32],
 }
 
 /// A pair as bf16 shows it.
@@ -35,22 +39,23 @@ pub(crate) struct Seen(u64);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cut {
     panels: usize,
-    /// Words and panels that share a bit.
-    shared: usize,
+    /// Two to this power words and panels share a bit.
+    shared: u32,
 }
 
 impl Cut {
     /// A pair whose regions begin at a column of a tile that begins with a panel.
     pub(crate) fn new(words: usize, (start, regions): (usize, usize)) -> Self {
         let panels = (start % LANES + regions).div_ceil(LANES);
+        let bits = (words * panels).div_ceil(u64::BITS as usize);
         Self {
             panels,
-            shared: (words * panels).div_ceil(u64::BITS as usize),
+            shared: bits.next_power_of_two().trailing_zeros(),
         }
     }
 
     fn bit(&self, word: usize, panel: usize) -> u32 {
-        ((word * self.panels + panel) / self.shared) as u32
+        ((word * self.panels + panel) >> self.shared) as u32
     }
 }
 
@@ -108,7 +113,7 @@ const NONE: u32 = u32::MAX;
 #[inline(always)]
 pub(super) fn reach<M: Machine>(
     (rule, threshold): (&Rule, f32),
-    (pairs, bounds): (&CaptionPairs<'_>, &Bounds),
+    (pairs, bounds): (&CaptionPairs<'_>, &Bounds<'_>),
     (scratch, out): (&mut Scratch, &mut [Reach]),
 ) -> Above {
     let (bitmap, cells) = (&mut scratch.above, &mut scratch.reach);
@@ -120,15 +125,18 @@ pub(super) fn reach<M: Machine>(
     }
     bitmap.compare::<M>(pairs, lowest);
     let mut above = Above::default();
-    for (image, out) in pairs.images.iter().zip(out) {
+    let images = pairs.images.iter().zip(bounds.region_alone);
+    for ((image, &region_alone), out) in images.zip(out) {
         let pair = Pair::new(pairs, *image);
         if bitmap.cut(&pair) == 0 {
             *out = Reach::NOTHING;
             continue;
         }
         let seen = cells.list(&pair, bitmap.rows(), (threshold, bounds.relevance));
-        let words = cells.words::<M>(&pair, bounds.gram_error, &mut above);
-        let regions = cells.regions::<M>(&pair, bitmap.columns(), bounds.gram_error, &mut above);
+        let error = bounds.gram_error;
+        let words = cells.words::<M>(&pair, (region_alone, error), &mut above);
+        let alone = (bounds.word_alone, error);
+        let regions = cells.regions::<M>(&pair, bitmap.columns(), alone, &mut above);
         let highest = rule.similarity((words, pair.tile.words), (regions, image.count));
         *out = Reach {
             similarity: highest * slack(pair.tile.words, image.count) as f32,
@@ -172,14 +180,14 @@ impl Cells {
 
     /// The sum over the words of what each answers at most.
     #[inline(always)]
-    fn words<M: Machine>(&self, pair: &Pair<'_>, error: f32, above: &mut Above) -> f32 {
+    fn words<M: Machine>(&self, pair: &Pair<'_>, limits: (f32, f32), above: &mut Above) -> f32 {
         let gram = (pair.image.gram, pair.region_stride);
         let mut total = 0.0;
         for cells in self.cells.chunk_by(|a, b| a.word == b.word) {
             let own = cells.iter().filter(|cell| cell.is_above).count();
             above.cells += own as u64;
             above.word_queries += u64::from(own > 0);
-            total += answer::<M>(cells, |cell| cell.region as usize, gram, error);
+            total += answer::<M>(cells, |cell| cell.region as usize, gram, limits);
         }
         total
     }
@@ -190,7 +198,7 @@ impl Cells {
         &mut self,
         pair: &Pair<'_>,
         regions: impl Iterator<Item = usize>,
-        error: f32,
+        limits: (f32, f32),
         above: &mut Above,
     ) -> f32 {
         let gram = (pair.word_gram, pair.word_stride);
@@ -204,7 +212,7 @@ impl Cells {
                 at = cell.before;
             }
             above.region_queries += u64::from(self.group.iter().any(|cell| cell.is_above));
-            total += answer::<M>(&self.group, |cell| cell.word as usize, gram, error);
+            total += answer::<M>(&self.group, |cell| cell.word as usize, gram, limits);
         }
         total
     }
@@ -219,8 +227,11 @@ fn answer<M: Machine>(
     cells: &[Cell],
     fragment: impl Fn(&Cell) -> usize,
     (gram, stride): (&[f32], usize),
-    error: f32,
+    (alone, error): (f32, f32),
 ) -> f32 {
+    if let [cell] = cells {
+        return cell.highest * alone;
+    }
     let (mut total, mut least) = (0.0, f32::INFINITY);
     for cell in cells {
         total += cell.highest;
