@@ -4,14 +4,14 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::panels::Instructions;
-use crate::product::{Factor, Matrix, Output, product, product_bf16};
+use crate::panels::PANEL;
+use crate::product::{Factor, Matrix, Output, PackedRight};
 
-/// A block has at least this many rows: fewer would pack the right side more often than it pays.
-const ROWS_IN_A_BLOCK: usize = 128;
+/// Rows of a block, as far as [`NUMBERS_IN_A_BLOCK`] goes.
+const ROWS_IN_A_BLOCK: usize = 64;
 
-/// A product has at most this many blocks.
-const BLOCKS: usize = 8;
+/// Numbers of the left side in a block: 256 KB of f32, half of a small second cache.
+const NUMBERS_IN_A_BLOCK: usize = 1 << 16;
 
 /// The numbers that large products of training are computed with. Sums are in f32 either way, and
 /// f64, which proofs use, stays f64.
@@ -26,27 +26,8 @@ pub enum Matmul {
 }
 
 impl Matmul {
-    /// `out = lhs · rhs`, or `out += lhs · rhs`, on the calling thread.
-    ///
-    /// # Shapes
-    /// lhs [m, k], rhs [k, n], `out` row-major [m, n].
-    ///
-    /// # Panics
-    /// When the shapes do not fit each other: the caller cut its buffers wrongly.
-    pub fn product<T: Factor>(self, out: &mut [T], lhs: Matrix<T>, rhs: Matrix<T>, output: Output) {
-        if self == Self::F32 {
-            return product(out, lhs, rhs, output);
-        }
-        let singles = (T::singles(lhs), T::singles(rhs));
-        match (T::singles_mut(out), singles) {
-            (Some(out), (Some(lhs), Some(rhs))) => {
-                product_bf16(Instructions::best(), out, lhs, rhs, output);
-            }
-            _ => product(out, lhs, rhs, output),
-        }
-    }
-
-    /// The same over all threads, in blocks of rows that do not depend on how many there are.
+    /// `out = lhs · rhs`, or `out += lhs · rhs`, over all threads, in blocks of rows that do not depend
+    /// on how many threads there are.
     ///
     /// # Shapes
     /// lhs [m, k], rhs [k, n], `out` row-major [m, n].
@@ -71,12 +52,14 @@ impl Matmul {
     ) {
         let (rows, columns) = (lhs.rows(), rhs.columns());
         assert_eq!(out.len(), rows * columns, "the output holds the product");
-        let block = rows.div_ceil(BLOCKS).max(ROWS_IN_A_BLOCK);
+        let block = NUMBERS_IN_A_BLOCK / lhs.columns().max(1) / PANEL * PANEL;
+        let block = block.clamp(2 * PANEL, ROWS_IN_A_BLOCK);
+        let right = PackedRight::new(self, rhs);
         out.par_chunks_mut((block * columns).max(1))
             .enumerate()
             .for_each(|(at, out)| {
                 let some = at * block..rows.min((at + 1) * block);
-                self.product(out, lhs.some_rows(some), rhs, output);
+                right.product(out, lhs.some_rows(some), output);
             });
     }
 }
@@ -98,7 +81,7 @@ mod tests {
         let of_columns = Matrix::row_major(&left, depth, rows).transposed();
         for left in [Matrix::row_major(&left, rows, depth), of_columns] {
             let mut whole = vec![0.0; rows * columns];
-            product(&mut whole, left, right, Output::Overwrite);
+            crate::product::product(&mut whole, left, right, Output::Overwrite);
             for matmul in [Matmul::F32, Matmul::Bf16] {
                 let mut found = vec![1.0; rows * columns];
                 matmul.parallel_product(&mut found, left, right, Output::Overwrite);
@@ -114,12 +97,8 @@ mod tests {
         let third = [1.0f64 / 3.0];
         let one = Matrix::row_major(&[1.0f64], 1, 1);
         let mut out = [0.0];
-        Matmul::Bf16.product(
-            &mut out,
-            Matrix::row_major(&third, 1, 1),
-            one,
-            Output::Overwrite,
-        );
+        let left = Matrix::row_major(&third, 1, 1);
+        Matmul::Bf16.parallel_product(&mut out, left, one, Output::Overwrite);
         assert_eq!(out, third);
     }
 }

@@ -8,7 +8,7 @@ mod rounded;
 
 use gemm::Parallelism;
 
-pub use packed::PackedRight;
+pub use packed::{PackedLeft, PackedRight};
 pub use rounded::{product_bf16, product_on_panels};
 
 /// A number that [`product`] can multiply: `f32` or `f64`.

@@ -1,6 +1,7 @@
 //! Where does the time of a training step go?
 //!
-//! `cargo run --release -p uard-training --example time_step -- CONFIG DATA STEPS THRESHOLD`
+//! `cargo run --release -p uard-training --example time_step -- CONFIG DATA STEPS THRESHOLD`, and any
+//! number of `section.key=value` behind. `loss.warm_up_epochs=0` takes the hardest negatives.
 
 #![allow(clippy::print_stdout)]
 
@@ -41,10 +42,13 @@ struct Bench {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [config, data, steps, threshold] = arguments.as_slice() else {
-        return Err("expected CONFIG DATA STEPS THRESHOLD".into());
+    let [config, data, steps, threshold, settings @ ..] = arguments.as_slice() else {
+        return Err("expected CONFIG DATA STEPS THRESHOLD [section.key=value ...]".into());
     };
-    let config = TrainConfig::from_toml(&std::fs::read_to_string(config)?, config)?;
+    let mut config = TrainConfig::from_toml(&std::fs::read_to_string(config)?, config)?;
+    for setting in settings {
+        config.apply_set(setting)?;
+    }
     let train = Split::open(Path::new(data), "train")?;
     let captions = train.captions.iter().map(String::as_str);
     let vocabulary = Vocabulary::build(captions, config.data.minimum_word_count);
@@ -104,7 +108,11 @@ impl Bench {
             .similarities(&regions, &words, self.threshold)?;
         mark();
         let values = found.values.flatten_all()?.to_vec1::<f32>()?;
-        let loss = hinge(&values, &batch.pairing, &self.config.loss, Negatives::All)?;
+        let negatives = match self.config.loss.warm_up_epochs {
+            0 => Negatives::Hardest,
+            _ => Negatives::All,
+        };
+        let loss = hinge(&values, &batch.pairing, &self.config.loss, negatives)?;
         let scalar = surrogate(&found.values, &loss)?;
         mark();
         let mut store = scalar.backward()?;

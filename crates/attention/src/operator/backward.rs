@@ -31,7 +31,7 @@ impl<T: Real> MatcherOperator<T> {
     ) -> (Vec<T>, Vec<T>) {
         let mut relevance = saved
             .take_relevance()
-            .unwrap_or_else(|| vec![Vec::new(); self.tiles.len()]);
+            .unwrap_or_else(|| self.relevance_again(fragments, saved));
         let mut words = vec![T::zero(); fragments.words.len()];
         let mut regions = vec![T::zero(); fragments.regions.len()];
         let blocks = self.tiles.blocks().max(1);
@@ -53,6 +53,17 @@ impl<T: Real> MatcherOperator<T> {
                 self.regions_of_block(inputs, (block, &relevance, &grams), regions, lists);
             });
         (words, regions)
+    }
+
+    /// Relevance of every tile, where none was kept or another backward pass has used it up.
+    fn relevance_again(&self, fragments: &Fragments<'_, T>, saved: &Saved<T>) -> Vec<Vec<T>> {
+        let packed = self.pack(fragments, &saved.words);
+        let tile = |at| {
+            let mut relevance = Vec::new();
+            packed.relevance(&self.tiles.tile(at), &mut relevance);
+            relevance
+        };
+        (0..self.tiles.len()).into_par_iter().map(tile).collect()
     }
 
     fn is_active(&self, tile: &Tile, upstream: &[T]) -> bool {
@@ -83,9 +94,6 @@ impl<T: Real> MatcherOperator<T> {
             let tile = self.tiles.tile(group * self.tiles.blocks() + block);
             if !self.is_active(&tile, upstream) {
                 continue;
-            }
-            if values.is_empty() {
-                self.relevance(&tile, fragments, &saved.words, values);
             }
             let of_tile =
                 self.backward_tile((saved, upstream), (&tile, values), &mut word_grams, worker);

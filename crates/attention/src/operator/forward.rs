@@ -1,7 +1,7 @@
 //! Forward: relevance, similarity, word maxima and counts, tile by tile.
 
 use rayon::prelude::*;
-use uard_core::product::{Matrix, Output, product};
+use uard_core::product::{Matrix, Output, PackedLeft, PackedRight, product};
 use uard_core::vector::WIDEST;
 
 use super::masked::{Answers, Grams};
@@ -22,14 +22,29 @@ struct TileForward<T> {
     relevance: Vec<T>,
 }
 
+/// Words of each group and regions of each block, packed for the product.
+pub(super) struct Packed<T> {
+    groups: Vec<PackedLeft<T>>,
+    blocks: Vec<PackedRight<T>>,
+}
+
+impl<T: Real> Packed<T> {
+    /// Relevance of a tile, row-major [rows, columns].
+    pub(super) fn relevance(&self, tile: &Tile, out: &mut Vec<T>) {
+        out.resize(tile.rows * tile.columns, T::zero());
+        self.blocks[tile.block].product_of_packed(out, &self.groups[tile.group]);
+    }
+}
+
 impl<T: Real> MatcherOperator<T> {
     /// Similarities [I, C], and what the backward pass reuses.
     pub(super) fn forward(&self, fragments: &Fragments<'_, T>) -> (Vec<T>, Saved<T>) {
         let saved = self.prepare(fragments);
+        let packed = self.pack(fragments, &saved.words);
         let found: Vec<TileForward<T>> = (0..self.tiles.len())
             .into_par_iter()
             .map_init(Worker::default, |worker, at| {
-                self.forward_tile(&self.tiles.tile(at), fragments, &saved, worker)
+                self.forward_tile(&self.tiles.tile(at), &packed, &saved, worker)
             })
             .collect();
         let captions = self.tiles.captions();
@@ -105,35 +120,36 @@ impl<T: Real> MatcherOperator<T> {
         grams
     }
 
-    /// Relevance of a tile, row-major [rows, columns].
-    pub(super) fn relevance(
-        &self,
-        tile: &Tile,
-        fragments: &Fragments<'_, T>,
-        words: &[T],
-        out: &mut Vec<T>,
-    ) {
-        let width = fragments.width;
-        let rows = self.tiles.rows(&tile.captions);
-        let words = &words[rows.start * width..rows.end * width];
-        let regions = fragments.regions_of(tile, self.tiles.longest_regions);
-        out.resize(tile.rows * tile.columns, T::zero());
-        let words = Matrix::row_major(words, tile.rows, width);
-        let regions = Matrix::row_major(regions, tile.columns, width);
-        let regions = regions.transposed();
-        self.matmul.product(out, words, regions, Output::Overwrite);
+    /// Words and regions, ready to be multiplied tile by tile.
+    pub(super) fn pack(&self, fragments: &Fragments<'_, T>, words: &[T]) -> Packed<T> {
+        let (tiles, width) = (&self.tiles, fragments.width);
+        let groups = tiles.groups().par_iter().map(|captions| {
+            let rows = tiles.rows(captions);
+            let words = &words[rows.start * width..rows.end * width];
+            PackedLeft::new(self.matmul, Matrix::row_major(words, rows.len(), width))
+        });
+        let blocks = (0..tiles.blocks()).into_par_iter().map(|block| {
+            let tile = tiles.tile(block);
+            let regions = fragments.regions_of(&tile, tiles.longest_regions);
+            let regions = Matrix::row_major(regions, tile.columns, width);
+            PackedRight::new(self.matmul, regions.transposed())
+        });
+        Packed {
+            groups: groups.collect(),
+            blocks: blocks.collect(),
+        }
     }
 
     fn forward_tile(
         &self,
         tile: &Tile,
-        fragments: &Fragments<'_, T>,
+        packed: &Packed<T>,
         saved: &Saved<T>,
         worker: &mut Worker<T>,
     ) -> TileForward<T> {
         let images = tile.images.len();
         let mut relevance = std::mem::take(&mut worker.relevance);
-        self.relevance(tile, fragments, &saved.words, &mut relevance);
+        packed.relevance(tile, &mut relevance);
         let mut found = TileForward {
             similarities: Vec::with_capacity(tile.captions.len() * images),
             word_maxima: vec![0.0; tile.rows * images],

@@ -31,6 +31,7 @@ pub(super) struct Tiles {
 #[derive(Debug, Clone)]
 pub(super) struct Tile {
     pub group: usize,
+    pub block: usize,
     pub captions: Range<usize>,
     pub images: Range<usize>,
     /// Words of the captions.
@@ -116,6 +117,7 @@ impl Tiles {
         let images = first..self.images().min(first + self.images_in_block);
         Tile {
             group,
+            block,
             rows: self.rows(&captions).len(),
             columns: images.len() * self.longest_regions,
             captions,

@@ -1,14 +1,18 @@
-//! How is one right side multiplied with many left sides? Packed once.
+//! How are the sides of many products packed? Once, and apart from each other.
 
 use std::cell::RefCell;
 
 use half::bf16;
+use rayon::prelude::*;
 
 use super::rounded::{COLUMNS, vectors_of, write};
 use super::{Factor, Matrix, Output, product};
 use crate::matmul::Matmul;
 use crate::panels::packing::{Block, Side, pack};
 use crate::panels::{self, ColumnPanels, Element, Instructions, PANEL, RowPanels, panels_for};
+
+/// Panels that are packed by one task; each is on its own, so the cut changes nothing.
+const PANELS_IN_A_TASK: usize = 8;
 
 /// A right side [k, n], ready to be multiplied again and again.
 ///
@@ -28,6 +32,14 @@ pub struct PackedRight<T> {
     columns: usize,
 }
 
+/// A left side [m, k], ready to be multiplied again and again.
+#[derive(Debug)]
+pub struct PackedLeft<T> {
+    form: Form<T>,
+    rows: usize,
+    depth: usize,
+}
+
 #[derive(Debug)]
 enum Form<T> {
     /// Row-major: f64 has no panels.
@@ -36,19 +48,34 @@ enum Form<T> {
     Bf16(Vec<Block>),
 }
 
-impl<T: Factor> PackedRight<T> {
-    /// Packs [k, n] numbers, rounded if `matmul` says so.
-    pub fn new(matmul: Matmul, right: Matrix<T>) -> Self {
-        let (depth, columns) = (right.rows, right.columns);
-        let form = match (T::singles(right), matmul) {
-            (None, _) => Form::Dense(row_major(right)),
-            (Some(right), Matmul::F32) => Form::F32(packed::<f32>(right)),
-            (Some(right), Matmul::Bf16) => Form::Bf16(packed::<bf16>(right)),
-        };
+impl<T: Factor> Form<T> {
+    fn new(matmul: Matmul, matrix: Matrix<T>, side: Side) -> Self {
+        match (T::singles(matrix), matmul) {
+            (None, _) => Self::Dense(row_major(matrix)),
+            (Some(matrix), Matmul::F32) => Self::F32(packed::<f32>(matrix, side)),
+            (Some(matrix), Matmul::Bf16) => Self::Bf16(packed::<bf16>(matrix, side)),
+        }
+    }
+}
+
+impl<T: Factor> PackedLeft<T> {
+    /// Packs [m, k] numbers, rounded if `matmul` says so, over all threads.
+    pub fn new(matmul: Matmul, left: Matrix<T>) -> Self {
         Self {
-            form,
-            depth,
-            columns,
+            form: Form::new(matmul, left, Side::Rows),
+            rows: left.rows,
+            depth: left.columns,
+        }
+    }
+}
+
+impl<T: Factor> PackedRight<T> {
+    /// Packs [k, n] numbers, rounded if `matmul` says so, over all threads.
+    pub fn new(matmul: Matmul, right: Matrix<T>) -> Self {
+        Self {
+            form: Form::new(matmul, right, Side::Columns),
+            depth: right.rows,
+            columns: right.columns,
         }
     }
 
@@ -60,78 +87,139 @@ impl<T: Factor> PackedRight<T> {
     /// # Panics
     /// When the shapes do not fit each other: the caller cut its buffers wrongly.
     pub fn product(&self, out: &mut [T], lhs: Matrix<T>, output: Output) {
-        assert_eq!(
-            lhs.columns, self.depth,
-            "columns of the left are rows of the right"
-        );
-        assert_eq!(
-            out.len(),
-            lhs.rows * self.columns,
-            "the output holds the product"
-        );
+        self.check(out.len(), (lhs.rows, lhs.columns));
         if let Form::Dense(right) = &self.form {
             let right = Matrix::row_major(right, self.depth, self.columns);
             return product(out, lhs, right, output);
-        }
-        if out.is_empty() {
-            return;
         }
         let (Some(lhs), Some(out)) = (T::singles(lhs), T::singles_mut(out)) else {
             unreachable!("panels are made of f32 only");
         };
         match &self.form {
-            Form::F32(blocks) => self.on_panels::<f32>(blocks, out, lhs, output),
-            Form::Bf16(blocks) => self.on_panels::<bf16>(blocks, out, lhs, output),
+            Form::F32(columns) => self.of_unpacked::<f32>(columns, lhs, out, output),
+            Form::Bf16(columns) => self.of_unpacked::<bf16>(columns, lhs, out, output),
             Form::Dense(_) => {}
         }
     }
 
-    fn on_panels<E: Element>(
+    /// `out = lhs · right` of two packed sides, on the calling thread.
+    ///
+    /// # Shapes
+    /// lhs [m, k], `out` row-major [m, n].
+    ///
+    /// # Panics
+    /// When the shapes do not fit each other, or the sides were packed for different products: the
+    /// caller cut its buffers wrongly.
+    pub fn product_of_packed(&self, out: &mut [T], lhs: &PackedLeft<T>) {
+        self.check(out.len(), (lhs.rows, lhs.depth));
+        let overwrite = Output::Overwrite;
+        if let (Form::Dense(left), Form::Dense(right)) = (&lhs.form, &self.form) {
+            let left = Matrix::row_major(left, lhs.rows, lhs.depth);
+            let right = Matrix::row_major(right, self.depth, self.columns);
+            return product(out, left, right, overwrite);
+        }
+        match (&lhs.form, &self.form, T::singles_mut(out)) {
+            (Form::F32(rows), Form::F32(columns), Some(out)) => {
+                self.on_panels::<f32>((rows, columns), out, overwrite, &mut Vec::new());
+            }
+            (Form::Bf16(rows), Form::Bf16(columns), Some(out)) => {
+                self.on_panels::<bf16>((rows, columns), out, overwrite, &mut Vec::new());
+            }
+            _ => unreachable!("both sides are packed for the same product"),
+        }
+    }
+
+    fn check(&self, out: usize, (rows, depth): (usize, usize)) {
+        assert_eq!(
+            depth, self.depth,
+            "columns of the left are rows of the right"
+        );
+        assert_eq!(out, rows * self.columns, "the output holds the product");
+    }
+
+    /// Packs the rows into space that the thread keeps.
+    fn of_unpacked<E: Element>(
         &self,
         columns: &[Block],
-        out: &mut [f32],
         lhs: Matrix<f32>,
+        out: &mut [f32],
         output: Output,
     ) {
         thread_local! {
             static SPACE: RefCell<(Vec<Block>, Vec<f32>)> =
                 const { RefCell::new((Vec::new(), Vec::new())) };
         }
-        if self.depth == 0 {
-            if output == Output::Overwrite {
-                out.fill(0.0);
+        SPACE.with_borrow_mut(|(space, sums)| {
+            let blocks = panels_for(lhs.rows) * per_panel::<E>(self.depth);
+            space.resize(space.len().max(blocks), Block::ZERO);
+            let rows = &mut space[..blocks];
+            if blocks > 0 {
+                pack::<E>(Instructions::best(), vectors_of(lhs), Side::Rows, rows);
             }
+            self.on_panels::<E>((rows, columns), out, output, sums);
+        });
+    }
+
+    /// A few panels of columns at a time; `sums` is space for their products.
+    fn on_panels<E: Element>(
+        &self,
+        (rows, columns): (&[Block], &[Block]),
+        out: &mut [f32],
+        output: Output,
+        sums: &mut Vec<f32>,
+    ) {
+        if self.depth == 0 && output == Output::Overwrite {
+            out.fill(0.0);
+        }
+        if self.depth == 0 || out.is_empty() {
             return;
         }
-        let instructions = Instructions::best();
-        let per_panel = Block::per_panel::<E>(self.depth);
-        let panels = panels_for(lhs.rows);
-        SPACE.with_borrow_mut(|(rows, sums)| {
-            rows.resize(rows.len().max(panels * per_panel), Block::ZERO);
-            let rows = &mut rows[..panels * per_panel];
-            pack::<E>(instructions, vectors_of(lhs), Side::Rows, rows);
-            let rows = RowPanels::<E>::new(Block::numbers(rows), per_panel * E::LINE);
-            sums.resize(sums.len().max(panels * PANEL * COLUMNS), 0.0);
-            let chunks = columns.chunks(COLUMNS / PANEL * per_panel);
-            for (at, chunk) in (0..self.columns).step_by(COLUMNS).zip(chunks) {
-                let chunk = ColumnPanels::<E>::new(Block::numbers(chunk), rows.depth());
-                panels::product(instructions, rows, chunk, sums, COLUMNS);
-                let count = COLUMNS.min(self.columns - at);
-                for (line, sums) in out.chunks_exact_mut(self.columns).zip(sums.chunks(COLUMNS)) {
-                    write(&sums[..count], &mut line[at..at + count], output);
-                }
+        let per_panel = per_panel::<E>(self.depth);
+        let rows = RowPanels::<E>::new(Block::numbers(rows), per_panel * E::LINE);
+        sums.resize(sums.len().max(rows.panels() * PANEL * COLUMNS), 0.0);
+        let chunks = columns.chunks(COLUMNS / PANEL * per_panel);
+        for (at, chunk) in (0..self.columns).step_by(COLUMNS).zip(chunks) {
+            let chunk = ColumnPanels::<E>::new(Block::numbers(chunk), rows.depth());
+            panels::product(Instructions::best(), rows, chunk, sums, COLUMNS);
+            let count = COLUMNS.min(self.columns - at);
+            let lines = out.chunks_exact_mut(self.columns);
+            for (line, sums) in lines.zip(sums.chunks(COLUMNS)) {
+                write(&sums[..count], &mut line[at..at + count], output);
             }
-        });
+        }
     }
 }
 
-fn packed<E: Element>(right: Matrix<f32>) -> Vec<Block> {
-    let columns = vectors_of(right.transposed());
-    let blocks = panels_for(columns.count) * Block::per_panel::<E>(columns.width);
-    let mut packed = vec![Block::ZERO; blocks];
-    if blocks > 0 {
-        pack::<E>(Instructions::best(), columns, Side::Columns, &mut packed);
+/// Blocks of one panel; none where the product has no depth.
+fn per_panel<E: Element>(depth: usize) -> usize {
+    if depth == 0 {
+        0
+    } else {
+        Block::per_panel::<E>(depth)
     }
+}
+
+/// The rows or the columns of a matrix in panels.
+fn packed<E: Element>(matrix: Matrix<f32>, side: Side) -> Vec<Block> {
+    let vectors = match side {
+        Side::Rows => vectors_of(matrix),
+        Side::Columns => vectors_of(matrix.transposed()),
+    };
+    let per_panel = per_panel::<E>(vectors.width);
+    let mut packed = vec![Block::ZERO; panels_for(vectors.count) * per_panel];
+    packed
+        .par_chunks_mut((PANELS_IN_A_TASK * per_panel).max(1))
+        .enumerate()
+        .for_each(|(task, blocks)| {
+            let first = task * PANELS_IN_A_TASK * PANEL;
+            let count = (vectors.count - first).min(PANELS_IN_A_TASK * PANEL);
+            pack::<E>(
+                Instructions::best(),
+                vectors.part(first, count),
+                side,
+                blocks,
+            );
+        });
     packed
 }
 
@@ -166,6 +254,9 @@ mod tests {
                     let mut found = vec![f32::NAN; rows * columns];
                     packed.product(&mut found, left, Output::Overwrite);
                     assert_eq!(found, expected);
+                    let packed_left = PackedLeft::new(matmul, left);
+                    packed.product_of_packed(&mut found, &packed_left);
+                    assert_eq!(found, expected);
                     packed.product(&mut found, left, Output::Accumulate);
                     assert!(found.iter().zip(&expected).all(|(a, b)| *a == 2.0 * b));
                 }
@@ -183,6 +274,9 @@ mod tests {
             Matrix::row_major(&[1.0f64], 1, 1),
             Output::Overwrite,
         );
+        assert_eq!(out, right);
+        let left = PackedLeft::new(Matmul::Bf16, Matrix::row_major(&[1.0f64], 1, 1));
+        packed.product_of_packed(&mut out, &left);
         assert_eq!(out, right);
         packed.product(&mut [], Matrix::row_major(&[], 0, 1), Output::Overwrite);
     }

@@ -15,10 +15,12 @@ use super::activation::{Real, sigmoid, tanh};
 /// ```
 ///
 /// # Shapes
-/// Rows of a caption each: `words` = W_ih x [3H], `states` = W_hh h [3H], `previous` [H], `gates`
-/// [4H], `next` [H]; `bias` [4H] (r, z, n, q).
+/// Rows of a caption each: `states` = W_hh h [3H], `previous` [H], `gates` [4H], `next` [H]; `bias`
+/// [4H] (r, z, n, q). `words` = W_ih x [3H] of every distinct word, `reads` which of them each
+/// caption reads.
 pub(super) struct Forward<'a, T> {
     pub words: &'a [T],
+    pub reads: &'a [usize],
     pub states: &'a [T],
     pub bias: &'a [T],
     pub previous: &'a [T],
@@ -33,14 +35,13 @@ impl<T: Real> Loops for Forward<'_, T> {
     fn run<S: Simd>(self, simd: S) {
         let width = self.bias.len() / 4;
         let bias = blocks::<T, S, 4>(simd, self.bias, width);
-        let products = self.words.chunks_exact(3 * width);
-        let products = products.zip(self.states.chunks_exact(3 * width));
+        let products = self.reads.iter().zip(self.states.chunks_exact(3 * width));
         let states = self.next.chunks_exact_mut(width);
         let states = states.zip(self.previous.chunks_exact(width));
         let gates = self.gates.chunks_exact_mut(4 * width);
-        for ((gates, (words, states)), (next, previous)) in gates.zip(products).zip(states) {
+        for ((gates, (read, states)), (next, previous)) in gates.zip(products).zip(states) {
             let inputs = Inputs {
-                words: blocks(simd, words, width),
+                words: blocks(simd, &self.words[3 * width * read..], width),
                 states: blocks(simd, states, width),
                 bias,
                 previous: T::vectors(simd, previous),
@@ -104,14 +105,14 @@ impl<T: Real, S: Simd> Inputs<'_, T, S> {
 ///
 /// # Shapes
 /// Rows of a caption each: `gates` [4H], `previous` [H]; `carry` [H] comes from the later step and
-/// leaves for the earlier; `to_words` [3H] is (d a_r, d a_z, d a_n) and `to_states` [3H] is
-/// (d a_r, d a_z, d u_n). `averaged` are the padded rows of the gradient of the directions'
-/// average, `reads` the row of each caption in it.
+/// leaves for the earlier; `to_states` [3H] is (d a_r, d a_z, d u_n). (d a_r, d a_z, d a_n) is added
+/// to the row [3H] in `to_words` of the word that was read. `averaged` are the padded rows of the
+/// gradient of the directions' average. `reads` holds the word and the padded row of each caption.
 pub(super) struct Backward<'a, T> {
     pub gates: &'a [T],
     pub previous: &'a [T],
     pub averaged: &'a [T],
-    pub reads: &'a [usize],
+    pub reads: &'a [(usize, usize)],
     pub carry: &'a mut [T],
     pub to_words: &'a mut [T],
     pub to_states: &'a mut [T],
@@ -126,28 +127,36 @@ impl<T: Real> Loops for Backward<'_, T> {
         let width = self.width;
         let trace = self.gates.chunks_exact(4 * width);
         let trace = trace.zip(self.previous.chunks_exact(width));
-        let to_words = self.to_words.chunks_exact_mut(3 * width);
-        let gradients = to_words.zip(self.to_states.chunks_exact_mut(3 * width));
+        let to_states = self.to_states.chunks_exact_mut(3 * width);
         let carry = self.carry.chunks_exact_mut(width).zip(self.reads);
-        for (((gates, previous), gradients), (carry, read)) in trace.zip(gradients).zip(carry) {
+        for (((gates, previous), to_states), (carry, read)) in trace.zip(to_states).zip(carry) {
+            let (word, padded) = *read;
             let outputs = Outputs {
                 gates: blocks(simd, gates, width),
                 previous: T::vectors(simd, previous),
-                averaged: T::vectors(simd, &self.averaged[read * width..][..width]),
+                averaged: T::vectors(simd, &self.averaged[padded * width..][..width]),
             };
-            let [w_r, w_z, w_n] = blocks_mut::<T, S, 3>(simd, gradients.0, width);
-            let [s_r, s_z, s_n] = blocks_mut::<T, S, 3>(simd, gradients.1, width);
+            let to_word = &mut self.to_words[3 * width * word..][..3 * width];
+            let [w_r, w_z, w_n] = blocks_mut::<T, S, 3>(simd, to_word, width);
+            let [s_r, s_z, s_n] = blocks_mut::<T, S, 3>(simd, to_states, width);
+            let add = |sum: &mut Vector<T, S>, x| *sum = T::plus(simd, *sum, x);
             let (carry, carry_rest) = T::vectors_mut(simd, carry);
             for at in 0..carry.len() {
                 let found = outputs.gradients(simd, carry[at], |(vectors, _)| vectors[at]);
-                (w_r.0[at], w_z.0[at], w_n.0[at]) = (found[0], found[1], found[2]);
+                add(&mut w_r.0[at], found[0]);
+                add(&mut w_z.0[at], found[1]);
+                add(&mut w_n.0[at], found[2]);
                 (s_r.0[at], s_z.0[at], s_n.0[at]) = (found[0], found[1], found[3]);
                 carry[at] = found[4];
             }
             let later = T::load(simd, carry_rest);
             let [r, z, n, q, on] = outputs.gradients(simd, later, |(_, rest)| T::load(simd, rest));
-            let rests = [w_r.1, w_z.1, w_n.1, s_r.1, s_z.1, s_n.1, carry_rest];
-            for (rest, found) in rests.into_iter().zip([r, z, n, r, z, q, on]) {
+            for (rest, found) in [w_r.1, w_z.1, w_n.1].into_iter().zip([r, z, n]) {
+                let sum = T::plus(simd, T::load(simd, rest), found);
+                T::store(simd, rest, sum);
+            }
+            let rests = [s_r.1, s_z.1, s_n.1, carry_rest];
+            for (rest, found) in rests.into_iter().zip([r, z, q, on]) {
                 T::store(simd, rest, found);
             }
         }

@@ -12,6 +12,10 @@ use super::schedule::{Reading, Schedule};
 pub(super) struct Direction<'a, T> {
     pub schedule: &'a Schedule,
     pub reading: Reading,
+    /// Embedded distinct words [U, E].
+    pub words: &'a [T],
+    /// Which of them each word is, in caption order.
+    pub reads: &'a [usize],
     pub weights: Weights<'a, T>,
     pub matmul: Matmul,
 }
@@ -30,8 +34,6 @@ pub(super) struct Weights<'a, T> {
 /// What a direction did, in step order.
 #[derive(Debug)]
 pub(super) struct Trace<T> {
-    /// [N, E], the embedded words.
-    words: Vec<T>,
     /// [N, 4H], see [`cell`].
     gates: Vec<T>,
     /// [N, H].
@@ -41,7 +43,7 @@ pub(super) struct Trace<T> {
 /// The gradients of one direction.
 #[derive(Debug)]
 pub(super) struct Gradients<T> {
-    /// Of the embedded words [N, E], in step order.
+    /// Of the embedded distinct words [U, E].
     pub words: Vec<T>,
     /// Of `W_ih` [3H, E].
     pub of_words: Vec<T>,
@@ -66,15 +68,18 @@ impl<T: Real> Direction<'_, T> {
         self.weights.words.len() / self.gate_rows()
     }
 
-    /// # Shapes
-    /// `words` [N, E] in step order.
-    pub(super) fn forward(&self, words: Vec<T>) -> Trace<T> {
+    /// Distinct words U.
+    fn distinct(&self) -> usize {
+        self.words.len() / self.word_width().max(1)
+    }
+
+    pub(super) fn forward(&self) -> Trace<T> {
         let (width, rows, count) = (self.width(), self.gate_rows(), self.schedule.words());
-        let mut from_words = vec![T::ZERO; count * rows];
+        let mut from_words = vec![T::ZERO; self.distinct() * rows];
         let of_words = Matrix::row_major(self.weights.words, rows, self.word_width());
         self.matmul.parallel_product(
             &mut from_words,
-            Matrix::row_major(&words, count, self.word_width()),
+            Matrix::row_major(self.words, self.distinct(), self.word_width()),
             of_words.transposed(),
             Output::Overwrite,
         );
@@ -85,7 +90,10 @@ impl<T: Real> Direction<'_, T> {
         let mut states = vec![T::ZERO; count * width];
         let mut from_states = vec![T::ZERO; self.schedule.captions() * rows];
         let zeros = vec![T::ZERO; self.schedule.captions() * width];
+        let mut reads = Vec::with_capacity(self.schedule.captions());
         for step in 0..self.schedule.steps() {
+            reads.clear();
+            reads.extend(self.reads_of(step).map(|(word, _)| word));
             let range = self.schedule.step(step);
             let (earlier, now) = states.split_at_mut(range.start * width);
             let previous = self.previous(step, earlier, &zeros);
@@ -95,7 +103,8 @@ impl<T: Real> Direction<'_, T> {
                 of_states.product(from_states, previous, Output::Overwrite);
             }
             vectorised(cell::Forward {
-                words: &from_words[range.start * rows..range.end * rows],
+                words: &from_words,
+                reads: &reads,
                 states: from_states,
                 bias: &bias,
                 previous,
@@ -103,11 +112,7 @@ impl<T: Real> Direction<'_, T> {
                 next: &mut now[..range.len() * width],
             });
         }
-        Trace {
-            words,
-            gates,
-            states,
-        }
+        Trace { gates, states }
     }
 
     /// The gradients, given that of the average.
@@ -115,15 +120,18 @@ impl<T: Real> Direction<'_, T> {
     /// # Shapes
     /// `averaged` [C, W, H].
     pub(super) fn backward(&self, trace: &Trace<T>, averaged: &[T]) -> Gradients<T> {
-        let (rows, count) = (self.gate_rows(), self.schedule.words());
+        let (rows, distinct) = (self.gate_rows(), self.distinct());
         let (to_words, to_states) = self.through_time(trace, averaged);
-        let (depth, of_gates) = (self.word_width(), Matrix::row_major(&to_words, count, rows));
-        let mut words = vec![T::ZERO; count * depth];
+        let (depth, of_gates) = (
+            self.word_width(),
+            Matrix::row_major(&to_words, distinct, rows),
+        );
+        let mut words = vec![T::ZERO; distinct * depth];
         let weights = Matrix::row_major(self.weights.words, rows, depth);
         self.matmul
             .parallel_product(&mut words, of_gates, weights, Output::Overwrite);
         let mut of_words = vec![T::ZERO; rows * depth];
-        let read = Matrix::row_major(&trace.words, count, depth);
+        let read = Matrix::row_major(self.words, distinct, depth);
         let of_gates = of_gates.transposed();
         self.matmul
             .parallel_product(&mut of_words, of_gates, read, Output::Overwrite);
@@ -142,12 +150,13 @@ impl<T: Real> Direction<'_, T> {
         }
     }
 
-    /// The gradients of what words and states add to the gates, [N, 3H] each, in step order.
+    /// The gradients of what words add to the gates, [U, 3H], and of what states add, [N, 3H] in
+    /// step order.
     fn through_time(&self, trace: &Trace<T>, averaged: &[T]) -> (Vec<T>, Vec<T>) {
         let (width, rows, count) = (self.width(), self.gate_rows(), self.schedule.words());
         let of_states = Matrix::row_major(self.weights.states, rows, width);
         let of_states = PackedRight::new(self.matmul, of_states);
-        let mut to_words = vec![T::ZERO; count * rows];
+        let mut to_words = vec![T::ZERO; self.distinct() * rows];
         let mut to_states = vec![T::ZERO; count * rows];
         let mut carry = vec![T::ZERO; self.schedule.captions() * width];
         let zeros = vec![T::ZERO; self.schedule.captions() * width];
@@ -155,11 +164,7 @@ impl<T: Real> Direction<'_, T> {
         for step in (0..self.schedule.steps()).rev() {
             let range = self.schedule.step(step);
             reads.clear();
-            reads.extend(
-                self.schedule
-                    .reads(step, self.reading)
-                    .map(|(caption, position)| caption * self.schedule.longest() + position),
-            );
+            reads.extend(self.reads_of(step));
             let carry = &mut carry[..range.len() * width];
             let to_states = &mut to_states[range.start * rows..range.end * rows];
             vectorised(cell::Backward {
@@ -168,7 +173,7 @@ impl<T: Real> Direction<'_, T> {
                 averaged,
                 reads: &reads,
                 carry: &mut *carry,
-                to_words: &mut to_words[range.start * rows..range.end * rows],
+                to_words: &mut to_words,
                 to_states: &mut *to_states,
                 width,
             });
@@ -178,6 +183,15 @@ impl<T: Real> Direction<'_, T> {
             }
         }
         (to_words, to_states)
+    }
+
+    /// The distinct word and the padded row that each caption reads at a step.
+    fn reads_of(&self, step: usize) -> impl Iterator<Item = (usize, usize)> {
+        let reads = self.schedule.reads(step, self.reading);
+        reads.map(|(caption, position)| {
+            let word = self.reads[self.schedule.row(caption, position)];
+            (word, caption * self.schedule.longest() + position)
+        })
     }
 
     /// [4H]: `b_ir + b_hr`, `b_iz + b_hz`, `b_in`, `b_hn`.

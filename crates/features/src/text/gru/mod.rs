@@ -13,6 +13,7 @@ pub mod operator;
 mod recurrence;
 pub mod reference;
 mod schedule;
+mod shared;
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};

@@ -63,7 +63,7 @@ impl Recurrence {
         Ok(self.forward.weight_hh.dim(1)?)
     }
 
-    /// Every parameter in the order of [`Self::from_tensors`].
+    /// Every parameter: the embedding, then those of both directions, kind by kind.
     pub(super) fn tensors(&self) -> [&Tensor; 9] {
         let (left, right) = (&self.forward, &self.reverse);
         [
@@ -80,6 +80,7 @@ impl Recurrence {
     }
 
     /// A recurrence of the given parameters.
+    #[cfg(test)]
     pub(super) fn from_tensors(tensors: [Tensor; 9], matmul: Matmul) -> Self {
         let [
             embedding,
