@@ -142,7 +142,7 @@ fn gradients_of_few_pairs_and_of_the_rest_add_up_to_those_of_all() {
     let counts = (&region_counts[..], &word_counts[..]);
     let pairs = region_counts.len() * word_counts.len();
     let all: Vec<f32> = (0..pairs).map(|at| 0.25 + (at % 7) as f32).collect();
-    let is_one_of_few = |at: usize| at % 24 < 6 && at / 24 < 6 && at % 5 == 0;
+    let is_one_of_few = |at: usize| at % 24 < 6 && at / 24 < 6 && at.is_multiple_of(5);
     let part = |few: bool| -> Vec<f32> {
         let kept = |(at, &all): (usize, &f32)| if is_one_of_few(at) == few { all } else { 0.0 };
         all.iter().enumerate().map(kept).collect()

@@ -24,7 +24,7 @@ fn check_against_reference(dtype: DType, tolerance: f64) {
         for matcher in every_matcher() {
             let what = format!("shape {at}, {:?}", matcher.config());
             let judge = Kernel::Reference
-                .all_pairs(&matcher, (&regions, &words), THRESHOLD, &mut |_, _| ())
+                .all_pairs(&matcher, (&regions, &words), THRESHOLD, &|_, _| ())
                 .unwrap();
             let expected: Vec<f64> = judge.values.iter().copied().map(f64::from).collect();
             let operator = matcher.similarities(&regions, &words, THRESHOLD).unwrap();
@@ -69,7 +69,7 @@ fn a_threshold_of_minus_one_attends_everything() {
     let words = side(4, "words", word_counts, width).words(DType::F32);
     let matcher = every_matcher()[0];
     let judge = Kernel::Reference
-        .all_pairs(&matcher, (&regions, &words), -1.0, &mut |_, _| ())
+        .all_pairs(&matcher, (&regions, &words), -1.0, &|_, _| ())
         .unwrap();
     let expected: Vec<f64> = judge.values.iter().copied().map(f64::from).collect();
     for run in [Matcher::similarities, Matcher::composed_similarities] {

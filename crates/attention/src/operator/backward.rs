@@ -21,6 +21,9 @@ type RegionGram<T> = (usize, Vec<T>);
 /// Fragments, what the forward pass left, and the gradient of similarities [I, C].
 type Inputs<'a, T> = (&'a Fragments<'a, T>, &'a Saved<T>, &'a [T]);
 
+/// The gradients of a group's Gram matrices of regions.
+type RegionGrams<T> = Vec<RegionGram<T>>;
+
 impl<T: Real> MatcherOperator<T> {
     /// Gradients of the padded words and regions.
     pub(super) fn gradients(
@@ -196,7 +199,7 @@ impl<T: Real> MatcherOperator<T> {
     fn regions_of_block(
         &self,
         (fragments, saved, upstream): Inputs<'_, T>,
-        (block, relevance, grams): (usize, &[Vec<T>], &[Vec<RegionGram<T>>]),
+        (block, relevance, grams): (usize, &[Vec<T>], &[RegionGrams<T>]),
         to_regions: &mut [T],
         lists: &mut Lists<T>,
     ) {

@@ -157,13 +157,13 @@ impl<T: Real> Loops for Forward<'_, T> {
                 answers.cells += count_above(simd, T::vectors(simd, row).0, rule.threshold);
                 if let Some(sharpness) = rule.words {
                     let (dot, squared) =
-                        rule.ask_word(simd, row, (best, sharpness), &grams, scratch);
+                        rule.ask_word(simd, row, (best, sharpness), (&grams, scratch));
                     answers.words += dot / squared.sqrt();
                 }
             }
         }
         if answers.word_queries > 0 {
-            rule.regions_answer(simd, cells, &grams, scratch, &mut answers);
+            rule.regions_answer(simd, cells, (&grams, scratch), &mut answers);
         }
         answers
     }
@@ -175,8 +175,7 @@ impl<T: Real> Masked<T> {
         &self,
         simd: S,
         cells: &Cells<T>,
-        grams: &Grams<'_, T>,
-        scratch: &mut Scratch<T>,
+        (grams, scratch): (&Grams<'_, T>, &mut Scratch<T>),
         answers: &mut Answers<T>,
     ) {
         let zero = T::splat(simd, T::zero());
@@ -187,7 +186,8 @@ impl<T: Real> Masked<T> {
             let above = count_above(simd, &[best], self.threshold);
             answers.region_queries += above;
             if let (Some(sharpness), 1..) = (self.regions, above) {
-                let asked = self.ask_regions(simd, (cells, at), (best, sharpness), grams, scratch);
+                let asked =
+                    self.ask_regions(simd, (cells, at), (best, sharpness), (grams, scratch));
                 let answer = T::over(simd, asked.dot, T::root(simd, asked.squared));
                 let answer = T::where_greater(simd, (best, threshold), answer, zero);
                 sums = T::plus(simd, sums, answer);

@@ -80,7 +80,7 @@ impl InPlaceF32 {
 
 /// Writes every byte once: a file with holes would meet a full disk as a fault of the map.
 fn reserve(file: &File, header: &[u8], numbers: usize) -> std::io::Result<()> {
-    const PIECE: [u8; 1 << 16] = [0; 1 << 16];
+    static PIECE: [u8; 1 << 16] = [0; 1 << 16];
     let mut file = BufWriter::new(file);
     file.write_all(header)?;
     let mut left = numbers * size_of::<f32>();

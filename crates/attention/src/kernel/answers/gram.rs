@@ -92,8 +92,8 @@ pub(super) fn region_answers<M: Machine>(pair: &Pair<'_>, weighted: &Weighted<'_
         for row in whole..rows {
             add_words::<M, 1>(pair, weighted, (row, at), &mut sums);
         }
-        for l in 0..LANES {
-            total[l] += answer(sums.dot[l], sums.squared[l], sums.best[l]);
+        for (l, total) in total.iter_mut().enumerate() {
+            *total += answer(sums.dot[l], sums.squared[l], sums.best[l]);
         }
     }
     sum(&total)

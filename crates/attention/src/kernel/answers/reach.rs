@@ -249,8 +249,8 @@ fn answer<M: Machine>(
         for other in cells {
             product = M::multiply_add(row[fragment(other)], other.highest, product);
         }
-        // Negated, so that what is no number is caught as well.
-        if !(product > lost) {
+        // What is no number is not greater either.
+        if product.partial_cmp(&lost) != Some(std::cmp::Ordering::Greater) {
             return f32::INFINITY;
         }
         squared = M::multiply_add(cell.highest, product, squared);

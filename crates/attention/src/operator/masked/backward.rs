@@ -69,7 +69,7 @@ impl<T: Real> Backward<'_, T> {
         let query = (best, sharpness);
         let (dot, squared) = self
             .rule
-            .ask_word(simd, row, query, &self.grams, self.scratch);
+            .ask_word(simd, row, query, (&self.grams, self.scratch));
         let by_dot = self.each.0 / squared.sqrt();
         // Zero where Q was bounded.
         let by_squared = if squared > T::from_f64(SMALLEST_SQUARED_LENGTH) {
@@ -111,7 +111,7 @@ impl<T: Real> Backward<'_, T> {
         let query = (best, sharpness);
         let asked = self
             .rule
-            .ask_regions(simd, (cells, at), query, &self.grams, self.scratch);
+            .ask_regions(simd, (cells, at), query, (&self.grams, self.scratch));
         let slopes = self.slopes(simd, &asked, best);
         let weights = &T::vectors(simd, &self.scratch.weights).0[..words];
         let products = &T::vectors(simd, &self.scratch.products).0[..words];

@@ -23,8 +23,7 @@ impl<T: Real> Masked<T> {
         simd: S,
         row: &[T],
         (best, sharpness): (T, T),
-        grams: &Grams<'_, T>,
-        scratch: &mut Scratch<T>,
+        (grams, scratch): (&Grams<'_, T>, &mut Scratch<T>),
     ) -> (T, T) {
         let stride = row.len();
         let cells = T::vectors(simd, row).0;
@@ -65,8 +64,7 @@ impl<T: Real> Masked<T> {
         simd: S,
         (cells, at): (&Cells<T>, usize),
         (best, sharpness): (Vector<T, S>, T),
-        grams: &Grams<'_, T>,
-        scratch: &mut Scratch<T>,
+        (grams, scratch): (&Grams<'_, T>, &mut Scratch<T>),
     ) -> Asked<Vector<T, S>> {
         let words = cells.words;
         let weights = &mut T::vectors_mut(simd, &mut scratch.weights).0[..words];
@@ -84,8 +82,8 @@ impl<T: Real> Masked<T> {
             products[word..word + ROWS].copy_from_slice(&sums);
             word += ROWS;
         }
-        for word in word..words {
-            products[word] = gram_rows::<T, S, 1>(simd, grams, word, weights)[0];
+        for (word, product) in products.iter_mut().enumerate().skip(word) {
+            *product = gram_rows::<T, S, 1>(simd, grams, word, weights)[0];
         }
         let mut squared = zero;
         for (&weights, &products) in weights.iter().zip(&*products) {
