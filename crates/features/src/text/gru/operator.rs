@@ -8,7 +8,7 @@
 //! not depend on the number of threads.
 //!
 //! The operator has nine parameters, and candle's custom operators take three tensors at most. So
-//! each three parameters pass a [`Door`], an operator whose result is a single zero, and the
+//! each three parameters pass a `Door`, an operator whose result is a single zero, and the
 //! recurrence is an operator on three doors. All read the parameters from what they share; on the
 //! way back, the recurrence leaves the gradients there and each door hands out its three.
 

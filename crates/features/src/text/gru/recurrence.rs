@@ -30,9 +30,9 @@ pub struct Direction {
     pub weight_ih: Tensor,
     /// Of states, [3H, H].
     pub weight_hh: Tensor,
-    /// Beside the words, [3H].
+    /// Beside the words, `[3H]`.
     pub bias_ih: Tensor,
-    /// Beside the states, [3H].
+    /// Beside the states, `[3H]`.
     pub bias_hh: Tensor,
 }
 
