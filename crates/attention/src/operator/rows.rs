@@ -9,8 +9,8 @@ use uard_core::vector::{Loops, Simd, Vector, vectorised};
 
 use crate::side::Real;
 
-/// From this share of numbers that are not zero on, one in so many, the dense product is faster:
-/// measured on two cores with AVX-512 at widths 512 and 1024.
+/// From this share of numbers that are not zero on, one in so many, a tile goes to the dense
+/// product. An estimate from operation counts; where the border lies has not been measured.
 const DENSE_FROM_ONE_IN: usize = 3;
 
 /// Vectors of a row that are summed side by side.
