@@ -1,4 +1,4 @@
-//! Masked cross-attention between regions and words, at the price of MaxSim.
+//! Masked cross-attention between regions and words, without forming the attended vector.
 //!
 //! An image is a set of regions, a caption a set of words, all unit vectors of one space. Relevance
 //! is their cosine; what is not above a threshold is masked; a query that nothing answers adds

@@ -3,8 +3,8 @@
 //! It reads words and regions and multiplies them tile by tile; behind the product nothing is as
 //! wide as the joint space until the gradients of the fragments are summed. The relevance of a
 //! batch that is trained on is kept (4 bytes a cell) and becomes its own gradient in place, which
-//! spares the backward pass a second product. Cells at or below the threshold and pairs without upstream
-//! gradient have no gradient, and sums over tiles skip them.
+//! spares the backward pass a second product. Cells at or below the threshold and pairs without
+//! upstream gradient have no gradient, and sums over tiles skip them.
 //!
 //! Work is cut into tiles and summed in a fixed order: the same bytes for any number of threads.
 
