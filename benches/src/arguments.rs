@@ -27,6 +27,31 @@ impl Suite {
     }
 }
 
+/// One race.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RaceName {
+    /// Kernels: all pairs in bf16 and f32.
+    AllPairs,
+    /// Kernels: lists of the best, with exact.
+    Lists,
+    /// Kernels: the rules, and the product alone.
+    Rules,
+    /// Kernels: every kernel that runs here.
+    Kernels,
+    /// Kernels: what the mask saves.
+    Mask,
+    /// Kernels: PyTorch, candle, the reference.
+    Peers,
+    /// Kernels: one core, with NumKong.
+    OneCore,
+    /// Train: the matcher, forward and backward.
+    Matcher,
+    /// Train: the text encoder.
+    Text,
+    /// Train: a whole step.
+    Step,
+}
+
 /// Where ours runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Device {
@@ -51,10 +76,13 @@ pub struct Arguments {
     /// What is raced.
     #[arg(long, value_enum, default_value = "all")]
     pub suite: Suite,
+    /// Only this race of the suite; may be repeated. Without it all of them.
+    #[arg(long = "race", value_enum, value_name = "RACE")]
+    pub races: Vec<RaceName>,
     /// Where ours runs.
     #[arg(long, value_enum, default_value = "cpu")]
     pub device: Device,
-    /// Rounds of each race; the medians count.
+    /// Rounds of each race, up to four times as many where ours are uneven; the medians count.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
     /// Images I; without it 1,000, and 5,000 in the coco suite.
@@ -84,6 +112,11 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// Whether a race is to be run.
+    pub fn wants(&self, race: RaceName) -> bool {
+        self.races.is_empty() || self.races.contains(&race)
+    }
+
     /// Images and captions of all pairs, where a suite has its own usual ones.
     pub fn shape(&self, (images, captions): (usize, usize)) -> Shape {
         Shape {

@@ -1,5 +1,6 @@
 //! On what was measured?
 
+use std::fmt;
 use std::process::Command;
 
 use serde::Serialize;
@@ -52,6 +53,37 @@ impl Machine {
             system: said_by("uname", &["-sr"]).unwrap_or_else(|| std::env::consts::OS.to_owned()),
         }
     }
+}
+
+impl fmt::Display for Machine {
+    /// Line by line.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let memory = self.memory_gib;
+        let memory = memory.map_or_else(String::new, |gib| format!(", {gib:.0} GiB"));
+        let (processor, cores) = (&self.processor, self.cores);
+        writeln!(
+            f,
+            "machine   {processor}, {cores} cores{memory}, {}",
+            self.system
+        )?;
+        writeln!(f, "sets      {}", self.instruction_sets.join(", "))?;
+        writeln!(f, "threads   {}", self.threads)?;
+        writeln!(f, "built     commit {}, {}", self.commit, self.rustc)?;
+        for skipped in &self.skipped {
+            writeln!(f, "skipped   {skipped}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The memory that this process has now, in KiB; none where the system does not say.
+pub fn resident_kib() -> Option<u64> {
+    kibibytes(&field("/proc/self/status", "VmRSS")?)
+}
+
+/// Forgets the peak so far, where the system can: what comes is measured, not what was.
+pub fn forget_peak() {
+    let _unknown_here = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 /// The most memory that this process has ever had, in KiB; none where the system does not say.

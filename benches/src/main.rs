@@ -1,7 +1,7 @@
 //! Races our kernels and operators against their peers, on the same data, in one run.
 //!
 //! `cargo xtask bench` builds and starts it. The ceilings of this run come first and last; what
-//! lies between is refused when they moved or when our own rounds spread: no quiet run, no figures.
+//! lies between is refused when they moved or when our own rounds spread: no quiet run, no record.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -65,6 +65,7 @@ fn serve(job: Job) -> anyhow::Result<()> {
 
 fn run(arguments: &Arguments, threads: usize) -> anyhow::Result<ExitCode> {
     let machine = Machine::find(threads);
+    println!("{machine}");
     let single = threads::single()?;
     let mut found = Found::default();
     let python = Python::find(threads)?;
@@ -111,11 +112,11 @@ fn run(arguments: &Arguments, threads: usize) -> anyhow::Result<ExitCode> {
     tell(&report, arguments)
 }
 
-/// Prints and writes a quiet run; of a noisy one, as much as was allowed.
+/// Ends the tables; writes a quiet run, and of a noisy one as much as was allowed.
 fn tell(report: &Report, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let quiet = report.noise.is_empty();
+    report.print_end();
     if quiet || arguments.allow_noise {
-        report.print();
         if let Some(path) = &arguments.json {
             report.write_json(path)?;
         }
@@ -136,7 +137,8 @@ fn tell(report: &Report, arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         (false, false) => {
             eprintln!(
-                "refused: run again on a quiet machine, or see the figures with --allow-noise"
+                "refused: the figures above are no record, and none was written; run again on a \
+                 quiet machine"
             );
             Ok(ExitCode::FAILURE)
         }

@@ -61,6 +61,11 @@ fn drift_complaint(drift: &Drift) -> Option<String> {
     })
 }
 
+/// Whether enough rounds were run, and lie near each other.
+pub fn is_even(timings: &Timings) -> bool {
+    timings.rounds() >= FEWEST_ROUNDS && timings.spread() <= LARGEST_SPREAD
+}
+
 fn spread_complaint(name: &str, timings: &Timings) -> Option<String> {
     if timings.rounds() < FEWEST_ROUNDS {
         let rounds = timings.rounds();
@@ -68,12 +73,10 @@ fn spread_complaint(name: &str, timings: &Timings) -> Option<String> {
             "`{name}` ran {rounds} rounds: fewer than {FEWEST_ROUNDS} have no spread"
         ));
     }
-    let spread = timings.spread();
-    let quiet = spread <= LARGEST_SPREAD;
-    (!quiet).then(|| {
+    (!is_even(timings)).then(|| {
         format!(
             "the rounds of `{name}` spread over {:.0} % of their median, more than {:.0} %",
-            100.0 * spread,
+            100.0 * timings.spread(),
             100.0 * LARGEST_SPREAD
         )
     })

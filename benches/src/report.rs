@@ -155,6 +155,13 @@ impl Row {
     }
 }
 
+impl Race {
+    /// For a person.
+    pub fn table(&self) -> String {
+        table::race(self)
+    }
+}
+
 impl Report {
     /// Complaints about drifting ceilings and uneven rounds of ours.
     pub fn complaints(before: &Ceilings, after: &Ceilings, races: &[Race]) -> Vec<String> {
@@ -168,13 +175,9 @@ impl Report {
         noise::complaints(&before.drifts(after), named)
     }
 
-    /// Prints everything for a person.
-    pub fn print(&self) {
-        println!("{}", table::machine(&self.machine));
+    /// Prints what is known at the end; races have printed themselves.
+    pub fn print_end(&self) {
         println!("{}", table::ceilings(&self.ceilings, &self.ceilings_after));
-        for race in &self.races {
-            println!("{}", table::race(race));
-        }
         if !self.promises.is_empty() {
             println!("{}", table::promises(&self.promises));
         }

@@ -22,6 +22,8 @@ pub struct Worker {
     answers: BufReader<ChildStdout>,
     /// What it calls itself.
     pub name: String,
+    /// What it held when it was ready, in KiB; none where it did not say.
+    pub began_kib: Option<u64>,
 }
 
 /// One line from a worker.
@@ -59,8 +61,11 @@ impl Worker {
             requests,
             answers: BufReader::new(answers),
             name: String::new(),
+            began_kib: None,
         };
-        worker.name = worker.answer()?.name.unwrap_or_default();
+        let ready = worker.answer()?;
+        worker.name = ready.name.unwrap_or_default();
+        worker.began_kib = ready.kib;
         Ok(worker)
     }
 
@@ -187,6 +192,7 @@ impl Job {
 pub fn serve(name: &str, mut round: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
     say(&Answer {
         name: Some(name.to_owned()),
+        kib: machine::resident_kib(),
         ..Answer::default()
     })?;
     for request in std::io::stdin().lines() {

@@ -4,28 +4,6 @@ use comfy_table::{CellAlignment, Table, TableComponent, presets};
 
 use super::{Promise, Race, Row};
 use crate::ceilings::{Ceilings, Kind, counted};
-use crate::machine::Machine;
-
-/// The machine, line by line.
-pub fn machine(machine: &Machine) -> String {
-    let memory = machine
-        .memory_gib
-        .map_or_else(String::new, |gib| format!(", {gib:.0} GiB"));
-    let mut text = format!(
-        "machine   {}, {} cores{memory}, {}\nsets      {}\nthreads   {}\nbuilt     commit {}, {}\n",
-        machine.processor,
-        machine.cores,
-        machine.system,
-        machine.instruction_sets.join(", "),
-        machine.threads,
-        machine.commit,
-        machine.rustc,
-    );
-    for skipped in &machine.skipped {
-        text.push_str(&format!("skipped   {skipped}\n"));
-    }
-    text
-}
 
 /// Every ceiling, before and after.
 pub fn ceilings(before: &Ceilings, after: &Ceilings) -> String {

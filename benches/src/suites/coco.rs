@@ -46,7 +46,7 @@ pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
     for precision in PRECISIONS {
         let mut worker = Job::Coco(precision, shape.images, shape.captions).start()?;
         let title = format!("{title}, {precision}");
-        let mut contestant = [Contestant::timing_itself("coco", || worker.round())];
+        let mut contestant = [Contestant::timing_itself("coco", || worker.round()).ours()];
         let seconds = race::run(&title, &mut contestant, setting.arguments.rounds)?;
         drop(contestant);
         let words: usize = workload::word_counts(shape.captions, &Draws::new(0))
@@ -78,7 +78,7 @@ pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
         "under 6 GB",
         peaks.collect::<Vec<_>>().join("; "),
     );
-    found.races.push(Race { title, rows });
+    found.race(Race { title, rows });
     Ok(())
 }
 

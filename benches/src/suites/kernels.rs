@@ -14,6 +14,7 @@ use uard_benches::workload::Content;
 use self::data::Data;
 use self::entry::{Asked, Entry, Judge};
 use super::{Found, Setting};
+use crate::arguments::RaceName;
 use crate::report::{Race, seconds};
 
 /// Images and captions of Flickr30K's test set.
@@ -43,14 +44,30 @@ pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
     );
     let whole = Data::draw(shape, Content::Random, KEPT)?;
     let judge = Judge::new(&whole)?;
-    all_pairs(setting, &whole, &judge, found)?;
-    lists::race(setting, &whole, found)?;
-    let slice = whole.slice(shape.images, CAPTIONS_OF_RULES)?;
-    rules(setting, &slice, &judge, found)?;
-    kernels(setting, &whole, &judge, found)?;
-    mask::race(setting, &whole, &judge, found)?;
-    peers::race(setting, &whole, &judge, found)?;
-    peers::race_alone(setting, &whole, &judge, found)
+    let wants = |race| setting.arguments.wants(race);
+    if wants(RaceName::AllPairs) {
+        all_pairs(setting, &whole, &judge, found)?;
+    }
+    if wants(RaceName::Lists) {
+        lists::race(setting, &whole, found)?;
+    }
+    if wants(RaceName::Rules) {
+        let slice = whole.slice(shape.images, CAPTIONS_OF_RULES)?;
+        rules(setting, &slice, &judge, found)?;
+    }
+    if wants(RaceName::Kernels) {
+        kernels(setting, &whole, &judge, found)?;
+    }
+    if wants(RaceName::Mask) {
+        mask::race(setting, &whole, &judge, found)?;
+    }
+    if wants(RaceName::Peers) {
+        peers::race(setting, &whole, &judge, found)?;
+    }
+    if wants(RaceName::OneCore) {
+        peers::race_alone(setting, &whole, &judge, found)?;
+    }
+    Ok(())
 }
 
 /// The whole job, in the precisions that fill a matrix.
@@ -94,7 +111,7 @@ fn all_pairs(
         "2e-3",
         format!("{:.1e}", race.rows[0].difference.unwrap_or(f64::NAN)),
     );
-    found.races.push(race);
+    found.race(race);
     Ok(())
 }
 
@@ -143,7 +160,7 @@ fn rules(setting: &Setting, data: &Data, judge: &Judge, found: &mut Found) -> an
             "reported beside the paper's 50 to 73 %",
             format!("{:.0} %", 100.0 * (1.0 - masked.of_one() / zero.of_one())),
         );
-        found.races.push(race);
+        found.race(race);
     }
     Ok(())
 }
@@ -186,7 +203,7 @@ fn kernels(
         }
     }
     let title = format!("kernels, {}, both sides, masked", slice.size());
-    found.races.push(entry::race(setting, title, entries)?);
+    found.race(entry::race(setting, title, entries)?);
     Ok(())
 }
 

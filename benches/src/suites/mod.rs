@@ -37,6 +37,12 @@ pub struct Found {
 }
 
 impl Found {
+    /// Prints a race that is over, and keeps it.
+    pub fn race(&mut self, race: Race) {
+        println!("{}", race.table());
+        self.races.push(race);
+    }
+
     /// Notes what was promised about something, and what was found.
     pub fn promise(&mut self, about: &str, promised: &str, found: String) {
         self.promises.push(Promise {

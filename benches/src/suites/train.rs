@@ -5,6 +5,7 @@ mod step;
 mod text;
 
 use super::{Found, Setting};
+use crate::arguments::RaceName;
 
 pub use matcher::serve as serve_matcher;
 
@@ -13,7 +14,14 @@ pub use matcher::serve as serve_matcher;
 /// # Errors
 /// When a contestant of ours fails.
 pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
-    matcher::race(setting, found)?;
-    text::race(setting, found)?;
-    step::race(setting, found)
+    if setting.arguments.wants(RaceName::Matcher) {
+        matcher::race(setting, found)?;
+    }
+    if setting.arguments.wants(RaceName::Text) {
+        text::race(setting, found)?;
+    }
+    if setting.arguments.wants(RaceName::Step) {
+        step::race(setting, found)?;
+    }
+    Ok(())
 }

@@ -156,8 +156,12 @@ impl<'a> Entry<'a> {
 pub fn race(setting: &Setting, title: String, entries: Vec<Entry>) -> anyhow::Result<Race> {
     let (mut rows, mut contestants) = (Vec::new(), Vec::new());
     for Entry { row, contestant } in entries {
+        contestants.push(if row.ours {
+            contestant.ours()
+        } else {
+            contestant
+        });
         rows.push(row);
-        contestants.push(contestant);
     }
     let timings = race::run(&title, &mut contestants, setting.arguments.rounds)?;
     let all = rows.iter().map(|row| row.units).fold(0.0, f64::max);

@@ -76,7 +76,7 @@ fn one_race(setting: &Setting, data: &Data, what: &str, found: &mut Found) -> an
             exact.of_one() / bf16.of_one()
         ),
     );
-    found.races.push(race);
+    found.race(race);
     Ok(())
 }
 

@@ -49,7 +49,7 @@ pub fn race(
             saved(2)
         ),
     );
-    found.races.push(race);
+    found.race(race);
     Ok(())
 }
 

@@ -71,7 +71,7 @@ pub fn race(
             format!("{times:.0} times: {theirs:.0} s and {ours:.1} s"),
         );
     }
-    found.races.push(race);
+    found.race(race);
     Ok(())
 }
 
@@ -172,7 +172,7 @@ pub fn race_alone(
             format!("{:.2} times", ours.rate() / theirs.rate()),
         );
     }
-    found.races.push(race);
+    found.race(race);
     Ok(())
 }
 

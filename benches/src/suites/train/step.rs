@@ -30,7 +30,7 @@ pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
     let mut contestants: Vec<Contestant> = kinds
         .iter()
         .zip(&mut steps)
-        .map(|((_, name, negatives), step)| Contestant::new(*name, || step.take(*negatives)))
+        .map(|((_, name, negatives), step)| Contestant::new(*name, || step.take(*negatives)).ours())
         .collect();
     let timings = race::run(&title, &mut contestants, setting.arguments.rounds)?;
     drop(contestants);
@@ -55,6 +55,6 @@ pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
         "0.2 s; aim 0.1 s",
         format!("{:.3} s", rows[0].median),
     );
-    found.races.push(Race { title, rows });
+    found.race(Race { title, rows });
     Ok(())
 }
