@@ -1,113 +1,131 @@
 //! Which cells are above the threshold? One bit a cell, cut out pair by pair.
 
-use super::lanes::{LANES, Machine, lanes};
+use super::lanes::{LANES, Machine};
 use super::{Above, CaptionPairs, Pair};
 
 /// Bits that a cut takes at once: 64 less the bits by which it may begin inside a byte.
 const CUT: usize = 56;
 
-/// The bitmap of a caption's tile, and the pair that was cut out last.
+/// The bitmap of a caption's tile, and the rows of its pairs that are not empty.
 #[derive(Debug, Default)]
 pub(super) struct Bitmap {
     bytes: Vec<u8>,
     stride: usize,
     rows: Vec<Row>,
-    /// Rows of the pair that are not empty, as far as they are valid.
+    /// Rows that are valid.
     found: usize,
-    /// Regions above the threshold for any word, [`CUT`] to a number.
-    columns: Vec<u64>,
 }
 
-/// Up to [`CUT`] bits of a word's row.
+/// Up to [`CUT`] bits of a word's row in one pair.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Row {
     pub bits: u64,
     pub word: u32,
-    /// The region of bit 0.
-    pub region: u32,
+    /// The tile's column of bit 0.
+    pub column: u32,
+    /// The image, counted in the caption's pairs.
+    pub at: u32,
 }
 
 impl Bitmap {
-    /// Compares every cell of the tile, once for all its images.
+    /// Compares every cell of the tile, once for all its images; no rows are found yet.
     #[inline(always)]
     pub(super) fn compare<M: Machine>(&mut self, pairs: &CaptionPairs<'_>, threshold: f32) {
-        let ends = pairs.images.iter().map(|image| image.start + image.count);
-        let vectors = ends.max().unwrap_or(0).div_ceil(LANES);
-        self.stride = 2 * vectors + 8;
+        let twice = pairs.columns().div_ceil(2 * LANES);
+        let threshold = M::splat(threshold);
+        self.stride = 4 * twice + 8;
         self.bytes.resize(pairs.tile.words * self.stride, 0);
         let rows = pairs.tile.cells.chunks_exact(pairs.tile.stride);
         for (bytes, row) in self.bytes.chunks_exact_mut(self.stride).zip(rows) {
-            for (at, bytes) in bytes[..2 * vectors].chunks_exact_mut(2).enumerate() {
-                let bits = M::above(lanes(row, at * LANES), threshold);
+            // The slack of a row fills up its last two vectors.
+            let bytes = bytes[..4 * twice].chunks_exact_mut(4);
+            for (bytes, cells) in bytes.zip(row.chunks_exact(2 * LANES)) {
+                let low = M::above(M::load_at(cells, 0), threshold);
+                let high = M::above(M::load_at(cells, LANES), threshold);
+                let bits = u32::from(low) | u32::from(high) << LANES;
                 bytes.copy_from_slice(&bits.to_le_bytes());
             }
         }
+        self.found = 0;
     }
 
-    /// Cuts out a pair; returns its number of cells above the threshold.
+    /// Adds the rows of a pair that are not empty, by word and region; counts what they hold.
     #[inline(always)]
-    pub(super) fn cut(&mut self, pair: &Pair<'_>) -> usize {
+    pub(super) fn cut(&mut self, pair: &Pair<'_>) -> Above {
         let cuts = pair.image.count.div_ceil(CUT);
-        let most = pair.tile.words * cuts + 1;
+        let most = self.found + pair.tile.words * cuts + 1;
         if self.rows.len() < most {
             self.rows.resize(most, Row::default());
         }
-        self.columns.clear();
-        self.columns.resize(cuts, 0);
-        self.found = 0;
-        let mut cells = 0;
-        for word in 0..pair.tile.words {
-            for cut in 0..cuts {
-                let bits = self.bits(pair, word, cut);
-                self.rows[self.found] = Row {
+        let begin = self.found;
+        let (mut found, mut cells, mut regions) = (begin, 0, 0);
+        for cut in 0..cuts {
+            let column = pair.image.start + cut * CUT;
+            let (byte, bit) = (column / 8, column % 8);
+            let mask = u64::MAX >> (64 - CUT.min(pair.image.count - cut * CUT));
+            let mut columns = 0;
+            for (word, row) in self.bytes.chunks_exact(self.stride).enumerate() {
+                let eight = match row[byte..].first_chunk() {
+                    Some(bytes) => u64::from_le_bytes(*bytes),
+                    None => panic!("eight bytes follow a row's last bit"),
+                };
+                let bits = (eight >> bit) & mask;
+                self.rows[found] = Row {
                     bits,
                     word: word as u32,
-                    region: (cut * CUT) as u32,
+                    column: column as u32,
+                    at: pair.at as u32,
                 };
                 // Empty rows are overwritten by the next: no branch to guess.
-                self.found += usize::from(bits != 0);
+                found += usize::from(bits != 0);
                 cells += bits.count_ones();
-                self.columns[cut] |= bits;
+                columns |= bits;
             }
+            regions += columns.count_ones();
         }
-        cells as usize
+        self.found = found;
+        if cuts > 1 {
+            self.rows[begin..found].sort_unstable_by_key(|row| (row.word, row.column));
+        }
+        Above {
+            word_queries: self.words_from(begin, cuts),
+            region_queries: u64::from(regions),
+            cells: u64::from(cells),
+        }
     }
 
+    /// Words with a row from `begin` on.
     #[inline(always)]
-    fn bits(&self, pair: &Pair<'_>, word: usize, cut: usize) -> u64 {
-        let start = pair.image.start + cut * CUT;
-        let count = (pair.image.count - cut * CUT).min(CUT);
-        let bytes = self.bytes[word * self.stride + start / 8..].first_chunk();
-        let eight = bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        (eight >> (start % 8)) & (u64::MAX >> (64 - count))
+    fn words_from(&self, begin: usize, cuts: usize) -> u64 {
+        let rows = &self.rows[begin..self.found];
+        let mut again = 0;
+        if cuts > 1 {
+            again = rows
+                .windows(2)
+                .filter(|pair| pair[0].word == pair[1].word)
+                .count();
+        }
+        (rows.len() - again) as u64
     }
 
-    /// The rows of the pair that are not empty, by word and region.
+    /// How many rows were found.
+    pub(super) fn found(&self) -> usize {
+        self.found
+    }
+
+    /// The rows that were found.
     pub(super) fn rows(&self) -> &[Row] {
         &self.rows[..self.found]
     }
 
-    /// The regions of the pair with a cell above the threshold.
-    #[inline(always)]
-    pub(super) fn columns(&self) -> impl Iterator<Item = usize> {
-        self.columns.iter().enumerate().flat_map(|(cut, &bits)| {
-            let rest = std::iter::successors(Some(bits), |bits| Some(bits & bits.wrapping_sub(1)));
-            let rest = rest.take_while(|bits| *bits != 0);
-            rest.map(move |bits| cut * CUT + bits.trailing_zeros() as usize)
-        })
+    /// Forgets rows from `begin` on.
+    pub(super) fn keep(&mut self, begin: usize) {
+        self.found = begin;
     }
 
-    /// What is above the threshold in the pair that was cut out last.
-    #[inline(always)]
-    pub(super) fn count(&self, cells: usize) -> Above {
-        let rows = self.rows();
-        let first = |at: usize| at == 0 || rows[at - 1].word != rows[at].word;
-        let words = (0..rows.len()).filter(|&at| first(at)).count();
-        let regions: u32 = self.columns.iter().map(|bits| bits.count_ones()).sum();
-        Above {
-            word_queries: words as u64,
-            region_queries: u64::from(regions),
-            cells: cells as u64,
-        }
+    /// Forgets the rows before `begin`.
+    pub(super) fn forget(&mut self, begin: usize) {
+        self.rows.copy_within(begin..self.found, 0);
+        self.found -= begin;
     }
 }

@@ -3,8 +3,8 @@
 use super::Pair;
 use super::above::Row;
 use super::exponential::exponential;
-use super::gram::{Weighted, region_answers, word_answers};
-use super::lanes::{LANES, Machine, highest, lanes, lanes_mut, larger, sum};
+use super::gram::{TOGETHER, Weighted, region_answers, word_answers};
+use super::lanes::{LANES, Machine};
 use super::rule::{Rule, Shift};
 use crate::side::{SCAN_EPSILON, SCAN_SLOPE};
 
@@ -21,26 +21,25 @@ pub(super) struct Buffers {
     logits: Vec<f32>,
     /// Weights for the side at hand.
     weights: Vec<f32>,
-    /// A number for each region: its highest logit, or its norm.
-    columns: Vec<f32>,
 }
 
 /// No cell and no threshold is as low.
 const HIDDEN: f32 = f32::MIN;
 
-/// The similarity by the masked rule, for a pair with a cell above the threshold.
+/// Sums of R over words and over regions by the masked rule, for a pair with a cell above the
+/// threshold.
 #[inline(always)]
 pub(super) fn masked<M: Machine>(
     (rule, threshold, shift): (&Rule, f32, Shift),
     pair: &Pair<'_>,
     rows: &[Row],
     buffers: &mut Buffers,
-) -> f32 {
+) -> (f32, f32) {
     buffers.words.clear();
     buffers.words.extend(rows.iter().map(|row| row.word));
     buffers.words.dedup();
-    buffers.copy_cells(pair);
-    buffers.hide_below(threshold, pair.image.count);
+    buffers.copy_cells::<M>(pair);
+    buffers.hide_below::<M>(threshold, pair.image.count);
     let (mut words, mut regions) = (0.0, 0.0);
     if rule.words.asks {
         buffers.weigh_rows::<M>(rule.words.inverse_temperature, shift);
@@ -53,19 +52,19 @@ pub(super) fn masked<M: Machine>(
         }
         regions = region_answers::<M>(pair, &buffers.weighted());
     }
-    rule.similarity((words, pair.tile.words), (regions, pair.image.count))
+    (words, regions)
 }
 
-/// The similarity by the scan rule.
+/// Sums of R over words and over regions by the scan rule.
 #[inline(always)]
 pub(super) fn scan<M: Machine>(
     (rule, shift): (&Rule, Shift),
     pair: &Pair<'_>,
     buffers: &mut Buffers,
-) -> f32 {
+) -> (f32, f32) {
     buffers.words.clear();
     buffers.words.extend(0..pair.tile.words as u32);
-    buffers.copy_cells(pair);
+    buffers.copy_cells::<M>(pair);
     let (mut words, mut regions) = (0.0, 0.0);
     if rule.words.asks {
         buffers.normalize_columns::<M>(pair.image.count);
@@ -77,7 +76,7 @@ pub(super) fn scan<M: Machine>(
         buffers.weigh_columns::<M>(rule.regions.inverse_temperature, shift);
         regions = region_answers::<M>(pair, &buffers.weighted());
     }
-    rule.similarity((words, pair.tile.words), (regions, pair.image.count))
+    (words, regions)
 }
 
 impl Buffers {
@@ -90,121 +89,105 @@ impl Buffers {
         }
     }
 
+    /// Numbers in the rows of all words.
+    fn end(&self) -> usize {
+        self.words.len() * self.stride
+    }
+
     #[inline(always)]
-    fn copy_cells(&mut self, pair: &Pair<'_>) {
+    fn copy_cells<M: Machine>(&mut self, pair: &Pair<'_>) {
         self.stride = pair.region_stride;
-        let numbers = self.words.len() * self.stride;
+        let (end, whole) = (
+            self.end(),
+            self.words.len().next_multiple_of(TOGETHER) * self.stride,
+        );
         for buffer in [&mut self.cells, &mut self.logits, &mut self.weights] {
-            if buffer.len() < numbers {
-                buffer.resize(numbers, 0.0);
+            if buffer.len() < whole {
+                buffer.resize(whole, 0.0);
             }
+            buffer[end..whole].fill(0.0);
         }
         for (row, &word) in self.cells.chunks_exact_mut(self.stride).zip(&self.words) {
             let start = word as usize * pair.tile.stride + pair.image.start;
             for at in (0..self.stride).step_by(LANES) {
-                *lanes_mut(row, at) = *lanes(pair.tile.cells, start + at);
+                let cells = M::load_at(pair.tile.cells, start + at);
+                M::store_at(
+                    M::first(pair.image.count.saturating_sub(at), cells, 0.0),
+                    row,
+                    at,
+                );
             }
-            row[pair.image.count..].fill(0.0);
         }
     }
 
     /// Logits are the cells above the threshold.
     #[inline(always)]
-    fn hide_below(&mut self, threshold: f32, regions: usize) {
-        let cells = self.cells.chunks_exact(self.stride);
-        let logits = self.logits.chunks_exact_mut(self.stride).zip(cells);
-        for (logits, cells) in logits.take(self.words.len()) {
+    fn hide_below<M: Machine>(&mut self, threshold: f32, regions: usize) {
+        let (threshold, hidden) = (M::splat(threshold), M::splat(HIDDEN));
+        for row in (0..self.end()).step_by(self.stride) {
             for at in (0..self.stride).step_by(LANES) {
-                let (logits, cells) = (lanes_mut(logits, at), lanes(cells, at));
-                for l in 0..LANES {
-                    logits[l] = if cells[l] > threshold {
-                        cells[l]
-                    } else {
-                        HIDDEN
-                    };
-                }
+                let cells = M::load_at(&self.cells, row + at);
+                let logits = M::choose((cells, threshold), cells, hidden);
+                let logits = M::first(regions.saturating_sub(at), logits, HIDDEN);
+                M::store_at(logits, &mut self.logits, row + at);
             }
-            logits[regions..].fill(HIDDEN);
         }
     }
 
     /// Logits are the leaky cells of a region over their norm along the words.
     #[inline(always)]
     fn normalize_columns<M: Machine>(&mut self, regions: usize) {
-        self.columns.clear();
-        self.columns.resize(self.stride, 0.0);
-        let rows = self.words.len();
-        for row in self.cells.chunks_exact(self.stride).take(rows) {
-            for at in (0..self.stride).step_by(LANES) {
-                let (norms, cells) = (lanes_mut(&mut self.columns, at), lanes(row, at));
-                for l in 0..LANES {
-                    let leaky = leaky(cells[l]);
-                    norms[l] = M::multiply_add(leaky, leaky, norms[l]);
-                }
+        for at in (0..self.stride).step_by(LANES) {
+            let mut squares = M::splat(0.0);
+            for row in (0..self.end()).step_by(self.stride) {
+                let cells = leaky::<M>(M::load_at(&self.cells, row + at));
+                squares = M::multiply_add(cells, cells, squares);
             }
-        }
-        for norm in &mut self.columns {
-            *norm = norm.sqrt() + SCAN_EPSILON as f32;
-        }
-        let cells = self.cells.chunks_exact(self.stride);
-        let logits = self.logits.chunks_exact_mut(self.stride).zip(cells);
-        for (logits, cells) in logits.take(rows) {
-            for at in (0..self.stride).step_by(LANES) {
-                let (norms, cells) = (lanes(&self.columns, at), lanes(cells, at));
-                let logits = lanes_mut(logits, at);
-                for l in 0..LANES {
-                    logits[l] = leaky(cells[l]) / norms[l];
-                }
+            let norm = M::add(M::root(squares), M::splat(SCAN_EPSILON as f32));
+            for row in (0..self.end()).step_by(self.stride) {
+                let cells = leaky::<M>(M::load_at(&self.cells, row + at));
+                let logits = M::divide(cells, norm);
+                let logits = M::first(regions.saturating_sub(at), logits, HIDDEN);
+                M::store_at(logits, &mut self.logits, row + at);
             }
-            logits[regions..].fill(HIDDEN);
         }
     }
 
     /// Logits are the leaky cells of a word over their norm along the regions.
     #[inline(always)]
     fn normalize_rows<M: Machine>(&mut self, regions: usize) {
-        let cells = self.cells.chunks_exact(self.stride);
-        let logits = self.logits.chunks_exact_mut(self.stride).zip(cells);
-        for (logits, cells) in logits.take(self.words.len()) {
-            let mut squares = [0.0; LANES];
+        for row in (0..self.end()).step_by(self.stride) {
+            let mut squares = M::splat(0.0);
             for at in (0..self.stride).step_by(LANES) {
-                let (logits, cells) = (lanes_mut(logits, at), lanes(cells, at));
-                for l in 0..LANES {
-                    logits[l] = leaky(cells[l]);
-                    squares[l] = M::multiply_add(logits[l], logits[l], squares[l]);
-                }
+                let cells = leaky::<M>(M::load_at(&self.cells, row + at));
+                squares = M::multiply_add(cells, cells, squares);
             }
-            let norm = sum(&squares).sqrt() + SCAN_EPSILON as f32;
-            for logit in &mut *logits {
-                *logit /= norm;
+            let norm = M::splat(M::sum(squares).sqrt() + SCAN_EPSILON as f32);
+            for at in (0..self.stride).step_by(LANES) {
+                let cells = leaky::<M>(M::load_at(&self.cells, row + at));
+                let logits = M::divide(cells, norm);
+                let logits = M::first(regions.saturating_sub(at), logits, HIDDEN);
+                M::store_at(logits, &mut self.logits, row + at);
             }
-            logits[regions..].fill(HIDDEN);
         }
     }
 
     /// Weights for words asking.
     #[inline(always)]
     fn weigh_rows<M: Machine>(&mut self, inverse_temperature: f32, shift: Shift) {
-        let logits = self.logits.chunks_exact(self.stride);
-        let weights = self.weights.chunks_exact_mut(self.stride).zip(logits);
-        for (weights, logits) in weights.take(self.words.len()) {
+        for row in (0..self.end()).step_by(self.stride) {
             let shift = match shift {
                 Shift::Constant(shift) => shift,
                 Shift::Best => {
-                    let mut best = [HIDDEN; LANES];
+                    let mut best = M::splat(HIDDEN);
                     for at in (0..self.stride).step_by(LANES) {
-                        raise(&mut best, lanes(logits, at));
+                        best = M::larger(M::load_at(&self.logits, row + at), best);
                     }
-                    highest(&best)
+                    M::highest(best)
                 }
             };
             for at in (0..self.stride).step_by(LANES) {
-                let weights = lanes_mut(weights, at);
-                weigh::<M>(
-                    weights,
-                    lanes(logits, at),
-                    (inverse_temperature, &[shift; LANES]),
-                );
+                self.weigh::<M>(row + at, inverse_temperature, M::splat(shift));
             }
         }
     }
@@ -212,53 +195,37 @@ impl Buffers {
     /// Weights for regions asking.
     #[inline(always)]
     fn weigh_columns<M: Machine>(&mut self, inverse_temperature: f32, shift: Shift) {
-        self.columns.clear();
-        let rows = self.words.len();
-        match shift {
-            Shift::Constant(shift) => self.columns.resize(self.stride, shift),
-            Shift::Best => {
-                self.columns.resize(self.stride, HIDDEN);
-                for row in self.logits.chunks_exact(self.stride).take(rows) {
-                    for at in (0..self.stride).step_by(LANES) {
-                        raise(lanes_mut(&mut self.columns, at), lanes(row, at));
+        for at in (0..self.stride).step_by(LANES) {
+            let shifts = match shift {
+                Shift::Constant(shift) => M::splat(shift),
+                Shift::Best => {
+                    let mut best = M::splat(HIDDEN);
+                    for row in (0..self.end()).step_by(self.stride) {
+                        best = M::larger(M::load_at(&self.logits, row + at), best);
                     }
+                    best
                 }
-            }
-        }
-        let logits = self.logits.chunks_exact(self.stride);
-        let weights = self.weights.chunks_exact_mut(self.stride).zip(logits);
-        for (weights, logits) in weights.take(rows) {
-            for at in (0..self.stride).step_by(LANES) {
-                let shifts = lanes(&self.columns, at);
-                let weights = lanes_mut(weights, at);
-                weigh::<M>(weights, lanes(logits, at), (inverse_temperature, shifts));
+            };
+            for row in (0..self.end()).step_by(self.stride) {
+                self.weigh::<M>(row + at, inverse_temperature, shifts);
             }
         }
     }
-}
 
-type Vector = [f32; LANES];
-
-#[inline(always)]
-fn weigh<M: Machine>(
-    weights: &mut Vector,
-    logits: &Vector,
-    (inverse_temperature, shifts): (f32, &Vector),
-) {
-    for l in 0..LANES {
-        let weight = exponential::<M>(inverse_temperature * (logits[l] - shifts[l]));
-        weights[l] = if logits[l] > HIDDEN { weight } else { 0.0 };
+    /// The weights of 16 cells.
+    #[inline(always)]
+    fn weigh<M: Machine>(&mut self, place: usize, inverse_temperature: f32, shifts: M::Vector) {
+        let logits = M::load_at(&self.logits, place);
+        let shifted = M::subtract(logits, shifts);
+        let weights = exponential::<M>(M::multiply(M::splat(inverse_temperature), shifted));
+        let is_seen = (logits, M::splat(HIDDEN));
+        let weights = M::choose(is_seen, weights, M::splat(0.0));
+        M::store_at(weights, &mut self.weights, place);
     }
 }
 
 #[inline(always)]
-fn raise(best: &mut Vector, numbers: &Vector) {
-    for l in 0..LANES {
-        best[l] = larger(numbers[l], best[l]);
-    }
-}
-
-#[inline(always)]
-fn leaky(s: f32) -> f32 {
-    if s > 0.0 { s } else { SCAN_SLOPE as f32 * s }
+fn leaky<M: Machine>(cells: M::Vector) -> M::Vector {
+    let below = M::multiply(cells, M::splat(SCAN_SLOPE as f32));
+    M::choose((cells, M::splat(0.0)), cells, below)
 }

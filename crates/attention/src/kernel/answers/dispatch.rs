@@ -1,6 +1,8 @@
 //! The portable loops, compiled for each instruction set and chosen by proof.
 
-use uard_core::panels::{InstructionSet, Instructions};
+#[cfg(target_arch = "x86_64")]
+use uard_core::panels::InstructionSet;
+use uard_core::panels::Instructions;
 
 use super::lanes::Portable;
 use super::reach::{Bounds, Reach, reach};
@@ -62,11 +64,11 @@ impl Compiled {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `of` makes this form only from the proof that the machine has AVX2 and FMA,
             // and after asking for POPCNT, BMI1 and BMI2.
-            Form::Avx2 => unsafe { x86::avx2(rule, pairs, outputs) },
+            Form::Avx2 => unsafe { compiled::avx2(rule, pairs, outputs) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `of` makes this form only from the proof that the machine has AVX-512 F, BW,
             // DQ and VL, and after asking for POPCNT, BMI1 and BMI2.
-            Form::Avx512 => unsafe { x86::avx512(rule, pairs, outputs) },
+            Form::Avx512 => unsafe { compiled::avx512(rule, pairs, outputs) },
         }
     }
 
@@ -81,68 +83,18 @@ impl Compiled {
             Form::Portable => reach::<Portable>(rule, screened, outputs),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as in `answer`.
-            Form::Avx2 => unsafe { x86::avx2_reach(rule, screened, outputs) },
+            Form::Avx2 => unsafe { compiled::avx2_reach(rule, screened, outputs) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as in `answer`.
-            Form::Avx512 => unsafe { x86::avx512_reach(rule, screened, outputs) },
+            Form::Avx512 => unsafe { compiled::avx512_reach(rule, screened, outputs) },
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::{
-        _CMP_GT_OQ, _mm256_cmp_ps, _mm256_loadu_ps, _mm256_movemask_ps, _mm256_set1_ps,
-        _mm512_cmp_ps_mask, _mm512_loadu_ps, _mm512_set1_ps,
-    };
-
-    use super::super::lanes::{Lanes, Machine};
+mod compiled {
+    use super::super::x86::{Avx2, Avx512};
     use super::{Above, CaptionPairs, Masked, Outputs, Reach, Rule, Screened, answer, reach};
-
-    /// Runs inside `avx2` only.
-    #[derive(Debug)]
-    struct Avx2;
-
-    /// Runs inside `avx512` only.
-    #[derive(Debug)]
-    struct Avx512;
-
-    impl Machine for Avx2 {
-        #[inline(always)]
-        fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
-            a.mul_add(b, c)
-        }
-
-        #[inline(always)]
-        fn above(cells: &Lanes, threshold: f32) -> u16 {
-            let cells = cells.as_ptr();
-            // SAFETY: this type is named by `avx2` alone, whose caller has seen AVX; both loads lie
-            // within 16 numbers and need no alignment.
-            unsafe {
-                let threshold = _mm256_set1_ps(threshold);
-                let low = _mm256_cmp_ps::<_CMP_GT_OQ>(_mm256_loadu_ps(cells), threshold);
-                let high = _mm256_cmp_ps::<_CMP_GT_OQ>(_mm256_loadu_ps(cells.add(8)), threshold);
-                (_mm256_movemask_ps(low) | (_mm256_movemask_ps(high) << 8)) as u16
-            }
-        }
-    }
-
-    impl Machine for Avx512 {
-        #[inline(always)]
-        fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
-            a.mul_add(b, c)
-        }
-
-        #[inline(always)]
-        fn above(cells: &Lanes, threshold: f32) -> u16 {
-            // SAFETY: this type is named by `avx512` alone, whose caller has seen AVX-512 F; the
-            // load is of 16 numbers and needs no alignment.
-            unsafe {
-                let cells = _mm512_loadu_ps(cells.as_ptr());
-                _mm512_cmp_ps_mask::<_CMP_GT_OQ>(cells, _mm512_set1_ps(threshold))
-            }
-        }
-    }
 
     #[target_feature(enable = "avx2,fma,bmi1,bmi2,popcnt")]
     pub(super) fn avx2(rule: &Rule, pairs: &CaptionPairs<'_>, outputs: Outputs<'_>) -> Above {

@@ -29,19 +29,18 @@ const COEFFICIENTS: [f32; 6] = [
 
 /// e^x within 2 units in the last place, between [`LOWEST`] and [`HIGHEST`]; beyond, e^ of those.
 #[inline(always)]
-pub(super) fn exponential<M: Machine>(x: f32) -> f32 {
-    let x = if x > LOWEST { x } else { LOWEST };
-    let x = if x < HIGHEST { x } else { HIGHEST };
+pub(super) fn exponential<M: Machine>(x: M::Vector) -> M::Vector {
+    let x = M::smaller(M::larger(x, M::splat(LOWEST)), M::splat(HIGHEST));
     // The integer power of two stands in the low bits of the rounded sum.
-    let rounded = M::multiply_add(x, std::f32::consts::LOG2_E, ROUNDING);
-    let power = rounded - ROUNDING;
-    let r = M::multiply_add(-power, LN_2_HIGH, x);
-    let r = M::multiply_add(-power, LN_2_LOW, r);
-    let mut tail = COEFFICIENTS[0];
+    let rounding = M::splat(ROUNDING);
+    let rounded = M::multiply_add(x, M::splat(std::f32::consts::LOG2_E), rounding);
+    let power = M::subtract(rounding, rounded);
+    let r = M::multiply_add(power, M::splat(LN_2_HIGH), x);
+    let r = M::multiply_add(power, M::splat(LN_2_LOW), r);
+    let mut tail = M::splat(COEFFICIENTS[0]);
     for coefficient in &COEFFICIENTS[1..] {
-        tail = M::multiply_add(tail, r, *coefficient);
+        tail = M::multiply_add(tail, r, M::splat(*coefficient));
     }
-    let mantissa = M::multiply_add(tail, r * r, r) + 1.0;
-    // The shift drops everything but the power.
-    f32::from_bits(mantissa.to_bits().wrapping_add(rounded.to_bits() << 23))
+    let mantissa = M::multiply_add(tail, M::multiply(r, r), r);
+    M::add_to_exponent(M::add(mantissa, M::splat(1.0)), rounded)
 }

@@ -1,211 +1,226 @@
 //! The masked rule where few cells survive: only they are touched.
 //!
-//! Cells are listed by word, then region. Each carries N, Q and the highest weight of its two
-//! queries up to itself, so that the last cell of a query has the whole, and all answers of a pair
-//! are divided and summed 16 at a time.
+//! The surviving cells of a caption with many images are listed, pair by pair, by word, then region,
+//! and every step is one loop over the list: a branch is guessed wrong once a caption, not once a
+//! pair, and exponentials, roots and divisions run 16 at a time. Each cell carries N, Q and the
+//! highest weight of its two queries up to itself: the last cell of a query has the whole.
+//!
+//! A fragment's product with itself is taken as 1: it is a unit vector, or zero and then not above
+//! any threshold of at least 0. Lower thresholds are not for this list.
 
-use super::Pair;
+use super::CaptionPairs;
 use super::above::Row;
 use super::exponential::exponential;
-use super::lanes::{LANES, Lanes, Machine, lanes, larger, sum};
-use super::rule::Rule;
+use super::lanes::{LANES, Machine};
+use crate::packed::gram_stride;
 use crate::side::SMALLEST_SQUARED_LENGTH;
 
-/// Cells above which matrix products are cheaper.
-pub(super) const MOST: usize = 64;
+/// Cells of a pair above which matrix products are cheaper.
+pub(super) const MOST: usize = 40;
 
-/// No cell.
-const NONE: u8 = u8::MAX;
+/// Cells that are listed together.
+pub(super) const ROOM: usize = 256;
 
-/// The listed cells of a pair.
+/// Listed cells.
 #[derive(Debug)]
 pub(super) struct Cells {
-    relevance: [f32; MOST],
-    weight: [f32; MOST],
-    word: [u32; MOST],
-    region: [u32; MOST],
+    count: usize,
+    relevance: [f32; ROOM],
+    weight: [f32; ROOM],
+    word: [u32; ROOM],
+    /// The tile's column.
+    column: [u32; ROOM],
+    /// The image, counted in the caption's pairs.
+    at: [u32; ROOM],
     by_word: Sums,
     by_region: Sums,
-    /// The last cell of each region so far.
-    last: Vec<u8>,
-    /// The cell before, of the same region.
-    before: [u8; MOST],
+    /// The last cell of each column, if that cell says so.
+    last: Vec<u32>,
+    /// The cell before, of the same column; itself if there is none.
+    before: [u32; ROOM],
 }
 
 /// One side's sums over the cells of a query, up to each cell.
 #[derive(Debug)]
 struct Sums {
-    /// N.
-    dot: [f32; MOST],
+    /// N, and R in the end.
+    dot: [f32; ROOM],
     /// Q.
-    squared: [f32; MOST],
+    squared: [f32; ROOM],
     /// The highest weight.
-    best: [f32; MOST],
+    best: [f32; ROOM],
     /// 1 for the last cell of its query, else 0.
-    is_last: [f32; MOST],
+    is_last: [f32; ROOM],
 }
 
 impl Default for Cells {
     fn default() -> Self {
         let sums = || Sums {
-            dot: [0.0; MOST],
-            squared: [0.0; MOST],
-            best: [1.0; MOST],
-            is_last: [0.0; MOST],
+            dot: [0.0; ROOM],
+            squared: [1.0; ROOM],
+            best: [1.0; ROOM],
+            is_last: [0.0; ROOM],
         };
         Self {
-            relevance: [0.0; MOST],
-            weight: [0.0; MOST],
-            word: [0; MOST],
-            region: [0; MOST],
+            count: 0,
+            relevance: [0.0; ROOM],
+            weight: [0.0; ROOM],
+            word: [0; ROOM],
+            column: [0; ROOM],
+            at: [0; ROOM],
             by_word: sums(),
             by_region: sums(),
             last: Vec::new(),
-            before: [NONE; MOST],
+            before: [0; ROOM],
         }
     }
-}
-
-/// The similarity of a pair with `MOST` cells at most above the threshold, and one at least.
-#[inline(always)]
-pub(super) fn answer<M: Machine>(
-    (rule, shift): (&Rule, f32),
-    pair: &Pair<'_>,
-    rows: &[Row],
-    cells: &mut Cells,
-) -> f32 {
-    let count = cells.list(pair, rows);
-    cells.weigh::<M>(count, rule.words.inverse_temperature, shift);
-    cells.add_words::<M>(count, pair);
-    cells.add_regions::<M>(count, pair);
-    let words = (cells.by_word.answers(count), pair.tile.words);
-    let regions = (cells.by_region.answers(count), pair.image.count);
-    rule.similarity(words, regions)
 }
 
 impl Cells {
+    /// Adds R of every query with a cell in `rows`, [`ROOM`] cells at most, to the sums of its image:
+    /// words asking first, then regions.
     #[inline(always)]
-    fn list(&mut self, pair: &Pair<'_>, rows: &[Row]) -> usize {
-        let mut count = 0;
-        for row in rows {
-            let start = row.word as usize * pair.tile.stride + pair.image.start;
-            let mut bits = row.bits;
-            while bits != 0 {
-                let region = row.region + bits.trailing_zeros();
-                self.relevance[count] = pair.tile.cells[start + region as usize];
-                self.word[count] = row.word;
-                self.region[count] = region;
-                count += 1;
-                bits &= bits - 1;
-            }
+    pub(super) fn answer<M: Machine>(
+        &mut self,
+        (inverse_temperature, shift): (f32, f32),
+        pairs: &CaptionPairs<'_>,
+        (rows, count): (&[Row], usize),
+        totals: &mut [(f32, f32)],
+    ) {
+        self.list(pairs, rows, count);
+        self.weigh::<M>(inverse_temperature, shift);
+        self.join_words::<M>(pairs);
+        self.join_regions::<M>(pairs);
+        self.by_word.divide::<M>(self.count);
+        self.by_region.divide::<M>(self.count);
+        for cell in 0..self.count {
+            let total = &mut totals[self.at[cell] as usize];
+            total.0 += self.by_word.dot[cell];
+            total.1 += self.by_region.dot[cell];
         }
-        count
     }
 
     #[inline(always)]
-    fn weigh<M: Machine>(&mut self, count: usize, inverse_temperature: f32, shift: f32) {
-        let weights = self.weight.chunks_exact_mut(LANES);
-        let cells = weights.zip(self.relevance.chunks_exact(LANES));
-        for (weights, relevance) in cells.take(count.div_ceil(LANES)) {
-            for l in 0..LANES {
-                weights[l] = exponential::<M>(inverse_temperature * (relevance[l] - shift));
+    fn list(&mut self, pairs: &CaptionPairs<'_>, rows: &[Row], count: usize) {
+        self.count = 0;
+        let Some(last) = rows.len().checked_sub(1) else {
+            return;
+        };
+        let (mut at_row, mut bits) = (0, rows[0].bits);
+        for cell in 0..count {
+            let row = rows[at_row];
+            let (word, column) = (
+                row.word as usize,
+                (row.column + bits.trailing_zeros()) as usize,
+            );
+            self.relevance[cell] = pairs.tile.cells[word * pairs.tile.stride + column];
+            self.word[cell] = row.word;
+            self.column[cell] = column as u32;
+            self.at[cell] = row.at;
+            // The next bit of the row, or the first of the next row: no branch to guess.
+            bits &= bits - 1;
+            at_row = last.min(at_row + usize::from(bits == 0));
+            bits = if bits == 0 { rows[at_row].bits } else { bits };
+        }
+        self.count = count;
+    }
+
+    /// Weights, and the sums of queries with one cell.
+    #[inline(always)]
+    fn weigh<M: Machine>(&mut self, inverse_temperature: f32, shift: f32) {
+        let (steepness, shift) = (M::splat(inverse_temperature), M::splat(shift));
+        for at in (0..self.count).step_by(LANES) {
+            let relevance = M::load_at(&self.relevance, at);
+            let shifted = M::subtract(relevance, shift);
+            let weights = exponential::<M>(M::multiply(steepness, shifted));
+            M::store_at(weights, &mut self.weight, at);
+            for sums in [&mut self.by_word, &mut self.by_region] {
+                M::store_at(M::multiply(weights, relevance), &mut sums.dot, at);
+                M::store_at(M::multiply(weights, weights), &mut sums.squared, at);
+                M::store_at(weights, &mut sums.best, at);
+                M::store_at(M::splat(1.0), &mut sums.is_last, at);
             }
         }
     }
 
     /// Sums over the regions of each word: its cells are neighbours in the list.
     #[inline(always)]
-    fn add_words<M: Machine>(&mut self, count: usize, pair: &Pair<'_>) {
-        let sums = &mut self.by_word;
+    fn join_words<M: Machine>(&mut self, pairs: &CaptionPairs<'_>) {
         let mut first = 0;
-        for cell in 0..count {
-            let (weight, region) = (self.weight[cell], self.region[cell] as usize);
-            let gram = &pair.image.gram[region * pair.region_stride..];
-            let mut product = weight * gram[region];
-            let mut total = (0.0, 0.0, weight);
-            if cell > 0 && self.word[cell - 1] == self.word[cell] {
-                for other in first..cell {
-                    let gram = gram[self.region[other] as usize];
-                    product = M::multiply_add(2.0 * self.weight[other], gram, product);
-                }
-                total = sums.take(cell - 1);
-            } else {
+        for cell in 1..self.count {
+            let same_word = self.word[cell - 1] == self.word[cell];
+            if !(same_word && self.at[cell - 1] == self.at[cell]) {
                 first = cell;
+                continue;
             }
-            sums.put::<M>(cell, (weight, self.relevance[cell], product), total);
+            let image = &pairs.images[self.at[cell] as usize];
+            let region = self.column[cell] as usize - image.start;
+            let gram = &image.gram[region * gram_stride(image.count)..];
+            let mut product = 0.0;
+            for other in first..cell {
+                let gram = gram[self.column[other] as usize - image.start];
+                product = M::multiply_add_one(self.weight[other], gram, product);
+            }
+            let product = 2.0 * self.weight[cell] * product;
+            self.by_word.join(cell - 1, cell, product);
         }
     }
 
     /// Sums over the words of each region: its cells are chained through the list.
     #[inline(always)]
-    fn add_regions<M: Machine>(&mut self, count: usize, pair: &Pair<'_>) {
-        let sums = &mut self.by_region;
-        self.last.clear();
-        self.last.resize(pair.image.count, NONE);
-        for cell in 0..count {
-            let (weight, word) = (self.weight[cell], self.word[cell] as usize);
-            let gram = &pair.word_gram[word * pair.word_stride..];
-            let mut product = weight * gram[word];
-            let mut total = (0.0, 0.0, weight);
-            let last = &mut self.last[self.region[cell] as usize];
-            self.before[cell] = *last;
-            if *last != NONE {
-                let mut other = *last;
-                while other != NONE {
-                    let at = other as usize;
-                    let gram = gram[self.word[at] as usize];
-                    product = M::multiply_add(2.0 * self.weight[at], gram, product);
-                    other = self.before[at];
-                }
-                total = sums.take(*last as usize);
+    fn join_regions<M: Machine>(&mut self, pairs: &CaptionPairs<'_>) {
+        if self.last.len() < pairs.tile.stride {
+            self.last.resize(pairs.tile.stride, 0);
+        }
+        let word_stride = gram_stride(pairs.tile.words);
+        for cell in 0..self.count {
+            let column = self.column[cell];
+            let last = self.last[column as usize] as usize;
+            self.last[column as usize] = cell as u32;
+            self.before[cell] = cell as u32;
+            // What an earlier list left behind is no cell of this column.
+            if last >= cell || self.column[last] != column {
+                continue;
             }
-            *last = cell as u8;
-            sums.put::<M>(cell, (weight, self.relevance[cell], product), total);
+            self.before[cell] = last as u32;
+            let gram = &pairs.word_gram[self.word[cell] as usize * word_stride..];
+            let mut product = 0.0;
+            let (mut other, mut before) = (cell, last);
+            while before != other {
+                other = before;
+                let gram = gram[self.word[other] as usize];
+                product = M::multiply_add_one(self.weight[other], gram, product);
+                before = self.before[other] as usize;
+            }
+            let product = 2.0 * self.weight[cell] * product;
+            self.by_region.join(last, cell, product);
         }
     }
 }
 
 impl Sums {
-    /// The sums at a cell that is not the last of its query after all.
+    /// Adds the sums up to `before` to those of the next cell of its query, whose products with all
+    /// before it are given.
     #[inline(always)]
-    fn take(&mut self, cell: usize) -> (f32, f32, f32) {
-        self.is_last[cell] = 0.0;
-        (self.dot[cell], self.squared[cell], self.best[cell])
-    }
-
-    #[inline(always)]
-    fn put<M: Machine>(
-        &mut self,
-        cell: usize,
-        (weight, relevance, product): (f32, f32, f32),
-        (dot, squared, best): (f32, f32, f32),
-    ) {
-        self.dot[cell] = M::multiply_add(weight, relevance, dot);
-        self.squared[cell] = M::multiply_add(weight, product, squared);
-        self.best[cell] = larger(best, weight);
-        self.is_last[cell] = 1.0;
-    }
-
-    /// The sum of R over the queries.
-    #[inline(always)]
-    fn answers(&mut self, count: usize) -> f32 {
-        let whole = count.next_multiple_of(LANES);
-        self.is_last[count..whole].fill(0.0);
-        let mut total = [0.0; LANES];
-        for at in (0..whole).step_by(LANES) {
-            let (dot, squared) = (lanes(&self.dot, at), lanes(&self.squared, at));
-            let (best, is_last) = (lanes(&self.best, at), lanes(&self.is_last, at));
-            add_answers(&mut total, (dot, squared, best), is_last);
+    fn join(&mut self, before: usize, cell: usize, product: f32) {
+        self.is_last[before] = 0.0;
+        self.dot[cell] += self.dot[before];
+        self.squared[cell] += self.squared[before] + product;
+        if self.best[before] > self.best[cell] {
+            self.best[cell] = self.best[before];
         }
-        sum(&total)
     }
-}
 
-/// Adds `R = N / sqrt(Q)` where `counts` is 1.
-#[inline(always)]
-fn add_answers(total: &mut Lanes, (dot, squared, best): (&Lanes, &Lanes, &Lanes), counts: &Lanes) {
-    for l in 0..LANES {
-        let least = SMALLEST_SQUARED_LENGTH as f32 * best[l] * best[l];
-        total[l] += counts[l] * (dot[l] / larger(squared[l], least).sqrt());
+    /// R of every query at its last cell, and zero at the others.
+    #[inline(always)]
+    fn divide<M: Machine>(&mut self, count: usize) {
+        for at in (0..count).step_by(LANES) {
+            let best = M::load_at(&self.best, at);
+            let least = M::multiply(M::splat(SMALLEST_SQUARED_LENGTH as f32), best);
+            let squared = M::larger(M::load_at(&self.squared, at), M::multiply(least, best));
+            let answers = M::divide(M::load_at(&self.dot, at), M::root(squared));
+            let answers = M::multiply(M::load_at(&self.is_last, at), answers);
+            M::store_at(answers, &mut self.dot, at);
+        }
     }
 }

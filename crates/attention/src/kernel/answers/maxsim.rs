@@ -1,7 +1,7 @@
 //! The rule `maxsim`: the highest cell of every query, no masks.
 
 use super::CaptionPairs;
-use super::lanes::{LANES, Machine, highest, lanes, lanes_mut, larger};
+use super::lanes::{LANES, Machine};
 use super::rule::Rule;
 
 /// Highest cells.
@@ -20,24 +20,19 @@ pub(super) fn answer<M: Machine>(
     out: &mut [f32],
 ) {
     if rule.regions.asks {
-        column_maxima(pairs, &mut buffers.columns);
+        column_maxima::<M>(pairs, &mut buffers.columns);
     }
     for (image, out) in pairs.images.iter().zip(out) {
-        let cells = image.start..image.start + image.count;
         let mut words = 0.0;
         if rule.words.asks {
-            for row in pairs
-                .tile
-                .cells
-                .chunks_exact(pairs.tile.stride)
-                .take(pairs.tile.words)
-            {
-                words += row_maximum(&row[cells.clone()]);
+            for word in 0..pairs.tile.words {
+                let row = &pairs.tile.cells[word * pairs.tile.stride..][..pairs.tile.stride];
+                words += row_maximum::<M>(row, (image.start, image.count));
             }
         }
         let mut regions = 0.0;
         if rule.regions.asks {
-            regions = total(&buffers.columns[cells]);
+            regions = total::<M>(&buffers.columns, (image.start, image.count));
         }
         *out = rule.similarity((words, pairs.tile.words), (regions, image.count));
     }
@@ -45,53 +40,41 @@ pub(super) fn answer<M: Machine>(
 
 /// The highest cell of each column.
 #[inline(always)]
-fn column_maxima(pairs: &CaptionPairs<'_>, maxima: &mut Vec<f32>) {
-    let ends = pairs.images.iter().map(|image| image.start + image.count);
-    let vectors = ends.max().unwrap_or(0).div_ceil(LANES);
-    maxima.clear();
-    maxima.resize(vectors * LANES, f32::NEG_INFINITY);
-    for row in pairs
-        .tile
-        .cells
-        .chunks_exact(pairs.tile.stride)
-        .take(pairs.tile.words)
-    {
-        for at in (0..vectors * LANES).step_by(LANES) {
-            let (maxima, cells) = (lanes_mut(maxima, at), lanes(row, at));
-            for l in 0..LANES {
-                maxima[l] = larger(cells[l], maxima[l]);
-            }
+fn column_maxima<M: Machine>(pairs: &CaptionPairs<'_>, maxima: &mut Vec<f32>) {
+    let columns = pairs.columns();
+    maxima.resize(columns.next_multiple_of(LANES) + LANES, 0.0);
+    for at in (0..columns).step_by(LANES) {
+        let mut highest = M::load_at(pairs.tile.cells, at);
+        for word in 1..pairs.tile.words {
+            let cells = M::load_at(pairs.tile.cells, word * pairs.tile.stride + at);
+            highest = M::larger(cells, highest);
         }
+        M::store_at(highest, maxima, at);
     }
 }
 
-/// The highest of some cells: whole vectors from the front, and the last 16, which may overlap.
+/// The highest of `count` cells: whole vectors, and the last 16 cells, which may overlap them.
 #[inline(always)]
-fn row_maximum(cells: &[f32]) -> f32 {
-    let Some(last) = cells.last_chunk::<LANES>() else {
-        return cells.iter().copied().fold(f32::NEG_INFINITY, larger);
-    };
-    let mut maxima = *last;
-    for chunk in cells.chunks_exact(LANES) {
-        for l in 0..LANES {
-            maxima[l] = larger(chunk[l], maxima[l]);
-        }
+fn row_maximum<M: Machine>(row: &[f32], (start, count): (usize, usize)) -> f32 {
+    let mut highest = M::load_at(row, start);
+    if count < LANES {
+        return M::highest(M::first(count, highest, f32::NEG_INFINITY));
     }
-    highest(&maxima)
+    for at in (LANES..count - LANES + 1).step_by(LANES) {
+        highest = M::larger(M::load_at(row, start + at), highest);
+    }
+    let last = M::load_at(row, start + count - LANES);
+    M::highest(M::larger(last, highest))
 }
 
-/// The sum of some numbers in 16 lanes, the last vector filled up with zeros.
+/// The sum of `count` numbers in 16 lanes.
 #[inline(always)]
-fn total(numbers: &[f32]) -> f32 {
-    let mut total = [0.0; LANES];
-    let chunks = numbers.chunks_exact(LANES);
-    for (sum, number) in total.iter_mut().zip(chunks.remainder()) {
-        *sum = *number;
+fn total<M: Machine>(numbers: &[f32], (start, count): (usize, usize)) -> f32 {
+    let mut total = M::splat(0.0);
+    let whole = count - count % LANES;
+    for at in (0..whole).step_by(LANES) {
+        total = M::add(M::load_at(numbers, start + at), total);
     }
-    for chunk in chunks {
-        for l in 0..LANES {
-            total[l] += chunk[l];
-        }
-    }
-    super::lanes::sum(&total)
+    let rest = M::load_at(numbers, start + whole);
+    M::sum(M::add(M::first(count - whole, rest, 0.0), total))
 }

@@ -26,6 +26,8 @@ mod reach;
 mod rule;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use uard_core::panels::Instructions;
 
@@ -42,7 +44,7 @@ pub(crate) const SLACK: usize = LANES;
 pub(crate) struct Tile<'a> {
     /// Row-major [words, stride]: a row for each word, the block's regions as its columns.
     pub cells: &'a [f32],
-    /// Row length: at least the columns and [`SLACK`].
+    /// Row length: whole vectors, at least the columns and [`SLACK`].
     pub stride: usize,
     /// Words of the caption.
     pub words: usize,
@@ -70,6 +72,22 @@ pub(crate) struct CaptionPairs<'a> {
     pub images: &'a [ImageColumns<'a>],
 }
 
+impl CaptionPairs<'_> {
+    /// Columns up to the last image's end.
+    fn columns(&self) -> usize {
+        let ends = self.images.iter().map(|image| image.start + image.count);
+        ends.max().unwrap_or(0)
+    }
+
+    fn check(&self) {
+        let columns = self.columns();
+        assert!(columns + SLACK <= self.tile.stride, "slack after a row");
+        assert!(self.tile.stride.is_multiple_of(LANES), "whole vectors");
+        let numbers = self.tile.words * self.tile.stride;
+        assert!(self.tile.words > 0 && self.tile.cells.len() >= numbers);
+    }
+}
+
 /// What is above the threshold, both sides, whichever asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Above {
@@ -86,16 +104,6 @@ impl std::ops::AddAssign for Above {
     }
 }
 
-impl CaptionPairs<'_> {
-    fn check(&self) {
-        let end = self.images.iter().map(|image| image.start + image.count);
-        let columns = end.max().unwrap_or(0);
-        assert!(columns + SLACK <= self.tile.stride, "slack after a row");
-        let numbers = self.tile.words * self.tile.stride;
-        assert!(self.tile.words > 0 && self.tile.cells.len() >= numbers);
-    }
-}
-
 /// Answers captions for one rule, threshold and instruction set.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answers {
@@ -109,6 +117,8 @@ pub(crate) struct Scratch {
     above: above::Bitmap,
     listed: listed::Cells,
     dense: dense::Buffers,
+    /// Sums of R over an image's words and over its regions.
+    totals: Vec<(f32, f32)>,
     maxsim: maxsim::Buffers,
     reach: reach::Cells,
 }
@@ -172,34 +182,64 @@ fn answer<M: lanes::Machine>(
             Above::default()
         }
         rule::Weights::Scan { shift } => {
-            for (image, out) in pairs.images.iter().zip(out) {
-                let pair = Pair::new(pairs, *image);
-                *out = dense::scan::<M>((rule, shift), &pair, &mut scratch.dense);
+            for (at, out) in out.iter_mut().enumerate() {
+                let pair = Pair::new(pairs, at);
+                let total = dense::scan::<M>((rule, shift), &pair, &mut scratch.dense);
+                *out = rule.similarity((total.0, pairs.tile.words), (total.1, pair.image.count));
             }
             Above::default()
         }
         rule::Weights::Masked { threshold, shift } => {
-            scratch.above.compare::<M>(pairs, threshold);
-            let mut above = Above::default();
-            for (image, out) in pairs.images.iter().zip(out) {
-                let pair = Pair::new(pairs, *image);
-                let cells = scratch.above.cut(&pair);
-                let rows = scratch.above.rows();
-                *out = match shift {
-                    _ if cells == 0 => 0.0,
-                    rule::Shift::Constant(shift) if cells <= listed::MOST => {
-                        listed::answer::<M>((rule, shift), &pair, rows, &mut scratch.listed)
-                    }
-                    _ => {
-                        let rule = (rule, threshold, shift);
-                        dense::masked::<M>(rule, &pair, rows, &mut scratch.dense)
-                    }
-                };
-                above += scratch.above.count(cells);
-            }
-            above
+            masked::<M>((rule, threshold, shift), pairs, scratch, out)
         }
     }
+}
+
+/// The masked rule: pairs with few cells are listed and answered together, others one by one.
+#[inline(always)]
+fn masked<M: lanes::Machine>(
+    (rule, threshold, shift): (&Rule, f32, rule::Shift),
+    pairs: &CaptionPairs<'_>,
+    scratch: &mut Scratch,
+    out: &mut [f32],
+) -> Above {
+    // Where nothing may be listed, every pair is weighed in full.
+    let (most, listed_shift) = match shift {
+        rule::Shift::Constant(shift) if threshold >= 0.0 => (listed::MOST, shift),
+        _ => (0, 0.0),
+    };
+    let weigh = (rule.words.inverse_temperature, listed_shift);
+    let (rows, totals) = (&mut scratch.above, &mut scratch.totals);
+    totals.clear();
+    totals.resize(pairs.images.len(), (0.0, 0.0));
+    rows.compare::<M>(pairs, threshold);
+    let (mut above, mut listed) = (Above::default(), 0);
+    for at in 0..pairs.images.len() {
+        let (begin, pair) = (rows.found(), Pair::new(pairs, at));
+        let found = rows.cut(&pair);
+        above += found;
+        let cells = found.cells as usize;
+        if cells > most {
+            let its = &rows.rows()[begin..];
+            let rule = (rule, threshold, shift);
+            totals[at] = dense::masked::<M>(rule, &pair, its, &mut scratch.dense);
+            rows.keep(begin);
+        } else if listed + cells > listed::ROOM {
+            let before = (&rows.rows()[..begin], listed);
+            scratch.listed.answer::<M>(weigh, pairs, before, totals);
+            rows.forget(begin);
+            listed = cells;
+        } else {
+            listed += cells;
+        }
+    }
+    scratch
+        .listed
+        .answer::<M>(weigh, pairs, (rows.rows(), listed), totals);
+    for ((total, image), out) in totals.iter().zip(pairs.images).zip(out) {
+        *out = rule.similarity((total.0, pairs.tile.words), (total.1, image.count));
+    }
+    above
 }
 
 /// One pair cut out of a caption's pairs.
@@ -209,17 +249,21 @@ struct Pair<'a> {
     word_gram: &'a [f32],
     word_stride: usize,
     image: ImageColumns<'a>,
+    /// The image, counted in the caption's pairs.
+    at: usize,
     region_stride: usize,
 }
 
 impl<'a> Pair<'a> {
     #[inline(always)]
-    fn new(pairs: &CaptionPairs<'a>, image: ImageColumns<'a>) -> Self {
+    fn new(pairs: &CaptionPairs<'a>, at: usize) -> Self {
+        let image = pairs.images[at];
         Self {
             tile: pairs.tile,
             word_gram: pairs.word_gram,
             word_stride: crate::packed::gram_stride(pairs.tile.words),
             image,
+            at,
             region_stride: crate::packed::gram_stride(image.count),
         }
     }

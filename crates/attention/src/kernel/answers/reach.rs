@@ -125,21 +125,22 @@ pub(super) fn reach<M: Machine>(
     }
     bitmap.compare::<M>(pairs, lowest);
     let mut above = Above::default();
-    let images = pairs.images.iter().zip(bounds.region_alone);
-    for ((image, &region_alone), out) in images.zip(out) {
-        let pair = Pair::new(pairs, *image);
-        if bitmap.cut(&pair) == 0 {
+    for (at, (&region_alone, out)) in bounds.region_alone.iter().zip(out).enumerate() {
+        let pair = Pair::new(pairs, at);
+        if bitmap.cut(&pair).cells == 0 {
             *out = Reach::NOTHING;
             continue;
         }
         let seen = cells.list(&pair, bitmap.rows(), (threshold, bounds.relevance));
+        bitmap.keep(0);
         let error = bounds.gram_error;
         let words = cells.words::<M>(&pair, (region_alone, error), &mut above);
         let alone = (bounds.word_alone, error);
-        let regions = cells.regions::<M>(&pair, bitmap.columns(), alone, &mut above);
-        let highest = rule.similarity((words, pair.tile.words), (regions, image.count));
+        let regions = cells.regions::<M>(&pair, alone, &mut above);
+        let count = pair.image.count;
+        let highest = rule.similarity((words, pair.tile.words), (regions, count));
         *out = Reach {
-            similarity: highest * slack(pair.tile.words, image.count) as f32,
+            similarity: highest * slack(pair.tile.words, count) as f32,
             seen,
         };
     }
@@ -156,12 +157,12 @@ impl Cells {
         self.last.resize(pair.image.count, NONE);
         let mut seen = 0;
         for row in rows {
+            let first = row.column as usize - pair.image.start;
             let start = row.word as usize * pair.tile.stride + pair.image.start;
             let mut bits = row.bits;
             while bits != 0 {
-                let region = row.region + bits.trailing_zeros();
+                let at = first + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                let at = region as usize;
                 let last = &mut self.last[at];
                 seen |= 1 << cut.bit(row.word as usize, (within + at) / LANES);
                 let before = std::mem::replace(last, self.cells.len() as u32);
@@ -170,7 +171,7 @@ impl Cells {
                     highest: s + bound,
                     is_above: s > threshold,
                     word: row.word,
-                    region,
+                    region: at as u32,
                     before,
                 });
             }
@@ -197,15 +198,17 @@ impl Cells {
     fn regions<M: Machine>(
         &mut self,
         pair: &Pair<'_>,
-        regions: impl Iterator<Item = usize>,
         limits: (f32, f32),
         above: &mut Above,
     ) -> f32 {
         let gram = (pair.word_gram, pair.word_stride);
         let mut total = 0.0;
-        for region in regions {
+        for (cell, found) in self.cells.iter().enumerate() {
+            let mut at = cell as u32;
+            if self.last[found.region as usize] != at {
+                continue;
+            }
             self.group.clear();
-            let mut at = self.last[region];
             while at != NONE {
                 let cell = self.cells[at as usize];
                 self.group.push(cell);
@@ -247,13 +250,13 @@ fn answer<M: Machine>(
         let row = &gram[fragment(cell) * stride..];
         let mut product = 0.0;
         for other in cells {
-            product = M::multiply_add(row[fragment(other)], other.highest, product);
+            product = M::multiply_add_one(row[fragment(other)], other.highest, product);
         }
         // What is no number is not greater either.
         if product.partial_cmp(&lost) != Some(std::cmp::Ordering::Greater) {
             return f32::INFINITY;
         }
-        squared = M::multiply_add(cell.highest, product, squared);
+        squared = M::multiply_add_one(cell.highest, product, squared);
         let needed = cell.highest / (product - lost);
         scale = if needed > scale { needed } else { scale };
     }
