@@ -78,6 +78,18 @@ pub enum Error {
         /// What was given.
         found: String,
     },
+    /// A share of dropped numbers that cannot be.
+    #[error("dropout rate {found}: expected a share of at least 0 and below 1")]
+    DropoutRate {
+        /// What was given.
+        found: f32,
+    },
+    /// A layer norm that would divide by zero.
+    #[error("epsilon {found} of a layer norm: expected a finite number above zero")]
+    Epsilon {
+        /// What was given.
+        found: f64,
+    },
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

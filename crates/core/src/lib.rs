@@ -7,13 +7,17 @@
 mod error;
 
 pub mod device;
+pub mod dropout;
 pub mod fragments;
+pub mod layer_norm;
+pub mod linear;
 pub mod matmul;
 pub mod normalize;
 pub mod panels;
 pub mod parameters;
 pub mod product;
 pub mod random;
+pub mod slices;
 pub mod softmax;
 pub mod vector;
 

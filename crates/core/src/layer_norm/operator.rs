@@ -1,0 +1,269 @@
+//! How does a layer norm run on the CPU? Two passes there and two back over each row, in parallel.
+
+use std::sync::OnceLock;
+
+use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape, Tensor, WithDType};
+use rayon::prelude::*;
+
+use crate::slices::{numbers, reading};
+use crate::vector::{AddRows, Dot, Loops, Number, Simd, vectorised};
+
+/// Rows of one task, whose gradients of weight and bias are summed one after the other.
+const ROWS: usize = 64;
+
+const NAME: &str = "layer-norm";
+
+/// `(x - mean) / spread * weight + bias`, by x, weight and bias.
+#[derive(Debug)]
+pub(super) struct LayerNorm<T> {
+    epsilon: f64,
+    /// Left by the forward pass.
+    moments: OnceLock<Vec<Moments<T>>>,
+}
+
+/// What a row was normalized by.
+#[derive(Debug, Clone, Copy)]
+struct Moments<T> {
+    mean: T,
+    /// One over the spread.
+    inverse: T,
+}
+
+impl<T: WithDType + Number> LayerNorm<T> {
+    pub(super) fn new(epsilon: f64) -> Self {
+        Self {
+            epsilon,
+            moments: OnceLock::new(),
+        }
+    }
+
+    fn forward(&self, rows: &[T], weight: &[T], bias: &[T]) -> (Vec<T>, Vec<Moments<T>>) {
+        let width = weight.len().max(1);
+        let mut normal = vec![T::ZERO; rows.len()];
+        let zero = Moments {
+            mean: T::ZERO,
+            inverse: T::ZERO,
+        };
+        let mut moments = vec![zero; rows.len() / width];
+        normal
+            .par_chunks_mut(ROWS * width)
+            .zip(moments.par_chunks_mut(ROWS))
+            .zip(rows.par_chunks(ROWS * width))
+            .for_each(|((normal, moments), rows)| {
+                let lines = normal.chunks_exact_mut(width).zip(rows.chunks_exact(width));
+                for ((normal, row), moments) in lines.zip(moments) {
+                    *moments = vectorised(Forward {
+                        row,
+                        affine: (weight, bias),
+                        epsilon: self.epsilon,
+                        normal,
+                    });
+                }
+            });
+        (normal, moments)
+    }
+
+    /// The gradients of rows, weight and bias.
+    fn backward(
+        rows: &[T],
+        weight: &[T],
+        moments: &[Moments<T>],
+        upstream: &[T],
+    ) -> (Vec<T>, Vec<T>, Vec<T>) {
+        let width = weight.len().max(1);
+        let mut gradient = vec![T::ZERO; rows.len()];
+        let parts: Vec<(Vec<T>, Vec<T>)> = gradient
+            .par_chunks_mut(ROWS * width)
+            .zip(moments.par_chunks(ROWS))
+            .zip(
+                rows.par_chunks(ROWS * width)
+                    .zip(upstream.par_chunks(ROWS * width)),
+            )
+            .map(|((gradient, moments), (rows, upstream))| {
+                let mut sums = (vec![T::ZERO; weight.len()], vec![T::ZERO; weight.len()]);
+                let lines = rows.chunks_exact(width).zip(upstream.chunks_exact(width));
+                let gradients = gradient.chunks_exact_mut(width).zip(moments);
+                for ((gradient, &moments), (row, upstream)) in gradients.zip(lines) {
+                    vectorised(Backward {
+                        row,
+                        upstream,
+                        weight,
+                        moments,
+                        gradient,
+                        sums: (&mut sums.0, &mut sums.1),
+                    });
+                }
+                sums
+            })
+            .collect();
+        let mut sums = (vec![T::ZERO; weight.len()], vec![T::ZERO; weight.len()]);
+        for part in &parts {
+            for (sums, rows) in [(&mut sums.0, &part.0), (&mut sums.1, &part.1)] {
+                vectorised(AddRows { sums, rows });
+            }
+        }
+        (gradient, sums.0, sums.1)
+    }
+}
+
+/// `y = (x - mean) / spread * weight + bias`; gives mean and spread.
+struct Forward<'a, T> {
+    row: &'a [T],
+    affine: (&'a [T], &'a [T]),
+    epsilon: f64,
+    normal: &'a mut [T],
+}
+
+impl<T: WithDType + Number> Loops for Forward<'_, T> {
+    type Output = Moments<T>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Moments<T> {
+        let width = self.row.len() as f64;
+        let (row, row_rest) = T::vectors(simd, self.row);
+        let mut sum = T::load(simd, row_rest);
+        for &x in row {
+            sum = T::plus(simd, sum, x);
+        }
+        let mean = T::from_f64(T::total(simd, sum).to_f64() / width);
+        let means = T::splat(simd, mean);
+        {
+            let (normal, normal_rest) = T::vectors_mut(simd, self.normal);
+            for (normal, &x) in normal.iter_mut().zip(row) {
+                *normal = T::minus(simd, x, means);
+            }
+            let rest = T::minus(simd, T::load(simd, row_rest), means);
+            T::store(simd, normal_rest, rest);
+        }
+        // The rest is stored and read again: beyond it a vector is not zero.
+        let squares = Dot(&*self.normal, &*self.normal).run(simd).to_f64();
+        let inverse = T::from_f64(1.0 / (squares / width + self.epsilon).sqrt());
+        let inverses = T::splat(simd, inverse);
+        let (weight, weight_rest) = T::vectors(simd, self.affine.0);
+        let (bias, bias_rest) = T::vectors(simd, self.affine.1);
+        let (normal, normal_rest) = T::vectors_mut(simd, self.normal);
+        for (normal, (&weight, &bias)) in normal.iter_mut().zip(weight.iter().zip(bias)) {
+            *normal = T::times_plus(simd, T::times(simd, *normal, inverses), weight, bias);
+        }
+        let rest = T::times(simd, T::load(simd, normal_rest), inverses);
+        let (weight, bias) = (T::load(simd, weight_rest), T::load(simd, bias_rest));
+        let rest = T::times_plus(simd, rest, weight, bias);
+        T::store(simd, normal_rest, rest);
+        Moments { mean, inverse }
+    }
+}
+
+/// With `n = (x - mean) / spread` and `g = dy weight`:
+/// `dx = (g - mean(g) - n mean(g n)) / spread`, `dweight += dy n`, `dbias += dy`.
+struct Backward<'a, T> {
+    row: &'a [T],
+    upstream: &'a [T],
+    weight: &'a [T],
+    moments: Moments<T>,
+    gradient: &'a mut [T],
+    sums: (&'a mut [T], &'a mut [T]),
+}
+
+impl<T: WithDType + Number> Loops for Backward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let width = self.row.len() as f64;
+        let mean = T::splat(simd, self.moments.mean);
+        let inverse = T::splat(simd, self.moments.inverse);
+        let normal = |x| T::times(simd, T::minus(simd, x, mean), inverse);
+        let (row, row_rest) = T::vectors(simd, self.row);
+        let (upstream, upstream_rest) = T::vectors(simd, self.upstream);
+        let (weight, weight_rest) = T::vectors(simd, self.weight);
+        let (row_rest, upstream_rest) = (T::load(simd, row_rest), T::load(simd, upstream_rest));
+        let weight_rest = T::load(simd, weight_rest);
+        {
+            let (weights, weights_rest) = T::vectors_mut(simd, self.sums.0);
+            let (biases, biases_rest) = T::vectors_mut(simd, self.sums.1);
+            let sums = weights.iter_mut().zip(biases);
+            for ((weights, biases), (&x, &dy)) in sums.zip(row.iter().zip(upstream)) {
+                *weights = T::times_plus(simd, dy, normal(x), *weights);
+                *biases = T::plus(simd, *biases, dy);
+            }
+            let (weights, biases) = (T::load(simd, weights_rest), T::load(simd, biases_rest));
+            let weights = T::times_plus(simd, upstream_rest, normal(row_rest), weights);
+            T::store(simd, weights_rest, weights);
+            T::store(simd, biases_rest, T::plus(simd, biases, upstream_rest));
+        }
+        // Beyond the rest dy is zero, and so is all that is summed.
+        let mut along = T::times(simd, upstream_rest, weight_rest);
+        let mut across = T::times(simd, along, normal(row_rest));
+        for ((&x, &dy), &weight) in row.iter().zip(upstream).zip(weight) {
+            let g = T::times(simd, dy, weight);
+            along = T::plus(simd, along, g);
+            across = T::times_plus(simd, g, normal(x), across);
+        }
+        let share = |sum| T::splat(simd, T::from_f64(T::total(simd, sum).to_f64() / width));
+        let (along, across) = (share(along), share(across));
+        let gradient_of = |x, dy, weight| {
+            let g = T::minus(simd, T::times(simd, dy, weight), along);
+            let g = T::minus(simd, g, T::times(simd, normal(x), across));
+            T::times(simd, g, inverse)
+        };
+        let (gradient, gradient_rest) = T::vectors_mut(simd, self.gradient);
+        let lines = row.iter().zip(upstream).zip(weight);
+        for (gradient, ((&x, &dy), &weight)) in gradient.iter_mut().zip(lines) {
+            *gradient = gradient_of(x, dy, weight);
+        }
+        let rest = gradient_of(row_rest, upstream_rest, weight_rest);
+        T::store(simd, gradient_rest, rest);
+    }
+}
+
+impl<T: WithDType + Number> CustomOp3 for LayerNorm<T> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        rows: &CpuStorage,
+        layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (normal, moments) = self.forward(
+            numbers::<T>(rows, layout, NAME)?,
+            numbers::<T>(weight, weight_layout, NAME)?,
+            numbers::<T>(bias, bias_layout, NAME)?,
+        );
+        // A second forward pass would find the same.
+        let _ = self.moments.set(moments);
+        Ok((T::to_cpu_storage_owned(normal), layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        rows: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _: &Tensor,
+        upstream: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let moments = self
+            .moments
+            .get()
+            .ok_or_else(|| Error::Msg(format!("{NAME}: its forward has not run")).bt())?;
+        let upstream = upstream.contiguous()?;
+        let (of_rows, of_weight, of_bias) = Self::backward(
+            reading(rows).numbers(NAME)?,
+            reading(weight).numbers(NAME)?,
+            moments,
+            reading(&upstream).numbers(NAME)?,
+        );
+        let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
+        Ok((
+            Some(tensor(of_rows, rows)?),
+            Some(tensor(of_weight, weight)?),
+            Some(tensor(of_bias, bias)?),
+        ))
+    }
+}

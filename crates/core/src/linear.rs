@@ -1,0 +1,254 @@
+//! How does a linear layer run, with gradients of its input and its parameters? On the CPU as one
+//! operator over our own products, elsewhere in candle's operations.
+
+use candle_core::{
+    CpuStorage, CustomOp3, DType, Layout, Result as CandleResult, Shape, Tensor, WithDType,
+};
+use rayon::prelude::*;
+
+use crate::matmul::Matmul;
+use crate::product::{Matrix, Output};
+use crate::slices::{numbers, reading};
+use crate::vector::{AddRows, Number, vectorised};
+use crate::{Error, Result};
+
+/// Rows whose gradients are summed one after the other; the sums are added in order.
+const ROWS: usize = 256;
+
+const NAME: &str = "linear";
+
+/// `x W^T + b`.
+///
+/// # Shapes
+/// `rows` [N, F], `weight` [D, F], `bias` [D], all f32 or all f64; the result is [N, D].
+///
+/// On the CPU a row's numbers do not depend on the other rows or on the number of threads.
+///
+/// # Errors
+/// When the shapes do not fit each other.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use uard_core::{linear::linear, matmul::Matmul};
+///
+/// let rows = Tensor::new(&[[1f32, 2.0]], &Device::Cpu)?;
+/// let weight = Tensor::new(&[[3f32, 4.0], [5.0, 6.0]], &Device::Cpu)?;
+/// let bias = Tensor::new(&[0f32, 1.0], &Device::Cpu)?;
+/// let product = linear(&rows, (&weight, &bias), Matmul::F32)?;
+/// assert_eq!(product.to_vec2::<f32>()?, [[11.0, 18.0]]);
+/// # Ok::<(), uard_core::Error>(())
+/// ```
+pub fn linear(rows: &Tensor, (weight, bias): (&Tensor, &Tensor), matmul: Matmul) -> Result<Tensor> {
+    let (_, width) = rows.dims2()?;
+    let (out, features) = weight.dims2()?;
+    for (tensor, axis, expected, found) in [
+        ("weight of a linear layer", "F", width, features),
+        ("bias of a linear layer", "D", out, bias.dims1()?),
+    ] {
+        if expected != found {
+            return Err(Error::ShapeMismatch {
+                tensor: tensor.to_owned(),
+                axis,
+                expected,
+                found,
+            });
+        }
+    }
+    if !rows.device().is_cpu() {
+        return composed(rows, (weight, bias));
+    }
+    let (rows, weight, bias) = (rows.contiguous()?, weight.contiguous()?, bias.contiguous()?);
+    Ok(match rows.dtype() {
+        DType::F64 => rows.apply_op3(&weight, &bias, Linear::<f64>::new(matmul))?,
+        _ => rows.apply_op3(&weight, &bias, Linear::<f32>::new(matmul))?,
+    })
+}
+
+fn composed(rows: &Tensor, (weight, bias): (&Tensor, &Tensor)) -> Result<Tensor> {
+    Ok(rows.matmul(&weight.t()?)?.broadcast_add(bias)?)
+}
+
+#[derive(Debug)]
+struct Linear<T> {
+    matmul: Matmul,
+    number: std::marker::PhantomData<T>,
+}
+
+impl<T: WithDType + Number> Linear<T> {
+    fn new(matmul: Matmul) -> Self {
+        Self {
+            matmul,
+            number: std::marker::PhantomData,
+        }
+    }
+}
+
+impl<T: WithDType + Number> CustomOp3 for Linear<T> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        rows: &CpuStorage,
+        layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> CandleResult<(CpuStorage, Shape)> {
+        let (count, width) = layout.shape().dims2()?;
+        let out = bias_layout.shape().dims1()?;
+        let rows = Matrix::row_major(numbers::<T>(rows, layout, NAME)?, count, width);
+        let weight = numbers::<T>(weight, weight_layout, NAME)?;
+        let weight = Matrix::row_major(weight, out, width).transposed();
+        let bias = numbers::<T>(bias, bias_layout, NAME)?;
+        let mut product = Vec::with_capacity(count * out);
+        (0..count).for_each(|_| product.extend_from_slice(bias));
+        self.matmul
+            .parallel_product(&mut product, rows, weight, Output::Accumulate);
+        let shape = Shape::from((count, out));
+        Ok((T::to_cpu_storage_owned(product), shape))
+    }
+
+    fn bwd(
+        &self,
+        rows: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _: &Tensor,
+        upstream: &Tensor,
+    ) -> CandleResult<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let upstream = upstream.contiguous()?;
+        let ((count, width), out) = (rows.dims2()?, bias.dims1()?);
+        let (x, w, dy) = (reading(rows), reading(weight), reading(&upstream));
+        let dy = dy.numbers::<T>(NAME)?;
+        let gradient = Matrix::row_major(dy, count, out);
+        let mut of_rows = vec![T::ZERO; count * width];
+        let w = Matrix::row_major(w.numbers::<T>(NAME)?, out, width);
+        self.matmul
+            .parallel_product(&mut of_rows, gradient, w, Output::Overwrite);
+        let mut of_weight = vec![T::ZERO; out * width];
+        let x = Matrix::row_major(x.numbers::<T>(NAME)?, count, width);
+        self.matmul
+            .parallel_product(&mut of_weight, gradient.transposed(), x, Output::Overwrite);
+        let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
+        Ok((
+            Some(tensor(of_rows, rows)?),
+            Some(tensor(of_weight, weight)?),
+            Some(tensor(sum_of_rows(dy, out), bias)?),
+        ))
+    }
+}
+
+/// In blocks of rows and in their order.
+fn sum_of_rows<T: Number>(rows: &[T], width: usize) -> Vec<T> {
+    let sum = |rows: &[T]| {
+        let mut sums = vec![T::ZERO; width];
+        vectorised(AddRows {
+            sums: &mut sums,
+            rows,
+        });
+        sums
+    };
+    let blocks = rows.par_chunks((ROWS * width).max(1));
+    sum(&blocks.flat_map_iter(sum).collect::<Vec<T>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+    use crate::random::{Draws, uniform};
+
+    fn inputs(rows: usize, dtype: DType) -> [Var; 3] {
+        let mut at = 0;
+        [&[rows, 37][..], &[19, 37], &[19]].map(|shape| {
+            at += 1;
+            let mut stream = Draws::new(2).stream("linear", &[at]);
+            let values = uniform(&mut stream, -1.0, 1.0, shape.iter().product());
+            let values = Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
+            Var::from_tensor(&values.to_dtype(dtype).unwrap()).unwrap()
+        })
+    }
+
+    fn loss(product: &Tensor) -> Tensor {
+        product.sin().unwrap().sum_all().unwrap()
+    }
+
+    #[test]
+    fn operator_equals_the_composed_form_in_values_and_gradients() {
+        // Sums over 37 numbers, and over 600 rows.
+        for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5)] {
+            for rows in [1, 5, 600] {
+                let vars = inputs(rows, dtype);
+                let [x, weight, bias] = &vars;
+                let found = linear(x, (weight, bias), Matmul::F32).unwrap();
+                let expected = composed(x, (weight, bias)).unwrap();
+                uard_testkit::assert_close(&found, &expected, tolerance);
+                let found = loss(&found).backward().unwrap();
+                let expected = loss(&expected).backward().unwrap();
+                for var in &vars {
+                    let (found, expected) = (found.get(var).unwrap(), expected.get(var).unwrap());
+                    uard_testkit::assert_close(found, expected, tolerance);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn threads_and_other_rows_change_no_byte() {
+        let run = |threads: usize, rows: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().unwrap().install(|| {
+                let vars = inputs(600, DType::F32);
+                let x = vars[0].narrow(0, 0, rows).unwrap();
+                let product = linear(&x, (&vars[1], &vars[2]), Matmul::F32).unwrap();
+                let gradients = loss(&product).backward().unwrap();
+                (
+                    product,
+                    vars.map(|var| gradients.get(&var).unwrap().clone()),
+                )
+            })
+        };
+        let ((one, of_one), (three, of_three)) = (run(1, 600), run(3, 600));
+        uard_testkit::assert_same_bytes(&three, &one);
+        for (three, one) in of_three.iter().zip(&of_one) {
+            uard_testkit::assert_same_bytes(three, one);
+        }
+        let (few, _) = run(2, 7);
+        uard_testkit::assert_same_bytes(&few, &one.narrow(0, 0, 7).unwrap());
+    }
+
+    #[test]
+    fn rounded_products_change_little_and_something() {
+        let [x, weight, bias] = inputs(9, DType::F32);
+        let exact = linear(&x, (&weight, &bias), Matmul::F32).unwrap();
+        let rounded = linear(&x, (&weight, &bias), Matmul::Bf16).unwrap();
+        // Both sides lose at most 2^-9 of each of 37 numbers below 1.
+        let (difference, _) = uard_testkit::worst_difference(&rounded, &exact);
+        assert!(difference > 1e-6 && difference < 0.1, "{difference}");
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused() {
+        let [x, weight, bias] = inputs(2, DType::F32);
+        let narrow = weight.narrow(1, 0, 30).unwrap();
+        let message = linear(&x, (&narrow, &bias), Matmul::F32).unwrap_err();
+        assert!(
+            message
+                .to_string()
+                .contains("expected 37 along F, found 30"),
+            "{message}"
+        );
+        let short = bias.narrow(0, 0, 18).unwrap();
+        let message = linear(&x, (&weight, &short), Matmul::F32).unwrap_err();
+        assert!(
+            message
+                .to_string()
+                .contains("expected 19 along D, found 18"),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,55 @@
+//! How does an operator read the numbers of a tensor? As a slice, without a copy.
+
+use std::ops::Deref;
+
+use candle_core::{CpuStorage, Error, Layout, Result, Storage, Tensor, WithDType};
+
+/// The numbers of a contiguous storage.
+///
+/// # Errors
+/// When the layout has gaps or the storage holds other numbers; `op` names the operator.
+pub fn numbers<'a, T: WithDType>(
+    storage: &'a CpuStorage,
+    layout: &Layout,
+    op: &'static str,
+) -> Result<&'a [T]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
+        None => Err(Error::RequiresContiguous { op }.bt()),
+    }
+}
+
+/// A tensor that is being read: nobody can write to it meanwhile.
+#[derive(Debug)]
+pub struct Reading<'a, G> {
+    storage: G,
+    layout: &'a Layout,
+}
+
+/// Begins to read a tensor.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use uard_core::slices::reading;
+///
+/// let tensor = Tensor::new(&[1f32, 2.0], &Device::Cpu)?;
+/// assert_eq!(reading(&tensor).numbers::<f32>("example")?, [1.0, 2.0]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn reading(tensor: &Tensor) -> Reading<'_, impl Deref<Target = Storage>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    Reading { storage, layout }
+}
+
+impl<G: Deref<Target = Storage>> Reading<'_, G> {
+    /// Its numbers.
+    ///
+    /// # Errors
+    /// When the tensor is not on the CPU, has gaps or holds other numbers; `op` names the operator.
+    pub fn numbers<T: WithDType>(&self, op: &'static str) -> Result<&[T]> {
+        match &*self.storage {
+            Storage::Cpu(storage) => numbers(storage, self.layout, op),
+            _ => Err(Error::Msg(format!("{op}: its tensors must be on the CPU")).bt()),
+        }
+    }
+}
