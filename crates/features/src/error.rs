@@ -309,6 +309,116 @@ pub enum Error {
         /// Where.
         problem: String,
     },
+    /// A configuration of a published model that cannot be, or is not read.
+    #[error("{}: `{key}`: expected {expected}, found {found}", path.display())]
+    ModelConfig {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What was needed.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A folder without weights.
+    #[error("{}: neither model.safetensors nor pytorch_model.bin is there; download one of them into this folder", folder.display())]
+    MissingWeights {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A file of weights that cannot be read at all.
+    #[error("{}: no weights can be read: {cause}; expected the safetensors or zipped pickle of a state dict, so download it again if it is truncated", path.display())]
+    UnreadableWeights {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        cause: String,
+    },
+    /// A file of weights without a tensor that the model needs.
+    #[error("{}: tensor `{tensor}` is missing, expected it with shape {}; the weights belong to another configuration", path.display(), Tuple(expected))]
+    MissingWeight {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The shape that the configuration asks for.
+        expected: Vec<usize>,
+    },
+    /// A tensor of another shape than the configuration says.
+    #[error("{}: tensor `{tensor}`: expected shape {}, found {}; the weights belong to another configuration", path.display(), Tuple(expected), Tuple(found))]
+    WeightShape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The shape that the configuration asks for.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// A tensor of integers.
+    #[error("{}: tensor `{tensor}`: expected floating point numbers, found {found}", path.display())]
+    WeightType {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its dtype.
+        found: &'static str,
+    },
+    /// A weight that is not a number or infinite.
+    #[error("{}: tensor `{tensor}` holds {value}, expected finite numbers; download the weights again", path.display())]
+    WeightNotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What is there.
+        value: f32,
+    },
+    /// A tokenizer that cannot be read, or does not fit.
+    #[error("{}: no tokenizer can be made of it: {cause}", path.display())]
+    Tokenizer {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong, and what was expected.
+        cause: String,
+    },
+    /// A caption that the tokenizer refuses.
+    #[error("{}: the tokenizer refuses `{caption}`: {cause}", path.display())]
+    Tokens {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// The caption.
+        caption: String,
+        /// What the tokenizer said.
+        cause: String,
+    },
+    /// A caption with more words than a model has positions.
+    #[error(
+        "caption {caption} of the batch has {words} words, the model has {positions} positions; give the tokenizer a limit of at most {positions}"
+    )]
+    CaptionTooLong {
+        /// Its place in the batch.
+        caption: usize,
+        /// Its words.
+        words: usize,
+        /// The positions of the model.
+        positions: usize,
+    },
+    /// A line of word vectors that is none.
+    #[error("{} line {line}: expected a word and {expected} numbers, {problem}", path.display())]
+    WordVectorLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The numbers of each word.
+        expected: usize,
+        /// What is there instead.
+        problem: String,
+    },
     /// A batch was made of no captions.
     #[error("a batch of captions is empty; give at least one caption")]
     EmptyBatch,

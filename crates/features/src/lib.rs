@@ -5,6 +5,7 @@
 
 mod digest;
 mod error;
+mod mapped;
 
 pub mod captions;
 pub mod dataset;

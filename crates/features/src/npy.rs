@@ -13,12 +13,11 @@ mod header;
 mod in_place;
 mod write;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use half::f16;
-use memmap2::Mmap;
 
+use crate::mapped::Mapped;
 use crate::{Error, Result};
 use header::Header;
 pub use in_place::InPlaceF32;
@@ -90,7 +89,7 @@ fn fill<const SIZE: usize>(bytes: &[u8], values: &mut [f32], decode: impl Fn([u8
 #[derive(Debug)]
 pub struct MappedArray {
     path: PathBuf,
-    map: Mmap,
+    map: Mapped,
     data_start: usize,
     shape: Vec<usize>,
     element: ElementType,
@@ -107,11 +106,7 @@ impl MappedArray {
     /// another number of axes; an axis of size zero; a file that is shorter (truncated) or longer
     /// than its shape needs.
     pub fn open(path: &Path, axes: &'static str) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path, "open"))?;
-        // SAFETY: the map is read-only and private to this value, and its length is checked
-        // against the header before any use. That nobody shortens the file while it is mapped
-        // cannot be enforced by any process; a data file is written once and then only read.
-        let map = unsafe { Mmap::map(&file) }.map_err(Error::io(path, "map"))?;
+        let map = Mapped::open(path)?;
         let (header, data_start) = Header::parse(path, &map)?;
         let element = real_type(path, &header)?;
         let expected = axes.split(',').count();

@@ -1,5 +1,7 @@
 //! Facts about reading and writing arrays, good and bad.
 
+use std::fs::File;
+
 use super::*;
 
 const AXES: &str = "images, regions, features";

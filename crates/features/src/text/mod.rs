@@ -1,5 +1,7 @@
-//! Captions to words: tokens, vocabulary, and the recurrent encoder.
+//! Captions to words: tokens and vocabulary with the recurrent encoder, word pieces with the trained one.
 
+pub mod bert;
 pub mod gru;
 pub mod tokens;
 pub mod vocabulary;
+pub mod word_vectors;

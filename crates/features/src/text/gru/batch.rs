@@ -104,7 +104,7 @@ impl CaptionBatch {
     }
 
     /// The ids of the N valid words, caption after caption.
-    pub(super) fn words(&self) -> &[u32] {
+    pub(in crate::text) fn words(&self) -> &[u32] {
         &self.words
     }
 
@@ -123,7 +123,7 @@ impl CaptionBatch {
     }
 
     /// Whether every word has a row in an embedding of `vocabulary` rows.
-    pub(super) fn check_vocabulary(&self, vocabulary: usize) -> Result<()> {
+    pub(in crate::text) fn check_vocabulary(&self, vocabulary: usize) -> Result<()> {
         let is_unknown = |&id: &u32| id as usize >= vocabulary;
         let Some(row) = self.words.iter().position(is_unknown) else {
             return Ok(());

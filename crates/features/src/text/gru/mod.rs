@@ -26,7 +26,10 @@ pub use batch::CaptionBatch;
 pub use recurrence::{Direction, Recurrence};
 pub use schedule::Schedule;
 
-use crate::Result;
+use crate::text::word_vectors::WordVectors;
+use crate::{Error, Result};
+
+const EMBEDDING: &str = "text.embedding.weight";
 
 /// Embeddings are drawn from ± this (SCAN, `EncoderText.init_weights`).
 const EMBEDDING_BOUND: f32 = 0.1;
@@ -76,9 +79,53 @@ impl TextEncoder {
         vocabulary_len: usize,
         draws: &Draws,
     ) -> Result<Self> {
-        let shape = [vocabulary_len, config.word_width];
-        let name = "text.embedding.weight";
-        let embedding = create(parameters, name, &shape, (EMBEDDING_BOUND, draws))?;
+        let embedding = drawn_embedding(config, vocabulary_len, draws);
+        Self::with_embedding(parameters, config, embedding, draws)
+    }
+
+    /// Creates the parameters as [`TextEncoder::new`] does, and gives each word that has a vector
+    /// that one for its embedding; the others keep what was drawn.
+    ///
+    /// # Errors
+    /// When the vectors have another width than the configuration says, or a parameter's name is
+    /// taken.
+    pub fn with_word_vectors(
+        parameters: &mut Parameters,
+        config: TextEncoderConfig,
+        vectors: &WordVectors,
+        draws: &Draws,
+    ) -> Result<Self> {
+        if vectors.width() != config.word_width {
+            return Err(Error::Core(uard_core::Error::ShapeMismatch {
+                tensor: "word vectors".to_owned(),
+                axis: "E",
+                expected: config.word_width,
+                found: vectors.width(),
+            }));
+        }
+        let mut embedding = drawn_embedding(config, vectors.words(), draws);
+        let rows = embedding.chunks_exact_mut(config.word_width.max(1));
+        for (row, id) in rows.zip(0..) {
+            if let Some(vector) = vectors.get(id) {
+                row.copy_from_slice(vector);
+            }
+        }
+        Self::with_embedding(parameters, config, embedding, draws)
+    }
+
+    /// # Shapes
+    /// `embedding` V x E numbers, row-major.
+    fn with_embedding(
+        parameters: &mut Parameters,
+        config: TextEncoderConfig,
+        embedding: Vec<f32>,
+        draws: &Draws,
+    ) -> Result<Self> {
+        let shape = [
+            embedding.len() / config.word_width.max(1),
+            config.word_width,
+        ];
+        let embedding = parameters.create(EMBEDDING, embedding, &shape)?;
         let forward = direction(parameters, config, "", draws)?;
         let reverse = direction(parameters, config, "_reverse", draws)?;
         Ok(Self {
@@ -119,6 +166,12 @@ impl TextEncoder {
     pub fn recurrence(&self) -> &Recurrence {
         &self.recurrence
     }
+}
+
+fn drawn_embedding(config: TextEncoderConfig, vocabulary_len: usize, draws: &Draws) -> Vec<f32> {
+    let mut stream = draws.stream(EMBEDDING, &[]);
+    let count = vocabulary_len * config.word_width;
+    uniform(&mut stream, -EMBEDDING_BOUND, EMBEDDING_BOUND, count)
 }
 
 fn direction(

@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use uard_testkit::{assert_close, assert_finite_nonzero, assert_gradients, assert_same_bytes};
 
 use super::*;
+use crate::text::vocabulary::Vocabulary;
 
 /// f32 against f64: a state goes through a dozen steps of sums over at most 9 numbers, each with
 /// errors of a few 1e-7.
@@ -364,6 +365,41 @@ fn parameters_have_the_names_and_bounds_of_pytorch() {
             "{name}: {largest}"
         );
     }
+}
+
+#[test]
+fn words_with_a_vector_begin_there_and_the_others_as_drawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vectors.txt");
+    std::fs::write(&path, "kite 1 2 3 4 5 6\n").unwrap();
+    let vocabulary = Vocabulary::build(["red kite"], 1);
+    let config = TextEncoderConfig {
+        word_width: 6,
+        joint_width: 9,
+    };
+    let draws = Draws::new(1);
+    let [mut with, mut without] = [(); 2].map(|()| Parameters::new(&Device::Cpu));
+    let vectors = WordVectors::read(&path, &vocabulary, 6).unwrap();
+    TextEncoder::with_word_vectors(&mut with, config, &vectors, &draws).unwrap();
+    TextEncoder::new(&mut without, config, vocabulary.len(), &draws).unwrap();
+    let kite = vocabulary.id("kite") as usize;
+    for ((name, with), (_, without)) in with.iter().zip(without.iter()) {
+        if name != EMBEDDING {
+            assert_same_bytes(with, without);
+            continue;
+        }
+        let mut expected = without.to_vec2::<f32>().unwrap();
+        expected[kite] = vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        assert_eq!(with.to_vec2::<f32>().unwrap(), expected);
+    }
+    let narrow = TextEncoderConfig {
+        word_width: 5,
+        ..config
+    };
+    let mut parameters = Parameters::new(&Device::Cpu);
+    let error = TextEncoder::with_word_vectors(&mut parameters, narrow, &vectors, &draws);
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains("expected 5 along E, found 6"), "{message}");
 }
 
 #[test]

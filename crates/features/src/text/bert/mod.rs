@@ -1,0 +1,118 @@
+//! How does a caption become words of the joint space by a trained language model? A tokenizer, a
+//! BERT that can be trained further, and a linear layer.
+//!
+//! [`BertEncoder`] is the entry, and [`tokenizer`] makes the ids that it reads. Attention, layer
+//! norm, activation and linear layer run as own operators on the CPU and in candle's operations
+//! elsewhere; `transformers.BertModel` judges both.
+
+mod activation;
+mod attention;
+mod config;
+mod drops;
+mod layer;
+mod model;
+pub mod tokenizer;
+mod weights;
+
+use uard_core::Words;
+use uard_core::matmul::Matmul;
+use uard_core::parameters::Parameters;
+use uard_core::random::{Draws, uniform};
+
+pub use activation::Activation;
+pub use config::{BertConfig, ModelType, PositionEmbedding};
+pub use drops::Drops;
+pub use model::{Bert, Initial};
+pub use weights::BertWeights;
+
+use super::gru::CaptionBatch;
+use crate::Result;
+use layer::Dense;
+
+/// What the names of a BERT's parameters begin with, for a group of the optimizer.
+pub const PREFIX: &str = "text.bert";
+
+/// What the names of the projection's parameters begin with.
+const PROJECTION: &str = "text.projection";
+
+/// Captions to unit rows: a BERT, a linear layer, unit length.
+///
+/// The parameters are those of [`Bert`] behind [`PREFIX`], `text.projection.weight` [D, H] and
+/// `text.projection.bias` [D]. It ends as [`TextEncoder`](super::gru::TextEncoder) does, in a
+/// unit row for each word, the special ones included; there are no directions to average.
+///
+/// # Source
+/// The projection is drawn like SCAN's of images: uniform in ±√6/√(H + D), biases zero.
+#[derive(Debug, Clone)]
+pub struct BertEncoder {
+    bert: Bert,
+    projection: Dense,
+    matmul: Matmul,
+}
+
+impl BertEncoder {
+    /// Creates the parameters: those of the BERT from `initial`, the projection from `draws`.
+    ///
+    /// # Errors
+    /// As for [`Bert::new`].
+    pub fn new(
+        parameters: &mut Parameters,
+        (config, joint_width): (&BertConfig, usize),
+        initial: Initial,
+        draws: &Draws,
+    ) -> Result<Self> {
+        let bert = Bert::new(parameters, PREFIX, config, initial)?;
+        let shape = [joint_width, config.hidden_size];
+        let bound = 6f32.sqrt() / (shape.iter().sum::<usize>() as f32).sqrt();
+        let projection = Dense::make(
+            &mut |name, shape| {
+                let count = shape.iter().product();
+                let numbers = match shape {
+                    [_] => vec![0.0; count],
+                    _ => uniform(&mut draws.stream(name, &[]), -bound, bound, count),
+                };
+                Ok(parameters.create(name, numbers, shape)?)
+            },
+            PROJECTION,
+            shape,
+        )?;
+        Ok(Self {
+            bert,
+            projection,
+            matmul: Matmul::F32,
+        })
+    }
+
+    /// The same encoder with other products.
+    #[must_use]
+    pub fn with_matmul(self, matmul: Matmul) -> Self {
+        Self {
+            bert: self.bert.with_matmul(matmul),
+            matmul,
+            ..self
+        }
+    }
+
+    /// The words of each caption as unit rows.
+    ///
+    /// # Shapes
+    /// The rows are [C, W, D]; rows beyond a caption's count are zero. `drops` is given in
+    /// training only: without it nothing is dropped.
+    ///
+    /// # Errors
+    /// As for [`Bert::states`].
+    pub fn forward(&self, batch: &CaptionBatch, drops: Option<Drops>) -> Result<Words> {
+        let states = self.bert.valid_states(batch, drops)?;
+        let rows = self.projection.forward(&states, self.matmul)?;
+        let rows = model::padded(&rows, batch)?;
+        Ok(Words::normalized(&rows, batch.counts().to_vec())?)
+    }
+
+    /// The model below the projection.
+    pub fn bert(&self) -> &Bert {
+        &self.bert
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! What does each word of a caption mean there? The states of a BERT, with a gradient everywhere.
+
+use candle_core::Tensor;
+use uard_core::matmul::Matmul;
+use uard_core::parameters::Parameters;
+use uard_core::random::{Draws, normal};
+
+use super::attention::Spans;
+use super::config::BertConfig;
+use super::drops::{Drops, ModelDrops};
+use super::layer::{Layer, Norm};
+use super::weights::BertWeights;
+use crate::text::gru::CaptionBatch;
+use crate::{Error, Result};
+
+/// Gives the tensor of a name and shape.
+pub(super) type Make<'a> = dyn FnMut(&str, &[usize]) -> Result<Tensor> + 'a;
+
+/// Where the first numbers of the parameters come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Initial<'a> {
+    /// Weights from a normal distribution, each tensor from the stream of its own name; biases
+    /// zero, layer norms one and zero, as in the published code.
+    Drawn(&'a Draws),
+    /// A trained model.
+    Stored(&'a BertWeights),
+}
+
+/// BERT's encoder, without the pooler and the heads above it.
+///
+/// The parameters have Hugging Face's names behind a prefix: `{prefix}.embeddings.*` and
+/// `{prefix}.encoder.layer.N.*`, all f32. A group of the optimizer with that prefix gives them a
+/// learning rate and a weight decay of their own.
+///
+/// Only valid words are computed, one caption after the other without padding: what padding holds
+/// cannot be seen.
+///
+/// # Source
+/// Devlin, Chang, Lee, Toutanova, *BERT*, 2018; names and order of operations are those of
+/// `transformers.BertModel` with absolute positions.
+#[derive(Debug, Clone)]
+pub struct Bert {
+    config: BertConfig,
+    words: Tensor,
+    positions: Tensor,
+    segments: Tensor,
+    norm: Norm,
+    layers: Vec<Layer>,
+    matmul: Matmul,
+}
+
+impl Bert {
+    /// Creates the parameters.
+    ///
+    /// # Errors
+    /// When the configuration cannot be; a tensor is missing in the weights or has another shape;
+    /// a parameter's name is taken. Parameters that were created before stay.
+    pub fn new(
+        parameters: &mut Parameters,
+        prefix: &str,
+        config: &BertConfig,
+        initial: Initial,
+    ) -> Result<Self> {
+        Self::make(config, &mut |name, shape| {
+            let parameter = format!("{prefix}.{name}");
+            let numbers = match initial {
+                Initial::Stored(weights) => weights.numbers(name, shape)?,
+                Initial::Drawn(draws) => drawn(&parameter, shape, (config, draws)),
+            };
+            Ok(parameters.create(&parameter, numbers, shape)?)
+        })
+    }
+
+    /// A model of the tensors that `make` gives.
+    pub(super) fn make(config: &BertConfig, make: &mut Make) -> Result<Self> {
+        config.check("a BERT's configuration".as_ref())?;
+        let width = config.hidden_size;
+        let mut embedding = |name: &str, rows: usize| {
+            make(
+                &format!("embeddings.{name}_embeddings.weight"),
+                &[rows, width],
+            )
+        };
+        let words = embedding("word", config.vocab_size)?;
+        let positions = embedding("position", config.max_position_embeddings)?;
+        let segments = embedding("token_type", config.type_vocab_size)?;
+        let norm = Norm::make(make, "embeddings.LayerNorm", config)?;
+        let layers = (0..config.num_hidden_layers)
+            .map(|layer| Layer::make(make, &format!("encoder.layer.{layer}"), config));
+        Ok(Self {
+            config: config.clone(),
+            words,
+            positions,
+            segments,
+            norm,
+            layers: layers.collect::<Result<_>>()?,
+            matmul: Matmul::F32,
+        })
+    }
+
+    /// The same model with other products.
+    #[must_use]
+    pub fn with_matmul(self, matmul: Matmul) -> Self {
+        Self { matmul, ..self }
+    }
+
+    /// What the model was made with.
+    pub fn config(&self) -> &BertConfig {
+        &self.config
+    }
+
+    /// The state of each word behind the last layer, `last_hidden_state` in Hugging Face's words.
+    ///
+    /// # Shapes
+    /// The result is [C, W, H]; padding rows are zero. `drops` is given in training only.
+    ///
+    /// # Errors
+    /// When a caption has more words than the model has positions, or an id is not in its
+    /// vocabulary, naming the caption; or the batch is on another device.
+    pub fn states(&self, batch: &CaptionBatch, drops: Option<Drops>) -> Result<Tensor> {
+        padded(&self.valid_states(batch, drops)?, batch)
+    }
+
+    /// [`Bert::states`] of the valid words alone, [N, H], caption after caption.
+    pub(super) fn valid_states(
+        &self,
+        batch: &CaptionBatch,
+        drops: Option<Drops>,
+    ) -> Result<Tensor> {
+        self.check_lengths(batch)?;
+        batch.check_vocabulary(self.config.vocab_size)?;
+        let drops = ModelDrops::new(&self.config, drops)?;
+        let spans = Spans::new(batch.counts(), self.config.num_attention_heads);
+        let mut words = self.norm.forward(&self.embedded(batch)?)?;
+        words = drops.after_embeddings(&words)?;
+        for (at, layer) in self.layers.iter().enumerate() {
+            let how = (&self.config, self.matmul);
+            words = layer.forward(&words, &spans, drops.of_layer(at), how)?;
+        }
+        Ok(words)
+    }
+
+    /// Word, position and segment, added in the order of the published code.
+    fn embedded(&self, batch: &CaptionBatch) -> Result<Tensor> {
+        let device = self.words.device();
+        let ids = Tensor::new(batch.words(), device)?;
+        let places: Vec<u32> = batch
+            .counts()
+            .iter()
+            .flat_map(|&count| 0..count as u32)
+            .collect();
+        let places = Tensor::new(places, device)?;
+        let words = self.words.index_select(&ids, 0)?;
+        let words = words.broadcast_add(&self.segments.narrow(0, 0, 1)?)?;
+        Ok((words + self.positions.index_select(&places, 0)?)?)
+    }
+
+    fn check_lengths(&self, batch: &CaptionBatch) -> Result<()> {
+        let positions = self.config.max_position_embeddings;
+        let too_long = batch.counts().iter().position(|&count| count > positions);
+        match too_long {
+            Some(caption) => Err(Error::CaptionTooLong {
+                caption,
+                words: batch.counts()[caption],
+                positions,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Rows of the valid words [N, D] as [C, W, D]; padding rows are zero.
+pub(super) fn padded(rows: &Tensor, batch: &CaptionBatch) -> Result<Tensor> {
+    let (count, width) = rows.dims2()?;
+    let (captions, longest) = batch.ids().dims2()?;
+    if count == captions * longest {
+        return Ok(rows.reshape((captions, longest, width))?);
+    }
+    let mut of_rows = vec![count as u32; captions * longest];
+    let mut word = 0;
+    for (caption, &count) in batch.counts().iter().enumerate() {
+        for row in &mut of_rows[caption * longest..][..count] {
+            *row = word;
+            word += 1;
+        }
+    }
+    let padding = Tensor::zeros((1, width), rows.dtype(), rows.device())?;
+    let of_rows = Tensor::new(of_rows, rows.device())?;
+    let padded = Tensor::cat(&[rows, &padding], 0)?.index_select(&of_rows, 0)?;
+    Ok(padded.reshape((captions, longest, width))?)
+}
+
+fn drawn(name: &str, shape: &[usize], (config, draws): (&BertConfig, &Draws)) -> Vec<f32> {
+    let count = shape.iter().product();
+    if name.ends_with(".bias") {
+        vec![0.0; count]
+    } else if name.ends_with("LayerNorm.weight") {
+        vec![1.0; count]
+    } else {
+        let mut stream = draws.stream(name, &[]);
+        normal(&mut stream, config.initializer_range, count)
+    }
+}

@@ -1,0 +1,179 @@
+//! Are the pieces those of the published tokenizer, and does each know its word?
+
+use super::super::tests::{golden_config, goldens};
+use super::*;
+
+/// What the published tokenizer gives for a caption.
+#[derive(Debug, Deserialize)]
+struct Expected {
+    lower: bool,
+    limit: usize,
+    caption: String,
+    ids: Vec<u32>,
+    pieces: Vec<String>,
+    words: Vec<Option<usize>>,
+    bytes: Vec<(usize, usize)>,
+}
+
+fn expected() -> Vec<Expected> {
+    let text = std::fs::read(goldens().join("pieces.json")).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// A folder with the golden vocabulary and, perhaps, settings.
+fn folder(settings: Option<&str>) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(goldens().join(VOCABULARY), folder.path().join(VOCABULARY)).unwrap();
+    if let Some(settings) = settings {
+        std::fs::write(folder.path().join(SETTINGS), settings).unwrap();
+    }
+    folder
+}
+
+fn open(folder: &Path, longest: usize) -> Result<BertTokenizer> {
+    BertTokenizer::open(folder, &golden_config(), longest)
+}
+
+#[track_caller]
+fn assert_expected(folder: &Path, lower: bool) {
+    let mut compared = 0;
+    for expected in expected().iter().filter(|expected| expected.lower == lower) {
+        let tokenizer = open(folder, expected.limit).unwrap();
+        let found = tokenizer.encode(&expected.caption).unwrap();
+        assert_eq!(found.ids, expected.ids, "{:?}", expected.caption);
+        let origins = expected.words.iter().zip(&expected.bytes);
+        let pieces = expected.pieces.iter().zip(origins);
+        let pieces = pieces.map(|(text, (word, bytes))| Piece {
+            text: text.clone(),
+            origin: word.map(|word| Origin {
+                word,
+                bytes: bytes.0..bytes.1,
+            }),
+        });
+        assert_eq!(
+            found.pieces,
+            pieces.collect::<Vec<_>>(),
+            "{:?}",
+            expected.caption
+        );
+        compared += 1;
+    }
+    assert!(compared > 20, "{compared}");
+}
+
+#[test]
+fn pieces_of_a_vocabulary_equal_those_of_the_published_tokenizer() {
+    assert_expected(folder(None).path(), true);
+    assert_expected(
+        folder(Some(r#"{"do_lower_case": true, "model_max_length": 2}"#)).path(),
+        true,
+    );
+    assert_expected(folder(Some(r#"{"do_lower_case": false}"#)).path(), false);
+}
+
+#[test]
+fn pieces_of_a_tokenizer_file_equal_those_of_the_published_tokenizer() {
+    assert_expected(&goldens(), true);
+}
+
+#[test]
+fn limits_and_padding_of_the_file_do_not_count() {
+    let text = std::fs::read_to_string(goldens().join(TOKENIZER)).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    json["truncation"] = serde_json::json!(
+        {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0});
+    json["padding"] = serde_json::json!(
+        {"strategy": {"Fixed": 50}, "direction": "Right", "pad_to_multiple_of": null,
+         "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"});
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(TOKENIZER), json.to_string()).unwrap();
+    assert_expected(folder.path(), true);
+}
+
+#[test]
+fn what_is_cut_is_counted() {
+    let folder = folder(None);
+    let caption = "a dog runs in the snow";
+    let whole = open(folder.path(), 100).unwrap().encode(caption).unwrap();
+    assert_eq!(whole.cut, 0);
+    let short = open(folder.path(), 5).unwrap().encode(caption).unwrap();
+    assert_eq!((short.ids.len(), short.cut), (5, whole.ids.len() - 5));
+    assert_eq!(short.pieces.last().unwrap().text, END);
+}
+
+#[test]
+fn the_positions_of_the_model_are_the_last_limit() {
+    let tokenizer = open(folder(None).path(), usize::MAX).unwrap();
+    let pieces = tokenizer.encode(&"dog ".repeat(100)).unwrap();
+    assert_eq!(pieces.ids.len(), golden_config().max_position_embeddings);
+    assert_eq!(pieces.cut, 100 + 2 - pieces.ids.len());
+}
+
+#[test]
+fn a_word_has_the_bytes_of_all_its_pieces() {
+    let tokenizer = open(folder(None).path(), 24).unwrap();
+    let caption = "an Unbelievable café!";
+    let pieces = tokenizer.encode(caption).unwrap();
+    let word = |word| pieces.word_bytes(word).map(|bytes| &caption[bytes]);
+    assert_eq!(
+        [0, 1, 2, 3, 4].map(word),
+        [
+            Some("an"),
+            Some("Unbelievable"),
+            Some("café"),
+            Some("!"),
+            None
+        ]
+    );
+    assert_eq!(pieces.pieces[0].origin, None);
+    assert_eq!(tokenizer.piece(pieces.ids[0]).as_deref(), Some(START));
+}
+
+#[test]
+fn an_empty_caption_has_the_special_pieces_only() {
+    let tokenizer = open(folder(None).path(), 24).unwrap();
+    let pieces = tokenizer.encode("").unwrap();
+    let texts: Vec<&str> = pieces
+        .pieces
+        .iter()
+        .map(|piece| piece.text.as_str())
+        .collect();
+    assert_eq!(texts, [START, END]);
+}
+
+#[test]
+fn files_that_do_not_fit_are_refused_by_name() {
+    let refused = |name: &str, text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(name), text).unwrap();
+        open(folder.path(), 24).unwrap_err().to_string()
+    };
+    for (name, text, part) in [
+        (TOKENIZER, "{}", "expected a tokenizer.json"),
+        (
+            VOCABULARY,
+            "[PAD]\n[UNK]\n[CLS]\n",
+            "lacks the special piece `[SEP]`",
+        ),
+        (SETTINGS, "{}", "neither tokenizer.json nor vocab.txt"),
+    ] {
+        let message = refused(name, text);
+        let named = name == SETTINGS || message.contains(name);
+        assert!(named && message.contains(part), "{message}");
+    }
+    let message = open(folder(Some("[]")).path(), 24).unwrap_err().to_string();
+    assert!(message.contains(SETTINGS), "{message}");
+    let message = open(folder(None).path(), 2).unwrap_err().to_string();
+    assert!(
+        message.contains("behind 2 pieces, expected at least 3"),
+        "{message}"
+    );
+    let small = BertConfig {
+        vocab_size: 50,
+        ..golden_config()
+    };
+    let message = BertTokenizer::open(&goldens(), &small, 24)
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("vocab_size 50"), "{message}");
+}

@@ -1,0 +1,59 @@
+//! Does a published BERT give its published states? Needs the folder that `UARD_MINILM` names: a
+//! model in Hugging Face's form, with the two files that `src/text/bert/goldens/write.py` adds.
+
+#![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+#![allow(clippy::print_stdout, reason = "a skipped test says so")]
+
+use std::path::PathBuf;
+
+use candle_core::safetensors::load;
+use candle_core::{Device, Tensor};
+use uard_core::parameters::Parameters;
+use uard_features::captions::read_captions;
+use uard_features::text::bert::tokenizer::BertTokenizer;
+use uard_features::text::bert::{Bert, BertConfig, BertWeights, Initial, PREFIX};
+use uard_features::text::gru::CaptionBatch;
+use uard_testkit::worst_difference;
+
+/// Six layers of sums over up to 1,536 numbers in f32, whose errors are a few 1e-7 each.
+const PARITY: f64 = 1e-5;
+
+fn model() -> Option<PathBuf> {
+    let folder = std::env::var_os("UARD_MINILM").map(PathBuf::from);
+    if folder.is_none() {
+        println!("skipped: UARD_MINILM is not set");
+    }
+    folder
+}
+
+#[test]
+fn published_states_of_real_captions() {
+    let Some(folder) = model() else { return };
+    let config = BertConfig::read_json(&folder.join("config.json")).unwrap();
+    let tokenizer = BertTokenizer::open(&folder, &config, usize::MAX).unwrap();
+    let captions = read_captions(&folder.join("expected_captions.txt")).unwrap();
+    let ids: Vec<Vec<u32>> = captions
+        .iter()
+        .map(|caption| tokenizer.encode(caption).unwrap().ids)
+        .collect();
+    let batch = CaptionBatch::pad(&ids, tokenizer.pad(), &Device::Cpu).unwrap();
+    let expected = load(folder.join("expected.safetensors"), &Device::Cpu).unwrap();
+    let expected_ids: Vec<Vec<i64>> = expected["ids"].to_vec2().unwrap();
+    let found_ids: Vec<Vec<u32>> = batch.ids().to_vec2().unwrap();
+    let found_ids = found_ids.into_iter();
+    let found_ids: Vec<Vec<i64>> = found_ids
+        .map(|ids| ids.into_iter().map(i64::from).collect())
+        .collect();
+    assert_eq!(found_ids, expected_ids);
+
+    let weights = BertWeights::open(&folder).unwrap();
+    let mut parameters = Parameters::new(&Device::Cpu);
+    let bert = Bert::new(&mut parameters, PREFIX, &config, Initial::Stored(&weights)).unwrap();
+    let found: Tensor = bert.states(&batch, None).unwrap();
+    let (difference, place) = worst_difference(&found, &expected["states"]);
+    println!(
+        "{} captions, largest difference {difference:e}",
+        captions.len()
+    );
+    assert!(difference < PARITY, "number {place}: {difference:e}");
+}

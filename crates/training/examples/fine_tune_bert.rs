@@ -1,0 +1,169 @@
+//! Does a trained BERT learn more when its own parameters move than when only the projection does?
+//!
+//! `cargo run --release -p uard-training --example fine_tune_bert -- MODEL CAPTIONS EPOCHS`, MODEL a
+//! folder in Hugging Face's form and CAPTIONS five lines an image: the first 1,000 are learned, the
+//! next 1,000 only looked at. Captions of one image shall be nearer to each other than to those of
+//! other images; a caption is the mean of its words.
+
+#![allow(clippy::print_stdout)]
+
+use std::error::Error;
+use std::path::Path;
+
+use candle_core::{D, Device, Tensor};
+use uard_core::normalize::unit_rows;
+use uard_core::parameters::Parameters;
+use uard_core::random::{Draws, permutation};
+use uard_features::captions::read_captions;
+use uard_features::text::bert::tokenizer::BertTokenizer;
+use uard_features::text::bert::{BertConfig, BertEncoder, BertWeights, Drops, Initial, PREFIX};
+use uard_features::text::gru::CaptionBatch;
+use uard_training::config::{GroupConfig, OptimizerConfig};
+use uard_training::gradients::Gradients;
+use uard_training::optimizer::Optimizer;
+
+/// Captions of each image.
+const CAPTIONS: usize = 5;
+/// Images that are learned, and as many that are looked at.
+const IMAGES: usize = 200;
+/// Images of a step.
+const BATCH: usize = 20;
+const JOINT_WIDTH: usize = 256;
+const LONGEST: usize = 32;
+/// Multiplies the similarities of captions.
+const INVERSE_TEMPERATURE: f64 = 10.0;
+const LEARNING_RATE: f64 = 2e-4;
+/// The BERT's share of the learning rate.
+const SCALE: f64 = 0.1;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Ids of captions, and the encoder that is trained.
+struct Tuning {
+    ids: Vec<Vec<u32>>,
+    pad: u32,
+    parameters: Parameters,
+    encoder: BertEncoder,
+    draws: Draws,
+}
+
+impl Tuning {
+    fn new(folder: &Path, captions: &[String]) -> Outcome<Self> {
+        let config = BertConfig::read_json(&folder.join("config.json"))?;
+        let tokenizer = BertTokenizer::open(folder, &config, LONGEST)?;
+        let ids = captions
+            .iter()
+            .map(|caption| Ok(tokenizer.encode(caption)?.ids));
+        let weights = BertWeights::open(folder)?;
+        let draws = Draws::new(1);
+        let mut parameters = Parameters::new(&Device::Cpu);
+        let sizes = (&config, JOINT_WIDTH);
+        let initial = Initial::Stored(&weights);
+        let encoder = BertEncoder::new(&mut parameters, sizes, initial, &draws)?;
+        Ok(Self {
+            ids: ids.collect::<Outcome<_>>()?,
+            pad: tokenizer.pad(),
+            parameters,
+            encoder,
+            draws,
+        })
+    }
+
+    /// One caption of each image as unit rows [B, D].
+    fn rows(&self, images: &[usize], which: usize, drops: Option<Drops>) -> Outcome<Tensor> {
+        let ids = images
+            .iter()
+            .map(|image| self.ids[image * CAPTIONS + which].clone());
+        let ids: Vec<Vec<u32>> = ids.collect();
+        let batch = CaptionBatch::pad(&ids, self.pad, &Device::Cpu)?;
+        let words = self.encoder.forward(&batch, drops)?;
+        Ok(unit_rows(&words.rows().sum(1)?)?)
+    }
+
+    /// The cross-entropy of finding an image's other caption among those of all images.
+    fn loss(
+        &self,
+        images: &[usize],
+        (first, second): (usize, usize),
+        step: Option<&[u64]>,
+    ) -> Outcome<Tensor> {
+        let drops = |side: u64| step.map(|step| [step, &[side]].concat());
+        let (left, right) = (drops(0), drops(1));
+        let given = |step: &Option<Vec<u64>>, which| {
+            let drops = step.as_deref().map(|step| Drops {
+                draws: &self.draws,
+                step,
+            });
+            self.rows(images, which, drops)
+        };
+        let (left, right) = (given(&left, first)?, given(&right, second)?);
+        let logits = (left.matmul(&right.t()?)? * INVERSE_TEMPERATURE)?;
+        let shift = logits.max_keepdim(D::Minus1)?.detach();
+        let logits = logits.broadcast_sub(&shift)?;
+        let total = logits.exp()?.sum(D::Minus1)?.log()?;
+        let own = (&logits * Tensor::eye(images.len(), logits.dtype(), logits.device())?)?;
+        Ok((total - own.sum(D::Minus1)?)?.mean_all()?)
+    }
+
+    /// The mean loss over batches of images in order, nothing dropped.
+    fn mean_loss(&self, images: std::ops::Range<usize>) -> Outcome<f32> {
+        let images: Vec<usize> = images.collect();
+        let mut sum = 0.0;
+        for batch in images.chunks(BATCH) {
+            sum += self.loss(batch, (0, 1), None)?.to_scalar::<f32>()?;
+        }
+        Ok(sum / (images.len() / BATCH) as f32)
+    }
+
+    fn train(&self, epochs: u64, scale: f64) -> Outcome<()> {
+        let config = OptimizerConfig {
+            learning_rate: LEARNING_RATE,
+            groups: vec![GroupConfig {
+                prefix: PREFIX.to_owned(),
+                learning_rate_scale: scale,
+                weight_decay: 0.0,
+            }],
+            ..OptimizerConfig::default()
+        };
+        let mut optimizer = Optimizer::new(&config, &self.parameters)?;
+        for epoch in 0..epochs {
+            let order = permutation(&mut self.draws.stream("order", &[epoch]), IMAGES);
+            for (step, images) in (0u64..).zip(order.chunks(BATCH)) {
+                let first = ((epoch + step) % CAPTIONS as u64) as usize;
+                let pair = (first, (first + 1) % CAPTIONS);
+                let loss = self.loss(images, pair, Some(&[epoch, step]))?;
+                let gradients = Gradients::take(&self.parameters, &mut loss.backward()?)?;
+                optimizer.step(&self.parameters, &gradients, 1.0)?;
+            }
+            self.report(epoch + 1)?;
+        }
+        Ok(())
+    }
+
+    fn report(&self, epoch: u64) -> Outcome<()> {
+        let (learned, new) = (
+            self.mean_loss(0..IMAGES)?,
+            self.mean_loss(IMAGES..2 * IMAGES)?,
+        );
+        println!("  epoch {epoch}: loss {learned:.4} on learned captions, {new:.4} on others");
+        Ok(())
+    }
+}
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [folder, captions, epochs] = &arguments[..] else {
+        return Err("expected MODEL CAPTIONS EPOCHS".into());
+    };
+    let captions = read_captions(Path::new(captions))?;
+    let captions = captions
+        .get(..2 * IMAGES * CAPTIONS)
+        .ok_or("expected at least 2,000 captions")?;
+    for (name, scale) in [("frozen", 0.0), ("fine-tuned", SCALE)] {
+        println!("{name}, the projection learns:");
+        let tuning = Tuning::new(Path::new(folder), captions)?;
+        tuning.report(0)?;
+        tuning.train(epochs.parse()?, scale)?;
+    }
+    Ok(())
+}
