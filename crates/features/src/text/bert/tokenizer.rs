@@ -11,7 +11,7 @@ use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
-use tokenizers::{AddedToken, Encoding, Tokenizer, TruncationParams};
+use tokenizers::{AddedToken, Encoding, Tokenizer};
 
 use super::config::BertConfig;
 use crate::{Error, Result};
@@ -75,6 +75,7 @@ pub struct BertTokenizer {
     tokenizer: Tokenizer,
     path: PathBuf,
     pad: u32,
+    longest: usize,
 }
 
 /// What of `tokenizer_config.json` changes the pieces of a `vocab.txt`.
@@ -105,7 +106,7 @@ impl BertTokenizer {
     /// has fewer ids than the tokenizer; fewer than 3 pieces are allowed.
     pub fn open(folder: &Path, config: &BertConfig, longest: usize) -> Result<Self> {
         let (json, vocabulary) = (folder.join(TOKENIZER), folder.join(VOCABULARY));
-        let (tokenizer, path) = if json.exists() {
+        let (mut tokenizer, path) = if json.exists() {
             (from_json(&json)?, json)
         } else if vocabulary.exists() {
             let settings = Settings::read_json(&folder.join(SETTINGS))?;
@@ -117,11 +118,22 @@ impl BertTokenizer {
         check_ids(&tokenizer, &path, config)?;
         let longest = longest.min(config.max_position_embeddings);
         let pad = special(&tokenizer, &path, PAD)?;
-        let tokenizer = with_limit(tokenizer, &path, longest)?;
+        if longest < SHORTEST {
+            let cause = format!(
+                "captions are cut behind {longest} pieces, expected at least {SHORTEST}: the special ones and a word"
+            );
+            return Err(refused(&path, cause));
+        }
+        // We cut ourselves: the library does not tell how much was cut.
+        tokenizer
+            .with_padding(None)
+            .with_truncation(None)
+            .map_err(|cause| refused(&path, cause.to_string()))?;
         Ok(Self {
             tokenizer,
             path,
             pad,
+            longest,
         })
     }
 
@@ -138,7 +150,7 @@ impl BertTokenizer {
             caption: caption.to_owned(),
             cause: cause.to_string(),
         })?;
-        Ok(pieces(&encoding))
+        Ok(pieces(&encoding, self.longest))
     }
 
     /// The id of padding, which nobody reads.
@@ -180,7 +192,13 @@ fn from_json(path: &Path) -> Result<Tokenizer> {
 
 fn from_vocabulary(path: &Path, settings: Settings) -> Result<Tokenizer> {
     let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-    let pieces = WordPiece::from_bytes(bytes).map_err(|cause| refused(path, cause.to_string()))?;
+    let refuse = |cause: tokenizers::Error| refused(path, cause.to_string());
+    let vocabulary = WordPiece::read_bytes(&bytes).map_err(refuse)?;
+    let pieces = WordPiece::builder().vocab(vocabulary);
+    let pieces = pieces
+        .unk_token(UNKNOWN.to_owned())
+        .build()
+        .map_err(refuse)?;
     let mut tokenizer = Tokenizer::new(pieces);
     let [unknown, start, end] =
         [UNKNOWN, START, END].map(|piece| special(&tokenizer, path, piece).map(|id| (piece, id)));
@@ -201,29 +219,11 @@ fn from_vocabulary(path: &Path, settings: Settings) -> Result<Tokenizer> {
     let known: Vec<AddedToken> = known.map(|piece| AddedToken::from(piece, true)).collect();
     tokenizer
         .with_normalizer(Some(normalizer))
-        .map_err(|cause| refused(path, cause.to_string()))?
+        .map_err(refuse)?
         .with_pre_tokenizer(Some(BertPreTokenizer))
         .with_post_processor(Some(around))
         .add_special_tokens(known)
-        .map_err(|cause| refused(path, cause.to_string()))?;
-    Ok(tokenizer)
-}
-
-fn with_limit(mut tokenizer: Tokenizer, path: &Path, longest: usize) -> Result<Tokenizer> {
-    if longest < SHORTEST {
-        let cause = format!(
-            "captions are cut behind {longest} pieces, expected at least {SHORTEST}: the special ones and a word"
-        );
-        return Err(refused(path, cause));
-    }
-    let limit = TruncationParams {
-        max_length: longest,
-        ..TruncationParams::default()
-    };
-    tokenizer
-        .with_padding(None)
-        .with_truncation(Some(limit))
-        .map_err(|cause| refused(path, cause.to_string()))?;
+        .map_err(refuse)?;
     Ok(tokenizer)
 }
 
@@ -258,26 +258,36 @@ fn refused(path: &Path, cause: String) -> Error {
     }
 }
 
-fn pieces(encoding: &Encoding) -> Pieces {
+/// At most `longest` pieces, of which the special ones around the caption all stay.
+fn pieces(encoding: &Encoding, longest: usize) -> Pieces {
     let words = encoding.get_word_ids().iter().zip(encoding.get_offsets());
     let pieces = encoding.get_tokens().iter().zip(words);
     let specials = encoding.get_special_tokens_mask();
-    let pieces = pieces
-        .zip(specials)
-        .map(|((text, (word, bytes)), special)| Piece {
+    let around = specials.iter().filter(|special| **special != 0).count();
+    let mut room = longest.saturating_sub(around);
+    let mut found = Pieces {
+        ids: Vec::with_capacity(longest.min(specials.len())),
+        pieces: Vec::with_capacity(longest.min(specials.len())),
+        cut: 0,
+    };
+    for ((&id, (text, (word, bytes))), &special) in
+        encoding.get_ids().iter().zip(pieces).zip(specials)
+    {
+        if special == 0 && room == 0 {
+            found.cut += 1;
+            continue;
+        }
+        room -= usize::from(special == 0);
+        found.ids.push(id);
+        found.pieces.push(Piece {
             text: text.clone(),
-            origin: word.filter(|_| *special == 0).map(|word| Origin {
+            origin: word.filter(|_| special == 0).map(|word| Origin {
                 word: word as usize,
                 bytes: bytes.0..bytes.1,
             }),
         });
-    let overflowing = encoding.get_overflowing().iter();
-    let beyond = overflowing.flat_map(Encoding::get_special_tokens_mask);
-    Pieces {
-        ids: encoding.get_ids().to_vec(),
-        pieces: pieces.collect(),
-        cut: beyond.filter(|special| **special == 0).count(),
     }
+    found
 }
 
 #[cfg(test)]

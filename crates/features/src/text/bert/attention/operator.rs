@@ -254,7 +254,7 @@ fn softmax<T: WithDType + Number>(line: &mut [T], scale: T) {
         sum += x;
     }
     for x in line {
-        *x = *x / sum;
+        *x /= sum;
     }
 }
 

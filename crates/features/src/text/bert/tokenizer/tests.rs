@@ -161,7 +161,7 @@ fn files_that_do_not_fit_are_refused_by_name() {
         let named = name == SETTINGS || message.contains(name);
         assert!(named && message.contains(part), "{message}");
     }
-    let message = open(folder(Some("[]")).path(), 24).unwrap_err().to_string();
+    let message = open(folder(Some("3")).path(), 24).unwrap_err().to_string();
     assert!(message.contains(SETTINGS), "{message}");
     let message = open(folder(None).path(), 2).unwrap_err().to_string();
     assert!(
