@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// ```
 ///
 /// # Shapes
-/// `rows` [.., H], `weight` [H], `bias` [H], all f32 or all f64; the result is like `rows`.
+/// `rows` [.., H], `weight` `[H]`, `bias` `[H]`, all f32 or all f64; the result is like `rows`.
 ///
 /// A row of equal numbers becomes `bias`. Rows do not see each other, and the gradients of weight
 /// and bias are summed in the order of the rows: threads change no byte. Unlike

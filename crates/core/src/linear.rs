@@ -20,7 +20,7 @@ const NAME: &str = "linear";
 /// `x W^T + b`.
 ///
 /// # Shapes
-/// `rows` [N, F], `weight` [D, F], `bias` [D], all f32 or all f64; the result is [N, D].
+/// `rows` [N, F], `weight` [D, F], `bias` `[D]`, all f32 or all f64; the result is [N, D].
 ///
 /// On the CPU a row's numbers do not depend on the other rows or on the number of threads.
 ///

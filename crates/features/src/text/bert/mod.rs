@@ -38,7 +38,7 @@ const PROJECTION: &str = "text.projection";
 /// Captions to unit rows: a BERT, a linear layer, unit length.
 ///
 /// The parameters are those of [`Bert`] behind [`PREFIX`], `text.projection.weight` [D, H] and
-/// `text.projection.bias` [D]. It ends as [`TextEncoder`](super::gru::TextEncoder) does, in a
+/// `text.projection.bias` `[D]`. It ends as [`TextEncoder`](super::gru::TextEncoder) does, in a
 /// unit row for each word, the special ones included; there are no directions to average.
 ///
 /// # Source
