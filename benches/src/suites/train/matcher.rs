@@ -143,7 +143,7 @@ pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
         .zip(&mut workers)
         .map(|(contender, worker)| contender.contestant(worker))
         .collect();
-    let timings = race::run(&title, &mut contestants, setting.arguments.rounds)?;
+    let timings = race::run(&title, &mut contestants, setting.rounds())?;
     drop(contestants);
     let rows = contenders.iter().zip(&memories).zip(&timings);
     let rows = rows.map(|((one, memory), seconds)| one.row(setting, memory).timed(seconds));
