@@ -132,7 +132,10 @@ mod tests {
     fn too_few_rounds_are_a_complaint() {
         assert!(about(&[], &[1.0, 1.0])[0].contains("2 rounds"));
         assert!(about(&[], &[1.0; 3]).is_empty());
-        assert!(about(&[], &[100.0]).is_empty(), "long rounds need no others");
+        assert!(
+            about(&[], &[100.0]).is_empty(),
+            "long rounds need no others"
+        );
     }
 
     #[test]
