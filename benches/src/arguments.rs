@@ -83,8 +83,9 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value = "cpu")]
     pub device: Device,
     /// Rounds of each race, up to four times as many where ours are uneven; the medians count.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    pub rounds: u32,
+    /// Without it 5, and 1 in the coco suite.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: Option<u32>,
     /// Images I; without it 1,000, and 5,000 in the coco suite.
     #[arg(long, value_parser = at_least_one)]
     pub images: Option<usize>,
@@ -115,6 +116,11 @@ impl Arguments {
     /// Whether a race is to be run.
     pub fn wants(&self, race: RaceName) -> bool {
         self.races.is_empty() || self.races.contains(&race)
+    }
+
+    /// Rounds, where a suite has its own usual number.
+    pub fn rounds(&self, usual: u32) -> u32 {
+        self.rounds.unwrap_or(usual)
     }
 
     /// Images and captions of all pairs, where a suite has its own usual ones.

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 
 fn serve(job: Job) -> anyhow::Result<()> {
     match job {
-        Job::Operator(batch) | Job::Composed(batch) => suites::train::serve_matcher(batch, job),
+        Job::Operator(batch, _) | Job::Composed(batch) => suites::train::serve_matcher(batch, job),
         Job::Coco(precision, images, captions) => {
             let shape = Shape {
                 images,
@@ -116,10 +116,9 @@ fn run(arguments: &Arguments, threads: usize) -> anyhow::Result<ExitCode> {
 fn tell(report: &Report, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let quiet = report.noise.is_empty();
     report.print_end();
-    if quiet || arguments.allow_noise {
-        if let Some(path) = &arguments.json {
-            report.write_json(path)?;
-        }
+    let path = arguments.json.as_deref();
+    if let Some(path) = path.filter(|_| quiet || arguments.allow_noise) {
+        report.write_json(path)?;
     }
     for complaint in &report.noise {
         eprintln!("noisy: {complaint}");

@@ -1,18 +1,22 @@
 //! Was the run quiet enough to be believed?
 //!
 //! Two witnesses: what the machine can do at most, measured before and after everything else, and
-//! the spread of our own rounds. Peers may be as uneven as they are.
+//! how uncertain the medians of our own rounds are. Peers may be as uneven as they are.
 
 use crate::statistics::Timings;
 
 /// What a ceiling may change by between the beginning and the end of a run.
 pub const LARGEST_DRIFT: f64 = 0.15;
 
-/// What the quartiles of our own rounds may lie apart, as a share of the median.
-pub const LARGEST_SPREAD: f64 = 0.10;
+/// How uncertain the median of our own rounds may be, as a share of it.
+pub const LARGEST_UNCERTAINTY: f64 = 0.05;
 
 /// Quartiles of fewer rounds say nothing.
 pub const FEWEST_ROUNDS: usize = 3;
+
+/// Seconds of a round that holds within itself what rounds of seconds show one by one: what
+/// disturbs a machine comes and goes faster.
+pub const LONG_ROUND: f64 = 60.0;
 
 /// The same ceiling before and after the run.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +44,7 @@ pub fn complaints<'a>(
     let mut found: Vec<String> = drifts.iter().filter_map(drift_complaint).collect();
     found.extend(
         ours.into_iter()
-            .filter_map(|(name, timings)| spread_complaint(name, timings)),
+            .filter_map(|(name, timings)| uncertainty_complaint(name, timings)),
     );
     found
 }
@@ -61,25 +65,30 @@ fn drift_complaint(drift: &Drift) -> Option<String> {
     })
 }
 
-/// Whether enough rounds were run, and lie near each other.
+/// Whether enough rounds were run, and lie near each other; or whether they were long.
 pub fn is_even(timings: &Timings) -> bool {
-    timings.rounds() >= FEWEST_ROUNDS && timings.spread() <= LARGEST_SPREAD
+    if timings.median() >= LONG_ROUND {
+        return true;
+    }
+    timings.rounds() >= FEWEST_ROUNDS && timings.uncertainty() <= LARGEST_UNCERTAINTY
 }
 
-fn spread_complaint(name: &str, timings: &Timings) -> Option<String> {
+fn uncertainty_complaint(name: &str, timings: &Timings) -> Option<String> {
+    if is_even(timings) {
+        return None;
+    }
     if timings.rounds() < FEWEST_ROUNDS {
         let rounds = timings.rounds();
         return Some(format!(
-            "`{name}` ran {rounds} rounds: fewer than {FEWEST_ROUNDS} have no spread"
+            "`{name}` ran {rounds} rounds: fewer than {FEWEST_ROUNDS} have no quartiles"
         ));
     }
-    (!is_even(timings)).then(|| {
-        format!(
-            "the rounds of `{name}` spread over {:.0} % of their median, more than {:.0} %",
-            100.0 * timings.spread(),
-            100.0 * LARGEST_SPREAD
-        )
-    })
+    Some(format!(
+        "the median of `{name}` is uncertain by {:.0} % after {} rounds, more than {:.0} %",
+        100.0 * timings.uncertainty(),
+        timings.rounds(),
+        100.0 * LARGEST_UNCERTAINTY
+    ))
 }
 
 #[cfg(test)]
@@ -123,6 +132,10 @@ mod tests {
     fn too_few_rounds_are_a_complaint() {
         assert!(about(&[], &[1.0, 1.0])[0].contains("2 rounds"));
         assert!(about(&[], &[1.0; 3]).is_empty());
+        assert!(
+            about(&[], &[100.0]).is_empty(),
+            "long rounds need no others"
+        );
     }
 
     #[test]

@@ -30,17 +30,7 @@ impl<'a> Contestant<'a> {
         name: impl Into<String>,
         mut round: impl FnMut() -> anyhow::Result<()> + 'a,
     ) -> Self {
-        Self::timing_itself(name, move || {
-            let (begun, mut times) = (Instant::now(), 0);
-            loop {
-                round()?;
-                times += 1;
-                let seconds = begun.elapsed().as_secs_f64();
-                if seconds >= SHORTEST_ROUND {
-                    return Ok(seconds / f64::from(times));
-                }
-            }
-        })
+        Self::timing_itself(name, move || mean_of_a_round(SHORTEST_ROUND, &mut round))
     }
 
     /// A contestant that says how many seconds its round took: another process.
@@ -64,6 +54,25 @@ impl<'a> Contestant<'a> {
     fn run(&mut self) -> anyhow::Result<f64> {
         std::thread::sleep(PAUSE);
         (self.round)().with_context(|| format!("running {}", self.name))
+    }
+}
+
+/// Repeats a job until it has taken so many seconds; returns the mean of one.
+///
+/// # Errors
+/// When the job fails.
+pub fn mean_of_a_round(
+    shortest: f64,
+    mut job: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<f64> {
+    let (begun, mut times) = (Instant::now(), 0);
+    loop {
+        job()?;
+        times += 1;
+        let seconds = begun.elapsed().as_secs_f64();
+        if seconds >= shortest {
+            return Ok(seconds / f64::from(times));
+        }
     }
 }
 

@@ -7,13 +7,16 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::str::FromStr;
-use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use uard_attention::Precision;
+use uard_core::matmul::Matmul;
 
-use crate::machine;
+use crate::{machine, race};
+
+/// A step of training comes after another one, whose memory the allocator still has.
+const SHORTEST_ROUND: f64 = 1.0;
 
 /// A process at work.
 pub struct Worker {
@@ -138,7 +141,7 @@ impl Drop for Worker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Job {
     /// Forward and backward of the matcher's operator on so many images and captions.
-    Operator(usize),
+    Operator(usize, Matmul),
     /// The same by candle's operations.
     Composed(usize),
     /// The lists of the coco suite, for so many images and captions.
@@ -151,7 +154,13 @@ impl FromStr for Job {
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |text: &str| text.parse().map_err(|_| format!("no number: `{text}`"));
         match text.split(':').collect::<Vec<_>>()[..] {
-            ["operator", batch] => Ok(Self::Operator(number(batch)?)),
+            ["operator", batch, matmul] => {
+                let matmul = Matmul::ALL
+                    .into_iter()
+                    .find(|known| known.to_string() == matmul);
+                let matmul = matmul.ok_or_else(|| format!("no such product in `{text}`"))?;
+                Ok(Self::Operator(number(batch)?, matmul))
+            }
             ["composed", batch] => Ok(Self::Composed(number(batch)?)),
             ["coco", precision, images, captions] => {
                 let precision: Result<Precision, uard_attention::Error> = precision.parse();
@@ -166,7 +175,7 @@ impl FromStr for Job {
 impl Job {
     fn text(self) -> String {
         match self {
-            Self::Operator(batch) => format!("operator:{batch}"),
+            Self::Operator(batch, matmul) => format!("operator:{batch}:{matmul}"),
             Self::Composed(batch) => format!("composed:{batch}"),
             Self::Coco(precision, images, captions) => {
                 format!("coco:{precision}:{images}:{captions}")
@@ -179,9 +188,24 @@ impl Job {
     /// # Errors
     /// When it does not start.
     pub fn start(self) -> anyhow::Result<Worker> {
+        self.start_with(&[])
+    }
+
+    /// Starts a worker whose allocator gives back free memory at once, so that its peak is what it
+    /// holds.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_thrifty(self) -> anyhow::Result<Worker> {
+        self.start_with(&[("MIMALLOC_PURGE_DELAY", "0")])
+    }
+
+    fn start_with(self, variables: &[(&str, &str)]) -> anyhow::Result<Worker> {
         let program = std::env::current_exe().context("finding uard-bench")?;
-        Worker::start(Command::new(program).args(["--worker", &self.text()]))
-            .with_context(|| format!("the worker `{}`", self.text()))
+        let mut command = Command::new(program);
+        command.args(["--worker", &self.text()]);
+        command.envs(variables.iter().copied());
+        Worker::start(&mut command).with_context(|| format!("the worker `{}`", self.text()))
     }
 }
 
@@ -198,13 +222,10 @@ pub fn serve(name: &str, mut round: impl FnMut() -> anyhow::Result<()>) -> anyho
     for request in std::io::stdin().lines() {
         let mut answer = Answer::default();
         match request.context("reading a request")?.as_str() {
-            "round" => {
-                let begun = Instant::now();
-                match round() {
-                    Ok(()) => answer.seconds = Some(begun.elapsed().as_secs_f64()),
-                    Err(error) => answer.error = Some(format!("{error:#}")),
-                }
-            }
+            "round" => match race::mean_of_a_round(SHORTEST_ROUND, &mut round) {
+                Ok(seconds) => answer.seconds = Some(seconds),
+                Err(error) => answer.error = Some(format!("{error:#}")),
+            },
             "peak" => answer.kib = machine::peak_kib(),
             other => answer.error = Some(format!("unknown request: {other}")),
         }
@@ -226,7 +247,7 @@ mod tests {
     #[test]
     fn jobs_survive_the_command_line() {
         for job in [
-            Job::Operator(128),
+            Job::Operator(128, Matmul::Bf16),
             Job::Composed(64),
             Job::Coco(Precision::Exact, 50, 70),
         ] {

@@ -1,16 +1,17 @@
 //! What do 5,000 images and 25,000 captions take, the size of COCO's test set? Time and memory.
 //!
-//! One process of its own: it packs batch by batch, as features come from a file, and finds the
+//! A round takes minutes and is run once, without another one to warm up. One process of its own: it
+//! packs batch by batch, as features come from a file, and finds the
 //! lists of the best; the matrix of all pairs never exists.
 
 use uard_attention::kernel::Kernel;
 use uard_attention::search::Search;
 use uard_attention::{Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
+use uard_benches::statistics::Timings;
 use uard_benches::workload::{self, Content, Shape, WIDTH};
 use uard_core::random::Draws;
 
 use super::{Found, Setting};
-use crate::race::{self, Contestant};
 use crate::report::{Race, Row};
 use crate::workers::{self, Job};
 
@@ -45,10 +46,11 @@ pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
     );
     for precision in PRECISIONS {
         let mut worker = Job::Coco(precision, shape.images, shape.captions).start()?;
-        let title = format!("{title}, {precision}");
-        let mut contestant = [Contestant::timing_itself("coco", || worker.round()).ours()];
-        let seconds = race::run(&title, &mut contestant, setting.arguments.rounds)?;
-        drop(contestant);
+        eprintln!("{title}, {precision}");
+        let mut seconds = Timings::default();
+        for _ in 0..setting.arguments.rounds(1) {
+            seconds.push(worker.round()?);
+        }
         let words: usize = workload::word_counts(shape.captions, &Draws::new(0))
             .iter()
             .sum();
@@ -63,7 +65,7 @@ pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
             peak_kib: Some(worker.peak_kib()?),
             ..Row::default()
         };
-        rows.push(row.timed(&seconds[0]).under(setting.ceilings));
+        rows.push(row.timed(&seconds).under(setting.ceilings));
     }
     let peaks = rows.iter().map(|row| {
         let mib = row.peak_kib.unwrap_or(0) as f64 / 1024.0;

@@ -25,6 +25,13 @@ pub struct Setting<'a> {
     pub ceilings: &'a Ceilings,
 }
 
+impl Setting<'_> {
+    /// Rounds of a race whose rounds take seconds.
+    pub fn rounds(&self) -> u32 {
+        self.arguments.rounds(5)
+    }
+}
+
 /// What a suite found.
 #[derive(Default)]
 pub struct Found {

@@ -25,7 +25,19 @@ pub enum Matmul {
     Bf16,
 }
 
+impl std::fmt::Display for Matmul {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
 impl Matmul {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
+
     /// `out = lhs · rhs`, or `out += lhs · rhs`, over all threads, in blocks of rows that do not depend
     /// on how many threads there are.
     ///

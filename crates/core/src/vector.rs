@@ -6,6 +6,7 @@
 //! numbers such a vector has (at most [`WIDEST`], a power of two) differs between instruction sets,
 //! and with it the order of sums.
 
+pub mod exponential;
 mod number;
 
 pub use number::{Number, Vector};

@@ -163,7 +163,7 @@ pub fn race(setting: &Setting, title: String, entries: Vec<Entry>) -> anyhow::Re
         });
         rows.push(row);
     }
-    let timings = race::run(&title, &mut contestants, setting.arguments.rounds)?;
+    let timings = race::run(&title, &mut contestants, setting.rounds())?;
     let all = rows.iter().map(|row| row.units).fold(0.0, f64::max);
     let rows = rows.into_iter().zip(&timings).map(|(mut row, seconds)| {
         if row.units < all {

@@ -2,9 +2,11 @@
 //!
 //! Every contestant is a process of its own, so that each has a peak of memory of its own.
 
+use anyhow::Context;
 use candle_core::Var;
 use uard_attention::{Matcher, MatcherConfig};
 use uard_benches::workload::{self, Content, Shape, WIDTH};
+use uard_core::matmul::Matmul;
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
 
@@ -18,7 +20,7 @@ use crate::workers::{self, Job, Worker};
 const BATCH: usize = 128;
 
 /// Batches that the composed form may be asked for, largest first.
-const COMPOSED_BATCHES: [usize; 5] = [128, 96, 64, 48, 32];
+const COMPOSED_BATCHES: [usize; 7] = [512, 384, 256, 128, 96, 64, 32];
 
 /// The composed form may have so much of the free memory: beyond it the machine swaps or kills.
 const SHARE_OF_MEMORY: f64 = 0.6;
@@ -31,107 +33,154 @@ const CONTENT: Content = Content::Matched { relevance: 0.5 };
 /// Queries, words and regions together, that have an answer.
 const KEPT: f64 = 1.0 / 3.0;
 
+/// What is raced.
+struct Contender {
+    job: Job,
+    name: &'static str,
+    batch: usize,
+    matmul: Matmul,
+    note: String,
+}
+
+impl Contender {
+    fn operator(batch: usize, matmul: Matmul) -> Self {
+        Self {
+            job: Job::Operator(batch, matmul),
+            name: OURS,
+            batch,
+            matmul,
+            note: String::new(),
+        }
+    }
+
+    fn contestant<'a>(&self, worker: &'a mut Worker) -> Contestant<'a> {
+        let contestant = Contestant::timing_itself(self.name, || worker.round());
+        if self.name == OURS {
+            contestant.ours()
+        } else {
+            contestant
+        }
+    }
+
+    /// Its row, without times yet.
+    fn row(&self, setting: &Setting, memory: &Memory) -> Row {
+        let parts = [self.note.clone(), memory.note()];
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        Row {
+            name: self.name.to_owned(),
+            rule: format!("masked, batch {}", self.batch),
+            precision: self.matmul.to_string(),
+            ours: self.name == OURS,
+            threads: setting.threads,
+            units: (self.batch * self.batch) as f64,
+            peak_kib: Some(memory.peak_kib),
+            note: parts.join("; "),
+            ..Row::default()
+        }
+    }
+}
+
+/// What a job holds while it runs, found in a process of its own whose allocator gives back what is free at once, which is slower.
+struct Memory {
+    began_kib: u64,
+    peak_kib: u64,
+}
+
+impl Memory {
+    fn of(job: Job) -> anyhow::Result<Self> {
+        let mut worker = job.start_thrifty()?;
+        for _ in 0..2 {
+            worker.round()?;
+        }
+        Ok(Self {
+            began_kib: worker.began_kib.context("memory is not known here")?,
+            peak_kib: worker.peak_kib()?,
+        })
+    }
+
+    fn mib(kib: u64) -> f64 {
+        kib as f64 / 1024.0
+    }
+
+    fn note(&self) -> String {
+        format!("{:.0} MiB of it before a round", Self::mib(self.began_kib))
+    }
+
+    fn above_data(&self) -> f64 {
+        Self::mib(self.peak_kib.saturating_sub(self.began_kib))
+    }
+}
+
 /// Races the operator at the published batch with the composed form at the largest it can run.
 ///
 /// # Errors
 /// When a worker fails.
 pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
-    let (batch, why) = largest_composed()?;
-    let jobs = [
-        (Job::Operator(BATCH), OURS, BATCH, String::new()),
-        (Job::Operator(batch), OURS, batch, String::new()),
-        (Job::Composed(batch), "composed form, candle", batch, why),
+    let (batch, note) = largest_composed()?;
+    let contenders = [
+        Contender::operator(BATCH, Matmul::F32),
+        Contender::operator(BATCH, Matmul::Bf16),
+        Contender::operator(batch, Matmul::F32),
+        Contender {
+            job: Job::Composed(batch),
+            name: "composed form, candle",
+            batch,
+            matmul: Matmul::F32,
+            note,
+        },
     ];
+    let mut memories = Vec::new();
+    for contender in &contenders {
+        memories.push(Memory::of(contender.job)?);
+    }
     let mut workers = Vec::new();
-    for (job, ..) in &jobs {
-        workers.push(job.start()?);
+    for contender in &contenders {
+        workers.push(contender.job.start()?);
     }
     let title = format!("matcher, forward and backward, width {WIDTH}, a gradient on every pair");
-    let mut contestants: Vec<Contestant> = jobs
+    let mut contestants: Vec<Contestant> = contenders
         .iter()
         .zip(&mut workers)
-        .map(|((_, name, ..), worker)| {
-            let contestant = Contestant::timing_itself(*name, || worker.round());
-            if *name == OURS {
-                contestant.ours()
-            } else {
-                contestant
-            }
-        })
+        .map(|(contender, worker)| contender.contestant(worker))
         .collect();
-    let timings = race::run(&title, &mut contestants, setting.arguments.rounds)?;
+    let timings = race::run(&title, &mut contestants, setting.rounds())?;
     drop(contestants);
-    let mut rows = Vec::new();
-    for (((_, name, batch, note), worker), seconds) in jobs.iter().zip(&mut workers).zip(&timings) {
-        rows.push(
-            Row {
-                name: (*name).to_owned(),
-                rule: format!("masked, batch {batch}"),
-                precision: "f32".to_owned(),
-                ours: *name == OURS,
-                threads: setting.threads,
-                units: (batch * batch) as f64,
-                peak_kib: Some(worker.peak_kib()?),
-                note: noted(note, worker.began_kib),
-                ..Row::default()
-            }
-            .timed(seconds),
-        );
-    }
-    let began: Vec<Option<u64>> = workers.iter().map(|worker| worker.began_kib).collect();
-    promise(&rows, &began, found);
-    found.race(Race { title, rows });
-    Ok(())
-}
-
-/// What must be known to read a row: how much of its memory is there before a round.
-fn noted(note: &str, began_kib: Option<u64>) -> String {
-    let began = began_kib.map(|kib| format!("{:.0} MiB of it before a round", kib as f64 / 1024.0));
-    let parts = [note, began.as_deref().unwrap_or_default()];
-    parts
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join("; ")
-}
-
-fn promise(rows: &[Row], began: &[Option<u64>], found: &mut Found) {
-    let [operator, _, composed] = rows else {
-        return;
-    };
-    let memory = |at: usize| {
-        let peak = rows[at].peak_kib.zip(began[at]);
-        peak.map_or(f64::NAN, |(peak, began)| {
-            peak.saturating_sub(began) as f64 / 1024.0
-        })
+    let rows = contenders.iter().zip(&memories).zip(&timings);
+    let rows = rows.map(|((one, memory), seconds)| one.row(setting, memory).timed(seconds));
+    let rows: Vec<Row> = rows.collect();
+    let [operator, bf16, _, composed] = &rows[..] else {
+        anyhow::bail!("four contenders have four rows");
     };
     found.promise(
         "training operator at batch 128 against the composed form at its largest batch, per pair",
         "15 times faster, a twentieth of the memory; aim 40 times",
         format!(
-            "{:.1} times faster; above its data {:.0} MiB at batch {BATCH}, {:.0} MiB where the \
-             composed form takes {:.0} MiB",
+            "{:.1} times faster, {:.1} with products in bf16; above its data {:.0} MiB where the \
+             composed form takes {:.0} MiB, both at batch {batch}",
             composed.of_one() / operator.of_one(),
-            memory(0),
-            memory(1),
-            memory(2),
+            composed.of_one() / bf16.of_one(),
+            memories[2].above_data(),
+            memories[3].above_data(),
         ),
     );
+    found.race(Race { title, rows });
+    Ok(())
 }
 
 /// The largest batch whose memory, growing with its square, fits; and how that was found.
 fn largest_composed() -> anyhow::Result<(usize, String)> {
     let smallest = COMPOSED_BATCHES[COMPOSED_BATCHES.len() - 1];
-    let mut worker: Worker = Job::Composed(smallest).start()?;
+    let mut worker = Job::Composed(smallest).start_thrifty()?;
     worker.round()?;
-    let peak = worker.peak_kib()? as f64;
+    let began = worker.began_kib.unwrap_or(0);
+    let peak = worker.peak_kib()?.saturating_sub(began) as f64;
     drop(worker);
     let free = machine::available_kib().unwrap_or(8 << 20) as f64;
     let need = |batch: usize| peak * ((batch * batch) as f64 / (smallest * smallest) as f64);
     let fits = |batch: &usize| need(*batch) <= SHARE_OF_MEMORY * free;
     let batch = COMPOSED_BATCHES.into_iter().find(fits).unwrap_or(smallest);
     let why = format!(
-        "{:.0} MiB at batch {smallest}; memory grows with the square of the batch",
+        "{:.0} MiB above its data at batch {smallest}; grows with the square of the batch",
         peak / 1024.0
     );
     Ok((batch, why))
@@ -151,7 +200,11 @@ pub fn serve(batch: usize, job: Job) -> anyhow::Result<()> {
     let regions = workload::regions(shape, &draws)?;
     let words = workload::words(shape, CONTENT, &draws)?;
     let threshold = workload::threshold_keeping(KEPT, &regions, &words)?;
-    let matcher = Matcher::new(MatcherConfig::default())?;
+    let matmul = match job {
+        Job::Operator(_, matmul) => matmul,
+        _ => Matmul::F32,
+    };
+    let matcher = Matcher::new(MatcherConfig::default())?.with_matmul(matmul);
     let region_rows = Var::from_tensor(regions.rows())?;
     let word_rows = Var::from_tensor(words.rows())?;
     let (region_counts, word_counts) = (regions.counts().to_vec(), words.counts().to_vec());

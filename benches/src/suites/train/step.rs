@@ -32,7 +32,7 @@ pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
         .zip(&mut steps)
         .map(|((_, name, negatives), step)| Contestant::new(*name, || step.take(*negatives)).ours())
         .collect();
-    let timings = race::run(&title, &mut contestants, setting.arguments.rounds)?;
+    let timings = race::run(&title, &mut contestants, setting.rounds())?;
     drop(contestants);
     let rows = kinds
         .iter()

@@ -59,7 +59,7 @@ pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
                 contestant
             }
         });
-        let timings = race::run(&title, &mut contestants, setting.arguments.rounds)?;
+        let timings = race::run(&title, &mut contestants, setting.rounds())?;
         drop(contestants);
         let rows = FORMS.iter().zip(&timings).map(|((name, _), seconds)| {
             Row {

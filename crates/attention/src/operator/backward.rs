@@ -9,10 +9,14 @@ use std::ops::Range;
 use rayon::prelude::*;
 use uard_core::vector::{AddRows, WIDEST, vectorised};
 
+use super::listed::{Gradients, Listed};
 use super::pair::Worker;
-use super::rows::{Lists, Sparse, add_product, add_transposed_product};
+use super::rows::{
+    Lists, Sparse, add_listed_product, add_listed_transposed_product, add_product,
+    add_transposed_product,
+};
 use super::tiles::Tile;
-use super::{Fragments, MatcherOperator, Saved};
+use super::{Fragments, Left, MatcherOperator, Saved};
 use crate::side::Real;
 
 /// `dG + dG^T` of an image's regions, from the captions of one group.
@@ -59,12 +63,15 @@ impl<T: Real> MatcherOperator<T> {
     }
 
     /// Relevance of every tile, where none was kept or another backward pass has used it up.
-    fn relevance_again(&self, fragments: &Fragments<'_, T>, saved: &Saved<T>) -> Vec<Vec<T>> {
+    fn relevance_again(&self, fragments: &Fragments<'_, T>, saved: &Saved<T>) -> Vec<Left<T>> {
         let packed = self.pack(fragments, &saved.words);
         let tile = |at| {
-            let mut relevance = Vec::new();
-            packed.relevance(&self.tiles.tile(at), &mut relevance);
-            relevance
+            let (tile, mut relevance) = (self.tiles.tile(at), Vec::new());
+            packed.relevance(&tile, &mut relevance);
+            match self.list((&tile, &relevance), |_, _| ()) {
+                Some(listed) => Left::Listed(listed),
+                None => Left::Every(relevance),
+            }
         };
         (0..self.tiles.len()).into_par_iter().map(tile).collect()
     }
@@ -83,7 +90,7 @@ impl<T: Real> MatcherOperator<T> {
     fn backward_group(
         &self,
         (fragments, saved, upstream): Inputs<'_, T>,
-        (group, tiles): (usize, &mut [Vec<T>]),
+        (group, tiles): (usize, &mut [Left<T>]),
         to_words: &mut [T],
         worker: &mut Worker<T>,
     ) -> Vec<RegionGram<T>> {
@@ -93,17 +100,29 @@ impl<T: Real> MatcherOperator<T> {
         let mut word_grams = vec![T::zero(); captions.len() * square];
         let mut valid = vec![T::zero(); self.tiles.rows(captions).len() * width];
         let mut grams = Vec::new();
-        for (block, values) in tiles.iter_mut().enumerate() {
+        for (block, left) in tiles.iter_mut().enumerate() {
             let tile = self.tiles.tile(group * self.tiles.blocks() + block);
             if !self.is_active(&tile, upstream) {
                 continue;
             }
-            let of_tile =
-                self.backward_tile((saved, upstream), (&tile, values), &mut word_grams, worker);
-            grams.extend(of_tile);
-            let gradient = gradient_of(&tile, values);
-            let regions = fragments.regions_of(&tile, self.tiles.longest_regions);
-            add_product(&mut valid, &gradient, regions, &mut worker.lists);
+            let (inputs, regions) = (
+                (saved, upstream),
+                fragments.regions_of(&tile, self.tiles.longest_regions),
+            );
+            match left {
+                Left::Every(values) => {
+                    let of_tile =
+                        self.backward_tile(inputs, (&tile, values), &mut word_grams, worker);
+                    grams.extend(of_tile);
+                    let gradient = gradient_of(&tile, values);
+                    add_product(&mut valid, &gradient, regions, &mut worker.lists);
+                }
+                Left::Listed(listed) => {
+                    self.backward_listed(inputs, (&tile, listed), &mut word_grams, worker);
+                    let regions = (regions, width);
+                    add_listed_product(&mut valid, &listed.cells, regions, &mut worker.lists);
+                }
+            }
         }
         self.add_word_grams(
             captions,
@@ -163,6 +182,41 @@ impl<T: Real> MatcherOperator<T> {
             .filter(|(_, gram)| !gram.is_empty())
     }
 
+    /// Turns the listed cells of a tile into their gradients, without those that are zero; adds to
+    /// the gradients of the Gram matrices of its captions and lists those of its images.
+    fn backward_listed(
+        &self,
+        (saved, upstream): (&Saved<T>, &[T]),
+        (tile, listed): (&Tile, &mut Listed<T>),
+        word_grams: &mut [T],
+        worker: &mut Worker<T>,
+    ) {
+        let square = self.tiles.longest_words * self.tiles.longest_words;
+        let ranges: Vec<Range<usize>> = listed.pairs().collect();
+        for (place, own) in self.tiles.places(tile).zip(ranges) {
+            let upstream = upstream[place.image * self.tiles.captions() + place.caption];
+            let cells = &mut listed.cells[own];
+            if upstream == T::zero() {
+                cells.iter_mut().for_each(|cell| cell.value = T::zero());
+                continue;
+            }
+            let pair = self.listed_pair(saved, (tile, &place), cells);
+            let image = (place.image - tile.images.start) as u32;
+            let mut to = Gradients {
+                cells: &mut worker.gradient,
+                regions: (image, &mut listed.region_grams),
+                words: &mut word_grams[(place.caption - tile.captions.start) * square..][..square],
+            };
+            worker
+                .listed
+                .backward(&listed.rule, &pair, place.each(upstream), &mut to);
+            for (cell, &gradient) in cells.iter_mut().zip(&worker.gradient) {
+                cell.value = gradient;
+            }
+        }
+        listed.cells.retain(|cell| cell.value != T::zero());
+    }
+
     /// Adds `(dH + dH^T) U` of each caption of a group to the gradient of its words.
     fn add_word_grams(
         &self,
@@ -199,7 +253,7 @@ impl<T: Real> MatcherOperator<T> {
     fn regions_of_block(
         &self,
         (fragments, saved, upstream): Inputs<'_, T>,
-        (block, relevance, grams): (usize, &[Vec<T>], &[RegionGrams<T>]),
+        (block, relevance, grams): (usize, &[Left<T>], &[RegionGrams<T>]),
         to_regions: &mut [T],
         lists: &mut Lists<T>,
     ) {
@@ -214,12 +268,17 @@ impl<T: Real> MatcherOperator<T> {
             }
             let rows = self.tiles.rows(&tile.captions);
             let words = &saved.words[rows.start * width..rows.end * width];
-            add_transposed_product(
-                to_regions,
-                &gradient_of(&tile, &relevance[at]),
-                words,
-                lists,
-            );
+            match &relevance[at] {
+                Left::Every(values) => {
+                    let gradient = gradient_of(&tile, values);
+                    add_transposed_product(to_regions, &gradient, words, lists);
+                }
+                Left::Listed(listed) => {
+                    let words = (words, width);
+                    add_listed_transposed_product(to_regions, &listed.cells, words, lists);
+                    listed.add_region_grams(&mut sums, longest);
+                }
+            }
             for (image, gram) in grams.iter().filter(|(image, _)| images.contains(image)) {
                 add(&mut sums[image - images.start], gram);
             }

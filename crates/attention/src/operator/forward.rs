@@ -4,22 +4,23 @@ use rayon::prelude::*;
 use uard_core::product::{Matrix, Output, PackedLeft, PackedRight, product};
 use uard_core::vector::WIDEST;
 
-use super::masked::{Answers, Grams};
+use super::listed::{Cell, Listed, Pair};
+use super::masked::{Answers, Cells, Grams};
 use super::pair::Worker;
 use super::tiles::{Place, Tile};
-use super::{ByProducts, Fragments, Keep, MatcherOperator, Saved};
+use super::{ByProducts, Fragments, Keep, Left, MatcherOperator, Saved};
 use crate::Kept;
 use crate::side::Real;
 
 /// What one tile gives.
-struct TileForward<T> {
+pub(super) struct TileForward<T> {
     /// Caption by caption, an entry for each image of the block.
-    similarities: Vec<T>,
+    pub similarities: Vec<T>,
     /// Word by word, an entry for each image of the block.
     word_maxima: Vec<f32>,
     kept: Kept,
-    /// Relevance, if the backward pass will want it.
-    relevance: Vec<T>,
+    /// What the backward pass will want.
+    left: Option<Left<T>>,
 }
 
 /// Words of each group and regions of each block, packed for the product.
@@ -69,7 +70,7 @@ impl<T: Real> MatcherOperator<T> {
                 }
             }
             kept += found.kept;
-            relevance.push(found.relevance);
+            relevance.extend(found.left);
         }
         if !self.has_masks {
             kept = kept.everything();
@@ -147,32 +148,74 @@ impl<T: Real> MatcherOperator<T> {
         saved: &Saved<T>,
         worker: &mut Worker<T>,
     ) -> TileForward<T> {
-        let images = tile.images.len();
         let mut relevance = std::mem::take(&mut worker.relevance);
         packed.relevance(tile, &mut relevance);
-        let mut found = TileForward {
-            similarities: Vec::with_capacity(tile.captions.len() * images),
-            word_maxima: vec![0.0; tile.rows * images],
-            kept: Kept::default(),
-            relevance: Vec::new(),
-        };
-        for place in self.tiles.places(tile) {
-            worker.load(&relevance, tile.columns, &place, self.tiles.longest_regions);
-            let answers = worker.forward(&self.rule, self.grams(saved, &place));
-            let words = answers.words / T::from_f64(place.words as f64);
-            let regions = answers.regions / T::from_f64(place.regions as f64);
-            found.similarities.push(words + regions);
-            let first = place.start / tile.columns * images + place.image - tile.images.start;
-            for (word, &best) in worker.word_maxima().iter().enumerate() {
-                found.word_maxima[first + word * images] = best.to_f64() as f32;
+        let mut found = TileForward::empty(tile);
+        let best = |place: &Place, best: &[T]| found.put_word_maxima(tile, place, best);
+        if let Some(listed) = self.list((tile, &relevance), best) {
+            for (place, own) in self.tiles.places(tile).zip(listed.pairs()) {
+                let pair = self.listed_pair(saved, (tile, &place), &listed.cells[own]);
+                found.put_answers(&place, &worker.listed.forward(&listed.rule, &pair));
             }
-            add_answers(&mut found.kept, &answers);
+            if self.keep == Keep::Relevance {
+                found.left = Some(Left::Listed(listed));
+            }
+        } else {
+            self.answer_every((tile, &relevance), saved, worker, &mut found);
+            if self.keep == Keep::Relevance {
+                found.left = Some(Left::Every(relevance));
+                return found;
+            }
         }
-        match self.keep {
-            Keep::Relevance => found.relevance = relevance,
-            Keep::Nothing => worker.relevance = relevance,
-        }
+        worker.relevance = relevance;
         found
+    }
+
+    /// The cells above the threshold, if the rule has one and they are few; tells the highest
+    /// relevance of each word of every pair.
+    pub(super) fn list(
+        &self,
+        (tile, relevance): (&Tile, &[T]),
+        on_pair: impl FnMut(&Place, &[T]),
+    ) -> Option<Listed<T>> {
+        let rule = self.rule.masked()?;
+        let stride = self.tiles.longest_regions.next_multiple_of(WIDEST);
+        let places = self.tiles.places(tile);
+        let load = |place: &Place, cells: &mut Cells<T>| {
+            cells.load(relevance, tile.columns, place, stride);
+        };
+        Listed::of_tile((tile, rule), places, load, on_pair)
+    }
+
+    /// Similarities from every cell.
+    pub(super) fn answer_every(
+        &self,
+        (tile, relevance): (&Tile, &[T]),
+        saved: &Saved<T>,
+        worker: &mut Worker<T>,
+        found: &mut TileForward<T>,
+    ) {
+        for place in self.tiles.places(tile) {
+            worker.load(relevance, tile.columns, &place, self.tiles.longest_regions);
+            let answers = worker.forward(&self.rule, self.grams(saved, &place));
+            found.put_answers(&place, &answers);
+            found.put_word_maxima(tile, &place, worker.word_maxima());
+        }
+    }
+
+    /// A pair by its listed cells.
+    pub(super) fn listed_pair<'a>(
+        &self,
+        saved: &'a Saved<T>,
+        (tile, place): (&Tile, &Place),
+        cells: &'a [Cell<T>],
+    ) -> Pair<'a, T> {
+        let stride = self.tiles.longest_regions.next_multiple_of(WIDEST);
+        Pair::new(
+            cells,
+            (self.grams(saved, place), stride),
+            place.corner(tile),
+        )
     }
 
     pub(super) fn grams<'a>(&self, saved: &'a Saved<T>, place: &Place) -> Grams<'a, T> {
@@ -186,8 +229,34 @@ impl<T: Real> MatcherOperator<T> {
     }
 }
 
-fn add_answers<T>(kept: &mut Kept, answers: &Answers<T>) {
-    kept.word_queries += answers.word_queries;
-    kept.region_queries += answers.region_queries;
-    kept.cells += answers.cells;
+impl<T: Real> TileForward<T> {
+    /// Nothing is known of any pair.
+    pub(super) fn empty(tile: &Tile) -> Self {
+        let images = tile.images.len();
+        Self {
+            similarities: Vec::with_capacity(tile.captions.len() * images),
+            word_maxima: vec![0.0; tile.rows * images],
+            kept: Kept::default(),
+            left: None,
+        }
+    }
+
+    /// Similarity and counts of the next pair.
+    fn put_answers(&mut self, place: &Place, answers: &Answers<T>) {
+        let words = answers.words / T::from_f64(place.words as f64);
+        let regions = answers.regions / T::from_f64(place.regions as f64);
+        self.similarities.push(words + regions);
+        self.kept.word_queries += answers.word_queries;
+        self.kept.region_queries += answers.region_queries;
+        self.kept.cells += answers.cells;
+    }
+
+    /// The highest relevance of each word of a pair.
+    fn put_word_maxima(&mut self, tile: &Tile, place: &Place, best: &[T]) {
+        let images = tile.images.len();
+        let first = place.start / tile.columns * images + place.image - tile.images.start;
+        for (word, &best) in best.iter().enumerate() {
+            self.word_maxima[first + word * images] = best.to_f64() as f32;
+        }
+    }
 }

@@ -14,7 +14,8 @@ use uard_core::vector::{Loops, Simd, Vector, WIDEST};
 
 use super::tiles::Place;
 use crate::side::Real;
-use queries::{best_down, best_of, count_above};
+pub(super) use queries::best_of;
+use queries::{best_down, count_above};
 
 pub(super) use backward::{Backward, PairGradients};
 

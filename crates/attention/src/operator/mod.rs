@@ -1,18 +1,22 @@
 //! The similarity of a batch on the CPU: one operator with an analytic gradient.
 //!
 //! It reads words and regions and multiplies them tile by tile; behind the product nothing is as
-//! wide as the joint space until the gradients of the fragments are summed. The relevance of a
-//! batch that is trained on is kept (4 bytes a cell) and becomes its own gradient in place, which
-//! spares the backward pass a second product. Cells at or below the threshold and pairs without
-//! upstream gradient have no gradient, and sums over tiles skip them.
+//! wide as the joint space until the gradients of the fragments are summed. Of a batch that is trained
+//! on, relevance is kept and becomes its own gradient in place, which spares the backward pass a
+//! second product: of a tile with few cells above the threshold those cells (12 bytes each), of any
+//! other tile every cell. Cells at or below the threshold and pairs without upstream gradient have
+//! no gradient, and sums over tiles skip them.
 //!
 //! Work is cut into tiles and summed in a fixed order: the same bytes for any number of threads.
 
 mod backward;
 mod forward;
+mod listed;
 mod masked;
 mod pair;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod tiles;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -23,6 +27,7 @@ use uard_core::matmul::Matmul;
 use crate::Kept;
 use crate::config::MatcherConfig;
 use crate::side::Real;
+use listed::Listed;
 use pair::Rule;
 use tiles::{Tile, Tiles};
 
@@ -94,7 +99,16 @@ struct Saved<T> {
     /// [C, W, W].
     word_gram: Vec<T>,
     /// Tile by tile, until a backward pass turns it into gradients.
-    relevance: Mutex<Option<Vec<Vec<T>>>>,
+    relevance: Mutex<Option<Vec<Left<T>>>>,
+}
+
+/// What is left of a tile: relevance, which the backward pass turns into its gradient in place.
+#[derive(Debug)]
+enum Left<T> {
+    /// Every cell.
+    Every(Vec<T>),
+    /// The cells above the threshold, where they are few.
+    Listed(Listed<T>),
 }
 
 /// The two tensors as slices.
@@ -131,14 +145,14 @@ impl<T> Saved<T> {
         }
     }
 
-    fn put_relevance(&self, tiles: Vec<Vec<T>>) {
+    fn put_relevance(&self, tiles: Vec<Left<T>>) {
         *self
             .relevance
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(tiles);
     }
 
-    fn take_relevance(&self) -> Option<Vec<Vec<T>>> {
+    fn take_relevance(&self) -> Option<Vec<Left<T>>> {
         self.relevance
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

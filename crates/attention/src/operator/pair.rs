@@ -2,6 +2,7 @@
 
 use uard_core::vector::{WIDEST, vectorised};
 
+use super::listed;
 use super::masked::{Answers, Backward, Cells, Forward, Grams, Masked, PairGradients, Scratch};
 use super::rows::Lists;
 use super::tiles::Place;
@@ -16,14 +17,25 @@ pub(super) enum Rule<T> {
     Dense([Option<Side<T>>; 2]),
 }
 
+impl<T> Rule<T> {
+    /// The masked rule, if it is that.
+    pub(super) fn masked(&self) -> Option<&Masked<T>> {
+        match self {
+            Self::Masked(masked) => Some(masked),
+            Self::Dense(_) => None,
+        }
+    }
+}
+
 /// What one thread reuses from pair to pair.
 #[derive(Debug, Default)]
 pub(super) struct Worker<T> {
     cells: Cells<T>,
     scratch: Scratch<T>,
     /// The gradient of the cells.
-    gradient: Vec<T>,
+    pub gradient: Vec<T>,
     dense: DenseScratch<T>,
+    pub listed: listed::Scratch<T>,
     /// Of a tile, where it is not kept.
     pub relevance: Vec<T>,
     pub lists: Lists<T>,

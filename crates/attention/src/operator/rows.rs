@@ -2,11 +2,13 @@
 //!
 //! The gradient of a tile is zero wherever relevance is not above the threshold or a pair has no
 //! upstream gradient: a few per cent are left. Each row that is summed stays in registers while
-//! the rows it needs stream by; a tile that is full goes to the dense product instead.
+//! the rows it needs stream by; a tile that is full goes to the dense product instead. What is
+//! listed already is not looked for again.
 
 use uard_core::product::{Matrix, Output, product};
 use uard_core::vector::{Loops, Simd, Vector, vectorised};
 
+use super::listed::Cell;
 use crate::side::Real;
 
 /// From this share of numbers that are not zero on, one in so many, a tile goes to the dense
@@ -80,6 +82,48 @@ pub(super) fn add_transposed_product<T: Real>(
     });
 }
 
+/// `out += matrix · right` for a matrix whose numbers are listed.
+///
+/// # Shapes
+/// `out` [rows, D], `right` [columns, D], D the width.
+pub(super) fn add_listed_product<T: Real>(
+    out: &mut [T],
+    cells: &[Cell<T>],
+    (right, width): (&[T], usize),
+    lists: &mut Lists<T>,
+) {
+    let entries = cells.iter().map(|cell| (cell.row, cell.column, cell.value));
+    lists.of_entries(entries, out.len() / width.max(1));
+    let rows = right;
+    vectorised(AddLists {
+        out,
+        lists,
+        rows,
+        width,
+    });
+}
+
+/// `out += matrixᵀ · left` for a matrix whose numbers are listed.
+///
+/// # Shapes
+/// `out` [columns, D], `left` [rows, D], D the width.
+pub(super) fn add_listed_transposed_product<T: Real>(
+    out: &mut [T],
+    cells: &[Cell<T>],
+    (left, width): (&[T], usize),
+    lists: &mut Lists<T>,
+) {
+    let entries = cells.iter().map(|cell| (cell.column, cell.row, cell.value));
+    lists.of_entries(entries, out.len() / width.max(1));
+    let rows = left;
+    vectorised(AddLists {
+        out,
+        lists,
+        rows,
+        width,
+    });
+}
+
 impl<'a, T: Real> Sparse<'a, T> {
     fn row(&self, row: usize) -> &'a [T] {
         &self.values[row * self.stride..][..self.columns]
@@ -114,22 +158,38 @@ impl<T: Real> Lists<T> {
 
     fn of_columns(&mut self, matrix: &Sparse<'_, T>) {
         self.of_rows(matrix);
-        let mut starts = vec![0; matrix.columns + 1];
-        for &(column, _) in &self.entries {
-            starts[column as usize + 1] += 1;
+        let (starts, entries) = (
+            std::mem::take(&mut self.starts),
+            std::mem::take(&mut self.entries),
+        );
+        let rows = starts.windows(2).enumerate();
+        let turned = rows.flat_map(|(row, bounds)| {
+            let own = entries[bounds[0]..bounds[1]].iter();
+            own.map(move |&(column, value)| (column, row as u32, value))
+        });
+        self.of_entries(turned, matrix.columns);
+    }
+
+    /// Lists of (list, other index, number), each in the order given.
+    fn of_entries(&mut self, entries: impl Iterator<Item = (u32, u32, T)> + Clone, lists: usize) {
+        self.starts.clear();
+        self.starts.resize(lists + 1, 0);
+        for (list, ..) in entries.clone() {
+            self.starts[list as usize + 1] += 1;
         }
-        for column in 0..matrix.columns {
-            starts[column + 1] += starts[column];
+        for list in 0..lists {
+            self.starts[list + 1] += self.starts[list];
         }
-        let mut next = starts.clone();
-        let mut turned = vec![(0, T::zero()); self.entries.len()];
-        for (row, bounds) in self.starts.windows(2).enumerate() {
-            for &(column, value) in &self.entries[bounds[0]..bounds[1]] {
-                turned[next[column as usize]] = (row as u32, value);
-                next[column as usize] += 1;
-            }
+        self.entries.clear();
+        self.entries.resize(self.starts[lists], (0, T::zero()));
+        // Each start moves to its list's end, which is where the next one begins.
+        for (list, other, value) in entries {
+            let next = &mut self.starts[list as usize];
+            self.entries[*next] = (other, value);
+            *next += 1;
         }
-        (self.starts, self.entries) = (starts, turned);
+        self.starts.copy_within(..lists, 1);
+        self.starts[0] = 0;
     }
 }
 
@@ -271,6 +331,33 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn listed_products_equal_those_of_the_matrix() {
+        let values = matrix(4);
+        let sparse = Sparse {
+            values: &values,
+            rows: 5,
+            columns: 7,
+            stride: 7,
+        };
+        let at = |at: usize| Cell {
+            row: (at / 7) as u32,
+            column: (at % 7) as u32,
+            value: values[at],
+        };
+        let cells: Vec<Cell<f64>> = (0..35).filter(|&i| values[i] != 0.0).map(at).collect();
+        let (right, left) = (vec![0.5; 7 * 70], vec![0.25; 5 * 70]);
+        let mut lists = Lists::default();
+        let (mut expected, mut found) = (vec![1.0; 5 * 70], vec![1.0; 5 * 70]);
+        add_product(&mut expected, &sparse, &right, &mut lists);
+        add_listed_product(&mut found, &cells, (&right, 70), &mut lists);
+        assert_eq!(found, expected);
+        let (mut expected, mut found) = (vec![1.0; 7 * 70], vec![1.0; 7 * 70]);
+        add_transposed_product(&mut expected, &sparse, &left, &mut lists);
+        add_listed_transposed_product(&mut found, &cells, (&left, 70), &mut lists);
+        assert_eq!(found, expected);
     }
 
     #[test]

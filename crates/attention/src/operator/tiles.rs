@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use crate::side::Real;
+
 /// A group takes captions until it has this many words.
 const WORDS_IN_A_GROUP: usize = 96;
 
@@ -49,6 +51,20 @@ pub(super) struct Place {
     pub start: usize,
     pub words: usize,
     pub regions: usize,
+}
+
+impl Place {
+    /// What the gradient of its similarity is to a word's answer, and to a region's.
+    pub(super) fn each<T: Real>(&self, upstream: T) -> (T, T) {
+        let mean = |queries: usize| upstream / T::from_f64(queries as f64);
+        (mean(self.words), mean(self.regions))
+    }
+
+    /// The row of its first word and the column of its first region.
+    pub(super) fn corner(&self, tile: &Tile) -> (u32, u32) {
+        let columns = tile.columns.max(1);
+        ((self.start / columns) as u32, (self.start % columns) as u32)
+    }
 }
 
 impl Tiles {

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use pulp::Simd;
 use pulp::bytemuck;
 
+use super::exponential::{COEFFICIENTS, LN_2_HIGH, LN_2_LOW, ROUNDING};
 use crate::product::Factor;
 
 /// Numbers of one vector.
@@ -179,31 +180,20 @@ impl Number for f32 {
     /// exp(x) = 2^k p(x - k ln 2),   k = round(x / ln 2)
     /// ```
     ///
-    /// Range reduction and polynomial of Cephes' `expf` (S. Moshier).
+    /// With the numbers of [`super::exponential`].
     #[inline(always)]
     fn exponential<S: Simd>(simd: S, a: S::f32s) -> S::f32s {
-        /// 1.5 · 2²³: adding it rounds to an integer, which the low bits then hold.
-        const ROUND: f32 = 12_582_912.0;
-        const LN_2_HIGH: f32 = 0.693_359_4;
-        const LN_2_LOW: f32 = -2.121_944_4e-4;
-        const POLYNOMIAL: [f32; 5] = [
-            1.398_199_9e-3,
-            8.333_452e-3,
-            4.166_579_6e-2,
-            1.666_666_5e-1,
-            0.5,
-        ];
         let splat = |x: f32| simd.splat_f32s(x);
         // In this order NaN stays: a comparison with it is never true.
         let x = Self::where_greater(simd, (a, splat(87.0)), splat(87.0), a);
         let x = Self::where_greater(simd, (splat(-87.0), x), splat(-87.0), x);
-        let shifted = simd.mul_add_e_f32s(x, splat(std::f32::consts::LOG2_E), splat(ROUND));
-        let k = simd.sub_f32s(shifted, splat(ROUND));
+        let shifted = simd.mul_add_e_f32s(x, splat(std::f32::consts::LOG2_E), splat(ROUNDING));
+        let k = simd.sub_f32s(shifted, splat(ROUNDING));
         let rest = simd.mul_add_e_f32s(k, splat(-LN_2_HIGH), x);
         let rest = simd.mul_add_e_f32s(k, splat(-LN_2_LOW), rest);
-        let mut p = splat(1.987_569_1e-4);
-        for coefficient in POLYNOMIAL {
-            p = simd.mul_add_e_f32s(p, rest, splat(coefficient));
+        let mut p = splat(COEFFICIENTS[0]);
+        for coefficient in &COEFFICIENTS[1..] {
+            p = simd.mul_add_e_f32s(p, rest, splat(*coefficient));
         }
         let square = simd.mul_f32s(rest, rest);
         let p = simd.mul_add_e_f32s(p, square, simd.add_f32s(rest, splat(1.0)));

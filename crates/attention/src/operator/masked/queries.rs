@@ -140,7 +140,7 @@ pub(super) fn add_scaled<T: Number, S: Simd>(simd: S, sums: &mut [T], factor: T,
 
 /// The highest number of a row.
 #[inline(always)]
-pub(super) fn best_of<T: Real, S: Simd>(simd: S, row: &[T]) -> T {
+pub(in crate::operator) fn best_of<T: Real, S: Simd>(simd: S, row: &[T]) -> T {
     let mut best = T::splat(simd, T::from_f64(LOWEST));
     for &cells in T::vectors(simd, row).0 {
         best = T::where_greater(simd, (cells, best), cells, best);
