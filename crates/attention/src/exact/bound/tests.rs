@@ -155,7 +155,7 @@ const START: usize = 2;
 
 impl Cells {
     fn new(relevance: &[f32], words: &[Vec<f32>], regions: &[Vec<f32>]) -> Self {
-        let stride = START + regions.len() + SLACK;
+        let stride = (START + regions.len()).next_multiple_of(PANEL) + SLACK;
         let mut cells = vec![0.9; words.len() * stride];
         for (row, own) in cells
             .chunks_mut(stride)
