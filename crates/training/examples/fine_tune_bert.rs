@@ -159,8 +159,11 @@ fn main() -> Outcome<()> {
     let captions = captions
         .get(..2 * IMAGES * CAPTIONS)
         .ok_or("expected at least 2,000 captions")?;
-    for (name, scale) in [("frozen", 0.0), ("fine-tuned", SCALE)] {
-        println!("{name}, the projection learns:");
+    for (name, scale) in [
+        ("frozen, only the projection learns", 0.0),
+        ("fine-tuned, BERT and projection learn", SCALE),
+    ] {
+        println!("{name}:");
         let tuning = Tuning::new(Path::new(folder), captions)?;
         tuning.report(0)?;
         tuning.train(epochs.parse()?, scale)?;
