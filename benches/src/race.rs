@@ -45,10 +45,10 @@ impl<'a> Contestant<'a> {
         }
     }
 
-    /// One of ours: its rounds must lie near each other. Peers may be as uneven as they are.
-    pub fn ours(mut self) -> Self {
-        self.ours = true;
-        self
+    /// Says whether it is ours: then its rounds must lie near each other. Peers may be as uneven as
+    /// they are.
+    pub fn ours(self, ours: bool) -> Self {
+        Self { ours, ..self }
     }
 
     fn run(&mut self) -> anyhow::Result<f64> {

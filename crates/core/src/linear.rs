@@ -22,7 +22,8 @@ const NAME: &str = "linear";
 /// # Shapes
 /// `rows` [N, F], `weight` [D, F], `bias` `[D]`, all f32 or all f64; the result is [N, D].
 ///
-/// On the CPU a row's numbers do not depend on the other rows or on the number of threads.
+/// On the CPU a row's numbers do not depend on the other rows or on the number of threads, and rows
+/// that are data, not part of a graph, cost no gradient.
 ///
 /// # Errors
 /// When the shapes do not fit each other.
@@ -124,17 +125,20 @@ impl<T: WithDType + Number> CustomOp3 for Linear<T> {
         let (x, w, dy) = (reading(rows), reading(weight), reading(&upstream));
         let dy = dy.numbers::<T>(NAME)?;
         let gradient = Matrix::row_major(dy, count, out);
-        let mut of_rows = vec![T::ZERO; count * width];
-        let w = Matrix::row_major(w.numbers::<T>(NAME)?, out, width);
-        self.matmul
-            .parallel_product(&mut of_rows, gradient, w, Output::Overwrite);
+        // Features are data: their gradient would cost as much as the layer, for nobody.
+        let mut of_rows = rows.track_op().then(|| vec![T::ZERO; count * width]);
+        if let Some(of_rows) = &mut of_rows {
+            let w = Matrix::row_major(w.numbers::<T>(NAME)?, out, width);
+            self.matmul
+                .parallel_product(of_rows, gradient, w, Output::Overwrite);
+        }
         let mut of_weight = vec![T::ZERO; out * width];
         let x = Matrix::row_major(x.numbers::<T>(NAME)?, count, width);
         self.matmul
             .parallel_product(&mut of_weight, gradient.transposed(), x, Output::Overwrite);
         let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
         Ok((
-            Some(tensor(of_rows, rows)?),
+            of_rows.map(|values| tensor(values, rows)).transpose()?,
             Some(tensor(of_weight, weight)?),
             Some(tensor(sum_of_rows(dy, out), bias)?),
         ))

@@ -94,6 +94,33 @@ impl<T: Number> Loops for AddRows<'_, T> {
     }
 }
 
+/// `exp(scale (x - highest))` of every number, in place.
+#[derive(Debug)]
+pub struct Exponentials<'a, T> {
+    /// The numbers.
+    pub line: &'a mut [T],
+    /// What is subtracted from each.
+    pub highest: T,
+    /// What the differences are multiplied by.
+    pub scale: T,
+}
+
+impl<T: Number> Loops for Exponentials<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (highest, scale) = (T::splat(simd, self.highest), T::splat(simd, self.scale));
+        let exp = |x| T::exponential(simd, T::times(simd, scale, T::minus(simd, x, highest)));
+        let (line, rest) = T::vectors_mut(simd, self.line);
+        for x in line {
+            *x = exp(*x);
+        }
+        let end = exp(T::load(simd, rest));
+        T::store(simd, rest, end);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

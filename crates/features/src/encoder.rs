@@ -1,9 +1,8 @@
 //! How does an image become regions of the joint space? One linear layer, then unit length.
 
-mod operator;
-
 use candle_core::Tensor;
 use uard_core::Regions;
+use uard_core::linear::linear;
 use uard_core::matmul::Matmul;
 use uard_core::parameters::Parameters;
 use uard_core::random::{Draws, uniform};
@@ -75,13 +74,9 @@ impl RegionEncoder {
             }));
         }
         let features = features.reshape((images * regions, width))?;
-        let rows = if features.device().is_cpu() {
-            operator::linear(&features, (&self.weight, &self.bias), self.matmul)?
-        } else {
-            features
-                .matmul(&self.weight.t()?)?
-                .broadcast_add(&self.bias)?
-        };
+        // Features are data: nobody asks for their gradient.
+        let layer = (&self.weight, &self.bias);
+        let rows = linear(&features.detach(), layer, self.matmul)?;
         let rows = rows.reshape((images, regions, joint_width))?;
         Ok(Regions::normalized(&rows, counts)?)
     }

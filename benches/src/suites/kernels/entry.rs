@@ -156,11 +156,7 @@ impl<'a> Entry<'a> {
 pub fn race(setting: &Setting, title: String, entries: Vec<Entry>) -> anyhow::Result<Race> {
     let (mut rows, mut contestants) = (Vec::new(), Vec::new());
     for Entry { row, contestant } in entries {
-        contestants.push(if row.ours {
-            contestant.ours()
-        } else {
-            contestant
-        });
+        contestants.push(contestant.ours(row.ours));
         rows.push(row);
     }
     let timings = race::run(&title, &mut contestants, setting.rounds())?;

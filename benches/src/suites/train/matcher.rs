@@ -54,12 +54,7 @@ impl Contender {
     }
 
     fn contestant<'a>(&self, worker: &'a mut Worker) -> Contestant<'a> {
-        let contestant = Contestant::timing_itself(self.name, || worker.round());
-        if self.name == OURS {
-            contestant.ours()
-        } else {
-            contestant
-        }
+        Contestant::timing_itself(self.name, || worker.round()).ours(self.name == OURS)
     }
 
     /// Its row, without times yet.

@@ -30,7 +30,9 @@ pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
     let mut contestants: Vec<Contestant> = kinds
         .iter()
         .zip(&mut steps)
-        .map(|((_, name, negatives), step)| Contestant::new(*name, || step.take(*negatives)).ours())
+        .map(|((_, name, negatives), step)| {
+            Contestant::new(*name, || step.take(*negatives)).ours(true)
+        })
         .collect();
     let timings = race::run(&title, &mut contestants, setting.rounds())?;
     drop(contestants);

@@ -51,14 +51,8 @@ pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
             std::hint::black_box(average.sqr()?.sum_all()?.backward()?);
             Ok(())
         };
-        let mut contestants = FORMS.map(|(name, form)| {
-            let contestant = Contestant::new(name, move || round(form));
-            if name == OURS {
-                contestant.ours()
-            } else {
-                contestant
-            }
-        });
+        let mut contestants =
+            FORMS.map(|(name, form)| Contestant::new(name, move || round(form)).ours(name == OURS));
         let timings = race::run(&title, &mut contestants, setting.rounds())?;
         drop(contestants);
         let rows = FORMS.iter().zip(&timings).map(|((name, _), seconds)| {

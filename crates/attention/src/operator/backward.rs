@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use uard_core::vector::{AddRows, WIDEST, vectorised};
+use uard_core::vector::{AddRows, vectorised};
 
 use super::listed::{Gradients, Listed};
 use super::pair::Worker;
@@ -163,15 +163,15 @@ impl<T: Real> MatcherOperator<T> {
                 continue;
             }
             let region_gram = &mut region_grams[place.image - tile.images.start];
-            region_gram.resize(r * r.next_multiple_of(WIDEST), T::zero());
+            region_gram.resize(r * self.tiles.region_stride(), T::zero());
             let word_gram =
                 &mut word_grams[(place.caption - self.tiles.groups()[tile.group].start) * w * w..];
-            worker.load(values, tile.columns, &place, r);
+            worker.load(values, tile.columns, &place, self.tiles.region_stride());
             let grams = self.grams(saved, &place);
             worker.backward(
                 &self.rule,
                 grams,
-                upstream,
+                place.each(upstream),
                 (region_gram, &mut word_gram[..w * w]),
             );
             worker.store(values, tile.columns, &place);
@@ -276,7 +276,7 @@ impl<T: Real> MatcherOperator<T> {
                 Left::Listed(listed) => {
                     let words = (words, width);
                     add_listed_transposed_product(to_regions, &listed.cells, words, lists);
-                    listed.add_region_grams(&mut sums, longest);
+                    listed.add_region_grams(&mut sums, (longest, self.tiles.region_stride()));
                 }
             }
             for (image, gram) in grams.iter().filter(|(image, _)| images.contains(image)) {
@@ -290,7 +290,7 @@ impl<T: Real> MatcherOperator<T> {
             .zip(&sums)
         {
             if !gram.is_empty() {
-                let stride = longest.next_multiple_of(WIDEST);
+                let stride = self.tiles.region_stride();
                 let values = &gram[..];
                 let gram = Sparse {
                     values,

@@ -2,7 +2,6 @@
 
 use rayon::prelude::*;
 use uard_core::product::{Matrix, Output, PackedLeft, PackedRight, product};
-use uard_core::vector::WIDEST;
 
 use super::listed::{Cell, Listed, Pair};
 use super::masked::{Answers, Cells, Grams};
@@ -105,7 +104,7 @@ impl<T: Real> MatcherOperator<T> {
     /// R rows an image, each padded to whole vectors.
     fn region_grams(&self, fragments: &Fragments<'_, T>) -> Vec<T> {
         let (longest, width) = (self.tiles.longest_regions, fragments.width);
-        let stride = longest.next_multiple_of(WIDEST);
+        let stride = self.tiles.region_stride();
         let mut grams = vec![T::zero(); self.tiles.images() * longest * stride];
         grams
             .par_chunks_mut((longest * stride).max(1))
@@ -179,7 +178,7 @@ impl<T: Real> MatcherOperator<T> {
         on_pair: impl FnMut(&Place, &[T]),
     ) -> Option<Listed<T>> {
         let rule = self.rule.masked()?;
-        let stride = self.tiles.longest_regions.next_multiple_of(WIDEST);
+        let stride = self.tiles.region_stride();
         let places = self.tiles.places(tile);
         let load = |place: &Place, cells: &mut Cells<T>| {
             cells.load(relevance, tile.columns, place, stride);
@@ -196,7 +195,7 @@ impl<T: Real> MatcherOperator<T> {
         found: &mut TileForward<T>,
     ) {
         for place in self.tiles.places(tile) {
-            worker.load(relevance, tile.columns, &place, self.tiles.longest_regions);
+            worker.load(relevance, tile.columns, &place, self.tiles.region_stride());
             let answers = worker.forward(&self.rule, self.grams(saved, &place));
             found.put_answers(&place, &answers);
             found.put_word_maxima(tile, &place, worker.word_maxima());
@@ -210,7 +209,7 @@ impl<T: Real> MatcherOperator<T> {
         (tile, place): (&Tile, &Place),
         cells: &'a [Cell<T>],
     ) -> Pair<'a, T> {
-        let stride = self.tiles.longest_regions.next_multiple_of(WIDEST);
+        let stride = self.tiles.region_stride();
         Pair::new(
             cells,
             (self.grams(saved, place), stride),
@@ -220,7 +219,7 @@ impl<T: Real> MatcherOperator<T> {
 
     pub(super) fn grams<'a>(&self, saved: &'a Saved<T>, place: &Place) -> Grams<'a, T> {
         let (r, w) = (self.tiles.longest_regions, self.tiles.longest_words);
-        let of_image = r * r.next_multiple_of(WIDEST);
+        let of_image = r * self.tiles.region_stride();
         Grams {
             regions: &saved.region_gram[place.image * of_image..][..of_image],
             words: &saved.word_gram[place.caption * w * w..][..w * w],

@@ -1,7 +1,7 @@
 //! The masked rule where few cells of a tile are above the threshold: they are listed, answered,
 //! kept for the backward pass and turned into their gradients; nothing else is touched again.
 
-use uard_core::vector::{Loops, Simd, WIDEST, vectorised};
+use uard_core::vector::{Exponentials, Loops, Simd, vectorised};
 
 use super::masked::{Answers, Cells, Grams, Masked, best_of};
 use super::tiles::{Place, Tile};
@@ -129,9 +129,8 @@ impl<T: Real> Listed<T> {
     }
 
     /// Adds what the backward pass left to the gradients of the Gram matrices of the tile's images,
-    /// rows of whole vectors; no sums yet are zeros.
-    pub(super) fn add_region_grams(&self, sums: &mut [Vec<T>], longest: usize) {
-        let stride = longest.next_multiple_of(WIDEST);
+    /// R rows `stride` apart; no sums yet are zeros.
+    pub(super) fn add_region_grams(&self, sums: &mut [Vec<T>], (longest, stride): (usize, usize)) {
         for entry in &self.region_grams {
             let sums = &mut sums[entry.image as usize];
             sums.resize(longest * stride, T::zero());
@@ -322,7 +321,11 @@ impl<'a, T: Real> Side<'a, T> {
                 .fold(T::neg_infinity(), num_traits::Float::max);
             weights.extend(values.map(|value| sharpness * (value - best)));
         }
-        vectorised(Exponentials(weights));
+        vectorised(Exponentials {
+            line: weights,
+            highest: T::zero(),
+            scale: T::one(),
+        });
     }
 
     /// N and Q of a query; `G e` stays in the products.
@@ -388,25 +391,6 @@ impl<'a, T: Real> Side<'a, T> {
                     to_gram((self.fragment(at), self.fragment(other)), value);
                 }
             }
-        }
-    }
-}
-
-/// e^x of every number.
-struct Exponentials<'a, T>(&'a mut [T]);
-
-impl<T: Real> Loops for Exponentials<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let (vectors, rest) = T::vectors_mut(simd, self.0);
-        for x in vectors {
-            *x = T::exponential(simd, *x);
-        }
-        if !rest.is_empty() {
-            let x = T::exponential(simd, T::load(simd, rest));
-            T::store(simd, rest, x);
         }
     }
 }

@@ -21,8 +21,9 @@ mod tiles;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp2, Error, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use uard_core::matmul::Matmul;
+use uard_core::slices::{numbers, reading};
 
 use crate::Kept;
 use crate::config::MatcherConfig;
@@ -30,6 +31,8 @@ use crate::side::Real;
 use listed::Listed;
 use pair::Rule;
 use tiles::{Tile, Tiles};
+
+const NAME: &str = "uard-matcher";
 
 /// What is asked of a batch, beside its tensors.
 #[derive(Debug, Clone, Copy)]
@@ -161,12 +164,12 @@ impl<T> Saved<T> {
 }
 
 impl<'a, T: Real> Fragments<'a, T> {
-    fn new([words, regions]: [(&'a CpuStorage, &Layout); 2]) -> Result<Self> {
-        Ok(Self {
-            words: contiguous(words)?,
-            regions: contiguous(regions)?,
-            width: words.1.dims().last().copied().unwrap_or(0),
-        })
+    fn new(words: &'a [T], regions: &'a [T], shape: &Shape) -> Self {
+        Self {
+            words,
+            regions,
+            width: shape.dims().last().copied().unwrap_or(0),
+        }
     }
 
     /// The padded regions of a tile's images; `longest` is R.
@@ -176,16 +179,9 @@ impl<'a, T: Real> Fragments<'a, T> {
     }
 }
 
-fn contiguous<'a, T: Real>((storage, layout): (&'a CpuStorage, &Layout)) -> Result<&'a [T]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
-        None => Err(Error::RequiresContiguous { op: "uard-matcher" }.bt()),
-    }
-}
-
 impl<T: Real> CustomOp2 for MatcherOperator<T> {
     fn name(&self) -> &'static str {
-        "uard-matcher"
+        NAME
     }
 
     fn cpu_fwd(
@@ -195,7 +191,10 @@ impl<T: Real> CustomOp2 for MatcherOperator<T> {
         regions: &CpuStorage,
         regions_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let fragments = Fragments::<T>::new([(words, words_layout), (regions, regions_layout)])?;
+        let shape = words_layout.shape();
+        let words = numbers::<T>(words, words_layout, NAME)?;
+        let regions = numbers::<T>(regions, regions_layout, NAME)?;
+        let fragments = Fragments::new(words, regions, shape);
         let (similarities, saved) = self.forward(&fragments);
         // A second forward pass of the same operator would leave the same.
         let _ = self.saved.set(saved);
@@ -211,12 +210,8 @@ impl<T: Real> CustomOp2 for MatcherOperator<T> {
         upstream: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let upstream = upstream.flatten_all()?.to_vec1::<T>()?;
-        let guards = [words, regions].map(Tensor::storage_and_layout);
-        let cpu = |at: usize| match &*guards[at].0 {
-            Storage::Cpu(storage) => Ok((storage, guards[at].1)),
-            _ => Err(Error::Msg("uard-matcher runs on the CPU only".to_owned())),
-        };
-        let fragments = Fragments::<T>::new([cpu(0)?, cpu(1)?])?;
+        let (u, v) = (reading(words), reading(regions));
+        let fragments = Fragments::<T>::new(u.numbers(NAME)?, v.numbers(NAME)?, words.shape());
         let saved = self.saved.get_or_init(|| self.prepare(&fragments));
         let (to_words, to_regions) = self.gradients(&fragments, saved, &upstream);
         let device = words.device();

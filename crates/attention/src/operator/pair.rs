@@ -1,6 +1,6 @@
 //! One pair under any rule: its cells out of a tile, its answers, its gradients.
 
-use uard_core::vector::{WIDEST, vectorised};
+use uard_core::vector::vectorised;
 
 use super::listed;
 use super::masked::{Answers, Backward, Cells, Forward, Grams, Masked, PairGradients, Scratch};
@@ -69,9 +69,8 @@ impl<T: Real> Rule<T> {
 }
 
 impl<T: Real> Worker<T> {
-    /// Takes a pair out of its tile; `longest` is the padded number of regions.
-    pub(super) fn load(&mut self, tile: &[T], stride: usize, place: &Place, longest: usize) {
-        let padded = longest.next_multiple_of(WIDEST);
+    /// Takes a pair out of its tile; `padded` is the row length of its cells.
+    pub(super) fn load(&mut self, tile: &[T], stride: usize, place: &Place, padded: usize) {
         self.cells.load(tile, stride, place, padded);
     }
 
@@ -100,19 +99,16 @@ impl<T: Real> Worker<T> {
         self.scratch.best()
     }
 
-    /// Adds the gradients of the loaded pair's Gram matrices and keeps that of its cells.
+    /// Adds the gradients of the loaded pair's Gram matrices and keeps that of its cells; `each` is
+    /// upstream of a word's answer and of a region's.
     pub(super) fn backward(
         &mut self,
         rule: &Rule<T>,
         grams: Grams<'_, T>,
-        upstream: T,
+        each: (T, T),
         (to_regions, to_words): (&mut [T], &mut [T]),
     ) {
         let cells = &self.cells;
-        let each = (
-            upstream / T::from_f64(cells.words as f64),
-            upstream / T::from_f64(cells.regions as f64),
-        );
         let mut gradients = PairGradients {
             cells: &mut self.gradient,
             regions: to_regions,

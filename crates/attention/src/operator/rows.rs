@@ -89,18 +89,11 @@ pub(super) fn add_transposed_product<T: Real>(
 pub(super) fn add_listed_product<T: Real>(
     out: &mut [T],
     cells: &[Cell<T>],
-    (right, width): (&[T], usize),
+    right: (&[T], usize),
     lists: &mut Lists<T>,
 ) {
     let entries = cells.iter().map(|cell| (cell.row, cell.column, cell.value));
-    lists.of_entries(entries, out.len() / width.max(1));
-    let rows = right;
-    vectorised(AddLists {
-        out,
-        lists,
-        rows,
-        width,
-    });
+    lists.add_entries(out, entries, right);
 }
 
 /// `out += matrixᵀ · left` for a matrix whose numbers are listed.
@@ -110,18 +103,11 @@ pub(super) fn add_listed_product<T: Real>(
 pub(super) fn add_listed_transposed_product<T: Real>(
     out: &mut [T],
     cells: &[Cell<T>],
-    (left, width): (&[T], usize),
+    left: (&[T], usize),
     lists: &mut Lists<T>,
 ) {
     let entries = cells.iter().map(|cell| (cell.column, cell.row, cell.value));
-    lists.of_entries(entries, out.len() / width.max(1));
-    let rows = left;
-    vectorised(AddLists {
-        out,
-        lists,
-        rows,
-        width,
-    });
+    lists.add_entries(out, entries, left);
 }
 
 impl<'a, T: Real> Sparse<'a, T> {
@@ -168,6 +154,22 @@ impl<T: Real> Lists<T> {
             own.map(move |&(column, value)| (column, row as u32, value))
         });
         self.of_entries(turned, matrix.columns);
+    }
+
+    /// Adds to row `list` of `out` the row `other` times the number, for each (list, other, number).
+    fn add_entries(
+        &mut self,
+        out: &mut [T],
+        entries: impl Iterator<Item = (u32, u32, T)> + Clone,
+        (rows, width): (&[T], usize),
+    ) {
+        self.of_entries(entries, out.len() / width.max(1));
+        vectorised(AddLists {
+            out,
+            lists: self,
+            rows,
+            width,
+        });
     }
 
     /// Lists of (list, other index, number), each in the order given.

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use uard_core::vector::WIDEST;
+
 use crate::side::Real;
 
 /// A group takes captions until it has this many words.
@@ -97,6 +99,11 @@ impl Tiles {
 
     pub(super) fn captions(&self) -> usize {
         self.word_counts.len()
+    }
+
+    /// Row length of a Gram matrix of regions: R in whole vectors.
+    pub(super) fn region_stride(&self) -> usize {
+        self.longest_regions.next_multiple_of(WIDEST)
     }
 
     /// Valid words of all captions.

@@ -2,16 +2,17 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{
-    CpuStorage, CustomOp1, Error, Layout, Result, Shape, Storage, Tensor, WithDType,
-};
+use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
 use super::SQUARED_LENGTH_EPSILON;
+use crate::slices::{numbers, reading};
 use crate::vector::{Dot, Loops, Number, Simd, vectorised};
 
 /// Rows of one task; each row is on its own, so the cut changes nothing.
 const ROWS: usize = 64;
+
+const NAME: &str = "unit-rows";
 
 /// Rows [.., L, D] to unit rows; those beyond an entry's count become zero.
 #[derive(Debug)]
@@ -141,12 +142,12 @@ impl<T: WithDType + Number> Loops for Backward<'_, T> {
 
 impl<T: WithDType + Number> CustomOp1 for UnitRows<T> {
     fn name(&self) -> &'static str {
-        "unit-rows"
+        NAME
     }
 
     fn cpu_fwd(&self, rows: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let width = width(layout.shape());
-        let (unit, inverses) = self.forward(numbers::<T>(rows, layout)?, width);
+        let (unit, inverses) = self.forward(numbers::<T>(rows, layout, NAME)?, width);
         // A second forward pass would find the same.
         let _ = self.inverses.set(inverses);
         Ok((T::to_cpu_storage_owned(unit), layout.shape().clone()))
@@ -156,19 +157,12 @@ impl<T: WithDType + Number> CustomOp1 for UnitRows<T> {
         let inverses = self
             .inverses
             .get()
-            .ok_or_else(|| Error::Msg("unit-rows: its forward has not run".to_owned()).bt())?;
+            .ok_or_else(|| Error::Msg(format!("{NAME}: its forward has not run")).bt())?;
         let upstream = upstream.contiguous()?;
-        let (unit_storage, unit_layout) = unit.storage_and_layout();
-        let (upstream_storage, upstream_layout) = upstream.storage_and_layout();
-        let (Storage::Cpu(unit_storage), Storage::Cpu(upstream_storage)) =
-            (&*unit_storage, &*upstream_storage)
-        else {
-            return Err(Error::Msg("unit-rows: its tensors must be on the CPU".to_owned()).bt());
-        };
         let gradient = self.backward(
-            numbers::<T>(unit_storage, unit_layout)?,
+            reading(unit).numbers::<T>(NAME)?,
             inverses,
-            numbers::<T>(upstream_storage, upstream_layout)?,
+            reading(&upstream).numbers::<T>(NAME)?,
             width(rows.shape()),
         );
         Ok(Some(Tensor::from_vec(
@@ -182,11 +176,4 @@ impl<T: WithDType + Number> CustomOp1 for UnitRows<T> {
 /// D, or 1 where nothing is.
 fn width(shape: &Shape) -> usize {
     shape.dims().last().copied().unwrap_or(1).max(1)
-}
-
-fn numbers<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
-        None => Err(Error::RequiresContiguous { op: "unit-rows" }.bt()),
-    }
 }

@@ -15,11 +15,12 @@
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result as CandleResult, Shape, Tensor};
+use uard_core::slices::reading;
 
 use super::activation::Real;
 use super::batch::CaptionBatch;
 use super::recurrence::Recurrence;
-use super::shared::{Shared, with_values};
+use super::shared::{NAME, Shared};
 use crate::Result;
 
 /// The average of both directions, differentiable, for f32 or f64 on the CPU.
@@ -125,7 +126,7 @@ struct Operator<T> {
 
 impl<T: Real> CustomOp3 for Operator<T> {
     fn name(&self) -> &'static str {
-        "bidirectional-gru"
+        NAME
     }
 
     fn cpu_fwd(
@@ -149,9 +150,9 @@ impl<T: Real> CustomOp3 for Operator<T> {
         _average: &Tensor,
         gradient: &Tensor,
     ) -> CandleResult<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        with_values(&gradient.contiguous()?, |averaged| {
-            self.shared.leave_gradients(averaged)
-        })?;
+        let gradient = gradient.contiguous()?;
+        let averaged = reading(&gradient);
+        self.shared.leave_gradients(averaged.numbers(NAME)?)?;
         Ok((
             Some(first.zeros_like()?),
             Some(second.zeros_like()?),

@@ -2,18 +2,18 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use candle_core::{
-    CpuStorage, Device, Error as CandleError, Layout, Result as CandleResult, Shape, Storage,
-    Tensor,
-};
+use candle_core::{Device, Error as CandleError, Result as CandleResult, Shape, Tensor};
 use rayon::prelude::*;
 use uard_core::matmul::Matmul;
+use uard_core::slices::reading;
 
 use super::activation::Real;
 use super::batch::CaptionBatch;
 use super::direction::{Direction, Gradients, Trace, Weights};
 use super::recurrence::Recurrence;
 use super::schedule::{Reading, Schedule};
+
+pub(super) const NAME: &str = "bidirectional-gru";
 
 /// What the recurrence and its doors know of each other.
 pub(super) struct Shared<T> {
@@ -55,18 +55,9 @@ impl<T: Real> Shared<T> {
         run: impl Fn(usize, &Direction<'_, T>) -> R + Sync,
     ) -> CandleResult<(R, R)> {
         let words = self.embedded()?;
-        let guards: Vec<_> = self
-            .parameters
-            .iter()
-            .map(Tensor::storage_and_layout)
-            .collect();
-        let mut slices = Vec::with_capacity(guards.len());
-        for (storage, layout) in &guards {
-            slices.push(match &**storage {
-                Storage::Cpu(storage) => values::<T>(storage, layout)?,
-                _ => return Err(missing("its tensors must be on the CPU")),
-            });
-        }
+        let readings: Vec<_> = self.parameters.iter().map(reading).collect();
+        let slices = readings.iter().map(|reading| reading.numbers::<T>(NAME));
+        let slices = slices.collect::<CandleResult<Vec<_>>>()?;
         let direction = |at: usize, reading| Direction {
             schedule: &self.schedule,
             reading,
@@ -87,13 +78,13 @@ impl<T: Real> Shared<T> {
     /// The embedded distinct words [U, E].
     fn embedded(&self) -> CandleResult<Vec<T>> {
         let width = self.parameters[0].dim(1)?;
-        with_values(&self.parameters[0], |embedding: &[T]| {
-            let mut words = Vec::with_capacity(self.ids.len() * width);
-            for &id in &self.ids {
-                words.extend_from_slice(&embedding[id as usize * width..][..width]);
-            }
-            Ok(words)
-        })
+        let embedding = reading(&self.parameters[0]);
+        let embedding = embedding.numbers::<T>(NAME)?;
+        let mut words = Vec::with_capacity(self.ids.len() * width);
+        for &id in &self.ids {
+            words.extend_from_slice(&embedding[id as usize * width..][..width]);
+        }
+        Ok(words)
     }
 
     /// Runs both directions; the average of their states [C, W, H].
@@ -200,25 +191,6 @@ impl<T: Real> Shared<T> {
     }
 }
 
-/// The numbers of a contiguous tensor of type `T`.
-fn values<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> CandleResult<&'a [T]> {
-    let (start, end) = layout
-        .contiguous_offsets()
-        .ok_or_else(|| missing("its inputs must be contiguous"))?;
-    Ok(&T::cpu_storage_as_slice(storage)?[start..end])
-}
-
-pub(super) fn with_values<T: Real, R>(
-    tensor: &Tensor,
-    f: impl FnOnce(&[T]) -> CandleResult<R>,
-) -> CandleResult<R> {
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(storage) => f(values(storage, layout)?),
-        _ => Err(missing("its tensors must be on the CPU")),
-    }
-}
-
 pub(super) fn missing(what: &str) -> CandleError {
-    CandleError::Msg(format!("bidirectional-gru: {what}")).bt()
+    CandleError::Msg(format!("{NAME}: {what}")).bt()
 }

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape, Tensor, W
 use rayon::prelude::*;
 use uard_core::product::{Matrix, Output, product};
 use uard_core::slices::{numbers, reading};
-use uard_core::vector::{Dot, Loops, Number, Simd, vectorised};
+use uard_core::vector::{Dot, Exponentials, Number, vectorised};
 
 use super::Spans;
 
@@ -263,29 +263,6 @@ fn softmax_backward<T: WithDType + Number>(cells: &mut [T], weights: &[T], scale
     let mean = vectorised(Dot(cells, weights));
     for (cell, &weight) in cells.iter_mut().zip(weights) {
         *cell = scale * weight * (*cell - mean);
-    }
-}
-
-/// `exp(scale (x - highest))`
-struct Exponentials<'a, T> {
-    line: &'a mut [T],
-    highest: T,
-    scale: T,
-}
-
-impl<T: Number> Loops for Exponentials<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let (highest, scale) = (T::splat(simd, self.highest), T::splat(simd, self.scale));
-        let exp = |x| T::exponential(simd, T::times(simd, scale, T::minus(simd, x, highest)));
-        let (line, rest) = T::vectors_mut(simd, self.line);
-        for x in line {
-            *x = exp(*x);
-        }
-        let end = exp(T::load(simd, rest));
-        T::store(simd, rest, end);
     }
 }
 
