@@ -6,6 +6,7 @@
 mod digest;
 mod error;
 
+pub mod backbone;
 pub mod captions;
 pub mod dataset;
 pub mod encoder;
