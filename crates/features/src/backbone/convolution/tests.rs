@@ -7,8 +7,9 @@ use uard_core::random::{Draws, uniform};
 use super::*;
 use crate::backbone::reference::{self, Map};
 
-/// f32 sums of at most a thousand products.
-const TOLERANCE: f64 = 2e-5;
+/// Half a unit of the last place of f32, which each addition of a sum may round by, relative to the
+/// sizes of all products.
+const UNIT: f64 = f32::EPSILON as f64 / 2.0;
 
 fn numbers(label: &str, count: usize) -> Vec<f32> {
     uniform(&mut Draws::new(1).stream(label, &[]), -1.0, 1.0, count)
@@ -40,18 +41,21 @@ impl Case {
         Maps::new(values.into_iter().map(T::round).collect(), shape)
     }
 
-    /// What the scalar loops give for numbers rounded to `T`.
-    fn expected<T: Number>(&self) -> Vec<f32> {
+    /// What the scalar loops give for numbers rounded to `T`, each changed by a function.
+    fn expected<T: Number>(&self, change: fn(f32) -> f32) -> Vec<f32> {
         let kernel = self.kernel();
-        let values: Vec<f32> = kernel.values.iter().map(|x| T::round(*x).widen()).collect();
+        let values = kernel.values.iter().map(|x| change(T::round(*x).widen()));
+        let values: Vec<f32> = values.collect();
+        let bias: Vec<f32> = kernel.bias.into_iter().map(change).collect();
         let input = self.input::<T>().widened();
         let photos = (0..self.photos).flat_map(|photo| {
+            let numbers: Vec<f32> = input.photo(photo).iter().map(|x| change(*x)).collect();
             let map = Map {
-                values: input.photo(photo),
+                values: &numbers,
                 size: self.size,
                 channels: self.channels.1,
             };
-            reference::convolution(map, (&values, &kernel.bias), self.window)
+            reference::convolution(map, (&values, &bias), self.window)
         });
         photos.collect()
     }
@@ -59,11 +63,14 @@ impl Case {
     fn check<T: Number>(&self, rounding: f64) -> Result<(), TestCaseError> {
         let layer = Convolution::<T>::new(&self.kernel(), self.window, After::Nothing);
         let found = layer.forward(&self.input::<T>()).widened();
-        let expected = self.expected::<T>();
+        let (expected, sizes) = (self.expected::<T>(|x| x), self.expected::<T>(f32::abs));
         prop_assert_eq!(found.values().len(), expected.len());
-        for (found, expected) in found.values().iter().zip(&expected) {
+        // Products, the bias, and the rounding of the expected number itself.
+        let additions = self.window.kernel.0 * self.window.kernel.1 * self.channels.1 + 2;
+        for ((found, expected), size) in found.values().iter().zip(&expected).zip(&sizes) {
             let (found, expected) = (f64::from(*found), f64::from(*expected));
-            let bound = TOLERANCE + rounding * expected.abs();
+            let sums = additions as f64 * UNIT * f64::from(*size);
+            let bound = sums + rounding * (expected.abs() + sums);
             prop_assert!((found - expected).abs() <= bound, "{} {}", found, expected);
         }
         Ok(())
