@@ -7,6 +7,7 @@ mod digest;
 mod error;
 mod mapped;
 
+pub mod backbone;
 pub mod captions;
 pub mod dataset;
 pub mod encoder;
@@ -14,5 +15,6 @@ pub mod npy;
 pub mod scenes;
 pub mod store;
 pub mod text;
+pub mod weights;
 
 pub use error::{Error, Result};

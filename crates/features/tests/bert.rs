@@ -11,8 +11,9 @@ use candle_core::{Device, Tensor};
 use uard_core::parameters::Parameters;
 use uard_features::captions::read_captions;
 use uard_features::text::bert::tokenizer::BertTokenizer;
-use uard_features::text::bert::{Bert, BertConfig, BertWeights, Initial, PREFIX};
+use uard_features::text::bert::{Bert, BertConfig, Initial, PREFIX};
 use uard_features::text::gru::CaptionBatch;
+use uard_features::weights::Weights;
 use uard_testkit::worst_difference;
 
 /// Six layers of sums over up to 1,536 numbers in f32, whose errors are a few 1e-7 each.
@@ -46,7 +47,7 @@ fn published_states_of_real_captions() {
         .collect();
     assert_eq!(found_ids, expected_ids);
 
-    let weights = BertWeights::open(&folder).unwrap();
+    let weights = Weights::open_folder(&folder).unwrap();
     let mut parameters = Parameters::new(&Device::Cpu);
     let bert = Bert::new(&mut parameters, PREFIX, &config, Initial::Stored(&weights)).unwrap();
     let found: Tensor = bert.states(&batch, None).unwrap();

@@ -16,8 +16,9 @@ use uard_core::parameters::Parameters;
 use uard_core::random::{Draws, permutation};
 use uard_features::captions::read_captions;
 use uard_features::text::bert::tokenizer::BertTokenizer;
-use uard_features::text::bert::{BertConfig, BertEncoder, BertWeights, Drops, Initial, PREFIX};
+use uard_features::text::bert::{BertConfig, BertEncoder, Drops, Initial, PREFIX};
 use uard_features::text::gru::CaptionBatch;
+use uard_features::weights::Weights;
 use uard_training::config::{GroupConfig, OptimizerConfig};
 use uard_training::gradients::Gradients;
 use uard_training::optimizer::Optimizer;
@@ -54,7 +55,7 @@ impl Tuning {
         let ids = captions
             .iter()
             .map(|caption| Ok(tokenizer.encode(caption)?.ids));
-        let weights = BertWeights::open(folder)?;
+        let weights = Weights::open_folder(folder)?;
         let draws = Draws::new(1);
         let mut parameters = Parameters::new(&Device::Cpu);
         let sizes = (&config, JOINT_WIDTH);

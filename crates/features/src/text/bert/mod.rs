@@ -12,7 +12,6 @@ mod drops;
 mod layer;
 mod model;
 pub mod tokenizer;
-mod weights;
 
 use uard_core::Words;
 use uard_core::matmul::Matmul;
@@ -23,7 +22,6 @@ pub use activation::Activation;
 pub use config::{BertConfig, ModelType, PositionEmbedding};
 pub use drops::Drops;
 pub use model::{Bert, Initial};
-pub use weights::BertWeights;
 
 use super::gru::CaptionBatch;
 use crate::Result;

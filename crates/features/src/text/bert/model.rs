@@ -9,8 +9,8 @@ use super::attention::Spans;
 use super::config::BertConfig;
 use super::drops::{Drops, ModelDrops};
 use super::layer::{Layer, Norm};
-use super::weights::BertWeights;
 use crate::text::gru::CaptionBatch;
+use crate::weights::Weights;
 use crate::{Error, Result};
 
 /// Gives the tensor of a name and shape.
@@ -23,7 +23,7 @@ pub enum Initial<'a> {
     /// zero, layer norms one and zero, as in the published code.
     Drawn(&'a Draws),
     /// A trained model.
-    Stored(&'a BertWeights),
+    Stored(&'a Weights),
 }
 
 /// BERT's encoder, without the pooler and the heads above it.
@@ -64,7 +64,7 @@ impl Bert {
         Self::make(config, &mut |name, shape| {
             let parameter = format!("{prefix}.{name}");
             let numbers = match initial {
-                Initial::Stored(weights) => weights.numbers(name, shape)?,
+                Initial::Stored(weights) => stored(weights, name, shape)?,
                 Initial::Drawn(draws) => drawn(&parameter, shape, (config, draws)),
             };
             Ok(parameters.create(&parameter, numbers, shape)?)
@@ -188,6 +188,27 @@ pub(super) fn padded(rows: &Tensor, batch: &CaptionBatch) -> Result<Tensor> {
     let of_rows = Tensor::new(of_rows, rows.device())?;
     let padded = Tensor::cat(&[rows, &padding], 0)?.index_select(&of_rows, 0)?;
     Ok(padded.reshape((captions, longest, width))?)
+}
+
+/// The numbers of a tensor, by any of the names that published files give it.
+fn stored(weights: &Weights, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let known = known_names(name);
+    let stored = known.iter().find(|known| weights.has(known));
+    weights.numbers(stored.map_or(name, String::as_str), shape)
+}
+
+/// The names that a tensor may have in a file, today's first: files of 2018 call the layer norms'
+/// parameters gamma and beta, and files with heads above the encoder put `bert.` before all names.
+fn known_names(name: &str) -> Vec<String> {
+    let legacy = match name.rsplit_once("LayerNorm.") {
+        Some((before, "weight")) => Some(format!("{before}LayerNorm.gamma")),
+        Some((before, "bias")) => Some(format!("{before}LayerNorm.beta")),
+        _ => None,
+    };
+    let names = std::iter::once(name.to_owned()).chain(legacy);
+    names
+        .flat_map(|name| [name.clone(), format!("bert.{name}")])
+        .collect()
 }
 
 fn drawn(name: &str, shape: &[usize], (config, draws): (&BertConfig, &Draws)) -> Vec<f32> {

@@ -9,6 +9,7 @@ use uard_testkit::{
 };
 
 use super::*;
+use crate::weights::Weights;
 
 /// Two layers of sums over up to 48 numbers, each with errors of a few 1e-7, against PyTorch's.
 const PARITY: f64 = 1e-5;
@@ -37,7 +38,7 @@ pub(super) fn golden_config() -> BertConfig {
 }
 
 fn stored(config: &BertConfig, folder: &std::path::Path) -> Result<Bert> {
-    let weights = BertWeights::open(folder)?;
+    let weights = Weights::open_folder(folder)?;
     let mut parameters = Parameters::new(&Device::Cpu);
     Bert::new(&mut parameters, PREFIX, config, Initial::Stored(&weights))
 }

@@ -1,0 +1,62 @@
+//! How do I turn photos into regions, and how many a second?
+//!
+//! ```sh
+//! cargo run --release -p uard-features --example photos_to_regions -- \
+//!     inception_v3.safetensors f32 regions.npy photos/*.jpg
+//! ```
+//!
+//! The numbers are `f32` or `bf16`; `regions.npy` becomes [I, 36, 1280], in the order of the
+//! photos. Time includes decoding, and not the reading of the weights.
+
+#![allow(clippy::print_stdout, reason = "an example shows what it finds")]
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use rayon::prelude::*;
+use uard_core::matmul::Matmul;
+use uard_features::backbone::{
+    Cells, GridBackbone, InceptionV3, Photo, PhotoLimits, Preprocessing,
+};
+use uard_features::npy::write_f32;
+use uard_features::weights::Weights;
+
+/// Photos that are decoded together.
+const BATCH: usize = 16;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let mut next = |what: &str| arguments.next().ok_or(format!("name {what}"));
+    let weights = Weights::open(Path::new(&next("the weights")?))?;
+    let matmul = match next("f32 or bf16")?.as_str() {
+        "f32" => Matmul::F32,
+        "bf16" => Matmul::Bf16,
+        other => return Err(format!("`{other}` is neither f32 nor bf16").into()),
+    };
+    let out = PathBuf::from(next("the file to write")?);
+    let paths: Vec<PathBuf> = arguments.map(PathBuf::from).collect();
+
+    let network = InceptionV3::default().load(&weights, matmul)?;
+    let backbone = GridBackbone::new(network, Preprocessing::INCEPTION, Cells::Grid { side: 6 })?;
+    let mut features = Vec::new();
+    let start = Instant::now();
+    for paths in paths.chunks(BATCH) {
+        let photos: Result<Vec<Photo>, _> = paths
+            .par_iter()
+            .map(|path| Photo::open(path, PhotoLimits::default()))
+            .collect();
+        for regions in backbone.regions(&photos?)? {
+            features.extend(regions.features);
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let count = paths.len();
+    println!(
+        "{count} photos in {seconds:.2} s, {:.2} a second",
+        count as f64 / seconds
+    );
+    let shape = [count, backbone.regions_per_photo(), backbone.width()];
+    write_f32(&out, &shape, &features)?;
+    Ok(())
+}

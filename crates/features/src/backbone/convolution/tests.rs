@@ -1,0 +1,205 @@
+//! Is every convolution the one of the scalar loops?
+
+use half::bf16;
+use proptest::prelude::*;
+use uard_core::random::{Draws, uniform};
+
+use super::*;
+use crate::backbone::reference::{self, Map};
+
+/// Half a unit of the last place of f32, which each addition of a sum may round by, relative to the
+/// sizes of all products.
+const UNIT: f64 = f32::EPSILON as f64 / 2.0;
+
+fn numbers(label: &str, count: usize) -> Vec<f32> {
+    uniform(&mut Draws::new(1).stream(label, &[]), -1.0, 1.0, count)
+}
+
+/// Photos, a window, and input and output channels.
+#[derive(Debug, Clone)]
+struct Case {
+    photos: usize,
+    size: (usize, usize),
+    window: Window,
+    channels: (usize, usize),
+}
+
+impl Case {
+    fn kernel(&self) -> Kernel {
+        let (outputs, inputs) = self.channels;
+        let count = outputs * inputs * self.window.kernel.0 * self.window.kernel.1;
+        Kernel {
+            values: numbers("kernel", count),
+            channels: self.channels,
+            bias: numbers("bias", outputs),
+        }
+    }
+
+    fn input<T: Number>(&self) -> Maps<T> {
+        let shape = [self.photos, self.size.0, self.size.1, self.channels.1];
+        let values = numbers("input", shape.iter().product());
+        Maps::new(values.into_iter().map(T::round).collect(), shape)
+    }
+
+    /// What the scalar loops give for numbers rounded to `T`, each changed by a function.
+    fn expected<T: Number>(&self, change: fn(f32) -> f32) -> Vec<f32> {
+        let kernel = self.kernel();
+        let values = kernel.values.iter().map(|x| change(T::round(*x).widen()));
+        let values: Vec<f32> = values.collect();
+        let bias: Vec<f32> = kernel.bias.into_iter().map(change).collect();
+        let input = self.input::<T>().widened();
+        let photos = (0..self.photos).flat_map(|photo| {
+            let numbers: Vec<f32> = input.photo(photo).iter().map(|x| change(*x)).collect();
+            let map = Map {
+                values: &numbers,
+                size: self.size,
+                channels: self.channels.1,
+            };
+            reference::convolution(map, (&values, &bias), self.window)
+        });
+        photos.collect()
+    }
+
+    fn check<T: Number>(&self, rounding: f64) -> Result<(), TestCaseError> {
+        let layer = Convolution::<T>::new(&self.kernel(), self.window, After::Nothing);
+        let found = layer.forward(&self.input::<T>()).widened();
+        let (expected, sizes) = (self.expected::<T>(|x| x), self.expected::<T>(f32::abs));
+        prop_assert_eq!(found.values().len(), expected.len());
+        // Products, the bias, and the rounding of the expected number itself.
+        let additions = self.window.kernel.0 * self.window.kernel.1 * self.channels.1 + 2;
+        for ((found, expected), size) in found.values().iter().zip(&expected).zip(&sizes) {
+            let (found, expected) = (f64::from(*found), f64::from(*expected));
+            let sums = additions as f64 * UNIT * f64::from(*size);
+            let bound = sums + rounding * (expected.abs() + sums);
+            prop_assert!((found - expected).abs() <= bound, "{} {}", found, expected);
+        }
+        Ok(())
+    }
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let kernel = (1..5_usize, 1..8_usize);
+    let window = (kernel, (1..4_usize, 1..4_usize), (0..4_usize, 0..4_usize));
+    let sizes = (1..20_usize, 1..20_usize);
+    (1..3_usize, sizes, window, (1..40_usize, 1..36_usize)).prop_filter_map(
+        "a window that fits",
+        |(photos, size, (kernel, stride, padding), channels)| {
+            let window = Window {
+                kernel,
+                stride,
+                padding,
+            };
+            window.output(size)?;
+            Some(Case {
+                photos,
+                size,
+                window,
+                channels,
+            })
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn any_shape_equals_the_reference(case in cases()) {
+        case.check::<f32>(0.0)?;
+        // The output is rounded as well: half a unit of the eighth bit.
+        case.check::<bf16>(2.0_f64.powi(-8))?;
+    }
+}
+
+/// Windows of the networks, with more output channels than are multiplied at a time and more
+/// pixels than a block has.
+#[test]
+fn windows_of_networks_equal_the_reference() {
+    let windows = [
+        (Window::square(1, 1, 0), (64, 200)),
+        (Window::square(1, 2, 0), (32, 97)),
+        (Window::square(3, 2, 0), (3, 32)),
+        (Window::square(7, 2, 3), (3, 16)),
+        (Window::same(1, 7), (48, 20)),
+        (Window::same(7, 1), (48, 20)),
+        (Window::same(5, 5), (48, 17)),
+    ];
+    for (window, (inputs, outputs)) in windows {
+        let case = Case {
+            photos: 2,
+            size: (35, 19),
+            window,
+            channels: (outputs, inputs),
+        };
+        case.check::<f32>(0.0).unwrap();
+        case.check::<bf16>(2.0_f64.powi(-8)).unwrap();
+    }
+}
+
+fn case() -> Case {
+    Case {
+        photos: 3,
+        size: (21, 18),
+        window: Window::square(3, 1, 1),
+        channels: (40, 70),
+    }
+}
+
+#[test]
+fn threads_and_neighbouring_photos_change_nothing() {
+    let layer = Convolution::<f32>::new(&case().kernel(), case().window, After::Relu);
+    let input = case().input::<f32>();
+    let whole = layer.forward(&input);
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        let found = pool.build().unwrap().install(|| layer.forward(&input));
+        assert_eq!(found, whole);
+    }
+    for photo in 0..3 {
+        let [_, height, width, channels] = input.shape();
+        let alone = Maps::new(input.photo(photo).to_vec(), [1, height, width, channels]);
+        assert_eq!(layer.forward(&alone).values(), whole.photo(photo));
+    }
+}
+
+#[test]
+fn shortcut_is_added_before_relu_and_other_channels_stay() {
+    let kernel = case().kernel();
+    let plain = Convolution::<f32>::new(&kernel, case().window, After::Nothing);
+    let layer = Convolution::<f32>::new(&kernel, case().window, After::Relu);
+    let input = case().input::<f32>();
+    let sums = plain.forward(&input);
+    let shortcut = Maps::new(numbers("shortcut", sums.values().len()), sums.shape());
+    let mut shape = sums.shape();
+    shape[3] += 3;
+    let mut maps = Maps::new(vec![-9.0; shape.iter().product()], shape);
+    let target = Target {
+        maps: &mut maps,
+        channel: 2,
+    };
+    layer.forward_into(&input, target, Some(&shortcut));
+    let pixels = sums.values().chunks(40).zip(shortcut.values().chunks(40));
+    for (found, (sums, shortcut)) in maps.values().chunks(43).zip(pixels) {
+        assert_eq!((found[0], found[1], found[42]), (-9.0, -9.0, -9.0));
+        for (found, (sum, added)) in found[2..42].iter().zip(sums.iter().zip(shortcut)) {
+            assert_eq!(*found, (sum + added).max(0.0));
+        }
+    }
+}
+
+#[test]
+fn relu_keeps_nan() {
+    let window = Window::square(1, 1, 0);
+    let kernel = Kernel {
+        values: vec![1.0],
+        channels: (1, 1),
+        bias: vec![0.0],
+    };
+    let layer = Convolution::<f32>::new(&kernel, window, After::Relu);
+    let found = layer.forward(&Maps::new(vec![-1.0, f32::NAN, 2.0], [1, 1, 3, 1]));
+    let [below, unknown, above] = found.values() else {
+        panic!("three pixels")
+    };
+    assert_eq!((*below, *above), (0.0, 2.0));
+    assert!(unknown.is_nan());
+}

@@ -1,0 +1,32 @@
+//! How do pixels become regions? Through frozen networks, on the CPU.
+//!
+//! The networks only go forward: nothing here has a gradient.
+
+mod convolution;
+mod folding;
+mod grid;
+mod inception;
+mod maps;
+mod network;
+mod number;
+mod photo;
+mod pool;
+mod preprocessing;
+mod resnet;
+mod trunk;
+mod window;
+
+#[cfg(test)]
+mod reference;
+
+pub use convolution::{After, Convolution, Kernel};
+pub use grid::{Cells, GridBackbone, GridRegions};
+pub use inception::InceptionV3;
+pub use maps::Maps;
+pub use network::Network;
+pub use number::Number;
+pub use photo::{Photo, PhotoLimits};
+pub use pool::{Border, Pool, Pooling};
+pub use preprocessing::{Filter, Fit, Preprocessing};
+pub use resnet::{Block, ResNet, Stage, StrideOn};
+pub use window::Window;

@@ -1,0 +1,297 @@
+//! Do the networks compute what torchvision and timm compute? Golden maps of narrow networks with
+//! drawn weights, written by `goldens/backbones.py`; full sizes once; real weights and photos where
+//! `UARD_SHARED` names the folder that has them.
+
+#![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+#![allow(clippy::print_stdout, reason = "a skipped test says so")]
+
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+use uard_core::matmul::Matmul;
+use uard_core::random::Draws;
+use uard_features::backbone::{
+    Block, Border, Cells, GridBackbone, InceptionV3, Maps, Network, Photo, PhotoLimits,
+    Preprocessing, ResNet, Stage, StrideOn,
+};
+use uard_features::weights::Weights;
+
+/// Relative to the root mean square of a map: f32 sums in another order, tens of layers deep.
+const TOLERANCE: f64 = 1e-4;
+
+/// The same for numbers of eight bits in every layer: the largest numbers of a map are some ten
+/// times its root mean square, and each layer rounds them by up to 2^-9. Seen: 0.05.
+const BF16_TOLERANCE: f64 = 1e-1;
+
+const STAGES: [Stage; 4] = [Stage::C2, Stage::C3, Stage::C4, Stage::C5];
+
+struct Golden {
+    name: &'static str,
+    bytes: Vec<u8>,
+}
+
+impl Golden {
+    fn open(name: &'static str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        Self { name, bytes }
+    }
+
+    fn weights(&self) -> Weights {
+        Weights::from_bytes(self.name, self.bytes.clone()).unwrap()
+    }
+
+    /// PyTorch's [N, F, H, W] with channels last.
+    fn maps(&self, tensor: &str) -> Maps<f32> {
+        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        let tensor = file.tensor(tensor).unwrap();
+        let [n, f, h, w] = *tensor.shape() else {
+            panic!("four axes")
+        };
+        let numbers = match tensor.dtype() {
+            Dtype::F16 => halves(tensor.data()),
+            other => {
+                assert_eq!(other, Dtype::F32);
+                let bytes = tensor.data().chunks_exact(4);
+                let numbers = bytes.map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+                numbers.collect()
+            }
+        };
+        let mut values = vec![0.0; numbers.len()];
+        for (at, value) in values.iter_mut().enumerate() {
+            let (channel, pixel, photo) = (at % f, at / f % (h * w), at / (f * h * w));
+            *value = numbers[(photo * f + channel) * h * w + pixel];
+        }
+        Maps::new(values, [n, h, w, f])
+    }
+}
+
+fn halves(bytes: &[u8]) -> Vec<f32> {
+    let halves = bytes.chunks_exact(2);
+    let numbers = halves.map(|b| half::f16::from_le_bytes(b.try_into().unwrap()).to_f32());
+    numbers.collect()
+}
+
+/// The largest difference, relative to the root mean square.
+fn difference(found: &Maps<f32>, expected: &Maps<f32>) -> f64 {
+    assert_eq!(found.shape(), expected.shape());
+    let squares = expected.values().iter().map(|x| f64::from(*x).powi(2));
+    let size = (squares.sum::<f64>() / expected.values().len() as f64).sqrt();
+    assert!(size > 1e-3, "a map that is not all zero");
+    let pairs = found.values().iter().zip(expected.values());
+    let largest = pairs.map(|(a, b)| f64::from((a - b).abs()));
+    largest.fold(0.0, f64::max) / size
+}
+
+fn stages_agree(golden: &Golden, network: &Network, tolerance: f64) {
+    let maps = network.forward(&golden.maps("pixels")).unwrap();
+    assert_eq!(maps.len(), STAGES.len());
+    for (maps, stage) in maps.iter().zip(["c2", "c3", "c4", "c5"]) {
+        let difference = difference(maps, &golden.maps(stage));
+        println!("{} {stage}: {difference:.1e}", golden.name);
+        assert!(difference <= tolerance, "{stage}: {difference}");
+    }
+}
+
+/// Torchvision's bottlenecks and timm's basic blocks, a sixteenth as wide.
+fn narrow(block: Block, blocks: [usize; 4]) -> ResNet {
+    ResNet {
+        block,
+        blocks,
+        width: 4,
+    }
+}
+
+#[test]
+fn resnets_compute_the_maps_of_torchvision_and_timm() {
+    let bottleneck = Block::Bottleneck(StrideOn::Middle);
+    for (name, config) in [
+        (
+            "resnet_bottleneck.safetensors",
+            narrow(bottleneck, [1, 2, 1, 1]),
+        ),
+        ("resnet_basic.safetensors", narrow(Block::Basic, [1; 4])),
+    ] {
+        let golden = Golden::open(name);
+        for (matmul, tolerance) in [(Matmul::F32, TOLERANCE), (Matmul::Bf16, BF16_TOLERANCE)] {
+            let network = config.load(&golden.weights(), &STAGES, matmul).unwrap();
+            assert_eq!(network.matmul(), matmul);
+            stages_agree(&golden, &network, tolerance);
+        }
+    }
+}
+
+#[test]
+fn a_stage_alone_is_the_stage_among_others() {
+    let golden = Golden::open("resnet_bottleneck.safetensors");
+    let config = narrow(Block::Bottleneck(StrideOn::Middle), [1, 2, 1, 1]);
+    let network = config.load(&golden.weights(), &[Stage::C3], Matmul::F32);
+    let maps = network.unwrap().forward(&golden.maps("pixels")).unwrap();
+    assert_eq!(maps.len(), 1);
+    assert!(difference(&maps[0], &golden.maps("c3")) <= TOLERANCE);
+}
+
+#[test]
+fn inception_computes_the_map_of_timm_for_both_borders() {
+    let golden = Golden::open("inception_v3.safetensors");
+    for (border, name) in [(Border::Excluded, "excluded"), (Border::Counted, "counted")] {
+        let config = InceptionV3 {
+            border,
+            divisor: 16,
+        };
+        for (matmul, tolerance) in [(Matmul::F32, TOLERANCE), (Matmul::Bf16, BF16_TOLERANCE)] {
+            let network = config.load(&golden.weights(), matmul).unwrap();
+            let maps = network.forward(&golden.maps("pixels")).unwrap();
+            let difference = difference(&maps[0], &golden.maps(name));
+            println!("inception {name} {matmul:?}: {difference:.1e}");
+            assert!(difference <= tolerance, "{name}: {difference}");
+        }
+    }
+}
+
+#[test]
+fn full_sizes_are_built_and_run_with_drawn_weights() {
+    let weights = Weights::drawn(Draws::new(1));
+    let pixels = |side: usize| {
+        let shape = [1, side, side, 3];
+        Maps::new(vec![0.5; shape.iter().product()], shape)
+    };
+    for (config, width) in [
+        (ResNet::R18, 512),
+        (ResNet::R34, 512),
+        (ResNet::R50, 2048),
+        (ResNet::R101, 2048),
+    ] {
+        let network = config.load(&weights, &STAGES, Matmul::F32).unwrap();
+        let maps = network.forward(&pixels(64)).unwrap();
+        assert_eq!(maps[0].shape(), [1, 16, 16, width / 8]);
+        assert_eq!(maps[3].shape(), [1, 2, 2, width]);
+        assert!(maps[3].values().iter().all(|x| x.is_finite()));
+        assert!(maps[3].values().iter().any(|x| *x > 0.0));
+    }
+    let caffe = ResNet {
+        block: Block::Bottleneck(StrideOn::First),
+        ..ResNet::R50
+    };
+    let network = caffe.load(&weights, &[Stage::C4], Matmul::F32).unwrap();
+    assert_eq!(network.shapes((65, 64)).unwrap(), [[5, 4, 1024]]);
+    let network = InceptionV3::default().load(&weights, Matmul::F32).unwrap();
+    assert_eq!(network.shapes((299, 299)).unwrap(), [[8, 8, 1280]]);
+    assert_eq!(
+        network.forward(&pixels(80)).unwrap()[0].shape(),
+        [1, 1, 1, 1280]
+    );
+}
+
+#[test]
+fn networks_refuse_what_they_cannot_compute() {
+    let weights = Weights::drawn(Draws::new(1));
+    let config = InceptionV3 {
+        divisor: 16,
+        ..InceptionV3::default()
+    };
+    let network = config.load(&weights, Matmul::F32).unwrap();
+    let few = network.forward(&Maps::new(vec![0.0; 300], [1, 10, 10, 3]));
+    assert!(few.unwrap_err().to_string().contains("10 x 10 pixels"));
+    let grey = network.forward(&Maps::new(vec![0.0; 40_000], [1, 200, 200, 1]));
+    assert!(grey.unwrap_err().to_string().contains("colours"));
+    let none = ResNet::R18.load(&weights, &[], Matmul::F32).unwrap_err();
+    assert!(none.to_string().contains("C2 to C5"), "{none}");
+    let golden = Golden::open("resnet_basic.safetensors");
+    let other = config.load(&golden.weights(), Matmul::F32).unwrap_err();
+    assert!(other.to_string().contains("Conv2d_1a_3x3"), "{other}");
+}
+
+fn shared() -> Option<PathBuf> {
+    let shared = std::env::var_os("UARD_SHARED").map(PathBuf::from);
+    if shared.is_none() {
+        println!("skipped: UARD_SHARED is not set");
+    }
+    shared
+}
+
+fn trunk(shared: &Path, matmul: Matmul) -> Network {
+    let weights = Weights::open(&shared.join("weights/inception_v3_trunk.safetensors"));
+    InceptionV3::default()
+        .load(&weights.unwrap(), matmul)
+        .unwrap()
+}
+
+/// From ONNX Runtime with the same file.
+const MEANS_OF_ZEROS: [f64; 4] = [0.28329, 0.00256, 0.01307, 0.04997];
+
+/// Weights are f16.
+const MEANS_TOLERANCE: f64 = 2e-3;
+
+#[test]
+fn real_weights_give_the_known_means_for_an_image_of_zeros() {
+    let Some(shared) = shared() else { return };
+    for matmul in [Matmul::F32, Matmul::Bf16] {
+        let pixels = Maps::new(vec![0.0; 299 * 299 * 3], [1, 299, 299, 3]);
+        let maps = trunk(&shared, matmul).forward(&pixels).unwrap();
+        for (channel, expected) in MEANS_OF_ZEROS.into_iter().enumerate() {
+            let cells = maps[0].values().chunks_exact(1280);
+            let mean = cells.map(|cell| f64::from(cell[channel])).sum::<f64>() / 64.0;
+            println!("{matmul:?} channel {channel}: {mean:.5}, expected {expected:.5}");
+            assert!((mean - expected).abs() <= MEANS_TOLERANCE);
+        }
+    }
+}
+
+/// Cosine of our regions with those of `make_features.py`, the least, for the same pixels.
+const LEAST_COSINE: f64 = 0.999;
+
+/// In bf16, and for photos that another library decodes and resizes: bytes differ by a few units.
+const LEAST_COSINE_OF_OTHERS: f64 = 0.99;
+
+/// The bytes that `goldens/inception_regions.py` draws.
+fn drawn() -> Photo {
+    let pixels = (0..299_usize).flat_map(|y| (0..299_usize).map(move |x| (y, x)));
+    let bytes = pixels.flat_map(|(y, x)| {
+        [0, 1, 2].map(|colour| {
+            let waves = (x * (3 + colour) + y * (5 - colour)) % 256;
+            let patches = (x / 23 * 37 + y / 31 * 53 + colour * 71) % 256;
+            ((waves + patches) / 2) as u8
+        })
+    });
+    Photo::new(bytes.collect(), 299, 299).unwrap()
+}
+
+#[test]
+fn regions_with_real_weights_are_those_of_make_features() {
+    let Some(shared) = shared() else { return };
+    let golden = Golden::open("inception_regions.safetensors");
+    let file = SafeTensors::deserialize(&golden.bytes).unwrap();
+    let names = std::fs::read_to_string(shared.join("flickr8k/dev_ids.txt")).unwrap();
+    let path = shared.join("flickr8k/photos");
+    let path = path.join(names.lines().next().unwrap());
+    let photo = Photo::open(&path, PhotoLimits::default()).unwrap();
+    let photos = [drawn(), photo];
+    let grid = Cells::Grid { side: 6 };
+    for matmul in [Matmul::F32, Matmul::Bf16] {
+        let network = trunk(&shared, matmul);
+        let backbone = GridBackbone::new(network, Preprocessing::INCEPTION, grid).unwrap();
+        let found = backbone.regions(&photos).unwrap();
+        for (found, name) in found.iter().zip(["drawn", "photo"]) {
+            let expected = halves(file.tensor(name).unwrap().data());
+            let pairs = found.features.chunks(1280).zip(expected.chunks(1280));
+            let cosines: Vec<f64> = pairs.map(|(a, b)| cosine(a, b)).collect();
+            assert_eq!(cosines.len(), 36);
+            let least = cosines.into_iter().fold(1.0, f64::min);
+            println!("{matmul:?} {name}: least cosine {least:.6}");
+            let bound = match (matmul, name) {
+                (Matmul::F32, "drawn") => LEAST_COSINE,
+                _ => LEAST_COSINE_OF_OTHERS,
+            };
+            assert!(least > bound, "{matmul:?} {name}: {least}");
+        }
+    }
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
+        products.sum()
+    };
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}

@@ -1,0 +1,45 @@
+"""Writes inception_regions.safetensors: what make_features.py computes with the real weights.
+
+    python -m pip install numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 pillow==13.0.0 safetensors==0.8.0
+    python inception_regions.py SHARED           SHARED has flickr8k/ and weights/
+
+`drawn` [36, 1280]: of 299 x 299 pixels that a formula gives, so that both sides see the same ones.
+`photo` [36, 1280]: of the first photo of the dev split, decoded and resized by Pillow. Both in f16;
+no pixel of a photo is stored.
+"""
+
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import numpy
+from safetensors.numpy import load_file, save_file
+
+SIDE = 299
+
+
+def drawn():
+    """Bytes [H, W, 3]; tests/backbones.rs has the same formula."""
+    y, x, colour = numpy.ogrid[:SIDE, :SIDE, :3]
+    waves = (x * (3 + colour) + y * (5 - colour)) % 256
+    patches = (x // 23 * 37 + y // 31 * 53 + colour * 71) % 256
+    return ((waves + patches) // 2).astype(numpy.float32)
+
+
+def main(shared):
+    spec = spec_from_file_location("make_features", shared / "flickr8k/make_features.py")
+    features = module_from_spec(spec)
+    spec.loader.exec_module(features)
+    weights = load_file(shared / "weights/inception_v3_trunk.safetensors")
+    session = features.build_graph(weights)
+    name = (shared / "flickr8k/dev_ids.txt").read_text().split()[0]
+    photo = features.pixels(shared / "flickr8k/photos" / name)
+    batch = numpy.stack([drawn().transpose(2, 0, 1) / 127.5 - 1, photo])
+    grid = features.pool_to(session.run(None, {"x": batch})[0], 6)
+    regions = grid.reshape(2, 1280, 36).transpose(0, 2, 1).astype(numpy.float16)
+    tensors = {"drawn": regions[0].copy(), "photo": regions[1].copy()}
+    save_file(tensors, Path(__file__).with_suffix(".safetensors"))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
