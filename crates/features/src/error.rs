@@ -419,6 +419,14 @@ pub enum Error {
         /// What is there instead.
         problem: String,
     },
+    /// An encoder of captions was to begin with what belongs to another.
+    #[error("{encoder} cannot begin with {start}; choose the encoder that they belong to")]
+    TextStart {
+        /// What was given.
+        start: &'static str,
+        /// The encoder.
+        encoder: &'static str,
+    },
     /// A batch was made of no captions.
     #[error("a batch of captions is empty; give at least one caption")]
     EmptyBatch,

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use candle_core::Device;
 use uard_features::dataset::Split;
-use uard_features::text::vocabulary::Vocabulary;
+use uard_features::text::tokenizer::CaptionTokenizer;
 use uard_training::checkpoint::Checkpoint;
 use uard_training::evaluation::{How, SplitEvaluation, evaluate};
 use uard_training::model::Model;
@@ -89,8 +89,8 @@ pub struct Judged {
 pub struct Best {
     /// The model.
     pub model: Model,
-    /// Its words.
-    pub vocabulary: Vocabulary,
+    /// What it reads captions with.
+    pub tokenizer: CaptionTokenizer,
     /// What it reached.
     pub evaluation: SplitEvaluation,
 }
@@ -145,25 +145,24 @@ pub fn evaluate_as(
     device: &Device,
     how: How,
 ) -> anyhow::Result<Best> {
-    let vocabulary = checkpoint.vocabulary()?;
+    let tokenizer = checkpoint.tokenizer()?;
     let model = checkpoint.model(device)?;
     let bar = bar(split.images() + split.captions.len(), "encoding");
     let on_progress = |stage, done, total| {
         bar.set_prefix(stage_name(stage));
         advance(&bar, done, total);
     };
-    let evaluation =
-        evaluate(&model, split, &vocabulary, how, &on_progress).with_context(|| {
-            format!(
-                "evaluating {} on {}",
-                checkpoint.path().display(),
-                split.name
-            )
-        })?;
+    let evaluation = evaluate(&model, split, &tokenizer, how, &on_progress).with_context(|| {
+        format!(
+            "evaluating {} on {}",
+            checkpoint.path().display(),
+            split.name
+        )
+    })?;
     bar.finish_and_clear();
     Ok(Best {
         model,
-        vocabulary,
+        tokenizer,
         evaluation,
     })
 }
