@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::extract::ExtractError;
+
 /// A cause, with the file and what was expected and found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -504,6 +506,9 @@ pub enum Error {
     /// A feature store, or an image that is to enter one.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// Photos on their way to features.
+    #[error(transparent)]
+    Extract(#[from] ExtractError),
     /// A shape or parameter does not fit.
     #[error(transparent)]
     Core(#[from] uard_core::Error),
