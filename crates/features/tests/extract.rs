@@ -30,10 +30,7 @@ fn encoder(height: u32) -> GridBackbone {
     let weights = Weights::drawn(Draws::new(3));
     let network = config.load(&weights, &[Stage::C4], Matmul::F32).unwrap();
     let preprocessing = Preprocessing {
-        fit: Fit::Stretch {
-            width: 48,
-            height,
-        },
+        fit: Fit::Stretch { width: 48, height },
         ..Preprocessing::IMAGENET
     };
     GridBackbone::new(network, preprocessing, Cells::Grid { side: 3 }).unwrap()
