@@ -493,6 +493,9 @@ pub enum Error {
         /// Of the map.
         width: usize,
     },
+    /// A detector cannot be, or cannot say what is in a photo.
+    #[error(transparent)]
+    Detector(#[from] crate::detector::DetectorError),
     /// A shape or parameter does not fit.
     #[error(transparent)]
     Core(#[from] uard_core::Error),

@@ -10,6 +10,7 @@ mod mapped;
 pub mod backbone;
 pub mod captions;
 pub mod dataset;
+pub mod detector;
 pub mod encoder;
 pub mod npy;
 pub mod scenes;
