@@ -153,6 +153,21 @@ impl BertTokenizer {
         Ok(pieces(&encoding, self.longest))
     }
 
+    /// The tokenizer as a `tokenizer.json`, whatever it was read from; without limits and padding.
+    ///
+    /// # Errors
+    /// When its library cannot write what it read.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        let json = self.tokenizer.to_string(false);
+        let json = json.map_err(|cause| refused(&self.path, cause.to_string()))?;
+        Ok(json.into_bytes())
+    }
+
+    /// The file that it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The id of padding, which nobody reads.
     pub fn pad(&self) -> u32 {
         self.pad
