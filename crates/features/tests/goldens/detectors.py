@@ -91,7 +91,9 @@ def save(name, model, tensors):
     weights = {}
     if model is not None:
         weights = {
-            key: value.half() for key, value in model.state_dict().items() if value.is_floating_point()
+            key: value if "anchors" in key else value.half()
+            for key, value in model.state_dict().items()
+            if value.is_floating_point()
         }
     tensors = {key: value.clone().contiguous() for key, value in tensors.items()}
     path = HERE / f"{name}.safetensors"
@@ -221,9 +223,6 @@ def scaled(picture, shorter, longest):
 def bottom_up(path):
     port = load_port(path)
     model = draw(port.GeneralizedRCNN(Settings(BOTTOM_UP)), 11)
-    cells = model.proposal_generator.anchor_generator.cell_anchors
-    for anchors in cells:
-        anchors.copy_(anchors.half().float())
     picture = photo(12, 67, 90)
     pixels, sizes, scales = scaled(picture, 112, 150)
     print("pixels", tuple(pixels.shape), "scales", scales.tolist())
