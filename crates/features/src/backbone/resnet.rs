@@ -17,7 +17,8 @@ use crate::weights::Weights;
 pub(crate) const EPSILON: f64 = 1e-5;
 
 /// The kind of a block, and how many times as many channels it puts out as it has inside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Block {
     /// Two 3 x 3 convolutions: ResNet-18 and 34.
     Basic,
@@ -26,7 +27,8 @@ pub enum Block {
 }
 
 /// Which convolution of a bottleneck moves by two pixels where maps become smaller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StrideOn {
     /// The 3 x 3: torchvision and timm ("ResNet v1.5").
     Middle,
@@ -59,7 +61,7 @@ impl Stage {
 ///
 /// # Source
 /// He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ResNet {
     /// The kind of its blocks.
     pub block: Block,

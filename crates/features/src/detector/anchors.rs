@@ -1,8 +1,10 @@
 //! Which boxes does a proposal network start from? Anchors: boxes of fixed sizes and ratios around
 //! each cell of a map.
 
+use serde::Serialize;
+
 /// The shapes of the anchors of a map.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AnchorShapes {
     /// Square roots of areas, in pixels of the network.
     pub sizes: Vec<f32>,

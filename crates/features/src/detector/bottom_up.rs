@@ -4,6 +4,8 @@ mod limits;
 mod network;
 mod predictor;
 
+use half::bf16;
+use serde::Serialize;
 use uard_core::matmul::Matmul;
 
 pub use self::limits::RegionLimits;
@@ -12,7 +14,7 @@ use self::predictor::Predictor;
 use super::anchors::AnchorShapes;
 use super::boxes::quadruples;
 use super::error::DetectorError;
-use super::frozen::Detector;
+use super::frozen::{Detector, DetectorSettings};
 use super::proposals::{ProposalLimits, ProposalNames, ProposalNetwork};
 use super::roi_pool::RoiPool;
 use super::scaling::{Colours, Scaling, Sides};
@@ -41,7 +43,7 @@ const ANCHOR_TOLERANCE: f32 = 1e-2;
 /// # Source
 /// Anderson et al., Bottom-up and top-down attention, CVPR 2018; `modeling_frcnn.py` in the LXMERT
 /// example of `transformers`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BottomUpAttention {
     /// The trunk.
     pub resnet: ResNet,
@@ -107,9 +109,10 @@ impl BottomUpAttention {
     pub fn load(&self, weights: &Weights, matmul: Matmul) -> Result<Detector> {
         self.check()?;
         self.check_anchors(weights)?;
+        let settings = DetectorSettings::BottomUpAttention(self.clone());
         Ok(match matmul {
-            Matmul::F32 => Detector::new(self.network::<f32>(weights)?, self.scaling),
-            Matmul::Bf16 => Detector::new(self.network::<half::bf16>(weights)?, self.scaling),
+            Matmul::F32 => Detector::new(self.network::<f32>(weights)?, settings, matmul),
+            Matmul::Bf16 => Detector::new(self.network::<bf16>(weights)?, settings, matmul),
         })
     }
 
@@ -123,7 +126,7 @@ impl BottomUpAttention {
         let names = ProposalNames {
             hidden: "proposal_generator.rpn_head.conv",
             logits: "proposal_generator.rpn_head.objectness_logits",
-            deltas: "proposal_generator.rpn_head.anchor_deltas",
+            corrections: "proposal_generator.rpn_head.anchor_deltas",
         };
         let channels = [
             self.resnet.channels(Stage::C4),

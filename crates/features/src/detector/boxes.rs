@@ -54,13 +54,14 @@ pub fn is_at_least(corners: [f32; 4], least: f32) -> bool {
 ///
 /// # Source
 /// Girshick et al., Rich feature hierarchies, CVPR 2014, appendix C.
-pub fn corrected(corners: [f32; 4], deltas: [f32; 4], weights: [f32; 4]) -> [f32; 4] {
+pub fn corrected(corners: [f32; 4], corrections: [f32; 4], weights: [f32; 4]) -> [f32; 4] {
     let (width, height) = sides(corners);
     let (x, y) = (corners[0] + 0.5 * width, corners[1] + 0.5 * height);
-    let stretched =
-        |at: usize, side: f32| libm::expf((deltas[at] / weights[at]).min(LONGEST_EXPONENT)) * side;
-    let x = deltas[0] / weights[0] * width + x;
-    let y = deltas[1] / weights[1] * height + y;
+    let stretched = |at: usize, side: f32| {
+        libm::expf((corrections[at] / weights[at]).min(LONGEST_EXPONENT)) * side
+    };
+    let x = corrections[0] / weights[0] * width + x;
+    let y = corrections[1] / weights[1] * height + y;
     let (width, height) = (0.5 * stretched(2, width), 0.5 * stretched(3, height));
     [x - width, y - height, x + width, y + height]
 }

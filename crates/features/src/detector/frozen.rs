@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+use serde::Serialize;
+use uard_core::matmul::Matmul;
+
+use super::bottom_up::BottomUpAttention;
+use super::pyramid::FasterRcnnFpn;
 use super::scaling::{Scaled, Scaling};
 use crate::Result;
 use crate::backbone::{Maps, Photo};
@@ -58,20 +63,56 @@ pub(super) trait Layers: fmt::Debug + Send + Sync {
 /// # Ok(())
 /// # }
 /// ```
-///
-/// [`BottomUpAttention`]: super::BottomUpAttention
-/// [`FasterRcnnFpn`]: super::FasterRcnnFpn
 #[derive(Debug)]
 pub struct Detector {
     layers: Box<dyn Layers>,
-    scaling: Scaling,
+    settings: DetectorSettings,
+    matmul: Matmul,
+}
+
+/// What a detector was loaded with, beside its weights.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DetectorSettings {
+    /// Those of bottom-up attention.
+    BottomUpAttention(BottomUpAttention),
+    /// Those of a feature pyramid.
+    FasterRcnnFpn(FasterRcnnFpn),
+}
+
+impl DetectorSettings {
+    /// What photos are made into before the network sees them.
+    pub fn scaling(&self) -> Scaling {
+        match self {
+            Self::BottomUpAttention(config) => config.scaling,
+            Self::FasterRcnnFpn(config) => config.scaling,
+        }
+    }
+
+    /// The most regions that a photo can have.
+    pub fn most_regions(&self) -> usize {
+        match self {
+            Self::BottomUpAttention(config) => config.regions.most,
+            Self::FasterRcnnFpn(config) => config.most,
+        }
+    }
+
+    /// Whether a region has an attribute beside its class.
+    pub fn has_attributes(&self) -> bool {
+        matches!(self, Self::BottomUpAttention(_))
+    }
 }
 
 impl Detector {
-    pub(super) fn new(layers: impl Layers + 'static, scaling: Scaling) -> Self {
+    pub(super) fn new(
+        layers: impl Layers + 'static,
+        settings: DetectorSettings,
+        matmul: Matmul,
+    ) -> Self {
         Self {
             layers: Box::new(layers),
-            scaling,
+            settings,
+            matmul,
         }
     }
 
@@ -80,9 +121,14 @@ impl Detector {
         self.layers.width()
     }
 
-    /// What photos are made into before the network sees them.
-    pub fn scaling(&self) -> Scaling {
-        self.scaling
+    /// What it was loaded with.
+    pub fn settings(&self) -> &DetectorSettings {
+        &self.settings
+    }
+
+    /// The numbers that it multiplies; what is compared or returned is f32 either way.
+    pub fn matmul(&self) -> Matmul {
+        self.matmul
     }
 
     /// The maps of a photo that regions are cut from, the largest first.
@@ -93,7 +139,8 @@ impl Detector {
     /// # Errors
     /// When the scaled photo is smaller than a window of the network.
     pub fn maps(&self, photo: &Photo) -> Result<Vec<Maps<f32>>> {
-        self.layers.maps(&self.scaling.apply(photo).pixels)
+        let scaled = self.settings.scaling().apply(photo);
+        self.layers.maps(&scaled.pixels)
     }
 
     /// The regions of each photo, over all threads. They depend on that photo alone, to the last
@@ -108,7 +155,7 @@ impl Detector {
     /// that are not finite. No photos have no regions.
     pub fn regions(&self, photos: &[Photo]) -> Result<Vec<DetectedRegions>> {
         let regions = photos.iter().map(|photo| {
-            let scaled = self.scaling.apply(photo);
+            let scaled = self.settings.scaling().apply(photo);
             let mut found = self.layers.regions(&scaled)?;
             for corners in &mut found.boxes {
                 *corners = super::boxes::scaled(*corners, scaled.ratio);

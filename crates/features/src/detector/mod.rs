@@ -23,7 +23,7 @@ mod softmax;
 pub use anchors::AnchorShapes;
 pub use bottom_up::{BottomUpAttention, RegionLimits};
 pub use error::DetectorError;
-pub use frozen::{DetectedRegions, Detector, Label};
+pub use frozen::{DetectedRegions, Detector, DetectorSettings, Label};
 pub use nms::{Survivors, batched_nms, nms};
 pub use proposals::ProposalLimits;
 pub use pyramid::FasterRcnnFpn;

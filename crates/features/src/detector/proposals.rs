@@ -1,6 +1,8 @@
 //! Where in a photo may something be? A small network says it of each anchor, and the best boxes
 //! that do not cover each other go on.
 
+use serde::Serialize;
+
 use super::boxes::{all_finite, clipped, corrected, is_at_least, quadruples};
 use super::linear::convolution;
 use super::nms::batched_nms;
@@ -12,7 +14,7 @@ use crate::weights::Weights;
 const WEIGHTS: [f32; 4] = [1.0; 4];
 
 /// How many proposals there are.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ProposalLimits {
     /// Anchors of a map with the highest logits, which may become proposals.
     pub before: usize,
@@ -29,7 +31,7 @@ pub struct ProposalLimits {
 pub struct ProposalNames<'a> {
     pub hidden: &'a str,
     pub logits: &'a str,
-    pub deltas: &'a str,
+    pub corrections: &'a str,
 }
 
 /// A region proposal network.
@@ -42,7 +44,7 @@ pub struct ProposalNames<'a> {
 pub struct ProposalNetwork<T> {
     hidden: Convolution<T>,
     logits: Convolution<f32>,
-    deltas: Convolution<f32>,
+    corrections: Convolution<f32>,
     limits: ProposalLimits,
 }
 
@@ -77,7 +79,7 @@ impl<T: Number> ProposalNetwork<T> {
         Ok(Self {
             hidden: convolution(weights, names.hidden, (hidden, inputs), same, After::Relu)?,
             logits: head(names.logits, anchors)?,
-            deltas: head(names.deltas, 4 * anchors)?,
+            corrections: head(names.corrections, 4 * anchors)?,
             limits,
         })
     }
@@ -88,14 +90,14 @@ impl<T: Number> ProposalNetwork<T> {
         for (at, level) in levels.iter().enumerate() {
             let hidden = self.hidden.forward(level.map).widened();
             let logits = self.logits.forward(&hidden).into_values();
-            let deltas = self.deltas.forward(&hidden).into_values();
+            let corrections = self.corrections.forward(&hidden).into_values();
             all_finite(&logits, "logits of proposals")?;
-            all_finite(&deltas, "boxes of proposals")?;
-            let deltas: Vec<[f32; 4]> = quadruples(&deltas).collect();
+            all_finite(&corrections, "boxes of proposals")?;
+            let corrections: Vec<[f32; 4]> = quadruples(&corrections).collect();
             let mut order: Vec<usize> = (0..logits.len()).collect();
             order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
             for anchor in order.into_iter().take(self.limits.before) {
-                let corners = corrected(level.anchors[anchor], deltas[anchor], WEIGHTS);
+                let corners = corrected(level.anchors[anchor], corrections[anchor], WEIGHTS);
                 let corners = clipped(corners, size);
                 if is_at_least(corners, self.limits.least_side) {
                     candidates.boxes.push(corners);

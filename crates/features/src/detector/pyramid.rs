@@ -3,13 +3,15 @@
 mod maps;
 mod network;
 
+use half::bf16;
+use serde::Serialize;
 use uard_core::matmul::Matmul;
 
 use self::maps::Pyramid;
 use self::network::Network;
 use super::anchors::AnchorShapes;
 use super::error::DetectorError;
-use super::frozen::Detector;
+use super::frozen::{Detector, DetectorSettings};
 use super::linear::Linear;
 use super::proposals::{ProposalLimits, ProposalNames, ProposalNetwork};
 use super::scaling::{Colours, Scaling, Sides};
@@ -38,7 +40,7 @@ const STAGES: [Stage; 4] = [Stage::C2, Stage::C3, Stage::C4, Stage::C5];
 ///
 /// # Source
 /// Lin et al., Feature pyramid networks, CVPR 2017; `torchvision.models.detection`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FasterRcnnFpn {
     /// The trunk.
     pub resnet: ResNet,
@@ -115,9 +117,10 @@ impl FasterRcnnFpn {
     /// When a weight is missing or has another shape, by name, or a setting cannot be.
     pub fn load(&self, weights: &Weights, matmul: Matmul) -> Result<Detector> {
         self.check()?;
+        let settings = DetectorSettings::FasterRcnnFpn(self.clone());
         Ok(match matmul {
-            Matmul::F32 => Detector::new(self.network::<f32>(weights)?, self.scaling),
-            Matmul::Bf16 => Detector::new(self.network::<half::bf16>(weights)?, self.scaling),
+            Matmul::F32 => Detector::new(self.network::<f32>(weights)?, settings, matmul),
+            Matmul::Bf16 => Detector::new(self.network::<bf16>(weights)?, settings, matmul),
         })
     }
 
@@ -149,7 +152,7 @@ impl FasterRcnnFpn {
         let names = ProposalNames {
             hidden: either(weights, "rpn.head.conv.0.0", "rpn.head.conv"),
             logits: "rpn.head.cls_logits",
-            deltas: "rpn.head.bbox_pred",
+            corrections: "rpn.head.bbox_pred",
         };
         let channels = [self.channels, self.channels, self.anchor_ratios.len()];
         let linear = |name, outputs| {
@@ -167,7 +170,7 @@ impl FasterRcnnFpn {
             fc6: Linear::over_maps(weights, fc6, (self.width, map), After::Relu)?,
             fc7: Linear::read(weights, "roi_heads.box_head.fc7", inner, After::Relu)?,
             class_logits: linear("roi_heads.box_predictor.cls_score", self.classes)?,
-            deltas: linear("roi_heads.box_predictor.bbox_pred", 4 * self.classes)?,
+            corrections: linear("roi_heads.box_predictor.bbox_pred", 4 * self.classes)?,
             config: self.clone(),
         })
     }

@@ -2,6 +2,7 @@
 //! photo has a size of its own.
 
 use rayon::prelude::*;
+use serde::Serialize;
 
 use crate::backbone::{Maps, Photo};
 
@@ -14,7 +15,7 @@ use crate::backbone::{Maps, Photo};
 /// Pixels between pixels are interpolated between four neighbours, whatever the scale, as PyTorch's
 /// `interpolate` does: unlike [`Preprocessing`](crate::backbone::Preprocessing), a photo that
 /// becomes smaller is not averaged.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Scaling {
     /// The shorter side, in pixels, where the longer one allows it.
     pub shorter: u32,
@@ -33,7 +34,8 @@ pub struct Scaling {
 }
 
 /// How the sides of a scaled photo become whole; each is at least one pixel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sides {
     /// To the nearest: detectron.
     Nearest,
@@ -42,7 +44,8 @@ pub enum Sides {
 }
 
 /// The order of the colours of a pixel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Colours {
     /// Red, green, blue.
     Rgb,

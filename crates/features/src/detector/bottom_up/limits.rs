@@ -1,10 +1,12 @@
 //! Which proposals become regions? The confident ones, as many as are asked for.
 
+use serde::Serialize;
+
 use super::predictor::Candidate;
 use crate::detector::nms::nms;
 
 /// Which proposals become regions, the most confident first.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RegionLimits {
     /// A region that overlaps a more confident one by more is left out. The first of these that
     /// leaves `least` regions counts, or the last.

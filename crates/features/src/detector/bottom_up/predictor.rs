@@ -19,7 +19,7 @@ pub struct Predictor {
     pub width: usize,
     classes: usize,
     class_logits: Linear<f32>,
-    deltas: Linear<f32>,
+    corrections: Linear<f32>,
     /// A row for each class and the background.
     class_rows: Vec<f32>,
     hidden: Linear<f32>,
@@ -48,7 +48,7 @@ impl Predictor {
             width,
             classes,
             class_logits: linear("cls_score", (classes + 1, width), nothing)?,
-            deltas: linear("bbox_pred", (4 * classes, width), nothing)?,
+            corrections: linear("bbox_pred", (4 * classes, width), nothing)?,
             class_rows: weights.numbers(&named("cls_embedding.weight"), &[classes + 1, row])?,
             hidden: linear("fc_attr", (width / 4, width + row), After::Relu)?,
             attribute_logits: linear("attr_score", (config.attributes + 1, width / 4), nothing)?,
@@ -85,18 +85,23 @@ impl Predictor {
         size: (usize, usize),
     ) -> Result<Vec<Candidate>> {
         let logits = self.class_logits.forward(features.to_vec());
-        let deltas = self.deltas.forward(features.to_vec());
+        let corrections = self.corrections.forward(features.to_vec());
         all_finite(&logits, "logits of classes")?;
-        all_finite(&deltas, "boxes of regions")?;
+        all_finite(&corrections, "boxes of regions")?;
         let logits = logits.chunks_exact(self.classes + 1);
-        let deltas = deltas.chunks_exact(4 * self.classes);
-        let candidates = proposals.iter().zip(logits.zip(deltas));
-        let candidates = candidates.map(|(corners, (logits, deltas))| {
+        let corrections = corrections.chunks_exact(4 * self.classes);
+        let candidates = proposals.iter().zip(logits.zip(corrections));
+        let candidates = candidates.map(|(corners, (logits, corrections))| {
             let class = best(&softmax(logits)[..self.classes]);
-            let deltas = &deltas[4 * class.id..][..4];
-            let deltas = [deltas[0], deltas[1], deltas[2], deltas[3]];
+            let corrections = &corrections[4 * class.id..][..4];
+            let corrections = [
+                corrections[0],
+                corrections[1],
+                corrections[2],
+                corrections[3],
+            ];
             Candidate {
-                corners: clipped(corrected(*corners, deltas, WEIGHTS), size),
+                corners: clipped(corrected(*corners, corrections, WEIGHTS), size),
                 class,
                 seen: largest(logits),
             }

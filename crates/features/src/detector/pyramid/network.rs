@@ -41,7 +41,7 @@ pub struct Network<T> {
     pub fc6: Linear<T>,
     pub fc7: Linear<f32>,
     pub class_logits: Linear<f32>,
-    pub deltas: Linear<f32>,
+    pub corrections: Linear<f32>,
     pub config: FasterRcnnFpn,
 }
 
@@ -115,19 +115,19 @@ impl<T: Number> Network<T> {
         size: (usize, usize),
     ) -> Result<Candidates> {
         let logits = self.class_logits.forward(features.to_vec());
-        let deltas = self.deltas.forward(features.to_vec());
+        let corrections = self.corrections.forward(features.to_vec());
         all_finite(&logits, "logits of classes")?;
-        all_finite(&deltas, "boxes of regions")?;
+        all_finite(&corrections, "boxes of regions")?;
         let mut found = Candidates::default();
         let logits = logits.chunks_exact(self.config.classes);
-        let deltas = deltas.chunks_exact(4 * self.config.classes);
-        for (proposal, (logits, deltas)) in logits.zip(deltas).enumerate() {
+        let corrections = corrections.chunks_exact(4 * self.config.classes);
+        for (proposal, (logits, corrections)) in logits.zip(corrections).enumerate() {
             let classes = softmax(logits)
                 .into_iter()
-                .zip(quadruples(deltas))
+                .zip(quadruples(corrections))
                 .enumerate();
-            for (class, (confidence, deltas)) in classes.skip(1) {
-                let corners = corrected(proposals[proposal], deltas, WEIGHTS);
+            for (class, (confidence, corrections)) in classes.skip(1) {
+                let corners = corrected(proposals[proposal], corrections, WEIGHTS);
                 let corners = clipped(corners, size);
                 if confidence > self.config.confidence && is_at_least(corners, LEAST_SIDE) {
                     found.proposals.push(proposal);
