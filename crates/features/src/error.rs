@@ -503,6 +503,9 @@ pub enum Error {
         /// Of the map.
         width: usize,
     },
+    /// A detector cannot be, or cannot say what is in a photo.
+    #[error(transparent)]
+    Detector(#[from] crate::detector::DetectorError),
     /// A feature store, or an image that is to enter one.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),

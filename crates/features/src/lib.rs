@@ -11,6 +11,7 @@ mod whole_file;
 pub mod backbone;
 pub mod captions;
 pub mod dataset;
+pub mod detector;
 pub mod encoder;
 pub mod extract;
 pub mod npy;

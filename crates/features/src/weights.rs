@@ -141,6 +141,11 @@ impl Weights {
         }
     }
 
+    /// Whether a file holds a tensor of a name; drawn weights hold none before they are asked.
+    pub(crate) fn is_stored(&self, name: &str) -> bool {
+        !matches!(self.source, Source::Drawn(_)) && self.has(name)
+    }
+
     /// The numbers of a tensor of a shape, as f32.
     ///
     /// # Errors

@@ -30,7 +30,8 @@ use crate::terminal::{bar_of_photos, note};
     --split train --matmul bf16 --element f16"
 )]
 pub struct Arguments {
-    /// inception-v3, resnet18, resnet34, resnet50 or resnet101.
+    /// inception-v3, resnet18, resnet34, resnet50 or resnet101 for the cells of a grid;
+    /// bottom-up-attention or faster-rcnn-fpn for the boxes of a detector.
     #[arg(long, value_name = "NAME")]
     encoder: EncoderKind,
     /// The encoder's weights: safetensors, or what torch.save wrote of a state dict.
@@ -45,8 +46,8 @@ pub struct Arguments {
     /// What the photos are called among others in that directory: train, dev, test, …
     #[arg(long, value_name = "NAME", default_value = "photos")]
     split: String,
-    /// Regions of a photo: a number, or all that the encoder has.
-    #[arg(long, value_name = "N|all", default_value = "36")]
+    /// Regions of a photo: a number, all cells of a grid, or the least and most of a detector.
+    #[arg(long, value_name = "N|all|N-N", default_value = "36")]
     regions: RegionCount,
     /// Numbers that features are stored in: f32, or f16 for half the size.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = element)]

@@ -13,7 +13,7 @@ mod photo;
 mod pool;
 mod preprocessing;
 mod resnet;
-mod trunk;
+pub(crate) mod trunk;
 mod window;
 
 #[cfg(test)]
@@ -22,11 +22,13 @@ mod reference;
 pub use convolution::{After, Convolution, Kernel};
 pub use grid::{Cells, GridBackbone, GridRegions};
 pub use inception::InceptionV3;
+pub(crate) use maps::Buffers;
 pub use maps::Maps;
 pub use network::Network;
 pub use number::Number;
 pub use photo::{Photo, PhotoLimits};
-pub use pool::{Border, Pool, Pooling};
+pub use pool::{Border, Edge, Pool, Pooling};
 pub use preprocessing::{Filter, Fit, Preprocessing};
 pub use resnet::{Block, ResNet, Stage, StrideOn};
+pub(crate) use resnet::{EPSILON, Family, Source};
 pub use window::Window;

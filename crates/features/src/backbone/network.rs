@@ -3,7 +3,7 @@
 use half::bf16;
 use uard_core::matmul::Matmul;
 
-use super::maps::{Buffers, Maps};
+use super::maps::Maps;
 use super::number::Number;
 use super::trunk::Trunk;
 use crate::{Error, Result};
@@ -75,17 +75,14 @@ impl Network {
                 found: pixels.channels(),
             }));
         }
-        self.shapes(pixels.size())?;
-        Ok(match &self.form {
+        match &self.form {
             Form::F32(trunk) => run(trunk, pixels),
             Form::Bf16(trunk) => run(trunk, pixels),
-        })
+        }
     }
 }
 
-fn run<T: Number>(trunk: &Trunk<T>, pixels: &Maps<f32>) -> Vec<Maps<f32>> {
-    let mut buffers = Buffers::new();
-    let values = pixels.values().iter().map(|x| T::round(*x)).collect();
-    let maps = trunk.forward(Maps::new(values, pixels.shape()), &mut buffers);
-    maps.iter().map(Maps::widened).collect()
+fn run<T: Number>(trunk: &Trunk<T>, pixels: &Maps<f32>) -> Result<Vec<Maps<f32>>> {
+    let maps = trunk.of_pixels(pixels)?;
+    Ok(maps.iter().map(Maps::widened).collect())
 }
