@@ -28,7 +28,7 @@ pub enum Error {
         needed: &'static str,
     },
     /// A data directory is not there.
-    #[error("{}: no such directory; looked there for {{split}}_ims.npy and {{split}}_caps.txt of split `{split}`", path.display())]
+    #[error("{}: no such directory; looked there for {{split}}_ims.npy or {{split}}_store/, and {{split}}_caps.txt of split `{split}`", path.display())]
     MissingDirectory {
         /// What was looked for.
         path: PathBuf,
@@ -501,6 +501,9 @@ pub enum Error {
         /// Of the map.
         width: usize,
     },
+    /// A feature store, or an image that is to enter one.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
     /// A shape or parameter does not fit.
     #[error(transparent)]
     Core(#[from] uard_core::Error),

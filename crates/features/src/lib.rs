@@ -6,6 +6,7 @@
 mod digest;
 mod error;
 mod mapped;
+mod whole_file;
 
 pub mod backbone;
 pub mod captions;

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use candle_core::Device;
 use uard_features::dataset::Split;
+use uard_features::store::features_path;
 use uard_features::text::tokenizer::CaptionTokenizer;
 use uard_training::checkpoint::Checkpoint;
 use uard_training::evaluation::{How, SplitEvaluation, evaluate};
@@ -35,7 +36,7 @@ pub struct Ground {
 impl Ground {
     /// Opens the splits of a data directory; without files of a test split there is none.
     pub fn open(data: &Path, dev: &str, device: Device) -> anyhow::Result<Self> {
-        let has_test = data.join("test_ims.npy").exists() && data.join("test_caps.txt").exists();
+        let has_test = features_path(data, "test").is_some() && data.join("test_caps.txt").exists();
         let device_name = match device {
             Device::Cpu => "cpu",
             Device::Cuda(_) => "cuda",
