@@ -504,6 +504,9 @@ pub enum Error {
     /// A feature store, or an image that is to enter one.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// A name on a hub, or a file from there.
+    #[error(transparent)]
+    Hub(#[from] crate::hub::HubError),
     /// A shape or parameter does not fit.
     #[error(transparent)]
     Core(#[from] uard_core::Error),
