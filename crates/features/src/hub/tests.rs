@@ -64,7 +64,7 @@ impl World {
         }
     }
 
-    fn folder(&self) -> crate::Result<PathBuf> {
+    fn folder(&self) -> Result<PathBuf> {
         source("hf:owner/name").folder(&self.hub(), BERT)
     }
 
@@ -90,7 +90,7 @@ fn expect_whole(folder: &Path) {
     );
 }
 
-fn hub_error<T: std::fmt::Debug>(outcome: crate::Result<T>) -> HubError {
+fn hub_error<T: fmt::Debug>(outcome: Result<T>) -> HubError {
     match outcome {
         Err(crate::Error::Hub(error)) => error,
         other => panic!("expected a refusal of the hub, found {other:?}"),
