@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::extract::ExtractError;
+
 /// A cause, with the file and what was expected and found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -507,6 +509,9 @@ pub enum Error {
     /// A name on a hub, or a file from there.
     #[error(transparent)]
     Hub(#[from] crate::hub::HubError),
+    /// Photos on their way to features.
+    #[error(transparent)]
+    Extract(#[from] ExtractError),
     /// A shape or parameter does not fit.
     #[error(transparent)]
     Core(#[from] uard_core::Error),

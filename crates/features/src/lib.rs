@@ -12,6 +12,7 @@ pub mod backbone;
 pub mod captions;
 pub mod dataset;
 pub mod encoder;
+pub mod extract;
 pub mod hub;
 pub mod npy;
 pub mod scenes;
