@@ -62,9 +62,7 @@ impl<'a> Client<'a> {
         match api {
             Ok(api) => Ok(client(api)),
             Err(cause) => Err(HubError::Unreachable {
-                name: name.clone(),
-                file: LISTING.to_owned(),
-                endpoint: endpoint.to_owned(),
+                asked: hub.asked(name, LISTING),
                 cause: cause.to_string(),
             })?,
         }
@@ -159,56 +157,34 @@ impl<'a> Client<'a> {
     }
 
     fn answer(&self, file: &str, cause: String) -> HubError {
-        HubError::Answer {
-            name: self.name.clone(),
-            file: file.to_owned(),
-            endpoint: self.hub.endpoint.clone(),
-            cause,
-        }
+        let asked = self.hub.asked(self.name, file);
+        HubError::Answer { asked, cause }
     }
 
     fn refused(&self, file: &str, cause: ApiError) -> HubError {
-        let name = self.name.clone();
-        let endpoint = self.hub.endpoint.clone();
-        let file = file.to_owned();
+        let asked = self.hub.asked(self.name, file);
         match cause {
             ApiError::RequestError(cause) => self.failed_request(file, &cause),
             ApiError::IoError(cause) => HubError::Interrupted {
-                name,
-                file,
-                endpoint,
+                asked,
                 cause: cause.to_string(),
             },
-            ApiError::LockAcquisition(_) => HubError::Busy { name, file },
-            cause => self.answer(&file, cause.to_string()),
+            ApiError::LockAcquisition(_) => HubError::Busy { asked },
+            cause => self.answer(file, cause.to_string()),
         }
     }
 
-    fn failed_request(&self, file: String, cause: &ureq::Error) -> HubError {
-        let name = self.name.clone();
-        let endpoint = self.hub.endpoint.clone();
+    fn failed_request(&self, file: &str, cause: &ureq::Error) -> HubError {
+        let asked = self.hub.asked(self.name, file);
         match cause {
-            ureq::Error::StatusCode(401) => HubError::Unauthorized {
-                name,
-                file,
-                endpoint,
-            },
-            ureq::Error::StatusCode(403) => HubError::Forbidden {
-                name,
-                file,
-                endpoint,
-            },
-            ureq::Error::StatusCode(404) if file == LISTING => {
-                HubError::NoRevision { name, endpoint }
-            }
-            ureq::Error::StatusCode(status) => self.answer(&file, format!("status {status}")),
-            ureq::Error::Json(_) | ureq::Error::BodyExceedsLimit(_) => {
-                self.answer(&file, cause.to_string())
+            ureq::Error::StatusCode(401) => HubError::Unauthorized { asked },
+            ureq::Error::StatusCode(403) => HubError::Forbidden { asked },
+            ureq::Error::StatusCode(404) if file == LISTING => HubError::NoRevision { asked },
+            ureq::Error::StatusCode(_) | ureq::Error::Json(_) => {
+                self.answer(file, cause.to_string())
             }
             _ => HubError::Unreachable {
-                name,
-                file,
-                endpoint,
+                asked,
                 cause: cause.to_string(),
             },
         }

@@ -4,6 +4,17 @@ use std::path::PathBuf;
 
 use crate::source::HubName;
 
+/// What was asked of whom.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The repository at its revision.
+    pub name: HubName,
+    /// The file, the names that it may have, or what else was asked for.
+    pub file: String,
+    /// The hub.
+    pub endpoint: String,
+}
+
 /// A cause, with what was asked for, and how to get it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -19,7 +30,10 @@ pub enum HubError {
         found: String,
     },
     /// None of the names is in a folder of this machine.
-    #[error("{}: expected a file {names} there, found none; put it there or name a file", folder.display())]
+    #[error(
+        "{}: expected a file {names} there, found none; put it there or name a file",
+        folder.display()
+    )]
     NotInFolder {
         /// The folder.
         folder: PathBuf,
@@ -49,7 +63,8 @@ pub enum HubError {
     },
     /// A folder is needed where a single file is named.
     #[error(
-        "{name}: expected a repository, for several of its files are needed; leave out the path behind its name"
+        "{name}: expected a repository, for several of its files are needed; leave out the path \
+         behind its name"
     )]
     SingleFile {
         /// What was asked for.
@@ -57,120 +72,109 @@ pub enum HubError {
     },
     /// The cache lacks a file, and connections are forbidden.
     #[error(
-        "{name}: {file} is not in the cache {} and HF_HUB_OFFLINE forbids to fetch it; unset it \
-         once, or on a machine with a network run `hf download {} --revision {}` and copy that \
-         folder, or name a folder that holds the file",
-        cache.display(), name.repository(), name.revision()
+        "{}: {} is not in the cache {} and HF_HUB_OFFLINE forbids to fetch it; unset it once, or \
+         on a machine with a network run `hf download {} --revision {}` and copy that folder, or \
+         name a folder that holds the file",
+        asked.name, asked.file, cache.display(), asked.name.repository(), asked.name.revision()
     )]
     Offline {
-        /// What was asked for.
-        name: HubName,
-        /// The file that is missing.
-        file: String,
+        /// What is missing.
+        asked: Box<Asked>,
         /// The repository's folder in the cache.
         cache: PathBuf,
     },
     /// The endpoint cannot be reached.
     #[error(
-        "{name}: cannot reach {endpoint} for {file}: {cause}; check the network and HTTPS_PROXY, \
-         set HF_ENDPOINT to a mirror, or copy the cached folder models--OWNER--NAME or the files \
-         from another machine (with HF_HUB_OFFLINE=1 the cache alone is used)"
+        "{}: cannot reach {} for {}: {cause}; check the network and HTTPS_PROXY, set HF_ENDPOINT \
+         to a mirror, or copy the cached folder models--OWNER--NAME or the files from another \
+         machine (with HF_HUB_OFFLINE=1 the cache alone is used)",
+        asked.name, asked.endpoint, asked.file
     )]
     Unreachable {
-        /// What was asked for.
-        name: HubName,
-        /// The file, or what else.
-        file: String,
-        /// Who was asked.
-        endpoint: String,
+        /// What was asked of whom.
+        asked: Box<Asked>,
         /// What the transport said.
         cause: String,
     },
     /// Status 401: the endpoint wants to know who asks, also where there is no such repository.
     #[error(
-        "{name}: {endpoint} wants a token for {file} (401): the repository is private or gated, or \
-         there is none of this name; check the name, and set HF_TOKEN to a valid token"
+        "{}: {} wants a token for {} (401): the repository is private or gated, or there is none \
+         of this name; check the name, and set HF_TOKEN to a valid token",
+        asked.name, asked.endpoint, asked.file
     )]
     Unauthorized {
-        /// What was asked for.
-        name: HubName,
-        /// The file, or what else.
-        file: String,
-        /// Who was asked.
-        endpoint: String,
+        /// What was asked of whom.
+        asked: Box<Asked>,
     },
     /// Status 403: the token is known and not enough.
     #[error(
-        "{name}: {endpoint} refuses {file} (403): accept the conditions on {endpoint}/{}, or set \
-         HF_TOKEN to a token that may read it",
-        name.repository()
+        "{}: {} refuses {} (403): accept the conditions on {}/{}, or set HF_TOKEN to a token that \
+         may read it",
+        asked.name, asked.endpoint, asked.file, asked.endpoint, asked.name.repository()
     )]
     Forbidden {
-        /// What was asked for.
-        name: HubName,
-        /// The file, or what else.
-        file: String,
-        /// Who was asked.
-        endpoint: String,
+        /// What was asked of whom.
+        asked: Box<Asked>,
     },
     /// Status 404 for the repository at its revision.
-    #[error("{name}: {endpoint} has no repository {} with a revision {}; check both", name.repository(), name.revision())]
+    #[error(
+        "{}: {} has no repository {} with a revision {} (404); check both",
+        asked.name, asked.endpoint, asked.name.repository(), asked.name.revision()
+    )]
     NoRevision {
-        /// What was asked for.
-        name: HubName,
-        /// Who was asked.
-        endpoint: String,
+        /// What was asked of whom.
+        asked: Box<Asked>,
     },
     /// The repository lacks a file.
     #[error(
-        "{name}: expected a file {expected} in the repository, found {found}; choose another repository, or name a file with hf:OWNER/NAME/PATH"
+        "{}: expected a file {} in the repository, found {found}; choose another repository, or \
+         name a file with hf:OWNER/NAME/PATH",
+        asked.name, asked.file
     )]
     NoFile {
-        /// What was asked for.
-        name: HubName,
-        /// The file, or the names it may have.
-        expected: String,
+        /// What was asked of whom.
+        asked: Box<Asked>,
         /// What the repository has.
         found: String,
     },
     /// Another status, or an answer that no hub gives.
     #[error(
-        "{name}: {endpoint} did not answer for {file} as a hub does: {cause}; try again later, or change HF_ENDPOINT"
+        "{}: {} did not answer for {} as a hub does: {cause}; try again later, or change \
+         HF_ENDPOINT",
+        asked.name, asked.endpoint, asked.file
     )]
     Answer {
-        /// What was asked for.
-        name: HubName,
-        /// The file, or what else.
-        file: String,
-        /// Who was asked.
-        endpoint: String,
+        /// What was asked of whom.
+        asked: Box<Asked>,
         /// What was wrong.
         cause: String,
     },
     /// A download ended early; what came is kept.
     #[error(
-        "{name}: the download of {file} from {endpoint} stopped: {cause}; start again to continue it"
+        "{}: the download of {} from {} stopped: {cause}; start again to continue it",
+        asked.name, asked.file, asked.endpoint
     )]
     Interrupted {
-        /// What was asked for.
-        name: HubName,
-        /// The file.
-        file: String,
-        /// Who was asked.
-        endpoint: String,
+        /// What was asked of whom.
+        asked: Box<Asked>,
         /// What the system said.
         cause: String,
     },
     /// Another program downloads the same file.
-    #[error("{name}: another program is downloading {file}; start again when it is done")]
+    #[error(
+        "{}: another program is downloading {}; start again when it is done",
+        asked.name, asked.file
+    )]
     Busy {
-        /// What was asked for.
-        name: HubName,
-        /// The file.
-        file: String,
+        /// What was asked of whom.
+        asked: Box<Asked>,
     },
     /// A file has less than the hub has of it; it was removed.
-    #[error("{}: truncated: expected {expected} bytes, found {found}; it was removed from the cache: start again to download it", path.display())]
+    #[error(
+        "{}: truncated: expected {expected} bytes, found {found}; it was removed from the cache: \
+         start again to download it",
+        path.display()
+    )]
     Truncated {
         /// The file.
         path: PathBuf,
@@ -180,7 +184,11 @@ pub enum HubError {
         found: u64,
     },
     /// A file is another one than the hub has; it was removed.
-    #[error("{}: not the file of the hub: expected {expected}, found {found}; it was removed from the cache: start again to download it", path.display())]
+    #[error(
+        "{}: not the file of the hub: expected {expected}, found {found}; it was removed from the \
+         cache: start again to download it",
+        path.display()
+    )]
     Changed {
         /// The file.
         path: PathBuf,

@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-pub use error::HubError;
+pub use error::{Asked, HubError};
 
 use crate::Result;
 use crate::source::HubName;
@@ -148,6 +148,16 @@ impl Hub {
             mode: if offline { Mode::Offline } else { Mode::Online },
             on_progress: None,
         }
+    }
+
+    /// For errors.
+    #[cfg(feature = "hub")]
+    fn asked(&self, name: &HubName, file: impl Into<String>) -> Box<Asked> {
+        Box::new(Asked {
+            name: name.clone(),
+            file: file.into(),
+            endpoint: self.endpoint.clone(),
+        })
     }
 
     /// The wanted files of a repository, all of one commit, each checked against its hash.

@@ -1,5 +1,7 @@
 //! Which files of a repository are used, and does the cache hold them?
 
+use std::path::Path;
+
 use super::cache::{Cached, Snapshot};
 use super::check::check_cached;
 use super::client::Client;
@@ -31,10 +33,9 @@ pub(super) fn files(hub: &Hub, name: &HubName, wanted: Wanted<'_>) -> Result<Fil
             })
         }
         (held, Mode::Offline) => Err(HubError::Offline {
-            name: name.clone(),
-            file: match held {
-                Some((Err(missing), _)) => missing,
-                _ => all_needed(wanted),
+            asked: match held {
+                Some((Err(missing), _)) => hub.asked(name, missing),
+                _ => hub.asked(name, all_needed(wanted)),
             },
             cache: cached.folder().to_owned(),
         })?,
@@ -45,15 +46,14 @@ pub(super) fn files(hub: &Hub, name: &HubName, wanted: Wanted<'_>) -> Result<Fil
 fn download(
     hub: &Hub,
     name: &HubName,
-    (cached, cache): (&Cached, &std::path::Path),
+    (cached, cache): (&Cached, &Path),
     wanted: Wanted<'_>,
 ) -> Result<Files> {
     let client = Client::new(hub, name, cache)?;
     let listing = client.listing()?;
     let has = |file: &str| listing.files.iter().any(|known| known == file);
     let names = choose(wanted, has).map_err(|expected| HubError::NoFile {
-        name: name.clone(),
-        expected,
+        asked: hub.asked(name, expected),
         found: listing.files.join(", "),
     })?;
     let snapshot = cached.snapshot(&listing.commit);
