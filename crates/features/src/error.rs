@@ -509,6 +509,9 @@ pub enum Error {
     /// A feature store, or an image that is to enter one.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// A name on a hub, or a file from there.
+    #[error(transparent)]
+    Hub(#[from] crate::hub::HubError),
     /// Photos on their way to features.
     #[error(transparent)]
     Extract(#[from] ExtractError),
