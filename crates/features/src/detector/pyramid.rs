@@ -14,7 +14,7 @@ use super::error::DetectorError;
 use super::frozen::{Detector, DetectorSettings};
 use super::linear::Linear;
 use super::proposals::{ProposalLimits, ProposalNames, ProposalNetwork};
-use super::scaling::{Colours, Scaling, Sides};
+use super::scaling::{Colours, Rounding, Scaling};
 use crate::Result;
 use crate::backbone::{After, Family, Number, ResNet, Source, Stage};
 use crate::weights::Weights;
@@ -83,7 +83,7 @@ impl Default for FasterRcnnFpn {
             scaling: Scaling {
                 shorter: 800,
                 longest: 1333,
-                sides: Sides::Down,
+                rounding: Rounding::Down,
                 mean: [0.485, 0.456, 0.406].map(|mean| mean * 255.0),
                 deviation: [0.229, 0.224, 0.225].map(|deviation| deviation * 255.0),
                 colours: Colours::Rgb,
