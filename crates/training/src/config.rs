@@ -3,6 +3,7 @@
 //! TOML, a section for each part of the method; an unknown key is an error. The defaults are the
 //! published settings for Flickr30K.
 
+mod images;
 mod sections;
 mod text;
 
@@ -12,6 +13,7 @@ use uard_relevance::LearnerConfig;
 
 use crate::{Error, Result};
 
+pub use images::ImagesConfig;
 pub use sections::{
     DataConfig, EvaluationConfig, EvaluationThreshold, GroupConfig, LossConfig, ModelConfig,
     OptimizerConfig, OptimizerKind, Reduction, ScheduleConfig, ScheduleKind, TrainingConfig,
@@ -33,6 +35,8 @@ pub use text::TextConfig;
 pub struct TrainConfig {
     /// What is read.
     pub data: DataConfig,
+    /// How photographs become regions.
+    pub images: ImagesConfig,
     /// The joint space.
     pub model: ModelConfig,
     /// How captions are read and encoded.

@@ -15,6 +15,7 @@ use std::num::NonZeroUsize;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub use data::write_scenes;
+pub use extract::extract;
 
 /// Image-text matching that learns which regions and words are relevant to each other.
 #[derive(Debug, Parser)]

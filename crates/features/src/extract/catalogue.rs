@@ -36,8 +36,9 @@ pub enum EncoderKind {
     FasterRcnnFpn,
 }
 
-/// How many regions a photo is to have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How many regions a photo is to have; in files a number, `"10-100"` or `"all"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "CountInFile", into = "CountInFile")]
 pub enum RegionCount {
     /// Every cell of a map.
     All,
@@ -45,6 +46,33 @@ pub enum RegionCount {
     Exactly(usize),
     /// Between two numbers, as the photo has: for detectors.
     Between(usize, usize),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum CountInFile {
+    Number(usize),
+    Text(String),
+}
+
+impl TryFrom<CountInFile> for RegionCount {
+    type Error = ExtractError;
+
+    fn try_from(count: CountInFile) -> std::result::Result<Self, ExtractError> {
+        match count {
+            CountInFile::Number(count) => count.to_string().parse(),
+            CountInFile::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl From<RegionCount> for CountInFile {
+    fn from(count: RegionCount) -> Self {
+        match count {
+            RegionCount::Exactly(count) => Self::Number(count),
+            other => Self::Text(other.to_string()),
+        }
+    }
 }
 
 /// What is asked of an encoder.
@@ -251,7 +279,10 @@ mod tests {
             assert_eq!(json, format!("\"{kind}\""));
         }
         for text in ["all", "36", "10-100"] {
-            assert_eq!(text.parse::<RegionCount>().unwrap().to_string(), text);
+            let count = text.parse::<RegionCount>().unwrap();
+            assert_eq!(count.to_string(), text);
+            let json = serde_json::to_string(&count).unwrap();
+            assert_eq!(serde_json::from_str::<RegionCount>(&json).unwrap(), count);
         }
         for wrong in ["", "0", "100-10", "-", "some", "3-"] {
             assert!(wrong.parse::<RegionCount>().is_err(), "{wrong}");
