@@ -415,6 +415,17 @@ fn detectors_refuse_what_cannot_be() {
     let mut other = narrow_bottom_up();
     other.classes = 11;
     assert!(message(&other).contains("cls_score"), "{}", message(&other));
+    let mut other = narrow_bottom_up();
+    other.resnet.blocks[3] = 0;
+    assert!(
+        message(&other).contains("resnet.blocks"),
+        "{}",
+        message(&other)
+    );
+    let mut unpadded = narrow_fpn();
+    unpadded.scaling.multiple = 16;
+    let said = unpadded.load(&golden.weights(), Matmul::F32).unwrap_err();
+    assert!(said.to_string().contains("multiple of 32"), "{said}");
     let none = narrow_fpn()
         .load(&golden.weights(), Matmul::F32)
         .unwrap_err();

@@ -13,7 +13,7 @@ use self::network::Network;
 use self::predictor::Predictor;
 use super::anchors::AnchorShapes;
 use super::boxes::quadruples;
-use super::error::DetectorError;
+use super::error::{DetectorError, at_least_one, refused};
 use super::frozen::{Detector, DetectorSettings};
 use super::proposals::{ProposalLimits, ProposalNames, ProposalNetwork};
 use super::roi_pool::RoiPool;
@@ -149,33 +149,25 @@ impl BottomUpAttention {
     }
 
     fn check(&self) -> Result<()> {
-        let refused = |setting, found, expected| {
-            Err(DetectorError::Setting {
-                setting,
-                found,
-                expected,
-            }
-            .into())
-        };
-        if self.anchors.count() == 0 {
-            let found = format!("{:?}", self.anchors);
-            return refused("anchors", found, "at least one size and one ratio");
-        }
-        if self.parts == 0 {
-            return refused("parts", "0".to_owned(), "at least 1");
-        }
         let RegionLimits {
             overlaps,
             least,
             most,
             ..
         } = &self.regions;
-        if overlaps.is_empty() {
-            return refused("overlaps", "empty".to_owned(), "at least one");
-        }
+        at_least_one(&[
+            ("resnet.width", self.resnet.width),
+            ("resnet.blocks", self.resnet.fewest_blocks()),
+            ("anchors", self.anchors.count()),
+            ("hidden", self.hidden),
+            ("parts", self.parts),
+            ("classes", self.classes),
+            ("attributes", self.attributes),
+            ("regions.overlaps", overlaps.len()),
+        ])?;
         if least > most {
             let found = format!("{least} to {most}");
-            return refused("least", found, "no more than `most`");
+            return Err(refused("regions.least", found, "no more than `most`"));
         }
         Ok(())
     }
