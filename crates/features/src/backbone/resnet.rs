@@ -116,6 +116,11 @@ impl ResNet {
         }))
     }
 
+    /// Of any stage.
+    pub(crate) fn fewest_blocks(&self) -> usize {
+        self.blocks.into_iter().min().unwrap_or_default()
+    }
+
     /// Output channels of a stage.
     pub(crate) fn channels(&self, stage: Stage) -> usize {
         let inner = self.width << stage as usize;

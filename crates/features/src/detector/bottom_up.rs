@@ -13,11 +13,11 @@ use self::network::Network;
 use self::predictor::Predictor;
 use super::anchors::AnchorShapes;
 use super::boxes::quadruples;
-use super::error::DetectorError;
+use super::error::{DetectorError, at_least_one, refused};
 use super::frozen::{Detector, DetectorSettings};
 use super::proposals::{ProposalLimits, ProposalNames, ProposalNetwork};
 use super::roi_pool::RoiPool;
-use super::scaling::{Colours, Scaling, Sides};
+use super::scaling::{Colours, Rounding, Scaling};
 use crate::Result;
 use crate::backbone::{Block, EPSILON, Family, Number, ResNet, Source, Stage, StrideOn};
 use crate::weights::Weights;
@@ -31,7 +31,8 @@ const ANCHORS: &str = "proposal_generator.anchor_generator.cell_anchors.0";
 const ANCHOR_TOLERANCE: f32 = 1e-2;
 
 /// Bottom-up attention: Faster R-CNN on the fourth stage of a ResNet, trained on Visual Genome to
-/// say what a region is and how it is. [`default`](Self::default) is the published network.
+/// say what a region is and how it is. [`default`](Self::default) is the published network, with
+/// the numbers that its port reads from `config.yaml`.
 ///
 /// A region's features are the mean of the fifth stage over the region. Its box is the proposal,
 /// corrected for its most likely class, and suppression looks at all classes together.
@@ -75,7 +76,7 @@ impl Default for BottomUpAttention {
             scaling: Scaling {
                 shorter: 800,
                 longest: 1333,
-                sides: Sides::Nearest,
+                rounding: Rounding::Nearest,
                 mean: [102.9801, 115.9465, 122.7717],
                 deviation: [1.0; 3],
                 colours: Colours::Bgr,
@@ -148,33 +149,25 @@ impl BottomUpAttention {
     }
 
     fn check(&self) -> Result<()> {
-        let refused = |setting, found, expected| {
-            Err(DetectorError::Setting {
-                setting,
-                found,
-                expected,
-            }
-            .into())
-        };
-        if self.anchors.count() == 0 {
-            let found = format!("{:?}", self.anchors);
-            return refused("anchors", found, "at least one size and one ratio");
-        }
-        if self.parts == 0 {
-            return refused("parts", "0".to_owned(), "at least 1");
-        }
         let RegionLimits {
             overlaps,
             least,
             most,
             ..
         } = &self.regions;
-        if overlaps.is_empty() {
-            return refused("overlaps", "empty".to_owned(), "at least one");
-        }
+        at_least_one(&[
+            ("resnet.width", self.resnet.width),
+            ("resnet.blocks", self.resnet.fewest_blocks()),
+            ("anchors", self.anchors.count()),
+            ("hidden", self.hidden),
+            ("parts", self.parts),
+            ("classes", self.classes),
+            ("attributes", self.attributes),
+            ("regions.overlaps", overlaps.len()),
+        ])?;
         if least > most {
             let found = format!("{least} to {most}");
-            return refused("least", found, "no more than `most`");
+            return Err(refused("regions.least", found, "no more than `most`"));
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::{Error, Result};
+
 /// A cause, with what was expected and found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -41,4 +43,21 @@ pub enum DetectorError {
         /// What can be.
         expected: &'static str,
     },
+}
+
+/// None of some settings is zero.
+pub(super) fn at_least_one(settings: &[(&'static str, usize)]) -> Result<()> {
+    match settings.iter().find(|(_, count)| *count == 0) {
+        Some((setting, _)) => Err(refused(setting, "0".to_owned(), "at least 1")),
+        None => Ok(()),
+    }
+}
+
+/// A setting that cannot be.
+pub(super) fn refused(setting: &'static str, found: String, expected: &'static str) -> Error {
+    Error::Detector(DetectorError::Setting {
+        setting,
+        found,
+        expected,
+    })
 }

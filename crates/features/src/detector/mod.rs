@@ -29,4 +29,4 @@ pub use proposals::ProposalLimits;
 pub use pyramid::FasterRcnnFpn;
 pub use roi_align::RoiAlign;
 pub use roi_pool::RoiPool;
-pub use scaling::{Colours, Scaling, Sides};
+pub use scaling::{Colours, Rounding, Scaling};

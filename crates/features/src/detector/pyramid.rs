@@ -10,17 +10,20 @@ use uard_core::matmul::Matmul;
 use self::maps::Pyramid;
 use self::network::Network;
 use super::anchors::AnchorShapes;
-use super::error::DetectorError;
+use super::error::{at_least_one, refused};
 use super::frozen::{Detector, DetectorSettings};
 use super::linear::Linear;
 use super::proposals::{ProposalLimits, ProposalNames, ProposalNetwork};
-use super::scaling::{Colours, Scaling, Sides};
+use super::scaling::{Colours, Rounding, Scaling};
 use crate::Result;
 use crate::backbone::{After, Family, Number, ResNet, Source, Stage};
 use crate::weights::Weights;
 
 /// The stages that the pyramid stands on.
 const STAGES: [Stage; 4] = [Stage::C2, Stage::C3, Stage::C4, Stage::C5];
+
+/// Pixels of the network for each cell of the last stage.
+const LAST_STRIDE: usize = 32;
 
 /// torchvision's Faster R-CNN with a feature pyramid. [`default`](Self::default) is
 /// `fasterrcnn_resnet50_fpn` with the weights `COCO_V1`.
@@ -83,7 +86,7 @@ impl Default for FasterRcnnFpn {
             scaling: Scaling {
                 shorter: 800,
                 longest: 1333,
-                sides: Sides::Down,
+                rounding: Rounding::Down,
                 mean: [0.485, 0.456, 0.406].map(|mean| mean * 255.0),
                 deviation: [0.229, 0.224, 0.225].map(|deviation| deviation * 255.0),
                 colours: Colours::Rgb,
@@ -125,21 +128,22 @@ impl FasterRcnnFpn {
     }
 
     fn check(&self) -> Result<()> {
-        let least = [
+        at_least_one(&[
+            ("resnet.width", self.resnet.width),
+            ("resnet.blocks", self.resnet.fewest_blocks()),
+            ("channels", self.channels),
             ("anchor_ratios", self.anchor_ratios.len()),
             ("parts", self.parts),
             ("samples", self.samples),
+            ("width", self.width),
             ("classes", self.classes),
-        ];
-        match least.into_iter().find(|(_, count)| *count == 0) {
-            Some((setting, _)) => Err(DetectorError::Setting {
-                setting,
-                found: "0".to_owned(),
-                expected: "at least 1",
-            }
-            .into()),
-            None => Ok(()),
+        ])?;
+        let multiple = self.scaling.multiple;
+        if multiple == 0 || !multiple.is_multiple_of(LAST_STRIDE) {
+            let expected = "a multiple of 32, so that maps are halves of each other";
+            return Err(refused("scaling.multiple", multiple.to_string(), expected));
         }
+        Ok(())
     }
 
     fn network<T: Number>(&self, weights: &Weights) -> Result<Network<T>> {

@@ -22,7 +22,7 @@ pub struct Scaling {
     /// The longer side has at most so many pixels.
     pub longest: u32,
     /// How sides become whole.
-    pub sides: Sides,
+    pub rounding: Rounding,
     /// In the order of the colours, from 0 to 255.
     pub mean: [f32; 3],
     /// In the order of the colours, from 0 to 255.
@@ -36,7 +36,7 @@ pub struct Scaling {
 /// How the sides of a scaled photo become whole; each is at least one pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Sides {
+pub enum Rounding {
     /// To the nearest: detectron.
     Nearest,
     /// Down: torchvision.
@@ -114,12 +114,12 @@ impl Scaling {
         let (shorter, longest) = (f64::from(self.shorter), f64::from(self.longest));
         let first = shorter / height.min(width);
         let whole = |side: f64| (side as usize).max(1);
-        match self.sides {
-            Sides::Down => {
+        match self.rounding {
+            Rounding::Down => {
                 let scale = first.min(longest / height.max(width));
                 (whole(height * scale), whole(width * scale))
             }
-            Sides::Nearest => {
+            Rounding::Nearest => {
                 let (down, across) = match height < width {
                     true => (shorter, first * width),
                     false => (first * height, shorter),
@@ -155,7 +155,7 @@ mod tests {
     const SCALING: Scaling = Scaling {
         shorter: 800,
         longest: 1333,
-        sides: Sides::Nearest,
+        rounding: Rounding::Nearest,
         mean: [1.0, 2.0, 3.0],
         deviation: [1.0, 1.0, 2.0],
         colours: Colours::Bgr,
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(nearest(3, 62), (65, 1333));
         assert_eq!(nearest(1, 10_000), (1, 1333));
         let down = Scaling {
-            sides: Sides::Down,
+            rounding: Rounding::Down,
             ..SCALING
         };
         assert_eq!(down.size(480, 640), (800, 1066));

@@ -113,6 +113,12 @@ def gaps(scores):
     return (ordered[1:] - ordered[:-1]).min().item()
 
 
+def lead(logits):
+    """Of the largest over the next."""
+    best = logits.topk(2).values
+    return (best[:, 0] - best[:, 1]).min().item()
+
+
 def watched(suppress):
     """A suppression that first asks how far the overlaps of its boxes are from its bound."""
 
@@ -227,14 +233,12 @@ def bottom_up(path):
     pixels, sizes, scales = scaled(picture, 112, 150)
     print("pixels", tuple(pixels.shape), "scales", scales.tolist())
 
-    maps = model.backbone(pixels / 40)
-    c4 = maps["res4"]
-    print("c4", tuple(c4.shape), "deviation", c4.std().item())
     # The first layer takes bytes: its batch norm makes them small.
     norm = model.backbone.stem.conv1.norm
     norm.running_var.mul_(1600).copy_(norm.running_var.half().float())
     maps = model.backbone(pixels)
     c4 = maps["res4"]
+    print("c4", tuple(c4.shape), "deviation", c4.std().item())
     head = model.proposal_generator.rpn_head
     hidden = head.conv(c4).relu()
     rescale(head.objectness_logits, hidden, 3.0)
@@ -250,9 +254,9 @@ def bottom_up(path):
     rescale(predictor.attr_score, predictor.fc_attr(torch.cat([features, rows], 1)).relu(), 3.0)
     padding = {"padding": "max_detections", "max_detections": 20, "return_tensors": "pt"}
     out = model(pixels, sizes, scales_yx=scales, **padding)
-    logits, attributes, deltas, pooled = model.roi_heads(maps, proposals)
-    margins("classes", (lambda best: (best[:, 0] - best[:, 1]).min().item())(logits.topk(2).values))
-    margins("attributes", (lambda best: (best[:, 0] - best[:, 1]).min().item())(attributes[:, :-1].topk(2).values))
+    logits, attributes, _, _ = model.roi_heads(maps, proposals)
+    margins("classes", lead(logits))
+    margins("attributes", lead(attributes[:, :-1]))
     margins("confidences", gaps(logits.softmax(-1)[:, :-1].max(1).values))
     edges = torch.cat(proposals) / 16
     margins("cells of corners", ((edges - 0.5) - (edges - 0.5).round()).abs().min().item())
