@@ -493,6 +493,9 @@ pub enum Error {
         /// Of the map.
         width: usize,
     },
+    /// A published transformer does not have what was asked for.
+    #[error(transparent)]
+    Transformer(#[from] crate::transformer::TransformerError),
     /// A shape or parameter does not fit.
     #[error(transparent)]
     Core(#[from] uard_core::Error),

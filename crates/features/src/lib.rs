@@ -15,6 +15,7 @@ pub mod npy;
 pub mod scenes;
 pub mod store;
 pub mod text;
+mod transformer;
 pub mod weights;
 
 pub use error::{Error, Result};

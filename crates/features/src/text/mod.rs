@@ -2,6 +2,7 @@
 
 pub mod bert;
 pub mod gru;
+mod states;
 pub mod tokens;
 pub mod vocabulary;
 pub mod word_vectors;

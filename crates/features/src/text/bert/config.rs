@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::activation::Activation;
+use crate::transformer::Activation;
 use crate::{Error, Result};
 
 /// What `config.json` says of a BERT.

@@ -1,5 +1,5 @@
-//! What stands between the two layers of a BERT's feed-forward part? An activation, with its slope
-//! on the way back.
+//! What stands between the two layers of a feed-forward part? An activation, with its slope on the
+//! way back.
 
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType};
 use rayon::prelude::*;
@@ -22,6 +22,9 @@ const DENSITY_AT_ZERO: f64 = 0.398_942_280_401_432_7;
 /// The cubic term of the form with tanh (Hendrycks and Gimpel 2016).
 const CUBIC: f64 = 0.044_715;
 
+/// The factor in the form with the logistic function (Hendrycks and Gimpel 2016).
+const QUICK: f64 = 1.702;
+
 /// The activation, by its name in `hidden_act`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -32,6 +35,10 @@ pub enum Activation {
     /// `x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2`.
     #[serde(alias = "gelu_pytorch_tanh")]
     GeluNew,
+    /// `x σ(1.702 x)` with the logistic function σ: CLIP's.
+    QuickGelu,
+    /// `x σ(x)`.
+    Silu,
     /// `max(x, 0)`; its slope at 0 is 0, as in PyTorch.
     Relu,
 }
@@ -44,7 +51,7 @@ impl Activation {
     ///
     /// # Errors
     /// When a tensor operation fails.
-    pub(super) fn forward(self, rows: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(self, rows: &Tensor) -> Result<Tensor> {
         if !rows.device().is_cpu() {
             return self.composed(rows);
         }
@@ -64,6 +71,8 @@ impl Activation {
                 let tanh = (cubic * ROOT_OF_TWO_OVER_PI)?.tanh()?;
                 (rows * tanh.affine(0.5, 0.5)?)?
             }
+            Self::QuickGelu => (rows * logistic(&(rows * QUICK)?)?)?,
+            Self::Silu => (rows * logistic(rows)?)?,
             // candle's own has slope 1 at 0.
             Self::Relu => (rows * rows.gt(0f64)?.to_dtype(rows.dtype())?)?,
         })
@@ -73,6 +82,8 @@ impl Activation {
         match self {
             Self::Gelu => x * cumulative(x),
             Self::GeluNew => 0.5 * x * (1.0 + tanh_of(x)),
+            Self::QuickGelu => x * logistic_of(QUICK * x),
+            Self::Silu => x * logistic_of(x),
             Self::Relu => x.max(0.0),
         }
     }
@@ -85,6 +96,8 @@ impl Activation {
                 let inner = ROOT_OF_TWO_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
                 0.5 * (1.0 + tanh) + 0.5 * x * (1.0 - tanh * tanh) * inner
             }
+            Self::QuickGelu => slope_of_gate(x, QUICK),
+            Self::Silu => slope_of_gate(x, 1.0),
             Self::Relu => f64::from(u8::from(x > 0.0)),
         }
     }
@@ -97,6 +110,21 @@ fn cumulative(x: f64) -> f64 {
 
 fn tanh_of(x: f64) -> f64 {
     (ROOT_OF_TWO_OVER_PI * (x + CUBIC * x * x * x)).tanh()
+}
+
+/// σ, in a form that stays finite on both sides.
+fn logistic_of(x: f64) -> f64 {
+    0.5 + 0.5 * (0.5 * x).tanh()
+}
+
+fn logistic(rows: &Tensor) -> candle_core::Result<Tensor> {
+    (rows * 0.5)?.tanh()?.affine(0.5, 0.5)
+}
+
+/// Of `x σ(factor x)`.
+fn slope_of_gate(x: f64, factor: f64) -> f64 {
+    let open = logistic_of(factor * x);
+    open + factor * x * open * (1.0 - open)
 }
 
 #[derive(Debug)]
@@ -162,7 +190,13 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Activation; 3] = [Activation::Gelu, Activation::GeluNew, Activation::Relu];
+    const ALL: [Activation; 5] = [
+        Activation::Gelu,
+        Activation::GeluNew,
+        Activation::QuickGelu,
+        Activation::Silu,
+        Activation::Relu,
+    ];
 
     fn numbers() -> Var {
         let numbers: Vec<f64> = (-60..=60).map(|at| f64::from(at) * 0.1 + 0.03).collect();
