@@ -14,6 +14,7 @@ mod pool;
 mod preprocessing;
 mod resnet;
 mod trunk;
+mod vit;
 mod window;
 
 #[cfg(test)]
@@ -29,4 +30,5 @@ pub use photo::{Photo, PhotoLimits};
 pub use pool::{Border, Pool, Pooling};
 pub use preprocessing::{Filter, Fit, Preprocessing};
 pub use resnet::{Block, ResNet, Stage, StrideOn};
+pub use vit::{Tokens, VisionConfig, VisionFamily, open_folder as open_vision_folder};
 pub use window::Window;

@@ -181,7 +181,7 @@ impl<T: WithDType + Number> Attend<T> {
         let (weights, upstream) = (head.cells(weights), head.of(upstream));
         let new = || vec![T::ZERO; query.len()];
         let [mut of_query, mut of_key, mut of_value] = [new(), new(), new()];
-        let mut set = |out: &mut [T], lhs: Matrix<T>, rhs: Matrix<T>| {
+        let set = |out: &mut [T], lhs: Matrix<T>, rhs: Matrix<T>| {
             product(out, lhs, rhs, Output::Overwrite);
         };
 
