@@ -1,10 +1,14 @@
 //! What stands between the two layers of a feed-forward part? An activation, with its slope on the
 //! way back.
 
+mod vectors;
+
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use uard_core::slices::{numbers, reading};
+use uard_core::vector::vectorised;
+use vectors::Activated;
 
 use crate::Result;
 
@@ -152,14 +156,24 @@ impl<T: WithDType + Send + Sync> CustomOp1 for Operator<T> {
         rows: &CpuStorage,
         layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let rows = numbers::<T>(rows, layout, NAME)?;
-        let mut values = rows.to_vec();
+        let shape = layout.shape().clone();
+        if let CpuStorage::F32(_) = rows {
+            let mut values = numbers::<f32>(rows, layout, NAME)?.to_vec();
+            values.par_chunks_mut(BLOCK).for_each(|values| {
+                vectorised(Activated {
+                    values,
+                    activation: self.activation,
+                });
+            });
+            return Ok((CpuStorage::F32(values), shape));
+        }
+        let mut values = numbers::<T>(rows, layout, NAME)?.to_vec();
         values.par_chunks_mut(BLOCK).for_each(|values| {
             for x in values {
                 *x = T::from_f64(self.activation.value(x.to_f64()));
             }
         });
-        Ok((T::to_cpu_storage_owned(values), layout.shape().clone()))
+        Ok((T::to_cpu_storage_owned(values), shape))
     }
 
     fn bwd(
@@ -216,6 +230,32 @@ mod tests {
             let expected = loss(&expected).backward().unwrap();
             let (found, expected) = (found.get(&x).unwrap(), expected.get(&x).unwrap());
             uard_testkit::assert_close(found, expected, 1e-5);
+        }
+    }
+
+    #[test]
+    fn vectors_of_f32_equal_the_numbers_of_f64() {
+        // Far out, where exponentials saturate, as well.
+        let x = [
+            numbers().as_tensor().clone(),
+            (numbers().as_tensor() * 30.0).unwrap(),
+        ];
+        let x = Tensor::cat(&x, 0).unwrap();
+        for activation in ALL {
+            let expected = activation.forward(&x).unwrap();
+            let found = activation.forward(&x.to_dtype(DType::F32).unwrap());
+            let found: Vec<f32> = found.unwrap().to_vec1().unwrap();
+            let expected: Vec<f64> = expected.to_vec1().unwrap();
+            for ((found, expected), x) in
+                found.iter().zip(expected).zip(x.to_vec1::<f64>().unwrap())
+            {
+                let difference = (f64::from(*found) - expected).abs();
+                // A few last digits of f32, of x.
+                assert!(
+                    difference < 3e-7 * (1.0 + x.abs()),
+                    "{activation:?} of {x}: {difference:e}"
+                );
+            }
         }
     }
 

@@ -147,9 +147,9 @@ mod tests {
                     assert!((sum - 1.0).abs() < 1e-12, "{sum}");
                 }
             }
-            // Halfway between the third and the fourth column, and so on.
-            let middle = positions.of((1, 4)).unwrap().to_vec2::<f32>().unwrap();
-            assert!((middle[1][0] - 2.5).abs() < 1e-6, "{middle:?}");
+            // The eighth of twice as many: a quarter behind the place of the fourth.
+            let middle = positions.of((1, 16)).unwrap().to_vec2::<f32>().unwrap();
+            assert!((middle[7][0] - 3.25).abs() < 1e-6, "{middle:?}");
         }
     }
 
