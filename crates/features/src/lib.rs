@@ -19,3 +19,4 @@ mod transformer;
 pub mod weights;
 
 pub use error::{Error, Result};
+pub use transformer::TransformerError;

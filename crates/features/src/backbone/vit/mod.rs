@@ -2,6 +2,7 @@
 //! DINOv2, frozen, whose tokens are the cells of a map.
 
 mod config;
+mod loading;
 mod model;
 mod positions;
 mod processor;

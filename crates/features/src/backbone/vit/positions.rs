@@ -136,21 +136,33 @@ fn sum<'a>(taps: &Taps, width: usize, slice: impl Fn(usize) -> &'a [f32]) -> Vec
 mod tests {
     use super::*;
 
+    /// A plane that rises by one from column to column.
+    fn plane(resizing: Resizing) -> Positions {
+        Positions::new((0..64).map(|at| (at % 8) as f32).collect(), 8, resizing)
+    }
+
     #[test]
-    fn taps_sum_to_one_and_a_plane_stays_a_plane_inside() {
+    fn taps_sum_to_one() {
         for resizing in [Resizing::Cubic, Resizing::Antialiased] {
-            let positions =
-                Positions::new((0..64).map(|at| (at % 8) as f32).collect(), 8, resizing);
-            for to in [1, 3, 5, 8, 13] {
-                for taps in positions.taps(to) {
-                    let sum: f64 = taps.iter().map(|tap| tap.1).sum();
-                    assert!((sum - 1.0).abs() < 1e-12, "{sum}");
-                }
+            for taps in [1, 3, 5, 8, 13].map(|to| plane(resizing).taps(to)).concat() {
+                let sum: f64 = taps.iter().map(|tap| tap.1).sum();
+                assert!((sum - 1.0).abs() < 1e-12, "{sum}");
             }
-            // The eighth of twice as many: a quarter behind the place of the fourth.
-            let middle = positions.of((1, 16)).unwrap().to_vec2::<f32>().unwrap();
-            assert!((middle[7][0] - 3.25).abs() < 1e-6, "{middle:?}");
         }
+    }
+
+    #[test]
+    fn a_plane_stays_a_plane_away_from_the_border() {
+        let column = |resizing, columns, at: usize| {
+            let positions = plane(resizing).of((1, columns)).unwrap();
+            positions.to_vec2::<f32>().unwrap()[at][0]
+        };
+        // With a = -0.75 only halfway between two places, by symmetry.
+        let halfway = column(Resizing::Cubic, 4, 1);
+        assert!((halfway - 2.5).abs() < 1e-6, "{halfway}");
+        // The eighth of twice as many: a quarter behind the place of the fourth.
+        let quarter = column(Resizing::Antialiased, 16, 7);
+        assert!((quarter - 3.25).abs() < 1e-6, "{quarter}");
     }
 
     #[test]

@@ -384,8 +384,8 @@ fn the_full_size_is_built_and_run() {
     let draws = Draws::new(1);
     let config = TowerConfig::clip();
     let tower = Tower::new(&mut parameters, PREFIX, &config, Initial::Drawn(&draws)).unwrap();
-    // 63,428,096 with the projection of 512 x 512, and the scale of the logits.
-    assert_eq!(parameters.numbers(), 63_428_096 - 512 * 512 - 1 + 1);
+    // 63,428,096 with the projection of whole captions, 512 x 512.
+    assert_eq!(parameters.numbers(), 63_428_096 - 512 * 512);
     let captions = [vec![49_406, 320, 1929, 49_407]];
     let states = tower.states(&batch(&captions), None).unwrap();
     assert_eq!(states.dims(), [1, 4, 512]);
