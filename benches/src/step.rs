@@ -2,6 +2,8 @@
 
 use candle_core::Device;
 use uard_core::random::{Draws, normal};
+use uard_features::text::encoder::TextStart;
+use uard_features::text::tokenizer::CaptionTokenizer;
 use uard_features::text::vocabulary::Vocabulary;
 use uard_training::batches::Batch;
 use uard_training::config::TrainConfig;
@@ -53,7 +55,9 @@ impl<'a> Step<'a> {
         let batch = config.training.batch;
         let names: Vec<String> = (0..VOCABULARY).map(|word| format!("word{word}")).collect();
         let vocabulary = Vocabulary::build(names.iter().map(String::as_str), 1);
-        let model = Model::new(config, FEATURES, &vocabulary, &Device::Cpu)?;
+        let tokenizer = CaptionTokenizer::Vocabulary(vocabulary);
+        let text = (&tokenizer, &TextStart::Drawn);
+        let model = Model::new(config, FEATURES, text, &Device::Cpu)?;
         let features = ImageFeatures {
             values: normal(
                 &mut draws.stream("features", &[]),
@@ -66,7 +70,7 @@ impl<'a> Step<'a> {
         };
         let captions = workload::word_ids(batch, VOCABULARY, &draws);
         let regions = model.encode_features(features.clone())?.detach();
-        let words = model.encode_captions(&captions)?.detach();
+        let words = model.encode_captions(&captions, None)?.detach();
         Ok(Self {
             config,
             optimizer: Optimizer::new(&config.optimizer, model.parameters())?,

@@ -41,6 +41,15 @@ pub fn bar_with_message(total: usize) -> ProgressBar {
     bar
 }
 
+/// A bar that counts photos, with room for how fast it goes.
+pub fn bar_of_photos(total: usize, what: &str) -> ProgressBar {
+    let template = "{prefix:>12} {wide_bar:.cyan/dim} {pos}/{len}  {msg}  {eta} left";
+    let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
+    bar.set_style(style(template));
+    bar.set_prefix(what.to_owned());
+    bar
+}
+
 /// Moves a bar to `done` of `total`.
 pub fn advance(bar: &ProgressBar, done: usize, total: usize) {
     bar.set_length(total as u64);

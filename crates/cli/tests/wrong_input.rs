@@ -225,11 +225,11 @@ fn checkpoints_of_another_format_vocabulary_or_data_are_refused() {
     fs::write(best.join("vocab.json"), vocabulary).unwrap();
     succeeded(&evaluate(own.path(), data.path()));
     let state = fs::read_to_string(best.join("state.json")).unwrap();
-    let newer = state.replacen("\"format_version\": 1", "\"format_version\": 2", 1);
+    let newer = state.replacen("\"format_version\": 2", "\"format_version\": 3", 1);
     assert_ne!(newer, state);
     fs::write(best.join("state.json"), newer).unwrap();
     refused(
         &evaluate(own.path(), data.path()),
-        &["checkpoint format 2", "reads format 1"],
+        &["checkpoint format 3", "reads format 2"],
     );
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::store::features_path;
 use crate::{Error, Result};
 
 /// Reads a captions file: UTF-8, one caption a line.
@@ -64,7 +65,7 @@ fn is_printed_bytes(caption: &str) -> bool {
 pub struct CaptionFiles {
     /// `{split}_caps.txt`
     pub captions: PathBuf,
-    /// `{split}_ims.npy`
+    /// `{split}_ims.npy`, or `{split}_store/` where that is there and the array is not
     pub images: PathBuf,
     /// `{split}_map.txt`, which may not exist
     pub map: PathBuf,
@@ -75,7 +76,8 @@ impl CaptionFiles {
     pub fn of(dir: &Path, split: &str) -> Self {
         Self {
             captions: dir.join(format!("{split}_caps.txt")),
-            images: dir.join(format!("{split}_ims.npy")),
+            images: features_path(dir, split)
+                .unwrap_or_else(|| dir.join(format!("{split}_ims.npy"))),
             map: dir.join(format!("{split}_map.txt")),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! | file | holds | |
 //! |---|---|---|
-//! | `{split}_ims.npy` | region features `[I, R, F]` | needed |
+//! | `{split}_ims.npy` | region features `[I, R, F]` | needed, or: |
+//! | `{split}_store/` | a feature store: features, boxes, ids, sizes | read where there is no array |
 //! | `{split}_caps.txt` | a caption a line | needed |
 //! | `{split}_map.txt` | the image index of each caption | where M is no multiple of N |
 //! | `{split}_ids.txt` | an id a line, for each image or each caption | optional |
@@ -41,7 +42,7 @@ pub struct Split {
     pub captions: Vec<String>,
     /// `[C]`: the image that each caption is about.
     pub image_of_caption: Vec<usize>,
-    /// `[I]`: from the ids file, or the index of each image.
+    /// `[I]`: from the store or the ids file, else the index of each image.
     pub ids: Vec<String>,
     /// Where each region lies.
     pub boxes: Option<Boxes>,
@@ -75,11 +76,18 @@ impl Split {
             }
         };
         let path = |ending: &str| existing(dir.join(format!("{split}_{ending}")));
-        let ids = match path("ids.txt") {
-            Some(path) => read_ids(&path, &regions, &image_of_caption)?,
-            None => (0..regions.images()).map(|i| i.to_string()).collect(),
+        let ids = match (regions.feature_store(), path("ids.txt")) {
+            (Some(store), _) => {
+                let ids = store.ids().step_by(regions.copies());
+                ids.map(str::to_owned).collect()
+            }
+            (None, Some(path)) => read_ids(&path, &regions, &image_of_caption)?,
+            (None, None) => (0..regions.images()).map(|i| i.to_string()).collect(),
         };
-        let boxes = path("boxes.npy").map(|path| Boxes::open(path, &regions));
+        let boxes = match (Boxes::stored(&regions), path("boxes.npy")) {
+            (None, Some(path)) => Some(Boxes::open(path, &regions)?),
+            (stored, _) => stored,
+        };
         let alignments = path("alignments.json").map(|path| {
             Alignments::read_json(&path, &captions, |caption| {
                 regions.count(image_of_caption[caption])
@@ -87,7 +95,7 @@ impl Split {
         });
         Ok(Self {
             name: split.to_owned(),
-            boxes: boxes.transpose()?,
+            boxes,
             images_dir: existing(dir.join("images")),
             alignments: alignments.transpose()?,
             regions,
@@ -188,7 +196,10 @@ fn check_present(dir: &Path, split: &str) -> Result<()> {
     }
     let files = CaptionFiles::of(dir, split);
     for (path, needed) in [
-        (files.images, "region features (images, regions, features)"),
+        (
+            files.images,
+            "region features (images, regions, features), or {split}_store/ beside it,",
+        ),
         (files.captions, "captions, one a line,"),
     ] {
         if !path.exists() {

@@ -1,6 +1,11 @@
 //! How are contents told apart by one short text?
 
+use std::path::Path;
+
 use sha2::{Digest, Sha256};
+
+use crate::Result;
+use crate::mapped::Mapped;
 
 /// SHA-256 over fields with their lengths, so that moving a byte from one to the next shows.
 #[derive(Default)]
@@ -21,4 +26,11 @@ impl Fields {
         let bytes = self.0.finalize();
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// SHA-256 of a file's bytes, in hex.
+pub(crate) fn file_sha256(path: &Path) -> Result<String> {
+    let mut fields = Fields::default();
+    fields.0.update(&*Mapped::open(path)?);
+    Ok(fields.hex())
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::extract::ExtractError;
+
 /// A cause, with the file and what was expected and found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -28,7 +30,7 @@ pub enum Error {
         needed: &'static str,
     },
     /// A data directory is not there.
-    #[error("{}: no such directory; looked there for {{split}}_ims.npy and {{split}}_caps.txt of split `{split}`", path.display())]
+    #[error("{}: no such directory; looked there for {{split}}_ims.npy or {{split}}_store/, and {{split}}_caps.txt of split `{split}`", path.display())]
     MissingDirectory {
         /// What was looked for.
         path: PathBuf,
@@ -419,6 +421,14 @@ pub enum Error {
         /// What is there instead.
         problem: String,
     },
+    /// An encoder of captions was to begin with what belongs to another.
+    #[error("{encoder} cannot begin with {start}; choose the encoder that they belong to")]
+    TextStart {
+        /// What was given.
+        start: &'static str,
+        /// The encoder.
+        encoder: &'static str,
+    },
     /// A batch was made of no captions.
     #[error("a batch of captions is empty; give at least one caption")]
     EmptyBatch,
@@ -496,6 +506,12 @@ pub enum Error {
     /// A published transformer does not have what was asked for.
     #[error(transparent)]
     Transformer(#[from] crate::transformer::TransformerError),
+    /// A feature store, or an image that is to enter one.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    /// Photos on their way to features.
+    #[error(transparent)]
+    Extract(#[from] ExtractError),
     /// A shape or parameter does not fit.
     #[error(transparent)]
     Core(#[from] uard_core::Error),

@@ -6,11 +6,13 @@
 mod digest;
 mod error;
 mod mapped;
+mod whole_file;
 
 pub mod backbone;
 pub mod captions;
 pub mod dataset;
 pub mod encoder;
+pub mod extract;
 pub mod npy;
 pub mod scenes;
 pub mod store;

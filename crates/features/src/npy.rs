@@ -66,11 +66,21 @@ impl ElementType {
     }
 
     /// Numbers of this type as f32; `bytes` holds `values.len()` of them.
-    fn convert(self, bytes: &[u8], values: &mut [f32]) {
+    pub(crate) fn convert(self, bytes: &[u8], values: &mut [f32]) {
         match self {
             Self::F16 => fill(bytes, values, |b| f16::from_le_bytes(b).to_f32()),
             Self::F32 => fill(bytes, values, f32::from_le_bytes),
             Self::F64 => fill(bytes, values, |b| f64::from_le_bytes(b) as f32),
+        }
+    }
+
+    /// Appends f32 as numbers of this type.
+    pub(crate) fn encode(self, values: &[f32], bytes: &mut Vec<u8>) {
+        let values = values.iter();
+        match self {
+            Self::F16 => bytes.extend(values.flat_map(|&v| f16::from_f32(v).to_le_bytes())),
+            Self::F32 => bytes.extend(values.flat_map(|v| v.to_le_bytes())),
+            Self::F64 => bytes.extend(values.flat_map(|&v| f64::from(v).to_le_bytes())),
         }
     }
 }

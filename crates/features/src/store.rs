@@ -1,14 +1,36 @@
 //! Where do the region features of an image come from?
 //!
-//! From `{split}_ims.npy`, mapped into memory and read an image at a time, with the number of
-//! real regions of each image from `{split}_counts.npy` where images differ in it.
+//! Either from `{split}_ims.npy`, the padded array that SCAN published, with the number of real
+//! regions of each image from `{split}_counts.npy` where images differ in it; or from the feature
+//! store `{split}_store/`, where images of any number of regions stand one after the other, in
+//! parts that can be written, checked and continued one at a time. Both are mapped into memory and
+//! read an image at a time through [`RegionStore`].
+
+mod boxes;
+mod entry;
+mod error;
+mod feature_store;
+mod manifest;
+mod padded;
+mod part;
+mod part_builder;
+mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::npy::{self, ElementType, MappedArray};
+use crate::npy::ElementType;
 use crate::{Error, Result};
+pub use boxes::Boxes;
+pub use entry::{Column, Entry, Size};
+pub use error::{EntryProblem, StoreError};
+pub use feature_store::{FeatureStore, store_path};
+pub use manifest::{BOXES, Element, FORMAT_VERSION, Manifest, Provenance, SIZES, Source};
+use padded::PaddedRows;
+pub use part_builder::Unreadable;
+pub use writer::{Finished, StoreWriter};
 
 /// Stored equal rows beyond this are a constant file, not an image kept once for each caption.
 const MOST_COPIES: usize = 100;
@@ -16,37 +38,47 @@ const MOST_COPIES: usize = 100;
 /// The region features of a split on disk.
 ///
 /// An *image* is counted after duplicates are merged ([`merge_copies`](Self::merge_copies)); a
-/// *row* is an entry of the file.
+/// *row* is an entry of the file or store.
 ///
 /// # Shapes
-/// `[I, R, F]`, stored as f16, f32 or f64, read as f32.
+/// `[I, R, F]`, stored as f16, f32 or f64, read as f32; R is the largest number of regions.
 #[derive(Debug)]
 pub struct RegionStore {
-    array: MappedArray,
-    /// Valid regions of each row of the file; all of them where there is no counts file.
-    counts: Option<Vec<usize>>,
+    rows: Rows,
     /// How many equal rows in a run hold one image.
     copies: usize,
 }
 
+/// The two layouts.
+#[derive(Debug)]
+enum Rows {
+    Padded(PaddedRows),
+    Ragged(Arc<FeatureStore>),
+}
+
+/// Where the features of a split are: the array if it is there, else the store; `None` where
+/// there is neither.
+pub fn features_path(dir: &Path, split: &str) -> Option<PathBuf> {
+    let array = dir.join(format!("{split}_ims.npy"));
+    [array, store_path(dir, split)]
+        .into_iter()
+        .find(|path| path.exists())
+}
+
 impl RegionStore {
-    /// Opens `{split}_ims.npy`, and `{split}_counts.npy` where it exists.
+    /// Opens `{split}_ims.npy`, and `{split}_counts.npy` where it exists; without the array,
+    /// `{split}_store/`.
     ///
     /// # Errors
-    /// Those of [`MappedArray::open`]; counts of another number of images, or outside 1 to R.
+    /// Those of [`MappedArray::open`](crate::npy::MappedArray::open); counts of another number of
+    /// images, or outside 1 to R; those of [`FeatureStore::open`].
     pub fn open(dir: &Path, split: &str) -> Result<Self> {
-        let path = dir.join(format!("{split}_ims.npy"));
-        let array = MappedArray::open(&path, "images, regions, features")?;
-        let counts_path = dir.join(format!("{split}_counts.npy"));
-        let counts = match counts_path.exists() {
-            true => Some(read_counts(&counts_path, &array)?),
-            false => None,
+        let store = store_path(dir, split);
+        let rows = match features_path(dir, split) {
+            Some(path) if path == store => Rows::Ragged(Arc::new(FeatureStore::open(dir, split)?)),
+            _ => Rows::Padded(PaddedRows::open(dir, split)?),
         };
-        Ok(Self {
-            array,
-            counts,
-            copies: 1,
-        })
+        Ok(Self { rows, copies: 1 })
     }
 
     /// Images, each counted once.
@@ -54,29 +86,52 @@ impl RegionStore {
         self.rows() / self.copies
     }
 
-    /// Stored regions per image, padding included: R.
+    /// The largest number of regions of an image, padding of an array included: R.
     pub fn regions(&self) -> usize {
-        self.array.shape()[1]
+        match &self.rows {
+            Rows::Padded(rows) => rows.regions(),
+            Rows::Ragged(store) => store.most_regions(),
+        }
     }
 
     /// Feature width: F.
     pub fn width(&self) -> usize {
-        self.array.shape()[2]
+        match &self.rows {
+            Rows::Padded(rows) => rows.array.shape()[2],
+            Rows::Ragged(store) => store.width(),
+        }
     }
 
-    /// The features file.
+    /// The features file, or the folder of the store.
     pub fn path(&self) -> &Path {
-        self.array.path()
+        match &self.rows {
+            Rows::Padded(rows) => rows.array.path(),
+            Rows::Ragged(store) => store.path(),
+        }
+    }
+
+    /// The store, where the features are in one: ids, sizes and what else it knows.
+    pub fn feature_store(&self) -> Option<&FeatureStore> {
+        match &self.rows {
+            Rows::Padded(_) => None,
+            Rows::Ragged(store) => Some(store),
+        }
     }
 
     /// The type of the stored numbers.
     pub fn element(&self) -> ElementType {
-        self.array.element()
+        match &self.rows {
+            Rows::Padded(rows) => rows.array.element(),
+            Rows::Ragged(store) => store.element(),
+        }
     }
 
     /// Rows of the file: images, times the copies of each.
     pub fn rows(&self) -> usize {
-        self.array.rows()
+        match &self.rows {
+            Rows::Padded(rows) => rows.array.rows(),
+            Rows::Ragged(store) => store.images(),
+        }
     }
 
     /// How many equal rows in a run hold one image; 1 unless copies were merged.
@@ -91,9 +146,12 @@ impl RegionStore {
 
     /// Valid regions of an image, 1 to R; R for an image that is not there.
     pub fn count(&self, image: usize) -> usize {
-        let counts = self.counts.as_ref();
-        let count = counts.and_then(|counts| counts.get(self.row_of(image)));
-        count.copied().unwrap_or_else(|| self.regions())
+        let row = self.row_of(image);
+        let count = match &self.rows {
+            Rows::Padded(rows) => rows.count(row),
+            Rows::Ragged(store) => store.count(row).ok(),
+        };
+        count.unwrap_or_else(|| self.regions())
     }
 
     /// Reads one image; rows beyond its count are zero.
@@ -106,7 +164,7 @@ impl RegionStore {
     /// (as a row of the file) and region; another length of `values`.
     pub fn read(&self, image: usize, values: &mut [f32]) -> Result<()> {
         self.check_image(image)?;
-        let size = self.array.row_len();
+        let size = self.regions() * self.width();
         if values.len() != size {
             return Err(Error::Core(uard_core::Error::ShapeMismatch {
                 tensor: "features of an image".to_owned(),
@@ -116,8 +174,8 @@ impl RegionStore {
             }));
         }
         let row = self.row_of(image);
-        self.array.read_rows(row, values)?;
         let (valid, padding) = values.split_at_mut(self.count(image) * self.width());
+        self.element().convert(self.row_bytes(row)?, valid);
         padding.fill(0.0);
         self.check_finite(row, valid)
     }
@@ -130,7 +188,7 @@ impl RegionStore {
     /// # Errors
     /// Those of [`read`](Self::read), for the first image that has one.
     pub fn read_batch(&self, images: &[usize]) -> Result<Vec<f32>> {
-        let size = self.array.row_len();
+        let size = self.regions() * self.width();
         let mut values = vec![0.0; images.len() * size];
         let chunks = values.par_chunks_mut(size).zip(images);
         let outcomes: Vec<Result<()>> = chunks
@@ -140,13 +198,13 @@ impl RegionStore {
         Ok(values)
     }
 
-    /// The stored bytes of an image, to hash.
+    /// The stored bytes of an image, to hash: with its padding in an array, without in a store.
     ///
     /// # Errors
     /// An image that is not there.
     pub fn image_bytes(&self, image: usize) -> Result<&[u8]> {
         self.check_image(image)?;
-        self.array.row_bytes(self.row_of(image))
+        self.row_bytes(self.row_of(image))
     }
 
     /// Counts each image once in a file that stores it once for every caption.
@@ -161,9 +219,9 @@ impl RegionStore {
     /// None on a file that opened.
     pub fn merge_copies(&mut self) -> Result<usize> {
         let rows = self.rows();
-        let first = self.array.row_bytes(0)?;
+        let first = self.row_bytes(0)?;
         let mut run = 1;
-        while run < rows && run <= MOST_COPIES && self.array.row_bytes(run)? == first {
+        while run < rows && run <= MOST_COPIES && self.row_bytes(run)? == first {
             run += 1;
         }
         if run > MOST_COPIES || (run == rows && self.is_constant()) {
@@ -175,14 +233,21 @@ impl RegionStore {
         Ok(self.copies)
     }
 
+    fn row_bytes(&self, row: usize) -> Result<&[u8]> {
+        match &self.rows {
+            Rows::Padded(rows) => rows.array.row_bytes(row),
+            Rows::Ragged(store) => store.feature_bytes(row),
+        }
+    }
+
     fn is_constant(&self) -> bool {
-        let bytes = self.array.row_bytes(0).unwrap_or_default();
+        let bytes = self.row_bytes(0).unwrap_or_default();
         let size = self.element().size();
         bytes.chunks(size).all(|number| number == &bytes[..size])
     }
 
     fn in_runs_of(&self, copies: usize) -> bool {
-        let row = |row| self.array.row_bytes(row).ok();
+        let row = |row| self.row_bytes(row).ok();
         (0..self.rows() / copies)
             .into_par_iter()
             .map(|group| group * copies)
@@ -218,79 +283,6 @@ impl RegionStore {
                 value: values[at],
             })
         })
-    }
-}
-
-fn read_counts(path: &Path, array: &MappedArray) -> Result<Vec<usize>> {
-    let counts = npy::read_i64(path)?;
-    let (rows, regions) = (array.shape()[0], array.shape()[1]);
-    if counts.shape != [rows] {
-        return Err(Error::ArrayShape {
-            path: path.to_owned(),
-            expected: vec![rows],
-            found: counts.shape,
-            origin: format!("one count for each image of {}", array.path().display()),
-        });
-    }
-    let checked = counts.values.iter().enumerate().map(|(image, &count)| {
-        let fits = usize::try_from(count).ok();
-        fits.filter(|fit| (1..=regions).contains(fit))
-            .ok_or_else(|| Error::RegionCount {
-                path: path.to_owned(),
-                image,
-                count,
-                regions,
-            })
-    });
-    checked.collect()
-}
-
-/// The boxes of the regions, in pixels of the image they were found in.
-///
-/// # Shapes
-/// `[I, R, 4]`: x1, y1, x2, y2.
-#[derive(Debug)]
-pub struct Boxes {
-    array: MappedArray,
-    copies: usize,
-}
-
-impl Boxes {
-    /// Opens a boxes file that must fit its features: one entry per row of the features file, or
-    /// per image where copies were merged.
-    ///
-    /// # Errors
-    /// Those of [`MappedArray::open`]; another shape than the features ask for.
-    pub fn open(path: PathBuf, regions: &RegionStore) -> Result<Self> {
-        let array = MappedArray::open(&path, "images, regions, 4 corners")?;
-        let expected = vec![regions.images(), regions.regions(), 4];
-        let copies = match array.rows() == regions.rows() {
-            true => regions.copies(),
-            false => 1,
-        };
-        if array.rows() != expected[0] * copies || array.shape()[1..] != expected[1..] {
-            return Err(Error::ArrayShape {
-                path,
-                expected,
-                found: array.shape().to_vec(),
-                origin: format!(
-                    "four corners for each region of {}",
-                    regions.path().display()
-                ),
-            });
-        }
-        Ok(Self { array, copies })
-    }
-
-    /// The boxes of one image, padding included.
-    ///
-    /// # Errors
-    /// An image that is not there.
-    pub fn read(&self, image: usize) -> Result<Vec<[f32; 4]>> {
-        let mut values = vec![0.0; self.array.row_len()];
-        self.array.read_rows(image * self.copies, &mut values)?;
-        let (corners, _) = values.as_chunks::<4>();
-        Ok(corners.to_vec())
     }
 }
 

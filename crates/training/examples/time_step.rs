@@ -12,7 +12,7 @@ use std::time::Instant;
 use candle_core::Device;
 use uard_core::random::Draws;
 use uard_features::dataset::Split;
-use uard_features::text::vocabulary::Vocabulary;
+use uard_features::text::tokenizer::CaptionTokenizer;
 use uard_training::batches::{Batch, Batches};
 use uard_training::config::TrainConfig;
 use uard_training::gradients::Gradients;
@@ -20,6 +20,7 @@ use uard_training::loss::{hinge, surrogate};
 use uard_training::model::{ImageFeatures, Model};
 use uard_training::negatives::Negatives;
 use uard_training::optimizer::Optimizer;
+use uard_training::text;
 
 const PARTS: [&str; 7] = [
     "data",
@@ -35,7 +36,7 @@ const PARTS: [&str; 7] = [
 struct Bench {
     config: TrainConfig,
     train: Split,
-    vocabulary: Vocabulary,
+    tokenizer: CaptionTokenizer,
     model: Model,
     threshold: f64,
 }
@@ -51,13 +52,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let train = Split::open(Path::new(data), "train")?;
     let captions = train.captions.iter().map(String::as_str);
-    let vocabulary = Vocabulary::build(captions, config.data.minimum_word_count);
-    let model = Model::new(&config, train.regions.width(), &vocabulary, &Device::Cpu)?;
+    let tokenizer = text::tokenizer(&config, captions)?;
+    let start = text::start(&config.text, &tokenizer)?;
+    let width = train.regions.width();
+    let model = Model::new(&config, width, (&tokenizer, &start), &Device::Cpu)?;
     let mut optimizer = Optimizer::new(&config.optimizer, model.parameters())?;
     let bench = Bench {
         config,
         train,
-        vocabulary,
+        tokenizer,
         model,
         threshold: threshold.parse()?,
     };
@@ -94,13 +97,14 @@ impl Bench {
         marks: &mut Vec<Instant>,
     ) -> Result<(f64, f64), Box<dyn Error>> {
         let mut mark = || marks.push(Instant::now());
-        let encode = |&caption: &usize| self.vocabulary.encode(&self.train.captions[caption]);
-        let captions: Vec<Vec<u32>> = batch.captions.iter().map(encode).collect();
+        let encode = |&caption: &usize| self.tokenizer.encode(&self.train.captions[caption]);
+        let captions = batch.captions.iter().map(encode);
+        let captions = captions.collect::<Result<Vec<_>, _>>()?;
         let features = ImageFeatures::read(&self.train.regions, &batch.images)?;
         mark();
         let regions = self.model.encode_features(features)?;
         mark();
-        let words = self.model.encode_captions(&captions)?;
+        let words = self.model.encode_captions(&captions, None)?;
         mark();
         let found = self
             .model

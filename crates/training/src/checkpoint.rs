@@ -1,8 +1,8 @@
 //! How is a run saved so that it continues with the same bytes as if it had never stopped?
 //!
-//! A checkpoint is a directory `step-XXXXXXXX` of four files: `model.safetensors`,
-//! `optimizer.safetensors`, `state.json`, `vocab.json`. The text files `latest` and `best` beside
-//! it name one of them.
+//! A checkpoint is a directory `step-XXXXXXXX` of `model.safetensors`, `optimizer.safetensors`,
+//! `state.json`, and what captions are read with: `vocab.json`, or `bert.json` and `tokenizer.json`.
+//! The text files `latest` and `best` beside it name one of them.
 
 mod directory;
 mod state;
@@ -11,7 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use uard_features::text::vocabulary::Vocabulary;
+use uard_features::text::encoder::TextStart;
+use uard_features::text::tokenizer::CaptionTokenizer;
 
 use crate::config::TrainConfig;
 use crate::error::io;
@@ -25,7 +26,6 @@ pub use state::{Best, FORMAT_VERSION, FeatureShape, Running, TrainState};
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
-const VOCABULARY: &str = "vocab.json";
 
 /// A checkpoint on disk whose state has been read and whose format is the one of this version.
 #[derive(Debug, Clone)]
@@ -90,14 +90,14 @@ impl Checkpoint {
         )
     }
 
-    /// The vocabulary it was trained with.
+    /// What it reads captions with.
     ///
     /// # Errors
-    /// When the file is damaged or not the one that the state belongs to.
-    pub fn vocabulary(&self) -> Result<Vocabulary> {
-        let vocabulary = Vocabulary::read_json(&self.path.join(VOCABULARY))?;
-        self.expect_vocabulary(&vocabulary)?;
-        Ok(vocabulary)
+    /// When a file is damaged or not the one that the state belongs to.
+    pub fn tokenizer(&self) -> Result<CaptionTokenizer> {
+        let tokenizer = CaptionTokenizer::read(&self.path, self.config()?.text.longest)?;
+        self.expect_tokenizer(&tokenizer)?;
+        Ok(tokenizer)
     }
 
     /// The trained model, on a device.
@@ -106,8 +106,8 @@ impl Checkpoint {
     /// When a file is damaged or the weights do not fit the configuration.
     pub fn model(&self, device: &Device) -> Result<Model> {
         let config = self.config()?;
-        let vocabulary = self.vocabulary()?;
-        let model = Model::new(&config, self.state.features.width, &vocabulary, device)?;
+        let text = (&self.tokenizer()?, &TextStart::Drawn);
+        let model = Model::new(&config, self.state.features.width, text, device)?;
         self.load_weights(&model)?;
         Ok(model)
     }
@@ -121,16 +121,16 @@ impl Checkpoint {
         Ok(evaluation_threshold(&config, &self.state))
     }
 
-    /// Refuses a vocabulary that is not the checkpoint's.
+    /// Refuses a tokenizer that is not the checkpoint's.
     ///
     /// # Errors
     /// Names both.
-    pub fn expect_vocabulary(&self, vocabulary: &Vocabulary) -> Result<()> {
+    pub fn expect_tokenizer(&self, tokenizer: &CaptionTokenizer) -> Result<()> {
         let mend = "use the data set it was trained with, or train a model on this one";
         self.expect(
             "the vocabulary",
             &self.state.vocabulary_hash,
-            vocabulary.hash(),
+            tokenizer.hash()?,
             mend,
         )
     }
@@ -254,7 +254,8 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) model: &'a Model,
     pub(crate) optimizer: &'a Optimizer,
     pub(crate) state: &'a TrainState,
-    pub(crate) vocabulary: &'a [u8],
+    /// Of [`CaptionTokenizer::files`].
+    pub(crate) text: &'a [(&'static str, Vec<u8>)],
 }
 
 /// Writes a checkpoint, points `latest` and `best`, and removes old ones.
@@ -273,12 +274,12 @@ pub(crate) fn save(
             source: error.into(),
         })?;
     state.push(b'\n');
-    let files = [
+    let mut files = vec![
         (MODEL, snapshot.model.parameters().to_safetensors()?),
         (OPTIMIZER, snapshot.optimizer.to_safetensors()?),
-        (VOCABULARY, snapshot.vocabulary.to_vec()),
-        (STATE, state),
     ];
+    files.extend_from_slice(snapshot.text);
+    files.push((STATE, state));
     let path = directory.write(&name, &files)?;
     settle(directory, snapshot.state, keep_last)?;
     Ok(path)

@@ -3,7 +3,9 @@
 //! TOML, a section for each part of the method; an unknown key is an error. The defaults are the
 //! published settings for Flickr30K.
 
+mod images;
 mod sections;
+mod text;
 
 use serde::{Deserialize, Serialize};
 use uard_attention::{MatcherConfig, WeightRule};
@@ -11,10 +13,12 @@ use uard_relevance::LearnerConfig;
 
 use crate::{Error, Result};
 
+pub use images::ImagesConfig;
 pub use sections::{
     DataConfig, EvaluationConfig, EvaluationThreshold, GroupConfig, LossConfig, ModelConfig,
     OptimizerConfig, OptimizerKind, Reduction, ScheduleConfig, ScheduleKind, TrainingConfig,
 };
+pub use text::TextConfig;
 
 /// Every setting of a run.
 ///
@@ -31,8 +35,12 @@ pub use sections::{
 pub struct TrainConfig {
     /// What is read.
     pub data: DataConfig,
-    /// The encoders.
+    /// How photographs become regions.
+    pub images: ImagesConfig,
+    /// The joint space.
     pub model: ModelConfig,
+    /// How captions are read and encoded.
+    pub text: TextConfig,
     /// The similarity of image and caption.
     pub matcher: MatcherConfig,
     /// How the threshold is learned.
@@ -71,6 +79,25 @@ impl TrainConfig {
     /// # Errors
     /// When there is no `=`, the key is unknown, or the value cannot be trained with.
     pub fn apply_set(&mut self, assignment: &str) -> Result<()> {
+        self.apply_sets([assignment])
+    }
+
+    /// [`apply_set`](Self::apply_set) for several values, which need to fit together at the end
+    /// only.
+    ///
+    /// # Errors
+    /// As for one; then none is set.
+    pub fn apply_sets<'a>(&mut self, sets: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let mut config = self.clone();
+        for assignment in sets {
+            config = config.with_set(assignment)?;
+        }
+        config.validate()?;
+        *self = config;
+        Ok(())
+    }
+
+    fn with_set(&self, assignment: &str) -> Result<Self> {
         let refused = |cause: String| Error::Configuration {
             origin: format!("--set {assignment}"),
             cause,
@@ -78,14 +105,11 @@ impl TrainConfig {
         let (key, value) = assignment
             .split_once('=')
             .ok_or_else(|| refused("expected section.key=value".to_owned()))?;
-        let mut table = toml::Table::try_from(&*self).map_err(|e| refused(e.to_string()))?;
+        let mut table = toml::Table::try_from(self).map_err(|e| refused(e.to_string()))?;
         set_key(&mut table, key.trim(), parse_value(value.trim())).map_err(&refused)?;
-        let config: Self = table.try_into().map_err(|cause: toml::de::Error| {
+        table.try_into().map_err(|cause: toml::de::Error| {
             refused(cause.to_string().trim_end().replace('\n', "; "))
-        })?;
-        config.validate()?;
-        *self = config;
-        Ok(())
+        })
     }
 
     /// The whole configuration as TOML, every default written out.
@@ -131,7 +155,7 @@ impl TrainConfig {
 
     fn validate_sizes(&self) -> Result<()> {
         at_least("model.joint_width", self.model.joint_width, 1)?;
-        at_least("model.word_width", self.model.word_width, 1)?;
+        self.text.validate()?;
         at_least("data.minimum_word_count", self.data.minimum_word_count, 1)?;
         let training = &self.training;
         at_least("training.epochs", training.epochs, 1)?;

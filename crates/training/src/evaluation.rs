@@ -7,7 +7,7 @@ use uard_attention::kernel::Kernel;
 use uard_attention::{Kept, Precision};
 use uard_eval::{GroundTruth, SimilarityMatrix};
 use uard_features::dataset::Split;
-use uard_features::text::vocabulary::Vocabulary;
+use uard_features::text::tokenizer::CaptionTokenizer;
 
 use crate::Result;
 use crate::model::Model;
@@ -64,7 +64,7 @@ pub struct SplitEvaluation {
 pub fn evaluate(
     model: &Model,
     split: &Split,
-    vocabulary: &Vocabulary,
+    tokenizer: &CaptionTokenizer,
     how: How,
     on_progress: OnProgress<'_>,
 ) -> Result<SplitEvaluation> {
@@ -88,11 +88,12 @@ pub fn evaluate(
         on_progress(Stage::Encoding, block[0] + block.len(), images + captions);
     }
     for (at, block) in split.captions.chunks(CAPTIONS_AT_ONCE).enumerate() {
-        let ids: Vec<Vec<u32>> = block.iter().map(|text| vocabulary.encode(text)).collect();
-        let words = model.encode_captions(&ids)?.detach();
+        let ids = block.iter().map(|text| tokenizer.encode(text));
+        let ids = ids.collect::<uard_features::Result<Vec<_>>>()?;
+        let words = model.encode_captions(&ids, None)?.detach();
         let first = at * CAPTIONS_AT_ONCE;
         if let Some(aligner) = &mut aligner {
-            aligner.add_captions(first, &words)?;
+            aligner.add_captions(first, &words, tokenizer)?;
         }
         pairs.add_captions(words)?;
         on_progress(

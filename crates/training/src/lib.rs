@@ -20,6 +20,7 @@ pub mod record;
 pub mod report;
 pub mod run_log;
 pub mod schedule;
+pub mod text;
 pub mod trainer;
 
 pub use error::{Error, Result};

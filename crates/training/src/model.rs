@@ -7,18 +7,20 @@ use uard_core::random::Draws;
 use uard_core::{Regions, Words};
 use uard_features::encoder::RegionEncoder;
 use uard_features::store::RegionStore;
-use uard_features::text::gru::{CaptionBatch, TextEncoder, TextEncoderConfig};
-use uard_features::text::vocabulary::Vocabulary;
+use uard_features::text::bert::Drops;
+use uard_features::text::encoder::{CaptionEncoder, TextStart};
+use uard_features::text::gru::CaptionBatch;
+use uard_features::text::tokenizer::CaptionTokenizer;
 
-use crate::Result;
 use crate::config::TrainConfig;
+use crate::{Result, text};
 
 /// Encoders, matcher, and the parameters of both encoders.
 #[derive(Debug)]
 pub struct Model {
     parameters: Parameters,
     image: RegionEncoder,
-    text: TextEncoder,
+    text: CaptionEncoder,
     matcher: Matcher,
     joint_width: usize,
     pad: u32,
@@ -71,16 +73,16 @@ impl ImageFeatures {
 }
 
 impl Model {
-    /// A model with drawn parameters.
+    /// A model with drawn parameters, but for what the encoder of captions begins with.
     ///
-    /// `feature_width` is F; the embedding has a row for each word of the vocabulary.
+    /// `feature_width` is F; the tokenizer decides which encoder of captions it is.
     ///
     /// # Errors
     /// When a setting is out of range or the device refuses a tensor.
     pub fn new(
         config: &TrainConfig,
         feature_width: usize,
-        vocabulary: &Vocabulary,
+        (tokenizer, start): (&CaptionTokenizer, &TextStart),
         device: &Device,
     ) -> Result<Self> {
         let draws = Draws::new(config.training.seed);
@@ -89,11 +91,8 @@ impl Model {
         let image =
             RegionEncoder::new(&mut parameters, "image", feature_width, joint_width, &draws)?
                 .with_matmul(config.training.matmul);
-        let text = TextEncoderConfig {
-            word_width: config.model.word_width,
-            joint_width,
-        };
-        let text = TextEncoder::new(&mut parameters, text, vocabulary.len(), &draws)?
+        let sizes = text::sizes(config);
+        let text = CaptionEncoder::new(&mut parameters, tokenizer, sizes, start, &draws)?
             .with_matmul(config.training.matmul);
         let matcher = Matcher::new(config.matcher)?.with_matmul(config.training.matmul);
         Ok(Self {
@@ -102,7 +101,7 @@ impl Model {
             image,
             text,
             matcher,
-            pad: vocabulary.pad(),
+            pad: tokenizer.pad(),
         })
     }
 
@@ -145,15 +144,15 @@ impl Model {
         Ok(self.image.forward(&values, features.counts)?)
     }
 
-    /// Captions, as word ids, as words.
+    /// Captions, as ids of their words, as words; `drops` is given in training only.
     ///
     /// # Shapes
     /// [C, W, D], W the longest caption.
     ///
     /// # Errors
     /// When there is no caption, or an id is not in the vocabulary.
-    pub fn encode_captions(&self, captions: &[Vec<u32>]) -> Result<Words> {
+    pub fn encode_captions(&self, captions: &[Vec<u32>], drops: Option<Drops>) -> Result<Words> {
         let batch = CaptionBatch::pad(captions, self.pad, self.parameters.device())?;
-        Ok(self.text.forward(&batch)?)
+        Ok(self.text.forward(&batch, drops)?)
     }
 }

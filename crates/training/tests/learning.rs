@@ -9,6 +9,8 @@ use candle_core::Device;
 use uard_attention::kernel::Kernel;
 use uard_attention::{Precision, Sides, WeightRule};
 use uard_core::random::Draws;
+use uard_features::text::encoder::TextStart;
+use uard_features::text::tokenizer::CaptionTokenizer;
 use uard_features::text::vocabulary::Vocabulary;
 use uard_training::batches::Batches;
 use uard_training::checkpoint::Checkpoint;
@@ -26,14 +28,16 @@ const ROUNDING: f64 = 1e-5;
 fn gradients(data: &Data, config: &TrainConfig, threshold: f64) -> BatchGradients {
     let vocabulary = Vocabulary::build(data.train.captions.iter().map(String::as_str), 1);
     let width = data.train.regions.width();
-    let model = Model::new(config, width, &vocabulary, &Device::Cpu).unwrap();
+    let tokenizer = CaptionTokenizer::Vocabulary(vocabulary);
+    let text = (&tokenizer, &TextStart::Drawn);
+    let model = Model::new(config, width, text, &Device::Cpu).unwrap();
     let owners = &data.train.image_of_caption;
     let batches = Batches::new(owners, config.training.batch, Draws::new(0), "train").unwrap();
     let batch = batches.epoch(1, 0).remove(0);
     let captions = batch
         .captions
         .iter()
-        .map(|&c| vocabulary.encode(&data.train.captions[c]))
+        .map(|&c| tokenizer.encode(&data.train.captions[c]).unwrap())
         .collect();
     let features = ImageFeatures::read(&data.train.regions, &batch.images).unwrap();
     let prepared = Prepared {
@@ -67,6 +71,22 @@ fn every_parameter_has_a_finite_gradient_under_every_rule() {
                 uard_testkit::assert_finite_nonzero(&format!("{rule} {sides:?} {name}"), gradient);
             }
         }
+    }
+}
+
+#[test]
+fn settings_of_another_encoder_of_captions_are_refused_by_key() {
+    for (settings, key) in [
+        (&["text.model=folder"][..], "text.model"),
+        (&["text.encoder=bert"], "text.model"),
+        (
+            &["text.encoder=bert", "text.model=f", "text.word_vectors=v"],
+            "text.word_vectors",
+        ),
+    ] {
+        let mut config = config();
+        let refused = config.apply_sets(settings.iter().copied()).unwrap_err();
+        assert!(refused.to_string().starts_with(key), "{refused}");
     }
 }
 
@@ -119,24 +139,28 @@ fn training_raises_recall_and_moves_the_threshold() {
     // What the checkpoint evaluates to is what the epoch recorded.
     let checkpoint = Checkpoint::open(run.path()).unwrap();
     let model = checkpoint.model(&Device::Cpu).unwrap();
-    let vocabulary = checkpoint.vocabulary().unwrap();
+    let tokenizer = checkpoint.tokenizer().unwrap();
     let how = How {
         threshold: checkpoint.evaluation_threshold().unwrap(),
         ..How::default()
     };
-    let found = evaluate(&model, &data.dev, &vocabulary, how, &|_, _, _| ()).unwrap();
+    let found = evaluate(&model, &data.dev, &tokenizer, how, &|_, _, _| ()).unwrap();
     assert_eq!(found.record, best.dev);
-    every_kernel_evaluates_alike(&model, (&data, &vocabulary), how);
+    every_kernel_evaluates_alike(&model, (&data, &tokenizer), how);
 }
 
-fn every_kernel_evaluates_alike(model: &Model, (data, vocabulary): (&Data, &Vocabulary), how: How) {
+fn every_kernel_evaluates_alike(
+    model: &Model,
+    (data, tokenizer): (&Data, &CaptionTokenizer),
+    how: How,
+) {
     let evaluate = |kernel, precision| {
         let how = How {
             kernel,
             precision,
             ..how
         };
-        evaluate(model, &data.dev, vocabulary, how, &|_, _, _| ()).unwrap()
+        evaluate(model, &data.dev, tokenizer, how, &|_, _, _| ()).unwrap()
     };
     let judge = evaluate(Kernel::Reference, Precision::F32);
     for kernel in [Kernel::Tensor, Kernel::Scalar, Kernel::Auto] {

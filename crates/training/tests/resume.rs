@@ -16,7 +16,7 @@ use uard_training::record::LogLine;
 use uard_training::run_log::read_log;
 use uard_training::trainer::{Outcome, Run, Silent, Start, train};
 
-use tiny::{Data, bytes_of, config, data, train_until, train_whole};
+use tiny::{Data, bert_config, bytes_of, config, data, train_until, train_whole};
 
 fn final_bytes(outcome: &Outcome) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     bytes_of(&outcome.summary().latest)
@@ -60,6 +60,31 @@ fn stopped_at_any_step_the_final_bytes_are_the_same() {
                 .collect()
         };
         assert_eq!(steps(run.path()), steps(straight.path()));
+    }
+}
+
+#[test]
+fn a_bert_is_trained_further_and_resumed_with_what_it_dropped() {
+    let data = data(1);
+    for accumulation in [1, 2] {
+        let mut config = bert_config();
+        config.training.accumulation = accumulation;
+        let straight = tempfile::tempdir().unwrap();
+        let outcome = train_whole(&data, &config, straight.path());
+        let run = tempfile::tempdir().unwrap();
+        let resumed = stopped_and_resumed(&data, &config, &[3, 11], run.path());
+        assert!(final_bytes(&resumed) == final_bytes(&outcome));
+        let losses: Vec<f64> = outcome.summary().epochs.iter().map(|e| e.loss).collect();
+        assert!(losses[2] < losses[0], "{losses:?}");
+        // The checkpoint is whole without the folder that the run began with.
+        let checkpoint = Checkpoint::open(straight.path()).unwrap();
+        let tokenizer = checkpoint.tokenizer().unwrap();
+        let ids = tokenizer.encode("a dog and a ball").unwrap();
+        let model = checkpoint.model(&Device::Cpu).unwrap();
+        let words = model
+            .encode_captions(std::slice::from_ref(&ids), None)
+            .unwrap();
+        assert_eq!(words.counts(), [ids.len()]);
     }
 }
 

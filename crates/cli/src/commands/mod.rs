@@ -3,6 +3,7 @@
 mod completions;
 mod data;
 mod evaluate;
+mod extract;
 mod kernel;
 mod recall;
 mod score;
@@ -14,6 +15,7 @@ use std::num::NonZeroUsize;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub use data::write_scenes;
+pub use extract::extract;
 
 /// Image-text matching that learns which regions and words are relevant to each other.
 #[derive(Debug, Parser)]
@@ -43,6 +45,8 @@ pub enum Command {
     /// Write an embedded data set.
     #[command(subcommand)]
     Data(data::Command),
+    /// Turn photographs into region features.
+    Extract(extract::Arguments),
     /// Train a model, evaluate it, and write a report.
     Train(train::Arguments),
     /// Evaluate a checkpoint on a split.
@@ -80,6 +84,7 @@ pub enum Format {
 pub fn run(command: &Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Data(command) => data::run(command)?,
+        Command::Extract(arguments) => return extract::run(arguments),
         Command::Train(arguments) => return train::run(arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments)?,
         Command::Score(arguments) => score::run(arguments)?,

@@ -17,7 +17,8 @@ use crate::terminal::{note, print};
 use crate::train::examples::examples;
 use crate::train::jobs::{self, Ended, Ground};
 use crate::train::outcome::outcome;
-use crate::train::plan::{Job, data_directory, jobs as planned, read_config};
+use crate::train::photographs::extracted;
+use crate::train::plan::{Job, NamedConfig, data_directory, jobs as planned, read_config};
 use crate::whole_file::write_text;
 
 /// Arguments of `uard train`.
@@ -30,6 +31,7 @@ use crate::whole_file::write_text;
     Examples:\n  \
     uard train --config scenes --compare zero\n  \
     uard train --config configs/flickr8k.toml --data DIR --compare zero --compare scan\n  \
+    uard train --config configs/flickr8k.toml --images flickr8k\n  \
     uard train --config scenes --run runs/wide --set model.joint_width=512 --set training.seed=1\n  \
     uard train --config scenes --compare zero --resume"
 )]
@@ -37,10 +39,13 @@ pub struct Arguments {
     /// A TOML file, or an embedded configuration: scenes, flickr8k, flickr30k, coco.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Data directory with {train,dev}_ims.npy, _caps.txt, …; scenes are drawn into data/scenes.
+    /// Data directory with {train,dev}_ims.npy or _store/, _caps.txt, …; scenes are drawn into
+    /// data/scenes.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Pictures named by id, for the report; without it images/ of the data directory.
+    /// With --data: pictures named by id, for the report; without it images/ of the data directory.
+    /// Without --data: photographs with {train,dev}_ids.txt and _caps.txt, of which regions are
+    /// extracted into data/ first, as [images] of the configuration says.
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
     /// Run directory; without it runs/ and the name of the configuration.
@@ -76,14 +81,43 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     refuse_to_overwrite(&jobs, start)?;
     let opened = device::open(arguments.device)?;
     note(&format!("device {}", opened.reason));
-    let data = data_directory(arguments.data.as_deref(), &named.name)?;
-    let ground = Ground::open(&data, &named.config.evaluation.split, opened.device)?
-        .with_images(arguments.images.as_deref());
+    let Some(data) = data(arguments, &named)? else {
+        return Ok(Outcome::Stopped);
+    };
+    let ground = Ground::open(
+        &data.directory,
+        &named.config.evaluation.split,
+        opened.device,
+    )?
+    .with_images(data.pictures.as_deref());
     let report = Report {
         title: format!("UARDA on {}", named.name),
         directory: &directory,
     };
     train_all(&jobs, &ground, start, &report)
+}
+
+/// What is trained on, and where its pictures are.
+struct Data {
+    directory: PathBuf,
+    pictures: Option<PathBuf>,
+}
+
+/// The data directory, extracted where photographs alone were given; `None` when that was stopped.
+fn data(arguments: &Arguments, named: &NamedConfig) -> anyhow::Result<Option<Data>> {
+    match (&arguments.data, &arguments.images) {
+        (None, Some(images)) => {
+            let extracted = extracted(images, &named.config.images, &named.name)?;
+            Ok(extracted.map(|extracted| Data {
+                directory: extracted.data,
+                pictures: Some(extracted.photos),
+            }))
+        }
+        (given, pictures) => Ok(Some(Data {
+            directory: data_directory(given.as_deref(), &named.name)?,
+            pictures: pictures.clone(),
+        })),
+    }
 }
 
 /// Before anything is read or written, and for the compared runs as well.

@@ -6,7 +6,7 @@ use uard_attention::evidence::{WordEvidence, evidence};
 use uard_core::random::{Draws, permutation};
 use uard_eval::{GroundTruth, RetrievalDirection, ranks};
 use uard_features::dataset::Split;
-use uard_features::text::tokens::tokenize;
+use uard_features::text::tokenizer::CaptionWord;
 use uard_training::record::{CaptionExample, ExampleImage, ExampleWord, FoundImage};
 
 use super::jobs::Best;
@@ -20,9 +20,6 @@ const MISSES: usize = 2;
 
 /// Images shown for each caption.
 const FOUND: usize = 4;
-
-/// Words before a caption's own: the mark of its start.
-const WORDS_BEFORE: usize = 1;
 
 /// Examples of a split, drawn by a seed: some hits, then some misses, each of another image.
 pub fn examples(best: &Best, split: &Split, seed: u64) -> anyhow::Result<Vec<CaptionExample>> {
@@ -102,7 +99,7 @@ fn words(best: &Best, split: &Split, caption: usize) -> anyhow::Result<Vec<Examp
     let regions = best.model.encode_images(&split.regions, &[image])?.detach();
     let words = best
         .model
-        .encode_captions(&[best.vocabulary.encode(text)])?
+        .encode_captions(&[best.tokenizer.encode(text)?], None)?
         .detach();
     let threshold = best.evaluation.record.threshold;
     let evidence = evidence(best.model.matcher(), &regions, &words, threshold)?;
@@ -111,18 +108,25 @@ fn words(best: &Best, split: &Split, caption: usize) -> anyhow::Result<Vec<Examp
         .as_ref()
         .map(|boxes| boxes.read(image))
         .transpose()?;
-    let tokens = tokenize(text);
-    let answers = evidence.words.iter().skip(WORDS_BEFORE);
-    let shown = tokens.into_iter().zip(answers).enumerate();
+    let shown = best.tokenizer.words(text)?.into_iter().enumerate();
     Ok(shown
-        .map(|(word, (text, answer))| ExampleWord {
-            text,
-            relevance: answer.relevance,
-            answered: answer.answered,
-            best_box: boxes.as_ref().map(|boxes| boxes[answer.best_region]),
-            correct: correct(split, caption, word, answer),
+        .filter_map(|(word, CaptionWord { text, rows })| {
+            let answer = most_relevant(&evidence.words[rows])?;
+            Some(ExampleWord {
+                text,
+                relevance: answer.relevance,
+                answered: answer.answered,
+                best_box: boxes.as_ref().map(|boxes| boxes[answer.best_region]),
+                correct: correct(split, caption, word, answer),
+            })
         })
         .collect())
+}
+
+/// The piece of a word that found most; of equals the first.
+fn most_relevant(pieces: &[WordEvidence]) -> Option<&WordEvidence> {
+    let pieces = pieces.iter().rev();
+    pieces.max_by(|a, b| a.relevance.total_cmp(&b.relevance))
 }
 
 /// Whether the best region truly shows the word; `None` where nobody knows.

@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use candle_core::Device;
 use uard_features::dataset::Split;
-use uard_features::text::vocabulary::Vocabulary;
+use uard_features::store::features_path;
+use uard_features::text::tokenizer::CaptionTokenizer;
 use uard_training::checkpoint::Checkpoint;
 use uard_training::evaluation::{How, SplitEvaluation, evaluate};
 use uard_training::model::Model;
@@ -35,7 +36,7 @@ pub struct Ground {
 impl Ground {
     /// Opens the splits of a data directory; without files of a test split there is none.
     pub fn open(data: &Path, dev: &str, device: Device) -> anyhow::Result<Self> {
-        let has_test = data.join("test_ims.npy").exists() && data.join("test_caps.txt").exists();
+        let has_test = features_path(data, "test").is_some() && data.join("test_caps.txt").exists();
         let device_name = match device {
             Device::Cpu => "cpu",
             Device::Cuda(_) => "cuda",
@@ -89,8 +90,8 @@ pub struct Judged {
 pub struct Best {
     /// The model.
     pub model: Model,
-    /// Its words.
-    pub vocabulary: Vocabulary,
+    /// What it reads captions with.
+    pub tokenizer: CaptionTokenizer,
     /// What it reached.
     pub evaluation: SplitEvaluation,
 }
@@ -145,25 +146,24 @@ pub fn evaluate_as(
     device: &Device,
     how: How,
 ) -> anyhow::Result<Best> {
-    let vocabulary = checkpoint.vocabulary()?;
+    let tokenizer = checkpoint.tokenizer()?;
     let model = checkpoint.model(device)?;
     let bar = bar(split.images() + split.captions.len(), "encoding");
     let on_progress = |stage, done, total| {
         bar.set_prefix(stage_name(stage));
         advance(&bar, done, total);
     };
-    let evaluation =
-        evaluate(&model, split, &vocabulary, how, &on_progress).with_context(|| {
-            format!(
-                "evaluating {} on {}",
-                checkpoint.path().display(),
-                split.name
-            )
-        })?;
+    let evaluation = evaluate(&model, split, &tokenizer, how, &on_progress).with_context(|| {
+        format!(
+            "evaluating {} on {}",
+            checkpoint.path().display(),
+            split.name
+        )
+    })?;
     bar.finish_and_clear();
     Ok(Best {
         model,
-        vocabulary,
+        tokenizer,
         evaluation,
     })
 }

@@ -4,6 +4,7 @@
 pub mod examples;
 pub mod jobs;
 pub mod outcome;
+pub mod photographs;
 pub mod picture;
 pub mod plan;
 pub mod progress;

@@ -74,9 +74,7 @@ pub fn read_config(config: &Path, sets: &[String]) -> anyhow::Result<NamedConfig
         }
     };
     let mut config = TrainConfig::from_toml(&text, &origin)?;
-    for set in sets {
-        config.apply_set(set)?;
-    }
+    config.apply_sets(sets.iter().map(String::as_str))?;
     Ok(NamedConfig { name, config })
 }
 

@@ -12,7 +12,7 @@ use uard_features::scenes::{ScenesConfig, write};
 /// Settings of a run that takes a second.
 pub const TINY: [&str; 8] = [
     "model.joint_width=16",
-    "model.word_width=12",
+    "text.word_width=12",
     "training.epochs=3",
     "training.batch=10",
     "training.checkpoint_every=3",

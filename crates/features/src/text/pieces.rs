@@ -104,6 +104,18 @@ impl PieceTokenizer {
         Ok(pieces(&encoding, self.longest))
     }
 
+    /// As a `tokenizer.json`, whatever it was read from; without limits and padding.
+    pub(super) fn to_json(&self) -> Result<Vec<u8>> {
+        let json = self.tokenizer.to_string(false);
+        let json = json.map_err(|cause| refused(&self.path, cause.to_string()))?;
+        Ok(json.into_bytes())
+    }
+
+    /// The file that it was read from.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The id of a special piece.
     pub(super) fn special(&self, piece: &str) -> Result<u32> {
         special(&self.tokenizer, &self.path, piece)

@@ -127,23 +127,30 @@ impl Vocabulary {
         })
     }
 
-    /// Writes the vocabulary in the form that the field reads; the same bytes every time.
+    /// The vocabulary in the form that the field reads; the same bytes every time.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn write_json(&self, path: &Path) -> Result<()> {
+    /// A word that JSON cannot hold.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
         let numbered = || (0u32..).zip(self.words.iter().cloned());
         let stored = Stored {
             word2idx: numbered().map(|(id, word)| (word, id)).collect(),
             idx2word: Some(numbered().collect()),
             idx: Some(self.words.len()),
         };
-        let text = serde_json::to_vec(&stored).map_err(|source| Error::Json {
-            path: path.to_owned(),
+        serde_json::to_vec(&stored).map_err(|source| Error::Json {
+            path: "vocabulary".into(),
             expected: "words that JSON can hold",
             source,
-        })?;
-        std::fs::write(path, text).map_err(Error::io(path, "write"))
+        })
+    }
+
+    /// Writes [`to_json`](Self::to_json) to a file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_json(&self, path: &Path) -> Result<()> {
+        std::fs::write(path, self.to_json()?).map_err(Error::io(path, "write"))
     }
 
     /// The numbers of a caption's words between those of `<start>` and `<end>`.

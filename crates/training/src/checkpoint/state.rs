@@ -6,7 +6,7 @@ use uard_relevance::ThresholdLearner;
 use crate::record::{EpochRecord, Hills};
 
 /// Version of the files of a checkpoint; another one is refused.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The contents of `state.json`.
 ///
@@ -27,7 +27,7 @@ pub struct TrainState {
     pub seed: u64,
     /// The resolved configuration, as TOML.
     pub config: String,
-    /// sha256 of the vocabulary.
+    /// sha256 of the vocabulary, or of what else captions are read with.
     pub vocabulary_hash: String,
     /// sha256 of the training data.
     pub data_hash: String,

@@ -20,22 +20,17 @@ impl Default for DataConfig {
     }
 }
 
-/// `[model]`: the encoders.
+/// `[model]`: the joint space.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
     /// Width D of the joint space (1024).
     pub joint_width: usize,
-    /// Width of a word's embedding (300).
-    pub word_width: usize,
 }
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        Self {
-            joint_width: 1024,
-            word_width: 300,
-        }
+        Self { joint_width: 1024 }
     }
 }
 

@@ -1,16 +1,17 @@
 //! Do words attend the regions that truly answer them?
 
+use std::ops::Range;
+
 use candle_core::{DType, Device};
 use uard_core::{Regions, Words};
 use uard_eval::{AlignmentCounts, WordAlignment};
 use uard_features::dataset::{Alignments, Split};
+use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_features::text::tokens::tokenize;
 
 use super::IMAGES_AT_ONCE;
 use crate::Result;
 use crate::record::AlignmentRecord;
-
-/// Words before a caption's own: the mark of its start.
-const WORDS_BEFORE: usize = 1;
 
 /// Compares captions with their own images, block by block.
 pub(super) struct Aligner<'a> {
@@ -39,9 +40,16 @@ impl<'a> Aligner<'a> {
     }
 
     /// Captions from `first` on.
-    pub(super) fn add_captions(&mut self, first: usize, words: &Words) -> Result<()> {
+    pub(super) fn add_captions(
+        &mut self,
+        first: usize,
+        words: &Words,
+        tokenizer: &CaptionTokenizer,
+    ) -> Result<()> {
         for position in 0..words.captions() {
-            let counts = self.align(first + position, &words.narrow(position, 1)?)?;
+            let caption = first + position;
+            let rows = rows_of_words(&self.split.captions[caption], tokenizer)?;
+            let counts = self.align(caption, &words.narrow(position, 1)?, &rows)?;
             self.counts += counts;
         }
         Ok(())
@@ -57,7 +65,12 @@ impl<'a> Aligner<'a> {
     }
 
     /// One caption's words with the regions of its own image.
-    fn align(&self, caption: usize, words: &Words) -> Result<AlignmentCounts> {
+    fn align(
+        &self,
+        caption: usize,
+        words: &Words,
+        rows: &[Range<usize>],
+    ) -> Result<AlignmentCounts> {
         let image = self.split.image_of_caption[caption];
         let regions = self.blocks[image / IMAGES_AT_ONCE].narrow(image % IMAGES_AT_ONCE, 1)?;
         let words = words.rows().squeeze(0)?;
@@ -68,8 +81,9 @@ impl<'a> Aligner<'a> {
             .to_vec2::<f32>()?;
         let mut counts = AlignmentCounts::default();
         for (word, answers) in &self.truth.captions[caption] {
-            if let Some(row) = relevance.get(word + WORDS_BEFORE) {
-                counts += self.count_word(row, answers);
+            let rows = rows.get(*word).and_then(|rows| relevance.get(rows.clone()));
+            if let Some(highest) = rows.and_then(highest) {
+                counts += self.count_word(&highest, answers);
             }
         }
         Ok(counts)
@@ -85,4 +99,26 @@ impl<'a> Aligner<'a> {
             best,
         })
     }
+}
+
+/// The rows of each word that alignments number; none where the tokenizer cuts the caption into
+/// other words than they do.
+fn rows_of_words(caption: &str, tokenizer: &CaptionTokenizer) -> Result<Vec<Range<usize>>> {
+    let (known, read) = (tokenize(caption), tokenizer.words(caption)?);
+    let alike = known
+        .iter()
+        .zip(&read)
+        .all(|(known, read)| *known == read.text);
+    Ok(match alike {
+        true => read.into_iter().map(|word| word.rows).collect(),
+        false => Vec::new(),
+    })
+}
+
+/// The relevance of a word to each region: the highest of its rows.
+fn highest(rows: &[Vec<f32>]) -> Option<Vec<f32>> {
+    rows.iter().cloned().reduce(|highest, row| {
+        let pairs = highest.into_iter().zip(row);
+        pairs.map(|(one, other)| one.max(other)).collect()
+    })
 }

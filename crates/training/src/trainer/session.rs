@@ -10,9 +10,10 @@ use std::thread;
 use std::time::Instant;
 
 use uard_core::random::Draws;
-use uard_features::text::vocabulary::Vocabulary;
+use uard_features::text::encoder::TextStart;
+use uard_features::text::tokenizer::CaptionTokenizer;
 
-use beginning::{first_state, vocabulary_of, written_vocabulary};
+use beginning::{first_state, tokenizer_of, written_files};
 
 use super::observer::{Event, Observer};
 use super::prefetch::prefetch;
@@ -29,7 +30,7 @@ use crate::optimizer::Optimizer;
 use crate::record::{EpochRecord, LogLine, StepRecord};
 use crate::run_log::RunLog;
 use crate::schedule::factor_at;
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 
 /// Steps in a row near the collapsed loss after which a warning is due.
 const COLLAPSED_STEPS: usize = 50;
@@ -43,8 +44,9 @@ pub(super) struct Session<'a> {
     model: Model,
     optimizer: Optimizer,
     state: TrainState,
-    vocabulary: Vocabulary,
-    vocabulary_bytes: Vec<u8>,
+    tokenizer: CaptionTokenizer,
+    /// What the tokenizer is made of, for the checkpoints.
+    text_files: Vec<(&'static str, Vec<u8>)>,
     captions: Arc<Vec<Vec<u32>>>,
     batches: Batches<'a>,
     draws: Draws,
@@ -75,13 +77,14 @@ impl<'a> Session<'a> {
     }
 
     fn fresh(run: &'a Run<'a>, directory: CheckpointDirectory) -> Result<Self> {
-        let vocabulary = vocabulary_of(run);
-        let state = first_state(run, &vocabulary)?;
+        let tokenizer = tokenizer_of(run)?;
+        let start = text::start(&run.config.text, &tokenizer)?;
+        let state = first_state(run, &tokenizer)?;
         fs::create_dir_all(run.directory).map_err(io("create", run.directory))?;
         let path = run.directory.join("config.toml");
         fs::write(&path, &state.config).map_err(io("write", &path))?;
         let log = RunLog::create(run.directory)?;
-        Self::assemble(run, vocabulary, state, (directory, log))
+        Self::assemble(run, (tokenizer, &start), state, (directory, log))
     }
 
     fn resumed(
@@ -89,14 +92,15 @@ impl<'a> Session<'a> {
         checkpoint: &Checkpoint,
         directory: CheckpointDirectory,
     ) -> Result<Self> {
-        let vocabulary = vocabulary_of(run);
+        let tokenizer = tokenizer_of(run)?;
         checkpoint.expect_config(run.config)?;
-        checkpoint.expect_vocabulary(&vocabulary)?;
+        checkpoint.expect_tokenizer(&tokenizer)?;
         checkpoint.expect_data(&run.train.data_hash()?)?;
         let state = checkpoint.state().clone();
         settle(&directory, &state, run.config.training.keep_last)?;
         let (log, lines) = RunLog::resume(run.directory, state.step, state.epochs.len())?;
-        let mut session = Self::assemble(run, vocabulary, state, (directory, log))?;
+        let mut session =
+            Self::assemble(run, (tokenizer, &TextStart::Drawn), state, (directory, log))?;
         checkpoint.load_weights(&session.model)?;
         checkpoint.load_moments(&session.model, &mut session.optimizer)?;
         session.saved_at = Some(session.position());
@@ -106,34 +110,34 @@ impl<'a> Session<'a> {
 
     fn assemble(
         run: &'a Run<'a>,
-        vocabulary: Vocabulary,
+        (tokenizer, start): (CaptionTokenizer, &TextStart),
         state: TrainState,
         (directory, log): (CheckpointDirectory, RunLog),
     ) -> Result<Self> {
-        let vocabulary_bytes = written_vocabulary(&vocabulary, run.directory)?;
+        let text_files = written_files(&tokenizer, run.directory)?;
         let draws = Draws::new(run.config.training.seed);
         let batch = run.config.training.batch;
         let batches = Batches::new(&run.train.image_of_caption, batch, draws, &run.train.name)?;
         let model = Model::new(
             run.config,
             run.train.regions.width(),
-            &vocabulary,
+            (&tokenizer, start),
             run.device,
         )?;
         let captions = run
             .train
             .captions
             .iter()
-            .map(|text| vocabulary.encode(text))
-            .collect();
+            .map(|text| tokenizer.encode(text))
+            .collect::<uard_features::Result<_>>()?;
         Ok(Self {
             run,
             optimizer: Optimizer::new(&run.config.optimizer, model.parameters())?,
             model,
             epochs: state.epochs.clone(),
             state,
-            vocabulary,
-            vocabulary_bytes,
+            tokenizer,
+            text_files,
             captions: Arc::new(captions),
             batches,
             draws,
@@ -173,7 +177,7 @@ impl<'a> Session<'a> {
             epochs: self.run.config.training.epochs,
             from_step: self.state.step,
             parameters: self.model.parameters().numbers(),
-            words: self.vocabulary.len(),
+            words: self.tokenizer.ids(),
         });
     }
 
@@ -362,7 +366,7 @@ impl<'a> Session<'a> {
             model: &self.model,
             optimizer: &self.optimizer,
             state: &self.state,
-            vocabulary: &self.vocabulary_bytes,
+            text: &self.text_files,
         };
         let path = save(
             &self.directory,

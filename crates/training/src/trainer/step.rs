@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use uard_attention::Similarities;
+use uard_core::random::Draws;
 use uard_core::{Regions, Words};
+use uard_features::text::bert::Drops;
 
 use crate::batches::Batch;
 use crate::config::TrainConfig;
@@ -54,8 +56,8 @@ pub struct BatchGradients {
 /// With one part the graph runs from the loss to the parameters. With more, each part is encoded
 /// without a graph; the loss of the **whole** batch gives the gradient of its fragments; then each
 /// part is encoded again and receives the gradient of its own fragments. Hardest negatives are
-/// those of the whole batch in both cases, so the gradient is the same but for rounding, while
-/// only one part's graph is in memory.
+/// those of the whole batch in both cases, so the gradient is the same but for rounding and, in an
+/// encoder that drops numbers, for which ones, while only one part's graph is in memory.
 ///
 /// # Errors
 /// When something is not finite: names the first such tensor.
@@ -79,7 +81,7 @@ fn whole(
     judgement: Judgement,
 ) -> Result<BatchGradients> {
     let regions = model.encode_features(prepared.features)?;
-    let words = model.encode_captions(&prepared.captions)?;
+    let words = Part::new(config, judgement, 0).words(model, &prepared.captions)?;
     let judged = judge(
         model,
         (&regions, &words),
@@ -111,12 +113,10 @@ fn in_parts(
         );
     }
     let mut word_rows = Vec::new();
-    for &(start, len) in &captions {
-        word_rows.push(
-            model
-                .encode_captions(&prepared.captions[start..start + len])?
-                .detach(),
-        );
+    for (at, &(start, len)) in captions.iter().enumerate() {
+        let captions = &prepared.captions[start..start + len];
+        let words = Part::new(config, judgement, at).words(model, captions)?;
+        word_rows.push(words.detach());
     }
     let region_leaf = Leaf::new(region_rows.iter().map(|part| (part.rows(), part.counts())))?;
     let word_leaf = Leaf::new(word_rows.iter().map(|part| (part.rows(), part.counts())))?;
@@ -143,12 +143,13 @@ fn in_parts(
         .clone();
     drop(store);
     let mut total: Option<Gradients> = None;
-    for (&image_cut, &caption_cut) in images.iter().zip(&captions) {
+    for (at, (&image_cut, &caption_cut)) in images.iter().zip(&captions).enumerate() {
         let (start, len) = image_cut;
         let regions = model.encode_features(prepared.features.slice(start, len))?;
         let into_regions = pulled(regions.rows(), &region_gradient, start)?;
         let (start, len) = caption_cut;
-        let words = model.encode_captions(&prepared.captions[start..start + len])?;
+        let captions = &prepared.captions[start..start + len];
+        let words = Part::new(config, judgement, at).words(model, captions)?;
         let into_words = pulled(words.rows(), &word_gradient, start)?;
         let mut store = (into_regions + into_words)?.backward()?;
         let part = Gradients::take(model.parameters(), &mut store)?;
@@ -159,6 +160,30 @@ fn in_parts(
     }
     let gradients = total.ok_or_else(|| missing("batch"))?;
     Ok(judged.with(gradients))
+}
+
+/// A part of a step's batch: what is dropped in it depends on seed, step and part alone, so that a
+/// part that is encoded twice drops the same.
+struct Part {
+    draws: Draws,
+    place: [u64; 2],
+}
+
+impl Part {
+    fn new(config: &TrainConfig, judgement: Judgement, part: usize) -> Self {
+        Self {
+            draws: Draws::new(config.training.seed),
+            place: [judgement.step as u64, part as u64],
+        }
+    }
+
+    fn words(&self, model: &Model, captions: &[Vec<u32>]) -> Result<Words> {
+        let drops = Drops {
+            draws: &self.draws,
+            step: &self.place,
+        };
+        model.encode_captions(captions, Some(drops))
+    }
 }
 
 /// A scalar whose gradient with respect to a part's rows is its cut of the whole gradient.

@@ -10,7 +10,8 @@ use candle_core::Device;
 use uard_core::random::{Draws, normal, permutation};
 use uard_features::dataset::Split;
 use uard_features::npy::write_f32;
-use uard_training::config::TrainConfig;
+use uard_features::text::encoder::TextEncoderKind;
+use uard_training::config::{GroupConfig, TrainConfig};
 use uard_training::trainer::{Event, Outcome, Run, Start, train};
 
 const REGIONS: usize = 6;
@@ -43,12 +44,27 @@ pub fn data(seed: u64) -> Data {
 pub fn config() -> TrainConfig {
     let text = "
         data.minimum_word_count = 1
-        model = { joint_width = 24, word_width = 12 }
+        model = { joint_width = 24 }
+        text = { word_width = 12 }
         threshold.minimum_samples = 10
         optimizer.learning_rate = 5e-3
         training = { epochs = 3, batch = 16, seed = 5, keep_last = 2 }
     ";
     TrainConfig::from_toml(text, "tiny").unwrap()
+}
+
+/// The same with a BERT of tiny widths and drawn numbers, all of them trained.
+pub fn bert_config() -> TrainConfig {
+    let mut config = config();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../features/src/text/bert/goldens");
+    config.text.encoder = TextEncoderKind::Bert;
+    config.text.model = Some(folder);
+    config.optimizer.groups.push(GroupConfig {
+        prefix: "text.bert".to_owned(),
+        learning_rate_scale: 0.5,
+        weight_decay: 1e-4,
+    });
+    config
 }
 
 /// Trains in a directory, and is told to stop after the given step.

@@ -125,6 +125,18 @@ impl BertConfig {
         Ok(config)
     }
 
+    /// The configuration in the form that [`read_json`](Self::read_json) reads.
+    ///
+    /// # Errors
+    /// A number that JSON cannot hold.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self).map_err(|source| Error::Json {
+            path: "a BERT's configuration".into(),
+            expected: "numbers that JSON can hold",
+            source,
+        })
+    }
+
     /// Whether a model of these sizes can be built; `origin` is named where it cannot.
     ///
     /// # Errors

@@ -91,6 +91,19 @@ impl BertTokenizer {
         self.tokenizer.encode(caption)
     }
 
+    /// The tokenizer as a `tokenizer.json`, whatever it was read from; without limits and padding.
+    ///
+    /// # Errors
+    /// When its library cannot write what it read.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        self.tokenizer.to_json()
+    }
+
+    /// The file that it was read from.
+    pub fn path(&self) -> &Path {
+        self.tokenizer.path()
+    }
+
     /// The id of padding, which nobody reads.
     pub fn pad(&self) -> u32 {
         self.pad

@@ -3,27 +3,32 @@
 use std::fs;
 use std::path::Path;
 
-use uard_features::text::vocabulary::Vocabulary;
+use uard_features::text::tokenizer::CaptionTokenizer;
 use uard_relevance::ThresholdLearner;
 
-use crate::Result;
 use crate::checkpoint::{FORMAT_VERSION, FeatureShape, Running, TrainState};
 use crate::error::io;
 use crate::trainer::Run;
+use crate::{Result, text};
 
-pub(super) fn vocabulary_of(run: &Run<'_>) -> Vocabulary {
-    let captions = run.train.captions.iter().map(String::as_str);
-    Vocabulary::build(captions, run.config.data.minimum_word_count)
+pub(super) fn tokenizer_of(run: &Run<'_>) -> Result<CaptionTokenizer> {
+    text::tokenizer(run.config, run.train.captions.iter().map(String::as_str))
 }
 
-/// Writes `vocab.json` into the run, and returns its bytes for the checkpoints.
-pub(super) fn written_vocabulary(vocabulary: &Vocabulary, run: &Path) -> Result<Vec<u8>> {
-    let path = run.join("vocab.json");
-    vocabulary.write_json(&path)?;
-    fs::read(&path).map_err(io("read", &path))
+/// Writes what captions are read with into the run, and returns it for the checkpoints.
+pub(super) fn written_files(
+    tokenizer: &CaptionTokenizer,
+    run: &Path,
+) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let files = tokenizer.files()?;
+    for (name, bytes) in &files {
+        let path = run.join(name);
+        fs::write(&path, bytes).map_err(io("write", &path))?;
+    }
+    Ok(files)
 }
 
-pub(super) fn first_state(run: &Run<'_>, vocabulary: &Vocabulary) -> Result<TrainState> {
+pub(super) fn first_state(run: &Run<'_>, tokenizer: &CaptionTokenizer) -> Result<TrainState> {
     Ok(TrainState {
         format_version: FORMAT_VERSION,
         epoch: 1,
@@ -31,7 +36,7 @@ pub(super) fn first_state(run: &Run<'_>, vocabulary: &Vocabulary) -> Result<Trai
         step: 0,
         seed: run.config.training.seed,
         config: run.config.to_toml()?,
-        vocabulary_hash: vocabulary.hash(),
+        vocabulary_hash: tokenizer.hash()?,
         data_hash: run.train.data_hash()?,
         features: FeatureShape {
             regions: run.train.regions.regions(),

@@ -68,6 +68,12 @@ fn pieces_of_a_vocabulary_with_merges_equal_those_of_the_published_tokenizer() {
     let family = TowerFamily::Clip;
     let copy = copied(family, &[VOCABULARY, MERGES]);
     assert_expected(copy.path(), family);
+    // And so do those of what it is written as.
+    let written = open(copy.path(), &config(family), 20).unwrap();
+    assert_eq!(written.path(), copy.path().join(VOCABULARY));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(TOKENIZER), written.to_json().unwrap()).unwrap();
+    assert_expected(folder.path(), family);
 }
 
 #[test]

@@ -1,0 +1,148 @@
+//! `uard extract`: from photographs to region features.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use uard_core::device::DeviceChoice;
+use uard_core::matmul::Matmul;
+use uard_features::backbone::PhotoLimits;
+use uard_features::extract::{
+    EncoderKind, EncoderOptions, Extracted, Extraction, PhotoList, Progress, RegionCount,
+};
+use uard_features::store::{Element, Finished, store_path};
+
+use super::Outcome;
+use crate::exit::wrong;
+use crate::interrupt;
+use crate::terminal::{bar_of_photos, note};
+
+/// Arguments of `uard extract`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Writes OUT/{split}_store: features, boxes in pixels, photo sizes and ids, and where \
+    they come from. Photos that cannot be read are listed in its unreadable.tsv with the reason. \
+    A run that was stopped goes on with the same command, and ends with the same bytes.\n\
+    JPEG, PNG, WebP and GIF are read, whatever their names end with, and turned upright. \
+    Networks run on the CPU.\n\n\
+    Examples:\n  \
+    uard extract --encoder inception-v3 --weights inception_v3.safetensors --images photos --out features\n  \
+    uard extract --encoder resnet50 --weights resnet50.safetensors --images list.txt --out features \
+    --split train --matmul bf16 --element f16"
+)]
+pub struct Arguments {
+    /// inception-v3, resnet18, resnet34, resnet50 or resnet101.
+    #[arg(long, value_name = "NAME")]
+    encoder: EncoderKind,
+    /// The encoder's weights: safetensors, or what torch.save wrote of a state dict.
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// A folder of photos, or a file with the path of one on each line.
+    #[arg(long, value_name = "DIR|LIST")]
+    images: PathBuf,
+    /// Directory to write to.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// What the photos are called among others in that directory: train, dev, test, …
+    #[arg(long, value_name = "NAME", default_value = "photos")]
+    split: String,
+    /// Regions of a photo: a number, or all that the encoder has.
+    #[arg(long, value_name = "N|all", default_value = "36")]
+    regions: RegionCount,
+    /// Numbers that features are stored in: f32, or f16 for half the size.
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = element)]
+    element: Element,
+    /// Numbers of the network's products: f32, or bf16, which is faster and rounds.
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = matmul)]
+    matmul: Matmul,
+    /// Photos with a longer side are listed as unreadable: a small file can ask for gigabytes.
+    #[arg(long, value_name = "PIXELS", default_value_t = PhotoLimits::default().side)]
+    longest_side: u32,
+    /// Where the network runs: auto or cpu.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+}
+
+fn element(text: &str) -> Result<Element, String> {
+    match text {
+        "f32" => Ok(Element::F32),
+        "f16" => Ok(Element::F16),
+        _ => Err("expected f32 or f16".to_owned()),
+    }
+}
+
+fn matmul(text: &str) -> Result<Matmul, String> {
+    match text {
+        "f32" => Ok(Matmul::F32),
+        "bf16" => Ok(Matmul::Bf16),
+        _ => Err("expected f32 or bf16".to_owned()),
+    }
+}
+
+/// Extracts, and says how many photos there are and how fast it went.
+pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
+    if !matches!(arguments.device, DeviceChoice::Auto | DeviceChoice::Cpu) {
+        return Err(wrong(
+            "--device: encoders of photos run on the CPU; leave it out, or say cpu".to_owned(),
+        ));
+    }
+    let photos = PhotoList::open(&arguments.images)?;
+    let options = EncoderOptions {
+        kind: arguments.encoder,
+        regions: arguments.regions,
+        matmul: arguments.matmul,
+    };
+    let encoder = options.open(&arguments.weights)?;
+    let extraction = Extraction {
+        encoder: encoder.as_ref(),
+        name: options.kind.name(),
+        weights: &arguments.weights,
+        limits: PhotoLimits {
+            side: arguments.longest_side,
+            ..PhotoLimits::default()
+        },
+        element: arguments.element,
+    };
+    extract(&extraction, (&arguments.out, &arguments.split), &photos)
+}
+
+/// Extracts one split with a bar.
+pub fn extract(
+    extraction: &Extraction<'_>,
+    (out, split): (&Path, &str),
+    photos: &PhotoList,
+) -> anyhow::Result<Outcome> {
+    let stop = interrupt::watch()?;
+    let bar = bar_of_photos(photos.photos().len(), split);
+    let started = Instant::now();
+    let on_progress = |progress: Progress| {
+        bar.set_position(progress.done as u64);
+        bar.set_message(speed(progress.done - progress.before, started));
+    };
+    let extracted = extraction.run((out, split), photos.photos(), &on_progress, stop);
+    bar.finish_and_clear();
+    let store = store_path(out, split);
+    match extracted? {
+        Extracted::Stopped => {
+            let whole = "whole parts are kept; the same command goes on";
+            note(&format!("stopped in {}: {whole}", store.display()));
+            Ok(Outcome::Stopped)
+        }
+        Extracted::Finished(Finished { images, unreadable }) => {
+            let speed = speed(images + unreadable, started);
+            note(&format!("{images} photos in {}, {speed}", store.display()));
+            if unreadable > 0 {
+                let list = store.join("unreadable.tsv");
+                note(&format!(
+                    "{unreadable} could not be read: {}",
+                    list.display()
+                ));
+            }
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+fn speed(photos: usize, started: Instant) -> String {
+    let seconds = started.elapsed().as_secs_f64().max(1e-9);
+    format!("{:.1} photos a second", photos as f64 / seconds)
+}

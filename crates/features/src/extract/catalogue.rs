@@ -1,0 +1,236 @@
+//! Which encoders are there, by name?
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uard_core::matmul::Matmul;
+
+use super::PhotoEncoder;
+use super::error::ExtractError;
+use crate::backbone::{
+    Cells, Fit, GridBackbone, InceptionV3, Network, Preprocessing, ResNet, Stage,
+};
+use crate::weights::Weights;
+use crate::{Error, Result};
+
+/// An encoder of photos.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EncoderKind {
+    /// The trunk of Inception-v3, timm's names.
+    InceptionV3,
+    /// ResNet-18 to 101, torchvision's and timm's names.
+    Resnet18,
+    /// ResNet-34.
+    Resnet34,
+    /// ResNet-50.
+    Resnet50,
+    /// ResNet-101.
+    Resnet101,
+}
+
+/// How many regions a photo is to have; in files a number, `"10-100"` or `"all"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "CountInFile", into = "CountInFile")]
+pub enum RegionCount {
+    /// Every cell of a map.
+    All,
+    /// As many.
+    Exactly(usize),
+    /// Between two numbers, as the photo has: for detectors.
+    Between(usize, usize),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum CountInFile {
+    Number(usize),
+    Text(String),
+}
+
+impl TryFrom<CountInFile> for RegionCount {
+    type Error = ExtractError;
+
+    fn try_from(count: CountInFile) -> std::result::Result<Self, ExtractError> {
+        match count {
+            CountInFile::Number(count) => count.to_string().parse(),
+            CountInFile::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl From<RegionCount> for CountInFile {
+    fn from(count: RegionCount) -> Self {
+        match count {
+            RegionCount::Exactly(count) => Self::Number(count),
+            other => Self::Text(other.to_string()),
+        }
+    }
+}
+
+/// What is asked of an encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncoderOptions {
+    /// Which.
+    pub kind: EncoderKind,
+    /// Regions of a photo.
+    pub regions: RegionCount,
+    /// Numbers of its products.
+    pub matmul: Matmul,
+}
+
+/// An encoder with its weights.
+pub type OpenEncoder = Box<dyn PhotoEncoder>;
+
+impl EncoderKind {
+    /// All encoders, in the order in which people are told of them.
+    pub const ALL: [Self; 5] = [
+        Self::InceptionV3,
+        Self::Resnet18,
+        Self::Resnet34,
+        Self::Resnet50,
+        Self::Resnet101,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InceptionV3 => "inception-v3",
+            Self::Resnet18 => "resnet18",
+            Self::Resnet34 => "resnet34",
+            Self::Resnet50 => "resnet50",
+            Self::Resnet101 => "resnet101",
+        }
+    }
+
+    /// All names, for a message.
+    pub fn names() -> String {
+        Self::ALL.map(Self::name).join(", ")
+    }
+}
+
+impl fmt::Display for EncoderKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for EncoderKind {
+    type Err = ExtractError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, ExtractError> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|kind| kind.name() == text)
+            .ok_or_else(|| ExtractError::UnknownEncoder {
+                name: text.to_owned(),
+                known: Self::names(),
+            })
+    }
+}
+
+impl fmt::Display for RegionCount {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => formatter.write_str("all"),
+            Self::Exactly(count) => write!(formatter, "{count}"),
+            Self::Between(least, most) => write!(formatter, "{least}-{most}"),
+        }
+    }
+}
+
+impl FromStr for RegionCount {
+    type Err = ExtractError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, ExtractError> {
+        let number = |text: &str| text.parse::<usize>().ok().filter(|count| *count > 0);
+        let found = match text.split_once('-') {
+            _ if text == "all" => Some(Self::All),
+            Some((least, most)) => number(least)
+                .zip(number(most))
+                .filter(|(least, most)| least <= most)
+                .map(|(least, most)| Self::Between(least, most)),
+            None => number(text).map(Self::Exactly),
+        };
+        found.ok_or_else(|| ExtractError::RegionCount {
+            text: text.to_owned(),
+        })
+    }
+}
+
+impl EncoderOptions {
+    /// Reads the weights and builds the network.
+    ///
+    /// # Errors
+    /// When the weights cannot be read or are another network's, or the encoder cannot give as many
+    /// regions.
+    pub fn open(self, weights: &Path) -> Result<OpenEncoder> {
+        let weights = Weights::open(weights)?;
+        let matmul = self.matmul;
+        let resnet = |config: ResNet| config.load(&weights, &[Stage::C5], matmul);
+        let (network, preprocessing) = match self.kind {
+            EncoderKind::InceptionV3 => {
+                let network = InceptionV3::default().load(&weights, matmul)?;
+                (network, Preprocessing::INCEPTION)
+            }
+            EncoderKind::Resnet18 => (resnet(ResNet::R18)?, WHOLE),
+            EncoderKind::Resnet34 => (resnet(ResNet::R34)?, WHOLE),
+            EncoderKind::Resnet50 => (resnet(ResNet::R50)?, WHOLE),
+            EncoderKind::Resnet101 => (resnet(ResNet::R101)?, WHOLE),
+        };
+        self.grid(network, preprocessing)
+    }
+
+    fn grid(self, network: Network, preprocessing: Preprocessing) -> Result<OpenEncoder> {
+        let cells = match self.regions {
+            RegionCount::All => Cells::All,
+            RegionCount::Exactly(count) if count.isqrt().pow(2) == count => Cells::Grid {
+                side: count.isqrt(),
+            },
+            _ => {
+                return Err(Error::Extract(ExtractError::RegionsOfEncoder {
+                    encoder: self.kind.name(),
+                    regions: self.regions.to_string(),
+                    expected: "its regions are the cells of a square grid, so ask for a square number such as 36, or all",
+                }));
+            }
+        };
+        Ok(Box::new(GridBackbone::new(network, preprocessing, cells)?))
+    }
+}
+
+/// Colours as ImageNet's ResNets expect them, and the whole photo: a crop would lose the regions at
+/// the border.
+const WHOLE: Preprocessing = Preprocessing {
+    fit: Fit::Stretch {
+        width: 224,
+        height: 224,
+    },
+    ..Preprocessing::IMAGENET
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_counts_are_read_back() {
+        for kind in EncoderKind::ALL {
+            assert_eq!(kind.name().parse::<EncoderKind>().unwrap(), kind);
+            let json = serde_json::to_string(&kind).unwrap();
+            assert_eq!(json, format!("\"{kind}\""));
+        }
+        for text in ["all", "36", "10-100"] {
+            let count = text.parse::<RegionCount>().unwrap();
+            assert_eq!(count.to_string(), text);
+            let json = serde_json::to_string(&count).unwrap();
+            assert_eq!(serde_json::from_str::<RegionCount>(&json).unwrap(), count);
+        }
+        for wrong in ["", "0", "100-10", "-", "some", "3-"] {
+            assert!(wrong.parse::<RegionCount>().is_err(), "{wrong}");
+        }
+        let message = "vgg".parse::<EncoderKind>().unwrap_err().to_string();
+        assert!(message.contains("inception-v3"), "{message}");
+    }
+}

@@ -1,0 +1,102 @@
+//! How do photographs become features on disk? Listed, decoded while the network computes, encoded,
+//! and stored.
+
+mod catalogue;
+mod error;
+mod folder;
+mod list;
+mod pipeline;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+pub use catalogue::{EncoderKind, EncoderOptions, OpenEncoder, RegionCount};
+pub use error::ExtractError;
+pub use folder::{CaptionedPhotos, CaptionedSplit};
+pub use list::{ListedPhoto, PhotoList};
+pub use pipeline::{Extracted, Extraction, Progress};
+
+use crate::Result;
+use crate::backbone::{GridBackbone, GridRegions, Photo};
+use crate::store::Column;
+
+/// A frozen network that finds regions in photos.
+pub trait PhotoEncoder: Sync {
+    /// The regions of each photo; they depend on that photo alone.
+    ///
+    /// # Errors
+    /// When a photo cannot be made into the network's pixels.
+    fn encode(&self, photos: &[Photo]) -> Result<Vec<PhotoRegions>>;
+
+    /// F: the width of a region's features.
+    fn width(&self) -> usize;
+
+    /// The most regions that a photo can have.
+    fn most_regions(&self) -> usize;
+
+    /// The names of what is known of each region beside features and box.
+    fn extras(&self) -> &'static [&'static str];
+
+    /// Everything that decides what a photo's regions are, beside the weights.
+    ///
+    /// # Errors
+    /// When a value cannot be written as JSON.
+    fn settings(&self) -> Result<Value>;
+}
+
+/// What was found in a photo.
+///
+/// # Shapes
+/// R regions of width F.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PhotoRegions {
+    /// [R, F]
+    pub features: Vec<f32>,
+    /// R boxes: x1, y1, x2, y2 in pixels of the upright photo.
+    pub boxes: Vec<[f32; 4]>,
+    /// What else is known of each region, by name.
+    pub extras: BTreeMap<String, Column>,
+}
+
+impl From<GridRegions> for PhotoRegions {
+    fn from(regions: GridRegions) -> Self {
+        Self {
+            features: regions.features,
+            boxes: regions.boxes,
+            extras: BTreeMap::new(),
+        }
+    }
+}
+
+impl PhotoEncoder for GridBackbone {
+    fn encode(&self, photos: &[Photo]) -> Result<Vec<PhotoRegions>> {
+        let regions = self.regions(photos)?;
+        Ok(regions.into_iter().map(PhotoRegions::from).collect())
+    }
+
+    fn width(&self) -> usize {
+        Self::width(self)
+    }
+
+    fn most_regions(&self) -> usize {
+        self.regions_per_photo()
+    }
+
+    fn extras(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn settings(&self) -> Result<Value> {
+        let value = |value: serde_json::Result<Value>| {
+            value.map_err(|cause| ExtractError::Settings {
+                cause: cause.to_string(),
+            })
+        };
+        Ok(serde_json::json!({
+            "pixels": value(serde_json::to_value(self.preprocessing()))?,
+            "cells": value(serde_json::to_value(self.cells()))?,
+            "numbers": value(serde_json::to_value(self.network().matmul()))?,
+        }))
+    }
+}

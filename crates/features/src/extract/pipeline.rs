@@ -1,0 +1,204 @@
+//! How do photos pass through the network without anybody waiting? A thread decodes the next ones
+//! while the network computes these; the store takes them in the order of the list.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
+use rayon::prelude::*;
+use serde_json::json;
+
+use super::{ListedPhoto, PhotoEncoder, PhotoRegions};
+use crate::backbone::{Photo, PhotoLimits};
+use crate::digest::file_sha256;
+use crate::store::{
+    BOXES, Element, Entry, Finished, Manifest, Provenance, SIZES, Size, StoreWriter,
+};
+use crate::{Error, Result};
+
+/// Photos that are decoded together, and that wait while as many are encoded: what bounds memory,
+/// for a photo of 50 megapixels has 150 MB.
+const TOGETHER: usize = 8;
+
+/// What is extracted, and by what.
+pub struct Extraction<'a> {
+    /// The network.
+    pub encoder: &'a dyn PhotoEncoder,
+    /// Its name.
+    pub name: &'a str,
+    /// The file that its weights were read from.
+    pub weights: &'a Path,
+    /// What a photo may cost.
+    pub limits: PhotoLimits,
+    /// The numbers that features are stored in.
+    pub element: Element,
+}
+
+/// How far an extraction has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Photos that are stored or listed as unreadable.
+    pub done: usize,
+    /// Of these, those that were there when the run began.
+    pub before: usize,
+    /// Photos in all.
+    pub total: usize,
+}
+
+/// How an extraction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extracted {
+    /// All photos are stored or listed as unreadable.
+    Finished(Finished),
+    /// It was asked to stop; whole parts are kept, and the same call goes on with the next one.
+    Stopped,
+}
+
+/// A photo, or why there is none.
+type Decoded = (ListedPhoto, Result<Photo>);
+
+impl Extraction<'_> {
+    /// Stores the regions of photos as `DIR/{split}_store`, or goes on where that stopped.
+    ///
+    /// Photos that cannot be read are listed in it with the reason. The store has the same bytes
+    /// whatever the number of threads, stopped in between or not.
+    ///
+    /// # Errors
+    /// When the store belongs to another encoder, other weights, settings or photos, or cannot be
+    /// written; or the encoder fails for another reason than a photo.
+    pub fn run(
+        &self,
+        (dir, split): (&Path, &str),
+        photos: &[ListedPhoto],
+        on_progress: &dyn Fn(Progress),
+        stop: &AtomicBool,
+    ) -> Result<Extracted> {
+        let (mut writer, _) = StoreWriter::create_or_continue(dir, split, &self.manifest()?)?;
+        let mut before = 0;
+        while before < photos.len() && writer.already_has(&photos[before].id)? {
+            before += 1;
+        }
+        let report = |done| {
+            on_progress(Progress {
+                done,
+                before,
+                total: photos.len(),
+            });
+        };
+        report(before);
+        let left = &photos[before..];
+        let stopped = thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(1);
+            scope.spawn(move || decode(left, self.limits, &sender));
+            let mut done = before;
+            for decoded in receiver {
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(true);
+                }
+                done += decoded.len();
+                self.store(decoded, &mut writer)?;
+                report(done);
+            }
+            Ok::<_, Error>(false)
+        })?;
+        match stopped {
+            true => Ok(Extracted::Stopped),
+            false => Ok(Extracted::Finished(writer.finish()?)),
+        }
+    }
+
+    fn manifest(&self) -> Result<Manifest> {
+        let weights = self.weights.file_name().unwrap_or_default();
+        let provenance = Provenance::Extracted {
+            encoder: self.name.to_owned(),
+            weights: weights.to_string_lossy().into_owned(),
+            weights_sha256: file_sha256(self.weights)?,
+            preprocessing: json!({
+                "encoder": self.encoder.settings()?,
+                "most_pixels_a_side": self.limits.side,
+                "most_bytes": self.limits.bytes,
+            }),
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let (width, regions) = (self.encoder.width(), self.encoder.most_regions());
+        let columns = [BOXES, SIZES].into_iter();
+        let columns = columns.chain(self.encoder.extras().iter().copied());
+        Ok(Manifest::new(width, self.element, regions, provenance).with_columns(columns))
+    }
+
+    fn store(&self, decoded: Vec<Decoded>, writer: &mut StoreWriter) -> Result<()> {
+        let mut listed = Vec::with_capacity(decoded.len());
+        let mut photos = Vec::with_capacity(decoded.len());
+        for (photo, outcome) in decoded {
+            listed.push((photo, outcome.map(|photo| photos.push(photo))));
+        }
+        let mut found = self.encode(&photos)?.into_iter().zip(photos);
+        for (photo, outcome) in listed {
+            let found = match outcome {
+                Ok(()) => found.next(),
+                Err(error) => {
+                    writer.skip(&photo.id, &reason(&error, &photo))?;
+                    continue;
+                }
+            };
+            match found {
+                Some((Ok(regions), pixels)) => writer.add(entry(photo.id, regions, &pixels))?,
+                Some((Err(error), _)) => writer.skip(&photo.id, &reason(&error, &photo))?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// All together; one by one where a photo among them cannot be resized.
+    fn encode(&self, photos: &[Photo]) -> Result<Vec<Result<PhotoRegions>>> {
+        match self.encoder.encode(photos) {
+            Ok(found) => Ok(found.into_iter().map(Ok).collect()),
+            Err(Error::Resize { .. }) => {
+                let alone = |photo| -> Result<Result<PhotoRegions>> {
+                    match self.encoder.encode(std::slice::from_ref(photo)) {
+                        Ok(mut found) => Ok(found.pop().ok_or(Error::EmptyBatch)),
+                        Err(error @ Error::Resize { .. }) => Ok(Err(error)),
+                        Err(error) => Err(error),
+                    }
+                };
+                photos.iter().map(alone).collect()
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Ends early when nobody takes photos any more.
+fn decode(photos: &[ListedPhoto], limits: PhotoLimits, sender: &SyncSender<Vec<Decoded>>) {
+    for photos in photos.chunks(TOGETHER) {
+        let decoded = photos.par_iter().map(|photo| {
+            let outcome = Photo::open(&photo.path, limits);
+            (photo.clone(), outcome)
+        });
+        if sender.send(decoded.collect()).is_err() {
+            break;
+        }
+    }
+}
+
+fn entry(id: String, regions: PhotoRegions, photo: &Photo) -> Entry {
+    Entry {
+        id,
+        size: Some(Size {
+            height: photo.height(),
+            width: photo.width(),
+        }),
+        boxes: Some(regions.boxes),
+        features: regions.features,
+        extras: regions.extras,
+    }
+}
+
+/// An error's message without the path, which the id tells: a store does not depend on where the
+/// photos lay.
+fn reason(error: &Error, photo: &ListedPhoto) -> String {
+    let message = error.to_string();
+    message.replace(&photo.path.display().to_string(), &photo.id)
+}

@@ -1,0 +1,196 @@
+//! What does a feature store know of one image, and what must be true of it?
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::error::{EntryProblem, Fits};
+use super::manifest::{BOXES, Element, Manifest, SIZES};
+
+/// How far a box may reach out of its image, in pixels: detectors clip to W or to W - 1, and round.
+const TOLERANCE: f32 = 1.0;
+
+/// One image on its way into a store.
+///
+/// # Shapes
+/// R regions, at least one, of width F.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Entry {
+    /// Tells the image apart from every other.
+    pub id: String,
+    /// Of the image, in pixels.
+    pub size: Option<Size>,
+    /// `[R]`: x1, y1, x2, y2 in pixels.
+    pub boxes: Option<Vec<[f32; 4]>>,
+    /// `[R, F]`
+    pub features: Vec<f32>,
+    /// What else is known of each region, by name: classes, confidences.
+    pub extras: BTreeMap<String, Column>,
+}
+
+/// An image's height and width in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Rows.
+    pub height: u32,
+    /// Columns.
+    pub width: u32,
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "height {} and width {}", self.height, self.width)
+    }
+}
+
+/// A number for each region of an image.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Column {
+    /// `[R]`: class ids, say.
+    Integers(Vec<i64>),
+    /// `[R]`: confidences, say.
+    Reals(Vec<f32>),
+}
+
+impl Column {
+    /// How many numbers there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Integers(values) => values.len(),
+            Self::Reals(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Entry {
+    /// The number of regions, in a store of this width; an incomplete one counts as none.
+    pub(super) fn regions(&self, width: usize) -> usize {
+        self.features.len() / width
+    }
+
+    /// What must be true before a store takes it.
+    pub(super) fn check(&self, manifest: &Manifest) -> Fits {
+        self.check_features(manifest)?;
+        self.check_columns(manifest)?;
+        self.check_boxes()
+    }
+
+    fn check_features(&self, manifest: &Manifest) -> Fits {
+        let width = manifest.width;
+        if self.features.is_empty() {
+            return Err(EntryProblem::NoRegions);
+        }
+        if !self.features.len().is_multiple_of(width) {
+            let numbers = self.features.len();
+            return Err(EntryProblem::Width { numbers, width });
+        }
+        let limit = match manifest.element {
+            Element::F16 => f32::from(half::f16::MAX),
+            Element::F32 => f32::MAX,
+        };
+        let is_bad = |value: &f32| value.is_nan() || value.abs() > limit;
+        let bad = self.features.iter().position(is_bad);
+        let Some(at) = bad else { return Ok(()) };
+        let (region, feature, value) = (at / width, at % width, self.features[at]);
+        Err(match value.is_finite() {
+            true => EntryProblem::TooLarge {
+                region,
+                feature,
+                value,
+            },
+            false => EntryProblem::NotFinite {
+                region,
+                feature,
+                value,
+            },
+        })
+    }
+
+    fn check_columns(&self, manifest: &Manifest) -> Fits {
+        let found = self.columns();
+        if found != manifest.columns {
+            return Err(EntryProblem::Columns {
+                expected: listed(&manifest.columns),
+                found: listed(&found),
+            });
+        }
+        let regions = self.regions(manifest.width);
+        let boxes = self.boxes.iter().map(|boxes| (BOXES, boxes.len()));
+        let extras = self.extras.iter();
+        let extras = extras.map(|(name, column)| (name.as_str(), column.len()));
+        if let Some((column, found)) = boxes.chain(extras).find(|(_, found)| *found != regions) {
+            return Err(EntryProblem::ColumnLength {
+                column: column.to_owned(),
+                regions,
+                found,
+            });
+        }
+        for (name, column) in &self.extras {
+            let Column::Reals(values) = column else {
+                continue;
+            };
+            if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                return Err(EntryProblem::ColumnValues {
+                    column: name.clone(),
+                    expected: "finite numbers",
+                    found: value.to_string(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of what it has beside features, as in [`Manifest::columns`].
+    pub fn columns(&self) -> BTreeSet<String> {
+        let boxes = self.boxes.iter().map(|_| BOXES);
+        let sizes = self.size.iter().map(|_| SIZES);
+        let extras = self.extras.keys().map(String::as_str);
+        boxes
+            .chain(sizes)
+            .chain(extras)
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn check_boxes(&self) -> Fits {
+        let boxes = self.boxes.as_deref().unwrap_or_default();
+        for (region, &corners) in boxes.iter().enumerate() {
+            let [x1, y1, x2, y2] = corners;
+            let finite = corners.iter().all(|corner| corner.is_finite());
+            if !finite || x1 > x2 || y1 > y2 {
+                return Err(EntryProblem::Box { region, corners });
+            }
+        }
+        let Some(size) = self.size else { return Ok(()) };
+        let Some(region) = boxes.iter().position(|corners| !inside(corners, size)) else {
+            return Ok(());
+        };
+        let turned = Size {
+            height: size.width,
+            width: size.height,
+        };
+        Err(EntryProblem::BoxOutside {
+            region,
+            corners: boxes[region],
+            size,
+            fits_turned: boxes.iter().all(|corners| inside(corners, turned)),
+        })
+    }
+}
+
+fn inside([x1, y1, x2, y2]: &[f32; 4], size: Size) -> bool {
+    let (height, width) = (size.height as f32, size.width as f32);
+    *x1 >= -TOLERANCE && *y1 >= -TOLERANCE && *x2 <= width + TOLERANCE && *y2 <= height + TOLERANCE
+}
+
+fn listed(columns: &BTreeSet<String>) -> String {
+    if columns.is_empty() {
+        return "features alone".to_owned();
+    }
+    let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+    names.join(", ")
+}

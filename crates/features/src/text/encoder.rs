@@ -1,0 +1,117 @@
+//! Which encoder makes a caption's ids into words of the joint space?
+
+use serde::{Deserialize, Serialize};
+use uard_core::Words;
+use uard_core::matmul::Matmul;
+use uard_core::parameters::Parameters;
+use uard_core::random::Draws;
+
+use super::bert::{BertEncoder, Drops, Initial};
+use super::gru::{CaptionBatch, TextEncoder, TextEncoderConfig};
+use super::tokenizer::CaptionTokenizer;
+use super::word_vectors::WordVectors;
+use crate::weights::Weights;
+use crate::{Error, Result};
+
+/// The encoders of captions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextEncoderKind {
+    /// An embedding and a bidirectional GRU, from scratch.
+    #[default]
+    Gru,
+    /// A trained BERT, trained further.
+    Bert,
+}
+
+/// What an encoder begins with.
+#[derive(Debug)]
+pub enum TextStart {
+    /// Drawn numbers.
+    Drawn,
+    /// Drawn numbers, but for words that have a vector: for the GRU.
+    Vectors(WordVectors),
+    /// The numbers of a trained model: for the BERT.
+    Trained(Weights),
+}
+
+/// A GRU or a BERT, with the layer that ends in the joint space.
+#[derive(Debug, Clone)]
+pub enum CaptionEncoder {
+    /// For a vocabulary.
+    Gru(TextEncoder),
+    /// For word pieces.
+    Bert(BertEncoder),
+}
+
+impl CaptionEncoder {
+    /// Creates the parameters of the encoder that a tokenizer belongs to.
+    ///
+    /// # Errors
+    /// When the start is that of another encoder or does not fit, or a parameter's name is taken.
+    pub fn new(
+        parameters: &mut Parameters,
+        tokenizer: &CaptionTokenizer,
+        sizes: TextEncoderConfig,
+        start: &TextStart,
+        draws: &Draws,
+    ) -> Result<Self> {
+        match (tokenizer, start) {
+            (CaptionTokenizer::Vocabulary(vocabulary), TextStart::Drawn) => {
+                let encoder = TextEncoder::new(parameters, sizes, vocabulary.len(), draws);
+                Ok(Self::Gru(encoder?))
+            }
+            (CaptionTokenizer::Vocabulary(_), TextStart::Vectors(vectors)) => {
+                let encoder = TextEncoder::with_word_vectors(parameters, sizes, vectors, draws);
+                Ok(Self::Gru(encoder?))
+            }
+            (CaptionTokenizer::Bert { config, .. }, TextStart::Drawn) => {
+                let sizes = (config, sizes.joint_width);
+                let initial = Initial::Drawn(draws);
+                Ok(Self::Bert(BertEncoder::new(
+                    parameters, sizes, initial, draws,
+                )?))
+            }
+            (CaptionTokenizer::Bert { config, .. }, TextStart::Trained(weights)) => {
+                let sizes = (config, sizes.joint_width);
+                let initial = Initial::Stored(weights);
+                Ok(Self::Bert(BertEncoder::new(
+                    parameters, sizes, initial, draws,
+                )?))
+            }
+            (CaptionTokenizer::Vocabulary(_), TextStart::Trained(_)) => Err(Error::TextStart {
+                start: "the weights of a trained BERT",
+                encoder: "a GRU",
+            }),
+            (CaptionTokenizer::Bert { .. }, TextStart::Vectors(_)) => Err(Error::TextStart {
+                start: "word vectors",
+                encoder: "a BERT",
+            }),
+        }
+    }
+
+    /// The same encoder with other products.
+    #[must_use]
+    pub fn with_matmul(self, matmul: Matmul) -> Self {
+        match self {
+            Self::Gru(encoder) => Self::Gru(encoder.with_matmul(matmul)),
+            Self::Bert(encoder) => Self::Bert(encoder.with_matmul(matmul)),
+        }
+    }
+
+    /// The words of each caption as unit rows.
+    ///
+    /// # Shapes
+    /// The rows are [C, W, D]; rows beyond a caption's count are zero. `drops` is given in training
+    /// only; a GRU drops nothing.
+    ///
+    /// # Errors
+    /// When an id is not in the vocabulary or a caption is too long, naming it, or the batch is on
+    /// another device.
+    pub fn forward(&self, batch: &CaptionBatch, drops: Option<Drops>) -> Result<Words> {
+        match self {
+            Self::Gru(encoder) => encoder.forward(batch),
+            Self::Bert(encoder) => encoder.forward(batch, drops),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! A folder of whatever people have becomes a store: what can be read is in it, the rest is listed.
+
+// The functions beside the tests are test code as well.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use uard_core::matmul::Matmul;
+use uard_core::random::Draws;
+use uard_features::backbone::{
+    Cells, Fit, GridBackbone, PhotoLimits, Preprocessing, ResNet, Stage,
+};
+use uard_features::dataset::Split;
+use uard_features::extract::{CaptionedPhotos, Extracted, Extraction, PhotoList, Progress};
+use uard_features::store::{Element, FeatureStore, Finished};
+use uard_features::weights::Weights;
+
+fn goldens() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/photos")
+}
+
+/// A network of a few channels that knows nothing.
+fn encoder(height: u32) -> GridBackbone {
+    let config = ResNet {
+        width: 4,
+        ..ResNet::R18
+    };
+    let weights = Weights::drawn(Draws::new(3));
+    let network = config.load(&weights, &[Stage::C4], Matmul::F32).unwrap();
+    let preprocessing = Preprocessing {
+        fit: Fit::Stretch { width: 48, height },
+        ..Preprocessing::IMAGENET
+    };
+    GridBackbone::new(network, preprocessing, Cells::Grid { side: 3 }).unwrap()
+}
+
+/// Photos of every kind, and files that are none.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = |name: &str, to: &str| {
+        fs::copy(goldens().join(name), folder.path().join(to)).unwrap();
+    };
+    fs::create_dir(folder.path().join("一只猫")).unwrap();
+    copy("cmyk.jpg", "cmyk.jpg");
+    copy("grey16.png", "a photo with spaces.png");
+    copy("rgb.gif", "一只猫/猫.gif");
+    copy("orientation6.jpg", "named as a picture.png");
+    copy("lossless.webp", "lossless.webp");
+    let photo = fs::read(goldens().join("rgb.jpg")).unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    write("broken.jpg", &photo[..photo.len() / 2]);
+    write("empty.jpg", b"");
+    write("huge.png", &huge());
+    write("text.jpg", b"this is no photo");
+    folder
+}
+
+/// 20,000 x 20,000 pixels in a hundred bytes; its end is missing, which nobody should get to see.
+fn huge() -> Vec<u8> {
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
+    png.extend(20_000_u32.to_be_bytes());
+    png.extend(20_000_u32.to_be_bytes());
+    png.extend([8, 0, 0, 0, 0]);
+    // The checksum of the header, computed with zlib.
+    png.extend(0xc61b_19e5_u32.to_be_bytes());
+    png.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e");
+    png
+}
+
+const UNREADABLE: [(&str, &str); 4] = [
+    ("broken.jpg", "not a photo"),
+    ("empty.jpg", "not those of a JPEG"),
+    ("huge.png", "20000 x 20000"),
+    ("text.jpg", "not those of a JPEG"),
+];
+
+struct Here<'a> {
+    encoder: &'a GridBackbone,
+    photos: PhotoList,
+    out: tempfile::TempDir,
+}
+
+impl<'a> Here<'a> {
+    fn new(encoder: &'a GridBackbone, folder: &Path) -> Self {
+        Self {
+            encoder,
+            photos: PhotoList::open(folder).unwrap(),
+            out: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn run(
+        &self,
+        on_progress: &dyn Fn(Progress),
+        stop: &AtomicBool,
+    ) -> uard_features::Result<Extracted> {
+        let extraction = Extraction {
+            encoder: self.encoder,
+            name: "tiny",
+            weights: &goldens().join("rgb.jpg"),
+            limits: PhotoLimits::default(),
+            element: Element::F32,
+        };
+        let photos = self.photos.photos();
+        extraction.run((self.out.path(), "dev"), photos, on_progress, stop)
+    }
+
+    fn whole(&self) -> Extracted {
+        self.run(&|_| (), &AtomicBool::new(false)).unwrap()
+    }
+
+    /// Every file of the store, by name.
+    fn bytes(&self) -> Vec<(String, Vec<u8>)> {
+        let entries = fs::read_dir(self.out.path().join("dev_store")).unwrap();
+        let mut files: Vec<(String, Vec<u8>)> = entries
+            .map(|entry| entry.unwrap())
+            .map(|entry| {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                (name, fs::read(entry.path()).unwrap())
+            })
+            .collect();
+        files.sort();
+        files
+    }
+}
+
+#[test]
+fn what_can_be_read_is_stored_and_the_rest_listed_with_the_reason() {
+    let (encoder, folder) = (encoder(48), folder());
+    let here = Here::new(&encoder, folder.path());
+    let expected = Finished {
+        images: 5,
+        unreadable: 4,
+    };
+    assert_eq!(here.whole(), Extracted::Finished(expected));
+    let store = FeatureStore::open(here.out.path(), "dev").unwrap();
+    store.verify().unwrap();
+    let ids: Vec<&str> = store.ids().collect();
+    let sorted = [
+        "a photo with spaces.png",
+        "cmyk.jpg",
+        "lossless.webp",
+        "named as a picture.png",
+        "一只猫/猫.gif",
+    ];
+    assert_eq!(ids, sorted);
+    let listed: Vec<(String, String)> = store
+        .unreadable()
+        .map(|entry| (entry.id.clone(), entry.reason.clone()))
+        .collect();
+    assert_eq!(listed.len(), UNREADABLE.len());
+    for ((id, reason), (expected, part)) in listed.iter().zip(UNREADABLE) {
+        assert_eq!(id, expected);
+        assert!(reason.contains(part), "{id}: {reason}");
+        let path = folder.path().display().to_string();
+        assert!(!reason.contains(&path), "{id}: {reason}");
+    }
+    for image in 0..store.images() {
+        assert_eq!(store.count(image).unwrap(), 9);
+        let boxes = store.boxes(image).unwrap().unwrap();
+        let size = store.size(image).unwrap().unwrap();
+        assert_eq!(boxes[8][2..], [size.width as f32, size.height as f32]);
+    }
+}
+
+#[test]
+fn stopped_and_continued_with_any_number_of_threads_the_bytes_are_the_same() {
+    // Parts are larger than these photos: what is tested here is that nothing is left of a run that
+    // was stopped. Parts have tests of their own.
+    let (encoder, folder) = (encoder(48), folder());
+    let straight = Here::new(&encoder, folder.path());
+    straight.whole();
+    let stopped = Here::new(&encoder, folder.path());
+    let stop = AtomicBool::new(false);
+    let after_one = |progress: Progress| stop.store(progress.done > 0, Ordering::Relaxed);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let outcome = pool
+        .unwrap()
+        .install(|| stopped.run(&after_one, &stop).unwrap());
+    assert_eq!(outcome, Extracted::Stopped);
+    assert!(FeatureStore::open(stopped.out.path(), "dev").is_err());
+    assert!(matches!(stopped.whole(), Extracted::Finished(_)));
+    assert_eq!(stopped.bytes(), straight.bytes());
+    // Once more: nothing is left to do.
+    let seen = std::cell::Cell::new(0);
+    let on_progress = |progress: Progress| seen.set(progress.before);
+    straight.run(&on_progress, &AtomicBool::new(false)).unwrap();
+    assert_eq!(seen.get(), 9);
+    assert_eq!(stopped.bytes(), straight.bytes());
+}
+
+#[test]
+fn a_store_of_other_settings_or_photos_is_not_continued() {
+    let (square, tall, folder) = (encoder(48), encoder(64), folder());
+    let here = Here::new(&square, folder.path());
+    here.whole();
+    let other = Here {
+        encoder: &tall,
+        photos: here.photos.clone(),
+        out: here.out,
+    };
+    let message = other.run(&|_| (), &AtomicBool::new(false)).unwrap_err();
+    assert!(message.to_string().contains("height"), "{message}");
+    fs::remove_file(folder.path().join("cmyk.jpg")).unwrap();
+    let fewer = Here {
+        encoder: &square,
+        photos: PhotoList::open(folder.path()).unwrap(),
+        out: other.out,
+    };
+    let message = fewer.run(&|_| (), &AtomicBool::new(false)).unwrap_err();
+    assert!(message.to_string().contains("cmyk.jpg"), "{message}");
+}
+
+#[test]
+fn captions_of_unreadable_photos_are_left_out() {
+    let (encoder, folder) = (encoder(48), tempfile::tempdir().unwrap());
+    let photos = folder.path().join("photos");
+    fs::create_dir(&photos).unwrap();
+    fs::copy(goldens().join("rgb.jpg"), photos.join("a.jpg")).unwrap();
+    fs::write(photos.join("b.jpg"), b"nothing").unwrap();
+    fs::copy(goldens().join("grey.jpg"), photos.join("c.jpg")).unwrap();
+    let text = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    text("dev_ids.txt", "a.jpg\nb.jpg\nc.jpg\n");
+    text("dev_caps.txt", "a one\na two\nb one\nb two\nc one\nc two\n");
+    let captioned = CaptionedPhotos::open(folder.path()).unwrap();
+    assert_eq!((captioned.splits.len(), &captioned.photos), (1, &photos));
+    let split = &captioned.splits[0];
+    let here = Here {
+        encoder: &encoder,
+        photos: split.list.clone(),
+        out: tempfile::tempdir().unwrap(),
+    };
+    here.whole();
+    let store = FeatureStore::open(here.out.path(), "dev").unwrap();
+    split.write_captions(here.out.path(), &store).unwrap();
+    let read = Split::open(here.out.path(), "dev").unwrap();
+    assert_eq!(read.captions, ["a one", "a two", "c one", "c two"]);
+    assert_eq!(read.image_of_caption, [0, 0, 1, 1]);
+    assert_eq!(read.ids, ["a.jpg", "c.jpg"]);
+    let nothing = CaptionedPhotos::open(&photos).unwrap_err().to_string();
+    assert!(nothing.contains("train_ids.txt"), "{nothing}");
+}

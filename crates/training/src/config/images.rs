@@ -1,0 +1,31 @@
+//! Which settings has the extraction of regions, for runs that begin with photographs?
+
+use serde::{Deserialize, Serialize};
+use uard_core::matmul::Matmul;
+use uard_features::extract::{EncoderKind, RegionCount};
+
+/// `[images]`: how photographs become regions, where a run is given photographs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImagesConfig {
+    /// The encoder.
+    pub encoder: EncoderKind,
+    /// Places where its weights may be, the first that is there counts: files, relative to the
+    /// working directory or to the folder of the photographs.
+    pub weights: Vec<String>,
+    /// Regions of a photo: a number, `"10-100"`, or `"all"`.
+    pub regions: RegionCount,
+    /// Numbers of the encoder's products.
+    pub matmul: Matmul,
+}
+
+impl Default for ImagesConfig {
+    fn default() -> Self {
+        Self {
+            encoder: EncoderKind::InceptionV3,
+            weights: Vec::new(),
+            regions: RegionCount::Exactly(36),
+            matmul: Matmul::F32,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Which settings has the encoder of captions, and which of them belong together?
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use uard_features::text::encoder::TextEncoderKind;
+
+use super::{at_least, setting};
+use crate::Result;
+
+/// Pieces of a caption that a BERT reads at most: the longest of Flickr8k's 35,000 training and
+/// development captions has 42.
+const LONGEST: usize = 64;
+
+/// `[text]`: how captions are read and encoded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TextConfig {
+    /// `gru`, learned from scratch, or `bert`, trained further.
+    pub encoder: TextEncoderKind,
+    /// For the GRU: width of a word's embedding (300).
+    pub word_width: usize,
+    /// For the GRU: a text file of word vectors, such as GloVe's, to begin with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub word_vectors: Option<PathBuf>,
+    /// For the BERT: the folder of the trained model, in Hugging Face's form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<PathBuf>,
+    /// For the BERT: word pieces of a caption, special ones included, behind which it is cut.
+    pub longest: usize,
+}
+
+impl Default for TextConfig {
+    fn default() -> Self {
+        Self {
+            encoder: TextEncoderKind::Gru,
+            word_width: 300,
+            word_vectors: None,
+            model: None,
+            longest: LONGEST,
+        }
+    }
+}
+
+impl TextConfig {
+    pub(super) fn validate(&self) -> Result<()> {
+        at_least("text.word_width", self.word_width, 1)?;
+        at_least("text.longest", self.longest, 1)?;
+        let given = |path: &Option<PathBuf>| match path {
+            Some(path) => path.display().to_string(),
+            None => "nothing".to_owned(),
+        };
+        match self.encoder {
+            TextEncoderKind::Gru if self.model.is_some() => Err(setting(
+                "text.model",
+                &given(&self.model),
+                "nothing, for only text.encoder = \"bert\" reads it",
+            )),
+            TextEncoderKind::Bert if self.model.is_none() => Err(setting(
+                "text.model",
+                &given(&self.model),
+                "the folder of a trained BERT, for text.encoder is \"bert\"",
+            )),
+            TextEncoderKind::Bert if self.word_vectors.is_some() => Err(setting(
+                "text.word_vectors",
+                &given(&self.word_vectors),
+                "nothing, for only text.encoder = \"gru\" reads them",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
