@@ -15,8 +15,8 @@ use uard_core::random::{Draws, uniform};
 use crate::mapped::Mapped;
 use crate::{Error, Result};
 
-const SAFETENSORS: &str = "model.safetensors";
-const PICKLE: &str = "pytorch_model.bin";
+/// What the weights of a published folder are called, the first before the second.
+pub const FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
 /// Bytes before the header of a safetensors file: its length.
 const LENGTH_BYTES: usize = 8;
@@ -85,7 +85,7 @@ impl Weights {
     /// # Errors
     /// Neither file is there; the file is damaged or of another form.
     pub fn open_folder(folder: &Path) -> Result<Self> {
-        let paths = [SAFETENSORS, PICKLE].map(|name| folder.join(name));
+        let paths = FILES.map(|name| folder.join(name));
         match paths.iter().find(|path| path.exists()) {
             Some(path) => Self::open(path),
             None => Err(Error::MissingWeights {
@@ -139,6 +139,11 @@ impl Weights {
             Source::Pickle(tensors) => tensors.tensor_infos().contains_key(name),
             Source::Drawn(_) => true,
         }
+    }
+
+    /// Whether a file holds a tensor of a name; drawn weights hold none before they are asked.
+    pub(crate) fn is_stored(&self, name: &str) -> bool {
+        !matches!(self.source, Source::Drawn(_)) && self.has(name)
     }
 
     /// The numbers of a tensor of a shape, as f32.

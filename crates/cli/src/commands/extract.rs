@@ -9,10 +9,13 @@ use uard_features::backbone::PhotoLimits;
 use uard_features::extract::{
     EncoderKind, EncoderOptions, Extracted, Extraction, PhotoList, Progress, RegionCount,
 };
+use uard_features::source::Source;
 use uard_features::store::{Element, Finished, store_path};
+use uard_features::weights::FILES;
 
 use super::Outcome;
 use crate::exit::wrong;
+use crate::hub::hub;
 use crate::interrupt;
 use crate::terminal::{bar_of_photos, note};
 
@@ -30,12 +33,14 @@ use crate::terminal::{bar_of_photos, note};
     --split train --matmul bf16 --element f16"
 )]
 pub struct Arguments {
-    /// inception-v3, resnet18, resnet34, resnet50 or resnet101.
+    /// inception-v3, resnet18, resnet34, resnet50 or resnet101 for the cells of a grid;
+    /// bottom-up-attention or faster-rcnn-fpn for the boxes of a detector.
     #[arg(long, value_name = "NAME")]
     encoder: EncoderKind,
-    /// The encoder's weights: safetensors, or what torch.save wrote of a state dict.
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
+    /// The encoder's weights: safetensors, what torch.save wrote of a state dict, or a
+    /// name on a hub, hf:OWNER/NAME.
+    #[arg(long, value_name = "FILE|hf:NAME")]
+    weights: Source,
     /// A folder of photos, or a file with the path of one on each line.
     #[arg(long, value_name = "DIR|LIST")]
     images: PathBuf,
@@ -45,8 +50,8 @@ pub struct Arguments {
     /// What the photos are called among others in that directory: train, dev, test, …
     #[arg(long, value_name = "NAME", default_value = "photos")]
     split: String,
-    /// Regions of a photo: a number, or all that the encoder has.
-    #[arg(long, value_name = "N|all", default_value = "36")]
+    /// Regions of a photo: a number, all cells of a grid, or the least and most of a detector.
+    #[arg(long, value_name = "N|all|N-N", default_value = "36")]
     regions: RegionCount,
     /// Numbers that features are stored in: f32, or f16 for half the size.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = element)]
@@ -91,11 +96,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         regions: arguments.regions,
         matmul: arguments.matmul,
     };
-    let encoder = options.open(&arguments.weights)?;
+    let weights = arguments.weights.file(&hub(), &FILES)?;
+    let encoder = options.open(&weights)?;
     let extraction = Extraction {
         encoder: encoder.as_ref(),
         name: options.kind.name(),
-        weights: &arguments.weights,
+        weights: &weights,
         limits: PhotoLimits {
             side: arguments.longest_side,
             ..PhotoLimits::default()

@@ -36,7 +36,7 @@ use crate::whole_file::write_text;
     uard train --config scenes --compare zero --resume"
 )]
 pub struct Arguments {
-    /// A TOML file, or an embedded configuration: scenes, flickr8k, flickr30k, coco.
+    /// A TOML file, or an embedded configuration: scenes, flickr8k, flickr8k-minilm, flickr30k, coco.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Data directory with {train,dev}_ims.npy or _store/, _caps.txt, …; scenes are drawn into

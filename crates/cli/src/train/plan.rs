@@ -13,11 +13,15 @@ use crate::exit::wrong;
 use crate::terminal::note;
 
 /// Configurations inside the binary, by name.
-const EMBEDDED: [(&str, &str); 4] = [
+const EMBEDDED: [(&str, &str); 5] = [
     (SCENES, include_str!("../../../../configs/scenes.toml")),
     (
         "flickr8k",
         include_str!("../../../../configs/flickr8k.toml"),
+    ),
+    (
+        "flickr8k-minilm",
+        include_str!("../../../../configs/flickr8k-minilm.toml"),
     ),
     (
         "flickr30k",

@@ -6,7 +6,7 @@ use super::convolution::{After, Convolution};
 use super::folding::Names;
 use super::network::{Form, Network};
 use super::number::Number;
-use super::pool::{Border, Pool, Pooling};
+use super::pool::{Border, Edge, Pool, Pooling};
 use super::trunk::{Branch, Layer, Step, Trunk};
 use super::window::Window;
 use crate::Result;
@@ -140,6 +140,7 @@ impl<T: Number> Builder<'_, T> {
         let mut branch = self.chain(block, &[("branch_pool", outputs, POINT)])?;
         branch.chain.push(Step::Pool(Pool {
             window: Window::square(3, 1, 1),
+            edge: Edge::Inside,
             pooling: Pooling::Average(self.config.border),
         }));
         Ok(branch)
@@ -149,6 +150,7 @@ impl<T: Number> Builder<'_, T> {
         let max = || {
             Layer::Step(Step::Pool(Pool {
                 window: HALVING,
+                edge: Edge::Inside,
                 pooling: Pooling::Max,
             }))
         };
@@ -281,6 +283,7 @@ fn largest<T>() -> Branch<T> {
         chain: Vec::new(),
         ends: vec![Step::Pool(Pool {
             window: HALVING,
+            edge: Edge::Inside,
             pooling: Pooling::Max,
         })],
     }

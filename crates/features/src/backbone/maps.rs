@@ -28,6 +28,11 @@ impl<T: Number> Maps<T> {
         &self.values
     }
 
+    /// All numbers, [N, H, W, F].
+    pub fn into_values(self) -> Vec<T> {
+        self.values
+    }
+
     /// N, H, W and F.
     pub fn shape(&self) -> [usize; 4] {
         self.shape

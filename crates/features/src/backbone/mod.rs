@@ -13,7 +13,7 @@ mod photo;
 mod pool;
 mod preprocessing;
 mod resnet;
-mod trunk;
+pub(crate) mod trunk;
 mod vit;
 mod window;
 
@@ -23,12 +23,16 @@ mod reference;
 pub use convolution::{After, Convolution, Kernel};
 pub use grid::{Cells, GridBackbone, GridRegions};
 pub use inception::InceptionV3;
+pub(crate) use maps::Buffers;
 pub use maps::Maps;
 pub use network::Network;
 pub use number::Number;
 pub use photo::{Photo, PhotoLimits};
-pub use pool::{Border, Pool, Pooling};
+pub use pool::{Border, Edge, Pool, Pooling};
 pub use preprocessing::{Filter, Fit, Preprocessing};
 pub use resnet::{Block, ResNet, Stage, StrideOn};
-pub use vit::{Tokens, VisionConfig, VisionFamily, open_folder as open_vision_folder};
+pub(crate) use resnet::{EPSILON, Family, Source};
+pub use vit::{
+    FILES as VISION_FILES, Tokens, VisionConfig, VisionFamily, open_folder as open_vision_folder,
+};
 pub use window::Window;

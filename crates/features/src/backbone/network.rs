@@ -3,7 +3,7 @@
 use half::bf16;
 use uard_core::matmul::Matmul;
 
-use super::maps::{Buffers, Maps};
+use super::maps::Maps;
 use super::number::Number;
 use super::trunk::Trunk;
 use super::vit::VisionTransformer;
@@ -89,21 +89,19 @@ impl Network {
             }));
         }
         let shapes = self.shapes(pixels.size())?;
-        Ok(match &self.form {
+        match &self.form {
             Form::F32(trunk) => run(trunk, pixels),
             Form::Bf16(trunk) => run(trunk, pixels),
             Form::Tokens(transformer) => {
                 let maps = shapes.into_iter();
                 let maps = maps.map(|shape| transformer.forward(pixels, shape));
-                maps.collect::<Result<_>>()?
+                maps.collect()
             }
-        })
+        }
     }
 }
 
-fn run<T: Number>(trunk: &Trunk<T>, pixels: &Maps<f32>) -> Vec<Maps<f32>> {
-    let mut buffers = Buffers::new();
-    let values = pixels.values().iter().map(|x| T::round(*x)).collect();
-    let maps = trunk.forward(Maps::new(values, pixels.shape()), &mut buffers);
-    maps.iter().map(Maps::widened).collect()
+fn run<T: Number>(trunk: &Trunk<T>, pixels: &Maps<f32>) -> Result<Vec<Maps<f32>>> {
+    let maps = trunk.of_pixels(pixels)?;
+    Ok(maps.iter().map(Maps::widened).collect())
 }

@@ -28,26 +28,52 @@ pub enum Pooling {
     Average(Border),
 }
 
+/// Whether pixels that are left over at the lower and right edge get a window of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    /// They do not. PyTorch does it so, unless told.
+    Inside,
+    /// They do; it hangs over the edge. Caffe does it so.
+    Over,
+}
+
 /// A pool over each channel. Where one number is NaN, the largest may be either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pool {
-    /// Its window; padding is smaller than the kernel, so that every window sees a pixel.
+    /// Its window, not dilated; padding is smaller than the kernel, so that every window sees a
+    /// pixel.
     pub window: Window,
+    /// Where the last windows end.
+    pub edge: Edge,
     /// What it makes of it.
     pub pooling: Pooling,
 }
 
 impl Pool {
+    /// Height and width of the output; `None` where the window does not fit once.
+    pub fn output(&self, (height, width): (usize, usize)) -> Option<(usize, usize)> {
+        let (down, right) = self.over();
+        self.window.output((height + down, width + right))
+    }
+
+    /// By how many pixels the last windows may hang over the edge.
+    fn over(&self) -> (usize, usize) {
+        match self.edge {
+            Edge::Inside => (0, 0),
+            Edge::Over => (self.window.stride.0 - 1, self.window.stride.1 - 1),
+        }
+    }
+
     /// Pools maps.
     ///
     /// # Shapes
     /// `input` [N, H, W, F]; returns [N, H', W', F].
     ///
     /// # Panics
-    /// When the maps are smaller than the window, or padding is not smaller than the kernel: the
-    /// caller chose them wrongly.
+    /// When the maps are smaller than the window, padding is not smaller than the kernel, or the
+    /// window is dilated: the caller chose them wrongly.
     pub fn forward<T: Number>(&self, input: &Maps<T>) -> Maps<T> {
-        let (height, width) = self.window.output(input.size()).unwrap_or_default();
+        let (height, width) = self.output(input.size()).unwrap_or_default();
         let shape = [input.photos(), height, width, input.channels()];
         let mut maps = Maps::new(vec![T::zeroed(); shape.iter().product()], shape);
         let target = Target {
@@ -62,14 +88,19 @@ impl Pool {
     pub(crate) fn forward_into<T: Number>(&self, input: &Maps<T>, target: Target<'_, T>) {
         let Target { maps, channel } = target;
         let Window {
-            kernel, padding, ..
+            kernel,
+            padding,
+            dilation,
+            ..
         } = self.window;
+        let over = self.over();
         assert!(
-            padding.0 < kernel.0 && padding.1 < kernel.1,
+            padding.0 + over.0 < kernel.0 && padding.1 + over.1 < kernel.1,
             "windows that see"
         );
+        assert_eq!(dilation, (1, 1), "a pool of neighbours");
         let (height, width) = maps.size();
-        let size = self.window.output(input.size());
+        let size = self.output(input.size());
         assert_eq!(Some((height, width)), size, "the size of the output");
         let channels = maps.channels();
         let rows = maps.values_mut().par_chunks_mut(width * channels);
@@ -106,6 +137,7 @@ impl<T: Number> Loops for Row<'_, T> {
             kernel,
             stride,
             padding,
+            ..
         } = self.pool.window;
         let seen = |at: usize, kernel: usize, padding: usize, size: usize| {
             at.saturating_sub(padding)..(at + kernel - padding).min(size)
@@ -199,10 +231,15 @@ mod tests {
                 kernel: (2, 5),
                 stride: (2, 3),
                 padding: (1, 4),
+                dilation: (1, 1),
             },
         ];
         for window in windows {
-            let pool = |pooling| Pool { window, pooling };
+            let pool = |pooling| Pool {
+                window,
+                edge: Edge::Inside,
+                pooling,
+            };
             let largest = pool(Pooling::Max);
             close::<f32>(largest, 0.0, |map| reference::max_pool(map, window));
             close::<bf16>(largest, 0.0, |map| reference::max_pool(map, window));
@@ -214,5 +251,21 @@ mod tests {
             let whole = |map: Map<'_>| reference::average_pool(map, window, |_, whole| whole);
             close::<f32>(counted, 0.0, whole);
         }
+    }
+
+    #[test]
+    fn a_window_over_the_edge_sees_what_is_left() {
+        let pool = |edge| Pool {
+            window: Window::square(3, 2, 0),
+            edge,
+            pooling: Pooling::Max,
+        };
+        let input = Maps::new((0..24).map(|x| x as f32).collect(), [1, 4, 6, 1]);
+        assert_eq!(pool(Edge::Inside).forward(&input).values(), [14.0, 16.0]);
+        let over = pool(Edge::Over).forward(&input);
+        assert_eq!(over.shape(), [1, 2, 3, 1]);
+        assert_eq!(over.values(), [14.0, 16.0, 17.0, 20.0, 22.0, 23.0]);
+        assert_eq!(pool(Edge::Over).output((5, 2)), Some((2, 1)));
+        assert_eq!(pool(Edge::Over).output((1, 5)), None);
     }
 }

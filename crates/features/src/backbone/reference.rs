@@ -34,8 +34,10 @@ impl Map<'_> {
         let mut seen = Vec::new();
         for down in 0..window.kernel.0 {
             for right in 0..window.kernel.1 {
-                let y = (row * window.stride.0 + down) as isize - window.padding.0 as isize;
-                let x = (column * window.stride.1 + right) as isize - window.padding.1 as isize;
+                let y = row * window.stride.0 + down * window.dilation.0;
+                let x = column * window.stride.1 + right * window.dilation.1;
+                let y = y as isize - window.padding.0 as isize;
+                let x = x as isize - window.padding.1 as isize;
                 let number = self.at(y, x, channel);
                 seen.extend(number.map(|number| ((down, right), number)));
             }
@@ -61,7 +63,7 @@ impl Map<'_> {
     }
 }
 
-/// `out[y, x, o] = bias[o] + sum of kernel[o, f, i, j] map[y sy + i - py, x sx + j - px, f]`, in
+/// `out[y, x, o] = bias[o] + sum of kernel[o, f, i, j] map[y sy + i dy - py, x sx + j dx - px, f]`, in
 /// f64.
 ///
 /// # Shapes

@@ -3,21 +3,22 @@
 use serde::{Deserialize, Serialize};
 use uard_core::matmul::Matmul;
 
-use super::convolution::{After, Convolution};
-use super::folding::Names;
+mod blocks;
+
+use self::blocks::{Builder, Pace};
+pub(crate) use self::blocks::{Family, Source};
 use super::network::{Form, Network};
 use super::number::Number;
-use super::pool::{Pool, Pooling};
-use super::trunk::{Layer, Step, Trunk};
-use super::window::Window;
+use super::trunk::Trunk;
 use crate::Result;
 use crate::weights::Weights;
 
 /// Of the batch norms, PyTorch's.
-const EPSILON: f64 = 1e-5;
+pub(crate) const EPSILON: f64 = 1e-5;
 
 /// The kind of a block, and how many times as many channels it puts out as it has inside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Block {
     /// Two 3 x 3 convolutions: ResNet-18 and 34.
     Basic,
@@ -26,7 +27,8 @@ pub enum Block {
 }
 
 /// Which convolution of a bottleneck moves by two pixels where maps become smaller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StrideOn {
     /// The 3 x 3: torchvision and timm ("ResNet v1.5").
     Middle,
@@ -48,6 +50,10 @@ pub enum Stage {
     C5,
 }
 
+impl Stage {
+    const ALL: [Self; 4] = [Self::C2, Self::C3, Self::C4, Self::C5];
+}
+
 /// A ResNet without its classifier.
 ///
 /// Weights have the names of torchvision and of timm's plain ResNets (`conv1.weight`, `bn1.weight`,
@@ -55,7 +61,7 @@ pub enum Stage {
 ///
 /// # Source
 /// He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ResNet {
     /// The kind of its blocks.
     pub block: Block,
@@ -98,113 +104,54 @@ impl ResNet {
     /// # Errors
     /// When a weight is missing or has another shape, by name; when no stage is asked for.
     pub fn load(&self, weights: &Weights, stages: &[Stage], matmul: Matmul) -> Result<Network> {
+        let source = Source {
+            weights,
+            prefix: "",
+            family: Family::Torchvision,
+            epsilon: EPSILON,
+        };
         Ok(Network::new(match matmul {
-            Matmul::F32 => Form::F32(self.trunk(weights, stages)?),
-            Matmul::Bf16 => Form::Bf16(self.trunk(weights, stages)?),
+            Matmul::F32 => Form::F32(self.trunk(source, stages)?),
+            Matmul::Bf16 => Form::Bf16(self.trunk(source, stages)?),
         }))
     }
 
-    fn trunk<T: Number>(&self, weights: &Weights, stages: &[Stage]) -> Result<Trunk<T>> {
+    /// Output channels of a stage.
+    pub(crate) fn channels(&self, stage: Stage) -> usize {
+        let inner = self.width << stage as usize;
+        match self.block {
+            Block::Basic => inner,
+            Block::Bottleneck(_) => 4 * inner,
+        }
+    }
+
+    /// The layers up to the last of some stages.
+    pub(crate) fn trunk<T: Number>(
+        &self,
+        source: Source<'_>,
+        stages: &[Stage],
+    ) -> Result<Trunk<T>> {
         let last = stages.iter().max().ok_or(crate::Error::NoStage)?;
-        let mut builder = Builder {
-            weights,
-            config: *self,
-            channels: self.width,
-        };
-        let stem = ("conv1", "bn1");
-        let window = Window::square(7, 2, 3);
-        let stem = builder.convolution(stem, (self.width, 3), window, After::Relu)?;
-        let pool = Pool {
-            window: Window::square(3, 2, 1),
-            pooling: Pooling::Max,
-        };
-        let mut layers = vec![
-            Layer::Step(Step::Convolution(stem)),
-            Layer::Step(Step::Pool(pool)),
-        ];
+        let mut builder = Builder::new(*self, source);
+        let mut layers = builder.stem()?;
         let mut outputs = Vec::new();
-        for (at, stage) in [Stage::C2, Stage::C3, Stage::C4, Stage::C5]
-            .into_iter()
-            .enumerate()
-            .filter(|(_, stage)| stage <= last)
-        {
-            for block in 0..self.blocks[at] {
-                layers.push(builder.block(at, block)?);
-            }
+        for stage in Stage::ALL.into_iter().filter(|stage| stage <= last) {
+            let stride = if stage == Stage::C2 { 1 } else { 2 };
+            layers.extend(builder.stage(stage, Pace::Stride(stride))?);
             if stages.contains(&stage) {
                 outputs.push(layers.len() - 1);
             }
         }
         Ok(Trunk { layers, outputs })
     }
-}
 
-struct Builder<'a> {
-    weights: &'a Weights,
-    config: ResNet,
-    /// Of the last layer.
-    channels: usize,
-}
-
-impl Builder<'_> {
-    fn convolution<T: Number>(
-        &self,
-        (convolution, norm): (&str, &str),
-        channels: (usize, usize),
-        window: Window,
-        after: After,
-    ) -> Result<Convolution<T>> {
-        let names = Names { convolution, norm };
-        let weights = self.weights;
-        let kernel = weights.convolution(names, channels, window.kernel, EPSILON)?;
-        Ok(Convolution::new(&kernel, window, after))
-    }
-
-    fn block<T: Number>(&mut self, stage: usize, block: usize) -> Result<Layer<T>> {
-        let name = format!("layer{}.{block}", stage + 1);
-        let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-        let inner = self.config.width << stage;
-        let spatial = |stride| Window::square(3, stride, 1);
-        let point = |stride| Window::square(1, stride, 0);
-        let (links, outputs) = match self.config.block {
-            Block::Basic => (vec![(inner, spatial(stride)), (inner, spatial(1))], inner),
-            Block::Bottleneck(on) => {
-                let (first, middle) = match on {
-                    StrideOn::Middle => (1, stride),
-                    StrideOn::First => (stride, 1),
-                };
-                let links = vec![
-                    (inner, point(first)),
-                    (inner, spatial(middle)),
-                    (4 * inner, point(1)),
-                ];
-                (links, 4 * inner)
-            }
-        };
-        let mut inputs = self.channels;
-        let mut body = Vec::new();
-        for (at, (outputs, window)) in links.into_iter().enumerate() {
-            let names = (
-                format!("{name}.conv{}", at + 1),
-                format!("{name}.bn{}", at + 1),
-            );
-            let names = (names.0.as_str(), names.1.as_str());
-            // After the last, ReLU follows the shortcut, which the convolution adds itself.
-            body.push(self.convolution(names, (outputs, inputs), window, After::Relu)?);
-            inputs = outputs;
-        }
-        let shortcut = if stride != 1 || self.channels != outputs {
-            let names = (
-                format!("{name}.downsample.0"),
-                format!("{name}.downsample.1"),
-            );
-            let names = (names.0.as_str(), names.1.as_str());
-            let channels = (outputs, self.channels);
-            Some(self.convolution(names, channels, point(stride), After::Nothing)?)
-        } else {
-            None
-        };
-        self.channels = outputs;
-        Ok(Layer::Residual { body, shortcut })
+    /// The fifth stage alone, for maps of the fourth: it keeps their height and width, and its
+    /// 3 x 3 windows see every second pixel instead.
+    pub(crate) fn dilated_c5<T: Number>(&self, source: Source<'_>) -> Result<Trunk<T>> {
+        let mut builder = Builder::new(*self, source);
+        builder.channels = self.channels(Stage::C4);
+        let layers = builder.stage(Stage::C5, Pace::Dilation(2))?;
+        let outputs = vec![layers.len() - 1];
+        Ok(Trunk { layers, outputs })
     }
 }

@@ -5,7 +5,7 @@ use super::convolution::{Convolution, Target};
 use super::maps::{Buffers, Maps};
 use super::number::Number;
 use super::pool::Pool;
-use super::window::Window;
+use crate::{Error, Result};
 
 /// A convolution or a pool.
 #[derive(Debug)]
@@ -47,10 +47,10 @@ pub(crate) struct Trunk<T> {
 type Shape = ((usize, usize), usize);
 
 impl<T: Number> Step<T> {
-    fn window(&self) -> Window {
+    fn size(&self, input: (usize, usize)) -> Option<(usize, usize)> {
         match self {
-            Self::Convolution(layer) => layer.window(),
-            Self::Pool(pool) => pool.window,
+            Self::Convolution(layer) => layer.window().output(input),
+            Self::Pool(pool) => pool.output(input),
         }
     }
 
@@ -62,7 +62,7 @@ impl<T: Number> Step<T> {
     }
 
     fn output(&self, (size, channels): Shape) -> Option<Shape> {
-        Some((self.window().output(size)?, self.channels(channels)))
+        Some((self.size(size)?, self.channels(channels)))
     }
 
     fn run_into(&self, input: &Maps<T>, target: Target<'_, T>) {
@@ -73,7 +73,7 @@ impl<T: Number> Step<T> {
     }
 
     fn run(&self, input: &Maps<T>, buffers: &mut Buffers<T>) -> Maps<T> {
-        let (height, width) = self.window().output(input.size()).unwrap_or_default();
+        let (height, width) = self.size(input.size()).unwrap_or_default();
         let channels = self.channels(input.channels());
         let mut maps = buffers.take([input.photos(), height, width, channels]);
         let target = Target {
@@ -202,6 +202,19 @@ impl<T: Number> Trunk<T> {
             }
         }
         Some(shapes)
+    }
+
+    /// The wanted maps of pixels, rounded to `T`.
+    ///
+    /// # Errors
+    /// When there are fewer pixels than a window has.
+    pub fn of_pixels(&self, pixels: &Maps<f32>) -> Result<Vec<Maps<T>>> {
+        let (height, width) = pixels.size();
+        let shapes = self.shapes((height, width), pixels.channels());
+        shapes.ok_or(Error::TooFewPixels { height, width })?;
+        let values = pixels.values().iter().map(|x| T::round(*x)).collect();
+        let pixels = Maps::new(values, pixels.shape());
+        Ok(self.forward(pixels, &mut Buffers::new()))
     }
 
     /// The wanted maps.

@@ -12,6 +12,7 @@ use super::error::ExtractError;
 use crate::backbone::{
     Cells, Fit, GridBackbone, InceptionV3, Network, Preprocessing, ResNet, Stage,
 };
+use crate::detector::{BottomUpAttention, FasterRcnnFpn, RegionLimits};
 use crate::weights::Weights;
 use crate::{Error, Result};
 
@@ -29,6 +30,10 @@ pub enum EncoderKind {
     Resnet50,
     /// ResNet-101.
     Resnet101,
+    /// A detector: Faster R-CNN on ResNet-101, trained on Visual Genome.
+    BottomUpAttention,
+    /// A detector: torchvision's Faster R-CNN on ResNet-50 with a feature pyramid.
+    FasterRcnnFpn,
 }
 
 /// How many regions a photo is to have; in files a number, `"10-100"` or `"all"`.
@@ -86,12 +91,14 @@ pub type OpenEncoder = Box<dyn PhotoEncoder>;
 
 impl EncoderKind {
     /// All encoders, in the order in which people are told of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::InceptionV3,
         Self::Resnet18,
         Self::Resnet34,
         Self::Resnet50,
         Self::Resnet101,
+        Self::BottomUpAttention,
+        Self::FasterRcnnFpn,
     ];
 
     /// Its name.
@@ -102,6 +109,8 @@ impl EncoderKind {
             Self::Resnet34 => "resnet34",
             Self::Resnet50 => "resnet50",
             Self::Resnet101 => "resnet101",
+            Self::BottomUpAttention => "bottom-up-attention",
+            Self::FasterRcnnFpn => "faster-rcnn-fpn",
         }
     }
 
@@ -178,6 +187,8 @@ impl EncoderOptions {
             EncoderKind::Resnet34 => (resnet(ResNet::R34)?, WHOLE),
             EncoderKind::Resnet50 => (resnet(ResNet::R50)?, WHOLE),
             EncoderKind::Resnet101 => (resnet(ResNet::R101)?, WHOLE),
+            EncoderKind::BottomUpAttention => return self.bottom_up(&weights),
+            EncoderKind::FasterRcnnFpn => return self.pyramid(&weights),
         };
         self.grid(network, preprocessing)
     }
@@ -189,14 +200,58 @@ impl EncoderOptions {
                 side: count.isqrt(),
             },
             _ => {
-                return Err(Error::Extract(ExtractError::RegionsOfEncoder {
-                    encoder: self.kind.name(),
-                    regions: self.regions.to_string(),
-                    expected: "its regions are the cells of a square grid, so ask for a square number such as 36, or all",
-                }));
+                return Err(self.refused(
+                    "its regions are the cells of a square grid, so ask for a square number such as 36, or all",
+                ));
             }
         };
         Ok(Box::new(GridBackbone::new(network, preprocessing, cells)?))
+    }
+
+    fn bottom_up(self, weights: &Weights) -> Result<OpenEncoder> {
+        let regions = match self.regions {
+            RegionCount::Exactly(count) => RegionLimits {
+                least: count,
+                most: count,
+                ..RegionLimits::fixed()
+            },
+            RegionCount::Between(least, most) => RegionLimits {
+                least,
+                most,
+                ..RegionLimits::adaptive()
+            },
+            RegionCount::All => {
+                return Err(self.refused(
+                    "it orders regions by confidence, so ask for a number such as 36, or a range such as 10-100",
+                ));
+            }
+        };
+        let detector = BottomUpAttention {
+            regions,
+            ..BottomUpAttention::default()
+        };
+        Ok(Box::new(detector.load(weights, self.matmul)?))
+    }
+
+    fn pyramid(self, weights: &Weights) -> Result<OpenEncoder> {
+        let RegionCount::Between(1, most) = self.regions else {
+            return Err(self.refused(
+                "a photo has as many as it finds, so ask for 1 to the most, such as 1-100",
+            ));
+        };
+        let detector = FasterRcnnFpn {
+            most,
+            ..FasterRcnnFpn::default()
+        };
+        Ok(Box::new(detector.load(weights, self.matmul)?))
+    }
+
+    fn refused(self, expected: &'static str) -> Error {
+        Error::Extract(ExtractError::RegionsOfEncoder {
+            encoder: self.kind.name(),
+            regions: self.regions.to_string(),
+            expected,
+        })
     }
 }
 
@@ -212,6 +267,8 @@ const WHOLE: Preprocessing = Preprocessing {
 
 #[cfg(test)]
 mod tests {
+    use uard_core::random::Draws;
+
     use super::*;
 
     #[test]
@@ -232,5 +289,26 @@ mod tests {
         }
         let message = "vgg".parse::<EncoderKind>().unwrap_err().to_string();
         assert!(message.contains("inception-v3"), "{message}");
+    }
+
+    #[test]
+    fn detectors_have_ranges_of_regions_and_grids_have_none() {
+        let asked = |kind, regions: &str| EncoderOptions {
+            kind,
+            regions: regions.parse().unwrap(),
+            matmul: Matmul::F32,
+        };
+        let drawn = || Weights::drawn(Draws::new(1));
+        let refused = |found: Result<OpenEncoder>| found.err().unwrap().to_string();
+        let all = asked(EncoderKind::BottomUpAttention, "all").bottom_up(&drawn());
+        assert!(refused(all).contains("such as 10-100"));
+        let fixed = asked(EncoderKind::FasterRcnnFpn, "36").pyramid(&drawn());
+        assert!(refused(fixed).contains("such as 1-100"));
+        let encoder = asked(EncoderKind::FasterRcnnFpn, "1-50").pyramid(&drawn());
+        let encoder = encoder.unwrap();
+        assert_eq!((encoder.most_regions(), encoder.width()), (50, 1024));
+        assert_eq!(encoder.extras(), ["object_ids", "object_confidences"]);
+        let settings = encoder.settings().unwrap();
+        assert_eq!(settings["detector"]["faster_rcnn_fpn"]["most"], 50);
     }
 }

@@ -2,6 +2,7 @@
 //! and stored.
 
 mod catalogue;
+mod detected;
 mod error;
 mod folder;
 mod list;

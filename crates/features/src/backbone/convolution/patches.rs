@@ -31,16 +31,25 @@ pub struct Lines(Vec<Line>);
 impl Lines {
     /// Of windows over maps, with their padding around them.
     pub fn new<T: Number>(window: Window, input: &Maps<T>) -> Self {
-        // The pixels of a row of a window are neighbours.
-        let run = window.kernel.1 * input.channels();
-        let row = (input.size().1 + 2 * window.padding.1) * input.channels();
-        let count = window.kernel.0 * run;
+        let channels = input.channels();
+        let row = (input.size().1 + 2 * window.padding.1) * channels;
+        // The pixels of a row of a window are neighbours, unless it is dilated.
+        let (run, runs) = match window.dilation.1 {
+            1 => (window.kernel.1 * channels, 1),
+            _ => (channels, window.kernel.1),
+        };
+        let count = window.kernel.0 * runs * run;
+        let source = |depth: usize| {
+            let (down, right) = (depth / run / runs, depth / run % runs);
+            let right = right * window.dilation.1 * channels;
+            down * window.dilation.0 * row + right + depth % run
+        };
         let lines = (0..padded_depth(count)).step_by(T::LINE).map(|first| {
             let mut pieces = Vec::new();
             let mut depth = first;
             while depth < (first + T::LINE).min(count) {
                 let piece = Piece {
-                    source: depth / run * row + depth % run,
+                    source: source(depth),
                     line: depth - first,
                     count: (run - depth % run).min((first + T::LINE).min(count) - depth),
                 };
@@ -112,7 +121,8 @@ impl<'a, T: Number> View<'a, T> {
             return (self.photo, starts);
         }
         let bottom = last / self.width;
-        let rows = (bottom - top) * self.window.stride.0 + self.window.kernel.0;
+        let span = self.window.dilation.0 * (self.window.kernel.0 - 1) + 1;
+        let rows = (bottom - top) * self.window.stride.0 + span;
         if space.len() < rows * row {
             space.resize(rows * row, T::zeroed());
         }

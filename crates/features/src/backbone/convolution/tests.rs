@@ -79,15 +79,17 @@ impl Case {
 
 fn cases() -> impl Strategy<Value = Case> {
     let kernel = (1..5_usize, 1..8_usize);
-    let window = (kernel, (1..4_usize, 1..4_usize), (0..4_usize, 0..4_usize));
+    let steps = || (1..4_usize, 1..4_usize);
+    let window = (kernel, steps(), (0..4_usize, 0..4_usize), steps());
     let sizes = (1..20_usize, 1..20_usize);
     (1..3_usize, sizes, window, (1..40_usize, 1..36_usize)).prop_filter_map(
         "a window that fits",
-        |(photos, size, (kernel, stride, padding), channels)| {
+        |(photos, size, (kernel, stride, padding, dilation), channels)| {
             let window = Window {
                 kernel,
                 stride,
                 padding,
+                dilation,
             };
             window.output(size)?;
             Some(Case {
@@ -123,6 +125,7 @@ fn windows_of_networks_equal_the_reference() {
         (Window::same(1, 7), (48, 20)),
         (Window::same(7, 1), (48, 20)),
         (Window::same(5, 5), (48, 17)),
+        (Window::dilated(3, 2), (48, 17)),
     ];
     for (window, (inputs, outputs)) in windows {
         let case = Case {

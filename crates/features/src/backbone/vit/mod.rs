@@ -19,7 +19,14 @@ use super::grid::{Cells, GridBackbone};
 use super::network::{Form, Network};
 use super::preprocessing::Preprocessing;
 use crate::Result;
+use crate::hub::Wanted;
 use crate::weights::Weights;
+
+/// The files of a published vision transformer that are read here.
+pub const FILES: Wanted<'static> = Wanted {
+    needed: &[&["config.json"], &crate::weights::FILES],
+    optional: &["preprocessor_config.json"],
+};
 
 impl VisionConfig {
     /// Reads the weights of a network whose only map has a token for each patch; the token of the

@@ -22,7 +22,18 @@ pub use model::Bert;
 use super::gru::CaptionBatch;
 use super::states::Projection;
 use crate::Result;
+use crate::hub::Wanted;
 pub use crate::transformer::{Activation, Drops, Initial};
+
+/// The files of a published BERT that are read here.
+pub const FILES: Wanted<'static> = Wanted {
+    needed: &[
+        &["config.json"],
+        &["tokenizer.json", "vocab.txt"],
+        &crate::weights::FILES,
+    ],
+    optional: &["tokenizer_config.json"],
+};
 
 /// What the names of a BERT's parameters begin with, for a group of the optimizer.
 pub const PREFIX: &str = "text.bert";

@@ -18,7 +18,18 @@ pub use model::Tower;
 use super::gru::CaptionBatch;
 use super::states::Projection;
 use crate::Result;
+use crate::hub::Wanted;
 pub use crate::transformer::{Activation, Drops, Initial};
+
+/// The files of a published text tower that are read here.
+pub const FILES: Wanted<'static> = Wanted {
+    needed: &[
+        &["config.json"],
+        &["tokenizer.json", "vocab.json"],
+        &crate::weights::FILES,
+    ],
+    optional: &["merges.txt"],
+};
 
 /// What the names of a tower's parameters begin with, for a group of the optimizer.
 pub const PREFIX: &str = "text.tower";

@@ -1,0 +1,108 @@
+//! From photographs to features and to a trained matcher, with the real network.
+
+// The functions beside the tests are test code as well.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod uard;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use uard::{TINY, final_hash, succeeded, uard};
+
+const WEIGHTS: &str = "weights/inception_v3_trunk.safetensors";
+
+fn shared() -> Option<PathBuf> {
+    let shared = std::env::var_os("UARD_SHARED").map(PathBuf::from);
+    if shared.is_none() {
+        println!("skipped: UARD_SHARED is not set");
+    }
+    shared
+}
+
+/// The first lines of a list.
+fn head(path: &Path, lines: usize) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines()
+        .take(lines)
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+#[test]
+fn a_folder_of_whatever_people_have_ends_in_a_store_and_a_list() {
+    let Some(shared) = shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("照片 of mine");
+    fs::create_dir(&photos).unwrap();
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../features/tests/goldens/photos");
+    for (from, to) in [
+        ("cmyk.jpg", "cmyk.jpg"),
+        ("grey16.png", "sixteen bits.png"),
+        ("rgb.gif", "猫.gif"),
+    ] {
+        fs::copy(goldens.join(from), photos.join(to)).unwrap();
+    }
+    fs::write(photos.join("text.jpg"), "no photo").unwrap();
+    fs::write(photos.join("empty.jpg"), "").unwrap();
+    let out = folder.path().join("out");
+    let mut command = uard();
+    command.args(["extract", "--encoder", "inception-v3", "--regions", "4"]);
+    command.arg("--weights").arg(shared.join(WEIGHTS));
+    command.arg("--images").arg(&photos).arg("--out").arg(&out);
+    let output = command.output().unwrap();
+    succeeded(&output);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("3 photos in"), "{said}");
+    assert!(said.contains("2 could not be read"), "{said}");
+    let list = fs::read_to_string(out.join("photos_store/unreadable.tsv")).unwrap();
+    assert_eq!(list.lines().count(), 2);
+    assert!(list.starts_with("empty.jpg\t"), "{list}");
+}
+
+#[test]
+fn training_begins_with_photographs_and_finds_their_features_the_next_time() {
+    let Some(shared) = shared() else { return };
+    let flickr = shared.join("flickr8k");
+    let folder = tempfile::tempdir().unwrap();
+    let mine = folder.path().join("mine");
+    fs::create_dir_all(mine.join("photos")).unwrap();
+    for (split, photos) in [("train", 8), ("dev", 4)] {
+        let ids = head(&flickr.join(format!("{split}_ids.txt")), photos);
+        for id in ids.lines() {
+            let from = flickr.join("photos").join(id);
+            fs::copy(from, mine.join("photos").join(id)).unwrap();
+        }
+        fs::write(mine.join(format!("{split}_ids.txt")), ids).unwrap();
+        let captions = head(&flickr.join(format!("{split}_caps.txt")), 5 * photos);
+        fs::write(mine.join(format!("{split}_caps.txt")), captions).unwrap();
+    }
+    let weights = format!("images.weights=[\"{}\"]", shared.join(WEIGHTS).display());
+    let train = |run: &str| {
+        let mut command = uard();
+        command.args(["train", "--config", "flickr8k", "--images", "mine"]);
+        command.args(["--set", &weights, "--run", run, "--device", "cpu"]);
+        for set in TINY {
+            command.args(["--set", set]);
+        }
+        command.current_dir(folder.path()).output().unwrap()
+    };
+    let first = train("first");
+    succeeded(&first);
+    let said = String::from_utf8_lossy(&first.stderr).into_owned();
+    assert!(
+        said.contains("8 photos in data/flickr8k-inception-v3-36"),
+        "{said}"
+    );
+    let page = fs::read_to_string(folder.path().join("first/report.html")).unwrap();
+    assert!(page.contains("data:image/jpeg;base64,"));
+    assert!(page.contains("<svg class=\"overlay\""));
+    let store = folder
+        .path()
+        .join("data/flickr8k-inception-v3-36/train_store/store.json");
+    let written = fs::metadata(&store).unwrap().modified().unwrap();
+    succeeded(&train("second"));
+    assert_eq!(fs::metadata(&store).unwrap().modified().unwrap(), written);
+    let hash = |run: &str| final_hash(&folder.path().join(run));
+    assert_eq!(hash("first"), hash("second"));
+}

@@ -1,0 +1,84 @@
+//! How do the layers of bottom-up attention follow each other?
+
+use super::STRIDE;
+use super::limits::RegionLimits;
+use super::predictor::Predictor;
+use crate::Result;
+use crate::backbone::trunk::Trunk;
+use crate::backbone::{Buffers, Maps, Number};
+use crate::detector::anchors::over_cells;
+use crate::detector::frozen::{DetectedRegions, Layers};
+use crate::detector::proposals::{Level, ProposalNetwork};
+use crate::detector::roi_pool::RoiPool;
+use crate::detector::scaling::Scaled;
+
+/// Regions whose features are computed together: few enough that their maps stay small (25 MB in
+/// f32), enough that a kernel read from memory is used often.
+const REGIONS_AT_ONCE: usize = 16;
+
+/// The layers.
+#[derive(Debug)]
+pub struct Network<T> {
+    pub trunk: Trunk<T>,
+    /// Anchors around (0, 0).
+    pub shapes: Vec<[f32; 4]>,
+    pub proposals: ProposalNetwork<T>,
+    pub pool: RoiPool,
+    pub res5: Trunk<T>,
+    pub predictor: Predictor,
+    pub limits: RegionLimits,
+}
+
+impl<T: Number> Layers for Network<T> {
+    fn width(&self) -> usize {
+        self.predictor.width
+    }
+
+    fn maps(&self, pixels: &Maps<f32>) -> Result<Vec<Maps<f32>>> {
+        let maps = self.trunk.of_pixels(pixels)?;
+        Ok(maps.iter().map(Maps::widened).collect())
+    }
+
+    fn regions(&self, photo: &Scaled) -> Result<DetectedRegions> {
+        let maps = self.trunk.of_pixels(&photo.pixels)?;
+        let map = &maps[0];
+        let level = Level {
+            map,
+            anchors: over_cells(&self.shapes, map.size(), (STRIDE, STRIDE)),
+        };
+        let proposals = self.proposals.propose(&[level], photo.size)?;
+        let features = self.features(map, &proposals);
+        let limits = (photo.size, &self.limits);
+        self.predictor.regions(&proposals, &features, limits)
+    }
+}
+
+impl<T: Number> Network<T> {
+    /// Means over the fifth stage of each box, in f32.
+    fn features(&self, map: &Maps<T>, boxes: &[[f32; 4]]) -> Vec<f32> {
+        let mut buffers = Buffers::new();
+        let mut features = Vec::with_capacity(boxes.len() * self.width());
+        for boxes in boxes.chunks(REGIONS_AT_ONCE) {
+            let pooled = self.pool.forward(map, boxes);
+            for maps in self.res5.forward(pooled, &mut buffers) {
+                for region in 0..boxes.len() {
+                    features.extend(mean(maps.photo(region), maps.channels()));
+                }
+                buffers.give(maps);
+            }
+        }
+        features
+    }
+}
+
+fn mean<T: Number>(map: &[T], channels: usize) -> Vec<f32> {
+    let mut sums = vec![0.0; channels];
+    for cell in map.chunks_exact(channels) {
+        for (sum, number) in sums.iter_mut().zip(cell) {
+            *sum += number.widen();
+        }
+    }
+    let cells = (map.len() / channels) as f32;
+    sums.iter_mut().for_each(|sum| *sum /= cells);
+    sums
+}

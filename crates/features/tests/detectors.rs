@@ -1,0 +1,429 @@
+//! Do the detectors find what their published code finds? Golden regions of narrow networks with
+//! drawn weights, and of the operations that they are made of, written by `goldens/detectors.py`;
+//! full sizes once.
+
+#![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+#![allow(clippy::print_stdout, reason = "how far from the golden values")]
+
+use std::path::Path;
+
+use safetensors::{Dtype, SafeTensors};
+use uard_core::matmul::Matmul;
+use uard_core::random::Draws;
+use uard_features::backbone::{Block, Maps, Photo, ResNet, StrideOn};
+use uard_features::detector::{
+    AnchorShapes, BottomUpAttention, DetectedRegions, Detector, FasterRcnnFpn, Label,
+    ProposalLimits, RegionLimits, RoiAlign, RoiPool, Scaling, batched_nms, nms,
+};
+use uard_features::weights::Weights;
+
+/// Of maps, relative to their root mean square: f32 sums in another order, tens of layers deep.
+const MAP_TOLERANCE: f64 = 1e-4;
+
+/// Of a region's features, relative to their root mean square.
+const FEATURE_TOLERANCE: f64 = 1e-3;
+
+/// In pixels of the photo. Seen: 3e-5.
+const BOX_TOLERANCE: f32 = 1e-3;
+
+const CONFIDENCE_TOLERANCE: f32 = 1e-4;
+
+/// Of operations that sum at most 36 numbers, absolute; the numbers are about 1.
+const OPERATION_TOLERANCE: f32 = 1e-5;
+
+struct Golden {
+    name: &'static str,
+    bytes: Vec<u8>,
+}
+
+impl Golden {
+    fn open(name: &'static str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        Self { name, bytes }
+    }
+
+    fn weights(&self) -> Weights {
+        Weights::from_bytes(self.name, self.bytes.clone()).unwrap()
+    }
+
+    fn shape(&self, tensor: &str) -> Vec<usize> {
+        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        file.tensor(tensor).unwrap().shape().to_vec()
+    }
+
+    fn bytes(&self, tensor: &str, dtype: Dtype) -> Vec<u8> {
+        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        let tensor = file.tensor(tensor).unwrap();
+        assert_eq!(tensor.dtype(), dtype);
+        tensor.data().to_vec()
+    }
+
+    fn numbers(&self, tensor: &str) -> Vec<f32> {
+        let bytes = self.bytes(tensor, Dtype::F32);
+        let numbers = bytes.chunks_exact(4);
+        let numbers = numbers.map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+        numbers.collect()
+    }
+
+    fn indices(&self, tensor: &str) -> Vec<usize> {
+        let bytes = self.bytes(tensor, Dtype::I64);
+        let numbers = bytes.chunks_exact(8);
+        let numbers = numbers.map(|b| i64::from_le_bytes(b.try_into().unwrap()));
+        numbers
+            .map(|number| usize::try_from(number).unwrap())
+            .collect()
+    }
+
+    fn boxes(&self, tensor: &str) -> Vec<[f32; 4]> {
+        let numbers = self.numbers(tensor);
+        let boxes = numbers.chunks_exact(4);
+        boxes.map(|four| four.try_into().unwrap()).collect()
+    }
+
+    /// PyTorch's [N, F, H, W] with channels last.
+    fn maps(&self, tensor: &str) -> Maps<f32> {
+        let [n, f, h, w] = *self.shape(tensor) else {
+            panic!("four axes")
+        };
+        let numbers = self.numbers(tensor);
+        let mut values = vec![0.0; numbers.len()];
+        for (at, value) in values.iter_mut().enumerate() {
+            let (channel, pixel, photo) = (at % f, at / f % (h * w), at / (f * h * w));
+            *value = numbers[(photo * f + channel) * h * w + pixel];
+        }
+        Maps::new(values, [n, h, w, f])
+    }
+
+    fn photo(&self) -> Photo {
+        let [height, width, 3] = *self.shape("photo") else {
+            panic!("height, width, colours")
+        };
+        let pixels = self.bytes("photo", Dtype::U8);
+        Photo::new(pixels, width as u32, height as u32).unwrap()
+    }
+
+    fn labels(&self, ids: &str, confidences: &str) -> Vec<Label> {
+        let ids = self.indices(ids).into_iter();
+        let labels = ids.zip(self.numbers(confidences));
+        labels
+            .map(|(id, confidence)| Label { id, confidence })
+            .collect()
+    }
+}
+
+/// The largest difference, relative to the root mean square.
+fn difference(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let squares = expected.iter().map(|x| f64::from(*x).powi(2));
+    let size = (squares.sum::<f64>() / expected.len() as f64).sqrt();
+    assert!(size > 1e-3, "numbers that are not all zero");
+    let pairs = found.iter().zip(expected);
+    let largest = pairs.map(|(a, b)| f64::from((a - b).abs()));
+    largest.fold(0.0, f64::max) / size
+}
+
+fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let pairs = found.iter().zip(expected);
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+fn same_labels(what: &str, found: &[Label], expected: &[Label]) {
+    let ids = |labels: &[Label]| -> Vec<usize> { labels.iter().map(|label| label.id).collect() };
+    assert_eq!(ids(found), ids(expected), "{what}");
+    let confidences =
+        |labels: &[Label]| -> Vec<f32> { labels.iter().map(|label| label.confidence).collect() };
+    let difference = largest_difference(&confidences(found), &confidences(expected));
+    println!("{what}: {difference:.1e}");
+    assert!(difference <= CONFIDENCE_TOLERANCE, "{what}: {difference}");
+}
+
+fn same_regions(golden: &Golden, found: &DetectedRegions) {
+    let boxes = largest_difference(found.boxes.as_flattened(), &golden.numbers("boxes"));
+    println!("{} boxes: {boxes:.1e} pixels", golden.name);
+    assert!(boxes <= BOX_TOLERANCE, "{boxes}");
+    let expected = golden.numbers("features");
+    let width = expected.len() / found.boxes.len();
+    let rows = found.features.chunks(width).zip(expected.chunks(width));
+    let features = rows.map(|(found, expected)| difference(found, expected));
+    let features = features.fold(0.0, f64::max);
+    println!("{} features: {features:.1e}", golden.name);
+    assert!(features <= FEATURE_TOLERANCE, "{features}");
+    same_labels(
+        "classes",
+        &found.classes,
+        &golden.labels("classes", "confidences"),
+    );
+}
+
+fn same_maps(golden: &Golden, detector: &Detector, names: &[&str]) {
+    let maps = detector.maps(&golden.photo()).unwrap();
+    assert_eq!(maps.len(), names.len());
+    for (map, name) in maps.iter().zip(names) {
+        let expected = golden.maps(name);
+        assert_eq!(map.shape(), expected.shape());
+        let difference = difference(map.values(), expected.values());
+        println!("{} {name}: {difference:.1e}", golden.name);
+        assert!(difference <= MAP_TOLERANCE, "{name}: {difference}");
+    }
+}
+
+/// As `goldens/detectors.py` shrinks it.
+fn narrow_bottom_up() -> BottomUpAttention {
+    let published = BottomUpAttention::default();
+    BottomUpAttention {
+        resnet: ResNet {
+            block: Block::Bottleneck(StrideOn::First),
+            blocks: [3, 4, 6, 3],
+            width: 2,
+        },
+        scaling: Scaling {
+            shorter: 112,
+            longest: 150,
+            ..published.scaling
+        },
+        anchors: AnchorShapes {
+            sizes: vec![16.0, 32.0, 64.0],
+            ..published.anchors
+        },
+        hidden: 16,
+        proposals: ProposalLimits {
+            before: 150,
+            after: 50,
+            ..published.proposals
+        },
+        classes: 10,
+        attributes: 7,
+        regions: RegionLimits {
+            overlaps: vec![0.05, 0.3, 0.6],
+            least: 20,
+            most: 20,
+            confidence: 0.0,
+        },
+        ..published
+    }
+}
+
+/// As `goldens/detectors.py` shrinks it.
+fn narrow_fpn() -> FasterRcnnFpn {
+    let published = FasterRcnnFpn::default();
+    FasterRcnnFpn {
+        resnet: ResNet {
+            blocks: [1, 2, 1, 1],
+            width: 4,
+            ..ResNet::R50
+        },
+        scaling: Scaling {
+            shorter: 100,
+            longest: 150,
+            ..published.scaling
+        },
+        channels: 8,
+        anchor_sizes: [12.0, 24.0, 48.0, 72.0, 96.0],
+        proposals: ProposalLimits {
+            before: 60,
+            after: 40,
+            ..published.proposals
+        },
+        canonical_side: 48.0,
+        most: 50,
+        width: 24,
+        classes: 6,
+        ..published
+    }
+}
+
+#[test]
+fn bottom_up_attention_finds_the_regions_of_its_pytorch_port() {
+    let golden = Golden::open("bottom_up.safetensors");
+    let detector = narrow_bottom_up()
+        .load(&golden.weights(), Matmul::F32)
+        .unwrap();
+    same_maps(&golden, &detector, &["c4"]);
+    let found = &detector.regions(&[golden.photo()]).unwrap()[0];
+    same_regions(&golden, found);
+    let expected = golden.labels("attributes", "attribute_confidences");
+    same_labels("attributes", &found.attributes, &expected);
+}
+
+#[test]
+fn the_pyramid_finds_the_regions_of_torchvision() {
+    let golden = Golden::open("faster_rcnn_fpn.safetensors");
+    let detector = narrow_fpn().load(&golden.weights(), Matmul::F32).unwrap();
+    same_maps(&golden, &detector, &["p0", "p1", "p2", "p3", "p4"]);
+    let found = &detector.regions(&[golden.photo()]).unwrap()[0];
+    same_regions(&golden, found);
+    assert!(found.attributes.is_empty());
+}
+
+#[test]
+fn pools_and_suppressions_are_those_of_torchvision() {
+    let golden = Golden::open("roi_ops.safetensors");
+    let (map, boxes) = (golden.maps("map"), golden.boxes("boxes"));
+    let pool = RoiPool {
+        size: (4, 3),
+        scale: 0.1,
+    };
+    assert_eq!(pool.forward(&map, &boxes), golden.maps("pooled"));
+    for (name, size, scale, samples) in [
+        ("aligned", (4, 3), 0.1, 2),
+        ("aligned_by_3", (2, 5), 0.07, 3),
+    ] {
+        let align = RoiAlign {
+            size,
+            scale,
+            samples,
+        };
+        let (found, expected) = (align.forward(&map, &boxes), golden.maps(name));
+        assert_eq!(found.shape(), expected.shape());
+        let difference = largest_difference(found.values(), expected.values());
+        println!("{name}: {difference:.1e}");
+        assert!(difference <= OPERATION_TOLERANCE, "{name}: {difference}");
+    }
+    let (many, scores) = (golden.boxes("many"), golden.numbers("scores"));
+    let kept: Vec<usize> = nms(&many, &scores, 0.4).collect();
+    assert_eq!(kept, golden.indices("nms"));
+    let groups = golden.indices("groups");
+    let kept: Vec<usize> = batched_nms(&many, &scores, &groups, 0.4).collect();
+    assert_eq!(kept, golden.indices("batched_nms"));
+}
+
+fn drawn_photo(width: u32, height: u32) -> Photo {
+    let pixels = (0..width * height * 3).map(|at| (at * at / 7 % 251) as u8);
+    Photo::new(pixels.collect(), width, height).unwrap()
+}
+
+#[test]
+fn neighbours_and_threads_change_nothing() {
+    let bottom_up = Golden::open("bottom_up.safetensors");
+    let pyramid = Golden::open("faster_rcnn_fpn.safetensors");
+    for matmul in Matmul::ALL {
+        for detector in [
+            narrow_bottom_up()
+                .load(&bottom_up.weights(), matmul)
+                .unwrap(),
+            narrow_fpn().load(&pyramid.weights(), matmul).unwrap(),
+        ] {
+            let photos = [bottom_up.photo(), drawn_photo(60, 99), pyramid.photo()];
+            let together = detector.regions(&photos).unwrap();
+            for (photo, found) in photos.iter().zip(&together) {
+                assert!(!found.boxes.is_empty());
+                assert_eq!(found.features.len(), found.boxes.len() * detector.width());
+                for threads in [1, 3] {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+                    let photo = std::slice::from_ref(photo);
+                    let alone = pool.build().unwrap().install(|| detector.regions(photo));
+                    assert_eq!(&alone.unwrap()[0], found);
+                }
+            }
+            assert!(detector.regions(&[]).unwrap().is_empty());
+        }
+    }
+}
+
+/// With random weights bf16 may choose other boxes, but maps are as near as eight bits allow. Seen:
+/// 0.05.
+#[test]
+fn maps_in_bf16_are_near_those_in_f32() {
+    let golden = Golden::open("bottom_up.safetensors");
+    let detector = narrow_bottom_up()
+        .load(&golden.weights(), Matmul::Bf16)
+        .unwrap();
+    let maps = detector.maps(&golden.photo()).unwrap();
+    let difference = difference(maps[0].values(), golden.maps("c4").values());
+    println!("bf16: {difference:.1e}");
+    assert!(difference <= 0.15, "{difference}");
+}
+
+/// Drawn weights have no biases, so whatever pixels are divided by, maps are divided by: with the
+/// returned deviation they are small, and boxes stay near their anchors.
+fn quieting(detector: &Detector) -> [f32; 3] {
+    let maps = detector.maps(&drawn_photo(64, 48)).unwrap();
+    let numbers = maps.iter().flat_map(|map| map.values());
+    [10.0 * numbers.fold(0.0, |largest: f32, x| largest.max(x.abs())); 3]
+}
+
+fn whole(detector: &Detector, width: usize) -> DetectedRegions {
+    let mut found = detector.regions(&[drawn_photo(64, 48)]).unwrap();
+    let found = found.remove(0);
+    let regions = found.boxes.len();
+    println!("{regions} regions of {width}");
+    assert!(regions > 0 && found.classes.len() == regions);
+    assert_eq!(
+        (detector.width(), found.features.len()),
+        (width, regions * width)
+    );
+    assert!(found.features.iter().all(|x| x.is_finite()));
+    let [x1, y1, x2, y2] = found.boxes[0];
+    assert!(0.0 <= x1 && x1 < x2 && x2 <= 64.0 && 0.0 <= y1 && y1 < y2 && y2 <= 48.0);
+    found
+}
+
+/// Of a small photo and few proposals: a photo of full size takes some 10^12 products.
+#[test]
+fn the_published_bottom_up_attention_is_built_and_runs() {
+    let weights = Weights::drawn(Draws::new(1));
+    let mut config = BottomUpAttention::default();
+    config.scaling.shorter = 96;
+    config.proposals.after = 40;
+    config.scaling.mean = [0.0; 3];
+    let loud = config.load(&weights, Matmul::F32).unwrap();
+    let map = &loud.maps(&drawn_photo(64, 48)).unwrap()[0];
+    assert_eq!(map.shape(), [1, 6, 8, 1024]);
+    config.scaling.deviation = quieting(&loud);
+    let detector = config.load(&weights, Matmul::F32).unwrap();
+    let found = whole(&detector, 2048);
+    assert!(found.boxes.len() <= 36);
+    assert_eq!(found.attributes.len(), found.boxes.len());
+}
+
+/// Of a small photo.
+#[test]
+fn the_published_pyramid_is_built_and_runs() {
+    let weights = Weights::drawn(Draws::new(1));
+    let mut config = FasterRcnnFpn::default();
+    config.scaling.shorter = 96;
+    config.scaling.mean = [0.0; 3];
+    config.proposals.after = 100;
+    config.confidence = 0.0;
+    let loud = config.load(&weights, Matmul::F32).unwrap();
+    let maps = loud.maps(&drawn_photo(64, 48)).unwrap();
+    let sizes: Vec<(usize, usize)> = maps.iter().map(Maps::size).collect();
+    assert_eq!(sizes, [(24, 32), (12, 16), (6, 8), (3, 4), (2, 2)]);
+    config.scaling.deviation = quieting(&loud);
+    let detector = config.load(&weights, Matmul::F32).unwrap();
+    assert_eq!(whole(&detector, 1024).boxes.len(), 100);
+}
+
+#[test]
+fn detectors_refuse_what_cannot_be() {
+    let golden = Golden::open("bottom_up.safetensors");
+    let message = |config: &BottomUpAttention| {
+        let found = config.load(&golden.weights(), Matmul::F32);
+        found.unwrap_err().to_string()
+    };
+    let mut other = narrow_bottom_up();
+    other.anchors.sizes = vec![16.0, 33.0, 64.0];
+    let said = message(&other);
+    assert!(
+        said.contains("anchor 3") && said.contains("cell_anchors"),
+        "{said}"
+    );
+    let mut other = narrow_bottom_up();
+    other.regions.least = 21;
+    assert!(message(&other).contains("21 to 20"), "{}", message(&other));
+    let mut other = narrow_bottom_up();
+    other.classes = 11;
+    assert!(message(&other).contains("cls_score"), "{}", message(&other));
+    let none = narrow_fpn()
+        .load(&golden.weights(), Matmul::F32)
+        .unwrap_err();
+    assert!(none.to_string().contains("backbone.body.conv1"), "{none}");
+    let detector = narrow_bottom_up().load(&golden.weights(), Matmul::F32);
+    let thin = detector
+        .unwrap()
+        .regions(&[drawn_photo(2000, 1)])
+        .unwrap_err();
+    assert!(thin.to_string().contains("1 x 150 pixels"), "{thin}");
+}
