@@ -503,6 +503,9 @@ pub enum Error {
         /// Of the map.
         width: usize,
     },
+    /// A published transformer does not have what was asked for.
+    #[error(transparent)]
+    Transformer(#[from] crate::transformer::TransformerError),
     /// A detector cannot be, or cannot say what is in a photo.
     #[error(transparent)]
     Detector(#[from] crate::detector::DetectorError),

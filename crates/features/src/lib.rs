@@ -20,6 +20,8 @@ pub mod scenes;
 pub mod source;
 pub mod store;
 pub mod text;
+mod transformer;
 pub mod weights;
 
 pub use error::{Error, Result};
+pub use transformer::TransformerError;
