@@ -85,13 +85,7 @@ impl Weights {
     /// # Errors
     /// Neither file is there; the file is damaged or of another form.
     pub fn open_folder(folder: &Path) -> Result<Self> {
-        let paths = FILES.map(|name| folder.join(name));
-        match paths.iter().find(|path| path.exists()) {
-            Some(path) => Self::open(path),
-            None => Err(Error::MissingWeights {
-                folder: folder.to_owned(),
-            }),
-        }
+        Self::open(&file_of(folder)?)
     }
 
     /// The bytes of a safetensors file; messages name `origin`.
@@ -200,6 +194,21 @@ impl Weights {
             None => Ok(numbers),
         }
     }
+}
+
+/// The file of weights in a folder; a file itself.
+///
+/// # Errors
+/// A folder that holds none.
+pub(crate) fn file_of(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let mut paths = FILES.iter().map(|name| path.join(name));
+    let found = paths.find(|path| path.exists());
+    found.ok_or_else(|| Error::MissingWeights {
+        folder: path.to_owned(),
+    })
 }
 
 fn unreadable(path: &Path, cause: &dyn fmt::Display) -> Error {

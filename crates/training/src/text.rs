@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use uard_features::hub::Hub;
-use uard_features::text::bert;
 use uard_features::text::encoder::{TextEncoderKind, TextStart};
 use uard_features::text::gru::TextEncoderConfig;
 use uard_features::text::tokenizer::CaptionTokenizer;
 use uard_features::text::vocabulary::Vocabulary;
 use uard_features::text::word_vectors::WordVectors;
+use uard_features::text::{bert, tower};
 use uard_features::weights::Weights;
 
 use crate::config::{TextConfig, TrainConfig};
@@ -22,7 +22,8 @@ pub fn model_folder(config: &TextConfig, hub: &Hub) -> Result<Option<PathBuf>> {
     match (config.encoder, &config.model) {
         (TextEncoderKind::Gru, _) => Ok(None),
         (TextEncoderKind::Bert, Some(model)) => Ok(Some(model.folder(hub, bert::FILES)?)),
-        (TextEncoderKind::Bert, None) => Err(no_model()),
+        (TextEncoderKind::Tower, Some(model)) => Ok(Some(model.folder(hub, tower::FILES)?)),
+        (_, None) => Err(no_model()),
     }
 }
 
@@ -41,7 +42,13 @@ pub fn tokenizer<'a>(
             let vocabulary = Vocabulary::build(captions, config.data.minimum_word_count);
             Ok(CaptionTokenizer::Vocabulary(vocabulary))
         }
-        Some(folder) => Ok(CaptionTokenizer::open_bert(folder, config.text.longest)?),
+        Some(folder) => {
+            let longest = config.text.longest;
+            Ok(match config.text.encoder {
+                TextEncoderKind::Tower => CaptionTokenizer::open_tower(folder, longest)?,
+                _ => CaptionTokenizer::open_bert(folder, longest)?,
+            })
+        }
     }
 }
 
@@ -60,9 +67,7 @@ pub fn start(
             TextStart::Vectors(vectors)
         }
         (CaptionTokenizer::Vocabulary(_), None) => TextStart::Drawn,
-        (CaptionTokenizer::Bert { .. }, _) => {
-            TextStart::Trained(Weights::open_folder(model.ok_or_else(no_model)?)?)
-        }
+        (_, _) => TextStart::Trained(Weights::open_folder(model.ok_or_else(no_model)?)?),
     })
 }
 

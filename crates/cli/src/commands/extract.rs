@@ -11,7 +11,6 @@ use uard_features::extract::{
 };
 use uard_features::source::Source;
 use uard_features::store::{Element, Finished, store_path};
-use uard_features::weights::FILES;
 
 use super::Outcome;
 use crate::exit::wrong;
@@ -30,16 +29,18 @@ use crate::terminal::{bar_of_photos, note};
     Examples:\n  \
     uard extract --encoder inception-v3 --weights inception_v3.safetensors --images photos --out features\n  \
     uard extract --encoder resnet50 --weights resnet50.safetensors --images list.txt --out features \
-    --split train --matmul bf16 --element f16"
+    --split train --matmul bf16 --element f16\n  \
+    uard extract --encoder vision-transformer --weights hf:facebook/dinov2-base --images photos --out features"
 )]
 pub struct Arguments {
     /// inception-v3, resnet18, resnet34, resnet50 or resnet101 for the cells of a grid;
-    /// bottom-up-attention or faster-rcnn-fpn for the boxes of a detector.
+    /// vision-transformer (CLIP, SigLIP, DINOv2) for patches; bottom-up-attention or faster-rcnn-fpn
+    /// for the boxes of a detector.
     #[arg(long, value_name = "NAME")]
     encoder: EncoderKind,
-    /// The encoder's weights: safetensors, what torch.save wrote of a state dict, or a
-    /// name on a hub, hf:OWNER/NAME.
-    #[arg(long, value_name = "FILE|hf:NAME")]
+    /// The encoder's weights: safetensors, or what torch.save wrote of a state dict; for a vision
+    /// transformer its folder with config.json. Or a name on a hub, hf:OWNER/NAME.
+    #[arg(long, value_name = "FILE|DIR|hf:NAME")]
     weights: Source,
     /// A folder of photos, or a file with the path of one on each line.
     #[arg(long, value_name = "DIR|LIST")]
@@ -96,7 +97,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         regions: arguments.regions,
         matmul: arguments.matmul,
     };
-    let weights = arguments.weights.file(&hub(), &FILES)?;
+    let weights = arguments.encoder.weights(&arguments.weights, &hub())?;
     let encoder = options.open(&weights)?;
     let extraction = Extraction {
         encoder: encoder.as_ref(),

@@ -45,7 +45,7 @@ pub struct Arguments {
     data: Option<PathBuf>,
     /// With --data: pictures named by id, for the report; without it images/ of the data directory.
     /// Without --data: photographs with {train,dev}_ids.txt and _caps.txt, of which regions are
-    /// extracted into data/ first, as [images] of the configuration says.
+    /// extracted into data/ first, as the section `images` of the configuration says.
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
     /// Run directory; without it runs/ and the name of the configuration.

@@ -6,7 +6,6 @@ use uard_features::backbone::PhotoLimits;
 use uard_features::extract::{CaptionedPhotos, EncoderOptions, ExtractError, Extraction};
 use uard_features::source::Source;
 use uard_features::store::{Element, FeatureStore};
-use uard_features::weights::FILES;
 use uard_training::config::ImagesConfig;
 
 use crate::commands::{Outcome, extract};
@@ -64,12 +63,12 @@ fn weights(config: &ImagesConfig, folder: &Path) -> anyhow::Result<PathBuf> {
         Source::Path(path) => Some([path.clone(), folder.join(path)]),
         Source::Hub(_) => None,
     });
-    if let Some(path) = paths.flatten().find(|path| path.is_file()) {
+    if let Some(path) = paths.flatten().find(|path| path.exists()) {
         return Ok(path);
     }
     let mut sources = config.weights.iter();
     if let Some(name) = sources.find(|source| matches!(source, Source::Hub(_))) {
-        return Ok(name.file(&hub(), &FILES)?);
+        return Ok(config.encoder.weights(name, &hub())?);
     }
     let looked: Vec<String> = config.weights.iter().map(Source::to_string).collect();
     Err(ExtractError::NoWeights {

@@ -1,7 +1,7 @@
 //! Which encoders are there, by name?
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -10,10 +10,13 @@ use uard_core::matmul::Matmul;
 use super::PhotoEncoder;
 use super::error::ExtractError;
 use crate::backbone::{
-    Cells, Fit, GridBackbone, InceptionV3, Network, Preprocessing, ResNet, Stage,
+    Cells, Fit, GridBackbone, InceptionV3, Network, Preprocessing, ResNet, Stage, Tokens,
+    VISION_FILES, open_vision_folder,
 };
 use crate::detector::{BottomUpAttention, FasterRcnnFpn, RegionLimits};
-use crate::weights::Weights;
+use crate::hub::Hub;
+use crate::source::Source;
+use crate::weights::{FILES, Weights};
 use crate::{Error, Result};
 
 /// An encoder of photos.
@@ -34,6 +37,8 @@ pub enum EncoderKind {
     BottomUpAttention,
     /// A detector: torchvision's Faster R-CNN on ResNet-50 with a feature pyramid.
     FasterRcnnFpn,
+    /// The patches of a CLIP, SigLIP or DINOv2; its folder says which, and how large.
+    VisionTransformer,
 }
 
 /// How many regions a photo is to have; in files a number, `"10-100"` or `"all"`.
@@ -91,7 +96,7 @@ pub type OpenEncoder = Box<dyn PhotoEncoder>;
 
 impl EncoderKind {
     /// All encoders, in the order in which people are told of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::InceptionV3,
         Self::Resnet18,
         Self::Resnet34,
@@ -99,6 +104,7 @@ impl EncoderKind {
         Self::Resnet101,
         Self::BottomUpAttention,
         Self::FasterRcnnFpn,
+        Self::VisionTransformer,
     ];
 
     /// Its name.
@@ -111,6 +117,19 @@ impl EncoderKind {
             Self::Resnet101 => "resnet101",
             Self::BottomUpAttention => "bottom-up-attention",
             Self::FasterRcnnFpn => "faster-rcnn-fpn",
+            Self::VisionTransformer => "vision-transformer",
+        }
+    }
+
+    /// Where the weights are on this machine, downloaded where they are named on a hub: a file, or
+    /// the folder of a vision transformer.
+    ///
+    /// # Errors
+    /// A file is not there, or cannot be downloaded.
+    pub fn weights(self, source: &Source, hub: &Hub) -> Result<PathBuf> {
+        match self {
+            Self::VisionTransformer => source.folder(hub, VISION_FILES),
+            _ => source.file(hub, &FILES),
         }
     }
 
@@ -169,43 +188,51 @@ impl FromStr for RegionCount {
 }
 
 impl EncoderOptions {
-    /// Reads the weights and builds the network.
+    /// Reads the weights, of [`EncoderKind::weights`], and builds the network.
     ///
     /// # Errors
     /// When the weights cannot be read or are another network's, or the encoder cannot give as many
     /// regions.
     pub fn open(self, weights: &Path) -> Result<OpenEncoder> {
-        let weights = Weights::open(weights)?;
-        let matmul = self.matmul;
-        let resnet = |config: ResNet| config.load(&weights, &[Stage::C5], matmul);
-        let (network, preprocessing) = match self.kind {
+        let file = || Weights::open(weights);
+        match self.kind {
             EncoderKind::InceptionV3 => {
-                let network = InceptionV3::default().load(&weights, matmul)?;
-                (network, Preprocessing::INCEPTION)
+                let network = InceptionV3::default().load(&file()?, self.matmul)?;
+                self.grid(network, Preprocessing::INCEPTION)
             }
-            EncoderKind::Resnet18 => (resnet(ResNet::R18)?, WHOLE),
-            EncoderKind::Resnet34 => (resnet(ResNet::R34)?, WHOLE),
-            EncoderKind::Resnet50 => (resnet(ResNet::R50)?, WHOLE),
-            EncoderKind::Resnet101 => (resnet(ResNet::R101)?, WHOLE),
-            EncoderKind::BottomUpAttention => return self.bottom_up(&weights),
-            EncoderKind::FasterRcnnFpn => return self.pyramid(&weights),
-        };
-        self.grid(network, preprocessing)
+            EncoderKind::Resnet18 => self.resnet(ResNet::R18, &file()?),
+            EncoderKind::Resnet34 => self.resnet(ResNet::R34, &file()?),
+            EncoderKind::Resnet50 => self.resnet(ResNet::R50, &file()?),
+            EncoderKind::Resnet101 => self.resnet(ResNet::R101, &file()?),
+            EncoderKind::BottomUpAttention => self.bottom_up(&file()?),
+            EncoderKind::FasterRcnnFpn => self.pyramid(&file()?),
+            EncoderKind::VisionTransformer => {
+                let what = (Tokens::Hidden, self.cells()?);
+                Ok(Box::new(open_vision_folder(weights, what, self.matmul)?))
+            }
+        }
+    }
+
+    fn resnet(self, config: ResNet, weights: &Weights) -> Result<OpenEncoder> {
+        let network = config.load(weights, &[Stage::C5], self.matmul)?;
+        self.grid(network, WHOLE)
     }
 
     fn grid(self, network: Network, preprocessing: Preprocessing) -> Result<OpenEncoder> {
-        let cells = match self.regions {
-            RegionCount::All => Cells::All,
-            RegionCount::Exactly(count) if count.isqrt().pow(2) == count => Cells::Grid {
-                side: count.isqrt(),
-            },
-            _ => {
-                return Err(self.refused(
-                    "its regions are the cells of a square grid, so ask for a square number such as 36, or all",
-                ));
-            }
-        };
+        let cells = self.cells()?;
         Ok(Box::new(GridBackbone::new(network, preprocessing, cells)?))
+    }
+
+    fn cells(self) -> Result<Cells> {
+        match self.regions {
+            RegionCount::All => Ok(Cells::All),
+            RegionCount::Exactly(count) if count.isqrt().pow(2) == count => Ok(Cells::Grid {
+                side: count.isqrt(),
+            }),
+            _ => Err(self.refused(
+                "its regions are the cells of a square grid, so ask for a square number such as 36, or all",
+            )),
+        }
     }
 
     fn bottom_up(self, weights: &Weights) -> Result<OpenEncoder> {

@@ -15,6 +15,7 @@ use crate::digest::file_sha256;
 use crate::store::{
     BOXES, Element, Entry, Finished, Manifest, Provenance, SIZES, Size, StoreWriter,
 };
+use crate::weights::file_of;
 use crate::{Error, Result};
 
 /// Photos that are decoded together, and that wait while as many are encoded: what bounds memory,
@@ -27,7 +28,7 @@ pub struct Extraction<'a> {
     pub encoder: &'a dyn PhotoEncoder,
     /// Its name.
     pub name: &'a str,
-    /// The file that its weights were read from.
+    /// The file, or folder, that its weights were read from.
     pub weights: &'a Path,
     /// What a photo may cost.
     pub limits: PhotoLimits,
@@ -109,11 +110,12 @@ impl Extraction<'_> {
     }
 
     fn manifest(&self) -> Result<Manifest> {
-        let weights = self.weights.file_name().unwrap_or_default();
+        let file = file_of(self.weights)?;
+        let weights = file.file_name().unwrap_or_default();
         let provenance = Provenance::Extracted {
             encoder: self.name.to_owned(),
             weights: weights.to_string_lossy().into_owned(),
-            weights_sha256: file_sha256(self.weights)?,
+            weights_sha256: file_sha256(&file)?,
             preprocessing: json!({
                 "encoder": self.encoder.settings()?,
                 "most_pixels_a_side": self.limits.side,

@@ -9,6 +9,7 @@ use uard_core::random::Draws;
 use super::bert::{BertEncoder, Drops, Initial};
 use super::gru::{CaptionBatch, TextEncoder, TextEncoderConfig};
 use super::tokenizer::CaptionTokenizer;
+use super::tower::TowerEncoder;
 use super::word_vectors::WordVectors;
 use crate::weights::Weights;
 use crate::{Error, Result};
@@ -22,6 +23,8 @@ pub enum TextEncoderKind {
     Gru,
     /// A trained BERT, trained further.
     Bert,
+    /// The text half of CLIP or SigLIP, trained further.
+    Tower,
 }
 
 /// What an encoder begins with.
@@ -31,17 +34,19 @@ pub enum TextStart {
     Drawn,
     /// Drawn numbers, but for words that have a vector: for the GRU.
     Vectors(WordVectors),
-    /// The numbers of a trained model: for the BERT.
+    /// The numbers of a trained model: for the BERT and the towers.
     Trained(Weights),
 }
 
-/// A GRU or a BERT, with the layer that ends in the joint space.
+/// A GRU, a BERT or a tower, with the layer that ends in the joint space.
 #[derive(Debug, Clone)]
 pub enum CaptionEncoder {
     /// For a vocabulary.
     Gru(TextEncoder),
     /// For word pieces.
     Bert(BertEncoder),
+    /// For CLIP's and SigLIP's pieces.
+    Tower(TowerEncoder),
 }
 
 impl CaptionEncoder {
@@ -56,6 +61,7 @@ impl CaptionEncoder {
         start: &TextStart,
         draws: &Draws,
     ) -> Result<Self> {
+        let trained = || initial(start, draws);
         match (tokenizer, start) {
             (CaptionTokenizer::Vocabulary(vocabulary), TextStart::Drawn) => {
                 let encoder = TextEncoder::new(parameters, sizes, vocabulary.len(), draws);
@@ -65,28 +71,20 @@ impl CaptionEncoder {
                 let encoder = TextEncoder::with_word_vectors(parameters, sizes, vectors, draws);
                 Ok(Self::Gru(encoder?))
             }
-            (CaptionTokenizer::Bert { config, .. }, TextStart::Drawn) => {
-                let sizes = (config, sizes.joint_width);
-                let initial = Initial::Drawn(draws);
-                Ok(Self::Bert(BertEncoder::new(
-                    parameters, sizes, initial, draws,
-                )?))
-            }
-            (CaptionTokenizer::Bert { config, .. }, TextStart::Trained(weights)) => {
-                let sizes = (config, sizes.joint_width);
-                let initial = Initial::Stored(weights);
-                Ok(Self::Bert(BertEncoder::new(
-                    parameters, sizes, initial, draws,
-                )?))
-            }
             (CaptionTokenizer::Vocabulary(_), TextStart::Trained(_)) => Err(Error::TextStart {
-                start: "the weights of a trained BERT",
+                start: "the weights of a trained model",
                 encoder: "a GRU",
             }),
-            (CaptionTokenizer::Bert { .. }, TextStart::Vectors(_)) => Err(Error::TextStart {
-                start: "word vectors",
-                encoder: "a BERT",
-            }),
+            (CaptionTokenizer::Bert { config, .. }, _) => {
+                let sizes = (config, sizes.joint_width);
+                let encoder = BertEncoder::new(parameters, sizes, trained()?, draws)?;
+                Ok(Self::Bert(encoder))
+            }
+            (CaptionTokenizer::Tower { config, .. }, _) => {
+                let sizes = (config, sizes.joint_width);
+                let encoder = TowerEncoder::new(parameters, sizes, trained()?, draws)?;
+                Ok(Self::Tower(encoder))
+            }
         }
     }
 
@@ -96,6 +94,7 @@ impl CaptionEncoder {
         match self {
             Self::Gru(encoder) => Self::Gru(encoder.with_matmul(matmul)),
             Self::Bert(encoder) => Self::Bert(encoder.with_matmul(matmul)),
+            Self::Tower(encoder) => Self::Tower(encoder.with_matmul(matmul)),
         }
     }
 
@@ -112,6 +111,19 @@ impl CaptionEncoder {
         match self {
             Self::Gru(encoder) => encoder.forward(batch),
             Self::Bert(encoder) => encoder.forward(batch, drops),
+            Self::Tower(encoder) => encoder.forward(batch, drops),
         }
+    }
+}
+
+/// Where the numbers of a pretrained model come from.
+fn initial<'a>(start: &'a TextStart, draws: &'a Draws) -> Result<Initial<'a>> {
+    match start {
+        TextStart::Drawn => Ok(Initial::Drawn(draws)),
+        TextStart::Trained(weights) => Ok(Initial::Stored(weights)),
+        TextStart::Vectors(_) => Err(Error::TextStart {
+            start: "word vectors",
+            encoder: "a transformer",
+        }),
     }
 }

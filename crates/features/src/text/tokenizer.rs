@@ -5,14 +5,17 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::bert::BertConfig;
-use super::bert::tokenizer::BertTokenizer;
+use super::bert::tokenizer::{BertTokenizer, Pieces};
 use super::tokens::tokenize;
+use super::tower::TowerConfig;
+use super::tower::tokenizer::TowerTokenizer;
 use super::vocabulary::Vocabulary;
 use crate::digest::Fields;
 use crate::{Error, Result};
 
 const VOCABULARY: &str = "vocab.json";
 const BERT: &str = "bert.json";
+const TOWER: &str = "tower.json";
 const PIECES: &str = "tokenizer.json";
 
 /// Captions to ids, and which of a caption's words each id belongs to.
@@ -26,6 +29,13 @@ pub enum CaptionTokenizer {
         config: BertConfig,
         /// The pieces.
         pieces: Box<BertTokenizer>,
+    },
+    /// The pieces of CLIP's or SigLIP's text half.
+    Tower {
+        /// The model that they belong to.
+        config: TowerConfig,
+        /// The pieces.
+        pieces: Box<TowerTokenizer>,
     },
 }
 
@@ -51,12 +61,30 @@ impl CaptionTokenizer {
         Ok(Self::Bert { config, pieces })
     }
 
+    /// The pieces of a CLIP's or SigLIP's folder: `config.json`, and `tokenizer.json` or, for CLIP,
+    /// `vocab.json` with `merges.txt`.
+    ///
+    /// Captions are cut behind `longest` pieces.
+    ///
+    /// # Errors
+    /// A file is missing or of another form.
+    pub fn open_tower(folder: &Path, longest: usize) -> Result<Self> {
+        let config = TowerConfig::open(folder)?;
+        let pieces = Box::new(TowerTokenizer::open(folder, &config, longest)?);
+        Ok(Self::Tower { config, pieces })
+    }
+
     /// What [`files`](Self::files) of a folder hold; `longest` is for word pieces.
     ///
     /// # Errors
     /// A file is missing or damaged.
     pub fn read(folder: &Path, longest: usize) -> Result<Self> {
-        let bert = folder.join(BERT);
+        let (bert, tower) = (folder.join(BERT), folder.join(TOWER));
+        if tower.exists() {
+            let config = TowerConfig::read_json(&tower)?;
+            let pieces = Box::new(TowerTokenizer::open(folder, &config, longest)?);
+            return Ok(Self::Tower { config, pieces });
+        }
         if !bert.exists() {
             let vocabulary = Vocabulary::read_json(&folder.join(VOCABULARY))?;
             return Ok(Self::Vocabulary(vocabulary));
@@ -76,6 +104,10 @@ impl CaptionTokenizer {
             Self::Bert { config, pieces } => {
                 Ok(vec![(BERT, config.to_json()?), (PIECES, pieces.to_json()?)])
             }
+            Self::Tower { config, pieces } => Ok(vec![
+                (TOWER, config.to_json()?),
+                (PIECES, pieces.to_json()?),
+            ]),
         }
     }
 
@@ -87,6 +119,7 @@ impl CaptionTokenizer {
         match self {
             Self::Vocabulary(vocabulary) => Ok(vocabulary.encode(caption)),
             Self::Bert { pieces, .. } => Ok(pieces.encode(caption)?.ids),
+            Self::Tower { pieces, .. } => Ok(pieces.encode(caption)?.ids),
         }
     }
 
@@ -106,7 +139,12 @@ impl CaptionTokenizer {
                     })
                     .collect())
             }
-            Self::Bert { pieces, .. } => whole_words(caption, pieces),
+            Self::Bert { pieces, .. } => {
+                whole_words(caption, &pieces.encode(caption)?, pieces.path())
+            }
+            Self::Tower { pieces, .. } => {
+                whole_words(caption, &pieces.encode(caption)?, pieces.path())
+            }
         }
     }
 
@@ -115,6 +153,7 @@ impl CaptionTokenizer {
         match self {
             Self::Vocabulary(vocabulary) => vocabulary.pad(),
             Self::Bert { pieces, .. } => pieces.pad(),
+            Self::Tower { pieces, .. } => pieces.pad(),
         }
     }
 
@@ -123,6 +162,7 @@ impl CaptionTokenizer {
         match self {
             Self::Vocabulary(vocabulary) => vocabulary.len(),
             Self::Bert { config, .. } => config.vocab_size,
+            Self::Tower { config, .. } => config.vocab_size,
         }
     }
 
@@ -144,8 +184,7 @@ impl CaptionTokenizer {
 }
 
 /// Pieces that the tokenizer took from one word, put together again.
-fn whole_words(caption: &str, tokenizer: &BertTokenizer) -> Result<Vec<CaptionWord>> {
-    let pieces = tokenizer.encode(caption)?;
+fn whole_words(caption: &str, pieces: &Pieces, path: &Path) -> Result<Vec<CaptionWord>> {
     let mut words: Vec<CaptionWord> = Vec::new();
     let mut last = None;
     for (row, piece) in pieces.pieces.iter().enumerate() {
@@ -157,7 +196,7 @@ fn whole_words(caption: &str, tokenizer: &BertTokenizer) -> Result<Vec<CaptionWo
             _ => {
                 let bytes = pieces.word_bytes(origin.word).unwrap_or_default();
                 let text = caption.get(bytes).ok_or_else(|| Error::Tokens {
-                    path: tokenizer.path().to_owned(),
+                    path: path.to_owned(),
                     caption: caption.to_owned(),
                     cause: format!("piece `{}` lies outside of it", piece.text),
                 })?;
@@ -180,7 +219,12 @@ mod tests {
 
     fn bert() -> CaptionTokenizer {
         let goldens = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/text/bert/goldens");
-        CaptionTokenizer::open_bert(&goldens, 16).unwrap()
+        CaptionTokenizer::open_bert(&goldens, 32).unwrap()
+    }
+
+    fn clip() -> CaptionTokenizer {
+        let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests");
+        CaptionTokenizer::open_tower(&tests.join("goldens/transformers/clip"), 32).unwrap()
     }
 
     fn vocabulary() -> CaptionTokenizer {
@@ -189,7 +233,7 @@ mod tests {
 
     #[test]
     fn every_id_but_the_special_ones_belongs_to_one_word() {
-        for tokenizer in [vocabulary(), bert()] {
+        for tokenizer in [vocabulary(), bert(), clip()] {
             let caption = "A dog can't swim, playing";
             let ids = tokenizer.encode(caption).unwrap().len();
             let words = tokenizer.words(caption).unwrap();
@@ -201,12 +245,12 @@ mod tests {
 
     #[test]
     fn what_was_written_reads_alike() {
-        for tokenizer in [vocabulary(), bert()] {
+        for tokenizer in [vocabulary(), bert(), clip()] {
             let folder = tempfile::tempdir().unwrap();
             for (name, bytes) in tokenizer.files().unwrap() {
                 std::fs::write(folder.path().join(name), bytes).unwrap();
             }
-            let again = CaptionTokenizer::read(folder.path(), 16).unwrap();
+            let again = CaptionTokenizer::read(folder.path(), 32).unwrap();
             assert_eq!(again.hash().unwrap(), tokenizer.hash().unwrap());
             assert_eq!(again.files().unwrap(), tokenizer.files().unwrap());
             let caption = "a swimming dog";

@@ -17,18 +17,19 @@ const LONGEST: usize = 64;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TextConfig {
-    /// `gru`, learned from scratch, or `bert`, trained further.
+    /// `gru`, learned from scratch; `bert`, or `tower` for the text half of CLIP or SigLIP, trained
+    /// further.
     pub encoder: TextEncoderKind,
     /// For the GRU: width of a word's embedding (300).
     pub word_width: usize,
     /// For the GRU: a text file of word vectors, such as GloVe's, to begin with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub word_vectors: Option<PathBuf>,
-    /// For the BERT: the folder of the trained model, in Hugging Face's form, or its name there:
+    /// For the others: the folder of the trained model, in Hugging Face's form, or its name there:
     /// `hf:OWNER/NAME@REVISION`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<Source>,
-    /// For the BERT: word pieces of a caption, special ones included, behind which it is cut.
+    /// For the others: word pieces of a caption, special ones included, behind which it is cut.
     pub longest: usize,
 }
 
@@ -54,14 +55,15 @@ impl TextConfig {
             TextEncoderKind::Gru if self.model.is_some() => Err(setting(
                 "text.model",
                 &model,
-                "nothing, for only text.encoder = \"bert\" reads it",
+                "nothing, for only text.encoder = \"bert\" and \"tower\" read it",
             )),
-            TextEncoderKind::Bert if self.model.is_none() => Err(setting(
+            TextEncoderKind::Gru => Ok(()),
+            _ if self.model.is_none() => Err(setting(
                 "text.model",
                 &model,
-                "the folder of a trained BERT or its hf: name, for text.encoder is \"bert\"",
+                "the folder of a trained model or its hf: name, for text.encoder is no gru",
             )),
-            TextEncoderKind::Bert => match &self.word_vectors {
+            _ => match &self.word_vectors {
                 Some(path) => Err(setting(
                     "text.word_vectors",
                     &path.display().to_string(),
@@ -69,7 +71,6 @@ impl TextConfig {
                 )),
                 None => Ok(()),
             },
-            TextEncoderKind::Gru => Ok(()),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::transformer::{Activation, Checks, Half, Published, Visibility};
+use crate::{Error, Result};
 
 /// What `config.json` says of a text tower, under its own keys.
 ///
@@ -112,6 +112,33 @@ impl TowerConfig {
         };
         config.check(file.path())?;
         Ok(config)
+    }
+
+    /// Reads what [`to_json`](Self::to_json) wrote.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn read_json(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+        let config: Self = serde_json::from_slice(&bytes).map_err(|source| Error::Json {
+            path: path.to_owned(),
+            expected: "the configuration of a text tower",
+            source,
+        })?;
+        config.check(path)?;
+        Ok(config)
+    }
+
+    /// Its keys with their values.
+    ///
+    /// # Errors
+    /// A number that JSON cannot hold.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self).map_err(|source| Error::Json {
+            path: "a text tower's configuration".into(),
+            expected: "numbers that JSON can hold",
+            source,
+        })
     }
 
     /// Whether a tower of these sizes can be built; `origin` is named where it cannot.
