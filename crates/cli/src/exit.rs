@@ -10,6 +10,8 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 
+use uard_features::hub::HubError;
+
 /// The exit code of a run that was stopped, as shells have it for an interrupt.
 pub const STOPPED: u8 = 130;
 
@@ -97,7 +99,21 @@ fn of_features(error: &uard_features::Error) -> Fault {
     match error {
         Error::Io { source, .. } => of_io(source),
         Error::Core(error) => of_core(error),
+        Error::Hub(error) => of_hub(error),
         Error::Candle(_) => Fault::System,
+        _ => Fault::Input,
+    }
+}
+
+/// Names, tokens and offline copies are given; networks and other programs are as they are.
+fn of_hub(error: &HubError) -> Fault {
+    match error {
+        HubError::Unreachable { .. }
+        | HubError::Answer { .. }
+        | HubError::Interrupted { .. }
+        | HubError::Busy { .. }
+        | HubError::Truncated { .. }
+        | HubError::Changed { .. } => Fault::System,
         _ => Fault::Input,
     }
 }

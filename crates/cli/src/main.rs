@@ -8,6 +8,7 @@
 mod arrays;
 mod commands;
 mod exit;
+mod hub;
 mod interrupt;
 mod tables;
 mod terminal;

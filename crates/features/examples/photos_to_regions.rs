@@ -5,8 +5,8 @@
 //!     inception_v3.safetensors f32 regions.npy photos/*.jpg
 //! ```
 //!
-//! The numbers are `f32` or `bf16`; `regions.npy` becomes [I, 36, 1280], in the order of the
-//! photos. Time includes decoding, and not the reading of the weights.
+//! Instead of the weights of an Inception-v3, name the folder of a CLIP, SigLIP or DINOv2. The
+//! numbers are `f32` or `bf16`; `regions.npy` becomes [I, 36, F], in the order of the photos. Time includes decoding, and not the reading of the weights.
 
 #![allow(clippy::print_stdout, reason = "an example shows what it finds")]
 
@@ -17,7 +17,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 use uard_core::matmul::Matmul;
 use uard_features::backbone::{
-    Cells, GridBackbone, InceptionV3, Photo, PhotoLimits, Preprocessing,
+    Cells, GridBackbone, InceptionV3, Photo, PhotoLimits, Preprocessing, Tokens, open_vision_folder,
 };
 use uard_features::npy::write_f32;
 use uard_features::weights::Weights;
@@ -28,7 +28,7 @@ const BATCH: usize = 16;
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut next = |what: &str| arguments.next().ok_or(format!("name {what}"));
-    let weights = Weights::open(Path::new(&next("the weights")?))?;
+    let weights = PathBuf::from(next("the weights")?);
     let matmul = match next("f32 or bf16")?.as_str() {
         "f32" => Matmul::F32,
         "bf16" => Matmul::Bf16,
@@ -37,8 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(next("the file to write")?);
     let paths: Vec<PathBuf> = arguments.map(PathBuf::from).collect();
 
-    let network = InceptionV3::default().load(&weights, matmul)?;
-    let backbone = GridBackbone::new(network, Preprocessing::INCEPTION, Cells::Grid { side: 6 })?;
+    let backbone = open(&weights, matmul)?;
     let mut features = Vec::new();
     let start = Instant::now();
     for paths in paths.chunks(BATCH) {
@@ -59,4 +58,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let shape = [count, backbone.regions_per_photo(), backbone.width()];
     write_f32(&out, &shape, &features)?;
     Ok(())
+}
+
+fn open(weights: &Path, matmul: Matmul) -> uard_features::Result<GridBackbone> {
+    let cells = Cells::Grid { side: 6 };
+    if weights.is_dir() {
+        return open_vision_folder(weights, (Tokens::Hidden, cells), matmul);
+    }
+    let network = InceptionV3::default().load(&Weights::open(weights)?, matmul)?;
+    GridBackbone::new(network, Preprocessing::INCEPTION, cells)
 }

@@ -503,12 +503,18 @@ pub enum Error {
         /// Of the map.
         width: usize,
     },
+    /// A published transformer does not have what was asked for.
+    #[error(transparent)]
+    Transformer(#[from] crate::transformer::TransformerError),
     /// A detector cannot be, or cannot say what is in a photo.
     #[error(transparent)]
     Detector(#[from] crate::detector::DetectorError),
     /// A feature store, or an image that is to enter one.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// A name on a hub, or a file from there.
+    #[error(transparent)]
+    Hub(#[from] crate::hub::HubError),
     /// Photos on their way to features.
     #[error(transparent)]
     Extract(#[from] ExtractError),

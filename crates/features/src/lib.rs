@@ -14,10 +14,14 @@ pub mod dataset;
 pub mod detector;
 pub mod encoder;
 pub mod extract;
+pub mod hub;
 pub mod npy;
 pub mod scenes;
+pub mod source;
 pub mod store;
 pub mod text;
+mod transformer;
 pub mod weights;
 
 pub use error::{Error, Result};
+pub use transformer::TransformerError;

@@ -15,8 +15,8 @@ use uard_core::random::{Draws, uniform};
 use crate::mapped::Mapped;
 use crate::{Error, Result};
 
-const SAFETENSORS: &str = "model.safetensors";
-const PICKLE: &str = "pytorch_model.bin";
+/// What the weights of a published folder are called, the first before the second.
+pub const FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
 /// Bytes before the header of a safetensors file: its length.
 const LENGTH_BYTES: usize = 8;
@@ -85,7 +85,7 @@ impl Weights {
     /// # Errors
     /// Neither file is there; the file is damaged or of another form.
     pub fn open_folder(folder: &Path) -> Result<Self> {
-        let paths = [SAFETENSORS, PICKLE].map(|name| folder.join(name));
+        let paths = FILES.map(|name| folder.join(name));
         match paths.iter().find(|path| path.exists()) {
             Some(path) => Self::open(path),
             None => Err(Error::MissingWeights {
@@ -118,7 +118,7 @@ impl Weights {
 
     /// Drawn numbers for every name and shape that is asked for: tensors of several axes uniform
     /// in ±√(6 / inputs of a sum), which keeps the size of what flows through ReLU; of one axis
-    /// ones where the name ends in `weight` or `running_var`, else zeros. For tests and benches of
+    /// ones where the name ends in `weight`, `running_var` or `lambda1`, else zeros. For tests and benches of
     /// sizes; such a network knows nothing.
     pub fn drawn(draws: Draws) -> Self {
         Self {
@@ -218,7 +218,8 @@ fn view<'a>(metadata: &Metadata, numbers: &'a [u8], name: &str) -> Option<Tensor
 
 fn drawn(draws: &Draws, name: &str, shape: &[usize]) -> Vec<f32> {
     let count = shape.iter().product();
-    let is_scale = name.ends_with("weight") || name.ends_with("running_var");
+    let scales = ["weight", "running_var", "lambda1"];
+    let is_scale = scales.iter().any(|scale| name.ends_with(scale));
     match shape {
         [_] if is_scale => vec![1.0; count],
         [_] => vec![0.0; count],

@@ -12,6 +12,7 @@ use std::time::Instant;
 use candle_core::Device;
 use uard_core::random::Draws;
 use uard_features::dataset::Split;
+use uard_features::hub::Hub;
 use uard_features::text::tokenizer::CaptionTokenizer;
 use uard_training::batches::{Batch, Batches};
 use uard_training::config::TrainConfig;
@@ -52,8 +53,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let train = Split::open(Path::new(data), "train")?;
     let captions = train.captions.iter().map(String::as_str);
-    let tokenizer = text::tokenizer(&config, captions)?;
-    let start = text::start(&config.text, &tokenizer)?;
+    let model = text::model_folder(&config.text, &Hub::default())?;
+    let tokenizer = text::tokenizer(&config, model.as_deref(), captions)?;
+    let start = text::start(&config.text, model.as_deref(), &tokenizer)?;
     let width = train.regions.width();
     let model = Model::new(&config, width, (&tokenizer, &start), &Device::Cpu)?;
     let mut optimizer = Optimizer::new(&config.optimizer, model.parameters())?;

@@ -1,7 +1,9 @@
 //! What are captions read with at the start of a run, and what does their encoder begin with?
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use uard_features::hub::Hub;
+use uard_features::text::bert;
 use uard_features::text::encoder::{TextEncoderKind, TextStart};
 use uard_features::text::gru::TextEncoderConfig;
 use uard_features::text::tokenizer::CaptionTokenizer;
@@ -12,24 +14,34 @@ use uard_features::weights::Weights;
 use crate::config::{TextConfig, TrainConfig};
 use crate::{Error, Result};
 
-/// The tokenizer of a run: the words of its training captions, or the pieces of its trained model.
+/// The folder of the trained model, downloaded where it is named by `hf:`; none for a GRU.
+///
+/// # Errors
+/// The configuration names none, or it cannot be had.
+pub fn model_folder(config: &TextConfig, hub: &Hub) -> Result<Option<PathBuf>> {
+    match (config.encoder, &config.model) {
+        (TextEncoderKind::Gru, _) => Ok(None),
+        (TextEncoderKind::Bert, Some(model)) => Ok(Some(model.folder(hub, bert::FILES)?)),
+        (TextEncoderKind::Bert, None) => Err(no_model()),
+    }
+}
+
+/// The tokenizer of a run: the words of its training captions, or the pieces of the trained model
+/// whose folder is given.
 ///
 /// # Errors
 /// When a file of the trained model is missing or of another form.
 pub fn tokenizer<'a>(
     config: &TrainConfig,
+    model: Option<&Path>,
     captions: impl IntoIterator<Item = &'a str>,
 ) -> Result<CaptionTokenizer> {
-    match config.text.encoder {
-        TextEncoderKind::Gru => {
+    match model {
+        None => {
             let vocabulary = Vocabulary::build(captions, config.data.minimum_word_count);
             Ok(CaptionTokenizer::Vocabulary(vocabulary))
         }
-        TextEncoderKind::Bert => {
-            let folder = trained(&config.text)?;
-            let longest = config.text.longest;
-            Ok(CaptionTokenizer::open_bert(folder, longest)?)
-        }
+        Some(folder) => Ok(CaptionTokenizer::open_bert(folder, config.text.longest)?),
     }
 }
 
@@ -37,7 +49,11 @@ pub fn tokenizer<'a>(
 ///
 /// # Errors
 /// When the word vectors or the weights cannot be read.
-pub fn start(config: &TextConfig, tokenizer: &CaptionTokenizer) -> Result<TextStart> {
+pub fn start(
+    config: &TextConfig,
+    model: Option<&Path>,
+    tokenizer: &CaptionTokenizer,
+) -> Result<TextStart> {
     Ok(match (tokenizer, &config.word_vectors) {
         (CaptionTokenizer::Vocabulary(vocabulary), Some(path)) => {
             let vectors = WordVectors::read(path, vocabulary, config.word_width)?;
@@ -45,7 +61,7 @@ pub fn start(config: &TextConfig, tokenizer: &CaptionTokenizer) -> Result<TextSt
         }
         (CaptionTokenizer::Vocabulary(_), None) => TextStart::Drawn,
         (CaptionTokenizer::Bert { .. }, _) => {
-            TextStart::Trained(Weights::open_folder(trained(config)?)?)
+            TextStart::Trained(Weights::open_folder(model.ok_or_else(no_model)?)?)
         }
     })
 }
@@ -58,10 +74,10 @@ pub fn sizes(config: &TrainConfig) -> TextEncoderConfig {
     }
 }
 
-fn trained(config: &TextConfig) -> Result<&Path> {
-    config.model.as_deref().ok_or_else(|| Error::Setting {
+fn no_model() -> Error {
+    Error::Setting {
         key: "text.model",
         found: "nothing".to_owned(),
-        expected: "the folder of a trained BERT, for text.encoder is \"bert\"",
-    })
+        expected: "the folder of a trained BERT or its hf: name, for text.encoder is \"bert\"",
+    }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
 use uard_features::dataset::Split;
+use uard_features::hub::Hub;
 
 use crate::Result;
 use crate::config::TrainConfig;
@@ -32,6 +33,8 @@ pub struct Run<'a> {
     pub directory: &'a Path,
     /// Where tensors live.
     pub device: &'a Device,
+    /// Where published networks come from, if the configuration names any.
+    pub hub: &'a Hub,
 }
 
 /// Where a run begins.

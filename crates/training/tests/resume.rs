@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
+use uard_features::hub::Hub;
 use uard_training::Error;
 use uard_training::checkpoint::Checkpoint;
 use uard_training::config::TrainConfig;
@@ -137,6 +138,7 @@ fn a_new_run_does_not_overwrite_another() {
         dev: &data.dev,
         directory: run.path(),
         device: &Device::Cpu,
+        hub: &Hub::default(),
     };
     let error = train(&run, Start::Fresh, &mut Silent, &AtomicBool::new(false)).unwrap_err();
     assert!(matches!(error, Error::RunExists { .. }), "{error}");

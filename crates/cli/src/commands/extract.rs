@@ -9,10 +9,13 @@ use uard_features::backbone::PhotoLimits;
 use uard_features::extract::{
     EncoderKind, EncoderOptions, Extracted, Extraction, PhotoList, Progress, RegionCount,
 };
+use uard_features::source::Source;
 use uard_features::store::{Element, Finished, store_path};
+use uard_features::weights::FILES;
 
 use super::Outcome;
 use crate::exit::wrong;
+use crate::hub::hub;
 use crate::interrupt;
 use crate::terminal::{bar_of_photos, note};
 
@@ -34,9 +37,10 @@ pub struct Arguments {
     /// bottom-up-attention or faster-rcnn-fpn for the boxes of a detector.
     #[arg(long, value_name = "NAME")]
     encoder: EncoderKind,
-    /// The encoder's weights: safetensors, or what torch.save wrote of a state dict.
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
+    /// The encoder's weights: safetensors, what torch.save wrote of a state dict, or a
+    /// name on a hub, hf:OWNER/NAME.
+    #[arg(long, value_name = "FILE|hf:NAME")]
+    weights: Source,
     /// A folder of photos, or a file with the path of one on each line.
     #[arg(long, value_name = "DIR|LIST")]
     images: PathBuf,
@@ -92,11 +96,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         regions: arguments.regions,
         matmul: arguments.matmul,
     };
-    let encoder = options.open(&arguments.weights)?;
+    let weights = arguments.weights.file(&hub(), &FILES)?;
+    let encoder = options.open(&weights)?;
     let extraction = Extraction {
         encoder: encoder.as_ref(),
         name: options.kind.name(),
-        weights: &arguments.weights,
+        weights: &weights,
         limits: PhotoLimits {
             side: arguments.longest_side,
             ..PhotoLimits::default()

@@ -16,6 +16,7 @@ use uard_training::trainer::{self, Run, Start, Summary};
 
 use super::plan::Job;
 use super::progress::{Progress, stage_name};
+use crate::hub::hub;
 use crate::terminal::{advance, bar};
 
 /// What all runs of a command share.
@@ -104,6 +105,7 @@ pub fn run(job: &Job, ground: &Ground, start: Start, stop: &AtomicBool) -> anyho
         dev: &ground.dev,
         directory: &job.directory,
         device: &ground.device,
+        hub: &hub(),
     };
     let mut progress = Progress::new(&job.name);
     let outcome = trainer::train(&run, start, &mut progress, stop);

@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use uard_features::backbone::PhotoLimits;
 use uard_features::extract::{CaptionedPhotos, EncoderOptions, ExtractError, Extraction};
+use uard_features::source::Source;
 use uard_features::store::{Element, FeatureStore};
+use uard_features::weights::FILES;
 use uard_training::config::ImagesConfig;
 
 use crate::commands::{Outcome, extract};
+use crate::hub::hub;
 
 /// A data directory that was made of photographs.
 #[derive(Debug)]
@@ -54,17 +57,26 @@ pub fn extracted(
     }))
 }
 
-/// The first place that holds the weights.
+/// The first file that is there; else the first name on a hub, downloaded where it is not in the
+/// cache.
 fn weights(config: &ImagesConfig, folder: &Path) -> anyhow::Result<PathBuf> {
-    let places = config.weights.iter();
-    let mut paths = places.flat_map(|place| [PathBuf::from(place), folder.join(place)]);
-    let found = paths.find(|path| path.is_file());
-    let missing = || ExtractError::NoWeights {
+    let paths = config.weights.iter().filter_map(|source| match source {
+        Source::Path(path) => Some([path.clone(), folder.join(path)]),
+        Source::Hub(_) => None,
+    });
+    if let Some(path) = paths.flatten().find(|path| path.is_file()) {
+        return Ok(path);
+    }
+    let mut sources = config.weights.iter();
+    if let Some(name) = sources.find(|source| matches!(source, Source::Hub(_))) {
+        return Ok(name.file(&hub(), &FILES)?);
+    }
+    let looked: Vec<String> = config.weights.iter().map(Source::to_string).collect();
+    Err(ExtractError::NoWeights {
         encoder: config.encoder.name(),
-        looked: match config.weights.is_empty() {
+        looked: match looked.is_empty() {
             true => "no place".to_owned(),
-            false => config.weights.join(", "),
+            false => looked.join(", "),
         },
-    };
-    Ok(found.ok_or_else(missing)?)
+    })?
 }

@@ -42,6 +42,9 @@ pub struct GridRegions {
 
 /// A frozen network, what photos are made into for it, and what its cells are made into.
 ///
+/// The network is one of convolutions or a vision transformer, whose cells are patches
+/// ([`open_vision_folder`](super::open_vision_folder)): regions come out in the same way.
+///
 /// ```no_run
 /// use std::path::Path;
 /// use uard_core::matmul::Matmul;
@@ -185,7 +188,7 @@ impl GridBackbone {
         placement: Placement,
         photo: &Photo,
     ) -> [f32; 4] {
-        let (height, width) = self.preprocessing.size();
+        let (height, width) = self.network.covered(self.preprocessing.size());
         let x = |cell: usize| {
             let pixel = cell as f32 * width as f32 / self.shape[1] as f32;
             (placement.offset.0 + pixel * placement.scale.0).min(photo.width() as f32)

@@ -14,6 +14,7 @@ mod pool;
 mod preprocessing;
 mod resnet;
 pub(crate) mod trunk;
+mod vit;
 mod window;
 
 #[cfg(test)]
@@ -31,4 +32,7 @@ pub use pool::{Border, Edge, Pool, Pooling};
 pub use preprocessing::{Filter, Fit, Preprocessing};
 pub use resnet::{Block, ResNet, Stage, StrideOn};
 pub(crate) use resnet::{EPSILON, Family, Source};
+pub use vit::{
+    FILES as VISION_FILES, Tokens, VisionConfig, VisionFamily, open_folder as open_vision_folder,
+};
 pub use window::Window;

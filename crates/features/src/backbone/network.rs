@@ -6,23 +6,25 @@ use uard_core::matmul::Matmul;
 use super::maps::Maps;
 use super::number::Number;
 use super::trunk::Trunk;
+use super::vit::VisionTransformer;
 use crate::{Error, Result};
 
 /// Channels of pixels: red, green, blue.
 const COLOURS: usize = 3;
 
-/// A frozen network on the CPU, of weights that are read: [`InceptionV3`](super::InceptionV3) or
-/// [`ResNet`](super::ResNet).
+/// A frozen network on the CPU, of weights that are read: [`InceptionV3`](super::InceptionV3),
+/// [`ResNet`](super::ResNet), or the vision transformer of a [`VisionConfig`](super::VisionConfig).
 #[derive(Debug)]
 pub struct Network {
     form: Form,
 }
 
-/// By the numbers that it multiplies.
+/// Convolutions, by the numbers that they multiply, or a transformer, whose tokens are cells.
 #[derive(Debug)]
 pub(crate) enum Form {
     F32(Trunk<f32>),
     Bf16(Trunk<bf16>),
+    Tokens(Box<VisionTransformer>),
 }
 
 impl Network {
@@ -30,12 +32,13 @@ impl Network {
         Self { form }
     }
 
-    /// The numbers that it multiplies; sums are f32 either way, and maps are stored in the same
-    /// numbers.
+    /// The numbers that it multiplies; sums are f32 either way. Convolutions store their maps in the
+    /// same numbers, a transformer its tokens in f32.
     pub fn matmul(&self) -> Matmul {
-        match self.form {
+        match &self.form {
             Form::F32(_) => Matmul::F32,
             Form::Bf16(_) => Matmul::Bf16,
+            Form::Tokens(transformer) => transformer.matmul(),
         }
     }
 
@@ -44,18 +47,28 @@ impl Network {
     /// # Errors
     /// When there are fewer pixels than a window of the network has.
     pub fn shapes(&self, size: (usize, usize)) -> Result<Vec<[usize; 3]>> {
-        let shapes = match &self.form {
-            Form::F32(trunk) => trunk.shapes(size, COLOURS),
-            Form::Bf16(trunk) => trunk.shapes(size, COLOURS),
+        let of_trunk = |shapes: Vec<((usize, usize), usize)>| {
+            let shapes = shapes.into_iter();
+            shapes.map(|((h, w), f)| [h, w, f]).collect()
         };
-        let shapes = shapes.ok_or(Error::TooFewPixels {
+        let shapes = match &self.form {
+            Form::F32(trunk) => trunk.shapes(size, COLOURS).map(of_trunk),
+            Form::Bf16(trunk) => trunk.shapes(size, COLOURS).map(of_trunk),
+            Form::Tokens(transformer) => transformer.shape(size).map(|shape| vec![shape]),
+        };
+        shapes.ok_or(Error::TooFewPixels {
             height: size.0,
             width: size.1,
-        })?;
-        let shapes = shapes.into_iter();
-        Ok(shapes
-            .map(|((height, width), f)| [height, width, f])
-            .collect())
+        })
+    }
+
+    /// Height and width of the pixels that cells tile, from the first on: all of them, but for less
+    /// than a patch at the far sides of a transformer's.
+    pub(crate) fn covered(&self, size: (usize, usize)) -> (usize, usize) {
+        match &self.form {
+            Form::F32(_) | Form::Bf16(_) => size,
+            Form::Tokens(transformer) => transformer.covered(size),
+        }
     }
 
     /// The maps of a batch, over all threads. A photo's numbers depend on its own pixels alone, to
@@ -75,9 +88,15 @@ impl Network {
                 found: pixels.channels(),
             }));
         }
+        let shapes = self.shapes(pixels.size())?;
         match &self.form {
             Form::F32(trunk) => run(trunk, pixels),
             Form::Bf16(trunk) => run(trunk, pixels),
+            Form::Tokens(transformer) => {
+                let maps = shapes.into_iter();
+                let maps = maps.map(|shape| transformer.forward(pixels, shape));
+                maps.collect()
+            }
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Captions to words: tokens and vocabulary with the recurrent encoder, word pieces with the trained
-//! one, and the choice between them.
+//! ones, and the choice between them.
 
 pub mod bert;
 pub mod encoder;
 pub mod gru;
+mod pieces;
+mod states;
 pub mod tokenizer;
 pub mod tokens;
+pub mod tower;
 pub mod vocabulary;
 pub mod word_vectors;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uard_core::matmul::Matmul;
 use uard_features::extract::{EncoderKind, RegionCount};
+use uard_features::source::Source;
 
 /// `[images]`: how photographs become regions, where a run is given photographs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -10,9 +11,9 @@ use uard_features::extract::{EncoderKind, RegionCount};
 pub struct ImagesConfig {
     /// The encoder.
     pub encoder: EncoderKind,
-    /// Places where its weights may be, the first that is there counts: files, relative to the
-    /// working directory or to the folder of the photographs.
-    pub weights: Vec<String>,
+    /// Places where its weights may be: files, relative to the working directory or to the folder
+    /// of the photographs, of which the first that is there counts; else the first name on a hub.
+    pub weights: Vec<Source>,
     /// Regions of a photo: a number, `"10-100"`, or `"all"`.
     pub regions: RegionCount,
     /// Numbers of the encoder's products.

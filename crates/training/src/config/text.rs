@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use uard_features::source::Source;
 use uard_features::text::encoder::TextEncoderKind;
 
 use super::{at_least, setting};
@@ -23,9 +24,10 @@ pub struct TextConfig {
     /// For the GRU: a text file of word vectors, such as GloVe's, to begin with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub word_vectors: Option<PathBuf>,
-    /// For the BERT: the folder of the trained model, in Hugging Face's form.
+    /// For the BERT: the folder of the trained model, in Hugging Face's form, or its name there:
+    /// `hf:OWNER/NAME@REVISION`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<PathBuf>,
+    pub model: Option<Source>,
     /// For the BERT: word pieces of a caption, special ones included, behind which it is cut.
     pub longest: usize,
 }
@@ -46,27 +48,28 @@ impl TextConfig {
     pub(super) fn validate(&self) -> Result<()> {
         at_least("text.word_width", self.word_width, 1)?;
         at_least("text.longest", self.longest, 1)?;
-        let given = |path: &Option<PathBuf>| match path {
-            Some(path) => path.display().to_string(),
-            None => "nothing".to_owned(),
-        };
+        let nothing = || "nothing".to_owned();
+        let model = self.model.as_ref().map_or_else(nothing, Source::to_string);
         match self.encoder {
             TextEncoderKind::Gru if self.model.is_some() => Err(setting(
                 "text.model",
-                &given(&self.model),
+                &model,
                 "nothing, for only text.encoder = \"bert\" reads it",
             )),
             TextEncoderKind::Bert if self.model.is_none() => Err(setting(
                 "text.model",
-                &given(&self.model),
-                "the folder of a trained BERT, for text.encoder is \"bert\"",
+                &model,
+                "the folder of a trained BERT or its hf: name, for text.encoder is \"bert\"",
             )),
-            TextEncoderKind::Bert if self.word_vectors.is_some() => Err(setting(
-                "text.word_vectors",
-                &given(&self.word_vectors),
-                "nothing, for only text.encoder = \"gru\" reads them",
-            )),
-            _ => Ok(()),
+            TextEncoderKind::Bert => match &self.word_vectors {
+                Some(path) => Err(setting(
+                    "text.word_vectors",
+                    &path.display().to_string(),
+                    "nothing, for only text.encoder = \"gru\" reads them",
+                )),
+                None => Ok(()),
+            },
+            TextEncoderKind::Gru => Ok(()),
         }
     }
 }

@@ -77,8 +77,9 @@ impl<'a> Session<'a> {
     }
 
     fn fresh(run: &'a Run<'a>, directory: CheckpointDirectory) -> Result<Self> {
-        let tokenizer = tokenizer_of(run)?;
-        let start = text::start(&run.config.text, &tokenizer)?;
+        let model = text::model_folder(&run.config.text, run.hub)?;
+        let tokenizer = tokenizer_of(run, model.as_deref())?;
+        let start = text::start(&run.config.text, model.as_deref(), &tokenizer)?;
         let state = first_state(run, &tokenizer)?;
         fs::create_dir_all(run.directory).map_err(io("create", run.directory))?;
         let path = run.directory.join("config.toml");
@@ -92,8 +93,9 @@ impl<'a> Session<'a> {
         checkpoint: &Checkpoint,
         directory: CheckpointDirectory,
     ) -> Result<Self> {
-        let tokenizer = tokenizer_of(run)?;
         checkpoint.expect_config(run.config)?;
+        let model = text::model_folder(&run.config.text, run.hub)?;
+        let tokenizer = tokenizer_of(run, model.as_deref())?;
         checkpoint.expect_tokenizer(&tokenizer)?;
         checkpoint.expect_data(&run.train.data_hash()?)?;
         let state = checkpoint.state().clone();

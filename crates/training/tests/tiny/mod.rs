@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::Device;
 use uard_core::random::{Draws, normal, permutation};
 use uard_features::dataset::Split;
+use uard_features::hub::Hub;
 use uard_features::npy::write_f32;
 use uard_features::text::encoder::TextEncoderKind;
 use uard_training::config::{GroupConfig, TrainConfig};
@@ -58,7 +59,7 @@ pub fn bert_config() -> TrainConfig {
     let mut config = config();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../features/src/text/bert/goldens");
     config.text.encoder = TextEncoderKind::Bert;
-    config.text.model = Some(folder);
+    config.text.model = Some(folder.into());
     config.optimizer.groups.push(GroupConfig {
         prefix: "text.bert".to_owned(),
         learning_rate_scale: 0.5,
@@ -81,6 +82,7 @@ pub fn train_until(
         dev: &data.dev,
         directory,
         device: &device,
+        hub: &Hub::default(),
     };
     let stop = AtomicBool::new(false);
     let mut observer = |event: &Event| {

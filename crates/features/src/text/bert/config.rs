@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::activation::Activation;
+use crate::transformer::{Activation, Checks};
 use crate::{Error, Result};
 
 /// What `config.json` says of a BERT.
@@ -143,15 +143,8 @@ impl BertConfig {
     /// A size of zero; heads that do not divide the width; a dropout outside `[0, 1)`; an epsilon
     /// or a standard deviation that is not above zero; a decoder.
     pub fn check(&self, origin: &Path) -> Result<()> {
-        let refuse = |key: &'static str, expected: String, found: String| {
-            Err(Error::ModelConfig {
-                path: origin.to_owned(),
-                key,
-                expected,
-                found,
-            })
-        };
-        for (key, size) in [
+        let checks = Checks(origin);
+        checks.at_least_one(&[
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
             ("num_hidden_layers", self.num_hidden_layers),
@@ -159,46 +152,23 @@ impl BertConfig {
             ("intermediate_size", self.intermediate_size),
             ("max_position_embeddings", self.max_position_embeddings),
             ("type_vocab_size", self.type_vocab_size),
-        ] {
-            if size == 0 {
-                return refuse(key, "at least 1".to_owned(), "0".to_owned());
-            }
-        }
-        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            let expected = format!("a divisor of hidden_size {}", self.hidden_size);
-            return refuse(
-                "num_attention_heads",
-                expected,
-                self.num_attention_heads.to_string(),
-            );
-        }
-        for (key, rate) in [
+        ])?;
+        checks.heads(self.num_attention_heads, self.hidden_size)?;
+        checks.rates(&[
             ("hidden_dropout_prob", self.hidden_dropout_prob),
             (
                 "attention_probs_dropout_prob",
                 self.attention_probs_dropout_prob,
             ),
-        ] {
-            if !(0.0..1.0).contains(&rate) {
-                return refuse(
-                    key,
-                    "a share of at least 0 and below 1".to_owned(),
-                    rate.to_string(),
-                );
-            }
-        }
-        for (key, number) in [
+        ])?;
+        checks.above_zero(&[
             ("layer_norm_eps", self.layer_norm_eps),
             ("initializer_range", f64::from(self.initializer_range)),
-        ] {
-            if !(number.is_finite() && number > 0.0) {
-                return refuse(key, "a number above zero".to_owned(), number.to_string());
-            }
+        ])?;
+        match self.is_decoder {
+            true => checks.refuse("is_decoder", "false", true),
+            false => Ok(()),
         }
-        if self.is_decoder {
-            return refuse("is_decoder", "false".to_owned(), "true".to_owned());
-        }
-        Ok(())
     }
 }
 

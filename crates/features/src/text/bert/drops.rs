@@ -2,31 +2,12 @@
 
 use candle_core::Tensor;
 use uard_core::dropout::Dropout;
-use uard_core::random::{Draws, Stream};
 
 use super::config::BertConfig;
 use crate::Result;
+use crate::transformer::Drops;
 
 const LABEL: &str = "bert.dropout";
-
-/// The draws of one training step.
-///
-/// They depend on the seed, the step and the place in the batch: a resumed run drops the same.
-#[derive(Debug, Clone, Copy)]
-pub struct Drops<'a> {
-    /// The draws of the run.
-    pub draws: &'a Draws,
-    /// What tells this step from all others, as epoch and step.
-    pub step: &'a [u64],
-}
-
-impl Drops<'_> {
-    /// The stream of one of the model's places.
-    fn stream(self, place: u64) -> Stream {
-        let indices: Vec<u64> = self.step.iter().copied().chain([place]).collect();
-        self.draws.stream(LABEL, &indices)
-    }
-}
 
 /// Both rates, and the draws where a step is a training step.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +39,7 @@ impl<'a> ModelDrops<'a> {
 
     fn states(self, words: &Tensor, place: u64) -> Result<Tensor> {
         Ok(match self.drops {
-            Some(drops) => self.of_states.forward(words, &drops.stream(place))?,
+            Some(drops) => self.of_states.forward(words, &drops.stream(LABEL, place))?,
             None => words.clone(),
         })
     }
@@ -75,7 +56,7 @@ impl LayerDrops<'_> {
     /// Factors of attention's weights.
     pub(super) fn of_weights(self, cells: usize) -> Option<Vec<f32>> {
         let drops = self.drops.drops?;
-        let stream = drops.stream(self.first_place);
+        let stream = drops.stream(LABEL, self.first_place);
         Some(self.drops.of_weights.factors(&stream, cells))
     }
 

@@ -5,8 +5,6 @@
 //! norm, activation and linear layer run as own operators on the CPU and in candle's operations
 //! elsewhere; `transformers.BertModel` judges both.
 
-mod activation;
-mod attention;
 mod config;
 mod drops;
 mod layer;
@@ -16,22 +14,29 @@ pub mod tokenizer;
 use uard_core::Words;
 use uard_core::matmul::Matmul;
 use uard_core::parameters::Parameters;
-use uard_core::random::{Draws, uniform};
+use uard_core::random::Draws;
 
-pub use activation::Activation;
 pub use config::{BertConfig, ModelType, PositionEmbedding};
-pub use drops::Drops;
-pub use model::{Bert, Initial};
+pub use model::Bert;
 
 use super::gru::CaptionBatch;
+use super::states::Projection;
 use crate::Result;
-use layer::Dense;
+use crate::hub::Wanted;
+pub use crate::transformer::{Activation, Drops, Initial};
+
+/// The files of a published BERT that are read here.
+pub const FILES: Wanted<'static> = Wanted {
+    needed: &[
+        &["config.json"],
+        &["tokenizer.json", "vocab.txt"],
+        &crate::weights::FILES,
+    ],
+    optional: &["tokenizer_config.json"],
+};
 
 /// What the names of a BERT's parameters begin with, for a group of the optimizer.
 pub const PREFIX: &str = "text.bert";
-
-/// What the names of the projection's parameters begin with.
-const PROJECTION: &str = "text.projection";
 
 /// Captions to unit rows: a BERT, a linear layer, unit length.
 ///
@@ -44,7 +49,7 @@ const PROJECTION: &str = "text.projection";
 #[derive(Debug, Clone)]
 pub struct BertEncoder {
     bert: Bert,
-    projection: Dense,
+    projection: Projection,
     matmul: Matmul,
 }
 
@@ -60,20 +65,8 @@ impl BertEncoder {
         draws: &Draws,
     ) -> Result<Self> {
         let bert = Bert::new(parameters, PREFIX, config, initial)?;
-        let shape = [joint_width, config.hidden_size];
-        let bound = 6f32.sqrt() / (shape.iter().sum::<usize>() as f32).sqrt();
-        let projection = Dense::make(
-            &mut |name, shape| {
-                let count = shape.iter().product();
-                let numbers = match shape {
-                    [_] => vec![0.0; count],
-                    _ => uniform(&mut draws.stream(name, &[]), -bound, bound, count),
-                };
-                Ok(parameters.create(name, numbers, shape)?)
-            },
-            PROJECTION,
-            shape,
-        )?;
+        let widths = (config.hidden_size, joint_width);
+        let projection = Projection::new(parameters, widths, draws)?;
         Ok(Self {
             bert,
             projection,
@@ -101,9 +94,7 @@ impl BertEncoder {
     /// As for [`Bert::states`].
     pub fn forward(&self, batch: &CaptionBatch, drops: Option<Drops>) -> Result<Words> {
         let states = self.bert.valid_states(batch, drops)?;
-        let rows = self.projection.forward(&states, self.matmul)?;
-        let rows = model::padded(&rows, batch)?;
-        Ok(Words::normalized(&rows, batch.counts().to_vec())?)
+        self.projection.words(&states, batch, self.matmul)
     }
 
     /// The model below the projection.

@@ -3,28 +3,14 @@
 use candle_core::Tensor;
 use uard_core::matmul::Matmul;
 use uard_core::parameters::Parameters;
-use uard_core::random::{Draws, normal};
 
-use super::attention::Spans;
 use super::config::BertConfig;
-use super::drops::{Drops, ModelDrops};
-use super::layer::{Layer, Norm};
+use super::drops::ModelDrops;
+use super::layer::Layer;
+use crate::Result;
 use crate::text::gru::CaptionBatch;
-use crate::weights::Weights;
-use crate::{Error, Result};
-
-/// Gives the tensor of a name and shape.
-pub(super) type Make<'a> = dyn FnMut(&str, &[usize]) -> Result<Tensor> + 'a;
-
-/// Where the first numbers of the parameters come from.
-#[derive(Debug, Clone, Copy)]
-pub enum Initial<'a> {
-    /// Weights from a normal distribution, each tensor from the stream of its own name; biases
-    /// zero, layer norms one and zero, as in the published code.
-    Drawn(&'a Draws),
-    /// A trained model.
-    Stored(&'a Weights),
-}
+use crate::text::states::{padded, places};
+use crate::transformer::{Drops, Initial, Make, Norm, Spans, Visibility};
 
 /// BERT's encoder, without the pooler and the heads above it.
 ///
@@ -63,10 +49,9 @@ impl Bert {
     ) -> Result<Self> {
         Self::make(config, &mut |name, shape| {
             let parameter = format!("{prefix}.{name}");
-            let numbers = match initial {
-                Initial::Stored(weights) => stored(weights, name, shape)?,
-                Initial::Drawn(draws) => drawn(&parameter, shape, (config, draws)),
-            };
+            let known = known_names(name);
+            let deviation = config.initializer_range;
+            let numbers = initial.numbers((&parameter, shape), &known, deviation)?;
             Ok(parameters.create(&parameter, numbers, shape)?)
         })
     }
@@ -84,7 +69,7 @@ impl Bert {
         let words = embedding("word", config.vocab_size)?;
         let positions = embedding("position", config.max_position_embeddings)?;
         let segments = embedding("token_type", config.type_vocab_size)?;
-        let norm = Norm::make(make, "embeddings.LayerNorm", config)?;
+        let norm = Norm::make(make, "embeddings.LayerNorm", (width, config.layer_norm_eps))?;
         let layers = (0..config.num_hidden_layers)
             .map(|layer| Layer::make(make, &format!("encoder.layer.{layer}"), config));
         Ok(Self {
@@ -127,15 +112,18 @@ impl Bert {
         batch: &CaptionBatch,
         drops: Option<Drops>,
     ) -> Result<Tensor> {
-        self.check_lengths(batch)?;
+        batch.check_lengths(self.config.max_position_embeddings)?;
         batch.check_vocabulary(self.config.vocab_size)?;
         let drops = ModelDrops::new(&self.config, drops)?;
-        let spans = Spans::new(batch.counts(), self.config.num_attention_heads);
+        let spans = Spans::new(
+            batch.counts(),
+            self.config.num_attention_heads,
+            Visibility::All,
+        );
         let mut words = self.norm.forward(&self.embedded(batch)?)?;
         words = drops.after_embeddings(&words)?;
         for (at, layer) in self.layers.iter().enumerate() {
-            let how = (&self.config, self.matmul);
-            words = layer.forward(&words, &spans, drops.of_layer(at), how)?;
+            words = layer.forward(&words, &spans, drops.of_layer(at), self.matmul)?;
         }
         Ok(words)
     }
@@ -144,57 +132,11 @@ impl Bert {
     fn embedded(&self, batch: &CaptionBatch) -> Result<Tensor> {
         let device = self.words.device();
         let ids = Tensor::new(batch.words(), device)?;
-        let places: Vec<u32> = batch
-            .counts()
-            .iter()
-            .flat_map(|&count| 0..count as u32)
-            .collect();
-        let places = Tensor::new(places, device)?;
+        let places = Tensor::new(places(batch.counts()), device)?;
         let words = self.words.index_select(&ids, 0)?;
         let words = words.broadcast_add(&self.segments.narrow(0, 0, 1)?)?;
         Ok((words + self.positions.index_select(&places, 0)?)?)
     }
-
-    fn check_lengths(&self, batch: &CaptionBatch) -> Result<()> {
-        let positions = self.config.max_position_embeddings;
-        let too_long = batch.counts().iter().position(|&count| count > positions);
-        match too_long {
-            Some(caption) => Err(Error::CaptionTooLong {
-                caption,
-                words: batch.counts()[caption],
-                positions,
-            }),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Rows of the valid words [N, D] as [C, W, D]; padding rows are zero.
-pub(super) fn padded(rows: &Tensor, batch: &CaptionBatch) -> Result<Tensor> {
-    let (count, width) = rows.dims2()?;
-    let (captions, longest) = batch.ids().dims2()?;
-    if count == captions * longest {
-        return Ok(rows.reshape((captions, longest, width))?);
-    }
-    let mut of_rows = vec![count as u32; captions * longest];
-    let mut word = 0;
-    for (caption, &count) in batch.counts().iter().enumerate() {
-        for row in &mut of_rows[caption * longest..][..count] {
-            *row = word;
-            word += 1;
-        }
-    }
-    let padding = Tensor::zeros((1, width), rows.dtype(), rows.device())?;
-    let of_rows = Tensor::new(of_rows, rows.device())?;
-    let padded = Tensor::cat(&[rows, &padding], 0)?.index_select(&of_rows, 0)?;
-    Ok(padded.reshape((captions, longest, width))?)
-}
-
-/// The numbers of a tensor, by any of the names that published files give it.
-fn stored(weights: &Weights, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-    let known = known_names(name);
-    let stored = known.iter().find(|known| weights.has(known));
-    weights.numbers(stored.map_or(name, String::as_str), shape)
 }
 
 /// The names that a tensor may have in a file, today's first: files of 2018 call the layer norms'
@@ -209,16 +151,4 @@ fn known_names(name: &str) -> Vec<String> {
     names
         .flat_map(|name| [name.clone(), format!("bert.{name}")])
         .collect()
-}
-
-fn drawn(name: &str, shape: &[usize], (config, draws): (&BertConfig, &Draws)) -> Vec<f32> {
-    let count = shape.iter().product();
-    if name.ends_with(".bias") {
-        vec![0.0; count]
-    } else if name.ends_with("LayerNorm.weight") {
-        vec![1.0; count]
-    } else {
-        let mut stream = draws.stream(name, &[]);
-        normal(&mut stream, config.initializer_range, count)
-    }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use candle_core::safetensors::{load, save};
 use candle_core::{DType, Device, Tensor, Var};
+use uard_core::random::uniform;
 use uard_testkit::{
     assert_close, assert_finite_nonzero, assert_gradients, assert_same_bytes, worst_difference,
 };

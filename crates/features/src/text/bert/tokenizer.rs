@@ -3,17 +3,18 @@
 //! A trained model knows its own pieces: they come with it as `tokenizer.json`, or as `vocab.txt`
 //! with a few settings. The special pieces that stand around a caption count as words of it.
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
-use tokenizers::{AddedToken, Encoding, Tokenizer};
+use tokenizers::{AddedToken, Tokenizer};
 
 use super::config::BertConfig;
+use crate::text::pieces::{Limits, PieceTokenizer, from_json, refused, special};
+pub use crate::text::pieces::{Origin, Piece, Pieces};
 use crate::{Error, Result};
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -26,56 +27,11 @@ const START: &str = "[CLS]";
 const END: &str = "[SEP]";
 const MASK: &str = "[MASK]";
 
-/// The special pieces around a caption, and one word.
-const SHORTEST: usize = 3;
-
-/// A caption as a BERT reads it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pieces {
-    /// The id of each piece.
-    pub ids: Vec<u32>,
-    /// Each piece, in the same order.
-    pub pieces: Vec<Piece>,
-    /// Pieces at the end of the caption that did not fit.
-    pub cut: usize,
-}
-
-/// A word piece.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
-    /// As in the vocabulary: `##ing` continues a word.
-    pub text: String,
-    /// Where it comes from; none for the special pieces around a caption.
-    pub origin: Option<Origin>,
-}
-
-/// The place of a piece in its caption.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// The word, from 0; pieces of one word share it. Punctuation stands alone.
-    pub word: usize,
-    /// The bytes of the caption that the piece is read from.
-    pub bytes: Range<usize>,
-}
-
-impl Pieces {
-    /// The bytes of the caption that a word is read from; none for a word that is not there.
-    pub fn word_bytes(&self, word: usize) -> Option<Range<usize>> {
-        let origins = self.pieces.iter().filter_map(|piece| piece.origin.as_ref());
-        let bytes = origins.filter(|origin| origin.word == word);
-        bytes
-            .map(|origin| origin.bytes.clone())
-            .reduce(|whole, part| whole.start.min(part.start)..whole.end.max(part.end))
-    }
-}
-
 /// Captions to ids of word pieces.
 #[derive(Debug, Clone)]
 pub struct BertTokenizer {
-    tokenizer: Tokenizer,
-    path: PathBuf,
+    tokenizer: PieceTokenizer,
     pad: u32,
-    longest: usize,
 }
 
 /// What of `tokenizer_config.json` changes the pieces of a `vocab.txt`.
@@ -106,7 +62,7 @@ impl BertTokenizer {
     /// has fewer ids than the tokenizer; fewer than 3 pieces are allowed.
     pub fn open(folder: &Path, config: &BertConfig, longest: usize) -> Result<Self> {
         let (json, vocabulary) = (folder.join(TOKENIZER), folder.join(VOCABULARY));
-        let (mut tokenizer, path) = if json.exists() {
+        let (tokenizer, path) = if json.exists() {
             (from_json(&json)?, json)
         } else if vocabulary.exists() {
             let settings = Settings::read_json(&folder.join(SETTINGS))?;
@@ -115,26 +71,14 @@ impl BertTokenizer {
             let cause = "neither tokenizer.json nor vocab.txt is there; download one of them into this folder";
             return Err(refused(folder, cause.to_owned()));
         };
-        check_ids(&tokenizer, &path, config)?;
-        let longest = longest.min(config.max_position_embeddings);
-        let pad = special(&tokenizer, &path, PAD)?;
-        if longest < SHORTEST {
-            let cause = format!(
-                "captions are cut behind {longest} pieces, expected at least {SHORTEST}: the special ones and a word"
-            );
-            return Err(refused(&path, cause));
-        }
-        // We cut ourselves: the library does not tell how much was cut.
-        tokenizer
-            .with_padding(None)
-            .with_truncation(None)
-            .map_err(|cause| refused(&path, cause.to_string()))?;
-        Ok(Self {
-            tokenizer,
-            path,
-            pad,
+        let limits = Limits {
+            vocabulary: config.vocab_size,
+            positions: config.max_position_embeddings,
             longest,
-        })
+        };
+        let tokenizer = PieceTokenizer::new(tokenizer, path, limits)?;
+        let pad = tokenizer.special(PAD)?;
+        Ok(Self { tokenizer, pad })
     }
 
     /// The pieces of a caption, between the special ones.
@@ -144,13 +88,7 @@ impl BertTokenizer {
     /// # Errors
     /// When the tokenizer's own rules cannot be applied to the caption.
     pub fn encode(&self, caption: &str) -> Result<Pieces> {
-        let encoding = self.tokenizer.encode(caption, true);
-        let encoding = encoding.map_err(|cause| Error::Tokens {
-            path: self.path.clone(),
-            caption: caption.to_owned(),
-            cause: cause.to_string(),
-        })?;
-        Ok(pieces(&encoding, self.longest))
+        self.tokenizer.encode(caption)
     }
 
     /// The tokenizer as a `tokenizer.json`, whatever it was read from; without limits and padding.
@@ -158,14 +96,12 @@ impl BertTokenizer {
     /// # Errors
     /// When its library cannot write what it read.
     pub fn to_json(&self) -> Result<Vec<u8>> {
-        let json = self.tokenizer.to_string(false);
-        let json = json.map_err(|cause| refused(&self.path, cause.to_string()))?;
-        Ok(json.into_bytes())
+        self.tokenizer.to_json()
     }
 
     /// The file that it was read from.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.tokenizer.path()
     }
 
     /// The id of padding, which nobody reads.
@@ -175,7 +111,7 @@ impl BertTokenizer {
 
     /// The piece of an id.
     pub fn piece(&self, id: u32) -> Option<String> {
-        self.tokenizer.id_to_token(id)
+        self.tokenizer.piece(id)
     }
 }
 
@@ -193,16 +129,6 @@ impl Settings {
             source,
         })
     }
-}
-
-fn from_json(path: &Path) -> Result<Tokenizer> {
-    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-    Tokenizer::from_bytes(bytes).map_err(|cause| {
-        refused(
-            path,
-            format!("{cause}; expected a tokenizer.json of the tokenizers library"),
-        )
-    })
 }
 
 fn from_vocabulary(path: &Path, settings: Settings) -> Result<Tokenizer> {
@@ -240,69 +166,6 @@ fn from_vocabulary(path: &Path, settings: Settings) -> Result<Tokenizer> {
         .add_special_tokens(known)
         .map_err(refuse)?;
     Ok(tokenizer)
-}
-
-fn special(tokenizer: &Tokenizer, path: &Path, piece: &str) -> Result<u32> {
-    let missing = || {
-        refused(
-            path,
-            format!("its vocabulary lacks the special piece `{piece}`"),
-        )
-    };
-    tokenizer.token_to_id(piece).ok_or_else(missing)
-}
-
-fn check_ids(tokenizer: &Tokenizer, path: &Path, config: &BertConfig) -> Result<()> {
-    let largest = tokenizer.get_vocab(true).into_values().max();
-    match largest {
-        Some(id) if id as usize >= config.vocab_size => Err(refused(
-            path,
-            format!(
-                "it has the id {id}, the model's config.json says vocab_size {}; they belong to different models",
-                config.vocab_size
-            ),
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn refused(path: &Path, cause: String) -> Error {
-    Error::Tokenizer {
-        path: path.to_owned(),
-        cause,
-    }
-}
-
-/// At most `longest` pieces, of which the special ones around the caption all stay.
-fn pieces(encoding: &Encoding, longest: usize) -> Pieces {
-    let words = encoding.get_word_ids().iter().zip(encoding.get_offsets());
-    let pieces = encoding.get_tokens().iter().zip(words);
-    let specials = encoding.get_special_tokens_mask();
-    let around = specials.iter().filter(|special| **special != 0).count();
-    let mut room = longest.saturating_sub(around);
-    let mut found = Pieces {
-        ids: Vec::with_capacity(longest.min(specials.len())),
-        pieces: Vec::with_capacity(longest.min(specials.len())),
-        cut: 0,
-    };
-    for ((&id, (text, (word, bytes))), &special) in
-        encoding.get_ids().iter().zip(pieces).zip(specials)
-    {
-        if special == 0 && room == 0 {
-            found.cut += 1;
-            continue;
-        }
-        room -= usize::from(special == 0);
-        found.ids.push(id);
-        found.pieces.push(Piece {
-            text: text.clone(),
-            origin: word.filter(|_| special == 0).map(|word| Origin {
-                word: word as usize,
-                bytes: bytes.0..bytes.1,
-            }),
-        });
-    }
-    found
 }
 
 #[cfg(test)]

@@ -122,6 +122,19 @@ impl CaptionBatch {
         (ids, reads)
     }
 
+    /// Whether every caption has at most as many words as a model has positions.
+    pub(in crate::text) fn check_lengths(&self, positions: usize) -> Result<()> {
+        let is_too_long = |&count: &usize| count > positions;
+        match self.counts.iter().position(is_too_long) {
+            Some(caption) => Err(Error::CaptionTooLong {
+                caption,
+                words: self.counts[caption],
+                positions,
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Whether every word has a row in an embedding of `vocabulary` rows.
     pub(in crate::text) fn check_vocabulary(&self, vocabulary: usize) -> Result<()> {
         let is_unknown = |&id: &u32| id as usize >= vocabulary;

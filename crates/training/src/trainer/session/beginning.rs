@@ -11,8 +11,9 @@ use crate::error::io;
 use crate::trainer::Run;
 use crate::{Result, text};
 
-pub(super) fn tokenizer_of(run: &Run<'_>) -> Result<CaptionTokenizer> {
-    text::tokenizer(run.config, run.train.captions.iter().map(String::as_str))
+pub(super) fn tokenizer_of(run: &Run<'_>, model: Option<&Path>) -> Result<CaptionTokenizer> {
+    let captions = run.train.captions.iter().map(String::as_str);
+    text::tokenizer(run.config, model, captions)
 }
 
 /// Writes what captions are read with into the run, and returns it for the checkpoints.

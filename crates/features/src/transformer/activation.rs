@@ -1,10 +1,14 @@
-//! What stands between the two layers of a BERT's feed-forward part? An activation, with its slope
-//! on the way back.
+//! What stands between the two layers of a feed-forward part? An activation, with its slope on the
+//! way back.
+
+mod vectors;
 
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use uard_core::slices::{numbers, reading};
+use uard_core::vector::vectorised;
+use vectors::Activated;
 
 use crate::Result;
 
@@ -22,6 +26,9 @@ const DENSITY_AT_ZERO: f64 = 0.398_942_280_401_432_7;
 /// The cubic term of the form with tanh (Hendrycks and Gimpel 2016).
 const CUBIC: f64 = 0.044_715;
 
+/// The factor in the form with the logistic function (Hendrycks and Gimpel 2016).
+const QUICK: f64 = 1.702;
+
 /// The activation, by its name in `hidden_act`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -32,6 +39,10 @@ pub enum Activation {
     /// `x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2`.
     #[serde(alias = "gelu_pytorch_tanh")]
     GeluNew,
+    /// `x σ(1.702 x)` with the logistic function σ: CLIP's.
+    QuickGelu,
+    /// `x σ(x)`.
+    Silu,
     /// `max(x, 0)`; its slope at 0 is 0, as in PyTorch.
     Relu,
 }
@@ -44,7 +55,7 @@ impl Activation {
     ///
     /// # Errors
     /// When a tensor operation fails.
-    pub(super) fn forward(self, rows: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(self, rows: &Tensor) -> Result<Tensor> {
         if !rows.device().is_cpu() {
             return self.composed(rows);
         }
@@ -64,6 +75,8 @@ impl Activation {
                 let tanh = (cubic * ROOT_OF_TWO_OVER_PI)?.tanh()?;
                 (rows * tanh.affine(0.5, 0.5)?)?
             }
+            Self::QuickGelu => (rows * logistic(&(rows * QUICK)?)?)?,
+            Self::Silu => (rows * logistic(rows)?)?,
             // candle's own has slope 1 at 0.
             Self::Relu => (rows * rows.gt(0f64)?.to_dtype(rows.dtype())?)?,
         })
@@ -73,6 +86,8 @@ impl Activation {
         match self {
             Self::Gelu => x * cumulative(x),
             Self::GeluNew => 0.5 * x * (1.0 + tanh_of(x)),
+            Self::QuickGelu => x * logistic_of(QUICK * x),
+            Self::Silu => x * logistic_of(x),
             Self::Relu => x.max(0.0),
         }
     }
@@ -85,6 +100,8 @@ impl Activation {
                 let inner = ROOT_OF_TWO_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
                 0.5 * (1.0 + tanh) + 0.5 * x * (1.0 - tanh * tanh) * inner
             }
+            Self::QuickGelu => slope_of_gate(x, QUICK),
+            Self::Silu => slope_of_gate(x, 1.0),
             Self::Relu => f64::from(u8::from(x > 0.0)),
         }
     }
@@ -97,6 +114,21 @@ fn cumulative(x: f64) -> f64 {
 
 fn tanh_of(x: f64) -> f64 {
     (ROOT_OF_TWO_OVER_PI * (x + CUBIC * x * x * x)).tanh()
+}
+
+/// σ, in a form that stays finite on both sides.
+fn logistic_of(x: f64) -> f64 {
+    0.5 + 0.5 * (0.5 * x).tanh()
+}
+
+fn logistic(rows: &Tensor) -> candle_core::Result<Tensor> {
+    (rows * 0.5)?.tanh()?.affine(0.5, 0.5)
+}
+
+/// Of `x σ(factor x)`.
+fn slope_of_gate(x: f64, factor: f64) -> f64 {
+    let open = logistic_of(factor * x);
+    open + factor * x * open * (1.0 - open)
 }
 
 #[derive(Debug)]
@@ -124,14 +156,24 @@ impl<T: WithDType + Send + Sync> CustomOp1 for Operator<T> {
         rows: &CpuStorage,
         layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let rows = numbers::<T>(rows, layout, NAME)?;
-        let mut values = rows.to_vec();
+        let shape = layout.shape().clone();
+        if let CpuStorage::F32(_) = rows {
+            let mut values = numbers::<f32>(rows, layout, NAME)?.to_vec();
+            values.par_chunks_mut(BLOCK).for_each(|values| {
+                vectorised(Activated {
+                    values,
+                    activation: self.activation,
+                });
+            });
+            return Ok((CpuStorage::F32(values), shape));
+        }
+        let mut values = numbers::<T>(rows, layout, NAME)?.to_vec();
         values.par_chunks_mut(BLOCK).for_each(|values| {
             for x in values {
                 *x = T::from_f64(self.activation.value(x.to_f64()));
             }
         });
-        Ok((T::to_cpu_storage_owned(values), layout.shape().clone()))
+        Ok((T::to_cpu_storage_owned(values), shape))
     }
 
     fn bwd(
@@ -162,7 +204,13 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Activation; 3] = [Activation::Gelu, Activation::GeluNew, Activation::Relu];
+    const ALL: [Activation; 5] = [
+        Activation::Gelu,
+        Activation::GeluNew,
+        Activation::QuickGelu,
+        Activation::Silu,
+        Activation::Relu,
+    ];
 
     fn numbers() -> Var {
         let numbers: Vec<f64> = (-60..=60).map(|at| f64::from(at) * 0.1 + 0.03).collect();
@@ -182,6 +230,32 @@ mod tests {
             let expected = loss(&expected).backward().unwrap();
             let (found, expected) = (found.get(&x).unwrap(), expected.get(&x).unwrap());
             uard_testkit::assert_close(found, expected, 1e-5);
+        }
+    }
+
+    #[test]
+    fn vectors_of_f32_equal_the_numbers_of_f64() {
+        // Far out, where exponentials saturate, as well.
+        let x = [
+            numbers().as_tensor().clone(),
+            (numbers().as_tensor() * 30.0).unwrap(),
+        ];
+        let x = Tensor::cat(&x, 0).unwrap();
+        for activation in ALL {
+            let expected = activation.forward(&x).unwrap();
+            let found = activation.forward(&x.to_dtype(DType::F32).unwrap());
+            let found: Vec<f32> = found.unwrap().to_vec1().unwrap();
+            let expected: Vec<f64> = expected.to_vec1().unwrap();
+            for ((found, expected), x) in
+                found.iter().zip(expected).zip(x.to_vec1::<f64>().unwrap())
+            {
+                let difference = (f64::from(*found) - expected).abs();
+                // A few last digits of f32, of x.
+                assert!(
+                    difference < 3e-7 * (1.0 + x.abs()),
+                    "{activation:?} of {x}: {difference:e}"
+                );
+            }
         }
     }
 

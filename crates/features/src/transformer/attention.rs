@@ -1,34 +1,60 @@
-//! How do the words of a caption look at each other? Self-attention with several heads, over the
-//! valid words alone.
+//! How do the words of a caption, or the patches of a photo, look at each other? Self-attention with
+//! several heads, over the valid ones alone.
+//!
+//! What is said of words and captions here holds for patches and photos too.
 
 mod operator;
 
 use candle_core::{D, DType, Device, Tensor};
-use operator::SelfAttention;
+use operator::{Attend, Backward};
+use uard_core::matmul::Matmul;
 use uard_core::softmax::masked_softmax;
 
+use super::dense::Dense;
+use super::initial::Make;
 use crate::Result;
 
 /// A logit from which padding is as good as absent, and still finite.
 const ABSENT: f64 = -1e30;
 
+/// Which words of its caption a word sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Visibility {
+    /// All of them.
+    All,
+    /// Itself, and those before it.
+    Causal,
+}
+
+impl Visibility {
+    /// How many of `count` words the word at a place sees: they are the first ones.
+    fn seen(self, place: usize, count: usize) -> usize {
+        match self {
+            Self::All => count,
+            Self::Causal => place + 1,
+        }
+    }
+}
+
 /// Which words belong together: captions one after the other, without padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Spans {
+pub(crate) struct Spans {
     counts: Vec<usize>,
     heads: usize,
+    visibility: Visibility,
 }
 
 impl Spans {
-    pub(super) fn new(counts: &[usize], heads: usize) -> Self {
+    pub(crate) fn new(counts: &[usize], heads: usize, visibility: Visibility) -> Self {
         Self {
             counts: counts.to_vec(),
             heads,
+            visibility,
         }
     }
 
-    /// Weights of all captions and heads: each word with each of its caption.
-    pub(super) fn cells(&self) -> usize {
+    /// Weights of all captions and heads: each word with each of its caption, seen or not.
+    pub(crate) fn cells(&self) -> usize {
         self.counts
             .iter()
             .map(|count| self.heads * count * count)
@@ -59,18 +85,58 @@ impl Spans {
     }
 }
 
+/// Attention with the linear layers before and behind it.
+#[derive(Debug, Clone)]
+pub(crate) struct SelfAttention {
+    query: Dense,
+    key: Dense,
+    value: Dense,
+    output: Dense,
+}
+
+impl SelfAttention {
+    /// Of the names of its layers: query, key, value, output.
+    pub(crate) fn make(make: &mut Make, names: [&str; 4], width: usize) -> Result<Self> {
+        let mut dense = |name: &str| Dense::make(make, name, [width, width]);
+        let [query, key, value, output] = names;
+        Ok(Self {
+            query: dense(query)?,
+            key: dense(key)?,
+            value: dense(value)?,
+            output: dense(output)?,
+        })
+    }
+
+    /// What each word makes of those that it sees, [N, H] like `words`.
+    pub(crate) fn forward(
+        &self,
+        words: &Tensor,
+        spans: &Spans,
+        factors: Option<Vec<f32>>,
+        matmul: Matmul,
+    ) -> Result<Tensor> {
+        let projected = Projected {
+            query: self.query.forward(words, matmul)?,
+            key: self.key.forward(words, matmul)?,
+            value: self.value.forward(words, matmul)?,
+        };
+        let attended = attend(&projected, spans, factors)?;
+        self.output.forward(&attended, matmul)
+    }
+}
+
 /// Queries, keys and values of the same words.
 #[derive(Debug)]
-pub(super) struct Projected {
-    pub(super) query: Tensor,
-    pub(super) key: Tensor,
-    pub(super) value: Tensor,
+struct Projected {
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
 }
 
 /// The weighted values of each head, side by side.
 ///
 /// ```text
-/// a_i = sum_j f_ij w_ij v_j        w_i = softmax_j(q_i · k_j / sqrt(H / heads))
+/// a_i = sum_j f_ij w_ij v_j        w_i = softmax_j(q_i · k_j / sqrt(H / heads)), over what i sees
 /// ```
 ///
 /// # Shapes
@@ -79,20 +145,22 @@ pub(super) struct Projected {
 ///
 /// # Errors
 /// When a tensor operation fails.
-pub(super) fn attend(
-    words: &Projected,
-    spans: &Spans,
-    factors: Option<Vec<f32>>,
-) -> Result<Tensor> {
+fn attend(words: &Projected, spans: &Spans, factors: Option<Vec<f32>>) -> Result<Tensor> {
     if !words.query.device().is_cpu() {
         return composed(words, spans, factors);
     }
     let Projected { query, key, value } = words;
     let (query, key, value) = (query.contiguous()?, key.contiguous()?, value.contiguous()?);
     let spans = spans.clone();
+    let backward = match [&query, &key, &value].map(Tensor::track_op) {
+        [false, false, false] => Backward::Never,
+        _ => Backward::Follows,
+    };
     Ok(match query.dtype() {
-        DType::F64 => query.apply_op3(&key, &value, SelfAttention::<f64>::new(spans, factors))?,
-        _ => query.apply_op3(&key, &value, SelfAttention::<f32>::new(spans, factors))?,
+        DType::F64 => {
+            query.apply_op3(&key, &value, Attend::<f64>::new(spans, factors, backward))?
+        }
+        _ => query.apply_op3(&key, &value, Attend::<f32>::new(spans, factors, backward))?,
     })
 }
 
@@ -116,7 +184,9 @@ fn composed(words: &Projected, spans: &Spans, factors: Option<Vec<f32>>) -> Resu
     let scale = 1.0 / ((width / spans.heads) as f64).sqrt();
     let logits = (query.matmul(&key.transpose(D::Minus2, D::Minus1)?.contiguous()?)? * scale)?;
     let valid = valid(&of_rows, count, (captions, longest))?.to_dtype(logits.dtype())?;
-    let mask = valid.broadcast_as(logits.shape())?.contiguous()?;
+    let seen = seen(spans.visibility, longest, device)?.to_dtype(logits.dtype())?;
+    let mask = valid.broadcast_mul(&seen)?.broadcast_as(logits.shape())?;
+    let mask = mask.contiguous()?;
     // Padding may not become the largest logit, from which the others are subtracted.
     let logits = (logits + mask.affine(-ABSENT, ABSENT)?)?;
     let mut weights = masked_softmax(&logits, &mask)?;
@@ -137,6 +207,15 @@ fn valid(
     (captions, longest): (usize, usize),
 ) -> candle_core::Result<Tensor> {
     of_rows.lt(words as u32)?.reshape((captions, 1, 1, longest))
+}
+
+/// 1 for each word that a word sees, [1, 1, W, W].
+fn seen(visibility: Visibility, longest: usize, device: &Device) -> candle_core::Result<Tensor> {
+    let cells = (0..longest).flat_map(|place| {
+        let seen = visibility.seen(place, longest);
+        (0..longest).map(move |other| u8::from(other < seen))
+    });
+    Tensor::from_vec(cells.collect(), (1, 1, longest, longest), device)
 }
 
 /// The factors of each cell as [C, heads, W, W]; zero for padding.

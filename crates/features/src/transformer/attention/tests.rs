@@ -3,7 +3,7 @@
 use candle_core::Var;
 use uard_core::dropout::Dropout;
 use uard_core::random::{Draws, uniform};
-use uard_testkit::{assert_close, assert_gradients, assert_same_bytes};
+use uard_testkit::{assert_close, assert_gradients, assert_same_bytes, worst_difference};
 
 use super::*;
 
@@ -35,6 +35,13 @@ fn of(vars: &[Var; 3]) -> Projected {
     projected(&vars.each_ref().map(|var| var.as_tensor().clone()))
 }
 
+/// All that a word may see.
+const ALL: [Visibility; 2] = [Visibility::All, Visibility::Causal];
+
+fn spans(counts: &[usize]) -> [Spans; 2] {
+    ALL.map(|visibility| Spans::new(counts, HEADS, visibility))
+}
+
 fn factors(spans: &Spans) -> Vec<f32> {
     let stream = Draws::new(5).stream("factors", &[]);
     Dropout::new(0.3).unwrap().factors(&stream, spans.cells())
@@ -51,11 +58,14 @@ fn loss(attended: &Tensor) -> candle_core::Result<Tensor> {
 fn operator_equals_the_composed_form_in_values_and_gradients() {
     for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 2e-6)] {
         for counts in [&RAGGED[..], &[1], &[19, 2]] {
-            let spans = Spans::new(counts, HEADS);
-            for factors in [None, Some(factors(&spans))] {
+            let both = spans(counts);
+            let cases = both
+                .iter()
+                .flat_map(|spans| [(spans, None), (spans, Some(factors(spans)))]);
+            for (spans, factors) in cases {
                 let vars = inputs(counts, dtype);
-                let found = attend(&of(&vars), &spans, factors.clone()).unwrap();
-                let expected = composed(&of(&vars), &spans, factors).unwrap();
+                let found = attend(&of(&vars), spans, factors.clone()).unwrap();
+                let expected = composed(&of(&vars), spans, factors).unwrap();
                 assert_close(&found, &expected, tolerance);
                 let found = loss(&found).unwrap().backward().unwrap();
                 let expected = loss(&expected).unwrap().backward().unwrap();
@@ -70,10 +80,15 @@ fn operator_equals_the_composed_form_in_values_and_gradients() {
 
 #[test]
 fn gradients_match_finite_differences() {
-    let spans = Spans::new(&RAGGED, HEADS);
-    for factors in [None, Some(factors(&spans))] {
+    let both = spans(&RAGGED);
+    for (spans, factors) in [
+        (&both[0], None),
+        (&both[0], Some(factors(&both[0]))),
+        (&both[1], None),
+        (&both[1], Some(factors(&both[1]))),
+    ] {
         let run = |inputs: &[Tensor]| {
-            let attended = attend(&projected(inputs), &spans, factors.clone());
+            let attended = attend(&projected(inputs), spans, factors.clone());
             loss(&attended.map_err(candle_core::Error::wrap)?)
         };
         assert_gradients(run, &inputs(&RAGGED, DType::F64), 1e-7);
@@ -83,8 +98,42 @@ fn gradients_match_finite_differences() {
 #[test]
 fn one_word_attends_itself() {
     let vars = inputs(&[1], DType::F32);
-    let attended = attend(&of(&vars), &Spans::new(&[1], HEADS), None).unwrap();
-    assert_same_bytes(&attended, &vars[2]);
+    for spans in spans(&[1]) {
+        let attended = attend(&of(&vars), &spans, None).unwrap();
+        assert_same_bytes(&attended, &vars[2]);
+    }
+}
+
+#[test]
+fn what_comes_later_changes_nothing_before_it() {
+    let [all, causal] = spans(&[5]);
+    let vars = inputs(&[5], DType::F32);
+    let later = Tensor::new(&[[0f32], [0.0], [0.0], [9.0], [9.0]], &Device::Cpu).unwrap();
+    let changed = vars
+        .each_ref()
+        .map(|var| var.broadcast_add(&later).unwrap());
+    let first = |words: &Projected, spans: &Spans| {
+        attend(words, spans, None).unwrap().narrow(0, 0, 3).unwrap()
+    };
+    let (before, after) = (of(&vars), projected(&changed));
+    assert_same_bytes(&first(&after, &causal), &first(&before, &causal));
+    assert!(worst_difference(&first(&after, &all), &first(&before, &all)).0 > 0.1);
+    let one = attend(&before, &causal, None)
+        .unwrap()
+        .narrow(0, 0, 1)
+        .unwrap();
+    assert_same_bytes(&one, &vars[2].narrow(0, 0, 1).unwrap());
+}
+
+#[test]
+fn data_that_is_no_part_of_a_graph_gives_the_same_bytes() {
+    let vars = inputs(&RAGGED, DType::F32);
+    let data = vars.each_ref().map(|var| var.detach());
+    for spans in spans(&RAGGED) {
+        let found = attend(&projected(&data), &spans, None).unwrap();
+        assert!(!found.track_op());
+        assert_same_bytes(&found, &attend(&of(&vars), &spans, None).unwrap());
+    }
 }
 
 #[test]
@@ -96,7 +145,7 @@ fn logits_far_below_zero_keep_their_weights() {
         key: far(-1.0),
         value: vars[2].as_tensor().clone(),
     };
-    let spans = Spans::new(&[2, 3], HEADS);
+    let [spans, _] = spans(&[2, 3]);
     let found = attend(&words, &spans, None).unwrap();
     assert_close(&found, &composed(&words, &spans, None).unwrap(), 1e-12);
     let ones = vars[2].ones_like().unwrap();
@@ -114,7 +163,7 @@ fn threads_and_other_captions_change_no_byte() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         pool.build().unwrap().install(|| {
             let vars = inputs(&counts, DType::F32);
-            let attended = attend(&of(&vars), &Spans::new(&counts, HEADS), None).unwrap();
+            let attended = attend(&of(&vars), &spans(&counts)[1], None).unwrap();
             let gradients = loss(&attended).unwrap().backward().unwrap();
             let gradients = vars.map(|var| gradients.get(&var).unwrap().clone());
             (attended, gradients)
@@ -129,6 +178,6 @@ fn threads_and_other_captions_change_no_byte() {
     let first = vars
         .each_ref()
         .map(|var| var.narrow(0, 0, counts[0]).unwrap());
-    let alone = attend(&projected(&first), &Spans::new(&counts[..1], HEADS), None).unwrap();
+    let alone = attend(&projected(&first), &spans(&counts[..1])[1], None).unwrap();
     assert_same_bytes(&alone, &one.narrow(0, 0, counts[0]).unwrap());
 }

@@ -1,0 +1,40 @@
+//! Which hub do networks come from, and how is a download shown?
+
+use std::sync::Mutex;
+
+use indicatif::{HumanBytes, ProgressBar};
+use uard_features::hub::{Download, Hub};
+
+use crate::terminal::{bar, note};
+
+/// The hub that the variables of the environment describe; downloads are shown on stderr.
+pub fn hub() -> Hub {
+    let shown = Mutex::new(None);
+    Hub {
+        on_progress: Some(Box::new(move |download| {
+            // Where the bar cannot be had, the download goes on.
+            if let Ok(mut shown) = shown.lock() {
+                show(&mut shown, download);
+            }
+        })),
+        ..Hub::from_variables(|name| std::env::var_os(name))
+    }
+}
+
+/// A line for each file, and on a terminal a bar until it is here.
+fn show(shown: &mut Option<(String, ProgressBar)>, download: Download<'_>) {
+    let begun = matches!(shown, Some((file, _)) if file == download.file);
+    if !begun {
+        let size = HumanBytes(download.total);
+        note(&format!("downloading {}, {size}", download.file));
+    }
+    let (_, bar) = match shown.take() {
+        Some(same) if begun => shown.insert(same),
+        _ => shown.insert((download.file.to_owned(), bar(0, "downloading"))),
+    };
+    bar.set_length(download.total);
+    bar.set_position(download.done);
+    if download.done == download.total {
+        bar.finish_and_clear();
+    }
+}

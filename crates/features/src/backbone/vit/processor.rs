@@ -1,0 +1,222 @@
+//! What are photos made into before a vision transformer sees them? What
+//! `preprocessor_config.json` says, or what the family does where there is none.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::{VisionConfig, VisionFamily};
+use crate::backbone::preprocessing::{Filter, Fit, Preprocessing};
+use crate::transformer::Checks;
+use crate::{Error, Result};
+
+const FILE: &str = "preprocessor_config.json";
+
+/// Pillow's numbers of its filters.
+const BILINEAR: u32 = 2;
+const BICUBIC: u32 = 3;
+
+/// What is read of the file; what is not said is true of every family here.
+#[derive(Debug, Deserialize)]
+struct Processor {
+    #[serde(default = "yes")]
+    do_resize: bool,
+    size: Option<Size>,
+    #[serde(default = "bicubic")]
+    resample: u32,
+    /// SigLIP's files say nothing of cutting, and nothing is cut.
+    do_center_crop: Option<bool>,
+    crop_size: Option<Size>,
+    #[serde(default = "yes")]
+    do_rescale: bool,
+    #[serde(default = "of_bytes")]
+    rescale_factor: f64,
+    #[serde(default = "yes")]
+    do_normalize: bool,
+    image_mean: Option<[f32; 3]>,
+    image_std: Option<[f32; 3]>,
+}
+
+/// A size, in any of the published forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(untagged)]
+enum Size {
+    /// Of the shorter side, or of a square to cut.
+    Side(u32),
+    Shorter {
+        shortest_edge: u32,
+    },
+    Both {
+        height: u32,
+        width: u32,
+    },
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn bicubic() -> u32 {
+    BICUBIC
+}
+
+fn of_bytes() -> f64 {
+    1.0 / 255.0
+}
+
+impl Preprocessing {
+    /// Reads `preprocessor_config.json` of a vision transformer's folder; where it is not there, or
+    /// is silent, photos are made into what [`Preprocessing::of_vision`] says.
+    ///
+    /// # Errors
+    /// When the file has another form, or asks for something that is not done here, by key.
+    pub fn open(folder: &Path, config: &VisionConfig) -> Result<Self> {
+        let path = folder.join(FILE);
+        let family = Self::of_vision(config);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(family),
+            Err(error) => return Err(Error::io(&path, "read")(error)),
+        };
+        let processor: Processor =
+            serde_json::from_slice(&bytes).map_err(|source| Error::Json {
+                path: path.clone(),
+                expected: "the preprocessor_config.json of a CLIP, SigLIP or DINOv2",
+                source,
+            })?;
+        processor.check(&path)?;
+        processor.over(&path, family)
+    }
+
+    /// What a family makes of photos: CLIP cuts the middle of the size that it was trained on,
+    /// SigLIP squeezes the whole photo into it, DINOv2 makes the shorter side 256 and cuts 224.
+    pub fn of_vision(config: &VisionConfig) -> Self {
+        let side = config.image_size as u32;
+        match config.family {
+            VisionFamily::Clip => Self {
+                fit: Fit::Crop {
+                    shorter: side,
+                    side,
+                },
+                filter: Filter::Bicubic,
+                mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+                deviation: [0.268_629_54, 0.261_302_6, 0.275_777_1],
+            },
+            VisionFamily::Siglip => Self {
+                fit: Fit::Stretch {
+                    width: side,
+                    height: side,
+                },
+                filter: Filter::Bicubic,
+                mean: [0.5; 3],
+                deviation: [0.5; 3],
+            },
+            VisionFamily::Dinov2 | VisionFamily::Dinov2WithRegisters => Self {
+                filter: Filter::Bicubic,
+                ..Self::IMAGENET
+            },
+        }
+    }
+}
+
+impl Processor {
+    /// Whether all that it asks for is done here.
+    fn check(&self, path: &Path) -> Result<()> {
+        let checks = Checks(path);
+        for (key, asked) in [
+            ("do_resize", self.do_resize),
+            ("do_rescale", self.do_rescale),
+        ] {
+            if !asked {
+                checks.refuse(key, "true", false)?;
+            }
+        }
+        // Files have 16 digits of it.
+        if (self.rescale_factor - of_bytes()).abs() > 1e-9 {
+            checks.refuse("rescale_factor", "1/255", self.rescale_factor)?;
+        }
+        match self.resample {
+            BILINEAR | BICUBIC => Ok(()),
+            other => checks.refuse("resample", "2 (bilinear) or 3 (bicubic)", other),
+        }
+    }
+
+    fn over(&self, path: &Path, family: Preprocessing) -> Result<Preprocessing> {
+        let (mean, deviation) = match self.do_normalize {
+            true => (
+                self.image_mean.unwrap_or(family.mean),
+                self.image_std.unwrap_or(family.deviation),
+            ),
+            false => ([0.0; 3], [1.0; 3]),
+        };
+        let filter = match self.resample {
+            BILINEAR => Filter::Bilinear,
+            _ => Filter::Bicubic,
+        };
+        Ok(Preprocessing {
+            fit: self.fit(path, family.fit)?,
+            filter,
+            mean,
+            deviation,
+        })
+    }
+
+    fn fit(&self, path: &Path, family: Fit) -> Result<Fit> {
+        let (size, crop, cuts) = match family {
+            Fit::Stretch { width, height } => (Size::Both { height, width }, None, false),
+            Fit::Crop { shorter, side } => (Size::Side(shorter), Some(Size::Side(side)), true),
+        };
+        let size = self.size.unwrap_or(size);
+        let cuts = self.do_center_crop.unwrap_or(cuts);
+        let crop = self.crop_size.or(crop).filter(|_| cuts);
+        match (size, crop) {
+            (Size::Both { height, width }, None) => Ok(Fit::Stretch { width, height }),
+            (Size::Both { height, width }, Some(crop))
+                if crop.square() == Some(height) && height == width =>
+            {
+                Ok(Fit::Stretch { width, height })
+            }
+            (
+                Size::Side(shorter)
+                | Size::Shorter {
+                    shortest_edge: shorter,
+                },
+                Some(crop),
+            ) => match crop.square() {
+                Some(side) if side <= shorter => Ok(Fit::Crop { shorter, side }),
+                _ => Err(refused(
+                    path,
+                    "crop_size",
+                    "a square of at most size",
+                    &crop,
+                )),
+            },
+            (size, _) => Err(refused(
+                path,
+                "size",
+                "the shorter side with a square to cut, or height and width with nothing to cut",
+                &size,
+            )),
+        }
+    }
+}
+
+impl Size {
+    /// The side, where height and width are equal.
+    fn square(self) -> Option<u32> {
+        match self {
+            Self::Side(side) => Some(side),
+            Self::Both { height, width } if height == width => Some(height),
+            Self::Both { .. } | Self::Shorter { .. } => None,
+        }
+    }
+}
+
+fn refused(path: &Path, key: &'static str, expected: &str, found: &Size) -> Error {
+    Error::ModelConfig {
+        path: path.to_owned(),
+        key,
+        expected: expected.to_owned(),
+        found: serde_json::to_string(found).unwrap_or_default(),
+    }
+}

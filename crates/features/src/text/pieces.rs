@@ -1,0 +1,201 @@
+//! Which pieces does a caption consist of, and which word does each come from? What the tokenizers
+//! of all trained models share.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use tokenizers::{Encoding, Tokenizer};
+
+use crate::{Error, Result};
+
+/// A caption as a trained model reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pieces {
+    /// The id of each piece.
+    pub ids: Vec<u32>,
+    /// Each piece, in the same order.
+    pub pieces: Vec<Piece>,
+    /// Pieces at the end of the caption that did not fit.
+    pub cut: usize,
+}
+
+/// A word piece.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// As in the vocabulary: BERT's `##ing` continues a word, CLIP's `ing</w>` ends one, SigLIP's
+    /// `▁dog` begins one.
+    pub text: String,
+    /// Where it comes from; none for the special pieces around a caption.
+    pub origin: Option<Origin>,
+}
+
+/// The place of a piece in its caption.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The word, from 0; pieces of one word share it. Punctuation stands alone in BERT and CLIP; in
+    /// SigLIP, where words end at spaces, it belongs to its word.
+    pub word: usize,
+    /// The bytes of the caption that the piece is read from.
+    pub bytes: Range<usize>,
+}
+
+impl Pieces {
+    /// The bytes of the caption that a word is read from; none for a word that is not there.
+    pub fn word_bytes(&self, word: usize) -> Option<Range<usize>> {
+        let origins = self.pieces.iter().filter_map(|piece| piece.origin.as_ref());
+        let bytes = origins.filter(|origin| origin.word == word);
+        bytes
+            .map(|origin| origin.bytes.clone())
+            .reduce(|whole, part| whole.start.min(part.start)..whole.end.max(part.end))
+    }
+}
+
+/// A tokenizer with the limits of the model that it belongs to.
+#[derive(Debug, Clone)]
+pub(super) struct PieceTokenizer {
+    tokenizer: Tokenizer,
+    path: PathBuf,
+    longest: usize,
+}
+
+/// What a model can read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Its ids.
+    pub(super) vocabulary: usize,
+    /// Its positions.
+    pub(super) positions: usize,
+    /// The pieces of a caption, special ones included, that the caller allows.
+    pub(super) longest: usize,
+}
+
+impl PieceTokenizer {
+    /// Limits and padding that the file itself names do not count.
+    pub(super) fn new(mut tokenizer: Tokenizer, path: PathBuf, limits: Limits) -> Result<Self> {
+        check_ids(&tokenizer, &path, limits.vocabulary)?;
+        // We cut ourselves: the library does not tell how much was cut.
+        tokenizer
+            .with_padding(None)
+            .with_truncation(None)
+            .map_err(|cause| refused(&path, cause.to_string()))?;
+        let around = tokenizer.encode("", true);
+        let around = around.map_err(|cause| refused(&path, cause.to_string()))?;
+        let (longest, shortest) = (limits.longest.min(limits.positions), around.len() + 1);
+        if longest < shortest {
+            let cause = format!(
+                "captions are cut behind {longest} pieces, expected at least {shortest}: the special ones and a word"
+            );
+            return Err(refused(&path, cause));
+        }
+        Ok(Self {
+            tokenizer,
+            path,
+            longest,
+        })
+    }
+
+    pub(super) fn encode(&self, caption: &str) -> Result<Pieces> {
+        let encoding = self.tokenizer.encode(caption, true);
+        let encoding = encoding.map_err(|cause| Error::Tokens {
+            path: self.path.clone(),
+            caption: caption.to_owned(),
+            cause: cause.to_string(),
+        })?;
+        Ok(pieces(&encoding, self.longest))
+    }
+
+    /// As a `tokenizer.json`, whatever it was read from; without limits and padding.
+    pub(super) fn to_json(&self) -> Result<Vec<u8>> {
+        let json = self.tokenizer.to_string(false);
+        let json = json.map_err(|cause| refused(&self.path, cause.to_string()))?;
+        Ok(json.into_bytes())
+    }
+
+    /// The file that it was read from.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The id of a special piece.
+    pub(super) fn special(&self, piece: &str) -> Result<u32> {
+        special(&self.tokenizer, &self.path, piece)
+    }
+
+    /// The piece of an id.
+    pub(super) fn piece(&self, id: u32) -> Option<String> {
+        self.tokenizer.id_to_token(id)
+    }
+}
+
+/// Reads `tokenizer.json`.
+pub(super) fn from_json(path: &Path) -> Result<Tokenizer> {
+    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    Tokenizer::from_bytes(bytes).map_err(|cause| {
+        refused(
+            path,
+            format!("{cause}; expected a tokenizer.json of the tokenizers library"),
+        )
+    })
+}
+
+pub(super) fn special(tokenizer: &Tokenizer, path: &Path, piece: &str) -> Result<u32> {
+    let missing = || {
+        refused(
+            path,
+            format!("its vocabulary lacks the special piece `{piece}`"),
+        )
+    };
+    tokenizer.token_to_id(piece).ok_or_else(missing)
+}
+
+pub(super) fn refused(path: &Path, cause: String) -> Error {
+    Error::Tokenizer {
+        path: path.to_owned(),
+        cause,
+    }
+}
+
+fn check_ids(tokenizer: &Tokenizer, path: &Path, vocabulary: usize) -> Result<()> {
+    let largest = tokenizer.get_vocab(true).into_values().max();
+    match largest {
+        Some(id) if id as usize >= vocabulary => Err(refused(
+            path,
+            format!(
+                "it has the id {id}, the model's config.json says vocab_size {vocabulary}; they belong to different models"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// At most `longest` pieces, of which the special ones around the caption all stay.
+fn pieces(encoding: &Encoding, longest: usize) -> Pieces {
+    let words = encoding.get_word_ids().iter().zip(encoding.get_offsets());
+    let pieces = encoding.get_tokens().iter().zip(words);
+    let specials = encoding.get_special_tokens_mask();
+    let around = specials.iter().filter(|special| **special != 0).count();
+    let mut room = longest.saturating_sub(around);
+    let mut found = Pieces {
+        ids: Vec::with_capacity(longest.min(specials.len())),
+        pieces: Vec::with_capacity(longest.min(specials.len())),
+        cut: 0,
+    };
+    for ((&id, (text, (word, bytes))), &special) in
+        encoding.get_ids().iter().zip(pieces).zip(specials)
+    {
+        if special == 0 && room == 0 {
+            found.cut += 1;
+            continue;
+        }
+        room -= usize::from(special == 0);
+        found.ids.push(id);
+        found.pieces.push(Piece {
+            text: text.clone(),
+            origin: word.filter(|_| special == 0).map(|word| Origin {
+                word: word as usize,
+                bytes: bytes.0..bytes.1,
+            }),
+        });
+    }
+    found
+}

@@ -1,0 +1,71 @@
+//! What does a transformer do with each row alone? Linear layers, and the feed-forward part of two
+//! of them.
+
+use candle_core::Tensor;
+use uard_core::linear::linear;
+use uard_core::matmul::Matmul;
+
+use super::activation::Activation;
+use super::initial::Make;
+use crate::Result;
+
+/// A linear layer, by PyTorch's names.
+#[derive(Debug, Clone)]
+pub(crate) struct Dense {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Dense {
+    /// # Shapes
+    /// `shape` is that of the weight, [D, F].
+    pub(crate) fn make(make: &mut Make, name: &str, shape: [usize; 2]) -> Result<Self> {
+        Ok(Self {
+            weight: make(&format!("{name}.weight"), &shape)?,
+            bias: make(&format!("{name}.bias"), &shape[..1])?,
+        })
+    }
+
+    /// Of a weight [D, F] without a bias.
+    pub(crate) fn unbiased(weight: Tensor) -> Result<Self> {
+        let bias = Tensor::zeros(weight.dim(0)?, weight.dtype(), weight.device())?;
+        Ok(Self { weight, bias })
+    }
+
+    /// Of a weight [D, F] and a bias `[D]`.
+    pub(crate) fn new(weight: Tensor, bias: Tensor) -> Self {
+        Self { weight, bias }
+    }
+
+    pub(crate) fn forward(&self, rows: &Tensor, matmul: Matmul) -> Result<Tensor> {
+        Ok(linear(rows, (&self.weight, &self.bias), matmul)?)
+    }
+}
+
+/// Two linear layers with an activation between them.
+///
+/// ```text
+/// y = output(act(inside(x)))          gated: y = output(act(a) b), where [a, b] = inside(x)
+/// ```
+#[derive(Debug, Clone)]
+pub(crate) struct FeedForward {
+    pub(crate) inside: Dense,
+    pub(crate) activation: Activation,
+    /// The width inside, where the first layer gives twice as much: gates, and what they let pass.
+    pub(crate) gated: Option<usize>,
+    pub(crate) output: Dense,
+}
+
+impl FeedForward {
+    pub(crate) fn forward(&self, rows: &Tensor, matmul: Matmul) -> Result<Tensor> {
+        let inside = self.inside.forward(rows, matmul)?;
+        let inside = match self.gated {
+            None => self.activation.forward(&inside)?,
+            Some(width) => {
+                let gates = self.activation.forward(&inside.narrow(1, 0, width)?)?;
+                (gates * inside.narrow(1, width, width)?)?
+            }
+        };
+        self.output.forward(&inside, matmul)
+    }
+}
