@@ -447,6 +447,9 @@ pub enum Error {
     /// A feature store, or an image that is to enter one.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// A published dump of region features.
+    #[error(transparent)]
+    Import(#[from] crate::import::ImportError),
     /// A shape or parameter does not fit.
     #[error(transparent)]
     Core(#[from] uard_core::Error),

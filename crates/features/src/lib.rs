@@ -11,6 +11,7 @@ mod whole_file;
 pub mod captions;
 pub mod dataset;
 pub mod encoder;
+pub mod import;
 pub mod npy;
 pub mod scenes;
 pub mod store;

@@ -3,6 +3,7 @@
 mod completions;
 mod data;
 mod evaluate;
+mod import;
 mod kernel;
 mod recall;
 mod score;
@@ -43,6 +44,8 @@ pub enum Command {
     /// Write an embedded data set.
     #[command(subcommand)]
     Data(data::Command),
+    /// Bring published region features into a data directory.
+    Import(import::Arguments),
     /// Train a model, evaluate it, and write a report.
     Train(train::Arguments),
     /// Evaluate a checkpoint on a split.
@@ -80,6 +83,7 @@ pub enum Format {
 pub fn run(command: &Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Data(command) => data::run(command)?,
+        Command::Import(arguments) => import::run(arguments)?,
         Command::Train(arguments) => return train::run(arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments)?,
         Command::Score(arguments) => score::run(arguments)?,
