@@ -10,6 +10,9 @@ use clap::ValueEnum;
 use crate::launch::cargo;
 use crate::{layers, links, sources, style};
 
+/// What is off by default and needs nothing but Rust.
+const OPTIONAL: [&str; 2] = ["--features", "uard-cli/hdf5"];
+
 /// The steps of the gate, in the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Step {
@@ -83,12 +86,15 @@ impl Step {
             Self::Clippy => passes(
                 cargo(root)
                     .args(["clippy", "--workspace", "--all-targets", "--locked"])
+                    .args(OPTIONAL)
                     .args(["--", "-D", "warnings"]),
                 "mend what clippy names above",
             ),
             Self::Test => passes(
                 with_shared(
-                    cargo(root).args(["test", "--workspace", "--locked"]),
+                    cargo(root)
+                        .args(["test", "--workspace", "--locked"])
+                        .args(OPTIONAL),
                     shared_folder(root),
                 ),
                 "the failing test is named above",

@@ -518,6 +518,9 @@ pub enum Error {
     /// Photos on their way to features.
     #[error(transparent)]
     Extract(#[from] ExtractError),
+    /// A published dump of region features.
+    #[error(transparent)]
+    Import(#[from] crate::import::ImportError),
     /// A shape or parameter does not fit.
     #[error(transparent)]
     Core(#[from] uard_core::Error),

@@ -15,6 +15,7 @@ pub mod detector;
 pub mod encoder;
 pub mod extract;
 pub mod hub;
+pub mod import;
 pub mod npy;
 pub mod scenes;
 pub mod source;

@@ -21,6 +21,7 @@ use crate::mapped::Mapped;
 use crate::{Error, Result};
 use header::Header;
 pub use in_place::InPlaceF32;
+pub(crate) use write::EncodedWriter;
 pub use write::{F32Writer, write_f32, write_i64};
 
 const FLOATS: &str = "'<f2', '<f4' or '<f8'";
@@ -44,6 +45,14 @@ impl ElementType {
             "<f4" => Some(Self::F32),
             "<f8" => Some(Self::F64),
             _ => None,
+        }
+    }
+
+    fn descr(self) -> &'static str {
+        match self {
+            Self::F16 => "<f2",
+            Self::F32 => "<f4",
+            Self::F64 => "<f8",
         }
     }
 
@@ -230,8 +239,12 @@ pub struct Array<T> {
 /// # Errors
 /// As [`MappedArray::open`], but any number of axes will do, and an axis may be empty.
 pub fn read_f32(path: &Path) -> Result<Array<f32>> {
-    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-    let (header, data_start) = Header::parse(path, &bytes)?;
+    decode_f32(path, &std::fs::read(path).map_err(Error::io(path, "read"))?)
+}
+
+/// The same from the bytes of an npy file; `path` is for messages.
+pub(crate) fn decode_f32(path: &Path, bytes: &[u8]) -> Result<Array<f32>> {
+    let (header, data_start) = Header::parse(path, bytes)?;
     let element = real_type(path, &header)?;
     let data = &bytes[data_start..];
     header.check_length(path, element.name(), element.size(), data.len())?;
@@ -248,8 +261,12 @@ pub fn read_f32(path: &Path) -> Result<Array<f32>> {
 /// # Errors
 /// As [`read_f32`]; also an array of real numbers, and an unsigned number above `i64::MAX`.
 pub fn read_i64(path: &Path) -> Result<Array<i64>> {
-    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-    let (header, data_start) = Header::parse(path, &bytes)?;
+    decode_i64(path, &std::fs::read(path).map_err(Error::io(path, "read"))?)
+}
+
+/// The same from the bytes of an npy file; `path` is for messages.
+pub(crate) fn decode_i64(path: &Path, bytes: &[u8]) -> Result<Array<i64>> {
+    let (header, data_start) = Header::parse(path, bytes)?;
     let Some((name, size, decode)) = integer_type(&header.descr) else {
         return Err(header.refused_dtype(path, INTEGERS));
     };

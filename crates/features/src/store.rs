@@ -12,6 +12,7 @@ mod error;
 mod feature_store;
 mod manifest;
 mod padded;
+mod padded_writer;
 mod part;
 mod part_builder;
 mod writer;
@@ -29,6 +30,7 @@ pub use error::{EntryProblem, StoreError};
 pub use feature_store::{FeatureStore, store_path};
 pub use manifest::{BOXES, Element, FORMAT_VERSION, Manifest, Provenance, SIZES, Source};
 use padded::PaddedRows;
+pub use padded_writer::write_padded;
 pub use part_builder::Unreadable;
 pub use writer::{Finished, StoreWriter};
 

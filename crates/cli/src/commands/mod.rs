@@ -4,6 +4,7 @@ mod completions;
 mod data;
 mod evaluate;
 mod extract;
+mod import;
 mod kernel;
 mod recall;
 mod score;
@@ -47,6 +48,8 @@ pub enum Command {
     Data(data::Command),
     /// Turn photographs into region features.
     Extract(extract::Arguments),
+    /// Bring published region features into a data directory.
+    Import(import::Arguments),
     /// Train a model, evaluate it, and write a report.
     Train(train::Arguments),
     /// Evaluate a checkpoint on a split.
@@ -85,6 +88,7 @@ pub fn run(command: &Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Data(command) => data::run(command)?,
         Command::Extract(arguments) => return extract::run(arguments),
+        Command::Import(arguments) => import::run(arguments)?,
         Command::Train(arguments) => return train::run(arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments)?,
         Command::Score(arguments) => score::run(arguments)?,

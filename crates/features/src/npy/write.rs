@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use super::ElementType;
 use crate::{Error, Result};
 
 /// Writes an array of f32 piece by piece, so that it never lies in memory as a whole.
@@ -56,6 +57,43 @@ impl F32Writer {
     /// # Errors
     /// More or fewer numbers than the shape holds; the file cannot be written.
     pub fn finish(self) -> Result<()> {
+        let expected = self.shape.iter().product();
+        check_count(&self.path, &self.shape, expected, self.written)?;
+        close(self.file, &self.path)
+    }
+}
+
+/// Writes an array of any real type from numbers that are encoded already.
+#[derive(Debug)]
+pub(crate) struct EncodedWriter {
+    path: PathBuf,
+    file: BufWriter<File>,
+    shape: Vec<usize>,
+    element: ElementType,
+    written: usize,
+}
+
+impl EncodedWriter {
+    /// As [`F32Writer::create`].
+    pub(crate) fn create(path: &Path, element: ElementType, shape: &[usize]) -> Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            file: create(path, element.descr(), shape)?,
+            shape: shape.to_vec(),
+            element,
+            written: 0,
+        })
+    }
+
+    /// Appends the bytes of whole numbers in C order.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.written += bytes.len() / self.element.size();
+        let written = self.file.write_all(bytes);
+        written.map_err(Error::io(&self.path, "write"))
+    }
+
+    /// As [`F32Writer::finish`].
+    pub(crate) fn finish(self) -> Result<()> {
         let expected = self.shape.iter().product();
         check_count(&self.path, &self.shape, expected, self.written)?;
         close(self.file, &self.path)

@@ -1,0 +1,59 @@
+//! How does a feature store become the arrays that SCAN published?
+
+use std::fs;
+use std::path::Path;
+
+use super::feature_store::FeatureStore;
+use super::manifest::BOXES;
+use crate::npy::{EncodedWriter, write_f32, write_i64};
+use crate::whole_file::write_whole;
+use crate::{Error, Result};
+
+/// Writes `{split}_ims.npy` (N, R, F) and, beside it, `{split}_ids.txt`, `{split}_boxes.npy`
+/// (N, R, 4) where boxes are known, and `{split}_counts.npy` where images differ in regions.
+///
+/// R is the largest number of regions, and what is beyond an image's count is zero. Sizes and
+/// extras have no place in this layout. The features come last: a directory without them holds no
+/// split.
+///
+/// # Errors
+/// The system refuses; nothing is left of the file that it refused.
+pub fn write_padded(store: &FeatureStore, dir: &Path, split: &str) -> Result<()> {
+    let path = |ending: &str| dir.join(format!("{split}_{ending}"));
+    let (images, regions) = (store.images(), store.most_regions());
+    let counts = (0..images).map(|image| Ok(store.count(image)? as i64));
+    let counts: Vec<i64> = counts.collect::<Result<_>>()?;
+    if counts.iter().any(|&count| count != regions as i64) {
+        write_whole(&path("counts.npy"), |unfinished| {
+            write_i64(unfinished, &[images], &counts)
+        })?;
+    }
+    let ids: String = store.ids().map(|id| format!("{id}\n")).collect();
+    write_whole(&path("ids.txt"), |unfinished| {
+        fs::write(unfinished, ids).map_err(Error::io(unfinished, "write"))
+    })?;
+    if store.manifest().columns.contains(BOXES) {
+        let mut corners = vec![0.0; images * regions * 4];
+        for (image, corners) in corners.chunks_exact_mut(regions * 4).enumerate() {
+            let boxes = store.boxes(image)?.unwrap_or_default();
+            corners[..boxes.len() * 4].copy_from_slice(boxes.as_flattened());
+        }
+        write_whole(&path("boxes.npy"), |unfinished| {
+            write_f32(unfinished, &[images, regions, 4], &corners)
+        })?;
+    }
+    write_whole(&path("ims.npy"), |unfinished| features(store, unfinished))
+}
+
+fn features(store: &FeatureStore, path: &Path) -> Result<()> {
+    let (images, regions, width) = (store.images(), store.most_regions(), store.width());
+    let element = store.element();
+    let mut writer = EncodedWriter::create(path, element, &[images, regions, width])?;
+    let padding = vec![0; regions * width * element.size()];
+    for image in 0..images {
+        let bytes = store.feature_bytes(image)?;
+        writer.write(bytes)?;
+        writer.write(&padding[bytes.len()..])?;
+    }
+    writer.finish()
+}
