@@ -107,7 +107,7 @@ struct Data {
 fn data(arguments: &Arguments, named: &NamedConfig) -> anyhow::Result<Option<Data>> {
     match (&arguments.data, &arguments.images) {
         (None, Some(images)) => {
-            let extracted = extracted(images, &named.config.images, &named.name)?;
+            let extracted = extracted(images, &named.config.images)?;
             Ok(extracted.map(|extracted| Data {
                 directory: extracted.data,
                 pictures: Some(extracted.photos),

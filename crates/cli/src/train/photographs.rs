@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use uard_features::backbone::PhotoLimits;
 use uard_features::extract::{CaptionedPhotos, EncoderOptions, ExtractError, Extraction};
 use uard_features::source::Source;
@@ -22,11 +23,7 @@ pub struct Extracted {
 
 /// Extracts every split of a folder of photographs with captions into `data/`, or finds it there;
 /// `None` when it was stopped.
-pub fn extracted(
-    folder: &Path,
-    config: &ImagesConfig,
-    name: &str,
-) -> anyhow::Result<Option<Extracted>> {
+pub fn extracted(folder: &Path, config: &ImagesConfig) -> anyhow::Result<Option<Extracted>> {
     let captioned = CaptionedPhotos::open(folder)?;
     let options = EncoderOptions {
         kind: config.encoder,
@@ -42,7 +39,7 @@ pub fn extracted(
         limits: PhotoLimits::default(),
         element: Element::F32,
     };
-    let data = Path::new("data").join(format!("{name}-{}-{}", config.encoder, config.regions));
+    let data = Path::new("data").join(data_name(folder, config)?);
     for split in &captioned.splits {
         if extract(&extraction, (&data, &split.name), &split.list)? == Outcome::Stopped {
             return Ok(None);
@@ -54,6 +51,15 @@ pub fn extracted(
         data,
         photos: captioned.photos,
     }))
+}
+
+/// The same for every configuration that extracts alike, so that it is done once.
+fn data_name(folder: &Path, config: &ImagesConfig) -> anyhow::Result<String> {
+    let whole = folder.canonicalize();
+    let whole = whole.with_context(|| format!("cannot find {}", folder.display()))?;
+    let name = whole.file_name().unwrap_or(whole.as_os_str());
+    let name = name.to_string_lossy();
+    Ok(format!("{name}-{}-{}", config.encoder, config.regions))
 }
 
 /// The first file that is there; else the first name on a hub, downloaded where it is not in the
