@@ -3,9 +3,8 @@
     python -m pip install numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 pillow==13.0.0 safetensors==0.8.0
     python inception_regions.py SHARED           SHARED has flickr8k/ and weights/
 
-`drawn` [36, 1280]: of 299 x 299 pixels that a formula gives, so that both sides see the same ones.
-`photo` [36, 1280]: of the first photo of the dev split, decoded and resized by Pillow. Both in f16;
-no pixel of a photo is stored.
+`drawn` [36, 1280] in f16: of 299 x 299 pixels that a formula gives, so that both sides see the same
+ones. Nothing of the photographs is stored.
 """
 
 import sys
@@ -32,13 +31,10 @@ def main(shared):
     spec.loader.exec_module(features)
     weights = load_file(shared / "weights/inception_v3_trunk.safetensors")
     session = features.build_graph(weights)
-    name = (shared / "flickr8k/dev_ids.txt").read_text().split()[0]
-    photo = features.pixels(shared / "flickr8k/photos" / name)
-    batch = numpy.stack([drawn().transpose(2, 0, 1) / 127.5 - 1, photo])
+    batch = drawn().transpose(2, 0, 1)[None] / 127.5 - 1
     grid = features.pool_to(session.run(None, {"x": batch})[0], 6)
-    regions = grid.reshape(2, 1280, 36).transpose(0, 2, 1).astype(numpy.float16)
-    tensors = {"drawn": regions[0].copy(), "photo": regions[1].copy()}
-    save_file(tensors, Path(__file__).with_suffix(".safetensors"))
+    regions = grid.reshape(1280, 36).transpose().astype(numpy.float16)
+    save_file({"drawn": regions.copy()}, Path(__file__).with_suffix(".safetensors"))
 
 
 if __name__ == "__main__":
