@@ -170,14 +170,14 @@ fn what_does_not_belong_to_the_run_is_refused_by_name() {
     let text = std::fs::read_to_string(&state).unwrap();
     std::fs::write(
         &state,
-        text.replace("\"format_version\": 1", "\"format_version\": 2"),
+        text.replace("\"format_version\": 2", "\"format_version\": 3"),
     )
     .unwrap();
     let message = train_until(&own, &config(), run.path(), 3)
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains("format 2, this version reads format 1"),
+        message.contains("format 3, this version reads format 2"),
         "{message}"
     );
 }
