@@ -48,6 +48,7 @@ fn a_folder_of_whatever_people_have_ends_in_a_store_and_a_list() {
     let out = folder.path().join("out");
     let mut command = uard();
     command.args(["extract", "--encoder", "inception-v3", "--regions", "4"]);
+    command.args(["--layout", "scan"]);
     command.arg("--weights").arg(shared.join(WEIGHTS));
     command.arg("--images").arg(&photos).arg("--out").arg(&out);
     let output = command.output().unwrap();
@@ -58,6 +59,10 @@ fn a_folder_of_whatever_people_have_ends_in_a_store_and_a_list() {
     let list = fs::read_to_string(out.join("photos_store/unreadable.tsv")).unwrap();
     assert_eq!(list.lines().count(), 2);
     assert!(list.starts_with("empty.jpg\t"), "{list}");
+    let array = fs::metadata(out.join("photos_ims.npy")).unwrap();
+    assert_eq!(array.len(), 128 + 3 * 4 * 1280 * 4);
+    let ids = fs::read_to_string(out.join("photos_ids.txt")).unwrap();
+    assert_eq!(ids, "cmyk.jpg\nsixteen bits.png\n猫.gif\n");
 }
 
 #[test]

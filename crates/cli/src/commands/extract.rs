@@ -10,9 +10,10 @@ use uard_features::extract::{
     EncoderKind, EncoderOptions, Extracted, Extraction, PhotoList, Progress, RegionCount,
 };
 use uard_features::source::Source;
-use uard_features::store::{Element, Finished, store_path};
+use uard_features::store::{Element, FeatureStore, Finished, store_path, write_padded};
 
 use super::Outcome;
+use super::import::Layout;
 use crate::exit::wrong;
 use crate::hub::hub;
 use crate::interrupt;
@@ -60,6 +61,9 @@ pub struct Arguments {
     /// Numbers of the network's products: f32, or bf16, which is faster and rounds.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = matmul)]
     matmul: Matmul,
+    /// store, or scan for {split}_ims.npy, {split}_ids.txt and {split}_boxes.npy beside it.
+    #[arg(long, value_enum, default_value_t)]
+    layout: Layout,
     /// Photos with a longer side are listed as unreadable: a small file can ask for gigabytes.
     #[arg(long, value_name = "PIXELS", default_value_t = PhotoLimits::default().side)]
     longest_side: u32,
@@ -109,7 +113,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         },
         element: arguments.element,
     };
-    extract(&extraction, (&arguments.out, &arguments.split), &photos)
+    let to = (arguments.out.as_path(), arguments.split.as_str());
+    let outcome = extract(&extraction, to, &photos)?;
+    if outcome == Outcome::Done && arguments.layout == Layout::Scan {
+        let (out, split) = to;
+        write_padded(&FeatureStore::open(out, split)?, out, split)?;
+        let array = out.join(format!("{split}_ims.npy"));
+        note(&format!("the same features in {}", array.display()));
+    }
+    Ok(outcome)
 }
 
 /// Extracts one split with a bar.

@@ -77,8 +77,9 @@ impl From<Format> for import::Format {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Layout {
+/// How features lie on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Layout {
     /// {split}_store/
     #[default]
     Store,
