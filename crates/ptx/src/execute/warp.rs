@@ -1,0 +1,229 @@
+//! Which lanes of a warp run next, and what does a step do to their registers?
+//!
+//! Always those with the lowest program counter: lanes that parted meet again where their ways do.
+
+use super::block::Block;
+use super::lanes::{lanes, mask};
+use super::{Grid, LaneFault, Step};
+use crate::error::Fault;
+use crate::instruction::{Guard, Op, Register, Source};
+
+/// 32 lanes, each with a program counter.
+#[derive(Debug)]
+pub(crate) struct Warp {
+    pub(crate) index: u32,
+    pub(crate) registers: Vec<[u64; 32]>,
+    pub(crate) counters: [u32; 32],
+    /// Lanes that have not ended.
+    pub(crate) alive: u32,
+    /// Lanes that wait for others of the warp, and for which.
+    pub(crate) waiting: u32,
+    pub(crate) members: [u32; 32],
+    /// Lanes that wait at a barrier of the block, and at which.
+    pub(crate) stopped: u32,
+    pub(crate) barriers: [u8; 32],
+    /// Barriers of the warp so far.
+    pub(crate) epoch: u32,
+    pub(crate) instructions: u64,
+}
+
+/// After so many instructions a warp is taken to run forever.
+const LIMIT: u64 = 1 << 27;
+
+/// Lanes that run together: what remains of their step.
+pub(crate) enum Next {
+    /// The instruction after this one.
+    Following,
+    /// This instruction, for all.
+    Jump(u32),
+    /// The counters are set; choose again.
+    Choose,
+}
+
+impl Warp {
+    pub(crate) fn new(index: u32, grid: &Grid<'_>) -> Self {
+        let threads = grid.launch.threads() - 32 * index;
+        Self {
+            index,
+            registers: vec![[0; 32]; grid.kernel.frame.registers as usize],
+            counters: [grid.kernel.entry; 32],
+            alive: if threads >= 32 {
+                u32::MAX
+            } else {
+                (1 << threads) - 1
+            },
+            waiting: 0,
+            members: [0; 32],
+            stopped: 0,
+            barriers: [0; 32],
+            epoch: 0,
+            instructions: 0,
+        }
+    }
+
+    /// Linear index of a lane's thread.
+    pub(crate) fn thread(&self, lane: usize) -> u32 {
+        32 * self.index + lane as u32
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.alive == 0
+    }
+
+    /// Lanes by program counter, lowest first.
+    pub(crate) fn groups(&self, mut of: u32) -> Vec<(u32, u32)> {
+        let mut found = Vec::new();
+        while of != 0 {
+            let Some(lowest) = lanes(of).map(|lane| self.counters[lane]).min() else {
+                break;
+            };
+            let group = of & mask(|lane| self.counters[lane] == lowest);
+            found.push((lowest, group));
+            of &= !group;
+        }
+        found
+    }
+
+    /// Runs until every lane ended or waits; whether anything happened.
+    pub(crate) fn run(&mut self, block: &mut Block<'_>) -> Step<bool> {
+        let mut progress = false;
+        loop {
+            let ready = self.alive & !self.waiting & !self.stopped;
+            if ready == 0 && !self.meet_again(block)? {
+                return Ok(progress);
+            }
+            progress = true;
+            if ready != 0 {
+                self.run_lowest(block, ready)?;
+            }
+        }
+    }
+
+    /// Runs the lanes with the lowest counter until they part, wait, or come to others.
+    fn run_lowest(&mut self, block: &mut Block<'_>, ready: u32) -> Step<()> {
+        let (mut counter, mut others) = (u32::MAX, u32::MAX);
+        for lane in lanes(ready) {
+            let own = self.counters[lane];
+            if own < counter {
+                (counter, others) = (own, counter);
+            } else if own > counter {
+                others = others.min(own);
+            }
+        }
+        let group = ready & mask(|lane| self.counters[lane] == counter);
+        let grid = block.grid;
+        while counter < others {
+            let instruction = &grid.module.code[counter as usize];
+            self.instructions += 1;
+            let active = group & self.guarded(instruction.guard);
+            let step = match self.instructions > LIMIT {
+                true => Err(LaneFault {
+                    lane: group.trailing_zeros() as usize,
+                    fault: Fault::Endless { limit: LIMIT },
+                }),
+                false => self.step(block, &instruction.op, (counter, group, active)),
+            };
+            match step {
+                Ok(Next::Following) => counter += 1,
+                Ok(Next::Jump(to)) => counter = to,
+                Ok(Next::Choose) => return Ok(()),
+                Err(fault) => {
+                    self.counters[fault.lane] = counter;
+                    return Err(fault);
+                }
+            }
+        }
+        self.move_to(group, counter);
+        Ok(())
+    }
+
+    pub(crate) fn move_to(&mut self, group: u32, counter: u32) {
+        for lane in lanes(group) {
+            self.counters[lane] = counter;
+        }
+    }
+
+    fn guarded(&self, guard: Option<Guard>) -> u32 {
+        match guard {
+            None => u32::MAX,
+            Some(Guard { register, wanted }) => {
+                let predicate = &self.registers[register as usize];
+                mask(|lane| predicate[lane] & 1 == wanted)
+            }
+        }
+    }
+
+    /// The operand of every lane.
+    pub(crate) fn values(&self, source: Source) -> [u64; 32] {
+        match source {
+            Source::Register(register) => self.registers[register as usize],
+            Source::Value(value) => [value; 32],
+        }
+    }
+
+    /// Sets a register of the lanes of a mask.
+    pub(crate) fn set(&mut self, to: Register, active: u32, value: impl Fn(usize) -> u64) {
+        let register = &mut self.registers[to as usize];
+        if active == u32::MAX {
+            for (lane, slot) in register.iter_mut().enumerate() {
+                *slot = value(lane);
+            }
+        } else {
+            for lane in lanes(active) {
+                register[lane] = value(lane);
+            }
+        }
+    }
+
+    /// One instruction for the lanes of `group`, whose guard holds for those of `active`.
+    fn step(
+        &mut self,
+        block: &mut Block<'_>,
+        op: &Op,
+        (counter, group, active): (u32, u32, u32),
+    ) -> Step<Next> {
+        match op {
+            &Op::One { function, to, from } => {
+                let a = self.values(from);
+                self.set(to, active, |lane| function(a[lane]));
+            }
+            &Op::Two { function, to, from } => {
+                let [a, b] = from.map(|source| self.values(source));
+                self.set(to, active, |lane| function(a[lane], b[lane]));
+            }
+            &Op::Three { function, to, from } => {
+                let [a, b, c] = from.map(|source| self.values(source));
+                self.set(to, active, |lane| function(a[lane], b[lane], c[lane]));
+            }
+            &Op::Four { function, to, from } => {
+                let [a, b, c, d] = from.map(|source| self.values(source));
+                self.set(to, active, |lane| {
+                    function(a[lane], b[lane], c[lane], d[lane])
+                });
+            }
+            &Op::Special { special, to } => {
+                for lane in lanes(active) {
+                    let value = block.special(special, self, lane);
+                    self.registers[to as usize][lane] = value;
+                }
+            }
+            &Op::GlobalAddress { variable, to } => {
+                let address = block.grid.globals[variable];
+                self.set(to, active, |_| address);
+            }
+            Op::Load { access, to } => block.load(self, active, access, to)?,
+            Op::Store { access, from } => block.store(self, active, access, from)?,
+            Op::Atomic { .. } => block.atomic(self, active, op)?,
+            Op::CopyAsync { to, from, size } => {
+                block.copy(self, active, (*to, from, *size))?;
+            }
+            Op::CopyCommit => block.commit_copies(self, active),
+            &Op::CopyWait(left) => block.wait_for_copies(self, active, left)?,
+            Op::CopyParameters(copies) => block.copy_parameters(self, active, copies),
+            Op::ActiveMask { to } => self.set(*to, active, |_| u64::from(active)),
+            Op::Nothing => {}
+            _ => return self.turn(block, op, (counter, group, active)),
+        }
+        Ok(Next::Following)
+    }
+}
