@@ -28,7 +28,7 @@ pub(crate) struct Warp {
 }
 
 /// After so many instructions a warp is taken to run forever.
-const LIMIT: u64 = 1 << 27;
+const LIMIT: u64 = 1 << 25;
 
 /// Lanes that run together: what remains of their step.
 pub(crate) enum Next {

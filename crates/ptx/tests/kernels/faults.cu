@@ -23,6 +23,8 @@ extern "C" __global__ void outside_shared(float* y) {
 
 extern "C" __global__ void missing_barrier(float* y) {
     __shared__ float s[64];
+    s[threadIdx.x] = 0.f;
+    __syncthreads();
     s[threadIdx.x] = 1.f;
     y[threadIdx.x] = s[63 - threadIdx.x];
 }
