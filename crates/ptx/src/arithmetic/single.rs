@@ -74,6 +74,9 @@ pub(crate) fn rounded(name: &str, rounding: Rounding) -> Option<Function> {
         ("sub", _) => directed!(difference, Two, (a, b)),
         ("mul", _) => directed!(product, Two, (a, b)),
         ("fma" | "mad", _) => directed!(product_sum, Three, (a, b, c)),
+        ("div", _) => directed!(quotient, Two, (a, b)),
+        ("rcp", _) => directed!(reciprocal, One, (a)),
+        ("sqrt", _) => directed!(root, One, (a)),
         _ => return None,
     })
 }
@@ -97,6 +100,28 @@ fn product_sum(a: f32, b: f32, c: f32, rounding: Rounding) -> u64 {
         return bits(-0.0);
     }
     bits(single(high, low, rounding))
+}
+
+fn quotient(a: f32, b: f32, rounding: Rounding) -> u64 {
+    let (a, b) = (f64::from(a), f64::from(b));
+    let high = a / b;
+    bits(with_rest(high, (-high).mul_add(b, a) / b, rounding))
+}
+
+fn reciprocal(a: f32, rounding: Rounding) -> u64 {
+    quotient(1.0, a, rounding)
+}
+
+fn root(a: f32, rounding: Rounding) -> u64 {
+    let a = f64::from(a);
+    let high = a.sqrt();
+    bits(with_rest(high, (-high).mul_add(high, a) / high, rounding))
+}
+
+/// A quotient or root in double precision, and the sign of what is missing from it.
+fn with_rest(high: f64, rest: f64, rounding: Rounding) -> f32 {
+    let rest = if rest.is_finite() { rest } else { 0.0 };
+    single(high, rest, rounding)
 }
 
 /// `neg`, `abs`, `min`, `max`, `copysign`, and the approximate functions.
