@@ -188,3 +188,39 @@ fn a_switch_parts_the_lanes() {
         assert_eq!(found, expected, "lane {i}");
     }
 }
+
+#[test]
+fn lanes_and_warps_that_spin_let_the_others_go_on() {
+    let mut device = basic();
+    let (lock, count, order) = (device.with(&[0]), device.with(&[0]), device.room::<i32>(4));
+    device
+        .launch("locks", (1, 128), &[&lock, &count, &order])
+        .unwrap();
+    assert_eq!(device.read::<i32>(&count, 1), [128]);
+    assert_eq!(device.read::<i32>(&order, 4), [4, 3, 2, 1]);
+}
+
+#[test]
+fn a_structure_by_value_is_indexed() {
+    let mut device = basic();
+    let mut many = Vec::new();
+    for i in 0..16_i32 {
+        many.extend((15 - i).bytes());
+    }
+    let mut from = Vec::new();
+    for i in 0..4 {
+        let row: Vec<f32> = (0..16).map(|j| (100 * i + j) as f32).collect();
+        let Argument::Address(address) = device.with(&row) else {
+            unreachable!()
+        };
+        many.extend(address.bytes());
+        from.push(row);
+    }
+    let out = device.room::<f32>(64);
+    let arguments = [&Argument::Bytes(many), &out, &Argument::I32(1)];
+    device.launch("indexed", (1, 128), &arguments).unwrap();
+    for (i, found) in device.read::<f32>(&out, 64).into_iter().enumerate() {
+        let i = 63 - i;
+        assert_eq!(found, from[(i + 1) % 4][15 - i % 16]);
+    }
+}

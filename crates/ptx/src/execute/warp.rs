@@ -1,6 +1,7 @@
 //! Which lanes of a warp run next, and what does a step do to their registers?
 //!
-//! Always those with the lowest program counter: lanes that parted meet again where their ways do.
+//! Those with the lowest program counter: lanes that parted meet again where their ways do. Now and
+//! then the others, for which these may wait.
 
 use super::block::Block;
 use super::lanes::{lanes, mask};
@@ -29,6 +30,11 @@ pub(crate) struct Warp {
 
 /// After so many instructions a warp is taken to run forever.
 const LIMIT: u64 = 1 << 25;
+
+/// After so many, the lanes with the lowest counter let others go on, which they may wait for.
+const TURN: u64 = 1 << 12;
+/// After so many turns, a warp lets the others go on.
+const TURNS: u64 = 16;
 
 /// Lanes that run together: what remains of their step.
 pub(crate) enum Next {
@@ -84,22 +90,32 @@ impl Warp {
         found
     }
 
-    /// Runs until every lane ended or waits; whether anything happened.
+    /// Runs until every lane ended or waits, or for a few turns; whether anything happened.
     pub(crate) fn run(&mut self, block: &mut Block<'_>) -> Step<bool> {
-        let mut progress = false;
-        loop {
+        let start = self.instructions;
+        let (mut turn, mut progress) = (1, false);
+        while self.instructions < start + TURNS * TURN {
             let ready = self.alive & !self.waiting & !self.stopped;
             if ready == 0 && !self.meet_again(block)? {
                 return Ok(progress);
             }
             progress = true;
-            if ready != 0 {
-                self.run_lowest(block, ready)?;
+            if ready == 0 {
+                continue;
             }
+            let mut next = ready;
+            if self.instructions >= start + turn * TURN {
+                let groups = self.groups(ready);
+                next = groups[turn as usize % groups.len()].1;
+                turn += 1;
+            }
+            self.run_lowest(block, next)?;
         }
+        Ok(true)
     }
 
-    /// Runs the lanes with the lowest counter until they part, wait, or come to others.
+    /// Runs the lanes with the lowest counter until they part, wait, come to others, or their
+    /// turn ends.
     fn run_lowest(&mut self, block: &mut Block<'_>, ready: u32) -> Step<()> {
         let (mut counter, mut others) = (u32::MAX, u32::MAX);
         for lane in lanes(ready) {
@@ -112,7 +128,8 @@ impl Warp {
         }
         let group = ready & mask(|lane| self.counters[lane] == counter);
         let grid = block.grid;
-        while counter < others {
+        let end = self.instructions + TURN;
+        while counter < others && self.instructions < end {
             let instruction = &grid.module.code[counter as usize];
             self.instructions += 1;
             let active = group & self.guarded(instruction.guard);

@@ -134,3 +134,37 @@ extern "C" __global__ void choose(int* x) {
     }
     x[i] = v;
 }
+
+// Each lane takes a lock that another holds; warps wait for one another by a flag.
+extern "C" __global__ void locks(int* lock, volatile int* count, int* order) {
+    bool done = false;
+    while (!done) {
+        if (atomicCAS(lock, 0, 1) == 0) {
+            *count = *count + 1;
+            atomicExch(lock, 0);
+            done = true;
+        }
+    }
+    volatile __shared__ int turn;
+    if (threadIdx.x == 0) turn = 1;
+    __syncthreads();
+    int warp = threadIdx.x / 32, last = blockDim.x / 32 - 1;
+    if (threadIdx.x % 32 == 0) {
+        while (turn != last - warp + 1) {}
+        order[warp] = turn;
+        turn = turn + 1;
+    }
+}
+
+struct Many { int at[16]; const float* from[4]; };
+
+// A structure by value, indexed by the thread; the first 64 threads meet at a barrier of their own.
+extern "C" __global__ void indexed(const __grid_constant__ Many many, float* out, int j) {
+    __shared__ float s[64];
+    int i = threadIdx.x;
+    if (i < 64) {
+        s[i] = many.from[(i + j) & 3][many.at[i & 15]];
+        asm volatile("bar.sync 1, 64;" ::: "memory");
+        out[i] = s[63 - i];
+    }
+}
