@@ -81,11 +81,6 @@ pub(crate) enum Op {
         special: Special,
         to: Register,
     },
-    /// The address of a variable of the module, known at launch.
-    GlobalAddress {
-        variable: usize,
-        to: Register,
-    },
     Load {
         access: Access,
         to: Vec<Register>,
@@ -256,6 +251,8 @@ pub(crate) enum Special {
     Warp,
     Warps,
     LaneMask(fn(u32) -> u32),
+    /// The address of a variable of the module, known at launch.
+    Variable(usize),
     /// Where dynamic shared memory begins.
     DynamicShared,
     DynamicSharedBytes,

@@ -52,6 +52,8 @@ pub(crate) struct Parameter {
 }
 
 const MOST_THREADS: u64 = 1024;
+/// Of compute capability 9.0; 8.0 has less.
+const MOST_SHARED: usize = 232_448;
 
 impl Launch {
     /// Threads of a block.
@@ -59,8 +61,8 @@ impl Launch {
         self.block.iter().product()
     }
 
-    /// Refuses grids and blocks that a GPU refuses.
-    pub(crate) fn check_shape(&self, kernel: &str) -> Result<()> {
+    /// Refuses grids and blocks that a GPU refuses; the static shared memory is the kernel's.
+    pub(crate) fn check_shape(&self, kernel: &str, static_bytes: usize) -> Result<()> {
         let threads: u64 = self.block.iter().map(|&side| u64::from(side)).product();
         let reason = match threads {
             0 => "a block has at least one thread",
@@ -70,6 +72,9 @@ impl Launch {
             }
             _ if self.grid[1] > 65535 || self.grid[2] > 65535 || self.grid[0] > i32::MAX as u32 => {
                 "a grid has at most 2147483647 by 65535 by 65535 blocks"
+            }
+            _ if static_bytes + self.shared_bytes as usize > MOST_SHARED => {
+                "a block has at most 232448 bytes of shared memory, static and dynamic"
             }
             _ => return Ok(()),
         };

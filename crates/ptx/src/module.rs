@@ -102,7 +102,7 @@ impl Module {
                 known: known.join(", "),
             });
         };
-        launch.check_shape(kernel)?;
+        launch.check_shape(kernel, found.frame.shared_end - SHARED_START)?;
         let arguments = launch.argument_bytes(kernel, &found.parameters)?;
         let contents = self.globals.iter().map(|global| global.content.as_slice());
         let globals = memory.variables(self.identity, contents)?;

@@ -257,4 +257,7 @@ fn arguments_and_shapes_are_checked() {
     assert!(narrow.to_string().contains("argument 0 has 8 bytes"));
     let large = device.launch("out_of_bounds", (1, 2048), &[&y]);
     assert!(matches!(large, Err(Error::Shape { .. })));
+    let shape = ([1; 3], [1; 3], 232_449);
+    let shared = device.launch_shape("out_of_bounds", shape, &[&y]);
+    assert!(matches!(shared, Err(Error::Shape { .. })));
 }

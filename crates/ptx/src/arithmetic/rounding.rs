@@ -49,7 +49,7 @@ pub(crate) fn single(high: f64, low: f64, rounding: Rounding) -> f32 {
         return high as f32;
     }
     if rounding == Rounding::Nearest {
-        return odd(high, low).1;
+        return nearest(high, low);
     }
     let near = high as f32;
     let excess = excess(near, high, low);
@@ -65,16 +65,15 @@ pub(crate) fn single(high: f64, low: f64, rounding: Rounding) -> f32 {
     }
 }
 
-/// `high + low` rounded to odd in double precision, and from there to nearest in single.
-fn odd(high: f64, low: f64) -> (f64, f32) {
-    let even = high.to_bits() & 1 == 0;
+/// By way of a double that is rounded to odd, so that a tie is none where `low` decides.
+fn nearest(high: f64, low: f64) -> f32 {
     let odd = match low {
         0.0 => high,
-        _ if !even => high,
+        _ if high.to_bits() & 1 == 1 => high,
         _ if low > 0.0 => high.next_up(),
         _ => high.next_down(),
     };
-    (odd, odd as f32)
+    odd as f32
 }
 
 /// `high + low` rounded to odd in single precision: rounding once more to half is right.

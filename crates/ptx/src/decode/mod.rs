@@ -40,6 +40,8 @@ pub(crate) struct Body<'p, 't> {
     jumps: Vec<Jump<'t>>,
     /// Bytes of the `.param` variables, by place.
     sizes: HashMap<usize, usize>,
+    temporaries: Vec<Register>,
+    temporaries_used: usize,
 }
 
 /// A branch whose labels are not placed yet.
@@ -64,6 +66,8 @@ impl<'p, 't> Body<'p, 't> {
             carry: None,
             jumps: Vec::new(),
             sizes: HashMap::new(),
+            temporaries: Vec::new(),
+            temporaries_used: 0,
         }
     }
 
@@ -134,10 +138,20 @@ impl<'p, 't> Body<'p, 't> {
         });
     }
 
-    /// A register that no name stands for.
+    /// A register of its own.
     fn fresh(&mut self) -> Register {
         self.frame.registers += 1;
         self.frame.registers - 1
+    }
+
+    /// A register until the end of this instruction.
+    fn temporary(&mut self) -> Register {
+        if self.temporaries_used == self.temporaries.len() {
+            let register = self.fresh();
+            self.temporaries.push(register);
+        }
+        self.temporaries_used += 1;
+        self.temporaries[self.temporaries_used - 1]
     }
 
     /// The step that puts a function of operands into a register.
@@ -167,7 +181,7 @@ impl<'p, 't> Body<'p, 't> {
 
     /// The same into a register of its own.
     fn computed(&mut self, function: Function, from: &[Source]) -> Result<Source> {
-        let to = self.fresh();
+        let to = self.temporary();
         self.apply(function, to, from)?;
         Ok(Source::Register(to))
     }
@@ -177,7 +191,7 @@ impl<'p, 't> Body<'p, 't> {
         let Some(guard) = self.guard else {
             return Ok(());
         };
-        let register = self.fresh();
+        let register = self.temporary();
         self.guard = None;
         let from = [Source::Register(guard.register)];
         self.apply(Function::One(|a| a), register, &from)?;
@@ -187,6 +201,7 @@ impl<'p, 't> Body<'p, 't> {
 
     /// One instruction, by its name.
     fn instruction(&mut self, opcode: Opcode<'t>, operands: &[Operand<'t>]) -> Result<()> {
+        self.temporaries_used = 0;
         match opcode.name {
             "mov" => self.mov(opcode, operands),
             "setp" => self.setp(opcode, operands),

@@ -22,7 +22,7 @@ impl<'t> Body<'_, 't> {
     /// The register that an operand names; a new one for `_`.
     pub(super) fn register(&mut self, operand: &Operand<'t>) -> Result<Register> {
         match operand {
-            Operand::Name("_") => Ok(self.fresh()),
+            Operand::Name("_") => Ok(self.temporary()),
             Operand::Name(name) => match self.symbol(name) {
                 Some(Symbol::Register(register, _)) => Ok(register),
                 _ => Err(self.unsupported(format!("`{name}` is no register"))),
@@ -61,30 +61,18 @@ impl<'t> Body<'_, 't> {
     }
 
     fn named(&mut self, name: &str) -> Result<Source> {
-        let op = match self.symbol(name) {
+        let special = match self.symbol(name) {
             Some(Symbol::Register(register, _)) => return Ok(Source::Register(register)),
             Some(Symbol::Memory { address, .. }) => return Ok(Source::Value(address as u64)),
-            Some(Symbol::Global(variable)) => Op::GlobalAddress {
-                variable,
-                to: self.fresh(),
-            },
-            Some(Symbol::DynamicShared) => Op::Special {
-                special: Special::DynamicShared,
-                to: self.fresh(),
-            },
+            Some(Symbol::Global(variable)) => Special::Variable(variable),
+            Some(Symbol::DynamicShared) => Special::DynamicShared,
             None => match special(name) {
-                Some(special) => Op::Special {
-                    special,
-                    to: self.fresh(),
-                },
+                Some(special) => special,
                 None => return Err(self.unsupported(format!("`{name}` is not declared"))),
             },
         };
-        let to = self.frame.registers - 1;
-        // A step of its own, so that it also holds where the guard does not.
-        let guard = self.guard.take();
-        self.emit(op);
-        self.guard = guard;
+        let to = self.temporary();
+        self.emit(Op::Special { special, to });
         Ok(Source::Register(to))
     }
 

@@ -83,6 +83,7 @@ impl<'g> Block<'g> {
             Special::Warp => warp.index.into(),
             Special::Warps => launch.threads().div_ceil(32).into(),
             Special::LaneMask(mask) => mask(lane as u32).into(),
+            Special::Variable(variable) => self.grid.globals[variable],
             Special::DynamicShared => self.grid.dynamic_start() as u64,
             Special::DynamicSharedBytes => launch.shared_bytes.into(),
             Special::SharedBytes => frame.shared_end as u64 + u64::from(launch.shared_bytes),

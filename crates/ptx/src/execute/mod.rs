@@ -43,12 +43,14 @@ impl Grid<'_> {
     /// Every block, in order of index.
     pub(crate) fn run(&self, memory: &mut Memory) -> Result<()> {
         let mut block = Block::new(self, memory);
+        let warps = self.launch.threads().div_ceil(32);
+        let mut warps: Vec<Warp> = (0..warps).map(|index| Warp::new(index, self)).collect();
         let [wide, high, deep] = self.launch.grid;
         for z in 0..deep {
             for y in 0..high {
                 for x in 0..wide {
                     block.begin([x, y, z]);
-                    self.run_block(&mut block)?;
+                    self.run_block(&mut block, &mut warps)?;
                 }
             }
         }
@@ -56,23 +58,23 @@ impl Grid<'_> {
     }
 
     /// Each warp runs until it waits or ends; then the next.
-    fn run_block(&self, block: &mut Block<'_>) -> Result<()> {
-        let threads = self.launch.threads();
-        let warps = threads.div_ceil(32);
-        let mut warps: Vec<Warp> = (0..warps).map(|index| Warp::new(index, self)).collect();
+    fn run_block(&self, block: &mut Block<'_>, warps: &mut [Warp]) -> Result<()> {
+        for warp in &mut *warps {
+            warp.begin(self);
+        }
         loop {
             let mut progress = false;
-            for warp in &mut warps {
+            for warp in &mut *warps {
                 progress |= warp
                     .run(block)
                     .map_err(|fault| self.error(block, warp, fault))?;
             }
-            progress |= block.open_barriers(&mut warps);
+            progress |= block.open_barriers(warps);
             if warps.iter().all(Warp::is_done) {
                 return Ok(());
             }
             if !progress {
-                return Err(self.deadlock(block, &warps));
+                return Err(self.deadlock(block, warps));
             }
         }
     }

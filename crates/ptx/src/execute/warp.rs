@@ -48,16 +48,11 @@ pub(crate) enum Next {
 
 impl Warp {
     pub(crate) fn new(index: u32, grid: &Grid<'_>) -> Self {
-        let threads = grid.launch.threads() - 32 * index;
         Self {
             index,
             registers: vec![[0; 32]; grid.kernel.frame.registers as usize],
-            counters: [grid.kernel.entry; 32],
-            alive: if threads >= 32 {
-                u32::MAX
-            } else {
-                (1 << threads) - 1
-            },
+            counters: [0; 32],
+            alive: 0,
             waiting: 0,
             members: [0; 32],
             stopped: 0,
@@ -65,6 +60,15 @@ impl Warp {
             epoch: 0,
             instructions: 0,
         }
+    }
+
+    /// Every lane stands at the entry of a new block; registers hold whatever they held.
+    pub(crate) fn begin(&mut self, grid: &Grid<'_>) {
+        let threads = grid.launch.threads() - 32 * self.index;
+        self.alive = mask(|lane| (lane as u32) < threads);
+        self.counters = [grid.kernel.entry; 32];
+        (self.waiting, self.stopped) = (0, 0);
+        (self.epoch, self.instructions) = (0, 0);
     }
 
     /// Linear index of a lane's thread.
@@ -223,10 +227,6 @@ impl Warp {
                     let value = block.special(special, self, lane);
                     self.registers[to as usize][lane] = value;
                 }
-            }
-            &Op::GlobalAddress { variable, to } => {
-                let address = block.grid.globals[variable];
-                self.set(to, active, |_| address);
             }
             Op::Load { access, to } => block.load(self, active, access, to)?,
             Op::Store { access, from } => block.store(self, active, access, from)?,
