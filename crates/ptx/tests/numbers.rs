@@ -112,6 +112,30 @@ fn wide_results(p: i64, q: i64, (a, b): (i32, i32)) -> [i64; 8] {
 }
 
 #[test]
+fn chains_of_carries_divide_128_bits() {
+    let mut draws = Draws(11);
+    let mut next = |i: usize| {
+        let whole = u128::from(draws.next()) << 64 | u128::from(draws.next());
+        whole >> (i * 13 % 120)
+    };
+    let a: Vec<u128> = (0..32).map(&mut next).collect();
+    let b: Vec<u128> = (0..32).map(|i| next(7 * i + 3).max(1)).collect();
+    let mut device = Device::new(include_str!("kernels/wide.ptx"));
+    let (to_a, to_b, r) = (device.with(&a), device.with(&b), device.room::<u128>(128));
+    device.launch("wide", (1, 32), &[&to_a, &to_b, &r]).unwrap();
+    for (i, found) in device.read::<u128>(&r, 128).chunks(4).enumerate() {
+        let (a, b) = (a[i], b[i]);
+        let expected = [
+            a / b,
+            a.wrapping_mul(b),
+            a.wrapping_sub(b),
+            a.wrapping_add(b),
+        ];
+        assert_eq!(found, expected, "{a} {b}");
+    }
+}
+
+#[test]
 fn conversions_round_clamp_and_keep_nan() {
     let corners = [
         0.0,

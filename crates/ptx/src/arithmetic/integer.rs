@@ -170,17 +170,37 @@ pub(crate) fn comparison(comparison: &str, kind: Type) -> Option<Function> {
     }
 }
 
-/// `add.cc`, `addc`, `sub.cc`, `subc`, `mad.lo.cc`, …: the sum's or difference's carry out.
-pub(crate) fn carry(name: &str, kind: Type) -> Option<Function> {
-    match name {
-        "add" => of_integer!(kind, Three, |a, b, c| {
-            let wide = a as T as u128 & T::MAX as u128;
-            u64::from(wide + (b as T as u128 & T::MAX as u128) + u128::from(c) > T::MAX as u128)
-        }),
-        "sub" => of_integer!(kind, Three, |a, b, c| {
-            let (wide, other) = (a as T as u128 & T::MAX as u128, b as T as u128);
-            u64::from(wide < (other & T::MAX as u128) + u128::from(c))
-        }),
+/// `add.cc`, `addc`, `sub.cc`, `subc`, …: the sum or difference, and the carry out of it.
+///
+/// The flag is the one of the hardware, which subtracts by adding the complement: after a
+/// difference it is set where nothing was borrowed. The manual calls it a borrow; NVRTC's own
+/// division of 128 bits adds what a difference left in the flag, and needs it this way.
+pub(crate) fn with_carry(name: &str, kind: Type) -> Option<[Function; 2]> {
+    match (name, kind) {
+        ("add", Type::U32) => Some([
+            Function::Three(|a, b, flag| a.wrapping_add(b).wrapping_add(flag)),
+            Function::Three(carry32),
+        ]),
+        ("sub", Type::U32) => Some([
+            Function::Three(|a, b, flag| a.wrapping_add(!b).wrapping_add(flag)),
+            Function::Three(|a, b, flag| carry32(a, !b, flag)),
+        ]),
+        ("add", Type::U64) => Some([
+            Function::Three(|a, b, flag| a.wrapping_add(b).wrapping_add(flag)),
+            Function::Three(carry64),
+        ]),
+        ("sub", Type::U64) => Some([
+            Function::Three(|a, b, flag| a.wrapping_add(!b).wrapping_add(flag)),
+            Function::Three(|a, b, flag| carry64(a, !b, flag)),
+        ]),
         _ => None,
     }
+}
+
+fn carry32(a: u64, b: u64, flag: u64) -> u64 {
+    (u64::from(a as u32) + u64::from(b as u32) + flag) >> 32
+}
+
+fn carry64(a: u64, b: u64, flag: u64) -> u64 {
+    ((u128::from(a) + u128::from(b) + u128::from(flag)) >> 64) as u64
 }

@@ -25,10 +25,9 @@ impl<'t> Body<'_, 't> {
         let Some(kind) = opcode.take_type() else {
             return Err(self.unsupported("unknown instruction"));
         };
-        if kind.is_integer()
-            && (opcode.take("cc") || matches!(opcode.name, "addc" | "subc" | "madc"))
-        {
-            return self.with_carry(&opcode, kind, operands);
+        let writes_flag = opcode.take("cc");
+        if writes_flag || matches!(opcode.name, "addc" | "subc" | "madc") {
+            return self.with_carry((&opcode, writes_flag), kind, operands);
         }
         let mut around = Around::default();
         let function = match kind {
@@ -92,7 +91,7 @@ impl<'t> Body<'_, 't> {
     /// `add.cc`, `addc`, `sub.cc`, `subc`, `mad.lo.cc`, `madc.hi` and the like.
     fn with_carry(
         &mut self,
-        opcode: &Opcode<'t>,
+        (opcode, writes_flag): (&Opcode<'t>, bool),
         kind: Type,
         operands: &[Operand<'t>],
     ) -> Result<()> {
@@ -124,21 +123,21 @@ impl<'t> Body<'_, 't> {
             None => self.fresh(),
         };
         self.carry = Some(flag);
-        let carried = match with {
-            true => Source::Register(flag),
-            false => Source::Value(0),
+        let before = match (with, name) {
+            (true, _) => Source::Register(flag),
+            (false, name) => Source::Value(u64::from(name == "sub")),
         };
-        let (Some(sum), Some(carry)) = (integer::plain(name, kind), integer::carry(name, kind))
-        else {
+        let Some([value, carry]) = integer::with_carry(name, kind) else {
             return Err(self.unsupported("unknown instruction with a carry"));
         };
         let [a, b] = from[..] else {
             return Err(self.unsupported("the number of operands"));
         };
-        let out = self.computed(carry, &[a, b, carried])?;
-        let partial = self.computed(sum, &[a, b])?;
-        self.apply(sum, to, &[partial, carried])?;
-        self.apply(Function::One(|a| a), flag, &[out])
+        let value = self.computed(value, &[a, b, before])?;
+        if writes_flag {
+            self.apply(carry, flag, &[a, b, before])?;
+        }
+        self.apply(Function::One(|a| a), to, &[value])
     }
 }
 

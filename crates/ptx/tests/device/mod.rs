@@ -25,7 +25,7 @@ macro_rules! numbers {
     )*};
 }
 
-numbers!(u16 u32 i32 u64 i64 f32 f64);
+numbers!(u16 u32 i32 u64 i64 u128 f32 f64);
 
 /// A module and its memory.
 pub struct Device {

@@ -89,6 +89,9 @@ fn carries_go_from_word_to_word() {
     let lines = "mad.lo.cc.u64 o, a, b, c; madc.hi.u64 o, a, b, 0;";
     let product = u128::from(a) * u128::from(b) + u128::from(u64::MAX);
     assert_eq!(run(lines, [a, b, u64::MAX]), (product >> 64) as u64);
+    // After a difference the flag is set where nothing was borrowed.
+    let lines = "sub.cc.u32 r4, r0, r1; addc.u32 r3, 0, 0;";
+    assert_eq!([run32(lines, [5, 3, 0]), run32(lines, [3, 5, 0])], [1, 0]);
     let saturated = "add.sat.s32 r3, r0, r1;";
     assert_eq!(run32(saturated, [0x7fff_ffff, 1, 0]), 0x7fff_ffff);
 }
