@@ -214,6 +214,52 @@ fn the_product_without_its_wait_or_barrier_is_caught() {
     }
 }
 
+/// What a kernel of these lines does with 32 threads; `%t` is the thread's index.
+fn fault_of(lines: &str, threads: u32) -> Fault {
+    let text = format!(
+        ".version 8.0 .target sm_80 .address_size 64 .visible .entry k() {{
+         .reg .b32 %t, %r<8>; .reg .f32 %f<8>; .reg .pred %p; .shared .align 16 .b8 s[64];
+         mov.u32 %t, %tid.x; setp.lt.u32 %p, %t, 16; mov.u32 %r0, s;
+         {lines} ret; }}"
+    );
+    fault(Device::new(&text).launch("k", (1, threads), &[])).1
+}
+
+#[test]
+fn lanes_that_part_before_what_takes_all_are_caught() {
+    let found = fault_of("@%p bar.sync 0; @!%p bar.sync 0;", 32);
+    assert!(matches!(found, Fault::DivergentBarrier { .. }), "{found}");
+    let found = fault_of("bar.warp.sync 65535;", 32);
+    let (lane, mask) = (16, 0xffff);
+    assert_eq!(found, Fault::OutsideMask { lane, mask });
+    let load = "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r1}, [%r0];";
+    let mask = 0xffff;
+    assert_eq!(fault_of(load, 16), Fault::PartialWarp { mask });
+    let crooked = "add.u32 %r0, %r0, 8; ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r1}, [%r0];";
+    let found = fault_of(crooked, 32);
+    assert!(
+        matches!(found, Fault::Misaligned { bytes: 16, .. }),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_copy_over_what_others_read_is_a_race() {
+    let mut device = Device::new(
+        ".version 8.0 .target sm_80 .address_size 64 .visible .entry k(.param .u64 x) {
+         .reg .b32 %t, %r; .reg .b64 %x; .reg .pred %p; .shared .align 16 .b8 s[16];
+         mov.u32 %t, %tid.x; setp.eq.u32 %p, %t, 0; mov.u32 %r, s; ld.param.u64 %x, [x];
+         @%p st.shared.u32 [s], %t;
+         bar.sync 0;
+         ld.shared.u32 %t, [s];
+         @%p cp.async.ca.shared.global [%r], [%x], 16;
+         ret; }",
+    );
+    let x = device.with(&[1_u32; 4]);
+    let (_, found) = fault(device.launch("k", (1, 64), &[&x]));
+    assert!(matches!(found, Fault::SharedRace { .. }), "{found}");
+}
+
 #[test]
 fn what_is_not_supported_is_refused_with_its_line() {
     let text = |line: &str| {

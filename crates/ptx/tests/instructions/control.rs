@@ -1,13 +1,14 @@
 //! Guards, labels, atomics and addresses.
 
+use super::device::Device;
 use super::{run, run32};
 
 #[test]
 fn a_guard_may_be_overwritten_by_its_instruction() {
     let lines = "setp.eq.u32 p0, r0, 1; @p0 setp.eq.u32 p0|p1, r1, 7; selp.u32 r3, 1, 0, p0;
-        @!p0 add.u32 r3, r3, 4;";
+        @!p0 add.u32 r3, r3, 4; @p1 add.u32 r3, r3, 8;";
     assert_eq!(run32(lines, [1, 7, 0]), 1);
-    assert_eq!(run32(lines, [1, 8, 0]), 4);
+    assert_eq!(run32(lines, [1, 8, 0]), 12);
     assert_eq!(run32(lines, [0, 7, 0]), 4);
 }
 
@@ -67,4 +68,70 @@ fn addresses_go_through_windows() {
     let signed = "{ .shared .align 8 .b8 buffer[16]; st.shared.u64 [buffer], a;
         ld.shared.s8 r1, [buffer]; ld.shared.s16 r2, [buffer+2]; add.s32 r3, r1, r2; }";
     assert_eq!(run32(signed, [0x0005_0080, 0, 0]), (-123_i32) as u32);
+}
+
+#[test]
+fn a_copy_fills_up_with_zeros_and_arrives_at_its_wait() {
+    let lines = "{ .shared .align 16 .b8 to_shared[16]; .reg .b32 s;
+        st.global.u64 [to], a; mov.u32 s, to_shared;
+        cp.async.ca.shared.global [s], [to], 8, 3;
+        cp.async.commit_group; cp.async.commit_group; cp.async.wait_group 1;
+        ld.shared.u64 o, [s]; }";
+    assert_eq!(run(lines, [u64::MAX, 0, 0]), 0xff_ffff);
+    // Waiting for all includes what was not committed.
+    let lines = lines.replace(
+        "cp.async.commit_group; cp.async.commit_group; cp.async.wait_group 1;",
+        "cp.async.wait_all;",
+    );
+    assert_eq!(run(&lines, [u64::MAX, 0, 0]), 0xff_ffff);
+}
+
+/// Lane 0 spins where the program counter is lowest, until another lane says that it may end.
+#[test]
+fn a_lane_that_spins_lets_those_behind_it_go_on() {
+    let text = ".version 8.0 .target sm_80 .address_size 64
+        .visible .entry k(.param .u64 out) {
+        .shared .u32 flag; .reg .b64 %o; .reg .b32 %t, %v; .reg .pred %p;
+        ld.param.u64 %o, [out];
+        mov.u32 %t, %tid.x;
+        mov.u32 %v, 0;
+        setp.ne.u32 %p, %t, 0;
+        @!%p st.volatile.shared.u32 [flag], %v;
+        bar.sync 0;
+        @%p bra OTHERS;
+        SPIN: ld.volatile.shared.u32 %v, [flag];
+        setp.eq.u32 %p, %v, 0;
+        @%p bra SPIN;
+        st.global.u32 [%o], %v;
+        ret;
+        OTHERS: setp.ne.u32 %p, %t, 31;
+        @!%p st.volatile.shared.u32 [flag], %t;
+        }";
+    let mut device = Device::new(text);
+    let out = device.room::<u32>(1);
+    device.launch("k", (1, 32), &[&out]).unwrap();
+    assert_eq!(device.read::<u32>(&out, 1), [31]);
+}
+
+#[test]
+fn nobody_waits_for_threads_that_ended() {
+    let text = ".version 8.0 .target sm_80 .address_size 64
+        .visible .entry k(.param .u64 out) {
+        .reg .b64 %o; .reg .b32 %t, %v; .reg .pred %p;
+        mov.u32 %t, %tid.x;
+        setp.ge.u32 %p, %t, 40;
+        @%p bra END;
+        bar.warp.sync -1;
+        bar.sync 0;
+        setp.ge.u32 %p, %t, 8;
+        @%p bra END;
+        vote.sync.ballot.b32 %v, !%p, -1;
+        ld.param.u64 %o, [out];
+        st.volatile.global.u32 [%o], %v;
+        END: ret;
+        }";
+    let mut device = Device::new(text);
+    let out = device.room::<u32>(1);
+    device.launch("k", (1, 64), &[&out]).unwrap();
+    assert_eq!(device.read::<u32>(&out, 1), [0xff]);
 }

@@ -106,13 +106,18 @@ fn halves_are_rounded_once() {
         );
         run32(&lines, [a.into(), b.into(), c.into()])
     };
-    // 1 + 2⁻¹¹ is a tie, which goes to 1; 2⁻²⁴ more decides it upwards.
+    // 1 + 2⁻¹¹ is a tie, which goes to 1; 2⁻²¹ more decides it upwards.
     assert_eq!(
         half("fma.rn.f16 h3, h0, h1, h2;", 0x3c00, 0x3c00, 0x1000),
         0x3c00
     );
     assert_eq!(
         half("fma.rn.f16 h3, h0, h1, h2;", 0x3c01, 0x1000, 0x3c00),
+        0x3c01
+    );
+    // 1 + 2⁻¹⁰ + 2⁻¹¹ − 2⁻³¹ is no tie, but would be one in single precision.
+    assert_eq!(
+        half("fma.rn.f16 h3, h0, h1, h2;", 0x1001, 0x3bfe, 0x3c01),
         0x3c01
     );
     assert_eq!(half("add.bf16 h3, h0, h1;", 0x3f80, 0x3f80, 0), 0x4000);
