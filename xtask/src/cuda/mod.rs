@@ -29,6 +29,10 @@ use wheels::{NVRTC, Platform, WHEELS, Wheel};
 /// Of the H100. Set CUDA_COMPUTE_CAP for another GPU where none is in the machine that builds.
 const COMPUTE_CAPABILITY: &str = "90";
 
+/// How many `nvcc` candle's build script may start at once: half the processors without a word,
+/// which doubles the build where there are two. Each needs up to a gigabyte.
+const MOST_COMPILERS: usize = 8;
+
 /// Written last, so that a folder without it is not yet whole.
 const STAMP: &str = "uard-toolkit.txt";
 
@@ -160,6 +164,11 @@ pub fn environment(home: &Path) -> anyhow::Result<Vec<(&'static str, OsString)>>
             first_on("LD_LIBRARY_PATH", home.join("lib"))?,
         ),
     ];
+    if env::var_os("CUDAFORGE_THREADS").is_none() {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let compilers = processors.min(MOST_COMPILERS).to_string();
+        variables.push(("CUDAFORGE_THREADS", compilers.into()));
+    }
     if env::var_os("CUDA_COMPUTE_CAP").is_none() && !crate::backend::lists_a_gpu() {
         variables.push(("CUDA_COMPUTE_CAP", COMPUTE_CAPABILITY.into()));
     }

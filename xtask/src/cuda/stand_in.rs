@@ -1,8 +1,8 @@
 //! Is the Rust side of candle's CUDA backend type-checked where there is no CUDA?
 //!
 //! The build scripts below candle ask `nvcc` for its version and let it write one file for each
-//! kernel. A script that answers and writes empty files is enough for `cargo check`: nothing is
-//! linked. What it leaves must never meet a real build, so it has a target folder of its own.
+//! kernel. A script that answers and writes empty files is enough for clippy: nothing is linked.
+//! What it leaves must never meet a real build, so it has a target folder of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const UNOPTIMISED: [&str; 4] = [
     "profile.dev.package.\"*\".opt-level=0",
 ];
 
-/// `cargo check` of `uard` with CUDA, not yet started.
+/// Clippy, and so the type check, of both programs with CUDA, not yet started.
 ///
 /// # Errors
 /// When the stand-in for `nvcc` cannot be written.
@@ -34,15 +34,17 @@ pub fn check(root: &Path) -> anyhow::Result<Command> {
     let folder = compiler.parent().unwrap_or(&target).to_path_buf();
     let mut command = cargo(root);
     command
-        .args(["check", "--locked", "--package", "uard-cli"])
-        .args(["--features", "cuda"])
+        .args(["clippy", "--locked"])
+        .args(["--package", "uard-cli", "--package", "uard-benches"])
+        .args(["--features", "uard-cli/cuda,uard-benches/cuda"])
         .args(UNOPTIMISED)
         .arg("--target-dir")
         .arg(&target)
         .env("PATH", first_on("PATH", folder)?)
         .env("NVCC", &compiler)
         .env("CUDA_HOME", target.join("stand-in"))
-        .env("CUDA_COMPUTE_CAP", COMPUTE_CAPABILITY);
+        .env("CUDA_COMPUTE_CAP", COMPUTE_CAPABILITY)
+        .args(["--", "-D", "warnings"]);
     Ok(command)
 }
 
