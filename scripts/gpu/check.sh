@@ -4,10 +4,12 @@
 #   scripts/gpu/check.sh OUT [PART...]
 #
 # Parts, all of them without a name: machine self-test memcheck racecheck bench scenes train-cuda
-# train-cpu compare exchange. Builds nothing. Runs what `cargo xtask gpu-bundle` built, from UARD_BIN or target/gpu-check, and
-# leaves logs and figures in OUT. Every part runs, also after one that failed; the table comes last
-# and the exit code is 1 if a part failed. What it needs: a driver for CUDA 13, and cuBLAS, cuRAND
-# and NVRTC of CUDA 13, installed or as the packages that PyTorch brings.
+# train-cpu compare exchange. Builds nothing: it runs what `cargo xtask gpu-bundle` built, from
+# UARD_BIN or target/gpu-check, and leaves logs and figures in OUT. Every part runs, also after one
+# that failed; the table comes last, and the exit code is 1 if a part failed.
+#
+# What it needs: a driver for CUDA 13, and cuBLAS, cuRAND and NVRTC of CUDA 13, installed or as the
+# packages that PyTorch brings.
 set -uo pipefail
 
 if [ $# -eq 0 ]; then
@@ -60,7 +62,7 @@ skip() {
 
 # The first line of a log that speaks of an error, or else its last line.
 reason() {
-    { grep -m 1 -iE 'error|panicked|not found' "$out/$1.log" ||
+    { grep -m 1 -iE 'error|panicked|not found|too far|does not say' "$out/$1.log" ||
         grep -v '^[[:space:]]*$' "$out/$1.log" | tail -n 1; } | cut -c1-160
 }
 
