@@ -62,7 +62,7 @@ skip() {
 
 # The first line of a log that speaks of an error, or else its last line.
 reason() {
-    { grep -m 1 -iE 'error|panicked|not found|too far|does not say' "$out/$1.log" ||
+    { grep -m 1 -iE 'error|panicked|not found|too far|does not say|not supported' "$out/$1.log" ||
         grep -v '^[[:space:]]*$' "$out/$1.log" | tail -n 1; } | cut -c1-160
 }
 
@@ -82,8 +82,14 @@ else:
             print(library)
 PYTHON
     fi
+    toolkits | sed 's:$:/lib64:'
+}
+
+# Installed toolkits, those that were named first.
+toolkits() {
+    local home
     for home in "${CUDA_HOME:-}" "${CUDA_PATH:-}" /usr/local/cuda-13* /usr/local/cuda; do
-        [ -n "$home" ] && [ -d "$home/lib64" ] && echo "$home/lib64"
+        [ -n "$home" ] && [ -d "$home/lib64" ] && echo "$home"
     done
 }
 
@@ -171,7 +177,10 @@ exchange() {
 }
 
 folders=$(library_folders | paste -sd: -)
-export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folders"
+export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}${folders:+:$folders}"
+
+tools=$(toolkits | sed 's:.*:&/bin\:&/compute-sanitizer:' | paste -sd: -)
+export PATH="$PATH${tools:+:$tools}"
 
 part machine machine
 part self-test "$bin/uard" self-test --device cuda --json "$out/self-test.json"
@@ -194,7 +203,7 @@ part exchange exchange
 
 printf '\n%-12s %-8s %6s  %s\n' part result sec "what was seen"
 cat "$out/table.txt"
-if [ -f "$out/compare.log" ]; then
+if grep -q '^compare ' "$out/table.txt"; then
     printf '\n'
     cat "$out/compare.log"
 fi
