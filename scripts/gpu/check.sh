@@ -177,7 +177,7 @@ exchange() {
 }
 
 folders=$(library_folders | paste -sd: -)
-export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}${folders:+:$folders}"
+export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH${folders:+:}}$folders"
 
 tools=$(toolkits | sed 's:.*:&/bin\:&/compute-sanitizer:' | paste -sd: -)
 export PATH="$PATH${tools:+:$tools}"
