@@ -1,9 +1,12 @@
 //! Which backend of candle is built in for `--device`, and what is missing where it cannot be?
 
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
+
+use crate::cuda::{self, Part};
 
 /// The value of `--device`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +46,33 @@ impl FromStr for DeviceChoice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Backend {
     Cpu,
-    /// With the folder of `nvcc`, which the build scripts look up on `PATH`.
-    Cuda {
-        compiler_folder: PathBuf,
-    },
+    Cuda(Toolkit),
     Metal,
+}
+
+/// Where the CUDA compiler and libraries are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Toolkit {
+    /// On this machine: the path of `nvcc`.
+    Installed(PathBuf),
+    /// Set up by `cargo xtask cuda-toolkit`: what `CUDA_HOME` is elsewhere.
+    Ours(PathBuf),
+}
+
+impl Toolkit {
+    /// What build scripts need to find it, and the program its libraries.
+    ///
+    /// # Errors
+    /// When its path cannot stand on `PATH`.
+    fn environment(&self) -> anyhow::Result<Vec<(&'static str, OsString)>> {
+        match self {
+            Self::Installed(compiler) => {
+                let folder = compiler.parent().unwrap_or(Path::new("")).to_path_buf();
+                Ok(vec![("PATH", cuda::first_on("PATH", folder)?)])
+            }
+            Self::Ours(home) => cuda::environment(home),
+        }
+    }
 }
 
 impl Backend {
@@ -55,8 +80,19 @@ impl Backend {
     pub fn feature(&self) -> Option<&'static str> {
         match self {
             Self::Cpu => None,
-            Self::Cuda { .. } => Some("cuda"),
+            Self::Cuda(_) => Some("cuda"),
             Self::Metal => Some("metal"),
+        }
+    }
+
+    /// What cargo, and the program that it starts, need beside their arguments.
+    ///
+    /// # Errors
+    /// When a path cannot stand on `PATH`.
+    pub fn environment(&self) -> anyhow::Result<Vec<(&'static str, OsString)>> {
+        match self {
+            Self::Cuda(toolkit) => toolkit.environment(),
+            Self::Cpu | Self::Metal => Ok(Vec::new()),
         }
     }
 }
@@ -64,8 +100,8 @@ impl Backend {
 /// What this machine has to build and run a GPU backend with.
 #[derive(Clone, Debug, Default)]
 pub struct Tools {
-    /// Where `nvcc` is.
-    pub compiler: Option<PathBuf>,
+    /// An installed toolkit, or ours.
+    pub toolkit: Option<Toolkit>,
     /// Whether `nvidia-smi` lists a GPU.
     pub gpu: bool,
     /// Whether `CUDA_COMPUTE_CAP` names the GPU to compile for.
@@ -74,8 +110,9 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Looks at `NVCC`, `PATH`, `CUDA_HOME`, `CUDA_PATH` and asks `nvidia-smi`.
-    pub fn find() -> Self {
+    /// Looks at `NVCC`, `PATH`, `CUDA_HOME`, `CUDA_PATH`, then for a toolkit of ours below `root`,
+    /// and asks `nvidia-smi`.
+    pub fn find(root: &Path) -> Self {
         let on_path = env::var_os("PATH")
             .map(|path| env::split_paths(&path).collect::<Vec<_>>())
             .unwrap_or_default();
@@ -85,10 +122,12 @@ impl Tools {
             .map(|home| PathBuf::from(home).join("bin"));
         let folders: Vec<PathBuf> = on_path.into_iter().chain(toolkits).collect();
         Self {
-            compiler: env::var_os("NVCC")
+            toolkit: env::var_os("NVCC")
                 .map(PathBuf::from)
                 .filter(|path| path.is_file())
-                .or_else(|| first_compiler(&folders)),
+                .or_else(|| first_compiler(&folders))
+                .map(Toolkit::Installed)
+                .or_else(|| cuda::found(root, Part::Whole).map(Toolkit::Ours)),
             gpu: lists_a_gpu(),
             compute_capability: env::var_os("CUDA_COMPUTE_CAP").is_some(),
             macos: cfg!(target_os = "macos"),
@@ -131,14 +170,14 @@ fn automatic(tools: &Tools) -> (Backend, String) {
 }
 
 fn cuda(tools: &Tools) -> Result<Backend, String> {
-    let compiler_folder = tools.compiler.as_deref().and_then(Path::parent);
-    let Some(folder) = compiler_folder else {
+    let Some(toolkit) = &tools.toolkit else {
         return Err(
-            "--device cuda needs the CUDA compiler `nvcc`, and it is neither on PATH nor in \
-             $CUDA_HOME/bin.\n\
-             Get it: install the CUDA toolkit, version 12 or newer, from \
+            "--device cuda needs the CUDA compiler `nvcc`, and it is neither on PATH, nor in \
+             $CUDA_HOME/bin, nor in target/cuda-toolkit.\n\
+             Get it: `cargo xtask cuda-toolkit` sets it up in target/cuda-toolkit (Linux, \
+             0.7 GB to download). Or install the CUDA toolkit, version 12 or newer, from \
              https://developer.nvidia.com/cuda-downloads,\n\
-             then set CUDA_HOME to its folder or put its bin folder on PATH. \
+             and set CUDA_HOME to its folder or put its bin folder on PATH. \
              Without it use --device cpu."
                 .to_owned(),
         );
@@ -151,9 +190,7 @@ fn cuda(tools: &Tools) -> Result<Backend, String> {
              Without one use --device cpu."
             .to_owned());
     }
-    Ok(Backend::Cuda {
-        compiler_folder: folder.to_path_buf(),
-    })
+    Ok(Backend::Cuda(toolkit.clone()))
 }
 
 fn first_compiler(folders: &[PathBuf]) -> Option<PathBuf> {
@@ -165,7 +202,7 @@ fn first_compiler(folders: &[PathBuf]) -> Option<PathBuf> {
 }
 
 /// Asks for the list: the command alone is there on machines whose driver is not.
-fn lists_a_gpu() -> bool {
+pub fn lists_a_gpu() -> bool {
     Command::new("nvidia-smi")
         .arg("-L")
         .stderr(Stdio::null())
@@ -179,7 +216,7 @@ mod tests {
 
     fn with_compiler() -> Tools {
         Tools {
-            compiler: Some(PathBuf::from("/cuda/bin/nvcc")),
+            toolkit: Some(Toolkit::Installed(PathBuf::from("/cuda/bin/nvcc"))),
             gpu: true,
             ..Tools::default()
         }
@@ -221,6 +258,21 @@ mod tests {
         assert!(reason.contains("nvcc"), "{reason}");
         let refusal = choose(DeviceChoice::Cuda, &tools).unwrap_err();
         assert!(refusal.contains("cuda-downloads"), "{refusal}");
+        assert!(refusal.contains("cargo xtask cuda-toolkit"), "{refusal}");
+    }
+
+    #[test]
+    fn a_toolkit_of_ours_brings_its_own_environment() {
+        let backend = Backend::Cuda(Toolkit::Ours("/house/target/cuda-toolkit/cuda".into()));
+        let variables = backend.environment().unwrap();
+        let value = |name| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.unwrap().1.to_str().unwrap().to_owned()
+        };
+        assert_eq!(value("CUDA_HOME"), "/house/target/cuda-toolkit/cuda");
+        assert!(value("PATH").starts_with("/house/target/cuda-toolkit/cuda/bin:"));
+        assert!(value("LD_LIBRARY_PATH").starts_with("/house/target/cuda-toolkit/cuda/lib"));
+        assert!(Backend::Cpu.environment().unwrap().is_empty());
     }
 
     #[test]

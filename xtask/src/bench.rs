@@ -5,46 +5,57 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::launch::{Place, become_child, cargo, rebase, words};
+use crate::backend::{self, Backend, Tools};
+use crate::launch::{Place, become_child, cargo, device, rebase, refuse, words};
 
 /// What asks for criterion's benches; the rest goes to criterion.
 const CRITERION: &str = "--criterion";
 
 /// Compiles a C library of a peer.
-const PEER_FEATURE: [&str; 2] = ["--features", "numkong"];
+const PEER_FEATURE: &str = "numkong";
 
 /// Builds and starts `uard-bench`, or criterion's benches.
-pub fn run(arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCode> {
-    let mut command = cargo(&place.root);
-    match arguments.iter().position(|argument| argument == CRITERION) {
-        Some(at) => command.args(criterion(arguments, at)),
-        None => {
-            println!("building uard-bench");
-            let built = cargo(&place.root)
-                .args(build())
-                .status()
-                .context("starting cargo")?;
-            if !built.success() {
-                println!("building uard-bench without the peer numkong: see the errors above");
-            }
-            command.args(race(arguments, place, built.success()))
-        }
+pub fn run(mut arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCode> {
+    if let Some(at) = arguments.iter().position(|argument| argument == CRITERION) {
+        let mut command = cargo(&place.root);
+        command.args(criterion(arguments, at));
+        return become_child(command);
+    }
+    let backend = match backend(&mut arguments, &Tools::find(&place.root)) {
+        Ok(backend) => backend,
+        Err(refusal) => return Ok(refuse(&refusal)),
     };
+    let mut features: Vec<&str> = backend.feature().into_iter().collect();
+    features.push(PEER_FEATURE);
+    println!("building uard-bench");
+    let built = cargo(&place.root)
+        .args(uard_bench("build", &features))
+        .envs(backend.environment()?)
+        .status()
+        .context("starting cargo")?;
+    if !built.success() {
+        println!("building uard-bench without the peer numkong: see the errors above");
+        features.pop();
+    }
+    let mut command = cargo(&place.root);
+    command
+        .args(race(arguments, place, &features))
+        .envs(backend.environment()?);
     become_child(command)
 }
 
-fn build() -> Vec<OsString> {
-    let mut command = uard_bench("build");
-    command.extend(words(&PEER_FEATURE));
-    command
+/// The backend that `--device` asks for; `uard-bench` is told of it as well.
+fn backend(arguments: &mut Vec<OsString>, tools: &Tools) -> Result<Backend, String> {
+    let Some(choice) = device(arguments)? else {
+        return Ok(Backend::Cpu);
+    };
+    arguments.extend(words(&["--device", choice.name()]));
+    backend::choose(choice, tools).map(|(backend, _)| backend)
 }
 
-fn race(mut arguments: Vec<OsString>, place: &Place, with_peer: bool) -> Vec<OsString> {
+fn race(mut arguments: Vec<OsString>, place: &Place, features: &[&str]) -> Vec<OsString> {
     rebase(&mut arguments, place);
-    let mut command = uard_bench("run");
-    if with_peer {
-        command.extend(words(&PEER_FEATURE));
-    }
+    let mut command = uard_bench("run", features);
     command.push("--".into());
     command.extend(arguments);
     command
@@ -57,8 +68,8 @@ fn criterion(mut arguments: Vec<OsString>, at: usize) -> Vec<OsString> {
     command
 }
 
-fn uard_bench(task: &str) -> Vec<OsString> {
-    words(&[
+fn uard_bench(task: &str, features: &[&str]) -> Vec<OsString> {
+    let mut command = words(&[
         task,
         "--release",
         "--locked",
@@ -66,12 +77,17 @@ fn uard_bench(task: &str) -> Vec<OsString> {
         "uard-benches",
         "--bin",
         "uard-bench",
-    ])
+    ]);
+    if !features.is_empty() {
+        command.extend(words(&["--features", &features.join(",")]));
+    }
+    command
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Toolkit;
 
     fn inside() -> Place {
         Place {
@@ -87,19 +103,39 @@ mod tests {
 
     #[test]
     fn the_race_is_a_locked_release_with_the_peer_where_it_builds() {
-        let command = texts(&race(words(&["--suite", "train"]), &inside(), true));
+        let command = texts(&race(words(&["--suite", "train"]), &inside(), &["numkong"]));
         assert_eq!(
             command,
             "run --release --locked --package uard-benches --bin uard-bench --features numkong -- \
              --suite train"
         );
-        assert!(!texts(&race(vec![], &inside(), false)).contains("numkong"));
-        assert!(texts(&build()).starts_with("build --release --locked"));
+        assert!(!texts(&race(vec![], &inside(), &[])).contains("--features"));
+        assert!(texts(&uard_bench("build", &[])).starts_with("build --release --locked"));
+    }
+
+    #[test]
+    fn a_device_is_built_in_and_passed_on() {
+        let tools = Tools {
+            toolkit: Some(Toolkit::Ours("/house/target/cuda-toolkit/cuda".into())),
+            gpu: true,
+            ..Tools::default()
+        };
+        let mut arguments = words(&["--device=cuda", "--suite", "gpu"]);
+        let backend = backend(&mut arguments, &tools).unwrap();
+        assert_eq!(backend.feature(), Some("cuda"));
+        assert_eq!(texts(&arguments), "--suite gpu --device cuda");
+        let mut arguments = words(&["--device", "cuda"]);
+        assert!(super::backend(&mut arguments, &Tools::default()).is_err());
+        assert_eq!(super::backend(&mut vec![], &tools).unwrap(), Backend::Cpu);
     }
 
     #[test]
     fn files_are_written_where_the_caller_stands() {
-        let command = texts(&race(words(&["--json", "out.json"]), &inside(), true));
+        let command = texts(&race(
+            words(&["--json", "out.json"]),
+            &inside(),
+            &["numkong"],
+        ));
         assert!(
             command.ends_with("--json /house/docs/out.json"),
             "{command}"

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
 
+use crate::cuda::{self, Part, stand_in};
 use crate::launch::cargo;
 use crate::{layers, links, sources, style};
 
@@ -24,6 +25,8 @@ pub enum Step {
     Style,
     /// The relative links of the documents.
     Links,
+    /// What compiles our own kernels, and the type check of the feature `cuda`.
+    Cuda,
     /// Clippy on every target, benches included, without a warning.
     Clippy,
     /// Unit, integration and doc tests.
@@ -83,6 +86,7 @@ impl Step {
             Self::Layers => report(&layers::check(root)?),
             Self::Style => report(&style_findings(root)?),
             Self::Links => report(&link_findings(root)?),
+            Self::Cuda => cuda_checked(root),
             Self::Clippy => passes(
                 cargo(root)
                     .args(["clippy", "--workspace", "--all-targets", "--locked"])
@@ -90,15 +94,7 @@ impl Step {
                     .args(["--", "-D", "warnings"]),
                 "mend what clippy names above",
             ),
-            Self::Test => passes(
-                with_shared(
-                    cargo(root)
-                        .args(["test", "--workspace", "--locked"])
-                        .args(OPTIONAL),
-                    shared_folder(root),
-                ),
-                "the failing test is named above",
-            ),
+            Self::Test => test(root),
             Self::Docs => passes(
                 cargo(root)
                     .args(["doc", "--workspace", "--no-deps", "--locked"])
@@ -108,6 +104,37 @@ impl Step {
             Self::Deny => deny(root),
         }
     }
+}
+
+/// Both parts need no GPU and no installed CUDA; the first downloads once.
+fn cuda_checked(root: &Path) -> anyhow::Result<Outcome> {
+    if let Err(reason) = cuda::supported() {
+        return Ok(Outcome::Skipped(reason));
+    }
+    cuda::set_up(root, Part::Nvrtc)?;
+    passes(
+        &mut stand_in::check(root)?,
+        "mend what rustc names above, in code behind the feature `cuda`",
+    )
+}
+
+fn test(root: &Path) -> anyhow::Result<Outcome> {
+    let mut command = cargo(root);
+    command
+        .args(["test", "--workspace", "--locked"])
+        .args(OPTIONAL);
+    if let Some(folder) = shared_folder(root) {
+        command.env("UARD_SHARED", folder);
+    }
+    if let Some(home) = cuda::found(root, Part::Nvrtc) {
+        command
+            .env(
+                "LD_LIBRARY_PATH",
+                cuda::first_on("LD_LIBRARY_PATH", home.join("lib"))?,
+            )
+            .env("UARD_NVRTC", "required");
+    }
+    passes(&mut command, "the failing test is named above")
 }
 
 fn in_order(chosen: &[Step]) -> Vec<Step> {
@@ -176,13 +203,6 @@ fn shared_folder(root: &Path) -> Option<PathBuf> {
         .canonicalize()
         .ok()
         .filter(|folder| folder.is_dir())
-}
-
-fn with_shared(command: &mut Command, folder: Option<PathBuf>) -> &mut Command {
-    match folder {
-        Some(folder) => command.env("UARD_SHARED", folder),
-        None => command,
-    }
 }
 
 fn seconds(duration: Duration) -> String {

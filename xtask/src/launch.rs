@@ -48,12 +48,18 @@ struct Launch {
 
 /// `uard train`, with the embedded data set and the comparison with `zero` where nothing else is said.
 pub fn train(arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCode> {
-    start(plan_train(arguments, place, &Tools::find()), place)
+    start(
+        plan_train(arguments, place, &Tools::find(&place.root)),
+        place,
+    )
 }
 
 /// `uard evaluate`.
 pub fn evaluate(arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCode> {
-    start(plan_evaluate(arguments, place, &Tools::find()), place)
+    start(
+        plan_evaluate(arguments, place, &Tools::find(&place.root)),
+        place,
+    )
 }
 
 /// `uard data scenes`.
@@ -132,7 +138,7 @@ fn uard(passed: Vec<OsString>, choice: DeviceChoice, tools: &Tools) -> Result<La
 }
 
 /// Takes `--device` out of the arguments; the last one counts.
-fn device(arguments: &mut Vec<OsString>) -> Result<Option<DeviceChoice>, String> {
+pub fn device(arguments: &mut Vec<OsString>) -> Result<Option<DeviceChoice>, String> {
     take_option(arguments, "--device")?
         .last()
         .map(|value| value.to_string_lossy().parse())
@@ -205,10 +211,7 @@ pub fn words(texts: &[&str]) -> Vec<OsString> {
 fn start(plan: Result<Launch, String>, place: &Place) -> anyhow::Result<ExitCode> {
     let launch = match plan {
         Ok(launch) => launch,
-        Err(refusal) => {
-            eprintln!("error: {refusal}");
-            return Ok(ExitCode::from(WRONG_USAGE));
-        }
+        Err(refusal) => return Ok(refuse(&refusal)),
     };
     if let Some(notice) = &launch.notice {
         println!("{notice}");
@@ -216,10 +219,14 @@ fn start(plan: Result<Launch, String>, place: &Place) -> anyhow::Result<ExitCode
     }
     let mut command = cargo(&place.root);
     command.args(&launch.arguments);
-    if let Backend::Cuda { compiler_folder } = &launch.backend {
-        command.env("PATH", path_with(compiler_folder)?);
-    }
+    command.envs(launch.backend.environment()?);
     become_child(command)
+}
+
+/// Says what is wrong with the arguments, or missing for them.
+pub fn refuse(refusal: &str) -> ExitCode {
+    eprintln!("error: {refusal}");
+    ExitCode::from(WRONG_USAGE)
 }
 
 /// Cargo, in the root of the repository.
@@ -228,12 +235,6 @@ pub fn cargo(root: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root);
     command
-}
-
-fn path_with(folder: &Path) -> anyhow::Result<OsString> {
-    let before = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::iter::once(folder.to_path_buf()).chain(std::env::split_paths(&before));
-    std::env::join_paths(folders).context("putting the folder of nvcc on PATH")
 }
 
 /// Replaces this process, so that signals and the exit code are the child's own.
@@ -255,6 +256,7 @@ pub fn become_child(mut command: Command) -> anyhow::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Toolkit;
 
     fn at_root() -> Place {
         Place {
@@ -350,7 +352,7 @@ mod tests {
     #[test]
     fn cuda_turns_the_feature_on_or_refuses() {
         let tools = Tools {
-            compiler: Some("/cuda/bin/nvcc".into()),
+            toolkit: Some(Toolkit::Installed("/cuda/bin/nvcc".into())),
             gpu: true,
             ..Tools::default()
         };

@@ -1,7 +1,8 @@
-//! Which command of this workspace starts what? `train`, `evaluate`, `data`, `bench` and `ci`.
+//! Which command of this workspace starts what? `train`, `evaluate`, `data`, `bench`, `ci`, and
+//! those for CUDA.
 //!
 //! Thin on purpose: it starts cargo and `uard`, and links neither candle nor a crate of ours,
-//! so that it is built within seconds of a fresh clone.
+//! so that it is built within half a minute of a fresh clone.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -11,6 +12,7 @@
 mod backend;
 mod bench;
 mod ci;
+mod cuda;
 mod launch;
 mod layers;
 mod links;
@@ -23,6 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use cuda::{Part, bundle};
 use launch::Place;
 
 #[derive(Parser)]
@@ -68,7 +71,20 @@ enum Task {
         /// Only these steps, in their usual order.
         #[arg(value_enum)]
         steps: Vec<ci::Step>,
+        /// Instead of the steps: build everything for CUDA, and start it without a GPU.
+        #[arg(long, conflicts_with = "steps")]
+        cuda: bool,
     },
+    /// Set up nvcc and CUDA's libraries in target/cuda-toolkit, from NVIDIA's packages on PyPI.
+    #[command(after_help = "PIP_INDEX_URL   another package index\n\
+                      SSL_CERT_FILE   the certificates to trust, as a file of PEM")]
+    CudaToolkit {
+        /// Only the library that compiles our own kernels while a program runs: a tenth of it.
+        #[arg(long)]
+        nvrtc_only: bool,
+    },
+    /// Build what scripts/gpu/check.sh runs on a machine with a GPU, into target/gpu-check.
+    GpuBundle,
 }
 
 /// Arguments that are handed to the command behind a task.
@@ -100,7 +116,11 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
         Task::Evaluate(passed) => launch::evaluate(passed.arguments, &place),
         Task::Data(passed) => launch::data(passed.arguments, &place),
         Task::Bench(passed) => bench::run(passed.arguments, &place),
-        Task::Ci { steps } => ci::run(&root, &steps),
+        Task::Ci { cuda: true, .. } => bundle::check(&root),
+        Task::Ci { steps, .. } => ci::run(&root, &steps),
+        Task::CudaToolkit { nvrtc_only: true } => cuda::run(&root, Part::Nvrtc),
+        Task::CudaToolkit { .. } => cuda::run(&root, Part::Whole),
+        Task::GpuBundle => bundle::run(&root),
     }
 }
 

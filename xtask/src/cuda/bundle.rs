@@ -1,0 +1,148 @@
+//! What runs on a machine with a GPU that was built on one without, and does it start there?
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+
+use super::{Part, environment, set_up};
+use crate::launch::cargo;
+
+/// Below the root; `scripts/gpu/check.sh` looks there.
+const FOLDER: &str = "target/gpu-check";
+
+const PROGRAMS: [&str; 2] = ["uard", "uard-bench"];
+
+/// No program may become larger without somebody asking why.
+const LARGEST: u64 = 60_000_000;
+
+/// `cargo xtask gpu-bundle`.
+///
+/// # Errors
+/// When the toolkit cannot be set up or the build fails.
+pub fn run(root: &Path) -> anyhow::Result<ExitCode> {
+    let home = set_up(root, Part::Whole)?;
+    let folder = build(root, &home)?;
+    println!(
+        "{} is ready; on the machine with the GPU: scripts/gpu/check.sh OUT",
+        folder.display()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `cargo xtask ci --cuda`: the bundle, started without a GPU.
+///
+/// # Errors
+/// When the build fails, a program does not start, or `--device cuda` is not refused as it should.
+pub fn check(root: &Path) -> anyhow::Result<ExitCode> {
+    let home = set_up(root, Part::Whole)?;
+    let folder = build(root, &home)?;
+    let uard = folder.join(PROGRAMS[0]);
+    for program in PROGRAMS {
+        let output = start(&folder.join(program), &["--help"], &home)?;
+        ensure!(
+            output.status.success(),
+            "{program} does not start: {}",
+            said(&output)
+        );
+    }
+    let version = start(&uard, &["--version"], &home)?;
+    ensure!(
+        version.status.success(),
+        "uard does not start: {}",
+        said(&version)
+    );
+    refuses(&start(&uard, &TRAIN, &home)?)?;
+    println!("both start, and uard says why there is no CUDA here");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A run that would use the GPU at once.
+const TRAIN: [&str; 5] = ["train", "--config", "scenes", "--device", "cuda"];
+
+/// An error that names the driver, and nothing worse: no crash, no run on the CPU instead.
+fn refuses(output: &Output) -> anyhow::Result<()> {
+    let said = said(output);
+    ensure!(
+        matches!(output.status.code(), Some(1 | 2)),
+        "`uard train --device cuda` without a GPU: an error was expected: {}: {said}",
+        output.status
+    );
+    ensure!(
+        said.contains("`cuda` cannot be used") && said.contains("CUDA_ERROR"),
+        "`uard train --device cuda` without a GPU: the driver's reason was expected: {said}"
+    );
+    println!("{}", said.lines().next().unwrap_or_default());
+    Ok(())
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Starts a program in an empty folder, on the libraries of the toolkit and the stub of the driver.
+fn start(program: &Path, arguments: &[&str], home: &Path) -> anyhow::Result<Output> {
+    let place = program.with_extension("run");
+    fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
+    let mut folders = home.join("lib").into_os_string();
+    folders.push(":");
+    folders.push(home.join("lib/stubs"));
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(&place)
+        .env("LD_LIBRARY_PATH", folders)
+        .output()
+        .with_context(|| format!("starting {}", program.display()));
+    fs::remove_dir_all(&place).with_context(|| format!("removing {}", place.display()))?;
+    output
+}
+
+fn build(root: &Path, home: &Path) -> anyhow::Result<PathBuf> {
+    let begun = Instant::now();
+    let status = cargo(root)
+        .args(["build", "--release", "--locked"])
+        .args([
+            "--package",
+            "uard-cli",
+            "--package",
+            "uard-benches",
+            "--bins",
+        ])
+        .args(["--features", "uard-cli/cuda,uard-benches/cuda"])
+        .envs(environment(home)?)
+        .status()
+        .context("starting cargo")?;
+    ensure!(status.success(), "the build with CUDA failed: see above");
+    println!("built in {:.0} s", begun.elapsed().as_secs_f64());
+    let folder = root.join(FOLDER);
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    for name in PROGRAMS {
+        strip(&root.join("target/release").join(name), &folder.join(name))?;
+    }
+    Ok(folder)
+}
+
+/// Copies a program without the names and lines that only a debugger reads.
+fn strip(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let status = Command::new("strip")
+        .arg("-o")
+        .arg(to)
+        .arg(from)
+        .status()
+        .context("starting strip, which comes with the linker (binutils)")?;
+    ensure!(status.success(), "strip refused {}", from.display());
+    let bytes = fs::metadata(to)
+        .with_context(|| format!("reading {}", to.display()))?
+        .len();
+    println!("{}: {:.1} MB", to.display(), bytes as f64 / 1e6);
+    ensure!(
+        bytes < LARGEST,
+        "{} has more than {} MB: find out what came in, or raise LARGEST in \
+         xtask/src/cuda/bundle.rs and say why",
+        to.display(),
+        LARGEST / 1_000_000
+    );
+    Ok(())
+}

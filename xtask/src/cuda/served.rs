@@ -1,0 +1,85 @@
+//! For tests: an index with one file, served on this machine over connections that break.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// Serves until the test ends.
+pub struct Served {
+    /// Of the index.
+    pub address: String,
+    ranges: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Served {
+    /// Each request for the file gets as many bytes as the next of `pieces` says, then silence.
+    pub fn new(name: &str, content: &[u8], pieces: &[usize]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}/simple", listener.local_addr().unwrap());
+        let ranges = Arc::new(Mutex::new(Vec::new()));
+        let (name, content, pieces) = (name.to_owned(), content.to_vec(), pieces.to_vec());
+        let asked = Arc::clone(&ranges);
+        thread::spawn(move || {
+            let mut pieces = pieces.into_iter();
+            for stream in listener.incoming() {
+                answer(stream.unwrap(), &name, &content, &mut pieces, &asked);
+            }
+        });
+        Self { address, ranges }
+    }
+
+    /// From which byte on the file was asked for, in order.
+    pub fn ranges(&self) -> Vec<usize> {
+        self.ranges.lock().unwrap().clone()
+    }
+}
+
+fn answer(
+    mut stream: TcpStream,
+    name: &str,
+    content: &[u8],
+    pieces: &mut impl Iterator<Item = usize>,
+    asked: &Mutex<Vec<usize>>,
+) {
+    let lines: Vec<String> = BufReader::new(&stream)
+        .lines()
+        .map(Result::unwrap)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    if lines[0].starts_with("GET /simple/") {
+        let page = format!("<a href=\"../../files/{name}#sha256=0\">{name}</a>");
+        head(&mut stream, "200 OK", page.len());
+        stream.write_all(page.as_bytes()).unwrap();
+        return;
+    }
+    let from = lines
+        .iter()
+        .map(|line| line.to_lowercase())
+        .find_map(|line| {
+            Some(
+                line.strip_prefix("range: bytes=")?
+                    .trim_end_matches('-')
+                    .parse(),
+            )
+        })
+        .map_or(0, |from: Result<usize, _>| from.unwrap());
+    asked.lock().unwrap().push(from);
+    let status = if from > 0 {
+        "206 Partial Content"
+    } else {
+        "200 OK"
+    };
+    let rest = &content[from..];
+    head(&mut stream, status, rest.len());
+    let piece = pieces.next().unwrap().min(rest.len());
+    stream.write_all(&rest[..piece]).unwrap();
+}
+
+fn head(stream: &mut TcpStream, status: &str, length: usize) {
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+}
