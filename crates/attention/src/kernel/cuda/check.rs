@@ -60,7 +60,11 @@ fn batches(extent: Extent) -> Vec<Counts> {
     let mut batches = vec![
         (vec![1], vec![1], 1),
         (vec![5, 2, 7], vec![4, 1, 6, 3], 8),
-        (vec![36, 20, 36, 36, 31], vec![8, 20, 13, 9, 30, 11, 12, 25, 14], 100),
+        (
+            vec![36, 20, 36, 36, 31],
+            vec![8, 20, 13, 9, 30, 11, 12, 25, 14],
+            100,
+        ),
         (vec![150, 9], vec![3, 40], 70),
     ];
     if extent == Extent::Full {
@@ -127,8 +131,7 @@ impl Sample {
         };
         let (i, r, _) = self.regions.rows().dims3()?;
         let (c, w, _) = self.words.rows().dims3()?;
-        let relevance =
-            rounded(self.words.rows())?.matmul(&rounded(self.regions.rows())?.t()?)?;
+        let relevance = rounded(self.words.rows())?.matmul(&rounded(self.regions.rows())?.t()?)?;
         let gram = |rows: &Tensor| -> Result<Tensor> {
             let rows = rows.to_dtype(DType::F64)?;
             Ok(rows.matmul(&rows.t()?)?)
@@ -151,9 +154,8 @@ fn threshold_between(batch: &Batch) -> Result<f64> {
     let at = cells.partition_point(|&cell| cell <= THRESHOLD);
     // The widest of some gaps around it.
     let gaps = at.saturating_sub(8).max(1)..(at + 8).min(cells.len());
-    let widest = gaps.max_by(|&a, &b| {
-        (cells[a] - cells[a - 1]).total_cmp(&(cells[b] - cells[b - 1]))
-    });
+    let widest =
+        gaps.max_by(|&a, &b| (cells[a] - cells[a - 1]).total_cmp(&(cells[b] - cells[b - 1])));
     Ok(widest.map_or(THRESHOLD, |at| (cells[at] + cells[at - 1]) / 2.0))
 }
 
@@ -182,7 +184,12 @@ pub fn matching<M: Machine>(machine: &Arc<M>, extent: Extent) -> Result<Vec<Chec
                     matcher.config().rule,
                     matcher.config().sides
                 );
-                checks.extend(one_matching(machine, &matcher, (&sample, &batch, half), &what)?);
+                checks.extend(one_matching(
+                    machine,
+                    &matcher,
+                    (&sample, &batch, half),
+                    &what,
+                )?);
             }
         }
     }
@@ -217,7 +224,10 @@ fn one_matching<M: Machine>(
             found: largest_difference(&values, &expected),
             limit: FORWARD_LIMIT,
         },
-        exactly(format!("{what}: counts"), kept == counted(batch, matcher, (sample, threshold))?),
+        exactly(
+            format!("{what}: counts"),
+            kept == counted(batch, matcher, (sample, threshold))?,
+        ),
         exactly(
             format!("{what}: the same bytes in chunks"),
             bits(&values) == bits(&again),
@@ -291,7 +301,10 @@ pub fn training<M: Machine>(machine: &M, extent: Extent) -> Result<Vec<Check>> {
             let found = Found::new(machine, &sample, &batch, (&matcher, &expected))?;
             let again = Found::new(machine, &sample, &batch, (&matcher, &expected))?;
             checks.extend(found.compared(&expected, &what));
-            checks.push(exactly(format!("{what}: the same bytes"), found.bits() == again.bits()));
+            checks.push(exactly(
+                format!("{what}: the same bytes"),
+                found.bits() == again.bits(),
+            ));
         }
     }
     Ok(checks)
@@ -311,8 +324,7 @@ struct Expected {
 impl Expected {
     fn new(sample: &Sample, batch: &Batch, matcher: &Matcher) -> Result<Self> {
         let threshold = threshold_between(batch)?;
-        let vars = [&batch.relevance, &batch.region_gram, &batch.word_gram]
-            .map(Var::from_tensor);
+        let vars = [&batch.relevance, &batch.region_gram, &batch.word_gram].map(Var::from_tensor);
         let [relevance, region_gram, word_gram] = vars;
         let (relevance, region_gram, word_gram) = (relevance?, region_gram?, word_gram?);
         let of_vars = Batch {
@@ -384,7 +396,10 @@ impl Found {
         let shared = machine.shared_bytes();
         let pairs = BatchPairs::new(matcher.config(), expected.threshold, shape, shared)?;
         let numbers = |tensor: &Tensor| -> Result<Numbers<M, f32>> {
-            let numbers = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            let numbers = tensor
+                .to_dtype(DType::F32)?
+                .flatten_all()?
+                .to_vec1::<f32>()?;
             Ok(Numbers::copied(machine, &numbers)?)
         };
         let counts = |counts: &[usize]| -> Result<Numbers<M, u32>> {
@@ -434,7 +449,11 @@ impl Found {
             word_maxima: word_maxima.read(machine)?,
             counts: above.read(machine)?,
             has_masks: matcher.config().has_masks(),
-            gradients: [to[0].read(machine)?, to[1].read(machine)?, to[2].read(machine)?],
+            gradients: [
+                to[0].read(machine)?,
+                to[1].read(machine)?,
+                to[2].read(machine)?,
+            ],
         })
     }
 
@@ -449,24 +468,55 @@ impl Found {
         let [relevance, region_grams, word_grams] = &self.gradients;
         let gradients = &expected.gradients;
         vec![
-            near("similarities", &self.similarities, &expected.similarities, FORWARD_LIMIT),
-            near("word maxima", &self.word_maxima, &expected.word_maxima, FORWARD_LIMIT),
+            near(
+                "similarities",
+                &self.similarities,
+                &expected.similarities,
+                FORWARD_LIMIT,
+            ),
+            near(
+                "word maxima",
+                &self.word_maxima,
+                &expected.word_maxima,
+                FORWARD_LIMIT,
+            ),
             exactly(
                 format!("{what}: counts"),
                 !self.has_masks || self.counts == above,
             ),
-            near("gradient of relevance", relevance, &gradients[0], BACKWARD_LIMIT),
-            near("gradient of region grams", region_grams, &gradients[1], BACKWARD_LIMIT),
-            near("gradient of word grams", word_grams, &gradients[2], BACKWARD_LIMIT),
+            near(
+                "gradient of relevance",
+                relevance,
+                &gradients[0],
+                BACKWARD_LIMIT,
+            ),
+            near(
+                "gradient of region grams",
+                region_grams,
+                &gradients[1],
+                BACKWARD_LIMIT,
+            ),
+            near(
+                "gradient of word grams",
+                word_grams,
+                &gradients[2],
+                BACKWARD_LIMIT,
+            ),
         ]
     }
 
     fn bits(&self) -> Vec<u32> {
         let [relevance, region_grams, word_grams] = &self.gradients;
-        [&self.similarities, &self.word_maxima, relevance, region_grams, word_grams]
-            .into_iter()
-            .flat_map(|numbers| bits(numbers))
-            .collect()
+        [
+            &self.similarities,
+            &self.word_maxima,
+            relevance,
+            region_grams,
+            word_grams,
+        ]
+        .into_iter()
+        .flat_map(|numbers| bits(numbers))
+        .collect()
     }
 }
 

@@ -24,6 +24,9 @@ const TOP_THREADS: u32 = 256;
 /// Where a list has fewer entries than were asked for.
 const NOTHING: u32 = u32::MAX;
 
+/// Told the images of a chunk and their similarities, [images of the chunk, C].
+type OnChunk<'a, M> = &'a mut dyn FnMut(Range<usize>, &Numbers<M, f32>) -> Result<()>;
+
 /// Matches fragments in a machine's memory with one threshold.
 #[derive(Debug)]
 pub struct DeviceSearch<M> {
@@ -207,7 +210,7 @@ impl<M: Machine> DeviceSearch<M> {
         &self,
         (regions, words): (&DeviceRegions<M>, &DeviceWords<M>),
         on_progress: Progress<'_>,
-        on_chunk: &mut dyn FnMut(Range<usize>, &Numbers<M, f32>) -> Result<()>,
+        on_chunk: OnChunk<'_, M>,
     ) -> Result<Kept> {
         let totals = Kept::of_totals(regions.counts(), words.counts());
         let all = regions.counts().len() * words.counts().len();

@@ -99,7 +99,7 @@ fn region_tile(regions: &[usize]) -> (usize, usize) {
         .map(|sixteens| 16 * sixteens)
         .map(|rows| (rows, longest.next_multiple_of(rows)))
         .rev()
-        .min_by_key(|&(_, most)| tiles(regions, most, MOST_IMAGES).len() * most)
+        .min_by_key(|&(_, most)| (tiles(regions, most, MOST_IMAGES).len() - 1) * most)
         .unwrap_or((144, 144))
 }
 

@@ -13,9 +13,9 @@ const NAME: &str = "gru-gates";
 /// (`W_ih x + b_ih` [n, 3H], `W_hh h` [n, 3H], h [n, H]) to what a step leaves, `[6 n H]`.
 pub(super) struct Gates {
     /// `[3H]`.
-    bias: Tensor,
-    rows: usize,
-    width: usize,
+    pub bias: Tensor,
+    pub rows: usize,
+    pub width: usize,
 }
 
 /// (what a step left `[6 n H]`, gradient of its states [n, H], gradient from the later step [k, H])
@@ -29,14 +29,6 @@ pub(super) struct GatesBackward {
 }
 
 impl Gates {
-    pub(super) fn new(bias: &Tensor, rows: usize, width: usize) -> Self {
-        Self {
-            bias: bias.clone(),
-            rows,
-            width,
-        }
-    }
-
     fn on_host<T: WithDType>(
         &self,
         words: &[T],

@@ -58,7 +58,11 @@ impl Recorded {
             let previous = state.narrow(0, 0, range.len())?;
             let from_state = previous.matmul(&by_state)?;
             let from_words = from_words.narrow(0, range.start, range.len())?;
-            let gates = Gates::new(bias, range.len(), width);
+            let gates = Gates {
+                bias: bias.clone(),
+                rows: range.len(),
+                width,
+            };
             let step = from_words.apply_op3_no_bwd(&from_state, &previous, &gates)?;
             state = block(&step, 0, (range.len(), width))?;
             states.push(state.clone());
