@@ -308,7 +308,11 @@ mod tests {
         let half = threshold_keeping(0.5, &regions, &words).unwrap();
         assert!(third > half, "{third} {half}");
         let matcher = uard_attention::Matcher::new(Default::default()).unwrap();
-        let kept = matcher.similarities(&regions, &words, third).unwrap().kept;
+        let kept = matcher
+            .similarities(&regions, &words, third)
+            .unwrap()
+            .kept()
+            .unwrap();
         let all = kept.all_word_queries + kept.all_region_queries;
         let share = (kept.word_queries + kept.region_queries) as f64 / all as f64;
         assert!((share - 1.0 / 3.0).abs() < 0.02, "{share}");

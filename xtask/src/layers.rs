@@ -14,7 +14,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("uard-core", &[]),
     ("uard-relevance", &[]),
     ("uard-eval", &[]),
-    (TESTKIT, &[]),
+    ("uard-testkit", &[]),
+    ("uard-ptx", &[]),
     ("uard-features", &["uard-core"]),
     ("uard-attention", &["uard-core", "uard-relevance"]),
     ("uard-search", BELOW_SEARCH),
@@ -62,7 +63,7 @@ const LIBRARIES: &[&str] = &[
 ];
 
 /// May be named in `[dev-dependencies]` only, there by everyone.
-const TESTKIT: &str = "uard-testkit";
+const FOR_TESTS: &[&str] = &["uard-testkit", "uard-ptx"];
 
 /// What a package must not know: the beginnings of foreign names that stay out of it, and why.
 const ABSENCES: &[(&str, &[&str], &str)] = &[
@@ -146,11 +147,9 @@ fn violations(packages: &[Package]) -> Vec<String> {
 
 fn arrow_complaint(package: &str, dependency: &Dependency, allowed: &[&str]) -> Option<String> {
     let name = dependency.name.as_str();
-    if name == TESTKIT {
+    if FOR_TESTS.contains(&name) {
         return (dependency.kind != Some(Kind::Dev)).then(|| {
-            format!(
-                "`{package}` names `{TESTKIT}` outside [dev-dependencies]: it is for tests only"
-            )
+            format!("`{package}` names `{name}` outside [dev-dependencies]: it is for tests only")
         });
     }
     (!allowed.contains(&name)).then(|| {
@@ -243,10 +242,12 @@ mod tests {
     }
 
     #[test]
-    fn testkit_passes_among_dev_dependencies_only() {
-        assert!(complaints("uard-eval", &[(TESTKIT, Some(Kind::Dev))]).is_empty());
-        for kind in [None, Some(Kind::Build)] {
-            assert_eq!(complaints("uard-cli", &[(TESTKIT, kind)]).len(), 1);
+    fn crates_for_tests_pass_among_dev_dependencies_only() {
+        for name in FOR_TESTS {
+            assert!(complaints("uard-eval", &[(name, Some(Kind::Dev))]).is_empty());
+            for kind in [None, Some(Kind::Build)] {
+                assert_eq!(complaints("uard-cli", &[(name, kind)]).len(), 1);
+            }
         }
     }
 

@@ -15,6 +15,7 @@ const LONGEST_FUNCTION: usize = 70;
 const UNSAFE_ALLOWED: &[&str] = &[
     "crates/attention/src/kernel/",
     "crates/attention/src/packed/mapped.rs",
+    "crates/core/src/gpu/",
     "crates/core/src/panels/",
     "crates/core/src/product.rs",
     "crates/features/src/mapped.rs",

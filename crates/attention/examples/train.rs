@@ -54,11 +54,12 @@ pub fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         );
         first_and_last[usize::from(step > 0)] = loss;
         if step % 30 == 29 || step == 0 {
+            let kept = found.kept()?;
             println!(
                 "step {:>3}  loss {loss:7.3}  recall@1 {:3.0} %  cells above the threshold {:4.1} %",
                 step + 1,
                 100.0 * matched,
-                100.0 * found.kept.cells as f64 / found.kept.all_cells as f64,
+                100.0 * kept.cells as f64 / kept.all_cells as f64,
             );
         }
     }

@@ -186,6 +186,10 @@ pub enum Error {
         /// What is there.
         found: String,
     },
+    /// A GPU cannot do what was asked of it.
+    #[cfg(feature = "cuda-kernels")]
+    #[error(transparent)]
+    Gpu(#[from] uard_core::gpu::GpuError),
     /// Fragments are malformed.
     #[error(transparent)]
     Core(#[from] uard_core::Error),

@@ -24,8 +24,39 @@ pub struct Similarities {
     /// Highest relevance of each word over the regions of each image, [C, W, I] f32, detached;
     /// zero for padding words.
     pub word_maxima: Tensor,
-    /// How much was above the threshold.
-    pub kept: Kept,
+    kept: Counted,
+}
+
+/// What was counted on the way, where it is.
+#[derive(Debug, Clone)]
+pub(crate) enum Counted {
+    /// In host memory.
+    Here(Kept),
+    /// Word queries, region queries and cells, `[3]` i64, on the device that counted them.
+    #[cfg(feature = "cuda")]
+    There { counts: Tensor, totals: Kept },
+}
+
+impl Similarities {
+    /// How much was above the threshold; waits for the device, where that counted.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn kept(&self) -> Result<Kept> {
+        match &self.kept {
+            Counted::Here(kept) => Ok(*kept),
+            #[cfg(feature = "cuda")]
+            Counted::There { counts, totals } => {
+                let counts: Vec<u64> = counts.to_vec1::<i64>()?.iter().map(|&n| n as u64).collect();
+                Ok(Kept {
+                    word_queries: counts[0],
+                    region_queries: counts[1],
+                    cells: counts[2],
+                    ..*totals
+                })
+            }
+        }
+    }
 }
 
 impl Matcher {
@@ -80,11 +111,38 @@ impl Matcher {
         threshold: f64,
     ) -> Result<Similarities> {
         self.check_widths(regions, words)?;
-        if regions.rows().device().is_cpu() {
-            self.by_operator(regions, words, threshold)
-        } else {
-            self.by_composition(regions, words, threshold)
+        match regions.rows().device() {
+            Device::Cpu => self.by_operator(regions, words, threshold),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => self.by_kernels(regions, words, threshold),
+            _ => self.by_composition(regions, words, threshold),
         }
+    }
+
+    /// Products by candle, pairs by our kernels; the composed form where those do not reach.
+    #[cfg(feature = "cuda")]
+    fn by_kernels(&self, regions: &Regions, words: &Words, threshold: f64) -> Result<Similarities> {
+        use crate::kernel::cuda::operator::{reaches, similarities};
+        if !reaches(&self.config, (regions, words))? {
+            return self.by_composition(regions, words, threshold);
+        }
+        let relevance = flat_rows(words.rows())?.matmul(&flat_rows(regions.rows())?.t()?)?;
+        let grams = (gram(regions.rows())?, gram(words.rows())?);
+        let question = (&self.config, threshold);
+        let found = similarities(question, (regions, words), &relevance, &grams)?;
+        let totals = Kept::of_totals(regions.counts(), words.counts());
+        let kept = match self.config.has_masks() {
+            true => Counted::There {
+                counts: found.counts,
+                totals,
+            },
+            false => Counted::Here(totals.everything()),
+        };
+        Ok(Similarities {
+            values: found.values,
+            word_maxima: found.word_maxima,
+            kept,
+        })
     }
 
     /// The same by candle's own operations, whatever the device: what the operator is tested
@@ -149,7 +207,7 @@ impl Matcher {
         Ok(Similarities {
             values,
             word_maxima: Tensor::from_vec(found.word_maxima, shape, &Device::Cpu)?,
-            kept: found.kept,
+            kept: Counted::Here(found.kept),
         })
     }
 
@@ -185,7 +243,7 @@ impl Matcher {
         Ok(Similarities {
             values: composed::similarities(&batch, &self.config, threshold)?,
             word_maxima: batch.word_maxima()?,
-            kept,
+            kept: Counted::Here(kept),
         })
     }
 }

@@ -70,7 +70,7 @@ fn padding_changes_nothing() {
                 ROUNDING,
                 "padded",
             );
-            assert_eq!(padded.kept, plain.kept);
+            assert_eq!(padded.kept().unwrap(), plain.kept().unwrap());
         }
     }
 }

@@ -123,7 +123,7 @@ proptest! {
             .into_iter().fold(0.0, f64::max);
         let found = matcher.similarities(&regions, &words, highest + 1e-6).unwrap();
         prop_assert_eq!(numbers(&found.values), vec![0.0; 4]);
-        prop_assert_eq!(found.kept.cells, 0);
+        prop_assert_eq!(found.kept().unwrap().cells, 0);
     }
 }
 

@@ -90,6 +90,10 @@ pub enum Error {
         /// What was given.
         found: f64,
     },
+    /// A GPU cannot do what was asked of it.
+    #[cfg(feature = "cuda-kernels")]
+    #[error(transparent)]
+    Gpu(#[from] crate::gpu::GpuError),
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -9,6 +9,8 @@ mod error;
 pub mod device;
 pub mod dropout;
 pub mod fragments;
+#[cfg(feature = "cuda-kernels")]
+pub mod gpu;
 pub mod layer_norm;
 pub mod linear;
 pub mod matmul;

@@ -6,6 +6,8 @@
 mod by_reference;
 
 pub(crate) mod answers;
+#[cfg(feature = "cuda-kernels")]
+pub mod cuda;
 
 use std::fmt;
 use std::str::FromStr;

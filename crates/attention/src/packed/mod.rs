@@ -32,12 +32,12 @@
 mod builder;
 mod file;
 mod fragments;
-mod gram;
+pub(crate) mod gram;
 mod layout;
 mod mapped;
 mod panel;
 mod rounding;
-mod source;
+pub(crate) mod source;
 mod storage;
 mod work;
 

@@ -37,7 +37,7 @@ pub fn all_pairs(
             let columns = captions_in_tile.min(captions - first_caption);
             let some_words = words.narrow(first_caption, columns)?.detach();
             let found = matcher.similarities(&some_regions, &some_words, threshold)?;
-            kept += found.kept;
+            kept += found.kept()?;
             let tile = found
                 .values
                 .to_dtype(candle_core::DType::F32)?

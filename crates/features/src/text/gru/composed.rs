@@ -1,11 +1,22 @@
-//! How does the recurrence run where our operator does not? Step by step in candle's operations.
+//! How does the recurrence run where our operator does not? Around its steps in candle's operations,
+//! and the steps themselves in these or as [`super::stepwise`] has them.
 
 use candle_core::{D, Tensor};
 
 use super::batch::CaptionBatch;
 use super::recurrence::{Direction, Recurrence};
 use super::schedule::{Reading, Schedule};
+use super::stepwise;
 use crate::Result;
+
+/// How the steps of a direction run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Steps {
+    /// Each of a dozen operations of candle.
+    Composed,
+    /// Each a product and a kernel.
+    Fused,
+}
 
 /// The average of both directions, differentiable, on any device.
 ///
@@ -15,6 +26,21 @@ use crate::Result;
 /// # Errors
 /// When an id is not in the vocabulary, or a tensor operation fails.
 pub fn average(recurrence: &Recurrence, batch: &CaptionBatch) -> Result<Tensor> {
+    averaged(recurrence, batch, Steps::Composed)
+}
+
+/// The same with all gates of a step in one kernel: on CUDA in f32, and slowly on the CPU.
+///
+/// # Shapes
+/// As [`average`].
+///
+/// # Errors
+/// As [`average`].
+pub fn fused_average(recurrence: &Recurrence, batch: &CaptionBatch) -> Result<Tensor> {
+    averaged(recurrence, batch, Steps::Fused)
+}
+
+fn averaged(recurrence: &Recurrence, batch: &CaptionBatch, steps: Steps) -> Result<Tensor> {
     batch.check_vocabulary(recurrence.vocabulary()?)?;
     let (width, schedule) = (recurrence.width()?, batch.schedule());
     let ids = Tensor::from_slice(
@@ -23,8 +49,9 @@ pub fn average(recurrence: &Recurrence, batch: &CaptionBatch) -> Result<Tensor> 
         recurrence.embedding.device(),
     )?;
     let words = recurrence.embedding.index_select(&ids, 0)?;
-    let forward = states(&words, &recurrence.forward, &schedule, Reading::Forward)?;
-    let reverse = states(&words, &recurrence.reverse, &schedule, Reading::Reverse)?;
+    let states = |direction, reading| states(&words, direction, (&schedule, reading), steps);
+    let forward = states(&recurrence.forward, Reading::Forward)?;
+    let reverse = states(&recurrence.reverse, Reading::Reverse)?;
     let mean = ((forward + reverse)? * 0.5)?;
     let padding = Tensor::zeros((1, width), mean.dtype(), mean.device())?;
     let mut rows = vec![schedule.words(); schedule.captions() * schedule.longest()];
@@ -39,17 +66,34 @@ pub fn average(recurrence: &Recurrence, batch: &CaptionBatch) -> Result<Tensor> 
 fn states(
     words: &Tensor,
     direction: &Direction,
-    schedule: &Schedule,
-    reading: Reading,
+    (schedule, reading): (&Schedule, Reading),
+    steps: Steps,
 ) -> Result<Tensor> {
     let rows = schedule.rows(reading);
     let words = words.index_select(&index(&rows, words)?, 0)?;
     let from_words = words
         .matmul(&direction.weight_ih.t()?)?
         .broadcast_add(&direction.bias_ih)?;
+    let states = match steps {
+        Steps::Composed => composed_states(&from_words, direction, schedule)?,
+        Steps::Fused => stepwise::states(&from_words, direction, schedule)?,
+    };
+    let mut back = vec![0; rows.len()];
+    for (step_row, &row) in rows.iter().enumerate() {
+        back[row] = step_row;
+    }
+    Ok(states.index_select(&index(&back, &words)?, 0)?)
+}
+
+/// The states [N, H] in step order.
+fn composed_states(
+    from_words: &Tensor,
+    direction: &Direction,
+    schedule: &Schedule,
+) -> Result<Tensor> {
     let weight = direction.weight_hh.t()?;
-    let (first, width) = (schedule.captions(), weight.dim(0)?);
-    let mut state = Tensor::zeros((first, width), words.dtype(), words.device())?;
+    let first = (schedule.captions(), weight.dim(0)?);
+    let mut state = Tensor::zeros(first, from_words.dtype(), from_words.device())?;
     let mut states = Vec::with_capacity(schedule.steps());
     for step in 0..schedule.steps() {
         let range = schedule.step(step);
@@ -61,11 +105,7 @@ fn states(
         state = cell(&from_words, &from_state, &previous)?;
         states.push(state.clone());
     }
-    let mut back = vec![0; rows.len()];
-    for (step_row, &row) in rows.iter().enumerate() {
-        back[row] = step_row;
-    }
-    Ok(Tensor::cat(&states, 0)?.index_select(&index(&back, &words)?, 0)?)
+    Ok(Tensor::cat(&states, 0)?)
 }
 
 fn cell(from_words: &Tensor, from_state: &Tensor, previous: &Tensor) -> Result<Tensor> {

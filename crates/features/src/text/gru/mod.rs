@@ -1,19 +1,24 @@
 //! How does a caption become words of the joint space? An embedding and a bidirectional GRU.
 //!
-//! [`TextEncoder`] is the entry. The recurrence exists three times: [`mod@reference`] is the scalar
+//! [`TextEncoder`] is the entry. The recurrence exists four times: [`mod@reference`] is the scalar
 //! version that judges the others, [`operator`] runs on the CPU with its own backward through time,
-//! and [`composed`] is made of candle's operations for every other device.
+//! [`composed`] is made of candle's operations for every other device, and on CUDA its steps are
+//! candle's products with all gates in one kernel.
 
 mod activation;
 mod batch;
 mod cell;
 pub mod composed;
 mod direction;
+mod gates;
+#[cfg(feature = "cuda-kernels")]
+pub mod kernel;
 pub mod operator;
 mod recurrence;
 pub mod reference;
 mod schedule;
 mod shared;
+mod stepwise;
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};

@@ -38,7 +38,7 @@ pub struct Direction {
 
 impl Recurrence {
     /// The average of both directions' states: our operator on the CPU, candle's operations
-    /// elsewhere.
+    /// elsewhere, with fused steps on CUDA.
     ///
     /// # Shapes
     /// The result is [C, W, H]; padding rows are zero.
@@ -49,6 +49,10 @@ impl Recurrence {
     pub fn average(&self, batch: &CaptionBatch) -> Result<Tensor> {
         match self.embedding.device() {
             Device::Cpu => operator::average(self, batch),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) if self.embedding.dtype() == candle_core::DType::F32 => {
+                composed::fused_average(self, batch)
+            }
             _ => composed::average(self, batch),
         }
     }

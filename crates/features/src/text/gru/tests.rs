@@ -129,13 +129,17 @@ fn by_reference(parameters: &Parameters, captions: &[Vec<u32>], longest: usize) 
 }
 
 #[test]
-fn both_forms_equal_the_scalar_reference() {
+fn every_form_equals_the_scalar_reference() {
     let (parameters, encoder) = encoder(11);
     for counts in [&RAGGED[..], &[1], &[5], &[1, 1, 1], &[4, 4]] {
         let captions = captions(counts);
         let batch = batch(&captions);
         let expected = by_reference(&parameters, &captions, batch.schedule().longest());
-        for average in [operator::average, composed::average] {
+        for average in [
+            operator::average,
+            composed::average,
+            composed::fused_average,
+        ] {
             let found = average(encoder.recurrence(), &batch).unwrap();
             assert_close(&found.to_dtype(DType::F64).unwrap(), &expected, SINGLE);
         }
@@ -143,20 +147,22 @@ fn both_forms_equal_the_scalar_reference() {
 }
 
 #[test]
-fn operator_equals_composed_form_in_values_and_gradients() {
+fn forms_equal_each_other_in_values_and_gradients() {
     for (dtype, tolerance) in [(DType::F32, SINGLE), (DType::F64, DOUBLE)] {
         for counts in [&RAGGED[..], &[1], &[6], &[2, 9]] {
             let batch = padded(counts, 13);
             // Whole vectors and a rest.
             let (recurrence, vars) = recurrence(21, dtype);
-            let found = operator::average(&recurrence, &batch).unwrap();
             let expected = composed::average(&recurrence, &batch).unwrap();
-            assert_close(&found, &expected, tolerance);
-            let found = loss(&found).unwrap().backward().unwrap();
-            let expected = loss(&expected).unwrap().backward().unwrap();
-            for var in &vars {
-                let (found, expected) = (found.get(var).unwrap(), expected.get(var).unwrap());
-                assert_close(found, expected, tolerance);
+            let gradients = loss(&expected).unwrap().backward().unwrap();
+            for average in [operator::average, composed::fused_average] {
+                let found = average(&recurrence, &batch).unwrap();
+                assert_close(&found, &expected, tolerance);
+                let found = loss(&found).unwrap().backward().unwrap();
+                for var in &vars {
+                    let (found, expected) = (found.get(var).unwrap(), gradients.get(var).unwrap());
+                    assert_close(found, expected, tolerance);
+                }
             }
         }
     }

@@ -1,0 +1,222 @@
+//! How do kernels of ours reach a GPU? Source, compiled where it runs, and numbers to start it with.
+//!
+//! A [`Machine`] compiles a [`Program`] once, holds memory and runs kernels in the order in which
+//! they are launched. [`Driver`] is a GPU; tests run the same programs on an interpreter of PTX,
+//! so that everything but the driver itself is seen to work where there is no GPU.
+//!
+//! Nothing here needs CUDA to be built, or to be there: its libraries are looked for when a
+//! [`Driver`] is opened.
+
+pub mod compile;
+mod driver;
+mod error;
+#[cfg(feature = "cuda")]
+pub mod tensors;
+
+pub use driver::{Driver, DriverMemory};
+pub use error::{GpuError, GpuResult};
+
+use bytemuck::Pod;
+
+/// CUDA C++ that is compiled where it runs, with the numbers it is compiled for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Program {
+    /// Names it in messages.
+    pub name: &'static str,
+    /// Its files, one after the other.
+    pub sources: &'static [&'static str],
+    /// What `#define`s put before them, in order.
+    pub defines: Vec<(&'static str, u32)>,
+}
+
+impl Program {
+    /// Everything that is compiled.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in &self.defines {
+            text.push_str(&format!("#define {name} {value}\n"));
+        }
+        for source in self.sources {
+            text.push_str(source);
+        }
+        text
+    }
+}
+
+/// One argument of a kernel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Argument {
+    /// Where numbers lie in the machine's memory.
+    Address(u64),
+    /// A count, an offset, a switch.
+    U32(u32),
+    /// A number.
+    F32(f32),
+}
+
+/// A kernel, and what it is started with.
+#[derive(Debug, Clone)]
+pub struct Launch<'a> {
+    /// Where the kernel is defined.
+    pub program: &'a Program,
+    /// Its name there.
+    pub kernel: &'static str,
+    /// Blocks; with none nothing is started.
+    pub blocks: u32,
+    /// Threads of a block.
+    pub threads: u32,
+    /// Shared memory of a block beside what the source declares.
+    pub shared_bytes: u32,
+    /// In the order of its parameters.
+    pub arguments: &'a [Argument],
+}
+
+/// Memory of a machine, given back when dropped.
+pub trait Memory {
+    /// Where it begins: on a multiple of 256.
+    fn address(&self) -> u64;
+
+    /// Bytes in it.
+    fn bytes(&self) -> usize;
+}
+
+/// What runs kernels, one after the other.
+pub trait Machine {
+    /// Its memory.
+    type Memory: Memory + std::fmt::Debug;
+
+    /// Shared memory that a block may ask for.
+    fn shared_bytes(&self) -> u32;
+
+    /// Multiprocessors: how many blocks run at once, at the least.
+    fn multiprocessors(&self) -> u32;
+
+    /// Memory whose bytes are not set.
+    ///
+    /// # Errors
+    /// When there is too little.
+    fn allocate(&self, bytes: usize) -> GpuResult<Self::Memory>;
+
+    /// Copies to the beginning of memory.
+    ///
+    /// # Errors
+    /// When the machine fails.
+    ///
+    /// # Panics
+    /// When the memory is smaller.
+    fn write(&self, memory: &mut Self::Memory, bytes: &[u8]) -> GpuResult<()>;
+
+    /// Copies from the beginning of memory, after everything that was launched before.
+    ///
+    /// # Errors
+    /// When the machine fails, now or in a kernel launched before.
+    ///
+    /// # Panics
+    /// When the memory is smaller.
+    fn read(&self, memory: &Self::Memory, bytes: &mut [u8]) -> GpuResult<()>;
+
+    /// Sets every byte to zero.
+    ///
+    /// # Errors
+    /// When the machine fails.
+    fn clear(&self, memory: &mut Self::Memory) -> GpuResult<()>;
+
+    /// Starts a kernel after those before it.
+    ///
+    /// # Errors
+    /// When the program does not compile for this machine, or it refuses the launch.
+    ///
+    /// # Safety
+    /// The arguments must be those that the kernel declares, and what it reads and writes through
+    /// their addresses must lie in memory that lives until the kernel has run.
+    unsafe fn launch(&self, launch: &Launch<'_>) -> GpuResult<()>;
+
+    /// Waits until everything that was launched has run.
+    ///
+    /// # Errors
+    /// When a kernel failed.
+    fn wait(&self) -> GpuResult<()>;
+}
+
+/// Numbers in a machine's memory.
+#[derive(Debug)]
+pub struct Numbers<M: Machine, T> {
+    memory: M::Memory,
+    count: usize,
+    number: std::marker::PhantomData<T>,
+}
+
+impl<M: Machine, T: Pod> Numbers<M, T> {
+    /// Room for numbers that are not set.
+    ///
+    /// # Errors
+    /// When there is too little memory.
+    pub fn unset(machine: &M, count: usize) -> GpuResult<Self> {
+        Ok(Self {
+            memory: machine.allocate(count * size_of::<T>())?,
+            count,
+            number: std::marker::PhantomData,
+        })
+    }
+
+    /// Zeros.
+    ///
+    /// # Errors
+    /// When there is too little memory.
+    pub fn zeros(machine: &M, count: usize) -> GpuResult<Self> {
+        let mut numbers = Self::unset(machine, count)?;
+        machine.clear(&mut numbers.memory)?;
+        Ok(numbers)
+    }
+
+    /// A copy of numbers of the host.
+    ///
+    /// # Errors
+    /// When there is too little memory.
+    pub fn copied(machine: &M, numbers: &[T]) -> GpuResult<Self> {
+        let mut copy = Self::unset(machine, numbers.len())?;
+        machine.write(&mut copy.memory, bytemuck::cast_slice(numbers))?;
+        Ok(copy)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The first `numbers.len()` of them, after everything that was launched before.
+    ///
+    /// # Errors
+    /// When the machine failed.
+    ///
+    /// # Panics
+    /// When there are not as many.
+    pub fn read_into(&self, machine: &M, numbers: &mut [T]) -> GpuResult<()> {
+        machine.read(&self.memory, bytemuck::cast_slice_mut(numbers))
+    }
+
+    /// All of them.
+    ///
+    /// # Errors
+    /// When the machine failed.
+    pub fn read(&self, machine: &M) -> GpuResult<Vec<T>> {
+        let mut numbers = vec![T::zeroed(); self.count];
+        self.read_into(machine, &mut numbers)?;
+        Ok(numbers)
+    }
+
+    /// Where they lie.
+    pub fn argument(&self) -> Argument {
+        self.argument_from(0)
+    }
+
+    /// Where they lie from one of them on.
+    pub fn argument_from(&self, index: usize) -> Argument {
+        Argument::Address(self.memory.address() + (index * size_of::<T>()) as u64)
+    }
+}
