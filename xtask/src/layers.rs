@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("uard-relevance", &[]),
     ("uard-eval", &[]),
     ("uard-testkit", &[]),
-    ("uard-ptx", &[]),
+    ("uard-ptx", &["uard-core"]),
     ("uard-features", &["uard-core"]),
     ("uard-attention", &["uard-core", "uard-relevance"]),
     ("uard-search", BELOW_SEARCH),

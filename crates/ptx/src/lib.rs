@@ -4,7 +4,8 @@
 //! processor: warps of 32 lanes with program counters of their own, blocks one after the other.
 //! Meanwhile it watches what a GPU lets pass: accesses outside of memory, crooked addresses, bytes
 //! that nobody wrote, races between threads and between blocks, barriers that never open, and
-//! asynchronous copies that nobody waited for. Each is an [`Error`] that names the kernel, the line
+//! asynchronous copies that nobody waited for. [`Interpreter`] does so for the programs of this
+//! workspace, as the GPU's driver does. Each fault is an [`Error`] that names the kernel, the line
 //! of PTX, the block and the thread. No crate depends on this one outside its tests.
 //!
 //! # Where it is stricter or simpler than a GPU
@@ -57,6 +58,7 @@ mod error;
 mod execute;
 mod instruction;
 mod launch;
+mod machine;
 mod memory;
 mod module;
 mod parse;
@@ -65,6 +67,7 @@ mod types;
 
 pub use error::{Error, Fault, Place, Result};
 pub use launch::{Argument, Launch};
+pub use machine::{Interpreter, InterpreterMemory};
 pub use memory::Memory;
 pub use module::Module;
 pub use types::Space;

@@ -8,6 +8,7 @@
 //!
 //! [`Machine`]: uard_core::gpu::Machine
 
+pub mod check;
 mod fragments;
 #[cfg(feature = "cuda")]
 pub(crate) mod operator;

@@ -1,0 +1,50 @@
+//! Do the CUDA kernels keep the contract, as far as it can be seen without a GPU? Every one is
+//! compiled as it is for a GPU, and run on an interpreter of PTX that watches memory and races.
+
+#![cfg(feature = "cuda-kernels")]
+#![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+
+use std::sync::Arc;
+
+use uard_attention::kernel::cuda::check::{Check, Extent, matching, training};
+use uard_attention::kernel::cuda::samples;
+use uard_core::gpu::compile::{Target, compile};
+use uard_ptx::Interpreter;
+
+/// Without NVRTC there is nothing to run; the gate sets the variable, and has it.
+fn interpreter(capability: u32) -> Option<Interpreter> {
+    let required = std::env::var_os("UARD_NVRTC").is_some();
+    Interpreter::where_possible(capability, required)
+}
+
+fn assert_all(checks: &[Check]) {
+    assert!(checks.len() > 50, "only {} checks", checks.len());
+    let failed: Vec<_> = checks.iter().filter(|check| !check.passed()).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn every_program_compiles_to_code_of_ampere_and_hopper() {
+    if interpreter(80).is_none() {
+        return;
+    }
+    for program in samples() {
+        for target in [Target::Cubin(80), Target::Cubin(90), Target::Ptx(90)] {
+            compile(&program, target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn matching_agrees_with_the_composed_form() {
+    if let Some(machine) = interpreter(80) {
+        assert_all(&matching(&Arc::new(machine), Extent::Quick).unwrap());
+    }
+}
+
+#[test]
+fn training_agrees_with_the_composed_form() {
+    if let Some(machine) = interpreter(90) {
+        assert_all(&training(&machine, Extent::Quick).unwrap());
+    }
+}

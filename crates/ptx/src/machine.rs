@@ -1,0 +1,167 @@
+//! How do the programs of this workspace run on the interpreter, as they do on a GPU?
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use uard_core::gpu::compile::{Image, Target, compile, require_nvrtc};
+use uard_core::gpu::{self, GpuError, GpuResult, Machine, Program};
+
+use crate::{Argument, Launch, Memory, Module};
+
+/// What a block of an H100 may ask for.
+const SHARED_BYTES: u32 = 232_448;
+
+/// A machine without a GPU: compiles by NVRTC, runs on the interpreter.
+#[derive(Debug)]
+pub struct Interpreter {
+    target: Target,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    memory: Memory,
+    loaded: HashMap<Program, Arc<Module>>,
+}
+
+/// Memory of an interpreter.
+#[derive(Debug)]
+pub struct InterpreterMemory {
+    address: u64,
+    bytes: usize,
+    state: Arc<Mutex<State>>,
+}
+
+impl Interpreter {
+    /// An interpreter of PTX for a compute capability, where NVRTC is there to make it.
+    ///
+    /// # Panics
+    /// Where it is not there and `required` says that it must be.
+    pub fn where_possible(capability: u32, required: bool) -> Option<Self> {
+        match require_nvrtc() {
+            Ok(()) => Some(Self {
+                target: Target::Ptx(capability),
+                state: Arc::default(),
+            }),
+            Err(missing) => {
+                assert!(!required, "{missing}");
+                None
+            }
+        }
+    }
+
+    fn module(&self, program: &Program) -> GpuResult<Arc<Module>> {
+        if let Some(module) = lock(&self.state).loaded.get(program) {
+            return Ok(Arc::clone(module));
+        }
+        let module = match compile(program, self.target)? {
+            Image::Ptx(text) => Module::parse(&text).map_err(failed("read a program"))?,
+            Image::Cubin(_) => {
+                return Err(GpuError::Failed {
+                    action: "read a program".to_owned(),
+                    cause: "an interpreter of PTX reads no machine code".to_owned(),
+                });
+            }
+        };
+        let module = Arc::new(module);
+        let mut state = lock(&self.state);
+        state.loaded.insert(program.clone(), Arc::clone(&module));
+        Ok(module)
+    }
+}
+
+impl gpu::Memory for InterpreterMemory {
+    fn address(&self) -> u64 {
+        self.address
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for InterpreterMemory {
+    fn drop(&mut self) {
+        // What was allocated can be freed; a panic here would hide the first one.
+        let _ = lock(&self.state).memory.free(self.address);
+    }
+}
+
+impl Machine for Interpreter {
+    type Memory = InterpreterMemory;
+
+    fn shared_bytes(&self) -> u32 {
+        SHARED_BYTES
+    }
+
+    fn multiprocessors(&self) -> u32 {
+        2
+    }
+
+    fn allocate(&self, bytes: usize) -> GpuResult<InterpreterMemory> {
+        Ok(InterpreterMemory {
+            address: lock(&self.state).memory.allocate(bytes),
+            bytes,
+            state: Arc::clone(&self.state),
+        })
+    }
+
+    fn write(&self, memory: &mut InterpreterMemory, bytes: &[u8]) -> GpuResult<()> {
+        let mut state = lock(&self.state);
+        state
+            .memory
+            .write(memory.address, bytes)
+            .map_err(failed("copy to memory"))
+    }
+
+    fn read(&self, memory: &InterpreterMemory, bytes: &mut [u8]) -> GpuResult<()> {
+        let state = lock(&self.state);
+        state
+            .memory
+            .read(memory.address, bytes)
+            .map_err(failed("copy from memory"))
+    }
+
+    fn clear(&self, memory: &mut InterpreterMemory) -> GpuResult<()> {
+        let zeros = vec![0; memory.bytes];
+        self.write(memory, &zeros)
+    }
+
+    unsafe fn launch(&self, launch: &gpu::Launch<'_>) -> GpuResult<()> {
+        if launch.blocks == 0 {
+            return Ok(());
+        }
+        let module = self.module(launch.program)?;
+        let arguments = launch.arguments.iter().map(|argument| match *argument {
+            gpu::Argument::Address(address) => Argument::Address(address),
+            gpu::Argument::U32(number) => Argument::U32(number),
+            gpu::Argument::F32(number) => Argument::F32(number),
+        });
+        let started = Launch {
+            grid: [launch.blocks, 1, 1],
+            block: [launch.threads, 1, 1],
+            shared_bytes: launch.shared_bytes,
+            arguments: arguments.collect(),
+        };
+        let mut state = lock(&self.state);
+        module
+            .launch(launch.kernel, &started, &mut state.memory)
+            .map_err(failed(launch.kernel))
+    }
+
+    fn wait(&self) -> GpuResult<()> {
+        Ok(())
+    }
+}
+
+fn failed(action: &str) -> impl FnOnce(crate::Error) -> GpuError {
+    let action = action.to_owned();
+    move |error| GpuError::Failed {
+        action,
+        cause: error.to_string(),
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
