@@ -229,6 +229,7 @@ impl Machine for Driver {
                 Argument::Address(address) => builder.arg(address),
                 Argument::U32(number) => builder.arg(number),
                 Argument::F32(number) => builder.arg(number),
+                Argument::F64(number) => builder.arg(number),
             };
         }
         let config = LaunchConfig {
