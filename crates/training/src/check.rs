@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::Device;
-use uard_attention::kernel::cuda::check::Check;
+use uard_attention::kernel::check::Check;
 use uard_core::gpu::{Machine, Numbers};
 use uard_core::random::{Draws, normal};
 use uard_features::text::encoder::TextStart;
