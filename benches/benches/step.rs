@@ -13,7 +13,7 @@ fn step(criterion: &mut Criterion) {
         ("all negatives", Negatives::All),
     ];
     for (name, negatives) in kinds {
-        let mut step = Step::new(&config).expect("a model");
+        let mut step = Step::new(&config, &candle_core::Device::Cpu).expect("a model");
         group.bench_function(name, |bencher| {
             bencher.iter(|| step.take(negatives).expect("a finite step"));
         });

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::{Parser, ValueEnum};
 use uard_benches::workload::{Shape, WIDTH};
 
@@ -16,6 +17,8 @@ pub enum Suite {
     Train,
     /// 5,000 x 25,000 pairs: time and memory.
     Coco,
+    /// On a GPU: matching, and a training step where the build has CUDA.
+    Gpu,
     /// Kernels and train.
     All,
 }
@@ -23,7 +26,7 @@ pub enum Suite {
 impl Suite {
     /// Whether the suite holds another one.
     pub fn holds(self, other: Self) -> bool {
-        self == other || (self == Self::All && other != Self::Coco)
+        self == other || (self == Self::All && !matches!(other, Self::Coco | Self::Gpu))
     }
 }
 
@@ -55,8 +58,10 @@ pub enum RaceName {
 /// Where ours runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Device {
-    /// The processor: the only one with kernels.
+    /// The processor: every suite but gpu.
     Cpu,
+    /// The first NVIDIA GPU: the suite gpu.
+    Cuda,
 }
 
 /// Races our kernels and operators against their peers, on the same data in one run.
@@ -70,6 +75,7 @@ pub enum Device {
     cargo xtask bench                                        kernels and training\n  \
     cargo xtask bench --suite kernels --images 200 --captions 1000 --rounds 3\n  \
     cargo xtask bench --suite coco --json coco.json\n  \
+    cargo xtask bench --suite gpu --device cuda --json gpu.json\n  \
     cargo xtask bench --criterion matcher                    criterion's benches instead"
 )]
 pub struct Arguments {
@@ -79,9 +85,9 @@ pub struct Arguments {
     /// Only this race of the suite; may be repeated. Without it all of them.
     #[arg(long = "race", value_enum, value_name = "RACE")]
     pub races: Vec<RaceName>,
-    /// Where ours runs.
-    #[arg(long, value_enum, default_value = "cpu")]
-    pub device: Device,
+    /// Where ours runs; without it where the suite does.
+    #[arg(long, value_enum)]
+    pub device: Option<Device>,
     /// Rounds of each race, up to four times as many where ours are uneven; the medians count.
     /// Without it 5, and 1 in the coco suite.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
@@ -116,6 +122,19 @@ impl Arguments {
     /// Whether a race is to be run.
     pub fn wants(&self, race: RaceName) -> bool {
         self.races.is_empty() || self.races.contains(&race)
+    }
+
+    /// Whether the races are run on a GPU.
+    ///
+    /// # Errors
+    /// When the suite does not run on the device.
+    pub fn on_gpu(&self) -> anyhow::Result<bool> {
+        match (self.suite, self.device) {
+            (Suite::Gpu, None | Some(Device::Cuda)) | (Suite::All, Some(Device::Cuda)) => Ok(true),
+            (Suite::Gpu, Some(Device::Cpu)) => bail!("the suite gpu runs with --device cuda only"),
+            (_, Some(Device::Cuda)) => bail!("--device cuda has one suite: --suite gpu"),
+            (_, None | Some(Device::Cpu)) => Ok(false),
+        }
     }
 
     /// Rounds, where a suite has its own usual number.
@@ -161,8 +180,22 @@ mod tests {
     }
 
     #[test]
+    fn a_gpu_has_one_suite() {
+        let on_gpu = |texts: &[&str]| {
+            let texts = ["uard-bench"].iter().chain(texts);
+            Arguments::try_parse_from(texts).unwrap().on_gpu()
+        };
+        assert!(on_gpu(&["--device", "cuda"]).unwrap());
+        assert!(on_gpu(&["--suite", "gpu"]).unwrap());
+        assert!(!on_gpu(&["--suite", "kernels", "--device", "cpu"]).unwrap());
+        assert!(on_gpu(&["--suite", "kernels", "--device", "cuda"]).is_err());
+        assert!(on_gpu(&["--suite", "gpu", "--device", "cpu"]).is_err());
+    }
+
+    #[test]
     fn all_holds_what_takes_minutes_and_not_what_takes_hours() {
         assert!(Suite::All.holds(Suite::Kernels) && Suite::All.holds(Suite::Train));
+        assert!(!Suite::All.holds(Suite::Gpu));
         assert!(!Suite::All.holds(Suite::Coco) && !Suite::Kernels.holds(Suite::All));
     }
 }

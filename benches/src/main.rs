@@ -25,7 +25,7 @@ use anyhow::Context;
 use clap::Parser;
 
 use arguments::{Arguments, Suite};
-use ceilings::Probe;
+use ceilings::{Ceilings, Probe};
 use machine::Machine;
 use peers::python::Python;
 use report::Report;
@@ -64,11 +64,15 @@ fn serve(job: Job) -> anyhow::Result<()> {
 }
 
 fn run(arguments: &Arguments, threads: usize) -> anyhow::Result<ExitCode> {
+    let on_gpu = arguments.on_gpu()?;
     let machine = Machine::find(threads);
     println!("{machine}");
+    if on_gpu {
+        return run_on_gpu(arguments, machine);
+    }
     let single = threads::single()?;
     let mut found = Found::default();
-    let python = Python::find(threads)?;
+    let python = Python::find(threads, None)?;
     if let Err(reason) = &python {
         found.miss("PyTorch", reason);
     }
@@ -97,6 +101,34 @@ fn run(arguments: &Arguments, threads: usize) -> anyhow::Result<ExitCode> {
     }
     eprintln!("ceilings again");
     let ceilings_after = probe.measure()?;
+    conclude((machine, found), (ceilings, ceilings_after), arguments)
+}
+
+/// The suite of a GPU: the processor's ceilings say nothing about it.
+fn run_on_gpu(arguments: &Arguments, machine: Machine) -> anyhow::Result<ExitCode> {
+    let python = Python::find(machine.threads, Some("python3"))?;
+    let mut found = Found::default();
+    if let Err(reason) = &python {
+        found.miss("PyTorch", reason);
+    }
+    let (single, ceilings) = (threads::single()?, Ceilings::default());
+    let setting = Setting {
+        arguments,
+        threads: machine.threads,
+        single: &single,
+        python: python.as_ref().ok(),
+        ceilings: &ceilings,
+    };
+    suites::gpu::run(&setting, &mut found)?;
+    conclude((machine, found), Default::default(), arguments)
+}
+
+/// Makes a report of what was found, and tells it.
+fn conclude(
+    (machine, found): (Machine, Found),
+    (ceilings, ceilings_after): (Ceilings, Ceilings),
+    arguments: &Arguments,
+) -> anyhow::Result<ExitCode> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let report = Report {
         command: std::env::args().collect(),
@@ -107,6 +139,8 @@ fn run(arguments: &Arguments, threads: usize) -> anyhow::Result<ExitCode> {
         ceilings_after,
         races: found.races,
         promises: found.promises,
+        requirements: found.requirements,
+        gpu: found.gpu,
         missing: found.missing,
     };
     tell(&report, arguments)
@@ -115,6 +149,11 @@ fn run(arguments: &Arguments, threads: usize) -> anyhow::Result<ExitCode> {
 /// Ends the tables; writes a quiet run, and of a noisy one as much as was allowed.
 fn tell(report: &Report, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let quiet = report.noise.is_empty();
+    let wrong = |requirement: &report::Requirement| requirement.fatal && !requirement.met;
+    let right = match report.requirements.iter().any(wrong) {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    };
     report.print_end();
     let path = arguments.json.as_deref();
     if let Some(path) = path.filter(|_| quiet || arguments.allow_noise) {
@@ -128,11 +167,11 @@ fn tell(report: &Report, arguments: &Arguments) -> anyhow::Result<ExitCode> {
             if let Some(path) = &arguments.record {
                 report.append_record(path)?;
             }
-            Ok(ExitCode::SUCCESS)
+            Ok(right)
         }
         (false, true) => {
             eprintln!("warning: this run was noisy; its figures are no record");
-            Ok(ExitCode::SUCCESS)
+            Ok(right)
         }
         (false, false) => {
             eprintln!(

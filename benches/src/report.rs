@@ -4,6 +4,7 @@
 mod record;
 mod table;
 
+use std::fmt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -34,6 +35,10 @@ pub struct Report {
     pub races: Vec<Race>,
     /// What the project promised, and what was found.
     pub promises: Vec<Promise>,
+    /// What the GPU must do, and whether it does.
+    pub requirements: Vec<Requirement>,
+    /// The GPU, where one ran the races.
+    pub gpu: Option<String>,
     /// Peers that took no part, and kernels that this machine cannot run.
     pub missing: Vec<Missing>,
     /// Why the run is not to be believed; empty when it is.
@@ -96,6 +101,21 @@ pub struct Promise {
     pub found: String,
 }
 
+/// What must be so, as a number that is judged.
+#[derive(Debug, Serialize)]
+pub struct Requirement {
+    /// What it is about.
+    pub about: String,
+    /// What must be.
+    pub must: String,
+    /// What this run found.
+    pub found: String,
+    /// Whether that is enough.
+    pub met: bool,
+    /// Whether the run has failed where it is not: a wrong number, not a slow one.
+    pub fatal: bool,
+}
+
 /// Who took no part.
 #[derive(Debug, Serialize)]
 pub struct Missing {
@@ -103,6 +123,16 @@ pub struct Missing {
     pub who: String,
     /// Why.
     pub reason: String,
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self {
+            about, must, found, ..
+        } = self;
+        let verdict = if self.met { "met" } else { "not met" };
+        write!(f, "{about}: must {must}  found {found}  {verdict}")
+    }
 }
 
 impl Row {
@@ -177,9 +207,14 @@ impl Report {
 
     /// Prints what is known at the end; races have printed themselves.
     pub fn print_end(&self) {
-        println!("{}", table::ceilings(&self.ceilings, &self.ceilings_after));
+        if !self.ceilings.found.is_empty() {
+            println!("{}", table::ceilings(&self.ceilings, &self.ceilings_after));
+        }
         if !self.promises.is_empty() {
             println!("{}", table::promises(&self.promises));
+        }
+        for requirement in &self.requirements {
+            println!("{requirement}");
         }
         for Missing { who, reason } in &self.missing {
             println!("missing: {who}: {reason}");

@@ -20,7 +20,7 @@ const CONFIG: &str = include_str!("../../configs/flickr8k.toml");
 pub const FEATURES: usize = 1280;
 
 /// Words that Flickr8k's captions use four times or more, about.
-const VOCABULARY: usize = 3000;
+pub const VOCABULARY: usize = 3000;
 
 /// Queries, words and regions together, that have an answer.
 const KEPT: f64 = 1.0 / 3.0;
@@ -46,18 +46,18 @@ pub struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    /// A fresh model, and a threshold that leaves a third of the batch's queries.
+    /// A fresh model on a device, and a threshold that leaves a third of the batch's queries.
     ///
     /// # Errors
     /// When candle refuses a tensor.
-    pub fn new(config: &'a TrainConfig) -> anyhow::Result<Self> {
+    pub fn new(config: &'a TrainConfig, device: &Device) -> anyhow::Result<Self> {
         let draws = Draws::new(0);
         let batch = config.training.batch;
         let names: Vec<String> = (0..VOCABULARY).map(|word| format!("word{word}")).collect();
         let vocabulary = Vocabulary::build(names.iter().map(String::as_str), 1);
         let tokenizer = CaptionTokenizer::Vocabulary(vocabulary);
         let text = (&tokenizer, &TextStart::Drawn);
-        let model = Model::new(config, FEATURES, text, &Device::Cpu)?;
+        let model = Model::new(config, FEATURES, text, device)?;
         let features = ImageFeatures {
             values: normal(
                 &mut draws.stream("features", &[]),
@@ -80,6 +80,14 @@ impl<'a> Step<'a> {
             captions,
             taken: 0,
         })
+    }
+
+    /// Waits until the device has done what it was asked for.
+    ///
+    /// # Errors
+    /// When it failed.
+    pub fn wait(&self) -> anyhow::Result<()> {
+        Ok(self.model.parameters().device().synchronize()?)
     }
 
     /// Takes a step, all but the reading: encoders, matcher, loss, backward, Adam.

@@ -27,6 +27,8 @@ pub struct Worker {
     pub name: String,
     /// What it held when it was ready, in KiB; none where it did not say.
     pub began_kib: Option<u64>,
+    /// The captions that it takes, where it says so.
+    pub captions: Option<usize>,
 }
 
 /// One line from a worker.
@@ -39,6 +41,8 @@ struct Answer {
     seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kib: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    captions: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     saved: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,10 +69,12 @@ impl Worker {
             answers: BufReader::new(answers),
             name: String::new(),
             began_kib: None,
+            captions: None,
         };
         let ready = worker.answer()?;
         worker.name = ready.name.unwrap_or_default();
         worker.began_kib = ready.kib;
+        worker.captions = ready.captions;
         Ok(worker)
     }
 

@@ -12,7 +12,11 @@ use crate::workers::Worker;
 
 const VARIABLE: &str = "UARD_BENCH_PYTHON";
 
-const SCRIPT: &str = include_str!("../../peers/scan.py");
+const SCRIPTS: [(&str, &str); 3] = [
+    ("scan.py", include_str!("../../peers/scan.py")),
+    ("matching.py", include_str!("../../peers/matching.py")),
+    ("training.py", include_str!("../../peers/training.py")),
+];
 
 /// A Python that has torch, and a folder through which arrays are exchanged.
 pub struct Python {
@@ -22,12 +26,14 @@ pub struct Python {
 }
 
 impl Python {
-    /// Looks for it; the other side is the reason why it does not take part.
+    /// Looks for it, by another name where the variable is not set; the other side is the reason
+    /// why it does not take part.
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn find(threads: usize) -> anyhow::Result<Result<Self, String>> {
-        let Some(program) = std::env::var_os(VARIABLE).map(PathBuf::from) else {
+    pub fn find(threads: usize, otherwise: Option<&str>) -> anyhow::Result<Result<Self, String>> {
+        let program = std::env::var_os(VARIABLE).or_else(|| otherwise.map(Into::into));
+        let Some(program) = program.map(PathBuf::from) else {
             let reason = format!("set {VARIABLE} to a Python that has torch and numpy");
             return Ok(Err(reason));
         };
@@ -47,8 +53,11 @@ impl Python {
             return Ok(Err(format!("{}: {reason}", program.display())));
         }
         let folder = TempDir::new().context("making a folder for arrays")?;
-        let script = folder.path().join("scan.py");
-        std::fs::write(&script, SCRIPT).with_context(|| format!("writing {}", script.display()))?;
+        for (name, text) in SCRIPTS {
+            let script = folder.path().join(name);
+            std::fs::write(&script, text)
+                .with_context(|| format!("writing {}", script.display()))?;
+        }
         Ok(Ok(Self {
             program,
             folder,
@@ -66,7 +75,15 @@ impl Python {
             let values = rows.flatten_all()?.to_vec1::<f32>()?;
             write_f32(&self.file(name), &[entries, longest, width], &values)?;
         }
-        let counts: Vec<i64> = words.counts().iter().map(|&count| count as i64).collect();
+        self.lay_out_counts(words.counts())
+    }
+
+    /// Lays out the words of each caption alone.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn lay_out_counts(&self, counts: &[usize]) -> anyhow::Result<()> {
+        let counts: Vec<i64> = counts.iter().map(|&count| count as i64).collect();
         Ok(write_i64(&self.file("counts"), &[counts.len()], &counts)?)
     }
 
@@ -75,14 +92,31 @@ impl Python {
     /// # Errors
     /// When it fails to start.
     pub fn start(&self, form: &str) -> anyhow::Result<Worker> {
+        self.start_script("scan.py", form, &[self.threads.to_string()])
+    }
+
+    /// Starts a form of one of the scripts, with what it takes after the folder.
+    ///
+    /// # Errors
+    /// When it fails to start.
+    pub fn start_script(
+        &self,
+        script: &str,
+        form: &str,
+        arguments: &[String],
+    ) -> anyhow::Result<Worker> {
         let mut command = Command::new(&self.program);
         command
             .arg("-B")
-            .arg(self.folder.path().join("scan.py"))
+            .arg(self.folder.path().join(script))
             .arg(form)
             .arg(self.folder.path())
-            .arg(self.threads.to_string());
-        Worker::start(&mut command).with_context(|| format!("the form `{form}` of scan.py"))
+            .args(arguments)
+            .env(
+                "TORCHINDUCTOR_CACHE_DIR",
+                self.folder.path().join("compiled"),
+            );
+        Worker::start(&mut command).with_context(|| format!("the form `{form}` of {script}"))
     }
 
     /// What a worker found in its last round, row-major [I, C].

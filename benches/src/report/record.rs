@@ -27,7 +27,10 @@ fn lines(report: &Report) -> String {
         "{},{},{}",
         date(report.finished),
         machine.commit,
-        field(&format!("{} {} cores", machine.processor, machine.cores))
+        match &report.gpu {
+            Some(gpu) => field(gpu),
+            None => field(&format!("{} {} cores", machine.processor, machine.cores)),
+        }
     );
     let rows = report
         .races

@@ -1,6 +1,7 @@
 //! What is raced? A suite a question.
 
 pub mod coco;
+pub mod gpu;
 pub mod kernels;
 pub mod train;
 
@@ -9,7 +10,7 @@ use rayon::ThreadPool;
 use crate::arguments::Arguments;
 use crate::ceilings::Ceilings;
 use crate::peers::python::Python;
-use crate::report::{Missing, Promise, Race};
+use crate::report::{Missing, Promise, Race, Requirement};
 
 /// What every suite is given.
 pub struct Setting<'a> {
@@ -39,6 +40,10 @@ pub struct Found {
     pub races: Vec<Race>,
     /// Promises that it speaks to.
     pub promises: Vec<Promise>,
+    /// What a GPU must do.
+    pub requirements: Vec<Requirement>,
+    /// The GPU that ran the races.
+    pub gpu: Option<String>,
     /// Who took no part.
     pub missing: Vec<Missing>,
 }

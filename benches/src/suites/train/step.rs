@@ -1,5 +1,6 @@
 //! What does a whole training step cost, on made-up data of Flickr8k's shape?
 
+use candle_core::Device;
 use uard_benches::step::{self, FEATURES, Step};
 use uard_benches::workload::REGIONS;
 use uard_training::negatives::Negatives;
@@ -25,7 +26,7 @@ pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
     );
     let mut steps = Vec::new();
     for _ in kinds {
-        steps.push(Step::new(&config)?);
+        steps.push(Step::new(&config, &Device::Cpu)?);
     }
     let mut contestants: Vec<Contestant> = kinds
         .iter()

@@ -55,7 +55,7 @@ pub struct Arguments {
     /// a GPU.
     #[arg(long, value_name = "PRECISION")]
     precision: Option<Precision>,
-    /// Where tensors live: auto, cpu, cuda or metal.
+    /// Where tensors live: auto, cpu, cuda, or metal (candle's backend, unverified by this project).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     /// How the result is printed.

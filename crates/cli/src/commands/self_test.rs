@@ -150,10 +150,11 @@ fn kind(name: &str) -> String {
 
 #[cfg(feature = "cuda-kernels")]
 mod gpu {
-    use std::sync::Arc;
-
+    use candle_core::Device;
     use uard_attention::kernel::check::{Check, Extent};
     use uard_attention::kernel::cuda::check::{matching, training};
+    use uard_attention::kernel::cuda::open;
+    use uard_core::device::DeviceChoice;
     use uard_core::gpu::Driver;
     use uard_features::text::gru::kernel::{self, TOLERANCE};
 
@@ -162,9 +163,18 @@ mod gpu {
         Driver::open(0).err().map(|error| error.to_string())
     }
 
-    /// Every kernel on the first GPU.
+    /// The device whose tensors are checked too, where this build has candle's backend.
+    fn device() -> anyhow::Result<Device> {
+        match cfg!(feature = "cuda") {
+            true => Ok(uard_core::device::open(DeviceChoice::Cuda)?.device),
+            false => Ok(Device::Cpu),
+        }
+    }
+
+    /// Every kernel on the first GPU, and in a build with candle's backend a training step.
     pub fn checked(extent: Extent) -> anyhow::Result<(String, Vec<Check>)> {
-        let driver = Arc::new(Driver::open(0)?);
+        let device = device()?;
+        let driver = open(&device)?;
         let mut checks = matching(&driver, extent)?;
         checks.extend(training(&*driver, extent)?);
         checks.push(Check {
@@ -172,6 +182,9 @@ mod gpu {
             found: kernel::check(&*driver)?,
             limit: TOLERANCE,
         });
+        checks.extend(uard_training::check::kernels(&*driver)?);
+        #[cfg(feature = "cuda")]
+        checks.extend(uard_training::check::on_device(&device)?);
         Ok((format!("cuda: {}", driver.name()), checks))
     }
 }

@@ -107,6 +107,50 @@ impl Expected {
     }
 }
 
+/// What the kernels are given, in the machine's memory.
+struct Given<M: Machine> {
+    /// Relevance and the Gram matrices of regions and words.
+    numbers: [Numbers<M, f32>; 3],
+    /// Of regions and of words.
+    counts: [Numbers<M, u32>; 2],
+}
+
+impl<M: Machine> Given<M> {
+    fn new(machine: &M, sample: &Sample, batch: &Batch) -> Result<Self> {
+        let numbers = |tensor: &Tensor| -> Result<Numbers<M, f32>> {
+            let numbers = tensor.to_dtype(DType::F32)?.flatten_all()?;
+            Ok(Numbers::copied(machine, &numbers.to_vec1::<f32>()?)?)
+        };
+        let counts = |counts: &[usize]| -> Result<Numbers<M, u32>> {
+            let counts: Vec<u32> = counts.iter().map(|&count| count as u32).collect();
+            Ok(Numbers::copied(machine, &counts)?)
+        };
+        Ok(Self {
+            numbers: [
+                numbers(&batch.relevance)?,
+                numbers(&batch.region_gram)?,
+                numbers(&batch.word_gram)?,
+            ],
+            counts: [
+                counts(sample.regions.counts())?,
+                counts(sample.words.counts())?,
+            ],
+        })
+    }
+
+    fn inputs(&self) -> BatchInputs {
+        let [relevance, region_grams, word_grams] = self.numbers.each_ref().map(Numbers::argument);
+        let [region_counts, word_counts] = self.counts.each_ref().map(Numbers::argument);
+        BatchInputs {
+            relevance,
+            region_grams,
+            word_grams,
+            region_counts,
+            word_counts,
+        }
+    }
+}
+
 /// What the kernels give.
 struct Found {
     similarities: Vec<f32>,
@@ -131,31 +175,8 @@ impl Found {
         };
         let shared = machine.shared_bytes();
         let pairs = BatchPairs::new(matcher.config(), expected.threshold, shape, shared)?;
-        let numbers = |tensor: &Tensor| -> Result<Numbers<M, f32>> {
-            let numbers = tensor
-                .to_dtype(DType::F32)?
-                .flatten_all()?
-                .to_vec1::<f32>()?;
-            Ok(Numbers::copied(machine, &numbers)?)
-        };
-        let counts = |counts: &[usize]| -> Result<Numbers<M, u32>> {
-            let counts: Vec<u32> = counts.iter().map(|&count| count as u32).collect();
-            Ok(Numbers::copied(machine, &counts)?)
-        };
-        let given = [&batch.relevance, &batch.region_gram, &batch.word_gram];
-        let [relevance, region_grams, word_grams] = given.map(numbers);
-        let (relevance, region_grams, word_grams) = (relevance?, region_grams?, word_grams?);
-        let (region_counts, word_counts) = (
-            counts(sample.regions.counts())?,
-            counts(sample.words.counts())?,
-        );
-        let inputs = BatchInputs {
-            relevance: relevance.argument(),
-            region_grams: region_grams.argument(),
-            word_grams: word_grams.argument(),
-            region_counts: region_counts.argument(),
-            word_counts: word_counts.argument(),
-        };
+        let given = Given::new(machine, sample, batch)?;
+        let inputs = given.inputs();
         let similarities = Numbers::<M, f32>::unset(machine, shape.images * shape.captions)?;
         let maxima = shape.captions * shape.words * shape.images;
         let word_maxima = Numbers::<M, f32>::unset(machine, maxima)?;
@@ -166,7 +187,9 @@ impl Found {
             counts: above.argument(),
         };
         let upstream = Numbers::copied(machine, &expected.upstream)?;
-        let to = [&relevance, &region_grams, &word_grams]
+        let to = given
+            .numbers
+            .each_ref()
             .map(|numbers| Numbers::<M, f32>::zeros(machine, numbers.len()));
         let [to_relevance, to_region_grams, to_word_grams] = to;
         let to = [to_relevance?, to_region_grams?, to_word_grams?];

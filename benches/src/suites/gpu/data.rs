@@ -1,0 +1,141 @@
+//! On what does a GPU match? Fragments on the host, and in its memory.
+
+use uard_attention::kernel::cuda::{
+    DeviceRegions, DeviceRegionsBuilder, DeviceWords, DeviceWordsBuilder, Half,
+};
+use uard_benches::workload::{self, Content, REGIONS, Shape};
+use uard_core::gpu::Machine;
+use uard_core::random::Draws;
+use uard_core::{Regions, Words};
+
+/// Entries that are drawn and copied at a time.
+const BATCH: usize = 500;
+
+/// Images and captions from which the threshold is read.
+const SAMPLE: (usize, usize) = (50, 100);
+
+/// Cells above the learned threshold on photographs, about.
+pub const KEPT_CELLS: f64 = 0.026;
+
+/// Images and captions on the host, as peers read them.
+pub struct Fragments {
+    /// Of every image.
+    pub regions: Regions,
+    /// Of every caption.
+    pub words: Words,
+    /// Leaves [`KEPT_CELLS`].
+    pub threshold: f64,
+}
+
+impl Fragments {
+    /// Draws everything; directions have no relation, only the threshold is as on photographs.
+    ///
+    /// # Errors
+    /// When candle refuses a tensor.
+    pub fn draw(shape: Shape) -> anyhow::Result<Self> {
+        let draws = Draws::new(0);
+        let regions = workload::regions(shape, &draws)?;
+        let words = workload::words(shape, Content::Random, &draws)?;
+        let threshold = threshold_keeping_cells(KEPT_CELLS, &regions, &words)?;
+        Ok(Self {
+            regions,
+            words,
+            threshold,
+        })
+    }
+
+    /// The first images and captions.
+    ///
+    /// # Errors
+    /// When candle refuses a tensor.
+    pub fn corner(&self, images: usize, captions: usize) -> anyhow::Result<Self> {
+        Ok(Self {
+            regions: self.regions.narrow(0, images.min(self.regions.images()))?,
+            words: self.words.narrow(0, captions.min(self.words.captions()))?,
+            threshold: self.threshold,
+        })
+    }
+}
+
+/// The threshold that leaves a share of all cells, read from a sample of the pairs.
+fn threshold_keeping_cells(share: f64, regions: &Regions, words: &Words) -> anyhow::Result<f64> {
+    let regions = regions.narrow(0, regions.images().min(SAMPLE.0))?;
+    let words = words.narrow(0, words.captions().min(SAMPLE.1))?;
+    let relevance = words.valid_rows()?.matmul(&regions.valid_rows()?.t()?)?;
+    let mut cells = relevance.flatten_all()?.to_vec1::<f32>()?;
+    let at = ((1.0 - share) * cells.len() as f64) as usize;
+    let last = cells.len() - 1;
+    let (_, cell, _) = cells.select_nth_unstable_by(at.min(last), f32::total_cmp);
+    Ok(f64::from(*cell))
+}
+
+/// Images and captions in a machine's memory.
+pub struct OnDevice<M: Machine> {
+    /// Of every image.
+    pub regions: DeviceRegions<M>,
+    /// Of every caption.
+    pub words: DeviceWords<M>,
+    /// Leaves [`KEPT_CELLS`].
+    pub threshold: f64,
+}
+
+impl<M: Machine> OnDevice<M> {
+    /// Copies fragments in bf16.
+    ///
+    /// # Errors
+    /// When there is too little memory.
+    pub fn copied(machine: &M, fragments: &Fragments) -> anyhow::Result<Self> {
+        Ok(Self {
+            regions: DeviceRegions::copied(machine, &fragments.regions, Half::Bf16)?,
+            words: DeviceWords::copied(machine, &fragments.words, Half::Bf16)?,
+            threshold: fragments.threshold,
+        })
+    }
+
+    /// Draws and copies batch by batch: all in f32 would be gigabytes.
+    ///
+    /// # Errors
+    /// When there is too little memory.
+    pub fn draw(machine: &M, shape: Shape) -> anyhow::Result<Self> {
+        let draws = Draws::new(0);
+        let content = (shape, Content::Random);
+        let mut regions = DeviceRegionsBuilder::new(shape.width, Half::Bf16)?;
+        for at in (0..shape.images).step_by(BATCH) {
+            let some = at..shape.images.min(at + BATCH);
+            regions.push(&workload::regions_of(some, shape, &draws)?)?;
+        }
+        let mut words = DeviceWordsBuilder::new(shape.width, Half::Bf16)?;
+        for at in (0..shape.captions).step_by(BATCH) {
+            let some = at..shape.captions.min(at + BATCH);
+            words.push(&workload::words_of(some, content, &draws)?)?;
+        }
+        let some_regions = workload::regions_of(0..shape.images.min(SAMPLE.0), shape, &draws)?;
+        let some_words = workload::words_of(0..shape.captions.min(SAMPLE.1), content, &draws)?;
+        Ok(Self {
+            regions: regions.finish(machine)?,
+            words: words.finish(machine)?,
+            threshold: threshold_keeping_cells(KEPT_CELLS, &some_regions, &some_words)?,
+        })
+    }
+
+    /// Pairs.
+    pub fn pairs(&self) -> usize {
+        self.regions.counts().len() * self.words.counts().len()
+    }
+
+    /// Multiply-adds of the relevance of all pairs.
+    pub fn multiply_adds(&self) -> f64 {
+        let words: usize = self.words.counts().iter().sum();
+        let regions = self.regions.counts().len() * REGIONS;
+        regions as f64 * words as f64 * self.regions.width() as f64
+    }
+
+    /// Images times captions.
+    pub fn size(&self) -> String {
+        format!(
+            "{} images x {} captions",
+            self.regions.counts().len(),
+            self.words.counts().len()
+        )
+    }
+}
