@@ -94,7 +94,7 @@ fn adam<M: Machine>(machine: &M, kind: OptimizerKind, count: usize) -> Result<Ch
         + differing(&m.read(machine)?, first)
         + differing(&v.read(machine)?, &second);
     Ok(Check {
-        name: format!("{kind:?} of {count} numbers"),
+        name: format!("training adam of {count} numbers: {kind:?}"),
         found,
         limit: 0.0,
     })
@@ -109,7 +109,7 @@ fn squares<M: Machine>(machine: &M, count: usize) -> Result<Check> {
     let same = sums.len() == sums_of(count) && sums == again;
     let relative = (sums.iter().sum::<f64>() - expected).abs() / expected;
     Ok(Check {
-        name: format!("sum of squares of {count} numbers"),
+        name: format!("training squares of {count} numbers"),
         found: if same { relative } else { f64::INFINITY },
         limit: SQUARES_LIMIT,
     })
@@ -125,7 +125,7 @@ fn squares_not_finite<M: Machine>(machine: &M) -> Result<Check> {
         wrong += usize::from(sums.iter().sum::<f64>().is_finite() != finite);
     }
     Ok(Check {
-        name: "sum of squares of numbers that are not finite".to_owned(),
+        name: "training squares of 300 numbers: not finite".to_owned(),
         found: wrong as f64,
         limit: 0.0,
     })
@@ -160,8 +160,8 @@ fn hinges<M: Machine>(
             let tied = if tied { "tied" } else { "random" };
             checks.push(Check {
                 name: format!(
-                    "hinge of {negatives:?} negatives, {reduction:?}, {images} images x \
-                     {captions} captions, {tied}"
+                    "training hinge of {images} x {captions} {tied} similarities, \
+                     {reduction:?}: {negatives:?}"
                 ),
                 found: differing(&found, &expected.gradient),
                 limit: 0.0,
@@ -186,19 +186,19 @@ pub fn on_device(device: &Device) -> Result<Vec<Check>> {
         limit,
     };
     Ok(vec![
-        differing("loss", found.losses_from(&expected), STEP_LIMIT),
+        differing("tiny model: loss", found.losses_from(&expected), STEP_LIMIT),
         differing(
-            "gradients",
+            "tiny model: gradients",
             farthest(&found.gradients, &expected.gradients),
             STEP_LIMIT,
         ),
         differing(
-            "parameters after three steps",
+            "tiny model: parameters after three steps",
             farthest(&found.parameters, &expected.parameters),
             STEP_LIMIT,
         ),
         differing(
-            "training twice: numbers that differ",
+            "tiny model: twice the same",
             found.numbers_unlike(&again),
             0.0,
         ),
