@@ -98,7 +98,7 @@ impl Peer {
                 Ok(peer) => peers.push(peer),
                 Err(error) => found.miss(
                     format!("{}, {}", form.name, form.form),
-                    &format!("{error:#}"),
+                    format!("{error:#}"),
                 ),
             }
         }
