@@ -49,7 +49,8 @@ struct Arguments {
 enum Task {
     /// Train, evaluate and write the report: `uard train` in a release build.
     #[command(
-        after_help = "--device auto|cpu|cuda|metal   chooses the build and is passed on (cpu)\n\
+        after_help = "--device auto|cpu|cuda|metal   chooses the build and is passed on (cpu);\n\
+                                               metal is unverified\n\
                       --config FILE                  configs/scenes.toml without it\n\
                       --compare RULE|none            trained beside it; zero without it\n\
                       Everything else goes to `uard train`: see `cargo xtask train -- --help`."

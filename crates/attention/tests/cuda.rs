@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use uard_attention::kernel::cuda::check::{Check, Extent, matching, training};
+use uard_attention::kernel::check::{Check, Extent};
+use uard_attention::kernel::cuda::check::{matching, training};
 use uard_attention::kernel::cuda::samples;
 use uard_core::gpu::compile::{Target, compile};
 use uard_ptx::Interpreter;

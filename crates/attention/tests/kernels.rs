@@ -337,7 +337,7 @@ fn names_are_known_and_others_are_refused() {
         assert_eq!(kernel.to_string().parse::<Kernel>().unwrap(), kernel);
     }
     let message = "sse".parse::<Kernel>().unwrap_err().to_string();
-    let known = "auto, reference, tensor, scalar, avx2, avx512 or amx";
+    let known = "auto, reference, tensor, scalar, avx2, avx512, amx or cuda";
     assert_eq!(message, format!("unknown kernel `sse`: expected {known}"));
 }
 
@@ -348,7 +348,7 @@ fn auto_and_amx_always_run_and_tensors_are_not_packed() {
     assert!(new(Kernel::Auto).unwrap().kernel().fallback().is_none());
     let amx = new(Kernel::Amx).unwrap().kernel();
     assert_eq!(amx.fallback().is_none(), amx.set().name() == "amx");
-    for kernel in [Kernel::Reference, Kernel::Tensor] {
+    for kernel in [Kernel::Reference, Kernel::Tensor, Kernel::Cuda] {
         let message = new(kernel).unwrap_err().to_string();
         assert!(message.contains("reads packed fragments"), "{message}");
     }

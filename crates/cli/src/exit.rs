@@ -18,6 +18,13 @@ pub const STOPPED: u8 = 130;
 const FAILED: u8 = 1;
 const WRONG: u8 = 2;
 
+/// What CUDA says inside of candle's errors.
+const OUT_OF_MEMORY: &str = "CUDA_ERROR_OUT_OF_MEMORY";
+
+const TOO_LITTLE_MEMORY: &str = "the GPU has too little memory: close what else uses it, take \
+    smaller batches (--set training.batch=N) or more parts of one (--set training.accumulation=N), \
+    or use --device cpu";
+
 /// Whose fault it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
@@ -39,6 +46,18 @@ impl fmt::Display for WrongInput {
 
 impl std::error::Error for WrongInput {}
 
+/// What did not work out, through no fault of the arguments or files.
+#[derive(Debug)]
+pub struct Failed(pub String);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failed {}
+
 /// An error for `bail`-like use: wrong usage or input.
 pub fn wrong(message: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(WrongInput(message.into()))
@@ -56,7 +75,10 @@ pub fn code(error: &anyhow::Error) -> u8 {
 pub fn sentence(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
-        let cause = cause.to_string();
+        let cause = match cause.to_string() {
+            cause if cause.contains(OUT_OF_MEMORY) => TOO_LITTLE_MEMORY.to_owned(),
+            cause => cause,
+        };
         if text.contains(&cause) {
             continue;
         }
@@ -123,13 +145,17 @@ fn of_attention(error: &uard_attention::Error) -> Fault {
     match error {
         Error::Core(error) => of_core(error),
         Error::Candle(_) => Fault::System,
+        #[cfg(feature = "cuda-kernels")]
+        Error::Gpu(_) => Fault::System,
         _ => Fault::Input,
     }
 }
 
 fn of_core(error: &uard_core::Error) -> Fault {
     match error {
-        uard_core::Error::Candle(_) => Fault::System,
+        uard_core::Error::Candle(_) | uard_core::Error::DeviceUnavailable { .. } => Fault::System,
+        #[cfg(feature = "cuda-kernels")]
+        uard_core::Error::Gpu(_) => Fault::System,
         _ => Fault::Input,
     }
 }
@@ -170,6 +196,22 @@ mod tests {
         };
         let error = anyhow::Error::new(inner).context("scoring");
         assert_eq!(sentence(&error), "scoring: cannot read a.npy: no such file");
+    }
+
+    #[test]
+    fn too_little_memory_of_a_gpu_is_said_with_advice() {
+        let inner = candle_core::Error::Msg("DriverError(CUDA_ERROR_OUT_OF_MEMORY, …)".to_owned());
+        let error = anyhow::Error::new(uard_training::Error::Candle(inner)).context("step 3");
+        let said = sentence(&error);
+        assert!(
+            said.starts_with("step 3: the GPU has too little memory"),
+            "{said}"
+        );
+        assert!(
+            said.contains("--device cpu") && !said.contains("DriverError"),
+            "{said}"
+        );
+        assert_eq!(code(&error), FAILED);
     }
 
     #[test]

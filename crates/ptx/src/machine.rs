@@ -136,6 +136,8 @@ impl Machine for Interpreter {
             gpu::Argument::Address(address) => Argument::Address(address),
             gpu::Argument::U32(number) => Argument::U32(number),
             gpu::Argument::F32(number) => Argument::F32(number),
+            // Eight bytes either way.
+            gpu::Argument::F64(number) => Argument::U64(number.to_bits()),
         });
         let started = Launch {
             grid: [launch.blocks, 1, 1],

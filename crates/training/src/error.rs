@@ -146,6 +146,10 @@ pub enum Error {
     /// The evaluation refused its input.
     #[error(transparent)]
     Eval(#[from] uard_eval::Error),
+    /// A GPU refused something.
+    #[cfg(feature = "cuda-kernels")]
+    #[error(transparent)]
+    Gpu(#[from] uard_core::gpu::GpuError),
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -28,7 +28,7 @@ pub struct How {
     pub threshold: f64,
     /// Which code computes similarities.
     pub kernel: Kernel,
-    /// In which numbers, for kernels on packed fragments.
+    /// In which numbers, for kernels on packed fragments; on a GPU bf16 where that is said, else f16.
     pub precision: Precision,
 }
 

@@ -17,6 +17,9 @@ const PART: usize = 1 << 14;
 #[derive(Debug, Clone)]
 pub struct Gradients {
     tensors: BTreeMap<String, Tensor>,
+    /// Sums of squares that a CUDA device computes ahead of [`Gradients::norm`].
+    #[cfg(feature = "cuda")]
+    squares: Option<Tensor>,
 }
 
 impl Gradients {
@@ -34,7 +37,24 @@ impl Gradients {
                 })?;
             tensors.insert(name.to_owned(), gradient.contiguous()?);
         }
-        Ok(Self { tensors })
+        Ok(Self {
+            tensors,
+            #[cfg(feature = "cuda")]
+            squares: None,
+        })
+    }
+
+    /// Lets a CUDA device begin with the norm, so that nobody waits for it later; elsewhere
+    /// nothing happens.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub fn begin_norm(&mut self) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if self.are_on_cuda() {
+            self.squares = Some(crate::kernel::on_tensors::squares(self.tensors.values())?);
+        }
+        Ok(())
     }
 
     /// Adds the gradients of another part of the batch.
@@ -42,6 +62,10 @@ impl Gradients {
     /// # Errors
     /// When the two are of different models.
     pub fn add(&mut self, other: &Self) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        {
+            self.squares = None;
+        }
         for (name, tensor) in &mut self.tensors {
             let more = other
                 .get(name)
@@ -75,8 +99,7 @@ impl Gradients {
     /// When a gradient is not finite: names the first parameter, by name. `step` is for the error.
     pub fn norm(&self, step: usize) -> Result<f64> {
         let mut total = 0.0;
-        for (name, tensor) in &self.tensors {
-            let squared = sum_of_squares(tensor)?;
+        for (name, squared) in self.tensors.keys().zip(self.sums_of_squares()?) {
             if !squared.is_finite() {
                 let tensor = format!("gradient of `{name}`");
                 return Err(Error::NonFinite { tensor, step });
@@ -84,6 +107,40 @@ impl Gradients {
             total += squared;
         }
         Ok(total.sqrt())
+    }
+
+    /// Of each gradient, by name.
+    fn sums_of_squares(&self) -> Result<Vec<f64>> {
+        #[cfg(feature = "cuda")]
+        if self.are_on_cuda() {
+            return self.sums_of_squares_on_cuda();
+        }
+        self.tensors.values().map(sum_of_squares).collect()
+    }
+
+    /// Of each gradient, from sums of its blocks in their order.
+    #[cfg(feature = "cuda")]
+    fn sums_of_squares_on_cuda(&self) -> Result<Vec<f64>> {
+        let sums = match &self.squares {
+            Some(begun) => begun.clone(),
+            None => crate::kernel::on_tensors::squares(self.tensors.values())?,
+        };
+        let sums = sums.to_vec1::<f64>()?;
+        let mut rest = sums.as_slice();
+        let mut of_blocks = |tensor: &Tensor| {
+            let (blocks, after) = rest.split_at(crate::kernel::sums_of(tensor.elem_count()));
+            rest = after;
+            blocks.iter().sum()
+        };
+        Ok(self.tensors.values().map(&mut of_blocks).collect())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn are_on_cuda(&self) -> bool {
+        self.tensors
+            .values()
+            .next()
+            .is_some_and(|tensor| tensor.device().is_cuda())
     }
 }
 

@@ -8,10 +8,14 @@
 mod error;
 
 pub mod batches;
+#[cfg(feature = "cuda-kernels")]
+pub mod check;
 pub mod checkpoint;
 pub mod config;
 pub mod evaluation;
 pub mod gradients;
+#[cfg(feature = "cuda-kernels")]
+mod kernel;
 pub mod loss;
 pub mod model;
 pub mod negatives;

@@ -2,7 +2,8 @@
 //!
 //! The hinge is piecewise linear in the similarities, so its gradient is a matrix of small whole
 //! numbers that does not depend on the device. It is computed here from the values, and the graph
-//! gets one product: `sum(S * gradient)`.
+//! gets one product: `sum(S * gradient)`. On CUDA `hinge.cu` computes the same numbers, so that the
+//! backward pass begins before the values are here.
 
 use candle_core::Tensor;
 
@@ -102,6 +103,11 @@ pub fn surrogate(similarities: &Tensor, hinge: &Hinge) -> Result<Tensor> {
         similarities.shape(),
         similarities.device(),
     )?;
+    surrogate_of(similarities, &gradient)
+}
+
+/// [`surrogate`] of a gradient [I, C] that is on the device already.
+pub(crate) fn surrogate_of(similarities: &Tensor, gradient: &Tensor) -> Result<Tensor> {
     Ok((similarities * gradient)?.sum_all()?)
 }
 

@@ -1,7 +1,9 @@
 //! What is trained? Two encoders into one joint space, and the matcher that compares them.
 
+use candle_core::cuda::set_gemm_reduced_precision_f32;
 use candle_core::{Device, Tensor};
 use uard_attention::Matcher;
+use uard_core::matmul::Matmul;
 use uard_core::parameters::Parameters;
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
@@ -75,7 +77,8 @@ impl ImageFeatures {
 impl Model {
     /// A model with drawn parameters, but for what the encoder of captions begins with.
     ///
-    /// `feature_width` is F; the tokenizer decides which encoder of captions it is.
+    /// `feature_width` is F; the tokenizer decides which encoder of captions it is. On a CUDA device
+    /// the numbers of products hold for the whole process: those of the newest model.
     ///
     /// # Errors
     /// When a setting is out of range or the device refuses a tensor.
@@ -85,6 +88,9 @@ impl Model {
         (tokenizer, start): (&CaptionTokenizer, &TextStart),
         device: &Device,
     ) -> Result<Self> {
+        if device.is_cuda() {
+            set_gemm_reduced_precision_f32(config.training.matmul == Matmul::Bf16);
+        }
         let draws = Draws::new(config.training.seed);
         let mut parameters = Parameters::new(device);
         let joint_width = config.model.joint_width;

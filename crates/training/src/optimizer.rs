@@ -1,6 +1,6 @@
 //! How does a gradient move the parameters? Adam and AdamW whose whole state can be saved.
 
-mod update;
+pub(crate) mod update;
 
 use std::collections::BTreeMap;
 
@@ -176,12 +176,13 @@ impl Slot {
             .groups
             .iter()
             .find(|group| name.starts_with(&group.prefix));
-        let zeros = Tensor::zeros(var.dims(), DType::F32, var.device())?;
+        // In memory of its own, because a step may change it in place.
+        let zeros = || Tensor::zeros(var.dims(), DType::F32, var.device());
         Ok(Self {
             learning_rate_scale: group.map_or(1.0, |group| group.learning_rate_scale),
             weight_decay: group.map_or(config.weight_decay, |group| group.weight_decay),
             shape: var.dims().to_vec(),
-            moments: Moments::from_tensors(zeros.clone(), zeros)?,
+            moments: Moments::from_tensors(zeros()?, zeros()?)?,
         })
     }
 
@@ -213,6 +214,10 @@ impl Moments {
     fn apply(&mut self, step: &Step, var: &Var, gradient: &Tensor) -> Result<()> {
         match self {
             Self::Host { first, second } => step.on_host(var, gradient, first, second),
+            #[cfg(feature = "cuda")]
+            Self::Device { first, second } if first.device().is_cuda() => {
+                step.on_cuda(var, gradient, [first, second])
+            }
             Self::Device { first, second } => {
                 (*first, *second) = step.composed(var, gradient, first, second)?;
                 Ok(())

@@ -1,11 +1,12 @@
 //! Which code computes the similarity: chosen by name, the same contract for all.
 //!
 //! `scalar`, `avx2`, `avx512` and `amx` read packed fragments through [`crate::search::Search`];
-//! `reference` and `tensor` read the tensors themselves.
+//! `reference` and `tensor` read the tensors themselves, and `cuda` copies them to a GPU.
 
 mod by_reference;
 
 pub(crate) mod answers;
+pub mod check;
 #[cfg(feature = "cuda-kernels")]
 pub mod cuda;
 
@@ -39,6 +40,8 @@ pub enum Kernel {
     Avx512,
     /// Packed fragments, AMX tiles for bf16 and AVX-512 for the rest.
     Amx,
+    /// An NVIDIA GPU, in f16 or bf16: `kernel::cuda`.
+    Cuda,
 }
 
 /// The instructions that a kernel on packed fragments runs with.
@@ -66,7 +69,7 @@ impl Running {
 
 impl Kernel {
     /// All of them, in the order of their names on the command line.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Auto,
         Self::Reference,
         Self::Tensor,
@@ -74,6 +77,7 @@ impl Kernel {
         Self::Avx2,
         Self::Avx512,
         Self::Amx,
+        Self::Cuda,
     ];
 
     /// Its name on the command line.
@@ -86,12 +90,13 @@ impl Kernel {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Amx => "amx",
+            Self::Cuda => "cuda",
         }
     }
 
     /// Whether it reads packed fragments, through [`Search`].
     pub fn is_packed(self) -> bool {
-        !matches!(self, Self::Reference | Self::Tensor)
+        !matches!(self, Self::Reference | Self::Tensor | Self::Cuda)
     }
 
     /// What runs on this machine when this kernel is asked for.
@@ -104,7 +109,7 @@ impl Kernel {
     /// When the instructions are missing, or the kernel does not read packed fragments.
     pub fn resolve(self) -> Result<Running> {
         let set = match self {
-            Self::Reference | Self::Tensor => {
+            Self::Reference | Self::Tensor | Self::Cuda => {
                 return Err(Error::Setting {
                     setting: "kernel",
                     found: self.to_string(),
@@ -130,7 +135,7 @@ impl Kernel {
         }
     }
 
-    /// Matches every image with every caption in f32, from the tensors to a matrix.
+    /// Matches every image with every caption in f32 (f16 on a GPU), from the tensors to a matrix.
     ///
     /// Kernels on packed fragments pack them first; whoever asks more than once, or in another
     /// precision, packs once and keeps a [`Search`]. `on_progress` is told the pairs done and the
@@ -151,6 +156,7 @@ impl Kernel {
                 by_reference::reference_pairs(matcher, (regions, words), threshold, on_progress)
             }
             Self::Tensor => all_pairs(matcher, regions, words, threshold, &mut on_tile),
+            Self::Cuda => on_gpu(matcher, (regions, words), threshold, on_progress),
             _ => Search::new(matcher, threshold, self, Precision::F32)?.all_pairs(
                 regions,
                 words,
@@ -160,11 +166,43 @@ impl Kernel {
     }
 }
 
+#[cfg(feature = "cuda-kernels")]
+fn on_gpu(
+    matcher: &Matcher,
+    (regions, words): (&Regions, &Words),
+    threshold: f64,
+    on_progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<AllPairs> {
+    let machine = cuda::open(regions.rows().device())?;
+    let there = (
+        &cuda::DeviceRegions::copied(&*machine, regions, cuda::Half::F16)?,
+        &cuda::DeviceWords::copied(&*machine, words, cuda::Half::F16)?,
+    );
+    let mut values = vec![0.0; regions.images() * words.captions()];
+    let search = cuda::DeviceSearch::new(machine, matcher, threshold)?;
+    let kept = search.similarities_into(there, &mut values, on_progress)?;
+    Ok(AllPairs { values, kept })
+}
+
+#[cfg(not(feature = "cuda-kernels"))]
+fn on_gpu(
+    _: &Matcher,
+    _: (&Regions, &Words),
+    _: f64,
+    _: &(dyn Fn(usize, usize) + Sync),
+) -> Result<AllPairs> {
+    Err(Error::Setting {
+        setting: "kernel",
+        found: Kernel::Cuda.to_string(),
+        expected: "a build with the feature `cuda-kernels`",
+    })
+}
+
 impl FromStr for Kernel {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let known = "auto, reference, tensor, scalar, avx2, avx512 or amx";
+        let known = "auto, reference, tensor, scalar, avx2, avx512, amx or cuda";
         Self::ALL
             .into_iter()
             .find(|kernel| kernel.name() == text)

@@ -47,13 +47,15 @@ pub struct Arguments {
     /// relevant_minus_3_std, or a number from 0 to 1.
     #[arg(long, value_name = "WHICH")]
     threshold_at: Option<String>,
-    /// Which code matches: auto, reference, tensor, scalar, avx2, avx512 or amx.
+    /// Which code matches: auto, reference, tensor, scalar, avx2, avx512, amx, or cuda for an NVIDIA
+    /// GPU.
     #[arg(long, value_name = "KERNEL", default_value = "auto")]
     kernel: Kernel,
-    /// In which numbers: f32, bf16, or exact (bf16, with the ranks of f32).
-    #[arg(long, value_name = "PRECISION", default_value = "f32")]
-    precision: Precision,
-    /// Where tensors live: auto, cpu, cuda or metal.
+    /// In which numbers: f32, bf16, or exact (bf16, with the ranks of f32); without it f32, and f16 on
+    /// a GPU.
+    #[arg(long, value_name = "PRECISION")]
+    precision: Option<Precision>,
+    /// Where tensors live: auto, cpu, cuda, or metal (candle's backend, unverified by this project).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     /// How the result is printed.
@@ -75,11 +77,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         opened.reason,
         checkpoint.path().display()
     ));
-    check(arguments.kernel, arguments.precision)?;
     let how = How {
         threshold,
         kernel: arguments.kernel,
-        precision: arguments.precision,
+        precision: check(arguments.kernel, arguments.precision)?,
     };
     let Best { evaluation, .. } = evaluate_as(&checkpoint, &split, &opened.device, how)?;
     let mut record = evaluation.record;

@@ -8,6 +8,7 @@ mod import;
 mod kernel;
 mod recall;
 mod score;
+mod self_test;
 mod threshold;
 mod train;
 
@@ -60,6 +61,8 @@ pub enum Command {
     Threshold(threshold::Arguments),
     /// Recall of any model's similarity matrix.
     Recall(recall::Arguments),
+    /// Check every kernel on this machine against scalar loops.
+    SelfTest(self_test::Arguments),
     /// Print the completions of a shell.
     Completions(completions::Arguments),
 }
@@ -94,6 +97,7 @@ pub fn run(command: &Command) -> anyhow::Result<Outcome> {
         Command::Score(arguments) => score::run(arguments)?,
         Command::Threshold(arguments) => threshold::run(arguments)?,
         Command::Recall(arguments) => recall::run(arguments)?,
+        Command::SelfTest(arguments) => self_test::run(arguments)?,
         Command::Completions(arguments) => completions::run(arguments)?,
     }
     Ok(Outcome::Done)

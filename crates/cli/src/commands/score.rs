@@ -1,5 +1,7 @@
 //! `uard score`: how similar are images and captions, given the fragments of any model?
 
+mod gpu;
+
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -73,12 +75,14 @@ pub struct Arguments {
     /// How relevance becomes weight: masked, zero, scan or maxsim.
     #[arg(long, value_name = "RULE", default_value_t)]
     rule: WeightRule,
-    /// Which code computes it: auto, reference, tensor, scalar, avx2, avx512 or amx.
+    /// Which code computes it: auto, reference, tensor, scalar, avx2, avx512, amx, or cuda for an
+    /// NVIDIA GPU.
     #[arg(long, value_name = "KERNEL", default_value = "auto")]
     kernel: Kernel,
-    /// In which numbers: f32, bf16, or exact (bf16, with the lists of the ten best of f32).
-    #[arg(long, value_name = "PRECISION", default_value = "f32")]
-    precision: Precision,
+    /// In which numbers: f32, bf16, or exact (bf16, with the lists of the ten best of f32); without it
+    /// f32, and f16 on a GPU.
+    #[arg(long, value_name = "PRECISION")]
+    precision: Option<Precision>,
     /// Similarities [images, captions], f32.
     #[arg(long, value_name = "S.npy")]
     out: PathBuf,
@@ -87,7 +91,7 @@ pub struct Arguments {
 /// Scores every pair and writes the matrix.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let threshold = threshold(arguments)?;
-    check(arguments.kernel, arguments.precision)?;
+    let precision = check(arguments.kernel, arguments.precision)?;
     let matcher = Matcher::new(MatcherConfig {
         rule: arguments.rule,
         sides: arguments.sides,
@@ -112,10 +116,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let shape = [images, captions];
     let bar = bar(images * captions, "scoring");
     let on_progress = |done, total| advance(&bar, done, total);
-    if arguments.kernel.is_packed() {
-        let search = Search::new(&matcher, threshold, arguments.kernel, arguments.precision)?;
-        let regions = pack_regions(&regions, arguments.precision)?;
-        let words = pack_words(&words, arguments.precision)?;
+    if arguments.kernel == Kernel::Cuda {
+        let pairs = gpu::Pairs::copy(&matcher, (threshold, precision), (&regions, &words))?;
+        fill_array(&arguments.out, &shape, |values| {
+            pairs.score(values, &on_progress)
+        })?;
+    } else if arguments.kernel.is_packed() {
+        let search = Search::new(&matcher, threshold, arguments.kernel, precision)?;
+        let regions = pack_regions(&regions, precision)?;
+        let words = pack_words(&words, precision)?;
         fill_array(&arguments.out, &shape, |values| {
             Ok(search.similarities_preserving(
                 (&regions, &words),

@@ -51,7 +51,7 @@ pub struct Arguments {
     /// Run directory; without it runs/ and the name of the configuration.
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
-    /// Where tensors live: auto, cpu, cuda or metal.
+    /// Where tensors live: auto, cpu, cuda, or metal (candle's backend, unverified by this project).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     /// Sets one value of the configuration, as in `--set training.epochs=6`.

@@ -16,6 +16,9 @@ use super::{Argument, GpuError, GpuResult, Launch, Machine, Memory, Program};
 /// The oldest driver: CUDA 12.0, as the driver counts.
 const OLDEST_DRIVER: i32 = 12000;
 
+/// PTX for later GPUs is that of Hopper: their drivers compile it on, and an older NVRTC knows it.
+const NEWEST_PTX: u32 = 90;
+
 /// What may be asked for without a kernel's consent.
 const SHARED_BYTES_FOR_ALL: u32 = 48 << 10;
 
@@ -123,7 +126,7 @@ impl Driver {
     /// PTX first, which the driver compiles; machine code where the driver is older than NVRTC.
     fn load(&self, program: &Program) -> GpuResult<Arc<CudaModule>> {
         let context = self.stream.context();
-        let ptx = image(program, Target::Ptx(self.capability))?;
+        let ptx = image(program, Target::Ptx(self.capability.min(NEWEST_PTX)))?;
         let refused = match context.load_module(ptx) {
             Ok(module) => return Ok(module),
             Err(error) => error,
@@ -226,6 +229,7 @@ impl Machine for Driver {
                 Argument::Address(address) => builder.arg(address),
                 Argument::U32(number) => builder.arg(number),
                 Argument::F32(number) => builder.arg(number),
+                Argument::F64(number) => builder.arg(number),
             };
         }
         let config = LaunchConfig {

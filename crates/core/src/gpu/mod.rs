@@ -52,6 +52,8 @@ pub enum Argument {
     U32(u32),
     /// A number.
     F32(f32),
+    /// A number of 64 bits.
+    F64(f64),
 }
 
 /// A kernel, and what it is started with.

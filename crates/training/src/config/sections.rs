@@ -187,7 +187,7 @@ pub struct TrainingConfig {
     /// Seed of every draw (0).
     pub seed: u64,
     /// Numbers of the large products: `f32` (default), or `bf16`, which rounds both sides and sums
-    /// in f32. Parameters, gradients and moments are f32 either way.
+    /// in f32; on CUDA it rounds to TF32, which has three more bits. Parameters, gradients and moments are f32 either way.
     pub matmul: Matmul,
     /// Epochs without a better rsum on dev after which training stops; absent: never.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,8 @@
 //! How do all pairs of a split get their similarity while its fragments come in block by block?
 
+#[cfg(feature = "cuda-kernels")]
+mod gpu;
+
 use candle_core::Device;
 use uard_attention::kernel::Kernel;
 use uard_attention::packed::{RegionsBuilder, WordsBuilder};
@@ -16,6 +19,9 @@ pub(super) enum Pairs<'a> {
     Packed(Box<Packed>),
     /// For what reads the tensors themselves.
     Tensors(Tensors<'a>),
+    /// For kernels on a GPU.
+    #[cfg(feature = "cuda-kernels")]
+    Gpu(Box<gpu::OnGpu>),
 }
 
 pub(super) struct Packed {
@@ -33,8 +39,9 @@ pub(super) struct Tensors<'a> {
 }
 
 impl<'a> Pairs<'a> {
-    /// Kernels on packed fragments run on the CPU. Elsewhere `auto` is the batch similarity on the
-    /// device itself, and a kernel asked for by name gets its fragments from the device.
+    /// Kernels on packed fragments run on the CPU. On a CUDA device `auto` is our kernels there, on
+    /// another the batch similarity on the device itself; a kernel asked for by name gets its
+    /// fragments from the device.
     pub(super) fn new(
         matcher: &'a Matcher,
         (how, threshold): (How, f64),
@@ -42,9 +49,17 @@ impl<'a> Pairs<'a> {
         device: &Device,
     ) -> Result<Self> {
         let kernel = match how.kernel {
+            Kernel::Auto if device.is_cuda() && cfg!(feature = "cuda-kernels") => Kernel::Cuda,
             Kernel::Auto if !device.is_cpu() => Kernel::Tensor,
             kernel => kernel,
         };
+        #[cfg(feature = "cuda-kernels")]
+        if kernel == Kernel::Cuda {
+            let asked = (how.precision, threshold);
+            return Ok(Self::Gpu(Box::new(gpu::OnGpu::new(
+                matcher, asked, width, device,
+            )?)));
+        }
         if kernel.is_packed() {
             return Ok(Self::Packed(Box::new(Packed {
                 search: Search::new(matcher, threshold, kernel, how.precision)?,
@@ -65,6 +80,8 @@ impl<'a> Pairs<'a> {
         match self {
             Self::Packed(packed) => packed.regions.push(&regions)?,
             Self::Tensors(tensors) => tensors.regions.push(regions),
+            #[cfg(feature = "cuda-kernels")]
+            Self::Gpu(gpu) => gpu.regions.push(&regions)?,
         }
         Ok(())
     }
@@ -73,6 +90,8 @@ impl<'a> Pairs<'a> {
         match self {
             Self::Packed(packed) => packed.words.push(&words)?,
             Self::Tensors(tensors) => tensors.words.push(words),
+            #[cfg(feature = "cuda-kernels")]
+            Self::Gpu(gpu) => gpu.words.push(&words)?,
         }
         Ok(())
     }
@@ -86,6 +105,8 @@ impl<'a> Pairs<'a> {
         match self {
             Self::Packed(packed) => packed.matched(image_of_caption, on_progress),
             Self::Tensors(tensors) => tensors.matched(on_progress),
+            #[cfg(feature = "cuda-kernels")]
+            Self::Gpu(gpu) => gpu.matched(on_progress),
         }
     }
 }

@@ -13,40 +13,40 @@ const PART: usize = 1 << 14;
 
 /// The scalars of one step of one parameter.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Step {
-    pub(super) kind: OptimizerKind,
-    pub(super) learning_rate: f64,
-    pub(super) beta1: f64,
-    pub(super) beta2: f64,
-    pub(super) epsilon: f64,
-    pub(super) weight_decay: f64,
+pub(crate) struct Step {
+    pub(crate) kind: OptimizerKind,
+    pub(crate) learning_rate: f64,
+    pub(crate) beta1: f64,
+    pub(crate) beta2: f64,
+    pub(crate) epsilon: f64,
+    pub(crate) weight_decay: f64,
     /// Factor on the gradient from clipping.
-    pub(super) scale: f64,
+    pub(crate) scale: f64,
     /// Step, from 1.
-    pub(super) step: u64,
+    pub(crate) step: u64,
 }
 
 /// The scalars in f32, computed once in f64.
 #[derive(Debug, Clone, Copy)]
-struct Factors {
-    scale: f32,
+pub(crate) struct Factors {
+    pub(crate) scale: f32,
     /// `w` of `g += w p`, Adam's decay.
-    coupled: f32,
+    pub(crate) coupled: f32,
     /// `s` of `p *= s`, AdamW's decay.
-    shrink: f32,
-    beta1: f32,
-    rest1: f32,
-    beta2: f32,
-    rest2: f32,
+    pub(crate) shrink: f32,
+    pub(crate) beta1: f32,
+    pub(crate) rest1: f32,
+    pub(crate) beta2: f32,
+    pub(crate) rest2: f32,
     /// `1 / sqrt(1 - beta2^step)`
-    root: f32,
-    epsilon: f32,
+    pub(crate) root: f32,
+    pub(crate) epsilon: f32,
     /// `learning_rate / (1 - beta1^step)`
-    size: f32,
+    pub(crate) size: f32,
 }
 
 impl Step {
-    fn factors(&self) -> Factors {
+    pub(crate) fn factors(&self) -> Factors {
         let power = i32::try_from(self.step).unwrap_or(i32::MAX);
         let decoupled = self.kind == OptimizerKind::Adamw;
         Factors {
@@ -84,6 +84,22 @@ impl Step {
             moments: RefCell::new((first, second)),
         };
         var.inplace_op2(&gradient.contiguous()?, &fused)?;
+        Ok(())
+    }
+
+    /// One kernel, in place on parameter and moments, which share memory with nobody.
+    #[cfg(feature = "cuda")]
+    pub(super) fn on_cuda(
+        &self,
+        var: &Var,
+        gradient: &Tensor,
+        moments: [&Tensor; 2],
+    ) -> Result<()> {
+        let adam = crate::kernel::on_tensors::Adam {
+            factors: self.factors(),
+            moments,
+        };
+        var.inplace_op2(&gradient.contiguous()?, &adam)?;
         Ok(())
     }
 
@@ -155,7 +171,8 @@ impl InplaceOp2 for Fused<'_> {
 }
 
 impl Factors {
-    fn update(&self, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+    /// One step of some numbers of a parameter.
+    pub(crate) fn update(&self, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
         for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
             let g = g * self.scale + *p * self.coupled;
             *m = *m * self.beta1 + g * self.rest1;

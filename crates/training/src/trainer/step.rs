@@ -9,7 +9,7 @@ use uard_features::text::bert::Drops;
 use crate::batches::Batch;
 use crate::config::TrainConfig;
 use crate::gradients::Gradients;
-use crate::loss::{Hinge, hinge, surrogate};
+use crate::loss::{Hinge, hinge, surrogate, surrogate_of};
 use crate::model::{ImageFeatures, Model};
 use crate::negatives::{Negatives, Pairing};
 use crate::{Error, Result};
@@ -82,16 +82,17 @@ fn whole(
 ) -> Result<BatchGradients> {
     let regions = model.encode_features(prepared.features)?;
     let words = Part::new(config, judgement, 0).words(model, &prepared.captions)?;
-    let judged = judge(
+    let judge = Judge {
         model,
-        (&regions, &words),
-        &prepared.batch.pairing,
+        fragments: (&regions, &words),
+        pairing: &prepared.batch.pairing,
         config,
         judgement,
-    )?;
+    };
+    let judged = judge.judged()?;
     let mut store = judged.scalar.backward()?;
     let gradients = Gradients::take(model.parameters(), &mut store)?;
-    Ok(judged.with(gradients))
+    judge.with(judged, gradients)
 }
 
 fn in_parts(
@@ -122,13 +123,14 @@ fn in_parts(
     let word_leaf = Leaf::new(word_rows.iter().map(|part| (part.rows(), part.counts())))?;
     let regions = Regions::normalized(region_leaf.rows.as_tensor(), region_leaf.counts.clone())?;
     let words = Words::normalized(word_leaf.rows.as_tensor(), word_leaf.counts.clone())?;
-    let judged = judge(
+    let judge = Judge {
         model,
-        (&regions, &words),
-        &prepared.batch.pairing,
+        fragments: (&regions, &words),
+        pairing: &prepared.batch.pairing,
         config,
         judgement,
-    )?;
+    };
+    let judged = judge.judged()?;
     let store = judged.scalar.backward()?;
     let missing = |name: &str| Error::NoGradient {
         name: name.to_owned(),
@@ -159,7 +161,7 @@ fn in_parts(
         }
     }
     let gradients = total.ok_or_else(|| missing("batch"))?;
-    Ok(judged.with(gradients))
+    judge.with(judged, gradients)
 }
 
 /// A part of a step's batch: what is dropped in it depends on seed, step and part alone, so that a
@@ -222,74 +224,136 @@ impl Leaf {
     }
 }
 
-struct Judged {
-    scalar: Tensor,
-    hinge: Hinge,
-    similarities: Vec<f32>,
-    word_maxima: Tensor,
-    word_counts: Vec<usize>,
-}
-
-impl Judged {
-    fn with(self, gradients: Gradients) -> BatchGradients {
-        BatchGradients {
-            loss: self.hinge.value,
-            gradients,
-            similarities: self.similarities,
-            word_maxima: self.word_maxima,
-            word_counts: self.word_counts,
-        }
-    }
-}
-
-fn judge(
-    model: &Model,
-    (regions, words): (&Regions, &Words),
-    pairing: &Pairing,
-    config: &TrainConfig,
+/// What a batch is judged with.
+struct Judge<'a> {
+    model: &'a Model,
+    fragments: (&'a Regions, &'a Words),
+    pairing: &'a Pairing,
+    config: &'a TrainConfig,
     judgement: Judgement,
-) -> Result<Judged> {
-    let Similarities {
-        values,
-        word_maxima,
-        ..
-    } = model
-        .matcher()
-        .similarities(regions, words, judgement.threshold)?;
-    let similarities = values
-        .to_dtype(DType::F32)?
-        .to_device(&Device::Cpu)?
-        .flatten_all()?
-        .to_vec1::<f32>()?;
-    if similarities.iter().any(|value| !value.is_finite()) {
-        return Err(first_not_finite(model, regions, words, judgement.step)?);
-    }
-    let hinge = hinge(&similarities, pairing, &config.loss, judgement.negatives)?;
-    let scalar = surrogate(&values, &hinge)?;
-    let word_counts = words.counts().to_vec();
-    Ok(Judged {
-        scalar,
-        hinge,
-        similarities,
-        word_maxima,
-        word_counts,
-    })
 }
 
-/// Similarities are not finite: where did it begin?
-fn first_not_finite(model: &Model, regions: &Regions, words: &Words, step: usize) -> Result<Error> {
-    let named = |tensor: String| Error::NonFinite { tensor, step };
-    for (name, var) in model.parameters().iter() {
-        if !is_finite(var)? {
-            return Ok(named(format!("parameter `{name}`")));
-        }
+struct Judged {
+    /// Where the backward pass begins.
+    scalar: Tensor,
+    /// Similarities [I, C], where they were computed.
+    values: Tensor,
+    word_maxima: Tensor,
+    /// Absent where the backward pass begins without waiting for them.
+    seen: Option<Seen>,
+}
+
+/// Similarities [I, C] on the host, and their loss.
+struct Seen {
+    similarities: Vec<f32>,
+    hinge: Hinge,
+}
+
+impl Judge<'_> {
+    fn judged(&self) -> Result<Judged> {
+        let (regions, words) = self.fragments;
+        let Similarities {
+            values,
+            word_maxima,
+            ..
+        } = self
+            .model
+            .matcher()
+            .similarities(regions, words, self.judgement.threshold)?;
+        let (scalar, seen) = match self.gradient_on_device(&values)? {
+            Some(gradient) => (surrogate_of(&values, &gradient)?, None),
+            None => {
+                let seen = self.see(&values)?;
+                (surrogate(&values, &seen.hinge)?, Some(seen))
+            }
+        };
+        Ok(Judged {
+            scalar,
+            values: values.detach(),
+            word_maxima,
+            seen,
+        })
     }
-    for (name, rows) in [("regions", regions.rows()), ("words", words.rows())] {
-        if !is_finite(rows)? {
-            return Ok(named(format!("the encoded {name}")));
+
+    /// The gradient of similarities, where a kernel computes it.
+    #[cfg(feature = "cuda")]
+    fn gradient_on_device(&self, values: &Tensor) -> Result<Option<Tensor>> {
+        use crate::kernel::{HingeForm, on_tensors};
+        if !values.device().is_cuda() || values.dtype() != DType::F32 {
+            return Ok(None);
         }
+        let form = HingeForm::new(self.pairing, &self.config.loss, self.judgement.negatives);
+        Ok(Some(on_tensors::hinge(values, self.pairing, &form)?))
     }
-    Ok(named("the similarities".to_owned()))
+
+    #[cfg(not(feature = "cuda"))]
+    fn gradient_on_device(&self, _: &Tensor) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// Waits for the similarities.
+    fn see(&self, values: &Tensor) -> Result<Seen> {
+        let similarities = values
+            .to_dtype(DType::F32)?
+            .to_device(&Device::Cpu)?
+            .flatten_all()?
+            .to_vec1::<f32>()?;
+        if similarities.iter().any(|value| !value.is_finite()) {
+            return Err(self.first_not_finite()?);
+        }
+        let negatives = self.judgement.negatives;
+        Ok(Seen {
+            hinge: hinge(&similarities, self.pairing, &self.config.loss, negatives)?,
+            similarities,
+        })
+    }
+
+    /// What the batch has come to, with the gradients of its scalar. On CUDA everything was
+    /// launched before, and here is where the host waits.
+    fn with(&self, judged: Judged, mut gradients: Gradients) -> Result<BatchGradients> {
+        gradients.begin_norm()?;
+        let (seen, word_maxima) = match judged.seen {
+            Some(seen) => (seen, judged.word_maxima),
+            None => (
+                self.see(&judged.values)?,
+                self.read_now(judged.word_maxima)?,
+            ),
+        };
+        Ok(BatchGradients {
+            loss: seen.hinge.value,
+            gradients,
+            similarities: seen.similarities,
+            word_maxima,
+            word_counts: self.fragments.1.counts().to_vec(),
+        })
+    }
+
+    /// Word maxima on the host, if the threshold is learned from them: later the host would wait for
+    /// the optimizer too.
+    fn read_now(&self, word_maxima: Tensor) -> Result<Tensor> {
+        if !self.config.learns_threshold() {
+            return Ok(word_maxima);
+        }
+        Ok(word_maxima.to_device(&Device::Cpu)?)
+    }
+
+    /// Similarities are not finite: where did it begin?
+    fn first_not_finite(&self) -> Result<Error> {
+        let step = self.judgement.step;
+        let named = |tensor: String| Error::NonFinite { tensor, step };
+        for (name, var) in self.model.parameters().iter() {
+            if !is_finite(var)? {
+                return Ok(named(format!("parameter `{name}`")));
+            }
+        }
+        let (regions, words) = self.fragments;
+        for (name, rows) in [("regions", regions.rows()), ("words", words.rows())] {
+            if !is_finite(rows)? {
+                return Ok(named(format!("the encoded {name}")));
+            }
+        }
+        Ok(named("the similarities".to_owned()))
+    }
 }
 
 fn is_finite(tensor: &Tensor) -> Result<bool> {

@@ -20,3 +20,23 @@ mod tiling;
 pub use fragments::{DeviceRegions, DeviceRegionsBuilder, DeviceWords, DeviceWordsBuilder, Half};
 pub use programs::samples;
 pub use search::DeviceSearch;
+
+use std::sync::Arc;
+
+use candle_core::Device;
+use uard_core::gpu::Driver;
+
+use crate::Result;
+
+/// The GPU that tensors of a device are matched on: theirs, if they are on one, else the first.
+///
+/// # Errors
+/// In one sentence: no driver, no GPU, or one of them too old.
+pub fn open(device: &Device) -> Result<Arc<Driver>> {
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return Ok(uard_core::gpu::tensors::driver(device)?);
+    }
+    let _ = device;
+    Ok(Arc::new(Driver::open(0)?))
+}

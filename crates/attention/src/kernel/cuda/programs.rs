@@ -40,7 +40,7 @@ pub(super) fn rule_number(rule: WeightRule) -> u32 {
 }
 
 /// Programs as they are compiled for common shapes: all rules in both precisions, and images of 36
-/// and of 196 regions.
+/// and of 196 regions, captions of 13 and of 200 words.
 ///
 /// What is compiled for other shapes differs in numbers alone.
 pub fn samples() -> Vec<Program> {
@@ -51,11 +51,11 @@ pub fn samples() -> Vec<Program> {
     ];
     // What a block of an H100 may ask for.
     let shared = 227 << 10;
-    for regions in [36, 196] {
+    for (regions, words) in [(36, 13), (196, 13), (36, 200)] {
         for rule in [WeightRule::Masked, WeightRule::Scan, WeightRule::MaxSim] {
             for float16 in [false, true] {
                 let has_norms = rule == WeightRule::Scan;
-                let counts = (&[regions; 64][..], &[13; 64][..]);
+                let counts = (&[regions; 64][..], &[words; 64][..]);
                 if let Ok(shape) = Shape::choose(counts, shared, has_norms) {
                     programs.push(match_program(&shape, rule, float16));
                 }

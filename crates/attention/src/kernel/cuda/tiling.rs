@@ -14,8 +14,19 @@ pub(super) const DEPTH: usize = 64;
 /// Regions of a product: what one instruction of eight columns divides over two warps.
 const REGION_ROWS: std::ops::RangeInclusive<usize> = 4..=9;
 
-/// Words of a product and stages of the pipeline, the best first.
-const PIPELINES: [(usize, usize); 6] = [(128, 3), (128, 2), (64, 3), (64, 2), (32, 3), (32, 2)];
+/// Words of a product and stages of the pipeline, the best first; the last is for long captions.
+const PIPELINES: [(usize, usize); 7] = [
+    (128, 3),
+    (128, 2),
+    (64, 3),
+    (64, 2),
+    (32, 3),
+    (32, 2),
+    (MOST_WORDS, 2),
+];
+
+/// Words of a caption at most.
+const MOST_WORDS: usize = 256;
 
 /// What else a block is charged, beside what it asks for.
 const RESERVED_BYTES: usize = 2 << 10;
@@ -123,12 +134,11 @@ pub(super) fn tiles(counts: &[usize], most_rows: usize, most_entries: usize) -> 
 }
 
 fn too_large(longest_caption: usize, most_regions: usize) -> GpuError {
-    let most_words = PIPELINES[0].0;
-    if longest_caption > most_words {
+    if longest_caption > MOST_WORDS {
         return GpuError::TooLarge {
             what: "words of a caption",
             found: longest_caption,
-            most: most_words,
+            most: MOST_WORDS,
         };
     }
     // With the fewest words that the longest caption leaves, a multiprocessor holds about 50,000
@@ -179,8 +189,9 @@ mod tests {
 
     #[test]
     fn what_fits_nowhere_is_refused_with_the_limit() {
-        let error = Shape::choose((&[36], &[129]), H100, false).unwrap_err();
-        assert!(error.to_string().contains("at most 128"), "{error}");
+        let error = Shape::choose((&[36], &[257]), H100, false).unwrap_err();
+        assert!(error.to_string().contains("at most 256"), "{error}");
+        assert!(Shape::choose((&[36], &[256]), H100, false).is_ok());
         let error = Shape::choose((&[3000], &[10]), H100, false).unwrap_err();
         assert!(error.to_string().contains("regions of an image"), "{error}");
     }

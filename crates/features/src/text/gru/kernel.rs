@@ -1,6 +1,10 @@
 //! The gates of a time step on a GPU: launches of `gates.cu`.
 
-use uard_core::gpu::{Argument, GpuResult, Launch, Machine, Program};
+use candle_core::{DType, Device, Tensor};
+use uard_core::gpu::{Argument, GpuResult, Launch, Machine, Numbers, Program};
+use uard_core::random::{Draws, normal};
+
+use super::gates::{Gates, GatesBackward};
 
 /// Threads of a block, as `gates.cu` has them.
 const THREADS: u32 = 256;
@@ -157,94 +161,101 @@ mod on_tensors {
     }
 }
 
+/// Runs both passes on a seeded step, and gives the largest difference from the same in plain loops
+/// in f64. Sums and products of a few numbers in f32 and the GPU's `expf` and `tanhf` stay below
+/// [`TOLERANCE`].
+///
+/// # Errors
+/// When the machine fails.
+pub fn check<M: Machine>(machine: &M) -> crate::Result<f64> {
+    // More numbers than a block has threads, and rows that the later step has not.
+    let (shape, carried_rows) = (StepShape { rows: 5, width: 67 }, 3);
+    let area = shape.rows * shape.width;
+    let draw = |label: &str, count| normal(&mut Draws::new(2).stream(label, &[]), 1.0, count);
+    let given = [
+        draw("words", 3 * area),
+        draw("states", 3 * area),
+        draw("bias", 3 * shape.width),
+        draw("previous", area),
+        draw("upstream", area),
+        draw("carried", carried_rows * shape.width),
+    ];
+    let (left, gradients) =
+        on_machine(machine, &given, (shape, carried_rows)).map_err(uard_core::Error::from)?;
+    let tensors = given
+        .iter()
+        .map(|numbers| {
+            Tensor::from_slice(numbers, numbers.len(), &Device::Cpu)?.to_dtype(DType::F64)
+        })
+        .collect::<candle_core::Result<Vec<_>>>()?;
+    let gates = Gates {
+        bias: tensors[2].clone(),
+        rows: shape.rows,
+        width: shape.width,
+    };
+    let expected_left = tensors[0].apply_op3_no_bwd(&tensors[1], &tensors[3], &gates)?;
+    let gates = GatesBackward {
+        rows: shape.rows,
+        width: shape.width,
+        carried_rows,
+    };
+    let expected = expected_left.apply_op3_no_bwd(&tensors[4], &tensors[5], &gates)?;
+    let left = difference(&left, &expected_left.to_vec1::<f64>()?);
+    let gradients = difference(&gradients, &expected.to_vec1::<f64>()?);
+    Ok(if left > gradients { left } else { gradients })
+}
+
+/// Above what [`check`] finds on a machine that is right.
+pub const TOLERANCE: f64 = 2e-6;
+
+fn on_machine<M: Machine>(
+    machine: &M,
+    given: &[Vec<f32>; 6],
+    (shape, carried_rows): (StepShape, usize),
+) -> GpuResult<(Vec<f32>, Vec<f32>)> {
+    let mut there = Vec::new();
+    for numbers in given {
+        there.push(Numbers::copied(machine, numbers)?);
+    }
+    let area = shape.rows * shape.width;
+    let left = Numbers::<M, f32>::unset(machine, 6 * area)?;
+    let gradients = Numbers::<M, f32>::unset(machine, 7 * area)?;
+    let at = |index: usize| there[index].argument();
+    // SAFETY: all buffers have the sizes of the step and outlive the reads below.
+    unsafe {
+        let step = [at(0), at(1), at(2), at(3)];
+        forward(machine, step, left.argument(), shape)?;
+        let step = [left.argument(), at(4), at(5)];
+        backward(machine, step, gradients.argument(), (shape, carried_rows))?;
+    }
+    Ok((left.read(machine)?, gradients.read(machine)?))
+}
+
+/// The largest difference; NaN where something is not a number.
+fn difference(found: &[f32], expected: &[f64]) -> f64 {
+    let differences = found
+        .iter()
+        .zip(expected)
+        .map(|(&found, expected)| (f64::from(found) - expected).abs());
+    differences.fold(0.0, |largest, next| match next <= largest {
+        true => largest,
+        false => next,
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device, Tensor};
-    use uard_core::gpu::Numbers;
-    use uard_core::random::{Draws, normal};
     use uard_ptx::Interpreter;
 
     use super::*;
-    use crate::text::gru::gates::{Gates, GatesBackward};
 
-    /// Sums and products of a few numbers in f32, and the GPU's `expf` and `tanhf`.
-    const TOLERANCE: f64 = 2e-6;
-
-    fn draw(label: &str, count: usize) -> Vec<f32> {
-        normal(&mut Draws::new(2).stream(label, &[]), 1.0, count)
-    }
-
-    fn tensor(numbers: &[f32]) -> Tensor {
-        let tensor = Tensor::from_slice(numbers, numbers.len(), &Device::Cpu).unwrap();
-        tensor.to_dtype(DType::F64).unwrap()
-    }
-
-    fn assert_near(found: &[f32], expected: &Tensor) {
-        let expected = expected.to_vec1::<f64>().unwrap();
-        assert_eq!(found.len(), expected.len());
-        for (at, (&found, expected)) in found.iter().zip(expected).enumerate() {
-            let difference = (f64::from(found) - expected).abs();
-            assert!(
-                difference < TOLERANCE,
-                "entry {at}: {found}, expected {expected}"
-            );
-        }
-    }
-
-    /// The kernel on the interpreter of PTX against the loops that run on the CPU.
     #[test]
     fn gates_of_a_gpu_equal_plain_loops_in_both_passes() {
         let required = std::env::var_os("UARD_NVRTC").is_some();
         let Some(machine) = Interpreter::where_possible(80, required) else {
             return;
         };
-        // More numbers than a block has threads, and rows that the later step has not.
-        let (shape, carried_rows) = (StepShape { rows: 5, width: 67 }, 3);
-        let area = shape.rows * shape.width;
-        let given = [
-            draw("words", 3 * area),
-            draw("states", 3 * area),
-            draw("bias", 3 * shape.width),
-            draw("previous", area),
-            draw("upstream", area),
-            draw("carried", carried_rows * shape.width),
-        ];
-        let there = given
-            .each_ref()
-            .map(|numbers| Numbers::copied(&machine, numbers).unwrap());
-        let [words, states, bias, previous, upstream, carried] =
-            there.each_ref().map(Numbers::argument);
-        let left = Numbers::<_, f32>::unset(&machine, 6 * area).unwrap();
-        let gradients = Numbers::<_, f32>::unset(&machine, 7 * area).unwrap();
-        // SAFETY: all buffers have the sizes of the step and outlive the reads below.
-        unsafe {
-            forward(
-                &machine,
-                [words, states, bias, previous],
-                left.argument(),
-                shape,
-            )
-            .unwrap();
-            let given = [left.argument(), upstream, carried];
-            backward(&machine, given, gradients.argument(), (shape, carried_rows)).unwrap();
-        }
-        let [words, states, bias, previous, upstream, carried] =
-            given.each_ref().map(|numbers| tensor(numbers));
-        let gates = Gates {
-            bias,
-            rows: shape.rows,
-            width: shape.width,
-        };
-        let expected = words.apply_op3_no_bwd(&states, &previous, &gates).unwrap();
-        assert_near(&left.read(&machine).unwrap(), &expected);
-        let gates = GatesBackward {
-            rows: shape.rows,
-            width: shape.width,
-            carried_rows,
-        };
-        let expected = expected
-            .apply_op3_no_bwd(&upstream, &carried, &gates)
-            .unwrap();
-        assert_near(&gradients.read(&machine).unwrap(), &expected);
+        let found = check(&machine).unwrap();
+        assert!(found < TOLERANCE, "{found}");
     }
 }

@@ -1,0 +1,62 @@
+//! Do the kernels of this machine compute what they should? What was checked, on what, how far off.
+//!
+//! `uard self-test` runs these checks where they matter, and tests run them where that is possible.
+
+pub mod packed;
+pub(crate) mod sample;
+
+/// One thing that was checked: how far it was off, and how far it may be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Check {
+    /// What was checked.
+    pub name: String,
+    /// The largest difference.
+    pub found: f64,
+    /// The largest allowed; 0 where bytes must be equal.
+    pub limit: f64,
+}
+
+impl Check {
+    /// Whether it is within the limit; what is not a number is not.
+    pub fn passed(&self) -> bool {
+        self.found <= self.limit
+    }
+}
+
+/// How much is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Small shapes: for tools that slow everything down.
+    Quick,
+    /// Those and full tiles.
+    Full,
+}
+
+/// What must be equal to the last bit.
+pub(crate) fn exactly(name: String, is_equal: bool) -> Check {
+    Check {
+        name,
+        found: if is_equal { 0.0 } else { 1.0 },
+        limit: 0.0,
+    }
+}
+
+pub(crate) fn bits(numbers: &[f32]) -> Vec<u32> {
+    numbers.iter().map(|number| number.to_bits()).collect()
+}
+
+/// NaN where the lengths differ or a number is not one.
+pub(crate) fn largest_difference(found: &[f32], expected: &[f64]) -> f64 {
+    if found.len() != expected.len() {
+        return f64::NAN;
+    }
+    let differences = found
+        .iter()
+        .zip(expected)
+        .map(|(&found, &expected)| (f64::from(found) - expected).abs());
+    differences.fold(0.0, |largest, difference| match difference.is_nan() {
+        true => f64::NAN,
+        false if difference > largest => difference,
+        false => largest,
+    })
+}

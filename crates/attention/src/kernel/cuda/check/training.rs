@@ -1,0 +1,280 @@
+//! Similarities, maxima, counts and gradients of the training kernels.
+
+use candle_core::{DType, Device, Tensor, Var};
+use uard_core::gpu::{Machine, Numbers};
+use uard_core::random::{Draws, normal};
+
+use super::FORWARD_LIMIT;
+use crate::composed::{self, Batch};
+use crate::kernel::check::sample::{Sample, batches, counted, matchers, threshold_between};
+use crate::kernel::check::{Check, Extent, bits, exactly, largest_difference};
+use crate::kernel::cuda::pairs::{
+    BatchAnswers, BatchGradients, BatchInputs, BatchPairs, BatchShape,
+};
+use crate::{Kept, Matcher, Result, WeightRule};
+
+/// The same through the backward pass; gradients are of the order of 1.
+const BACKWARD_LIMIT: f64 = 2e-4;
+
+/// Checks the training kernels: similarities, maxima, counts and all gradients, without the scan
+/// rule, which has no kernel.
+///
+/// # Errors
+/// As [`matching`].
+pub fn training<M: Machine>(machine: &M, extent: Extent) -> Result<Vec<Check>> {
+    let rules = [WeightRule::Masked, WeightRule::Zero, WeightRule::MaxSim];
+    let mut checks = Vec::new();
+    for (at, counts) in batches(extent).iter().enumerate() {
+        let sample = Sample::new(at as u64, counts)?;
+        let batch = sample.batch(f64::from)?;
+        for matcher in matchers(&rules)? {
+            let what = format!(
+                "train {} {:?}, batch {at}",
+                matcher.config().rule,
+                matcher.config().sides
+            );
+            let expected = Expected::new(&sample, &batch, &matcher)?;
+            let found = Found::new(machine, &sample, &batch, (&matcher, &expected))?;
+            let again = Found::new(machine, &sample, &batch, (&matcher, &expected))?;
+            checks.extend(found.compared(&expected, &what));
+            checks.push(exactly(
+                format!("{what}: the same bytes"),
+                found.bits() == again.bits(),
+            ));
+        }
+    }
+    Ok(checks)
+}
+
+/// The composed form in f64.
+struct Expected {
+    threshold: f64,
+    upstream: Vec<f32>,
+    similarities: Vec<f64>,
+    word_maxima: Vec<f64>,
+    kept: Kept,
+    /// Of relevance, of the Gram matrices of regions and of those of words.
+    gradients: [Vec<f64>; 3],
+}
+
+impl Expected {
+    fn new(sample: &Sample, batch: &Batch, matcher: &Matcher) -> Result<Self> {
+        let threshold = threshold_between(batch)?;
+        let vars = [&batch.relevance, &batch.region_gram, &batch.word_gram].map(Var::from_tensor);
+        let [relevance, region_gram, word_gram] = vars;
+        let (relevance, region_gram, word_gram) = (relevance?, region_gram?, word_gram?);
+        let of_vars = Batch {
+            relevance: relevance.as_tensor().clone(),
+            region_gram: region_gram.as_tensor().clone(),
+            word_gram: word_gram.as_tensor().clone(),
+            region_validity: batch.region_validity.clone(),
+            word_validity: batch.word_validity.clone(),
+        };
+        let values = composed::similarities(&of_vars, matcher.config(), threshold)?;
+        let pairs = values.elem_count();
+        let mut upstream = normal(&mut Draws::new(3).stream("upstream", &[]), 1.0, pairs);
+        // As with hardest negatives: most pairs have none.
+        upstream
+            .iter_mut()
+            .enumerate()
+            .filter(|(at, _)| at % 3 == 1)
+            .for_each(|(_, x)| *x = 0.0);
+        let weights = Tensor::from_slice(&upstream, values.shape(), &Device::Cpu)?;
+        let loss = (&values * weights.to_dtype(DType::F64)?)?.sum_all()?;
+        let store = loss.backward()?;
+        let gradient = |var: &Var| -> Result<Vec<f64>> {
+            Ok(match store.get(var) {
+                Some(gradient) => gradient.flatten_all()?.to_vec1()?,
+                None => vec![0.0; var.elem_count()],
+            })
+        };
+        Ok(Self {
+            threshold,
+            upstream,
+            similarities: values.flatten_all()?.to_vec1()?,
+            word_maxima: batch
+                .word_maxima()?
+                .to_dtype(DType::F64)?
+                .flatten_all()?
+                .to_vec1()?,
+            kept: counted(batch, matcher, (sample, threshold))?,
+            gradients: [
+                gradient(&relevance)?,
+                gradient(&region_gram)?,
+                gradient(&word_gram)?,
+            ],
+        })
+    }
+}
+
+/// What the kernels are given, in the machine's memory.
+struct Given<M: Machine> {
+    /// Relevance and the Gram matrices of regions and words.
+    numbers: [Numbers<M, f32>; 3],
+    /// Of regions and of words.
+    counts: [Numbers<M, u32>; 2],
+}
+
+impl<M: Machine> Given<M> {
+    fn new(machine: &M, sample: &Sample, batch: &Batch) -> Result<Self> {
+        let numbers = |tensor: &Tensor| -> Result<Numbers<M, f32>> {
+            let numbers = tensor.to_dtype(DType::F32)?.flatten_all()?;
+            Ok(Numbers::copied(machine, &numbers.to_vec1::<f32>()?)?)
+        };
+        let counts = |counts: &[usize]| -> Result<Numbers<M, u32>> {
+            let counts: Vec<u32> = counts.iter().map(|&count| count as u32).collect();
+            Ok(Numbers::copied(machine, &counts)?)
+        };
+        Ok(Self {
+            numbers: [
+                numbers(&batch.relevance)?,
+                numbers(&batch.region_gram)?,
+                numbers(&batch.word_gram)?,
+            ],
+            counts: [
+                counts(sample.regions.counts())?,
+                counts(sample.words.counts())?,
+            ],
+        })
+    }
+
+    fn inputs(&self) -> BatchInputs {
+        let [relevance, region_grams, word_grams] = self.numbers.each_ref().map(Numbers::argument);
+        let [region_counts, word_counts] = self.counts.each_ref().map(Numbers::argument);
+        BatchInputs {
+            relevance,
+            region_grams,
+            word_grams,
+            region_counts,
+            word_counts,
+        }
+    }
+}
+
+/// What the kernels give.
+struct Found {
+    similarities: Vec<f32>,
+    word_maxima: Vec<f32>,
+    counts: Vec<u64>,
+    has_masks: bool,
+    gradients: [Vec<f32>; 3],
+}
+
+impl Found {
+    fn new<M: Machine>(
+        machine: &M,
+        sample: &Sample,
+        batch: &Batch,
+        (matcher, expected): (&Matcher, &Expected),
+    ) -> Result<Self> {
+        let shape = BatchShape {
+            images: sample.regions.images(),
+            regions: sample.regions.longest(),
+            captions: sample.words.captions(),
+            words: sample.words.longest(),
+        };
+        let shared = machine.shared_bytes();
+        let pairs = BatchPairs::new(matcher.config(), expected.threshold, shape, shared)?;
+        let given = Given::new(machine, sample, batch)?;
+        let inputs = given.inputs();
+        let similarities = Numbers::<M, f32>::unset(machine, shape.images * shape.captions)?;
+        let maxima = shape.captions * shape.words * shape.images;
+        let word_maxima = Numbers::<M, f32>::unset(machine, maxima)?;
+        let above = Numbers::<M, u64>::zeros(machine, 3)?;
+        let answers = BatchAnswers {
+            similarities: similarities.argument(),
+            word_maxima: word_maxima.argument(),
+            counts: above.argument(),
+        };
+        let upstream = Numbers::copied(machine, &expected.upstream)?;
+        let to = given
+            .numbers
+            .each_ref()
+            .map(|numbers| Numbers::<M, f32>::zeros(machine, numbers.len()));
+        let [to_relevance, to_region_grams, to_word_grams] = to;
+        let to = [to_relevance?, to_region_grams?, to_word_grams?];
+        let gradients = BatchGradients {
+            relevance: to[0].argument(),
+            region_grams: to[1].argument(),
+            word_grams: to[2].argument(),
+        };
+        // SAFETY: all buffers have the sizes of the shape and live until they are read below.
+        unsafe {
+            pairs.forward(machine, &inputs, &answers)?;
+            pairs.backward(machine, &inputs, upstream.argument(), &gradients)?;
+        }
+        Ok(Self {
+            similarities: similarities.read(machine)?,
+            word_maxima: word_maxima.read(machine)?,
+            counts: above.read(machine)?,
+            has_masks: matcher.config().has_masks(),
+            gradients: [
+                to[0].read(machine)?,
+                to[1].read(machine)?,
+                to[2].read(machine)?,
+            ],
+        })
+    }
+
+    fn compared(&self, expected: &Expected, what: &str) -> Vec<Check> {
+        let near = |name: &str, found: &[f32], expected: &[f64], limit| Check {
+            name: format!("{what}: {name}"),
+            found: largest_difference(found, expected),
+            limit,
+        };
+        let kept = &expected.kept;
+        let above = [kept.word_queries, kept.region_queries, kept.cells];
+        let [relevance, region_grams, word_grams] = &self.gradients;
+        let gradients = &expected.gradients;
+        vec![
+            near(
+                "similarities",
+                &self.similarities,
+                &expected.similarities,
+                FORWARD_LIMIT,
+            ),
+            near(
+                "word maxima",
+                &self.word_maxima,
+                &expected.word_maxima,
+                FORWARD_LIMIT,
+            ),
+            exactly(
+                format!("{what}: counts"),
+                !self.has_masks || self.counts == above,
+            ),
+            near(
+                "gradient of relevance",
+                relevance,
+                &gradients[0],
+                BACKWARD_LIMIT,
+            ),
+            near(
+                "gradient of region grams",
+                region_grams,
+                &gradients[1],
+                BACKWARD_LIMIT,
+            ),
+            near(
+                "gradient of word grams",
+                word_grams,
+                &gradients[2],
+                BACKWARD_LIMIT,
+            ),
+        ]
+    }
+
+    fn bits(&self) -> Vec<u32> {
+        let [relevance, region_grams, word_grams] = &self.gradients;
+        [
+            &self.similarities,
+            &self.word_maxima,
+            relevance,
+            region_grams,
+            word_grams,
+        ]
+        .into_iter()
+        .flat_map(|numbers| bits(numbers))
+        .collect()
+    }
+}

@@ -1,0 +1,86 @@
+//! Does the program start without CUDA, say why it cannot be used, and check what there is?
+
+#![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+
+mod uard;
+
+use std::process::Output;
+
+use uard::{random_array, run, succeeded};
+
+fn errors(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn the_kernels_of_this_processor_pass_and_are_written_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("checks.json");
+    succeeded(&run(&format!(
+        "self-test --device cpu --quick --json {}",
+        json.display()
+    )));
+    let text = std::fs::read_to_string(&json).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(record["failed"], 0);
+    let checks = record["checks"].as_array().unwrap();
+    assert!(checks.len() >= 48, "{}", checks.len());
+    assert!(checks.iter().all(|check| check["passed"] == true));
+}
+
+/// On a machine with a GPU the checks pass; anywhere else one sentence says what is missing.
+#[test]
+fn without_a_gpu_one_sentence_says_why_and_auto_goes_on_with_the_processor() {
+    let done = run("self-test --device cuda --quick");
+    if done.status.success() {
+        return;
+    }
+    let said = errors(&done);
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(
+        said.starts_with("error: --device cuda cannot be used: "),
+        "{said}"
+    );
+    assert!(
+        said.contains("NVIDIA") && said.lines().count() == 1,
+        "{said}"
+    );
+    let done = run("self-test --device auto --quick");
+    succeeded(&done);
+    assert!(
+        errors(&done).starts_with("device cpu: "),
+        "{}",
+        errors(&done)
+    );
+}
+
+#[test]
+fn no_matrix_is_begun_where_there_is_no_gpu() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    random_array(&place("R.npy"), &[2, 3, 4], 1);
+    random_array(&place("W.npy"), &[2, 2, 4], 2);
+    let done = run(&format!(
+        "score --kernel cuda --regions {} --words {} --threshold 0.2 --out {}",
+        place("R.npy").display(),
+        place("W.npy").display(),
+        place("S.npy").display()
+    ));
+    if !done.status.success() {
+        assert_eq!(done.status.code(), Some(1), "{}", errors(&done));
+        assert!(
+            errors(&done).contains("--kernel cuda cannot run: "),
+            "{}",
+            errors(&done)
+        );
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+    let done =
+        run("score --kernel cuda --precision exact --regions R --words W --threshold 0 --out S");
+    assert_eq!(done.status.code(), Some(2));
+    assert!(
+        errors(&done).contains("computes in f16"),
+        "{}",
+        errors(&done)
+    );
+}

@@ -1,0 +1,397 @@
+//! How does a training step run on a GPU? Launches of `adam.cu`, `squares.cu` and `hinge.cu`.
+
+use uard_core::gpu::{Argument, GpuResult, Launch, Machine, Program};
+
+use crate::config::{LossConfig, Reduction};
+use crate::negatives::{Negatives, Pairing};
+use crate::optimizer::update::Factors;
+
+/// Threads of a block of `adam.cu` and `squares.cu`.
+const THREADS: u32 = 256;
+
+/// Threads of a block of `hinge.cu`.
+const HINGE_THREADS: u32 = 128;
+
+/// Blocks that sum one gradient, at most: each is one f64 that is copied to the host.
+const MOST_SUMS: usize = 256;
+
+/// Numbers that a thread of `squares.cu` sums before there are more blocks.
+const NUMBERS_OF_A_THREAD: usize = 8;
+
+static ADAM: Program = Program {
+    name: "adam",
+    sources: &[include_str!("optimizer/adam.cu")],
+    defines: Vec::new(),
+};
+
+static SQUARES: Program = Program {
+    name: "squares",
+    sources: &[include_str!("gradients/squares.cu")],
+    defines: Vec::new(),
+};
+
+static HINGE: Program = Program {
+    name: "hinge",
+    sources: &[include_str!("loss/hinge.cu")],
+    defines: Vec::new(),
+};
+
+/// Moves `count` numbers of a parameter and its first and second moments; all f32.
+///
+/// # Safety
+/// The arguments must be addresses of `count` numbers, in memory of this machine that lives until
+/// the kernel has run.
+///
+/// # Errors
+/// When the machine refuses.
+pub(crate) unsafe fn adam<M: Machine>(
+    machine: &M,
+    [parameter, gradient, first, second]: [Argument; 4],
+    count: usize,
+    factors: &Factors,
+) -> GpuResult<()> {
+    let arguments = [
+        parameter,
+        gradient,
+        first,
+        second,
+        Argument::U32(count as u32),
+        Argument::F32(factors.scale),
+        Argument::F32(factors.coupled),
+        Argument::F32(factors.shrink),
+        Argument::F32(factors.beta1),
+        Argument::F32(factors.rest1),
+        Argument::F32(factors.beta2),
+        Argument::F32(factors.rest2),
+        Argument::F32(factors.root),
+        Argument::F32(factors.epsilon),
+        Argument::F32(factors.size),
+    ];
+    // SAFETY: the caller's promise; the arguments are those of the kernel.
+    unsafe {
+        machine.launch(&Launch {
+            program: &ADAM,
+            kernel: "adam",
+            blocks: count.div_ceil(THREADS as usize) as u32,
+            threads: THREADS,
+            shared_bytes: 0,
+            arguments: &arguments,
+        })
+    }
+}
+
+/// How many sums of squares a gradient of `count` numbers leaves.
+pub(crate) fn sums_of(count: usize) -> usize {
+    count
+        .div_ceil(THREADS as usize * NUMBERS_OF_A_THREAD)
+        .min(MOST_SUMS)
+}
+
+/// Sums of squares f64, [`sums_of`] as many, of a gradient of `count` numbers f32.
+///
+/// # Safety
+/// The arguments must be addresses of as many numbers, in memory of this machine that lives until
+/// the kernel has run.
+///
+/// # Errors
+/// When the machine refuses.
+pub(crate) unsafe fn squares<M: Machine>(
+    machine: &M,
+    (gradient, count): (Argument, usize),
+    sums: Argument,
+) -> GpuResult<()> {
+    // SAFETY: the caller's promise; the arguments are those of the kernel.
+    unsafe {
+        machine.launch(&Launch {
+            program: &SQUARES,
+            kernel: "squares",
+            blocks: sums_of(count) as u32,
+            threads: THREADS,
+            shared_bytes: 0,
+            arguments: &[gradient, sums, Argument::U32(count as u32)],
+        })
+    }
+}
+
+/// A hinge loss, for a batch of I images and C captions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HingeForm {
+    pub(crate) images: usize,
+    pub(crate) captions: usize,
+    pub(crate) margin: f64,
+    pub(crate) negatives: Negatives,
+    /// What the captions' losses are divided by.
+    pub(crate) divisor: f32,
+}
+
+impl HingeForm {
+    pub(crate) fn new(pairing: &Pairing, config: &LossConfig, negatives: Negatives) -> Self {
+        Self {
+            images: pairing.images(),
+            captions: pairing.captions(),
+            margin: config.margin,
+            negatives,
+            divisor: match config.reduction {
+                Reduction::Sum => 1.0,
+                Reduction::Mean => pairing.captions().max(1) as f32,
+            },
+        }
+    }
+}
+
+/// Where the hinge of a batch reads and writes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HingeTensors {
+    /// [I, C], f32.
+    pub(crate) similarities: Argument,
+    /// Image of each caption, u32, each below I.
+    pub(crate) image_of_caption: Argument,
+    /// [C, 2], u32: scratch.
+    pub(crate) hardest: Argument,
+    /// [I, C], f32: written.
+    pub(crate) gradient: Argument,
+}
+
+/// The gradient of a hinge loss.
+///
+/// # Safety
+/// The addresses must be those of the form's numbers, in memory of this machine that lives until
+/// the kernels have run.
+///
+/// # Errors
+/// When the machine refuses.
+pub(crate) unsafe fn hinge<M: Machine>(
+    machine: &M,
+    form: &HingeForm,
+    tensors: &HingeTensors,
+) -> GpuResult<()> {
+    let sizes = [form.images, form.captions].map(|size| Argument::U32(size as u32));
+    let [images, captions] = sizes;
+    let (margin, divisor) = (Argument::F64(form.margin), Argument::F32(form.divisor));
+    let cells = (form.images * form.captions).div_ceil(HINGE_THREADS as usize) as u32;
+    let owners = tensors.image_of_caption;
+    let start = |kernel, blocks, arguments: &[Argument]| {
+        // SAFETY: the caller's promise; the arguments are those of the kernel.
+        unsafe {
+            machine.launch(&Launch {
+                program: &HINGE,
+                kernel,
+                blocks,
+                threads: HINGE_THREADS,
+                shared_bytes: 0,
+                arguments,
+            })
+        }
+    };
+    let (from, hardest, to) = (tensors.similarities, tensors.hardest, tensors.gradient);
+    match form.negatives {
+        Negatives::All => {
+            let arguments = [from, owners, to, images, captions, margin, divisor];
+            start("hinge_of_all", cells, &arguments)
+        }
+        Negatives::Hardest => {
+            let arguments = [from, owners, hardest, images, captions, margin];
+            start("hinge_hardest", form.captions as u32, &arguments)?;
+            let arguments = [hardest, owners, to, images, captions, divisor];
+            start("hinge_of_hardest", cells, &arguments)
+        }
+    }
+}
+
+/// The same on numbers of any machine, which know how many they are: for checks.
+pub(crate) mod on_numbers {
+    use uard_core::gpu::{GpuResult, Machine, Numbers};
+
+    use super::{Factors, HingeForm, HingeTensors, sums_of};
+    use crate::negatives::Pairing;
+
+    /// Parameter, gradient, first and second moments.
+    ///
+    /// # Panics
+    /// When they are not equally many.
+    pub(crate) fn adam<M: Machine>(
+        machine: &M,
+        numbers: [&Numbers<M, f32>; 4],
+        factors: &Factors,
+    ) -> GpuResult<()> {
+        let count = numbers[0].len();
+        assert!(numbers.iter().all(|numbers| numbers.len() == count));
+        let arguments = numbers.map(Numbers::argument);
+        // SAFETY: as many numbers each, which a machine gives back after the kernels before it.
+        unsafe { super::adam(machine, arguments, count, factors) }
+    }
+
+    /// Sums of squares of a gradient.
+    pub(crate) fn squares<M: Machine>(
+        machine: &M,
+        gradient: &Numbers<M, f32>,
+    ) -> GpuResult<Vec<f64>> {
+        let count = gradient.len();
+        let sums = Numbers::unset(machine, sums_of(count))?;
+        // SAFETY: the sizes are those of the kernel, and the sums are read behind it.
+        unsafe { super::squares(machine, (gradient.argument(), count), sums.argument()) }?;
+        sums.read(machine)
+    }
+
+    /// The gradient of the hinge on similarities [I, C].
+    ///
+    /// # Panics
+    /// When they are not as many.
+    pub(crate) fn hinge<M: Machine>(
+        machine: &M,
+        similarities: &[f32],
+        pairing: &Pairing,
+        form: &HingeForm,
+    ) -> GpuResult<Vec<f32>> {
+        let cells = pairing.images() * pairing.captions();
+        assert_eq!(
+            (similarities.len(), form.images * form.captions),
+            (cells, cells)
+        );
+        let similarities = Numbers::copied(machine, similarities)?;
+        let owners = pairing.image_of_caption().iter().map(|&image| image as u32);
+        let owners = Numbers::copied(machine, &owners.collect::<Vec<_>>())?;
+        let hardest = Numbers::<_, u32>::unset(machine, 2 * form.captions)?;
+        let gradient = Numbers::unset(machine, cells)?;
+        let tensors = HingeTensors {
+            similarities: similarities.argument(),
+            image_of_caption: owners.argument(),
+            hardest: hardest.argument(),
+            gradient: gradient.argument(),
+        };
+        // SAFETY: the sizes are the form's, a pairing's images are below I, and the gradient is read
+        // behind the kernels.
+        unsafe { super::hinge(machine, form, &tensors) }?;
+        gradient.read(machine)
+    }
+}
+
+/// The same on tensors of a CUDA device.
+#[cfg(feature = "cuda")]
+pub(crate) mod on_tensors {
+    use candle_core::{
+        CpuStorage, CudaStorage, DType, Device, Error, InplaceOp2, Layout, Result, Tensor,
+    };
+    use uard_core::gpu::tensors::{address, address_of, driver};
+
+    use super::{Factors, HingeForm, HingeTensors, sums_of};
+    use crate::negatives::Pairing;
+
+    /// An operator in place on a parameter, given its gradient.
+    pub(crate) struct Adam<'a> {
+        pub(crate) factors: Factors,
+        /// First and second, in place too; in memory of their own.
+        pub(crate) moments: [&'a Tensor; 2],
+    }
+
+    impl InplaceOp2 for Adam<'_> {
+        fn name(&self) -> &'static str {
+            "adam-cuda"
+        }
+
+        fn cpu_fwd(
+            &self,
+            _: &mut CpuStorage,
+            _: &Layout,
+            _: &CpuStorage,
+            _: &Layout,
+        ) -> Result<()> {
+            Err(Error::Msg("adam-cuda: its tensors must be on a CUDA device".to_owned()).bt())
+        }
+
+        fn cuda_fwd(
+            &self,
+            parameter: &mut CudaStorage,
+            parameter_layout: &Layout,
+            gradient: &CudaStorage,
+            gradient_layout: &Layout,
+        ) -> Result<()> {
+            let count = parameter_layout.shape().elem_count();
+            let [first, second] = self.moments;
+            let mut counts = [first, second]
+                .map(Tensor::elem_count)
+                .into_iter()
+                .chain([gradient_layout.shape().elem_count()]);
+            if counts.any(|found| found != count) {
+                return Err(Error::Msg(format!(
+                    "adam-cuda: gradient and moments must have {count} numbers"
+                ))
+                .bt());
+            }
+            let tensors = [
+                address_of(parameter, parameter_layout)?,
+                address_of(gradient, gradient_layout)?,
+                address(first)?,
+                address(second)?,
+            ];
+            let driver = driver(&Device::Cuda(parameter.device.clone()))?;
+            // SAFETY: four tensors of `count` f32 on the driver's stream, as parameters and moments
+            // are; the moments belong to the optimizer alone.
+            unsafe { super::adam(&*driver, tensors, count, &self.factors) }.map_err(Error::wrap)
+        }
+    }
+
+    /// Sums of squares of all gradients, f64, one after the other: [`sums_of`] each.
+    pub(crate) fn squares<'a>(
+        gradients: impl Iterator<Item = &'a Tensor> + Clone,
+    ) -> Result<Tensor> {
+        let sums: usize = gradients
+            .clone()
+            .map(|gradient| sums_of(gradient.elem_count()))
+            .sum();
+        let device = match gradients.clone().next() {
+            Some(gradient) => gradient.device().clone(),
+            None => Device::Cpu,
+        };
+        let squares = Tensor::zeros(sums, DType::F64, &device)?;
+        let mut from = 0;
+        for gradient in gradients {
+            let gradient = gradient.to_dtype(DType::F32)?.contiguous()?;
+            let count = gradient.elem_count();
+            if count == 0 {
+                continue;
+            }
+            let to = address(&squares.narrow(0, from, sums_of(count))?)?;
+            let gradient = (address(&gradient)?, count);
+            // SAFETY: `count` f32, and room for their sums, on the driver's stream, which gives
+            // memory back after the kernels before it.
+            unsafe { super::squares(&*driver(&device)?, gradient, to) }.map_err(Error::wrap)?;
+            from += sums_of(count);
+        }
+        Ok(squares)
+    }
+
+    /// The gradient of a hinge loss with respect to similarities [I, C].
+    pub(crate) fn hinge(
+        similarities: &Tensor,
+        pairing: &Pairing,
+        form: &HingeForm,
+    ) -> Result<Tensor> {
+        let (device, captions) = (similarities.device(), form.captions);
+        let shape = (form.images, captions);
+        let similarities = similarities.detach().contiguous()?;
+        if similarities.dims() != [form.images, captions] || similarities.dtype() != DType::F32 {
+            return Err(Error::Msg(format!(
+                "hinge: similarities must be [{}, {captions}] of f32, found {:?} of {:?}",
+                form.images,
+                similarities.dims(),
+                similarities.dtype()
+            ))
+            .bt());
+        }
+        let owners = pairing.image_of_caption().iter().map(|&image| image as u32);
+        let owners = Tensor::from_vec(owners.collect::<Vec<_>>(), captions, device)?;
+        let hardest = Tensor::zeros((captions, 2), DType::U32, device)?;
+        let gradient = Tensor::zeros(shape, DType::F32, device)?;
+        let tensors = HingeTensors {
+            similarities: address(&similarities)?,
+            image_of_caption: address(&owners)?,
+            hardest: address(&hardest)?,
+            gradient: address(&gradient)?,
+        };
+        // SAFETY: the tensors have the form's sizes, a pairing's images are below I, and all are on
+        // the driver's stream, which gives memory back after the kernels before it.
+        unsafe { super::hinge(&*driver(device)?, form, &tensors) }.map_err(Error::wrap)?;
+        Ok(gradient)
+    }
+}
