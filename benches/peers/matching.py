@@ -34,7 +34,7 @@ UARDA = (10.0, 10.0)
 SCAN = (9.0, 4.0)
 SLOPE = 0.1
 EPSILON = 1e-8
-LONGEST = 20.0
+LONGEST = 4.0
 
 
 def synchronize(device):

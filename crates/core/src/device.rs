@@ -84,9 +84,14 @@ fn open_cuda() -> Result<Device> {
     if !cfg!(feature = "cuda") {
         return Err(unavailable(
             "cuda",
-            "this binary was built without it (build with `--features cuda`)".to_owned(),
+            "this binary was built without it (`cargo xtask train --device cuda` builds with it; \
+             `--features cuda`)"
+                .to_owned(),
         ));
     }
+    // Says in one sentence what candle's error would hide: no driver, no GPU, or one too old.
+    #[cfg(feature = "cuda")]
+    crate::gpu::Driver::open(0).map_err(|cause| unavailable("cuda", cause.to_string()))?;
     // `new_cuda` would use one stream per thread, which races between threads.
     Device::new_cuda_with_stream(0).map_err(|cause| unavailable("cuda", cause.to_string()))
 }

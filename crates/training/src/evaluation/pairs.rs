@@ -7,7 +7,7 @@ use candle_core::Device;
 use uard_attention::kernel::Kernel;
 use uard_attention::packed::{RegionsBuilder, WordsBuilder};
 use uard_attention::search::{AllPairs, Preserve, Search};
-use uard_attention::{Kept, Matcher, PackedRegions, PackedWords};
+use uard_attention::{Kept, Matcher, PackedRegions, PackedWords, Precision};
 use uard_core::{Regions, Words};
 
 use super::{How, OnProgress, Stage};
@@ -49,6 +49,8 @@ impl<'a> Pairs<'a> {
         device: &Device,
     ) -> Result<Self> {
         let kernel = match how.kernel {
+            // What is exact is so on the CPU.
+            Kernel::Auto if how.precision == Precision::Exact => Kernel::Auto,
             Kernel::Auto if device.is_cuda() && cfg!(feature = "cuda-kernels") => Kernel::Cuda,
             Kernel::Auto if !device.is_cpu() => Kernel::Tensor,
             kernel => kernel,
