@@ -16,10 +16,12 @@ pub mod tensors;
 pub use driver::{Driver, DriverMemory};
 pub use error::{GpuError, GpuResult};
 
+use std::hash::{Hash, Hasher};
+
 use bytemuck::Pod;
 
 /// CUDA C++ that is compiled where it runs, with the numbers it is compiled for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     /// Names it in messages.
     pub name: &'static str,
@@ -27,6 +29,14 @@ pub struct Program {
     pub sources: &'static [&'static str],
     /// What `#define`s put before them, in order.
     pub defines: Vec<(&'static str, u32)>,
+}
+
+/// By name and numbers alone: machines look programs up at every launch, and sources are long.
+impl Hash for Program {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+        self.defines.hash(state);
+    }
 }
 
 impl Program {
