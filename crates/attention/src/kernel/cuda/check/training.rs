@@ -20,7 +20,7 @@ const BACKWARD_LIMIT: f64 = 2e-4;
 /// rule, which has no kernel.
 ///
 /// # Errors
-/// As [`matching`].
+/// As [`super::matching()`].
 pub fn training<M: Machine>(machine: &M, extent: Extent) -> Result<Vec<Check>> {
     let rules = [WeightRule::Masked, WeightRule::Zero, WeightRule::MaxSim];
     let mut checks = Vec::new();
