@@ -1,5 +1,5 @@
 //! How does the recurrence run where our operator does not? Around its steps in candle's operations,
-//! and the steps themselves in these or as [`super::stepwise`] has them.
+//! and the steps themselves in these or as `stepwise` has them.
 
 use candle_core::{D, Tensor};
 
