@@ -14,6 +14,7 @@
 //! |---|---|---|
 //! | train | [`Matcher::similarities`]: the similarity of a batch as a differentiable tensor | `examples/train.rs` |
 //! | match many with many | [`PackedRegions`], [`PackedWords`], [`search::Search`]: all pairs, or the best of each | `examples/match_features.rs` |
+//! | match on an NVIDIA GPU | `kernel::cuda::DeviceSearch`, with the feature `cuda-kernels` | in its documentation |
 //! | rerank, and say why | [`search::Search::images_for_caption`], [`search::Search::evidence`] | `examples/rerank.rs` |
 //! | check a kernel | [`mod@reference`]: the formulas as plain loops in f64 | |
 //!
