@@ -261,7 +261,7 @@ fn score_refuses_bad_fragments_and_leaves_the_old_result() {
     );
     refused(
         &run(&fragments.command("--threshold 0.2 --kernel fast")),
-        &["auto, reference, tensor, scalar, avx2, avx512 or amx"],
+        &["auto, reference, tensor, scalar, avx2, avx512, amx or cuda"],
     );
     refused(
         &run(&fragments.command("--threshold 0.2 --kernel tensor --precision bf16")),
