@@ -190,6 +190,14 @@ impl TrainConfig {
                 expected,
             ));
         }
+        for (key, chance) in [
+            ("training.omit_words", training.omit_words),
+            ("training.omit_regions", training.omit_regions),
+        ] {
+            if !(0.0..1.0).contains(&chance) {
+                return Err(setting(key, &chance, "0 or more, below 1"));
+            }
+        }
         if i64::try_from(training.seed).is_err() {
             return Err(setting("training.seed", &training.seed, "at most 2^63 - 1"));
         }
@@ -391,6 +399,8 @@ mod tests {
             ("schedule.decay_at=1.5", "schedule.decay_at"),
             ("loss.margin=nan", "loss.margin"),
             ("training.accumulation=200", "training.accumulation"),
+            ("training.omit_words=1", "training.omit_words"),
+            ("training.omit_regions=-0.1", "training.omit_regions"),
             ("evaluation.threshold=2.0", "evaluation.threshold"),
         ] {
             let message = TrainConfig::default()

@@ -1,6 +1,7 @@
 //! How does a run go, from its first batch to its best checkpoint?
 
 mod observer;
+mod omission;
 mod prefetch;
 mod samples;
 mod session;

@@ -128,7 +128,7 @@ fn judge(job: &Job, ground: &Ground, summary: &Summary) -> anyhow::Result<Judged
     Ok(Judged { record, best })
 }
 
-/// Evaluates a checkpoint with the threshold that its configuration says.
+/// Evaluates a checkpoint with the threshold and in the precision that its configuration says.
 pub fn evaluate_best(
     checkpoint: &Checkpoint,
     split: &Split,
@@ -136,6 +136,7 @@ pub fn evaluate_best(
 ) -> anyhow::Result<Best> {
     let how = How {
         threshold: checkpoint.evaluation_threshold()?,
+        precision: checkpoint.config()?.evaluation.precision,
         ..How::default()
     };
     evaluate_as(checkpoint, split, device, how)

@@ -1,6 +1,7 @@
 //! Which settings does each section of a configuration have, and what are their defaults?
 
 use serde::{Deserialize, Serialize};
+use uard_attention::Precision;
 use uard_core::matmul::Matmul;
 use uard_relevance::ThresholdLearner;
 
@@ -184,6 +185,10 @@ pub struct TrainingConfig {
     pub batch: usize,
     /// Parts in which a batch is encoded (1): less memory, the same gradient.
     pub accumulation: usize,
+    /// Chance of a caption's word to be left out of a step (0).
+    pub omit_words: f64,
+    /// Chance of an image's region to be left out of a step (0).
+    pub omit_regions: f64,
     /// Seed of every draw (0).
     pub seed: u64,
     /// Numbers of the large products: `f32` (default), or `bf16`, which rounds both sides and sums
@@ -205,6 +210,8 @@ impl Default for TrainingConfig {
             maximum_steps: None,
             batch: 128,
             accumulation: 1,
+            omit_words: 0.0,
+            omit_regions: 0.0,
             seed: 0,
             matmul: Matmul::F32,
             patience: None,
@@ -222,6 +229,9 @@ pub struct EvaluationConfig {
     pub split: String,
     /// `"learned"` (default), `"relevant_minus_3_std"`, or a number.
     pub threshold: EvaluationThreshold,
+    /// `"f32"` (default); `"exact"` has the same ranks, and is faster where the processor
+    /// multiplies bf16, but counts what is kept in bf16; `"bf16"` rounds.
+    pub precision: Precision,
 }
 
 impl Default for EvaluationConfig {
@@ -229,6 +239,7 @@ impl Default for EvaluationConfig {
         Self {
             split: "dev".to_owned(),
             threshold: EvaluationThreshold::default(),
+            precision: Precision::F32,
         }
     }
 }

@@ -16,6 +16,7 @@ use uard_features::text::tokenizer::CaptionTokenizer;
 use beginning::{first_state, tokenizer_of, written_files};
 
 use super::observer::{Event, Observer};
+use super::omission::omit;
 use super::prefetch::prefetch;
 use super::samples::draw_samples;
 use super::step::{BatchGradients, Judgement, Prepared, batch_gradients};
@@ -263,13 +264,14 @@ impl<'a> Session<'a> {
 
     fn take_step(
         &mut self,
-        prepared: Prepared,
+        mut prepared: Prepared,
         started: Instant,
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let config = self.run.config;
         let pairing = prepared.batch.pairing.clone();
         let judgement = self.judgement();
+        omit(&mut prepared, &config.training, &self.draws, judgement.step);
         let output = batch_gradients(&self.model, prepared, config, judgement)?;
         let factor = factor_at(&config.schedule, self.state.step, self.scheduled_steps());
         let parameters = self.model.parameters();

@@ -49,6 +49,7 @@ impl Session<'_> {
         };
         let how = How {
             threshold,
+            precision: self.run.config.evaluation.precision,
             ..How::default()
         };
         let dev = self.run.dev;
