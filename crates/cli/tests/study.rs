@@ -247,13 +247,20 @@ fn results_of_another_configuration_or_other_data_are_refused_with_both_named() 
     );
 }
 
+const HEAD: &str = "baseline = \"zero\"\nseeds = [0, 1]";
+
+fn wrong(head: &str, settings: &str, parts: &[&str]) {
+    Study::new(head, settings).refuses(parts);
+}
+
+/// The settings with one text replaced.
+fn other(from: &str, to: &str) -> String {
+    assert!(SETTINGS.contains(from), "{from}");
+    SETTINGS.replace(from, to)
+}
+
 #[test]
-fn what_does_not_fit_together_is_refused_before_anything_runs() {
-    let head = "baseline = \"zero\"\nseeds = [0, 1]";
-    let wrong = |head: &str, settings: &str, parts: &[&str]| {
-        Study::new(head, settings).refuses(parts);
-    };
-    let other = |from: &str, to: &str| SETTINGS.replace(from, to);
+fn keys_of_a_study_that_fit_nothing_are_named() {
     wrong(
         "baseline = \"null\"\nseeds = [0]",
         SETTINGS,
@@ -269,66 +276,71 @@ fn what_does_not_fit_together_is_refused_before_anything_runs() {
         SETTINGS,
         &["`seeds`", "1 twice"],
     );
-    let inside = format!("{head}\ninside = [\"x\"]");
-    wrong(&inside, SETTINGS, &["`inside`", "`x`"]);
+    let inside = |names: &str| format!("{HEAD}\ninside = [{names}]");
+    wrong(&inside("\"x\""), SETTINGS, &["`inside`", "`x`"]);
+    wrong(&inside("\"zero\""), SETTINGS, &["`inside`", "the baseline"]);
+    let apart = other("name = \"zero\"", "name = \"zero\"\nseeds = [5]");
     wrong(
-        &format!("{head}\nbase = 1"),
+        &inside("\"Learned!\""),
+        &apart,
+        &["`inside`", "no seed in common"],
+    );
+    wrong(
+        &format!("{HEAD}\nbase = 1"),
         SETTINGS,
         &["base", "baseline"],
     );
     wrong(
-        head,
+        HEAD,
         &other("group = \"cut\"", "grop = \"cut\""),
         &["grop", "group"],
     );
+    let name = other("\"learned, cut at 0\"", "\"ZERO\"");
+    wrong(HEAD, &name, &["settings[2]", "directory zero"]);
+    let range = other("smoothing=0", "smoothing=2");
+    wrong(HEAD, &range, &["settings[0]", "`set`", "smoothing"]);
     wrong(
-        head,
-        &other("of = \"Learned!\"", "of = \"x\""),
-        &["settings[2]", "`of`", "`x`"],
-    );
-    wrong(
-        head,
-        &other("threshold = 0\n", ""),
-        &["settings[2]", "`threshold` is missing"],
-    );
-    wrong(
-        head,
-        &other("threshold = 0\n", "threshold = 2\n"),
-        &["settings[2]", "`threshold`"],
-    );
-    wrong(
-        head,
-        &other(
-            "name = \"Learned!\"",
-            "name = \"Learned!\"\nthreshold = 0.1",
-        ),
-        &["settings[1]", "without `of`"],
-    );
-    wrong(
-        head,
-        &other("threshold = 0\n", "threshold = 0\nseeds = [2]\n"),
-        &["`seeds`", "2"],
-    );
-    wrong(
-        head,
-        &other("\"learned, cut at 0\"", "\"ZERO\""),
-        &["settings[2]", "directory zero"],
-    );
-    wrong(
-        head,
-        &other("smoothing=0", "smoothing=2"),
-        &["settings[0]", "`set`", "smoothing"],
-    );
-    wrong(
-        head,
+        HEAD,
         &other("threshold.smoothing=0", "training.seed=3"),
         &["`seeds`"],
     );
+}
+
+#[test]
+fn what_trains_nothing_must_name_trained_models_and_a_threshold() {
+    let of = other("of = \"Learned!\"", "of = \"x\"");
+    wrong(HEAD, &of, &["settings[2]", "`of`", "`x`"]);
+    let threshold = |text: &str| other("threshold = 0\n", text);
+    wrong(
+        HEAD,
+        &threshold(""),
+        &["settings[2]", "`threshold` is missing"],
+    );
+    wrong(
+        HEAD,
+        &threshold("threshold = 2\n"),
+        &["settings[2]", "`threshold`"],
+    );
+    wrong(
+        HEAD,
+        &threshold("threshold = 0\nseeds = [2]\n"),
+        &["`seeds`", "2"],
+    );
+    wrong(
+        HEAD,
+        &threshold("threshold = 0\nset = []\n"),
+        &["settings[2]", "`set`", "`of`"],
+    );
+    let alone = other(
+        "name = \"Learned!\"",
+        "name = \"Learned!\"\nthreshold = 0.1",
+    );
+    wrong(HEAD, &alone, &["settings[1]", "without `of`"]);
     let again = format!(
         "{SETTINGS}\n[[settings]]\nname = \"more\"\nof = \"learned, cut at 0\"\nthreshold = 0.1"
     );
-    wrong(head, &again, &["settings[3]", "trains nothing itself"]);
+    wrong(HEAD, &again, &["settings[3]", "trains nothing itself"]);
     let scan = other("threshold.smoothing=0", "matcher.rule=scan");
     let scan = scan.replace("of = \"Learned!\"", "of = \"zero\"");
-    wrong(head, &scan, &["settings[2]", "takes no threshold"]);
+    wrong(HEAD, &scan, &["settings[2]", "takes no threshold"]);
 }

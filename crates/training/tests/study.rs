@@ -210,7 +210,7 @@ fn the_whole_page_is_well_formed_and_asks_for_nothing() {
         "learned beside zero, seed 0",
         "of 1 with 20 occurrences",
         "&lt;dog&gt;",
-        "id=\"hills-study-1-0\"",
+        "id=\"hills-study-1-0-title\"",
         "5 of 8 runs of 4 settings",
     ] {
         assert!(page.contains(part), "{part}");
