@@ -1,4 +1,4 @@
-//! How do `train`, `evaluate` and `data` become one cargo command?
+//! How do `train`, `study`, `evaluate` and `data` become one cargo command?
 //!
 //! The command runs in the repository root, so that `data/` and `runs/` are always the same
 //! folders; paths that the caller gave keep their meaning.
@@ -54,6 +54,14 @@ pub fn train(arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCode
     )
 }
 
+/// `uard study`, on the CPU where nothing else is said.
+pub fn study(arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCode> {
+    start(
+        plan_study(arguments, place, &Tools::find(&place.root)),
+        place,
+    )
+}
+
 /// `uard evaluate`.
 pub fn evaluate(arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCode> {
     start(
@@ -88,6 +96,18 @@ fn plan_train(
             }
         }
     }
+    passed.extend(arguments);
+    uard(passed, choice, tools)
+}
+
+fn plan_study(
+    mut arguments: Vec<OsString>,
+    place: &Place,
+    tools: &Tools,
+) -> Result<Launch, String> {
+    let choice = device(&mut arguments)?.unwrap_or(DEFAULT_DEVICE);
+    rebase(&mut arguments, place);
+    let mut passed = words(&["study", "--device", choice.name()]);
     passed.extend(arguments);
     uard(passed, choice, tools)
 }
@@ -318,6 +338,19 @@ mod tests {
         );
         let expected = "train --device cpu --compare zero --set seed=3 --config=a.toml --resume";
         assert_eq!(passed.join(" "), expected);
+    }
+
+    #[test]
+    fn study_names_its_device_and_keeps_the_callers_paths() {
+        let place = Place {
+            caller: "/house/room".into(),
+            root: "/house".into(),
+        };
+        let given = words(&["--config", "a.toml", "--data=d", "--resume"]);
+        let launch = plan_study(given, &place, &Tools::default()).unwrap();
+        let expected =
+            "study --device cpu --config /house/room/a.toml --data=/house/room/d --resume";
+        assert_eq!(passed_to_uard(&launch).join(" "), expected);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Which command of this workspace starts what? `train`, `evaluate`, `data`, `bench`, `ci`, and
-//! those for CUDA.
+//! Which command of this workspace starts what? `train`, `study`, `evaluate`, `data`, `bench`, `ci`,
+//! and those for CUDA.
 //!
 //! Thin on purpose: it starts cargo and `uard`, and links neither candle nor a crate of ours,
 //! so that it is built within half a minute of a fresh clone.
@@ -36,6 +36,7 @@ use launch::Place;
     after_help = "Examples:\n  cargo xtask train                        \
                   the embedded data set, from nothing to runs/<name>/report.html\n  \
                   cargo xtask train --config configs/flickr8k.toml --data DIR\n  \
+                  cargo xtask study --config configs/study-flickr8k.toml --data DIR\n  \
                   cargo xtask bench --suite kernels        all pairs against the peers\n  \
                   cargo xtask ci                           the whole gate\n  \
                   cargo xtask ci style layers              two of its steps"
@@ -56,6 +57,13 @@ enum Task {
                       Everything else goes to `uard train`: see `cargo xtask train -- --help`."
     )]
     Train(PassedOn),
+    /// Train many settings with several seeds and compare them: `uard study` in a release build.
+    #[command(
+        after_help = "--device auto|cpu|cuda|metal   chooses the build and is passed on (cpu);\n\
+                                               metal is unverified\n\
+                      Everything else goes to `uard study`: see `cargo xtask study -- --help`."
+    )]
+    Study(PassedOn),
     /// Evaluate a checkpoint: `uard evaluate` in a release build.
     Evaluate(PassedOn),
     /// Write the embedded data set: `uard data scenes`, to data/scenes without --out.
@@ -114,6 +122,7 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
     };
     match task {
         Task::Train(passed) => launch::train(passed.arguments, &place),
+        Task::Study(passed) => launch::study(passed.arguments, &place),
         Task::Evaluate(passed) => launch::evaluate(passed.arguments, &place),
         Task::Data(passed) => launch::data(passed.arguments, &place),
         Task::Bench(passed) => bench::run(passed.arguments, &place),

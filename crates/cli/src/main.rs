@@ -10,6 +10,7 @@ mod commands;
 mod exit;
 mod hub;
 mod interrupt;
+mod study;
 mod tables;
 mod terminal;
 mod threads;

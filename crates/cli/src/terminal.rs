@@ -24,6 +24,21 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// The command as it would be typed.
+pub fn command_line() -> String {
+    let quoted = std::env::args().skip(1).map(|argument| {
+        let plain = |c: char| c.is_alphanumeric() || "-_./=,:+".contains(c);
+        match !argument.is_empty() && argument.chars().all(plain) {
+            true => argument,
+            false => format!("'{}'", argument.replace('\'', "'\\''")),
+        }
+    });
+    std::iter::once("uard".to_owned())
+        .chain(quoted)
+        .collect::<Vec<String>>()
+        .join(" ")
+}
+
 /// A bar on stderr, shown on a terminal only.
 pub fn bar(total: usize, what: &'static str) -> ProgressBar {
     let template = "{prefix:>12} {wide_bar:.cyan/dim} {percent:>3} %  {eta} left";

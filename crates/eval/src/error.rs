@@ -188,4 +188,28 @@ pub enum Error {
         /// The direction without queries.
         direction: RetrievalDirection,
     },
+
+    /// Two settings that are compared pair by pair have unequal numbers of something.
+    #[error(
+        "cannot compare pair by pair: {expected} and {found} {what}; \
+         give the same seeds and the same split for both"
+    )]
+    PairedLength {
+        /// `values` or `images`.
+        what: &'static str,
+        /// Length of the first.
+        expected: usize,
+        /// Length of the other.
+        found: usize,
+    },
+
+    /// Two settings that are compared query by query were asked for different ones.
+    #[error(
+        "cannot compare query by query: image {image} and its captions do not have equally many \
+         queries in all runs; evaluate all of them on the same split"
+    )]
+    PairedQueries {
+        /// The image.
+        image: usize,
+    },
 }

@@ -1,4 +1,5 @@
-//! How good is a matrix of similarities? Ranks, recall, folds and alignment as plain numbers.
+//! How good is a matrix of similarities? Ranks, recall, folds, alignment, and whether one matrix is
+//! better than another, as plain numbers.
 //!
 //! The input is a [`SimilarityMatrix`] (images by captions) and a [`GroundTruth`] that says which
 //! pairs match; the output is a [`RetrievalReport`] whose `protocol` always says how it was made.
@@ -27,17 +28,21 @@ mod error;
 mod fold;
 mod ground_truth;
 mod matrix;
+mod paired;
 mod precision;
 mod rank;
 mod recall;
 mod report;
+mod spread;
 
 pub use alignment::{AlignmentCounts, WordAlignment};
 pub use error::{Error, Result};
 pub use fold::evaluate_folds;
 pub use ground_truth::GroundTruth;
 pub use matrix::{SimilarityMatrix, ensemble};
+pub use paired::{ImageHits, PairedDifference, bootstrap_difference};
 pub use precision::{PrecisionAtR, precision_at_r};
 pub use rank::{Ranks, RetrievalDirection, ranks};
 pub use recall::{Recall, recall_at};
 pub use report::{RecallPercent, RetrievalReport, evaluate};
+pub use spread::{Interval, Spread};

@@ -154,22 +154,14 @@ impl Checkpoint {
     /// # Errors
     /// Names the first line that differs.
     pub fn expect_config(&self, config: &TrainConfig) -> Result<()> {
-        let given = config.to_toml()?;
-        let stored = self.config()?.to_toml()?;
-        let difference = |one: &str, other: &str| {
-            let line = one
-                .lines()
-                .find(|line| !other.lines().any(|known| known == *line));
-            line.unwrap_or("no such setting").to_owned()
-        };
-        if given == stored {
+        let Some([expected, found]) = config.difference(&self.config()?)? else {
             return Ok(());
-        }
+        };
         Err(Error::Mismatch {
             path: self.path.clone(),
             what: "the setting",
-            expected: difference(&given, &stored),
-            found: difference(&stored, &given),
+            expected,
+            found,
             mend: "resume with the configuration of the run, or start a new run",
         })
     }

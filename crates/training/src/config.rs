@@ -74,7 +74,8 @@ impl TrainConfig {
     /// Sets one value by its dotted key: `section.key=value`.
     ///
     /// The value is read as TOML; what is not TOML is a string, so `matcher.rule=scan` needs no
-    /// quotes. On an error nothing changes.
+    /// quotes. Without a value, as in `matcher.inverse_temperature=`, the key is as if it had never
+    /// been written. On an error nothing changes.
     ///
     /// # Errors
     /// When there is no `=`, the key is unknown, or the value cannot be trained with.
@@ -121,6 +122,23 @@ impl TrainConfig {
             origin: "configuration".to_owned(),
             cause: cause.to_string(),
         })
+    }
+
+    /// The first line that two configurations do not share, as each has it; nothing where they are
+    /// the same.
+    ///
+    /// # Errors
+    /// As for [`to_toml`](Self::to_toml).
+    pub fn difference(&self, other: &Self) -> Result<Option<[String; 2]>> {
+        let texts = [self.to_toml()?, other.to_toml()?];
+        let lacking = |one: &str, other: &str| {
+            let line = one
+                .lines()
+                .find(|line| !other.lines().any(|known| known == *line));
+            line.unwrap_or("no such setting").to_owned()
+        };
+        let differ = texts[0] != texts[1];
+        Ok(differ.then(|| [lacking(&texts[0], &texts[1]), lacking(&texts[1], &texts[0])]))
     }
 
     /// Whether the run learns a threshold: only the masked rule has one.
@@ -229,19 +247,24 @@ impl TrainConfig {
     }
 }
 
-fn parse_value(text: &str) -> toml::Value {
-    match toml::from_str::<toml::Table>(&format!("value = {text}")) {
-        Ok(mut table) if table.len() == 1 => table
-            .remove("value")
-            .unwrap_or_else(|| toml::Value::String(text.to_owned())),
-        _ => toml::Value::String(text.to_owned()),
+/// The value that is written; nothing where none is.
+fn parse_value(text: &str) -> Option<toml::Value> {
+    if text.is_empty() {
+        return None;
     }
+    let string = || toml::Value::String(text.to_owned());
+    Some(
+        match toml::from_str::<toml::Table>(&format!("value = {text}")) {
+            Ok(mut table) if table.len() == 1 => table.remove("value").unwrap_or_else(string),
+            _ => string(),
+        },
+    )
 }
 
 fn set_key(
     table: &mut toml::Table,
     key: &str,
-    value: toml::Value,
+    value: Option<toml::Value>,
 ) -> std::result::Result<(), String> {
     let (section, rest) = key.split_once('.').unwrap_or((key, ""));
     if rest.is_empty() {
@@ -250,7 +273,11 @@ fn set_key(
                 "`{section}` is a section; set one of its keys, {section}.…"
             ));
         }
-        table.insert(section.to_owned(), value);
+        match value {
+            Some(value) => drop(table.insert(section.to_owned(), value)),
+            None if table.remove(section).is_some() => {}
+            None => return Err(format!("`{section}` has no value that could be taken away")),
+        }
         return Ok(());
     }
     let known: Vec<String> = table.keys().cloned().collect();
@@ -335,6 +362,20 @@ mod tests {
     }
 
     #[test]
+    fn a_difference_is_the_line_that_each_has_alone() {
+        let one = TrainConfig::default();
+        let mut other = one.clone();
+        assert_eq!(one.difference(&other).unwrap(), None);
+        other.threshold.penalty = 2.0;
+        let lines = one.difference(&other).unwrap().unwrap();
+        assert_eq!(lines, ["penalty = 1.0", "penalty = 2.0"]);
+        other = one.clone();
+        other.training.patience = Some(3);
+        let lines = one.difference(&other).unwrap().unwrap();
+        assert_eq!(lines, ["no such setting", "patience = 3"]);
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_the_file_and_the_known_keys() {
         let error = TrainConfig::from_toml("[loss]\nmargn = 0.2", "a.toml").unwrap_err();
         let message = error.to_string();
@@ -363,6 +404,20 @@ mod tests {
         assert_eq!(config.training.patience, Some(4));
         assert_eq!(config.training.matmul, Matmul::Bf16);
         assert!(config.apply_set("training.matmul=f16").is_err());
+    }
+
+    #[test]
+    fn set_without_a_value_takes_it_away() {
+        let mut config = TrainConfig::default();
+        config.apply_set("matcher.inverse_temperature=20").unwrap();
+        config.apply_set("training.epochs=3").unwrap();
+        config.apply_set("matcher.inverse_temperature=").unwrap();
+        config.apply_set("training.epochs=").unwrap();
+        assert_eq!(config, TrainConfig::default());
+        for gone in ["matcher.inverse_temperature=", "matcher.temperature="] {
+            let message = config.apply_set(gone).unwrap_err().to_string();
+            assert!(message.contains("no value"), "{message}");
+        }
     }
 
     #[test]

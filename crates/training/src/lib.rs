@@ -24,6 +24,7 @@ pub mod record;
 pub mod report;
 pub mod run_log;
 pub mod schedule;
+pub mod study;
 pub mod text;
 pub mod trainer;
 

@@ -94,6 +94,21 @@ impl Histogram {
             self.counts[bin] += 1;
         }
     }
+
+    /// All samples.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Share of samples below a value, linear inside its bin; nothing without samples.
+    pub fn below(&self, value: f64) -> Option<f64> {
+        let place = (value + 1.0) / 2.0 * self.counts.len() as f64;
+        let part =
+            |(bin, &count): (usize, &u64)| count as f64 * (place - bin as f64).clamp(0.0, 1.0);
+        let below: f64 = self.counts.iter().enumerate().map(part).sum();
+        let total = self.total();
+        (total > 0).then(|| below / total as f64)
+    }
 }
 
 impl Default for Histogram {
@@ -208,7 +223,7 @@ pub struct FoundImage {
 }
 
 /// A word and what answered it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExampleWord {
     /// The token.
     pub text: String,

@@ -9,6 +9,7 @@ mod kernel;
 mod recall;
 mod score;
 mod self_test;
+mod study;
 mod threshold;
 mod train;
 
@@ -53,6 +54,8 @@ pub enum Command {
     Import(import::Arguments),
     /// Train a model, evaluate it, and write a report.
     Train(train::Arguments),
+    /// Train many settings with several seeds, and compare them.
+    Study(study::Arguments),
     /// Evaluate a checkpoint on a split.
     Evaluate(evaluate::Arguments),
     /// Score images against captions from fragments of any model.
@@ -93,6 +96,7 @@ pub fn run(command: &Command) -> anyhow::Result<Outcome> {
         Command::Extract(arguments) => return extract::run(arguments),
         Command::Import(arguments) => import::run(arguments)?,
         Command::Train(arguments) => return train::run(arguments),
+        Command::Study(arguments) => return study::run(arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments)?,
         Command::Score(arguments) => score::run(arguments)?,
         Command::Threshold(arguments) => threshold::run(arguments)?,

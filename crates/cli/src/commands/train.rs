@@ -13,12 +13,13 @@ use uard_training::trainer::Start;
 use super::Outcome;
 use crate::exit::wrong;
 use crate::interrupt;
-use crate::terminal::{note, print};
+use crate::terminal::{command_line, note, print};
 use crate::train::examples::examples;
 use crate::train::jobs::{self, Ended, Ground};
 use crate::train::outcome::outcome;
 use crate::train::photographs::extracted;
 use crate::train::plan::{Job, NamedConfig, data_directory, jobs as planned, read_config};
+use crate::train::progress::{Lines, Progress};
 use crate::whole_file::write_text;
 
 /// Arguments of `uard train`.
@@ -147,7 +148,8 @@ fn train_all(
     let mut runs: Vec<RunRecord> = Vec::new();
     let mut shown = Vec::new();
     for job in jobs {
-        match jobs::run(job, ground, start, stop)? {
+        let mut progress = Progress::new(&job.name, Lines::Result);
+        match jobs::run(job, ground, start, &mut progress, stop)? {
             Ended::Stopped(step) => {
                 note(&format!(
                     "stopped at step {step} of `{}` and saved in {}; the same command with \
@@ -193,19 +195,4 @@ impl Report<'_> {
         });
         write_text(&self.directory.join("report.html"), &page)
     }
-}
-
-/// The command as it would be typed.
-fn command_line() -> String {
-    let quoted = std::env::args().skip(1).map(|argument| {
-        let plain = |c: char| c.is_alphanumeric() || "-_./=,:+".contains(c);
-        match !argument.is_empty() && argument.chars().all(plain) {
-            true => argument,
-            false => format!("'{}'", argument.replace('\'', "'\\''")),
-        }
-    });
-    std::iter::once("uard".to_owned())
-        .chain(quoted)
-        .collect::<Vec<String>>()
-        .join(" ")
 }

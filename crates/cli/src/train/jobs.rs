@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::Context;
 use candle_core::Device;
@@ -9,7 +11,7 @@ use uard_features::dataset::Split;
 use uard_features::store::features_path;
 use uard_features::text::tokenizer::CaptionTokenizer;
 use uard_training::checkpoint::Checkpoint;
-use uard_training::evaluation::{How, SplitEvaluation, evaluate};
+use uard_training::evaluation::{How, SplitEvaluation, Stage, evaluate};
 use uard_training::model::Model;
 use uard_training::record::RunRecord;
 use uard_training::trainer::{self, Run, Start, Summary};
@@ -95,10 +97,38 @@ pub struct Best {
     pub tokenizer: CaptionTokenizer,
     /// What it reached.
     pub evaluation: SplitEvaluation,
+    /// Seconds in which all images and captions were matched, once they were encoded.
+    pub matching_seconds: f64,
 }
 
-/// Trains a job to the end, or until `stop`, and evaluates its best epoch.
-pub fn run(job: &Job, ground: &Ground, start: Start, stop: &AtomicBool) -> anyhow::Result<Ended> {
+/// When an evaluation was last seen encoding; what follows is matching.
+struct Stopwatch(Mutex<Instant>);
+
+impl Stopwatch {
+    fn start() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    fn see(&self, stage: Stage) {
+        if stage == Stage::Encoding {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        let encoded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        encoded.elapsed().as_secs_f64()
+    }
+}
+
+/// Trains a job to the end, or until `stop`, shows it, and evaluates its best epoch.
+pub fn run(
+    job: &Job,
+    ground: &Ground,
+    start: Start,
+    progress: &mut Progress,
+    stop: &AtomicBool,
+) -> anyhow::Result<Ended> {
     let run = Run {
         config: &job.config,
         train: &ground.train,
@@ -107,8 +137,7 @@ pub fn run(job: &Job, ground: &Ground, start: Start, stop: &AtomicBool) -> anyho
         device: &ground.device,
         hub: &hub(),
     };
-    let mut progress = Progress::new(&job.name);
-    let outcome = trainer::train(&run, start, &mut progress, stop);
+    let outcome = trainer::train(&run, start, progress, stop);
     progress.finish();
     match outcome? {
         trainer::Outcome::Stopped(summary) => Ok(Ended::Stopped(summary.step)),
@@ -152,7 +181,9 @@ pub fn evaluate_as(
     let tokenizer = checkpoint.tokenizer()?;
     let model = checkpoint.model(device)?;
     let bar = bar(split.images() + split.captions.len(), "encoding");
+    let watch = Stopwatch::start();
     let on_progress = |stage, done, total| {
+        watch.see(stage);
         bar.set_prefix(stage_name(stage));
         advance(&bar, done, total);
     };
@@ -168,5 +199,6 @@ pub fn evaluate_as(
         model,
         tokenizer,
         evaluation,
+        matching_seconds: watch.seconds(),
     })
 }

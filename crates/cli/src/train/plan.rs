@@ -53,6 +53,11 @@ pub struct Job {
     pub directory: PathBuf,
 }
 
+/// Whether a configuration of this name is inside the binary.
+pub fn is_embedded(name: &Path) -> bool {
+    EMBEDDED.iter().any(|(known, _)| name == Path::new(known))
+}
+
 /// Reads a configuration from a file, or one of the embedded ones by its bare name.
 pub fn read_config(config: &Path, sets: &[String]) -> anyhow::Result<NamedConfig> {
     let name = config

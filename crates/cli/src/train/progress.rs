@@ -10,18 +10,29 @@ use crate::terminal::{bar_with_message, note, print};
 
 const HEADER: &str = "epoch     loss       t  image to text    text to image      rsum   words regions  cells      s";
 
+/// Where the line of an epoch goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lines {
+    /// To stdout: it is part of the result.
+    Result,
+    /// To stderr: the result comes later.
+    Notes,
+}
+
 /// Shows the events of one run.
 pub struct Progress {
     name: String,
+    lines: Lines,
     bar: ProgressBar,
     epochs: usize,
 }
 
 impl Progress {
     /// For a run of this name.
-    pub fn new(name: &str) -> Self {
+    pub fn new(name: &str, lines: Lines) -> Self {
         Self {
             name: name.to_owned(),
+            lines,
             bar: ProgressBar::hidden(),
             epochs: 0,
         }
@@ -41,7 +52,10 @@ impl Progress {
 
     fn say(&self, text: &str) {
         // A table that cannot be printed stops no training; the log has the same numbers.
-        self.bar.suspend(|| drop(print(text)));
+        self.bar.suspend(|| match self.lines {
+            Lines::Result => drop(print(text)),
+            Lines::Notes => note(text),
+        });
     }
 
     fn step(&self, record: &StepRecord) {

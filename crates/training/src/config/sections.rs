@@ -1,5 +1,7 @@
 //! Which settings does each section of a configuration have, and what are their defaults?
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use uard_attention::Precision;
 use uard_core::matmul::Matmul;
@@ -260,6 +262,15 @@ impl EvaluationThreshold {
         match self {
             Self::Found(choice) => choice.resolve(learner),
             Self::Fixed(threshold) => threshold,
+        }
+    }
+}
+
+impl fmt::Display for EvaluationThreshold {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Found(choice) => choice.fmt(formatter),
+            Self::Fixed(threshold) => threshold.fmt(formatter),
         }
     }
 }

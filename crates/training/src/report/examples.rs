@@ -50,6 +50,32 @@ fn legend(scale: RelevanceScale) -> String {
     )
 }
 
+/// A caption with its words coloured from the threshold to `highest`.
+pub(super) fn coloured(
+    caption: &str,
+    words: &[ExampleWord],
+    threshold: f64,
+    highest: f64,
+) -> String {
+    let example = CaptionExample {
+        caption: caption.to_owned(),
+        matched: ExampleImage {
+            id: String::new(),
+            bytes: None,
+            size: None,
+        },
+        words: words.to_vec(),
+        found: Vec::new(),
+        rank: 1,
+    };
+    Shown {
+        example: &example,
+        scale: RelevanceScale::new(threshold, highest),
+        threshold: Some(threshold),
+    }
+    .words(&[])
+}
+
 /// Rules that fade the other boxes while a word is pointed at: no script needed.
 pub(super) fn links(examples: &[CaptionExample]) -> String {
     let longest = examples

@@ -30,22 +30,39 @@ pub(super) fn hills(runs: &[RunRecord]) -> String {
         return String::new();
     }
     let axes = axes(&all);
-    let draw = |panels: &[(&RunRecord, &EpochRecord)], group: &str| -> String {
-        let panel = |(place, &(run, epoch)): (usize, &(&RunRecord, &EpochRecord))| {
-            Panel { run, epoch, axes }.draw(&format!("hills-{group}-{place}"))
-        };
-        let panels: String = panels.iter().enumerate().map(panel).collect();
-        format!("<div class=\"charts thirds\">{panels}</div>\n")
-    };
     let mut out = format!("<p>{}</p>\n{LEGEND}\n", seen(first, &moving));
     if !moving.is_empty() {
-        out += &draw(&moving, "epochs");
+        out += &panels(&moving, axes, "epochs");
     }
     if !resting.is_empty() {
         out += "<h3>The hills of the other runs at their best epoch</h3>\n";
-        out += &draw(&resting, "others");
+        out += &panels(&resting, axes, "others");
     }
     out
+}
+
+/// The hills of one run over its epochs; `id` tells the runs of a page apart.
+pub(super) fn movement(run: &RunRecord, id: &str) -> String {
+    let epochs = chosen(run);
+    if epochs.is_empty() {
+        return String::new();
+    }
+    let axes = axes(&epochs);
+    let moving: Vec<(&RunRecord, &EpochRecord)> =
+        epochs.into_iter().map(|epoch| (run, epoch)).collect();
+    format!(
+        "<p>{}</p>\n{LEGEND}\n{}",
+        seen(run, &moving),
+        panels(&moving, axes, id)
+    )
+}
+
+fn panels(panels: &[(&RunRecord, &EpochRecord)], axes: (Axis, Axis), group: &str) -> String {
+    let panel = |(place, &(run, epoch)): (usize, &(&RunRecord, &EpochRecord))| {
+        Panel { run, epoch, axes }.draw(&format!("hills-{group}-{place}"))
+    };
+    let panels: String = panels.iter().enumerate().map(panel).collect();
+    format!("<div class=\"charts thirds\">{panels}</div>\n")
 }
 
 const LEGEND: &str = "<ul class=\"legend\" aria-label=\"Curves\">\
@@ -84,11 +101,7 @@ fn chosen(run: &RunRecord) -> Vec<&EpochRecord> {
 }
 
 fn drawable(hills: &Hills) -> bool {
-    total(&hills.relevant) > 0 && total(&hills.irrelevant) > 0
-}
-
-fn total(histogram: &Histogram) -> u64 {
-    histogram.counts.iter().sum()
+    hills.relevant.total() > 0 && hills.irrelevant.total() > 0
 }
 
 /// One frame for all panels, so that they can be compared: the range that holds
@@ -128,7 +141,7 @@ fn axes(epochs: &[&EpochRecord]) -> (Axis, Axis) {
 /// Middle of each bin and the density there; the area below is one.
 fn density(histogram: &Histogram) -> Vec<(f64, f64)> {
     let width = 2.0 / histogram.counts.len().max(1) as f64;
-    let scale = total(histogram).max(1) as f64 * width;
+    let scale = histogram.total().max(1) as f64 * width;
     let middle = |bin: usize| -1.0 + (bin as f64 + 0.5) * width;
     histogram
         .counts
@@ -138,15 +151,8 @@ fn density(histogram: &Histogram) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// Share of samples below a value, linear inside its bin.
-fn below(histogram: &Histogram, value: f64) -> f64 {
-    let place = (value + 1.0) / 2.0 * histogram.counts.len() as f64;
-    let part = |(bin, &count): (usize, &u64)| count as f64 * (place - bin as f64).clamp(0.0, 1.0);
-    histogram.counts.iter().enumerate().map(part).sum::<f64>() / total(histogram).max(1) as f64
-}
-
 fn quantile(histogram: &Histogram, share: f64) -> f64 {
-    let wanted = share * total(histogram) as f64;
+    let wanted = share * histogram.total() as f64;
     let mut seen = 0.0;
     for (bin, &count) in histogram.counts.iter().enumerate() {
         seen += count as f64;
@@ -170,8 +176,8 @@ fn errors(epoch: &EpochRecord) -> (f64, f64) {
         ..
     } = &epoch.hills;
     (
-        below(relevant, epoch.threshold),
-        1.0 - below(irrelevant, epoch.threshold),
+        relevant.below(epoch.threshold).unwrap_or(0.0),
+        1.0 - irrelevant.below(epoch.threshold).unwrap_or(0.0),
     )
 }
 

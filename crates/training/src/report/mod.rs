@@ -12,11 +12,14 @@ mod markup;
 mod numbers;
 mod results;
 mod runs;
+mod study;
 mod verdict;
 
 use crate::record::{CaptionExample, RunRecord};
 use markup::{escape, section};
 use runs::Results;
+
+pub use study::{StudyPage, render_study};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -76,7 +79,27 @@ pub fn render(input: &ReportInput) -> String {
             },
         ),
     ];
-    let body: String = sections
+    page(&Page {
+        title: input.title,
+        style: &examples::links(input.examples),
+        header: &header::header(input, &results),
+        sections: &sections,
+    })
+}
+
+/// What stands inside of a page.
+struct Page<'a> {
+    title: &'a str,
+    /// Rules beside those of every page.
+    style: &'a str,
+    header: &'a str,
+    /// Id, heading and body; without a body it is left out.
+    sections: &'a [(&'a str, &'a str, String)],
+}
+
+fn page(page: &Page<'_>) -> String {
+    let body: String = page
+        .sections
         .iter()
         .map(|(id, heading, body)| section(id, heading, body))
         .collect();
@@ -86,9 +109,9 @@ pub fn render(input: &ReportInput) -> String {
          <meta name=\"color-scheme\" content=\"light dark\"/>\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\"/>\n\
          <title>{}</title>\n<style>\n{STYLE}{}</style>\n</head>\n<body>\n<main>\n{}{body}</main>\n</body>\n</html>\n",
-        escape(input.title),
-        examples::links(input.examples),
-        header::header(input, &results)
+        escape(page.title),
+        page.style,
+        page.header
     )
 }
 

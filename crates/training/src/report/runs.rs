@@ -4,7 +4,7 @@ use super::numbers::fixed;
 use crate::record::{EpochRecord, RunRecord, SplitRecord};
 
 /// How many line styles `page.css` knows.
-const STYLES: usize = 4;
+const STYLES: usize = 8;
 
 /// The name of a run in a sentence; not yet escaped.
 pub(super) fn display_name(run: &RunRecord) -> String {

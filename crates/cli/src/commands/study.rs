@@ -1,0 +1,87 @@
+//! `uard study`: which settings help, over several seeds, and is that more than chance?
+
+use std::path::{Path, PathBuf};
+
+use uard_core::device::{self, DeviceChoice};
+
+use super::{Format, Outcome};
+use crate::interrupt;
+use crate::study::file;
+use crate::study::inside::Insides;
+use crate::study::results::{Results, check_data, read_all, refuse_to_overwrite};
+use crate::study::runner::Runner;
+use crate::study::table::study_table;
+use crate::terminal::{note, print, print_json};
+use crate::train::jobs::Ground;
+
+/// Arguments of `uard study`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The file lists settings and seeds; configs/study-flickr8k.toml explains its keys. \
+    Runs go one after another, all settings with the first seed first. Each has a run directory \
+    DIR/<setting>/seed-<N> as `uard train` has it, with result.json. After each run study.txt, \
+    study.json and study.html of DIR hold the study so far.\n\
+    The first Ctrl-C finishes the step and saves, the second exits at once; --resume continues and \
+    repeats nothing.\n\n\
+    Examples:\n  \
+    uard study --config configs/study-flickr8k.toml --data DIR\n  \
+    uard study --config configs/study-flickr8k.toml --data DIR --resume --format json"
+)]
+pub struct Arguments {
+    /// A TOML file of settings and seeds.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Data directory.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Directory of the study; without it runs/ and the name of the file.
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// Continues the study where it stopped.
+    #[arg(long)]
+    resume: bool,
+    /// Where tensors live: auto, cpu, cuda, or metal (candle's backend, unverified by this project).
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+    /// How the result is printed.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Runs what is not done yet, and prints all of it.
+pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
+    let study = file::read(&arguments.config)?;
+    let root = match &arguments.run {
+        Some(run) => run.clone(),
+        None => Path::new("runs").join(&study.name),
+    };
+    let results = match arguments.resume {
+        true => read_all(&study, &root)?,
+        false => {
+            refuse_to_overwrite(&study, &root)?;
+            Results::new()
+        }
+    };
+    let opened = device::open(arguments.device)?;
+    note(&format!("device {}", opened.reason));
+    let ground = Ground::open(&arguments.data, &study.split, opened.device)?;
+    check_data(&study, &root, &results, &ground)?;
+    let mut runner = Runner {
+        study: &study,
+        root: &root,
+        ground: &ground,
+        results,
+        insides: Insides::open(&study, &root)?,
+    };
+    if !runner.run(interrupt::watch()?)? {
+        note("stopped; the same command with --resume continues");
+        return Ok(Outcome::Stopped);
+    }
+    let record = runner.write()?;
+    note(&format!("page: {}", root.join("study.html").display()));
+    match arguments.format {
+        Format::Json => print_json(&record)?,
+        Format::Table => print(&study_table(&record))?,
+    }
+    Ok(Outcome::Done)
+}
