@@ -41,6 +41,11 @@ pub struct LearnerConfig {
     pub first_threshold: f64,
     /// What the next update smooths with.
     pub carry: Carry,
+    /// Epochs, from the start, in which training attends with the first threshold. The threshold is
+    /// learned all the same.
+    pub hold_epochs: f64,
+    /// Epochs after those, in which the threshold in use goes from the first to the learned one.
+    pub anneal_epochs: f64,
 }
 
 impl Default for LearnerConfig {
@@ -53,11 +58,38 @@ impl Default for LearnerConfig {
             minimum_samples: 200,
             first_threshold: 0.0,
             carry: Carry::AcrossBatches,
+            hold_epochs: 0.0,
+            anneal_epochs: 0.0,
         }
     }
 }
 
 impl LearnerConfig {
+    /// The threshold that training attends with when `learned` is the learned one, `epochs` after
+    /// its start.
+    ///
+    /// ```text
+    /// first + clamp((epochs - hold_epochs) / anneal_epochs, 0, 1) (learned - first)
+    /// ```
+    /// Without annealing the learned one holds from `hold_epochs` on.
+    ///
+    /// ```
+    /// use uard_relevance::LearnerConfig;
+    ///
+    /// let config = LearnerConfig { hold_epochs: 1.0, anneal_epochs: 2.0, ..Default::default() };
+    /// assert_eq!(config.in_use(0.3, 0.5), 0.0);
+    /// assert_eq!(config.in_use(0.3, 2.0), 0.15);
+    /// assert_eq!(config.in_use(0.3, 5.0), 0.3);
+    /// ```
+    pub fn in_use(&self, learned: f64, epochs: f64) -> f64 {
+        let past = epochs - self.hold_epochs;
+        if past >= self.anneal_epochs {
+            return learned;
+        }
+        let share = (past / self.anneal_epochs).max(0.0);
+        self.first_threshold + share * (learned - self.first_threshold)
+    }
+
     /// Checks every setting against the values it may take.
     ///
     /// # Errors
@@ -88,6 +120,14 @@ impl LearnerConfig {
         }
         if !(0.0..=1.0).contains(&self.first_threshold) {
             return refuse("first_threshold", unit, self.first_threshold.to_string());
+        }
+        for (setting, epochs) in [
+            ("hold_epochs", self.hold_epochs),
+            ("anneal_epochs", self.anneal_epochs),
+        ] {
+            if !(epochs.is_finite() && epochs >= 0.0) {
+                return refuse(setting, "a finite number, 0 or more", epochs.to_string());
+            }
         }
         if self.minimum_samples < 2 {
             let found = self.minimum_samples.to_string();
@@ -137,10 +177,35 @@ mod tests {
             };
             assert_eq!(setting(first), "first_threshold");
         }
+        for bad in [-1.0, f64::NAN, f64::INFINITY] {
+            let hold = LearnerConfig {
+                hold_epochs: bad,
+                ..default()
+            };
+            assert_eq!(setting(hold), "hold_epochs");
+            let anneal = LearnerConfig {
+                anneal_epochs: bad,
+                ..default()
+            };
+            assert_eq!(setting(anneal), "anneal_epochs");
+        }
         let few = LearnerConfig {
             minimum_samples: 1,
             ..default()
         };
         assert_eq!(setting(few), "minimum_samples");
+    }
+
+    #[test]
+    fn the_learned_threshold_holds_at_once_unless_it_is_held_back() {
+        let at_once = LearnerConfig::default();
+        assert_eq!(at_once.in_use(0.3, 0.0), 0.3);
+        let held = LearnerConfig {
+            hold_epochs: 2.0,
+            first_threshold: 0.1,
+            ..LearnerConfig::default()
+        };
+        assert_eq!(held.in_use(0.3, 1.99), 0.1);
+        assert_eq!(held.in_use(0.3, 2.0), 0.3);
     }
 }

@@ -168,6 +168,7 @@ impl Runner<'_> {
         };
         let how = How {
             threshold,
+            precision: checkpoint.config()?.evaluation.precision,
             ..How::default()
         };
         let best = evaluate_as(&checkpoint, self.ground.judged(), &self.ground.device, how)?;

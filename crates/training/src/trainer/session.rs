@@ -301,7 +301,9 @@ impl<'a> Session<'a> {
 
     fn judgement(&self) -> Judgement {
         let warming_up = self.state.epoch <= self.run.config.loss.warm_up_epochs;
-        let threshold = self.state.threshold.threshold();
+        let epochs = self.state.step as f64 / self.batches.per_epoch().max(1) as f64;
+        let learned = self.state.threshold.threshold();
+        let threshold = self.run.config.threshold.in_use(learned, epochs);
         Judgement {
             threshold: self.model.matcher().config().threshold(threshold),
             negatives: if warming_up {
