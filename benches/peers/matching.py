@@ -18,11 +18,13 @@ what torch.cuda.max_memory_allocated says. DIRECTORY holds regions.npy [I, R, D]
 Products of f32 are f32's, not tf32's. Lengths and sums are f32's in every form. Captions are sorted
 by length, so that hardly any padding is computed. A form that would take more than LONGEST seconds
 on all captions runs on the first of them; the first answer says on how many. `--tiny` takes tiles
-that small data fill more than once.
+that small data fill more than once. What takes longer than PATIENCE, a compiler that hangs for
+example, ends the process: the other side reads that it has gone.
 """
 
 import argparse
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -35,6 +37,7 @@ SCAN = (9.0, 4.0)
 SLOPE = 0.1
 EPSILON = 1e-8
 LONGEST = 4.0
+PATIENCE = 75
 
 
 def synchronize(device):
@@ -187,13 +190,21 @@ def job(options):
 
 
 def say(**answer):
+    """Answers; until the next request there is time."""
+    signal.alarm(0)
     print(json.dumps(answer), flush=True)
+
+
+def be_patient():
+    """Whatever happens until the next answer: a signal without a handler ends the process."""
+    signal.alarm(PATIENCE)
 
 
 def serve(work, device):
     """Answers requests until there are no more."""
     found = None
     for line in sys.stdin:
+        be_patient()
         request, _, argument = line.strip().partition(" ")
         try:
             if request == "round":
@@ -226,6 +237,7 @@ def main():
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = False
+    be_patient()
     try:
         with torch.inference_mode():
             work, captions = job(options)

@@ -19,7 +19,7 @@ import numpy
 import torch
 from torch import nn
 
-from matching import attend, say, serve
+from matching import attend, be_patient, say, serve
 
 MARGIN = 0.2
 
@@ -102,6 +102,7 @@ def main():
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
     device = torch.device(asked.device)
+    be_patient()
     try:
         step = Step(asked, device)
         say(name=f"torch {torch.__version__}", captions=len(step.counts))

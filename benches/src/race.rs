@@ -21,6 +21,8 @@ const PATIENCE: u32 = 4;
 pub struct Contestant<'a> {
     name: String,
     ours: bool,
+    may_leave: bool,
+    left: Option<String>,
     round: Box<dyn FnMut() -> anyhow::Result<f64> + 'a>,
 }
 
@@ -33,6 +35,15 @@ impl<'a> Contestant<'a> {
         Self::timing_itself(name, move || mean_of_a_round(SHORTEST_ROUND, &mut round))
     }
 
+    /// A contestant that says how many seconds it took, and is repeated while its round is short:
+    /// what it prepares does not count.
+    pub fn timing_each(
+        name: impl Into<String>,
+        mut once: impl FnMut() -> anyhow::Result<f64> + 'a,
+    ) -> Self {
+        Self::timing_itself(name, move || mean_of_timed(SHORTEST_ROUND, &mut once))
+    }
+
     /// A contestant that says how many seconds its round took: another process.
     pub fn timing_itself(
         name: impl Into<String>,
@@ -41,6 +52,8 @@ impl<'a> Contestant<'a> {
         Self {
             name: name.into(),
             ours: false,
+            may_leave: false,
+            left: None,
             round: Box::new(round),
         }
     }
@@ -51,9 +64,29 @@ impl<'a> Contestant<'a> {
         Self { ours, ..self }
     }
 
-    fn run(&mut self) -> anyhow::Result<f64> {
+    /// When a round fails the others go on without it, and it is left without any timing.
+    #[cfg(feature = "cuda-kernels")]
+    pub fn may_leave(self) -> Self {
+        Self {
+            may_leave: true,
+            ..self
+        }
+    }
+
+    /// The seconds of a round; none of one that has left.
+    fn run(&mut self) -> anyhow::Result<Option<f64>> {
+        if self.left.is_some() {
+            return Ok(None);
+        }
         std::thread::sleep(PAUSE);
-        (self.round)().with_context(|| format!("running {}", self.name))
+        match (self.round)().with_context(|| format!("running {}", self.name)) {
+            Ok(seconds) => Ok(Some(seconds)),
+            Err(error) if self.may_leave => {
+                self.left = Some(format!("{error:#}"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -76,11 +109,25 @@ pub fn mean_of_a_round(
     }
 }
 
+/// Repeats a job that says its seconds until they are so many; returns the mean of one.
+fn mean_of_timed(
+    shortest: f64,
+    mut job: impl FnMut() -> anyhow::Result<f64>,
+) -> anyhow::Result<f64> {
+    let (mut seconds, mut times) = (0.0, 0);
+    while times == 0 || seconds < shortest {
+        seconds += job()?;
+        times += 1;
+    }
+    Ok(seconds / f64::from(times))
+}
+
 /// Runs everyone once to warm up, then everyone once a round, beginning with another one each time;
-/// while the rounds of ours lie too far apart, more rounds than were asked for.
+/// while the rounds of ours lie too far apart, more rounds than were asked for. Who leaves has no
+/// timing, not even of the rounds before.
 ///
 /// # Errors
-/// When a round fails.
+/// When a round of one that may not leave fails.
 pub fn run(
     title: &str,
     contestants: &mut [Contestant],
@@ -98,13 +145,23 @@ pub fn run(
         };
         eprintln!("{title}: {what}");
         for at in order(contestants.len(), round as usize) {
-            let seconds = contestants[at].run()?;
-            if round > 0 {
-                timings[at].push(seconds);
+            match contestants[at].run()? {
+                Some(seconds) if round > 0 => timings[at].push(seconds),
+                Some(_) => {}
+                None => timings[at] = Timings::default(),
             }
         }
     }
     Ok(timings)
+}
+
+/// Who left a race, and why.
+#[cfg(feature = "cuda-kernels")]
+pub fn left(contestants: &[Contestant]) -> Vec<Option<String>> {
+    contestants
+        .iter()
+        .map(|contestant| contestant.left.clone())
+        .collect()
 }
 
 /// Whether the rounds of ours lie near each other.
@@ -167,9 +224,28 @@ mod tests {
             runs.set(runs.get() + 1);
             Ok(())
         });
-        let seconds = short.run().unwrap();
+        let seconds = short.run().unwrap().unwrap();
         drop(short);
         assert!(runs.get() > 1 && seconds < SHORTEST_ROUND);
+        let mut each = Contestant::timing_each("each", || Ok(0.07));
+        assert!((each.run().unwrap().unwrap() - 0.07).abs() < 1e-12);
+    }
+
+    #[cfg(feature = "cuda-kernels")]
+    #[test]
+    fn a_peer_may_leave_and_the_others_go_on() {
+        let rounds = std::cell::Cell::new(0);
+        let leaves = Contestant::timing_itself("peer", || {
+            rounds.set(rounds.get() + 1);
+            anyhow::ensure!(rounds.get() < 3, "out of memory");
+            Ok(1.0)
+        });
+        let stays = Contestant::timing_itself("ours", || Ok(2.0)).ours(true);
+        let mut both = [leaves.may_leave(), stays];
+        let timings = run("test", &mut both, 4).unwrap();
+        assert_eq!((timings[0].rounds(), timings[1].rounds()), (0, 4));
+        let reason = "running peer: out of memory".to_owned();
+        assert_eq!(left(&both), [Some(reason), None]);
     }
 
     #[test]

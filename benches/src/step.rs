@@ -1,4 +1,6 @@
-//! What does a step of the real run work on? Made-up features and captions of Flickr8k's shape.
+//! What does a step of a real run work on? Made-up features and captions of its shape.
+
+use std::time::Instant;
 
 use candle_core::Device;
 use uard_core::random::{Draws, normal};
@@ -14,23 +16,46 @@ use uard_training::trainer::step::{Judgement, Prepared, batch_gradients};
 
 use crate::workload::{self, REGIONS};
 
-const CONFIG: &str = include_str!("../../configs/flickr8k.toml");
-
-/// Width of a region's features in Flickr8k's grid of a convolutional network.
-pub const FEATURES: usize = 1280;
-
-/// Words that Flickr8k's captions use four times or more, about.
-pub const VOCABULARY: usize = 3000;
-
 /// Queries, words and regions together, that have an answer.
 const KEPT: f64 = 1.0 / 3.0;
 
-/// The settings of the real run, `configs/flickr8k.toml`.
-///
-/// # Errors
-/// When they are not understood.
-pub fn config() -> anyhow::Result<TrainConfig> {
-    Ok(TrainConfig::from_toml(CONFIG, "configs/flickr8k.toml")?)
+/// A real run: its settings, and what they do not say of its data.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The settings, as published or as this repository has them.
+    pub config: TrainConfig,
+    /// Width of a region's features.
+    pub features: usize,
+    /// Words that captions use often enough, about.
+    pub vocabulary: usize,
+}
+
+impl Setup {
+    /// `configs/flickr8k.toml`, on the grid of a convolutional network.
+    ///
+    /// # Errors
+    /// When the settings are not understood.
+    pub fn flickr8k() -> anyhow::Result<Self> {
+        let text = include_str!("../../configs/flickr8k.toml");
+        Ok(Self {
+            config: TrainConfig::from_toml(text, "configs/flickr8k.toml")?,
+            features: 1280,
+            vocabulary: 3000,
+        })
+    }
+
+    /// `configs/flickr30k.toml`, on bottom-up features; the vocabulary is SCAN's.
+    ///
+    /// # Errors
+    /// When the settings are not understood.
+    pub fn flickr30k() -> anyhow::Result<Self> {
+        let text = include_str!("../../configs/flickr30k.toml");
+        Ok(Self {
+            config: TrainConfig::from_toml(text, "configs/flickr30k.toml")?,
+            features: 2048,
+            vocabulary: 8481,
+        })
+    }
 }
 
 /// A model, its optimizer, and one batch.
@@ -50,25 +75,31 @@ impl<'a> Step<'a> {
     ///
     /// # Errors
     /// When candle refuses a tensor.
-    pub fn new(config: &'a TrainConfig, device: &Device) -> anyhow::Result<Self> {
+    pub fn new(setup: &'a Setup, device: &Device) -> anyhow::Result<Self> {
+        let Setup {
+            config,
+            features: width,
+            vocabulary: words,
+        } = setup;
+        let (width, words) = (*width, *words);
         let draws = Draws::new(0);
         let batch = config.training.batch;
-        let names: Vec<String> = (0..VOCABULARY).map(|word| format!("word{word}")).collect();
+        let names: Vec<String> = (0..words).map(|word| format!("word{word}")).collect();
         let vocabulary = Vocabulary::build(names.iter().map(String::as_str), 1);
         let tokenizer = CaptionTokenizer::Vocabulary(vocabulary);
         let text = (&tokenizer, &TextStart::Drawn);
-        let model = Model::new(config, FEATURES, text, device)?;
+        let model = Model::new(config, width, text, device)?;
         let features = ImageFeatures {
             values: normal(
                 &mut draws.stream("features", &[]),
                 1.0,
-                batch * REGIONS * FEATURES,
+                batch * REGIONS * width,
             ),
             counts: vec![REGIONS; batch],
             regions: REGIONS,
-            width: FEATURES,
+            width,
         };
-        let captions = workload::word_ids(batch, VOCABULARY, &draws);
+        let captions = workload::word_ids(batch, words, &draws);
         let regions = model.encode_features(features.clone())?.detach();
         let words = model.encode_captions(&captions, None)?.detach();
         Ok(Self {
@@ -83,21 +114,14 @@ impl<'a> Step<'a> {
     }
 
     /// Waits until the device has done what it was asked for.
-    ///
-    /// # Errors
-    /// When it failed.
-    pub fn wait(&self) -> anyhow::Result<()> {
+    fn wait(&self) -> anyhow::Result<()> {
         Ok(self.model.parameters().device().synchronize()?)
     }
 
-    /// Takes a step, all but the reading: encoders, matcher, loss, backward, Adam.
-    ///
-    /// # Errors
-    /// When something is not finite.
-    pub fn take(&mut self, negatives: Negatives) -> anyhow::Result<()> {
-        self.taken += 1;
+    /// A copy of the batch, as the reading hands it over: no part of a step.
+    fn prepared(&self) -> Prepared {
         let entries: Vec<usize> = (0..self.captions.len()).collect();
-        let prepared = Prepared {
+        Prepared {
             batch: Batch {
                 captions: entries.clone(),
                 images: entries.clone(),
@@ -105,15 +129,48 @@ impl<'a> Step<'a> {
             },
             features: self.features.clone(),
             captions: self.captions.clone(),
-        };
+        }
+    }
+
+    /// Takes a step, all but the reading: encoders, matcher, loss, backward, Adam. Returns its
+    /// seconds, until the device has done everything.
+    ///
+    /// # Errors
+    /// When something is not finite.
+    pub fn take(&mut self, negatives: Negatives) -> anyhow::Result<f64> {
+        self.taken += 1;
+        let prepared = self.prepared();
         let judgement = Judgement {
             threshold: self.threshold,
             negatives,
             step: self.taken,
         };
+        self.wait()?;
+        let begun = Instant::now();
         let found = batch_gradients(&self.model, prepared, self.config, judgement)?;
         let parameters = self.model.parameters();
         self.optimizer.step(parameters, &found.gradients, 1.0)?;
-        Ok(())
+        self.wait()?;
+        Ok(begun.elapsed().as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_has_the_shape_of_its_setup_and_says_its_seconds() {
+        let mut setup = Setup::flickr30k().unwrap();
+        assert_eq!(setup.config.training.batch, 128);
+        assert_eq!(setup.config.model.joint_width, 1024);
+        setup.config.training.batch = 3;
+        setup.config.model.joint_width = 8;
+        setup.config.text.word_width = 4;
+        setup.features = 6;
+        setup.vocabulary = 20;
+        let mut step = Step::new(&setup, &Device::Cpu).unwrap();
+        assert_eq!(step.prepared().features.values.len(), 3 * REGIONS * 6);
+        assert!(step.take(Negatives::Hardest).unwrap() > 0.0);
     }
 }

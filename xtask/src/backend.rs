@@ -85,6 +85,11 @@ impl Backend {
         }
     }
 
+    /// The device that a program with it runs on.
+    pub fn name(&self) -> &'static str {
+        self.feature().unwrap_or("cpu")
+    }
+
     /// What cargo, and the program that it starts, need beside their arguments.
     ///
     /// # Errors
@@ -186,7 +191,7 @@ fn cuda(tools: &Tools) -> Result<Backend, String> {
         return Err("--device cuda found nvcc, but `nvidia-smi` lists no GPU: \
              this machine has none, or its driver is not installed.\n\
              Get the driver from https://www.nvidia.com/drivers; to build for a GPU that \
-             nvidia-smi does not show, set CUDA_COMPUTE_CAP (90 for an H100). \
+             nvidia-smi does not show, set CUDA_COMPUTE_CAP (90 for an H100 or H200). \
              Without one use --device cpu."
             .to_owned());
     }

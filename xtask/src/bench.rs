@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::backend::{self, Backend, Tools};
+use crate::backend::{self, Backend, DeviceChoice, Tools};
 use crate::launch::{Place, become_child, cargo, device, rebase, refuse, words};
 
 /// What asks for criterion's benches; the rest goes to criterion.
@@ -44,13 +44,25 @@ pub fn run(mut arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCo
     become_child(command)
 }
 
-/// The backend that `--device` asks for; `uard-bench` is told of it as well.
+/// The backend that `--device` asks for; `uard-bench` is told its name, and knows of no `auto`.
 fn backend(arguments: &mut Vec<OsString>, tools: &Tools) -> Result<Backend, String> {
     let Some(choice) = device(arguments)? else {
         return Ok(Backend::Cpu);
     };
-    arguments.extend(words(&["--device", choice.name()]));
-    backend::choose(choice, tools).map(|(backend, _)| backend)
+    if choice == DeviceChoice::Metal {
+        return Err(
+            "--device metal: the benches have no suite for Metal; use --device cpu or cuda"
+                .to_owned(),
+        );
+    }
+    let (chosen, _) = backend::choose(choice, tools)?;
+    // Of its own accord `auto` takes Metal on macOS, where the processor is what can be raced.
+    let backend = match chosen {
+        Backend::Metal => Backend::Cpu,
+        other => other,
+    };
+    arguments.extend(words(&["--device", backend.name()]));
+    Ok(backend)
 }
 
 fn race(mut arguments: Vec<OsString>, place: &Place, features: &[&str]) -> Vec<OsString> {
@@ -127,6 +139,33 @@ mod tests {
         let mut arguments = words(&["--device", "cuda"]);
         assert!(super::backend(&mut arguments, &Tools::default()).is_err());
         assert_eq!(super::backend(&mut vec![], &tools).unwrap(), Backend::Cpu);
+    }
+
+    #[test]
+    fn auto_becomes_the_name_of_what_was_chosen_and_metal_is_refused() {
+        let with_gpu = Tools {
+            toolkit: Some(Toolkit::Ours("/house/target/cuda-toolkit/cuda".into())),
+            gpu: true,
+            ..Tools::default()
+        };
+        let mac = Tools {
+            macos: true,
+            ..Tools::default()
+        };
+        let passed = |tools: &Tools| {
+            let mut arguments = words(&["--device", "auto"]);
+            let backend = backend(&mut arguments, tools).unwrap();
+            (backend.feature(), texts(&arguments))
+        };
+        assert_eq!(
+            passed(&with_gpu),
+            (Some("cuda"), "--device cuda".to_owned())
+        );
+        for tools in [Tools::default(), mac] {
+            assert_eq!(passed(&tools), (None, "--device cpu".to_owned()));
+            let refusal = backend(&mut words(&["--device", "metal"]), &tools).unwrap_err();
+            assert!(refusal.contains("no suite for Metal"), "{refusal}");
+        }
     }
 
     #[test]

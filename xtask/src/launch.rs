@@ -149,11 +149,11 @@ fn uard(passed: Vec<OsString>, choice: DeviceChoice, tools: &Tools) -> Result<La
     }
     arguments.push("--".into());
     arguments.extend(passed);
-    let name = backend.feature().unwrap_or("cpu");
+    let notice = format!("building uard for {}: {reason}", backend.name());
     Ok(Launch {
         arguments,
         backend,
-        notice: Some(format!("building uard for {name}: {reason}")),
+        notice: Some(notice),
     })
 }
 

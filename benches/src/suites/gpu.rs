@@ -1,4 +1,5 @@
-//! What does a GPU do a second? Matching against PyTorch's forms of it, and a training step.
+//! What does a GPU do a second? Matching and a training step against PyTorch's forms of them, and
+//! epochs of a real run.
 //!
 //! Nothing is known of a GPU's noise beforehand, so ceilings are PyTorch's products in the same
 //! race. Everything waits for the GPU before a clock is read.
@@ -7,6 +8,8 @@
 mod corner;
 #[cfg(feature = "cuda-kernels")]
 mod data;
+#[cfg(any(feature = "cuda", all(test, feature = "cuda-kernels")))]
+mod epochs;
 #[cfg(feature = "cuda-kernels")]
 mod matching;
 #[cfg(feature = "cuda-kernels")]
@@ -29,8 +32,9 @@ pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
     let driver = Arc::new(Driver::open(0)?);
     println!("gpu       {}\n", driver.name());
     found.gpu = Some(driver.name().to_owned());
-    let measured = matching::run(&driver, setting, found)?;
-    train(&driver, setting, measured, found)
+    found.survive("matching", |found| matching::run(&driver, setting, found));
+    train(&driver, setting, found);
+    Ok(())
 }
 
 /// Without kernels for a GPU there is nothing to race.
@@ -42,14 +46,22 @@ pub fn run(_: &Setting, _: &mut Found) -> anyhow::Result<()> {
     anyhow::bail!("this build has no kernels for a GPU: build it with the feature cuda-kernels")
 }
 
+/// A training step, and epochs of a real run.
 #[cfg(feature = "cuda")]
-use training::race as train;
+fn train(driver: &std::sync::Arc<uard_core::gpu::Driver>, setting: &Setting, found: &mut Found) {
+    use uard_benches::step::Setup;
+    use uard_core::device::{DeviceChoice, open};
+    found.survive("training", |found| {
+        let device = open(DeviceChoice::Cuda)?.device;
+        training::run(driver, &device, setting, found);
+        epochs::run(&device, (&Setup::flickr30k()?, epochs::SIZE), found)
+    });
+}
 
 #[cfg(all(feature = "cuda-kernels", not(feature = "cuda")))]
-fn train(_: &uard_core::gpu::Driver, _: &Setting, _: f64, found: &mut Found) -> anyhow::Result<()> {
+fn train(_: &uard_core::gpu::Driver, _: &Setting, found: &mut Found) {
     found.miss(
-        "training step",
+        "training step and epochs",
         "this build has no CUDA under its training: build it with the feature cuda",
     );
-    Ok(())
 }

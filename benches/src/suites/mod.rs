@@ -10,6 +10,8 @@ use rayon::ThreadPool;
 use crate::arguments::Arguments;
 use crate::ceilings::Ceilings;
 use crate::peers::python::Python;
+#[cfg(feature = "cuda-kernels")]
+use crate::report::Row;
 use crate::report::{Missing, Promise, Race, Requirement};
 
 /// What every suite is given.
@@ -62,6 +64,34 @@ impl Found {
             promised: promised.to_owned(),
             found,
         });
+    }
+
+    /// Keeps the rows of those who stayed in a race; who left is noted with the reason.
+    #[cfg(feature = "cuda-kernels")]
+    pub fn stayed(&mut self, rows: Vec<Row>, left: Vec<Option<String>>) -> Vec<Row> {
+        let mut stayed = Vec::with_capacity(rows.len());
+        for (row, left) in rows.into_iter().zip(left) {
+            match left {
+                None => stayed.push(row),
+                Some(reason) => self.miss(format!("{}, {}", row.name, row.precision), reason),
+            }
+        }
+        stayed
+    }
+
+    /// Lets a part of a suite fail without those that follow, and without what was measured: the
+    /// failure is a requirement that is not met, and ends the run with exit code 1.
+    #[cfg(feature = "cuda-kernels")]
+    pub fn survive(&mut self, part: &str, run: impl FnOnce(&mut Self) -> anyhow::Result<()>) {
+        if let Err(error) = run(self) {
+            self.requirements.push(Requirement {
+                about: part.to_owned(),
+                must: "reach its end".to_owned(),
+                found: format!("{error:#}"),
+                met: false,
+                fatal: true,
+            });
+        }
     }
 
     /// Notes who took no part.

@@ -94,7 +94,9 @@ impl Matcher {
     ///
     /// # Shapes
     /// `regions` [I, R, D], `words` [C, W, D], both ragged, on one device, f32 or f64; `threshold`
-    /// a cosine. On the CPU the operator of this crate runs, elsewhere the composed form.
+    /// a cosine. On the CPU the operator of this crate runs; on CUDA its kernels between candle's
+    /// products, but for the scan rule and for pairs larger than a multiprocessor holds; elsewhere
+    /// the composed form.
     ///
     /// A pair without any relevance above the threshold has similarity exactly 0. No gradient
     /// flows through the threshold. The zero rule ignores `threshold`; scan and maxsim have none.

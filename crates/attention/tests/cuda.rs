@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use uard_attention::kernel::check::{Check, Extent};
-use uard_attention::kernel::cuda::check::{matching, training};
+use uard_attention::kernel::cuda::check::{matching, precision, training};
 use uard_attention::kernel::cuda::samples;
 use uard_core::gpu::compile::{Target, compile};
 use uard_ptx::Interpreter;
@@ -40,6 +40,13 @@ fn every_program_compiles_to_code_of_ampere_and_hopper() {
 fn matching_agrees_with_the_composed_form() {
     if let Some(machine) = interpreter(80) {
         assert_all(&matching(&Arc::new(machine), Extent::Quick).unwrap());
+    }
+}
+
+#[test]
+fn matching_in_16_bits_agrees_with_the_processor_in_f32() {
+    if let Some(machine) = interpreter(90) {
+        assert_all(&precision(&Arc::new(machine), Extent::Quick).unwrap());
     }
 }
 

@@ -18,8 +18,8 @@ pub const STOPPED: u8 = 130;
 const FAILED: u8 = 1;
 const WRONG: u8 = 2;
 
-/// What CUDA says inside of candle's errors.
-const OUT_OF_MEMORY: &str = "CUDA_ERROR_OUT_OF_MEMORY";
+/// What CUDA and cuBLAS say inside of candle's errors.
+const OUT_OF_MEMORY: [&str; 2] = ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"];
 
 const TOO_LITTLE_MEMORY: &str = "the GPU has too little memory: close what else uses it, take \
     smaller batches (--set training.batch=N) or more parts of one (--set training.accumulation=N), \
@@ -76,7 +76,9 @@ pub fn sentence(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let cause = match cause.to_string() {
-            cause if cause.contains(OUT_OF_MEMORY) => TOO_LITTLE_MEMORY.to_owned(),
+            cause if OUT_OF_MEMORY.iter().any(|said| cause.contains(said)) => {
+                TOO_LITTLE_MEMORY.to_owned()
+            }
             cause => cause,
         };
         if text.contains(&cause) {
@@ -200,18 +202,23 @@ mod tests {
 
     #[test]
     fn too_little_memory_of_a_gpu_is_said_with_advice() {
-        let inner = candle_core::Error::Msg("DriverError(CUDA_ERROR_OUT_OF_MEMORY, …)".to_owned());
-        let error = anyhow::Error::new(uard_training::Error::Candle(inner)).context("step 3");
-        let said = sentence(&error);
-        assert!(
-            said.starts_with("step 3: the GPU has too little memory"),
-            "{said}"
-        );
-        assert!(
-            said.contains("--device cpu") && !said.contains("DriverError"),
-            "{said}"
-        );
-        assert_eq!(code(&error), FAILED);
+        for cause in [
+            "DriverError(CUDA_ERROR_OUT_OF_MEMORY, …)",
+            "CublasError(CUBLAS_STATUS_ALLOC_FAILED)",
+        ] {
+            let inner = candle_core::Error::Msg(cause.to_owned());
+            let error = anyhow::Error::new(uard_training::Error::Candle(inner)).context("step 3");
+            let said = sentence(&error);
+            assert!(
+                said.starts_with("step 3: the GPU has too little memory"),
+                "{said}"
+            );
+            assert!(
+                said.contains("--device cpu") && !said.contains("Error("),
+                "{said}"
+            );
+            assert_eq!(code(&error), FAILED);
+        }
     }
 
     #[test]

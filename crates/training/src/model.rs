@@ -25,6 +25,7 @@ pub struct Model {
     text: CaptionEncoder,
     matcher: Matcher,
     joint_width: usize,
+    matmul: Matmul,
     pad: u32,
 }
 
@@ -77,8 +78,7 @@ impl ImageFeatures {
 impl Model {
     /// A model with drawn parameters, but for what the encoder of captions begins with.
     ///
-    /// `feature_width` is F; the tokenizer decides which encoder of captions it is. On a CUDA device
-    /// the numbers of products hold for the whole process: those of the newest model.
+    /// `feature_width` is F; the tokenizer decides which encoder of captions it is.
     ///
     /// # Errors
     /// When a setting is out of range or the device refuses a tensor.
@@ -88,9 +88,6 @@ impl Model {
         (tokenizer, start): (&CaptionTokenizer, &TextStart),
         device: &Device,
     ) -> Result<Self> {
-        if device.is_cuda() {
-            set_gemm_reduced_precision_f32(config.training.matmul == Matmul::Bf16);
-        }
         let draws = Draws::new(config.training.seed);
         let mut parameters = Parameters::new(device);
         let joint_width = config.model.joint_width;
@@ -104,6 +101,7 @@ impl Model {
         Ok(Self {
             parameters,
             joint_width,
+            matmul: config.training.matmul,
             image,
             text,
             matcher,
@@ -145,6 +143,7 @@ impl Model {
     /// # Errors
     /// When the features have another width.
     pub fn encode_features(&self, features: ImageFeatures) -> Result<Regions> {
+        self.choose_products();
         let shape = (features.images(), features.regions, features.width);
         let values = Tensor::from_vec(features.values, shape, self.parameters.device())?;
         Ok(self.image.forward(&values, features.counts)?)
@@ -158,7 +157,16 @@ impl Model {
     /// # Errors
     /// When there is no caption, or an id is not in the vocabulary.
     pub fn encode_captions(&self, captions: &[Vec<u32>], drops: Option<Drops>) -> Result<Words> {
+        self.choose_products();
         let batch = CaptionBatch::pad(captions, self.pad, self.parameters.device())?;
         Ok(self.text.forward(&batch, drops)?)
+    }
+
+    /// On CUDA the numbers of products hold for the whole process, so whatever begins with this model
+    /// makes them its own: models of both kinds may take turns.
+    fn choose_products(&self) {
+        if self.parameters.device().is_cuda() {
+            set_gemm_reduced_precision_f32(self.matmul == Matmul::Bf16);
+        }
     }
 }

@@ -26,7 +26,7 @@ use index::Index;
 pub use wheels::RELEASE;
 use wheels::{NVRTC, Platform, WHEELS, Wheel};
 
-/// Of the H100. Set CUDA_COMPUTE_CAP for another GPU where none is in the machine that builds.
+/// Of the H100 and the H200. Set CUDA_COMPUTE_CAP for another GPU where none is in the machine that builds.
 const COMPUTE_CAPABILITY: &str = "90";
 
 /// How many `nvcc` candle's build script may start at once: half the processors without a word,

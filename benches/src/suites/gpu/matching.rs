@@ -42,8 +42,7 @@ const JOBS: [Asked; 5] = [
     },
 ];
 
-/// Races on both sizes; returns the seconds of the lists of 1,000 x 5,000, which an evaluation
-/// needs.
+/// Races on both sizes.
 ///
 /// # Errors
 /// When the GPU or the machine has too little memory, or ours fails.
@@ -51,7 +50,7 @@ pub fn run<M: Machine>(
     machine: &Arc<M>,
     setting: &Setting,
     found: &mut Found,
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<()> {
     let shape = setting.arguments.shape(SHAPE);
     eprintln!(
         "drawing {} images and {} captions",
@@ -64,9 +63,12 @@ pub fn run<M: Machine>(
         Some(python) => start(machine, (&data, &fragments), python, found)?,
         None => Vec::new(),
     };
-    let race = one_race(machine, &data, (judged, &mut peers), (setting, None))?;
+    let (race, left) = one_race(machine, &data, (judged, &mut peers), (setting, None))?;
     drop(peers);
-    let lists = race.rows[2].median;
+    let race = Race {
+        rows: found.stayed(race.rows, left),
+        ..race
+    };
     let ceiling = ceiling(&race.rows);
     of_flickr(&race, setting.arguments, found);
     found.race(race);
@@ -74,7 +76,7 @@ pub fn run<M: Machine>(
         drop((data, fragments));
         of_coco(machine, ceiling, setting, found)?;
     }
-    Ok(lists)
+    Ok(())
 }
 
 /// Rows of ours, those whose similarities are on the host judged by the reference.
@@ -114,28 +116,36 @@ fn start<M: Machine>(
 ) -> anyhow::Result<Vec<Peer>> {
     let arguments = peers::arguments("cuda", fragments.threshold);
     let adds = data.multiply_adds();
-    let mut peers = Peer::start_all(python, fragments, &arguments, (adds, found))?;
-    for peer in &mut peers {
-        let Some(rule) = peer.form.rule else { continue };
-        let asked = Asked {
-            rule,
-            ..Asked::masked(Job::ToHost)
-        };
-        let values = ours::similarities(machine, data, asked)?;
-        found
-            .requirements
-            .push(peer.compare(python, fragments, &values)?);
+    let peers = Peer::start_all(python, fragments, &arguments, (adds, found))?;
+    let mut compared = Vec::with_capacity(peers.len());
+    for mut peer in peers {
+        if let Some(rule) = peer.form.rule {
+            let asked = Asked {
+                rule,
+                ..Asked::masked(Job::ToHost)
+            };
+            let values = ours::similarities(machine, data, asked)?;
+            match peer.compare(python, fragments, &values) {
+                Ok(requirement) => found.requirements.push(requirement),
+                Err(error) => {
+                    let who = format!("{}, {}", peer.form.name, peer.form.form);
+                    found.miss(who, format!("{error:#}"));
+                    continue;
+                }
+            }
+        }
+        compared.push(peer);
     }
-    Ok(peers)
+    Ok(compared)
 }
 
-/// All of ours and all peers, in turn.
+/// All of ours and all peers, in turn; and who of them left, and why.
 fn one_race<M: Machine>(
     machine: &Arc<M>,
     data: &OnDevice<M>,
     (mut rows, peers): (Vec<Row>, &mut [Peer]),
     (setting, ceiling_before): (&Setting, Option<f64>),
-) -> anyhow::Result<Race> {
+) -> anyhow::Result<(Race, Vec<Option<String>>)> {
     let title = format!(
         "matching on the GPU, {}, {:.1} % of cells kept",
         data.size(),
@@ -150,6 +160,7 @@ fn one_race<M: Machine>(
     rows.extend(peers.iter().map(|peer| peer.row.clone()));
     contestants.extend(peers.iter_mut().map(Peer::contestant));
     let timings = race::run(&title, &mut contestants, setting.rounds())?;
+    let left = race::left(&contestants);
     drop(contestants);
     let rows = rows.into_iter().zip(&timings);
     let mut rows: Vec<Row> = rows.map(|(row, seconds)| row.timed(seconds)).collect();
@@ -160,13 +171,14 @@ fn one_race<M: Machine>(
     for row in &mut rows {
         say_rates(row, ceiling);
     }
-    Ok(Race { title, rows })
+    Ok((Race { title, rows }, left))
 }
 
 /// The fastest product that PyTorch did, in multiply-adds a second.
 fn ceiling(rows: &[Row]) -> Option<f64> {
     let products = rows.iter().filter(|row| row.name.contains("product"));
-    products.map(Row::rate).max_by(f64::total_cmp)
+    let rates = products.map(Row::rate).filter(|rate| rate.is_finite());
+    rates.max_by(f64::total_cmp)
 }
 
 /// Pairs and operations a second, as this field counts them: two a multiply-add.
@@ -225,7 +237,7 @@ fn of_coco<M: Machine>(
     );
     let data = OnDevice::draw(&**machine, shape)?;
     let rows = JOBS.iter().map(Asked::row).collect();
-    let race = one_race(machine, &data, (rows, &mut []), (setting, ceiling))?;
+    let (race, _) = one_race(machine, &data, (rows, &mut []), (setting, ceiling))?;
     let [on_gpu, _, lists, ..] = &race.rows[..] else {
         anyhow::bail!("the race of COCO's size has no rows");
     };

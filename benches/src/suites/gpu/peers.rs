@@ -171,9 +171,9 @@ impl Peer {
         })
     }
 
-    /// Runs its rounds.
+    /// Runs its rounds; without it the race goes on.
     pub fn contestant(&mut self) -> Contestant<'_> {
-        Contestant::timing_itself(self.form.name, || self.worker.round())
+        Contestant::timing_itself(self.form.name, || self.worker.round()).may_leave()
     }
 
     /// The most memory of the GPU that it has had.

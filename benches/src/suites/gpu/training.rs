@@ -1,17 +1,18 @@
 //! What does a training step cost on a GPU, beside PyTorch's with every attended vector formed?
+//!
+//! "Faster than PyTorch" means with the same numbers: f32 against f32, and TF32 against TF32, each a
+//! race and a requirement of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use candle_core::Device;
-use uard_benches::step::{self, FEATURES, Step, VOCABULARY};
-use uard_benches::workload::{self, REGIONS, WIDTH};
-use uard_core::device::{DeviceChoice, open};
+use uard_benches::step::{Setup, Step};
+use uard_benches::workload::{self, REGIONS};
 use uard_core::gpu::Driver;
 use uard_core::matmul::Matmul;
 use uard_core::random::Draws;
-use uard_training::config::TrainConfig;
 use uard_training::negatives::Negatives;
 
 use crate::peers::python::Python;
@@ -20,86 +21,68 @@ use crate::report::{Race, Requirement, Row, seconds};
 use crate::suites::{Found, Setting};
 use crate::workers::Worker;
 
-/// Captions of a batch, as published.
-const BATCH: usize = 128;
-
-/// Batches of an epoch of Flickr30K: 145,000 captions.
-const STEPS: f64 = 1133.0;
-
-/// Batches of captions in its dev split of 5,000.
-const DEV_BATCHES: f64 = 40.0;
-
-/// Epochs of a published run.
-const EPOCHS: f64 = 20.0;
-
 /// How often the driver is asked how much memory is free.
 const EVERY: Duration = Duration::from_micros(200);
 
-/// Races a step; `evaluation` is the time of matching a dev split.
-///
-/// # Errors
-/// When the GPU has too little memory, or a step of ours fails.
-pub fn race(
-    driver: &Arc<Driver>,
+/// Steps before the clock: kernels are compiled, and memory has been as large as it gets.
+const FIRST_STEPS: usize = 3;
+
+/// What ours is asked for, and what CUDA makes of it, in PyTorch's words.
+const NUMBERS: [(Matmul, &str); 2] = [(Matmul::F32, "f32"), (Matmul::Bf16, "tf32")];
+
+/// Races a step of `configs/flickr30k.toml`, once in f32 and once in TF32; only one peer at a time
+/// holds memory.
+pub fn run(driver: &Arc<Driver>, device: &Device, setting: &Setting, found: &mut Found) {
+    for numbers in NUMBERS {
+        let part = format!("training step in {}", numbers.1);
+        found.survive(&part, |found| {
+            race((driver, device), numbers, setting, found)
+        });
+    }
+}
+
+fn race(
+    (driver, device): (&Arc<Driver>, &Device),
+    (matmul, numbers): (Matmul, &str),
     setting: &Setting,
-    evaluation: f64,
     found: &mut Found,
 ) -> anyhow::Result<()> {
-    let device = open(DeviceChoice::Cuda)?.device;
-    let configs = [Matmul::F32, Matmul::Bf16].map(config);
-    let (mut steps, mut rows) = (Vec::new(), Vec::new());
-    for config in &configs {
-        let config = config
-            .as_ref()
-            .map_err(|error| anyhow::anyhow!("{error:#}"))?;
-        let (step, kib) = with_peak(driver, || first_steps(config, &device))?;
-        rows.push(row_of_ours(config.training.matmul, kib));
-        steps.push(step);
-    }
-    let mut peers = start_peers(setting.python, &mut rows, found)?;
+    let mut setup = Setup::flickr30k()?;
+    setup.config.training.matmul = matmul;
+    let (mut step, kib) = with_peak(driver, || first_steps(&setup, device))?;
+    let mut rows = vec![row_of_ours(numbers, kib)];
+    let mut peer = setting
+        .python
+        .and_then(|python| start_peer(python, (&setup, numbers), &mut rows, found));
     let title = format!(
-        "training step on the GPU, {BATCH} captions and images, {REGIONS} x {FEATURES} features, \
-         width {WIDTH}, hardest negatives"
+        "training step on the GPU, {} captions and images, {REGIONS} x {} features, width {}, \
+         hardest negatives, {numbers}",
+        setup.config.training.batch, setup.features, setup.config.model.joint_width
     );
-    let mut contestants: Vec<Contestant> = Vec::new();
-    for step in &mut steps {
-        contestants.push(Contestant::new("ours", move || take(step)).ours(true));
-    }
-    for worker in &mut peers {
-        contestants.push(Contestant::timing_itself("PyTorch", || worker.round()));
+    let ours = Contestant::timing_each("ours", || step.take(Negatives::Hardest)).ours(true);
+    let mut contestants = vec![ours];
+    if let Some(worker) = &mut peer {
+        let theirs = Contestant::timing_itself("PyTorch", || worker.round());
+        contestants.push(theirs.may_leave());
     }
     let timings = race::run(&title, &mut contestants, setting.rounds())?;
+    let left = race::left(&contestants);
     drop(contestants);
     let rows = rows.into_iter().zip(&timings);
-    let mut rows: Vec<Row> = rows.map(|(row, seconds)| row.timed(seconds)).collect();
-    for (row, worker) in rows.iter_mut().skip(steps.len()).zip(&mut peers) {
+    let rows: Vec<Row> = rows.map(|(row, seconds)| row.timed(seconds)).collect();
+    let mut rows = found.stayed(rows, left);
+    for (row, worker) in rows.iter_mut().skip(1).zip(&mut peer) {
         row.peak_kib = worker.peak_kib().ok();
     }
-    require(&rows, found);
-    promise_epochs(&rows, evaluation, found);
+    require(&rows, numbers, found);
     found.race(Race { title, rows });
     Ok(())
 }
 
-/// The settings of the real run at the published width and batch.
-fn config(matmul: Matmul) -> anyhow::Result<TrainConfig> {
-    let mut config = step::config()?;
-    config.model.joint_width = WIDTH;
-    config.training.batch = BATCH;
-    config.training.matmul = matmul;
-    Ok(config)
-}
-
-fn take(step: &mut Step) -> anyhow::Result<()> {
-    step.take(Negatives::Hardest)?;
-    step.wait()
-}
-
-/// A model whose kernels are compiled and whose memory has been as large as it gets.
-fn first_steps<'a>(config: &'a TrainConfig, device: &Device) -> anyhow::Result<Step<'a>> {
-    let mut step = Step::new(config, device)?;
-    for _ in 0..3 {
-        take(&mut step)?;
+fn first_steps<'a>(setup: &'a Setup, device: &Device) -> anyhow::Result<Step<'a>> {
+    let mut step = Step::new(setup, device)?;
+    for _ in 0..FIRST_STEPS {
+        step.take(Negatives::Hardest)?;
     }
     Ok(step)
 }
@@ -129,11 +112,11 @@ fn with_peak<T>(
     Ok((done?, (peak / 1024) as u64))
 }
 
-fn row_of_ours(matmul: Matmul, kib: u64) -> Row {
+fn row_of_ours(numbers: &str, kib: u64) -> Row {
     Row {
         name: "ours, a step".to_owned(),
         rule: "masked, both sides".to_owned(),
-        precision: matmul.to_string(),
+        precision: numbers.to_owned(),
         ours: true,
         units: 1.0,
         peak_kib: Some(kib),
@@ -142,58 +125,63 @@ fn row_of_ours(matmul: Matmul, kib: u64) -> Row {
     }
 }
 
-/// Starts PyTorch's steps; who fails takes no part.
-fn start_peers(
-    python: Option<&Python>,
+/// Starts PyTorch's step; if it fails it takes no part.
+fn start_peer(
+    python: &Python,
+    (setup, numbers): (&Setup, &str),
     rows: &mut Vec<Row>,
     found: &mut Found,
-) -> anyhow::Result<Vec<Worker>> {
-    let Some(python) = python else {
-        return Ok(Vec::new());
-    };
-    python.lay_out_counts(&workload::word_counts(BATCH, &Draws::new(0)))?;
-    let word_width = step::config()?.text.word_width;
-    let sizes = [
-        ("features", FEATURES),
-        ("vocabulary", VOCABULARY),
-        ("regions", REGIONS),
-        ("width", WIDTH),
-        ("word-width", word_width),
-    ];
-    let arguments = sizes.map(|(name, size)| format!("--{name}={size}"));
-    let mut workers = Vec::new();
-    for precision in ["f32", "tf32"] {
-        let started = python.start_script("training.py", precision, &arguments);
-        match started.and_then(|mut worker| worker.round().map(|_| worker)) {
-            Ok(worker) => {
-                rows.push(Row {
-                    name: "PyTorch, a step".to_owned(),
-                    rule: "masked, both sides".to_owned(),
-                    precision: precision.to_owned(),
-                    units: 1.0,
-                    note: format!("{}; peak: max_memory_allocated", worker.name),
-                    ..Row::default()
-                });
-                workers.push(worker);
-            }
-            Err(error) => found.miss(
-                format!("PyTorch, a step in {precision}"),
+) -> Option<Worker> {
+    match started(python, setup, numbers) {
+        Ok(worker) => {
+            rows.push(Row {
+                name: "PyTorch, a step".to_owned(),
+                rule: "masked, both sides".to_owned(),
+                precision: numbers.to_owned(),
+                units: 1.0,
+                note: format!("{}; peak: max_memory_allocated", worker.name),
+                ..Row::default()
+            });
+            Some(worker)
+        }
+        Err(error) => {
+            found.miss(
+                format!("PyTorch, a step in {numbers}"),
                 format!("{error:#}"),
-            ),
+            );
+            None
         }
     }
-    Ok(workers)
 }
 
-/// f32 against f32: bf16 and tf32 are shown beside them.
-fn require(rows: &[Row], found: &mut Found) {
-    let theirs = rows.iter().find(|row| !row.ours && row.precision == "f32");
-    let Some((ours, theirs)) = rows.first().zip(theirs) else {
+fn started(python: &Python, setup: &Setup, numbers: &str) -> anyhow::Result<Worker> {
+    let config = &setup.config;
+    python.lay_out_counts(&workload::word_counts(
+        config.training.batch,
+        &Draws::new(0),
+    ))?;
+    let sizes = [
+        ("features", setup.features),
+        ("vocabulary", setup.vocabulary),
+        ("regions", REGIONS),
+        ("width", config.model.joint_width),
+        ("word-width", config.text.word_width),
+    ];
+    let arguments = sizes.map(|(name, size)| format!("--{name}={size}"));
+    let mut worker = python.start_script("training.py", numbers, &arguments)?;
+    worker.round()?;
+    Ok(worker)
+}
+
+/// Both with the same numbers. The memory is judged where no other model of ours was before: what
+/// its pool still has would be missing from a second one's.
+fn require(rows: &[Row], numbers: &str, found: &mut Found) {
+    let [ours, theirs] = rows else {
         return;
     };
     let times = theirs.median / ours.median;
     found.requirements.push(Requirement {
-        about: "training step in f32 against PyTorch's in f32".to_owned(),
+        about: format!("training step in {numbers} against PyTorch's in {numbers}"),
         must: "10 times faster".to_owned(),
         found: format!(
             "{times:.1} times: {} and {}",
@@ -203,33 +191,15 @@ fn require(rows: &[Row], found: &mut Found) {
         met: times >= 10.0,
         fatal: false,
     });
-    let Some((ours, theirs)) = ours.peak_kib.zip(theirs.peak_kib) else {
+    let peaks = ours.peak_kib.zip(theirs.peak_kib);
+    let Some((ours, theirs)) = peaks.filter(|_| numbers == NUMBERS[0].1) else {
         return;
     };
     found.requirements.push(Requirement {
-        about: "its memory".to_owned(),
-        must: "a tenth".to_owned(),
+        about: format!("memory of a training step in {numbers}"),
+        must: "a tenth of PyTorch's".to_owned(),
         found: format!("{} and {} MiB", ours / 1024, theirs / 1024),
         met: 10 * ours <= theirs,
         fatal: false,
     });
-}
-
-/// Epochs of Flickr30K's size, from the step that was measured.
-fn promise_epochs(rows: &[Row], evaluation: f64, found: &mut Found) {
-    for row in rows {
-        let seconds = EPOCHS * ((STEPS + DEV_BATCHES) * row.median + evaluation);
-        found.promise(
-            &format!(
-                "{EPOCHS} epochs of Flickr30K's size: {}, {}",
-                row.name, row.precision
-            ),
-            "computed, not run",
-            format!(
-                "{:.1} minutes: {STEPS} steps an epoch; its evaluation is our matching, and \
-                 {DEV_BATCHES} batches at the price of a step, which is more than it takes",
-                seconds / 60.0
-            ),
-        );
-    }
 }

@@ -1,7 +1,7 @@
 //! What does a whole training step cost, on made-up data of Flickr8k's shape?
 
 use candle_core::Device;
-use uard_benches::step::{self, FEATURES, Step};
+use uard_benches::step::{Setup, Step};
 use uard_benches::workload::REGIONS;
 use uard_training::negatives::Negatives;
 
@@ -18,21 +18,20 @@ pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
         ("step", "hardest negatives", Negatives::Hardest),
         ("step", "all negatives", Negatives::All),
     ];
-    let config = step::config()?;
-    let batch = config.training.batch;
+    let setup = Setup::flickr8k()?;
     let title = format!(
-        "training step, {batch} captions and images, {REGIONS} x {FEATURES} features, width {}",
-        config.model.joint_width
+        "training step, {} captions and images, {REGIONS} x {} features, width {}",
+        setup.config.training.batch, setup.features, setup.config.model.joint_width
     );
     let mut steps = Vec::new();
     for _ in kinds {
-        steps.push(Step::new(&config, &Device::Cpu)?);
+        steps.push(Step::new(&setup, &Device::Cpu)?);
     }
     let mut contestants: Vec<Contestant> = kinds
         .iter()
         .zip(&mut steps)
         .map(|((_, name, negatives), step)| {
-            Contestant::new(*name, || step.take(*negatives)).ours(true)
+            Contestant::timing_each(*name, || step.take(*negatives)).ours(true)
         })
         .collect();
     let timings = race::run(&title, &mut contestants, setting.rounds())?;

@@ -34,7 +34,7 @@ pub fn check(kernel: Kernel, asked: Option<Precision>) -> anyhow::Result<Precisi
     Ok(precision)
 }
 
-/// Opens the GPU once, before anything is read for it.
+/// Opens the GPU once, and looks for what compiles kernels, before anything is read for it.
 #[cfg(feature = "cuda-kernels")]
 fn require_gpu() -> anyhow::Result<()> {
     use anyhow::Context;
@@ -45,7 +45,7 @@ fn require_gpu() -> anyhow::Result<()> {
 
 #[cfg(not(feature = "cuda-kernels"))]
 fn require_gpu() -> anyhow::Result<()> {
-    Err(wrong(
-        "--kernel cuda: this binary was built without it (build with `--features cuda-kernels`)",
-    ))
+    let reason =
+        "--kernel cuda: this binary was built without it (build with `--features cuda-kernels`)";
+    Err(crate::exit::Failed(reason.to_owned()).into())
 }

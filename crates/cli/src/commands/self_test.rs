@@ -152,7 +152,7 @@ fn kind(name: &str) -> String {
 mod gpu {
     use candle_core::Device;
     use uard_attention::kernel::check::{Check, Extent};
-    use uard_attention::kernel::cuda::check::{matching, training};
+    use uard_attention::kernel::cuda::check::{matching, precision, training};
     use uard_attention::kernel::cuda::open;
     use uard_core::device::DeviceChoice;
     use uard_core::gpu::Driver;
@@ -176,6 +176,7 @@ mod gpu {
         let device = device()?;
         let driver = open(&device)?;
         let mut checks = matching(&driver, extent)?;
+        checks.extend(precision(&driver, extent)?);
         checks.extend(training(&*driver, extent)?);
         checks.push(Check {
             name: "gru gates".to_owned(),

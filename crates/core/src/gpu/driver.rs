@@ -10,11 +10,15 @@ use cudarc::driver::{
 };
 use cudarc::nvrtc::Ptx;
 
-use super::compile::{Image, Target, compile};
+use super::compile::{Image, Target, compile, require_nvrtc};
 use super::{Argument, GpuError, GpuResult, Launch, Machine, Memory, Program};
 
-/// The oldest driver: CUDA 12.0, as the driver counts.
-const OLDEST_DRIVER: i32 = 12000;
+/// The oldest driver, as it counts: of CUDA 12.0 for our own kernels, and where candle's are built
+/// in, of the toolkit that compiled them, since an older driver refuses its PTX.
+const OLDEST_DRIVER: i32 = match cfg!(feature = "cuda") {
+    true => sys::CUDA_VERSION as i32,
+    false => 12000,
+};
 
 /// PTX for later GPUs is that of Hopper: their drivers compile it on, and an older NVRTC knows it.
 const NEWEST_PTX: u32 = 90;
@@ -42,12 +46,13 @@ pub struct DriverMemory {
 }
 
 impl Driver {
-    /// Opens a GPU by its number.
+    /// Opens a GPU by its number, where there is also what compiles kernels for it.
     ///
     /// # Errors
-    /// In one sentence: no driver, no GPU, or one of them too old.
+    /// In one sentence: no driver, no NVRTC, no GPU, or one of them too old.
     pub fn open(number: usize) -> GpuResult<Self> {
         require_driver()?;
+        require_nvrtc()?;
         let context =
             CudaContext::new(number).map_err(|error| GpuError::NoGpu { cause: said(error) })?;
         // One stream from here on: events between streams would only cost time.
@@ -265,7 +270,7 @@ fn require_driver() -> GpuResult<()> {
     // SAFETY: writes to a local.
     let known = unsafe { sys::cuDriverGetVersion(&mut version) }.result();
     if known.is_ok() && version < OLDEST_DRIVER {
-        return Err(too_old("12.0"));
+        return Err(too_old(&said_version(OLDEST_DRIVER)));
     }
     result::init().map_err(|error| GpuError::NoGpu { cause: said(error) })
 }
@@ -275,9 +280,14 @@ fn too_old(needed: &str) -> GpuError {
     // SAFETY: writes to a local.
     let _ = unsafe { sys::cuDriverGetVersion(&mut version) };
     GpuError::DriverTooOld {
-        found: format!("{}.{}", version / 1000, version % 1000 / 10),
+        found: said_version(version),
         needed: needed.to_owned(),
     }
+}
+
+/// `13.0` for 13000.
+fn said_version(version: i32) -> String {
+    format!("{}.{}", version / 1000, version % 1000 / 10)
 }
 
 fn image(program: &Program, target: Target) -> GpuResult<Ptx> {

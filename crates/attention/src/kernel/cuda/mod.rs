@@ -52,7 +52,7 @@ use crate::Result;
 /// The GPU that tensors of a device are matched on: theirs, if they are on one, else the first.
 ///
 /// # Errors
-/// In one sentence: no driver, no GPU, or one of them too old.
+/// In one sentence: no driver, no NVRTC, no GPU, or one of them too old.
 pub fn open(device: &Device) -> Result<Arc<Driver>> {
     #[cfg(feature = "cuda")]
     if device.is_cuda() {

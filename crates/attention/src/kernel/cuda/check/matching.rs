@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use half::{bf16, f16};
 use uard_core::gpu::Machine;
 
-use super::FORWARD_LIMIT;
+use super::{FORWARD_LIMIT, rounded};
 use crate::composed::{self, Batch};
 use crate::kernel::check::sample::{Sample, batches, counted, matchers, threshold_between};
 use crate::kernel::check::{Check, Extent, bits, exactly, largest_difference};
@@ -28,10 +27,7 @@ pub fn matching<M: Machine>(machine: &Arc<M>, extent: Extent) -> Result<Vec<Chec
     for (at, counts) in batches(extent).iter().enumerate() {
         let sample = Sample::new(at as u64, counts)?;
         for half in [Half::Bf16, Half::F16] {
-            let batch = sample.batch(|x| match half {
-                Half::Bf16 => bf16::from_f32(x).to_f64(),
-                Half::F16 => f16::from_f32(x).to_f64(),
-            })?;
+            let batch = sample.batch(rounded(half))?;
             for matcher in matchers(&rules)? {
                 let what = format!(
                     "match {} {:?}, batch {at}, {half:?}",

@@ -1,0 +1,113 @@
+//! What is said where the driver is too old, or sees no GPU? Seen with libraries in its place.
+//!
+//! A library that a C compiler makes in a moment answers as such a driver does; without a compiler
+//! there is nothing to see, and a program that links CUDA is bound to the driver of its machine.
+
+#![cfg(all(target_os = "linux", feature = "cuda-kernels", not(feature = "cuda")))]
+#![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+
+mod uard;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use uard::{random_array, succeeded, uard};
+
+/// `CUDA_ERROR_NO_DEVICE` of `cuda.h`.
+const NO_DEVICE: i32 = 100;
+
+/// A folder with a `libcuda.so.1` of such a version, whose `cuInit` returns this; none without a C
+/// compiler.
+fn driver(version: i32, init: i32) -> Option<tempfile::TempDir> {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("driver.c");
+    let text = format!(
+        "int cuDriverGetVersion(int *version) {{ *version = {version}; return 0; }}\n\
+         int cuInit(unsigned flags) {{ return {init}; }}\n\
+         int cuDeviceGet(int *device, int number) {{ return {NO_DEVICE}; }}\n\
+         int cuGetErrorName(int error, const char **name) {{ *name = \"CUDA_ERROR_NO_DEVICE\"; return 0; }}\n\
+         int cuGetErrorString(int error, const char **text) {{ *text = \"no GPU\"; return 0; }}\n"
+    );
+    std::fs::write(&source, text).unwrap();
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(folder.path().join("libcuda.so"))
+        .arg(&source)
+        .output();
+    match compiled {
+        Ok(output) if output.status.success() => Some(folder),
+        _ => {
+            println!("skipped: no C compiler called cc");
+            None
+        }
+    }
+}
+
+/// Runs `uard` with that driver, and no other library of CUDA that the environment names.
+fn run(folder: &Path, arguments: &str) -> Output {
+    uard()
+        .args(arguments.split_whitespace())
+        .env("LD_LIBRARY_PATH", folder)
+        .output()
+        .unwrap()
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Everything that asks for the GPU fails in one line with exit code 1, and `auto` does without it.
+fn is_done_without(folder: &Path, reason: &str) {
+    let data = tempfile::tempdir().unwrap();
+    let place = |name: &str| data.path().join(name).display().to_string();
+    random_array(&data.path().join("R.npy"), &[2, 3, 4], 1);
+    random_array(&data.path().join("W.npy"), &[2, 2, 4], 2);
+    let score = format!(
+        "score --kernel cuda --regions {} --words {} --threshold 0.2 --out {}",
+        place("R.npy"),
+        place("W.npy"),
+        place("S.npy")
+    );
+    for arguments in ["self-test --device cuda --quick", &score] {
+        let done = run(folder, arguments);
+        let said = errors(&done);
+        assert_eq!(done.status.code(), Some(1), "{said}");
+        assert!(said.starts_with("error: --"), "{said}");
+        assert!(said.contains(reason), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 2);
+    let done = run(folder, "self-test --device auto --quick");
+    succeeded(&done);
+    let said = errors(&done);
+    assert!(said.starts_with("device cpu: "), "{said}");
+    assert!(said.contains(reason), "{said}");
+}
+
+#[test]
+fn a_driver_of_cuda_11_is_too_old() {
+    if let Some(folder) = driver(11_080, 0) {
+        let reason = "the NVIDIA driver is for CUDA 11.8, and 12.0 or newer is needed";
+        is_done_without(folder.path(), reason);
+    }
+}
+
+#[test]
+fn a_driver_without_a_gpu_says_so() {
+    if let Some(folder) = driver(13_000, NO_DEVICE) {
+        is_done_without(folder.path(), "the NVIDIA driver sees no GPU");
+    }
+}
+
+/// Where the system has NVRTC in its own folders, the GPU is what is missing.
+#[test]
+fn a_driver_without_nvrtc_is_not_enough() {
+    if let Some(folder) = driver(13_000, 0) {
+        let said = errors(&run(folder.path(), "self-test --device cuda --quick"));
+        let reason = match said.contains("sees no GPU") {
+            true => "the NVIDIA driver sees no GPU",
+            false => "libnvrtc was not found",
+        };
+        is_done_without(folder.path(), reason);
+    }
+}
