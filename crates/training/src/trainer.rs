@@ -2,6 +2,7 @@
 
 mod observer;
 mod prefetch;
+mod ready;
 mod samples;
 mod session;
 pub mod step;
@@ -19,6 +20,7 @@ use crate::record::{EpochRecord, RunRecord, SplitRecord};
 use session::Session;
 
 pub use observer::{Event, Observer, Silent};
+pub use samples::Samples;
 
 /// What is trained, on what, and where it is kept.
 #[derive(Debug, Clone, Copy)]

@@ -5,10 +5,9 @@ use std::thread::Scope;
 
 use uard_features::dataset::Split;
 
-use super::step::Prepared;
+use super::ready::{Ready, Target};
 use crate::Result;
 use crate::batches::Batch;
-use crate::model::ImageFeatures;
 
 /// Batches that are ready at most, beside the one being computed.
 const READY: usize = 1;
@@ -18,34 +17,21 @@ const READY: usize = 1;
 /// The thread ends with the last batch, or when the receiver is dropped.
 pub(super) fn prefetch<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
-    split: &'env Split,
-    captions: &'env [Vec<u32>],
+    (split, captions): (&'env Split, &'env [Vec<u32>]),
+    target: &'env Target,
     batches: Vec<Batch>,
-) -> Receiver<Result<Prepared>> {
+) -> Receiver<Result<Ready>> {
     let (sender, receiver) = sync_channel(READY);
     scope.spawn(move || {
         for batch in batches {
-            let prepared = prepare(split, captions, batch);
-            let failed = prepared.is_err();
-            if sender.send(prepared).is_err() || failed {
+            let caption = |&caption: &usize| captions[caption].clone();
+            let of_batch = batch.captions.iter().map(caption).collect();
+            let ready = target.read(&split.regions, batch, of_batch);
+            let failed = ready.is_err();
+            if sender.send(ready).is_err() || failed {
                 break;
             }
         }
     });
     receiver
-}
-
-/// Reads everything that a batch needs.
-fn prepare(split: &Split, captions: &[Vec<u32>], batch: Batch) -> Result<Prepared> {
-    let features = ImageFeatures::read(&split.regions, &batch.images)?;
-    let captions = batch
-        .captions
-        .iter()
-        .map(|&caption| captions[caption].clone())
-        .collect();
-    Ok(Prepared {
-        batch,
-        features,
-        captions,
-    })
 }
