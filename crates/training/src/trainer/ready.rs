@@ -113,7 +113,7 @@ impl Ready {
             } => {
                 let regions = features.encoded(model)?;
                 let batch = (&batch, &captions[..]);
-                super::step::whole(model, regions, batch, config, judgement)
+                super::step::whole(model, &regions, batch, config, judgement)
             }
         }
     }

@@ -71,13 +71,13 @@ pub fn batch_gradients(
     }
     let regions = model.encode_features(prepared.features)?;
     let batch = (&prepared.batch, &prepared.captions[..]);
-    whole(model, regions, batch, config, judgement)
+    whole(model, &regions, batch, config, judgement)
 }
 
 /// [`batch_gradients`] of a batch whose images are encoded, in one part.
 pub(super) fn whole(
     model: &Model,
-    regions: Regions,
+    regions: &Regions,
     (batch, captions): (&Batch, &[Vec<u32>]),
     config: &TrainConfig,
     judgement: Judgement,
@@ -85,7 +85,7 @@ pub(super) fn whole(
     let words = Part::new(config, judgement, 0).words(model, captions)?;
     let judge = Judge {
         model,
-        fragments: (&regions, &words),
+        fragments: (regions, &words),
         pairing: &batch.pairing,
         config,
         judgement,
