@@ -81,19 +81,23 @@ fn opened(device: Device, reason: &str) -> OpenedDevice {
 }
 
 fn open_cuda() -> Result<Device> {
-    if !cfg!(feature = "cuda") {
-        return Err(unavailable(
-            "cuda",
-            "this binary was built without it (`cargo xtask train --device cuda` builds with it; \
-             `--features cuda`)"
-                .to_owned(),
-        ));
-    }
+    cuda_device().map_err(|cause| unavailable("cuda", cause))
+}
+
+#[cfg(feature = "cuda")]
+fn cuda_device() -> std::result::Result<Device, String> {
     // Says in one sentence what candle's error would hide: no driver, no GPU, or one too old.
-    #[cfg(feature = "cuda")]
-    crate::gpu::Driver::open(0).map_err(|cause| unavailable("cuda", cause.to_string()))?;
-    // `new_cuda` would use one stream per thread, which races between threads.
-    Device::new_cuda_with_stream(0).map_err(|cause| unavailable("cuda", cause.to_string()))
+    crate::gpu::Driver::open(0).map_err(|cause| cause.to_string())?;
+    crate::gpu::tensors::open(0).map_err(|cause| cause.to_string())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_device() -> std::result::Result<Device, String> {
+    Err(
+        "this binary was built without it (`cargo xtask train --device cuda` builds with it; \
+         `--features cuda`)"
+            .to_owned(),
+    )
 }
 
 fn open_metal() -> Result<Device> {

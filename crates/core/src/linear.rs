@@ -1,8 +1,10 @@
 //! How does a linear layer run, with gradients of its input and its parameters? On the CPU as one
-//! operator over our own products, elsewhere in candle's operations.
+//! operator over our own products, on CUDA as one over candle's, elsewhere in candle's operations.
+
+mod products;
 
 use candle_core::{
-    CpuStorage, CustomOp3, DType, Layout, Result as CandleResult, Shape, Tensor, WithDType,
+    CpuStorage, CustomOp3, DType, Device, Layout, Result as CandleResult, Shape, Tensor, WithDType,
 };
 use rayon::prelude::*;
 
@@ -22,8 +24,8 @@ const NAME: &str = "linear";
 /// # Shapes
 /// `rows` [N, F], `weight` [D, F], `bias` `[D]`, all f32 or all f64; the result is [N, D].
 ///
-/// On the CPU a row's numbers do not depend on the other rows or on the number of threads, and rows
-/// that are data, not part of a graph, cost no gradient.
+/// On the CPU a row's numbers do not depend on the other rows or on the number of threads. There and
+/// on CUDA rows that are data, not part of a graph, cost no gradient.
 ///
 /// # Errors
 /// When the shapes do not fit each other.
@@ -55,8 +57,10 @@ pub fn linear(rows: &Tensor, (weight, bias): (&Tensor, &Tensor), matmul: Matmul)
             });
         }
     }
-    if !rows.device().is_cpu() {
-        return composed(rows, (weight, bias));
+    match rows.device() {
+        Device::Cpu => {}
+        Device::Cuda(_) => return products::linear(rows, (weight, bias)),
+        Device::Metal(_) => return composed(rows, (weight, bias)),
     }
     let (rows, weight, bias) = (rows.contiguous()?, weight.contiguous()?, bias.contiguous()?);
     Ok(match rows.dtype() {
@@ -161,7 +165,7 @@ fn sum_of_rows<T: Number>(rows: &[T], width: usize) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Var};
+    use candle_core::Var;
 
     use super::*;
     use crate::random::{Draws, uniform};
@@ -188,16 +192,35 @@ mod tests {
             for rows in [1, 5, 600] {
                 let vars = inputs(rows, dtype);
                 let [x, weight, bias] = &vars;
-                let found = linear(x, (weight, bias), Matmul::F32).unwrap();
                 let expected = composed(x, (weight, bias)).unwrap();
-                uard_testkit::assert_close(&found, &expected, tolerance);
-                let found = loss(&found).backward().unwrap();
-                let expected = loss(&expected).backward().unwrap();
-                for var in &vars {
-                    let (found, expected) = (found.get(var).unwrap(), expected.get(var).unwrap());
-                    uard_testkit::assert_close(found, expected, tolerance);
+                let gradients = loss(&expected).backward().unwrap();
+                for found in [
+                    linear(x, (weight, bias), Matmul::F32).unwrap(),
+                    products::linear(x, (weight, bias)).unwrap(),
+                ] {
+                    uard_testkit::assert_close(&found, &expected, tolerance);
+                    let found = loss(&found).backward().unwrap();
+                    for var in &vars {
+                        let (found, expected) =
+                            (found.get(var).unwrap(), gradients.get(var).unwrap());
+                        uard_testkit::assert_close(found, expected, tolerance);
+                    }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn rows_that_are_data_have_no_gradient() {
+        let [x, weight, bias] = inputs(5, DType::F32);
+        let data = x.detach();
+        for product in [
+            linear(&data, (&weight, &bias), Matmul::F32).unwrap(),
+            products::linear(&data, (&weight, &bias)).unwrap(),
+        ] {
+            let gradients = loss(&product).backward().unwrap();
+            assert!(gradients.get(&data).is_none());
+            assert!(gradients.get(&weight).is_some());
         }
     }
 

@@ -190,14 +190,30 @@ impl RegionStore {
     /// # Errors
     /// Those of [`read`](Self::read), for the first image that has one.
     pub fn read_batch(&self, images: &[usize]) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; images.len() * self.regions() * self.width()];
+        self.read_batch_into(images, &mut values)?;
+        Ok(values)
+    }
+
+    /// [`read_batch`](Self::read_batch) into memory that is there already; every number is written.
+    ///
+    /// # Errors
+    /// As [`read_batch`](Self::read_batch), and another length of `values`.
+    pub fn read_batch_into(&self, images: &[usize], values: &mut [f32]) -> Result<()> {
         let size = self.regions() * self.width();
-        let mut values = vec![0.0; images.len() * size];
+        if values.len() != images.len() * size {
+            return Err(Error::Core(uard_core::Error::ShapeMismatch {
+                tensor: "features of a batch".to_owned(),
+                axis: "I x R x F",
+                expected: images.len() * size,
+                found: values.len(),
+            }));
+        }
         let chunks = values.par_chunks_mut(size).zip(images);
         let outcomes: Vec<Result<()>> = chunks
             .map(|(chunk, &image)| self.read(image, chunk))
             .collect();
-        outcomes.into_iter().collect::<Result<()>>()?;
-        Ok(values)
+        outcomes.into_iter().collect()
     }
 
     /// The stored bytes of an image, to hash: with its padding in an array, without in a store.

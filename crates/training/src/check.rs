@@ -172,37 +172,71 @@ fn hinges<M: Machine>(
 }
 
 /// Checks a batch of a tiny model, and three steps of its optimizer, against the CPU: loss, the
-/// gradient and the number of every parameter, relative to its largest; and that the device
-/// computes the same bytes twice.
+/// gradient and the number of every parameter, relative to its largest; that the device computes the
+/// same bytes twice; and on CUDA that what is uploaded beside the computation arrives.
 ///
 /// # Errors
 /// When the device fails; a wrong number is a [`Check`] that has not passed.
 pub fn on_device(device: &Device) -> Result<Vec<Check>> {
     let expected = Course::run(&Device::Cpu)?;
     let (found, again) = (Course::run(device)?, Course::run(device)?);
-    let differing = |name: &str, found: f64, limit: f64| Check {
+    let check = |name: &str, found: f64, limit: f64| Check {
         name: name.to_owned(),
         found,
         limit,
     };
-    Ok(vec![
-        differing("tiny model: loss", found.losses_from(&expected), STEP_LIMIT),
-        differing(
+    #[allow(unused_mut, reason = "on CUDA there is one more")]
+    let mut checks = vec![
+        check("tiny model: loss", found.losses_from(&expected), STEP_LIMIT),
+        check(
             "tiny model: gradients",
             farthest(&found.gradients, &expected.gradients),
             STEP_LIMIT,
         ),
-        differing(
+        check(
             "tiny model: parameters after three steps",
             farthest(&found.parameters, &expected.parameters),
             STEP_LIMIT,
         ),
-        differing(
+        check(
             "tiny model: twice the same",
             found.numbers_unlike(&again),
             0.0,
         ),
-    ])
+    ];
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        checks.push(uploads(device)?);
+    }
+    Ok(checks)
+}
+
+/// Batches of different sizes that are filled while the one before is on its way and the one before
+/// that is computed with: every number arrives.
+#[cfg(feature = "cuda")]
+fn uploads(device: &Device) -> Result<Check> {
+    let uploads = uard_core::gpu::upload::Uploads::new(device)?;
+    let count = |round: usize| (4 << 20) - 1000 * (round % 3);
+    let numbers = |round: usize| (0..count(round)).map(move |at| (at * 7 + round) as f32);
+    let (mut sent, mut wrong) = (None, 0.0);
+    for round in 0..9 {
+        let mut room = uploads.room(count(round))?;
+        let given = room.numbers()?.iter_mut().zip(numbers(round));
+        given.for_each(|(to, number)| *to = number);
+        let Some(upload) = sent.replace(room.send()?) else {
+            continue;
+        };
+        let tensor = upload.tensor(count(round - 1))?;
+        // Something to wait for, behind which the next copies are launched.
+        let doubled = (&tensor + &tensor)?.to_vec1::<f32>()?;
+        let expected: Vec<f32> = numbers(round - 1).map(|number| 2.0 * number).collect();
+        wrong += differing(&doubled, &expected);
+    }
+    Ok(Check {
+        name: "training uploads beside the computation".to_owned(),
+        found: wrong,
+        limit: 0.0,
+    })
 }
 
 /// Numbers by what they are.

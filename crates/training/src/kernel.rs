@@ -395,3 +395,24 @@ pub(crate) mod on_tensors {
         Ok(gradient)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uard_core::gpu::compile::{Target, compile};
+    use uard_ptx::Interpreter;
+
+    use super::*;
+
+    #[test]
+    fn every_program_compiles_to_code_of_ampere_and_hopper() {
+        let required = std::env::var_os("UARD_NVRTC").is_some();
+        if Interpreter::where_possible(80, required).is_none() {
+            return;
+        }
+        for program in [&ADAM, &SQUARES, &HINGE] {
+            for target in [Target::Cubin(80), Target::Cubin(90), Target::Ptx(90)] {
+                compile(program, target).unwrap();
+            }
+        }
+    }
+}

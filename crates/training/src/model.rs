@@ -146,7 +146,12 @@ impl Model {
         self.choose_products();
         let shape = (features.images(), features.regions, features.width);
         let values = Tensor::from_vec(features.values, shape, self.parameters.device())?;
-        Ok(self.image.forward(&values, features.counts)?)
+        self.encode_tensor(&values, features.counts)
+    }
+
+    /// Features [I, R, F] that are on the device already.
+    pub(crate) fn encode_tensor(&self, features: &Tensor, counts: Vec<usize>) -> Result<Regions> {
+        Ok(self.image.forward(features, counts)?)
     }
 
     /// Captions, as ids of their words, as words; `drops` is given in training only.

@@ -3,6 +3,7 @@
 mod observer;
 mod omission;
 mod prefetch;
+mod ready;
 mod samples;
 mod session;
 pub mod step;
@@ -20,6 +21,7 @@ use crate::record::{EpochRecord, RunRecord, SplitRecord};
 use session::Session;
 
 pub use observer::{Event, Observer, Silent};
+pub use samples::Samples;
 
 /// What is trained, on what, and where it is kept.
 #[derive(Debug, Clone, Copy)]

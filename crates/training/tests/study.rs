@@ -1,5 +1,8 @@
 //! Does a study say what its runs say, and is its page well-formed, self-contained and safe?
 
+// The functions beside the tests are test code as well.
+#![allow(clippy::unwrap_used)]
+
 #[path = "report/markup.rs"]
 #[allow(dead_code, reason = "the page of a study holds no pictures")]
 mod markup;

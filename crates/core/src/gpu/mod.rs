@@ -12,6 +12,8 @@ mod driver;
 mod error;
 #[cfg(feature = "cuda")]
 pub mod tensors;
+#[cfg(feature = "cuda")]
+pub mod upload;
 
 pub use driver::{Driver, DriverMemory};
 pub use error::{GpuError, GpuResult};

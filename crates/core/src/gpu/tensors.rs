@@ -9,6 +9,21 @@ use cudarc::driver::DevicePtr;
 
 use super::{Argument, Driver};
 
+/// The CUDA device of a number, with one stream for all threads.
+///
+/// # Errors
+/// When candle cannot open it.
+pub fn open(number: usize) -> Result<Device> {
+    // `new_cuda` would use one stream per thread, which races between threads.
+    let device = Device::new_cuda_with_stream(number)?;
+    // SAFETY: without events nobody but us orders what streams do to the same memory. Everything of
+    // candle's and every kernel of ours runs on the one stream of this device, allocates there and
+    // gives back there; the stream that copies of `super::upload` run on says itself what waits for
+    // what. No tensor of this device exists yet.
+    unsafe { device.as_cuda_device()?.disable_event_tracking() };
+    Ok(device)
+}
+
 /// The driver of a candle device, with the programs that were loaded there; the same one each time.
 ///
 /// # Errors

@@ -12,22 +12,64 @@
 use rand::Rng;
 use uard_core::random::{Draws, Stream};
 
-use super::step::Prepared;
 use crate::config::TrainingConfig;
-use crate::model::ImageFeatures;
 
-/// Leaves words and regions out of a batch; what they are depends on seed and step alone.
-pub(super) fn omit(prepared: &mut Prepared, config: &TrainingConfig, draws: &Draws, step: usize) {
-    let step = [step as u64];
-    if config.omit_words > 0.0 {
-        let mut stream = draws.stream("omitted words", &step);
-        for caption in &mut prepared.captions {
-            omit_words(caption, config.omit_words, &mut stream);
+/// What a step leaves out; it depends on seed and step alone.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Omission {
+    words: f64,
+    regions: f64,
+    draws: Draws,
+    step: usize,
+}
+
+impl Omission {
+    /// That of a step over the whole run, from 1.
+    pub(super) fn new(config: &TrainingConfig, step: usize) -> Self {
+        Self {
+            words: config.omit_words,
+            regions: config.omit_regions,
+            draws: Draws::new(config.seed),
+            step,
         }
     }
-    if config.omit_regions > 0.0 {
-        let mut stream = draws.stream("omitted regions", &step);
-        omit_regions(&mut prepared.features, config.omit_regions, &mut stream);
+
+    /// That of a later step.
+    pub(super) fn after(self, steps: usize) -> Self {
+        Self {
+            step: self.step + steps,
+            ..self
+        }
+    }
+
+    /// Leaves words out.
+    pub(super) fn from_captions(&self, captions: &mut [Vec<u32>]) {
+        if self.words == 0.0 {
+            return;
+        }
+        let mut stream = self.draws.stream("omitted words", &[self.step as u64]);
+        for caption in captions {
+            omit_words(caption, self.words, &mut stream);
+        }
+    }
+
+    /// Leaves regions out: those that stay move together, and the counts become smaller.
+    ///
+    /// `values` are [I, R, F] features, of which R and F are given.
+    pub(super) fn from_regions(
+        &self,
+        values: &mut [f32],
+        counts: &mut [usize],
+        (regions, width): (usize, usize),
+    ) {
+        if self.regions == 0.0 {
+            return;
+        }
+        let mut stream = self.draws.stream("omitted regions", &[self.step as u64]);
+        let images = values.chunks_exact_mut((regions * width).max(1));
+        for (rows, count) in images.zip(counts) {
+            *count = omit_rows(rows, (*count, width), self.regions, &mut stream);
+        }
     }
 }
 
@@ -35,22 +77,25 @@ pub(super) fn omit(prepared: &mut Prepared, config: &TrainingConfig, draws: &Dra
 fn omit_words(caption: &mut Vec<u32>, chance: f64, stream: &mut Stream) {
     let inner = caption.len().saturating_sub(2);
     let stays = drawn(inner, chance, stream);
-    let mut inner = [true].into_iter().chain(stays).chain([true]);
-    caption.retain(|_| inner.next().unwrap_or(true));
+    let mut stays = [true].into_iter().chain(stays).chain([true]);
+    caption.retain(|_| stays.next().unwrap_or(true));
 }
 
-fn omit_regions(features: &mut ImageFeatures, chance: f64, stream: &mut Stream) {
-    let (width, size) = (features.width, features.regions * features.width);
-    let images = features.values.chunks_exact_mut(size.max(1));
-    for (rows, count) in images.zip(&mut features.counts) {
-        let stays = drawn(*count, chance, stream);
-        let mut kept = 0;
-        for (region, _) in stays.iter().enumerate().filter(|(_, stays)| **stays) {
-            rows.copy_within(region * width..(region + 1) * width, kept * width);
+/// How many of the rows stay.
+fn omit_rows(
+    rows: &mut [f32],
+    (count, width): (usize, usize),
+    chance: f64,
+    stream: &mut Stream,
+) -> usize {
+    let mut kept = 0;
+    for (row, stays) in drawn(count, chance, stream).into_iter().enumerate() {
+        if stays {
+            rows.copy_within(row * width..(row + 1) * width, kept * width);
             kept += 1;
         }
-        *count = kept;
     }
+    kept
 }
 
 /// Which of `count` stay; where nothing would, all do.
@@ -67,80 +112,93 @@ fn drawn(count: usize, chance: f64, stream: &mut Stream) -> Vec<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batches::Batch;
-    use crate::negatives::Pairing;
 
-    fn prepared() -> Prepared {
-        Prepared {
-            batch: Batch {
-                captions: vec![0, 1],
-                images: vec![0, 1],
-                pairing: Pairing::new(vec![0, 1]),
-            },
-            features: ImageFeatures {
-                values: (0..2 * 40 * 2).map(|value| value as f32).collect(),
-                counts: vec![40, 1],
-                regions: 40,
-                width: 2,
-            },
+    const WIDTH: usize = 2;
+    const REGIONS: usize = 40;
+
+    /// Two captions and the features of two images, of which the second has one region.
+    struct Batch {
+        captions: Vec<Vec<u32>>,
+        values: Vec<f32>,
+        counts: Vec<usize>,
+    }
+
+    fn batch() -> Batch {
+        Batch {
             captions: vec![(0..50).collect(), vec![1, 2]],
+            values: (0..2 * REGIONS * WIDTH).map(|value| value as f32).collect(),
+            counts: vec![REGIONS, 1],
         }
     }
 
-    fn config(omit_words: f64, omit_regions: f64) -> TrainingConfig {
-        TrainingConfig {
-            omit_words,
-            omit_regions,
+    fn omitted(words: f64, regions: f64, step: usize) -> Batch {
+        let config = TrainingConfig {
+            omit_words: words,
+            omit_regions: regions,
             ..TrainingConfig::default()
-        }
-    }
-
-    fn omitted(config: &TrainingConfig, step: usize) -> Prepared {
-        let mut prepared = prepared();
-        omit(&mut prepared, config, &Draws::new(5), step);
-        prepared
+        };
+        let omission = Omission::new(&config, step);
+        let mut batch = batch();
+        omission.from_captions(&mut batch.captions);
+        omission.from_regions(&mut batch.values, &mut batch.counts, (REGIONS, WIDTH));
+        batch
     }
 
     #[test]
     fn what_stays_keeps_its_order_and_the_ends_of_a_caption_stay() {
-        let found = omitted(&config(0.5, 0.5), 3);
+        let found = omitted(0.5, 0.5, 3);
         let caption = &found.captions[0];
         assert!(caption.len() > 10 && caption.len() < 40, "{caption:?}");
         assert!(caption.windows(2).all(|pair| pair[0] < pair[1]));
         assert_eq!((caption[0], caption.last()), (0, Some(&49)));
-        let count = found.features.counts[0];
+        let count = found.counts[0];
         assert!(count > 8 && count < 32, "{count}");
-        let rows: Vec<&[f32]> = found.features.values.chunks(2).take(count).collect();
+        let rows: Vec<&[f32]> = found.values.chunks(WIDTH).take(count).collect();
         assert!(rows.iter().all(|row| row[1] == row[0] + 1.0));
         assert!(rows.windows(2).all(|pair| pair[0][0] < pair[1][0]));
     }
 
     #[test]
     fn the_only_region_and_a_caption_of_two_words_stay() {
-        let found = omitted(&config(0.9, 0.9), 1);
-        assert_eq!(found.features.counts[1], 1);
-        assert_eq!(found.features.values[80..82], [80.0, 81.0]);
+        let found = omitted(0.9, 0.9, 1);
+        let second = REGIONS * WIDTH;
+        assert_eq!(found.counts[1], 1);
+        assert_eq!(found.values[second..][..WIDTH], [80.0, 81.0]);
         assert_eq!(found.captions[1], [1, 2]);
     }
 
     #[test]
     fn the_same_step_omits_the_same_and_another_step_something_else() {
-        let config = config(0.3, 0.3);
         let (first, again, other) = (
-            omitted(&config, 1),
-            omitted(&config, 1),
-            omitted(&config, 2),
+            omitted(0.3, 0.3, 1),
+            omitted(0.3, 0.3, 1),
+            omitted(0.3, 0.3, 2),
         );
         assert_eq!(first.captions, again.captions);
-        assert_eq!(first.features, again.features);
+        assert_eq!(first.values, again.values);
         assert_ne!(first.captions, other.captions);
-        assert_ne!(first.features.counts, other.features.counts);
+        assert_ne!(first.counts, other.counts);
+    }
+
+    #[test]
+    fn a_later_step_of_an_epoch_is_that_step() {
+        let config = TrainingConfig {
+            omit_words: 0.3,
+            ..TrainingConfig::default()
+        };
+        let (mut one, mut other) = (batch().captions, batch().captions);
+        Omission::new(&config, 3).after(4).from_captions(&mut one);
+        Omission::new(&config, 7).from_captions(&mut other);
+        assert_eq!(one, other);
     }
 
     #[test]
     fn a_chance_of_zero_leaves_nothing_out() {
-        let found = omitted(&config(0.0, 0.0), 1);
-        assert_eq!(found.captions, prepared().captions);
-        assert_eq!(found.features, prepared().features);
+        let found = omitted(0.0, 0.0, 1);
+        assert_eq!(found.captions, batch().captions);
+        assert_eq!(
+            (found.values, found.counts),
+            (batch().values, batch().counts)
+        );
     }
 }

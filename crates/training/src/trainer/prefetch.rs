@@ -5,47 +5,37 @@ use std::thread::Scope;
 
 use uard_features::dataset::Split;
 
-use super::step::Prepared;
+use super::omission::Omission;
+use super::ready::{Ready, Target};
 use crate::Result;
 use crate::batches::Batch;
-use crate::model::ImageFeatures;
 
 /// Batches that are ready at most, beside the one being computed.
 const READY: usize = 1;
 
-/// Reads batches in a thread of their own, in order; the first error ends them.
+/// Reads batches in a thread of their own, in order; the first error ends them. The omission is
+/// that of the first batch's step.
 ///
 /// The thread ends with the last batch, or when the receiver is dropped.
 pub(super) fn prefetch<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
-    split: &'env Split,
-    captions: &'env [Vec<u32>],
+    (split, captions): (&'env Split, &'env [Vec<u32>]),
+    (target, omission): (&'env Target, Omission),
     batches: Vec<Batch>,
-) -> Receiver<Result<Prepared>> {
+) -> Receiver<Result<Ready>> {
     let (sender, receiver) = sync_channel(READY);
     scope.spawn(move || {
-        for batch in batches {
-            let prepared = prepare(split, captions, batch);
-            let failed = prepared.is_err();
-            if sender.send(prepared).is_err() || failed {
+        for (later, batch) in batches.into_iter().enumerate() {
+            let omission = omission.after(later);
+            let caption = |&caption: &usize| captions[caption].clone();
+            let mut of_batch: Vec<Vec<u32>> = batch.captions.iter().map(caption).collect();
+            omission.from_captions(&mut of_batch);
+            let ready = target.read(&split.regions, (batch, of_batch), &omission);
+            let failed = ready.is_err();
+            if sender.send(ready).is_err() || failed {
                 break;
             }
         }
     });
     receiver
-}
-
-/// Reads everything that a batch needs.
-fn prepare(split: &Split, captions: &[Vec<u32>], batch: Batch) -> Result<Prepared> {
-    let features = ImageFeatures::read(&split.regions, &batch.images)?;
-    let captions = batch
-        .captions
-        .iter()
-        .map(|&caption| captions[caption].clone())
-        .collect();
-    Ok(Prepared {
-        batch,
-        features,
-        captions,
-    })
 }

@@ -16,17 +16,18 @@ use uard_features::text::tokenizer::CaptionTokenizer;
 use beginning::{first_state, tokenizer_of, written_files};
 
 use super::observer::{Event, Observer};
-use super::omission::omit;
+use super::omission::Omission;
 use super::prefetch::prefetch;
-use super::samples::draw_samples;
-use super::step::{BatchGradients, Judgement, Prepared, batch_gradients};
+use super::ready::{Ready, Target};
+use super::samples::Samples;
+use super::step::{BatchGradients, Judgement};
 use super::{Run, Start, Summary};
 use crate::batches::Batches;
 use crate::checkpoint::{Checkpoint, CheckpointDirectory, Snapshot, TrainState, save, settle};
 use crate::error::io;
 use crate::loss::collapsed_value;
 use crate::model::Model;
-use crate::negatives::{Negatives, Pairing};
+use crate::negatives::Negatives;
 use crate::optimizer::Optimizer;
 use crate::record::{EpochRecord, LogLine, StepRecord};
 use crate::run_log::RunLog;
@@ -49,8 +50,8 @@ pub(super) struct Session<'a> {
     /// What the tokenizer is made of, for the checkpoints.
     text_files: Vec<(&'static str, Vec<u8>)>,
     captions: Arc<Vec<Vec<u32>>>,
+    target: Arc<Target>,
     batches: Batches<'a>,
-    draws: Draws,
     directory: CheckpointDirectory,
     log: RunLog,
     /// Finished epochs with their seconds; the state has them without.
@@ -142,8 +143,8 @@ impl<'a> Session<'a> {
             tokenizer,
             text_files,
             captions: Arc::new(captions),
+            target: Arc::new(Target::of(run.device, run.config)?),
             batches,
-            draws,
             directory,
             log,
             epoch_seconds: 0.0,
@@ -204,8 +205,10 @@ impl<'a> Session<'a> {
         let mut batches = self.batches.epoch(self.state.epoch, self.state.batch);
         batches.truncate(self.total_steps() - self.state.step);
         let (train, captions) = (self.run.train, Arc::clone(&self.captions));
+        let omission = Omission::new(&self.run.config.training, self.state.step + 1);
+        let target = Arc::clone(&self.target);
         thread::scope(|scope| {
-            let ready = prefetch(scope, train, &captions, batches);
+            let ready = prefetch(scope, (train, &captions[..]), (&target, omission), batches);
             self.take_steps(&mut || ready.recv().ok(), observer, stop)
         })?;
         if self.stopped {
@@ -241,7 +244,7 @@ impl<'a> Session<'a> {
 
     fn take_steps(
         &mut self,
-        next: &mut dyn FnMut() -> Option<Result<Prepared>>,
+        next: &mut dyn FnMut() -> Option<Result<Ready>>,
         observer: &mut dyn Observer,
         stop: &AtomicBool,
     ) -> Result<()> {
@@ -252,10 +255,10 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
             let started = Instant::now();
-            let Some(prepared) = next() else {
+            let Some(ready) = next() else {
                 return Ok(());
             };
-            self.take_step(prepared?, started, observer)?;
+            self.take_step(ready?, started, observer)?;
             if every > 0 && self.state.step.is_multiple_of(every) {
                 self.save(observer)?;
             }
@@ -264,20 +267,19 @@ impl<'a> Session<'a> {
 
     fn take_step(
         &mut self,
-        mut prepared: Prepared,
+        ready: Ready,
         started: Instant,
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let config = self.run.config;
-        let pairing = prepared.batch.pairing.clone();
+        let pairing = ready.batch().pairing.clone();
         let judgement = self.judgement();
-        omit(&mut prepared, &config.training, &self.draws, judgement.step);
-        let output = batch_gradients(&self.model, prepared, config, judgement)?;
+        let output = ready.gradients(&self.model, config, judgement)?;
         let factor = factor_at(&config.schedule, self.state.step, self.scheduled_steps());
         let parameters = self.model.parameters();
         let gradient_norm = self.optimizer.step(parameters, &output.gradients, factor)?;
         if config.learns_threshold() {
-            self.learn_threshold(&output, &pairing)?;
+            self.learn_threshold(&output.samples);
         }
         self.state.step += 1;
         self.state.batch += 1;
@@ -315,19 +317,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn learn_threshold(&mut self, output: &BatchGradients, pairing: &Pairing) -> Result<()> {
+    fn learn_threshold(&mut self, samples: &Samples) {
         let config = &self.run.config.threshold;
-        let mut stream = self
-            .draws
-            .stream("mismatched image", &[self.state.step as u64]);
-        let samples = draw_samples(output, pairing, config.sampling, &mut stream)?;
         self.state
             .threshold
             .update(config, &samples.relevant, &samples.irrelevant);
         let hills = &mut self.state.running.hills;
         hills.relevant.add(&samples.relevant);
         hills.irrelevant.add(&samples.irrelevant);
-        Ok(())
     }
 
     fn watch_for_collapse(

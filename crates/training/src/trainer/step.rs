@@ -12,6 +12,7 @@ use crate::gradients::Gradients;
 use crate::loss::{Hinge, hinge, surrogate, surrogate_of};
 use crate::model::{ImageFeatures, Model};
 use crate::negatives::{Negatives, Pairing};
+use crate::trainer::samples::Samples;
 use crate::{Error, Result};
 
 /// A batch with everything that was read for it.
@@ -45,10 +46,8 @@ pub struct BatchGradients {
     pub gradients: Gradients,
     /// Similarities [I, C] row-major.
     pub similarities: Vec<f32>,
-    /// Highest relevance of each word over the regions of each image, [C, W, I], detached.
-    pub word_maxima: Tensor,
-    /// Words of each caption.
-    pub word_counts: Vec<usize>,
+    /// What the threshold is learned from; nothing where it is not learned.
+    pub samples: Samples,
 }
 
 /// Loss and gradients of a batch, encoded in `training.accumulation` parts.
@@ -67,25 +66,27 @@ pub fn batch_gradients(
     config: &TrainConfig,
     judgement: Judgement,
 ) -> Result<BatchGradients> {
-    if config.training.accumulation == 1 {
-        whole(model, prepared, config, judgement)
-    } else {
-        in_parts(model, &prepared, config, judgement)
+    if config.training.accumulation > 1 {
+        return in_parts(model, &prepared, config, judgement);
     }
+    let regions = model.encode_features(prepared.features)?;
+    let batch = (&prepared.batch, &prepared.captions[..]);
+    whole(model, &regions, batch, config, judgement)
 }
 
-fn whole(
+/// [`batch_gradients`] of a batch whose images are encoded, in one part.
+pub(super) fn whole(
     model: &Model,
-    prepared: Prepared,
+    regions: &Regions,
+    (batch, captions): (&Batch, &[Vec<u32>]),
     config: &TrainConfig,
     judgement: Judgement,
 ) -> Result<BatchGradients> {
-    let regions = model.encode_features(prepared.features)?;
-    let words = Part::new(config, judgement, 0).words(model, &prepared.captions)?;
+    let words = Part::new(config, judgement, 0).words(model, captions)?;
     let judge = Judge {
         model,
-        fragments: (&regions, &words),
-        pairing: &prepared.batch.pairing,
+        fragments: (regions, &words),
+        pairing: &batch.pairing,
         config,
         judgement,
     };
@@ -312,29 +313,26 @@ impl Judge<'_> {
     /// launched before, and here is where the host waits.
     fn with(&self, judged: Judged, mut gradients: Gradients) -> Result<BatchGradients> {
         gradients.begin_norm()?;
-        let (seen, word_maxima) = match judged.seen {
-            Some(seen) => (seen, judged.word_maxima),
-            None => (
-                self.see(&judged.values)?,
-                self.read_now(judged.word_maxima)?,
-            ),
+        let seen = match judged.seen {
+            Some(seen) => seen,
+            None => self.see(&judged.values)?,
         };
         Ok(BatchGradients {
             loss: seen.hinge.value,
             gradients,
+            samples: self.samples(&seen.similarities, &judged.word_maxima)?,
             similarities: seen.similarities,
-            word_maxima,
-            word_counts: self.fragments.1.counts().to_vec(),
         })
     }
 
-    /// Word maxima on the host, if the threshold is learned from them: later the host would wait for
-    /// the optimizer too.
-    fn read_now(&self, word_maxima: Tensor) -> Result<Tensor> {
+    /// Read now: later the host would wait for the optimizer too.
+    fn samples(&self, similarities: &[f32], word_maxima: &Tensor) -> Result<Samples> {
         if !self.config.learns_threshold() {
-            return Ok(word_maxima);
+            return Ok(Samples::default());
         }
-        Ok(word_maxima.to_device(&Device::Cpu)?)
+        let of_step = (self.config, self.judgement.step);
+        let maxima = (word_maxima, self.fragments.1.counts());
+        Samples::draw(of_step, self.pairing, similarities, maxima)
     }
 
     /// Similarities are not finite: where did it begin?

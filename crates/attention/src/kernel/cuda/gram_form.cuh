@@ -23,6 +23,19 @@ __device__ __forceinline__ float power_of_2(float x) {
     return y;
 }
 
+// The larger of two, and not a number if one is not: fmaxf would hide it, and with it that the
+// relevance of a pair is broken.
+__device__ __forceinline__ float larger(float a, float b) {
+    float c;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
+    return c;
+}
+
+// Whether a query has an answer; one whose best is not a number has that.
+__device__ __forceinline__ bool has_answer(float best, float threshold) {
+    return RULE != MASKED || !(best <= threshold);
+}
+
 // The cells that one query looks at, `step` apart, and the Gram matrix of what it looks at.
 struct Row {
     const float* cells;
@@ -41,13 +54,14 @@ __device__ __forceinline__ float logit(const Row& row, u32 at) {
 
 __device__ __forceinline__ float highest(const Row& row) {
     float best = RULE == SCAN ? -1e30f : LOWEST;
-    for (u32 at = 0; at < row.count; ++at) best = fmaxf(best, logit(row, at));
+    for (u32 at = 0; at < row.count; ++at) best = larger(best, logit(row, at));
     return best;
 }
 
 // R of one query: N / sqrt(Q), from the cells above the threshold; `sharpness` is the inverse
-// temperature over ln 2.
+// temperature over ln 2. Not a number if a cell is not.
 __device__ float cosine(const Row& row, float best, float threshold, float sharpness) {
+    if (isnan(best)) return best;
     float dot = 0.0f, squared = 0.0f;
     for (u32 j = 0; j < row.count; ++j) {
         float x = logit(row, j);

@@ -228,7 +228,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 65536 / (THREADS * 128))
         if (RULE == SCAN)
             row.inverse_norms = norms + (owner(word_starts, caption, caption_end, first_word + word) - caption) * most_regions + from;
         float best = highest(row), answer = 0.0f;
-        bool asks = RULE != MASKED || best > threshold;
+        bool asks = has_answer(best, threshold);
         if (RULE == MASKED && asks) {
             ++kept_words;
             kept_cells += above(row, threshold);
@@ -245,11 +245,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 65536 / (THREADS * 128))
             row.inverse_norms = norms + MOST_CAPTIONS * most_regions +
                                 (owner(region_starts, image, image_end, first_region + region) - image) * WORD_ROWS + from;
         float best = highest(row), answer = 0.0f;
-        bool asks = RULE != MASKED || best > threshold;
+        bool asks = has_answer(best, threshold);
         if (RULE == MASKED) kept_regions += asks;
         if (asks && regions_ask >= 0.0f) answer = RULE == MAXSIM ? best : cosine(row, best, threshold, regions_ask);
         region_answers[at * most_regions + region] = answer;
     }
+    // Whole numbers, whose sum no order changes: atomics are for counts alone.
     if (RULE == MASKED && counts) {
         atomicAdd(&found[0], kept_words);
         atomicAdd(&found[1], kept_regions);

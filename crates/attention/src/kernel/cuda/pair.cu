@@ -15,7 +15,7 @@ __device__ __forceinline__ float sum_of_warp(float x) {
 }
 
 __device__ __forceinline__ float highest_of_warp(float x) {
-    for (u32 distance = 16; distance > 0; distance /= 2) x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, distance));
+    for (u32 distance = 16; distance > 0; distance /= 2) x = larger(x, __shfl_xor_sync(ALL_LANES, x, distance));
     return x;
 }
 
@@ -48,7 +48,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             Row row = {cells + word * stride, 1, regions, region_grams + (size_t)image * most_regions * most_regions,
                        most_regions, nullptr};
             best = highest(row);
-            bool asks = RULE != MASKED || best > threshold;
+            bool asks = has_answer(best, threshold);
             if (RULE == MASKED && asks) {
                 ++kept_words;
                 kept_cells += above(row, threshold);
@@ -61,7 +61,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         Row row = {cells + region, stride, words, word_grams + (size_t)caption * most_words * most_words, most_words,
                    nullptr};
         float best = highest(row);
-        bool asks = RULE != MASKED || best > threshold;
+        bool asks = has_answer(best, threshold);
         if (RULE == MASKED) kept_regions += asks;
         if (asks && regions_ask >= 0.0f) of_regions += RULE == MAXSIM ? best : cosine(row, best, threshold, regions_ask);
     }
@@ -77,6 +77,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         if (words_ask >= 0.0f) similarity += of_words / static_cast<float>(words);
         if (regions_ask >= 0.0f) similarity += of_regions / static_cast<float>(regions);
         similarities[pair] = similarity;
+        // Whole numbers, whose sum no order changes: atomics are for counts alone.
         if (RULE == MASKED && kept_words > 0) {
             atomicAdd(counts, static_cast<u64>(kept_words));
             atomicAdd(counts + 1, static_cast<u64>(kept_regions));
@@ -91,14 +92,15 @@ __device__ float query_backward(const Row& row, float* gradient, float* weights,
                                 float inverse_temperature, float each) {
     u32 lane = threadIdx.x % 32;
     float best = LOWEST;
-    for (u32 j = lane; j < row.count; j += 32) best = fmaxf(best, row.cells[j * row.step]);
+    for (u32 j = lane; j < row.count; j += 32) best = larger(best, row.cells[j * row.step]);
     best = highest_of_warp(best);
     if (RULE == MAXSIM) {
         u32 first = 0xffffffffu;
         for (u32 j = lane; j < row.count; j += 32)
             if (row.cells[j * row.step] == best) first = min(first, j);
         first = __reduce_min_sync(ALL_LANES, first);
-        if (lane == 0) gradient[first * row.step] += each;
+        // None is the best where that is not a number: the similarity says so, and nothing flows back.
+        if (lane == 0 && first < row.count) gradient[first * row.step] += each;
         return 0.0f;
     }
     if (!(best > threshold)) return 0.0f;

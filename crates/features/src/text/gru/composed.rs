@@ -4,6 +4,8 @@
 use candle_core::{D, Tensor};
 
 use super::batch::CaptionBatch;
+use super::lookup::looked_up;
+use super::places::Places;
 use super::recurrence::{Direction, Recurrence};
 use super::schedule::{Reading, Schedule};
 use super::stepwise;
@@ -14,7 +16,7 @@ use crate::Result;
 enum Steps {
     /// Each of a dozen operations of candle.
     Composed,
-    /// Each a product and a kernel.
+    /// Each a product and a kernel, between rows that change places by operators of ours.
     Fused,
 }
 
@@ -43,26 +45,15 @@ pub fn fused_average(recurrence: &Recurrence, batch: &CaptionBatch) -> Result<Te
 fn averaged(recurrence: &Recurrence, batch: &CaptionBatch, steps: Steps) -> Result<Tensor> {
     batch.check_vocabulary(recurrence.vocabulary()?)?;
     let (width, schedule) = (recurrence.width()?, batch.schedule());
-    let ids = Tensor::from_slice(
-        batch.words(),
-        batch.words().len(),
-        recurrence.embedding.device(),
-    )?;
-    let words = recurrence.embedding.index_select(&ids, 0)?;
+    let words = steps.words(&recurrence.embedding, batch.words())?;
     let states = |direction, reading| states(&words, direction, (&schedule, reading), steps);
     let forward = states(&recurrence.forward, Reading::Forward)?;
     let reverse = states(&recurrence.reverse, Reading::Reverse)?;
     let mean = ((forward + reverse)? * 0.5)?;
-    let padding = Tensor::zeros((1, width), mean.dtype(), mean.device())?;
-    let mut rows = vec![schedule.words(); schedule.captions() * schedule.longest()];
-    for (word, row) in schedule.padded_rows().enumerate() {
-        rows[row] = word;
-    }
-    let padded = Tensor::cat(&[&mean, &padding], 0)?.index_select(&index(&rows, &mean)?, 0)?;
-    Ok(padded.reshape((schedule.captions(), schedule.longest(), width))?)
+    Ok(mean.reshape((schedule.captions(), schedule.longest(), width))?)
 }
 
-/// The states of one direction [N, H], in caption order.
+/// The states of one direction [C W, H], in caption order; padding rows are zero.
 fn states(
     words: &Tensor,
     direction: &Direction,
@@ -70,7 +61,11 @@ fn states(
     steps: Steps,
 ) -> Result<Tensor> {
     let rows = schedule.rows(reading);
-    let words = words.index_select(&index(&rows, words)?, 0)?;
+    let padded: Vec<usize> = schedule.padded_rows().collect();
+    let in_step_order = Places::new(rows.iter().copied(), rows.len()).inverse();
+    let places = rows.iter().map(|&row| padded[row]);
+    let back = Places::new(places, schedule.captions() * schedule.longest());
+    let words = steps.moved(words, &in_step_order)?;
     let from_words = words
         .matmul(&direction.weight_ih.t()?)?
         .broadcast_add(&direction.bias_ih)?;
@@ -78,11 +73,28 @@ fn states(
         Steps::Composed => composed_states(&from_words, direction, schedule)?,
         Steps::Fused => stepwise::states(&from_words, direction, schedule)?,
     };
-    let mut back = vec![0; rows.len()];
-    for (step_row, &row) in rows.iter().enumerate() {
-        back[row] = step_row;
+    steps.moved(&states, &back)
+}
+
+impl Steps {
+    /// The rows of the embedding [N, E] that the ids name.
+    fn words(self, embedding: &Tensor, ids: &[u32]) -> Result<Tensor> {
+        Ok(match self {
+            Self::Fused => looked_up(embedding, ids)?,
+            Self::Composed => {
+                let ids = Tensor::from_slice(ids, ids.len(), embedding.device())?;
+                embedding.index_select(&ids, 0)?
+            }
+        })
     }
-    Ok(states.index_select(&index(&back, &words)?, 0)?)
+
+    /// Rows at their places.
+    fn moved(self, rows: &Tensor, places: &Places) -> Result<Tensor> {
+        Ok(match self {
+            Self::Fused => places.moved(rows)?,
+            Self::Composed => places.composed(rows)?,
+        })
+    }
 }
 
 /// The states [N, H] in step order.
@@ -120,10 +132,4 @@ fn cell(from_words: &Tensor, from_state: &Tensor, previous: &Tensor) -> Result<T
 /// `(1 + tanh(x / 2)) / 2`: every step has a backward in candle.
 fn sigmoid(x: &Tensor) -> Result<Tensor> {
     Ok((x * 0.5)?.tanh()?.affine(0.5, 0.5)?)
-}
-
-fn index(rows: &[usize], like: &Tensor) -> Result<Tensor> {
-    let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
-    let count = rows.len();
-    Ok(Tensor::from_vec(rows, count, like.device())?)
 }

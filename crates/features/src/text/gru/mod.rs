@@ -13,7 +13,9 @@ mod direction;
 mod gates;
 #[cfg(feature = "cuda-kernels")]
 pub mod kernel;
+mod lookup;
 pub mod operator;
+mod places;
 mod recurrence;
 pub mod reference;
 mod schedule;

@@ -41,13 +41,40 @@ pub fn training<M: Machine>(machine: &M, extent: Extent) -> Result<Vec<Check>> {
                 format!("{what}: the same bytes"),
                 found.bits() == again.bits(),
             ));
+            let wrong = Found::new(
+                machine,
+                &sample,
+                &not_finite(&batch)?,
+                (&matcher, &expected),
+            )?;
+            checks.extend(wrong.names_its_pair(&found, &expected, &what));
         }
     }
     Ok(checks)
 }
 
+/// The first word and the first region of the first pair, and no others, have relevance that is not a
+/// number.
+fn not_finite(batch: &Batch) -> Result<Batch> {
+    let shape = batch.relevance.shape();
+    let (_, words, images, regions) = shape.dims4()?;
+    let mut cells = batch.relevance.flatten_all()?.to_vec1::<f64>()?;
+    for word in 0..words {
+        cells[word * images * regions] = f64::NAN;
+    }
+    cells[..regions].fill(f64::NAN);
+    Ok(Batch {
+        relevance: Tensor::from_vec(cells, shape, &Device::Cpu)?,
+        region_gram: batch.region_gram.clone(),
+        word_gram: batch.word_gram.clone(),
+        region_validity: batch.region_validity.clone(),
+        word_validity: batch.word_validity.clone(),
+    })
+}
+
 /// The composed form in f64.
 struct Expected {
+    shape: BatchShape,
     threshold: f64,
     upstream: Vec<f32>,
     similarities: Vec<f64>,
@@ -89,6 +116,12 @@ impl Expected {
             })
         };
         Ok(Self {
+            shape: BatchShape {
+                images: sample.regions.images(),
+                regions: sample.regions.longest(),
+                captions: sample.words.captions(),
+                words: sample.words.longest(),
+            },
             threshold,
             upstream,
             similarities: values.flatten_all()?.to_vec1()?,
@@ -167,12 +200,7 @@ impl Found {
         batch: &Batch,
         (matcher, expected): (&Matcher, &Expected),
     ) -> Result<Self> {
-        let shape = BatchShape {
-            images: sample.regions.images(),
-            regions: sample.regions.longest(),
-            captions: sample.words.captions(),
-            words: sample.words.longest(),
-        };
+        let shape = expected.shape;
         let shared = machine.shared_bytes();
         let pairs = BatchPairs::new(matcher.config(), expected.threshold, shape, shared)?;
         let given = Given::new(machine, sample, batch)?;
@@ -260,6 +288,38 @@ impl Found {
                 word_grams,
                 &gradients[2],
                 BACKWARD_LIMIT,
+            ),
+        ]
+    }
+
+    /// Relevance that is not a number makes the similarity of its pair so, and changes no byte of the
+    /// others.
+    fn names_its_pair(&self, right: &Self, expected: &Expected, what: &str) -> Vec<Check> {
+        let shape = expected.shape;
+        let cells = shape.images * shape.regions;
+        let others = |found: &Self| {
+            let maxima = found.word_maxima.iter().enumerate();
+            let relevance = found.gradients[0].iter().enumerate();
+            let of_words = shape.words * shape.images;
+            let of_cells = shape.words * cells;
+            let maxima = maxima.filter(|(at, _)| *at >= of_words || at % shape.images > 0);
+            let relevance =
+                relevance.filter(|(at, _)| *at >= of_cells || at % cells >= shape.regions);
+            let similarities = found.similarities[1..].iter();
+            similarities
+                .chain(maxima.map(|(_, number)| number))
+                .chain(relevance.map(|(_, number)| number))
+                .map(|number| number.to_bits())
+                .collect::<Vec<_>>()
+        };
+        vec![
+            exactly(
+                format!("{what}: a pair that is not finite"),
+                self.similarities[0].is_nan(),
+            ),
+            exactly(
+                format!("{what}: the pairs beside it"),
+                others(self) == others(right),
             ),
         ]
     }
