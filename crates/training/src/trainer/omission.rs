@@ -43,20 +43,20 @@ impl Omission {
     }
 
     /// Leaves words out.
-    pub(super) fn from_captions(&self, captions: &mut [Vec<u32>]) {
+    pub(super) fn omit_words(&self, captions: &mut [Vec<u32>]) {
         if self.words == 0.0 {
             return;
         }
         let mut stream = self.draws.stream("omitted words", &[self.step as u64]);
         for caption in captions {
-            omit_words(caption, self.words, &mut stream);
+            shorten(caption, self.words, &mut stream);
         }
     }
 
     /// Leaves regions out: those that stay move together, and the counts become smaller.
     ///
     /// `values` are [I, R, F] features, of which R and F are given.
-    pub(super) fn from_regions(
+    pub(super) fn omit_regions(
         &self,
         values: &mut [f32],
         counts: &mut [usize],
@@ -74,7 +74,7 @@ impl Omission {
 }
 
 /// The first and the last are `<start>` and `<end>`, or what a tokenizer has in their place.
-fn omit_words(caption: &mut Vec<u32>, chance: f64, stream: &mut Stream) {
+fn shorten(caption: &mut Vec<u32>, chance: f64, stream: &mut Stream) {
     let inner = caption.len().saturating_sub(2);
     let stays = drawn(inner, chance, stream);
     let mut stays = [true].into_iter().chain(stays).chain([true]);
@@ -139,8 +139,8 @@ mod tests {
         };
         let omission = Omission::new(&config, step);
         let mut batch = batch();
-        omission.from_captions(&mut batch.captions);
-        omission.from_regions(&mut batch.values, &mut batch.counts, (REGIONS, WIDTH));
+        omission.omit_words(&mut batch.captions);
+        omission.omit_regions(&mut batch.values, &mut batch.counts, (REGIONS, WIDTH));
         batch
     }
 
@@ -187,8 +187,8 @@ mod tests {
             ..TrainingConfig::default()
         };
         let (mut one, mut other) = (batch().captions, batch().captions);
-        Omission::new(&config, 3).after(4).from_captions(&mut one);
-        Omission::new(&config, 7).from_captions(&mut other);
+        Omission::new(&config, 3).after(4).omit_words(&mut one);
+        Omission::new(&config, 7).omit_words(&mut other);
         assert_eq!(one, other);
     }
 

@@ -29,7 +29,7 @@ pub(super) fn prefetch<'scope, 'env>(
             let omission = omission.after(later);
             let caption = |&caption: &usize| captions[caption].clone();
             let mut of_batch: Vec<Vec<u32>> = batch.captions.iter().map(caption).collect();
-            omission.from_captions(&mut of_batch);
+            omission.omit_words(&mut of_batch);
             let ready = target.read(&split.regions, (batch, of_batch), &omission);
             let failed = ready.is_err();
             if sender.send(ready).is_err() || failed {

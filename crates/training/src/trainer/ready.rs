@@ -76,7 +76,7 @@ impl Target {
             Self::Host => {
                 let mut features = ImageFeatures::read(store, &batch.images)?;
                 let rows = (features.regions, features.width);
-                omission.from_regions(&mut features.values, &mut features.counts, rows);
+                omission.omit_regions(&mut features.values, &mut features.counts, rows);
                 Ok(Ready::Host(Prepared {
                     features,
                     batch,
@@ -137,7 +137,7 @@ impl Sent {
         let mut room = uploads.room(shape.0 * shape.1 * shape.2)?;
         let mut counts: Vec<usize> = images.iter().map(|&image| store.count(image)).collect();
         store.read_batch_into(images, room.numbers()?)?;
-        omission.from_regions(room.numbers()?, &mut counts, (shape.1, shape.2));
+        omission.omit_regions(room.numbers()?, &mut counts, (shape.1, shape.2));
         Ok(Self {
             upload: room.send()?,
             shape,
