@@ -252,7 +252,7 @@ mod tests {
 
     /// Answers with what is written, again and again.
     fn written(numbers: &[usize]) -> impl FnMut(usize) -> usize {
-        let mut next = numbers.to_vec().into_iter().cycle();
+        let mut next = numbers.iter().copied().cycle();
         move |_| next.next().unwrap()
     }
 
