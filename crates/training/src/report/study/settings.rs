@@ -43,16 +43,16 @@ pub(super) fn table(study: &StudyRecord) -> String {
         }
         rows += "</tbody>\n";
     }
-    let caption = format!(
-        "Best epochs on {}: mean ± standard deviation over seeds. rsum gained over {}, on the seeds \
+    let read = format!(
+        "<p>Best epochs on {}: mean ± standard deviation over seeds. rsum gained over {}, on the seeds \
          that both have; its interval over seeds is Student’s, that over queries comes from \
          images resampled with their captions, and bold ones exclude zero. Errors are those of the \
          best epoch’s samples at t: by the fitted normals, with the penalty as weight, and by \
-         count, with equal weights.",
+         count, with equal weights.</p>\n",
         escape(&study.split),
         escape(&study.baseline)
     );
-    plain_table(&caption, &HEAD, &rows)
+    read + &plain_table("Settings, means over their seeds.", &HEAD, &rows)
 }
 
 /// Neighbours of one group together.
