@@ -109,6 +109,10 @@ fn attention(config: &MatcherConfig, side: QuerySide, threshold: f64) -> Option<
             threshold: config.threshold(threshold),
             inverse_temperature,
         },
+        WeightRule::Nearest => Attention::Nearest {
+            threshold,
+            inverse_temperature,
+        },
         WeightRule::Scan => Attention::Scan {
             inverse_temperature,
         },

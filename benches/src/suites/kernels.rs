@@ -122,6 +122,7 @@ fn rules(setting: &Setting, data: &Data, judge: &Judge, found: &mut Found) -> an
         for rule in [
             WeightRule::MaxSim,
             WeightRule::Masked,
+            WeightRule::Nearest,
             WeightRule::Zero,
             WeightRule::Scan,
         ] {
@@ -137,13 +138,18 @@ fn rules(setting: &Setting, data: &Data, judge: &Judge, found: &mut Found) -> an
             data.size()
         );
         let race = entry::race(setting, title, entries)?;
-        let [maxsim, masked, zero, _, product] = &race.rows[..] else {
-            anyhow::bail!("four rules and the product have five rows");
+        let [maxsim, masked, nearest, zero, _, product] = &race.rows[..] else {
+            anyhow::bail!("five rules and the product have six rows");
         };
         found.promise(
             &format!("masked against maxsim on the same kernel, {precision}"),
             "at most 1.3 times its time; aim 1.1",
             format!("{:.2} times", masked.of_one() / maxsim.of_one()),
+        );
+        found.promise(
+            &format!("nearest against masked on the same kernel, {precision}"),
+            "reported",
+            format!("{:.2} times", nearest.of_one() / masked.of_one()),
         );
         found.promise(
             &format!("where a pair's time goes, masked, {precision}"),

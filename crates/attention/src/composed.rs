@@ -154,6 +154,11 @@ impl Asked {
                 config.inverse_temperature(side),
                 config.threshold(threshold),
             )?,
+            WeightRule::Nearest => {
+                let best = self.best()?;
+                let answers = self.masked(config.inverse_temperature(side), threshold)?;
+                best.gt(threshold)?.where_cond(&answers, &best)?
+            }
         };
         let valid = answers.broadcast_mul(&self.query_validity.unsqueeze(0)?)?;
         let counts = self.query_validity.sum(1)?.unsqueeze(0)?;

@@ -14,6 +14,9 @@ pub enum WeightRule {
     /// Masked softmax over the cells above the threshold: UARDA.
     #[default]
     Masked,
+    /// The masked rule, but a query with nothing above the threshold adds its highest relevance
+    /// instead of nothing: what a pair lacks counts by how far it misses.
+    Nearest,
     /// The masked rule with the threshold fixed at zero, whatever threshold is given.
     Zero,
     /// SCAN: LeakyReLU and L2 norm over the queries, then softmax; no masks.
@@ -92,7 +95,10 @@ impl MatcherConfig {
 
     /// Whether the rule masks anything at all.
     pub fn has_masks(&self) -> bool {
-        matches!(self.rule, WeightRule::Masked | WeightRule::Zero)
+        matches!(
+            self.rule,
+            WeightRule::Masked | WeightRule::Nearest | WeightRule::Zero
+        )
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
@@ -112,16 +118,28 @@ impl MatcherConfig {
 /// Beyond it the weights are those of maxsim to f32 rounding, and gradients only lose digits.
 const MAX_INVERSE_TEMPERATURE: f64 = 1000.0;
 
+impl WeightRule {
+    /// Whether its threshold is the learned or given one.
+    pub fn takes_threshold(self) -> bool {
+        matches!(self, Self::Masked | Self::Nearest)
+    }
+}
+
 impl FromStr for WeightRule {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "masked" => Ok(Self::Masked),
+            "nearest" => Ok(Self::Nearest),
             "zero" => Ok(Self::Zero),
             "scan" => Ok(Self::Scan),
             "maxsim" => Ok(Self::MaxSim),
-            _ => Err(unknown("weight rule", text, "masked, zero, scan or maxsim")),
+            _ => Err(unknown(
+                "weight rule",
+                text,
+                "masked, nearest, zero, scan or maxsim",
+            )),
         }
     }
 }
@@ -130,6 +148,7 @@ impl fmt::Display for WeightRule {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Masked => "masked",
+            Self::Nearest => "nearest",
             Self::Zero => "zero",
             Self::Scan => "scan",
             Self::MaxSim => "maxsim",
@@ -189,6 +208,7 @@ mod tests {
     fn names_survive_a_round_trip() {
         for rule in [
             WeightRule::Masked,
+            WeightRule::Nearest,
             WeightRule::Zero,
             WeightRule::Scan,
             WeightRule::MaxSim,
@@ -198,7 +218,7 @@ mod tests {
         let message = "soft".parse::<WeightRule>().unwrap_err().to_string();
         assert_eq!(
             message,
-            "unknown weight rule `soft`: expected masked, zero, scan or maxsim"
+            "unknown weight rule `soft`: expected masked, nearest, zero, scan or maxsim"
         );
     }
 }

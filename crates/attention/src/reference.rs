@@ -14,6 +14,13 @@ pub enum Attention {
         /// Multiplies the logits.
         inverse_temperature: f64,
     },
+    /// As `Masked`; a query whose best relevance is not above the threshold adds that relevance.
+    Nearest {
+        /// The cut on relevance.
+        threshold: f64,
+        /// Multiplies the logits.
+        inverse_temperature: f64,
+    },
     /// LeakyReLU(0.1) of relevance over its L2 norm along the queries, then softmax; no masks.
     Scan {
         /// Multiplies the logits.
@@ -49,6 +56,10 @@ pub fn weights(relevance: &[Vec<f64>], attention: Attention) -> Vec<Vec<f64>> {
         Attention::Masked {
             threshold,
             inverse_temperature,
+        }
+        | Attention::Nearest {
+            threshold,
+            inverse_temperature,
         } => relevance
             .iter()
             .map(|row| softmax_where(row, |s| s > threshold, |j| inverse_temperature * row[j]))
@@ -79,11 +90,13 @@ pub fn one_side(queries: &[Vec<f64>], context: &[Vec<f64>], attention: Attention
     let weights = weights(&relevance, attention);
     let mut sum = 0.0;
     for (i, query) in queries.iter().enumerate() {
+        let highest = relevance[i]
+            .iter()
+            .copied()
+            .fold(f64::NEG_INFINITY, f64::max);
         sum += match attention {
-            Attention::MaxSim => relevance[i]
-                .iter()
-                .copied()
-                .fold(f64::NEG_INFINITY, f64::max),
+            Attention::MaxSim => highest,
+            Attention::Nearest { threshold, .. } if highest <= threshold => highest,
             _ => cosine(&attend(&weights[i], context), query),
         };
     }
@@ -188,6 +201,19 @@ mod tests {
             similarity(&regions, &words, Some(MASKED), Some(MASKED)),
             0.0
         );
+    }
+
+    #[test]
+    fn a_query_below_the_threshold_answers_with_its_nearest() {
+        let context = vec![vec![0.2, 0.0], vec![-0.1, 0.0]];
+        let queries = vec![vec![1.0, 0.0], vec![0.0, 1.0], vec![-1.0, 0.0]];
+        let nearest = Attention::Nearest {
+            threshold: 0.3,
+            inverse_temperature: 10.0,
+        };
+        let found = one_side(&queries, &context, nearest);
+        assert!((found - (0.2 + 0.0 + 0.1) / 3.0).abs() < 1e-12, "{found}");
+        assert_eq!(one_side(&queries, &context, MASKED), 0.0);
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl<T: Real> Side<T> {
     /// Nothing for the rules with masks.
     pub(crate) fn new(config: &MatcherConfig, side: QuerySide) -> Option<Self> {
         let rule = match config.rule {
-            WeightRule::Masked | WeightRule::Zero => return None,
+            WeightRule::Masked | WeightRule::Nearest | WeightRule::Zero => return None,
             WeightRule::Scan => Rule::Scan,
             WeightRule::MaxSim => Rule::MaxSim,
         };

@@ -226,16 +226,18 @@ fn one_side(
         let dot: f64 = relevance.iter().zip(weights).map(|(s, w)| s * w).sum();
         let products = reference::relevance(&gram, std::slice::from_ref(weights));
         let squared: f64 = products.iter().zip(weights).map(|(p, w)| p[0] * w).sum();
-        if squared > 0.0 {
-            dot / squared.max(1e-12).sqrt()
-        } else {
-            0.0
+        let best = relevance.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        match attention {
+            Attention::Nearest { threshold, .. } if best <= threshold => best,
+            _ if squared > 0.0 => dot / squared.max(1e-12).sqrt(),
+            _ => 0.0,
         }
     });
     answers.sum::<f64>() / queries.len() as f64
 }
 
-/// Lemma 1: a word is skipped iff its best relevance is not above t; else it answers above t.
+/// Lemma 1: a word is skipped iff its best relevance is not above t; else it answers above t. Where
+/// the rule is nearest, a word that would be skipped answers with that relevance, to the last bit.
 #[test]
 fn the_best_relevance_decides_whether_a_word_answers() {
     let shape = (vec![36, 9, 1], vec![1; 40], 64);
@@ -253,13 +255,17 @@ fn the_best_relevance_decides_whether_a_word_answers() {
         for threshold in [0.0, 0.1, 0.3, 0.5] {
             let best = search(&words_ask(WeightRule::MaxSim), threshold, run);
             let masked = search(&words_ask(WeightRule::Masked), threshold, run);
-            let (best, masked) = (packed.similarities(&best), packed.similarities(&masked));
+            let nearest = search(&words_ask(WeightRule::Nearest), threshold, run);
+            let [best, masked, nearest] =
+                [best, masked, nearest].map(|search| packed.similarities(&search));
             let skipped = masked.iter().filter(|answer| **answer == 0.0).count();
             assert!(skipped > 0 || threshold == 0.0, "{run:?}, {threshold}");
-            for (best, masked) in best.into_iter().zip(masked) {
+            for ((best, masked), nearest) in best.into_iter().zip(masked).zip(nearest) {
                 if best <= threshold as f32 {
                     assert_eq!(masked.to_bits(), 0, "{run:?}, {threshold}");
+                    assert_eq!(nearest, best, "{run:?}, {threshold}");
                 } else {
+                    assert_eq!(nearest, masked, "{run:?}, {threshold}");
                     assert!(
                         masked > threshold as f32 - 1e-6,
                         "{run:?}, {threshold}: {masked}"

@@ -52,6 +52,33 @@ proptest! {
         }
     }
 
+    /// Lemma 6: under the rule nearest a query answers above t iff it has something above t, and the
+    /// answer does not jump where a lone fragment crosses t.
+    #[test]
+    fn the_rule_nearest_keeps_the_border(
+        seed in any::<u64>(), context in 1usize..12, width in 1usize..9,
+        threshold in 0.0f64..0.9, inverse_temperature in 0.5f64..40.0,
+    ) {
+        let [queries, context] = pair(seed, 1, context, width);
+        let answer = |threshold| {
+            let attention = Attention::Nearest { threshold, inverse_temperature };
+            reference::one_side(&queries, &context, attention)
+        };
+        let relevance = reference::relevance(&queries, &context).remove(0);
+        let best = relevance.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if best <= threshold {
+            prop_assert_eq!(answer(threshold), best);
+        } else {
+            prop_assert!(answer(threshold) > threshold - ROUNDING);
+        }
+        let lower: Vec<f64> = relevance.iter().copied().filter(|s| *s < best).collect();
+        if lower.len() + 1 == relevance.len() {
+            let second = lower.into_iter().fold(-1.0, f64::max);
+            let lone = answer((second + best) / 2.0);
+            prop_assert!((lone - best).abs() < ROUNDING, "{lone} {best}");
+        }
+    }
+
     /// Lemma 2: the squared length of the attended vector is at least t squared.
     #[test]
     fn the_attended_vector_is_no_shorter_than_the_threshold(

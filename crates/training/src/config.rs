@@ -8,7 +8,7 @@ mod sections;
 mod text;
 
 use serde::{Deserialize, Serialize};
-use uard_attention::{MatcherConfig, WeightRule};
+use uard_attention::MatcherConfig;
 use uard_relevance::LearnerConfig;
 
 use crate::{Error, Result};
@@ -141,9 +141,9 @@ impl TrainConfig {
         Ok(differ.then(|| [lacking(&texts[0], &texts[1]), lacking(&texts[1], &texts[0])]))
     }
 
-    /// Whether the run learns a threshold: only the masked rule has one.
+    /// Whether the run learns a threshold: some rules have none, or their own.
     pub fn learns_threshold(&self) -> bool {
-        self.matcher.rule == WeightRule::Masked
+        self.matcher.rule.takes_threshold()
     }
 
     /// Checks every value.
@@ -398,7 +398,7 @@ mod tests {
         config.apply_set("training.patience=4").unwrap();
         config.apply_set("training.matmul=bf16").unwrap();
         assert_eq!(config.threshold.penalty, 2.0);
-        assert_eq!(config.matcher.rule, WeightRule::Scan);
+        assert_eq!(config.matcher.rule, uard_attention::WeightRule::Scan);
         assert_eq!(config.evaluation.threshold, EvaluationThreshold::Fixed(0.3));
         assert_eq!(config.optimizer.groups[0].learning_rate_scale, 1.0);
         assert_eq!(config.training.patience, Some(4));

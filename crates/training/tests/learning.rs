@@ -58,6 +58,7 @@ fn every_parameter_has_a_finite_gradient_under_every_rule() {
     let data = data(3);
     for rule in [
         WeightRule::Masked,
+        WeightRule::Nearest,
         WeightRule::Zero,
         WeightRule::Scan,
         WeightRule::MaxSim,

@@ -135,7 +135,7 @@ impl Search {
     /// cancel may matter.
     pub(crate) fn can_screen(&self) -> bool {
         match self.config().rule {
-            WeightRule::Masked | WeightRule::Zero => {
+            WeightRule::Masked | WeightRule::Nearest | WeightRule::Zero => {
                 self.config().threshold(self.threshold()) > 0.0
             }
             WeightRule::Scan => false,

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::Course;
 use super::bound::slack;
 use super::limits::Limits;
-use crate::kernel::answers::{Above, CaptionPairs, Reach, Scratch, Seen, Tile};
+use crate::kernel::answers::{Above, CaptionPairs, Reach, Scratch, Seen, Tile, missed};
 use crate::search::similarities::lock;
 use crate::search::tiles::{Numbers, Rows, Task};
 
@@ -117,10 +117,9 @@ impl Limits {
         // Maxsim: each side's mean of maxima moves by the bound at most.
         let sides = course.search.config().sides.asking().len() as f32;
         for ((out, image), similarity) in out.iter_mut().zip(pairs.images).zip(similarities) {
-            let roundings = (slack(pairs.tile.words, image.count) - 1.0) as f32;
-            // No relevance of what is screened is above 2.25.
+            let slack = slack(pairs.tile.words, image.count) as f32;
             *out = Reach {
-                similarity: similarity + sides * (1.01 * bounds.relevance + 2.25 * roundings),
+                similarity: similarity + sides * missed(bounds.relevance, slack),
                 seen: Seen::EVERYTHING,
             };
         }

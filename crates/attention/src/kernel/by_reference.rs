@@ -22,6 +22,10 @@ pub fn reference_attention(
             threshold: config.threshold(threshold),
             inverse_temperature,
         },
+        WeightRule::Nearest => Attention::Nearest {
+            threshold,
+            inverse_temperature,
+        },
         WeightRule::Scan => Attention::Scan {
             inverse_temperature,
         },

@@ -177,7 +177,8 @@ impl<T: Real> MatcherOperator<T> {
         (tile, relevance): (&Tile, &[T]),
         on_pair: impl FnMut(&Place, &[T]),
     ) -> Option<Listed<T>> {
-        let rule = self.rule.masked()?;
+        // Where every query answers, a list has little to leave out.
+        let rule = self.rule.masked().filter(|rule| !rule.answers_below)?;
         let stride = self.tiles.region_stride();
         let places = self.tiles.places(tile);
         let load = |place: &Place, cells: &mut Cells<T>| {

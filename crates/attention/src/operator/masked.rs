@@ -4,6 +4,9 @@
 //! R = N / sqrt(Q)    N = sum_j e_j s_j    Q = e^T G e    e_j = 1[s_j > t] exp(λ (s_j - max s))
 //! ```
 //!
+//! A query whose best relevance is not above the threshold answers nothing, or with that relevance
+//! where the rule says so.
+//!
 //! Both sides read the same cells [words, regions] with neighbouring regions in a vector: words
 //! asking walk along a row, regions asking down all rows at once. Nothing is transposed.
 
@@ -26,6 +29,8 @@ const LOWEST: f64 = -4.0;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Masked<T> {
     pub threshold: T,
+    /// Whether a query below the threshold answers with its highest relevance.
+    pub answers_below: bool,
     /// Inverse temperature of words asking, if they ask.
     pub words: Option<T>,
     /// Inverse temperature of regions asking, if they ask.
@@ -78,6 +83,7 @@ impl<T: Real> Masked<T> {
     pub(super) fn maxima_only() -> Self {
         Self {
             threshold: T::infinity(),
+            answers_below: false,
             words: None,
             regions: None,
         }
@@ -161,9 +167,11 @@ impl<T: Real> Loops for Forward<'_, T> {
                         rule.ask_word(simd, row, (best, sharpness), (&grams, scratch));
                     answers.words += dot / squared.sqrt();
                 }
+            } else if rule.answers_below && rule.words.is_some() {
+                answers.words += best;
             }
         }
-        if answers.word_queries > 0 {
+        if answers.word_queries > 0 || rule.answers_below {
             rule.regions_answer(simd, cells, (&grams, scratch), &mut answers);
         }
         answers
@@ -179,21 +187,35 @@ impl<T: Real> Masked<T> {
         (grams, scratch): (&Grams<'_, T>, &mut Scratch<T>),
         answers: &mut Answers<T>,
     ) {
-        let zero = T::splat(simd, T::zero());
         let threshold = T::splat(simd, self.threshold);
-        let mut sums = zero;
+        let mut sums = T::splat(simd, T::zero());
         for at in 0..T::vectors(simd, cells.row(0)).0.len() {
             let best = best_down(simd, cells, at);
             let above = count_above(simd, &[best], self.threshold);
             answers.region_queries += above;
-            if let (Some(sharpness), 1..) = (self.regions, above) {
+            let Some(sharpness) = self.regions else {
+                continue;
+            };
+            let mut answer = self.below(simd, best);
+            if above > 0 {
                 let asked =
                     self.ask_regions(simd, (cells, at), (best, sharpness), (grams, scratch));
-                let answer = T::over(simd, asked.dot, T::root(simd, asked.squared));
-                let answer = T::where_greater(simd, (best, threshold), answer, zero);
-                sums = T::plus(simd, sums, answer);
+                let seen = T::over(simd, asked.dot, T::root(simd, asked.squared));
+                answer = T::where_greater(simd, (best, threshold), seen, answer);
             }
+            sums = T::plus(simd, sums, answer);
         }
         answers.regions = T::total(simd, sums);
+    }
+
+    /// What regions answer that are not above the threshold; padding answers nothing.
+    #[inline(always)]
+    fn below<S: Simd>(&self, simd: S, best: Vector<T, S>) -> Vector<T, S> {
+        let zero = T::splat(simd, T::zero());
+        if !self.answers_below {
+            return zero;
+        }
+        let padding = T::splat(simd, T::from_f64(LOWEST));
+        T::where_greater(simd, (best, padding), best, zero)
     }
 }

@@ -55,8 +55,9 @@ impl<T: Real> Rule<T> {
         let asks = |side| config.sides.asking().contains(&side);
         let sharpness = |side| asks(side).then(|| T::from_f64(config.inverse_temperature(side)));
         match config.rule {
-            WeightRule::Masked | WeightRule::Zero => Self::Masked(Masked {
+            WeightRule::Masked | WeightRule::Nearest | WeightRule::Zero => Self::Masked(Masked {
                 threshold: T::from_f64(config.threshold(threshold)),
+                answers_below: config.rule == WeightRule::Nearest,
                 words: sharpness(QuerySide::Words),
                 regions: sharpness(QuerySide::Regions),
             }),

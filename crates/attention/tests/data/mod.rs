@@ -48,6 +48,7 @@ pub fn every_matcher() -> Vec<Matcher> {
     let mut matchers = Vec::new();
     for rule in [
         WeightRule::Masked,
+        WeightRule::Nearest,
         WeightRule::Zero,
         WeightRule::Scan,
         WeightRule::MaxSim,

@@ -72,7 +72,7 @@ pub struct Arguments {
     /// Who asks: both, words or regions.
     #[arg(long, value_name = "SIDES", default_value = "both")]
     sides: Sides,
-    /// How relevance becomes weight: masked, zero, scan or maxsim.
+    /// How relevance becomes weight: masked, nearest, zero, scan or maxsim.
     #[arg(long, value_name = "RULE", default_value_t)]
     rule: WeightRule,
     /// Which code computes it: auto, reference, tensor, scalar, avx2, avx512, amx, or cuda for an
@@ -180,9 +180,9 @@ fn threshold(arguments: &Arguments) -> anyhow::Result<f64> {
         (Some(threshold), _) => Err(wrong(format!(
             "--threshold {threshold}: expected a cosine from -1 to 1"
         ))),
-        (None, WeightRule::Masked) => Err(wrong(
-            "--threshold T is needed: the masked rule keeps what lies above it",
-        )),
+        (None, rule) if rule.takes_threshold() => Err(wrong(format!(
+            "--threshold T is needed: the rule {rule} attends to what lies above it"
+        ))),
         (None, _) => Ok(0.0),
     }
 }

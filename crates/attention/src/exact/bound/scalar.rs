@@ -32,8 +32,9 @@ impl Gram<'_> {
 }
 
 impl Pair<'_> {
-    /// Theorem 1: what the masked similarity in f32 does not exceed, for the sides that ask.
-    pub(crate) fn reach(&self, threshold: f32, sides: &[QuerySide]) -> f64 {
+    /// Theorem 1: what the masked similarity in f32 does not exceed, for the sides that ask; and where
+    /// queries below the threshold answer with their nearest.
+    pub(crate) fn reach(&self, threshold: f32, sides: &[QuerySide], answers_below: bool) -> f64 {
         let lowest = visible_above(threshold, self.bound);
         if lowest <= 0.0 {
             return f64::INFINITY;
@@ -50,17 +51,26 @@ impl Pair<'_> {
                     QuerySide::Words => relevance(query, at),
                     QuerySide::Regions => relevance(at, query),
                 });
+                let nearest = cells.clone().fold(f32::NEG_INFINITY, f32::max);
+                let nearest = f64::from(nearest) + f64::from(self.bound);
                 let cells = cells.enumerate().filter(|(_, s)| *s > lowest);
                 let highest = cells.map(|(at, s)| (at, f64::from(s) + f64::from(self.bound)));
-                answer(
-                    &highest.collect::<Vec<_>>(),
-                    context,
-                    f64::from(self.gram_error),
-                )
+                let highest = highest.collect::<Vec<_>>();
+                let attended = answer(&highest, context, f64::from(self.gram_error));
+                match (answers_below, highest.is_empty()) {
+                    (false, _) => attended,
+                    (true, true) => nearest,
+                    (true, false) => attended.max(nearest),
+                }
             });
             answers.sum::<f64>() / queries.count as f64
         });
-        means.sum::<f64>() * slack(words.count, regions.count)
+        let roundings = slack(words.count, regions.count) - 1.0;
+        let total = means.sum::<f64>();
+        match answers_below {
+            false => total + total * roundings,
+            true => total + sides.len() as f64 * 2.25 * roundings,
+        }
     }
 }
 

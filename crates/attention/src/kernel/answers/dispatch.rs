@@ -5,15 +5,12 @@ use uard_core::panels::InstructionSet;
 use uard_core::panels::Instructions;
 
 use super::lanes::Portable;
-use super::reach::{Bounds, Reach, reach};
+use super::reach::{Bounds, Masked, Reach, reach};
 use super::rule::Rule;
 use super::{Above, CaptionPairs, Scratch, answer};
 
 /// Buffers and results.
 type Outputs<'a, T = f32> = (&'a mut Scratch, &'a mut [T]);
-
-/// A rule and its threshold.
-type Masked<'a> = (&'a Rule, f32);
 
 /// A caption's pairs as bf16 shows them, and what bounds them.
 type Screened<'a> = (&'a CaptionPairs<'a>, &'a Bounds<'a>);
@@ -75,7 +72,7 @@ impl Compiled {
     /// Runs the loops that bound answers in f32.
     pub(super) fn reach(
         self,
-        rule: Masked<'_>,
+        rule: &Masked<'_>,
         screened: Screened<'_>,
         outputs: Outputs<'_, Reach>,
     ) -> Above {
@@ -108,7 +105,7 @@ mod compiled {
 
     #[target_feature(enable = "avx2,fma,bmi1,bmi2,popcnt")]
     pub(super) fn avx2_reach(
-        rule: Masked<'_>,
+        rule: &Masked<'_>,
         screened: Screened<'_>,
         outputs: Outputs<'_, Reach>,
     ) -> Above {
@@ -117,7 +114,7 @@ mod compiled {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,bmi2,popcnt")]
     pub(super) fn avx512_reach(
-        rule: Masked<'_>,
+        rule: &Masked<'_>,
         screened: Screened<'_>,
         outputs: Outputs<'_, Reach>,
     ) -> Above {

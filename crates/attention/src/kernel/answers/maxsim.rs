@@ -1,4 +1,5 @@
-//! The rule `maxsim`: the highest cell of every query, no masks.
+//! The highest cell of every query: all there is to the rule `maxsim`, and what the rule `nearest`
+//! adds to the masked one.
 
 use super::CaptionPairs;
 use super::lanes::{LANES, Machine};
@@ -35,6 +36,37 @@ pub(super) fn answer<M: Machine>(
             regions = total::<M>(&buffers.columns, (image.start, image.count));
         }
         *out = rule.similarity((words, pairs.tile.words), (regions, image.count));
+    }
+}
+
+/// Adds the highest cell of every query that has none above the threshold to the sums of its image.
+#[inline(always)]
+pub(super) fn add_below<M: Machine>(
+    (rule, threshold): (&Rule, f32),
+    pairs: &CaptionPairs<'_>,
+    buffers: &mut Buffers,
+    totals: &mut [(f32, f32)],
+) {
+    if rule.words.asks {
+        for word in 0..pairs.tile.words {
+            let row = &pairs.tile.cells[word * pairs.tile.stride..][..pairs.tile.stride];
+            for (image, total) in pairs.images.iter().zip(&mut *totals) {
+                let highest = row_maximum::<M>(row, (image.start, image.count));
+                total.0 += if highest > threshold { 0.0 } else { highest };
+            }
+        }
+    }
+    if rule.regions.asks {
+        column_maxima::<M>(pairs, &mut buffers.columns);
+        let (threshold, nothing) = (M::splat(threshold), M::splat(0.0));
+        for at in (0..pairs.columns()).step_by(LANES) {
+            let highest = M::load_at(&buffers.columns, at);
+            let below = M::choose((highest, threshold), nothing, highest);
+            M::store_at(below, &mut buffers.columns, at);
+        }
+        for (image, sums) in pairs.images.iter().zip(totals) {
+            sums.1 += total::<M>(&buffers.columns, (image.start, image.count));
+        }
     }
 }
 

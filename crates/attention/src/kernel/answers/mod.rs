@@ -33,7 +33,7 @@ use uard_core::panels::Instructions;
 
 use crate::MatcherConfig;
 use lanes::LANES;
-pub(crate) use reach::{Bounds, Cut, Reach, Seen};
+pub(crate) use reach::{Bounds, Cut, Reach, Seen, missed};
 use rule::Rule;
 
 /// Numbers after the last column of a row that may be read, and count for nothing.
@@ -158,14 +158,23 @@ impl Answers {
         scratch: &mut Scratch,
         out: &mut [Reach],
     ) -> Above {
-        let rule::Weights::Masked { threshold, .. } = self.rule.weights else {
+        let rule::Weights::Masked {
+            threshold,
+            answers_below,
+            ..
+        } = self.rule.weights
+        else {
             panic!("a rule with a threshold");
         };
         assert_eq!(out.len(), pairs.images.len(), "a reach for each image");
         assert_eq!(bounds.region_alone.len(), out.len(), "and what bounds it");
         pairs.check();
-        let rule = (&self.rule, threshold);
-        self.compiled.reach(rule, (pairs, bounds), (scratch, out))
+        let rule = reach::Masked {
+            rule: &self.rule,
+            threshold,
+            answers_below,
+        };
+        self.compiled.reach(&rule, (pairs, bounds), (scratch, out))
     }
 }
 
@@ -189,19 +198,31 @@ fn answer<M: lanes::Machine>(
             }
             Above::default()
         }
-        rule::Weights::Masked { threshold, shift } => {
-            masked::<M>((rule, threshold, shift), pairs, scratch, out)
+        rule::Weights::Masked {
+            threshold,
+            shift,
+            answers_below,
+        } => {
+            let above = masked::<M>((rule, threshold, shift), pairs, scratch);
+            let totals = &mut scratch.totals;
+            if answers_below {
+                maxsim::add_below::<M>((rule, threshold), pairs, &mut scratch.maxsim, totals);
+            }
+            for ((total, image), out) in totals.iter().zip(pairs.images).zip(out) {
+                *out = rule.similarity((total.0, pairs.tile.words), (total.1, image.count));
+            }
+            above
         }
     }
 }
 
-/// The masked rule: pairs with few cells are listed and answered together, others one by one.
+/// The masked rule, to the sums of each image: pairs with few cells are listed and answered
+/// together, others one by one.
 #[inline(always)]
 fn masked<M: lanes::Machine>(
     (rule, threshold, shift): (&Rule, f32, rule::Shift),
     pairs: &CaptionPairs<'_>,
     scratch: &mut Scratch,
-    out: &mut [f32],
 ) -> Above {
     // Where nothing may be listed, every pair is weighed in full.
     let (most, listed_shift) = match shift {
@@ -236,9 +257,6 @@ fn masked<M: lanes::Machine>(
     scratch
         .listed
         .answer::<M>(weigh, pairs, (rows.rows(), listed), totals);
-    for ((total, image), out) in totals.iter().zip(pairs.images).zip(out) {
-        *out = rule.similarity((total.0, pairs.tile.words), (total.1, image.count));
-    }
     above
 }
 

@@ -5,8 +5,17 @@
 use super::above::Row;
 use super::lanes::{LANES, Machine};
 use super::rule::Rule;
-use super::{Above, CaptionPairs, Pair, Scratch};
+use super::{Above, CaptionPairs, Pair, Scratch, maxsim};
 use crate::exact::bound::{slack, visible_above};
+
+/// A rule with a threshold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Masked<'a> {
+    pub rule: &'a Rule,
+    pub threshold: f32,
+    /// Whether a query below the threshold answers with its highest cell.
+    pub answers_below: bool,
+}
 
 /// What bounds a caption's pairs.
 #[derive(Debug, Clone, Copy)]
@@ -112,10 +121,11 @@ const NONE: u32 = u32::MAX;
 /// Writes the reach of the pair with each image; returns what is above the threshold in bf16.
 #[inline(always)]
 pub(super) fn reach<M: Machine>(
-    (rule, threshold): (&Rule, f32),
+    masked: &Masked<'_>,
     (pairs, bounds): (&CaptionPairs<'_>, &Bounds<'_>),
     (scratch, out): (&mut Scratch, &mut [Reach]),
 ) -> Above {
+    let (rule, threshold) = (masked.rule, masked.threshold);
     let (bitmap, cells) = (&mut scratch.above, &mut scratch.reach);
     let lowest = visible_above(threshold, bounds.relevance);
     // Also where nothing is bounded at all.
@@ -124,27 +134,52 @@ pub(super) fn reach<M: Machine>(
         return Above::default();
     }
     bitmap.compare::<M>(pairs, lowest);
+    let totals = &mut scratch.totals;
+    totals.clear();
+    totals.resize(out.len(), (0.0, 0.0));
+    if masked.answers_below {
+        maxsim::add_below::<M>((rule, lowest), pairs, &mut scratch.maxsim, totals);
+    }
     let mut above = Above::default();
     for (at, (&region_alone, out)) in bounds.region_alone.iter().zip(out).enumerate() {
         let pair = Pair::new(pairs, at);
-        if bitmap.cut(&pair).cells == 0 {
+        if bitmap.cut(&pair).cells == 0 && !masked.answers_below {
             *out = Reach::NOTHING;
             continue;
         }
         let seen = cells.list(&pair, bitmap.rows(), (threshold, bounds.relevance));
         bitmap.keep(0);
-        let error = bounds.gram_error;
-        let words = cells.words::<M>(&pair, (region_alone, error), &mut above);
-        let alone = (bounds.word_alone, error);
-        let regions = cells.regions::<M>(&pair, alone, &mut above);
-        let count = pair.image.count;
-        let highest = rule.similarity((words, pair.tile.words), (regions, count));
-        *out = Reach {
-            similarity: highest * slack(pair.tile.words, count) as f32,
-            seen,
+        let limits = |alone| Limits {
+            alone,
+            error: bounds.gram_error,
+            answers_below: masked.answers_below,
+        };
+        let words = cells.words::<M>(&pair, &limits(region_alone), &mut above);
+        let regions = cells.regions::<M>(&pair, &limits(bounds.word_alone), &mut above);
+        let (count, below) = (pair.image.count, totals[at]);
+        let words = (words + below.0, pair.tile.words);
+        let highest = rule.similarity(words, (regions + below.1, count));
+        let slack = slack(pair.tile.words, count) as f32;
+        *out = if masked.answers_below {
+            Reach {
+                similarity: highest + rule.sides() * missed(bounds.relevance, slack),
+                seen: Seen::EVERYTHING,
+            }
+        } else {
+            Reach {
+                similarity: highest * slack,
+                seen,
+            }
         };
     }
     above
+}
+
+/// What is added for each side that asks where queries below the threshold answer: the bound, as if
+/// none of them were visible, and roundings of terms that may cancel. No relevance of what is
+/// screened is above 2.25.
+pub(crate) fn missed(bound: f32, slack: f32) -> f32 {
+    1.01 * bound + 2.25 * (slack - 1.0)
 }
 
 impl Cells {
@@ -181,7 +216,7 @@ impl Cells {
 
     /// The sum over the words of what each answers at most.
     #[inline(always)]
-    fn words<M: Machine>(&self, pair: &Pair<'_>, limits: (f32, f32), above: &mut Above) -> f32 {
+    fn words<M: Machine>(&self, pair: &Pair<'_>, limits: &Limits, above: &mut Above) -> f32 {
         let gram = (pair.image.gram, pair.region_stride);
         let mut total = 0.0;
         for cells in self.cells.chunk_by(|a, b| a.word == b.word) {
@@ -198,7 +233,7 @@ impl Cells {
     fn regions<M: Machine>(
         &mut self,
         pair: &Pair<'_>,
-        limits: (f32, f32),
+        limits: &Limits,
         above: &mut Above,
     ) -> f32 {
         let gram = (pair.word_gram, pair.word_stride);
@@ -221,12 +256,39 @@ impl Cells {
     }
 }
 
-/// Lemmas 3 and 4: what a query answers at most that sees these cells.
+/// What bounds the answers of one side.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// [`crate::exact::bound::alone`] for what is looked at.
+    alone: f32,
+    /// [`crate::exact::bound::gram_error`].
+    error: f32,
+    /// Whether a query may answer with its highest cell alone, whatever the length of what it sees.
+    answers_below: bool,
+}
+
+/// What a query answers at most that sees these cells, though f32 may see none of them.
+#[inline(always)]
+fn answer<M: Machine>(
+    cells: &[Cell],
+    fragment: impl Fn(&Cell) -> usize,
+    gram: (&[f32], usize),
+    limits: &Limits,
+) -> f32 {
+    let attended = attended::<M>(cells, fragment, gram, (limits.alone, limits.error));
+    if !limits.answers_below {
+        return attended;
+    }
+    let highest = cells.iter().map(|cell| cell.highest);
+    highest.fold(attended, |most, x| if x > most { x } else { most })
+}
+
+/// Lemmas 3 and 4: what a query answers at most that attends to these cells.
 ///
 /// The attended vector a' of the highest relevances as weights, made so long that it has at least
 /// the highest relevance with every fragment seen: no other attended vector answers more than |a'|.
 #[inline(always)]
-fn answer<M: Machine>(
+fn attended<M: Machine>(
     cells: &[Cell],
     fragment: impl Fn(&Cell) -> usize,
     (gram, stride): (&[f32], usize),

@@ -27,7 +27,12 @@ pub(super) struct Side {
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Weights {
-    Masked { threshold: f32, shift: Shift },
+    Masked {
+        threshold: f32,
+        shift: Shift,
+        /// Whether a query below the threshold answers with its highest cell.
+        answers_below: bool,
+    },
     Scan { shift: Shift },
     MaxSim,
 }
@@ -50,10 +55,11 @@ impl Rule {
         };
         let (words, regions) = (side(QuerySide::Words), side(QuerySide::Regions));
         let weights = match config.rule {
-            WeightRule::Masked | WeightRule::Zero => {
+            WeightRule::Masked | WeightRule::Nearest | WeightRule::Zero => {
                 let threshold = config.threshold(threshold);
                 Weights::Masked {
                     threshold: threshold as f32,
+                    answers_below: config.rule == WeightRule::Nearest,
                     // One weight a cell serves both sides, or each query has a shift of its own.
                     shift: if words.inverse_temperature == regions.inverse_temperature {
                         shift((threshold, 1.0), [words, regions])
@@ -73,6 +79,12 @@ impl Rule {
             words,
             regions,
         }
+    }
+
+    /// How many sides ask.
+    #[inline(always)]
+    pub(super) fn sides(&self) -> f32 {
+        f32::from(u8::from(self.words.asks) + u8::from(self.regions.asks))
     }
 
     /// The similarity from each side's sum of R and number of queries.

@@ -129,6 +129,7 @@ fn settings() -> Vec<(MatcherConfig, f64)> {
     let mut settings = Vec::new();
     for rule in [
         WeightRule::Masked,
+        WeightRule::Nearest,
         WeightRule::Zero,
         WeightRule::Scan,
         WeightRule::MaxSim,
@@ -226,6 +227,7 @@ fn listed_and_dense_weights_give_the_same_answers() {
     answers.rule.weights = rule::Weights::Masked {
         threshold: 0.45,
         shift: rule::Shift::Best,
+        answers_below: false,
     };
     let (dense, _) = case.found(&answers, 0..3);
     for (a, b) in listed.iter().zip(&dense) {

@@ -20,6 +20,7 @@ const THRESHOLD: f64 = 0.203_125;
 pub fn matching(extent: Extent) -> Result<Vec<Check>> {
     let rules = [
         WeightRule::Masked,
+        WeightRule::Nearest,
         WeightRule::Zero,
         WeightRule::Scan,
         WeightRule::MaxSim,

@@ -8,6 +8,9 @@
 #define MASKED 0
 #define SCAN 1
 #define MAXSIM 2
+#define NEAREST 3  // masked, and a query with nothing above the threshold answers with its best
+
+#define HAS_THRESHOLD (RULE == MASKED || RULE == NEAREST)
 
 #define SCAN_SLOPE 0.1f
 #define SCAN_EPSILON 1e-8f
@@ -31,9 +34,9 @@ __device__ __forceinline__ float larger(float a, float b) {
     return c;
 }
 
-// Whether a query has an answer; one whose best is not a number has that.
-__device__ __forceinline__ bool has_answer(float best, float threshold) {
-    return RULE != MASKED || !(best <= threshold);
+// Whether a query attends to anything; one whose best is not a number has that for an answer.
+__device__ __forceinline__ bool attends(float best, float threshold) {
+    return !HAS_THRESHOLD || !(best <= threshold);
 }
 
 // The cells that one query looks at, `step` apart, and the Gram matrix of what it looks at.
@@ -65,19 +68,26 @@ __device__ float cosine(const Row& row, float best, float threshold, float sharp
     float dot = 0.0f, squared = 0.0f;
     for (u32 j = 0; j < row.count; ++j) {
         float x = logit(row, j);
-        if (RULE == MASKED && !(x > threshold)) continue;
+        if (HAS_THRESHOLD && !(x > threshold)) continue;
         float weight = power_of_2(sharpness * (x - best));
         const float* gram = row.gram + (size_t)j * row.gram_stride;
         float others = 0.0f;
         for (u32 k = j + 1; k < row.count; ++k) {
             float y = logit(row, k);
-            if (RULE == MASKED && !(y > threshold)) continue;
+            if (HAS_THRESHOLD && !(y > threshold)) continue;
             others += power_of_2(sharpness * (y - best)) * gram[k];
         }
         dot += weight * row.cells[j * row.step];
         squared += weight * (weight * gram[j] + 2.0f * others);
     }
     return dot / sqrtf(fmaxf(squared, SMALLEST_SQUARED_LENGTH));
+}
+
+// What one query adds, whose best is known.
+__device__ __forceinline__ float answer(const Row& row, float best, float threshold, float sharpness) {
+    if (RULE == MAXSIM) return best;
+    if (attends(best, threshold)) return cosine(row, best, threshold, sharpness);
+    return RULE == NEAREST ? best : 0.0f;
 }
 
 __device__ __forceinline__ u32 above(const Row& row, float threshold) {

@@ -227,14 +227,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 65536 / (THREADS * 128))
                    (count + 15) / 16 * 16, nullptr};
         if (RULE == SCAN)
             row.inverse_norms = norms + (owner(word_starts, caption, caption_end, first_word + word) - caption) * most_regions + from;
-        float best = highest(row), answer = 0.0f;
-        bool asks = has_answer(best, threshold);
-        if (RULE == MASKED && asks) {
+        float best = highest(row);
+        if (HAS_THRESHOLD && attends(best, threshold)) {
             ++kept_words;
             kept_cells += above(row, threshold);
         }
-        if (asks && words_ask >= 0.0f) answer = RULE == MAXSIM ? best : cosine(row, best, threshold, words_ask);
-        word_answers[at * WORD_ROWS + word] = answer;
+        word_answers[at * WORD_ROWS + word] = words_ask >= 0.0f ? answer(row, best, threshold, words_ask) : 0.0f;
     }
     for (u32 query = threadIdx.x; query < captions * regions; query += THREADS) {
         u32 at = query / regions, region = query % regions, from = word_starts[caption + at] - first_word;
@@ -244,20 +242,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, 65536 / (THREADS * 128))
         if (RULE == SCAN)
             row.inverse_norms = norms + MOST_CAPTIONS * most_regions +
                                 (owner(region_starts, image, image_end, first_region + region) - image) * WORD_ROWS + from;
-        float best = highest(row), answer = 0.0f;
-        bool asks = has_answer(best, threshold);
-        if (RULE == MASKED) kept_regions += asks;
-        if (asks && regions_ask >= 0.0f) answer = RULE == MAXSIM ? best : cosine(row, best, threshold, regions_ask);
-        region_answers[at * most_regions + region] = answer;
+        float best = highest(row);
+        if (HAS_THRESHOLD) kept_regions += attends(best, threshold);
+        region_answers[at * most_regions + region] = regions_ask >= 0.0f ? answer(row, best, threshold, regions_ask) : 0.0f;
     }
     // Whole numbers, whose sum no order changes: atomics are for counts alone.
-    if (RULE == MASKED && counts) {
+    if (HAS_THRESHOLD && counts) {
         atomicAdd(&found[0], kept_words);
         atomicAdd(&found[1], kept_regions);
         atomicAdd(&found[2], kept_cells);
     }
     __syncthreads();
-    if (RULE == MASKED && counts && threadIdx.x < 3)
+    if (HAS_THRESHOLD && counts && threadIdx.x < 3)
         atomicAdd(counts + threadIdx.x, static_cast<u64>(found[threadIdx.x]));
 
     for (u32 pair = threadIdx.x; pair < images * captions; pair += THREADS) {

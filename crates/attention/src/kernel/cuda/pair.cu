@@ -4,7 +4,7 @@
 //
 // Relevance is [C, W, I, R], Gram matrices [I, R, R] and [C, W, W], all padded; counts say what is
 // valid. Every number has one owner and every sum one order: the same bytes every time.
-// Compiled with RULE (masked or maxsim) and THREADS.
+// Compiled with RULE (all but scan) and THREADS.
 
 #define WARPS (THREADS / 32)
 #define ALL_LANES 0xffffffffu
@@ -48,12 +48,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             Row row = {cells + word * stride, 1, regions, region_grams + (size_t)image * most_regions * most_regions,
                        most_regions, nullptr};
             best = highest(row);
-            bool asks = has_answer(best, threshold);
-            if (RULE == MASKED && asks) {
+            if (HAS_THRESHOLD && attends(best, threshold)) {
                 ++kept_words;
                 kept_cells += above(row, threshold);
             }
-            if (asks && words_ask >= 0.0f) of_words += RULE == MAXSIM ? best : cosine(row, best, threshold, words_ask);
+            if (words_ask >= 0.0f) of_words += answer(row, best, threshold, words_ask);
         }
         word_maxima[(size_t)(caption * most_words + word) * images + image] = best;
     }
@@ -61,13 +60,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         Row row = {cells + region, stride, words, word_grams + (size_t)caption * most_words * most_words, most_words,
                    nullptr};
         float best = highest(row);
-        bool asks = has_answer(best, threshold);
-        if (RULE == MASKED) kept_regions += asks;
-        if (asks && regions_ask >= 0.0f) of_regions += RULE == MAXSIM ? best : cosine(row, best, threshold, regions_ask);
+        if (HAS_THRESHOLD) kept_regions += attends(best, threshold);
+        if (regions_ask >= 0.0f) of_regions += answer(row, best, threshold, regions_ask);
     }
     of_words = sum_of_warp(of_words);
     of_regions = sum_of_warp(of_regions);
-    if (RULE == MASKED) {
+    if (HAS_THRESHOLD) {
         kept_words = __reduce_add_sync(ALL_LANES, kept_words);
         kept_regions = __reduce_add_sync(ALL_LANES, kept_regions);
         kept_cells = __reduce_add_sync(ALL_LANES, kept_cells);
@@ -78,7 +76,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         if (regions_ask >= 0.0f) similarity += of_regions / static_cast<float>(regions);
         similarities[pair] = similarity;
         // Whole numbers, whose sum no order changes: atomics are for counts alone.
-        if (RULE == MASKED && kept_words > 0) {
+        if (HAS_THRESHOLD && kept_words > 0) {
             atomicAdd(counts, static_cast<u64>(kept_words));
             atomicAdd(counts + 1, static_cast<u64>(kept_regions));
             atomicAdd(counts + 2, static_cast<u64>(kept_cells));
@@ -94,7 +92,7 @@ __device__ float query_backward(const Row& row, float* gradient, float* weights,
     float best = LOWEST;
     for (u32 j = lane; j < row.count; j += 32) best = larger(best, row.cells[j * row.step]);
     best = highest_of_warp(best);
-    if (RULE == MAXSIM) {
+    if (RULE == MAXSIM || (RULE == NEAREST && best <= threshold)) {
         u32 first = 0xffffffffu;
         for (u32 j = lane; j < row.count; j += 32)
             if (row.cells[j * row.step] == best) first = min(first, j);

@@ -94,7 +94,7 @@ impl BatchPairs {
             return Err(Error::Setting {
                 setting: "rule of the CUDA training kernels",
                 found: config.rule.to_string(),
-                expected: "masked, zero or maxsim",
+                expected: "masked, nearest, zero or maxsim",
             });
         }
         let pair = shape.cells() * size_of::<f32>();

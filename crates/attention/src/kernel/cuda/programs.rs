@@ -36,6 +36,7 @@ pub(super) fn rule_number(rule: WeightRule) -> u32 {
         WeightRule::Masked | WeightRule::Zero => 0,
         WeightRule::Scan => 1,
         WeightRule::MaxSim => 2,
+        WeightRule::Nearest => 3,
     }
 }
 
@@ -47,12 +48,18 @@ pub fn samples() -> Vec<Program> {
     let mut programs = vec![
         TOP.clone(),
         pair_program(WeightRule::Masked),
+        pair_program(WeightRule::Nearest),
         pair_program(WeightRule::MaxSim),
     ];
     // What a block of an H100 may ask for.
     let shared = 227 << 10;
     for (regions, words) in [(36, 13), (196, 13), (36, 200)] {
-        for rule in [WeightRule::Masked, WeightRule::Scan, WeightRule::MaxSim] {
+        for rule in [
+            WeightRule::Masked,
+            WeightRule::Nearest,
+            WeightRule::Scan,
+            WeightRule::MaxSim,
+        ] {
             for float16 in [false, true] {
                 let has_norms = rule == WeightRule::Scan;
                 let counts = (&[regions; 64][..], &[words; 64][..]);

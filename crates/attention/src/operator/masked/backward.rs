@@ -3,7 +3,7 @@
 use uard_core::vector::{Loops, Simd, Vector};
 
 use super::queries::{Asked, add_scaled, best_down, best_of, count_above};
-use super::{Cells, Grams, Masked, Scratch};
+use super::{Cells, Grams, LOWEST, Masked, Scratch};
 use crate::side::{Real, SMALLEST_SQUARED_LENGTH};
 
 /// Where the gradients of a pair go.
@@ -42,12 +42,17 @@ impl<T: Real> Loops for Backward<'_, T> {
                 let best = best_of(simd, cells.row(word));
                 if best > rule.threshold {
                     self.through_word(simd, word, (best, sharpness));
+                } else if rule.answers_below {
+                    self.nearest_of_word(word, best);
                 }
             }
         }
         if let Some(sharpness) = rule.regions {
             for at in 0..T::vectors(simd, cells.row(0)).0.len() {
                 let best = best_down(simd, cells, at);
+                if rule.answers_below {
+                    self.nearest_of_regions(simd, at, best);
+                }
                 if count_above(simd, &[best], rule.threshold) > 0 {
                     self.through_regions(simd, at, (best, sharpness));
                 }
@@ -97,6 +102,34 @@ impl<T: Real> Backward<'_, T> {
             if weight != T::zero() {
                 add_scaled(simd, to_row, weight * by_squared, weights);
             }
+        }
+    }
+
+    /// A word below the threshold: its first highest cell.
+    fn nearest_of_word(&mut self, word: usize, best: T) {
+        let row = self.cells.row(word);
+        if let Some(at) = row.iter().position(|&cell| cell == best) {
+            self.gradients.cells[word * row.len() + at] += self.each.0;
+        }
+    }
+
+    /// Regions below the threshold: the first highest cell of each.
+    #[inline(always)]
+    fn nearest_of_regions<S: Simd>(&mut self, simd: S, at: usize, best: Vector<T, S>) {
+        let cells = self.cells;
+        let zero = T::splat(simd, T::zero());
+        let threshold = T::splat(simd, self.rule.threshold);
+        let padding = T::splat(simd, T::from_f64(LOWEST));
+        let each = T::splat(simd, self.each.1);
+        let each = T::where_greater(simd, (best, padding), each, zero);
+        let mut left = T::where_greater(simd, (best, threshold), zero, each);
+        let to_rows = self.gradients.cells.chunks_exact_mut(cells.stride);
+        for (word, to_row) in to_rows.enumerate() {
+            let is_less = (best, cells.vector(simd, word, at));
+            let own = T::where_greater(simd, is_less, zero, left);
+            left = T::where_greater(simd, is_less, left, zero);
+            let to = &mut T::vectors_mut(simd, to_row).0[at];
+            *to = T::plus(simd, *to, own);
         }
     }
 

@@ -19,6 +19,7 @@ use crate::{Kept, Matcher, Result, WeightRule};
 pub fn matching<M: Machine>(machine: &Arc<M>, extent: Extent) -> Result<Vec<Check>> {
     let rules = [
         WeightRule::Masked,
+        WeightRule::Nearest,
         WeightRule::Zero,
         WeightRule::Scan,
         WeightRule::MaxSim,

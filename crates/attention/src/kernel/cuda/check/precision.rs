@@ -37,7 +37,12 @@ const LEAST_SHARE: f64 = 0.5;
 /// # Errors
 /// When the machine fails; a wrong number is a [`Check`] that has not passed.
 pub fn precision<M: Machine>(machine: &Arc<M>, extent: Extent) -> Result<Vec<Check>> {
-    let rules = [WeightRule::Masked, WeightRule::Scan, WeightRule::MaxSim];
+    let rules = [
+        WeightRule::Masked,
+        WeightRule::Nearest,
+        WeightRule::Scan,
+        WeightRule::MaxSim,
+    ];
     let mut checks = Vec::new();
     for (at, counts) in batches(extent).iter().enumerate() {
         let sample = Sample::new(100 + at as u64, counts)?;

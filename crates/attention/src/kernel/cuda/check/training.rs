@@ -22,7 +22,12 @@ const BACKWARD_LIMIT: f64 = 2e-4;
 /// # Errors
 /// As [`matching`](super::matching).
 pub fn training<M: Machine>(machine: &M, extent: Extent) -> Result<Vec<Check>> {
-    let rules = [WeightRule::Masked, WeightRule::Zero, WeightRule::MaxSim];
+    let rules = [
+        WeightRule::Masked,
+        WeightRule::Nearest,
+        WeightRule::Zero,
+        WeightRule::MaxSim,
+    ];
     let mut checks = Vec::new();
     for (at, counts) in batches(extent).iter().enumerate() {
         let sample = Sample::new(at as u64, counts)?;
