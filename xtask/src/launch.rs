@@ -80,8 +80,7 @@ fn plan_train(
     place: &Place,
     tools: &Tools,
 ) -> Result<Launch, String> {
-    let choice = device(&mut arguments)?.unwrap_or(DEFAULT_DEVICE);
-    rebase(&mut arguments, place);
+    let choice = device_and_paths(&mut arguments, place)?.unwrap_or(DEFAULT_DEVICE);
     let mut passed = words(&["train"]);
     if !has_option(&arguments, "--config") {
         passed.extend(words(&["--config", "configs/scenes.toml"]));
@@ -105,8 +104,7 @@ fn plan_study(
     place: &Place,
     tools: &Tools,
 ) -> Result<Launch, String> {
-    let choice = device(&mut arguments)?.unwrap_or(DEFAULT_DEVICE);
-    rebase(&mut arguments, place);
+    let choice = device_and_paths(&mut arguments, place)?.unwrap_or(DEFAULT_DEVICE);
     let mut passed = words(&["study", "--device", choice.name()]);
     passed.extend(arguments);
     uard(passed, choice, tools)
@@ -117,8 +115,7 @@ fn plan_evaluate(
     place: &Place,
     tools: &Tools,
 ) -> Result<Launch, String> {
-    let given = device(&mut arguments)?;
-    rebase(&mut arguments, place);
+    let given = device_and_paths(&mut arguments, place)?;
     let mut passed = words(&["evaluate"]);
     if let Some(choice) = given {
         passed.extend(words(&["--device", choice.name()]));
@@ -155,6 +152,16 @@ fn uard(passed: Vec<OsString>, choice: DeviceChoice, tools: &Tools) -> Result<La
         backend,
         notice: Some(notice),
     })
+}
+
+/// Takes the device out of the arguments, and makes paths those of the caller.
+fn device_and_paths(
+    arguments: &mut Vec<OsString>,
+    place: &Place,
+) -> Result<Option<DeviceChoice>, String> {
+    let choice = device(arguments)?;
+    rebase(arguments, place);
+    Ok(choice)
 }
 
 /// Takes `--device` out of the arguments; the last one counts.

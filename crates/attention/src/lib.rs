@@ -2,7 +2,7 @@
 //!
 //! An image is a set of regions, a caption a set of words, all unit vectors of one space. Relevance
 //! is their cosine; what is not above a threshold is masked; a query that nothing answers adds
-//! exactly zero. The attended vector is never formed: with G, the products of an image's regions
+//! exactly zero, or its highest relevance where the rule is `nearest`. The attended vector is never formed: with G, the products of an image's regions
 //! with each other, attention needs nothing but relevance.
 //!
 //! ```text
@@ -21,7 +21,7 @@
 //! [`kernel::Kernel`] names the code that runs (`auto` takes the fastest of this machine: AMX,
 //! AVX-512, AVX2 or plain Rust), [`Precision`] the numbers: `f32`, `bf16`, or `exact`, which
 //! computes in bf16 and returns the lists and ranks of f32. The same input gives the same bytes with
-//! any number of threads. [`WeightRule`] has SCAN's rule and MaxSim beside the masked one.
+//! any number of threads. [`WeightRule`] has SCAN's rule and MaxSim beside the masked ones.
 //!
 //! ```
 //! use candle_core::{Device, Tensor};

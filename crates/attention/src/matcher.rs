@@ -98,8 +98,9 @@ impl Matcher {
     /// products, but for the scan rule and for pairs larger than a multiprocessor holds; elsewhere
     /// the composed form.
     ///
-    /// A pair without any relevance above the threshold has similarity exactly 0. No gradient
-    /// flows through the threshold. The zero rule ignores `threshold`; scan and maxsim have none.
+    /// A pair without any relevance above the threshold has similarity exactly 0, under the rule
+    /// nearest the means of its highest relevances. No gradient flows through the threshold. The
+    /// zero rule ignores `threshold`; scan and maxsim have none.
     ///
     /// # Errors
     /// When the widths differ or the device fails.

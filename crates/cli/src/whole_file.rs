@@ -1,9 +1,12 @@
-//! How does an output file appear whole or not at all?
+//! How does a file of ours appear whole or not at all, and how is it read again?
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use uard_features::npy::{InPlaceF32, write_f32};
 
 use crate::exit::wrong;
@@ -31,6 +34,31 @@ pub fn fill_array<T>(
 /// The same as [`write_array`] for a text.
 pub fn write_text(path: &Path, text: &str) -> anyhow::Result<()> {
     write_with(path, |unfinished| Ok(fs::write(unfinished, text)?))
+}
+
+/// Writes a value as one line of JSON.
+pub fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    let text = serde_json::to_string(value)
+        .with_context(|| format!("writing {} as JSON", path.display()))?;
+    write_text(path, &(text + "\n"))
+}
+
+/// Reads what [`write_json`] wrote; `None` where nothing is.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(missing) if missing.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(cause) => {
+            return Err(cause).with_context(|| format!("cannot read {}", path.display()));
+        }
+    };
+    let value = serde_json::from_slice(&text).map_err(|cause| {
+        wrong(format!(
+            "{} is not of this version: {cause}; remove it, and it is made again",
+            path.display()
+        ))
+    })?;
+    Ok(Some(value))
 }
 
 fn write_with(path: &Path, write: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {

@@ -12,10 +12,9 @@ use uard_training::study::inside::{
 
 use super::plan::{Place, Study};
 use super::results::Results;
-use crate::exit::wrong;
 use crate::terminal::note;
 use crate::train::jobs::Ground;
-use crate::whole_file::write_text;
+use crate::whole_file::{read_json, write_json};
 
 const FILE: &str = "inside.json";
 
@@ -29,20 +28,7 @@ pub struct Insides<'a> {
 impl<'a> Insides<'a> {
     /// With what was seen before.
     pub fn open(study: &'a Study, root: &'a Path) -> anyhow::Result<Self> {
-        let path = root.join(FILE);
-        let known = match path.exists() {
-            false => Vec::new(),
-            true => {
-                let text = std::fs::read(&path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
-                serde_json::from_slice(&text).map_err(|cause| {
-                    wrong(format!(
-                        "{} is not of this version: {cause}; remove it, and it is made again",
-                        path.display()
-                    ))
-                })?
-            }
-        };
+        let known = read_json(&root.join(FILE))?.unwrap_or_default();
         Ok(Self { study, root, known })
     }
 
@@ -69,8 +55,7 @@ impl<'a> Insides<'a> {
             let seen = self.look(&pair, &runs, ground);
             let record = seen.with_context(|| format!("looking into {title}"))?;
             self.known.push(record.clone());
-            let json = serde_json::to_string(&self.known).context("writing JSON")?;
-            write_text(&self.root.join(FILE), &(json + "\n"))?;
+            write_json(&self.root.join(FILE), &self.known)?;
             records.push(record);
         }
         Ok(records)

@@ -11,7 +11,7 @@ use uard_training::study::StudyRun;
 use super::plan::{Place, Study};
 use crate::exit::wrong;
 use crate::train::jobs::Ground;
-use crate::whole_file::write_text;
+use crate::whole_file::{read_json, write_json};
 
 /// The result of a run, in its directory.
 const FILE: &str = "result.json";
@@ -40,7 +40,7 @@ pub fn read_all(study: &Study, root: &Path) -> anyhow::Result<Results> {
     let mut results = Results::new();
     for place in study.places() {
         let directory = study.directory(root, place);
-        if let Some(run) = read(&directory)? {
+        if let Some(run) = read_json::<StudyRun>(&path(&directory))? {
             check_config(study, place, &run, &directory)?;
             results.insert(place, run);
         } else if CheckpointDirectory::of_run(&directory).newest()?.is_some() {
@@ -83,28 +83,11 @@ pub fn check_data(
 pub fn write(directory: &Path, run: &StudyRun) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory)
         .with_context(|| format!("cannot create {}", directory.display()))?;
-    let text = serde_json::to_string(run).context("writing a result as JSON")?;
-    write_text(&path(directory), &(text + "\n"))
+    write_json(&path(directory), run)
 }
 
 fn path(directory: &Path) -> PathBuf {
     directory.join(FILE)
-}
-
-fn read(directory: &Path) -> anyhow::Result<Option<StudyRun>> {
-    let path = path(directory);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let run = serde_json::from_slice(&text).map_err(|cause| {
-        wrong(format!(
-            "{} is no result of this version: {cause}; remove it, and the best checkpoint is \
-             evaluated again",
-            path.display()
-        ))
-    })?;
-    Ok(Some(run))
 }
 
 fn check_config(

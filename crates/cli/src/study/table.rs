@@ -42,12 +42,7 @@ pub fn study_table(study: &StudyRecord) -> String {
 }
 
 fn row(study: &StudyRecord, setting: &SettingRecord) -> Vec<String> {
-    let name = setting.plan.name.clone();
-    let seeds = match (setting.runs.len(), setting.plan.seeds.len()) {
-        (done, planned) if done == planned => done.to_string(),
-        (done, planned) => format!("{done} of {planned}"),
-    };
-    let mut cells = vec![name, seeds];
+    let mut cells = vec![setting.plan.name.clone(), setting.seeds()];
     let Some(means) = &setting.means else {
         cells.resize(HEADER.len(), DASH.to_owned());
         return cells;

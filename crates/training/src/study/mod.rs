@@ -97,6 +97,16 @@ pub struct SettingRecord {
     pub runs: Vec<RunNumbers>,
 }
 
+impl SettingRecord {
+    /// How many seeds are done, for a person: `3`, or `2 of 3`.
+    pub fn seeds(&self) -> String {
+        match (self.runs.len(), self.plan.seeds.len()) {
+            (done, planned) if done == planned => done.to_string(),
+            (done, planned) => format!("{done} of {planned}"),
+        }
+    }
+}
+
 /// Means of a setting over its seeds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Means {

@@ -4,7 +4,8 @@
 //! each instruction set. Per pair, for the masked rule:
 //!
 //! 1. One compare a cell gives a bitmap; a pair without a bit is exactly 0 (lemma 5), a query
-//!    without a bit is skipped (lemma 1). No maximum is computed.
+//!    without a bit is skipped (lemma 1). No maximum is computed, but by the rule nearest, which adds
+//!    the highest cell of what was skipped.
 //! 2. Few bits: the cells are listed, and only pairs of cells that share a query touch a Gram
 //!    matrix ([`listed`]). Many bits: matrix products with the Gram matrices ([`dense`]).
 //!

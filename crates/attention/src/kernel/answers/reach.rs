@@ -230,12 +230,7 @@ impl Cells {
 
     /// The sum over the regions of what each answers at most.
     #[inline(always)]
-    fn regions<M: Machine>(
-        &mut self,
-        pair: &Pair<'_>,
-        limits: &Limits,
-        above: &mut Above,
-    ) -> f32 {
+    fn regions<M: Machine>(&mut self, pair: &Pair<'_>, limits: &Limits, above: &mut Above) -> f32 {
         let gram = (pair.word_gram, pair.word_stride);
         let mut total = 0.0;
         for (cell, found) in self.cells.iter().enumerate() {

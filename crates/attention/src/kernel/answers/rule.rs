@@ -33,7 +33,9 @@ pub(super) enum Weights {
         /// Whether a query below the threshold answers with its highest cell.
         answers_below: bool,
     },
-    Scan { shift: Shift },
+    Scan {
+        shift: Shift,
+    },
     MaxSim,
 }
 

@@ -2,20 +2,20 @@
 //! by their ids on the host: on CUDA a block of `lookup.cu` owns a row and adds its readers in their
 //! order; on the CPU plain loops do so in the kernel's place.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{
-    CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Storage, Tensor, WithDType,
-};
+use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, WithDType};
 use uard_core::slices::reading;
+
+use super::selection::selected;
 
 const NAME: &str = "gru-lookup";
 
 /// The rows [N, E] of an embedding [V, E] that `ids` name, each below V.
 pub(super) fn looked_up(embedding: &Tensor, ids: &[u32]) -> Result<Tensor> {
-    embedding.contiguous()?.apply_op1(Lookup {
-        index: Tensor::from_slice(ids, ids.len(), embedding.device())?,
-        readers: Readers::new(ids),
-    })
+    let index = Tensor::from_slice(ids, ids.len(), embedding.device())?;
+    let readers = Readers::new(ids);
+    embedding
+        .contiguous()?
+        .apply_op2(&index, Lookup { readers })
 }
 
 /// Which words read each row that is read.
@@ -65,26 +65,20 @@ impl Readers {
     }
 }
 
+/// An embedding and the id of each word, on one device.
 struct Lookup {
-    /// The id of each word, on the device.
-    index: Tensor,
-    /// The same, grouped, on the host.
+    /// The ids, grouped, on the host.
     readers: Readers,
 }
 
 impl Lookup {
-    fn shape(&self, layout: &Layout) -> Result<Shape> {
-        let (_, width) = layout.shape().dims2()?;
-        Ok(Shape::from((self.index.elem_count(), width)))
-    }
-
     fn on_host<T: WithDType>(&self, upstream: &Tensor, shape: (usize, usize)) -> Result<Tensor> {
         let upstream = reading(upstream);
         let sums = self.readers.summed(upstream.numbers::<T>(NAME)?, shape);
         Tensor::from_vec(sums, shape, &Device::Cpu)
     }
 
-    fn gradient(&self, embedding: &Tensor, upstream: &Tensor) -> Result<Tensor> {
+    fn gradient(&self, embedding: &Tensor, index: &Tensor, upstream: &Tensor) -> Result<Tensor> {
         let shape = embedding.dims2()?;
         match (upstream.device(), upstream.dtype()) {
             (Device::Cpu, DType::F64) => self.on_host::<f64>(upstream, shape),
@@ -93,50 +87,47 @@ impl Lookup {
             (Device::Cuda(_), DType::F32) => {
                 super::kernel::lookup_gradient(upstream, &self.readers, shape)
             }
-            _ => embedding.zeros_like()?.index_add(&self.index, upstream, 0),
+            _ => embedding.zeros_like()?.index_add(index, upstream, 0),
         }
     }
 }
 
-impl CustomOp1 for Lookup {
+impl CustomOp2 for Lookup {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(&self, embedding: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (index, of_index) = self.index.storage_and_layout();
-        match &*index {
-            Storage::Cpu(index) => {
-                let rows = embedding.index_select(index, layout, of_index, 0)?;
-                Ok((rows, self.shape(layout)?))
-            }
-            _ => Err(elsewhere()),
-        }
+    fn cpu_fwd(
+        &self,
+        embedding: &CpuStorage,
+        of_rows: &Layout,
+        index: &CpuStorage,
+        of_index: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        selected((embedding, of_rows), (index, of_index))
     }
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(
         &self,
         embedding: &candle_core::CudaStorage,
-        layout: &Layout,
+        of_rows: &Layout,
+        index: &candle_core::CudaStorage,
+        of_index: &Layout,
     ) -> Result<(candle_core::CudaStorage, Shape)> {
-        let (index, of_index) = self.index.storage_and_layout();
-        match &*index {
-            Storage::Cuda(index) => {
-                let rows = embedding.index_select(index, layout, of_index, 0)?;
-                Ok((rows, self.shape(layout)?))
-            }
-            _ => Err(elsewhere()),
-        }
+        selected((embedding, of_rows), (index, of_index))
     }
 
-    fn bwd(&self, embedding: &Tensor, _: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(self.gradient(embedding, &upstream.contiguous()?)?))
+    fn bwd(
+        &self,
+        embedding: &Tensor,
+        index: &Tensor,
+        _: &Tensor,
+        upstream: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradient = self.gradient(embedding, index, &upstream.contiguous()?)?;
+        Ok((Some(gradient), None))
     }
-}
-
-fn elsewhere() -> candle_core::Error {
-    candle_core::Error::Msg(format!("{NAME}: indices of another device")).bt()
 }
 
 #[cfg(test)]

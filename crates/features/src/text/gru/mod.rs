@@ -19,6 +19,7 @@ mod places;
 mod recurrence;
 pub mod reference;
 mod schedule;
+mod selection;
 mod shared;
 mod stepwise;
 

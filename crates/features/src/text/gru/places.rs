@@ -2,8 +2,9 @@
 //! that go back: a selection. candle's `index_select` has to add instead, because its indices may
 //! repeat, and on CUDA its `index_add` walks all of them in every thread.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor};
+
+use super::selection::selected;
 
 const NAME: &str = "gru-places";
 
@@ -45,10 +46,9 @@ impl Places {
     /// Rows [N, H] at their places [M, H]; zero where there is none.
     pub(super) fn moved(&self, rows: &Tensor) -> Result<Tensor> {
         let index = |numbers: &[u32]| index(numbers, rows.device());
-        rows.contiguous()?.apply_op1(Move {
-            rows: index(&self.rows)?,
-            places: index(&self.places)?,
-        })
+        let places = index(&self.places)?;
+        rows.contiguous()?
+            .apply_op2(&index(&self.rows)?, Move { places })
     }
 
     /// The same in candle's operations, for any device.
@@ -67,59 +67,48 @@ fn index(numbers: &[u32], device: &Device) -> Result<Tensor> {
     Tensor::from_slice(numbers, numbers.len(), device)
 }
 
-/// The operator; its indices are on the device of the rows.
+/// Rows, and which of them each place takes, on one device.
 struct Move {
-    rows: Tensor,
+    /// Where each row went, on the same device: what the gradient takes.
     places: Tensor,
 }
 
-impl Move {
-    fn shape(&self, layout: &Layout) -> Result<Shape> {
-        let (_, width) = layout.shape().dims2()?;
-        Ok(Shape::from((self.rows.elem_count(), width)))
-    }
-}
-
-impl CustomOp1 for Move {
+impl CustomOp2 for Move {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(&self, rows: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (index, of_index) = self.rows.storage_and_layout();
-        match &*index {
-            Storage::Cpu(index) => {
-                let moved = rows.index_select(index, layout, of_index, 0)?;
-                Ok((moved, self.shape(layout)?))
-            }
-            _ => Err(elsewhere()),
-        }
+    fn cpu_fwd(
+        &self,
+        rows: &CpuStorage,
+        of_rows: &Layout,
+        index: &CpuStorage,
+        of_index: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        selected((rows, of_rows), (index, of_index))
     }
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(
         &self,
         rows: &candle_core::CudaStorage,
-        layout: &Layout,
+        of_rows: &Layout,
+        index: &candle_core::CudaStorage,
+        of_index: &Layout,
     ) -> Result<(candle_core::CudaStorage, Shape)> {
-        let (index, of_index) = self.rows.storage_and_layout();
-        match &*index {
-            Storage::Cuda(index) => {
-                let moved = rows.index_select(index, layout, of_index, 0)?;
-                Ok((moved, self.shape(layout)?))
-            }
-            _ => Err(elsewhere()),
-        }
+        selected((rows, of_rows), (index, of_index))
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        upstream: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let upstream = upstream.contiguous()?;
-        Ok(Some(upstream.index_select(&self.places, 0)?))
+        Ok((Some(upstream.index_select(&self.places, 0)?), None))
     }
-}
-
-fn elsewhere() -> candle_core::Error {
-    candle_core::Error::Msg(format!("{NAME}: indices of another device")).bt()
 }
 
 #[cfg(test)]

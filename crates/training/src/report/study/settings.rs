@@ -62,11 +62,7 @@ pub(super) fn groups(study: &StudyRecord) -> Vec<&[SettingRecord]> {
 }
 
 fn cells(study: &StudyRecord, setting: &SettingRecord) -> Vec<String> {
-    let (done, planned) = (setting.runs.len(), setting.plan.seeds.len());
-    let mut cells = vec![match done == planned {
-        true => done.to_string(),
-        false => format!("{done} of {planned}"),
-    }];
+    let mut cells = vec![setting.seeds()];
     let Some(means) = &setting.means else {
         cells.resize(HEAD.len() - 1, UNKNOWN.to_owned());
         return cells;
