@@ -22,7 +22,7 @@ const KEPT: f64 = 1.0 / 3.0;
 /// A real run: its settings, and what they do not say of its data.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The settings, as published or as this repository has them.
+    /// The settings of this repository, with the attention that the peers have.
     pub config: TrainConfig,
     /// Width of a region's features.
     pub features: usize,
@@ -38,7 +38,7 @@ impl Setup {
     pub fn flickr8k() -> anyhow::Result<Self> {
         let text = include_str!("../../configs/flickr8k.toml");
         Ok(Self {
-            config: TrainConfig::from_toml(text, "configs/flickr8k.toml")?,
+            config: as_peers_train(text, "configs/flickr8k.toml")?,
             features: 1280,
             vocabulary: 3000,
         })
@@ -51,11 +51,23 @@ impl Setup {
     pub fn flickr30k() -> anyhow::Result<Self> {
         let text = include_str!("../../configs/flickr30k.toml");
         Ok(Self {
-            config: TrainConfig::from_toml(text, "configs/flickr30k.toml")?,
+            config: as_peers_train(text, "configs/flickr30k.toml")?,
             features: 2048,
             vocabulary: 8481,
         })
     }
+}
+
+/// UARDA's rule as published, and nothing left out of a step.
+fn as_peers_train(text: &str, origin: &str) -> anyhow::Result<TrainConfig> {
+    let mut config = TrainConfig::from_toml(text, origin)?;
+    config.apply_sets([
+        "matcher.rule=masked",
+        "matcher.inverse_temperature=10",
+        "training.omit_words=0",
+        "training.omit_regions=0",
+    ])?;
+    Ok(config)
 }
 
 /// A model, its optimizer, and one batch.

@@ -63,7 +63,7 @@ pub struct Arguments {
     /// Valid words of each caption, integers; without it all.
     #[arg(long, value_name = "WC.npy")]
     word_counts: Option<PathBuf>,
-    /// Relevance above which fragments attend, from -1 to 1; needed by the masked rule.
+    /// Relevance above which fragments attend, from -1 to 1; needed by masked and nearest.
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     threshold: Option<f64>,
     /// Multiplies the logits; without it 10, or SCAN's 9 and 4.

@@ -10,6 +10,7 @@ const STYLES: usize = 8;
 pub(super) fn display_name(run: &RunRecord) -> String {
     match run.name.as_str() {
         "learned" => "learned threshold".to_owned(),
+        "nearest" => "learned threshold with the nearest below it".to_owned(),
         "zero" => "threshold fixed at zero".to_owned(),
         "scan" => "SCAN weights".to_owned(),
         "maxsim" => "MaxSim".to_owned(),
@@ -20,7 +21,7 @@ pub(super) fn display_name(run: &RunRecord) -> String {
 /// The name of a run as the subject of a sentence; not yet escaped.
 pub(super) fn subject(run: &RunRecord) -> String {
     match run.name.as_str() {
-        "learned" | "zero" => format!("the {}", display_name(run)),
+        "learned" | "nearest" | "zero" => format!("the {}", display_name(run)),
         _ => display_name(run),
     }
 }
