@@ -208,7 +208,7 @@ impl Fragments {
 #[test]
 fn score_of_every_rule_and_side_agrees_with_the_reference() {
     let fragments = Fragments::new();
-    for rule in ["masked", "zero", "scan", "maxsim"] {
+    for rule in ["masked", "nearest", "zero", "scan", "maxsim"] {
         for sides in ["both", "words", "regions"] {
             let more = format!("--rule {rule} --sides {sides} --threshold 0.2");
             let reference = fragments.score(&format!("{more} --kernel reference"));
@@ -257,7 +257,7 @@ fn score_refuses_bad_fragments_and_leaves_the_old_result() {
     );
     refused(
         &run(&fragments.command("--threshold 0.2 --rule soft")),
-        &["masked, zero, scan"],
+        &["masked, nearest, zero, scan"],
     );
     refused(
         &run(&fragments.command("--threshold 0.2 --kernel fast")),
