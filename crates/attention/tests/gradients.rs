@@ -6,7 +6,7 @@ mod data;
 
 use candle_core::{DType, Device, Tensor, Var};
 use data::{SHAPES, assert_near, every_matcher, numbers, side};
-use uard_attention::{Matcher, Similarities};
+use uard_attention::{Matcher, MatcherConfig, Sides, Similarities, WeightRule};
 use uard_core::{Regions, Words};
 
 const THRESHOLD: f64 = 0.21;
@@ -169,5 +169,37 @@ fn a_second_backward_pass_gives_the_same_bytes() {
         let [first, second] =
             [(); 2].map(|()| numbers(loss.backward().unwrap().get(&regions).unwrap()));
         assert_eq!(first, second);
+    }
+}
+
+/// Under nearest what is below the threshold pulls at its first highest cell, as under maxsim.
+#[test]
+fn of_equal_fragments_the_first_has_the_gradient_of_the_nearest() {
+    // The same fragment twice, at a cosine of 0.1 from one of the other side.
+    let twice = Tensor::new(&[[[1f64, 0.0], [1.0, 0.0]]], &Device::Cpu).unwrap();
+    let once = Tensor::new(&[[[0.1f64, 0.99f64.sqrt()]]], &Device::Cpu).unwrap();
+    for rule in [WeightRule::Nearest, WeightRule::MaxSim] {
+        for (sides, twice_asks) in [(Sides::Words, false), (Sides::Regions, true)] {
+            let config = MatcherConfig {
+                rule,
+                sides,
+                inverse_temperature: None,
+            };
+            let matcher = Matcher::new(config).unwrap();
+            let var = Var::from_tensor(&twice).unwrap();
+            let (regions, words) = match twice_asks {
+                false => (var.as_tensor(), &once),
+                true => (&once, var.as_tensor()),
+            };
+            let count = |rows: &Tensor| vec![rows.dims()[1]];
+            let regions = Regions::normalized(regions, count(regions)).unwrap();
+            let words = Words::normalized(words, count(words)).unwrap();
+            let found = matcher.similarities(&regions, &words, THRESHOLD).unwrap();
+            assert!((numbers(&found.values)[0] - 0.1).abs() < 1e-12);
+            let store = found.values.sum_all().unwrap().backward().unwrap();
+            let gradient = numbers(store.get(&var).unwrap());
+            assert!(gradient[1].abs() > 0.9, "{rule} {sides:?}: {gradient:?}");
+            assert_eq!(gradient[2..], [0.0, 0.0], "{rule} {sides:?}");
+        }
     }
 }

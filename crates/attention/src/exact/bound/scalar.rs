@@ -32,8 +32,8 @@ impl Gram<'_> {
 }
 
 impl Pair<'_> {
-    /// Theorem 1: what the masked similarity in f32 does not exceed, for the sides that ask; and where
-    /// queries below the threshold answer with their nearest.
+    /// Theorem 1: what the similarity in f32 does not exceed, for the sides that ask: of the masked
+    /// rule, or of nearest, where queries below the threshold answer as well.
     pub(crate) fn reach(&self, threshold: f32, sides: &[QuerySide], answers_below: bool) -> f64 {
         let lowest = visible_above(threshold, self.bound);
         if lowest <= 0.0 {

@@ -351,8 +351,8 @@ proptest! {
                 prop_assert!(found <= reach.similarity, "{found} {reach:?}");
             }
             let expected = judge as f32;
-            // Where no query is hidden, invisible ones have moved by the bound though visible ones have
-            // not: a bound for each side at most.
+            // Under nearest the fast form adds the bound to the mean of each side, the judge to the
+            // queries that need it.
             let loose = match config.rule {
                 WeightRule::Nearest => 2.1 * bound + 1e-4,
                 _ => 1e-4 * expected,
