@@ -2,7 +2,7 @@
 //! by their ids on the host: on CUDA a block of `lookup.cu` owns a row and adds its readers in their
 //! order; on the CPU plain loops do so in the kernel's place.
 
-use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{DType, Device, Result, Tensor, WithDType};
 use uard_core::slices::reading;
 
 use super::selection::selected;
@@ -13,9 +13,9 @@ const NAME: &str = "gru-lookup";
 pub(super) fn looked_up(embedding: &Tensor, ids: &[u32]) -> Result<Tensor> {
     let index = Tensor::from_slice(ids, ids.len(), embedding.device())?;
     let readers = Readers::new(ids);
-    embedding
-        .contiguous()?
-        .apply_op2(&index, Lookup { readers })
+    selected(embedding, &index, move |embedding, index, upstream| {
+        readers.gradient(embedding, index, upstream)
+    })
 }
 
 /// Which words read each row that is read.
@@ -63,18 +63,10 @@ impl Readers {
         }
         sums
     }
-}
 
-/// An embedding and the id of each word, on one device.
-struct Lookup {
-    /// The ids, grouped, on the host.
-    readers: Readers,
-}
-
-impl Lookup {
     fn on_host<T: WithDType>(&self, upstream: &Tensor, shape: (usize, usize)) -> Result<Tensor> {
         let upstream = reading(upstream);
-        let sums = self.readers.summed(upstream.numbers::<T>(NAME)?, shape);
+        let sums = self.summed(upstream.numbers::<T>(NAME)?, shape);
         Tensor::from_vec(sums, shape, &Device::Cpu)
     }
 
@@ -84,49 +76,9 @@ impl Lookup {
             (Device::Cpu, DType::F64) => self.on_host::<f64>(upstream, shape),
             (Device::Cpu, _) => self.on_host::<f32>(upstream, shape),
             #[cfg(feature = "cuda")]
-            (Device::Cuda(_), DType::F32) => {
-                super::kernel::lookup_gradient(upstream, &self.readers, shape)
-            }
+            (Device::Cuda(_), DType::F32) => super::kernel::lookup_gradient(upstream, self, shape),
             _ => embedding.zeros_like()?.index_add(index, upstream, 0),
         }
-    }
-}
-
-impl CustomOp2 for Lookup {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        embedding: &CpuStorage,
-        of_rows: &Layout,
-        index: &CpuStorage,
-        of_index: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        selected((embedding, of_rows), (index, of_index))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        embedding: &candle_core::CudaStorage,
-        of_rows: &Layout,
-        index: &candle_core::CudaStorage,
-        of_index: &Layout,
-    ) -> Result<(candle_core::CudaStorage, Shape)> {
-        selected((embedding, of_rows), (index, of_index))
-    }
-
-    fn bwd(
-        &self,
-        embedding: &Tensor,
-        index: &Tensor,
-        _: &Tensor,
-        upstream: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradient = self.gradient(embedding, index, &upstream.contiguous()?)?;
-        Ok((Some(gradient), None))
     }
 }
 

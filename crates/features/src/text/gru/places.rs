@@ -2,11 +2,9 @@
 //! that go back: a selection. candle's `index_select` has to add instead, because its indices may
 //! repeat, and on CUDA its `index_add` walks all of them in every thread.
 
-use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use super::selection::selected;
-
-const NAME: &str = "gru-places";
 
 /// A place that no row goes to: `index_select` answers with zeros.
 const NO_ROW: u32 = u32::MAX;
@@ -47,8 +45,9 @@ impl Places {
     pub(super) fn moved(&self, rows: &Tensor) -> Result<Tensor> {
         let index = |numbers: &[u32]| index(numbers, rows.device());
         let places = index(&self.places)?;
-        rows.contiguous()?
-            .apply_op2(&index(&self.rows)?, Move { places })
+        selected(rows, &index(&self.rows)?, move |_, _, upstream| {
+            upstream.index_select(&places, 0)
+        })
     }
 
     /// The same in candle's operations, for any device.
@@ -65,50 +64,6 @@ impl Places {
 
 fn index(numbers: &[u32], device: &Device) -> Result<Tensor> {
     Tensor::from_slice(numbers, numbers.len(), device)
-}
-
-/// Rows, and which of them each place takes, on one device.
-struct Move {
-    /// Where each row went, on the same device: what the gradient takes.
-    places: Tensor,
-}
-
-impl CustomOp2 for Move {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        rows: &CpuStorage,
-        of_rows: &Layout,
-        index: &CpuStorage,
-        of_index: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        selected((rows, of_rows), (index, of_index))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        rows: &candle_core::CudaStorage,
-        of_rows: &Layout,
-        index: &candle_core::CudaStorage,
-        of_index: &Layout,
-    ) -> Result<(candle_core::CudaStorage, Shape)> {
-        selected((rows, of_rows), (index, of_index))
-    }
-
-    fn bwd(
-        &self,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        upstream: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let upstream = upstream.contiguous()?;
-        Ok((Some(upstream.index_select(&self.places, 0)?), None))
-    }
 }
 
 #[cfg(test)]
