@@ -1,8 +1,9 @@
 //! What is the similarity in f64, as the formulas are written? It judges everyone's numbers.
 
 use candle_core::DType;
-use uard_attention::reference::{self, Attention};
-use uard_attention::{MatcherConfig, QuerySide, WeightRule};
+use uard_attention::kernel::reference_attention;
+use uard_attention::reference;
+use uard_attention::{MatcherConfig, QuerySide};
 use uard_core::{Regions, Words};
 
 /// Similarities of the first images and captions in f64, by the scalar reference.
@@ -26,8 +27,8 @@ impl Sample {
         (regions, words): (&Regions, &Words),
         threshold: f64,
     ) -> anyhow::Result<Self> {
-        let [words_ask, regions_ask] =
-            [QuerySide::Words, QuerySide::Regions].map(|side| attention(config, side, threshold));
+        let [words_ask, regions_ask] = [QuerySide::Words, QuerySide::Regions]
+            .map(|side| reference_attention(config, side, threshold));
         let images = rows(regions.rows(), regions.counts())?;
         let captions = rows(words.rows(), words.counts())?;
         let threshold = config.has_masks().then(|| config.threshold(threshold));
@@ -97,27 +98,6 @@ fn rounded(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
     rows.iter()
         .map(|row| row.iter().map(round).collect())
         .collect()
-}
-
-fn attention(config: &MatcherConfig, side: QuerySide, threshold: f64) -> Option<Attention> {
-    if !config.sides.asking().contains(&side) {
-        return None;
-    }
-    let inverse_temperature = config.inverse_temperature(side);
-    Some(match config.rule {
-        WeightRule::Masked | WeightRule::Zero => Attention::Masked {
-            threshold: config.threshold(threshold),
-            inverse_temperature,
-        },
-        WeightRule::Nearest => Attention::Nearest {
-            threshold,
-            inverse_temperature,
-        },
-        WeightRule::Scan => Attention::Scan {
-            inverse_temperature,
-        },
-        WeightRule::MaxSim => Attention::MaxSim,
-    })
 }
 
 fn rows(rows: &candle_core::Tensor, counts: &[usize]) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
