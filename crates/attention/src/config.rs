@@ -119,6 +119,26 @@ impl MatcherConfig {
 const MAX_INVERSE_TEMPERATURE: f64 = 1000.0;
 
 impl WeightRule {
+    /// All of them, in the order of their names.
+    pub const ALL: [Self; 5] = [
+        Self::Masked,
+        Self::Nearest,
+        Self::Zero,
+        Self::Scan,
+        Self::MaxSim,
+    ];
+
+    /// Its name in configurations and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Masked => "masked",
+            Self::Nearest => "nearest",
+            Self::Zero => "zero",
+            Self::Scan => "scan",
+            Self::MaxSim => "maxsim",
+        }
+    }
+
     /// Whether its threshold is the learned or given one.
     pub fn takes_threshold(self) -> bool {
         matches!(self, Self::Masked | Self::Nearest)
@@ -129,30 +149,17 @@ impl FromStr for WeightRule {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "masked" => Ok(Self::Masked),
-            "nearest" => Ok(Self::Nearest),
-            "zero" => Ok(Self::Zero),
-            "scan" => Ok(Self::Scan),
-            "maxsim" => Ok(Self::MaxSim),
-            _ => Err(unknown(
-                "weight rule",
-                text,
-                "masked, nearest, zero, scan or maxsim",
-            )),
-        }
+        let known = "masked, nearest, zero, scan or maxsim";
+        Self::ALL
+            .into_iter()
+            .find(|rule| rule.name() == text)
+            .ok_or_else(|| unknown("weight rule", text, known))
     }
 }
 
 impl fmt::Display for WeightRule {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Masked => "masked",
-            Self::Nearest => "nearest",
-            Self::Zero => "zero",
-            Self::Scan => "scan",
-            Self::MaxSim => "maxsim",
-        })
+        formatter.write_str(self.name())
     }
 }
 
@@ -206,13 +213,7 @@ mod tests {
 
     #[test]
     fn names_survive_a_round_trip() {
-        for rule in [
-            WeightRule::Masked,
-            WeightRule::Nearest,
-            WeightRule::Zero,
-            WeightRule::Scan,
-            WeightRule::MaxSim,
-        ] {
+        for rule in WeightRule::ALL {
             assert_eq!(rule.to_string().parse::<WeightRule>().unwrap(), rule);
         }
         let message = "soft".parse::<WeightRule>().unwrap_err().to_string();

@@ -2,8 +2,9 @@
 //!
 //! An image is a set of regions, a caption a set of words, all unit vectors of one space. Relevance
 //! is their cosine; what is not above a threshold is masked; a query that nothing answers adds
-//! exactly zero, or its highest relevance where the rule is `nearest`. The attended vector is never formed: with G, the products of an image's regions
-//! with each other, attention needs nothing but relevance.
+//! exactly zero, or its highest relevance where the rule is `nearest`. The attended vector is never
+//! formed: with G, the products of an image's regions with each other, attention needs nothing but
+//! relevance.
 //!
 //! ```text
 //! S(U,V) = 1/m sum_i R_i + 1/n sum_j R_j       R_i = (sum_j e_ij s_ij) / sqrt(e_i^T G e_i)

@@ -337,6 +337,8 @@ fn fraction(key: &'static str, found: f64) -> Result<()> {
 mod tests {
     use uard_core::matmul::Matmul;
 
+    use uard_attention::WeightRule;
+
     use super::*;
 
     #[test]
@@ -398,7 +400,7 @@ mod tests {
         config.apply_set("training.patience=4").unwrap();
         config.apply_set("training.matmul=bf16").unwrap();
         assert_eq!(config.threshold.penalty, 2.0);
-        assert_eq!(config.matcher.rule, uard_attention::WeightRule::Scan);
+        assert_eq!(config.matcher.rule, WeightRule::Scan);
         assert_eq!(config.evaluation.threshold, EvaluationThreshold::Fixed(0.3));
         assert_eq!(config.optimizer.groups[0].learning_rate_scale, 1.0);
         assert_eq!(config.training.patience, Some(4));

@@ -56,13 +56,7 @@ fn gradients(data: &Data, config: &TrainConfig, threshold: f64) -> BatchGradient
 #[test]
 fn every_parameter_has_a_finite_gradient_under_every_rule() {
     let data = data(3);
-    for rule in [
-        WeightRule::Masked,
-        WeightRule::Nearest,
-        WeightRule::Zero,
-        WeightRule::Scan,
-        WeightRule::MaxSim,
-    ] {
+    for rule in WeightRule::ALL {
         for sides in [Sides::Both, Sides::Words, Sides::Regions] {
             let mut config = config();
             config.matcher.rule = rule;

@@ -46,13 +46,7 @@ impl Side {
 /// Every rule with every choice of sides, and the default and another inverse temperature.
 pub fn every_matcher() -> Vec<Matcher> {
     let mut matchers = Vec::new();
-    for rule in [
-        WeightRule::Masked,
-        WeightRule::Nearest,
-        WeightRule::Zero,
-        WeightRule::Scan,
-        WeightRule::MaxSim,
-    ] {
+    for rule in WeightRule::ALL {
         for sides in [Sides::Both, Sides::Words, Sides::Regions] {
             for inverse_temperature in [None, Some(3.0)] {
                 let config = MatcherConfig {

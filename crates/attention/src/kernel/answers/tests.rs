@@ -127,13 +127,7 @@ fn forms() -> Vec<Instructions> {
 /// exponential.
 fn settings() -> Vec<(MatcherConfig, f64)> {
     let mut settings = Vec::new();
-    for rule in [
-        WeightRule::Masked,
-        WeightRule::Nearest,
-        WeightRule::Zero,
-        WeightRule::Scan,
-        WeightRule::MaxSim,
-    ] {
+    for rule in WeightRule::ALL {
         for sides in [Sides::Both, Sides::Words, Sides::Regions] {
             for inverse_temperature in [None, Some(3.0), Some(40.0), Some(300.0)] {
                 for threshold in [-1.0, 0.03, 0.2, 0.4, 2.0] {

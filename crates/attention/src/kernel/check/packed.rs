@@ -18,13 +18,6 @@ const THRESHOLD: f64 = 0.203_125;
 /// # Errors
 /// When a kernel fails; a wrong number is a [`Check`] that has not passed.
 pub fn matching(extent: Extent) -> Result<Vec<Check>> {
-    let rules = [
-        WeightRule::Masked,
-        WeightRule::Nearest,
-        WeightRule::Zero,
-        WeightRule::Scan,
-        WeightRule::MaxSim,
-    ];
     let kernels = Kernel::ALL.into_iter().filter(|kernel| {
         *kernel != Kernel::Auto
             && kernel.is_packed()
@@ -37,7 +30,7 @@ pub fn matching(extent: Extent) -> Result<Vec<Check>> {
     for (at, counts) in batches(extent).iter().enumerate() {
         let sample = Sample::new(at as u64, counts)?;
         let sides = (&sample.regions, &sample.words);
-        for matcher in matchers(&rules)? {
+        for matcher in matchers(&WeightRule::ALL)? {
             let expected = Kernel::Reference.all_pairs(&matcher, sides, THRESHOLD, &|_, _| ())?;
             let expected: Vec<f64> = expected.values.into_iter().map(f64::from).collect();
             for &kernel in &kernels {

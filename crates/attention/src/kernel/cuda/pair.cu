@@ -92,7 +92,7 @@ __device__ float query_backward(const Row& row, float* gradient, float* weights,
     float best = LOWEST;
     for (u32 j = lane; j < row.count; j += 32) best = larger(best, row.cells[j * row.step]);
     best = highest_of_warp(best);
-    if (RULE == MAXSIM || (RULE == NEAREST && best <= threshold)) {
+    if (RULE == MAXSIM || (RULE == NEAREST && !attends(best, threshold))) {
         u32 first = 0xffffffffu;
         for (u32 j = lane; j < row.count; j += 32)
             if (row.cells[j * row.step] == best) first = min(first, j);

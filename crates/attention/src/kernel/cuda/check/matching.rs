@@ -17,19 +17,12 @@ use crate::{Kept, Matcher, Result, WeightRule};
 /// # Errors
 /// When the machine fails; a wrong number is a [`Check`] that has not passed.
 pub fn matching<M: Machine>(machine: &Arc<M>, extent: Extent) -> Result<Vec<Check>> {
-    let rules = [
-        WeightRule::Masked,
-        WeightRule::Nearest,
-        WeightRule::Zero,
-        WeightRule::Scan,
-        WeightRule::MaxSim,
-    ];
     let mut checks = Vec::new();
     for (at, counts) in batches(extent).iter().enumerate() {
         let sample = Sample::new(at as u64, counts)?;
         for half in [Half::Bf16, Half::F16] {
             let batch = sample.batch(rounded(half))?;
-            for matcher in matchers(&rules)? {
+            for matcher in matchers(&WeightRule::ALL)? {
                 let what = format!(
                     "match {} {:?}, batch {at}, {half:?}",
                     matcher.config().rule,
