@@ -154,6 +154,10 @@ fn what_cannot_be_found_is_named() {
         &run("evaluate --checkpoint no/run --data d --split dev"),
         &["no/run", "no checkpoint"],
     );
+    refused(
+        &run("evaluate --checkpoint Cargo.toml --data d --split dev"),
+        &["Cargo.toml", "no checkpoint", "expected a directory"],
+    );
     refused(&run("train"), &["--config"]);
     refused(
         &run("train --config scenes --device gpu"),

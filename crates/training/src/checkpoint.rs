@@ -35,7 +35,8 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a checkpoint directory, or the best (else the newest) checkpoint of a run directory.
+    /// Opens a checkpoint directory, the checkpoint that a pointer file (`latest`, `best`) names, or
+    /// the best (else the newest) checkpoint of a run directory.
     ///
     /// # Errors
     /// When there is none, it was written in another format, or its state is damaged.
@@ -43,10 +44,14 @@ impl Checkpoint {
         if path.join(STATE).is_file() {
             return Self::read(path);
         }
-        let run = CheckpointDirectory::of_run(path);
-        let found = match run.pointed(Pointer::Best) {
-            Some(best) => Some(best),
-            None => run.newest()?,
+        let found = if path.is_file() {
+            directory::named_by(path)
+        } else {
+            let run = CheckpointDirectory::of_run(path);
+            match run.pointed(Pointer::Best) {
+                Some(best) => Some(best),
+                None => run.newest()?,
+            }
         };
         match found {
             Some(path) => Self::read(&path),

@@ -193,6 +193,11 @@ fn old_checkpoints_go_and_the_best_stays() {
     let summary = outcome.summary();
     let best = Checkpoint::open(run.path()).unwrap();
     assert_eq!(Some(best.path()), summary.best.as_deref());
+    let pointers = [("best", best.path()), ("latest", summary.latest.as_path())];
+    for (pointer, expected) in pointers {
+        let pointer = run.path().join("checkpoints").join(pointer);
+        assert_eq!(Checkpoint::open(&pointer).unwrap().path(), expected);
+    }
     let kept = std::fs::read_dir(run.path().join("checkpoints"))
         .unwrap()
         .count();

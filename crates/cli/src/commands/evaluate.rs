@@ -24,11 +24,12 @@ use crate::whole_file::write_array;
 #[command(after_help = "Examples:\n  \
     uard evaluate --checkpoint runs/scenes --data data/scenes --split test\n  \
     uard evaluate --checkpoint runs/scenes/checkpoints/step-00000624 --data data/scenes --split dev\n  \
+    uard evaluate --checkpoint runs/scenes/checkpoints/latest --data data/scenes --split dev\n  \
     uard evaluate --checkpoint runs/coco --data DIR --split testall --folds 5\n  \
     uard evaluate --checkpoint runs/a --data DIR --split test --similarities A.npy --format json\n  \
     uard evaluate --checkpoint runs/a --data DIR --split dev --threshold-at relevant_minus_3_std")]
 pub struct Arguments {
-    /// A checkpoint, or a run directory: then its best.
+    /// A checkpoint, a file `best` or `latest` that names one, or a run directory: then its best.
     #[arg(long, value_name = "DIR")]
     checkpoint: PathBuf,
     /// Data directory.

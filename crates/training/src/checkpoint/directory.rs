@@ -42,6 +42,13 @@ impl Pointer {
     }
 }
 
+/// The checkpoint that a pointer file names, if there are both.
+pub(super) fn named_by(pointer: &Path) -> Option<PathBuf> {
+    let name = fs::read_to_string(pointer).ok()?;
+    let path = pointer.with_file_name(name.trim());
+    path.is_dir().then_some(path)
+}
+
 impl CheckpointDirectory {
     /// The checkpoints of a run directory; nothing is created or read yet.
     pub fn of_run(run: &Path) -> Self {
@@ -84,9 +91,7 @@ impl CheckpointDirectory {
 
     /// The checkpoint that a pointer names, if there is one.
     pub fn pointed(&self, pointer: Pointer) -> Option<PathBuf> {
-        let name = fs::read_to_string(self.path.join(pointer.file())).ok()?;
-        let path = self.path.join(name.trim());
-        path.is_dir().then_some(path)
+        named_by(&self.path.join(pointer.file()))
     }
 
     /// Removes what a killed process left unfinished.
