@@ -143,6 +143,11 @@ impl WeightRule {
     pub fn takes_threshold(self) -> bool {
         matches!(self, Self::Masked | Self::Nearest)
     }
+
+    /// Whether a query below the threshold answers with its highest relevance.
+    pub(crate) fn answers_below(self) -> bool {
+        self == Self::Nearest
+    }
 }
 
 impl FromStr for WeightRule {

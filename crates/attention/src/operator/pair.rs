@@ -57,7 +57,7 @@ impl<T: Real> Rule<T> {
         match config.rule {
             WeightRule::Masked | WeightRule::Nearest | WeightRule::Zero => Self::Masked(Masked {
                 threshold: T::from_f64(config.threshold(threshold)),
-                answers_below: config.rule == WeightRule::Nearest,
+                answers_below: config.rule.answers_below(),
                 words: sharpness(QuerySide::Words),
                 regions: sharpness(QuerySide::Regions),
             }),

@@ -61,7 +61,7 @@ impl Rule {
                 let threshold = config.threshold(threshold);
                 Weights::Masked {
                     threshold: threshold as f32,
-                    answers_below: config.rule == WeightRule::Nearest,
+                    answers_below: config.rule.answers_below(),
                     // One weight a cell serves both sides, or each query has a shift of its own.
                     shift: if words.inverse_temperature == regions.inverse_temperature {
                         shift((threshold, 1.0), [words, regions])
