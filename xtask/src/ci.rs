@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use crate::cuda::{self, Part, stand_in};
 use crate::launch::cargo;
-use crate::{layers, links, sources, style};
+use crate::{layers, links, sources, style, symbols};
 
 /// What is off by default and needs nothing but Rust.
 const OPTIONAL: [&str; 2] = ["--features", "uard-cli/hdf5"];
@@ -23,7 +23,7 @@ pub enum Step {
     Layers,
     /// The rules of the house that a machine can check.
     Style,
-    /// The relative links of the documents.
+    /// The relative links of the documents, and the symbols that their tables name beside a file.
     Links,
     /// What compiles our own kernels, and the type check of the feature `cuda`.
     Cuda,
@@ -151,10 +151,12 @@ fn style_findings(root: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 fn link_findings(root: &Path) -> anyhow::Result<Vec<String>> {
-    let documents = sources::markdown(root)?;
-    let findings = documents
-        .iter()
-        .flat_map(|document| links::check(root, document));
+    let (documents, code) = (sources::markdown(root)?, sources::rust(root)?);
+    let findings = documents.iter().flat_map(|document| {
+        let mut found = links::check(root, document);
+        found.extend(symbols::check(document, &code));
+        found
+    });
     Ok(findings.collect())
 }
 

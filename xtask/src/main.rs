@@ -18,6 +18,7 @@ mod layers;
 mod links;
 mod sources;
 mod style;
+mod symbols;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
