@@ -13,19 +13,22 @@ pub fn check(document: &Source, code: &[Source]) -> Vec<String> {
     rows.filter(|(_, line)| line.starts_with('|'))
         .flat_map(|(at, row)| {
             let place = format!("{}:{}", document.path, at + 1);
-            complaints(row, code).map(move |complaint| format!("{place}: {complaint}"))
+            let complaints = complaints(row, code).into_iter();
+            complaints.map(move |complaint| format!("{place}: {complaint}"))
         })
         .collect()
 }
 
-fn complaints(row: &str, code: &[Source]) -> impl Iterator<Item = String> {
+fn complaints(row: &str, code: &[Source]) -> Vec<String> {
     let (mut files, mut found) = (Vec::new(), Vec::new());
     let spans = || row.split('`').skip(1).step_by(2);
     for path in spans().filter(|span| span.ends_with(".rs")) {
-        match (file(path, files.first().copied(), code), files.is_empty()) {
-            (Some(file), _) => files.push(file),
-            (None, true) if !path.starts_with("crates/") => {}
-            (None, _) => found.push(format!("there is no `{path}`")),
+        match file(path, files.first().copied(), code) {
+            Some(file) => files.push(file),
+            None if !files.is_empty() || path.starts_with("crates/") => {
+                found.push(format!("there is no `{path}`"));
+            }
+            None => {}
         }
     }
     for symbol in spans().filter(|span| !files.is_empty() && is_symbol(span)) {
@@ -35,19 +38,15 @@ fn complaints(row: &str, code: &[Source]) -> impl Iterator<Item = String> {
             found.push(format!("there is no `{symbol}` in {}", paths.join(", ")));
         }
     }
-    found.into_iter()
+    found
 }
 
 /// The file of a path, from the root or from the folder of the row's first file.
 fn file<'a>(path: &str, first: Option<&Source>, code: &'a [Source]) -> Option<&'a Source> {
-    let beside = first
-        .and_then(|first| Path::new(&first.path).parent())
-        .map(|folder| folder.join(path));
+    let beside = first.map(|first| Path::new(&first.path).with_file_name(path));
     code.iter().find(|source| {
-        source.path == path
-            || beside
-                .as_deref()
-                .is_some_and(|path| path == Path::new(&source.path))
+        let found = Path::new(&source.path);
+        found == Path::new(path) || Some(found) == beside.as_deref()
     })
 }
 
