@@ -1,7 +1,7 @@
 //! What can be chosen about threshold learning?
 
 use crate::names::named;
-use crate::{DistributionKind, Error, Result, SamplingRule};
+use crate::{CaptionRule, DistributionKind, Error, Result, SamplingRule};
 use serde::{Deserialize, Serialize};
 
 /// What the next update smooths with.
@@ -27,6 +27,8 @@ named!(Carry, "kind of carry", {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LearnerConfig {
+    /// Which captions are sampled.
+    pub captions: CaptionRule,
     /// Which mismatched images give irrelevant samples.
     pub sampling: SamplingRule,
     /// The form of both distributions.
@@ -51,6 +53,7 @@ pub struct LearnerConfig {
 impl Default for LearnerConfig {
     fn default() -> Self {
         Self {
+            captions: CaptionRule::RankedFirst,
             sampling: SamplingRule::Easiest,
             distributions: DistributionKind::Normal,
             penalty: 1.0,

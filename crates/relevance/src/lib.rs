@@ -35,5 +35,5 @@ pub use error::{Error, Result};
 pub use evaluation::EvaluationThreshold;
 pub use histogram::Empirical;
 pub use learner::{Accepted, ThresholdLearner, Update};
-pub use sampling::{SampledPair, SamplingRule, sample_pairs};
+pub use sampling::{CaptionRule, SampledPair, SamplingRule, sample_pairs};
 pub use threshold::{NoThreshold, error_probability, least_error_threshold};

@@ -43,7 +43,7 @@ pub(crate) use named;
 
 #[cfg(test)]
 mod tests {
-    use crate::{Carry, DistributionKind, EvaluationThreshold, SamplingRule};
+    use crate::{CaptionRule, Carry, DistributionKind, EvaluationThreshold, SamplingRule};
     use std::fmt::{Debug, Display};
     use std::str::FromStr;
 
@@ -61,6 +61,7 @@ mod tests {
 
     #[test]
     fn serde_display_and_from_str_use_the_same_names() {
+        spelt_alike(CaptionRule::ALL);
         spelt_alike(SamplingRule::ALL);
         spelt_alike(DistributionKind::ALL);
         spelt_alike(Carry::ALL);

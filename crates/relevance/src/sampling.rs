@@ -3,6 +3,23 @@
 use crate::names::named;
 use serde::{Deserialize, Serialize};
 
+/// Which captions of a batch are sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptionRule {
+    /// Those whose own image is **strictly** more similar than every other image: a tie counts
+    /// against the caption, and so does a NaN.
+    #[default]
+    RankedFirst,
+    /// Every one.
+    All,
+}
+
+named!(CaptionRule, "rule for captions", {
+    RankedFirst => "ranked_first",
+    All => "all",
+});
+
 /// Which mismatched images of a caption give its irrelevant samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,12 +53,11 @@ pub struct SampledPair {
     pub mismatched_images: Vec<usize>,
 }
 
-/// The captions that give samples: those whose own image ranks first in the batch.
+/// The captions that give samples, with the images their words are compared to.
 ///
-/// A caption is sampled when its own image is **strictly** more similar than every other image;
-/// a tie counts against it, and so does a NaN. Every image but its own is mismatched, however many
-/// captions share that image. In a batch of one image nothing is mismatched, so nothing is sampled.
-/// Equal similarities among mismatched images: the lowest index.
+/// Every image but its own is mismatched to a caption, however many captions share that image. In a
+/// batch of one image nothing is mismatched, so nothing is sampled. Equal similarities among
+/// mismatched images: the lowest index.
 ///
 /// `draw(n)` answers with a number below `n`. It is called under [`SamplingRule::Random`] only,
 /// once for every sampled caption, in the order of captions.
@@ -51,21 +67,23 @@ pub struct SampledPair {
 /// - `image_of_caption`: `[C]`, each below `images`
 ///
 /// # Panics
-/// When the three arguments contradict each other, or `draw` answers with `n` or above: mistakes
+/// When the first three arguments contradict each other, or `draw` answers with `n` or above: mistakes
 /// of the caller, which no data can cause.
 ///
 /// # Source
-/// Zhang et al., *UARDA*, IEEE TMM 2022, is silent on the mismatched image; the default is the easiest.
+/// Zhang et al., *UARDA*, IEEE TMM 2022, is silent on captions and mismatched images; the defaults
+/// are ours.
 ///
 /// ```
-/// use uard_relevance::{SamplingRule, sample_pairs};
+/// use uard_relevance::{CaptionRule, SamplingRule, sample_pairs};
 ///
 /// // Two images, three captions: the first two captions belong to image 0.
 /// let similarities = [
 ///     0.9, 0.1, 0.2, //
 ///     0.3, 0.4, 0.8,
 /// ];
-/// let pairs = sample_pairs(&similarities, &[0, 0, 1], 2, SamplingRule::Easiest, &mut |_| 0);
+/// let rules = (CaptionRule::RankedFirst, SamplingRule::Easiest);
+/// let pairs = sample_pairs(&similarities, &[0, 0, 1], 2, rules, &mut |_| 0);
 /// let captions: Vec<usize> = pairs.iter().map(|pair| pair.caption).collect();
 /// assert_eq!(captions, [0, 2]);
 /// assert_eq!(pairs[0].mismatched_images, [1]);
@@ -74,7 +92,7 @@ pub fn sample_pairs(
     similarities: &[f32],
     image_of_caption: &[usize],
     images: usize,
-    rule: SamplingRule,
+    (sampled, mismatched): (CaptionRule, SamplingRule),
     draw: &mut dyn FnMut(usize) -> usize,
 ) -> Vec<SampledPair> {
     let captions = image_of_caption.len();
@@ -94,11 +112,15 @@ pub fn sample_pairs(
         );
         let similarity = |image: usize| similarities[image * captions + caption];
         let others = || (0..images).filter(|&image| image != own);
-        if others().all(|image| similarity(own) > similarity(image)) {
+        let is_sampled = match sampled {
+            CaptionRule::RankedFirst => others().all(|image| similarity(own) > similarity(image)),
+            CaptionRule::All => true,
+        };
+        if is_sampled {
             pairs.push(SampledPair {
                 caption,
                 matched_image: own,
-                mismatched_images: choose(rule, others, similarity, draw),
+                mismatched_images: choose(mismatched, others, similarity, draw),
             });
         }
     }
@@ -147,7 +169,8 @@ mod tests {
     const COLUMN: [f32; 4] = [0.3, 0.9, 0.1, 0.5];
 
     fn sample(column: &[f32], own: usize, rule: SamplingRule) -> Vec<SampledPair> {
-        sample_pairs(column, &[own], column.len(), rule, &mut |count| count - 1)
+        let rules = (CaptionRule::RankedFirst, rule);
+        sample_pairs(column, &[own], column.len(), rules, &mut |count| count - 1)
     }
 
     #[test]
@@ -176,6 +199,19 @@ mod tests {
     }
 
     #[test]
+    fn every_caption_is_sampled_when_asked_wherever_its_own_image_ranks() {
+        let rules = (CaptionRule::All, SamplingRule::Hardest);
+        for column in [COLUMN, [0.5; 4], [f32::NAN; 4]] {
+            let pairs = sample_pairs(&column, &[3], 4, rules, &mut |_| 0);
+            assert_eq!(pairs.len(), 1, "{column:?}");
+            assert_eq!(pairs[0].matched_image, 3);
+        }
+        let pairs = sample_pairs(&COLUMN, &[3], 4, rules, &mut |_| 0);
+        assert_eq!(pairs[0].mismatched_images, [1]);
+        assert!(sample_pairs(&[0.9], &[0], 1, rules, &mut |_| 0).is_empty());
+    }
+
+    #[test]
     fn equal_mismatched_images_give_the_lowest_index() {
         let chosen = |rule| {
             sample(&[0.2, 0.9, 0.2, 0.2], 1, rule)[0]
@@ -188,14 +224,15 @@ mod tests {
 
     #[test]
     fn batch_of_one_image_gives_nothing() {
-        let pairs = sample_pairs(&[0.9, 0.8], &[0, 0], 1, SamplingRule::All, &mut |_| 0);
-        assert!(pairs.is_empty());
+        let rules = (CaptionRule::RankedFirst, SamplingRule::All);
+        assert!(sample_pairs(&[0.9, 0.8], &[0, 0], 1, rules, &mut |_| 0).is_empty());
     }
 
     #[test]
     fn empty_batch_gives_nothing() {
-        assert!(sample_pairs(&[], &[], 0, SamplingRule::All, &mut |_| 0).is_empty());
-        assert!(sample_pairs(&[], &[], 3, SamplingRule::All, &mut |_| 0).is_empty());
+        let rules = (CaptionRule::RankedFirst, SamplingRule::All);
+        assert!(sample_pairs(&[], &[], 0, rules, &mut |_| 0).is_empty());
+        assert!(sample_pairs(&[], &[], 3, rules, &mut |_| 0).is_empty());
     }
 
     #[test]
@@ -203,7 +240,8 @@ mod tests {
         let similarities = [0.9, 0.1, 0.1, 0.2, 0.3, 0.3];
         for &rule in SamplingRule::ALL {
             let mut asked = Vec::new();
-            let pairs = sample_pairs(&similarities, &[0, 0], 3, rule, &mut |count| {
+            let rules = (CaptionRule::RankedFirst, rule);
+            let pairs = sample_pairs(&similarities, &[0, 0], 3, rules, &mut |count| {
                 asked.push(count);
                 0
             });

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use uard_relevance::reference::{Grid, Hill, errors_on_grid, least_error_on_grid};
 use uard_relevance::{
-    Distribution, DistributionKind, LearnerConfig, Normal, SamplingRule, ThresholdLearner, Update,
-    error_probability, least_error_threshold, sample_pairs,
+    CaptionRule, Distribution, DistributionKind, LearnerConfig, Normal, SamplingRule,
+    ThresholdLearner, Update, error_probability, least_error_threshold, sample_pairs,
 };
 
 /// Simpson's rule against `erfc`: steps of 1e-2 spreads and a penalty of 8 leave below 1e-10.
@@ -192,17 +192,22 @@ proptest! {
             // Few different values, so that ties are common.
             prop::collection::vec((0..6_u8).prop_map(|v| f32::from(v) / 8.0), images * captions),
         )),
+        captions in prop::sample::select(CaptionRule::ALL),
         rule in prop::sample::select(SamplingRule::ALL),
         seed in 0..100_usize,
     ) {
-        let pairs = sample_pairs(&similarities, &owners, images, rule, &mut |count| seed % count);
+        let mut draw = |count| seed % count;
+        let pairs = sample_pairs(&similarities, &owners, images, (captions, rule), &mut draw);
         let at = |image: usize, caption: usize| similarities[image * owners.len() + caption];
         let ranks_first = |caption: usize| {
             let own = owners[caption];
-            images > 1 && (0..images).all(|image| image == own || at(own, caption) > at(image, caption))
+            (0..images).all(|image| image == own || at(own, caption) > at(image, caption))
+        };
+        let is_sampled = |caption: usize| {
+            images > 1 && (captions == CaptionRule::All || ranks_first(caption))
         };
         let sampled: Vec<usize> = pairs.iter().map(|pair| pair.caption).collect();
-        let expected: Vec<usize> = (0..owners.len()).filter(|&caption| ranks_first(caption)).collect();
+        let expected: Vec<usize> = (0..owners.len()).filter(|&caption| is_sampled(caption)).collect();
         prop_assert_eq!(sampled, expected);
         for pair in &pairs {
             prop_assert_eq!(pair.matched_image, owners[pair.caption]);

@@ -20,8 +20,7 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Samples of a batch: words of the captions whose own image ranks first, `<start>` and `<end>`
-    /// included. From a device only these are copied.
+    /// Samples of a batch: words of the captions that are sampled, `<start>` and `<end>` included. From a device only these are copied.
     ///
     /// # Shapes
     /// `similarities` I x C numbers row-major, `word_maxima` [C, W, I].
@@ -70,7 +69,7 @@ fn drawn_pairs(
         similarities,
         pairing.image_of_caption(),
         pairing.images(),
-        config.threshold.sampling,
+        (config.threshold.captions, config.threshold.sampling),
         &mut |count| stream.random_range(0..count),
     )
 }
