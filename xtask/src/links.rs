@@ -12,12 +12,16 @@ const OPENINGS: &[(&str, char)] = &[("](", ')'), ("src=\"", '"'), ("href=\"", '"
 
 /// Every link of a document that leads nowhere, as `path:line: sentence`.
 pub fn check(root: &Path, document: &Source) -> Vec<String> {
-    targets(&document.text)
-        .filter_map(|(line, target)| {
-            let complaint = complaint(root, &document.path, target)?;
+    let path = &document.path;
+    let targets = document.prose().flat_map(|(number, line)| {
+        let targets = targets(line).into_iter();
+        targets.map(move |target| (number, target))
+    });
+    targets
+        .filter_map(|(number, target)| {
+            let complaint = complaint(root, path, target)?;
             Some(format!(
-                "{}:{line}: the link to `{target}` {complaint}",
-                document.path
+                "{path}:{number}: the link to `{target}` {complaint}"
             ))
         })
         .collect()
@@ -57,24 +61,8 @@ fn normalized(path: &Path) -> Option<PathBuf> {
     Some(inside)
 }
 
-/// The link targets of a Markdown text with their lines, code left out.
-fn targets(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let mut fenced = false;
-    let prose = text.lines().enumerate().filter(move |(_, line)| {
-        let fence = ["```", "~~~"]
-            .iter()
-            .any(|mark| line.trim_start().starts_with(mark));
-        fenced ^= fence;
-        !fenced && !fence
-    });
-    prose.flat_map(|(at, line)| {
-        line_targets(line)
-            .into_iter()
-            .map(move |target| (at + 1, target))
-    })
-}
-
-fn line_targets(line: &str) -> Vec<&str> {
+/// The link targets of a line, those in code left out.
+fn targets(line: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for (opening, closing) in OPENINGS {
         for (at, _) in line.match_indices(opening) {

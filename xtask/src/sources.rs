@@ -11,6 +11,21 @@ pub struct Source {
     pub text: String,
 }
 
+impl Source {
+    /// The lines of a Markdown text outside fenced code, with their numbers from 1.
+    pub fn prose(&self) -> impl Iterator<Item = (usize, &str)> {
+        let mut fenced = false;
+        let lines = self.text.lines().zip(1..).filter(move |(line, _)| {
+            let fence = ["```", "~~~"]
+                .iter()
+                .any(|mark| line.trim_start().starts_with(mark));
+            fenced ^= fence;
+            !fenced && !fence
+        });
+        lines.map(|(line, number)| (number, line))
+    }
+}
+
 /// Every Rust file of the workspace, by path.
 pub fn rust(root: &Path) -> anyhow::Result<Vec<Source>> {
     let mut paths = Vec::new();

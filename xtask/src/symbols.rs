@@ -9,14 +9,13 @@ use crate::sources::Source;
 
 /// Every file and symbol of a document's tables that the code does not have, as `path:line: sentence`.
 pub fn check(document: &Source, code: &[Source]) -> Vec<String> {
-    let rows = document.text.lines().enumerate();
-    rows.filter(|(_, line)| line.starts_with('|'))
-        .flat_map(|(at, row)| {
-            let place = format!("{}:{}", document.path, at + 1);
-            let complaints = complaints(row, code).into_iter();
-            complaints.map(move |complaint| format!("{place}: {complaint}"))
-        })
-        .collect()
+    let rows = document.prose().filter(|(_, line)| line.starts_with('|'));
+    rows.flat_map(|(number, row)| {
+        let place = format!("{}:{number}", document.path);
+        let complaints = complaints(row, code).into_iter();
+        complaints.map(move |complaint| format!("{place}: {complaint}"))
+    })
+    .collect()
 }
 
 fn complaints(row: &str, code: &[Source]) -> Vec<String> {
@@ -111,11 +110,12 @@ mod tests {
     }
 
     #[test]
-    fn prose_and_rows_without_a_path_from_the_root_are_left_alone() {
+    fn prose_code_and_rows_without_a_path_from_the_root_are_left_alone() {
         for line in [
             "`find` is in `crates/a/src/one.rs`",
             "| a | `find` | `one.rs` |",
             "| a | `find` |",
+            "```text\n| a | `find` | `crates/a/src/one.rs` |\n```",
         ] {
             assert_eq!(complaints_about(line), Vec::<String>::new(), "{line}");
         }
