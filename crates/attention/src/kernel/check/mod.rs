@@ -32,19 +32,6 @@ pub enum Extent {
     Full,
 }
 
-/// What must be equal to the last bit.
-pub(crate) fn exactly(name: String, is_equal: bool) -> Check {
-    Check {
-        name,
-        found: if is_equal { 0.0 } else { 1.0 },
-        limit: 0.0,
-    }
-}
-
-pub(crate) fn bits(numbers: &[f32]) -> Vec<u32> {
-    numbers.iter().map(|number| number.to_bits()).collect()
-}
-
 /// NaN where the lengths differ or a number is not one.
 pub(crate) fn largest_difference(found: &[f32], expected: &[f64]) -> f64 {
     if found.len() != expected.len() {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use uard_core::gpu::Machine;
 
-use super::{FORWARD_LIMIT, rounded};
+use super::judge::{counted, threshold_between};
+use super::{FORWARD_LIMIT, bits, exactly, rounded};
 use crate::composed::{self, Batch};
-use crate::kernel::check::sample::{Sample, batches, counted, matchers, threshold_between};
-use crate::kernel::check::{Check, Extent, bits, exactly, largest_difference};
+use crate::kernel::check::sample::{Sample, batches, matchers};
+use crate::kernel::check::{Check, Extent, largest_difference};
 use crate::kernel::cuda::{DeviceRegions, DeviceSearch, DeviceWords, Half};
 use crate::search::{Ranked, TopK, offer};
 use crate::{Kept, Matcher, Result, WeightRule};

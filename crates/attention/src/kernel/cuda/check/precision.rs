@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use uard_core::gpu::Machine;
 
-use super::rounded;
+use super::{exactly, rounded};
 use crate::composed::Batch;
 use crate::kernel::Kernel;
 use crate::kernel::check::sample::{Counts, Sample, matchers};
-use crate::kernel::check::{Check, Extent, exactly};
+use crate::kernel::check::{Check, Extent};
 use crate::kernel::cuda::{DeviceRegions, DeviceSearch, DeviceWords, Half};
 use crate::search::{Ranked, Search};
 use crate::{Matcher, Precision, Result, WeightRule};

@@ -4,10 +4,11 @@ use candle_core::{DType, Device, Tensor, Var};
 use uard_core::gpu::{Machine, Numbers};
 use uard_core::random::{Draws, normal};
 
-use super::FORWARD_LIMIT;
+use super::judge::{counted, threshold_between};
+use super::{FORWARD_LIMIT, bits, exactly};
 use crate::composed::{self, Batch};
-use crate::kernel::check::sample::{Sample, batches, counted, matchers, threshold_between};
-use crate::kernel::check::{Check, Extent, bits, exactly, largest_difference};
+use crate::kernel::check::sample::{Sample, batches, matchers};
+use crate::kernel::check::{Check, Extent, largest_difference};
 use crate::kernel::cuda::pairs::{
     BatchAnswers, BatchGradients, BatchInputs, BatchPairs, BatchShape,
 };
