@@ -96,7 +96,7 @@ fn training_begins_with_photographs_and_finds_their_features_the_next_time() {
     succeeded(&first);
     let said = String::from_utf8_lossy(&first.stderr).into_owned();
     assert!(
-        said.contains("8 photos in data/mine-inception-v3-36"),
+        said.contains("8 photos in data/mine-inception-v3-64"),
         "{said}"
     );
     let page = fs::read_to_string(folder.path().join("first/report.html")).unwrap();
@@ -104,7 +104,7 @@ fn training_begins_with_photographs_and_finds_their_features_the_next_time() {
     assert!(page.contains("<svg class=\"overlay\""));
     let store = folder
         .path()
-        .join("data/mine-inception-v3-36/train_store/store.json");
+        .join("data/mine-inception-v3-64/train_store/store.json");
     let written = fs::metadata(&store).unwrap().modified().unwrap();
     succeeded(&train("second"));
     assert_eq!(fs::metadata(&store).unwrap().modified().unwrap(), written);
