@@ -67,8 +67,8 @@ pub struct SampledPair {
 /// - `image_of_caption`: `[C]`, each below `images`
 ///
 /// # Panics
-/// When the first three arguments contradict each other, or `draw` answers with `n` or above: mistakes
-/// of the caller, which no data can cause.
+/// When the first three arguments contradict each other, or `draw` answers with `n` or above:
+/// mistakes of the caller, which no data can cause.
 ///
 /// # Source
 /// Zhang et al., *UARDA*, IEEE TMM 2022, is silent on captions and mismatched images; the defaults

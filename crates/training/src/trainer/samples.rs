@@ -20,7 +20,8 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Samples of a batch: words of the captions that are sampled, `<start>` and `<end>` included. From a device only these are copied.
+    /// Samples of a batch: words of the captions that are sampled, `<start>` and `<end>` included.
+    /// From a device only these are copied.
     ///
     /// # Shapes
     /// `similarities` I x C numbers row-major, `word_maxima` [C, W, I].
