@@ -11,17 +11,22 @@ use crate::launch;
 ///
 /// An arrow may skip layers downward; it never points up or sideways.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("uard-files", &[]),
     ("uard-core", &[]),
     ("uard-relevance", &[]),
     ("uard-eval", &[]),
     ("uard-testkit", &[]),
     ("uard-ptx", &["uard-core"]),
-    ("uard-features", &["uard-core"]),
-    ("uard-attention", &["uard-core", "uard-relevance"]),
+    ("uard-features", &["uard-files", "uard-core"]),
+    (
+        "uard-attention",
+        &["uard-files", "uard-core", "uard-relevance"],
+    ),
     ("uard-search", BELOW_SEARCH),
     (
         "uard-training",
         &[
+            "uard-files",
             "uard-core",
             "uard-relevance",
             "uard-eval",
@@ -32,6 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "uard-serve",
         &[
+            "uard-files",
             "uard-core",
             "uard-relevance",
             "uard-features",
@@ -45,6 +51,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 const BELOW_SEARCH: &[&str] = &[
+    "uard-files",
     "uard-core",
     "uard-relevance",
     "uard-features",
@@ -52,6 +59,7 @@ const BELOW_SEARCH: &[&str] = &[
 ];
 
 const LIBRARIES: &[&str] = &[
+    "uard-files",
     "uard-core",
     "uard-relevance",
     "uard-eval",

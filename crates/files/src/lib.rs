@@ -1,0 +1,20 @@
+//! Reading and writing files, for every crate of the workspace.
+//!
+//! - [`UnfinishedFile`] writes a file that appears whole or not at all: links are followed, modes
+//!   are kept, devices and pipes are written to and never replaced.
+//! - [`DirectoryLock`] lets one process at a time write into a directory.
+//! - [`open`], [`read`], [`read_text`] and [`MappedFile`] read what a user named: a file, or a pipe
+//!   to its end. [`open_regular`] reads what was found in a folder, and never waits.
+//!
+//! Errors are [`std::io::Error`]s without the path, which callers add: they know what was being
+//! done. `clippy.toml` bans the functions of `std::fs` that these replace.
+
+mod lock;
+mod mapped;
+mod reading;
+mod writing;
+
+pub use lock::DirectoryLock;
+pub use mapped::{MappedFile, MappedFileMut};
+pub use reading::{MAXIMUM_PIPE_BYTES, open, open_regular, read, read_text};
+pub use writing::{UnfinishedFile, create_directory, remove_unfinished, sync_directory, write};

@@ -1,0 +1,146 @@
+//! One writer a directory: a lock that ends with the process that holds it.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::writing::PREFIX;
+
+const NAME: &str = ".lock";
+
+/// Nobody describes himself at greater length, in bytes.
+const MAXIMUM_HOLDER_BYTES: u64 = 200;
+
+/// The right to write into a directory: held by one process at a time, until it is dropped or the
+/// process ends, however it ends.
+///
+/// The lock is the system's, on a file `.lock` in the directory, which says who holds it and is
+/// removed with the lock. Readers take none.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    path: PathBuf,
+    /// Closing it gives the lock back.
+    _file: File,
+}
+
+impl DirectoryLock {
+    /// Makes the directory where it is missing, locks it, and removes the unfinished files that a
+    /// killed writer left in it.
+    ///
+    /// # Errors
+    /// Another process holds the lock ([`ErrorKind::ResourceBusy`], with its number); the system
+    /// refuses, or its file system has no locks.
+    pub fn acquire(directory: &Path) -> io::Result<Self> {
+        crate::create_directory(directory)?;
+        let path = directory.join(NAME);
+        let mut file = loop {
+            let file = locked(&path)?;
+            // Its last holder may have removed the file between opening and locking.
+            if is_at(&file, &path)? {
+                break file;
+            }
+        };
+        file.set_len(0)?;
+        writeln!(file, "process {}", std::process::id())?;
+        remove_leftovers(directory)?;
+        Ok(Self { path, _file: file })
+    }
+}
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Removed while the lock is held. A file that stays is locked again by the next holder.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn locked(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = options.open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(held_by(&mut file)),
+        Err(TryLockError::Error(error)) => Err(io::Error::new(
+            error.kind(),
+            format!("its file system gives no lock ({error}); choose a folder on another disk"),
+        )),
+    }
+}
+
+fn held_by(file: &mut File) -> io::Error {
+    let mut holder = String::new();
+    // Who holds it is news beside the error; a holder that has not written it yet has no name.
+    let _ = file.take(MAXIMUM_HOLDER_BYTES).read_to_string(&mut holder);
+    let holder = match holder.trim() {
+        "" => "another process",
+        holder => holder,
+    };
+    let message = format!("{holder} is writing there; wait until it ends, or choose another");
+    io::Error::new(ErrorKind::ResourceBusy, message)
+}
+
+/// Whether the path still leads to the file that was opened.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let opened = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (opened.dev(), opened.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Elsewhere an open file cannot be removed.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> io::Result<bool> {
+    Ok(true)
+}
+
+fn remove_leftovers(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let is_unfinished = entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(PREFIX.as_bytes());
+        if is_unfinished && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_holds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/run");
+        let first = DirectoryLock::acquire(&path).unwrap();
+        let refused = DirectoryLock::acquire(&path).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ResourceBusy);
+        let holder = format!("process {} is writing there", std::process::id());
+        assert!(refused.to_string().contains(&holder), "{refused}");
+        drop(first);
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+        DirectoryLock::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at(".unfinished-abc"), b"half").unwrap();
+        fs::write(at(NAME), b"process 1\n").unwrap();
+        fs::create_dir(at(".unfinished-import")).unwrap();
+        fs::write(at("kept"), b"").unwrap();
+        let lock = DirectoryLock::acquire(folder.path()).unwrap();
+        assert!(!at(".unfinished-abc").exists());
+        assert!(at(".unfinished-import").exists() && at("kept").exists());
+        drop(lock);
+    }
+}
