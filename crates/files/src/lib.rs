@@ -17,4 +17,4 @@ mod writing;
 pub use lock::DirectoryLock;
 pub use mapped::{MappedFile, MappedFileMut};
 pub use reading::{MAXIMUM_PIPE_BYTES, open, open_regular, read, read_text};
-pub use writing::{UnfinishedFile, create_directory, remove_unfinished, sync_directory, write};
+pub use writing::{UnfinishedFile, remove_unfinished, sync_directory, write};

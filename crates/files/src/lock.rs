@@ -1,10 +1,11 @@
 //! One writer a directory: a lock that ends with the process that holds it.
 
+use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::writing::PREFIX;
+use crate::writing::{PREFIX, folder_of};
 
 const NAME: &str = ".lock";
 
@@ -31,8 +32,34 @@ impl DirectoryLock {
     /// Another process holds the lock ([`ErrorKind::ResourceBusy`], with its number); the system
     /// refuses, or its file system has no locks.
     pub fn acquire(directory: &Path) -> io::Result<Self> {
-        crate::create_directory(directory)?;
-        let path = directory.join(NAME);
+        let directory = match directory.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => directory,
+        };
+        fs::create_dir_all(directory)?;
+        let lock = Self::at(directory.join(NAME))?;
+        remove_leftovers(directory)?;
+        Ok(lock)
+    }
+
+    /// The same for a directory that is replaced as a whole: the lock's file is beside it.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire); the path names no directory.
+    pub fn acquire_beside(directory: &Path) -> io::Result<Self> {
+        let Some(name) = directory.file_name() else {
+            let message = "expected a directory with a name of its own";
+            return Err(io::Error::new(ErrorKind::InvalidInput, message));
+        };
+        let mut hidden = OsString::from(".");
+        hidden.push(name);
+        hidden.push(NAME);
+        let path = directory.with_file_name(hidden);
+        fs::create_dir_all(folder_of(&path))?;
+        Self::at(path)
+    }
+
+    fn at(path: PathBuf) -> io::Result<Self> {
         let mut file = loop {
             let file = locked(&path)?;
             // Its last holder may have removed the file between opening and locking.
@@ -42,7 +69,6 @@ impl DirectoryLock {
         };
         file.set_len(0)?;
         writeln!(file, "process {}", std::process::id())?;
-        remove_leftovers(directory)?;
         Ok(Self { path, _file: file })
     }
 }
@@ -105,16 +131,22 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
             .file_name()
             .as_encoded_bytes()
             .starts_with(PREFIX.as_bytes());
-        if is_unfinished && entry.file_type()?.is_file() {
+        if is_unfinished && entry.file_type()?.is_file() && nobody_writes(&entry.path()) {
             fs::remove_file(entry.path())?;
         }
     }
     Ok(())
 }
 
+/// A file that is being written is locked by its writer, who needs no lock of the directory.
+fn nobody_writes(path: &Path) -> bool {
+    crate::open_regular(path).is_ok_and(|file| file.try_lock().is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::UnfinishedFile;
 
     #[test]
     fn the_second_is_told_who_holds_it() {
@@ -131,6 +163,19 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_is_replaced_is_locked_from_beside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/scenes");
+        let lock = DirectoryLock::acquire_beside(&path).unwrap();
+        assert!(!path.exists());
+        assert!(DirectoryLock::acquire_beside(&path).is_err());
+        // Its neighbours are written meanwhile.
+        DirectoryLock::acquire_beside(&path.with_file_name("other")).unwrap();
+        drop(lock);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
+    }
+
+    #[test]
     fn what_a_killed_writer_left_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
@@ -138,8 +183,10 @@ mod tests {
         fs::write(at(NAME), b"process 1\n").unwrap();
         fs::create_dir(at(".unfinished-import")).unwrap();
         fs::write(at("kept"), b"").unwrap();
+        let being_written = UnfinishedFile::create(&at("other")).unwrap();
         let lock = DirectoryLock::acquire(folder.path()).unwrap();
         assert!(!at(".unfinished-abc").exists());
+        being_written.finish().unwrap();
         assert!(at(".unfinished-import").exists() && at("kept").exists());
         drop(lock);
     }

@@ -170,18 +170,6 @@ pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     file.finish()
 }
 
-/// Makes a directory and those above it, where they are missing.
-///
-/// # Errors
-/// The system refuses; something that is no directory has the name.
-pub fn create_directory(path: &Path) -> io::Result<()> {
-    // An empty path is the working directory, which is there.
-    if path.as_os_str().is_empty() {
-        return Ok(());
-    }
-    fs::create_dir_all(path)
-}
-
 /// Removes what this process is writing: for the handler of a signal that ends the process.
 pub fn remove_unfinished() {
     for path in registry().iter() {
@@ -214,7 +202,7 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// The folder that holds a path; the working directory for a name alone.
-fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -301,6 +289,9 @@ impl Registered {
         // Registered under the lock: a signal between the two finds the file.
         let mut registry = registry();
         let (file, temporary) = options.tempfile_in(folder)?.into_parts();
+        // Tells it from what a killed process left. Where the file system has no locks, nothing is
+        // ever removed as left behind.
+        let _ = file.try_lock();
         let path = temporary.to_path_buf();
         registry.insert(path.clone());
         let temporary = Some(temporary);

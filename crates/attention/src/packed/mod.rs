@@ -34,7 +34,6 @@ mod file;
 mod fragments;
 pub(crate) mod gram;
 mod layout;
-mod mapped;
 mod panel;
 mod rounding;
 pub(crate) mod source;

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use memmap2::MmapMut;
-
-use super::mapped::Mapped;
+use uard_files::MappedFile;
 
 /// Bytes of a line: what one load of AVX-512 reads, and how every part is aligned.
 pub const LINE_BYTES: usize = 64;
@@ -112,7 +111,7 @@ pub enum Bytes {
     /// In memory.
     Owned(Lines),
     /// In a file.
-    Mapped(Mapped),
+    Mapped(MappedFile),
 }
 
 impl Bytes {
@@ -120,7 +119,7 @@ impl Bytes {
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Self::Owned(lines) => lines.as_slice(),
-            Self::Mapped(map) => map.bytes(),
+            Self::Mapped(file) => file,
         }
     }
 }

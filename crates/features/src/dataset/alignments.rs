@@ -80,6 +80,6 @@ impl Alignments {
             expected: "alignments that JSON can hold",
             source,
         })?;
-        std::fs::write(path, text).map_err(Error::io(path, "write"))
+        uard_files::write(path, text).map_err(Error::io(path, "write"))
     }
 }

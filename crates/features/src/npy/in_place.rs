@@ -1,10 +1,9 @@
-//! How does a large array come to disk without lying in memory as a whole? Computed into its file.
+//! A large array computed into its file, so that it never lies in memory as a whole.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use memmap2::MmapMut;
+use uard_files::{MappedFileMut, UnfinishedFile};
 
 use super::write::header;
 use crate::{Error, Result};
@@ -28,32 +27,30 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct InPlaceF32 {
     path: PathBuf,
-    map: MmapMut,
+    file: UnfinishedFile,
+    map: MappedFileMut,
     data_start: usize,
 }
 
 impl InPlaceF32 {
-    /// Creates (or replaces) the file as an array of zeros.
+    /// Begins a file as an array of zeros; it replaces what is there when it is finished.
     ///
     /// # Errors
-    /// The file cannot be created, written or mapped.
+    /// The file cannot be created, written or mapped; the shape has more numbers than a machine
+    /// has addresses.
     pub fn create(path: &Path, shape: &[usize]) -> Result<Self> {
         let header = header("<f4", shape);
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path)
+        let bytes = shape
+            .iter()
+            .try_fold(size_of::<f32>(), |bytes, &axis| bytes.checked_mul(axis))
+            .ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))
             .map_err(Error::io(path, "create"))?;
-        let numbers: usize = shape.iter().product();
-        reserve(&file, &header, numbers).map_err(Error::io(path, "write"))?;
-        // SAFETY: the file was created by this call and has its full length, every block of it
-        // written. That nobody shortens it while it is mapped cannot be enforced by any process;
-        // callers give it a name that only they know until it is whole.
-        let map = unsafe { MmapMut::map_mut(&file) }.map_err(Error::io(path, "map"))?;
+        let mut file = UnfinishedFile::create(path).map_err(Error::io(path, "create"))?;
+        reserve(&mut file, &header, bytes).map_err(Error::io(path, "write"))?;
+        let map = MappedFileMut::new(file.file()).map_err(Error::io(path, "map"))?;
         Ok(Self {
             path: path.to_owned(),
+            file,
             map,
             data_start: header.len(),
         })
@@ -64,7 +61,7 @@ impl InPlaceF32 {
         bytemuck::cast_slice_mut(&mut self.map[self.data_start..])
     }
 
-    /// Brings everything to disk.
+    /// Brings everything to disk and gives the file its name.
     ///
     /// # Errors
     /// The disk refuses.
@@ -74,16 +71,20 @@ impl InPlaceF32 {
                 *value = f32::from_bits(value.to_bits().to_le());
             }
         }
-        self.map.flush().map_err(Error::io(&self.path, "write"))
+        let flushed = self.map.flush();
+        drop(self.map);
+        flushed
+            .and_then(|()| self.file.finish())
+            .map_err(Error::io(&self.path, "write"))
     }
 }
 
 /// Writes every byte once: a file with holes would meet a full disk as a fault of the map.
-fn reserve(file: &File, header: &[u8], numbers: usize) -> std::io::Result<()> {
+fn reserve(file: &mut UnfinishedFile, header: &[u8], bytes: usize) -> io::Result<()> {
     static PIECE: [u8; 1 << 16] = [0; 1 << 16];
     let mut file = BufWriter::new(file);
     file.write_all(header)?;
-    let mut left = numbers * size_of::<f32>();
+    let mut left = bytes;
     while left > 0 {
         let piece = left.min(PIECE.len());
         file.write_all(&PIECE[..piece])?;

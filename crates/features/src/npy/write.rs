@@ -1,8 +1,9 @@
-//! How is an array written so that numpy and this crate read it?
+//! Arrays written so that numpy and this crate read them. Each file appears when it is whole.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+
+use uard_files::UnfinishedFile;
 
 use super::ElementType;
 use crate::{Error, Result};
@@ -24,13 +25,14 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct F32Writer {
     path: PathBuf,
-    file: BufWriter<File>,
+    file: BufWriter<UnfinishedFile>,
     shape: Vec<usize>,
     written: usize,
 }
 
 impl F32Writer {
-    /// Creates (or replaces) the file and writes the header of an array of this shape.
+    /// Begins a file, which replaces what is there when it is finished, with the header of an array
+    /// of this shape.
     ///
     /// # Errors
     /// The file cannot be created or written.
@@ -52,7 +54,7 @@ impl F32Writer {
         write_all(&mut self.file, &self.path, values, f32::to_le_bytes)
     }
 
-    /// Checks that the whole shape was written, and closes the file.
+    /// Checks that the whole shape was written, and gives the file its name.
     ///
     /// # Errors
     /// More or fewer numbers than the shape holds; the file cannot be written.
@@ -67,7 +69,7 @@ impl F32Writer {
 #[derive(Debug)]
 pub(crate) struct EncodedWriter {
     path: PathBuf,
-    file: BufWriter<File>,
+    file: BufWriter<UnfinishedFile>,
     shape: Vec<usize>,
     element: ElementType,
     written: usize,
@@ -121,8 +123,8 @@ pub fn write_i64(path: &Path, shape: &[usize], values: &[i64]) -> Result<()> {
     close(file, path)
 }
 
-fn create(path: &Path, descr: &str, shape: &[usize]) -> Result<BufWriter<File>> {
-    let file = File::create(path).map_err(Error::io(path, "create"))?;
+fn create(path: &Path, descr: &str, shape: &[usize]) -> Result<BufWriter<UnfinishedFile>> {
+    let file = UnfinishedFile::create(path).map_err(Error::io(path, "create"))?;
     let mut file = BufWriter::new(file);
     let header = header(descr, shape);
     file.write_all(&header).map_err(Error::io(path, "write"))?;
@@ -148,7 +150,7 @@ pub(super) fn header(descr: &str, shape: &[usize]) -> Vec<u8> {
 }
 
 fn write_all<T: Copy, const SIZE: usize>(
-    file: &mut BufWriter<File>,
+    file: &mut BufWriter<UnfinishedFile>,
     path: &Path,
     values: &[T],
     encode: impl Fn(T) -> [u8; SIZE],
@@ -172,8 +174,8 @@ fn check_count(path: &Path, shape: &[usize], expected: usize, found: usize) -> R
     })
 }
 
-fn close(file: BufWriter<File>, path: &Path) -> Result<()> {
+fn close(file: BufWriter<UnfinishedFile>, path: &Path) -> Result<()> {
     let file = file.into_inner().map_err(|error| error.into_error());
-    file.and_then(|mut file| file.flush())
+    file.and_then(UnfinishedFile::finish)
         .map_err(Error::io(path, "write"))
 }

@@ -1,7 +1,7 @@
-//! How do scenes get onto disk? Under another name first, so that a directory is whole or absent.
+//! Scenes on disk: written under another name first, so that a directory is whole or absent.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,6 +10,7 @@ use image::{ExtendedColorType, ImageEncoder};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use uard_core::random::Draws;
+use uard_files::DirectoryLock;
 
 use super::ScenesConfig;
 use super::captions::{CAPTIONS, Described, captions};
@@ -58,7 +59,7 @@ impl Provenance {
 ///
 /// `scenes.json` is read, and every file of every split must be there; contents are not compared.
 pub fn is_complete(dir: &Path, config: &ScenesConfig) -> bool {
-    let provenance = fs::read(dir.join(PROVENANCE)).ok();
+    let provenance = uard_files::read(&dir.join(PROVENANCE)).ok();
     let provenance = provenance.and_then(|bytes| serde_json::from_slice::<Provenance>(&bytes).ok());
     provenance == Some(Provenance::of(config))
         && dir.join("images").is_dir()
@@ -83,13 +84,16 @@ pub fn is_complete(dir: &Path, config: &ScenesConfig) -> bool {
 /// from any thread.
 ///
 /// # Errors
-/// A file that cannot be written, a split without scenes, or a `dir` that holds something else.
+/// A file that cannot be written, a split without scenes, a `dir` that holds something else, or
+/// another process that writes it.
 pub fn write(
     config: &ScenesConfig,
     dir: &Path,
     on_scene: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<()> {
     check(config, dir)?;
+    let lock = DirectoryLock::acquire_beside(dir);
+    let _lock = lock.map_err(Error::io(dir, "write scenes to"))?;
     let partial = Partial::beside(dir)?;
     let images = partial.path.join("images");
     fs::create_dir(&images).map_err(Error::io(&images, "create"))?;
@@ -266,11 +270,8 @@ fn write_lines<'a>(path: &Path, lines: impl Iterator<Item = &'a str>) -> Result<
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let file = File::create(path).map_err(Error::io(path, "create"))?;
-    let mut writer = BufWriter::new(file);
-    serde_json::to_writer(&mut writer, value)
-        .map_err(io::Error::from)
-        .and_then(|()| writer.flush())
+    let text = serde_json::to_vec(value).map_err(io::Error::from);
+    text.and_then(|text| fs::write(path, text))
         .map_err(Error::io(path, "write"))
 }
 

@@ -1,12 +1,10 @@
-//! How does a feature store become the arrays that SCAN published?
+//! A feature store written as the padded arrays that SCAN published.
 
-use std::fs;
 use std::path::Path;
 
 use super::feature_store::FeatureStore;
 use super::manifest::BOXES;
 use crate::npy::{EncodedWriter, write_f32, write_i64};
-use crate::whole_file::write_whole;
 use crate::{Error, Result};
 
 /// Writes `{split}_ims.npy` (N, R, F) and, beside it, `{split}_ids.txt`, `{split}_boxes.npy`
@@ -24,25 +22,20 @@ pub fn write_padded(store: &FeatureStore, dir: &Path, split: &str) -> Result<()>
     let counts = (0..images).map(|image| Ok(store.count(image)? as i64));
     let counts: Vec<i64> = counts.collect::<Result<_>>()?;
     if counts.iter().any(|&count| count != regions as i64) {
-        write_whole(&path("counts.npy"), |unfinished| {
-            write_i64(unfinished, &[images], &counts)
-        })?;
+        write_i64(&path("counts.npy"), &[images], &counts)?;
     }
     let ids: String = store.ids().map(|id| format!("{id}\n")).collect();
-    write_whole(&path("ids.txt"), |unfinished| {
-        fs::write(unfinished, ids).map_err(Error::io(unfinished, "write"))
-    })?;
+    let file = path("ids.txt");
+    uard_files::write(&file, ids).map_err(Error::io(&file, "write"))?;
     if store.manifest().columns.contains(BOXES) {
         let mut corners = vec![0.0; images * regions * 4];
         for (image, corners) in corners.chunks_exact_mut(regions * 4).enumerate() {
             let boxes = store.boxes(image)?.unwrap_or_default();
             corners[..boxes.len() * 4].copy_from_slice(boxes.as_flattened());
         }
-        write_whole(&path("boxes.npy"), |unfinished| {
-            write_f32(unfinished, &[images, regions, 4], &corners)
-        })?;
+        write_f32(&path("boxes.npy"), &[images, regions, 4], &corners)?;
     }
-    write_whole(&path("ims.npy"), |unfinished| features(store, unfinished))
+    features(store, &path("ims.npy"))
 }
 
 fn features(store: &FeatureStore, path: &Path) -> Result<()> {

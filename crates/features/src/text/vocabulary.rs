@@ -150,7 +150,7 @@ impl Vocabulary {
     /// # Errors
     /// The file cannot be written.
     pub fn write_json(&self, path: &Path) -> Result<()> {
-        std::fs::write(path, self.to_json()?).map_err(Error::io(path, "write"))
+        uard_files::write(path, self.to_json()?).map_err(Error::io(path, "write"))
     }
 
     /// The numbers of a caption's words between those of `<start>` and `<end>`.

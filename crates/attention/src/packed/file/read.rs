@@ -1,12 +1,13 @@
-//! Is a file what it says? Everything but the numbers of the parts is checked before use.
+//! Packed fragments mapped from a file. Everything but the numbers of the parts is checked first.
 
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use uard_files::MappedFile;
+
 use super::super::fragments::{Fragments, MOST_FRAGMENTS, Part, Shape};
 use super::super::layout::{Kind, Layout};
-use super::super::mapped::Mapped;
 use super::super::storage::{Bytes, Section};
 use super::checksum::checksum;
 use super::header::{HEADER_BYTES, Header, u32_at};
@@ -21,7 +22,8 @@ use crate::{Error, Result};
 /// When it cannot be mapped, or as [`decode`].
 pub fn open(path: &Path, kind: Kind) -> Result<Fragments> {
     refuse_big_endian("open", path)?;
-    decode(path, &Arc::new(Bytes::Mapped(Mapped::open(path)?)), kind)
+    let file = MappedFile::open(path).map_err(Error::io("open", path))?;
+    decode(path, &Arc::new(Bytes::Mapped(file)), kind)
 }
 
 /// Reads header, table and counts, and cuts the parts; `path` is what messages name.

@@ -1,10 +1,9 @@
-//! How does a file come to be? Beside its place, whole and on disk, and then renamed.
+//! Packed fragments written to a file, which appears when it is whole.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use uard_files::UnfinishedFile;
 
 use super::super::fragments::Fragments;
 use super::super::layout::{BLOCK_COLUMNS, Kind};
@@ -20,13 +19,12 @@ use crate::{Error, Result};
 /// When the system refuses; nothing is left behind then.
 pub fn write(fragments: &Fragments, path: &Path) -> Result<()> {
     super::refuse_big_endian("write", path)?;
-    let (file, mut unfinished) = Unfinished::create(path)?;
-    let written = encode(fragments, &file).and_then(|()| file.sync_all());
-    written.map_err(Error::io("write", &unfinished.path))?;
-    drop(file);
-    fs::rename(&unfinished.path, path).map_err(Error::io("rename a new file to", path))?;
-    unfinished.is_there = false;
-    sync_directory(path).map_err(Error::io("write the directory of", path))
+    let file = UnfinishedFile::create(path).map_err(Error::io("create", path))?;
+    let mut file = BufWriter::new(file);
+    encode(fragments, &mut file)
+        .and_then(|()| file.into_inner().map_err(|error| error.into_error()))
+        .and_then(UnfinishedFile::finish)
+        .map_err(Error::io("write", path))
 }
 
 /// Header, table and parts. The same fragments give the same bytes.
@@ -80,58 +78,4 @@ fn encode_counts(counts: &[usize]) -> Vec<u8> {
     let mut bytes: Vec<u8> = numbers.flat_map(u32::to_le_bytes).collect();
     bytes.resize(bytes_of_counts(counts.len()), 0);
     bytes
-}
-
-/// A file that is removed again unless it gets its name.
-struct Unfinished {
-    path: PathBuf,
-    is_there: bool,
-}
-
-impl Unfinished {
-    /// A new file beside `path`, whose name nobody else uses.
-    fn create(path: &Path) -> Result<(File, Self)> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let Some(name) = path.file_name() else {
-            let cause = io::Error::new(io::ErrorKind::InvalidInput, "expected a path to a file");
-            return Err(Error::io("create", path)(cause));
-        };
-        loop {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let mut hidden = std::ffi::OsString::from(".");
-            hidden.push(name);
-            hidden.push(format!(".{}-{number}.unfinished", process::id()));
-            let path = path.with_file_name(hidden);
-            match File::create_new(&path) {
-                Ok(file) => {
-                    let is_there = true;
-                    return Ok((file, Self { path, is_there }));
-                }
-                // Left by a process of the same number that was killed: the next name is free.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Error::io("create", &path)(error)),
-            }
-        }
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if self.is_there {
-            // The error that led here is the one to tell.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Makes the new name survive a power cut; where directories cannot be opened, the system does.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    if cfg!(unix) {
-        File::open(directory)?.sync_all()?;
-    }
-    Ok(())
 }
