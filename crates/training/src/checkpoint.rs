@@ -7,10 +7,10 @@
 mod directory;
 mod state;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
+use uard_features::dataset::Split;
 use uard_features::text::encoder::TextStart;
 use uard_features::text::tokenizer::CaptionTokenizer;
 
@@ -39,16 +39,17 @@ impl Checkpoint {
     /// the best (else the newest) checkpoint of a run directory.
     ///
     /// # Errors
-    /// When there is none, it was written in another format, or its state is damaged.
+    /// When there is none, a pointer names one that is not there, it was written in another format,
+    /// or its state is damaged.
     pub fn open(path: &Path) -> Result<Self> {
         if path.join(STATE).is_file() {
             return Self::read(path);
         }
         let found = if path.is_file() {
-            directory::named_by(path)
+            directory::named_by(path)?
         } else {
             let run = CheckpointDirectory::of_run(path);
-            match run.pointed(Pointer::Best) {
+            match run.pointed(Pointer::Best)? {
                 Some(best) => Some(best),
                 None => run.newest()?,
             }
@@ -154,6 +155,23 @@ impl Checkpoint {
         )
     }
 
+    /// Refuses a split whose features have another width than those it was trained on.
+    ///
+    /// # Errors
+    /// Names the features and both widths.
+    pub fn expect_width(&self, split: &Split) -> Result<()> {
+        let found = split.regions.width();
+        if found == self.state.features.width {
+            return Ok(());
+        }
+        Err(Error::FeatureWidth {
+            path: split.regions.path().to_path_buf(),
+            found,
+            expected: self.state.features.width,
+            origin: self.path.clone(),
+        })
+    }
+
     /// Refuses a configuration that is not the checkpoint's.
     ///
     /// # Errors
@@ -171,6 +189,33 @@ impl Checkpoint {
         })
     }
 
+    /// Refuses a state that no run with so many batches an epoch reaches.
+    ///
+    /// # Errors
+    /// Names the step and its place.
+    pub(crate) fn expect_position(&self, batches_per_epoch: usize) -> Result<()> {
+        let state = &self.state;
+        let finished = state.epoch.checked_sub(1);
+        let before = finished.and_then(|epochs| epochs.checked_mul(batches_per_epoch));
+        let fits = state.batch <= batches_per_epoch
+            && finished == Some(state.epochs.len())
+            && before.is_some_and(|before| state.step <= before.saturating_add(state.batch));
+        if fits {
+            return Ok(());
+        }
+        Err(Error::DamagedCheckpoint {
+            path: self.path.join(STATE),
+            cause: format!(
+                "step {} cannot be batch {} of epoch {} after {} epochs of {batches_per_epoch} \
+                 batches",
+                state.step,
+                state.batch,
+                state.epoch,
+                state.epochs.len()
+            ),
+        })
+    }
+
     pub(crate) fn load_weights(&self, model: &Model) -> Result<()> {
         let (bytes, origin) = self.bytes(MODEL)?;
         Ok(model.parameters().load_safetensors(&bytes, &origin)?)
@@ -183,13 +228,13 @@ impl Checkpoint {
 
     fn bytes(&self, file: &str) -> Result<(Vec<u8>, String)> {
         let path = self.path.join(file);
-        let bytes = fs::read(&path).map_err(io("read", &path))?;
+        let bytes = uard_files::read(&path).map_err(io("read", &path))?;
         Ok((bytes, path.display().to_string()))
     }
 
     fn read(path: &Path) -> Result<Self> {
         let file = path.join(STATE);
-        let text = fs::read_to_string(&file).map_err(io("read", &file))?;
+        let text = uard_files::read_text(&file).map_err(io("read", &file))?;
         let damaged = |cause: serde_json::Error| Error::DamagedCheckpoint {
             path: file.clone(),
             cause: cause.to_string(),

@@ -98,6 +98,47 @@ pub enum Error {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// A pointer file (`best`, `latest`) names a checkpoint that is not there.
+    #[error(
+        "{} names the checkpoint {found:?}, which is not beside it: write the name of one that is, \
+         as step-00000624, or give the checkpoint itself",
+        path.display()
+    )]
+    Pointer {
+        /// The pointer file.
+        path: PathBuf,
+        /// What stands in it, its beginning if it is long.
+        found: String,
+    },
+    /// Features have another width than those that the model was, or will be, trained on.
+    #[error(
+        "{}: its features have width {found}, those of {} have width {expected}; extract or \
+         import both in the same way",
+        path.display(),
+        origin.display()
+    )]
+    FeatureWidth {
+        /// The features that do not fit.
+        path: PathBuf,
+        /// Their width.
+        found: usize,
+        /// The width that is expected.
+        expected: usize,
+        /// What has that width: the features of the training split, or a checkpoint.
+        origin: PathBuf,
+    },
+    /// No word of the training captions has a vector in the file of word vectors.
+    #[error(
+        "{}: none of the {words} words of the training captions has a vector in this file; words \
+         are looked up in lower case. Is it in another language, or in capitals?",
+        path.display()
+    )]
+    NoKnownWord {
+        /// The file of word vectors.
+        path: PathBuf,
+        /// Words of the vocabulary.
+        words: usize,
+    },
     /// A checkpoint's file is damaged.
     #[error("{}: not a usable checkpoint file ({cause}); use an earlier checkpoint", path.display())]
     DamagedCheckpoint {

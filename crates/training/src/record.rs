@@ -1,6 +1,6 @@
 //! What a run leaves behind in numbers: the records of `log.jsonl` and `metrics.json`.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use uard_eval::RetrievalReport;
 
 /// One line of `log.jsonl`.
@@ -78,8 +78,22 @@ pub struct Fit {
 /// Counts over equal bins of [-1, 1].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Histogram {
-    /// Samples a bin, lowest bin first.
+    /// Samples a bin, lowest bin first: [`Histogram::BINS`] numbers.
+    #[serde(deserialize_with = "all_bins")]
     pub counts: Vec<u64>,
+}
+
+/// Refuses a file with another number of bins.
+fn all_bins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+    let counts = Vec::deserialize(deserializer)?;
+    if counts.len() == Histogram::BINS {
+        return Ok(counts);
+    }
+    let expected = format!("a histogram of {} bins", Histogram::BINS);
+    Err(serde::de::Error::invalid_length(
+        counts.len(),
+        &expected.as_str(),
+    ))
 }
 
 impl Histogram {
@@ -97,7 +111,9 @@ impl Histogram {
 
     /// All samples.
     pub fn total(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts
+            .iter()
+            .fold(0, |sum, &count| sum.saturating_add(count))
     }
 
     /// Share of samples below a value, linear inside its bin; nothing without samples.

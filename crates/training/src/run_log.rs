@@ -1,6 +1,6 @@
-//! Where do the numbers of a run go, line by line, and how are they read back?
+//! The log of a run, one JSON object a line, and `metrics.json`, the record of finished runs.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -23,9 +23,7 @@ impl RunLog {
     /// # Errors
     /// When the file cannot be created.
     pub fn create(run: &Path) -> Result<Self> {
-        let path = run.join(FILE);
-        let file = File::create(&path).map_err(io("create", &path))?;
-        Ok(Self { file, path })
+        Self::holding(run.join(FILE), &[])
     }
 
     /// Continues a log at a checkpoint: later lines, and half a line of a killed process, go.
@@ -36,7 +34,7 @@ impl RunLog {
     /// When the file cannot be read or written. A log that is not there starts empty.
     pub fn resume(run: &Path, step: usize, epochs: usize) -> Result<(Self, Vec<LogLine>)> {
         let path = run.join(FILE);
-        let lines: Vec<LogLine> = match fs::read(&path) {
+        let lines: Vec<LogLine> = match uard_files::read(&path) {
             Ok(bytes) => whole_lines(&bytes),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(io("read", &path)(error)),
@@ -48,18 +46,19 @@ impl RunLog {
                 LogLine::Epoch(record) => record.epoch <= epochs,
             })
             .collect();
-        let unfinished = run.join(format!(".unfinished-{FILE}"));
+        Ok((Self::holding(path, &kept)?, kept))
+    }
+
+    /// Writes the first lines whole, and opens the file to add more.
+    fn holding(path: PathBuf, lines: &[LogLine]) -> Result<Self> {
         let mut text = String::new();
-        for line in &kept {
+        for line in lines {
             text.push_str(&json_line(line, &path)?);
         }
-        fs::write(&unfinished, text).map_err(io("write", &unfinished))?;
-        fs::rename(&unfinished, &path).map_err(io("rename", &unfinished))?;
-        let file = OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .map_err(io("open", &path))?;
-        Ok((Self { file, path }, kept))
+        uard_files::write(&path, text).map_err(io("write", &path))?;
+        let file = File::options().append(true).open(&path);
+        let file = file.map_err(io("open", &path))?;
+        Ok(Self { file, path })
     }
 
     /// Adds a line.
@@ -80,7 +79,9 @@ impl RunLog {
 /// When the file cannot be read.
 pub fn read_log(run: &Path) -> Result<Vec<LogLine>> {
     let path = run.join(FILE);
-    Ok(whole_lines(&fs::read(&path).map_err(io("read", &path))?))
+    Ok(whole_lines(
+        &uard_files::read(&path).map_err(io("read", &path))?,
+    ))
 }
 
 /// Writes `metrics.json`: every run that is compared.
@@ -91,7 +92,7 @@ pub fn write_metrics(path: &Path, runs: &[RunRecord]) -> Result<()> {
     let mut text = serde_json::to_string_pretty(runs)
         .map_err(|error| io("write", path)(std::io::Error::other(error)))?;
     text.push('\n');
-    fs::write(path, text).map_err(io("write", path))
+    uard_files::write(path, text).map_err(io("write", path))
 }
 
 /// Reads `metrics.json`.
@@ -99,7 +100,7 @@ pub fn write_metrics(path: &Path, runs: &[RunRecord]) -> Result<()> {
 /// # Errors
 /// When the file cannot be read or is not what [`write_metrics`] writes.
 pub fn read_metrics(path: &Path) -> Result<Vec<RunRecord>> {
-    let text = fs::read_to_string(path).map_err(io("read", path))?;
+    let text = uard_files::read_text(path).map_err(io("read", path))?;
     serde_json::from_str(&text).map_err(|cause| Error::Configuration {
         origin: path.display().to_string(),
         cause: cause.to_string(),

@@ -1,4 +1,4 @@
-//! What are captions read with at the start of a run, and what does their encoder begin with?
+//! What captions are read with, and what their encoder starts from.
 
 use std::path::{Path, PathBuf};
 
@@ -55,7 +55,7 @@ pub fn tokenizer<'a>(
 /// What the encoder begins with.
 ///
 /// # Errors
-/// When the word vectors or the weights cannot be read.
+/// When the word vectors or the weights cannot be read, or no word has a vector.
 pub fn start(
     config: &TextConfig,
     model: Option<&Path>,
@@ -64,6 +64,12 @@ pub fn start(
     Ok(match (tokenizer, &config.word_vectors) {
         (CaptionTokenizer::Vocabulary(vocabulary), Some(path)) => {
             let vectors = WordVectors::read(path, vocabulary, config.word_width)?;
+            if vectors.found() == 0 {
+                return Err(Error::NoKnownWord {
+                    path: path.clone(),
+                    words: vectors.words(),
+                });
+            }
             TextStart::Vectors(vectors)
         }
         (CaptionTokenizer::Vocabulary(_), None) => TextStart::Drawn,

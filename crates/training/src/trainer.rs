@@ -1,4 +1,4 @@
-//! How does a run go, from its first batch to its best checkpoint?
+//! Training a model, from its first batch to its best checkpoint.
 
 mod observer;
 mod omission;
@@ -14,10 +14,12 @@ use std::sync::atomic::AtomicBool;
 use candle_core::Device;
 use uard_features::dataset::Split;
 use uard_features::hub::Hub;
+use uard_files::DirectoryLock;
 
-use crate::Result;
 use crate::config::TrainConfig;
+use crate::error::io;
 use crate::record::{EpochRecord, RunRecord, SplitRecord};
+use crate::{Error, Result};
 use session::Session;
 
 pub use observer::{Event, Observer, Silent};
@@ -129,7 +131,7 @@ impl Summary {
 /// # Errors
 /// When the run exists already ([`Start::Fresh`]), its checkpoint belongs to another
 /// configuration, vocabulary, data set or format, the data hold too little, a file cannot be read
-/// or written, or a tensor is not finite.
+/// or written, another process trains into the directory, or a tensor is not finite.
 pub fn train(
     run: &Run<'_>,
     start: Start,
@@ -137,6 +139,8 @@ pub fn train(
     stop: &AtomicBool,
 ) -> Result<Outcome> {
     run.config.validate()?;
+    expect_width(run.train, run.dev)?;
+    let _lock = DirectoryLock::acquire(run.directory).map_err(io("write", run.directory))?;
     let mut session = Session::open(run, start)?;
     if session.is_finished() {
         return Ok(Outcome::AlreadyFinished(session.summary()));
@@ -149,4 +153,22 @@ pub fn train(
         }
     }
     Ok(Outcome::Finished(session.summary()))
+}
+
+/// Refuses a split whose features have another width than those of the training split: it could be
+/// evaluated on only after the work of an epoch.
+///
+/// # Errors
+/// Names both features and their widths.
+pub fn expect_width(train: &Split, other: &Split) -> Result<()> {
+    let (train, other) = (&train.regions, &other.regions);
+    if train.width() == other.width() {
+        return Ok(());
+    }
+    Err(Error::FeatureWidth {
+        path: other.path().to_path_buf(),
+        found: other.width(),
+        expected: train.width(),
+        origin: train.path().to_path_buf(),
+    })
 }

@@ -1,7 +1,6 @@
-//! Which vectors do words have before training? Those of a text file, such as GloVe's.
+//! Vectors that words have before training, from a text file such as GloVe's.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
@@ -23,7 +22,7 @@ impl WordVectors {
     /// A first line of two whole numbers, how many words and how wide, is that of word2vec's
     /// text files and is checked. A word may contain spaces, as in `glove.840B.300d`. Words that
     /// stand in the file twice have the vector of the first line, and words that the vocabulary
-    /// does not know are passed over.
+    /// does not know and empty lines are passed over.
     ///
     /// # Shapes
     /// Each vector has `width` numbers.
@@ -35,7 +34,7 @@ impl WordVectors {
     /// # Source
     /// Pennington, Socher, Manning, *GloVe*, 2014.
     pub fn read(path: &Path, vocabulary: &Vocabulary, width: usize) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path, "open"))?;
+        let file = uard_files::open(path).map_err(Error::io(path, "open"))?;
         let ids: HashMap<&str, usize> = (0..vocabulary.len())
             .filter_map(|id| Some((vocabulary.word(id as u32)?, id)))
             .collect();
@@ -59,6 +58,9 @@ impl WordVectors {
                 problem,
             };
             let text = text.trim_end_matches(['\n', '\r', ' ']);
+            if text.is_empty() {
+                continue;
+            }
             if line == 1 && is_header(text, width).map_err(refuse)? {
                 continue;
             }

@@ -1,12 +1,14 @@
-//! How is a checkpoint put on disk so that a crash at any moment leaves only whole ones?
+//! The checkpoints of a run on disk. A crash at any moment leaves only whole ones.
 //!
 //! Files are written into a hidden directory beside the others, synced, and the directory is
 //! renamed. What starts with a dot is therefore unfinished or outdated, and is removed when a run
 //! is continued.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use uard_files::sync_directory;
 
 use crate::error::io as io_error;
 use crate::{Error, Result};
@@ -14,6 +16,9 @@ use crate::{Error, Result};
 const UNFINISHED: &str = ".unfinished-";
 const OUTDATED: &str = ".outdated-";
 const PREFIX: &str = "step-";
+
+/// Longer than the name of any checkpoint, in bytes.
+const LONGEST_NAME: u64 = 60;
 
 /// A file of a checkpoint: its name and its bytes.
 pub(super) type NamedBytes = (&'static str, Vec<u8>);
@@ -42,11 +47,33 @@ impl Pointer {
     }
 }
 
-/// The checkpoint that a pointer file names, if there are both.
-pub(super) fn named_by(pointer: &Path) -> Option<PathBuf> {
-    let name = fs::read_to_string(pointer).ok()?;
-    let path = pointer.with_file_name(name.trim());
-    path.is_dir().then_some(path)
+/// The checkpoint that a pointer file names; `None` without such a file.
+///
+/// # Errors
+/// The file cannot be read, or names no checkpoint beside it.
+pub(super) fn named_by(pointer: &Path) -> Result<Option<PathBuf>> {
+    let bytes = match uard_files::open(pointer) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened
+            .and_then(first_bytes)
+            .map_err(io_error("read", pointer))?,
+    };
+    let name = String::from_utf8_lossy(&bytes).trim().to_owned();
+    let path = pointer.with_file_name(&name);
+    if name.starts_with(PREFIX) && path.is_dir() {
+        return Ok(Some(path));
+    }
+    Err(Error::Pointer {
+        path: pointer.to_path_buf(),
+        found: name,
+    })
+}
+
+/// As much of a file as a name of a checkpoint has at most: any file may be given as a pointer.
+fn first_bytes(file: fs::File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(LONGEST_NAME).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl CheckpointDirectory {
@@ -89,8 +116,11 @@ impl CheckpointDirectory {
         Ok(self.names()?.last().map(|name| self.path.join(name)))
     }
 
-    /// The checkpoint that a pointer names, if there is one.
-    pub fn pointed(&self, pointer: Pointer) -> Option<PathBuf> {
+    /// The checkpoint that a pointer names; `None` where there is no such pointer.
+    ///
+    /// # Errors
+    /// When the pointer cannot be read, or names a checkpoint that is not there.
+    pub fn pointed(&self, pointer: Pointer) -> Result<Option<PathBuf>> {
         named_by(&self.path.join(pointer.file()))
     }
 
@@ -121,7 +151,7 @@ impl CheckpointDirectory {
     /// # Errors
     /// When a file cannot be written; then nothing that was there has changed.
     pub(super) fn write(&self, name: &str, files: &[NamedBytes]) -> Result<PathBuf> {
-        self.write_with(name, files, write_synced)
+        self.write_with(name, files, |path, bytes| uard_files::write(path, bytes))
     }
 
     fn write_with(
@@ -173,14 +203,10 @@ impl CheckpointDirectory {
     /// When the pointer cannot be written; then it names what it named before.
     pub fn point(&self, pointer: Pointer, name: &str) -> Result<()> {
         let target = self.path.join(pointer.file());
-        let unfinished = self.path.join(format!("{UNFINISHED}{}", pointer.file()));
-        write_synced(&unfinished, format!("{name}\n").as_bytes())
-            .and_then(|()| fs::rename(&unfinished, &target))
-            .and_then(|()| sync_directory(&self.path))
-            .map_err(|source| Error::SaveFailed {
-                path: target,
-                source,
-            })
+        uard_files::write(&target, format!("{name}\n")).map_err(|source| Error::SaveFailed {
+            path: target,
+            source,
+        })
     }
 
     /// Removes all but the newest `keep_last` checkpoints and the best.
@@ -232,21 +258,6 @@ fn fill(
     sync_directory(directory)
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Makes renames and new names durable. Only Unix can open a directory for that.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(path)?.sync_all()
-    } else {
-        Ok(())
-    }
-}
-
 fn remove(path: &Path) -> Result<()> {
     let outcome = if path.is_dir() {
         fs::remove_dir_all(path)
@@ -276,7 +287,7 @@ mod tests {
         for name in ["step-00000001", "step-00000002"] {
             let full = |path: &Path, bytes: &[u8]| match path.file_name() {
                 Some(name) if name == "b" => Err(io::Error::from(io::ErrorKind::StorageFull)),
-                _ => write_synced(path, bytes),
+                _ => uard_files::write(path, bytes),
             };
             let error = checkpoints
                 .write_with(name, &files("new"), full)

@@ -1,4 +1,4 @@
-//! What is told to whoever watches a run?
+//! Events of a run, and the trait of what is told about them.
 
 use std::path::PathBuf;
 
@@ -23,6 +23,8 @@ pub enum Event {
         parameters: usize,
         /// Words of the vocabulary.
         words: usize,
+        /// How many of them have a vector in `text.word_vectors`, where that is given.
+        word_vectors: Option<usize>,
     },
     /// A step was taken.
     Step(StepRecord),

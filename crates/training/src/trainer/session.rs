@@ -1,9 +1,8 @@
-//! What does a run hold between its steps, and how does one step lead to the next?
+//! A run in memory between two steps, and how it takes the next one.
 
 mod beginning;
 mod epoch;
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -54,6 +53,8 @@ pub(super) struct Session<'a> {
     batches: Batches<'a>,
     directory: CheckpointDirectory,
     log: RunLog,
+    /// Words of the vocabulary that began with a vector from a file, where one was given.
+    word_vectors: Option<usize>,
     /// Finished epochs with their seconds; the state has them without.
     epochs: Vec<EpochRecord>,
     /// Seconds of the running epoch.
@@ -83,9 +84,8 @@ impl<'a> Session<'a> {
         let tokenizer = tokenizer_of(run, model.as_deref())?;
         let start = text::start(&run.config.text, model.as_deref(), &tokenizer)?;
         let state = first_state(run, &tokenizer)?;
-        fs::create_dir_all(run.directory).map_err(io("create", run.directory))?;
         let path = run.directory.join("config.toml");
-        fs::write(&path, &state.config).map_err(io("write", &path))?;
+        uard_files::write(&path, &state.config).map_err(io("write", &path))?;
         let log = RunLog::create(run.directory)?;
         Self::assemble(run, (tokenizer, &start), state, (directory, log))
     }
@@ -100,6 +100,7 @@ impl<'a> Session<'a> {
         let tokenizer = tokenizer_of(run, model.as_deref())?;
         checkpoint.expect_tokenizer(&tokenizer)?;
         checkpoint.expect_data(&run.train.data_hash()?)?;
+        checkpoint.expect_position(batches_of(run)?.per_epoch())?;
         let state = checkpoint.state().clone();
         settle(&directory, &state, run.config.training.keep_last)?;
         let (log, lines) = RunLog::resume(run.directory, state.step, state.epochs.len())?;
@@ -119,9 +120,6 @@ impl<'a> Session<'a> {
         (directory, log): (CheckpointDirectory, RunLog),
     ) -> Result<Self> {
         let text_files = written_files(&tokenizer, run.directory)?;
-        let draws = Draws::new(run.config.training.seed);
-        let batch = run.config.training.batch;
-        let batches = Batches::new(&run.train.image_of_caption, batch, draws, &run.train.name)?;
         let model = Model::new(
             run.config,
             run.train.regions.width(),
@@ -144,16 +142,21 @@ impl<'a> Session<'a> {
             text_files,
             captions: Arc::new(captions),
             target: Arc::new(Target::of(run.device, run.config)?),
-            batches,
+            batches: batches_of(run)?,
             directory,
             log,
+            word_vectors: match start {
+                TextStart::Vectors(vectors) => Some(vectors.found()),
+                _ => None,
+            },
             epoch_seconds: 0.0,
             saved_at: None,
             stopped: false,
         })
     }
 
-    /// The log knows what the state must not: how long it took.
+    /// Takes the seconds of finished epochs and of the running one from the log; checkpoints hold
+    /// no clock.
     fn recall_seconds(&mut self, lines: &[LogLine]) {
         for line in lines {
             match line {
@@ -182,6 +185,7 @@ impl<'a> Session<'a> {
             from_step: self.state.step,
             parameters: self.model.parameters().numbers(),
             words: self.tokenizer.ids(),
+            word_vectors: self.word_vectors,
         });
     }
 
@@ -394,4 +398,10 @@ impl<'a> Session<'a> {
         let limit = self.run.config.training.maximum_steps.unwrap_or(usize::MAX);
         self.scheduled_steps().min(limit)
     }
+}
+
+fn batches_of<'a>(run: &Run<'a>) -> Result<Batches<'a>> {
+    let draws = Draws::new(run.config.training.seed);
+    let batch = run.config.training.batch;
+    Batches::new(&run.train.image_of_caption, batch, draws, &run.train.name)
 }

@@ -1,6 +1,5 @@
-//! What does a run know before its first step?
+//! What a run starts from: its tokenizer and its first state.
 
-use std::fs;
 use std::path::Path;
 
 use uard_features::text::tokenizer::CaptionTokenizer;
@@ -24,7 +23,7 @@ pub(super) fn written_files(
     let files = tokenizer.files()?;
     for (name, bytes) in &files {
         let path = run.join(name);
-        fs::write(&path, bytes).map_err(io("write", &path))?;
+        uard_files::write(&path, bytes).map_err(io("write", &path))?;
     }
     Ok(files)
 }
