@@ -1,4 +1,4 @@
-//! Which exit code does an error have, and how is it said?
+//! The exit code of an error, and the sentence that a person reads.
 //!
 //! | code | means |
 //! |---|---|
@@ -178,7 +178,8 @@ fn of_io(error: &io::Error) -> Fault {
         | ErrorKind::InvalidInput
         | ErrorKind::InvalidData
         | ErrorKind::InvalidFilename
-        | ErrorKind::UnexpectedEof => Fault::Input,
+        | ErrorKind::UnexpectedEof
+        | ErrorKind::ResourceBusy => Fault::Input,
         _ => Fault::System,
     }
 }

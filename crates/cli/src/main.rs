@@ -28,7 +28,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match threads::settle(arguments.threads).and_then(|()| commands::run(&arguments.command)) {
+    let outcome = threads::settle(arguments.threads)
+        .and_then(|()| interrupt::handle())
+        .and_then(|()| commands::run(&arguments.command));
+    match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Stopped) => ExitCode::from(exit::STOPPED),
         Err(error) => {

@@ -1,5 +1,6 @@
-//! What does a person see, and where? Results go to stdout; progress and notes to stderr.
+//! What a person sees: results go to stdout, progress and notes to stderr.
 
+use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Write};
 
 use anyhow::Context;
@@ -26,17 +27,24 @@ pub fn note(text: &str) {
 
 /// The command as it would be typed.
 pub fn command_line() -> String {
-    let quoted = std::env::args().skip(1).map(|argument| {
-        let plain = |c: char| c.is_alphanumeric() || "-_./=,:+".contains(c);
-        match !argument.is_empty() && argument.chars().all(plain) {
-            true => argument,
-            false => format!("'{}'", argument.replace('\'', "'\\''")),
-        }
-    });
+    let quoted = std::env::args_os()
+        .skip(1)
+        .map(|argument| quoted(&argument));
     std::iter::once("uard".to_owned())
         .chain(quoted)
         .collect::<Vec<String>>()
         .join(" ")
+}
+
+/// An argument as shells read it.
+fn quoted(argument: &OsStr) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=,:+".contains(c);
+    match argument.to_str() {
+        Some(text) if !text.is_empty() && text.chars().all(plain) => text.to_owned(),
+        Some(text) => format!("'{}'", text.replace('\'', "'\\''")),
+        // Bytes that are no text, in the quotes that bash and zsh have for them.
+        None => format!("$'{}'", argument.as_encoded_bytes().escape_ascii()),
+    }
 }
 
 /// A bar on stderr, shown on a terminal only.
@@ -73,4 +81,26 @@ pub fn advance(bar: &ProgressBar, done: usize, total: usize) {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_quoted_as_shells_read_them() {
+        for (argument, expected) in [("a/b=1", "a/b=1"), ("", "''"), ("it's", r"'it'\''s'")] {
+            assert_eq!(quoted(OsStr::new(argument)), expected);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_argument_that_is_no_text_keeps_its_bytes() {
+        use std::os::unix::ffi::OsStrExt;
+        assert_eq!(
+            quoted(OsStr::from_bytes(b"lat\xe9 'x'")),
+            r"$'lat\xe9 \'x\''"
+        );
+    }
 }

@@ -77,6 +77,13 @@ fn seed_alone_decides_the_bytes_of_the_last_checkpoint() {
     assert_ne!(once, seed);
 }
 
+/// `--resume` where a run has begun; a run that was killed before that starts again.
+fn begin_or_resume(data: &Path, run: &Path) -> Command {
+    let has_begun = run.join("config.toml").exists();
+    let more: &[&str] = if has_begun { &["--resume"] } else { &[] };
+    train(data, run, more)
+}
+
 #[test]
 fn killed_at_ten_moments_and_resumed_the_bytes_are_the_same() {
     let data = scenes(3);
@@ -88,7 +95,7 @@ fn killed_at_ten_moments_and_resumed_the_bytes_are_the_same() {
     let mut run = tempfile::tempdir().unwrap();
     let mut kills = 0;
     for moment in moments {
-        let mut child = start(train(data.path(), run.path(), &["--resume"]));
+        let mut child = start(begin_or_resume(data.path(), run.path()));
         sleep(Duration::from_secs_f32(moment));
         if child.try_wait().unwrap().is_some() {
             // It reached the end first: the bytes must be right, and another run is killed.
@@ -118,7 +125,7 @@ fn killed_while_a_checkpoint_is_written_the_bytes_are_the_same() {
     let run = tempfile::tempdir().unwrap();
     let mut remnants = 0;
     loop {
-        let mut child = start(train(data.path(), run.path(), &["--resume"]));
+        let mut child = start(begin_or_resume(data.path(), run.path()));
         let caught = wait_for(&mut child, || being_written(run.path()));
         kill(child);
         remnants += usize::from(being_written(run.path()));

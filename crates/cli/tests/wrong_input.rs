@@ -241,3 +241,275 @@ fn checkpoints_of_another_format_vocabulary_or_data_are_refused() {
         &["checkpoint format 3", "reads format 2"],
     );
 }
+
+#[test]
+fn dev_features_of_another_width_are_refused_before_the_first_step() {
+    let data = Data::new();
+    random_array(&data.at("dev_ims.npy"), &[6, 4, 5], 2);
+    data.refuses(&["dev_ims.npy", "width 5", "train_ims.npy", "width 8"]);
+    assert!(!data.at("run").exists());
+}
+
+#[test]
+fn an_evaluation_is_refused_before_its_work() {
+    let data = scenes(1);
+    let own = tempfile::tempdir().unwrap();
+    let short = ["--set", "training.epochs=1"];
+    succeeded(&train(data.path(), own.path(), &short).output().unwrap());
+    let other = Data::new();
+    refused(
+        &evaluate(own.path(), other.directory.path()),
+        &["dev_ims.npy", "width 8", "step-"],
+    );
+    let evaluate_into = |more: &str| {
+        run(&format!(
+            "evaluate --checkpoint {} --data {} --split dev {more}",
+            own.path().display(),
+            data.path().display()
+        ))
+    };
+    refused(&evaluate_into("--folds 3"), &["8 images", "3 folds"]);
+    refused(
+        &evaluate_into("--similarities nowhere/s.npy"),
+        &["nowhere/s.npy", "the folder nowhere does not exist"],
+    );
+}
+
+#[test]
+fn a_pointer_to_a_checkpoint_that_is_not_there_is_refused() {
+    let data = scenes(1);
+    let own = tempfile::tempdir().unwrap();
+    let short = ["--set", "training.epochs=1"];
+    succeeded(&train(data.path(), own.path(), &short).output().unwrap());
+    for found in ["step-9", "../checkpoints", ""] {
+        fs::write(own.path().join("checkpoints/best"), found).unwrap();
+        refused(
+            &evaluate(own.path(), data.path()),
+            &["checkpoints/best", found, "not beside it"],
+        );
+    }
+}
+
+#[test]
+fn a_state_that_no_run_reaches_is_refused() {
+    let data = scenes(1);
+    let own = tempfile::tempdir().unwrap();
+    succeeded(&train(data.path(), own.path(), &[]).output().unwrap());
+    let checkpoints = own.path().join("checkpoints");
+    let latest = fs::read_to_string(checkpoints.join("latest")).unwrap();
+    let path = checkpoints.join(latest.trim()).join("state.json");
+    let whole: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let damages: [(&str, serde_json::Value, &str); 4] = [
+        ("/running/hills/relevant/counts", [1, 2].into(), "100 bins"),
+        ("/batch", 1000.into(), "batch 1000 of epoch"),
+        ("/step", 100_000.into(), "step 100000 cannot be"),
+        ("/epoch", 0.into(), "of epoch 0"),
+    ];
+    for (place, damage, said) in damages {
+        let mut state = whole.clone();
+        *state.pointer_mut(place).unwrap() = damage;
+        fs::write(&path, state.to_string()).unwrap();
+        let resumed = train(data.path(), own.path(), &["--resume"]).output();
+        refused(&resumed.unwrap(), &["state.json", said]);
+    }
+}
+
+#[test]
+fn there_must_be_a_run_to_resume() {
+    let data = Data::new();
+    let resume = train(data.directory.path(), &data.at("run"), &["--resume"]);
+    refused(
+        &{ resume }.output().unwrap(),
+        &["holds no run to resume", "--run DIR"],
+    );
+    assert!(!data.at("run").exists());
+}
+
+#[test]
+fn word_vectors_say_how_many_words_they_have() {
+    let data = Data::new();
+    let vectors = data.at("vectors.txt");
+    let numbers = " 0.1".repeat(12);
+    let start = || {
+        let set = format!("text.word_vectors={}", vectors.display());
+        let mut command = train(data.directory.path(), &data.at("run"), &["--set", &set]);
+        command.output().unwrap()
+    };
+    fs::write(&vectors, format!("Zebra{numbers}\n\n")).unwrap();
+    refused(&start(), &["vectors.txt", "none of the 13 words"]);
+    fs::write(&vectors, format!("dog{numbers}\nkite{numbers}\n\n")).unwrap();
+    let output = start();
+    let said = succeeded(&output);
+    assert!(
+        said.contains("13 words, 2 of them with a given vector"),
+        "{said}"
+    );
+}
+
+#[test]
+fn too_many_threads_are_capped_and_said() {
+    let data = Data::new();
+    write_f32(&data.at("S.npy"), &[2, 2], &[1.0, 0.0, 0.0, 1.0]).unwrap();
+    let recall = format!("recall --similarities {}", data.at("S.npy").display());
+    let mut given = uard();
+    given.env("RAYON_NUM_THREADS", "100000");
+    let outputs = [
+        run(&format!("--threads 100000 {recall}")),
+        given.args(recall.split(' ')).output().unwrap(),
+    ];
+    for output in outputs {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        succeeded(&output);
+        assert_eq!(said.matches("100000 threads").count(), 1, "{said}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn paths_that_are_no_text_are_trained_with() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &[u8]| folder.path().join(OsStr::from_bytes(name));
+    let data = scenes(1);
+    std::os::unix::fs::symlink(data.path(), at(b"lat\xe9")).unwrap();
+    let short = ["--set", "training.epochs=1"];
+    let output = train(&at(b"lat\xe9"), &at(b"r\xe9"), &short)
+        .output()
+        .unwrap();
+    succeeded(&output);
+    let page = fs::read_to_string(at(b"r\xe9/report.html")).unwrap();
+    assert!(page.contains(r"lat\xe9"));
+}
+
+#[test]
+fn a_directory_has_one_writer() {
+    use uard_files::DirectoryLock;
+    let data = Data::new();
+    let lock = DirectoryLock::acquire(&data.at("run")).unwrap();
+    let holder = format!("process {} is writing there", std::process::id());
+    data.refuses(&["run", &holder]);
+    drop(lock);
+    let output = train(data.directory.path(), &data.at("run"), &[]).output();
+    succeeded(&output.unwrap());
+    assert!(!data.at("run/.lock").exists());
+}
+
+#[test]
+fn a_split_leads_to_no_other_directory() {
+    for name in ["../evil", "/evil", ".hidden", "a/b", "a\\b"] {
+        let output = uard().args(["evaluate", "--split", name]).output();
+        refused(
+            &output.unwrap(),
+            &["--split", "expected a name as train or dev"],
+        );
+        for command in ["extract", "import"] {
+            let output = uard().args([command, "--split", name]).output();
+            refused(&output.unwrap(), &["--split", "expected a name"]);
+        }
+    }
+}
+
+#[test]
+fn pictures_of_the_report_are_looked_for_before_the_work() {
+    let data = Data::new();
+    let mut command = train(
+        data.directory.path(),
+        &data.at("run"),
+        &["--images", "nowhere"],
+    );
+    refused(
+        &command.output().unwrap(),
+        &["--images nowhere", "a directory"],
+    );
+    assert!(!data.at("run").exists());
+}
+
+#[cfg(unix)]
+mod outputs {
+    use super::*;
+    use std::os::unix::fs::{FileTypeExt, symlink};
+    use std::process::{Child, Command, Output, Stdio};
+    use std::time::{Duration, Instant};
+
+    fn score_into(data: &Data, out: &Path) -> Command {
+        random_array(&data.at("R.npy"), &[4, 5, 8], 1);
+        random_array(&data.at("W.npy"), &[8, 6, 8], 2);
+        let mut command = uard();
+        command.args(["score", "--threshold", "0.1", "--regions"]);
+        command.arg(data.at("R.npy")).arg("--words");
+        command.arg(data.at("W.npy")).arg("--out").arg(out);
+        command
+    }
+
+    fn named_pipe(data: &Data) -> PathBuf {
+        let pipe = data.at("pipe");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
+        pipe
+    }
+
+    #[test]
+    fn a_link_stays_and_its_target_is_written() {
+        let data = Data::new();
+        symlink("target.npy", data.at("link.npy")).unwrap();
+        succeeded(&score_into(&data, &data.at("link.npy")).output().unwrap());
+        assert!(
+            fs::symlink_metadata(data.at("link.npy"))
+                .unwrap()
+                .is_symlink()
+        );
+        let bytes = fs::read(data.at("target.npy")).unwrap();
+        assert_eq!(bytes.len(), 128 + 4 * 8 * 4);
+    }
+
+    #[test]
+    fn a_pipe_gets_the_array_and_stays_a_pipe() {
+        let data = Data::new();
+        let pipe = named_pipe(&data);
+        refused(
+            &score_into(&data, &pipe).output().unwrap(),
+            &["nobody reads from it"],
+        );
+        let reader = Command::new("cat")
+            .arg(&pipe)
+            .stdout(Stdio::piped())
+            .spawn();
+        succeeded(&score_into(&data, &pipe).output().unwrap());
+        let Output { stdout, .. } = reader.unwrap().wait_with_output().unwrap();
+        assert_eq!(stdout.len(), 128 + 4 * 8 * 4);
+        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    }
+
+    /// Ends by a signal, not by patience.
+    fn ends_when_asked(mut child: Child) -> Option<i32> {
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(child.try_wait().unwrap().is_none(), "it does not wait");
+        let ask = Command::new("kill").arg(child.id().to_string()).status();
+        assert!(ask.unwrap().success());
+        let asked = Instant::now();
+        while asked.elapsed() < Duration::from_secs(20) {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.kill().unwrap();
+        panic!("it went on waiting");
+    }
+
+    #[test]
+    fn waiting_for_a_pipe_ends_at_a_signal() {
+        let data = Data::new();
+        let pipe = named_pipe(&data);
+        let mut recall = uard();
+        recall.args(["recall", "--similarities"]).arg(&pipe);
+        let child = recall.stderr(Stdio::null()).spawn().unwrap();
+        assert_eq!(ends_when_asked(child), Some(130));
+    }
+}

@@ -8,6 +8,17 @@ use crate::{
     evaluate, ranks,
 };
 
+/// Refuses folds that the images do not divide into, before any work.
+///
+/// # Errors
+/// [`Error::Folds`] when `folds` is zero, exceeds the images or does not divide them.
+pub fn expect_folds(images: usize, folds: usize) -> Result<()> {
+    if folds == 0 || !images.is_multiple_of(folds) {
+        return Err(Error::Folds { images, folds });
+    }
+    Ok(())
+}
+
 /// Evaluates equal folds of the images, in order, and gives the mean of the folds' numbers.
 ///
 /// Each fold ranks its own images and its own captions only. A caption belongs to the fold of its
@@ -29,9 +40,7 @@ pub fn evaluate_folds(
 ) -> Result<RetrievalReport> {
     check_shape(matrix, truth)?;
     let images = matrix.images();
-    if folds == 0 || !images.is_multiple_of(folds) {
-        return Err(Error::Folds { images, folds });
-    }
+    expect_folds(images, folds)?;
     if folds == 1 {
         return evaluate(matrix, truth);
     }

@@ -37,7 +37,7 @@ mod spread;
 
 pub use alignment::{AlignmentCounts, WordAlignment};
 pub use error::{Error, Result};
-pub use fold::evaluate_folds;
+pub use fold::{evaluate_folds, expect_folds};
 pub use ground_truth::GroundTruth;
 pub use matrix::{SimilarityMatrix, ensemble};
 pub use paired::{ImageHits, PairedDifference, bootstrap_difference};

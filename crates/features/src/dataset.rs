@@ -213,6 +213,13 @@ fn check_present(dir: &Path, split: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether a name can be that of a split: files of a data directory begin with it, so it leads to no
+/// other directory and is not hidden.
+pub fn is_split_name(name: &str) -> bool {
+    let leads_elsewhere = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
+    !name.is_empty() && !name.starts_with('.') && !name.contains(leads_elsewhere)
+}
+
 /// One id for each image: from a line an image, a line a stored row, or a line a caption.
 fn read_ids(path: &Path, regions: &RegionStore, image_of_caption: &[usize]) -> Result<Vec<String>> {
     let lines = read_lines(path)?;

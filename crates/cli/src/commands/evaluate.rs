@@ -1,12 +1,13 @@
-//! `uard evaluate`: how good is a checkpoint on a split?
+//! `uard evaluate`: recall of a checkpoint on a split.
 
 use std::path::PathBuf;
 
 use uard_attention::Precision;
 use uard_attention::kernel::Kernel;
 use uard_core::device::{self, DeviceChoice};
-use uard_eval::{GroundTruth, evaluate_folds};
+use uard_eval::{GroundTruth, evaluate_folds, expect_folds};
 use uard_features::dataset::Split;
+use uard_features::npy::F32Writer;
 use uard_training::checkpoint::Checkpoint;
 use uard_training::config::{EvaluationThreshold, TrainConfig};
 use uard_training::evaluation::How;
@@ -17,7 +18,6 @@ use crate::exit::wrong;
 use crate::tables::split as split_table;
 use crate::terminal::{note, print, print_json};
 use crate::train::jobs::{Best, evaluate_as};
-use crate::whole_file::write_array;
 
 /// Arguments of `uard evaluate`.
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Split: dev, test, testall, …
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = super::split_name)]
     split: String,
     /// The mean of K folds of equal size; 1: all images at once.
     #[arg(long, value_name = "K", default_value_t = 1)]
@@ -72,6 +72,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(which) => threshold_at(which)?.resolve(&checkpoint.state().threshold),
     };
     let split = Split::open(&arguments.data, &arguments.split)?;
+    checkpoint.expect_width(&split)?;
+    let truth = GroundTruth::from_image_of_caption(&split.image_of_caption, split.images())?;
+    expect_folds(split.images(), arguments.folds)?;
+    let shape = [split.images(), split.captions.len()];
+    let out = arguments.similarities.as_deref();
+    let out = out
+        .map(|path| F32Writer::create(path, &shape))
+        .transpose()?;
     let opened = device::open(arguments.device)?;
     note(&format!(
         "device {}; {}",
@@ -86,17 +94,18 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let Best { evaluation, .. } = evaluate_as(&checkpoint, &split, &opened.device, how)?;
     let mut record = evaluation.record;
     if arguments.folds != 1 {
-        let truth = GroundTruth::from_image_of_caption(&split.image_of_caption, split.images())?;
         record.retrieval = evaluate_folds(&evaluation.similarities, &truth, arguments.folds)?;
     }
-    if let Some(out) = &arguments.similarities {
-        let shape = [split.images(), split.captions.len()];
-        write_array(out, &shape, evaluation.similarities.values())?;
-    }
-    match arguments.format {
+    // One of them may fail; the other is worth having.
+    let printed = match arguments.format {
         Format::Json => print_json(&record),
         Format::Table => print(&split_table(&record)),
+    };
+    if let Some(mut out) = out {
+        out.write(evaluation.similarities.values())?;
+        out.finish()?;
     }
+    printed
 }
 
 /// As `--set evaluation.threshold=…` reads it.

@@ -50,7 +50,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// What the photos are called among others in that directory: train, dev, test, …
-    #[arg(long, value_name = "NAME", default_value = "photos")]
+    #[arg(long, value_name = "NAME", value_parser = super::split_name, default_value = "photos")]
     split: String,
     /// Regions of a photo: a number, all cells of a grid, or the least and most of a detector.
     #[arg(long, value_name = "N|all|N-N", default_value = "36")]
@@ -130,7 +130,7 @@ pub fn extract(
     (out, split): (&Path, &str),
     photos: &PhotoList,
 ) -> anyhow::Result<Outcome> {
-    let stop = interrupt::watch()?;
+    let stop = interrupt::watch();
     let bar = bar_of_photos(photos.photos().len(), split);
     let started = Instant::now();
     let on_progress = |progress: Progress| {

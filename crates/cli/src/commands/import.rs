@@ -36,7 +36,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// The split to write; with --format scan also the one to read.
-    #[arg(long, value_name = "NAME", default_value = "train")]
+    #[arg(long, value_name = "NAME", value_parser = super::split_name, default_value = "train")]
     split: String,
     /// How features are written: store keeps all that is known of a region; scan is the padded
     /// array that other programs read, and needs the room twice while it is made.

@@ -1,4 +1,4 @@
-//! Which commands are there?
+//! The commands of `uard` and their arguments.
 
 mod completions;
 mod data;
@@ -16,6 +16,7 @@ mod train;
 use std::num::NonZeroUsize;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use uard_features::dataset::is_split_name;
 
 pub use data::write_scenes;
 pub use extract::extract;
@@ -68,6 +69,16 @@ pub enum Command {
     SelfTest(self_test::Arguments),
     /// Print the completions of a shell.
     Completions(completions::Arguments),
+}
+
+/// Reads the name of a split.
+fn split_name(text: &str) -> Result<String, String> {
+    match is_split_name(text) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("expected a name as train or dev, which files of the data begin with".to_owned())
+        }
+    }
 }
 
 /// How a command that did not fail has ended.

@@ -11,12 +11,12 @@ use uard_attention::{
     Matcher, MatcherConfig, PackedRegions, PackedWords, Precision, Sides, WeightRule,
 };
 use uard_core::{Regions, Words};
+use uard_features::npy::InPlaceF32;
 
 use super::kernel::check;
 use crate::arrays::{Named, RaggedArray};
 use crate::exit::wrong;
 use crate::terminal::{advance, bar, note};
-use crate::whole_file::{fill_array, write_array};
 
 const REGIONS: Named = Named {
     axes: "images, regions, width",
@@ -114,33 +114,27 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let (images, captions) = (regions.entries(), words.entries());
     let shape = [images, captions];
+    let mut out = InPlaceF32::create(&arguments.out, &shape)?;
     let bar = bar(images * captions, "scoring");
     let on_progress = |done, total| advance(&bar, done, total);
     if arguments.kernel == Kernel::Cuda {
         let pairs = gpu::Pairs::copy(&matcher, (threshold, precision), (&regions, &words))?;
-        fill_array(&arguments.out, &shape, |values| {
-            pairs.score(values, &on_progress)
-        })?;
+        pairs.score(out.values(), &on_progress)?;
     } else if arguments.kernel.is_packed() {
         let search = Search::new(&matcher, threshold, arguments.kernel, precision)?;
         let regions = pack_regions(&regions, precision)?;
         let words = pack_words(&words, precision)?;
-        fill_array(&arguments.out, &shape, |values| {
-            Ok(search.similarities_preserving(
-                (&regions, &words),
-                &PRESERVE,
-                values,
-                &on_progress,
-            )?)
-        })?;
+        let pairs = (&regions, &words);
+        search.similarities_preserving(pairs, &PRESERVE, out.values(), &on_progress)?;
     } else {
         let (regions, words) = (regions.block(0..images)?, words.block(0..captions)?);
         let regions = Regions::normalized(&regions.rows, regions.counts)?;
         let words = Words::normalized(&words.rows, words.counts)?;
         let kernel = arguments.kernel;
         let found = kernel.all_pairs(&matcher, (&regions, &words), threshold, &on_progress)?;
-        write_array(&arguments.out, &shape, &found.values)?;
+        out.values().copy_from_slice(&found.values);
     }
+    out.finish()?;
     bar.finish_and_clear();
     note(&format!(
         "{images} images x {captions} captions in {}",

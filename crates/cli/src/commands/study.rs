@@ -1,8 +1,10 @@
-//! `uard study`: which settings help, over several seeds, and is that more than chance?
+//! `uard study`: trains many settings with several seeds, and compares them.
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use uard_core::device::{self, DeviceChoice};
+use uard_files::DirectoryLock;
 
 use super::{Format, Outcome};
 use crate::interrupt;
@@ -62,6 +64,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
             Results::new()
         }
     };
+    let _lock = DirectoryLock::acquire(&root)
+        .with_context(|| format!("cannot write the study in {}", root.display()))?;
     let opened = device::open(arguments.device)?;
     note(&format!("device {}", opened.reason));
     let ground = Ground::open(&arguments.data, &study.split, opened.device)?;
@@ -73,7 +77,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         results,
         insides: Insides::open(&study, &root)?,
     };
-    if !runner.run(interrupt::watch()?)? {
+    if !runner.run(interrupt::watch())? {
         note("stopped; the same command with --resume continues");
         return Ok(Outcome::Stopped);
     }

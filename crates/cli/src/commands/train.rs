@@ -1,4 +1,4 @@
-//! `uard train`: from features on disk to a report that a person looks at.
+//! `uard train`: from features on disk to a report.
 
 use std::path::{Path, PathBuf};
 
@@ -15,10 +15,12 @@ use crate::exit::wrong;
 use crate::interrupt;
 use crate::terminal::{command_line, note, print};
 use crate::train::examples::examples;
-use crate::train::jobs::{self, Ended, Ground};
+use crate::train::jobs::{self, Ended, Ground, Judged};
 use crate::train::outcome::outcome;
 use crate::train::photographs::extracted;
-use crate::train::plan::{Job, NamedConfig, data_directory, jobs as planned, read_config};
+use crate::train::plan::{
+    Job, NamedConfig, data_directory, has_begun, jobs as planned, read_config,
+};
 use crate::train::progress::{Lines, Progress};
 use crate::whole_file::write_text;
 
@@ -79,7 +81,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     } else {
         Start::Fresh
     };
-    refuse_to_overwrite(&jobs, start)?;
+    check_start(&jobs, start)?;
     let opened = device::open(arguments.device)?;
     note(&format!("device {}", opened.reason));
     let Some(data) = data(arguments, &named)? else {
@@ -114,6 +116,10 @@ fn data(arguments: &Arguments, named: &NamedConfig) -> anyhow::Result<Option<Dat
                 pictures: Some(extracted.photos),
             }))
         }
+        (_, Some(pictures)) if !pictures.is_dir() => Err(wrong(format!(
+            "--images {}: expected a directory with the pictures of the report",
+            pictures.display()
+        ))),
         (given, pictures) => Ok(Some(Data {
             directory: data_directory(given.as_deref(), &named.name)?,
             pictures: pictures.clone(),
@@ -121,18 +127,31 @@ fn data(arguments: &Arguments, named: &NamedConfig) -> anyhow::Result<Option<Dat
     }
 }
 
-/// Before anything is read or written, and for the compared runs as well.
-fn refuse_to_overwrite(jobs: &[Job], start: Start) -> anyhow::Result<()> {
-    for job in jobs {
-        let holds = CheckpointDirectory::of_run(&job.directory)
+/// Before anything is read or written: a fresh start overwrites no run, those of --compare included,
+/// and there is something to resume. Runs of --compare may begin later than the first one.
+fn check_start(jobs: &[Job], start: Start) -> anyhow::Result<()> {
+    for (number, job) in jobs.iter().enumerate() {
+        let directory = job.directory.display();
+        let holds_run = CheckpointDirectory::of_run(&job.directory)
             .newest()?
             .is_some();
-        if holds && start == Start::Fresh {
-            return Err(wrong(format!(
-                "{} already holds a run: continue it with --resume, choose another directory with \
-                 --run DIR, or remove it",
-                job.directory.display()
-            )));
+        match start {
+            Start::Fresh if holds_run => {
+                return Err(wrong(format!(
+                    "{directory} already holds a run: continue it with --resume, choose another \
+                     directory with --run DIR, or remove it"
+                )));
+            }
+            Start::Resume if !has_begun(&job.directory) && number == 0 => {
+                return Err(wrong(format!(
+                    "{directory} holds no run to resume: leave out --resume to start one there, or \
+                     name the directory of the run with --run DIR"
+                )));
+            }
+            Start::Resume if !holds_run => note(&format!(
+                "{directory} holds no checkpoint yet: the run starts from its first step"
+            )),
+            Start::Fresh | Start::Resume => {}
         }
     }
     Ok(())
@@ -144,7 +163,7 @@ fn train_all(
     start: Start,
     report: &Report<'_>,
 ) -> anyhow::Result<Outcome> {
-    let stop = interrupt::watch()?;
+    let stop = interrupt::watch();
     let mut runs: Vec<RunRecord> = Vec::new();
     let mut shown = Vec::new();
     for job in jobs {
@@ -160,15 +179,17 @@ fn train_all(
                 return Ok(Outcome::Stopped);
             }
             Ended::Whole(judged) => {
-                if runs.is_empty() {
-                    let seed = job.config.training.seed;
-                    shown = examples(&judged.best, ground.judged(), seed)?;
+                let Judged { record, best } = *judged;
+                runs.push(record);
+                // After each run: what is done can be looked at while the next one trains.
+                report.write(&runs, &shown)?;
+                if runs.len() == 1 {
+                    // Of no use without the numbers, which are on disk by now.
+                    shown = examples(&best, ground.judged(), job.config.training.seed)?;
+                    report.write(&runs, &shown)?;
                 }
-                runs.push(judged.record);
             }
         }
-        // After each run: what is done can be looked at while the next one trains.
-        report.write(&runs, &shown)?;
     }
     print(&format!("\n{}", outcome(&runs)))?;
     note(&format!(

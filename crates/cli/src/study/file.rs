@@ -41,7 +41,7 @@ struct Entry {
 
 /// Reads and checks a study: every setting is valid when this returns.
 pub fn read(path: &Path) -> anyhow::Result<Study> {
-    let read = std::fs::read_to_string(path);
+    let read = uard_files::read_text(path);
     let text = read.with_context(|| format!("cannot read {}", path.display()))?;
     let file: StudyFile = toml::from_str(&text).map_err(|cause| {
         wrong(format!(

@@ -1,4 +1,4 @@
-//! Which runs are done, and do their results still belong to what the study asks for?
+//! Results of the runs that are done, and whether they belong to what the study asks for.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use uard_training::study::StudyRun;
 use super::plan::{Place, Study};
 use crate::exit::wrong;
 use crate::train::jobs::Ground;
+use crate::train::plan::has_begun;
 use crate::whole_file::{read_json, write_json};
 
 /// The result of a run, in its directory.
@@ -35,10 +36,23 @@ pub fn refuse_to_overwrite(study: &Study, root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads the results that are there, and refuses those, and half runs, of another configuration.
+/// Reads the results that are there. Refuses those, and half runs, of another configuration, and a
+/// directory without any.
 pub fn read_all(study: &Study, root: &Path) -> anyhow::Result<Results> {
+    let places = study.places();
+    let is_there = |&place: &Place| {
+        let directory = study.directory(root, place);
+        has_begun(&directory) || path(&directory).exists()
+    };
+    if !places.iter().any(is_there) {
+        return Err(wrong(format!(
+            "{} holds no run of this study to resume: leave out --resume to start it there, or name \
+             its directory with --run DIR",
+            root.display()
+        )));
+    }
     let mut results = Results::new();
-    for place in study.places() {
+    for place in places {
         let directory = study.directory(root, place);
         if let Some(run) = read_json::<StudyRun>(&path(&directory))? {
             check_config(study, place, &run, &directory)?;

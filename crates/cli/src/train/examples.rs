@@ -1,4 +1,4 @@
-//! Which captions does a report show, what did they find, and which region answered each word?
+//! Captions that a report shows: what they found, and which region answered each word.
 
 use std::collections::BTreeSet;
 
@@ -85,7 +85,7 @@ fn found(best: &Best, split: &Split, caption: usize) -> Vec<FoundImage> {
 fn image(split: &Split, image: usize) -> ExampleImage {
     let bytes = split
         .image_file(image)
-        .and_then(|path| std::fs::read(path).ok());
+        .and_then(|path| picture::read(&path).ok());
     ExampleImage {
         id: split.ids[image].clone(),
         size: bytes.as_deref().and_then(picture::size),

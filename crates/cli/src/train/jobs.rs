@@ -1,4 +1,4 @@
-//! How does one run go from its first step to its place in the report?
+//! One run, from its first step to its place in the report.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -45,13 +45,20 @@ impl Ground {
             Device::Cuda(_) => "cuda",
             Device::Metal(_) => "metal",
         };
-        Ok(Self {
+        let opened = Self {
             train: Split::open(data, "train")?,
             dev: Split::open(data, dev)?,
             test: has_test.then(|| Split::open(data, "test")).transpose()?,
             device,
             device_name,
-        })
+        };
+        for judged in [Some(&opened.dev), opened.test.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            trainer::expect_width(&opened.train, judged)?;
+        }
+        Ok(opened)
     }
 
     /// The same with pictures from another directory.
@@ -178,6 +185,7 @@ pub fn evaluate_as(
     device: &Device,
     how: How,
 ) -> anyhow::Result<Best> {
+    checkpoint.expect_width(split)?;
     let tokenizer = checkpoint.tokenizer()?;
     let model = checkpoint.model(device)?;
     let bar = bar(split.images() + split.captions.len(), "encoding");

@@ -1,4 +1,14 @@
-//! How large is a picture? Read from its first bytes, without decoding it.
+//! Pictures for a report: their bytes as they are, and their size from the first of them.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+/// The bytes of a picture file.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    uard_files::open_regular(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
 
 /// Width and height in pixels of a PNG or JPEG; `None` for anything else.
 pub fn size(bytes: &[u8]) -> Option<(u32, u32)> {

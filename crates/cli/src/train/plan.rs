@@ -1,4 +1,4 @@
-//! Which configuration, which data, which directory, which runs?
+//! What a command trains: its configuration, its data, and the runs with their directories.
 
 use std::path::{Path, PathBuf};
 
@@ -74,7 +74,7 @@ pub fn read_config(config: &Path, sets: &[String]) -> anyhow::Result<NamedConfig
             format!("embedded configuration {known}"),
         ),
         _ => {
-            let read = std::fs::read_to_string(config);
+            let read = uard_files::read_text(config);
             let text = read.with_context(|| {
                 let names = EMBEDDED.map(|(name, _)| name).join(", ");
                 format!("cannot read {} (embedded: {names})", config.display())
@@ -111,6 +111,12 @@ pub fn jobs(config: &TrainConfig, run: &Path, compare: &[WeightRule]) -> Vec<Job
         });
     }
     jobs
+}
+
+/// Whether a run has begun in a directory, with a checkpoint or without: its configuration is the
+/// first file that it writes.
+pub fn has_begun(directory: &Path) -> bool {
+    directory.join("config.toml").is_file()
 }
 
 /// The directory of the data: the one that was given, or the embedded scenes, drawn where needed.
@@ -150,7 +156,7 @@ fn scenes_of(directory: &Path) -> Option<ScenesConfig> {
     struct Written {
         config: ScenesConfig,
     }
-    let text = std::fs::read(directory.join("scenes.json")).ok()?;
+    let text = uard_files::read(&directory.join("scenes.json")).ok()?;
     let written: Written = serde_json::from_slice(&text).ok()?;
     Some(written.config)
 }

@@ -77,6 +77,7 @@ impl Observer for Progress {
                 from_step,
                 parameters,
                 words,
+                word_vectors,
             } => {
                 self.epochs = *epochs;
                 self.start(*steps, *from_step);
@@ -84,9 +85,14 @@ impl Observer for Progress {
                     0 => String::new(),
                     step => format!(", from step {step} on"),
                 };
+                let vectors = match word_vectors {
+                    Some(found) => format!(", {found} of them with a given vector"),
+                    None => String::new(),
+                };
                 self.say(&format!(
                     "\n{}: {epochs} epochs of {steps_per_epoch} steps{begun}; {parameters} \
-                     parameters, {words} words; recall and what is kept in percent\n{HEADER}",
+                     parameters, {words} words{vectors}; recall and what is kept in percent\n\
+                     {HEADER}",
                     self.name
                 ));
             }
