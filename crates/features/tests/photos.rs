@@ -1,11 +1,11 @@
-//! Are photos decoded as people see them, and refused with a reason where they cannot be? Pictures
-//! written by `goldens/photos.py`, and broken ones made here.
+//! Photos are decoded as people see them, and refused with a reason where they cannot be: pictures
+//! written by `goldens/photos.py`, and broken ones made of them here.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
 use std::path::{Path, PathBuf};
 
-use uard_features::backbone::{Photo, PhotoLimits};
+use uard_features::backbone::{Photo, PhotoLimits, Truncated};
 
 /// Of a colour, of JPEG at quality 95 and of colours that went through CMYK.
 const TOLERANCE: i32 = 6;
@@ -46,6 +46,104 @@ fn every_kind_of_file_shows_its_colours() {
 }
 
 #[test]
+fn a_jpeg_that_lacks_its_last_block_cannot_be_read_and_one_that_lacks_its_end_can() {
+    let limits = PhotoLimits::default();
+    for name in [
+        "rgb.jpg",
+        "progressive.jpg",
+        "restarts.jpg",
+        "cmyk.jpg",
+        "grey.jpg",
+    ] {
+        let whole = open(name);
+        let bytes = std::fs::read(golden(name)).unwrap();
+        let data = bytes.len() - 2;
+        for length in (1..data).step_by(3).chain([data - 1]) {
+            let refusal = Photo::decode(name, &bytes[..length], limits);
+            assert!(refusal.is_err(), "{name} with {length} bytes");
+        }
+        let followed = [
+            &bytes[..],
+            b"\0\xff\xd8 another picture, as phones store them",
+        ]
+        .concat();
+        for photo in [&bytes[..data], &bytes[..=data], &followed] {
+            assert_eq!(Photo::decode(name, photo, limits).unwrap(), whole, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_jpeg_that_was_cut_and_closed_or_filled_up_or_is_broken_cannot_be_read() {
+    let limits = PhotoLimits::default();
+    for name in ["rgb.jpg", "restarts.jpg"] {
+        let bytes = std::fs::read(golden(name)).unwrap();
+        let cut = &bytes[..bytes.len() - 60];
+        let closed = [cut, b"\xff\xd9"].concat();
+        let message = refused(&closed, limits);
+        assert!(message.contains("of 16 rows"), "{message}");
+        refused(&[cut, &[0; 60]].concat(), limits);
+        refused(&[cut, &[0; 9000]].concat(), limits);
+        let marker_within = [cut, b"\xff\xdb", &bytes[cut.len()..]].concat();
+        let message = refused(&marker_within, limits);
+        assert!(message.contains("broken at byte"), "{message}");
+    }
+}
+
+#[test]
+fn the_reason_tells_how_much_of_a_photo_is_there() {
+    let limits = PhotoLimits::default();
+    let bytes = std::fs::read(golden("rgb.jpg")).unwrap();
+    let message = refused(&bytes[..bytes.len() - 3], limits);
+    let expected = format!("ends after {} bytes, with 8 of 16 rows", bytes.len() - 3);
+    assert!(message.contains(&expected), "{message}");
+    let message = refused(&bytes[..100], limits);
+    assert!(
+        message.contains("100 bytes, before its picture"),
+        "{message}"
+    );
+    for name in ["grey16.png", "lossless.webp", "lossy.webp"] {
+        let bytes = std::fs::read(golden(name)).unwrap();
+        let message = refused(&bytes[..bytes.len() * 2 / 3], limits);
+        assert!(message.contains("it ends after"), "{name}: {message}");
+    }
+    let bytes = std::fs::read(golden("rgb.gif")).unwrap();
+    let message = refused(&bytes[..bytes.len() * 2 / 3], limits);
+    assert!(message.contains("Unexpected End of File"), "{message}");
+}
+
+#[test]
+fn a_photo_of_another_format_is_whole_or_refused_wherever_it_is_cut() {
+    for name in [
+        "grey16.png",
+        "alpha.png",
+        "lossless.webp",
+        "lossy.webp",
+        "rgb.gif",
+    ] {
+        let whole = open(name);
+        let bytes = std::fs::read(golden(name)).unwrap();
+        for length in 0..bytes.len() {
+            if let Ok(photo) = Photo::decode(name, &bytes[..length], PhotoLimits::default()) {
+                assert_eq!(photo, whole, "{name} with {length} bytes");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_missing_of_a_jpeg_is_grey_for_those_who_accept_it() {
+    let limits = PhotoLimits {
+        truncated: Truncated::Accepted,
+        ..PhotoLimits::default()
+    };
+    let bytes = std::fs::read(golden("rgb.jpg")).unwrap();
+    let photo = Photo::decode("half", &bytes[..bytes.len() - 40], limits).unwrap();
+    assert_eq!((photo.width(), photo.height()), (24, 16));
+    assert_eq!(photo.pixels()[..24], open("rgb.jpg").pixels()[..24]);
+}
+
+#[test]
 fn grey_becomes_three_equal_colours_and_sixteen_bits_eight() {
     shows("grey16.png", [[40; 3], [200; 3], [40; 3]]);
     // 0.299 red + 0.587 green + 0.114 blue.
@@ -77,7 +175,7 @@ fn files_that_are_no_photos_are_refused_by_name() {
     let message = refused(b"a text file", limits);
     assert!(message.contains("first bytes"), "{message}");
     let message = refused(b"", limits);
-    assert!(message.contains("first bytes"), "{message}");
+    assert!(message.contains("it is empty"), "{message}");
     let png = std::fs::read(golden("grey16.png")).unwrap();
     refused(&png[..png.len() / 2], limits);
     let missing = Photo::open(Path::new("no such photo.jpg"), limits).unwrap_err();
@@ -93,20 +191,22 @@ fn the_kind_is_told_by_content_not_by_name() {
     assert_eq!(photo, open("rgb.jpg"));
 }
 
-/// A PNG that says it has 20,000 x 20,000 pixels: its header, without any.
+/// A PNG that says it has so many pixels: its header, without any.
 fn bomb(width: u32, height: u32) -> Vec<u8> {
     let mut header = b"IHDR".to_vec();
     header.extend(width.to_be_bytes());
     header.extend(height.to_be_bytes());
     header.extend([8, 2, 0, 0, 0]);
-    let chunk = |kind: &[u8]| {
-        let mut bytes = ((kind.len() - 4) as u32).to_be_bytes().to_vec();
-        bytes.extend(kind);
-        bytes.extend(checksum(kind).to_be_bytes());
-        bytes
-    };
     let parts = [chunk(&header), chunk(b"IDAT"), chunk(b"IEND")];
     [&b"\x89PNG\r\n\x1a\n"[..], &parts.concat()].concat()
+}
+
+/// A chunk of a PNG: its kind, and what follows.
+fn chunk(content: &[u8]) -> Vec<u8> {
+    let mut bytes = ((content.len() - 4) as u32).to_be_bytes().to_vec();
+    bytes.extend(content);
+    bytes.extend(checksum(content).to_be_bytes());
+    bytes
 }
 
 /// CRC-32 of PNG.
@@ -127,8 +227,73 @@ fn decompression_bombs_are_refused_before_they_are_decoded() {
     assert!(message.contains("16384 a side"), "{message}");
     let message = refused(&bomb(16_000, 16_000), limits);
     assert!(message.contains("bytes to decode"), "{message}");
+    assert!(message.contains("--longest-side 16000"), "{message}");
+    // With it, the photo fails for what it is.
+    let message = refused(&bomb(16_000, 16_000), PhotoLimits::up_to(16_000));
+    assert!(!message.contains("limit"), "{message}");
     let small = PhotoLimits { side: 20, ..limits };
     let picture = std::fs::read(golden("rgb.jpg")).unwrap();
     let message = refused(&picture, small);
     assert!(message.contains("24 x 16 pixels"), "{message}");
+}
+
+/// Zeros in a zlib stream, 258 for every 13 bits: the longest match of deflate's fixed codes.
+fn packed_zeros(matches: usize) -> Vec<u8> {
+    // The last block, in fixed codes; a zero; then as many matches at distance 1; the end.
+    let zero = [0, 0, 1, 1, 0, 0, 0, 0];
+    let longest = [1, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0];
+    let mut bits = [&[1, 1, 0][..], &zero, &longest.repeat(matches), &[0; 7]].concat();
+    bits.resize(bits.len().next_multiple_of(8), 0);
+    let byte = |bits: &[u8]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | bit);
+    let zeros = 1 + 258 * matches as u32;
+    let adler = (zeros % 65_521) << 16 | 1;
+    [
+        &[0x78, 0x01],
+        &bits.chunks(8).map(byte).collect::<Vec<u8>>()[..],
+        &adler.to_be_bytes(),
+    ]
+    .concat()
+}
+
+/// The most memory that this process has had, in bytes.
+#[cfg(target_os = "linux")]
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
+    1024 * kilobytes.parse::<u64>().unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_colour_profile_that_unpacks_to_much_is_not_unpacked() {
+    let png = std::fs::read(golden("alpha.png")).unwrap();
+    // Behind signature and header.
+    let (start, rest) = png.split_at(8 + 25);
+    let profile = |matches| {
+        let content = [&b"iCCPa\0\0"[..], &packed_zeros(matches)].concat();
+        [start, &chunk(&content), rest].concat()
+    };
+    let decode = |png: &[u8]| Photo::decode("png", png, PhotoLimits::default()).unwrap();
+    assert_eq!(decode(&profile(1)), open("alpha.png"));
+    let bomb = profile(1_000_000);
+    let before = peak();
+    assert_eq!(decode(&bomb), open("alpha.png"));
+    // 1.6 MB that unpack to 258 MB.
+    assert!(peak() - before < 100 << 20, "{} to {}", before, peak());
+}
+
+#[test]
+fn a_chunk_of_a_webp_that_declares_more_than_the_file_has_is_refused() {
+    let webp = std::fs::read(golden("lossless.webp")).unwrap();
+    let extended = b"VP8X\x0a\0\0\0\x08\0\0\0\x17\0\0\x0f\0\0";
+    let exif = b"EXIF\xfe\xff\xff\xff, and no more";
+    let bytes = [&webp[..12], extended, &webp[12..], exif].concat();
+    let riff = |size: usize| [b"RIFF", &(size as u32).to_le_bytes()[..], &bytes[8..]].concat();
+    let message = refused(&riff(bytes.len() - 8), PhotoLimits::default());
+    assert!(message.contains("it ends after"), "{message}");
+    // Behind the end that the file declares, nothing is looked at.
+    let trailing = [&webp[..], exif].concat();
+    let photo = Photo::decode("webp", &trailing, PhotoLimits::default()).unwrap();
+    assert_eq!(photo, open("lossless.webp"));
 }

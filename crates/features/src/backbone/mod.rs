@@ -1,4 +1,4 @@
-//! How do pixels become regions? Through frozen networks, on the CPU.
+//! From pixels to regions: frozen networks, on the CPU.
 //!
 //! The networks only go forward: nothing here has a gradient.
 
@@ -27,7 +27,8 @@ pub(crate) use maps::Buffers;
 pub use maps::Maps;
 pub use network::Network;
 pub use number::Number;
-pub use photo::{Photo, PhotoLimits};
+pub(crate) use photo::is_photo;
+pub use photo::{Photo, PhotoLimits, Truncated};
 pub use pool::{Border, Edge, Pool, Pooling};
 pub use preprocessing::{Filter, Fit, Preprocessing};
 pub use resnet::{Block, ResNet, Stage, StrideOn};

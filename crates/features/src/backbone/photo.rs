@@ -1,10 +1,11 @@
-//! How does a file become the pixels of a photo? Decoded, turned upright, in red, green and blue.
+//! A file decoded to the pixels of a photo: upright, in red, green and blue.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Seek};
+mod jpeg;
+
+use std::io::{Cursor, ErrorKind, Read};
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -12,14 +13,38 @@ use crate::{Error, Result};
 /// White, on which what is transparent is laid.
 const WHITE: u32 = 255;
 
-/// What a photo may cost before it is decoded: a file of some kilobytes can ask for gigabytes.
+/// Bytes that tell the format.
+const SIGNATURE: u64 = 16;
+
+/// What a PNG may unpack before its pixels (a colour profile above all), beside its own size:
+/// profiles of printers have a few megabytes.
+const UNPACKED_PROFILE: u64 = 16 << 20;
+
+/// The most bytes that decoding takes a pixel: 16 bits of four colours, and what is made of them.
+const PIXEL_BYTES: u64 = 8 + 3;
+
+/// Which photos are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PhotoLimits {
     /// The longest side, in pixels.
     pub side: u32,
-    /// Bytes that decoding may ask for, the decoded pixels included.
+    /// Bytes that decoding may ask for, the decoded pixels included: a file of some kilobytes can
+    /// ask for gigabytes.
     pub bytes: u64,
+    /// Whether a JPEG may lack a part of its picture.
+    pub truncated: Truncated,
+}
+
+/// What becomes of a JPEG that ends before its picture does, or is broken within.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Truncated {
+    /// It cannot be read, as PNG, WebP and GIF cannot in any case.
+    #[default]
+    Refused,
+    /// What is missing is grey, or coarse in a progressive JPEG.
+    Accepted,
 }
 
 impl Default for PhotoLimits {
@@ -28,6 +53,21 @@ impl Default for PhotoLimits {
         Self {
             side: 16_384,
             bytes: 512 << 20,
+            truncated: Truncated::default(),
+        }
+    }
+}
+
+impl PhotoLimits {
+    /// Every photo with no side longer than this, whatever memory decoding it takes.
+    pub fn up_to(side: u32) -> Self {
+        let default = Self::default();
+        Self {
+            side,
+            bytes: default
+                .bytes
+                .max(PIXEL_BYTES.saturating_mul(u64::from(side).pow(2))),
+            ..default
         }
     }
 }
@@ -71,14 +111,19 @@ impl Photo {
     /// red, green and blue, and what is transparent is laid on white.
     ///
     /// # Errors
-    /// When the file cannot be opened, is no such picture, is broken, or beyond the limits; the
-    /// message names it.
+    /// When the file cannot be opened, is no such picture, ends early, is broken, or beyond the
+    /// limits; the message names it.
     pub fn open(path: &Path, limits: PhotoLimits) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path, "open"))?;
-        read(BufReader::new(file), limits).map_err(|cause| Error::UnreadablePhoto {
-            origin: path.display().to_string(),
-            cause,
-        })
+        let mut file = uard_files::open_regular(path).map_err(Error::io(path, "open"))?;
+        let mut bytes = Vec::new();
+        let signature = file.by_ref().take(SIGNATURE).read_to_end(&mut bytes);
+        signature.map_err(Error::io(path, "read"))?;
+        // What is no photo is not read any further: it may be a film.
+        if format(&bytes).is_ok() {
+            let rest = file.take(limits.bytes).read_to_end(&mut bytes);
+            rest.map_err(Error::io(path, "read"))?;
+        }
+        Self::decode(&path.display().to_string(), &bytes, limits)
     }
 
     /// [`open`](Self::open) for bytes; messages name `origin`.
@@ -86,7 +131,7 @@ impl Photo {
     /// # Errors
     /// Those of [`open`](Self::open).
     pub fn decode(origin: &str, bytes: &[u8], limits: PhotoLimits) -> Result<Self> {
-        read(Cursor::new(bytes), limits).map_err(|cause| Error::UnreadablePhoto {
+        read(bytes, limits).map_err(|cause| Error::UnreadablePhoto {
             origin: origin.to_owned(),
             cause,
         })
@@ -108,37 +153,57 @@ impl Photo {
     }
 }
 
+/// Whether a file begins as a photo does that can be read here.
+///
+/// # Errors
+/// It cannot be opened or read.
+pub(crate) fn is_photo(path: &Path) -> Result<bool> {
+    let file = uard_files::open_regular(path).map_err(Error::io(path, "open"))?;
+    let mut bytes = Vec::new();
+    let signature = file.take(SIGNATURE).read_to_end(&mut bytes);
+    signature.map_err(Error::io(path, "read"))?;
+    Ok(format(&bytes).is_ok())
+}
+
 /// The other side is the reason, without the file.
-fn read(bytes: impl BufRead + Seek, limits: PhotoLimits) -> std::result::Result<Photo, String> {
-    let mut reader = ImageReader::new(bytes)
-        .with_guessed_format()
-        .map_err(|error| error.to_string())?;
-    if reader.format().is_none() {
-        return Err("its first bytes are not those of a JPEG, PNG, WebP or GIF".to_owned());
+type Decoded<T> = std::result::Result<T, String>;
+
+fn format(bytes: &[u8]) -> Decoded<ImageFormat> {
+    use ImageFormat::{Gif, Jpeg, Png, WebP};
+    match image::guess_format(bytes) {
+        Ok(format @ (Jpeg | Png | WebP | Gif)) => Ok(format),
+        _ if bytes.is_empty() => Err("it is empty".to_owned()),
+        _ => Err("its first bytes are not those of a JPEG, PNG, WebP or GIF".to_owned()),
     }
-    // Decoders are limited below, after their own sizes were named in a message of ours.
-    reader.no_limits();
-    let mut decoder = reader.into_decoder().map_err(|error| error.to_string())?;
-    let (width, height) = decoder.dimensions();
-    if width.max(height) > limits.side {
-        let side = limits.side;
-        return Err(format!(
-            "{width} x {height} pixels, more than the limit of {side} a side; make it smaller or raise the limit"
-        ));
+}
+
+fn read(bytes: &[u8], limits: PhotoLimits) -> Decoded<Photo> {
+    let format = format(bytes)?;
+    let bytes = match format {
+        ImageFormat::WebP => chunks(bytes)?,
+        _ => bytes,
+    };
+    if format == ImageFormat::Jpeg && limits.truncated == Truncated::Refused {
+        let defect = jpeg::defect(bytes, limits.bytes / 3);
+        defect.map_or(Ok(()), |defect| Err(defect.to_string()))?;
     }
-    // What is decoded, and the red, green and blue that is made of it.
-    let bytes = decoder.total_bytes() + 3 * u64::from(width) * u64::from(height);
-    if bytes > limits.bytes {
-        let most = limits.bytes;
-        return Err(format!(
-            "{width} x {height} pixels need {bytes} bytes to decode, more than the limit of {most}; make it smaller or raise the limit"
-        ));
-    }
+    let reason = |error: ImageError| match ends_early(&error) {
+        true => format!(
+            "it ends after {} bytes, before its picture does",
+            bytes.len()
+        ),
+        false => error.to_string(),
+    };
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    // Only PNG heeds these, while it looks for its pixels; the size is limited below, in a
+    // sentence of ours.
+    let mut before_pixels = Limits::no_limits();
+    before_pixels.max_alloc = Some((4 * bytes.len() as u64 + UNPACKED_PROFILE).min(limits.bytes));
+    reader.limits(before_pixels);
+    let mut decoder = reader.into_decoder().map_err(reason)?;
+    check_size(&decoder, limits)?;
     let mut allowed = Limits::no_limits();
-    allowed.max_image_width = Some(limits.side);
-    allowed.max_image_height = Some(limits.side);
     allowed.max_alloc = Some(limits.bytes);
-    let reason = |error: image::ImageError| error.to_string();
     decoder.set_limits(allowed).map_err(reason)?;
     // A broken EXIF block says nothing of how the photo was held; its pixels are what they are.
     let orientation = decoder
@@ -152,6 +217,62 @@ fn read(bytes: impl BufRead + Seek, limits: PhotoLimits) -> std::result::Result<
         false => picture.into_rgb8().into_raw(),
     };
     Photo::new(pixels, width, height).map_err(|error| error.to_string())
+}
+
+/// A WebP without what follows it, when all its chunks lie within the file: the decoder makes room
+/// for what they declare.
+///
+/// # Source
+/// <https://developers.google.com/speed/webp/docs/riff_container>
+fn chunks(bytes: &[u8]) -> Decoded<&[u8]> {
+    /// Of the file, which is a chunk itself, and of what it holds.
+    const HEADERS: usize = 8 + 4;
+    let chunk = |bytes| {
+        let (&[.., a, b, c, d], content) = <[u8]>::split_first_chunk::<8>(bytes)?;
+        Some((u32::from_le_bytes([a, b, c, d]) as usize, content))
+    };
+    let declared = chunk(bytes).map_or(0, |(length, _)| 8 + length);
+    let bytes = &bytes[..bytes.len().min(declared)];
+    let mut left = bytes.get(HEADERS..).unwrap_or_default();
+    while let Some((length, content)) = chunk(left) {
+        if content.len() < length {
+            let (found, needed) = (bytes.len(), bytes.len() - content.len() + length);
+            return Err(format!("it ends after {found} bytes, of {needed} at least"));
+        }
+        left = content
+            .get(length.next_multiple_of(2)..)
+            .unwrap_or_default();
+    }
+    Ok(bytes)
+}
+
+fn check_size(decoder: &impl ImageDecoder, limits: PhotoLimits) -> Decoded<()> {
+    let (width, height) = decoder.dimensions();
+    let longest = width.max(height);
+    let (side, most) = (limits.side, limits.bytes);
+    if longest > side {
+        return Err(format!(
+            "{width} x {height} pixels, more than the limit of {side} a side; make it smaller or raise the limit (--longest-side {longest})"
+        ));
+    }
+    // What is decoded, and the red, green and blue that is made of it.
+    let bytes = decoder.total_bytes() + 3 * u64::from(width) * u64::from(height);
+    if bytes > most {
+        return Err(format!(
+            "{width} x {height} pixels need {bytes} bytes to decode, more than the limit of {most}; make it smaller or raise the limit (--longest-side {longest})"
+        ));
+    }
+    Ok(())
+}
+
+fn ends_early(error: &ImageError) -> bool {
+    let is_end = |error: &std::io::Error| error.kind() == ErrorKind::UnexpectedEof;
+    if let ImageError::IoError(error) = error {
+        return is_end(error);
+    }
+    let first = std::error::Error::source(error);
+    let mut causes = std::iter::successors(first, |cause| cause.source());
+    causes.any(|cause| cause.downcast_ref().is_some_and(is_end))
 }
 
 /// `alpha colour + (1 - alpha) white`, to the nearest.

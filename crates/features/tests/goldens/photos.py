@@ -30,6 +30,9 @@ def main():
     image = Image.fromarray(pixels)
     lossy = {"quality": 95, "subsampling": 0}
     image.save(FOLDER / "rgb.jpg", **lossy)
+    image.save(FOLDER / "progressive.jpg", progressive=True, **lossy)
+    image.save(FOLDER / "restarts.jpg", restart_marker_blocks=1, quality=95, subsampling=2)
+    image.save(FOLDER / "lossy.webp", quality=95)
     image.convert("CMYK").save(FOLDER / "cmyk.jpg", **lossy)
     image.convert("L").save(FOLDER / "grey.jpg", **lossy)
     image.save(FOLDER / "lossless.webp", lossless=True)
