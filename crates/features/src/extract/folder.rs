@@ -1,13 +1,11 @@
-//! How does a folder of photos with captions become a data directory to train on?
+//! A folder of photos with captions, made into a data directory to train on.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::ExtractError;
 use super::list::PhotoList;
 use crate::captions::{CaptionFiles, captions_in_order, read_captions, read_map};
 use crate::store::FeatureStore;
-use crate::whole_file::write_whole;
 use crate::{Error, Result};
 
 /// The splits that are looked for.
@@ -112,9 +110,7 @@ impl CaptionedSplit {
         }
         let files = CaptionFiles::of(dir, &self.name);
         for (path, text) in [(files.captions, captions), (files.map, map)] {
-            write_whole(&path, |unfinished| {
-                fs::write(unfinished, &text).map_err(Error::io(unfinished, "write"))
-            })?;
+            uard_files::write(&path, text).map_err(Error::io(&path, "write"))?;
         }
         Ok(())
     }

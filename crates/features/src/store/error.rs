@@ -1,6 +1,6 @@
-//! What can be wrong with a feature store, or with an image that is to enter one?
+//! What can be wrong with a feature store, or with an image that is to enter one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::entry::Size;
 
@@ -85,12 +85,14 @@ pub enum StoreError {
         id: String,
     },
     /// A store without a single image.
-    #[error("{}: no image could be stored; {unreadable} were unreadable", path.display())]
+    #[error("{}: no image could be stored; {unreadable} were unreadable{}", path.display(), listed(path, first))]
     Empty {
         /// The store.
         path: PathBuf,
         /// Entries with a reason.
         unreadable: usize,
+        /// The first of them, with the reason.
+        first: Vec<String>,
     },
     /// An image that cannot be stored.
     #[error("image `{id}`: {problem}")]
@@ -100,6 +102,17 @@ pub enum StoreError {
         /// Why.
         problem: EntryProblem,
     },
+}
+
+/// Where unreadable entries are listed, and the first of them.
+fn listed(store: &Path, first: &[String]) -> String {
+    match first {
+        [] => String::new(),
+        first => {
+            let list = store.join(super::writer::UNREADABLE);
+            format!(", all listed in {}: {}", list.display(), first.join("; "))
+        }
+    }
 }
 
 /// Whether an image can be stored.

@@ -1,7 +1,6 @@
-//! What was a feature store made from, and is it complete? `store.json` says it.
+//! `store.json`: what a feature store was made from, and whether it is complete.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +9,6 @@ use serde_json::Value;
 use super::error::StoreError;
 use super::part_builder::{COUNTS, REGIONS};
 use crate::npy::ElementType;
-use crate::whole_file::write_whole;
 use crate::{Error, Result};
 
 /// Changes whenever an older reader would misread a store.
@@ -194,7 +192,7 @@ impl StoreFile {
 
     pub(super) fn read(store: &Path) -> Result<Self> {
         let path = Self::path(store);
-        let bytes = fs::read(&path).map_err(Error::io(&path, "read"))?;
+        let bytes = uard_files::read(&path).map_err(Error::io(&path, "read"))?;
         let expected = "the manifest of a feature store";
         let other = |source| Error::Json {
             path: path.clone(),
@@ -226,9 +224,7 @@ impl StoreFile {
             expected: "a manifest that JSON can hold",
             source,
         })?;
-        write_whole(&path, |unfinished| {
-            fs::write(unfinished, text).map_err(Error::io(unfinished, "write"))
-        })
+        uard_files::write(&path, text).map_err(Error::io(&path, "write"))
     }
 
     /// Refuses to continue with another manifest, and says where the two differ.

@@ -1,7 +1,6 @@
-//! How does a part come to be? Image by image in memory, then as one file.
+//! A part in the making: image by image in memory, then as one file.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::path::Path;
 
 use safetensors::serialize;
@@ -13,7 +12,6 @@ use super::error::{EntryProblem, Fits};
 use super::manifest::{BOXES, Element, Manifest, SIZES};
 use crate::digest::Fields;
 use crate::npy::ElementType;
-use crate::whole_file::write_whole;
 use crate::{Error, Result};
 
 /// The tensor of all features of a part.
@@ -236,9 +234,7 @@ impl PartBuilder {
             views.push((name.as_str(), view.map_err(|e| unwritable(e.to_string()))?));
         }
         let bytes = serialize(views, Some(metadata)).map_err(|e| unwritable(e.to_string()))?;
-        write_whole(path, |unfinished| {
-            fs::write(unfinished, bytes).map_err(Error::io(unfinished, "write"))
-        })?;
+        uard_files::write(path, bytes).map_err(Error::io(path, "write"))?;
         Ok(self.header)
     }
 }

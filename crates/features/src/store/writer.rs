@@ -1,12 +1,13 @@
-//! How does a feature store grow, stop at any moment, and go on?
+//! A feature store that grows, may stop at any moment, and goes on.
 //!
 //! The list of images is cut into parts of a fixed number of entries. A part is written when its
 //! last entry is known, and is on disk whole or not at all; so a run that is stopped loses at most
 //! one part, and goes on at a fixed place of the list with the same bytes.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+
+use uard_files::DirectoryLock;
 
 use super::entry::Entry;
 use super::error::{EntryProblem, StoreError};
@@ -14,11 +15,13 @@ use super::feature_store::{part_path, store_path};
 use super::manifest::{Manifest, StoreFile};
 use super::part::Part;
 use super::part_builder::{PartBuilder, PartHeader};
-use crate::whole_file::write_whole;
 use crate::{Error, Result};
 
 /// The file that lists the entries without features.
-const UNREADABLE: &str = "unreadable.tsv";
+pub(super) const UNREADABLE: &str = "unreadable.tsv";
+
+/// As many reasons are told where nothing else can be.
+const TOLD: usize = 3;
 
 /// Writes a store entry by entry; one part at a time lies in memory.
 ///
@@ -63,6 +66,8 @@ pub struct StoreWriter {
     stored: Vec<String>,
     /// How many of the stored entries the list has passed.
     passed: usize,
+    /// Keeps other writers away; none for a complete store, which is not written to.
+    _lock: Option<DirectoryLock>,
 }
 
 /// What a finished store holds.
@@ -81,15 +86,15 @@ impl StoreWriter {
     /// [`already_has`](Self::already_has), so that another list is noticed.
     ///
     /// # Errors
-    /// A store of another manifest (the difference is named) or format; a damaged part; the
-    /// system refuses.
+    /// A store of another manifest (the difference is named) or format; a damaged part; another
+    /// process is writing it; the system refuses.
     pub fn create_or_continue(
         dir: &Path,
         split: &str,
         manifest: &Manifest,
     ) -> Result<(Self, usize)> {
         let path = store_path(dir, split);
-        fs::create_dir_all(&path).map_err(Error::io(&path, "create"))?;
+        let lock = lock(&path)?;
         let file = match StoreFile::path(&path).exists() {
             true => StoreFile::read(&path)?,
             false => {
@@ -111,9 +116,22 @@ impl StoreWriter {
             places,
             passed: 0,
             stored,
+            _lock: lock,
         };
         let stored = writer.stored.len();
         Ok((writer, stored))
+    }
+
+    /// Refuses a place where no store can be written, so that this is known before any work.
+    ///
+    /// # Errors
+    /// Another process is writing there; the system refuses.
+    pub fn check_place(dir: &Path, split: &str) -> Result<()> {
+        let path = store_path(dir, split);
+        drop(lock(&path)?);
+        // Nothing was begun: a directory that was made for the lock goes with it, no other does.
+        let _ = std::fs::remove_dir(&path);
+        Ok(())
     }
 
     /// Whether the next entry of the list is in the store; if so, it is passed.
@@ -143,6 +161,12 @@ impl StoreWriter {
     /// to be [passed](Self::already_has) first; a complete store; the system refuses.
     pub fn add(&mut self, entry: Entry) -> Result<()> {
         self.check_next(&entry.id)?;
+        if let Some(&first) = self.places.get(&entry.id) {
+            return Err(Error::Store(StoreError::Entry {
+                id: entry.id,
+                problem: EntryProblem::RepeatedId { first },
+            }));
+        }
         let id = entry.id.clone();
         let refuse = |problem| {
             Error::Store(StoreError::Entry {
@@ -155,7 +179,8 @@ impl StoreWriter {
         self.note(id)
     }
 
-    /// Notes that the next entry of the list has no features, and why.
+    /// Notes that the next entry of the list has no features, and why. Its id may have been there
+    /// before.
     ///
     /// # Errors
     /// As [`add`](Self::add).
@@ -183,14 +208,17 @@ impl StoreWriter {
         }
         let images = self.written.iter().map(|part| part.ids.len()).sum();
         let unreadable = self.written.iter().map(|part| part.unreadable.len()).sum();
+        if !self.file.complete && unreadable > 0 {
+            self.write_unreadable()?;
+        }
         if images == 0 {
+            let entries = self.written.iter().flat_map(|part| &part.unreadable);
+            let first = entries.map(|entry| format!("{}: {}", entry.id, entry.reason));
             return Err(Error::Store(StoreError::Empty {
+                first: first.take(TOLD).collect(),
                 path: self.path,
                 unreadable,
             }));
-        }
-        if unreadable > 0 {
-            self.write_unreadable()?;
         }
         if !self.file.complete {
             let digests = self.written.iter().map(|part| part.sha256.clone());
@@ -217,13 +245,13 @@ impl StoreWriter {
                 id: id.to_owned(),
             }));
         }
-        let problem = match self.places.get(id) {
-            Some(&first) => EntryProblem::RepeatedId { first },
-            None if id.is_empty() || id.contains(['\t', '\n', '\r']) => EntryProblem::Id,
-            None => return Ok(()),
-        };
-        let id = id.to_owned();
-        Err(Error::Store(StoreError::Entry { id, problem }))
+        if id.is_empty() || id.contains(['\t', '\n', '\r']) {
+            return Err(Error::Store(StoreError::Entry {
+                id: id.to_owned(),
+                problem: EntryProblem::Id,
+            }));
+        }
+        Ok(())
     }
 
     fn note(&mut self, id: String) -> Result<()> {
@@ -249,11 +277,19 @@ impl StoreWriter {
             let reason = entry.reason.replace(['\t', '\n', '\r'], " ");
             format!("{}\t{reason}\n", entry.id)
         });
-        let text: String = lines.collect();
-        write_whole(&self.path.join(UNREADABLE), |unfinished| {
-            fs::write(unfinished, text).map_err(Error::io(unfinished, "write"))
-        })
+        let path = self.path.join(UNREADABLE);
+        uard_files::write(&path, lines.collect::<String>()).map_err(Error::io(&path, "write"))
     }
+}
+
+/// Locks a store against other writers. One that is complete is not written to, and may lie where
+/// nothing can be written.
+fn lock(store: &Path) -> Result<Option<DirectoryLock>> {
+    if StoreFile::path(store).exists() && StoreFile::read(store)?.complete {
+        return Ok(None);
+    }
+    let lock = DirectoryLock::acquire(store).map_err(Error::io(store, "write to"))?;
+    Ok(Some(lock))
 }
 
 /// The parts on disk up to the first that is missing.
