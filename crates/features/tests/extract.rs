@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use uard_core::matmul::Matmul;
 use uard_core::random::Draws;
 use uard_features::backbone::{
-    Cells, Fit, GridBackbone, PhotoLimits, Preprocessing, ResNet, Stage,
+    Cells, Fit, GridBackbone, Photo, PhotoLimits, Preprocessing, ResNet, Stage, Truncated,
 };
 use uard_features::dataset::Split;
-use uard_features::extract::{CaptionedPhotos, Extracted, Extraction, PhotoList, Progress};
-use uard_features::store::{Element, FeatureStore, Finished};
+use uard_features::extract::{
+    CaptionedPhotos, Extracted, Extraction, PhotoEncoder, PhotoList, PhotoRegions, Progress,
+};
+use uard_features::store::{Element, FeatureStore, Finished, StoreWriter};
 use uard_features::weights::Weights;
 
 fn goldens() -> PathBuf {
@@ -70,8 +72,8 @@ fn huge() -> Vec<u8> {
 }
 
 const UNREADABLE: [(&str, &str); 4] = [
-    ("broken.jpg", "not a photo"),
-    ("empty.jpg", "not those of a JPEG"),
+    ("broken.jpg", "it ends after 364 bytes"),
+    ("empty.jpg", "it is empty"),
     ("huge.png", "20000 x 20000"),
     ("text.jpg", "not those of a JPEG"),
 ];
@@ -189,6 +191,176 @@ fn stopped_and_continued_with_any_number_of_threads_the_bytes_are_the_same() {
     straight.run(&on_progress, &AtomicBool::new(false)).unwrap();
     assert_eq!(seen.get(), 9);
     assert_eq!(stopped.bytes(), straight.bytes());
+}
+
+#[test]
+#[cfg(unix)]
+fn what_can_be_no_photo_is_listed_and_nothing_is_waited_for() {
+    use std::ffi::OsStr;
+    use std::os::unix::{ffi::OsStrExt, fs::symlink, net::UnixListener};
+    let (encoder, folder) = (encoder(48), tempfile::tempdir().unwrap());
+    let at = |name: &[u8]| folder.path().join(OsStr::from_bytes(name));
+    for name in [
+        &b"a.jpg"[..],
+        b"tab\there.jpg",
+        b"new\nline.jpg",
+        b"x\xe8.jpg",
+        b"x\xe9.jpg",
+    ] {
+        fs::copy(goldens().join("rgb.jpg"), at(name)).unwrap();
+    }
+    let made = std::process::Command::new("mkfifo")
+        .arg(at(b"pipe"))
+        .status();
+    assert!(made.unwrap().success());
+    let _socket = UnixListener::bind(at(b"socket")).unwrap();
+    symlink("/dev/zero", at(b"device")).unwrap();
+    symlink("nothing", at(b"link to nothing")).unwrap();
+    let here = Here::new(&encoder, folder.path());
+    let expected = Finished {
+        images: 1,
+        unreadable: 8,
+    };
+    assert_eq!(here.whole(), Extracted::Finished(expected));
+    let list = fs::read_to_string(here.out.path().join("dev_store/unreadable.tsv")).unwrap();
+    let expected = [
+        ("device", "a character device"),
+        ("link to nothing", "No such file"),
+        ("new\\nline.jpg", "rename it"),
+        ("pipe", "a named pipe"),
+        ("socket", ""),
+        ("tab\\there.jpg", "rename it"),
+        ("x\\xe8.jpg", "not UTF-8"),
+        ("x\\xe9.jpg", "not UTF-8"),
+    ];
+    assert_eq!(list.lines().count(), expected.len());
+    for (line, (id, part)) in list.lines().zip(expected) {
+        let (found, reason) = line.split_once('\t').unwrap();
+        assert_eq!(found, id);
+        assert!(reason.contains(part) && !reason.contains('\t'), "{line}");
+    }
+}
+
+/// Finds one region in each photo, whose only feature is NaN where the photo has over 16 rows.
+struct Broken;
+
+impl PhotoEncoder for Broken {
+    fn encode(&self, photos: &[Photo]) -> uard_features::Result<Vec<PhotoRegions>> {
+        let regions = |photo: &Photo| PhotoRegions {
+            features: vec![if photo.height() > 16 { f32::NAN } else { 1.0 }],
+            boxes: vec![[0.0, 0.0, 1.0, 1.0]],
+            extras: Default::default(),
+        };
+        Ok(photos.iter().map(regions).collect())
+    }
+
+    fn width(&self) -> usize {
+        1
+    }
+
+    fn most_regions(&self) -> usize {
+        1
+    }
+
+    fn extras(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn settings(&self) -> uard_features::Result<serde_json::Value> {
+        Ok(serde_json::Value::Null)
+    }
+}
+
+#[test]
+fn a_photo_whose_features_cannot_be_stored_is_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let photo = fs::read(goldens().join("rgb.jpg")).unwrap();
+    fs::write(folder.path().join("a.jpg"), &photo).unwrap();
+    // The height in the header: 24 rows, of which 8 are missing.
+    let frame = photo.windows(2).position(|bytes| bytes == b"\xff\xc0");
+    let mut taller = photo;
+    taller[frame.unwrap() + 6] = 24;
+    fs::write(folder.path().join("b.jpg"), taller).unwrap();
+    let (out, photos) = (folder.path().join("out"), PhotoList::open(folder.path()));
+    let extraction = Extraction {
+        encoder: &Broken,
+        name: "broken",
+        weights: &goldens().join("rgb.jpg"),
+        limits: PhotoLimits {
+            truncated: Truncated::Accepted,
+            ..PhotoLimits::default()
+        },
+        element: Element::F32,
+    };
+    let photos = photos.unwrap();
+    let stop = AtomicBool::new(false);
+    let done = extraction.run((&out, "dev"), photos.photos(), &|_| (), &stop);
+    let expected = Finished {
+        images: 1,
+        unreadable: 1,
+    };
+    assert_eq!(done.unwrap(), Extracted::Finished(expected));
+    let list = fs::read_to_string(out.join("dev_store/unreadable.tsv")).unwrap();
+    assert!(
+        list.starts_with("b.jpg\tregion 0: feature 0 is NaN"),
+        "{list}"
+    );
+    let manifest = fs::read_to_string(out.join("dev_store/store.json")).unwrap();
+    assert!(
+        manifest.contains("\"truncated\": \"accepted\""),
+        "{manifest}"
+    );
+}
+
+#[test]
+fn where_no_photo_can_be_read_the_reasons_are_told_and_listed() {
+    let (encoder, folder) = (encoder(48), tempfile::tempdir().unwrap());
+    fs::write(folder.path().join("a.jpg"), b"").unwrap();
+    fs::write(folder.path().join("b.jpg"), b"text").unwrap();
+    let here = Here::new(&encoder, folder.path());
+    let message = here.run(&|_| (), &AtomicBool::new(false)).unwrap_err();
+    let message = message.to_string();
+    assert!(
+        message.contains("a.jpg: it is empty; b.jpg: its first bytes"),
+        "{message}"
+    );
+    let list = here.out.path().join("dev_store/unreadable.tsv");
+    assert!(message.contains(&list.display().to_string()), "{message}");
+    assert_eq!(fs::read_to_string(list).unwrap().lines().count(), 2);
+}
+
+#[test]
+fn a_store_has_one_writer_and_a_complete_one_needs_none() {
+    let (encoder, folder) = (encoder(48), folder());
+    let here = Here::new(&encoder, folder.path());
+    let during = |progress: Progress| {
+        if progress.done == 0 {
+            let message = here.run(&|_| (), &AtomicBool::new(false)).unwrap_err();
+            assert!(
+                message.to_string().contains("is writing there"),
+                "{message}"
+            );
+            assert!(StoreWriter::check_place(here.out.path(), "dev").is_err());
+        }
+    };
+    here.run(&during, &AtomicBool::new(false)).unwrap();
+    let complete = here.bytes();
+    assert!(complete.iter().all(|(name, _)| !name.starts_with('.')));
+    let again = |_: Progress| {
+        here.whole();
+    };
+    here.run(&again, &AtomicBool::new(false)).unwrap();
+    assert_eq!(here.bytes(), complete);
+}
+
+#[test]
+fn a_place_is_checked_without_leaving_anything_there() {
+    let folder = tempfile::tempdir().unwrap();
+    StoreWriter::check_place(folder.path(), "dev").unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    let file = folder.path().join("file");
+    fs::write(&file, b"").unwrap();
+    assert!(StoreWriter::check_place(&file, "dev").is_err());
 }
 
 #[test]

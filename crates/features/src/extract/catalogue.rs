@@ -1,4 +1,4 @@
-//! Which encoders are there, by name?
+//! The encoders of photos, by name.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

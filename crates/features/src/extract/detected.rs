@@ -1,4 +1,4 @@
-//! What of a detector's regions is stored? Features and boxes, and what each region is and how.
+//! What is stored of a detector's regions: features and boxes, and what each region is and how.
 
 use std::collections::BTreeMap;
 

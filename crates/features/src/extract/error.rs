@@ -38,8 +38,8 @@ pub enum ExtractError {
         /// What the writer said.
         cause: String,
     },
-    /// Neither a folder nor a file.
-    #[error("{}: expected a folder of photos, or a file with the path of a photo on each line", path.display())]
+    /// A folder or list without photos, or something else.
+    #[error("{}: no photos found; expected a folder of photos, one photo, or a text file with the path of a photo on each line", path.display())]
     NoPhotos {
         /// What was given.
         path: PathBuf,

@@ -1,20 +1,40 @@
-//! Which photos are meant by a folder, or by a list of them?
+//! The photos that a folder or a list names, in a fixed order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::ExtractError;
+use crate::backbone::is_photo;
 use crate::captions::read_lines;
 use crate::{Error, Result};
+
+/// What systems and storage servers leave in folders beside photos: thumbnails, above all. What
+/// begins with a dot is passed over as well (`.DS_Store`, `._photo.jpg`, `.thumbnails`).
+const PASSED_OVER: [&str; 9] = [
+    "@eaDir",
+    "#recycle",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "__MACOSX",
+    "lost+found",
+    "Thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+];
 
 /// A photo to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedPhoto {
-    /// Its path below the folder, with `/`; or its line of the list.
+    /// Its path below the folder, with `/`; or its line of the list. What no line of text can hold
+    /// is escaped (`\t`, `\xe9`).
     pub id: String,
     /// Where it is.
     pub path: PathBuf,
+    /// Why it cannot be read, where that is known before it is opened.
+    pub unreadable: Option<String>,
 }
 
 /// Photos in a fixed order.
@@ -24,32 +44,78 @@ pub struct PhotoList {
 }
 
 impl PhotoList {
-    /// Every file of a folder and the folders below it, in the order of their names; or every line
-    /// of a list, as a path relative to the list's folder. Hidden files and folders are left out.
+    /// Every file of a folder and the folders below it, in the order of their names; every line of
+    /// a list, as a path relative to the list's folder, or to the working directory where the list
+    /// is a pipe; or one photo.
     ///
-    /// Whether a file holds a photo shows when it is read: its name decides nothing.
+    /// Hidden files and folders, and what systems leave beside photos, are passed over. Links are
+    /// followed, and each folder is visited once, under its own name where it has one here; two
+    /// names of one file are two photos. A folder that cannot be read, and a name that no line of
+    /// text can hold, are listed as unreadable. Whether a file holds a photo shows when it is read:
+    /// its name decides nothing.
     ///
     /// # Errors
-    /// Neither a folder nor a file; one that cannot be read; a photo that is listed twice.
+    /// Neither a folder, nor a list, nor a photo; nothing in it; one that cannot be read; a photo
+    /// that is listed twice.
     pub fn open(path: &Path) -> Result<Self> {
-        if path.is_dir() {
-            return Self::of_folder(path);
+        let metadata = fs::metadata(path).map_err(Error::io(path, "open"))?;
+        let list = if metadata.is_dir() {
+            Self::of_folder(path)?
+        } else if metadata.is_file() && is_photo(path)? {
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            Self::from(vec![ListedPhoto::new(name, path.to_owned())])
+        } else {
+            let folder = path.parent().filter(|_| metadata.is_file());
+            match Self::of_names(path, folder.unwrap_or(Path::new(""))) {
+                Err(Error::NotUtf8 { path, .. }) => {
+                    return Err(Error::Extract(ExtractError::NoPhotos { path }));
+                }
+                outcome => outcome?,
+            }
+        };
+        if list.photos.is_empty() {
+            let path = path.to_owned();
+            return Err(Error::Extract(ExtractError::NoPhotos { path }));
         }
-        if !path.is_file() {
-            return Err(Error::Extract(ExtractError::NoPhotos {
-                path: path.to_owned(),
-            }));
-        }
-        let folder = path.parent().unwrap_or(Path::new(""));
-        Self::of_names(path, folder)
+        Ok(list)
     }
 
     /// Every file below a folder.
-    fn of_folder(folder: &Path) -> Result<Self> {
+    fn of_folder(root: &Path) -> Result<Self> {
         let mut photos = Vec::new();
-        collect(folder, "", &mut photos)?;
-        photos.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(Self { photos })
+        let mut visited = HashSet::new();
+        // Folders before links to folders: what both lead to is listed under the folder's name.
+        let mut left = VecDeque::from([(root.to_owned(), OsString::new())]);
+        while let Some((folder, prefix)) = left.pop_front() {
+            let entries = match entries(&folder, &mut visited) {
+                Ok(entries) => entries,
+                Err(error) if folder == root => return Err(Error::io(root, "read")(error)),
+                Err(error) => {
+                    let unreadable = format!("the folder cannot be read: {error}");
+                    photos.push(ListedPhoto {
+                        unreadable: Some(unreadable),
+                        ..ListedPhoto::new(&prefix, folder)
+                    });
+                    continue;
+                }
+            };
+            for entry in &entries {
+                let (path, mut id) = (entry.path(), prefix.clone());
+                id.push(entry.file_name());
+                if !path.is_dir() {
+                    photos.push(ListedPhoto::new(&id, path));
+                    continue;
+                }
+                id.push("/");
+                match entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                    true => left.push_back((path, id)),
+                    false => left.push_front((path, id)),
+                }
+            }
+        }
+        // Escapes can make two names alike; the photo is then before what cannot be one.
+        photos.sort_by(|a, b| (&a.id, &a.unreadable).cmp(&(&b.id, &b.unreadable)));
+        Ok(Self::from(photos))
     }
 
     /// The lines of a list, as paths below a folder.
@@ -71,13 +137,10 @@ impl PhotoList {
                 }));
             }
         }
-        let photos = names.into_iter().map(|name| ListedPhoto {
-            id: name.to_owned(),
-            path: folder.join(name),
-        });
-        Ok(Self {
-            photos: photos.collect(),
-        })
+        let photos = names
+            .into_iter()
+            .map(|name| ListedPhoto::new(OsStr::new(name), folder.join(name)));
+        Ok(Self::from(photos.collect::<Vec<_>>()))
     }
 
     /// The photos.
@@ -86,22 +149,78 @@ impl PhotoList {
     }
 }
 
-/// Files below a folder, with ids that begin with `prefix`.
-fn collect(folder: &Path, prefix: &str, photos: &mut Vec<ListedPhoto>) -> Result<()> {
-    let entries = fs::read_dir(folder).map_err(Error::io(folder, "read"))?;
-    for entry in entries {
-        let entry = entry.map_err(Error::io(folder, "read"))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') {
-            continue;
+impl From<Vec<ListedPhoto>> for PhotoList {
+    fn from(photos: Vec<ListedPhoto>) -> Self {
+        Self { photos }
+    }
+}
+
+impl ListedPhoto {
+    /// Ids are lines of text without tabs: a name that is none is escaped, and cannot be read.
+    fn new(name: &OsStr, path: PathBuf) -> Self {
+        let mut id = String::new();
+        let mut unreadable = None;
+        for chunk in name.as_encoded_bytes().utf8_chunks() {
+            for character in chunk.valid().chars() {
+                if character.is_control() {
+                    id.extend(character.escape_default());
+                    unreadable = Some(
+                        "its name holds a tab, the end of a line or another control character; rename it",
+                    );
+                } else {
+                    id.push(character);
+                }
+            }
+            for byte in chunk.invalid() {
+                id.push_str(&format!("\\x{byte:02x}"));
+                unreadable = Some("its name is not UTF-8; rename it");
+            }
         }
-        let (path, id) = (entry.path(), format!("{prefix}{name}"));
-        match path.is_dir() {
-            true => collect(&path, &format!("{id}/"), photos)?,
-            false => photos.push(ListedPhoto { id, path }),
+        Self {
+            id,
+            path,
+            unreadable: unreadable.map(str::to_owned),
         }
     }
-    Ok(())
+}
+
+/// What is in a folder, in the order of names; nothing where the folder was visited before.
+fn entries(folder: &Path, visited: &mut HashSet<Identity>) -> io::Result<Vec<fs::DirEntry>> {
+    if !visited.insert(identity(folder)?) {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+    let mut entries: Vec<fs::DirEntry> = entries
+        .into_iter()
+        .filter(|entry| !is_passed_over(&entry.file_name()))
+        .collect();
+    entries.sort_by_key(fs::DirEntry::file_name);
+    Ok(entries)
+}
+
+fn is_passed_over(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+        || PASSED_OVER
+            .iter()
+            .any(|passed| name.eq_ignore_ascii_case(passed))
+}
+
+/// What tells a folder from all others: its device and number.
+#[cfg(unix)]
+type Identity = (u64, u64);
+
+#[cfg(unix)]
+fn identity(folder: &Path) -> io::Result<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(folder).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+type Identity = PathBuf;
+
+#[cfg(not(unix))]
+fn identity(folder: &Path) -> io::Result<Identity> {
+    fs::canonicalize(folder)
 }
 
 #[cfg(test)]
@@ -136,11 +255,117 @@ mod tests {
         let message = PhotoList::open(&path).unwrap_err().to_string();
         assert!(message.contains("entries 1 and 3"), "{message}");
         let nothing = PhotoList::open(&folder.path().join("nothing"));
-        assert!(
-            nothing
-                .unwrap_err()
-                .to_string()
-                .contains("a folder of photos")
-        );
+        assert!(nothing.unwrap_err().to_string().contains("nothing"));
+    }
+
+    fn refusal(path: &Path) -> String {
+        PhotoList::open(path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn one_photo_is_a_list_of_one_and_another_kind_of_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a photo");
+        fs::write(&path, b"\xff\xd8\xff\xe0 and so on").unwrap();
+        assert_eq!(ids(&PhotoList::open(&path).unwrap()), ["a photo"]);
+        fs::write(&path, b"\0\xff, a film").unwrap();
+        assert!(refusal(&path).contains("expected a folder of photos, one photo"));
+        fs::write(&path, b"\n").unwrap();
+        assert!(refusal(&path).contains("expected a folder of photos, one photo"));
+        fs::remove_file(&path).unwrap();
+        assert!(refusal(folder.path()).contains("expected a folder of photos, one photo"));
+    }
+
+    #[test]
+    fn what_systems_leave_beside_photos_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["@eaDir", ".thumbnails", "__MACOSX", "album"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+            fs::write(folder.path().join(name).join("a.jpg"), b"").unwrap();
+        }
+        for name in ["._a.jpg", ".DS_Store", "thumbs.DB", "desktop.ini", "a.jpg"] {
+            fs::write(folder.path().join(name), b"").unwrap();
+        }
+        let list = PhotoList::open(folder.path()).unwrap();
+        assert_eq!(ids(&list), ["a.jpg", "album/a.jpg"]);
+    }
+
+    #[cfg(unix)]
+    mod unix {
+        use super::*;
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::fs::symlink;
+
+        #[test]
+        fn each_folder_is_visited_once_however_many_links_lead_to_it() {
+            let folder = tempfile::tempdir().unwrap();
+            let at = |name: &str| folder.path().join(name);
+            for inner in ["album/inner", "other"] {
+                fs::create_dir_all(at(inner)).unwrap();
+            }
+            for name in ["a.jpg", "album/inner/b.jpg", "other/c.jpg"] {
+                fs::write(at(name), b"").unwrap();
+            }
+            let outside = tempfile::tempdir().unwrap();
+            fs::write(outside.path().join("d.jpg"), b"").unwrap();
+            for (to, link) in [
+                (Path::new("."), "0 itself"),
+                (Path::new("."), "1 itself"),
+                (Path::new("other"), "2 sibling"),
+                (Path::new("../.."), "album/inner/up"),
+                (outside.path(), "outside"),
+                (outside.path(), "outside again"),
+                (folder.path(), "other/root"),
+                (Path::new("nothing"), "dangling"),
+                (Path::new("a.jpg"), "a again.jpg"),
+            ] {
+                symlink(to, at(link)).unwrap();
+            }
+            let list = PhotoList::open(folder.path()).unwrap();
+            let expected = [
+                "a again.jpg",
+                "a.jpg",
+                "album/inner/b.jpg",
+                "dangling",
+                "other/c.jpg",
+                "outside/d.jpg",
+            ];
+            assert_eq!(ids(&list), expected);
+        }
+
+        #[test]
+        fn names_that_are_no_line_of_text_are_escaped_and_unreadable() {
+            let folder = tempfile::tempdir().unwrap();
+            for name in [
+                &b"a\tb"[..],
+                b"a\\tb",
+                b"x\xe8",
+                b"x\xe9",
+                b"new\nline\r",
+                b"\x1b[2J",
+                "é 猫".as_bytes(),
+            ] {
+                fs::write(folder.path().join(OsStr::from_bytes(name)), b"").unwrap();
+            }
+            fs::create_dir(folder.path().join("in\there")).unwrap();
+            fs::write(folder.path().join("in\there/a.jpg"), b"").unwrap();
+            let list = PhotoList::open(folder.path()).unwrap();
+            let found: Vec<(&str, bool)> = list
+                .photos
+                .iter()
+                .map(|photo| (photo.id.as_str(), photo.unreadable.is_none()))
+                .collect();
+            let expected = [
+                ("\\u{1b}[2J", false),
+                ("a\\tb", true),
+                ("a\\tb", false),
+                ("in\\there/a.jpg", false),
+                ("new\\nline\\r", false),
+                ("x\\xe8", false),
+                ("x\\xe9", false),
+                ("é 猫", true),
+            ];
+            assert_eq!(found, expected);
+        }
     }
 }

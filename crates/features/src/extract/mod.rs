@@ -1,5 +1,5 @@
-//! How do photographs become features on disk? Listed, decoded while the network computes, encoded,
-//! and stored.
+//! From photographs to features on disk: listed, decoded while the network computes, encoded, and
+//! stored.
 
 mod catalogue;
 mod detected;

@@ -1,5 +1,5 @@
-//! How do photos pass through the network without anybody waiting? A thread decodes the next ones
-//! while the network computes these; the store takes them in the order of the list.
+//! Photos on their way through the network: a thread decodes the next ones while the network
+//! computes these, and the store takes them in the order of the list.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +10,10 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::{ListedPhoto, PhotoEncoder, PhotoRegions};
-use crate::backbone::{Photo, PhotoLimits};
+use crate::backbone::{Photo, PhotoLimits, Truncated};
 use crate::digest::file_sha256;
 use crate::store::{
-    BOXES, Element, Entry, Finished, Manifest, Provenance, SIZES, Size, StoreWriter,
+    BOXES, Element, Entry, Finished, Manifest, Provenance, SIZES, Size, StoreError, StoreWriter,
 };
 use crate::weights::file_of;
 use crate::{Error, Result};
@@ -30,7 +30,7 @@ pub struct Extraction<'a> {
     pub name: &'a str,
     /// The file, or folder, that its weights were read from.
     pub weights: &'a Path,
-    /// What a photo may cost.
+    /// Which photos are decoded.
     pub limits: PhotoLimits,
     /// The numbers that features are stored in.
     pub element: Element,
@@ -91,17 +91,17 @@ impl Extraction<'_> {
         let left = &photos[before..];
         let stopped = thread::scope(|scope| {
             let (sender, receiver) = sync_channel(1);
-            scope.spawn(move || decode(left, self.limits, &sender));
+            scope.spawn(move || decode(left, self.limits, stop, &sender));
             let mut done = before;
             for decoded in receiver {
                 if stop.load(Ordering::Relaxed) {
-                    return Ok(true);
+                    break;
                 }
                 done += decoded.len();
                 self.store(decoded, &mut writer)?;
                 report(done);
             }
-            Ok::<_, Error>(false)
+            Ok::<_, Error>(done < photos.len())
         })?;
         match stopped {
             true => Ok(Extracted::Stopped),
@@ -112,15 +112,19 @@ impl Extraction<'_> {
     fn manifest(&self) -> Result<Manifest> {
         let file = file_of(self.weights)?;
         let weights = file.file_name().unwrap_or_default();
+        let mut preprocessing = json!({
+            "encoder": self.encoder.settings()?,
+            "most_pixels_a_side": self.limits.side,
+            "most_bytes": self.limits.bytes,
+        });
+        if self.limits.truncated == Truncated::Accepted {
+            preprocessing["truncated"] = json!(Truncated::Accepted);
+        }
         let provenance = Provenance::Extracted {
             encoder: self.name.to_owned(),
             weights: weights.to_string_lossy().into_owned(),
             weights_sha256: file_sha256(&file)?,
-            preprocessing: json!({
-                "encoder": self.encoder.settings()?,
-                "most_pixels_a_side": self.limits.side,
-                "most_bytes": self.limits.bytes,
-            }),
+            preprocessing,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let (width, regions) = (self.encoder.width(), self.encoder.most_regions());
@@ -140,13 +144,20 @@ impl Extraction<'_> {
             let found = match outcome {
                 Ok(()) => found.next(),
                 Err(error) => {
-                    writer.skip(&photo.id, &reason(&error, &photo))?;
+                    writer.skip(&photo.id, &reason(error))?;
                     continue;
                 }
             };
             match found {
-                Some((Ok(regions), pixels)) => writer.add(entry(photo.id, regions, &pixels))?,
-                Some((Err(error), _)) => writer.skip(&photo.id, &reason(&error, &photo))?,
+                Some((Ok(regions), pixels)) => {
+                    match writer.add(entry(photo.id, regions, &pixels)) {
+                        Err(Error::Store(StoreError::Entry { id, problem })) => {
+                            writer.skip(&id, &problem.to_string())?;
+                        }
+                        outcome => outcome?,
+                    }
+                }
+                Some((Err(error), _)) => writer.skip(&photo.id, &reason(error))?,
                 None => {}
             }
         }
@@ -172,16 +183,32 @@ impl Extraction<'_> {
     }
 }
 
-/// Ends early when nobody takes photos any more.
-fn decode(photos: &[ListedPhoto], limits: PhotoLimits, sender: &SyncSender<Vec<Decoded>>) {
+/// Ends early when nobody takes photos any more, or at `stop`.
+fn decode(
+    photos: &[ListedPhoto],
+    limits: PhotoLimits,
+    stop: &AtomicBool,
+    sender: &SyncSender<Vec<Decoded>>,
+) {
     for photos in photos.chunks(TOGETHER) {
-        let decoded = photos.par_iter().map(|photo| {
-            let outcome = Photo::open(&photo.path, limits);
-            (photo.clone(), outcome)
+        let batch = photos.par_iter().map(|photo| {
+            let goes_on = !stop.load(Ordering::Relaxed);
+            goes_on.then(|| (photo.clone(), decoded(photo, limits)))
         });
-        if sender.send(decoded.collect()).is_err() {
+        let batch = batch.collect::<Option<Vec<_>>>();
+        if batch.is_none_or(|batch| sender.send(batch).is_err()) {
             break;
         }
+    }
+}
+
+fn decoded(photo: &ListedPhoto, limits: PhotoLimits) -> Result<Photo> {
+    match &photo.unreadable {
+        None => Photo::open(&photo.path, limits),
+        Some(cause) => Err(Error::UnreadablePhoto {
+            origin: photo.path.display().to_string(),
+            cause: cause.clone(),
+        }),
     }
 }
 
@@ -200,7 +227,10 @@ fn entry(id: String, regions: PhotoRegions, photo: &Photo) -> Entry {
 
 /// An error's message without the path, which the id tells: a store does not depend on where the
 /// photos lay.
-fn reason(error: &Error, photo: &ListedPhoto) -> String {
-    let message = error.to_string();
-    message.replace(&photo.path.display().to_string(), &photo.id)
+fn reason(error: Error) -> String {
+    match error {
+        Error::UnreadablePhoto { cause, .. } => cause,
+        Error::Io { action, source, .. } => format!("cannot {action} it: {source}"),
+        other => other.to_string(),
+    }
 }
