@@ -171,6 +171,7 @@ fn of_io(error: &io::Error) -> Fault {
         | ErrorKind::NotADirectory
         | ErrorKind::IsADirectory
         | ErrorKind::DirectoryNotEmpty
+        | ErrorKind::ResourceBusy
         | ErrorKind::ReadOnlyFilesystem
         | ErrorKind::StorageFull
         | ErrorKind::QuotaExceeded

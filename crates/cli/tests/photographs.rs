@@ -8,7 +8,8 @@ mod uard;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use uard::{TINY, final_hash, succeeded, uard};
+use uard::{TINY, final_hash, refused, succeeded, uard};
+use uard_features::store::FeatureStore;
 
 const WEIGHTS: &str = "weights/inception_v3_trunk.safetensors";
 
@@ -63,6 +64,35 @@ fn a_folder_of_whatever_people_have_ends_in_a_store_and_a_list() {
     assert_eq!(array.len(), 128 + 3 * 4 * 1280 * 4);
     let ids = fs::read_to_string(out.join("photos_ids.txt")).unwrap();
     assert_eq!(ids, "cmyk.jpg\nsixteen bits.png\n猫.gif\n");
+}
+
+#[test]
+fn one_photo_is_taken_and_a_store_that_another_process_writes_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../features/tests/goldens/photos");
+    let extract = |photos: &Path, weights: &Path| {
+        let mut command = uard();
+        command.args(["extract", "--encoder", "inception-v3", "--out", "o"]);
+        command.arg("--weights").arg(weights);
+        command.arg("--images").arg(photos);
+        command.current_dir(folder.path()).output().unwrap()
+    };
+    let (photo, nothing) = (goldens.join("rgb.jpg"), Path::new("nothing"));
+    refused(&extract(&photo, nothing), &["nothing"]);
+    refused(&extract(nothing, &photo), &["cannot open nothing"]);
+    let store = folder.path().join("o/photos_store");
+    let lock = uard_files::DirectoryLock::acquire(&store).unwrap();
+    let holder = format!("process {} is writing there", std::process::id());
+    refused(&extract(&photo, nothing), &[&holder]);
+    drop(lock);
+    fs::remove_dir_all(folder.path().join("o")).unwrap();
+    fs::write(folder.path().join("o"), b"a file").unwrap();
+    refused(&extract(&photo, nothing), &["o/photos_store"]);
+    fs::remove_file(folder.path().join("o")).unwrap();
+    let Some(shared) = shared() else { return };
+    succeeded(&extract(&photo, &shared.join(WEIGHTS)));
+    let store = FeatureStore::open(&folder.path().join("o"), "photos").unwrap();
+    assert_eq!(store.ids().collect::<Vec<_>>(), ["rgb.jpg"]);
 }
 
 #[test]

@@ -3,14 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use anyhow::Context;
 use uard_core::device::DeviceChoice;
 use uard_core::matmul::Matmul;
-use uard_features::backbone::PhotoLimits;
+use uard_features::backbone::{PhotoLimits, Truncated};
 use uard_features::extract::{
     EncoderKind, EncoderOptions, Extracted, Extraction, PhotoList, Progress, RegionCount,
 };
 use uard_features::source::Source;
-use uard_features::store::{Element, FeatureStore, Finished, store_path, write_padded};
+use uard_features::store::{
+    Element, FeatureStore, Finished, StoreWriter, store_path, write_padded,
+};
+use uard_files::UnfinishedFile;
 
 use super::Outcome;
 use super::import::Layout;
@@ -23,7 +27,8 @@ use crate::terminal::{bar_of_photos, note};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Writes OUT/{split}_store: features, boxes in pixels, photo sizes and ids, and where \
-    they come from. Photos that cannot be read are listed in its unreadable.tsv with the reason. \
+    they come from. Photos that cannot be read are listed in its unreadable.tsv with the reason, \
+    those that end early among them. \
     A run that was stopped goes on with the same command, and ends with the same bytes.\n\
     JPEG, PNG, WebP and GIF are read, whatever their names end with, and turned upright. \
     Networks run on the CPU.\n\n\
@@ -43,8 +48,10 @@ pub struct Arguments {
     /// transformer its folder with config.json. Or a name on a hub, hf:OWNER/NAME.
     #[arg(long, value_name = "FILE|DIR|hf:NAME")]
     weights: Source,
-    /// A folder of photos, or a file with the path of one on each line.
-    #[arg(long, value_name = "DIR|LIST")]
+    /// A folder of photos and of folders of photos, a text file with the path of one on each line
+    /// (relative to that file), or one photo. Hidden files and what systems leave beside photos
+    /// (@eaDir, Thumbs.db, …) are passed over.
+    #[arg(long, value_name = "DIR|LIST|PHOTO")]
     images: PathBuf,
     /// Directory to write to.
     #[arg(long, value_name = "DIR")]
@@ -65,8 +72,14 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t)]
     layout: Layout,
     /// Photos with a longer side are listed as unreadable: a small file can ask for gigabytes.
-    #[arg(long, value_name = "PIXELS", default_value_t = PhotoLimits::default().side)]
-    longest_side: u32,
+    /// Every photo within it is decoded, whatever memory that takes (11 bytes a pixel at most).
+    /// Not given: 16384, and no photo that takes more than 512 MiB.
+    #[arg(long, value_name = "PIXELS")]
+    longest_side: Option<u32>,
+    /// Takes JPEGs that end early or are broken: what is missing of them is grey, and their
+    /// features are far from what they should be. Other formats are listed in any case.
+    #[arg(long)]
+    accept_truncated: bool,
     /// Where the network runs: auto or cpu.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
@@ -96,6 +109,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         ));
     }
     let photos = PhotoList::open(&arguments.images)?;
+    let to = (arguments.out.as_path(), arguments.split.as_str());
+    check_place(to, arguments.layout)?;
     let options = EncoderOptions {
         kind: arguments.encoder,
         regions: arguments.regions,
@@ -107,13 +122,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         encoder: encoder.as_ref(),
         name: options.kind.name(),
         weights: &weights,
-        limits: PhotoLimits {
-            side: arguments.longest_side,
-            ..PhotoLimits::default()
-        },
+        limits: limits(arguments),
         element: arguments.element,
     };
-    let to = (arguments.out.as_path(), arguments.split.as_str());
     let outcome = extract(&extraction, to, &photos)?;
     if outcome == Outcome::Done && arguments.layout == Layout::Scan {
         let (out, split) = to;
@@ -122,6 +133,29 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         note(&format!("the same features in {}", array.display()));
     }
     Ok(outcome)
+}
+
+/// Refuses a directory that cannot be written before weights are downloaded and read.
+fn check_place((out, split): (&Path, &str), layout: Layout) -> anyhow::Result<()> {
+    StoreWriter::check_place(out, split)?;
+    if layout == Layout::Scan {
+        let array = out.join(format!("{split}_ims.npy"));
+        UnfinishedFile::create(&array)
+            .with_context(|| format!("cannot write {}", array.display()))?;
+    }
+    Ok(())
+}
+
+fn limits(arguments: &Arguments) -> PhotoLimits {
+    PhotoLimits {
+        truncated: match arguments.accept_truncated {
+            true => Truncated::Accepted,
+            false => Truncated::Refused,
+        },
+        ..arguments
+            .longest_side
+            .map_or_else(PhotoLimits::default, PhotoLimits::up_to)
+    }
 }
 
 /// Extracts one split with a bar.

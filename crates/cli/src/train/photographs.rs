@@ -1,4 +1,4 @@
-//! How does a run begin with photographs? Their regions are extracted first, and kept.
+//! A run that begins with photographs: their regions are extracted first, and kept.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use anyhow::Context;
 use uard_features::backbone::PhotoLimits;
 use uard_features::extract::{CaptionedPhotos, EncoderOptions, ExtractError, Extraction};
 use uard_features::source::Source;
-use uard_features::store::{Element, FeatureStore};
+use uard_features::store::{Element, FeatureStore, StoreWriter};
 use uard_training::config::ImagesConfig;
 
 use crate::commands::{Outcome, extract};
@@ -30,6 +30,10 @@ pub fn extracted(folder: &Path, config: &ImagesConfig) -> anyhow::Result<Option<
         regions: config.regions,
         matmul: config.matmul,
     };
+    let data = Path::new("data").join(data_name(folder, config)?);
+    for split in &captioned.splits {
+        StoreWriter::check_place(&data, &split.name)?;
+    }
     let weights = weights(config, folder)?;
     let encoder = options.open(&weights)?;
     let extraction = Extraction {
@@ -39,7 +43,6 @@ pub fn extracted(folder: &Path, config: &ImagesConfig) -> anyhow::Result<Option<
         limits: PhotoLimits::default(),
         element: Element::F32,
     };
-    let data = Path::new("data").join(data_name(folder, config)?);
     for split in &captioned.splits {
         if extract(&extraction, (&data, &split.name), &split.list)? == Outcome::Stopped {
             return Ok(None);
