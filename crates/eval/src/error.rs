@@ -1,4 +1,4 @@
-//! What can be wrong with similarities or with a ground truth, and how is it mended?
+//! What can be wrong with similarities or with a ground truth, and how it is mended.
 
 use crate::RetrievalDirection;
 
@@ -48,7 +48,7 @@ pub enum Error {
         /// Column of the value.
         caption: usize,
         /// The value found.
-        value: f32,
+        value: f64,
     },
 
     /// An ensemble of no matrices.
@@ -69,6 +69,44 @@ pub enum Error {
         expected: usize,
         /// Length in this matrix.
         found: usize,
+    },
+
+    /// There are fewer columns than rows, or the ground truth has as many captions as there are rows.
+    #[error(
+        "a matrix of {images} rows and {captions} columns looks transposed: expected a row for each \
+         image and a column for each caption; save its transposed, as in \
+         numpy.save(path, numpy.ascontiguousarray(similarities.T))"
+    )]
+    Transposed {
+        /// Rows of the matrix.
+        images: usize,
+        /// Columns of the matrix.
+        captions: usize,
+    },
+
+    /// Rows that should show one image differ.
+    #[error(
+        "rows {first} and {row} differ, expected {times} rows of each image one after the other; \
+         give the number of times that each image is repeated"
+    )]
+    NotRepeated {
+        /// The first row of an image.
+        first: usize,
+        /// The row that differs from it.
+        row: usize,
+        /// How often each image should be there.
+        times: usize,
+    },
+
+    /// The number of rows is not a multiple of how often each image is repeated.
+    #[error(
+        "{images} rows do not hold each image {times} times; choose a number that divides {images}"
+    )]
+    RepeatedImages {
+        /// Rows of the matrix.
+        images: usize,
+        /// How often each image should be there.
+        times: usize,
     },
 
     /// The number of captions is not a multiple of the number of images.

@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn captions_out_of_order_follow_their_image() {
         let (matrix, truth) = four();
-        let turned: Vec<f32> = matrix
+        let turned: Vec<f64> = matrix
             .rows()
             .flat_map(|row| row.iter().rev().copied())
             .collect();

@@ -1,4 +1,4 @@
-//! Which images and captions truly match?
+//! The images and captions that truly match.
 
 use std::ops::Range;
 
@@ -6,6 +6,9 @@ use crate::{Error, Result, RetrievalDirection};
 
 /// Longest piece of a faulty line that an error repeats, in characters.
 const SHOWN_CHARACTERS: usize = 40;
+
+/// What Windows' editors write before the first character.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The positives of every query, in both directions.
 ///
@@ -64,8 +67,12 @@ impl GroundTruth {
     /// Captions in the order of their images, equally many each: M = kN for any k from 1.
     ///
     /// # Errors
-    /// [`Error::NotAMultiple`] when `captions` is zero or not a multiple of `images`.
+    /// [`Error::Transposed`] when there are fewer captions than images, [`Error::NotAMultiple`] when
+    /// `captions` is zero or not a multiple of `images`.
     pub fn in_order(images: usize, captions: usize) -> Result<Self> {
+        if 0 < captions && captions < images {
+            return Err(Error::Transposed { images, captions });
+        }
         if images == 0 || captions == 0 || !captions.is_multiple_of(images) {
             return Err(Error::NotAMultiple { images, captions });
         }
@@ -74,14 +81,15 @@ impl GroundTruth {
 
     /// The text of a map: a line for each caption with the index of its image.
     ///
-    /// White space around an index is ignored, and so is the end of the last line; an empty line
-    /// in between is an error, because it would shift every caption after it.
+    /// White space around an index is ignored, and so are a byte order mark and empty lines at the
+    /// end; an empty line in between is an error, because it would shift every caption after it.
     ///
     /// # Errors
     /// [`Error::MapLine`] with the line, from 1, that is not an index below `images`.
     pub fn from_map_text(text: &str, images: usize) -> Result<Self> {
         let mut image_of_caption = Vec::new();
-        for (index, line) in text.lines().enumerate() {
+        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+        for (index, line) in text.trim_end().lines().enumerate() {
             let image = line.trim().parse().ok().filter(|&image| image < images);
             let image = image.ok_or_else(|| Error::MapLine {
                 line: index + 1,
@@ -231,6 +239,8 @@ mod tests {
         assert!(text.contains("multiple of 1000"));
         assert!(GroundTruth::in_order(0, 5).is_err());
         assert!(GroundTruth::in_order(5, 0).is_err());
+        let text = GroundTruth::in_order(250, 50).unwrap_err().to_string();
+        assert!(text.contains("250 rows and 50 columns looks transposed"));
         let text = GroundTruth::per_image(5, 10, 49).unwrap_err().to_string();
         assert!(text.contains("found 49 captions, expected 5 for each of 10 images"));
         assert!(GroundTruth::per_image(0, 10, 0).is_err());
@@ -239,7 +249,13 @@ mod tests {
     #[test]
     fn map_text_gives_the_image_of_each_line() {
         let expected = GroundTruth::from_image_of_caption(&[1, 0, 1], 2).unwrap();
-        for text in ["1\n0\n1", "1\n0\n1\n", " 1 \r\n0\r\n1\r\n"] {
+        for text in [
+            "1\n0\n1",
+            "1\n0\n1\n",
+            " 1 \r\n0\r\n1\r\n",
+            "\u{feff}1\n0\n1",
+            "1\n0\n1\n\n \r\n",
+        ] {
             assert_eq!(GroundTruth::from_map_text(text, 2).unwrap(), expected);
         }
     }

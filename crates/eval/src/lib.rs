@@ -1,4 +1,4 @@
-//! How good is a matrix of similarities? Ranks, recall, folds, alignment, and whether one matrix is
+//! How good a matrix of similarities is: ranks, recall, folds, alignment, and whether one matrix is
 //! better than another, as plain numbers.
 //!
 //! The input is a [`SimilarityMatrix`] (images by captions) and a [`GroundTruth`] that says which
@@ -32,6 +32,7 @@ mod paired;
 mod precision;
 mod rank;
 mod recall;
+mod repeated;
 mod report;
 mod spread;
 

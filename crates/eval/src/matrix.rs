@@ -1,6 +1,4 @@
-//! Which numbers are ranked? One finite similarity for every image and caption.
-
-use std::ops::Range;
+//! The numbers that are ranked: one finite similarity for every image and caption.
 
 use crate::{Error, Result};
 
@@ -9,11 +7,13 @@ use crate::{Error, Result};
 /// Both infinities are refused like NaN: a cosine or a sum of cosines cannot reach them, so they
 /// are the trace of an overflow, and the mean of an ensemble could turn them into NaN.
 ///
+/// Kept as f64, which holds every f16, f32 and f64: ranks are those of the numbers that were given.
+///
 /// # Shapes
-/// - values: `[I, C]`, f32, row by row, any unit; larger is more similar.
+/// - values: `[I, C]`, row by row, any unit; larger is more similar.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SimilarityMatrix {
-    values: Vec<f32>,
+    values: Vec<f64>,
     images: usize,
     captions: usize,
     models: usize,
@@ -25,7 +25,7 @@ impl SimilarityMatrix {
     /// # Errors
     /// [`Error::EmptyMatrix`] without images or captions, [`Error::MatrixLength`] when the number
     /// of values is another, [`Error::NonFinite`] for the first NaN or infinity.
-    pub fn new(values: Vec<f32>, images: usize, captions: usize) -> Result<Self> {
+    pub fn new<T: Into<f64>>(values: Vec<T>, images: usize, captions: usize) -> Result<Self> {
         if images == 0 || captions == 0 {
             return Err(Error::EmptyMatrix { images, captions });
         }
@@ -36,6 +36,7 @@ impl SimilarityMatrix {
                 found: values.len(),
             });
         }
+        let values: Vec<f64> = values.into_iter().map(Into::into).collect();
         if let Some(cell) = values.iter().position(|value| !value.is_finite()) {
             return Err(Error::NonFinite {
                 image: cell / captions,
@@ -67,7 +68,7 @@ impl SimilarityMatrix {
     }
 
     /// All similarities, row by row.
-    pub fn values(&self) -> &[f32] {
+    pub fn values(&self) -> &[f64] {
         &self.values
     }
 
@@ -75,22 +76,26 @@ impl SimilarityMatrix {
     ///
     /// # Panics
     /// When `image` is not below [`images`](Self::images).
-    pub fn row(&self, image: usize) -> &[f32] {
+    pub fn row(&self, image: usize) -> &[f64] {
         &self.values[image * self.captions..][..self.captions]
     }
 
     /// The rows in order.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = &[f32]> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &[f64]> {
         self.values.chunks_exact(self.captions)
     }
 
     /// The similarities of one caption with every image.
-    pub(crate) fn column(&self, caption: usize) -> impl Iterator<Item = f32> {
+    pub(crate) fn column(&self, caption: usize) -> impl Iterator<Item = f64> {
         self.rows().map(move |row| row[caption])
     }
 
     /// The part of some images and some captions; neither may be empty.
-    pub(crate) fn part(&self, images: Range<usize>, captions: &[usize]) -> Self {
+    pub(crate) fn part(
+        &self,
+        images: impl ExactSizeIterator<Item = usize>,
+        captions: &[usize],
+    ) -> Self {
         let size = images.len();
         let mut values = Vec::with_capacity(size * captions.len());
         for image in images {
@@ -121,11 +126,12 @@ impl SimilarityMatrix {
 /// ```
 ///
 /// n is [`SimilarityMatrix::models`], so an ensemble that joins another counts once for each of
-/// its models, and "ensemble of 3" is a mean of three whatever the grouping. Sums are f64 in the
-/// order given. An ensemble of one single model is that model, and labelled so.
+/// its models, and "ensemble of 3" is a mean of three whatever the grouping. Sums are in the order
+/// given. An ensemble of one single model is that model, and labelled so.
 ///
 /// # Errors
-/// [`Error::EmptyEnsemble`] for no matrix, [`Error::EnsembleShape`] when sizes differ.
+/// [`Error::EmptyEnsemble`] for no matrix, [`Error::EnsembleShape`] when sizes differ,
+/// [`Error::NonFinite`] when a sum overflows.
 pub fn ensemble(matrices: &[SimilarityMatrix]) -> Result<SimilarityMatrix> {
     let first = matrices.first().ok_or(Error::EmptyEnsemble)?;
     for (position, matrix) in matrices.iter().enumerate() {
@@ -146,38 +152,35 @@ pub fn ensemble(matrices: &[SimilarityMatrix]) -> Result<SimilarityMatrix> {
     }
     let models: usize = matrices.iter().map(|matrix| matrix.models).sum();
     let mean = |cell: usize| {
-        let sum: f64 = matrices
-            .iter()
-            .map(|matrix| matrix.models as f64 * f64::from(matrix.values[cell]))
+        let terms = matrices.iter();
+        let sum: f64 = terms
+            .map(|matrix| matrix.models as f64 * matrix.values[cell])
             .sum();
-        (sum / models as f64) as f32
+        sum / models as f64
     };
-    Ok(SimilarityMatrix {
-        values: (0..first.values.len()).map(mean).collect(),
-        images: first.images,
-        captions: first.captions,
-        models,
-    })
+    let values: Vec<f64> = (0..first.values.len()).map(mean).collect();
+    let mean = SimilarityMatrix::new(values, first.images, first.captions)?;
+    Ok(SimilarityMatrix { models, ..mean })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn matrix(values: &[f32]) -> SimilarityMatrix {
+    fn matrix(values: &[f64]) -> SimilarityMatrix {
         SimilarityMatrix::new(values.to_vec(), 2, values.len() / 2).unwrap()
     }
 
     #[test]
     fn nan_is_refused_with_its_row_and_column() {
-        let error = SimilarityMatrix::new(vec![0.0, 0.0, 0.0, 0.0, f32::NAN, 0.0], 2, 3);
+        let error = SimilarityMatrix::new(vec![0.0, 0.0, 0.0, 0.0, f64::NAN, 0.0], 2, 3);
         let text = error.unwrap_err().to_string();
         assert!(text.contains("image 1 (row) and caption 1 (column) is NaN"));
     }
 
     #[test]
     fn both_infinities_are_refused() {
-        for value in [f32::INFINITY, f32::NEG_INFINITY] {
+        for value in [f64::INFINITY, f64::NEG_INFINITY] {
             let error = SimilarityMatrix::new(vec![0.0, value], 1, 2).unwrap_err();
             let expected = Error::NonFinite {
                 image: 0,
@@ -192,13 +195,13 @@ mod tests {
     fn wrong_length_is_refused_with_what_was_found() {
         let error = SimilarityMatrix::new(vec![0.0; 5], 2, 3).unwrap_err();
         assert!(error.to_string().contains("2 images x 3 captions, found 5"));
-        assert!(SimilarityMatrix::new(Vec::new(), usize::MAX, 2).is_err());
+        assert!(SimilarityMatrix::new(Vec::<f64>::new(), usize::MAX, 2).is_err());
     }
 
     #[test]
     fn matrix_without_images_or_captions_is_refused() {
         for (images, captions) in [(0, 3), (3, 0), (0, 0)] {
-            let error = SimilarityMatrix::new(Vec::new(), images, captions).unwrap_err();
+            let error = SimilarityMatrix::new(Vec::<f64>::new(), images, captions).unwrap_err();
             assert_eq!(error, Error::EmptyMatrix { images, captions });
         }
     }
@@ -227,10 +230,13 @@ mod tests {
     }
 
     #[test]
-    fn largest_values_do_not_overflow_an_ensemble() {
-        let large = matrix(&[f32::MAX, f32::MIN]);
+    fn an_ensemble_that_overflows_is_refused_and_f32_does_not() {
+        let large = matrix(&[f32::MAX.into(), f32::MIN.into()]);
         let mean = ensemble(&[large.clone(), large.clone()]).unwrap();
         assert_eq!(mean.values(), large.values());
+        let large = matrix(&[0.0, f64::MAX]);
+        let error = ensemble(&[large.clone(), large]).unwrap_err();
+        assert!(error.to_string().contains("caption 0 (column) is inf"));
     }
 
     #[test]

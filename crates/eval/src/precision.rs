@@ -79,14 +79,14 @@ pub fn precision_at_r(
 /// The ranks of all positives, ascending, from 1; mismatched candidates win ties.
 ///
 /// Instead of sorting the candidates, each is placed among the few sorted positives.
-fn ranks_of_positives(similarities: &[f32], positives: &[usize]) -> Vec<usize> {
-    let mut sorted: Vec<f32> = positives.iter().map(|&index| similarities[index]).collect();
+fn ranks_of_positives(similarities: &[f64], positives: &[usize]) -> Vec<usize> {
+    let mut sorted: Vec<f64> = positives.iter().map(|&index| similarities[index]).collect();
     sorted.sort_unstable_by(|a, b| b.total_cmp(a));
     let Some(&least) = sorted.last() else {
         return Vec::new();
     };
     // A candidate stands before all positives from this place on.
-    let place = |value: f32| sorted.partition_point(|&positive| positive > value);
+    let place = |value: f64| sorted.partition_point(|&positive| positive > value);
     let mut arriving = vec![0_usize; sorted.len()];
     for &value in similarities.iter().filter(|&&value| value >= least) {
         arriving[place(value)] += 1;
@@ -129,7 +129,7 @@ mod tests {
     /// Sums of a few fractions in f64.
     const ROUNDING: f64 = 1e-12;
 
-    fn one_image(similarities: &[f32], positives: &[usize]) -> PrecisionAtR {
+    fn one_image(similarities: &[f64], positives: &[usize]) -> PrecisionAtR {
         let captions = similarities.len();
         let matrix = SimilarityMatrix::new(similarities.to_vec(), 1, captions).unwrap();
         let truth =

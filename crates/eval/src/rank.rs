@@ -1,4 +1,4 @@
-//! At which place does each query find its first match?
+//! The place at which each query finds its first match.
 
 use std::fmt;
 
@@ -113,9 +113,9 @@ fn ranks_of_captions(matrix: &SimilarityMatrix, truth: &GroundTruth) -> Vec<Opti
         .map(|(caption, positives)| best_positive(positives, |image| matrix.row(image)[caption]))
         .collect();
     // Nothing in the matrix reaches infinity, so a caption that is no query counts nothing.
-    let bars: Vec<f32> = best
+    let bars: Vec<f64> = best
         .iter()
-        .map(|best| best.map_or(f32::INFINITY, |best| best.similarity))
+        .map(|best| best.map_or(f64::INFINITY, |best| best.similarity))
         .collect();
     let mut at_least = vec![0_u32; matrix.captions()];
     for row in matrix.rows() {
@@ -132,16 +132,16 @@ fn ranks_of_captions(matrix: &SimilarityMatrix, truth: &GroundTruth) -> Vec<Opti
 /// The most similar positive of a query.
 #[derive(Debug, Clone, Copy)]
 struct BestPositive {
-    similarity: f32,
+    similarity: f64,
     /// How many positives share that similarity; they are no rivals of each other.
     tied: usize,
 }
 
-fn best_positive(positives: &[usize], similarity: impl Fn(usize) -> f32) -> Option<BestPositive> {
+fn best_positive(positives: &[usize], similarity: impl Fn(usize) -> f64) -> Option<BestPositive> {
     let best = positives
         .iter()
         .map(|&candidate| similarity(candidate))
-        .reduce(f32::max)?;
+        .reduce(f64::max)?;
     let tied = positives
         .iter()
         .filter(|&&candidate| similarity(candidate) == best)
@@ -156,7 +156,7 @@ fn best_positive(positives: &[usize], similarity: impl Fn(usize) -> f32) -> Opti
 mod tests {
     use super::*;
 
-    fn ranks_of(values: &[f32], image_of_caption: &[usize]) -> Ranks {
+    fn ranks_of(values: &[f64], image_of_caption: &[usize]) -> Ranks {
         let images = values.len() / image_of_caption.len();
         let matrix =
             SimilarityMatrix::new(values.to_vec(), images, image_of_caption.len()).unwrap();
@@ -192,6 +192,13 @@ mod tests {
         assert_eq!(ranks.image_to_text, [Some(2), Some(1)]);
         let ranks = ranks_of(&[0.0, -0.0, -1.0, 1.0], &[0, 1]);
         assert_eq!(ranks.image_to_text, [Some(2), Some(1)]);
+    }
+
+    #[test]
+    fn numbers_that_f32_cannot_tell_apart_are_ranked() {
+        let ranks = ranks_of(&[1000.0 + 1e-9, 1000.0, 1000.0, 1000.0 + 2e-9], &[0, 1]);
+        assert_eq!(ranks.image_to_text, [Some(1), Some(1)]);
+        assert_eq!(ranks.text_to_image, [Some(1), Some(1)]);
     }
 
     #[test]

@@ -204,12 +204,13 @@ proptest! {
     ) {
         let (images, captions) = (folds * size, folds * size * k);
         let value = |i: usize, c: usize| f32::from(steps[i * captions + c]);
-        let values = (0..images * captions).map(|cell| f32::from(steps[cell])).collect();
+        let values: Vec<f32> =
+            (0..images * captions).map(|cell| f32::from(steps[cell])).collect();
         let matrix = SimilarityMatrix::new(values, images, captions).unwrap();
         let whole = evaluate_folds(&matrix, &GroundTruth::in_order(images, captions).unwrap(), folds);
         let truth = GroundTruth::in_order(size, size * k).unwrap();
         let rsum = |fold: usize| {
-            let block = (fold * size..(fold + 1) * size)
+            let block: Vec<f32> = (fold * size..(fold + 1) * size)
                 .flat_map(|i| (fold * size * k..(fold + 1) * size * k).map(move |c| value(i, c)))
                 .collect();
             let block = SimilarityMatrix::new(block, size, size * k).unwrap();

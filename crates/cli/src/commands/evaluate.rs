@@ -102,7 +102,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Format::Table => print(&split_table(&record)),
     };
     if let Some(mut out) = out {
-        out.write(evaluation.similarities.values())?;
+        // They were f32 before they were ranked.
+        let values = evaluation.similarities.values().iter();
+        let values: Vec<f32> = values.map(|&value| value as f32).collect();
+        out.write(&values)?;
         out.finish()?;
     }
     printed
