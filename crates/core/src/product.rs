@@ -1,4 +1,4 @@
-//! How do operators multiply matrices of plain slices? Single-threaded `gemm`, checked.
+//! Products of matrices in plain slices: single-threaded `gemm`, checked.
 //!
 //! candle's own products need tensors; an operator that works step by step inside one buffer uses
 //! these. They run on the calling thread only, so their bytes do not depend on the thread count.
@@ -17,6 +17,8 @@ pub trait Factor: sealed::Sealed + Copy + Send + Sync + 'static {
     const ZERO: Self;
     /// 1.
     const ONE: Self;
+    /// No finite number is larger.
+    const LARGEST: Self;
 
     /// The same matrix, if these are f32.
     #[doc(hidden)]
@@ -30,6 +32,7 @@ pub trait Factor: sealed::Sealed + Copy + Send + Sync + 'static {
 impl Factor for f32 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
+    const LARGEST: Self = Self::MAX;
 
     fn singles(matrix: Matrix<'_, Self>) -> Option<Matrix<'_, f32>> {
         Some(matrix)
@@ -43,6 +46,7 @@ impl Factor for f32 {
 impl Factor for f64 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
+    const LARGEST: Self = Self::MAX;
 
     fn singles(_: Matrix<'_, Self>) -> Option<Matrix<'_, f32>> {
         None
@@ -89,8 +93,8 @@ impl<'a, T> Matrix<'a, T> {
     /// When the slice has another length: the caller cut it wrongly.
     pub fn row_major(values: &'a [T], rows: usize, columns: usize) -> Self {
         assert_eq!(
-            values.len(),
-            rows * columns,
+            Some(values.len()),
+            rows.checked_mul(columns),
             "a {rows} x {columns} matrix fills its slice"
         );
         Self {
@@ -158,7 +162,11 @@ impl<'a, T> Matrix<'a, T> {
 pub fn product<T: Factor>(out: &mut [T], lhs: Matrix<T>, rhs: Matrix<T>, output: Output) {
     let (m, k, n) = (lhs.rows, lhs.columns, rhs.columns);
     assert_eq!(rhs.rows, k, "columns of the left are rows of the right");
-    assert_eq!(out.len(), m * n, "the output holds {m} x {n} numbers");
+    assert_eq!(
+        Some(out.len()),
+        m.checked_mul(n),
+        "the output holds {m} x {n} numbers"
+    );
     if m == 0 || n == 0 {
         return;
     }
@@ -168,9 +176,10 @@ pub fn product<T: Factor>(out: &mut [T], lhs: Matrix<T>, rhs: Matrix<T>, output:
         }
         return;
     }
-    // SAFETY: `Matrix` is only built over slices that hold rows x columns numbers at its strides,
-    // and `out` was just seen to hold m x n row-major numbers, so every address gemm forms is
-    // inside one of the three slices. `out` is a unique borrow and overlaps neither input. `T` is
+    // SAFETY: `Matrix` is only built over slices that hold rows x columns numbers at its strides, and
+    // `out` was just seen to hold m x n row-major numbers, both without overflow, so every address
+    // that gemm forms is inside one of the three slices, and no stride, m, k and n being above zero,
+    // is longer than its slice. `out` is a unique borrow and overlaps neither input. `T` is
     // f32 or f64 (sealed), which gemm supports. With `Overwrite` gemm does not read `out`.
     unsafe {
         gemm::gemm(
@@ -228,6 +237,22 @@ mod tests {
         assert_eq!(out, [7.0; 2]);
         product(&mut out, lhs, rhs, Output::Overwrite);
         assert_eq!(out, [0.0; 2]);
+    }
+
+    #[test]
+    #[should_panic(expected = "fills its slice")]
+    fn a_matrix_whose_size_wraps_is_refused() {
+        Matrix::<f32>::row_major(&[], 1 << 33, 1 << 31);
+    }
+
+    #[test]
+    #[should_panic(expected = "the output holds")]
+    fn an_output_whose_size_wraps_is_refused() {
+        let (lhs, rhs) = (
+            Matrix::row_major(&[], 1 << 33, 0),
+            Matrix::row_major(&[], 0, 1 << 33),
+        );
+        product::<f32>(&mut [], lhs, rhs, Output::Overwrite);
     }
 
     #[test]

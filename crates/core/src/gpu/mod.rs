@@ -166,8 +166,10 @@ impl<M: Machine, T: Pod> Numbers<M, T> {
     /// # Errors
     /// When there is too little memory.
     pub fn unset(machine: &M, count: usize) -> GpuResult<Self> {
+        // More bytes than can be counted are more than any machine has.
+        let bytes = count.saturating_mul(size_of::<T>());
         Ok(Self {
-            memory: machine.allocate(count * size_of::<T>())?,
+            memory: machine.allocate(bytes)?,
             count,
             number: std::marker::PhantomData,
         })
@@ -230,7 +232,11 @@ impl<M: Machine, T: Pod> Numbers<M, T> {
     }
 
     /// Where they lie from one of them on.
+    ///
+    /// # Panics
+    /// When there is none with this index, nor an end there.
     pub fn argument_from(&self, index: usize) -> Argument {
+        assert!(index <= self.count, "a number that is there");
         Argument::Address(self.memory.address() + (index * size_of::<T>()) as u64)
     }
 }

@@ -1,4 +1,4 @@
-//! How are many short vectors multiplied with many others, in f32 and in bf16? As packed panels.
+//! Products of many short vectors with many others, in f32 and in bf16, as packed panels.
 //!
 //! A panel holds [`PANEL`] vectors of the same depth, zero-padded to a multiple of [`DEPTH_STEP`].
 //! The left side is packed as [`RowPanels`], the right side as [`ColumnPanels`], so that every
@@ -175,7 +175,9 @@ macro_rules! panels {
             /// the caller cut them wrongly.
             pub fn new(values: &'a [T], depth: usize) -> Self {
                 assert!(depth > 0 && depth % DEPTH_STEP == 0, "a padded depth");
-                assert_eq!(values.len() % (PANEL * depth), 0, "whole panels");
+                let panel = PANEL.checked_mul(depth);
+                let is_whole = panel.is_some_and(|panel| values.len() % panel == 0);
+                assert!(is_whole, "whole panels");
                 Self { values, depth }
             }
 
@@ -204,6 +206,7 @@ macro_rules! panels {
             /// # Panics
             /// When the range leaves the panels.
             pub fn slice(self, range: std::ops::Range<usize>) -> Self {
+                assert!(range.end <= self.panels(), "panels that are there");
                 let panel = PANEL * self.depth;
                 let values = &self.values[range.start * panel..range.end * panel];
                 Self { values, ..self }
@@ -288,8 +291,10 @@ pub fn product<T: Element>(
     if height == 0 || width == 0 {
         return;
     }
+    let needed = (height - 1).checked_mul(stride);
+    let needed = needed.and_then(|rows_before| rows_before.checked_add(width));
     assert!(
-        out.len() >= (height - 1) * stride + width,
+        needed.is_some_and(|needed| out.len() >= needed),
         "{height} rows of output"
     );
     T::multiply(instructions, (rows, columns), out, stride);

@@ -1,4 +1,4 @@
-//! Does every instruction set give the products of the scalar loops?
+//! Every instruction set gives the products of the scalar loops, and no size wraps.
 
 use super::*;
 
@@ -258,6 +258,37 @@ fn sums_blocks_of_depths(subject: &Subject<bf16>) {
             assert_eq!(found.to_bits(), sum.to_bits(), "{shape:?} {at}");
         }
     }
+}
+
+#[test]
+#[should_panic(expected = "whole panels")]
+fn a_depth_whose_panel_wraps_is_refused() {
+    let depth = (1 << 60) + 32;
+    RowPanels::new(&[1.0f32; 16 * 32], depth);
+}
+
+#[test]
+#[should_panic(expected = "panels that are there")]
+fn a_range_that_leaves_the_panels_is_refused() {
+    let values = [1.0f32; 16 * 32];
+    ColumnPanels::new(&values, 32).slice(0..usize::MAX / 512 + 2);
+}
+
+#[test]
+#[should_panic(expected = "32 rows of output")]
+fn a_stride_whose_rows_wrap_is_refused() {
+    let (rows, columns) = ([1.0f32; 2 * 16 * 32], [1.0f32; 16 * 32]);
+    // 31 strides are 2^64 and a little.
+    let stride = usize::MAX / 31 + 1;
+    assert!(31usize.wrapping_mul(stride) < 1000);
+    let sides = (RowPanels::new(&rows, 32), ColumnPanels::new(&columns, 32));
+    product(
+        Instructions::best(),
+        sides.0,
+        sides.1,
+        &mut [0.0; 2000],
+        stride,
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! How are the sides of many products packed? Once, and apart from each other.
+//! The sides of many products, packed once and apart from each other.
 
 use std::cell::RefCell;
 
@@ -134,7 +134,11 @@ impl<T: Factor> PackedRight<T> {
             depth, self.depth,
             "columns of the left are rows of the right"
         );
-        assert_eq!(out, rows * self.columns, "the output holds the product");
+        assert_eq!(
+            Some(out),
+            rows.checked_mul(self.columns),
+            "the output holds the product"
+        );
     }
 
     /// Packs the rows into space that the thread keeps.

@@ -1,4 +1,4 @@
-//! How are f32 matrices multiplied on rounded numbers? Packed into panels on the way.
+//! Products of f32 matrices on rounded numbers, packed into panels on the way.
 
 use std::cell::RefCell;
 
@@ -55,7 +55,11 @@ pub fn product_on_panels<T: Element>(
 ) {
     let (m, k, n) = (lhs.rows, lhs.columns, rhs.columns);
     assert_eq!(rhs.rows, k, "columns of the left are rows of the right");
-    assert_eq!(out.len(), m * n, "the output holds {m} x {n} numbers");
+    assert_eq!(
+        Some(out.len()),
+        m.checked_mul(n),
+        "the output holds {m} x {n} numbers"
+    );
     if k == 0 && output == Output::Overwrite {
         out.fill(0.0);
     }
