@@ -1,4 +1,4 @@
-//! How does a row become a unit vector without poisoning its gradient?
+//! Rows as unit vectors, whatever their length, and the gradient of that.
 
 mod operator;
 
@@ -7,8 +7,13 @@ use operator::UnitRows;
 
 use crate::Result;
 
-/// Below any squared length of real features, and still far from f32's smallest number.
+/// Below any squared length that is used as it is, and still far from f32's smallest number.
 const SQUARED_LENGTH_EPSILON: f64 = 1e-24;
+
+/// Squared lengths between these are used as they are: no square of a number that matters is lost
+/// to f32's range, and [`SQUARED_LENGTH_EPSILON`] changes no digit, of f64 neither. Rows outside,
+/// shorter than 1e-4 or longer than 3e18, are divided by their largest magnitude first.
+const SQUARED_LENGTHS: (f64, f64) = (1e-8, 1e37);
 
 /// Divides each row by its length.
 ///
@@ -19,7 +24,9 @@ const SQUARED_LENGTH_EPSILON: f64 = 1e-24;
 /// # Shapes
 /// `rows` [.., D] f32 or f64; the result has the same shape.
 ///
-/// A zero row has no direction: it stays zero and passes no gradient on.
+/// The length may be any that the type holds: a row whose squares would leave its range is scaled
+/// first, which changes neither direction nor gradient. A zero row has no direction: it stays zero
+/// and passes no gradient on. A row with NaN or an infinite number becomes NaN.
 ///
 /// # Errors
 /// When the tensor has no axis or is not floating point.
@@ -29,6 +36,25 @@ pub fn unit_rows(rows: &Tensor) -> Result<Tensor> {
         by_operator(rows, &[count], count)
     } else {
         composed(rows)
+    }
+}
+
+/// Rounds a row to f32, divided by its largest magnitude where f32 would lose its numbers or their
+/// squares: the same direction, whatever its length.
+///
+/// # Panics
+/// When the slices differ in length: the caller cut them wrongly.
+pub fn rounded_row(row: &[f64], rounded: &mut [f32]) {
+    assert_eq!(row.len(), rounded.len(), "as many numbers in as out");
+    let squared: f64 = row.iter().map(|x| x * x).sum();
+    let largest = row.iter().copied().map(f64::abs).fold(0.0, f64::max);
+    let is_ordinary = (SQUARED_LENGTHS.0..=SQUARED_LENGTHS.1).contains(&squared);
+    let divisor = match is_ordinary || largest == 0.0 || largest.is_infinite() {
+        true => 1.0,
+        false => largest,
+    };
+    for (rounded, x) in rounded.iter_mut().zip(row) {
+        *rounded = (x / divisor) as f32;
     }
 }
 
@@ -65,6 +91,7 @@ fn by_operator(rows: &Tensor, counts: &[usize], longest: usize) -> Result<Tensor
 
 /// The same in candle's operations, for any device.
 fn composed(rows: &Tensor) -> Result<Tensor> {
+    let rows = rows.broadcast_div(&divisors(&rows.detach())?)?;
     let squared = rows.sqr()?.sum_keepdim(D::Minus1)?;
     let has_direction = squared.gt(0f64)?.to_dtype(squared.dtype())?;
     let inverse = squared
@@ -72,6 +99,17 @@ fn composed(rows: &Tensor) -> Result<Tensor> {
         .sqrt()?
         .recip()?;
     Ok(rows.broadcast_mul(&(inverse * has_direction)?)?)
+}
+
+/// The largest magnitude of each row whose squares would leave the range of its type; 1 for others
+/// and for zero rows.
+fn divisors(rows: &Tensor) -> Result<Tensor> {
+    let squared = rows.sqr()?.sum_keepdim(D::Minus1)?;
+    let is_ordinary = (squared.ge(SQUARED_LENGTHS.0)? * squared.le(SQUARED_LENGTHS.1)?)?;
+    let largest = rows.abs()?.max_keepdim(D::Minus1)?;
+    let one = largest.ones_like()?;
+    let largest = largest.eq(0f64)?.where_cond(&one, &largest)?;
+    Ok(is_ordinary.where_cond(&one, &largest)?)
 }
 
 #[cfg(test)]
@@ -96,6 +134,89 @@ mod tests {
             uard_testkit::assert_close(&found, &expected, tolerance);
             uard_testkit::assert_close(&gradient(&found), &gradient(&expected), tolerance);
         }
+    }
+
+    /// Powers of ten by which rows are multiplied; f32 holds all but the last two.
+    const SCALES: [f64; 9] = [1e-44, 1e-38, 1e-20, 1e-12, 1e-5, 1e19, 1e37, 1e-300, 1e300];
+
+    #[test]
+    fn length_changes_no_direction() {
+        let numbers: Vec<f64> = (0..2 * 37).map(|at| f64::from(at).sin()).collect();
+        let rows = Tensor::from_vec(numbers, (2, 37), &Device::Cpu).unwrap();
+        let expected = unit_rows(&rows).unwrap();
+        for form in [unit_rows, composed] {
+            for scale in SCALES {
+                let scaled = (&rows * scale).unwrap();
+                uard_testkit::assert_close(&form(&scaled).unwrap(), &expected, 1e-13);
+                if (1e-38..1e38).contains(&scale) {
+                    let scaled = scaled.to_dtype(DType::F32).unwrap();
+                    let found = form(&scaled).unwrap().to_dtype(DType::F64).unwrap();
+                    uard_testkit::assert_close(&found, &expected, 1e-6);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn length_divides_the_gradient() {
+        let numbers: Vec<f64> = (0..37).map(|at| f64::from(at).sin()).collect();
+        let rows = Tensor::from_vec(numbers, (1, 37), &Device::Cpu).unwrap();
+        let gradient = |form: fn(&Tensor) -> Result<Tensor>, scale: f64, dtype| {
+            let raw = (&rows * scale).unwrap().to_dtype(dtype).unwrap();
+            let raw = Var::from_tensor(&raw).unwrap();
+            let target = rows.to_dtype(dtype).unwrap().exp().unwrap();
+            let loss = (form(&raw).unwrap() * target).unwrap().sum_all().unwrap();
+            let gradient = loss.backward().unwrap().get(&raw).unwrap().clone();
+            (gradient.to_dtype(DType::F64).unwrap() * scale).unwrap()
+        };
+        let expected = gradient(unit_rows, 1.0, DType::F64);
+        for form in [unit_rows, composed] {
+            for scale in SCALES {
+                uard_testkit::assert_close(&gradient(form, scale, DType::F64), &expected, 1e-12);
+            }
+            for scale in [1e-30, 1e-12, 1e19, 1e30] {
+                uard_testkit::assert_close(&gradient(form, scale, DType::F32), &expected, 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_of_the_smallest_numbers_has_a_direction_and_a_finite_gradient() {
+        let smallest = f32::from_bits(1);
+        let rows = Var::new(&[[smallest, 0.0]], &Device::Cpu).unwrap();
+        let unit = unit_rows(&rows).unwrap();
+        assert_eq!(unit.to_vec2::<f32>().unwrap(), [[1.0, 0.0]]);
+        let gradients = unit.sum_all().unwrap().backward().unwrap();
+        let gradient = gradients.get(&rows).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(gradient[0][0], 0.0);
+    }
+
+    #[test]
+    fn a_row_that_is_not_finite_becomes_nan() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let rows = Tensor::new(&[[bad, 0.0], [0.0, bad], [1.0, bad]], &Device::Cpu).unwrap();
+            for form in [unit_rows, composed] {
+                let found = form(&rows).unwrap().to_vec2::<f32>().unwrap();
+                assert!(found.concat().iter().all(|x| x.is_nan()), "{found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn rounding_keeps_ordinary_rows_and_the_direction_of_all() {
+        let row = [0.1, -0.7, 1e-30];
+        let mut rounded = [0.0; 3];
+        rounded_row(&row, &mut rounded);
+        assert_eq!(rounded, row.map(|x| x as f32));
+        for scale in SCALES {
+            rounded_row(&[0.5 * scale, -scale, 0.0], &mut rounded);
+            assert!(rounded[1] < 0.0 && rounded[2] == 0.0, "{rounded:?}");
+            assert!((rounded[0] / rounded[1] + 0.5).abs() < 1e-6, "{rounded:?}");
+        }
+        rounded_row(&[0.0, f64::INFINITY, 1.0], &mut rounded);
+        assert_eq!(rounded, [0.0, f32::INFINITY, 1.0]);
+        rounded_row(&[0.0; 3], &mut rounded);
+        assert_eq!(rounded, [0.0; 3]);
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! How do rows become unit vectors on the CPU? One pass there and one back, in parallel.
+//! Rows as unit vectors on the CPU: one pass forward and one back, in parallel.
 
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::SQUARED_LENGTH_EPSILON;
+use super::{SQUARED_LENGTH_EPSILON, SQUARED_LENGTHS};
 use crate::slices::{numbers, reading};
 use crate::vector::{Dot, Loops, Number, Simd, vectorised};
 
@@ -47,7 +47,7 @@ impl<T: WithDType + Number> UnitRows<T> {
                 let lines = unit.chunks_exact_mut(width).zip(rows.chunks_exact(width));
                 for (at, ((unit, row), inverse)) in lines.zip(inverses).enumerate() {
                     if self.is_valid(task * ROWS + at) {
-                        *inverse = vectorised(Forward { row, unit });
+                        *inverse = forward(row, unit);
                     }
                 }
             });
@@ -83,21 +83,42 @@ impl<T: WithDType + Number> UnitRows<T> {
 }
 
 /// `y = x / |x|`; gives one over the length, zero for a zero row.
-struct Forward<'a, T> {
-    row: &'a [T],
-    unit: &'a mut [T],
+fn forward<T: WithDType + Number>(row: &[T], unit: &mut [T]) -> T {
+    let squared = vectorised(Dot(row, row)).to_f64();
+    if (SQUARED_LENGTHS.0..=SQUARED_LENGTHS.1).contains(&squared) {
+        return vectorised(Times { row, unit, squared });
+    }
+    let largest = row.iter().map(|x| x.to_f64().abs()).fold(0.0, f64::max);
+    if largest == 0.0 && !squared.is_nan() {
+        return T::ZERO;
+    }
+    // A quotient of two numbers of the type is rounded once, in f64 as in f32.
+    let scaled = row.iter().map(|x| T::from_f64(x.to_f64() / largest));
+    let row: Vec<T> = scaled.collect();
+    let squared = vectorised(Dot(&row, &row)).to_f64();
+    let inverse = vectorised(Times {
+        row: &row,
+        unit,
+        squared,
+    });
+    // Finite for the shortest rows too: an infinite number times no gradient would be NaN.
+    let largest_inverse = T::LARGEST.to_f64();
+    T::from_f64((inverse.to_f64() / largest).clamp(0.0, largest_inverse))
 }
 
-impl<T: WithDType + Number> Loops for Forward<'_, T> {
+/// Multiplies a row by one over the root of `squared`, and gives that number.
+struct Times<'a, T> {
+    row: &'a [T],
+    unit: &'a mut [T],
+    squared: f64,
+}
+
+impl<T: WithDType + Number> Loops for Times<'_, T> {
     type Output = T;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> T {
-        let squared = Dot(self.row, self.row).run(simd).to_f64();
-        if squared == 0.0 {
-            return T::ZERO;
-        }
-        let inverse = T::from_f64(1.0 / (squared + SQUARED_LENGTH_EPSILON).sqrt());
+        let inverse = T::from_f64(1.0 / (self.squared + SQUARED_LENGTH_EPSILON).sqrt());
         let factor = T::splat(simd, inverse);
         let (unit, unit_rest) = T::vectors_mut(simd, self.unit);
         let (row, row_rest) = T::vectors(simd, self.row);
