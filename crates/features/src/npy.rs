@@ -1,4 +1,4 @@
-//! How are arrays of numpy read, checked before use, without loading them?
+//! Arrays of numpy, checked before use and read without loading them.
 //!
 //! Large arrays are mapped into memory ([`MappedArray`]): a 33 GB file costs only the pages that
 //! are read. Small ones are read whole ([`read_f32`], [`read_i64`]). [`F32Writer`],
@@ -16,8 +16,8 @@ mod write;
 use std::path::{Path, PathBuf};
 
 use half::f16;
+use uard_files::MappedFile;
 
-use crate::mapped::Mapped;
 use crate::{Error, Result};
 use header::Header;
 pub use in_place::InPlaceF32;
@@ -74,12 +74,12 @@ impl ElementType {
         }
     }
 
-    /// Numbers of this type as f32; `bytes` holds `values.len()` of them.
-    pub(crate) fn convert(self, bytes: &[u8], values: &mut [f32]) {
+    /// Numbers of this type as f32 or f64; `bytes` holds `values.len()` of them.
+    pub(crate) fn convert<T: Float>(self, bytes: &[u8], values: &mut [T]) {
         match self {
-            Self::F16 => fill(bytes, values, |b| f16::from_le_bytes(b).to_f32()),
-            Self::F32 => fill(bytes, values, f32::from_le_bytes),
-            Self::F64 => fill(bytes, values, |b| f64::from_le_bytes(b) as f32),
+            Self::F16 => fill(bytes, values, |b| T::of_f32(f16::from_le_bytes(b).to_f32())),
+            Self::F32 => fill(bytes, values, |b| T::of_f32(f32::from_le_bytes(b))),
+            Self::F64 => fill(bytes, values, |b| T::of_f64(f64::from_le_bytes(b))),
         }
     }
 
@@ -94,7 +94,36 @@ impl ElementType {
     }
 }
 
-fn fill<const SIZE: usize>(bytes: &[u8], values: &mut [f32], decode: impl Fn([u8; SIZE]) -> f32) {
+/// What stored numbers are read as: `f32`, or `f64`, which rounds none of them.
+pub trait Float: Copy {
+    /// The same number.
+    fn of_f32(number: f32) -> Self;
+
+    /// The nearest number.
+    fn of_f64(number: f64) -> Self;
+}
+
+impl Float for f32 {
+    fn of_f32(number: f32) -> Self {
+        number
+    }
+
+    fn of_f64(number: f64) -> Self {
+        number as Self
+    }
+}
+
+impl Float for f64 {
+    fn of_f32(number: f32) -> Self {
+        number.into()
+    }
+
+    fn of_f64(number: f64) -> Self {
+        number
+    }
+}
+
+fn fill<T, const SIZE: usize>(bytes: &[u8], values: &mut [T], decode: impl Fn([u8; SIZE]) -> T) {
     let (chunks, _) = bytes.as_chunks::<SIZE>();
     for (value, chunk) in values.iter_mut().zip(chunks) {
         *value = decode(*chunk);
@@ -104,18 +133,18 @@ fn fill<const SIZE: usize>(bytes: &[u8], values: &mut [f32], decode: impl Fn([u8
 /// An array of real numbers on disk, mapped into memory; a *row* is one entry of its first axis.
 ///
 /// # Shapes
-/// As in the file, at least one axis; rows are read as f32.
+/// As in the file, at least one axis; rows are read as f32 or f64.
 #[derive(Debug)]
 pub struct MappedArray {
     path: PathBuf,
-    map: Mapped,
+    map: MappedFile,
     data_start: usize,
     shape: Vec<usize>,
     element: ElementType,
 }
 
 impl MappedArray {
-    /// Maps an array and checks its header against the length of the file.
+    /// Maps an array, from a pipe too, and checks its header against the length of the file.
     ///
     /// `axes` names the axes in order, separated by commas (`"images, regions, features"`), and
     /// so says how many there must be; it is printed when there are others.
@@ -125,7 +154,7 @@ impl MappedArray {
     /// another number of axes; an axis of size zero; a file that is shorter (truncated) or longer
     /// than its shape needs.
     pub fn open(path: &Path, axes: &'static str) -> Result<Self> {
-        let map = Mapped::open(path)?;
+        let map = MappedFile::open(path).map_err(Error::io(path, "open"))?;
         let (header, data_start) = Header::parse(path, &map)?;
         let element = real_type(path, &header)?;
         let expected = axes.split(',').count();
@@ -196,14 +225,14 @@ impl MappedArray {
         Ok(&self.map[start..start + size])
     }
 
-    /// Reads whole rows from `first` on, as many as `values` holds, as f32.
+    /// Reads whole rows from `first` on, as many as `values` holds.
     ///
     /// # Shapes
     /// - `values`: a multiple of [`row_len`](Self::row_len)
     ///
     /// # Errors
     /// A row that the file does not have; another length of `values`.
-    pub fn read_rows(&self, first: usize, values: &mut [f32]) -> Result<()> {
+    pub fn read_rows<T: Float>(&self, first: usize, values: &mut [T]) -> Result<()> {
         let row_len = self.row_len();
         check_multiple(values.len(), row_len)?;
         for (offset, row) in values.chunks_exact_mut(row_len).enumerate() {
@@ -239,7 +268,10 @@ pub struct Array<T> {
 /// # Errors
 /// As [`MappedArray::open`], but any number of axes will do, and an axis may be empty.
 pub fn read_f32(path: &Path) -> Result<Array<f32>> {
-    decode_f32(path, &std::fs::read(path).map_err(Error::io(path, "read"))?)
+    decode_f32(
+        path,
+        &uard_files::read(path).map_err(Error::io(path, "read"))?,
+    )
 }
 
 /// The same from the bytes of an npy file; `path` is for messages.
@@ -261,7 +293,10 @@ pub(crate) fn decode_f32(path: &Path, bytes: &[u8]) -> Result<Array<f32>> {
 /// # Errors
 /// As [`read_f32`]; also an array of real numbers, and an unsigned number above `i64::MAX`.
 pub fn read_i64(path: &Path) -> Result<Array<i64>> {
-    decode_i64(path, &std::fs::read(path).map_err(Error::io(path, "read"))?)
+    decode_i64(
+        path,
+        &uard_files::read(path).map_err(Error::io(path, "read"))?,
+    )
 }
 
 /// The same from the bytes of an npy file; `path` is for messages.

@@ -73,12 +73,47 @@ fn every_version_padding_and_float_type_reads_alike() {
             let (_dir, path) = file(&bytes);
             let array = MappedArray::open(&path, AXES).unwrap();
             assert_eq!(array.shape(), [3, 1, 2]);
-            let mut read = [0.0; 4];
+            let mut read = [0.0f32; 4];
             array.read_rows(1, &mut read).unwrap();
             assert_eq!(read, values[2..]);
+            let mut doubles = [0.0f64; 2];
+            array.read_rows(2, &mut doubles).unwrap();
+            assert_eq!(doubles, [0.0, 8.0]);
             assert_eq!(read_f32(&path).unwrap().values, values);
         }
     }
+}
+
+#[test]
+fn f64_is_read_without_rounding() {
+    let mut bytes = header(1, 64, &dict("'<f8'", "(1, 1, 2)"));
+    let values = [1000.0 + 1e-9, 1e-300];
+    bytes.extend(values.iter().flat_map(|v: &f64| v.to_le_bytes()));
+    let (_dir, path) = file(&bytes);
+    let mut read = [0.0f64; 2];
+    let array = MappedArray::open(&path, AXES).unwrap();
+    array.read_rows(0, &mut read).unwrap();
+    assert_eq!(read, values);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_array_is_read_from_a_pipe() {
+    let mut bytes = header(1, 64, &dict("'<f4'", "(1, 1, 2)"));
+    bytes.extend([1.0f32, 2.0].iter().flat_map(|v| v.to_le_bytes()));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe.npy");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    let writer = {
+        let path = path.clone();
+        std::thread::spawn(move || std::fs::write(path, bytes).unwrap())
+    };
+    let array = MappedArray::open(&path, AXES).unwrap();
+    writer.join().unwrap();
+    let mut read = [0.0f32; 2];
+    array.read_rows(0, &mut read).unwrap();
+    assert_eq!(read, [1.0, 2.0]);
 }
 
 #[test]
