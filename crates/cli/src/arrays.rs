@@ -1,12 +1,13 @@
-//! How do arrays of other programs become samples, similarities, regions and words?
+//! Arrays of other programs as samples, similarities, regions and words.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
+use uard_core::normalize::rounded_row;
 use uard_eval::SimilarityMatrix;
-use uard_features::npy::{MappedArray, read_f32, read_i64};
+use uard_features::npy::{ElementType, MappedArray, read_f32, read_i64};
 
 use crate::exit::wrong;
 
@@ -15,10 +16,10 @@ pub fn samples(path: &Path) -> anyhow::Result<Vec<f32>> {
     Ok(read_f32(path)?.values)
 }
 
-/// A similarity matrix [images, captions].
+/// A similarity matrix [images, captions], unrounded.
 pub fn similarities(path: &Path) -> anyhow::Result<SimilarityMatrix> {
     let array = MappedArray::open(path, "images, captions")?;
-    let mut values = vec![0.0; array.rows() * array.row_len()];
+    let mut values = vec![0.0f64; array.rows() * array.row_len()];
     array.read_rows(0, &mut values)?;
     SimilarityMatrix::new(values, array.rows(), array.row_len())
         .with_context(|| path.display().to_string())
@@ -85,8 +86,8 @@ impl RaggedArray {
     /// NaN and infinity are refused where a fragment is valid; padding may hold anything.
     pub fn block(&self, entries: Range<usize>) -> anyhow::Result<Ragged> {
         let (fragments, width) = (self.array.shape()[1], self.width());
-        let mut values = vec![0.0; entries.len() * fragments * width];
-        self.array.read_rows(entries.start, &mut values)?;
+        let mut values = vec![0.0f32; entries.len() * fragments * width];
+        self.read(entries.start, &mut values)?;
         let counts = &self.counts[entries.clone()];
         for (at, row) in values.chunks_mut(fragments * width).enumerate() {
             let (valid, padding) = row.split_at_mut(counts[at] * width);
@@ -107,6 +108,21 @@ impl RaggedArray {
         let rows = Tensor::from_vec(values, (entries.len(), fragments, width), &Device::Cpu)?;
         let counts = counts.to_vec();
         Ok(Ragged { rows, counts })
+    }
+
+    /// Entries from `first` on. Fragments in f64 keep their direction, even where f32 cannot hold
+    /// their length.
+    fn read(&self, first: usize, values: &mut [f32]) -> anyhow::Result<()> {
+        if self.array.element() != ElementType::F64 {
+            return Ok(self.array.read_rows(first, values)?);
+        }
+        let mut doubles = vec![0.0f64; values.len()];
+        self.array.read_rows(first, &mut doubles)?;
+        let width = self.width();
+        for (row, rounded) in doubles.chunks(width).zip(values.chunks_mut(width)) {
+            rounded_row(row, rounded);
+        }
+        Ok(())
     }
 }
 

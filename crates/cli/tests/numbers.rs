@@ -6,7 +6,7 @@ mod uard;
 use std::path::Path;
 
 use serde_json::Value;
-use uard::{random_array, refused, run, succeeded};
+use uard::{random_array, refused, run, succeeded, uard};
 use uard_features::npy::{read_f32, write_f32, write_i64};
 
 /// The table of docs/method.md is printed to six digits.
@@ -148,6 +148,104 @@ fn recall_follows_a_map_and_counts_folds() {
     refused(&run(&command), &["map.txt", "line 4", "\"7\""]);
 }
 
+/// An array of f64 as numpy writes it.
+fn write_f64(path: &Path, shape: &[usize], values: &[f64]) {
+    let sizes: Vec<String> = shape.iter().map(|size| format!("{size},")).collect();
+    let mut header = format!(
+        "{{'descr': '<f8', 'fortran_order': False, 'shape': ({}), }}",
+        sizes.join(" ")
+    );
+    header = format!("{header:117}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    bytes.extend(header.bytes());
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn recall_ranks_f64_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("S.npy");
+    let similarities = [2e-9, 1e-9, 0.0, 3e-9].map(|more| 1000.0 + more);
+    write_f64(&path, &[2, 2], &similarities);
+    let path = text(&path);
+    let command = format!("recall --similarities {path} --format json");
+    let found = json(&succeeded(&run(&command)));
+    assert_eq!(found["rsum"], 600.0);
+    // The mean of an ensemble is not rounded either.
+    let command = format!("recall --similarities {path} --similarities {path} --format json");
+    assert_eq!(json(&succeeded(&run(&command)))["rsum"], 600.0);
+}
+
+#[test]
+fn recall_says_that_images_are_repeated_and_merges_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("S.npy");
+    let rows = [[0.9, 0.1, 0.2, 0.3], [0.8, 0.2, 0.7, 0.6]];
+    let repeated = [rows[0], rows[0], rows[1], rows[1]].concat();
+    write_f32(&path, &[4, 4], &repeated).unwrap();
+    let command = format!("recall --similarities {} --format json", text(&path));
+    refused(
+        &run(&command),
+        &["2 of 4 rows", "row 1 equals row 0", "--repeated-images 2"],
+    );
+    let found = json(&succeeded(&run(&format!("{command} --repeated-images 2"))));
+    assert_eq!(
+        (&found["images"], &found["rsum"]),
+        (&2.into(), &525.0.into())
+    );
+    let found = json(&succeeded(&run(&format!("{command} --repeated-images 1"))));
+    assert_eq!(found["images"], 4);
+    refused(
+        &run(&format!("{command} --repeated-images 4")),
+        &["--repeated-images", "rows 0 and 2 differ"],
+    );
+    refused(
+        &run(&format!("{command} --repeated-images 3")),
+        &["divides 4"],
+    );
+    // All images one after the other, and again.
+    write_f32(
+        &path,
+        &[4, 4],
+        &[rows[0], rows[1], rows[0], rows[1]].concat(),
+    )
+    .unwrap();
+    refused(&run(&command), &["row 2 equals row 0", "keep one row"]);
+    // One image twice among others is told, not refused.
+    let other = [0.3, 0.4, 0.1, 0.2];
+    write_f32(&path, &[4, 4], &[rows[0], rows[1], rows[0], other].concat()).unwrap();
+    let output = run(&command);
+    succeeded(&output);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("note: 1 of 4 rows"), "{said}");
+}
+
+#[test]
+fn recall_says_that_a_matrix_looks_transposed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("S.npy");
+    random_array(&path, &[4, 2], 3);
+    let command = format!("recall --similarities {}", text(&path));
+    refused(&run(&command), &["4 rows and 2 columns looks transposed"]);
+    let map = directory.path().join("map.txt");
+    std::fs::write(&map, "1\n0\n0\n1\n").unwrap();
+    let command = format!("{command} --map {}", text(&map));
+    refused(&run(&command), &["map.txt", "looks transposed"]);
+}
+
+#[test]
+fn recall_reads_a_map_with_a_byte_order_mark_and_empty_lines_at_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = similarities(directory.path());
+    let map = directory.path().join("map.txt");
+    let command = format!("recall --similarities {path} --map {}", text(&map));
+    std::fs::write(&map, "\u{feff}0\r\n0\r\n1\r\n1\r\n\r\n").unwrap();
+    assert!(succeeded(&run(&command)).contains("525.0"));
+    std::fs::write(&map, b"\xff\xfe0\0\n\0").unwrap();
+    refused(&run(&command), &["map.txt", "save the file as UTF-8"]);
+}
+
 #[test]
 fn recall_refuses_what_it_cannot_rank() {
     let directory = tempfile::tempdir().unwrap();
@@ -242,6 +340,71 @@ fn score_normalises_rows() {
             .zip(&after)
             .all(|(a, b)| (a - b).abs() < PARITY)
     );
+}
+
+#[test]
+fn score_of_any_length_of_rows_is_the_same() {
+    let fragments = Fragments::new();
+    let before = fragments.score("--threshold 0.2");
+    let array = read_f32(&fragments.at("W.npy")).unwrap();
+    let near = |after: Vec<f32>, what: &str| {
+        for (before, after) in before.iter().zip(after) {
+            assert!((before - after).abs() < PARITY, "{what}: {before} {after}");
+        }
+    };
+    for scale in [1e20, 1e30, 1e-13, 1e-37] {
+        let scaled: Vec<f32> = array.values.iter().map(|value| value * scale).collect();
+        write_f32(&fragments.at("W.npy"), &array.shape, &scaled).unwrap();
+        for kernel in ["auto", "tensor", "reference"] {
+            let after = fragments.score(&format!("--threshold 0.2 --kernel {kernel}"));
+            near(after, &format!("{scale:e} {kernel}"));
+        }
+    }
+    for scale in [1e-300, 1e300, 1.0] {
+        let values = array.values.iter().map(|&value| f64::from(value) * scale);
+        let values: Vec<f64> = values.collect();
+        write_f64(&fragments.at("W.npy"), &array.shape, &values);
+        near(
+            fragments.score("--threshold 0.2"),
+            &format!("{scale:e} f64"),
+        );
+    }
+    // A zero row has no direction, in f64 too.
+    write_f64(
+        &fragments.at("W.npy"),
+        &array.shape,
+        &vec![0.0; array.values.len()],
+    );
+    assert!(fragments.score("--threshold 0.2").iter().all(|&s| s == 0.0));
+}
+
+#[cfg(unix)]
+#[test]
+fn score_reads_a_pipe_and_refuses_what_is_no_file() {
+    use std::process::Stdio;
+    let fragments = Fragments::new();
+    let before = fragments.score("--threshold 0.2");
+    let at = |name: &str| text(&fragments.at(name)).to_owned();
+    let command = fragments.command("--threshold 0.2");
+    let piped = command.replace(&at("R.npy"), "/dev/stdin");
+    let mut child = uard();
+    child.args(piped.split_whitespace()).stdin(Stdio::piped());
+    let mut child = child.stderr(Stdio::piped()).spawn().unwrap();
+    let bytes = std::fs::read(fragments.at("R.npy")).unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), &bytes).unwrap();
+    succeeded(&child.wait_with_output().unwrap());
+    assert_eq!(read_f32(&fragments.at("S.npy")).unwrap().values, before);
+    let folder = text(fragments.directory.path()).to_owned();
+    for (name, found) in [
+        (folder.as_str(), "a directory"),
+        ("/dev/null", "a character device"),
+    ] {
+        for array in ["R.npy", "RC.npy"] {
+            refused(&run(&command.replace(&at(array), name)), &[name, found]);
+        }
+    }
+    let map = format!("recall --similarities {} --map {folder}", at("S.npy"));
+    refused(&run(&map), &[&folder, "a directory"]);
 }
 
 #[test]

@@ -1,14 +1,15 @@
-//! `uard recall`: how good is a similarity matrix, whoever made it?
+//! `uard recall`: how good a similarity matrix is, whoever made it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use uard_eval::{GroundTruth, SimilarityMatrix, ensemble, evaluate_folds};
+use uard_eval::{Error, GroundTruth, SimilarityMatrix, ensemble, evaluate_folds};
 
 use super::Format;
 use crate::arrays::similarities;
+use crate::exit::wrong;
 use crate::tables::retrieval;
-use crate::terminal::{print, print_json};
+use crate::terminal::{note, print, print_json};
 
 /// Arguments of `uard recall`.
 #[derive(Debug, clap::Args)]
@@ -19,7 +20,8 @@ use crate::terminal::{print, print_json};
     uard recall --similarities S.npy\n  \
     uard recall --similarities S.npy --map MAP.txt --format json\n  \
     uard recall --similarities coco5k.npy --folds 5\n  \
-    uard recall --similarities A.npy --similarities B.npy      # the mean of two models"
+    uard recall --similarities A.npy --similarities B.npy      # the mean of two models\n  \
+    uard recall --similarities scan5n.npy --repeated-images 5  # arrays of SCAN"
 )]
 pub struct Arguments {
     /// Similarities [images, captions], npy of f16, f32 or f64; several make an ensemble.
@@ -29,6 +31,10 @@ pub struct Arguments {
     /// number of captions, in order.
     #[arg(long, value_name = "MAP.txt")]
     map: Option<PathBuf>,
+    /// How many neighbouring rows show the same image: the first of them is ranked, as in SCAN's
+    /// evaluation; 1: every row is an image, even if some are equal.
+    #[arg(long, value_name = "K")]
+    repeated_images: Option<usize>,
     /// The mean of K folds of equal size; 1: all images at once.
     #[arg(long, value_name = "K", default_value_t = 1)]
     folds: usize,
@@ -39,13 +45,20 @@ pub struct Arguments {
 
 /// Ranks and prints.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let matrices: anyhow::Result<Vec<SimilarityMatrix>> = arguments
-        .similarities
-        .iter()
-        .map(|path| similarities(path))
-        .collect();
+    let paths = &arguments.similarities;
+    let matrices: anyhow::Result<Vec<SimilarityMatrix>> =
+        paths.iter().map(|path| similarities(path)).collect();
     let matrix = ensemble(&matrices?)?;
-    let truth = truth(arguments, &matrix)?;
+    let matrix = match arguments.repeated_images {
+        Some(times) => matrix
+            .without_repeated(times)
+            .context("--repeated-images")?,
+        None => {
+            check_repeated(&matrix)?;
+            matrix
+        }
+    };
+    let truth = truth(arguments.map.as_deref(), &matrix)?;
     let report = evaluate_folds(&matrix, &truth, arguments.folds)?;
     match arguments.format {
         Format::Json => print_json(&report),
@@ -53,15 +66,53 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-fn truth(arguments: &Arguments, matrix: &SimilarityMatrix) -> anyhow::Result<GroundTruth> {
-    match &arguments.map {
-        None => GroundTruth::in_order(matrix.images(), matrix.captions())
-            .context("--map MAP.txt is needed"),
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
-            GroundTruth::from_map_text(&text, matrix.images())
-                .with_context(|| path.display().to_string())
-        }
+/// Refuses a matrix most of whose rows repeat an earlier one; says so where few do.
+fn check_repeated(matrix: &SimilarityMatrix) -> anyhow::Result<()> {
+    let repeated = matrix.repeated_images();
+    let Some(&(row, first)) = repeated.first() else {
+        return Ok(());
+    };
+    let images = matrix.images();
+    let different = images - repeated.len();
+    let found = format!(
+        "{} of {images} rows of the similarities equal an earlier one (row {row} equals row {first}), \
+         and ties count against the model",
+        repeated.len()
+    );
+    if different == 1 || 2 * different > images {
+        note(&format!("note: {found}"));
+        return Ok(());
     }
+    let times = images / different;
+    let mend = match matrix.without_repeated(times) {
+        Ok(_) => format!(
+            "each image is there {times} times, as in arrays of SCAN: add --repeated-images {times} \
+             to rank rows 0, {times}, {}, …",
+            2 * times
+        ),
+        Err(_) => "keep one row of each image".to_owned(),
+    };
+    Err(wrong(format!(
+        "{found}: {mend}; --repeated-images 1 ranks them as they are"
+    )))
+}
+
+fn truth(map: Option<&Path>, matrix: &SimilarityMatrix) -> anyhow::Result<GroundTruth> {
+    let (images, captions) = (matrix.images(), matrix.captions());
+    let Some(path) = map else {
+        return GroundTruth::in_order(images, captions).map_err(|error| match error {
+            Error::NotAMultiple { .. } => {
+                anyhow::Error::new(error).context("--map MAP.txt is needed")
+            }
+            _ => error.into(),
+        });
+    };
+    let named = || path.display().to_string();
+    let text =
+        uard_files::read_text(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let truth = GroundTruth::from_map_text(&text, images).with_context(named)?;
+    if captions < images && truth.captions() == images {
+        return Err(Error::Transposed { images, captions }).with_context(named);
+    }
+    Ok(truth)
 }
