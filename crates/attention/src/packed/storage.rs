@@ -1,4 +1,4 @@
-//! Who owns the packed bytes? Lines of 64 bytes in memory or in a mapped file: the same to readers.
+//! Who owns the packed bytes: lines of 64 bytes in memory, or a mapped file; the same to readers.
 
 use std::fmt;
 use std::ops::Range;
@@ -119,7 +119,7 @@ impl Bytes {
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Self::Owned(lines) => lines.as_slice(),
-            Self::Mapped(file) => file,
+            Self::Mapped(map) => map,
         }
     }
 }

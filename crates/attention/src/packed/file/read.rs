@@ -1,4 +1,5 @@
-//! Packed fragments mapped from a file. Everything but the numbers of the parts is checked first.
+//! A file of packed fragments: all that it says of itself is checked before use, but not the numbers
+//! of its parts.
 
 use std::ops::Range;
 use std::path::Path;
@@ -22,8 +23,8 @@ use crate::{Error, Result};
 /// When it cannot be mapped, or as [`decode`].
 pub fn open(path: &Path, kind: Kind) -> Result<Fragments> {
     refuse_big_endian("open", path)?;
-    let file = MappedFile::open(path).map_err(Error::io("open", path))?;
-    decode(path, &Arc::new(Bytes::Mapped(file)), kind)
+    let map = MappedFile::open(path).map_err(Error::io("open", path))?;
+    decode(path, &Arc::new(Bytes::Mapped(map)), kind)
 }
 
 /// Reads header, table and counts, and cuts the parts; `path` is what messages name.

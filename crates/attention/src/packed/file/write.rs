@@ -1,6 +1,6 @@
-//! Packed fragments written to a file, which appears when it is whole.
+//! Writing packed fragments into a file that appears whole or not at all.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use uard_files::UnfinishedFile;
@@ -19,11 +19,9 @@ use crate::{Error, Result};
 /// When the system refuses; nothing is left behind then.
 pub fn write(fragments: &Fragments, path: &Path) -> Result<()> {
     super::refuse_big_endian("write", path)?;
-    let file = UnfinishedFile::create(path).map_err(Error::io("create", path))?;
-    let mut file = BufWriter::new(file);
+    let mut file = UnfinishedFile::create(path).map_err(Error::io("create", path))?;
     encode(fragments, &mut file)
-        .and_then(|()| file.into_inner().map_err(|error| error.into_error()))
-        .and_then(UnfinishedFile::finish)
+        .and_then(|()| file.finish())
         .map_err(Error::io("write", path))
 }
 
