@@ -61,7 +61,9 @@ pub(crate) fn similarities(
         found: "none".to_owned(),
         expected: "both, words or regions",
     })?;
-    Ok(total.contiguous()?)
+    // Masks and maxima hide what is not finite; the pair shall show it, and its gradient.
+    let finite = batch.one_or_nan()?.sum(1)?.affine(0.0, 1.0)?.t()?;
+    Ok((total * finite)?.contiguous()?)
 }
 
 impl Batch {
@@ -131,9 +133,17 @@ impl Batch {
         let blocked = self.region_validity.affine(LOWEST, -LOWEST)?;
         let relevance = self.relevance.detach().broadcast_add(&blocked)?;
         let maxima = relevance.max(3)?;
-        Ok(maxima
-            .broadcast_mul(&self.word_validity.unsqueeze(2)?)?
+        let maxima = (maxima * self.one_or_nan()?)?;
+        let validity = self.word_validity.unsqueeze(2)?.gt(0f64)?;
+        let is_valid = validity.broadcast_as(maxima.shape())?;
+        Ok(is_valid
+            .where_cond(&maxima, &maxima.zeros_like()?)?
             .to_dtype(DType::F32)?)
+    }
+
+    /// For each word and image 1, or NaN where a cell is not finite, [C, W, I], detached.
+    fn one_or_nan(&self) -> Result<Tensor> {
+        Ok(self.relevance.detach().sum(3)?.affine(0.0, 1.0)?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which attention is computed: rule, sides, inverse temperature.
+//! Which attention is computed: rule, sides, inverse temperature, threshold.
 
 use std::fmt;
 use std::str::FromStr;
@@ -99,6 +99,19 @@ impl MatcherConfig {
             self.rule,
             WeightRule::Masked | WeightRule::Nearest | WeightRule::Zero
         )
+    }
+
+    /// Refuses a threshold that is no cosine, whatever the rule: between what relevance can be and
+    /// what padding holds, a mask would let padding pass.
+    pub(crate) fn check_threshold(threshold: f64) -> Result<()> {
+        if (-1.0..=1.0).contains(&threshold) {
+            return Ok(());
+        }
+        Err(Error::Setting {
+            setting: "threshold",
+            found: threshold.to_string(),
+            expected: "a cosine, from -1 to 1",
+        })
     }
 
     pub(crate) fn validate(&self) -> Result<()> {

@@ -102,8 +102,11 @@ impl Matcher {
     /// nearest the means of its highest relevances. No gradient flows through the threshold. The
     /// zero rule ignores `threshold`; scan and maxsim have none.
     ///
+    /// A pair with a fragment that is not finite has the similarity NaN, its gradients are NaN, and
+    /// so are the maxima of words over such an image.
+    ///
     /// # Errors
-    /// When the widths differ or the device fails.
+    /// When the threshold is not from -1 to 1, the widths differ or the device fails.
     ///
     /// # Source
     /// UARDA's S(U,V); the Gram form is this project's (`docs/method.md`).
@@ -113,7 +116,7 @@ impl Matcher {
         words: &Words,
         threshold: f64,
     ) -> Result<Similarities> {
-        self.check_widths(regions, words)?;
+        self.check(regions, words, threshold)?;
         match regions.rows().device() {
             Device::Cpu => self.by_operator(regions, words, threshold),
             #[cfg(feature = "cuda")]
@@ -159,11 +162,12 @@ impl Matcher {
         words: &Words,
         threshold: f64,
     ) -> Result<Similarities> {
-        self.check_widths(regions, words)?;
+        self.check(regions, words, threshold)?;
         self.by_composition(regions, words, threshold)
     }
 
-    fn check_widths(&self, regions: &Regions, words: &Words) -> Result<()> {
+    fn check(&self, regions: &Regions, words: &Words, threshold: f64) -> Result<()> {
+        MatcherConfig::check_threshold(threshold)?;
         if regions.width() == words.width() {
             return Ok(());
         }

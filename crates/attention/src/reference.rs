@@ -1,4 +1,4 @@
-//! What is the similarity of one pair, computed as the formulas are written?
+//! The similarity of one pair, computed as the formulas are written.
 //!
 //! Scalar loops in f64 that form every attended vector. Slow on purpose: every other path is
 //! judged by this one. It imports nothing but std.
@@ -30,14 +30,17 @@ pub enum Attention {
     MaxSim,
 }
 
-/// Divides each row by its length; a zero row stays zero.
+/// Divides each row by its length; a zero row stays zero. Divided by the largest magnitude first, so
+/// that no square leaves the range of f64.
 pub fn unit_rows(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
     rows.iter()
         .map(|row| {
-            let length = dot(row, row).sqrt();
-            row.iter()
-                .map(|x| if length > 0.0 { x / length } else { 0.0 })
-                .collect()
+            let largest = row.iter().copied().map(f64::abs).fold(0.0, f64::max);
+            let divisor = if largest > 0.0 { largest } else { 1.0 };
+            let row: Vec<f64> = row.iter().map(|x| x / divisor).collect();
+            let length = dot(&row, &row).sqrt();
+            let divisor = if length == 0.0 { 1.0 } else { length };
+            row.iter().map(|x| x / divisor).collect()
         })
         .collect()
 }
@@ -77,7 +80,8 @@ pub fn weights(relevance: &[Vec<f64>], attention: Attention) -> Vec<Vec<f64>> {
     }
 }
 
-/// What one side adds to the similarity of a pair: the mean over **all** its queries.
+/// What one side adds to the similarity of a pair: the mean over **all** its queries. NaN if any
+/// relevance is not finite.
 ///
 /// ```text
 /// 1/m sum_i Mask_q( cos( sum_j w_ij v_j , u_i ) )
@@ -87,6 +91,9 @@ pub fn weights(relevance: &[Vec<f64>], attention: Attention) -> Vec<Vec<f64>> {
 /// UARDA, equation of S(U,V); SCAN for its rule; the mean runs over all queries, not the survivors.
 pub fn one_side(queries: &[Vec<f64>], context: &[Vec<f64>], attention: Attention) -> f64 {
     let relevance = relevance(queries, context);
+    if relevance.iter().flatten().any(|s| !s.is_finite()) {
+        return f64::NAN;
+    }
     let weights = weights(&relevance, attention);
     let mut sum = 0.0;
     for (i, query) in queries.iter().enumerate() {

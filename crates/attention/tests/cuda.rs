@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use uard_attention::kernel::check::{Check, Extent};
 use uard_attention::kernel::cuda::check::{matching, precision, training};
-use uard_attention::kernel::cuda::samples;
+use uard_attention::kernel::cuda::{DeviceSearch, samples};
+use uard_attention::{Matcher, MatcherConfig};
 use uard_core::gpu::compile::{Target, compile};
 use uard_ptx::Interpreter;
 
@@ -54,5 +55,18 @@ fn matching_in_16_bits_agrees_with_the_processor_in_f32() {
 fn training_agrees_with_the_composed_form() {
     if let Some(machine) = interpreter(90) {
         assert_all(&training(&machine, Extent::Quick).unwrap());
+    }
+}
+
+#[test]
+fn a_threshold_that_is_no_cosine_is_refused() {
+    let Some(machine) = interpreter(80).map(Arc::new) else {
+        return;
+    };
+    let matcher = Matcher::new(MatcherConfig::default()).unwrap();
+    for bad in [f64::NAN, f64::INFINITY, -5.0, 1.01] {
+        let refused = DeviceSearch::new(Arc::clone(&machine), &matcher, bad);
+        let message = refused.err().map(|error| error.to_string());
+        assert!(message.is_some_and(|text| text.contains("expected a cosine")));
     }
 }

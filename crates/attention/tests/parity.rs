@@ -1,14 +1,16 @@
-//! Do operator, composed form and tiles agree with the scalar reference?
+//! Operator, composed form, tiles and packed kernels agree with the scalar reference, at every
+//! threshold and where a number is not finite.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
 mod data;
 
-use candle_core::DType;
-use data::{SHAPES, assert_near, every_matcher, numbers, side};
-use uard_attention::Matcher;
+use candle_core::{DType, Device, Tensor, Var};
+use data::{SHAPES, Side, assert_near, every_matcher, numbers, side};
+use uard_attention::evidence::evidence;
 use uard_attention::kernel::Kernel;
-use uard_attention::search::all_pairs;
+use uard_attention::search::{Search, all_pairs};
+use uard_attention::{Matcher, Precision, Regions, Similarities, Words};
 
 /// f32 rounding of cosines over short sums, amplified by the inverse temperature.
 const F32_TOLERANCE: f64 = 1e-5;
@@ -60,6 +62,193 @@ fn f32_agrees_with_the_reference_for_every_rule_side_and_shape() {
 #[test]
 fn f64_agrees_with_the_reference_for_every_rule_side_and_shape() {
     check_against_reference(DType::F64, F64_TOLERANCE);
+}
+
+/// Similarity of every pair by a kernel, as f64.
+fn by_kernel(kernel: Kernel, matcher: &Matcher, sides: (&Regions, &Words), t: f64) -> Vec<f64> {
+    let found = kernel.all_pairs(matcher, sides, t, &|_, _| ()).unwrap();
+    found.values.iter().copied().map(f64::from).collect()
+}
+
+#[test]
+fn every_path_agrees_at_every_threshold() {
+    for (region_counts, word_counts, width) in &SHAPES[2..] {
+        let regions = side(2, "regions", region_counts, *width).regions(DType::F32);
+        let words = side(2, "words", word_counts, *width).words(DType::F32);
+        let sides = (&regions, &words);
+        for matcher in every_matcher().into_iter().step_by(2) {
+            for threshold in [-1.0, -0.99, -0.5, -0.01, 0.0, 0.5, 1.0] {
+                let what = format!("{:?} at {threshold}", matcher.config());
+                let expected = by_kernel(Kernel::Reference, &matcher, sides, threshold);
+                let near = |found: &[f64]| assert_near(found, &expected, F32_TOLERANCE, &what);
+                for run in [Matcher::similarities, Matcher::composed_similarities] {
+                    near(&numbers(
+                        &run(&matcher, &regions, &words, threshold).unwrap().values,
+                    ));
+                }
+                for kernel in [Kernel::Scalar, Kernel::Auto] {
+                    near(&by_kernel(kernel, &matcher, sides, threshold));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_threshold_that_is_no_cosine_is_refused_on_every_path() {
+    let regions = side(0, "regions", &[2], 4).regions(DType::F32);
+    let words = side(0, "words", &[2], 4).words(DType::F32);
+    for bad in [
+        f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        -5.0,
+        -1.01,
+        1.01,
+    ] {
+        for matcher in every_matcher() {
+            let mut refused = Vec::new();
+            for run in [Matcher::similarities, Matcher::composed_similarities] {
+                refused.push(run(&matcher, &regions, &words, bad).err());
+            }
+            for kernel in [Kernel::Reference, Kernel::Tensor, Kernel::Scalar] {
+                let found = kernel.all_pairs(&matcher, (&regions, &words), bad, &|_, _| ());
+                refused.push(found.err());
+            }
+            for precision in [Precision::F32, Precision::Bf16, Precision::Exact] {
+                refused.push(Search::new(&matcher, bad, Kernel::Auto, precision).err());
+            }
+            refused.push(evidence(&matcher, &regions, &words, bad).err());
+            for error in refused {
+                let message = error.map(|error| error.to_string()).unwrap_or_default();
+                let expected = format!("`threshold` is {bad}, expected a cosine, from -1 to 1");
+                assert!(message.contains(&expected), "{message}");
+            }
+        }
+    }
+}
+
+/// Similarities of raw fragments, and the gradients of their sum by regions and words.
+struct Passes {
+    found: Similarities,
+    gradients: [Vec<f64>; 2],
+}
+
+impl Passes {
+    fn new(
+        run: impl Fn(&Regions, &Words) -> uard_attention::Result<Similarities>,
+        [regions, words]: [&Side; 2],
+    ) -> Self {
+        let [u, v] = [regions, words].map(|side| Var::from_tensor(&side.raw).unwrap());
+        let found = run(
+            &Regions::normalized(&u, regions.counts.clone()).unwrap(),
+            &Words::normalized(&v, words.counts.clone()).unwrap(),
+        )
+        .unwrap();
+        let gradients = found.values.sum_all().unwrap().backward().unwrap();
+        let gradients = [&u, &v].map(|var| numbers(gradients.get(var).unwrap()));
+        Self { found, gradients }
+    }
+}
+
+/// The same fragments, with one number of one fragment of the first entry replaced.
+fn with(side: &Side, number: f64) -> Side {
+    let mut rows = side.raw.to_vec3::<f64>().unwrap();
+    rows[0][1][2] = number;
+    Side {
+        raw: Tensor::new(rows, &Device::Cpu).unwrap(),
+        counts: side.counts.clone(),
+    }
+}
+
+#[test]
+fn what_is_not_finite_comes_out_as_not_finite() {
+    let (region_counts, word_counts, width) = SHAPES[2];
+    let regions = side(3, "regions", region_counts, width);
+    let words = side(3, "words", word_counts, width);
+    let captions = word_counts.len();
+    for (bad, of_image) in [(f64::NAN, true), (f64::INFINITY, true), (f64::NAN, false)] {
+        let (broken_regions, broken_words) = match of_image {
+            true => (with(&regions, bad), words.clone()),
+            false => (regions.clone(), with(&words, bad)),
+        };
+        for matcher in every_matcher() {
+            for run in [Matcher::similarities, Matcher::composed_similarities] {
+                let run = |u: &Regions, v: &Words| run(&matcher, u, v, THRESHOLD);
+                let whole = Passes::new(run, [&regions, &words]);
+                let broken = Passes::new(run, [&broken_regions, &broken_words]);
+                let what = format!("{:?}", matcher.config());
+                let pairs = numbers(&broken.found.values);
+                for (pair, (found, expected)) in
+                    pairs.iter().zip(numbers(&whole.found.values)).enumerate()
+                {
+                    let is_broken = match of_image {
+                        true => pair / captions == 0,
+                        false => pair % captions == 0,
+                    };
+                    let as_expected = match is_broken {
+                        true => found.is_nan(),
+                        false => (found - expected).abs() < F64_TOLERANCE,
+                    };
+                    assert!(as_expected, "{what}, pair {pair}: {found} {expected}");
+                }
+                assert_maxima(&broken, &whole, of_image);
+                assert_gradients(&broken, &whole, of_image);
+            }
+            let sides = (
+                &broken_regions.regions(DType::F64),
+                &broken_words.words(DType::F64),
+            );
+            let reference = by_kernel(Kernel::Reference, &matcher, sides, THRESHOLD);
+            let image = &reference[..captions];
+            assert!(image[0].is_nan() && (of_image == image[1].is_nan()));
+            assert!(
+                Kernel::Auto
+                    .all_pairs(&matcher, sides, THRESHOLD, &|_, _| ())
+                    .is_err()
+            );
+        }
+    }
+}
+
+/// The maxima of a word that is not finite, or over an image that is not, are NaN; others stay.
+fn assert_maxima(broken: &Passes, whole: &Passes, of_image: bool) {
+    let images = whole.found.word_maxima.dim(2).unwrap();
+    let maxima = numbers(&broken.found.word_maxima);
+    let expected = numbers(&whole.found.word_maxima);
+    for (at, (found, expected)) in maxima.iter().zip(expected).enumerate() {
+        let is_broken = match of_image {
+            true => at % images == 0 && expected != 0.0,
+            false => at / images == 1,
+        };
+        let as_expected = match is_broken {
+            true => found.is_nan(),
+            false => (found - expected).abs() < 1e-6,
+        };
+        assert!(as_expected, "maximum {at}: {found} {expected}");
+    }
+}
+
+/// Every fragment of a pair that is not finite has a gradient that is not; padding has none.
+fn assert_gradients(broken: &Passes, whole: &Passes, of_image: bool) {
+    let images = whole.found.values.dim(0).unwrap();
+    let (_, captions) = whole.found.values.dims2().unwrap();
+    for (at, entries) in [images, captions].into_iter().enumerate() {
+        let of_entry = whole.gradients[at].len() / entries;
+        let found = broken.gradients[at].chunks(of_entry);
+        for (entry, (found, before)) in found.zip(whole.gradients[at].chunks(of_entry)).enumerate()
+        {
+            // The first entry is broken, and whatever it meets on the other side.
+            let is_broken = entry == 0 || (at == 0) != of_image;
+            for (found, before) in found.iter().zip(before) {
+                let as_expected = match is_broken {
+                    true => found.is_nan() || *before == 0.0,
+                    false => (found - before).abs() < F64_TOLERANCE,
+                };
+                assert!(as_expected, "side {at}, entry {entry}: {found} {before}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -40,6 +40,7 @@ pub(super) fn reference_pairs(
     on_progress: &dyn Fn(usize, usize),
 ) -> Result<AllPairs> {
     let config = matcher.config();
+    MatcherConfig::check_threshold(threshold)?;
     let words_ask = reference_attention(config, QuerySide::Words, threshold);
     let regions_ask = reference_attention(config, QuerySide::Regions, threshold);
     let images = valid_rows(regions.rows(), regions.counts())?;

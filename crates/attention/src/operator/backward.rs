@@ -68,7 +68,7 @@ impl<T: Real> MatcherOperator<T> {
         let tile = |at| {
             let (tile, mut relevance) = (self.tiles.tile(at), Vec::new());
             packed.relevance(&tile, &mut relevance);
-            match self.list((&tile, &relevance), |_, _| ()) {
+            match self.list(saved, (&tile, &relevance), |_, _| ()) {
                 Some(listed) => Left::Listed(listed),
                 None => Left::Every(relevance),
             }
@@ -153,12 +153,14 @@ impl<T: Real> MatcherOperator<T> {
         let mut region_grams = vec![Vec::new(); tile.images.len()];
         for place in self.tiles.places(tile) {
             let upstream = upstream[place.image * self.tiles.captions() + place.caption];
-            if upstream == T::zero() {
+            let is_broken = saved.broken.has(place.image, place.caption);
+            if upstream == T::zero() || is_broken {
+                // The upstream gradient of a broken pair is NaN, and so is that of all its cells.
                 for row in values[place.start..]
                     .chunks_mut(tile.columns)
                     .take(place.words)
                 {
-                    row[..place.regions].fill(T::zero());
+                    row[..place.regions].fill(upstream);
                 }
                 continue;
             }

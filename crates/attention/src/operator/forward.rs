@@ -7,7 +7,7 @@ use super::listed::{Cell, Listed, Pair};
 use super::masked::{Answers, Cells, Grams};
 use super::pair::Worker;
 use super::tiles::{Place, Tile};
-use super::{ByProducts, Fragments, Keep, Left, MatcherOperator, Saved};
+use super::{Broken, ByProducts, Fragments, Keep, Left, MatcherOperator, Saved};
 use crate::Kept;
 use crate::side::Real;
 
@@ -74,6 +74,8 @@ impl<T: Real> MatcherOperator<T> {
         if !self.has_masks {
             kept = kept.everything();
         }
+        saved.put_nan(&mut similarities);
+        self.put_nan_maxima(&saved, &mut word_maxima);
         self.by_products.put(ByProducts { word_maxima, kept });
         if self.keep == Keep::Relevance {
             saved.put_relevance(relevance);
@@ -98,7 +100,32 @@ impl<T: Real> MatcherOperator<T> {
                 let rows = Matrix::row_major(rows, longest, width);
                 product(gram, rows, rows.transposed(), Output::Overwrite);
             });
-        Saved::new(words, self.region_grams(fragments), word_gram)
+        let region_gram = self.region_grams(fragments);
+        let broken = Broken {
+            images: not_finite(&region_gram, tiles.longest_regions, tiles.region_stride()),
+            captions: not_finite(&word_gram, longest, longest),
+        };
+        Saved::new(words, region_gram, word_gram, broken)
+    }
+
+    /// NaN for each word [C, W, I] that is not finite itself or asks such an image.
+    fn put_nan_maxima(&self, saved: &Saved<T>, word_maxima: &mut [f32]) {
+        if !saved.broken.any() {
+            return;
+        }
+        let (longest, images) = (self.tiles.longest_words, self.tiles.images());
+        for (caption, &count) in self.tiles.word_counts.iter().enumerate() {
+            for word in 0..count {
+                let row = caption * longest + word;
+                let is_finite = saved.word_gram[row * longest + word].is_finite();
+                let maxima = &mut word_maxima[row * images..][..images];
+                for (maximum, &is_broken) in maxima.iter_mut().zip(&saved.broken.images) {
+                    if is_broken || !is_finite {
+                        *maximum = f32::NAN;
+                    }
+                }
+            }
+        }
     }
 
     /// R rows an image, each padded to whole vectors.
@@ -151,7 +178,7 @@ impl<T: Real> MatcherOperator<T> {
         packed.relevance(tile, &mut relevance);
         let mut found = TileForward::empty(tile);
         let best = |place: &Place, best: &[T]| found.put_word_maxima(tile, place, best);
-        if let Some(listed) = self.list((tile, &relevance), best) {
+        if let Some(listed) = self.list(saved, (tile, &relevance), best) {
             for (place, own) in self.tiles.places(tile).zip(listed.pairs()) {
                 let pair = self.listed_pair(saved, (tile, &place), &listed.cells[own]);
                 found.put_answers(&place, &worker.listed.forward(&listed.rule, &pair));
@@ -174,11 +201,16 @@ impl<T: Real> MatcherOperator<T> {
     /// relevance of each word of every pair.
     pub(super) fn list(
         &self,
+        saved: &Saved<T>,
         (tile, relevance): (&Tile, &[T]),
         on_pair: impl FnMut(&Place, &[T]),
     ) -> Option<Listed<T>> {
-        // Where every query answers, a list has little to leave out.
+        // Where every query answers, a list has little to leave out; where a fragment is not finite,
+        // every cell gets a gradient.
         let rule = self.rule.masked().filter(|rule| !rule.answers_below)?;
+        if saved.broken.touches(tile) {
+            return None;
+        }
         let stride = self.tiles.region_stride();
         let places = self.tiles.places(tile);
         let load = |place: &Place, cells: &mut Cells<T>| {
@@ -227,6 +259,14 @@ impl<T: Real> MatcherOperator<T> {
             word_stride: w,
         }
     }
+}
+
+/// Which entries have a fragment that is not finite, by the diagonals of their Gram matrices of
+/// `longest` rows.
+fn not_finite<T: Real>(grams: &[T], longest: usize, stride: usize) -> Vec<bool> {
+    let entries = grams.chunks_exact((longest * stride).max(1));
+    let is_broken = |gram: &[T]| (0..longest).any(|at| !gram[at * stride + at].is_finite());
+    entries.map(is_broken).collect()
 }
 
 impl<T: Real> TileForward<T> {

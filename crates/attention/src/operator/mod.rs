@@ -101,8 +101,31 @@ struct Saved<T> {
     region_gram: Vec<T>,
     /// [C, W, W].
     word_gram: Vec<T>,
+    broken: Broken,
     /// Tile by tile, until a backward pass turns it into gradients.
     relevance: Mutex<Option<Vec<Left<T>>>>,
+}
+
+/// Images and captions with a fragment that is not finite, which masks and maxima would hide.
+#[derive(Debug)]
+struct Broken {
+    images: Vec<bool>,
+    captions: Vec<bool>,
+}
+
+impl Broken {
+    fn any(&self) -> bool {
+        self.images.contains(&true) || self.captions.contains(&true)
+    }
+
+    fn has(&self, image: usize, caption: usize) -> bool {
+        self.images[image] || self.captions[caption]
+    }
+
+    fn touches(&self, tile: &Tile) -> bool {
+        self.images[tile.images.clone()].contains(&true)
+            || self.captions[tile.captions.clone()].contains(&true)
+    }
 }
 
 /// What is left of a tile: relevance, which the backward pass turns into its gradient in place.
@@ -139,12 +162,29 @@ impl<T: Real> MatcherOperator<T> {
 }
 
 impl<T> Saved<T> {
-    fn new(words: Vec<T>, region_gram: Vec<T>, word_gram: Vec<T>) -> Self {
+    fn new(words: Vec<T>, region_gram: Vec<T>, word_gram: Vec<T>, broken: Broken) -> Self {
         Self {
             words,
             region_gram,
             word_gram,
+            broken,
             relevance: Mutex::new(None),
+        }
+    }
+
+    /// NaN for each broken pair, [I, C].
+    fn put_nan(&self, pairs: &mut [T])
+    where
+        T: Real,
+    {
+        if !self.broken.any() {
+            return;
+        }
+        let captions = self.broken.captions.len();
+        for (pair, value) in pairs.iter_mut().enumerate() {
+            if self.broken.has(pair / captions, pair % captions) {
+                *value = T::nan();
+            }
         }
     }
 
@@ -209,10 +249,11 @@ impl<T: Real> CustomOp2 for MatcherOperator<T> {
         _similarities: &Tensor,
         upstream: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let upstream = upstream.flatten_all()?.to_vec1::<T>()?;
+        let mut upstream = upstream.flatten_all()?.to_vec1::<T>()?;
         let (u, v) = (reading(words), reading(regions));
         let fragments = Fragments::<T>::new(u.numbers(NAME)?, v.numbers(NAME)?, words.shape());
         let saved = self.saved.get_or_init(|| self.prepare(&fragments));
+        saved.put_nan(&mut upstream);
         let (to_words, to_regions) = self.gradients(&fragments, saved, &upstream);
         let device = words.device();
         Ok((

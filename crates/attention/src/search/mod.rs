@@ -77,20 +77,15 @@ impl Search {
     /// A search with the settings of a matcher.
     ///
     /// # Errors
-    /// When the kernel cannot run here or reads no packed fragments, or the threshold is not finite.
+    /// When the kernel cannot run here or reads no packed fragments, or the threshold is no cosine
+    /// from -1 to 1.
     pub fn new(
         matcher: &Matcher,
         threshold: f64,
         kernel: Kernel,
         precision: Precision,
     ) -> Result<Self> {
-        if !threshold.is_finite() {
-            return Err(Error::Setting {
-                setting: "threshold",
-                found: threshold.to_string(),
-                expected: "a finite number, from -1 to 1 to be of use",
-            });
-        }
+        MatcherConfig::check_threshold(threshold)?;
         Ok(Self {
             config: *matcher.config(),
             threshold,

@@ -82,8 +82,8 @@ impl BatchPairs {
     /// For a machine with `shared` bytes for a block.
     ///
     /// # Errors
-    /// When the rule is scan, which has no kernel here, or a pair is larger than a multiprocessor
-    /// holds.
+    /// When the rule is scan, which has no kernel here, the threshold is no cosine from -1 to 1, or a
+    /// pair is larger than a multiprocessor holds.
     pub fn new(
         config: &MatcherConfig,
         threshold: f64,
@@ -97,6 +97,7 @@ impl BatchPairs {
                 expected: "masked, nearest, zero or maxsim",
             });
         }
+        MatcherConfig::check_threshold(threshold)?;
         let pair = shape.cells() * size_of::<f32>();
         if shape.backward_bytes() > shared as usize {
             return Err(GpuError::TooLarge {

@@ -40,15 +40,9 @@ impl<M: Machine> DeviceSearch<M> {
     /// A search with the settings of a matcher.
     ///
     /// # Errors
-    /// When the threshold is not finite.
+    /// When the threshold is no cosine from -1 to 1.
     pub fn new(machine: Arc<M>, matcher: &Matcher, threshold: f64) -> Result<Self> {
-        if !threshold.is_finite() {
-            return Err(Error::Setting {
-                setting: "threshold",
-                found: threshold.to_string(),
-                expected: "a finite number, from -1 to 1 to be of use",
-            });
-        }
+        MatcherConfig::check_threshold(threshold)?;
         Ok(Self {
             machine,
             config: *matcher.config(),
