@@ -72,12 +72,12 @@ fn by_kernel(kernel: Kernel, matcher: &Matcher, sides: (&Regions, &Words), t: f6
 
 #[test]
 fn every_path_agrees_at_every_threshold() {
-    for (region_counts, word_counts, width) in &SHAPES[2..] {
+    for (region_counts, word_counts, width) in &SHAPES[2..4] {
         let regions = side(2, "regions", region_counts, *width).regions(DType::F32);
         let words = side(2, "words", word_counts, *width).words(DType::F32);
         let sides = (&regions, &words);
         for matcher in every_matcher().into_iter().step_by(2) {
-            for threshold in [-1.0, -0.99, -0.5, -0.01, 0.0, 0.5, 1.0] {
+            for threshold in [-1.0, -0.5, 0.0, 1.0] {
                 let what = format!("{:?} at {threshold}", matcher.config());
                 let expected = by_kernel(Kernel::Reference, &matcher, sides, threshold);
                 let near = |found: &[f64]| assert_near(found, &expected, F32_TOLERANCE, &what);

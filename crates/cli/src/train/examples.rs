@@ -75,7 +75,7 @@ fn found(best: &Best, split: &Split, caption: usize) -> Vec<FoundImage> {
     first
         .map(|found| FoundImage {
             image: image(split, found),
-            similarity: similarity(found),
+            similarity: similarity(found) as f32,
             matched: found == split.image_of_caption[caption],
         })
         .collect()
