@@ -5,16 +5,19 @@
 //! - [`DirectoryLock`] lets one process at a time write into a directory.
 //! - [`open`], [`read`], [`read_text`] and [`MappedFile`] read what a user named: a file, or a pipe
 //!   to its end. [`open_regular`] reads what was found in a folder, and never waits.
+//! - [`mistaken`] names a failed download or an archive that stands where a file was expected.
 //!
 //! Errors are [`std::io::Error`]s without the path, which callers add: they know what was being
 //! done. `clippy.toml` bans the functions of `std::fs` that these replace.
 
 mod lock;
 mod mapped;
+mod mistaken;
 mod reading;
 mod writing;
 
 pub use lock::DirectoryLock;
 pub use mapped::{MappedFile, MappedFileMut};
+pub use mistaken::mistaken;
 pub use reading::{MAXIMUM_PIPE_BYTES, open, open_regular, read, read_text};
 pub use writing::{UnfinishedFile, remove_unfinished, sync_directory, write};
