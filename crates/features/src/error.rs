@@ -37,6 +37,16 @@ pub enum Error {
         /// The split.
         split: String,
     },
+    /// A file of another kind: a failed download, or one that was not unpacked.
+    #[error("{}: expected {expected}, found {found}", path.display())]
+    OtherFile {
+        /// The file.
+        path: PathBuf,
+        /// What was needed.
+        expected: &'static str,
+        /// What it is, and how to come to the one that was meant.
+        found: &'static str,
+    },
     /// The first bytes are not those of an npy file.
     #[error("{}: not an npy file of version 1 to 3: {cause}; write it with numpy.save", path.display())]
     NpyHeader {
@@ -249,6 +259,50 @@ pub enum Error {
         /// The line.
         found: String,
     },
+    /// Captions of one image, by their order or map, that have the ids of several.
+    #[error("{} lines {} and {}: captions of image {image} have the ids `{}` and `{}`: their order (or map) and their ids contradict each other. Sort captions by image, or write the image index of each caption, from 0, one a line, to {{split}}_map.txt; if the lines name no images, remove the file", path.display(), lines[0], lines[1], ids[0], ids[1])]
+    IdsContradict {
+        /// The ids.
+        path: PathBuf,
+        /// The image, from 0.
+        image: usize,
+        /// Two lines, from 1.
+        lines: [usize; 2],
+        /// What they say.
+        ids: [String; 2],
+    },
+    /// An image that comes twice.
+    #[error("{}: `{id}` is the id of images {} and {}: an image that comes twice has its own captions against it. Keep it once, and write the image index of each caption, from 0, one a line, to {{split}}_map.txt", path.display(), images[0], images[1])]
+    RepeatedImage {
+        /// The ids.
+        path: PathBuf,
+        /// What comes twice.
+        id: String,
+        /// The images, from 0.
+        images: [usize; 2],
+    },
+    /// Ids beside a feature store that are not its own.
+    #[error("{}: image {image} is `{found}`, the feature store has `{expected}` there: the captions are in another order than the features. Import the captions again, now that the features are there, or remove the file if captions are in the order of the store", path.display())]
+    IdOfStore {
+        /// The ids.
+        path: PathBuf,
+        /// The image, from 0.
+        image: usize,
+        /// What the store has.
+        expected: String,
+        /// What the file says.
+        found: String,
+    },
+    /// Lines of a list of captions with their images.
+    #[error("{} line {line}: `{found}…` begins with the name of an image: these are the lines of a list like Flickr8k.token.txt, expected captions alone; bring it into this layout with `uard import --captions FILE`", path.display())]
+    TokenCaption {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The first characters of the line.
+        found: String,
+    },
     /// A file with another number of entries than its split needs.
     #[error("{}: expected {expected}, found {found}", path.display())]
     EntryCount {
@@ -324,7 +378,7 @@ pub enum Error {
         found: String,
     },
     /// A folder without weights.
-    #[error("{}: neither model.safetensors nor pytorch_model.bin is there; download one of them into this folder", folder.display())]
+    #[error("{}: neither model.safetensors nor pytorch_model.bin is there, nor the index (….index.json) of several such files; download one of them into this folder", folder.display())]
     MissingWeights {
         /// The folder.
         folder: PathBuf,
@@ -336,6 +390,12 @@ pub enum Error {
         path: PathBuf,
         /// What the reader said.
         cause: String,
+    },
+    /// What `torch.save` wrote before PyTorch 1.6, or with the old format asked for.
+    #[error("{0}: a bare pickle, as torch.save wrote before PyTorch 1.6, expected its zip archive or safetensors; write it again with a newer PyTorch: python -c \"import torch; torch.save(torch.load('{0}', map_location='cpu', weights_only=True), '{0}')\"", path.display())]
+    OldPickle {
+        /// The file.
+        path: PathBuf,
     },
     /// A file of weights without a tensor that the model needs.
     #[error("{}: tensor `{tensor}` is missing, expected it with shape {}; the weights belong to another configuration", path.display(), Tuple(expected))]
@@ -533,6 +593,16 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// The error of a file that is none of what was expected, where its first bytes say what it
+    /// is. For readers that did not find their own beginning.
+    pub(crate) fn other_file(path: &Path, expected: &'static str, bytes: &[u8]) -> Option<Self> {
+        uard_files::mistaken(bytes).map(|found| Self::OtherFile {
+            path: path.to_owned(),
+            expected,
+            found,
+        })
+    }
+
     /// For `map_err`: names the file and what was being done to it.
     pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();

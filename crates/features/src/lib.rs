@@ -3,8 +3,10 @@
 //! Pixels and captions come in, [`uard_core::Regions`] and [`uard_core::Words`] go out; nothing
 //! here compares the two.
 
+mod caught;
 mod digest;
 mod error;
+mod json;
 mod mapped;
 mod whole_file;
 

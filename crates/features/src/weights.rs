@@ -1,28 +1,40 @@
-//! Where do the numbers of a trained network come from? From safetensors, mapped into memory, or
-//! from the pickle of PyTorch, by name.
+//! The numbers of a trained network by name: from safetensors, mapped into memory, from the pickle
+//! of PyTorch, or from several files of either with an index.
+
+mod pickle;
+mod shards;
 
 use std::fmt;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use candle_core::pickle::PthTensors;
 use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Metadata, TensorView};
 use uard_core::random::{Draws, uniform};
+use uard_files::MappedFile;
 
-use crate::mapped::Mapped;
+use crate::digest::{Fields, file_sha256};
 use crate::{Error, Result};
+use pickle::Pickled;
+use shards::Shards;
+pub(crate) use shards::shard_names;
 
-/// What the weights of a published folder are called, the first before the second.
-pub const FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+/// What the weights of a published folder are called, each before those behind it. An index names
+/// the files that weights too large for one are cut into.
+pub const FILES: [&str; 4] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
 
 /// Bytes before the header of a safetensors file: its length.
 const LENGTH_BYTES: usize = 8;
 
-/// How a zip file begins, which is what `torch.save` writes.
-const ZIP: &[u8] = b"PK\x03\x04";
+/// What files of weights are, for those that are none.
+const EXPECTED: &str = "weights: safetensors, what torch.save writes, or an index of such files";
 
 /// The tensors of a trained network by name; those that nobody asks for are never read.
 pub struct Weights {
@@ -37,12 +49,13 @@ enum Source {
         first: usize,
         bytes: Bytes,
     },
-    Pickle(PthTensors),
+    Pickle(Pickled),
+    Shards(Shards),
     Drawn(Draws),
 }
 
 enum Bytes {
-    Mapped(Mapped),
+    Mapped(MappedFile),
     Owned(Vec<u8>),
 }
 
@@ -64,26 +77,33 @@ impl fmt::Debug for Weights {
 }
 
 impl Weights {
-    /// Opens a safetensors file, or what `torch.save` wrote of a state dict since PyTorch 1.6.
+    /// Opens a safetensors file, what `torch.save` wrote of a state dict since PyTorch 1.6, or
+    /// the index (`model.safetensors.index.json`) of several such files beside it.
     ///
     /// # Errors
-    /// When it cannot be read, or is neither.
+    /// When it cannot be read, or is none of them.
     pub fn open(path: &Path) -> Result<Self> {
-        let map = Mapped::open(path)?;
-        if map.starts_with(ZIP) {
-            let tensors = PthTensors::new(path, None).map_err(|cause| unreadable(path, &cause))?;
-            return Ok(Self {
-                origin: path.to_owned(),
-                source: Source::Pickle(tensors),
-            });
+        let map = MappedFile::open(path).map_err(Error::io(path, "open"))?;
+        if let Some(old) = pickle::bare(path, &map) {
+            return Err(old);
         }
-        Self::safetensors(path.to_owned(), Bytes::Mapped(map))
+        let source = if map.starts_with(pickle::ZIP) {
+            Source::Pickle(Pickled::open(path, &map)?)
+        } else if map.first() == Some(&b'{') {
+            Source::Shards(Shards::open(path, &map)?)
+        } else {
+            return Self::safetensors(path.to_owned(), Bytes::Mapped(map));
+        };
+        Ok(Self {
+            origin: path.to_owned(),
+            source,
+        })
     }
 
-    /// Opens `model.safetensors` of a folder or, where there is none, `pytorch_model.bin`.
+    /// Opens the first of [`FILES`] that a folder has.
     ///
     /// # Errors
-    /// Neither file is there; the file is damaged or of another form.
+    /// None of them is there; the file is damaged or of another form.
     pub fn open_folder(folder: &Path) -> Result<Self> {
         Self::open(&file_of(folder)?)
     }
@@ -99,7 +119,10 @@ impl Weights {
     fn safetensors(origin: PathBuf, bytes: Bytes) -> Result<Self> {
         let checked = SafeTensors::deserialize(&bytes);
         let read = checked.and_then(|_| SafeTensors::read_metadata(&bytes));
-        let (header, metadata) = read.map_err(|cause| unreadable(&origin, &cause))?;
+        let (header, metadata) = read.map_err(|cause| {
+            Error::other_file(&origin, EXPECTED, &bytes)
+                .unwrap_or_else(|| unreadable(&origin, &cause))
+        })?;
         Ok(Self {
             origin,
             source: Source::Safetensors {
@@ -130,7 +153,8 @@ impl Weights {
     pub fn has(&self, name: &str) -> bool {
         match &self.source {
             Source::Safetensors { metadata, .. } => metadata.info(name).is_some(),
-            Source::Pickle(tensors) => tensors.tensor_infos().contains_key(name),
+            Source::Pickle(tensors) => tensors.has(name),
+            Source::Shards(shards) => shards.of(name).is_some_and(|shard| shard.has(name)),
             Source::Drawn(_) => true,
         }
     }
@@ -148,16 +172,29 @@ impl Weights {
     pub fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let tensor = match &self.source {
             Source::Drawn(draws) => return Ok(drawn(draws, name, shape)),
+            Source::Shards(shards) => match shards.of(name) {
+                Some(shard) => return shard.numbers(name, shape),
+                None => None,
+            },
             Source::Safetensors {
                 metadata,
                 first,
                 bytes,
             } => view(metadata, &bytes[*first..], name)
                 .map(|view| view.load(&Device::Cpu))
-                .transpose(),
-            Source::Pickle(tensors) => tensors.get(name),
+                .transpose()
+                .map_err(|cause| unreadable(&self.origin, &cause))?,
+            Source::Pickle(tensors) => {
+                // Before anything is read: the pickle may say any shape.
+                if let Some((found, dtype)) = tensors.info(name) {
+                    self.check(name, (&found, dtype), shape)?;
+                }
+                tensors
+                    .read(name)
+                    .map_err(|cause| unreadable(&self.origin, &cause))?
+            }
         };
-        match tensor.map_err(|cause| unreadable(&self.origin, &cause))? {
+        match tensor {
             Some(tensor) => self.checked(name, &tensor, shape),
             None => Err(Error::MissingWeight {
                 path: self.origin.clone(),
@@ -168,21 +205,7 @@ impl Weights {
     }
 
     fn checked(&self, name: &str, tensor: &Tensor, shape: &[usize]) -> Result<Vec<f32>> {
-        if tensor.dims() != shape {
-            return Err(Error::WeightShape {
-                path: self.origin.clone(),
-                tensor: name.to_owned(),
-                expected: shape.to_vec(),
-                found: tensor.dims().to_vec(),
-            });
-        }
-        if !tensor.dtype().is_float() {
-            return Err(Error::WeightType {
-                path: self.origin.clone(),
-                tensor: name.to_owned(),
-                found: tensor.dtype().as_str(),
-            });
-        }
+        self.check(name, (tensor.dims(), tensor.dtype()), shape)?;
         let numbers = tensor.to_dtype(DType::F32)?.flatten_all()?;
         let numbers = numbers.to_vec1::<f32>()?;
         match numbers.iter().find(|number| !number.is_finite()) {
@@ -194,6 +217,40 @@ impl Weights {
             None => Ok(numbers),
         }
     }
+
+    /// Whether what is there is of the shape that was asked for, and real numbers.
+    fn check(&self, name: &str, (found, dtype): (&[usize], DType), shape: &[usize]) -> Result<()> {
+        if found != shape {
+            return Err(Error::WeightShape {
+                path: self.origin.clone(),
+                tensor: name.to_owned(),
+                expected: shape.to_vec(),
+                found: found.to_vec(),
+            });
+        }
+        if !dtype.is_float() {
+            return Err(Error::WeightType {
+                path: self.origin.clone(),
+                tensor: name.to_owned(),
+                found: dtype.as_str(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// SHA-256 of a file of weights, in hex; of an index with those of the files that it names.
+pub(crate) fn sha256(path: &Path) -> Result<String> {
+    let own = file_sha256(path)?;
+    if !shards::is_index(path) {
+        return Ok(own);
+    }
+    let mut fields = Fields::default();
+    fields.add(own.as_bytes());
+    for shard in shard_names(path)? {
+        fields.add(file_sha256(&path.with_file_name(shard))?.as_bytes());
+    }
+    Ok(fields.hex())
 }
 
 /// The file of weights in a folder; a file itself.
@@ -239,3 +296,6 @@ fn drawn(draws: &Draws, name: &str, shape: &[usize]) -> Vec<f32> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::json::read_json;
 use crate::text::tokens::tokenize;
 use crate::{Error, Result};
 
@@ -35,12 +36,8 @@ impl Alignments {
         captions: &[String],
         regions: impl Fn(usize) -> usize,
     ) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-        let alignments: Self = serde_json::from_slice(&bytes).map_err(|source| Error::Json {
-            path: path.to_owned(),
-            expected: "{\"captions\": [[[word, [region, ...]], ...], ...]}",
-            source,
-        })?;
+        let alignments: Self =
+            read_json(path, "{\"captions\": [[[word, [region, ...]], ...], ...]}")?;
         if alignments.captions.len() != captions.len() {
             return Err(Error::EntryCount {
                 path: path.to_owned(),

@@ -11,11 +11,10 @@ use serde_json::json;
 
 use super::{ListedPhoto, PhotoEncoder, PhotoRegions};
 use crate::backbone::{Photo, PhotoLimits, Truncated};
-use crate::digest::file_sha256;
 use crate::store::{
     BOXES, Element, Entry, Finished, Manifest, Provenance, SIZES, Size, StoreError, StoreWriter,
 };
-use crate::weights::file_of;
+use crate::weights::{file_of, sha256};
 use crate::{Error, Result};
 
 /// Photos that are decoded together, and that wait while as many are encoded: what bounds memory,
@@ -123,7 +122,7 @@ impl Extraction<'_> {
         let provenance = Provenance::Extracted {
             encoder: self.name.to_owned(),
             weights: weights.to_string_lossy().into_owned(),
-            weights_sha256: file_sha256(&file)?,
+            weights_sha256: sha256(&file)?,
             preprocessing,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         };

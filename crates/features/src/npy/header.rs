@@ -1,4 +1,4 @@
-//! What do the first bytes of an npy file promise?
+//! The header of an npy file: element type, order and shape.
 //!
 //! The header is a Python dictionary with three keys that numpy always writes in the same form.
 //! Only that form is read, with checked arithmetic, so that no file can make a reader panic.
@@ -6,6 +6,9 @@
 use std::path::Path;
 
 use crate::{Error, Result};
+
+/// How an npy file begins.
+const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// Element type, order and shape as the file gives them; the order is always C.
 #[derive(Debug)]
@@ -22,6 +25,11 @@ impl Header {
             path: path.to_owned(),
             cause,
         };
+        if !bytes.starts_with(MAGIC)
+            && let Some(other) = Error::other_file(path, "an npy file", bytes)
+        {
+            return Err(other);
+        }
         let (text, data_start) = header_text(bytes).map_err(refuse)?;
         let missing = |key: &str| refuse(format!("its header lacks `{key}`: {}", text.trim()));
         let descr = descr(text).ok_or_else(|| missing("descr"))?;
@@ -95,7 +103,7 @@ impl Header {
 
 /// The text of the dictionary, and the offset behind it.
 fn header_text(bytes: &[u8]) -> std::result::Result<(&str, usize), String> {
-    let Some(rest) = bytes.strip_prefix(b"\x93NUMPY") else {
+    let Some(rest) = bytes.strip_prefix(MAGIC) else {
         let first = bytes[..bytes.len().min(6)].escape_ascii();
         return Err(format!(
             "it has {} bytes and begins with `{first}`",

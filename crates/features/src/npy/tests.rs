@@ -248,8 +248,16 @@ fn empty_axis_is_refused() {
 
 #[test]
 fn broken_headers_are_refused_and_never_panic() {
-    assert_says(&refusal(b""), &["it has 0 bytes"]);
-    assert_says(&refusal(b"<html>404</html>"), &["begins with `<html>`"]);
+    assert_says(&refusal(b""), &["found an empty file"]);
+    assert_says(
+        &refusal(b"<html>404</html>"),
+        &["expected an npy file, found a web page"],
+    );
+    assert_says(&refusal(b"not numbers"), &["begins with `not nu`"]);
+    assert_says(
+        &refusal(b"\x1f\x8b\x08\0"),
+        &["compressed by gzip", "gunzip"],
+    );
     assert_says(&refusal(b"\x93NUMPY\x09\x00aaaa"), &["format version is 9"]);
     assert_says(
         &refusal(b"\x93NUMPY\x01\x00\xff\xffab"),

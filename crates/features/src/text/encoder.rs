@@ -1,4 +1,4 @@
-//! Which encoder makes a caption's ids into words of the joint space?
+//! The encoders that make a caption's ids into words of the joint space.
 
 use serde::{Deserialize, Serialize};
 use uard_core::Words;
@@ -86,6 +86,57 @@ impl CaptionEncoder {
                 Ok(Self::Tower(encoder))
             }
         }
+    }
+
+    /// The numbers of all parameters but biases and norms, for those who compare what a file asks
+    /// for with what it holds before anything is made; sizes that overflow give the largest number.
+    ///
+    /// ```text
+    /// GRU:         V E + 6 H (E + H)
+    /// transformer: (V + P) H + L (4 H H + 2 H I) + H D
+    /// ```
+    pub fn least_numbers(tokenizer: &CaptionTokenizer, sizes: TextEncoderConfig) -> u64 {
+        let product = |factors: &[usize]| {
+            let factors = factors.iter();
+            factors.fold(1u64, |all, &factor| all.saturating_mul(factor as u64))
+        };
+        let transformer = |vocabulary, positions, [hidden, layers, inner]: [usize; 3]| {
+            [
+                product(&[vocabulary, hidden]),
+                product(&[positions, hidden]),
+                product(&[4, layers, hidden, hidden]),
+                product(&[2, layers, hidden, inner]),
+                product(&[hidden, sizes.joint_width]),
+            ]
+        };
+        let parts = match tokenizer {
+            CaptionTokenizer::Vocabulary(vocabulary) => [
+                product(&[vocabulary.len(), sizes.word_width]),
+                product(&[6, sizes.joint_width, sizes.word_width]),
+                product(&[6, sizes.joint_width, sizes.joint_width]),
+                0,
+                0,
+            ],
+            CaptionTokenizer::Bert { config, .. } => transformer(
+                config.vocab_size,
+                config.max_position_embeddings,
+                [
+                    config.hidden_size,
+                    config.num_hidden_layers,
+                    config.intermediate_size,
+                ],
+            ),
+            CaptionTokenizer::Tower { config, .. } => transformer(
+                config.vocab_size,
+                config.max_position_embeddings,
+                [
+                    config.hidden_size,
+                    config.num_hidden_layers,
+                    config.intermediate_size,
+                ],
+            ),
+        };
+        parts.into_iter().fold(0, u64::saturating_add)
     }
 
     /// The same encoder with other products.

@@ -1,11 +1,15 @@
-//! Which pieces does a caption consist of, and which word does each come from? What the tokenizers
-//! of all trained models share.
+//! The pieces that a caption consists of, and the word that each comes from: what the tokenizers of
+//! all trained models share.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+use serde_json::Value;
 use tokenizers::{Encoding, Tokenizer};
 
+use crate::caught::caught;
+use crate::json::read_json;
 use crate::{Error, Result};
 
 /// A caption as a trained model reads it.
@@ -50,6 +54,18 @@ impl Pieces {
     }
 }
 
+/// More letters than this out of one are an attack: published tokenizers replace spaces and quotes.
+const MOST_GROWTH: f64 = 4096.0;
+
+const EXPECTED: &str = "a tokenizer.json of the tokenizers library";
+
+/// What of `tokenizer.json` can make captions longer.
+#[derive(Deserialize)]
+struct Normalized {
+    #[serde(default)]
+    normalizer: Value,
+}
+
 /// A tokenizer with the limits of the model that it belongs to.
 #[derive(Debug, Clone)]
 pub(super) struct PieceTokenizer {
@@ -78,8 +94,7 @@ impl PieceTokenizer {
             .with_padding(None)
             .with_truncation(None)
             .map_err(|cause| refused(&path, cause.to_string()))?;
-        let around = tokenizer.encode("", true);
-        let around = around.map_err(|cause| refused(&path, cause.to_string()))?;
+        let around = encode(&tokenizer, "").map_err(|cause| refused(&path, cause))?;
         let (longest, shortest) = (limits.longest.min(limits.positions), around.len() + 1);
         if longest < shortest {
             let cause = format!(
@@ -95,11 +110,10 @@ impl PieceTokenizer {
     }
 
     pub(super) fn encode(&self, caption: &str) -> Result<Pieces> {
-        let encoding = self.tokenizer.encode(caption, true);
-        let encoding = encoding.map_err(|cause| Error::Tokens {
+        let encoding = encode(&self.tokenizer, caption).map_err(|cause| Error::Tokens {
             path: self.path.clone(),
             caption: caption.to_owned(),
-            cause: cause.to_string(),
+            cause,
         })?;
         Ok(pieces(&encoding, self.longest))
     }
@@ -129,13 +143,50 @@ impl PieceTokenizer {
 
 /// Reads `tokenizer.json`.
 pub(super) fn from_json(path: &Path) -> Result<Tokenizer> {
-    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-    Tokenizer::from_bytes(bytes).map_err(|cause| {
-        refused(
+    let Normalized { normalizer } = read_json(path, EXPECTED)?;
+    let growth = growth(&normalizer);
+    if growth > MOST_GROWTH {
+        return Err(refused(
             path,
-            format!("{cause}; expected a tokenizer.json of the tokenizers library"),
-        )
+            format!(
+                "its replacements make up to {growth:.0} letters of one, expected at most {MOST_GROWTH}"
+            ),
+        ));
+    }
+    let bytes = uard_files::read(path).map_err(Error::io(path, "read"))?;
+    guarded(path, || {
+        Tokenizer::from_bytes(bytes)
+            .map_err(|cause| refused(path, format!("{cause}; expected {EXPECTED}")))
     })
+}
+
+/// Makes a tokenizer with a library that panics on some broken files.
+pub(super) fn guarded<T>(path: &Path, make: impl FnOnce() -> Result<T>) -> Result<T> {
+    caught(make).unwrap_or_else(|cause| Err(refused(path, cause)))
+}
+
+fn encode(tokenizer: &Tokenizer, caption: &str) -> std::result::Result<Encoding, String> {
+    caught(|| tokenizer.encode(caption, true))?.map_err(|cause| cause.to_string())
+}
+
+/// How many letters replacements, one after the other, make of one letter at the most.
+///
+/// Patterns that match nothing at all put their content between any two letters.
+fn growth(normalizer: &Value) -> f64 {
+    let inner = match normalizer {
+        Value::Array(parts) => parts.iter().map(growth).product(),
+        Value::Object(parts) => parts.values().map(growth).product(),
+        _ => 1.0,
+    };
+    let length = |text: &Value| text.as_str().map(|text| text.chars().count() as f64);
+    let Some(content) = length(&normalizer["content"]) else {
+        return inner;
+    };
+    let own = match length(&normalizer["pattern"]["String"]) {
+        Some(pattern) if pattern > 0.0 => (content / pattern).max(1.0),
+        _ => 1.0 + content,
+    };
+    inner * own
 }
 
 pub(super) fn special(tokenizer: &Tokenizer, path: &Path, piece: &str) -> Result<u32> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tokens::tokenize;
 use crate::digest::Fields;
+use crate::json::read_json;
 use crate::{Error, Result};
 
 const PAD: &str = "<pad>";
@@ -99,12 +100,10 @@ impl Vocabulary {
     /// No such file; other JSON; a missing special word; indices that are not 0 to n - 1, each
     /// once; `idx2word` or `idx` that say otherwise than `word2idx`.
     pub fn read_json(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-        let stored: Stored = serde_json::from_slice(&bytes).map_err(|source| Error::Json {
-            path: path.to_owned(),
-            expected: "a vocabulary {\"word2idx\": {word: index}, \"idx2word\": {index: word}, \"idx\": n}",
-            source,
-        })?;
+        let stored: Stored = read_json(
+            path,
+            "a vocabulary {\"word2idx\": {word: index}, \"idx2word\": {index: word}, \"idx\": n}",
+        )?;
         let special = |word: &'static str| {
             let id = stored.word2idx.get(word).copied();
             id.ok_or_else(|| Error::MissingSpecial {

@@ -1,5 +1,5 @@
-//! What does the `config.json` of a published model say? Its keys, laid over those of its family
-//! where it says nothing.
+//! The keys of a published model's `config.json`, laid over those of its family where it says
+//! nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::json::read_json;
 use crate::{Error, Result};
 
 const CONFIG: &str = "config.json";
@@ -31,11 +32,8 @@ impl Published {
     /// Reads `config.json` of a folder.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG);
-        let bytes = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
-        match serde_json::from_slice(&bytes) {
-            Ok(keys) => Ok(Self { path, keys }),
-            Err(source) => Err(other_json(&path, source)),
-        }
+        let keys = read_json(&path, EXPECTED)?;
+        Ok(Self { path, keys })
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{VisionConfig, VisionFamily};
 use crate::backbone::preprocessing::{Filter, Fit, Preprocessing};
+use crate::json::read_json;
 use crate::transformer::Checks;
 use crate::{Error, Result};
 
@@ -73,17 +74,11 @@ impl Preprocessing {
     pub fn open(folder: &Path, config: &VisionConfig) -> Result<Self> {
         let path = folder.join(FILE);
         let family = Self::of_vision(config);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(family),
-            Err(error) => return Err(Error::io(&path, "read")(error)),
-        };
-        let processor: Processor =
-            serde_json::from_slice(&bytes).map_err(|source| Error::Json {
-                path: path.clone(),
-                expected: "the preprocessor_config.json of a CLIP, SigLIP or DINOv2",
-                source,
-            })?;
+        if !path.exists() {
+            return Ok(family);
+        }
+        let expected = "the preprocessor_config.json of a CLIP, SigLIP or DINOv2";
+        let processor: Processor = read_json(&path, expected)?;
         processor.check(&path)?;
         processor.over(&path, family)
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::json::read_json;
 use crate::transformer::{Activation, Checks};
 use crate::{Error, Result};
 
@@ -115,12 +116,7 @@ impl BertConfig {
     /// No such file; other JSON; another family, activation or kind of positions; sizes that
     /// cannot be: the message names the file, what was expected and what was found.
     pub fn read_json(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-        let config: Self = serde_json::from_slice(&bytes).map_err(|source| Error::Json {
-            path: path.to_owned(),
-            expected: "the config.json of a BERT in Hugging Face's form",
-            source,
-        })?;
+        let config: Self = read_json(path, "the config.json of a BERT in Hugging Face's form")?;
         config.check(path)?;
         Ok(config)
     }

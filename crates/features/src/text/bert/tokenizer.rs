@@ -1,8 +1,9 @@
-//! Which word pieces does a caption consist of, and which word does each come from?
+//! The word pieces that a caption consists of, and the word that each comes from.
 //!
 //! A trained model knows its own pieces: they come with it as `tokenizer.json`, or as `vocab.txt`
 //! with a few settings. The special pieces that stand around a caption count as words of it.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -13,7 +14,8 @@ use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::config::BertConfig;
-use crate::text::pieces::{Limits, PieceTokenizer, from_json, refused, special};
+use crate::json::read_json;
+use crate::text::pieces::{Limits, PieceTokenizer, from_json, guarded, refused, special};
 pub use crate::text::pieces::{Origin, Piece, Pieces};
 use crate::{Error, Result};
 
@@ -36,18 +38,22 @@ pub struct BertTokenizer {
 
 /// What of `tokenizer_config.json` changes the pieces of a `vocab.txt`.
 #[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default)]
 struct Settings {
-    #[serde(default = "yes")]
     do_lower_case: bool,
-    #[serde(default = "yes")]
     tokenize_chinese_chars: bool,
     /// None: as lower-casing.
-    #[serde(default)]
     strip_accents: Option<bool>,
 }
 
-fn yes() -> bool {
-    true
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            do_lower_case: true,
+            tokenize_chinese_chars: true,
+            strip_accents: None,
+        }
+    }
 }
 
 impl BertTokenizer {
@@ -66,7 +72,8 @@ impl BertTokenizer {
             (from_json(&json)?, json)
         } else if vocabulary.exists() {
             let settings = Settings::read_json(&folder.join(SETTINGS))?;
-            (from_vocabulary(&vocabulary, settings)?, vocabulary)
+            let tokenizer = guarded(&vocabulary, || from_vocabulary(&vocabulary, settings))?;
+            (tokenizer, vocabulary)
         } else {
             let cause = "neither tokenizer.json nor vocab.txt is there; download one of them into this folder";
             return Err(refused(folder, cause.to_owned()));
@@ -118,21 +125,17 @@ impl BertTokenizer {
 impl Settings {
     /// The published defaults where there is no file.
     fn read_json(path: &Path) -> Result<Self> {
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => b"{}".to_vec(),
-            Err(error) => return Err(Error::io(path, "read")(error)),
-        };
-        serde_json::from_slice(&bytes).map_err(|source| Error::Json {
-            path: path.to_owned(),
-            expected: "the tokenizer_config.json of a BERT",
-            source,
-        })
+        match read_json(path, "the tokenizer_config.json of a BERT") {
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                Ok(Self::default())
+            }
+            outcome => outcome,
+        }
     }
 }
 
 fn from_vocabulary(path: &Path, settings: Settings) -> Result<Tokenizer> {
-    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    let bytes = uard_files::read(path).map_err(Error::io(path, "read"))?;
     let refuse = |cause: tokenizers::Error| refused(path, cause.to_string());
     let vocabulary = WordPiece::read_bytes(&bytes).map_err(refuse)?;
     let pieces = WordPiece::builder().vocab(vocabulary);

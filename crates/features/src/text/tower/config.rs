@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::json::read_json;
 use crate::transformer::{Activation, Checks, Half, Published, Visibility};
 use crate::{Error, Result};
 
@@ -119,12 +120,7 @@ impl TowerConfig {
     /// # Errors
     /// As for [`open`](Self::open).
     pub fn read_json(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-        let config: Self = serde_json::from_slice(&bytes).map_err(|source| Error::Json {
-            path: path.to_owned(),
-            expected: "the configuration of a text tower",
-            source,
-        })?;
+        let config: Self = read_json(path, "the configuration of a text tower")?;
         config.check(path)?;
         Ok(config)
     }

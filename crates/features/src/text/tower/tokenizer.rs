@@ -1,4 +1,4 @@
-//! Which pieces does a caption of a text tower consist of, and which word does each come from?
+//! The pieces that a caption of a text tower consists of, and the word that each comes from.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
 use super::config::{TowerConfig, TowerFamily};
-use crate::text::pieces::{Limits, PieceTokenizer, from_json, refused, special};
+use crate::json::read_json;
+use crate::text::pieces::{Limits, PieceTokenizer, from_json, guarded, refused, special};
 pub use crate::text::pieces::{Origin, Piece, Pieces};
 use crate::transformer::TransformerError;
 use crate::{Error, Result};
@@ -106,7 +107,8 @@ fn read(folder: &Path, family: TowerFamily) -> Result<(Tokenizer, PathBuf)> {
     let vocabulary = folder.join(VOCABULARY);
     match family {
         TowerFamily::Clip if vocabulary.exists() => {
-            let tokenizer = from_merges(&vocabulary, &folder.join(MERGES))?;
+            let merges = folder.join(MERGES);
+            let tokenizer = guarded(&vocabulary, || from_merges(&vocabulary, &merges))?;
             Ok((tokenizer, vocabulary))
         }
         TowerFamily::Clip => {
@@ -130,13 +132,7 @@ fn read(folder: &Path, family: TowerFamily) -> Result<(Tokenizer, PathBuf)> {
 /// `CLIPTokenizer` of transformers.
 fn from_merges(vocabulary: &Path, merges: &Path) -> Result<Tokenizer> {
     let refuse = |cause: tokenizers::Error| refused(vocabulary, cause.to_string());
-    let bytes = std::fs::read(vocabulary).map_err(Error::io(vocabulary, "read"))?;
-    let ids: BTreeMap<String, u32> =
-        serde_json::from_slice(&bytes).map_err(|source| Error::Json {
-            path: vocabulary.to_owned(),
-            expected: "the ids of CLIP's pieces",
-            source,
-        })?;
+    let ids: BTreeMap<String, u32> = read_json(vocabulary, "the ids of CLIP's pieces")?;
     let ids: tokenizers::models::bpe::Vocab = ids.into_iter().collect();
     let pieces = BPE::builder()
         .vocab_and_merges(ids, read_merges(merges)?)
@@ -167,7 +163,7 @@ fn from_merges(vocabulary: &Path, merges: &Path) -> Result<Tokenizer> {
 
 /// Two pieces a line, behind a line with the version.
 fn read_merges(path: &Path) -> Result<Merges> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+    let text = uard_files::read_text(path).map_err(Error::io(path, "read"))?;
     let lines = text.lines().enumerate();
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with("#version"));
     let merge = |(at, line): (usize, &str)| match line.split_once(' ') {

@@ -1,4 +1,4 @@
-//! Are the pieces those of the published tokenizer, and does each know its word?
+//! The pieces are those of the published tokenizer, and each knows its word.
 
 use super::super::tests::{golden_config, goldens};
 use super::*;
@@ -176,4 +176,59 @@ fn files_that_do_not_fit_are_refused_by_name() {
         .unwrap_err()
         .to_string();
     assert!(message.contains("vocab_size 50"), "{message}");
+}
+
+/// The golden `tokenizer.json` with one of its keys changed.
+fn opened_with(key: &str, value: serde_json::Value) -> Result<BertTokenizer> {
+    let text = std::fs::read(goldens().join(TOKENIZER)).unwrap();
+    let mut json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    json[key] = value;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(TOKENIZER), json.to_string()).unwrap();
+    open(folder.path(), 32)
+}
+
+#[test]
+fn files_that_the_library_panics_on_are_named_as_broken() {
+    let template = serde_json::json!({"type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "[X]", "type_id": 0}}],
+        "pair": [], "special_tokens": {}});
+    let charsmap = serde_json::json!({"type": "Precompiled", "precompiled_charsmap": "////fw=="});
+    for (key, value) in [("post_processor", template), ("normalizer", charsmap)] {
+        let message = opened_with(key, value).unwrap_err().to_string();
+        assert!(
+            message.contains("tokenizer.json: no tokenizer"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn replacements_that_make_a_letter_a_flood_are_refused() {
+    let replacing = |pattern: serde_json::Value, content: &str, times: usize| {
+        let one = serde_json::json!({"type": "Replace", "pattern": pattern, "content": content});
+        let all = serde_json::json!({"type": "Sequence", "normalizers": vec![one; times]});
+        opened_with("normalizer", all)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    let letter = serde_json::json!({"String": "a"});
+    let nothing = serde_json::json!({"Regex": "x*"});
+    let refusal = replacing(letter.clone(), &"a".repeat(200), 4).unwrap_err();
+    assert!(refusal.contains("1600000000 letters of one"), "{refusal}");
+    replacing(nothing, "b", 20).unwrap_err();
+    replacing(serde_json::json!({"String": "``"}), "\"", 40).unwrap();
+    replacing(letter, "ab", 3).unwrap();
+}
+
+#[test]
+fn pointer_to_a_large_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\n";
+    std::fs::write(folder.path().join(TOKENIZER), pointer).unwrap();
+    let message = open(folder.path(), 32).unwrap_err().to_string();
+    assert!(
+        message.contains("tokenizer.json") && message.contains("git lfs pull"),
+        "{message}"
+    );
 }
