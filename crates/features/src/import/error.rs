@@ -1,4 +1,4 @@
-//! What can be wrong with a dump, and where?
+//! What can be wrong with a dump, and where.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -49,13 +49,71 @@ pub enum ImportError {
         /// The features.
         path: PathBuf,
     },
+    /// Captions of an image that the file does not list.
+    #[error("{}: a caption is about image {id}, which is not among `images`", path.display())]
+    UnknownImage {
+        /// The file.
+        path: PathBuf,
+        /// The image's id.
+        id: String,
+    },
+    /// A line that is not `NAME.jpg#k<TAB>caption`.
+    #[error("{} line {line}: expected NAME.jpg#k<TAB>caption, found `{found}`", path.display())]
+    NoTokenLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The first characters.
+        found: String,
+    },
+    /// Captions alone, and nobody says what they are about.
+    #[error("{}: captions alone, one a line; name the image of each line with --image-list FILE, a name a line", path.display())]
+    NoImageList {
+        /// The captions.
+        path: PathBuf,
+    },
+    /// A split that cannot be part of a file's name.
+    #[error("the split is called `{found}`, expected letters, digits, -, _ and .")]
+    SplitName {
+        /// What was found.
+        found: String,
+    },
+    /// A split that a file of captions does not have.
+    #[error("{}: it has no split {split}, only {found}", path.display())]
+    NoSuchSplit {
+        /// The file.
+        path: PathBuf,
+        /// What was asked for.
+        split: String,
+        /// What there is, by the names that it would have here.
+        found: String,
+    },
+    /// Features that are not called as any image with captions is.
+    #[error("{}: none of its images has captions: they are called as `{feature}`, those with captions as `{image}`; use captions of the same images, or give the features the same ids", path.display())]
+    NothingMatches {
+        /// The features.
+        path: PathBuf,
+        /// The first id of the features.
+        feature: String,
+        /// The first id of the captions.
+        image: String,
+    },
+    /// Features that nobody named.
+    #[error("{}: its images have no ids, so nobody knows which captions are theirs; write an id a line for each stored image to {}", path.display(), ids.display())]
+    NoFeatureIds {
+        /// The features.
+        path: PathBuf,
+        /// The file that would mend it.
+        ids: PathBuf,
+    },
     /// A program without HDF5.
     #[error(
         "this uard was built without HDF5; build it with `cargo install --locked --path crates/cli --features hdf5`"
     )]
     Hdf5NotBuilt,
     /// A file that is no HDF5, or not such a dump.
-    #[error("{}: {cause}; expected an HDF5 file with image_features (N, R, F) and image_bb (N, R, 4), or (sum R, …) with pos_boxes (N, 2)", path.display())]
+    #[error("{}: {cause}; expected an HDF5 file with image_features (N, R, F) and perhaps image_bb (N, R, 4), or (sum R, …) with pos_boxes (N, 2)", path.display())]
     Hdf5 {
         /// The file.
         path: PathBuf,
@@ -168,17 +226,35 @@ pub enum Problem {
         /// What is there.
         found: usize,
     },
+    /// Numbers of another type than the format has.
+    #[error(
+        "`{column}` holds numbers of {found}, expected f32: as f32 they would be other numbers; write it again from array.astype('<f4')"
+    )]
+    NumberType {
+        /// The column.
+        column: &'static str,
+        /// What the bytes are.
+        found: &'static str,
+    },
     /// A file that is no zip archive of arrays.
     #[error("not a whole npz file: {cause}; download or copy it again")]
     Zip {
         /// What the reader said.
         cause: String,
     },
+    /// An array that no image needs.
+    #[error("`{array}` has more than {limit} bytes; no features of one image have")]
+    LargeArray {
+        /// The array.
+        array: &'static str,
+        /// The most that is read.
+        limit: u64,
+    },
     /// An archive without an array.
     #[error("the array `{array}` is missing; it has {found}")]
     MissingArray {
         /// What was looked for.
-        array: &'static str,
+        array: String,
         /// What there is.
         found: String,
     },

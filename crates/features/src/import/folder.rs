@@ -1,4 +1,4 @@
-//! Which files of a folder are the images of a dump, and in which order?
+//! The files of a folder that are the images of a dump, in order.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,9 @@ fn of_folder(folder: &Path, ending: &str) -> Result<Vec<(PathBuf, u64)>> {
     for entry in fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
         let entry = entry.map_err(Error::io(folder, "read"))?;
         let path = entry.path();
-        if path.extension().is_some_and(|its| its == ending) {
+        // What macOS keeps beside each file, `._NAME`, has the ending of the file.
+        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if !is_hidden && path.extension().is_some_and(|its| its == ending) {
             let metadata = entry.metadata().map_err(Error::io(&path, "open"))?;
             found.push((path, metadata.len()));
         }

@@ -1,36 +1,56 @@
-//! How are HDF5 dumps read? Image by image, through a window of rows.
+//! HDF5 dumps, read image by image, through a window of rows.
 //!
 //! | dataset | as many regions each | 10 to 100 |
 //! |---|---|---|
 //! | `image_features` | (N, R, F) | (ΣR, F) |
-//! | `image_bb`: x1, y1, x2, y2 in pixels | (N, R, 4) | (ΣR, 4) |
+//! | `image_bb`, optional: x1, y1, x2, y2 in pixels | (N, R, 4) | (ΣR, 4) |
 //! | `pos_boxes`: the rows from and to of each image | | (N, 2) |
-//! | `spatial_features`: the same boxes divided by the picture's size, and more | (N, R, 6) | (ΣR, 6) |
+//! | `spatial_features`, optional: the boxes divided by the picture's size, and more | (N, R, 6) | (ΣR, 6) |
 //!
 //! Ids are not in the file but in a pickle beside it. Here they are the lines of `NAME_ids.txt`
 //! beside `NAME.hdf5`, or the place of each image. The size of a picture is what a box was divided
 //! by.
+//!
+//! Nothing that a file declares is believed before it is compared with the bytes that are there:
+//! axes that no compression of them holds, images and chunks beyond a limit.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use hdf5_pure::{Dataset, File};
+use hdf5_pure::{ChunkCacheConfig, Dataset, DatasetAccessProperties, File, ReadSeekSource};
 
 use super::error::{ImportError, Place};
-use super::{Dump, Found, ids, name, only};
+use super::{Dump, Found, ids, name, only, other_file};
 use crate::store::{Entry, Size, Source};
 use crate::{Error, Result};
+
+/// How an HDF5 file begins.
+const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
+
+/// No image is larger, in bytes.
+const LARGEST: u64 = 64 << 20;
+
+/// No chunk is larger, in bytes.
+const LARGEST_CHUNK: u64 = 256 << 20;
+
+/// What the chunks of one dataset that are kept may have in all, in bytes.
+const MOST_CACHED: u64 = 512 << 20;
+
+/// What deflate makes of a byte at the most.
+const DEFLATE_LIMIT: u64 = 1032;
 
 /// One HDF5 file.
 pub(super) struct Hdf5Dump {
     path: PathBuf,
     bytes: u64,
     features: Rows,
-    boxes: Rows,
+    boxes: Option<Rows>,
     spatial: Option<Rows>,
     /// The rows of each image, where regions of all images stand one after the other.
     ranges: Option<Vec<Range<u64>>>,
-    ids: Vec<String>,
+    images: usize,
+    /// Of the file beside it; without one, the place of each image is its id.
+    ids: Option<Vec<String>>,
     next: usize,
 }
 
@@ -42,39 +62,54 @@ impl Hdf5Dump {
     /// number of ids than images.
     pub(super) fn open(paths: &[PathBuf]) -> Result<Self> {
         let path = only("hdf5", "one file", paths)?;
-        let metadata = std::fs::metadata(path).map_err(Error::io(path, "open"))?;
+        let source = uard_files::open(path).map_err(Error::io(path, "open"))?;
+        let bytes = source.metadata().map_err(Error::io(path, "read"))?.len();
+        if let Some(other) = other_file(path, "an HDF5 file", SIGNATURE)? {
+            return Err(other);
+        }
         // In pieces: the file may be larger than memory.
-        let file = File::open_streaming(path).map_err(|error| broken(path, error.to_string()))?;
+        let file = ReadSeekSource::new(source)
+            .map_err(|error| broken(path, error.to_string()))
+            .and_then(|source| {
+                File::from_source(source).map_err(|error| broken(path, error.to_string()))
+            })?;
         let rows = |name: &'static str| Rows::open(path, &file, name);
-        let needed =
-            |name| rows(name)?.ok_or_else(|| broken(path, format!("it has no dataset `{name}`")));
-        let (features, boxes) = (needed("image_features")?, needed("image_bb")?);
+        let features = rows("image_features")?
+            .ok_or_else(|| broken(path, "it has no dataset `image_features`".to_owned()))?;
         let ranges = match rows("pos_boxes")? {
-            Some(ranges) => Some(ranges.ranges(features.shape[0])?),
+            Some(ranges) => Some(ranges.ranges(features.shape[0], bytes)?),
             None => None,
         };
         let axes = if ranges.is_some() { 2 } else { 3 };
         if features.shape.len() != axes || features.shape.contains(&0) {
             return Err(features.unfit("(N, R, F), or (sum R, F) with pos_boxes"));
         }
+        features.check_size(bytes)?;
         let leading = &features.shape[..axes - 1];
-        boxes.expect(leading, 4)?;
-        let spatial = rows("spatial_features")?;
-        if let Some(spatial) = &spatial {
-            spatial.expect(leading, 6)?;
+        let (boxes, spatial) = (rows("image_bb")?, rows("spatial_features")?);
+        for (beside, width) in [(&boxes, 4), (&spatial, 6)] {
+            if let Some(beside) = beside {
+                beside.expect(leading, width)?;
+            }
         }
         let images = ranges.as_ref().map_or(features.shape[0] as usize, Vec::len);
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         Ok(Self {
-            ids: ids(&path.with_file_name(format!("{stem}_ids.txt")), images)?,
+            ids: ids_beside(path, images)?,
             path: path.to_owned(),
-            bytes: metadata.len(),
+            bytes,
             features,
             boxes,
             spatial,
             ranges,
+            images,
             next: 0,
         })
+    }
+
+    /// How many chunks of features were inflated.
+    #[cfg(test)]
+    pub(super) fn inflated(&self) -> u64 {
+        self.features.dataset.chunk_cache_stats().misses()
     }
 
     fn read(&self, image: usize) -> Result<Found> {
@@ -84,19 +119,22 @@ impl Hdf5Dump {
             None => (at..at + 1, self.features.shape[1] as usize),
         };
         let features = self.features.read(rows.clone())?;
-        let boxes = self.boxes.read(rows.clone())?;
-        let (boxes, _) = boxes.as_chunks::<4>();
-        let size = match &self.spatial {
-            Some(spatial) => Some(size_of_picture(boxes, spatial.read(rows)?.as_chunks().0)),
-            None => None,
+        let boxes = self.boxes.as_ref().map(|boxes| boxes.read(rows.clone()));
+        let boxes = boxes.transpose()?.map(|boxes| boxes.as_chunks().0.to_vec());
+        let size = match (&self.spatial, &boxes) {
+            (Some(spatial), Some(boxes)) => {
+                Some(size_of_picture(boxes, spatial.read(rows)?.as_chunks().0))
+            }
+            _ => None,
         };
+        let id = self.ids.as_ref().map(|ids| ids[image].clone());
         Ok(Found {
             place: Place::image(&self.path, image),
             regions,
             entry: Entry {
-                id: self.ids[image].clone(),
+                id: id.unwrap_or_else(|| image.to_string()),
                 size,
-                boxes: Some(boxes.to_vec()),
+                boxes,
                 features,
                 ..Entry::default()
             },
@@ -107,7 +145,7 @@ impl Hdf5Dump {
 impl Dump for Hdf5Dump {
     fn next_image(&mut self) -> Result<Option<Found>> {
         let image = self.next;
-        if image == self.ids.len() {
+        if image == self.images {
             return Ok(None);
         }
         self.next += 1;
@@ -123,8 +161,15 @@ impl Dump for Hdf5Dump {
     }
 
     fn progress(&self) -> (u64, u64) {
-        (self.next as u64, self.ids.len() as u64)
+        (self.next as u64, self.images as u64)
     }
+}
+
+/// The lines of `NAME_ids.txt`, where it is there.
+fn ids_beside(path: &Path, images: usize) -> Result<Option<Vec<String>>> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let path = path.with_file_name(format!("{stem}_ids.txt"));
+    path.exists().then(|| ids(&path, images)).transpose()
 }
 
 /// What the boxes were divided by: told best by the box that reaches farthest.
@@ -149,6 +194,7 @@ struct Rows {
     name: &'static str,
     dataset: Dataset,
     shape: Vec<u64>,
+    element_size: u64,
 }
 
 impl Rows {
@@ -169,18 +215,49 @@ impl Rows {
         if shape.is_empty() {
             return Err(broken(path, format!("`{name}` is a single number")));
         }
+        let size = dataset.element_size().map_err(refuse)?;
+        let chunk = dataset.chunk_shape().map_err(refuse)?;
+        let cache = match chunk {
+            Some(chunk) => cache(path, name, &shape, &chunk, size)?,
+            None => ChunkCacheConfig::new(),
+        };
+        let properties = DatasetAccessProperties::new().with_chunk_cache(cache);
+        let dataset = file
+            .dataset_with_options(name, properties)
+            .map_err(refuse)?;
         Ok(Some(Self {
             path: path.to_owned(),
             name,
             dataset,
             shape,
+            element_size: size,
         }))
+    }
+
+    /// Refuses more numbers than a file of so many bytes can hold, however well they are compressed.
+    fn check_size(&self, bytes: u64) -> Result<()> {
+        let needed = product(&self.shape, self.element_size);
+        if needed <= bytes.saturating_mul(DEFLATE_LIMIT) {
+            return Ok(());
+        }
+        let cause = format!(
+            "`{}` has shape {:?}, which the {bytes} bytes of the file cannot hold",
+            self.name, self.shape
+        );
+        Err(broken(&self.path, cause))
     }
 
     /// The numbers of some entries.
     fn read(&self, rows: Range<u64>) -> Result<Vec<f32>> {
-        let entry: u64 = self.shape[1..].iter().product();
-        let expected = (rows.end - rows.start) * entry;
+        let expected = product(&self.shape[1..], rows.end - rows.start);
+        let bytes = expected.saturating_mul(self.element_size);
+        if bytes > LARGEST {
+            let cause = format!(
+                "an image has {bytes} bytes of `{}`, more than {LARGEST}",
+                self.name
+            );
+            return Err(broken(&self.path, cause));
+        }
         let values = self
             .dataset
             .read_f32_rows(rows.start, rows.end - rows.start);
@@ -197,7 +274,8 @@ impl Rows {
     }
 
     /// `pos_boxes` as the rows of each image, all of them among `rows`.
-    fn ranges(&self, rows: u64) -> Result<Vec<Range<u64>>> {
+    fn ranges(&self, rows: u64, bytes: u64) -> Result<Vec<Range<u64>>> {
+        self.check_size(bytes)?;
         let values = self.dataset.read_i64();
         let values = values.map_err(|error| broken(&self.path, error.to_string()))?;
         if self.shape.len() != 2 || self.shape[1] != 2 {
@@ -228,6 +306,36 @@ impl Rows {
         );
         broken(&self.path, cause)
     }
+}
+
+/// Room for the chunks that an image lies in and for as many of its neighbour: with less, chunks of
+/// several images would be inflated anew for each.
+fn cache(
+    path: &Path,
+    name: &str,
+    shape: &[u64],
+    chunk: &[u64],
+    element_size: u64,
+) -> Result<ChunkCacheConfig> {
+    let bytes = product(chunk, element_size);
+    if bytes > LARGEST_CHUNK {
+        let cause = format!("a chunk of `{name}` has {bytes} bytes, more than {LARGEST_CHUNK}");
+        return Err(broken(path, cause));
+    }
+    let axes = shape.iter().zip(chunk).skip(1);
+    let parts: Vec<u64> = axes
+        .map(|(axis, chunk)| axis.div_ceil((*chunk).max(1)))
+        .collect();
+    let chunks = product(&parts, 2);
+    let all = chunks.saturating_mul(bytes).min(MOST_CACHED);
+    let whole = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    Ok(ChunkCacheConfig::from_h5p_cache(whole(chunks), whole(all)))
+}
+
+/// As many as there are at the most: what a file declares may overflow.
+fn product(axes: &[u64], times: u64) -> u64 {
+    axes.iter()
+        .fold(times, |all, &axis| all.saturating_mul(axis))
 }
 
 fn broken(path: &Path, cause: String) -> Error {

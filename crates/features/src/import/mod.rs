@@ -1,4 +1,4 @@
-//! How do region features that others published come into a data directory?
+//! Region features and captions that others published, on their way into a data directory.
 //!
 //! A [`Dump`] is read image by image, whatever its format, and written to a feature store, which
 //! checks every image and can be continued. The padded array of SCAN, where it is asked for, is
@@ -14,12 +14,13 @@ mod scan;
 mod tsv;
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::captions::read_lines;
 use crate::store::{
-    Element, Entry, FeatureStore, Finished, Manifest, Provenance, Source, StoreWriter,
-    features_path, write_padded,
+    Element, Entry, FeatureStore, Manifest, Provenance, Source, StoreWriter, features_path,
+    write_padded,
 };
 use crate::{Error, Result};
 pub use error::{ImportError, Place, Problem};
@@ -35,7 +36,7 @@ pub enum Format {
     Npz,
     /// One file with `image_features` and `image_bb`.
     Hdf5,
-    /// `cocobu_att/{id}.npz` and `cocobu_box/{id}.npy`.
+    /// `cocobu_att/{id}.npz` and, where they are there, `cocobu_box/{id}.npy`.
     Cocobu,
     /// SCAN's directory: `{split}_ims.npy` and what stands beside it.
     Scan,
@@ -145,6 +146,15 @@ pub struct Destination<'a> {
     pub layout: Layout,
 }
 
+/// What was imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Imported {
+    /// Images with features.
+    pub images: usize,
+    /// Whether the place of each region came along.
+    pub has_boxes: bool,
+}
+
 /// Brings a dump into a data directory, or goes on with it where it was stopped.
 ///
 /// `on_progress` hears after each image how much of how much was read. An array needs the room of
@@ -158,7 +168,7 @@ pub fn import(
     (format, dump): (Format, &mut dyn Dump),
     to: &Destination,
     on_progress: &mut dyn FnMut(u64, u64),
-) -> Result<Finished> {
+) -> Result<Imported> {
     let unfinished = to.dir.join(".unfinished-import");
     let taken = features_path(to.dir, to.split);
     let (store_dir, taken) = match to.layout {
@@ -166,17 +176,20 @@ pub fn import(
         Layout::Store => (to.dir, taken.filter(|path| path.is_file())),
         Layout::Scan => (unfinished.as_path(), taken),
     };
-    if let Some(path) = taken {
+    let ids = to.dir.join(format!("{}_ids.txt", to.split));
+    // Those of captions that came first; an import that was stopped has its own.
+    let has_ids = to.layout == Layout::Scan && ids.exists() && !unfinished.exists();
+    if let Some(path) = taken.or(has_ids.then_some(ids)) {
         return Err(Error::Import(ImportError::Taken { path }));
     }
-    let finished = into_store((format, dump), to, store_dir, on_progress)?;
+    let imported = into_store((format, dump), to, store_dir, on_progress)?;
     if to.layout == Layout::Scan {
         let store = FeatureStore::open(store_dir, to.split)?;
         write_padded(&store, to.dir, to.split)?;
         drop(store);
         fs::remove_dir_all(store_dir).map_err(Error::io(store_dir, "remove"))?;
     }
-    Ok(finished)
+    Ok(imported)
 }
 
 fn into_store(
@@ -184,7 +197,7 @@ fn into_store(
     to: &Destination,
     dir: &Path,
     on_progress: &mut dyn FnMut(u64, u64),
-) -> Result<Finished> {
+) -> Result<Imported> {
     let sources = dump.sources();
     let Some(first) = dump.next_image()? else {
         let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
@@ -201,6 +214,7 @@ fn into_store(
     let width = first.entry.features.len() / first.regions.max(1);
     let mut manifest = Manifest::new(width, to.element, first.regions, provenance);
     manifest.columns = first.entry.columns();
+    let has_boxes = first.entry.boxes.is_some();
     let (mut writer, _) = StoreWriter::create_or_continue(dir, to.split, &manifest)?;
     let mut next = Some(first);
     while let Some(Found { place, entry, .. }) = next {
@@ -217,7 +231,8 @@ fn into_store(
         let (done, total) = dump.progress();
         on_progress(done, total);
     }
-    writer.finish()
+    let images = writer.finish()?.images;
+    Ok(Imported { images, has_boxes })
 }
 
 /// The file name of a path, for the manifest: a store may move, and so may its dump.
@@ -226,6 +241,22 @@ fn name(path: &Path) -> String {
         .unwrap_or(path.as_os_str())
         .to_string_lossy()
         .into_owned()
+}
+
+/// As much tells what a file is.
+const FIRST_BYTES: u64 = 512;
+
+/// The error of a file that does not begin as files of its kind do, where its first bytes say what it
+/// is.
+fn other_file(path: &Path, expected: &'static str, beginning: &[u8]) -> Result<Option<Error>> {
+    let file = uard_files::open(path).map_err(Error::io(path, "open"))?;
+    let mut first = Vec::new();
+    let read = file.take(FIRST_BYTES).read_to_end(&mut first);
+    read.map_err(Error::io(path, "read"))?;
+    if first.starts_with(beginning) {
+        return Ok(None);
+    }
+    Ok(Error::other_file(path, expected, &first))
 }
 
 /// A line for each image, or the index of each where there is no file.

@@ -1,11 +1,11 @@
-//! How are the npz files of MILVLG read? Array by array, all but the pickled `info`.
+//! The npz files of MILVLG and their kin, array by array; the pickled `info` is passed over.
 //!
-//! | array | |
-//! |---|---|
-//! | `x` | (n, F) real numbers; (F, n) in the files that came with MCAN |
-//! | `bbox` | (n, 4): x1, y1, x2, y2 in pixels |
-//! | `num_bbox` | n |
-//! | `image_h`, `image_w` | pixels |
+//! | array | | |
+//! |---|---|---|
+//! | `x`, `feat` or `features` | (n, F) real numbers; (F, n) in the files that came with MCAN | |
+//! | `bbox` or `boxes` | (n, 4): x1, y1, x2, y2 in pixels | optional |
+//! | `num_bbox` or `num_boxes` | n | optional |
+//! | `image_h`, `image_w` | pixels | optional |
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -15,10 +15,22 @@ use zip::ZipArchive;
 
 use super::error::{Place, Problem};
 use super::folder::{Files, id};
-use super::{Dump, Found};
+use super::{Dump, Found, other_file};
 use crate::npy::{Array, decode_f32, decode_i64};
 use crate::store::{Entry, Size, Source};
 use crate::{Error, Result};
+
+/// The names that features have.
+const FEATURES: [&str; 3] = ["x", "feat", "features"];
+const BOXES: [&str; 2] = ["bbox", "boxes"];
+const COUNTS: [&str; 2] = ["num_bbox", "num_boxes"];
+const SIDES: [&str; 2] = ["image_h", "image_w"];
+
+/// No array of an image is larger, in bytes: this is 8192 regions of 2048 numbers.
+const LARGEST_ARRAY: u64 = 64 << 20;
+
+/// How a zip archive begins, one without members too.
+const ZIP: &[u8] = b"PK";
 
 /// An npz file for each image.
 #[derive(Debug)]
@@ -56,45 +68,56 @@ impl Dump for NpzDump {
 
 fn read(path: &Path) -> Result<Found> {
     let mut archive = Archive::open(path)?;
-    let regions = archive.count("num_bbox")?;
     let place = Place::file(path);
-    if regions == 0 {
-        let column = "num_bbox";
+    let boxes = archive.find(&BOXES).map(|name| archive.reals(name));
+    let boxes = boxes.transpose()?;
+    let counted = archive.find(&COUNTS).map(|name| archive.count(name));
+    let counted = match (counted.transpose()?, &boxes) {
+        (None, Some(boxes)) => boxes.shape.first().copied(),
+        (counted, _) => counted,
+    };
+    if counted == Some(0) {
+        let column = COUNTS[0];
         return Err(Problem::NoRegions { column }.at(place));
     }
-    let features = by_region(archive.reals("x")?, regions).map_err(|p| p.at(place.clone()))?;
-    let boxes = archive.reals("bbox")?;
-    let boxes = corners(boxes, "bbox", regions).map_err(|p| p.at(place.clone()))?;
-    let pixels = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let size = Size {
-        height: pixels(archive.count("image_h")?),
-        width: pixels(archive.count("image_w")?),
-    };
+    let (features, regions) = archive.features(counted)?;
+    let boxes = boxes.map(|boxes| corners(boxes, BOXES[0], regions));
+    let boxes = boxes.transpose().map_err(|p| p.at(place.clone()))?;
     Ok(Found {
         place,
         regions,
         entry: Entry {
             id: id(path),
-            size: Some(size),
-            boxes: Some(boxes),
+            size: archive.size()?,
+            boxes,
             features,
             ..Entry::default()
         },
     })
 }
 
-/// The features region by region; `num_bbox` decides which axis is which.
-fn by_region(array: Array<f32>, regions: usize) -> std::result::Result<Vec<f32>, Problem> {
-    match array.shape[..] {
-        [rows, _] if rows == regions => Ok(array.values),
-        [width, columns] if columns == regions => {
+/// The features region by region, and the number of regions: that which was counted, and decides
+/// which axis is which, or else the first axis.
+fn by_region(
+    array: Array<f32>,
+    name: &'static str,
+    counted: Option<usize>,
+) -> std::result::Result<(Vec<f32>, usize), Problem> {
+    match (&array.shape[..], counted) {
+        (&[rows, _], None) if rows > 0 => Ok((array.values, rows)),
+        (&[rows, _], Some(regions)) if rows == regions => Ok((array.values, regions)),
+        (&[width, columns], Some(regions)) if columns == regions => {
             let of_region = |region| (0..width).map(move |feature| feature * columns + region);
             let places = (0..regions).flat_map(of_region);
-            Ok(places.map(|place| array.values[place]).collect())
+            let values = places.map(|place| array.values[place]);
+            Ok((values.collect(), regions))
         }
         _ => Err(Problem::Shape {
-            array: "x",
-            expected: format!("({regions}, F): num_bbox is {regions}"),
+            array: name,
+            expected: match counted {
+                Some(regions) => format!("({regions}, F): there are {regions} boxes"),
+                None => "(n, F), at least one region".to_owned(),
+            },
             found: array.shape,
         }),
     }
@@ -129,19 +152,55 @@ impl Archive {
     /// # Errors
     /// No such file; no zip archive, or one that is truncated.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path, "open"))?;
-        let zip = ZipArchive::new(BufReader::new(file)).map_err(|error| broken(path, &error))?;
+        let file = uard_files::open_regular(path).map_err(Error::io(path, "open"))?;
+        let zip = match ZipArchive::new(BufReader::new(file)) {
+            Ok(zip) => zip,
+            Err(error) => {
+                return Err(
+                    other_file(path, "an npz file", ZIP)?.unwrap_or_else(|| broken(path, &error))
+                );
+            }
+        };
         Ok(Self {
             path: path.to_owned(),
             zip,
         })
     }
 
-    /// An array of real numbers.
+    /// The first of some names that the archive has.
+    fn find(&self, names: &[&'static str]) -> Option<&'static str> {
+        let mut names = names.iter();
+        names
+            .find(|name| self.zip.index_for_name(&format!("{name}.npy")).is_some())
+            .copied()
+    }
+
+    /// The features region by region, and the number of regions.
     ///
     /// # Errors
-    /// It is missing, damaged, or of another type.
-    pub(super) fn reals(&mut self, array: &'static str) -> Result<Array<f32>> {
+    /// There are none; they are damaged; another number of regions than was counted elsewhere.
+    pub(super) fn features(&mut self, counted: Option<usize>) -> Result<(Vec<f32>, usize)> {
+        let Some(name) = self.find(&FEATURES) else {
+            return Err(self.missing(FEATURES.join("` or `")));
+        };
+        let found = by_region(self.reals(name)?, name, counted);
+        found.map_err(|problem| problem.at(Place::file(&self.path)))
+    }
+
+    /// Height and width of the picture, where both are there.
+    fn size(&mut self) -> Result<Option<Size>> {
+        let [Some(height), Some(width)] = SIDES.map(|side| self.find(&[side])) else {
+            return Ok(None);
+        };
+        let pixels = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Ok(Some(Size {
+            height: pixels(self.count(height)?),
+            width: pixels(self.count(width)?),
+        }))
+    }
+
+    /// An array of real numbers.
+    fn reals(&mut self, array: &'static str) -> Result<Array<f32>> {
         let bytes = self.bytes(array)?;
         decode_f32(&self.path.join(array), &bytes)
     }
@@ -167,19 +226,27 @@ impl Archive {
     }
 
     fn bytes(&mut self, array: &'static str) -> Result<Vec<u8>> {
-        let name = format!("{array}.npy");
-        let Some(index) = self.zip.index_for_name(&name) else {
-            let names = self.zip.file_names().flatten();
-            let names: Vec<String> = names.map(|name| name.into_owned()).collect();
-            let found = names.join(", ");
-            return Err(Problem::MissingArray { array, found }.at(Place::file(&self.path)));
+        let Some(index) = self.zip.index_for_name(&format!("{array}.npy")) else {
+            return Err(self.missing(array.to_owned()));
         };
-        let mut bytes = Vec::new();
         let entry = self.zip.by_index(index);
-        let mut entry = entry.map_err(|error| broken(&self.path, &error))?;
-        let read = entry.read_to_end(&mut bytes);
+        let entry = entry.map_err(|error| broken(&self.path, &error))?;
+        let mut bytes = Vec::new();
+        // The size that the archive declares is not believed.
+        let read = entry.take(LARGEST_ARRAY + 1).read_to_end(&mut bytes);
         read.map_err(|error| broken(&self.path, &error))?;
+        if bytes.len() as u64 > LARGEST_ARRAY {
+            let limit = LARGEST_ARRAY;
+            return Err(Problem::LargeArray { array, limit }.at(Place::file(&self.path)));
+        }
         Ok(bytes)
+    }
+
+    fn missing(&self, array: String) -> Error {
+        let names = self.zip.file_names().flatten();
+        let names: Vec<String> = names.map(|name| name.into_owned()).collect();
+        let found = names.join(", ");
+        Problem::MissingArray { array, found }.at(Place::file(&self.path))
     }
 }
 

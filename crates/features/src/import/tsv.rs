@@ -1,4 +1,4 @@
-//! How are the TSV files of bottom-up attention read? A line of 400 kB at a time.
+//! The TSV files of bottom-up attention, read a line of 400 kB at a time.
 //!
 //! | | columns |
 //! |---|---|
@@ -8,19 +8,18 @@
 //! There is no header. Arrays are little-endian numbers in base64: boxes n x 4 and features n x F
 //! of f32, ids of i64, confidences of f32.
 
+mod numbers;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::str::FromStr;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 
 use super::error::{Place, Problem};
 use super::{Dump, Found, name};
 use crate::store::{Column, Entry, Size, Source};
 use crate::{Error, Result};
+use numbers::{bytes, features, floats, number, plain};
 
 /// Longer lines are refused before they fill the memory: 100 boxes of 2048 make 1.1 MB.
 const LONGEST_LINE: u64 = 64 << 20;
@@ -138,7 +137,7 @@ impl TsvDump {
             let reader = match &mut self.reader {
                 Some(reader) => reader,
                 closed => {
-                    let file = File::open(path).map_err(Error::io(path, "open"))?;
+                    let file = uard_files::open(path).map_err(Error::io(path, "open"))?;
                     self.line_number = 0;
                     closed.insert(BufReader::with_capacity(1 << 20, file))
                 }
@@ -166,11 +165,25 @@ impl TsvDump {
         Place::line(&self.files[self.file].0, self.line_number)
     }
 
+    /// Why the line cannot be read: what the whole file is, that it is cut, or the line's own problem.
+    fn refused(&self, problem: Problem) -> Error {
+        let path = &self.files[self.file].0;
+        if let Some(other) = Error::other_file(path, "a TSV of region features", &self.line) {
+            return other;
+        }
+        let place = self.place();
+        if self.line.ends_with(b"\n") {
+            return problem.at(place);
+        }
+        let problem = Box::new(problem);
+        Problem::CutOff { problem }.at(place)
+    }
+
     fn parse(&mut self) -> std::result::Result<(usize, Entry), Problem> {
         let columns = self.columns;
         let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let fields: Vec<&[u8]> = line.split(|&byte| byte == b'\t').collect();
+        let fields: Vec<&[u8]> = line.split(|&byte| byte == b'\t').map(plain).collect();
         if fields.len() != columns.columns {
             let (other, its_columns) = columns.other;
             return Err(Problem::Columns {
@@ -196,10 +209,10 @@ impl TsvDump {
             let values = extra.decode(fields[extra.column], regions)?;
             extras.insert(extra.stored.to_owned(), values);
         }
-        let boxes = floats(fields[columns.num_boxes + 1], "boxes", (regions, Some(4)))?;
+        let boxes = floats(fields[columns.num_boxes + 1], "boxes", regions, 4)?;
         let (boxes, _) = boxes.as_chunks::<4>();
-        let features = fields[columns.num_boxes + 2];
-        let features = floats(features, "features", (regions, self.width))?;
+        let field = fields[columns.num_boxes + 2];
+        let features = features(field, "features", regions, self.width)?;
         self.width = Some(features.len() / regions);
         let entry = Entry {
             id,
@@ -224,11 +237,7 @@ impl Dump for TsvDump {
                 regions,
                 entry,
             })),
-            Err(problem) if self.line.ends_with(b"\n") => Err(problem.at(place)),
-            Err(problem) => {
-                let problem = Box::new(problem);
-                Err(Problem::CutOff { problem }.at(place))
-            }
+            Err(problem) => Err(self.refused(problem)),
         }
     }
 
@@ -250,11 +259,7 @@ impl Dump for TsvDump {
 impl Extra {
     fn decode(&self, field: &[u8], regions: usize) -> std::result::Result<Column, Problem> {
         match self.holds {
-            Holds::Reals => Ok(Column::Reals(floats(
-                field,
-                self.published,
-                (regions, Some(1)),
-            )?)),
+            Holds::Reals => floats(field, self.published, regions, 1).map(Column::Reals),
             Holds::Integers => {
                 let bytes = bytes(field, self.published)?;
                 let (values, rest) = bytes.as_chunks::<8>();
@@ -270,53 +275,4 @@ impl Extra {
             }
         }
     }
-}
-
-fn number<T: FromStr>(
-    field: &[u8],
-    column: &'static str,
-    expected: &'static str,
-) -> std::result::Result<T, Problem> {
-    let text = std::str::from_utf8(field).ok();
-    let value = text.and_then(|text| text.trim().parse().ok());
-    value.ok_or_else(|| Problem::Number {
-        column,
-        expected,
-        found: field[..field.len().min(20)].escape_ascii().to_string(),
-    })
-}
-
-fn bytes(field: &[u8], column: &'static str) -> std::result::Result<Vec<u8>, Problem> {
-    let decoded = STANDARD.decode(field);
-    decoded.map_err(|cause| Problem::Base64 { column, cause })
-}
-
-/// Numbers of f32, `width` for each region; without a width, any whole number for each.
-fn floats(
-    field: &[u8],
-    column: &'static str,
-    (regions, width): (usize, Option<usize>),
-) -> std::result::Result<Vec<f32>, Problem> {
-    let bytes = bytes(field, column)?;
-    let region_bytes = width.map(|width| width * size_of::<f32>());
-    let (fits, expected) = match (width, region_bytes) {
-        (Some(width), Some(region)) => (
-            regions.checked_mul(region) == Some(bytes.len()),
-            format!("{regions} regions x {width} numbers x 4"),
-        ),
-        _ => (
-            !bytes.is_empty() && bytes.len().is_multiple_of(regions.saturating_mul(4)),
-            format!("a multiple of {regions} regions x 4"),
-        ),
-    };
-    if !fits {
-        let found = bytes.len();
-        return Err(Problem::Bytes {
-            column,
-            expected,
-            found,
-        });
-    }
-    let (numbers, _) = bytes.as_chunks::<4>();
-    Ok(numbers.iter().map(|&n| f32::from_le_bytes(n)).collect())
 }

@@ -1,4 +1,4 @@
-//! What does a feature store know of one image, and what must be true of it?
+//! One image of a feature store: what is known of it, and what must be true of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,6 +8,12 @@ use super::manifest::{BOXES, Element, Manifest, SIZES};
 
 /// How far a box may reach out of its image, in pixels: detectors clip to W or to W - 1, and round.
 const TOLERANCE: f32 = 1.0;
+
+/// Images of at most so many pixels a side may have all of their boxes within one.
+const LEAST_SIDE: u32 = 4;
+
+/// By how much a box in parts of its image may exceed the whole: rounding.
+const FRACTION_TOLERANCE: f32 = 1e-3;
 
 /// One image on its way into a store.
 ///
@@ -166,6 +172,9 @@ impl Entry {
             }
         }
         let Some(size) = self.size else { return Ok(()) };
+        if are_fractions(boxes, size) {
+            return Err(EntryProblem::BoxesAreFractions { size });
+        }
         let Some(region) = boxes.iter().position(|corners| !inside(corners, size)) else {
             return Ok(());
         };
@@ -180,6 +189,14 @@ impl Entry {
             fits_turned: boxes.iter().all(|corners| inside(corners, turned)),
         })
     }
+}
+
+/// Whether boxes are given in parts of the image instead of pixels: all within the first pixel of an
+/// image of many, and not all of them the zeros of unknown boxes.
+fn are_fractions(boxes: &[[f32; 4]], size: Size) -> bool {
+    let farthest = boxes.as_flattened().iter().fold(0.0, |a: f32, &b| a.max(b));
+    let is_large = size.height.min(size.width) > LEAST_SIDE;
+    is_large && farthest > 0.0 && farthest <= 1.0 + FRACTION_TOLERANCE
 }
 
 fn inside([x1, y1, x2, y2]: &[f32; 4], size: Size) -> bool {

@@ -200,6 +200,14 @@ pub enum EntryProblem {
         /// x1, y1, x2, y2.
         corners: [f32; 4],
     },
+    /// Boxes in parts of the image.
+    #[error(
+        "all boxes lie within 0 to 1 in an image of {size}: they are parts of the image, expected pixels; multiply x by the width and y by the height"
+    )]
+    BoxesAreFractions {
+        /// The image.
+        size: Size,
+    },
     /// A box outside its image.
     #[error("box {region} is {corners:?}, outside the image of {size}; {}", match fits_turned {
         true => "all boxes fit where height and width change places: they stand in the other order than this reader expects",

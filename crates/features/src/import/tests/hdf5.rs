@@ -112,6 +112,76 @@ fn files_that_are_no_such_dump_are_refused() {
     let path = dir.path().join("trainval.hdf5");
     assert_refused(
         imported(Format::Hdf5, &[path], Layout::Store),
-        &["trainval.hdf5", "expected an HDF5 file"],
+        &["trainval.hdf5", "expected an HDF5 file", "a web page"],
     );
+}
+
+#[test]
+fn file_without_boxes_gives_its_features() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = FileBuilder::new();
+    let [first, second] = fixed();
+    let features = [&first.features[..], &second.features].concat();
+    dataset(
+        &mut file,
+        "image_features",
+        &[2, 2, WIDTH as u64],
+        &features,
+    );
+    let out = imported_file(&dir, file).unwrap();
+    let found = entries(out.path());
+    assert_eq!(
+        (&found[1].features, &found[1].boxes),
+        (&second.features, &None)
+    );
+}
+
+#[test]
+fn axes_that_the_file_cannot_hold_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = FileBuilder::new();
+    // Sizes that occur nowhere else.
+    dataset(
+        &mut file,
+        "image_features",
+        &[1009, 1, 3],
+        &vec![0.5; 1009 * 3],
+    );
+    let path = dir.path().join("trainval.hdf5");
+    file.write(&path).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let declared = 1009u64.to_le_bytes();
+    for larger in [1u64 << 40, 1 << 62, u64::MAX / 2] {
+        let mut bytes = whole.clone();
+        for at in 0..bytes.len() - 8 {
+            if bytes[at..at + 8] == declared {
+                bytes[at..at + 8].copy_from_slice(&larger.to_le_bytes());
+            }
+        }
+        assert_ne!(bytes, whole);
+        fs::write(&path, bytes).unwrap();
+        let outcome = imported(Format::Hdf5, std::slice::from_ref(&path), Layout::Store);
+        assert_refused(outcome, &["trainval.hdf5"]);
+    }
+}
+
+#[test]
+fn chunks_of_many_images_are_inflated_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (images, width) = (40, 8192);
+    let mut file = FileBuilder::new();
+    file.create_dataset("image_features")
+        .with_f32_data(&vec![0.25; images * width])
+        .with_shape(&[images as u64, 1, width as u64])
+        .with_chunks(&[images as u64, 1, width as u64 / 32])
+        .with_deflate(1);
+    let path = dir.path().join("trainval.hdf5");
+    file.write(&path).unwrap();
+    let mut dump = hdf5_dump(&path);
+    while dump.next_image().unwrap().is_some() {}
+    assert_eq!(dump.inflated(), 32);
+}
+
+fn hdf5_dump(path: &Path) -> crate::import::hdf5::Hdf5Dump {
+    crate::import::hdf5::Hdf5Dump::open(&[path.to_owned()]).unwrap()
 }

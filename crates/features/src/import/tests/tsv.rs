@@ -1,5 +1,7 @@
 //! TSV of both column orders, and what is refused in them.
 
+use uard_core::random::{Draws, uniform};
+
 use super::*;
 
 fn base64(bytes: impl IntoIterator<Item = u8>) -> String {
@@ -221,6 +223,131 @@ fn columns_that_are_damaged_are_named() {
         "img_1",
         &["image `img_1`: its id was there before, as entry 1"],
     );
+}
+
+/// Numbers without a pattern in 0 to 3, as many features are.
+fn values(count: usize) -> Vec<f32> {
+    let mut stream = Draws::new(5).stream("features", &[]);
+    uniform(&mut stream, 0.0, 3.0, count)
+}
+
+/// The lines with the features of an image in other bytes.
+fn with_features(bytes: &[u8]) -> Vec<Vec<String>> {
+    let mut lines = butd_lines();
+    lines[0][5] = STANDARD.encode(bytes);
+    lines
+}
+
+#[test]
+fn numbers_of_another_type_are_refused_in_any_width() {
+    let f16 = |values: &[f32]| -> Vec<u8> {
+        let halves = values.iter();
+        halves
+            .flat_map(|&v| half::f16::from_f32(v).to_le_bytes())
+            .collect()
+    };
+    let f64 = |values: &[f32]| -> Vec<u8> {
+        let doubles = values.iter().enumerate();
+        doubles
+            .flat_map(|(at, &v)| (f64::from(v) * (1.0 + 1e-9 * at as f64)).to_le_bytes())
+            .collect()
+    };
+    for width in [48, 100, 2048] {
+        let wide = values(2 * width);
+        let relu: Vec<f32> = wide.iter().map(|v| (v - 1.0).max(0.0)).collect();
+        let large: Vec<f32> = wide.iter().map(|v| 1.0 + v * 7.0).collect();
+        for features in [&wide, &relu, &large] {
+            let says = ["line 1: `features` holds numbers of f16, expected f32"];
+            refused(Format::ButdTsv, &with_features(&f16(features)), &says);
+            let says = ["line 1: `features` holds numbers of f64, expected f32"];
+            refused(Format::ButdTsv, &with_features(&f64(features)), &says);
+        }
+    }
+    let ones = [1.0f64; 12].map(f64::to_le_bytes);
+    let says = ["`features` holds numbers of f64"];
+    refused(Format::ButdTsv, &with_features(ones.as_flattened()), &says);
+    // Where the width is known, the length tells.
+    let mut lines = butd_lines();
+    lines[2][5] = STANDARD.encode(f16(&image(2).features));
+    refused(
+        Format::ButdTsv,
+        &lines,
+        &["line 3: `features` holds numbers of f16"],
+    );
+    let boxes = image(0).boxes.unwrap();
+    let mut lines = butd_lines();
+    lines[0][4] = STANDARD.encode(f16(boxes.as_flattened()));
+    refused(Format::ButdTsv, &lines, &["`boxes` holds numbers of f16"]);
+}
+
+#[test]
+fn numbers_of_f32_are_taken_whatever_they_were_before() {
+    let wide = values(2 * 512);
+    let rounded = |v: &f32| half::f16::from_f32(*v).to_f32();
+    let kinds: [Vec<f32>; 5] = [
+        wide.clone(),
+        wide.iter().map(rounded).collect(),
+        wide.iter().map(|v| (v * 10.0).floor()).collect(),
+        wide.iter().map(|v| (v - 2.0).max(0.0) / 1000.0).collect(),
+        vec![0.1; 2 * 512],
+    ];
+    for features in kinds {
+        let mut line = butd(&image(0));
+        line[5] = floats(&features);
+        let (_dir, paths) = file(&[line]);
+        let out = imported(Format::ButdTsv, &paths, Layout::Store).unwrap();
+        assert_eq!(entries(out.path())[0].features, features);
+    }
+}
+
+#[test]
+fn boxes_in_parts_of_the_image_are_refused() {
+    let mut lines = butd_lines();
+    lines[0][4] = floats(&[0.0, 0.1, 0.9, 1.0, 0.2, 0.2, 1.0001, 0.4]);
+    let says = [
+        "all boxes lie within 0 to 1",
+        "height 20 and width 50",
+        "multiply x",
+    ];
+    refused(Format::ButdTsv, &lines, &says);
+    // Boxes that nobody knew.
+    lines[0][4] = floats(&[0.0; 8]);
+    let (_dir, paths) = file(&lines);
+    imported(Format::ButdTsv, &paths, Layout::Store).unwrap();
+}
+
+#[test]
+fn columns_that_python_printed_as_bytes_are_read() {
+    let printed = |quote: char| -> Vec<Vec<String>> {
+        let column = |text: &String| format!("b{quote}{text}{quote}");
+        let lines = butd_lines();
+        let lines = lines.iter();
+        lines
+            .map(|line| line.iter().map(column).collect())
+            .collect()
+    };
+    for quote in ['\'', '"'] {
+        let (_dir, paths) = file(&printed(quote));
+        let out = imported(Format::ButdTsv, &paths, Layout::Store).unwrap();
+        assert_eq!(entries(out.path())[3], image(3));
+    }
+}
+
+#[test]
+fn packed_files_and_failed_downloads_are_called_what_they_are() {
+    for (text, said) in [
+        (&b"\x1f\x8b\x08\0\0"[..], "gunzip"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "git lfs pull",
+        ),
+        (b"\n<!doctype html>\n", "a web page"),
+    ] {
+        let (dir, paths) = file(&[]);
+        fs::write(dir.path().join("dump.tsv"), text).unwrap();
+        let parts = ["dump.tsv: expected a TSV of region features, found", said];
+        assert_refused(imported(Format::ButdTsv, &paths, Layout::Store), &parts);
+    }
 }
 
 #[test]
