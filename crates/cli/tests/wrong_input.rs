@@ -99,6 +99,41 @@ fn an_empty_caption_is_located() {
 }
 
 #[test]
+fn ids_that_contradict_the_order_of_captions_are_refused() {
+    let data = Data::new();
+    let ids: String = (0..12)
+        .map(|caption| format!("{}.jpg\n", caption % 6))
+        .collect();
+    fs::write(data.at("train_ids.txt"), ids).unwrap();
+    data.refuses(&[
+        "train_ids.txt lines 1 and 2",
+        "`0.jpg` and `1.jpg`",
+        "train",
+    ]);
+}
+
+#[test]
+fn images_that_repeat_but_for_rounding_are_warned_of() {
+    let data = Data::new();
+    let mut values = random_array(&data.at("dev_ims.npy"), &[12, 4, 8], 3);
+    for row in (0..12).step_by(2) {
+        let (first, copy) = values[row * 32..(row + 2) * 32].split_at_mut(32);
+        copy.copy_from_slice(first);
+        copy[3] *= 1.0001;
+    }
+    write_f32(&data.at("dev_ims.npy"), &[12, 4, 8], &values).unwrap();
+    let output = train(data.directory.path(), &data.at("run"), &[])
+        .output()
+        .unwrap();
+    succeeded(&output);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("each 2 rows") && said.contains("dev_ims.npy"),
+        "{said}"
+    );
+}
+
+#[test]
 fn unknown_keys_and_values_of_a_configuration_are_refused() {
     let data = Data::new();
     let config = data.at("own.toml");

@@ -1,4 +1,4 @@
-//! Which captions has a split, and whose image is each of them about?
+//! The captions of a split, and the image that each is about.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// No such file; bytes that are not UTF-8; an empty or blank line; no line at all; captions that
-/// are printed bytes, `b'…'`. Each names the line.
+/// are printed bytes, `b'…'`, or have the names of images before them. Each names the line.
 pub fn read_captions(path: &Path) -> Result<Vec<String>> {
     let captions = read_lines(path)?;
     for (index, caption) in captions.iter().enumerate() {
@@ -20,9 +20,14 @@ pub fn read_captions(path: &Path) -> Result<Vec<String>> {
         if caption.trim().is_empty() {
             return Err(Error::EmptyCaption { path, line });
         }
+        let found = || caption.chars().take(24).collect();
         if is_printed_bytes(caption.trim()) {
-            let found = caption.chars().take(24).collect();
+            let found = found();
             return Err(Error::BytesCaption { path, line, found });
+        }
+        if token_line(caption).is_some() {
+            let found = found();
+            return Err(Error::TokenCaption { path, line, found });
         }
     }
     if captions.is_empty() {
@@ -33,12 +38,22 @@ pub fn read_captions(path: &Path) -> Result<Vec<String>> {
     Ok(captions)
 }
 
+/// The image and the caption of a line `NAME.jpg#k<TAB>caption`, as Flickr8k and Flickr30k are
+/// published.
+pub(crate) fn token_line(line: &str) -> Option<(&str, &str)> {
+    let (name, caption) = line.split_once('\t')?;
+    let (image, number) = name.rsplit_once('#')?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let is_name = !image.is_empty() && !image.contains(char::is_whitespace);
+    (is_number && is_name).then_some((image, caption))
+}
+
 /// The lines of a UTF-8 file without their ends.
 ///
 /// # Errors
 /// No such file; bytes that are not UTF-8, with their line.
 pub(crate) fn read_lines(path: &Path) -> Result<Vec<String>> {
-    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    let bytes = uard_files::read(path).map_err(Error::io(path, "read"))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| Error::NotUtf8 {
         path: path.to_owned(),
         line: 1 + count_newlines(&bytes[..error.valid_up_to()]),

@@ -1,4 +1,4 @@
-//! What does one split of a data directory hold, and does it fit together?
+//! One split of a data directory, and whether its files fit each other.
 //!
 //! | file | holds | |
 //! |---|---|---|
@@ -13,14 +13,17 @@
 //! | `images/` | the pictures, named by id | optional |
 
 mod alignments;
+mod ids;
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::captions::{CaptionFiles, captions_in_order, read_captions, read_lines, read_map};
+use crate::captions::{CaptionFiles, captions_in_order, read_captions, read_map};
 use crate::digest::Fields;
 use crate::store::{Boxes, RegionStore};
 use crate::{Error, Result};
 pub use alignments::{Alignments, WordAlignment};
+pub(crate) use ids::stem;
+use ids::{expect_stored, read_ids};
 
 /// How many images' bytes go into [`Split::data_hash`].
 const HASHED_IMAGES: usize = 256;
@@ -50,6 +53,9 @@ pub struct Split {
     pub images_dir: Option<PathBuf>,
     /// Which regions truly answer which word.
     pub alignments: Option<Alignments>,
+    /// What looks wrong without stopping anybody, in a sentence for whoever opened the split to pass
+    /// on: images that repeat almost.
+    pub warning: Option<String>,
 }
 
 impl Split {
@@ -66,20 +72,26 @@ impl Split {
         let files = CaptionFiles::of(dir, split);
         let mut regions = RegionStore::open(dir, split)?;
         let captions = read_captions(&files.captions)?;
+        let mut warning = None;
         let image_of_caption = match files.map.exists() {
             true => read_map(&files.map, captions.len(), regions.images())?,
             false => {
-                if captions.len() == regions.images() {
-                    regions.merge_copies()?;
+                if captions.len() == regions.images() && regions.merge_copies()? == 1 {
+                    warning = near_copies(&regions)?;
                 }
                 captions_in_order(captions.len(), regions.images(), &files)?
             }
         };
         let path = |ending: &str| existing(dir.join(format!("{split}_{ending}")));
         let ids = match (regions.feature_store(), path("ids.txt")) {
-            (Some(store), _) => {
-                let ids = store.ids().step_by(regions.copies());
-                ids.map(str::to_owned).collect()
+            (Some(store), beside) => {
+                let stored = store.ids().step_by(regions.copies());
+                let stored: Vec<String> = stored.map(str::to_owned).collect();
+                if let Some(path) = beside {
+                    let ids = read_ids(&path, &regions, &image_of_caption)?;
+                    expect_stored(&path, &ids, &stored)?;
+                }
+                stored
             }
             (None, Some(path)) => read_ids(&path, &regions, &image_of_caption)?,
             (None, None) => (0..regions.images()).map(|i| i.to_string()).collect(),
@@ -98,6 +110,7 @@ impl Split {
             boxes,
             images_dir: existing(dir.join("images")),
             alignments: alignments.transpose()?,
+            warning,
             regions,
             captions,
             image_of_caption,
@@ -183,6 +196,20 @@ fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
     })
 }
 
+/// The warning of rows that repeat, as images do that are stored once for each caption, and are not
+/// equal to the last bit.
+fn near_copies(regions: &RegionStore) -> Result<Option<String>> {
+    let Some(copies) = regions.near_copies()? else {
+        return Ok(None);
+    };
+    Ok(Some(format!(
+        "{}: each {copies} rows one after the other are nearly equal, as copies of one image saved \
+         in another precision are; they count as different images, and each has the others' captions \
+         against it. Keep every {copies}th row alone: numpy.save(path, array[::{copies}])",
+        regions.path().display()
+    )))
+}
+
 fn existing(path: PathBuf) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
@@ -218,33 +245,6 @@ fn check_present(dir: &Path, split: &str) -> Result<()> {
 pub fn is_split_name(name: &str) -> bool {
     let leads_elsewhere = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
     !name.is_empty() && !name.starts_with('.') && !name.contains(leads_elsewhere)
-}
-
-/// One id for each image: from a line an image, a line a stored row, or a line a caption.
-fn read_ids(path: &Path, regions: &RegionStore, image_of_caption: &[usize]) -> Result<Vec<String>> {
-    let lines = read_lines(path)?;
-    let (images, rows, captions) = (regions.images(), regions.rows(), image_of_caption.len());
-    let id = |line: usize| lines[line].trim().to_owned();
-    if lines.len() == images {
-        return Ok((0..images).map(id).collect());
-    }
-    if lines.len() == rows {
-        return Ok((0..images).map(|image| id(regions.row_of(image))).collect());
-    }
-    if lines.len() != captions {
-        return Err(Error::EntryCount {
-            path: path.to_owned(),
-            expected: format!(
-                "{images} ids, one a line for each image, or {captions}, one for each caption"
-            ),
-            found: lines.len(),
-        });
-    }
-    let mut ids: Vec<String> = (0..images).map(|image| image.to_string()).collect();
-    for (caption, &image) in image_of_caption.iter().enumerate().rev() {
-        ids[image] = id(caption);
-    }
-    Ok(ids)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Where do the region features of an image come from?
+//! The region features of images on disk.
 //!
-//! Either from `{split}_ims.npy`, the padded array that SCAN published, with the number of real
+//! They come either from `{split}_ims.npy`, the padded array that SCAN published, with the number of real
 //! regions of each image from `{split}_counts.npy` where images differ in it; or from the feature
 //! store `{split}_store/`, where images of any number of regions stand one after the other, in
 //! parts that can be written, checked and continued one at a time. Both are mapped into memory and
@@ -36,6 +36,12 @@ pub use writer::{Finished, StoreWriter};
 
 /// Stored equal rows beyond this are a constant file, not an image kept once for each caption.
 const MOST_COPIES: usize = 100;
+
+/// Rows are near each other where they differ by less, in parts of their largest number.
+const NEAR: f32 = 1e-3;
+
+/// How many runs of near rows are looked at.
+const JUDGED_RUNS: usize = 16;
 
 /// The region features of a split on disk.
 ///
@@ -251,6 +257,40 @@ impl RegionStore {
         Ok(self.copies)
     }
 
+    /// How many rows in a run are equal but for rounding, where images repeat almost: k from 2 to
+    /// 100 that divides the rows, judged by sixteen runs from the first to the last. `None` where
+    /// they do not.
+    ///
+    /// # Errors
+    /// A number in one of these rows that is not finite.
+    pub fn near_copies(&self) -> Result<Option<usize>> {
+        let rows = self.rows();
+        let mut values = [(); 2].map(|()| vec![0.0; self.regions() * self.width()]);
+        let [first, other] = &mut values;
+        let mut is_near = |row: usize, copy: usize| -> Result<bool> {
+            self.read(row, first)?;
+            self.read(copy, other)?;
+            Ok(are_near(first, other))
+        };
+        let mut run = 1;
+        while run < rows && run <= MOST_COPIES && is_near(0, run)? {
+            run += 1;
+        }
+        if run == 1 || run > MOST_COPIES || !rows.is_multiple_of(run) {
+            return Ok(None);
+        }
+        let groups = rows / run;
+        for judged in 0..JUDGED_RUNS.min(groups) {
+            let begin = judged * (groups - 1) / (JUDGED_RUNS.min(groups) - 1).max(1) * run;
+            for copy in begin + 1..begin + run {
+                if !is_near(begin, copy)? {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(run))
+    }
+
     fn row_bytes(&self, row: usize) -> Result<&[u8]> {
         match &self.rows {
             Rows::Padded(rows) => rows.array.row_bytes(row),
@@ -302,6 +342,13 @@ impl RegionStore {
             })
         })
     }
+}
+
+/// Whether no number differs by more than rounding from f32 to f16 explains, beside the largest.
+fn are_near(first: &[f32], other: &[f32]) -> bool {
+    let largest = first.iter().fold(0.0f32, |all, value| all.max(value.abs()));
+    let mut pairs = first.iter().zip(other);
+    pairs.all(|(a, b)| (a - b).abs() <= NEAR * largest)
 }
 
 #[cfg(test)]

@@ -72,6 +72,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(which) => threshold_at(which)?.resolve(&checkpoint.state().threshold),
     };
     let split = Split::open(&arguments.data, &arguments.split)?;
+    split.warning.iter().for_each(|warning| note(warning));
     checkpoint.expect_width(&split)?;
     let truth = GroundTruth::from_image_of_caption(&split.image_of_caption, split.images())?;
     expect_folds(split.images(), arguments.folds)?;

@@ -19,7 +19,7 @@ use uard_training::trainer::{self, Run, Start, Summary};
 use super::plan::Job;
 use super::progress::{Progress, stage_name};
 use crate::hub::hub;
-use crate::terminal::{advance, bar};
+use crate::terminal::{advance, bar, note};
 
 /// What all runs of a command share.
 #[derive(Debug)]
@@ -45,10 +45,15 @@ impl Ground {
             Device::Cuda(_) => "cuda",
             Device::Metal(_) => "metal",
         };
+        let open = |split| -> anyhow::Result<Split> {
+            let split = Split::open(data, split)?;
+            split.warning.iter().for_each(|warning| note(warning));
+            Ok(split)
+        };
         let opened = Self {
-            train: Split::open(data, "train")?,
-            dev: Split::open(data, dev)?,
-            test: has_test.then(|| Split::open(data, "test")).transpose()?,
+            train: open("train")?,
+            dev: open(dev)?,
+            test: has_test.then(|| open("test")).transpose()?,
             device,
             device_name,
         };

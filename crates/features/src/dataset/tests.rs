@@ -114,6 +114,74 @@ fn ids_stand_for_images_rows_or_captions() {
 }
 
 #[test]
+fn ids_of_captions_that_contradict_their_order_are_refused() {
+    let dir = directory(&[0, 1], &["a"; 4]);
+    put(&dir, "dev_ids.txt", "x\ny\nx\ny\n");
+    let says = [
+        "dev_ids.txt lines 1 and 2: captions of image 0",
+        "`x` and `y`",
+        "dev_map.txt",
+    ];
+    assert_refused(&dir, &says[..2]);
+    put(&dir, "dev_map.txt", "0\n1\n0\n1\n");
+    assert_eq!(open(&dir).ids, ["x", "y"]);
+    // Every caption has its own id: nothing is said of images.
+    std::fs::remove_file(dir.path().join("dev_map.txt")).unwrap();
+    put(&dir, "dev_ids.txt", "x0\nx1\ny0\ny1\n");
+    assert_eq!(open(&dir).ids, ["x0", "y0"]);
+}
+
+#[test]
+fn image_that_comes_twice_is_refused() {
+    let dir = directory(&[0, 1, 2], &["a"; 6]);
+    put(&dir, "dev_ids.txt", "x\ny\nx\n");
+    assert_refused(&dir, &["`x` is the id of images 0 and 2", "Keep it once"]);
+    put(&dir, "dev_ids.txt", "x\nx\ny\ny\nx\nx\n");
+    assert_refused(&dir, &["`x` is the id of images 0 and 2"]);
+}
+
+#[test]
+fn rows_that_repeat_but_for_rounding_are_a_warning() {
+    let warning = |rows: &[f32]| {
+        let dir = directory(&[0], &vec!["a"; rows.len()]);
+        let values: Vec<f32> = rows
+            .iter()
+            .flat_map(|row| (1..=6).map(move |feature| row * feature as f32))
+            .collect();
+        write_f32(
+            &dir.path().join("dev_ims.npy"),
+            &[rows.len(), 2, 3],
+            &values,
+        )
+        .unwrap();
+        let split = open(&dir);
+        assert_eq!(split.images(), rows.len());
+        split.warning
+    };
+    let near = warning(&[1.0, 1.0001, 3.0, 3.0002, 5.0, 5.0001]).unwrap();
+    assert!(
+        near.contains("each 2 rows") && near.contains("array[::2]"),
+        "{near}"
+    );
+    assert_eq!(warning(&[1.0, 1.0001, 3.0, 3.1, 5.0, 5.0001]), None);
+    assert_eq!(warning(&[1.0, 2.0, 3.0]), None);
+    assert_eq!(warning(&[1.0]), None);
+}
+
+#[test]
+fn lines_of_a_token_file_are_named_with_the_way_out() {
+    let dir = directory(&[0], &["1000_ab.jpg#0\tA dog .", "1000_ab.jpg#1\tA cat ."]);
+    assert_refused(
+        &dir,
+        &[
+            "dev_caps.txt line 1: `1000_ab.jpg#0",
+            "uard import --captions",
+        ],
+    );
+    open(&directory(&[0], &["the #1\tdog", "a # b"]));
+}
+
+#[test]
 fn pictures_are_found_with_or_without_ending_and_never_outside() {
     let dir = directory(&[0, 1, 2, 3], &["a"; 8]);
     put(&dir, "dev_ids.txt", "1.2.jpg\n7\n3.jpg\n../dev_ims.npy\n");

@@ -1,0 +1,126 @@
+//! The ids of a split's images, and whether they fit the order of its captions.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::captions::read_lines;
+use crate::store::RegionStore;
+use crate::{Error, Result};
+
+/// One id for each image: from a line an image, a line a stored row, or a line a caption.
+///
+/// # Errors
+/// Another number of lines; captions of one image with different ids, as long as ids are those of
+/// images at all (a file in which every caption has its own says nothing of images); two images of
+/// one id; a store that has other ids.
+pub(super) fn read_ids(
+    path: &Path,
+    regions: &RegionStore,
+    image_of_caption: &[usize],
+) -> Result<Vec<String>> {
+    let lines = read_lines(path)?;
+    let lines: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
+    let (images, rows, captions) = (regions.images(), regions.rows(), image_of_caption.len());
+    let ids: Vec<&str> = if lines.len() == images {
+        lines
+    } else if lines.len() == rows {
+        (0..images)
+            .map(|image| lines[regions.row_of(image)])
+            .collect()
+    } else if lines.len() == captions {
+        of_captions(path, &lines, image_of_caption, images)?
+    } else {
+        return Err(Error::EntryCount {
+            path: path.to_owned(),
+            expected: format!(
+                "{images} ids, one a line for each image, or {captions}, one for each caption"
+            ),
+            found: lines.len(),
+        });
+    };
+    check_different(path, &ids)?;
+    Ok(ids.into_iter().map(str::to_owned).collect())
+}
+
+/// Refuses ids beside a store that are not those of its images, in its order. Folders and endings
+/// of names may differ.
+pub(super) fn expect_stored(path: &Path, ids: &[String], stored: &[String]) -> Result<()> {
+    let pairs = ids.iter().zip(stored).enumerate();
+    for (image, (found, expected)) in pairs {
+        if stem(found) != stem(expected) {
+            return Err(Error::IdOfStore {
+                path: path.to_owned(),
+                image,
+                expected: expected.clone(),
+                found: found.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The name of an image without folder and ending.
+pub(crate) fn stem(id: &str) -> &str {
+    let name = id.rsplit(['/', '\\']).next().unwrap_or(id);
+    match name.rsplit_once('.') {
+        Some((stem, ending)) if !stem.is_empty() && is_picture(ending) => stem,
+        _ => name,
+    }
+}
+
+fn is_picture(ending: &str) -> bool {
+    let known = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "npy", "npz"];
+    known.iter().any(|known| ending.eq_ignore_ascii_case(known))
+}
+
+/// The id of each image from those of its captions.
+fn of_captions<'a>(
+    path: &Path,
+    lines: &[&'a str],
+    image_of_caption: &[usize],
+    images: usize,
+) -> Result<Vec<&'a str>> {
+    let mut first: Vec<Option<usize>> = vec![None; images];
+    for (caption, &image) in image_of_caption.iter().enumerate() {
+        first[image].get_or_insert(caption);
+    }
+    let mut all: Vec<&str> = lines.to_vec();
+    all.sort_unstable();
+    let are_of_captions = all.windows(2).all(|pair| pair[0] != pair[1]);
+    let contradiction = image_of_caption
+        .iter()
+        .enumerate()
+        .find(|&(caption, &image)| {
+            first[image].is_some_and(|first| lines[first] != lines[caption])
+        });
+    match contradiction {
+        Some((caption, &image)) if !are_of_captions => Err(Error::IdsContradict {
+            path: path.to_owned(),
+            image,
+            lines: [first[image].unwrap_or_default() + 1, caption + 1],
+            ids: [
+                first[image].map_or("", |first| lines[first]).to_owned(),
+                lines[caption].to_owned(),
+            ],
+        }),
+        // An image without captions has no line; nobody asks for its id.
+        _ => Ok(first
+            .into_iter()
+            .map(|first| first.map_or("", |first| lines[first]))
+            .collect()),
+    }
+}
+
+fn check_different(path: &Path, ids: &[&str]) -> Result<()> {
+    let mut places = HashMap::with_capacity(ids.len());
+    for (image, &id) in ids.iter().enumerate().filter(|(_, id)| !id.is_empty()) {
+        if let Some(first) = places.insert(id, image) {
+            return Err(Error::RepeatedImage {
+                path: path.to_owned(),
+                id: id.to_owned(),
+                images: [first, image],
+            });
+        }
+    }
+    Ok(())
+}
