@@ -1,4 +1,4 @@
-//! What is asked of a hub, and what does each of its refusals mean?
+//! What is asked of a hub, and what each of its refusals means.
 
 use std::fs;
 use std::path::{Component, Path};
@@ -9,6 +9,7 @@ use hf_hub::{Cache, Repo, RepoType};
 
 use super::cache::is_commit;
 use super::check::{Expected, check, remove};
+use super::watch::watched;
 use super::{Download, Hub, HubError};
 use crate::source::HubName;
 use crate::{Error, Result};
@@ -73,8 +74,8 @@ impl<'a> Client<'a> {
     /// # Errors
     /// Those of [`HubError`].
     pub(super) fn listing(&self) -> Result<Listing> {
-        let info = self.repository(self.name.revision()).info();
-        let info = info.map_err(|cause| self.refused(LISTING, cause))?;
+        let repository = self.repository(self.name.revision());
+        let info = self.ask(LISTING, move || repository.info())?;
         if !is_commit(&info.sha) {
             Err(self.answer(LISTING, format!("commit `{}`", info.sha)))?;
         }
@@ -96,9 +97,8 @@ impl<'a> Client<'a> {
     /// # Errors
     /// Those of [`HubError`]; the cache cannot be written.
     pub(super) fn download(&self, commit: &str, file: &str, link: &Path) -> Result<()> {
-        let repository = self.repository(commit);
-        let metadata = self.api.metadata(&repository.url(file));
-        let metadata = metadata.map_err(|cause| self.refused(file, cause))?;
+        let (api, url) = (self.api.clone(), self.repository(commit).url(file));
+        let metadata = self.ask(file, move || api.metadata(&url))?;
         let (etag, bytes) = (metadata.etag(), metadata.size() as u64);
         if metadata.commit_hash() != commit {
             let found = metadata.commit_hash();
@@ -121,7 +121,7 @@ impl<'a> Client<'a> {
             etag: Some(etag.to_owned()),
             bytes: Some(bytes),
         };
-        let attempt = || self.attempt(&repository, file, (link, &expected));
+        let attempt = || self.attempt(self.repository(commit), file, (link, &expected));
         match attempt() {
             Err(Error::Hub(HubError::Truncated { .. } | HubError::Changed { .. })) if begun > 0 => {
                 attempt()
@@ -132,20 +132,50 @@ impl<'a> Client<'a> {
 
     fn attempt(
         &self,
-        repository: &ApiRepo,
+        repository: ApiRepo,
         file: &str,
         (link, expected): (&Path, &Expected),
     ) -> Result<()> {
-        let told = Told {
-            hub: self.hub,
-            file,
-            done: 0,
-            total: 0,
+        let (mut done, total) = (0, expected.bytes.unwrap_or_default());
+        let on_bytes = |bytes| {
+            done += bytes;
+            if let Some(on_progress) = &self.hub.on_progress {
+                on_progress(Download { file, done, total });
+            }
         };
-        repository
-            .download_with_progress(file, told)
-            .map_err(|cause| self.refused(file, cause))?;
+        let name = file.to_owned();
+        let outcome = watched(self.hub.patience, on_bytes, move |tell| {
+            repository
+                .download_with_progress(&name, Told(tell))
+                .map(drop)
+        });
+        match outcome {
+            Some(outcome) => outcome.map_err(|cause| self.refused(file, cause))?,
+            None => Err(HubError::Interrupted {
+                asked: self.hub.asked(self.name, file),
+                cause: self.silence(),
+            })?,
+        }
         check(link, expected)
+    }
+
+    /// Asks for what is small and comes at once.
+    fn ask<T: Send + 'static>(
+        &self,
+        file: &str,
+        question: impl FnOnce() -> std::result::Result<T, ApiError> + Send + 'static,
+    ) -> Result<T> {
+        match watched(self.hub.patience, |_| {}, move |_| question()) {
+            Some(answer) => Ok(answer.map_err(|cause| self.refused(file, cause))?),
+            None => Err(HubError::Unreachable {
+                asked: self.hub.asked(self.name, file),
+                cause: self.silence(),
+            })?,
+        }
+    }
+
+    fn silence(&self) -> String {
+        format!("hardly a byte came in {:?}", self.hub.patience)
     }
 
     fn repository(&self, revision: &str) -> ApiRepo {
@@ -196,7 +226,7 @@ fn token(hub: &Hub) -> Result<Option<String>> {
     let text = match (&hub.token, &hub.token_file) {
         (Some(token), _) => token.clone(),
         (None, Some(file)) if file.exists() => {
-            fs::read_to_string(file).map_err(Error::io(file, "read"))?
+            uard_files::read_text(file).map_err(Error::io(file, "read"))?
         }
         _ => String::new(),
     };
@@ -210,29 +240,14 @@ fn is_inside(etag: &str) -> bool {
     parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// Passes on what hf-hub tells.
-struct Told<'a> {
-    hub: &'a Hub,
-    file: &'a str,
-    done: u64,
-    total: u64,
-}
+/// Passes on what hf-hub tells, what an earlier attempt had brought included.
+struct Told<'a>(&'a dyn Fn(u64));
 
 impl Progress for Told<'_> {
-    fn init(&mut self, size: usize, _file: &str) {
-        (self.done, self.total) = (0, size as u64);
-        self.update(0);
-    }
+    fn init(&mut self, _size: usize, _file: &str) {}
 
     fn update(&mut self, size: usize) {
-        self.done += size as u64;
-        if let Some(on_progress) = &self.hub.on_progress {
-            on_progress(Download {
-                file: self.file,
-                done: self.done,
-                total: self.total,
-            });
-        }
+        (self.0)(size as u64);
     }
 
     fn finish(&mut self) {}

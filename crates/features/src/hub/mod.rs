@@ -1,4 +1,4 @@
-//! How does a network that others published come to this machine, whole and unchanged?
+//! Networks that others published, brought to this machine whole and unchanged.
 //!
 //! This is the one place of the workspace that opens connections outward, and only where the cargo
 //! feature `hub` is on. The transport and the folders of the cache are those of the crate `hf-hub`,
@@ -14,10 +14,13 @@ mod client;
 mod error;
 #[cfg(feature = "hub")]
 mod resolve;
+#[cfg(feature = "hub")]
+mod watch;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use error::{Asked, HubError};
 
@@ -26,6 +29,9 @@ use crate::source::HubName;
 
 /// Where names are looked up unless `HF_ENDPOINT` says otherwise.
 const ENDPOINT: &str = "https://huggingface.co";
+
+/// Slow hubs begin to answer within seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Files of a repository that are used together.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +98,8 @@ pub struct Hub {
     pub mode: Mode,
     /// Is told how far a download has come.
     pub on_progress: Option<OnProgress>,
+    /// How long a hub may be silent, or hardly say anything, before it counts as not reachable.
+    pub patience: Duration,
 }
 
 impl Default for Hub {
@@ -103,6 +111,7 @@ impl Default for Hub {
             token_file: None,
             mode: Mode::Online,
             on_progress: None,
+            patience: PATIENCE,
         }
     }
 }
@@ -147,6 +156,7 @@ impl Hub {
             token_file: path("HF_TOKEN_PATH").or_else(|| in_home("token")),
             mode: if offline { Mode::Offline } else { Mode::Online },
             on_progress: None,
+            patience: PATIENCE,
         }
     }
 

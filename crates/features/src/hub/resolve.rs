@@ -1,4 +1,4 @@
-//! Which files of a repository are used, and does the cache hold them?
+//! The files of a repository that are used, from the cache or from the hub.
 
 use std::path::Path;
 
@@ -8,6 +8,7 @@ use super::client::Client;
 use super::{Files, Hub, HubError, Mode, Wanted};
 use crate::Result;
 use crate::source::HubName;
+use crate::weights::shard_names;
 
 /// The wanted files, from the cache if it holds them all, else from the hub.
 pub(super) fn files(hub: &Hub, name: &HubName, wanted: Wanted<'_>) -> Result<Files> {
@@ -24,9 +25,12 @@ pub(super) fn files(hub: &Hub, name: &HubName, wanted: Wanted<'_>) -> Result<Fil
         (Some((Ok(names), snapshot)), mode)
             if mode == Mode::Offline || is_settled(wanted, &snapshot) =>
         {
-            names
-                .iter()
-                .try_for_each(|file| check_cached(&snapshot.folder.join(file)))?;
+            for file in &names {
+                check_cached(&snapshot.folder.join(file))?;
+                for shard in shard_names(&snapshot.folder.join(file))? {
+                    check_cached(&snapshot.folder.join(beside(file, &shard)))?;
+                }
+            }
             Ok(Files {
                 folder: snapshot.folder,
                 names,
@@ -57,11 +61,17 @@ fn download(
         found: listing.files.join(", "),
     })?;
     let snapshot = cached.snapshot(&listing.commit);
-    for file in &names {
+    let fetch = |file: &str| {
         let link = snapshot.folder.join(file);
         match link.exists() {
-            true => check_cached(&link)?,
-            false => client.download(&listing.commit, file, &link)?,
+            true => check_cached(&link),
+            false => client.download(&listing.commit, file, &link),
+        }
+    };
+    for file in &names {
+        fetch(file)?;
+        for shard in shard_names(&snapshot.folder.join(file))? {
+            fetch(&beside(file, &shard))?;
         }
     }
     snapshot.remember_lacking(wanted, has)?;
@@ -70,6 +80,14 @@ fn download(
         folder: snapshot.folder,
         names,
     })
+}
+
+/// The name of a file in the folder of another.
+fn beside(file: &str, name: &str) -> String {
+    match file.rsplit_once('/') {
+        Some((folder, _)) => format!("{folder}/{name}"),
+        None => name.to_owned(),
+    }
 }
 
 /// The files to use: of each needed entry the first that is there, then the optional ones. The

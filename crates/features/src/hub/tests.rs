@@ -1,4 +1,4 @@
-//! Does a network come whole or not at all, and is it said why not?
+//! A network comes whole or not at all, and it is said why not.
 
 mod server;
 
@@ -390,4 +390,48 @@ fn variables_are_those_of_the_python_library() {
     };
     let error = hub_error(source("hf:owner/name").folder(&odd, BERT));
     assert!(error.to_string().contains("https://HOST"), "{error}");
+}
+
+#[test]
+fn hub_that_is_silent_is_not_waited_for() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let hub = Hub {
+        endpoint: format!("http://{}", listener.local_addr().unwrap()),
+        cache: Some(tempfile::tempdir().unwrap().path().to_owned()),
+        patience: Duration::from_millis(100),
+        ..Hub::default()
+    };
+    // The system takes the connection; nobody ever answers.
+    let message = source("hf:owner/name").folder(&hub, BERT).unwrap_err();
+    let message = message.to_string();
+    assert!(
+        message.contains("cannot reach") && message.contains("100ms"),
+        "{message}"
+    );
+}
+
+#[test]
+fn weights_in_several_files_come_with_all_of_them() {
+    let world = World::new();
+    let index = br#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
+    let files: [(&str, &[u8]); 4] = [
+        ("config.json", CONFIG),
+        ("model.safetensors.index.json", index),
+        ("model-1.safetensors", b"one"),
+        ("model-2.safetensors", b"two"),
+    ];
+    let site = &world.server.site;
+    site.lock().unwrap().publish("cut", SECOND, &files);
+    let wanted = Wanted {
+        needed: &[&["config.json"], &crate::weights::FILES],
+        optional: &[],
+    };
+    let fetched = || source("hf:owner/name@cut").folder(&world.hub(), wanted);
+    let folder = fetched().unwrap();
+    for (name, bytes) in files {
+        assert_eq!(fs::read(folder.join(name)).unwrap(), bytes);
+    }
+    world.server.requests();
+    fetched().unwrap();
+    assert_eq!(world.server.requests(), []);
 }
