@@ -1,4 +1,4 @@
-//! How is a run saved so that it continues with the same bytes as if it had never stopped?
+//! A run as it is saved, so that it continues with the same bytes as if it had never stopped.
 //!
 //! A checkpoint is a directory `step-XXXXXXXX` of `model.safetensors`, `optimizer.safetensors`,
 //! `state.json`, and what captions are read with: `vocab.json`, or `bert.json` and `tokenizer.json`.
@@ -7,18 +7,19 @@
 mod directory;
 mod state;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use uard_features::dataset::Split;
-use uard_features::text::encoder::TextStart;
+use uard_features::text::encoder::{CaptionEncoder, TextStart};
 use uard_features::text::tokenizer::CaptionTokenizer;
 
 use crate::config::TrainConfig;
 use crate::error::io;
 use crate::model::Model;
 use crate::optimizer::Optimizer;
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 
 pub use directory::{CheckpointDirectory, Pointer};
 pub use state::{Best, FORMAT_VERSION, FeatureShape, Running, TrainState};
@@ -112,7 +113,9 @@ impl Checkpoint {
     /// When a file is damaged or the weights do not fit the configuration.
     pub fn model(&self, device: &Device) -> Result<Model> {
         let config = self.config()?;
-        let text = (&self.tokenizer()?, &TextStart::Drawn);
+        let tokenizer = self.tokenizer()?;
+        self.expect_numbers(&config, &tokenizer)?;
+        let text = (&tokenizer, &TextStart::Drawn);
         let model = Model::new(&config, self.state.features.width, text, device)?;
         self.load_weights(&model)?;
         Ok(model)
@@ -212,6 +215,27 @@ impl Checkpoint {
                 state.batch,
                 state.epoch,
                 state.epochs.len()
+            ),
+        })
+    }
+
+    /// Refuses a state that asks for a larger model than its weights are, before one is made.
+    fn expect_numbers(&self, config: &TrainConfig, tokenizer: &CaptionTokenizer) -> Result<()> {
+        let path = self.path.join(MODEL);
+        let bytes = fs::metadata(&path).map_err(io("read", &path))?.len();
+        let image =
+            (self.state.features.width as u64).saturating_mul(config.model.joint_width as u64);
+        let least = CaptionEncoder::least_numbers(tokenizer, text::sizes(config));
+        let needed = least
+            .saturating_add(image)
+            .saturating_mul(size_of::<f32>() as u64);
+        if needed <= bytes {
+            return Ok(());
+        }
+        Err(Error::DamagedCheckpoint {
+            path: self.path.join(STATE),
+            cause: format!(
+                "its sizes ask for at least {needed} bytes of weights, {MODEL} has {bytes}"
             ),
         })
     }
