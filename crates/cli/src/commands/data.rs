@@ -1,4 +1,4 @@
-//! `uard data`: what can be trained on when there is nothing else?
+//! `uard data`: data sets that are drawn, for when there is nothing else to train on.
 
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,7 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
 /// Draws scenes into a directory, with a bar.
 pub fn write_scenes(config: &ScenesConfig, out: &Path) -> anyhow::Result<()> {
     if let Some(parent) = out.parent() {
-        std::fs::create_dir_all(parent)
+        uard_files::create_directory(parent)
             .with_context(|| format!("cannot create {}", parent.display()))?;
     }
     let bar = bar(config.scenes(), "scenes");

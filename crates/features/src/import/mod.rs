@@ -4,6 +4,7 @@
 //! checks every image and can be continued. The padded array of SCAN, where it is asked for, is
 //! made from the finished store: only then N and R are known.
 
+mod captions;
 mod cocobu;
 mod error;
 mod folder;
@@ -23,6 +24,7 @@ use crate::store::{
     write_padded,
 };
 use crate::{Error, Result};
+pub use captions::{CaptionFormat, CaptionSource, WrittenCaptions, import_captions};
 pub use error::{ImportError, Place, Problem};
 
 /// What a published dump looks like on disk.
