@@ -1,17 +1,15 @@
-//! What does the cache of a repository hold, and of which commit?
+//! What the cache of a repository holds, and of which commit.
 //!
 //! The folders are those of the Python library: `blobs/` holds files under their etags,
 //! `snapshots/COMMIT/` links to them by name, `refs/REVISION` holds the commit of a branch or tag,
 //! and an empty `.no_exist/COMMIT/FILE` says that the repository lacks a file.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use hf_hub::Repo;
 
 use super::Wanted;
 use crate::source::HubName;
-use crate::whole_file::write_whole;
 use crate::{Error, Result};
 
 /// Digits of a commit.
@@ -40,7 +38,7 @@ impl Cached {
         if is_commit(revision) {
             return Some(revision.to_owned());
         }
-        let commit = fs::read_to_string(self.reference(revision)).ok()?;
+        let commit = uard_files::read_text(&self.reference(revision)).ok()?;
         is_commit(&commit).then_some(commit)
     }
 
@@ -99,9 +97,7 @@ pub(super) fn is_commit(text: &str) -> bool {
 
 fn write_new(path: &Path, text: &str) -> Result<()> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+        uard_files::create_directory(folder).map_err(Error::io(folder, "create"))?;
     }
-    write_whole(path, |path| {
-        fs::write(path, text).map_err(Error::io(path, "write"))
-    })
+    uard_files::write(path, text).map_err(Error::io(path, "write"))
 }

@@ -1,4 +1,4 @@
-//! Is a file of the cache the one that the hub has?
+//! Whether a file of the cache is the one that the hub has.
 //!
 //! A hub names each file by its etag: the SHA-256 of a large file, the hash by which git knows a
 //! small one. The cache keeps files under these names, so that what it holds can be judged without
@@ -100,7 +100,7 @@ fn hash_like(etag: &str, path: &Path) -> io::Result<Option<String>> {
     if !etag.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(None);
     }
-    let mut file = File::open(path)?;
+    let mut file = uard_files::open_regular(path)?;
     Ok(match etag.len() {
         SHA256_DIGITS => Some(hash(Sha256::new(), &mut file)?),
         SHA1_DIGITS => {
