@@ -268,6 +268,13 @@ fn checkpoints_of_another_format_vocabulary_or_data_are_refused() {
     fs::write(best.join("vocab.json"), vocabulary).unwrap();
     succeeded(&evaluate(own.path(), data.path()));
     let state = fs::read_to_string(best.join("state.json")).unwrap();
+    let hungry = state.replacen("word_width = 12", "word_width = 1000000000000", 1);
+    assert_ne!(hungry, state);
+    fs::write(best.join("state.json"), hungry).unwrap();
+    refused(
+        &evaluate(own.path(), data.path()),
+        &["state.json", "bytes of weights, model.safetensors has"],
+    );
     let newer = state.replacen("\"format_version\": 2", "\"format_version\": 3", 1);
     assert_ne!(newer, state);
     fs::write(best.join("state.json"), newer).unwrap();

@@ -260,7 +260,7 @@ pub enum Error {
         found: String,
     },
     /// Captions of one image, by their order or map, that have the ids of several.
-    #[error("{} lines {} and {}: captions of image {image} have the ids `{}` and `{}`: their order (or map) and their ids contradict each other. Sort captions by image, or write the image index of each caption, from 0, one a line, to {{split}}_map.txt; if the lines name no images, remove the file", path.display(), lines[0], lines[1], ids[0], ids[1])]
+    #[error("{} lines {} and {}: captions of image {image} have the ids `{}` and `{}`: their order (or map) and their ids contradict each other. Sort captions by image, or write the image index of each caption, from 0, one a line, to {}; if the lines name no images, remove the file", path.display(), lines[0], lines[1], ids[0], ids[1], map.display())]
     IdsContradict {
         /// The ids.
         path: PathBuf,
@@ -269,10 +269,12 @@ pub enum Error {
         /// Two lines, from 1.
         lines: [usize; 2],
         /// What they say.
-        ids: [String; 2],
+        ids: Box<[String; 2]>,
+        /// The file that would mend it.
+        map: PathBuf,
     },
     /// An image that comes twice.
-    #[error("{}: `{id}` is the id of images {} and {}: an image that comes twice has its own captions against it. Keep it once, and write the image index of each caption, from 0, one a line, to {{split}}_map.txt", path.display(), images[0], images[1])]
+    #[error("{}: `{id}` is the id of images {} and {}: an image that comes twice has its own captions against it. Keep it once; captions that are not k for each image in order need a map of their images", path.display(), images[0], images[1])]
     RepeatedImage {
         /// The ids.
         path: PathBuf,

@@ -1,10 +1,10 @@
 //! The region features of images on disk.
 //!
-//! They come either from `{split}_ims.npy`, the padded array that SCAN published, with the number of real
-//! regions of each image from `{split}_counts.npy` where images differ in it; or from the feature
-//! store `{split}_store/`, where images of any number of regions stand one after the other, in
-//! parts that can be written, checked and continued one at a time. Both are mapped into memory and
-//! read an image at a time through [`RegionStore`].
+//! They lie in `{split}_ims.npy`, the padded array that SCAN published, with the number of real
+//! regions of each image in `{split}_counts.npy` where images differ in it; or in the feature store
+//! `{split}_store/`, where images of any number of regions stand one after the other, in parts that
+//! can be written, checked and continued one at a time. Both are mapped into memory and read an
+//! image at a time through [`RegionStore`].
 
 mod boxes;
 mod entry;

@@ -1,7 +1,7 @@
 //! The ids of a split's images, and whether they fit the order of its captions.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::captions::read_lines;
 use crate::store::RegionStore;
@@ -98,10 +98,11 @@ fn of_captions<'a>(
             path: path.to_owned(),
             image,
             lines: [first[image].unwrap_or_default() + 1, caption + 1],
-            ids: [
+            ids: Box::new([
                 first[image].map_or("", |first| lines[first]).to_owned(),
                 lines[caption].to_owned(),
-            ],
+            ]),
+            map: map_beside(path),
         }),
         // An image without captions has no line; nobody asks for its id.
         _ => Ok(first
@@ -109,6 +110,12 @@ fn of_captions<'a>(
             .map(|first| first.map_or("", |first| lines[first]))
             .collect()),
     }
+}
+
+/// `{split}_map.txt` beside `{split}_ids.txt`.
+fn map_beside(ids: &Path) -> PathBuf {
+    let name = ids.file_name().unwrap_or_default().to_string_lossy();
+    ids.with_file_name(name.replace("_ids.txt", "_map.txt"))
 }
 
 fn check_different(path: &Path, ids: &[&str]) -> Result<()> {
