@@ -51,7 +51,7 @@ pub enum Command {
     Data(data::Command),
     /// Turn photographs into region features.
     Extract(extract::Arguments),
-    /// Bring published region features into a data directory.
+    /// Bring published region features and captions into a data directory.
     Import(import::Arguments),
     /// Train a model, evaluate it, and write a report.
     Train(train::Arguments),
