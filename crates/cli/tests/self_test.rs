@@ -12,20 +12,40 @@ fn errors(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-#[test]
-fn the_kernels_of_this_processor_pass_and_are_written_down() {
+/// The names of the checks, which have all passed, and of which each had its line.
+fn checks_of(extent: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let json = folder.path().join("checks.json");
-    succeeded(&run(&format!(
-        "self-test --device cpu --quick --json {}",
+    let done = run(&format!(
+        "self-test --device cpu {extent} --json {}",
         json.display()
-    )));
+    ));
+    succeeded(&done);
     let text = std::fs::read_to_string(&json).unwrap();
     let record: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(record["failed"], 0);
     let checks = record["checks"].as_array().unwrap();
-    assert!(checks.len() >= 48, "{}", checks.len());
     assert!(checks.iter().all(|check| check["passed"] == true));
+    let names = checks.iter().map(|check| check["name"].as_str().unwrap());
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    let said = String::from_utf8(done.stdout).unwrap();
+    let lines = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("passed  "));
+    let said: Vec<&str> = lines
+        .filter_map(|line| Some(line.split_once(": off by ")?.0))
+        .collect();
+    assert_eq!(said, names);
+    names
+}
+
+#[test]
+fn the_kernels_of_this_processor_pass_line_by_line_and_are_written_down() {
+    let quick = checks_of("--quick");
+    assert!(quick.len() >= 48, "{}", quick.len());
+    let smallest = checks_of("--smallest");
+    assert!(!smallest.is_empty() && smallest.len() < quick.len() / 4);
+    assert!(smallest.iter().all(|name| quick.contains(name)));
 }
 
 /// On a machine with a GPU the checks pass; anywhere else one sentence says what is missing.

@@ -1,11 +1,11 @@
-//! `uard self-test`: do the kernels compute on this machine what they should?
+//! `uard self-test`: whether the kernels compute on this machine what they should.
 
 use std::path::PathBuf;
 
 use anyhow::Context;
 use comfy_table::Table;
 use serde::Serialize;
-use uard_attention::kernel::check::{Check, Extent, packed};
+use uard_attention::kernel::check::{Check, Extent, OnCheck, packed};
 use uard_core::device::DeviceChoice;
 
 use crate::exit::Failed;
@@ -16,7 +16,8 @@ use crate::whole_file::write_text;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Every kernel on seeded ragged batches: against scalar loops or the composed form \
-    in f64, gradients included, and twice for the same bytes. Exit code 1 if a check fails.\n\n\
+    in f64, gradients included, and twice for the same bytes. A line a check, and a table at the \
+    end. Exit code 1 if a check fails.\n\n\
     Examples:\n  \
     uard self-test --device cuda\n  \
     uard self-test --device cpu --quick --json self-test.json"
@@ -28,6 +29,9 @@ pub struct Arguments {
     /// Small shapes only.
     #[arg(long)]
     quick: bool,
+    /// Each kernel on one small batch: for tools that slow everything down, as racecheck does.
+    #[arg(long, conflicts_with = "quick")]
+    smallest: bool,
     /// Writes every check.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -51,22 +55,31 @@ struct Entry<'a> {
 
 /// Checks and prints.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let extent = if arguments.quick {
-        Extent::Quick
-    } else {
-        Extent::Full
+    let extent = match (arguments.smallest, arguments.quick) {
+        (true, _) => Extent::Smallest,
+        (_, true) => Extent::Quick,
+        _ => Extent::Full,
     };
-    let (machine, checks) = match arguments.device {
-        DeviceChoice::Cpu => on_cpu(extent)?,
-        DeviceChoice::Cuda => gpu::checked(extent).context("--device cuda cannot be used")?,
+    let (mut checks, mut printed) = (Vec::new(), Ok(()));
+    let mut on_check = |check: Check| {
+        if printed.is_ok() {
+            printed = print(&line(&check));
+        }
+        checks.push(check);
+    };
+    let machine = match arguments.device {
+        DeviceChoice::Cpu => on_cpu(extent, &mut on_check)?,
+        DeviceChoice::Cuda => {
+            gpu::check(extent, &mut on_check).context("--device cuda cannot be used")?
+        }
         DeviceChoice::Metal => {
             return Err(Failed("self-test has no kernels for Metal".to_owned()).into());
         }
         DeviceChoice::Auto => match gpu::reason_against() {
-            None => gpu::checked(extent)?,
+            None => gpu::check(extent, &mut on_check)?,
             Some(reason) => {
                 note(&format!("device cpu: {reason}"));
-                on_cpu(extent)?
+                on_cpu(extent, &mut on_check)?
             }
         },
     };
@@ -74,12 +87,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(path) = &arguments.json {
         write_text(path, &json(&machine, &checks, failed.len())?)?;
     }
+    printed?;
     print(&format!("{machine}\n{}", table(&checks)))?;
     for check in failed.iter().take(20) {
-        note(&format!(
-            "{}: off by {:.3e}, at most {:.0e} is allowed",
-            check.name, check.found, check.limit
-        ));
+        note(&line(check));
     }
     match failed.len() {
         0 => Ok(()),
@@ -87,8 +98,19 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-fn on_cpu(extent: Extent) -> anyhow::Result<(String, Vec<Check>)> {
-    Ok(("cpu".to_owned(), packed::matching(extent)?))
+fn on_cpu(extent: Extent, on_check: OnCheck<'_>) -> anyhow::Result<String> {
+    packed::matching(extent, on_check)?;
+    Ok("cpu".to_owned())
+}
+
+/// A check and how it ended.
+fn line(check: &Check) -> String {
+    let Check { name, found, limit } = check;
+    let passed = if check.passed() { "passed" } else { "FAILED" };
+    match *limit > 0.0 {
+        true => format!("{passed}  {name}: off by {found:.1e}, at most {limit:.0e} is allowed"),
+        false => format!("{passed}  {name}"),
+    }
 }
 
 fn json(machine: &str, checks: &[Check], failed: usize) -> anyhow::Result<String> {
@@ -151,12 +173,15 @@ fn kind(name: &str) -> String {
 #[cfg(feature = "cuda-kernels")]
 mod gpu {
     use candle_core::Device;
-    use uard_attention::kernel::check::{Check, Extent};
+    use uard_attention::kernel::check::{Check, Extent, OnCheck};
     use uard_attention::kernel::cuda::check::{matching, precision, training};
     use uard_attention::kernel::cuda::open;
     use uard_core::device::DeviceChoice;
     use uard_core::gpu::Driver;
     use uard_features::text::gru::kernel::{self, TOLERANCE};
+    use uard_training::check::kernels;
+    #[cfg(feature = "cuda")]
+    use uard_training::check::on_device;
 
     /// Why there is no GPU to check, if there is none.
     pub fn reason_against() -> Option<String> {
@@ -171,28 +196,31 @@ mod gpu {
         }
     }
 
-    /// Every kernel on the first GPU, and in a build with candle's backend a training step.
-    pub fn checked(extent: Extent) -> anyhow::Result<(String, Vec<Check>)> {
+    /// Every kernel on the first GPU, and in a build with candle's backend a training step; returns
+    /// the GPU's name.
+    pub fn check(extent: Extent, on_check: OnCheck<'_>) -> anyhow::Result<String> {
         let device = device()?;
         let driver = open(&device)?;
-        let mut checks = matching(&driver, extent)?;
-        checks.extend(precision(&driver, extent)?);
-        checks.extend(training(&*driver, extent)?);
-        checks.push(Check {
+        matching(&driver, extent, on_check)?;
+        precision(&driver, extent, on_check)?;
+        training(&*driver, extent, on_check)?;
+        on_check(Check {
             name: "gru gates".to_owned(),
             found: kernel::check(&*driver)?,
             limit: TOLERANCE,
         });
-        checks.extend(uard_training::check::kernels(&*driver)?);
+        kernels(&*driver)?.into_iter().for_each(&mut *on_check);
         #[cfg(feature = "cuda")]
-        checks.extend(uard_training::check::on_device(&device)?);
-        Ok((format!("cuda: {}", driver.name()), checks))
+        if extent != Extent::Smallest {
+            on_device(&device)?.into_iter().for_each(&mut *on_check);
+        }
+        Ok(format!("cuda: {}", driver.name()))
     }
 }
 
 #[cfg(not(feature = "cuda-kernels"))]
 mod gpu {
-    use uard_attention::kernel::check::{Check, Extent};
+    use uard_attention::kernel::check::{Extent, OnCheck};
 
     use crate::exit::Failed;
 
@@ -202,7 +230,7 @@ mod gpu {
     }
 
     /// Refused.
-    pub fn checked(_: Extent) -> anyhow::Result<(String, Vec<Check>)> {
+    pub fn check(_: Extent, _: OnCheck<'_>) -> anyhow::Result<String> {
         Err(Failed("this binary was built without `cuda-kernels`".to_owned()).into())
     }
 }

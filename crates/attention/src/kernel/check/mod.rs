@@ -23,10 +23,16 @@ impl Check {
     }
 }
 
+/// Told each check as soon as it is done.
+pub type OnCheck<'a> = &'a mut dyn FnMut(Check);
+
 /// How much is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// Small shapes: for tools that slow everything down.
+    /// Each kernel on one small batch, in one precision: for tools that slow everything down a
+    /// hundredfold.
+    Smallest,
+    /// Small shapes.
     Quick,
     /// Those and full tiles.
     Full,

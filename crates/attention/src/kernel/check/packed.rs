@@ -1,7 +1,7 @@
 //! The kernels on packed fragments that this machine can run.
 
 use super::sample::{Sample, batches, matchers};
-use super::{Check, Extent, largest_difference};
+use super::{Check, Extent, OnCheck, largest_difference};
 use crate::kernel::Kernel;
 use crate::search::Search;
 use crate::{Precision, Result, WeightRule};
@@ -17,7 +17,7 @@ const THRESHOLD: f64 = 0.203_125;
 ///
 /// # Errors
 /// When a kernel fails; a wrong number is a [`Check`] that has not passed.
-pub fn matching(extent: Extent) -> Result<Vec<Check>> {
+pub fn matching(extent: Extent, on_check: OnCheck<'_>) -> Result<()> {
     let kernels = Kernel::ALL.into_iter().filter(|kernel| {
         *kernel != Kernel::Auto
             && kernel.is_packed()
@@ -26,17 +26,16 @@ pub fn matching(extent: Extent) -> Result<Vec<Check>> {
                 .is_ok_and(|running| running.fallback().is_none())
     });
     let kernels: Vec<Kernel> = kernels.collect();
-    let mut checks = Vec::new();
-    for (at, counts) in batches(extent).iter().enumerate() {
-        let sample = Sample::new(at as u64, counts)?;
+    for (at, counts) in batches(extent) {
+        let sample = Sample::new(at, &counts)?;
         let sides = (&sample.regions, &sample.words);
-        for matcher in matchers(&WeightRule::ALL)? {
+        for matcher in matchers(&WeightRule::ALL, extent)? {
             let expected = Kernel::Reference.all_pairs(&matcher, sides, THRESHOLD, &|_, _| ())?;
             let expected: Vec<f64> = expected.values.into_iter().map(f64::from).collect();
             for &kernel in &kernels {
                 let search = Search::new(&matcher, THRESHOLD, kernel, Precision::F32)?;
                 let found = search.all_pairs(sides.0, sides.1, &|_, _| ())?;
-                checks.push(Check {
+                on_check(Check {
                     name: format!(
                         "{kernel} {} {:?}, batch {at}",
                         matcher.config().rule,
@@ -48,5 +47,5 @@ pub fn matching(extent: Extent) -> Result<Vec<Check>> {
             }
         }
     }
-    Ok(checks)
+    Ok(())
 }

@@ -10,7 +10,8 @@ use crate::{Matcher, MatcherConfig, Result, Sides, WeightRule};
 /// Counts of regions, counts of words, width.
 pub(crate) type Counts = (Vec<usize>, Vec<usize>, usize);
 
-pub(crate) fn batches(extent: Extent) -> Vec<Counts> {
+/// Their numbers name them and are their seeds.
+pub(crate) fn batches(extent: Extent) -> Vec<(u64, Counts)> {
     let mut batches = vec![
         (vec![1], vec![1], 1),
         (vec![5, 2, 7], vec![4, 1, 6, 3], 8),
@@ -29,13 +30,28 @@ pub(crate) fn batches(extent: Extent) -> Vec<Counts> {
         batches.push((cycle(40, 10, 101), cycle(60, 1, 78), 256));
         batches.push((vec![196; 9], cycle(33, 5, 40), 768));
     }
+    let mut batches: Vec<_> = (0..).zip(batches).collect();
+    if extent == Extent::Smallest {
+        // Several tiles on either side.
+        batches = vec![batches.swap_remove(2)];
+    }
     batches
 }
 
-pub(crate) fn matchers(rules: &[WeightRule]) -> Result<Vec<Matcher>> {
+/// Those rules with each side; in the smallest extent with both, and without the rules that are the
+/// masked rule but for a comparison.
+pub(crate) fn matchers(rules: &[WeightRule], extent: Extent) -> Result<Vec<Matcher>> {
     let mut matchers = Vec::new();
+    let is_small = extent == Extent::Smallest;
+    let sides = match is_small {
+        true => &[Sides::Both][..],
+        false => &[Sides::Both, Sides::Words, Sides::Regions],
+    };
     for &rule in rules {
-        for sides in [Sides::Both, Sides::Words, Sides::Regions] {
+        if is_small && matches!(rule, WeightRule::Nearest | WeightRule::Zero) {
+            continue;
+        }
+        for &sides in sides {
             matchers.push(Matcher::new(MatcherConfig {
                 rule,
                 sides,

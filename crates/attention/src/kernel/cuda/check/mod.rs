@@ -1,5 +1,4 @@
-//! Every CUDA kernel on seeded ragged batches, judged by the composed form in f64, and run twice for
-//! the same bytes.
+//! Every CUDA kernel on seeded ragged batches, judged in f64, and run twice for the same bytes.
 
 mod judge;
 mod matching;
@@ -13,10 +12,18 @@ pub use training::training;
 use half::{bf16, f16};
 
 use super::Half;
-use crate::kernel::check::Check;
+use crate::kernel::check::{Check, Extent};
 
 /// f32 sums of products of 16 bits, amplified by the inverse temperature, against f64.
 const FORWARD_LIMIT: f64 = 3e-5;
+
+/// In which matching is checked.
+fn precisions(extent: Extent) -> &'static [Half] {
+    match extent {
+        Extent::Smallest => &[Half::Bf16],
+        Extent::Quick | Extent::Full => &[Half::Bf16, Half::F16],
+    }
+}
 
 /// A number of 16 bits, as a number of f32 becomes it.
 fn rounded(half: Half) -> impl Fn(f32) -> f64 {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use uard_core::gpu::Machine;
 
-use super::{exactly, rounded};
+use super::judge::threshold_keeping;
+use super::{exactly, precisions, rounded};
 use crate::composed::Batch;
 use crate::kernel::Kernel;
 use crate::kernel::check::sample::{Counts, Sample, matchers};
-use crate::kernel::check::{Check, Extent};
+use crate::kernel::check::{Check, Extent, OnCheck};
 use crate::kernel::cuda::{DeviceRegions, DeviceSearch, DeviceWords, Half};
 use crate::search::{Ranked, Search};
 use crate::{Matcher, Precision, Result, WeightRule};
@@ -32,40 +33,54 @@ const SUMS: f64 = 1e-5;
 const LEAST_SHARE: f64 = 0.5;
 
 /// Checks the matching kernels in bf16 and f16 against [`Search`] in f32: similarities, and lists of
-/// ten. Pairs with a cell that rounding moves across the threshold are left out.
+/// ten. Pairs with a cell that rounding moves across the threshold are left out. The smallest extent
+/// has none of it: [`matching`](super::matching) launches the same kernels.
 ///
 /// # Errors
 /// When the machine fails; a wrong number is a [`Check`] that has not passed.
-pub fn precision<M: Machine>(machine: &Arc<M>, extent: Extent) -> Result<Vec<Check>> {
+pub fn precision<M: Machine>(
+    machine: &Arc<M>,
+    extent: Extent,
+    on_check: OnCheck<'_>,
+) -> Result<()> {
+    if extent == Extent::Smallest {
+        return Ok(());
+    }
     let rules = [
         WeightRule::Masked,
         WeightRule::Nearest,
         WeightRule::Scan,
         WeightRule::MaxSim,
     ];
-    let mut checks = Vec::new();
     for (at, counts) in batches(extent).iter().enumerate() {
         let sample = Sample::new(100 + at as u64, counts)?;
         let exact = sample.batch(f64::from)?;
-        let threshold = threshold(&exact)?;
-        for matcher in matchers(&rules)? {
+        let cells = exact.relevance.flatten_all()?.to_vec1()?;
+        let threshold = threshold_keeping(KEPT_CELLS, &cells);
+        let mut halves = Vec::new();
+        for &half in precisions(extent) {
+            let near = moved(&exact, &sample.batch(rounded(half))?, threshold)?;
+            halves.push((half, near));
+        }
+        for matcher in matchers(&rules, extent)? {
             let processor = Processor::new(&sample, &matcher, threshold)?;
-            for half in [Half::Bf16, Half::F16] {
+            for (half, near) in &halves {
                 let what = format!(
                     "precision {} {:?}, batch {at}, {half:?}",
                     matcher.config().rule,
                     matcher.config().sides
                 );
                 let near = match matcher.config().has_masks() {
-                    true => moved(&exact, &sample.batch(rounded(half))?, threshold)?,
-                    false => vec![false; processor.values.len()],
+                    true => near,
+                    false => &vec![false; near.len()],
                 };
-                let gpu = Gpu::new(machine, &sample, (&matcher, threshold, half))?;
-                checks.extend(gpu.compared(&processor, &near, &what));
+                let gpu = Gpu::new(machine, &sample, (&matcher, threshold, *half))?;
+                let compared = gpu.compared(&processor, near, &what);
+                compared.into_iter().for_each(&mut *on_check);
             }
         }
     }
-    Ok(checks)
+    Ok(())
 }
 
 /// More images and captions than a list is long, as wide as models are.
@@ -78,14 +93,6 @@ fn batches(extent: Extent) -> Vec<Counts> {
         batches.push((vec![36; 40], cycle(90, 8, 21), 1024));
     }
     batches
-}
-
-/// The threshold that leaves [`KEPT_CELLS`], padding among those below it.
-fn threshold(batch: &Batch) -> Result<f64> {
-    let mut cells = batch.relevance.flatten_all()?.to_vec1::<f64>()?;
-    cells.sort_by(f64::total_cmp);
-    let at = (1.0 - KEPT_CELLS) * cells.len() as f64;
-    Ok(cells[(at as usize).min(cells.len() - 1)])
 }
 
 /// What the processor finds.

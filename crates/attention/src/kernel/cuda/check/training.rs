@@ -1,18 +1,19 @@
 //! Similarities, maxima, counts and gradients of the training kernels.
 
 use candle_core::{DType, Device, Tensor, Var};
+use rayon::prelude::*;
 use uard_core::gpu::{Machine, Numbers};
 use uard_core::random::{Draws, normal};
 
-use super::judge::{counted, threshold_between};
+use super::judge::threshold_between;
 use super::{FORWARD_LIMIT, bits, exactly};
 use crate::composed::{self, Batch};
 use crate::kernel::check::sample::{Sample, batches, matchers};
-use crate::kernel::check::{Check, Extent, largest_difference};
+use crate::kernel::check::{Check, Extent, OnCheck, largest_difference};
 use crate::kernel::cuda::pairs::{
     BatchAnswers, BatchGradients, BatchInputs, BatchPairs, BatchShape,
 };
-use crate::{Kept, Matcher, Result, WeightRule};
+use crate::{Matcher, MatcherConfig, Result, WeightRule};
 
 /// The same through the backward pass; gradients are of the order of 1.
 const BACKWARD_LIMIT: f64 = 2e-4;
@@ -22,41 +23,38 @@ const BACKWARD_LIMIT: f64 = 2e-4;
 ///
 /// # Errors
 /// As [`matching`](super::matching).
-pub fn training<M: Machine>(machine: &M, extent: Extent) -> Result<Vec<Check>> {
+pub fn training<M: Machine>(machine: &M, extent: Extent, on_check: OnCheck<'_>) -> Result<()> {
     let rules = [
         WeightRule::Masked,
         WeightRule::Nearest,
         WeightRule::Zero,
         WeightRule::MaxSim,
     ];
-    let mut checks = Vec::new();
-    for (at, counts) in batches(extent).iter().enumerate() {
-        let sample = Sample::new(at as u64, counts)?;
+    for (at, counts) in batches(extent) {
+        let sample = Sample::new(at, &counts)?;
         let batch = sample.batch(f64::from)?;
-        for matcher in matchers(&rules)? {
+        let not_finite = not_finite(&batch)?;
+        let threshold = threshold_between(&batch.relevance.flatten_all()?.to_vec1()?);
+        for matcher in matchers(&rules, extent)? {
             let what = format!(
                 "train {} {:?}, batch {at}",
                 matcher.config().rule,
                 matcher.config().sides
             );
-            let expected = Expected::new(&sample, &batch, &matcher)?;
+            let expected = Expected::new(&batch, &matcher, threshold)?;
             let found = Found::new(machine, &sample, &batch, (&matcher, &expected))?;
             let again = Found::new(machine, &sample, &batch, (&matcher, &expected))?;
-            checks.extend(found.compared(&expected, &what));
+            let wrong = Found::new(machine, &sample, &not_finite, (&matcher, &expected))?;
+            let mut checks = found.compared(&expected, &what);
             checks.push(exactly(
                 format!("{what}: the same bytes"),
                 found.bits() == again.bits(),
             ));
-            let wrong = Found::new(
-                machine,
-                &sample,
-                &not_finite(&batch)?,
-                (&matcher, &expected),
-            )?;
             checks.extend(wrong.names_its_pair(&found, &expected, &what));
+            checks.into_iter().for_each(&mut *on_check);
         }
     }
-    Ok(checks)
+    Ok(())
 }
 
 /// The first word and the first region of the first pair, and no others, have relevance that is not a
@@ -82,17 +80,101 @@ fn not_finite(batch: &Batch) -> Result<Batch> {
 struct Expected {
     shape: BatchShape,
     threshold: f64,
+    /// [I, C].
     upstream: Vec<f32>,
+    /// [I, C].
     similarities: Vec<f64>,
+    /// [C, W, I].
     word_maxima: Vec<f64>,
-    kept: Kept,
+    /// Word queries, region queries and cells above the threshold.
+    above: [u64; 3],
     /// Of relevance, of the Gram matrices of regions and of those of words.
     gradients: [Vec<f64>; 3],
 }
 
 impl Expected {
-    fn new(sample: &Sample, batch: &Batch, matcher: &Matcher) -> Result<Self> {
-        let threshold = threshold_between(batch)?;
+    /// Images by themselves, on all cores.
+    fn new(batch: &Batch, matcher: &Matcher, threshold: f64) -> Result<Self> {
+        let (captions, words, images, regions) = batch.relevance.dims4()?;
+        let upstream = upstream(images * captions);
+        let of_images = upstream.par_chunks(captions).enumerate();
+        let of_images: Vec<OfImage> = of_images
+            .map(|(image, upstream)| {
+                let batch = one_image(batch, image)?;
+                OfImage::new(&batch, matcher.config(), threshold, upstream)
+            })
+            .collect::<Result<_>>()?;
+        let rows = |numbers: fn(&OfImage) -> &[f64]| -> Vec<f64> {
+            let rows = of_images.iter().map(numbers);
+            rows.flatten().copied().collect()
+        };
+        // Image by image within each word.
+        let within_words = |numbers: fn(&OfImage) -> &[f64], row: usize| -> Vec<f64> {
+            let rows = (0..captions * words).flat_map(|word| {
+                let of_word = move |image| &numbers(image)[word * row..][..row];
+                of_images.iter().map(of_word)
+            });
+            rows.flatten().copied().collect()
+        };
+        let sum = |at: usize| of_images.iter().map(|image| image.gradients[2][at]).sum();
+        Ok(Self {
+            shape: BatchShape {
+                images,
+                regions,
+                captions,
+                words,
+            },
+            threshold,
+            similarities: rows(|image| &image.similarities),
+            word_maxima: within_words(|image| &image.word_maxima, 1),
+            above: [0, 1, 2].map(|at| of_images.iter().map(|image| image.above[at]).sum()),
+            gradients: [
+                within_words(|image| &image.gradients[0], regions),
+                rows(|image| &image.gradients[1]),
+                (0..captions * words * words).map(sum).collect(),
+            ],
+            upstream,
+        })
+    }
+}
+
+/// A gradient of similarities. As with hardest negatives, some pairs have none.
+fn upstream(pairs: usize) -> Vec<f32> {
+    let mut upstream = normal(&mut Draws::new(3).stream("upstream", &[]), 1.0, pairs);
+    upstream
+        .iter_mut()
+        .enumerate()
+        .filter(|(at, _)| at % 3 == 1)
+        .for_each(|(_, x)| *x = 0.0);
+    upstream
+}
+
+/// What of a batch is one image's.
+fn one_image(batch: &Batch, image: usize) -> Result<Batch> {
+    Ok(Batch {
+        relevance: batch.relevance.narrow(2, image, 1)?.contiguous()?,
+        region_gram: batch.region_gram.narrow(0, image, 1)?.contiguous()?,
+        word_gram: batch.word_gram.clone(),
+        region_validity: batch.region_validity.narrow(0, image, 1)?.contiguous()?,
+        word_validity: batch.word_validity.clone(),
+    })
+}
+
+/// [`Expected`] of one image.
+struct OfImage {
+    similarities: Vec<f64>,
+    word_maxima: Vec<f64>,
+    above: [u64; 3],
+    gradients: [Vec<f64>; 3],
+}
+
+impl OfImage {
+    fn new(
+        batch: &Batch,
+        config: &MatcherConfig,
+        threshold: f64,
+        upstream: &[f32],
+    ) -> Result<Self> {
         let vars = [&batch.relevance, &batch.region_gram, &batch.word_gram].map(Var::from_tensor);
         let [relevance, region_gram, word_gram] = vars;
         let (relevance, region_gram, word_gram) = (relevance?, region_gram?, word_gram?);
@@ -103,16 +185,8 @@ impl Expected {
             region_validity: batch.region_validity.clone(),
             word_validity: batch.word_validity.clone(),
         };
-        let values = composed::similarities(&of_vars, matcher.config(), threshold)?;
-        let pairs = values.elem_count();
-        let mut upstream = normal(&mut Draws::new(3).stream("upstream", &[]), 1.0, pairs);
-        // As with hardest negatives: most pairs have none.
-        upstream
-            .iter_mut()
-            .enumerate()
-            .filter(|(at, _)| at % 3 == 1)
-            .for_each(|(_, x)| *x = 0.0);
-        let weights = Tensor::from_slice(&upstream, values.shape(), &Device::Cpu)?;
+        let values = composed::similarities(&of_vars, config, threshold)?;
+        let weights = Tensor::from_slice(upstream, values.shape(), &Device::Cpu)?;
         let loss = (&values * weights.to_dtype(DType::F64)?)?.sum_all()?;
         let store = loss.backward()?;
         let gradient = |var: &Var| -> Result<Vec<f64>> {
@@ -121,22 +195,11 @@ impl Expected {
                 None => vec![0.0; var.elem_count()],
             })
         };
+        let word_maxima = batch.word_maxima()?.to_dtype(DType::F64)?;
         Ok(Self {
-            shape: BatchShape {
-                images: sample.regions.images(),
-                regions: sample.regions.longest(),
-                captions: sample.words.captions(),
-                words: sample.words.longest(),
-            },
-            threshold,
-            upstream,
             similarities: values.flatten_all()?.to_vec1()?,
-            word_maxima: batch
-                .word_maxima()?
-                .to_dtype(DType::F64)?
-                .flatten_all()?
-                .to_vec1()?,
-            kept: counted(batch, matcher, (sample, threshold))?,
+            word_maxima: word_maxima.flatten_all()?.to_vec1()?,
+            above: batch.count_above(config.threshold(threshold))?,
             gradients: [
                 gradient(&relevance)?,
                 gradient(&region_gram)?,
@@ -256,8 +319,6 @@ impl Found {
             found: largest_difference(found, expected),
             limit,
         };
-        let kept = &expected.kept;
-        let above = [kept.word_queries, kept.region_queries, kept.cells];
         let [relevance, region_grams, word_grams] = &self.gradients;
         let gradients = &expected.gradients;
         vec![
@@ -275,7 +336,7 @@ impl Found {
             ),
             exactly(
                 format!("{what}: counts"),
-                !self.has_masks || self.counts == above,
+                !self.has_masks || self.counts == expected.above,
             ),
             near(
                 "gradient of relevance",
