@@ -25,7 +25,7 @@ const PATH_OPTIONS: &[&str] = &[
     "--similarities",
 ];
 
-/// Nobody has run this project on a GPU yet: it is used when it is asked for.
+/// Where the same seed gives the same bytes; a GPU is used when it is asked for.
 const DEFAULT_DEVICE: DeviceChoice = DeviceChoice::Cpu;
 
 /// The exit code of wrong usage or input, as `uard` has it.
