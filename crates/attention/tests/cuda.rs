@@ -1,4 +1,4 @@
-//! Do the CUDA kernels keep the contract, as far as it can be seen without a GPU? Every one is
+//! The CUDA kernels keep the contract, as far as that can be seen without a GPU: every one is
 //! compiled as it is for a GPU, and run on an interpreter of PTX that watches memory and races.
 
 #![cfg(feature = "cuda-kernels")]

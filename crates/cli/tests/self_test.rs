@@ -1,4 +1,4 @@
-//! Does the program start without CUDA, say why it cannot be used, and check what there is?
+//! The program starts without CUDA, says why it cannot be used, and checks what there is.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 

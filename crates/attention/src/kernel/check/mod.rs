@@ -1,4 +1,5 @@
-//! Do the kernels of this machine compute what they should? What was checked, on what, how far off.
+//! Whether the kernels of this machine compute what they should: what is checked, on what, how far
+//! off.
 //!
 //! `uard self-test` runs these checks where they matter, and tests run them where that is possible.
 

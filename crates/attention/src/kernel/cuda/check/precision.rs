@@ -1,4 +1,4 @@
-//! What does a GPU in 16 bits find of what the processor finds in f32: similarities and lists?
+//! What a GPU in 16 bits finds of what the processor finds in f32: similarities and lists.
 
 use std::sync::Arc;
 
