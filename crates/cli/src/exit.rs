@@ -179,8 +179,7 @@ fn of_io(error: &io::Error) -> Fault {
         | ErrorKind::InvalidInput
         | ErrorKind::InvalidData
         | ErrorKind::InvalidFilename
-        | ErrorKind::UnexpectedEof
-        | ErrorKind::ResourceBusy => Fault::Input,
+        | ErrorKind::UnexpectedEof => Fault::Input,
         _ => Fault::System,
     }
 }

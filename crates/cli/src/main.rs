@@ -10,12 +10,12 @@ mod commands;
 mod exit;
 mod hub;
 mod interrupt;
+mod records;
 mod study;
 mod tables;
 mod terminal;
 mod threads;
 mod train;
-mod whole_file;
 
 use std::process::ExitCode;
 

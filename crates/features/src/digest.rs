@@ -1,11 +1,11 @@
-//! How are contents told apart by one short text?
+//! SHA-256 of files and of lists of fields, in hex.
 
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+use uard_files::MappedFile;
 
-use crate::Result;
-use crate::mapped::Mapped;
+use crate::{Error, Result};
 
 /// SHA-256 over fields with their lengths, so that moving a byte from one to the next shows.
 #[derive(Default)]
@@ -31,6 +31,7 @@ impl Fields {
 /// SHA-256 of a file's bytes, in hex.
 pub(crate) fn file_sha256(path: &Path) -> Result<String> {
     let mut fields = Fields::default();
-    fields.0.update(&*Mapped::open(path)?);
+    let file = MappedFile::open(path).map_err(Error::io(path, "read"))?;
+    fields.0.update(&*file);
     Ok(fields.hex())
 }

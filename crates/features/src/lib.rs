@@ -7,8 +7,6 @@ mod caught;
 mod digest;
 mod error;
 mod json;
-mod mapped;
-mod whole_file;
 
 pub mod backbone;
 pub mod captions;

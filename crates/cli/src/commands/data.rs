@@ -52,7 +52,7 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
 /// Draws scenes into a directory, with a bar.
 pub fn write_scenes(config: &ScenesConfig, out: &Path) -> anyhow::Result<()> {
     if let Some(parent) = out.parent() {
-        uard_files::create_directory(parent)
+        std::fs::create_dir_all(parent)
             .with_context(|| format!("cannot create {}", parent.display()))?;
     }
     let bar = bar(config.scenes(), "scenes");

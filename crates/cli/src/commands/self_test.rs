@@ -9,8 +9,8 @@ use uard_attention::kernel::check::{Check, Extent, OnCheck, packed};
 use uard_core::device::DeviceChoice;
 
 use crate::exit::Failed;
+use crate::records::write_text;
 use crate::terminal::{note, print};
-use crate::whole_file::write_text;
 
 /// Arguments of `uard self-test`.
 #[derive(Debug, clap::Args)]

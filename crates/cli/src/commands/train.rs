@@ -13,6 +13,7 @@ use uard_training::trainer::Start;
 use super::Outcome;
 use crate::exit::wrong;
 use crate::interrupt;
+use crate::records::write_text;
 use crate::terminal::{command_line, note, print};
 use crate::train::examples::examples;
 use crate::train::jobs::{self, Ended, Ground, Judged};
@@ -22,7 +23,6 @@ use crate::train::plan::{
     Job, NamedConfig, data_directory, has_begun, jobs as planned, read_config,
 };
 use crate::train::progress::{Lines, Progress};
-use crate::whole_file::write_text;
 
 /// Arguments of `uard train`.
 #[derive(Debug, clap::Args)]

@@ -12,9 +12,9 @@ use uard_training::study::inside::{
 
 use super::plan::{Place, Study};
 use super::results::Results;
+use crate::records::{read_json, write_json};
 use crate::terminal::note;
 use crate::train::jobs::Ground;
-use crate::whole_file::{read_json, write_json};
 
 const FILE: &str = "inside.json";
 

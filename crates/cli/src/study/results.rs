@@ -10,9 +10,9 @@ use uard_training::study::StudyRun;
 
 use super::plan::{Place, Study};
 use crate::exit::wrong;
+use crate::records::{read_json, write_json};
 use crate::train::jobs::Ground;
 use crate::train::plan::has_begun;
-use crate::whole_file::{read_json, write_json};
 
 /// The result of a run, in its directory.
 const FILE: &str = "result.json";

@@ -16,11 +16,11 @@ use super::inside::Insides;
 use super::plan::{Place, Study};
 use super::results::{self, Results};
 use super::table::study_table;
+use crate::records::write_text;
 use crate::terminal::{command_line, note};
 use crate::train::jobs::{self, Best, Ended, Ground, evaluate_as};
 use crate::train::plan::Job;
 use crate::train::progress::{Lines, Progress};
-use crate::whole_file::write_text;
 
 /// A study that is being run.
 pub struct Runner<'a> {

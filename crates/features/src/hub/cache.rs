@@ -97,7 +97,7 @@ pub(super) fn is_commit(text: &str) -> bool {
 
 fn write_new(path: &Path, text: &str) -> Result<()> {
     if let Some(folder) = path.parent() {
-        uard_files::create_directory(folder).map_err(Error::io(folder, "create"))?;
+        std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     }
     uard_files::write(path, text).map_err(Error::io(path, "write"))
 }

@@ -1,22 +1,22 @@
-//! How is a part read? Mapped, and checked against its store before any use.
+//! Parts of a feature store, mapped and checked against their store before any use.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
+use uard_files::MappedFile;
 
 use super::error::StoreError;
 use super::manifest::{BOXES, Manifest, SIZES};
 use super::part_builder::{COUNTS, METADATA, PartHeader, REGIONS, dtype};
-use crate::mapped::Mapped;
 use crate::{Error, Result};
 
 /// One part of a store, mapped into memory; an image is counted from the part's first.
 #[derive(Debug)]
 pub(super) struct Part {
     path: PathBuf,
-    map: Mapped,
+    map: MappedFile,
     pub(super) header: PartHeader,
     /// `[n + 1]`: the first region of each image, and the end.
     starts: Vec<usize>,
@@ -39,7 +39,7 @@ impl Part {
     /// # Errors
     /// A file that is no part, is truncated, or belongs to a store of another manifest.
     pub(super) fn open(path: &Path, number: usize, manifest: &Manifest) -> Result<Self> {
-        let map = Mapped::open(path)?;
+        let map = MappedFile::open(path).map_err(Error::io(path, "map"))?;
         let damaged = |cause: String| damaged(path, cause);
         let (length, metadata) =
             SafeTensors::read_metadata(&map).map_err(|error| damaged(reason(&error, map.len())))?;

@@ -91,7 +91,7 @@ pub fn import_captions(
         images = writing::listed(path, list, &images)?;
     }
     let splits = writing::splits(source, images, split)?;
-    uard_files::create_directory(dir).map_err(Error::io(dir, "create"))?;
+    std::fs::create_dir_all(dir).map_err(Error::io(dir, "create"))?;
     for name in splits.keys() {
         writing::expect_free(dir, name)?;
     }
