@@ -354,11 +354,12 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         let checkpoints = directory(&run);
         assert_eq!(checkpoints.names().unwrap(), Vec::<String>::new());
-        assert_eq!(checkpoints.pointed(Pointer::Best), None);
+        assert_eq!(checkpoints.pointed(Pointer::Best).unwrap(), None);
         let path = checkpoints.write("step-00000001", &files("x")).unwrap();
         checkpoints.point(Pointer::Best, "step-00000001").unwrap();
-        assert_eq!(checkpoints.pointed(Pointer::Best), Some(path));
+        assert_eq!(checkpoints.pointed(Pointer::Best).unwrap(), Some(path));
         checkpoints.point(Pointer::Best, "step-00000009").unwrap();
-        assert_eq!(checkpoints.pointed(Pointer::Best), None);
+        let error = checkpoints.pointed(Pointer::Best).unwrap_err().to_string();
+        assert!(error.contains("step-00000009"), "{error}");
     }
 }
