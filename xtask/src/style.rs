@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn unsafe_passes_in_its_list_and_in_words() {
         let text = "//! What?\nfn f() { unsafe { g() } }";
-        assert!(complaints("crates/features/src/mapped.rs", text).is_empty());
+        assert!(complaints("crates/files/src/mapped.rs", text).is_empty());
         assert!(complaints("crates/attention/src/kernel/avx2.rs", text).is_empty());
         assert!(in_core("// unsafe\n/// unsafe\nconst X: &str = \"unsafe\";").is_empty());
     }

@@ -85,11 +85,13 @@ impl MatcherConfig {
         })
     }
 
-    /// The threshold in force when `threshold` was learned or given: zero for the zero rule.
+    /// The threshold in force when `threshold` was learned or given: zero for the zero rule. Below
+    /// -1 everything is attended, above 1 nothing.
     pub fn threshold(&self, threshold: f64) -> f64 {
         match self.rule {
             WeightRule::Zero => 0.0,
-            _ => threshold,
+            // Cosines do not tell these apart, and what stands for padding lies further out.
+            _ => threshold.clamp(-BEYOND_COSINES, BEYOND_COSINES),
         }
     }
 
@@ -101,16 +103,15 @@ impl MatcherConfig {
         )
     }
 
-    /// Refuses a threshold that is no cosine, whatever the rule: between what relevance can be and
-    /// what padding holds, a mask would let padding pass.
+    /// Refuses a threshold that is not finite, whatever the rule.
     pub(crate) fn check_threshold(threshold: f64) -> Result<()> {
-        if (-1.0..=1.0).contains(&threshold) {
+        if threshold.is_finite() {
             return Ok(());
         }
         Err(Error::Setting {
             setting: "threshold",
             found: threshold.to_string(),
-            expected: "a cosine, from -1 to 1",
+            expected: "a finite number, a cosine from -1 to 1 as a rule",
         })
     }
 
@@ -130,6 +131,9 @@ impl MatcherConfig {
 
 /// Beyond it the weights are those of maxsim to f32 rounding, and gradients only lose digits.
 const MAX_INVERSE_TEMPERATURE: f64 = 1000.0;
+
+/// No cosine is as large, rounding included; padding is held at -4.
+const BEYOND_COSINES: f64 = 2.0;
 
 impl WeightRule {
     /// All of them, in the order of their names.

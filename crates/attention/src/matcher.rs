@@ -106,7 +106,7 @@ impl Matcher {
     /// so are the maxima of words over such an image.
     ///
     /// # Errors
-    /// When the threshold is not from -1 to 1, the widths differ or the device fails.
+    /// When the threshold is not finite, the widths differ or the device fails.
     ///
     /// # Source
     /// UARDA's S(U,V); the Gram form is this project's (`docs/method.md`).

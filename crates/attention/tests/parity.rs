@@ -77,7 +77,7 @@ fn every_path_agrees_at_every_threshold() {
         let words = side(2, "words", word_counts, *width).words(DType::F32);
         let sides = (&regions, &words);
         for matcher in every_matcher().into_iter().step_by(2) {
-            for threshold in [-1.0, -0.5, 0.0, 1.0] {
+            for threshold in [-5.0, -1.0, -0.5, 0.0, 1.01] {
                 let what = format!("{:?} at {threshold}", matcher.config());
                 let expected = by_kernel(Kernel::Reference, &matcher, sides, threshold);
                 let near = |found: &[f64]| assert_near(found, &expected, F32_TOLERANCE, &what);
@@ -95,17 +95,10 @@ fn every_path_agrees_at_every_threshold() {
 }
 
 #[test]
-fn a_threshold_that_is_no_cosine_is_refused_on_every_path() {
+fn a_threshold_that_is_not_finite_is_refused_on_every_path() {
     let regions = side(0, "regions", &[2], 4).regions(DType::F32);
     let words = side(0, "words", &[2], 4).words(DType::F32);
-    for bad in [
-        f64::NAN,
-        f64::INFINITY,
-        f64::NEG_INFINITY,
-        -5.0,
-        -1.01,
-        1.01,
-    ] {
+    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         for matcher in every_matcher() {
             let mut refused = Vec::new();
             for run in [Matcher::similarities, Matcher::composed_similarities] {
@@ -121,7 +114,7 @@ fn a_threshold_that_is_no_cosine_is_refused_on_every_path() {
             refused.push(evidence(&matcher, &regions, &words, bad).err());
             for error in refused {
                 let message = error.map(|error| error.to_string()).unwrap_or_default();
-                let expected = format!("`threshold` is {bad}, expected a cosine, from -1 to 1");
+                let expected = format!("`threshold` is {bad}, expected a finite number");
                 assert!(message.contains(&expected), "{message}");
             }
         }

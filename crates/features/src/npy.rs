@@ -21,7 +21,7 @@ use uard_files::MappedFile;
 use crate::{Error, Result};
 use header::Header;
 pub use in_place::InPlaceF32;
-pub(crate) use write::EncodedWriter;
+pub(crate) use write::{EncodedWriter, header};
 pub use write::{F32Writer, write_f32, write_i64};
 
 const FLOATS: &str = "'<f2', '<f4' or '<f8'";

@@ -248,7 +248,7 @@ impl PhotoEncoder for Broken {
     fn encode(&self, photos: &[Photo]) -> uard_features::Result<Vec<PhotoRegions>> {
         let regions = |photo: &Photo| PhotoRegions {
             features: vec![if photo.height() > 16 { f32::NAN } else { 1.0 }],
-            boxes: vec![[0.0, 0.0, 1.0, 1.0]],
+            boxes: vec![[0.0, 0.0, 16.0, 16.0]],
             extras: Default::default(),
         };
         Ok(photos.iter().map(regions).collect())

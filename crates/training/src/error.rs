@@ -100,8 +100,8 @@ pub enum Error {
     },
     /// A pointer file (`best`, `latest`) names a checkpoint that is not there.
     #[error(
-        "{} names the checkpoint {found:?}, which is not beside it: write the name of one that is, \
-         as step-00000624, or give the checkpoint itself",
+        "{} names no checkpoint: it says {found:?}, which is not beside it; expected a directory \
+         with state.json and model.safetensors, or a file with the name of one, as step-00000624",
         path.display()
     )]
     Pointer {

@@ -77,8 +77,8 @@ impl Search {
     /// A search with the settings of a matcher.
     ///
     /// # Errors
-    /// When the kernel cannot run here or reads no packed fragments, or the threshold is no cosine
-    /// from -1 to 1.
+    /// When the kernel cannot run here or reads no packed fragments, or the threshold is not
+    /// finite.
     pub fn new(
         matcher: &Matcher,
         threshold: f64,

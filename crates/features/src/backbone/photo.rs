@@ -1,12 +1,14 @@
 //! A file decoded to the pixels of a photo: upright, in red, green and blue.
 
-mod jpeg;
-
 use std::io::{Cursor, ErrorKind, Read};
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use serde::{Deserialize, Serialize};
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+use zune_jpeg::JpegDecoder;
 
 use crate::{Error, Result};
 
@@ -36,7 +38,7 @@ pub struct PhotoLimits {
     pub truncated: Truncated,
 }
 
-/// What becomes of a JPEG that ends before its picture does, or is broken within.
+/// What becomes of a JPEG that ends before its picture does, or is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Truncated {
@@ -183,15 +185,12 @@ fn read(bytes: &[u8], limits: PhotoLimits) -> Decoded<Photo> {
         ImageFormat::WebP => chunks(bytes)?,
         _ => bytes,
     };
-    if format == ImageFormat::Jpeg && limits.truncated == Truncated::Refused {
-        let defect = jpeg::defect(bytes, limits.bytes / 3);
-        defect.map_or(Ok(()), |defect| Err(defect.to_string()))?;
-    }
     let reason = |error: ImageError| match ends_early(&error) {
         true => format!(
             "it ends after {} bytes, before its picture does",
             bytes.len()
         ),
+        false if format == ImageFormat::Jpeg => broken_jpeg(bytes, &error),
         false => error.to_string(),
     };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
@@ -209,7 +208,10 @@ fn read(bytes: &[u8], limits: PhotoLimits) -> Decoded<Photo> {
     let orientation = decoder
         .orientation()
         .unwrap_or(image::metadata::Orientation::NoTransforms);
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(reason)?;
+    let mut picture = match (format, limits.truncated) {
+        (ImageFormat::Jpeg, Truncated::Refused) => whole_jpeg(bytes, &decoder)?,
+        _ => DynamicImage::from_decoder(decoder).map_err(reason)?,
+    };
     picture.apply_orientation(orientation);
     let (width, height) = (picture.width(), picture.height());
     let pixels = match picture.color().has_alpha() {
@@ -217,6 +219,38 @@ fn read(bytes: &[u8], limits: PhotoLimits) -> Decoded<Photo> {
         false => picture.into_rgb8().into_raw(),
     };
     Photo::new(pixels, width, height).map_err(|error| error.to_string())
+}
+
+/// The picture of a JPEG, all of it: `image` has the same decoder paint grey what is missing.
+fn whole_jpeg(bytes: &[u8], header: &impl ImageDecoder) -> Decoded<DynamicImage> {
+    let (width, height) = header.dimensions();
+    let is_grey = header.color_type() == ColorType::L8;
+    let space = if is_grey {
+        ColorSpace::Luma
+    } else {
+        ColorSpace::RGB
+    };
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(width as usize)
+        .set_max_height(height as usize)
+        .jpeg_set_out_colorspace(space);
+    let pixels = JpegDecoder::new_with_options(ZCursor::new(bytes), options)
+        .decode()
+        .map_err(|error| broken_jpeg(bytes, &error))?;
+    let picture = match is_grey {
+        true => image::GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8),
+        false => image::RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8),
+    };
+    picture.ok_or_else(|| "its pixels are not as many as its header says".to_owned())
+}
+
+fn broken_jpeg(bytes: &[u8], error: &impl std::fmt::Display) -> String {
+    format!(
+        "it ends after {} bytes before its picture does, or is broken ({error}); --accept-truncated \
+         takes what is there",
+        bytes.len()
+    )
 }
 
 /// A WebP without what follows it, when all its chunks lie within the file: the decoder makes room

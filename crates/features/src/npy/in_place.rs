@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use uard_files::{MappedFileMut, UnfinishedFile};
 
-use super::write::header;
+use super::header;
 use crate::{Error, Result};
 
 /// An array of f32 whose numbers are written in any order, into the file itself.

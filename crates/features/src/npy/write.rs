@@ -132,7 +132,7 @@ fn create(path: &Path, descr: &str, shape: &[usize]) -> Result<BufWriter<Unfinis
 }
 
 /// A version 1 header, padded so that the numbers begin at a multiple of 64 bytes.
-pub(super) fn header(descr: &str, shape: &[usize]) -> Vec<u8> {
+pub(crate) fn header(descr: &str, shape: &[usize]) -> Vec<u8> {
     const BEFORE_TEXT: usize = 10;
     let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
     let sizes = match shape {

@@ -39,7 +39,7 @@ impl Part {
     /// # Errors
     /// A file that is no part, is truncated, or belongs to a store of another manifest.
     pub(super) fn open(path: &Path, number: usize, manifest: &Manifest) -> Result<Self> {
-        let map = MappedFile::open(path).map_err(Error::io(path, "map"))?;
+        let map = MappedFile::open(path).map_err(Error::io(path, "open"))?;
         let damaged = |cause: String| damaged(path, cause);
         let (length, metadata) =
             SafeTensors::read_metadata(&map).map_err(|error| damaged(reason(&error, map.len())))?;

@@ -82,7 +82,7 @@ impl BatchPairs {
     /// For a machine with `shared` bytes for a block.
     ///
     /// # Errors
-    /// When the rule is scan, which has no kernel here, the threshold is no cosine from -1 to 1, or a
+    /// When the rule is scan, which has no kernel here, the threshold is not finite, or a
     /// pair is larger than a multiprocessor holds.
     pub fn new(
         config: &MatcherConfig,

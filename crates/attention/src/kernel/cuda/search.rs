@@ -40,7 +40,7 @@ impl<M: Machine> DeviceSearch<M> {
     /// A search with the settings of a matcher.
     ///
     /// # Errors
-    /// When the threshold is no cosine from -1 to 1.
+    /// When the threshold is not finite.
     pub fn new(machine: Arc<M>, matcher: &Matcher, threshold: f64) -> Result<Self> {
         MatcherConfig::check_threshold(threshold)?;
         Ok(Self {
