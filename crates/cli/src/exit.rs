@@ -89,7 +89,21 @@ pub fn sentence(error: &anyhow::Error) -> String {
         }
         text.push_str(&cause);
     }
-    text
+    printable(&text)
+}
+
+/// A text with its control characters spelled out: parts of it come from files, and a terminal would
+/// obey them.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => printable.push(character),
+            control if control.is_control() => printable.extend(control.escape_default()),
+            other => printable.push(other),
+        }
+    }
+    printable
 }
 
 fn fault(cause: &(dyn std::error::Error + 'static)) -> Option<Fault> {
@@ -199,6 +213,12 @@ mod tests {
         };
         let error = anyhow::Error::new(inner).context("scoring");
         assert_eq!(sentence(&error), "scoring: cannot read a.npy: no such file");
+    }
+
+    #[test]
+    fn control_characters_of_a_file_do_not_reach_the_terminal() {
+        let error = anyhow::anyhow!("found `\u{1b}[31mred\u{7}`\nin line 2");
+        assert_eq!(sentence(&error), "found `\\u{1b}[31mred\\u{7}`\nin line 2");
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub enum Error {
         needed: &'static str,
     },
     /// A data directory is not there.
-    #[error("{}: no such directory; looked there for {{split}}_ims.npy or {{split}}_store/, and {{split}}_caps.txt of split `{split}`", path.display())]
+    #[error("{}: no such directory; looked there for {split}_ims.npy or {split}_store/, and {split}_caps.txt", path.display())]
     MissingDirectory {
         /// What was looked for.
         path: PathBuf,

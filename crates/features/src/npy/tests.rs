@@ -293,7 +293,7 @@ fn row_of_a_sparse_file_of_coco_size_reads_without_the_rest() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("train_ims.npy");
     let shape = [113_287, 36, 2048];
-    std::fs::write(&path, super::write::header("<f4", &shape)).unwrap();
+    std::fs::write(&path, write::header("<f4", &shape)).unwrap();
     let file = File::options().write(true).open(&path).unwrap();
     file.set_len(128 + shape.iter().product::<usize>() as u64 * 4)
         .unwrap();

@@ -55,7 +55,7 @@ pub enum StoreError {
         given: String,
     },
     /// The list of images is not the one that the store was begun with.
-    #[error("{}: the store has `{stored}` as entry {position} of its list, now it is `{given}`; continue with the list that it was begun with, or write to another directory", path.display())]
+    #[error("{}: image number {} of the store is `{stored}`, now it is `{given}`; continue with the list that it was begun with, or write to another directory", path.display(), position + 1)]
     OtherList {
         /// The store.
         path: PathBuf,
@@ -126,7 +126,7 @@ pub enum EntryProblem {
     #[error("its id is empty or holds a tab or the end of a line")]
     Id,
     /// Two images of one id.
-    #[error("its id was there before, as entry {first} from 0; ids tell images apart")]
+    #[error("its id was there before, as image number {}; ids tell images apart", first + 1)]
     RepeatedId {
         /// The first place.
         first: usize,

@@ -117,7 +117,10 @@ fn several_files_are_one_list() {
     let twice = [&paths[..1], &paths[..1]].concat();
     assert_refused(
         imported(Format::ButdTsv, &twice, Layout::Store),
-        &["dump.tsv line 1: image `img_0`", "there before, as entry 0"],
+        &[
+            "dump.tsv line 1: image `img_0`",
+            "there before, as image number 1",
+        ],
     );
 }
 
@@ -221,7 +224,7 @@ fn columns_that_are_damaged_are_named() {
     refused(
         0,
         "img_1",
-        &["image `img_1`: its id was there before, as entry 1"],
+        &["image `img_1`: its id was there before, as image number 2"],
     );
 }
 

@@ -257,7 +257,10 @@ fn complete_store_is_passed_and_takes_no_more() {
     assert_refused(shorter.finish(), &["has 11 entries", "ended after 10"]);
     assert_refused(
         write(dir.path(), &manifest, 1..LIST),
-        &["`image 0` as entry 0", "now it is `image 1`"],
+        &[
+            "image number 1 of the store is `image 0`",
+            "now it is `image 1`",
+        ],
     );
 }
 
@@ -322,7 +325,7 @@ fn image_that_cannot_be_stored_is_refused_and_leaves_no_trace() {
     };
     refused(
         |e| e.id = "image 3".to_owned(),
-        &["image 3", "there before, as entry 0"],
+        &["image 3", "there before, as image number 1"],
     );
     refused(|e| e.id.clear(), &["id is empty"]);
     refused(|e| e.features.clear(), &["image 1", "no regions"]);
