@@ -23,6 +23,15 @@ const UNSAFE_ALLOWED: &[&str] = &[
     "crates/training/src/kernel.rs",
 ];
 
+/// Product code that may open and write files by the standard library: the crate for it, crates for
+/// tests, and scenes, which are drawn into a folder that is renamed as a whole.
+const FILE_CALLS_ALLOWED: &[&str] = &[
+    "crates/features/src/scenes/write.rs",
+    "crates/files/",
+    "crates/ptx/",
+    "crates/testkit/",
+];
+
 /// File and folder names that say nothing about what is inside.
 const EMPTY_NAMES: &[&str] = &["common", "helper", "helpers", "prelude", "util", "utils"];
 
@@ -32,7 +41,7 @@ pub fn check(source: &Source) -> Vec<String> {
     if !source.text.starts_with("//!") {
         found.push((
             1,
-            "the file opens with `//!`, saying which question it answers".to_owned(),
+            "the file opens with `//!`, saying what it holds and why it is here".to_owned(),
         ));
     }
     if let Some(name) = empty_name(&source.path) {
@@ -47,6 +56,7 @@ pub fn check(source: &Source) -> Vec<String> {
             facts.read(tokens);
             found.extend(long_functions(&facts));
             found.extend(stray_unsafe(&facts, &source.path));
+            found.extend(stray_file_calls(&facts, &source.path));
         }
         Err(error) => found.push((error.span().start().line, format!("not Rust: {error}"))),
     }
@@ -62,6 +72,10 @@ struct Facts {
     functions: Vec<Function>,
     /// Lines that say `unsafe`.
     unsafe_lines: Vec<usize>,
+    /// Lines before the tests that open or write a file by the standard library.
+    file_call_lines: Vec<usize>,
+    /// Whether `#[cfg(test)]` has been read.
+    in_tests: bool,
 }
 
 struct Function {
@@ -74,8 +88,14 @@ impl Facts {
     fn read(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         for (at, token) in tokens.iter().enumerate() {
+            if !self.in_tests && is_file_call(&tokens[at..]) {
+                self.file_call_lines.push(token.span().start().line);
+            }
             match token {
-                TokenTree::Group(group) => self.read(group.stream()),
+                TokenTree::Group(group) => {
+                    self.in_tests |= group.stream().to_string() == "cfg (test)";
+                    self.read(group.stream());
+                }
                 TokenTree::Ident(word) if word == "unsafe" => {
                     self.unsafe_lines.push(word.span().start().line);
                 }
@@ -86,6 +106,28 @@ impl Facts {
             }
         }
     }
+}
+
+/// Whether a call such as `fs::write` or `File::open` comes first.
+fn is_file_call(tokens: &[TokenTree]) -> bool {
+    let [
+        TokenTree::Ident(owner),
+        TokenTree::Punct(first),
+        TokenTree::Punct(second),
+        ..,
+    ] = tokens
+    else {
+        return false;
+    };
+    let Some(TokenTree::Ident(call)) = tokens.get(3) else {
+        return false;
+    };
+    let calls: &[&str] = match owner.to_string().as_str() {
+        "fs" => &["read", "read_to_string", "write", "copy"],
+        "File" => &["open", "create", "create_new"],
+        _ => return false,
+    };
+    first.as_char() == ':' && second.as_char() == ':' && calls.iter().any(|known| call == known)
 }
 
 /// The function whose `fn` comes first; none for a pointer type or a declaration without a body.
@@ -135,6 +177,27 @@ fn stray_unsafe(facts: &Facts, path: &str) -> Vec<(usize, String)> {
                     in the files that xtask/src/style.rs lists";
     facts
         .unsafe_lines
+        .iter()
+        .map(|line| (*line, sentence.to_owned()))
+        .collect()
+}
+
+/// Product code reaches files through `uard-files`; tests, benches and tools need not.
+fn stray_file_calls(facts: &Facts, path: &str) -> Vec<(usize, String)> {
+    let is_product = path.starts_with("crates/") && path.contains("/src/");
+    let is_test = path.ends_with("/tests.rs") || path.contains("/tests/");
+    if !is_product
+        || is_test
+        || FILE_CALLS_ALLOWED
+            .iter()
+            .any(|allowed| path.starts_with(allowed))
+    {
+        return Vec::new();
+    }
+    let sentence = "files are opened and written through `uard-files`, which follows links, waits for \
+                    no pipe and leaves nothing half written";
+    facts
+        .file_call_lines
         .iter()
         .map(|line| (*line, sentence.to_owned()))
         .collect()
@@ -239,6 +302,24 @@ mod tests {
         assert!(complaints("crates/files/src/mapped.rs", text).is_empty());
         assert!(complaints("crates/attention/src/kernel/avx2.rs", text).is_empty());
         assert!(in_core("// unsafe\n/// unsafe\nconst X: &str = \"unsafe\";").is_empty());
+    }
+
+    #[test]
+    fn files_are_opened_through_their_crate_but_in_tests() {
+        let text = "//! X\nfn f() { std::fs::write(p, b); }\n#[cfg(test)]\nmod t { fs::read(p); }";
+        let found = complaints("crates/core/src/x.rs", text);
+        assert!(
+            found.len() == 1 && found[0].starts_with("crates/core/src/x.rs:2:"),
+            "{found:?}"
+        );
+        for path in [
+            "crates/core/src/a/tests.rs",
+            "crates/cli/tests/a.rs",
+            "xtask/src/a.rs",
+        ] {
+            assert!(complaints(path, text).is_empty(), "{path}");
+        }
+        assert!(in_core("fn f() { File::options().open(p); fs::remove_file(p); }").is_empty());
     }
 
     #[test]

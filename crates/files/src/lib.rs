@@ -8,7 +8,7 @@
 //! - [`mistaken`] names a failed download or an archive that stands where a file was expected.
 //!
 //! Errors are [`std::io::Error`]s without the path, which callers add: they know what was being
-//! done. `clippy.toml` bans the functions of `std::fs` that these replace.
+//! done. `cargo xtask ci style` finds product code that opens files without this crate.
 
 mod lock;
 mod mapped;

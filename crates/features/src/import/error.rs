@@ -33,6 +33,16 @@ pub enum ImportError {
         /// What was looked for.
         expected: &'static str,
     },
+    /// Images in a folder within the folder that was given: their order would be a guess.
+    #[error(
+        "{}: this folder holds images too; name each folder of the dump by itself, in the order of \
+         the images",
+        path.display()
+    )]
+    FolderWithin {
+        /// The folder within.
+        path: PathBuf,
+    },
     /// Another number of files or folders than the format has.
     #[error("{format}: expected {expected}, {found} paths were given")]
     Inputs {

@@ -23,7 +23,7 @@ impl Files {
     /// names are numbers, else by name.
     ///
     /// # Errors
-    /// A path that is not there; a folder without such a file.
+    /// A path that is not there; a folder without such a file, or with a folder of such files.
     pub(super) fn list(
         paths: &[PathBuf],
         ending: &'static str,
@@ -83,12 +83,27 @@ fn of_folder(folder: &Path, ending: &str) -> Result<Vec<(PathBuf, u64)>> {
         let path = entry.path();
         // What macOS keeps beside each file, `._NAME`, has the ending of the file.
         let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        if !is_hidden && path.extension().is_some_and(|its| its == ending) {
-            let metadata = entry.metadata().map_err(Error::io(&path, "open"))?;
+        if is_hidden {
+            continue;
+        }
+        let metadata = fs::metadata(&path).map_err(Error::io(&path, "open"))?;
+        if metadata.is_dir() && holds(&path, ending)? {
+            return Err(Error::Import(ImportError::FolderWithin { path }));
+        }
+        if !metadata.is_dir() && has(&path, ending) {
             found.push((path, metadata.len()));
         }
     }
     Ok(found)
+}
+
+fn holds(folder: &Path, ending: &str) -> Result<bool> {
+    let entries = fs::read_dir(folder).map_err(Error::io(folder, "read"))?;
+    Ok(entries.flatten().any(|entry| has(&entry.path(), ending)))
+}
+
+fn has(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|its| its == ending)
 }
 
 /// Numbers before names.

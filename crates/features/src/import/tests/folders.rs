@@ -138,6 +138,20 @@ fn files_named_by_numbers_come_in_the_order_of_the_numbers() {
 }
 
 #[test]
+fn images_in_a_folder_within_are_refused_by_name() {
+    let dir = folder();
+    fs::create_dir(dir.path().join("notes")).unwrap();
+    imported_npz(&dir).unwrap();
+    fs::create_dir(dir.path().join("val2014")).unwrap();
+    fs::copy(
+        dir.path().join("img_2.npz"),
+        dir.path().join("val2014/img_9.npz"),
+    )
+    .unwrap();
+    assert_refused(imported_npz(&dir), &["val2014", "name each folder"]);
+}
+
+#[test]
 fn damaged_npz_files_are_named() {
     let dir = folder();
     let refused = |array: &'static str, content: Option<Vec<u8>>, parts: &[&str]| {
