@@ -333,6 +333,32 @@ fn a_pointer_to_a_checkpoint_that_is_not_there_is_refused() {
 }
 
 #[test]
+fn a_bit_that_has_flipped_in_the_weights_is_found() {
+    let data = scenes(1);
+    let own = tempfile::tempdir().unwrap();
+    let short = ["--set", "training.epochs=1"];
+    succeeded(&train(data.path(), own.path(), &short).output().unwrap());
+    let checkpoints = own.path().join("checkpoints");
+    let best = fs::read_to_string(checkpoints.join("best")).unwrap();
+    let best = checkpoints.join(best.trim());
+    let weights = best.join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let last = bytes.len() - 3;
+    bytes[last] ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    refused(
+        &evaluate(own.path(), data.path()),
+        &["model.safetensors", "SHA-256", "use an earlier checkpoint"],
+    );
+    // Checkpoints of earlier versions have no hashes, and are read as they were.
+    let path = best.join("state.json");
+    let mut state: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    state.as_object_mut().unwrap().remove("files").unwrap();
+    fs::write(&path, state.to_string()).unwrap();
+    succeeded(&evaluate(own.path(), data.path()));
+}
+
+#[test]
 fn a_state_that_no_run_reaches_is_refused() {
     let data = scenes(1);
     let own = tempfile::tempdir().unwrap();

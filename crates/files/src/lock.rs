@@ -102,7 +102,8 @@ fn held_by(file: &mut File) -> io::Error {
         "" => "another process",
         holder => holder,
     };
-    let message = format!("{holder} is writing there; wait until it ends, or choose another directory");
+    let message =
+        format!("{holder} is writing there; wait until it ends, or choose another directory");
     io::Error::new(ErrorKind::ResourceBusy, message)
 }
 

@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
+use sha2::{Digest, Sha256};
 use uard_features::dataset::Split;
 use uard_features::text::encoder::{CaptionEncoder, TextStart};
 use uard_features::text::tokenizer::CaptionTokenizer;
@@ -253,6 +254,13 @@ impl Checkpoint {
     fn bytes(&self, file: &str) -> Result<(Vec<u8>, String)> {
         let path = self.path.join(file);
         let bytes = uard_files::read(&path).map_err(io("read", &path))?;
+        if let Some(expected) = self.state.files.get(file) {
+            let found = sha256(&bytes);
+            if found != *expected {
+                let cause = format!("its SHA-256 is {found}, {STATE} has {expected}");
+                return Err(Error::DamagedCheckpoint { path, cause });
+            }
+        }
         Ok((bytes, path.display().to_string()))
     }
 
@@ -301,6 +309,11 @@ impl Checkpoint {
     }
 }
 
+fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The one field that every format has.
 #[derive(serde::Deserialize)]
 struct Version {
@@ -334,17 +347,23 @@ pub(crate) fn save(
     keep_last: usize,
 ) -> Result<PathBuf> {
     let name = CheckpointDirectory::name(snapshot.state.step);
-    let mut state =
-        serde_json::to_vec_pretty(snapshot.state).map_err(|error| Error::SaveFailed {
-            path: directory.path().join(&name),
-            source: error.into(),
-        })?;
-    state.push(b'\n');
     let mut files = vec![
         (MODEL, snapshot.model.parameters().to_safetensors()?),
         (OPTIMIZER, snapshot.optimizer.to_safetensors()?),
     ];
     files.extend_from_slice(snapshot.text);
+    let hashes = files
+        .iter()
+        .map(|(name, bytes)| ((*name).to_owned(), sha256(bytes)));
+    let state = TrainState {
+        files: hashes.collect(),
+        ..snapshot.state.clone()
+    };
+    let mut state = serde_json::to_vec_pretty(&state).map_err(|error| Error::SaveFailed {
+        path: directory.path().join(&name),
+        source: error.into(),
+    })?;
+    state.push(b'\n');
     files.push((STATE, state));
     let path = directory.write(&name, &files)?;
     settle(directory, snapshot.state, keep_last)?;

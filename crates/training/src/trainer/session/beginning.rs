@@ -1,5 +1,6 @@
 //! What a run starts from: its tokenizer and its first state.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use uard_features::text::tokenizer::CaptionTokenizer;
@@ -48,5 +49,6 @@ pub(super) fn first_state(run: &Run<'_>, tokenizer: &CaptionTokenizer) -> Result
         best: None,
         epochs_without_gain: 0,
         collapsed_steps: 0,
+        files: BTreeMap::new(),
     })
 }
