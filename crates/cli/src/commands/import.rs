@@ -46,8 +46,8 @@ pub struct Arguments {
     /// images), the folder with cocobu_att and cocobu_box, or a SCAN directory.
     #[arg(value_name = "PATH", requires = "format")]
     paths: Vec<PathBuf>,
-    /// A file of captions: dataset_*.json of Karpathy, captions_*.json of COCO, lines
-    /// NAME.jpg#k<TAB>caption of Flickr8k and Flickr30k, or captions alone, one a line, with
+    /// A file of captions: dataset_*.json of Karpathy, captions_*.json of COCO, the lines of
+    /// Flickr8k and Flickr30k (NAME.jpg#k, a tab, the caption), or captions alone, one a line, with
     /// --image-list. May be given several times: the files are one list.
     #[arg(long, value_name = "FILE")]
     captions: Vec<PathBuf>,
@@ -113,7 +113,7 @@ enum CaptionFormat {
     Karpathy,
     /// captions_*.json: images, and annotations about them.
     Coco,
-    /// NAME.jpg#k<TAB>caption a line.
+    /// NAME.jpg#k, a tab, the caption: one a line.
     Tokens,
     /// Captions alone, one a line, about the images of --image-list.
     Lines,
