@@ -9,8 +9,8 @@ thread_local! {
     static CATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls a library that is known to panic on broken files. The error is what it said, which the
-/// terminal is spared.
+/// Calls a library that is known to panic on broken files. A panic becomes an error with the
+/// panic's message, which is not printed.
 pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     spare_the_terminal();
     // A call within a call leaves the outer one catching.

@@ -9,7 +9,7 @@ use crate::writing::{PREFIX, folder_of};
 
 const NAME: &str = ".lock";
 
-/// Nobody describes himself at greater length, in bytes.
+/// How much of a lock file is read to name its holder, in bytes.
 const MAXIMUM_HOLDER_BYTES: u64 = 200;
 
 /// The right to write into a directory: held by one process at a time, until it is dropped or the

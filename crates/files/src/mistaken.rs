@@ -1,4 +1,5 @@
-//! What a file is that is not what its name says: a failed download, or one that was not unpacked.
+//! Recognises failed downloads and packed archives by their first bytes, for errors of readers that
+//! expected another format.
 
 /// Beginnings of files, and what they are, with the way to the file that was meant.
 const BEGINNINGS: [(&[u8], &str); 11] = [

@@ -221,7 +221,8 @@ fn read(bytes: &[u8], limits: PhotoLimits) -> Decoded<Photo> {
     Photo::new(pixels, width, height).map_err(|error| error.to_string())
 }
 
-/// The picture of a JPEG, all of it: `image` has the same decoder paint grey what is missing.
+/// Decodes a JPEG with zune-jpeg in its strict mode, which refuses a picture that ends early. `image`
+/// uses the same decoder in its lenient mode, which fills what is missing with grey.
 fn whole_jpeg(bytes: &[u8], header: &impl ImageDecoder) -> Decoded<DynamicImage> {
     let (width, height) = header.dimensions();
     let is_grey = header.color_type() == ColorType::L8;

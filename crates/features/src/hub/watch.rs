@@ -1,10 +1,10 @@
-//! Work that must not wait for ever: a server that says nothing, or a byte a second.
+//! A time-out for downloads: a server that sends nothing, or a byte a second, is given up.
 
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// In each span of patience at least as many bytes must come: 17 a second, in a minute.
+/// The fewest bytes that must come within each time-out; with one of a minute, 17 a second.
 const LEAST_BYTES: u64 = 1 << 10;
 
 enum News<T> {

@@ -351,9 +351,9 @@ proptest! {
                 prop_assert!(found <= reach.similarity, "{found} {reach:?}");
             }
             let expected = judge as f32;
-            // R divides by the root of a Gram form, s / R. What f32 rounds off that form is, relative
-            // to it, R² times as much, so R is off by R³: no more than 1e-4 up to R = 4, but cells
-            // that no vectors have give far higher R here.
+            // R is s over the root of the Gram form, so the form is about (s / R)². The rounding of f32
+            // relative to it grows with R², and the error of R with R³. Cosines of real vectors keep R
+            // near 1; the random cells of this test do not.
             let rounding = 1e-6 * expected.powi(3);
             // Under nearest the fast form adds the bound to the mean of each side, the judge to the
             // queries that need it.
