@@ -98,7 +98,10 @@ impl<'a> Step<'a> {
         let batch = config.training.batch;
         let names: Vec<String> = (0..words).map(|word| format!("word{word}")).collect();
         let vocabulary = Vocabulary::build(names.iter().map(String::as_str), 1);
-        let tokenizer = CaptionTokenizer::Vocabulary(vocabulary);
+        let tokenizer = CaptionTokenizer::Vocabulary {
+            vocabulary,
+            longest: 64,
+        };
         let text = (&tokenizer, &TextStart::Drawn);
         let model = Model::new(config, width, text, device)?;
         let features = ImageFeatures {

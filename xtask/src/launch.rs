@@ -75,6 +75,16 @@ pub fn data(arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCode>
     start(plan_data(arguments, place), place)
 }
 
+/// `uard-fuzz`, in the profile whose overflow checks and debug assertions find more.
+pub fn fuzz(mut arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCode> {
+    rebase(&mut arguments, place);
+    let mut command = cargo(&place.root);
+    command
+        .args(["run", "--locked", "--package", "uard-fuzz", "--"])
+        .args(arguments);
+    become_child(command)
+}
+
 fn plan_train(
     mut arguments: Vec<OsString>,
     place: &Place,

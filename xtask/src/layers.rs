@@ -47,6 +47,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("uard-cli", LIBRARIES),
     ("uard-benches", LIBRARIES),
+    (
+        "uard-fuzz",
+        &["uard-core", "uard-features", "uard-attention", "uard-cli"],
+    ),
     ("xtask", &[]),
 ];
 

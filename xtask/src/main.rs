@@ -1,5 +1,5 @@
-//! Which command of this workspace starts what? `train`, `study`, `evaluate`, `data`, `bench`, `ci`,
-//! and those for CUDA.
+//! The commands of this workspace: `train`, `study`, `evaluate`, `data`, `bench`, `fuzz`, `ci`, and
+//! those for CUDA.
 //!
 //! Thin on purpose: it starts cargo and `uard`, and links neither candle nor a crate of ours,
 //! so that it is built within half a minute of a fresh clone.
@@ -76,6 +76,12 @@ enum Task {
                       Everything else goes to `uard-bench`: see `cargo xtask bench -- --help`."
     )]
     Bench(PassedOn),
+    /// Call `uard` with damaged files for some minutes: `uard-fuzz` in a build with overflow checks.
+    #[command(after_help = "--minutes N       how long (5)\n\
+                      --seed N          every input is drawn from it and its number\n\
+                      --replay INPUT    runs one input alone and leaves its files in target/fuzz\n\
+                      Everything goes to `uard-fuzz`: see `cargo xtask fuzz -- --help`.")]
+    Fuzz(PassedOn),
     /// Check everything, cheapest first, and stop at the first failure.
     Ci {
         /// Only these steps, in their usual order.
@@ -127,6 +133,7 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
         Task::Evaluate(passed) => launch::evaluate(passed.arguments, &place),
         Task::Data(passed) => launch::data(passed.arguments, &place),
         Task::Bench(passed) => bench::run(passed.arguments, &place),
+        Task::Fuzz(passed) => launch::fuzz(passed.arguments, &place),
         Task::Ci { cuda: true, .. } => bundle::check(&root),
         Task::Ci { steps, .. } => ci::run(&root, &steps),
         Task::CudaToolkit { nvrtc_only: true } => cuda::run(&root, Part::Nvrtc),

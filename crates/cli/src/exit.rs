@@ -16,7 +16,8 @@ use uard_features::hub::HubError;
 pub const STOPPED: u8 = 130;
 
 const FAILED: u8 = 1;
-const WRONG: u8 = 2;
+/// Wrong usage or input.
+pub const WRONG: u8 = 2;
 
 /// What CUDA and cuBLAS say inside of candle's errors.
 const OUT_OF_MEMORY: [&str; 2] = ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"];

@@ -99,6 +99,20 @@ fn an_empty_caption_is_located() {
 }
 
 #[test]
+fn a_caption_of_ten_thousand_words_is_cut_and_named() {
+    let data = Data::new();
+    let captions = fs::read_to_string(data.at("train_caps.txt")).unwrap();
+    let long = captions.replacen("a red kite", &"kite ".repeat(10_000), 1);
+    fs::write(data.at("train_caps.txt"), long).unwrap();
+    let output = train(data.directory.path(), &data.at("run"), &[]).output();
+    let output = output.unwrap();
+    succeeded(&output);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let line = "train_caps.txt line 2 is cut behind 256 words or pieces (text.longest)";
+    assert!(said.contains(line), "{said}");
+}
+
+#[test]
 fn ids_that_contradict_the_order_of_captions_are_refused() {
     let data = Data::new();
     let ids: String = (0..12)

@@ -539,7 +539,7 @@ pub enum Error {
     },
     /// A size of photos that cannot be.
     #[error(
-        "photos cannot be made into {fit:?}: sides begin at 1, and a crop is no larger than what it is cut from"
+        "photos cannot be made into {fit:?}: sides are 1 to 4096 pixels, and a crop is no larger than what it is cut from"
     )]
     Preprocessing {
         /// What was asked for.

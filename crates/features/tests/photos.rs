@@ -92,6 +92,18 @@ fn the_reason_tells_how_much_of_a_photo_is_there() {
 }
 
 #[test]
+fn a_gif_whose_frame_is_larger_than_its_picture_is_refused() {
+    let mut bytes = std::fs::read(golden("rgb.gif")).unwrap();
+    let descriptor = bytes.iter().position(|&byte| byte == b',').unwrap();
+    // Width and height of the frame: 10,000 x 10,000 pixels would take 400 MB.
+    for place in [5, 7] {
+        bytes[descriptor + place..][..2].copy_from_slice(&10_000_u16.to_le_bytes());
+    }
+    let message = refused(&bytes, PhotoLimits::default());
+    assert!(message.contains("limit"), "{message}");
+}
+
+#[test]
 fn a_photo_of_another_format_is_whole_or_refused_wherever_it_is_cut() {
     for name in [
         "grey16.png",

@@ -390,7 +390,10 @@ fn tiny_config() -> Result<TrainConfig> {
 /// A model, and the ids of its captions.
 fn tiny_model(config: &TrainConfig, device: &Device) -> Result<(Model, Vec<Vec<u32>>)> {
     let texts = CAPTIONS.map(|(text, _)| text);
-    let tokenizer = CaptionTokenizer::Vocabulary(Vocabulary::build(texts, 1));
+    let tokenizer = CaptionTokenizer::Vocabulary {
+        vocabulary: Vocabulary::build(texts, 1),
+        longest: 20,
+    };
     let model = Model::new(config, WIDTH, (&tokenizer, &TextStart::Drawn), device)?;
     let captions: std::result::Result<_, _> =
         texts.iter().map(|text| tokenizer.encode(text)).collect();

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use uard_features::dataset::Split;
 use uard_features::hub::Hub;
 use uard_features::text::encoder::{TextEncoderKind, TextStart};
 use uard_features::text::gru::TextEncoderConfig;
@@ -40,7 +41,10 @@ pub fn tokenizer<'a>(
     match model {
         None => {
             let vocabulary = Vocabulary::build(captions, config.data.minimum_word_count);
-            Ok(CaptionTokenizer::Vocabulary(vocabulary))
+            Ok(CaptionTokenizer::Vocabulary {
+                vocabulary,
+                longest: config.text.longest,
+            })
         }
         Some(folder) => {
             let longest = config.text.longest;
@@ -50,6 +54,37 @@ pub fn tokenizer<'a>(
             })
         }
     }
+}
+
+/// A sentence about captions of a split that are longer than a model reads, if there are any.
+///
+/// # Errors
+/// When a tokenizer's own rules cannot be applied to a caption.
+pub fn cut_captions(
+    split: &Split,
+    tokenizer: &CaptionTokenizer,
+    longest: usize,
+) -> Result<Option<String>> {
+    // A word or a piece has at least one letter, and two marks stand around them.
+    let may_be_cut = |text: &str| text.len() + 2 > longest;
+    let long = split.captions.iter().enumerate();
+    let long = long.filter(|(_, text)| may_be_cut(text));
+    let mut first = None;
+    let mut count = 0;
+    for (at, text) in long {
+        let cut = tokenizer.cut(text)?;
+        if cut > 0 {
+            count += 1;
+            first.get_or_insert((at + 1, cut));
+        }
+    }
+    Ok(first.map(|(line, cut)| {
+        format!(
+            "{}_caps.txt line {line} is cut behind {longest} words or pieces (text.longest), {cut} \
+             more are not read; captions that are cut: {count}",
+            split.name
+        )
+    }))
 }
 
 /// What the encoder begins with.
@@ -62,7 +97,7 @@ pub fn start(
     tokenizer: &CaptionTokenizer,
 ) -> Result<TextStart> {
     Ok(match (tokenizer, &config.word_vectors) {
-        (CaptionTokenizer::Vocabulary(vocabulary), Some(path)) => {
+        (CaptionTokenizer::Vocabulary { vocabulary, .. }, Some(path)) => {
             let vectors = WordVectors::read(path, vocabulary, config.word_width)?;
             if vectors.found() == 0 {
                 return Err(Error::NoKnownWord {
@@ -72,7 +107,7 @@ pub fn start(
             }
             TextStart::Vectors(vectors)
         }
-        (CaptionTokenizer::Vocabulary(_), None) => TextStart::Drawn,
+        (CaptionTokenizer::Vocabulary { .. }, None) => TextStart::Drawn,
         (_, _) => TextStart::Trained(Weights::open_folder(model.ok_or_else(no_model)?)?),
     })
 }

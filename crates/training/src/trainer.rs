@@ -145,7 +145,7 @@ pub fn train(
     if session.is_finished() {
         return Ok(Outcome::AlreadyFinished(session.summary()));
     }
-    session.announce(observer);
+    session.announce(observer)?;
     while !session.is_finished() {
         session.run_epoch(observer, stop)?;
         if session.was_stopped() {

@@ -28,7 +28,10 @@ const ROUNDING: f64 = 1e-5;
 fn gradients(data: &Data, config: &TrainConfig, threshold: f64) -> BatchGradients {
     let vocabulary = Vocabulary::build(data.train.captions.iter().map(String::as_str), 1);
     let width = data.train.regions.width();
-    let tokenizer = CaptionTokenizer::Vocabulary(vocabulary);
+    let tokenizer = CaptionTokenizer::Vocabulary {
+        vocabulary,
+        longest: 64,
+    };
     let text = (&tokenizer, &TextStart::Drawn);
     let model = Model::new(config, width, text, &Device::Cpu).unwrap();
     let owners = &data.train.image_of_caption;

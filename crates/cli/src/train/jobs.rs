@@ -14,6 +14,7 @@ use uard_training::checkpoint::Checkpoint;
 use uard_training::evaluation::{How, SplitEvaluation, Stage, evaluate};
 use uard_training::model::Model;
 use uard_training::record::RunRecord;
+use uard_training::text::cut_captions;
 use uard_training::trainer::{self, Run, Start, Summary};
 
 use super::plan::Job;
@@ -192,6 +193,10 @@ pub fn evaluate_as(
 ) -> anyhow::Result<Best> {
     checkpoint.expect_width(split)?;
     let tokenizer = checkpoint.tokenizer()?;
+    let longest = checkpoint.config()?.text.longest;
+    if let Some(warning) = cut_captions(split, &tokenizer, longest)? {
+        note(&warning);
+    }
     let model = checkpoint.model(device)?;
     let bar = bar(split.images() + split.captions.len(), "encoding");
     let watch = Stopwatch::start();

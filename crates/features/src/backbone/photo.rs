@@ -202,7 +202,11 @@ fn read(bytes: &[u8], limits: PhotoLimits) -> Decoded<Photo> {
     let mut decoder = reader.into_decoder().map_err(reason)?;
     check_size(&decoder, limits)?;
     let mut allowed = Limits::no_limits();
-    allowed.max_alloc = Some(limits.bytes);
+    // The frame of a GIF may claim to be larger than its picture, for which nothing is needed.
+    allowed.max_alloc = Some(match format {
+        ImageFormat::Gif => 2 * decoder.total_bytes(),
+        _ => limits.bytes,
+    });
     decoder.set_limits(allowed).map_err(reason)?;
     // A broken EXIF block says nothing of how the photo was held; its pixels are what they are.
     let orientation = decoder

@@ -9,6 +9,13 @@ use super::maps::Maps;
 use super::photo::Photo;
 use crate::{Error, Result};
 
+/// The longest side that a network's photos have, in pixels.
+const LARGEST_SIDE: u32 = 4096;
+
+/// The most pixels that a photo is resized to before it is cut: 64 times those of 1024 x 1024. Only
+/// photos with a side some hundred times as long as the other have more.
+const LARGEST_RESULT: u64 = 1 << 26;
+
 /// From a photo to normalised pixels.
 ///
 /// ```text
@@ -141,6 +148,14 @@ impl Preprocessing {
         let kind = fir::PixelType::U8x3;
         let source = fir::images::ImageRef::new(width, height, photo.pixels(), kind)
             .map_err(|error| failed(&error))?;
+        let pixels = u64::from(placed.whole.0) * u64::from(placed.whole.1);
+        if pixels > LARGEST_RESULT {
+            return Err(failed(&format_args!(
+                "it is too narrow: with a shorter side of {} pixels it would have {pixels}, more than \
+                 the limit of {LARGEST_RESULT}",
+                placed.whole.0.min(placed.whole.1)
+            )));
+        }
         let mut whole = fir::images::Image::new(placed.whole.0, placed.whole.1, kind);
         let filter = match self.filter {
             Filter::Bilinear => fir::FilterType::Bilinear,
@@ -178,15 +193,15 @@ impl Preprocessing {
     }
 
     fn check(&self) -> Result<()> {
-        let (height, width) = self.size();
-        let shorter = match self.fit {
-            Fit::Stretch { .. } => u32::MAX,
-            Fit::Crop { shorter, .. } => shorter,
+        let side = |side: u32| (1..=LARGEST_SIDE).contains(&side);
+        let is_possible = match self.fit {
+            Fit::Stretch { width, height } => side(width) && side(height),
+            Fit::Crop { shorter, side: cut } => side(shorter) && side(cut) && cut <= shorter,
         };
-        if height == 0 || width == 0 || shorter < width as u32 {
-            return Err(Error::Preprocessing { fit: self.fit });
+        match is_possible {
+            true => Ok(()),
+            false => Err(Error::Preprocessing { fit: self.fit }),
         }
-        Ok(())
     }
 
     fn placed(&self, photo: &Photo) -> Placed {
@@ -198,7 +213,8 @@ impl Preprocessing {
             Fit::Crop { shorter, side } => {
                 let (width, height) = (photo.width(), photo.height());
                 let longer = |long: u32, short: u32| {
-                    (u64::from(shorter) * u64::from(long) / u64::from(short)) as u32
+                    let longer = u64::from(shorter) * u64::from(long) / u64::from(short);
+                    u32::try_from(longer).unwrap_or(u32::MAX)
                 };
                 let whole = match width <= height {
                     true => (shorter, longer(height, width)),
@@ -283,8 +299,23 @@ mod tests {
     }
 
     #[test]
+    fn a_photo_too_narrow_to_be_resized_is_refused() {
+        let message = Preprocessing::IMAGENET
+            .resized(&photo(10_000, 1))
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("10000 x 1"), "{message}");
+        assert!(message.contains("too narrow"), "{message}");
+        assert!(Preprocessing::IMAGENET.resized(&photo(1_000, 1)).is_ok());
+    }
+
+    #[test]
     fn sizes_that_cannot_be_are_refused() {
         for fit in [
+            Fit::Stretch {
+                width: 5,
+                height: u32::MAX,
+            },
             Fit::Stretch {
                 width: 0,
                 height: 5,

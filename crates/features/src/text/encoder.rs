@@ -63,15 +63,15 @@ impl CaptionEncoder {
     ) -> Result<Self> {
         let trained = || initial(start, draws);
         match (tokenizer, start) {
-            (CaptionTokenizer::Vocabulary(vocabulary), TextStart::Drawn) => {
+            (CaptionTokenizer::Vocabulary { vocabulary, .. }, TextStart::Drawn) => {
                 let encoder = TextEncoder::new(parameters, sizes, vocabulary.len(), draws);
                 Ok(Self::Gru(encoder?))
             }
-            (CaptionTokenizer::Vocabulary(_), TextStart::Vectors(vectors)) => {
+            (CaptionTokenizer::Vocabulary { .. }, TextStart::Vectors(vectors)) => {
                 let encoder = TextEncoder::with_word_vectors(parameters, sizes, vectors, draws);
                 Ok(Self::Gru(encoder?))
             }
-            (CaptionTokenizer::Vocabulary(_), TextStart::Trained(_)) => Err(Error::TextStart {
+            (CaptionTokenizer::Vocabulary { .. }, TextStart::Trained(_)) => Err(Error::TextStart {
                 start: "the weights of a trained model",
                 encoder: "a GRU",
             }),
@@ -110,7 +110,7 @@ impl CaptionEncoder {
             ]
         };
         let parts = match tokenizer {
-            CaptionTokenizer::Vocabulary(vocabulary) => [
+            CaptionTokenizer::Vocabulary { vocabulary, .. } => [
                 product(&[vocabulary.len(), sizes.word_width]),
                 product(&[6, sizes.joint_width, sizes.word_width]),
                 product(&[6, sizes.joint_width, sizes.joint_width]),

@@ -22,7 +22,12 @@ const PIECES: &str = "tokenizer.json";
 #[derive(Debug, Clone)]
 pub enum CaptionTokenizer {
     /// Whole words between `<start>` and `<end>`, for a GRU.
-    Vocabulary(Vocabulary),
+    Vocabulary {
+        /// The words.
+        vocabulary: Vocabulary,
+        /// Words of a caption, `<start>` and `<end>` included, behind which it is cut.
+        longest: usize,
+    },
     /// Word pieces between special ones, for a BERT.
     Bert {
         /// The model that they belong to.
@@ -74,7 +79,7 @@ impl CaptionTokenizer {
         Ok(Self::Tower { config, pieces })
     }
 
-    /// What [`files`](Self::files) of a folder hold; `longest` is for word pieces.
+    /// What [`files`](Self::files) of a folder hold. Captions are cut behind `longest` words or pieces.
     ///
     /// # Errors
     /// A file is missing or damaged.
@@ -87,7 +92,10 @@ impl CaptionTokenizer {
         }
         if !bert.exists() {
             let vocabulary = Vocabulary::read_json(&folder.join(VOCABULARY))?;
-            return Ok(Self::Vocabulary(vocabulary));
+            return Ok(Self::Vocabulary {
+                vocabulary,
+                longest,
+            });
         }
         let config = BertConfig::read_json(&bert)?;
         let pieces = Box::new(BertTokenizer::open(folder, &config, longest)?);
@@ -100,7 +108,7 @@ impl CaptionTokenizer {
     /// When the tokenizer's library cannot write what it read.
     pub fn files(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
         match self {
-            Self::Vocabulary(vocabulary) => Ok(vec![(VOCABULARY, vocabulary.to_json()?)]),
+            Self::Vocabulary { vocabulary, .. } => Ok(vec![(VOCABULARY, vocabulary.to_json()?)]),
             Self::Bert { config, pieces } => {
                 Ok(vec![(BERT, config.to_json()?), (PIECES, pieces.to_json()?)])
             }
@@ -117,9 +125,27 @@ impl CaptionTokenizer {
     /// When a tokenizer's own rules cannot be applied to the caption.
     pub fn encode(&self, caption: &str) -> Result<Vec<u32>> {
         match self {
-            Self::Vocabulary(vocabulary) => Ok(vocabulary.encode(caption)),
+            Self::Vocabulary {
+                vocabulary,
+                longest,
+            } => Ok(cut_behind(*longest, vocabulary.encode(caption))),
             Self::Bert { pieces, .. } => Ok(pieces.encode(caption)?.ids),
             Self::Tower { pieces, .. } => Ok(pieces.encode(caption)?.ids),
+        }
+    }
+
+    /// How many words or pieces of a caption are cut off.
+    ///
+    /// # Errors
+    /// As for [`encode`](Self::encode).
+    pub fn cut(&self, caption: &str) -> Result<usize> {
+        match self {
+            Self::Vocabulary {
+                vocabulary,
+                longest,
+            } => Ok(vocabulary.encode(caption).len().saturating_sub(*longest)),
+            Self::Bert { pieces, .. } => Ok(pieces.encode(caption)?.cut),
+            Self::Tower { pieces, .. } => Ok(pieces.encode(caption)?.cut),
         }
     }
 
@@ -129,9 +155,11 @@ impl CaptionTokenizer {
     /// As for [`encode`](Self::encode).
     pub fn words(&self, caption: &str) -> Result<Vec<CaptionWord>> {
         match self {
-            Self::Vocabulary(_) => {
-                // Behind the mark of the start.
-                let words = tokenize(caption).into_iter().zip(1..);
+            Self::Vocabulary { longest, .. } => {
+                // Between the marks of start and end.
+                let words = tokenize(caption)
+                    .into_iter()
+                    .zip(1..longest.saturating_sub(1));
                 Ok(words
                     .map(|(text, row)| CaptionWord {
                         text,
@@ -151,7 +179,7 @@ impl CaptionTokenizer {
     /// The id of padding, which nobody reads.
     pub fn pad(&self) -> u32 {
         match self {
-            Self::Vocabulary(vocabulary) => vocabulary.pad(),
+            Self::Vocabulary { vocabulary, .. } => vocabulary.pad(),
             Self::Bert { pieces, .. } => pieces.pad(),
             Self::Tower { pieces, .. } => pieces.pad(),
         }
@@ -160,7 +188,7 @@ impl CaptionTokenizer {
     /// How many ids there are.
     pub fn ids(&self) -> usize {
         match self {
-            Self::Vocabulary(vocabulary) => vocabulary.len(),
+            Self::Vocabulary { vocabulary, .. } => vocabulary.len(),
             Self::Bert { config, .. } => config.vocab_size,
             Self::Tower { config, .. } => config.vocab_size,
         }
@@ -171,7 +199,7 @@ impl CaptionTokenizer {
     /// # Errors
     /// As for [`files`](Self::files).
     pub fn hash(&self) -> Result<String> {
-        if let Self::Vocabulary(vocabulary) = self {
+        if let Self::Vocabulary { vocabulary, .. } = self {
             return Ok(vocabulary.hash());
         }
         let mut fields = Fields::default();
@@ -181,6 +209,15 @@ impl CaptionTokenizer {
         }
         Ok(fields.hex())
     }
+}
+
+/// At most `longest` ids, the last of which stays the last.
+fn cut_behind(longest: usize, mut ids: Vec<u32>) -> Vec<u32> {
+    if let (Some(&end), true) = (ids.last(), ids.len() > longest) {
+        ids.truncate(longest.saturating_sub(1));
+        ids.push(end);
+    }
+    ids
 }
 
 /// Pieces that the tokenizer took from one word, put together again.
@@ -228,7 +265,24 @@ mod tests {
     }
 
     fn vocabulary() -> CaptionTokenizer {
-        CaptionTokenizer::Vocabulary(Vocabulary::build(["a dog can't swim"], 1))
+        CaptionTokenizer::Vocabulary {
+            vocabulary: Vocabulary::build(["a dog can't swim"], 1),
+            longest: 20,
+        }
+    }
+
+    #[test]
+    fn a_caption_is_cut_behind_the_longest_and_keeps_its_end() {
+        let tokenizer = CaptionTokenizer::Vocabulary {
+            vocabulary: Vocabulary::build(["a dog can swim"], 1),
+            longest: 4,
+        };
+        assert_eq!(tokenizer.encode("a dog").unwrap(), [1, 4, 5, 2]);
+        assert_eq!(tokenizer.encode("a dog can swim").unwrap(), [1, 4, 5, 2]);
+        assert_eq!(tokenizer.cut("a dog can swim").unwrap(), 2);
+        let words = tokenizer.words("a dog can swim").unwrap();
+        assert_eq!(words.len(), 2);
+        assert_eq!(words[1].rows, 2..3);
     }
 
     #[test]
@@ -267,7 +321,10 @@ mod tests {
 
     #[test]
     fn other_words_have_another_hash() {
-        let other = CaptionTokenizer::Vocabulary(Vocabulary::build(["a cat"], 1));
+        let other = CaptionTokenizer::Vocabulary {
+            vocabulary: Vocabulary::build(["a cat"], 1),
+            longest: 20,
+        };
         assert_ne!(other.hash().unwrap(), vocabulary().hash().unwrap());
         assert_ne!(bert().hash().unwrap(), vocabulary().hash().unwrap());
     }

@@ -1,8 +1,10 @@
 //! What `torch.save` writes: a zip archive with a pickle of names and shapes, and a file of numbers
 //! for each tensor.
 
+mod limits;
+
 use std::collections::HashMap;
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 use candle_core::pickle::PthTensors;
@@ -20,6 +22,9 @@ pub(super) const ZIP: &[u8] = b"PK\x03\x04";
 const PROTOCOL: u8 = 0x80;
 const VERSIONS: std::ops::RangeInclusive<u8> = 1..=5;
 
+/// How the names of pickles within an archive end.
+const PICKLE: &str = "data.pkl";
+
 /// Where a safetensors file has the first letter of its header.
 const HEADER_PLACE: usize = 8;
 
@@ -35,7 +40,7 @@ impl Pickled {
     ///
     /// # Errors
     /// No whole archive; a compressed one, of which the size is not known before it is read; no
-    /// pickle of a state dict.
+    /// pickle of a state dict, or one that takes more memory than any of them needs.
     pub(super) fn open(path: &Path, bytes: &[u8]) -> Result<Self> {
         let members = members(bytes).map_err(|cause| unreadable(path, &cause))?;
         let tensors = caught(|| PthTensors::new(path, None))
@@ -93,12 +98,18 @@ fn members(bytes: &[u8]) -> std::result::Result<HashMap<String, u64>, String> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(said)?;
     let mut members = HashMap::new();
     for at in 0..archive.len() {
-        let member = archive.by_index_raw(at).map_err(said)?;
+        let mut member = archive.by_index_raw(at).map_err(said)?;
         let name = member.name().map_err(said)?.into_owned();
         if member.compression() != CompressionMethod::Stored {
             return Err(format!(
                 "`{name}` is compressed, torch.save stores without compression"
             ));
+        }
+        if name.ends_with(PICKLE) {
+            let mut pickle = Vec::new();
+            let read = member.read_to_end(&mut pickle);
+            read.map_err(|cause| format!("`{name}`: {cause}"))?;
+            limits::check(&pickle)?;
         }
         members.insert(name, member.compressed_size());
     }

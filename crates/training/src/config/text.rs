@@ -9,9 +9,12 @@ use uard_features::text::encoder::TextEncoderKind;
 use super::{at_least, setting};
 use crate::Result;
 
-/// Pieces of a caption that a BERT reads at most: the longest of Flickr8k's 35,000 training and
-/// development captions has 42.
-const LONGEST: usize = 64;
+/// Words or word pieces of a caption that are read at most: the longest of Flickr8k's 35,000 training
+/// and development captions has 42, one that is a whole document would take the memory of all of them.
+const LONGEST: usize = 256;
+
+/// Two marks, and a word between them.
+const SHORTEST: usize = 3;
 
 /// `[text]`: how captions are read and encoded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,7 +32,8 @@ pub struct TextConfig {
     /// `hf:OWNER/NAME@REVISION`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<Source>,
-    /// For the others: word pieces of a caption, special ones included, behind which it is cut.
+    /// Words of a caption (for the others word pieces), with the marks of start and end, behind which
+    /// it is cut (256).
     pub longest: usize,
 }
 
@@ -48,7 +52,7 @@ impl Default for TextConfig {
 impl TextConfig {
     pub(super) fn validate(&self) -> Result<()> {
         at_least("text.word_width", self.word_width, 1)?;
-        at_least("text.longest", self.longest, 1)?;
+        at_least("text.longest", self.longest, SHORTEST)?;
         let nothing = || "nothing".to_owned();
         let model = self.model.as_ref().map_or_else(nothing, Source::to_string);
         match self.encoder {

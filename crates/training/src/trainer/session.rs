@@ -177,7 +177,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    pub(super) fn announce(&self, observer: &mut dyn Observer) {
+    pub(super) fn announce(&self, observer: &mut dyn Observer) -> Result<()> {
         observer.on_event(&Event::Started {
             steps: self.total_steps(),
             steps_per_epoch: self.batches.per_epoch(),
@@ -187,6 +187,13 @@ impl<'a> Session<'a> {
             words: self.tokenizer.ids(),
             word_vectors: self.word_vectors,
         });
+        let longest = self.run.config.text.longest;
+        for split in [self.run.train, self.run.dev] {
+            if let Some(message) = text::cut_captions(split, &self.tokenizer, longest)? {
+                observer.on_event(&Event::Warning { message });
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn is_finished(&self) -> bool {

@@ -1,0 +1,218 @@
+//! Calls `uard` with damaged files, seeded, in processes with a limit of memory and of time for each
+//! input, and reports every input that panics, ends its process, hangs, swells, or blames nobody.
+//!
+//! `cargo xtask fuzz --minutes 30` starts it; docs/reliability.md has what it found.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command that a person reads"
+)]
+
+mod container;
+mod corpus;
+mod mutate;
+mod target;
+mod watch;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use peak_alloc::PeakAlloc;
+
+use target::TARGETS;
+use watch::{Plan, Summary};
+use worker::{Kind, Work};
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+#[derive(Parser)]
+#[command(
+    name = "uard-fuzz",
+    about = "Calls uard with damaged files and reports what it does not survive",
+    args_conflicts_with_subcommands = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Task>,
+    #[command(flatten)]
+    fuzz: Fuzz,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run inputs in this process: what the fuzzer starts.
+    #[command(hide = true)]
+    Worker(Work),
+    /// Write the undamaged files into a folder.
+    Corpus {
+        /// Emptied first.
+        folder: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Fuzz {
+    /// How long.
+    #[arg(long, default_value_t = 5.0)]
+    minutes: f64,
+    /// No more inputs than this.
+    #[arg(long, default_value_t = u64::MAX)]
+    inputs: u64,
+    /// Every input is drawn from it and its number.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The first input.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// Processes at once; without it as many as may run at once.
+    #[arg(long)]
+    workers: Option<usize>,
+    /// Run this input alone, say how it ended, and leave its files there.
+    #[arg(long, value_name = "INPUT")]
+    replay: Option<u64>,
+    /// An input that takes longer than so many seconds is a finding.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Check the fuzzer: calls that it must find, in place of the targets.
+    #[arg(long, hide = true)]
+    planted: bool,
+    /// Where corpus and findings are kept.
+    #[arg(long, default_value = "target/fuzz")]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match (arguments.command, arguments.fuzz.replay) {
+        (Some(Task::Worker(work)), _) => worker::work(&work).map(|()| true),
+        (Some(Task::Corpus { folder }), _) => write_corpus(&folder).map(|()| true),
+        (None, Some(input)) => replay(&arguments.fuzz, input).map(|()| true),
+        (None, None) => fuzz(&arguments.fuzz),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether nothing was found.
+fn fuzz(fuzz: &Fuzz) -> anyhow::Result<bool> {
+    let corpus = written_corpus(&fuzz.out)?;
+    let scratch = scratch()?;
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    let plan = Plan {
+        seed: fuzz.seed,
+        first: fuzz.first,
+        inputs: fuzz.inputs,
+        time: Duration::from_secs_f64(fuzz.minutes * 60.0),
+        longest: Duration::from_secs(fuzz.seconds),
+        planted: fuzz.planted,
+        workers: fuzz.workers.unwrap_or(at_once),
+        corpus,
+        scratch: scratch.path().to_owned(),
+        findings: fuzz.out.join(worker::Finding::FILE),
+    };
+    let summary = watch::run(&plan)?;
+    print(&summary);
+    Ok(summary.findings.is_empty())
+}
+
+fn replay(fuzz: &Fuzz, input: u64) -> anyhow::Result<()> {
+    let folder = fuzz.out.join("replay");
+    fs::create_dir_all(&folder)?;
+    let work = Work {
+        seed: fuzz.seed,
+        corpus: written_corpus(&fuzz.out)?,
+        folder: folder.canonicalize()?,
+        from: input,
+        to: input + 1,
+        planted: false,
+    };
+    println!("{}", worker::replay(&work)?);
+    Ok(())
+}
+
+/// Writes the corpus anew, for it belongs to this build; in a process of its own, because the
+/// commands that write some of it say much.
+fn written_corpus(out: &Path) -> anyhow::Result<PathBuf> {
+    fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    let corpus = out.canonicalize()?.join("corpus");
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .arg("corpus")
+        .arg(&corpus)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let written = command
+        .output()
+        .context("starting the writer of the corpus")?;
+    let said = String::from_utf8_lossy(&written.stderr);
+    let said = said.lines().last().unwrap_or_default();
+    anyhow::ensure!(written.status.success(), "writing the corpus: {said}");
+    Ok(corpus)
+}
+
+fn write_corpus(folder: &Path) -> anyhow::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    corpus::write(folder)?;
+    worker::check_corpus(folder)
+}
+
+/// In memory where the system has such a folder: nothing here has to last.
+fn scratch() -> anyhow::Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    let folder = tempfile::Builder::new();
+    Ok(if memory.is_dir() {
+        { folder }.tempdir_in(memory)?
+    } else {
+        { folder }.tempdir()?
+    })
+}
+
+fn print(summary: &Summary) {
+    println!(
+        "{:<18} {:>9} {:>9} {:>9}",
+        "target", "accepted", "refused", "failed"
+    );
+    for (target, ended) in TARGETS.iter().zip(&summary.ended) {
+        let (name, failed) = (target.name, ended.failed);
+        println!(
+            "{name:<18} {:>9} {:>9} {failed:>9}",
+            ended.accepted, ended.refused
+        );
+    }
+    let memory = summary.memory >> 20;
+    println!(
+        "{} inputs, at most {memory} MiB of memory for one, input {}",
+        summary.inputs, summary.largest
+    );
+    let mut kinds: BTreeMap<(Kind, &str), Vec<&worker::Finding>> = BTreeMap::new();
+    for finding in &summary.findings {
+        kinds
+            .entry((finding.kind, &finding.target))
+            .or_default()
+            .push(finding);
+    }
+    for ((kind, target), findings) in kinds {
+        println!("{kind:?} {target}: {} times, for example", findings.len());
+        for finding in findings.iter().take(3) {
+            println!("  input {}: {}", finding.input, finding.said);
+        }
+    }
+    if summary.findings.is_empty() {
+        println!("nothing found");
+    }
+}

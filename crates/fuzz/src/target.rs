@@ -1,0 +1,282 @@
+//! What is called with damaged files: commands of `uard`, and the reader of packed files, which no
+//! command reaches.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use uard_attention::{PackedRegions, PackedWords};
+use uard_cli::Ended;
+
+/// A reader and the files it reads.
+pub struct Target {
+    /// Also the name of its folder in the corpus.
+    pub name: &'static str,
+    action: Action,
+    /// The folder, below that of the corpus, whose files are damaged; empty for all files.
+    damaged: &'static str,
+    /// Where a damaged file is written, where it is one of many for the same place.
+    pub input: Option<&'static str>,
+    /// What the refusal of undamaged files says, where they are not accepted: the command then ends
+    /// behind the reader that is meant.
+    pub refusal: Option<&'static str>,
+}
+
+enum Action {
+    /// Arguments of `uard`, cut at spaces; `{}` stands for the folder.
+    Command(&'static str),
+    /// The arguments stand in the file `arguments`, one a line.
+    Arguments,
+    /// Opens a file of packed fragments and reads all of it.
+    Packed,
+}
+
+/// Every target, in the order in which inputs go round them.
+pub const TARGETS: [Target; 32] = [
+    command("recall", "recall --similarities {}/S.npy --map {}/MAP.txt"),
+    command(
+        "score",
+        "score --regions {}/R.npy --words {}/W.npy --region-counts {}/RC.npy \
+         --word-counts {}/WC.npy --threshold 0.1 --out {}/out.npy",
+    ),
+    command(
+        "threshold",
+        "threshold --relevant {}/P.npy --irrelevant {}/N.npy",
+    ),
+    of_pool(
+        "captions",
+        "import --captions {}/input --split train --out {}/out",
+    ),
+    command(
+        "caption-lines",
+        "import --captions {}/lines.en --image-list {}/images.txt --split dev --out {}/out",
+    ),
+    command(
+        "dump-butd",
+        "import --format butd-tsv {}/dump.tsv --split dev --out {}/out",
+    ),
+    command(
+        "dump-lxmert",
+        "import --format lxmert-tsv {}/dump.tsv --split dev --out {}/out",
+    ),
+    command(
+        "dump-npz",
+        "import --format npz {}/npz --split dev --out {}/out",
+    ),
+    command(
+        "dump-hdf5",
+        "import --format hdf5 {}/dump.hdf5 --split dev --out {}/out",
+    ),
+    command(
+        "dump-cocobu",
+        "import --format cocobu {}/bu --split dev --out {}/out",
+    ),
+    command(
+        "dump-scan",
+        "import --format scan {}/data --split dev --out {}/out",
+    ),
+    photo("photo-jpeg"),
+    photo("photo-png"),
+    photo("photo-webp"),
+    photo("photo-gif"),
+    Target {
+        damaged: "model",
+        ..command(
+            "vision-dinov2",
+            "extract --encoder vision-transformer --weights {}/model --images {}/photo.png \
+             --regions 4 --out {}/out",
+        )
+    },
+    Target {
+        damaged: "model",
+        ..command(
+            "vision-clip",
+            "extract --encoder vision-transformer --weights {}/model --images {}/photo.png \
+             --regions 4 --out {}/out",
+        )
+    },
+    Target {
+        damaged: "list",
+        ..command(
+            "photo-list",
+            "extract --encoder vision-transformer --weights {}/model --images {}/list/list.txt \
+             --regions 4 --out {}/out",
+        )
+    },
+    Target {
+        refusal: Some("/none"),
+        ..of_pool(
+            "config",
+            "train --config {}/input --data {}/none --run {}/out --device cpu",
+        )
+    },
+    Target {
+        refusal: Some("/none"),
+        ..of_pool(
+            "study",
+            "study --config {}/input --data {}/none --run {}/out --device cpu",
+        )
+    },
+    Target {
+        damaged: "data",
+        ..command("train", TRAIN)
+    },
+    Target {
+        damaged: "data",
+        ..command("train-store", TRAIN)
+    },
+    Target {
+        damaged: "given",
+        ..command("word-vectors", TRAIN)
+    },
+    Target {
+        damaged: "given",
+        ..command("bert-safetensors", TRAIN)
+    },
+    Target {
+        damaged: "given",
+        ..command("bert-pickle", TRAIN)
+    },
+    Target {
+        damaged: "given",
+        ..command("text-tower", TRAIN)
+    },
+    Target {
+        damaged: "run",
+        ..command(
+            "resume",
+            "train --config {}/own.toml --data {}/data --run {}/run --device cpu --resume",
+        )
+    },
+    Target {
+        damaged: "run",
+        ..command("checkpoint", EVALUATE)
+    },
+    Target {
+        damaged: "run",
+        ..command("checkpoint-bert", EVALUATE)
+    },
+    Target {
+        damaged: "out",
+        ..command(
+            "study-results",
+            "study --config {}/study.toml --data {}/data --run {}/out --device cpu --resume",
+        )
+    },
+    Target {
+        action: Action::Arguments,
+        ..of_pool("arguments", "")
+    },
+    Target {
+        action: Action::Packed,
+        ..of_pool("packed", "")
+    },
+];
+
+const TRAIN: &str = "train --config {}/own.toml --data {}/data --run {}/out --device cpu";
+
+const EVALUATE: &str = "evaluate --checkpoint {}/run --data {}/data --split dev --device cpu \
+                        --similarities {}/out.npy";
+
+const fn command(name: &'static str, command: &'static str) -> Target {
+    Target {
+        name,
+        action: Action::Command(command),
+        damaged: "",
+        input: None,
+        refusal: None,
+    }
+}
+
+/// One of the files in `pool` is damaged and becomes `input`.
+const fn of_pool(name: &'static str, text: &'static str) -> Target {
+    Target {
+        damaged: "pool",
+        input: Some("input"),
+        ..command(name, text)
+    }
+}
+
+const fn photo(name: &'static str) -> Target {
+    Target {
+        damaged: "pool",
+        input: Some("photo.jpg"),
+        ..command(
+            name,
+            "extract --encoder vision-transformer --weights {}/model --images {}/photo.jpg \
+             --longest-side 4096 --regions 4 --out {}/out",
+        )
+    }
+}
+
+impl Target {
+    /// The files that are damaged, below the target's folder, in order.
+    pub fn files(&self, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        collect(&folder.join(self.damaged), &mut files)?;
+        anyhow::ensure!(!files.is_empty(), "{}: nothing to damage", self.name);
+        for file in &mut files {
+            *file = file.strip_prefix(folder)?.to_owned();
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// Calls what reads the files of a folder.
+    pub fn call(&self, folder: &Path) -> anyhow::Result<Ended> {
+        match self.action {
+            Action::Command(command) => Ok(call(command, folder)),
+            Action::Arguments => {
+                let text = std::fs::read(folder.join("input"))?;
+                Ok(call(&String::from_utf8_lossy(&text), folder))
+            }
+            Action::Packed => Ok(read_packed(&folder.join("input"))),
+        }
+    }
+
+    /// The command as it would be typed.
+    pub fn text(&self) -> String {
+        match self.action {
+            Action::Command(command) => format!("uard {command}"),
+            Action::Arguments => "uard with the arguments of {}/input".to_owned(),
+            Action::Packed => "PackedRegions::open and PackedWords::open of {}/input".to_owned(),
+        }
+    }
+}
+
+/// Calls `uard` with arguments in which `{}` stands for the folder.
+pub fn call(command: &str, folder: &Path) -> Ended {
+    let folder = folder.to_string_lossy();
+    let arguments = command.split_whitespace();
+    let arguments = arguments.map(|word| OsString::from(word.replace("{}", &folder)));
+    uard_cli::call(std::iter::once("uard".into()).chain(arguments))
+}
+
+/// Opens and verifies a file as regions and as words, one of which it is.
+fn read_packed(path: &Path) -> Ended {
+    let regions = PackedRegions::open(path).and_then(|packed| packed.verify());
+    let words = PackedWords::open(path).and_then(|packed| packed.verify());
+    match regions.or(words) {
+        Ok(()) => Ended {
+            code: 0,
+            error: None,
+        },
+        Err(error) => Ended {
+            code: 2,
+            error: Some(error.to_string()),
+        },
+    }
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! Starts workers, watches them, and starts them again behind an input that killed them.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use crate::target::TARGETS;
+use crate::worker::{Endings, Finding, Kind, Progress};
+
+/// Inputs of a process: not so many that what it leaks adds up.
+const INPUTS_OF_A_PROCESS: u64 = 4096;
+
+const POLL: Duration = Duration::from_millis(20);
+
+/// How long, with what, and where.
+#[derive(Debug)]
+pub struct Plan {
+    /// Every input is drawn from it.
+    pub seed: u64,
+    /// The first input.
+    pub first: u64,
+    /// No more inputs than this.
+    pub inputs: u64,
+    /// No input begins after this.
+    pub time: Duration,
+    /// An input that takes longer is a finding.
+    pub longest: Duration,
+    /// Whether calls that must be found stand in place of the targets.
+    pub planted: bool,
+    /// Processes at once.
+    pub workers: usize,
+    /// The folder of undamaged files.
+    pub corpus: PathBuf,
+    /// Files that are written and removed all the time: best in memory.
+    pub scratch: PathBuf,
+    /// Where findings are kept.
+    pub findings: PathBuf,
+}
+
+/// What a run of the fuzzer has come to.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Inputs that ran.
+    pub inputs: u64,
+    /// The highest memory of an input that ended, in bytes.
+    pub memory: u64,
+    /// The input that took it.
+    pub largest: u64,
+    /// How the inputs of each target ended.
+    pub ended: Vec<Endings>,
+    /// What went wrong, in no order.
+    pub findings: Vec<Finding>,
+}
+
+/// Runs the plan.
+pub fn run(plan: &Plan) -> anyhow::Result<Summary> {
+    let end = plan.first.saturating_add(plan.inputs);
+    let until = Instant::now() + plan.time;
+    let next = AtomicU64::new(plan.first);
+    let summary = Mutex::new(Summary {
+        ended: vec![Endings::default(); TARGETS.len()],
+        ..Summary::default()
+    });
+    thread::scope(|scope| -> anyhow::Result<()> {
+        let workers: Vec<_> = (0..plan.workers)
+            .map(|worker| {
+                let (next, summary) = (&next, &summary);
+                scope.spawn(move || {
+                    let folder = plan.scratch.join(worker.to_string());
+                    fs::create_dir_all(&folder)?;
+                    let slot = Slot {
+                        plan,
+                        folder,
+                        until,
+                        summary,
+                    };
+                    while Instant::now() < until {
+                        let from = next.fetch_add(INPUTS_OF_A_PROCESS, Ordering::Relaxed);
+                        if from >= end {
+                            break;
+                        }
+                        slot.batch(from, (from + INPUTS_OF_A_PROCESS).min(end))?;
+                    }
+                    slot.collect_findings()
+                })
+            })
+            .collect();
+        for worker in workers {
+            worker
+                .join()
+                .map_err(|_| anyhow::anyhow!("a watcher panicked"))??;
+        }
+        Ok(())
+    })?;
+    summary.into_inner().context("a watcher panicked")
+}
+
+/// One worker at a time.
+struct Slot<'a> {
+    plan: &'a Plan,
+    folder: PathBuf,
+    until: Instant,
+    summary: &'a Mutex<Summary>,
+}
+
+/// How a process was seen to end.
+enum End {
+    Ended(ExitStatus),
+    Hung,
+    TimeIsUp,
+}
+
+impl Slot<'_> {
+    /// Runs inputs, in as many processes as it takes.
+    fn batch(&self, mut from: u64, to: u64) -> anyhow::Result<()> {
+        let progress = self.folder.join(Progress::FILE);
+        while from < to {
+            let _ = fs::remove_file(&progress);
+            let mut child = self.start(from, to)?;
+            let end = self.watch(&mut child, &progress)?;
+            let done =
+                Progress::read(&progress).context("a worker ended before its first input")?;
+            self.count(&done, done.input - from)?;
+            if done.input >= to || matches!(end, End::TimeIsUp) {
+                return Ok(());
+            }
+            self.died(done.input, &end)?;
+            from = done.input + 1;
+        }
+        Ok(())
+    }
+
+    fn start(&self, from: u64, to: u64) -> anyhow::Result<Child> {
+        let said = fs::File::create(self.folder.join("stderr"))?;
+        let number = |number: u64| number.to_string();
+        Command::new(std::env::current_exe()?)
+            .arg("worker")
+            .args(["--seed", &number(self.plan.seed)])
+            .args(["--from", &number(from), "--to", &number(to)])
+            .args(self.plan.planted.then_some("--planted"))
+            .arg("--corpus")
+            .arg(&self.plan.corpus)
+            .arg("--folder")
+            .arg(&self.folder)
+            // Two processes of one thread do more than one of two, and a run depends on no order.
+            .env("RAYON_NUM_THREADS", "1")
+            .env("HF_HUB_OFFLINE", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(said)
+            .spawn()
+            .context("starting a worker")
+    }
+
+    /// Waits for the end of a process, and ends it where it hangs or time is up.
+    fn watch(&self, child: &mut Child, progress: &Path) -> io::Result<End> {
+        let mut last = (None, Instant::now());
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(End::Ended(status));
+            }
+            let input = Progress::read(progress).map(|progress| progress.input);
+            if input != last.0 {
+                last = (input, Instant::now());
+            }
+            let end = if last.1.elapsed() > self.plan.longest {
+                End::Hung
+            } else if Instant::now() > self.until {
+                End::TimeIsUp
+            } else {
+                thread::sleep(POLL);
+                continue;
+            };
+            child.kill()?;
+            child.wait()?;
+            return Ok(end);
+        }
+    }
+
+    fn count(&self, progress: &Progress, inputs: u64) -> anyhow::Result<()> {
+        let Ok(mut summary) = self.summary.lock() else {
+            anyhow::bail!("a watcher panicked");
+        };
+        summary.inputs += inputs;
+        if summary.memory < progress.memory {
+            summary.memory = progress.memory;
+            summary.largest = progress.largest;
+        }
+        for (sum, ended) in summary.ended.iter_mut().zip(&progress.ended) {
+            sum.accepted += ended.accepted;
+            sum.refused += ended.refused;
+            sum.failed += ended.failed;
+        }
+        Ok(())
+    }
+
+    fn died(&self, input: u64, end: &End) -> anyhow::Result<()> {
+        let (kind, how) = match end {
+            End::Hung => (
+                Kind::Hang,
+                format!("more than {} s", self.plan.longest.as_secs()),
+            ),
+            End::Ended(status) => (Kind::Death, status.to_string()),
+            End::TimeIsUp => return Ok(()),
+        };
+        // The last of what was said is of the input that died.
+        let said = fs::read(self.folder.join("stderr"))?;
+        let said = String::from_utf8_lossy(&said[said.len().saturating_sub(300)..]).into_owned();
+        let finding = Finding {
+            input,
+            target: TARGETS[(input % TARGETS.len() as u64) as usize]
+                .name
+                .to_owned(),
+            kind,
+            said: format!("{how}: {said}"),
+        };
+        let path = self.folder.join(Finding::FILE);
+        finding.append(&mut OpenOptions::new().create(true).append(true).open(path)?)
+    }
+
+    /// Adds what the processes of this slot found to the summary and to the kept findings.
+    fn collect_findings(&self) -> anyhow::Result<()> {
+        let path = self.folder.join(Finding::FILE);
+        let text = if path.exists() {
+            fs::read_to_string(path)?
+        } else {
+            String::new()
+        };
+        let Ok(mut summary) = self.summary.lock() else {
+            anyhow::bail!("a watcher panicked");
+        };
+        for line in text.lines() {
+            summary.findings.push(serde_json::from_str(line)?);
+        }
+        let mut kept = OpenOptions::new();
+        kept.create(true)
+            .append(true)
+            .open(&self.plan.findings)?
+            .write_all(text.as_bytes())?;
+        Ok(())
+    }
+}
