@@ -444,7 +444,7 @@ fn trained(root: &Path) -> anyhow::Result<()> {
             )?;
         }
         uard(&at, TRAIN)?;
-        without_hashes(&at.join("run/checkpoints"))?;
+        without_checksums(&at.join("run/checkpoints"))?;
         keep_what_is_read(target, &at.join("run"))?;
     }
     let study = trainable(root, "study-results", GRU)?;
@@ -475,22 +475,14 @@ fn keep_what_is_read(target: &str, run: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes the hashes of files out of every checkpoint's state: with them, damage is refused before
-/// any reader behind them is called.
-fn without_hashes(checkpoints: &Path) -> anyhow::Result<()> {
+/// Removes the checksums of every checkpoint: with them, damage is refused before any reader behind
+/// them is called.
+fn without_checksums(checkpoints: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(checkpoints)? {
-        let path = entry?.path().join("state.json");
-        if !path.exists() {
-            continue;
+        let path = entry?.path();
+        if path.is_dir() {
+            fs::remove_file(path.join("SHA256SUMS"))?;
         }
-        let mut state: serde_json::Value = serde_json::from_slice(&fs::read(&path)?)?;
-        let object = state.as_object_mut().context("a state is an object")?;
-        ensure!(
-            object.remove("files").is_some(),
-            "{}: no hashes",
-            path.display()
-        );
-        fs::write(&path, serde_json::to_vec_pretty(&state)?)?;
     }
     Ok(())
 }

@@ -1,17 +1,18 @@
 //! A run as it is saved, so that it continues with the same bytes as if it had never stopped.
 //!
 //! A checkpoint is a directory `step-XXXXXXXX` of `model.safetensors`, `optimizer.safetensors`,
-//! `state.json`, and what captions are read with: `vocab.json`, or `bert.json` and `tokenizer.json`.
+//! `state.json`, what captions are read with (`vocab.json`, or `bert.json` and `tokenizer.json`), and
+//! `SHA256SUMS` of all of them.
 //! The text files `latest` and `best` beside it name one of them.
 
 mod directory;
 mod state;
+mod sums;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use sha2::{Digest, Sha256};
 use uard_features::dataset::Split;
 use uard_features::text::encoder::{CaptionEncoder, TextStart};
 use uard_features::text::tokenizer::CaptionTokenizer;
@@ -24,6 +25,7 @@ use crate::{Error, Result, text};
 
 pub use directory::{CheckpointDirectory, Pointer};
 pub use state::{Best, FORMAT_VERSION, FeatureShape, Running, TrainState};
+use sums::{SUMS, Sums};
 
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -34,6 +36,7 @@ const STATE: &str = "state.json";
 pub struct Checkpoint {
     path: PathBuf,
     state: TrainState,
+    sums: Sums,
 }
 
 impl Checkpoint {
@@ -254,13 +257,7 @@ impl Checkpoint {
     fn bytes(&self, file: &str) -> Result<(Vec<u8>, String)> {
         let path = self.path.join(file);
         let bytes = uard_files::read(&path).map_err(io("read", &path))?;
-        if let Some(expected) = self.state.files.get(file) {
-            let found = sha256(&bytes);
-            if found != *expected {
-                let cause = format!("its SHA-256 is {found}, {STATE} has {expected}");
-                return Err(Error::DamagedCheckpoint { path, cause });
-            }
-        }
+        self.sums.check(&path, &bytes)?;
         Ok((bytes, path.display().to_string()))
     }
 
@@ -282,10 +279,13 @@ impl Checkpoint {
                 found,
             });
         }
+        let sums = Sums::read(path)?;
+        sums.check(&file, text.as_bytes())?;
         let state = serde_json::from_str(&text).map_err(damaged)?;
         Ok(Self {
             path: path.to_path_buf(),
             state,
+            sums,
         })
     }
 
@@ -307,11 +307,6 @@ impl Checkpoint {
             mend,
         })
     }
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The one field that every format has.
@@ -352,19 +347,14 @@ pub(crate) fn save(
         (OPTIMIZER, snapshot.optimizer.to_safetensors()?),
     ];
     files.extend_from_slice(snapshot.text);
-    let hashes = files
-        .iter()
-        .map(|(name, bytes)| ((*name).to_owned(), sha256(bytes)));
-    let state = TrainState {
-        files: hashes.collect(),
-        ..snapshot.state.clone()
-    };
-    let mut state = serde_json::to_vec_pretty(&state).map_err(|error| Error::SaveFailed {
-        path: directory.path().join(&name),
-        source: error.into(),
-    })?;
+    let mut state =
+        serde_json::to_vec_pretty(snapshot.state).map_err(|error| Error::SaveFailed {
+            path: directory.path().join(&name),
+            source: error.into(),
+        })?;
     state.push(b'\n');
     files.push((STATE, state));
+    files.push((SUMS, Sums::text(&files).into_bytes()));
     let path = directory.write(&name, &files)?;
     settle(directory, snapshot.state, keep_last)?;
     Ok(path)

@@ -40,7 +40,8 @@ pub struct FeatureStore {
 
 impl FeatureStore {
     /// Opens `DIR/{split}_store` and checks manifest, lengths, shapes and counts of every part.
-    /// Digests are left to [`verify`](Self::verify), which reads every byte.
+    /// The SHA-256 of a part, which takes reading all of it, is compared when something of it is
+    /// first read.
     ///
     /// # Errors
     /// No such store; one that is not complete; a part that is missing, damaged, or of another
@@ -136,9 +137,9 @@ impl FeatureStore {
     /// The stored bytes of an image's features.
     ///
     /// # Errors
-    /// An image that is not there.
+    /// An image that is not there; a part that is not as it was written.
     pub fn feature_bytes(&self, image: usize) -> Result<&[u8]> {
-        let (part, place) = self.locate(image)?;
+        let (part, place) = self.verified(image)?;
         let bytes = part.bytes(REGIONS, part.rows(place));
         Ok(bytes.map(|(_, bytes)| bytes).unwrap_or_default())
     }
@@ -146,9 +147,9 @@ impl FeatureStore {
     /// x1, y1, x2, y2 of each region in pixels; `None` where the store has no boxes.
     ///
     /// # Errors
-    /// An image that is not there.
+    /// An image that is not there; a part that is not as it was written.
     pub fn boxes(&self, image: usize) -> Result<Option<Vec<[f32; 4]>>> {
-        let (part, place) = self.locate(image)?;
+        let (part, place) = self.verified(image)?;
         let Some((_, bytes)) = part.bytes(BOXES, part.rows(place)) else {
             return Ok(None);
         };
@@ -160,9 +161,9 @@ impl FeatureStore {
     /// An image's size in pixels; `None` where the store has no sizes.
     ///
     /// # Errors
-    /// An image that is not there.
+    /// An image that is not there; a part that is not as it was written.
     pub fn size(&self, image: usize) -> Result<Option<Size>> {
-        let (part, place) = self.locate(image)?;
+        let (part, place) = self.verified(image)?;
         let Some((_, bytes)) = part.bytes(SIZES, place..place + 1) else {
             return Ok(None);
         };
@@ -176,9 +177,9 @@ impl FeatureStore {
     /// What else is known of an image's regions; `None` where the store has no such column.
     ///
     /// # Errors
-    /// An image that is not there.
+    /// An image that is not there; a part that is not as it was written.
     pub fn extra(&self, name: &str, image: usize) -> Result<Option<Column>> {
-        let (part, place) = self.locate(image)?;
+        let (part, place) = self.verified(image)?;
         if !self.manifest.extras().any(|extra| extra == name) {
             return Ok(None);
         }
@@ -196,6 +197,13 @@ impl FeatureStore {
     pub fn verify(&self) -> Result<()> {
         let outcomes: Vec<Result<()>> = self.parts.par_iter().map(Part::verify).collect();
         outcomes.into_iter().collect()
+    }
+
+    /// The part of an image, whose digest is right, and the image's place in it.
+    fn verified(&self, image: usize) -> Result<(&Part, usize)> {
+        let (part, place) = self.locate(image)?;
+        part.verify_once()?;
+        Ok((part, place))
     }
 
     fn locate(&self, image: usize) -> Result<(&Part, usize)> {

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
@@ -22,6 +23,8 @@ pub(super) struct Part {
     starts: Vec<usize>,
     /// In the order of their names.
     tensors: Vec<Tensor>,
+    /// Whether the digest was found right.
+    verified: Mutex<bool>,
 }
 
 /// Where a tensor lies in the file.
@@ -66,6 +69,7 @@ impl Part {
             header,
             starts: Vec::new(),
             tensors,
+            verified: Mutex::new(false),
         };
         part.starts = part.starts()?;
         part.check(number, manifest)?;
@@ -104,6 +108,19 @@ impl Part {
                 "its SHA-256 is not the one it was written with",
             )),
         }
+    }
+
+    /// [`verify`](Self::verify), the first time: threads that read the same part wait for it.
+    ///
+    /// # Errors
+    /// Those of `verify`, every time.
+    pub(super) fn verify_once(&self) -> Result<()> {
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*verified {
+            self.verify()?;
+            *verified = true;
+        }
+        Ok(())
     }
 
     fn tensor(&self, name: &str) -> Option<&Tensor> {

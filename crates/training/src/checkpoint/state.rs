@@ -1,7 +1,5 @@
 //! What is remembered, beside weights and moments, so that a run continues as if never stopped.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use uard_relevance::ThresholdLearner;
 
@@ -47,10 +45,6 @@ pub struct TrainState {
     pub epochs_without_gain: usize,
     /// Steps in a row that look collapsed.
     pub collapsed_steps: usize,
-    /// SHA-256 of the other files of the checkpoint, in hex, by their names. Earlier versions wrote
-    /// none: their files are read unverified.
-    #[serde(default)]
-    pub files: BTreeMap<String, String>,
 }
 
 /// Shape of an image's features.

@@ -428,6 +428,18 @@ fn damaged_parts_are_refused_by_name() {
     *flipped.last_mut().unwrap() ^= 1;
     fs::write(&path, &flipped).unwrap();
     assert_refused(open(&dir).verify(), &["part-000001", "SHA-256"]);
+    let store = open(&dir);
+    // The images of the damaged part are refused, every time; the others are read.
+    let refused_images = || -> Vec<usize> {
+        let images = 0..store.images();
+        images
+            .filter(|&image| store.feature_bytes(image).is_err())
+            .collect()
+    };
+    let damaged = refused_images();
+    assert!((1..store.images()).contains(&damaged.len()), "{damaged:?}");
+    assert_refused(store.feature_bytes(damaged[0]), &["part-000001", "SHA-256"]);
+    assert_eq!(refused_images(), damaged);
     fs::remove_file(&path).unwrap();
     assert_refused(
         FeatureStore::open(dir.path(), "dev"),

@@ -1,6 +1,5 @@
 //! What a run starts from: its tokenizer and its first state.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use uard_features::text::tokenizer::CaptionTokenizer;
@@ -49,6 +48,5 @@ pub(super) fn first_state(run: &Run<'_>, tokenizer: &CaptionTokenizer) -> Result
         best: None,
         epochs_without_gain: 0,
         collapsed_steps: 0,
-        files: BTreeMap::new(),
     })
 }
