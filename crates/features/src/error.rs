@@ -421,8 +421,8 @@ pub enum Error {
         /// The shape in the file.
         found: Vec<usize>,
     },
-    /// A tensor of integers.
-    #[error("{}: tensor `{tensor}`: expected floating point numbers, found {found}", path.display())]
+    /// A tensor of integers, or of numbers so short that they mean nothing without a scale.
+    #[error("{}: tensor `{tensor}`: expected numbers of f16, bf16, f32 or f64, found {found}", path.display())]
     WeightType {
         /// The file.
         path: PathBuf,

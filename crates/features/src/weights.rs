@@ -228,7 +228,7 @@ impl Weights {
                 found: found.to_vec(),
             });
         }
-        if !dtype.is_float() {
+        if !matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64) {
             return Err(Error::WeightType {
                 path: self.origin.clone(),
                 tensor: name.to_owned(),

@@ -71,6 +71,14 @@ impl RunLog {
             .write_all(text.as_bytes())
             .map_err(io("write", &self.path))
     }
+
+    /// Brings all lines to disk: before a checkpoint that continues behind them.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(io("write", &self.path))
+    }
 }
 
 /// Reads the log of a run; half a last line is left out.

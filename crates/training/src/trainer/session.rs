@@ -376,6 +376,7 @@ impl<'a> Session<'a> {
         if self.saved_at == Some(self.position()) {
             return Ok(());
         }
+        self.log.sync()?;
         let snapshot = Snapshot {
             model: &self.model,
             optimizer: &self.optimizer,

@@ -175,7 +175,10 @@ fn weights_that_do_not_fit_are_refused_by_name() {
     for (message, part) in [
         (missing, "is missing, expected it with shape (32, 48)"),
         (turned, "expected shape (32, 48), found (48, 32)"),
-        (integers, "expected floating point numbers, found i64"),
+        (
+            integers,
+            "expected numbers of f16, bf16, f32 or f64, found i64",
+        ),
         (infinite, "expected finite numbers"),
     ] {
         assert!(
