@@ -49,7 +49,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("uard-benches", LIBRARIES),
     (
         "uard-fuzz",
-        &["uard-core", "uard-features", "uard-attention", "uard-cli"],
+        &[
+            "uard-files",
+            "uard-core",
+            "uard-features",
+            "uard-attention",
+            "uard-cli",
+        ],
     ),
     ("xtask", &[]),
 ];

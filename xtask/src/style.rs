@@ -204,6 +204,34 @@ fn stray_file_calls(facts: &Facts, path: &str) -> Vec<(usize, String)> {
         .collect()
 }
 
+/// Files of integration tests that the `main.rs` of their crate does not name: they would never run.
+pub fn tests_that_never_run(sources: &[Source]) -> Vec<String> {
+    let in_tests = |path: &str| {
+        let (folder, name) = path.rsplit_once('/')?;
+        folder
+            .ends_with("/tests")
+            .then(|| (folder.to_owned(), name.to_owned()))
+    };
+    let mut found = Vec::new();
+    for source in sources {
+        let Some((folder, name)) = in_tests(&source.path) else {
+            continue;
+        };
+        let main = sources
+            .iter()
+            .find(|main| main.path == format!("{folder}/main.rs"));
+        let module = name.trim_end_matches(".rs");
+        let is_named = main.is_none_or(|main| main.text.contains(&format!("mod {module};")));
+        if module != "main" && !is_named {
+            found.push(format!(
+                "{}: {folder}/main.rs does not name it, so it never runs",
+                source.path
+            ));
+        }
+    }
+    found
+}
+
 fn empty_name(path: &str) -> Option<&str> {
     path.split('/')
         .map(|part| part.strip_suffix(".rs").unwrap_or(part))
@@ -213,6 +241,23 @@ fn empty_name(path: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_test_file_that_main_does_not_name_is_found() {
+        let source = |path: &str, text: &str| Source {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        };
+        let sources = [
+            source("crates/a/tests/main.rs", "mod named;\n"),
+            source("crates/a/tests/named.rs", ""),
+            source("crates/a/tests/forgotten.rs", ""),
+            source("crates/b/tests/alone.rs", ""),
+        ];
+        let found = tests_that_never_run(&sources);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("crates/a/tests/forgotten.rs"));
+    }
 
     fn complaints(path: &str, text: &str) -> Vec<String> {
         check(&Source {

@@ -3,7 +3,7 @@
 #![allow(clippy::print_stderr, reason = "a skipped kernel says so")]
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
-mod data;
+use crate::data;
 
 use candle_core::{Device, Tensor};
 use data::every_matcher;

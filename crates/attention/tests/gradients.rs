@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
-mod data;
+use crate::data;
 
 use candle_core::{DType, Device, Tensor, Var};
 use data::{SHAPES, assert_near, every_matcher, numbers, side};

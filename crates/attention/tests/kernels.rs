@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
-mod data;
-mod machine;
+use crate::data;
+use crate::machine;
 
 use candle_core::{DType, Tensor};
 use data::{SHAPES, assert_near, every_matcher, side};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
-mod data;
+use crate::data;
 
 use std::fs;
 use std::path::Path;

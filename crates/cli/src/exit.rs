@@ -90,12 +90,25 @@ pub fn sentence(error: &anyhow::Error) -> String {
         }
         text.push_str(&cause);
     }
-    printable(&text)
+    printable(&shortened(text))
+}
+
+/// A text that quotes a whole file, without its middle.
+fn shortened(text: String) -> String {
+    /// Letters that stay at either end.
+    const KEPT: usize = 1000;
+    let count = text.chars().count();
+    if count <= 2 * KEPT {
+        return text;
+    }
+    let first: String = text.chars().take(KEPT).collect();
+    let last: String = text.chars().skip(count - KEPT).collect();
+    format!("{first} … ({} letters) … {last}", count - 2 * KEPT)
 }
 
 /// A text with its control characters spelled out: parts of it come from files, and a terminal would
 /// obey them.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -214,6 +227,16 @@ mod tests {
         };
         let error = anyhow::Error::new(inner).context("scoring");
         assert_eq!(sentence(&error), "scoring: cannot read a.npy: no such file");
+    }
+
+    #[test]
+    fn a_sentence_that_quotes_a_file_is_shortened() {
+        let said = sentence(&anyhow::anyhow!(
+            "found {}, expected a",
+            "x".repeat(100_000)
+        ));
+        assert!(said.starts_with("found xxx") && said.ends_with("xx, expected a"));
+        assert!(said.chars().count() < 2_100, "{}", said.len());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The `uard` command: reads arguments, calls the libraries, prints. No other crate prints.
+//! The `uard` command: reads arguments, calls the libraries, prints. No library prints.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -71,9 +71,10 @@ pub fn main() -> ExitCode {
 pub fn call(arguments: impl IntoIterator<Item = OsString>) -> Ended {
     match Arguments::try_parse_from(arguments) {
         Ok(arguments) => Ended::new(&commands::run(&arguments.command)),
-        Err(wrong) => Ended {
-            code: exit::WRONG,
-            error: Some(wrong.to_string()),
+        // Help and version are answers, and no error.
+        Err(stop) => Ended {
+            code: u8::try_from(stop.exit_code()).unwrap_or(exit::WRONG),
+            error: stop.use_stderr().then(|| stop.to_string()),
         },
     }
 }

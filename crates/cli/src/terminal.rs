@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Write};
 
+use crate::exit::printable;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -20,9 +21,10 @@ pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value).context("writing JSON")?)
 }
 
-/// Says something beside the result. Where nobody can read it, the work goes on.
+/// Says something beside the result, without the control characters of names. Where nobody can read
+/// it, the work goes on.
 pub fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", printable(text));
 }
 
 /// The command as it would be typed.

@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 #![allow(clippy::print_stdout, reason = "a test says why it was skipped")]
 
-mod uard;
+use crate::uard;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -3,7 +3,7 @@
 // The functions beside the tests are test code as well.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-mod uard;
+use crate::uard;
 
 use std::fs;
 use std::path::{Path, PathBuf};

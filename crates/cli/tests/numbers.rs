@@ -1,7 +1,7 @@
 //! `uard threshold`, `recall` and `score`: numbers in, numbers out.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod uard;
+use crate::uard;
 
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod uard;
+use crate::uard;
 
 use std::fs;
 use std::path::Path;

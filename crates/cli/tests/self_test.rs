@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
-mod uard;
+use crate::uard;
 
 use std::process::Output;
 

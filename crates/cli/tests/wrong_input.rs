@@ -1,7 +1,7 @@
 //! Bad input of training and evaluation: a clear sentence, and exit code 2.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod uard;
+use crate::uard;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -108,7 +108,7 @@ fn a_caption_of_ten_thousand_words_is_cut_and_named() {
     let output = output.unwrap();
     succeeded(&output);
     let said = String::from_utf8_lossy(&output.stderr);
-    let line = "train_caps.txt line 2 is cut behind 256 words or pieces (text.longest)";
+    let line = "train_caps.txt line 2 is cut behind 256 words or pieces (text.longest, ";
     assert!(said.contains(line), "{said}");
 }
 
@@ -174,6 +174,18 @@ fn unknown_keys_and_values_of_a_configuration_are_refused() {
         &["--set training.epoch=3", "`epochs`"],
     );
     refused(&set("trainings.epochs=3"), &["trainings", "training"]);
+    refused(
+        &set("model.joint_width=1099511627776"),
+        &["model.joint_width = 1099511627776", "1 to 8192"],
+    );
+    refused(
+        &set("text.word_width=10000000"),
+        &["text.word_width", "1 to 8192"],
+    );
+    refused(
+        &set("evaluation.split=../../dev"),
+        &["evaluation.split", "which files of the data begin with"],
+    );
     refused(
         &set("training.batch=1"),
         &["training.batch = 1", "2 or more"],
@@ -385,7 +397,8 @@ fn a_state_that_no_run_reaches_is_refused() {
     let path = checkpoints.join(latest.trim()).join("state.json");
     fs::remove_file(path.with_file_name("SHA256SUMS")).unwrap();
     let whole: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    let damages: [(&str, serde_json::Value, &str); 4] = [
+    let damages: [(&str, serde_json::Value, &str); 5] = [
+        ("/epochs_without_gain", u64::MAX.into(), "without a gain"),
         ("/running/hills/relevant/counts", [1, 2].into(), "100 bins"),
         ("/batch", 1000.into(), "batch 1000 of epoch"),
         ("/step", 100_000.into(), "step 100000 cannot be"),

@@ -7,31 +7,32 @@ use std::path::Path;
 
 use memmap2::{Mmap, MmapMut};
 
-/// A file that other users may change is read where it is not larger, in bytes.
-const LARGEST_READ: u64 = 1 << 30;
+/// A file that other users may shorten is read where it is not larger, in bytes: weights and tables,
+/// but not features, of which only the pages that are used are to be read.
+const LARGEST_READ: u64 = 16 << 20;
 
 /// The bytes of a file or pipe; pages are read when they are touched.
 ///
 /// A file that another process shortens while it is mapped ends this process with SIGBUS as soon
 /// as a page beyond its new end is touched: no process can prevent that. Files written through
 /// [`UnfinishedFile`](crate::UnfinishedFile) are replaced, never shortened, so readers keep the
-/// bytes that they opened. What other users may change is read instead, as far as it fits in
-/// memory: see [`open`](Self::open).
+/// bytes that they opened. For files that others shorten, use [`read`](crate::read).
 #[derive(Debug)]
 pub struct MappedFile(Mmap);
 
 impl MappedFile {
     /// Maps a whole file; a pipe is read to its end first.
     ///
-    /// A file of up to 1 GiB that group or others may write, or whose folder they may write, is
-    /// read as by [`read`](Self::read). A larger one is mapped, and must not be shortened.
+    /// A file of up to 16 MiB that another user may write (its owner, its group, or everyone) is
+    /// read into memory instead, and nothing that happens to it later changes these bytes. A larger
+    /// one is mapped, and must not be shortened.
     ///
     /// # Errors
-    /// As [`open`](crate::open); the system cannot map it, or has no memory for what is read.
+    /// As [`open`](crate::open); the system cannot map it.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = crate::open(path)?;
         let length = file.metadata()?.len();
-        if length <= LARGEST_READ && others_may_write(&file, path)? {
+        if length <= LARGEST_READ && others_may_write(&file)? {
             return Self::copied(file, length);
         }
         // SAFETY: the map is read-only and private to this value, and readers check its length
@@ -40,41 +41,29 @@ impl MappedFile {
         unsafe { Mmap::map(&file) }.map(Self)
     }
 
-    /// Reads a whole file into memory of its own, so that nothing that happens to the file later
-    /// changes these bytes.
-    ///
-    /// # Errors
-    /// As [`open`](crate::open); there is not enough memory; the file is shortened meanwhile.
-    pub fn read(path: &Path) -> io::Result<Self> {
-        let file = crate::open(path)?;
-        let length = file.metadata()?.len();
-        Self::copied(file, length)
-    }
-
     fn copied(mut file: File, length: u64) -> io::Result<Self> {
         let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        // A page of its own, as a map would have: readers rely on the alignment.
+        // Pages, as a map has them: readers rely on the alignment.
         let mut bytes = MmapMut::map_anon(length)?;
         file.read_exact(&mut bytes)?;
         bytes.make_read_only().map(Self)
     }
 }
 
-/// Whether other users may change a file, or put one of theirs in its place.
+/// Whether a user other than this one and root may write a file.
 #[cfg(unix)]
-fn others_may_write(file: &File, path: &Path) -> io::Result<bool> {
+fn others_may_write(file: &File) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
     /// Write permission of group and others.
     const WRITE: u32 = 0o022;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let folder = std::fs::metadata(folder.unwrap_or(Path::new(".")))?;
-    Ok((file.metadata()?.mode() | folder.mode()) & WRITE != 0)
+    let metadata = file.metadata()?;
+    // SAFETY: the call has no arguments and cannot fail.
+    let user = unsafe { libc::geteuid() };
+    Ok(![0, user].contains(&metadata.uid()) || metadata.mode() & WRITE != 0)
 }
 
 #[cfg(not(unix))]
-fn others_may_write(_file: &File, _path: &Path) -> io::Result<bool> {
+fn others_may_write(_file: &File) -> io::Result<bool> {
     Ok(false)
 }
 
@@ -132,34 +121,35 @@ mod tests {
 
     use super::*;
 
-    /// A file with these permissions in a folder with those, mapped and then shortened.
-    fn shortened(of_folder: u32, of_file: u32) -> (tempfile::TempDir, MappedFile) {
+    #[test]
+    fn what_others_may_write_is_read_and_the_rest_mapped() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("bytes");
-        fs::write(&path, [7; 100_000]).expect("written");
-        let allow = |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode));
-        allow(&path, of_file).expect("allowed");
-        allow(folder.path(), of_folder).expect("allowed");
-        let mapped = MappedFile::open(&path).expect("mapped");
-        let file = File::options().write(true).open(&path).expect("opened");
-        file.set_len(10).expect("shortened");
-        (folder, mapped)
-    }
-
-    #[test]
-    fn what_others_may_change_is_read() {
-        for (of_folder, of_file) in [(0o777, 0o644), (0o755, 0o664), (0o775, 0o600)] {
-            let (_folder, mapped) = shortened(of_folder, of_file);
-            assert!(mapped.iter().all(|&byte| byte == 7));
-            assert_eq!(mapped.len(), 100_000);
+        for (mode, expected) in [(0o664, true), (0o646, true), (0o644, false), (0o600, false)] {
+            fs::write(&path, [7; 100_000]).expect("written");
+            fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("allowed");
+            let file = File::options().write(true).open(&path).expect("opened");
+            assert_eq!(
+                others_may_write(&file).expect("asked"),
+                expected,
+                "{mode:o}"
+            );
+            if expected {
+                let read = MappedFile::open(&path).expect("read");
+                file.set_len(10).expect("shortened");
+                assert!(read.len() == 100_000 && read.iter().all(|&byte| byte == 7));
+            }
         }
     }
 
     #[test]
-    fn an_empty_file_is_read() {
+    fn an_empty_file_has_no_bytes() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("empty");
-        fs::write(&path, []).expect("written");
-        assert!(MappedFile::read(&path).expect("read").is_empty());
+        for mode in [0o666, 0o600] {
+            fs::write(&path, []).expect("written");
+            fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("allowed");
+            assert!(MappedFile::open(&path).expect("opened").is_empty());
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Calls `uard` with damaged files, seeded, in processes with a limit of memory and of time for each
-//! input, and reports every input that panics, ends its process, hangs, swells, or blames nobody.
+//! Calls `uard` with damaged files, seeded, and reports every input that panics, ends its process,
+//! takes more than 10 s or more than 512 MiB, or ends with another exit code than 0 and 2.
 //!
 //! `cargo xtask fuzz --minutes 30` starts it; docs/reliability.md has what it found.
 #![allow(
@@ -26,6 +26,7 @@ use clap::{Args, Parser, Subcommand};
 use peak_alloc::PeakAlloc;
 
 use target::TARGETS;
+use uard_files::DirectoryLock;
 use watch::{Plan, Summary};
 use worker::{Kind, Work};
 
@@ -50,6 +51,9 @@ enum Task {
     /// Run inputs in this process: what the fuzzer starts.
     #[command(hide = true)]
     Worker(Work),
+    /// Run one input in this process, and say how it ended.
+    #[command(hide = true)]
+    Single(Work),
     /// Write the undamaged files into a folder.
     Corpus {
         /// Emptied first.
@@ -92,6 +96,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match (arguments.command, arguments.fuzz.replay) {
         (Some(Task::Worker(work)), _) => worker::work(&work).map(|()| true),
+        (Some(Task::Single(work)), _) => worker::replay(&work).map(|()| true),
         (Some(Task::Corpus { folder }), _) => write_corpus(&folder).map(|()| true),
         (None, Some(input)) => replay(&arguments.fuzz, input).map(|()| true),
         (None, None) => fuzz(&arguments.fuzz),
@@ -108,6 +113,7 @@ fn main() -> ExitCode {
 
 /// Whether nothing was found.
 fn fuzz(fuzz: &Fuzz) -> anyhow::Result<bool> {
+    let _lock = locked(&fuzz.out)?;
     let corpus = written_corpus(&fuzz.out)?;
     let scratch = scratch()?;
     let at_once = std::thread::available_parallelism().map_or(1, usize::from);
@@ -128,18 +134,28 @@ fn fuzz(fuzz: &Fuzz) -> anyhow::Result<bool> {
     Ok(summary.findings.is_empty())
 }
 
+/// One run at a time writes into a folder.
+fn locked(out: &Path) -> anyhow::Result<DirectoryLock> {
+    fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    DirectoryLock::acquire(out).with_context(|| format!("cannot write to {}", out.display()))
+}
+
+/// Runs an input as the fuzzer does, with files of its own.
 fn replay(fuzz: &Fuzz, input: u64) -> anyhow::Result<()> {
-    let folder = fuzz.out.join("replay");
-    fs::create_dir_all(&folder)?;
+    let out = fuzz.out.join("replay");
+    let _lock = locked(&out)?;
     let work = Work {
         seed: fuzz.seed,
-        corpus: written_corpus(&fuzz.out)?,
-        folder: folder.canonicalize()?,
+        corpus: written_corpus(&out)?,
+        folder: out.canonicalize()?,
         from: input,
         to: input + 1,
-        planted: false,
+        planted: fuzz.planted,
     };
-    println!("{}", worker::replay(&work)?);
+    let ended = work.command("single")?.status()?;
+    if !ended.success() {
+        println!("the process ended with {ended}");
+    }
     Ok(())
 }
 
@@ -172,26 +188,19 @@ fn write_corpus(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// In memory where the system has such a folder: nothing here has to last.
-fn scratch() -> anyhow::Result<tempfile::TempDir> {
-    let memory = Path::new("/dev/shm");
-    let folder = tempfile::Builder::new();
-    Ok(if memory.is_dir() {
-        { folder }.tempdir_in(memory)?
-    } else {
-        { folder }.tempdir()?
-    })
+fn scratch() -> std::io::Result<tempfile::TempDir> {
+    match Path::new("/dev/shm") {
+        memory if memory.is_dir() => tempfile::tempdir_in(memory),
+        _ => tempfile::tempdir(),
+    }
 }
 
 fn print(summary: &Summary) {
-    println!(
-        "{:<18} {:>9} {:>9} {:>9}",
-        "target", "accepted", "refused", "failed"
-    );
+    println!("target              accepted   refused    failed     found");
     for (target, ended) in TARGETS.iter().zip(&summary.ended) {
-        let (name, failed) = (target.name, ended.failed);
         println!(
-            "{name:<18} {:>9} {:>9} {failed:>9}",
-            ended.accepted, ended.refused
+            "{:<18} {:>9} {:>9} {:>9} {:>9}",
+            target.name, ended.accepted, ended.refused, ended.failed, ended.found
         );
     }
     let memory = summary.memory >> 20;
@@ -209,7 +218,10 @@ fn print(summary: &Summary) {
     for ((kind, target), findings) in kinds {
         println!("{kind:?} {target}: {} times, for example", findings.len());
         for finding in findings.iter().take(3) {
-            println!("  input {}: {}", finding.input, finding.said);
+            println!(
+                "  seed {}, input {}: {}",
+                finding.seed, finding.input, finding.said
+            );
         }
     }
     if summary.findings.is_empty() {

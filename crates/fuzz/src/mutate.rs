@@ -10,7 +10,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use uard_core::random::Stream;
 
-/// No damaged file is longer, in bytes: ten thousand captions are work, and no hang.
+/// No damaged file is longer, in bytes: a longer one could take 10 s without a fault.
 pub const LONGEST: usize = 1 << 17;
 
 /// At most so many damages in one file.

@@ -209,7 +209,45 @@ const fn photo(name: &'static str) -> Target {
     }
 }
 
+/// Turns of a target that reads and refuses, for each turn of one that computes or trains.
+const TURNS_OF_READERS: u64 = 8;
+
 impl Target {
+    /// The target of an input. Of each cycle of inputs, targets that take long have one and the
+    /// others [`TURNS_OF_READERS`].
+    pub fn of_input(number: u64) -> &'static Self {
+        let cycle: u64 = TARGETS.iter().map(Self::turns).sum();
+        let mut left = number % cycle;
+        for target in &TARGETS {
+            match left.checked_sub(target.turns()) {
+                Some(after) => left = after,
+                None => return target,
+            }
+        }
+        &TARGETS[0]
+    }
+
+    fn turns(&self) -> u64 {
+        let long = [
+            "photo-",
+            "vision-",
+            "word-",
+            "bert-",
+            "text-",
+            "checkpoint",
+            "train",
+        ];
+        let is_long = long.iter().any(|start| self.name.starts_with(start))
+            || ["resume", "study-results"].contains(&self.name);
+        if is_long { 1 } else { TURNS_OF_READERS }
+    }
+
+    /// Its place among all.
+    pub fn place(&self) -> usize {
+        let is_self = |target: &Self| target.name == self.name;
+        TARGETS.iter().position(is_self).unwrap_or_default()
+    }
+
     /// The files that are damaged, below the target's folder, in order.
     pub fn files(&self, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
@@ -228,7 +266,7 @@ impl Target {
             Action::Command(command) => Ok(call(command, folder)),
             Action::Arguments => {
                 let text = std::fs::read(folder.join("input"))?;
-                Ok(call(&String::from_utf8_lossy(&text), folder))
+                Ok(call(&within(&String::from_utf8_lossy(&text)), folder))
             }
             Action::Packed => Ok(read_packed(&folder.join("input"))),
         }
@@ -242,6 +280,16 @@ impl Target {
             Action::Packed => "PackedRegions::open and PackedWords::open of {}/input".to_owned(),
         }
     }
+}
+
+/// Damaged arguments may name any place; none outside of the folder is meant.
+fn within(arguments: &str) -> String {
+    let words = arguments.split_whitespace();
+    let words = words.map(|word| match word.strip_prefix('/') {
+        Some(rest) => format!("{{}}/{rest}"),
+        None => word.to_owned(),
+    });
+    words.collect::<Vec<String>>().join(" ").replace("..", ".")
 }
 
 /// Calls `uard` with arguments in which `{}` stands for the folder.

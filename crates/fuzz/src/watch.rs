@@ -3,16 +3,16 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
-use crate::target::TARGETS;
-use crate::worker::{Endings, Finding, Kind, Progress};
+use crate::target::{TARGETS, Target};
+use crate::worker::{Endings, Finding, Kind, Progress, Work};
 
 /// Inputs of a process: not so many that what it leaks adds up.
 const INPUTS_OF_A_PROCESS: u64 = 4096;
@@ -81,14 +81,10 @@ pub fn run(plan: &Plan) -> anyhow::Result<Summary> {
                         until,
                         summary,
                     };
-                    while Instant::now() < until {
-                        let from = next.fetch_add(INPUTS_OF_A_PROCESS, Ordering::Relaxed);
-                        if from >= end {
-                            break;
-                        }
-                        slot.batch(from, (from + INPUTS_OF_A_PROCESS).min(end))?;
-                    }
-                    slot.collect_findings()
+                    let ran = slot.batches(next, end);
+                    // What was found before an error is worth having.
+                    slot.collect_findings()?;
+                    ran
                 })
             })
             .collect();
@@ -118,6 +114,20 @@ enum End {
 }
 
 impl Slot<'_> {
+    /// Runs batches until inputs or time end.
+    fn batches(&self, next: &AtomicU64, end: u64) -> anyhow::Result<()> {
+        let share = self.plan.inputs.div_ceil(self.plan.workers as u64);
+        let batch = share.clamp(1, INPUTS_OF_A_PROCESS);
+        while Instant::now() < self.until {
+            let from = next.fetch_add(batch, Ordering::Relaxed);
+            if from >= end {
+                break;
+            }
+            self.batch(from, (from + batch).min(end))?;
+        }
+        Ok(())
+    }
+
     /// Runs inputs, in as many processes as it takes.
     fn batch(&self, mut from: u64, to: u64) -> anyhow::Result<()> {
         let progress = self.folder.join(Progress::FILE);
@@ -125,10 +135,21 @@ impl Slot<'_> {
             let _ = fs::remove_file(&progress);
             let mut child = self.start(from, to)?;
             let end = self.watch(&mut child, &progress)?;
-            let done =
-                Progress::read(&progress).context("a worker ended before its first input")?;
-            self.count(&done, done.input - from)?;
-            if done.input >= to || matches!(end, End::TimeIsUp) {
+            let Some(done) = Progress::read(&progress) else {
+                ensure!(
+                    matches!(end, End::TimeIsUp),
+                    "a worker ended before its first input: {}",
+                    self.last_said()?
+                );
+                return Ok(());
+            };
+            let died = match &end {
+                End::TimeIsUp => false,
+                End::Hung => true,
+                End::Ended(status) => done.input < to || !status.success(),
+            };
+            self.count(&done, (done.input - from + u64::from(died)).min(to - from))?;
+            if !died {
                 return Ok(());
             }
             self.died(done.input, &end)?;
@@ -139,24 +160,17 @@ impl Slot<'_> {
 
     fn start(&self, from: u64, to: u64) -> anyhow::Result<Child> {
         let said = fs::File::create(self.folder.join("stderr"))?;
-        let number = |number: u64| number.to_string();
-        Command::new(std::env::current_exe()?)
-            .arg("worker")
-            .args(["--seed", &number(self.plan.seed)])
-            .args(["--from", &number(from), "--to", &number(to)])
-            .args(self.plan.planted.then_some("--planted"))
-            .arg("--corpus")
-            .arg(&self.plan.corpus)
-            .arg("--folder")
-            .arg(&self.folder)
-            // Two processes of one thread do more than one of two, and a run depends on no order.
-            .env("RAYON_NUM_THREADS", "1")
-            .env("HF_HUB_OFFLINE", "1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(said)
-            .spawn()
-            .context("starting a worker")
+        let work = Work {
+            seed: self.plan.seed,
+            corpus: self.plan.corpus.clone(),
+            folder: self.folder.clone(),
+            from,
+            to,
+            planted: self.plan.planted,
+        };
+        let mut command = work.command("worker")?;
+        command.stdout(Stdio::null()).stderr(said);
+        command.spawn().context("starting a worker")
     }
 
     /// Waits for the end of a process, and ends it where it hangs or time is up.
@@ -197,6 +211,7 @@ impl Slot<'_> {
             sum.accepted += ended.accepted;
             sum.refused += ended.refused;
             sum.failed += ended.failed;
+            sum.found += ended.found;
         }
         Ok(())
     }
@@ -210,19 +225,22 @@ impl Slot<'_> {
             End::Ended(status) => (Kind::Death, status.to_string()),
             End::TimeIsUp => return Ok(()),
         };
-        // The last of what was said is of the input that died.
-        let said = fs::read(self.folder.join("stderr"))?;
-        let said = String::from_utf8_lossy(&said[said.len().saturating_sub(300)..]).into_owned();
         let finding = Finding {
+            seed: self.plan.seed,
             input,
-            target: TARGETS[(input % TARGETS.len() as u64) as usize]
-                .name
-                .to_owned(),
+            target: Target::of_input(input).name.to_owned(),
             kind,
-            said: format!("{how}: {said}"),
+            said: format!("{how}: {}", self.last_said()?),
         };
         let path = self.folder.join(Finding::FILE);
         finding.append(&mut OpenOptions::new().create(true).append(true).open(path)?)
+    }
+
+    /// The last of what a process said: it is of the input that died.
+    fn last_said(&self) -> anyhow::Result<String> {
+        let said = fs::read(self.folder.join("stderr"))?;
+        let last = &said[said.len().saturating_sub(300)..];
+        Ok(String::from_utf8_lossy(last).into_owned())
     }
 
     /// Adds what the processes of this slot found to the summary and to the kept findings.

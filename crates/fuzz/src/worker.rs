@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -53,6 +54,28 @@ pub struct Work {
     pub planted: bool,
 }
 
+impl Work {
+    /// This program with a task and this work: one thread, and no network. Two processes of one
+    /// thread do more than one of two, and an input depends on nothing else.
+    pub fn command(&self, task: &str) -> anyhow::Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .arg(task)
+            .args(["--seed", &self.seed.to_string()])
+            .args(["--from", &self.from.to_string()])
+            .args(["--to", &self.to.to_string()])
+            .args(self.planted.then_some("--planted"))
+            .arg("--corpus")
+            .arg(&self.corpus)
+            .arg("--folder")
+            .arg(&self.folder)
+            .env("RAYON_NUM_THREADS", "1")
+            .env("HF_HUB_OFFLINE", "1")
+            .stdin(Stdio::null());
+        Ok(command)
+    }
+}
+
 /// What a process has done, written before each input: so it is known when the process dies.
 #[derive(Debug, Clone)]
 pub struct Progress {
@@ -73,13 +96,17 @@ pub struct Endings {
     pub accepted: u64,
     /// As wrong input, with exit code 2.
     pub refused: u64,
-    /// With exit code 1, as nobody's fault.
+    /// With exit code 1: the system failed, or the model diverged.
     pub failed: u64,
+    /// Otherwise: each of them is a finding.
+    pub found: u64,
 }
 
 /// An input that did not end as it should.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Finding {
+    /// The seed of the run.
+    pub seed: u64,
     /// Which one.
     pub input: u64,
     /// Of which target.
@@ -102,7 +129,7 @@ pub enum Kind {
     Hang,
     /// It took more memory than [`MOST_MEMORY`].
     Memory,
-    /// Its exit code blames nobody: no damaged file should lead there.
+    /// It ended with another exit code than 0 and 2 (wrong input).
     Failed,
 }
 
@@ -129,8 +156,9 @@ pub fn work(work: &Work) -> anyhow::Result<()> {
     recorder.begin(work.to)
 }
 
-/// Runs one input, keeps its folder, and says how it ended.
-pub fn replay(work: &Work) -> anyhow::Result<String> {
+/// Runs the input `from` alone, keeps its folder, and prints how it ended.
+pub fn replay(work: &Work) -> anyhow::Result<()> {
+    limit_memory()?;
     remember_panics();
     let input = draw(work, work.from)?;
     let folder = prepare(&input, &work.corpus, &work.folder)?;
@@ -146,10 +174,13 @@ pub fn replay(work: &Work) -> anyhow::Result<String> {
     let before = ALLOCATOR.current_usage();
     let ended = panic::catch_unwind(AssertUnwindSafe(|| input.target.call(&folder)));
     let memory = (ALLOCATOR.peak_usage().saturating_sub(before)) >> 20;
-    Ok(match ended {
-        Ok(ended) => format!("{:?}\n{memory} MiB", ended?),
-        Err(_) => format!("panic: {}\n{memory} MiB", last_panic().unwrap_or_default()),
-    })
+    let said = match (ended, last_panic()) {
+        (Ok(ended), None) => format!("{:?}", ended?),
+        (Ok(_), Some(said)) => format!("panic in another thread: {said}"),
+        (Err(_), said) => format!("panic: {}", said.unwrap_or_default()),
+    };
+    println!("{said}\n{memory} MiB");
+    Ok(())
 }
 
 /// Calls every target with each of its files as they are: they must be accepted, or refused as the
@@ -189,7 +220,7 @@ pub fn check_corpus(corpus: &Path) -> anyhow::Result<()> {
 /// Draws an input: a target in turn, one of its files, and the damage.
 fn draw(work: &Work, number: u64) -> anyhow::Result<Input> {
     let mut stream = Draws::new(work.seed).stream("input", &[number]);
-    let target = &TARGETS[(number % TARGETS.len() as u64) as usize];
+    let target = Target::of_input(number);
     let folder = work.corpus.join(target.name);
     let files = target.files(&folder)?;
     let mut one = || files.choose(&mut stream).map(|file| folder.join(file));
@@ -236,6 +267,7 @@ fn run(number: u64, work: &Work, recorder: &mut Recorder) -> anyhow::Result<()> 
     let memory = ALLOCATOR.peak_usage().saturating_sub(before);
     let mut found = |kind, said| {
         recorder.found(&Finding {
+            seed: work.seed,
             input: number,
             target: target.name.to_owned(),
             kind,
@@ -246,15 +278,21 @@ fn run(number: u64, work: &Work, recorder: &mut Recorder) -> anyhow::Result<()> 
         found(Kind::Memory, format!("{} MiB", memory >> 20))?;
     }
     match (ended, last_panic()) {
-        (Err(_), said) => return found(Kind::Panic, said.unwrap_or_default()),
-        (Ok(_), Some(said)) => return found(Kind::Panic, format!("in another thread: {said}")),
+        (Err(_), said) => {
+            found(Kind::Panic, said.unwrap_or_default())?;
+            recorder.ended(target, None, memory);
+        }
+        (Ok(_), Some(said)) => {
+            found(Kind::Panic, format!("in another thread: {said}"))?;
+            recorder.ended(target, None, memory);
+        }
         (Ok(ended), None) => {
             let ended = ended?;
             let said = ended.error.unwrap_or_default();
-            if ended.code == 1 && !said.contains(DIVERGED) {
+            if !matches!(ended.code, 0 | 2) && !said.contains(DIVERGED) {
                 found(Kind::Failed, said)?;
             }
-            recorder.ended(number, ended.code, memory);
+            recorder.ended(target, Some(ended.code), memory);
         }
     }
     Ok(())
@@ -323,16 +361,18 @@ impl Recorder {
         Ok(())
     }
 
-    fn ended(&mut self, input: u64, code: u8, memory: usize) {
-        let endings = &mut self.progress.ended[(input % TARGETS.len() as u64) as usize];
+    /// Counts the input that runs; `None`: it panicked.
+    fn ended(&mut self, target: &Target, code: Option<u8>, memory: usize) {
+        let endings = &mut self.progress.ended[target.place()];
         match code {
-            0 => endings.accepted += 1,
-            1 => endings.failed += 1,
-            _ => endings.refused += 1,
+            Some(0) => endings.accepted += 1,
+            Some(1) => endings.failed += 1,
+            Some(2) => endings.refused += 1,
+            _ => endings.found += 1,
         }
         if self.progress.memory < memory as u64 {
             self.progress.memory = memory as u64;
-            self.progress.largest = input;
+            self.progress.largest = self.progress.input;
         }
     }
 
@@ -369,7 +409,8 @@ impl Progress {
 
     fn to_bytes(&self) -> Vec<u8> {
         let ended = self.ended.iter();
-        let counts = ended.flat_map(|ended| [ended.accepted, ended.refused, ended.failed]);
+        let counts =
+            ended.flat_map(|ended| [ended.accepted, ended.refused, ended.failed, ended.found]);
         let first = [self.input, self.memory, self.largest];
         let numbers = first.into_iter().chain(counts);
         numbers.flat_map(u64::to_le_bytes).collect()
@@ -388,6 +429,7 @@ impl Progress {
             ended.accepted = numbers.next()?;
             ended.refused = numbers.next()?;
             ended.failed = numbers.next()?;
+            ended.found = numbers.next()?;
         }
         Some(progress)
     }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
-mod device;
+use crate::device;
 
 use device::{Device, Draws};
 use half::{bf16, f16};

@@ -106,6 +106,8 @@ impl Checkpoint {
     /// # Errors
     /// When a file is damaged or not the one that the state belongs to.
     pub fn tokenizer(&self) -> Result<CaptionTokenizer> {
+        self.sums
+            .check_files(&self.path, &CaptionTokenizer::FILES)?;
         let tokenizer = CaptionTokenizer::read(&self.path, self.config()?.text.longest)?;
         self.expect_tokenizer(&tokenizer)?;
         Ok(tokenizer)
@@ -205,6 +207,8 @@ impl Checkpoint {
         let finished = state.epoch.checked_sub(1);
         let before = finished.and_then(|epochs| epochs.checked_mul(batches_per_epoch));
         let fits = state.batch <= batches_per_epoch
+            && state.epochs_without_gain <= state.epochs.len()
+            && state.collapsed_steps <= state.step
             && finished == Some(state.epochs.len())
             && before.is_some_and(|before| state.step <= before.saturating_add(state.batch));
         if fits {
@@ -214,11 +218,13 @@ impl Checkpoint {
             path: self.path.join(STATE),
             cause: format!(
                 "step {} cannot be batch {} of epoch {} after {} epochs of {batches_per_epoch} \
-                 batches",
+                 batches, {} of them without a gain, {} steps collapsed",
                 state.step,
                 state.batch,
                 state.epoch,
-                state.epochs.len()
+                state.epochs.len(),
+                state.epochs_without_gain,
+                state.collapsed_steps
             ),
         })
     }

@@ -9,6 +9,7 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 use uard_attention::MatcherConfig;
+use uard_features::dataset::is_split_name;
 use uard_relevance::LearnerConfig;
 
 use crate::{Error, Result};
@@ -158,6 +159,14 @@ impl TrainConfig {
         let schedule = &self.schedule;
         fraction("schedule.decay_at", schedule.decay_at)?;
         fraction("schedule.factor", schedule.factor)?;
+        if !is_split_name(&self.evaluation.split) {
+            let expected = "a name as dev or test, which files of the data begin with";
+            return Err(setting(
+                "evaluation.split",
+                &self.evaluation.split,
+                expected,
+            ));
+        }
         if let EvaluationThreshold::Fixed(threshold) = self.evaluation.threshold {
             fraction("evaluation.threshold", threshold)?;
         }
@@ -172,7 +181,7 @@ impl TrainConfig {
     }
 
     fn validate_sizes(&self) -> Result<()> {
-        at_least("model.joint_width", self.model.joint_width, 1)?;
+        width("model.joint_width", self.model.joint_width)?;
         self.text.validate()?;
         at_least("data.minimum_word_count", self.data.minimum_word_count, 1)?;
         let training = &self.training;
@@ -304,6 +313,16 @@ fn at_least(key: &'static str, found: usize, least: usize) -> Result<()> {
         Err(setting(key, &found, "1 or more"))
     } else {
         Ok(())
+    }
+}
+
+/// The widest joint space and embedding: three times those that are published.
+const MOST_WIDTH: usize = 8192;
+
+fn width(key: &'static str, found: usize) -> Result<()> {
+    match (1..=MOST_WIDTH).contains(&found) {
+        true => Ok(()),
+        false => Err(setting(key, &found, "1 to 8192")),
     }
 }
 

@@ -56,16 +56,13 @@ pub fn tokenizer<'a>(
     }
 }
 
-/// A sentence about captions of a split that are longer than a model reads, if there are any.
+/// Names the first caption of a split that is cut, and says how many are; `None` where none is.
 ///
 /// # Errors
 /// When a tokenizer's own rules cannot be applied to a caption.
-pub fn cut_captions(
-    split: &Split,
-    tokenizer: &CaptionTokenizer,
-    longest: usize,
-) -> Result<Option<String>> {
-    // A word or a piece has at least one letter, and two marks stand around them.
+pub fn cut_captions(split: &Split, tokenizer: &CaptionTokenizer) -> Result<Option<String>> {
+    let longest = tokenizer.longest();
+    // Two marks, and at least a byte for each word or piece: most captions need not be read again.
     let may_be_cut = |text: &str| text.len() + 2 > longest;
     let long = split.captions.iter().enumerate();
     let long = long.filter(|(_, text)| may_be_cut(text));
@@ -80,8 +77,8 @@ pub fn cut_captions(
     }
     Ok(first.map(|(line, cut)| {
         format!(
-            "{}_caps.txt line {line} is cut behind {longest} words or pieces (text.longest), {cut} \
-             more are not read; captions that are cut: {count}",
+            "{}_caps.txt line {line} is cut behind {longest} words or pieces (text.longest, or what \
+             the model can read), {cut} more are not read; captions that are cut: {count}",
             split.name
         )
     }))

@@ -3,7 +3,7 @@
 // The functions beside the tests are test code as well.
 #![allow(clippy::unwrap_used)]
 
-mod tiny;
+use crate::tiny;
 
 use candle_core::Device;
 use uard_attention::kernel::Kernel;

@@ -1,9 +1,7 @@
 //! Is the page well-formed, self-contained and safe, whatever the records hold?
 
-#[path = "report/markup.rs"]
-mod markup;
-#[path = "report/sample.rs"]
-mod sample;
+pub mod markup;
+pub mod sample;
 
 use uard_training::record::{CaptionExample, Hills, RunRecord};
 use uard_training::report::{ReportInput, render};

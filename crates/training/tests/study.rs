@@ -3,12 +3,7 @@
 // The functions beside the tests are test code as well.
 #![allow(clippy::unwrap_used)]
 
-#[path = "report/markup.rs"]
-#[allow(dead_code, reason = "the page of a study holds no pictures")]
-mod markup;
-#[path = "report/sample.rs"]
-#[allow(dead_code, reason = "a study has no examples")]
-mod sample;
+use crate::report::{markup, sample};
 
 use uard_training::config::{EvaluationThreshold, TrainConfig};
 use uard_training::record::ExampleWord;

@@ -193,8 +193,7 @@ pub fn evaluate_as(
 ) -> anyhow::Result<Best> {
     checkpoint.expect_width(split)?;
     let tokenizer = checkpoint.tokenizer()?;
-    let longest = checkpoint.config()?.text.longest;
-    if let Some(warning) = cut_captions(split, &tokenizer, longest)? {
+    if let Some(warning) = cut_captions(split, &tokenizer)? {
         note(&warning);
     }
     let model = checkpoint.model(device)?;

@@ -1,12 +1,19 @@
 //! Pictures for a report: their bytes as they are, and their size from the first of them.
 
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-/// The bytes of a picture file.
+/// A picture of more bytes is left out of a report.
+const LARGEST: u64 = 16 << 20;
+
+/// The bytes of a picture file of up to [`LARGEST`].
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = uard_files::open_regular(path)?;
+    if file.metadata()?.len() > LARGEST {
+        return Err(ErrorKind::FileTooLarge.into());
+    }
     let mut bytes = Vec::new();
-    uard_files::open_regular(path)?.read_to_end(&mut bytes)?;
+    file.take(LARGEST).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -202,7 +202,7 @@ fn read(bytes: &[u8], limits: PhotoLimits) -> Decoded<Photo> {
     let mut decoder = reader.into_decoder().map_err(reason)?;
     check_size(&decoder, limits)?;
     let mut allowed = Limits::no_limits();
-    // The frame of a GIF may claim to be larger than its picture, for which nothing is needed.
+    // A frame of a GIF may claim to be larger than the picture; the decoder would allocate all of it.
     allowed.max_alloc = Some(match format {
         ImageFormat::Gif => 2 * decoder.total_bytes(),
         _ => limits.bytes,

@@ -12,8 +12,8 @@ use crate::{Error, Result};
 /// The longest side that a network's photos have, in pixels.
 const LARGEST_SIDE: u32 = 4096;
 
-/// The most pixels that a photo is resized to before it is cut: 64 times those of 1024 x 1024. Only
-/// photos with a side some hundred times as long as the other have more.
+/// The most pixels that a photo is resized to before it is cut, 64 times 1024 x 1024. With a shorter
+/// side of 256 that is a photo 1,024 times as long as wide, with 4,096 one of 4 to 1.
 const LARGEST_RESULT: u64 = 1 << 26;
 
 /// From a photo to normalised pixels.
@@ -192,7 +192,8 @@ impl Preprocessing {
         Ok(())
     }
 
-    fn check(&self) -> Result<()> {
+    /// Whether sides and crop are possible.
+    pub(super) fn check(&self) -> Result<()> {
         let side = |side: u32| (1..=LARGEST_SIDE).contains(&side);
         let is_possible = match self.fit {
             Fit::Stretch { width, height } => side(width) && side(height),

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::OnceLock;
 
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
@@ -23,8 +23,8 @@ pub(super) struct Part {
     starts: Vec<usize>,
     /// In the order of their names.
     tensors: Vec<Tensor>,
-    /// Whether the digest was found right.
-    verified: Mutex<bool>,
+    /// Whether the digest is right, once it has been computed.
+    is_whole: OnceLock<bool>,
 }
 
 /// Where a tensor lies in the file.
@@ -69,7 +69,7 @@ impl Part {
             header,
             starts: Vec::new(),
             tensors,
-            verified: Mutex::new(false),
+            is_whole: OnceLock::new(),
         };
         part.starts = part.starts()?;
         part.check(number, manifest)?;
@@ -103,11 +103,12 @@ impl Part {
         let tensors = tensors.map(|tensor| (tensor.name.as_str(), &self.map[tensor.bytes.clone()]));
         match self.header.digest(tensors) == self.header.sha256 {
             true => Ok(()),
-            false => Err(damaged(
-                &self.path,
-                "its SHA-256 is not the one it was written with",
-            )),
+            false => Err(self.other_digest()),
         }
+    }
+
+    fn other_digest(&self) -> Error {
+        damaged(&self.path, "its SHA-256 is not the one it was written with")
     }
 
     /// [`verify`](Self::verify), the first time: threads that read the same part wait for it.
@@ -115,12 +116,10 @@ impl Part {
     /// # Errors
     /// Those of `verify`, every time.
     pub(super) fn verify_once(&self) -> Result<()> {
-        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*verified {
-            self.verify()?;
-            *verified = true;
+        match self.is_whole.get_or_init(|| self.verify().is_ok()) {
+            true => Ok(()),
+            false => Err(self.other_digest()),
         }
-        Ok(())
     }
 
     fn tensor(&self, name: &str) -> Option<&Tensor> {

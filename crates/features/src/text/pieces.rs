@@ -4,6 +4,8 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::{Encoding, Tokenizer};
@@ -57,6 +59,9 @@ impl Pieces {
 /// More letters than this out of one are an attack: published tokenizers replace spaces and quotes.
 const MOST_GROWTH: f64 = 4096.0;
 
+/// Published tokenizers have fewer than ten steps before their model.
+const MOST_PARTS: usize = 100;
+
 const EXPECTED: &str = "a tokenizer.json of the tokenizers library";
 
 /// What of `tokenizer.json` can make captions longer.
@@ -64,6 +69,8 @@ const EXPECTED: &str = "a tokenizer.json of the tokenizers library";
 struct Normalized {
     #[serde(default)]
     normalizer: Value,
+    #[serde(default)]
+    pre_tokenizer: Value,
 }
 
 /// A tokenizer with the limits of the model that it belongs to.
@@ -95,6 +102,21 @@ impl PieceTokenizer {
             .with_truncation(None)
             .map_err(|cause| refused(&path, cause.to_string()))?;
         let around = encode(&tokenizer, "").map_err(|cause| refused(&path, cause))?;
+        let ids = around.get_ids().iter();
+        if let Some(id) = ids.max().filter(|id| **id as usize >= limits.vocabulary) {
+            let cause = format!(
+                "its post_processor puts the id {id} around captions, the model has {} ids",
+                limits.vocabulary
+            );
+            return Err(refused(&path, cause));
+        }
+        // A run keeps a copy, and must be able to read it.
+        guarded(&path, || {
+            let copy = tokenizer.to_string(false);
+            let read = copy.and_then(Tokenizer::from_bytes);
+            let cause = |cause| refused(&path, format!("it cannot be copied: {cause}"));
+            read.map(drop).map_err(cause)
+        })?;
         let (longest, shortest) = (limits.longest.min(limits.positions), around.len() + 1);
         if longest < shortest {
             let cause = format!(
@@ -107,6 +129,10 @@ impl PieceTokenizer {
             path,
             longest,
         })
+    }
+
+    pub(super) fn longest(&self) -> usize {
+        self.longest
     }
 
     pub(super) fn encode(&self, caption: &str) -> Result<Pieces> {
@@ -143,7 +169,10 @@ impl PieceTokenizer {
 
 /// Reads `tokenizer.json`.
 pub(super) fn from_json(path: &Path) -> Result<Tokenizer> {
-    let Normalized { normalizer } = read_json(path, EXPECTED)?;
+    let Normalized {
+        normalizer,
+        pre_tokenizer,
+    } = read_json(path, EXPECTED)?;
     let growth = growth(&normalizer);
     if growth > MOST_GROWTH {
         return Err(refused(
@@ -152,6 +181,14 @@ pub(super) fn from_json(path: &Path) -> Result<Tokenizer> {
                 "its replacements make up to {growth:.0} letters of one, expected at most {MOST_GROWTH}"
             ),
         ));
+    }
+    if parts(&normalizer) + parts(&pre_tokenizer) > MOST_PARTS {
+        let cause = format!("normalizer and pre_tokenizer have more than {MOST_PARTS} parts");
+        return Err(refused(path, cause));
+    }
+    if !has_whole_charsmap(&normalizer) {
+        let cause = "its precompiled_charsmap is shorter than it says".to_owned();
+        return Err(refused(path, cause));
     }
     let bytes = uard_files::read(path).map_err(Error::io(path, "read"))?;
     guarded(path, || {
@@ -179,6 +216,9 @@ fn growth(normalizer: &Value) -> f64 {
         _ => 1.0,
     };
     let length = |text: &Value| text.as_str().map(|text| text.chars().count() as f64);
+    if let Some(prepended) = length(&normalizer["prepend"]) {
+        return inner * (1.0 + prepended);
+    }
     let Some(content) = length(&normalizer["content"]) else {
         return inner;
     };
@@ -187,6 +227,35 @@ fn growth(normalizer: &Value) -> f64 {
         _ => 1.0 + content,
     };
     inner * own
+}
+
+/// Steps of a normalizer or pre-tokenizer, those within others included.
+fn parts(step: &Value) -> usize {
+    match step {
+        Value::Array(inner) => inner.iter().map(parts).sum(),
+        Value::Object(inner) => {
+            usize::from(inner.contains_key("type")) + inner.values().map(parts).sum::<usize>()
+        }
+        _ => 0,
+    }
+}
+
+/// Whether the tables of a normalizer are as long as their first four bytes say: the library makes
+/// room for what they say.
+fn has_whole_charsmap(normalizer: &Value) -> bool {
+    match normalizer {
+        Value::Array(inner) => inner.iter().all(has_whole_charsmap),
+        Value::Object(inner) => {
+            let own = inner.get("precompiled_charsmap").and_then(Value::as_str);
+            let bytes = own.map(|text| STANDARD.decode(text).unwrap_or_default());
+            let is_whole = bytes.is_none_or(|bytes| {
+                let length = bytes.first_chunk().map(|four| u32::from_le_bytes(*four));
+                length.is_none_or(|length| length as usize <= bytes.len())
+            });
+            is_whole && inner.values().all(has_whole_charsmap)
+        }
+        _ => true,
+    }
 }
 
 pub(super) fn special(tokenizer: &Tokenizer, path: &Path, piece: &str) -> Result<u32> {

@@ -54,6 +54,9 @@ pub struct CaptionWord {
 }
 
 impl CaptionTokenizer {
+    /// What [`files`](Self::files) of any tokenizer are called.
+    pub const FILES: [&str; 4] = [VOCABULARY, BERT, TOWER, PIECES];
+
     /// The word pieces of a model's folder: `config.json`, and `tokenizer.json` or `vocab.txt`.
     ///
     /// Captions are cut behind `longest` pieces.
@@ -131,6 +134,16 @@ impl CaptionTokenizer {
             } => Ok(cut_behind(*longest, vocabulary.encode(caption))),
             Self::Bert { pieces, .. } => Ok(pieces.encode(caption)?.ids),
             Self::Tower { pieces, .. } => Ok(pieces.encode(caption)?.ids),
+        }
+    }
+
+    /// Words or pieces of a caption behind which it is cut, and a model's own positions at the
+    /// latest.
+    pub fn longest(&self) -> usize {
+        match self {
+            Self::Vocabulary { longest, .. } => *longest,
+            Self::Bert { pieces, .. } => pieces.longest(),
+            Self::Tower { pieces, .. } => pieces.longest(),
         }
     }
 

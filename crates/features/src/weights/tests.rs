@@ -175,13 +175,7 @@ fn what_is_no_file_of_weights_is_called_what_it_is() {
 
 #[test]
 fn numbers_that_need_a_scale_are_refused_by_name() {
-    for (dtype, bytes) in [
-        ("F8_E4M3", 8),
-        ("F8_E8M0", 8),
-        ("F4", 4),
-        ("F6_E2M3", 6),
-        ("I64", 64),
-    ] {
+    for (dtype, bytes) in [("F8_E4M3", 8), ("F8_E8M0", 8), ("F4", 4), ("F6_E2M3", 6)] {
         let header =
             format!(r#"{{"w":{{"dtype":"{dtype}","shape":[8],"data_offsets":[0,{bytes}]}}}}"#);
         let mut file = (header.len() as u64).to_le_bytes().to_vec();

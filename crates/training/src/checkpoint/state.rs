@@ -1,5 +1,6 @@
 //! What is remembered, beside weights and moments, so that a run continues as if never stopped.
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use uard_relevance::ThresholdLearner;
 
@@ -45,6 +46,9 @@ pub struct TrainState {
     pub epochs_without_gain: usize,
     /// Steps in a row that look collapsed.
     pub collapsed_steps: usize,
+    /// Checksums that one earlier version kept here instead of in `SHA256SUMS`; ignored.
+    #[serde(default, skip_serializing)]
+    pub files: IgnoredAny,
 }
 
 /// Shape of an image's features.

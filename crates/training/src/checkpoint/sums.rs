@@ -13,10 +13,10 @@ use crate::{Error, Result};
 
 pub(super) const SUMS: &str = "SHA256SUMS";
 
-/// SHA-256 in hex by file name; empty for checkpoints of versions that wrote none, whose files are
+/// SHA-256 in hex by file name; `None` for checkpoints of versions that wrote none, whose files are
 /// read unverified.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Sums(BTreeMap<String, String>);
+#[derive(Debug, Clone)]
+pub(super) struct Sums(Option<BTreeMap<String, String>>);
 
 impl Sums {
     /// Reads the file of a checkpoint, if it has one.
@@ -24,7 +24,7 @@ impl Sums {
         let path = checkpoint.join(SUMS);
         let text = match uard_files::read_text(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self(None)),
             Err(error) => return Err(io("read", &path)(error)),
         };
         let lines = text.lines().enumerate();
@@ -35,7 +35,8 @@ impl Sums {
                 cause: format!("line {}: expected a SHA-256, two spaces and a name", at + 1),
             }),
         });
-        sums.collect::<Result<_>>().map(Self)
+        let sums = sums.collect::<Result<_>>()?;
+        Ok(Self(Some(sums)))
     }
 
     /// What the file holds for these files.
@@ -50,18 +51,31 @@ impl Sums {
 
     /// Refuses bytes that are not those of the file as it was written.
     pub(super) fn check(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let Some(expected) = self.0.get(&*name) else {
+        let Some(sums) = &self.0 else {
             return Ok(());
         };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         let found = sha256(bytes);
-        if found == *expected {
-            return Ok(());
-        }
+        let cause = match sums.get(&*name) {
+            Some(expected) if *expected == found => return Ok(()),
+            Some(expected) => format!("its SHA-256 is {found}, {SUMS} has {expected}"),
+            None => format!("{SUMS} does not name it"),
+        };
         Err(Error::DamagedCheckpoint {
             path: path.to_owned(),
-            cause: format!("its SHA-256 is {found}, {SUMS} has {expected}"),
+            cause,
         })
+    }
+
+    /// Refuses files of a checkpoint, as far as they are there, that are not as they were written.
+    pub(super) fn check_files(&self, checkpoint: &Path, names: &[&str]) -> Result<()> {
+        for path in names.iter().map(|name| checkpoint.join(name)) {
+            if path.exists() {
+                let bytes = uard_files::read(&path).map_err(io("read", &path))?;
+                self.check(&path, &bytes)?;
+            }
+        }
+        Ok(())
     }
 }
 

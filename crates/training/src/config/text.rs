@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use uard_features::source::Source;
 use uard_features::text::encoder::TextEncoderKind;
 
-use super::{at_least, setting};
+use super::{at_least, setting, width};
 use crate::Result;
 
-/// Words or word pieces of a caption that are read at most: the longest of Flickr8k's 35,000 training
-/// and development captions has 42, one that is a whole document would take the memory of all of them.
+/// Words or word pieces of a caption that are read at most. The longest of Flickr8k's 35,000 training
+/// and development captions has 42; all captions of a batch are padded to the longest.
 const LONGEST: usize = 256;
 
 /// Two marks, and a word between them.
@@ -32,8 +32,8 @@ pub struct TextConfig {
     /// `hf:OWNER/NAME@REVISION`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<Source>,
-    /// Words of a caption (for the others word pieces), with the marks of start and end, behind which
-    /// it is cut (256).
+    /// Words of a caption (word pieces for `bert` and `tower`), the marks of start and end included,
+    /// behind which it is cut (256).
     pub longest: usize,
 }
 
@@ -51,7 +51,7 @@ impl Default for TextConfig {
 
 impl TextConfig {
     pub(super) fn validate(&self) -> Result<()> {
-        at_least("text.word_width", self.word_width, 1)?;
+        width("text.word_width", self.word_width)?;
         at_least("text.longest", self.longest, SHORTEST)?;
         let nothing = || "nothing".to_owned();
         let model = self.model.as_ref().map_or_else(nothing, Source::to_string);

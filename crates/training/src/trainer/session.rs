@@ -187,9 +187,8 @@ impl<'a> Session<'a> {
             words: self.tokenizer.ids(),
             word_vectors: self.word_vectors,
         });
-        let longest = self.run.config.text.longest;
         for split in [self.run.train, self.run.dev] {
-            if let Some(message) = text::cut_captions(split, &self.tokenizer, longest)? {
+            if let Some(message) = text::cut_captions(split, &self.tokenizer)? {
                 observer.on_event(&Event::Warning { message });
             }
         }

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::transformer::{Activation, Checks, Feed, Half, LayerNames, LayerShape, Published};
 
+/// The most patches of a photo: time and memory of attention grow with their square.
+pub(super) const MOST_PATCHES: usize = 4096;
+
 /// Red, green, blue.
 const COLOURS: usize = 3;
 
@@ -198,14 +201,23 @@ impl VisionConfig {
         if !self.qkv_bias {
             checks.refuse("qkv_bias", "true", false)?;
         }
-        match self.patch_size > self.image_size {
-            true => checks.refuse(
-                "patch_size",
-                format!("at most image_size {}", self.image_size),
-                self.patch_size,
-            ),
-            false => Ok(()),
+        if self.patch_size > self.image_size {
+            let expected = format!("at most image_size {}", self.image_size);
+            checks.refuse("patch_size", expected, self.patch_size)?;
         }
+        match self.patches([self.image_size; 2]) {
+            patches if patches > MOST_PATCHES => checks.refuse(
+                "image_size",
+                format!("at most {MOST_PATCHES} patches of {}", self.patch_size),
+                self.image_size,
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Patches of a photo of these sides.
+    pub(super) fn patches(&self, [height, width]: [usize; 2]) -> usize {
+        (height / self.patch_size).saturating_mul(width / self.patch_size)
     }
 
     /// Patches down, and as many across, that the positions are of.

@@ -15,12 +15,14 @@ pub use config::{VisionConfig, VisionFamily};
 pub use model::Tokens;
 pub(crate) use model::VisionTransformer;
 
+use config::MOST_PATCHES;
+
 use super::grid::{Cells, GridBackbone};
 use super::network::{Form, Network};
 use super::preprocessing::Preprocessing;
-use crate::Result;
 use crate::hub::Wanted;
 use crate::weights::Weights;
+use crate::{Error, Result};
 
 /// The files of a published vision transformer that are read here.
 pub const FILES: Wanted<'static> = Wanted {
@@ -73,6 +75,17 @@ pub fn open_folder(
     let weights = Weights::open_folder(folder)?;
     let network = config.load(&weights, tokens, matmul)?;
     let preprocessing = Preprocessing::open(folder, &config)?;
+    preprocessing.check()?;
+    let (height, width) = preprocessing.size();
+    let patches = config.patches([height, width]);
+    if patches > MOST_PATCHES {
+        return Err(Error::ModelConfig {
+            path: folder.join(processor::FILE),
+            key: "size",
+            expected: format!("at most {MOST_PATCHES} patches of {}", config.patch_size),
+            found: format!("{height} x {width} pixels, {patches} patches"),
+        });
+    }
     GridBackbone::new(network, preprocessing, cells)
 }
 

@@ -11,7 +11,7 @@ use crate::json::read_json;
 use crate::transformer::Checks;
 use crate::{Error, Result};
 
-const FILE: &str = "preprocessor_config.json";
+pub(super) const FILE: &str = "preprocessor_config.json";
 
 /// Pillow's numbers of its filters.
 const BILINEAR: u32 = 2;
@@ -148,6 +148,12 @@ impl Processor {
             BILINEAR => Filter::Bilinear,
             _ => Filter::Bicubic,
         };
+        let is_usable = |numbers: [f32; 3]| numbers.iter().all(|number| number.is_finite());
+        if !is_usable(mean) || !is_usable(deviation.map(f32::recip)) {
+            let found = format!("{mean:?} and {deviation:?}");
+            let expected = "finite numbers, and no deviation of zero";
+            Checks(path).refuse("image_mean and image_std", expected, found)?;
+        }
         Ok(Preprocessing {
             fit: self.fit(path, family.fit)?,
             filter,

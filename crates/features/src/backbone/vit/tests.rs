@@ -241,6 +241,10 @@ fn configurations_that_cannot_be_or_are_not_known_are_refused_by_name() {
             ["`patch_size`", "at most image_size 224"],
         ),
         (
+            vision(r#""image_size": 4611686018427387904"#),
+            ["`image_size`", "at most 4096 patches"],
+        ),
+        (
             r#""model_type": "dinov2", "qkv_bias": false"#.to_owned(),
             ["`qkv_bias`", "found false"],
         ),
@@ -291,6 +295,10 @@ fn preprocessing_that_is_not_done_here_is_refused_by_key() {
         (
             r#""rescale_factor": 1.0"#,
             "`rescale_factor`: expected 1/255",
+        ),
+        (
+            r#""image_std": [0, 0.5, 0.5]"#,
+            "expected finite numbers, and no deviation of zero",
         ),
         (r#""resample": 1"#, "`resample`: expected 2 (bilinear)"),
         (

@@ -106,6 +106,11 @@ impl BertTokenizer {
         self.tokenizer.to_json()
     }
 
+    /// Pieces of a caption behind which it is cut.
+    pub fn longest(&self) -> usize {
+        self.tokenizer.longest()
+    }
+
     /// The file that it was read from.
     pub fn path(&self) -> &Path {
         self.tokenizer.path()

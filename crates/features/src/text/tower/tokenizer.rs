@@ -83,6 +83,11 @@ impl TowerTokenizer {
         self.tokenizer.to_json()
     }
 
+    /// Pieces of a caption behind which it is cut.
+    pub fn longest(&self) -> usize {
+        self.tokenizer.longest()
+    }
+
     /// The file that it was read from.
     pub fn path(&self) -> &Path {
         self.tokenizer.path()

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-/// Bytes that all objects, and copies of them, may take: that of a state dict of 100,000 tensors.
+/// Bytes that all objects and their copies may take: those of a state dict of 40,000 tensors.
 const MOST_BYTES: usize = 256 << 20;
 
 /// How deeply objects may stand within each other; a state dict needs seven levels.
@@ -31,9 +31,11 @@ impl Size {
     }
 
     /// An object of parts.
-    fn around(parts: &[Self]) -> Self {
+    fn around(parts: &[Entry]) -> Self {
         let whole = Self::of_text(0);
-        parts.iter().fold(whole, |whole, part| whole.with(*part))
+        parts
+            .iter()
+            .fold(whole, |whole, part| whole.with(part.size()))
     }
 
     /// The same with one more part.
@@ -45,12 +47,26 @@ impl Size {
     }
 }
 
+/// What stands on the stack, or is kept: candle keeps and copies marks as it does objects.
+#[derive(Debug, Clone, Copy)]
+enum Entry {
+    Mark,
+    Object(Size),
+}
+
+impl Entry {
+    fn size(self) -> Size {
+        match self {
+            Self::Mark => Size::of_text(0),
+            Self::Object(size) => size,
+        }
+    }
+}
+
 struct Walk<'a> {
     rest: &'a [u8],
-    stack: Vec<Size>,
-    /// Places in the stack where marks are.
-    marks: Vec<usize>,
-    kept: HashMap<u32, Size>,
+    stack: Vec<Entry>,
+    kept: HashMap<u32, Entry>,
     /// Of all that was made so far.
     bytes: usize,
 }
@@ -60,7 +76,6 @@ pub(super) fn check(pickle: &[u8]) -> Outcome<()> {
     let mut walk = Walk {
         rest: pickle,
         stack: Vec::new(),
-        marks: Vec::new(),
         kept: HashMap::new(),
         bytes: 0,
     };
@@ -73,68 +88,64 @@ pub(super) fn check(pickle: &[u8]) -> Outcome<()> {
 }
 
 impl Walk<'_> {
-    /// One opcode of pickletools; false at the end, and where candle ends with an error.
+    /// One opcode of pickletools, as candle understands it; false at the end, and wherever candle
+    /// ends with an error.
     fn step(&mut self, opcode: u8) -> Outcome<bool> {
         match opcode {
-            0x80 => drop(self.take(1)),
-            b'K' => self.number(1)?,
-            b'M' => self.number(2)?,
-            b'J' => self.number(4)?,
-            b'G' => self.number(8)?,
+            0x80 => {
+                self.take(1);
+                Ok(true)
+            }
+            b'K' => self.number(1),
+            b'M' => self.number(2),
+            b'J' => self.number(4),
+            b'G' => self.number(8),
             0x8a => {
                 let length = self.byte().unwrap_or(0);
-                self.number(usize::from(length))?;
+                self.number(usize::from(length))
             }
             b'c' => {
                 let length = self.line() + self.line();
-                self.push(Size::of_text(length))?;
+                self.push(Entry::Object(Size::of_text(length)))
             }
-            b'X' => {
-                let length = self.unsigned() as usize;
-                if length > self.rest.len() {
-                    return Err(format!(
-                        "a text of its pickle has {length} bytes, of which {} are there",
-                        self.rest.len()
-                    ));
-                }
-                self.rest = &self.rest[length..];
-                self.push(Size::of_text(length))?;
+            b'X' => self.text(),
+            // candle takes `d` for an empty dictionary, and leaves the mark.
+            b'N' | 0x88 | 0x89 | b'}' | b')' | b']' | b'd' => {
+                self.push(Entry::Object(Size::of_text(0)))
             }
-            b'N' | 0x88 | 0x89 | b'}' | b')' | b']' => self.push(Size::of_text(0))?,
-            b'(' => self.marks.push(self.stack.len()),
-            b't' | b'd' => {
-                let start = self.marks.pop().unwrap_or(0);
-                self.wrap(start)?;
-            }
-            b'Q' | 0x85 => self.wrap_last(1)?,
-            0x86 | b'R' | b'b' | 0x81 => self.wrap_last(2)?,
-            0x87 => self.wrap_last(3)?,
-            b'a' => self.append(self.stack.len().saturating_sub(1))?,
-            b's' => self.append(self.stack.len().saturating_sub(2))?,
-            b'e' | b'u' => {
-                let start = self.marks.pop().unwrap_or(0);
-                self.append(start)?;
-            }
+            b'(' => self.push(Entry::Mark),
+            b't' => match self.after_mark() {
+                Some(parts) => self.wrap(&parts),
+                None => Ok(false),
+            },
+            b'Q' | 0x85 => self.wrap_last(1),
+            0x86 | b'R' | b'b' | 0x81 => self.wrap_last(2),
+            0x87 => self.wrap_last(3),
+            b'a' => self.append_last(1),
+            b's' => self.append_last(2),
+            b'e' | b'u' => match self.after_mark() {
+                Some(parts) => self.append(&parts),
+                None => Ok(false),
+            },
             b'h' => {
                 let at = self.byte().unwrap_or(0);
-                self.get(u32::from(at))?;
+                self.get(u32::from(at))
             }
             b'j' => {
                 let at = self.unsigned();
-                self.get(at)?;
+                self.get(at)
             }
             b'q' => {
                 let at = self.byte().unwrap_or(0);
-                self.keep(u32::from(at))?;
+                self.keep(u32::from(at))
             }
             b'r' => {
                 let at = self.unsigned();
-                self.keep(at)?;
+                self.keep(at)
             }
             // The end, or what candle does not know.
-            _ => return Ok(false),
+            _ => Ok(false),
         }
-        Ok(true)
     }
 
     fn take(&mut self, count: usize) -> &[u8] {
@@ -161,15 +172,27 @@ impl Walk<'_> {
         length
     }
 
-    fn number(&mut self, bytes: usize) -> Outcome<()> {
+    fn number(&mut self, bytes: usize) -> Outcome<bool> {
         self.take(bytes);
-        self.push(Size::of_text(0))
+        self.push(Entry::Object(Size::of_text(0)))
     }
 
-    fn push(&mut self, size: Size) -> Outcome<()> {
-        self.count(size)?;
-        self.stack.push(size);
-        Ok(())
+    fn text(&mut self) -> Outcome<bool> {
+        let length = self.unsigned() as usize;
+        if length > self.rest.len() {
+            return Err(format!(
+                "a text of its pickle has {length} bytes, of which {} are there",
+                self.rest.len()
+            ));
+        }
+        self.take(length);
+        self.push(Entry::Object(Size::of_text(length)))
+    }
+
+    fn push(&mut self, entry: Entry) -> Outcome<bool> {
+        self.count(entry.size())?;
+        self.stack.push(entry);
+        Ok(true)
     }
 
     fn count(&mut self, size: Size) -> Outcome<()> {
@@ -188,44 +211,75 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Puts all from a place of the stack on into one object.
-    fn wrap(&mut self, start: usize) -> Outcome<()> {
-        let parts = self.stack.split_off(start.min(self.stack.len()));
-        let whole = Size::around(&parts);
-        // The parts move into it and are counted already.
+    /// Takes what stands behind the last mark, and the mark; `None` where there is none.
+    fn after_mark(&mut self) -> Option<Vec<Entry>> {
+        let is_mark = |entry: &Entry| matches!(entry, Entry::Mark);
+        let mark = self.stack.iter().rposition(is_mark)?;
+        let parts = self.stack.split_off(mark + 1);
+        self.stack.pop();
+        Some(parts)
+    }
+
+    /// Takes the last entries; `None` where there are fewer.
+    fn last(&mut self, count: usize) -> Option<Vec<Entry>> {
+        let start = self.stack.len().checked_sub(count)?;
+        Some(self.stack.split_off(start))
+    }
+
+    /// Pushes an object of parts, which are counted already.
+    fn wrap(&mut self, parts: &[Entry]) -> Outcome<bool> {
+        let whole = Size::around(parts);
         self.count(Size {
             bytes: OBJECT,
             depth: whole.depth,
         })?;
-        self.stack.push(whole);
-        Ok(())
+        self.stack.push(Entry::Object(whole));
+        Ok(true)
     }
 
-    fn wrap_last(&mut self, count: usize) -> Outcome<()> {
-        self.wrap(self.stack.len().saturating_sub(count))
-    }
-
-    /// Moves all from a place of the stack on into the object before it.
-    fn append(&mut self, start: usize) -> Outcome<()> {
-        let parts = self.stack.split_off(start.min(self.stack.len()));
-        if let Some(last) = self.stack.last_mut() {
-            *last = parts.iter().fold(*last, |whole, part| whole.with(*part));
+    fn wrap_last(&mut self, count: usize) -> Outcome<bool> {
+        match self.last(count) {
+            Some(parts) => self.wrap(&parts),
+            None => Ok(false),
         }
-        let depth = self.stack.last().map_or(0, |last| last.depth);
-        self.count(Size { bytes: 0, depth })
+    }
+
+    /// Moves parts into the object that is last on the stack.
+    fn append(&mut self, parts: &[Entry]) -> Outcome<bool> {
+        let Some(Entry::Object(last)) = self.stack.last_mut() else {
+            return Ok(false);
+        };
+        *last = parts
+            .iter()
+            .fold(*last, |whole, part| whole.with(part.size()));
+        let depth = last.depth;
+        self.count(Size { bytes: 0, depth })?;
+        Ok(true)
+    }
+
+    fn append_last(&mut self, count: usize) -> Outcome<bool> {
+        match self.last(count) {
+            Some(parts) => self.append(&parts),
+            None => Ok(false),
+        }
     }
 
     /// Pushes a copy of what was kept.
-    fn get(&mut self, at: u32) -> Outcome<()> {
-        let kept = self.kept.get(&at).copied().unwrap_or_default();
-        self.push(kept)
+    fn get(&mut self, at: u32) -> Outcome<bool> {
+        match self.kept.get(&at) {
+            Some(kept) => self.push(*kept),
+            None => Ok(false),
+        }
     }
 
-    /// Keeps a copy of the last object.
-    fn keep(&mut self, at: u32) -> Outcome<()> {
-        let last = self.stack.last().copied().unwrap_or_default();
+    /// Keeps a copy of the last entry.
+    fn keep(&mut self, at: u32) -> Outcome<bool> {
+        let Some(&last) = self.stack.last() else {
+            return Ok(false);
+        };
+        self.count(last.size())?;
         self.kept.insert(at, last);
-        self.count(last)
+        Ok(true)
     }
 }
 
@@ -250,6 +304,15 @@ mod tests {
     }
 
     #[test]
+    fn opcodes_mean_what_they_mean_to_candle() {
+        // `d` is an empty dictionary there, and pops no mark: the list doubles in each round.
+        let round = b"]h\0ah\0a(dtaq\0".repeat(40);
+        refused(&[b"]q\0", &round[..]].concat(), "256 MiB");
+        // Marks take room, are kept and are copied.
+        refused(&b"(".repeat(10_000_000), "256 MiB");
+    }
+
+    #[test]
     fn a_long_list_that_is_kept_again_and_again_is_refused() {
         let list = [b"](", &b"N".repeat(10_000)[..], b"e"].concat();
         refused(&[list, b"q\0".repeat(1_000)].concat(), "256 MiB");
@@ -267,7 +330,8 @@ mod tests {
     fn objects_within_objects_are_refused_before_the_stack_is_full() {
         refused(&[b"N", &b"\x85".repeat(1_000_000)[..]].concat(), "100 deep");
         // Through a list that is kept: each level holds the copy of the one before.
-        refused(&b"]h\0aq\0".repeat(10_000), "100 deep");
+        let levels = b"]h\0aq\0".repeat(10_000);
+        refused(&[b"]q\0", &levels[..]].concat(), "100 deep");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde::de::IgnoredAny;
 use uard_features::text::tokenizer::CaptionTokenizer;
 use uard_relevance::ThresholdLearner;
 
@@ -48,5 +49,6 @@ pub(super) fn first_state(run: &Run<'_>, tokenizer: &CaptionTokenizer) -> Result
         best: None,
         epochs_without_gain: 0,
         collapsed_steps: 0,
+        files: IgnoredAny,
     })
 }

@@ -193,7 +193,7 @@ fn files_that_the_library_panics_on_are_named_as_broken() {
     let template = serde_json::json!({"type": "TemplateProcessing",
         "single": [{"SpecialToken": {"id": "[X]", "type_id": 0}}],
         "pair": [], "special_tokens": {}});
-    let charsmap = serde_json::json!({"type": "Precompiled", "precompiled_charsmap": "////fw=="});
+    let charsmap = serde_json::json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"});
     for (key, value) in [("post_processor", template), ("normalizer", charsmap)] {
         let message = opened_with(key, value).unwrap_err().to_string();
         assert!(
@@ -219,6 +219,27 @@ fn replacements_that_make_a_letter_a_flood_are_refused() {
     replacing(nothing, "b", 20).unwrap_err();
     replacing(serde_json::json!({"String": "``"}), "\"", 40).unwrap();
     replacing(letter, "ab", 3).unwrap();
+}
+
+#[test]
+fn steps_that_cost_too_much_or_lead_out_of_the_vocabulary_are_refused() {
+    let refused = |key: &str, value: serde_json::Value, part: &str| {
+        let message = opened_with(key, value).unwrap_err().to_string();
+        assert!(message.contains("tokenizer.json"), "{message}");
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    };
+    let prepend = serde_json::json!({"type": "Prepend", "prepend": "a".repeat(1000)});
+    let all = serde_json::json!({"type": "Sequence", "normalizers": [prepend, prepend]});
+    refused("normalizer", all, "letters of one");
+    let steps = vec![serde_json::json!({"type": "Whitespace"}); 200];
+    let all = serde_json::json!({"type": "Sequence", "pretokenizers": steps});
+    refused("pre_tokenizer", all, "more than 100 parts");
+    // 2^32 - 1 numbers, of which none are there.
+    let charsmap = serde_json::json!({"type": "Precompiled", "precompiled_charsmap": "/////w=="});
+    refused("normalizer", charsmap, "shorter than it says");
+    let around = serde_json::json!({"type": "BertProcessing",
+        "sep": ["a", u32::MAX], "cls": ["b", u32::MAX]});
+    refused("post_processor", around, "the id 4294967295");
 }
 
 #[test]

@@ -1,0 +1,15 @@
+//! The integration tests of this crate, in one binary: what they link is linked once.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod cuda;
+mod data;
+mod exact;
+mod examples;
+mod gradients;
+mod invariance;
+mod kernels;
+mod lemmas;
+mod machine;
+mod packed;
+mod parity;
+mod search;

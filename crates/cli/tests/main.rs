@@ -1,0 +1,12 @@
+//! The integration tests of this crate, in one binary: what they link is linked once.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod driver;
+mod import;
+mod numbers;
+mod photographs;
+mod resume;
+mod self_test;
+mod study;
+mod uard;
+mod wrong_input;

@@ -1,0 +1,8 @@
+//! The integration tests of this crate, in one binary: what they link is linked once.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod device;
+mod faults;
+mod numbers;
+mod product;
+mod running;
