@@ -296,13 +296,18 @@ fn checkpoints_of_another_format_vocabulary_or_data_are_refused() {
     fs::write(best.join("vocab.json"), vocabulary).unwrap();
     succeeded(&evaluate(own.path(), data.path()));
     let state = fs::read_to_string(best.join("state.json")).unwrap();
-    let hungry = state.replacen("word_width = 12", "word_width = 1000000000000", 1);
-    assert_ne!(hungry, state);
-    fs::write(best.join("state.json"), hungry).unwrap();
-    refused(
-        &evaluate(own.path(), data.path()),
-        &["state.json", "bytes of weights, model.safetensors has"],
-    );
+    for (width, parts) in [
+        (
+            "8192",
+            ["state.json", "bytes of weights, model.safetensors has"],
+        ),
+        ("1000000000000", ["state.json", "text.word_width"]),
+    ] {
+        let hungry = state.replacen("word_width = 12", &format!("word_width = {width}"), 1);
+        assert_ne!(hungry, state);
+        fs::write(best.join("state.json"), hungry).unwrap();
+        refused(&evaluate(own.path(), data.path()), &parts);
+    }
     let newer = state.replacen("\"format_version\": 2", "\"format_version\": 3", 1);
     assert_ne!(newer, state);
     fs::write(best.join("state.json"), newer).unwrap();

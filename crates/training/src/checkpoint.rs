@@ -95,10 +95,15 @@ impl Checkpoint {
     /// # Errors
     /// When a setting is unknown to this version.
     pub fn config(&self) -> Result<TrainConfig> {
-        TrainConfig::from_toml(
-            &self.state.config,
-            &self.path.join(STATE).display().to_string(),
-        )
+        let path = self.path.join(STATE);
+        let config = TrainConfig::from_toml(&self.state.config, &path.display().to_string());
+        config.map_err(|error| match error {
+            Error::Setting { .. } => Error::DamagedCheckpoint {
+                cause: error.to_string(),
+                path,
+            },
+            other => other,
+        })
     }
 
     /// What it reads captions with.
