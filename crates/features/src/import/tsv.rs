@@ -266,7 +266,7 @@ impl Extra {
                 if values.len() != regions || !rest.is_empty() {
                     return Err(Problem::Bytes {
                         column: self.published,
-                        expected: format!("{} ({regions} regions x 8)", regions * 8),
+                        expected: format!("{} ({regions} regions x 8)", regions.saturating_mul(8)),
                         found: bytes.len(),
                     });
                 }

@@ -201,6 +201,8 @@ fn columns_that_are_damaged_are_named() {
         "5",
         &["`objects_id` decodes to 32 bytes, expected 40 (5 regions x 8)"],
     );
+    // A count whose bytes no address space holds.
+    refused(7, "18446744073709551615", &["`objects_id` decodes to 32"]);
     refused(3, "AAAA", &["`objects_id` decodes to 3 bytes"]);
     refused(8, "AA!A", &["`boxes` is not base64", "offset 2"]);
     refused(
