@@ -183,11 +183,11 @@ impl TrainConfig {
     fn validate_sizes(&self) -> Result<()> {
         width("model.joint_width", self.model.joint_width)?;
         self.text.validate()?;
-        at_least("data.minimum_word_count", self.data.minimum_word_count, 1)?;
+        at_least_one("data.minimum_word_count", self.data.minimum_word_count)?;
         let training = &self.training;
-        at_least("training.epochs", training.epochs, 1)?;
-        at_least("training.keep_last", training.keep_last, 1)?;
-        at_least("training.accumulation", training.accumulation, 1)?;
+        at_least_one("training.epochs", training.epochs)?;
+        at_least_one("training.keep_last", training.keep_last)?;
+        at_least_one("training.accumulation", training.accumulation)?;
         if training.maximum_steps == Some(0) {
             return Err(setting(
                 "training.maximum_steps",
@@ -308,15 +308,15 @@ fn setting(key: &'static str, found: &impl ToString, expected: &'static str) -> 
     }
 }
 
-fn at_least(key: &'static str, found: usize, least: usize) -> Result<()> {
-    if found < least {
-        Err(setting(key, &found, "1 or more"))
-    } else {
-        Ok(())
+fn at_least_one(key: &'static str, found: usize) -> Result<()> {
+    match found {
+        0 => Err(setting(key, &found, "1 or more")),
+        _ => Ok(()),
     }
 }
 
-/// The widest joint space and embedding: three times those that are published.
+/// The widest joint space and word embedding: the published models of this field have 1,024 and 300
+/// numbers.
 const MOST_WIDTH: usize = 8192;
 
 fn width(key: &'static str, found: usize) -> Result<()> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uard_features::source::Source;
 use uard_features::text::encoder::TextEncoderKind;
 
-use super::{at_least, setting, width};
+use super::{setting, width};
 use crate::Result;
 
 /// Words or word pieces of a caption that are read at most. The longest of Flickr8k's 35,000 training
@@ -52,7 +52,10 @@ impl Default for TextConfig {
 impl TextConfig {
     pub(super) fn validate(&self) -> Result<()> {
         width("text.word_width", self.word_width)?;
-        at_least("text.longest", self.longest, SHORTEST)?;
+        if self.longest < SHORTEST {
+            let expected = "3 or more: the marks of start and end, and a word";
+            return Err(setting("text.longest", &self.longest, expected));
+        }
         let nothing = || "nothing".to_owned();
         let model = self.model.as_ref().map_or_else(nothing, Source::to_string);
         match self.encoder {
