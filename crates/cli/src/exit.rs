@@ -12,6 +12,8 @@ use std::io::{self, ErrorKind};
 
 use uard_features::hub::HubError;
 
+use crate::terminal::printable;
+
 /// The exit code of a run that was stopped, as shells have it for an interrupt.
 pub const STOPPED: u8 = 130;
 
@@ -104,20 +106,6 @@ fn shortened(text: String) -> String {
     let first: String = text.chars().take(KEPT).collect();
     let last: String = text.chars().skip(count - KEPT).collect();
     format!("{first} … ({} letters) … {last}", count - 2 * KEPT)
-}
-
-/// A text with its control characters spelled out: parts of it come from files, and a terminal would
-/// obey them.
-pub fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\n' | '\t' => printable.push(character),
-            control if control.is_control() => printable.extend(control.escape_default()),
-            other => printable.push(other),
-        }
-    }
-    printable
 }
 
 fn fault(cause: &(dyn std::error::Error + 'static)) -> Option<Fault> {

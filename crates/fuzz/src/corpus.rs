@@ -181,20 +181,16 @@ fn dumps(root: &Path) -> anyhow::Result<()> {
     data(&folder(root, "dump-scan", "data")?)
 }
 
-/// An array as the bytes of an npy file.
-fn bytes_of(shape: &[usize], values: &[f32]) -> anyhow::Result<Vec<u8>> {
+/// The bytes of the npy file that is written to a path.
+fn npy(write: impl FnOnce(&Path) -> uard_features::Result<()>) -> anyhow::Result<Vec<u8>> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("array.npy");
-    write_f32(&path, shape, values)?;
+    write(&path)?;
     Ok(fs::read(path)?)
 }
 
-/// A side of a photo, in pixels.
-fn side(pixels: i64) -> anyhow::Result<Vec<u8>> {
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("side.npy");
-    write_i64(&path, &[], &[pixels])?;
-    Ok(fs::read(path)?)
+fn reals(shape: &[usize], values: &[f32]) -> anyhow::Result<Vec<u8>> {
+    npy(|path| write_f32(path, shape, values))
 }
 
 fn archive(path: &Path, arrays: &[(&str, Vec<u8>)]) -> anyhow::Result<()> {
@@ -211,10 +207,10 @@ fn npz(folder: &Path) -> anyhow::Result<()> {
     for image in 0..2 {
         let Dumped { boxes, features } = dumped(image);
         let arrays = [
-            ("x", bytes_of(&[REGIONS, WIDTH], &features)?),
-            ("bbox", bytes_of(&[REGIONS, 4], &boxes)?),
-            ("image_h", side(20)?),
-            ("image_w", side(50)?),
+            ("x", reals(&[REGIONS, WIDTH], &features)?),
+            ("bbox", reals(&[REGIONS, 4], &boxes)?),
+            ("image_h", npy(|path| write_i64(path, &[], &[20]))?),
+            ("image_w", npy(|path| write_i64(path, &[], &[50]))?),
         ];
         archive(&folder.join(format!("{image}.npz")), &arrays)?;
     }
@@ -227,7 +223,7 @@ fn cocobu(folder: &Path) -> anyhow::Result<()> {
     }
     for image in 0..2 {
         let Dumped { boxes, features } = dumped(image);
-        let feat = [("feat", bytes_of(&[REGIONS, WIDTH], &features)?)];
+        let feat = [("feat", reals(&[REGIONS, WIDTH], &features)?)];
         archive(&folder.join(format!("cocobu_att/{image}.npz")), &feat)?;
         let path = folder.join(format!("cocobu_box/{image}.npy"));
         write_f32(&path, &[REGIONS, 4], &boxes)?;
@@ -400,20 +396,12 @@ fn training(root: &Path) -> anyhow::Result<()> {
         folder(root, "word-vectors", "given")?.join("vectors.txt"),
         vectors,
     )?;
-    for (target, from, leave_out) in [
-        (
-            "bert-safetensors",
-            BERT.to_owned(),
-            ["pytorch_model.bin", "vocab.txt"],
-        ),
-        (
-            "bert-pickle",
-            BERT.to_owned(),
-            ["model.safetensors", "tokenizer.json"],
-        ),
+    for (target, leave_out) in [
+        ("bert-safetensors", ["pytorch_model.bin", "vocab.txt"]),
+        ("bert-pickle", ["model.safetensors", "tokenizer.json"]),
     ] {
         trainable(root, target, BERT_TEXT)?;
-        model(&from, &folder(root, target, "given")?, &leave_out)?;
+        model(BERT, &folder(root, target, "given")?, &leave_out)?;
     }
     trainable(root, "text-tower", TOWER_TEXT)?;
     model(

@@ -24,11 +24,11 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use peak_alloc::PeakAlloc;
+use uard_files::DirectoryLock;
 
 use target::TARGETS;
-use uard_files::DirectoryLock;
 use watch::{Plan, Summary};
-use worker::{Kind, Work};
+use worker::{ENDINGS, Kind, Work};
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
@@ -196,17 +196,19 @@ fn scratch() -> std::io::Result<tempfile::TempDir> {
 }
 
 fn print(summary: &Summary) {
-    println!("target              accepted   refused    failed     found");
-    for (target, ended) in TARGETS.iter().zip(&summary.ended) {
-        println!(
-            "{:<18} {:>9} {:>9} {:>9} {:>9}",
-            target.name, ended.accepted, ended.refused, ended.failed, ended.found
-        );
+    let row = |name: &str, cells: [String; ENDINGS.len()]| {
+        let cells = cells.map(|cell| format!(" {cell:>9}")).concat();
+        println!("{name:<18}{cells}");
+    };
+    row("target", ENDINGS.map(str::to_owned));
+    for (target, ended) in TARGETS.iter().zip(&summary.done.ended) {
+        row(target.name, ended.map(|count| count.to_string()));
     }
-    let memory = summary.memory >> 20;
     println!(
-        "{} inputs, at most {memory} MiB of memory for one, input {}",
-        summary.inputs, summary.largest
+        "{} inputs, at most {} MiB of memory for one, input {}",
+        summary.inputs,
+        summary.done.memory >> 20,
+        summary.done.largest
     );
     let mut kinds: BTreeMap<(Kind, &str), Vec<&worker::Finding>> = BTreeMap::new();
     for finding in &summary.findings {

@@ -20,12 +20,14 @@ pub struct Target {
     /// What the refusal of undamaged files says, where they are not accepted: the command then ends
     /// behind the reader that is meant.
     pub refusal: Option<&'static str>,
+    /// Its inputs in each cycle.
+    turns: u64,
 }
 
 enum Action {
     /// Arguments of `uard`, cut at spaces; `{}` stands for the folder.
     Command(&'static str),
-    /// The arguments stand in the file `arguments`, one a line.
+    /// The arguments stand in the file `input`.
     Arguments,
     /// Opens a file of packed fragments and reads all of it.
     Packed,
@@ -79,90 +81,45 @@ pub const TARGETS: [Target; 32] = [
     photo("photo-png"),
     photo("photo-webp"),
     photo("photo-gif"),
-    Target {
-        damaged: "model",
-        ..command(
-            "vision-dinov2",
-            "extract --encoder vision-transformer --weights {}/model --images {}/photo.png \
-             --regions 4 --out {}/out",
-        )
-    },
-    Target {
-        damaged: "model",
-        ..command(
-            "vision-clip",
-            "extract --encoder vision-transformer --weights {}/model --images {}/photo.png \
-             --regions 4 --out {}/out",
-        )
-    },
-    Target {
-        damaged: "list",
-        ..command(
-            "photo-list",
-            "extract --encoder vision-transformer --weights {}/model --images {}/list/list.txt \
-             --regions 4 --out {}/out",
-        )
-    },
-    Target {
-        refusal: Some("/none"),
-        ..of_pool(
-            "config",
-            "train --config {}/input --data {}/none --run {}/out --device cpu",
-        )
-    },
-    Target {
-        refusal: Some("/none"),
-        ..of_pool(
-            "study",
-            "study --config {}/input --data {}/none --run {}/out --device cpu",
-        )
-    },
-    Target {
-        damaged: "data",
-        ..command("train", TRAIN)
-    },
-    Target {
-        damaged: "data",
-        ..command("train-store", TRAIN)
-    },
-    Target {
-        damaged: "given",
-        ..command("word-vectors", TRAIN)
-    },
-    Target {
-        damaged: "given",
-        ..command("bert-safetensors", TRAIN)
-    },
-    Target {
-        damaged: "given",
-        ..command("bert-pickle", TRAIN)
-    },
-    Target {
-        damaged: "given",
-        ..command("text-tower", TRAIN)
-    },
-    Target {
-        damaged: "run",
-        ..command(
-            "resume",
-            "train --config {}/own.toml --data {}/data --run {}/run --device cpu --resume",
-        )
-    },
-    Target {
-        damaged: "run",
-        ..command("checkpoint", EVALUATE)
-    },
-    Target {
-        damaged: "run",
-        ..command("checkpoint-bert", EVALUATE)
-    },
-    Target {
-        damaged: "out",
-        ..command(
-            "study-results",
-            "study --config {}/study.toml --data {}/data --run {}/out --device cpu --resume",
-        )
-    },
+    command("vision-dinov2", EXTRACT).damaging("model").slow(),
+    command("vision-clip", EXTRACT).damaging("model").slow(),
+    command(
+        "photo-list",
+        "extract --encoder vision-transformer --weights {}/model --images {}/list/list.txt \
+         --regions 4 --out {}/out",
+    )
+    .damaging("list")
+    .slow(),
+    of_pool(
+        "config",
+        "train --config {}/input --data {}/none --run {}/out --device cpu",
+    )
+    .refused("/none"),
+    of_pool(
+        "study",
+        "study --config {}/input --data {}/none --run {}/out --device cpu",
+    )
+    .refused("/none"),
+    command("train", TRAIN).damaging("data").slow(),
+    command("train-store", TRAIN).damaging("data").slow(),
+    command("word-vectors", TRAIN).damaging("given").slow(),
+    command("bert-safetensors", TRAIN).damaging("given").slow(),
+    command("bert-pickle", TRAIN).damaging("given").slow(),
+    command("text-tower", TRAIN).damaging("given").slow(),
+    command(
+        "resume",
+        "train --config {}/own.toml --data {}/data --run {}/run --device cpu --resume",
+    )
+    .damaging("run")
+    .slow(),
+    command("checkpoint", EVALUATE).damaging("run").slow(),
+    command("checkpoint-bert", EVALUATE).damaging("run").slow(),
+    command(
+        "study-results",
+        "study --config {}/study.toml --data {}/data --run {}/out --device cpu --resume",
+    )
+    .damaging("out")
+    .slow(),
     Target {
         action: Action::Arguments,
         ..of_pool("arguments", "")
@@ -178,6 +135,10 @@ const TRAIN: &str = "train --config {}/own.toml --data {}/data --run {}/out --de
 const EVALUATE: &str = "evaluate --checkpoint {}/run --data {}/data --split dev --device cpu \
                         --similarities {}/out.npy";
 
+const EXTRACT: &str = "extract --encoder vision-transformer --weights {}/model \
+                       --images {}/photo.png --regions 4 --out {}/out";
+
+/// All files of the folder are damaged, one at a time.
 const fn command(name: &'static str, command: &'static str) -> Target {
     Target {
         name,
@@ -185,67 +146,60 @@ const fn command(name: &'static str, command: &'static str) -> Target {
         damaged: "",
         input: None,
         refusal: None,
+        turns: 8,
     }
 }
 
 /// One of the files in `pool` is damaged and becomes `input`.
 const fn of_pool(name: &'static str, text: &'static str) -> Target {
     Target {
-        damaged: "pool",
         input: Some("input"),
-        ..command(name, text)
+        ..command(name, text).damaging("pool")
     }
 }
 
 const fn photo(name: &'static str) -> Target {
+    let photo = of_pool(
+        name,
+        "extract --encoder vision-transformer --weights {}/model --images {}/photo.jpg \
+         --longest-side 4096 --regions 4 --out {}/out",
+    );
     Target {
-        damaged: "pool",
         input: Some("photo.jpg"),
-        ..command(
-            name,
-            "extract --encoder vision-transformer --weights {}/model --images {}/photo.jpg \
-             --longest-side 4096 --regions 4 --out {}/out",
-        )
+        ..photo
     }
+    .slow()
 }
 
-/// Turns of a target that reads and refuses, for each turn of one that computes or trains.
-const TURNS_OF_READERS: u64 = 8;
-
 impl Target {
-    /// The target of an input. Of each cycle of inputs, targets that take long have one and the
-    /// others [`TURNS_OF_READERS`].
-    pub fn of_input(number: u64) -> &'static Self {
-        let cycle: u64 = TARGETS.iter().map(Self::turns).sum();
-        let mut left = number % cycle;
-        for target in &TARGETS {
-            match left.checked_sub(target.turns()) {
-                Some(after) => left = after,
-                None => return target,
-            }
+    const fn damaging(self, damaged: &'static str) -> Self {
+        Self { damaged, ..self }
+    }
+
+    const fn refused(self, with: &'static str) -> Self {
+        Self {
+            refusal: Some(with),
+            ..self
         }
-        &TARGETS[0]
     }
 
-    fn turns(&self) -> u64 {
-        let long = [
-            "photo-",
-            "vision-",
-            "word-",
-            "bert-",
-            "text-",
-            "checkpoint",
-            "train",
-        ];
-        let is_long = long.iter().any(|start| self.name.starts_with(start))
-            || ["resume", "study-results"].contains(&self.name);
-        if is_long { 1 } else { TURNS_OF_READERS }
+    /// For what trains or computes: fewer inputs.
+    const fn slow(self) -> Self {
+        Self { turns: 1, ..self }
     }
 
-    /// Its place among all.
-    pub fn place(&self) -> usize {
-        let is_self = |target: &Self| target.name == self.name;
-        TARGETS.iter().position(is_self).unwrap_or_default()
+    /// The place in [`TARGETS`] of the target of an input.
+    pub fn place_of(input: u64) -> usize {
+        let cycle: u64 = TARGETS.iter().map(|target| target.turns).sum();
+        let mut left = input % cycle;
+        let is_behind = |target: &Self| match left.checked_sub(target.turns) {
+            Some(after) => {
+                left = after;
+                false
+            }
+            None => true,
+        };
+        TARGETS.iter().position(is_behind).unwrap_or_default()
     }
 
     /// The files that are damaged, below the target's folder, in order.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 
 use crate::target::{TARGETS, Target};
-use crate::worker::{Endings, Finding, Kind, Progress, Work};
+use crate::worker::{Finding, Kind, Progress, Work};
 
 /// Inputs of a process: not so many that what it leaks adds up.
 const INPUTS_OF_A_PROCESS: u64 = 4096;
@@ -45,16 +45,12 @@ pub struct Plan {
 }
 
 /// What a run of the fuzzer has come to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Summary {
     /// Inputs that ran.
     pub inputs: u64,
-    /// The highest memory of an input that ended, in bytes.
-    pub memory: u64,
-    /// The input that took it.
-    pub largest: u64,
-    /// How the inputs of each target ended.
-    pub ended: Vec<Endings>,
+    /// What all processes have done.
+    pub done: Progress,
     /// What went wrong, in no order.
     pub findings: Vec<Finding>,
 }
@@ -65,8 +61,9 @@ pub fn run(plan: &Plan) -> anyhow::Result<Summary> {
     let until = Instant::now() + plan.time;
     let next = AtomicU64::new(plan.first);
     let summary = Mutex::new(Summary {
-        ended: vec![Endings::default(); TARGETS.len()],
-        ..Summary::default()
+        inputs: 0,
+        done: Progress::new(),
+        findings: Vec::new(),
     });
     thread::scope(|scope| -> anyhow::Result<()> {
         let workers: Vec<_> = (0..plan.workers)
@@ -203,16 +200,7 @@ impl Slot<'_> {
             anyhow::bail!("a watcher panicked");
         };
         summary.inputs += inputs;
-        if summary.memory < progress.memory {
-            summary.memory = progress.memory;
-            summary.largest = progress.largest;
-        }
-        for (sum, ended) in summary.ended.iter_mut().zip(&progress.ended) {
-            sum.accepted += ended.accepted;
-            sum.refused += ended.refused;
-            sum.failed += ended.failed;
-            sum.found += ended.found;
-        }
+        summary.done.add(progress);
         Ok(())
     }
 
@@ -228,7 +216,7 @@ impl Slot<'_> {
         let finding = Finding {
             seed: self.plan.seed,
             input,
-            target: Target::of_input(input).name.to_owned(),
+            target: TARGETS[Target::place_of(input)].name.to_owned(),
             kind,
             said: format!("{how}: {}", self.last_said()?),
         };

@@ -85,22 +85,25 @@ pub struct Progress {
     pub memory: u64,
     /// The input that took it.
     pub largest: u64,
-    /// How inputs of each target have ended.
-    pub ended: Vec<Endings>,
+    /// Inputs of each target, by their [`Ending`].
+    pub ended: Vec<[u64; ENDINGS.len()]>,
 }
 
-/// Inputs by how their call ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Endings {
+/// How a call can end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
     /// With exit code 0.
-    pub accepted: u64,
+    Accepted,
     /// As wrong input, with exit code 2.
-    pub refused: u64,
+    Refused,
     /// With exit code 1: the system failed, or the model diverged.
-    pub failed: u64,
+    Failed,
     /// Otherwise: each of them is a finding.
-    pub found: u64,
+    Found,
 }
+
+/// Names of [`Ending`], in order.
+pub const ENDINGS: [&str; 4] = ["accepted", "refused", "failed", "found"];
 
 /// An input that did not end as it should.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -170,17 +173,36 @@ pub fn replay(work: &Work) -> anyhow::Result<()> {
             .display(),
     );
     std::env::set_current_dir(&folder)?;
-    ALLOCATOR.reset_peak_usage();
-    let before = ALLOCATOR.current_usage();
-    let ended = panic::catch_unwind(AssertUnwindSafe(|| input.target.call(&folder)));
-    let memory = (ALLOCATOR.peak_usage().saturating_sub(before)) >> 20;
-    let said = match (ended, last_panic()) {
-        (Ok(ended), None) => format!("{:?}", ended?),
-        (Ok(_), Some(said)) => format!("panic in another thread: {said}"),
-        (Err(_), said) => format!("panic: {}", said.unwrap_or_default()),
-    };
-    println!("{said}\n{memory} MiB");
+    let call = Call::of(|| input.target.call(&folder))?;
+    match call.ended {
+        Ok(ended) => println!("{ended:?}"),
+        Err(said) => println!("panic: {said}"),
+    }
+    println!("{} MiB", call.memory >> 20);
     Ok(())
+}
+
+/// A call that has ended.
+struct Call {
+    /// How, or what the panic said that ended it.
+    ended: Result<Ended, String>,
+    /// The most memory that it took, in bytes.
+    memory: usize,
+}
+
+impl Call {
+    fn of(target: impl FnOnce() -> anyhow::Result<Ended>) -> anyhow::Result<Self> {
+        ALLOCATOR.reset_peak_usage();
+        let before = ALLOCATOR.current_usage();
+        let outcome = panic::catch_unwind(AssertUnwindSafe(target));
+        let memory = ALLOCATOR.peak_usage().saturating_sub(before);
+        let ended = match (outcome, last_panic()) {
+            (Ok(ended), None) => Ok(ended?),
+            (Ok(_), Some(said)) => Err(format!("in another thread: {said}")),
+            (Err(_), said) => Err(said.unwrap_or_default()),
+        };
+        Ok(Self { ended, memory })
+    }
 }
 
 /// Calls every target with each of its files as they are: they must be accepted, or refused as the
@@ -220,7 +242,7 @@ pub fn check_corpus(corpus: &Path) -> anyhow::Result<()> {
 /// Draws an input: a target in turn, one of its files, and the damage.
 fn draw(work: &Work, number: u64) -> anyhow::Result<Input> {
     let mut stream = Draws::new(work.seed).stream("input", &[number]);
-    let target = Target::of_input(number);
+    let target = &TARGETS[Target::place_of(number)];
     let folder = work.corpus.join(target.name);
     let files = target.files(&folder)?;
     let mut one = || files.choose(&mut stream).map(|file| folder.join(file));
@@ -255,46 +277,43 @@ fn prepare(input: &Input, corpus: &Path, scratch: &Path) -> anyhow::Result<PathB
 
 fn run(number: u64, work: &Work, recorder: &mut Recorder) -> anyhow::Result<()> {
     let input = draw(work, number)?;
-    let target = input.target;
     let folder = prepare(&input, &work.corpus, &work.folder)?;
     std::env::set_current_dir(&folder)?;
-    ALLOCATOR.reset_peak_usage();
-    let before = ALLOCATOR.current_usage();
-    let ended = panic::catch_unwind(AssertUnwindSafe(|| match work.planted {
+    let call = Call::of(|| match work.planted {
         true => Ok(plant(number)),
-        false => target.call(&folder),
-    }));
-    let memory = ALLOCATOR.peak_usage().saturating_sub(before);
+        false => input.target.call(&folder),
+    })?;
     let mut found = |kind, said| {
         recorder.found(&Finding {
             seed: work.seed,
             input: number,
-            target: target.name.to_owned(),
+            target: input.target.name.to_owned(),
             kind,
             said,
         })
     };
-    if memory > MOST_MEMORY {
-        found(Kind::Memory, format!("{} MiB", memory >> 20))?;
+    if call.memory > MOST_MEMORY {
+        found(Kind::Memory, format!("{} MiB", call.memory >> 20))?;
     }
-    match (ended, last_panic()) {
-        (Err(_), said) => {
-            found(Kind::Panic, said.unwrap_or_default())?;
-            recorder.ended(target, None, memory);
+    let ending = match call.ended {
+        Err(said) => {
+            found(Kind::Panic, said)?;
+            Ending::Found
         }
-        (Ok(_), Some(said)) => {
-            found(Kind::Panic, format!("in another thread: {said}"))?;
-            recorder.ended(target, None, memory);
-        }
-        (Ok(ended), None) => {
-            let ended = ended?;
+        Ok(ended) => {
             let said = ended.error.unwrap_or_default();
             if !matches!(ended.code, 0 | 2) && !said.contains(DIVERGED) {
                 found(Kind::Failed, said)?;
             }
-            recorder.ended(target, Some(ended.code), memory);
+            match ended.code {
+                0 => Ending::Accepted,
+                1 => Ending::Failed,
+                2 => Ending::Refused,
+                _ => Ending::Found,
+            }
         }
-    }
+    };
+    recorder.ended(ending, call.memory as u64);
     Ok(())
 }
 
@@ -361,18 +380,12 @@ impl Recorder {
         Ok(())
     }
 
-    /// Counts the input that runs; `None`: it panicked.
-    fn ended(&mut self, target: &Target, code: Option<u8>, memory: usize) {
-        let endings = &mut self.progress.ended[target.place()];
-        match code {
-            Some(0) => endings.accepted += 1,
-            Some(1) => endings.failed += 1,
-            Some(2) => endings.refused += 1,
-            _ => endings.found += 1,
-        }
-        if self.progress.memory < memory as u64 {
-            self.progress.memory = memory as u64;
-            self.progress.largest = self.progress.input;
+    /// Counts the input that runs.
+    fn ended(&mut self, ending: Ending, memory: u64) {
+        let progress = &mut self.progress;
+        progress.ended[Target::place_of(progress.input)][ending as usize] += 1;
+        if progress.memory < memory {
+            (progress.memory, progress.largest) = (memory, progress.input);
         }
     }
 
@@ -403,17 +416,14 @@ impl Progress {
             input: 0,
             memory: 0,
             largest: 0,
-            ended: vec![Endings::default(); TARGETS.len()],
+            ended: vec![Default::default(); TARGETS.len()],
         }
     }
 
     fn to_bytes(&self) -> Vec<u8> {
-        let ended = self.ended.iter();
-        let counts =
-            ended.flat_map(|ended| [ended.accepted, ended.refused, ended.failed, ended.found]);
         let first = [self.input, self.memory, self.largest];
-        let numbers = first.into_iter().chain(counts);
-        numbers.flat_map(u64::to_le_bytes).collect()
+        let numbers = first.iter().chain(self.ended.as_flattened());
+        numbers.flat_map(|number| number.to_le_bytes()).collect()
     }
 
     /// Reads what [`Recorder`] wrote; `None` before it wrote anything.
@@ -422,15 +432,27 @@ impl Progress {
         let (numbers, _) = bytes.as_chunks();
         let mut numbers = numbers.iter().map(|number| u64::from_le_bytes(*number));
         let mut progress = Self::new();
-        progress.input = numbers.next()?;
-        progress.memory = numbers.next()?;
-        progress.largest = numbers.next()?;
-        for ended in &mut progress.ended {
-            ended.accepted = numbers.next()?;
-            ended.refused = numbers.next()?;
-            ended.failed = numbers.next()?;
-            ended.found = numbers.next()?;
+        for number in [
+            &mut progress.input,
+            &mut progress.memory,
+            &mut progress.largest,
+        ] {
+            *number = numbers.next()?;
+        }
+        for count in progress.ended.as_flattened_mut() {
+            *count = numbers.next()?;
         }
         Some(progress)
+    }
+
+    /// Adds what another process has done.
+    pub fn add(&mut self, other: &Self) {
+        if self.memory < other.memory {
+            (self.memory, self.largest) = (other.memory, other.largest);
+        }
+        let counts = self.ended.as_flattened_mut().iter_mut();
+        for (sum, count) in counts.zip(other.ended.as_flattened()) {
+            *sum += count;
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokenizers::{Encoding, Tokenizer};
 
 use crate::caught::caught;
@@ -60,11 +60,11 @@ impl Pieces {
 const MOST_GROWTH: f64 = 4096.0;
 
 /// Published tokenizers have fewer than ten steps before their model.
-const MOST_PARTS: usize = 100;
+const MOST_STEPS: usize = 100;
 
 const EXPECTED: &str = "a tokenizer.json of the tokenizers library";
 
-/// What of `tokenizer.json` can make captions longer.
+/// What of `tokenizer.json` is checked before the library reads it.
 #[derive(Deserialize)]
 struct Normalized {
     #[serde(default)]
@@ -173,7 +173,9 @@ pub(super) fn from_json(path: &Path) -> Result<Tokenizer> {
         normalizer,
         pre_tokenizer,
     } = read_json(path, EXPECTED)?;
-    let growth = growth(&normalizer);
+    let mut steps = Vec::new();
+    collect_steps(&normalizer, &mut steps);
+    let growth: f64 = steps.iter().map(|step| growth(step)).product();
     if growth > MOST_GROWTH {
         return Err(refused(
             path,
@@ -182,12 +184,18 @@ pub(super) fn from_json(path: &Path) -> Result<Tokenizer> {
             ),
         ));
     }
-    if parts(&normalizer) + parts(&pre_tokenizer) > MOST_PARTS {
-        let cause = format!("normalizer and pre_tokenizer have more than {MOST_PARTS} parts");
+    if !steps.iter().all(|step| has_whole_charsmap(step)) {
+        let cause = "its precompiled_charsmap is shorter than it says".to_owned();
         return Err(refused(path, cause));
     }
-    if !has_whole_charsmap(&normalizer) {
-        let cause = "its precompiled_charsmap is shorter than it says".to_owned();
+    collect_steps(&pre_tokenizer, &mut steps);
+    if steps
+        .iter()
+        .filter(|step| step.contains_key("type"))
+        .count()
+        > MOST_STEPS
+    {
+        let cause = format!("normalizer and pre_tokenizer have more than {MOST_STEPS} parts");
         return Err(refused(path, cause));
     }
     let bytes = uard_files::read(path).map_err(Error::io(path, "read"))?;
@@ -206,56 +214,48 @@ fn encode(tokenizer: &Tokenizer, caption: &str) -> std::result::Result<Encoding,
     caught(|| tokenizer.encode(caption, true))?.map_err(|cause| cause.to_string())
 }
 
-/// How many letters replacements, one after the other, make of one letter at the most.
+/// Every object of a normalizer or pre-tokenizer, those within others included.
+fn collect_steps<'a>(value: &'a Value, steps: &mut Vec<&'a Map<String, Value>>) {
+    match value {
+        Value::Array(inner) => inner.iter().for_each(|value| collect_steps(value, steps)),
+        Value::Object(step) => {
+            steps.push(step);
+            step.values().for_each(|value| collect_steps(value, steps));
+        }
+        _ => {}
+    }
+}
+
+/// How many letters a step of a normalizer makes of one letter at the most; steps one after the
+/// other multiply.
 ///
 /// Patterns that match nothing at all put their content between any two letters.
-fn growth(normalizer: &Value) -> f64 {
-    let inner = match normalizer {
-        Value::Array(parts) => parts.iter().map(growth).product(),
-        Value::Object(parts) => parts.values().map(growth).product(),
-        _ => 1.0,
-    };
+fn growth(step: &Map<String, Value>) -> f64 {
     let length = |text: &Value| text.as_str().map(|text| text.chars().count() as f64);
-    if let Some(prepended) = length(&normalizer["prepend"]) {
-        return inner * (1.0 + prepended);
+    if let Some(prepended) = step.get("prepend").and_then(length) {
+        return 1.0 + prepended;
     }
-    let Some(content) = length(&normalizer["content"]) else {
-        return inner;
+    let Some(content) = step.get("content").and_then(length) else {
+        return 1.0;
     };
-    let own = match length(&normalizer["pattern"]["String"]) {
+    let pattern = step
+        .get("pattern")
+        .and_then(|pattern| pattern.get("String"));
+    match pattern.and_then(length) {
         Some(pattern) if pattern > 0.0 => (content / pattern).max(1.0),
         _ => 1.0 + content,
-    };
-    inner * own
-}
-
-/// Steps of a normalizer or pre-tokenizer, those within others included.
-fn parts(step: &Value) -> usize {
-    match step {
-        Value::Array(inner) => inner.iter().map(parts).sum(),
-        Value::Object(inner) => {
-            usize::from(inner.contains_key("type")) + inner.values().map(parts).sum::<usize>()
-        }
-        _ => 0,
     }
 }
 
-/// Whether the tables of a normalizer are as long as their first four bytes say: the library makes
-/// room for what they say.
-fn has_whole_charsmap(normalizer: &Value) -> bool {
-    match normalizer {
-        Value::Array(inner) => inner.iter().all(has_whole_charsmap),
-        Value::Object(inner) => {
-            let own = inner.get("precompiled_charsmap").and_then(Value::as_str);
-            let bytes = own.map(|text| STANDARD.decode(text).unwrap_or_default());
-            let is_whole = bytes.is_none_or(|bytes| {
-                let length = bytes.first_chunk().map(|four| u32::from_le_bytes(*four));
-                length.is_none_or(|length| length as usize <= bytes.len())
-            });
-            is_whole && inner.values().all(has_whole_charsmap)
-        }
-        _ => true,
-    }
+/// Whether the table of a step is as long as its first four bytes say: the library allocates what
+/// they say.
+fn has_whole_charsmap(step: &Map<String, Value>) -> bool {
+    let text = step.get("precompiled_charsmap").and_then(Value::as_str);
+    let bytes = text.map(|text| STANDARD.decode(text).unwrap_or_default());
+    bytes.is_none_or(|bytes| {
+        let length = bytes.first_chunk().map(|four| u32::from_le_bytes(*four));
+        length.is_none_or(|length| length as usize <= bytes.len())
+    })
 }
 
 pub(super) fn special(tokenizer: &Tokenizer, path: &Path, piece: &str) -> Result<u32> {

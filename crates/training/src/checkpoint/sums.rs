@@ -39,14 +39,12 @@ impl Sums {
         Ok(Self(Some(sums)))
     }
 
-    /// What the file holds for these files.
+    /// The text of the file for these files, by name.
     pub(super) fn text(files: &[NamedBytes]) -> String {
-        let mut lines: Vec<String> = files
-            .iter()
-            .map(|(name, bytes)| format!("{}  {name}\n", sha256(bytes)))
-            .collect();
-        lines.sort_by(|a, b| a.split("  ").nth(1).cmp(&b.split("  ").nth(1)));
-        lines.concat()
+        let sums = files.iter().map(|(name, bytes)| (*name, sha256(bytes)));
+        let by_name: BTreeMap<&str, String> = sums.collect();
+        let lines = by_name.iter().map(|(name, sum)| format!("{sum}  {name}\n"));
+        lines.collect()
     }
 
     /// Refuses bytes that are not those of the file as it was written.

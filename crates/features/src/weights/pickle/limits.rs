@@ -66,7 +66,7 @@ impl Entry {
 struct Walk<'a> {
     rest: &'a [u8],
     stack: Vec<Entry>,
-    kept: HashMap<u32, Entry>,
+    kept: HashMap<usize, Entry>,
     /// Of all that was made so far.
     bytes: usize,
 }
@@ -101,8 +101,8 @@ impl Walk<'_> {
             b'J' => self.number(4),
             b'G' => self.number(8),
             0x8a => {
-                let length = self.byte().unwrap_or(0);
-                self.number(usize::from(length))
+                let length = self.unsigned(1);
+                self.number(length)
             }
             b'c' => {
                 let length = self.line() + self.line();
@@ -114,35 +114,38 @@ impl Walk<'_> {
                 self.push(Entry::Object(Size::of_text(0)))
             }
             b'(' => self.push(Entry::Mark),
-            b't' => match self.after_mark() {
-                Some(parts) => self.wrap(&parts),
-                None => Ok(false),
-            },
-            b'Q' | 0x85 => self.wrap_last(1),
-            0x86 | b'R' | b'b' | 0x81 => self.wrap_last(2),
-            0x87 => self.wrap_last(3),
-            b'a' => self.append_last(1),
-            b's' => self.append_last(2),
-            b'e' | b'u' => match self.after_mark() {
-                Some(parts) => self.append(&parts),
-                None => Ok(false),
-            },
-            b'h' => {
-                let at = self.byte().unwrap_or(0);
-                self.get(u32::from(at))
+            b't' => {
+                let parts = self.after_mark();
+                self.wrap(parts)
             }
-            b'j' => {
-                let at = self.unsigned();
-                self.get(at)
+            b'Q' | 0x85 => {
+                let parts = self.last(1);
+                self.wrap(parts)
             }
-            b'q' => {
-                let at = self.byte().unwrap_or(0);
-                self.keep(u32::from(at))
+            0x86 | b'R' | b'b' | 0x81 => {
+                let parts = self.last(2);
+                self.wrap(parts)
             }
-            b'r' => {
-                let at = self.unsigned();
-                self.keep(at)
+            0x87 => {
+                let parts = self.last(3);
+                self.wrap(parts)
             }
+            b'a' => {
+                let parts = self.last(1);
+                self.append(parts)
+            }
+            b's' => {
+                let parts = self.last(2);
+                self.append(parts)
+            }
+            b'e' | b'u' => {
+                let parts = self.after_mark();
+                self.append(parts)
+            }
+            b'h' => self.get(1),
+            b'j' => self.get(4),
+            b'q' => self.keep(1),
+            b'r' => self.keep(4),
             // The end, or what candle does not know.
             _ => Ok(false),
         }
@@ -158,10 +161,10 @@ impl Walk<'_> {
         self.take(1).first().copied()
     }
 
-    fn unsigned(&mut self) -> u32 {
-        self.take(4)
-            .first_chunk()
-            .map_or(0, |four| u32::from_le_bytes(*four))
+    /// Reads a number of one to four bytes, the lowest first.
+    fn unsigned(&mut self, bytes: usize) -> usize {
+        let bytes = self.take(bytes).iter().rev();
+        bytes.fold(0, |number, &byte| number << 8 | usize::from(byte))
     }
 
     /// Passes over a line, and returns its length.
@@ -178,7 +181,7 @@ impl Walk<'_> {
     }
 
     fn text(&mut self) -> Outcome<bool> {
-        let length = self.unsigned() as usize;
+        let length = self.unsigned(4);
         if length > self.rest.len() {
             return Err(format!(
                 "a text of its pickle has {length} bytes, of which {} are there",
@@ -227,8 +230,11 @@ impl Walk<'_> {
     }
 
     /// Pushes an object of parts, which are counted already.
-    fn wrap(&mut self, parts: &[Entry]) -> Outcome<bool> {
-        let whole = Size::around(parts);
+    fn wrap(&mut self, parts: Option<Vec<Entry>>) -> Outcome<bool> {
+        let Some(parts) = parts else {
+            return Ok(false);
+        };
+        let whole = Size::around(&parts);
         self.count(Size {
             bytes: OBJECT,
             depth: whole.depth,
@@ -237,16 +243,9 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    fn wrap_last(&mut self, count: usize) -> Outcome<bool> {
-        match self.last(count) {
-            Some(parts) => self.wrap(&parts),
-            None => Ok(false),
-        }
-    }
-
     /// Moves parts into the object that is last on the stack.
-    fn append(&mut self, parts: &[Entry]) -> Outcome<bool> {
-        let Some(Entry::Object(last)) = self.stack.last_mut() else {
+    fn append(&mut self, parts: Option<Vec<Entry>>) -> Outcome<bool> {
+        let (Some(parts), Some(Entry::Object(last))) = (parts, self.stack.last_mut()) else {
             return Ok(false);
         };
         *last = parts
@@ -257,23 +256,18 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    fn append_last(&mut self, count: usize) -> Outcome<bool> {
-        match self.last(count) {
-            Some(parts) => self.append(&parts),
-            None => Ok(false),
-        }
-    }
-
-    /// Pushes a copy of what was kept.
-    fn get(&mut self, at: u32) -> Outcome<bool> {
+    /// Pushes a copy of what was kept, by a place of so many bytes.
+    fn get(&mut self, bytes: usize) -> Outcome<bool> {
+        let at = self.unsigned(bytes);
         match self.kept.get(&at) {
             Some(kept) => self.push(*kept),
             None => Ok(false),
         }
     }
 
-    /// Keeps a copy of the last entry.
-    fn keep(&mut self, at: u32) -> Outcome<bool> {
+    /// Keeps a copy of the last entry, at a place of so many bytes.
+    fn keep(&mut self, bytes: usize) -> Outcome<bool> {
+        let at = self.unsigned(bytes);
         let Some(&last) = self.stack.last() else {
             return Ok(false);
         };
