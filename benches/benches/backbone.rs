@@ -5,7 +5,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use uard_core::matmul::Matmul;
 use uard_core::random::{Draws, uniform};
 use uard_features::backbone::{InceptionV3, Maps};
-use uard_features::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// As many as pass through a network together.
 const PHOTOS: usize = 4;

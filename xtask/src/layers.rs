@@ -17,7 +17,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("uard-eval", &[]),
     ("uard-testkit", &[]),
     ("uard-ptx", &["uard-core"]),
-    ("uard-features", &["uard-files", "uard-core"]),
+    ("uard-data", &["uard-files"]),
+    ("uard-hub", &["uard-files", "uard-core"]),
+    ("uard-scenes", &["uard-files", "uard-core", "uard-data"]),
+    (
+        "uard-features",
+        &["uard-files", "uard-core", "uard-data", "uard-hub"],
+    ),
     (
         "uard-attention",
         &["uard-files", "uard-core", "uard-relevance"],
@@ -30,6 +36,9 @@ const ARROWS: &[(&str, &[&str])] = &[
             "uard-core",
             "uard-relevance",
             "uard-eval",
+            "uard-data",
+            "uard-hub",
+            "uard-scenes",
             "uard-features",
             "uard-attention",
         ],
@@ -40,6 +49,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "uard-files",
             "uard-core",
             "uard-relevance",
+            "uard-data",
+            "uard-hub",
             "uard-features",
             "uard-attention",
             "uard-search",
@@ -52,6 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "uard-files",
             "uard-core",
+            "uard-data",
             "uard-features",
             "uard-attention",
             "uard-cli",
@@ -64,6 +76,8 @@ const BELOW_SEARCH: &[&str] = &[
     "uard-files",
     "uard-core",
     "uard-relevance",
+    "uard-data",
+    "uard-hub",
     "uard-features",
     "uard-attention",
 ];
@@ -73,6 +87,9 @@ const LIBRARIES: &[&str] = &[
     "uard-core",
     "uard-relevance",
     "uard-eval",
+    "uard-data",
+    "uard-hub",
+    "uard-scenes",
     "uard-features",
     "uard-attention",
     "uard-search",
@@ -87,6 +104,11 @@ const FOR_TESTS: &[&str] = &["uard-testkit", "uard-ptx"];
 const ABSENCES: &[(&str, &[&str], &str)] = &[
     ("uard-eval", &["candle"], "it works on plain numbers"),
     ("uard-relevance", &["candle"], "it works on plain numbers"),
+    (
+        "uard-data",
+        &["candle"],
+        "it works on files and plain numbers",
+    ),
     ("xtask", &["candle"], "it must build within seconds"),
     (
         "uard-attention",

@@ -27,7 +27,7 @@ const UNSAFE_ALLOWED: &[&str] = &[
 /// tests, and scenes, which are drawn into a folder that is renamed as a whole.
 const FILE_CALLS_ALLOWED: &[&str] = &[
     "crates/fuzz/",
-    "crates/features/src/scenes/write.rs",
+    "crates/scenes/src/write.rs",
     "crates/files/",
     "crates/ptx/",
     "crates/testkit/",

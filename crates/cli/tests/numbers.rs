@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use uard::{random_array, refused, run, succeeded, uard};
-use uard_features::npy::{read_f32, write_f32, write_i64};
+use uard_data::npy::{read_f32, write_f32, write_i64};
 
 /// The table of docs/method.md is printed to six digits.
 const PRINTED: f64 = 1e-6;

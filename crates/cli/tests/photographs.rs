@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use uard::{TINY, final_hash, refused, succeeded, uard};
-use uard_features::store::FeatureStore;
+use uard_data::store::FeatureStore;
 
 const WEIGHTS: &str = "weights/inception_v3_trunk.safetensors";
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use uard::{random_array, refused, run, scenes, succeeded, train, uard};
-use uard_features::npy::write_f32;
+use uard_data::npy::write_f32;
 
 const SHAPE: [usize; 3] = [6, 4, 8];
 

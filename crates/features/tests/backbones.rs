@@ -14,7 +14,7 @@ use uard_features::backbone::{
     Block, Border, Cells, GridBackbone, InceptionV3, Maps, Network, Photo, Preprocessing, ResNet,
     Stage, StrideOn,
 };
-use uard_features::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// Relative to the root mean square of a map: f32 sums in another order, tens of layers deep.
 const TOLERANCE: f64 = 1e-4;

@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use candle_core::safetensors::load;
 use candle_core::{Device, Tensor};
 use uard_core::parameters::Parameters;
-use uard_features::captions::read_captions;
+use uard_data::captions::read_captions;
 use uard_features::text::bert::tokenizer::BertTokenizer;
 use uard_features::text::bert::{Bert, BertConfig, Initial, PREFIX};
 use uard_features::text::gru::CaptionBatch;
-use uard_features::weights::Weights;
+use uard_hub::weights::Weights;
 use uard_testkit::worst_difference;
 
 /// Six layers of sums over up to 1,536 numbers in f32, whose errors are a few 1e-7 each.

@@ -15,7 +15,7 @@ use uard_features::detector::{
     AnchorShapes, BottomUpAttention, DetectedRegions, Detector, FasterRcnnFpn, Label,
     ProposalLimits, RegionLimits, RoiAlign, RoiPool, Scaling, batched_nms, nms,
 };
-use uard_features::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// Of maps, relative to their root mean square: f32 sums in another order, tens of layers deep.
 const MAP_TOLERANCE: f64 = 1e-4;

@@ -12,7 +12,7 @@ use candle_core::{Device, Tensor};
 use hdf5_pure::FileBuilder;
 use uard_attention::{PackedRegions, PackedWords, Precision, Regions, Words};
 use uard_core::random::{Draws, normal};
-use uard_features::npy::{write_f32, write_i64};
+use uard_data::npy::{write_f32, write_i64};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
@@ -182,7 +182,7 @@ fn dumps(root: &Path) -> anyhow::Result<()> {
 }
 
 /// The bytes of the npy file that is written to a path.
-fn npy(write: impl FnOnce(&Path) -> uard_features::Result<()>) -> anyhow::Result<Vec<u8>> {
+fn npy(write: impl FnOnce(&Path) -> uard_data::Result<()>) -> anyhow::Result<Vec<u8>> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("array.npy");
     write(&path)?;

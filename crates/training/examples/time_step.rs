@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use candle_core::Device;
 use uard_core::random::Draws;
-use uard_features::dataset::Split;
-use uard_features::hub::Hub;
+use uard_data::dataset::Split;
 use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_hub::Hub;
 use uard_training::batches::{Batch, Batches};
 use uard_training::config::TrainConfig;
 use uard_training::gradients::Gradients;

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use uard_features::dataset::Split;
+use uard_data::dataset::Split;
 use uard_features::text::encoder::{CaptionEncoder, TextStart};
 use uard_features::text::tokenizer::CaptionTokenizer;
 

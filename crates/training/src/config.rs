@@ -9,7 +9,7 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 use uard_attention::MatcherConfig;
-use uard_features::dataset::is_split_name;
+use uard_data::dataset::is_split_name;
 use uard_relevance::LearnerConfig;
 
 use crate::{Error, Result};

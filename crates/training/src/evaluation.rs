@@ -5,8 +5,8 @@ mod pairs;
 
 use uard_attention::kernel::Kernel;
 use uard_attention::{Kept, Precision};
+use uard_data::dataset::Split;
 use uard_eval::{GroundTruth, SimilarityMatrix};
-use uard_features::dataset::Split;
 use uard_features::text::tokenizer::CaptionTokenizer;
 
 use crate::Result;

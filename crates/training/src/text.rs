@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use uard_features::dataset::Split;
-use uard_features::hub::Hub;
+use uard_data::dataset::Split;
 use uard_features::text::encoder::{TextEncoderKind, TextStart};
 use uard_features::text::gru::TextEncoderConfig;
 use uard_features::text::tokenizer::CaptionTokenizer;
 use uard_features::text::vocabulary::Vocabulary;
 use uard_features::text::word_vectors::WordVectors;
 use uard_features::text::{bert, tower};
-use uard_features::weights::Weights;
+use uard_hub::Hub;
+use uard_hub::weights::Weights;
 
 use crate::config::{TextConfig, TrainConfig};
 use crate::{Error, Result};

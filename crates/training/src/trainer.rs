@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
-use uard_features::dataset::Split;
-use uard_features::hub::Hub;
+use uard_data::dataset::Split;
 use uard_files::DirectoryLock;
+use uard_hub::Hub;
 
 use crate::config::TrainConfig;
 use crate::error::io;

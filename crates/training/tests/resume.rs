@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
-use uard_features::hub::Hub;
+use uard_hub::Hub;
 use uard_training::Error;
 use uard_training::checkpoint::Checkpoint;
 use uard_training::config::TrainConfig;

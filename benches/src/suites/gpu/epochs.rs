@@ -12,9 +12,9 @@ use uard_benches::step::Setup;
 use uard_benches::workload::{REGIONS, word_counts};
 use uard_core::matmul::Matmul;
 use uard_core::random::{Draws, normal, uniform};
-use uard_features::dataset::Split;
-use uard_features::hub::Hub;
-use uard_features::npy::F32Writer;
+use uard_data::dataset::Split;
+use uard_data::npy::F32Writer;
+use uard_hub::Hub;
 use uard_training::config::TrainConfig;
 use uard_training::trainer::{Event, Run, Start, train};
 

@@ -11,7 +11,7 @@ use uard_attention::{
     Matcher, MatcherConfig, PackedRegions, PackedWords, Precision, Sides, WeightRule,
 };
 use uard_core::{Regions, Words};
-use uard_features::npy::InPlaceF32;
+use uard_data::npy::InPlaceF32;
 
 use super::kernel::check;
 use crate::arrays::{Named, RaggedArray};

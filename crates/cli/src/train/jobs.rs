@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use anyhow::Context;
 use candle_core::Device;
-use uard_features::dataset::Split;
-use uard_features::store::features_path;
+use uard_data::dataset::Split;
+use uard_data::store::features_path;
 use uard_features::text::tokenizer::CaptionTokenizer;
 use uard_training::checkpoint::Checkpoint;
 use uard_training::evaluation::{How, SplitEvaluation, Stage, evaluate};

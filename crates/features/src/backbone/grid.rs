@@ -51,7 +51,7 @@ pub struct GridRegions {
 /// use uard_features::backbone::{
 ///     Cells, GridBackbone, InceptionV3, Photo, PhotoLimits, Preprocessing,
 /// };
-/// use uard_features::weights::Weights;
+/// use uard_hub::weights::Weights;
 /// # fn main() -> uard_features::Result<()> {
 /// let weights = Weights::open(Path::new("inception_v3.safetensors"))?;
 /// let network = InceptionV3::default().load(&weights, Matmul::F32)?;
@@ -224,7 +224,7 @@ mod tests {
 
     use super::*;
     use crate::backbone::{Fit, ResNet, Stage};
-    use crate::weights::Weights;
+    use uard_hub::weights::Weights;
 
     fn backbone(fit: Fit, cells: Cells) -> Result<GridBackbone> {
         let config = ResNet {

@@ -11,7 +11,7 @@ use super::network::{Form, Network};
 use super::number::Number;
 use super::trunk::Trunk;
 use crate::Result;
-use crate::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// Of the batch norms, PyTorch's.
 pub(crate) const EPSILON: f64 = 1e-5;

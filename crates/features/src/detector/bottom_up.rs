@@ -20,7 +20,7 @@ use super::roi_pool::RoiPool;
 use super::scaling::{Colours, Rounding, Scaling};
 use crate::Result;
 use crate::backbone::{Block, EPSILON, Family, Number, ResNet, Source, Stage, StrideOn};
-use crate::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// Pixels of the network for each cell of the fourth stage.
 const STRIDE: usize = 16;

@@ -17,7 +17,7 @@ use super::proposals::{ProposalLimits, ProposalNames, ProposalNetwork};
 use super::scaling::{Colours, Rounding, Scaling};
 use crate::Result;
 use crate::backbone::{After, Family, Number, ResNet, Source, Stage};
-use crate::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// The stages that the pyramid stands on.
 const STAGES: [Stage; 4] = [Stage::C2, Stage::C3, Stage::C4, Stage::C5];

@@ -14,10 +14,10 @@ use crate::backbone::{
     VISION_FILES, open_vision_folder,
 };
 use crate::detector::{BottomUpAttention, FasterRcnnFpn, RegionLimits};
-use crate::hub::Hub;
-use crate::source::Source;
-use crate::weights::{FILES, Weights};
 use crate::{Error, Result};
+use uard_hub::Hub;
+use uard_hub::source::Source;
+use uard_hub::weights::{FILES, Weights};
 
 /// An encoder of photos.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,8 +128,8 @@ impl EncoderKind {
     /// A file is not there, or cannot be downloaded.
     pub fn weights(self, source: &Source, hub: &Hub) -> Result<PathBuf> {
         match self {
-            Self::VisionTransformer => source.folder(hub, VISION_FILES),
-            _ => source.file(hub, &FILES),
+            Self::VisionTransformer => Ok(source.folder(hub, VISION_FILES)?),
+            _ => Ok(source.file(hub, &FILES)?),
         }
     }
 

@@ -11,8 +11,8 @@ use super::gru::{CaptionBatch, TextEncoder, TextEncoderConfig};
 use super::tokenizer::CaptionTokenizer;
 use super::tower::TowerEncoder;
 use super::word_vectors::WordVectors;
-use crate::weights::Weights;
 use crate::{Error, Result};
+use uard_hub::weights::Weights;
 
 /// The encoders of captions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

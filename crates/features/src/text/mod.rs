@@ -7,7 +7,6 @@ pub mod gru;
 mod pieces;
 mod states;
 pub mod tokenizer;
-pub mod tokens;
 pub mod tower;
 pub mod vocabulary;
 pub mod word_vectors;

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokenizers::{Encoding, Tokenizer};
 
-use crate::caught::caught;
-use crate::json::read_json;
 use crate::{Error, Result};
+use uard_files::caught;
+use uard_files::read_json;
 
 /// A caption as a trained model reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use super::bert::BertConfig;
 use super::bert::tokenizer::{BertTokenizer, Pieces};
-use super::tokens::tokenize;
 use super::tower::TowerConfig;
 use super::tower::tokenizer::TowerTokenizer;
 use super::vocabulary::Vocabulary;
-use crate::digest::Fields;
 use crate::{Error, Result};
+use uard_data::tokens::tokenize;
+use uard_files::FieldsHash;
 
 const VOCABULARY: &str = "vocab.json";
 const BERT: &str = "bert.json";
@@ -215,7 +215,7 @@ impl CaptionTokenizer {
         if let Self::Vocabulary { vocabulary, .. } = self {
             return Ok(vocabulary.hash());
         }
-        let mut fields = Fields::default();
+        let mut fields = FieldsHash::default();
         for (name, bytes) in self.files()? {
             fields.add(name.as_bytes());
             fields.add(&bytes);

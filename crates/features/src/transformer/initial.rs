@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use uard_core::random::{Draws, normal};
 
 use crate::Result;
-use crate::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// Gives the tensor of a name and shape.
 pub(crate) type Make<'a> = dyn FnMut(&str, &[usize]) -> Result<Tensor> + 'a;
@@ -32,7 +32,7 @@ impl Initial<'_> {
             Self::Stored(weights) => {
                 let stored = known.iter().find(|name| weights.has(name));
                 let name = stored.or(known.first()).map_or(parameter, String::as_str);
-                weights.numbers(name, shape)
+                Ok(weights.numbers(name, shape)?)
             }
             Self::Drawn(draws) => Ok(drawn(draws, (parameter, shape), deviation)),
         }

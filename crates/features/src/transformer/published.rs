@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::json::read_json;
 use crate::{Error, Result};
+use uard_files::{FileError, read_json};
 
 const CONFIG: &str = "config.json";
 const FAMILY: &str = "model_type";
@@ -82,9 +82,10 @@ impl Published {
 }
 
 fn other_json(path: &Path, source: serde_json::Error) -> Error {
-    Error::Json {
+    let file = FileError::Json {
         path: path.to_owned(),
         expected: EXPECTED,
         source,
-    }
+    };
+    file.into()
 }

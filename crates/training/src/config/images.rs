@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uard_core::matmul::Matmul;
 use uard_features::extract::{EncoderKind, RegionCount};
-use uard_features::source::Source;
+use uard_hub::source::Source;
 
 /// `[images]`: how photographs become regions, where a run is given photographs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use uard_features::source::Source;
 use uard_features::text::encoder::TextEncoderKind;
+use uard_hub::source::Source;
 
 use super::{setting, width};
 use crate::Result;

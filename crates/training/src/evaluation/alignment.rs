@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use candle_core::{DType, Device};
 use uard_core::{Regions, Words};
+use uard_data::dataset::{Alignments, Split};
+use uard_data::tokens::tokenize;
 use uard_eval::{AlignmentCounts, WordAlignment};
-use uard_features::dataset::{Alignments, Split};
 use uard_features::text::tokenizer::CaptionTokenizer;
-use uard_features::text::tokens::tokenize;
 
 use super::IMAGES_AT_ONCE;
 use crate::Result;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::Device;
 #[cfg(feature = "cuda")]
 use uard_core::gpu::upload::{Upload, Uploads};
-use uard_features::store::RegionStore;
+use uard_data::store::RegionStore;
 
 use super::omission::Omission;
 use super::step::{BatchGradients, Judgement, Prepared, batch_gradients};

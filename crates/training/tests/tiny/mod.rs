@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Device;
 use uard_core::random::{Draws, normal, permutation};
-use uard_features::dataset::Split;
-use uard_features::hub::Hub;
-use uard_features::npy::write_f32;
+use uard_data::dataset::Split;
+use uard_data::npy::write_f32;
 use uard_features::text::encoder::TextEncoderKind;
+use uard_hub::Hub;
 use uard_training::config::{GroupConfig, TrainConfig};
 use uard_training::trainer::{Event, Outcome, Run, Start, train};
 

@@ -8,7 +8,7 @@ use super::model::{Tokens, VisionTransformer};
 use super::positions::{Positions, Resizing};
 use crate::Result;
 use crate::transformer::{Dense, Layer, Make, Norm, TransformerError};
-use crate::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// The names of the parts below the layers.
 struct Names {

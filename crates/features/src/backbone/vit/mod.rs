@@ -20,13 +20,13 @@ use config::MOST_PATCHES;
 use super::grid::{Cells, GridBackbone};
 use super::network::{Form, Network};
 use super::preprocessing::Preprocessing;
-use crate::hub::Wanted;
-use crate::weights::Weights;
 use crate::{Error, Result};
+use uard_hub::Wanted;
+use uard_hub::weights::Weights;
 
 /// The files of a published vision transformer that are read here.
 pub const FILES: Wanted<'static> = Wanted {
-    needed: &[&["config.json"], &crate::weights::FILES],
+    needed: &[&["config.json"], &uard_hub::weights::FILES],
     optional: &["preprocessor_config.json"],
 };
 

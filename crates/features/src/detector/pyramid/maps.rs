@@ -4,7 +4,7 @@ use super::{FasterRcnnFpn, STAGES, either};
 use crate::Result;
 use crate::backbone::{After, Convolution, Edge, Maps, Number, Pool, Pooling, Window};
 use crate::detector::linear::convolution;
-use crate::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// Takes every second cell: the map above the pyramid, for the largest anchors.
 const HALVED: Pool = Pool {

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::json::read_json;
+use crate::Result;
 use crate::transformer::{Activation, Checks};
-use crate::{Error, Result};
+use uard_files::{FileError, read_json};
 
 /// What `config.json` says of a BERT.
 ///
@@ -126,11 +126,12 @@ impl BertConfig {
     /// # Errors
     /// A number that JSON cannot hold.
     pub fn to_json(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec_pretty(self).map_err(|source| Error::Json {
+        let text = serde_json::to_vec_pretty(self).map_err(|source| FileError::Json {
             path: "a BERT's configuration".into(),
             expected: "numbers that JSON can hold",
             source,
-        })
+        })?;
+        Ok(text)
     }
 
     /// Whether a model of these sizes can be built; `origin` is named where it cannot.

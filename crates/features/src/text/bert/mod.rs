@@ -22,15 +22,15 @@ pub use model::Bert;
 use super::gru::CaptionBatch;
 use super::states::Projection;
 use crate::Result;
-use crate::hub::Wanted;
 pub use crate::transformer::{Activation, Drops, Initial};
+use uard_hub::Wanted;
 
 /// The files of a published BERT that are read here.
 pub const FILES: Wanted<'static> = Wanted {
     needed: &[
         &["config.json"],
         &["tokenizer.json", "vocab.txt"],
-        &crate::weights::FILES,
+        &uard_hub::weights::FILES,
     ],
     optional: &["tokenizer_config.json"],
 };

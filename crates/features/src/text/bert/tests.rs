@@ -10,7 +10,7 @@ use uard_testkit::{
 };
 
 use super::*;
-use crate::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// Two layers of sums over up to 48 numbers, each with errors of a few 1e-7, against PyTorch's.
 const PARITY: f64 = 1e-5;

@@ -14,10 +14,10 @@ use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::config::BertConfig;
-use crate::json::read_json;
 use crate::text::pieces::{Limits, PieceTokenizer, from_json, guarded, refused, special};
 pub use crate::text::pieces::{Origin, Piece, Pieces};
 use crate::{Error, Result};
+use uard_files::{FileError, read_json};
 
 const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.txt";
@@ -131,10 +131,10 @@ impl Settings {
     /// The published defaults where there is no file.
     fn read_json(path: &Path) -> Result<Self> {
         match read_json(path, "the tokenizer_config.json of a BERT") {
-            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            Err(FileError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 Ok(Self::default())
             }
-            outcome => outcome,
+            outcome => Ok(outcome?),
         }
     }
 }

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::json::read_json;
+use crate::Result;
 use crate::transformer::{Activation, Checks, Half, Published, Visibility};
-use crate::{Error, Result};
+use uard_files::{FileError, read_json};
 
 /// What `config.json` says of a text tower, under its own keys.
 ///
@@ -130,11 +130,12 @@ impl TowerConfig {
     /// # Errors
     /// A number that JSON cannot hold.
     pub fn to_json(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec_pretty(self).map_err(|source| Error::Json {
+        let text = serde_json::to_vec_pretty(self).map_err(|source| FileError::Json {
             path: "a text tower's configuration".into(),
             expected: "numbers that JSON can hold",
             source,
-        })
+        })?;
+        Ok(text)
     }
 
     /// Whether a tower of these sizes can be built; `origin` is named where it cannot.

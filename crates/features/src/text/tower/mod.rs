@@ -18,15 +18,15 @@ pub use model::Tower;
 use super::gru::CaptionBatch;
 use super::states::Projection;
 use crate::Result;
-use crate::hub::Wanted;
 pub use crate::transformer::{Activation, Drops, Initial};
+use uard_hub::Wanted;
 
 /// The files of a published text tower that are read here.
 pub const FILES: Wanted<'static> = Wanted {
     needed: &[
         &["config.json"],
         &["tokenizer.json", "vocab.json"],
-        &crate::weights::FILES,
+        &uard_hub::weights::FILES,
     ],
     optional: &["merges.txt"],
 };

@@ -13,11 +13,11 @@ use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
 use super::config::{TowerConfig, TowerFamily};
-use crate::json::read_json;
 use crate::text::pieces::{Limits, PieceTokenizer, from_json, guarded, refused, special};
 pub use crate::text::pieces::{Origin, Piece, Pieces};
 use crate::transformer::TransformerError;
 use crate::{Error, Result};
+use uard_files::read_json;
 
 const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.json";

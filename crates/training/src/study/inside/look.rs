@@ -6,7 +6,7 @@ use candle_core::{DType, Device};
 use rand::Rng;
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
-use uard_features::dataset::Split;
+use uard_data::dataset::Split;
 use uard_features::text::tokenizer::CaptionTokenizer;
 
 use super::{Unreached, WordFound};
