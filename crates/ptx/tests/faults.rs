@@ -229,6 +229,20 @@ fn a_missing_barrier_is_a_race() {
 }
 
 #[test]
+fn a_barrier_of_some_lanes_orders_nothing_for_the_others() {
+    assert_caught!(
+        "setp.eq.s32 p0, t, 16; @p0 st.shared.u32 [s], t;
+         setp.lt.u32 p0, t, 16; @p0 bar.warp.sync 65535;
+         setp.eq.s32 p0, t, 0; @p0 ld.shared.u32 r1, [s];",
+        32,
+        Fault::SharedRace {
+            access: "reads",
+            ..
+        }
+    );
+}
+
+#[test]
 fn what_others_wrote_or_read_is_not_overwritten_without_a_barrier() {
     assert_caught!(
         "st.shared.u32 [s], t;",
@@ -358,11 +372,23 @@ fn blocks_that_share_bytes_are_caught() {
         ),
         "{found}"
     );
-    // The marks end with the launch.
-    let mut device = Device::with_lines("st.global.u32 [y], t;");
-    let (x, y) = (device.room::<u32>(1), device.room::<u32>(1));
-    for _ in 0..2 {
-        device.launch("k", blocks(1), &[x, y]).unwrap();
+}
+
+#[test]
+fn the_next_launch_is_no_other_block_of_this_one() {
+    let mut device = Device::with_lines(
+        "mov.u32 r0, %ctaid.x; ld.global.u32 r1, [x]; setp.eq.s32 p0, r0, r1;
+         @p0 st.global.u32 [y], r0;",
+    );
+    let y = device.room::<u32>(1);
+    for writer in [0_u32, 1] {
+        let x = device.with(&[writer]);
+        let shape = Shape {
+            blocks: 2,
+            ..threads(1)
+        };
+        device.launch("k", shape, &[x, y]).unwrap();
+        assert_eq!(device.read::<u32>(y, 1), [writer]);
     }
 }
 
