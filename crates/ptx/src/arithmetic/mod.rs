@@ -23,10 +23,11 @@ pub(crate) fn function(name: &str, kind: Type) -> Option<Function> {
     }
 }
 
-/// The function of two operands that an atomic or a reduction applies.
+/// The function that an atomic or a reduction applies.
 pub(crate) fn of_two(name: &str, kind: Type) -> Option<fn(u64, u64) -> u64> {
+    let combines = matches!(name, "add" | "min" | "max" | "and" | "or" | "xor");
     match function(name, kind) {
-        Some(Function::Two(function)) => Some(function),
+        Some(Function::Two(function)) if combines => Some(function),
         _ => None,
     }
 }
