@@ -1,4 +1,4 @@
-//! How do the programs of this workspace run on the interpreter, as they do on a GPU?
+//! A machine that runs the programs of this workspace on the interpreter, as a GPU's driver does.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uard_core::gpu::compile::{Image, Target, compile, require_nvrtc};
 use uard_core::gpu::{self, GpuError, GpuResult, Machine, Program};
 
-use crate::{Argument, Launch, Memory, Module};
-
-/// What a block of an H100 may ask for.
-const SHARED_BYTES: u32 = 232_448;
+use crate::launch::MOST_SHARED;
+use crate::{Launch, Memory, Module};
 
 /// A machine without a GPU: compiles by NVRTC, runs on the interpreter.
 #[derive(Debug)]
@@ -91,7 +89,7 @@ impl Machine for Interpreter {
     type Memory = InterpreterMemory;
 
     fn shared_bytes(&self) -> u32 {
-        SHARED_BYTES
+        MOST_SHARED
     }
 
     fn multiprocessors(&self) -> u32 {
@@ -132,18 +130,11 @@ impl Machine for Interpreter {
             return Ok(());
         }
         let module = self.module(launch.program)?;
-        let arguments = launch.arguments.iter().map(|argument| match *argument {
-            gpu::Argument::Address(address) => Argument::Address(address),
-            gpu::Argument::U32(number) => Argument::U32(number),
-            gpu::Argument::F32(number) => Argument::F32(number),
-            // Eight bytes either way.
-            gpu::Argument::F64(number) => Argument::U64(number.to_bits()),
-        });
         let started = Launch {
-            grid: [launch.blocks, 1, 1],
-            block: [launch.threads, 1, 1],
+            blocks: launch.blocks,
+            threads: launch.threads,
             shared_bytes: launch.shared_bytes,
-            arguments: arguments.collect(),
+            arguments: launch.arguments,
         };
         let mut state = lock(&self.state);
         module
