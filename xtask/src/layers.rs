@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("uard-relevance", &[]),
     ("uard-eval", &[]),
     ("uard-testkit", &[]),
+    ("uard-report", &["uard-relevance", "uard-eval"]),
     ("uard-ptx", &["uard-core"]),
     ("uard-features", &["uard-files", "uard-core"]),
     (
@@ -30,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "uard-core",
             "uard-relevance",
             "uard-eval",
+            "uard-report",
             "uard-features",
             "uard-attention",
         ],
@@ -73,6 +75,7 @@ const LIBRARIES: &[&str] = &[
     "uard-core",
     "uard-relevance",
     "uard-eval",
+    "uard-report",
     "uard-features",
     "uard-attention",
     "uard-search",
@@ -87,6 +90,7 @@ const FOR_TESTS: &[&str] = &["uard-testkit", "uard-ptx"];
 const ABSENCES: &[(&str, &[&str], &str)] = &[
     ("uard-eval", &["candle"], "it works on plain numbers"),
     ("uard-relevance", &["candle"], "it works on plain numbers"),
+    ("uard-report", &["candle"], "it works on plain numbers"),
     ("xtask", &["candle"], "it must build within seconds"),
     (
         "uard-attention",
