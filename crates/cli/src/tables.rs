@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use uard_eval::{RecallPercent, RetrievalReport};
-use uard_training::record::{RunRecord, SplitRecord};
+use uard_report::record::{RunRecord, SplitRecord};
 
 /// An empty table; every column but the first is flush right.
 pub fn table(header: &[&str]) -> Table {

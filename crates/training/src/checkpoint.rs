@@ -16,6 +16,7 @@ use candle_core::Device;
 use uard_data::dataset::Split;
 use uard_features::text::encoder::{CaptionEncoder, TextStart};
 use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_relevance::EvaluationThreshold;
 
 use crate::config::TrainConfig;
 use crate::error::io;
@@ -132,13 +133,15 @@ impl Checkpoint {
         Ok(model)
     }
 
-    /// The threshold that its configuration evaluates with.
+    /// The threshold that is asked for, else the one that its configuration evaluates with.
     ///
     /// # Errors
     /// When a setting is unknown to this version.
-    pub fn evaluation_threshold(&self) -> Result<f64> {
-        let config = self.config()?;
-        Ok(evaluation_threshold(&config, &self.state))
+    pub fn evaluation_threshold(&self, asked: Option<EvaluationThreshold>) -> Result<f64> {
+        match asked {
+            Some(asked) => Ok(asked.resolve(&self.state.threshold)),
+            None => Ok(evaluation_threshold(&self.config()?, &self.state)),
+        }
     }
 
     /// Refuses a tokenizer that is not the checkpoint's.

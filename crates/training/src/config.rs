@@ -10,14 +10,14 @@ mod text;
 use serde::{Deserialize, Serialize};
 use uard_attention::MatcherConfig;
 use uard_data::dataset::is_split_name;
-use uard_relevance::LearnerConfig;
+use uard_relevance::{EvaluationThreshold, LearnerConfig};
 
 use crate::{Error, Result};
 
 pub use images::ImagesConfig;
 pub use sections::{
-    DataConfig, EvaluationConfig, EvaluationThreshold, GroupConfig, LossConfig, ModelConfig,
-    OptimizerConfig, OptimizerKind, Reduction, ScheduleConfig, ScheduleKind, TrainingConfig,
+    DataConfig, EvaluationConfig, GroupConfig, LossConfig, ModelConfig, OptimizerConfig,
+    OptimizerKind, Reduction, ScheduleConfig, ScheduleKind, TrainingConfig,
 };
 pub use text::TextConfig;
 

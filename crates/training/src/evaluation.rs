@@ -2,6 +2,7 @@
 
 mod alignment;
 mod pairs;
+pub mod words;
 
 use uard_attention::kernel::Kernel;
 use uard_attention::{Kept, Precision};
@@ -11,9 +12,9 @@ use uard_features::text::tokenizer::CaptionTokenizer;
 
 use crate::Result;
 use crate::model::Model;
-use crate::record::{KeptFractions, SplitRecord};
 use alignment::Aligner;
 use pairs::Pairs;
+use uard_report::record::{KeptFractions, SplitRecord};
 
 /// Images encoded at once.
 const IMAGES_AT_ONCE: usize = 128;

@@ -18,9 +18,9 @@ use uard_hub::Hub;
 
 use crate::config::TrainConfig;
 use crate::error::io;
-use crate::record::{EpochRecord, RunRecord, SplitRecord};
 use crate::{Error, Result};
 use session::Session;
+use uard_report::record::{EpochRecord, RunRecord, SplitRecord};
 
 pub use observer::{Event, Observer, Silent};
 pub use samples::Samples;

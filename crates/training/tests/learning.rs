@@ -139,7 +139,7 @@ fn training_raises_recall_and_moves_the_threshold() {
     let model = checkpoint.model(&Device::Cpu).unwrap();
     let tokenizer = checkpoint.tokenizer().unwrap();
     let how = How {
-        threshold: checkpoint.evaluation_threshold().unwrap(),
+        threshold: checkpoint.evaluation_threshold(None).unwrap(),
         ..How::default()
     };
     let found = evaluate(&model, &data.dev, &tokenizer, how, &|_, _, _| ()).unwrap();

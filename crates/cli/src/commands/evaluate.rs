@@ -8,8 +8,8 @@ use uard_core::device::{self, DeviceChoice};
 use uard_data::dataset::Split;
 use uard_data::npy::F32Writer;
 use uard_eval::{GroundTruth, evaluate_folds, expect_folds};
+use uard_relevance::EvaluationThreshold;
 use uard_training::checkpoint::Checkpoint;
-use uard_training::config::{EvaluationThreshold, TrainConfig};
 use uard_training::evaluation::How;
 
 use super::Format;
@@ -67,10 +67,8 @@ pub struct Arguments {
 /// Evaluates and prints.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::open(&arguments.checkpoint)?;
-    let threshold = match &arguments.threshold_at {
-        None => checkpoint.evaluation_threshold()?,
-        Some(which) => threshold_at(which)?.resolve(&checkpoint.state().threshold),
-    };
+    let asked = arguments.threshold_at.as_deref().map(threshold_at);
+    let threshold = checkpoint.evaluation_threshold(asked.transpose()?)?;
     let split = Split::open(&arguments.data, &arguments.split)?;
     split.warning.iter().for_each(|warning| note(warning));
     checkpoint.expect_width(&split)?;
@@ -114,11 +112,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// As `--set evaluation.threshold=…` reads it.
 fn threshold_at(which: &str) -> anyhow::Result<EvaluationThreshold> {
-    let mut config = TrainConfig::default();
-    config.apply_set(&format!("evaluation.threshold={which}")).map_err(|_| {
+    which.parse().map_err(|_| {
         wrong(format!(
             "--threshold-at {which}: expected learned, relevant_minus_3_std, or a number from 0 to 1"
         ))
-    })?;
-    Ok(config.evaluation.threshold)
+    })
 }

@@ -7,7 +7,7 @@ use uard_core::random::{Draws, permutation};
 use uard_data::dataset::Split;
 use uard_eval::{GroundTruth, RetrievalDirection, ranks};
 use uard_features::text::tokenizer::CaptionWord;
-use uard_training::record::{CaptionExample, ExampleImage, ExampleWord, FoundImage};
+use uard_report::record::{CaptionExample, ExampleImage, ExampleWord, FoundImage};
 
 use super::jobs::Best;
 use super::picture;

@@ -1,6 +1,6 @@
 //! What did the runs come to, side by side and in one sentence?
 
-use uard_training::record::{RunRecord, SplitRecord};
+use uard_report::record::{RunRecord, SplitRecord};
 
 use crate::tables::side_by_side;
 
@@ -29,12 +29,8 @@ pub fn outcome(runs: &[RunRecord]) -> String {
 fn judged(runs: &[RunRecord]) -> Vec<(&RunRecord, &SplitRecord)> {
     runs.iter()
         .filter_map(|run| {
-            let best = run
-                .epochs
-                .iter()
-                .find(|epoch| epoch.epoch == run.best_epoch);
-            let record = run.test.as_ref().or(best.map(|epoch| &epoch.dev));
-            record.map(|record| (run, record))
+            let dev = run.best_epoch().map(|epoch| &epoch.dev);
+            Some((run, run.test.as_ref().or(dev)?))
         })
         .collect()
 }
@@ -77,6 +73,8 @@ fn verdict(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use uard_attention::WeightRule;
+    use uard_training::config::TrainConfig;
 
     /// A run as `metrics.json` has it; `RunRecord` has no constructor that needs less.
     fn run(name: &str, rsum: f64, cells: f64) -> RunRecord {
@@ -114,5 +112,17 @@ mod tests {
     #[test]
     fn one_run_alone_is_compared_with_nothing() {
         assert!(!outcome(&[run("learned", 1.0, 0.5)]).contains("than"));
+    }
+    #[test]
+    fn a_record_knows_rule_and_penalty_of_its_configuration() {
+        let mut config = TrainConfig::default();
+        config.threshold.penalty = 2.5;
+        for rule in WeightRule::ALL {
+            config.matcher.rule = rule;
+            let mut run = run("x", 1.0, 0.5);
+            run.config = config.to_toml().unwrap();
+            assert_eq!(run.masks(), config.matcher.has_masks(), "{rule}");
+            assert_eq!(run.penalty(), 2.5);
+        }
     }
 }

@@ -1,11 +1,9 @@
 //! Which settings does each section of a configuration have, and what are their defaults?
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use uard_attention::Precision;
 use uard_core::matmul::Matmul;
-use uard_relevance::ThresholdLearner;
+use uard_relevance::EvaluationThreshold;
 
 /// `[data]`: what is read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -243,40 +241,5 @@ impl Default for EvaluationConfig {
             threshold: EvaluationThreshold::default(),
             precision: Precision::F32,
         }
-    }
-}
-
-/// Which threshold is used at evaluation.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum EvaluationThreshold {
-    /// One that training found.
-    Found(uard_relevance::EvaluationThreshold),
-    /// A fixed cosine.
-    Fixed(f64),
-}
-
-impl EvaluationThreshold {
-    /// The threshold to evaluate with, given what was learned.
-    pub fn resolve(self, learner: &ThresholdLearner) -> f64 {
-        match self {
-            Self::Found(choice) => choice.resolve(learner),
-            Self::Fixed(threshold) => threshold,
-        }
-    }
-}
-
-impl fmt::Display for EvaluationThreshold {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Found(choice) => choice.fmt(formatter),
-            Self::Fixed(threshold) => threshold.fmt(formatter),
-        }
-    }
-}
-
-impl Default for EvaluationThreshold {
-    fn default() -> Self {
-        Self::Found(uard_relevance::EvaluationThreshold::default())
     }
 }

@@ -11,7 +11,7 @@ use uard_features::text::tokenizer::CaptionTokenizer;
 
 use super::IMAGES_AT_ONCE;
 use crate::Result;
-use crate::record::AlignmentRecord;
+use uard_report::record::AlignmentRecord;
 
 /// Compares captions with their own images, block by block.
 pub(super) struct Aligner<'a> {

@@ -7,9 +7,9 @@ use super::Session;
 use crate::Result;
 use crate::checkpoint::{Best, Running, evaluation_threshold};
 use crate::evaluation::{How, evaluate};
-use crate::record::{EpochRecord, Fit, Hills, LogLine, SplitRecord};
 use crate::schedule::factor_at;
 use crate::trainer::observer::{Event, Observer};
+use uard_report::record::{EpochRecord, Fit, Hills, LogLine, SplitRecord};
 
 impl Session<'_> {
     pub(super) fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<()> {
