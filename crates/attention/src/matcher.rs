@@ -1,6 +1,11 @@
 //! The similarity of a batch: the one function that training, evaluation and scoring share.
 
+#[cfg(feature = "cuda-kernels")]
+use std::sync::{Arc, PoisonError};
+
 use candle_core::{DType, Device, Tensor};
+#[cfg(feature = "cuda-kernels")]
+use uard_core::gpu::Machine;
 use uard_core::matmul::Matmul;
 use uard_core::{Regions, Words};
 
@@ -8,6 +13,8 @@ use crate::composed::{self, Batch};
 use crate::config::MatcherConfig;
 use crate::operator::{Keep, MatcherOperator, Question};
 use crate::{Error, Kept, Result};
+
+const NOT_RUN: &str = "the operator did not run";
 
 /// Matches images with captions.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -132,10 +139,10 @@ impl Matcher {
         if !reaches(&self.config, (regions, words))? {
             return self.by_composition(regions, words, threshold);
         }
-        let relevance = flat_rows(words.rows())?.matmul(&flat_rows(regions.rows())?.t()?)?;
-        let grams = (gram(regions.rows())?, gram(words.rows())?);
+        let products = Products::new(regions, words)?;
+        let grams = (products.region_grams, products.word_grams);
         let question = (&self.config, threshold);
-        let found = similarities(question, (regions, words), &relevance, &grams)?;
+        let found = similarities(question, (regions, words), &products.relevance, &grams)?;
         let totals = Kept::of_totals(regions.counts(), words.counts());
         let kept = match self.config.has_masks() {
             true => Counted::There {
@@ -148,6 +155,56 @@ impl Matcher {
             values: found.values,
             word_maxima: found.word_maxima,
             kept,
+        })
+    }
+
+    /// The similarity of every pair of a batch on the CPU by the training kernels of a GPU, or of what
+    /// stands in for one: products by candle on the CPU, pairs copied to the machine and back. For
+    /// checks of those kernels; `similarities` of tensors on the device needs no copies.
+    ///
+    /// # Errors
+    /// As [`Matcher::similarities`], and when the rows are not f32, the rule is scan, which has no
+    /// kernel, or a pair is larger than a multiprocessor holds.
+    #[cfg(feature = "cuda-kernels")]
+    pub fn similarities_on(
+        &self,
+        machine: &Arc<dyn Machine>,
+        regions: &Regions,
+        words: &Words,
+        threshold: f64,
+    ) -> Result<Similarities> {
+        use crate::kernel::cuda::copied::OnMachine;
+        use crate::kernel::cuda::pairs::{BatchPairs, BatchShape};
+        self.check(regions, words, threshold)?;
+        let shape = BatchShape {
+            images: regions.images(),
+            regions: regions.longest(),
+            captions: words.captions(),
+            words: words.longest(),
+        };
+        let counts = |counts: &[usize]| counts.iter().map(|&count| count as u32).collect();
+        let aside = Arc::default();
+        let operator = OnMachine {
+            machine: Arc::clone(machine),
+            pairs: BatchPairs::new(&self.config, threshold, shape, machine.shared_bytes())?,
+            shape,
+            region_counts: counts(regions.counts()),
+            word_counts: counts(words.counts()),
+            aside: Arc::clone(&aside),
+        };
+        let products = Products::new(regions, words)?;
+        let values =
+            products
+                .relevance
+                .apply_op3(&products.region_grams, &products.word_grams, operator)?;
+        let aside = aside.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let aside = aside.ok_or_else(|| candle_core::Error::Msg(NOT_RUN.to_owned()))?;
+        let maxima = (shape.captions, shape.words, shape.images);
+        let totals = Kept::of_totals(regions.counts(), words.counts());
+        Ok(Similarities {
+            values,
+            word_maxima: Tensor::from_vec(aside.word_maxima, maxima, &Device::Cpu)?,
+            kept: Counted::Here(self.kept(aside.above, totals)),
         })
     }
 
@@ -175,6 +232,19 @@ impl Matcher {
             regions: regions.width(),
             words: words.width(),
         })
+    }
+
+    /// Counts over all pairs from word queries, region queries and cells above the threshold.
+    fn kept(&self, [word_queries, region_queries, cells]: [u64; 3], totals: Kept) -> Kept {
+        if !self.config.has_masks() {
+            return totals.everything();
+        }
+        Kept {
+            word_queries,
+            region_queries,
+            cells,
+            ..totals
+        }
     }
 
     fn by_operator(
@@ -209,7 +279,7 @@ impl Matcher {
         };
         let found = shelf
             .take()
-            .ok_or_else(|| candle_core::Error::Msg("the operator did not run".to_owned()))?;
+            .ok_or_else(|| candle_core::Error::Msg(NOT_RUN.to_owned()))?;
         let shape = (words.captions(), words.longest(), regions.images());
         Ok(Similarities {
             values,
@@ -226,31 +296,44 @@ impl Matcher {
     ) -> Result<Similarities> {
         let (i, r, _) = regions.rows().dims3()?;
         let (c, w, _) = words.rows().dims3()?;
-        let relevance = flat_rows(words.rows())?.matmul(&flat_rows(regions.rows())?.t()?)?;
+        let products = Products::new(regions, words)?;
         let batch = Batch {
-            relevance: relevance.reshape((c, w, i, r))?,
-            region_gram: gram(regions.rows())?,
-            word_gram: gram(words.rows())?,
+            relevance: products.relevance.reshape((c, w, i, r))?,
+            region_gram: products.region_grams,
+            word_gram: products.word_grams,
             region_validity: regions.validity()?,
             word_validity: words.validity()?,
         };
         let totals = Kept::of_totals(regions.counts(), words.counts());
-        let kept = if self.config.has_masks() {
-            let [word_queries, region_queries, cells] =
-                batch.count_above(self.config.threshold(threshold))?;
-            Kept {
-                word_queries,
-                region_queries,
-                cells,
-                ..totals
-            }
-        } else {
-            totals.everything()
+        let kept = match self.config.has_masks() {
+            true => self.kept(batch.count_above(self.config.threshold(threshold))?, totals),
+            false => totals.everything(),
         };
         Ok(Similarities {
             values: composed::similarities(&batch, &self.config, threshold)?,
             word_maxima: batch.word_maxima()?,
             kept: Counted::Here(kept),
+        })
+    }
+}
+
+/// What a batch is multiplied to before attention.
+struct Products {
+    /// [C W, I R].
+    relevance: Tensor,
+    /// [I, R, R].
+    region_grams: Tensor,
+    /// [C, W, W].
+    word_grams: Tensor,
+}
+
+impl Products {
+    fn new(regions: &Regions, words: &Words) -> Result<Self> {
+        let (region_rows, word_rows) = (flat_rows(regions.rows())?, flat_rows(words.rows())?);
+        Ok(Self {
+            relevance: word_rows.matmul(&region_rows.t()?)?,
+            region_grams: gram(regions.rows())?,
+            word_grams: gram(words.rows())?,
         })
     }
 }

@@ -109,13 +109,13 @@ impl Limits {
         let pairs = &caption.pairs;
         let images = caption.first_image..caption.first_image + out.len();
         let bounds = self.of_caption(caption.caption, images);
-        if course.search.config().has_masks() {
+        if course.pairs.config.has_masks() {
             return course
                 .answers
                 .reach_of_caption((pairs, &bounds), scratch, out);
         }
         // Maxsim: each side's mean of maxima moves by the bound at most.
-        let sides = course.search.config().sides.asking().len() as f32;
+        let sides = course.pairs.config.sides.asking().len() as f32;
         for ((out, image), similarity) in out.iter_mut().zip(pairs.images).zip(similarities) {
             let slack = slack(pairs.tile.words, image.count) as f32;
             *out = Reach {

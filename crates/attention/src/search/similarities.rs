@@ -7,13 +7,13 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::tiles::{Fragments, Numbers, Rows, Task, tasks};
-use super::{Progress, Search};
+use super::{PackedPairs, Progress};
 use crate::kernel::answers::{Above, Answers, CaptionPairs, Scratch, Tile};
-use crate::{Error, Kept, PackedRegions, PackedWords, Precision, Result};
+use crate::{Kept, Precision};
 
 /// What a thread reuses from task to task.
 #[derive(Debug, Default)]
-pub(crate) struct Workplace {
+pub(super) struct Workplace {
     pub rows: Rows,
     pub scratch: Scratch,
     /// Similarities of a task, row-major [captions of the range, images of the block].
@@ -22,39 +22,18 @@ pub(crate) struct Workplace {
 
 /// A finished task.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Answered<'a> {
+pub(super) struct Answered<'a> {
     pub task: &'a Task,
     /// Row-major [captions of the range, images of the block].
     pub values: &'a [f32],
 }
 
-impl Search {
-    /// The similarity of every image with every caption; returns what was above the threshold.
-    ///
-    /// # Shapes
-    /// `out` row-major [I, C], every number of it written.
-    ///
-    /// `Precision::Exact` promises that lists of the best and ranks are those of f32; asked for a
-    /// whole matrix without saying which ranks matter, it is f32.
-    ///
-    /// # Errors
-    /// When `out` has another length, the widths differ, or the fragments are not packed for the
-    /// precision.
-    pub fn similarities_into(
-        &self,
-        regions: &PackedRegions,
-        words: &PackedWords,
-        out: &mut [f32],
-        on_progress: Progress<'_>,
-    ) -> Result<Kept> {
-        let fragments = self.fragments(regions, words)?;
-        let (images, captions) = (regions.images(), words.captions());
-        if out.len() != images * captions {
-            return Err(Error::OutputLength {
-                expected: images * captions,
-                found: out.len(),
-            });
-        }
+impl PackedPairs<'_> {
+    /// The similarity of every image with every caption, into `out` [I, C] of that length; returns
+    /// what was above the threshold.
+    pub(super) fn similarities_into(&self, out: &mut [f32], on_progress: Progress<'_>) -> Kept {
+        let Fragments { regions, words, .. } = self.fragments;
+        let captions = words.captions();
         let mut rest = out;
         let mut rows_of_blocks = Vec::with_capacity(regions.blocks().len());
         for block in regions.blocks() {
@@ -73,39 +52,35 @@ impl Search {
                 }
             }
         };
-        Ok(self.answer_all(&fragments, &write, on_progress))
+        self.answer_all(&write, on_progress)
     }
 
     /// Tells every task's similarities, in any order and from any thread; returns what was above
     /// the threshold.
-    pub(crate) fn answer_all(
+    pub(super) fn answer_all(
         &self,
-        fragments: &Fragments<'_>,
         on_task: &(dyn Fn(Answered<'_>) + Sync),
         on_progress: Progress<'_>,
     ) -> Kept {
-        match self.precision() {
-            Precision::F32 | Precision::Exact => {
-                self.answer_tasks::<f32>(fragments, on_task, on_progress)
-            }
-            Precision::Bf16 => self.answer_tasks::<bf16>(fragments, on_task, on_progress),
+        match self.precision {
+            Precision::Bf16 => self.answer_tasks::<bf16>(on_task, on_progress),
+            _ => self.answer_tasks::<f32>(on_task, on_progress),
         }
     }
 
     fn answer_tasks<T: Numbers>(
         &self,
-        fragments: &Fragments<'_>,
         on_task: &(dyn Fn(Answered<'_>) + Sync),
         on_progress: Progress<'_>,
     ) -> Kept {
-        let (regions, words) = (fragments.regions, fragments.words);
+        let Fragments { regions, words, .. } = self.fragments;
         let answers = self.answers();
         let all = regions.images() * words.captions();
         let done = AtomicUsize::new(0);
         let above = tasks(regions, words)
             .into_par_iter()
             .map_init(Workplace::default, |workplace, task| {
-                let above = workplace.answer::<T>(fragments, &answers, &task);
+                let above = workplace.answer::<T>(&self.fragments, &answers, &task);
                 on_task(Answered {
                     task: &task,
                     values: &workplace.values,
@@ -118,21 +93,7 @@ impl Search {
                 total += above;
                 total
             });
-        self.kept(fragments, above)
-    }
-
-    /// Counts over all pairs from what was above the threshold.
-    pub(crate) fn kept(&self, fragments: &Fragments<'_>, above: Above) -> Kept {
-        let totals = Kept::of_totals(fragments.regions.counts(), fragments.words.counts());
-        if !self.config().has_masks() {
-            return totals.everything();
-        }
-        Kept {
-            word_queries: above.word_queries,
-            region_queries: above.region_queries,
-            cells: above.cells,
-            ..totals
-        }
+        self.kept(above)
     }
 }
 

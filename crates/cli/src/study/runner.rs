@@ -166,12 +166,12 @@ impl Runner<'_> {
             Some(asked) => asked.resolve(&checkpoint.state().threshold),
             None => checkpoint.evaluation_threshold()?,
         };
-        let how = How {
-            threshold,
-            precision: checkpoint.config()?.evaluation.precision,
-            ..How::default()
-        };
-        let best = evaluate_as(&checkpoint, self.ground.judged(), &self.ground.device, how)?;
+        let (precision, device) = (
+            checkpoint.config()?.evaluation.precision,
+            &self.ground.device,
+        );
+        let how = How::fastest(threshold, precision, device)?;
+        let best = evaluate_as(&checkpoint, self.ground.judged(), device, &how)?;
         let trained = self.results.get(&source).with_context(|| {
             format!(
                 "{} is evaluated before it is trained",
