@@ -1,7 +1,7 @@
 //! The similarity of a batch: the one function that training, evaluation and scoring share.
 
 #[cfg(feature = "cuda-kernels")]
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 #[cfg(feature = "cuda-kernels")]
@@ -13,8 +13,6 @@ use crate::composed::{self, Batch};
 use crate::config::MatcherConfig;
 use crate::operator::{Keep, MatcherOperator, Question};
 use crate::{Error, Kept, Result};
-
-const NOT_RUN: &str = "the operator did not run";
 
 /// Matches images with captions.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,7 +38,7 @@ pub(crate) enum Counted {
     /// In host memory.
     Here(Kept),
     /// Word queries, region queries and cells, `[3]` i64, on the device that counted them.
-    #[cfg(feature = "cuda")]
+    #[cfg(feature = "cuda-kernels")]
     There { counts: Tensor, totals: Kept },
 }
 
@@ -52,15 +50,10 @@ impl Similarities {
     pub fn kept(&self) -> Result<Kept> {
         match &self.kept {
             Counted::Here(kept) => Ok(*kept),
-            #[cfg(feature = "cuda")]
+            #[cfg(feature = "cuda-kernels")]
             Counted::There { counts, totals } => {
-                let counts: Vec<u64> = counts.to_vec1::<i64>()?.iter().map(|&n| n as u64).collect();
-                Ok(Kept {
-                    word_queries: counts[0],
-                    region_queries: counts[1],
-                    cells: counts[2],
-                    ..*totals
-                })
+                let counts = counts.to_vec1::<i64>()?;
+                Ok(totals.with_above([counts[0] as u64, counts[1] as u64, counts[2] as u64]))
             }
         }
     }
@@ -127,35 +120,18 @@ impl Matcher {
         match regions.rows().device() {
             Device::Cpu => self.by_operator(regions, words, threshold),
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => self.by_kernels(regions, words, threshold),
+            device if device.is_cuda() => {
+                use crate::kernel::cuda::operator::reaches;
+                match reaches(&self.config, regions, words)? {
+                    true => {
+                        let machine = uard_core::gpu::tensors::driver(device)?;
+                        self.by_kernels(machine, regions, words, threshold)
+                    }
+                    false => self.by_composition(regions, words, threshold),
+                }
+            }
             _ => self.by_composition(regions, words, threshold),
         }
-    }
-
-    /// Products by candle, pairs by our kernels; the composed form where those do not reach.
-    #[cfg(feature = "cuda")]
-    fn by_kernels(&self, regions: &Regions, words: &Words, threshold: f64) -> Result<Similarities> {
-        use crate::kernel::cuda::operator::{reaches, similarities};
-        if !reaches(&self.config, (regions, words))? {
-            return self.by_composition(regions, words, threshold);
-        }
-        let products = Products::new(regions, words)?;
-        let grams = (products.region_grams, products.word_grams);
-        let question = (&self.config, threshold);
-        let found = similarities(question, (regions, words), &products.relevance, &grams)?;
-        let totals = Kept::of_totals(regions.counts(), words.counts());
-        let kept = match self.config.has_masks() {
-            true => Counted::There {
-                counts: found.counts,
-                totals,
-            },
-            false => Counted::Here(totals.everything()),
-        };
-        Ok(Similarities {
-            values: found.values,
-            word_maxima: found.word_maxima,
-            kept,
-        })
     }
 
     /// The similarity of every pair of a batch on the CPU by the training kernels of a GPU, or of what
@@ -173,38 +149,40 @@ impl Matcher {
         words: &Words,
         threshold: f64,
     ) -> Result<Similarities> {
-        use crate::kernel::cuda::copied::OnMachine;
-        use crate::kernel::cuda::pairs::{BatchPairs, BatchShape};
         self.check(regions, words, threshold)?;
-        let shape = BatchShape {
-            images: regions.images(),
-            regions: regions.longest(),
-            captions: words.captions(),
-            words: words.longest(),
+        self.by_kernels(Arc::clone(machine), regions, words, threshold)
+    }
+
+    /// Products by candle, pairs by our kernels.
+    #[cfg(feature = "cuda-kernels")]
+    fn by_kernels(
+        &self,
+        machine: Arc<dyn Machine>,
+        regions: &Regions,
+        words: &Words,
+        threshold: f64,
+    ) -> Result<Similarities> {
+        use crate::kernel::cuda::operator::{Question, similarities};
+        let question = Question {
+            config: &self.config,
+            threshold,
+            regions,
+            words,
+            products: &Products::new(regions, words)?,
         };
-        let counts = |counts: &[usize]| counts.iter().map(|&count| count as u32).collect();
-        let aside = Arc::default();
-        let operator = OnMachine {
-            machine: Arc::clone(machine),
-            pairs: BatchPairs::new(&self.config, threshold, shape, machine.shared_bytes())?,
-            shape,
-            region_counts: counts(regions.counts()),
-            word_counts: counts(words.counts()),
-            aside: Arc::clone(&aside),
-        };
-        let products = Products::new(regions, words)?;
-        let values =
-            products
-                .relevance
-                .apply_op3(&products.region_grams, &products.word_grams, operator)?;
-        let aside = aside.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let aside = aside.ok_or_else(|| candle_core::Error::Msg(NOT_RUN.to_owned()))?;
-        let maxima = (shape.captions, shape.words, shape.images);
+        let found = similarities(machine, &question)?;
         let totals = Kept::of_totals(regions.counts(), words.counts());
+        let kept = match self.config.has_masks() {
+            true => Counted::There {
+                counts: found.counts,
+                totals,
+            },
+            false => Counted::Here(totals.everything()),
+        };
         Ok(Similarities {
-            values,
-            word_maxima: Tensor::from_vec(aside.word_maxima, maxima, &Device::Cpu)?,
-            kept: Counted::Here(self.kept(aside.above, totals)),
+            values: found.values,
+            word_maxima: found.word_maxima,
+            kept,
         })
     }
 
@@ -232,19 +210,6 @@ impl Matcher {
             regions: regions.width(),
             words: words.width(),
         })
-    }
-
-    /// Counts over all pairs from word queries, region queries and cells above the threshold.
-    fn kept(&self, [word_queries, region_queries, cells]: [u64; 3], totals: Kept) -> Kept {
-        if !self.config.has_masks() {
-            return totals.everything();
-        }
-        Kept {
-            word_queries,
-            region_queries,
-            cells,
-            ..totals
-        }
     }
 
     fn by_operator(
@@ -279,7 +244,7 @@ impl Matcher {
         };
         let found = shelf
             .take()
-            .ok_or_else(|| candle_core::Error::Msg(NOT_RUN.to_owned()))?;
+            .ok_or_else(|| candle_core::Error::Msg("the operator did not run".to_owned()))?;
         let shape = (words.captions(), words.longest(), regions.images());
         Ok(Similarities {
             values,
@@ -306,7 +271,7 @@ impl Matcher {
         };
         let totals = Kept::of_totals(regions.counts(), words.counts());
         let kept = match self.config.has_masks() {
-            true => self.kept(batch.count_above(self.config.threshold(threshold))?, totals),
+            true => totals.with_above(batch.count_above(self.config.threshold(threshold))?),
             false => totals.everything(),
         };
         Ok(Similarities {
@@ -318,13 +283,13 @@ impl Matcher {
 }
 
 /// What a batch is multiplied to before attention.
-struct Products {
+pub(crate) struct Products {
     /// [C W, I R].
-    relevance: Tensor,
+    pub relevance: Tensor,
     /// [I, R, R].
-    region_grams: Tensor,
+    pub region_grams: Tensor,
     /// [C, W, W].
-    word_grams: Tensor,
+    pub word_grams: Tensor,
 }
 
 impl Products {

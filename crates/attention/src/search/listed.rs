@@ -27,7 +27,7 @@ impl PackedPairs<'_> {
         order.par_sort_unstable_by_key(|&at| (pairs[at], at));
         let found: Vec<Vec<f32>> = order
             .par_chunks(PAIRS_IN_A_CHUNK)
-            .map_init(Workplace::default, |workplace, chunk| {
+            .map_init(Workplace::new, |workplace, chunk| {
                 let sorted: Vec<_> = chunk.iter().map(|&at| pairs[at]).collect();
                 similarities_of_sorted::<T>(&self.fragments, &answers, &sorted, workplace)
             })
@@ -44,7 +44,7 @@ fn similarities_of_sorted<T: Numbers>(
     fragments: &Fragments<'_>,
     answers: &Answers,
     pairs: &[(usize, usize)],
-    workplace: &mut Workplace,
+    workplace: &mut Workplace<f32>,
 ) -> Vec<f32> {
     let mut found = Vec::with_capacity(pairs.len());
     let is_one_run = |a: &(usize, usize), b: &(usize, usize)| {

@@ -53,14 +53,9 @@ impl<'a> PackedPairs<'a> {
     pub(crate) fn kept(&self, above: Above) -> Kept {
         let Fragments { regions, words, .. } = self.fragments;
         let totals = Kept::of_totals(regions.counts(), words.counts());
-        if !self.config.has_masks() {
-            return totals.everything();
-        }
-        Kept {
-            word_queries: above.word_queries,
-            region_queries: above.region_queries,
-            cells: above.cells,
-            ..totals
+        match self.config.has_masks() {
+            true => totals.with_above([above.word_queries, above.region_queries, above.cells]),
+            false => totals.everything(),
         }
     }
 

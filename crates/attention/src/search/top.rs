@@ -2,8 +2,8 @@
 
 use std::sync::Mutex;
 
-use super::similarities::{Answered, lock};
-use super::tiles::Fragments;
+use super::similarities::lock;
+use super::tiles::{Fragments, Task};
 use super::{PackedPairs, Progress, Ranked, TopK};
 use crate::results::offer;
 
@@ -18,8 +18,7 @@ impl PackedPairs<'_> {
         };
         let captions_of_images = empty(regions.images());
         let images_of_captions = empty(words.captions());
-        let offer_all = |answered: Answered<'_>| {
-            let Answered { task, values } = answered;
+        let offer_all = |task: &Task, values: &[f32]| {
             let images = regions.blocks()[task.block].images.clone();
             for (caption, row) in task.captions.clone().zip(values.chunks_exact(images.len())) {
                 let mut list = lock(&images_of_captions[caption]);

@@ -9,7 +9,7 @@ use uard_core::device::DeviceChoice;
 
 use crate::exit::Failed;
 use crate::records::write_text;
-use crate::self_test::{Check, Extent, OnCheck, engines_of_the_cpu, matching, rounding};
+use crate::self_test::{Check, Extent, OnCheck, engines_of_the_cpu, matching};
 use crate::terminal::{note, print};
 
 /// Arguments of `uard self-test`.
@@ -101,7 +101,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn on_cpu(extent: Extent, on_check: OnCheck<'_>) -> anyhow::Result<String> {
     let runs = engines_of_the_cpu(extent);
     matching::check(&runs, extent, on_check)?;
-    rounding::check(&runs, extent, on_check)?;
     Ok("cpu".to_owned())
 }
 
@@ -185,7 +184,7 @@ mod gpu {
     #[cfg(feature = "cuda")]
     use uard_training::check::on_device;
 
-    use crate::self_test::{Check, Extent, OnCheck, matching, rounding, training};
+    use crate::self_test::{Check, Extent, OnCheck, matching, training};
 
     /// Why there is no GPU to check, if there is none.
     pub fn reason_against() -> Option<String> {
@@ -220,7 +219,6 @@ mod gpu {
             .map(|&precision| Running::on_machine(Arc::clone(&machine), precision))
             .collect::<Result<Vec<_>, _>>()?;
         matching::check(&runs, extent, on_check)?;
-        rounding::check(&runs, extent, on_check)?;
         training::check(&machine, extent, on_check)?;
         on_check(Check {
             name: "gru gates".to_owned(),

@@ -3,7 +3,6 @@
 //! possible.
 
 pub mod matching;
-pub mod rounding;
 mod sample;
 #[cfg(feature = "cuda-kernels")]
 pub mod training;
@@ -118,13 +117,6 @@ mod tests {
     fn matching_on_the_interpreter_agrees_with_the_reference() {
         if let Some(machine) = interpreter(80) {
             assert_all(|on_check| matching::check(&on(&machine), Extent::Quick, on_check));
-        }
-    }
-
-    #[test]
-    fn rounding_on_the_interpreter_stays_within_its_limits() {
-        if let Some(machine) = interpreter(90) {
-            assert_all(|on_check| rounding::check(&on(&machine), Extent::Quick, on_check));
         }
     }
 

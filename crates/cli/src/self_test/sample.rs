@@ -1,7 +1,7 @@
 //! Seeded ragged batches, and the matchers that they are checked with.
 
 use candle_core::{DType, Device, Tensor};
-use uard_attention::{Matcher, MatcherConfig, Sides, WeightRule};
+use uard_attention::{Matcher, MatcherConfig, Precision, Sides, WeightRule};
 use uard_core::random::{Draws, Stream, normal};
 use uard_core::{Regions, Words};
 
@@ -26,7 +26,7 @@ impl Shape {
 }
 
 /// So many counts of at least `from` and below `to`.
-pub fn cycle(count: usize, from: usize, to: usize) -> Vec<usize> {
+fn cycle(count: usize, from: usize, to: usize) -> Vec<usize> {
     (0..count).map(|at| from + at * 7 % (to - from)).collect()
 }
 
@@ -55,6 +55,21 @@ pub fn batches(extent: Extent) -> Vec<(u64, Shape)> {
     }
 }
 
+/// The same with more images and captions than a list is long, as wide as models are; none in the
+/// smallest extent.
+pub fn batches_of_lists(extent: Extent) -> Vec<(u64, Shape)> {
+    let batches = [
+        Shape::new(cycle(12, 3, 9), cycle(14, 2, 11), 256),
+        Shape::new(vec![36; 40], cycle(90, 8, 21), 1024),
+    ];
+    let count = match extent {
+        Extent::Smallest => 0,
+        Extent::Quick => 1,
+        Extent::Full => 2,
+    };
+    (100..).zip(batches).take(count).collect()
+}
+
 /// Those rules with each side; in the smallest extent with both, and without the rules that are the
 /// masked rule but for a comparison.
 pub fn matchers(rules: &[WeightRule], extent: Extent) -> anyhow::Result<Vec<Matcher>> {
@@ -75,12 +90,21 @@ pub fn matchers(rules: &[WeightRule], extent: Extent) -> anyhow::Result<Vec<Matc
     Ok(matchers)
 }
 
-/// A seeded batch on the CPU; all rows of one side share a direction with those of the other, so that
-/// relevance lies on both sides of the threshold.
+/// The share of cells above the threshold of drawn rows, as a learned one leaves it: few lie near it.
+const KEPT_CELLS: f64 = 0.025;
+
+/// Sums in another order move a cell by less.
+const SUMS: f64 = 1e-5;
+
+/// A seeded batch on the CPU; all rows share a direction, so that relevance lies on both sides of the
+/// threshold.
 pub struct Sample {
+    pub name: String,
     pub regions: Regions,
     pub words: Words,
     pub threshold: f64,
+    /// Whether every precision computes the same relevance.
+    pub is_exact: bool,
 }
 
 impl Sample {
@@ -90,52 +114,70 @@ impl Sample {
     /// what is above it is beyond dispute.
     pub fn exact(seed: u64, shape: &Shape) -> anyhow::Result<Self> {
         let length = length(shape.width);
-        let raw = |label: &str, counts: &[usize]| -> anyhow::Result<Tensor> {
-            let longest = counts.iter().copied().max().unwrap_or(1);
-            let mut stream = Draws::new(seed).stream(label, &[]);
-            let rows = (0..counts.len() * longest).flat_map(|_| {
-                let row = whole_row(&mut stream, shape.width, length);
-                row.into_iter().map(|number| number as f32 / length as f32)
-            });
-            let rows: Vec<f32> = rows.collect();
-            let shape = (counts.len(), longest, shape.width);
-            Ok(Tensor::from_vec(rows, shape, &Device::Cpu)?)
-        };
+        let [regions, words] = sides(seed, shape, |stream, count| {
+            let rows = (0..count).flat_map(|_| whole_row(stream, shape.width, length));
+            rows.map(|number| number as f32 / length as f32).collect()
+        })?;
         let squared = (length * length) as f64;
         Ok(Self {
-            regions: Regions::normalized(&raw("regions", &shape.regions)?, shape.regions.clone())?,
-            words: Words::normalized(&raw("words", &shape.words)?, shape.words.clone())?,
+            name: format!("batch {seed}"),
+            regions: Regions::normalized(&regions, shape.regions.clone())?,
+            words: Words::normalized(&words, shape.words.clone())?,
             threshold: ((0.2 * squared).floor() + 0.5) / squared,
+            is_exact: true,
         })
     }
 
-    /// Rows of any numbers, and the threshold that leaves a share of the cells, padding among those
-    /// below it.
-    pub fn drawn(seed: u64, shape: &Shape, share: f64) -> anyhow::Result<Self> {
-        let raw = |label: &str, counts: &[usize]| -> anyhow::Result<Tensor> {
-            let longest = counts.iter().copied().max().unwrap_or(1);
-            let mut stream = Draws::new(seed).stream(label, &[]);
-            let mut numbers = normal(&mut stream, 1.0, counts.len() * longest * shape.width);
+    /// Rows of any numbers, and the threshold that leaves [`KEPT_CELLS`], padding among those below it.
+    pub fn drawn(seed: u64, shape: &Shape) -> anyhow::Result<Self> {
+        let [regions, words] = sides(seed, shape, |stream, count| {
+            let mut numbers = normal(stream, 1.0, count * shape.width);
             let shared = 0.5 * (shape.width as f32).sqrt();
             let rows = numbers.chunks_mut(shape.width);
             rows.for_each(|row| row[0] += shared);
-            let shape = (counts.len(), longest, shape.width);
-            Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
-        };
+            numbers
+        })?;
         let mut sample = Self {
-            regions: Regions::normalized(&raw("regions", &shape.regions)?, shape.regions.clone())?,
-            words: Words::normalized(&raw("words", &shape.words)?, shape.words.clone())?,
+            name: format!("batch {seed}"),
+            regions: Regions::normalized(&regions, shape.regions.clone())?,
+            words: Words::normalized(&words, shape.words.clone())?,
             threshold: 0.0,
+            is_exact: false,
         };
         let mut cells = sample.relevance(DType::F64)?;
-        let at = ((1.0 - share) * cells.len() as f64) as usize;
+        let at = ((1.0 - KEPT_CELLS) * cells.len() as f64) as usize;
         let at = at.min(cells.len() - 1);
         sample.threshold = *cells.select_nth_unstable_by(at, f64::total_cmp).1;
         Ok(sample)
     }
 
+    /// For every pair [I, C], whether a cell of it lies on the other side of the threshold once rows
+    /// are rounded, or so near that the order of a sum may decide.
+    pub fn moved(&self, precision: Precision) -> anyhow::Result<Vec<bool>> {
+        let (images, captions) = (self.regions.images(), self.words.captions());
+        let mut moved = vec![false; images * captions];
+        if self.is_exact {
+            return Ok(moved);
+        }
+        let rounded = match precision {
+            Precision::Bf16 => DType::BF16,
+            Precision::F16 => DType::F16,
+            Precision::F32 | Precision::Exact => DType::F32,
+        };
+        let (exact, rounded) = (self.relevance(DType::F64)?, self.relevance(rounded)?);
+        let (words, regions) = (self.words.longest(), self.regions.longest());
+        let threshold = self.threshold;
+        for (at, (&exact, &rounded)) in exact.iter().zip(&rounded).enumerate() {
+            let (caption, image) = (at / (words * images * regions), at / regions % images);
+            moved[image * captions + caption] |= (exact > threshold) != (rounded > threshold)
+                || (exact - threshold).abs() < SUMS
+                || (rounded - threshold).abs() < SUMS;
+        }
+        Ok(moved)
+    }
+
     /// Relevance [C, W, I, R] in f64 of rows that were rounded to a type.
-    pub fn relevance(&self, rounded: DType) -> anyhow::Result<Vec<f64>> {
+    fn relevance(&self, rounded: DType) -> anyhow::Result<Vec<f64>> {
         let flat = |rows: &Tensor| -> anyhow::Result<Tensor> {
             let rows = rows.to_dtype(rounded)?.to_dtype(DType::F64)?;
             Ok(rows.flatten_to(1)?)
@@ -143,6 +185,27 @@ impl Sample {
         let relevance = flat(self.words.rows())?.matmul(&flat(self.regions.rows())?.t()?)?;
         Ok(relevance.flatten_all()?.to_vec1()?)
     }
+}
+
+/// Rows of regions and of words, padding included, from what draws so many of them.
+fn sides(
+    seed: u64,
+    shape: &Shape,
+    mut draw: impl FnMut(&mut Stream, usize) -> Vec<f32>,
+) -> anyhow::Result<[Tensor; 2]> {
+    let mut side = |label: &str, counts: &[usize]| -> anyhow::Result<Tensor> {
+        let longest = counts.iter().copied().max().unwrap_or(1);
+        let numbers = draw(
+            &mut Draws::new(seed).stream(label, &[]),
+            counts.len() * longest,
+        );
+        let shape = (counts.len(), longest, shape.width);
+        Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
+    };
+    Ok([
+        side("regions", &shape.regions)?,
+        side("words", &shape.words)?,
+    ])
 }
 
 /// The length of rows of whole numbers: a power of two, about 16 a number and more.

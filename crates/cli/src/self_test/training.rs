@@ -36,10 +36,8 @@ pub fn check(
     ];
     for (at, shape) in batches(extent) {
         let sample = Sample::exact(at, &shape)?;
-        let broken = Sample {
-            regions: not_finite(&sample.regions)?,
-            ..Sample::exact(at, &shape)?
-        };
+        let mut broken = Sample::exact(at, &shape)?;
+        broken.regions = not_finite(&broken.regions)?;
         for matcher in matchers(&rules, extent)? {
             let what = format!(
                 "train {} {:?}, batch {at}",

@@ -8,11 +8,9 @@
 //!
 //! [`Machine`]: uard_core::gpu::Machine
 
-pub(crate) mod copied;
 mod fragments;
-#[cfg(feature = "cuda")]
 pub(crate) mod operator;
-pub(crate) mod pairs;
+mod pairs;
 mod programs;
 mod search;
 mod tiling;

@@ -300,14 +300,9 @@ impl<'a> Matching<'a> {
     /// Waits for all that was launched.
     fn kept(&self, totals: Kept) -> Result<Kept> {
         let counts = self.counts.read()?;
-        if !self.search.config.has_masks() {
-            return Ok(totals.everything());
-        }
-        Ok(Kept {
-            word_queries: counts[0],
-            region_queries: counts[1],
-            cells: counts[2],
-            ..totals
+        Ok(match self.search.config.has_masks() {
+            true => totals.with_above([counts[0], counts[1], counts[2]]),
+            false => totals.everything(),
         })
     }
 }
