@@ -344,26 +344,36 @@ impl Search {
                 words: words.width(),
             });
         }
-        Ok(match (&self.running.means, &regions.0, &words.0) {
+        let (config, threshold, precision) =
+            (self.matcher.config(), self.threshold, self.precision());
+        let pairs: Box<dyn Pairs + 'a> = match (&self.running.means, &regions.0, &words.0) {
             (Means::Packed(instructions), Held::Packed(regions), Held::Packed(words)) => {
-                let fragments = tiles::Fragments {
-                    instructions: *instructions,
-                    regions,
-                    words,
-                };
-                Box::new(PackedPairs::new(self, fragments)?)
+                Box::new(PackedPairs {
+                    config,
+                    threshold,
+                    precision,
+                    fragments: tiles::Fragments {
+                        instructions: *instructions,
+                        regions,
+                        words,
+                    },
+                })
             }
             (Means::Tensor | Means::Reference, Held::Tensors(regions), Held::Tensors(words)) => {
-                Box::new(TensorPairs::new(self, regions, words))
+                Box::new(TensorPairs {
+                    search: self,
+                    regions,
+                    words,
+                })
             }
             #[cfg(feature = "cuda-kernels")]
             (Means::Cuda(machine), Held::Gpu(regions), Held::Gpu(words)) => {
                 Box::new(DeviceSearch {
                     machine: &**machine,
-                    config: self.matcher.config(),
-                    threshold: self.threshold,
+                    config,
+                    threshold,
+                    is_f16: precision == Precision::F16,
                     pairs_at_once: self.pairs_at_once,
-                    precision: self.precision(),
                     regions,
                     words,
                 })
@@ -373,7 +383,10 @@ impl Search {
                     engine: self.running.engine(),
                 });
             }
-        })
+        };
+        regions.check(precision)?;
+        words.check(precision)?;
+        Ok(pairs)
     }
 }
 

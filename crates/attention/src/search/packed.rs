@@ -3,10 +3,10 @@
 use half::bf16;
 
 use super::tiles::Fragments;
-use super::{Pairs, Preserve, Preserved, Progress, Search, TopK};
+use super::{Pairs, Preserve, Preserved, Progress, TopK};
 use crate::evidence::PairEvidence;
 use crate::kernel::answers::{Above, Answers};
-use crate::{Error, Kept, MatcherConfig, Precision, Result, WeightRule};
+use crate::{Kept, MatcherConfig, Precision, Result, WeightRule};
 
 /// Packed fragments of both sides, and how they are matched.
 #[derive(Debug, Clone, Copy)]
@@ -18,32 +18,7 @@ pub(crate) struct PackedPairs<'a> {
     pub fragments: Fragments<'a>,
 }
 
-impl<'a> PackedPairs<'a> {
-    /// Fragments that are packed for the precision.
-    pub(super) fn new(search: &'a Search, fragments: Fragments<'a>) -> Result<Self> {
-        let asked = search.precision();
-        let (regions, words) = (fragments.regions, fragments.words);
-        let packed = [
-            ("regions", regions.precision(), regions.supports(asked)),
-            ("words", words.precision(), words.supports(asked)),
-        ];
-        for (what, packed, is_supported) in packed {
-            if !is_supported {
-                return Err(Error::NotPackedFor {
-                    what,
-                    packed,
-                    asked,
-                });
-            }
-        }
-        Ok(Self {
-            config: search.matcher.config(),
-            threshold: search.threshold,
-            precision: asked,
-            fragments,
-        })
-    }
-
+impl PackedPairs<'_> {
     /// The rule as the kernel computes it.
     pub(crate) fn answers(&self) -> Answers {
         Answers::new(self.config, self.threshold, self.fragments.instructions)

@@ -12,7 +12,7 @@ use crate::kernel::cuda::{DeviceBuilder, DeviceFragments};
 #[cfg(feature = "cuda-kernels")]
 use crate::packed::source::{Batch, with_numbers};
 use crate::packed::{RegionsBuilder, WordsBuilder};
-use crate::{Error, PackedRegions, PackedWords, Result};
+use crate::{Error, PackedRegions, PackedWords, Precision, Result};
 
 /// One side as an engine reads it; a clone shares it.
 #[derive(Debug, Clone)]
@@ -156,6 +156,17 @@ macro_rules! sides {
                     #[cfg(feature = "cuda-kernels")]
                     Held::Gpu(fragments) => &fragments.counts,
                 }
+            }
+
+            /// Refuses what was collected for another precision.
+            pub(super) fn check(&self, asked: Precision) -> Result<()> {
+                let packed = match &self.0 {
+                    Held::Packed(packed) if !packed.supports(asked) => packed.precision(),
+                    #[cfg(feature = "cuda-kernels")]
+                    Held::Gpu(fragments) if fragments.precision != asked => fragments.precision,
+                    _ => return Ok(()),
+                };
+                Err(Error::NotPackedFor { what: $what, packed, asked })
             }
 
             /// Width D of the joint space.

@@ -21,24 +21,12 @@ const CELLS_OF_THE_REFERENCE: usize = 1 << 17;
 /// if that is larger). The values are those of [`crate::Matcher::similarities`] on the whole: cutting
 /// into tiles changes nothing but rounding.
 pub(super) struct TensorPairs<'a> {
-    search: &'a Search,
-    regions: &'a Batches<Regions>,
-    words: &'a Batches<Words>,
+    pub search: &'a Search,
+    pub regions: &'a Batches<Regions>,
+    pub words: &'a Batches<Words>,
 }
 
-impl<'a> TensorPairs<'a> {
-    pub fn new(
-        search: &'a Search,
-        regions: &'a Batches<Regions>,
-        words: &'a Batches<Words>,
-    ) -> Self {
-        Self {
-            search,
-            regions,
-            words,
-        }
-    }
-
+impl TensorPairs<'_> {
     fn is_reference(&self) -> bool {
         self.search.running().engine() == Engine::Reference
     }

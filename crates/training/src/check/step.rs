@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 use uard_core::gpu::{Machine, Numbers};
 use uard_core::random::{Draws, normal};
 use uard_features::text::encoder::TextStart;
@@ -21,7 +21,7 @@ use crate::model::{ImageFeatures, Model};
 use crate::negatives::{Negatives, Pairing};
 use crate::optimizer::Optimizer;
 use crate::optimizer::update::Step;
-use crate::trainer::step::{BatchGradients, Judgement, Prepared, batch_gradients};
+use crate::trainer::step::{Judgement, Prepared, batch_gradients};
 use crate::{Error, Result};
 
 /// Rounding of f64 sums in another order, relative.
@@ -59,10 +59,11 @@ fn draw(label: &str, count: usize) -> Vec<f32> {
     normal(&mut Draws::new(9).stream(label, &[]), 1.0, count)
 }
 
-/// How many numbers have other bits.
-fn differing(found: &[f32], expected: &[f32]) -> f64 {
+/// How many numbers are others, to the last bit.
+fn differing<T: Copy + Into<f64>>(found: &[T], expected: &[T]) -> f64 {
+    let bits = |number: &T| -> u64 { Into::<f64>::into(*number).to_bits() };
     let pairs = found.iter().zip(expected);
-    let other = pairs.filter(|(found, expected)| found.to_bits() != expected.to_bits());
+    let other = pairs.filter(|(found, expected)| bits(found) != bits(expected));
     (other.count() + found.len().abs_diff(expected.len())) as f64
 }
 
@@ -178,31 +179,23 @@ fn hinges(
 /// # Errors
 /// When the device fails; a wrong number is a [`Check`] that has not passed.
 pub fn on_device(device: &Device) -> Result<Vec<Check>> {
-    let expected = Course::run(&Device::Cpu)?;
-    let (found, again) = (Course::run(device)?, Course::run(device)?);
-    let check = |name: &str, found: f64, limit: f64| Check {
-        name: name.to_owned(),
-        found,
-        limit,
+    let expected = course(&Device::Cpu)?;
+    let (found, again) = (course(device)?, course(device)?);
+    let near = |what: &str| Check {
+        name: format!("tiny model: {what}"),
+        found: farthest(&found, &expected, what),
+        limit: STEP_LIMIT,
     };
     #[allow(unused_mut, reason = "on CUDA there is one more")]
     let mut checks = vec![
-        check("tiny model: loss", found.losses_from(&expected), STEP_LIMIT),
-        check(
-            "tiny model: gradients",
-            farthest(&found.gradients, &expected.gradients),
-            STEP_LIMIT,
-        ),
-        check(
-            "tiny model: parameters after three steps",
-            farthest(&found.parameters, &expected.parameters),
-            STEP_LIMIT,
-        ),
-        check(
-            "tiny model: twice the same",
-            found.numbers_unlike(&again),
-            0.0,
-        ),
+        near("loss"),
+        near("gradients"),
+        near("parameters after three steps"),
+        Check {
+            name: "tiny model: twice the same".to_owned(),
+            found: unlike(&found, &again),
+            limit: 0.0,
+        },
     ];
     #[cfg(feature = "cuda")]
     if device.is_cuda() {
@@ -240,111 +233,67 @@ fn uploads(device: &Device) -> Result<Check> {
 }
 
 /// Numbers by what they are.
-type Named = BTreeMap<String, Vec<f32>>;
+type Named = BTreeMap<String, Vec<f64>>;
 
-/// What some steps have come to.
-#[derive(Debug, PartialEq)]
-struct Course {
-    losses: Vec<f64>,
-    norms: Vec<f64>,
-    gradients: Named,
-    parameters: Named,
-}
-
-impl Course {
-    /// One batch with either kind of negatives, and three steps.
-    fn run(device: &Device) -> Result<Self> {
-        let config = tiny_config()?;
-        let (model, captions) = tiny_model(&config, device)?;
-        let mut course = Self {
-            losses: Vec::new(),
-            norms: Vec::new(),
-            gradients: Named::new(),
-            parameters: Named::new(),
-        };
-        for negatives in NEGATIVES {
-            let output = course.batch(&model, &captions, (&config, negatives))?;
-            for (name, gradient) in output.gradients.iter() {
-                let numbers = gradient.flatten_all()?.to_vec1()?;
-                course
-                    .gradients
-                    .insert(format!("{name}, {negatives:?}"), numbers);
-            }
-        }
-        let mut optimizer = Optimizer::new(&config.optimizer, model.parameters())?;
-        for _ in 0..3 {
-            let output = course.batch(&model, &captions, (&config, Negatives::Hardest))?;
-            let norm = optimizer.step(model.parameters(), &output.gradients, 1.0)?;
-            course.norms.push(norm);
-        }
-        for (name, var) in model.parameters().iter() {
-            let numbers = var.flatten_all()?.to_vec1()?;
-            course.parameters.insert(name.to_owned(), numbers);
-        }
-        Ok(course)
-    }
-
-    fn batch(
-        &mut self,
-        model: &Model,
-        captions: &[Vec<u32>],
-        (config, negatives): (&TrainConfig, Negatives),
-    ) -> Result<BatchGradients> {
+/// One batch with either kind of negatives, and three steps: losses and gradient norms, gradients, and
+/// parameters.
+fn course(device: &Device) -> Result<Named> {
+    let config = tiny_config()?;
+    let (model, captions) = tiny_model(&config, device)?;
+    let batch = |negatives| {
         let judgement = Judgement {
             threshold: 0.1,
             negatives,
             step: 1,
         };
-        let output = batch_gradients(model, tiny_batch(captions), config, judgement)?;
-        self.losses.push(output.loss);
-        Ok(output)
+        batch_gradients(&model, tiny_batch(&captions), &config, judgement)
+    };
+    let numbers = |tensor: &Tensor| tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>();
+    let mut course = Named::new();
+    for negatives in NEGATIVES {
+        let output = batch(negatives)?;
+        course.insert(format!("loss: {negatives:?}"), vec![output.loss]);
+        for (name, gradient) in output.gradients.iter() {
+            let name = format!("gradients: {name}, {negatives:?}");
+            course.insert(name, numbers(gradient)?);
+        }
     }
-
-    /// How far losses and norms are from others, relative.
-    fn losses_from(&self, expected: &Self) -> f64 {
-        let found = self.losses.iter().chain(&self.norms);
-        let expected = expected.losses.iter().chain(&expected.norms);
-        found
-            .zip(expected)
-            .map(|(found, expected)| (found - expected).abs() / expected.abs())
-            .fold(0.0, larger)
+    let mut optimizer = Optimizer::new(&config.optimizer, model.parameters())?;
+    for step in 0..3 {
+        let output = batch(Negatives::Hardest)?;
+        let norm = optimizer.step(model.parameters(), &output.gradients, 1.0)?;
+        course.insert(format!("loss: step {step}"), vec![output.loss]);
+        course.insert(format!("loss: norm of step {step}"), vec![norm]);
     }
-
-    /// How many numbers are others.
-    fn numbers_unlike(&self, other: &Self) -> f64 {
-        let unlike = |one: &Named, other: &Named| -> f64 {
-            let missing = Vec::new();
-            one.iter()
-                .map(|(name, numbers)| differing(numbers, other.get(name).unwrap_or(&missing)))
-                .sum()
-        };
-        let losses = f64::from(u8::from(
-            self.losses != other.losses || self.norms != other.norms,
-        ));
-        losses
-            + unlike(&self.gradients, &other.gradients)
-            + unlike(&self.parameters, &other.parameters)
+    for (name, var) in model.parameters().iter() {
+        let name = format!("parameters after three steps: {name}");
+        course.insert(name, numbers(var)?);
     }
+    Ok(course)
 }
 
-/// The largest difference, each relative to the largest number of what is expected.
-fn farthest(found: &Named, expected: &Named) -> f64 {
-    let distance = |name: &String, expected: &Vec<f32>| {
-        let found = found
-            .get(name)
-            .filter(|found| found.len() == expected.len());
-        let Some(found) = found else {
+/// How many numbers are others.
+fn unlike(one: &Named, other: &Named) -> f64 {
+    let missing = Vec::new();
+    one.iter()
+        .map(|(name, numbers)| differing(numbers, other.get(name).unwrap_or(&missing)))
+        .sum()
+}
+
+/// The largest difference of one kind, each relative to the largest number of what is expected.
+fn farthest(found: &Named, expected: &Named, kind: &str) -> f64 {
+    let distance = |name: &String, expected: &Vec<f64>| {
+        let found = found.get(name);
+        let Some(found) = found.filter(|found| found.len() == expected.len()) else {
             return f64::INFINITY;
         };
-        let scale = expected.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
-        let differences = found
-            .iter()
-            .zip(expected)
-            .map(|(&found, &expected)| f64::from(found - expected).abs());
-        differences.fold(0.0, larger) / f64::from(scale.max(f32::MIN_POSITIVE))
+        let scale = expected.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+        let differences = found.iter().zip(expected);
+        let differences = differences.map(|(found, expected)| (found - expected).abs());
+        differences.fold(0.0, larger) / scale.max(f64::from(f32::MIN_POSITIVE))
     };
-    expected
-        .iter()
+    let of_kind = expected.iter().filter(|(name, _)| name.starts_with(kind));
+    of_kind
         .map(|(name, numbers)| distance(name, numbers))
         .fold(0.0, larger)
 }
@@ -448,17 +397,24 @@ mod tests {
 
     #[test]
     fn a_course_that_is_another_does_not_pass() {
-        let expected = Course::run(&Device::Cpu).unwrap();
-        let mut found = Course::run(&Device::Cpu).unwrap();
-        let numbers = found.parameters.values_mut().next().unwrap();
-        numbers[0] += 0.1;
-        assert!(farthest(&found.parameters, &expected.parameters) > STEP_LIMIT);
-        assert_eq!(found.numbers_unlike(&expected), 1.0);
-        numbers_are_nan(&mut found.gradients);
-        assert!(farthest(&found.gradients, &expected.gradients).is_nan());
-    }
-
-    fn numbers_are_nan(named: &mut Named) {
-        named.values_mut().next().unwrap()[0] = f32::NAN;
+        let expected = course(&Device::Cpu).unwrap();
+        let mut found = expected.clone();
+        let kinds = ["loss", "gradients", "parameters after three steps"];
+        assert!(expected.keys().all(|name| {
+            let of = kinds.iter().filter(|kind| name.starts_with(**kind));
+            of.count() == 1
+        }));
+        for kind in kinds {
+            assert_eq!(farthest(&found, &expected, kind), 0.0);
+            let numbers = found.iter_mut().find(|(name, _)| name.starts_with(kind));
+            let numbers = numbers.unwrap().1;
+            numbers[0] += 0.1 * numbers[0].abs().max(1.0);
+            assert!(farthest(&found, &expected, kind) > STEP_LIMIT);
+            assert_eq!(unlike(&found, &expected), 1.0);
+            let numbers = found.iter_mut().find(|(name, _)| name.starts_with(kind));
+            numbers.unwrap().1[0] = f64::NAN;
+            assert!(farthest(&found, &expected, kind).is_nan());
+            found = expected.clone();
+        }
     }
 }

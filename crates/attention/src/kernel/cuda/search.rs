@@ -12,7 +12,7 @@ use super::programs::{TOP, match_program};
 use super::tiling::{MOST_CAPTIONS, MOST_IMAGES, Shape, tiles};
 use crate::config::QuerySide;
 use crate::results::{Progress, Ranked, TopK, offer};
-use crate::{Error, Kept, MatcherConfig, Precision, Result, WeightRule};
+use crate::{Kept, MatcherConfig, Result, WeightRule};
 
 /// Threads of `top.cu`.
 const TOP_THREADS: u32 = 256;
@@ -30,8 +30,8 @@ pub(crate) struct DeviceSearch<'a> {
     pub config: &'a MatcherConfig,
     /// The threshold that was given; the rule may have its own.
     pub threshold: f64,
-    /// `F16` or `Bf16`.
-    pub precision: Precision,
+    /// Of both sides: f16, or else bf16.
+    pub is_f16: bool,
     /// Similarities that are in the machine's memory at once.
     pub pairs_at_once: usize,
     pub regions: &'a DeviceFragments,
@@ -43,7 +43,7 @@ impl DeviceSearch<'_> {
     /// what was above the threshold.
     ///
     /// # Errors
-    /// When a side has another precision, or the machine fails.
+    /// When a side is larger than the kernels take, or the machine fails.
     pub fn similarities_into(&self, out: &mut [f32], on_progress: Progress<'_>) -> Result<Kept> {
         let captions = self.words.counts.len();
         self.each_chunk(on_progress, &mut |images, similarities| {
@@ -188,31 +188,14 @@ struct Matching<'a> {
 
 impl<'a> Matching<'a> {
     fn new(search: DeviceSearch<'a>) -> Result<Self> {
-        let DeviceSearch {
-            machine,
-            precision: asked,
-            regions,
-            words,
-            ..
-        } = search;
-        for (what, side) in [("regions", regions), ("words", words)] {
-            let packed = side.precision;
-            if packed != asked {
-                return Err(Error::NotPackedFor {
-                    what,
-                    packed,
-                    asked,
-                });
-            }
-        }
-        let rule = search.config.rule;
-        let counts = (&regions.counts[..], &words.counts[..]);
+        let (machine, rule) = (search.machine, search.config.rule);
+        let counts = (&search.regions.counts[..], &search.words.counts[..]);
         let shared = machine.shared_bytes() as usize;
         let shape = Shape::choose(counts, shared, rule == WeightRule::Scan)?;
         let image_tiles = tiles(counts.0, shape.most_regions, MOST_IMAGES);
         let caption_tiles = tiles(counts.1, shape.word_rows, MOST_CAPTIONS);
         Ok(Self {
-            program: match_program(&shape, rule, asked == Precision::F16),
+            program: match_program(&shape, rule, search.is_f16),
             image_tiles_there: Numbers::copied(machine, &image_tiles)?,
             caption_tiles: Numbers::copied(machine, &caption_tiles)?,
             counts: Numbers::zeros(machine, 3)?,
