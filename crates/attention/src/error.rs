@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::Precision;
+use crate::{Engine, Precision};
 
 /// A cause, with what was expected and found.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,41 @@ pub enum Error {
         packed: Precision,
         /// What the search computes in.
         asked: Precision,
+    },
+    /// An engine has not the precision that was asked for.
+    #[error("{engine} computes in {has}, not in {asked}: leave the precision or the engine out")]
+    PrecisionMissing {
+        /// The engine.
+        engine: Engine,
+        /// What was asked for.
+        asked: Precision,
+        /// What it has.
+        has: String,
+    },
+    /// An engine is not part of this build.
+    #[error("{engine}: this build is without it (build with the feature `{feature}`)")]
+    NotBuilt {
+        /// The engine.
+        engine: Engine,
+        /// What brings it.
+        feature: &'static str,
+    },
+    /// An engine has no way to what was asked for.
+    #[error("{engine} has no {what}: use another engine for that")]
+    Lacks {
+        /// The engine.
+        engine: Engine,
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// Regions or words were collected for another engine than matches them.
+    #[error(
+        "regions or words were not collected for {engine}: collect both by the search that matches \
+         them (packed fragments are read by auto, scalar, avx2, avx512 and amx on the CPU)"
+    )]
+    CollectedForAnother {
+        /// What should match them.
+        engine: Engine,
     },
     /// A buffer for all pairs has another length.
     #[error(

@@ -428,7 +428,7 @@ fn score_refuses_bad_fragments_and_leaves_the_old_result() {
     );
     refused(
         &run(&fragments.command("--threshold 0.2 --kernel tensor --precision bf16")),
-        &["--kernel tensor --precision bf16: tensor has no precisions"],
+        &["--kernel tensor --precision bf16: tensor computes in f32, not in bf16"],
     );
     refused(
         &run(&fragments.command("--threshold 0.2 --inverse-temperature 0")),

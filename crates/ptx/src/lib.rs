@@ -73,7 +73,7 @@ mod types;
 
 pub use error::{Error, Fault, Place, Result};
 pub use launch::Launch;
-pub use machine::{Interpreter, InterpreterMemory};
+pub use machine::Interpreter;
 pub use memory::Memory;
 pub use module::Module;
 pub use types::Space;

@@ -24,7 +24,7 @@ struct State {
 
 /// Memory of an interpreter.
 #[derive(Debug)]
-pub struct InterpreterMemory {
+struct InterpreterMemory {
     address: u64,
     bytes: usize,
     state: Arc<Mutex<State>>,
@@ -73,8 +73,19 @@ impl gpu::Memory for InterpreterMemory {
         self.address
     }
 
-    fn bytes(&self) -> usize {
-        self.bytes
+    fn write(&mut self, bytes: &[u8]) -> GpuResult<()> {
+        let mut state = lock(&self.state);
+        let written = state.memory.write(self.address, bytes);
+        written.map_err(failed("copy to memory"))
+    }
+
+    fn read(&self, bytes: &mut [u8]) -> GpuResult<()> {
+        let read = lock(&self.state).memory.read(self.address, bytes);
+        read.map_err(failed("copy from memory"))
+    }
+
+    fn clear(&mut self) -> GpuResult<()> {
+        self.write(&vec![0; self.bytes])
     }
 }
 
@@ -86,43 +97,20 @@ impl Drop for InterpreterMemory {
 }
 
 impl Machine for Interpreter {
-    type Memory = InterpreterMemory;
+    fn name(&self) -> &str {
+        "an interpreter of PTX"
+    }
 
     fn shared_bytes(&self) -> u32 {
         MOST_SHARED
     }
 
-    fn multiprocessors(&self) -> u32 {
-        2
-    }
-
-    fn allocate(&self, bytes: usize) -> GpuResult<InterpreterMemory> {
-        Ok(InterpreterMemory {
+    fn allocate(&self, bytes: usize) -> GpuResult<Box<dyn gpu::Memory>> {
+        Ok(Box::new(InterpreterMemory {
             address: lock(&self.state).memory.allocate(bytes),
             bytes,
             state: Arc::clone(&self.state),
-        })
-    }
-
-    fn write(&self, memory: &mut InterpreterMemory, bytes: &[u8]) -> GpuResult<()> {
-        let mut state = lock(&self.state);
-        state
-            .memory
-            .write(memory.address, bytes)
-            .map_err(failed("copy to memory"))
-    }
-
-    fn read(&self, memory: &InterpreterMemory, bytes: &mut [u8]) -> GpuResult<()> {
-        let state = lock(&self.state);
-        state
-            .memory
-            .read(memory.address, bytes)
-            .map_err(failed("copy from memory"))
-    }
-
-    fn clear(&self, memory: &mut InterpreterMemory) -> GpuResult<()> {
-        let zeros = vec![0; memory.bytes];
-        self.write(memory, &zeros)
+        }))
     }
 
     unsafe fn launch(&self, launch: &gpu::Launch<'_>) -> GpuResult<()> {
@@ -140,10 +128,6 @@ impl Machine for Interpreter {
         module
             .launch(launch.kernel, &started, &mut state.memory)
             .map_err(failed(launch.kernel))
-    }
-
-    fn wait(&self) -> GpuResult<()> {
-        Ok(())
     }
 }
 

@@ -44,8 +44,8 @@ static HINGE: Program = Program {
 ///
 /// # Errors
 /// When the machine refuses.
-pub(crate) unsafe fn adam<M: Machine>(
-    machine: &M,
+pub(crate) unsafe fn adam(
+    machine: &dyn Machine,
     [parameter, gradient, first, second]: [Argument; 4],
     count: usize,
     factors: &Factors,
@@ -95,8 +95,8 @@ pub(crate) fn sums_of(count: usize) -> usize {
 ///
 /// # Errors
 /// When the machine refuses.
-pub(crate) unsafe fn squares<M: Machine>(
-    machine: &M,
+pub(crate) unsafe fn squares(
+    machine: &dyn Machine,
     (gradient, count): (Argument, usize),
     sums: Argument,
 ) -> GpuResult<()> {
@@ -160,8 +160,8 @@ pub(crate) struct HingeTensors {
 ///
 /// # Errors
 /// When the machine refuses.
-pub(crate) unsafe fn hinge<M: Machine>(
-    machine: &M,
+pub(crate) unsafe fn hinge(
+    machine: &dyn Machine,
     form: &HingeForm,
     tensors: &HingeTensors,
 ) -> GpuResult<()> {
@@ -209,9 +209,9 @@ pub(crate) mod on_numbers {
     ///
     /// # Panics
     /// When they are not equally many.
-    pub(crate) fn adam<M: Machine>(
-        machine: &M,
-        numbers: [&Numbers<M, f32>; 4],
+    pub(crate) fn adam(
+        machine: &dyn Machine,
+        numbers: [&Numbers<f32>; 4],
         factors: &Factors,
     ) -> GpuResult<()> {
         let count = numbers[0].len();
@@ -222,23 +222,20 @@ pub(crate) mod on_numbers {
     }
 
     /// Sums of squares of a gradient.
-    pub(crate) fn squares<M: Machine>(
-        machine: &M,
-        gradient: &Numbers<M, f32>,
-    ) -> GpuResult<Vec<f64>> {
+    pub(crate) fn squares(machine: &dyn Machine, gradient: &Numbers<f32>) -> GpuResult<Vec<f64>> {
         let count = gradient.len();
         let sums = Numbers::unset(machine, sums_of(count))?;
         // SAFETY: the sizes are those of the kernel, and the sums are read behind it.
         unsafe { super::squares(machine, (gradient.argument(), count), sums.argument()) }?;
-        sums.read(machine)
+        sums.read()
     }
 
     /// The gradient of the hinge on similarities [I, C].
     ///
     /// # Panics
     /// When they are not as many.
-    pub(crate) fn hinge<M: Machine>(
-        machine: &M,
+    pub(crate) fn hinge(
+        machine: &dyn Machine,
         similarities: &[f32],
         pairing: &Pairing,
         form: &HingeForm,
@@ -251,7 +248,7 @@ pub(crate) mod on_numbers {
         let similarities = Numbers::copied(machine, similarities)?;
         let owners = pairing.image_of_caption().iter().map(|&image| image as u32);
         let owners = Numbers::copied(machine, &owners.collect::<Vec<_>>())?;
-        let hardest = Numbers::<_, u32>::unset(machine, 2 * form.captions)?;
+        let hardest = Numbers::<u32>::unset(machine, 2 * form.captions)?;
         let gradient = Numbers::unset(machine, cells)?;
         let tensors = HingeTensors {
             similarities: similarities.argument(),
@@ -262,7 +259,7 @@ pub(crate) mod on_numbers {
         // SAFETY: the sizes are the form's, a pairing's images are below I, and the gradient is read
         // behind the kernels.
         unsafe { super::hinge(machine, form, &tensors) }?;
-        gradient.read(machine)
+        gradient.read()
     }
 }
 

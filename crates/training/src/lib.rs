@@ -8,7 +8,6 @@
 mod error;
 
 pub mod batches;
-#[cfg(feature = "cuda-kernels")]
 pub mod check;
 pub mod checkpoint;
 pub mod config;

@@ -6,8 +6,7 @@
 use crate::tiny;
 
 use candle_core::Device;
-use uard_attention::kernel::Kernel;
-use uard_attention::{Precision, Sides, WeightRule};
+use uard_attention::{Engine, Precision, Sides, WeightRule};
 use uard_core::random::Draws;
 use uard_features::text::encoder::TextStart;
 use uard_features::text::tokenizer::CaptionTokenizer;
@@ -138,31 +137,28 @@ fn training_raises_recall_and_moves_the_threshold() {
     let checkpoint = Checkpoint::open(run.path()).unwrap();
     let model = checkpoint.model(&Device::Cpu).unwrap();
     let tokenizer = checkpoint.tokenizer().unwrap();
-    let how = How {
-        threshold: checkpoint.evaluation_threshold(None).unwrap(),
-        ..How::default()
-    };
-    let found = evaluate(&model, &data.dev, &tokenizer, how, &|_, _, _| ()).unwrap();
+    let threshold = checkpoint.evaluation_threshold(None).unwrap();
+    let how = How::fastest(threshold, Precision::F32, &Device::Cpu).unwrap();
+    let found = evaluate(&model, &data.dev, &tokenizer, &how, &|_, _, _| ()).unwrap();
     assert_eq!(found.record, best.dev);
-    every_kernel_evaluates_alike(&model, (&data, &tokenizer), how);
+    every_engine_evaluates_alike(&model, (&data, &tokenizer), threshold);
 }
 
-fn every_kernel_evaluates_alike(
+fn every_engine_evaluates_alike(
     model: &Model,
     (data, tokenizer): (&Data, &CaptionTokenizer),
-    how: How,
+    threshold: f64,
 ) {
-    let evaluate = |kernel, precision| {
+    let evaluate = |engine: Engine, precision| {
         let how = How {
-            kernel,
-            precision,
-            ..how
+            threshold,
+            running: engine.open(Some(precision), &Device::Cpu).unwrap(),
         };
-        evaluate(model, &data.dev, tokenizer, how, &|_, _, _| ()).unwrap()
+        evaluate(model, &data.dev, tokenizer, &how, &|_, _, _| ()).unwrap()
     };
-    let judge = evaluate(Kernel::Reference, Precision::F32);
-    for kernel in [Kernel::Tensor, Kernel::Scalar, Kernel::Auto] {
-        let found = evaluate(kernel, Precision::F32);
+    let judge = evaluate(Engine::Reference, Precision::F32);
+    for engine in [Engine::Tensor, Engine::Scalar, Engine::Auto] {
+        let found = evaluate(engine, Precision::F32);
         let pairs = found
             .similarities
             .values()
@@ -171,17 +167,17 @@ fn every_kernel_evaluates_alike(
         for (found, expected) in pairs {
             assert!(
                 (found - expected).abs() < 1e-5,
-                "{kernel}: {found} {expected}"
+                "{engine}: {found} {expected}"
             );
         }
         assert_eq!(found.record.alignment, judge.record.alignment);
     }
     // Ranks, and so recall, of `exact` are those of f32.
-    for kernel in [Kernel::Scalar, Kernel::Auto] {
+    for engine in [Engine::Scalar, Engine::Auto] {
         let (f32, exact) = (
-            evaluate(kernel, Precision::F32),
-            evaluate(kernel, Precision::Exact),
+            evaluate(engine, Precision::F32),
+            evaluate(engine, Precision::Exact),
         );
-        assert_eq!(exact.record.retrieval, f32.record.retrieval, "{kernel}");
+        assert_eq!(exact.record.retrieval, f32.record.retrieval, "{engine}");
     }
 }

@@ -8,7 +8,7 @@ use uard_core::panels::{PANEL, RowPanels, product};
 
 use super::Course;
 use crate::kernel::answers::{CaptionPairs, Cut, SLACK, Scratch, Seen, Tile};
-use crate::search::listed::panels_of;
+use crate::search::panels_of;
 
 /// A relevance that no threshold lets pass, where it stands for cells that are proven not to.
 ///

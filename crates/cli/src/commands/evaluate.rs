@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use uard_attention::Precision;
-use uard_attention::kernel::Kernel;
+use uard_attention::{Engine, Precision};
 use uard_core::device::{self, DeviceChoice};
 use uard_data::dataset::Split;
 use uard_data::npy::F32Writer;
@@ -12,8 +11,7 @@ use uard_relevance::EvaluationThreshold;
 use uard_training::checkpoint::Checkpoint;
 use uard_training::evaluation::How;
 
-use super::Format;
-use super::kernel::check;
+use super::{Format, kernel};
 use crate::exit::wrong;
 use crate::tables::split as split_table;
 use crate::terminal::{note, print, print_json};
@@ -51,9 +49,9 @@ pub struct Arguments {
     /// Which code matches: auto, reference, tensor, scalar, avx2, avx512, amx, or cuda for an NVIDIA
     /// GPU.
     #[arg(long, value_name = "KERNEL", default_value = "auto")]
-    kernel: Kernel,
-    /// In which numbers: f32, bf16, or exact (bf16, with the ranks of f32); without it f32, and f16 on
-    /// a GPU.
+    kernel: Engine,
+    /// In which numbers: f32, bf16, exact (bf16, with the ranks of f32), or f16 on a GPU; without it
+    /// f32, and f16 on a GPU.
     #[arg(long, value_name = "PRECISION")]
     precision: Option<Precision>,
     /// Where tensors live: auto, cpu, cuda, or metal (candle's backend, unverified by this project).
@@ -80,17 +78,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .map(|path| F32Writer::create(path, &shape))
         .transpose()?;
     let opened = device::open(arguments.device)?;
+    let running = kernel::open(arguments.kernel, arguments.precision, &opened.device)?;
     note(&format!(
-        "device {}; {}",
+        "device {}; {}; matching by {running}",
         opened.reason,
         checkpoint.path().display()
     ));
-    let how = How {
-        threshold,
-        kernel: arguments.kernel,
-        precision: check(arguments.kernel, arguments.precision)?,
-    };
-    let Best { evaluation, .. } = evaluate_as(&checkpoint, &split, &opened.device, how)?;
+    let how = How { threshold, running };
+    let Best { evaluation, .. } = evaluate_as(&checkpoint, &split, &opened.device, &how)?;
     let mut record = evaluation.record;
     if arguments.folds != 1 {
         record.retrieval = evaluate_folds(&evaluation.similarities, &truth, arguments.folds)?;

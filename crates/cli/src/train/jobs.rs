@@ -176,12 +176,9 @@ pub fn evaluate_best(
     device: &Device,
     asked: Option<EvaluationThreshold>,
 ) -> anyhow::Result<Best> {
-    let how = How {
-        threshold: checkpoint.evaluation_threshold(asked)?,
-        precision: checkpoint.config()?.evaluation.precision,
-        ..How::default()
-    };
-    evaluate_as(checkpoint, split, device, how)
+    let precision = checkpoint.config()?.evaluation.precision;
+    let how = How::fastest(checkpoint.evaluation_threshold(asked)?, precision, device)?;
+    evaluate_as(checkpoint, split, device, &how)
 }
 
 /// Evaluates a checkpoint in a chosen way.
@@ -189,7 +186,7 @@ pub fn evaluate_as(
     checkpoint: &Checkpoint,
     split: &Split,
     device: &Device,
-    how: How,
+    how: &How,
 ) -> anyhow::Result<Best> {
     checkpoint.expect_width(split)?;
     let tokenizer = checkpoint.tokenizer()?;

@@ -230,7 +230,8 @@ pub struct EvaluationConfig {
     /// `"learned"` (default), `"relevant_minus_3_std"`, or a number.
     pub threshold: EvaluationThreshold,
     /// `"f32"` (default); `"exact"` has the same ranks, and is faster where the processor
-    /// multiplies bf16, but counts what is kept in bf16; `"bf16"` rounds.
+    /// multiplies bf16, but counts what is kept in bf16; `"bf16"` rounds, and so does `"f16"`, which
+    /// needs a GPU.
     pub precision: Precision,
 }
 

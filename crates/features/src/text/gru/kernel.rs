@@ -43,8 +43,8 @@ pub struct StepShape {
 ///
 /// # Errors
 /// When the machine refuses.
-pub unsafe fn forward<M: Machine>(
-    machine: &M,
+pub unsafe fn forward(
+    machine: &dyn Machine,
     [words, states, bias, previous]: [Argument; 4],
     left: Argument,
     shape: StepShape,
@@ -70,8 +70,8 @@ pub unsafe fn forward<M: Machine>(
 ///
 /// # Errors
 /// When the machine refuses.
-pub unsafe fn backward<M: Machine>(
-    machine: &M,
+pub unsafe fn backward(
+    machine: &dyn Machine,
     [left, upstream, carried]: [Argument; 3],
     gradients: Argument,
     (shape, carried_rows): (StepShape, usize),
@@ -91,8 +91,8 @@ pub unsafe fn backward<M: Machine>(
 
 /// # Safety
 /// As [`forward`].
-unsafe fn launch<M: Machine>(
-    machine: &M,
+unsafe fn launch(
+    machine: &dyn Machine,
     kernel: &'static str,
     arguments: &[Argument],
     shape: StepShape,
@@ -118,8 +118,8 @@ unsafe fn launch<M: Machine>(
 ///
 /// # Errors
 /// When the machine refuses.
-unsafe fn lookup<M: Machine>(
-    machine: &M,
+unsafe fn lookup(
+    machine: &dyn Machine,
     upstream: Argument,
     [ids, starts, words]: [Argument; 3],
     gradient: Argument,
@@ -233,7 +233,7 @@ mod on_tensors {
 ///
 /// # Errors
 /// When the machine fails.
-pub fn check<M: Machine>(machine: &M) -> crate::Result<f64> {
+pub fn check(machine: &dyn Machine) -> crate::Result<f64> {
     // More numbers than a block has threads, and rows that the later step has not; one row; nothing
     // from a later step; a row wider than a block.
     let steps = [(5, 67, 3), (1, 5, 1), (3, 9, 0), (2, 300, 1)];
@@ -255,8 +255,8 @@ fn draw(label: &str, count: usize) -> Vec<f32> {
     normal(&mut Draws::new(2).stream(label, &[]), 1.0, count)
 }
 
-fn check_step<M: Machine>(
-    machine: &M,
+fn check_step(
+    machine: &dyn Machine,
     (shape, carried_rows): (StepShape, usize),
 ) -> crate::Result<f64> {
     let area = shape.rows * shape.width;
@@ -309,7 +309,7 @@ fn by_loops(
 }
 
 /// A row that nobody reads stays zero.
-fn check_lookup<M: Machine>(machine: &M, ids: &[u32], width: usize) -> crate::Result<f64> {
+fn check_lookup(machine: &dyn Machine, ids: &[u32], width: usize) -> crate::Result<f64> {
     let (readers, upstream) = (Readers::new(ids), draw("upstream", ids.len() * width));
     let shape = (6, width);
     let run = || lookup_on_machine(machine, &readers, &upstream, shape);
@@ -323,8 +323,8 @@ fn check_lookup<M: Machine>(machine: &M, ids: &[u32], width: usize) -> crate::Re
     Ok(difference(&found, &expected))
 }
 
-fn lookup_on_machine<M: Machine>(
-    machine: &M,
+fn lookup_on_machine(
+    machine: &dyn Machine,
     readers: &Readers,
     upstream: &[f32],
     (rows, width): (usize, usize),
@@ -333,18 +333,18 @@ fn lookup_on_machine<M: Machine>(
     let ids = Numbers::copied(machine, &readers.ids)?;
     let starts = Numbers::copied(machine, &readers.starts)?;
     let words = Numbers::copied(machine, &readers.words)?;
-    let gradient = Numbers::<M, f32>::zeros(machine, rows * width)?;
+    let gradient = Numbers::<f32>::zeros(machine, rows * width)?;
     let groups = [ids.argument(), starts.argument(), words.argument()];
     let (from, to) = (upstream.argument(), gradient.argument());
     let read = (readers.ids.len(), width);
     // SAFETY: every id is below `rows` and every word below the rows of `upstream`; all outlive the
     // read below.
     unsafe { lookup(machine, from, groups, to, read)? };
-    gradient.read(machine)
+    gradient.read()
 }
 
-fn on_machine<M: Machine>(
-    machine: &M,
+fn on_machine(
+    machine: &dyn Machine,
     given: &[Vec<f32>; 6],
     (shape, carried_rows): (StepShape, usize),
 ) -> GpuResult<[Vec<f32>; 2]> {
@@ -353,8 +353,8 @@ fn on_machine<M: Machine>(
         there.push(Numbers::copied(machine, numbers)?);
     }
     let area = shape.rows * shape.width;
-    let left = Numbers::<M, f32>::unset(machine, 6 * area)?;
-    let gradients = Numbers::<M, f32>::unset(machine, 7 * area)?;
+    let left = Numbers::<f32>::unset(machine, 6 * area)?;
+    let gradients = Numbers::<f32>::unset(machine, 7 * area)?;
     let at = |index: usize| there[index].argument();
     // SAFETY: all buffers have the sizes of the step and outlive the reads below.
     unsafe {
@@ -363,7 +363,7 @@ fn on_machine<M: Machine>(
         let step = [left.argument(), at(4), at(5)];
         backward(machine, step, gradients.argument(), (shape, carried_rows))?;
     }
-    Ok([left.read(machine)?, gradients.read(machine)?])
+    Ok([left.read()?, gradients.read()?])
 }
 
 /// The largest difference; NaN where something is not a number.

@@ -47,13 +47,10 @@ impl Session<'_> {
                 total,
             });
         };
-        let how = How {
-            threshold,
-            precision: self.run.config.evaluation.precision,
-            ..How::default()
-        };
+        let precision = self.run.config.evaluation.precision;
+        let how = How::fastest(threshold, precision, self.model.parameters().device())?;
         let dev = self.run.dev;
-        Ok(evaluate(&self.model, dev, &self.tokenizer, how, &on_progress)?.record)
+        Ok(evaluate(&self.model, dev, &self.tokenizer, &how, &on_progress)?.record)
     }
 
     fn epoch_record(&self, dev: SplitRecord) -> EpochRecord {
