@@ -9,11 +9,11 @@ use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
 use half::bf16;
-use uard_core::panels::{
+use uard_core::random::{Draws, uniform};
+use uard_linalg::panels::{
     self, ColumnPanels, Element, InstructionSet, Instructions, RowPanels, ceiling,
 };
-use uard_core::product::{Matrix, Output, product, product_bf16};
-use uard_core::random::{Draws, uniform};
+use uard_linalg::product::{Matrix, Output, product, product_bf16};
 
 const ROWS: usize = 64;
 const COLUMNS: usize = 288;

@@ -12,21 +12,23 @@ use crate::launch;
 /// An arrow may skip layers downward; it never points up or sideways.
 const ARROWS: &[(&str, &[&str])] = &[
     ("uard-files", &[]),
-    ("uard-core", &[]),
+    ("uard-linalg", &[]),
+    ("uard-core", &["uard-linalg"]),
     ("uard-relevance", &[]),
     ("uard-eval", &[]),
     ("uard-testkit", &[]),
     ("uard-ptx", &["uard-core"]),
-    ("uard-features", &["uard-files", "uard-core"]),
+    ("uard-features", &["uard-files", "uard-linalg", "uard-core"]),
     (
         "uard-attention",
-        &["uard-files", "uard-core", "uard-relevance"],
+        &["uard-files", "uard-linalg", "uard-core", "uard-relevance"],
     ),
     ("uard-search", BELOW_SEARCH),
     (
         "uard-training",
         &[
             "uard-files",
+            "uard-linalg",
             "uard-core",
             "uard-relevance",
             "uard-eval",
@@ -38,6 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "uard-serve",
         &[
             "uard-files",
+            "uard-linalg",
             "uard-core",
             "uard-relevance",
             "uard-features",
@@ -62,6 +65,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 const BELOW_SEARCH: &[&str] = &[
     "uard-files",
+    "uard-linalg",
     "uard-core",
     "uard-relevance",
     "uard-features",
@@ -70,6 +74,7 @@ const BELOW_SEARCH: &[&str] = &[
 
 const LIBRARIES: &[&str] = &[
     "uard-files",
+    "uard-linalg",
     "uard-core",
     "uard-relevance",
     "uard-eval",
@@ -85,6 +90,7 @@ const FOR_TESTS: &[&str] = &["uard-testkit", "uard-ptx"];
 
 /// What a package must not know: the beginnings of foreign names that stay out of it, and why.
 const ABSENCES: &[(&str, &[&str], &str)] = &[
+    ("uard-linalg", &["candle"], "it works on plain slices"),
     ("uard-eval", &["candle"], "it works on plain numbers"),
     ("uard-relevance", &["candle"], "it works on plain numbers"),
     ("xtask", &["candle"], "it must build within seconds"),

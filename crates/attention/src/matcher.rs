@@ -1,8 +1,8 @@
 //! The similarity of a batch: the one function that training, evaluation and scoring share.
 
 use candle_core::{DType, Device, Tensor};
-use uard_core::matmul::Matmul;
 use uard_core::{Regions, Words};
+use uard_linalg::matmul::Matmul;
 
 use crate::composed::{self, Batch};
 use crate::config::MatcherConfig;

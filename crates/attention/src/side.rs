@@ -14,7 +14,7 @@
 
 use candle_core::WithDType;
 use num_traits::Float;
-use uard_core::vector::Number;
+use uard_linalg::vector::Number;
 
 use crate::config::{MatcherConfig, QuerySide, WeightRule};
 

@@ -13,8 +13,8 @@ pub mod cuda;
 use std::fmt;
 use std::str::FromStr;
 
-use uard_core::panels::{InstructionSet, Instructions, Unavailable};
 use uard_core::{Regions, Words};
+use uard_linalg::panels::{InstructionSet, Instructions, Unavailable};
 
 pub use by_reference::reference_attention;
 

@@ -1,6 +1,6 @@
 //! How do vectors get into a panel? Sixteen at a time, a line of each, as 32-bit cells.
 //!
-//! A cell is one f32 or a pair of bf16, so that the layouts of [`uard_core::panels`] are the same
+//! A cell is one f32 or a pair of bf16, so that the layouts of [`uard_linalg::panels`] are the same
 //! for both: rows keep the sixteen cells of a line together, columns transpose them.
 //!
 //! ```text
@@ -9,7 +9,7 @@
 //! ```
 
 use half::bf16;
-use uard_core::panels::PANEL;
+use uard_linalg::panels::PANEL;
 
 use super::layout::Kind;
 use super::rounding::to_bf16;

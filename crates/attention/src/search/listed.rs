@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use half::bf16;
 use rayon::prelude::*;
-use uard_core::panels::{PANEL, panels_for};
+use uard_linalg::panels::{PANEL, panels_for};
 
 use super::Search;
 use super::similarities::Workplace;

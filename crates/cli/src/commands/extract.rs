@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use anyhow::Context;
 use uard_core::device::DeviceChoice;
-use uard_core::matmul::Matmul;
 use uard_features::backbone::{PhotoLimits, Truncated};
 use uard_features::extract::{
     EncoderKind, EncoderOptions, Extracted, Extraction, PhotoList, Progress, RegionCount,
@@ -15,6 +14,7 @@ use uard_features::store::{
     Element, FeatureStore, Finished, StoreWriter, store_path, write_padded,
 };
 use uard_files::UnfinishedFile;
+use uard_linalg::matmul::Matmul;
 
 use super::Outcome;
 use super::import::Layout;

@@ -4,9 +4,9 @@ use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape, Tensor, WithDType};
 use rayon::prelude::*;
+use uard_linalg::vector::{AddRows, Dot, Loops, Number, Simd, vectorised};
 
 use crate::slices::{numbers, reading};
-use crate::vector::{AddRows, Dot, Loops, Number, Simd, vectorised};
 
 /// Rows of one task, whose gradients of weight and bias are summed one after the other.
 const ROWS: usize = 64;

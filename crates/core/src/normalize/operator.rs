@@ -4,10 +4,10 @@ use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor, WithDType};
 use rayon::prelude::*;
+use uard_linalg::vector::{Dot, Loops, Number, Simd, vectorised};
 
 use super::{SQUARED_LENGTH_EPSILON, SQUARED_LENGTHS};
 use crate::slices::{numbers, reading};
-use crate::vector::{Dot, Loops, Number, Simd, vectorised};
 
 /// Rows of one task; each row is on its own, so the cut changes nothing.
 const ROWS: usize = 64;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use uard_attention::Precision;
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 use uard_relevance::ThresholdLearner;
 
 /// `[data]`: what is read.

@@ -1,8 +1,8 @@
 //! The portable loops, compiled for each instruction set and chosen by proof.
 
 #[cfg(target_arch = "x86_64")]
-use uard_core::panels::InstructionSet;
-use uard_core::panels::Instructions;
+use uard_linalg::panels::InstructionSet;
+use uard_linalg::panels::Instructions;
 
 use super::lanes::Portable;
 use super::reach::{Bounds, Masked, Reach, reach};

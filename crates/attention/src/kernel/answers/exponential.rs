@@ -1,6 +1,6 @@
 //! The exponential, the same formula on every machine.
 
-use uard_core::vector::exponential::{COEFFICIENTS, LN_2_HIGH, LN_2_LOW, ROUNDING};
+use uard_linalg::vector::exponential::{COEFFICIENTS, LN_2_HIGH, LN_2_LOW, ROUNDING};
 
 use super::lanes::Machine;
 

@@ -30,7 +30,7 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use uard_core::panels::Instructions;
+use uard_linalg::panels::Instructions;
 
 use crate::MatcherConfig;
 use lanes::LANES;

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use uard_core::panels::InstructionSet;
 use uard_core::random::{Draws, normal};
+use uard_linalg::panels::InstructionSet;
 
 use super::exponential::exponential;
 use super::lanes::{LANES, Machine, Portable};

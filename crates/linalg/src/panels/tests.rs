@@ -1,15 +1,11 @@
 //! Every instruction set gives the products of the scalar loops, and no size wraps.
 
 use super::*;
+use crate::draws::numbers;
 
 /// One accumulator rounds each of its additions: this many units of the last place of f32 a step,
 /// relative to the sum of the products' sizes.
 const UNITS_PER_DEPTH: f64 = 1.0;
-
-fn numbers(count: usize, seed: u64) -> Vec<f32> {
-    let mut stream = crate::random::Draws::new(seed).stream("panels", &[]);
-    crate::random::uniform(&mut stream, -1.0, 1.0, count)
-}
 
 type Multiply<T> = Box<dyn Fn(Sides<'_, T>, &mut [f32], usize)>;
 

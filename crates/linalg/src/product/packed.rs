@@ -17,8 +17,8 @@ const PANELS_IN_A_TASK: usize = 8;
 /// A right side [k, n], ready to be multiplied again and again.
 ///
 /// ```
-/// use uard_core::matmul::Matmul;
-/// use uard_core::product::{Matrix, Output, PackedRight};
+/// use uard_linalg::matmul::Matmul;
+/// use uard_linalg::product::{Matrix, Output, PackedRight};
 /// let a = Matrix::row_major(&[1.0f32, 2.0, 3.0, 4.0], 2, 2);
 /// let right = PackedRight::new(Matmul::F32, a.transposed());
 /// let mut out = [0.0; 4];

@@ -27,8 +27,8 @@ pub(super) const COLUMNS: usize = 96;
 /// When the shapes do not fit each other: the caller cut its buffers wrongly.
 ///
 /// ```
-/// use uard_core::panels::Instructions;
-/// use uard_core::product::{Matrix, Output, product_bf16};
+/// use uard_linalg::panels::Instructions;
+/// use uard_linalg::product::{Matrix, Output, product_bf16};
 /// let a = Matrix::row_major(&[1.0, 2.0, 3.0, 4.0], 2, 2);
 /// let mut out = [0.0; 4];
 /// product_bf16(Instructions::best(), &mut out, a, a.transposed(), Output::Overwrite);
@@ -167,17 +167,8 @@ pub(super) fn write(sums: &[f32], line: &mut [f32], output: Output) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::draws::numbers;
     use crate::panels::InstructionSet;
-    use crate::random::{Draws, uniform};
-
-    fn numbers(count: usize, seed: u64) -> Vec<f32> {
-        uniform(
-            &mut Draws::new(seed).stream("rounded", &[]),
-            -1.0,
-            1.0,
-            count,
-        )
-    }
 
     /// [m, k, n]: one number, ragged panels, more rows and more columns than are packed at a time.
     const SHAPES: &[[usize; 3]] = if cfg!(miri) {

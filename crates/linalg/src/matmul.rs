@@ -49,8 +49,8 @@ impl Matmul {
     /// When the shapes do not fit each other: the caller cut its buffers wrongly.
     ///
     /// ```
-    /// use uard_core::matmul::Matmul;
-    /// use uard_core::product::{Matrix, Output};
+    /// use uard_linalg::matmul::Matmul;
+    /// use uard_linalg::product::{Matrix, Output};
     /// let a = Matrix::row_major(&[1.0f32, 2.0, 3.0, 4.0], 2, 2);
     /// let mut out = [0.0; 4];
     /// Matmul::Bf16.parallel_product(&mut out, a, a.transposed(), Output::Overwrite);

@@ -153,7 +153,7 @@ impl<'a, T> Matrix<'a, T> {
 /// When the shapes do not fit each other: the caller cut its buffers wrongly.
 ///
 /// ```
-/// use uard_core::product::{Matrix, Output, product};
+/// use uard_linalg::product::{Matrix, Output, product};
 /// let a = Matrix::row_major(&[1.0f32, 2.0, 3.0, 4.0], 2, 2);
 /// let mut out = [0.0; 4];
 /// product(&mut out, a, a.transposed(), Output::Overwrite);

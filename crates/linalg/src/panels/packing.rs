@@ -246,9 +246,7 @@ mod tests {
     /// Every side, both directions, ragged counts, against placing vectors one at a time.
     fn packs_as_vectors_are_placed<T: Element>(instructions: Instructions) {
         for (count, width) in [(1, 1), (16, 32), (17, 33), (40, 100), (31, 15)] {
-            let draws = crate::random::Draws::new(3);
-            let mut stream = draws.stream("packing", &[count as u64]);
-            let values = crate::random::uniform(&mut stream, -1.0, 1.0, count * width);
+            let values = crate::draws::numbers(count * width, count as u64);
             let depth = padded_depth(width);
             let blocks = panels_for(count) * Block::per_panel::<T>(width);
             for (vector_stride, depth_stride) in [(width, 1), (1, count)] {
