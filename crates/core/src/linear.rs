@@ -4,14 +4,14 @@
 mod products;
 
 use candle_core::{
-    CpuStorage, CustomOp3, DType, Device, Layout, Result as CandleResult, Shape, Tensor, WithDType,
+    CpuStorage, CustomOp3, DType, Device, Layout, Result as CandleResult, Shape, Tensor,
 };
 use rayon::prelude::*;
 use uard_linalg::matmul::Matmul;
 use uard_linalg::product::{Matrix, Output};
 use uard_linalg::vector::{AddRows, Number, vectorised};
 
-use crate::slices::{numbers, reading};
+use crate::slices::{Real, numbers, reading};
 use crate::{Error, Result};
 
 /// Rows whose gradients are summed one after the other; the sums are added in order.
@@ -80,7 +80,7 @@ struct Linear<T> {
     number: std::marker::PhantomData<T>,
 }
 
-impl<T: WithDType + Number> Linear<T> {
+impl<T: Real> Linear<T> {
     fn new(matmul: Matmul) -> Self {
         Self {
             matmul,
@@ -89,7 +89,7 @@ impl<T: WithDType + Number> Linear<T> {
     }
 }
 
-impl<T: WithDType + Number> CustomOp3 for Linear<T> {
+impl<T: Real> CustomOp3 for Linear<T> {
     fn name(&self) -> &'static str {
         NAME
     }

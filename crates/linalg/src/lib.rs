@@ -6,6 +6,7 @@
 //! | multiply over all threads, in f32 or rounded to bf16 | [`matmul::Matmul`] |
 //! | multiply packed panels with the instructions that are named | [`panels`] |
 //! | write a loop once for all widths of vectors | [`vector`] |
+//! | write one for vectors of 16 numbers and name its instructions | [`vector::sixteen`] |
 //!
 //! The crate knows nothing of tensors: candle may not be linked.
 

@@ -5,7 +5,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::panels::PANEL;
-use crate::product::{Factor, Matrix, Output, PackedRight};
+use crate::product::{Matrix, Output, PackedRight};
+use crate::vector::Number;
 
 /// Rows of a block, as far as [`NUMBERS_IN_A_BLOCK`] goes.
 const ROWS_IN_A_BLOCK: usize = 64;
@@ -56,7 +57,7 @@ impl Matmul {
     /// Matmul::Bf16.parallel_product(&mut out, a, a.transposed(), Output::Overwrite);
     /// assert_eq!(out, [5.0, 11.0, 11.0, 25.0]);
     /// ```
-    pub fn parallel_product<T: Factor>(
+    pub fn parallel_product<T: Number>(
         self,
         out: &mut [T],
         lhs: Matrix<T>,

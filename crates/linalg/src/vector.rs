@@ -6,8 +6,8 @@
 //! numbers such a vector has (at most [`WIDEST`], a power of two) differs between instruction sets,
 //! and with it the order of sums.
 
-pub mod exponential;
 mod number;
+pub mod sixteen;
 
 pub use number::{Number, Vector};
 pub use pulp::Simd;

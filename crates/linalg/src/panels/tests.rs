@@ -1,5 +1,8 @@
 //! Every instruction set gives the products of the scalar loops, and no size wraps.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+mod emulated;
+
 use super::*;
 use crate::draws::numbers;
 
@@ -208,11 +211,10 @@ fn every_set_multiplies_in_bf16() {
 #[test]
 fn avx512_without_pairs_of_bf16_widens_them() {
     match Instructions::detect(InstructionSet::Avx512) {
-        Ok(_) => suite::<bf16>(&Subject {
+        Ok(instructions) => suite::<bf16>(&Subject {
             name: "avx512 widened".to_owned(),
-            multiply: Box::new(|sides, out, stride| {
-                // SAFETY: AVX-512 was just seen, and `multiplied` cuts the output.
-                unsafe { avx512::product_bf16_widened(sides, out, stride) }
+            multiply: Box::new(move |sides, out, stride| {
+                instructions.run(wide::Pairs(tiling::Operands::new(sides, out, stride)));
             }),
         }),
         Err(unavailable) => eprintln!("skipped: {unavailable}"),
@@ -226,7 +228,7 @@ fn amx_multiplies_in_bf16() {
     let subject = Subject::of(Instructions::detect(InstructionSet::Amx).unwrap_or_else(
         |missing| {
             eprintln!("its instructions are emulated: {missing}");
-            amx::emulated::install()
+            emulated::install()
         },
     ));
     suite::<bf16>(&subject);
