@@ -2,10 +2,10 @@
 //! time does not depend on what they know.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use uard_core::matmul::Matmul;
 use uard_core::random::{Draws, uniform};
 use uard_features::backbone::{InceptionV3, Maps};
 use uard_hub::weights::Weights;
+use uard_linalg::matmul::Matmul;
 
 /// As many as pass through a network together.
 const PHOTOS: usize = 4;

@@ -12,7 +12,8 @@ use crate::launch;
 /// An arrow may skip layers downward; it never points up or sideways.
 const ARROWS: &[(&str, &[&str])] = &[
     ("uard-files", &[]),
-    ("uard-core", &[]),
+    ("uard-linalg", &[]),
+    ("uard-core", &["uard-linalg"]),
     ("uard-relevance", &[]),
     ("uard-eval", &[]),
     ("uard-testkit", &[]),
@@ -23,17 +24,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("uard-scenes", &["uard-files", "uard-core", "uard-data"]),
     (
         "uard-features",
-        &["uard-files", "uard-core", "uard-data", "uard-hub"],
+        &[
+            "uard-files",
+            "uard-linalg",
+            "uard-core",
+            "uard-data",
+            "uard-hub",
+        ],
     ),
     (
         "uard-attention",
-        &["uard-files", "uard-core", "uard-relevance"],
+        &["uard-files", "uard-linalg", "uard-core", "uard-relevance"],
     ),
     ("uard-search", BELOW_SEARCH),
     (
         "uard-training",
         &[
             "uard-files",
+            "uard-linalg",
             "uard-core",
             "uard-relevance",
             "uard-eval",
@@ -49,6 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "uard-serve",
         &[
             "uard-files",
+            "uard-linalg",
             "uard-core",
             "uard-relevance",
             "uard-data",
@@ -76,6 +85,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 const BELOW_SEARCH: &[&str] = &[
     "uard-files",
+    "uard-linalg",
     "uard-core",
     "uard-relevance",
     "uard-data",
@@ -86,6 +96,7 @@ const BELOW_SEARCH: &[&str] = &[
 
 const LIBRARIES: &[&str] = &[
     "uard-files",
+    "uard-linalg",
     "uard-core",
     "uard-relevance",
     "uard-eval",
@@ -105,6 +116,7 @@ const FOR_TESTS: &[&str] = &["uard-testkit", "uard-ptx"];
 
 /// What a package must not know: the beginnings of foreign names that stay out of it, and why.
 const ABSENCES: &[(&str, &[&str], &str)] = &[
+    ("uard-linalg", &["candle"], "it works on plain slices"),
     ("uard-eval", &["candle"], "it works on plain numbers"),
     ("uard-relevance", &["candle"], "it works on plain numbers"),
     (

@@ -15,8 +15,8 @@ const LONGEST_FUNCTION: usize = 70;
 const UNSAFE_ALLOWED: &[&str] = &[
     "crates/attention/src/kernel/",
     "crates/core/src/gpu/",
-    "crates/core/src/panels/",
-    "crates/core/src/product.rs",
+    "crates/linalg/src/panels/",
+    "crates/linalg/src/product.rs",
     "crates/files/src/mapped.rs",
     "crates/features/src/text/gru/kernel.rs",
     "crates/ptx/src/machine.rs",

@@ -112,7 +112,7 @@ pub enum Error {
     },
     /// A kernel was asked for by name that this machine cannot run.
     #[error("kernel {0}; `auto` takes the fastest that this machine can run")]
-    Kernel(#[from] uard_core::panels::Unavailable),
+    Kernel(#[from] uard_linalg::panels::Unavailable),
     /// A batch to be packed has another width than the batches before it.
     #[error(
         "{what}: packed so far with width {expected}, found a batch of width {found}: encode all into one joint space"

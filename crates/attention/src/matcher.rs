@@ -6,8 +6,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 #[cfg(feature = "cuda-kernels")]
 use uard_core::gpu::Machine;
-use uard_core::matmul::Matmul;
 use uard_core::{Regions, Words};
+use uard_linalg::matmul::Matmul;
 
 use crate::composed::{self, Batch};
 use crate::config::MatcherConfig;

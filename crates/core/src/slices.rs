@@ -3,6 +3,11 @@
 use std::ops::Deref;
 
 use candle_core::{CpuStorage, Error, Layout, Result, Storage, Tensor, WithDType};
+use uard_linalg::vector::Number;
+
+/// A number of tensors that operators work on: f32 for use, f64 for proofs.
+pub trait Real: WithDType + Number {}
+impl<T: WithDType + Number> Real for T {}
 
 /// The numbers of a contiguous storage.
 ///

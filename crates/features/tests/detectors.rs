@@ -8,7 +8,6 @@
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
-use uard_core::matmul::Matmul;
 use uard_core::random::Draws;
 use uard_features::backbone::{Block, Maps, Photo, ResNet, StrideOn};
 use uard_features::detector::{
@@ -16,6 +15,7 @@ use uard_features::detector::{
     ProposalLimits, RegionLimits, RoiAlign, RoiPool, Scaling, batched_nms, nms,
 };
 use uard_hub::weights::Weights;
+use uard_linalg::matmul::Matmul;
 
 /// Of maps, relative to their root mean square: f32 sums in another order, tens of layers deep.
 const MAP_TOLERANCE: f64 = 1e-4;

@@ -355,7 +355,7 @@ fn fraction(key: &'static str, found: f64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use uard_attention::WeightRule;
-    use uard_core::matmul::Matmul;
+    use uard_linalg::matmul::Matmul;
 
     use super::*;
 

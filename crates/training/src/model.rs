@@ -3,7 +3,6 @@
 use candle_core::cuda::set_gemm_reduced_precision_f32;
 use candle_core::{Device, Tensor};
 use uard_attention::Matcher;
-use uard_core::matmul::Matmul;
 use uard_core::parameters::Parameters;
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
@@ -13,6 +12,7 @@ use uard_features::text::bert::Drops;
 use uard_features::text::encoder::{CaptionEncoder, TextStart};
 use uard_features::text::gru::CaptionBatch;
 use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_linalg::matmul::Matmul;
 
 use crate::config::TrainConfig;
 use crate::{Result, text};

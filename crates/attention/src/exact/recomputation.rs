@@ -4,7 +4,7 @@
 //! multiplied with it. What bf16 proves not to be seen is not multiplied: [`UNSEEN`] stands there.
 
 use rayon::prelude::*;
-use uard_core::panels::{PANEL, RowPanels, product};
+use uard_linalg::panels::{PANEL, RowPanels, product};
 
 use super::Course;
 use crate::kernel::answers::{CaptionPairs, Cut, SLACK, Scratch, Seen, Tile};

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use uard_core::vector::{AddRows, vectorised};
+use uard_linalg::vector::{AddRows, vectorised};
 
 use super::listed::{Gradients, Listed};
 use super::pair::Worker;

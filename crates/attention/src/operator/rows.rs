@@ -5,8 +5,8 @@
 //! the rows it needs stream by; a tile that is full goes to the dense product instead. What is
 //! listed already is not looked for again.
 
-use uard_core::product::{Matrix, Output, product};
-use uard_core::vector::{Loops, Simd, Vector, vectorised};
+use uard_linalg::product::{Matrix, Output, product};
+use uard_linalg::vector::{Loops, Simd, Vector, vectorised};
 
 use super::listed::Cell;
 use crate::side::Real;

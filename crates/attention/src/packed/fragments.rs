@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use half::bf16;
-use uard_core::panels::{PANEL, padded_depth};
+use uard_linalg::panels::{PANEL, padded_depth};
 
 use super::file::Origin;
 use super::layout::Layout;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use uard_core::panels::{PANEL, panels_for};
+use uard_linalg::panels::{PANEL, panels_for};
 
 use super::PackedPairs;
 use super::similarities::Workplace;

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use anyhow::Context;
 use uard_core::device::DeviceChoice;
-use uard_core::matmul::Matmul;
 use uard_data::store::{Element, FeatureStore, Finished, StoreWriter, store_path, write_padded};
 use uard_features::backbone::{PhotoLimits, Truncated};
 use uard_features::extract::{
@@ -13,6 +12,7 @@ use uard_features::extract::{
 };
 use uard_files::UnfinishedFile;
 use uard_hub::source::Source;
+use uard_linalg::matmul::Matmul;
 
 use super::Outcome;
 use super::import::Layout;

@@ -47,7 +47,7 @@ pub struct GridRegions {
 ///
 /// ```no_run
 /// use std::path::Path;
-/// use uard_core::matmul::Matmul;
+/// use uard_linalg::matmul::Matmul;
 /// use uard_features::backbone::{
 ///     Cells, GridBackbone, InceptionV3, Photo, PhotoLimits, Preprocessing,
 /// };
@@ -219,8 +219,8 @@ fn mean<'a>(cells: impl Iterator<Item = &'a [f32]>, channels: usize) -> Vec<f32>
 
 #[cfg(test)]
 mod tests {
-    use uard_core::matmul::Matmul;
     use uard_core::random::Draws;
+    use uard_linalg::matmul::Matmul;
 
     use super::*;
     use crate::backbone::{Fit, ResNet, Stage};

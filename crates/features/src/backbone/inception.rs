@@ -1,6 +1,6 @@
 //! What are the layers of Inception-v3?
 
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 use super::convolution::{After, Convolution, Kernel};
 use super::folding::Names;

@@ -1,7 +1,7 @@
 //! What are the layers of a ResNet?
 
 use serde::{Deserialize, Serialize};
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 mod blocks;
 

@@ -6,7 +6,7 @@ mod predictor;
 
 use half::bf16;
 use serde::Serialize;
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 pub use self::limits::RegionLimits;
 use self::network::Network;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 use super::bottom_up::BottomUpAttention;
 use super::pyramid::FasterRcnnFpn;
@@ -50,7 +50,7 @@ pub(super) trait Layers: fmt::Debug + Send + Sync {
 ///
 /// ```no_run
 /// use std::path::Path;
-/// use uard_core::matmul::Matmul;
+/// use uard_linalg::matmul::Matmul;
 /// use uard_features::backbone::{Photo, PhotoLimits};
 /// use uard_features::detector::BottomUpAttention;
 /// use uard_hub::weights::Weights;

@@ -5,7 +5,7 @@ mod network;
 
 use half::bf16;
 use serde::Serialize;
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 use self::maps::Pyramid;
 use self::network::Network;

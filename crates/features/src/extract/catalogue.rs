@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 use super::PhotoEncoder;
 use super::error::ExtractError;

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use uard_core::Words;
-use uard_core::matmul::Matmul;
 use uard_core::parameters::Parameters;
 use uard_core::random::Draws;
+use uard_linalg::matmul::Matmul;
 
 use super::bert::{BertEncoder, Drops, Initial};
 use super::gru::{CaptionBatch, TextEncoder, TextEncoderConfig};

@@ -3,9 +3,9 @@
 
 use candle_core::Tensor;
 use uard_core::Words;
-use uard_core::matmul::Matmul;
 use uard_core::parameters::Parameters;
 use uard_core::random::{Draws, uniform};
+use uard_linalg::matmul::Matmul;
 
 use crate::Result;
 use crate::text::gru::CaptionBatch;

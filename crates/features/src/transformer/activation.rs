@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use uard_core::slices::{numbers, reading};
-use uard_core::vector::vectorised;
+use uard_linalg::vector::vectorised;
 use vectors::Activated;
 
 use crate::Result;

@@ -7,8 +7,8 @@ mod operator;
 
 use candle_core::{D, DType, Device, Tensor};
 use operator::{Attend, Backward};
-use uard_core::matmul::Matmul;
 use uard_core::softmax::masked_softmax;
+use uard_linalg::matmul::Matmul;
 
 use super::dense::Dense;
 use super::initial::Make;

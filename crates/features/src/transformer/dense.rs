@@ -3,7 +3,7 @@
 
 use candle_core::Tensor;
 use uard_core::linear::linear;
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 use super::activation::Activation;
 use super::initial::Make;

@@ -2,7 +2,7 @@
 //! then a feed-forward part for each, both normed before and added to what they read.
 
 use candle_core::Tensor;
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 use super::activation::Activation;
 use super::attention::{SelfAttention, Spans};

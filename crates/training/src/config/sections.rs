@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use uard_attention::Precision;
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 use uard_relevance::EvaluationThreshold;
 
 /// `[data]`: what is read.

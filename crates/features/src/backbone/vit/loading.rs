@@ -1,7 +1,7 @@
 //! Which weights does a vision transformer consist of? Names and shapes of each family.
 
 use candle_core::{Device, Tensor};
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 use super::config::{VisionConfig, VisionFamily};
 use super::model::{Tokens, VisionTransformer};

@@ -9,7 +9,7 @@ mod processor;
 
 use std::path::Path;
 
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 pub use config::{VisionConfig, VisionFamily};
 pub use model::Tokens;
@@ -54,7 +54,7 @@ impl VisionConfig {
 ///
 /// ```no_run
 /// use std::path::Path;
-/// use uard_core::matmul::Matmul;
+/// use uard_linalg::matmul::Matmul;
 /// use uard_features::backbone::{Cells, Photo, PhotoLimits, Tokens, open_vision_folder};
 /// # fn main() -> uard_features::Result<()> {
 /// let folder = Path::new("clip-vit-base-patch32");

@@ -2,7 +2,7 @@
 //! feed-forward part for each, both added to what they read and normalized.
 
 use candle_core::Tensor;
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 use super::config::BertConfig;
 use super::drops::LayerDrops;

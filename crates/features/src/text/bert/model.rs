@@ -1,8 +1,8 @@
 //! What does each word of a caption mean there? The states of a BERT, with a gradient everywhere.
 
 use candle_core::Tensor;
-use uard_core::matmul::Matmul;
 use uard_core::parameters::Parameters;
+use uard_linalg::matmul::Matmul;
 
 use super::config::BertConfig;
 use super::drops::ModelDrops;

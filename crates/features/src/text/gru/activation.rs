@@ -1,7 +1,7 @@
 //! Which sigmoid and hyperbolic tangent do the gates use? Branch-free ones, in vectors.
 
 use candle_core::WithDType;
-use uard_core::vector::{Number, Simd, Vector};
+use uard_linalg::vector::{Number, Simd, Vector};
 
 /// A number type of the recurrence: `f32` for training, `f64` for finite differences.
 pub trait Real: WithDType + Number {}
@@ -29,7 +29,7 @@ pub(super) fn tanh<T: Real, S: Simd>(simd: S, x: Vector<T, S>) -> Vector<T, S> {
 
 #[cfg(test)]
 mod tests {
-    use uard_core::vector::{Loops, vectorised};
+    use uard_linalg::vector::{Loops, vectorised};
 
     use super::*;
 

@@ -3,7 +3,7 @@
 //! A row of *gates* is the four blocks r, z, n and q of H numbers, with `q = W_hn h + b_hn`: all
 //! that the way back needs.
 
-use uard_core::vector::{Loops, Simd, Vector};
+use uard_linalg::vector::{Loops, Simd, Vector};
 
 use super::activation::{Real, sigmoid, tanh};
 

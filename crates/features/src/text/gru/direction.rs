@@ -1,8 +1,8 @@
 //! How does one direction run through its time steps, there and back?
 
-use uard_core::matmul::Matmul;
-use uard_core::product::{Matrix, Output, PackedRight};
-use uard_core::vector::{AddRows, vectorised};
+use uard_linalg::matmul::Matmul;
+use uard_linalg::product::{Matrix, Output, PackedRight};
+use uard_linalg::vector::{AddRows, vectorised};
 
 use super::activation::Real;
 use super::cell;

@@ -26,9 +26,9 @@ mod stepwise;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use uard_core::Words;
-use uard_core::matmul::Matmul;
 use uard_core::parameters::Parameters;
 use uard_core::random::{Draws, uniform};
+use uard_linalg::matmul::Matmul;
 
 pub use batch::CaptionBatch;
 pub use recurrence::{Direction, Recurrence};

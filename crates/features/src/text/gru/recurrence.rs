@@ -1,7 +1,7 @@
 //! What are the parameters of embedding and recurrence, and which form of them runs?
 
 use candle_core::{Device, Tensor};
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 use super::batch::CaptionBatch;
 use super::{composed, operator};

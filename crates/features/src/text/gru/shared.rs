@@ -4,8 +4,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use candle_core::{Device, Error as CandleError, Result as CandleResult, Shape, Tensor};
 use rayon::prelude::*;
-use uard_core::matmul::Matmul;
 use uard_core::slices::reading;
+use uard_linalg::matmul::Matmul;
 
 use super::activation::Real;
 use super::batch::CaptionBatch;

@@ -8,9 +8,9 @@ mod model;
 pub mod tokenizer;
 
 use uard_core::Words;
-use uard_core::matmul::Matmul;
 use uard_core::parameters::Parameters;
 use uard_core::random::Draws;
+use uard_linalg::matmul::Matmul;
 
 pub use config::{TowerConfig, TowerFamily};
 pub use model::Tower;

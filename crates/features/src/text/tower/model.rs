@@ -3,8 +3,8 @@
 
 use candle_core::Tensor;
 use uard_core::dropout::Dropout;
-use uard_core::matmul::Matmul;
 use uard_core::parameters::Parameters;
+use uard_linalg::matmul::Matmul;
 
 use super::config::{TowerConfig, TowerFamily};
 use crate::Result;

@@ -5,7 +5,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::panels::PANEL;
-use crate::product::{Factor, Matrix, Output, PackedRight};
+use crate::product::{Matrix, Output, PackedRight};
+use crate::vector::Number;
 
 /// Rows of a block, as far as [`NUMBERS_IN_A_BLOCK`] goes.
 const ROWS_IN_A_BLOCK: usize = 64;
@@ -49,14 +50,14 @@ impl Matmul {
     /// When the shapes do not fit each other: the caller cut its buffers wrongly.
     ///
     /// ```
-    /// use uard_core::matmul::Matmul;
-    /// use uard_core::product::{Matrix, Output};
+    /// use uard_linalg::matmul::Matmul;
+    /// use uard_linalg::product::{Matrix, Output};
     /// let a = Matrix::row_major(&[1.0f32, 2.0, 3.0, 4.0], 2, 2);
     /// let mut out = [0.0; 4];
     /// Matmul::Bf16.parallel_product(&mut out, a, a.transposed(), Output::Overwrite);
     /// assert_eq!(out, [5.0, 11.0, 11.0, 25.0]);
     /// ```
-    pub fn parallel_product<T: Factor>(
+    pub fn parallel_product<T: Number>(
         self,
         out: &mut [T],
         lhs: Matrix<T>,

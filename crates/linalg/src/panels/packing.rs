@@ -4,6 +4,7 @@
 //! layouts: word after word of each vector for rows, vector after vector of each word for columns.
 
 use super::{DEPTH_STEP, Element, Instructions, PANEL, padded_depth, panels_for};
+use crate::product::Matrix;
 
 /// Sixteen vectors by sixteen words.
 #[derive(Debug, Clone, Copy)]
@@ -28,33 +29,6 @@ impl Block {
     }
 }
 
-/// Vectors inside of a slice; either the depths of a vector or the vectors of a depth are
-/// neighbours.
-#[derive(Debug, Clone, Copy)]
-pub struct Vectors<'a> {
-    /// All numbers.
-    pub values: &'a [f32],
-    /// How many vectors.
-    pub count: usize,
-    /// Numbers of each.
-    pub width: usize,
-    /// From a vector to the next.
-    pub vector_stride: usize,
-    /// From a number of a vector to the next.
-    pub depth_stride: usize,
-}
-
-impl Vectors<'_> {
-    /// Some of the vectors.
-    pub fn part(self, first: usize, count: usize) -> Self {
-        Self {
-            values: &self.values[first * self.vector_stride..],
-            count,
-            ..self
-        }
-    }
-}
-
 /// Which side of a product panels are packed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -64,15 +38,15 @@ pub enum Side {
     Columns,
 }
 
-/// Packs vectors into panels, rounded to `T`; what no vector fills becomes zero.
+/// Packs the rows of a matrix as vectors into panels, rounded to `T`; what no vector fills becomes zero.
 pub fn pack<T: Element>(
     instructions: Instructions,
-    vectors: Vectors<'_>,
+    vectors: Matrix<'_, f32>,
     side: Side,
     blocks: &mut [Block],
 ) {
-    let per_panel = Block::per_panel::<T>(vectors.width);
-    let panels = panels_for(vectors.count);
+    let per_panel = Block::per_panel::<T>(vectors.columns);
+    let panels = panels_for(vectors.rows);
     assert_eq!(blocks.len(), panels * per_panel, "blocks for each panel");
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     if instructions.set() >= super::InstructionSet::Avx512 {
@@ -88,14 +62,14 @@ pub fn pack<T: Element>(
 /// instructions of the caller.
 #[inline(always)]
 fn pack_with<T: Element>(
-    vectors: Vectors<'_>,
+    vectors: Matrix<'_, f32>,
     side: Side,
     blocks: &mut [Block],
     transpose: impl Fn(&mut Block),
 ) {
-    let along = vectors.depth_stride == 1;
-    debug_assert!(along || vectors.vector_stride == 1);
-    let per_panel = Block::per_panel::<T>(vectors.width);
+    let along = vectors.column_stride == 1;
+    debug_assert!(along || vectors.row_stride == 1);
+    let per_panel = Block::per_panel::<T>(vectors.columns);
     let panels = blocks.len() / per_panel;
     for at in 0..blocks.len() {
         // Numbers that are neighbours are read together: depths of a panel, or panels of a depth.
@@ -118,33 +92,45 @@ fn pack_with<T: Element>(
 
 /// Vector after vector: the words of each.
 #[inline(always)]
-fn fill_along<T: Element>(from: Vectors<'_>, (first, depth): (usize, usize), block: &mut Block) {
-    let depths = depth.min(from.width)..(depth + T::LINE).min(from.width);
+fn fill_along<T: Element>(
+    from: Matrix<'_, f32>,
+    (first, depth): (usize, usize),
+    block: &mut Block,
+) {
+    let depths = depth.min(from.columns)..(depth + T::LINE).min(from.columns);
     for (vector, words) in (first..).zip(&mut block.0) {
-        if vector >= from.count || depths.is_empty() {
+        if vector >= from.rows || depths.is_empty() {
             *words = [0; PANEL];
             continue;
         }
-        let start = vector * from.vector_stride;
-        let numbers = &from.values[start + depths.start..start + depths.end];
-        if numbers.len() == T::LINE {
-            *words = T::words_along(numbers);
-        } else {
-            let mut padded = [0.0; DEPTH_STEP];
-            padded[..numbers.len()].copy_from_slice(numbers);
-            *words = T::words_along(&padded[..T::LINE]);
-        }
+        let start = vector * from.row_stride;
+        *words = line::<T>(&from.values[start + depths.start..start + depths.end]);
     }
+}
+
+/// The words of a line; numbers that are not there are zero.
+#[inline(always)]
+pub fn line<T: Element>(numbers: &[f32]) -> [u32; PANEL] {
+    if numbers.len() == T::LINE {
+        return T::words_along(numbers);
+    }
+    let mut padded = [0.0; DEPTH_STEP];
+    padded[..numbers.len()].copy_from_slice(numbers);
+    T::words_along(&padded[..T::LINE])
 }
 
 /// Word after word: those of all vectors.
 #[inline(always)]
-fn fill_across<T: Element>(from: Vectors<'_>, (first, depth): (usize, usize), block: &mut Block) {
-    let count = (from.count - first).min(PANEL);
+fn fill_across<T: Element>(
+    from: Matrix<'_, f32>,
+    (first, depth): (usize, usize),
+    block: &mut Block,
+) {
+    let count = (from.rows - first).min(PANEL);
     let numbers = |depth: usize| {
         let mut numbers = [0.0; PANEL];
-        if depth < from.width {
-            let start = depth * from.depth_stride + first;
+        if depth < from.columns {
+            let start = depth * from.column_stride + first;
             let there = &from.values[start..start + count];
             if let Ok(whole) = there.try_into() {
                 return whole;
@@ -185,12 +171,12 @@ fn transpose(block: &mut Block) {
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::{Block, Element, PANEL, Side, Vectors, pack_with};
+    use super::{Block, Element, Matrix, PANEL, Side, pack_with};
 
     /// # Safety
     /// The machine has the instructions.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub unsafe fn pack<T: Element>(vectors: Vectors<'_>, side: Side, blocks: &mut [Block]) {
+    pub unsafe fn pack<T: Element>(vectors: Matrix<'_, f32>, side: Side, blocks: &mut [Block]) {
         pack_with::<T>(vectors, side, blocks, |block| transpose(block));
     }
 
@@ -246,27 +232,20 @@ mod tests {
     /// Every side, both directions, ragged counts, against placing vectors one at a time.
     fn packs_as_vectors_are_placed<T: Element>(instructions: Instructions) {
         for (count, width) in [(1, 1), (16, 32), (17, 33), (40, 100), (31, 15)] {
-            let draws = crate::random::Draws::new(3);
-            let mut stream = draws.stream("packing", &[count as u64]);
-            let values = crate::random::uniform(&mut stream, -1.0, 1.0, count * width);
+            let values = crate::draws::numbers(count * width, count as u64);
             let depth = padded_depth(width);
             let blocks = panels_for(count) * Block::per_panel::<T>(width);
-            for (vector_stride, depth_stride) in [(width, 1), (1, count)] {
+            let by_vector = Matrix::row_major(&values, count, width);
+            let by_depth = Matrix::row_major(&values, width, count).transposed();
+            for vectors in [by_vector, by_depth] {
                 let mut rows = vec![T::default(); panels_for(count) * PANEL * depth];
                 let mut columns = rows.clone();
                 for at in 0..count {
-                    let number = |k| values[at * vector_stride + k * depth_stride];
-                    let vector: Vec<f32> = (0..width).map(number).collect();
+                    let place = |k| at * vectors.row_stride + k * vectors.column_stride;
+                    let vector: Vec<f32> = (0..width).map(|k| values[place(k)]).collect();
                     RowPanels::place(&mut rows, depth, at, &vector);
                     ColumnPanels::place(&mut columns, depth, at, &vector);
                 }
-                let vectors = Vectors {
-                    values: &values,
-                    count,
-                    width,
-                    vector_stride,
-                    depth_stride,
-                };
                 for (side, expected) in [(Side::Rows, rows), (Side::Columns, columns)] {
                     let mut packed = vec![Block([[7; PANEL]; PANEL]); blocks];
                     pack::<T>(instructions, vectors, side, &mut packed);

@@ -38,7 +38,7 @@ impl Tile {
     ///
     /// # Safety
     /// The tile has the row, inside of one panel, and the word.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn row(&self, row: usize, word: usize) -> *const f32 {
         // SAFETY: inside of the panel of rows.
         unsafe {
@@ -51,7 +51,7 @@ impl Tile {
     ///
     /// # Safety
     /// The tile has the panel and the word.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn column(&self, panel: usize, word: usize) -> *const f32 {
         // SAFETY: inside of the panel of columns.
         unsafe { self.columns.add((panel * self.words + word) * PANEL) }
@@ -62,7 +62,7 @@ impl Tile {
     ///
     /// # Safety
     /// The tile has the row and the panel.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn entry(&self, row: usize, panel: usize) -> *mut f32 {
         // SAFETY: inside of the output.
         unsafe { self.out.add(row * self.stride + panel * PANEL) }
@@ -87,7 +87,7 @@ impl Operands {
     ///
     /// # Safety
     /// There are such a row and such a panel.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn tile(&self, row: usize, column: usize) -> Tile {
         // SAFETY: both are inside of the panels, and so is the entry where they meet.
         unsafe {
@@ -104,16 +104,17 @@ impl Operands {
     }
 }
 
-/// Panels of columns in groups of three, but two and two instead of three and one: `(first,
-/// count)`.
-pub fn groups(panels: usize) -> impl Iterator<Item = (usize, usize)> {
+/// Panels of columns in groups of three, but two and two instead of three and one, or one by one where
+/// that is the most: `(first, count)`.
+#[inline(always)]
+pub fn groups(panels: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let mut first = 0;
     std::iter::from_fn(move || {
         let count = match panels - first {
             0 => return None,
             1 => 1,
-            2 | 4 => 2,
-            _ => 3,
+            2 | 4 => 2.min(most),
+            _ => most,
         };
         first += count;
         Some((first - count, count))

@@ -12,11 +12,8 @@ use std::arch::asm;
 
 use half::bf16;
 
+use super::PANEL;
 use super::tiling::{Operands, Tile};
-use super::{PANEL, Sides};
-
-#[cfg(all(test, target_os = "linux"))]
-pub mod emulated;
 
 /// A line of a tile.
 const LINE_BYTES: usize = 64;
@@ -55,10 +52,9 @@ static CONFIGURATION: Configuration = {
 /// Products in bf16.
 ///
 /// # Safety
-/// The machine has AMX in bf16 and lets the process use tiles, and `out` holds every row of the
-/// product at `stride`.
-pub unsafe fn product_bf16((rows, columns): Sides<'_, bf16>, out: &mut [f32], stride: usize) {
-    let operands = Operands::new((rows, columns), out, stride);
+/// The machine has AMX in bf16 and lets the process use tiles, and the operands can be read and
+/// written.
+pub unsafe fn product_bf16(operands: &Operands) {
     let (pairs, odd) = (operands.column_panels / 2, operands.column_panels % 2);
     let last = operands.column_panels - odd;
     // SAFETY: strips begin at panels that are there and have as many blocks as there are panels;

@@ -2,17 +2,51 @@
 
 use std::fmt::Debug;
 
+use num_traits::{Float, NumAssign};
 use pulp::Simd;
 use pulp::bytemuck;
 
-use super::exponential::{COEFFICIENTS, LN_2_HIGH, LN_2_LOW, ROUNDING};
-use crate::product::Factor;
+use crate::product::Matrix;
+
+/// Added and subtracted, it rounds to the nearest integer, which its low bits then hold: 1.5 * 2^23.
+const ROUNDING: f32 = 12_582_912.0;
+
+/// The first part of ln 2 has 9 bits, so that its product with an exponent is exact.
+const LN_2_HIGH: f32 = 0.693_359_4;
+
+/// What is left of ln 2.
+const LN_2_LOW: f32 = -2.121_944_4e-4;
+
+/// p(r) for |r| <= ln 2 / 2, highest power first.
+const COEFFICIENTS: [f32; 6] = [
+    1.987_569_1e-4,
+    1.398_199_9e-3,
+    8.333_452e-3,
+    4.166_579_6e-2,
+    1.666_666_5e-1,
+    5e-1,
+];
 
 /// Numbers of one vector.
 pub type Vector<T, S> = <T as Number>::Vector<S>;
 
-/// A number that comes in vectors: `f32`, or `f64` for proofs.
-pub trait Number: Factor + PartialOrd + Debug {
+/// A number that is multiplied and comes in vectors: `f32`, or `f64` for proofs.
+pub trait Number:
+    sealed::Sealed + Float + NumAssign + Debug + Default + Send + Sync + 'static
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+
+    /// The same matrix, if these are f32.
+    #[doc(hidden)]
+    fn singles(matrix: Matrix<'_, Self>) -> Option<Matrix<'_, f32>>;
+
+    /// The same numbers, if these are f32.
+    #[doc(hidden)]
+    fn singles_mut(numbers: &mut [Self]) -> Option<&mut [f32]>;
+
     /// As many numbers as fit a register of `S`.
     type Vector<S: Simd>: Copy + Debug;
 
@@ -73,10 +107,20 @@ pub trait Number: Factor + PartialOrd + Debug {
     fn exponential<S: Simd>(simd: S, a: Self::Vector<S>) -> Self::Vector<S>;
 }
 
+mod sealed {
+    /// gemm knows its number types by identity and panics on any other.
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
 macro_rules! operations {
     ($vector:ident, $as:ident, $as_mut:ident, $load:ident, $store:ident, $splat:ident, $add:ident,
      $sub:ident, $mul:ident, $div:ident, $sqrt:ident, $mul_add:ident, $greater:ident,
      $select:ident, $total:ident, $highest:ident) => {
+        const ZERO: Self = 0.0;
+        const ONE: Self = 1.0;
+
         type Vector<S: Simd> = S::$vector;
 
         #[inline(always)]
@@ -176,32 +220,56 @@ impl Number for f32 {
         reduce_max_f32s
     );
 
-    /// ```text
-    /// exp(x) = 2^k p(x - k ln 2),   k = round(x / ln 2)
-    /// ```
-    ///
-    /// With the numbers of [`super::exponential`].
+    fn singles(matrix: Matrix<'_, Self>) -> Option<Matrix<'_, f32>> {
+        Some(matrix)
+    }
+
+    fn singles_mut(numbers: &mut [Self]) -> Option<&mut [f32]> {
+        Some(numbers)
+    }
+
     #[inline(always)]
     fn exponential<S: Simd>(simd: S, a: S::f32s) -> S::f32s {
-        let splat = |x: f32| simd.splat_f32s(x);
+        let [low, high] = [-87.0, 87.0].map(|end| simd.splat_f32s(end));
         // In this order NaN stays: a comparison with it is never true.
-        let x = Self::where_greater(simd, (a, splat(87.0)), splat(87.0), a);
-        let x = Self::where_greater(simd, (splat(-87.0), x), splat(-87.0), x);
-        let shifted = simd.mul_add_e_f32s(x, splat(std::f32::consts::LOG2_E), splat(ROUNDING));
-        let k = simd.sub_f32s(shifted, splat(ROUNDING));
-        let rest = simd.mul_add_e_f32s(k, splat(-LN_2_HIGH), x);
-        let rest = simd.mul_add_e_f32s(k, splat(-LN_2_LOW), rest);
-        let mut p = splat(COEFFICIENTS[0]);
-        for coefficient in &COEFFICIENTS[1..] {
-            p = simd.mul_add_e_f32s(p, rest, splat(*coefficient));
-        }
-        let square = simd.mul_f32s(rest, rest);
-        let p = simd.mul_add_e_f32s(p, square, simd.add_f32s(rest, splat(1.0)));
-        let exponent = simd.transmute_u32s_f32s(shifted);
-        let exponent = simd.wrapping_dyn_shl_u32s(exponent, simd.splat_u32s(23));
-        let scale = simd.add_u32s(exponent, simd.splat_u32s(1.0f32.to_bits()));
+        let x = Self::where_greater(simd, (a, high), high, a);
+        let x = Self::where_greater(simd, (low, x), low, x);
+        let (p, power) = clamped_exponential(simd, x);
+        let one = simd.splat_u32s(1.0f32.to_bits());
+        let scale = simd.add_u32s(powers(simd, power), one);
         simd.mul_f32s(p, simd.transmute_f32s_u32s(scale))
     }
+}
+
+/// ```text
+/// e^x = 2^k (1 + r + r^2 p(r)),   k = round(x / ln 2),   r = x - k ln 2
+/// ```
+///
+/// without the power of two, whose k stands in the low bits of the second vector, for |x| up to 87.
+///
+/// # Source
+/// Cephes `expf` (S. L. Moshier): relative error of e^r below 2e-7.
+#[inline(always)]
+pub(super) fn clamped_exponential<S: Simd>(simd: S, x: S::f32s) -> (S::f32s, S::f32s) {
+    let splat = |x: f32| simd.splat_f32s(x);
+    let shifted = simd.mul_add_e_f32s(x, splat(std::f32::consts::LOG2_E), splat(ROUNDING));
+    let k = simd.sub_f32s(shifted, splat(ROUNDING));
+    let rest = simd.mul_add_e_f32s(k, splat(-LN_2_HIGH), x);
+    let rest = simd.mul_add_e_f32s(k, splat(-LN_2_LOW), rest);
+    let mut p = splat(COEFFICIENTS[0]);
+    for coefficient in &COEFFICIENTS[1..] {
+        p = simd.mul_add_e_f32s(p, rest, splat(*coefficient));
+    }
+    let square = simd.mul_f32s(rest, rest);
+    let p = simd.mul_add_e_f32s(p, square, simd.add_f32s(rest, splat(1.0)));
+    (p, shifted)
+}
+
+/// The low bits of a number where those of f32 have their exponent.
+#[inline(always)]
+pub(super) fn powers<S: Simd>(simd: S, shifted: S::f32s) -> S::u32s {
+    let bits = simd.transmute_u32s_f32s(shifted);
+    simd.wrapping_dyn_shl_u32s(bits, simd.splat_u32s(23))
 }
 
 impl Number for f64 {
@@ -223,6 +291,14 @@ impl Number for f64 {
         reduce_sum_f64s,
         reduce_max_f64s
     );
+
+    fn singles(_: Matrix<'_, Self>) -> Option<Matrix<'_, f32>> {
+        None
+    }
+
+    fn singles_mut(_: &mut [Self]) -> Option<&mut [f32]> {
+        None
+    }
 
     #[inline(always)]
     fn exponential<S: Simd>(_: S, mut a: S::f64s) -> S::f64s {
@@ -272,9 +348,22 @@ mod tests {
     }
 
     #[test]
+    fn exp_is_within_two_units_in_the_last_place() {
+        let numbers: Vec<f32> = (-86_999..87_000).map(|step| step as f32 * 1e-3).collect();
+        let mut found = numbers.clone();
+        vectorised(Exp(&mut found));
+        for (x, found) in numbers.iter().zip(found) {
+            let unit = f64::from(found.next_up()) - f64::from(found);
+            let error = (f64::from(found) - f64::from(*x).exp()).abs();
+            assert!(error < 2.0 * unit, "exp({x})");
+        }
+    }
+
+    #[test]
     fn exp_saturates_and_keeps_nan() {
-        let mut numbers = [f32::NEG_INFINITY, -1e9, f32::INFINITY, 87.0, f32::NAN];
+        let mut numbers = [f32::NEG_INFINITY, -1e9, f32::INFINITY, 87.0, f32::NAN, 0.0];
         vectorised(Exp(&mut numbers));
+        assert_eq!(numbers[5], 1.0);
         assert!(numbers[0] == numbers[1] && numbers[0] > 0.0 && numbers[0] < 2e-38);
         assert!(numbers[2] == numbers[3] && numbers[2].is_finite());
         assert!(numbers[4].is_nan());

@@ -6,8 +6,8 @@
 //! numbers such a vector has (at most [`WIDEST`], a power of two) differs between instruction sets,
 //! and with it the order of sums.
 
-pub mod exponential;
 mod number;
+pub mod sixteen;
 
 pub use number::{Number, Vector};
 pub use pulp::Simd;
@@ -30,7 +30,7 @@ pub trait Loops {
 /// Runs loops with the widest vectors that this machine has.
 ///
 /// ```
-/// use uard_core::vector::{Dot, vectorised};
+/// use uard_linalg::vector::{Dot, vectorised};
 /// assert_eq!(vectorised(Dot(&[1.0f32, 2.0, 3.0], &[4.0, 5.0, 6.0])), 32.0);
 /// ```
 pub fn vectorised<L: Loops>(loops: L) -> L::Output {

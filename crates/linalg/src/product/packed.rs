@@ -5,20 +5,23 @@ use std::cell::RefCell;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::rounded::{COLUMNS, vectors_of, write};
-use super::{Factor, Matrix, Output, product};
+use super::{Matrix, Output, product};
 use crate::matmul::Matmul;
 use crate::panels::packing::{Block, Side, pack};
 use crate::panels::{self, ColumnPanels, Element, Instructions, PANEL, RowPanels, panels_for};
+use crate::vector::Number;
 
 /// Panels that are packed by one task; each is on its own, so the cut changes nothing.
 const PANELS_IN_A_TASK: usize = 8;
 
+/// Columns that are multiplied at a time: two rounds of the widest tile.
+const COLUMNS: usize = 96;
+
 /// A right side [k, n], ready to be multiplied again and again.
 ///
 /// ```
-/// use uard_core::matmul::Matmul;
-/// use uard_core::product::{Matrix, Output, PackedRight};
+/// use uard_linalg::matmul::Matmul;
+/// use uard_linalg::product::{Matrix, Output, PackedRight};
 /// let a = Matrix::row_major(&[1.0f32, 2.0, 3.0, 4.0], 2, 2);
 /// let right = PackedRight::new(Matmul::F32, a.transposed());
 /// let mut out = [0.0; 4];
@@ -48,7 +51,7 @@ enum Form<T> {
     Bf16(Vec<Block>),
 }
 
-impl<T: Factor> Form<T> {
+impl<T: Number> Form<T> {
     fn new(matmul: Matmul, matrix: Matrix<T>, side: Side) -> Self {
         match (T::singles(matrix), matmul) {
             (None, _) => Self::Dense(row_major(matrix)),
@@ -58,7 +61,7 @@ impl<T: Factor> Form<T> {
     }
 }
 
-impl<T: Factor> PackedLeft<T> {
+impl<T: Number> PackedLeft<T> {
     /// Packs [m, k] numbers, rounded if `matmul` says so, over all threads.
     pub fn new(matmul: Matmul, left: Matrix<T>) -> Self {
         Self {
@@ -69,7 +72,7 @@ impl<T: Factor> PackedLeft<T> {
     }
 }
 
-impl<T: Factor> PackedRight<T> {
+impl<T: Number> PackedRight<T> {
     /// Packs [k, n] numbers, rounded if `matmul` says so, over all threads.
     pub fn new(matmul: Matmul, right: Matrix<T>) -> Self {
         Self {
@@ -158,7 +161,7 @@ impl<T: Factor> PackedRight<T> {
             space.resize(space.len().max(blocks), Block::ZERO);
             let rows = &mut space[..blocks];
             if blocks > 0 {
-                pack::<E>(Instructions::best(), vectors_of(lhs), Side::Rows, rows);
+                pack::<E>(Instructions::best(), lhs, Side::Rows, rows);
             }
             self.on_panels::<E>((rows, columns), out, output, sums);
         });
@@ -206,28 +209,32 @@ fn per_panel<E: Element>(depth: usize) -> usize {
 /// The rows or the columns of a matrix in panels.
 fn packed<E: Element>(matrix: Matrix<f32>, side: Side) -> Vec<Block> {
     let vectors = match side {
-        Side::Rows => vectors_of(matrix),
-        Side::Columns => vectors_of(matrix.transposed()),
+        Side::Rows => matrix,
+        Side::Columns => matrix.transposed(),
     };
-    let per_panel = per_panel::<E>(vectors.width);
-    let mut packed = vec![Block::ZERO; panels_for(vectors.count) * per_panel];
+    let per_panel = per_panel::<E>(vectors.columns);
+    let mut packed = vec![Block::ZERO; panels_for(vectors.rows) * per_panel];
     packed
         .par_chunks_mut((PANELS_IN_A_TASK * per_panel).max(1))
         .enumerate()
         .for_each(|(task, blocks)| {
             let first = task * PANELS_IN_A_TASK * PANEL;
-            let count = (vectors.count - first).min(PANELS_IN_A_TASK * PANEL);
-            pack::<E>(
-                Instructions::best(),
-                vectors.part(first, count),
-                side,
-                blocks,
-            );
+            let last = vectors.rows.min(first + PANELS_IN_A_TASK * PANEL);
+            let some = vectors.some_rows(first..last);
+            pack::<E>(Instructions::best(), some, side, blocks);
         });
     packed
 }
 
-fn row_major<T: Factor>(matrix: Matrix<T>) -> Vec<T> {
+/// Puts sums into the output, or adds them.
+fn write(sums: &[f32], line: &mut [f32], output: Output) {
+    match output {
+        Output::Overwrite => line.copy_from_slice(sums),
+        Output::Accumulate => line.iter_mut().zip(sums).for_each(|(x, sum)| *x += sum),
+    }
+}
+
+fn row_major<T: Number>(matrix: Matrix<T>) -> Vec<T> {
     let number = |row: usize, column: usize| {
         matrix.values[row * matrix.row_stride + column * matrix.column_stride]
     };
@@ -239,6 +246,7 @@ fn row_major<T: Factor>(matrix: Matrix<T>) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::draws;
 
     fn numbers(count: usize) -> Vec<f32> {
         (0..count).map(|at| (at * 7 % 13) as f32 - 6.0).collect()
@@ -266,6 +274,68 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A matrix, row-major or as the transposed of one.
+    fn laid(values: &[f32], rows: usize, columns: usize, transposed: usize) -> Matrix<'_, f32> {
+        match transposed {
+            0 => Matrix::row_major(values, rows, columns),
+            _ => Matrix::row_major(values, columns, rows).transposed(),
+        }
+    }
+
+    fn is_the_product_of_rounded_numbers<E: Element>(matmul: Matmul, [m, k, n]: [usize; 3]) {
+        let (left, right) = (draws::numbers(m * k, 1), draws::numbers(k * n, 2));
+        for layout in 0..4 {
+            let lhs = laid(&left, m, k, layout & 1);
+            let rhs = laid(&right, k, n, layout >> 1);
+            let packed = PackedRight::new(matmul, rhs);
+            let mut out = vec![f32::NAN; m * n];
+            packed.product(&mut out, lhs, Output::Overwrite);
+            let mut sums = vec![1.0; m * n];
+            packed.product(&mut sums, lhs, Output::Accumulate);
+            for (place, (&found, &added)) in out.iter().zip(&sums).enumerate() {
+                let (i, j) = (place / n, place % n);
+                let factor = |at: usize| {
+                    let a = lhs.values[i * lhs.row_stride + at * lhs.column_stride];
+                    let b = rhs.values[at * rhs.row_stride + j * rhs.column_stride];
+                    f64::from(E::from_f32(a).to_f32()) * f64::from(E::from_f32(b).to_f32())
+                };
+                let sum: f64 = (0..k).map(factor).sum();
+                let size: f64 = (0..k).map(|at| factor(at).abs()).sum();
+                // One rounding an addition, each half a unit of the last place.
+                let bound = k as f64 * f64::from(f32::EPSILON) / 2.0 * size;
+                assert!((f64::from(found) - sum).abs() <= bound, "{matmul} {layout}");
+                assert_eq!(added, found + 1.0, "accumulating adds the same product");
+            }
+        }
+    }
+
+    #[test]
+    fn products_are_those_of_rounded_numbers() {
+        // One number, ragged panels, more columns than are multiplied at a time.
+        let shapes = [
+            [1, 1, 1],
+            [16, 32, 96],
+            [17, 33, 205],
+            [35, 2100, 17],
+            [5, 64, 16],
+        ];
+        for shape in shapes.into_iter().take(if cfg!(miri) { 1 } else { 5 }) {
+            is_the_product_of_rounded_numbers::<f32>(Matmul::F32, shape);
+            is_the_product_of_rounded_numbers::<bf16>(Matmul::Bf16, shape);
+        }
+    }
+
+    #[test]
+    fn empty_inner_axis_gives_zero() {
+        let mut out = [7.0f32; 2];
+        let (lhs, rhs) = (Matrix::row_major(&[], 2, 0), Matrix::row_major(&[], 0, 1));
+        let packed = PackedRight::new(Matmul::Bf16, rhs);
+        packed.product(&mut out, lhs, Output::Accumulate);
+        assert_eq!(out, [7.0; 2]);
+        packed.product(&mut out, lhs, Output::Overwrite);
+        assert_eq!(out, [0.0; 2]);
     }
 
     #[test]

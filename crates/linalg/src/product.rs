@@ -4,65 +4,12 @@
 //! these. They run on the calling thread only, so their bytes do not depend on the thread count.
 
 mod packed;
-mod rounded;
 
 use gemm::Parallelism;
 
 pub use packed::{PackedLeft, PackedRight};
-pub use rounded::{product_bf16, product_on_panels};
 
-/// A number that [`product`] can multiply: `f32` or `f64`.
-pub trait Factor: sealed::Sealed + Copy + Send + Sync + 'static {
-    /// 0.
-    const ZERO: Self;
-    /// 1.
-    const ONE: Self;
-    /// No finite number is larger.
-    const LARGEST: Self;
-
-    /// The same matrix, if these are f32.
-    #[doc(hidden)]
-    fn singles(matrix: Matrix<'_, Self>) -> Option<Matrix<'_, f32>>;
-
-    /// The same numbers, if these are f32.
-    #[doc(hidden)]
-    fn singles_mut(numbers: &mut [Self]) -> Option<&mut [f32]>;
-}
-
-impl Factor for f32 {
-    const ZERO: Self = 0.0;
-    const ONE: Self = 1.0;
-    const LARGEST: Self = Self::MAX;
-
-    fn singles(matrix: Matrix<'_, Self>) -> Option<Matrix<'_, f32>> {
-        Some(matrix)
-    }
-
-    fn singles_mut(numbers: &mut [Self]) -> Option<&mut [f32]> {
-        Some(numbers)
-    }
-}
-
-impl Factor for f64 {
-    const ZERO: Self = 0.0;
-    const ONE: Self = 1.0;
-    const LARGEST: Self = Self::MAX;
-
-    fn singles(_: Matrix<'_, Self>) -> Option<Matrix<'_, f32>> {
-        None
-    }
-
-    fn singles_mut(_: &mut [Self]) -> Option<&mut [f32]> {
-        None
-    }
-}
-
-mod sealed {
-    /// gemm knows its number types by identity and panics on any other.
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
-}
+use crate::vector::Number;
 
 /// What happens to the numbers already in the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,11 +23,11 @@ pub enum Output {
 /// A matrix in a slice, without a copy.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a, T> {
-    values: &'a [T],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
+    pub(crate) values: &'a [T],
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) row_stride: usize,
+    pub(crate) column_stride: usize,
 }
 
 impl<'a, T> Matrix<'a, T> {
@@ -153,13 +100,13 @@ impl<'a, T> Matrix<'a, T> {
 /// When the shapes do not fit each other: the caller cut its buffers wrongly.
 ///
 /// ```
-/// use uard_core::product::{Matrix, Output, product};
+/// use uard_linalg::product::{Matrix, Output, product};
 /// let a = Matrix::row_major(&[1.0f32, 2.0, 3.0, 4.0], 2, 2);
 /// let mut out = [0.0; 4];
 /// product(&mut out, a, a.transposed(), Output::Overwrite);
 /// assert_eq!(out, [5.0, 11.0, 11.0, 25.0]);
 /// ```
-pub fn product<T: Factor>(out: &mut [T], lhs: Matrix<T>, rhs: Matrix<T>, output: Output) {
+pub fn product<T: Number>(out: &mut [T], lhs: Matrix<T>, rhs: Matrix<T>, output: Output) {
     let (m, k, n) = (lhs.rows, lhs.columns, rhs.columns);
     assert_eq!(rhs.rows, k, "columns of the left are rows of the right");
     assert_eq!(

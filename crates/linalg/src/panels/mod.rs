@@ -24,11 +24,9 @@ mod scalar;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod amx;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-mod avx2;
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-mod avx512;
-#[cfg(all(target_arch = "x86_64", not(miri)))]
 mod tiling;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod wide;
 
 use std::fmt::Debug;
 
@@ -36,6 +34,7 @@ use half::bf16;
 
 pub use ceiling::ceiling;
 pub use instructions::{InstructionSet, Instructions, Unavailable};
+pub use packing::line;
 
 /// Vectors in a panel.
 pub const PANEL: usize = 16;

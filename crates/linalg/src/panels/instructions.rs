@@ -103,8 +103,9 @@ impl Instructions {
         self.set
     }
 
-    /// Whether AVX-512 here multiplies pairs of bf16 by itself (`vdpbf16ps`).
-    pub fn bf16_pairs(self) -> bool {
-        self.bf16_pairs
+    /// The vectors of AVX-512, where it multiplies pairs of bf16 by itself (`vdpbf16ps`).
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    pub(super) fn pairs(self) -> Option<pulp::x86::V4> {
+        self.bf16_pairs.then(pulp::x86::V4::try_new).flatten()
     }
 }

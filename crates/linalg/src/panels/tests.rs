@@ -1,15 +1,14 @@
 //! Every instruction set gives the products of the scalar loops, and no size wraps.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+mod emulated;
+
 use super::*;
+use crate::draws::numbers;
 
 /// One accumulator rounds each of its additions: this many units of the last place of f32 a step,
 /// relative to the sum of the products' sizes.
 const UNITS_PER_DEPTH: f64 = 1.0;
-
-fn numbers(count: usize, seed: u64) -> Vec<f32> {
-    let mut stream = crate::random::Draws::new(seed).stream("panels", &[]);
-    crate::random::uniform(&mut stream, -1.0, 1.0, count)
-}
 
 type Multiply<T> = Box<dyn Fn(Sides<'_, T>, &mut [f32], usize)>;
 
@@ -212,11 +211,10 @@ fn every_set_multiplies_in_bf16() {
 #[test]
 fn avx512_without_pairs_of_bf16_widens_them() {
     match Instructions::detect(InstructionSet::Avx512) {
-        Ok(_) => suite::<bf16>(&Subject {
+        Ok(instructions) => suite::<bf16>(&Subject {
             name: "avx512 widened".to_owned(),
-            multiply: Box::new(|sides, out, stride| {
-                // SAFETY: AVX-512 was just seen, and `multiplied` cuts the output.
-                unsafe { avx512::product_bf16_widened(sides, out, stride) }
+            multiply: Box::new(move |sides, out, stride| {
+                instructions.run(wide::Pairs(tiling::Operands::new(sides, out, stride)));
             }),
         }),
         Err(unavailable) => eprintln!("skipped: {unavailable}"),
@@ -230,7 +228,7 @@ fn amx_multiplies_in_bf16() {
     let subject = Subject::of(Instructions::detect(InstructionSet::Amx).unwrap_or_else(
         |missing| {
             eprintln!("its instructions are emulated: {missing}");
-            amx::emulated::install()
+            emulated::install()
         },
     ));
     suite::<bf16>(&subject);
