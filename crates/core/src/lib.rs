@@ -15,6 +15,7 @@ pub mod layer_norm;
 pub mod linear;
 pub mod matmul;
 pub mod normalize;
+pub mod operator;
 pub mod panels;
 pub mod parameters;
 pub mod product;
