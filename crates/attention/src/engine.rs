@@ -9,7 +9,7 @@ use std::sync::Arc;
 use candle_core::Device;
 #[cfg(feature = "cuda-kernels")]
 use uard_core::gpu::Machine;
-use uard_core::panels::{InstructionSet, Instructions, Unavailable};
+use uard_linalg::panels::{InstructionSet, Instructions, Unavailable};
 
 use crate::config::unknown;
 use crate::{Error, Precision, Result};

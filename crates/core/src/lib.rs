@@ -14,6 +14,7 @@ pub mod gpu;
 pub mod layer_norm;
 pub mod linear;
 pub mod normalize;
+pub mod operator;
 pub mod parameters;
 pub mod random;
 pub mod slices;
