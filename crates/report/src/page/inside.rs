@@ -4,9 +4,8 @@ use maud::{Markup, html};
 
 use super::examples::Colouring;
 use super::{folded, row, table};
-use crate::numbers::{counted, fixed, grouped, percent};
+use crate::numbers::{counted, fixed, grouped, known, percent};
 use crate::study::inside::{CaptionShift, FIRST, FoundByOne, InsideRecord, WordRecord};
-use crate::study::known;
 
 /// A setting that was looked into.
 pub(super) fn inside(record: &InsideRecord) -> Markup {

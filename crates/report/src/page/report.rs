@@ -4,8 +4,9 @@ use maud::{Markup, html};
 use uard_eval::{RecallPercent, RetrievalReport};
 
 use super::lines::{Chart, Room, Series, Unit, legend, style};
-use super::runs::{Results, display_name, threshold_text};
+use super::runs::display_name;
 use super::{Page, Section, examples, folded, hills, results, row, table, terms, verdict};
+use crate::comparison::{Results, threshold_text};
 use crate::numbers::{counted, duration, fixed, grouped, percent, scientific};
 use crate::record::{CaptionExample, EpochRecord, RunRecord};
 
@@ -180,6 +181,9 @@ fn lines(runs: &[RunRecord], read: impl Fn(&EpochRecord) -> f64) -> Vec<Series> 
     runs.iter().enumerate().map(line).collect()
 }
 
+/// One of the recalls of a direction.
+type Share = fn(&RecallPercent) -> f64;
+
 fn recalls(runs: &[RunRecord]) -> Markup {
     let chart = |id, title, read: fn(&RetrievalReport) -> RecallPercent| {
         let chart = Chart {
@@ -189,7 +193,7 @@ fn recalls(runs: &[RunRecord]) -> Markup {
             room: Room::Values(0.0..100.0),
             wide: true,
         };
-        let places: [(&str, fn(&RecallPercent) -> f64); 3] = [
+        let places: [(&str, Share); 3] = [
             ("R@1", |of| of.r1),
             ("R@5", |of| of.r5),
             ("R@10", |of| of.r10),

@@ -7,12 +7,10 @@ use uard_eval::Spread;
 
 use super::lines::{Chart, Room, Series, Unit, legend, style};
 use super::{Page, Section, folded, hills, inside, row, table, terms};
-use crate::numbers::{counted, duration, fixed, percent};
+use crate::numbers::{counted, duration, fixed, known, percent};
 use crate::record::RunRecord;
 use crate::study::inside::InsideRecord;
-use crate::study::{
-    self, Cell, EpochNumbers, RunNumbers, SettingRecord, StudyRecord, known, spread,
-};
+use crate::study::{self, Cell, EpochNumbers, RunNumbers, SettingRecord, StudyRecord, spread};
 
 /// What the page of a study is made of.
 #[derive(Debug, Clone, Copy)]
