@@ -3,6 +3,11 @@
 /// What stands for a number that is unknown or not finite.
 pub(crate) const UNKNOWN: &str = "–";
 
+/// What is known, else a dash.
+pub(crate) fn known<T>(value: Option<T>, write: impl Fn(T) -> String) -> String {
+    value.map_or_else(|| UNKNOWN.to_owned(), write)
+}
+
 /// `digits` decimals, with a true minus sign and no negative zero.
 pub(crate) fn fixed(value: f64, digits: usize) -> String {
     if !value.is_finite() {

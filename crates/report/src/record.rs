@@ -1,5 +1,6 @@
 //! What a run leaves behind in numbers: the records of `log.jsonl` and `metrics.json`.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use uard_eval::RetrievalReport;
 
@@ -231,39 +232,20 @@ impl RunRecord {
 
     /// Whether its attention masks by a threshold at all: SCAN and MaxSim do not.
     pub fn masks(&self) -> bool {
-        let rule = self.method().matcher.rule;
+        let rule: Option<String> = self.setting("matcher", "rule");
         !matches!(rule.as_deref().unwrap_or(&self.name), "scan" | "maxsim")
     }
 
     /// What accepting an irrelevant pair cost its threshold, where refusing a relevant one cost 1;
     /// 1 where its configuration does not say.
     pub fn penalty(&self) -> f64 {
-        self.method().threshold.penalty.unwrap_or(1.0)
+        self.setting("threshold", "penalty").unwrap_or(1.0)
     }
 
-    fn method(&self) -> Method {
-        toml::from_str(&self.config).unwrap_or_default()
+    fn setting<T: DeserializeOwned>(&self, section: &str, key: &str) -> Option<T> {
+        let config: toml::Table = toml::from_str(&self.config).ok()?;
+        config.get(section)?.get(key)?.clone().try_into().ok()
     }
-}
-
-/// The part of a configuration that the record of a run is read with.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Method {
-    matcher: Matcher,
-    threshold: Learner,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Matcher {
-    rule: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Learner {
-    penalty: Option<f64>,
 }
 
 /// What a report draws besides numbers: a caption, what it found, and why.

@@ -130,14 +130,14 @@ impl Colouring {
                 }
             };
         };
-        let ends = spans.iter().map(|span| span.end);
-        let gaps = std::iter::once(0).chain(ends.clone()).zip(&spans);
+        let last = spans.last().map_or(0, |span| span.end);
+        let ends = std::iter::once(0).chain(spans.iter().map(|span| span.end));
         html! {
-            @for (place, (end, span)) in gaps.enumerate() {
+            @for (place, (span, end)) in spans.iter().zip(ends).enumerate() {
                 (&caption[end..span.start])
                 (self.word(&words[place], &caption[span.clone()], link(place)))
             }
-            (&caption[ends.last().unwrap_or(0)..])
+            (&caption[last..])
         }
     }
 

@@ -3,10 +3,9 @@
 use maud::{Markup, html};
 
 use super::examples::Colouring;
-use super::{folded, row, table};
-use crate::numbers::{counted, fixed, grouped, percent};
+use super::{Row, folded, table, table_of};
+use crate::numbers::{counted, fixed, grouped, known, percent};
 use crate::study::inside::{CaptionShift, FIRST, FoundByOne, InsideRecord, WordRecord};
-use crate::study::known;
 
 /// A setting that was looked into.
 pub(super) fn inside(record: &InsideRecord) -> Markup {
@@ -56,15 +55,19 @@ fn words(record: &InsideRecord, which: &str, words: &[WordRecord]) -> Markup {
         return html! {};
     }
     let of = &record.of;
-    let cells = |word: &WordRecord| {
-        let mut cells = vec![grouped(word.occurrences)];
-        for found in word.found.each() {
-            cells.push(percent(found.answered));
-            cells.push(fixed(found.matched, 2));
-            cells.push(known(found.mismatched, |mean| fixed(mean, 2)));
+    let answered = of.as_ref().map(|run| format!("{}: answered", run.name));
+    let rows = words.iter().map(|word| {
+        let mut cells = vec![("occurs", grouped(word.occurrences))];
+        for (found, answered) in word.found.each().into_iter().zip(answered.as_ref().each()) {
+            cells.push((answered, percent(found.answered)));
+            cells.push(("own image", fixed(found.matched, 2)));
+            let other = known(found.mismatched, |mean| fixed(mean, 2));
+            cells.push(("other image", other));
         }
-        cells
-    };
+        let name = &word.word;
+        Row { name, cells }
+    });
+    let rows: Vec<Row> = rows.collect();
     let caption = format!(
         "Words that {} {which}, of {} with {} occurrences or more: share of occurrences whose \
          highest relevance in the own image is above t ({} and {}), and the mean of that relevance \
@@ -75,13 +78,8 @@ fn words(record: &InsideRecord, which: &str, words: &[WordRecord]) -> Markup {
         fixed(of.setting.threshold, 3),
         fixed(of.baseline.threshold, 3)
     );
-    let mut head = vec!["word".to_owned(), "occurs".to_owned()];
-    for run in of.as_ref().each() {
-        head.push(format!("{}: answered", run.name));
-        head.extend(["own image", "other image"].map(str::to_owned));
-    }
-    let rows = html! { tbody { @for word in words { (row(&word.word, &cells(word))) } } };
-    folded(&format!("Words {which}"), &table(&caption, &head, &rows))
+    let table = table_of(&caption, "word", &rows);
+    folded(&format!("Words {which}"), &table)
 }
 
 /// Captions that rank better with one of both.

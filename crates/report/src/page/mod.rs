@@ -121,14 +121,29 @@ fn table<H: AsRef<str>>(caption: &str, head: &[H], rows: &Markup) -> Markup {
     }
 }
 
-/// A row of a table, which its first cell names.
-fn row(name: &str, cells: &[String]) -> Markup {
-    html! {
-        tr {
-            th scope="row" { (name) }
-            @for cell in cells { td { (cell) } }
+/// A row of a table: what it is called, and its values, each with the name of its column.
+struct Row<'a> {
+    name: &'a str,
+    cells: Vec<(&'a str, String)>,
+}
+
+/// A table of rows with the same columns; `first` names the column of their names.
+fn table_of(caption: &str, first: &str, rows: &[Row]) -> Markup {
+    let columns = rows.iter().take(1).flat_map(|row| &row.cells);
+    let head: Vec<&str> = std::iter::once(first)
+        .chain(columns.map(|cell| cell.0))
+        .collect();
+    let rows = html! {
+        tbody {
+            @for row in rows {
+                tr {
+                    th scope="row" { (row.name) }
+                    @for (_, text) in &row.cells { td { (text) } }
+                }
+            }
         }
-    }
+    };
+    table(caption, &head, &rows)
 }
 
 /// What is folded away until somebody asks for it.

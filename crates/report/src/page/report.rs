@@ -4,8 +4,9 @@ use maud::{Markup, html};
 use uard_eval::{RecallPercent, RetrievalReport};
 
 use super::lines::{Chart, Room, Series, Unit, legend, style};
-use super::runs::{Results, display_name, threshold_text};
-use super::{Page, Section, examples, folded, hills, results, row, table, terms, verdict};
+use super::runs::display_name;
+use super::{Page, Row, Section, examples, folded, hills, results, table_of, terms, verdict};
+use crate::comparison::{Results, threshold_text};
 use crate::numbers::{counted, duration, fixed, grouped, percent, scientific};
 use crate::record::{CaptionExample, EpochRecord, RunRecord};
 
@@ -180,6 +181,9 @@ fn lines(runs: &[RunRecord], read: impl Fn(&EpochRecord) -> f64) -> Vec<Series> 
     runs.iter().enumerate().map(line).collect()
 }
 
+/// One of the recalls of a direction.
+type Share = fn(&RecallPercent) -> f64;
+
 fn recalls(runs: &[RunRecord]) -> Markup {
     let chart = |id, title, read: fn(&RetrievalReport) -> RecallPercent| {
         let chart = Chart {
@@ -189,7 +193,7 @@ fn recalls(runs: &[RunRecord]) -> Markup {
             room: Room::Values(0.0..100.0),
             wide: true,
         };
-        let places: [(&str, fn(&RecallPercent) -> f64); 3] = [
+        let places: [(&str, Share); 3] = [
             ("R@1", |of| of.r1),
             ("R@5", |of| of.r5),
             ("R@10", |of| of.r10),
@@ -232,39 +236,28 @@ fn kept(runs: &[RunRecord]) -> Markup {
 
 /// Every epoch of every run as a table, for those who read rather than look.
 fn numbers(runs: &[RunRecord]) -> Markup {
-    let head = [
-        "run",
-        "epoch",
-        "steps",
-        "loss",
-        "threshold",
-        "learning rate",
-        "rsum",
-        "word queries",
-        "region queries",
-        "cells",
-        "time",
-    ];
-    let cells = |run: &RunRecord, epoch: &EpochRecord| {
-        [
-            epoch.epoch.to_string(),
-            epoch.step.to_string(),
-            fixed(epoch.loss, 3),
-            threshold_text(run, epoch.threshold),
-            scientific(epoch.learning_rate),
-            fixed(epoch.dev.retrieval.rsum, 1),
-            percent(epoch.dev.kept.word_queries),
-            percent(epoch.dev.kept.region_queries),
-            percent(epoch.dev.kept.cells),
-            duration(epoch.seconds),
-        ]
-    };
-    let rows = html! {
-        tbody {
-            @for run in runs {
-                @for epoch in &run.epochs { (row(&run.name, &cells(run, epoch))) }
-            }
-        }
-    };
-    table("", &head, &rows)
+    let epochs = runs
+        .iter()
+        .flat_map(|run| run.epochs.iter().map(move |epoch| (run, epoch)));
+    let rows = epochs.map(|(run, epoch)| Row {
+        name: &run.name,
+        cells: epoch_cells(run, epoch),
+    });
+    table_of("", "run", &rows.collect::<Vec<Row>>())
+}
+
+fn epoch_cells(run: &RunRecord, epoch: &EpochRecord) -> Vec<(&'static str, String)> {
+    let dev = &epoch.dev;
+    vec![
+        ("epoch", epoch.epoch.to_string()),
+        ("steps", epoch.step.to_string()),
+        ("loss", fixed(epoch.loss, 3)),
+        ("threshold", threshold_text(run, epoch.threshold)),
+        ("learning rate", scientific(epoch.learning_rate)),
+        ("rsum", fixed(dev.retrieval.rsum, 1)),
+        ("word queries", percent(dev.kept.word_queries)),
+        ("region queries", percent(dev.kept.region_queries)),
+        ("cells", percent(dev.kept.cells)),
+        ("time", duration(epoch.seconds)),
+    ]
 }

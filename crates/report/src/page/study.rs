@@ -6,13 +6,11 @@ use maud::{Markup, html};
 use uard_eval::Spread;
 
 use super::lines::{Chart, Room, Series, Unit, legend, style};
-use super::{Page, Section, folded, hills, inside, row, table, terms};
-use crate::numbers::{counted, duration, fixed, percent};
+use super::{Page, Row, Section, folded, hills, inside, table, table_of, terms};
+use crate::numbers::{counted, duration, fixed, known, percent};
 use crate::record::RunRecord;
 use crate::study::inside::InsideRecord;
-use crate::study::{
-    self, Cell, EpochNumbers, RunNumbers, SettingRecord, StudyRecord, known, spread,
-};
+use crate::study::{self, Cell, EpochNumbers, RunNumbers, SettingRecord, StudyRecord, spread};
 
 /// What the page of a study is made of.
 #[derive(Debug, Clone, Copy)]
@@ -238,31 +236,22 @@ fn runs(study: &StudyRecord) -> Markup {
     if study.finished_runs == 0 {
         return html! {};
     }
-    let head = [
+    let runs = study.settings.iter();
+    let runs = runs.flat_map(|of| of.runs.iter().map(|run| (&of.plan.name, run)));
+    let rows = runs.map(|(name, run)| Row {
+        name,
+        cells: run_cells(run),
+    });
+    let rows: Vec<Row> = rows.collect();
+    let table = table_of(
+        "Each run with the model of its best epoch.",
         "setting",
-        "seed",
-        "best epoch",
-        "rsum",
-        "image → text R@1 · 5 · 10",
-        "text → image R@1 · 5 · 10",
-        "t",
-        "modelled error",
-        "measured error",
-        "trained in",
-        "matched in",
-    ];
-    let rows = html! {
-        tbody {
-            @for setting in &study.settings {
-                @for run in &setting.runs { (row(&setting.plan.name, &run_cells(run))) }
-            }
-        }
-    };
-    let table = table("Each run with the model of its best epoch.", &head, &rows);
+        &rows,
+    );
     folded("The numbers of every run", &table)
 }
 
-fn run_cells(run: &RunNumbers) -> [String; 10] {
+fn run_cells(run: &RunNumbers) -> Vec<(&'static str, String)> {
     let retrieval = &run.evaluation.retrieval;
     let [image_to_text, text_to_image] =
         [retrieval.image_to_text, retrieval.text_to_image].map(|of| {
@@ -273,16 +262,22 @@ fn run_cells(run: &RunNumbers) -> [String; 10] {
     let errors = run.errors;
     let modelled = errors.and_then(|errors| errors.modelled);
     let measured = errors.and_then(|errors| errors.measured);
-    [
-        run.seed.to_string(),
-        run.best_epoch.to_string(),
-        fixed(retrieval.rsum, 1),
-        image_to_text,
-        text_to_image,
-        fixed(run.evaluation.threshold, 3),
-        known(modelled, |shares| percent(shares.error)),
-        known(measured, |shares| percent(shares.error)),
-        duration(run.seconds),
-        duration(run.matching_seconds),
+    vec![
+        ("seed", run.seed.to_string()),
+        ("best epoch", run.best_epoch.to_string()),
+        ("rsum", fixed(retrieval.rsum, 1)),
+        ("image → text R@1 · 5 · 10", image_to_text),
+        ("text → image R@1 · 5 · 10", text_to_image),
+        ("t", fixed(run.evaluation.threshold, 3)),
+        (
+            "modelled error",
+            known(modelled, |shares| percent(shares.error)),
+        ),
+        (
+            "measured error",
+            known(measured, |shares| percent(shares.error)),
+        ),
+        ("trained in", duration(run.seconds)),
+        ("matched in", duration(run.matching_seconds)),
     ]
 }

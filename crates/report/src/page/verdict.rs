@@ -1,6 +1,7 @@
 //! Which way the threshold fell, in sentences written from the numbers.
 
-use super::runs::{Results, RunResult, subject};
+use super::runs::subject;
+use crate::comparison::{Results, RunResult};
 use crate::numbers::{capitalised, counted, enumerate, fixed, percent};
 use crate::record::SplitRecord;
 

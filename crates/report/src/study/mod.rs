@@ -14,8 +14,8 @@ use crate::record::{RunRecord, SplitRecord};
 pub(crate) use errors::measured_errors;
 pub use errors::{ErrorShares, SampleErrors, sample_errors};
 pub use summary::{Asked, RESAMPLES, Settled, summarise};
+pub(crate) use table::spread;
 pub use table::{Cell, HEAD, TableGroup, table};
-pub(crate) use table::{known, spread};
 
 /// One run of a study with its evaluation: `result.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use uard_eval::{Interval, Spread};
 
 use super::{DifferenceRecord, Means, SettingRecord, StudyRecord};
-use crate::numbers::{UNKNOWN, duration, fixed, percent};
+use crate::numbers::{UNKNOWN, duration, fixed, known, percent};
 
 /// Names of the columns.
 pub const HEAD: [&str; 12] = [
@@ -97,11 +97,6 @@ fn work(means: &Means) -> [String; 4] {
         errors.map(|error| known(error, share)).join(" · "),
         duration(means.seconds.mean),
     ]
-}
-
-/// What is known, else a dash.
-pub(crate) fn known<T>(value: Option<T>, write: impl Fn(T) -> String) -> String {
-    value.map_or_else(|| UNKNOWN.to_owned(), write)
 }
 
 /// A mean, and how far its seeds lie apart.
