@@ -321,10 +321,7 @@ fn equal_fragments_match_with_similarity_two() {
 
 #[test]
 fn zero_vectors_and_cancelling_regions_stay_finite() {
-    let regions = Tensor::new(
-        &[[[1f32, 0.0], [-1.0, 0.0], [0.0, 0.0]]],
-        &Device::Cpu,
-    );
+    let regions = Tensor::new(&[[[1f32, 0.0], [-1.0, 0.0], [0.0, 0.0]]], &Device::Cpu);
     let words = Tensor::new(&[[[0f32, 1.0], [0.0, 0.0]]], &Device::Cpu);
     let regions = Regions::normalized(&regions.unwrap(), vec![3]).unwrap();
     let words = Words::normalized(&words.unwrap(), vec![2]).unwrap();

@@ -10,10 +10,10 @@ use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
 use uard_hub::Hub;
+use uard_report::record::LogLine;
 use uard_training::Error;
 use uard_training::checkpoint::Checkpoint;
 use uard_training::config::TrainConfig;
-use uard_report::record::LogLine;
 use uard_training::run_log::read_log;
 use uard_training::trainer::{Outcome, Run, Silent, Start, train};
 

@@ -251,7 +251,7 @@ fn on_machine(
         let step = [left.argument(), at(4), at(5)];
         backward(machine, step, gradients.argument(), shape)?;
     }
-    Ok([left.read(machine)?, gradients.read(machine)?])
+    Ok([left.read()?, gradients.read()?])
 }
 
 /// The larger of two, and NaN if one is.

@@ -6,9 +6,9 @@
 use std::marker::PhantomData;
 
 use candle_core::{DType, Device, Result as CandleResult, Tensor, WithDType};
+use uard_core::slices::reading;
 use uard_linalg::matmul::Matmul;
 use uard_linalg::product::{Matrix, Output, PackedRight};
-use uard_core::slices::reading;
 use uard_linalg::vector::{AddRows, Number, vectorised};
 
 use super::batch::CaptionBatch;
