@@ -272,7 +272,9 @@ fn tiles_equal_the_whole() {
     // Each rule once, with its defaults.
     for matcher in every_matcher().into_iter().step_by(6) {
         let tiles = AtomicUsize::new(0);
-        let count = |_, _| drop(tiles.fetch_add(1, Ordering::Relaxed));
+        let count = |_, _| {
+            tiles.fetch_add(1, Ordering::Relaxed);
+        };
         let search = Search::new(&matcher, THRESHOLD, Engine::Tensor, Precision::F32).unwrap();
         let tiled = search.all_pairs(&regions, &words, &count).unwrap();
         assert!(tiles.into_inner() > 1, "one tile tests nothing");
