@@ -11,7 +11,7 @@ use half::bf16;
 use machine::{Packed, kernels, runs, search};
 use uard_attention::evidence::{PairEvidence, evidence};
 use uard_attention::reference::{self, Attention};
-use uard_attention::search::Search;
+use uard_attention::search::{Search, TopK};
 use uard_attention::{Engine, Matcher, MatcherConfig, Precision, QuerySide, Sides, WeightRule};
 use uard_core::{Regions, Words};
 
@@ -455,15 +455,7 @@ fn every_engine_answers_the_same_calls_alike() {
             "listed",
         );
         let lists = search.top_k(&images, &captions, 1, &|_, _| ()).unwrap();
-        let best = |values: &mut dyn Iterator<Item = f32>| values.fold(f32::MIN, f32::max);
-        for (image, list) in lists.captions_of_images.iter().enumerate() {
-            let row = best(&mut found[4 * image..][..4].iter().copied());
-            assert_eq!(list[0].similarity, row, "{engine}");
-        }
-        for (caption, list) in lists.images_of_captions.iter().enumerate() {
-            let column = best(&mut found[caption..].iter().copied().step_by(4));
-            assert_eq!(list[0].similarity, column, "{engine}");
-        }
+        assert_best(&lists, &found, engine);
         let why = search.evidence(&images, 1, &captions, 2).unwrap();
         assert!((why.similarity - f64::from(found[6])).abs() < F32_TOLERANCE);
         let answered = |why: &PairEvidence| -> Vec<_> {
@@ -474,17 +466,27 @@ fn every_engine_answers_the_same_calls_alike() {
         };
         assert_eq!(answered(&why), answered(&evidence), "{engine}");
     }
-    // What one engine collected another does not read.
-    let images = new(Engine::Tensor)
-        .regions(regions.width())
-        .unwrap()
-        .finish()
-        .unwrap();
-    let captions = new(Engine::Tensor)
-        .words(regions.width())
-        .unwrap()
-        .finish()
-        .unwrap();
+}
+
+/// The first of each list of a matrix [3, 4].
+fn assert_best(lists: &TopK, values: &[f32], engine: Engine) {
+    let best = |values: &mut dyn Iterator<Item = f32>| values.fold(f32::MIN, f32::max);
+    for (image, list) in lists.captions_of_images.iter().enumerate() {
+        let row = best(&mut values[4 * image..][..4].iter().copied());
+        assert_eq!(list[0].similarity, row, "{engine}");
+    }
+    for (caption, list) in lists.images_of_captions.iter().enumerate() {
+        let column = best(&mut values[caption..].iter().copied().step_by(4));
+        assert_eq!(list[0].similarity, column, "{engine}");
+    }
+}
+
+#[test]
+fn what_one_engine_collected_another_does_not_read() {
+    let matcher = Matcher::new(MatcherConfig::default()).unwrap();
+    let new = |engine| Search::new(&matcher, 0.2, engine, Precision::F32).unwrap();
+    let images = new(Engine::Tensor).regions(8).unwrap().finish().unwrap();
+    let captions = new(Engine::Tensor).words(8).unwrap().finish().unwrap();
     let refused = new(Engine::Auto).top_k(&images, &captions, 1, &|_, _| ());
     let message = refused.unwrap_err().to_string();
     assert!(message.contains("were not collected for"), "{message}");
