@@ -3,6 +3,8 @@
 use std::hint::black_box;
 
 use super::{Element, Instructions};
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+use super::{InstructionSet, amx, wide};
 
 /// Rounds over all accumulators in one call of [`ceiling`]: some tens of microseconds of work.
 const ROUNDS: usize = 10_000;
@@ -14,11 +16,22 @@ const ROUNDS: usize = 10_000;
 /// Plain Rust has no fixed instructions; its ceiling is what the compiler makes of
 /// independent sums.
 pub fn ceiling<T: Element>(instructions: Instructions) -> u64 {
-    T::ceiling(instructions, ROUNDS)
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    if instructions.set() != InstructionSet::Scalar {
+        return match (T::GROUP, instructions.set(), instructions.pairs()) {
+            // SAFETY: `Instructions` was seen on this machine.
+            (2, InstructionSet::Amx, _) => unsafe { amx::ceiling(ROUNDS) },
+            // SAFETY: as above.
+            (2, _, Some(simd)) => unsafe { wide::pairs::ceiling(simd, ROUNDS) },
+            _ => instructions.run(wide::Ceiling(ROUNDS)),
+        };
+    }
+    let _ = instructions;
+    scalar(ROUNDS)
 }
 
 /// Plain Rust: multiplied and added apart, as in the scalar product.
-pub(super) fn scalar(rounds: usize) -> u64 {
+fn scalar(rounds: usize) -> u64 {
     const SUMS: usize = 48;
     let (a, b) = (black_box(0.5_f32), black_box(0.25_f32));
     let mut sums = black_box([0.0_f32; SUMS]);

@@ -65,10 +65,6 @@ pub trait Element: sealed::Sealed + Copy + Debug + Default + Send + Sync + 'stat
     /// The same number as f32; exact.
     fn to_f32(self) -> f32;
 
-    /// [`product`] for this type.
-    #[doc(hidden)]
-    fn multiply(instructions: Instructions, sides: Sides<'_, Self>, out: &mut [f32], stride: usize);
-
     /// Neighbouring depths of one vector, [`Self::LINE`] of them, as words.
     #[doc(hidden)]
     fn words_along(numbers: &[f32]) -> [u32; PANEL];
@@ -76,10 +72,6 @@ pub trait Element: sealed::Sealed + Copy + Debug + Default + Send + Sync + 'stat
     /// A depth of 16 vectors as words, together with the next depth where a word is a pair.
     #[doc(hidden)]
     fn words_across(numbers: [f32; PANEL], next: impl FnOnce() -> [f32; PANEL]) -> [u32; PANEL];
-
-    /// [`ceiling`] for this type.
-    #[doc(hidden)]
-    fn ceiling(instructions: Instructions, rounds: usize) -> u64;
 }
 
 impl Element for f32 {
@@ -102,14 +94,6 @@ impl Element for f32 {
     #[inline(always)]
     fn words_across(numbers: [f32; PANEL], _: impl FnOnce() -> [f32; PANEL]) -> [u32; PANEL] {
         numbers.map(f32::to_bits)
-    }
-
-    fn multiply(i: Instructions, sides: Sides<'_, Self>, out: &mut [f32], stride: usize) {
-        dispatch::product_f32(i, sides, out, stride);
-    }
-
-    fn ceiling(instructions: Instructions, rounds: usize) -> u64 {
-        dispatch::ceiling_f32(instructions, rounds)
     }
 }
 
@@ -136,14 +120,6 @@ impl Element for bf16 {
         let next = next();
         let number = packing::rounded_above;
         std::array::from_fn(|at| number(numbers[at]) >> 16 | number(next[at]) & !0xffff)
-    }
-
-    fn multiply(i: Instructions, sides: Sides<'_, Self>, out: &mut [f32], stride: usize) {
-        dispatch::product_bf16(i, sides, out, stride);
-    }
-
-    fn ceiling(instructions: Instructions, rounds: usize) -> u64 {
-        dispatch::ceiling_bf16(instructions, rounds)
     }
 }
 
@@ -296,7 +272,7 @@ pub fn product<T: Element>(
         needed.is_some_and(|needed| out.len() >= needed),
         "{height} rows of output"
     );
-    T::multiply(instructions, (rows, columns), out, stride);
+    dispatch::product(instructions, (rows, columns), out, stride);
 }
 
 #[cfg(test)]

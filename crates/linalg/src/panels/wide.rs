@@ -78,18 +78,20 @@ pub unsafe fn product<K: Kernel>(kernel: K, operands: &Operands) {
     }
 }
 
-/// Multiplies words as they are, by `step(sum, row, column)`.
+/// The sum with the product of a row and a column added: `step(sum, row, column)`.
+pub trait Step<V>: Fn(V, V, V) -> V + Copy {}
+impl<V, F: Fn(V, V, V) -> V + Copy> Step<V> for F {}
+
+/// Multiplies words as they are, by a [`Step`].
 #[derive(Clone, Copy)]
 pub struct Words<S, F> {
     /// The machine.
     pub simd: S,
-    /// The sum with a product added.
+    /// How a sum grows.
     pub step: F,
 }
 
-impl<S: Sixteen, F: Fn(S::Vector, S::Vector, S::Vector) -> S::Vector + Copy> Kernel
-    for Words<S, F>
-{
+impl<S: Sixteen, F: Step<S::Vector>> Kernel for Words<S, F> {
     type Vectors = S;
 
     const ROWS: usize = 6;
@@ -117,7 +119,7 @@ impl<S: Sixteen, F: Fn(S::Vector, S::Vector, S::Vector) -> S::Vector + Copy> Ker
     }
 }
 
-impl<S: Sixteen, F: Fn(S::Vector, S::Vector, S::Vector) -> S::Vector + Copy> Words<S, F> {
+impl<S: Sixteen, F: Step<S::Vector>> Words<S, F> {
     /// Steps in registers alone, enough of them side by side to hide the latency of any; tells how
     /// many numbers were multiplied and added.
     #[inline(always)]
@@ -239,9 +241,7 @@ pub struct Pairs(pub Operands);
 pub struct Ceiling(pub usize);
 
 #[inline(always)]
-fn singles<S: Sixteen>(
-    simd: S,
-) -> Words<S, impl Fn(S::Vector, S::Vector, S::Vector) -> S::Vector + Copy> {
+fn singles<S: Sixteen>(simd: S) -> Words<S, impl Step<S::Vector>> {
     let step = move |sum, row, column| simd.times_plus(row, column, sum);
     Words { simd, step }
 }

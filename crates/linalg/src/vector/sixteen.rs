@@ -253,8 +253,12 @@ impl Instructions {
     /// level of x86-64, such as bit counting, they run in plain Rust.
     pub fn run<L: SixteenLoops>(self, loops: L) -> L::Output {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
-        return x86::run(self, loops);
+        {
+            x86::run(self, loops)
+        }
         #[cfg(any(not(target_arch = "x86_64"), miri))]
-        return loops.run(Portable);
+        {
+            loops.run(Portable)
+        }
     }
 }

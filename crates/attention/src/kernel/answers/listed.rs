@@ -40,6 +40,14 @@ pub(super) struct Cells {
     before: [u32; ROOM],
 }
 
+/// What is listed together.
+pub(super) struct Listed<'a> {
+    pub pairs: &'a CaptionPairs<'a>,
+    pub rows: &'a [Row],
+    /// Cells in the rows, [`ROOM`] at most.
+    pub count: usize,
+}
+
 /// One side's sums over the cells of a query, up to each cell.
 #[derive(Debug)]
 struct Sums {
@@ -77,18 +85,18 @@ impl Default for Cells {
 }
 
 impl Cells {
-    /// Adds R of every query with a cell in `rows`, [`ROOM`] cells at most, to the sums of its image:
-    /// words asking first, then regions.
+    /// Adds R of every query with a listed cell to the sums of its image: words asking first, then
+    /// regions.
     #[inline(always)]
     pub(super) fn answer<S: Sixteen>(
         &mut self,
         simd: S,
         (inverse_temperature, shift): (f32, f32),
-        pairs: &CaptionPairs<'_>,
-        (rows, count): (&[Row], usize),
+        listed: &Listed<'_>,
         totals: &mut [(f32, f32)],
     ) {
-        self.list(pairs, rows, count);
+        let pairs = listed.pairs;
+        self.list(listed);
         self.weigh(simd, inverse_temperature, shift);
         self.join_words(simd, pairs);
         self.join_regions(simd, pairs);
@@ -102,7 +110,7 @@ impl Cells {
     }
 
     #[inline(always)]
-    fn list(&mut self, pairs: &CaptionPairs<'_>, rows: &[Row], count: usize) {
+    fn list(&mut self, &Listed { pairs, rows, count }: &Listed<'_>) {
         self.count = 0;
         let Some(last) = rows.len().checked_sub(1) else {
             return;

@@ -29,6 +29,7 @@ use uard_linalg::panels::Instructions;
 use uard_linalg::vector::sixteen::{LANES, Sixteen, SixteenLoops};
 
 use crate::MatcherConfig;
+use listed::Listed;
 pub(crate) use reach::{Bounds, Cut, Reach, Seen, missed};
 use rule::Rule;
 
@@ -264,17 +265,24 @@ fn masked<S: Sixteen>(
             totals[at] = dense::masked(simd, rule, &pair, its, &mut scratch.dense);
             rows.keep(begin);
         } else if listed + cells > listed::ROOM {
-            let before = (&rows.rows()[..begin], listed);
-            scratch.listed.answer(simd, weigh, pairs, before, totals);
+            let before = Listed {
+                pairs,
+                rows: &rows.rows()[..begin],
+                count: listed,
+            };
+            scratch.listed.answer(simd, weigh, &before, totals);
             rows.forget(begin);
             listed = cells;
         } else {
             listed += cells;
         }
     }
-    scratch
-        .listed
-        .answer(simd, weigh, pairs, (rows.rows(), listed), totals);
+    let last = Listed {
+        pairs,
+        rows: rows.rows(),
+        count: listed,
+    };
+    scratch.listed.answer(simd, weigh, &last, totals);
     above
 }
 
