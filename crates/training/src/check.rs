@@ -1,11 +1,11 @@
-//! Does a training step on a GPU compute what it should? Its kernels against plain loops of the
-//! host, and a whole step against the CPU.
+//! Checks of a training step on a GPU: its kernels against plain loops of the host, and a whole step
+//! against the CPU.
 //!
 //! `uard self-test` runs these on a GPU; tests run the kernels on an interpreter of PTX.
 
 use std::collections::BTreeMap;
 
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 use uard_attention::kernel::check::Check;
 use uard_core::gpu::{Machine, Numbers};
 use uard_core::random::{Draws, normal};
@@ -14,14 +14,14 @@ use uard_features::text::tokenizer::CaptionTokenizer;
 use uard_features::text::vocabulary::Vocabulary;
 
 use crate::batches::Batch;
-use crate::config::{LossConfig, OptimizerKind, Reduction, TrainConfig};
+use crate::config::{LossConfig, OptimizerConfig, OptimizerKind, Reduction, TrainConfig};
 use crate::kernel::{HingeForm, on_numbers, sums_of};
 use crate::loss::hinge;
 use crate::model::{ImageFeatures, Model};
 use crate::negatives::{Negatives, Pairing};
 use crate::optimizer::Optimizer;
 use crate::optimizer::update::Step;
-use crate::trainer::step::{BatchGradients, Judgement, Prepared, batch_gradients};
+use crate::trainer::step::{Judgement, Prepared, batch_gradients};
 use crate::{Error, Result};
 
 /// Rounding of f64 sums in another order, relative.
@@ -75,13 +75,14 @@ fn adam<M: Machine>(machine: &M, kind: OptimizerKind, count: usize) -> Result<Ch
         .map(|numbers| Numbers::copied(machine, numbers));
     let [p, g, m, v] = device;
     let (p, g, m, v) = (p?, g?, m?, v?);
+    let config = OptimizerConfig {
+        kind,
+        ..OptimizerConfig::default()
+    };
     for step in 1..=3 {
         let factors = Step {
-            kind,
+            config: &config,
             learning_rate: 0.01,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
             weight_decay: 0.1,
             scale: 0.7,
             step,
@@ -178,32 +179,17 @@ fn hinges<M: Machine>(
 /// # Errors
 /// When the device fails; a wrong number is a [`Check`] that has not passed.
 pub fn on_device(device: &Device) -> Result<Vec<Check>> {
-    let expected = Course::run(&Device::Cpu)?;
-    let (found, again) = (Course::run(device)?, Course::run(device)?);
+    let expected = course(&Device::Cpu)?;
+    let (found, again) = (course(device)?, course(device)?);
     let check = |name: &str, found: f64, limit: f64| Check {
-        name: name.to_owned(),
+        name: format!("tiny model: {name}"),
         found,
         limit,
     };
-    #[allow(unused_mut, reason = "on CUDA there is one more")]
-    let mut checks = vec![
-        check("tiny model: loss", found.losses_from(&expected), STEP_LIMIT),
-        check(
-            "tiny model: gradients",
-            farthest(&found.gradients, &expected.gradients),
-            STEP_LIMIT,
-        ),
-        check(
-            "tiny model: parameters after three steps",
-            farthest(&found.parameters, &expected.parameters),
-            STEP_LIMIT,
-        ),
-        check(
-            "tiny model: twice the same",
-            found.numbers_unlike(&again),
-            0.0,
-        ),
-    ];
+    let mut checks: Vec<Check> = ["loss", "gradients", PARAMETERS]
+        .map(|what| check(what, farthest(what, &found, &expected), STEP_LIMIT))
+        .into();
+    checks.push(check("twice the same", unlike(&found, &again), 0.0));
     #[cfg(feature = "cuda")]
     if device.is_cuda() {
         checks.push(uploads(device)?);
@@ -239,114 +225,72 @@ fn uploads(device: &Device) -> Result<Check> {
     })
 }
 
-/// Numbers by what they are.
-type Named = BTreeMap<String, Vec<f32>>;
+const PARAMETERS: &str = "parameters after three steps";
 
-/// What some steps have come to.
-#[derive(Debug, PartialEq)]
-struct Course {
-    losses: Vec<f64>,
-    norms: Vec<f64>,
-    gradients: Named,
-    parameters: Named,
-}
+/// What some steps have come to: numbers by what they are and whose.
+type Course = BTreeMap<(&'static str, String), Vec<f64>>;
 
-impl Course {
-    /// One batch with either kind of negatives, and three steps.
-    fn run(device: &Device) -> Result<Self> {
-        let config = tiny_config()?;
-        let (model, captions) = tiny_model(&config, device)?;
-        let mut course = Self {
-            losses: Vec::new(),
-            norms: Vec::new(),
-            gradients: Named::new(),
-            parameters: Named::new(),
-        };
-        for negatives in NEGATIVES {
-            let output = course.batch(&model, &captions, (&config, negatives))?;
-            for (name, gradient) in output.gradients.iter() {
-                let numbers = gradient.flatten_all()?.to_vec1()?;
-                course
-                    .gradients
-                    .insert(format!("{name}, {negatives:?}"), numbers);
-            }
-        }
-        let mut optimizer = Optimizer::new(&config.optimizer, model.parameters())?;
-        for _ in 0..3 {
-            let output = course.batch(&model, &captions, (&config, Negatives::Hardest))?;
-            let norm = optimizer.step(model.parameters(), &output.gradients, 1.0)?;
-            course.norms.push(norm);
-        }
-        for (name, var) in model.parameters().iter() {
-            let numbers = var.flatten_all()?.to_vec1()?;
-            course.parameters.insert(name.to_owned(), numbers);
-        }
-        Ok(course)
-    }
-
-    fn batch(
-        &mut self,
-        model: &Model,
-        captions: &[Vec<u32>],
-        (config, negatives): (&TrainConfig, Negatives),
-    ) -> Result<BatchGradients> {
+/// One batch with either kind of negatives, and three steps.
+fn course(device: &Device) -> Result<Course> {
+    let config = tiny_config()?;
+    let (model, captions) = tiny_model(&config, device)?;
+    let mut course = Course::new();
+    let numbers = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+    let batch = |negatives| {
         let judgement = Judgement {
             threshold: 0.1,
             negatives,
             step: 1,
         };
-        let output = batch_gradients(model, tiny_batch(captions), config, judgement)?;
-        self.losses.push(output.loss);
-        Ok(output)
+        batch_gradients(&model, tiny_batch(&captions), &config, judgement)
+    };
+    for negatives in NEGATIVES {
+        let output = batch(negatives)?;
+        course.insert(("loss", format!("{negatives:?}")), vec![output.loss]);
+        for (name, gradient) in output.gradients.iter() {
+            let name = format!("{name}, {negatives:?}");
+            course.insert(("gradients", name), numbers(gradient)?);
+        }
     }
-
-    /// How far losses and norms are from others, relative.
-    fn losses_from(&self, expected: &Self) -> f64 {
-        let found = self.losses.iter().chain(&self.norms);
-        let expected = expected.losses.iter().chain(&expected.norms);
-        found
-            .zip(expected)
-            .map(|(found, expected)| (found - expected).abs() / expected.abs())
-            .fold(0.0, larger)
+    let mut optimizer = Optimizer::new(&config.optimizer, model.parameters())?;
+    for step in 1..=3 {
+        let output = batch(Negatives::Hardest)?;
+        let norm = optimizer.step(model.parameters(), &output.gradients, 1.0)?;
+        course.insert(("loss", format!("of step {step}")), vec![output.loss]);
+        course.insert(("loss", format!("norm of step {step}")), vec![norm]);
     }
-
-    /// How many numbers are others.
-    fn numbers_unlike(&self, other: &Self) -> f64 {
-        let unlike = |one: &Named, other: &Named| -> f64 {
-            let missing = Vec::new();
-            one.iter()
-                .map(|(name, numbers)| differing(numbers, other.get(name).unwrap_or(&missing)))
-                .sum()
-        };
-        let losses = f64::from(u8::from(
-            self.losses != other.losses || self.norms != other.norms,
-        ));
-        losses
-            + unlike(&self.gradients, &other.gradients)
-            + unlike(&self.parameters, &other.parameters)
+    for (name, var) in model.parameters().iter() {
+        course.insert((PARAMETERS, name.to_owned()), numbers(var)?);
     }
+    Ok(course)
 }
 
-/// The largest difference, each relative to the largest number of what is expected.
-fn farthest(found: &Named, expected: &Named) -> f64 {
-    let distance = |name: &String, expected: &Vec<f32>| {
-        let found = found
-            .get(name)
-            .filter(|found| found.len() == expected.len());
-        let Some(found) = found else {
+/// How many numbers have other bits.
+fn unlike(found: &Course, expected: &Course) -> f64 {
+    let unlike = |(name, found): (_, &Vec<f64>)| {
+        let expected = expected.get(name).map_or(&[][..], Vec::as_slice);
+        let pairs = found.iter().zip(expected);
+        let other = pairs.filter(|(found, expected)| found.to_bits() != expected.to_bits());
+        other.count() + found.len().abs_diff(expected.len())
+    };
+    found.iter().map(unlike).sum::<usize>() as f64
+}
+
+/// The largest difference of what is asked for, each relative to the largest number of a tensor of
+/// what is expected.
+fn farthest(what: &str, found: &Course, expected: &Course) -> f64 {
+    let distance = |(name, expected): (&(&'static str, String), &Vec<f64>)| {
+        let same_length = |found: &&Vec<f64>| found.len() == expected.len();
+        let Some(found) = found.get(name).filter(same_length) else {
             return f64::INFINITY;
         };
-        let scale = expected.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
-        let differences = found
-            .iter()
-            .zip(expected)
-            .map(|(&found, &expected)| f64::from(found - expected).abs());
-        differences.fold(0.0, larger) / f64::from(scale.max(f32::MIN_POSITIVE))
+        let scale = expected.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+        let pairs = found.iter().zip(expected);
+        let differences = pairs.map(|(found, expected)| (found - expected).abs());
+        differences.fold(0.0, larger) / scale.max(f64::from(f32::MIN_POSITIVE))
     };
-    expected
-        .iter()
-        .map(|(name, numbers)| distance(name, numbers))
-        .fold(0.0, larger)
+    let asked = expected.iter().filter(|((kind, _), _)| *kind == what);
+    asked.map(distance).fold(0.0, larger)
 }
 
 /// The larger of two, and NaN if one is.
@@ -448,17 +392,17 @@ mod tests {
 
     #[test]
     fn a_course_that_is_another_does_not_pass() {
-        let expected = Course::run(&Device::Cpu).unwrap();
-        let mut found = Course::run(&Device::Cpu).unwrap();
-        let numbers = found.parameters.values_mut().next().unwrap();
-        numbers[0] += 0.1;
-        assert!(farthest(&found.parameters, &expected.parameters) > STEP_LIMIT);
-        assert_eq!(found.numbers_unlike(&expected), 1.0);
-        numbers_are_nan(&mut found.gradients);
-        assert!(farthest(&found.gradients, &expected.gradients).is_nan());
+        let expected = course(&Device::Cpu).unwrap();
+        let mut found = course(&Device::Cpu).unwrap();
+        *first(PARAMETERS, &mut found) += 0.1;
+        assert!(farthest(PARAMETERS, &found, &expected) > STEP_LIMIT);
+        assert_eq!(unlike(&found, &expected), 1.0);
+        *first("gradients", &mut found) = f64::NAN;
+        assert!(farthest("gradients", &found, &expected).is_nan());
     }
 
-    fn numbers_are_nan(named: &mut Named) {
-        named.values_mut().next().unwrap()[0] = f32::NAN;
+    fn first<'a>(what: &str, course: &'a mut Course) -> &'a mut f64 {
+        let mut named = course.iter_mut().filter(|((kind, _), _)| *kind == what);
+        &mut named.next().unwrap().1[0]
     }
 }
