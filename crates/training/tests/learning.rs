@@ -123,8 +123,8 @@ fn training_raises_recall_and_moves_the_threshold() {
     config.optimizer.learning_rate = 3e-3;
     config.threshold.minimum_samples = 20;
     let outcome = train_whole(&data, &config, run.path());
-    let epochs = &outcome.summary().epochs;
-    let best = &epochs[outcome.summary().best_epoch - 1];
+    let epochs = &outcome.summary().record.epochs;
+    let best = &epochs[outcome.summary().record.best_epoch - 1];
     let first = epochs[0].dev.retrieval.rsum;
     assert!(
         best.dev.retrieval.rsum > first.max(300.0),

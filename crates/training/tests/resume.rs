@@ -50,7 +50,10 @@ fn stopped_at_any_step_the_final_bytes_are_the_same() {
         let run = tempfile::tempdir().unwrap();
         let resumed = stopped_and_resumed(&data, &config, stops, run.path());
         assert!(final_bytes(&resumed) == expected, "stopped after {stops:?}");
-        assert_eq!(resumed.summary().best_epoch, outcome.summary().best_epoch);
+        assert_eq!(
+            resumed.summary().record.best_epoch,
+            outcome.summary().record.best_epoch
+        );
         let steps = |run: &Path| -> Vec<(usize, f64)> {
             let lines = read_log(run).unwrap().into_iter();
             lines
@@ -75,7 +78,13 @@ fn a_bert_is_trained_further_and_resumed_with_what_it_dropped() {
         let run = tempfile::tempdir().unwrap();
         let resumed = stopped_and_resumed(&data, &config, &[3, 11], run.path());
         assert!(final_bytes(&resumed) == final_bytes(&outcome));
-        let losses: Vec<f64> = outcome.summary().epochs.iter().map(|e| e.loss).collect();
+        let losses: Vec<f64> = outcome
+            .summary()
+            .record
+            .epochs
+            .iter()
+            .map(|e| e.loss)
+            .collect();
         assert!(losses[2] < losses[0], "{losses:?}");
         // The checkpoint is whole without the folder that the run began with.
         let checkpoint = Checkpoint::open(straight.path()).unwrap();

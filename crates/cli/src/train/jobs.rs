@@ -164,7 +164,12 @@ fn judge(job: &Job, ground: &Ground, summary: &Summary) -> anyhow::Result<Judged
     let checkpoint = Checkpoint::open(summary.best.as_deref().unwrap_or(&job.directory))?;
     let best = evaluate_best(&checkpoint, ground.judged(), &ground.device, None)?;
     let test = ground.test.as_ref().map(|_| best.evaluation.record.clone());
-    let record = summary.record(&job.name, ground.device_name, test);
+    let record = RunRecord {
+        name: job.name.clone(),
+        device: ground.device_name.to_owned(),
+        test,
+        ..summary.record.clone()
+    };
     Ok(Judged { record, best })
 }
 

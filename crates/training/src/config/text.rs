@@ -1,4 +1,4 @@
-//! Which settings has the encoder of captions, and which of them belong together?
+//! The settings of the encoder of captions, and which of them belong together.
 
 use std::path::PathBuf;
 
@@ -6,15 +6,18 @@ use serde::{Deserialize, Serialize};
 use uard_features::text::encoder::TextEncoderKind;
 use uard_hub::source::Source;
 
-use super::{setting, width};
+use super::{Allowed, setting};
 use crate::Result;
 
 /// Words or word pieces of a caption that are read at most. The longest of Flickr8k's 35,000 training
 /// and development captions has 42; all captions of a batch are padded to the longest.
 const LONGEST: usize = 256;
 
-/// Two marks, and a word between them.
-const SHORTEST: usize = 3;
+/// How long captions may be at least.
+pub(super) const LENGTH: Allowed =
+    Allowed::new("3 or more: the marks of start and end, and a word", |x| {
+        x >= 3.0
+    });
 
 /// `[text]`: how captions are read and encoded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,11 +54,6 @@ impl Default for TextConfig {
 
 impl TextConfig {
     pub(super) fn validate(&self) -> Result<()> {
-        width("text.word_width", self.word_width)?;
-        if self.longest < SHORTEST {
-            let expected = "3 or more: the marks of start and end, and a word";
-            return Err(setting("text.longest", &self.longest, expected));
-        }
         let nothing = || "nothing".to_owned();
         let model = self.model.as_ref().map_or_else(nothing, Source::to_string);
         match self.encoder {

@@ -28,6 +28,7 @@ use crate::loss::collapsed_value;
 use crate::model::Model;
 use crate::negatives::Negatives;
 use crate::optimizer::Optimizer;
+use uard_report::record::{EpochRecord, LogLine, RunRecord, StepRecord};
 use crate::run_log::RunLog;
 use crate::schedule::factor_at;
 use crate::{Error, Result, text};
@@ -229,26 +230,26 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn summary(&self) -> Summary {
-        let best = self
-            .state
-            .best
-            .map(|best| CheckpointDirectory::name(best.step));
+        let state = &self.state;
+        let checkpoint = |step| self.directory.path().join(CheckpointDirectory::name(step));
         Summary {
-            config: self.state.config.clone(),
-            seed: self.state.seed,
-            data_hash: self.state.data_hash.clone(),
-            train_images: self.run.train.images(),
-            train_captions: self.run.train.captions.len(),
-            parameters: self.model.parameters().numbers(),
-            step: self.state.step,
-            epochs: self.epochs.clone(),
-            best_epoch: self.state.best.map_or(0, |best| best.epoch),
-            best: best.map(|name| self.directory.path().join(name)),
-            latest: self
-                .directory
-                .path()
-                .join(CheckpointDirectory::name(self.state.step)),
-            seconds: self.epochs.iter().map(|epoch| epoch.seconds).sum(),
+            record: RunRecord {
+                name: String::new(),
+                config: state.config.clone(),
+                seed: state.seed,
+                device: String::new(),
+                data_hash: state.data_hash.clone(),
+                train_images: self.run.train.images(),
+                train_captions: self.run.train.captions.len(),
+                parameters: self.model.parameters().numbers(),
+                epochs: self.epochs.clone(),
+                best_epoch: state.best.map_or(0, |best| best.epoch),
+                test: None,
+                seconds: self.epochs.iter().map(|epoch| epoch.seconds).sum(),
+            },
+            step: state.step,
+            best: state.best.map(|best| checkpoint(best.step)),
+            latest: checkpoint(state.step),
         }
     }
 
@@ -282,7 +283,7 @@ impl<'a> Session<'a> {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let config = self.run.config;
-        let pairing = ready.batch().pairing.clone();
+        let captions = ready.batch.pairing.captions();
         let judgement = self.judgement();
         let output = ready.gradients(&self.model, config, judgement)?;
         let factor = factor_at(&config.schedule, self.state.step, self.scheduled_steps());
@@ -307,7 +308,7 @@ impl<'a> Session<'a> {
         self.epoch_seconds += record.seconds;
         self.log.append(&LogLine::Step(record.clone()))?;
         observer.on_event(&Event::Step(record));
-        self.watch_for_collapse(&output, pairing.captions(), judgement.negatives, observer);
+        self.watch_for_collapse(&output, captions, judgement.negatives, observer);
         Ok(())
     }
 
