@@ -20,7 +20,7 @@ use crate::config::TrainConfig;
 use crate::error::io;
 use crate::{Error, Result};
 use session::Session;
-use uard_report::record::{EpochRecord, RunRecord, SplitRecord};
+use uard_report::record::RunRecord;
 
 pub use observer::{Event, Observer, Silent};
 pub use samples::Samples;

@@ -14,7 +14,7 @@ use uard_features::text::vocabulary::Vocabulary;
 
 use super::Check;
 use crate::batches::Batch;
-use crate::config::{LossConfig, OptimizerKind, Reduction, TrainConfig};
+use crate::config::{LossConfig, OptimizerConfig, OptimizerKind, Reduction, TrainConfig};
 use crate::kernel::{HingeForm, on_numbers, sums_of};
 use crate::loss::hinge;
 use crate::model::{ImageFeatures, Model};
@@ -76,13 +76,14 @@ fn adam(machine: &dyn Machine, kind: OptimizerKind, count: usize) -> Result<Chec
         .map(|numbers| Numbers::copied(machine, numbers));
     let [p, g, m, v] = device;
     let (p, g, m, v) = (p?, g?, m?, v?);
+    let config = OptimizerConfig {
+        kind,
+        ..OptimizerConfig::default()
+    };
     for step in 1..=3 {
         let factors = Step {
-            kind,
+            config: &config,
             learning_rate: 0.01,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
             weight_decay: 0.1,
             scale: 0.7,
             step,

@@ -28,11 +28,10 @@ use crate::loss::collapsed_value;
 use crate::model::Model;
 use crate::negatives::Negatives;
 use crate::optimizer::Optimizer;
-use uard_report::record::{EpochRecord, LogLine, RunRecord, StepRecord};
 use crate::run_log::RunLog;
 use crate::schedule::factor_at;
 use crate::{Error, Result, text};
-use uard_report::record::{EpochRecord, LogLine, StepRecord};
+use uard_report::record::{EpochRecord, LogLine, RunRecord, StepRecord};
 
 /// Steps in a row near the collapsed loss after which a warning is due.
 const COLLAPSED_STEPS: usize = 50;
