@@ -9,17 +9,22 @@ use super::{InstructionSet, amx, tiling::Operands, wide};
 pub fn product<T: Element>(i: Instructions, sides: Sides<'_, T>, out: &mut [f32], stride: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     if i.set() != InstructionSet::Scalar {
-        let operands = Operands::new(sides, out, stride);
-        return match (T::GROUP, i.set(), i.pairs()) {
-            (1, ..) => i.run(wide::Singles(operands)),
-            // SAFETY: `Instructions` was seen on this machine, and the operands can be read and
-            // written: the output was compared with the panels.
-            (_, InstructionSet::Amx, _) => unsafe { amx::product_bf16(&operands) },
-            // SAFETY: as above.
-            (_, _, Some(simd)) => unsafe { wide::pairs::product(simd, &operands) },
-            (_, _, None) => i.run(wide::Pairs(operands)),
-        };
+        return compiled(i, T::GROUP, Operands::new(sides, out, stride));
     }
     let _ = i;
     scalar::product(sides, out, stride);
+}
+
+/// Products of words that hold `group` depths each; compiled here, whoever calls.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+fn compiled(i: Instructions, group: usize, operands: Operands) {
+    match (group, i.set(), i.pairs()) {
+        (1, ..) => i.run(wide::Singles(operands)),
+        // SAFETY: `Instructions` was seen on this machine, and the operands can be read and written:
+        // the output was compared with the panels.
+        (_, InstructionSet::Amx, _) => unsafe { amx::product_bf16(&operands) },
+        // SAFETY: as above.
+        (_, _, Some(simd)) => unsafe { wide::pairs::product(simd, &operands) },
+        (_, _, None) => i.run(wide::Pairs(operands)),
+    }
 }
