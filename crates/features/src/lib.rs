@@ -25,4 +25,3 @@ mod transformer;
 pub mod weights;
 
 pub use error::{Error, Result};
-pub use transformer::TransformerError;

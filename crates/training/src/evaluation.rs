@@ -7,7 +7,7 @@ use uard_attention::kernel::Kernel;
 use uard_attention::{Kept, Precision};
 use uard_eval::{GroundTruth, SimilarityMatrix};
 use uard_features::dataset::Split;
-use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_features::text::TextModel;
 
 use crate::Result;
 use crate::model::Model;
@@ -64,7 +64,7 @@ pub struct SplitEvaluation {
 pub fn evaluate(
     model: &Model,
     split: &Split,
-    tokenizer: &CaptionTokenizer,
+    tokenizer: &TextModel,
     how: How,
     on_progress: OnProgress<'_>,
 ) -> Result<SplitEvaluation> {

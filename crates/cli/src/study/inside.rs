@@ -97,7 +97,7 @@ impl<'a> Insides<'a> {
         let shown: BTreeSet<usize> = shifts.gained.iter().chain(&shifts.lost).copied().collect();
         let seen = Seen {
             model: &checkpoint.model(&ground.device)?,
-            tokenizer: &checkpoint.tokenizer()?,
+            tokenizer: &checkpoint.text()?,
             split: ground.judged(),
             threshold: run.evaluation.threshold,
         };

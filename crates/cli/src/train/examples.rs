@@ -6,7 +6,7 @@ use uard_attention::evidence::{WordEvidence, evidence};
 use uard_core::random::{Draws, permutation};
 use uard_eval::{GroundTruth, RetrievalDirection, ranks};
 use uard_features::dataset::Split;
-use uard_features::text::tokenizer::CaptionWord;
+use uard_features::text::CaptionWord;
 use uard_training::record::{CaptionExample, ExampleImage, ExampleWord, FoundImage};
 
 use super::jobs::Best;

@@ -53,7 +53,7 @@ impl Session<'_> {
             ..How::default()
         };
         let dev = self.run.dev;
-        Ok(evaluate(&self.model, dev, &self.tokenizer, how, &on_progress)?.record)
+        Ok(evaluate(&self.model, dev, &self.text, how, &on_progress)?.record)
     }
 
     fn epoch_record(&self, dev: SplitRecord) -> EpochRecord {
