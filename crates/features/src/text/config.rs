@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::family::{FAMILIES, Family, unknown};
 use crate::transformer::{Activation, Checks, Feed, Half, LayerShape, Published};
@@ -46,17 +46,17 @@ pub(super) struct TransformerConfig {
     /// How a word's position enters its state; only by an embedding that is added to that of the
     /// word.
     #[serde(default, rename = "position_embedding_type")]
-    _positions: PositionEmbedding,
+    pub(super) _positions: PositionEmbedding,
     /// Whether words see only those before them; such a BERT is refused.
     #[serde(default)]
-    is_decoder: bool,
+    pub(super) is_decoder: bool,
     /// The piece that stands behind captions; none where the tokenizer knows it.
     pub(super) pad_token_id: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum PositionEmbedding {
+pub(super) enum PositionEmbedding {
     #[default]
     Absolute,
 }
@@ -71,20 +71,18 @@ impl TransformerConfig {
     pub(super) fn read(path: &Path, encoder: &str) -> Result<(Self, Vec<u8>)> {
         let file = Published::open(path.to_owned())?;
         let (family, file) = family(file, encoder)?;
-        let said = family.keys.iter().map(|&(key, default)| {
-            let value = file.said(key).cloned();
+        let mut keys: Map<String, Value> = Map::new();
+        for &(key, default) in family.keys {
             let default = || serde_json::from_str(default).ok();
-            (key, value.or_else(default))
-        });
-        let said = said.filter_map(|(key, value)| Some((key, value?)));
-        let said: Vec<(&str, Value)> = said.collect();
-        let map: Map<String, Value> = said
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), value.clone()))
-            .collect();
-        let config: Self = file.parsed(Value::Object(map))?;
+            if let Some(value) = file.said(key).cloned().or_else(default) {
+                keys.insert(key.to_owned(), value);
+            }
+        }
+        let config: Self = file.parsed(Value::Object(keys.clone()))?;
         config.check(path)?;
-        Ok((config, json(path, &said)?))
+        // It has several names.
+        keys.insert("hidden_act".to_owned(), json!(config.hidden_act));
+        Ok((config, written(path, family, &keys)?))
     }
 
     /// Whether a model of these sizes can be built; `origin` is named where it cannot.
@@ -180,10 +178,10 @@ fn family(file: Published, encoder: &str) -> Result<(&'static Family, Published)
 }
 
 /// The keys in the order of the family.
-fn json(path: &Path, said: &[(&str, Value)]) -> Result<Vec<u8>> {
+fn written(path: &Path, family: &Family, keys: &Map<String, Value>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let written = serde_json::Serializer::pretty(&mut bytes)
-        .collect_map(said.iter().map(|(key, value)| (key, value)));
+    let order = family.keys.iter().map(|(key, _)| (key, keys.get(*key)));
+    let written = serde_json::Serializer::pretty(&mut bytes).collect_map(order);
     written.map_err(|source| Error::Json {
         path: path.to_owned(),
         expected: "values that JSON can hold",

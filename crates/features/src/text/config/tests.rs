@@ -1,7 +1,5 @@
 //! Are published configurations read, and those that cannot be refused by key?
 
-use serde_json::json;
-
 use super::*;
 
 const SIZES: &str = r#""vocab_size": 9, "hidden_size": 6, "num_hidden_layers": 1,
