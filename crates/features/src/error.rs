@@ -92,14 +92,6 @@ pub enum Error {
         /// What is there instead.
         problem: String,
     },
-    /// An encoder of captions was to begin with what belongs to another.
-    #[error("{encoder} cannot begin with {start}; choose the encoder that they belong to")]
-    TextStart {
-        /// What was given.
-        start: &'static str,
-        /// The encoder.
-        encoder: &'static str,
-    },
     /// A batch was made of no captions.
     #[error("a batch of captions is empty; give at least one caption")]
     EmptyBatch,
@@ -174,9 +166,6 @@ pub enum Error {
         /// Of the map.
         width: usize,
     },
-    /// A published transformer does not have what was asked for.
-    #[error(transparent)]
-    Transformer(#[from] crate::transformer::TransformerError),
     /// A detector cannot be, or cannot say what is in a photo.
     #[error(transparent)]
     Detector(#[from] crate::detector::DetectorError),

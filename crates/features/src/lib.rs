@@ -13,4 +13,3 @@ pub mod text;
 mod transformer;
 
 pub use error::{Error, Result};
-pub use transformer::TransformerError;

@@ -266,7 +266,7 @@ fn model(from: &str, to: &Path, leave_out: &[&str]) -> anyhow::Result<()> {
 }
 
 const VISION: &str = "features/tests/goldens/transformers";
-const BERT: &str = "features/src/text/bert/goldens";
+const BERT: &str = "features/tests/goldens/transformers/bert";
 
 fn photos(root: &Path) -> anyhow::Result<()> {
     let photos = Path::new(CRATES).join("features/tests/goldens/photos");

@@ -8,7 +8,7 @@ use uard_attention::search::{Preserve, Search};
 use uard_attention::{Engine, Kept, Precision, Running};
 use uard_data::dataset::Split;
 use uard_eval::{GroundTruth, SimilarityMatrix};
-use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_features::text::TextModel;
 
 use crate::Result;
 use crate::model::Model;
@@ -72,7 +72,7 @@ pub struct SplitEvaluation {
 pub fn evaluate(
     model: &Model,
     split: &Split,
-    tokenizer: &CaptionTokenizer,
+    tokenizer: &TextModel,
     how: &How,
     on_progress: OnProgress<'_>,
 ) -> Result<SplitEvaluation> {

@@ -8,8 +8,7 @@ use crate::tiny;
 use candle_core::Device;
 use uard_attention::{Engine, Precision, Sides, WeightRule};
 use uard_core::random::Draws;
-use uard_features::text::encoder::TextStart;
-use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_features::text::TextModel;
 use uard_features::text::vocabulary::Vocabulary;
 use uard_training::batches::Batches;
 use uard_training::checkpoint::Checkpoint;
@@ -27,19 +26,15 @@ const ROUNDING: f64 = 1e-5;
 fn gradients(data: &Data, config: &TrainConfig, threshold: f64) -> BatchGradients {
     let vocabulary = Vocabulary::build(data.train.captions.iter().map(String::as_str), 1);
     let width = data.train.regions.width();
-    let tokenizer = CaptionTokenizer::Vocabulary {
-        vocabulary,
-        longest: 64,
-    };
-    let text = (&tokenizer, &TextStart::Drawn);
-    let model = Model::new(config, width, text, &Device::Cpu).unwrap();
+    let text = TextModel::of_words(vocabulary, None, 64);
+    let model = Model::new(config, width, &text, &Device::Cpu).unwrap();
     let owners = &data.train.image_of_caption;
     let batches = Batches::new(owners, config.training.batch, Draws::new(0), "train").unwrap();
     let batch = batches.epoch(1, 0).remove(0);
     let captions = batch
         .captions
         .iter()
-        .map(|&c| tokenizer.encode(&data.train.captions[c]).unwrap())
+        .map(|&c| text.encode(&data.train.captions[c]).unwrap())
         .collect();
     let features = ImageFeatures::read(&data.train.regions, &batch.images).unwrap();
     let prepared = Prepared {
@@ -136,7 +131,7 @@ fn training_raises_recall_and_moves_the_threshold() {
     // What the checkpoint evaluates to is what the epoch recorded.
     let checkpoint = Checkpoint::open(run.path()).unwrap();
     let model = checkpoint.model(&Device::Cpu).unwrap();
-    let tokenizer = checkpoint.tokenizer().unwrap();
+    let tokenizer = checkpoint.text().unwrap();
     let threshold = checkpoint.evaluation_threshold(None).unwrap();
     let how = How::fastest(threshold, Precision::F32, &Device::Cpu).unwrap();
     let found = evaluate(&model, &data.dev, &tokenizer, &how, &|_, _, _| ()).unwrap();
@@ -146,7 +141,7 @@ fn training_raises_recall_and_moves_the_threshold() {
 
 fn every_engine_evaluates_alike(
     model: &Model,
-    (data, tokenizer): (&Data, &CaptionTokenizer),
+    (data, tokenizer): (&Data, &TextModel),
     threshold: f64,
 ) {
     let evaluate = |engine: Engine, precision| {

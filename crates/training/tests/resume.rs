@@ -17,7 +17,7 @@ use uard_training::config::TrainConfig;
 use uard_training::run_log::read_log;
 use uard_training::trainer::{Outcome, Run, Silent, Start, train};
 
-use tiny::{Data, bert_config, bytes_of, config, data, train_until, train_whole};
+use tiny::{Data, bert_config, bert_folder, bytes_of, config, data, train_until, train_whole};
 
 fn final_bytes(outcome: &Outcome) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     bytes_of(&outcome.summary().latest)
@@ -88,7 +88,7 @@ fn a_bert_is_trained_further_and_resumed_with_what_it_dropped() {
         assert!(losses[2] < losses[0], "{losses:?}");
         // The checkpoint is whole without the folder that the run began with.
         let checkpoint = Checkpoint::open(straight.path()).unwrap();
-        let tokenizer = checkpoint.tokenizer().unwrap();
+        let tokenizer = checkpoint.text().unwrap();
         let ids = tokenizer.encode("a dog and a ball").unwrap();
         let model = checkpoint.model(&Device::Cpu).unwrap();
         let words = model
@@ -96,6 +96,30 @@ fn a_bert_is_trained_further_and_resumed_with_what_it_dropped() {
             .unwrap();
         assert_eq!(words.counts(), [ids.len()]);
     }
+}
+
+#[test]
+fn a_resumed_run_asks_for_the_published_model_no_more() {
+    let data = data(1);
+    let straight = tempfile::tempdir().unwrap();
+    let folder = straight.path().join("model");
+    std::fs::create_dir(&folder).unwrap();
+    for (name, bytes) in bytes_of(&bert_folder()) {
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+    let mut config = bert_config();
+    config.text.model = Some(folder.clone().into());
+    let outcome = train_whole(&data, &config, straight.path());
+    let run = tempfile::tempdir().unwrap();
+    train_until(&data, &config, run.path(), 3).unwrap();
+    // Gone at the first stop; of another model at the second.
+    std::fs::remove_dir_all(&folder).unwrap();
+    train_until(&data, &config, run.path(), 6).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("config.json"), "{}").unwrap();
+    std::fs::write(folder.join("tokenizer.json"), "{}").unwrap();
+    let resumed = train_whole(&data, &config, run.path());
+    assert!(final_bytes(&resumed) == final_bytes(&outcome));
 }
 
 #[test]

@@ -186,7 +186,7 @@ impl<'a> Runner<'a> {
             let checkpoint = Checkpoint::open(&self.study.directory(self.root, trained))?;
             let seen = Seen {
                 model: &checkpoint.model(&self.ground.device)?,
-                tokenizer: &checkpoint.tokenizer()?,
+                tokenizer: &checkpoint.text()?,
                 split,
                 threshold: run.evaluation.threshold,
             };

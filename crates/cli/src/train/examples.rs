@@ -6,7 +6,7 @@ use uard_attention::evidence::{WordEvidence, evidence};
 use uard_core::random::{Draws, permutation};
 use uard_data::dataset::Split;
 use uard_eval::{GroundTruth, RetrievalDirection, ranks};
-use uard_features::text::tokenizer::CaptionWord;
+use uard_features::text::CaptionWord;
 use uard_report::record::{CaptionExample, ExampleImage, ExampleWord, FoundImage};
 
 use super::jobs::Best;

@@ -9,7 +9,7 @@ use anyhow::Context;
 use candle_core::Device;
 use uard_data::dataset::Split;
 use uard_data::store::features_path;
-use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_features::text::TextModel;
 use uard_relevance::EvaluationThreshold;
 use uard_report::record::RunRecord;
 use uard_training::checkpoint::Checkpoint;
@@ -99,7 +99,7 @@ pub struct Best {
     /// The model.
     pub model: Model,
     /// What it reads captions with.
-    pub tokenizer: CaptionTokenizer,
+    pub tokenizer: TextModel,
     /// What it reached.
     pub evaluation: SplitEvaluation,
     /// Seconds in which all images and captions were matched, once they were encoded.
@@ -194,7 +194,7 @@ pub fn evaluate_as(
     how: &How,
 ) -> anyhow::Result<Best> {
     checkpoint.expect_width(split)?;
-    let tokenizer = checkpoint.tokenizer()?;
+    let tokenizer = checkpoint.text()?;
     if let Some(warning) = cut_captions(split, &tokenizer)? {
         note(&warning);
     }

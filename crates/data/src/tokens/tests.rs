@@ -123,6 +123,11 @@ const GOLDEN: &[(&str, &[&str])] = &[
 ];
 
 #[test]
+fn every_rule_is_a_pattern() {
+    assert_eq!(PATTERNS.len(), RULES.len());
+}
+
+#[test]
 fn words_are_those_of_nltk() {
     for (sentence, words) in GOLDEN {
         assert_eq!(tokenize(sentence), *words, "{sentence}");

@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 use uard_core::gpu::{Machine, Numbers};
 use uard_core::random::{Draws, normal};
-use uard_features::text::encoder::TextStart;
-use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_features::text::TextModel;
 use uard_features::text::vocabulary::Vocabulary;
 
 use super::Check;
@@ -340,13 +339,10 @@ fn tiny_config() -> Result<TrainConfig> {
 /// A model, and the ids of its captions.
 fn tiny_model(config: &TrainConfig, device: &Device) -> Result<(Model, Vec<Vec<u32>>)> {
     let texts = CAPTIONS.map(|(text, _)| text);
-    let tokenizer = CaptionTokenizer::Vocabulary {
-        vocabulary: Vocabulary::build(texts, 1),
-        longest: 20,
-    };
-    let model = Model::new(config, WIDTH, (&tokenizer, &TextStart::Drawn), device)?;
+    let text = TextModel::of_words(Vocabulary::build(texts, 1), None, 20);
+    let model = Model::new(config, WIDTH, &text, device)?;
     let captions: std::result::Result<_, _> =
-        texts.iter().map(|text| tokenizer.encode(text)).collect();
+        texts.iter().map(|caption| text.encode(caption)).collect();
     Ok((model, captions.map_err(Error::from)?))
 }
 

@@ -7,7 +7,7 @@ use uard_core::{Regions, Words};
 use uard_data::dataset::{Alignments, Split};
 use uard_data::tokens::tokenize;
 use uard_eval::{AlignmentCounts, WordAlignment};
-use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_features::text::TextModel;
 
 use super::IMAGES_AT_ONCE;
 use crate::Result;
@@ -44,7 +44,7 @@ impl<'a> Aligner<'a> {
         &mut self,
         first: usize,
         words: &Words,
-        tokenizer: &CaptionTokenizer,
+        tokenizer: &TextModel,
     ) -> Result<()> {
         for position in 0..words.captions() {
             let caption = first + position;
@@ -103,7 +103,7 @@ impl<'a> Aligner<'a> {
 
 /// The rows of each word that alignments number; none where the tokenizer cuts the caption into
 /// other words than they do.
-fn rows_of_words(caption: &str, tokenizer: &CaptionTokenizer) -> Result<Vec<Range<usize>>> {
+fn rows_of_words(caption: &str, tokenizer: &TextModel) -> Result<Vec<Range<usize>>> {
     let (known, read) = (tokenize(caption), tokenizer.words(caption)?);
     let alike = known
         .iter()

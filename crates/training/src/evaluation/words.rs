@@ -7,7 +7,7 @@ use rand::Rng;
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
 use uard_data::dataset::Split;
-use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_features::text::TextModel;
 use uard_report::record::ExampleWord;
 use uard_report::study::inside::{Look, Unreached};
 
@@ -21,7 +21,7 @@ pub struct Seen<'a> {
     /// The model.
     pub model: &'a Model,
     /// What it reads captions with.
-    pub tokenizer: &'a CaptionTokenizer,
+    pub tokenizer: &'a TextModel,
     /// The split.
     pub split: &'a Split,
     /// Threshold of the evaluation.

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use uard_attention::Similarities;
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
-use uard_features::text::bert::Drops;
+use uard_features::text::Drops;
 
 use crate::batches::Batch;
 use crate::config::TrainConfig;

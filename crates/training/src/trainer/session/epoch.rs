@@ -50,7 +50,7 @@ impl Session<'_> {
         let precision = self.run.config.evaluation.precision;
         let how = How::fastest(threshold, precision, self.model.parameters().device())?;
         let dev = self.run.dev;
-        Ok(evaluate(&self.model, dev, &self.tokenizer, &how, &on_progress)?.record)
+        Ok(evaluate(&self.model, dev, &self.text, &how, &on_progress)?.record)
     }
 
     fn epoch_record(&self, dev: SplitRecord) -> EpochRecord {
