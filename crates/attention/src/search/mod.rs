@@ -226,7 +226,10 @@ impl Search {
     ///
     /// # Source
     /// `docs/exactness.md`.
-    #[allow(clippy::too_many_arguments, reason = "five values beside the search itself")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "five values beside the search itself"
+    )]
     pub fn similarities_preserving(
         &self,
         regions: impl Into<SearchRegions>,
@@ -306,7 +309,10 @@ impl Search {
         self.pairs(&regions, &words)?.evidence(image, caption)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "five values beside the search itself")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "five values beside the search itself"
+    )]
     fn matrix(
         &self,
         regions: &SearchRegions,

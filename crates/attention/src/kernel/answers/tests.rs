@@ -112,8 +112,8 @@ impl Case {
 }
 
 fn judged(config: &MatcherConfig, threshold: f64, image: &[Vec<f64>], words: &[Vec<f64>]) -> f64 {
-    let [words_ask, regions_ask] = [QuerySide::Words, QuerySide::Regions]
-        .map(|side| config.attention(side, threshold));
+    let [words_ask, regions_ask] =
+        [QuerySide::Words, QuerySide::Regions].map(|side| config.attention(side, threshold));
     crate::reference::similarity(image, words, words_ask, regions_ask)
 }
 
