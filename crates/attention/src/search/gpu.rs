@@ -27,7 +27,7 @@ impl Pairs for DeviceSearch<'_> {
         Err(lacks("listed pairs"))
     }
 
-    fn evidence(&self, _: (usize, usize)) -> Result<PairEvidence> {
+    fn evidence(&self, _: usize, _: usize) -> Result<PairEvidence> {
         Err(lacks("evidence of a pair"))
     }
 }

@@ -96,8 +96,8 @@ trait Pairs {
     /// The similarity of each listed (image, caption), all of them in range.
     fn listed(&self, pairs: &[(usize, usize)]) -> Result<Vec<f32>>;
 
-    /// Why a pair (image, caption), which is in range, has its similarity.
-    fn evidence(&self, pair: (usize, usize)) -> Result<PairEvidence>;
+    /// Why a pair, which is in range, has its similarity.
+    fn evidence(&self, image: usize, caption: usize) -> Result<PairEvidence>;
 }
 
 impl Search {
@@ -226,6 +226,10 @@ impl Search {
     ///
     /// # Source
     /// `docs/exactness.md`.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "five values beside the search itself"
+    )]
     pub fn similarities_preserving(
         &self,
         regions: impl Into<SearchRegions>,
@@ -302,9 +306,13 @@ impl Search {
     ) -> Result<PairEvidence> {
         let (regions, words) = (regions.into(), words.into());
         check_pairs(&regions, &words, &[(image, caption)])?;
-        self.pairs(&regions, &words)?.evidence((image, caption))
+        self.pairs(&regions, &words)?.evidence(image, caption)
     }
 
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "five values beside the search itself"
+    )]
     fn matrix(
         &self,
         regions: &SearchRegions,

@@ -81,10 +81,10 @@ impl Pairs for PackedPairs<'_> {
         })
     }
 
-    fn evidence(&self, pair: (usize, usize)) -> Result<PairEvidence> {
+    fn evidence(&self, image: usize, caption: usize) -> Result<PairEvidence> {
         Ok(match self.precision {
-            Precision::Bf16 => self.evidence_of::<bf16>(pair),
-            _ => self.evidence_of::<f32>(pair),
+            Precision::Bf16 => self.evidence_of::<bf16>(image, caption),
+            _ => self.evidence_of::<f32>(image, caption),
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::kernel::answers::Tile;
 
 impl PackedPairs<'_> {
     /// The evidence of one pair: words asking, whatever sides the similarity has.
-    pub(super) fn evidence_of<T: Numbers>(&self, (image, caption): (usize, usize)) -> PairEvidence {
+    pub(super) fn evidence_of<T: Numbers>(&self, image: usize, caption: usize) -> PairEvidence {
         let fragments = &self.fragments;
         let similarity = self.similarities_of::<T>(&[(image, caption)])[0];
         let panels = panels_of(fragments.regions, image);

@@ -46,15 +46,16 @@ enum Collected<P, B> {
 
 impl<B> Batches<B> {
     /// The batch that holds an entry, and its place there.
-    pub fn find(&self, entry: usize, entries_of: impl Fn(&B) -> usize) -> (&B, usize) {
-        let mut place = entry;
+    pub fn find(&self, index: usize, entries_of: impl Fn(&B) -> usize) -> Result<(&B, usize)> {
+        let mut place = index;
         for batch in &self.batches {
             match place.checked_sub(entries_of(batch)) {
                 Some(rest) => place = rest,
-                None => return (batch, place),
+                None => return Ok((batch, place)),
             }
         }
-        unreachable!("entry {entry} of {} was looked for", self.counts.len())
+        let (what, count) = (self.what, self.counts.len());
+        Err(Error::NoSuchEntry { what, index, count })
     }
 
     fn push(&mut self, batch: B, width: usize, counts: &[usize]) -> Result<()> {

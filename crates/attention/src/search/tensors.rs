@@ -48,10 +48,10 @@ impl TensorPairs<'_> {
     }
 
     /// One image and one caption.
-    fn pair(&self, (image, caption): (usize, usize)) -> Result<(Regions, Words)> {
-        let (regions, at) = self.regions.find(image, Regions::images);
+    fn pair(&self, image: usize, caption: usize) -> Result<(Regions, Words)> {
+        let (regions, at) = self.regions.find(image, Regions::images)?;
         let regions = regions.narrow(at, 1)?;
-        let (words, at) = self.words.find(caption, Words::captions);
+        let (words, at) = self.words.find(caption, Words::captions)?;
         Ok((regions, words.narrow(at, 1)?))
     }
 }
@@ -104,15 +104,15 @@ impl Pairs for TensorPairs<'_> {
     }
 
     fn listed(&self, pairs: &[(usize, usize)]) -> Result<Vec<f32>> {
-        let similarity = |&pair: &(usize, usize)| {
-            let (regions, words) = self.pair(pair)?;
+        let similarity = |&(image, caption): &(usize, usize)| {
+            let (regions, words) = self.pair(image, caption)?;
             Ok(self.block(&regions, &words)?.values[0])
         };
         pairs.iter().map(similarity).collect()
     }
 
-    fn evidence(&self, pair: (usize, usize)) -> Result<PairEvidence> {
-        let (regions, words) = self.pair(pair)?;
+    fn evidence(&self, image: usize, caption: usize) -> Result<PairEvidence> {
+        let (regions, words) = self.pair(image, caption)?;
         let found = evidence(
             &self.search.matcher,
             &regions,
