@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use uard_files::FileError;
 
+use crate::npy::NpyError;
+
 /// A cause, with the file and what was expected and found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -177,7 +179,7 @@ pub enum Error {
     File(#[from] FileError),
     /// An array of numpy.
     #[error(transparent)]
-    Npy(#[from] crate::npy::NpyError),
+    Npy(#[from] Box<NpyError>),
     /// A feature store, or an image that is to enter one.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
@@ -188,6 +190,12 @@ pub enum Error {
 
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<NpyError> for Error {
+    fn from(error: NpyError) -> Self {
+        Box::new(error).into()
+    }
+}
 
 impl Error {
     /// For `map_err`: names the file and what was being done to it.

@@ -83,7 +83,8 @@ fn largest_difference(found: &[f32], expected: &[f64]) -> f64 {
     largest(pairs.map(|(&found, &expected)| (f64::from(found) - expected).abs()))
 }
 
-#[cfg(all(test, feature = "cuda-kernels"))]
+#[cfg(test)]
+#[cfg(feature = "cuda-kernels")]
 mod tests {
     use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! TSV of both column orders, and what is refused in them.
 
-use uard_core::random::{Draws, uniform};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use super::*;
 
@@ -232,8 +233,8 @@ fn columns_that_are_damaged_are_named() {
 
 /// Numbers without a pattern in 0 to 3, as many features are.
 fn values(count: usize) -> Vec<f32> {
-    let mut stream = Draws::new(5).stream("features", &[]);
-    uniform(&mut stream, 0.0, 3.0, count)
+    let mut draws = ChaCha8Rng::seed_from_u64(5);
+    (0..count).map(|_| draws.random_range(0.0..3.0)).collect()
 }
 
 /// The lines with the features of an image in other bytes.
