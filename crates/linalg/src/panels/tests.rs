@@ -96,7 +96,7 @@ fn multiplied<T: Element>(subject: &Subject<T>, (rows, columns): Sides<'_, T>) -
 
 /// Panels of rows and of columns: each width of a tile, and what remains of it.
 const RAGGED: &[(usize, usize)] = if cfg!(miri) {
-    &[(1, 1), (2, 2)]
+    &[(1, 1), (1, 2)]
 } else {
     &[
         (1, 1),
@@ -112,7 +112,7 @@ const RAGGED: &[(usize, usize)] = if cfg!(miri) {
 
 fn equals_the_sum_in_f64<T: Element>(subject: &Subject<T>) {
     for (at, &shape) in RAGGED.iter().enumerate() {
-        let depth = [32, 96, 512, 1056][at % 4];
+        let depth = if cfg!(miri) { 32 } else { [32, 96, 512, 1056][at % 4] };
         let packed = Packed::<T>::new(shape, depth);
         let (rows, columns) = packed.sides();
         let found = multiplied(subject, (rows, columns));
