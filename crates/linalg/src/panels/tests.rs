@@ -112,7 +112,11 @@ const RAGGED: &[(usize, usize)] = if cfg!(miri) {
 
 fn equals_the_sum_in_f64<T: Element>(subject: &Subject<T>) {
     for (at, &shape) in RAGGED.iter().enumerate() {
-        let depth = if cfg!(miri) { 32 } else { [32, 96, 512, 1056][at % 4] };
+        let depth = if cfg!(miri) {
+            32
+        } else {
+            [32, 96, 512, 1056][at % 4]
+        };
         let packed = Packed::<T>::new(shape, depth);
         let (rows, columns) = packed.sides();
         let found = multiplied(subject, (rows, columns));
