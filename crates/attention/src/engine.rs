@@ -54,7 +54,7 @@ pub(crate) enum Means {
     Tensor,
     /// Plain loops.
     Reference,
-    /// A GPU, or what stands in for one.
+    /// A GPU; in tests the interpreter of PTX.
     #[cfg(feature = "cuda-kernels")]
     Cuda(Arc<dyn Machine>),
 }

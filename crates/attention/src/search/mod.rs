@@ -1,5 +1,5 @@
-//! Who matches whom? All pairs, the best of each, listed pairs, and why: the same calls for every
-//! engine.
+//! Matches images and captions by the same calls on every engine: all pairs, the best of each,
+//! listed pairs, and the evidence of a pair.
 //!
 //! On packed fragments work is cut into tasks (a block of images, a range of captions) that do not
 //! depend on the number of threads, and every similarity depends on its pair alone: the same bytes

@@ -26,7 +26,7 @@ pub(super) enum Held<P, B> {
     Gpu(Arc<DeviceFragments>),
 }
 
-/// Batches as they came.
+/// The batches of tensors, in the order in which they were pushed.
 #[derive(Debug)]
 pub(super) struct Batches<B> {
     pub what: &'static str,
@@ -36,7 +36,7 @@ pub(super) struct Batches<B> {
     pub counts: Vec<usize>,
 }
 
-/// One side on its way.
+/// Collects one side, batch by batch.
 enum Collected<P, B> {
     Packed(P),
     Tensors(Batches<B>),

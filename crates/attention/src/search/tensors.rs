@@ -12,7 +12,7 @@ use crate::{Engine, Kept, Result};
 /// Cells of relevance (C W I R) that one tile may hold: 32 MB of f32.
 const CELLS_IN_A_TILE: usize = 8 << 20;
 
-/// The same of the reference, which takes its time and shall say how far it is.
+/// Cells of a tile of the reference: it is slow, and smaller tiles report progress more often.
 const CELLS_OF_THE_REFERENCE: usize = 1 << 17;
 
 /// All batches of both sides.

@@ -98,7 +98,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// Small shapes: full tiles are those of a GPU, and the scalar loops would take minutes for them.
+/// Checks the engines of the CPU, on small shapes even in the full extent: the large ones fill the
+/// tiles of a GPU, and the scalar reference needs minutes for them.
 fn on_cpu(extent: Extent, on_check: OnCheck<'_>) -> anyhow::Result<String> {
     let extent = match extent {
         Extent::Full => Extent::Quick,

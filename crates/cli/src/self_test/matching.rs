@@ -12,10 +12,10 @@ const LIMIT: f64 = 3e-5;
 /// Rows that 16 bits do not hold against f64, where both see the same mask.
 const LIMIT_OF_ROUNDING: f64 = 2e-3;
 
-/// How long the lists are that are asked for: the longest that recall needs.
+/// Length of the lists that are compared: recall at 10 needs no longer ones.
 const LISTED: usize = 10;
 
-/// Of all pairs so many must be left to compare.
+/// The share of all pairs that must be left to compare once those with a moved mask are left out.
 const LEAST_SHARE: f64 = 0.5;
 
 /// Checks engines against scalar loops in f64 that form the attended vectors: on rows that every
@@ -71,7 +71,7 @@ fn check_on(
     Ok(())
 }
 
-/// An engine, and a sample as it reads it.
+/// An engine, and a sample collected for it.
 struct Given<'a> {
     sample: &'a Sample,
     running: &'a Running,
