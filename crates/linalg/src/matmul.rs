@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn blocks_equal_the_whole_for_every_layout() {
-        let (rows, depth, columns) = (1100, 9, 5);
+        let (rows, depth, columns) = (130, 9, 5);
         let (left, right) = (numbers(rows * depth), numbers(depth * columns));
         let right = Matrix::row_major(&right, depth, columns);
         let of_columns = Matrix::row_major(&left, depth, rows).transposed();

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use super::{Element, Instructions};
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(target_arch = "x86_64")]
 use super::{InstructionSet, amx, wide};
 
 /// Rounds over all accumulators in one call of [`ceiling`]: some tens of microseconds of work.
@@ -16,7 +16,7 @@ const ROUNDS: usize = 10_000;
 /// Plain Rust has no fixed instructions; its ceiling is what the compiler makes of
 /// independent sums.
 pub fn ceiling<T: Element>(instructions: Instructions) -> u64 {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[cfg(target_arch = "x86_64")]
     if instructions.set() != InstructionSet::Scalar {
         return match (T::GROUP, instructions.set(), instructions.pairs()) {
             // SAFETY: `Instructions` was seen on this machine.

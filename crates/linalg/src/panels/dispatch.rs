@@ -2,12 +2,12 @@
 
 use super::{Element, Instructions, Sides, scalar};
 
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(target_arch = "x86_64")]
 use super::{InstructionSet, amx, tiling::Operands, wide};
 
 /// The product of both sides; `panels::product` has compared the output with them.
 pub fn product<T: Element>(i: Instructions, sides: Sides<'_, T>, out: &mut [f32], stride: usize) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[cfg(target_arch = "x86_64")]
     if i.set() != InstructionSet::Scalar {
         return compiled(i, T::GROUP, Operands::new(sides, out, stride));
     }
@@ -16,7 +16,7 @@ pub fn product<T: Element>(i: Instructions, sides: Sides<'_, T>, out: &mut [f32]
 }
 
 /// Products of words that hold `group` depths each; compiled here, whoever calls.
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(target_arch = "x86_64")]
 fn compiled(i: Instructions, group: usize, operands: Operands) {
     match (group, i.set(), i.pairs()) {
         (1, ..) => i.run(wide::Singles(operands)),

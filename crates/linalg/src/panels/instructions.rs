@@ -104,7 +104,7 @@ impl Instructions {
     }
 
     /// The vectors of AVX-512, where it multiplies pairs of bf16 by itself (`vdpbf16ps`).
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn pairs(self) -> Option<pulp::x86::V4> {
         self.bf16_pairs.then(pulp::x86::V4::try_new).flatten()
     }

@@ -1,22 +1,22 @@
 //! What does this processor have, and what does the operating system let it use?
 
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(target_arch = "x86_64")]
 pub use x86::{has_bf16_pairs, missing_for};
 
 /// What is missing for a set of instructions; `None` when kernels may use it.
-#[cfg(any(not(target_arch = "x86_64"), miri))]
+#[cfg(not(target_arch = "x86_64"))]
 pub fn missing_for(set: super::InstructionSet) -> Option<&'static str> {
-    let reason = "kernels beyond plain Rust are written for x86-64 processors, outside of Miri";
+    let reason = "kernels beyond plain Rust are written for x86-64 processors";
     (set != super::InstructionSet::Scalar).then_some(reason)
 }
 
 /// Whether AVX-512 multiplies pairs of bf16.
-#[cfg(any(not(target_arch = "x86_64"), miri))]
+#[cfg(not(target_arch = "x86_64"))]
 pub fn has_bf16_pairs() -> bool {
     false
 }
 
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::is_x86_feature_detected as has;
 

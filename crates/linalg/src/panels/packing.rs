@@ -48,7 +48,7 @@ pub fn pack<T: Element>(
     let per_panel = Block::per_panel::<T>(vectors.columns);
     let panels = panels_for(vectors.rows);
     assert_eq!(blocks.len(), panels * per_panel, "blocks for each panel");
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[cfg(target_arch = "x86_64")]
     if instructions.set() >= super::InstructionSet::Avx512 {
         // SAFETY: `Instructions` was seen on this machine.
         unsafe { avx512::pack::<T>(vectors, side, blocks) };
@@ -167,7 +167,7 @@ fn transpose(block: &mut Block) {
     }
 }
 
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::*;
 

@@ -211,7 +211,7 @@ fn every_set_multiplies_in_bf16() {
     subjects::<bf16>().iter().for_each(suite);
 }
 
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(target_arch = "x86_64")]
 #[test]
 fn avx512_without_pairs_of_bf16_widens_them() {
     match Instructions::detect(InstructionSet::Avx512) {

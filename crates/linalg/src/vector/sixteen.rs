@@ -9,7 +9,7 @@ use pulp::Scalar;
 use super::number::{clamped_exponential, powers};
 use crate::panels::Instructions;
 
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(target_arch = "x86_64")]
 mod x86;
 
 /// Numbers of a vector.
@@ -252,11 +252,11 @@ impl Instructions {
     /// Runs loops with these instructions. Where the machine hides others that belong to the same
     /// level of x86-64, such as bit counting, they run in plain Rust.
     pub fn run<L: SixteenLoops>(self, loops: L) -> L::Output {
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        #[cfg(target_arch = "x86_64")]
         {
             x86::run(self, loops)
         }
-        #[cfg(any(not(target_arch = "x86_64"), miri))]
+        #[cfg(not(target_arch = "x86_64"))]
         {
             loops.run(Portable)
         }
