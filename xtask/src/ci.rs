@@ -1,4 +1,4 @@
-//! Is this tree good? The whole gate, cheapest step first, ending at the first failure.
+//! `cargo xtask ci`: every check and test, the cheapest first, ending at the first failure.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -25,9 +25,9 @@ pub enum Step {
     Style,
     /// The relative links of the documents, and the symbols that their tables name beside a file.
     Links,
-    /// What compiles our own kernels, and the type check of the feature `cuda`.
+    /// Fetches what compiles our own CUDA kernels in tests.
     Cuda,
-    /// Clippy on every target, benches included, without a warning.
+    /// Clippy on every target and feature, benches and CUDA included, without a warning.
     Clippy,
     /// Unit, integration and doc tests.
     Test,
@@ -35,6 +35,8 @@ pub enum Step {
     Docs,
     /// Licences, advisories and duplicates, where cargo-deny is installed.
     Deny,
+    /// Dependencies that nothing uses, where cargo-machete is installed.
+    Unused,
 }
 
 enum Outcome {
@@ -86,36 +88,43 @@ impl Step {
             Self::Layers => report(&layers::check(root)?),
             Self::Style => report(&style_findings(root)?),
             Self::Links => report(&link_findings(root)?),
-            Self::Cuda => cuda_checked(root),
+            Self::Cuda => nvrtc(root),
             Self::Clippy => passes(
-                cargo(root)
-                    .args(["clippy", "--workspace", "--all-targets", "--locked"])
-                    .args(OPTIONAL)
-                    .args(["--", "-D", "warnings"]),
+                checked(root, &["clippy", "--all-targets"])?.args(["--", "-D", "warnings"]),
                 "mend what clippy names above",
             ),
             Self::Test => test(root),
             Self::Docs => passes(
-                cargo(root)
-                    .args(["doc", "--workspace", "--no-deps", "--locked"])
-                    .env("RUSTDOCFLAGS", "-Dwarnings"),
+                checked(root, &["doc", "--no-deps"])?.env("RUSTDOCFLAGS", "-Dwarnings"),
                 "mend what rustdoc names above",
             ),
             Self::Deny => deny(root),
+            Self::Unused => unused(root),
         }
     }
 }
 
-/// Both parts need no GPU and no installed CUDA; the first downloads once.
-fn cuda_checked(root: &Path) -> anyhow::Result<Outcome> {
+/// Needs no GPU and no installed CUDA; downloads once.
+fn nvrtc(root: &Path) -> anyhow::Result<Outcome> {
     if let Err(reason) = cuda::supported() {
         return Ok(Outcome::Skipped(reason));
     }
     cuda::set_up(root, Part::Nvrtc)?;
-    passes(
-        &mut stand_in::check(root)?,
-        "mend what rustc names above, in code behind the feature `cuda`",
-    )
+    Ok(Outcome::Passed)
+}
+
+/// A cargo command that compiles nothing to run, on the whole workspace: with the code for CUDA
+/// where its build scripts can be answered, so that clippy and the documentation share one check.
+fn checked(root: &Path, subcommand: &[&str]) -> anyhow::Result<Command> {
+    let mut command = cargo(root);
+    command
+        .args(subcommand)
+        .args(["--workspace", "--locked"])
+        .args(OPTIONAL);
+    if cuda::supported().is_ok() {
+        stand_in::add_cuda(&mut command, root)?;
+    }
+    Ok(command)
 }
 
 fn test(root: &Path) -> anyhow::Result<Outcome> {
@@ -185,25 +194,14 @@ fn report(findings: &[String]) -> anyhow::Result<Outcome> {
 }
 
 fn deny(root: &Path) -> anyhow::Result<Outcome> {
-    let installed = cargo(root)
-        .args(["deny", "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !installed {
+    if !succeeds(cargo(root).args(["deny", "--version"])) {
         return Ok(Outcome::Skipped("cargo-deny is not installed"));
     }
     passes(
         cargo(root).args(["deny", "--locked", "check", "bans", "licenses", "sources"]),
         "deny.toml says what is allowed",
     )?;
-    let fetched = cargo(root)
-        .args(["deny", "--locked", "fetch", "db"])
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !fetched {
+    if !succeeds(cargo(root).args(["deny", "--locked", "fetch", "db"])) {
         return Ok(Outcome::Skipped(
             "advisories, whose database cannot be reached; the rest passed",
         ));
@@ -212,6 +210,25 @@ fn deny(root: &Path) -> anyhow::Result<Outcome> {
         cargo(root).args(["deny", "--locked", "check", "advisories"]),
         "deny.toml says what is allowed",
     )
+}
+
+fn unused(root: &Path) -> anyhow::Result<Outcome> {
+    if !succeeds(cargo(root).args(["machete", "--version"])) {
+        return Ok(Outcome::Skipped("cargo-machete is not installed"));
+    }
+    passes(
+        cargo(root).arg("machete"),
+        "remove what is named above from its Cargo.toml",
+    )
+}
+
+/// Whether a command ends well, without its output.
+fn succeeds(command: &mut Command) -> bool {
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// Tests that read published features and photographs look for them here; without it they pass by.

@@ -1,7 +1,8 @@
-//! Is the Rust side of candle's CUDA backend type-checked where there is no CUDA?
+//! A stand-in for `nvcc`, with which the code for CUDA is type-checked where there is no CUDA.
 //!
 //! The build scripts below candle ask `nvcc` for its version and let it write one file for each
-//! kernel. A script that answers and writes empty files is enough for clippy: nothing is linked.
+//! kernel. A script that answers and writes empty files is enough for clippy and rustdoc, which
+//! link nothing.
 //! What it leaves must never meet a real build, so it has a target folder of its own.
 
 use std::fs;
@@ -11,12 +12,11 @@ use std::process::Command;
 use anyhow::Context;
 
 use super::{COMPUTE_CAPABILITY, RELEASE, first_on};
-use crate::launch::cargo;
 
 /// Below the root.
 const FOLDER: &str = "target/cuda-check";
 
-/// Nothing that is compiled here is run for long: only macros and build scripts.
+/// Only macros and build scripts run.
 const UNOPTIMISED: [&str; 4] = [
     "--config",
     "profile.dev.opt-level=0",
@@ -24,18 +24,15 @@ const UNOPTIMISED: [&str; 4] = [
     "profile.dev.package.\"*\".opt-level=0",
 ];
 
-/// Clippy, and so the type check, of both programs with CUDA, not yet started.
+/// Adds the feature `cuda` of both programs to a cargo command that links nothing.
 ///
 /// # Errors
 /// When the stand-in for `nvcc` cannot be written.
-pub fn check(root: &Path) -> anyhow::Result<Command> {
+pub fn add_cuda(command: &mut Command, root: &Path) -> anyhow::Result<()> {
     let target = root.join(FOLDER);
     let compiler = write(&target.join("stand-in"))?;
     let folder = compiler.parent().unwrap_or(&target).to_path_buf();
-    let mut command = cargo(root);
     command
-        .args(["clippy", "--locked"])
-        .args(["--package", "uard-cli", "--package", "uard-benches"])
         .args(["--features", "uard-cli/cuda,uard-benches/cuda"])
         .args(UNOPTIMISED)
         .arg("--target-dir")
@@ -43,9 +40,8 @@ pub fn check(root: &Path) -> anyhow::Result<Command> {
         .env("PATH", first_on("PATH", folder)?)
         .env("NVCC", &compiler)
         .env("CUDA_HOME", target.join("stand-in"))
-        .env("CUDA_COMPUTE_CAP", COMPUTE_CAPABILITY)
-        .args(["--", "-D", "warnings"]);
-    Ok(command)
+        .env("CUDA_COMPUTE_CAP", COMPUTE_CAPABILITY);
+    Ok(())
 }
 
 fn write(home: &Path) -> anyhow::Result<PathBuf> {
