@@ -60,9 +60,13 @@ impl PackedPairs<'_> {
         preserve: &Preserve<'_>,
         out: MatrixOutput<'_>,
     ) -> Preserved {
-        let mut course = Course::new(self, preserve.top, out.on_progress);
+        let MatrixOutput {
+            values,
+            on_progress,
+        } = out;
+        let mut course = Course::new(self, preserve.top, on_progress);
         course.matrix = Some(Matrix {
-            values: out.values,
+            values,
             captions: self.fragments.words.captions(),
         });
         let matched = course.match_pairs(preserve.matched);

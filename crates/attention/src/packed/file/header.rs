@@ -74,8 +74,8 @@ impl Header {
             magic: MAGIC,
             byte_order: BYTE_ORDER,
             version: VERSION,
-            kind: number_of(&KINDS, kind),
-            precision: number_of(&PRECISIONS, precision),
+            kind: number_of(&KINDS, &kind),
+            precision: number_of(&PRECISIONS, &precision),
             ..Self::zeroed()
         }
     }
@@ -151,8 +151,8 @@ fn opening<'a>(path: &Path, file: &'a [u8]) -> Result<&'a [u8]> {
     super::part_of(path, file, 0..HEADER_BYTES)
 }
 
-fn number_of<T: PartialEq>(numbers: &[(T, u32)], name: T) -> u32 {
-    let known = numbers.iter().find(|known| known.0 == name);
+fn number_of<T: PartialEq>(numbers: &[(T, u32)], name: &T) -> u32 {
+    let known = numbers.iter().find(|known| known.0 == *name);
     known.map_or(0, |known| known.1)
 }
 
