@@ -8,6 +8,7 @@ use uard_core::softmax::masked_softmax;
 
 use crate::Result;
 use crate::config::{MatcherConfig, QuerySide, WeightRule};
+use crate::kept::Above;
 use crate::side::{SCAN_EPSILON, SCAN_SLOPE, SMALLEST_SQUARED_LENGTH};
 
 /// Relevance, Gram matrices and validity of a batch.
@@ -98,7 +99,7 @@ impl Batch {
     }
 
     /// Counts of kept word queries, region queries and cells.
-    pub(crate) fn count_above(&self, threshold: f64) -> Result<[u64; 3]> {
+    pub(crate) fn count_above(&self, threshold: f64) -> Result<Above> {
         let above = self
             .relevance
             .detach()
@@ -121,11 +122,11 @@ impl Batch {
         let words = above.max(3)?;
         let (c, w, i, r) = above.dims4()?;
         let regions = above.max(1)?;
-        Ok([
-            count(&words.reshape((c * w, i))?)?,
-            count(&regions.reshape((c, i * r))?)?,
-            count(&above.reshape((c * w, i * r))?)?,
-        ])
+        Ok(Above {
+            word_queries: count(&words.reshape((c * w, i))?)?,
+            region_queries: count(&regions.reshape((c, i * r))?)?,
+            cells: count(&above.reshape((c * w, i * r))?)?,
+        })
     }
 
     /// Highest relevance of each word in each image, [C, W, I], detached, f32.

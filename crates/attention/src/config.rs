@@ -86,6 +86,12 @@ impl MatcherConfig {
         })
     }
 
+    /// The inverse temperature of a side, if it asks.
+    pub(crate) fn asks(&self, side: QuerySide) -> Option<f64> {
+        let asks = self.sides.asking().contains(&side);
+        asks.then(|| self.inverse_temperature(side))
+    }
+
     /// The threshold in force when `threshold` was learned or given: zero for the zero rule. Below
     /// -1 everything is attended, above 1 nothing.
     pub fn threshold(&self, threshold: f64) -> f64 {
@@ -106,10 +112,7 @@ impl MatcherConfig {
 
     /// What the reference computes where a side asks; nothing where it does not.
     pub fn attention(&self, side: QuerySide, threshold: f64) -> Option<Attention> {
-        if !self.sides.asking().contains(&side) {
-            return None;
-        }
-        let inverse_temperature = self.inverse_temperature(side);
+        let inverse_temperature = self.asks(side)?;
         Some(match self.rule {
             WeightRule::Masked | WeightRule::Zero => Attention::Masked {
                 threshold: self.threshold(threshold),

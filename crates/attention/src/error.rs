@@ -1,7 +1,8 @@
 //! What can go wrong while packing and matching.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use uard_files::FileError;
 
 use crate::{Engine, Precision};
 
@@ -138,15 +139,8 @@ pub enum Error {
         fragment: usize,
     },
     /// A file could not be opened, mapped or written.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was being done: `open`, `map`, `write`, …
-        action: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file begins with other bytes than packed fragments do.
     #[error("{}: no file of packed fragments: expected to begin with {expected}, found {found}", path.display())]
     NotPacked {
@@ -235,15 +229,3 @@ pub enum Error {
 
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
-
-impl Error {
-    /// Names the file and what was being done with it.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io {
-            path,
-            action,
-            source,
-        }
-    }
-}

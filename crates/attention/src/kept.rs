@@ -2,6 +2,8 @@
 
 use std::ops::AddAssign;
 
+use crate::MatcherConfig;
+
 /// Counts over the pairs of a batch: what is above the threshold, and all there is.
 ///
 /// Both query sides are counted whichever sides ask. Rules without masks keep everything.
@@ -21,37 +23,47 @@ pub struct Kept {
     pub all_cells: u64,
 }
 
+/// Counts over some pairs: what is above the threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Above {
+    pub word_queries: u64,
+    pub region_queries: u64,
+    pub cells: u64,
+}
+
 impl Kept {
-    /// Everything there is, for fragment counts of images and captions; nothing kept yet.
-    pub(crate) fn of_totals(regions: &[usize], words: &[usize]) -> Self {
+    /// Over all pairs of images and captions with these fragments, `above` of which was counted; a
+    /// rule without masks keeps everything.
+    pub(crate) fn new(
+        config: &MatcherConfig,
+        regions: &[usize],
+        words: &[usize],
+        above: Above,
+    ) -> Self {
         let all_regions = regions.iter().sum::<usize>() as u64;
         let all_words = words.iter().sum::<usize>() as u64;
+        let all = Above {
+            word_queries: all_words * regions.len() as u64,
+            region_queries: all_regions * words.len() as u64,
+            cells: all_words * all_regions,
+        };
+        let kept = if config.has_masks() { above } else { all };
         Self {
-            all_word_queries: all_words * regions.len() as u64,
-            all_region_queries: all_regions * words.len() as u64,
-            all_cells: all_words * all_regions,
-            ..Self::default()
+            word_queries: kept.word_queries,
+            region_queries: kept.region_queries,
+            cells: kept.cells,
+            all_word_queries: all.word_queries,
+            all_region_queries: all.region_queries,
+            all_cells: all.cells,
         }
     }
+}
 
-    /// The same totals with those word queries, region queries and cells kept.
-    pub(crate) fn with_above(self, [word_queries, region_queries, cells]: [u64; 3]) -> Self {
-        Self {
-            word_queries,
-            region_queries,
-            cells,
-            ..self
-        }
-    }
-
-    /// The same totals with everything kept.
-    pub(crate) fn everything(self) -> Self {
-        Self {
-            word_queries: self.all_word_queries,
-            region_queries: self.all_region_queries,
-            cells: self.all_cells,
-            ..self
-        }
+impl AddAssign for Above {
+    fn add_assign(&mut self, other: Self) {
+        self.word_queries += other.word_queries;
+        self.region_queries += other.region_queries;
+        self.cells += other.cells;
     }
 }
 

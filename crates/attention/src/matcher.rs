@@ -11,7 +11,8 @@ use uard_linalg::matmul::Matmul;
 
 use crate::composed::{self, Batch};
 use crate::config::MatcherConfig;
-use crate::operator::{Keep, MatcherOperator, Question};
+use crate::kept::Above;
+use crate::operator::{self, ByProducts, Question};
 use crate::{Error, Kept, Result};
 
 /// Matches images with captions.
@@ -53,7 +54,12 @@ impl Similarities {
             #[cfg(feature = "cuda-kernels")]
             Counted::There { counts, totals } => {
                 let counts = counts.to_vec1::<i64>()?;
-                Ok(totals.with_above([counts[0] as u64, counts[1] as u64, counts[2] as u64]))
+                Ok(Kept {
+                    word_queries: counts[0] as u64,
+                    region_queries: counts[1] as u64,
+                    cells: counts[2] as u64,
+                    ..*totals
+                })
             }
         }
     }
@@ -171,13 +177,13 @@ impl Matcher {
             products: &Products::new(regions, words)?,
         };
         let found = similarities(machine, &question)?;
-        let totals = Kept::of_totals(regions.counts(), words.counts());
+        let totals = self.kept(regions, words, Above::default());
         let kept = match self.config.has_masks() {
             true => Counted::There {
                 counts: found.counts,
                 totals,
             },
-            false => Counted::Here(totals.everything()),
+            false => Counted::Here(totals),
         };
         Ok(Similarities {
             values: found.values,
@@ -218,38 +224,21 @@ impl Matcher {
         words: &Words,
         threshold: f64,
     ) -> Result<Similarities> {
-        let (word_rows, region_rows) = (words.rows().contiguous()?, regions.rows().contiguous()?);
-        let is_trained = word_rows.track_op() || region_rows.track_op();
         let question = Question {
             config: self.config,
             matmul: self.matmul,
             threshold,
-            regions: (regions.counts(), regions.longest()),
-            words: (words.counts(), words.longest()),
-            keep: if is_trained {
-                Keep::Relevance
-            } else {
-                Keep::Nothing
-            },
         };
-        let (values, shelf) = match word_rows.dtype() {
-            DType::F64 => {
-                let (operator, shelf) = MatcherOperator::<f64>::new(&question);
-                (word_rows.apply_op2(&region_rows, operator)?, shelf)
-            }
-            _ => {
-                let (operator, shelf) = MatcherOperator::<f32>::new(&question);
-                (word_rows.apply_op2(&region_rows, operator)?, shelf)
-            }
+        let found = match words.rows().dtype() {
+            DType::F64 => operator::similarities::<f64>(&question, regions, words)?,
+            _ => operator::similarities::<f32>(&question, regions, words)?,
         };
-        let found = shelf
-            .take()
-            .ok_or_else(|| candle_core::Error::Msg("the operator did not run".to_owned()))?;
         let shape = (words.captions(), words.longest(), regions.images());
+        let ByProducts { word_maxima, above } = found.by_products;
         Ok(Similarities {
-            values,
-            word_maxima: Tensor::from_vec(found.word_maxima, shape, &Device::Cpu)?,
-            kept: Counted::Here(found.kept),
+            values: found.similarities,
+            word_maxima: Tensor::from_vec(word_maxima, shape, &Device::Cpu)?,
+            kept: Counted::Here(self.kept(regions, words, above)),
         })
     }
 
@@ -269,16 +258,16 @@ impl Matcher {
             region_validity: regions.validity()?,
             word_validity: words.validity()?,
         };
-        let totals = Kept::of_totals(regions.counts(), words.counts());
-        let kept = match self.config.has_masks() {
-            true => totals.with_above(batch.count_above(self.config.threshold(threshold))?),
-            false => totals.everything(),
-        };
+        let above = batch.count_above(self.config.threshold(threshold))?;
         Ok(Similarities {
             values: composed::similarities(&batch, &self.config, threshold)?,
             word_maxima: batch.word_maxima()?,
-            kept: Counted::Here(kept),
+            kept: Counted::Here(self.kept(regions, words, above)),
         })
+    }
+
+    fn kept(&self, regions: &Regions, words: &Words, above: Above) -> Kept {
+        Kept::new(&self.config, regions.counts(), words.counts(), above)
     }
 }
 
@@ -300,6 +289,12 @@ impl Products {
             region_grams: gram(regions.rows())?,
             word_grams: gram(words.rows())?,
         })
+    }
+
+    /// Relevance, and the Gram matrices of regions and of words.
+    #[cfg(feature = "cuda-kernels")]
+    pub(crate) fn all(&self) -> [&Tensor; 3] {
+        [&self.relevance, &self.region_grams, &self.word_grams]
     }
 }
 

@@ -14,6 +14,14 @@ pub struct AllPairs {
     pub kept: Kept,
 }
 
+/// A matrix of similarities to be filled in.
+pub struct MatrixOutput<'a> {
+    /// Row-major [I, C], every number of it written.
+    pub values: &'a mut [f32],
+    /// Told how far it is.
+    pub on_progress: Progress<'a>,
+}
+
 /// What of a matrix of similarities must be as in f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Preserve<'a> {

@@ -13,9 +13,9 @@
 //! at once: [`crate::operator`].
 
 use num_traits::Float;
-pub(crate) use uard_core::slices::Real;
+use uard_linalg::vector::Number;
 
-use crate::config::{MatcherConfig, QuerySide, WeightRule};
+use crate::config::WeightRule;
 
 /// Below it, Q is rounding error of vectors that cancel; R is then bounded instead of wild.
 ///
@@ -30,14 +30,9 @@ pub(crate) const SCAN_EPSILON: f64 = 1e-8;
 
 /// One side's attention with its numbers in the precision of the tensors.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Side<T> {
-    rule: Rule,
-    inverse_temperature: T,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Rule {
-    Scan,
+pub(crate) enum Side<T> {
+    /// The scan rule, with its inverse temperature.
+    Scan(T),
     MaxSim,
 }
 
@@ -66,29 +61,35 @@ pub(crate) struct Scratch<T> {
     normalized_gradient: Vec<T>,
 }
 
-impl<T: Real> Side<T> {
-    /// Nothing for the rules with masks.
-    pub(crate) fn new(config: &MatcherConfig, side: QuerySide) -> Option<Self> {
-        let rule = match config.rule {
-            WeightRule::Masked | WeightRule::Nearest | WeightRule::Zero => return None,
-            WeightRule::Scan => Rule::Scan,
-            WeightRule::MaxSim => Rule::MaxSim,
-        };
-        Some(Self {
-            rule,
-            inverse_temperature: T::from_f64(config.inverse_temperature(side)),
-        })
+/// A query whose gradient is asked for.
+struct Query<T> {
+    i: usize,
+    inverse_temperature: T,
+    /// N.
+    dot: T,
+    /// Q.
+    squared: T,
+    upstream: T,
+}
+
+impl<T: Number> Side<T> {
+    /// A rule without masks: scan with this inverse temperature, or maxsim.
+    pub(crate) fn new(rule: WeightRule, inverse_temperature: T) -> Self {
+        match rule {
+            WeightRule::Scan => Self::Scan(inverse_temperature),
+            _ => Self::MaxSim,
+        }
     }
 
     /// The sum of R over the queries of a pair.
     pub(crate) fn forward(&self, block: &Block<'_, T>, scratch: &mut Scratch<T>) -> T {
-        if let Rule::MaxSim = self.rule {
+        let Self::Scan(inverse_temperature) = *self else {
             return sum((0..block.queries).map(|i| block.best(i).1));
-        }
-        self.prepare(block, scratch);
+        };
+        scratch.prepare(block);
         let mut total = T::zero();
         for i in 0..block.queries {
-            let (dot, squared) = self.answer(block, i, scratch);
+            let (dot, squared) = scratch.answer(block, i, inverse_temperature);
             total += dot / squared.sqrt();
         }
         total
@@ -102,41 +103,48 @@ impl<T: Real> Side<T> {
         gradients: &mut BlockGradients<'_, T>,
         scratch: &mut Scratch<T>,
     ) {
-        if let Rule::MaxSim = self.rule {
+        let Self::Scan(inverse_temperature) = *self else {
             for i in 0..block.queries {
                 gradients.relevance[i * block.context + block.best(i).0] += upstream;
             }
             return;
-        }
-        self.prepare(block, scratch);
+        };
+        scratch.prepare(block);
         for i in 0..block.queries {
-            let answer = self.answer(block, i, scratch);
-            self.backward_query(block, (i, answer, upstream), gradients, scratch);
+            let (dot, squared) = scratch.answer(block, i, inverse_temperature);
+            let query = Query {
+                i,
+                inverse_temperature,
+                dot,
+                squared,
+                upstream,
+            };
+            scratch.backward_query(block, &query, gradients);
         }
         scan_backward(block, scratch, gradients.relevance);
     }
+}
 
-    fn prepare(&self, block: &Block<'_, T>, scratch: &mut Scratch<T>) {
-        scratch.weights.resize(block.context, T::zero());
-        scratch.product.resize(block.context, T::zero());
-        normalize_over_queries(block, scratch);
-        scratch.normalized_gradient.clear();
-        scratch
-            .normalized_gradient
+impl<T: Number> Scratch<T> {
+    fn prepare(&mut self, block: &Block<'_, T>) {
+        self.weights.resize(block.context, T::zero());
+        self.product.resize(block.context, T::zero());
+        normalize_over_queries(block, self);
+        self.normalized_gradient.clear();
+        self.normalized_gradient
             .resize(block.relevance.len(), T::zero());
     }
 
-    /// N and Q of query `i`, with its weights and their product with the Gram matrix left in
-    /// `scratch`.
-    fn answer(&self, block: &Block<'_, T>, i: usize, scratch: &mut Scratch<T>) -> (T, T) {
+    /// N and Q of query `i`; its weights and their product with the Gram matrix stay here.
+    fn answer(&mut self, block: &Block<'_, T>, i: usize, inverse_temperature: T) -> (T, T) {
         let row = block.row(i);
-        let weights = &mut scratch.weights[..block.context];
-        let logits = &scratch.normalized[i * block.context..][..block.context];
+        let weights = &mut self.weights[..block.context];
+        let logits = &self.normalized[i * block.context..][..block.context];
         let best = logits.iter().copied().fold(T::neg_infinity(), Float::max);
         for (weight, &logit) in weights.iter_mut().zip(logits) {
-            *weight = Float::exp(self.inverse_temperature * (logit - best));
+            *weight = Float::exp(inverse_temperature * (logit - best));
         }
-        let product = &mut scratch.product[..block.context];
+        let product = &mut self.product[..block.context];
         gram_times(block, weights, product);
         let dot = sum(weights.iter().zip(row).map(|(&e, &s)| e * s));
         let squared = sum(weights.iter().zip(&*product).map(|(&e, &p)| e * p));
@@ -147,12 +155,18 @@ impl<T: Real> Side<T> {
     }
 
     fn backward_query(
-        &self,
+        &mut self,
         block: &Block<'_, T>,
-        (i, (dot, squared), upstream): (usize, (T, T), T),
+        query: &Query<T>,
         gradients: &mut BlockGradients<'_, T>,
-        scratch: &mut Scratch<T>,
     ) {
+        let &Query {
+            i,
+            inverse_temperature,
+            dot,
+            squared,
+            upstream,
+        } = query;
         let inverse_length = upstream / squared.sqrt();
         // d R / d Q, times two because Q is quadratic in e.
         let cancelled = squared <= T::from_f64(SMALLEST_SQUARED_LENGTH);
@@ -165,14 +179,14 @@ impl<T: Real> Side<T> {
         let range = i * block.context..(i + 1) * block.context;
         let by_relevance = &mut gradients.relevance[range.clone()];
         for j in 0..block.context {
-            let weight = scratch.weights[j];
-            let by_weight = row[j] * inverse_length + scratch.product[j] * by_product;
-            let by_logit = self.inverse_temperature * weight * by_weight;
+            let weight = self.weights[j];
+            let by_weight = row[j] * inverse_length + self.product[j] * by_product;
+            let by_logit = inverse_temperature * weight * by_weight;
             by_relevance[j] += weight * inverse_length;
-            scratch.normalized_gradient[range.start + j] = by_logit;
+            self.normalized_gradient[range.start + j] = by_logit;
             let factor = weight * by_product;
             let gram_row = &mut gradients.gram[j * block.stride..][..block.context];
-            for (sum, &other) in gram_row.iter_mut().zip(&scratch.weights) {
+            for (sum, &other) in gram_row.iter_mut().zip(&self.weights) {
                 *sum += factor * other;
             }
         }
@@ -188,7 +202,7 @@ pub(crate) struct BlockGradients<'a, T> {
     pub gram: &'a mut [T],
 }
 
-impl<T: Real> Block<'_, T> {
+impl<T: Number> Block<'_, T> {
     fn row(&self, i: usize) -> &[T] {
         &self.relevance[i * self.context..][..self.context]
     }
@@ -207,7 +221,7 @@ impl<T: Real> Block<'_, T> {
 }
 
 /// `product = G weights`; G is symmetric.
-fn gram_times<T: Real>(block: &Block<'_, T>, weights: &[T], product: &mut [T]) {
+fn gram_times<T: Number>(block: &Block<'_, T>, weights: &[T], product: &mut [T]) {
     product.fill(T::zero());
     for (j, &weight) in weights.iter().enumerate() {
         let gram_row = &block.gram[j * block.stride..][..block.context];
@@ -217,7 +231,7 @@ fn gram_times<T: Real>(block: &Block<'_, T>, weights: &[T], product: &mut [T]) {
     }
 }
 
-fn normalize_over_queries<T: Real>(block: &Block<'_, T>, scratch: &mut Scratch<T>) {
+fn normalize_over_queries<T: Number>(block: &Block<'_, T>, scratch: &mut Scratch<T>) {
     scratch.normalized.clear();
     scratch
         .normalized
@@ -244,7 +258,7 @@ fn normalize_over_queries<T: Real>(block: &Block<'_, T>, scratch: &mut Scratch<T
 /// ```text
 /// y_i = l_i / (n + eps)    dl_i = dy_i / (n + eps) - y_i / n * sum_k dy_k y_k
 /// ```
-fn scan_backward<T: Real>(block: &Block<'_, T>, scratch: &Scratch<T>, relevance: &mut [T]) {
+fn scan_backward<T: Number>(block: &Block<'_, T>, scratch: &Scratch<T>, relevance: &mut [T]) {
     for (j, &norm) in scratch.norms.iter().enumerate() {
         if norm == T::zero() {
             continue;
@@ -261,7 +275,7 @@ fn scan_backward<T: Real>(block: &Block<'_, T>, scratch: &Scratch<T>, relevance:
     }
 }
 
-fn slope<T: Real>(s: T) -> T {
+fn slope<T: Number>(s: T) -> T {
     if s > T::zero() {
         T::one()
     } else {
@@ -269,6 +283,6 @@ fn slope<T: Real>(s: T) -> T {
     }
 }
 
-fn sum<T: Real>(terms: impl Iterator<Item = T>) -> T {
+fn sum<T: Number>(terms: impl Iterator<Item = T>) -> T {
     terms.fold(T::zero(), |total, term| total + term)
 }

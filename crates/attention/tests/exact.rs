@@ -8,7 +8,7 @@ use crate::data;
 use candle_core::{Device, Tensor};
 use data::every_matcher;
 use proptest::prelude::*;
-use uard_attention::search::{Preserve, Ranked, Search, TopK};
+use uard_attention::search::{MatrixOutput, Preserve, Ranked, Search, TopK};
 use uard_attention::{
     Engine, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision, Sides,
 };
@@ -61,6 +61,13 @@ struct Data {
     words: PackedWords,
 }
 
+fn output(values: &mut [f32]) -> MatrixOutput<'_> {
+    MatrixOutput {
+        values,
+        on_progress: &|_, _| (),
+    }
+}
+
 impl Data {
     fn new(seed: u64, lie: Lie, (images, captions, width): (&[usize], &[usize], usize)) -> Self {
         let mut captions = captions.to_vec();
@@ -102,7 +109,7 @@ impl Data {
     fn matrix(&self, search: &Search, preserve: &Preserve<'_>) -> (Vec<f32>, u64) {
         let mut out = vec![f32::NAN; self.pairs()];
         let preserved = search
-            .similarities_preserving(&self.regions, &self.words, preserve, &mut out, &|_, _| ())
+            .similarities_preserving(&self.regions, &self.words, preserve, output(&mut out))
             .unwrap();
         (out, preserved.recomputed)
     }
@@ -421,7 +428,7 @@ fn a_matched_pair_out_of_range_is_an_error() {
     };
     let mut out = vec![0.0; data.pairs()];
     let error = search
-        .similarities_preserving(&data.regions, &data.words, &preserve, &mut out, &|_, _| ())
+        .similarities_preserving(&data.regions, &data.words, &preserve, output(&mut out))
         .unwrap_err();
     assert!(error.to_string().contains('3'), "{error}");
 }

@@ -188,6 +188,7 @@ fn of_attention(error: &uard_attention::Error) -> Fault {
     use uard_attention::Error;
     match error {
         Error::Core(error) => of_core(error),
+        Error::File(error) => of_file(error),
         Error::Candle(_) => Fault::System,
         #[cfg(feature = "cuda-kernels")]
         Error::Gpu(_) => Fault::System,

@@ -3,7 +3,6 @@
 mod operator;
 
 use candle_core::{D, DType, Tensor};
-use operator::LayerNorm;
 
 use crate::{Error, Result};
 
@@ -48,18 +47,10 @@ pub fn layer_norm(
     if !(epsilon.is_finite() && epsilon > 0.0) {
         return Err(Error::Epsilon { found: epsilon });
     }
-    if rows.device().is_cpu() {
-        by_operator(rows, (weight, bias), epsilon)
-    } else {
-        composed(rows, (weight, bias), epsilon)
-    }
-}
-
-fn by_operator(rows: &Tensor, (weight, bias): (&Tensor, &Tensor), epsilon: f64) -> Result<Tensor> {
-    let (rows, weight, bias) = (rows.contiguous()?, weight.contiguous()?, bias.contiguous()?);
-    Ok(match rows.dtype() {
-        DType::F64 => rows.apply_op3(&weight, &bias, LayerNorm::<f64>::new(epsilon))?,
-        _ => rows.apply_op3(&weight, &bias, LayerNorm::<f32>::new(epsilon))?,
+    Ok(match (rows.device().is_cpu(), rows.dtype()) {
+        (true, DType::F64) => operator::layer_norm::<f64>(rows, weight, bias, epsilon)?,
+        (true, _) => operator::layer_norm::<f32>(rows, weight, bias, epsilon)?,
+        (false, _) => composed(rows, (weight, bias), epsilon)?,
     })
 }
 

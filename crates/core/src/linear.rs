@@ -1,17 +1,14 @@
-//! How does a linear layer run, with gradients of its input and its parameters? On the CPU as one
-//! operator over our own products, on CUDA as one over candle's, elsewhere in candle's operations.
+//! A linear layer with gradients of its input and its parameters: on the CPU our own products, on
+//! CUDA candle's, elsewhere candle's operations and graph.
 
-mod products;
-
-use candle_core::{
-    CpuStorage, CustomOp3, DType, Device, Layout, Result as CandleResult, Shape, Tensor,
-};
+use candle_core::{DType, Device, Result as CandleResult, Tensor, WithDType};
 use rayon::prelude::*;
 use uard_linalg::matmul::Matmul;
 use uard_linalg::product::{Matrix, Output};
 use uard_linalg::vector::{AddRows, Number, vectorised};
 
-use crate::slices::{Real, numbers, reading};
+use crate::operator::{cpu_operator, operator};
+use crate::slices::reading;
 use crate::{Error, Result};
 
 /// Rows whose gradients are summed one after the other; the sums are added in order.
@@ -58,96 +55,80 @@ pub fn linear(rows: &Tensor, (weight, bias): (&Tensor, &Tensor), matmul: Matmul)
             });
         }
     }
-    match rows.device() {
-        Device::Cpu => {}
-        Device::Cuda(_) => return products::linear(rows, (weight, bias)),
-        Device::Metal(_) => return composed(rows, (weight, bias)),
-    }
-    let (rows, weight, bias) = (rows.contiguous()?, weight.contiguous()?, bias.contiguous()?);
-    Ok(match rows.dtype() {
-        DType::F64 => rows.apply_op3(&weight, &bias, Linear::<f64>::new(matmul))?,
-        _ => rows.apply_op3(&weight, &bias, Linear::<f32>::new(matmul))?,
+    Ok(match (rows.device(), rows.dtype()) {
+        (Device::Cpu, DType::F64) => by_our_products::<f64>(rows, weight, bias, matmul)?,
+        (Device::Cpu, _) => by_our_products::<f32>(rows, weight, bias, matmul)?,
+        (Device::Cuda(_), _) => by_candles_products(rows, weight, bias)?,
+        (Device::Metal(_), _) => composed(rows, weight, bias)?,
     })
 }
 
-fn composed(rows: &Tensor, (weight, bias): (&Tensor, &Tensor)) -> Result<Tensor> {
-    Ok(rows.matmul(&weight.t()?)?.broadcast_add(bias)?)
+fn composed(rows: &Tensor, weight: &Tensor, bias: &Tensor) -> CandleResult<Tensor> {
+    rows.matmul(&weight.t()?)?.broadcast_add(bias)
 }
 
-#[derive(Debug)]
-struct Linear<T> {
+fn by_our_products<T: WithDType + Number>(
+    rows: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
     matmul: Matmul,
-    number: std::marker::PhantomData<T>,
-}
-
-impl<T: Real> Linear<T> {
-    fn new(matmul: Matmul) -> Self {
-        Self {
-            matmul,
-            number: std::marker::PhantomData,
-        }
-    }
-}
-
-impl<T: Real> CustomOp3 for Linear<T> {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        rows: &CpuStorage,
-        layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> CandleResult<(CpuStorage, Shape)> {
-        let (count, width) = layout.shape().dims2()?;
-        let out = bias_layout.shape().dims1()?;
-        let rows = Matrix::row_major(numbers::<T>(rows, layout, NAME)?, count, width);
-        let weight = numbers::<T>(weight, weight_layout, NAME)?;
-        let weight = Matrix::row_major(weight, out, width).transposed();
-        let bias = numbers::<T>(bias, bias_layout, NAME)?;
-        let mut product = Vec::with_capacity(count * out);
-        (0..count).for_each(|_| product.extend_from_slice(bias));
-        self.matmul
-            .parallel_product(&mut product, rows, weight, Output::Accumulate);
-        let shape = Shape::from((count, out));
-        Ok((T::to_cpu_storage_owned(product), shape))
-    }
-
-    fn bwd(
-        &self,
-        rows: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        upstream: &Tensor,
-    ) -> CandleResult<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let upstream = upstream.contiguous()?;
-        let ((count, width), out) = (rows.dims2()?, bias.dims1()?);
-        let (x, w, dy) = (reading(rows), reading(weight), reading(&upstream));
+) -> CandleResult<Tensor> {
+    let ((count, width), out) = (rows.dims2()?, bias.dims1()?);
+    let (x, w) = (rows.detach().contiguous()?, weight.detach().contiguous()?);
+    let mut product = Vec::with_capacity(count * out);
+    let b = bias.contiguous()?;
+    (0..count).try_for_each(|_| {
+        product.extend_from_slice(reading(&b).numbers::<T>(NAME)?);
+        CandleResult::Ok(())
+    })?;
+    matmul.parallel_product(
+        &mut product,
+        Matrix::row_major(reading(&x).numbers(NAME)?, count, width),
+        Matrix::row_major(reading(&w).numbers(NAME)?, out, width).transposed(),
+        Output::Accumulate,
+    );
+    let (inputs, is_data) = ([weight, bias, rows], !rows.track_op());
+    let inputs = &inputs[..if is_data { 2 } else { 3 }];
+    cpu_operator(product, (count, out), inputs, move |_, upstream| {
+        let dy = reading(upstream);
         let dy = dy.numbers::<T>(NAME)?;
         let gradient = Matrix::row_major(dy, count, out);
-        // Features are data: their gradient would cost as much as the layer, for nobody.
-        let mut of_rows = rows.track_op().then(|| vec![T::ZERO; count * width]);
-        if let Some(of_rows) = &mut of_rows {
-            let w = Matrix::row_major(w.numbers::<T>(NAME)?, out, width);
-            self.matmul
-                .parallel_product(of_rows, gradient, w, Output::Overwrite);
-        }
         let mut of_weight = vec![T::ZERO; out * width];
-        let x = Matrix::row_major(x.numbers::<T>(NAME)?, count, width);
-        self.matmul
-            .parallel_product(&mut of_weight, gradient.transposed(), x, Output::Overwrite);
-        let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
-        Ok((
-            of_rows.map(|values| tensor(values, rows)).transpose()?,
-            Some(tensor(of_weight, weight)?),
-            Some(tensor(sum_of_rows(dy, out), bias)?),
-        ))
-    }
+        matmul.parallel_product(
+            &mut of_weight,
+            gradient.transposed(),
+            Matrix::row_major(reading(&x).numbers(NAME)?, count, width),
+            Output::Overwrite,
+        );
+        let mut gradients = vec![
+            Tensor::from_vec(of_weight, (out, width), &Device::Cpu)?,
+            Tensor::from_vec(sum_of_rows(dy, out), out, &Device::Cpu)?,
+        ];
+        // Features are data: their gradient would cost as much as the layer, for nobody.
+        if !is_data {
+            let mut of_rows = vec![T::ZERO; count * width];
+            let weight = reading(&w);
+            let weight = Matrix::row_major(weight.numbers(NAME)?, out, width);
+            matmul.parallel_product(&mut of_rows, gradient, weight, Output::Overwrite);
+            gradients.push(Tensor::from_vec(of_rows, (count, width), &Device::Cpu)?);
+        }
+        Ok(gradients)
+    })
+}
+
+/// Without the gradient of rows that are data, which candle's own product would compute as well.
+fn by_candles_products(rows: &Tensor, weight: &Tensor, bias: &Tensor) -> CandleResult<Tensor> {
+    let (x, w) = (rows.detach().contiguous()?, weight.detach().contiguous()?);
+    let (inputs, is_data) = ([weight, rows], !rows.track_op());
+    let inputs = &inputs[..if is_data { 1 } else { 2 }];
+    let product = operator(&x.matmul(&w.t()?)?, inputs, move |upstream| {
+        let mut gradients = vec![upstream.t()?.matmul(&x)?];
+        if !is_data {
+            gradients.push(upstream.matmul(&w)?);
+        }
+        Ok(gradients)
+    })?;
+    product.broadcast_add(bias)
 }
 
 /// In blocks of rows and in their order.
@@ -193,11 +174,11 @@ mod tests {
             for rows in [1, 5, 600] {
                 let vars = inputs(rows, dtype);
                 let [x, weight, bias] = &vars;
-                let expected = composed(x, (weight, bias)).unwrap();
+                let expected = composed(x, weight, bias).unwrap();
                 let gradients = loss(&expected).backward().unwrap();
                 for found in [
                     linear(x, (weight, bias), Matmul::F32).unwrap(),
-                    products::linear(x, (weight, bias)).unwrap(),
+                    by_candles_products(x, weight, bias).unwrap(),
                 ] {
                     uard_testkit::assert_close(&found, &expected, tolerance);
                     let found = loss(&found).backward().unwrap();
@@ -217,7 +198,7 @@ mod tests {
         let data = x.detach();
         for product in [
             linear(&data, (&weight, &bias), Matmul::F32).unwrap(),
-            products::linear(&data, (&weight, &bias)).unwrap(),
+            by_candles_products(&data, &weight, &bias).unwrap(),
         ] {
             let gradients = loss(&product).backward().unwrap();
             assert!(gradients.get(&data).is_none());

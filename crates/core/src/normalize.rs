@@ -3,7 +3,6 @@
 mod operator;
 
 use candle_core::{D, DType, Tensor};
-use operator::UnitRows;
 
 use crate::Result;
 
@@ -82,10 +81,9 @@ pub(crate) fn valid_unit_rows(
 }
 
 fn by_operator(rows: &Tensor, counts: &[usize], longest: usize) -> Result<Tensor> {
-    let rows = rows.contiguous()?;
     Ok(match rows.dtype() {
-        DType::F64 => rows.apply_op1(UnitRows::<f64>::new(counts, longest))?,
-        _ => rows.apply_op1(UnitRows::<f32>::new(counts, longest))?,
+        DType::F64 => operator::unit_rows::<f64>(rows, counts, longest)?,
+        _ => operator::unit_rows::<f32>(rows, counts, longest)?,
     })
 }
 

@@ -6,7 +6,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, Error, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{
+    CpuStorage, CustomOp3, DType, Device, Error, Layout, Result, Shape, Storage, Tensor, WithDType,
+};
 
 const NAME: &str = "operator-by-hand";
 
@@ -14,9 +16,6 @@ const NAME: &str = "operator-by-hand";
 ///
 /// `gradients` is given the gradient of the value, contiguous, and returns those of the inputs, in
 /// their order; it runs once for each backward pass.
-///
-/// Each two inputs pass a door, an operator whose value is a single zero, and the value is an
-/// operator on the last door. On the way back it leaves all gradients where each door takes its two.
 ///
 /// # Errors
 /// When value and inputs are not on the same device, or the value has gaps.
@@ -39,60 +38,111 @@ pub fn operator<G>(value: &Tensor, inputs: &[&Tensor], gradients: G) -> Result<T
 where
     G: Fn(&Tensor) -> Result<Vec<Tensor>> + Send + Sync + 'static,
 {
+    let gradients = move |_: &Tensor, upstream: &Tensor| gradients(upstream);
+    in_graph(
+        Value::Tensor(value.clone()),
+        value.device(),
+        inputs,
+        gradients,
+    )
+}
+
+/// [`operator`] for numbers that were computed on the CPU, without a copy; `gradients` is given the
+/// value as well.
+///
+/// # Errors
+/// When the shape does not hold the numbers, or an input is on another device.
+pub fn cpu_operator<T, G>(
+    numbers: Vec<T>,
+    shape: impl Into<Shape>,
+    inputs: &[&Tensor],
+    gradients: G,
+) -> Result<Tensor>
+where
+    T: WithDType,
+    G: Fn(&Tensor, &Tensor) -> Result<Vec<Tensor>> + Send + Sync + 'static,
+{
+    let shape = shape.into();
+    if shape.elem_count() != numbers.len() {
+        let found = numbers.len();
+        return Err(Error::Msg(format!("{NAME}: {found} numbers for {shape:?}")).bt());
+    }
+    let value = Value::Numbers(T::to_cpu_storage_owned(numbers), shape);
+    in_graph(value, &Device::Cpu, inputs, gradients)
+}
+
+/// Each two inputs pass a door, an operator whose value is a single zero, and the value is an
+/// operator on the last door. On the way back it leaves all gradients where each door takes its two.
+fn in_graph<G>(value: Value, device: &Device, inputs: &[&Tensor], gradients: G) -> Result<Tensor>
+where
+    G: Fn(&Tensor, &Tensor) -> Result<Vec<Tensor>> + Send + Sync + 'static,
+{
     let left = Arc::new(Mutex::new(Vec::<Option<Tensor>>::new()));
-    let zero = Tensor::zeros(1, DType::F32, value.device())?;
+    let zero = Tensor::zeros(1, DType::F32, device)?;
     let mut last = zero.clone();
     for (door, pair) in inputs.chunks(2).enumerate() {
         let (left, before) = (Arc::clone(&left), zero.clone());
-        let gradients = move |_: &Tensor| {
+        let gradients = move |_: &Tensor, _: &Tensor| {
             let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
             let mut take = |at: usize| left.get_mut(at).map(std::mem::take);
             let first = take(2 * door).flatten();
             Ok([Some(before.clone()), first, take(2 * door + 1).flatten()])
         };
-        let known = Known::new(&zero, gradients);
+        let known = Known::new(Value::Tensor(zero.clone()), gradients);
         last = last.apply_op3(pair[0], pair[pair.len() - 1], known)?;
     }
-    let gradients = move |upstream: &Tensor| {
-        let found = gradients(upstream)?.into_iter().map(Some).collect();
+    let gradients = move |value: &Tensor, upstream: &Tensor| {
+        let found = gradients(value, upstream)?.into_iter().map(Some).collect();
         *left.lock().unwrap_or_else(PoisonError::into_inner) = found;
         Ok([Some(zero.clone()), None, None])
     };
     last.apply_op3(&last, &last, Known::new(value, gradients))
 }
 
-/// An operator with a value that is there already, and the gradients of its three inputs.
+/// A value that was computed already.
+enum Value {
+    Tensor(Tensor),
+    Numbers(CpuStorage, Shape),
+}
+
+/// An operator with such a value, and the gradients of its three inputs.
 struct Known<G> {
     /// Until it is handed out: the graph must not keep it twice.
-    value: Mutex<Option<Tensor>>,
+    value: Mutex<Option<Value>>,
     gradients: G,
 }
 
 impl<G> Known<G> {
-    fn new(value: &Tensor, gradients: G) -> Self {
+    fn new(value: Value, gradients: G) -> Self {
         Self {
-            value: Mutex::new(Some(value.clone())),
+            value: Mutex::new(Some(value)),
             gradients,
         }
     }
 
-    fn copied<S: BackendStorage>(&self, of: fn(&Storage) -> Option<&S>) -> Result<(S, Shape)> {
+    fn take(&self) -> Result<Value> {
         let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = || Error::Msg(format!("{NAME}: its value was handed out before")).bt();
-        let value = value.take().ok_or_else(gone)?;
-        let (storage, layout) = value.storage_and_layout();
-        if !layout.is_contiguous() || layout.start_offset() != 0 {
-            return Err(Error::RequiresContiguous { op: NAME }.bt());
-        }
-        let other = || Error::Msg(format!("{NAME}: its value is on another device")).bt();
-        let storage = of(&storage).ok_or_else(other)?;
-        Ok((storage.try_clone(layout)?, layout.shape().clone()))
+        value.take().ok_or_else(gone)
     }
+}
+
+fn copied<S: BackendStorage>(value: &Value, of: fn(&Storage) -> Option<&S>) -> Result<(S, Shape)> {
+    let other = || Error::Msg(format!("{NAME}: its value is on another device")).bt();
+    let Value::Tensor(value) = value else {
+        return Err(other());
+    };
+    let (storage, layout) = value.storage_and_layout();
+    if !layout.is_contiguous() || layout.start_offset() != 0 {
+        return Err(Error::RequiresContiguous { op: NAME }.bt());
+    }
+    let storage = of(&storage).ok_or_else(other)?;
+    Ok((storage.try_clone(layout)?, layout.shape().clone()))
 }
 
 impl<G> CustomOp3 for Known<G>
 where
-    G: Fn(&Tensor) -> Result<[Option<Tensor>; 3]> + Send + Sync,
+    G: Fn(&Tensor, &Tensor) -> Result<[Option<Tensor>; 3]> + Send + Sync,
 {
     fn name(&self) -> &'static str {
         NAME
@@ -107,10 +157,13 @@ where
         _: &CpuStorage,
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.copied(|storage| match storage {
-            Storage::Cpu(storage) => Some(storage),
-            _ => None,
-        })
+        match self.take()? {
+            Value::Numbers(storage, shape) => Ok((storage, shape)),
+            value => copied(&value, |storage| match storage {
+                Storage::Cpu(storage) => Some(storage),
+                _ => None,
+            }),
+        }
     }
 
     #[cfg(feature = "cuda")]
@@ -123,7 +176,7 @@ where
         _: &candle_core::CudaStorage,
         _: &Layout,
     ) -> Result<(candle_core::CudaStorage, Shape)> {
-        self.copied(|storage| match storage {
+        copied(&self.take()?, |storage| match storage {
             Storage::Cuda(storage) => Some(storage),
             _ => None,
         })
@@ -139,7 +192,7 @@ where
         _: &candle_core::MetalStorage,
         _: &Layout,
     ) -> Result<(candle_core::MetalStorage, Shape)> {
-        self.copied(|storage| match storage {
+        copied(&self.take()?, |storage| match storage {
             Storage::Metal(storage) => Some(storage),
             _ => None,
         })
@@ -150,10 +203,10 @@ where
         _: &Tensor,
         _: &Tensor,
         _: &Tensor,
-        _: &Tensor,
+        value: &Tensor,
         upstream: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [first, second, third] = (self.gradients)(&upstream.contiguous()?)?;
+        let [first, second, third] = (self.gradients)(value, &upstream.contiguous()?)?;
         Ok((first, second, third))
     }
 }

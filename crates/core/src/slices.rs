@@ -4,11 +4,6 @@ use std::cell::Cell;
 use std::ops::Deref;
 
 use candle_core::{CpuStorage, Error, InplaceOp1, Layout, Result, Storage, Tensor, WithDType};
-use uard_linalg::vector::Number;
-
-/// A number of tensors that operators work on: f32 for use, f64 for proofs.
-pub trait Real: WithDType + Number {}
-impl<T: WithDType + Number> Real for T {}
 
 /// The numbers of a contiguous storage.
 ///

@@ -4,7 +4,7 @@ mod alignment;
 pub mod words;
 
 use candle_core::Device;
-use uard_attention::search::{Preserve, Search};
+use uard_attention::search::{MatrixOutput, Preserve, Search};
 use uard_attention::{Engine, Kept, Precision, Running};
 use uard_data::dataset::Split;
 use uard_eval::{GroundTruth, SimilarityMatrix};
@@ -115,8 +115,11 @@ pub fn evaluate(
     };
     let mut values = vec![0.0; images * captions];
     let on_pairs = |done, all| on_progress(Stage::Matching, done, all);
-    let found =
-        search.similarities_preserving(regions, words, &preserve, &mut values, &on_pairs)?;
+    let out = MatrixOutput {
+        values: &mut values,
+        on_progress: &on_pairs,
+    };
+    let found = search.similarities_preserving(regions, words, &preserve, out)?;
     let similarities = SimilarityMatrix::new(values, images, captions)?;
     let truth = GroundTruth::from_image_of_caption(&split.image_of_caption, images)?;
     let record = SplitRecord {

@@ -16,7 +16,7 @@ mod round;
 mod screening;
 
 use crate::kernel::answers::{Above, Answers};
-use crate::results::{Preserve, Preserved, Progress, TopK};
+use crate::results::{MatrixOutput, Preserve, Preserved, Progress, TopK};
 use crate::search::PackedPairs;
 use crate::search::tiles::{Fragments, Task, tasks};
 use bars::{Bars, Query};
@@ -53,17 +53,20 @@ impl Matrix<'_> {
 }
 
 impl PackedPairs<'_> {
-    /// The similarity of every pair into `out` [I, C] of that length: what `preserve` names as in
+    /// The similarity of every pair into `out` of that length: what `preserve` names as in
     /// f32, to the last bit, other values as in bf16.
     pub(crate) fn similarities_exactly(
         &self,
         preserve: &Preserve<'_>,
-        out: &mut [f32],
-        on_progress: Progress<'_>,
+        out: MatrixOutput<'_>,
     ) -> Preserved {
+        let MatrixOutput {
+            values,
+            on_progress,
+        } = out;
         let mut course = Course::new(self, preserve.top, on_progress);
         course.matrix = Some(Matrix {
-            values: out,
+            values,
             captions: self.fragments.words.captions(),
         });
         let matched = course.match_pairs(preserve.matched);

@@ -125,8 +125,12 @@ impl Course<'_> {
 
     /// Relevance of listed words with one panel of regions.
     fn multiply(&self, panel: usize, seeing: &mut Seeing, rows: &mut Vec<f32>) {
-        let words = self.fragments.words.f32();
-        let columns = self.fragments.regions.f32().slice(panel..panel + 1);
+        let words = self.fragments.words.panels::<f32>();
+        let columns = self
+            .fragments
+            .regions
+            .panels::<f32>()
+            .slice(panel..panel + 1);
         let depth = words.depth();
         let height = seeing.words.len().next_multiple_of(PANEL);
         seeing.relevance.resize(height * PANEL, 0.0);

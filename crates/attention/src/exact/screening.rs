@@ -3,19 +3,21 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytemuck::Pod;
 use half::bf16;
+use uard_linalg::panels::Element;
 
 use super::Course;
 use super::bound::slack;
 use super::limits::Limits;
 use crate::kernel::answers::{Above, Reach, Scratch, Seen, missed};
 use crate::search::similarities::{Caption, lock};
-use crate::search::tiles::{Numbers, Task};
+use crate::search::tiles::Task;
 
 /// What a task writes for each of its pairs.
 pub(super) trait Shown: Copy + Send + Sync {
     /// Relevance is computed in these numbers.
-    type Numbers: Numbers;
+    type Numbers: Element + Pod;
     /// Of a pair that no task has written yet.
     const UNWRITTEN: Self;
 

@@ -7,14 +7,13 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use uard_linalg::vector::{AddRows, vectorised};
+use uard_linalg::vector::{AddRows, Number, vectorised};
 
 use super::listed::{Gradients, Listed};
 use super::pair::Worker;
 use super::rows::{Gradient, Lists, Sparse, add_product, add_transposed_product};
 use super::tiles::Tile;
 use super::{Fragments, Left, MatcherOperator, Saved};
-use crate::side::Real;
 
 /// `dG + dG^T` of an image's regions, from the captions of one group.
 type RegionGram<T> = (usize, Vec<T>);
@@ -25,7 +24,7 @@ type Inputs<'a, T> = (&'a Fragments<'a, T>, &'a Saved<T>, &'a [T]);
 /// The gradients of a group's Gram matrices of regions.
 type RegionGrams<T> = Vec<RegionGram<T>>;
 
-impl<T: Real> MatcherOperator<T> {
+impl<T: Number> MatcherOperator<T> {
     /// Gradients of the padded words and regions.
     pub(super) fn gradients(
         &self,
@@ -319,7 +318,7 @@ impl<T> Left<T> {
 }
 
 /// `sums += more`; no sums yet are zeros.
-fn add<T: Real>(sums: &mut Vec<T>, more: &[T]) {
+fn add<T: Number>(sums: &mut Vec<T>, more: &[T]) {
     if sums.is_empty() {
         sums.extend_from_slice(more);
         return;

@@ -2,14 +2,14 @@
 
 use rayon::prelude::*;
 use uard_linalg::product::{Matrix, Output, PackedLeft, PackedRight, product};
+use uard_linalg::vector::Number;
 
 use super::listed::{Cell, Listed, Pair};
 use super::masked::{Answers, Cells, Grams};
 use super::pair::Worker;
 use super::tiles::{Place, Tile};
-use super::{Broken, ByProducts, Fragments, Keep, Left, MatcherOperator, Saved};
-use crate::Kept;
-use crate::side::Real;
+use super::{Broken, ByProducts, Forward, Fragments, Left, MatcherOperator, Saved};
+use crate::kept::Above;
 
 /// What one tile gives.
 pub(super) struct TileForward<T> {
@@ -17,7 +17,7 @@ pub(super) struct TileForward<T> {
     pub similarities: Vec<T>,
     /// Word by word, an entry for each image of the block.
     word_maxima: Vec<f32>,
-    kept: Kept,
+    above: Above,
     /// What the backward pass will want.
     left: Option<Left<T>>,
 }
@@ -28,7 +28,7 @@ pub(super) struct Packed<T> {
     blocks: Vec<PackedRight<T>>,
 }
 
-impl<T: Real> Packed<T> {
+impl<T: Number> Packed<T> {
     /// Relevance of a tile, row-major [rows, columns].
     pub(super) fn relevance(&self, tile: &Tile, out: &mut Vec<T>) {
         out.resize(tile.rows * tile.columns, T::zero());
@@ -36,9 +36,9 @@ impl<T: Real> Packed<T> {
     }
 }
 
-impl<T: Real> MatcherOperator<T> {
+impl<T: Number> MatcherOperator<T> {
     /// Similarities [I, C], and what the backward pass reuses.
-    pub(super) fn forward(&self, fragments: &Fragments<'_, T>) -> (Vec<T>, Saved<T>) {
+    pub(super) fn forward(&self, fragments: &Fragments<'_, T>) -> Forward<T> {
         let saved = self.prepare(fragments);
         let packed = self.pack(fragments, &saved.words);
         let found: Vec<TileForward<T>> = (0..self.tiles.len())
@@ -51,7 +51,7 @@ impl<T: Real> MatcherOperator<T> {
         let (images, longest) = (self.tiles.images(), self.tiles.longest_words);
         let mut similarities = vec![T::zero(); images * captions];
         let mut word_maxima = vec![0.0; captions * longest * images];
-        let mut kept = Kept::of_totals(&self.tiles.region_counts, &self.tiles.word_counts);
+        let mut above = Above::default();
         let mut relevance = Vec::with_capacity(found.len());
         for (at, found) in found.into_iter().enumerate() {
             let tile = self.tiles.tile(at);
@@ -68,19 +68,19 @@ impl<T: Real> MatcherOperator<T> {
                     word_maxima[start..start + maxima.len()].copy_from_slice(maxima);
                 }
             }
-            kept += found.kept;
+            above += found.above;
             relevance.extend(found.left);
-        }
-        if !self.has_masks {
-            kept = kept.everything();
         }
         saved.put_nan(&mut similarities);
         self.put_nan_maxima(&saved, &mut word_maxima);
-        self.by_products.put(ByProducts { word_maxima, kept });
-        if self.keep == Keep::Relevance {
+        if self.is_trained {
             saved.put_relevance(relevance);
         }
-        (similarities, saved)
+        Forward {
+            similarities,
+            by_products: ByProducts { word_maxima, above },
+            saved,
+        }
     }
 
     /// The valid words without gaps, and the Gram matrices.
@@ -183,12 +183,12 @@ impl<T: Real> MatcherOperator<T> {
                 let pair = self.listed_pair(saved, (tile, &place), &listed.cells[own]);
                 found.put_answers(&place, &worker.listed.forward(&listed.rule, &pair));
             }
-            if self.keep == Keep::Relevance {
+            if self.is_trained {
                 found.left = Some(Left::Listed(listed));
             }
         } else {
             self.answer_every((tile, &relevance), saved, worker, &mut found);
-            if self.keep == Keep::Relevance {
+            if self.is_trained {
                 found.left = Some(Left::Every(relevance));
                 return found;
             }
@@ -263,20 +263,20 @@ impl<T: Real> MatcherOperator<T> {
 
 /// Which entries have a fragment that is not finite, by the diagonals of their Gram matrices of
 /// `longest` rows.
-fn not_finite<T: Real>(grams: &[T], longest: usize, stride: usize) -> Vec<bool> {
+fn not_finite<T: Number>(grams: &[T], longest: usize, stride: usize) -> Vec<bool> {
     let entries = grams.chunks_exact((longest * stride).max(1));
     let is_broken = |gram: &[T]| (0..longest).any(|at| !gram[at * stride + at].is_finite());
     entries.map(is_broken).collect()
 }
 
-impl<T: Real> TileForward<T> {
+impl<T: Number> TileForward<T> {
     /// Nothing is known of any pair.
     pub(super) fn empty(tile: &Tile) -> Self {
         let images = tile.images.len();
         Self {
             similarities: Vec::with_capacity(tile.captions.len() * images),
             word_maxima: vec![0.0; tile.rows * images],
-            kept: Kept::default(),
+            above: Above::default(),
             left: None,
         }
     }
@@ -286,9 +286,7 @@ impl<T: Real> TileForward<T> {
         let words = answers.words / T::from_f64(place.words as f64);
         let regions = answers.regions / T::from_f64(place.regions as f64);
         self.similarities.push(words + regions);
-        self.kept.word_queries += answers.word_queries;
-        self.kept.region_queries += answers.region_queries;
-        self.kept.cells += answers.cells;
+        self.above += answers.above;
     }
 
     /// The highest relevance of each word of a pair.

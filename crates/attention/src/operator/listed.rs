@@ -1,11 +1,12 @@
 //! The masked rule where few cells of a tile are above the threshold: they are listed, answered,
 //! kept for the backward pass and turned into their gradients; nothing else is touched again.
 
-use uard_linalg::vector::{Exponentials, Loops, Simd, vectorised};
+use uard_linalg::vector::{Exponentials, Loops, Number, Simd, vectorised};
 
 use super::masked::{Answers, Cells, Grams, Masked, best_of};
 use super::tiles::{Place, Tile};
-use crate::side::{Real, SMALLEST_SQUARED_LENGTH};
+use crate::kept::Above;
+use crate::side::SMALLEST_SQUARED_LENGTH;
 
 /// A tile with more cells above the threshold than one in so many is not listed: its pairs have
 /// whole rows of weights, and vectors of neighbouring cells are cheaper.
@@ -93,7 +94,7 @@ struct Asked<T> {
     squared: T,
 }
 
-impl<T: Real> Listed<T> {
+impl<T: Number> Listed<T> {
     /// Lists the pairs of a tile, until they are too many cells; tells `on_pair` every pair's place
     /// and its highest relevance word by word.
     pub(super) fn of_tile(
@@ -155,7 +156,7 @@ struct ListAbove<'a, T> {
     found: &'a mut Vec<Cell<T>>,
 }
 
-impl<T: Real> Loops for ListAbove<'_, T> {
+impl<T: Number> Loops for ListAbove<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -179,7 +180,7 @@ impl<T: Real> Loops for ListAbove<'_, T> {
     }
 }
 
-impl<'a, T: Real> Pair<'a, T> {
+impl<'a, T: Number> Pair<'a, T> {
     /// Cells of a tile's pair; region Gram rows are `stride` apart.
     pub(super) fn new(
         cells: &'a [Cell<T>],
@@ -213,16 +214,18 @@ impl<'a, T: Real> Pair<'a, T> {
     }
 }
 
-impl<T: Real> Scratch<T> {
+impl<T: Number> Scratch<T> {
     /// What the pair answers.
     pub(super) fn forward(&mut self, rule: &Masked<T>, pair: &Pair<'_, T>) -> Answers<T> {
         self.order(pair.cells);
         let [words, regions] = pair.sides((&self.by_row, &self.by_column));
         let (weights, products) = (&mut self.weights, &mut self.products);
         let mut answers = Answers {
-            word_queries: words.queries().count() as u64,
-            region_queries: regions.queries().count() as u64,
-            cells: pair.cells.len() as u64,
+            above: Above {
+                word_queries: words.queries().count() as u64,
+                region_queries: regions.queries().count() as u64,
+                cells: pair.cells.len() as u64,
+            },
             ..Answers::default()
         };
         if let Some(sharpness) = rule.words {
@@ -278,7 +281,7 @@ impl<T: Real> Scratch<T> {
     }
 }
 
-impl<'a, T: Real> Side<'a, T> {
+impl<'a, T: Number> Side<'a, T> {
     fn cell(&self, at: u32) -> &'a Cell<T> {
         &self.pair.cells[at as usize]
     }

@@ -13,10 +13,10 @@
 mod backward;
 mod queries;
 
-use uard_linalg::vector::{Loops, Simd, Vector, WIDEST};
+use uard_linalg::vector::{Loops, Number, Simd, Vector, WIDEST};
 
 use super::tiles::Place;
-use crate::side::Real;
+use crate::kept::Above;
 pub(super) use queries::best_of;
 use queries::{best_down, count_above};
 
@@ -64,9 +64,7 @@ pub(super) struct Answers<T> {
     pub words: T,
     /// Sum of R over the regions, if they ask.
     pub regions: T,
-    pub word_queries: u64,
-    pub region_queries: u64,
-    pub cells: u64,
+    pub above: Above,
 }
 
 /// Buffers that are reused from pair to pair.
@@ -78,7 +76,7 @@ pub(super) struct Scratch<T> {
     products: Vec<T>,
 }
 
-impl<T: Real> Masked<T> {
+impl<T: Number> Masked<T> {
     /// A rule that keeps nothing: all it finds are the maxima of words.
     pub(super) fn maxima_only() -> Self {
         Self {
@@ -90,7 +88,7 @@ impl<T: Real> Masked<T> {
     }
 }
 
-impl<T: Real> Cells<T> {
+impl<T: Number> Cells<T> {
     /// Numbers in all.
     pub(super) fn len(&self) -> usize {
         self.values.len()
@@ -119,7 +117,7 @@ impl<T: Real> Cells<T> {
     }
 }
 
-impl<T: Real> Scratch<T> {
+impl<T: Number> Scratch<T> {
     /// Highest relevance of each word of the pair last asked.
     pub(super) fn best(&self) -> &[T] {
         &self.best
@@ -142,7 +140,7 @@ pub(super) struct Forward<'a, T> {
     pub scratch: &'a mut Scratch<T>,
 }
 
-impl<T: Real> Loops for Forward<'_, T> {
+impl<T: Number> Loops for Forward<'_, T> {
     type Output = Answers<T>;
 
     #[inline(always)]
@@ -160,8 +158,8 @@ impl<T: Real> Loops for Forward<'_, T> {
             let best = best_of(simd, row);
             scratch.best[word] = best;
             if best > rule.threshold {
-                answers.word_queries += 1;
-                answers.cells += count_above(simd, T::vectors(simd, row).0, rule.threshold);
+                answers.above.word_queries += 1;
+                answers.above.cells += count_above(simd, T::vectors(simd, row).0, rule.threshold);
                 if let Some(sharpness) = rule.words {
                     let (dot, squared) =
                         rule.ask_word(simd, row, (best, sharpness), (&grams, scratch));
@@ -171,14 +169,14 @@ impl<T: Real> Loops for Forward<'_, T> {
                 answers.words += best;
             }
         }
-        if answers.word_queries > 0 || rule.answers_below {
+        if answers.above.word_queries > 0 || rule.answers_below {
             rule.regions_answer(simd, cells, (&grams, scratch), &mut answers);
         }
         answers
     }
 }
 
-impl<T: Real> Masked<T> {
+impl<T: Number> Masked<T> {
     #[inline(always)]
     fn regions_answer<S: Simd>(
         &self,
@@ -192,7 +190,7 @@ impl<T: Real> Masked<T> {
         for at in 0..T::vectors(simd, cells.row(0)).0.len() {
             let best = best_down(simd, cells, at);
             let above = count_above(simd, &[best], self.threshold);
-            answers.region_queries += above;
+            answers.above.region_queries += above;
             let Some(sharpness) = self.regions else {
                 continue;
             };

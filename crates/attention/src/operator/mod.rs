@@ -19,15 +19,17 @@ mod rows;
 mod tests;
 mod tiles;
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
-use uard_core::slices::{numbers, reading};
+use candle_core::{Device, Result, Tensor, WithDType};
+use uard_core::operator::cpu_operator;
+use uard_core::slices::reading;
+use uard_core::{Regions, Words};
 use uard_linalg::matmul::Matmul;
+use uard_linalg::vector::Number;
 
-use crate::Kept;
 use crate::config::MatcherConfig;
-use crate::side::Real;
+use crate::kept::Above;
 use listed::Listed;
 use pair::Rule;
 use tiles::{Tile, Tiles};
@@ -36,25 +38,19 @@ const NAME: &str = "uard-matcher";
 
 /// What is asked of a batch, beside its tensors.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Question<'a> {
+pub(crate) struct Question {
     pub config: MatcherConfig,
     /// Of relevance.
     pub matmul: Matmul,
     pub threshold: f64,
-    /// Valid regions of each image, and the padded length R.
-    pub regions: (&'a [usize], usize),
-    /// Valid words of each caption, and the padded length W.
-    pub words: (&'a [usize], usize),
-    pub keep: Keep,
 }
 
-/// What stays in memory between forward and backward pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keep {
-    /// Relevance of every pair, for the backward pass.
-    Relevance,
-    /// Nothing: no gradient is expected. If one is asked for, relevance is computed again.
-    Nothing,
+/// What a batch of the CPU gives.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Similarity [I, C], differentiable.
+    pub similarities: Tensor,
+    pub by_products: ByProducts,
 }
 
 /// What the forward pass knows for free.
@@ -63,33 +59,24 @@ pub(crate) struct ByProducts {
     /// Highest relevance of each word in each image, [C, W, I].
     pub word_maxima: Vec<f32>,
     /// What is above the threshold.
-    pub kept: Kept,
+    pub above: Above,
 }
 
-/// Where the by-products are left; whoever takes them owns them.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Shelf(Arc<Mutex<Option<ByProducts>>>);
-
-impl Shelf {
-    pub(crate) fn take(&self) -> Option<ByProducts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn put(&self, found: ByProducts) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
-    }
+/// Similarities [I, C], and what else a forward pass finds.
+struct Forward<T> {
+    similarities: Vec<T>,
+    by_products: ByProducts,
+    saved: Saved<T>,
 }
 
-/// Unit words [C, W, D] and regions [I, R, D], both contiguous, to similarity [I, C].
+/// Unit words [C, W, D] and regions [I, R, D] to similarity [I, C].
 #[derive(Debug)]
-pub(crate) struct MatcherOperator<T> {
+struct MatcherOperator<T> {
     rule: Rule<T>,
-    has_masks: bool,
     tiles: Tiles,
-    keep: Keep,
+    /// Whether relevance of every pair stays in memory for the backward pass.
+    is_trained: bool,
     matmul: Matmul,
-    by_products: Shelf,
-    saved: OnceLock<Saved<T>>,
 }
 
 /// What the forward pass leaves for the backward pass.
@@ -144,20 +131,55 @@ struct Fragments<'a, T> {
     width: usize,
 }
 
-impl<T: Real> MatcherOperator<T> {
-    /// The operator, and where its by-products will be after the forward pass.
-    pub(crate) fn new(question: &Question<'_>) -> (Self, Shelf) {
-        let by_products = Shelf::default();
-        let operator = Self {
+/// The similarity of every pair of a batch whose rows are `T`.
+pub(crate) fn similarities<T: WithDType + Number>(
+    question: &Question,
+    regions: &Regions,
+    words: &Words,
+) -> Result<Found> {
+    let operator = MatcherOperator::<T>::new(question, regions, words);
+    let (u, v) = (words.detach(), regions.detach());
+    let (u, v) = (u.rows().contiguous()?, v.rows().contiguous()?);
+    let Forward {
+        similarities,
+        by_products,
+        saved,
+    } = operator.forward(&Fragments::new(
+        reading(&u).numbers(NAME)?,
+        reading(&v).numbers(NAME)?,
+        words.width(),
+    ));
+    let shape = (regions.images(), words.captions());
+    let inputs = [words.rows(), regions.rows()];
+    let similarities = cpu_operator(similarities, shape, &inputs, move |_, upstream| {
+        let mut upstream = upstream.flatten_all()?.to_vec1::<T>()?;
+        saved.put_nan(&mut upstream);
+        let (words, regions) = (reading(&u), reading(&v));
+        let width = u.dim(2)?;
+        let fragments = Fragments::new(words.numbers(NAME)?, regions.numbers(NAME)?, width);
+        let (to_words, to_regions) = operator.gradients(&fragments, &saved, &upstream);
+        Ok(vec![
+            Tensor::from_vec(to_words, u.shape(), &Device::Cpu)?,
+            Tensor::from_vec(to_regions, v.shape(), &Device::Cpu)?,
+        ])
+    })?;
+    Ok(Found {
+        similarities,
+        by_products,
+    })
+}
+
+impl<T: Number> MatcherOperator<T> {
+    fn new(question: &Question, regions: &Regions, words: &Words) -> Self {
+        Self {
             rule: Rule::new(&question.config, question.threshold),
-            has_masks: question.config.has_masks(),
-            tiles: Tiles::new(question.regions, question.words),
-            keep: question.keep,
+            tiles: Tiles::new(
+                (regions.counts(), regions.longest()),
+                (words.counts(), words.longest()),
+            ),
+            is_trained: words.rows().track_op() || regions.rows().track_op(),
             matmul: question.matmul,
-            by_products: by_products.clone(),
-            saved: OnceLock::new(),
-        };
-        (operator, by_products)
+        }
     }
 }
 
@@ -175,7 +197,7 @@ impl<T> Saved<T> {
     /// NaN for each broken pair, [I, C].
     fn put_nan(&self, pairs: &mut [T])
     where
-        T: Real,
+        T: Number,
     {
         if !self.broken.any() {
             return;
@@ -203,12 +225,12 @@ impl<T> Saved<T> {
     }
 }
 
-impl<'a, T: Real> Fragments<'a, T> {
-    fn new(words: &'a [T], regions: &'a [T], shape: &Shape) -> Self {
+impl<'a, T: Number> Fragments<'a, T> {
+    fn new(words: &'a [T], regions: &'a [T], width: usize) -> Self {
         Self {
             words,
             regions,
-            width: shape.dims().last().copied().unwrap_or(0),
+            width,
         }
     }
 
@@ -216,49 +238,5 @@ impl<'a, T: Real> Fragments<'a, T> {
     fn regions_of(&self, tile: &Tile, longest: usize) -> &'a [T] {
         let of_image = longest * self.width;
         &self.regions[tile.images.start * of_image..tile.images.end * of_image]
-    }
-}
-
-impl<T: Real> CustomOp2 for MatcherOperator<T> {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        words: &CpuStorage,
-        words_layout: &Layout,
-        regions: &CpuStorage,
-        regions_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let shape = words_layout.shape();
-        let words = numbers::<T>(words, words_layout, NAME)?;
-        let regions = numbers::<T>(regions, regions_layout, NAME)?;
-        let fragments = Fragments::new(words, regions, shape);
-        let (similarities, saved) = self.forward(&fragments);
-        // A second forward pass of the same operator would leave the same.
-        let _ = self.saved.set(saved);
-        let shape = Shape::from((self.tiles.images(), self.tiles.captions()));
-        Ok((T::to_cpu_storage_owned(similarities), shape))
-    }
-
-    fn bwd(
-        &self,
-        words: &Tensor,
-        regions: &Tensor,
-        _similarities: &Tensor,
-        upstream: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let mut upstream = upstream.flatten_all()?.to_vec1::<T>()?;
-        let (u, v) = (reading(words), reading(regions));
-        let fragments = Fragments::<T>::new(u.numbers(NAME)?, v.numbers(NAME)?, words.shape());
-        let saved = self.saved.get_or_init(|| self.prepare(&fragments));
-        saved.put_nan(&mut upstream);
-        let (to_words, to_regions) = self.gradients(&fragments, saved, &upstream);
-        let device = words.device();
-        Ok((
-            Some(Tensor::from_vec(to_words, words.shape(), device)?),
-            Some(Tensor::from_vec(to_regions, regions.shape(), device)?),
-        ))
     }
 }

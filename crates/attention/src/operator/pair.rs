@@ -1,13 +1,13 @@
 //! One pair under any rule: its cells out of a tile, its answers, its gradients.
 
-use uard_linalg::vector::vectorised;
+use uard_linalg::vector::{Number, vectorised};
 
 use super::listed;
 use super::masked::{Answers, Backward, Cells, Forward, Grams, Masked, PairGradients, Scratch};
 use super::rows::Lists;
 use super::tiles::Place;
 use crate::config::{MatcherConfig, QuerySide, WeightRule};
-use crate::side::{self, Block, BlockGradients, Real, Side};
+use crate::side::{self, Block, BlockGradients, Side};
 
 /// The rule with its numbers in the precision of the tensors.
 #[derive(Debug, Clone, Copy)]
@@ -50,10 +50,9 @@ struct DenseScratch<T> {
     side: side::Scratch<T>,
 }
 
-impl<T: Real> Rule<T> {
+impl<T: Number> Rule<T> {
     pub(super) fn new(config: &MatcherConfig, threshold: f64) -> Self {
-        let asks = |side| config.sides.asking().contains(&side);
-        let sharpness = |side| asks(side).then(|| T::from_f64(config.inverse_temperature(side)));
+        let sharpness = |side| config.asks(side).map(T::from_f64);
         match config.rule {
             WeightRule::Masked | WeightRule::Nearest | WeightRule::Zero => Self::Masked(Masked {
                 threshold: T::from_f64(config.threshold(threshold)),
@@ -63,13 +62,13 @@ impl<T: Real> Rule<T> {
             }),
             WeightRule::Scan | WeightRule::MaxSim => Self::Dense(
                 [QuerySide::Words, QuerySide::Regions]
-                    .map(|side| asks(side).then(|| Side::new(config, side)).flatten()),
+                    .map(|side| sharpness(side).map(|sharpness| Side::new(config.rule, sharpness))),
             ),
         }
     }
 }
 
-impl<T: Real> Worker<T> {
+impl<T: Number> Worker<T> {
     /// Takes a pair out of its tile; `padded` is the row length of its cells.
     pub(super) fn load(&mut self, tile: &[T], stride: usize, place: &Place, padded: usize) {
         self.cells.load(tile, stride, place, padded);
@@ -141,7 +140,7 @@ impl<T: Real> Worker<T> {
     }
 }
 
-impl<T: Real> DenseScratch<T> {
+impl<T: Number> DenseScratch<T> {
     fn load(&mut self, cells: &Cells<T>) {
         self.words_by_regions.clear();
         for word in 0..cells.words {
@@ -235,7 +234,7 @@ impl<T: Real> DenseScratch<T> {
     }
 }
 
-fn cleared<T: Real>(values: &mut Vec<T>, len: usize) -> &mut [T] {
+fn cleared<T: Number>(values: &mut Vec<T>, len: usize) -> &mut [T] {
     values.clear();
     values.resize(len, T::zero());
     values

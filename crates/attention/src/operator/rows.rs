@@ -6,10 +6,9 @@
 //! listed already is not looked for again.
 
 use uard_linalg::product::{Matrix, Output, product};
-use uard_linalg::vector::{Loops, Simd, Vector, vectorised};
+use uard_linalg::vector::{Loops, Number, Simd, Vector, vectorised};
 
 use super::listed::Cell;
-use crate::side::Real;
 
 /// From this share of numbers that are not zero on, one in so many, a tile goes to the dense
 /// product. An estimate from operation counts; where the border lies has not been measured.
@@ -49,7 +48,7 @@ pub(super) struct Lists<T> {
 ///
 /// # Shapes
 /// `out` [rows, D], `right` [columns, D], D the width.
-pub(super) fn add_product<T: Real>(
+pub(super) fn add_product<T: Number>(
     out: &mut [T],
     gradient: &Gradient<'_, T>,
     (right, width): (&[T], usize),
@@ -75,7 +74,7 @@ pub(super) fn add_product<T: Real>(
 ///
 /// # Shapes
 /// `out` [columns, D], `left` [rows, D], D the width.
-pub(super) fn add_transposed_product<T: Real>(
+pub(super) fn add_transposed_product<T: Number>(
     out: &mut [T],
     gradient: &Gradient<'_, T>,
     (left, width): (&[T], usize),
@@ -97,7 +96,7 @@ pub(super) fn add_transposed_product<T: Real>(
     lists.add_rows(out, (left, width));
 }
 
-impl<'a, T: Real> Sparse<'a, T> {
+impl<'a, T: Number> Sparse<'a, T> {
     fn row(&self, row: usize) -> &'a [T] {
         &self.values[row * self.stride..][..self.columns]
     }
@@ -112,7 +111,7 @@ impl<'a, T: Real> Sparse<'a, T> {
     }
 }
 
-impl<T: Real> Lists<T> {
+impl<T: Number> Lists<T> {
     fn of_rows(&mut self, matrix: &Sparse<'_, T>) {
         self.starts.clear();
         self.starts.push(0);
@@ -179,7 +178,7 @@ impl<T: Real> Lists<T> {
 /// Numbers that are not zero.
 struct Count<'a, T>(&'a [T]);
 
-impl<T: Real> Loops for Count<'_, T> {
+impl<T: Number> Loops for Count<'_, T> {
     type Output = usize;
 
     #[inline(always)]
@@ -203,7 +202,7 @@ struct AddLists<'a, T> {
     width: usize,
 }
 
-impl<T: Real> Loops for AddLists<'_, T> {
+impl<T: Number> Loops for AddLists<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -236,7 +235,7 @@ impl<T: Real> Loops for AddLists<'_, T> {
 
 /// N neighbouring vectors of a sum; those of the rows begin at `column`.
 #[inline(always)]
-fn add_vectors<T: Real, S: Simd, const N: usize>(
+fn add_vectors<T: Number, S: Simd, const N: usize>(
     simd: S,
     out: &mut [Vector<T, S>],
     list: &[(u32, T)],
@@ -256,7 +255,7 @@ fn add_vectors<T: Real, S: Simd, const N: usize>(
 
 /// The last numbers of a sum, fewer than a vector.
 #[inline(always)]
-fn add_rest<T: Real, S: Simd>(
+fn add_rest<T: Number, S: Simd>(
     simd: S,
     out: &mut [T],
     list: &[(u32, T)],

@@ -1,5 +1,6 @@
 //! Do listed cells and whole tiles give the same?
 
+use candle_core::Var;
 use uard_core::random::{Draws, normal};
 use uard_linalg::matmul::Matmul;
 
@@ -32,18 +33,22 @@ fn rows(label: &str, counts: &[usize]) -> Vec<f64> {
     rows
 }
 
-fn question(sides: Sides, threshold: f64) -> Question<'static> {
-    Question {
+/// An operator that keeps relevance for a backward pass.
+fn operator(sides: Sides, words: &[f64], regions: &[f64]) -> MatcherOperator<f64> {
+    let question = Question {
         config: MatcherConfig {
             sides,
             ..MatcherConfig::default()
         },
         matmul: Matmul::F32,
-        threshold,
-        regions: (&REGIONS, 12),
-        words: (&WORDS, 9),
-        keep: Keep::Relevance,
-    }
+        threshold: 0.3,
+    };
+    let trained = |rows: &[f64], shape| Var::from_slice(rows, shape, &Device::Cpu).unwrap();
+    let words = trained(words, (WORDS.len(), 9, WIDTH));
+    let regions = trained(regions, (REGIONS.len(), 12, WIDTH));
+    let words = Words::normalized(&words, WORDS.to_vec()).unwrap();
+    let regions = Regions::normalized(&regions, REGIONS.to_vec()).unwrap();
+    MatcherOperator::new(&question, &regions, &words)
 }
 
 fn near(found: &[f64], expected: &[f64], what: &str) {
@@ -67,9 +72,12 @@ fn listed_cells_and_whole_tiles_give_the_same() {
     // One pair without gradient.
     let upstream: Vec<f64> = (0..12).map(|at| f64::from(at % 5) - 1.0).collect();
     for sides in [Sides::Both, Sides::Words, Sides::Regions] {
-        let question = question(sides, 0.3);
-        let (operator, _) = MatcherOperator::<f64>::new(&question);
-        let (similarities, saved) = operator.forward(&fragments);
+        let operator = operator(sides, &words, &regions);
+        let Forward {
+            similarities,
+            saved,
+            ..
+        } = operator.forward(&fragments);
         let listed = saved.take_relevance().unwrap();
         let many = |left: &Left<f64>| matches!(left, Left::Listed(cells) if cells.cells.len() > 9);
         assert!(listed.iter().all(many));

@@ -3,9 +3,7 @@
 
 use std::ops::Range;
 
-use uard_linalg::vector::WIDEST;
-
-use crate::side::Real;
+use uard_linalg::vector::{Number, WIDEST};
 
 /// A group takes captions until it has this many words.
 const WORDS_IN_A_GROUP: usize = 96;
@@ -57,7 +55,7 @@ pub(super) struct Place {
 
 impl Place {
     /// What the gradient of its similarity is to a word's answer, and to a region's.
-    pub(super) fn each<T: Real>(&self, upstream: T) -> (T, T) {
+    pub(super) fn each<T: Number>(&self, upstream: T) -> (T, T) {
         let mean = |queries: usize| upstream / T::from_f64(queries as f64);
         (mean(self.words), mean(self.regions))
     }

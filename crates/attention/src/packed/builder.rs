@@ -7,10 +7,10 @@ use half::bf16;
 use uard_linalg::panels::PANEL;
 
 use super::fragments::{Fragments, MOST_FRAGMENTS, Part, Shape};
-use super::gram::GramScratch;
+use super::gram::gram;
 use super::layout::{Kind, Layout};
 use super::panel::{Vectors, fill};
-use super::rounding::{is_finite, norm, residual};
+use super::rounding::{norm, residual};
 use super::source::Batch;
 use super::storage::{Lines, Section};
 use super::work;
@@ -83,18 +83,14 @@ impl Builder {
                 }));
             }
         }
-        let finite = work::map(batch.counts.len(), |entry| is_finite(batch.rows(entry)));
-        let Some(entry) = finite.iter().position(|finite| !finite) else {
-            return Ok(());
-        };
-        let mut fragments = 0..batch.counts[entry];
-        Err(Error::NotFinite {
-            what,
-            entry: before + entry,
-            fragment: fragments
-                .find(|&fragment| !is_finite(batch.row(entry, fragment)))
-                .unwrap_or_default(),
-        })
+        match batch.not_finite() {
+            None => Ok(()),
+            Some((entry, fragment)) => Err(Error::NotFinite {
+                what,
+                entry: before + entry,
+                fragment,
+            }),
+        }
     }
 
     /// All that was pushed.
@@ -133,12 +129,11 @@ impl<'a> Added<'a> {
     }
 
     fn fill_grams(&self, (first, mut grams): (usize, &mut [f32])) {
-        let mut scratch = GramScratch::new();
         let last = (first + GRAMS_OF_A_TASK).min(self.batch.counts.len());
         for entry in first..last {
             let numbers = self.layout.gram_of(self.first_entry + entry).len();
-            let (gram, rest) = std::mem::take(&mut grams).split_at_mut(numbers);
-            scratch.compute(self.batch.rows(entry), self.batch.width, gram);
+            let (own, rest) = std::mem::take(&mut grams).split_at_mut(numbers);
+            gram(self.batch.rows(entry), self.batch.width, own);
             grams = rest;
         }
     }

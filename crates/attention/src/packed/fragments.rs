@@ -3,8 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytemuck::Pod;
 use half::bf16;
-use uard_linalg::panels::{PANEL, padded_depth};
+use uard_linalg::matmul::Matmul;
+use uard_linalg::panels::{Element, PANEL, padded_depth};
 
 use super::file::Origin;
 use super::layout::Layout;
@@ -180,16 +182,17 @@ impl Fragments {
         }
     }
 
-    /// Numbers of the f32 panels.
-    pub fn f32(&self) -> &[f32] {
-        assert!(self.supports(Precision::F32), "packed for f32");
-        self.part(Part::F32).numbers()
-    }
-
-    /// Numbers of the bf16 panels.
-    pub fn bf16(&self) -> &[bf16] {
-        assert!(self.supports(Precision::Bf16), "packed for bf16");
-        self.part(Part::Bf16).numbers()
+    /// Numbers of all panels of `T`.
+    ///
+    /// # Panics
+    /// When they were not packed.
+    pub fn panels<T: Element + Pod>(&self) -> &[T] {
+        let (precision, part) = match T::MATMUL {
+            Matmul::F32 => (Precision::F32, Part::F32),
+            Matmul::Bf16 => (Precision::Bf16, Part::Bf16),
+        };
+        assert!(self.supports(precision), "packed for {precision}");
+        self.part(part).numbers()
     }
 
     /// An entry's Gram matrix.

@@ -45,9 +45,9 @@ mod tests;
 
 use std::path::Path;
 
-use half::bf16;
+use bytemuck::Pod;
 use uard_core::{Regions, Words};
-use uard_linalg::panels::{ColumnPanels, RowPanels, padded_depth};
+use uard_linalg::panels::{ColumnPanels, Element, RowPanels, padded_depth};
 
 use crate::{Precision, Result};
 use builder::Builder;
@@ -55,7 +55,7 @@ use fragments::{Fragments, Part, Shape};
 pub use fragments::{LARGEST_WIDTH, MOST_FRAGMENTS};
 use layout::Kind;
 pub use layout::{BLOCK_COLUMNS, ImageBlock, gram_stride};
-use source::{Batch, with_numbers};
+use source::with_batch;
 
 /// Regions of many images, packed as columns. A clone shares them.
 ///
@@ -98,20 +98,12 @@ impl PackedRegions {
         self.fragments.layout().blocks()
     }
 
-    /// Panels as columns, f32.
+    /// Panels of `T` as columns.
     ///
     /// # Panics
-    /// When they were not packed (`precision` is `Bf16`).
-    pub(crate) fn f32(&self) -> ColumnPanels<'_, f32> {
-        ColumnPanels::new(self.fragments.f32(), padded_depth(self.width()))
-    }
-
-    /// Panels as columns, bf16.
-    ///
-    /// # Panics
-    /// When they were not packed (`precision` is `F32`).
-    pub(crate) fn bf16(&self) -> ColumnPanels<'_, bf16> {
-        ColumnPanels::new(self.fragments.bf16(), padded_depth(self.width()))
+    /// When they were not packed.
+    pub(crate) fn panels<T: Element + Pod>(&self) -> ColumnPanels<'_, T> {
+        ColumnPanels::new(self.fragments.panels(), padded_depth(self.width()))
     }
 }
 
@@ -121,20 +113,12 @@ impl PackedWords {
         self.counts().len()
     }
 
-    /// Panels as rows, f32.
+    /// Panels of `T` as rows.
     ///
     /// # Panics
-    /// When they were not packed (`precision` is `Bf16`).
-    pub(crate) fn f32(&self) -> RowPanels<'_, f32> {
-        RowPanels::new(self.fragments.f32(), padded_depth(self.width()))
-    }
-
-    /// Panels as rows, bf16.
-    ///
-    /// # Panics
-    /// When they were not packed (`precision` is `F32`).
-    pub(crate) fn bf16(&self) -> RowPanels<'_, bf16> {
-        RowPanels::new(self.fragments.bf16(), padded_depth(self.width()))
+    /// When they were not packed.
+    pub(crate) fn panels<T: Element + Pod>(&self) -> RowPanels<'_, T> {
+        RowPanels::new(self.fragments.panels(), padded_depth(self.width()))
     }
 }
 
@@ -241,7 +225,6 @@ macro_rules! delegate_to_fragments {
             ///
             /// # Panics
             /// When they were not packed (`precision` is not `Exact`).
-            #[allow(dead_code, reason = "for exact mode")]
             pub(crate) fn norms(&self, entry: usize) -> &[f32] {
                 self.fragments.bounds(Part::Norms, entry)
             }
@@ -258,13 +241,8 @@ macro_rules! delegate_to_fragments {
             /// fragments, a number is NaN or infinite (named by its entry, counted over all
             /// batches, and its fragment), or the tensor cannot be read.
             pub fn push(&mut self, fragments: &$fragments) -> Result<()> {
-                with_numbers(fragments.rows(), |numbers| {
-                    self.builder.push(Batch {
-                        numbers,
-                        counts: fragments.counts(),
-                        longest: fragments.longest(),
-                        width: fragments.width(),
-                    })
+                with_batch(fragments.rows(), fragments.counts(), |batch| {
+                    self.builder.push(batch)
                 })
             }
 

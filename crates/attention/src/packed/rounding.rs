@@ -9,6 +9,7 @@
 //! end at 2^24.
 
 use half::bf16;
+use uard_linalg::panels::Element;
 
 /// Independent sums, so that they run side by side; the order is fixed.
 const LANES: usize = 8;
@@ -20,7 +21,7 @@ pub fn norm(vector: &[f32]) -> f32 {
 
 /// A bound on |v - bf16(v)|.
 pub fn residual(vector: &[f32]) -> f32 {
-    bound(vector, |x| x - to_bf16(x).to_f32())
+    bound(vector, |x| x - <bf16 as Element>::from_f32(x).to_f32())
 }
 
 fn bound(vector: &[f32], part: impl Fn(f32) -> f32) -> f32 {
@@ -42,13 +43,6 @@ fn bound(vector: &[f32], part: impl Fn(f32) -> f32) -> f32 {
         0.0 => 0.0,
         _ => (squared.sqrt() as f32).next_up(),
     }
-}
-
-/// The nearest bf16 of a finite number, ties to even: [`bf16::from_f32`] without a branch.
-pub fn to_bf16(number: f32) -> bf16 {
-    let bits = number.to_bits();
-    let odd = (bits >> 16) & 1;
-    bf16::from_bits(((bits + 0x7fff + odd) >> 16) as u16)
 }
 
 /// Whether no number is NaN or infinite; without a branch, so that it runs at memory speed.

@@ -1,7 +1,10 @@
 //! What is packed? The valid rows of a padded tensor, read where they lie.
 
-use candle_core::{DType, Device, Storage, Tensor};
+use candle_core::{DType, Device, Tensor};
+use uard_core::slices::reading;
 
+use super::rounding::is_finite;
+use super::work;
 use crate::Result;
 
 /// A batch of entries, padded to the longest.
@@ -30,19 +33,46 @@ impl<'a> Batch<'a> {
     }
 }
 
+impl Batch<'_> {
+    /// The first entry and fragment that holds a number which is not finite.
+    pub fn not_finite(&self) -> Option<(usize, usize)> {
+        let finite = work::map(self.counts.len(), |entry| is_finite(self.rows(entry)));
+        let entry = finite.iter().position(|finite| !finite)?;
+        let mut fragments = 0..self.counts[entry];
+        let fragment = fragments.find(|&fragment| !is_finite(self.row(entry, fragment)))?;
+        Some((entry, fragment))
+    }
+}
+
+/// The rows of a padded tensor [entries, longest, width] with `counts` valid fragments, as
+/// [`with_numbers`] lends them.
+///
+/// # Errors
+/// As [`with_numbers`].
+pub fn with_batch<R>(
+    rows: &Tensor,
+    counts: &[usize],
+    read: impl FnOnce(Batch<'_>) -> Result<R>,
+) -> Result<R> {
+    let (_, longest, width) = rows.dims3()?;
+    with_numbers(rows, |numbers| {
+        read(Batch {
+            numbers,
+            counts,
+            longest,
+            width,
+        })
+    })
+}
+
 /// Lends the numbers of a tensor, converted and moved only where they are not f32 in order on the
 /// CPU.
 ///
 /// # Errors
 /// When the tensor cannot be brought there.
-pub fn with_numbers<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+fn with_numbers<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
     let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
-    let tensor = tensor.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    match (&*storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(storage), Some((start, end))) => read(&storage.as_slice()?[start..end]),
-        _ => read(&tensor.flatten_all()?.to_vec1()?),
-    }
+    read(reading(&tensor.contiguous()?).numbers("packing")?)
 }
 
 #[cfg(test)]

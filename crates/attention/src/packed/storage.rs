@@ -54,18 +54,10 @@ impl Lines {
         &self.memory.as_slice()[..self.bytes]
     }
 
-    /// All of them as numbers.
-    ///
-    /// # Panics
-    /// When they are no whole numbers: the caller asked for other ones.
-    pub fn numbers<T: Pod>(&self) -> &[T] {
-        bytemuck::cast_slice(self.as_slice())
-    }
-
     /// All of them as numbers, to be written.
     ///
     /// # Panics
-    /// As [`Self::numbers`].
+    /// When they are no whole numbers: the caller asked for other ones.
     pub fn numbers_mut<T: Pod>(&mut self) -> &mut [T] {
         bytemuck::cast_slice_mut(&mut self.memory.as_mut_slice()[..self.bytes])
     }

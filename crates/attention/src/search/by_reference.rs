@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use uard_core::{Regions, Words};
 
 use super::AllPairs;
+use crate::kept::Above;
 use crate::reference;
 use crate::{Kept, MatcherConfig, QuerySide, Result};
 
@@ -19,39 +20,36 @@ pub(super) fn reference_block(
     let regions_ask = config.attention(QuerySide::Regions, threshold);
     let images = valid_rows(regions.rows(), regions.counts())?;
     let captions = valid_rows(words.rows(), words.counts())?;
-    let found: Vec<(Vec<f32>, Kept)> = images
+    let found: Vec<(Vec<f32>, Above)> = images
         .par_iter()
         .map(|image| {
-            let mut kept = Kept::default();
+            let mut above = Above::default();
             let of_caption = captions.iter().map(|caption| {
-                count_above(image, caption, config.threshold(threshold), &mut kept);
+                above += above_in_pair(image, caption, config.threshold(threshold));
                 reference::similarity(image, caption, words_ask, regions_ask) as f32
             });
-            (of_caption.collect(), kept)
+            (of_caption.collect(), above)
         })
         .collect();
-    let mut all = AllPairs {
-        values: Vec::with_capacity(images.len() * captions.len()),
-        kept: Kept::of_totals(regions.counts(), words.counts()),
-    };
-    for (values, kept) in found {
-        all.values.extend(values);
-        all.kept += kept;
+    let mut values = Vec::with_capacity(images.len() * captions.len());
+    let mut above = Above::default();
+    for (of_image, more) in found {
+        values.extend(of_image);
+        above += more;
     }
-    if !config.has_masks() {
-        all.kept = all.kept.everything();
-    }
-    Ok(all)
+    let kept = Kept::new(config, regions.counts(), words.counts(), above);
+    Ok(AllPairs { values, kept })
 }
 
-fn count_above(image: &[Vec<f64>], caption: &[Vec<f64>], threshold: f64, kept: &mut Kept) {
+fn above_in_pair(image: &[Vec<f64>], caption: &[Vec<f64>], threshold: f64) -> Above {
     let relevance = reference::relevance(caption, image);
     let above = |s: &f64| *s > threshold;
-    kept.word_queries += relevance.iter().filter(|row| row.iter().any(above)).count() as u64;
-    kept.region_queries += (0..image.len())
-        .filter(|&region| relevance.iter().any(|row| above(&row[region])))
-        .count() as u64;
-    kept.cells += relevance.iter().flatten().filter(|s| above(s)).count() as u64;
+    let region_sees = |region: &usize| relevance.iter().any(|row| above(&row[*region]));
+    Above {
+        word_queries: relevance.iter().filter(|row| row.iter().any(above)).count() as u64,
+        region_queries: (0..image.len()).filter(region_sees).count() as u64,
+        cells: relevance.iter().flatten().filter(|s| above(s)).count() as u64,
+    }
 }
 
 /// Valid rows of each entry, made unit again in f64.

@@ -1,18 +1,13 @@
 //! All pairs and lists by our kernels on a GPU, which have no listed pairs and no evidence.
 
-use super::{Pairs, Preserve, Preserved, Progress, TopK};
+use super::{MatrixOutput, Pairs, Preserve, Preserved, Progress, TopK};
 use crate::evidence::PairEvidence;
 use crate::kernel::cuda::DeviceSearch;
 use crate::{Engine, Error, Result};
 
 impl Pairs for DeviceSearch<'_> {
-    fn similarities(
-        &self,
-        _: Option<&Preserve<'_>>,
-        out: &mut [f32],
-        on_progress: Progress<'_>,
-    ) -> Result<Preserved> {
-        let kept = self.similarities_into(out, on_progress)?;
+    fn similarities(&self, _: Option<&Preserve<'_>>, out: MatrixOutput<'_>) -> Result<Preserved> {
+        let kept = self.similarities_into(out.values, out.on_progress)?;
         Ok(Preserved {
             kept,
             recomputed: 0,

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
+use bytemuck::Pod;
 use rayon::prelude::*;
-use uard_linalg::panels::{PANEL, panels_for};
+use uard_linalg::panels::{Element, PANEL, panels_for};
 
 use super::PackedPairs;
 use super::similarities::Workplace;
-use super::tiles::{Fragments, Numbers};
+use super::tiles::Fragments;
 use crate::PackedRegions;
 use crate::kernel::answers::{Answers, CaptionPairs, Tile};
 
@@ -21,7 +22,7 @@ impl PackedPairs<'_> {
     /// The similarity of each listed (image, caption), bit for bit that of all pairs.
     ///
     /// Pairs are sorted by image, and captions that lie close together are multiplied in one run.
-    pub(super) fn similarities_of<T: Numbers>(&self, pairs: &[(usize, usize)]) -> Vec<f32> {
+    pub(super) fn similarities_of<T: Element + Pod>(&self, pairs: &[(usize, usize)]) -> Vec<f32> {
         let answers = self.answers();
         let mut order: Vec<usize> = (0..pairs.len()).collect();
         order.par_sort_unstable_by_key(|&at| (pairs[at], at));
@@ -40,7 +41,7 @@ impl PackedPairs<'_> {
     }
 }
 
-fn similarities_of_sorted<T: Numbers>(
+fn similarities_of_sorted<T: Element + Pod>(
     fragments: &Fragments<'_>,
     answers: &Answers,
     pairs: &[(usize, usize)],

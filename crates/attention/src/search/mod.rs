@@ -28,7 +28,7 @@ use crate::evidence::PairEvidence;
 use crate::kernel::cuda::DeviceSearch;
 use crate::{Engine, Error, Kept, Matcher, MatcherConfig, Precision, Result, Running};
 
-pub use crate::results::{AllPairs, Preserve, Preserved, Progress, Ranked, TopK};
+pub use crate::results::{AllPairs, MatrixOutput, Preserve, Preserved, Progress, Ranked, TopK};
 pub(crate) use listed::panels_of;
 pub(crate) use packed::PackedPairs;
 use sides::Held;
@@ -81,13 +81,12 @@ const PAIRS_AT_ONCE: usize = 1 << 26;
 
 /// Both sides, as one engine reads them.
 trait Pairs {
-    /// The similarity of every pair into `out` [I, C], which has that length; without `preserve`
+    /// The similarity of every pair into `out`, which has that length; without `preserve`
     /// everything is as in f32 where the precision is `Exact`.
     fn similarities(
         &self,
         preserve: Option<&Preserve<'_>>,
-        out: &mut [f32],
-        on_progress: Progress<'_>,
+        out: MatrixOutput<'_>,
     ) -> Result<Preserved>;
 
     /// The best of each.
@@ -208,8 +207,11 @@ impl Search {
         on_progress: Progress<'_>,
     ) -> Result<Kept> {
         let (regions, words) = (regions.into(), words.into());
-        let found = self.matrix(&regions, &words, None, out, on_progress)?;
-        Ok(found.kept)
+        let out = MatrixOutput {
+            values: out,
+            on_progress,
+        };
+        Ok(self.matrix(&regions, &words, None, out)?.kept)
     }
 
     /// The similarity of every image with every caption, where only some of it must be as in f32.
@@ -218,29 +220,21 @@ impl Search {
     /// other values are those of bf16. With any other precision this is
     /// [`Search::similarities_into`].
     ///
-    /// # Shapes
-    /// `out` row-major [I, C], every number of it written.
-    ///
     /// # Errors
     /// As [`Search::similarities_into`], and when a matched pair is out of range.
     ///
     /// # Source
     /// `docs/exactness.md`.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "five values beside the search itself"
-    )]
     pub fn similarities_preserving(
         &self,
         regions: impl Into<SearchRegions>,
         words: impl Into<SearchWords>,
         preserve: &Preserve<'_>,
-        out: &mut [f32],
-        on_progress: Progress<'_>,
+        out: MatrixOutput<'_>,
     ) -> Result<Preserved> {
         let (regions, words) = (regions.into(), words.into());
         check_pairs(&regions, &words, preserve.matched)?;
-        self.matrix(&regions, &words, Some(preserve), out, on_progress)
+        self.matrix(&regions, &words, Some(preserve), out)
     }
 
     /// The `k` best captions of each image and the `k` best images of each caption; fewer where
@@ -309,25 +303,19 @@ impl Search {
         self.pairs(&regions, &words)?.evidence(image, caption)
     }
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "five values beside the search itself"
-    )]
     fn matrix(
         &self,
         regions: &SearchRegions,
         words: &SearchWords,
         preserve: Option<&Preserve<'_>>,
-        out: &mut [f32],
-        on_progress: Progress<'_>,
+        out: MatrixOutput<'_>,
     ) -> Result<Preserved> {
         let expected = regions.images() * words.captions();
-        if out.len() != expected {
-            let found = out.len();
+        let found = out.values.len();
+        if found != expected {
             return Err(Error::OutputLength { expected, found });
         }
-        let pairs = self.pairs(regions, words)?;
-        pairs.similarities(preserve, out, on_progress)
+        self.pairs(regions, words)?.similarities(preserve, out)
     }
 
     fn listed(

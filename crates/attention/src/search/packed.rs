@@ -3,9 +3,10 @@
 use half::bf16;
 
 use super::tiles::Fragments;
-use super::{Pairs, Preserve, Preserved, Progress, TopK};
+use super::{MatrixOutput, Pairs, Preserve, Preserved, Progress, TopK};
 use crate::evidence::PairEvidence;
-use crate::kernel::answers::{Above, Answers};
+use crate::kept::Above;
+use crate::kernel::answers::Answers;
 use crate::{Kept, MatcherConfig, Precision, Result, WeightRule};
 
 /// Packed fragments of both sides, and how they are matched.
@@ -27,11 +28,7 @@ impl PackedPairs<'_> {
     /// Counts over all pairs from what was above the threshold.
     pub(crate) fn kept(&self, above: Above) -> Kept {
         let Fragments { regions, words, .. } = self.fragments;
-        let totals = Kept::of_totals(regions.counts(), words.counts());
-        match self.config.has_masks() {
-            true => totals.with_above([above.word_queries, above.region_queries, above.cells]),
-            false => totals.everything(),
-        }
+        Kept::new(self.config, regions.counts(), words.counts(), above)
     }
 
     /// Whether f32 is asked for where bf16 can tell something about it.
@@ -54,13 +51,12 @@ impl Pairs for PackedPairs<'_> {
     fn similarities(
         &self,
         preserve: Option<&Preserve<'_>>,
-        out: &mut [f32],
-        on_progress: Progress<'_>,
+        out: MatrixOutput<'_>,
     ) -> Result<Preserved> {
         if let Some(preserve) = preserve.filter(|_| self.screens()) {
-            return Ok(self.similarities_exactly(preserve, out, on_progress));
+            return Ok(self.similarities_exactly(preserve, out));
         }
-        let kept = self.similarities_into(out, on_progress);
+        let kept = self.similarities_into(out);
         Ok(Preserved {
             kept,
             recomputed: 0,

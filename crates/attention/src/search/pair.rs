@@ -1,14 +1,21 @@
 //! Why one pair of packed fragments has its similarity.
 
+use bytemuck::Pod;
+use uard_linalg::panels::Element;
+
 use super::PackedPairs;
 use super::listed::panels_of;
-use super::tiles::{Numbers, Rows};
+use super::tiles::Rows;
 use crate::evidence::{PairEvidence, words_evidence};
 use crate::kernel::answers::Tile;
 
 impl PackedPairs<'_> {
     /// The evidence of one pair: words asking, whatever sides the similarity has.
-    pub(super) fn evidence_of<T: Numbers>(&self, image: usize, caption: usize) -> PairEvidence {
+    pub(super) fn evidence_of<T: Element + Pod>(
+        &self,
+        image: usize,
+        caption: usize,
+    ) -> PairEvidence {
         let fragments = &self.fragments;
         let similarity = self.similarities_of::<T>(&[(image, caption)])[0];
         let panels = panels_of(fragments.regions, image);

@@ -10,7 +10,7 @@ use crate::engine::{Means, Running};
 #[cfg(feature = "cuda-kernels")]
 use crate::kernel::cuda::{DeviceBuilder, DeviceFragments};
 #[cfg(feature = "cuda-kernels")]
-use crate::packed::source::{Batch, with_numbers};
+use crate::packed::source::with_batch;
 use crate::packed::{RegionsBuilder, WordsBuilder};
 use crate::{Error, PackedRegions, PackedWords, Precision, Result};
 
@@ -116,14 +116,9 @@ macro_rules! sides {
                         batches.push(batch.detach(), batch.width(), batch.counts())
                     }
                     #[cfg(feature = "cuda-kernels")]
-                    Collected::Gpu(_, builder) => with_numbers(batch.rows(), |numbers| {
-                        builder.push(Batch {
-                            numbers,
-                            counts: batch.counts(),
-                            longest: batch.longest(),
-                            width: batch.width(),
-                        })
-                    }),
+                    Collected::Gpu(_, builder) => {
+                        with_batch(batch.rows(), batch.counts(), |batch| builder.push(batch))
+                    }
                 }
             }
 

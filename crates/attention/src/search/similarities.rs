@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use bytemuck::Pod;
 use half::bf16;
 use rayon::prelude::*;
+use uard_linalg::panels::Element;
 
-use super::tiles::{Fragments, Numbers, Rows, Task, tasks};
-use super::{PackedPairs, Progress};
+use super::tiles::{Fragments, Rows, Task, tasks};
+use super::{MatrixOutput, PackedPairs, Progress};
 use crate::kernel::answers::{Above, CaptionPairs, Scratch, Tile};
 use crate::{Kept, Precision};
 
@@ -42,12 +44,12 @@ pub(crate) struct Caption<'a> {
 pub(crate) type Answer<'a, V> = &'a (dyn Fn(&Caption<'_>, &mut Scratch, &mut [V]) -> Above + Sync);
 
 impl PackedPairs<'_> {
-    /// The similarity of every image with every caption, into `out` [I, C] of that length; returns
-    /// what was above the threshold.
-    pub(super) fn similarities_into(&self, out: &mut [f32], on_progress: Progress<'_>) -> Kept {
+    /// The similarity of every image with every caption, into `out` of that length; returns what was
+    /// above the threshold.
+    pub(super) fn similarities_into(&self, out: MatrixOutput<'_>) -> Kept {
         let Fragments { regions, words, .. } = self.fragments;
         let captions = words.captions();
-        let mut rest = out;
+        let mut rest = out.values;
         let mut rows_of_blocks = Vec::with_capacity(regions.blocks().len());
         for block in regions.blocks() {
             let (rows, others) = rest.split_at_mut(block.images.len() * captions);
@@ -64,7 +66,7 @@ impl PackedPairs<'_> {
                 }
             }
         };
-        self.answer_all(&write, on_progress)
+        self.answer_all(&write, out.on_progress)
     }
 
     /// Tells every task's similarities, row-major [captions of the range, images of the block], in
@@ -99,7 +101,7 @@ impl Fragments<'_> {
     /// Tells what was found of every task's pairs, by the task's place in the list, in any order and
     /// from any thread; `unwritten` stands where nothing was found yet. Returns what was above the
     /// threshold.
-    pub(crate) fn answer<T: Numbers, V: Copy + Send + Sync>(
+    pub(crate) fn answer<T: Element + Pod, V: Copy + Send + Sync>(
         &self,
         tasks: &[Task],
         unwritten: V,
@@ -125,7 +127,7 @@ impl Fragments<'_> {
         })
     }
 
-    fn answer_task<T: Numbers, V>(
+    fn answer_task<T: Element + Pod, V>(
         &self,
         task: &Task,
         answer: Answer<'_, V>,

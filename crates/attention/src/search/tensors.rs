@@ -5,7 +5,7 @@ use uard_core::{Regions, Words};
 
 use super::by_reference::reference_block;
 use super::sides::Batches;
-use super::{AllPairs, Pairs, Preserve, Preserved, Progress, Search, TopK};
+use super::{AllPairs, MatrixOutput, Pairs, Preserve, Preserved, Progress, Search, TopK};
 use crate::evidence::{PairEvidence, evidence};
 use crate::{Engine, Kept, Result};
 
@@ -57,12 +57,8 @@ impl TensorPairs<'_> {
 }
 
 impl Pairs for TensorPairs<'_> {
-    fn similarities(
-        &self,
-        _: Option<&Preserve<'_>>,
-        out: &mut [f32],
-        on_progress: Progress<'_>,
-    ) -> Result<Preserved> {
+    fn similarities(&self, _: Option<&Preserve<'_>>, out: MatrixOutput<'_>) -> Result<Preserved> {
+        let (out, on_progress) = (out.values, out.on_progress);
         let captions = self.words.counts.len();
         let (mut kept, mut done, all) = (Kept::default(), 0, out.len());
         let cells = match self.is_reference() {
@@ -99,7 +95,11 @@ impl Pairs for TensorPairs<'_> {
     fn top_k(&self, k: usize, on_progress: Progress<'_>) -> Result<TopK> {
         let captions = self.words.counts.len();
         let mut values = vec![0.0; self.regions.counts.len() * captions];
-        let kept = self.similarities(None, &mut values, on_progress)?.kept;
+        let out = MatrixOutput {
+            values: &mut values,
+            on_progress,
+        };
+        let kept = self.similarities(None, out)?.kept;
         Ok(AllPairs { values, kept }.top_k(captions, k))
     }
 

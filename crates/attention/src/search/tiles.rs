@@ -7,10 +7,8 @@
 
 use std::ops::Range;
 
-use half::bf16;
-use uard_linalg::panels::{
-    ColumnPanels, Element, Instructions, PANEL, RowPanels, panels_for, product,
-};
+use bytemuck::Pod;
+use uard_linalg::panels::{Element, Instructions, PANEL, panels_for, product};
 
 use crate::kernel::answers::{ImageColumns, SLACK, Tile};
 use crate::packed::{ImageBlock, PackedRegions, PackedWords};
@@ -23,34 +21,6 @@ const WORDS_IN_A_TASK: usize = 1024;
 
 /// Numbers of the start of a cache line.
 const LINE: usize = 16;
-
-/// A number that relevance is computed in.
-pub(crate) trait Numbers: Element {
-    /// The panels of these numbers.
-    fn regions(regions: &PackedRegions) -> ColumnPanels<'_, Self>;
-    /// The panels of these numbers.
-    fn words(words: &PackedWords) -> RowPanels<'_, Self>;
-}
-
-impl Numbers for f32 {
-    fn regions(regions: &PackedRegions) -> ColumnPanels<'_, Self> {
-        regions.f32()
-    }
-
-    fn words(words: &PackedWords) -> RowPanels<'_, Self> {
-        words.f32()
-    }
-}
-
-impl Numbers for bf16 {
-    fn regions(regions: &PackedRegions) -> ColumnPanels<'_, Self> {
-        regions.bf16()
-    }
-
-    fn words(words: &PackedWords) -> RowPanels<'_, Self> {
-        words.bf16()
-    }
-}
 
 /// Packed fragments of both sides, and the instructions that multiply them.
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +71,7 @@ impl Rows {
 
 impl<'a> Fragments<'a> {
     /// Tells the relevance of each caption of a range with a block of images, in order.
-    pub(crate) fn stream<T: Numbers>(
+    pub(crate) fn stream<T: Element + Pod>(
         &self,
         columns: Range<usize>,
         captions: Range<usize>,
@@ -111,8 +81,8 @@ impl<'a> Fragments<'a> {
         if captions.is_empty() {
             return;
         }
-        let columns = T::regions(self.regions).slice(columns);
-        let words = T::words(self.words);
+        let columns = self.regions.panels::<T>().slice(columns);
+        let words = self.words.panels::<T>();
         rows.stride = columns.panels() * PANEL + SLACK;
         let panels = self.panels_of(captions.clone());
         let (mut panel, mut caption) = (panels.start, captions.start);

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use candle_core::Device;
-use uard_attention::search::{Preserve, Search};
+use uard_attention::search::{MatrixOutput, Preserve, Search};
 use uard_attention::{Engine, Matcher, MatcherConfig, Precision, Sides, WeightRule};
 use uard_core::{Regions, Words};
 use uard_data::npy::InPlaceF32;
@@ -112,7 +112,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let shape = [images, captions];
     let mut out = InPlaceF32::create(&arguments.out, &shape)?;
     let bar = bar(images * captions, "scoring");
-    let on_progress = |done, total| advance(&bar, done, total);
     let search = Search::on(&matcher, threshold, &running)?;
     let mut all_regions = search.regions(regions.width())?;
     for block in blocks(images) {
@@ -125,7 +124,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         all_words.push(&Words::normalized(&block.rows, block.counts)?)?;
     }
     let (regions, words) = (all_regions.finish()?, all_words.finish()?);
-    search.similarities_preserving(regions, words, &PRESERVE, out.values(), &on_progress)?;
+    let scores = MatrixOutput {
+        values: out.values(),
+        on_progress: &|done, total| advance(&bar, done, total),
+    };
+    search.similarities_preserving(regions, words, &PRESERVE, scores)?;
     out.finish()?;
     bar.finish_and_clear();
     note(&format!(

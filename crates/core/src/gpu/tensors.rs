@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::cuda_backend::{CudaDType, CudaStorage, DeviceId};
-use candle_core::{DType, Device, Error, Layout, Result, Storage, Tensor};
+use candle_core::{DType, Device, Error, Result, Storage, Tensor};
 use cudarc::driver::DevicePtr;
 
 use super::{Argument, Driver};
@@ -47,22 +47,13 @@ pub fn driver(device: &Device) -> Result<Arc<Driver>> {
 /// When the tensor is not on a CUDA device, has gaps or holds other numbers.
 pub fn address(tensor: &Tensor) -> Result<Argument> {
     let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cuda(storage) => address_of(storage, layout),
-        _ => Err(Error::Msg("a CUDA kernel reads tensors of a CUDA device".to_owned()).bt()),
-    }
-}
-
-/// [`address`] of a storage.
-///
-/// # Errors
-/// As [`address`].
-pub fn address_of(storage: &CudaStorage, layout: &Layout) -> Result<Argument> {
+    let Storage::Cuda(storage) = &*storage else {
+        return Err(Error::Msg("a CUDA kernel reads tensors of a CUDA device".to_owned()).bt());
+    };
     let Some((start, _)) = layout.contiguous_offsets() else {
         return Err(Error::RequiresContiguous { op: "cuda-kernel" }.bt());
     };
-    use candle_core::backend::BackendStorage;
-    match storage.dtype() {
+    match tensor.dtype() {
         DType::F32 => beginning::<f32>(storage, start),
         DType::F64 => beginning::<f64>(storage, start),
         DType::U32 => beginning::<u32>(storage, start),

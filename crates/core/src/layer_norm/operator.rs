@@ -1,12 +1,11 @@
 //! How does a layer norm run on the CPU? Two passes there and two back over each row, in parallel.
 
-use std::sync::OnceLock;
-
-use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape, Tensor};
+use candle_core::{Device, Result, Tensor, WithDType};
 use rayon::prelude::*;
-use uard_linalg::vector::{AddRows, Dot, Loops, Simd, vectorised};
+use uard_linalg::vector::{AddRows, Dot, Loops, Number, Simd, vectorised};
 
-use crate::slices::{Real, numbers, reading};
+use crate::operator::cpu_operator;
+use crate::slices::reading;
 
 /// Rows of one task, whose gradients of weight and bias are summed one after the other.
 const ROWS: usize = 64;
@@ -14,11 +13,33 @@ const ROWS: usize = 64;
 const NAME: &str = "layer-norm";
 
 /// `(x - mean) / spread * weight + bias`, by x, weight and bias.
-#[derive(Debug)]
-pub(super) struct LayerNorm<T> {
+pub(super) fn layer_norm<T: WithDType + Number>(
+    rows: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
     epsilon: f64,
-    /// Left by the forward pass.
-    moments: OnceLock<Vec<Moments<T>>>,
+) -> Result<Tensor> {
+    let (x, w) = (rows.detach().contiguous()?, weight.detach().contiguous()?);
+    let (normal, moments) = forward::<T>(
+        reading(&x).numbers(NAME)?,
+        reading(&w).numbers(NAME)?,
+        reading(&bias.contiguous()?).numbers(NAME)?,
+        epsilon,
+    );
+    let inputs = [rows, weight, bias];
+    cpu_operator(normal, rows.shape(), &inputs, move |_, upstream| {
+        let (of_rows, of_weight, of_bias) = backward::<T>(
+            reading(&x).numbers(NAME)?,
+            reading(&w).numbers(NAME)?,
+            &moments,
+            reading(upstream).numbers(NAME)?,
+        );
+        Ok(vec![
+            Tensor::from_vec(of_rows, x.shape(), &Device::Cpu)?,
+            Tensor::from_vec(of_weight, w.shape(), &Device::Cpu)?,
+            Tensor::from_vec(of_bias, w.shape(), &Device::Cpu)?,
+        ])
+    })
 }
 
 /// What a row was normalized by.
@@ -29,81 +50,78 @@ struct Moments<T> {
     inverse: T,
 }
 
-impl<T: Real> LayerNorm<T> {
-    pub(super) fn new(epsilon: f64) -> Self {
-        Self {
-            epsilon,
-            moments: OnceLock::new(),
-        }
-    }
-
-    fn forward(&self, rows: &[T], weight: &[T], bias: &[T]) -> (Vec<T>, Vec<Moments<T>>) {
-        let width = weight.len().max(1);
-        let mut normal = vec![T::ZERO; rows.len()];
-        let zero = Moments {
-            mean: T::ZERO,
-            inverse: T::ZERO,
-        };
-        let mut moments = vec![zero; rows.len() / width];
-        normal
-            .par_chunks_mut(ROWS * width)
-            .zip(moments.par_chunks_mut(ROWS))
-            .zip(rows.par_chunks(ROWS * width))
-            .for_each(|((normal, moments), rows)| {
-                let lines = normal.chunks_exact_mut(width).zip(rows.chunks_exact(width));
-                for ((normal, row), moments) in lines.zip(moments) {
-                    *moments = vectorised(Forward {
-                        row,
-                        affine: (weight, bias),
-                        epsilon: self.epsilon,
-                        normal,
-                    });
-                }
-            });
-        (normal, moments)
-    }
-
-    /// The gradients of rows, weight and bias.
-    fn backward(
-        rows: &[T],
-        weight: &[T],
-        moments: &[Moments<T>],
-        upstream: &[T],
-    ) -> (Vec<T>, Vec<T>, Vec<T>) {
-        let width = weight.len().max(1);
-        let mut gradient = vec![T::ZERO; rows.len()];
-        let parts: Vec<(Vec<T>, Vec<T>)> = gradient
-            .par_chunks_mut(ROWS * width)
-            .zip(moments.par_chunks(ROWS))
-            .zip(
-                rows.par_chunks(ROWS * width)
-                    .zip(upstream.par_chunks(ROWS * width)),
-            )
-            .map(|((gradient, moments), (rows, upstream))| {
-                let mut sums = (vec![T::ZERO; weight.len()], vec![T::ZERO; weight.len()]);
-                let lines = rows.chunks_exact(width).zip(upstream.chunks_exact(width));
-                let gradients = gradient.chunks_exact_mut(width).zip(moments);
-                for ((gradient, &moments), (row, upstream)) in gradients.zip(lines) {
-                    vectorised(Backward {
-                        row,
-                        upstream,
-                        weight,
-                        moments,
-                        gradient,
-                        sums: (&mut sums.0, &mut sums.1),
-                    });
-                }
-                sums
-            })
-            .collect();
-        let mut sums = (vec![T::ZERO; weight.len()], vec![T::ZERO; weight.len()]);
-        for part in &parts {
-            for (sums, rows) in [(&mut sums.0, &part.0), (&mut sums.1, &part.1)] {
-                vectorised(AddRows { sums, rows });
+/// Normalized rows, and what each was normalized by.
+fn forward<T: Number>(
+    rows: &[T],
+    weight: &[T],
+    bias: &[T],
+    epsilon: f64,
+) -> (Vec<T>, Vec<Moments<T>>) {
+    let width = weight.len().max(1);
+    let mut normal = vec![T::ZERO; rows.len()];
+    let zero = Moments {
+        mean: T::ZERO,
+        inverse: T::ZERO,
+    };
+    let mut moments = vec![zero; rows.len() / width];
+    normal
+        .par_chunks_mut(ROWS * width)
+        .zip(moments.par_chunks_mut(ROWS))
+        .zip(rows.par_chunks(ROWS * width))
+        .for_each(|((normal, moments), rows)| {
+            let lines = normal.chunks_exact_mut(width).zip(rows.chunks_exact(width));
+            for ((normal, row), moments) in lines.zip(moments) {
+                *moments = vectorised(Forward {
+                    row,
+                    affine: (weight, bias),
+                    epsilon,
+                    normal,
+                });
             }
+        });
+    (normal, moments)
+}
+
+/// The gradients of rows, weight and bias.
+fn backward<T: Number>(
+    rows: &[T],
+    weight: &[T],
+    moments: &[Moments<T>],
+    upstream: &[T],
+) -> (Vec<T>, Vec<T>, Vec<T>) {
+    let width = weight.len().max(1);
+    let mut gradient = vec![T::ZERO; rows.len()];
+    let parts: Vec<(Vec<T>, Vec<T>)> = gradient
+        .par_chunks_mut(ROWS * width)
+        .zip(moments.par_chunks(ROWS))
+        .zip(
+            rows.par_chunks(ROWS * width)
+                .zip(upstream.par_chunks(ROWS * width)),
+        )
+        .map(|((gradient, moments), (rows, upstream))| {
+            let mut sums = (vec![T::ZERO; weight.len()], vec![T::ZERO; weight.len()]);
+            let lines = rows.chunks_exact(width).zip(upstream.chunks_exact(width));
+            let gradients = gradient.chunks_exact_mut(width).zip(moments);
+            for ((gradient, &moments), (row, upstream)) in gradients.zip(lines) {
+                vectorised(Backward {
+                    row,
+                    upstream,
+                    weight,
+                    moments,
+                    gradient,
+                    sums: (&mut sums.0, &mut sums.1),
+                });
+            }
+            sums
+        })
+        .collect();
+    let mut sums = (vec![T::ZERO; weight.len()], vec![T::ZERO; weight.len()]);
+    for part in &parts {
+        for (sums, rows) in [(&mut sums.0, &part.0), (&mut sums.1, &part.1)] {
+            vectorised(AddRows { sums, rows });
         }
-        (gradient, sums.0, sums.1)
     }
+    (gradient, sums.0, sums.1)
 }
 
 /// `y = (x - mean) / spread * weight + bias`; gives mean and spread.
@@ -114,7 +132,7 @@ struct Forward<'a, T> {
     normal: &'a mut [T],
 }
 
-impl<T: Real> Loops for Forward<'_, T> {
+impl<T: Number> Loops for Forward<'_, T> {
     type Output = Moments<T>;
 
     #[inline(always)]
@@ -164,7 +182,7 @@ struct Backward<'a, T> {
     sums: (&'a mut [T], &'a mut [T]),
 }
 
-impl<T: Real> Loops for Backward<'_, T> {
+impl<T: Number> Loops for Backward<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -213,57 +231,5 @@ impl<T: Real> Loops for Backward<'_, T> {
         }
         let rest = gradient_of(row_rest, upstream_rest, weight_rest);
         T::store(simd, gradient_rest, rest);
-    }
-}
-
-impl<T: Real> CustomOp3 for LayerNorm<T> {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        rows: &CpuStorage,
-        layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (normal, moments) = self.forward(
-            numbers::<T>(rows, layout, NAME)?,
-            numbers::<T>(weight, weight_layout, NAME)?,
-            numbers::<T>(bias, bias_layout, NAME)?,
-        );
-        // A second forward pass would find the same.
-        let _ = self.moments.set(moments);
-        Ok((T::to_cpu_storage_owned(normal), layout.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        rows: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        upstream: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let moments = self
-            .moments
-            .get()
-            .ok_or_else(|| Error::Msg(format!("{NAME}: its forward has not run")).bt())?;
-        let upstream = upstream.contiguous()?;
-        let (of_rows, of_weight, of_bias) = Self::backward(
-            reading(rows).numbers(NAME)?,
-            reading(weight).numbers(NAME)?,
-            moments,
-            reading(&upstream).numbers(NAME)?,
-        );
-        let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
-        Ok((
-            Some(tensor(of_rows, rows)?),
-            Some(tensor(of_weight, weight)?),
-            Some(tensor(of_bias, bias)?),
-        ))
     }
 }

@@ -1,89 +1,98 @@
 //! Rows as unit vectors on the CPU: one pass forward and one back, in parallel.
 
-use std::sync::OnceLock;
-
-use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor};
+use candle_core::{D, Device, Result, Tensor, WithDType};
 use rayon::prelude::*;
-use uard_linalg::vector::{Dot, Loops, Simd, vectorised};
+use uard_linalg::vector::{Dot, Loops, Number, Simd, vectorised};
 
 use super::{SQUARED_LENGTH_EPSILON, SQUARED_LENGTHS};
-use crate::slices::{Real, numbers, reading};
+use crate::operator::cpu_operator;
+use crate::slices::reading;
 
 /// Rows of one task; each row is on its own, so the cut changes nothing.
 const ROWS: usize = 64;
 
 const NAME: &str = "unit-rows";
 
-/// Rows [.., L, D] to unit rows; those beyond an entry's count become zero.
-#[derive(Debug)]
-pub(super) struct UnitRows<T> {
-    counts: Vec<usize>,
+/// Rows [.., L, D] to unit rows; those of entry n beyond the first `counts[n]` become zero.
+pub(super) fn unit_rows<T: WithDType + Number>(
+    rows: &Tensor,
+    counts: &[usize],
     longest: usize,
-    /// One over the length of each row, zero where there is none: left by the forward pass.
-    inverses: OnceLock<Vec<T>>,
+) -> Result<Tensor> {
+    let width = rows.dim(D::Minus1)?.max(1);
+    let (unit, inverses) = {
+        let is_valid = |row: usize| row % longest < counts[row / longest];
+        let rows = rows.contiguous()?;
+        forward_rows::<T>(reading(&rows).numbers(NAME)?, width, is_valid)
+    };
+    cpu_operator(unit, rows.shape(), &[rows], move |unit, upstream| {
+        let gradient = backward_rows::<T>(
+            reading(unit).numbers(NAME)?,
+            &inverses,
+            reading(upstream).numbers(NAME)?,
+            width,
+        );
+        Ok(vec![Tensor::from_vec(
+            gradient,
+            unit.shape(),
+            &Device::Cpu,
+        )?])
+    })
 }
 
-impl<T: Real> UnitRows<T> {
-    pub(super) fn new(counts: &[usize], longest: usize) -> Self {
-        Self {
-            counts: counts.to_vec(),
-            longest,
-            inverses: OnceLock::new(),
-        }
-    }
-
-    fn is_valid(&self, row: usize) -> bool {
-        row % self.longest < self.counts[row / self.longest]
-    }
-
-    fn forward(&self, rows: &[T], width: usize) -> (Vec<T>, Vec<T>) {
-        let mut unit = vec![T::ZERO; rows.len()];
-        let mut inverses = vec![T::ZERO; rows.len() / width];
-        unit.par_chunks_mut(ROWS * width)
-            .zip(inverses.par_chunks_mut(ROWS))
-            .zip(rows.par_chunks(ROWS * width))
-            .enumerate()
-            .for_each(|(task, ((unit, inverses), rows))| {
-                let lines = unit.chunks_exact_mut(width).zip(rows.chunks_exact(width));
-                for (at, ((unit, row), inverse)) in lines.zip(inverses).enumerate() {
-                    if self.is_valid(task * ROWS + at) {
-                        *inverse = forward(row, unit);
-                    }
+/// Unit rows, and one over the length of each row: zero for padding and for zero rows.
+fn forward_rows<T: Number>(
+    rows: &[T],
+    width: usize,
+    is_valid: impl Fn(usize) -> bool + Sync,
+) -> (Vec<T>, Vec<T>) {
+    let mut unit = vec![T::ZERO; rows.len()];
+    let mut inverses = vec![T::ZERO; rows.len() / width];
+    unit.par_chunks_mut(ROWS * width)
+        .zip(inverses.par_chunks_mut(ROWS))
+        .zip(rows.par_chunks(ROWS * width))
+        .enumerate()
+        .for_each(|(task, ((unit, inverses), rows))| {
+            let lines = unit.chunks_exact_mut(width).zip(rows.chunks_exact(width));
+            for (at, ((unit, row), inverse)) in lines.zip(inverses).enumerate() {
+                if is_valid(task * ROWS + at) {
+                    *inverse = forward(row, unit);
                 }
-            });
-        (unit, inverses)
-    }
+            }
+        });
+    (unit, inverses)
+}
 
-    fn backward(&self, unit: &[T], inverses: &[T], upstream: &[T], width: usize) -> Vec<T> {
-        let mut gradient = vec![T::ZERO; unit.len()];
-        gradient
-            .par_chunks_mut(ROWS * width)
-            .zip(inverses.par_chunks(ROWS))
-            .zip(
-                unit.par_chunks(ROWS * width)
-                    .zip(upstream.par_chunks(ROWS * width)),
-            )
-            .for_each(|((gradient, inverses), (unit, upstream))| {
-                let lines = unit.chunks_exact(width).zip(upstream.chunks_exact(width));
-                let gradients = gradient.chunks_exact_mut(width).zip(inverses);
-                for ((gradient, &inverse), (unit, upstream)) in gradients.zip(lines) {
-                    // Padding and zero rows stay zero.
-                    if inverse != T::ZERO {
-                        vectorised(Backward {
-                            unit,
-                            upstream,
-                            inverse,
-                            gradient,
-                        });
-                    }
+/// The gradient of the rows.
+fn backward_rows<T: Number>(unit: &[T], inverses: &[T], upstream: &[T], width: usize) -> Vec<T> {
+    let mut gradient = vec![T::ZERO; unit.len()];
+    gradient
+        .par_chunks_mut(ROWS * width)
+        .zip(inverses.par_chunks(ROWS))
+        .zip(
+            unit.par_chunks(ROWS * width)
+                .zip(upstream.par_chunks(ROWS * width)),
+        )
+        .for_each(|((gradient, inverses), (unit, upstream))| {
+            let lines = unit.chunks_exact(width).zip(upstream.chunks_exact(width));
+            let gradients = gradient.chunks_exact_mut(width).zip(inverses);
+            for ((gradient, &inverse), (unit, upstream)) in gradients.zip(lines) {
+                // Padding and zero rows stay zero.
+                if inverse != T::ZERO {
+                    vectorised(Backward {
+                        unit,
+                        upstream,
+                        inverse,
+                        gradient,
+                    });
                 }
-            });
-        gradient
-    }
+            }
+        });
+    gradient
 }
 
 /// `y = x / |x|`; gives one over the length, zero for a zero row.
-fn forward<T: Real>(row: &[T], unit: &mut [T]) -> T {
+fn forward<T: Number>(row: &[T], unit: &mut [T]) -> T {
     let squared = vectorised(Dot(row, row)).to_f64();
     if (SQUARED_LENGTHS.0..=SQUARED_LENGTHS.1).contains(&squared) {
         return vectorised(Times { row, unit, squared });
@@ -113,7 +122,7 @@ struct Times<'a, T> {
     squared: f64,
 }
 
-impl<T: Real> Loops for Times<'_, T> {
+impl<T: Number> Loops for Times<'_, T> {
     type Output = T;
 
     #[inline(always)]
@@ -139,7 +148,7 @@ struct Backward<'a, T> {
     gradient: &'a mut [T],
 }
 
-impl<T: Real> Loops for Backward<'_, T> {
+impl<T: Number> Loops for Backward<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -159,42 +168,4 @@ impl<T: Real> Loops for Backward<'_, T> {
         let rest = across(T::load(simd, unit_rest), T::load(simd, upstream_rest));
         T::store(simd, gradient_rest, rest);
     }
-}
-
-impl<T: Real> CustomOp1 for UnitRows<T> {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(&self, rows: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let width = width(layout.shape());
-        let (unit, inverses) = self.forward(numbers::<T>(rows, layout, NAME)?, width);
-        // A second forward pass would find the same.
-        let _ = self.inverses.set(inverses);
-        Ok((T::to_cpu_storage_owned(unit), layout.shape().clone()))
-    }
-
-    fn bwd(&self, rows: &Tensor, unit: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
-        let inverses = self
-            .inverses
-            .get()
-            .ok_or_else(|| Error::Msg(format!("{NAME}: its forward has not run")).bt())?;
-        let upstream = upstream.contiguous()?;
-        let gradient = self.backward(
-            reading(unit).numbers::<T>(NAME)?,
-            inverses,
-            reading(&upstream).numbers::<T>(NAME)?,
-            width(rows.shape()),
-        );
-        Ok(Some(Tensor::from_vec(
-            gradient,
-            rows.shape(),
-            rows.device(),
-        )?))
-    }
-}
-
-/// D, or 1 where nothing is.
-fn width(shape: &Shape) -> usize {
-    shape.dims().last().copied().unwrap_or(1).max(1)
 }

@@ -70,7 +70,7 @@ impl<T: Number> Maps<T> {
     /// The same maps in f32.
     pub fn widened(&self) -> Maps<f32> {
         Maps {
-            values: self.values.iter().map(|value| value.widen()).collect(),
+            values: self.values.iter().map(|value| value.to_f32()).collect(),
             shape: self.shape,
         }
     }

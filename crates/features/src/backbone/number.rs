@@ -8,14 +8,6 @@ use uard_linalg::panels::Element;
 
 /// A number of feature maps: `f32` or [`bf16`].
 pub trait Number: Element + Pod {
-    /// The nearest such number, ties to even, without a branch.
-    #[doc(hidden)]
-    fn round(number: f32) -> Self;
-
-    /// The same number.
-    #[doc(hidden)]
-    fn widen(self) -> f32;
-
     /// Space that this thread keeps for its next convolution.
     #[doc(hidden)]
     fn with_space<R>(work: impl FnOnce(&mut Space<Self>) -> R) -> R;
@@ -42,16 +34,6 @@ impl<T> Space<T> {
 }
 
 impl Number for f32 {
-    #[inline(always)]
-    fn round(number: f32) -> Self {
-        number
-    }
-
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        self
-    }
-
     fn with_space<R>(work: impl FnOnce(&mut Space<Self>) -> R) -> R {
         thread_local! {
             static SPACE: RefCell<Space<f32>> = const { RefCell::new(Space::EMPTY) };
@@ -61,20 +43,6 @@ impl Number for f32 {
 }
 
 impl Number for bf16 {
-    #[inline(always)]
-    fn round(number: f32) -> Self {
-        let bits = number.to_bits();
-        let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
-        let quiet = bits | 0x0040_0000;
-        let bits = if number.is_nan() { quiet } else { nearest };
-        Self::from_bits((bits >> 16) as u16)
-    }
-
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        f32::from_bits(u32::from(self.to_bits()) << 16)
-    }
-
     fn with_space<R>(work: impl FnOnce(&mut Space<Self>) -> R) -> R {
         thread_local! {
             static SPACE: RefCell<Space<bf16>> = const { RefCell::new(Space::EMPTY) };
@@ -131,11 +99,11 @@ mod tests {
     fn rounding_is_that_of_the_type() {
         let corners = [0.0, 1.0, 1.003_906_3, f32::MAX, 1e-45, f32::INFINITY];
         for number in corners.into_iter().flat_map(|x| [x, -x]) {
-            let found = <bf16 as Number>::round(number);
+            let found = <bf16 as Element>::from_f32(number);
             assert_eq!(found.to_bits(), bf16::from_f32(number).to_bits());
-            assert_eq!(found.widen(), found.to_f32());
+            assert_eq!(Element::to_f32(found), found.to_f32());
         }
-        assert!(<bf16 as Number>::round(f32::NAN).is_nan());
+        assert!(<bf16 as Element>::from_f32(f32::NAN).is_nan());
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl<T: Number> Loops for Row<'_, T> {
             };
             let out = &mut out[first..first + self.channels];
             for (out, value) in out.iter_mut().zip(&values) {
-                *out = T::round(value * scale);
+                *out = T::from_f32(value * scale);
             }
         }
     }
@@ -178,12 +178,12 @@ fn add<T: Number>(values: &mut [f32], pixel: &[T], pooling: Pooling) {
     let numbers = values.iter_mut().zip(pixel);
     if pooling == Pooling::Max {
         for (value, x) in numbers {
-            let x = x.widen();
+            let x = x.to_f32();
             *value = if x > *value { x } else { *value };
         }
     } else {
         for (value, x) in numbers {
-            *value += x.widen();
+            *value += x.to_f32();
         }
     }
 }
@@ -203,7 +203,7 @@ mod tests {
         let shape = [2, 13, 9, 21];
         let count = shape.iter().product();
         let numbers = uniform(&mut Draws::new(1).stream("pool", &[]), -1.0, 1.0, count);
-        let input = Maps::new(numbers.into_iter().map(T::round).collect(), shape);
+        let input = Maps::new(numbers.into_iter().map(T::from_f32).collect(), shape);
         let found = pool.forward(&input).widened();
         let wide = input.widened();
         for photo in 0..2 {

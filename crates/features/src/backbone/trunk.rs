@@ -212,7 +212,7 @@ impl<T: Number> Trunk<T> {
         let (height, width) = pixels.size();
         let shapes = self.shapes((height, width), pixels.channels());
         shapes.ok_or(Error::TooFewPixels { height, width })?;
-        let values = pixels.values().iter().map(|x| T::round(*x)).collect();
+        let values = pixels.values().iter().map(|x| T::from_f32(*x)).collect();
         let pixels = Maps::new(values, pixels.shape());
         Ok(self.forward(pixels, &mut Buffers::new()))
     }

@@ -58,7 +58,7 @@ impl RoiAlign {
                 }
                 let count = (self.samples * self.samples) as f32;
                 for (out, sum) in out.iter_mut().zip(&sums) {
-                    *out = T::round(sum / count);
+                    *out = T::from_f32(sum / count);
                 }
             }
         });
@@ -103,7 +103,7 @@ fn add<T: Number>(map: &Maps<T>, point: (&Option<Between>, &Option<Between>), su
     let cells = [(top, left), (top, right), (bottom, left), (bottom, right)];
     let [a, b, c, d] = cells.map(|(y, x)| (cell(y.0, x.0), y.1 * x.1));
     for (at, sum) in sums.iter_mut().enumerate() {
-        let term = |(cell, weight): (&[T], f32)| weight * cell[at].widen();
+        let term = |(cell, weight): (&[T], f32)| weight * cell[at].to_f32();
         *sum += term(a) + term(b) + term(c) + term(d);
     }
 }

@@ -80,7 +80,7 @@ fn largest<T: Number>(cell: &[T], out: &mut [T], at: usize) {
         return out.copy_from_slice(cell);
     }
     for (out, number) in out.iter_mut().zip(cell) {
-        if number.widen() > out.widen() {
+        if number.to_f32() > out.to_f32() {
             *out = *number;
         }
     }

@@ -32,6 +32,8 @@ use std::fmt::Debug;
 
 use half::bf16;
 
+use crate::matmul::Matmul;
+
 pub use ceiling::ceiling;
 pub use instructions::{InstructionSet, Instructions, Unavailable};
 pub use packing::line;
@@ -58,8 +60,10 @@ pub trait Element: sealed::Sealed + Copy + Debug + Default + Send + Sync + 'stat
     const LINE: usize;
     /// Depths of one column that lie side by side.
     const GROUP: usize;
+    /// The products that have panels of it.
+    const MATMUL: Matmul;
 
-    /// The nearest such number, ties to even.
+    /// The nearest such number, ties to even, without a branch.
     fn from_f32(number: f32) -> Self;
 
     /// The same number as f32; exact.
@@ -77,11 +81,14 @@ pub trait Element: sealed::Sealed + Copy + Debug + Default + Send + Sync + 'stat
 impl Element for f32 {
     const LINE: usize = 16;
     const GROUP: usize = 1;
+    const MATMUL: Matmul = Matmul::F32;
 
+    #[inline(always)]
     fn from_f32(number: f32) -> Self {
         number
     }
 
+    #[inline(always)]
     fn to_f32(self) -> f32 {
         self
     }
@@ -100,13 +107,16 @@ impl Element for f32 {
 impl Element for bf16 {
     const LINE: usize = 32;
     const GROUP: usize = 2;
+    const MATMUL: Matmul = Matmul::Bf16;
 
+    #[inline(always)]
     fn from_f32(number: f32) -> Self {
-        Self::from_f32(number)
+        Self::from_bits((packing::rounded_above(number) >> 16) as u16)
     }
 
+    #[inline(always)]
     fn to_f32(self) -> f32 {
-        self.to_f32()
+        f32::from_bits(u32::from(self.to_bits()) << 16)
     }
 
     #[inline(always)]

@@ -8,6 +8,8 @@
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::hint::black_box;
 
+use pulp::f32x16;
+
 use super::PANEL;
 use super::tiling::{Operands, Tile, groups};
 use crate::vector::sixteen::{Sixteen, SixteenLoops};
@@ -32,7 +34,7 @@ pub trait Kernel: Copy {
 
 /// Whether the registers hold few vectors.
 const fn is_narrow<S: Sixteen>() -> bool {
-    S::REGISTERS < 16
+    S::REGISTER_COUNT < 16
 }
 
 /// All tiles of a product. Up to three panels of columns, one where there are few registers, stay in
@@ -78,20 +80,16 @@ pub unsafe fn product<K: Kernel>(kernel: K, operands: &Operands) {
     }
 }
 
-/// The sum with the product of a row and a column added: `step(sum, row, column)`.
-pub trait Step<V>: Fn(V, V, V) -> V + Copy {}
-impl<V, F: Fn(V, V, V) -> V + Copy> Step<V> for F {}
-
-/// Multiplies words as they are, by a [`Step`].
+/// Multiplies words as they are.
 #[derive(Clone, Copy)]
 pub struct Words<S, F> {
     /// The machine.
     pub simd: S,
-    /// How a sum grows.
+    /// The sum with the product of a row and a column added: `step(sum, row, column)`.
     pub step: F,
 }
 
-impl<S: Sixteen, F: Step<S::Vector>> Kernel for Words<S, F> {
+impl<S: Sixteen, F: Fn(f32x16, f32x16, f32x16) -> f32x16 + Copy> Kernel for Words<S, F> {
     type Vectors = S;
 
     const ROWS: usize = 6;
@@ -99,34 +97,34 @@ impl<S: Sixteen, F: Step<S::Vector>> Kernel for Words<S, F> {
     #[inline(always)]
     unsafe fn tile<const ROWS: usize, const WIDTH: usize>(self, tile: Tile) {
         let Self { simd, step } = self;
-        let mut sums = [[simd.splat(0.0); WIDTH]; ROWS];
+        let mut sums = [[simd.splat_f32s(0.0); WIDTH]; ROWS];
         for word in 0..tile.words {
-            let mut columns = [simd.splat(0.0); WIDTH];
+            let mut columns = [simd.splat_f32s(0.0); WIDTH];
             for (panel, columns) in columns.iter_mut().enumerate() {
                 // SAFETY: there are as many panels, and as many words in each.
-                *columns = unsafe { load::<S>(tile.column(panel, word)) };
+                *columns = unsafe { load(tile.column(panel, word)) };
             }
             for (row, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: there are as many rows, and as many words in each.
-                let row = simd.splat(unsafe { tile.row(row, word).read_unaligned() });
+                let row = simd.splat_f32s(unsafe { tile.row(row, word).read_unaligned() });
                 for (sum, columns) in sums.iter_mut().zip(columns) {
                     *sum = step(*sum, row, columns);
                 }
             }
         }
         // SAFETY: the entries can be written.
-        unsafe { store::<S, ROWS, WIDTH>(&tile, &sums) }
+        unsafe { store(&tile, &sums) }
     }
 }
 
-impl<S: Sixteen, F: Step<S::Vector>> Words<S, F> {
+impl<S: Sixteen, F: Fn(f32x16, f32x16, f32x16) -> f32x16 + Copy> Words<S, F> {
     /// Steps in registers alone, enough of them side by side to hide the latency of any; tells how
     /// many numbers were multiplied and added.
     #[inline(always)]
     pub fn ceiling(self, rounds: usize) -> u64 {
         let Self { simd, step } = self;
-        let (row, column) = black_box((simd.splat(0.5), simd.splat(0.25)));
-        let mut sums = black_box([simd.splat(0.0); 16]);
+        let (row, column) = black_box((simd.splat_f32s(0.5), simd.splat_f32s(0.25)));
+        let mut sums = black_box([simd.splat_f32s(0.0); 16]);
         let count = if is_narrow::<S>() { 6 } else { 16 };
         for _ in 0..rounds {
             for sum in &mut sums[..count] {
@@ -155,26 +153,26 @@ impl<S: Sixteen> Kernel for Widened<S> {
     #[inline(always)]
     unsafe fn tile<const ROWS: usize, const WIDTH: usize>(self, tile: Tile) {
         let simd = self.0;
-        let mut sums = [[simd.splat(0.0); WIDTH]; ROWS];
+        let mut sums = [[simd.splat_f32s(0.0); WIDTH]; ROWS];
         let mut line = Line([[[0.0; PANEL]; ROWS]; 2]);
         for first in (0..tile.words).step_by(PANEL) {
             for row in 0..ROWS {
                 // SAFETY: there are as many rows, and 16 words of each.
-                let words = unsafe { read::<S>(tile.row(row, first)) };
+                let words = unsafe { read(tile.row(row, first)) };
                 for (parity, rows) in line.0.iter_mut().enumerate() {
                     simd.store_at(simd.widened(words, parity), &mut rows[row], 0);
                 }
             }
             for word in 0..PANEL {
                 for (parity, rows) in line.0.iter().enumerate() {
-                    let mut columns = [simd.splat(0.0); WIDTH];
+                    let mut columns = [simd.splat_f32s(0.0); WIDTH];
                     for (panel, columns) in columns.iter_mut().enumerate() {
                         // SAFETY: there are as many panels, and as many words in each.
-                        let words = unsafe { load::<S>(tile.column(panel, first + word)) };
+                        let words = unsafe { load(tile.column(panel, first + word)) };
                         *columns = simd.widened(words, parity);
                     }
                     for (sums, row) in sums.iter_mut().zip(rows) {
-                        let row = simd.splat(row[word]);
+                        let row = simd.splat_f32s(row[word]);
                         for (sum, columns) in sums.iter_mut().zip(columns) {
                             *sum = simd.times_plus(row, columns, *sum);
                         }
@@ -183,7 +181,7 @@ impl<S: Sixteen> Kernel for Widened<S> {
             }
         }
         // SAFETY: the entries can be written.
-        unsafe { store::<S, ROWS, WIDTH>(&tile, &sums) }
+        unsafe { store(&tile, &sums) }
     }
 }
 
@@ -192,9 +190,9 @@ impl<S: Sixteen> Kernel for Widened<S> {
 /// # Safety
 /// They can be read.
 #[inline(always)]
-unsafe fn read<S: Sixteen>(words: *const f32) -> S::Vector {
+unsafe fn read(words: *const f32) -> f32x16 {
     // SAFETY: the caller's promise; a vector is any bits of its size.
-    unsafe { words.cast::<S::Vector>().read_unaligned() }
+    unsafe { words.cast::<f32x16>().read_unaligned() }
 }
 
 /// One word of 16 columns; those that follow are fetched ahead.
@@ -202,11 +200,11 @@ unsafe fn read<S: Sixteen>(words: *const f32) -> S::Vector {
 /// # Safety
 /// They can be read.
 #[inline(always)]
-unsafe fn load<S: Sixteen>(columns: *const f32) -> S::Vector {
+unsafe fn load(columns: *const f32) -> f32x16 {
     // SAFETY: the caller's promise; fetching ahead may point anywhere.
     unsafe {
         _mm_prefetch::<_MM_HINT_T0>(columns.cast::<i8>().wrapping_add(AHEAD));
-        read::<S>(columns)
+        read(columns)
     }
 }
 
@@ -215,18 +213,14 @@ unsafe fn load<S: Sixteen>(columns: *const f32) -> S::Vector {
 /// # Safety
 /// The entries can be written.
 #[inline(always)]
-unsafe fn store<S: Sixteen, const ROWS: usize, const WIDTH: usize>(
+unsafe fn store<const ROWS: usize, const WIDTH: usize>(
     tile: &Tile,
-    sums: &[[S::Vector; WIDTH]; ROWS],
+    sums: &[[f32x16; WIDTH]; ROWS],
 ) {
     for (row, sums) in sums.iter().enumerate() {
         for (panel, &sum) in sums.iter().enumerate() {
             // SAFETY: the caller's promise.
-            unsafe {
-                tile.entry(row, panel)
-                    .cast::<S::Vector>()
-                    .write_unaligned(sum)
-            };
+            unsafe { tile.entry(row, panel).cast::<f32x16>().write_unaligned(sum) };
         }
     }
 }
@@ -241,7 +235,7 @@ pub struct Pairs(pub Operands);
 pub struct Ceiling(pub usize);
 
 #[inline(always)]
-fn singles<S: Sixteen>(simd: S) -> Words<S, impl Step<S::Vector>> {
+fn singles<S: Sixteen>(simd: S) -> Words<S, impl Fn(f32x16, f32x16, f32x16) -> f32x16 + Copy> {
     let step = move |sum, row, column| simd.times_plus(row, column, sum);
     Words { simd, step }
 }

@@ -39,6 +39,12 @@ pub trait Number:
     /// 1.
     const ONE: Self;
 
+    /// The nearest such number.
+    fn from_f64(number: f64) -> Self;
+
+    /// The same number.
+    fn to_f64(self) -> f64;
+
     /// The same matrix, if these are f32.
     #[doc(hidden)]
     fn singles(matrix: Matrix<'_, Self>) -> Option<Matrix<'_, f32>>;
@@ -120,6 +126,16 @@ macro_rules! operations {
      $select:ident, $total:ident, $highest:ident) => {
         const ZERO: Self = 0.0;
         const ONE: Self = 1.0;
+
+        #[inline(always)]
+        fn from_f64(number: f64) -> Self {
+            number as Self
+        }
+
+        #[inline(always)]
+        fn to_f64(self) -> f64 {
+            f64::from(self)
+        }
 
         type Vector<S: Simd> = S::$vector;
 

@@ -38,7 +38,7 @@ impl Bitmap {
         threshold: f32,
     ) {
         let twice = pairs.columns().div_ceil(2 * LANES);
-        let threshold = simd.splat(threshold);
+        let threshold = simd.splat_f32s(threshold);
         self.stride = 4 * twice + 8;
         self.bytes.resize(pairs.tile.words * self.stride, 0);
         let rows = pairs.tile.cells.chunks_exact(pairs.tile.stride);

@@ -1,11 +1,11 @@
 //! Rules with weights on many cells: every cell of the pair is weighed, regions as lanes.
 
-use uard_linalg::vector::sixteen::{LANES, Sixteen};
+use uard_linalg::vector::sixteen::{LANES, Sixteen, f32x16};
 
 use super::Pair;
 use super::above::Row;
 use super::gram::{TOGETHER, Weighted, region_answers, word_answers};
-use super::rule::{Rule, Shift};
+use super::rule::{Masked, Rule, Shift};
 use crate::side::{SCAN_EPSILON, SCAN_SLOPE};
 
 /// One pair's cells, cut out, every row filled up to whole vectors.
@@ -31,7 +31,7 @@ const HIDDEN: f32 = f32::MIN;
 #[inline(always)]
 pub(super) fn masked<S: Sixteen>(
     simd: S,
-    (rule, threshold, shift): (&Rule, f32, Shift),
+    (rule, its): (&Rule, Masked),
     pair: &Pair<'_>,
     rows: &[Row],
     buffers: &mut Buffers,
@@ -40,16 +40,16 @@ pub(super) fn masked<S: Sixteen>(
     buffers.words.extend(rows.iter().map(|row| row.word));
     buffers.words.dedup();
     buffers.copy_cells(simd, pair);
-    buffers.hide_below(simd, threshold, pair.image.count);
+    buffers.hide_below(simd, its.threshold, pair.image.count);
     let (mut words, mut regions) = (0.0, 0.0);
     if rule.words.asks {
-        buffers.weigh_rows(simd, rule.words.inverse_temperature, shift);
+        buffers.weigh_rows(simd, rule.words.inverse_temperature, its.shift);
         words = word_answers(simd, pair, &buffers.weighted());
     }
     if rule.regions.asks {
-        let shared = rule.words.asks && matches!(shift, Shift::Constant(_));
+        let shared = rule.words.asks && matches!(its.shift, Shift::Constant(_));
         if !shared {
-            buffers.weigh_columns(simd, rule.regions.inverse_temperature, shift);
+            buffers.weigh_columns(simd, rule.regions.inverse_temperature, its.shift);
         }
         regions = region_answers(simd, pair, &buffers.weighted());
     }
@@ -125,7 +125,7 @@ impl Buffers {
     /// Logits are the cells above the threshold.
     #[inline(always)]
     fn hide_below<S: Sixteen>(&mut self, simd: S, threshold: f32, regions: usize) {
-        let (threshold, hidden) = (simd.splat(threshold), simd.splat(HIDDEN));
+        let (threshold, hidden) = (simd.splat_f32s(threshold), simd.splat_f32s(HIDDEN));
         for row in (0..self.end()).step_by(self.stride) {
             for at in (0..self.stride).step_by(LANES) {
                 let cells = simd.load_at(&self.cells, row + at);
@@ -140,15 +140,18 @@ impl Buffers {
     #[inline(always)]
     fn normalize_columns<S: Sixteen>(&mut self, simd: S, regions: usize) {
         for at in (0..self.stride).step_by(LANES) {
-            let mut squares = simd.splat(0.0);
+            let mut squares = simd.splat_f32s(0.0);
             for row in (0..self.end()).step_by(self.stride) {
                 let cells = leaky(simd, simd.load_at(&self.cells, row + at));
                 squares = simd.times_plus(cells, cells, squares);
             }
-            let norm = simd.plus(simd.root(squares), simd.splat(SCAN_EPSILON as f32));
+            let norm = simd.add_f32s(
+                simd.sqrt_f32s(squares),
+                simd.splat_f32s(SCAN_EPSILON as f32),
+            );
             for row in (0..self.end()).step_by(self.stride) {
                 let cells = leaky(simd, simd.load_at(&self.cells, row + at));
-                let logits = simd.over(cells, norm);
+                let logits = simd.div_f32s(cells, norm);
                 let logits = simd.first(regions.saturating_sub(at), logits, HIDDEN);
                 simd.store_at(logits, &mut self.logits, row + at);
             }
@@ -159,15 +162,15 @@ impl Buffers {
     #[inline(always)]
     fn normalize_rows<S: Sixteen>(&mut self, simd: S, regions: usize) {
         for row in (0..self.end()).step_by(self.stride) {
-            let mut squares = simd.splat(0.0);
+            let mut squares = simd.splat_f32s(0.0);
             for at in (0..self.stride).step_by(LANES) {
                 let cells = leaky(simd, simd.load_at(&self.cells, row + at));
                 squares = simd.times_plus(cells, cells, squares);
             }
-            let norm = simd.splat(simd.total(squares).sqrt() + SCAN_EPSILON as f32);
+            let norm = simd.splat_f32s(simd.reduce_sum_f32s(squares).sqrt() + SCAN_EPSILON as f32);
             for at in (0..self.stride).step_by(LANES) {
                 let cells = leaky(simd, simd.load_at(&self.cells, row + at));
-                let logits = simd.over(cells, norm);
+                let logits = simd.div_f32s(cells, norm);
                 let logits = simd.first(regions.saturating_sub(at), logits, HIDDEN);
                 simd.store_at(logits, &mut self.logits, row + at);
             }
@@ -181,15 +184,15 @@ impl Buffers {
             let shift = match shift {
                 Shift::Constant(shift) => shift,
                 Shift::Best => {
-                    let mut best = simd.splat(HIDDEN);
+                    let mut best = simd.splat_f32s(HIDDEN);
                     for at in (0..self.stride).step_by(LANES) {
-                        best = simd.larger(simd.load_at(&self.logits, row + at), best);
+                        best = simd.max_f32s(simd.load_at(&self.logits, row + at), best);
                     }
-                    simd.highest(best)
+                    simd.reduce_max_f32s(best)
                 }
             };
             for at in (0..self.stride).step_by(LANES) {
-                self.weigh(simd, row + at, inverse_temperature, simd.splat(shift));
+                self.weigh(simd, row + at, inverse_temperature, simd.splat_f32s(shift));
             }
         }
     }
@@ -199,11 +202,11 @@ impl Buffers {
     fn weigh_columns<S: Sixteen>(&mut self, simd: S, inverse_temperature: f32, shift: Shift) {
         for at in (0..self.stride).step_by(LANES) {
             let shifts = match shift {
-                Shift::Constant(shift) => simd.splat(shift),
+                Shift::Constant(shift) => simd.splat_f32s(shift),
                 Shift::Best => {
-                    let mut best = simd.splat(HIDDEN);
+                    let mut best = simd.splat_f32s(HIDDEN);
                     for row in (0..self.end()).step_by(self.stride) {
-                        best = simd.larger(simd.load_at(&self.logits, row + at), best);
+                        best = simd.max_f32s(simd.load_at(&self.logits, row + at), best);
                     }
                     best
                 }
@@ -221,19 +224,20 @@ impl Buffers {
         simd: S,
         place: usize,
         inverse_temperature: f32,
-        shifts: S::Vector,
+        shifts: f32x16,
     ) {
         let logits = simd.load_at(&self.logits, place);
-        let shifted = simd.minus(logits, shifts);
-        let weights = simd.exponential(simd.times(simd.splat(inverse_temperature), shifted));
-        let is_seen = (logits, simd.splat(HIDDEN));
-        let weights = simd.choose(is_seen, weights, simd.splat(0.0));
+        let shifted = simd.sub_f32s(logits, shifts);
+        let weights =
+            simd.exponential(simd.mul_f32s(simd.splat_f32s(inverse_temperature), shifted));
+        let is_seen = (logits, simd.splat_f32s(HIDDEN));
+        let weights = simd.choose(is_seen, weights, simd.splat_f32s(0.0));
         simd.store_at(weights, &mut self.weights, place);
     }
 }
 
 #[inline(always)]
-fn leaky<S: Sixteen>(simd: S, cells: S::Vector) -> S::Vector {
-    let below = simd.times(cells, simd.splat(SCAN_SLOPE as f32));
-    simd.choose((cells, simd.splat(0.0)), cells, below)
+fn leaky<S: Sixteen>(simd: S, cells: f32x16) -> f32x16 {
+    let below = simd.mul_f32s(cells, simd.splat_f32s(SCAN_SLOPE as f32));
+    simd.choose((cells, simd.splat_f32s(0.0)), cells, below)
 }

@@ -2,7 +2,7 @@
 //!
 //! G is symmetric: products with earlier cells count twice, those with later ones are not formed.
 
-use uard_linalg::vector::sixteen::{LANES, Sixteen};
+use uard_linalg::vector::sixteen::{LANES, Sixteen, f32x16};
 
 use super::Pair;
 use crate::side::SMALLEST_SQUARED_LENGTH;
@@ -26,10 +26,10 @@ pub(super) struct Weighted<'a> {
 
 /// N, Q and the highest weight, lane by lane.
 #[derive(Debug, Clone, Copy)]
-struct Sums<V> {
-    dot: V,
-    squared: V,
-    best: V,
+struct Sums {
+    dot: f32x16,
+    squared: f32x16,
+    best: f32x16,
 }
 
 /// The sum of R over the words.
@@ -45,12 +45,12 @@ pub(super) fn word_answers<S: Sixteen>(simd: S, pair: &Pair<'_>, weighted: &Weig
         let mut sums = [Sums::empty(simd); TOGETHER];
         for at in (0..stride).step_by(LANES) {
             let end = pair.image.count.min(at + LANES);
-            let mut products = [simd.splat(0.0); TOGETHER];
+            let mut products = [simd.splat_f32s(0.0); TOGETHER];
             let gram = &pair.image.gram[..end * stride];
             let (earlier, own) = gram.split_at(at * stride);
             add_regions(simd, &mut products, (earlier, at), (weights, 0), stride);
             for product in &mut products {
-                *product = simd.plus(*product, *product);
+                *product = simd.add_f32s(*product, *product);
             }
             add_regions(simd, &mut products, (own, at), (weights, at), stride);
             for row in 0..TOGETHER {
@@ -72,7 +72,7 @@ pub(super) fn word_answers<S: Sixteen>(simd: S, pair: &Pair<'_>, weighted: &Weig
 #[inline(always)]
 fn add_regions<S: Sixteen>(
     simd: S,
-    products: &mut [S::Vector; TOGETHER],
+    products: &mut [f32x16; TOGETHER],
     (gram, at): (&[f32], usize),
     (weights, first): (&[f32], usize),
     stride: usize,
@@ -83,7 +83,7 @@ fn add_regions<S: Sixteen>(
     for (region, gram) in gram.chunks_exact(stride).enumerate() {
         let gram = simd.load_at(gram, at);
         for row in 0..TOGETHER {
-            let weight = simd.splat(weights[row][region]);
+            let weight = simd.splat_f32s(weights[row][region]);
             products[row] = simd.times_plus(weight, gram, products[row]);
         }
     }
@@ -94,14 +94,14 @@ fn add_regions<S: Sixteen>(
 pub(super) fn region_answers<S: Sixteen>(simd: S, pair: &Pair<'_>, weighted: &Weighted<'_>) -> f32 {
     let stride = weighted.stride;
     let words = weighted.words.len();
-    let mut total = simd.splat(0.0);
+    let mut total = simd.splat_f32s(0.0);
     for at in (0..stride).step_by(LANES) {
         let mut sums = Sums::empty(simd);
         for first in (0..words).step_by(TOGETHER) {
-            let mut products = [simd.splat(0.0); TOGETHER];
+            let mut products = [simd.splat_f32s(0.0); TOGETHER];
             add_words(simd, &mut products, (pair, weighted), (0..first, at), first);
             for product in &mut products {
-                *product = simd.plus(*product, *product);
+                *product = simd.add_f32s(*product, *product);
             }
             let own = first..words.min(first + TOGETHER);
             add_words(simd, &mut products, (pair, weighted), (own, at), first);
@@ -111,9 +111,9 @@ pub(super) fn region_answers<S: Sixteen>(simd: S, pair: &Pair<'_>, weighted: &We
                 sums.add(simd, simd.load_at(weighted.weights, place), cells, *product);
             }
         }
-        total = simd.plus(total, sums.answers(simd));
+        total = simd.add_f32s(total, sums.answers(simd));
     }
-    simd.total(total)
+    simd.reduce_sum_f32s(total)
 }
 
 /// Adds rows of weights, their columns from `at` on, each times its products with the words of
@@ -121,7 +121,7 @@ pub(super) fn region_answers<S: Sixteen>(simd: S, pair: &Pair<'_>, weighted: &We
 #[inline(always)]
 fn add_words<S: Sixteen>(
     simd: S,
-    products: &mut [S::Vector; TOGETHER],
+    products: &mut [f32x16; TOGETHER],
     (pair, weighted): (&Pair<'_>, &Weighted<'_>),
     (others, at): (std::ops::Range<usize>, usize),
     first: usize,
@@ -136,7 +136,7 @@ fn add_words<S: Sixteen>(
         let weights = simd.load_at(weighted.weights, other * weighted.stride + at);
         let word = weighted.words[other] as usize;
         for row in 0..TOGETHER {
-            let gram = simd.splat(gram[row][word]);
+            let gram = simd.splat_f32s(gram[row][word]);
             products[row] = simd.times_plus(gram, weights, products[row]);
         }
     }
@@ -149,10 +149,10 @@ fn word_products<'a>(pair: &Pair<'a>, weighted: &Weighted<'_>, row: usize) -> &'
     &pair.word_gram[word * pair.word_stride..][..pair.word_stride]
 }
 
-impl<V: Copy> Sums<V> {
+impl Sums {
     #[inline(always)]
-    fn empty<S: Sixteen<Vector = V>>(simd: S) -> Self {
-        let zero = simd.splat(0.0);
+    fn empty<S: Sixteen>(simd: S) -> Self {
+        let zero = simd.splat_f32s(0.0);
         Self {
             dot: zero,
             squared: zero,
@@ -161,27 +161,27 @@ impl<V: Copy> Sums<V> {
     }
 
     #[inline(always)]
-    fn add<S: Sixteen<Vector = V>>(&mut self, simd: S, weights: V, cells: V, products: V) {
+    fn add<S: Sixteen>(&mut self, simd: S, weights: f32x16, cells: f32x16, products: f32x16) {
         self.dot = simd.times_plus(weights, cells, self.dot);
         self.squared = simd.times_plus(weights, products, self.squared);
-        self.best = simd.larger(weights, self.best);
+        self.best = simd.max_f32s(weights, self.best);
     }
 
     /// R of one query whose cells are spread over the lanes.
     #[inline(always)]
-    fn answer_of_all<S: Sixteen<Vector = V>>(&self, simd: S) -> f32 {
-        let least = least_squared(simd.highest(self.best));
-        let squared = simd.total(self.squared);
-        simd.total(self.dot) / if squared > least { squared } else { least }.sqrt()
+    fn answer_of_all<S: Sixteen>(&self, simd: S) -> f32 {
+        let least = least_squared(simd.reduce_max_f32s(self.best));
+        let squared = simd.reduce_sum_f32s(self.squared);
+        simd.reduce_sum_f32s(self.dot) / if squared > least { squared } else { least }.sqrt()
     }
 
     /// R of a query in each lane.
     #[inline(always)]
-    fn answers<S: Sixteen<Vector = V>>(&self, simd: S) -> V {
-        let least = simd.times(simd.splat(SMALLEST_SQUARED_LENGTH as f32), self.best);
-        let least = simd.times(least, self.best);
-        let least = simd.larger(least, simd.splat(f32::MIN_POSITIVE));
-        simd.over(self.dot, simd.root(simd.larger(self.squared, least)))
+    fn answers<S: Sixteen>(&self, simd: S) -> f32x16 {
+        let least = simd.mul_f32s(simd.splat_f32s(SMALLEST_SQUARED_LENGTH as f32), self.best);
+        let least = simd.mul_f32s(least, self.best);
+        let least = simd.max_f32s(least, simd.splat_f32s(f32::MIN_POSITIVE));
+        simd.div_f32s(self.dot, simd.sqrt_f32s(simd.max_f32s(self.squared, least)))
     }
 }
 

@@ -137,17 +137,17 @@ impl Cells {
     /// Weights, and the sums of queries with one cell.
     #[inline(always)]
     fn weigh<S: Sixteen>(&mut self, simd: S, inverse_temperature: f32, shift: f32) {
-        let (steepness, shift) = (simd.splat(inverse_temperature), simd.splat(shift));
+        let (steepness, shift) = (simd.splat_f32s(inverse_temperature), simd.splat_f32s(shift));
         for at in (0..self.count).step_by(LANES) {
             let relevance = simd.load_at(&self.relevance, at);
-            let shifted = simd.minus(relevance, shift);
-            let weights = simd.exponential(simd.times(steepness, shifted));
+            let shifted = simd.sub_f32s(relevance, shift);
+            let weights = simd.exponential(simd.mul_f32s(steepness, shifted));
             simd.store_at(weights, &mut self.weight, at);
             for sums in [&mut self.by_word, &mut self.by_region] {
-                simd.store_at(simd.times(weights, relevance), &mut sums.dot, at);
-                simd.store_at(simd.times(weights, weights), &mut sums.squared, at);
+                simd.store_at(simd.mul_f32s(weights, relevance), &mut sums.dot, at);
+                simd.store_at(simd.mul_f32s(weights, weights), &mut sums.squared, at);
                 simd.store_at(weights, &mut sums.best, at);
-                simd.store_at(simd.splat(1.0), &mut sums.is_last, at);
+                simd.store_at(simd.splat_f32s(1.0), &mut sums.is_last, at);
             }
         }
     }
@@ -225,10 +225,11 @@ impl Sums {
     fn divide<S: Sixteen>(&mut self, simd: S, count: usize) {
         for at in (0..count).step_by(LANES) {
             let best = simd.load_at(&self.best, at);
-            let least = simd.times(simd.splat(SMALLEST_SQUARED_LENGTH as f32), best);
-            let squared = simd.larger(simd.load_at(&self.squared, at), simd.times(least, best));
-            let answers = simd.over(simd.load_at(&self.dot, at), simd.root(squared));
-            let answers = simd.times(simd.load_at(&self.is_last, at), answers);
+            let least = simd.mul_f32s(simd.splat_f32s(SMALLEST_SQUARED_LENGTH as f32), best);
+            let squared =
+                simd.max_f32s(simd.load_at(&self.squared, at), simd.mul_f32s(least, best));
+            let answers = simd.div_f32s(simd.load_at(&self.dot, at), simd.sqrt_f32s(squared));
+            let answers = simd.mul_f32s(simd.load_at(&self.is_last, at), answers);
             simd.store_at(answers, &mut self.dot, at);
         }
     }

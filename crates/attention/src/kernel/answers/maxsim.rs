@@ -28,7 +28,7 @@ pub(super) fn add_below<S: Sixteen>(
     }
     if rule.regions.asks {
         column_maxima(simd, pairs, highest);
-        let (threshold, nothing) = (simd.splat(threshold), simd.splat(0.0));
+        let (threshold, nothing) = (simd.splat_f32s(threshold), simd.splat_f32s(0.0));
         for at in (0..pairs.columns()).step_by(LANES) {
             let best = simd.load_at(highest, at);
             let below = simd.choose((best, threshold), nothing, best);
@@ -49,7 +49,7 @@ fn column_maxima<S: Sixteen>(simd: S, pairs: &CaptionPairs<'_>, maxima: &mut Vec
         let mut highest = simd.load_at(pairs.tile.cells, at);
         for word in 1..pairs.tile.words {
             let cells = simd.load_at(pairs.tile.cells, word * pairs.tile.stride + at);
-            highest = simd.larger(cells, highest);
+            highest = simd.max_f32s(cells, highest);
         }
         simd.store_at(highest, maxima, at);
     }
@@ -60,23 +60,23 @@ fn column_maxima<S: Sixteen>(simd: S, pairs: &CaptionPairs<'_>, maxima: &mut Vec
 fn row_maximum<S: Sixteen>(simd: S, row: &[f32], (start, count): (usize, usize)) -> f32 {
     let mut highest = simd.load_at(row, start);
     if count < LANES {
-        return simd.highest(simd.first(count, highest, f32::NEG_INFINITY));
+        return simd.reduce_max_f32s(simd.first(count, highest, f32::NEG_INFINITY));
     }
     for at in (LANES..count - LANES + 1).step_by(LANES) {
-        highest = simd.larger(simd.load_at(row, start + at), highest);
+        highest = simd.max_f32s(simd.load_at(row, start + at), highest);
     }
     let last = simd.load_at(row, start + count - LANES);
-    simd.highest(simd.larger(last, highest))
+    simd.reduce_max_f32s(simd.max_f32s(last, highest))
 }
 
 /// The sum of `count` numbers in 16 lanes.
 #[inline(always)]
 fn total<S: Sixteen>(simd: S, numbers: &[f32], (start, count): (usize, usize)) -> f32 {
-    let mut total = simd.splat(0.0);
+    let mut total = simd.splat_f32s(0.0);
     let whole = count - count % LANES;
     for at in (0..whole).step_by(LANES) {
-        total = simd.plus(simd.load_at(numbers, start + at), total);
+        total = simd.add_f32s(simd.load_at(numbers, start + at), total);
     }
     let rest = simd.load_at(numbers, start + whole);
-    simd.total(simd.plus(simd.first(count - whole, rest, 0.0), total))
+    simd.reduce_sum_f32s(simd.add_f32s(simd.first(count - whole, rest, 0.0), total))
 }

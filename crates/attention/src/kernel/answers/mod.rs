@@ -29,9 +29,10 @@ use uard_linalg::panels::Instructions;
 use uard_linalg::vector::sixteen::{LANES, Sixteen, SixteenLoops};
 
 use crate::MatcherConfig;
+pub(crate) use crate::kept::Above;
 use listed::Listed;
 pub(crate) use reach::{Bounds, Cut, Reach, Seen, missed};
-use rule::Rule;
+use rule::{Masked, Rule};
 
 /// Numbers after the last column of a row that may be read, and count for nothing.
 pub(crate) const SLACK: usize = LANES;
@@ -85,22 +86,6 @@ impl CaptionPairs<'_> {
     }
 }
 
-/// What is above the threshold, both sides, whichever asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Above {
-    pub word_queries: u64,
-    pub region_queries: u64,
-    pub cells: u64,
-}
-
-impl std::ops::AddAssign for Above {
-    fn add_assign(&mut self, other: Self) {
-        self.word_queries += other.word_queries;
-        self.region_queries += other.region_queries;
-        self.cells += other.cells;
-    }
-}
-
 /// Answers captions for one rule, threshold and instruction set.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answers {
@@ -119,6 +104,14 @@ pub(crate) struct Scratch {
     /// The highest cell of each column of the block.
     highest: Vec<f32>,
     reach: reach::Cells,
+}
+
+impl Scratch {
+    /// Sums of zero for so many images.
+    fn clear_totals(&mut self, images: usize) {
+        self.totals.clear();
+        self.totals.resize(images, (0.0, 0.0));
+    }
 }
 
 impl Answers {
@@ -161,12 +154,7 @@ impl Answers {
         scratch: &mut Scratch,
         out: &mut [Reach],
     ) -> Above {
-        let rule::Weights::Masked {
-            threshold,
-            answers_below,
-            ..
-        } = self.rule.weights
-        else {
+        let rule::Weights::Masked(masked) = self.rule.weights else {
             panic!("a rule with a threshold");
         };
         assert_eq!(out.len(), pairs.images.len(), "a reach for each image");
@@ -174,8 +162,7 @@ impl Answers {
         pairs.check();
         self.instructions.run(reach::OfCaption {
             rule: &self.rule,
-            threshold,
-            answers_below,
+            masked,
             pairs,
             bounds,
             scratch,
@@ -203,8 +190,7 @@ impl SixteenLoops for OfCaption<'_> {
             scratch,
             out,
         } = self;
-        scratch.totals.clear();
-        scratch.totals.resize(out.len(), (0.0, 0.0));
+        scratch.clear_totals(out.len());
         let mut above = Above::default();
         match rule.weights {
             // Nothing is above infinity: every query answers with its highest cell.
@@ -218,14 +204,10 @@ impl SixteenLoops for OfCaption<'_> {
                     *total = dense::scan(simd, (rule, shift), &pair, &mut scratch.dense);
                 }
             }
-            rule::Weights::Masked {
-                threshold,
-                shift,
-                answers_below,
-            } => {
-                above = masked(simd, (rule, threshold, shift), pairs, scratch);
-                if answers_below {
-                    maxsim::add_below(simd, (rule, threshold), pairs, scratch);
+            rule::Weights::Masked(its) => {
+                above = masked(simd, (rule, its), pairs, scratch);
+                if its.answers_below {
+                    maxsim::add_below(simd, (rule, its.threshold), pairs, scratch);
                 }
             }
         }
@@ -241,18 +223,18 @@ impl SixteenLoops for OfCaption<'_> {
 #[inline(always)]
 fn masked<S: Sixteen>(
     simd: S,
-    (rule, threshold, shift): (&Rule, f32, rule::Shift),
+    (rule, its): (&Rule, Masked),
     pairs: &CaptionPairs<'_>,
     scratch: &mut Scratch,
 ) -> Above {
     // Where nothing may be listed, every pair is weighed in full.
-    let (most, listed_shift) = match shift {
-        rule::Shift::Constant(shift) if threshold >= 0.0 => (listed::MOST, shift),
+    let (most, listed_shift) = match its.shift {
+        rule::Shift::Constant(shift) if its.threshold >= 0.0 => (listed::MOST, shift),
         _ => (0, 0.0),
     };
     let weigh = (rule.words.inverse_temperature, listed_shift);
     let (rows, totals) = (&mut scratch.above, &mut scratch.totals);
-    rows.compare(simd, pairs, threshold);
+    rows.compare(simd, pairs, its.threshold);
     let (mut above, mut listed) = (Above::default(), 0);
     for at in 0..pairs.images.len() {
         let (begin, pair) = (rows.found(), Pair::new(pairs, at));
@@ -260,9 +242,8 @@ fn masked<S: Sixteen>(
         above += found;
         let cells = found.cells as usize;
         if cells > most {
-            let its = &rows.rows()[begin..];
-            let rule = (rule, threshold, shift);
-            totals[at] = dense::masked(simd, rule, &pair, its, &mut scratch.dense);
+            let own = &rows.rows()[begin..];
+            totals[at] = dense::masked(simd, (rule, its), &pair, own, &mut scratch.dense);
             rows.keep(begin);
         } else if listed + cells > listed::ROOM {
             let before = Listed {

@@ -5,7 +5,7 @@
 use uard_linalg::vector::sixteen::{LANES, Sixteen, SixteenLoops};
 
 use super::above::Row;
-use super::rule::Rule;
+use super::rule::{Masked, Rule};
 use super::{Above, CaptionPairs, Pair, Scratch, maxsim};
 use crate::exact::bound::{slack, visible_above};
 
@@ -113,9 +113,7 @@ const NONE: u32 = u32::MAX;
 /// The reach of the pair with each image, for a rule with a threshold; tells what is above it in bf16.
 pub(super) struct OfCaption<'a> {
     pub rule: &'a Rule,
-    pub threshold: f32,
-    /// Whether a query below the threshold answers with its highest cell.
-    pub answers_below: bool,
+    pub masked: Masked,
     pub pairs: &'a CaptionPairs<'a>,
     pub bounds: &'a Bounds<'a>,
     pub scratch: &'a mut Scratch,
@@ -129,13 +127,17 @@ impl SixteenLoops for OfCaption<'_> {
     fn run<S: Sixteen>(self, simd: S) -> Above {
         let Self {
             rule,
-            threshold,
-            answers_below,
+            masked,
             pairs,
             bounds,
             scratch,
             out,
         } = self;
+        let Masked {
+            threshold,
+            answers_below,
+            ..
+        } = masked;
         let lowest = visible_above(threshold, bounds.relevance);
         // Also where nothing is bounded at all.
         if lowest <= 0.0 || lowest.is_nan() {
@@ -143,8 +145,7 @@ impl SixteenLoops for OfCaption<'_> {
             return Above::default();
         }
         scratch.above.compare(simd, pairs, lowest);
-        scratch.totals.clear();
-        scratch.totals.resize(out.len(), (0.0, 0.0));
+        scratch.clear_totals(out.len());
         if answers_below {
             maxsim::add_below(simd, (rule, lowest), pairs, scratch);
         }

@@ -27,16 +27,18 @@ pub(super) struct Side {
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Weights {
-    Masked {
-        threshold: f32,
-        shift: Shift,
-        /// Whether a query below the threshold answers with its highest cell.
-        answers_below: bool,
-    },
-    Scan {
-        shift: Shift,
-    },
+    Masked(Masked),
+    Scan { shift: Shift },
     MaxSim,
+}
+
+/// What a query sees.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Masked {
+    pub threshold: f32,
+    pub shift: Shift,
+    /// Whether a query below the threshold answers with its highest cell.
+    pub answers_below: bool,
 }
 
 /// What is subtracted from a query's cells before the exponential.
@@ -52,14 +54,14 @@ pub(super) enum Shift {
 impl Rule {
     pub(super) fn new(config: &MatcherConfig, threshold: f64) -> Self {
         let side = |side| Side {
-            asks: config.sides.asking().contains(&side),
+            asks: config.asks(side).is_some(),
             inverse_temperature: config.inverse_temperature(side) as f32,
         };
         let (words, regions) = (side(QuerySide::Words), side(QuerySide::Regions));
         let weights = match config.rule {
             WeightRule::Masked | WeightRule::Nearest | WeightRule::Zero => {
                 let threshold = config.threshold(threshold);
-                Weights::Masked {
+                Weights::Masked(Masked {
                     threshold: threshold as f32,
                     answers_below: config.rule.answers_below(),
                     // One weight a cell serves both sides, or each query has a shift of its own.
@@ -68,7 +70,7 @@ impl Rule {
                     } else {
                         Shift::Best
                     },
-                }
+                })
             }
             // Cells over their norm lie within plus and minus 1; each side has its own weights.
             WeightRule::Scan => Weights::Scan {

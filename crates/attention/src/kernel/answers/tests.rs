@@ -216,11 +216,11 @@ fn listed_and_dense_weights_give_the_same_answers() {
         (1..=3 * listed::MOST as u64).contains(&above.cells),
         "{above:?}"
     );
-    answers.rule.weights = rule::Weights::Masked {
+    answers.rule.weights = rule::Weights::Masked(Masked {
         threshold: 0.45,
         shift: rule::Shift::Best,
         answers_below: false,
-    };
+    });
     let (dense, _) = case.found(&answers, 0..3);
     for (a, b) in listed.iter().zip(&dense) {
         assert!((a - b).abs() < 1e-6, "{a} {b}");

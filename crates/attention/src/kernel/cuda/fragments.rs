@@ -4,7 +4,7 @@ use half::{bf16, f16};
 use uard_core::gpu::{Machine, Numbers};
 
 use super::tiling::DEPTH;
-use crate::packed::gram::GramScratch;
+use crate::packed::gram::gram;
 use crate::packed::gram_stride;
 use crate::packed::source::Batch;
 use crate::{Error, Precision, Result};
@@ -35,7 +35,6 @@ pub(crate) struct DeviceBuilder {
     rows: Vec<u16>,
     grams: Vec<f32>,
     gram_starts: Vec<u32>,
-    scratch: GramScratch,
 }
 
 impl DeviceBuilder {
@@ -59,7 +58,6 @@ impl DeviceBuilder {
             rows: Vec::new(),
             grams: Vec::new(),
             gram_starts: Vec::new(),
-            scratch: GramScratch::new(),
         })
     }
 
@@ -75,7 +73,13 @@ impl DeviceBuilder {
                 found: batch.width,
             });
         }
-        self.require_finite(&batch)?;
+        if let Some((entry, fragment)) = batch.not_finite() {
+            return Err(Error::NotFinite {
+                what: self.what,
+                entry: self.counts.len() + entry,
+                fragment,
+            });
+        }
         let padded = self.width.next_multiple_of(DEPTH);
         let bits: fn(f32) -> u16 = match self.precision {
             Precision::F16 => |number| f16::from_f32(number).to_bits(),
@@ -96,25 +100,9 @@ impl DeviceBuilder {
                 }
             })?);
             self.grams.resize(start + count * gram_stride(count), 0.0);
-            self.scratch
-                .compute(batch.rows(entry), self.width, &mut self.grams[start..]);
+            gram(batch.rows(entry), self.width, &mut self.grams[start..]);
         }
         self.counts.extend_from_slice(batch.counts);
-        Ok(())
-    }
-
-    fn require_finite(&self, batch: &Batch<'_>) -> Result<()> {
-        for (entry, &count) in batch.counts.iter().enumerate() {
-            for fragment in 0..count {
-                if !batch.row(entry, fragment).iter().all(|x| x.is_finite()) {
-                    return Err(Error::NotFinite {
-                        what: self.what,
-                        entry: self.counts.len() + entry,
-                        fragment,
-                    });
-                }
-            }
-        }
         Ok(())
     }
 

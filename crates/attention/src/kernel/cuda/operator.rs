@@ -8,18 +8,16 @@
 use std::sync::Arc;
 
 use bytemuck::Pod;
-#[cfg(feature = "cuda")]
-use candle_core::CudaStorage;
 use candle_core::{
-    CpuStorage, CustomOp3, DType, Device, Error as CandleError, Layout, Result as CandleResult,
-    Shape, Tensor, WithDType,
+    DType, Device, Error as CandleError, Result as CandleResult, Shape, Tensor, WithDType,
 };
 use uard_core::gpu::{Argument, Machine, Numbers};
 #[cfg(feature = "cuda")]
 use uard_core::gpu::{
     GpuError,
-    tensors::{address, address_of, driver},
+    tensors::{address, driver},
 };
+use uard_core::operator::operator;
 use uard_core::{Regions, Words};
 
 use super::pairs::{BatchAnswers, BatchGradients, BatchInputs, BatchPairs, BatchShape};
@@ -27,8 +25,6 @@ use super::pairs::{BatchAnswers, BatchGradients, BatchInputs, BatchPairs, BatchS
 use crate::Error;
 use crate::matcher::Products;
 use crate::{MatcherConfig, Result};
-
-const NAME: &str = "uard-matcher-kernels";
 
 /// What the kernels find.
 pub(crate) struct Found {
@@ -77,31 +73,19 @@ pub(crate) fn similarities(machine: Arc<dyn Machine>, question: &Question<'_>) -
         let counts: Vec<u32> = counts.iter().map(|&count| count as u32).collect();
         Placed::new(&*machine, &Tensor::new(counts, device)?)
     };
-    let maxima = Shape::from((shape.captions, shape.words, shape.images));
-    let zeros = Tensor::zeros(3, DType::I64, device)?;
     let shared = machine.shared_bytes();
-    let (word_maxima, counts_above) = (
-        Arc::new(Placed::<f32>::unset(&*machine, &maxima, device)?),
-        Arc::new(Placed::<i64>::new(&*machine, &zeros)?),
-    );
-    let operator = Operator {
+    let batch = Batch {
         pairs: BatchPairs::new(question.config, question.threshold, shape, shared)?,
-        shape,
         region_counts: counts(regions.counts())?,
         word_counts: counts(words.counts())?,
-        word_maxima: Arc::clone(&word_maxima),
-        counts: Arc::clone(&counts_above),
+        given: products.all().map(Tensor::detach),
         machine,
     };
-    let (region_grams, word_grams) = (&products.region_grams, &products.word_grams);
-    let values = products
-        .relevance
-        .apply_op3(region_grams, word_grams, operator)?;
-    Ok(Found {
-        values,
-        word_maxima: word_maxima.tensor(&maxima)?,
-        counts: counts_above.tensor(&Shape::from(3))?,
-    })
+    let found = batch.forward(shape)?;
+    let values = operator(&found.values, &products.all(), move |upstream| {
+        batch.backward(upstream)
+    })?;
+    Ok(Found { values, ..found })
 }
 
 fn batch_shape(regions: &Regions, words: &Words) -> BatchShape {
@@ -168,137 +152,77 @@ impl<T: WithDType + Pod> Placed<T> {
     }
 }
 
-struct Operator {
+/// Relevance [C W, I R] and both Gram matrices of a batch, and the kernels on them.
+struct Batch {
     machine: Arc<dyn Machine>,
     pairs: BatchPairs,
-    shape: BatchShape,
+    given: [Tensor; 3],
     region_counts: Placed<u32>,
     word_counts: Placed<u32>,
-    /// By-products of the forward pass.
-    word_maxima: Arc<Placed<f32>>,
-    counts: Arc<Placed<i64>>,
 }
 
-impl Operator {
-    fn inputs(&self, given: [Argument; 3]) -> CandleResult<BatchInputs> {
+impl Batch {
+    fn placed(&self, tensors: &[Tensor; 3]) -> CandleResult<[Placed<f32>; 3]> {
+        let [a, b, c] = tensors
+            .each_ref()
+            .map(|tensor| Placed::new(&*self.machine, tensor));
+        Ok([a?, b?, c?])
+    }
+
+    fn inputs(&self, given: &[Placed<f32>; 3]) -> CandleResult<BatchInputs> {
         let [relevance, region_grams, word_grams] = given;
         Ok(BatchInputs {
-            relevance,
-            region_grams,
-            word_grams,
+            relevance: relevance.argument()?,
+            region_grams: region_grams.argument()?,
+            word_grams: word_grams.argument()?,
             region_counts: self.region_counts.argument()?,
             word_counts: self.word_counts.argument()?,
         })
     }
 
-    /// From relevance and both Gram matrices to similarities [I, C], all where the machine reads them.
-    fn forward(&self, given: [Argument; 3], similarities: Argument) -> CandleResult<()> {
-        let inputs = self.inputs(given)?;
+    fn forward(&self, shape: BatchShape) -> CandleResult<Found> {
+        let (machine, device) = (&*self.machine, self.given[0].device());
+        let pairs = Shape::from((shape.images, shape.captions));
+        let maxima = Shape::from((shape.captions, shape.words, shape.images));
+        let values = Placed::<f32>::unset(machine, &pairs, device)?;
+        let word_maxima = Placed::<f32>::unset(machine, &maxima, device)?;
+        let counts = Placed::<i64>::new(machine, &Tensor::zeros(3, DType::I64, device)?)?;
+        let given = self.placed(&self.given)?;
+        let inputs = self.inputs(&given)?;
         let answers = BatchAnswers {
-            similarities,
-            word_maxima: self.word_maxima.argument()?,
-            counts: self.counts.argument()?,
+            similarities: values.argument()?,
+            word_maxima: word_maxima.argument()?,
+            counts: counts.argument()?,
         };
         // SAFETY: all numbers have the sizes of the shape. Tensors live on candle's stream, which
-        // gives memory back after the kernels before it; the callers' copies until they were read.
-        unsafe { self.pairs.forward(&*self.machine, &inputs, &answers) }.map_err(CandleError::wrap)
-    }
-}
-
-impl CustomOp3 for Operator {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        relevance: &CpuStorage,
-        relevance_layout: &Layout,
-        region_grams: &CpuStorage,
-        region_layout: &Layout,
-        word_grams: &CpuStorage,
-        word_layout: &Layout,
-    ) -> CandleResult<(CpuStorage, Shape)> {
-        let shape = Shape::from((self.shape.images, self.shape.captions));
-        let copied = |storage: &CpuStorage, layout: &Layout| match layout.contiguous_offsets() {
-            Some((start, end)) => {
-                let numbers = &storage.as_slice::<f32>()?[start..end];
-                Numbers::copied(&*self.machine, numbers).map_err(CandleError::wrap)
-            }
-            None => Err(CandleError::RequiresContiguous { op: NAME }.bt()),
-        };
-        let relevance = copied(relevance, relevance_layout)?;
-        let region_grams = copied(region_grams, region_layout)?;
-        let word_grams = copied(word_grams, word_layout)?;
-        let values = Numbers::<f32>::unset(&*self.machine, shape.elem_count());
-        let values = values.map_err(CandleError::wrap)?;
-        let given = [&relevance, &region_grams, &word_grams].map(Numbers::argument);
-        self.forward(given, values.argument())?;
-        let values = values.read().map_err(CandleError::wrap)?;
-        Ok((CpuStorage::F32(values), shape))
+        // gives memory back after the kernels before it; copies until they were read below.
+        unsafe { self.pairs.forward(machine, &inputs, &answers) }.map_err(CandleError::wrap)?;
+        Ok(Found {
+            values: values.tensor(&pairs)?,
+            word_maxima: word_maxima.tensor(&maxima)?,
+            counts: counts.tensor(&Shape::from(3))?,
+        })
     }
 
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        relevance: &CudaStorage,
-        relevance_layout: &Layout,
-        region_grams: &CudaStorage,
-        region_layout: &Layout,
-        word_grams: &CudaStorage,
-        word_layout: &Layout,
-    ) -> CandleResult<(CudaStorage, Shape)> {
-        let shape = Shape::from((self.shape.images, self.shape.captions));
-        let device = relevance.device.clone();
-        // SAFETY: the forward pass writes the similarity of every pair before anybody reads one.
-        let values = unsafe { device.alloc::<f32>(shape.elem_count()) }?;
-        let values = CudaStorage::wrap_cuda_slice(values, device);
-        let given = [
-            address_of(relevance, relevance_layout)?,
-            address_of(region_grams, region_layout)?,
-            address_of(word_grams, word_layout)?,
-        ];
-        self.forward(given, address_of(&values, &Layout::contiguous(&shape))?)?;
-        Ok((values, shape))
-    }
-
-    fn bwd(
-        &self,
-        relevance: &Tensor,
-        region_grams: &Tensor,
-        word_grams: &Tensor,
-        _similarities: &Tensor,
-        upstream: &Tensor,
-    ) -> CandleResult<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    /// The gradients of relevance and of both Gram matrices.
+    fn backward(&self, upstream: &Tensor) -> CandleResult<Vec<Tensor>> {
         let machine = &*self.machine;
-        let given = [relevance, region_grams, word_grams];
-        let [a, b, c] = given.map(|tensor| Placed::<f32>::new(machine, tensor));
-        let from = [a?, b?, c?];
-        let [a, b, c] =
-            given.map(|tensor| Placed::<f32>::new(machine, &tensor.zeros_like()?.contiguous()?));
-        let to = [a?, b?, c?];
+        let [a, b, c] = self.given.each_ref().map(Tensor::zeros_like);
+        let (from, to) = (self.placed(&self.given)?, self.placed(&[a?, b?, c?])?);
         let upstream = Placed::<f32>::new(machine, upstream)?;
-        let inputs = self.inputs([
-            from[0].argument()?,
-            from[1].argument()?,
-            from[2].argument()?,
-        ])?;
         let gradients = BatchGradients {
             relevance: to[0].argument()?,
             region_grams: to[1].argument()?,
             word_grams: to[2].argument()?,
         };
-        let upstream_at = upstream.argument()?;
+        let (inputs, upstream_at) = (self.inputs(&from)?, upstream.argument()?);
         // SAFETY: as in the forward pass; the gradients are zero.
         unsafe {
             self.pairs
                 .backward(machine, &inputs, upstream_at, &gradients)
         }
         .map_err(CandleError::wrap)?;
-        Ok((
-            Some(to[0].tensor(relevance.shape())?),
-            Some(to[1].tensor(region_grams.shape())?),
-            Some(to[2].tensor(word_grams.shape())?),
-        ))
+        let given = to.iter().zip(&self.given);
+        given.map(|(to, like)| to.tensor(like.shape())).collect()
     }
 }

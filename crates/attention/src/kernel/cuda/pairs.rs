@@ -131,10 +131,6 @@ impl BatchPairs {
         answers: &BatchAnswers,
     ) -> GpuResult<()> {
         let shape = &self.shape;
-        let asks = |side| match self.config.sides.asking().contains(&side) {
-            true => self.config.inverse_temperature(side) * std::f64::consts::LOG2_E,
-            false => -1.0,
-        };
         let arguments = [
             inputs.relevance,
             inputs.region_grams,
@@ -150,8 +146,8 @@ impl BatchPairs {
             Argument::U32(shape.words as u32),
             Argument::U32(self.warps as u32),
             Argument::F32(self.threshold),
-            Argument::F32(asks(QuerySide::Words) as f32),
-            Argument::F32(asks(QuerySide::Regions) as f32),
+            side_argument(&self.config, QuerySide::Words),
+            side_argument(&self.config, QuerySide::Regions),
         ];
         let pairs = shape.images * shape.captions;
         // SAFETY: the caller's promise; the arguments are those of the kernel.
@@ -231,6 +227,12 @@ impl BatchShape {
     fn backward_bytes(&self) -> usize {
         (3 * self.cells() + self.words.max(self.regions)) * size_of::<f32>()
     }
+}
+
+/// What a side's logits are multiplied by, for powers of two; below zero where it does not ask.
+pub(super) fn side_argument(config: &MatcherConfig, side: QuerySide) -> Argument {
+    let steepness = config.asks(side).map(|x| x * std::f64::consts::LOG2_E);
+    Argument::F32(steepness.unwrap_or(-1.0) as f32)
 }
 
 /// The training kernels of one rule.

@@ -8,9 +8,11 @@ use std::ops::Range;
 use uard_core::gpu::{Argument, Launch, Machine, Numbers, Program};
 
 use super::fragments::DeviceFragments;
+use super::pairs::side_argument;
 use super::programs::{TOP, match_program};
 use super::tiling::{MOST_CAPTIONS, MOST_IMAGES, Shape, tiles};
 use crate::config::QuerySide;
+use crate::kept::Above;
 use crate::results::{Progress, Ranked, TopK, offer};
 use crate::{Kept, MatcherConfig, Result, WeightRule};
 
@@ -38,6 +40,15 @@ pub(crate) struct DeviceSearch<'a> {
     pub words: &'a DeviceFragments,
 }
 
+/// A kernel of `top.cu`, and the lists that it makes.
+struct BestKernel {
+    name: &'static str,
+    blocks: u32,
+    lists: usize,
+    /// Entries of each list.
+    k: usize,
+}
+
 impl DeviceSearch<'_> {
     /// The similarity of every image with every caption into `out` [I, C] of that length; returns
     /// what was above the threshold.
@@ -62,38 +73,22 @@ impl DeviceSearch<'_> {
         let mut captions_of_images = Vec::with_capacity(images);
         let mut images_of_captions = vec![Vec::new(); captions];
         let kept = self.each_chunk(on_progress, &mut |chunk, similarities| {
-            let k_here = k.min(captions) as u32;
-            captions_of_images.extend(self.best(
-                ("best_of_rows", chunk.len() as u32),
-                chunk.len() * k_here as usize,
-                &|indices, best| {
-                    vec![
-                        similarities.argument(),
-                        indices,
-                        best,
-                        Argument::U32(captions as u32),
-                        Argument::U32(k_here),
-                    ]
-                },
-                k_here as usize,
-            )?);
-            let k_here = k.min(chunk.len()) as u32;
-            let lists = self.best(
-                ("best_of_columns", (captions as u32).div_ceil(TOP_THREADS)),
-                captions * k_here as usize,
-                &|indices, best| {
-                    vec![
-                        similarities.argument(),
-                        indices,
-                        best,
-                        Argument::U32(chunk.len() as u32),
-                        Argument::U32(captions as u32),
-                        Argument::U32(k_here),
-                        Argument::U32(chunk.start as u32),
-                    ]
-                },
-                k_here as usize,
-            )?;
+            let rows = BestKernel {
+                name: "best_of_rows",
+                blocks: chunk.len() as u32,
+                lists: chunk.len(),
+                k: k.min(captions),
+            };
+            let sizes = [captions, rows.k];
+            captions_of_images.extend(self.best(&rows, similarities, &sizes)?);
+            let columns = BestKernel {
+                name: "best_of_columns",
+                blocks: (captions as u32).div_ceil(TOP_THREADS),
+                lists: captions,
+                k: k.min(chunk.len()),
+            };
+            let sizes = [chunk.len(), captions, columns.k, chunk.start];
+            let lists = self.best(&columns, similarities, &sizes)?;
             for (list, found) in images_of_captions.iter_mut().zip(lists) {
                 found
                     .into_iter()
@@ -110,28 +105,28 @@ impl DeviceSearch<'_> {
         })
     }
 
-    /// Lists of `k` entries each from a kernel of `top.cu`.
+    /// Lists from a kernel of `top.cu`, whose last arguments are `sizes`.
     fn best(
         &self,
-        (kernel, blocks): (&'static str, u32),
-        entries: usize,
-        arguments: &dyn Fn(Argument, Argument) -> Vec<Argument>,
-        k: usize,
+        kernel: &BestKernel,
+        similarities: &Numbers<f32>,
+        sizes: &[usize],
     ) -> Result<Vec<Vec<Ranked>>> {
-        if k == 0 {
+        if kernel.k == 0 {
             return Ok(Vec::new());
         }
-        let machine = self.machine;
+        let (machine, entries) = (self.machine, kernel.lists * kernel.k);
         let indices = Numbers::<u32>::unset(machine, entries)?;
         let best = Numbers::<f32>::unset(machine, entries)?;
-        let arguments = arguments(indices.argument(), best.argument());
+        let mut arguments = vec![similarities.argument(), indices.argument(), best.argument()];
+        arguments.extend(sizes.iter().map(|&size| Argument::U32(size as u32)));
         // SAFETY: the arguments are those of the kernel; all buffers outlive the read below, which
         // waits for it.
         unsafe {
             machine.launch(&Launch {
                 program: &TOP,
-                kernel,
-                blocks,
+                kernel: kernel.name,
+                blocks: kernel.blocks,
                 threads: TOP_THREADS,
                 shared_bytes: 0,
                 arguments: &arguments,
@@ -144,7 +139,8 @@ impl DeviceSearch<'_> {
                 similarity,
             })
         };
-        let lists = indices.chunks_exact(k).zip(best.chunks_exact(k));
+        let best = best.chunks_exact(kernel.k);
+        let lists = indices.chunks_exact(kernel.k).zip(best);
         Ok(lists
             .map(|(indices, best)| indices.iter().zip(best).filter_map(ranked).collect())
             .collect())
@@ -154,10 +150,9 @@ impl DeviceSearch<'_> {
     /// returns when all has run.
     fn each_chunk(&self, on_progress: Progress<'_>, on_chunk: OnChunk<'_>) -> Result<Kept> {
         let (images, captions) = (&self.regions.counts, &self.words.counts);
-        let totals = Kept::of_totals(images, captions);
         let all = images.len() * captions.len();
         if all == 0 {
-            return Ok(totals);
+            return Ok(Kept::new(self.config, images, captions, Above::default()));
         }
         let captions = captions.len();
         let matching = Matching::new(*self)?;
@@ -171,7 +166,7 @@ impl DeviceSearch<'_> {
             on_chunk(images, &similarities)?;
             on_progress(done, all);
         }
-        matching.kept(totals)
+        matching.kept()
     }
 }
 
@@ -233,12 +228,6 @@ impl<'a> Matching<'a> {
             words,
             ..
         } = self.search;
-        let side = |side| match config.sides.asking().contains(&side) {
-            true => {
-                Argument::F32((config.inverse_temperature(side) * std::f64::consts::LOG2_E) as f32)
-            }
-            false => Argument::F32(-1.0),
-        };
         let caption_tiles = self.caption_tiles.len() - 1;
         let number = |number: usize| Argument::U32(number as u32);
         let arguments = [
@@ -262,8 +251,8 @@ impl<'a> Matching<'a> {
             number(self.shape.most_regions),
             number(self.shape.cells_at),
             Argument::F32(config.threshold(self.search.threshold) as f32),
-            side(QuerySide::Words),
-            side(QuerySide::Regions),
+            side_argument(config, QuerySide::Words),
+            side_argument(config, QuerySide::Regions),
         ];
         // SAFETY: the arguments are those of `match`; the sides and buffers outlive this matching,
         // whose similarities are read, and waited for, before any of them is given back.
@@ -281,11 +270,19 @@ impl<'a> Matching<'a> {
     }
 
     /// Waits for all that was launched.
-    fn kept(&self, totals: Kept) -> Result<Kept> {
+    fn kept(&self) -> Result<Kept> {
         let counts = self.counts.read()?;
-        Ok(match self.search.config.has_masks() {
-            true => totals.with_above([counts[0], counts[1], counts[2]]),
-            false => totals.everything(),
-        })
+        let DeviceSearch {
+            config,
+            regions,
+            words,
+            ..
+        } = self.search;
+        let above = Above {
+            word_queries: counts[0],
+            region_queries: counts[1],
+            cells: counts[2],
+        };
+        Ok(Kept::new(config, &regions.counts, &words.counts, above))
     }
 }

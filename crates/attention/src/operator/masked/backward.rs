@@ -1,10 +1,10 @@
 //! How does what a pair adds change with its cells and its Gram matrices?
 
-use uard_linalg::vector::{Loops, Simd, Vector};
+use uard_linalg::vector::{Loops, Number, Simd, Vector};
 
 use super::queries::{Asked, add_scaled, best_down, best_of, count_above};
 use super::{Cells, Grams, LOWEST, Masked, Scratch};
-use crate::side::{Real, SMALLEST_SQUARED_LENGTH};
+use crate::side::SMALLEST_SQUARED_LENGTH;
 
 /// Where the gradients of a pair go.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Backward<'a, T> {
     pub scratch: &'a mut Scratch<T>,
 }
 
-impl<T: Real> Loops for Backward<'_, T> {
+impl<T: Number> Loops for Backward<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -67,7 +67,7 @@ struct Slopes<V> {
     squared: V,
 }
 
-impl<T: Real> Backward<'_, T> {
+impl<T: Number> Backward<'_, T> {
     #[inline(always)]
     fn through_word<S: Simd>(&mut self, simd: S, word: usize, (best, sharpness): (T, T)) {
         let row = self.cells.row(word);
@@ -193,7 +193,7 @@ impl<T: Real> Backward<'_, T> {
 
 /// The gradient of cells through N, and through Q by their weights.
 #[inline(always)]
-fn to_cells<T: Real, S: Simd>(
+fn to_cells<T: Number, S: Simd>(
     simd: S,
     (weights, products, cells): (Vector<T, S>, Vector<T, S>, Vector<T, S>),
     slopes: &Slopes<Vector<T, S>>,

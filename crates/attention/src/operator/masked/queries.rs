@@ -3,7 +3,7 @@
 use uard_linalg::vector::{Number, Simd, Vector};
 
 use super::{Cells, Grams, LOWEST, Masked, Scratch};
-use crate::side::{Real, SMALLEST_SQUARED_LENGTH};
+use crate::side::SMALLEST_SQUARED_LENGTH;
 
 /// Rows of a Gram matrix that are multiplied side by side.
 const ROWS: usize = 4;
@@ -15,7 +15,7 @@ pub(super) struct Asked<V> {
     pub squared: V,
 }
 
-impl<T: Real> Masked<T> {
+impl<T: Number> Masked<T> {
     /// N and Q of a word, its weights left in the scratch as a row of cells, `G e` in the products.
     #[inline(always)]
     pub(super) fn ask_word<S: Simd>(
@@ -110,7 +110,7 @@ impl<T: Real> Masked<T> {
 
 /// N rows of `H e`, from `first` on.
 #[inline(always)]
-fn gram_rows<T: Real, S: Simd, const N: usize>(
+fn gram_rows<T: Number, S: Simd, const N: usize>(
     simd: S,
     grams: &Grams<'_, T>,
     first: usize,
@@ -140,7 +140,7 @@ pub(super) fn add_scaled<T: Number, S: Simd>(simd: S, sums: &mut [T], factor: T,
 
 /// The highest number of a row.
 #[inline(always)]
-pub(in crate::operator) fn best_of<T: Real, S: Simd>(simd: S, row: &[T]) -> T {
+pub(in crate::operator) fn best_of<T: Number, S: Simd>(simd: S, row: &[T]) -> T {
     let mut best = T::splat(simd, T::from_f64(LOWEST));
     for &cells in T::vectors(simd, row).0 {
         best = T::where_greater(simd, (cells, best), cells, best);
@@ -150,7 +150,7 @@ pub(in crate::operator) fn best_of<T: Real, S: Simd>(simd: S, row: &[T]) -> T {
 
 /// The highest relevance of each region in vector `at`.
 #[inline(always)]
-pub(super) fn best_down<T: Real, S: Simd>(simd: S, cells: &Cells<T>, at: usize) -> Vector<T, S> {
+pub(super) fn best_down<T: Number, S: Simd>(simd: S, cells: &Cells<T>, at: usize) -> Vector<T, S> {
     let mut best = T::splat(simd, T::from_f64(LOWEST));
     for word in 0..cells.words {
         let cells = cells.vector(simd, word, at);
@@ -160,7 +160,7 @@ pub(super) fn best_down<T: Real, S: Simd>(simd: S, cells: &Cells<T>, at: usize) 
 }
 
 #[inline(always)]
-pub(super) fn count_above<T: Real, S: Simd>(simd: S, row: &[Vector<T, S>], threshold: T) -> u64 {
+pub(super) fn count_above<T: Number, S: Simd>(simd: S, row: &[Vector<T, S>], threshold: T) -> u64 {
     let (zero, one) = (T::splat(simd, T::zero()), T::splat(simd, T::one()));
     let threshold = T::splat(simd, threshold);
     let mut counts = zero;

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use bytemuck::{Pod, Zeroable};
+
 use super::super::layout::Kind;
 use super::checksum::checksum;
 use crate::{Error, Precision, Result};
 
 /// Bytes of a header.
-pub const HEADER_BYTES: usize = 128;
+pub const HEADER_BYTES: usize = size_of::<Header>();
 
 /// The version that is written, and the only one that is read.
 pub const VERSION: u32 = 1;
@@ -16,11 +18,11 @@ pub const VERSION: u32 = 1;
 /// passes through a tool for text does not keep them.
 const MAGIC: [u8; 8] = *b"\x89UARD\r\n\x1a";
 
-/// Reads as this number only where numbers begin with their lowest byte.
+/// Reads as this number only where numbers lie in the order of bytes of this machine.
 const BYTE_ORDER: u32 = 0x0102_0304;
 
-/// Where the header's own checksum lies: it covers what is before.
-const CHECKSUM_AT: usize = HEADER_BYTES - 4;
+/// The number of each kind.
+const KINDS: [(Kind, u32); 2] = [(Kind::Regions, 1), (Kind::Words, 2)];
 
 /// What fragments are packed for, as a number.
 const PRECISIONS: [(Precision, u32); 3] = [
@@ -29,13 +31,20 @@ const PRECISIONS: [(Precision, u32); 3] = [
     (Precision::Exact, 3),
 ];
 
-/// What the header says beside magic, byte order, version and its own checksum.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The header, byte by byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
 pub struct Header {
-    /// What is packed.
-    pub kind: Kind,
-    /// What it is packed for.
-    pub precision: Precision,
+    /// [`MAGIC`].
+    pub magic: [u8; 8],
+    /// [`BYTE_ORDER`].
+    pub byte_order: u32,
+    /// [`VERSION`].
+    pub version: u32,
+    /// As [`Header::kind`] reads it.
+    pub kind: u32,
+    /// As [`Header::precision`] reads it.
+    pub precision: u32,
     /// Width D of the joint space.
     pub width: u64,
     /// Images or captions.
@@ -52,42 +61,29 @@ pub struct Header {
     pub length: u64,
     /// Checksum of the table.
     pub table_checksum: u32,
+    /// Zero.
+    pub unused: [u32; 12],
+    /// Of all bytes before it.
+    pub checksum: u32,
 }
 
 impl Header {
-    /// Its bytes.
-    pub fn encode(&self) -> [u8; HEADER_BYTES] {
-        let mut bytes = [0; HEADER_BYTES];
-        bytes[..8].copy_from_slice(&MAGIC);
-        let kind = match self.kind {
-            Kind::Regions => 1,
-            Kind::Words => 2,
-        };
-        let precision = PRECISIONS.iter().find(|known| known.0 == self.precision);
-        let precision = precision.map_or(0, |known| known.1);
-        for (at, number) in [
-            (8, BYTE_ORDER),
-            (12, VERSION),
-            (16, kind),
-            (20, precision),
-            (56, self.block_columns),
-            (60, self.rows),
-            (72, self.table_checksum),
-        ] {
-            bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+    /// The header of a kind and a precision; all sizes are zero.
+    pub fn new(kind: Kind, precision: Precision) -> Self {
+        Self {
+            magic: MAGIC,
+            byte_order: BYTE_ORDER,
+            version: VERSION,
+            kind: number_of(&KINDS, &kind),
+            precision: number_of(&PRECISIONS, &precision),
+            ..Self::zeroed()
         }
-        for (at, number) in [
-            (24, self.width),
-            (32, self.entries),
-            (40, self.fragments),
-            (48, self.panels),
-            (64, self.length),
-        ] {
-            bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
-        }
-        let own = checksum(&bytes[..CHECKSUM_AT]);
-        bytes[CHECKSUM_AT..].copy_from_slice(&own.to_le_bytes());
-        bytes
+    }
+
+    /// Its bytes, with their checksum.
+    pub fn encode(self) -> [u8; HEADER_BYTES] {
+        let checksum = self.own_checksum();
+        bytemuck::cast(Self { checksum, ..self })
     }
 
     /// Reads the beginning of a file, whose length may be anything.
@@ -95,44 +91,51 @@ impl Header {
     /// # Errors
     /// When it is no such file, of another byte order or version, or damaged.
     pub fn decode(path: &Path, file: &[u8]) -> Result<Self> {
-        let bytes = opening(path, file)?;
-        let [order, version] = [u32_at(bytes, 8), u32_at(bytes, 12)];
-        if order != BYTE_ORDER {
+        let header: Self = bytemuck::pod_read_unaligned(opening(path, file)?);
+        if header.byte_order != BYTE_ORDER {
             return Err(Error::PackedByteOrder {
                 path: path.to_owned(),
                 expected: BYTE_ORDER,
-                found: order,
+                found: header.byte_order,
             });
         }
-        if version != VERSION {
+        if header.version != VERSION {
             return Err(Error::PackedVersion {
                 path: path.to_owned(),
                 expected: VERSION,
-                found: version,
+                found: header.version,
             });
         }
-        super::expect_checksum(
-            path,
-            "header",
-            u32_at(bytes, CHECKSUM_AT),
-            checksum(&bytes[..CHECKSUM_AT]),
-        )?;
-        Ok(Self {
-            kind: kind(path, u32_at(bytes, 16))?,
-            precision: precision(path, u32_at(bytes, 20))?,
-            width: u64_at(bytes, 24),
-            entries: u64_at(bytes, 32),
-            fragments: u64_at(bytes, 40),
-            panels: u64_at(bytes, 48),
-            block_columns: u32_at(bytes, 56),
-            rows: u32_at(bytes, 60),
-            length: u64_at(bytes, 64),
-            table_checksum: u32_at(bytes, 72),
-        })
+        super::expect_checksum(path, "header", header.checksum, header.own_checksum())?;
+        header.kind(path)?;
+        header.precision(path)?;
+        Ok(header)
+    }
+
+    /// What is packed.
+    ///
+    /// # Errors
+    /// When there is no such kind.
+    pub fn kind(&self, path: &Path) -> Result<Kind> {
+        let kind = named(&KINDS, self.kind);
+        kind.ok_or_else(|| super::field(path, "kind", "1 or 2", self.kind))
+    }
+
+    /// What it is packed for.
+    ///
+    /// # Errors
+    /// When there is no such precision.
+    pub fn precision(&self, path: &Path) -> Result<Precision> {
+        let precision = named(&PRECISIONS, self.precision);
+        precision.ok_or_else(|| super::field(path, "precision", "1, 2 or 3", self.precision))
+    }
+
+    fn own_checksum(&self) -> u32 {
+        checksum(&bytemuck::bytes_of(self)[..HEADER_BYTES - size_of::<u32>()])
     }
 }
 
-fn opening<'a>(path: &Path, file: &'a [u8]) -> Result<&'a [u8; HEADER_BYTES]> {
+fn opening<'a>(path: &Path, file: &'a [u8]) -> Result<&'a [u8]> {
     let first = &file[..file.len().min(MAGIC.len())];
     if first.is_empty() || !MAGIC.starts_with(first) {
         let found = match first {
@@ -145,40 +148,15 @@ fn opening<'a>(path: &Path, file: &'a [u8]) -> Result<&'a [u8; HEADER_BYTES]> {
             found,
         });
     }
-    file.first_chunk().ok_or_else(|| Error::PackedLength {
-        path: path.to_owned(),
-        expected: HEADER_BYTES as u64,
-        found: file.len() as u64,
-    })
+    super::part_of(path, file, 0..HEADER_BYTES)
 }
 
-fn kind(path: &Path, code: u32) -> Result<Kind> {
-    match code {
-        1 => Ok(Kind::Regions),
-        2 => Ok(Kind::Words),
-        _ => Err(super::field(path, "kind", "1 or 2", code)),
-    }
+fn number_of<T: PartialEq>(numbers: &[(T, u32)], name: &T) -> u32 {
+    let known = numbers.iter().find(|known| known.0 == *name);
+    known.map_or(0, |known| known.1)
 }
 
-fn precision(path: &Path, code: u32) -> Result<Precision> {
-    let known = PRECISIONS.iter().find(|known| known.1 == code);
-    known
-        .map(|known| known.0)
-        .ok_or_else(|| super::field(path, "precision", "1, 2 or 3", code))
-}
-
-/// # Panics
-/// When the number leaves the bytes, whose length the caller knows.
-pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut number = [0; 4];
-    number.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_le_bytes(number)
-}
-
-/// # Panics
-/// When the number leaves the bytes, whose length the caller knows.
-pub fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let mut number = [0; 8];
-    number.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(number)
+fn named<T: Copy>(numbers: &[(T, u32)], number: u32) -> Option<T> {
+    let known = numbers.iter().find(|known| known.1 == number);
+    known.map(|known| known.0)
 }

@@ -7,7 +7,7 @@ mod table;
 mod write;
 
 use std::fmt::Display;
-use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use read::{open, verify};
@@ -24,17 +24,14 @@ pub struct Origin {
     table: Vec<table::Row>,
 }
 
-/// Numbers are read as they lie in the file, lowest byte first.
-fn refuse_big_endian(action: &'static str, path: &Path) -> Result<()> {
-    if cfg!(target_endian = "little") {
-        return Ok(());
-    }
-    let cause = "its numbers begin with the lowest byte, and this machine's with the highest; \
-                 pack in memory here";
-    Err(Error::io(action, path)(io::Error::new(
-        io::ErrorKind::Unsupported,
-        cause,
-    )))
+/// Bytes that should be there.
+fn part_of<'a>(path: &Path, file: &'a [u8], range: Range<usize>) -> Result<&'a [u8]> {
+    let expected = range.end as u64;
+    file.get(range).ok_or_else(|| Error::PackedLength {
+        path: path.to_owned(),
+        expected,
+        found: file.len() as u64,
+    })
 }
 
 fn expect(path: &Path, name: &'static str, expected: u64, found: u64) -> Result<()> {

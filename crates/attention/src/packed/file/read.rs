@@ -1,20 +1,19 @@
 //! A file of packed fragments: all that it says of itself is checked before use, but not the numbers
 //! of its parts.
 
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use uard_files::MappedFile;
+use uard_files::{FileError, MappedFile};
 
 use super::super::fragments::{Fragments, MOST_FRAGMENTS, Part, Shape};
 use super::super::layout::{Kind, Layout};
 use super::super::storage::{Bytes, Section};
 use super::checksum::checksum;
-use super::header::{HEADER_BYTES, Header, u32_at};
+use super::header::{HEADER_BYTES, Header};
 use super::table::{FilePart, ROW_BYTES, Row, bytes_of_counts, first_offset, plan};
 use super::write::block_columns;
-use super::{Origin, expect, expect_checksum, field, refuse_big_endian};
+use super::{Origin, expect, expect_checksum, field, part_of};
 use crate::{Error, Result};
 
 /// Maps a file.
@@ -22,8 +21,7 @@ use crate::{Error, Result};
 /// # Errors
 /// When it cannot be mapped, or as [`decode`].
 pub fn open(path: &Path, kind: Kind) -> Result<Fragments> {
-    refuse_big_endian("open", path)?;
-    let map = MappedFile::open(path).map_err(Error::io("open", path))?;
+    let map = MappedFile::open(path).map_err(FileError::io(path, "open"))?;
     decode(path, &Arc::new(Bytes::Mapped(map)), kind)
 }
 
@@ -34,11 +32,12 @@ pub fn open(path: &Path, kind: Kind) -> Result<Fragments> {
 pub fn decode(path: &Path, bytes: &Arc<Bytes>, kind: Kind) -> Result<Fragments> {
     let file = bytes.as_slice();
     let header = Header::decode(path, file)?;
-    if header.kind != kind {
+    let found = header.kind(path)?;
+    if found != kind {
         return Err(Error::PackedKind {
             path: path.to_owned(),
             expected: kind.name(),
-            found: header.kind.name(),
+            found: found.name(),
         });
     }
     if header.length != file.len() as u64 {
@@ -75,7 +74,7 @@ pub fn decode(path: &Path, bytes: &Arc<Bytes>, kind: Kind) -> Result<Fragments> 
 
 fn shape(path: &Path, header: &Header) -> Result<Shape> {
     let width = usize::try_from(header.width).unwrap_or(usize::MAX);
-    Shape::new(width, header.precision)
+    Shape::new(width, header.precision(path)?)
         .map_err(|_| field(path, "width", "1 to 16777216", header.width))
 }
 
@@ -89,8 +88,7 @@ fn table(path: &Path, file: &[u8], header: &Header, shape: Shape) -> Result<Vec<
     )?;
     let bytes = part_of(path, file, HEADER_BYTES..HEADER_BYTES + rows * ROW_BYTES)?;
     expect_checksum(path, "table", header.table_checksum, checksum(bytes))?;
-    let (rows, _) = bytes.as_chunks();
-    Ok(rows.iter().map(Row::decode).collect())
+    Ok(bytemuck::pod_collect_to_vec(bytes))
 }
 
 fn layout(path: &Path, file: &[u8], header: &Header, (shape, row): (Shape, Row)) -> Result<Layout> {
@@ -103,9 +101,9 @@ fn layout(path: &Path, file: &[u8], header: &Header, (shape, row): (Shape, Row))
         row.checksum,
         checksum(counts),
     )?;
-    let mut layout = Layout::new(header.kind);
-    for entry in 0..entries {
-        let count = u32_at(counts, entry * size_of::<u32>()) as usize;
+    let mut layout = Layout::new(header.kind(path)?);
+    for count in bytemuck::pod_collect_to_vec::<u8, u32>(&counts[..entries * size_of::<u32>()]) {
+        let count = count as usize;
         if !(1..=MOST_FRAGMENTS).contains(&count) {
             return Err(field(path, "count of an entry", "1 to 65536", count));
         }
@@ -141,16 +139,6 @@ fn parts(
     let length = bytes.as_slice().len();
     expect(path, "bytes of all parts", end as u64, length as u64)?;
     Ok(parts)
-}
-
-/// Bytes that should be there.
-fn part_of<'a>(path: &Path, file: &'a [u8], range: Range<usize>) -> Result<&'a [u8]> {
-    let expected = range.end as u64;
-    file.get(range).ok_or_else(|| Error::PackedLength {
-        path: path.to_owned(),
-        expected,
-        found: file.len() as u64,
-    })
 }
 
 /// Reads every part and compares its checksum.

@@ -1,12 +1,14 @@
 //! Where in a file does each part lie? One after the other, on whole lines, without a gap.
 
+use bytemuck::{Pod, Zeroable};
+
 use super::super::fragments::{Part, Shape};
 use super::super::layout::Layout;
 use super::super::storage::LINE_BYTES;
-use super::header::{HEADER_BYTES, u32_at, u64_at};
+use super::header::HEADER_BYTES;
 
 /// Bytes of a row of the table.
-pub const ROW_BYTES: usize = 32;
+pub const ROW_BYTES: usize = size_of::<Row>();
 
 /// What the rows of the table are about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,8 +66,9 @@ pub fn first_offset(shape: Shape) -> usize {
     (HEADER_BYTES + FilePart::all(shape).count() * ROW_BYTES).next_multiple_of(LINE_BYTES)
 }
 
-/// A row of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A row of the table, byte by byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
 pub struct Row {
     /// What it is about.
     pub code: u32,
@@ -75,28 +78,8 @@ pub struct Row {
     pub offset: u64,
     /// How many bytes.
     pub bytes: u64,
-}
-
-impl Row {
-    /// Its bytes.
-    pub fn encode(self) -> [u8; ROW_BYTES] {
-        let mut row = [0; ROW_BYTES];
-        row[..4].copy_from_slice(&self.code.to_le_bytes());
-        row[4..8].copy_from_slice(&self.checksum.to_le_bytes());
-        row[8..16].copy_from_slice(&self.offset.to_le_bytes());
-        row[16..24].copy_from_slice(&self.bytes.to_le_bytes());
-        row
-    }
-
-    /// Reads a row.
-    pub fn decode(row: &[u8; ROW_BYTES]) -> Self {
-        Self {
-            code: u32_at(row, 0),
-            checksum: u32_at(row, 4),
-            offset: u64_at(row, 8),
-            bytes: u64_at(row, 16),
-        }
-    }
+    /// Zero.
+    pub unused: u64,
 }
 
 /// Rows without checksums, as they follow from shape and layout; their end is the file's.
@@ -109,6 +92,7 @@ pub fn plan(shape: Shape, layout: &Layout) -> Vec<(FilePart, Row)> {
             checksum: 0,
             offset: offset as u64,
             bytes: bytes as u64,
+            unused: 0,
         };
         offset = offset.saturating_add(bytes);
         (part, row)

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use uard_files::UnfinishedFile;
+use uard_files::{FileError, UnfinishedFile};
 
 use super::super::fragments::Fragments;
 use super::super::layout::{BLOCK_COLUMNS, Kind};
@@ -11,18 +11,18 @@ use super::super::storage::LINE_BYTES;
 use super::checksum::checksum;
 use super::header::{HEADER_BYTES, Header};
 use super::table::{FilePart, Row, bytes_of_counts, plan};
-use crate::{Error, Result};
+use crate::Result;
 
 /// Writes a file, or replaces one; whoever has the old one mapped keeps reading it.
 ///
 /// # Errors
 /// When the system refuses; nothing is left behind then.
 pub fn write(fragments: &Fragments, path: &Path) -> Result<()> {
-    super::refuse_big_endian("write", path)?;
-    let mut file = UnfinishedFile::create(path).map_err(Error::io("create", path))?;
+    let mut file = UnfinishedFile::create(path).map_err(FileError::io(path, "create"))?;
     encode(fragments, &mut file)
         .and_then(|()| file.finish())
-        .map_err(Error::io("write", path))
+        .map_err(FileError::io(path, "write"))?;
+    Ok(())
 }
 
 /// Header, table and parts. The same fragments give the same bytes.
@@ -40,12 +40,10 @@ pub fn encode(fragments: &Fragments, mut out: impl Write) -> io::Result<()> {
     let mut table = Vec::new();
     for &(part, row) in &plan {
         let checksum = checksum(bytes_of(part));
-        table.extend(Row { checksum, ..row }.encode());
+        table.extend_from_slice(bytemuck::bytes_of(&Row { checksum, ..row }));
     }
     let length = plan.last().map_or(0, |(_, row)| row.offset + row.bytes);
     let header = Header {
-        kind: layout.kind(),
-        precision: shape.precision,
         width: shape.width as u64,
         entries: layout.counts().len() as u64,
         fragments: layout.fragments() as u64,
@@ -54,6 +52,7 @@ pub fn encode(fragments: &Fragments, mut out: impl Write) -> io::Result<()> {
         rows: plan.len() as u32,
         length,
         table_checksum: checksum(&table),
+        ..Header::new(layout.kind(), shape.precision)
     };
     table.resize(table.len().next_multiple_of(LINE_BYTES), 0);
     debug_assert_eq!(HEADER_BYTES % LINE_BYTES, 0, "the table begins on a line");
@@ -73,7 +72,7 @@ pub fn block_columns(kind: Kind) -> u32 {
 
 fn encode_counts(counts: &[usize]) -> Vec<u8> {
     let numbers = counts.iter().map(|&count| count as u32);
-    let mut bytes: Vec<u8> = numbers.flat_map(u32::to_le_bytes).collect();
+    let mut bytes: Vec<u8> = numbers.flat_map(u32::to_ne_bytes).collect();
     bytes.resize(bytes_of_counts(counts.len()), 0);
     bytes
 }

@@ -1,5 +1,6 @@
 //! Is every kind of damage found and named, and never read past?
 
+use half::bf16;
 use proptest::prelude::*;
 
 use super::super::file::verify;
@@ -32,10 +33,10 @@ fn read_all(fragments: &Fragments) {
         let panels = fragments.layout().places_of(entry).end.div_ceil(16);
         let numbers = panels * 16 * fragments.shape().width;
         if fragments.supports(Precision::F32) {
-            assert!(fragments.f32().len() >= numbers);
+            assert!(fragments.panels::<f32>().len() >= numbers);
         }
         if fragments.supports(Precision::Bf16) {
-            assert!(fragments.bf16().len() >= numbers);
+            assert!(fragments.panels::<bf16>().len() >= numbers);
         }
     }
 }

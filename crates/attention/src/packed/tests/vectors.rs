@@ -6,7 +6,7 @@ use uard_linalg::panels::{ColumnPanels, Element, PANEL, RowPanels, padded_depth,
 
 use super::super::fragments::Part;
 use super::super::layout::{BLOCK_COLUMNS, Layout, gram_stride};
-use super::super::rounding::{is_finite, norm, residual, to_bf16};
+use super::super::rounding::{is_finite, norm, residual};
 use super::*;
 
 /// Counts that cross panels, leave gaps between blocks, or fill them exactly.
@@ -49,11 +49,15 @@ fn panels_are_those_filled_number_by_number() {
         let packed = entries.packed(kind, precision);
         let what = format!("{kind:?} {precision} {:?}", entries.counts);
         if precision.needs_f32() {
-            assert_eq!(packed.f32(), reference::<f32>(&entries, &packed), "{what}");
+            assert_eq!(
+                packed.panels::<f32>(),
+                reference::<f32>(&entries, &packed),
+                "{what}"
+            );
         }
         if precision.needs_bf16() {
             assert_eq!(
-                packed.bf16(),
+                packed.panels::<bf16>(),
                 reference::<bf16>(&entries, &packed),
                 "{what}"
             );
@@ -122,7 +126,8 @@ fn rounding_is_that_of_half_for_every_upper_half() {
         for lower in [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff] {
             let number = f32::from_bits(u32::from(upper) << 16 | lower);
             if number.is_finite() {
-                assert_eq!(to_bf16(number), bf16::from_f32(number), "{number:e}");
+                let found = <bf16 as Element>::from_f32(number);
+                assert_eq!(found, bf16::from_f32(number), "{number:e}");
             }
         }
     }

@@ -39,7 +39,7 @@ impl<T: Number> Loops for Finish<'_, T> {
                 Some((values, between)) => {
                     let added = &values[pixel * between..][..count];
                     let sums = sums.iter().zip(self.bias).zip(added);
-                    store(out, sums.map(|((x, b), s)| x + b + s.widen()), self.relu);
+                    store(out, sums.map(|((x, b), s)| x + b + s.to_f32()), self.relu);
                 }
             }
         }
@@ -50,11 +50,11 @@ impl<T: Number> Loops for Finish<'_, T> {
 fn store<T: Number>(out: &mut [T], sums: impl Iterator<Item = f32>, relu: bool) {
     if relu {
         for (out, sum) in out.iter_mut().zip(sums) {
-            *out = T::round(if sum < 0.0 { 0.0 } else { sum });
+            *out = T::from_f32(if sum < 0.0 { 0.0 } else { sum });
         }
     } else {
         for (out, sum) in out.iter_mut().zip(sums) {
-            *out = T::round(sum);
+            *out = T::from_f32(sum);
         }
     }
 }

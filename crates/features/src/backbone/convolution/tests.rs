@@ -38,13 +38,16 @@ impl Case {
     fn input<T: Number>(&self) -> Maps<T> {
         let shape = [self.photos, self.size.0, self.size.1, self.channels.1];
         let values = numbers("input", shape.iter().product());
-        Maps::new(values.into_iter().map(T::round).collect(), shape)
+        Maps::new(values.into_iter().map(T::from_f32).collect(), shape)
     }
 
     /// What the scalar loops give for numbers rounded to `T`, each changed by a function.
     fn expected<T: Number>(&self, change: fn(f32) -> f32) -> Vec<f32> {
         let kernel = self.kernel();
-        let values = kernel.values.iter().map(|x| change(T::round(*x).widen()));
+        let values = kernel
+            .values
+            .iter()
+            .map(|x| change(T::from_f32(*x).to_f32()));
         let values: Vec<f32> = values.collect();
         let bias: Vec<f32> = kernel.bias.into_iter().map(change).collect();
         let input = self.input::<T>().widened();

@@ -75,7 +75,7 @@ fn mean<T: Number>(map: &[T], channels: usize) -> Vec<f32> {
     let mut sums = vec![0.0; channels];
     for cell in map.chunks_exact(channels) {
         for (sum, number) in sums.iter_mut().zip(cell) {
-            *sum += number.widen();
+            *sum += number.to_f32();
         }
     }
     let cells = (map.len() / channels) as f32;

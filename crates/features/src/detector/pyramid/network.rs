@@ -1,5 +1,7 @@
 //! How do the layers of torchvision's detector follow each other?
 
+use uard_linalg::panels::Element;
+
 use super::maps::Pyramid;
 use super::{FasterRcnnFpn, STAGES};
 use crate::Result;
@@ -105,7 +107,7 @@ impl<T: Number> Network<T> {
         }
         let hidden = self.fc6.forward(pooled);
         self.fc7
-            .forward(hidden.into_iter().map(Number::widen).collect())
+            .forward(hidden.into_iter().map(Element::to_f32).collect())
     }
 
     fn candidates(

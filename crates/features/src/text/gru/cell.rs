@@ -4,9 +4,7 @@
 //! A row of *gates* is the four blocks r, z, n and q of H numbers, with `q = W_hn h + b_hn`: all
 //! that the way back needs.
 
-use uard_linalg::vector::{Loops, Simd, Vector};
-
-use super::operator::Real;
+use uard_linalg::vector::{Loops, Number, Simd, Vector};
 
 /// The next states of the captions of one step.
 ///
@@ -29,7 +27,7 @@ pub(super) struct Forward<'a, T> {
     pub next: &'a mut [T],
 }
 
-impl<T: Real> Loops for Forward<'_, T> {
+impl<T: Number> Loops for Forward<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -56,7 +54,7 @@ struct NextState;
 impl Formula<11, 5> for NextState {
     /// r, z, n, q and the next state.
     #[inline(always)]
-    fn of<T: Real, S: Simd>(
+    fn of<T: Number, S: Simd>(
         simd: S,
         [x_r, x_z, x_n, u_r, u_z, u_n, b_r, b_z, b_n, b_q, previous]: [Vector<T, S>; 11],
         _: [Vector<T, S>; 5],
@@ -98,7 +96,7 @@ pub(super) struct Backward<'a, T> {
     pub width: usize,
 }
 
-impl<T: Real> Loops for Backward<'_, T> {
+impl<T: Number> Loops for Backward<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -129,7 +127,7 @@ impl Formula<6, 7> for StepGradients {
     /// d a_r, d a_z, d a_n beside what the word has of them, d a_r, d a_z, d u_n and what goes on;
     /// `later` came from the later step.
     #[inline(always)]
-    fn of<T: Real, S: Simd>(
+    fn of<T: Number, S: Simd>(
         simd: S,
         [r, z, n, q, previous, averaged]: [Vector<T, S>; 6],
         [w_r, w_z, w_n, _, _, _, later]: [Vector<T, S>; 7],
@@ -150,7 +148,7 @@ impl Formula<6, 7> for StepGradients {
 /// What becomes of the outputs, given the inputs and what the outputs were: of one vector each. A
 /// trait and no closure, because only a method is sure to be compiled into the loop.
 trait Formula<const I: usize, const O: usize> {
-    fn of<T: Real, S: Simd>(
+    fn of<T: Number, S: Simd>(
         simd: S,
         given: [Vector<T, S>; I],
         before: [Vector<T, S>; O],
@@ -159,7 +157,7 @@ trait Formula<const I: usize, const O: usize> {
 
 /// Applies a formula a vector at a time to rows of one length.
 #[inline(always)]
-fn in_vectors<F: Formula<I, O>, T: Real, S: Simd, const I: usize, const O: usize>(
+fn in_vectors<F: Formula<I, O>, T: Number, S: Simd, const I: usize, const O: usize>(
     _: F,
     simd: S,
     inputs: [&[T]; I],
@@ -211,7 +209,7 @@ fn blocks_mut<T, const N: usize>(mut row: &mut [T], width: usize) -> [&mut [T]; 
 
 /// `1 / (1 + exp(-x))`, for f32 within 2e-7; NaN stays NaN.
 #[inline(always)]
-fn sigmoid<T: Real, S: Simd>(simd: S, x: Vector<T, S>) -> Vector<T, S> {
+fn sigmoid<T: Number, S: Simd>(simd: S, x: Vector<T, S>) -> Vector<T, S> {
     let one = T::splat(simd, T::ONE);
     let exp = T::exponential(simd, T::minus(simd, T::splat(simd, T::ZERO), x));
     T::over(simd, one, T::plus(simd, one, exp))
@@ -219,7 +217,7 @@ fn sigmoid<T: Real, S: Simd>(simd: S, x: Vector<T, S>) -> Vector<T, S> {
 
 /// `2 sigmoid(2x) - 1`, for f32 within 2e-7; NaN stays NaN.
 #[inline(always)]
-fn tanh<T: Real, S: Simd>(simd: S, x: Vector<T, S>) -> Vector<T, S> {
+fn tanh<T: Number, S: Simd>(simd: S, x: Vector<T, S>) -> Vector<T, S> {
     let sigmoid = sigmoid::<T, S>(simd, T::plus(simd, x, x));
     T::minus(
         simd,
@@ -230,7 +228,7 @@ fn tanh<T: Real, S: Simd>(simd: S, x: Vector<T, S>) -> Vector<T, S> {
 
 #[cfg(test)]
 mod tests {
-    use uard_linalg::vector::{Number, vectorised};
+    use uard_linalg::vector::vectorised;
 
     use super::*;
 

@@ -19,11 +19,6 @@ use crate::Result;
 
 const NAME: &str = "bidirectional-gru";
 
-/// A number type of the recurrence: `f32` for training, `f64` for finite differences.
-pub(super) trait Real: WithDType + Number {}
-impl Real for f32 {}
-impl Real for f64 {}
-
 /// The average of both directions, differentiable, for f32 or f64 on the CPU.
 ///
 /// # Shapes
@@ -43,7 +38,7 @@ struct Slices<T> {
     number: PhantomData<T>,
 }
 
-impl<T: Real> Slices<T> {
+impl<T: WithDType + Number> Slices<T> {
     fn new(matmul: Matmul) -> Self {
         Self {
             matmul,
@@ -52,7 +47,7 @@ impl<T: Real> Slices<T> {
     }
 }
 
-impl<T: Real> Form for Slices<T> {
+impl<T: WithDType + Number> Form for Slices<T> {
     fn product(&self, left: &Tensor, right: &Tensor) -> CandleResult<Tensor> {
         let shape = (left.dim(0)?, right.dim(1)?);
         let (left, right) = (Side::new(left)?, Side::new(right)?);
@@ -183,7 +178,7 @@ impl Side {
 }
 
 /// [4H]: `b_ir + b_hr`, `b_iz + b_hz`, `b_in`, `b_hn`.
-fn bias<T: Real>(weights: &Direction) -> CandleResult<Vec<T>> {
+fn bias<T: WithDType + Number>(weights: &Direction) -> CandleResult<Vec<T>> {
     let (of_words, of_states) = (reading(&weights.bias_ih), reading(&weights.bias_hh));
     let (of_words, of_states) = (of_words.numbers::<T>(NAME)?, of_states.numbers::<T>(NAME)?);
     let both = of_states.len() / 3 * 2;

@@ -209,7 +209,7 @@ impl<T: WithDType + Number> Attend<T> {
         };
         let mut cells = cells.into_owned();
         for (cell, &factor) in cells.iter_mut().zip(head.cells(factors)) {
-            *cell *= T::from_f64(f64::from(factor));
+            *cell *= <T as Number>::from_f64(f64::from(factor));
         }
         Cow::Owned(cells)
     }
