@@ -529,6 +529,16 @@ pub enum Error {
         /// Columns of pixels.
         width: usize,
     },
+    /// Pixels of another size than a network was built for.
+    #[error(
+        "{} x {} pixels, expected {} x {}: the network has places for no others", found.0, found.1, expected.0, expected.1
+    )]
+    OtherPixels {
+        /// Height and width.
+        expected: (usize, usize),
+        /// Height and width.
+        found: (usize, usize),
+    },
     /// A photo that cannot be read.
     #[error("{origin}: not a photo that can be read: {cause}")]
     UnreadablePhoto {

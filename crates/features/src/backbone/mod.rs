@@ -2,6 +2,7 @@
 //!
 //! The networks only go forward: nothing here has a gradient.
 
+mod candle;
 mod convolution;
 mod folding;
 mod grid;
@@ -20,6 +21,7 @@ mod window;
 #[cfg(test)]
 mod reference;
 
+pub use candle::CandleModel;
 pub use convolution::{After, Convolution, Kernel};
 pub use grid::{Cells, GridBackbone, GridRegions};
 pub use inception::InceptionV3;

@@ -10,7 +10,7 @@ use uard_core::matmul::Matmul;
 use super::PhotoEncoder;
 use super::error::ExtractError;
 use crate::backbone::{
-    Cells, Fit, GridBackbone, InceptionV3, Network, Preprocessing, ResNet, Stage, Tokens,
+    CandleModel, Cells, GridBackbone, InceptionV3, Network, Preprocessing, ResNet, Stage, Tokens,
     VISION_FILES, open_vision_folder,
 };
 use crate::detector::{BottomUpAttention, FasterRcnnFpn, RegionLimits};
@@ -19,9 +19,9 @@ use crate::source::Source;
 use crate::weights::{FILES, Weights};
 use crate::{Error, Result};
 
-/// An encoder of photos.
+/// An encoder of photos; in files its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "String", into = "String")]
 pub enum EncoderKind {
     /// The trunk of Inception-v3, timm's names.
     InceptionV3,
@@ -39,6 +39,8 @@ pub enum EncoderKind {
     FasterRcnnFpn,
     /// The patches of a CLIP, SigLIP or DINOv2; its folder says which, and how large.
     VisionTransformer,
+    /// A network that candle-transformers computes.
+    Candle(CandleModel),
 }
 
 /// How many regions a photo is to have; in files a number, `"10-100"` or `"all"`.
@@ -96,16 +98,19 @@ pub type OpenEncoder = Box<dyn PhotoEncoder>;
 
 impl EncoderKind {
     /// All encoders, in the order in which people are told of them.
-    pub const ALL: [Self; 8] = [
-        Self::InceptionV3,
-        Self::Resnet18,
-        Self::Resnet34,
-        Self::Resnet50,
-        Self::Resnet101,
-        Self::BottomUpAttention,
-        Self::FasterRcnnFpn,
-        Self::VisionTransformer,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        let own = [
+            Self::InceptionV3,
+            Self::Resnet18,
+            Self::Resnet34,
+            Self::Resnet50,
+            Self::Resnet101,
+            Self::BottomUpAttention,
+            Self::FasterRcnnFpn,
+            Self::VisionTransformer,
+        ];
+        own.into_iter().chain(CandleModel::all().map(Self::Candle))
+    }
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -118,6 +123,7 @@ impl EncoderKind {
             Self::BottomUpAttention => "bottom-up-attention",
             Self::FasterRcnnFpn => "faster-rcnn-fpn",
             Self::VisionTransformer => "vision-transformer",
+            Self::Candle(model) => model.name(),
         }
     }
 
@@ -135,7 +141,8 @@ impl EncoderKind {
 
     /// All names, for a message.
     pub fn names() -> String {
-        Self::ALL.map(Self::name).join(", ")
+        let names: Vec<&str> = Self::all().map(Self::name).collect();
+        names.join(", ")
     }
 }
 
@@ -149,12 +156,25 @@ impl FromStr for EncoderKind {
     type Err = ExtractError;
 
     fn from_str(text: &str) -> std::result::Result<Self, ExtractError> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|kind| kind.name() == text)
+        Self::all().find(|kind| kind.name() == text)
             .ok_or_else(|| ExtractError::UnknownEncoder {
                 name: text.to_owned(),
                 known: Self::names(),
             })
+    }
+}
+
+impl TryFrom<String> for EncoderKind {
+    type Error = ExtractError;
+
+    fn try_from(name: String) -> std::result::Result<Self, ExtractError> {
+        name.parse()
+    }
+}
+
+impl From<EncoderKind> for String {
+    fn from(kind: EncoderKind) -> Self {
+        kind.name().to_owned()
     }
 }
 
@@ -210,12 +230,19 @@ impl EncoderOptions {
                 let what = (Tokens::Hidden, self.cells()?);
                 Ok(Box::new(open_vision_folder(weights, what, self.matmul)?))
             }
+            EncoderKind::Candle(_) if self.matmul != Matmul::F32 => {
+                Err(Error::Extract(ExtractError::MatmulOfEncoder {
+                    encoder: self.kind.name(),
+                    matmul: self.matmul.to_string(),
+                }))
+            }
+            EncoderKind::Candle(model) => self.grid(model.load(&file()?)?, model.preprocessing()),
         }
     }
 
     fn resnet(self, config: ResNet, weights: &Weights) -> Result<OpenEncoder> {
         let network = config.load(weights, &[Stage::C5], self.matmul)?;
-        self.grid(network, WHOLE)
+        self.grid(network, Preprocessing::IMAGENET.squeezed(224))
     }
 
     fn grid(self, network: Network, preprocessing: Preprocessing) -> Result<OpenEncoder> {
@@ -282,16 +309,6 @@ impl EncoderOptions {
     }
 }
 
-/// Colours as ImageNet's ResNets expect them, and the whole photo: a crop would lose the regions at
-/// the border.
-const WHOLE: Preprocessing = Preprocessing {
-    fit: Fit::Stretch {
-        width: 224,
-        height: 224,
-    },
-    ..Preprocessing::IMAGENET
-};
-
 #[cfg(test)]
 mod tests {
     use uard_core::random::Draws;
@@ -300,7 +317,7 @@ mod tests {
 
     #[test]
     fn names_and_counts_are_read_back() {
-        for kind in EncoderKind::ALL {
+        for kind in EncoderKind::all() {
             assert_eq!(kind.name().parse::<EncoderKind>().unwrap(), kind);
             let json = serde_json::to_string(&kind).unwrap();
             assert_eq!(json, format!("\"{kind}\""));
