@@ -42,8 +42,8 @@ const AFTER_HELP: &str = "Writes OUT/{split}_store: features, boxes in pixels, p
 #[command(after_help = after_help())]
 pub struct Arguments {
     /// inception-v3, resnet18, resnet34, resnet50 or resnet101 for the cells of a grid;
-    /// vision-transformer (CLIP, SigLIP, DINOv2) for patches; bottom-up-attention or faster-rcnn-fpn
-    /// for the boxes of a detector; candle:NAME for the cells of a network that candle-transformers computes, listed
+    /// vision-transformer (CLIP, SigLIP, DINOv2) for patches; bottom-up-attention for the boxes of
+    /// a detector; candle:NAME for the cells of a network that candle-transformers computes, listed
     /// below.
     #[arg(long, value_name = "NAME")]
     encoder: EncoderKind,

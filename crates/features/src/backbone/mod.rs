@@ -34,7 +34,7 @@ pub use photo::{Photo, PhotoLimits, Truncated};
 pub use pool::{Border, Edge, Pool, Pooling};
 pub use preprocessing::{Filter, Fit, Preprocessing};
 pub use resnet::{Block, ResNet, Stage, StrideOn};
-pub(crate) use resnet::{EPSILON, Family, Source};
+pub(crate) use resnet::{Family, Source};
 pub use vit::{
     FILES as VISION_FILES, Tokens, VisionConfig, VisionFamily, open_folder as open_vision_folder,
 };

@@ -14,7 +14,7 @@ use crate::Result;
 use crate::weights::Weights;
 
 /// Of the batch norms, PyTorch's.
-pub(crate) const EPSILON: f64 = 1e-5;
+const EPSILON: f64 = 1e-5;
 
 /// The kind of a block, and how many times as many channels it puts out as it has inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -108,7 +108,6 @@ impl ResNet {
             weights,
             prefix: "",
             family: Family::Torchvision,
-            epsilon: EPSILON,
         };
         Ok(Network::new(match matmul {
             Matmul::F32 => Form::F32(self.trunk(source, stages)?),

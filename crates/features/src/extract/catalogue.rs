@@ -13,7 +13,7 @@ use crate::backbone::{
     CandleModel, Cells, GridBackbone, InceptionV3, Network, Preprocessing, ResNet, Stage, Tokens,
     VISION_FILES, open_vision_folder,
 };
-use crate::detector::{BottomUpAttention, FasterRcnnFpn, RegionLimits};
+use crate::detector::{BottomUpAttention, RegionLimits};
 use crate::hub::Hub;
 use crate::source::Source;
 use crate::weights::{FILES, Weights};
@@ -35,8 +35,6 @@ pub enum EncoderKind {
     Resnet101,
     /// A detector: Faster R-CNN on ResNet-101, trained on Visual Genome.
     BottomUpAttention,
-    /// A detector: torchvision's Faster R-CNN on ResNet-50 with a feature pyramid.
-    FasterRcnnFpn,
     /// The patches of a CLIP, SigLIP or DINOv2; its folder says which, and how large.
     VisionTransformer,
     /// A network that candle-transformers computes.
@@ -106,7 +104,6 @@ impl EncoderKind {
             Self::Resnet50,
             Self::Resnet101,
             Self::BottomUpAttention,
-            Self::FasterRcnnFpn,
             Self::VisionTransformer,
         ];
         own.into_iter().chain(CandleModel::all().map(Self::Candle))
@@ -121,7 +118,6 @@ impl EncoderKind {
             Self::Resnet50 => "resnet50",
             Self::Resnet101 => "resnet101",
             Self::BottomUpAttention => "bottom-up-attention",
-            Self::FasterRcnnFpn => "faster-rcnn-fpn",
             Self::VisionTransformer => "vision-transformer",
             Self::Candle(model) => model.name(),
         }
@@ -156,7 +152,8 @@ impl FromStr for EncoderKind {
     type Err = ExtractError;
 
     fn from_str(text: &str) -> std::result::Result<Self, ExtractError> {
-        Self::all().find(|kind| kind.name() == text)
+        Self::all()
+            .find(|kind| kind.name() == text)
             .ok_or_else(|| ExtractError::UnknownEncoder {
                 name: text.to_owned(),
                 known: Self::names(),
@@ -225,7 +222,6 @@ impl EncoderOptions {
             EncoderKind::Resnet50 => self.resnet(ResNet::R50, &file()?),
             EncoderKind::Resnet101 => self.resnet(ResNet::R101, &file()?),
             EncoderKind::BottomUpAttention => self.bottom_up(&file()?),
-            EncoderKind::FasterRcnnFpn => self.pyramid(&file()?),
             EncoderKind::VisionTransformer => {
                 let what = (Tokens::Hidden, self.cells()?);
                 Ok(Box::new(open_vision_folder(weights, what, self.matmul)?))
@@ -287,19 +283,6 @@ impl EncoderOptions {
         Ok(Box::new(detector.load(weights, self.matmul)?))
     }
 
-    fn pyramid(self, weights: &Weights) -> Result<OpenEncoder> {
-        let RegionCount::Between(1, most) = self.regions else {
-            return Err(self.refused(
-                "a photo has as many as it finds, so ask for 1 to the most, such as 1-100",
-            ));
-        };
-        let detector = FasterRcnnFpn {
-            most,
-            ..FasterRcnnFpn::default()
-        };
-        Ok(Box::new(detector.load(weights, self.matmul)?))
-    }
-
     fn refused(self, expected: &'static str) -> Error {
         Error::Extract(ExtractError::RegionsOfEncoder {
             encoder: self.kind.name(),
@@ -346,13 +329,14 @@ mod tests {
         let refused = |found: Result<OpenEncoder>| found.err().unwrap().to_string();
         let all = asked(EncoderKind::BottomUpAttention, "all").bottom_up(&drawn());
         assert!(refused(all).contains("such as 10-100"));
-        let fixed = asked(EncoderKind::FasterRcnnFpn, "36").pyramid(&drawn());
-        assert!(refused(fixed).contains("such as 1-100"));
-        let encoder = asked(EncoderKind::FasterRcnnFpn, "1-50").pyramid(&drawn());
+        let encoder = asked(EncoderKind::BottomUpAttention, "10-50").bottom_up(&drawn());
         let encoder = encoder.unwrap();
-        assert_eq!((encoder.most_regions(), encoder.width()), (50, 1024));
-        assert_eq!(encoder.extras(), ["object_ids", "object_confidences"]);
+        assert_eq!((encoder.most_regions(), encoder.width()), (50, 2048));
+        assert_eq!(encoder.extras().len(), 4);
         let settings = encoder.settings().unwrap();
-        assert_eq!(settings["detector"]["faster_rcnn_fpn"]["most"], 50);
+        let regions = &settings["detector"]["bottom_up_attention"]["regions"];
+        assert_eq!(regions["most"], 50);
+        let grid = asked(EncoderKind::Resnet18, "10-50").cells();
+        assert!(grid.unwrap_err().to_string().contains("a square number"));
     }
 }
