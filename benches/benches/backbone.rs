@@ -12,10 +12,10 @@ use criterion::{
     BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
 use rayon::prelude::*;
-use uard_core::matmul::Matmul;
 use uard_core::random::{Draws, uniform};
 use uard_features::backbone::{InceptionV3, Maps, Network, ResNet, Stage, Tokens, VisionConfig};
-use uard_features::weights::Weights;
+use uard_hub::weights::Weights;
+use uard_linalg::matmul::Matmul;
 
 /// As many as pass through a network together.
 const PHOTOS: usize = 4;

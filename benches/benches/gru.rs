@@ -6,9 +6,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use uard_benches::workload;
 use uard_core::parameters::Parameters;
 use uard_core::random::Draws;
-use uard_features::text::gru::{
-    CaptionBatch, Recurrence, TextEncoder, TextEncoderConfig, composed, operator,
-};
+use uard_features::text::gru::{CaptionBatch, TextEncoder, TextEncoderConfig, composed, operator};
 
 const VOCABULARY: usize = 8000;
 
@@ -44,14 +42,14 @@ fn gru(criterion: &mut Criterion) {
         let (encoder, batch) = (encoder(joint_width), captions(count));
         let mut group = criterion.benchmark_group(format!("gru C={count} H={joint_width}"));
         group.sample_size(10);
-        type Form = fn(&Recurrence, &CaptionBatch) -> uard_features::Result<Tensor>;
+        type Form = fn(&TextEncoder, &CaptionBatch) -> uard_features::Result<Tensor>;
         let forms: [(&str, Form); 2] = [
             ("operator", operator::average),
             ("composed", composed::average),
         ];
         for (name, average) in forms {
             let form = |there_and_back: fn(&Tensor)| {
-                there_and_back(&average(encoder.recurrence(), &batch).expect("sizes fit"));
+                there_and_back(&average(&encoder, &batch).expect("sizes fit"));
             };
             group.bench_function(format!("{name} forward"), |bencher| {
                 bencher.iter(|| form(|average| drop(std::hint::black_box(average.clone()))));

@@ -9,11 +9,12 @@ use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
 use half::bf16;
-use uard_core::panels::{
+use uard_core::random::{Draws, uniform};
+use uard_linalg::matmul::Matmul;
+use uard_linalg::panels::{
     self, ColumnPanels, Element, InstructionSet, Instructions, RowPanels, ceiling,
 };
-use uard_core::product::{Matrix, Output, product, product_bf16};
-use uard_core::random::{Draws, uniform};
+use uard_linalg::product::{Matrix, Output, PackedRight, product};
 
 const ROWS: usize = 64;
 const COLUMNS: usize = 288;
@@ -84,7 +85,6 @@ fn kernels(criterion: &mut Criterion) {
 
 fn matrices(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("kernels/training");
-    let instructions = Instructions::best();
     for [m, k, n] in MATRICES {
         let (lhs, rhs) = (numbers("lhs", m * k), numbers("rhs", k * n));
         let (lhs, rhs) = (
@@ -99,7 +99,8 @@ fn matrices(criterion: &mut Criterion) {
         group.bench_function(format!("bf16/{m}x{k}x{n}"), |bencher| {
             bencher.iter(|| {
                 let out = black_box(out.as_mut_slice());
-                product_bf16(instructions, out, lhs, rhs, Output::Overwrite);
+                let packed = PackedRight::new(Matmul::Bf16, rhs);
+                packed.product(out, lhs, Output::Overwrite);
             });
         });
     }

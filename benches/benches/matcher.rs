@@ -10,9 +10,10 @@
 
 use candle_core::Var;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use uard_attention::kernel::Kernel;
 use uard_attention::search::Search;
-use uard_attention::{Matcher, MatcherConfig, PackedRegions, PackedWords, Precision, Similarities};
+use uard_attention::{
+    Engine, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision, Similarities,
+};
 use uard_benches::workload::{self, Content, Shape};
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
@@ -92,10 +93,10 @@ fn inference(criterion: &mut Criterion) {
     let regions = PackedRegions::pack(&batch.regions, Precision::Exact).expect("regions");
     let words = PackedWords::pack(&batch.words, Precision::Exact).expect("words");
     let mut out = vec![0.0; 200 * 250];
-    for kernel in [Kernel::Avx2, Kernel::Avx512, Kernel::Amx] {
+    for kernel in [Engine::Avx2, Engine::Avx512, Engine::Amx] {
         for precision in [Precision::F32, Precision::Bf16] {
             let search = match Search::new(&matcher(), batch.threshold, kernel, precision) {
-                Ok(search) if search.kernel().fallback().is_none() => search,
+                Ok(search) if search.running().fallback().is_none() => search,
                 Ok(_) | Err(_) => {
                     eprintln!("skipped: {kernel}: this machine does not run it");
                     continue;
@@ -126,12 +127,13 @@ fn batches(criterion: &mut Criterion) {
             });
         });
     }
-    for kernel in [Kernel::Scalar, Kernel::Reference] {
+    for kernel in [Engine::Scalar, Engine::Reference] {
+        let search = Search::new(&matcher, batch.threshold, kernel, Precision::F32);
+        let search = search.expect("it runs everywhere");
         group.bench_function(kernel.name(), |bencher| {
             bencher.iter(|| {
-                let fragments = (&batch.regions, &batch.words);
-                kernel
-                    .all_pairs(&matcher, fragments, batch.threshold, &|_, _| ())
+                search
+                    .all_pairs(&batch.regions, &batch.words, &|_, _| ())
                     .expect("it matches")
             });
         });

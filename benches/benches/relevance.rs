@@ -10,12 +10,12 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use half::bf16;
 use uard_benches::workload::{self, Content, Shape, WIDTH};
-use uard_core::panels::{
+use uard_core::random::Draws;
+use uard_linalg::panels::{
     ColumnPanels, Element, InstructionSet, Instructions, PANEL, RowPanels, padded_depth,
     panels_for, product,
 };
-use uard_core::product::{Matrix, Output};
-use uard_core::random::Draws;
+use uard_linalg::product::{Matrix, Output};
 
 /// Eight images of 36 regions fill 18 panels: a block of packed regions.
 const SHAPE: Shape = Shape {
@@ -115,7 +115,7 @@ fn relevance(criterion: &mut Criterion) {
         let left = Matrix::row_major(&words, rows.words.len(), WIDTH);
         let right = Matrix::row_major(&regions, rows.regions.len(), WIDTH).transposed();
         bencher.iter(|| {
-            uard_core::product::product(&mut out, left, right, Output::Overwrite);
+            uard_linalg::product::product(&mut out, left, right, Output::Overwrite);
         });
     });
     group.finish();

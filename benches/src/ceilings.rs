@@ -190,7 +190,7 @@ fn candle_product(threads: usize) -> anyhow::Result<Ceiling> {
 }
 
 fn gemm_alone() -> Ceiling {
-    use uard_core::product::{Matrix, Output, product};
+    use uard_linalg::product::{Matrix, Output, product};
     let (rows, inner, columns) = (512, PRODUCT.1, 512);
     let (left, right) = (vec![1.0f32; rows * inner], vec![1.0f32; inner * columns]);
     let mut out = vec![0.0; rows * columns];

@@ -4,7 +4,7 @@ use std::fmt;
 use std::process::Command;
 
 use serde::Serialize;
-use uard_core::panels::{InstructionSet, Instructions};
+use uard_linalg::panels::{InstructionSet, Instructions};
 
 /// What a figure cannot be read without.
 #[derive(Debug, Clone, Serialize)]

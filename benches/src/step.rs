@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use candle_core::Device;
 use uard_core::random::{Draws, normal};
-use uard_features::text::encoder::TextStart;
-use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_features::text::TextModel;
 use uard_features::text::vocabulary::Vocabulary;
 use uard_training::batches::Batch;
 use uard_training::config::TrainConfig;
@@ -98,12 +97,8 @@ impl<'a> Step<'a> {
         let batch = config.training.batch;
         let names: Vec<String> = (0..words).map(|word| format!("word{word}")).collect();
         let vocabulary = Vocabulary::build(names.iter().map(String::as_str), 1);
-        let tokenizer = CaptionTokenizer::Vocabulary {
-            vocabulary,
-            longest: 64,
-        };
-        let text = (&tokenizer, &TextStart::Drawn);
-        let model = Model::new(config, width, text, device)?;
+        let text = TextModel::of_words(vocabulary, None, 64);
+        let model = Model::new(config, width, &text, device)?;
         let features = ImageFeatures {
             values: normal(
                 &mut draws.stream("features", &[]),

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use anyhow::{Context, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use uard_attention::Precision;
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 use crate::{machine, race};
 

@@ -12,24 +12,43 @@ use crate::launch;
 /// An arrow may skip layers downward; it never points up or sideways.
 const ARROWS: &[(&str, &[&str])] = &[
     ("uard-files", &[]),
-    ("uard-core", &[]),
+    ("uard-linalg", &[]),
+    ("uard-core", &["uard-linalg"]),
     ("uard-relevance", &[]),
     ("uard-eval", &[]),
     ("uard-testkit", &[]),
+    ("uard-report", &["uard-relevance", "uard-eval"]),
     ("uard-ptx", &["uard-core"]),
-    ("uard-features", &["uard-files", "uard-core"]),
+    ("uard-data", &["uard-files"]),
+    ("uard-hub", &["uard-files", "uard-core"]),
+    ("uard-scenes", &["uard-files", "uard-core", "uard-data"]),
+    (
+        "uard-features",
+        &[
+            "uard-files",
+            "uard-linalg",
+            "uard-core",
+            "uard-data",
+            "uard-hub",
+        ],
+    ),
     (
         "uard-attention",
-        &["uard-files", "uard-core", "uard-relevance"],
+        &["uard-files", "uard-linalg", "uard-core", "uard-relevance"],
     ),
     ("uard-search", BELOW_SEARCH),
     (
         "uard-training",
         &[
             "uard-files",
+            "uard-linalg",
             "uard-core",
             "uard-relevance",
             "uard-eval",
+            "uard-data",
+            "uard-hub",
+            "uard-scenes",
+            "uard-report",
             "uard-features",
             "uard-attention",
         ],
@@ -38,8 +57,11 @@ const ARROWS: &[(&str, &[&str])] = &[
         "uard-serve",
         &[
             "uard-files",
+            "uard-linalg",
             "uard-core",
             "uard-relevance",
+            "uard-data",
+            "uard-hub",
             "uard-features",
             "uard-attention",
             "uard-search",
@@ -52,6 +74,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "uard-files",
             "uard-core",
+            "uard-data",
             "uard-features",
             "uard-attention",
             "uard-cli",
@@ -62,17 +85,25 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 const BELOW_SEARCH: &[&str] = &[
     "uard-files",
+    "uard-linalg",
     "uard-core",
     "uard-relevance",
+    "uard-data",
+    "uard-hub",
     "uard-features",
     "uard-attention",
 ];
 
 const LIBRARIES: &[&str] = &[
     "uard-files",
+    "uard-linalg",
     "uard-core",
     "uard-relevance",
     "uard-eval",
+    "uard-data",
+    "uard-hub",
+    "uard-scenes",
+    "uard-report",
     "uard-features",
     "uard-attention",
     "uard-search",
@@ -85,8 +116,15 @@ const FOR_TESTS: &[&str] = &["uard-testkit", "uard-ptx"];
 
 /// What a package must not know: the beginnings of foreign names that stay out of it, and why.
 const ABSENCES: &[(&str, &[&str], &str)] = &[
+    ("uard-linalg", &["candle"], "it works on plain slices"),
     ("uard-eval", &["candle"], "it works on plain numbers"),
     ("uard-relevance", &["candle"], "it works on plain numbers"),
+    (
+        "uard-data",
+        &["candle"],
+        "it works on files and plain numbers",
+    ),
+    ("uard-report", &["candle"], "it works on plain numbers"),
     ("xtask", &["candle"], "it must build within seconds"),
     (
         "uard-attention",

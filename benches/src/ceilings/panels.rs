@@ -2,7 +2,7 @@
 
 use half::bf16;
 use rayon::ThreadPool;
-use uard_core::panels::{
+use uard_linalg::panels::{
     ColumnPanels, Element, InstructionSet, Instructions, PANEL, RowPanels, ceiling, product,
 };
 

@@ -4,8 +4,8 @@
 //! What a careful programmer writes from the paper, on one thread: it shows what the mask saves
 //! where attention, and not the product of relevance, is most of the work.
 
-use uard_core::product::{Matrix, Output, product};
 use uard_core::{Regions, Words};
+use uard_linalg::product::{Matrix, Output, product};
 
 /// Valid rows of every image and every caption.
 pub struct Rows {

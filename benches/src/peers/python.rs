@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Context;
 use tempfile::TempDir;
 use uard_core::{Regions, Words};
-use uard_features::npy::{write_f32, write_i64};
+use uard_data::npy::{write_f32, write_i64};
 
 use crate::workers::Worker;
 
@@ -126,7 +126,7 @@ impl Python {
     pub fn found(&self, worker: &mut Worker) -> anyhow::Result<Vec<f32>> {
         let path = self.file("found");
         worker.save(&path)?;
-        Ok(uard_features::npy::read_f32(&path)?.values)
+        Ok(uard_data::npy::read_f32(&path)?.values)
     }
 
     fn file(&self, name: &str) -> PathBuf {

@@ -1,7 +1,6 @@
 //! What is the similarity in f64, as the formulas are written? It judges everyone's numbers.
 
 use candle_core::DType;
-use uard_attention::kernel::reference_attention;
 use uard_attention::reference;
 use uard_attention::{MatcherConfig, QuerySide};
 use uard_core::{Regions, Words};
@@ -27,8 +26,8 @@ impl Sample {
         (regions, words): (&Regions, &Words),
         threshold: f64,
     ) -> anyhow::Result<Self> {
-        let [words_ask, regions_ask] = [QuerySide::Words, QuerySide::Regions]
-            .map(|side| reference_attention(config, side, threshold));
+        let [words_ask, regions_ask] =
+            [QuerySide::Words, QuerySide::Regions].map(|side| config.attention(side, threshold));
         let images = rows(regions.rows(), regions.counts())?;
         let captions = rows(words.rows(), words.counts())?;
         let threshold = config.has_masks().then(|| config.threshold(threshold));

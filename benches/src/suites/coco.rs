@@ -4,9 +4,8 @@
 //! packs batch by batch, as features come from a file, and finds the
 //! lists of the best; the matrix of all pairs never exists.
 
-use uard_attention::kernel::Kernel;
 use uard_attention::search::Search;
-use uard_attention::{Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
+use uard_attention::{Engine, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
 use uard_benches::statistics::Timings;
 use uard_benches::workload::{self, Content, Shape, WIDTH};
 use uard_core::random::Draws;
@@ -111,8 +110,8 @@ pub fn serve(precision: Precision, shape: Shape) -> anyhow::Result<()> {
         workload::threshold_keeping(KEPT, &some_regions, &some_words)?
     };
     let matcher = Matcher::new(MatcherConfig::default())?;
-    let search = Search::new(&matcher, threshold, Kernel::Auto, precision)?;
-    workers::serve(search.kernel().set().name(), || {
+    let search = Search::new(&matcher, threshold, Engine::Auto, precision)?;
+    workers::serve(search.running().engine().name(), || {
         std::hint::black_box(search.top_k(&regions, &words, LISTED, &|_, _| ())?);
         Ok(())
     })

@@ -28,11 +28,12 @@ use super::{Found, Setting};
 #[cfg(feature = "cuda-kernels")]
 pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
     use std::sync::Arc;
-    use uard_core::gpu::Driver;
+    use uard_core::gpu::{Driver, Machine};
     let driver = Arc::new(Driver::open(0)?);
+    let machine: Arc<dyn Machine> = Arc::<Driver>::clone(&driver);
     println!("gpu       {}\n", driver.name());
     found.gpu = Some(driver.name().to_owned());
-    found.survive("matching", |found| matching::run(&driver, setting, found));
+    found.survive("matching", |found| matching::run(&machine, setting, found));
     train(&driver, setting, found);
     Ok(())
 }

@@ -7,8 +7,8 @@ mod mask;
 mod peers;
 mod product;
 
-use uard_attention::kernel::Kernel;
-use uard_attention::{Precision, Sides, WeightRule};
+use candle_core::Device;
+use uard_attention::{Engine, Precision, Sides, WeightRule};
 use uard_benches::workload::Content;
 
 use self::data::Data;
@@ -182,14 +182,14 @@ fn kernels(
     let small = whole.slice(SLOWEST.0, SLOWEST.1)?;
     let mut entries = Vec::new();
     for precision in [Precision::Bf16, Precision::F32] {
-        for kernel in [Kernel::Amx, Kernel::Avx512, Kernel::Avx2, Kernel::Scalar] {
+        for kernel in [Engine::Amx, Engine::Avx512, Engine::Avx2, Engine::Scalar] {
             if !kernel
-                .resolve()
+                .open(None, &Device::Cpu)
                 .is_ok_and(|running| running.fallback().is_none())
             {
                 continue;
             }
-            let data = if kernel == Kernel::Scalar {
+            let data = if kernel == Engine::Scalar {
                 &small
             } else {
                 &slice
@@ -199,7 +199,7 @@ fn kernels(
                 ..Asked::masked(precision)
             };
             entries.push(Entry::ours(setting, data, judge, asked)?);
-            if kernel != Kernel::Scalar && setting.threads > 1 {
+            if kernel != Engine::Scalar && setting.threads > 1 {
                 let alone = Asked {
                     threads: 1,
                     ..asked

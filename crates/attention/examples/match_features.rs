@@ -13,10 +13,9 @@
 use std::error::Error;
 
 use candle_core::{Device, Tensor};
-use uard_attention::kernel::Kernel;
 use uard_attention::search::Search;
 use uard_attention::{
-    Matcher, MatcherConfig, PackedRegions, PackedWords, Precision, Regions, Words,
+    Engine, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision, Regions, Words,
 };
 
 /// Runs the example.
@@ -49,11 +48,11 @@ fn matched(regions: &Tensor, words: &Tensor, threshold: f64) -> Result<(), Box<d
     let regions = PackedRegions::pack(&regions, precision)?;
     let words = PackedWords::pack(&words, precision)?;
     let matcher = Matcher::new(MatcherConfig::default())?;
-    let search = Search::new(&matcher, threshold, Kernel::Auto, precision)?;
+    let search = Search::new(&matcher, threshold, Engine::Auto, precision)?;
     let found = search.top_k(&regions, &words, 2, &|_, _| ())?;
     println!(
         "{images} images x {captions} captions, kernel {}",
-        search.kernel().set()
+        search.running()
     );
     for (image, best) in found.captions_of_images.iter().enumerate().take(5) {
         for place in best {

@@ -12,10 +12,9 @@
 use std::error::Error;
 
 use candle_core::{Device, Tensor};
-use uard_attention::kernel::Kernel;
 use uard_attention::search::Search;
 use uard_attention::{
-    Matcher, MatcherConfig, PackedRegions, PackedWords, Precision, Regions, Words,
+    Engine, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision, Regions, Words,
 };
 
 const CAPTION: [&str; 3] = ["dog", "ball", "skateboard"];
@@ -43,7 +42,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     let regions = PackedRegions::pack(&regions, Precision::F32)?;
     let words = PackedWords::pack(&words, Precision::F32)?;
     let matcher = Matcher::new(MatcherConfig::default())?;
-    let search = Search::new(&matcher, THRESHOLD, Kernel::Auto, Precision::F32)?;
+    let search = Search::new(&matcher, THRESHOLD, Engine::Auto, Precision::F32)?;
 
     let candidates = [0, 1, 2];
     let similarities = search.images_for_caption(&words, 0, &regions, &candidates)?;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::reference::Attention;
 use crate::{Error, Result};
 
 /// How the cells of a relevance matrix become attention weights.
@@ -101,6 +102,28 @@ impl MatcherConfig {
             self.rule,
             WeightRule::Masked | WeightRule::Nearest | WeightRule::Zero
         )
+    }
+
+    /// What the reference computes where a side asks; nothing where it does not.
+    pub fn attention(&self, side: QuerySide, threshold: f64) -> Option<Attention> {
+        if !self.sides.asking().contains(&side) {
+            return None;
+        }
+        let inverse_temperature = self.inverse_temperature(side);
+        Some(match self.rule {
+            WeightRule::Masked | WeightRule::Zero => Attention::Masked {
+                threshold: self.threshold(threshold),
+                inverse_temperature,
+            },
+            WeightRule::Nearest => Attention::Nearest {
+                threshold,
+                inverse_temperature,
+            },
+            WeightRule::Scan => Attention::Scan {
+                inverse_temperature,
+            },
+            WeightRule::MaxSim => Attention::MaxSim,
+        })
     }
 
     /// Refuses a threshold that is not finite, whatever the rule.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::Precision;
+use crate::{Engine, Precision};
 
 /// A cause, with what was expected and found.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,41 @@ pub enum Error {
         /// What the search computes in.
         asked: Precision,
     },
+    /// An engine has not the precision that was asked for.
+    #[error("{engine} computes in {has}, not in {asked}: leave the precision or the engine out")]
+    PrecisionMissing {
+        /// The engine.
+        engine: Engine,
+        /// What was asked for.
+        asked: Precision,
+        /// What it has.
+        has: String,
+    },
+    /// An engine is not part of this build.
+    #[error("{engine}: this build is without it (build with the feature `{feature}`)")]
+    NotBuilt {
+        /// The engine.
+        engine: Engine,
+        /// What brings it.
+        feature: &'static str,
+    },
+    /// An engine has no way to what was asked for.
+    #[error("{engine} has no {what}: use another engine for that")]
+    Lacks {
+        /// The engine.
+        engine: Engine,
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// Regions or words were collected for another engine than matches them.
+    #[error(
+        "regions or words were not collected for {engine}: collect both by the search that matches \
+         them (packed fragments are read by auto, scalar, avx2, avx512 and amx on the CPU)"
+    )]
+    CollectedForAnother {
+        /// What should match them.
+        engine: Engine,
+    },
     /// A buffer for all pairs has another length.
     #[error(
         "a buffer for all pairs holds {found} numbers, expected {expected}: images times captions"
@@ -77,7 +112,7 @@ pub enum Error {
     },
     /// A kernel was asked for by name that this machine cannot run.
     #[error("kernel {0}; `auto` takes the fastest that this machine can run")]
-    Kernel(#[from] uard_core::panels::Unavailable),
+    Kernel(#[from] uard_linalg::panels::Unavailable),
     /// A batch to be packed has another width than the batches before it.
     #[error(
         "{what}: packed so far with width {expected}, found a batch of width {found}: encode all into one joint space"

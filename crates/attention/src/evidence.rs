@@ -3,7 +3,6 @@
 use candle_core::DType;
 use uard_core::{Regions, Words};
 
-use crate::kernel::reference_attention;
 use crate::reference::{self, Attention};
 use crate::{Error, Matcher, MatcherConfig, QuerySide, Result, Sides};
 
@@ -85,8 +84,9 @@ pub(crate) fn words_evidence(
         sides: Sides::Words,
         ..*config
     };
-    let attention =
-        reference_attention(&config, QuerySide::Words, threshold).unwrap_or(Attention::MaxSim);
+    let attention = config
+        .attention(QuerySide::Words, threshold)
+        .unwrap_or(Attention::MaxSim);
     let weights = reference::weights(relevance, attention);
     relevance
         .iter()

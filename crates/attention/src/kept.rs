@@ -34,6 +34,16 @@ impl Kept {
         }
     }
 
+    /// The same totals with those word queries, region queries and cells kept.
+    pub(crate) fn with_above(self, [word_queries, region_queries, cells]: [u64; 3]) -> Self {
+        Self {
+            word_queries,
+            region_queries,
+            cells,
+            ..self
+        }
+    }
+
     /// The same totals with everything kept.
     pub(crate) fn everything(self) -> Self {
         Self {

@@ -14,15 +14,16 @@
 //! | to | use | example |
 //! |---|---|---|
 //! | train | [`Matcher::similarities`]: the similarity of a batch as a differentiable tensor | `examples/train.rs` |
-//! | match many with many | [`PackedRegions`], [`PackedWords`], [`search::Search`]: all pairs, or the best of each | `examples/match_features.rs` |
-//! | match on an NVIDIA GPU | `kernel::cuda::DeviceSearch`, with the feature `cuda-kernels` | in its documentation |
+//! | match many with many | [`search::Search`]: all pairs, or the best of each, by any engine | in its documentation |
+//! | pack once, match often | [`PackedRegions`], [`PackedWords`]: for a search, in memory or in a file | `examples/match_features.rs` |
+//! | match on an NVIDIA GPU | [`search::Search`] with [`Engine::Cuda`] and the feature `cuda-kernels` | in its documentation |
 //! | rerank, and say why | [`search::Search::images_for_caption`], [`search::Search::evidence`] | `examples/rerank.rs` |
 //! | check a kernel | [`mod@reference`]: the formulas as plain loops in f64 | |
 //!
-//! [`kernel::Kernel`] names the code that runs (`auto` takes the fastest of this machine: AMX,
-//! AVX-512, AVX2 or plain Rust), [`Precision`] the numbers: `f32`, `bf16`, or `exact`, which
-//! computes in bf16 and returns the lists and ranks of f32. The same input gives the same bytes with
-//! any number of threads. [`WeightRule`] has SCAN's rule and MaxSim beside the masked ones.
+//! [`Engine`] names the code that runs (`auto` takes the fastest of this machine: AMX, AVX-512, AVX2
+//! or plain Rust), [`Precision`] the numbers: `f32`, `bf16`, or `exact`, which computes in bf16 and
+//! returns the lists and ranks of f32; on a GPU `f16` or `bf16`. An engine refuses a precision that
+//! it lacks. The same input gives the same bytes with any number of threads. [`WeightRule`] has SCAN's rule and MaxSim beside the masked ones.
 //!
 //! ```
 //! use candle_core::{Device, Tensor};
@@ -44,21 +45,24 @@
 
 mod composed;
 mod config;
+mod engine;
 mod error;
 mod exact;
 mod kept;
+mod kernel;
 mod matcher;
 mod operator;
 mod precision;
+mod results;
 mod side;
 
 pub mod evidence;
-pub mod kernel;
 pub mod packed;
 pub mod reference;
 pub mod search;
 
 pub use config::{MatcherConfig, QuerySide, Sides, WeightRule};
+pub use engine::{Engine, Running};
 pub use error::{Error, Result};
 pub use kept::Kept;
 pub use matcher::{Matcher, Similarities};

@@ -1,8 +1,13 @@
 //! The similarity of a batch: the one function that training, evaluation and scoring share.
 
+#[cfg(feature = "cuda-kernels")]
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Tensor};
-use uard_core::matmul::Matmul;
+#[cfg(feature = "cuda-kernels")]
+use uard_core::gpu::Machine;
 use uard_core::{Regions, Words};
+use uard_linalg::matmul::Matmul;
 
 use crate::composed::{self, Batch};
 use crate::config::MatcherConfig;
@@ -33,7 +38,7 @@ pub(crate) enum Counted {
     /// In host memory.
     Here(Kept),
     /// Word queries, region queries and cells, `[3]` i64, on the device that counted them.
-    #[cfg(feature = "cuda")]
+    #[cfg(feature = "cuda-kernels")]
     There { counts: Tensor, totals: Kept },
 }
 
@@ -45,15 +50,10 @@ impl Similarities {
     pub fn kept(&self) -> Result<Kept> {
         match &self.kept {
             Counted::Here(kept) => Ok(*kept),
-            #[cfg(feature = "cuda")]
+            #[cfg(feature = "cuda-kernels")]
             Counted::There { counts, totals } => {
-                let counts: Vec<u64> = counts.to_vec1::<i64>()?.iter().map(|&n| n as u64).collect();
-                Ok(Kept {
-                    word_queries: counts[0],
-                    region_queries: counts[1],
-                    cells: counts[2],
-                    ..*totals
-                })
+                let counts = counts.to_vec1::<i64>()?;
+                Ok(totals.with_above([counts[0] as u64, counts[1] as u64, counts[2] as u64]))
             }
         }
     }
@@ -120,22 +120,57 @@ impl Matcher {
         match regions.rows().device() {
             Device::Cpu => self.by_operator(regions, words, threshold),
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => self.by_kernels(regions, words, threshold),
+            device if device.is_cuda() => {
+                use crate::kernel::cuda::operator::reaches;
+                match reaches(&self.config, regions, words)? {
+                    true => {
+                        let machine = uard_core::gpu::tensors::driver(device)?;
+                        self.by_kernels(machine, regions, words, threshold)
+                    }
+                    false => self.by_composition(regions, words, threshold),
+                }
+            }
             _ => self.by_composition(regions, words, threshold),
         }
     }
 
-    /// Products by candle, pairs by our kernels; the composed form where those do not reach.
-    #[cfg(feature = "cuda")]
-    fn by_kernels(&self, regions: &Regions, words: &Words, threshold: f64) -> Result<Similarities> {
-        use crate::kernel::cuda::operator::{reaches, similarities};
-        if !reaches(&self.config, (regions, words))? {
-            return self.by_composition(regions, words, threshold);
-        }
-        let relevance = flat_rows(words.rows())?.matmul(&flat_rows(regions.rows())?.t()?)?;
-        let grams = (gram(regions.rows())?, gram(words.rows())?);
-        let question = (&self.config, threshold);
-        let found = similarities(question, (regions, words), &relevance, &grams)?;
+    /// The similarity of every pair of a batch on the CPU by the training kernels of a GPU, or of what
+    /// stands in for one: products by candle on the CPU, pairs copied to the machine and back. For
+    /// checks of those kernels; `similarities` of tensors on the device needs no copies.
+    ///
+    /// # Errors
+    /// As [`Matcher::similarities`], and when the rows are not f32, the rule is scan, which has no
+    /// kernel, or a pair is larger than a multiprocessor holds.
+    #[cfg(feature = "cuda-kernels")]
+    pub fn similarities_on(
+        &self,
+        machine: &Arc<dyn Machine>,
+        regions: &Regions,
+        words: &Words,
+        threshold: f64,
+    ) -> Result<Similarities> {
+        self.check(regions, words, threshold)?;
+        self.by_kernels(Arc::clone(machine), regions, words, threshold)
+    }
+
+    /// Products by candle, pairs by our kernels.
+    #[cfg(feature = "cuda-kernels")]
+    fn by_kernels(
+        &self,
+        machine: Arc<dyn Machine>,
+        regions: &Regions,
+        words: &Words,
+        threshold: f64,
+    ) -> Result<Similarities> {
+        use crate::kernel::cuda::operator::{Question, similarities};
+        let question = Question {
+            config: &self.config,
+            threshold,
+            regions,
+            words,
+            products: &Products::new(regions, words)?,
+        };
+        let found = similarities(machine, &question)?;
         let totals = Kept::of_totals(regions.counts(), words.counts());
         let kept = match self.config.has_masks() {
             true => Counted::There {
@@ -226,31 +261,44 @@ impl Matcher {
     ) -> Result<Similarities> {
         let (i, r, _) = regions.rows().dims3()?;
         let (c, w, _) = words.rows().dims3()?;
-        let relevance = flat_rows(words.rows())?.matmul(&flat_rows(regions.rows())?.t()?)?;
+        let products = Products::new(regions, words)?;
         let batch = Batch {
-            relevance: relevance.reshape((c, w, i, r))?,
-            region_gram: gram(regions.rows())?,
-            word_gram: gram(words.rows())?,
+            relevance: products.relevance.reshape((c, w, i, r))?,
+            region_gram: products.region_grams,
+            word_gram: products.word_grams,
             region_validity: regions.validity()?,
             word_validity: words.validity()?,
         };
         let totals = Kept::of_totals(regions.counts(), words.counts());
-        let kept = if self.config.has_masks() {
-            let [word_queries, region_queries, cells] =
-                batch.count_above(self.config.threshold(threshold))?;
-            Kept {
-                word_queries,
-                region_queries,
-                cells,
-                ..totals
-            }
-        } else {
-            totals.everything()
+        let kept = match self.config.has_masks() {
+            true => totals.with_above(batch.count_above(self.config.threshold(threshold))?),
+            false => totals.everything(),
         };
         Ok(Similarities {
             values: composed::similarities(&batch, &self.config, threshold)?,
             word_maxima: batch.word_maxima()?,
             kept: Counted::Here(kept),
+        })
+    }
+}
+
+/// What a batch is multiplied to before attention.
+pub(crate) struct Products {
+    /// [C W, I R].
+    pub relevance: Tensor,
+    /// [I, R, R].
+    pub region_grams: Tensor,
+    /// [C, W, W].
+    pub word_grams: Tensor,
+}
+
+impl Products {
+    fn new(regions: &Regions, words: &Words) -> Result<Self> {
+        let (region_rows, word_rows) = (flat_rows(regions.rows())?, flat_rows(words.rows())?);
+        Ok(Self {
+            relevance: word_rows.matmul(&region_rows.t()?)?,
+            region_grams: gram(regions.rows())?,
+            word_grams: gram(words.rows())?,
         })
     }
 }

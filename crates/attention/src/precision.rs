@@ -17,6 +17,9 @@ pub enum Precision {
     F32,
     /// Fragments rounded to bf16, products accumulated in f32.
     Bf16,
+    /// Fragments rounded to f16, products accumulated in f32: three more digits than bf16, which unit
+    /// vectors can use; on a GPU.
+    F16,
     /// bf16 screens with a proven bound, and f32 decides whatever the bound leaves open.
     Exact,
 }
@@ -40,8 +43,9 @@ impl FromStr for Precision {
         match text {
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
+            "f16" => Ok(Self::F16),
             "exact" => Ok(Self::Exact),
-            _ => Err(unknown("precision", text, "f32, bf16 or exact")),
+            _ => Err(unknown("precision", text, "f32, bf16, f16 or exact")),
         }
     }
 }
@@ -51,6 +55,7 @@ impl fmt::Display for Precision {
         formatter.write_str(match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::F16 => "f16",
             Self::Exact => "exact",
         })
     }

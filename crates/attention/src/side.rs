@@ -12,16 +12,10 @@
 //! Nothing as wide as the joint space is formed. The masked rule has its own loops, for both sides
 //! at once: [`crate::operator`].
 
-use candle_core::WithDType;
 use num_traits::Float;
-use uard_core::vector::Number;
+pub(crate) use uard_core::slices::Real;
 
 use crate::config::{MatcherConfig, QuerySide, WeightRule};
-
-/// f32 for use, f64 for proofs.
-pub(crate) trait Real: WithDType + Float + Number + Default {}
-impl Real for f32 {}
-impl Real for f64 {}
 
 /// Below it, Q is rounding error of vectors that cancel; R is then bounded instead of wild.
 ///

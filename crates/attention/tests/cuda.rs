@@ -1,76 +1,101 @@
-//! The CUDA kernels keep the contract, as far as that can be seen without a GPU: every one is
-//! compiled as it is for a GPU, and run on an interpreter of PTX that watches memory and races.
+//! The CUDA kernels keep the contract, as far as that can be seen without a GPU: a search and a
+//! training batch on an interpreter of PTX that watches memory and races. `uard self-test` has the
+//! whole suite, and its tests run it on the interpreter too.
 
 #![cfg(feature = "cuda-kernels")]
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
+use crate::data;
+
 use std::sync::Arc;
 
-use uard_attention::kernel::check::{Extent, OnCheck};
-use uard_attention::kernel::cuda::check::{matching, precision, training};
-use uard_attention::kernel::cuda::{DeviceSearch, samples};
-use uard_attention::{Matcher, MatcherConfig};
-use uard_core::gpu::compile::{Target, compile};
+use candle_core::DType;
+use data::side;
+use uard_attention::search::Search;
+use uard_attention::{Engine, Matcher, MatcherConfig, Precision, Running};
+use uard_core::gpu::Machine;
 use uard_ptx::Interpreter;
 
 /// Without NVRTC there is nothing to run; the gate sets the variable, and has it.
-fn interpreter(capability: u32) -> Option<Interpreter> {
+fn interpreter() -> Option<Arc<dyn Machine>> {
     let required = std::env::var_os("UARD_NVRTC").is_some();
-    Interpreter::where_possible(capability, required)
+    let machine = Interpreter::where_possible(80, required)?;
+    Some(Arc::new(machine))
 }
 
-fn assert_all<E: std::fmt::Debug>(check_all: impl FnOnce(OnCheck<'_>) -> Result<(), E>) {
-    let mut checks = Vec::new();
-    check_all(&mut |check| checks.push(check)).unwrap();
-    assert!(checks.len() > 50, "only {} checks", checks.len());
-    let failed: Vec<_> = checks.iter().filter(|check| !check.passed()).collect();
-    assert!(failed.is_empty(), "{failed:#?}");
+fn masked() -> Matcher {
+    Matcher::new(MatcherConfig::default()).unwrap()
 }
 
 #[test]
-fn every_program_compiles_to_code_of_ampere_and_hopper() {
-    if interpreter(80).is_none() {
+fn a_threshold_that_is_not_finite_is_refused() {
+    let Some(machine) = interpreter() else {
         return;
-    }
-    for program in samples() {
-        for target in [Target::Cubin(80), Target::Cubin(90), Target::Ptx(90)] {
-            compile(&program, target).unwrap();
+    };
+    let running = Running::on_machine(Arc::clone(&machine), Precision::F16).unwrap();
+    let regions = side(0, "regions", &[2], 4).regions(DType::F32);
+    let words = side(0, "words", &[2], 4).words(DType::F32);
+    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let search = Search::on(&masked(), bad, &running).err();
+        let training = masked()
+            .similarities_on(&machine, &regions, &words, bad)
+            .err();
+        for refused in [search, training] {
+            let message = refused.map(|error| error.to_string());
+            assert!(message.is_some_and(|text| text.contains("expected a finite number")));
         }
     }
 }
 
 #[test]
-fn matching_agrees_with_loops_in_f64() {
-    if let Some(machine) = interpreter(80) {
-        let machine = Arc::new(machine);
-        assert_all(|on_check| matching(&machine, Extent::Quick, on_check));
-    }
-}
-
-#[test]
-fn matching_in_16_bits_agrees_with_the_processor_in_f32() {
-    if let Some(machine) = interpreter(90) {
-        let machine = Arc::new(machine);
-        assert_all(|on_check| precision(&machine, Extent::Quick, on_check));
-    }
-}
-
-#[test]
-fn training_agrees_with_the_composed_form() {
-    if let Some(machine) = interpreter(90) {
-        assert_all(|on_check| training(&machine, Extent::Quick, on_check));
-    }
-}
-
-#[test]
-fn a_threshold_that_is_not_finite_is_refused() {
-    let Some(machine) = interpreter(80).map(Arc::new) else {
+fn what_a_gpu_lacks_is_refused_in_one_sentence() {
+    let Some(machine) = interpreter() else {
         return;
     };
-    let matcher = Matcher::new(MatcherConfig::default()).unwrap();
-    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        let refused = DeviceSearch::new(Arc::clone(&machine), &matcher, bad);
-        let message = refused.err().map(|error| error.to_string());
-        assert!(message.is_some_and(|text| text.contains("expected a finite number")));
+    let in_f32 = Running::on_machine(Arc::clone(&machine), Precision::F32);
+    let message = in_f32.unwrap_err().to_string();
+    assert!(
+        message.starts_with("cuda computes in f16 or bf16, not in f32"),
+        "{message}"
+    );
+    let running = Running::on_machine(machine, Precision::F16).unwrap();
+    assert_eq!(running.engine(), Engine::Cuda);
+    assert_eq!(running.to_string(), "cuda in f16 on an interpreter of PTX");
+    let search = Search::on(&masked(), 0.2, &running).unwrap();
+    let mut images = search.regions(4).unwrap();
+    images
+        .push(&side(0, "regions", &[2, 1], 4).regions(DType::F32))
+        .unwrap();
+    let wide = side(0, "regions", &[2, 1], 5).regions(DType::F32);
+    assert!(
+        images
+            .push(&wide)
+            .unwrap_err()
+            .to_string()
+            .contains("width 5")
+    );
+    let mut captions = search.words(4).unwrap();
+    captions
+        .push(&side(0, "words", &[2], 4).words(DType::F32))
+        .unwrap();
+    let (images, captions) = (images.finish().unwrap(), captions.finish().unwrap());
+    let evidence = search.evidence(&images, 0, &captions, 0).err();
+    let listed = search.captions_for_image(&images, 0, &captions, &[0]).err();
+    for refused in [evidence, listed] {
+        let message = refused.map(|error| error.to_string());
+        assert!(message.is_some_and(|text| text.contains("use another engine for that")));
     }
+    let running = Running::on_machine(
+        Arc::new(Interpreter::where_possible(80, true).unwrap()),
+        Precision::Bf16,
+    );
+    let other = Search::on(&masked(), 0.2, &running.unwrap()).unwrap();
+    let message = other
+        .top_k(&images, &captions, 1, &|_, _| ())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("regions are packed for f16, and the search asks for bf16"),
+        "{message}"
+    );
 }

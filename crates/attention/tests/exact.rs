@@ -8,9 +8,10 @@ use crate::data;
 use candle_core::{Device, Tensor};
 use data::every_matcher;
 use proptest::prelude::*;
-use uard_attention::kernel::Kernel;
 use uard_attention::search::{Preserve, Ranked, Search, TopK};
-use uard_attention::{Matcher, MatcherConfig, PackedRegions, PackedWords, Precision, Sides};
+use uard_attention::{
+    Engine, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision, Sides,
+};
 use uard_core::random::{Draws, normal, uniform};
 use uard_core::{Regions, Words};
 
@@ -101,14 +102,14 @@ impl Data {
     fn matrix(&self, search: &Search, preserve: &Preserve<'_>) -> (Vec<f32>, u64) {
         let mut out = vec![f32::NAN; self.pairs()];
         let preserved = search
-            .similarities_preserving((&self.regions, &self.words), preserve, &mut out, &|_, _| ())
+            .similarities_preserving(&self.regions, &self.words, preserve, &mut out, &|_, _| ())
             .unwrap();
         (out, preserved.recomputed)
     }
 
     /// Some similarity in f32, to be used as a threshold that lies exactly on a cell: with one
     /// region and one word the similarity of words asking is the relevance.
-    fn relevance_of_a_cell(&self, kernel: Kernel) -> f64 {
+    fn relevance_of_a_cell(&self, kernel: Engine) -> f64 {
         let config = MatcherConfig {
             sides: Sides::Words,
             rule: uard_attention::WeightRule::MaxSim,
@@ -125,15 +126,15 @@ impl Data {
     }
 }
 
-fn searches(matcher: &Matcher, threshold: f64, kernel: Kernel) -> [Search; 2] {
+fn searches(matcher: &Matcher, threshold: f64, kernel: Engine) -> [Search; 2] {
     [Precision::F32, Precision::Exact]
         .map(|precision| Search::new(matcher, threshold, kernel, precision).unwrap())
 }
 
 /// The kernels on packed fragments that run here; the others are named.
-fn kernels() -> Vec<Kernel> {
-    let packed = Kernel::ALL.into_iter().filter(|kernel| kernel.is_packed());
-    let runs = |kernel: &Kernel| match kernel.resolve() {
+fn kernels() -> Vec<Engine> {
+    let packed = Engine::ALL.into_iter().filter(|kernel| kernel.is_packed());
+    let runs = |kernel: &Engine| match kernel.open(None, &Device::Cpu) {
         Ok(running) => match running.fallback() {
             None => true,
             Some(reason) => {
@@ -161,7 +162,7 @@ fn bits(lists: &[Vec<Ranked>]) -> Bits {
 }
 
 #[track_caller]
-fn assert_same_lists(data: &Data, matcher: &Matcher, threshold: f64, (kernel, k): (Kernel, usize)) {
+fn assert_same_lists(data: &Data, matcher: &Matcher, threshold: f64, (kernel, k): (Engine, usize)) {
     let [plain, exact] = searches(matcher, threshold, kernel).map(|search| data.top(&search, k));
     let what = format!(
         "{kernel}, {:?}, threshold {threshold}, k {k}",
@@ -218,7 +219,7 @@ fn assert_preserved(
     data: &Data,
     matcher: &Matcher,
     threshold: f64,
-    (kernel, top): (Kernel, usize),
+    (kernel, top): (Engine, usize),
 ) {
     let (images, captions) = (data.regions.images(), data.words.captions());
     // Two captions an image, where there are as many, and one that nobody matches.
@@ -299,8 +300,8 @@ fn thresholds_beyond_every_relevance_and_lists_beyond_the_collection() {
     let data = Data::ragged(3, Lie::Random, 9, 14);
     for threshold in [-3.0, -1.0, -0.3, 0.0, 1e-9, 0.999, 5.0] {
         for k in [0, 1, 8, 9, 14, 100] {
-            assert_same_lists(&data, &matcher, threshold, (Kernel::Auto, k));
-            assert_preserved(&data, &matcher, threshold, (Kernel::Auto, k));
+            assert_same_lists(&data, &matcher, threshold, (Engine::Auto, k));
+            assert_preserved(&data, &matcher, threshold, (Engine::Auto, k));
         }
     }
 }
@@ -310,8 +311,8 @@ fn one_of_everything() {
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
     for width in [1, 2, 33] {
         let data = Data::new(4, Lie::Random, (&[1], &[1], width));
-        assert_same_lists(&data, &matcher, 0.2, (Kernel::Auto, 1));
-        let [plain, exact] = searches(&matcher, 0.2, Kernel::Auto).map(|search| {
+        assert_same_lists(&data, &matcher, 0.2, (Engine::Auto, 1));
+        let [plain, exact] = searches(&matcher, 0.2, Engine::Auto).map(|search| {
             data.matrix(
                 &search,
                 &Preserve {
@@ -341,8 +342,8 @@ fn fragments_of_length_zero() {
     };
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
     for threshold in [-0.1, 0.0, 0.001, 0.4] {
-        assert_same_lists(&data, &matcher, threshold, (Kernel::Auto, 3));
-        assert_preserved(&data, &matcher, threshold, (Kernel::Auto, 3));
+        assert_same_lists(&data, &matcher, threshold, (Engine::Auto, 3));
+        assert_preserved(&data, &matcher, threshold, (Engine::Auto, 3));
     }
 }
 
@@ -361,8 +362,8 @@ proptest! {
         let config =
             MatcherConfig { inverse_temperature: Some(inverse_temperature), ..Default::default() };
         let matcher = Matcher::new(config).unwrap();
-        assert_same_lists(&data, &matcher, threshold, (Kernel::Auto, k));
-        assert_preserved(&data, &matcher, threshold, (Kernel::Auto, k));
+        assert_same_lists(&data, &matcher, threshold, (Engine::Auto, k));
+        assert_preserved(&data, &matcher, threshold, (Engine::Auto, k));
     }
 }
 
@@ -373,7 +374,7 @@ fn lists_do_not_depend_on_rounds() {
     let images: Vec<usize> = (0..1100).map(|at| 1 + at % 3).collect();
     let captions: Vec<usize> = (0..2100).map(|at| 1 + at % 2).collect();
     let data = Data::new(6, Lie::Copied, (&images, &captions, 32));
-    assert_same_lists(&data, &matcher, 0.35, (Kernel::Auto, 10));
+    assert_same_lists(&data, &matcher, 0.35, (Engine::Auto, 10));
 }
 
 /// Where similarities are far apart, few pairs are computed in f32: a screening that screens.
@@ -382,7 +383,7 @@ fn easy_data_is_hardly_recomputed() {
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
     let data = Data::new(7, Lie::Random, (&[12; 150], &[6; 300], 64));
     let threshold = 0.3;
-    let [_, exact] = searches(&matcher, threshold, Kernel::Auto);
+    let [_, exact] = searches(&matcher, threshold, Engine::Auto);
     let top = data.top(&exact, 3);
     let share = top.recomputed as f64 / data.pairs() as f64;
     assert!(share > 0.0 && share < 0.15, "lists: {share}");
@@ -399,7 +400,7 @@ fn without_exact_preserving_is_similarities_into() {
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
     let data = Data::ragged(8, Lie::Random, 5, 6);
     for precision in [Precision::F32, Precision::Bf16] {
-        let search = Search::new(&matcher, 0.2, Kernel::Auto, precision).unwrap();
+        let search = Search::new(&matcher, 0.2, Engine::Auto, precision).unwrap();
         let mut expected = vec![0.0; data.pairs()];
         search
             .similarities_into(&data.regions, &data.words, &mut expected, &|_, _| ())
@@ -413,19 +414,14 @@ fn without_exact_preserving_is_similarities_into() {
 fn a_matched_pair_out_of_range_is_an_error() {
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
     let data = Data::ragged(9, Lie::Random, 3, 4);
-    let search = Search::new(&matcher, 0.2, Kernel::Auto, Precision::Exact).unwrap();
+    let search = Search::new(&matcher, 0.2, Engine::Auto, Precision::Exact).unwrap();
     let preserve = Preserve {
         top: 0,
         matched: &[(0, 0), (3, 0)],
     };
     let mut out = vec![0.0; data.pairs()];
     let error = search
-        .similarities_preserving(
-            (&data.regions, &data.words),
-            &preserve,
-            &mut out,
-            &|_, _| (),
-        )
+        .similarities_preserving(&data.regions, &data.words, &preserve, &mut out, &|_, _| ())
         .unwrap_err();
     assert!(error.to_string().contains('3'), "{error}");
 }
@@ -435,7 +431,7 @@ fn a_matched_pair_out_of_range_is_an_error() {
 fn threads_change_nothing() {
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
     let data = Data::ragged(10, Lie::Random, 60, 80);
-    let [_, exact] = searches(&matcher, 0.3, Kernel::Auto);
+    let [_, exact] = searches(&matcher, 0.3, Engine::Auto);
     let matched: Vec<_> = uniform(&mut Draws::new(1).stream("m", &[]), 0.0, 60.0, 80)
         .iter()
         .enumerate()

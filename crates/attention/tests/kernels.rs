@@ -5,14 +5,14 @@
 use crate::data;
 use crate::machine;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use data::{SHAPES, assert_near, every_matcher, side};
 use half::bf16;
 use machine::{Packed, kernels, runs, search};
-use uard_attention::kernel::{Kernel, reference_attention};
+use uard_attention::evidence::{PairEvidence, evidence};
 use uard_attention::reference::{self, Attention};
-use uard_attention::search::Search;
-use uard_attention::{Matcher, MatcherConfig, Precision, QuerySide, Sides, WeightRule};
+use uard_attention::search::{Search, TopK};
+use uard_attention::{Engine, Matcher, MatcherConfig, Precision, QuerySide, Sides, WeightRule};
 use uard_core::{Regions, Words};
 
 /// f32 rounding of cosines and of sums over a pair's cells, amplified by the inverse temperature.
@@ -60,8 +60,9 @@ fn f32_agrees_with_the_reference() {
         let packed = Packed::new(&regions, &words);
         for matcher in every_matcher() {
             for threshold in THRESHOLDS {
-                let judge = Kernel::Reference
-                    .all_pairs(&matcher, (&regions, &words), threshold, &|_, _| ())
+                let judge = Search::new(&matcher, threshold, Engine::Reference, Precision::F32)
+                    .unwrap()
+                    .all_pairs(&regions, &words, &|_, _| ())
                     .unwrap();
                 for kernel in kernels() {
                     let what = format!("{kernel}, shape {at}, {threshold}, {:?}", matcher.config());
@@ -116,8 +117,9 @@ fn bf16_is_near_the_reference_where_no_cell_is_near_the_threshold() {
             if matcher.config().rule == WeightRule::Zero {
                 continue;
             }
-            let judge = Kernel::Reference
-                .all_pairs(&matcher, (&regions, &words), threshold, &|_, _| ())
+            let judge = Search::new(&matcher, threshold, Engine::Reference, Precision::F32)
+                .unwrap()
+                .all_pairs(&regions, &words, &|_, _| ())
                 .unwrap();
             for kernel in kernels() {
                 let what = format!("{kernel}, {threshold}, {:?}", matcher.config());
@@ -168,7 +170,7 @@ impl Judge {
         let mut similarities = Vec::new();
         for (image, rounded_image) in self.regions.iter().zip(&self.rounded_regions) {
             for (caption, rounded_caption) in self.words.iter().zip(&self.rounded_words) {
-                let ask = |side| reference_attention(config, side, threshold);
+                let ask = |side| config.attention(side, threshold);
                 let words = ask(QuerySide::Words)
                     .map(|attention| one_side((rounded_caption, rounded_image), image, attention));
                 let regions = ask(QuerySide::Regions).map(|attention| {
@@ -319,11 +321,8 @@ fn equal_fragments_match_with_similarity_two() {
 
 #[test]
 fn zero_vectors_and_cancelling_regions_stay_finite() {
-    let regions = Tensor::new(
-        &[[[1f32, 0.0], [-1.0, 0.0], [0.0, 0.0]]],
-        &candle_core::Device::Cpu,
-    );
-    let words = Tensor::new(&[[[0f32, 1.0], [0.0, 0.0]]], &candle_core::Device::Cpu);
+    let regions = Tensor::new(&[[[1f32, 0.0], [-1.0, 0.0], [0.0, 0.0]]], &Device::Cpu);
+    let words = Tensor::new(&[[[0f32, 1.0], [0.0, 0.0]]], &Device::Cpu);
     let regions = Regions::normalized(&regions.unwrap(), vec![3]).unwrap();
     let words = Words::normalized(&words.unwrap(), vec![2]).unwrap();
     let packed = Packed::new(&regions, &words);
@@ -339,26 +338,156 @@ fn zero_vectors_and_cancelling_regions_stay_finite() {
 
 #[test]
 fn names_are_known_and_others_are_refused() {
-    for kernel in Kernel::ALL {
-        assert_eq!(kernel.to_string().parse::<Kernel>().unwrap(), kernel);
+    for kernel in Engine::ALL {
+        assert_eq!(kernel.to_string().parse::<Engine>().unwrap(), kernel);
     }
-    let message = "sse".parse::<Kernel>().unwrap_err().to_string();
+    let message = "sse".parse::<Engine>().unwrap_err().to_string();
     let known = "auto, reference, tensor, scalar, avx2, avx512, amx or cuda";
     assert_eq!(message, format!("unknown kernel `sse`: expected {known}"));
 }
 
 #[test]
-fn auto_and_amx_always_run_and_tensors_are_not_packed() {
+fn auto_and_amx_always_run_and_a_bad_threshold_is_refused() {
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
     let new = |kernel| Search::new(&matcher, 0.0, kernel, Precision::Bf16);
-    assert!(new(Kernel::Auto).unwrap().kernel().fallback().is_none());
-    let amx = new(Kernel::Amx).unwrap().kernel();
-    assert_eq!(amx.fallback().is_none(), amx.set().name() == "amx");
-    for kernel in [Kernel::Reference, Kernel::Tensor, Kernel::Cuda] {
-        let message = new(kernel).unwrap_err().to_string();
-        assert!(message.contains("reads packed fragments"), "{message}");
-    }
+    assert!(new(Engine::Auto).unwrap().running().fallback().is_none());
+    let search = new(Engine::Amx).unwrap();
+    let amx = search.running();
+    assert_eq!(amx.fallback().is_none(), amx.engine() == Engine::Amx);
     for bad in [f64::NAN, f64::INFINITY] {
-        assert!(Search::new(&matcher, bad, Kernel::Auto, Precision::F32).is_err());
+        assert!(Search::new(&matcher, bad, Engine::Auto, Precision::F32).is_err());
     }
+}
+
+#[test]
+fn a_precision_that_an_engine_lacks_is_refused_with_those_that_it_has() {
+    let matcher = Matcher::new(MatcherConfig::default()).unwrap();
+    let lacking = [
+        (
+            Engine::Reference,
+            Precision::Bf16,
+            "reference computes in f32, not in bf16",
+        ),
+        (
+            Engine::Tensor,
+            Precision::Exact,
+            "tensor computes in f32, not in exact",
+        ),
+        (
+            Engine::Scalar,
+            Precision::F16,
+            "scalar computes in f32 or bf16 or exact, not in f16",
+        ),
+        (
+            Engine::Auto,
+            Precision::F16,
+            "auto computes in f32 or bf16 or exact, not in f16",
+        ),
+        (
+            Engine::Cuda,
+            Precision::F32,
+            "cuda computes in f16 or bf16, not in f32",
+        ),
+    ];
+    for (engine, precision, expected) in lacking {
+        let message = Search::new(&matcher, 0.2, engine, precision)
+            .unwrap_err()
+            .to_string();
+        assert!(message.starts_with(expected), "{message}");
+    }
+    for engine in Engine::ALL
+        .into_iter()
+        .filter(|engine| *engine != Engine::Cuda)
+    {
+        if let Ok(running) = engine.open(None, &Device::Cpu) {
+            assert_eq!(running.precision(), Precision::F32);
+            assert!(
+                engine == Engine::Auto
+                    || running.fallback().is_some()
+                    || running.engine() == engine
+            );
+        }
+    }
+}
+
+/// What every engine on the CPU answers, collected in two batches of each side.
+#[test]
+fn every_engine_answers_the_same_calls_alike() {
+    let (regions, words) = batch(2, &shapes()[2]);
+    let matcher = Matcher::new(MatcherConfig::default()).unwrap();
+    let new = |engine| Search::new(&matcher, 0.21, engine, Precision::F32).unwrap();
+    let judge = new(Engine::Reference)
+        .all_pairs(&regions, &words, &|_, _| ())
+        .unwrap();
+    let evidence = evidence(
+        &matcher,
+        &regions.narrow(1, 1).unwrap(),
+        &words.narrow(2, 1).unwrap(),
+        0.21,
+    );
+    let evidence = evidence.unwrap();
+    for engine in [Engine::Reference, Engine::Tensor, Engine::Auto] {
+        let search = new(engine);
+        let mut images = search.regions(regions.width()).unwrap();
+        images.push(&regions.narrow(0, 1).unwrap()).unwrap();
+        images.push(&regions.narrow(1, 2).unwrap()).unwrap();
+        let mut captions = search.words(words.width()).unwrap();
+        captions.push(&words.narrow(0, 3).unwrap()).unwrap();
+        captions.push(&words.narrow(3, 1).unwrap()).unwrap();
+        let (images, captions) = (images.finish().unwrap(), captions.finish().unwrap());
+        assert_eq!((images.counts(), captions.captions()), (&[5, 2, 7][..], 4));
+        let mut found = vec![f32::NAN; 12];
+        let kept = search.similarities_into(&images, &captions, &mut found, &|_, _| ());
+        assert_eq!(kept.unwrap(), judge.kept, "{engine}");
+        assert_near(
+            &as_f64(&found),
+            &as_f64(&judge.values),
+            F32_TOLERANCE,
+            engine.name(),
+        );
+        let listed = search
+            .captions_for_image(&images, 1, &captions, &[3, 0])
+            .unwrap();
+        assert_near(
+            &as_f64(&listed),
+            &as_f64(&[found[7], found[4]]),
+            F32_TOLERANCE,
+            "listed",
+        );
+        let lists = search.top_k(&images, &captions, 1, &|_, _| ()).unwrap();
+        assert_best(&lists, &found, engine);
+        let why = search.evidence(&images, 1, &captions, 2).unwrap();
+        assert!((why.similarity - f64::from(found[6])).abs() < F32_TOLERANCE);
+        let answered = |why: &PairEvidence| -> Vec<_> {
+            why.words
+                .iter()
+                .map(|word| (word.best_region, word.answered))
+                .collect()
+        };
+        assert_eq!(answered(&why), answered(&evidence), "{engine}");
+    }
+}
+
+/// The first of each list of a matrix [3, 4].
+fn assert_best(lists: &TopK, values: &[f32], engine: Engine) {
+    let best = |values: &mut dyn Iterator<Item = f32>| values.fold(f32::MIN, f32::max);
+    for (image, list) in lists.captions_of_images.iter().enumerate() {
+        let row = best(&mut values[4 * image..][..4].iter().copied());
+        assert_eq!(list[0].similarity, row, "{engine}");
+    }
+    for (caption, list) in lists.images_of_captions.iter().enumerate() {
+        let column = best(&mut values[caption..].iter().copied().step_by(4));
+        assert_eq!(list[0].similarity, column, "{engine}");
+    }
+}
+
+#[test]
+fn what_one_engine_collected_another_does_not_read() {
+    let matcher = Matcher::new(MatcherConfig::default()).unwrap();
+    let new = |engine| Search::new(&matcher, 0.2, engine, Precision::F32).unwrap();
+    let images = new(Engine::Tensor).regions(8).unwrap().finish().unwrap();
+    let captions = new(Engine::Tensor).words(8).unwrap().finish().unwrap();
+    let refused = new(Engine::Auto).top_k(&images, &captions, 1, &|_, _| ());
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("were not collected for"), "{message}");
 }

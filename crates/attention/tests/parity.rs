@@ -5,12 +5,13 @@
 
 use crate::data;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use candle_core::{DType, Device, Tensor, Var};
 use data::{SHAPES, Side, assert_near, every_matcher, numbers, side};
 use uard_attention::evidence::evidence;
-use uard_attention::kernel::Kernel;
-use uard_attention::search::{Search, all_pairs};
-use uard_attention::{Matcher, Precision, Regions, Similarities, Words};
+use uard_attention::search::Search;
+use uard_attention::{Engine, Matcher, Precision, Regions, Similarities, Words};
 
 /// f32 rounding of cosines over short sums, amplified by the inverse temperature.
 const F32_TOLERANCE: f64 = 1e-5;
@@ -25,8 +26,9 @@ fn check_against_reference(dtype: DType, tolerance: f64) {
         let words = side(at as u64, "words", word_counts, width).words(dtype);
         for matcher in every_matcher() {
             let what = format!("shape {at}, {:?}", matcher.config());
-            let judge = Kernel::Reference
-                .all_pairs(&matcher, (&regions, &words), THRESHOLD, &|_, _| ())
+            let judge = Search::new(&matcher, THRESHOLD, Engine::Reference, Precision::F32)
+                .unwrap()
+                .all_pairs(&regions, &words, &|_, _| ())
                 .unwrap();
             let expected: Vec<f64> = judge.values.iter().copied().map(f64::from).collect();
             let operator = matcher.similarities(&regions, &words, THRESHOLD).unwrap();
@@ -65,8 +67,9 @@ fn f64_agrees_with_the_reference_for_every_rule_side_and_shape() {
 }
 
 /// Similarity of every pair by a kernel, as f64.
-fn by_kernel(kernel: Kernel, matcher: &Matcher, sides: (&Regions, &Words), t: f64) -> Vec<f64> {
-    let found = kernel.all_pairs(matcher, sides, t, &|_, _| ()).unwrap();
+fn by_kernel(kernel: Engine, matcher: &Matcher, sides: (&Regions, &Words), t: f64) -> Vec<f64> {
+    let search = Search::new(matcher, t, kernel, Precision::F32).unwrap();
+    let found = search.all_pairs(sides.0, sides.1, &|_, _| ()).unwrap();
     found.values.iter().copied().map(f64::from).collect()
 }
 
@@ -79,14 +82,14 @@ fn every_path_agrees_at_every_threshold() {
         for matcher in every_matcher().into_iter().step_by(2) {
             for threshold in [-5.0, -1.0, -0.5, 0.0, 1.01] {
                 let what = format!("{:?} at {threshold}", matcher.config());
-                let expected = by_kernel(Kernel::Reference, &matcher, sides, threshold);
+                let expected = by_kernel(Engine::Reference, &matcher, sides, threshold);
                 let near = |found: &[f64]| assert_near(found, &expected, F32_TOLERANCE, &what);
                 for run in [Matcher::similarities, Matcher::composed_similarities] {
                     near(&numbers(
                         &run(&matcher, &regions, &words, threshold).unwrap().values,
                     ));
                 }
-                for kernel in [Kernel::Scalar, Kernel::Auto] {
+                for kernel in [Engine::Scalar, Engine::Auto] {
                     near(&by_kernel(kernel, &matcher, sides, threshold));
                 }
             }
@@ -104,12 +107,11 @@ fn a_threshold_that_is_not_finite_is_refused_on_every_path() {
             for run in [Matcher::similarities, Matcher::composed_similarities] {
                 refused.push(run(&matcher, &regions, &words, bad).err());
             }
-            for kernel in [Kernel::Reference, Kernel::Tensor, Kernel::Scalar] {
-                let found = kernel.all_pairs(&matcher, (&regions, &words), bad, &|_, _| ());
-                refused.push(found.err());
+            for kernel in [Engine::Reference, Engine::Tensor, Engine::Scalar] {
+                refused.push(Search::new(&matcher, bad, kernel, Precision::F32).err());
             }
             for precision in [Precision::F32, Precision::Bf16, Precision::Exact] {
-                refused.push(Search::new(&matcher, bad, Kernel::Auto, precision).err());
+                refused.push(Search::new(&matcher, bad, Engine::Auto, precision).err());
             }
             refused.push(evidence(&matcher, &regions, &words, bad).err());
             for error in refused {
@@ -192,14 +194,11 @@ fn what_is_not_finite_comes_out_as_not_finite() {
                 &broken_regions.regions(DType::F64),
                 &broken_words.words(DType::F64),
             );
-            let reference = by_kernel(Kernel::Reference, &matcher, sides, THRESHOLD);
+            let reference = by_kernel(Engine::Reference, &matcher, sides, THRESHOLD);
             let image = &reference[..captions];
             assert!(image[0].is_nan() && (of_image == image[1].is_nan()));
-            assert!(
-                Kernel::Auto
-                    .all_pairs(&matcher, sides, THRESHOLD, &|_, _| ())
-                    .is_err()
-            );
+            let search = Search::new(&matcher, THRESHOLD, Engine::Auto, Precision::F32).unwrap();
+            assert!(search.all_pairs(sides.0, sides.1, &|_, _| ()).is_err());
         }
     }
 }
@@ -250,8 +249,9 @@ fn a_threshold_of_minus_one_attends_everything() {
     let regions = side(4, "regions", region_counts, width).regions(DType::F32);
     let words = side(4, "words", word_counts, width).words(DType::F32);
     let matcher = every_matcher()[0];
-    let judge = Kernel::Reference
-        .all_pairs(&matcher, (&regions, &words), -1.0, &|_, _| ())
+    let judge = Search::new(&matcher, -1.0, Engine::Reference, Precision::F32)
+        .unwrap()
+        .all_pairs(&regions, &words, &|_, _| ())
         .unwrap();
     let expected: Vec<f64> = judge.values.iter().copied().map(f64::from).collect();
     for run in [Matcher::similarities, Matcher::composed_similarities] {
@@ -271,12 +271,13 @@ fn tiles_equal_the_whole() {
     let words = side(1, "words", &word_counts, 8).words(DType::F32);
     // Each rule once, with its defaults.
     for matcher in every_matcher().into_iter().step_by(6) {
-        let mut tiles = 0;
-        let tiled = all_pairs(&matcher, &regions, &words, THRESHOLD, &mut |_, _| {
-            tiles += 1
-        })
-        .unwrap();
-        assert!(tiles > 1, "one tile tests nothing");
+        let tiles = AtomicUsize::new(0);
+        let count = |_, _| {
+            tiles.fetch_add(1, Ordering::Relaxed);
+        };
+        let search = Search::new(&matcher, THRESHOLD, Engine::Tensor, Precision::F32).unwrap();
+        let tiled = search.all_pairs(&regions, &words, &count).unwrap();
+        assert!(tiles.into_inner() > 1, "one tile tests nothing");
         let whole = matcher.similarities(&regions, &words, THRESHOLD).unwrap();
         let tiled_values: Vec<f64> = tiled.values.iter().copied().map(f64::from).collect();
         assert_near(

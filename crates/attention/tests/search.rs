@@ -11,9 +11,8 @@ use candle_core::{DType, Tensor};
 use data::{every_matcher, side};
 use machine::{Packed, runs, search};
 use uard_attention::evidence::evidence;
-use uard_attention::kernel::Kernel;
 use uard_attention::search::{Ranked, Search};
-use uard_attention::{Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
+use uard_attention::{Engine, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
 use uard_core::{Regions, Words};
 
 const THRESHOLD: f64 = 0.21;
@@ -196,7 +195,7 @@ fn evidence_of_packed_fragments_is_that_of_the_tensors() {
 fn progress_ends_with_all_pairs() {
     let (regions, words) = large();
     let packed = Packed::new(&regions, &words);
-    let search = Search::new(&masked(), THRESHOLD, Kernel::Auto, Precision::F32).unwrap();
+    let search = Search::new(&masked(), THRESHOLD, Engine::Auto, Precision::F32).unwrap();
     let (most, calls) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let on_progress = |done: usize, all: usize| {
         assert!(done <= all && all == packed.pairs());
@@ -218,7 +217,7 @@ fn what_does_not_fit_is_refused() {
     let narrow = PackedWords::pack(&narrow, Precision::F32).unwrap();
     let regions = PackedRegions::pack(&regions, Precision::F32).unwrap();
     let words = PackedWords::pack(&words, Precision::F32).unwrap();
-    let search = |precision| Search::new(&masked(), THRESHOLD, Kernel::Auto, precision).unwrap();
+    let search = |precision| Search::new(&masked(), THRESHOLD, Engine::Auto, precision).unwrap();
     let f32 = search(Precision::F32);
     let top = |search: &Search, words| search.top_k(&regions, words, 1, &|_, _| ());
     let message = top(&f32, &narrow).unwrap_err().to_string();

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use candle_core::{Device, Tensor};
 use uard_core::normalize::rounded_row;
+use uard_data::npy::{ElementType, MappedArray, read_f32, read_i64};
 use uard_eval::SimilarityMatrix;
-use uard_features::npy::{ElementType, MappedArray, read_f32, read_i64};
 
 use crate::exit::wrong;
 

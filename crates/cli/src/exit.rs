@@ -10,7 +10,8 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-use uard_features::hub::HubError;
+use uard_files::FileError;
+use uard_hub::HubError;
 
 use crate::terminal::printable;
 
@@ -117,6 +118,9 @@ fn fault(cause: &(dyn std::error::Error + 'static)) -> Option<Fault> {
     }
     None.or_else(|| cause.downcast_ref().map(of_training))
         .or_else(|| cause.downcast_ref().map(of_features))
+        .or_else(|| cause.downcast_ref().map(of_hub))
+        .or_else(|| cause.downcast_ref().map(of_data))
+        .or_else(|| cause.downcast_ref().map(of_file))
         .or_else(|| cause.downcast_ref().map(of_attention))
         .or_else(|| cause.downcast_ref().map(of_core))
         .or_else(|| cause.downcast_ref().map(of_io))
@@ -129,6 +133,8 @@ fn of_training(error: &uard_training::Error) -> Fault {
         Error::NonFinite { .. } | Error::NoGradient { .. } | Error::Candle(_) => Fault::System,
         Error::Core(error) => of_core(error),
         Error::Features(error) => of_features(error),
+        Error::Data(error) => of_data(error),
+        Error::Hub(error) => of_hub(error),
         Error::Attention(error) => of_attention(error),
         _ => Fault::Input,
     }
@@ -137,23 +143,43 @@ fn of_training(error: &uard_training::Error) -> Fault {
 fn of_features(error: &uard_features::Error) -> Fault {
     use uard_features::Error;
     match error {
-        Error::Io { source, .. } => of_io(source),
-        Error::Core(error) => of_core(error),
+        Error::File(error) => of_file(error),
+        Error::Data(error) => of_data(error),
         Error::Hub(error) => of_hub(error),
+        Error::Core(error) => of_core(error),
         Error::Candle(_) => Fault::System,
         _ => Fault::Input,
     }
 }
 
-/// Names, tokens and offline copies are given; networks and other programs are as they are.
-fn of_hub(error: &HubError) -> Fault {
+fn of_file(error: &FileError) -> Fault {
     match error {
-        HubError::Unreachable { .. }
-        | HubError::Answer { .. }
-        | HubError::Interrupted { .. }
-        | HubError::Busy { .. }
-        | HubError::Truncated { .. }
-        | HubError::Changed { .. } => Fault::System,
+        FileError::Io { source, .. } => of_io(source),
+        _ => Fault::Input,
+    }
+}
+
+fn of_data(error: &uard_data::Error) -> Fault {
+    match error {
+        uard_data::Error::File(error) => of_file(error),
+        _ => Fault::Input,
+    }
+}
+
+/// Names, tokens and offline copies are given; networks and other programs are as they are.
+fn of_hub(error: &uard_hub::Error) -> Fault {
+    use uard_hub::Error;
+    match error {
+        Error::File(error) => of_file(error),
+        Error::Hub(
+            HubError::Unreachable { .. }
+            | HubError::Answer { .. }
+            | HubError::Interrupted { .. }
+            | HubError::Busy { .. }
+            | HubError::Truncated { .. }
+            | HubError::Changed { .. },
+        )
+        | Error::Candle(_) => Fault::System,
         _ => Fault::Input,
     }
 }
@@ -258,12 +284,12 @@ mod tests {
     fn the_fault_is_found_below_contexts_and_wrapping_errors() {
         let kind = |kind: ErrorKind| {
             let source = io::Error::from(kind);
-            let inner = uard_features::Error::Io {
+            let inner = FileError::Io {
                 action: "read",
                 path: "a.npy".into(),
                 source,
             };
-            let wrapped = uard_training::Error::Features(inner);
+            let wrapped = uard_training::Error::Features(uard_features::Error::Data(inner.into()));
             code(&Err::<(), _>(wrapped).context("training").unwrap_err())
         };
         assert_eq!(kind(ErrorKind::NotFound), WRONG);

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use indicatif::{HumanBytes, ProgressBar};
-use uard_features::hub::{Download, Hub};
+use uard_hub::{Download, Hub};
 
 use crate::terminal::{bar, note};
 

@@ -11,6 +11,7 @@ mod exit;
 mod hub;
 mod interrupt;
 mod records;
+mod self_test;
 mod study;
 mod tables;
 mod terminal;

@@ -1,8 +1,9 @@
 //! How do numbers become a table that a person reads?
 
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
-use uard_eval::{RecallPercent, RetrievalReport};
-use uard_training::record::{RunRecord, SplitRecord};
+use uard_eval::RetrievalReport;
+use uard_report::comparison::{Results, RunResult, threshold_text};
+use uard_report::record::SplitRecord;
 
 /// An empty table; every column but the first is flush right.
 pub fn table(header: &[&str]) -> Table {
@@ -90,50 +91,24 @@ pub fn split(record: &SplitRecord) -> String {
 }
 
 /// Runs side by side, each with the evaluation that counts.
-pub fn side_by_side(runs: &[(&RunRecord, &SplitRecord)]) -> String {
+pub fn side_by_side(results: &Results) -> String {
+    let runs = &results.rows;
     let mut header = vec![""];
-    header.extend(runs.iter().map(|(run, _)| run.name.as_str()));
+    header.extend(runs.iter().map(|row| row.run.name.as_str()));
     let mut rows = table(&header);
-    let mut add = |name: &str, cell: &dyn Fn(&RunRecord, &SplitRecord) -> String| {
-        let cells = runs.iter().map(|(run, record)| cell(run, record));
+    let mut add = |name: &str, cells: &mut dyn Iterator<Item = String>| {
         rows.add_row(std::iter::once(name.to_owned()).chain(cells));
     };
-    add("split", &|_, record| record.split.clone());
-    add("rsum", &|_, record| number(record.retrieval.rsum, 1));
-    add("image to text R@1 5 10", &|_, record| {
-        recalls(&record.retrieval.image_to_text)
-    });
-    add("text to image R@1 5 10", &|_, record| {
-        recalls(&record.retrieval.text_to_image)
-    });
-    add("threshold", &|_, record| number(record.threshold, 4));
-    add("word queries kept, %", &|_, record| {
-        percent(record.kept.word_queries)
-    });
-    add("region queries kept, %", &|_, record| {
-        percent(record.kept.region_queries)
-    });
-    add("region-word cells kept, %", &|_, record| {
-        percent(record.kept.cells)
-    });
-    if runs.iter().any(|(_, record)| record.alignment.is_some()) {
-        let known = |record: &SplitRecord| record.alignment;
-        let dash = || "–".to_owned();
-        add("alignment precision, %", &|_, record| {
-            known(record).map_or_else(dash, |found| percent(found.precision))
-        });
-        add("alignment recall, %", &|_, record| {
-            known(record).map_or_else(dash, |found| percent(found.recall))
-        });
-        add("best region right, %", &|_, record| {
-            known(record).map_or_else(dash, |found| percent(found.best_region_accuracy))
-        });
+    let threshold = |row: &RunResult| threshold_text(row.run, row.of.threshold);
+    add("split", &mut runs.iter().map(|row| row.of.split.clone()));
+    add("threshold (a cosine)", &mut runs.iter().map(threshold));
+    let mut heading = "";
+    for line in results.lines() {
+        if line.heading != heading {
+            heading = line.heading;
+            add(&format!("— {heading} —"), &mut std::iter::empty());
+        }
+        add(line.name, &mut line.texts());
     }
-    add("best epoch", &|run, _| run.best_epoch.to_string());
-    add("seconds", &|run, _| number(run.seconds, 0));
     rows.to_string()
-}
-
-fn recalls(recall: &RecallPercent) -> String {
-    format!("{:.1} {:.1} {:.1}", recall.r1, recall.r5, recall.r10)
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use uard::{random_array, refused, succeeded, uard};
-use uard_features::dataset::Split;
+use uard_data::dataset::Split;
 
 fn fixture() -> Option<PathBuf> {
     let shared = std::env::var_os("UARD_SHARED").map(PathBuf::from);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use uard::{random_array, refused, run, succeeded, uard};
-use uard_features::npy::{read_f32, write_f32, write_i64};
+use uard_data::npy::{read_f32, write_f32, write_i64};
 
 /// The table of docs/method.md is printed to six digits.
 const PRINTED: f64 = 1e-6;
@@ -428,7 +428,7 @@ fn score_refuses_bad_fragments_and_leaves_the_old_result() {
     );
     refused(
         &run(&fragments.command("--threshold 0.2 --kernel tensor --precision bf16")),
-        &["--kernel tensor --precision bf16: tensor has no precisions"],
+        &["--kernel tensor --precision bf16: tensor computes in f32, not in bf16"],
     );
     refused(
         &run(&fragments.command("--threshold 0.2 --inverse-temperature 0")),

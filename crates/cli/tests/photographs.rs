@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use uard::{TINY, final_hash, refused, succeeded, uard};
+use uard_data::store::FeatureStore;
 use uard_features::backbone::CandleModel;
-use uard_features::store::FeatureStore;
 
 const WEIGHTS: &str = "weights/inception_v3_trunk.safetensors";
 

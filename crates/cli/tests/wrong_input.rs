@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use uard::{random_array, refused, run, scenes, succeeded, train, uard};
-use uard_features::npy::write_f32;
+use uard_data::npy::write_f32;
 
 const SHAPE: [usize; 3] = [6, 4, 8];
 
@@ -277,7 +277,8 @@ fn checkpoints_of_another_format_vocabulary_or_data_are_refused() {
     let other = scenes(2);
     let resume = ["--set", "training.patience=1", "--resume"];
     let resumed = train(other.path(), own.path(), &resume).output().unwrap();
-    refused(&resumed, &["use the data set it was trained with"]);
+    let mend = "give the data directory that the run started with";
+    refused(&resumed, &["the training data", mend]);
     let checkpoints = own.path().join("checkpoints");
     let best = fs::read_to_string(checkpoints.join("best")).unwrap();
     let best = checkpoints.join(best.trim());

@@ -13,15 +13,12 @@ pub mod fragments;
 pub mod gpu;
 pub mod layer_norm;
 pub mod linear;
-pub mod matmul;
 pub mod normalize;
-pub mod panels;
+pub mod operator;
 pub mod parameters;
-pub mod product;
 pub mod random;
 pub mod slices;
 pub mod softmax;
-pub mod vector;
 
 pub use error::{Error, Result};
 pub use fragments::{Regions, Words};

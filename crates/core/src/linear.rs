@@ -4,14 +4,14 @@
 mod products;
 
 use candle_core::{
-    CpuStorage, CustomOp3, DType, Device, Layout, Result as CandleResult, Shape, Tensor, WithDType,
+    CpuStorage, CustomOp3, DType, Device, Layout, Result as CandleResult, Shape, Tensor,
 };
 use rayon::prelude::*;
+use uard_linalg::matmul::Matmul;
+use uard_linalg::product::{Matrix, Output};
+use uard_linalg::vector::{AddRows, Number, vectorised};
 
-use crate::matmul::Matmul;
-use crate::product::{Matrix, Output};
-use crate::slices::{numbers, reading};
-use crate::vector::{AddRows, Number, vectorised};
+use crate::slices::{Real, numbers, reading};
 use crate::{Error, Result};
 
 /// Rows whose gradients are summed one after the other; the sums are added in order.
@@ -32,7 +32,8 @@ const NAME: &str = "linear";
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
-/// use uard_core::{linear::linear, matmul::Matmul};
+/// use uard_core::linear::linear;
+/// use uard_linalg::matmul::Matmul;
 ///
 /// let rows = Tensor::new(&[[1f32, 2.0]], &Device::Cpu)?;
 /// let weight = Tensor::new(&[[3f32, 4.0], [5.0, 6.0]], &Device::Cpu)?;
@@ -79,7 +80,7 @@ struct Linear<T> {
     number: std::marker::PhantomData<T>,
 }
 
-impl<T: WithDType + Number> Linear<T> {
+impl<T: Real> Linear<T> {
     fn new(matmul: Matmul) -> Self {
         Self {
             matmul,
@@ -88,7 +89,7 @@ impl<T: WithDType + Number> Linear<T> {
     }
 }
 
-impl<T: WithDType + Number> CustomOp3 for Linear<T> {
+impl<T: Real> CustomOp3 for Linear<T> {
     fn name(&self) -> &'static str {
         NAME
     }

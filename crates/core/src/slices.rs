@@ -1,8 +1,14 @@
-//! How does an operator read the numbers of a tensor? As a slice, without a copy.
+//! The numbers of a tensor as a slice, to be read, or changed in place.
 
+use std::cell::Cell;
 use std::ops::Deref;
 
-use candle_core::{CpuStorage, Error, Layout, Result, Storage, Tensor, WithDType};
+use candle_core::{CpuStorage, Error, InplaceOp1, Layout, Result, Storage, Tensor, WithDType};
+use uard_linalg::vector::Number;
+
+/// A number of tensors that operators work on: f32 for use, f64 for proofs.
+pub trait Real: WithDType + Number {}
+impl<T: WithDType + Number> Real for T {}
 
 /// The numbers of a contiguous storage.
 ///
@@ -50,6 +56,43 @@ impl<G: Deref<Target = Storage>> Reading<'_, G> {
         match &*self.storage {
             Storage::Cpu(storage) => numbers(storage, self.layout, op),
             _ => Err(Error::Msg(format!("{op}: its tensors must be on the CPU")).bt()),
+        }
+    }
+}
+
+/// Changes the f32 numbers of a tensor on the CPU in place; nobody else reads them meanwhile.
+///
+/// # Errors
+/// That of `change`; or when the tensor is not on the CPU, has gaps or holds other numbers.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use uard_core::slices::change;
+///
+/// let tensor = Tensor::new(&[1f32, 2.0], &Device::Cpu)?;
+/// change(&tensor, |numbers| Ok(numbers[1] = 3.0))?;
+/// assert_eq!(tensor.to_vec1::<f32>()?, [1.0, 3.0]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn change(tensor: &Tensor, change: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
+    tensor.inplace_op1(&Change(Cell::new(Some(change))))
+}
+
+struct Change<F>(Cell<Option<F>>);
+
+impl<F: FnOnce(&mut [f32]) -> Result<()>> InplaceOp1 for Change<F> {
+    fn name(&self) -> &'static str {
+        "change"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let range = layout.contiguous_offsets();
+        let (CpuStorage::F32(numbers), Some((start, end))) = (storage, range) else {
+            return Err(Error::Msg("change: numbers are f32, without gaps".to_owned()).bt());
+        };
+        match self.0.take() {
+            Some(change) => change(&mut numbers[start..end]),
+            None => Ok(()),
         }
     }
 }

@@ -31,7 +31,7 @@ impl fmt::Display for RetrievalDirection {
 }
 
 /// The rank of the best positive of every query, from 1; `None` where there is no positive.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ranks {
     /// For each image, the rank of its best caption.
     pub image_to_text: Vec<Option<usize>>,

@@ -15,12 +15,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rayon::prelude::*;
-use uard_core::matmul::Matmul;
+use uard_data::npy::write_f32;
 use uard_features::backbone::{
     Cells, GridBackbone, InceptionV3, Photo, PhotoLimits, Preprocessing, Tokens, open_vision_folder,
 };
-use uard_features::npy::write_f32;
-use uard_features::weights::Weights;
+use uard_hub::weights::Weights;
+use uard_linalg::matmul::Matmul;
 
 /// Photos that are decoded together.
 const BATCH: usize = 16;

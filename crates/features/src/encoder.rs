@@ -3,9 +3,9 @@
 use candle_core::Tensor;
 use uard_core::Regions;
 use uard_core::linear::linear;
-use uard_core::matmul::Matmul;
 use uard_core::parameters::Parameters;
 use uard_core::random::{Draws, uniform};
+use uard_linalg::matmul::Matmul;
 
 use crate::{Error, Result};
 

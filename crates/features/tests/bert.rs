@@ -1,5 +1,5 @@
 //! Does a published BERT give its published states? Needs the folder that `UARD_MINILM` names: a
-//! model in Hugging Face's form, with the two files that `src/text/bert/goldens/write.py` adds.
+//! model in Hugging Face's form, with the two files that `tests/goldens/transformers/bert/write.py` adds.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
@@ -9,11 +9,10 @@ use std::path::PathBuf;
 use candle_core::safetensors::load;
 use candle_core::{Device, Tensor};
 use uard_core::parameters::Parameters;
-use uard_features::captions::read_captions;
-use uard_features::text::bert::tokenizer::BertTokenizer;
-use uard_features::text::bert::{Bert, BertConfig, Initial, PREFIX};
-use uard_features::text::gru::CaptionBatch;
-use uard_features::weights::Weights;
+use uard_core::random::Draws;
+use uard_data::captions::read_captions;
+use uard_features::text::gru::{CaptionBatch, TextEncoderConfig};
+use uard_features::text::{CaptionEncoder, TextModel};
 use uard_testkit::worst_difference;
 
 /// Six layers of sums over up to 1,536 numbers in f32, whose errors are a few 1e-7 each.
@@ -30,14 +29,13 @@ fn model() -> Option<PathBuf> {
 #[test]
 fn published_states_of_real_captions() {
     let Some(folder) = model() else { return };
-    let config = BertConfig::read_json(&folder.join("config.json")).unwrap();
-    let tokenizer = BertTokenizer::open(&folder, &config, usize::MAX).unwrap();
+    let text = TextModel::open("bert".parse().unwrap(), &folder, usize::MAX).unwrap();
     let captions = read_captions(&folder.join("expected_captions.txt")).unwrap();
     let ids: Vec<Vec<u32>> = captions
         .iter()
-        .map(|caption| tokenizer.encode(caption).unwrap().ids)
+        .map(|caption| text.encode(caption).unwrap())
         .collect();
-    let batch = CaptionBatch::pad(&ids, tokenizer.pad(), &Device::Cpu).unwrap();
+    let batch = CaptionBatch::pad(&ids, text.pad(), &Device::Cpu).unwrap();
     let expected = load(folder.join("expected.safetensors"), &Device::Cpu).unwrap();
     let expected_ids: Vec<Vec<i64>> = expected["ids"].to_vec2().unwrap();
     let found_ids: Vec<Vec<u32>> = batch.ids().to_vec2().unwrap();
@@ -47,9 +45,12 @@ fn published_states_of_real_captions() {
         .collect();
     assert_eq!(found_ids, expected_ids);
 
-    let weights = Weights::open_folder(&folder).unwrap();
     let mut parameters = Parameters::new(&Device::Cpu);
-    let bert = Bert::new(&mut parameters, PREFIX, &config, Initial::Stored(&weights)).unwrap();
+    let sizes = TextEncoderConfig::default();
+    let encoder = text.encoder(&mut parameters, sizes, &Draws::new(1));
+    let CaptionEncoder::Transformer(bert) = encoder.unwrap() else {
+        panic!("a BERT is a transformer");
+    };
     let found: Tensor = bert.states(&batch, None).unwrap();
     let (difference, place) = worst_difference(&found, &expected["states"]);
     println!(

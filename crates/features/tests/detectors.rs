@@ -8,14 +8,14 @@
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
-use uard_core::matmul::Matmul;
 use uard_core::random::Draws;
 use uard_features::backbone::{Block, Maps, Photo, ResNet, StrideOn};
 use uard_features::detector::{
     AnchorShapes, BottomUpAttention, DetectedRegions, Detector, Label, ProposalLimits,
     RegionLimits, RoiPool, Scaling, nms,
 };
-use uard_features::weights::Weights;
+use uard_hub::weights::Weights;
+use uard_linalg::matmul::Matmul;
 
 /// Of maps, relative to their root mean square: f32 sums in another order, tens of layers deep.
 const MAP_TOLERANCE: f64 = 1e-4;

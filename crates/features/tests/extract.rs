@@ -7,17 +7,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use uard_core::matmul::Matmul;
 use uard_core::random::Draws;
+use uard_data::dataset::Split;
+use uard_data::store::{Element, FeatureStore, Finished, StoreWriter};
 use uard_features::backbone::{
     Cells, Fit, GridBackbone, Photo, PhotoLimits, Preprocessing, ResNet, Stage, Truncated,
 };
-use uard_features::dataset::Split;
 use uard_features::extract::{
     CaptionedPhotos, Extracted, Extraction, PhotoEncoder, PhotoList, PhotoRegions, Progress,
 };
-use uard_features::store::{Element, FeatureStore, Finished, StoreWriter};
-use uard_features::weights::Weights;
+use uard_hub::weights::Weights;
+use uard_linalg::matmul::Matmul;
 
 fn goldens() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/photos")

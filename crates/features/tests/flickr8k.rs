@@ -5,8 +5,8 @@
 
 use std::path::PathBuf;
 
-use uard_features::captions::read_captions;
-use uard_features::text::tokens::tokenize;
+use uard_data::captions::read_captions;
+use uard_data::tokens::tokenize;
 use uard_features::text::vocabulary::{MINIMUM_COUNT, Vocabulary};
 
 /// Words of the training captions seen at least four times, and the four special ones: what the

@@ -6,16 +6,26 @@
 //! - [`open`], [`read`], [`read_text`] and [`MappedFile`] read what a user named: a file, or a pipe
 //!   to its end. [`open_regular`] reads what was found in a folder, and never waits.
 //! - [`mistaken`] names a failed download or an archive that stands where a file was expected.
+//! - [`read_json`], [`sha256`] and [`FieldsHash`] read JSON and compute checksums; [`caught`] calls
+//!   a reader of another crate that may panic on broken files.
 //!
-//! Errors are [`std::io::Error`]s without the path, which callers add: they know what was being
-//! done. `cargo xtask ci style` finds product code that opens files without this crate.
+//! Most errors are [`std::io::Error`]s without the path: callers know what was being done, and add it
+//! with [`FileError::io`]. `cargo xtask ci style` finds product code that opens files without this crate.
 
+mod caught;
+mod digest;
+mod error;
+mod json;
 mod lock;
 mod mapped;
 mod mistaken;
 mod reading;
 mod writing;
 
+pub use caught::caught;
+pub use digest::{FieldsHash, file_sha256, hex, sha256};
+pub use error::FileError;
+pub use json::read_json;
 pub use lock::DirectoryLock;
 pub use mapped::{MappedFile, MappedFileMut};
 pub use mistaken::mistaken;

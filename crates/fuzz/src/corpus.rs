@@ -12,7 +12,7 @@ use candle_core::{Device, Tensor};
 use hdf5_pure::FileBuilder;
 use uard_attention::{PackedRegions, PackedWords, Precision, Regions, Words};
 use uard_core::random::{Draws, normal};
-use uard_features::npy::{write_f32, write_i64};
+use uard_data::npy::{write_f32, write_i64};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
@@ -182,7 +182,7 @@ fn dumps(root: &Path) -> anyhow::Result<()> {
 }
 
 /// The bytes of the npy file that is written to a path.
-fn npy(write: impl FnOnce(&Path) -> uard_features::Result<()>) -> anyhow::Result<Vec<u8>> {
+fn npy(write: impl FnOnce(&Path) -> uard_data::Result<()>) -> anyhow::Result<Vec<u8>> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("array.npy");
     write(&path)?;
@@ -266,7 +266,7 @@ fn model(from: &str, to: &Path, leave_out: &[&str]) -> anyhow::Result<()> {
 }
 
 const VISION: &str = "features/tests/goldens/transformers";
-const BERT: &str = "features/src/text/bert/goldens";
+const BERT: &str = "features/tests/goldens/transformers/bert";
 
 fn photos(root: &Path) -> anyhow::Result<()> {
     let photos = Path::new(CRATES).join("features/tests/goldens/photos");

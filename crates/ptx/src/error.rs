@@ -1,4 +1,4 @@
-//! What can be wrong with a module, a launch, or what a thread of a kernel did?
+//! What can be wrong with a module, a launch, or what a thread of a kernel did.
 
 use crate::types::Space;
 
@@ -46,14 +46,14 @@ pub enum Error {
         reason: String,
     },
     /// A grid or block that no GPU takes.
-    #[error("kernel `{kernel}`: a grid of {grid:?} blocks of {block:?} threads: {reason}")]
+    #[error("kernel `{kernel}`: {blocks} blocks of {threads} threads: {reason}")]
     Shape {
         /// The kernel.
         kernel: String,
-        /// Blocks.
-        grid: [u32; 3],
-        /// Threads.
-        block: [u32; 3],
+        /// Blocks of the grid.
+        blocks: u32,
+        /// Threads of a block.
+        threads: u32,
         /// Which limit.
         reason: &'static str,
     },
@@ -88,7 +88,7 @@ pub enum Error {
 
 /// Which thread, at which instruction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("kernel `{kernel}`, block {block:?}, thread {thread:?}, PTX line {line} `{instruction}`")]
+#[error("kernel `{kernel}`, block {block}, thread {thread}, PTX line {line} `{instruction}`")]
 pub struct Place {
     /// The kernel launched.
     pub kernel: String,
@@ -97,16 +97,16 @@ pub struct Place {
     /// Text of that line.
     pub instruction: String,
     /// Index of the block.
-    pub block: [u32; 3],
+    pub block: u32,
     /// Index of the thread in the block.
-    pub thread: [u32; 3],
+    pub thread: u32,
 }
 
 /// What a thread did that it must not do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Outside any allocation, or outside the block's shared or the thread's local memory.
+    /// Outside any allocation, or outside the block's shared memory.
     #[error("out of bounds: {bytes} bytes of {space} memory at {address:#x}")]
     OutOfBounds {
         /// Kind of memory.
@@ -134,14 +134,6 @@ pub enum Fault {
         /// The byte.
         address: u64,
     },
-    /// Writes where nobody can.
-    #[error("read-only: writes {space} memory at {address:#x}")]
-    ReadOnly {
-        /// Kind of memory.
-        space: Space,
-        /// First byte.
-        address: u64,
-    },
     /// Two threads, one byte, no barrier between them, at least one writes.
     #[error(
         "race: {access} shared memory at {address:#x}, which {other} {other_access} since \
@@ -160,12 +152,12 @@ pub enum Fault {
     /// Touches bytes that an asynchronous copy still writes.
     #[error(
         "copy in flight: touches shared memory at {address:#x}, which a cp.async of thread \
-         {copier} (linear index) writes: that thread has not waited for it"
+         {copier} writes: that thread has not waited for it"
     )]
     InFlight {
         /// The byte.
         address: u64,
-        /// Linear index of the thread that issued the copy.
+        /// The thread that issued the copy.
         copier: u32,
     },
     /// Two blocks of a launch, one byte, at least one writes.
@@ -177,7 +169,7 @@ pub enum Fault {
         access: &'static str,
         /// The byte.
         address: u64,
-        /// The other block (linear index) or blocks.
+        /// The other block or blocks.
         other: String,
         /// What they did.
         other_access: &'static str,
@@ -217,14 +209,6 @@ pub enum Fault {
     PartialWarp {
         /// Lanes that are there.
         mask: u32,
-    },
-    /// `brx.idx` beyond its list.
-    #[error("branch {index} of a list of {length}")]
-    BranchIndex {
-        /// The index.
-        index: u32,
-        /// Length of the list.
-        length: usize,
     },
     /// `trap`.
     #[error("the kernel trapped")]

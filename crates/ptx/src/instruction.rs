@@ -1,4 +1,4 @@
-//! What is an instruction once its text is decoded?
+//! An instruction once its text is decoded.
 
 use crate::types::Space;
 
@@ -13,6 +13,22 @@ pub(crate) enum Function {
 
 /// Number of a register in the file of a warp.
 pub(crate) type Register = u32;
+
+/// Registers that a launch sets, one after the other; those of the kernel's parameters follow.
+pub(crate) const SPECIAL: [&str; 4] = ["%tid.x", "%ntid.x", "%ctaid.x", "%nctaid.x"];
+
+/// `%tid.x`
+pub(crate) const THREAD: usize = 0;
+/// `%ntid.x`
+pub(crate) const THREADS: usize = 1;
+/// `%ctaid.x`
+pub(crate) const BLOCK: usize = 2;
+/// `%nctaid.x`
+pub(crate) const BLOCKS: usize = 3;
+/// Where dynamic shared memory begins.
+pub(crate) const DYNAMIC_SHARED: usize = 4;
+/// The first parameter.
+pub(crate) const PARAMETERS: usize = 5;
 
 /// Where an operand comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,15 +59,11 @@ pub(crate) struct Address {
     pub(crate) offset: u64,
 }
 
-/// A load, store or atomic: which memory, how wide an element, how many.
+/// What a load, store or atomic touches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Access {
     pub(crate) space: Space,
-    /// Bytes of one element.
     pub(crate) bytes: usize,
-    pub(crate) signed: bool,
-    /// Strong accesses do not race with each other.
-    pub(crate) strong: bool,
     pub(crate) address: Address,
 }
 
@@ -77,147 +89,68 @@ pub(crate) enum Op {
         to: Register,
         from: [Source; 4],
     },
-    Special {
-        special: Special,
-        to: Register,
-    },
     Load {
         access: Access,
-        to: Vec<Register>,
+        to: Register,
     },
     Store {
         access: Access,
-        from: Vec<Source>,
+        from: Source,
     },
     Atomic {
         access: Access,
-        /// New content of old content and two operands.
-        function: fn(u64, u64, u64) -> u64,
-        to: Option<Register>,
-        from: [Source; 2],
+        /// New content of old content and the operand.
+        function: fn(u64, u64) -> u64,
+        to: Register,
+        from: Source,
     },
+    /// 16 bytes from global to shared memory.
     CopyAsync {
         to: Address,
-        from: Access,
-        /// Bytes read; the others become zero.
-        size: Source,
+        from: Address,
     },
     CopyCommit,
-    /// Waits until at most so many groups of the thread are in flight; `None` also waits for
-    /// copies that were not committed.
-    CopyWait(Option<u64>),
-    LoadMatrix {
-        address: Address,
-        transposed: bool,
-        to: Vec<Register>,
-    },
-    MultiplyMatrix(Box<Product>),
+    /// Waits until at most so many groups of the thread are in flight.
+    CopyWait(usize),
     Branch(u32),
-    BranchIndexed {
-        index: Source,
-        targets: Vec<u32>,
-    },
-    Call {
-        target: u32,
-        copies: Vec<ParameterCopy>,
-        /// Where the function keeps its return address.
-        back: Register,
-    },
-    /// Results of a call, copied after it.
-    CopyParameters(Vec<ParameterCopy>),
-    Return(Register),
     Exit,
     Trap,
-    Nothing,
-    Barrier {
-        id: Source,
-        /// Threads that it waits for; `None`: all of the block.
-        count: Option<Source>,
-        kind: BarrierKind,
-        /// The same instruction for all lanes of a warp.
-        aligned: bool,
+    /// `bar.sync 0`: waits for all threads of the block.
+    Barrier,
+    /// What lanes of a warp do once all members of a mask are there.
+    Together {
+        members: Source,
+        action: Action,
     },
-    WarpBarrier {
-        mask: Source,
-    },
-    Shuffle(Box<Shuffle>),
-    Vote {
-        kind: VoteKind,
-        to: Register,
-        predicate: Source,
-        mask: Source,
-    },
-    Match {
-        all: bool,
-        bytes: usize,
-        to: Register,
-        predicate: Option<Register>,
-        from: Source,
-        mask: Source,
-    },
+}
+
+/// What lanes of a warp do together.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    /// `bar.warp.sync`
+    Barrier,
+    Shuffle(Shuffle),
     Reduce {
         function: fn(u64, u64) -> u64,
         to: Register,
         from: Source,
-        mask: Source,
     },
-    ActiveMask {
-        to: Register,
+    LoadMatrix {
+        address: Address,
+        to: Vec<Register>,
     },
+    Multiply(Box<Product>),
 }
 
-/// What a barrier does besides waiting.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum BarrierKind {
-    Wait,
-    Arrive,
-    Reduce {
-        vote: BarrierVote,
-        predicate: Source,
-        to: Register,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BarrierVote {
-    Count,
-    And,
-    Or,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum VoteKind {
-    All,
-    Any,
-    Uniform,
-    Ballot,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ShuffleKind {
-    Up,
-    Down,
-    Butterfly,
-    Index,
-}
-
+/// `shfl.sync.bfly`: every lane reads the one whose number differs from its own by the bits of
+/// `lane`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shuffle {
-    pub(crate) kind: ShuffleKind,
     pub(crate) to: Register,
     pub(crate) predicate: Option<Register>,
     pub(crate) from: Source,
     pub(crate) lane: Source,
     pub(crate) clamp: Source,
-    pub(crate) mask: Source,
-}
-
-/// Bytes of parameter memory that a call moves.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ParameterCopy {
-    pub(crate) to: usize,
-    pub(crate) from: usize,
-    pub(crate) bytes: usize,
 }
 
 /// What the elements of a matrix product are.
@@ -225,38 +158,14 @@ pub(crate) struct ParameterCopy {
 pub(crate) enum Element {
     F16,
     Bf16,
-    Tf32,
 }
 
-/// `mma.sync.aligned.m16n8kK.row.col.f32.….f32`.
+/// `mma.sync.aligned.m16n8k16.row.col.f32.….f32`.
 #[derive(Clone, Debug)]
 pub(crate) struct Product {
     pub(crate) element: Element,
-    pub(crate) depth: usize,
-    pub(crate) to: Vec<Register>,
-    pub(crate) left: Vec<Source>,
-    pub(crate) right: Vec<Source>,
-    pub(crate) plus: Vec<Source>,
-}
-
-/// A register that the machine sets.
-/// Its functions of a lane are never compared.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Special {
-    Thread(usize),
-    Threads(usize),
-    Block(usize),
-    Blocks(usize),
-    Lane,
-    Warp,
-    Warps,
-    LaneMask(fn(u32) -> u32),
-    /// The address of a variable of the module, known at launch.
-    Variable(usize),
-    /// Where dynamic shared memory begins.
-    DynamicShared,
-    DynamicSharedBytes,
-    SharedBytes,
-    Clock,
-    Zero,
+    pub(crate) to: [Register; 4],
+    pub(crate) left: [Source; 4],
+    pub(crate) right: [Source; 2],
+    pub(crate) plus: [Source; 4],
 }

@@ -1,117 +1,82 @@
-//! What does a launch say, and which bytes do a kernel's parameters become?
+//! What a kernel is launched with.
+
+use uard_core::gpu::Argument;
 
 use crate::error::{Error, Result};
+use crate::module::{Kernel, SHARED_START};
 
-/// Grid, block, dynamic shared memory and arguments.
+/// Blocks, threads, dynamic shared memory and arguments.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Launch {
-    /// Blocks.
-    pub grid: [u32; 3],
+pub struct Launch<'a> {
+    /// Blocks of the grid.
+    pub blocks: u32,
     /// Threads of a block.
-    pub block: [u32; 3],
+    pub threads: u32,
     /// Dynamic shared memory, in bytes.
     pub shared_bytes: u32,
     /// One for each parameter.
-    pub arguments: Vec<Argument>,
+    pub arguments: &'a [Argument],
 }
 
-/// One argument of a kernel.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Argument {
-    /// A pointer.
-    Address(u64),
-    /// 32 bits.
-    U32(u32),
-    /// 32 bits.
-    I32(i32),
-    /// 64 bits.
-    U64(u64),
-    /// Single precision.
-    F32(f32),
-    /// A structure by value, as it lies in memory.
-    Bytes(Vec<u8>),
-}
+const MOST_BLOCKS: u32 = i32::MAX as u32;
+const MOST_THREADS: u32 = 1024;
+/// What a block of an H100 may ask for; compute capability 8.0 has less.
+pub(crate) const MOST_SHARED: u32 = 232_448;
 
-impl Argument {
-    fn bytes(&self) -> Vec<u8> {
-        match self {
-            Self::Address(value) | Self::U64(value) => value.to_le_bytes().to_vec(),
-            Self::U32(value) => value.to_le_bytes().to_vec(),
-            Self::I32(value) => value.to_le_bytes().to_vec(),
-            Self::F32(value) => value.to_le_bytes().to_vec(),
-            Self::Bytes(bytes) => bytes.clone(),
-        }
-    }
-}
-
-/// A parameter of a kernel: where its bytes lie among all.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Parameter {
-    pub(crate) offset: usize,
-    pub(crate) bytes: usize,
-}
-
-const MOST_THREADS: u64 = 1024;
-/// Of compute capability 9.0; 8.0 has less.
-const MOST_SHARED: usize = 232_448;
-
-impl Launch {
-    /// Threads of a block.
-    pub(crate) fn threads(&self) -> u32 {
-        self.block.iter().product()
-    }
-
-    /// Refuses grids and blocks that a GPU refuses; the static shared memory is the kernel's.
-    pub(crate) fn check_shape(&self, kernel: &str, static_bytes: usize) -> Result<()> {
-        let threads: u64 = self.block.iter().map(|&side| u64::from(side)).product();
-        let reason = match threads {
-            0 => "a block has at least one thread",
-            _ if self.grid.contains(&0) => "a grid has at least one block",
-            _ if threads > MOST_THREADS || self.block[2] > 64 => {
-                "a block has at most 1024 threads, and 64 in its third direction"
-            }
-            _ if self.grid[1] > 65535 || self.grid[2] > 65535 || self.grid[0] > i32::MAX as u32 => {
-                "a grid has at most 2147483647 by 65535 by 65535 blocks"
-            }
-            _ if static_bytes + self.shared_bytes as usize > MOST_SHARED => {
-                "a block has at most 232448 bytes of shared memory, static and dynamic"
-            }
-            _ => return Ok(()),
+impl Launch<'_> {
+    /// Refuses what a GPU refuses, and arguments that are not the kernel's.
+    pub(crate) fn check(&self, kernel: &Kernel) -> Result<()> {
+        let static_bytes = kernel.shared_end - SHARED_START;
+        let reason = if self.blocks == 0 || self.blocks > MOST_BLOCKS {
+            "a grid has between 1 and 2147483647 blocks"
+        } else if self.threads == 0 || self.threads > MOST_THREADS {
+            "a block has between 1 and 1024 threads"
+        } else if static_bytes + self.shared_bytes as usize > MOST_SHARED as usize {
+            "a block has at most 232448 bytes of shared memory, static and dynamic"
+        } else {
+            return self.check_arguments(kernel);
         };
         Err(Error::Shape {
-            kernel: kernel.to_owned(),
-            grid: self.grid,
-            block: self.block,
+            kernel: kernel.name.clone(),
+            blocks: self.blocks,
+            threads: self.threads,
             reason,
         })
     }
 
-    /// The arguments as they lie in the kernel's parameter memory.
-    pub(crate) fn argument_bytes(&self, kernel: &str, parameters: &[Parameter]) -> Result<Vec<u8>> {
+    fn check_arguments(&self, kernel: &Kernel) -> Result<()> {
         let refuse = |reason| {
             Err(Error::Arguments {
-                kernel: kernel.to_owned(),
+                kernel: kernel.name.clone(),
                 reason,
             })
         };
-        if parameters.len() != self.arguments.len() {
-            let (expected, found) = (parameters.len(), self.arguments.len());
+        let (expected, found) = (kernel.parameters.len(), self.arguments.len());
+        if expected != found {
             return refuse(format!(
                 "takes {expected} arguments, and {found} were given"
             ));
         }
-        let end = parameters.last().map_or(0, |last| last.offset + last.bytes);
-        let mut all = vec![0; end];
-        for (index, (parameter, argument)) in parameters.iter().zip(&self.arguments).enumerate() {
-            let bytes = argument.bytes();
-            if bytes.len() != parameter.bytes {
-                let (expected, found) = (parameter.bytes, bytes.len());
+        for (index, (&expected, argument)) in
+            kernel.parameters.iter().zip(self.arguments).enumerate()
+        {
+            let (_, found) = bits(argument);
+            if expected != found {
                 return refuse(format!(
                     "argument {index} has {expected} bytes, and {argument:?} has {found}"
                 ));
             }
-            all[parameter.offset..parameter.offset + bytes.len()].copy_from_slice(&bytes);
         }
-        Ok(all)
+        Ok(())
+    }
+}
+
+/// An argument as a register holds it, and its bytes.
+pub(crate) fn bits(argument: &Argument) -> (u64, usize) {
+    match *argument {
+        Argument::Address(address) => (address, 8),
+        Argument::U32(number) => (number.into(), 4),
+        Argument::F32(number) => (number.to_bits().into(), 4),
+        Argument::F64(number) => (number.to_bits(), 8),
     }
 }

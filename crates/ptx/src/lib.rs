@@ -1,22 +1,29 @@
-//! Does a CUDA kernel compute what it should, where there is no GPU?
+//! An interpreter of PTX: shows that a CUDA kernel computes what it should, where there is no GPU.
 //!
 //! [`Module::parse`] reads the PTX that NVRTC makes of CUDA C++, [`Module::launch`] runs it on the
 //! processor: warps of 32 lanes with program counters of their own, blocks one after the other.
-//! Meanwhile it watches what a GPU lets pass: accesses outside of memory, crooked addresses, bytes
+//! Meanwhile it watches what a GPU lets pass: accesses outside of memory, misaligned addresses, bytes
 //! that nobody wrote, races between threads and between blocks, barriers that never open, and
 //! asynchronous copies that nobody waited for. [`Interpreter`] does so for the programs of this
 //! workspace, as the GPU's driver does. Each fault is an [`Error`] that names the kernel, the line
 //! of PTX, the block and the thread. No crate depends on this one outside its tests.
 //!
+//! # What it knows
+//! The instructions that NVRTC makes of the kernels of this workspace, and no others: no calls, no
+//! local or constant memory, no generic addresses, blocks and grids in one direction. Anything else
+//! is an error of [`Module::parse`] that names the line. A kernel that needs one more instruction on
+//! registers adds its line to the table in `arithmetic`, a larger one its case in
+//! `parse/instruction.rs`.
+//!
 //! # Where it is stricter or simpler than a GPU
-//! - What is not supported is an error of [`Module::parse`].
-//! - Approximate functions (`ex2.approx`, `sin.approx`, …) are rounded from double precision.
+//! - Approximate functions (`ex2.approx`, `rcp.approx`) are rounded once.
 //! - A matrix product sums in double precision and rounds to single precision once.
-//! - Only `bar.warp.sync` orders memory among the lanes of a warp, not shuffles and votes: so says
-//!   the programming guide. A barrier of some warps of a block counts as one of the whole block.
-//! - A block that reads what another block of the launch wrote is at fault, fence or not, unless
-//!   both accesses are atomic, volatile, relaxed, acquire or release.
+//! - Only `bar.warp.sync` orders memory among the lanes of a warp, not shuffles and reductions: so
+//!   says the programming guide.
+//! - A block that reads what another block of the launch wrote is at fault, unless both accesses are
+//!   atomic.
 //! - Bytes in flight by `cp.async` arrive only when the thread waits for their group.
+//! - A lane or a warp that spins until another one goes on runs forever.
 //!
 //! # Example
 //! ```
@@ -40,10 +47,10 @@
 //! let address = memory.allocate(8);
 //! memory.write(address, &[1.5_f32.to_le_bytes(), 2.0_f32.to_le_bytes()].concat())?;
 //! let launch = Launch {
-//!     grid: [1, 1, 1],
-//!     block: [2, 1, 1],
+//!     blocks: 1,
+//!     threads: 2,
 //!     shared_bytes: 0,
-//!     arguments: vec![Argument::Address(address)],
+//!     arguments: &[Argument::Address(address)],
 //! };
 //! module.launch("twice", &launch, &mut memory)?;
 //! let mut second = [0; 4];
@@ -53,7 +60,6 @@
 //! ```
 
 mod arithmetic;
-mod decode;
 mod error;
 mod execute;
 mod instruction;
@@ -66,8 +72,9 @@ mod shared;
 mod types;
 
 pub use error::{Error, Fault, Place, Result};
-pub use launch::{Argument, Launch};
-pub use machine::{Interpreter, InterpreterMemory};
+pub use launch::Launch;
+pub use machine::Interpreter;
 pub use memory::Memory;
 pub use module::Module;
 pub use types::Space;
+pub use uard_core::gpu::Argument;

@@ -1,4 +1,4 @@
-//! How do the programs of this workspace run on the interpreter, as they do on a GPU?
+//! A machine that runs the programs of this workspace on the interpreter, as a GPU's driver does.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uard_core::gpu::compile::{Image, Target, compile, require_nvrtc};
 use uard_core::gpu::{self, GpuError, GpuResult, Machine, Program};
 
-use crate::{Argument, Launch, Memory, Module};
-
-/// What a block of an H100 may ask for.
-const SHARED_BYTES: u32 = 232_448;
+use crate::launch::MOST_SHARED;
+use crate::{Launch, Memory, Module};
 
 /// A machine without a GPU: compiles by NVRTC, runs on the interpreter.
 #[derive(Debug)]
@@ -26,7 +24,7 @@ struct State {
 
 /// Memory of an interpreter.
 #[derive(Debug)]
-pub struct InterpreterMemory {
+struct InterpreterMemory {
     address: u64,
     bytes: usize,
     state: Arc<Mutex<State>>,
@@ -75,8 +73,19 @@ impl gpu::Memory for InterpreterMemory {
         self.address
     }
 
-    fn bytes(&self) -> usize {
-        self.bytes
+    fn write(&mut self, bytes: &[u8]) -> GpuResult<()> {
+        let mut state = lock(&self.state);
+        let written = state.memory.write(self.address, bytes);
+        written.map_err(failed("copy to memory"))
+    }
+
+    fn read(&self, bytes: &mut [u8]) -> GpuResult<()> {
+        let read = lock(&self.state).memory.read(self.address, bytes);
+        read.map_err(failed("copy from memory"))
+    }
+
+    fn clear(&mut self) -> GpuResult<()> {
+        self.write(&vec![0; self.bytes])
     }
 }
 
@@ -88,43 +97,20 @@ impl Drop for InterpreterMemory {
 }
 
 impl Machine for Interpreter {
-    type Memory = InterpreterMemory;
+    fn name(&self) -> &str {
+        "an interpreter of PTX"
+    }
 
     fn shared_bytes(&self) -> u32 {
-        SHARED_BYTES
+        MOST_SHARED
     }
 
-    fn multiprocessors(&self) -> u32 {
-        2
-    }
-
-    fn allocate(&self, bytes: usize) -> GpuResult<InterpreterMemory> {
-        Ok(InterpreterMemory {
+    fn allocate(&self, bytes: usize) -> GpuResult<Box<dyn gpu::Memory>> {
+        Ok(Box::new(InterpreterMemory {
             address: lock(&self.state).memory.allocate(bytes),
             bytes,
             state: Arc::clone(&self.state),
-        })
-    }
-
-    fn write(&self, memory: &mut InterpreterMemory, bytes: &[u8]) -> GpuResult<()> {
-        let mut state = lock(&self.state);
-        state
-            .memory
-            .write(memory.address, bytes)
-            .map_err(failed("copy to memory"))
-    }
-
-    fn read(&self, memory: &InterpreterMemory, bytes: &mut [u8]) -> GpuResult<()> {
-        let state = lock(&self.state);
-        state
-            .memory
-            .read(memory.address, bytes)
-            .map_err(failed("copy from memory"))
-    }
-
-    fn clear(&self, memory: &mut InterpreterMemory) -> GpuResult<()> {
-        let zeros = vec![0; memory.bytes];
-        self.write(memory, &zeros)
+        }))
     }
 
     unsafe fn launch(&self, launch: &gpu::Launch<'_>) -> GpuResult<()> {
@@ -132,27 +118,16 @@ impl Machine for Interpreter {
             return Ok(());
         }
         let module = self.module(launch.program)?;
-        let arguments = launch.arguments.iter().map(|argument| match *argument {
-            gpu::Argument::Address(address) => Argument::Address(address),
-            gpu::Argument::U32(number) => Argument::U32(number),
-            gpu::Argument::F32(number) => Argument::F32(number),
-            // Eight bytes either way.
-            gpu::Argument::F64(number) => Argument::U64(number.to_bits()),
-        });
         let started = Launch {
-            grid: [launch.blocks, 1, 1],
-            block: [launch.threads, 1, 1],
+            blocks: launch.blocks,
+            threads: launch.threads,
             shared_bytes: launch.shared_bytes,
-            arguments: arguments.collect(),
+            arguments: launch.arguments,
         };
         let mut state = lock(&self.state);
         module
             .launch(launch.kernel, &started, &mut state.memory)
             .map_err(failed(launch.kernel))
-    }
-
-    fn wait(&self) -> GpuResult<()> {
-        Ok(())
     }
 }
 

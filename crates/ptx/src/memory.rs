@@ -1,6 +1,6 @@
-//! What lies in device memory, who wrote it, and which block of the launch touched it?
+//! Device memory: who wrote it, and which block of the launch touched it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use crate::error::{Error, Fault, Result};
 use crate::types::Space;
@@ -10,8 +10,6 @@ use crate::types::Space;
 pub struct Memory {
     allocations: BTreeMap<u64, Allocation>,
     next: u64,
-    /// Addresses of the variables of each module that was launched.
-    variables: HashMap<u64, Vec<u64>>,
 }
 
 #[derive(Clone, Debug)]
@@ -38,9 +36,9 @@ const MANY: u32 = STRONG - 1;
 /// The block that touches memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockAccess {
-    /// Linear index.
+    /// Its index.
     pub(crate) block: u32,
-    /// Atomic, volatile, relaxed, acquire or release.
+    /// Atomic.
     pub(crate) strong: bool,
 }
 
@@ -64,7 +62,6 @@ impl Default for Memory {
         Self {
             allocations: BTreeMap::new(),
             next: FIRST_ADDRESS,
-            variables: HashMap::new(),
         }
     }
 }
@@ -144,25 +141,6 @@ impl Memory {
         let at = usize::try_from(address - start).ok()?;
         let inside = at.checked_add(bytes)? <= allocation.data.len();
         inside.then_some((allocation, at))
-    }
-
-    /// Where the variables of a module lie; they are made at its first launch.
-    pub(crate) fn variables<'c>(
-        &mut self,
-        module: u64,
-        contents: impl Iterator<Item = &'c [u8]>,
-    ) -> Result<Vec<u64>> {
-        if let Some(known) = self.variables.get(&module) {
-            return Ok(known.clone());
-        }
-        let mut addresses = Vec::new();
-        for content in contents {
-            let address = self.allocate(content.len());
-            self.write(address, content)?;
-            addresses.push(address);
-        }
-        self.variables.insert(module, addresses.clone());
-        Ok(addresses)
     }
 
     /// Forgets which blocks touched what.
@@ -253,7 +231,7 @@ fn race(access: &'static str, address: u64, mark: u32, other_access: &'static st
         address,
         other: match mark & !STRONG {
             MANY => "several blocks".to_owned(),
-            block => format!("block {} (linear index)", block - 1),
+            block => format!("block {}", block - 1),
         },
         other_access,
     }

@@ -1,4 +1,4 @@
-//! What lies in the shared memory of a block, and which threads touched it since a barrier?
+//! The shared memory of a block, and which threads touched it since a barrier.
 
 use crate::error::Fault;
 use crate::module::SHARED_START;
@@ -37,7 +37,7 @@ const MANY: u16 = u16::MAX;
 /// A thread, and how many barriers it went past.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ThreadAccess {
-    /// Linear index in the block.
+    /// Its index in the block.
     pub(crate) thread: u32,
     /// Barriers of the block so far, and one.
     pub(crate) block_epoch: u32,
@@ -100,7 +100,7 @@ impl Touch {
         match (self.warp, self.thread) {
             (MANY, _) => "threads of several warps".to_owned(),
             (warp, MANY) => format!("several threads of warp {warp}"),
-            (_, thread) => format!("thread {thread} (linear index)"),
+            (_, thread) => format!("thread {thread}"),
         }
     }
 }

@@ -3,6 +3,8 @@
 
 mod device;
 mod faults;
-mod numbers;
-mod product;
-mod running;
+mod floats;
+mod integers;
+mod matrix;
+mod refused;
+mod threads;

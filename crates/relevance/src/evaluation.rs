@@ -1,11 +1,14 @@
 //! Which threshold is a trained model evaluated with?
 
-use crate::names::named;
-use crate::{Accepted, ThresholdLearner};
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
+use crate::{Accepted, Error, Result, ThresholdLearner};
+
 /// Which threshold is used when a trained model is evaluated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EvaluationThreshold {
     /// The learned one, as it is.
@@ -17,18 +20,43 @@ pub enum EvaluationThreshold {
     /// CrossmodalGroup/NAAF: `mu+ - 3 sigma+`.
     #[serde(rename = "relevant_minus_3_std")]
     RelevantMinus3Std,
+    /// A fixed cosine; in files a number.
+    #[serde(untagged)]
+    Fixed(f64),
 }
 
-named!(EvaluationThreshold, "threshold at evaluation", {
-    Learned => "learned",
-    RelevantMinus3Std => "relevant_minus_3_std",
-});
+impl fmt::Display for EvaluationThreshold {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Learned => formatter.pad("learned"),
+            Self::RelevantMinus3Std => formatter.pad("relevant_minus_3_std"),
+            Self::Fixed(threshold) => threshold.fmt(formatter),
+        }
+    }
+}
+
+impl FromStr for EvaluationThreshold {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let number = || text.parse().ok().filter(|t| (0.0..=1.0).contains(t));
+        match text {
+            "learned" => Ok(Self::Learned),
+            "relevant_minus_3_std" => Ok(Self::RelevantMinus3Std),
+            _ => number().map(Self::Fixed).ok_or_else(|| Error::UnknownName {
+                choice: "threshold at evaluation",
+                expected: "learned, relevant_minus_3_std, or a number from 0 to 1".to_owned(),
+                found: text.to_owned(),
+            }),
+        }
+    }
+}
 
 impl EvaluationThreshold {
     /// The threshold to evaluate with, from 0 to 1.
     ///
     /// Before any update moved the threshold there is no distribution to take three deviations
-    /// from, and both choices answer with the learner's threshold.
+    /// from, and both choices that are learned answer with the learner's threshold.
     ///
     /// ```
     /// use uard_relevance::{EvaluationThreshold, LearnerConfig, ThresholdLearner};
@@ -42,6 +70,7 @@ impl EvaluationThreshold {
     /// ```
     pub fn resolve(self, learner: &ThresholdLearner) -> f64 {
         match (self, learner.accepted()) {
+            (Self::Fixed(threshold), _) => threshold,
             (Self::RelevantMinus3Std, Some(Accepted { relevant, .. })) => {
                 (relevant.mean() - 3.0 * relevant.std()).clamp(0.0, 1.0)
             }
@@ -54,6 +83,24 @@ impl EvaluationThreshold {
 mod tests {
     use super::*;
     use crate::LearnerConfig;
+
+    #[test]
+    fn a_number_is_a_fixed_threshold_in_files_and_in_text() {
+        let fixed = EvaluationThreshold::Fixed(0.25);
+        assert_eq!(serde_json::to_string(&fixed).unwrap(), "0.25");
+        assert_eq!(
+            serde_json::from_str::<EvaluationThreshold>("0.25").unwrap(),
+            fixed
+        );
+        assert_eq!("0.25".parse::<EvaluationThreshold>().unwrap(), fixed);
+        assert_eq!(
+            fixed.resolve(&ThresholdLearner::new(&LearnerConfig::default())),
+            0.25
+        );
+        for wrong in ["1.5", "-0.1", "NaN", "learnt"] {
+            assert!(wrong.parse::<EvaluationThreshold>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn three_deviations_below_the_relevant_mean_are_clamped_and_need_an_update() {

@@ -14,11 +14,9 @@ use candle_core::{D, Device, Tensor};
 use uard_core::normalize::unit_rows;
 use uard_core::parameters::Parameters;
 use uard_core::random::{Draws, permutation};
-use uard_features::captions::read_captions;
-use uard_features::text::bert::tokenizer::BertTokenizer;
-use uard_features::text::bert::{BertConfig, BertEncoder, Drops, Initial, PREFIX};
-use uard_features::text::gru::CaptionBatch;
-use uard_features::weights::Weights;
+use uard_data::captions::read_captions;
+use uard_features::text::gru::{CaptionBatch, TextEncoderConfig};
+use uard_features::text::{CaptionEncoder, Drops, TextModel};
 use uard_training::config::{GroupConfig, OptimizerConfig};
 use uard_training::gradients::Gradients;
 use uard_training::optimizer::Optimizer;
@@ -44,26 +42,24 @@ struct Tuning {
     ids: Vec<Vec<u32>>,
     pad: u32,
     parameters: Parameters,
-    encoder: BertEncoder,
+    encoder: CaptionEncoder,
     draws: Draws,
 }
 
 impl Tuning {
     fn new(folder: &Path, captions: &[String]) -> Outcome<Self> {
-        let config = BertConfig::read_json(&folder.join("config.json"))?;
-        let tokenizer = BertTokenizer::open(folder, &config, LONGEST)?;
-        let ids = captions
-            .iter()
-            .map(|caption| Ok(tokenizer.encode(caption)?.ids));
-        let weights = Weights::open_folder(folder)?;
+        let text = TextModel::open("bert".parse()?, folder, LONGEST)?;
+        let ids = captions.iter().map(|caption| Ok(text.encode(caption)?));
         let draws = Draws::new(1);
         let mut parameters = Parameters::new(&Device::Cpu);
-        let sizes = (&config, JOINT_WIDTH);
-        let initial = Initial::Stored(&weights);
-        let encoder = BertEncoder::new(&mut parameters, sizes, initial, &draws)?;
+        let sizes = TextEncoderConfig {
+            joint_width: JOINT_WIDTH,
+            ..TextEncoderConfig::default()
+        };
+        let encoder = text.encoder(&mut parameters, sizes, &draws)?;
         Ok(Self {
             ids: ids.collect::<Outcome<_>>()?,
-            pad: tokenizer.pad(),
+            pad: text.pad(),
             parameters,
             encoder,
             draws,
@@ -120,7 +116,7 @@ impl Tuning {
         let config = OptimizerConfig {
             learning_rate: LEARNING_RATE,
             groups: vec![GroupConfig {
-                prefix: PREFIX.to_owned(),
+                prefix: "text.bert.".to_owned(),
                 learning_rate_scale: scale,
                 weight_decay: 0.0,
             }],

@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use candle_core::Device;
 use uard_core::random::Draws;
-use uard_features::dataset::Split;
-use uard_features::hub::Hub;
-use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_data::dataset::Split;
+use uard_features::text::TextModel;
+use uard_hub::Hub;
 use uard_training::batches::{Batch, Batches};
 use uard_training::config::TrainConfig;
 use uard_training::gradients::Gradients;
@@ -21,7 +21,7 @@ use uard_training::loss::{hinge, surrogate};
 use uard_training::model::{ImageFeatures, Model};
 use uard_training::negatives::Negatives;
 use uard_training::optimizer::Optimizer;
-use uard_training::text;
+use uard_training::text::text_model;
 
 const PARTS: [&str; 7] = [
     "data",
@@ -37,7 +37,7 @@ const PARTS: [&str; 7] = [
 struct Bench {
     config: TrainConfig,
     train: Split,
-    tokenizer: CaptionTokenizer,
+    text: TextModel,
     model: Model,
     threshold: f64,
 }
@@ -53,16 +53,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let train = Split::open(Path::new(data), "train")?;
     let captions = train.captions.iter().map(String::as_str);
-    let model = text::model_folder(&config.text, &Hub::default())?;
-    let tokenizer = text::tokenizer(&config, model.as_deref(), captions)?;
-    let start = text::start(&config.text, model.as_deref(), &tokenizer)?;
+    let text = text_model(&config, &Hub::default(), captions)?;
     let width = train.regions.width();
-    let model = Model::new(&config, width, (&tokenizer, &start), &Device::Cpu)?;
+    let model = Model::new(&config, width, &text, &Device::Cpu)?;
     let mut optimizer = Optimizer::new(&config.optimizer, model.parameters())?;
     let bench = Bench {
         config,
         train,
-        tokenizer,
+        text,
         model,
         threshold: threshold.parse()?,
     };
@@ -99,7 +97,7 @@ impl Bench {
         marks: &mut Vec<Instant>,
     ) -> Result<(f64, f64), Box<dyn Error>> {
         let mut mark = || marks.push(Instant::now());
-        let encode = |&caption: &usize| self.tokenizer.encode(&self.train.captions[caption]);
+        let encode = |&caption: &usize| self.text.encode(&self.train.captions[caption]);
         let captions = batch.captions.iter().map(encode);
         let captions = captions.collect::<Result<Vec<_>, _>>()?;
         let features = ImageFeatures::read(&self.train.regions, &batch.images)?;

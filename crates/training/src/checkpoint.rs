@@ -1,7 +1,8 @@
 //! A run as it is saved, so that it continues with the same bytes as if it had never stopped.
 //!
 //! A checkpoint is a directory `step-XXXXXXXX` of `model.safetensors`, `optimizer.safetensors`,
-//! `state.json`, what captions are read with (`vocab.json`, or `bert.json` and `tokenizer.json`), and
+//! `state.json`, what captions are read with (`vocab.json`, or `bert.json` or `tower.json` and
+//! `tokenizer.json`), and
 //! `SHA256SUMS` of all of them.
 //! The text files `latest` and `best` beside it name one of them.
 
@@ -13,15 +14,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use uard_features::dataset::Split;
-use uard_features::text::encoder::{CaptionEncoder, TextStart};
-use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_data::dataset::Split;
+use uard_features::text::TextModel;
+use uard_relevance::EvaluationThreshold;
 
 use crate::config::TrainConfig;
 use crate::error::io;
 use crate::model::Model;
 use crate::optimizer::Optimizer;
-use crate::{Error, Result, text};
+use crate::text::sizes;
+use crate::{Error, Result};
 
 pub use directory::{CheckpointDirectory, Pointer};
 pub use state::{Best, FORMAT_VERSION, FeatureShape, Running, TrainState};
@@ -106,16 +108,19 @@ impl Checkpoint {
         })
     }
 
-    /// What it reads captions with.
+    /// What it reads captions with: of a published model all but the weights, so that the folder it
+    /// came from is needed no more.
     ///
     /// # Errors
     /// When a file is damaged or not the one that the state belongs to.
-    pub fn tokenizer(&self) -> Result<CaptionTokenizer> {
-        self.sums
-            .check_files(&self.path, &CaptionTokenizer::FILES)?;
-        let tokenizer = CaptionTokenizer::read(&self.path, self.config()?.text.longest)?;
-        self.expect_tokenizer(&tokenizer)?;
-        Ok(tokenizer)
+    pub fn text(&self) -> Result<TextModel> {
+        let names = TextModel::file_names();
+        self.sums.check_files(&self.path, &names)?;
+        let text = TextModel::read(&self.path, self.config()?.text.longest)?;
+        let mend = "use the data set it was trained with, or train a model on this one";
+        let hash = &self.state.vocabulary_hash;
+        self.expect("the vocabulary", hash, text.hash()?, mend)?;
+        Ok(text)
     }
 
     /// The trained model, on a device.
@@ -124,35 +129,22 @@ impl Checkpoint {
     /// When a file is damaged or the weights do not fit the configuration.
     pub fn model(&self, device: &Device) -> Result<Model> {
         let config = self.config()?;
-        let tokenizer = self.tokenizer()?;
-        self.expect_numbers(&config, &tokenizer)?;
-        let text = (&tokenizer, &TextStart::Drawn);
-        let model = Model::new(&config, self.state.features.width, text, device)?;
+        let text = self.text()?;
+        self.expect_numbers(&config, &text)?;
+        let model = Model::new(&config, self.state.features.width, &text, device)?;
         self.load_weights(&model)?;
         Ok(model)
     }
 
-    /// The threshold that its configuration evaluates with.
+    /// The threshold that is asked for, else the one that its configuration evaluates with.
     ///
     /// # Errors
     /// When a setting is unknown to this version.
-    pub fn evaluation_threshold(&self) -> Result<f64> {
-        let config = self.config()?;
-        Ok(evaluation_threshold(&config, &self.state))
-    }
-
-    /// Refuses a tokenizer that is not the checkpoint's.
-    ///
-    /// # Errors
-    /// Names both.
-    pub fn expect_tokenizer(&self, tokenizer: &CaptionTokenizer) -> Result<()> {
-        let mend = "use the data set it was trained with, or train a model on this one";
-        self.expect(
-            "the vocabulary",
-            &self.state.vocabulary_hash,
-            tokenizer.hash()?,
-            mend,
-        )
+    pub fn evaluation_threshold(&self, asked: Option<EvaluationThreshold>) -> Result<f64> {
+        match asked {
+            Some(asked) => Ok(asked.resolve(&self.state.threshold)),
+            None => Ok(evaluation_threshold(&self.config()?, &self.state)),
+        }
     }
 
     /// Refuses training data that are not the checkpoint's.
@@ -235,13 +227,13 @@ impl Checkpoint {
     }
 
     /// Refuses a state that asks for a larger model than its weights are, before one is made.
-    fn expect_numbers(&self, config: &TrainConfig, tokenizer: &CaptionTokenizer) -> Result<()> {
+    fn expect_numbers(&self, config: &TrainConfig, text: &TextModel) -> Result<()> {
         let path = self.path.join(MODEL);
         let bytes = fs::metadata(&path).map_err(io("read", &path))?.len();
         let image =
             (self.state.features.width as u64).saturating_mul(config.model.joint_width as u64);
-        let least = CaptionEncoder::least_numbers(tokenizer, text::sizes(config));
-        let needed = least
+        let needed = text
+            .least_numbers(sizes(config))
             .saturating_add(image)
             .saturating_mul(size_of::<f32>() as u64);
         if needed <= bytes {
@@ -339,7 +331,7 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) model: &'a Model,
     pub(crate) optimizer: &'a Optimizer,
     pub(crate) state: &'a TrainState,
-    /// Of [`CaptionTokenizer::files`].
+    /// Of [`TextModel::files`].
     pub(crate) text: &'a [(&'static str, Vec<u8>)],
 }
 

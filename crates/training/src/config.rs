@@ -1,4 +1,4 @@
-//! What can be set for a run, and how is it read?
+//! The settings of a run, and how they are read and checked.
 //!
 //! TOML, a section for each part of the method; an unknown key is an error. The defaults are the
 //! published settings for Flickr30K.
@@ -9,15 +9,15 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 use uard_attention::MatcherConfig;
-use uard_features::dataset::is_split_name;
-use uard_relevance::LearnerConfig;
+use uard_data::dataset::is_split_name;
+use uard_relevance::{EvaluationThreshold, LearnerConfig};
 
 use crate::{Error, Result};
 
 pub use images::ImagesConfig;
 pub use sections::{
-    DataConfig, EvaluationConfig, EvaluationThreshold, GroupConfig, LossConfig, ModelConfig,
-    OptimizerConfig, OptimizerKind, Reduction, ScheduleConfig, ScheduleKind, TrainingConfig,
+    DataConfig, EvaluationConfig, GroupConfig, LossConfig, ModelConfig, OptimizerConfig,
+    OptimizerKind, Reduction, ScheduleConfig, ScheduleKind, TrainingConfig,
 };
 pub use text::TextConfig;
 
@@ -152,23 +152,24 @@ impl TrainConfig {
     /// # Errors
     /// Names the first setting that cannot be trained with, and what is allowed.
     pub fn validate(&self) -> Result<()> {
-        self.validate_sizes()?;
-        self.validate_optimizer()?;
-        let loss = &self.loss;
-        positive("loss.margin", loss.margin)?;
-        let schedule = &self.schedule;
-        fraction("schedule.decay_at", schedule.decay_at)?;
-        fraction("schedule.factor", schedule.factor)?;
-        if !is_split_name(&self.evaluation.split) {
-            let expected = "a name as dev or test, which files of the data begin with";
-            return Err(setting(
-                "evaluation.split",
-                &self.evaluation.split,
-                expected,
-            ));
+        for (key, found, allowed) in self.numbers() {
+            if !(allowed.holds)(found) {
+                return Err(setting(key, &found, allowed.expected));
+            }
         }
-        if let EvaluationThreshold::Fixed(threshold) = self.evaluation.threshold {
-            fraction("evaluation.threshold", threshold)?;
+        self.text.validate()?;
+        let training = &self.training;
+        if training.accumulation > training.batch {
+            let (key, expected) = ("training.accumulation", "at most training.batch");
+            return Err(setting(key, &training.accumulation, expected));
+        }
+        if i64::try_from(training.seed).is_err() {
+            return Err(setting("training.seed", &training.seed, "at most 2^63 - 1"));
+        }
+        let split = &self.evaluation.split;
+        if !is_split_name(split) {
+            let expected = "a name as dev or test, which files of the data begin with";
+            return Err(setting("evaluation.split", split, expected));
         }
         self.threshold
             .validate()
@@ -180,81 +181,75 @@ impl TrainConfig {
         Ok(())
     }
 
-    fn validate_sizes(&self) -> Result<()> {
-        width("model.joint_width", self.model.joint_width)?;
-        self.text.validate()?;
-        at_least_one("data.minimum_word_count", self.data.minimum_word_count)?;
-        let training = &self.training;
-        at_least_one("training.epochs", training.epochs)?;
-        at_least_one("training.keep_last", training.keep_last)?;
-        at_least_one("training.accumulation", training.accumulation)?;
-        if training.maximum_steps == Some(0) {
-            return Err(setting(
-                "training.maximum_steps",
-                &0,
-                "1 or more, or no limit at all",
-            ));
-        }
-        if training.patience == Some(0) {
-            return Err(setting(
-                "training.patience",
-                &0,
-                "1 or more, or no patience at all",
-            ));
-        }
-        if training.batch < 2 {
-            return Err(setting(
-                "training.batch",
-                &training.batch,
-                "2 or more captions",
-            ));
-        }
-        if training.accumulation > training.batch {
-            let expected = "at most training.batch";
-            return Err(setting(
-                "training.accumulation",
-                &training.accumulation,
-                expected,
-            ));
-        }
-        for (key, chance) in [
-            ("training.omit_words", training.omit_words),
-            ("training.omit_regions", training.omit_regions),
-        ] {
-            if !(0.0..1.0).contains(&chance) {
-                return Err(setting(key, &chance, "0 or more, below 1"));
-            }
-        }
-        if i64::try_from(training.seed).is_err() {
-            return Err(setting("training.seed", &training.seed, "at most 2^63 - 1"));
-        }
-        Ok(())
-    }
-
-    fn validate_optimizer(&self) -> Result<()> {
-        let optimizer = &self.optimizer;
-        positive("optimizer.learning_rate", optimizer.learning_rate)?;
-        positive("optimizer.epsilon", optimizer.epsilon)?;
-        not_negative("optimizer.weight_decay", optimizer.weight_decay)?;
-        not_negative("optimizer.clip_norm", optimizer.clip_norm)?;
-        for (key, beta) in [
-            ("optimizer.beta1", optimizer.beta1),
-            ("optimizer.beta2", optimizer.beta2),
-        ] {
-            if !(0.0..1.0).contains(&beta) {
-                return Err(setting(key, &beta, "0 or more, below 1"));
-            }
-        }
+    /// Every number of these sections with its dotted key and what it may be.
+    fn numbers(&self) -> Vec<(&'static str, f64, Allowed)> {
+        let (training, optimizer, schedule) = (&self.training, &self.optimizer, &self.schedule);
+        let whole = |number: usize| number as f64;
+        let minimum = self.data.minimum_word_count;
+        let mut numbers = vec![
+            ("model.joint_width", whole(self.model.joint_width), WIDTH),
+            ("text.word_width", whole(self.text.word_width), WIDTH),
+            ("text.longest", whole(self.text.longest), text::LENGTH),
+            ("data.minimum_word_count", whole(minimum), COUNT),
+            ("training.epochs", whole(training.epochs), COUNT),
+            ("training.keep_last", whole(training.keep_last), COUNT),
+            ("training.accumulation", whole(training.accumulation), COUNT),
+            ("training.batch", whole(training.batch), BATCH),
+            ("training.omit_words", training.omit_words, CHANCE),
+            ("training.omit_regions", training.omit_regions, CHANCE),
+            ("optimizer.learning_rate", optimizer.learning_rate, POSITIVE),
+            ("optimizer.epsilon", optimizer.epsilon, POSITIVE),
+            (
+                "optimizer.weight_decay",
+                optimizer.weight_decay,
+                NOT_NEGATIVE,
+            ),
+            ("optimizer.clip_norm", optimizer.clip_norm, NOT_NEGATIVE),
+            ("optimizer.beta1", optimizer.beta1, CHANCE),
+            ("optimizer.beta2", optimizer.beta2, CHANCE),
+            ("loss.margin", self.loss.margin, POSITIVE),
+            ("schedule.decay_at", schedule.decay_at, FRACTION),
+            ("schedule.factor", schedule.factor, FRACTION),
+        ];
+        let limit = training.maximum_steps.map(whole);
+        numbers.extend(limit.map(|limit| ("training.maximum_steps", limit, LIMIT)));
+        let patience = training.patience.map(whole);
+        numbers.extend(patience.map(|patience| ("training.patience", patience, PATIENCE)));
         for group in &optimizer.groups {
-            not_negative(
-                "optimizer.groups.learning_rate_scale",
-                group.learning_rate_scale,
-            )?;
-            not_negative("optimizer.groups.weight_decay", group.weight_decay)?;
+            let (scale, decay) = (group.learning_rate_scale, group.weight_decay);
+            numbers.push(("optimizer.groups.learning_rate_scale", scale, NOT_NEGATIVE));
+            numbers.push(("optimizer.groups.weight_decay", decay, NOT_NEGATIVE));
         }
-        Ok(())
+        if let EvaluationThreshold::Fixed(threshold) = self.evaluation.threshold {
+            numbers.push(("evaluation.threshold", threshold, FRACTION));
+        }
+        numbers
     }
 }
+
+/// Numbers that a setting may have.
+struct Allowed {
+    holds: fn(f64) -> bool,
+    expected: &'static str,
+}
+
+impl Allowed {
+    const fn new(expected: &'static str, holds: fn(f64) -> bool) -> Self {
+        Self { holds, expected }
+    }
+}
+
+/// The published models of this field have joint spaces of 1,024 and words of 300 numbers.
+const WIDTH: Allowed = Allowed::new("1 to 8192", |x| (1.0..=8192.0).contains(&x));
+const COUNT: Allowed = Allowed::new("1 or more", |x| x >= 1.0);
+const BATCH: Allowed = Allowed::new("2 or more captions", |x| x >= 2.0);
+const LIMIT: Allowed = Allowed::new("1 or more, or no limit at all", |x| x >= 1.0);
+const PATIENCE: Allowed = Allowed::new("1 or more, or no patience at all", |x| x >= 1.0);
+const CHANCE: Allowed = Allowed::new("0 or more, below 1", |x| (0.0..1.0).contains(&x));
+const FRACTION: Allowed = Allowed::new("0 to 1", |x| (0.0..=1.0).contains(&x));
+const POSITIVE: Allowed = Allowed::new("a finite number above 0", |x| x.is_finite() && x > 0.0);
+const NOT_NEGATIVE: Allowed =
+    Allowed::new("a finite number, 0 or more", |x| x.is_finite() && x >= 0.0);
 
 /// The value that is written; nothing where none is.
 fn parse_value(text: &str) -> Option<toml::Value> {
@@ -308,54 +303,10 @@ fn setting(key: &'static str, found: &impl ToString, expected: &'static str) -> 
     }
 }
 
-fn at_least_one(key: &'static str, found: usize) -> Result<()> {
-    match found {
-        0 => Err(setting(key, &found, "1 or more")),
-        _ => Ok(()),
-    }
-}
-
-/// The widest joint space and word embedding: the published models of this field have 1,024 and 300
-/// numbers.
-const MOST_WIDTH: usize = 8192;
-
-fn width(key: &'static str, found: usize) -> Result<()> {
-    match (1..=MOST_WIDTH).contains(&found) {
-        true => Ok(()),
-        false => Err(setting(key, &found, "1 to 8192")),
-    }
-}
-
-fn positive(key: &'static str, found: f64) -> Result<()> {
-    let fits = found.is_finite() && found > 0.0;
-    if fits {
-        Ok(())
-    } else {
-        Err(setting(key, &found, "a finite number above 0"))
-    }
-}
-
-fn not_negative(key: &'static str, found: f64) -> Result<()> {
-    let fits = found.is_finite() && found >= 0.0;
-    if fits {
-        Ok(())
-    } else {
-        Err(setting(key, &found, "a finite number, 0 or more"))
-    }
-}
-
-fn fraction(key: &'static str, found: f64) -> Result<()> {
-    if (0.0..=1.0).contains(&found) {
-        Ok(())
-    } else {
-        Err(setting(key, &found, "0 to 1"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use uard_attention::WeightRule;
-    use uard_core::matmul::Matmul;
+    use uard_linalg::matmul::Matmul;
 
     use super::*;
 

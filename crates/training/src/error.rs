@@ -181,6 +181,12 @@ pub enum Error {
     /// Features or captions cannot be used.
     #[error(transparent)]
     Features(#[from] uard_features::Error),
+    /// Features or captions cannot be read.
+    #[error(transparent)]
+    Data(#[from] uard_data::Error),
+    /// A trained network cannot be found or read.
+    #[error(transparent)]
+    Hub(#[from] uard_hub::Error),
     /// The matcher refused its input.
     #[error(transparent)]
     Attention(#[from] uard_attention::Error),

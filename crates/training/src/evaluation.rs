@@ -1,19 +1,19 @@
 //! How good is a model on a split: retrieval, work kept, alignment?
 
 mod alignment;
-mod pairs;
+pub mod words;
 
-use uard_attention::kernel::Kernel;
-use uard_attention::{Kept, Precision};
+use candle_core::Device;
+use uard_attention::search::{Preserve, Search};
+use uard_attention::{Engine, Kept, Precision, Running};
+use uard_data::dataset::Split;
 use uard_eval::{GroundTruth, SimilarityMatrix};
-use uard_features::dataset::Split;
-use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_features::text::TextModel;
 
 use crate::Result;
 use crate::model::Model;
-use crate::record::{KeptFractions, SplitRecord};
 use alignment::Aligner;
-use pairs::Pairs;
+use uard_report::record::{KeptFractions, SplitRecord};
 
 /// Images encoded at once.
 const IMAGES_AT_ONCE: usize = 128;
@@ -22,14 +22,23 @@ const IMAGES_AT_ONCE: usize = 128;
 const CAPTIONS_AT_ONCE: usize = 512;
 
 /// How pairs are matched.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone)]
 pub struct How {
     /// Relevance above which fragments attend; the rule may have its own.
     pub threshold: f64,
-    /// Which code computes similarities.
-    pub kernel: Kernel,
-    /// In which numbers, for kernels on packed fragments; on a GPU bf16 where that is said, else f16.
-    pub precision: Precision,
+    /// What computes similarities, and in which numbers.
+    pub running: Running,
+}
+
+impl How {
+    /// The fastest engine that has the precision, for a model on a device.
+    ///
+    /// # Errors
+    /// When no engine of the device has the precision.
+    pub fn fastest(threshold: f64, precision: Precision, device: &Device) -> Result<Self> {
+        let running = Engine::Auto.open(Some(precision), device)?;
+        Ok(Self { threshold, running })
+    }
 }
 
 /// What an evaluation is doing.
@@ -59,24 +68,19 @@ pub struct SplitEvaluation {
 /// captions at width 1024, 2 GB in f32.
 ///
 /// # Errors
-/// When features cannot be read or have another width, the kernel cannot run here, or a similarity
-/// is not finite.
+/// When features cannot be read or have another width, or a similarity is not finite.
 pub fn evaluate(
     model: &Model,
     split: &Split,
-    tokenizer: &CaptionTokenizer,
-    how: How,
+    tokenizer: &TextModel,
+    how: &How,
     on_progress: OnProgress<'_>,
 ) -> Result<SplitEvaluation> {
     let threshold = model.matcher().config().threshold(how.threshold);
-    let device = model.parameters().device();
     let (images, captions) = (split.images(), split.captions.len());
-    let mut pairs = Pairs::new(
-        model.matcher(),
-        (how, threshold),
-        model.joint_width(),
-        device,
-    )?;
+    let search = Search::on(model.matcher(), threshold, &how.running)?;
+    let mut all_regions = search.regions(model.joint_width())?;
+    let mut all_words = search.words(model.joint_width())?;
     let mut aligner = Aligner::new(split, threshold);
     let numbers: Vec<usize> = (0..images).collect();
     for block in numbers.chunks(IMAGES_AT_ONCE) {
@@ -84,7 +88,7 @@ pub fn evaluate(
         if let Some(aligner) = &mut aligner {
             aligner.add_images(&regions);
         }
-        pairs.add_images(regions)?;
+        all_regions.push(&regions)?;
         on_progress(Stage::Encoding, block[0] + block.len(), images + captions);
     }
     for (at, block) in split.captions.chunks(CAPTIONS_AT_ONCE).enumerate() {
@@ -95,15 +99,25 @@ pub fn evaluate(
         if let Some(aligner) = &mut aligner {
             aligner.add_captions(first, &words, tokenizer)?;
         }
-        pairs.add_captions(words)?;
+        all_words.push(&words)?;
         on_progress(
             Stage::Encoding,
             images + first + block.len(),
             images + captions,
         );
     }
-    let found = pairs.matched(&split.image_of_caption, on_progress)?;
-    let similarities = SimilarityMatrix::new(found.values, images, captions)?;
+    let (regions, words) = (all_regions.finish()?, all_words.finish()?);
+    let owners = split.image_of_caption.iter().enumerate();
+    let matched: Vec<(usize, usize)> = owners.map(|(caption, &image)| (image, caption)).collect();
+    let preserve = Preserve {
+        top: 0,
+        matched: &matched,
+    };
+    let mut values = vec![0.0; images * captions];
+    let on_pairs = |done, all| on_progress(Stage::Matching, done, all);
+    let found =
+        search.similarities_preserving(regions, words, &preserve, &mut values, &on_pairs)?;
+    let similarities = SimilarityMatrix::new(values, images, captions)?;
     let truth = GroundTruth::from_image_of_caption(&split.image_of_caption, images)?;
     let record = SplitRecord {
         split: split.name.clone(),

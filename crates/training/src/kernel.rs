@@ -44,8 +44,8 @@ static HINGE: Program = Program {
 ///
 /// # Errors
 /// When the machine refuses.
-pub(crate) unsafe fn adam<M: Machine>(
-    machine: &M,
+pub(crate) unsafe fn adam(
+    machine: &dyn Machine,
     [parameter, gradient, first, second]: [Argument; 4],
     count: usize,
     factors: &Factors,
@@ -95,8 +95,8 @@ pub(crate) fn sums_of(count: usize) -> usize {
 ///
 /// # Errors
 /// When the machine refuses.
-pub(crate) unsafe fn squares<M: Machine>(
-    machine: &M,
+pub(crate) unsafe fn squares(
+    machine: &dyn Machine,
     (gradient, count): (Argument, usize),
     sums: Argument,
 ) -> GpuResult<()> {
@@ -160,8 +160,8 @@ pub(crate) struct HingeTensors {
 ///
 /// # Errors
 /// When the machine refuses.
-pub(crate) unsafe fn hinge<M: Machine>(
-    machine: &M,
+pub(crate) unsafe fn hinge(
+    machine: &dyn Machine,
     form: &HingeForm,
     tensors: &HingeTensors,
 ) -> GpuResult<()> {
@@ -209,9 +209,9 @@ pub(crate) mod on_numbers {
     ///
     /// # Panics
     /// When they are not equally many.
-    pub(crate) fn adam<M: Machine>(
-        machine: &M,
-        numbers: [&Numbers<M, f32>; 4],
+    pub(crate) fn adam(
+        machine: &dyn Machine,
+        numbers: [&Numbers<f32>; 4],
         factors: &Factors,
     ) -> GpuResult<()> {
         let count = numbers[0].len();
@@ -222,23 +222,20 @@ pub(crate) mod on_numbers {
     }
 
     /// Sums of squares of a gradient.
-    pub(crate) fn squares<M: Machine>(
-        machine: &M,
-        gradient: &Numbers<M, f32>,
-    ) -> GpuResult<Vec<f64>> {
+    pub(crate) fn squares(machine: &dyn Machine, gradient: &Numbers<f32>) -> GpuResult<Vec<f64>> {
         let count = gradient.len();
         let sums = Numbers::unset(machine, sums_of(count))?;
         // SAFETY: the sizes are those of the kernel, and the sums are read behind it.
         unsafe { super::squares(machine, (gradient.argument(), count), sums.argument()) }?;
-        sums.read(machine)
+        sums.read()
     }
 
     /// The gradient of the hinge on similarities [I, C].
     ///
     /// # Panics
     /// When they are not as many.
-    pub(crate) fn hinge<M: Machine>(
-        machine: &M,
+    pub(crate) fn hinge(
+        machine: &dyn Machine,
         similarities: &[f32],
         pairing: &Pairing,
         form: &HingeForm,
@@ -251,7 +248,7 @@ pub(crate) mod on_numbers {
         let similarities = Numbers::copied(machine, similarities)?;
         let owners = pairing.image_of_caption().iter().map(|&image| image as u32);
         let owners = Numbers::copied(machine, &owners.collect::<Vec<_>>())?;
-        let hardest = Numbers::<_, u32>::unset(machine, 2 * form.captions)?;
+        let hardest = Numbers::<u32>::unset(machine, 2 * form.captions)?;
         let gradient = Numbers::unset(machine, cells)?;
         let tensors = HingeTensors {
             similarities: similarities.argument(),
@@ -262,73 +259,33 @@ pub(crate) mod on_numbers {
         // SAFETY: the sizes are the form's, a pairing's images are below I, and the gradient is read
         // behind the kernels.
         unsafe { super::hinge(machine, form, &tensors) }?;
-        gradient.read(machine)
+        gradient.read()
     }
 }
 
 /// The same on tensors of a CUDA device.
 #[cfg(feature = "cuda")]
 pub(crate) mod on_tensors {
-    use candle_core::{
-        CpuStorage, CudaStorage, DType, Device, Error, InplaceOp2, Layout, Result, Tensor,
-    };
-    use uard_core::gpu::tensors::{address, address_of, driver};
+    use candle_core::{DType, Device, Error, Result, Tensor};
+    use uard_core::gpu::tensors::{address, driver};
 
     use super::{Factors, HingeForm, HingeTensors, sums_of};
     use crate::negatives::Pairing;
 
-    /// An operator in place on a parameter, given its gradient.
-    pub(crate) struct Adam<'a> {
-        pub(crate) factors: Factors,
-        /// First and second, in place too; in memory of their own.
-        pub(crate) moments: [&'a Tensor; 2],
-    }
-
-    impl InplaceOp2 for Adam<'_> {
-        fn name(&self) -> &'static str {
-            "adam-cuda"
+    /// Parameter, gradient, first and second moments; all but the gradient change in place.
+    pub(crate) fn adam(tensors: [&Tensor; 4], factors: &Factors) -> Result<()> {
+        let count = tensors[0].elem_count();
+        let other = |tensor: &&Tensor| tensor.elem_count() != count || tensor.dtype() != DType::F32;
+        if tensors.iter().any(other) {
+            let message = format!("adam: gradient and moments must be {count} numbers of f32");
+            return Err(Error::Msg(message).bt());
         }
-
-        fn cpu_fwd(
-            &self,
-            _: &mut CpuStorage,
-            _: &Layout,
-            _: &CpuStorage,
-            _: &Layout,
-        ) -> Result<()> {
-            Err(Error::Msg("adam-cuda: its tensors must be on a CUDA device".to_owned()).bt())
-        }
-
-        fn cuda_fwd(
-            &self,
-            parameter: &mut CudaStorage,
-            parameter_layout: &Layout,
-            gradient: &CudaStorage,
-            gradient_layout: &Layout,
-        ) -> Result<()> {
-            let count = parameter_layout.shape().elem_count();
-            let [first, second] = self.moments;
-            let mut counts = [first, second]
-                .map(Tensor::elem_count)
-                .into_iter()
-                .chain([gradient_layout.shape().elem_count()]);
-            if counts.any(|found| found != count) {
-                return Err(Error::Msg(format!(
-                    "adam-cuda: gradient and moments must have {count} numbers"
-                ))
-                .bt());
-            }
-            let tensors = [
-                address_of(parameter, parameter_layout)?,
-                address_of(gradient, gradient_layout)?,
-                address(first)?,
-                address(second)?,
-            ];
-            let driver = driver(&Device::Cuda(parameter.device.clone()))?;
-            // SAFETY: four tensors of `count` f32 on the driver's stream, as parameters and moments
-            // are; the moments belong to the optimizer alone.
-            unsafe { super::adam(&*driver, tensors, count, &self.factors) }.map_err(Error::wrap)
-        }
+        let [parameter, gradient, first, second] = tensors.map(address);
+        let addresses = [parameter?, gradient?, first?, second?];
+        let driver = driver(tensors[0].device())?;
+        // SAFETY: four tensors of `count` f32 on the driver's stream; parameters and moments share
+        // memory with nobody.
+        unsafe { super::adam(&*driver, addresses, count, factors) }.map_err(Error::wrap)
     }
 
     /// Sums of squares of all gradients, f64, one after the other: [`sums_of`] each.

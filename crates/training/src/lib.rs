@@ -1,4 +1,4 @@
-//! How the parameters move: loss, negatives, optimizer, threshold, checkpoints, report.
+//! How the parameters move: loss, negatives, optimizer, threshold, checkpoints.
 //!
 //! [`trainer::train`] is the whole loop; [`checkpoint::Checkpoint`] is what it leaves behind, and
 //! [`evaluation::evaluate`] judges it. Nothing here prints: a [`trainer::Observer`] is told.
@@ -8,7 +8,6 @@
 mod error;
 
 pub mod batches;
-#[cfg(feature = "cuda-kernels")]
 pub mod check;
 pub mod checkpoint;
 pub mod config;
@@ -20,11 +19,8 @@ pub mod loss;
 pub mod model;
 pub mod negatives;
 pub mod optimizer;
-pub mod record;
-pub mod report;
 pub mod run_log;
 pub mod schedule;
-pub mod study;
 pub mod text;
 pub mod trainer;
 

@@ -3,19 +3,18 @@
 use candle_core::cuda::set_gemm_reduced_precision_f32;
 use candle_core::{Device, Tensor};
 use uard_attention::Matcher;
-use uard_core::matmul::Matmul;
 use uard_core::parameters::Parameters;
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
+use uard_data::store::RegionStore;
 use uard_features::encoder::RegionEncoder;
-use uard_features::store::RegionStore;
-use uard_features::text::bert::Drops;
-use uard_features::text::encoder::{CaptionEncoder, TextStart};
 use uard_features::text::gru::CaptionBatch;
-use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_features::text::{CaptionEncoder, Drops, TextModel};
+use uard_linalg::matmul::Matmul;
 
+use crate::Result;
 use crate::config::TrainConfig;
-use crate::{Result, text};
+use crate::text::sizes;
 
 /// Encoders, matcher, and the parameters of both encoders.
 #[derive(Debug)]
@@ -78,14 +77,14 @@ impl ImageFeatures {
 impl Model {
     /// A model with drawn parameters, but for what the encoder of captions begins with.
     ///
-    /// `feature_width` is F; the tokenizer decides which encoder of captions it is.
+    /// `feature_width` is F; the text model decides which encoder of captions it is.
     ///
     /// # Errors
     /// When a setting is out of range or the device refuses a tensor.
     pub fn new(
         config: &TrainConfig,
         feature_width: usize,
-        (tokenizer, start): (&CaptionTokenizer, &TextStart),
+        text: &TextModel,
         device: &Device,
     ) -> Result<Self> {
         let draws = Draws::new(config.training.seed);
@@ -94,8 +93,9 @@ impl Model {
         let image =
             RegionEncoder::new(&mut parameters, "image", feature_width, joint_width, &draws)?
                 .with_matmul(config.training.matmul);
-        let sizes = text::sizes(config);
-        let text = CaptionEncoder::new(&mut parameters, tokenizer, sizes, start, &draws)?
+        let pad = text.pad();
+        let text = text
+            .encoder(&mut parameters, sizes(config), &draws)?
             .with_matmul(config.training.matmul);
         let matcher = Matcher::new(config.matcher)?.with_matmul(config.training.matmul);
         Ok(Self {
@@ -105,7 +105,7 @@ impl Model {
             image,
             text,
             matcher,
-            pad: tokenizer.pad(),
+            pad,
         })
     }
 

@@ -1,4 +1,4 @@
-//! How does a gradient move the parameters? Adam and AdamW whose whole state can be saved.
+//! Adam and AdamW, whose whole state can be saved.
 
 pub(crate) mod update;
 
@@ -14,6 +14,9 @@ use update::Step;
 
 /// Added to the norm before clipping divides by it, as `torch.nn.utils.clip_grad_norm_` does.
 const CLIP_EPSILON: f64 = 1e-6;
+
+/// What the names of the moments begin with where they are stored.
+const MOMENTS: [&str; 2] = ["first", "second"];
 
 /// Adam or AdamW with f32 moments, parameter groups and clipping of the global norm.
 ///
@@ -38,14 +41,8 @@ pub struct Optimizer {
 struct Slot {
     learning_rate_scale: f64,
     weight_decay: f64,
-    shape: Vec<usize>,
-    moments: Moments,
-}
-
-#[derive(Debug)]
-enum Moments {
-    Host { first: Vec<f32>, second: Vec<f32> },
-    Device { first: Tensor, second: Tensor },
+    /// First and second, f32, in memory of their own: a step changes them in place.
+    moments: [Tensor; 2],
 }
 
 impl Optimizer {
@@ -92,16 +89,14 @@ impl Optimizer {
             let gradient = gradients.get(name).ok_or_else(missing)?;
             let slot = self.slots.get_mut(name).ok_or_else(missing)?;
             let scalars = Step {
-                kind: self.config.kind,
+                config: &self.config,
                 learning_rate: self.config.learning_rate * slot.learning_rate_scale * factor,
-                beta1: self.config.beta1,
-                beta2: self.config.beta2,
-                epsilon: self.config.epsilon,
                 weight_decay: slot.weight_decay,
                 scale,
                 step,
             };
-            slot.moments.apply(&scalars, var, gradient)?;
+            let factors = scalars.factors();
+            factors.apply(var, gradient, &mut slot.moments)?;
         }
         self.step = step;
         Ok(norm)
@@ -121,9 +116,9 @@ impl Optimizer {
             .collect();
         tensors.insert("steps".to_owned(), Tensor::new(digits, &Device::Cpu)?);
         for (name, slot) in &self.slots {
-            let (first, second) = slot.moment_tensors()?;
-            tensors.insert(format!("first.{name}"), first);
-            tensors.insert(format!("second.{name}"), second);
+            for (kind, moment) in MOMENTS.iter().zip(&slot.moments) {
+                tensors.insert(format!("{kind}.{name}"), moment.clone());
+            }
         }
         let named = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
         Ok(named_to_safetensors(named)?)
@@ -141,19 +136,17 @@ impl Optimizer {
     ) -> Result<()> {
         let mut stored = named_from_safetensors(bytes, origin, parameters.device())?;
         let steps = take(&mut stored, "steps", &[3], origin)?.to_vec1::<f32>()?;
-        let mut moments = BTreeMap::new();
+        let mut moments = Vec::new();
         for (name, slot) in &self.slots {
-            let first = take(&mut stored, &format!("first.{name}"), &slot.shape, origin)?;
-            let second = take(&mut stored, &format!("second.{name}"), &slot.shape, origin)?;
-            moments.insert(name.clone(), Moments::from_tensors(first, second)?);
+            let shape = slot.moments[0].dims();
+            let mut take = |kind| take(&mut stored, &format!("{kind}.{name}"), shape, origin);
+            moments.push([take(MOMENTS[0])?, take(MOMENTS[1])?]);
         }
         if let Some(name) = stored.keys().next() {
             return Err(mismatch(origin, "unknown", name));
         }
-        for (name, moments) in moments {
-            if let Some(slot) = self.slots.get_mut(&name) {
-                slot.moments = moments;
-            }
+        for (slot, moments) in self.slots.values_mut().zip(moments) {
+            slot.moments = moments;
         }
         self.step = steps
             .iter()
@@ -176,53 +169,12 @@ impl Slot {
             .groups
             .iter()
             .find(|group| name.starts_with(&group.prefix));
-        // In memory of its own, because a step may change it in place.
         let zeros = || Tensor::zeros(var.dims(), DType::F32, var.device());
         Ok(Self {
             learning_rate_scale: group.map_or(1.0, |group| group.learning_rate_scale),
             weight_decay: group.map_or(config.weight_decay, |group| group.weight_decay),
-            shape: var.dims().to_vec(),
-            moments: Moments::from_tensors(zeros()?, zeros()?)?,
+            moments: [zeros()?, zeros()?],
         })
-    }
-
-    fn moment_tensors(&self) -> Result<(Tensor, Tensor)> {
-        match &self.moments {
-            Moments::Device { first, second } => Ok((first.clone(), second.clone())),
-            Moments::Host { first, second } => {
-                let tensor = |moment: &Vec<f32>| {
-                    Tensor::from_slice(moment, self.shape.as_slice(), &Device::Cpu)
-                };
-                Ok((tensor(first)?, tensor(second)?))
-            }
-        }
-    }
-}
-
-impl Moments {
-    fn from_tensors(first: Tensor, second: Tensor) -> Result<Self> {
-        if !matches!(first.device(), Device::Cpu) {
-            return Ok(Self::Device { first, second });
-        }
-        let host = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
-        Ok(Self::Host {
-            first: host(&first)?,
-            second: host(&second)?,
-        })
-    }
-
-    fn apply(&mut self, step: &Step, var: &Var, gradient: &Tensor) -> Result<()> {
-        match self {
-            Self::Host { first, second } => step.on_host(var, gradient, first, second),
-            #[cfg(feature = "cuda")]
-            Self::Device { first, second } if first.device().is_cuda() => {
-                step.on_cuda(var, gradient, [first, second])
-            }
-            Self::Device { first, second } => {
-                (*first, *second) = step.composed(var, gradient, first, second)?;
-                Ok(())
-            }
-        }
     }
 }
 
@@ -357,15 +309,27 @@ mod tests {
     fn composed_and_fused_updates_agree() {
         for kind in [OptimizerKind::Adam, OptimizerKind::Adamw] {
             let (fused, composed) = (parameters(), parameters());
-            let mut one = Optimizer::new(&config(kind), &fused).unwrap();
-            let mut other = Optimizer::new(&config(kind), &composed).unwrap();
-            for slot in other.slots.values_mut() {
-                let (first, second) = slot.moment_tensors().unwrap();
-                slot.moments = Moments::Device { first, second };
-            }
+            let config = config(kind);
+            let mut one = Optimizer::new(&config, &fused).unwrap();
+            let mut other = Optimizer::new(&config, &composed).unwrap();
             for _ in 0..5 {
                 one.step(&fused, &gradients(&fused), 0.5).unwrap();
-                other.step(&composed, &gradients(&composed), 0.5).unwrap();
+                let gradients = gradients(&composed);
+                let scale = other.clip_scale(gradients.norm(0).unwrap());
+                other.step += 1;
+                for (name, var) in composed.iter() {
+                    let slot = other.slots.get_mut(name).unwrap();
+                    let scalars = Step {
+                        config: &config,
+                        learning_rate: config.learning_rate * slot.learning_rate_scale * 0.5,
+                        weight_decay: slot.weight_decay,
+                        scale,
+                        step: other.step,
+                    };
+                    let gradient = gradients.get(name).unwrap();
+                    let moments = scalars.factors().composed(var, gradient, &slot.moments);
+                    slot.moments = moments.unwrap();
+                }
             }
             for (a, b) in numbers(&fused).iter().zip(numbers(&composed)) {
                 assert!((a - b).abs() < 1e-6, "{a} {b}");

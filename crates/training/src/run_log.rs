@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::error::io;
-use crate::record::{LogLine, RunRecord};
 use crate::{Error, Result};
+use uard_report::record::{LogLine, RunRecord};
 
 const FILE: &str = "log.jsonl";
 
@@ -132,7 +132,7 @@ fn json_line(line: &LogLine, path: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::StepRecord;
+    use uard_report::record::StepRecord;
 
     fn step(step: usize) -> LogLine {
         LogLine::Step(StepRecord {

@@ -1,75 +1,61 @@
 //! What captions are read with, and what their encoder starts from.
 
-use std::path::{Path, PathBuf};
-
-use uard_features::dataset::Split;
-use uard_features::hub::Hub;
-use uard_features::text::encoder::{TextEncoderKind, TextStart};
+use uard_data::dataset::Split;
+use uard_features::text::TextModel;
 use uard_features::text::gru::TextEncoderConfig;
-use uard_features::text::tokenizer::CaptionTokenizer;
 use uard_features::text::vocabulary::Vocabulary;
 use uard_features::text::word_vectors::WordVectors;
-use uard_features::text::{bert, tower};
-use uard_features::weights::Weights;
+use uard_hub::Hub;
 
-use crate::config::{TextConfig, TrainConfig};
+use crate::config::TrainConfig;
 use crate::{Error, Result};
 
-/// The folder of the trained model, downloaded where it is named by `hf:`; none for a GRU.
+/// The text model that a run begins with: a GRU over the words of its training captions, or a
+/// published model, downloaded where it is named by `hf:`. A run that is resumed has it from its
+/// checkpoint instead.
 ///
 /// # Errors
-/// The configuration names none, or it cannot be had.
-pub fn model_folder(config: &TextConfig, hub: &Hub) -> Result<Option<PathBuf>> {
-    match (config.encoder, &config.model) {
-        (TextEncoderKind::Gru, _) => Ok(None),
-        (TextEncoderKind::Bert, Some(model)) => Ok(Some(model.folder(hub, bert::FILES)?)),
-        (TextEncoderKind::Tower, Some(model)) => Ok(Some(model.folder(hub, tower::FILES)?)),
-        (_, None) => Err(no_model()),
-    }
-}
-
-/// The tokenizer of a run: the words of its training captions, or the pieces of the trained model
-/// whose folder is given.
-///
-/// # Errors
-/// When a file of the trained model is missing or of another form.
-pub fn tokenizer<'a>(
+/// The published model cannot be had; a file of it is missing or of another form;
+/// the word vectors cannot be read, or no word has one.
+pub fn text_model<'a>(
     config: &TrainConfig,
-    model: Option<&Path>,
+    hub: &Hub,
     captions: impl IntoIterator<Item = &'a str>,
-) -> Result<CaptionTokenizer> {
-    match model {
-        None => {
-            let vocabulary = Vocabulary::build(captions, config.data.minimum_word_count);
-            Ok(CaptionTokenizer::Vocabulary {
-                vocabulary,
-                longest: config.text.longest,
-            })
-        }
-        Some(folder) => {
-            let longest = config.text.longest;
-            Ok(match config.text.encoder {
-                TextEncoderKind::Tower => CaptionTokenizer::open_tower(folder, longest)?,
-                _ => CaptionTokenizer::open_bert(folder, longest)?,
-            })
-        }
+) -> Result<TextModel> {
+    let text = &config.text;
+    if let Some(model) = &text.model {
+        let folder = text.encoder.folder(model, hub)?;
+        return Ok(TextModel::open(text.encoder, &folder, text.longest)?);
     }
+    let vocabulary = Vocabulary::build(captions, config.data.minimum_word_count);
+    let vectors = text.word_vectors.as_ref().map(|path| {
+        let vectors = WordVectors::read(path, &vocabulary, text.word_width)?;
+        match vectors.found() {
+            0 => Err(Error::NoKnownWord {
+                path: path.clone(),
+                words: vectors.words(),
+            }),
+            _ => Ok(vectors),
+        }
+    });
+    let vectors = vectors.transpose()?;
+    Ok(TextModel::of_words(vocabulary, vectors, text.longest))
 }
 
 /// Names the first caption of a split that is cut, and says how many are; `None` where none is.
 ///
 /// # Errors
 /// When a tokenizer's own rules cannot be applied to a caption.
-pub fn cut_captions(split: &Split, tokenizer: &CaptionTokenizer) -> Result<Option<String>> {
-    let longest = tokenizer.longest();
+pub fn cut_captions(split: &Split, text: &TextModel) -> Result<Option<String>> {
+    let longest = text.longest();
     // Two marks, and at least a byte for each word or piece: most captions need not be read again.
-    let may_be_cut = |text: &str| text.len() + 2 > longest;
+    let may_be_cut = |caption: &str| caption.len() + 2 > longest;
     let long = split.captions.iter().enumerate();
-    let long = long.filter(|(_, text)| may_be_cut(text));
+    let long = long.filter(|(_, caption)| may_be_cut(caption));
     let mut first = None;
     let mut count = 0;
-    for (at, text) in long {
-        let cut = tokenizer.cut(text)?;
+    for (at, caption) in long {
+        let cut = text.cut(caption)?;
         if cut > 0 {
             count += 1;
             first.get_or_insert((at + 1, cut));
@@ -84,43 +70,10 @@ pub fn cut_captions(split: &Split, tokenizer: &CaptionTokenizer) -> Result<Optio
     }))
 }
 
-/// What the encoder begins with.
-///
-/// # Errors
-/// When the word vectors or the weights cannot be read, or no word has a vector.
-pub fn start(
-    config: &TextConfig,
-    model: Option<&Path>,
-    tokenizer: &CaptionTokenizer,
-) -> Result<TextStart> {
-    Ok(match (tokenizer, &config.word_vectors) {
-        (CaptionTokenizer::Vocabulary { vocabulary, .. }, Some(path)) => {
-            let vectors = WordVectors::read(path, vocabulary, config.word_width)?;
-            if vectors.found() == 0 {
-                return Err(Error::NoKnownWord {
-                    path: path.clone(),
-                    words: vectors.words(),
-                });
-            }
-            TextStart::Vectors(vectors)
-        }
-        (CaptionTokenizer::Vocabulary { .. }, None) => TextStart::Drawn,
-        (_, _) => TextStart::Trained(Weights::open_folder(model.ok_or_else(no_model)?)?),
-    })
-}
-
 /// The sizes of the encoder.
 pub fn sizes(config: &TrainConfig) -> TextEncoderConfig {
     TextEncoderConfig {
         word_width: config.text.word_width,
         joint_width: config.model.joint_width,
-    }
-}
-
-fn no_model() -> Error {
-    Error::Setting {
-        key: "text.model",
-        found: "nothing".to_owned(),
-        expected: "the folder of a trained BERT or its hf: name, for text.encoder is \"bert\"",
     }
 }

@@ -12,15 +12,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
-use uard_features::dataset::Split;
-use uard_features::hub::Hub;
+use uard_data::dataset::Split;
 use uard_files::DirectoryLock;
+use uard_hub::Hub;
 
 use crate::config::TrainConfig;
 use crate::error::io;
-use crate::record::{EpochRecord, RunRecord, SplitRecord};
 use crate::{Error, Result};
 use session::Session;
+use uard_report::record::RunRecord;
 
 pub use observer::{Event, Observer, Silent};
 pub use samples::Samples;
@@ -76,50 +76,15 @@ impl Outcome {
 /// What a run has come to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
-    /// The resolved configuration, as TOML.
-    pub config: String,
-    /// Seed of every draw.
-    pub seed: u64,
-    /// sha256 of the training data.
-    pub data_hash: String,
-    /// Images of the training split.
-    pub train_images: usize,
-    /// Captions of the training split.
-    pub train_captions: usize,
-    /// Trained numbers.
-    pub parameters: usize,
+    /// The run as an entry of `metrics.json`, but for its name, its device and a test split; with
+    /// the seconds of its epochs where the log knows them.
+    pub record: RunRecord,
     /// Steps taken.
     pub step: usize,
-    /// Every finished epoch, with its seconds where the log knows them.
-    pub epochs: Vec<EpochRecord>,
-    /// Epoch of highest rsum on dev; 0 before the first has ended.
-    pub best_epoch: usize,
-    /// Its checkpoint.
+    /// The checkpoint of the best epoch.
     pub best: Option<PathBuf>,
     /// The newest checkpoint.
     pub latest: PathBuf,
-    /// Seconds of all finished epochs.
-    pub seconds: f64,
-}
-
-impl Summary {
-    /// The run as an entry of `metrics.json`; `name` tells the runs of one report apart.
-    pub fn record(&self, name: &str, device: &str, test: Option<SplitRecord>) -> RunRecord {
-        RunRecord {
-            name: name.to_owned(),
-            config: self.config.clone(),
-            seed: self.seed,
-            device: device.to_owned(),
-            data_hash: self.data_hash.clone(),
-            train_images: self.train_images,
-            train_captions: self.train_captions,
-            parameters: self.parameters,
-            epochs: self.epochs.clone(),
-            best_epoch: self.best_epoch,
-            test,
-            seconds: self.seconds,
-        }
-    }
 }
 
 /// Trains until the run is finished or `stop` becomes true.

@@ -6,11 +6,9 @@
 use crate::tiny;
 
 use candle_core::Device;
-use uard_attention::kernel::Kernel;
-use uard_attention::{Precision, Sides, WeightRule};
+use uard_attention::{Engine, Precision, Sides, WeightRule};
 use uard_core::random::Draws;
-use uard_features::text::encoder::TextStart;
-use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_features::text::TextModel;
 use uard_features::text::vocabulary::Vocabulary;
 use uard_training::batches::Batches;
 use uard_training::checkpoint::Checkpoint;
@@ -28,19 +26,15 @@ const ROUNDING: f64 = 1e-5;
 fn gradients(data: &Data, config: &TrainConfig, threshold: f64) -> BatchGradients {
     let vocabulary = Vocabulary::build(data.train.captions.iter().map(String::as_str), 1);
     let width = data.train.regions.width();
-    let tokenizer = CaptionTokenizer::Vocabulary {
-        vocabulary,
-        longest: 64,
-    };
-    let text = (&tokenizer, &TextStart::Drawn);
-    let model = Model::new(config, width, text, &Device::Cpu).unwrap();
+    let text = TextModel::of_words(vocabulary, None, 64);
+    let model = Model::new(config, width, &text, &Device::Cpu).unwrap();
     let owners = &data.train.image_of_caption;
     let batches = Batches::new(owners, config.training.batch, Draws::new(0), "train").unwrap();
     let batch = batches.epoch(1, 0).remove(0);
     let captions = batch
         .captions
         .iter()
-        .map(|&c| tokenizer.encode(&data.train.captions[c]).unwrap())
+        .map(|&c| text.encode(&data.train.captions[c]).unwrap())
         .collect();
     let features = ImageFeatures::read(&data.train.regions, &batch.images).unwrap();
     let prepared = Prepared {
@@ -124,8 +118,8 @@ fn training_raises_recall_and_moves_the_threshold() {
     config.optimizer.learning_rate = 3e-3;
     config.threshold.minimum_samples = 20;
     let outcome = train_whole(&data, &config, run.path());
-    let epochs = &outcome.summary().epochs;
-    let best = &epochs[outcome.summary().best_epoch - 1];
+    let epochs = &outcome.summary().record.epochs;
+    let best = &epochs[outcome.summary().record.best_epoch - 1];
     let first = epochs[0].dev.retrieval.rsum;
     assert!(
         best.dev.retrieval.rsum > first.max(300.0),
@@ -137,32 +131,29 @@ fn training_raises_recall_and_moves_the_threshold() {
     // What the checkpoint evaluates to is what the epoch recorded.
     let checkpoint = Checkpoint::open(run.path()).unwrap();
     let model = checkpoint.model(&Device::Cpu).unwrap();
-    let tokenizer = checkpoint.tokenizer().unwrap();
-    let how = How {
-        threshold: checkpoint.evaluation_threshold().unwrap(),
-        ..How::default()
-    };
-    let found = evaluate(&model, &data.dev, &tokenizer, how, &|_, _, _| ()).unwrap();
+    let tokenizer = checkpoint.text().unwrap();
+    let threshold = checkpoint.evaluation_threshold(None).unwrap();
+    let how = How::fastest(threshold, Precision::F32, &Device::Cpu).unwrap();
+    let found = evaluate(&model, &data.dev, &tokenizer, &how, &|_, _, _| ()).unwrap();
     assert_eq!(found.record, best.dev);
-    every_kernel_evaluates_alike(&model, (&data, &tokenizer), how);
+    every_engine_evaluates_alike(&model, (&data, &tokenizer), threshold);
 }
 
-fn every_kernel_evaluates_alike(
+fn every_engine_evaluates_alike(
     model: &Model,
-    (data, tokenizer): (&Data, &CaptionTokenizer),
-    how: How,
+    (data, tokenizer): (&Data, &TextModel),
+    threshold: f64,
 ) {
-    let evaluate = |kernel, precision| {
+    let evaluate = |engine: Engine, precision| {
         let how = How {
-            kernel,
-            precision,
-            ..how
+            threshold,
+            running: engine.open(Some(precision), &Device::Cpu).unwrap(),
         };
-        evaluate(model, &data.dev, tokenizer, how, &|_, _, _| ()).unwrap()
+        evaluate(model, &data.dev, tokenizer, &how, &|_, _, _| ()).unwrap()
     };
-    let judge = evaluate(Kernel::Reference, Precision::F32);
-    for kernel in [Kernel::Tensor, Kernel::Scalar, Kernel::Auto] {
-        let found = evaluate(kernel, Precision::F32);
+    let judge = evaluate(Engine::Reference, Precision::F32);
+    for engine in [Engine::Tensor, Engine::Scalar, Engine::Auto] {
+        let found = evaluate(engine, Precision::F32);
         let pairs = found
             .similarities
             .values()
@@ -171,17 +162,17 @@ fn every_kernel_evaluates_alike(
         for (found, expected) in pairs {
             assert!(
                 (found - expected).abs() < 1e-5,
-                "{kernel}: {found} {expected}"
+                "{engine}: {found} {expected}"
             );
         }
         assert_eq!(found.record.alignment, judge.record.alignment);
     }
     // Ranks, and so recall, of `exact` are those of f32.
-    for kernel in [Kernel::Scalar, Kernel::Auto] {
+    for engine in [Engine::Scalar, Engine::Auto] {
         let (f32, exact) = (
-            evaluate(kernel, Precision::F32),
-            evaluate(kernel, Precision::Exact),
+            evaluate(engine, Precision::F32),
+            evaluate(engine, Precision::Exact),
         );
-        assert_eq!(exact.record.retrieval, f32.record.retrieval, "{kernel}");
+        assert_eq!(exact.record.retrieval, f32.record.retrieval, "{engine}");
     }
 }

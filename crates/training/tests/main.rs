@@ -3,7 +3,5 @@
 
 mod configs;
 mod learning;
-mod report;
 mod resume;
-mod study;
 mod tiny;

@@ -9,15 +9,15 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
-use uard_features::hub::Hub;
+use uard_hub::Hub;
+use uard_report::record::LogLine;
 use uard_training::Error;
 use uard_training::checkpoint::Checkpoint;
 use uard_training::config::TrainConfig;
-use uard_training::record::LogLine;
 use uard_training::run_log::read_log;
 use uard_training::trainer::{Outcome, Run, Silent, Start, train};
 
-use tiny::{Data, bert_config, bytes_of, config, data, train_until, train_whole};
+use tiny::{Data, bert_config, bert_folder, bytes_of, config, data, train_until, train_whole};
 
 fn final_bytes(outcome: &Outcome) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     bytes_of(&outcome.summary().latest)
@@ -50,7 +50,10 @@ fn stopped_at_any_step_the_final_bytes_are_the_same() {
         let run = tempfile::tempdir().unwrap();
         let resumed = stopped_and_resumed(&data, &config, stops, run.path());
         assert!(final_bytes(&resumed) == expected, "stopped after {stops:?}");
-        assert_eq!(resumed.summary().best_epoch, outcome.summary().best_epoch);
+        assert_eq!(
+            resumed.summary().record.best_epoch,
+            outcome.summary().record.best_epoch
+        );
         let steps = |run: &Path| -> Vec<(usize, f64)> {
             let lines = read_log(run).unwrap().into_iter();
             lines
@@ -75,11 +78,17 @@ fn a_bert_is_trained_further_and_resumed_with_what_it_dropped() {
         let run = tempfile::tempdir().unwrap();
         let resumed = stopped_and_resumed(&data, &config, &[3, 11], run.path());
         assert!(final_bytes(&resumed) == final_bytes(&outcome));
-        let losses: Vec<f64> = outcome.summary().epochs.iter().map(|e| e.loss).collect();
+        let losses: Vec<f64> = outcome
+            .summary()
+            .record
+            .epochs
+            .iter()
+            .map(|e| e.loss)
+            .collect();
         assert!(losses[2] < losses[0], "{losses:?}");
         // The checkpoint is whole without the folder that the run began with.
         let checkpoint = Checkpoint::open(straight.path()).unwrap();
-        let tokenizer = checkpoint.tokenizer().unwrap();
+        let tokenizer = checkpoint.text().unwrap();
         let ids = tokenizer.encode("a dog and a ball").unwrap();
         let model = checkpoint.model(&Device::Cpu).unwrap();
         let words = model
@@ -87,6 +96,30 @@ fn a_bert_is_trained_further_and_resumed_with_what_it_dropped() {
             .unwrap();
         assert_eq!(words.counts(), [ids.len()]);
     }
+}
+
+#[test]
+fn a_resumed_run_asks_for_the_published_model_no_more() {
+    let data = data(1);
+    let straight = tempfile::tempdir().unwrap();
+    let folder = straight.path().join("model");
+    std::fs::create_dir(&folder).unwrap();
+    for (name, bytes) in bytes_of(&bert_folder()) {
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+    let mut config = bert_config();
+    config.text.model = Some(folder.clone().into());
+    let outcome = train_whole(&data, &config, straight.path());
+    let run = tempfile::tempdir().unwrap();
+    train_until(&data, &config, run.path(), 3).unwrap();
+    // Gone at the first stop; of another model at the second.
+    std::fs::remove_dir_all(&folder).unwrap();
+    train_until(&data, &config, run.path(), 6).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("config.json"), "{}").unwrap();
+    std::fs::write(folder.join("tokenizer.json"), "{}").unwrap();
+    let resumed = train_whole(&data, &config, run.path());
+    assert!(final_bytes(&resumed) == final_bytes(&outcome));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! On what does a GPU match? Fragments on the host, and in its memory.
 
-use uard_attention::kernel::cuda::{
-    DeviceRegions, DeviceRegionsBuilder, DeviceWords, DeviceWordsBuilder, Half,
-};
+use std::sync::Arc;
+
+use uard_attention::search::{Search, SearchRegions, SearchWords};
+use uard_attention::{Matcher, MatcherConfig, Precision, Running};
 use uard_benches::workload::{self, Content, REGIONS, Shape};
 use uard_core::gpu::Machine;
 use uard_core::random::Draws;
@@ -69,25 +70,43 @@ fn threshold_keeping_cells(share: f64, regions: &Regions, words: &Words) -> anyh
     Ok(f64::from(*cell))
 }
 
+/// Our kernels on a machine, in bf16.
+///
+/// # Errors
+/// When the settings are refused.
+pub fn search(
+    machine: &Arc<dyn Machine>,
+    config: MatcherConfig,
+    threshold: f64,
+) -> anyhow::Result<Search> {
+    let running = Running::on_machine(Arc::clone(machine), Precision::Bf16)?;
+    Ok(Search::on(&Matcher::new(config)?, threshold, &running)?)
+}
+
 /// Images and captions in a machine's memory.
-pub struct OnDevice<M: Machine> {
+pub struct OnDevice {
     /// Of every image.
-    pub regions: DeviceRegions<M>,
+    pub regions: SearchRegions,
     /// Of every caption.
-    pub words: DeviceWords<M>,
+    pub words: SearchWords,
     /// Leaves [`KEPT_CELLS`].
     pub threshold: f64,
 }
 
-impl<M: Machine> OnDevice<M> {
+impl OnDevice {
     /// Copies fragments in bf16.
     ///
     /// # Errors
     /// When there is too little memory.
-    pub fn copied(machine: &M, fragments: &Fragments) -> anyhow::Result<Self> {
+    pub fn copied(machine: &Arc<dyn Machine>, fragments: &Fragments) -> anyhow::Result<Self> {
+        let search = search(machine, MatcherConfig::default(), fragments.threshold)?;
+        let mut regions = search.regions(fragments.regions.width())?;
+        regions.push(&fragments.regions)?;
+        let mut words = search.words(fragments.words.width())?;
+        words.push(&fragments.words)?;
         Ok(Self {
-            regions: DeviceRegions::copied(machine, &fragments.regions, Half::Bf16)?,
-            words: DeviceWords::copied(machine, &fragments.words, Half::Bf16)?,
+            regions: regions.finish()?,
+            words: words.finish()?,
             threshold: fragments.threshold,
         })
     }
@@ -96,37 +115,39 @@ impl<M: Machine> OnDevice<M> {
     ///
     /// # Errors
     /// When there is too little memory.
-    pub fn draw(machine: &M, shape: Shape) -> anyhow::Result<Self> {
+    pub fn draw(machine: &Arc<dyn Machine>, shape: Shape) -> anyhow::Result<Self> {
         let draws = Draws::new(0);
         let content = (shape, Content::Random);
-        let mut regions = DeviceRegionsBuilder::new(shape.width, Half::Bf16)?;
+        let some_regions = workload::regions_of(0..shape.images.min(SAMPLE.0), shape, &draws)?;
+        let some_words = workload::words_of(0..shape.captions.min(SAMPLE.1), content, &draws)?;
+        let threshold = threshold_keeping_cells(KEPT_CELLS, &some_regions, &some_words)?;
+        let search = search(machine, MatcherConfig::default(), threshold)?;
+        let mut regions = search.regions(shape.width)?;
         for at in (0..shape.images).step_by(BATCH) {
             let some = at..shape.images.min(at + BATCH);
             regions.push(&workload::regions_of(some, shape, &draws)?)?;
         }
-        let mut words = DeviceWordsBuilder::new(shape.width, Half::Bf16)?;
+        let mut words = search.words(shape.width)?;
         for at in (0..shape.captions).step_by(BATCH) {
             let some = at..shape.captions.min(at + BATCH);
             words.push(&workload::words_of(some, content, &draws)?)?;
         }
-        let some_regions = workload::regions_of(0..shape.images.min(SAMPLE.0), shape, &draws)?;
-        let some_words = workload::words_of(0..shape.captions.min(SAMPLE.1), content, &draws)?;
         Ok(Self {
-            regions: regions.finish(machine)?,
-            words: words.finish(machine)?,
-            threshold: threshold_keeping_cells(KEPT_CELLS, &some_regions, &some_words)?,
+            regions: regions.finish()?,
+            words: words.finish()?,
+            threshold,
         })
     }
 
     /// Pairs.
     pub fn pairs(&self) -> usize {
-        self.regions.counts().len() * self.words.counts().len()
+        self.regions.images() * self.words.captions()
     }
 
     /// Multiply-adds of the relevance of all pairs.
     pub fn multiply_adds(&self) -> f64 {
         let words: usize = self.words.counts().iter().sum();
-        let regions = self.regions.counts().len() * REGIONS;
+        let regions = self.regions.images() * REGIONS;
         regions as f64 * words as f64 * self.regions.width() as f64
     }
 
@@ -134,8 +155,8 @@ impl<M: Machine> OnDevice<M> {
     pub fn size(&self) -> String {
         format!(
             "{} images x {} captions",
-            self.regions.counts().len(),
-            self.words.counts().len()
+            self.regions.images(),
+            self.words.captions()
         )
     }
 }

@@ -10,11 +10,11 @@ use candle_core::Device;
 use tempfile::TempDir;
 use uard_benches::step::Setup;
 use uard_benches::workload::{REGIONS, word_counts};
-use uard_core::matmul::Matmul;
 use uard_core::random::{Draws, normal, uniform};
-use uard_features::dataset::Split;
-use uard_features::hub::Hub;
-use uard_features::npy::F32Writer;
+use uard_data::dataset::Split;
+use uard_data::npy::F32Writer;
+use uard_hub::Hub;
+use uard_linalg::matmul::Matmul;
 use uard_training::config::TrainConfig;
 use uard_training::trainer::{Event, Run, Start, train};
 

@@ -46,18 +46,14 @@ const JOBS: [Asked; 5] = [
 ///
 /// # Errors
 /// When the GPU or the machine has too little memory, or ours fails.
-pub fn run<M: Machine>(
-    machine: &Arc<M>,
-    setting: &Setting,
-    found: &mut Found,
-) -> anyhow::Result<()> {
+pub fn run(machine: &Arc<dyn Machine>, setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
     let shape = setting.arguments.shape(SHAPE);
     eprintln!(
         "drawing {} images and {} captions",
         shape.images, shape.captions
     );
     let fragments = Fragments::draw(shape)?;
-    let data = OnDevice::copied(&**machine, &fragments)?;
+    let data = OnDevice::copied(machine, &fragments)?;
     let judged = judged(machine, &data, &fragments, found)?;
     let mut peers = match setting.python {
         Some(python) => start(machine, (&data, &fragments), python, found)?,
@@ -80,9 +76,9 @@ pub fn run<M: Machine>(
 }
 
 /// Rows of ours, those whose similarities are on the host judged by the reference.
-fn judged<M: Machine>(
-    machine: &Arc<M>,
-    data: &OnDevice<M>,
+fn judged(
+    machine: &Arc<dyn Machine>,
+    data: &OnDevice,
     fragments: &Fragments,
     found: &mut Found,
 ) -> anyhow::Result<Vec<Row>> {
@@ -93,7 +89,7 @@ fn judged<M: Machine>(
         let threshold = if asked.at_zero { 0.0 } else { data.threshold };
         let sides = (&corner.regions, &corner.words);
         let sample = Sample::compute(&asked.config(), sides, threshold)?;
-        let differences = sample.differences(&values, data.words.counts().len());
+        let differences = sample.differences(&values, data.words.captions());
         let row = asked.row().judged(differences);
         found.requirements.push(Requirement {
             about: format!("{}, {}: difference to f64", row.name, row.rule),
@@ -108,9 +104,9 @@ fn judged<M: Machine>(
 }
 
 /// Starts PyTorch's forms and compares them with ours.
-fn start<M: Machine>(
-    machine: &Arc<M>,
-    (data, fragments): (&OnDevice<M>, &Fragments),
+fn start(
+    machine: &Arc<dyn Machine>,
+    (data, fragments): (&OnDevice, &Fragments),
     python: &Python,
     found: &mut Found,
 ) -> anyhow::Result<Vec<Peer>> {
@@ -140,9 +136,9 @@ fn start<M: Machine>(
 }
 
 /// All of ours and all peers, in turn; and who of them left, and why.
-fn one_race<M: Machine>(
-    machine: &Arc<M>,
-    data: &OnDevice<M>,
+fn one_race(
+    machine: &Arc<dyn Machine>,
+    data: &OnDevice,
     (mut rows, peers): (Vec<Row>, &mut [Peer]),
     (setting, ceiling_before): (&Setting, Option<f64>),
 ) -> anyhow::Result<(Race, Vec<Option<String>>)> {
@@ -224,8 +220,8 @@ fn of_flickr(race: &Race, arguments: &Arguments, found: &mut Found) {
     }
 }
 
-fn of_coco<M: Machine>(
-    machine: &Arc<M>,
+fn of_coco(
+    machine: &Arc<dyn Machine>,
     ceiling: Option<f64>,
     setting: &Setting,
     found: &mut Found,
@@ -235,7 +231,7 @@ fn of_coco<M: Machine>(
         "drawing {} images and {} captions",
         shape.images, shape.captions
     );
-    let data = OnDevice::draw(&**machine, shape)?;
+    let data = OnDevice::draw(machine, shape)?;
     let rows = JOBS.iter().map(Asked::row).collect();
     let (race, _) = one_race(machine, &data, (rows, &mut []), (setting, ceiling))?;
     let [on_gpu, _, lists, ..] = &race.rows[..] else {
@@ -268,15 +264,15 @@ mod tests {
         let Some(machine) = Interpreter::where_possible(90, required) else {
             return;
         };
-        let machine = Arc::new(machine);
+        let machine: Arc<dyn Machine> = Arc::new(machine);
         let shape = Shape {
             images: 3,
             captions: 5,
             width: 64,
         };
         let fragments = Fragments::draw(shape).unwrap();
-        let data = OnDevice::copied(&*machine, &fragments).unwrap();
-        let drawn = OnDevice::draw(&*machine, shape).unwrap();
+        let data = OnDevice::copied(&machine, &fragments).unwrap();
+        let drawn = OnDevice::draw(&machine, shape).unwrap();
         assert_eq!(drawn.threshold, data.threshold);
         assert_eq!(drawn.multiply_adds(), data.multiply_adds());
         let mut found = Found::default();

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use uard_attention::kernel::cuda::DeviceSearch;
-use uard_attention::{Matcher, MatcherConfig, WeightRule};
+use uard_attention::search::Search;
+use uard_attention::{MatcherConfig, WeightRule};
 use uard_core::gpu::Machine;
 
-use super::data::OnDevice;
+use super::data::{self, OnDevice};
 use crate::race::Contestant;
 use crate::report::Row;
 
@@ -73,14 +73,9 @@ impl Asked {
         }
     }
 
-    fn search<M: Machine>(
-        &self,
-        machine: &Arc<M>,
-        data: &OnDevice<M>,
-    ) -> anyhow::Result<DeviceSearch<M>> {
-        let matcher = Matcher::new(self.config())?;
+    fn search(&self, machine: &Arc<dyn Machine>, data: &OnDevice) -> anyhow::Result<Search> {
         let threshold = if self.at_zero { 0.0 } else { data.threshold };
-        Ok(DeviceSearch::new(Arc::clone(machine), &matcher, threshold)?)
+        data::search(machine, self.config(), threshold)
     }
 }
 
@@ -88,16 +83,14 @@ impl Asked {
 ///
 /// # Errors
 /// When the machine fails.
-pub fn similarities<M: Machine>(
-    machine: &Arc<M>,
-    data: &OnDevice<M>,
+pub fn similarities(
+    machine: &Arc<dyn Machine>,
+    data: &OnDevice,
     asked: Asked,
 ) -> anyhow::Result<Vec<f32>> {
     let mut out = vec![0.0; data.pairs()];
-    let sides = (&data.regions, &data.words);
-    asked
-        .search(machine, data)?
-        .similarities_into(sides, &mut out, &|_, _| ())?;
+    let search = asked.search(machine, data)?;
+    search.similarities_into(&data.regions, &data.words, &mut out, &|_, _| ())?;
     Ok(out)
 }
 
@@ -105,24 +98,27 @@ pub fn similarities<M: Machine>(
 ///
 /// # Errors
 /// When the settings are refused.
-pub fn contestant<'a, M: Machine + 'a>(
-    machine: &Arc<M>,
-    data: &'a OnDevice<M>,
+pub fn contestant<'a>(
+    machine: &Arc<dyn Machine>,
+    data: &'a OnDevice,
     asked: Asked,
 ) -> anyhow::Result<Contestant<'a>> {
     let search = asked.search(machine, data)?;
     let to_host = asked.job == Job::ToHost;
     let mut out = vec![0.0; if to_host { data.pairs() } else { 0 }];
     Ok(Contestant::new(asked.row().name, move || {
-        let sides = (&data.regions, &data.words);
+        // Each of them returns when the GPU has done it.
+        let (regions, words) = (&data.regions, &data.words);
         match asked.job {
             // Lists of nothing: all that is left is the matching, in the GPU's memory.
-            Job::Similarities => drop(search.top_k(sides, 0, &|_, _| ())?),
-            Job::ToHost => drop(search.similarities_into(sides, &mut out, &|_, _| ())?),
+            Job::Similarities => drop(search.top_k(regions, words, 0, &|_, _| ())?),
+            Job::ToHost => {
+                search.similarities_into(regions, words, &mut out, &|_, _| ())?;
+            }
             Job::Lists => {
-                std::hint::black_box(search.top_k(sides, LISTED, &|_, _| ())?);
+                std::hint::black_box(search.top_k(regions, words, LISTED, &|_, _| ())?);
             }
         }
-        Ok(search.machine().wait()?)
+        Ok(())
     }))
 }

@@ -193,9 +193,8 @@ pub fn arguments(device: &str, threshold: f64) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use uard_attention::kernel::Kernel;
     use uard_attention::search::Search;
-    use uard_attention::{Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
+    use uard_attention::{Engine, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
     use uard_benches::workload::Shape;
 
     fn by_the_processor(fragments: &Fragments, rule: WeightRule) -> Vec<f32> {
@@ -206,7 +205,7 @@ mod tests {
         let search = Search::new(
             &matcher.unwrap(),
             fragments.threshold,
-            Kernel::Auto,
+            Engine::Auto,
             Precision::F32,
         );
         let regions = PackedRegions::pack(&fragments.regions, Precision::F32).unwrap();

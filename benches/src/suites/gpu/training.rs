@@ -11,8 +11,8 @@ use candle_core::Device;
 use uard_benches::step::{Setup, Step};
 use uard_benches::workload::{self, REGIONS};
 use uard_core::gpu::Driver;
-use uard_core::matmul::Matmul;
 use uard_core::random::Draws;
+use uard_linalg::matmul::Matmul;
 use uard_training::negatives::Negatives;
 
 use crate::peers::python::Python;

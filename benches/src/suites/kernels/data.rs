@@ -1,8 +1,7 @@
 //! On what do the kernels race? Fragments as tensors, and packed once for every precision.
 
-use uard_attention::kernel::Kernel;
 use uard_attention::search::Search;
-use uard_attention::{Kept, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
+use uard_attention::{Engine, Kept, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
 use uard_benches::workload::{self, Content, Shape};
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
@@ -100,7 +99,7 @@ impl Data {
 
     fn kept_of_all(&self) -> anyhow::Result<Kept> {
         let matcher = Matcher::new(MatcherConfig::default())?;
-        let search = Search::new(&matcher, self.threshold, Kernel::Auto, Precision::F32)?;
+        let search = Search::new(&matcher, self.threshold, Engine::Auto, Precision::F32)?;
         let mut out = vec![0.0; self.pairs()];
         let (regions, words) = (&self.packed_regions, &self.packed_words);
         Ok(search.similarities_into(regions, words, &mut out, &|_, _| ())?)

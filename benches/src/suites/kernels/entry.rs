@@ -1,8 +1,7 @@
 //! How does a kernel of ours enter a race? With its row and its difference to the reference.
 
-use uard_attention::kernel::Kernel;
 use uard_attention::search::Search;
-use uard_attention::{Matcher, MatcherConfig, Precision, Sides, WeightRule};
+use uard_attention::{Engine, Matcher, MatcherConfig, Precision, Sides, WeightRule};
 
 use super::data::Data;
 use super::sides_name;
@@ -15,7 +14,7 @@ use crate::suites::Setting;
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
     /// Which kernel.
-    pub kernel: Kernel,
+    pub kernel: Engine,
     /// Which rule.
     pub rule: WeightRule,
     /// Which sides ask.
@@ -30,7 +29,7 @@ impl Asked {
     /// The masked rule on the fastest kernel and all threads, both sides.
     pub fn masked(precision: Precision) -> Self {
         Self {
-            kernel: Kernel::Auto,
+            kernel: Engine::Auto,
             rule: WeightRule::Masked,
             sides: Sides::Both,
             precision,
@@ -110,7 +109,7 @@ impl<'a> Entry<'a> {
         let matcher = Matcher::new(config)?;
         let search = Search::new(&matcher, data.threshold, asked.kernel, asked.precision)?;
         let row = Row {
-            name: search.kernel().set().name().to_owned(),
+            name: search.running().engine().name().to_owned(),
             rule: format!("{}, {}", asked.rule, sides_name(asked.sides)),
             precision: asked.precision.to_string(),
             ours: true,

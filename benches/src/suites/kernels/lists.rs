@@ -1,8 +1,7 @@
 //! What do lists of the best cost, and are those of `exact` those of f32?
 
-use uard_attention::kernel::Kernel;
 use uard_attention::search::{Search, TopK};
-use uard_attention::{Matcher, MatcherConfig, Precision};
+use uard_attention::{Engine, Matcher, MatcherConfig, Precision};
 use uard_benches::workload::{Content, Shape, WIDTH};
 
 use super::data::Data;
@@ -45,7 +44,7 @@ fn one_race(setting: &Setting, data: &Data, what: &str, found: &mut Found) -> an
         let search = search(data, precision)?;
         let equal = same_lists(&lists(data, precision)?, &by_f32);
         let row = Row {
-            name: search.kernel().set().name().to_owned(),
+            name: search.running().engine().name().to_owned(),
             rule: "masked, both sides".to_owned(),
             precision: precision.to_string(),
             ours: true,
@@ -85,7 +84,7 @@ fn search(data: &Data, precision: Precision) -> anyhow::Result<Search> {
     Ok(Search::new(
         &matcher,
         data.threshold,
-        Kernel::Auto,
+        Engine::Auto,
         precision,
     )?)
 }

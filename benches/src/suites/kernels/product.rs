@@ -5,7 +5,7 @@ use half::bf16;
 use rayon::prelude::*;
 use uard_attention::Precision;
 use uard_benches::workload::REGIONS;
-use uard_core::panels::{
+use uard_linalg::panels::{
     ColumnPanels, Element, Instructions, PANEL, RowPanels, padded_depth, panels_for, product,
 };
 

@@ -6,9 +6,9 @@ use anyhow::Context;
 use candle_core::Var;
 use uard_attention::{Matcher, MatcherConfig};
 use uard_benches::workload::{self, Content, Shape, WIDTH};
-use uard_core::matmul::Matmul;
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
+use uard_linalg::matmul::Matmul;
 
 use crate::machine;
 use crate::race::{self, Contestant};

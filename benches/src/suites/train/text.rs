@@ -5,9 +5,7 @@ use candle_core::{Device, Tensor};
 use uard_benches::workload;
 use uard_core::parameters::Parameters;
 use uard_core::random::Draws;
-use uard_features::text::gru::{
-    CaptionBatch, Recurrence, TextEncoder, TextEncoderConfig, composed, operator,
-};
+use uard_features::text::gru::{CaptionBatch, TextEncoder, TextEncoderConfig, composed, operator};
 
 use crate::race::{self, Contestant};
 use crate::report::{Race, Row};
@@ -23,7 +21,7 @@ const WORD_WIDTH: usize = 300;
 
 const OURS: &str = "operator";
 
-type Form = fn(&Recurrence, &CaptionBatch) -> uard_features::Result<Tensor>;
+type Form = fn(&TextEncoder, &CaptionBatch) -> uard_features::Result<Tensor>;
 const FORMS: [(&str, Form); 2] = [
     (OURS, operator::average),
     ("composed form, candle", composed::average),
@@ -47,7 +45,7 @@ pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
         let ids = workload::word_ids(captions, VOCABULARY, &draws);
         let batch = CaptionBatch::pad(&ids, 0, &Device::Cpu)?;
         let round = |form: Form| -> anyhow::Result<()> {
-            let average = form(encoder.recurrence(), &batch)?;
+            let average = form(&encoder, &batch)?;
             std::hint::black_box(average.sqr()?.sum_all()?.backward()?);
             Ok(())
         };

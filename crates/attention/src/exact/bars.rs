@@ -1,6 +1,6 @@
 //! What must a pair reach to matter to its image or to its caption?
 
-use crate::search::{Ranked, offer};
+use crate::results::{Ranked, offer};
 
 /// The bars of all images and captions, and the lists that set them.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use uard_core::panels::padded_depth;
+use uard_linalg::panels::padded_depth;
 
 use super::bound::{Rounding, alone, gram_error, relevance_bound};
 use crate::kernel::answers::Bounds;

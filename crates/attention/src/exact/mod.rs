@@ -16,10 +16,9 @@ mod round;
 mod screening;
 
 use crate::kernel::answers::{Above, Answers};
-use crate::search::listed::check_index;
+use crate::results::{Preserve, Preserved, Progress, TopK};
+use crate::search::PackedPairs;
 use crate::search::tiles::{Fragments, Task, tasks};
-use crate::search::{Progress, Search, TopK};
-use crate::{Error, Kept, PackedRegions, PackedWords, Precision, Result, WeightRule};
 use bars::{Bars, Query};
 use limits::Limits;
 use screening::Done;
@@ -27,28 +26,9 @@ use screening::Done;
 /// Pairs of a round, if no single range of captions has more.
 const PAIRS_IN_A_ROUND: usize = 1 << 20;
 
-/// What of a matrix of similarities must be as in f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Preserve<'a> {
-    /// The most similar so many of each image and of each caption, with their order and values.
-    pub top: usize,
-    /// Matched pairs (image, caption): their values, and the rank of each image's and of each
-    /// caption's best, ties counting against it.
-    pub matched: &'a [(usize, usize)],
-}
-
-/// How a matrix of similarities came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Preserved {
-    /// How much was above the threshold; with `Precision::Exact` as bf16 shows it.
-    pub kept: Kept,
-    /// Pairs that bf16 left open and f32 decided; 0 with any other precision.
-    pub recomputed: u64,
-}
-
 /// One run over all pairs.
 struct Course<'a> {
-    search: &'a Search,
+    pairs: &'a PackedPairs<'a>,
     fragments: &'a Fragments<'a>,
     answers: Answers,
     limits: Limits,
@@ -72,108 +52,52 @@ impl Matrix<'_> {
     }
 }
 
-impl Search {
-    /// The similarity of every image with every caption, where only some of it must be as in f32.
-    ///
-    /// With `Precision::Exact` what `preserve` names is as with `Precision::F32`, to the last bit;
-    /// other values are those of bf16. With any other precision this is
-    /// [`Search::similarities_into`].
-    ///
-    /// # Shapes
-    /// `out` row-major [I, C], every number of it written.
-    ///
-    /// # Errors
-    /// As [`Search::similarities_into`], and when a matched pair is out of range.
-    ///
-    /// # Source
-    /// `docs/exactness.md`.
-    pub fn similarities_preserving(
+impl PackedPairs<'_> {
+    /// The similarity of every pair into `out` [I, C] of that length: what `preserve` names as in
+    /// f32, to the last bit, other values as in bf16.
+    pub(crate) fn similarities_exactly(
         &self,
-        (regions, words): (&PackedRegions, &PackedWords),
         preserve: &Preserve<'_>,
         out: &mut [f32],
         on_progress: Progress<'_>,
-    ) -> Result<Preserved> {
-        for &(image, caption) in preserve.matched {
-            check_index("image", image, regions.images())?;
-            check_index("caption", caption, words.captions())?;
-        }
-        if self.precision() != Precision::Exact || !self.can_screen() {
-            let kept = self.similarities_into(regions, words, out, on_progress)?;
-            return Ok(Preserved {
-                kept,
-                recomputed: 0,
-            });
-        }
-        let fragments = self.fragments(regions, words)?;
-        let captions = words.captions();
-        if out.len() != regions.images() * captions {
-            return Err(Error::OutputLength {
-                expected: regions.images() * captions,
-                found: out.len(),
-            });
-        }
-        let mut course = Course::new(self, &fragments, preserve.top, on_progress);
+    ) -> Preserved {
+        let mut course = Course::new(self, preserve.top, on_progress);
         course.matrix = Some(Matrix {
             values: out,
-            captions,
+            captions: self.fragments.words.captions(),
         });
         let matched = course.match_pairs(preserve.matched);
         course.run();
         for (pair, similarity) in matched {
             course.set(pair, similarity);
         }
-        Ok(Preserved {
-            kept: self.kept(&fragments, course.above),
+        Preserved {
+            kept: self.kept(course.above),
             recomputed: course.recomputed,
-        })
-    }
-
-    /// Whether bf16 can tell anything about f32.
-    ///
-    /// With scan every cell matters to all others; with a threshold at zero or below, cells that
-    /// cancel may matter.
-    pub(crate) fn can_screen(&self) -> bool {
-        match self.config().rule {
-            WeightRule::Masked | WeightRule::Nearest | WeightRule::Zero => {
-                self.config().threshold(self.threshold()) > 0.0
-            }
-            WeightRule::Scan => false,
-            WeightRule::MaxSim => true,
         }
     }
 
     /// The lists of f32.
-    pub(crate) fn top_k_exactly(
-        &self,
-        fragments: &Fragments<'_>,
-        k: usize,
-        on_progress: Progress<'_>,
-    ) -> TopK {
-        let mut course = Course::new(self, fragments, k, on_progress);
+    pub(crate) fn lists_exactly(&self, k: usize, on_progress: Progress<'_>) -> TopK {
+        let mut course = Course::new(self, k, on_progress);
         course.run();
         let lists = |queries: Vec<Query>| queries.into_iter().map(|query| query.list).collect();
         TopK {
             captions_of_images: lists(course.bars.images),
             images_of_captions: lists(course.bars.captions),
-            kept: self.kept(fragments, course.above),
+            kept: self.kept(course.above),
             recomputed: course.recomputed,
         }
     }
 }
 
 impl<'a> Course<'a> {
-    fn new(
-        search: &'a Search,
-        fragments: &'a Fragments<'a>,
-        top: usize,
-        on_progress: Progress<'a>,
-    ) -> Self {
-        let (regions, words) = (fragments.regions, fragments.words);
+    fn new(pairs: &'a PackedPairs<'a>, top: usize, on_progress: Progress<'a>) -> Self {
+        let Fragments { regions, words, .. } = pairs.fragments;
         Self {
-            search,
-            fragments,
-            answers: search.answers(),
+            pairs,
+            fragments: &pairs.fragments,
+            answers: pairs.answers(),
             limits: Limits::of(regions, words),
             on_progress,
             done: Done::new(0),
@@ -216,7 +140,7 @@ impl<'a> Course<'a> {
 
     /// Whether bf16's own similarity is of use: in a matrix, and where the reach follows from it.
     fn wants_similarities(&self) -> bool {
-        self.matrix.is_some() || !self.search.config().has_masks()
+        self.matrix.is_some() || !self.pairs.config.has_masks()
     }
 
     fn set(&mut self, pair: (usize, usize), similarity: f32) {

@@ -4,11 +4,11 @@
 //! multiplied with it. What bf16 proves not to be seen is not multiplied: [`UNSEEN`] stands there.
 
 use rayon::prelude::*;
-use uard_core::panels::{PANEL, RowPanels, product};
+use uard_linalg::panels::{PANEL, RowPanels, product};
 
 use super::Course;
 use crate::kernel::answers::{CaptionPairs, Cut, SLACK, Scratch, Seen, Tile};
-use crate::search::listed::panels_of;
+use crate::search::panels_of;
 
 /// A relevance that no threshold lets pass, where it stands for cells that are proven not to.
 ///

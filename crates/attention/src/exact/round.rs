@@ -6,8 +6,8 @@ use super::Course;
 use super::recomputation::Open;
 use super::screening::{Known, Screened};
 use crate::kernel::answers::Seen;
+use crate::results::{Ranked, offer};
 use crate::search::tiles::Task;
-use crate::search::{Ranked, offer};
 
 /// Pairs that set the first bars, for each place of a list.
 const SEEDS: usize = 2;

@@ -4,17 +4,16 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::bf16;
-use rayon::prelude::*;
 
 use super::Course;
 use super::bound::slack;
 use super::limits::Limits;
-use crate::kernel::answers::{Above, CaptionPairs, Reach, Scratch, Seen, Tile, missed};
-use crate::search::similarities::lock;
-use crate::search::tiles::{Numbers, Rows, Task};
+use crate::kernel::answers::{Above, Reach, Scratch, Seen, missed};
+use crate::search::similarities::{Caption, lock};
+use crate::search::tiles::{Numbers, Task};
 
 /// What a task writes for each of its pairs.
-pub(super) trait Shown: Copy + Send {
+pub(super) trait Shown: Copy + Send + Sync {
     /// Relevance is computed in these numbers.
     type Numbers: Numbers;
     /// Of a pair that no task has written yet.
@@ -27,14 +26,6 @@ pub(super) trait Shown: Copy + Send {
         scratch: &mut Scratch,
         out: &mut [Self],
     ) -> Above;
-}
-
-/// A caption with the images of a block.
-#[derive(Debug)]
-pub(super) struct Caption<'a> {
-    caption: usize,
-    first_image: usize,
-    pairs: CaptionPairs<'a>,
 }
 
 /// A pair in bf16: its similarity, if that is wanted, and what it may reach in f32.
@@ -109,13 +100,13 @@ impl Limits {
         let pairs = &caption.pairs;
         let images = caption.first_image..caption.first_image + out.len();
         let bounds = self.of_caption(caption.caption, images);
-        if course.search.config().has_masks() {
+        if course.pairs.config.has_masks() {
             return course
                 .answers
                 .reach_of_caption((pairs, &bounds), scratch, out);
         }
         // Maxsim: each side's mean of maxima moves by the bound at most.
-        let sides = course.search.config().sides.asking().len() as f32;
+        let sides = course.pairs.config.sides.asking().len() as f32;
         for ((out, image), similarity) in out.iter_mut().zip(pairs.images).zip(similarities) {
             let slack = slack(pairs.tile.words, image.count) as f32;
             *out = Reach {
@@ -144,62 +135,22 @@ impl Course<'_> {
             rows.push(Mutex::new(own));
             rest = others;
         }
-        let blocks = fragments.regions.blocks().len();
-        let above = tasks.par_iter().enumerate().map_init(
-            <(Rows, Scratch)>::default,
-            |(rows_of_words, scratch), (at, task)| {
-                let (own, above) = self.show_task::<T>(task, rows_of_words, scratch);
-                let block = fragments.regions.blocks()[task.block].images.clone();
-                let mut rows = lock(&rows[at / blocks]);
-                for (row, own) in rows
-                    .chunks_exact_mut(images)
-                    .zip(own.chunks_exact(block.len()))
-                {
-                    row[block.clone()].copy_from_slice(own);
-                }
-                self.tell(own.len());
-                above
-            },
-        );
-        let above = above.reduce(Above::default, |mut total, above| {
-            total += above;
-            total
-        });
+        let blocks = fragments.regions.blocks();
+        let answer = |caption: &Caption<'_>, scratch: &mut Scratch, out: &mut [T]| {
+            T::of_caption(self, caption, scratch, out)
+        };
+        let told = |at: usize, own: &[T]| {
+            let block = blocks[tasks[at].block].images.clone();
+            let mut rows = lock(&rows[at / blocks.len()]);
+            let rows = rows.chunks_exact_mut(images);
+            for (row, own) in rows.zip(own.chunks_exact(block.len())) {
+                row[block.clone()].copy_from_slice(own);
+            }
+            self.tell(own.len());
+        };
+        let above = fragments.answer::<T::Numbers, T>(tasks, T::UNWRITTEN, &answer, &told);
         drop(rows);
         (shown, above)
-    }
-
-    fn show_task<T: Shown>(
-        &self,
-        task: &Task,
-        rows: &mut Rows,
-        scratch: &mut Scratch,
-    ) -> (Vec<T>, Above) {
-        let block = &self.fragments.regions.blocks()[task.block];
-        let images = self.fragments.columns(block);
-        let mut own = vec![T::UNWRITTEN; task.captions.len() * images.len()];
-        let mut above = Above::default();
-        let mut outs = own.chunks_exact_mut(images.len());
-        let mut on_caption = |caption, tile: Tile<'_>| {
-            let pairs = CaptionPairs {
-                tile,
-                word_gram: self.fragments.words.gram(caption),
-                images: &images,
-            };
-            let caption = Caption {
-                caption,
-                first_image: block.images.start,
-                pairs,
-            };
-            if let Some(out) = outs.next() {
-                above += T::of_caption(self, &caption, scratch, out);
-            }
-        };
-        let captions = task.captions.clone();
-        let panels = block.panels.clone();
-        self.fragments
-            .stream::<T::Numbers>(panels, captions, rows, &mut on_caption);
-        (own, above)
     }
 
     fn tell(&self, pairs: usize) {

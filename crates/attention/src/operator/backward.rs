@@ -7,14 +7,11 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use uard_core::vector::{AddRows, vectorised};
+use uard_linalg::vector::{AddRows, vectorised};
 
 use super::listed::{Gradients, Listed};
 use super::pair::Worker;
-use super::rows::{
-    Lists, Sparse, add_listed_product, add_listed_transposed_product, add_product,
-    add_transposed_product,
-};
+use super::rows::{Gradient, Lists, Sparse, add_product, add_transposed_product};
 use super::tiles::Tile;
 use super::{Fragments, Left, MatcherOperator, Saved};
 use crate::side::Real;
@@ -114,15 +111,13 @@ impl<T: Real> MatcherOperator<T> {
                     let of_tile =
                         self.backward_tile(inputs, (&tile, values), &mut word_grams, worker);
                     grams.extend(of_tile);
-                    let gradient = gradient_of(&tile, values);
-                    add_product(&mut valid, &gradient, regions, &mut worker.lists);
                 }
                 Left::Listed(listed) => {
                     self.backward_listed(inputs, (&tile, listed), &mut word_grams, worker);
-                    let regions = (regions, width);
-                    add_listed_product(&mut valid, &listed.cells, regions, &mut worker.lists);
                 }
             }
+            let gradient = left.gradient(&tile);
+            add_product(&mut valid, &gradient, (regions, width), &mut worker.lists);
         }
         self.add_word_grams(
             captions,
@@ -235,19 +230,15 @@ impl<T: Real> MatcherOperator<T> {
             .zip(captions.clone())
         {
             let rows = self.tiles.rows(&(caption..caption + 1));
-            let gram = Sparse {
+            let gram = Gradient::Every(Sparse {
                 values: gram,
                 rows: rows.len(),
                 columns: rows.len(),
                 stride: longest,
-            };
+            });
             let to = &mut to_words[(rows.start - first) * width..(rows.end - first) * width];
-            add_product(
-                to,
-                &gram,
-                &words[rows.start * width..rows.end * width],
-                lists,
-            );
+            let words = &words[rows.start * width..rows.end * width];
+            add_product(to, &gram, (words, width), lists);
         }
     }
 
@@ -270,16 +261,10 @@ impl<T: Real> MatcherOperator<T> {
             }
             let rows = self.tiles.rows(&tile.captions);
             let words = &saved.words[rows.start * width..rows.end * width];
-            match &relevance[at] {
-                Left::Every(values) => {
-                    let gradient = gradient_of(&tile, values);
-                    add_transposed_product(to_regions, &gradient, words, lists);
-                }
-                Left::Listed(listed) => {
-                    let words = (words, width);
-                    add_listed_transposed_product(to_regions, &listed.cells, words, lists);
-                    listed.add_region_grams(&mut sums, (longest, self.tiles.region_stride()));
-                }
+            let gradient = relevance[at].gradient(&tile);
+            add_transposed_product(to_regions, &gradient, (words, width), lists);
+            if let Left::Listed(listed) = &relevance[at] {
+                listed.add_region_grams(&mut sums, (longest, self.tiles.region_stride()));
             }
             for (image, gram) in grams.iter().filter(|(image, _)| images.contains(image)) {
                 add(&mut sums[image - images.start], gram);
@@ -292,15 +277,13 @@ impl<T: Real> MatcherOperator<T> {
             .zip(&sums)
         {
             if !gram.is_empty() {
-                let stride = self.tiles.region_stride();
-                let values = &gram[..];
-                let gram = Sparse {
-                    values,
+                let gram = Gradient::Every(Sparse {
+                    values: gram,
                     rows: longest,
                     columns: longest,
-                    stride,
-                };
-                add_product(to, &gram, rows, lists);
+                    stride: self.tiles.region_stride(),
+                });
+                add_product(to, &gram, (rows, width), lists);
             }
         }
     }
@@ -320,12 +303,18 @@ impl<T: Real> MatcherOperator<T> {
     }
 }
 
-fn gradient_of<'a, T>(tile: &Tile, values: &'a [T]) -> Sparse<'a, T> {
-    Sparse {
-        values,
-        rows: tile.rows,
-        columns: tile.columns,
-        stride: tile.columns,
+impl<T> Left<T> {
+    /// What the backward pass has turned it into.
+    fn gradient(&self, tile: &Tile) -> Gradient<'_, T> {
+        match self {
+            Self::Every(values) => Gradient::Every(Sparse {
+                values,
+                rows: tile.rows,
+                columns: tile.columns,
+                stride: tile.columns,
+            }),
+            Self::Listed(listed) => Gradient::Listed(&listed.cells),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Forward: relevance, similarity, word maxima and counts, tile by tile.
 
 use rayon::prelude::*;
-use uard_core::product::{Matrix, Output, PackedLeft, PackedRight, product};
+use uard_linalg::product::{Matrix, Output, PackedLeft, PackedRight, product};
 
 use super::listed::{Cell, Listed, Pair};
 use super::masked::{Answers, Cells, Grams};

@@ -1,7 +1,7 @@
 //! The masked rule where few cells of a tile are above the threshold: they are listed, answered,
 //! kept for the backward pass and turned into their gradients; nothing else is touched again.
 
-use uard_core::vector::{Exponentials, Loops, Simd, vectorised};
+use uard_linalg::vector::{Exponentials, Loops, Simd, vectorised};
 
 use super::masked::{Answers, Cells, Grams, Masked, best_of};
 use super::tiles::{Place, Tile};

@@ -13,7 +13,7 @@
 mod backward;
 mod queries;
 
-use uard_core::vector::{Loops, Simd, Vector, WIDEST};
+use uard_linalg::vector::{Loops, Simd, Vector, WIDEST};
 
 use super::tiles::Place;
 use crate::side::Real;

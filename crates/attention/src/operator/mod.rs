@@ -22,8 +22,8 @@ mod tiles;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
-use uard_core::matmul::Matmul;
 use uard_core::slices::{numbers, reading};
+use uard_linalg::matmul::Matmul;
 
 use crate::Kept;
 use crate::config::MatcherConfig;

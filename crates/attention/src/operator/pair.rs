@@ -1,6 +1,6 @@
 //! One pair under any rule: its cells out of a tile, its answers, its gradients.
 
-use uard_core::vector::vectorised;
+use uard_linalg::vector::vectorised;
 
 use super::listed;
 use super::masked::{Answers, Backward, Cells, Forward, Grams, Masked, PairGradients, Scratch};

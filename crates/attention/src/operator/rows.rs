@@ -5,8 +5,8 @@
 //! the rows it needs stream by; a tile that is full goes to the dense product instead. What is
 //! listed already is not looked for again.
 
-use uard_core::product::{Matrix, Output, product};
-use uard_core::vector::{Loops, Simd, Vector, vectorised};
+use uard_linalg::product::{Matrix, Output, product};
+use uard_linalg::vector::{Loops, Simd, Vector, vectorised};
 
 use super::listed::Cell;
 use crate::side::Real;
@@ -27,6 +27,15 @@ pub(super) struct Sparse<'a, T> {
     pub stride: usize,
 }
 
+/// The gradient of a tile or of a Gram matrix.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Gradient<'a, T> {
+    /// Every number.
+    Every(Sparse<'a, T>),
+    /// Those that are not zero.
+    Listed(&'a [Cell<T>]),
+}
+
 /// The numbers that are not zero, row by row or column by column; reused from tile to tile.
 #[derive(Debug, Default)]
 pub(super) struct Lists<T> {
@@ -36,78 +45,56 @@ pub(super) struct Lists<T> {
     entries: Vec<(u32, T)>,
 }
 
-/// `out += matrix · right`.
-///
-/// # Shapes
-/// `out` [rows, D], `right` [columns, D].
-pub(super) fn add_product<T: Real>(
-    out: &mut [T],
-    matrix: &Sparse<'_, T>,
-    right: &[T],
-    lists: &mut Lists<T>,
-) {
-    if let Some(dense) = matrix.dense() {
-        let right = Matrix::row_major(right, matrix.columns, right.len() / matrix.columns);
-        return product(out, dense, right, Output::Accumulate);
-    }
-    lists.of_rows(matrix);
-    vectorised(AddLists {
-        out,
-        lists,
-        rows: right,
-        width: right.len() / matrix.columns,
-    });
-}
-
-/// `out += matrixᵀ · left`.
-///
-/// # Shapes
-/// `out` [columns, D], `left` [rows, D].
-pub(super) fn add_transposed_product<T: Real>(
-    out: &mut [T],
-    matrix: &Sparse<'_, T>,
-    left: &[T],
-    lists: &mut Lists<T>,
-) {
-    if let Some(dense) = matrix.dense() {
-        let left = Matrix::row_major(left, matrix.rows, left.len() / matrix.rows);
-        return product(out, dense.transposed(), left, Output::Accumulate);
-    }
-    lists.of_columns(matrix);
-    vectorised(AddLists {
-        out,
-        lists,
-        rows: left,
-        width: left.len() / matrix.rows,
-    });
-}
-
-/// `out += matrix · right` for a matrix whose numbers are listed.
+/// `out += gradient · right`.
 ///
 /// # Shapes
 /// `out` [rows, D], `right` [columns, D], D the width.
-pub(super) fn add_listed_product<T: Real>(
+pub(super) fn add_product<T: Real>(
     out: &mut [T],
-    cells: &[Cell<T>],
-    right: (&[T], usize),
+    gradient: &Gradient<'_, T>,
+    (right, width): (&[T], usize),
     lists: &mut Lists<T>,
 ) {
-    let entries = cells.iter().map(|cell| (cell.row, cell.column, cell.value));
-    lists.add_entries(out, entries, right);
+    match gradient {
+        Gradient::Every(matrix) => {
+            if let Some(dense) = matrix.dense() {
+                let right = Matrix::row_major(right, matrix.columns, width);
+                return product(out, dense, right, Output::Accumulate);
+            }
+            lists.of_rows(matrix);
+        }
+        Gradient::Listed(cells) => {
+            let entries = cells.iter().map(|cell| (cell.row, cell.column, cell.value));
+            lists.of_entries(entries, out.len() / width.max(1));
+        }
+    }
+    lists.add_rows(out, (right, width));
 }
 
-/// `out += matrixᵀ · left` for a matrix whose numbers are listed.
+/// `out += gradientᵀ · left`.
 ///
 /// # Shapes
 /// `out` [columns, D], `left` [rows, D], D the width.
-pub(super) fn add_listed_transposed_product<T: Real>(
+pub(super) fn add_transposed_product<T: Real>(
     out: &mut [T],
-    cells: &[Cell<T>],
-    left: (&[T], usize),
+    gradient: &Gradient<'_, T>,
+    (left, width): (&[T], usize),
     lists: &mut Lists<T>,
 ) {
-    let entries = cells.iter().map(|cell| (cell.column, cell.row, cell.value));
-    lists.add_entries(out, entries, left);
+    match gradient {
+        Gradient::Every(matrix) => {
+            if let Some(dense) = matrix.dense() {
+                let left = Matrix::row_major(left, matrix.rows, width);
+                return product(out, dense.transposed(), left, Output::Accumulate);
+            }
+            lists.of_columns(matrix);
+        }
+        Gradient::Listed(cells) => {
+            let entries = cells.iter().map(|cell| (cell.column, cell.row, cell.value));
+            lists.of_entries(entries, out.len() / width.max(1));
+        }
+    }
+    lists.add_rows(out, (left, width));
 }
 
 impl<'a, T: Real> Sparse<'a, T> {
@@ -156,14 +143,8 @@ impl<T: Real> Lists<T> {
         self.of_entries(turned, matrix.columns);
     }
 
-    /// Adds to row `list` of `out` the row `other` times the number, for each (list, other, number).
-    fn add_entries(
-        &mut self,
-        out: &mut [T],
-        entries: impl Iterator<Item = (u32, u32, T)> + Clone,
-        (rows, width): (&[T], usize),
-    ) {
-        self.of_entries(entries, out.len() / width.max(1));
+    /// Adds to each row of `out` the rows of its list, each times its number.
+    fn add_rows(&self, out: &mut [T], (rows, width): (&[T], usize)) {
         vectorised(AddLists {
             out,
             lists: self,
@@ -317,9 +298,19 @@ mod tests {
             let left: Vec<f64> = (0..5 * width).map(|at| (at as f64).cos()).collect();
             let mut lists = Lists::default();
             let mut out = vec![1.0; 5 * width];
-            add_product(&mut out, &sparse, &right, &mut lists);
+            add_product(
+                &mut out,
+                &Gradient::Every(sparse),
+                (&right, width),
+                &mut lists,
+            );
             let mut turned = vec![1.0; 7 * width];
-            add_transposed_product(&mut turned, &sparse, &left, &mut lists);
+            add_transposed_product(
+                &mut turned,
+                &Gradient::Every(sparse),
+                (&left, width),
+                &mut lists,
+            );
             for column in 0..width {
                 for row in 0..5 {
                     let terms = (0..7).map(|k| values[row * 7 + k] * right[k * width + column]);
@@ -351,14 +342,15 @@ mod tests {
         };
         let cells: Vec<Cell<f64>> = (0..35).filter(|&i| values[i] != 0.0).map(at).collect();
         let (right, left) = (vec![0.5; 7 * 70], vec![0.25; 5 * 70]);
+        let (every, listed) = (Gradient::Every(sparse), Gradient::Listed(&cells));
         let mut lists = Lists::default();
         let (mut expected, mut found) = (vec![1.0; 5 * 70], vec![1.0; 5 * 70]);
-        add_product(&mut expected, &sparse, &right, &mut lists);
-        add_listed_product(&mut found, &cells, (&right, 70), &mut lists);
+        add_product(&mut expected, &every, (&right, 70), &mut lists);
+        add_product(&mut found, &listed, (&right, 70), &mut lists);
         assert_eq!(found, expected);
         let (mut expected, mut found) = (vec![1.0; 7 * 70], vec![1.0; 7 * 70]);
-        add_transposed_product(&mut expected, &sparse, &left, &mut lists);
-        add_listed_transposed_product(&mut found, &cells, (&left, 70), &mut lists);
+        add_transposed_product(&mut expected, &every, (&left, 70), &mut lists);
+        add_transposed_product(&mut found, &listed, (&left, 70), &mut lists);
         assert_eq!(found, expected);
     }
 
@@ -372,7 +364,12 @@ mod tests {
             stride: 3,
         };
         let mut out = [0.0; 2];
-        add_product(&mut out, &sparse, &[10.0, 20.0], &mut Lists::default());
+        add_product(
+            &mut out,
+            &Gradient::Every(sparse),
+            (&[10.0, 20.0], 1),
+            &mut Lists::default(),
+        );
         assert_eq!(out, [10.0, 40.0]);
     }
 }

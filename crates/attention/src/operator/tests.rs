@@ -1,7 +1,7 @@
 //! Do listed cells and whole tiles give the same?
 
-use uard_core::matmul::Matmul;
 use uard_core::random::{Draws, normal};
+use uard_linalg::matmul::Matmul;
 
 use super::forward::TileForward;
 use super::pair::Worker;

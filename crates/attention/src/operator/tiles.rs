@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use uard_core::vector::WIDEST;
+use uard_linalg::vector::WIDEST;
 
 use crate::side::Real;
 

@@ -4,7 +4,7 @@ use std::slice::ChunksExactMut;
 
 use bytemuck::Pod;
 use half::bf16;
-use uard_core::panels::PANEL;
+use uard_linalg::panels::PANEL;
 
 use super::fragments::{Fragments, MOST_FRAGMENTS, Part, Shape};
 use super::gram::GramScratch;

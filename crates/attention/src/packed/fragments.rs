@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use half::bf16;
-use uard_core::panels::{PANEL, padded_depth};
+use uard_linalg::panels::{PANEL, padded_depth};
 
 use super::file::Origin;
 use super::layout::Layout;
@@ -95,11 +95,18 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Checks the width.
+    /// Checks the width and the precision.
     ///
     /// # Errors
-    /// When it is zero or above [`LARGEST_WIDTH`].
+    /// When the width is zero or above [`LARGEST_WIDTH`], or nothing is packed for the precision.
     pub fn new(width: usize, precision: Precision) -> Result<Self> {
+        if precision == Precision::F16 {
+            return Err(Error::Setting {
+                setting: "precision of packed fragments",
+                found: precision.to_string(),
+                expected: "f32, bf16 or exact: f16 is for a GPU",
+            });
+        }
         if (1..=LARGEST_WIDTH).contains(&width) {
             return Ok(Self { width, precision });
         }
@@ -167,7 +174,10 @@ impl Fragments {
 
     /// Whether kernels of another precision find what they read.
     pub fn supports(&self, precision: Precision) -> bool {
-        self.shape.precision == Precision::Exact || self.shape.precision == precision
+        match self.shape.precision {
+            Precision::Exact => precision != Precision::F16,
+            packed => packed == precision,
+        }
     }
 
     /// Numbers of the f32 panels.

@@ -3,8 +3,8 @@
 //! Each product depends on its two vectors and the instruction set alone, so neither batches nor
 //! precisions change a bit of it, and the matrix is symmetric to the last bit.
 
-use uard_core::panels::product;
-use uard_core::panels::{ColumnPanels, Instructions, PANEL, RowPanels, padded_depth, panels_for};
+use uard_linalg::panels::product;
+use uard_linalg::panels::{ColumnPanels, Instructions, PANEL, RowPanels, padded_depth, panels_for};
 
 use super::layout::{Kind, gram_stride};
 use super::panel::{Vectors, fill};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use uard_core::panels::{PANEL, panels_for};
+use uard_linalg::panels::{PANEL, panels_for};
 
 /// Regions that a block of images holds at most, if no single image has more.
 pub const BLOCK_COLUMNS: usize = 288;

@@ -46,8 +46,8 @@ mod tests;
 use std::path::Path;
 
 use half::bf16;
-use uard_core::panels::{ColumnPanels, RowPanels, padded_depth};
 use uard_core::{Regions, Words};
+use uard_linalg::panels::{ColumnPanels, RowPanels, padded_depth};
 
 use crate::{Precision, Result};
 use builder::Builder;

@@ -1,6 +1,6 @@
 //! How do vectors get into a panel? Sixteen at a time, a line of each, as 32-bit cells.
 //!
-//! A cell is one f32 or a pair of bf16, so that the layouts of [`uard_core::panels`] are the same
+//! A cell is one f32 or a pair of bf16, so that the layouts of [`uard_linalg::panels`] are the same
 //! for both: rows keep the sixteen cells of a line together, columns transpose them.
 //!
 //! ```text
@@ -8,11 +8,9 @@
 //! columns  [line][16 cells][16 columns]
 //! ```
 
-use half::bf16;
-use uard_core::panels::PANEL;
+use uard_linalg::panels::{Element, PANEL, line};
 
 use super::layout::Kind;
-use super::rounding::to_bf16;
 
 /// Cells of one vector that lie in a line: 64 bytes.
 const LINE_CELLS: usize = 16;
@@ -23,50 +21,16 @@ type Block = [u32; PANEL * LINE_CELLS];
 /// The vectors of a panel, by their place in it; a place without one keeps what it holds.
 pub type Vectors<'a> = [Option<&'a [f32]>; PANEL];
 
-/// How numbers become cells.
-pub trait Cells {
-    /// Numbers in a line.
-    const NUMBERS: usize;
-
-    /// The cells of a line; numbers that are not there are zero.
-    fn line(numbers: &[f32]) -> [u32; LINE_CELLS];
-}
-
-impl Cells for f32 {
-    const NUMBERS: usize = LINE_CELLS;
-
-    fn line(numbers: &[f32]) -> [u32; LINE_CELLS] {
-        padded::<LINE_CELLS>(numbers).map(f32::to_bits)
-    }
-}
-
-impl Cells for bf16 {
-    const NUMBERS: usize = 2 * LINE_CELLS;
-
-    fn line(numbers: &[f32]) -> [u32; LINE_CELLS] {
-        let numbers = padded::<{ 2 * LINE_CELLS }>(numbers);
-        bytemuck::cast(numbers.map(to_bf16))
-    }
-}
-
-fn padded<const COUNT: usize>(numbers: &[f32]) -> [f32; COUNT] {
-    numbers.try_into().unwrap_or_else(|_| {
-        let mut padded = [0.0; COUNT];
-        padded[..numbers.len()].copy_from_slice(numbers);
-        padded
-    })
-}
-
 /// Rounds vectors into one panel of the side that `kind` is packed as.
 ///
 /// The depth beyond a vector is left as it is: zero, as in every new panel.
-pub fn fill<T: Cells>(kind: Kind, panel: &mut [u32], vectors: &Vectors) {
+pub fn fill<T: Element>(kind: Kind, panel: &mut [u32], vectors: &Vectors) {
     let (blocks, _) = panel.as_chunks_mut();
-    for (line, block) in blocks.iter_mut().enumerate() {
+    for (at_line, block) in blocks.iter_mut().enumerate() {
         let vectors = vectors.iter().enumerate();
-        let lines = vectors.filter_map(|(at, vector)| Some((at, part::<T>((*vector)?, line)?)));
+        let lines = vectors.filter_map(|(at, vector)| Some((at, part::<T>((*vector)?, at_line)?)));
         for (at, numbers) in lines {
-            let cells = T::line(numbers);
+            let cells = line::<T>(numbers);
             match kind {
                 Kind::Words => place_row(block, at, cells),
                 Kind::Regions => place_column(block, at, cells),
@@ -88,7 +52,7 @@ fn place_column(block: &mut Block, at: usize, cells: [u32; LINE_CELLS]) {
 }
 
 /// The numbers of one line of a vector, as far as it reaches.
-fn part<T: Cells>(vector: &[f32], line: usize) -> Option<&[f32]> {
-    let rest = vector.get(line * T::NUMBERS..)?;
-    Some(&rest[..rest.len().min(T::NUMBERS)])
+fn part<T: Element>(vector: &[f32], line: usize) -> Option<&[f32]> {
+    let rest = vector.get(line * T::LINE..)?;
+    Some(&rest[..rest.len().min(T::LINE)])
 }

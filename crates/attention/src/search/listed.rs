@@ -2,15 +2,14 @@
 
 use std::ops::Range;
 
-use half::bf16;
 use rayon::prelude::*;
-use uard_core::panels::{PANEL, panels_for};
+use uard_linalg::panels::{PANEL, panels_for};
 
-use super::Search;
+use super::PackedPairs;
 use super::similarities::Workplace;
 use super::tiles::{Fragments, Numbers};
+use crate::PackedRegions;
 use crate::kernel::answers::{Answers, CaptionPairs, Tile};
-use crate::{Error, PackedRegions, PackedWords, Precision, Result};
 
 /// Listed pairs of one unit of work.
 const PAIRS_IN_A_CHUNK: usize = 128;
@@ -18,71 +17,19 @@ const PAIRS_IN_A_CHUNK: usize = 128;
 /// Captions further apart are not multiplied in one run: less than a step lies between.
 const GAP: usize = 2 * PANEL;
 
-impl Search {
-    /// The similarity of one image with each of some captions, in their order.
-    ///
-    /// # Errors
-    /// When an index is out of range, the widths differ, or the fragments are not packed for the
-    /// precision.
-    pub fn captions_for_image(
-        &self,
-        regions: &PackedRegions,
-        image: usize,
-        words: &PackedWords,
-        candidates: &[usize],
-    ) -> Result<Vec<f32>> {
-        let pairs = candidates.iter().map(|&caption| (image, caption));
-        self.listed(regions, words, &pairs.collect::<Vec<_>>())
-    }
-
-    /// The similarity of one caption with each of some images, in their order.
-    ///
-    /// # Errors
-    /// As [`Search::captions_for_image`].
-    pub fn images_for_caption(
-        &self,
-        words: &PackedWords,
-        caption: usize,
-        regions: &PackedRegions,
-        candidates: &[usize],
-    ) -> Result<Vec<f32>> {
-        let pairs = candidates.iter().map(|&image| (image, caption));
-        self.listed(regions, words, &pairs.collect::<Vec<_>>())
-    }
-
-    fn listed(
-        &self,
-        regions: &PackedRegions,
-        words: &PackedWords,
-        pairs: &[(usize, usize)],
-    ) -> Result<Vec<f32>> {
-        let fragments = self.fragments(regions, words)?;
-        for &(image, caption) in pairs {
-            check_index("image", image, regions.images())?;
-            check_index("caption", caption, words.captions())?;
-        }
-        Ok(match self.precision() {
-            Precision::F32 | Precision::Exact => self.similarities_of::<f32>(&fragments, pairs),
-            Precision::Bf16 => self.similarities_of::<bf16>(&fragments, pairs),
-        })
-    }
-
+impl PackedPairs<'_> {
     /// The similarity of each listed (image, caption), bit for bit that of all pairs.
     ///
     /// Pairs are sorted by image, and captions that lie close together are multiplied in one run.
-    pub(crate) fn similarities_of<T: Numbers>(
-        &self,
-        fragments: &Fragments<'_>,
-        pairs: &[(usize, usize)],
-    ) -> Vec<f32> {
+    pub(super) fn similarities_of<T: Numbers>(&self, pairs: &[(usize, usize)]) -> Vec<f32> {
         let answers = self.answers();
         let mut order: Vec<usize> = (0..pairs.len()).collect();
         order.par_sort_unstable_by_key(|&at| (pairs[at], at));
         let found: Vec<Vec<f32>> = order
             .par_chunks(PAIRS_IN_A_CHUNK)
-            .map_init(Workplace::default, |workplace, chunk| {
+            .map_init(Workplace::new, |workplace, chunk| {
                 let sorted: Vec<_> = chunk.iter().map(|&at| pairs[at]).collect();
-                similarities_of_sorted::<T>(fragments, &answers, &sorted, workplace)
+                similarities_of_sorted::<T>(&self.fragments, &answers, &sorted, workplace)
             })
             .collect();
         let mut similarities = vec![0.0; pairs.len()];
@@ -97,7 +44,7 @@ fn similarities_of_sorted<T: Numbers>(
     fragments: &Fragments<'_>,
     answers: &Answers,
     pairs: &[(usize, usize)],
-    workplace: &mut Workplace,
+    workplace: &mut Workplace<f32>,
 ) -> Vec<f32> {
     let mut found = Vec::with_capacity(pairs.len());
     let is_one_run = |a: &(usize, usize), b: &(usize, usize)| {
@@ -135,11 +82,4 @@ fn similarities_of_sorted<T: Numbers>(
 pub(crate) fn panels_of(regions: &PackedRegions, image: usize) -> Range<usize> {
     let place = regions.place(image);
     place / PANEL..panels_for(place + regions.counts()[image])
-}
-
-pub(crate) fn check_index(what: &'static str, index: usize, count: usize) -> Result<()> {
-    if index < count {
-        return Ok(());
-    }
-    Err(Error::NoSuchEntry { what, index, count })
 }

@@ -7,54 +7,46 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::tiles::{Fragments, Numbers, Rows, Task, tasks};
-use super::{Progress, Search};
-use crate::kernel::answers::{Above, Answers, CaptionPairs, Scratch, Tile};
-use crate::{Error, Kept, PackedRegions, PackedWords, Precision, Result};
+use super::{PackedPairs, Progress};
+use crate::kernel::answers::{Above, CaptionPairs, Scratch, Tile};
+use crate::{Kept, Precision};
 
 /// What a thread reuses from task to task.
-#[derive(Debug, Default)]
-pub(crate) struct Workplace {
+#[derive(Debug)]
+pub(super) struct Workplace<V> {
     pub rows: Rows,
     pub scratch: Scratch,
-    /// Similarities of a task, row-major [captions of the range, images of the block].
-    values: Vec<f32>,
+    /// What was found of a task's pairs, row-major [captions of the range, images of the block].
+    values: Vec<V>,
 }
 
-/// A finished task.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Answered<'a> {
-    pub task: &'a Task,
-    /// Row-major [captions of the range, images of the block].
-    pub values: &'a [f32],
-}
-
-impl Search {
-    /// The similarity of every image with every caption; returns what was above the threshold.
-    ///
-    /// # Shapes
-    /// `out` row-major [I, C], every number of it written.
-    ///
-    /// `Precision::Exact` promises that lists of the best and ranks are those of f32; asked for a
-    /// whole matrix without saying which ranks matter, it is f32.
-    ///
-    /// # Errors
-    /// When `out` has another length, the widths differ, or the fragments are not packed for the
-    /// precision.
-    pub fn similarities_into(
-        &self,
-        regions: &PackedRegions,
-        words: &PackedWords,
-        out: &mut [f32],
-        on_progress: Progress<'_>,
-    ) -> Result<Kept> {
-        let fragments = self.fragments(regions, words)?;
-        let (images, captions) = (regions.images(), words.captions());
-        if out.len() != images * captions {
-            return Err(Error::OutputLength {
-                expected: images * captions,
-                found: out.len(),
-            });
+impl<V> Workplace<V> {
+    pub fn new() -> Self {
+        Self {
+            rows: Rows::default(),
+            scratch: Scratch::default(),
+            values: Vec::new(),
         }
+    }
+}
+
+/// A caption with the images of a block.
+#[derive(Debug)]
+pub(crate) struct Caption<'a> {
+    pub caption: usize,
+    pub first_image: usize,
+    pub pairs: CaptionPairs<'a>,
+}
+
+/// Fills in what is found of a caption's pairs with the images of a block.
+pub(crate) type Answer<'a, V> = &'a (dyn Fn(&Caption<'_>, &mut Scratch, &mut [V]) -> Above + Sync);
+
+impl PackedPairs<'_> {
+    /// The similarity of every image with every caption, into `out` [I, C] of that length; returns
+    /// what was above the threshold.
+    pub(super) fn similarities_into(&self, out: &mut [f32], on_progress: Progress<'_>) -> Kept {
+        let Fragments { regions, words, .. } = self.fragments;
+        let captions = words.captions();
         let mut rest = out;
         let mut rows_of_blocks = Vec::with_capacity(regions.blocks().len());
         for block in regions.blocks() {
@@ -62,8 +54,7 @@ impl Search {
             rows_of_blocks.push(Mutex::new(rows));
             rest = others;
         }
-        let write = |answered: Answered<'_>| {
-            let Answered { task, values } = answered;
+        let write = |task: &Task, values: &[f32]| {
             let images = regions.blocks()[task.block].images.len();
             let mut rows = lock(&rows_of_blocks[task.block]);
             for (image, row) in rows.chunks_exact_mut(captions).enumerate() {
@@ -73,100 +64,95 @@ impl Search {
                 }
             }
         };
-        Ok(self.answer_all(&fragments, &write, on_progress))
+        self.answer_all(&write, on_progress)
     }
 
-    /// Tells every task's similarities, in any order and from any thread; returns what was above
-    /// the threshold.
-    pub(crate) fn answer_all(
+    /// Tells every task's similarities, row-major [captions of the range, images of the block], in
+    /// any order and from any thread; returns what was above the threshold.
+    pub(super) fn answer_all(
         &self,
-        fragments: &Fragments<'_>,
-        on_task: &(dyn Fn(Answered<'_>) + Sync),
+        on_task: &(dyn Fn(&Task, &[f32]) + Sync),
         on_progress: Progress<'_>,
     ) -> Kept {
-        match self.precision() {
-            Precision::F32 | Precision::Exact => {
-                self.answer_tasks::<f32>(fragments, on_task, on_progress)
-            }
-            Precision::Bf16 => self.answer_tasks::<bf16>(fragments, on_task, on_progress),
-        }
-    }
-
-    fn answer_tasks<T: Numbers>(
-        &self,
-        fragments: &Fragments<'_>,
-        on_task: &(dyn Fn(Answered<'_>) + Sync),
-        on_progress: Progress<'_>,
-    ) -> Kept {
-        let (regions, words) = (fragments.regions, fragments.words);
-        let answers = self.answers();
-        let all = regions.images() * words.captions();
-        let done = AtomicUsize::new(0);
-        let above = tasks(regions, words)
-            .into_par_iter()
-            .map_init(Workplace::default, |workplace, task| {
-                let above = workplace.answer::<T>(fragments, &answers, &task);
-                on_task(Answered {
-                    task: &task,
-                    values: &workplace.values,
-                });
-                let pairs = workplace.values.len();
-                on_progress(done.fetch_add(pairs, Ordering::Relaxed) + pairs, all);
-                above
-            })
-            .reduce(Above::default, |mut total, above| {
-                total += above;
-                total
-            });
-        self.kept(fragments, above)
-    }
-
-    /// Counts over all pairs from what was above the threshold.
-    pub(crate) fn kept(&self, fragments: &Fragments<'_>, above: Above) -> Kept {
-        let totals = Kept::of_totals(fragments.regions.counts(), fragments.words.counts());
-        if !self.config().has_masks() {
-            return totals.everything();
-        }
-        Kept {
-            word_queries: above.word_queries,
-            region_queries: above.region_queries,
-            cells: above.cells,
-            ..totals
-        }
+        let Fragments { regions, words, .. } = self.fragments;
+        let (answers, tasks) = (self.answers(), tasks(regions, words));
+        let answer = |caption: &Caption<'_>, scratch: &mut Scratch, out: &mut [f32]| {
+            answers.of_caption(&caption.pairs, scratch, out)
+        };
+        let (all, done) = (regions.images() * words.captions(), AtomicUsize::new(0));
+        let told = |at: usize, values: &[f32]| {
+            on_task(&tasks[at], values);
+            let pairs = values.len();
+            on_progress(done.fetch_add(pairs, Ordering::Relaxed) + pairs, all);
+        };
+        let above = match self.precision {
+            Precision::Bf16 => self
+                .fragments
+                .answer::<bf16, _>(&tasks, 0.0, &answer, &told),
+            _ => self.fragments.answer::<f32, _>(&tasks, 0.0, &answer, &told),
+        };
+        self.kept(above)
     }
 }
 
-impl Workplace {
-    fn answer<T: Numbers>(
-        &mut self,
-        fragments: &Fragments<'_>,
-        answers: &Answers,
-        task: &Task,
+impl Fragments<'_> {
+    /// Tells what was found of every task's pairs, by the task's place in the list, in any order and
+    /// from any thread; `unwritten` stands where nothing was found yet. Returns what was above the
+    /// threshold.
+    pub(crate) fn answer<T: Numbers, V: Copy + Send + Sync>(
+        &self,
+        tasks: &[Task],
+        unwritten: V,
+        answer: Answer<'_, V>,
+        on_task: &(dyn Fn(usize, &[V]) + Sync),
     ) -> Above {
-        let block = &fragments.regions.blocks()[task.block];
-        let images = fragments.columns(block);
+        let above =
+            tasks
+                .par_iter()
+                .enumerate()
+                .map_init(Workplace::new, |workplace, (at, task)| {
+                    let pairs =
+                        task.captions.len() * self.regions.blocks()[task.block].images.len();
+                    workplace.values.clear();
+                    workplace.values.resize(pairs, unwritten);
+                    let above = self.answer_task::<T, V>(task, answer, workplace);
+                    on_task(at, &workplace.values);
+                    above
+                });
+        above.reduce(Above::default, |mut total, above| {
+            total += above;
+            total
+        })
+    }
+
+    fn answer_task<T: Numbers, V>(
+        &self,
+        task: &Task,
+        answer: Answer<'_, V>,
+        workplace: &mut Workplace<V>,
+    ) -> Above {
+        let block = &self.regions.blocks()[task.block];
+        let images = self.columns(block);
         let mut above = Above::default();
-        let (values, scratch) = (&mut self.values, &mut self.scratch);
-        values.clear();
-        values.resize(task.captions.len() * images.len(), 0.0);
-        let mut rows = values.chunks_exact_mut(images.len());
+        let scratch = &mut workplace.scratch;
+        let mut outs = workplace.values.chunks_exact_mut(images.len());
         let mut on_caption = |caption, tile: Tile<'_>| {
             let pairs = CaptionPairs {
                 tile,
-                word_gram: fragments.words.gram(caption),
+                word_gram: self.words.gram(caption),
                 images: &images,
             };
-            if let Some(out) = rows.next() {
-                above += answers.of_caption(&pairs, scratch, out);
+            let caption = Caption {
+                caption,
+                first_image: block.images.start,
+                pairs,
+            };
+            if let Some(out) = outs.next() {
+                above += answer(&caption, scratch, out);
             }
         };
-        let panels = block.panels.clone();
-        fragments.stream::<T>(
-            panels,
-            task.captions.clone(),
-            &mut self.rows,
-            &mut on_caption,
-        );
+        let (panels, captions) = (block.panels.clone(), task.captions.clone());
+        self.stream::<T>(panels, captions, &mut workplace.rows, &mut on_caption);
         above
     }
 }

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use half::bf16;
-use uard_core::panels::{
+use uard_linalg::panels::{
     ColumnPanels, Element, Instructions, PANEL, RowPanels, panels_for, product,
 };
 

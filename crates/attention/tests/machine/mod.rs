@@ -4,17 +4,17 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
-use uard_attention::kernel::Kernel;
+use candle_core::Device;
 use uard_attention::search::Search;
-use uard_attention::{Matcher, PackedRegions, PackedWords, Precision};
+use uard_attention::{Engine, Matcher, PackedRegions, PackedWords, Precision};
 use uard_core::{Regions, Words};
 
 /// The kernels that can run here; the others are named, with the reason.
-pub fn kernels() -> Vec<Kernel> {
-    let packed = [Kernel::Scalar, Kernel::Avx2, Kernel::Avx512, Kernel::Amx];
+pub fn kernels() -> Vec<Engine> {
+    let packed = [Engine::Scalar, Engine::Avx2, Engine::Avx512, Engine::Amx];
     let mut kernels = Vec::new();
     for kernel in packed {
-        match kernel.resolve() {
+        match kernel.open(None, &Device::Cpu) {
             Ok(running) => match running.fallback() {
                 Some(reason) => eprintln!("skipped: {kernel}: {reason}"),
                 None => kernels.push(kernel),
@@ -26,7 +26,7 @@ pub fn kernels() -> Vec<Kernel> {
 }
 
 /// Every kernel that can run here, in every precision that is computed by itself.
-pub fn runs() -> Vec<(Kernel, Precision)> {
+pub fn runs() -> Vec<(Engine, Precision)> {
     let precisions =
         |kernel| [Precision::F32, Precision::Bf16].map(|precision| (kernel, precision));
     kernels().into_iter().flat_map(precisions).collect()
@@ -61,6 +61,6 @@ impl Packed {
 }
 
 /// A search by a kernel that runs here.
-pub fn search(matcher: &Matcher, threshold: f64, run: (Kernel, Precision)) -> Search {
+pub fn search(matcher: &Matcher, threshold: f64, run: (Engine, Precision)) -> Search {
     Search::new(matcher, threshold, run.0, run.1).unwrap()
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use uard_features::scenes::{self, ScenesConfig};
+use uard_scenes::{self, ScenesConfig};
 
 use crate::terminal::{advance, bar, note};
 
@@ -56,7 +56,7 @@ pub fn write_scenes(config: &ScenesConfig, out: &Path) -> anyhow::Result<()> {
             .with_context(|| format!("cannot create {}", parent.display()))?;
     }
     let bar = bar(config.scenes(), "scenes");
-    scenes::write(config, out, &|done, total| advance(&bar, done, total))?;
+    uard_scenes::write(config, out, &|done, total| advance(&bar, done, total))?;
     bar.finish_and_clear();
     note(&format!("{} scenes in {}", config.scenes(), out.display()));
     Ok(())

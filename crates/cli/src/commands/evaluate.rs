@@ -2,18 +2,16 @@
 
 use std::path::PathBuf;
 
-use uard_attention::Precision;
-use uard_attention::kernel::Kernel;
+use uard_attention::{Engine, Precision};
 use uard_core::device::{self, DeviceChoice};
+use uard_data::dataset::Split;
+use uard_data::npy::F32Writer;
 use uard_eval::{GroundTruth, evaluate_folds, expect_folds};
-use uard_features::dataset::Split;
-use uard_features::npy::F32Writer;
+use uard_relevance::EvaluationThreshold;
 use uard_training::checkpoint::Checkpoint;
-use uard_training::config::{EvaluationThreshold, TrainConfig};
 use uard_training::evaluation::How;
 
-use super::Format;
-use super::kernel::check;
+use super::{Format, kernel};
 use crate::exit::wrong;
 use crate::tables::split as split_table;
 use crate::terminal::{note, print, print_json};
@@ -51,9 +49,9 @@ pub struct Arguments {
     /// Which code matches: auto, reference, tensor, scalar, avx2, avx512, amx, or cuda for an NVIDIA
     /// GPU.
     #[arg(long, value_name = "KERNEL", default_value = "auto")]
-    kernel: Kernel,
-    /// In which numbers: f32, bf16, or exact (bf16, with the ranks of f32); without it f32, and f16 on
-    /// a GPU.
+    kernel: Engine,
+    /// In which numbers: f32, bf16, exact (bf16, with the ranks of f32), or f16 on a GPU; without it
+    /// f32, and f16 on a GPU.
     #[arg(long, value_name = "PRECISION")]
     precision: Option<Precision>,
     /// Where tensors live: auto, cpu, cuda, or metal (candle's backend, unverified by this project).
@@ -67,10 +65,8 @@ pub struct Arguments {
 /// Evaluates and prints.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::open(&arguments.checkpoint)?;
-    let threshold = match &arguments.threshold_at {
-        None => checkpoint.evaluation_threshold()?,
-        Some(which) => threshold_at(which)?.resolve(&checkpoint.state().threshold),
-    };
+    let asked = arguments.threshold_at.as_deref().map(threshold_at);
+    let threshold = checkpoint.evaluation_threshold(asked.transpose()?)?;
     let split = Split::open(&arguments.data, &arguments.split)?;
     split.warning.iter().for_each(|warning| note(warning));
     checkpoint.expect_width(&split)?;
@@ -82,17 +78,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .map(|path| F32Writer::create(path, &shape))
         .transpose()?;
     let opened = device::open(arguments.device)?;
+    let running = kernel::open(arguments.kernel, arguments.precision, &opened.device)?;
     note(&format!(
-        "device {}; {}",
+        "device {}; {}; matching by {running}",
         opened.reason,
         checkpoint.path().display()
     ));
-    let how = How {
-        threshold,
-        kernel: arguments.kernel,
-        precision: check(arguments.kernel, arguments.precision)?,
-    };
-    let Best { evaluation, .. } = evaluate_as(&checkpoint, &split, &opened.device, how)?;
+    let how = How { threshold, running };
+    let Best { evaluation, .. } = evaluate_as(&checkpoint, &split, &opened.device, &how)?;
     let mut record = evaluation.record;
     if arguments.folds != 1 {
         record.retrieval = evaluate_folds(&evaluation.similarities, &truth, arguments.folds)?;
@@ -114,11 +107,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// As `--set evaluation.threshold=…` reads it.
 fn threshold_at(which: &str) -> anyhow::Result<EvaluationThreshold> {
-    let mut config = TrainConfig::default();
-    config.apply_set(&format!("evaluation.threshold={which}")).map_err(|_| {
+    which.parse().map_err(|_| {
         wrong(format!(
             "--threshold-at {which}: expected learned, relevant_minus_3_std, or a number from 0 to 1"
         ))
-    })?;
-    Ok(config.evaluation.threshold)
+    })
 }

@@ -5,16 +5,14 @@ use std::time::Instant;
 
 use anyhow::Context;
 use uard_core::device::DeviceChoice;
-use uard_core::matmul::Matmul;
+use uard_data::store::{Element, FeatureStore, Finished, StoreWriter, store_path, write_padded};
 use uard_features::backbone::{CandleModel, PhotoLimits, Truncated};
 use uard_features::extract::{
     EncoderKind, EncoderOptions, Extracted, Extraction, PhotoList, Progress, RegionCount,
 };
-use uard_features::source::Source;
-use uard_features::store::{
-    Element, FeatureStore, Finished, StoreWriter, store_path, write_padded,
-};
 use uard_files::UnfinishedFile;
+use uard_hub::source::Source;
+use uard_linalg::matmul::Matmul;
 
 use super::Outcome;
 use super::import::Layout;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use uard_features::import::{self, CaptionSource, Destination, WrittenCaptions};
-use uard_features::store;
+use uard_data::import::{self, CaptionSource, Destination, WrittenCaptions};
+use uard_data::store;
 
 use crate::terminal::{advance, bar, note};
 

@@ -16,7 +16,7 @@ mod train;
 use std::num::NonZeroUsize;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use uard_features::dataset::is_split_name;
+use uard_data::dataset::is_split_name;
 
 pub use data::write_scenes;
 pub use extract::extract;

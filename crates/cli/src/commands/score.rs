@@ -1,19 +1,15 @@
 //! `uard score`: how similar are images and captions, given the fragments of any model?
 
-mod gpu;
-
 use std::ops::Range;
 use std::path::PathBuf;
 
-use uard_attention::kernel::Kernel;
+use candle_core::Device;
 use uard_attention::search::{Preserve, Search};
-use uard_attention::{
-    Matcher, MatcherConfig, PackedRegions, PackedWords, Precision, Sides, WeightRule,
-};
+use uard_attention::{Engine, Matcher, MatcherConfig, Precision, Sides, WeightRule};
 use uard_core::{Regions, Words};
-use uard_features::npy::InPlaceF32;
+use uard_data::npy::InPlaceF32;
 
-use super::kernel::check;
+use super::kernel;
 use crate::arrays::{Named, RaggedArray};
 use crate::exit::wrong;
 use crate::terminal::{advance, bar, note};
@@ -78,9 +74,9 @@ pub struct Arguments {
     /// Which code computes it: auto, reference, tensor, scalar, avx2, avx512, amx, or cuda for an
     /// NVIDIA GPU.
     #[arg(long, value_name = "KERNEL", default_value = "auto")]
-    kernel: Kernel,
-    /// In which numbers: f32, bf16, or exact (bf16, with the lists of the ten best of f32); without it
-    /// f32, and f16 on a GPU.
+    kernel: Engine,
+    /// In which numbers: f32, bf16, exact (bf16, with the lists of the ten best of f32), or f16 on a
+    /// GPU; without it f32, and f16 on a GPU.
     #[arg(long, value_name = "PRECISION")]
     precision: Option<Precision>,
     /// Similarities [images, captions], f32.
@@ -91,7 +87,7 @@ pub struct Arguments {
 /// Scores every pair and writes the matrix.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let threshold = threshold(arguments)?;
-    let precision = check(arguments.kernel, arguments.precision)?;
+    let running = kernel::open(arguments.kernel, arguments.precision, &Device::Cpu)?;
     let matcher = Matcher::new(MatcherConfig {
         rule: arguments.rule,
         sides: arguments.sides,
@@ -117,51 +113,29 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut out = InPlaceF32::create(&arguments.out, &shape)?;
     let bar = bar(images * captions, "scoring");
     let on_progress = |done, total| advance(&bar, done, total);
-    if arguments.kernel == Kernel::Cuda {
-        let pairs = gpu::Pairs::copy(&matcher, (threshold, precision), (&regions, &words))?;
-        pairs.score(out.values(), &on_progress)?;
-    } else if arguments.kernel.is_packed() {
-        let search = Search::new(&matcher, threshold, arguments.kernel, precision)?;
-        let regions = pack_regions(&regions, precision)?;
-        let words = pack_words(&words, precision)?;
-        let pairs = (&regions, &words);
-        search.similarities_preserving(pairs, &PRESERVE, out.values(), &on_progress)?;
-    } else {
-        let (regions, words) = (regions.block(0..images)?, words.block(0..captions)?);
-        let regions = Regions::normalized(&regions.rows, regions.counts)?;
-        let words = Words::normalized(&words.rows, words.counts)?;
-        let kernel = arguments.kernel;
-        let found = kernel.all_pairs(&matcher, (&regions, &words), threshold, &on_progress)?;
-        out.values().copy_from_slice(&found.values);
+    let search = Search::on(&matcher, threshold, &running)?;
+    let mut all_regions = search.regions(regions.width())?;
+    for block in blocks(images) {
+        let block = regions.block(block)?;
+        all_regions.push(&Regions::normalized(&block.rows, block.counts)?)?;
     }
+    let mut all_words = search.words(words.width())?;
+    for block in blocks(captions) {
+        let block = words.block(block)?;
+        all_words.push(&Words::normalized(&block.rows, block.counts)?)?;
+    }
+    let (regions, words) = (all_regions.finish()?, all_words.finish()?);
+    search.similarities_preserving(regions, words, &PRESERVE, out.values(), &on_progress)?;
     out.finish()?;
     bar.finish_and_clear();
     note(&format!(
-        "{images} images x {captions} captions in {}",
+        "{images} images x {captions} captions in {}, by {running}",
         arguments.out.display()
     ));
     Ok(())
 }
 
-fn pack_regions(array: &RaggedArray, precision: Precision) -> anyhow::Result<PackedRegions> {
-    let mut builder = PackedRegions::builder(array.width(), precision)?;
-    for block in blocks(array.entries()) {
-        let block = array.block(block)?;
-        builder.push(&Regions::normalized(&block.rows, block.counts)?)?;
-    }
-    Ok(builder.finish())
-}
-
-fn pack_words(array: &RaggedArray, precision: Precision) -> anyhow::Result<PackedWords> {
-    let mut builder = PackedWords::builder(array.width(), precision)?;
-    for block in blocks(array.entries()) {
-        let block = array.block(block)?;
-        builder.push(&Words::normalized(&block.rows, block.counts)?)?;
-    }
-    Ok(builder.finish())
-}
-
-/// Beside what is packed, only these entries are in memory.
+/// Beside what is collected, only these entries are in memory.
 fn blocks(entries: usize) -> impl Iterator<Item = Range<usize>> {
     let starts = (0..entries).step_by(ENTRIES_AT_ONCE);
     starts.map(move |start| start..entries.min(start + ENTRIES_AT_ONCE))

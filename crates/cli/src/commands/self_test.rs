@@ -5,18 +5,18 @@ use std::path::PathBuf;
 use anyhow::Context;
 use comfy_table::Table;
 use serde::Serialize;
-use uard_attention::kernel::check::{Check, Extent, OnCheck, packed};
 use uard_core::device::DeviceChoice;
 
 use crate::exit::Failed;
 use crate::records::write_text;
+use crate::self_test::{Check, Extent, OnCheck, engines_of_the_cpu, matching};
 use crate::terminal::{note, print};
 
 /// Arguments of `uard self-test`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Every kernel on seeded ragged batches: against scalar loops or the composed form \
-    in f64, gradients included, and twice for the same bytes. A line a check, and a table at the \
+    after_help = "Every engine, rule and precision on seeded ragged batches: against scalar loops in \
+    f64, gradients included, and twice for the same bytes. A line a check, and a table at the \
     end. Exit code 1 if a check fails.\n\n\
     Examples:\n  \
     uard self-test --device cuda\n  \
@@ -26,7 +26,7 @@ pub struct Arguments {
     /// Which kernels: cpu, cuda, or auto: cuda where it can be used, else cpu.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
-    /// Small shapes only.
+    /// Small shapes only, as always on the CPU.
     #[arg(long)]
     quick: bool,
     /// Each kernel on one small batch: for tools that slow everything down, as racecheck does.
@@ -98,8 +98,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
+/// Checks the engines of the CPU, on small shapes even in the full extent: the large ones fill the
+/// tiles of a GPU, and the scalar reference needs minutes for them.
 fn on_cpu(extent: Extent, on_check: OnCheck<'_>) -> anyhow::Result<String> {
-    packed::matching(extent, on_check)?;
+    let extent = match extent {
+        Extent::Full => Extent::Quick,
+        small => small,
+    };
+    let runs = engines_of_the_cpu(extent);
+    matching::check(&runs, extent, on_check)?;
     Ok("cpu".to_owned())
 }
 
@@ -172,16 +179,18 @@ fn kind(name: &str) -> String {
 
 #[cfg(feature = "cuda-kernels")]
 mod gpu {
+    use std::sync::Arc;
+
     use candle_core::Device;
-    use uard_attention::kernel::check::{Check, Extent, OnCheck};
-    use uard_attention::kernel::cuda::check::{matching, precision, training};
-    use uard_attention::kernel::cuda::open;
+    use uard_attention::{Engine, Running};
     use uard_core::device::DeviceChoice;
-    use uard_core::gpu::Driver;
+    use uard_core::gpu::{Driver, Machine};
     use uard_features::text::gru::kernel::{self, TOLERANCE};
     use uard_training::check::kernels;
     #[cfg(feature = "cuda")]
     use uard_training::check::on_device;
+
+    use crate::self_test::{Check, Extent, OnCheck, matching, training};
 
     /// Why there is no GPU to check, if there is none.
     pub fn reason_against() -> Option<String> {
@@ -196,33 +205,45 @@ mod gpu {
         }
     }
 
+    /// The GPU of the device's tensors, or the first.
+    fn machine(device: &Device) -> anyhow::Result<Arc<dyn Machine>> {
+        #[cfg(feature = "cuda")]
+        if device.is_cuda() {
+            return Ok(uard_core::gpu::tensors::driver(device)?);
+        }
+        let _ = device;
+        Ok(Arc::new(Driver::open(0)?))
+    }
+
     /// Every kernel on the first GPU, and in a build with candle's backend a training step; returns
     /// the GPU's name.
     pub fn check(extent: Extent, on_check: OnCheck<'_>) -> anyhow::Result<String> {
         let device = device()?;
-        let driver = open(&device)?;
-        matching(&driver, extent, on_check)?;
-        precision(&driver, extent, on_check)?;
-        training(&*driver, extent, on_check)?;
+        let machine = machine(&device)?;
+        let precisions = extent.of(Engine::Cuda.precisions()).iter();
+        let runs = precisions
+            .map(|&precision| Running::on_machine(Arc::clone(&machine), precision))
+            .collect::<Result<Vec<_>, _>>()?;
+        matching::check(&runs, extent, on_check)?;
+        training::check(&machine, extent, on_check)?;
         on_check(Check {
             name: "gru gates".to_owned(),
-            found: kernel::check(&*driver)?,
+            found: kernel::check(&*machine)?,
             limit: TOLERANCE,
         });
-        kernels(&*driver)?.into_iter().for_each(&mut *on_check);
+        kernels(&*machine)?.into_iter().for_each(&mut *on_check);
         #[cfg(feature = "cuda")]
         if extent != Extent::Smallest {
             on_device(&device)?.into_iter().for_each(&mut *on_check);
         }
-        Ok(format!("cuda: {}", driver.name()))
+        Ok(format!("cuda: {}", machine.name()))
     }
 }
 
 #[cfg(not(feature = "cuda-kernels"))]
 mod gpu {
-    use uard_attention::kernel::check::{Extent, OnCheck};
-
     use crate::exit::Failed;
+    use crate::self_test::{Extent, OnCheck};
 
     /// This build knows of no GPU.
     pub fn reason_against() -> Option<String> {

@@ -9,7 +9,6 @@ use uard_files::DirectoryLock;
 use super::{Format, Outcome};
 use crate::interrupt;
 use crate::study::file;
-use crate::study::inside::Insides;
 use crate::study::results::{Results, check_data, read_all, refuse_to_overwrite};
 use crate::study::runner::Runner;
 use crate::study::table::study_table;
@@ -70,13 +69,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     note(&format!("device {}", opened.reason));
     let ground = Ground::open(&arguments.data, &study.split, opened.device)?;
     check_data(&study, &root, &results, &ground)?;
-    let mut runner = Runner {
-        study: &study,
-        root: &root,
-        ground: &ground,
-        results,
-        insides: Insides::open(&study, &root)?,
-    };
+    let mut runner = Runner::open(&study, &root, &ground, results)?;
     if !runner.run(interrupt::watch())? {
         note("stopped; the same command with --resume continues");
         return Ok(Outcome::Stopped);

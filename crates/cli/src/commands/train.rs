@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use uard_attention::WeightRule;
 use uard_core::device::{self, DeviceChoice};
+use uard_report::page::{ReportInput, render};
+use uard_report::record::{CaptionExample, RunRecord};
 use uard_training::checkpoint::CheckpointDirectory;
-use uard_training::record::{CaptionExample, RunRecord};
-use uard_training::report::{ReportInput, render};
 use uard_training::run_log::write_metrics;
 use uard_training::trainer::Start;
 
@@ -16,7 +16,7 @@ use crate::interrupt;
 use crate::records::write_text;
 use crate::terminal::{command_line, note, print};
 use crate::train::examples::examples;
-use crate::train::jobs::{self, Ended, Ground, Judged};
+use crate::train::jobs::{self, Ground, Judged};
 use crate::train::outcome::outcome;
 use crate::train::photographs::extracted;
 use crate::train::plan::{
@@ -168,27 +168,17 @@ fn train_all(
     let mut shown = Vec::new();
     for job in jobs {
         let mut progress = Progress::new(&job.name, Lines::Result);
-        match jobs::run(job, ground, start, &mut progress, stop)? {
-            Ended::Stopped(step) => {
-                note(&format!(
-                    "stopped at step {step} of `{}` and saved in {}; the same command with \
-                     --resume continues",
-                    job.name,
-                    job.directory.display()
-                ));
-                return Ok(Outcome::Stopped);
-            }
-            Ended::Whole(judged) => {
-                let Judged { record, best } = *judged;
-                runs.push(record);
-                // After each run: what is done can be looked at while the next one trains.
-                report.write(&runs, &shown)?;
-                if runs.len() == 1 {
-                    // Of no use without the numbers, which are on disk by now.
-                    shown = examples(&best, ground.judged(), job.config.training.seed)?;
-                    report.write(&runs, &shown)?;
-                }
-            }
+        let judged = jobs::run(job, ground, start, &mut progress, stop)?;
+        let Some(Judged { record, best }) = judged else {
+            return Ok(Outcome::Stopped);
+        };
+        runs.push(record);
+        // After each run: what is done can be looked at while the next one trains.
+        report.write(&runs, &shown)?;
+        if runs.len() == 1 {
+            // Of no use without the numbers, which are on disk by now.
+            shown = examples(&best, ground.judged(), job.config.training.seed)?;
+            report.write(&runs, &shown)?;
         }
     }
     print(&format!("\n{}", outcome(&runs)))?;

@@ -1,7 +1,6 @@
-//! What does a study do? Read what is asked for, run it seed by seed, keep each result, compare.
+//! What a study does: read what is asked for, run it seed by seed, keep each result, compare.
 
 pub mod file;
-pub mod inside;
 pub mod plan;
 pub mod results;
 pub mod runner;

@@ -1,12 +1,10 @@
-//! Which runs does a study have, in which order, and where does each lie?
+//! Which runs a study has, in which order, and where each lies.
 
 use std::path::{Path, PathBuf};
 
+use uard_report::study::SettingPlan;
+use uard_report::study::inside::Both;
 use uard_training::config::TrainConfig;
-use uard_training::study::SettingPlan;
-use uard_training::study::inside::Both;
-
-use super::file::with_seed;
 
 /// A study whose settings are valid.
 #[derive(Debug, Clone)]
@@ -30,9 +28,7 @@ pub struct Study {
 pub struct Setting {
     /// What was asked for.
     pub plan: SettingPlan,
-    /// Name of its directory.
-    pub slug: String,
-    /// Its configuration, but for the seed.
+    /// What its models are trained with, but for the seed.
     pub config: TrainConfig,
     /// Place of the setting whose models it evaluates; absent where it trains its own.
     pub source: Option<usize>,
@@ -57,39 +53,30 @@ impl Study {
                 seeds.push(*seed);
             }
         }
-        let order = self.order();
+        let mut order: Vec<usize> = (0..self.settings.len()).collect();
+        order.sort_by_key(|&at| {
+            let source = self.settings[at].source;
+            (source.unwrap_or(at), source.is_some())
+        });
         let of_seed = |seed: u64| {
-            let has = move |&setting: &usize| self.settings[setting].plan.seeds.contains(&seed);
-            let place = move |setting| Place { setting, seed };
-            order.clone().into_iter().filter(has).map(place)
+            let has = move |&&setting: &&usize| self.settings[setting].plan.seeds.contains(&seed);
+            order
+                .iter()
+                .filter(has)
+                .map(move |&setting| Place { setting, seed })
         };
         seeds.into_iter().flat_map(of_seed).collect()
-    }
-
-    /// The settings, each followed by those that evaluate its models.
-    fn order(&self) -> Vec<usize> {
-        let all = 0..self.settings.len();
-        let trained = all.clone().filter(|&at| self.settings[at].source.is_none());
-        trained
-            .flat_map(|at| {
-                let evaluated = all.clone();
-                let evaluated = evaluated.filter(move |&of| self.settings[of].source == Some(at));
-                std::iter::once(at).chain(evaluated)
-            })
-            .collect()
     }
 
     /// The runs that are looked into, each beside the baseline with the first seed of both.
     pub fn insides(&self) -> Vec<Both<Place>> {
         let beside = |&setting: &usize| {
             let seed = self.common_seed(setting)?;
-            Some(Both {
-                setting: Place { setting, seed },
-                baseline: Place {
-                    setting: self.baseline,
-                    seed,
-                },
-            })
+            let settings = Both {
+                setting,
+                baseline: self.baseline,
+            };
+            Some(settings.map(|setting| Place { setting, seed }))
         };
         self.inside.iter().filter_map(beside).collect()
     }
@@ -114,12 +101,14 @@ impl Study {
 
     /// The configuration that the models of a run are trained with.
     pub fn config(&self, place: Place) -> TrainConfig {
-        with_seed(&self.setting(self.trained(place)).config, place.seed)
+        let mut config = self.setting(place).config.clone();
+        config.training.seed = place.seed;
+        config
     }
 
     /// The directory of a run.
     pub fn directory(&self, root: &Path, place: Place) -> PathBuf {
-        root.join(&self.setting(place).slug)
+        root.join(slug(&self.setting(place).plan.name))
             .join(format!("seed-{}", place.seed))
     }
 
@@ -131,13 +120,7 @@ impl Study {
 
 /// A name as a directory: letters and digits in lower case, one hyphen for what lies between.
 pub fn slug(name: &str) -> String {
-    let mut slug = String::new();
-    for letter in name.chars() {
-        match letter.is_ascii_alphanumeric() {
-            true => slug.push(letter.to_ascii_lowercase()),
-            false if slug.ends_with('-') || slug.is_empty() => {}
-            false => slug.push('-'),
-        }
-    }
-    slug.trim_end_matches('-').to_owned()
+    let words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    words.join("-").to_ascii_lowercase()
 }

@@ -1,21 +1,20 @@
 //! Results of the runs that are done, and whether they belong to what the study asks for.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::Context;
+use uard_report::study::StudyRun;
 use uard_training::checkpoint::{Checkpoint, CheckpointDirectory};
-use uard_training::config::{EvaluationThreshold, TrainConfig};
-use uard_training::study::StudyRun;
+use uard_training::config::TrainConfig;
 
 use super::plan::{Place, Study};
 use crate::exit::wrong;
-use crate::records::{read_json, write_json};
+use crate::records::read_json;
 use crate::train::jobs::Ground;
 use crate::train::plan::has_begun;
 
 /// The result of a run, in its directory.
-const FILE: &str = "result.json";
+pub const FILE: &str = "result.json";
 
 /// Runs that are done.
 pub type Results = BTreeMap<Place, StudyRun>;
@@ -39,29 +38,27 @@ pub fn refuse_to_overwrite(study: &Study, root: &Path) -> anyhow::Result<()> {
 /// Reads the results that are there. Refuses those, and half runs, of another configuration, and a
 /// directory without any.
 pub fn read_all(study: &Study, root: &Path) -> anyhow::Result<Results> {
-    let places = study.places();
-    let is_there = |&place: &Place| {
-        let directory = study.directory(root, place);
-        has_begun(&directory) || path(&directory).exists()
-    };
-    if !places.iter().any(is_there) {
-        return Err(wrong(format!(
-            "{} holds no run of this study to resume: leave out --resume to start it there, or name \
-             its directory with --run DIR",
-            root.display()
-        )));
-    }
     let mut results = Results::new();
-    for place in places {
+    let mut has_runs = false;
+    for place in study.places() {
         let directory = study.directory(root, place);
-        if let Some(run) = read_json::<StudyRun>(&path(&directory))? {
-            check_config(study, place, &run, &directory)?;
+        let file = directory.join(FILE);
+        has_runs |= has_begun(&directory) || file.exists();
+        if let Some(run) = read_json::<StudyRun>(&file)? {
+            check_config(study, place, &run, &file)?;
             results.insert(place, run);
         } else if CheckpointDirectory::of_run(&directory).newest()?.is_some() {
             Checkpoint::newest(&directory)?.expect_config(&study.config(place))?;
         }
     }
-    Ok(results)
+    match has_runs {
+        true => Ok(results),
+        false => Err(wrong(format!(
+            "{} holds no run of this study to resume: leave out --resume to start it there, or name \
+             its directory with --run DIR",
+            root.display()
+        ))),
+    }
 }
 
 /// Refuses results of other data than those that are open.
@@ -86,51 +83,29 @@ pub fn check_data(
                 "{} was made with other data of {split}: sha256 {stored} there, {given} here; give \
                  the data directory that the study started with, or choose another directory with \
                  --run DIR",
-                path(&study.directory(root, *place)).display()
+                study.directory(root, *place).join(FILE).display()
             )));
         }
     }
     Ok(())
 }
 
-/// Writes the result of a run into its directory, whole or not at all.
-pub fn write(directory: &Path, run: &StudyRun) -> anyhow::Result<()> {
-    std::fs::create_dir_all(directory)
-        .with_context(|| format!("cannot create {}", directory.display()))?;
-    write_json(&path(directory), run)
-}
-
-fn path(directory: &Path) -> PathBuf {
-    directory.join(FILE)
-}
-
-fn check_config(
-    study: &Study,
-    place: Place,
-    run: &StudyRun,
-    directory: &Path,
-) -> anyhow::Result<()> {
-    let path = path(directory);
-    let stored = TrainConfig::from_toml(&run.run.config, &path.display().to_string())?;
-    let threshold = study.setting(place).plan.threshold;
-    let difference = match stored.difference(&study.config(place))? {
-        None if run.asked == threshold => return Ok(()),
-        None => [run.asked, threshold].map(said),
+fn check_config(study: &Study, place: Place, run: &StudyRun, file: &Path) -> anyhow::Result<()> {
+    let stored = TrainConfig::from_toml(&run.run.config, &file.display().to_string())?;
+    let thresholds = [run.asked, study.setting(place).plan.threshold];
+    let [there, here] = match stored.difference(&study.config(place))? {
+        None if thresholds[0] == thresholds[1] => return Ok(()),
+        // As the file of a study has them.
+        None => thresholds.map(|asked| match asked {
+            Some(threshold) => format!("threshold = {threshold}"),
+            None => "no `of`".to_owned(),
+        }),
         Some(lines) => lines,
     };
-    let [there, here] = difference;
     Err(wrong(format!(
         "{} was made with another configuration: `{there}` there, `{here}` in the study; remove {} \
          or give the setting another name",
-        path.display(),
-        directory.display()
+        file.display(),
+        file.parent().unwrap_or(file).display()
     )))
-}
-
-/// What a result was asked for, as the file of a study has it.
-fn said(threshold: Option<EvaluationThreshold>) -> String {
-    threshold.map_or_else(
-        || "no `of`".to_owned(),
-        |threshold| format!("threshold = {threshold}"),
-    )
 }

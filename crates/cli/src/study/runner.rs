@@ -1,42 +1,61 @@
-//! How do the runs of a study follow each other, and what is written after each?
+//! The runs of a study, one after another, and what is written after each.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use rand::Rng;
+use uard_core::random::Draws;
 use uard_eval::{GroundTruth, ranks};
+use uard_report::page::{StudyPage, render_study};
+use uard_report::record::RunRecord;
+use uard_report::study::inside::{Both, InsideRecord, Look, inside, shifts};
+use uard_report::study::{Asked, Settled, StudyRecord, StudyRun, summarise};
 use uard_training::checkpoint::Checkpoint;
-use uard_training::evaluation::How;
-use uard_training::record::RunRecord;
-use uard_training::report::{StudyPage, render_study};
-use uard_training::study::{Asked, Settled, StudyRecord, StudyRun, summarise};
+use uard_training::evaluation::words::{Seen, look};
 use uard_training::trainer::Start;
 
-use super::inside::Insides;
-use super::plan::{Place, Study};
+use super::plan::{Place, Setting, Study};
 use super::results::{self, Results};
 use super::table::study_table;
-use crate::records::write_text;
+use crate::records::{read_json, write_json, write_text};
 use crate::terminal::{command_line, note};
-use crate::train::jobs::{self, Best, Ended, Ground, evaluate_as};
+use crate::train::jobs::{self, Best, Ground, evaluate_best};
 use crate::train::plan::Job;
 use crate::train::progress::{Lines, Progress};
 
+/// What was looked into, in the directory of the study.
+const INSIDES: &str = "inside.json";
+
 /// A study that is being run.
 pub struct Runner<'a> {
-    /// What is asked for.
-    pub study: &'a Study,
-    /// Its directory.
-    pub root: &'a Path,
-    /// The data and the device.
-    pub ground: &'a Ground,
+    study: &'a Study,
+    root: &'a Path,
+    ground: &'a Ground,
     /// What is done.
-    pub results: Results,
-    /// What was looked into.
-    pub insides: Insides<'a>,
+    results: Results,
+    /// What was looked into before.
+    known: Vec<InsideRecord>,
 }
 
-impl Runner<'_> {
+impl<'a> Runner<'a> {
+    /// With what is done, and what was looked into, before.
+    pub fn open(
+        study: &'a Study,
+        root: &'a Path,
+        ground: &'a Ground,
+        results: Results,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            study,
+            root,
+            ground,
+            results,
+            known: read_json(&root.join(INSIDES))?.unwrap_or_default(),
+        })
+    }
+
     /// Runs what is not done yet; `false` when it was stopped.
     pub fn run(&mut self, stop: &AtomicBool) -> anyhow::Result<bool> {
         let places = self.study.places();
@@ -53,11 +72,19 @@ impl Runner<'_> {
                 number + 1,
                 places.len()
             ));
-            let Some(run) = self.run_one(place, stop)? else {
-                return Ok(false);
+            let run = match self.study.setting(place).source {
+                Some(_) => Some(self.evaluated(place)?),
+                None => self.trained(place, stop)?,
             };
-            results::write(&self.study.directory(self.root, place), &run)?;
-            note(&said(&title, &run));
+            let Some(run) = run else { return Ok(false) };
+            let directory = self.study.directory(self.root, place);
+            std::fs::create_dir_all(&directory)
+                .with_context(|| format!("cannot create {}", directory.display()))?;
+            write_json(&directory.join(results::FILE), &run)?;
+            note(&format!(
+                "{title}: rsum {:.1} on {} with threshold {:.4}",
+                run.evaluation.retrieval.rsum, run.evaluation.split, run.evaluation.threshold
+            ));
             self.results.insert(place, run);
             // After each run: what is done can be looked at while the next one trains.
             self.write()?;
@@ -71,10 +98,9 @@ impl Runner<'_> {
         let json = serde_json::to_string_pretty(&record).context("writing the study as JSON")?;
         write_text(&self.root.join("study.json"), &(json + "\n"))?;
         write_text(&self.root.join("study.txt"), &(study_table(&record) + "\n"))?;
-        let insides = self.insides.records(&self.results, self.ground)?;
         let page = render_study(&StudyPage {
             study: &record,
-            insides: &insides,
+            insides: &self.insides()?,
             hills: &self.hills(),
         });
         write_text(&self.root.join("study.html"), &page)?;
@@ -84,12 +110,10 @@ impl Runner<'_> {
     /// The trainings behind the settings that are looked into, and behind the baseline.
     fn hills(&self) -> Vec<RunRecord> {
         let mut shown: Vec<Place> = Vec::new();
-        for pair in self.study.insides() {
-            for place in [pair.setting, pair.baseline] {
-                let trained = self.study.trained(place);
-                if !shown.contains(&trained) {
-                    shown.push(trained);
-                }
+        for place in self.study.insides().into_iter().flat_map(Both::each) {
+            let trained = self.study.trained(place);
+            if !shown.contains(&trained) {
+                shown.push(trained);
             }
         }
         let runs = shown.iter().filter_map(|place| self.results.get(place));
@@ -97,24 +121,20 @@ impl Runner<'_> {
     }
 
     fn record(&self) -> anyhow::Result<StudyRecord> {
-        let of_setting = |setting: usize| -> Vec<&StudyRun> {
-            let seeds = &self.study.settings[setting].plan.seeds;
-            let place = |&seed| Place { setting, seed };
-            seeds
-                .iter()
-                .filter_map(|seed| self.results.get(&place(seed)))
-                .collect()
+        let settled = |(setting, of): (usize, &'a Setting)| {
+            let seeds = of.plan.seeds.iter();
+            let runs = seeds.filter_map(|&seed| self.results.get(&Place { setting, seed }));
+            Settled {
+                plan: &of.plan,
+                runs: runs.collect(),
+            }
         };
-        let runs: Vec<Vec<&StudyRun>> = (0..self.study.settings.len()).map(of_setting).collect();
         let settled: Vec<Settled<'_>> = self
             .study
             .settings
             .iter()
-            .zip(&runs)
-            .map(|(setting, runs)| Settled {
-                plan: &setting.plan,
-                runs,
-            })
+            .enumerate()
+            .map(settled)
             .collect();
         let judged = self.ground.judged();
         let asked = Asked {
@@ -125,17 +145,65 @@ impl Runner<'_> {
             device: self.ground.device_name,
             image_of_caption: &judged.image_of_caption,
         };
-        Ok(summarise(&asked, &settled)?)
+        let draws = || {
+            let mut stream = Draws::new(0).stream("images of a study", &[]);
+            move |count: usize| stream.random_range(0..count)
+        };
+        Ok(summarise(&asked, &settled, draws)?)
+    }
+
+    /// What can be seen inside by now, in the order of the study; what is new is kept.
+    fn insides(&mut self) -> anyhow::Result<Vec<InsideRecord>> {
+        let mut records = Vec::new();
+        for places in self.study.insides() {
+            let Some(runs) = places.filter_map(|place| self.results.get(&place)) else {
+                continue;
+            };
+            if let Some(known) = self.known.iter().find(|known| known.is_of(runs)) {
+                records.push(known.clone());
+                continue;
+            }
+            let title = self.study.title(places.setting);
+            note(&format!("looking into {title}"));
+            let record = self.look_into(places, runs);
+            records.push(record.with_context(|| format!("looking into {title}"))?);
+            self.known.extend(records.last().cloned());
+            write_json(&self.root.join(INSIDES), &self.known)?;
+        }
+        Ok(records)
+    }
+
+    fn look_into(
+        &self,
+        places: Both<Place>,
+        runs: Both<&StudyRun>,
+    ) -> anyhow::Result<InsideRecord> {
+        let shifts = shifts(runs.map(|run| run.ranks.text_to_image.as_slice()));
+        let shown: BTreeSet<usize> = shifts.gained.iter().chain(&shifts.lost).copied().collect();
+        let split = self.ground.judged();
+        let look = |place, run: &StudyRun| -> anyhow::Result<Look> {
+            let trained = self.study.trained(place);
+            let checkpoint = Checkpoint::open(&self.study.directory(self.root, trained))?;
+            let seen = Seen {
+                model: &checkpoint.model(&self.ground.device)?,
+                tokenizer: &checkpoint.text()?,
+                split,
+                threshold: run.evaluation.threshold,
+            };
+            Ok(look(&seen, &shown)?)
+        };
+        let looks = Both {
+            setting: look(places.setting, runs.setting)?,
+            baseline: look(places.baseline, runs.baseline)?,
+        };
+        let text = |caption: usize| {
+            let image = split.image_of_caption[caption];
+            (split.captions[caption].clone(), split.ids[image].clone())
+        };
+        Ok(inside(runs, &shifts, looks.as_ref(), &text))
     }
 
     /// `None` when it was stopped; it is saved then.
-    fn run_one(&self, place: Place, stop: &AtomicBool) -> anyhow::Result<Option<StudyRun>> {
-        match self.study.setting(place).source {
-            Some(_) => self.evaluated(place).map(Some),
-            None => self.trained(place, stop),
-        }
-    }
-
     fn trained(&self, place: Place, stop: &AtomicBool) -> anyhow::Result<Option<StudyRun>> {
         let job = Job {
             name: self.study.title(place),
@@ -143,18 +211,10 @@ impl Runner<'_> {
             directory: self.study.directory(self.root, place),
         };
         let mut progress = Progress::new(&job.name, Lines::Notes);
-        match jobs::run(&job, self.ground, Start::Resume, &mut progress, stop)? {
-            Ended::Stopped(step) => {
-                note(&format!(
-                    "stopped at step {step} of {} and saved in {}; the same command with --resume \
-                     continues",
-                    job.name,
-                    job.directory.display()
-                ));
-                Ok(None)
-            }
-            Ended::Whole(judged) => self.result(place, judged.record, &judged.best).map(Some),
-        }
+        let judged = jobs::run(&job, self.ground, Start::Resume, &mut progress, stop)?;
+        judged
+            .map(|judged| self.result(place, judged.record, &judged.best))
+            .transpose()
     }
 
     /// The best checkpoint of another setting with the threshold that is asked for.
@@ -162,50 +222,30 @@ impl Runner<'_> {
         let source = self.study.trained(place);
         let checkpoint = Checkpoint::open(&self.study.directory(self.root, source))?;
         let asked = self.study.setting(place).plan.threshold;
-        let threshold = match asked {
-            Some(asked) => asked.resolve(&checkpoint.state().threshold),
-            None => checkpoint.evaluation_threshold()?,
-        };
-        let how = How {
-            threshold,
-            precision: checkpoint.config()?.evaluation.precision,
-            ..How::default()
-        };
-        let best = evaluate_as(&checkpoint, self.ground.judged(), &self.ground.device, how)?;
+        let Ground { device, .. } = self.ground;
+        let best = evaluate_best(&checkpoint, self.ground.judged(), device, asked)?;
         let trained = self.results.get(&source).with_context(|| {
-            format!(
-                "{} is evaluated before it is trained",
-                self.study.title(source)
-            )
+            let title = self.study.title(source);
+            format!("{title} is evaluated before it is trained")
         })?;
         self.result(place, trained.run.clone(), &best)
     }
 
     fn result(&self, place: Place, run: RunRecord, best: &Best) -> anyhow::Result<StudyRun> {
-        let setting = self.study.setting(place);
+        let plan = &self.study.setting(place).plan;
         let judged = self.ground.judged();
         let truth = GroundTruth::from_image_of_caption(&judged.image_of_caption, judged.images())?;
-        let ranks = ranks(&best.evaluation.similarities, &truth)?;
         Ok(StudyRun {
             run: RunRecord {
-                name: setting.plan.name.clone(),
+                name: plan.name.clone(),
                 test: None,
                 ..run
             },
-            asked: setting.plan.threshold,
+            asked: plan.threshold,
             evaluation: best.evaluation.record.clone(),
             evaluation_data_hash: judged.data_hash()?,
-            image_to_text: ranks.image_to_text,
-            text_to_image: ranks.text_to_image,
+            ranks: ranks(&best.evaluation.similarities, &truth)?,
             matching_seconds: best.matching_seconds,
         })
     }
-}
-
-fn said(title: &str, run: &StudyRun) -> String {
-    let evaluation = &run.evaluation;
-    format!(
-        "{title}: rsum {:.1} on {} with threshold {:.4}",
-        evaluation.retrieval.rsum, evaluation.split, evaluation.threshold
-    )
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use uard_attention::evidence::{WordEvidence, evidence};
 use uard_core::random::{Draws, permutation};
+use uard_data::dataset::Split;
 use uard_eval::{GroundTruth, RetrievalDirection, ranks};
-use uard_features::dataset::Split;
-use uard_features::text::tokenizer::CaptionWord;
-use uard_training::record::{CaptionExample, ExampleImage, ExampleWord, FoundImage};
+use uard_features::text::CaptionWord;
+use uard_report::record::{CaptionExample, ExampleImage, ExampleWord, FoundImage};
 
 use super::jobs::Best;
 use super::picture;

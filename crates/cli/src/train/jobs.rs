@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use anyhow::Context;
 use candle_core::Device;
-use uard_features::dataset::Split;
-use uard_features::store::features_path;
-use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_data::dataset::Split;
+use uard_data::store::features_path;
+use uard_features::text::TextModel;
+use uard_relevance::EvaluationThreshold;
+use uard_report::record::RunRecord;
 use uard_training::checkpoint::Checkpoint;
 use uard_training::evaluation::{How, SplitEvaluation, Stage, evaluate};
 use uard_training::model::Model;
-use uard_training::record::RunRecord;
 use uard_training::text::cut_captions;
 use uard_training::trainer::{self, Run, Start, Summary};
 
@@ -83,15 +84,6 @@ impl Ground {
     }
 }
 
-/// How a job ended.
-#[derive(Debug)]
-pub enum Ended {
-    /// Trained to the end and evaluated.
-    Whole(Box<Judged>),
-    /// Stopped after this many steps, and saved.
-    Stopped(usize),
-}
-
 /// A trained model with its evaluation.
 #[derive(Debug)]
 pub struct Judged {
@@ -107,7 +99,7 @@ pub struct Best {
     /// The model.
     pub model: Model,
     /// What it reads captions with.
-    pub tokenizer: CaptionTokenizer,
+    pub tokenizer: TextModel,
     /// What it reached.
     pub evaluation: SplitEvaluation,
     /// Seconds in which all images and captions were matched, once they were encoded.
@@ -134,14 +126,15 @@ impl Stopwatch {
     }
 }
 
-/// Trains a job to the end, or until `stop`, shows it, and evaluates its best epoch.
+/// Trains a job to the end, shows it, and evaluates its best epoch; `None` when `stop` ended it
+/// before, and it was saved.
 pub fn run(
     job: &Job,
     ground: &Ground,
     start: Start,
     progress: &mut Progress,
     stop: &AtomicBool,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Option<Judged>> {
     let run = Run {
         config: &job.config,
         train: &ground.train,
@@ -153,35 +146,44 @@ pub fn run(
     let outcome = trainer::train(&run, start, progress, stop);
     progress.finish();
     match outcome? {
-        trainer::Outcome::Stopped(summary) => Ok(Ended::Stopped(summary.step)),
-        outcome => Ok(Ended::Whole(Box::new(judge(
-            job,
-            ground,
-            outcome.summary(),
-        )?))),
+        trainer::Outcome::Stopped(summary) => {
+            note(&format!(
+                "stopped at step {} of `{}` and saved in {}; the same command with --resume \
+                 continues",
+                summary.step,
+                job.name,
+                job.directory.display()
+            ));
+            Ok(None)
+        }
+        outcome => judge(job, ground, outcome.summary()).map(Some),
     }
 }
 
 fn judge(job: &Job, ground: &Ground, summary: &Summary) -> anyhow::Result<Judged> {
     let checkpoint = Checkpoint::open(summary.best.as_deref().unwrap_or(&job.directory))?;
-    let best = evaluate_best(&checkpoint, ground.judged(), &ground.device)?;
+    let best = evaluate_best(&checkpoint, ground.judged(), &ground.device, None)?;
     let test = ground.test.as_ref().map(|_| best.evaluation.record.clone());
-    let record = summary.record(&job.name, ground.device_name, test);
+    let record = RunRecord {
+        name: job.name.clone(),
+        device: ground.device_name.to_owned(),
+        test,
+        ..summary.record.clone()
+    };
     Ok(Judged { record, best })
 }
 
-/// Evaluates a checkpoint with the threshold and in the precision that its configuration says.
+/// Evaluates a checkpoint in the precision that its configuration says, and with the threshold that
+/// it says where no other is asked for.
 pub fn evaluate_best(
     checkpoint: &Checkpoint,
     split: &Split,
     device: &Device,
+    asked: Option<EvaluationThreshold>,
 ) -> anyhow::Result<Best> {
-    let how = How {
-        threshold: checkpoint.evaluation_threshold()?,
-        precision: checkpoint.config()?.evaluation.precision,
-        ..How::default()
-    };
-    evaluate_as(checkpoint, split, device, how)
+    let precision = checkpoint.config()?.evaluation.precision;
+    let how = How::fastest(checkpoint.evaluation_threshold(asked)?, precision, device)?;
+    evaluate_as(checkpoint, split, device, &how)
 }
 
 /// Evaluates a checkpoint in a chosen way.
@@ -189,10 +191,10 @@ pub fn evaluate_as(
     checkpoint: &Checkpoint,
     split: &Split,
     device: &Device,
-    how: How,
+    how: &How,
 ) -> anyhow::Result<Best> {
     checkpoint.expect_width(split)?;
-    let tokenizer = checkpoint.tokenizer()?;
+    let tokenizer = checkpoint.text()?;
     if let Some(warning) = cut_captions(split, &tokenizer)? {
         note(&warning);
     }

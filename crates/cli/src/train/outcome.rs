@@ -1,6 +1,7 @@
-//! What did the runs come to, side by side and in one sentence?
+//! What the runs came to, side by side and in one sentence.
 
-use uard_training::record::{RunRecord, SplitRecord};
+use uard_report::comparison::{Results, RunResult};
+use uard_report::record::RunRecord;
 
 use crate::tables::side_by_side;
 
@@ -8,75 +9,50 @@ use crate::tables::side_by_side;
 const SAME_RSUM: f64 = 0.05;
 
 /// Differences of work below this are none: it is printed to a percent.
-const SAME_SHARE: f64 = 0.005;
+const SAME_PERCENT: f64 = 0.5;
 
 /// The table of all runs, and a sentence for each run beside the first.
 pub fn outcome(runs: &[RunRecord]) -> String {
-    let judged = judged(runs);
-    let mut text = side_by_side(&judged);
-    if judged.iter().any(|(run, _)| run.test.is_none()) {
+    let results = Results::of(runs);
+    let mut text = side_by_side(&results);
+    if results.rows.iter().any(|row| row.run.test.is_none()) {
         text.push_str("\nno test split: these are the best epochs on the split that chose them");
     }
-    if let Some((first, others)) = judged.split_first() {
+    if let Some((first, others)) = results.rows.split_first() {
         for other in others {
-            text.push_str(&format!("\n{}", verdict(*first, *other)));
+            text.push_str(&format!("\n{}", verdict(first, other)));
         }
     }
     text
 }
 
-/// Each run with the test split, or with its best epoch on dev.
-fn judged(runs: &[RunRecord]) -> Vec<(&RunRecord, &SplitRecord)> {
-    runs.iter()
-        .filter_map(|run| {
-            let best = run
-                .epochs
-                .iter()
-                .find(|epoch| epoch.epoch == run.best_epoch);
-            let record = run.test.as_ref().or(best.map(|epoch| &epoch.dev));
-            record.map(|record| (run, record))
-        })
-        .collect()
-}
-
 /// Which way it fell, from the numbers alone.
-fn verdict(
-    (run, ours): (&RunRecord, &SplitRecord),
-    (other, theirs): (&RunRecord, &SplitRecord),
-) -> String {
-    let gain = ours.retrieval.rsum - theirs.retrieval.rsum;
-    let recall = if gain.abs() < SAME_RSUM {
-        "the same rsum as".to_owned()
-    } else if gain > 0.0 {
-        format!("{gain:.1} more rsum than")
-    } else {
-        format!("{:.1} less rsum than", -gain)
+fn verdict(first: &RunResult, other: &RunResult) -> String {
+    let (ours, theirs) = (first.of, other.of);
+    let recall = match ours.retrieval.rsum - theirs.retrieval.rsum {
+        gain if gain.abs() < SAME_RSUM => "the same rsum as".to_owned(),
+        gain if gain > 0.0 => format!("{gain:.1} more rsum than"),
+        gain => format!("{:.1} less rsum than", -gain),
     };
-    let spared = 1.0 - ours.kept.cells / theirs.kept.cells;
-    let work = if !spared.is_finite() {
-        "its share of the region-word cells has nothing to be compared with".to_owned()
-    } else if spared.abs() < SAME_SHARE {
-        "it computes as many region-word cells".to_owned()
-    } else if spared < 0.0 {
-        format!(
-            "it computes {:.0} % more region-word cells",
-            -100.0 * spared
-        )
-    } else {
-        format!(
-            "it computes {:.0} % fewer region-word cells",
-            100.0 * spared
-        )
+    let work = match 100.0 * (1.0 - ours.kept.cells / theirs.kept.cells) {
+        spared if !spared.is_finite() => {
+            "its share of the region-word cells has nothing to be compared with".to_owned()
+        }
+        spared if spared.abs() < SAME_PERCENT => "it computes as many region-word cells".to_owned(),
+        spared if spared < 0.0 => format!("it computes {:.0} % more region-word cells", -spared),
+        spared => format!("it computes {spared:.0} % fewer region-word cells"),
     };
     format!(
         "{} (threshold {:.3}) reaches {recall} {} on {}, and {work}.",
-        run.name, ours.threshold, other.name, ours.split
+        first.run.name, ours.threshold, other.run.name, ours.split
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use uard_attention::WeightRule;
+    use uard_training::config::TrainConfig;
 
     /// A run as `metrics.json` has it; `RunRecord` has no constructor that needs less.
     fn run(name: &str, rsum: f64, cells: f64) -> RunRecord {
@@ -114,5 +90,17 @@ mod tests {
     #[test]
     fn one_run_alone_is_compared_with_nothing() {
         assert!(!outcome(&[run("learned", 1.0, 0.5)]).contains("than"));
+    }
+    #[test]
+    fn a_record_knows_rule_and_penalty_of_its_configuration() {
+        let mut config = TrainConfig::default();
+        config.threshold.penalty = 2.5;
+        for rule in WeightRule::ALL {
+            config.matcher.rule = rule;
+            let mut run = run("x", 1.0, 0.5);
+            run.config = config.to_toml().unwrap();
+            assert_eq!(run.masks(), config.matcher.has_masks(), "{rule}");
+            assert_eq!(run.penalty(), 2.5);
+        }
     }
 }

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use uard_data::store::{Element, FeatureStore, StoreWriter};
 use uard_features::backbone::PhotoLimits;
 use uard_features::extract::{CaptionedPhotos, EncoderOptions, ExtractError, Extraction};
-use uard_features::source::Source;
-use uard_features::store::{Element, FeatureStore, StoreWriter};
+use uard_hub::source::Source;
 use uard_training::config::ImagesConfig;
 
 use crate::commands::{Outcome, extract};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Deserialize;
 use uard_attention::WeightRule;
-use uard_features::scenes::{ScenesConfig, is_complete};
+use uard_scenes::{ScenesConfig, is_complete};
 use uard_training::config::TrainConfig;
 
 use crate::commands::write_scenes;

@@ -1,8 +1,8 @@
 //! What is seen while a model trains? A bar on the terminal, a line for each epoch.
 
 use indicatif::ProgressBar;
+use uard_report::record::{EpochRecord, StepRecord};
 use uard_training::evaluation::Stage;
-use uard_training::record::{EpochRecord, StepRecord};
 use uard_training::trainer::{Event, Observer};
 
 use crate::tables::percent;

@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 
 use sha2::{Digest, Sha256};
 use uard_core::random::{Draws, normal};
-use uard_features::npy::write_f32;
-use uard_features::scenes::{ScenesConfig, write};
+use uard_data::npy::write_f32;
+use uard_scenes::{ScenesConfig, write};
 
 /// Settings of a run that takes a second.
 pub const TINY: [&str; 8] = [

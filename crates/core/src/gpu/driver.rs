@@ -34,13 +34,12 @@ pub struct Driver {
     /// 90 for 9.0.
     capability: u32,
     shared_bytes: u32,
-    multiprocessors: u32,
     loaded: Mutex<HashMap<Program, Arc<CudaModule>>>,
 }
 
 /// Memory of a GPU.
 #[derive(Debug)]
-pub struct DriverMemory {
+struct DriverMemory {
     slice: CudaSlice<u8>,
     address: u64,
 }
@@ -86,23 +85,10 @@ impl Driver {
             shared_bytes: attribute(
                 CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
             )?,
-            multiprocessors: attribute(
-                CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
-            )?,
             name,
             stream,
             loaded: Mutex::default(),
         })
-    }
-
-    /// The GPU's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The stream that everything runs on.
-    pub fn stream(&self) -> &Arc<CudaStream> {
-        &self.stream
     }
 
     /// Bytes of memory that are free.
@@ -168,23 +154,47 @@ impl Memory for DriverMemory {
         self.address
     }
 
-    fn bytes(&self) -> usize {
-        self.slice.len()
+    fn write(&mut self, bytes: &[u8]) -> GpuResult<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let stream = Arc::clone(self.slice.stream());
+        stream
+            .memcpy_htod(bytes, &mut self.slice)
+            .map_err(failed("copy to the GPU"))
+    }
+
+    fn read(&self, bytes: &mut [u8]) -> GpuResult<()> {
+        assert!(bytes.len() <= self.slice.len(), "as much as there is");
+        let stream = self.slice.stream();
+        if !bytes.is_empty() {
+            stream
+                .memcpy_dtoh(&self.slice.slice(..bytes.len()), bytes)
+                .map_err(failed("copy from the GPU"))?;
+        }
+        stream
+            .synchronize()
+            .map_err(failed("run what was launched"))
+    }
+
+    fn clear(&mut self) -> GpuResult<()> {
+        let stream = Arc::clone(self.slice.stream());
+        stream
+            .memset_zeros(&mut self.slice)
+            .map_err(failed("clear memory"))
     }
 }
 
 impl Machine for Driver {
-    type Memory = DriverMemory;
+    fn name(&self) -> &str {
+        &self.name
+    }
 
     fn shared_bytes(&self) -> u32 {
         self.shared_bytes
     }
 
-    fn multiprocessors(&self) -> u32 {
-        self.multiprocessors
-    }
-
-    fn allocate(&self, bytes: usize) -> GpuResult<DriverMemory> {
+    fn allocate(&self, bytes: usize) -> GpuResult<Box<dyn Memory>> {
         // SAFETY: bytes that are not set; whoever allocates writes before it reads.
         let slice = unsafe { self.stream.alloc::<u8>(bytes.max(1)) };
         let slice = slice.map_err(|error| match error.0 {
@@ -195,32 +205,7 @@ impl Machine for Driver {
             _ => failed("allocate memory")(error),
         })?;
         let address = slice.device_ptr(&self.stream).0;
-        Ok(DriverMemory { slice, address })
-    }
-
-    fn write(&self, memory: &mut DriverMemory, bytes: &[u8]) -> GpuResult<()> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        self.stream
-            .memcpy_htod(bytes, &mut memory.slice)
-            .map_err(failed("copy to the GPU"))
-    }
-
-    fn read(&self, memory: &DriverMemory, bytes: &mut [u8]) -> GpuResult<()> {
-        assert!(bytes.len() <= memory.slice.len(), "as much as there is");
-        if !bytes.is_empty() {
-            self.stream
-                .memcpy_dtoh(&memory.slice.slice(..bytes.len()), bytes)
-                .map_err(failed("copy from the GPU"))?;
-        }
-        self.wait()
-    }
-
-    fn clear(&self, memory: &mut DriverMemory) -> GpuResult<()> {
-        self.stream
-            .memset_zeros(&mut memory.slice)
-            .map_err(failed("clear memory"))
+        Ok(Box::new(DriverMemory { slice, address }))
     }
 
     unsafe fn launch(&self, launch: &Launch<'_>) -> GpuResult<()> {
@@ -246,12 +231,6 @@ impl Machine for Driver {
         unsafe { builder.launch(config) }
             .map(|_| ())
             .map_err(failed(launch.kernel))
-    }
-
-    fn wait(&self) -> GpuResult<()> {
-        self.stream
-            .synchronize()
-            .map_err(failed("run what was launched"))
     }
 }
 

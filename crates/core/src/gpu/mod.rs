@@ -15,10 +15,12 @@ pub mod tensors;
 #[cfg(feature = "cuda")]
 pub mod upload;
 
-pub use driver::{Driver, DriverMemory};
+pub use driver::Driver;
 pub use error::{GpuError, GpuResult};
 
+use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
 
 use bytemuck::Pod;
 
@@ -86,54 +88,48 @@ pub struct Launch<'a> {
 }
 
 /// Memory of a machine, given back when dropped.
-pub trait Memory {
+pub trait Memory: Debug + Send + Sync {
     /// Where it begins: on a multiple of 256.
     fn address(&self) -> u64;
 
-    /// Bytes in it.
-    fn bytes(&self) -> usize;
-}
-
-/// What runs kernels, one after the other.
-pub trait Machine {
-    /// Its memory.
-    type Memory: Memory + std::fmt::Debug;
-
-    /// Shared memory that a block may ask for.
-    fn shared_bytes(&self) -> u32;
-
-    /// Multiprocessors: how many blocks run at once, at the least.
-    fn multiprocessors(&self) -> u32;
-
-    /// Memory whose bytes are not set.
-    ///
-    /// # Errors
-    /// When there is too little.
-    fn allocate(&self, bytes: usize) -> GpuResult<Self::Memory>;
-
-    /// Copies to the beginning of memory.
+    /// Copies to its beginning.
     ///
     /// # Errors
     /// When the machine fails.
     ///
     /// # Panics
-    /// When the memory is smaller.
-    fn write(&self, memory: &mut Self::Memory, bytes: &[u8]) -> GpuResult<()>;
+    /// When there is less of it.
+    fn write(&mut self, bytes: &[u8]) -> GpuResult<()>;
 
-    /// Copies from the beginning of memory, after everything that was launched before.
+    /// Copies from its beginning, after everything that was launched before.
     ///
     /// # Errors
     /// When the machine fails, now or in a kernel launched before.
     ///
     /// # Panics
-    /// When the memory is smaller.
-    fn read(&self, memory: &Self::Memory, bytes: &mut [u8]) -> GpuResult<()>;
+    /// When there is less of it.
+    fn read(&self, bytes: &mut [u8]) -> GpuResult<()>;
 
     /// Sets every byte to zero.
     ///
     /// # Errors
     /// When the machine fails.
-    fn clear(&self, memory: &mut Self::Memory) -> GpuResult<()>;
+    fn clear(&mut self) -> GpuResult<()>;
+}
+
+/// What runs kernels, one after the other.
+pub trait Machine: Debug + Send + Sync {
+    /// Its name, for people.
+    fn name(&self) -> &str;
+
+    /// Shared memory that a block may ask for.
+    fn shared_bytes(&self) -> u32;
+
+    /// Memory whose bytes are not set.
+    ///
+    /// # Errors
+    /// When there is too little.
+    fn allocate(&self, bytes: usize) -> GpuResult<Box<dyn Memory>>;
 
     /// Starts a kernel after those before it.
     ///
@@ -144,34 +140,28 @@ pub trait Machine {
     /// The arguments must be those that the kernel declares, and what it reads and writes through
     /// their addresses must lie in memory that lives until the kernel has run.
     unsafe fn launch(&self, launch: &Launch<'_>) -> GpuResult<()>;
-
-    /// Waits until everything that was launched has run.
-    ///
-    /// # Errors
-    /// When a kernel failed.
-    fn wait(&self) -> GpuResult<()>;
 }
 
 /// Numbers in a machine's memory.
 #[derive(Debug)]
-pub struct Numbers<M: Machine, T> {
-    memory: M::Memory,
+pub struct Numbers<T> {
+    memory: Box<dyn Memory>,
     count: usize,
-    number: std::marker::PhantomData<T>,
+    number: PhantomData<T>,
 }
 
-impl<M: Machine, T: Pod> Numbers<M, T> {
+impl<T: Pod> Numbers<T> {
     /// Room for numbers that are not set.
     ///
     /// # Errors
     /// When there is too little memory.
-    pub fn unset(machine: &M, count: usize) -> GpuResult<Self> {
+    pub fn unset(machine: &dyn Machine, count: usize) -> GpuResult<Self> {
         // More bytes than can be counted are more than any machine has.
         let bytes = count.saturating_mul(size_of::<T>());
         Ok(Self {
             memory: machine.allocate(bytes)?,
             count,
-            number: std::marker::PhantomData,
+            number: PhantomData,
         })
     }
 
@@ -179,9 +169,9 @@ impl<M: Machine, T: Pod> Numbers<M, T> {
     ///
     /// # Errors
     /// When there is too little memory.
-    pub fn zeros(machine: &M, count: usize) -> GpuResult<Self> {
+    pub fn zeros(machine: &dyn Machine, count: usize) -> GpuResult<Self> {
         let mut numbers = Self::unset(machine, count)?;
-        machine.clear(&mut numbers.memory)?;
+        numbers.memory.clear()?;
         Ok(numbers)
     }
 
@@ -189,9 +179,9 @@ impl<M: Machine, T: Pod> Numbers<M, T> {
     ///
     /// # Errors
     /// When there is too little memory.
-    pub fn copied(machine: &M, numbers: &[T]) -> GpuResult<Self> {
+    pub fn copied(machine: &dyn Machine, numbers: &[T]) -> GpuResult<Self> {
         let mut copy = Self::unset(machine, numbers.len())?;
-        machine.write(&mut copy.memory, bytemuck::cast_slice(numbers))?;
+        copy.memory.write(bytemuck::cast_slice(numbers))?;
         Ok(copy)
     }
 
@@ -212,17 +202,18 @@ impl<M: Machine, T: Pod> Numbers<M, T> {
     ///
     /// # Panics
     /// When there are not as many.
-    pub fn read_into(&self, machine: &M, numbers: &mut [T]) -> GpuResult<()> {
-        machine.read(&self.memory, bytemuck::cast_slice_mut(numbers))
+    pub fn read_into(&self, numbers: &mut [T]) -> GpuResult<()> {
+        assert!(numbers.len() <= self.count, "as many as there are");
+        self.memory.read(bytemuck::cast_slice_mut(numbers))
     }
 
     /// All of them.
     ///
     /// # Errors
     /// When the machine failed.
-    pub fn read(&self, machine: &M) -> GpuResult<Vec<T>> {
+    pub fn read(&self) -> GpuResult<Vec<T>> {
         let mut numbers = vec![T::zeroed(); self.count];
-        self.read_into(machine, &mut numbers)?;
+        self.read_into(&mut numbers)?;
         Ok(numbers)
     }
 

@@ -2,11 +2,11 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
+use uard_linalg::vector::{AddRows, Dot, Loops, Simd, vectorised};
 
-use crate::slices::{numbers, reading};
-use crate::vector::{AddRows, Dot, Loops, Number, Simd, vectorised};
+use crate::slices::{Real, numbers, reading};
 
 /// Rows of one task, whose gradients of weight and bias are summed one after the other.
 const ROWS: usize = 64;
@@ -29,7 +29,7 @@ struct Moments<T> {
     inverse: T,
 }
 
-impl<T: WithDType + Number> LayerNorm<T> {
+impl<T: Real> LayerNorm<T> {
     pub(super) fn new(epsilon: f64) -> Self {
         Self {
             epsilon,
@@ -114,7 +114,7 @@ struct Forward<'a, T> {
     normal: &'a mut [T],
 }
 
-impl<T: WithDType + Number> Loops for Forward<'_, T> {
+impl<T: Real> Loops for Forward<'_, T> {
     type Output = Moments<T>;
 
     #[inline(always)]
@@ -164,7 +164,7 @@ struct Backward<'a, T> {
     sums: (&'a mut [T], &'a mut [T]),
 }
 
-impl<T: WithDType + Number> Loops for Backward<'_, T> {
+impl<T: Real> Loops for Backward<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -216,7 +216,7 @@ impl<T: WithDType + Number> Loops for Backward<'_, T> {
     }
 }
 
-impl<T: WithDType + Number> CustomOp3 for LayerNorm<T> {
+impl<T: Real> CustomOp3 for LayerNorm<T> {
     fn name(&self) -> &'static str {
         NAME
     }

@@ -2,12 +2,12 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
+use uard_linalg::vector::{Dot, Loops, Simd, vectorised};
 
 use super::{SQUARED_LENGTH_EPSILON, SQUARED_LENGTHS};
-use crate::slices::{numbers, reading};
-use crate::vector::{Dot, Loops, Number, Simd, vectorised};
+use crate::slices::{Real, numbers, reading};
 
 /// Rows of one task; each row is on its own, so the cut changes nothing.
 const ROWS: usize = 64;
@@ -23,7 +23,7 @@ pub(super) struct UnitRows<T> {
     inverses: OnceLock<Vec<T>>,
 }
 
-impl<T: WithDType + Number> UnitRows<T> {
+impl<T: Real> UnitRows<T> {
     pub(super) fn new(counts: &[usize], longest: usize) -> Self {
         Self {
             counts: counts.to_vec(),
@@ -83,17 +83,17 @@ impl<T: WithDType + Number> UnitRows<T> {
 }
 
 /// `y = x / |x|`; gives one over the length, zero for a zero row.
-fn forward<T: WithDType + Number>(row: &[T], unit: &mut [T]) -> T {
+fn forward<T: Real>(row: &[T], unit: &mut [T]) -> T {
     let squared = vectorised(Dot(row, row)).to_f64();
     if (SQUARED_LENGTHS.0..=SQUARED_LENGTHS.1).contains(&squared) {
         return vectorised(Times { row, unit, squared });
     }
-    let largest = row.iter().map(|x| x.to_f64().abs()).fold(0.0, f64::max);
+    let largest = row.iter().map(|&x| x.to_f64().abs()).fold(0.0, f64::max);
     if largest == 0.0 && !squared.is_nan() {
         return T::ZERO;
     }
     // A quotient of two numbers of the type is rounded once, in f64 as in f32.
-    let scaled = row.iter().map(|x| T::from_f64(x.to_f64() / largest));
+    let scaled = row.iter().map(|&x| T::from_f64(x.to_f64() / largest));
     let row: Vec<T> = scaled.collect();
     let squared = vectorised(Dot(&row, &row)).to_f64();
     let inverse = vectorised(Times {
@@ -102,7 +102,7 @@ fn forward<T: WithDType + Number>(row: &[T], unit: &mut [T]) -> T {
         squared,
     });
     // Finite for the shortest rows too: an infinite number times no gradient would be NaN.
-    let largest_inverse = T::LARGEST.to_f64();
+    let largest_inverse = T::max_value().to_f64();
     T::from_f64((inverse.to_f64() / largest).clamp(0.0, largest_inverse))
 }
 
@@ -113,7 +113,7 @@ struct Times<'a, T> {
     squared: f64,
 }
 
-impl<T: WithDType + Number> Loops for Times<'_, T> {
+impl<T: Real> Loops for Times<'_, T> {
     type Output = T;
 
     #[inline(always)]
@@ -139,7 +139,7 @@ struct Backward<'a, T> {
     gradient: &'a mut [T],
 }
 
-impl<T: WithDType + Number> Loops for Backward<'_, T> {
+impl<T: Real> Loops for Backward<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -161,7 +161,7 @@ impl<T: WithDType + Number> Loops for Backward<'_, T> {
     }
 }
 
-impl<T: WithDType + Number> CustomOp1 for UnitRows<T> {
+impl<T: Real> CustomOp1 for UnitRows<T> {
     fn name(&self) -> &'static str {
         NAME
     }

@@ -12,9 +12,9 @@ mod finish;
 mod patches;
 
 use rayon::prelude::*;
-use uard_core::panels::{self, ColumnPanels, Instructions, PANEL, RowPanels};
-use uard_core::panels::{padded_depth, panels_for};
-use uard_core::vector::vectorised;
+use uard_linalg::panels::{self, ColumnPanels, Instructions, PANEL, RowPanels};
+use uard_linalg::panels::{padded_depth, panels_for};
+use uard_linalg::vector::vectorised;
 
 use self::finish::Finish;
 use self::patches::{Lines, Pack, Source};

@@ -3,7 +3,7 @@
 
 use super::convolution::Kernel;
 use crate::Result;
-use crate::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// What a convolution is called, and the batch norm after it.
 #[derive(Debug, Clone, Copy)]
@@ -12,7 +12,7 @@ pub(crate) struct Names<'a> {
     pub norm: &'a str,
 }
 
-impl Weights {
+impl Kernel {
     /// A convolution of output and input channels and a window of (height, width), with the batch
     /// norm after it folded in, in f64.
     ///
@@ -22,32 +22,32 @@ impl Weights {
     /// ```
     ///
     /// A file that holds no batch norm holds a bias: it was folded by whoever wrote it.
-    pub(crate) fn convolution(
-        &self,
+    pub(crate) fn folded(
+        weights: &Weights,
         names: Names<'_>,
         (outputs, inputs): (usize, usize),
         (height, width): (usize, usize),
         epsilon: f64,
     ) -> Result<Kernel> {
         let shape = [outputs, inputs, height, width];
-        let values = self.numbers(&format!("{}.weight", names.convolution), &shape)?;
-        let kernel = |values, bias| Kernel {
+        let values = weights.numbers(&format!("{}.weight", names.convolution), &shape)?;
+        let kernel = |values, bias| Self {
             values,
             channels: (outputs, inputs),
             bias,
         };
         let bias = format!("{}.bias", names.convolution);
-        let own = match self.has(&bias) {
-            true => Some(self.numbers(&bias, &[outputs])?),
+        let own = match weights.has(&bias) {
+            true => Some(weights.numbers(&bias, &[outputs])?),
             false => None,
         };
         let norm = |part: &str| format!("{}.{part}", names.norm);
         if let Some(own) = &own
-            && !self.has(&norm("running_var"))
+            && !weights.has(&norm("running_var"))
         {
             return Ok(kernel(values, own.clone()));
         }
-        let part = |part| self.numbers(&norm(part), &[outputs]);
+        let part = |part| weights.numbers(&norm(part), &[outputs]);
         let (weight, variance) = (part("weight")?, part("running_var")?);
         let (shift, mean) = (part("bias")?, part("running_mean")?);
         let scales = weight.iter().zip(&variance);
@@ -104,7 +104,7 @@ mod tests {
     fn batch_norm_is_folded_with_its_epsilon() {
         let [weight, bias, mean, variance] = NORM;
         let weights = file(&[KERNEL, weight, bias, mean, variance]);
-        let kernel = weights.convolution(NAMES, (2, 1), (1, 1), 1.0).unwrap();
+        let kernel = Kernel::folded(&weights, NAMES, (2, 1), (1, 1), 1.0).unwrap();
         assert_eq!(kernel.values, [3.0, 5.0]);
         assert_eq!(kernel.bias, [-0.5, 2.0]);
     }
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_bias_alone_was_folded_already() {
         let weights = file(&[KERNEL, ("conv.bias", &[2], &[7.0, 8.0])]);
-        let kernel = weights.convolution(NAMES, (2, 1), (1, 1), 1.0).unwrap();
+        let kernel = Kernel::folded(&weights, NAMES, (2, 1), (1, 1), 1.0).unwrap();
         assert_eq!(
             (kernel.values, kernel.bias),
             (vec![3.0, 5.0], vec![7.0, 8.0])
@@ -124,7 +124,7 @@ mod tests {
         let [weight, bias, mean, _] = NORM;
         let weights = file(&[KERNEL, weight, bias, mean]);
         let message = |outputs| {
-            let found = weights.convolution(NAMES, (outputs, 1), (1, 1), 1.0);
+            let found = Kernel::folded(&weights, NAMES, (outputs, 1), (1, 1), 1.0);
             found.unwrap_err().to_string()
         };
         assert!(message(2).contains("bn.running_var"), "{}", message(2));

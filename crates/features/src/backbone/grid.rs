@@ -47,11 +47,11 @@ pub struct GridRegions {
 ///
 /// ```no_run
 /// use std::path::Path;
-/// use uard_core::matmul::Matmul;
+/// use uard_linalg::matmul::Matmul;
 /// use uard_features::backbone::{
 ///     Cells, GridBackbone, InceptionV3, Photo, PhotoLimits, Preprocessing,
 /// };
-/// use uard_features::weights::Weights;
+/// use uard_hub::weights::Weights;
 /// # fn main() -> uard_features::Result<()> {
 /// let weights = Weights::open(Path::new("inception_v3.safetensors"))?;
 /// let network = InceptionV3::default().load(&weights, Matmul::F32)?;
@@ -219,12 +219,12 @@ fn mean<'a>(cells: impl Iterator<Item = &'a [f32]>, channels: usize) -> Vec<f32>
 
 #[cfg(test)]
 mod tests {
-    use uard_core::matmul::Matmul;
     use uard_core::random::Draws;
+    use uard_linalg::matmul::Matmul;
 
     use super::*;
     use crate::backbone::{Fit, ResNet, Stage};
-    use crate::weights::Weights;
+    use uard_hub::weights::Weights;
 
     fn backbone(fit: Fit, cells: Cells) -> Result<GridBackbone> {
         let config = ResNet {

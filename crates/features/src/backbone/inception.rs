@@ -1,8 +1,8 @@
 //! What are the layers of Inception-v3?
 
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
-use super::convolution::{After, Convolution};
+use super::convolution::{After, Convolution, Kernel};
 use super::folding::Names;
 use super::network::{Form, Network};
 use super::number::Number;
@@ -10,7 +10,7 @@ use super::pool::{Border, Edge, Pool, Pooling};
 use super::trunk::{Branch, Layer, Step, Trunk};
 use super::window::Window;
 use crate::Result;
-use crate::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// Of the batch norms, as in the network's first implementation and in timm.
 const EPSILON: f64 = 1e-3;
@@ -115,9 +115,7 @@ impl<T: Number> Builder<'_, T> {
             _ => channels / self.config.divisor,
         };
         let channels = (narrow(outputs), narrow(inputs));
-        let kernel = self
-            .weights
-            .convolution(names, channels, window.kernel, EPSILON)?;
+        let kernel = Kernel::folded(self.weights, names, channels, window.kernel, EPSILON)?;
         let layer = Convolution::new(&kernel, window, After::Relu);
         Ok(Step::Convolution(layer))
     }

@@ -1,7 +1,7 @@
 //! What is a frozen network to those who use it? Pixels in, feature maps out.
 
 use half::bf16;
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 use super::candle::CandleNetwork;
 use super::maps::Maps;

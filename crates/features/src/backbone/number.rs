@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use bytemuck::Pod;
 use half::bf16;
-use uard_core::panels::Element;
+use uard_linalg::panels::Element;
 
 /// A number of feature maps: `f32` or [`bf16`].
 pub trait Number: Element + Pod {

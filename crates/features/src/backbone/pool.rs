@@ -1,7 +1,7 @@
 //! How are neighbouring pixels pooled? Their largest, or their mean.
 
 use rayon::prelude::*;
-use uard_core::vector::{Loops, Simd, vectorised};
+use uard_linalg::vector::{Loops, Simd, vectorised};
 
 use super::convolution::Target;
 use super::maps::Maps;

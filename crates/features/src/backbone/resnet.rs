@@ -1,7 +1,7 @@
 //! What are the layers of a ResNet?
 
 use serde::{Deserialize, Serialize};
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 mod blocks;
 
@@ -11,7 +11,7 @@ use super::network::{Form, Network};
 use super::number::Number;
 use super::trunk::Trunk;
 use crate::Result;
-use crate::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// Of the batch norms, PyTorch's.
 const EPSILON: f64 = 1e-5;

@@ -6,7 +6,7 @@ mod predictor;
 
 use half::bf16;
 use serde::Serialize;
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 pub use self::limits::RegionLimits;
 use self::network::Network;
@@ -17,10 +17,10 @@ use super::error::{DetectorError, at_least_one, refused};
 use super::frozen::Detector;
 use super::proposals::{ProposalLimits, ProposalNames, ProposalNetwork};
 use super::roi_pool::RoiPool;
-use super::scaling::{Colours, Rounding, Scaling};
+use super::scaling::{Colours, Scaling};
 use crate::Result;
 use crate::backbone::{Block, Family, Number, ResNet, Source, Stage, StrideOn};
-use crate::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// Pixels of the network for each cell of the fourth stage.
 const STRIDE: usize = 16;
@@ -76,7 +76,6 @@ impl Default for BottomUpAttention {
             scaling: Scaling {
                 shorter: 800,
                 longest: 1333,
-                rounding: Rounding::Nearest,
                 mean: [102.9801, 115.9465, 122.7717],
                 deviation: [1.0; 3],
                 colours: Colours::Bgr,

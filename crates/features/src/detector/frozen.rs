@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 use super::bottom_up::BottomUpAttention;
 use super::scaling::Scaled;
@@ -47,10 +47,10 @@ pub(super) trait Layers: fmt::Debug + Send + Sync {
 ///
 /// ```no_run
 /// use std::path::Path;
-/// use uard_core::matmul::Matmul;
+/// use uard_linalg::matmul::Matmul;
 /// use uard_features::backbone::{Photo, PhotoLimits};
 /// use uard_features::detector::BottomUpAttention;
-/// use uard_features::weights::Weights;
+/// use uard_hub::weights::Weights;
 /// # fn main() -> uard_features::Result<()> {
 /// let weights = Weights::open(Path::new("frcnn-vg-finetuned/pytorch_model.bin"))?;
 /// let detector = BottomUpAttention::default().load(&weights, Matmul::F32)?;

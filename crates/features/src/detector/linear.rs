@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::backbone::{After, Convolution, Kernel, Maps, Number, Window};
-use crate::weights::Weights;
+use uard_hub::weights::Weights;
 
 const POINT: Window = Window::square(1, 1, 0);
 

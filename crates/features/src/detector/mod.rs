@@ -22,4 +22,4 @@ pub use frozen::{DetectedRegions, Detector, Label};
 pub use nms::{Survivors, nms};
 pub use proposals::ProposalLimits;
 pub use roi_pool::RoiPool;
-pub use scaling::{Colours, Rounding, Scaling};
+pub use scaling::{Colours, Scaling};

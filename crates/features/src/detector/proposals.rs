@@ -8,7 +8,7 @@ use super::linear::convolution;
 use super::nms::nms;
 use crate::Result;
 use crate::backbone::{After, Convolution, Maps, Number, Window};
-use crate::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// Corrections of anchors are those that the network says.
 const WEIGHTS: [f32; 4] = [1.0; 4];

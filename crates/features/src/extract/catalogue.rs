@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 use super::PhotoEncoder;
 use super::error::ExtractError;
@@ -14,10 +14,10 @@ use crate::backbone::{
     VISION_FILES, open_vision_folder,
 };
 use crate::detector::{BottomUpAttention, RegionLimits};
-use crate::hub::Hub;
-use crate::source::Source;
-use crate::weights::{FILES, Weights};
 use crate::{Error, Result};
+use uard_hub::Hub;
+use uard_hub::source::Source;
+use uard_hub::weights::{FILES, Weights};
 
 /// An encoder of photos; in files its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,8 +130,8 @@ impl EncoderKind {
     /// A file is not there, or cannot be downloaded.
     pub fn weights(self, source: &Source, hub: &Hub) -> Result<PathBuf> {
         match self {
-            Self::VisionTransformer => source.folder(hub, VISION_FILES),
-            _ => source.file(hub, &FILES),
+            Self::VisionTransformer => Ok(source.folder(hub, VISION_FILES)?),
+            _ => Ok(source.file(hub, &FILES)?),
         }
     }
 

@@ -8,7 +8,7 @@ use super::{ExtractError, PhotoEncoder, PhotoRegions};
 use crate::Result;
 use crate::backbone::Photo;
 use crate::detector::{DetectedRegions, Detector, Label};
-use crate::store::Column;
+use uard_data::store::Column;
 
 /// Columns of the classes, then of the attributes.
 const COLUMNS: [&str; 4] = [

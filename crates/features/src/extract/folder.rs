@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::error::ExtractError;
 use super::list::PhotoList;
-use crate::captions::{CaptionFiles, captions_in_order, read_captions, read_map};
-use crate::store::FeatureStore;
 use crate::{Error, Result};
+use uard_data::captions::{CaptionFiles, captions_in_order, read_captions, read_map};
+use uard_data::store::FeatureStore;
 
 /// The splits that are looked for.
 const SPLITS: [&str; 3] = ["train", "dev", "test"];

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::error::ExtractError;
 use crate::backbone::is_photo;
-use crate::captions::read_lines;
+use uard_data::captions::read_lines;
+use uard_files::FileError;
+
 use crate::{Error, Result};
 
 /// What systems and storage servers leave in folders beside photos: thumbnails, above all. What
@@ -67,7 +69,7 @@ impl PhotoList {
         } else {
             let folder = path.parent().filter(|_| metadata.is_file());
             match Self::of_names(path, folder.unwrap_or(Path::new(""))) {
-                Err(Error::NotUtf8 { path, .. }) => {
+                Err(Error::Data(uard_data::Error::File(FileError::NotUtf8 { path, .. }))) => {
                     return Err(Error::Extract(ExtractError::NoPhotos { path }));
                 }
                 outcome => outcome?,

@@ -20,7 +20,7 @@ pub use pipeline::{Extracted, Extraction, Progress};
 
 use crate::Result;
 use crate::backbone::{GridBackbone, GridRegions, Photo};
-use crate::store::Column;
+use uard_data::store::Column;
 
 /// A frozen network that finds regions in photos.
 pub trait PhotoEncoder: Sync {

@@ -11,10 +11,12 @@ use serde_json::json;
 
 use super::{ListedPhoto, PhotoEncoder, PhotoRegions};
 use crate::backbone::{Photo, PhotoLimits, Truncated};
-use crate::store::{
+use uard_data::store::{
     BOXES, Element, Entry, Finished, Manifest, Provenance, SIZES, Size, StoreError, StoreWriter,
 };
-use crate::weights::{file_of, sha256};
+use uard_files::FileError;
+use uard_hub::weights::{file_of, sha256};
+
 use crate::{Error, Result};
 
 /// Photos that are decoded together, and that wait while as many are encoded: what bounds memory,
@@ -150,7 +152,7 @@ impl Extraction<'_> {
             match found {
                 Some((Ok(regions), pixels)) => {
                     match writer.add(entry(photo.id, regions, &pixels)) {
-                        Err(Error::Store(StoreError::Entry { id, problem })) => {
+                        Err(uard_data::Error::Store(StoreError::Entry { id, problem })) => {
                             writer.skip(&id, &problem.to_string())?;
                         }
                         outcome => outcome?,
@@ -229,7 +231,9 @@ fn entry(id: String, regions: PhotoRegions, photo: &Photo) -> Entry {
 fn reason(error: Error) -> String {
     match error {
         Error::UnreadablePhoto { cause, .. } => cause,
-        Error::Io { action, source, .. } => format!("cannot {action} it: {source}"),
+        Error::File(FileError::Io { action, source, .. }) => {
+            format!("cannot {action} it: {source}")
+        }
         other => other.to_string(),
     }
 }

@@ -1,13 +1,17 @@
-//! Captions to words: tokens and vocabulary with the recurrent encoder, word pieces with the trained
-//! ones, and the choice between them.
+//! Captions to words: tokens and vocabulary with the recurrent encoder, the pieces of published models
+//! with theirs, and the choice between them.
 
-pub mod bert;
-pub mod encoder;
+mod config;
+mod encoder;
+mod family;
 pub mod gru;
+mod model;
 mod pieces;
-mod states;
-pub mod tokenizer;
-pub mod tokens;
-pub mod tower;
+mod transformer;
 pub mod vocabulary;
 pub mod word_vectors;
+
+pub use crate::transformer::Drops;
+pub use encoder::CaptionEncoder;
+pub use model::{CaptionWord, TextKind, TextModel};
+pub use transformer::TextTransformer;

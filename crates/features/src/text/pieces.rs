@@ -1,5 +1,4 @@
-//! The pieces that a caption consists of, and the word that each comes from: what the tokenizers of
-//! all trained models share.
+//! The pieces that a caption of a published model consists of, and the word that each comes from.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -10,44 +9,46 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokenizers::{Encoding, Tokenizer};
 
-use crate::caught::caught;
-use crate::json::read_json;
+use super::config::TransformerConfig;
+use super::model::CaptionWord;
 use crate::{Error, Result};
+use uard_files::caught;
+use uard_files::read_json;
 
 /// A caption as a trained model reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pieces {
+pub(super) struct Pieces {
     /// The id of each piece.
-    pub ids: Vec<u32>,
+    pub(super) ids: Vec<u32>,
     /// Each piece, in the same order.
-    pub pieces: Vec<Piece>,
+    pub(super) pieces: Vec<Piece>,
     /// Pieces at the end of the caption that did not fit.
-    pub cut: usize,
+    pub(super) cut: usize,
 }
 
 /// A word piece.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
+pub(super) struct Piece {
     /// As in the vocabulary: BERT's `##ing` continues a word, CLIP's `ing</w>` ends one, SigLIP's
     /// `▁dog` begins one.
-    pub text: String,
+    pub(super) text: String,
     /// Where it comes from; none for the special pieces around a caption.
-    pub origin: Option<Origin>,
+    pub(super) origin: Option<Origin>,
 }
 
 /// The place of a piece in its caption.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub(super) struct Origin {
     /// The word, from 0; pieces of one word share it. Punctuation stands alone in BERT and CLIP; in
     /// SigLIP, where words end at spaces, it belongs to its word.
-    pub word: usize,
+    pub(super) word: usize,
     /// The bytes of the caption that the piece is read from.
-    pub bytes: Range<usize>,
+    pub(super) bytes: Range<usize>,
 }
 
 impl Pieces {
     /// The bytes of the caption that a word is read from; none for a word that is not there.
-    pub fn word_bytes(&self, word: usize) -> Option<Range<usize>> {
+    pub(super) fn word_bytes(&self, word: usize) -> Option<Range<usize>> {
         let origins = self.pieces.iter().filter_map(|piece| piece.origin.as_ref());
         let bytes = origins.filter(|origin| origin.word == word);
         bytes
@@ -62,6 +63,11 @@ const MOST_GROWTH: f64 = 4096.0;
 /// Published tokenizers have fewer than ten steps before their model.
 const MOST_STEPS: usize = 100;
 
+pub(super) const TOKENIZER: &str = "tokenizer.json";
+
+/// The special piece of padding, where no configuration names its id.
+pub(super) const PAD: &str = "[PAD]";
+
 const EXPECTED: &str = "a tokenizer.json of the tokenizers library";
 
 /// What of `tokenizer.json` is checked before the library reads it.
@@ -73,51 +79,40 @@ struct Normalized {
     pre_tokenizer: Value,
 }
 
-/// A tokenizer with the limits of the model that it belongs to.
+/// The captions of a published model to ids, with the limits of that model.
 #[derive(Debug, Clone)]
 pub(super) struct PieceTokenizer {
     tokenizer: Tokenizer,
     path: PathBuf,
     longest: usize,
-}
-
-/// What a model can read.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    /// Its ids.
-    pub(super) vocabulary: usize,
-    /// Its positions.
-    pub(super) positions: usize,
-    /// The pieces of a caption, special ones included, that the caller allows.
-    pub(super) longest: usize,
+    pad: u32,
 }
 
 impl PieceTokenizer {
-    /// Limits and padding that the file itself names do not count.
-    pub(super) fn new(mut tokenizer: Tokenizer, path: PathBuf, limits: Limits) -> Result<Self> {
-        check_ids(&tokenizer, &path, limits.vocabulary)?;
-        // We cut ourselves: the library does not tell how much was cut.
-        tokenizer
-            .with_padding(None)
-            .with_truncation(None)
-            .map_err(|cause| refused(&path, cause.to_string()))?;
+    /// Reads `tokenizer.json` of a model's folder or, where there is none, the older file of the
+    /// family.
+    ///
+    /// Captions are cut behind `longest` pieces, special ones included, and behind the positions
+    /// of the model at the latest. Limits and padding that the file itself names do not count.
+    ///
+    /// # Errors
+    /// Neither file is there; one of them has another form or lacks a special piece; the model
+    /// has fewer ids than the tokenizer; there is no room for a word beside the special pieces.
+    pub(super) fn open(folder: &Path, config: &TransformerConfig, longest: usize) -> Result<Self> {
+        let plain = &config.family.vocabulary;
+        let (json, vocabulary) = (folder.join(TOKENIZER), folder.join(plain.file));
+        let (tokenizer, path) = if json.exists() {
+            (from_json(&json)?, json)
+        } else if vocabulary.exists() {
+            let tokenizer = guarded(&vocabulary, || (plain.read)(&vocabulary))?;
+            (tokenizer, vocabulary)
+        } else {
+            return Err(refused(folder, plain.missing.to_owned()));
+        };
+        let tokenizer = unlimited(tokenizer, &path, config.vocab_size)?;
         let around = encode(&tokenizer, "").map_err(|cause| refused(&path, cause))?;
-        let ids = around.get_ids().iter();
-        if let Some(id) = ids.max().filter(|id| **id as usize >= limits.vocabulary) {
-            let cause = format!(
-                "its post_processor puts the id {id} around captions, the model has {} ids",
-                limits.vocabulary
-            );
-            return Err(refused(&path, cause));
-        }
-        // A run keeps a copy, and must be able to read it.
-        guarded(&path, || {
-            let copy = tokenizer.to_string(false);
-            let read = copy.and_then(Tokenizer::from_bytes);
-            let cause = |cause| refused(&path, format!("it cannot be copied: {cause}"));
-            read.map(drop).map_err(cause)
-        })?;
-        let (longest, shortest) = (limits.longest.min(limits.positions), around.len() + 1);
+        let longest = longest.min(config.max_position_embeddings);
+        let shortest = around.len() + 1;
         if longest < shortest {
             let cause = format!(
                 "captions are cut behind {longest} pieces, expected at least {shortest}: the special ones and a word"
@@ -125,23 +120,63 @@ impl PieceTokenizer {
             return Err(refused(&path, cause));
         }
         Ok(Self {
+            pad: match config.pad_token_id {
+                Some(pad) => pad,
+                None => special(&tokenizer, &path, PAD)?.1,
+            },
             tokenizer,
             path,
             longest,
         })
     }
 
+    /// Pieces of a caption behind which it is cut.
     pub(super) fn longest(&self) -> usize {
         self.longest
     }
 
+    /// The id of padding in a batch, which nobody reads.
+    pub(super) fn pad(&self) -> u32 {
+        self.pad
+    }
+
+    /// The pieces of a caption with the special ones around it, which are all that an empty caption
+    /// has.
+    ///
+    /// # Errors
+    /// When the tokenizer's own rules cannot be applied to the caption.
     pub(super) fn encode(&self, caption: &str) -> Result<Pieces> {
-        let encoding = encode(&self.tokenizer, caption).map_err(|cause| Error::Tokens {
-            path: self.path.clone(),
-            caption: caption.to_owned(),
-            cause,
-        })?;
+        let encoding =
+            encode(&self.tokenizer, caption).map_err(|cause| self.refusal(caption, cause))?;
         Ok(pieces(&encoding, self.longest))
+    }
+
+    /// The words of a caption in order, put together again of the pieces that come from one.
+    pub(super) fn words(&self, caption: &str) -> Result<Vec<CaptionWord>> {
+        let pieces = self.encode(caption)?;
+        let mut words: Vec<CaptionWord> = Vec::new();
+        let mut last = None;
+        for (row, piece) in pieces.pieces.iter().enumerate() {
+            let Some(origin) = &piece.origin else {
+                continue;
+            };
+            match words.last_mut() {
+                Some(word) if last == Some(origin.word) => word.rows.end = row + 1,
+                _ => {
+                    let bytes = pieces.word_bytes(origin.word).unwrap_or_default();
+                    let text = caption.get(bytes).ok_or_else(|| {
+                        let cause = format!("piece `{}` lies outside of it", piece.text);
+                        self.refusal(caption, cause)
+                    })?;
+                    words.push(CaptionWord {
+                        text: text.to_lowercase(),
+                        rows: row..row + 1,
+                    });
+                }
+            }
+            last = Some(origin.word);
+        }
+        Ok(words)
     }
 
     /// As a `tokenizer.json`, whatever it was read from; without limits and padding.
@@ -151,24 +186,49 @@ impl PieceTokenizer {
         Ok(json.into_bytes())
     }
 
-    /// The file that it was read from.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The id of a special piece.
-    pub(super) fn special(&self, piece: &str) -> Result<u32> {
-        special(&self.tokenizer, &self.path, piece)
-    }
-
-    /// The piece of an id.
-    pub(super) fn piece(&self, id: u32) -> Option<String> {
-        self.tokenizer.id_to_token(id)
+    fn refusal(&self, caption: &str, cause: String) -> Error {
+        Error::Tokens {
+            path: self.path.clone(),
+            caption: caption.to_owned(),
+            cause,
+        }
     }
 }
 
+/// A tokenizer without limits and padding of its own, whose ids are all the model's.
+fn unlimited(mut tokenizer: Tokenizer, path: &Path, vocabulary: usize) -> Result<Tokenizer> {
+    let largest = tokenizer.get_vocab(true).into_values().max();
+    if let Some(id) = largest.filter(|id| *id as usize >= vocabulary) {
+        let cause = format!(
+            "it has the id {id}, the model's config.json says vocab_size {vocabulary}; they belong to different models"
+        );
+        return Err(refused(path, cause));
+    }
+    // We cut ourselves: the library does not tell how much was cut.
+    tokenizer
+        .with_padding(None)
+        .with_truncation(None)
+        .map_err(|cause| refused(path, cause.to_string()))?;
+    let around = encode(&tokenizer, "").map_err(|cause| refused(path, cause))?;
+    let largest = around.get_ids().iter().max();
+    if let Some(id) = largest.filter(|id| **id as usize >= vocabulary) {
+        let cause = format!(
+            "its post_processor puts the id {id} around captions, the model has {vocabulary} ids"
+        );
+        return Err(refused(path, cause));
+    }
+    // A run keeps a copy, and must be able to read it.
+    guarded(path, || {
+        let copy = tokenizer.to_string(false);
+        let read = copy.and_then(Tokenizer::from_bytes);
+        let cause = |cause| refused(path, format!("it cannot be copied: {cause}"));
+        read.map(drop).map_err(cause)
+    })?;
+    Ok(tokenizer)
+}
+
 /// Reads `tokenizer.json`.
-pub(super) fn from_json(path: &Path) -> Result<Tokenizer> {
+fn from_json(path: &Path) -> Result<Tokenizer> {
     let Normalized {
         normalizer,
         pre_tokenizer,
@@ -206,7 +266,7 @@ pub(super) fn from_json(path: &Path) -> Result<Tokenizer> {
 }
 
 /// Makes a tokenizer with a library that panics on some broken files.
-pub(super) fn guarded<T>(path: &Path, make: impl FnOnce() -> Result<T>) -> Result<T> {
+fn guarded<T>(path: &Path, make: impl FnOnce() -> Result<T>) -> Result<T> {
     caught(make).unwrap_or_else(|cause| Err(refused(path, cause)))
 }
 
@@ -258,33 +318,19 @@ fn has_whole_charsmap(step: &Map<String, Value>) -> bool {
     })
 }
 
-pub(super) fn special(tokenizer: &Tokenizer, path: &Path, piece: &str) -> Result<u32> {
-    let missing = || {
-        refused(
-            path,
-            format!("its vocabulary lacks the special piece `{piece}`"),
-        )
-    };
-    tokenizer.token_to_id(piece).ok_or_else(missing)
+/// A special piece with its id.
+pub(super) fn special(tokenizer: &Tokenizer, path: &Path, piece: &str) -> Result<(String, u32)> {
+    let id = tokenizer.token_to_id(piece).ok_or_else(|| {
+        let cause = format!("its vocabulary lacks the special piece `{piece}`");
+        refused(path, cause)
+    });
+    Ok((piece.to_owned(), id?))
 }
 
 pub(super) fn refused(path: &Path, cause: String) -> Error {
     Error::Tokenizer {
         path: path.to_owned(),
         cause,
-    }
-}
-
-fn check_ids(tokenizer: &Tokenizer, path: &Path, vocabulary: usize) -> Result<()> {
-    let largest = tokenizer.get_vocab(true).into_values().max();
-    match largest {
-        Some(id) if id as usize >= vocabulary => Err(refused(
-            path,
-            format!(
-                "it has the id {id}, the model's config.json says vocab_size {vocabulary}; they belong to different models"
-            ),
-        )),
-        _ => Ok(()),
     }
 }
 
@@ -319,3 +365,6 @@ fn pieces(encoding: &Encoding, longest: usize) -> Pieces {
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,10 +8,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::tokens::tokenize;
-use crate::digest::Fields;
-use crate::json::read_json;
 use crate::{Error, Result};
+use uard_data::tokens::tokenize;
+use uard_files::FieldsHash;
+use uard_files::{FileError, read_json};
 
 const PAD: &str = "<pad>";
 const START: &str = "<start>";
@@ -137,11 +137,12 @@ impl Vocabulary {
             idx2word: Some(numbered().collect()),
             idx: Some(self.words.len()),
         };
-        serde_json::to_vec(&stored).map_err(|source| Error::Json {
+        let text = serde_json::to_vec(&stored).map_err(|source| FileError::Json {
             path: "vocabulary".into(),
             expected: "words that JSON can hold",
             source,
-        })
+        })?;
+        Ok(text)
     }
 
     /// Writes [`to_json`](Self::to_json) to a file.
@@ -198,7 +199,7 @@ impl Vocabulary {
     /// SHA-256, in hex, of the words in order; it tells whether weights and vocabulary belong
     /// together, whatever the file looked like.
     pub fn hash(&self) -> String {
-        let mut fields = Fields::default();
+        let mut fields = FieldsHash::default();
         for word in &self.words {
             fields.add(word.as_bytes());
         }

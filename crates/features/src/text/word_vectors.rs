@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use super::vocabulary::Vocabulary;
+use uard_files::FileError;
+
 use crate::{Error, Result};
 
 /// Vectors of some words of a vocabulary, for the embedding of
@@ -47,7 +49,7 @@ impl WordVectors {
             if read.map_err(Error::io(path, "read"))? == 0 {
                 break;
             }
-            let text = std::str::from_utf8(&bytes).map_err(|_| Error::NotUtf8 {
+            let text = std::str::from_utf8(&bytes).map_err(|_| FileError::NotUtf8 {
                 path: path.to_owned(),
                 line,
             })?;

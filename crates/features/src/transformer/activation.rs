@@ -4,10 +4,11 @@
 mod vectors;
 
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType};
+use candle_nn::ops::sigmoid;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use uard_core::slices::{numbers, reading};
-use uard_core::vector::vectorised;
+use uard_linalg::vector::vectorised;
 use vectors::Activated;
 
 use crate::Result;
@@ -70,13 +71,9 @@ impl Activation {
     fn composed(self, rows: &Tensor) -> Result<Tensor> {
         Ok(match self {
             Self::Gelu => rows.gelu_erf()?,
-            Self::GeluNew => {
-                let cubic = (rows.sqr()?.affine(CUBIC, 1.0)? * rows)?;
-                let tanh = (cubic * ROOT_OF_TWO_OVER_PI)?.tanh()?;
-                (rows * tanh.affine(0.5, 0.5)?)?
-            }
-            Self::QuickGelu => (rows * logistic(&(rows * QUICK)?)?)?,
-            Self::Silu => (rows * logistic(rows)?)?,
+            Self::GeluNew => rows.gelu()?,
+            Self::QuickGelu => (rows * sigmoid(&(rows * QUICK)?)?)?,
+            Self::Silu => rows.silu()?,
             // candle's own has slope 1 at 0.
             Self::Relu => (rows * rows.gt(0f64)?.to_dtype(rows.dtype())?)?,
         })
@@ -119,10 +116,6 @@ fn tanh_of(x: f64) -> f64 {
 /// σ, in a form that stays finite on both sides.
 fn logistic_of(x: f64) -> f64 {
     0.5 + 0.5 * (0.5 * x).tanh()
-}
-
-fn logistic(rows: &Tensor) -> candle_core::Result<Tensor> {
-    (rows * 0.5)?.tanh()?.affine(0.5, 0.5)
 }
 
 /// Of `x σ(factor x)`.

@@ -7,11 +7,11 @@ mod operator;
 
 use candle_core::{D, DType, Device, Tensor};
 use operator::{Attend, Backward};
-use uard_core::matmul::Matmul;
 use uard_core::softmax::masked_softmax;
+use uard_linalg::matmul::Matmul;
 
+use super::Make;
 use super::dense::Dense;
-use super::initial::Make;
 use crate::Result;
 
 /// A logit from which padding is as good as absent, and still finite.
@@ -73,21 +73,43 @@ impl Spans {
         };
         self.counts.iter().enumerate().flat_map(rows).collect()
     }
+}
 
-    /// The word of each padded row; the row behind the last word for padding.
-    fn words_of_padded_rows(&self) -> Vec<u32> {
-        let words: usize = self.counts.iter().sum();
-        let mut of_rows = vec![words as u32; self.counts.len() * self.longest()];
-        for (word, row) in (0..).zip(self.padded_rows()) {
-            of_rows[row as usize] = word;
+/// The word of each row of captions that are padded to a length; the row behind the last word for
+/// padding.
+fn words_of_padded_rows(counts: &[usize], longest: usize) -> Vec<u32> {
+    let words: usize = counts.iter().sum();
+    let mut of_rows = vec![words as u32; counts.len() * longest];
+    let mut word = 0;
+    for (caption, &count) in counts.iter().enumerate() {
+        for row in &mut of_rows[caption * longest..][..count] {
+            *row = word;
+            word += 1;
         }
-        of_rows
     }
+    of_rows
+}
+
+/// Rows of the valid words [N, D] as [C, W, D], W the length that captions are padded to; padding rows
+/// are zero.
+///
+/// # Errors
+/// When a tensor operation fails.
+pub(crate) fn padded(rows: &Tensor, counts: &[usize], longest: usize) -> Result<Tensor> {
+    let (count, width) = rows.dims2()?;
+    let shape = (counts.len(), longest, width);
+    if count == counts.len() * longest {
+        return Ok(rows.reshape(shape)?);
+    }
+    let of_rows = Tensor::new(words_of_padded_rows(counts, longest), rows.device())?;
+    let padding = Tensor::zeros((1, width), rows.dtype(), rows.device())?;
+    let padded = Tensor::cat(&[rows, &padding], 0)?.index_select(&of_rows, 0)?;
+    Ok(padded.reshape(shape)?)
 }
 
 /// Attention with the linear layers before and behind it.
 #[derive(Debug, Clone)]
-pub(crate) struct SelfAttention {
+pub(super) struct SelfAttention {
     query: Dense,
     key: Dense,
     value: Dense,
@@ -96,19 +118,19 @@ pub(crate) struct SelfAttention {
 
 impl SelfAttention {
     /// Of the names of its layers: query, key, value, output.
-    pub(crate) fn make(make: &mut Make, names: [&str; 4], width: usize) -> Result<Self> {
-        let mut dense = |name: &str| Dense::make(make, name, [width, width]);
-        let [query, key, value, output] = names;
+    pub(super) fn make(make: &mut Make, names: [String; 4], width: usize) -> Result<Self> {
+        let [query, key, value, output] =
+            names.map(|name| Dense::make(make, &name, [width, width]));
         Ok(Self {
-            query: dense(query)?,
-            key: dense(key)?,
-            value: dense(value)?,
-            output: dense(output)?,
+            query: query?,
+            key: key?,
+            value: value?,
+            output: output?,
         })
     }
 
     /// What each word makes of those that it sees, [N, H] like `words`.
-    pub(crate) fn forward(
+    pub(super) fn forward(
         &self,
         words: &Tensor,
         spans: &Spans,
@@ -166,13 +188,11 @@ fn attend(words: &Projected, spans: &Spans, factors: Option<Vec<f32>>) -> Result
 
 /// The same on padded captions in candle's operations, for any device.
 fn composed(words: &Projected, spans: &Spans, factors: Option<Vec<f32>>) -> Result<Tensor> {
-    let (count, width) = words.query.dims2()?;
+    let width = words.query.dim(1)?;
     let (captions, longest) = (spans.counts.len(), spans.longest());
     let device = words.query.device();
-    let of_rows = Tensor::new(spans.words_of_padded_rows(), device)?;
-    let padding = Tensor::zeros((1, width), words.query.dtype(), device)?;
     let heads = |tensor: &Tensor| -> Result<Tensor> {
-        let padded = Tensor::cat(&[tensor, &padding], 0)?.index_select(&of_rows, 0)?;
+        let padded = padded(tensor, &spans.counts, longest)?;
         let padded = padded.reshape((captions, longest, spans.heads, width / spans.heads))?;
         Ok(padded.transpose(1, 2)?.contiguous()?)
     };
@@ -183,10 +203,8 @@ fn composed(words: &Projected, spans: &Spans, factors: Option<Vec<f32>>) -> Resu
     );
     let scale = 1.0 / ((width / spans.heads) as f64).sqrt();
     let logits = (query.matmul(&key.transpose(D::Minus2, D::Minus1)?.contiguous()?)? * scale)?;
-    let valid = valid(&of_rows, count, (captions, longest))?.to_dtype(logits.dtype())?;
-    let seen = seen(spans.visibility, longest, device)?.to_dtype(logits.dtype())?;
-    let mask = valid.broadcast_mul(&seen)?.broadcast_as(logits.shape())?;
-    let mask = mask.contiguous()?;
+    let mask = mask(spans, device)?.to_dtype(logits.dtype())?;
+    let mask = mask.broadcast_as(logits.shape())?.contiguous()?;
     // Padding may not become the largest logit, from which the others are subtracted.
     let logits = (logits + mask.affine(-ABSENT, ABSENT)?)?;
     let mut weights = masked_softmax(&logits, &mask)?;
@@ -200,22 +218,17 @@ fn composed(words: &Projected, spans: &Spans, factors: Option<Vec<f32>>) -> Resu
     Ok(attended.index_select(&rows, 0)?)
 }
 
-/// 1 for valid words, [C, 1, 1, W].
-fn valid(
-    of_rows: &Tensor,
-    words: usize,
-    (captions, longest): (usize, usize),
-) -> candle_core::Result<Tensor> {
-    of_rows.lt(words as u32)?.reshape((captions, 1, 1, longest))
-}
-
-/// 1 for each word that a word sees, [1, 1, W, W].
-fn seen(visibility: Visibility, longest: usize, device: &Device) -> candle_core::Result<Tensor> {
-    let cells = (0..longest).flat_map(|place| {
-        let seen = visibility.seen(place, longest);
-        (0..longest).map(move |other| u8::from(other < seen))
-    });
-    Tensor::from_vec(cells.collect(), (1, 1, longest, longest), device)
+/// 1 for each valid word that a word sees, [C, 1, W, W].
+fn mask(spans: &Spans, device: &Device) -> candle_core::Result<Tensor> {
+    let longest = spans.longest();
+    let mut cells = Vec::with_capacity(spans.counts.len() * longest * longest);
+    for &count in &spans.counts {
+        for place in 0..longest {
+            let seen = spans.visibility.seen(place, count).min(count);
+            cells.extend((0..longest).map(|other| u8::from(other < seen)));
+        }
+    }
+    Tensor::from_vec(cells, (spans.counts.len(), 1, longest, longest), device)
 }
 
 /// The factors of each cell as [C, heads, W, W]; zero for padding.

@@ -1,12 +1,13 @@
-//! What does a transformer do with each row alone? Linear layers, and the feed-forward part of two
-//! of them.
+//! What does a transformer do with each row alone? Linear layers, the feed-forward part of two of
+//! them, and layer norms.
 
 use candle_core::Tensor;
+use uard_core::layer_norm::layer_norm;
 use uard_core::linear::linear;
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
+use super::Make;
 use super::activation::Activation;
-use super::initial::Make;
 use crate::Result;
 
 /// A linear layer, by PyTorch's names.
@@ -42,22 +43,45 @@ impl Dense {
     }
 }
 
+/// A layer norm with its learned spread and mean, by PyTorch's names.
+#[derive(Debug, Clone)]
+pub(crate) struct Norm {
+    weight: Tensor,
+    bias: Tensor,
+    epsilon: f64,
+}
+
+impl Norm {
+    /// Of rows of a width, with the number that is added to the variance.
+    pub(crate) fn make(make: &mut Make, name: &str, width: usize, epsilon: f64) -> Result<Self> {
+        Ok(Self {
+            weight: make(&format!("{name}.weight"), &[width])?,
+            bias: make(&format!("{name}.bias"), &[width])?,
+            epsilon,
+        })
+    }
+
+    pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
+        Ok(layer_norm(rows, (&self.weight, &self.bias), self.epsilon)?)
+    }
+}
+
 /// Two linear layers with an activation between them.
 ///
 /// ```text
 /// y = output(act(inside(x)))          gated: y = output(act(a) b), where [a, b] = inside(x)
 /// ```
 #[derive(Debug, Clone)]
-pub(crate) struct FeedForward {
-    pub(crate) inside: Dense,
-    pub(crate) activation: Activation,
+pub(super) struct FeedForward {
+    pub(super) inside: Dense,
+    pub(super) activation: Activation,
     /// The width inside, where the first layer gives twice as much: gates, and what they let pass.
-    pub(crate) gated: Option<usize>,
-    pub(crate) output: Dense,
+    pub(super) gated: Option<usize>,
+    pub(super) output: Dense,
 }
 
 impl FeedForward {
-    pub(crate) fn forward(&self, rows: &Tensor, matmul: Matmul) -> Result<Tensor> {
+    pub(super) fn forward(&self, rows: &Tensor, matmul: Matmul) -> Result<Tensor> {
         let inside = self.inside.forward(rows, matmul)?;
         let inside = match self.gated {
             None => self.activation.forward(&inside)?,

@@ -1,30 +1,55 @@
-//! What does one layer of a vision transformer, or of a text tower, do? Attention among the rows,
-//! then a feed-forward part for each, both normed before and added to what they read.
+//! What does one layer of a transformer do? Attention among the rows, then a feed-forward part for
+//! each, both added to what they read and normed, before or behind.
 
 use candle_core::Tensor;
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 use super::activation::Activation;
 use super::attention::{SelfAttention, Spans};
-use super::dense::{Dense, FeedForward};
-use super::initial::Make;
-use super::norm::Norm;
+use super::dense::{Dense, FeedForward, Norm};
+use super::{Dropping, Make};
 use crate::Result;
 
-/// What a family of models calls the tensors of a layer.
-#[derive(Debug)]
+/// What a family of models calls the tensors of a layer, and where it norms.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct LayerNames {
-    /// Of the norms before attention and before the feed-forward part.
-    pub(crate) norms: [&'static str; 2],
+    pub(crate) norming: Norming,
+    /// Of the norms of attention and of the feed-forward part.
+    norms: [&'static str; 2],
     /// Of query, key, value, and of the layer behind attention.
-    pub(crate) attention: [&'static str; 4],
+    attention: [&'static str; 4],
+    /// Of the two layers of a plain feed-forward part.
+    feed: [&'static str; 2],
     /// Of the factors behind both parts, in families that have them.
-    pub(crate) scales: Option<[&'static str; 2]>,
+    scales: Option<[&'static str; 2]>,
+}
+
+/// Where rows are normed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Norming {
+    /// What a part reads.
+    Before,
+    /// The sum of what a part reads and what it makes of it.
+    Behind,
 }
 
 impl LayerNames {
+    pub(crate) const BERT: Self = Self {
+        norming: Norming::Behind,
+        norms: ["attention.output.LayerNorm", "output.LayerNorm"],
+        attention: [
+            "attention.self.query",
+            "attention.self.key",
+            "attention.self.value",
+            "attention.output.dense",
+        ],
+        feed: ["intermediate.dense", "output.dense"],
+        scales: None,
+    };
+
     /// CLIP and SigLIP, text and vision.
     pub(crate) const CLIP: Self = Self {
+        norming: Norming::Before,
         norms: ["layer_norm1", "layer_norm2"],
         attention: [
             "self_attn.q_proj",
@@ -32,10 +57,10 @@ impl LayerNames {
             "self_attn.v_proj",
             "self_attn.out_proj",
         ],
+        feed: ["mlp.fc1", "mlp.fc2"],
         scales: None,
     };
 
-    /// DINOv2.
     pub(crate) const DINOV2: Self = Self {
         norms: ["norm1", "norm2"],
         attention: [
@@ -45,13 +70,14 @@ impl LayerNames {
             "attention.output.dense",
         ],
         scales: Some(["layer_scale1.lambda1", "layer_scale2.lambda1"]),
+        ..Self::CLIP
     };
 }
 
 /// The form of the feed-forward part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Feed {
-    /// `mlp.fc1`, activation, `mlp.fc2`.
+    /// A layer, the activation, a layer.
     Plain,
     /// `mlp.weights_in` gives gates and what they let pass, then `mlp.weights_out` (SwiGLU).
     Gated,
@@ -73,86 +99,109 @@ pub(crate) struct LayerShape {
 /// One layer.
 #[derive(Debug, Clone)]
 pub(crate) struct Layer {
-    attention_norm: Norm,
     attention: SelfAttention,
-    attention_scale: Option<Tensor>,
-    feed_norm: Norm,
+    around_attention: Around,
     feed: FeedForward,
-    feed_scale: Option<Tensor>,
+    around_feed: Around,
+}
+
+/// What stands around a part: a norm, and how much of the part is added.
+#[derive(Debug, Clone)]
+struct Around {
+    norming: Norming,
+    norm: Norm,
+    scale: Option<Tensor>,
 }
 
 impl Layer {
     pub(crate) fn make(
         make: &mut Make,
         name: &str,
-        (names, shape): (&LayerNames, LayerShape),
+        names: &LayerNames,
+        shape: LayerShape,
     ) -> Result<Self> {
-        let LayerShape { width, epsilon, .. } = shape;
         let of = |part: &str| format!("{name}.{part}");
-        let mut norm = |which: usize| Norm::make(make, &of(names.norms[which]), (width, epsilon));
-        let (attention_norm, feed_norm) = (norm(0)?, norm(1)?);
-        let mut scale = |which: usize| {
+        let mut around = |which: usize| {
+            let norm = Norm::make(make, &of(names.norms[which]), shape.width, shape.epsilon)?;
             let scale = names.scales.map(|scales| of(scales[which]));
-            scale.map(|scale| make(&scale, &[width])).transpose()
+            let scale = scale.map(|scale| make(&scale, &[shape.width]));
+            Ok::<_, crate::Error>(Around {
+                norming: names.norming,
+                norm,
+                scale: scale.transpose()?,
+            })
         };
-        let (attention_scale, feed_scale) = (scale(0)?, scale(1)?);
-        let parts = names.attention.map(of);
         Ok(Self {
-            attention_norm,
-            attention: SelfAttention::make(make, parts.each_ref().map(String::as_str), width)?,
-            attention_scale,
-            feed_norm,
-            feed: feed(make, &of("mlp"), shape)?,
-            feed_scale,
+            around_attention: around(0)?,
+            around_feed: around(1)?,
+            attention: SelfAttention::make(make, names.attention.map(of), shape.width)?,
+            feed: feed(make, names.feed.map(of), name, shape)?,
         })
     }
 
     /// The rows after this layer.
     ///
     /// ```text
-    /// b = a + scale attend(norm(a))        c = b + scale feed(norm(b))
+    /// before:  b = a + scale drop(attend(norm(a)))      c = b + scale drop(feed(norm(b)))
+    /// behind:  b = norm(a + scale drop(attend(a)))      c = norm(b + scale drop(feed(b)))
     /// ```
     ///
     /// # Shapes
-    /// `rows` and the result are [N, H]; `factors` those of dropout, one for each cell.
+    /// `rows` and the result are [N, H].
     pub(crate) fn forward(
         &self,
         rows: &Tensor,
         spans: &Spans,
-        factors: Option<Vec<f32>>,
+        dropping: Option<Dropping>,
         matmul: Matmul,
     ) -> Result<Tensor> {
-        let normal = self.attention_norm.forward(rows)?;
-        let attended = self.attention.forward(&normal, spans, factors, matmul)?;
-        let rows = (rows + scaled(attended, self.attention_scale.as_ref())?)?;
-        let normal = self.feed_norm.forward(&rows)?;
-        let fed = self.feed.forward(&normal, matmul)?;
-        Ok((rows + scaled(fed, self.feed_scale.as_ref())?)?)
+        let kept = |rows: Tensor, place: u64| match dropping {
+            Some(dropping) => dropping.states(&rows, place),
+            None => Ok(rows),
+        };
+        let factors = dropping.map(|dropping| dropping.weights(spans.cells()));
+        let read = self.around_attention.read(rows)?;
+        let attended = self.attention.forward(&read, spans, factors, matmul)?;
+        let rows = self.around_attention.add(rows, kept(attended, 1)?)?;
+        let fed = self.feed.forward(&self.around_feed.read(&rows)?, matmul)?;
+        self.around_feed.add(&rows, kept(fed, 2)?)
     }
 }
 
-fn feed(make: &mut Make, name: &str, shape: LayerShape) -> Result<FeedForward> {
-    let LayerShape { width, inside, .. } = shape;
-    let mut dense = |part: &str, shape| Dense::make(make, &format!("{name}.{part}"), shape);
-    Ok(match shape.feed {
-        Feed::Plain => FeedForward {
-            inside: dense("fc1", [inside, width])?,
-            activation: shape.activation,
-            gated: None,
-            output: dense("fc2", [width, inside])?,
-        },
-        Feed::Gated => FeedForward {
-            inside: dense("weights_in", [2 * inside, width])?,
-            activation: Activation::Silu,
-            gated: Some(inside),
-            output: dense("weights_out", [width, inside])?,
-        },
-    })
+impl Around {
+    fn read(&self, rows: &Tensor) -> Result<Tensor> {
+        match self.norming {
+            Norming::Before => self.norm.forward(rows),
+            Norming::Behind => Ok(rows.clone()),
+        }
+    }
+
+    fn add(&self, rows: &Tensor, made: Tensor) -> Result<Tensor> {
+        let made = match &self.scale {
+            Some(scale) => made.broadcast_mul(scale)?,
+            None => made,
+        };
+        let sum = (rows + made)?;
+        match self.norming {
+            Norming::Before => Ok(sum),
+            Norming::Behind => self.norm.forward(&sum),
+        }
+    }
 }
 
-fn scaled(rows: Tensor, scale: Option<&Tensor>) -> Result<Tensor> {
-    Ok(match scale {
-        Some(scale) => rows.broadcast_mul(scale)?,
-        None => rows,
+fn feed(make: &mut Make, plain: [String; 2], name: &str, shape: LayerShape) -> Result<FeedForward> {
+    let (activation, gated, [inside, output]) = match shape.feed {
+        Feed::Plain => (shape.activation, None, plain),
+        Feed::Gated => {
+            let names = ["weights_in", "weights_out"].map(|part| format!("{name}.mlp.{part}"));
+            (Activation::Silu, Some(shape.inside), names)
+        }
+    };
+    let twice = if gated.is_some() { 2 } else { 1 };
+    Ok(FeedForward {
+        inside: Dense::make(make, &inside, [twice * shape.inside, shape.width])?,
+        activation,
+        gated,
+        output: Dense::make(make, &output, [shape.width, shape.inside])?,
     })
 }

@@ -1,11 +1,33 @@
-//! What do the instructions compute that touch registers only?
+//! What the instructions compute that touch registers only.
 //!
-//! Each is a function of register contents, chosen once when the text is decoded.
+//! Each is a function of register contents, chosen once, when the text is decoded.
 
-pub(crate) mod bits;
-pub(crate) mod convert;
-pub(crate) mod double;
-pub(crate) mod half;
-pub(crate) mod integer;
-pub(crate) mod rounding;
-pub(crate) mod single;
+pub(crate) mod float;
+mod integer;
+
+use crate::instruction::Function;
+use crate::types::Type;
+
+/// The function of an instruction, by its name without the type at its end: `setp.lt`, `u32`.
+pub(crate) fn function(name: &str, kind: Type) -> Option<Function> {
+    match (name, kind) {
+        // All global addresses are generic ones.
+        ("mov", _) | ("cvta.to.global", Type::U64) => Some(Function::One(|a| a)),
+        ("selp", _) => Some(Function::Three(|a, b, predicate| match predicate & 1 {
+            1 => a,
+            _ => b,
+        })),
+        (_, Type::F32) => float::single(name),
+        (_, Type::F64) => float::double(name),
+        _ => integer::function(name, kind),
+    }
+}
+
+/// The function that an atomic or a reduction applies.
+pub(crate) fn of_two(name: &str, kind: Type) -> Option<fn(u64, u64) -> u64> {
+    let combines = matches!(name, "add" | "min" | "max" | "and" | "or" | "xor");
+    match function(name, kind) {
+        Some(Function::Two(function)) if combines => Some(function),
+        _ => None,
+    }
+}

@@ -1,17 +1,15 @@
-//! Which asynchronous copies has a thread under way, and when do they arrive?
-//!
-//! As late as allowed: when the same thread waits for their group.
+//! The asynchronous copies that a thread has under way, and when they arrive: as late as allowed,
+//! when the same thread waits for their group.
 
 use std::collections::VecDeque;
 
+use super::Step;
+use super::access::{check_alignment, within};
 use super::block::Block;
 use super::lanes::lanes;
-use super::storage::{check_alignment, within};
 use super::warp::Warp;
-use super::{LaneFault, Step};
 use crate::error::Fault;
-use crate::instruction::{Access, Address, Source};
-use crate::memory::BlockAccess;
+use crate::instruction::Address;
 use crate::types::Space;
 
 /// Copies of one thread.
@@ -22,11 +20,11 @@ pub(crate) struct Copies {
     groups: VecDeque<Vec<Flight>>,
 }
 
+/// 16 bytes on their way to shared memory.
 #[derive(Clone, Copy, Debug)]
 struct Flight {
     to: u64,
     bytes: [u8; 16],
-    length: usize,
 }
 
 impl Block<'_> {
@@ -35,42 +33,30 @@ impl Block<'_> {
         &mut self,
         warp: &Warp,
         active: u32,
-        (to, from, size): (Address, &Access, Source),
+        to: Address,
+        from: Address,
     ) -> Step<()> {
         let targets = warp.values(to.base);
-        let sources = warp.values(from.address.base);
-        let sizes = warp.values(size);
+        let sources = warp.values(from.base);
         for lane in lanes(active) {
             let to = within(Space::Shared, targets[lane].wrapping_add(to.offset));
-            let source = sources[lane].wrapping_add(from.address.offset);
-            let length = from.bytes;
-            let size = (sizes[lane] as u32 as usize).min(length);
-            let flight = self.depart(warp, lane, (to, source, size, length));
-            let flight = flight.map_err(|fault| LaneFault { lane, fault })?;
+            let from = sources[lane].wrapping_add(from.offset);
+            let flight = self
+                .depart(warp, lane, to, from)
+                .map_err(|fault| fault.of(lane))?;
             self.copies[warp.thread(lane) as usize].open.push(flight);
         }
         Ok(())
     }
 
-    fn depart(
-        &mut self,
-        warp: &Warp,
-        lane: usize,
-        (to, from, size, length): (u64, u64, usize, usize),
-    ) -> Result<Flight, Fault> {
-        check_alignment(Space::Shared, to, length)?;
-        check_alignment(Space::Global, from, length)?;
+    fn depart(&mut self, warp: &Warp, lane: usize, to: u64, from: u64) -> Result<Flight, Fault> {
         let mut bytes = [0; 16];
-        let who = BlockAccess {
-            block: self.linear(),
-            strong: false,
-        };
-        if size > 0 {
-            self.memory.load(who, from, &mut bytes[..size])?;
-        }
-        let access = self.access(warp, lane, false);
-        self.shared.depart(access, to, length)?;
-        Ok(Flight { to, bytes, length })
+        check_alignment(Space::Shared, to, bytes.len())?;
+        check_alignment(Space::Global, from, bytes.len())?;
+        self.memory.load(self.access(false), from, &mut bytes)?;
+        let who = self.thread_access(warp, lane, false);
+        self.shared.depart(who, to, bytes.len())?;
+        Ok(Flight { to, bytes })
     }
 
     /// `cp.async.commit_group`
@@ -82,28 +68,16 @@ impl Block<'_> {
         }
     }
 
-    /// `cp.async.wait_group`, `cp.async.wait_all`
-    pub(super) fn wait_for_copies(
-        &mut self,
-        warp: &Warp,
-        active: u32,
-        left: Option<u64>,
-    ) -> Step<()> {
+    /// `cp.async.wait_group`
+    pub(super) fn wait_for_copies(&mut self, warp: &Warp, active: u32, left: usize) -> Step<()> {
         for lane in lanes(active) {
-            let access = self.access(warp, lane, false);
-            let copies = &mut self.copies[warp.thread(lane) as usize];
-            let landing = copies
-                .groups
-                .len()
-                .saturating_sub(left.unwrap_or(0) as usize);
-            let mut landed: Vec<Flight> = copies.groups.drain(..landing).flatten().collect();
-            if left.is_none() {
-                landed.append(&mut copies.open);
-            }
-            for flight in landed {
+            let who = self.thread_access(warp, lane, false);
+            let groups = &mut self.copies[warp.thread(lane) as usize].groups;
+            let landing = groups.len().saturating_sub(left);
+            for flight in groups.drain(..landing).flatten() {
                 self.shared
-                    .arrive(access, flight.to, &flight.bytes[..flight.length])
-                    .map_err(|fault| LaneFault { lane, fault })?;
+                    .arrive(who, flight.to, &flight.bytes)
+                    .map_err(|fault| fault.of(lane))?;
             }
         }
         Ok(())

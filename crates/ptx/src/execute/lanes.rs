@@ -1,4 +1,4 @@
-//! Which lanes does a mask name?
+//! Lanes as bits of a mask.
 
 /// The lanes of a mask, from the lowest.
 pub(crate) fn lanes(mut mask: u32) -> impl Iterator<Item = usize> {

@@ -1,12 +1,10 @@
-//! How do the blocks of a grid run, and how do the warps of a block take turns?
+//! How the blocks of a grid run, and how the warps of a block take turns.
 
-mod barrier;
+mod access;
 mod block;
-mod control;
 mod copy;
 mod lanes;
 mod matrix;
-mod storage;
 mod together;
 mod warp;
 
@@ -23,10 +21,7 @@ use crate::module::{Kernel, Module};
 pub(crate) struct Grid<'g> {
     pub(crate) module: &'g Module,
     pub(crate) kernel: &'g Kernel,
-    pub(crate) launch: &'g Launch,
-    pub(crate) arguments: Vec<u8>,
-    /// Addresses of the module's variables.
-    pub(crate) globals: Vec<u64>,
+    pub(crate) launch: &'g Launch<'g>,
 }
 
 /// What a lane did, as `Err`.
@@ -39,20 +34,22 @@ pub(crate) struct LaneFault {
     pub(crate) fault: Fault,
 }
 
+impl Fault {
+    /// This one, of a lane.
+    pub(crate) fn of(self, lane: usize) -> LaneFault {
+        LaneFault { lane, fault: self }
+    }
+}
+
 impl Grid<'_> {
     /// Every block, in order of index.
     pub(crate) fn run(&self, memory: &mut Memory) -> Result<()> {
         let mut block = Block::new(self, memory);
-        let warps = self.launch.threads().div_ceil(32);
+        let warps = self.launch.threads.div_ceil(32);
         let mut warps: Vec<Warp> = (0..warps).map(|index| Warp::new(index, self)).collect();
-        let [wide, high, deep] = self.launch.grid;
-        for z in 0..deep {
-            for y in 0..high {
-                for x in 0..wide {
-                    block.begin([x, y, z]);
-                    self.run_block(&mut block, &mut warps)?;
-                }
-            }
+        for index in 0..self.launch.blocks {
+            block.begin(index);
+            self.run_block(&mut block, &mut warps)?;
         }
         Ok(())
     }
@@ -60,7 +57,7 @@ impl Grid<'_> {
     /// Each warp runs until it waits or ends; then the next.
     fn run_block(&self, block: &mut Block<'_>, warps: &mut [Warp]) -> Result<()> {
         for warp in &mut *warps {
-            warp.begin(self);
+            warp.begin(self, block.index);
         }
         loop {
             let mut progress = false;
@@ -69,7 +66,7 @@ impl Grid<'_> {
                     .run(block)
                     .map_err(|fault| self.error(block, warp, fault))?;
             }
-            progress |= block.open_barriers(warps);
+            progress |= block.open_barrier(warps);
             if warps.iter().all(Warp::is_done) {
                 return Ok(());
             }
@@ -80,13 +77,13 @@ impl Grid<'_> {
     }
 
     fn error(&self, block: &Block<'_>, warp: &Warp, LaneFault { lane, fault }: LaneFault) -> Error {
-        let instruction = &self.module.code[warp.counters[lane] as usize];
+        let line = self.module.code[warp.counters[lane] as usize].line;
         let place = Place {
             kernel: self.kernel.name.clone(),
-            line: instruction.line,
-            instruction: self.text(instruction.line),
+            line,
+            instruction: self.text(line),
             block: block.index,
-            thread: self.thread(warp.thread(lane)),
+            thread: warp.thread(lane),
         };
         Error::Fault {
             place: Box::new(place),
@@ -97,12 +94,6 @@ impl Grid<'_> {
     fn text(&self, line: u32) -> String {
         let lines = &self.module.lines;
         lines.get(line as usize - 1).cloned().unwrap_or_default()
-    }
-
-    /// The index of the thread of a linear index.
-    pub(crate) fn thread(&self, linear: u32) -> [u32; 3] {
-        let [wide, high, _] = self.launch.block;
-        [linear % wide, linear / wide % high, linear / wide / high]
     }
 
     fn deadlock(&self, block: &Block<'_>, warps: &[Warp]) -> Error {
@@ -122,6 +113,6 @@ impl Grid<'_> {
             waiting: waiting.join("; "),
         };
         let (warp, lane) = first.unwrap_or((&warps[0], 0));
-        self.error(block, warp, LaneFault { lane, fault })
+        self.error(block, warp, fault.of(lane))
     }
 }

@@ -1,13 +1,15 @@
-//! Which lanes of a warp run next, and what does a step do to their registers?
+//! Which lanes of a warp run next, and what a step does to their registers.
 //!
-//! Those with the lowest program counter: lanes that parted meet again where their ways do. Now and
-//! then the others, for which these may wait.
+//! Those with the lowest program counter: lanes that parted meet again where their ways do.
 
 use super::block::Block;
 use super::lanes::{lanes, mask};
-use super::{Grid, LaneFault, Step};
+use super::{Grid, Step};
 use crate::error::Fault;
-use crate::instruction::{Guard, Op, Register, Source};
+use crate::instruction::{
+    BLOCK, BLOCKS, DYNAMIC_SHARED, Guard, Op, PARAMETERS, Register, Source, THREAD, THREADS,
+};
+use crate::launch::bits;
 
 /// 32 lanes, each with a program counter.
 #[derive(Debug)]
@@ -20,24 +22,28 @@ pub(crate) struct Warp {
     /// Lanes that wait for others of the warp, and for which.
     pub(crate) waiting: u32,
     pub(crate) members: [u32; 32],
-    /// Lanes that wait at a barrier of the block, and at which.
+    /// Lanes that wait at the barrier of the block.
     pub(crate) stopped: u32,
-    pub(crate) barriers: [u8; 32],
     /// Barriers of the warp so far.
     pub(crate) epoch: u32,
-    pub(crate) instructions: u64,
+    instructions: u64,
 }
 
 /// After so many instructions a warp is taken to run forever.
 const LIMIT: u64 = 1 << 25;
 
-/// After so many, the lanes with the lowest counter let others go on, which they may wait for.
-const TURN: u64 = 1 << 12;
-/// After so many turns, a warp lets the others go on.
-const TURNS: u64 = 16;
+/// Lanes that run together.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    /// Where they stand.
+    counter: u32,
+    lanes: u32,
+    /// Those for which the guard of the instruction holds.
+    active: u32,
+}
 
-/// Lanes that run together: what remains of their step.
-pub(crate) enum Next {
+/// What remains of the step of a group.
+enum Next {
     /// The instruction after this one.
     Following,
     /// This instruction, for all.
@@ -48,30 +54,39 @@ pub(crate) enum Next {
 
 impl Warp {
     pub(crate) fn new(index: u32, grid: &Grid<'_>) -> Self {
+        let launch = grid.launch;
+        let mut registers = vec![[0; 32]; grid.kernel.registers as usize];
+        registers[THREAD] = std::array::from_fn(|lane| u64::from(32 * index) + lane as u64);
+        registers[THREADS] = [launch.threads.into(); 32];
+        registers[BLOCKS] = [launch.blocks.into(); 32];
+        registers[DYNAMIC_SHARED] = [grid.kernel.dynamic_start as u64; 32];
+        for (register, argument) in registers[PARAMETERS..].iter_mut().zip(launch.arguments) {
+            *register = [bits(argument).0; 32];
+        }
         Self {
             index,
-            registers: vec![[0; 32]; grid.kernel.frame.registers as usize],
+            registers,
             counters: [0; 32],
             alive: 0,
             waiting: 0,
             members: [0; 32],
             stopped: 0,
-            barriers: [0; 32],
             epoch: 0,
             instructions: 0,
         }
     }
 
-    /// Every lane stands at the entry of a new block; registers hold whatever they held.
-    pub(crate) fn begin(&mut self, grid: &Grid<'_>) {
-        let threads = grid.launch.threads() - 32 * self.index;
+    /// Every lane stands at the entry of a block; other registers hold whatever they held.
+    pub(crate) fn begin(&mut self, grid: &Grid<'_>, block: u32) {
+        let threads = grid.launch.threads - 32 * self.index;
+        self.registers[BLOCK] = [block.into(); 32];
         self.alive = mask(|lane| (lane as u32) < threads);
         self.counters = [grid.kernel.entry; 32];
         (self.waiting, self.stopped) = (0, 0);
         (self.epoch, self.instructions) = (0, 0);
     }
 
-    /// Linear index of a lane's thread.
+    /// Index of a lane's thread in the block.
     pub(crate) fn thread(&self, lane: usize) -> u32 {
         32 * self.index + lane as u32
     }
@@ -83,10 +98,7 @@ impl Warp {
     /// Lanes by program counter, lowest first.
     pub(crate) fn groups(&self, mut of: u32) -> Vec<(u32, u32)> {
         let mut found = Vec::new();
-        while of != 0 {
-            let Some(lowest) = lanes(of).map(|lane| self.counters[lane]).min() else {
-                break;
-            };
+        while let Some(lowest) = lanes(of).map(|lane| self.counters[lane]).min() {
             let group = of & mask(|lane| self.counters[lane] == lowest);
             found.push((lowest, group));
             of &= !group;
@@ -94,32 +106,21 @@ impl Warp {
         found
     }
 
-    /// Runs until every lane ended or waits, or for a few turns; whether anything happened.
+    /// Runs until every lane ended or waits; whether anything happened.
     pub(crate) fn run(&mut self, block: &mut Block<'_>) -> Step<bool> {
-        let start = self.instructions;
-        let (mut turn, mut progress) = (1, false);
-        while self.instructions < start + TURNS * TURN {
+        let mut progress = false;
+        loop {
             let ready = self.alive & !self.waiting & !self.stopped;
-            if ready == 0 && !self.meet_again(block)? {
+            if ready != 0 {
+                self.run_lowest(block, ready)?;
+            } else if !self.meet_again(block)? {
                 return Ok(progress);
             }
             progress = true;
-            if ready == 0 {
-                continue;
-            }
-            let mut next = ready;
-            if self.instructions >= start + turn * TURN {
-                let groups = self.groups(ready);
-                next = groups[turn as usize % groups.len()].1;
-                turn += 1;
-            }
-            self.run_lowest(block, next)?;
         }
-        Ok(true)
     }
 
-    /// Runs the lanes with the lowest counter until they part, wait, come to others, or their
-    /// turn ends.
+    /// Runs the lanes with the lowest counter until they part, wait, or come to others.
     fn run_lowest(&mut self, block: &mut Block<'_>, ready: u32) -> Step<()> {
         let (mut counter, mut others) = (u32::MAX, u32::MAX);
         for lane in lanes(ready) {
@@ -130,19 +131,20 @@ impl Warp {
                 others = others.min(own);
             }
         }
-        let group = ready & mask(|lane| self.counters[lane] == counter);
+        let lanes = ready & mask(|lane| self.counters[lane] == counter);
         let grid = block.grid;
-        let end = self.instructions + TURN;
-        while counter < others && self.instructions < end {
+        while counter < others {
             let instruction = &grid.module.code[counter as usize];
             self.instructions += 1;
-            let active = group & self.guarded(instruction.guard);
+            let active = lanes & self.guarded(instruction.guard);
+            let group = Group {
+                counter,
+                lanes,
+                active,
+            };
             let step = match self.instructions > LIMIT {
-                true => Err(LaneFault {
-                    lane: group.trailing_zeros() as usize,
-                    fault: Fault::Endless { limit: LIMIT },
-                }),
-                false => self.step(block, &instruction.op, (counter, group, active)),
+                true => Err(Fault::Endless { limit: LIMIT }.of(lanes.trailing_zeros() as usize)),
+                false => self.step(block, &instruction.op, group),
             };
             match step {
                 Ok(Next::Following) => counter += 1,
@@ -154,11 +156,11 @@ impl Warp {
                 }
             }
         }
-        self.move_to(group, counter);
+        self.move_to(lanes, counter);
         Ok(())
     }
 
-    pub(crate) fn move_to(&mut self, group: u32, counter: u32) {
+    pub(super) fn move_to(&mut self, group: u32, counter: u32) {
         for lane in lanes(group) {
             self.counters[lane] = counter;
         }
@@ -175,7 +177,7 @@ impl Warp {
     }
 
     /// The operand of every lane.
-    pub(crate) fn values(&self, source: Source) -> [u64; 32] {
+    pub(super) fn values(&self, source: Source) -> [u64; 32] {
         match source {
             Source::Register(register) => self.registers[register as usize],
             Source::Value(value) => [value; 32],
@@ -183,7 +185,7 @@ impl Warp {
     }
 
     /// Sets a register of the lanes of a mask.
-    pub(crate) fn set(&mut self, to: Register, active: u32, value: impl Fn(usize) -> u64) {
+    pub(super) fn set(&mut self, to: Register, active: u32, value: impl Fn(usize) -> u64) {
         let register = &mut self.registers[to as usize];
         if active == u32::MAX {
             for (lane, slot) in register.iter_mut().enumerate() {
@@ -196,13 +198,9 @@ impl Warp {
         }
     }
 
-    /// One instruction for the lanes of `group`, whose guard holds for those of `active`.
-    fn step(
-        &mut self,
-        block: &mut Block<'_>,
-        op: &Op,
-        (counter, group, active): (u32, u32, u32),
-    ) -> Step<Next> {
+    /// One instruction.
+    fn step(&mut self, block: &mut Block<'_>, op: &Op, group: Group) -> Step<Next> {
+        let active = group.active;
         match op {
             &Op::One { function, to, from } => {
                 let a = self.values(from);
@@ -222,25 +220,39 @@ impl Warp {
                     function(a[lane], b[lane], c[lane], d[lane])
                 });
             }
-            &Op::Special { special, to } => {
-                for lane in lanes(active) {
-                    let value = block.special(special, self, lane);
-                    self.registers[to as usize][lane] = value;
-                }
-            }
-            Op::Load { access, to } => block.load(self, active, access, to)?,
-            Op::Store { access, from } => block.store(self, active, access, from)?,
+            Op::Load { access, to } => block.load(self, active, access, *to)?,
+            Op::Store { access, from } => block.store(self, active, access, *from)?,
             Op::Atomic { .. } => block.atomic(self, active, op)?,
-            Op::CopyAsync { to, from, size } => {
-                block.copy(self, active, (*to, from, *size))?;
-            }
+            &Op::CopyAsync { to, from } => block.copy(self, active, to, from)?,
             Op::CopyCommit => block.commit_copies(self, active),
             &Op::CopyWait(left) => block.wait_for_copies(self, active, left)?,
-            Op::CopyParameters(copies) => block.copy_parameters(self, active, copies),
-            Op::ActiveMask { to } => self.set(*to, active, |_| u64::from(active)),
-            Op::Nothing => {}
-            _ => return self.turn(block, op, (counter, group, active)),
+            _ => return self.turn(block, op, group),
         }
         Ok(Next::Following)
+    }
+
+    /// An instruction after which lanes may part.
+    fn turn(&mut self, block: &mut Block<'_>, op: &Op, group: Group) -> Step<Next> {
+        let Group {
+            counter,
+            lanes,
+            active,
+        } = group;
+        match op {
+            _ if active == 0 => return Ok(Next::Following),
+            Op::Branch(target) if active == lanes => return Ok(Next::Jump(*target)),
+            _ => {}
+        }
+        self.move_to(lanes & !active, counter + 1);
+        self.move_to(active, counter);
+        match op {
+            Op::Branch(target) => self.move_to(active, *target),
+            Op::Exit => self.alive &= !active,
+            Op::Barrier => self.stop(block, active)?,
+            Op::Together { members, .. } => self.meet(block, *members, active)?,
+            // `trap`: the others are steps.
+            _ => return Err(Fault::Trap.of(active.trailing_zeros() as usize)),
+        }
+        Ok(Next::Choose)
     }
 }

@@ -1,4 +1,4 @@
-//! Which words and signs is a text of PTX made of?
+//! The words and signs of a text of PTX.
 
 use crate::error::{Error, Result};
 
@@ -9,67 +9,46 @@ pub(crate) struct Token<'t> {
     pub(crate) line: u32,
 }
 
-fn belongs_to_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'%' | b'.')
+fn belongs_to_word(sign: char) -> bool {
+    sign.is_ascii_alphanumeric() || matches!(sign, '_' | '$' | '%' | '.')
 }
 
-/// End of the word that starts at `start`; `::` belongs to it (`shared::cta`).
-fn word_end(bytes: &[u8], start: usize) -> usize {
-    let mut end = start;
-    while end < bytes.len() {
-        if belongs_to_word(bytes[end]) {
-            end += 1;
-        } else if bytes[end..].starts_with(b"::") {
-            end += 2;
-        } else {
-            break;
-        }
-    }
-    end
-}
-
-/// End of the comment or string that starts here, `None` if none starts.
-fn skipped_end(text: &str, start: usize) -> Option<usize> {
+/// End of the comment, string, word or sign that starts here.
+fn token_end(text: &str, start: usize) -> usize {
     let rest = &text[start..];
-    let (opening, closing) = [("//", "\n"), ("/*", "*/"), ("\"", "\"")]
-        .into_iter()
-        .find(|(opening, _)| rest.starts_with(opening))?;
-    let after = start + opening.len();
-    Some(match text[after..].find(closing) {
-        // The end of the line is left to be counted.
-        Some(length) if closing == "\n" => after + length,
-        Some(length) => after + length + closing.len(),
-        None => text.len(),
-    })
+    let length = if rest.starts_with("//") {
+        None
+    } else if let Some(string) = rest.strip_prefix('"') {
+        string.find('"').map(|length| length + 2)
+    } else if rest.starts_with(belongs_to_word) {
+        rest.find(|sign| !belongs_to_word(sign))
+    } else {
+        Some(1)
+    };
+    start + length.unwrap_or(rest.len())
 }
 
 /// Splits the text; comments are left out.
 pub(crate) fn tokens(text: &str) -> Result<Vec<Token<'_>>> {
-    let bytes = text.as_bytes();
-    let (mut found, mut at, mut line) = (Vec::new(), 0, 1);
-    while at < bytes.len() {
-        let byte = bytes[at];
-        let end = match skipped_end(text, at) {
-            Some(end) => end,
-            None if belongs_to_word(byte) => word_end(bytes, at),
-            None => at + 1,
-        };
-        if !byte.is_ascii() {
+    let mut found = Vec::new();
+    for (line, text) in (1..).zip(text.lines()) {
+        if let Some(strange) = text.chars().find(|sign| !sign.is_ascii()) {
             return Err(Error::Syntax {
                 line,
                 expected: "PTX, which is ASCII".to_owned(),
-                found: text[at..].chars().take(1).collect(),
+                found: strange.to_string(),
             });
         }
-        let comment = byte == b'/' && end > at + 1;
-        if !byte.is_ascii_whitespace() && !comment {
-            found.push(Token {
-                text: &text[at..end],
-                line,
-            });
+        let mut at = 0;
+        while at < text.len() {
+            let start = at;
+            at = token_end(text, start);
+            let text = &text[start..at];
+            if !text.starts_with("//") && !text.starts_with(|sign: char| sign.is_ascii_whitespace())
+            {
+                found.push(Token { text, line });
+            }
         }
-        line += bytes[at..end].iter().filter(|&&byte| byte == b'\n').count() as u32;
-        at = end;
     }
     Ok(found)
 }
@@ -129,26 +108,6 @@ impl<'t> Cursor<'t> {
             true => Ok(()),
             false => Err(self.expected(&format!("`{text}`"))),
         }
-    }
-
-    /// Goes past everything up to and with `text`.
-    pub(crate) fn skip_past(&mut self, text: &str) -> Result<()> {
-        while self.take()? != text {}
-        Ok(())
-    }
-
-    /// Goes past a `{ … }` that comes next, with all braces inside.
-    pub(crate) fn skip_braces(&mut self) -> Result<()> {
-        self.expect("{")?;
-        let mut depth = 1;
-        while depth > 0 {
-            match self.take()? {
-                "{" => depth += 1,
-                "}" => depth -= 1,
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     pub(crate) fn expected(&self, what: &str) -> Error {

@@ -1,6 +1,4 @@
-//! How does a test bring arrays to a kernel and back?
-
-#![allow(dead_code, reason = "each test uses a part")]
+//! How a test brings arrays to a kernel and back.
 
 use uard_ptx::{Argument, Error, Fault, Launch, Memory, Module, Place};
 
@@ -25,13 +23,34 @@ macro_rules! numbers {
     )*};
 }
 
-numbers!(u16 u32 i32 u64 i64 u128 f32 f64);
+numbers!(u16 u32 u64 f32);
 
 /// A module and its memory.
 pub struct Device {
     module: Module,
-    pub memory: Memory,
+    memory: Memory,
 }
+
+/// The blocks, the threads of each, and the bytes of dynamic shared memory of a launch.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub blocks: u32,
+    pub threads: u32,
+    pub shared_bytes: u32,
+}
+
+/// One block.
+pub fn threads(threads: u32) -> Shape {
+    Shape {
+        blocks: 1,
+        threads,
+        shared_bytes: 0,
+    }
+}
+
+/// Registers `r`, `f`, `d`, `p` and a name or two of each width.
+const REGISTERS: &str = ".reg .b64 x, y, a, b, c, o; .reg .b32 t, r<8>; .reg .f32 f<8>;
+    .reg .f64 d<4>; .reg .pred p<4>;";
 
 impl Device {
     /// Memory is empty.
@@ -40,6 +59,18 @@ impl Device {
             module: Module::parse(ptx).unwrap(),
             memory: Memory::default(),
         }
+    }
+
+    /// One kernel `k` of these lines, with an array in `x`, one in `y`, the thread's index in `t`
+    /// and 64 bytes `s` of shared memory.
+    pub fn with_lines(lines: &str) -> Self {
+        Self::new(&format!(
+            ".version 8.0 .target sm_80 .address_size 64
+             .visible .entry k(.param .u64 px, .param .u64 py) {{
+             {REGISTERS} .shared .align 16 .b8 s[64];
+             ld.param.u64 x, [px]; ld.param.u64 y, [py]; mov.u32 t, %tid.x;
+             {lines} ret; }}"
+        ))
     }
 
     /// An array that the kernel finds.
@@ -56,37 +87,27 @@ impl Device {
     }
 
     /// What an array holds.
-    pub fn read<T: Number>(&self, array: &Argument, count: usize) -> Vec<T> {
+    pub fn read<T: Number>(&self, array: Argument, count: usize) -> Vec<T> {
         let Argument::Address(address) = array else {
             panic!("{array:?} is no array");
         };
         let mut bytes = vec![0; count * size_of::<T>()];
-        self.memory.read(*address, &mut bytes).unwrap();
+        self.memory.read(address, &mut bytes).unwrap();
         bytes.chunks(size_of::<T>()).map(T::of).collect()
     }
 
-    /// One launch along the first direction.
+    /// One launch.
     pub fn launch(
         &mut self,
         kernel: &str,
-        (blocks, threads): (u32, u32),
-        arguments: &[&Argument],
-    ) -> Result<(), Error> {
-        self.launch_shape(kernel, ([blocks, 1, 1], [threads, 1, 1], 0), arguments)
-    }
-
-    /// One launch of any grid, block and dynamic shared memory.
-    pub fn launch_shape(
-        &mut self,
-        kernel: &str,
-        (grid, block, shared_bytes): ([u32; 3], [u32; 3], u32),
-        arguments: &[&Argument],
+        shape: Shape,
+        arguments: &[Argument],
     ) -> Result<(), Error> {
         let launch = Launch {
-            grid,
-            block,
-            shared_bytes,
-            arguments: arguments.iter().map(|&argument| argument.clone()).collect(),
+            blocks: shape.blocks,
+            threads: shape.threads,
+            shared_bytes: shape.shared_bytes,
+            arguments,
         };
         self.module.launch(kernel, &launch, &mut self.memory)
     }
@@ -100,21 +121,28 @@ pub fn fault(result: Result<(), Error>) -> (Place, Fault) {
     }
 }
 
-/// Draws that are the same in every run, over all 64 bits.
-pub struct Draws(pub u64);
+/// What the lines leave in `o` plus what they leave in `r3`, in one thread. The inputs are in `a`,
+/// `b`, `c`, their lower halves in `r0`, `r1`, `r2` and `f0`, `f1`, `f2`.
+pub fn run(lines: &str, [a, b, c]: [u64; 3]) -> u64 {
+    let mut device = Device::with_lines(&format!(
+        "ld.global.u64 a, [x]; ld.global.u64 b, [x+8]; ld.global.u64 c, [x+16];
+         cvt.u32.u64 r0, a; cvt.u32.u64 r1, b; cvt.u32.u64 r2, c;
+         mov.b32 f0, r0; mov.b32 f1, r1; mov.b32 f2, r2; mov.u64 o, 0; mov.u32 r3, 0;
+         {lines}
+         cvt.u64.u32 c, r3; add.s64 o, o, c; st.global.u64 [y], o;"
+    ));
+    let (x, y) = (device.with(&[a, b, c]), device.room::<u64>(1));
+    device.launch("k", threads(1), &[x, y]).unwrap();
+    device.read::<u64>(y, 1)[0]
+}
 
-impl Draws {
-    /// The next one (splitmix64).
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
+/// [`run`], of numbers of 32 bits.
+pub fn run32(lines: &str, inputs: [u32; 3]) -> u32 {
+    u32::try_from(run(lines, inputs.map(u64::from))).unwrap()
+}
 
-    /// Between −1 and 1.
-    pub fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
+/// [`run`], of numbers in single precision; the result is in `f3`.
+pub fn run_f32(lines: &str, inputs: [f32; 3]) -> f32 {
+    let lines = format!("{lines} mov.b32 r3, f3;");
+    f32::from_bits(run32(&lines, inputs.map(f32::to_bits)))
 }

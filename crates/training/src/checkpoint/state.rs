@@ -4,7 +4,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use uard_relevance::ThresholdLearner;
 
-use crate::record::{EpochRecord, Hills};
+use uard_report::record::{EpochRecord, Hills};
 
 /// Version of the files of a checkpoint; another one is refused.
 pub const FORMAT_VERSION: u32 = 2;

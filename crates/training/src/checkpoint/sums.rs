@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use uard_files::sha256;
 
 use super::directory::NamedBytes;
 use crate::error::io;
@@ -75,9 +75,4 @@ impl Sums {
         }
         Ok(())
     }
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

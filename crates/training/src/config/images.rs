@@ -1,9 +1,9 @@
 //! Which settings has the extraction of regions, for runs that begin with photographs?
 
 use serde::{Deserialize, Serialize};
-use uard_core::matmul::Matmul;
 use uard_features::extract::{EncoderKind, RegionCount};
-use uard_features::source::Source;
+use uard_hub::source::Source;
+use uard_linalg::matmul::Matmul;
 
 /// `[images]`: how photographs become regions, where a run is given photographs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

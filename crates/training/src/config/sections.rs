@@ -1,11 +1,9 @@
 //! Which settings does each section of a configuration have, and what are their defaults?
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use uard_attention::Precision;
-use uard_core::matmul::Matmul;
-use uard_relevance::ThresholdLearner;
+use uard_linalg::matmul::Matmul;
+use uard_relevance::EvaluationThreshold;
 
 /// `[data]`: what is read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -232,7 +230,8 @@ pub struct EvaluationConfig {
     /// `"learned"` (default), `"relevant_minus_3_std"`, or a number.
     pub threshold: EvaluationThreshold,
     /// `"f32"` (default); `"exact"` has the same ranks, and is faster where the processor
-    /// multiplies bf16, but counts what is kept in bf16; `"bf16"` rounds.
+    /// multiplies bf16, but counts what is kept in bf16; `"bf16"` rounds, and so does `"f16"`, which
+    /// needs a GPU.
     pub precision: Precision,
 }
 
@@ -243,40 +242,5 @@ impl Default for EvaluationConfig {
             threshold: EvaluationThreshold::default(),
             precision: Precision::F32,
         }
-    }
-}
-
-/// Which threshold is used at evaluation.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum EvaluationThreshold {
-    /// One that training found.
-    Found(uard_relevance::EvaluationThreshold),
-    /// A fixed cosine.
-    Fixed(f64),
-}
-
-impl EvaluationThreshold {
-    /// The threshold to evaluate with, given what was learned.
-    pub fn resolve(self, learner: &ThresholdLearner) -> f64 {
-        match self {
-            Self::Found(choice) => choice.resolve(learner),
-            Self::Fixed(threshold) => threshold,
-        }
-    }
-}
-
-impl fmt::Display for EvaluationThreshold {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Found(choice) => choice.fmt(formatter),
-            Self::Fixed(threshold) => threshold.fmt(formatter),
-        }
-    }
-}
-
-impl Default for EvaluationThreshold {
-    fn default() -> Self {
-        Self::Found(uard_relevance::EvaluationThreshold::default())
     }
 }

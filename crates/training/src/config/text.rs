@@ -1,20 +1,23 @@
-//! Which settings has the encoder of captions, and which of them belong together?
+//! The settings of the encoder of captions, and which of them belong together.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use uard_features::source::Source;
-use uard_features::text::encoder::TextEncoderKind;
+use uard_features::text::TextKind;
+use uard_hub::source::Source;
 
-use super::{setting, width};
+use super::{Allowed, setting};
 use crate::Result;
 
 /// Words or word pieces of a caption that are read at most. The longest of Flickr8k's 35,000 training
 /// and development captions has 42; all captions of a batch are padded to the longest.
 const LONGEST: usize = 256;
 
-/// Two marks, and a word between them.
-const SHORTEST: usize = 3;
+/// How long captions may be at least.
+pub(super) const LENGTH: Allowed =
+    Allowed::new("3 or more: the marks of start and end, and a word", |x| {
+        x >= 3.0
+    });
 
 /// `[text]`: how captions are read and encoded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,7 +25,7 @@ const SHORTEST: usize = 3;
 pub struct TextConfig {
     /// `gru`, learned from scratch; `bert`, or `tower` for the text half of CLIP or SigLIP, trained
     /// further.
-    pub encoder: TextEncoderKind,
+    pub encoder: TextKind,
     /// For the GRU: width of a word's embedding (300).
     pub word_width: usize,
     /// For the GRU: a text file of word vectors, such as GloVe's, to begin with.
@@ -40,7 +43,7 @@ pub struct TextConfig {
 impl Default for TextConfig {
     fn default() -> Self {
         Self {
-            encoder: TextEncoderKind::Gru,
+            encoder: TextKind::GRU,
             word_width: 300,
             word_vectors: None,
             model: None,
@@ -51,33 +54,24 @@ impl Default for TextConfig {
 
 impl TextConfig {
     pub(super) fn validate(&self) -> Result<()> {
-        width("text.word_width", self.word_width)?;
-        if self.longest < SHORTEST {
-            let expected = "3 or more: the marks of start and end, and a word";
-            return Err(setting("text.longest", &self.longest, expected));
-        }
-        let nothing = || "nothing".to_owned();
-        let model = self.model.as_ref().map_or_else(nothing, Source::to_string);
-        match self.encoder {
-            TextEncoderKind::Gru if self.model.is_some() => Err(setting(
+        let learned = self.encoder == TextKind::GRU;
+        match (&self.model, &self.word_vectors) {
+            (Some(model), _) if learned => Err(setting(
                 "text.model",
-                &model,
-                "nothing, for only text.encoder = \"bert\" and \"tower\" read it",
+                &model.to_string(),
+                "nothing, for text.encoder = \"gru\" learns from scratch",
             )),
-            TextEncoderKind::Gru => Ok(()),
-            _ if self.model.is_none() => Err(setting(
+            (None, _) if !learned => Err(setting(
                 "text.model",
-                &model,
+                &"nothing".to_owned(),
                 "the folder of a trained model or its hf: name, for text.encoder is no gru",
             )),
-            _ => match &self.word_vectors {
-                Some(path) => Err(setting(
-                    "text.word_vectors",
-                    &path.display().to_string(),
-                    "nothing, for only text.encoder = \"gru\" reads them",
-                )),
-                None => Ok(()),
-            },
+            (_, Some(path)) if !learned => Err(setting(
+                "text.word_vectors",
+                &path.display().to_string(),
+                "nothing, for only text.encoder = \"gru\" reads them",
+            )),
+            _ => Ok(()),
         }
     }
 }

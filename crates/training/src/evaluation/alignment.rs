@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use candle_core::{DType, Device};
 use uard_core::{Regions, Words};
+use uard_data::dataset::{Alignments, Split};
+use uard_data::tokens::tokenize;
 use uard_eval::{AlignmentCounts, WordAlignment};
-use uard_features::dataset::{Alignments, Split};
-use uard_features::text::tokenizer::CaptionTokenizer;
-use uard_features::text::tokens::tokenize;
+use uard_features::text::TextModel;
 
 use super::IMAGES_AT_ONCE;
 use crate::Result;
-use crate::record::AlignmentRecord;
+use uard_report::record::AlignmentRecord;
 
 /// Compares captions with their own images, block by block.
 pub(super) struct Aligner<'a> {
@@ -44,7 +44,7 @@ impl<'a> Aligner<'a> {
         &mut self,
         first: usize,
         words: &Words,
-        tokenizer: &CaptionTokenizer,
+        tokenizer: &TextModel,
     ) -> Result<()> {
         for position in 0..words.captions() {
             let caption = first + position;
@@ -103,7 +103,7 @@ impl<'a> Aligner<'a> {
 
 /// The rows of each word that alignments number; none where the tokenizer cuts the caption into
 /// other words than they do.
-fn rows_of_words(caption: &str, tokenizer: &CaptionTokenizer) -> Result<Vec<Range<usize>>> {
+fn rows_of_words(caption: &str, tokenizer: &TextModel) -> Result<Vec<Range<usize>>> {
     let (known, read) = (tokenize(caption), tokenizer.words(caption)?);
     let alike = known
         .iter()

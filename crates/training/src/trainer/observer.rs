@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::evaluation::Stage;
-use crate::record::{EpochRecord, StepRecord};
+use uard_report::record::{EpochRecord, StepRecord};
 
 /// Something that happened in a run.
 #[derive(Debug, Clone, PartialEq)]

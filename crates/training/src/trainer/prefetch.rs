@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Scope;
 
-use uard_features::dataset::Split;
+use uard_data::dataset::Split;
 
 use super::omission::Omission;
 use super::ready::{Ready, Target};

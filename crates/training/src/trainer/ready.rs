@@ -1,5 +1,4 @@
-//! Where are the features of a batch that is ready to be computed? In host memory, or on their way to
-//! a GPU.
+//! A batch that is ready to be computed: its features are in host memory, or on their way to a GPU.
 
 #[cfg(feature = "cuda")]
 use std::sync::Arc;
@@ -7,7 +6,7 @@ use std::sync::Arc;
 use candle_core::Device;
 #[cfg(feature = "cuda")]
 use uard_core::gpu::upload::{Upload, Uploads};
-use uard_features::store::RegionStore;
+use uard_data::store::RegionStore;
 
 use super::omission::Omission;
 use super::step::{BatchGradients, Judgement, Prepared, batch_gradients};
@@ -16,34 +15,33 @@ use crate::batches::Batch;
 use crate::config::TrainConfig;
 use crate::model::{ImageFeatures, Model};
 
-/// Where features are read to.
+/// Where features are read to: host memory, or pinned memory, from where they are uploaded while the
+/// batch before is computed.
 #[derive(Debug)]
-pub(super) enum Target {
-    /// Host memory.
-    Host,
-    /// Pinned memory, from where they are uploaded while the batch before is computed.
+pub(super) struct Target {
     #[cfg(feature = "cuda")]
-    Pinned(Arc<Uploads>),
+    pinned: Option<Arc<Uploads>>,
 }
 
 /// A batch with everything that was read for it.
 #[derive(Debug)]
-pub(super) enum Ready {
-    /// All of it in host memory.
-    Host(Prepared),
-    /// The features are on their way.
+pub(super) struct Ready {
+    pub(super) batch: Batch,
+    captions: Vec<Vec<u32>>,
+    features: Features,
+}
+
+#[derive(Debug)]
+enum Features {
+    Host(ImageFeatures),
     #[cfg(feature = "cuda")]
-    Sent {
-        batch: Batch,
-        captions: Vec<Vec<u32>>,
-        features: Sent,
-    },
+    Sent(Sent),
 }
 
 /// Features [I, R, F] on their way.
 #[cfg(feature = "cuda")]
 #[derive(Debug)]
-pub(super) struct Sent {
+struct Sent {
     upload: Upload,
     shape: (usize, usize, usize),
     counts: Vec<usize>,
@@ -54,15 +52,14 @@ impl Target {
     /// the host.
     #[cfg(feature = "cuda")]
     pub(super) fn of(device: &Device, config: &TrainConfig) -> Result<Self> {
-        match device.is_cuda() && config.training.accumulation == 1 {
-            true => Ok(Self::Pinned(Uploads::new(device)?)),
-            false => Ok(Self::Host),
-        }
+        let pinned = device.is_cuda() && config.training.accumulation == 1;
+        let pinned = pinned.then(|| Uploads::new(device)).transpose()?;
+        Ok(Self { pinned })
     }
 
     #[cfg(not(feature = "cuda"))]
     pub(super) fn of(_: &Device, _: &TrainConfig) -> Result<Self> {
-        Ok(Self::Host)
+        Ok(Self {})
     }
 
     /// Reads the features of a batch, but for the regions that are left out.
@@ -72,36 +69,33 @@ impl Target {
         (batch, captions): (Batch, Vec<Vec<u32>>),
         omission: &Omission,
     ) -> Result<Ready> {
-        match self {
-            Self::Host => {
-                let mut features = ImageFeatures::read(store, &batch.images)?;
-                let rows = (features.regions, features.width);
-                omission.omit_regions(&mut features.values, &mut features.counts, rows);
-                Ok(Ready::Host(Prepared {
-                    features,
-                    batch,
-                    captions,
-                }))
-            }
-            #[cfg(feature = "cuda")]
-            Self::Pinned(uploads) => Ok(Ready::Sent {
-                features: Sent::read(uploads, store, &batch.images, omission)?,
-                batch,
-                captions,
-            }),
+        Ok(Ready {
+            features: self.features(store, &batch.images, omission)?,
+            batch,
+            captions,
+        })
+    }
+
+    fn features(
+        &self,
+        store: &RegionStore,
+        images: &[usize],
+        omission: &Omission,
+    ) -> Result<Features> {
+        #[cfg(feature = "cuda")]
+        if let Some(uploads) = &self.pinned {
+            return Ok(Features::Sent(Sent::read(
+                uploads, store, images, omission,
+            )?));
         }
+        let mut features = ImageFeatures::read(store, images)?;
+        let rows = (features.regions, features.width);
+        omission.omit_regions(&mut features.values, &mut features.counts, rows);
+        Ok(Features::Host(features))
     }
 }
 
 impl Ready {
-    pub(super) fn batch(&self) -> &Batch {
-        match self {
-            Self::Host(prepared) => &prepared.batch,
-            #[cfg(feature = "cuda")]
-            Self::Sent { batch, .. } => batch,
-        }
-    }
-
     /// As [`batch_gradients`].
     pub(super) fn gradients(
         self,
@@ -109,16 +103,19 @@ impl Ready {
         config: &TrainConfig,
         judgement: Judgement,
     ) -> Result<BatchGradients> {
-        match self {
-            Self::Host(prepared) => batch_gradients(model, prepared, config, judgement),
+        match self.features {
+            Features::Host(features) => {
+                let prepared = Prepared {
+                    batch: self.batch,
+                    features,
+                    captions: self.captions,
+                };
+                batch_gradients(model, prepared, config, judgement)
+            }
             #[cfg(feature = "cuda")]
-            Self::Sent {
-                batch,
-                captions,
-                features,
-            } => {
-                let regions = features.encoded(model)?;
-                let batch = (&batch, &captions[..]);
+            Features::Sent(sent) => {
+                let batch = (&self.batch, &self.captions[..]);
+                let regions = sent.encoded(model)?;
                 super::step::whole(model, &regions, batch, config, judgement)
             }
         }

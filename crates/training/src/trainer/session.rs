@@ -9,10 +9,9 @@ use std::thread;
 use std::time::Instant;
 
 use uard_core::random::Draws;
-use uard_features::text::encoder::TextStart;
-use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_features::text::TextModel;
 
-use beginning::{first_state, tokenizer_of, written_files};
+use beginning::{first_state, written_files};
 
 use super::observer::{Event, Observer};
 use super::omission::Omission;
@@ -28,10 +27,11 @@ use crate::loss::collapsed_value;
 use crate::model::Model;
 use crate::negatives::Negatives;
 use crate::optimizer::Optimizer;
-use crate::record::{EpochRecord, LogLine, StepRecord};
 use crate::run_log::RunLog;
 use crate::schedule::factor_at;
-use crate::{Error, Result, text};
+use crate::text::{cut_captions, text_model};
+use crate::{Error, Result};
+use uard_report::record::{EpochRecord, LogLine, RunRecord, StepRecord};
 
 /// Steps in a row near the collapsed loss after which a warning is due.
 const COLLAPSED_STEPS: usize = 50;
@@ -45,16 +45,14 @@ pub(super) struct Session<'a> {
     model: Model,
     optimizer: Optimizer,
     state: TrainState,
-    tokenizer: CaptionTokenizer,
-    /// What the tokenizer is made of, for the checkpoints.
+    text: TextModel,
+    /// What captions are read with, for the checkpoints.
     text_files: Vec<(&'static str, Vec<u8>)>,
     captions: Arc<Vec<Vec<u32>>>,
     target: Arc<Target>,
     batches: Batches<'a>,
     directory: CheckpointDirectory,
     log: RunLog,
-    /// Words of the vocabulary that began with a vector from a file, where one was given.
-    word_vectors: Option<usize>,
     /// Finished epochs with their seconds; the state has them without.
     epochs: Vec<EpochRecord>,
     /// Seconds of the running epoch.
@@ -80,14 +78,13 @@ impl<'a> Session<'a> {
     }
 
     fn fresh(run: &'a Run<'a>, directory: CheckpointDirectory) -> Result<Self> {
-        let model = text::model_folder(&run.config.text, run.hub)?;
-        let tokenizer = tokenizer_of(run, model.as_deref())?;
-        let start = text::start(&run.config.text, model.as_deref(), &tokenizer)?;
-        let state = first_state(run, &tokenizer)?;
+        let captions = run.train.captions.iter().map(String::as_str);
+        let text = text_model(run.config, run.hub, captions)?;
+        let state = first_state(run, &text)?;
         let path = run.directory.join("config.toml");
         uard_files::write(&path, &state.config).map_err(io("write", &path))?;
         let log = RunLog::create(run.directory)?;
-        Self::assemble(run, (tokenizer, &start), state, (directory, log))
+        Self::assemble(run, text, state, (directory, log))
     }
 
     fn resumed(
@@ -96,16 +93,13 @@ impl<'a> Session<'a> {
         directory: CheckpointDirectory,
     ) -> Result<Self> {
         checkpoint.expect_config(run.config)?;
-        let model = text::model_folder(&run.config.text, run.hub)?;
-        let tokenizer = tokenizer_of(run, model.as_deref())?;
-        checkpoint.expect_tokenizer(&tokenizer)?;
+        let text = checkpoint.text()?;
         checkpoint.expect_data(&run.train.data_hash()?)?;
         checkpoint.expect_position(batches_of(run)?.per_epoch())?;
         let state = checkpoint.state().clone();
         settle(&directory, &state, run.config.training.keep_last)?;
         let (log, lines) = RunLog::resume(run.directory, state.step, state.epochs.len())?;
-        let mut session =
-            Self::assemble(run, (tokenizer, &TextStart::Drawn), state, (directory, log))?;
+        let mut session = Self::assemble(run, text, state, (directory, log))?;
         checkpoint.load_weights(&session.model)?;
         checkpoint.load_moments(&session.model, &mut session.optimizer)?;
         session.saved_at = Some(session.position());
@@ -115,22 +109,16 @@ impl<'a> Session<'a> {
 
     fn assemble(
         run: &'a Run<'a>,
-        (tokenizer, start): (CaptionTokenizer, &TextStart),
+        text: TextModel,
         state: TrainState,
         (directory, log): (CheckpointDirectory, RunLog),
     ) -> Result<Self> {
-        let text_files = written_files(&tokenizer, run.directory)?;
-        let model = Model::new(
-            run.config,
-            run.train.regions.width(),
-            (&tokenizer, start),
-            run.device,
-        )?;
-        let captions = run
-            .train
-            .captions
-            .iter()
-            .map(|text| tokenizer.encode(text))
+        let text_files = written_files(&text, run.directory)?;
+        let width = run.train.regions.width();
+        let model = Model::new(run.config, width, &text, run.device)?;
+        let captions = run.train.captions.iter();
+        let captions = captions
+            .map(|caption| text.encode(caption))
             .collect::<uard_features::Result<_>>()?;
         Ok(Self {
             run,
@@ -138,17 +126,13 @@ impl<'a> Session<'a> {
             model,
             epochs: state.epochs.clone(),
             state,
-            tokenizer,
+            text,
             text_files,
             captions: Arc::new(captions),
             target: Arc::new(Target::of(run.device, run.config)?),
             batches: batches_of(run)?,
             directory,
             log,
-            word_vectors: match start {
-                TextStart::Vectors(vectors) => Some(vectors.found()),
-                _ => None,
-            },
             epoch_seconds: 0.0,
             saved_at: None,
             stopped: false,
@@ -184,11 +168,11 @@ impl<'a> Session<'a> {
             epochs: self.run.config.training.epochs,
             from_step: self.state.step,
             parameters: self.model.parameters().numbers(),
-            words: self.tokenizer.ids(),
-            word_vectors: self.word_vectors,
+            words: self.text.ids(),
+            word_vectors: self.text.word_vectors(),
         });
         for split in [self.run.train, self.run.dev] {
-            if let Some(message) = text::cut_captions(split, &self.tokenizer)? {
+            if let Some(message) = cut_captions(split, &self.text)? {
                 observer.on_event(&Event::Warning { message });
             }
         }
@@ -229,26 +213,26 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn summary(&self) -> Summary {
-        let best = self
-            .state
-            .best
-            .map(|best| CheckpointDirectory::name(best.step));
+        let state = &self.state;
+        let checkpoint = |step| self.directory.path().join(CheckpointDirectory::name(step));
         Summary {
-            config: self.state.config.clone(),
-            seed: self.state.seed,
-            data_hash: self.state.data_hash.clone(),
-            train_images: self.run.train.images(),
-            train_captions: self.run.train.captions.len(),
-            parameters: self.model.parameters().numbers(),
-            step: self.state.step,
-            epochs: self.epochs.clone(),
-            best_epoch: self.state.best.map_or(0, |best| best.epoch),
-            best: best.map(|name| self.directory.path().join(name)),
-            latest: self
-                .directory
-                .path()
-                .join(CheckpointDirectory::name(self.state.step)),
-            seconds: self.epochs.iter().map(|epoch| epoch.seconds).sum(),
+            record: RunRecord {
+                name: String::new(),
+                config: state.config.clone(),
+                seed: state.seed,
+                device: String::new(),
+                data_hash: state.data_hash.clone(),
+                train_images: self.run.train.images(),
+                train_captions: self.run.train.captions.len(),
+                parameters: self.model.parameters().numbers(),
+                epochs: self.epochs.clone(),
+                best_epoch: state.best.map_or(0, |best| best.epoch),
+                test: None,
+                seconds: self.epochs.iter().map(|epoch| epoch.seconds).sum(),
+            },
+            step: state.step,
+            best: state.best.map(|best| checkpoint(best.step)),
+            latest: checkpoint(state.step),
         }
     }
 
@@ -282,7 +266,7 @@ impl<'a> Session<'a> {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let config = self.run.config;
-        let pairing = ready.batch().pairing.clone();
+        let captions = ready.batch.pairing.captions();
         let judgement = self.judgement();
         let output = ready.gradients(&self.model, config, judgement)?;
         let factor = factor_at(&config.schedule, self.state.step, self.scheduled_steps());
@@ -307,7 +291,7 @@ impl<'a> Session<'a> {
         self.epoch_seconds += record.seconds;
         self.log.append(&LogLine::Step(record.clone()))?;
         observer.on_event(&Event::Step(record));
-        self.watch_for_collapse(&output, pairing.captions(), judgement.negatives, observer);
+        self.watch_for_collapse(&output, captions, judgement.negatives, observer);
         Ok(())
     }
 

@@ -1,10 +1,10 @@
-//! What is the loss of a batch, and what its gradient, whole or in parts?
+//! The loss of a batch and its gradient, whole or in parts.
 
 use candle_core::{DType, Device, Tensor, Var};
 use uard_attention::Similarities;
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
-use uard_features::text::bert::Drops;
+use uard_features::text::Drops;
 
 use crate::batches::Batch;
 use crate::config::TrainConfig;
@@ -82,7 +82,7 @@ pub(super) fn whole(
     config: &TrainConfig,
     judgement: Judgement,
 ) -> Result<BatchGradients> {
-    let words = Part::new(config, judgement, 0).words(model, captions)?;
+    let words = words_of_part(model, captions, config, judgement, 0)?;
     let judge = Judge {
         model,
         fragments: (regions, &words),
@@ -106,22 +106,23 @@ fn in_parts(
     let parts = config.training.accumulation.min(prepared.features.images());
     let images = cuts(prepared.features.images(), parts);
     let captions = cuts(prepared.captions.len(), parts);
-    let mut region_rows = Vec::new();
-    for &(start, len) in &images {
-        region_rows.push(
-            model
-                .encode_features(prepared.features.slice(start, len))?
-                .detach(),
-        );
-    }
-    let mut word_rows = Vec::new();
-    for (at, &(start, len)) in captions.iter().enumerate() {
+    let encoded = |part: usize| {
+        let (start, len) = images[part];
+        let regions = model.encode_features(prepared.features.slice(start, len))?;
+        let (start, len) = captions[part];
         let captions = &prepared.captions[start..start + len];
-        let words = Part::new(config, judgement, at).words(model, captions)?;
-        word_rows.push(words.detach());
+        let words = words_of_part(model, captions, config, judgement, part)?;
+        Result::Ok((regions, words))
+    };
+    let mut without_graph = Vec::new();
+    for part in 0..parts {
+        let (regions, words) = encoded(part)?;
+        without_graph.push((regions.detach(), words.detach()));
     }
-    let region_leaf = Leaf::new(region_rows.iter().map(|part| (part.rows(), part.counts())))?;
-    let word_leaf = Leaf::new(word_rows.iter().map(|part| (part.rows(), part.counts())))?;
+    let rows = without_graph.iter();
+    let region_leaf = Leaf::new(rows.clone().map(|(part, _)| (part.rows(), part.counts())))?;
+    let word_leaf = Leaf::new(rows.map(|(_, part)| (part.rows(), part.counts())))?;
+    drop(without_graph);
     let regions = Regions::normalized(region_leaf.rows.as_tensor(), region_leaf.counts.clone())?;
     let words = Words::normalized(word_leaf.rows.as_tensor(), word_leaf.counts.clone())?;
     let judge = Judge {
@@ -136,24 +137,18 @@ fn in_parts(
     let missing = |name: &str| Error::NoGradient {
         name: name.to_owned(),
     };
-    let region_gradient = store
-        .get(&region_leaf.rows)
-        .ok_or_else(|| missing("regions"))?
-        .clone();
-    let word_gradient = store
-        .get(&word_leaf.rows)
-        .ok_or_else(|| missing("words"))?
-        .clone();
+    let gradient_of = |leaf: &Leaf, name| {
+        let gradient = store.get(&leaf.rows).cloned();
+        gradient.ok_or_else(|| missing(name))
+    };
+    let of_regions = gradient_of(&region_leaf, "regions")?;
+    let of_words = gradient_of(&word_leaf, "words")?;
     drop(store);
     let mut total: Option<Gradients> = None;
-    for (at, (&image_cut, &caption_cut)) in images.iter().zip(&captions).enumerate() {
-        let (start, len) = image_cut;
-        let regions = model.encode_features(prepared.features.slice(start, len))?;
-        let into_regions = pulled(regions.rows(), &region_gradient, start)?;
-        let (start, len) = caption_cut;
-        let captions = &prepared.captions[start..start + len];
-        let words = Part::new(config, judgement, at).words(model, captions)?;
-        let into_words = pulled(words.rows(), &word_gradient, start)?;
+    for part in 0..parts {
+        let (regions, words) = encoded(part)?;
+        let into_regions = pulled(regions.rows(), &of_regions, images[part].0)?;
+        let into_words = pulled(words.rows(), &of_words, captions[part].0)?;
         let mut store = (into_regions + into_words)?.backward()?;
         let part = Gradients::take(model.parameters(), &mut store)?;
         match &mut total {
@@ -165,28 +160,20 @@ fn in_parts(
     judge.with(judged, gradients)
 }
 
-/// A part of a step's batch: what is dropped in it depends on seed, step and part alone, so that a
-/// part that is encoded twice drops the same.
-struct Part {
-    draws: Draws,
-    place: [u64; 2],
-}
-
-impl Part {
-    fn new(config: &TrainConfig, judgement: Judgement, part: usize) -> Self {
-        Self {
-            draws: Draws::new(config.training.seed),
-            place: [judgement.step as u64, part as u64],
-        }
-    }
-
-    fn words(&self, model: &Model, captions: &[Vec<u32>]) -> Result<Words> {
-        let drops = Drops {
-            draws: &self.draws,
-            step: &self.place,
-        };
-        model.encode_captions(captions, Some(drops))
-    }
+/// Encodes the captions of a part of a step's batch: what is dropped depends on seed, step and part
+/// alone, so that a part that is encoded twice drops the same.
+fn words_of_part(
+    model: &Model,
+    captions: &[Vec<u32>],
+    config: &TrainConfig,
+    judgement: Judgement,
+    part: usize,
+) -> Result<Words> {
+    let drops = Drops {
+        draws: &Draws::new(config.training.seed),
+        step: &[judgement.step as u64, part as u64],
+    };
+    model.encode_captions(captions, Some(drops))
 }
 
 /// A scalar whose gradient with respect to a part's rows is its cut of the whole gradient.

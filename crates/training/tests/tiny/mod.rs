@@ -8,10 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Device;
 use uard_core::random::{Draws, normal, permutation};
-use uard_features::dataset::Split;
-use uard_features::hub::Hub;
-use uard_features::npy::write_f32;
-use uard_features::text::encoder::TextEncoderKind;
+use uard_data::dataset::Split;
+use uard_data::npy::write_f32;
+use uard_hub::Hub;
 use uard_training::config::{GroupConfig, TrainConfig};
 use uard_training::trainer::{Event, Outcome, Run, Start, train};
 
@@ -54,12 +53,17 @@ pub fn config() -> TrainConfig {
     TrainConfig::from_toml(text, "tiny").unwrap()
 }
 
+/// A published BERT of tiny widths.
+pub fn bert_folder() -> PathBuf {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    crates.join("features/tests/goldens/transformers/bert")
+}
+
 /// The same with a BERT of tiny widths and drawn numbers, all of them trained.
 pub fn bert_config() -> TrainConfig {
     let mut config = config();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../features/src/text/bert/goldens");
-    config.text.encoder = TextEncoderKind::Bert;
-    config.text.model = Some(folder.into());
+    config.text.encoder = "bert".parse().unwrap();
+    config.text.model = Some(bert_folder().into());
     config.optimizer.groups.push(GroupConfig {
         prefix: "text.bert".to_owned(),
         learning_rate_scale: 0.5,

@@ -2,11 +2,11 @@
 
 use half::bf16;
 use proptest::prelude::*;
-use uard_core::panels::{
+use uard_core::random::{Draws, Stream, normal, uniform};
+use uard_linalg::panels::{
     ColumnPanels, Element, InstructionSet, Instructions, PANEL, RowPanels, padded_depth,
     panels_for, product,
 };
-use uard_core::random::{Draws, Stream, normal, uniform};
 
 use super::scalar::{Gram, Pair, answer};
 use super::*;

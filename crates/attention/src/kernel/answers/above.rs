@@ -1,6 +1,7 @@
 //! Which cells are above the threshold? One bit a cell, cut out pair by pair.
 
-use super::lanes::{LANES, Machine};
+use uard_linalg::vector::sixteen::{LANES, Sixteen};
+
 use super::{Above, CaptionPairs, Pair};
 
 /// Bits that a cut takes at once: 64 less the bits by which it may begin inside a byte.
@@ -30,9 +31,14 @@ pub(super) struct Row {
 impl Bitmap {
     /// Compares every cell of the tile, once for all its images; no rows are found yet.
     #[inline(always)]
-    pub(super) fn compare<M: Machine>(&mut self, pairs: &CaptionPairs<'_>, threshold: f32) {
+    pub(super) fn compare<S: Sixteen>(
+        &mut self,
+        simd: S,
+        pairs: &CaptionPairs<'_>,
+        threshold: f32,
+    ) {
         let twice = pairs.columns().div_ceil(2 * LANES);
-        let threshold = M::splat(threshold);
+        let threshold = simd.splat(threshold);
         self.stride = 4 * twice + 8;
         self.bytes.resize(pairs.tile.words * self.stride, 0);
         let rows = pairs.tile.cells.chunks_exact(pairs.tile.stride);
@@ -40,8 +46,8 @@ impl Bitmap {
             // The slack of a row fills up its last two vectors.
             let bytes = bytes[..4 * twice].chunks_exact_mut(4);
             for (bytes, cells) in bytes.zip(row.chunks_exact(2 * LANES)) {
-                let low = M::above(M::load_at(cells, 0), threshold);
-                let high = M::above(M::load_at(cells, LANES), threshold);
+                let low = simd.above(simd.load_at(cells, 0), threshold);
+                let high = simd.above(simd.load_at(cells, LANES), threshold);
                 let bits = u32::from(low) | u32::from(high) << LANES;
                 bytes.copy_from_slice(&bits.to_le_bytes());
             }

@@ -1,10 +1,10 @@
 //! Rules with weights on many cells: every cell of the pair is weighed, regions as lanes.
 
+use uard_linalg::vector::sixteen::{LANES, Sixteen};
+
 use super::Pair;
 use super::above::Row;
-use super::exponential::exponential;
 use super::gram::{TOGETHER, Weighted, region_answers, word_answers};
-use super::lanes::{LANES, Machine};
 use super::rule::{Rule, Shift};
 use crate::side::{SCAN_EPSILON, SCAN_SLOPE};
 
@@ -29,7 +29,8 @@ const HIDDEN: f32 = f32::MIN;
 /// Sums of R over words and over regions by the masked rule, for a pair with a cell above the
 /// threshold.
 #[inline(always)]
-pub(super) fn masked<M: Machine>(
+pub(super) fn masked<S: Sixteen>(
+    simd: S,
     (rule, threshold, shift): (&Rule, f32, Shift),
     pair: &Pair<'_>,
     rows: &[Row],
@@ -38,43 +39,44 @@ pub(super) fn masked<M: Machine>(
     buffers.words.clear();
     buffers.words.extend(rows.iter().map(|row| row.word));
     buffers.words.dedup();
-    buffers.copy_cells::<M>(pair);
-    buffers.hide_below::<M>(threshold, pair.image.count);
+    buffers.copy_cells(simd, pair);
+    buffers.hide_below(simd, threshold, pair.image.count);
     let (mut words, mut regions) = (0.0, 0.0);
     if rule.words.asks {
-        buffers.weigh_rows::<M>(rule.words.inverse_temperature, shift);
-        words = word_answers::<M>(pair, &buffers.weighted());
+        buffers.weigh_rows(simd, rule.words.inverse_temperature, shift);
+        words = word_answers(simd, pair, &buffers.weighted());
     }
     if rule.regions.asks {
         let shared = rule.words.asks && matches!(shift, Shift::Constant(_));
         if !shared {
-            buffers.weigh_columns::<M>(rule.regions.inverse_temperature, shift);
+            buffers.weigh_columns(simd, rule.regions.inverse_temperature, shift);
         }
-        regions = region_answers::<M>(pair, &buffers.weighted());
+        regions = region_answers(simd, pair, &buffers.weighted());
     }
     (words, regions)
 }
 
 /// Sums of R over words and over regions by the scan rule.
 #[inline(always)]
-pub(super) fn scan<M: Machine>(
+pub(super) fn scan<S: Sixteen>(
+    simd: S,
     (rule, shift): (&Rule, Shift),
     pair: &Pair<'_>,
     buffers: &mut Buffers,
 ) -> (f32, f32) {
     buffers.words.clear();
     buffers.words.extend(0..pair.tile.words as u32);
-    buffers.copy_cells::<M>(pair);
+    buffers.copy_cells(simd, pair);
     let (mut words, mut regions) = (0.0, 0.0);
     if rule.words.asks {
-        buffers.normalize_columns::<M>(pair.image.count);
-        buffers.weigh_rows::<M>(rule.words.inverse_temperature, shift);
-        words = word_answers::<M>(pair, &buffers.weighted());
+        buffers.normalize_columns(simd, pair.image.count);
+        buffers.weigh_rows(simd, rule.words.inverse_temperature, shift);
+        words = word_answers(simd, pair, &buffers.weighted());
     }
     if rule.regions.asks {
-        buffers.normalize_rows::<M>(pair.image.count);
-        buffers.weigh_columns::<M>(rule.regions.inverse_temperature, shift);
-        regions = region_answers::<M>(pair, &buffers.weighted());
+        buffers.normalize_rows(simd, pair.image.count);
+        buffers.weigh_columns(simd, rule.regions.inverse_temperature, shift);
+        regions = region_answers(simd, pair, &buffers.weighted());
     }
     (words, regions)
 }
@@ -95,7 +97,7 @@ impl Buffers {
     }
 
     #[inline(always)]
-    fn copy_cells<M: Machine>(&mut self, pair: &Pair<'_>) {
+    fn copy_cells<S: Sixteen>(&mut self, simd: S, pair: &Pair<'_>) {
         self.stride = pair.region_stride;
         let (end, whole) = (
             self.end(),
@@ -110,9 +112,9 @@ impl Buffers {
         for (row, &word) in self.cells.chunks_exact_mut(self.stride).zip(&self.words) {
             let start = word as usize * pair.tile.stride + pair.image.start;
             for at in (0..self.stride).step_by(LANES) {
-                let cells = M::load_at(pair.tile.cells, start + at);
-                M::store_at(
-                    M::first(pair.image.count.saturating_sub(at), cells, 0.0),
+                let cells = simd.load_at(pair.tile.cells, start + at);
+                simd.store_at(
+                    simd.first(pair.image.count.saturating_sub(at), cells, 0.0),
                     row,
                     at,
                 );
@@ -122,110 +124,116 @@ impl Buffers {
 
     /// Logits are the cells above the threshold.
     #[inline(always)]
-    fn hide_below<M: Machine>(&mut self, threshold: f32, regions: usize) {
-        let (threshold, hidden) = (M::splat(threshold), M::splat(HIDDEN));
+    fn hide_below<S: Sixteen>(&mut self, simd: S, threshold: f32, regions: usize) {
+        let (threshold, hidden) = (simd.splat(threshold), simd.splat(HIDDEN));
         for row in (0..self.end()).step_by(self.stride) {
             for at in (0..self.stride).step_by(LANES) {
-                let cells = M::load_at(&self.cells, row + at);
-                let logits = M::choose((cells, threshold), cells, hidden);
-                let logits = M::first(regions.saturating_sub(at), logits, HIDDEN);
-                M::store_at(logits, &mut self.logits, row + at);
+                let cells = simd.load_at(&self.cells, row + at);
+                let logits = simd.choose((cells, threshold), cells, hidden);
+                let logits = simd.first(regions.saturating_sub(at), logits, HIDDEN);
+                simd.store_at(logits, &mut self.logits, row + at);
             }
         }
     }
 
     /// Logits are the leaky cells of a region over their norm along the words.
     #[inline(always)]
-    fn normalize_columns<M: Machine>(&mut self, regions: usize) {
+    fn normalize_columns<S: Sixteen>(&mut self, simd: S, regions: usize) {
         for at in (0..self.stride).step_by(LANES) {
-            let mut squares = M::splat(0.0);
+            let mut squares = simd.splat(0.0);
             for row in (0..self.end()).step_by(self.stride) {
-                let cells = leaky::<M>(M::load_at(&self.cells, row + at));
-                squares = M::multiply_add(cells, cells, squares);
+                let cells = leaky(simd, simd.load_at(&self.cells, row + at));
+                squares = simd.times_plus(cells, cells, squares);
             }
-            let norm = M::add(M::root(squares), M::splat(SCAN_EPSILON as f32));
+            let norm = simd.plus(simd.root(squares), simd.splat(SCAN_EPSILON as f32));
             for row in (0..self.end()).step_by(self.stride) {
-                let cells = leaky::<M>(M::load_at(&self.cells, row + at));
-                let logits = M::divide(cells, norm);
-                let logits = M::first(regions.saturating_sub(at), logits, HIDDEN);
-                M::store_at(logits, &mut self.logits, row + at);
+                let cells = leaky(simd, simd.load_at(&self.cells, row + at));
+                let logits = simd.over(cells, norm);
+                let logits = simd.first(regions.saturating_sub(at), logits, HIDDEN);
+                simd.store_at(logits, &mut self.logits, row + at);
             }
         }
     }
 
     /// Logits are the leaky cells of a word over their norm along the regions.
     #[inline(always)]
-    fn normalize_rows<M: Machine>(&mut self, regions: usize) {
+    fn normalize_rows<S: Sixteen>(&mut self, simd: S, regions: usize) {
         for row in (0..self.end()).step_by(self.stride) {
-            let mut squares = M::splat(0.0);
+            let mut squares = simd.splat(0.0);
             for at in (0..self.stride).step_by(LANES) {
-                let cells = leaky::<M>(M::load_at(&self.cells, row + at));
-                squares = M::multiply_add(cells, cells, squares);
+                let cells = leaky(simd, simd.load_at(&self.cells, row + at));
+                squares = simd.times_plus(cells, cells, squares);
             }
-            let norm = M::splat(M::sum(squares).sqrt() + SCAN_EPSILON as f32);
+            let norm = simd.splat(simd.total(squares).sqrt() + SCAN_EPSILON as f32);
             for at in (0..self.stride).step_by(LANES) {
-                let cells = leaky::<M>(M::load_at(&self.cells, row + at));
-                let logits = M::divide(cells, norm);
-                let logits = M::first(regions.saturating_sub(at), logits, HIDDEN);
-                M::store_at(logits, &mut self.logits, row + at);
+                let cells = leaky(simd, simd.load_at(&self.cells, row + at));
+                let logits = simd.over(cells, norm);
+                let logits = simd.first(regions.saturating_sub(at), logits, HIDDEN);
+                simd.store_at(logits, &mut self.logits, row + at);
             }
         }
     }
 
     /// Weights for words asking.
     #[inline(always)]
-    fn weigh_rows<M: Machine>(&mut self, inverse_temperature: f32, shift: Shift) {
+    fn weigh_rows<S: Sixteen>(&mut self, simd: S, inverse_temperature: f32, shift: Shift) {
         for row in (0..self.end()).step_by(self.stride) {
             let shift = match shift {
                 Shift::Constant(shift) => shift,
                 Shift::Best => {
-                    let mut best = M::splat(HIDDEN);
+                    let mut best = simd.splat(HIDDEN);
                     for at in (0..self.stride).step_by(LANES) {
-                        best = M::larger(M::load_at(&self.logits, row + at), best);
+                        best = simd.larger(simd.load_at(&self.logits, row + at), best);
                     }
-                    M::highest(best)
+                    simd.highest(best)
                 }
             };
             for at in (0..self.stride).step_by(LANES) {
-                self.weigh::<M>(row + at, inverse_temperature, M::splat(shift));
+                self.weigh(simd, row + at, inverse_temperature, simd.splat(shift));
             }
         }
     }
 
     /// Weights for regions asking.
     #[inline(always)]
-    fn weigh_columns<M: Machine>(&mut self, inverse_temperature: f32, shift: Shift) {
+    fn weigh_columns<S: Sixteen>(&mut self, simd: S, inverse_temperature: f32, shift: Shift) {
         for at in (0..self.stride).step_by(LANES) {
             let shifts = match shift {
-                Shift::Constant(shift) => M::splat(shift),
+                Shift::Constant(shift) => simd.splat(shift),
                 Shift::Best => {
-                    let mut best = M::splat(HIDDEN);
+                    let mut best = simd.splat(HIDDEN);
                     for row in (0..self.end()).step_by(self.stride) {
-                        best = M::larger(M::load_at(&self.logits, row + at), best);
+                        best = simd.larger(simd.load_at(&self.logits, row + at), best);
                     }
                     best
                 }
             };
             for row in (0..self.end()).step_by(self.stride) {
-                self.weigh::<M>(row + at, inverse_temperature, shifts);
+                self.weigh(simd, row + at, inverse_temperature, shifts);
             }
         }
     }
 
     /// The weights of 16 cells.
     #[inline(always)]
-    fn weigh<M: Machine>(&mut self, place: usize, inverse_temperature: f32, shifts: M::Vector) {
-        let logits = M::load_at(&self.logits, place);
-        let shifted = M::subtract(logits, shifts);
-        let weights = exponential::<M>(M::multiply(M::splat(inverse_temperature), shifted));
-        let is_seen = (logits, M::splat(HIDDEN));
-        let weights = M::choose(is_seen, weights, M::splat(0.0));
-        M::store_at(weights, &mut self.weights, place);
+    fn weigh<S: Sixteen>(
+        &mut self,
+        simd: S,
+        place: usize,
+        inverse_temperature: f32,
+        shifts: S::Vector,
+    ) {
+        let logits = simd.load_at(&self.logits, place);
+        let shifted = simd.minus(logits, shifts);
+        let weights = simd.exponential(simd.times(simd.splat(inverse_temperature), shifted));
+        let is_seen = (logits, simd.splat(HIDDEN));
+        let weights = simd.choose(is_seen, weights, simd.splat(0.0));
+        simd.store_at(weights, &mut self.weights, place);
     }
 }
 
 #[inline(always)]
-fn leaky<M: Machine>(cells: M::Vector) -> M::Vector {
-    let below = M::multiply(cells, M::splat(SCAN_SLOPE as f32));
-    M::choose((cells, M::splat(0.0)), cells, below)
+fn leaky<S: Sixteen>(simd: S, cells: S::Vector) -> S::Vector {
+    let below = simd.times(cells, simd.splat(SCAN_SLOPE as f32));
+    simd.choose((cells, simd.splat(0.0)), cells, below)
 }

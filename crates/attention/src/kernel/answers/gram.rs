@@ -2,8 +2,9 @@
 //!
 //! G is symmetric: products with earlier cells count twice, those with later ones are not formed.
 
+use uard_linalg::vector::sixteen::{LANES, Sixteen};
+
 use super::Pair;
-use super::lanes::{LANES, Machine};
 use crate::side::SMALLEST_SQUARED_LENGTH;
 
 /// Rows that are multiplied with a Gram matrix together: each of its vectors is loaded once for all.
@@ -33,7 +34,7 @@ struct Sums<V> {
 
 /// The sum of R over the words.
 #[inline(always)]
-pub(super) fn word_answers<M: Machine>(pair: &Pair<'_>, weighted: &Weighted<'_>) -> f32 {
+pub(super) fn word_answers<S: Sixteen>(simd: S, pair: &Pair<'_>, weighted: &Weighted<'_>) -> f32 {
     let stride = weighted.stride;
     let mut total = 0.0;
     let mut first = 0;
@@ -41,25 +42,25 @@ pub(super) fn word_answers<M: Machine>(pair: &Pair<'_>, weighted: &Weighted<'_>)
         if first >= weighted.words.len() {
             break;
         }
-        let mut sums = [Sums::<M::Vector>::empty::<M>(); TOGETHER];
+        let mut sums = [Sums::empty(simd); TOGETHER];
         for at in (0..stride).step_by(LANES) {
             let end = pair.image.count.min(at + LANES);
-            let mut products = [M::splat(0.0); TOGETHER];
+            let mut products = [simd.splat(0.0); TOGETHER];
             let gram = &pair.image.gram[..end * stride];
             let (earlier, own) = gram.split_at(at * stride);
-            add_regions::<M>(&mut products, (earlier, at), (weights, 0), stride);
+            add_regions(simd, &mut products, (earlier, at), (weights, 0), stride);
             for product in &mut products {
-                *product = M::add(*product, *product);
+                *product = simd.plus(*product, *product);
             }
-            add_regions::<M>(&mut products, (own, at), (weights, at), stride);
+            add_regions(simd, &mut products, (own, at), (weights, at), stride);
             for row in 0..TOGETHER {
-                let cells = M::load_at(weighted.cells, (first + row) * stride + at);
-                let weights = M::load_at(weights, row * stride + at);
-                sums[row].add::<M>(weights, cells, products[row]);
+                let cells = simd.load_at(weighted.cells, (first + row) * stride + at);
+                let weights = simd.load_at(weights, row * stride + at);
+                sums[row].add(simd, weights, cells, products[row]);
             }
         }
         for sums in &sums {
-            total += sums.answer_of_all::<M>();
+            total += sums.answer_of_all(simd);
         }
         first += TOGETHER;
     }
@@ -69,8 +70,9 @@ pub(super) fn word_answers<M: Machine>(pair: &Pair<'_>, weighted: &Weighted<'_>)
 /// Adds rows of the Gram matrix, their columns from `at` on, each times its weight in every row of
 /// weights; the first is weighed by number `first` of a row.
 #[inline(always)]
-fn add_regions<M: Machine>(
-    products: &mut [M::Vector; TOGETHER],
+fn add_regions<S: Sixteen>(
+    simd: S,
+    products: &mut [S::Vector; TOGETHER],
     (gram, at): (&[f32], usize),
     (weights, first): (&[f32], usize),
     stride: usize,
@@ -79,71 +81,78 @@ fn add_regions<M: Machine>(
     let row = |row: usize| &weights[row * stride + first..][..count];
     let weights = [row(0), row(1), row(2), row(3)];
     for (region, gram) in gram.chunks_exact(stride).enumerate() {
-        let gram = M::load_at(gram, at);
+        let gram = simd.load_at(gram, at);
         for row in 0..TOGETHER {
-            let weight = M::splat(weights[row][region]);
-            products[row] = M::multiply_add(weight, gram, products[row]);
+            let weight = simd.splat(weights[row][region]);
+            products[row] = simd.times_plus(weight, gram, products[row]);
         }
     }
 }
 
 /// The sum of R over the regions.
 #[inline(always)]
-pub(super) fn region_answers<M: Machine>(pair: &Pair<'_>, weighted: &Weighted<'_>) -> f32 {
+pub(super) fn region_answers<S: Sixteen>(simd: S, pair: &Pair<'_>, weighted: &Weighted<'_>) -> f32 {
     let stride = weighted.stride;
     let words = weighted.words.len();
-    let mut total = M::splat(0.0);
+    let mut total = simd.splat(0.0);
     for at in (0..stride).step_by(LANES) {
-        let mut sums = Sums::<M::Vector>::empty::<M>();
+        let mut sums = Sums::empty(simd);
         for first in (0..words).step_by(TOGETHER) {
-            let mut products = [M::splat(0.0); TOGETHER];
-            add_words::<M>(&mut products, (pair, weighted), (0..first, at), first);
+            let mut products = [simd.splat(0.0); TOGETHER];
+            add_words(simd, &mut products, (pair, weighted), (0..first, at), first);
             for product in &mut products {
-                *product = M::add(*product, *product);
+                *product = simd.plus(*product, *product);
             }
             let own = first..words.min(first + TOGETHER);
-            add_words::<M>(&mut products, (pair, weighted), (own, at), first);
+            add_words(simd, &mut products, (pair, weighted), (own, at), first);
             for (row, product) in products.iter().enumerate() {
                 let place = (first + row) * stride + at;
-                let cells = M::load_at(weighted.cells, place);
-                sums.add::<M>(M::load_at(weighted.weights, place), cells, *product);
+                let cells = simd.load_at(weighted.cells, place);
+                sums.add(simd, simd.load_at(weighted.weights, place), cells, *product);
             }
         }
-        total = M::add(total, sums.answers::<M>());
+        total = simd.plus(total, sums.answers(simd));
     }
-    M::sum(total)
+    simd.total(total)
 }
 
 /// Adds rows of weights, their columns from `at` on, each times its products with the words of
 /// `TOGETHER` rows from `first` on.
 #[inline(always)]
-fn add_words<M: Machine>(
-    products: &mut [M::Vector; TOGETHER],
+fn add_words<S: Sixteen>(
+    simd: S,
+    products: &mut [S::Vector; TOGETHER],
     (pair, weighted): (&Pair<'_>, &Weighted<'_>),
     (others, at): (std::ops::Range<usize>, usize),
     first: usize,
 ) {
-    let last = weighted.words.len() - 1;
-    // Rows beyond the last have no weight: any word will do.
-    let gram = |row: usize| {
-        let word = weighted.words[last.min(first + row)] as usize;
-        &pair.word_gram[word * pair.word_stride..][..pair.word_stride]
-    };
-    let gram = [gram(0), gram(1), gram(2), gram(3)];
+    let gram = [
+        word_products(pair, weighted, first),
+        word_products(pair, weighted, first + 1),
+        word_products(pair, weighted, first + 2),
+        word_products(pair, weighted, first + 3),
+    ];
     for other in others {
-        let weights = M::load_at(weighted.weights, other * weighted.stride + at);
+        let weights = simd.load_at(weighted.weights, other * weighted.stride + at);
         let word = weighted.words[other] as usize;
         for row in 0..TOGETHER {
-            let gram = M::splat(gram[row][word]);
-            products[row] = M::multiply_add(gram, weights, products[row]);
+            let gram = simd.splat(gram[row][word]);
+            products[row] = simd.times_plus(gram, weights, products[row]);
         }
     }
 }
 
+/// The products of a row's word with all words. Rows beyond the last have no weight: any word will do.
+#[inline(always)]
+fn word_products<'a>(pair: &Pair<'a>, weighted: &Weighted<'_>, row: usize) -> &'a [f32] {
+    let word = weighted.words[row.min(weighted.words.len() - 1)] as usize;
+    &pair.word_gram[word * pair.word_stride..][..pair.word_stride]
+}
+
 impl<V: Copy> Sums<V> {
     #[inline(always)]
-    fn empty<M: Machine<Vector = V>>() -> Self {
-        let zero = M::splat(0.0);
+    fn empty<S: Sixteen<Vector = V>>(simd: S) -> Self {
+        let zero = simd.splat(0.0);
         Self {
             dot: zero,
             squared: zero,
@@ -152,27 +161,27 @@ impl<V: Copy> Sums<V> {
     }
 
     #[inline(always)]
-    fn add<M: Machine<Vector = V>>(&mut self, weights: V, cells: V, products: V) {
-        self.dot = M::multiply_add(weights, cells, self.dot);
-        self.squared = M::multiply_add(weights, products, self.squared);
-        self.best = M::larger(weights, self.best);
+    fn add<S: Sixteen<Vector = V>>(&mut self, simd: S, weights: V, cells: V, products: V) {
+        self.dot = simd.times_plus(weights, cells, self.dot);
+        self.squared = simd.times_plus(weights, products, self.squared);
+        self.best = simd.larger(weights, self.best);
     }
 
     /// R of one query whose cells are spread over the lanes.
     #[inline(always)]
-    fn answer_of_all<M: Machine<Vector = V>>(&self) -> f32 {
-        let least = least_squared(M::highest(self.best));
-        let squared = M::sum(self.squared);
-        M::sum(self.dot) / if squared > least { squared } else { least }.sqrt()
+    fn answer_of_all<S: Sixteen<Vector = V>>(&self, simd: S) -> f32 {
+        let least = least_squared(simd.highest(self.best));
+        let squared = simd.total(self.squared);
+        simd.total(self.dot) / if squared > least { squared } else { least }.sqrt()
     }
 
     /// R of a query in each lane.
     #[inline(always)]
-    fn answers<M: Machine<Vector = V>>(&self) -> V {
-        let least = M::multiply(M::splat(SMALLEST_SQUARED_LENGTH as f32), self.best);
-        let least = M::multiply(least, self.best);
-        let least = M::larger(least, M::splat(f32::MIN_POSITIVE));
-        M::divide(self.dot, M::root(M::larger(self.squared, least)))
+    fn answers<S: Sixteen<Vector = V>>(&self, simd: S) -> V {
+        let least = simd.times(simd.splat(SMALLEST_SQUARED_LENGTH as f32), self.best);
+        let least = simd.times(least, self.best);
+        let least = simd.larger(least, simd.splat(f32::MIN_POSITIVE));
+        simd.over(self.dot, simd.root(simd.larger(self.squared, least)))
     }
 }
 

@@ -8,10 +8,10 @@
 //! A fragment's product with itself is taken as 1: it is a unit vector, or zero and then not above
 //! any threshold of at least 0. Lower thresholds are not for this list.
 
+use uard_linalg::vector::sixteen::{LANES, Sixteen};
+
 use super::CaptionPairs;
 use super::above::Row;
-use super::exponential::exponential;
-use super::lanes::{LANES, Machine};
 use crate::packed::gram_stride;
 use crate::side::SMALLEST_SQUARED_LENGTH;
 
@@ -38,6 +38,14 @@ pub(super) struct Cells {
     last: Vec<u32>,
     /// The cell before, of the same column; itself if there is none.
     before: [u32; ROOM],
+}
+
+/// What is listed together.
+pub(super) struct Listed<'a> {
+    pub pairs: &'a CaptionPairs<'a>,
+    pub rows: &'a [Row],
+    /// Cells in the rows, [`ROOM`] at most.
+    pub count: usize,
 }
 
 /// One side's sums over the cells of a query, up to each cell.
@@ -77,22 +85,23 @@ impl Default for Cells {
 }
 
 impl Cells {
-    /// Adds R of every query with a cell in `rows`, [`ROOM`] cells at most, to the sums of its image:
-    /// words asking first, then regions.
+    /// Adds R of every query with a listed cell to the sums of its image: words asking first, then
+    /// regions.
     #[inline(always)]
-    pub(super) fn answer<M: Machine>(
+    pub(super) fn answer<S: Sixteen>(
         &mut self,
+        simd: S,
         (inverse_temperature, shift): (f32, f32),
-        pairs: &CaptionPairs<'_>,
-        (rows, count): (&[Row], usize),
+        listed: &Listed<'_>,
         totals: &mut [(f32, f32)],
     ) {
-        self.list(pairs, rows, count);
-        self.weigh::<M>(inverse_temperature, shift);
-        self.join_words::<M>(pairs);
-        self.join_regions::<M>(pairs);
-        self.by_word.divide::<M>(self.count);
-        self.by_region.divide::<M>(self.count);
+        let pairs = listed.pairs;
+        self.list(listed);
+        self.weigh(simd, inverse_temperature, shift);
+        self.join_words(simd, pairs);
+        self.join_regions(simd, pairs);
+        self.by_word.divide(simd, self.count);
+        self.by_region.divide(simd, self.count);
         for cell in 0..self.count {
             let total = &mut totals[self.at[cell] as usize];
             total.0 += self.by_word.dot[cell];
@@ -101,7 +110,7 @@ impl Cells {
     }
 
     #[inline(always)]
-    fn list(&mut self, pairs: &CaptionPairs<'_>, rows: &[Row], count: usize) {
+    fn list(&mut self, &Listed { pairs, rows, count }: &Listed<'_>) {
         self.count = 0;
         let Some(last) = rows.len().checked_sub(1) else {
             return;
@@ -127,25 +136,25 @@ impl Cells {
 
     /// Weights, and the sums of queries with one cell.
     #[inline(always)]
-    fn weigh<M: Machine>(&mut self, inverse_temperature: f32, shift: f32) {
-        let (steepness, shift) = (M::splat(inverse_temperature), M::splat(shift));
+    fn weigh<S: Sixteen>(&mut self, simd: S, inverse_temperature: f32, shift: f32) {
+        let (steepness, shift) = (simd.splat(inverse_temperature), simd.splat(shift));
         for at in (0..self.count).step_by(LANES) {
-            let relevance = M::load_at(&self.relevance, at);
-            let shifted = M::subtract(relevance, shift);
-            let weights = exponential::<M>(M::multiply(steepness, shifted));
-            M::store_at(weights, &mut self.weight, at);
+            let relevance = simd.load_at(&self.relevance, at);
+            let shifted = simd.minus(relevance, shift);
+            let weights = simd.exponential(simd.times(steepness, shifted));
+            simd.store_at(weights, &mut self.weight, at);
             for sums in [&mut self.by_word, &mut self.by_region] {
-                M::store_at(M::multiply(weights, relevance), &mut sums.dot, at);
-                M::store_at(M::multiply(weights, weights), &mut sums.squared, at);
-                M::store_at(weights, &mut sums.best, at);
-                M::store_at(M::splat(1.0), &mut sums.is_last, at);
+                simd.store_at(simd.times(weights, relevance), &mut sums.dot, at);
+                simd.store_at(simd.times(weights, weights), &mut sums.squared, at);
+                simd.store_at(weights, &mut sums.best, at);
+                simd.store_at(simd.splat(1.0), &mut sums.is_last, at);
             }
         }
     }
 
     /// Sums over the regions of each word: its cells are neighbours in the list.
     #[inline(always)]
-    fn join_words<M: Machine>(&mut self, pairs: &CaptionPairs<'_>) {
+    fn join_words<S: Sixteen>(&mut self, simd: S, pairs: &CaptionPairs<'_>) {
         let mut first = 0;
         for cell in 1..self.count {
             let same_word = self.word[cell - 1] == self.word[cell];
@@ -159,7 +168,7 @@ impl Cells {
             let mut product = 0.0;
             for other in first..cell {
                 let gram = gram[self.column[other] as usize - image.start];
-                product = M::multiply_add_one(self.weight[other], gram, product);
+                product = simd.times_plus_one(self.weight[other], gram, product);
             }
             let product = 2.0 * self.weight[cell] * product;
             self.by_word.join(cell - 1, cell, product);
@@ -168,7 +177,7 @@ impl Cells {
 
     /// Sums over the words of each region: its cells are chained through the list.
     #[inline(always)]
-    fn join_regions<M: Machine>(&mut self, pairs: &CaptionPairs<'_>) {
+    fn join_regions<S: Sixteen>(&mut self, simd: S, pairs: &CaptionPairs<'_>) {
         if self.last.len() < pairs.tile.stride {
             self.last.resize(pairs.tile.stride, 0);
         }
@@ -189,7 +198,7 @@ impl Cells {
             while before != other {
                 other = before;
                 let gram = gram[self.word[other] as usize];
-                product = M::multiply_add_one(self.weight[other], gram, product);
+                product = simd.times_plus_one(self.weight[other], gram, product);
                 before = self.before[other] as usize;
             }
             let product = 2.0 * self.weight[cell] * product;
@@ -213,14 +222,14 @@ impl Sums {
 
     /// R of every query at its last cell, and zero at the others.
     #[inline(always)]
-    fn divide<M: Machine>(&mut self, count: usize) {
+    fn divide<S: Sixteen>(&mut self, simd: S, count: usize) {
         for at in (0..count).step_by(LANES) {
-            let best = M::load_at(&self.best, at);
-            let least = M::multiply(M::splat(SMALLEST_SQUARED_LENGTH as f32), best);
-            let squared = M::larger(M::load_at(&self.squared, at), M::multiply(least, best));
-            let answers = M::divide(M::load_at(&self.dot, at), M::root(squared));
-            let answers = M::multiply(M::load_at(&self.is_last, at), answers);
-            M::store_at(answers, &mut self.dot, at);
+            let best = simd.load_at(&self.best, at);
+            let least = simd.times(simd.splat(SMALLEST_SQUARED_LENGTH as f32), best);
+            let squared = simd.larger(simd.load_at(&self.squared, at), simd.times(least, best));
+            let answers = simd.over(simd.load_at(&self.dot, at), simd.root(squared));
+            let answers = simd.times(simd.load_at(&self.is_last, at), answers);
+            simd.store_at(answers, &mut self.dot, at);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What is the similarity of a caption with each image of a block, given their relevance in cache?
 //!
-//! The formulas of [`crate::side`], f32, written once as loops over 16 lanes and compiled once for
-//! each instruction set. Per pair, for the masked rule:
+//! The formulas of [`crate::side`], f32, written once as loops over vectors of 16 numbers and compiled
+//! for each instruction set. Per pair, for the masked rule:
 //!
 //! 1. One compare a cell gives a bitmap; a pair without a bit is exactly 0 (lemma 5), a query
 //!    without a bit is skipped (lemma 1). No maximum is computed, but by the rule nearest, which adds
@@ -17,23 +17,19 @@
 
 mod above;
 mod dense;
-mod dispatch;
-mod exponential;
 mod gram;
-mod lanes;
 mod listed;
 mod maxsim;
 mod reach;
 mod rule;
 #[cfg(test)]
 mod tests;
-#[cfg(target_arch = "x86_64")]
-mod x86;
 
-use uard_core::panels::Instructions;
+use uard_linalg::panels::Instructions;
+use uard_linalg::vector::sixteen::{LANES, Sixteen, SixteenLoops};
 
 use crate::MatcherConfig;
-use lanes::LANES;
+use listed::Listed;
 pub(crate) use reach::{Bounds, Cut, Reach, Seen, missed};
 use rule::Rule;
 
@@ -109,7 +105,7 @@ impl std::ops::AddAssign for Above {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answers {
     rule: Rule,
-    compiled: dispatch::Compiled,
+    instructions: Instructions,
 }
 
 /// Buffers that are reused from caption to caption.
@@ -120,7 +116,8 @@ pub(crate) struct Scratch {
     dense: dense::Buffers,
     /// Sums of R over an image's words and over its regions.
     totals: Vec<(f32, f32)>,
-    maxsim: maxsim::Buffers,
+    /// The highest cell of each column of the block.
+    highest: Vec<f32>,
     reach: reach::Cells,
 }
 
@@ -128,7 +125,7 @@ impl Answers {
     pub(crate) fn new(config: &MatcherConfig, threshold: f64, instructions: Instructions) -> Self {
         Self {
             rule: Rule::new(config, threshold),
-            compiled: dispatch::Compiled::of(instructions),
+            instructions,
         }
     }
 
@@ -145,7 +142,12 @@ impl Answers {
     ) -> Above {
         assert_eq!(out.len(), pairs.images.len(), "a similarity for each image");
         pairs.check();
-        self.compiled.answer(&self.rule, pairs, (scratch, out))
+        self.instructions.run(OfCaption {
+            rule: &self.rule,
+            pairs,
+            scratch,
+            out,
+        })
     }
 
     /// Writes into `out` what the similarity with each image may reach in f32, given its relevance
@@ -170,57 +172,75 @@ impl Answers {
         assert_eq!(out.len(), pairs.images.len(), "a reach for each image");
         assert_eq!(bounds.region_alone.len(), out.len(), "and what bounds it");
         pairs.check();
-        let rule = reach::Masked {
+        self.instructions.run(reach::OfCaption {
             rule: &self.rule,
             threshold,
             answers_below,
-        };
-        self.compiled.reach(&rule, (pairs, bounds), (scratch, out))
+            pairs,
+            bounds,
+            scratch,
+            out,
+        })
     }
 }
 
-/// The contract in portable code; `dispatch` compiles it for each instruction set.
-#[inline(always)]
-fn answer<M: lanes::Machine>(
-    rule: &Rule,
-    pairs: &CaptionPairs<'_>,
-    (scratch, out): (&mut Scratch, &mut [f32]),
-) -> Above {
-    match rule.weights {
-        rule::Weights::MaxSim => {
-            maxsim::answer::<M>(rule, pairs, &mut scratch.maxsim, out);
-            Above::default()
-        }
-        rule::Weights::Scan { shift } => {
-            for (at, out) in out.iter_mut().enumerate() {
-                let pair = Pair::new(pairs, at);
-                let total = dense::scan::<M>((rule, shift), &pair, &mut scratch.dense);
-                *out = rule.similarity((total.0, pairs.tile.words), (total.1, pair.image.count));
+/// The similarity of a caption with each of its images.
+struct OfCaption<'a> {
+    rule: &'a Rule,
+    pairs: &'a CaptionPairs<'a>,
+    scratch: &'a mut Scratch,
+    out: &'a mut [f32],
+}
+
+impl SixteenLoops for OfCaption<'_> {
+    type Output = Above;
+
+    #[inline(always)]
+    fn run<S: Sixteen>(self, simd: S) -> Above {
+        let Self {
+            rule,
+            pairs,
+            scratch,
+            out,
+        } = self;
+        scratch.totals.clear();
+        scratch.totals.resize(out.len(), (0.0, 0.0));
+        let mut above = Above::default();
+        match rule.weights {
+            // Nothing is above infinity: every query answers with its highest cell.
+            rule::Weights::MaxSim => {
+                let threshold = f32::INFINITY;
+                maxsim::add_below(simd, (rule, threshold), pairs, scratch);
             }
-            Above::default()
-        }
-        rule::Weights::Masked {
-            threshold,
-            shift,
-            answers_below,
-        } => {
-            let above = masked::<M>((rule, threshold, shift), pairs, scratch);
-            let totals = &mut scratch.totals;
-            if answers_below {
-                maxsim::add_below::<M>((rule, threshold), pairs, &mut scratch.maxsim, totals);
+            rule::Weights::Scan { shift } => {
+                for (at, total) in scratch.totals.iter_mut().enumerate() {
+                    let pair = Pair::new(pairs, at);
+                    *total = dense::scan(simd, (rule, shift), &pair, &mut scratch.dense);
+                }
             }
-            for ((total, image), out) in totals.iter().zip(pairs.images).zip(out) {
-                *out = rule.similarity((total.0, pairs.tile.words), (total.1, image.count));
+            rule::Weights::Masked {
+                threshold,
+                shift,
+                answers_below,
+            } => {
+                above = masked(simd, (rule, threshold, shift), pairs, scratch);
+                if answers_below {
+                    maxsim::add_below(simd, (rule, threshold), pairs, scratch);
+                }
             }
-            above
         }
+        for ((total, image), out) in scratch.totals.iter().zip(pairs.images).zip(out) {
+            *out = rule.similarity((total.0, pairs.tile.words), (total.1, image.count));
+        }
+        above
     }
 }
 
 /// The masked rule, to the sums of each image: pairs with few cells are listed and answered
 /// together, others one by one.
 #[inline(always)]
-fn masked<M: lanes::Machine>(
+fn masked<S: Sixteen>(
+    simd: S,
     (rule, threshold, shift): (&Rule, f32, rule::Shift),
     pairs: &CaptionPairs<'_>,
     scratch: &mut Scratch,
@@ -232,9 +252,7 @@ fn masked<M: lanes::Machine>(
     };
     let weigh = (rule.words.inverse_temperature, listed_shift);
     let (rows, totals) = (&mut scratch.above, &mut scratch.totals);
-    totals.clear();
-    totals.resize(pairs.images.len(), (0.0, 0.0));
-    rows.compare::<M>(pairs, threshold);
+    rows.compare(simd, pairs, threshold);
     let (mut above, mut listed) = (Above::default(), 0);
     for at in 0..pairs.images.len() {
         let (begin, pair) = (rows.found(), Pair::new(pairs, at));
@@ -244,20 +262,27 @@ fn masked<M: lanes::Machine>(
         if cells > most {
             let its = &rows.rows()[begin..];
             let rule = (rule, threshold, shift);
-            totals[at] = dense::masked::<M>(rule, &pair, its, &mut scratch.dense);
+            totals[at] = dense::masked(simd, rule, &pair, its, &mut scratch.dense);
             rows.keep(begin);
         } else if listed + cells > listed::ROOM {
-            let before = (&rows.rows()[..begin], listed);
-            scratch.listed.answer::<M>(weigh, pairs, before, totals);
+            let before = Listed {
+                pairs,
+                rows: &rows.rows()[..begin],
+                count: listed,
+            };
+            scratch.listed.answer(simd, weigh, &before, totals);
             rows.forget(begin);
             listed = cells;
         } else {
             listed += cells;
         }
     }
-    scratch
-        .listed
-        .answer::<M>(weigh, pairs, (rows.rows(), listed), totals);
+    let last = Listed {
+        pairs,
+        rows: rows.rows(),
+        count: listed,
+    };
+    scratch.listed.answer(simd, weigh, &last, totals);
     above
 }
 

@@ -2,20 +2,12 @@
 //!
 //! The scalar form, `crate::exact::bound::scalar`, judges this one.
 
+use uard_linalg::vector::sixteen::{LANES, Sixteen, SixteenLoops};
+
 use super::above::Row;
-use super::lanes::{LANES, Machine};
 use super::rule::Rule;
 use super::{Above, CaptionPairs, Pair, Scratch, maxsim};
 use crate::exact::bound::{slack, visible_above};
-
-/// A rule with a threshold.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Masked<'a> {
-    pub rule: &'a Rule,
-    pub threshold: f32,
-    /// Whether a query below the threshold answers with its highest cell.
-    pub answers_below: bool,
-}
 
 /// What bounds a caption's pairs.
 #[derive(Debug, Clone, Copy)]
@@ -118,61 +110,79 @@ struct Cell {
 /// No cell.
 const NONE: u32 = u32::MAX;
 
-/// Writes the reach of the pair with each image; returns what is above the threshold in bf16.
-#[inline(always)]
-pub(super) fn reach<M: Machine>(
-    masked: &Masked<'_>,
-    (pairs, bounds): (&CaptionPairs<'_>, &Bounds<'_>),
-    (scratch, out): (&mut Scratch, &mut [Reach]),
-) -> Above {
-    let (rule, threshold) = (masked.rule, masked.threshold);
-    let (bitmap, cells) = (&mut scratch.above, &mut scratch.reach);
-    let lowest = visible_above(threshold, bounds.relevance);
-    // Also where nothing is bounded at all.
-    if lowest <= 0.0 || lowest.is_nan() {
-        out.fill(Reach::UNKNOWN);
-        return Above::default();
-    }
-    bitmap.compare::<M>(pairs, lowest);
-    let totals = &mut scratch.totals;
-    totals.clear();
-    totals.resize(out.len(), (0.0, 0.0));
-    if masked.answers_below {
-        maxsim::add_below::<M>((rule, lowest), pairs, &mut scratch.maxsim, totals);
-    }
-    let mut above = Above::default();
-    for (at, (&region_alone, out)) in bounds.region_alone.iter().zip(out).enumerate() {
-        let pair = Pair::new(pairs, at);
-        if bitmap.cut(&pair).cells == 0 && !masked.answers_below {
-            *out = Reach::NOTHING;
-            continue;
+/// The reach of the pair with each image, for a rule with a threshold; tells what is above it in bf16.
+pub(super) struct OfCaption<'a> {
+    pub rule: &'a Rule,
+    pub threshold: f32,
+    /// Whether a query below the threshold answers with its highest cell.
+    pub answers_below: bool,
+    pub pairs: &'a CaptionPairs<'a>,
+    pub bounds: &'a Bounds<'a>,
+    pub scratch: &'a mut Scratch,
+    pub out: &'a mut [Reach],
+}
+
+impl SixteenLoops for OfCaption<'_> {
+    type Output = Above;
+
+    #[inline(always)]
+    fn run<S: Sixteen>(self, simd: S) -> Above {
+        let Self {
+            rule,
+            threshold,
+            answers_below,
+            pairs,
+            bounds,
+            scratch,
+            out,
+        } = self;
+        let lowest = visible_above(threshold, bounds.relevance);
+        // Also where nothing is bounded at all.
+        if lowest <= 0.0 || lowest.is_nan() {
+            out.fill(Reach::UNKNOWN);
+            return Above::default();
         }
-        let seen = cells.list(&pair, bitmap.rows(), (threshold, bounds.relevance));
-        bitmap.keep(0);
-        let limits = |alone| Limits {
-            alone,
-            error: bounds.gram_error,
-            answers_below: masked.answers_below,
-        };
-        let words = cells.words::<M>(&pair, &limits(region_alone), &mut above);
-        let regions = cells.regions::<M>(&pair, &limits(bounds.word_alone), &mut above);
-        let (count, below) = (pair.image.count, totals[at]);
-        let words = (words + below.0, pair.tile.words);
-        let highest = rule.similarity(words, (regions + below.1, count));
-        let slack = slack(pair.tile.words, count) as f32;
-        *out = if masked.answers_below {
-            Reach {
-                similarity: highest + rule.sides() * missed(bounds.relevance, slack),
-                seen: Seen::EVERYTHING,
+        scratch.above.compare(simd, pairs, lowest);
+        scratch.totals.clear();
+        scratch.totals.resize(out.len(), (0.0, 0.0));
+        if answers_below {
+            maxsim::add_below(simd, (rule, lowest), pairs, scratch);
+        }
+        let (bitmap, cells) = (&mut scratch.above, &mut scratch.reach);
+        let mut above = Above::default();
+        for (at, (&region_alone, out)) in bounds.region_alone.iter().zip(out).enumerate() {
+            let pair = Pair::new(pairs, at);
+            if bitmap.cut(&pair).cells == 0 && !answers_below {
+                *out = Reach::NOTHING;
+                continue;
             }
-        } else {
-            Reach {
-                similarity: highest * slack,
-                seen,
-            }
-        };
+            let seen = cells.list(&pair, bitmap.rows(), (threshold, bounds.relevance));
+            bitmap.keep(0);
+            let limits = |alone| Limits {
+                alone,
+                error: bounds.gram_error,
+                answers_below,
+            };
+            let words = cells.words(simd, &pair, &limits(region_alone), &mut above);
+            let regions = cells.regions(simd, &pair, &limits(bounds.word_alone), &mut above);
+            let (count, below) = (pair.image.count, scratch.totals[at]);
+            let words = (words + below.0, pair.tile.words);
+            let highest = rule.similarity(words, (regions + below.1, count));
+            let slack = slack(pair.tile.words, count) as f32;
+            *out = if answers_below {
+                Reach {
+                    similarity: highest + rule.sides() * missed(bounds.relevance, slack),
+                    seen: Seen::EVERYTHING,
+                }
+            } else {
+                Reach {
+                    similarity: highest * slack,
+                    seen,
+                }
+            };
+        }
+        above
     }
-    above
 }
 
 /// What is added for each side that asks where queries below the threshold answer: the bound, as if
@@ -216,21 +226,33 @@ impl Cells {
 
     /// The sum over the words of what each answers at most.
     #[inline(always)]
-    fn words<M: Machine>(&self, pair: &Pair<'_>, limits: &Limits, above: &mut Above) -> f32 {
+    fn words<S: Sixteen>(
+        &self,
+        simd: S,
+        pair: &Pair<'_>,
+        limits: &Limits,
+        above: &mut Above,
+    ) -> f32 {
         let gram = (pair.image.gram, pair.region_stride);
         let mut total = 0.0;
         for cells in self.cells.chunk_by(|a, b| a.word == b.word) {
             let own = cells.iter().filter(|cell| cell.is_above).count();
             above.cells += own as u64;
             above.word_queries += u64::from(own > 0);
-            total += answer::<M>(cells, |cell| cell.region as usize, gram, limits);
+            total += answer(simd, cells, |cell| cell.region as usize, gram, limits);
         }
         total
     }
 
     /// The sum over the regions of what each answers at most.
     #[inline(always)]
-    fn regions<M: Machine>(&mut self, pair: &Pair<'_>, limits: &Limits, above: &mut Above) -> f32 {
+    fn regions<S: Sixteen>(
+        &mut self,
+        simd: S,
+        pair: &Pair<'_>,
+        limits: &Limits,
+        above: &mut Above,
+    ) -> f32 {
         let gram = (pair.word_gram, pair.word_stride);
         let mut total = 0.0;
         for (cell, found) in self.cells.iter().enumerate() {
@@ -245,7 +267,7 @@ impl Cells {
                 at = cell.before;
             }
             above.region_queries += u64::from(self.group.iter().any(|cell| cell.is_above));
-            total += answer::<M>(&self.group, |cell| cell.word as usize, gram, limits);
+            total += answer(simd, &self.group, |cell| cell.word as usize, gram, limits);
         }
         total
     }
@@ -264,13 +286,14 @@ struct Limits {
 
 /// What a query answers at most that sees these cells, though f32 may see none of them.
 #[inline(always)]
-fn answer<M: Machine>(
+fn answer<S: Sixteen>(
+    simd: S,
     cells: &[Cell],
     fragment: impl Fn(&Cell) -> usize,
     gram: (&[f32], usize),
     limits: &Limits,
 ) -> f32 {
-    let attended = attended::<M>(cells, fragment, gram, (limits.alone, limits.error));
+    let attended = attended(simd, cells, fragment, gram, (limits.alone, limits.error));
     if !limits.answers_below {
         return attended;
     }
@@ -283,7 +306,8 @@ fn answer<M: Machine>(
 /// The attended vector a' of the highest relevances as weights, made so long that it has at least
 /// the highest relevance with every fragment seen: no other attended vector answers more than |a'|.
 #[inline(always)]
-fn attended<M: Machine>(
+fn attended<S: Sixteen>(
+    simd: S,
     cells: &[Cell],
     fragment: impl Fn(&Cell) -> usize,
     (gram, stride): (&[f32], usize),
@@ -307,13 +331,13 @@ fn attended<M: Machine>(
         let row = &gram[fragment(cell) * stride..];
         let mut product = 0.0;
         for other in cells {
-            product = M::multiply_add_one(row[fragment(other)], other.highest, product);
+            product = simd.times_plus_one(row[fragment(other)], other.highest, product);
         }
         // What is no number is not greater either.
         if product.partial_cmp(&lost) != Some(std::cmp::Ordering::Greater) {
             return f32::INFINITY;
         }
-        squared = M::multiply_add_one(cell.highest, product, squared);
+        squared = simd.times_plus_one(cell.highest, product, squared);
         let needed = cell.highest / (product - lost);
         scale = if needed > scale { needed } else { scale };
     }

@@ -14,7 +14,7 @@ const MOST_WARPS: usize = 8;
 
 /// Padded sizes of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchShape {
+pub(crate) struct BatchShape {
     /// Images I.
     pub images: usize,
     /// Regions R of each, padded.
@@ -27,7 +27,7 @@ pub struct BatchShape {
 
 /// Where a batch lies in a machine's memory: f32, and counts in u32.
 #[derive(Debug, Clone, Copy)]
-pub struct BatchInputs {
+pub(crate) struct BatchInputs {
     /// [C, W, I, R].
     pub relevance: Argument,
     /// [I, R, R].
@@ -42,7 +42,7 @@ pub struct BatchInputs {
 
 /// Where the forward pass writes.
 #[derive(Debug, Clone, Copy)]
-pub struct BatchAnswers {
+pub(crate) struct BatchAnswers {
     /// [I, C], f32.
     pub similarities: Argument,
     /// [C, W, I], f32: the highest relevance of each word, zero for padding.
@@ -53,7 +53,7 @@ pub struct BatchAnswers {
 
 /// Where the backward pass adds; everything zero before.
 #[derive(Debug, Clone, Copy)]
-pub struct BatchGradients {
+pub(crate) struct BatchGradients {
     /// [C, W, I, R].
     pub relevance: Argument,
     /// [I, R, R].
@@ -64,7 +64,7 @@ pub struct BatchGradients {
 
 /// The rule of a batch, for padded sizes that fit a multiprocessor.
 #[derive(Debug, Clone)]
-pub struct BatchPairs {
+pub(crate) struct BatchPairs {
     program: Program,
     config: MatcherConfig,
     threshold: f32,
@@ -75,7 +75,7 @@ pub struct BatchPairs {
 
 impl BatchPairs {
     /// Whether the kernels know the rule, on any machine.
-    pub fn knows(rule: WeightRule) -> bool {
+    pub(crate) fn knows(rule: WeightRule) -> bool {
         rule != WeightRule::Scan
     }
 
@@ -124,9 +124,9 @@ impl BatchPairs {
     ///
     /// # Errors
     /// When the machine refuses.
-    pub unsafe fn forward<M: Machine>(
+    pub unsafe fn forward(
         &self,
-        machine: &M,
+        machine: &dyn Machine,
         inputs: &BatchInputs,
         answers: &BatchAnswers,
     ) -> GpuResult<()> {
@@ -175,9 +175,9 @@ impl BatchPairs {
     ///
     /// # Errors
     /// When the machine refuses.
-    pub unsafe fn backward<M: Machine>(
+    pub unsafe fn backward(
         &self,
-        machine: &M,
+        machine: &dyn Machine,
         inputs: &BatchInputs,
         upstream: Argument,
         gradients: &BatchGradients,

@@ -4,19 +4,15 @@
 //! similarity depends on its pair alone. The same input gives the same bytes on the same machine.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use uard_core::gpu::{Argument, Launch, Machine, Numbers, Program};
 
-use super::fragments::{DeviceRegions, DeviceWords, Half};
+use super::fragments::DeviceFragments;
 use super::programs::{TOP, match_program};
 use super::tiling::{MOST_CAPTIONS, MOST_IMAGES, Shape, tiles};
 use crate::config::QuerySide;
-use crate::search::{Progress, Ranked, TopK, offer};
-use crate::{Error, Kept, Matcher, MatcherConfig, Result, WeightRule};
-
-/// Similarities that are in the machine's memory at once: 256 MB.
-const PAIRS_AT_ONCE: usize = 1 << 26;
+use crate::results::{Progress, Ranked, TopK, offer};
+use crate::{Kept, MatcherConfig, Result, WeightRule};
 
 /// Threads of `top.cu`.
 const TOP_THREADS: u32 = 256;
@@ -25,92 +21,47 @@ const TOP_THREADS: u32 = 256;
 const NOTHING: u32 = u32::MAX;
 
 /// Told the images of a chunk and their similarities, [images of the chunk, C].
-type OnChunk<'a, M> = &'a mut dyn FnMut(Range<usize>, &Numbers<M, f32>) -> Result<()>;
+type OnChunk<'a> = &'a mut dyn FnMut(Range<usize>, &Numbers<f32>) -> Result<()>;
 
-/// Matches fragments in a machine's memory with one threshold.
-#[derive(Debug)]
-pub struct DeviceSearch<M> {
-    machine: Arc<M>,
-    config: MatcherConfig,
-    threshold: f64,
-    pairs_at_once: usize,
+/// Fragments of both sides in a machine's memory, of one width, and how they are matched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DeviceSearch<'a> {
+    pub machine: &'a dyn Machine,
+    pub config: &'a MatcherConfig,
+    /// The threshold that was given; the rule may have its own.
+    pub threshold: f64,
+    /// Of both sides: f16, or else bf16.
+    pub is_f16: bool,
+    /// Similarities that are in the machine's memory at once.
+    pub pairs_at_once: usize,
+    pub regions: &'a DeviceFragments,
+    pub words: &'a DeviceFragments,
 }
 
-impl<M: Machine> DeviceSearch<M> {
-    /// A search with the settings of a matcher.
+impl DeviceSearch<'_> {
+    /// The similarity of every image with every caption into `out` [I, C] of that length; returns
+    /// what was above the threshold.
     ///
     /// # Errors
-    /// When the threshold is not finite.
-    pub fn new(machine: Arc<M>, matcher: &Matcher, threshold: f64) -> Result<Self> {
-        MatcherConfig::check_threshold(threshold)?;
-        Ok(Self {
-            machine,
-            config: *matcher.config(),
-            threshold,
-            pairs_at_once: PAIRS_AT_ONCE,
+    /// When a side is larger than the kernels take, or the machine fails.
+    pub fn similarities_into(&self, out: &mut [f32], on_progress: Progress<'_>) -> Result<Kept> {
+        let captions = self.words.counts.len();
+        self.each_chunk(on_progress, &mut |images, similarities| {
+            let out = &mut out[images.start * captions..images.end * captions];
+            Ok(similarities.read_into(out)?)
         })
-    }
-
-    /// The same with a smaller buffer: more chunks.
-    #[must_use]
-    pub fn with_pairs_at_once(self, pairs_at_once: usize) -> Self {
-        Self {
-            pairs_at_once,
-            ..self
-        }
-    }
-
-    /// The machine.
-    pub fn machine(&self) -> &Arc<M> {
-        &self.machine
-    }
-
-    /// The similarity of every image with every caption; returns what was above the threshold.
-    ///
-    /// # Shapes
-    /// `out` row-major [I, C], every number of it written.
-    ///
-    /// # Errors
-    /// When `out` has another length, the sides do not fit each other, or the machine fails.
-    pub fn similarities_into(
-        &self,
-        (regions, words): (&DeviceRegions<M>, &DeviceWords<M>),
-        out: &mut [f32],
-        on_progress: Progress<'_>,
-    ) -> Result<Kept> {
-        let expected = regions.counts().len() * words.counts().len();
-        if out.len() != expected {
-            return Err(Error::OutputLength {
-                expected,
-                found: out.len(),
-            });
-        }
-        let captions = words.counts().len();
-        self.each_chunk(
-            (regions, words),
-            on_progress,
-            &mut |images, similarities| {
-                let out = &mut out[images.start * captions..images.end * captions];
-                Ok(similarities.read_into(&self.machine, out)?)
-            },
-        )
     }
 
     /// The `k` best captions of each image and the `k` best images of each caption; fewer where
     /// there are fewer.
     ///
     /// # Errors
-    /// When the sides do not fit each other, or the machine fails.
-    pub fn top_k(
-        &self,
-        (regions, words): (&DeviceRegions<M>, &DeviceWords<M>),
-        k: usize,
-        on_progress: Progress<'_>,
-    ) -> Result<TopK> {
-        let (images, captions) = (regions.counts().len(), words.counts().len());
+    /// As [`DeviceSearch::similarities_into`].
+    pub fn lists(&self, k: usize, on_progress: Progress<'_>) -> Result<TopK> {
+        let (images, captions) = (self.regions.counts.len(), self.words.counts.len());
         let mut captions_of_images = Vec::with_capacity(images);
         let mut images_of_captions = vec![Vec::new(); captions];
-        let kept = self.each_chunk((regions, words), on_progress, &mut |chunk, similarities| {
+        let kept = self.each_chunk(on_progress, &mut |chunk, similarities| {
             let k_here = k.min(captions) as u32;
             captions_of_images.extend(self.best(
                 ("best_of_rows", chunk.len() as u32),
@@ -170,9 +121,9 @@ impl<M: Machine> DeviceSearch<M> {
         if k == 0 {
             return Ok(Vec::new());
         }
-        let machine = &*self.machine;
-        let indices = Numbers::<M, u32>::unset(machine, entries)?;
-        let best = Numbers::<M, f32>::unset(machine, entries)?;
+        let machine = self.machine;
+        let indices = Numbers::<u32>::unset(machine, entries)?;
+        let best = Numbers::<f32>::unset(machine, entries)?;
         let arguments = arguments(indices.argument(), best.argument());
         // SAFETY: the arguments are those of the kernel; all buffers outlive the read below, which
         // waits for it.
@@ -186,7 +137,7 @@ impl<M: Machine> DeviceSearch<M> {
                 arguments: &arguments,
             })
         }?;
-        let (indices, best) = (indices.read(machine)?, best.read(machine)?);
+        let (indices, best) = (indices.read()?, best.read()?);
         let ranked = |(&index, &similarity): (&u32, &f32)| {
             (index != NOTHING).then_some(Ranked {
                 index: index as usize,
@@ -199,24 +150,20 @@ impl<M: Machine> DeviceSearch<M> {
             .collect())
     }
 
-    /// Tells the similarities [images of the chunk, C] of one chunk of images after the other.
-    fn each_chunk(
-        &self,
-        (regions, words): (&DeviceRegions<M>, &DeviceWords<M>),
-        on_progress: Progress<'_>,
-        on_chunk: OnChunk<'_, M>,
-    ) -> Result<Kept> {
-        let totals = Kept::of_totals(regions.counts(), words.counts());
-        let all = regions.counts().len() * words.counts().len();
+    /// Tells the similarities [images of the chunk, C] of one chunk of images after the other, and
+    /// returns when all has run.
+    fn each_chunk(&self, on_progress: Progress<'_>, on_chunk: OnChunk<'_>) -> Result<Kept> {
+        let (images, captions) = (&self.regions.counts, &self.words.counts);
+        let totals = Kept::of_totals(images, captions);
+        let all = images.len() * captions.len();
         if all == 0 {
             return Ok(totals);
         }
-        let matching = Matching::new(self, regions, words)?;
-        let captions = words.counts().len();
+        let captions = captions.len();
+        let matching = Matching::new(*self)?;
         let longest = matching.chunks(self.pairs_at_once / captions);
         let room = longest.iter().map(|chunk| matching.images(chunk).len());
-        let similarities =
-            Numbers::<M, f32>::unset(&self.machine, room.max().unwrap_or(0) * captions)?;
+        let similarities = Numbers::<f32>::unset(self.machine, room.max().unwrap_or(0) * captions)?;
         for chunk in longest {
             let images = matching.images(&chunk);
             matching.run(&chunk, &similarities)?;
@@ -229,52 +176,30 @@ impl<M: Machine> DeviceSearch<M> {
 }
 
 /// One matching of two sides: tiles, and the program that was compiled for their shape.
-struct Matching<'a, M: Machine> {
-    search: &'a DeviceSearch<M>,
-    regions: &'a DeviceRegions<M>,
-    words: &'a DeviceWords<M>,
+struct Matching<'a> {
+    search: DeviceSearch<'a>,
     shape: Shape,
     program: Program,
     image_tiles: Vec<u32>,
-    image_tiles_there: Numbers<M, u32>,
-    caption_tiles: Numbers<M, u32>,
-    counts: Numbers<M, u64>,
+    image_tiles_there: Numbers<u32>,
+    caption_tiles: Numbers<u32>,
+    counts: Numbers<u64>,
 }
 
-impl<'a, M: Machine> Matching<'a, M> {
-    fn new(
-        search: &'a DeviceSearch<M>,
-        regions: &'a DeviceRegions<M>,
-        words: &'a DeviceWords<M>,
-    ) -> Result<Self> {
-        if regions.width() != words.width() {
-            return Err(Error::WidthMismatch {
-                regions: regions.width(),
-                words: words.width(),
-            });
-        }
-        if regions.0.half != words.0.half {
-            return Err(Error::Setting {
-                setting: "precision of words",
-                found: format!("{:?}", words.0.half),
-                expected: "that of the regions",
-            });
-        }
-        let machine = &*search.machine;
-        let rule = search.config.rule;
-        let counts = (regions.counts(), words.counts());
+impl<'a> Matching<'a> {
+    fn new(search: DeviceSearch<'a>) -> Result<Self> {
+        let (machine, rule) = (search.machine, search.config.rule);
+        let counts = (&search.regions.counts[..], &search.words.counts[..]);
         let shared = machine.shared_bytes() as usize;
         let shape = Shape::choose(counts, shared, rule == WeightRule::Scan)?;
-        let image_tiles = tiles(regions.counts(), shape.most_regions, MOST_IMAGES);
-        let caption_tiles = tiles(words.counts(), shape.word_rows, MOST_CAPTIONS);
+        let image_tiles = tiles(counts.0, shape.most_regions, MOST_IMAGES);
+        let caption_tiles = tiles(counts.1, shape.word_rows, MOST_CAPTIONS);
         Ok(Self {
-            program: match_program(&shape, rule, regions.0.half == Half::F16),
+            program: match_program(&shape, rule, search.is_f16),
             image_tiles_there: Numbers::copied(machine, &image_tiles)?,
             caption_tiles: Numbers::copied(machine, &caption_tiles)?,
             counts: Numbers::zeros(machine, 3)?,
             search,
-            regions,
-            words,
             shape,
             image_tiles,
         })
@@ -301,9 +226,13 @@ impl<'a, M: Machine> Matching<'a, M> {
         self.image_tiles[tiles.start] as usize..self.image_tiles[tiles.end] as usize
     }
 
-    fn run(&self, tiles: &Range<usize>, similarities: &Numbers<M, f32>) -> Result<()> {
-        let (regions, words) = (&self.regions.0, &self.words.0);
-        let config = &self.search.config;
+    fn run(&self, tiles: &Range<usize>, similarities: &Numbers<f32>) -> Result<()> {
+        let DeviceSearch {
+            config,
+            regions,
+            words,
+            ..
+        } = self.search;
         let side = |side| match config.sides.asking().contains(&side) {
             true => {
                 Argument::F32((config.inverse_temperature(side) * std::f64::consts::LOG2_E) as f32)
@@ -351,16 +280,12 @@ impl<'a, M: Machine> Matching<'a, M> {
         Ok(())
     }
 
+    /// Waits for all that was launched.
     fn kept(&self, totals: Kept) -> Result<Kept> {
-        if !self.search.config.has_masks() {
-            return Ok(totals.everything());
-        }
-        let counts = self.counts.read(&self.search.machine)?;
-        Ok(Kept {
-            word_queries: counts[0],
-            region_queries: counts[1],
-            cells: counts[2],
-            ..totals
+        let counts = self.counts.read()?;
+        Ok(match self.search.config.has_masks() {
+            true => totals.with_above([counts[0], counts[1], counts[2]]),
+            false => totals.everything(),
         })
     }
 }

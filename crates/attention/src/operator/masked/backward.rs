@@ -1,6 +1,6 @@
 //! How does what a pair adds change with its cells and its Gram matrices?
 
-use uard_core::vector::{Loops, Simd, Vector};
+use uard_linalg::vector::{Loops, Simd, Vector};
 
 use super::queries::{Asked, add_scaled, best_down, best_of, count_above};
 use super::{Cells, Grams, LOWEST, Masked, Scratch};

@@ -1,6 +1,6 @@
 //! What does one query ask, and a vector of queries? N, Q, and the weights they come from.
 
-use uard_core::vector::{Number, Simd, Vector};
+use uard_linalg::vector::{Number, Simd, Vector};
 
 use super::{Cells, Grams, LOWEST, Masked, Scratch};
 use crate::side::{Real, SMALLEST_SQUARED_LENGTH};

@@ -22,6 +22,13 @@ const BYTE_ORDER: u32 = 0x0102_0304;
 /// Where the header's own checksum lies: it covers what is before.
 const CHECKSUM_AT: usize = HEADER_BYTES - 4;
 
+/// What fragments are packed for, as a number.
+const PRECISIONS: [(Precision, u32); 3] = [
+    (Precision::F32, 1),
+    (Precision::Bf16, 2),
+    (Precision::Exact, 3),
+];
+
 /// What the header says beside magic, byte order, version and its own checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
@@ -56,11 +63,8 @@ impl Header {
             Kind::Regions => 1,
             Kind::Words => 2,
         };
-        let precision = match self.precision {
-            Precision::F32 => 1,
-            Precision::Bf16 => 2,
-            Precision::Exact => 3,
-        };
+        let precision = PRECISIONS.iter().find(|known| known.0 == self.precision);
+        let precision = precision.map_or(0, |known| known.1);
         for (at, number) in [
             (8, BYTE_ORDER),
             (12, VERSION),
@@ -157,12 +161,10 @@ fn kind(path: &Path, code: u32) -> Result<Kind> {
 }
 
 fn precision(path: &Path, code: u32) -> Result<Precision> {
-    match code {
-        1 => Ok(Precision::F32),
-        2 => Ok(Precision::Bf16),
-        3 => Ok(Precision::Exact),
-        _ => Err(super::field(path, "precision", "1, 2 or 3", code)),
-    }
+    let known = PRECISIONS.iter().find(|known| known.1 == code);
+    known
+        .map(|known| known.0)
+        .ok_or_else(|| super::field(path, "precision", "1, 2 or 3", code))
 }
 
 /// # Panics

@@ -2,7 +2,7 @@
 
 use half::bf16;
 use proptest::prelude::*;
-use uard_core::panels::{ColumnPanels, Element, PANEL, RowPanels, padded_depth, panels_for};
+use uard_linalg::panels::{ColumnPanels, Element, PANEL, RowPanels, padded_depth, panels_for};
 
 use super::super::fragments::Part;
 use super::super::layout::{BLOCK_COLUMNS, Layout, gram_stride};
@@ -26,7 +26,7 @@ fn cases() -> impl Iterator<Item = (Entries, Kind, Precision)> {
     })
 }
 
-/// Panels filled number by number, as `uard_core::panels` defines them.
+/// Panels filled number by number, as `uard_linalg::panels` defines them.
 fn reference<T: Element>(entries: &Entries, packed: &Fragments) -> Vec<T> {
     let depth = padded_depth(entries.width);
     let mut panels = vec![T::default(); packed.layout().panels() * PANEL * depth];

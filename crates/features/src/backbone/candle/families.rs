@@ -10,7 +10,7 @@ use super::Forward;
 use super::tensors::{Origin, Request, Source, Tensors};
 use crate::Result;
 use crate::backbone::preprocessing::{Filter, Preprocessing};
-use crate::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// A network of the table.
 pub(super) struct Model {

@@ -13,7 +13,7 @@ use self::families::{MODELS, Model};
 use super::maps::Maps;
 use super::network::{Form, Network};
 use super::preprocessing::Preprocessing;
-use crate::weights::Weights;
+use uard_hub::weights::Weights;
 use crate::{Error, Result};
 
 /// A published network that candle-transformers computes, by its name.

@@ -7,8 +7,8 @@ use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::Init;
 use candle_nn::var_builder::SimpleBackend;
 
-use crate::weights::Weights;
 use crate::{Error, Result};
+use uard_hub::weights::Weights;
 
 /// Where the numbers of a tensor are, by the name that candle-transformers asks for.
 pub(super) enum Origin {
@@ -50,8 +50,8 @@ impl<'a> Source<'a> {
 
     /// The numbers of a tensor of a shape.
     pub(super) fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        self.weights
-            .numbers(&format!("{}{name}", self.prefix), shape)
+        let name = format!("{}{name}", self.prefix);
+        Ok(self.weights.numbers(&name, shape)?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What becomes of a product? Bias, shortcut and ReLU, rounded and stored.
 
-use uard_core::vector::{Loops, Simd};
+use uard_linalg::vector::{Loops, Simd};
 
 use crate::backbone::number::Number;
 

@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use uard_core::panels::{PANEL, padded_depth};
-use uard_core::vector::{Loops, Simd};
+use uard_linalg::panels::{PANEL, padded_depth};
+use uard_linalg::vector::{Loops, Simd};
 
 use crate::backbone::maps::Maps;
 use crate::backbone::number::Number;

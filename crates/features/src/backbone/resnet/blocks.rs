@@ -2,13 +2,13 @@
 
 use super::{Block, EPSILON, ResNet, Stage, StrideOn};
 use crate::Result;
-use crate::backbone::convolution::{After, Convolution};
+use crate::backbone::convolution::{After, Convolution, Kernel};
 use crate::backbone::folding::Names;
 use crate::backbone::number::Number;
 use crate::backbone::pool::{Edge, Pool, Pooling};
 use crate::backbone::trunk::{Layer, Step};
 use crate::backbone::window::Window;
-use crate::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// What layers are called, and how the first pool treats the edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,7 +202,7 @@ impl<'a> Builder<'a> {
             norm: &named.norm,
         };
         let weights = self.source.weights;
-        let kernel = weights.convolution(names, channels, window.kernel, EPSILON)?;
+        let kernel = Kernel::folded(weights, names, channels, window.kernel, EPSILON)?;
         Ok(Convolution::new(&kernel, window, after))
     }
 }

@@ -145,7 +145,7 @@ impl VisionConfig {
     /// No such file; other JSON; another family or activation; sizes that cannot be: the message
     /// names the file, what was expected and what was found.
     pub fn open(folder: &Path) -> Result<Self> {
-        let file = Published::open(folder)?;
+        let file = Published::open(folder.join("config.json"))?;
         // What transformers takes for granted where DINOv2's file is silent.
         let small = |config| Self {
             image_size: 224,

@@ -1,14 +1,14 @@
 //! Which weights does a vision transformer consist of? Names and shapes of each family.
 
 use candle_core::{Device, Tensor};
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 use super::config::{VisionConfig, VisionFamily};
 use super::model::{Tokens, VisionTransformer};
 use super::positions::{Positions, Resizing};
 use crate::Result;
-use crate::transformer::{Dense, Layer, Make, Norm, TransformerError};
-use crate::weights::Weights;
+use crate::transformer::{Checks, Dense, Layer, Make, Norm, stored_prefix};
+use uard_hub::weights::Weights;
 
 /// The names of the parts below the layers.
 struct Names {
@@ -67,21 +67,22 @@ impl VisionTransformer {
     ) -> Result<Self> {
         config.check(weights.path())?;
         let names = Names::of(config.family);
-        let prefixed = weights.has(&format!("{}{}", names.prefix, names.positions));
-        let prefix = if prefixed { names.prefix } else { "" };
+        let prefix = stored_prefix(weights, names.prefix, names.positions);
         let make = &mut |name: &str, shape: &[usize]| {
             let numbers = weights.numbers(&format!("{prefix}{name}"), shape)?;
             Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
         };
-        let norm = (config.hidden_size, config.layer_norm_eps);
+        let (width, epsilon) = (config.hidden_size, config.layer_norm_eps);
         let (leading, positions) = leading(make, &names, config)?;
-        let norm_before = names.norm_before.map(|name| Norm::make(make, name, norm));
+        let norm_before = names
+            .norm_before
+            .map(|name| Norm::make(make, name, width, epsilon));
         let (before, of_layers, shape) = config.layers();
         let layers = (0..config.num_hidden_layers)
-            .map(|at| Layer::make(make, &format!("{before}.{at}"), (&of_layers, shape)));
+            .map(|at| Layer::make(make, &format!("{before}.{at}"), &of_layers, shape));
         let layers = layers.collect::<Result<_>>()?;
         let normed = tokens == Tokens::Projected || config.family != VisionFamily::Clip;
-        let norm_behind = normed.then(|| Norm::make(make, names.norm_behind, norm));
+        let norm_behind = normed.then(|| Norm::make(make, names.norm_behind, width, epsilon));
         Ok(Self {
             config: config.clone(),
             patches: patches(make, names.patches, config)?,
@@ -145,9 +146,12 @@ fn patches(make: &mut Make, name: &str, config: &VisionConfig) -> Result<Dense> 
 }
 
 fn projection(weights: &Weights, config: &VisionConfig, tokens: Tokens) -> Result<Option<Dense>> {
-    let missing = |family: &str, reason| {
-        let family = family.to_owned();
-        Err(TransformerError::NoProjection { family, reason }.into())
+    let missing = |family, reason| {
+        let expected = format!(
+            "a CLIP (tokens of {family} cannot be projected: {reason}; ask for the hidden tokens, which every vision transformer has)"
+        );
+        Checks(weights.path()).refuse("model_type", expected, family)?;
+        Ok(None)
     };
     match (tokens, config.family) {
         (Tokens::Hidden, _) => Ok(None),

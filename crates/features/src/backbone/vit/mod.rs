@@ -9,7 +9,7 @@ mod processor;
 
 use std::path::Path;
 
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 pub use config::{VisionConfig, VisionFamily};
 pub use model::Tokens;
@@ -20,13 +20,13 @@ use config::MOST_PATCHES;
 use super::grid::{Cells, GridBackbone};
 use super::network::{Form, Network};
 use super::preprocessing::Preprocessing;
-use crate::hub::Wanted;
-use crate::weights::Weights;
 use crate::{Error, Result};
+use uard_hub::Wanted;
+use uard_hub::weights::Weights;
 
 /// The files of a published vision transformer that are read here.
 pub const FILES: Wanted<'static> = Wanted {
-    needed: &[&["config.json"], &crate::weights::FILES],
+    needed: &[&["config.json"], &uard_hub::weights::FILES],
     optional: &["preprocessor_config.json"],
 };
 
@@ -54,7 +54,7 @@ impl VisionConfig {
 ///
 /// ```no_run
 /// use std::path::Path;
-/// use uard_core::matmul::Matmul;
+/// use uard_linalg::matmul::Matmul;
 /// use uard_features::backbone::{Cells, Photo, PhotoLimits, Tokens, open_vision_folder};
 /// # fn main() -> uard_features::Result<()> {
 /// let folder = Path::new("clip-vit-base-patch32");

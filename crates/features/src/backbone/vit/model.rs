@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use uard_core::matmul::Matmul;
+use uard_linalg::matmul::Matmul;
 
 use super::config::VisionConfig;
 use super::positions::Positions;

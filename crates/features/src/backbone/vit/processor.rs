@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{VisionConfig, VisionFamily};
 use crate::backbone::preprocessing::{Filter, Fit, Preprocessing};
-use crate::json::read_json;
 use crate::transformer::Checks;
 use crate::{Error, Result};
+use uard_files::read_json;
 
 pub(super) const FILE: &str = "preprocessor_config.json";
 

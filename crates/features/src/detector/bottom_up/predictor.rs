@@ -8,7 +8,7 @@ use crate::detector::boxes::{all_finite, clipped, corrected};
 use crate::detector::frozen::{DetectedRegions, Label};
 use crate::detector::linear::Linear;
 use crate::detector::softmax::{best, largest, softmax};
-use crate::weights::Weights;
+use uard_hub::weights::Weights;
 
 /// What corrections of proposals were multiplied by in training.
 const WEIGHTS: [f32; 4] = [10.0, 10.0, 5.0, 5.0];

@@ -1,10 +1,7 @@
-//! What does the text encoder read? Padded word ids that know which are padding.
-
-use std::collections::HashMap;
+//! What the text encoders read: padded word ids that know which are padding.
 
 use candle_core::{Device, Tensor};
 
-use super::schedule::Schedule;
 use crate::{Error, Result};
 
 /// The word ids of a batch of captions.
@@ -98,28 +95,9 @@ impl CaptionBatch {
         &self.counts
     }
 
-    /// The time steps over these captions.
-    pub fn schedule(&self) -> Schedule {
-        Schedule::new(&self.counts, self.ids.dims()[1])
-    }
-
     /// The ids of the N valid words, caption after caption.
     pub(in crate::text) fn words(&self) -> &[u32] {
         &self.words
-    }
-
-    /// The distinct ids in the order of their first word, and which of them each valid word is.
-    pub(super) fn distinct(&self) -> (Vec<u32>, Vec<usize>) {
-        let mut places = HashMap::new();
-        let mut ids = Vec::new();
-        let place = |&id: &u32| {
-            *places.entry(id).or_insert_with(|| {
-                ids.push(id);
-                ids.len() - 1
-            })
-        };
-        let reads = self.words.iter().map(place).collect();
-        (ids, reads)
     }
 
     /// Whether every caption has at most as many words as a model has positions.
@@ -164,12 +142,6 @@ mod tests {
         let error = CaptionBatch::pad(&[vec![3], vec![]], 0, &Device::Cpu).unwrap_err();
         assert!(error.to_string().contains("caption 1"), "{error}");
         assert!(CaptionBatch::pad(&[], 0, &Device::Cpu).is_err());
-    }
-
-    #[test]
-    fn distinct_words_are_in_the_order_of_their_first_place() {
-        let batch = CaptionBatch::pad(&[vec![7, 3, 7], vec![9, 3]], 0, &Device::Cpu).unwrap();
-        assert_eq!(batch.distinct(), (vec![7, 3, 9], vec![0, 1, 0, 2, 1]));
     }
 
     #[test]

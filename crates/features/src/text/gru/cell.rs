@@ -1,11 +1,12 @@
-//! What happens to the states at one time step, and what flows back? Vectors over the joint width.
+//! What happens to the states at one time step on the CPU, and what flows back: vectors over the
+//! joint width.
 //!
 //! A row of *gates* is the four blocks r, z, n and q of H numbers, with `q = W_hn h + b_hn`: all
 //! that the way back needs.
 
-use uard_core::vector::{Loops, Simd, Vector};
+use uard_linalg::vector::{Loops, Simd, Vector};
 
-use super::activation::{Real, sigmoid, tanh};
+use super::operator::Real;
 
 /// The next states of the captions of one step.
 ///
@@ -20,7 +21,7 @@ use super::activation::{Real, sigmoid, tanh};
 /// caption reads.
 pub(super) struct Forward<'a, T> {
     pub words: &'a [T],
-    pub reads: &'a [usize],
+    pub reads: &'a [u32],
     pub states: &'a [T],
     pub bias: &'a [T],
     pub previous: &'a [T],
@@ -34,62 +35,39 @@ impl<T: Real> Loops for Forward<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let width = self.bias.len() / 4;
-        let bias = blocks::<T, S, 4>(simd, self.bias, width);
-        let products = self.reads.iter().zip(self.states.chunks_exact(3 * width));
-        let states = self.next.chunks_exact_mut(width);
+        let [b_r, b_z, b_n, b_q] = blocks(self.bias, width);
+        let states = self.states.chunks_exact(3 * width);
         let states = states.zip(self.previous.chunks_exact(width));
         let gates = self.gates.chunks_exact_mut(4 * width);
-        for ((gates, (read, states)), (next, previous)) in gates.zip(products).zip(states) {
-            let inputs = Inputs {
-                words: blocks(simd, &self.words[3 * width * read..], width),
-                states: blocks(simd, states, width),
-                bias,
-                previous: T::vectors(simd, previous),
-            };
-            let [r, z, n, q] = blocks_mut::<T, S, 4>(simd, gates, width);
-            let (next, next_rest) = T::vectors_mut(simd, next);
-            for at in 0..next.len() {
-                let found = inputs.next(simd, |(vectors, _)| vectors[at]);
-                (r.0[at], z.0[at], n.0[at], q.0[at]) = (found[0], found[1], found[2], found[3]);
-                next[at] = found[4];
-            }
-            let found = inputs.next(simd, |(_, rest)| T::load(simd, rest));
-            for (rest, found) in [r.1, z.1, n.1, q.1, next_rest].into_iter().zip(found) {
-                T::store(simd, rest, found);
-            }
+        let gates = gates.zip(self.next.chunks_exact_mut(width));
+        for ((read, (states, previous)), (gates, next)) in self.reads.iter().zip(states).zip(gates)
+        {
+            let [x_r, x_z, x_n] = blocks(&self.words[*read as usize * 3 * width..], width);
+            let [u_r, u_z, u_n] = blocks(states, width);
+            let [r, z, n, q] = blocks_mut(gates, width);
+            let inputs = [x_r, x_z, x_n, u_r, u_z, u_n, b_r, b_z, b_n, b_q, previous];
+            in_vectors(NextState, simd, inputs, [r, z, n, q, next]);
         }
     }
 }
 
-/// Whole vectors of a row's block, and the numbers left over.
-type Block<'a, T, S> = (&'a [Vector<T, S>], &'a [T]);
+struct NextState;
 
-/// As [`Block`], to be written.
-type BlockMut<'a, T, S> = (&'a mut [Vector<T, S>], &'a mut [T]);
-
-/// What the next state of a caption comes from.
-struct Inputs<'a, T: Real, S: Simd> {
-    words: [Block<'a, T, S>; 3],
-    states: [Block<'a, T, S>; 3],
-    bias: [Block<'a, T, S>; 4],
-    previous: Block<'a, T, S>,
-}
-
-impl<T: Real, S: Simd> Inputs<'_, T, S> {
-    /// r, z, n, q and the next state of one vector, which `take` takes out of each block.
+impl Formula<11, 5> for NextState {
+    /// r, z, n, q and the next state.
     #[inline(always)]
-    fn next(&self, simd: S, take: impl Fn(Block<'_, T, S>) -> Vector<T, S>) -> [Vector<T, S>; 5] {
-        let [x_r, x_z, x_n] = self.words.map(&take);
-        let [u_r, u_z, u_n] = self.states.map(&take);
-        let [b_r, b_z, b_n, b_q] = self.bias.map(&take);
-        let previous = take(self.previous);
+    fn of<T: Real, S: Simd>(
+        simd: S,
+        [x_r, x_z, x_n, u_r, u_z, u_n, b_r, b_z, b_n, b_q, previous]: [Vector<T, S>; 11],
+        _: [Vector<T, S>; 5],
+    ) -> [Vector<T, S>; 5] {
         let add = |a, b| T::plus(simd, a, b);
         let r = sigmoid::<T, S>(simd, add(add(x_r, u_r), b_r));
         let z = sigmoid::<T, S>(simd, add(add(x_z, u_z), b_z));
         let q = add(u_n, b_q);
         let n = tanh::<T, S>(simd, T::times_plus(simd, r, q, add(x_n, b_n)));
-        let state = T::times_plus(simd, z, T::minus(simd, previous, n), n);
-        [r, z, n, q, state]
+        let next = T::times_plus(simd, z, T::minus(simd, previous, n), n);
+        [r, z, n, q, next]
     }
 }
 
@@ -106,13 +84,14 @@ impl<T: Real, S: Simd> Inputs<'_, T, S> {
 /// # Shapes
 /// Rows of a caption each: `gates` [4H], `previous` [H]; `carry` [H] comes from the later step and
 /// leaves for the earlier; `to_states` [3H] is (d a_r, d a_z, d u_n). (d a_r, d a_z, d a_n) is added
-/// to the row [3H] in `to_words` of the word that was read. `averaged` are the padded rows of the
-/// gradient of the directions' average. `reads` holds the word and the padded row of each caption.
+/// to the row [3H] in `to_words` of the word that was read, the caption's of `words`. `averaged` are
+/// the padded rows of the gradient of the directions' average, of which the caption's is in `places`.
 pub(super) struct Backward<'a, T> {
     pub gates: &'a [T],
     pub previous: &'a [T],
     pub averaged: &'a [T],
-    pub reads: &'a [(usize, usize)],
+    pub words: &'a [u32],
+    pub places: &'a [u32],
     pub carry: &'a mut [T],
     pub to_words: &'a mut [T],
     pub to_states: &'a mut [T],
@@ -127,90 +106,176 @@ impl<T: Real> Loops for Backward<'_, T> {
         let width = self.width;
         let trace = self.gates.chunks_exact(4 * width);
         let trace = trace.zip(self.previous.chunks_exact(width));
-        let to_states = self.to_states.chunks_exact_mut(3 * width);
-        let carry = self.carry.chunks_exact_mut(width).zip(self.reads);
-        for (((gates, previous), to_states), (carry, read)) in trace.zip(to_states).zip(carry) {
-            let (word, padded) = *read;
-            let outputs = Outputs {
-                gates: blocks(simd, gates, width),
-                previous: T::vectors(simd, previous),
-                averaged: T::vectors(simd, &self.averaged[padded * width..][..width]),
-            };
-            let to_word = &mut self.to_words[3 * width * word..][..3 * width];
-            let [w_r, w_z, w_n] = blocks_mut::<T, S, 3>(simd, to_word, width);
-            let [s_r, s_z, s_n] = blocks_mut::<T, S, 3>(simd, to_states, width);
-            let add = |sum: &mut Vector<T, S>, x| *sum = T::plus(simd, *sum, x);
-            let (carry, carry_rest) = T::vectors_mut(simd, carry);
-            for at in 0..carry.len() {
-                let found = outputs.gradients(simd, carry[at], |(vectors, _)| vectors[at]);
-                add(&mut w_r.0[at], found[0]);
-                add(&mut w_z.0[at], found[1]);
-                add(&mut w_n.0[at], found[2]);
-                (s_r.0[at], s_z.0[at], s_n.0[at]) = (found[0], found[1], found[3]);
-                carry[at] = found[4];
-            }
-            let later = T::load(simd, carry_rest);
-            let [r, z, n, q, on] = outputs.gradients(simd, later, |(_, rest)| T::load(simd, rest));
-            for (rest, found) in [w_r.1, w_z.1, w_n.1].into_iter().zip([r, z, n]) {
-                let sum = T::plus(simd, T::load(simd, rest), found);
-                T::store(simd, rest, sum);
-            }
-            let rests = [s_r.1, s_z.1, s_n.1, carry_rest];
-            for (rest, found) in rests.into_iter().zip([r, z, q, on]) {
-                T::store(simd, rest, found);
-            }
+        let found = self.to_states.chunks_exact_mut(3 * width);
+        let found = found.zip(self.carry.chunks_exact_mut(width));
+        let reads = self.words.iter().zip(self.places);
+        for (((word, place), (gates, previous)), (to_states, carry)) in reads.zip(trace).zip(found)
+        {
+            let [r, z, n, q] = blocks(gates, width);
+            let averaged = &self.averaged[*place as usize * width..][..width];
+            let to_word = &mut self.to_words[*word as usize * 3 * width..];
+            let [w_r, w_z, w_n] = blocks_mut(to_word, width);
+            let [s_r, s_z, s_n] = blocks_mut(to_states, width);
+            let inputs = [r, z, n, q, previous, averaged];
+            let outputs = [w_r, w_z, w_n, s_r, s_z, s_n, carry];
+            in_vectors(StepGradients, simd, inputs, outputs);
         }
     }
 }
 
-/// What the gradients of a caption's gates come from.
-struct Outputs<'a, T: Real, S: Simd> {
-    gates: [Block<'a, T, S>; 4],
-    previous: Block<'a, T, S>,
-    averaged: Block<'a, T, S>,
-}
+struct StepGradients;
 
-impl<T: Real, S: Simd> Outputs<'_, T, S> {
-    /// d a_r, d a_z, d a_n, d u_n and what goes on, of one vector; `later` came from the later step.
+impl Formula<6, 7> for StepGradients {
+    /// d a_r, d a_z, d a_n beside what the word has of them, d a_r, d a_z, d u_n and what goes on;
+    /// `later` came from the later step.
     #[inline(always)]
-    fn gradients(
-        &self,
+    fn of<T: Real, S: Simd>(
         simd: S,
-        later: Vector<T, S>,
-        take: impl Fn(Block<'_, T, S>) -> Vector<T, S>,
-    ) -> [Vector<T, S>; 5] {
-        let [r, z, n, q] = self.gates.map(&take);
-        let (previous, averaged) = (take(self.previous), take(self.averaged));
-        let one = T::splat(simd, T::ONE);
+        [r, z, n, q, previous, averaged]: [Vector<T, S>; 6],
+        [w_r, w_z, w_n, _, _, _, later]: [Vector<T, S>; 7],
+    ) -> [Vector<T, S>; 7] {
+        let (one, half) = (T::splat(simd, T::ONE), T::splat(simd, T::from_f64(0.5)));
+        let add = |a, b| T::plus(simd, a, b);
         let mul = |a, b| T::times(simd, a, b);
         let rest = |a| T::minus(simd, one, a);
-        let d = T::times_plus(simd, T::splat(simd, T::from_f64(0.5)), averaged, later);
+        let d = T::times_plus(simd, half, averaged, later);
         let to_n = mul(mul(d, rest(z)), rest(mul(n, n)));
         let to_z = mul(mul(d, T::minus(simd, previous, n)), mul(z, rest(z)));
         let to_r = mul(mul(to_n, q), mul(r, rest(r)));
-        [to_r, to_z, to_n, mul(to_n, r), mul(d, z)]
+        let [w_r, w_z, w_n] = [add(w_r, to_r), add(w_z, to_z), add(w_n, to_n)];
+        [w_r, w_z, w_n, to_r, to_z, mul(to_n, r), mul(d, z)]
     }
 }
 
-/// Cuts a row into blocks of `width` numbers.
+/// What becomes of the outputs, given the inputs and what the outputs were: of one vector each. A
+/// trait and no closure, because only a method is sure to be compiled into the loop.
+trait Formula<const I: usize, const O: usize> {
+    fn of<T: Real, S: Simd>(
+        simd: S,
+        given: [Vector<T, S>; I],
+        before: [Vector<T, S>; O],
+    ) -> [Vector<T, S>; O];
+}
+
+/// Applies a formula a vector at a time to rows of one length.
 #[inline(always)]
-fn blocks<T: Real, S: Simd, const N: usize>(
+fn in_vectors<F: Formula<I, O>, T: Real, S: Simd, const I: usize, const O: usize>(
+    _: F,
     simd: S,
-    row: &[T],
-    width: usize,
-) -> [Block<'_, T, S>; N] {
-    std::array::from_fn(|block| T::vectors(simd, &row[block * width..][..width]))
+    inputs: [&[T]; I],
+    outputs: [&mut [T]; O],
+) {
+    let inputs = inputs.map(|input| T::vectors(simd, input));
+    let mut outputs = outputs.map(|output| T::vectors_mut(simd, output));
+    let zero = T::splat(simd, T::ZERO);
+    // Loops and not `map`, which the compiler leaves as calls for so many vectors.
+    let (mut given, mut before) = ([zero; I], [zero; O]);
+    for at in 0..inputs[0].0.len() {
+        for (given, (vectors, _)) in given.iter_mut().zip(&inputs) {
+            *given = vectors[at];
+        }
+        for (before, (vectors, _)) in before.iter_mut().zip(&outputs) {
+            *before = vectors[at];
+        }
+        let found = F::of::<T, S>(simd, given, before);
+        for ((vectors, _), found) in outputs.iter_mut().zip(found) {
+            vectors[at] = found;
+        }
+    }
+    for (given, (_, rest)) in given.iter_mut().zip(&inputs) {
+        *given = T::load(simd, rest);
+    }
+    for (before, (_, rest)) in before.iter_mut().zip(&outputs) {
+        *before = T::load(simd, rest);
+    }
+    let found = F::of::<T, S>(simd, given, before);
+    for ((_, rest), found) in outputs.iter_mut().zip(found) {
+        T::store(simd, rest, found);
+    }
+}
+
+/// The blocks of `width` numbers that a row begins with.
+#[inline(always)]
+fn blocks<T, const N: usize>(row: &[T], width: usize) -> [&[T]; N] {
+    std::array::from_fn(|block| &row[block * width..][..width])
 }
 
 #[inline(always)]
-fn blocks_mut<T: Real, S: Simd, const N: usize>(
-    simd: S,
-    mut row: &mut [T],
-    width: usize,
-) -> [BlockMut<'_, T, S>; N] {
+fn blocks_mut<T, const N: usize>(mut row: &mut [T], width: usize) -> [&mut [T]; N] {
     std::array::from_fn(|_| {
         let (block, rest) = std::mem::take(&mut row).split_at_mut(width);
         row = rest;
-        T::vectors_mut(simd, block)
+        block
     })
+}
+
+/// `1 / (1 + exp(-x))`, for f32 within 2e-7; NaN stays NaN.
+#[inline(always)]
+fn sigmoid<T: Real, S: Simd>(simd: S, x: Vector<T, S>) -> Vector<T, S> {
+    let one = T::splat(simd, T::ONE);
+    let exp = T::exponential(simd, T::minus(simd, T::splat(simd, T::ZERO), x));
+    T::over(simd, one, T::plus(simd, one, exp))
+}
+
+/// `2 sigmoid(2x) - 1`, for f32 within 2e-7; NaN stays NaN.
+#[inline(always)]
+fn tanh<T: Real, S: Simd>(simd: S, x: Vector<T, S>) -> Vector<T, S> {
+    let sigmoid = sigmoid::<T, S>(simd, T::plus(simd, x, x));
+    T::minus(
+        simd,
+        T::plus(simd, sigmoid, sigmoid),
+        T::splat(simd, T::ONE),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use uard_linalg::vector::{Number, vectorised};
+
+    use super::*;
+
+    /// `exp` has a relative error below 2e-7: three units in the last place of 1.
+    const TOLERANCE: f64 = 2e-7;
+
+    /// Sigmoid and tanh of a number in vectors.
+    struct Gates(f32);
+
+    impl Loops for Gates {
+        type Output = (f32, f32);
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> (f32, f32) {
+            let x = f32::splat(simd, self.0);
+            let [mut left, mut right] = [[0.0]; 2];
+            f32::store(simd, &mut left, sigmoid::<f32, S>(simd, x));
+            f32::store(simd, &mut right, tanh::<f32, S>(simd, x));
+            (left[0], right[0])
+        }
+    }
+
+    #[test]
+    fn gates_are_within_their_tolerance_everywhere() {
+        for step in -100_000..=100_000 {
+            let x = step as f32 * 1e-3;
+            let exact = f64::from(x);
+            let (sigmoid, tanh) = vectorised(Gates(x));
+            let expected = 1.0 / (1.0 + (-exact).exp());
+            assert!(
+                (f64::from(sigmoid) - expected).abs() < TOLERANCE,
+                "sigmoid({x})"
+            );
+            assert!(
+                (f64::from(tanh) - exact.tanh()).abs() < TOLERANCE,
+                "tanh({x})"
+            );
+        }
+    }
+
+    #[test]
+    fn gates_saturate_and_keep_nan() {
+        assert_eq!(vectorised(Gates(f32::INFINITY)).0, 1.0);
+        assert_eq!(vectorised(Gates(f32::NEG_INFINITY)).1, -1.0);
+        let (sigmoid, tanh) = vectorised(Gates(f32::NAN));
+        assert!(sigmoid.is_nan() && tanh.is_nan());
+    }
 }

@@ -1,24 +1,13 @@
-//! How does the recurrence run where our operator does not? Around its steps in candle's operations,
-//! and the steps themselves in these or as `super::stepwise` has them.
+//! The form in candle's operations, for any device: a time step is a product and the gates, which on
+//! CUDA are one kernel for f32.
 
-use candle_core::{D, Tensor};
+use candle_core::{D, Result as CandleResult, Tensor};
+use candle_nn::ops::sigmoid;
 
+use super::TextEncoder;
 use super::batch::CaptionBatch;
-use super::lookup::looked_up;
-use super::places::Places;
-use super::recurrence::{Direction, Recurrence};
-use super::schedule::{Reading, Schedule};
-use super::stepwise;
+use super::pass::{self, Form, Gates, Run, Trace, index};
 use crate::Result;
-
-/// How the steps of a direction run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Steps {
-    /// Each of a dozen operations of candle.
-    Composed,
-    /// Each a product and a kernel, between rows that change places by operators of ours.
-    Fused,
-}
 
 /// The average of both directions, differentiable, on any device.
 ///
@@ -27,109 +16,154 @@ enum Steps {
 ///
 /// # Errors
 /// When an id is not in the vocabulary, or a tensor operation fails.
-pub fn average(recurrence: &Recurrence, batch: &CaptionBatch) -> Result<Tensor> {
-    averaged(recurrence, batch, Steps::Composed)
+pub fn average(encoder: &TextEncoder, batch: &CaptionBatch) -> Result<Tensor> {
+    pass::average(encoder, batch, Composed)
 }
 
-/// The same with all gates of a step in one kernel: on CUDA in f32, and slowly on the CPU.
-///
-/// # Shapes
-/// As [`average`].
-///
-/// # Errors
-/// As [`average`].
-pub fn fused_average(recurrence: &Recurrence, batch: &CaptionBatch) -> Result<Tensor> {
-    averaged(recurrence, batch, Steps::Fused)
-}
+struct Composed;
 
-fn averaged(recurrence: &Recurrence, batch: &CaptionBatch, steps: Steps) -> Result<Tensor> {
-    batch.check_vocabulary(recurrence.vocabulary()?)?;
-    let (width, schedule) = (recurrence.width()?, batch.schedule());
-    let words = steps.words(&recurrence.embedding, batch.words())?;
-    let states = |direction, reading| states(&words, direction, (&schedule, reading), steps);
-    let forward = states(&recurrence.forward, Reading::Forward)?;
-    let reverse = states(&recurrence.reverse, Reading::Reverse)?;
-    let mean = ((forward + reverse)? * 0.5)?;
-    Ok(mean.reshape((schedule.captions(), schedule.longest(), width))?)
-}
+impl Form for Composed {
+    fn product(&self, left: &Tensor, right: &Tensor) -> CandleResult<Tensor> {
+        left.matmul(right)
+    }
 
-/// The states of one direction [C W, H], in caption order; padding rows are zero.
-fn states(
-    words: &Tensor,
-    direction: &Direction,
-    (schedule, reading): (&Schedule, Reading),
-    steps: Steps,
-) -> Result<Tensor> {
-    let rows = schedule.rows(reading);
-    let padded: Vec<usize> = schedule.padded_rows().collect();
-    let in_step_order = Places::new(rows.iter().copied(), rows.len()).inverse();
-    let places = rows.iter().map(|&row| padded[row]);
-    let back = Places::new(places, schedule.captions() * schedule.longest());
-    let words = steps.moved(words, &in_step_order)?;
-    let from_words = words
-        .matmul(&direction.weight_ih.t()?)?
-        .broadcast_add(&direction.bias_ih)?;
-    let states = match steps {
-        Steps::Composed => composed_states(&from_words, direction, schedule)?,
-        Steps::Fused => stepwise::states(&from_words, direction, schedule)?,
-    };
-    steps.moved(&states, &back)
-}
+    fn sum(&self, rows: &Tensor) -> CandleResult<Tensor> {
+        rows.sum(0)
+    }
 
-impl Steps {
-    /// The rows of the embedding [N, E] that the ids name.
-    fn words(self, embedding: &Tensor, ids: &[u32]) -> Result<Tensor> {
-        Ok(match self {
-            Self::Fused => looked_up(embedding, ids)?,
-            Self::Composed => {
-                let ids = Tensor::from_slice(ids, ids.len(), embedding.device())?;
-                embedding.index_select(&ids, 0)?
+    fn forward(&self, run: &Run<'_>, from_words: &Tensor) -> CandleResult<Trace> {
+        let (weights, device) = (run.weights, from_words.device());
+        let from_words = from_words
+            .broadcast_add(&weights.bias_ih)?
+            .index_select(&index(&run.reading.words, device)?, 0)?;
+        let by_state = weights.weight_hh.t()?;
+        let first = (run.schedule.captions, by_state.dim(0)?);
+        let mut state = Tensor::zeros(first, from_words.dtype(), device)?;
+        let (mut gates, mut states) = (Vec::new(), Vec::new());
+        for step in run.schedule.steps() {
+            let previous = state.narrow(0, 0, step.rows.len())?;
+            let left = gates_of(&StepInputs {
+                words: &from_words.narrow(0, step.rows.start, step.rows.len())?,
+                states: &previous.matmul(&by_state)?,
+                bias: &weights.bias_hh,
+                previous: &previous,
+            })?;
+            state = left.get(0)?;
+            states.push(state.clone());
+            gates.push(left);
+        }
+        let states = Tensor::cat(&states, 0)?;
+        Ok(Trace { states, gates })
+    }
+
+    fn backward(&self, run: &Run<'_>, trace: &Trace, averaged: &Tensor) -> CandleResult<Gates> {
+        let (weight, device) = (&run.weights.weight_hh, averaged.device());
+        let (_, _, width) = averaged.dims3()?;
+        let places = index(&run.reading.places, device)?;
+        let averaged = averaged.reshape(((), width))?.index_select(&places, 0)?;
+        let above = (averaged * 0.5)?;
+        // Of the first caption, as if there were one step more: the kernel wants a row.
+        let mut carried = Tensor::zeros((1, width), weight.dtype(), device)?;
+        let (mut of_words, mut of_states) = (Vec::new(), Vec::new());
+        for (step, left) in run.schedule.steps().zip(&trace.gates).rev() {
+            let above = above.narrow(0, step.rows.start, step.rows.len())?;
+            let found = gradients_of(left, &above, &carried)?;
+            if step.before.is_some() {
+                carried = (found.beside + found.states.matmul(weight)?)?;
             }
-        })
-    }
-
-    /// Rows at their places.
-    fn moved(self, rows: &Tensor, places: &Places) -> Result<Tensor> {
-        Ok(match self {
-            Self::Fused => places.moved(rows)?,
-            Self::Composed => places.composed(rows)?,
+            of_words.push(found.words);
+            of_states.push(found.states);
+        }
+        of_words.reverse();
+        of_states.reverse();
+        Ok(Gates {
+            of_words: by_word(run, &Tensor::cat(&of_words, 0)?)?,
+            of_states: Tensor::cat(&of_states, 0)?,
         })
     }
 }
 
-/// The states [N, H] in step order.
-fn composed_states(
-    from_words: &Tensor,
-    direction: &Direction,
-    schedule: &Schedule,
-) -> Result<Tensor> {
-    let weight = direction.weight_hh.t()?;
-    let first = (schedule.captions(), weight.dim(0)?);
-    let mut state = Tensor::zeros(first, from_words.dtype(), from_words.device())?;
-    let mut states = Vec::with_capacity(schedule.steps());
-    for step in 0..schedule.steps() {
-        let range = schedule.step(step);
-        let previous = state.narrow(0, 0, range.len())?;
-        let from_state = previous
-            .matmul(&weight)?
-            .broadcast_add(&direction.bias_hh)?;
-        let from_words = from_words.narrow(0, range.start, range.len())?;
-        state = cell(&from_words, &from_state, &previous)?;
-        states.push(state.clone());
-    }
-    Ok(Tensor::cat(&states, 0)?)
+/// The sums [U, 3H] of the rows [N, 3H] of each distinct word: a product, because candle's
+/// `index_add` walks all rows in every thread on CUDA.
+fn by_word(run: &Run<'_>, rows: &Tensor) -> CandleResult<Tensor> {
+    let (device, distinct) = (rows.device(), run.schedule.ids.len());
+    let words = index(&run.reading.words, device)?.unsqueeze(0)?;
+    let is_word = Tensor::arange(0, distinct as u32, device)?
+        .unsqueeze(1)?
+        .broadcast_eq(&words)?;
+    is_word.to_dtype(rows.dtype())?.matmul(rows)
 }
 
-fn cell(from_words: &Tensor, from_state: &Tensor, previous: &Tensor) -> Result<Tensor> {
-    let width = previous.dim(D::Minus1)?;
+/// What the gates of n captions are made of; no part of a graph, and without gaps.
+pub(super) struct StepInputs<'a> {
+    /// `W_ih x + b_ih` [n, 3H].
+    pub words: &'a Tensor,
+    /// `W_hh h` [n, 3H].
+    pub states: &'a Tensor,
+    /// `b_hh` `[3H]`.
+    pub bias: &'a Tensor,
+    /// h [n, H].
+    pub previous: &'a Tensor,
+}
+
+/// The gradients of a step.
+pub(super) struct StepGradients {
+    /// Of `W_ih x + b_ih` [n, 3H].
+    pub words: Tensor,
+    /// Of `W_hh h` [n, 3H].
+    pub states: Tensor,
+    /// Of h [n, H], beside what goes through `W_hh`.
+    pub beside: Tensor,
+}
+
+/// What a step leaves, [6, n, H]: the next state, r, z, n, `q = W_hn h + b_hn`, and h.
+fn gates_of(step: &StepInputs<'_>) -> CandleResult<Tensor> {
+    #[cfg(feature = "cuda")]
+    if super::kernel::on_tensors::takes(step.words) {
+        return super::kernel::on_tensors::gates(step);
+    }
+    composed_gates(step)
+}
+
+/// The gradients of a step, from what it left, that of its states [n, H], and that which the later
+/// step has sent to its k captions, [k, H].
+fn gradients_of(left: &Tensor, above: &Tensor, carried: &Tensor) -> CandleResult<StepGradients> {
+    #[cfg(feature = "cuda")]
+    if super::kernel::on_tensors::takes(left) {
+        return super::kernel::on_tensors::gradients(left, above, carried);
+    }
+    composed_gradients(left, above, carried)
+}
+
+/// As [`gates_of`].
+pub(super) fn composed_gates(step: &StepInputs<'_>) -> CandleResult<Tensor> {
+    let width = step.previous.dim(D::Minus1)?;
+    let states = step.states.broadcast_add(step.bias)?;
     let part = |tensor: &Tensor, gate: usize| tensor.narrow(1, gate * width, width);
-    let r = sigmoid(&(part(from_words, 0)? + part(from_state, 0)?)?)?;
-    let z = sigmoid(&(part(from_words, 1)? + part(from_state, 1)?)?)?;
-    let n = (part(from_words, 2)? + (r * part(from_state, 2)?)?)?.tanh()?;
-    Ok((&n + (z * (previous - &n)?)?)?)
+    let r = sigmoid(&(part(step.words, 0)? + part(&states, 0)?)?)?;
+    let z = sigmoid(&(part(step.words, 1)? + part(&states, 1)?)?)?;
+    let q = part(&states, 2)?;
+    let n = (part(step.words, 2)? + (&r * &q)?)?.tanh()?;
+    let next = (&n + (&z * (step.previous - &n)?)?)?;
+    Tensor::stack(&[&next, &r, &z, &n, &q, step.previous], 0)
 }
 
-/// `(1 + tanh(x / 2)) / 2`: every step has a backward in candle.
-fn sigmoid(x: &Tensor) -> Result<Tensor> {
-    Ok((x * 0.5)?.tanh()?.affine(0.5, 0.5)?)
+/// As [`gradients_of`]; `cell.rs` has the formulas.
+pub(super) fn composed_gradients(
+    left: &Tensor,
+    above: &Tensor,
+    carried: &Tensor,
+) -> CandleResult<StepGradients> {
+    let block = |block: usize| left.get(block);
+    let (r, z, n, q, previous) = (block(1)?, block(2)?, block(3)?, block(4)?, block(5)?);
+    let rest = |gate: &Tensor| gate.affine(-1.0, 1.0);
+    let d = (above + carried.pad_with_zeros(0, 0, above.dim(0)? - carried.dim(0)?)?)?;
+    let to_n = ((&d * rest(&z)?)? * rest(&n.sqr()?)?)?;
+    let to_z = ((&d * (previous - &n)?)? * (&z * rest(&z)?)?)?;
+    let to_r = ((&to_n * q)? * (&r * rest(&r)?)?)?;
+    Ok(StepGradients {
+        words: Tensor::cat(&[&to_r, &to_z, &to_n], 1)?,
+        states: Tensor::cat(&[&to_r, &to_z, &(&to_n * r)?], 1)?,
+        beside: (d * z)?,
+    })
 }

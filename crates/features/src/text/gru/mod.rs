@@ -1,38 +1,28 @@
-//! How does a caption become words of the joint space? An embedding and a bidirectional GRU.
+//! The GRU encoder: captions become words of the joint space by an embedding and a bidirectional GRU.
 //!
-//! [`TextEncoder`] is the entry. The recurrence exists four times: [`mod@reference`] is the scalar
-//! version that judges the others, [`operator`] runs on the CPU with its own backward through time,
-//! [`composed`] is made of candle's operations for every other device, and on CUDA its steps are
-//! candle's products with all gates in one kernel.
+//! [`TextEncoder`] is the entry. The recurrence has a scalar version that judges the others
+//! ([`mod@reference`]), a fast form for the CPU ([`operator`]), and one in candle's operations for
+//! every other device, whose gates are a kernel on CUDA ([`composed`]). What the last two share,
+//! which is all but the time steps, is in `pass.rs`.
 
-mod activation;
 mod batch;
 mod cell;
 pub mod composed;
-mod direction;
-mod gates;
 #[cfg(feature = "cuda-kernels")]
 pub mod kernel;
-mod lookup;
 pub mod operator;
-mod places;
-mod recurrence;
+mod pass;
 pub mod reference;
 mod schedule;
-mod selection;
-mod shared;
-mod stepwise;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use uard_core::Words;
-use uard_core::matmul::Matmul;
 use uard_core::parameters::Parameters;
 use uard_core::random::{Draws, uniform};
+use uard_linalg::matmul::Matmul;
 
 pub use batch::CaptionBatch;
-pub use recurrence::{Direction, Recurrence};
-pub use schedule::Schedule;
 
 use crate::text::word_vectors::WordVectors;
 use crate::{Error, Result};
@@ -73,7 +63,24 @@ impl Default for TextEncoderConfig {
 /// the reverse direction starts at a caption's last word, as with PyTorch's packed sequences.
 #[derive(Debug, Clone)]
 pub struct TextEncoder {
-    recurrence: Recurrence,
+    /// [V, E].
+    embedding: Tensor,
+    /// From the first word to the last, and from the last to the first.
+    directions: [Direction; 2],
+    matmul: Matmul,
+}
+
+/// The parameters of one direction; gates in the order r, z, n.
+#[derive(Debug, Clone)]
+struct Direction {
+    /// Of words, [3H, E].
+    weight_ih: Tensor,
+    /// Of states, [3H, H].
+    weight_hh: Tensor,
+    /// Beside the words, `[3H]`.
+    bias_ih: Tensor,
+    /// Beside the states, `[3H]`.
+    bias_hh: Tensor,
 }
 
 impl TextEncoder {
@@ -134,27 +141,21 @@ impl TextEncoder {
             config.word_width,
         ];
         let embedding = parameters.create(EMBEDDING, embedding, &shape)?;
-        let forward = direction(parameters, config, "", draws)?;
-        let reverse = direction(parameters, config, "_reverse", draws)?;
+        let directions = [
+            direction(parameters, config, "", draws)?,
+            direction(parameters, config, "_reverse", draws)?,
+        ];
         Ok(Self {
-            recurrence: Recurrence {
-                embedding,
-                forward,
-                reverse,
-                matmul: Matmul::F32,
-            },
+            embedding,
+            directions,
+            matmul: Matmul::F32,
         })
     }
 
     /// The same encoder with other products.
     #[must_use]
     pub fn with_matmul(self, matmul: Matmul) -> Self {
-        Self {
-            recurrence: Recurrence {
-                matmul,
-                ..self.recurrence
-            },
-        }
+        Self { matmul, ..self }
     }
 
     /// The words of each caption as unit rows.
@@ -166,13 +167,38 @@ impl TextEncoder {
     /// When an id is not in the vocabulary, naming its caption and place, or the batch is on
     /// another device.
     pub fn forward(&self, batch: &CaptionBatch) -> Result<Words> {
-        let average = self.recurrence.average(batch)?;
+        let average = match self.embedding.device() {
+            Device::Cpu => operator::average(self, batch)?,
+            _ => composed::average(self, batch)?,
+        };
         Ok(Words::normalized(&average, batch.counts().to_vec())?)
     }
 
-    /// The parameters, as the forms of the recurrence take them.
-    pub fn recurrence(&self) -> &Recurrence {
-        &self.recurrence
+    /// Every parameter: the embedding, then those of each direction.
+    fn parameters(&self) -> Vec<&Tensor> {
+        let directions = self.directions.iter().flat_map(Direction::parameters);
+        std::iter::once(&self.embedding).chain(directions).collect()
+    }
+}
+
+impl Direction {
+    fn parameters(&self) -> [&Tensor; 4] {
+        let Self {
+            weight_ih,
+            weight_hh,
+            bias_ih,
+            bias_hh,
+        } = self;
+        [weight_ih, weight_hh, bias_ih, bias_hh]
+    }
+
+    fn mapped(&self, map: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        Ok(Self {
+            weight_ih: map(&self.weight_ih)?,
+            weight_hh: map(&self.weight_hh)?,
+            bias_ih: map(&self.bias_ih)?,
+            bias_hh: map(&self.bias_hh)?,
+        })
     }
 }
 
@@ -191,12 +217,10 @@ fn direction(
     let (word, joint) = (config.word_width, config.joint_width);
     let bound = 1.0 / (joint as f32).sqrt();
     let mut draw = |name: &str, shape: &[usize]| {
-        create(
-            parameters,
-            &format!("text.gru.{name}{suffix}"),
-            shape,
-            (bound, draws),
-        )
+        let name = format!("text.gru.{name}{suffix}");
+        let count = shape.iter().product();
+        let values = uniform(&mut draws.stream(&name, &[]), -bound, bound, count);
+        parameters.create(&name, values, shape)
     };
     Ok(Direction {
         weight_ih: draw("weight_ih", &[3 * joint, word])?,
@@ -204,17 +228,6 @@ fn direction(
         bias_ih: draw("bias_ih", &[3 * joint])?,
         bias_hh: draw("bias_hh", &[3 * joint])?,
     })
-}
-
-fn create(
-    parameters: &mut Parameters,
-    name: &str,
-    shape: &[usize],
-    (bound, draws): (f32, &Draws),
-) -> Result<Tensor> {
-    let count = shape.iter().product();
-    let values = uniform(&mut draws.stream(name, &[]), -bound, bound, count);
-    Ok(parameters.create(name, values, shape)?)
 }
 
 #[cfg(test)]

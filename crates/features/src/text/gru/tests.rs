@@ -1,4 +1,4 @@
-//! Do the forms of the recurrence agree, and does the encoder keep its promises?
+//! The forms of the recurrence agree, and the encoder keeps its promises.
 
 use candle_core::{DType, Device, Tensor, Var};
 use uard_testkit::{assert_close, assert_finite_nonzero, assert_gradients, assert_same_bytes};
@@ -28,17 +28,17 @@ fn tensor(label: &str, shape: &[usize], dtype: DType) -> Tensor {
         .unwrap()
 }
 
-/// A recurrence over 11 words whose parameters are variables, so that their gradients can be asked
+/// An encoder over 11 words whose parameters are variables, so that their gradients can be asked
 /// for.
-fn recurrence(width: usize, dtype: DType) -> (Recurrence, [Var; 9]) {
+fn of_vars(width: usize, dtype: DType) -> (TextEncoder, [Var; 9]) {
     let shapes: [&[usize]; 9] = [
         &[11, 5],
         &[3 * width, 5],
+        &[3 * width, width],
+        &[3 * width],
+        &[3 * width],
         &[3 * width, 5],
         &[3 * width, width],
-        &[3 * width, width],
-        &[3 * width],
-        &[3 * width],
         &[3 * width],
         &[3 * width],
     ];
@@ -53,8 +53,19 @@ fn recurrence(width: usize, dtype: DType) -> (Recurrence, [Var; 9]) {
     )
 }
 
-fn of_tensors(tensors: &[Tensor]) -> Recurrence {
-    Recurrence::from_tensors(tensors.to_vec().try_into().unwrap(), Matmul::F32)
+/// In the order of [`TextEncoder::parameters`].
+fn of_tensors(tensors: &[Tensor]) -> TextEncoder {
+    let direction = |first: usize| Direction {
+        weight_ih: tensors[first].clone(),
+        weight_hh: tensors[first + 1].clone(),
+        bias_ih: tensors[first + 2].clone(),
+        bias_hh: tensors[first + 3].clone(),
+    };
+    TextEncoder {
+        embedding: tensors[0].clone(),
+        directions: [direction(1), direction(5)],
+        matmul: Matmul::F32,
+    }
 }
 
 /// Captions of these lengths, padded to `longest`.
@@ -134,13 +145,9 @@ fn every_form_equals_the_scalar_reference() {
     for counts in [&RAGGED[..], &[1], &[5], &[1, 1, 1], &[4, 4]] {
         let captions = captions(counts);
         let batch = batch(&captions);
-        let expected = by_reference(&parameters, &captions, batch.schedule().longest());
-        for average in [
-            operator::average,
-            composed::average,
-            composed::fused_average,
-        ] {
-            let found = average(encoder.recurrence(), &batch).unwrap();
+        let expected = by_reference(&parameters, &captions, batch.ids().dims()[1]);
+        for average in [operator::average, composed::average] {
+            let found = average(&encoder, &batch).unwrap();
             assert_close(&found.to_dtype(DType::F64).unwrap(), &expected, SINGLE);
         }
     }
@@ -152,17 +159,15 @@ fn forms_equal_each_other_in_values_and_gradients() {
         for counts in [&RAGGED[..], &[1], &[6], &[2, 9]] {
             let batch = padded(counts, 13);
             // Whole vectors and a rest.
-            let (recurrence, vars) = recurrence(21, dtype);
-            let expected = composed::average(&recurrence, &batch).unwrap();
+            let (encoder, vars) = of_vars(21, dtype);
+            let expected = composed::average(&encoder, &batch).unwrap();
             let gradients = loss(&expected).unwrap().backward().unwrap();
-            for average in [operator::average, composed::fused_average] {
-                let found = average(&recurrence, &batch).unwrap();
-                assert_close(&found, &expected, tolerance);
-                let found = loss(&found).unwrap().backward().unwrap();
-                for var in &vars {
-                    let (found, expected) = (found.get(var).unwrap(), gradients.get(var).unwrap());
-                    assert_close(found, expected, tolerance);
-                }
+            let found = operator::average(&encoder, &batch).unwrap();
+            assert_close(&found, &expected, tolerance);
+            let found = loss(&found).unwrap().backward().unwrap();
+            for var in &vars {
+                let (found, expected) = (found.get(var).unwrap(), gradients.get(var).unwrap());
+                assert_close(found, expected, tolerance);
             }
         }
     }
@@ -172,27 +177,29 @@ fn forms_equal_each_other_in_values_and_gradients() {
 fn gradients_match_finite_differences() {
     for counts in [&[3, 1, 4][..], &[1], &[2]] {
         let batch = padded(counts, 5);
-        let (_, vars) = recurrence(3, DType::F64);
-        let run = |tensors: &[Tensor]| {
-            let average = operator::average(&of_tensors(tensors), &batch);
-            loss(&average.map_err(candle_core::Error::wrap)?)
-        };
-        assert_gradients(run, &vars, DIFFERENCES);
+        let (_, vars) = of_vars(3, DType::F64);
+        for average in [operator::average, composed::average] {
+            let run = |tensors: &[Tensor]| {
+                let average = average(&of_tensors(tensors), &batch);
+                loss(&average.map_err(candle_core::Error::wrap)?)
+            };
+            assert_gradients(run, &vars, DIFFERENCES);
+        }
     }
 }
 
 #[test]
 fn strided_inputs_and_gradients_are_read_rightly() {
-    let (plain, vars) = recurrence(4, DType::F64);
+    let (plain, vars) = of_vars(4, DType::F64);
     let batch = padded(&RAGGED, 12);
-    let turned = plain.tensors().map(|tensor| match tensor.rank() {
-        2 => tensor.t().unwrap().contiguous().unwrap().t().unwrap(),
-        _ => tensor.clone(),
+    let turned = vars.each_ref().map(|var| match var.rank() {
+        2 => var.t().unwrap().contiguous().unwrap().t().unwrap(),
+        _ => var.as_tensor().clone(),
     });
     assert!(!turned[0].is_contiguous());
     let strided = of_tensors(&turned);
-    let run = |recurrence: &Recurrence| {
-        let average = operator::average(recurrence, &batch)
+    let run = |encoder: &TextEncoder| {
+        let average = operator::average(encoder, &batch)
             .unwrap()
             .transpose(0, 2)
             .unwrap();
@@ -209,30 +216,9 @@ fn strided_inputs_and_gradients_are_read_rightly() {
 }
 
 #[test]
-fn shapes_that_do_not_fit_are_refused() {
-    let (recurrence, _) = recurrence(4, DType::F32);
-    let batch = padded(&[2, 1], 2);
-    let narrow = Recurrence {
-        embedding: tensor("narrow", &[11, 4], DType::F32),
-        ..recurrence.clone()
-    };
-    let message = operator::average(&narrow, &batch).unwrap_err().to_string();
-    assert!(
-        message.contains("expected 4 along inputs, found 5"),
-        "{message}"
-    );
-    let mut halves = recurrence;
-    halves.forward.bias_ih = halves.forward.bias_ih.to_dtype(DType::F64).unwrap();
-    assert!(operator::average(&halves, &batch).is_err());
-}
-
-#[test]
 fn rounded_products_change_little_and_something() {
-    let (exact, _) = recurrence(40, DType::F32);
-    let rounded = Recurrence {
-        matmul: Matmul::Bf16,
-        ..exact.clone()
-    };
+    let (exact, _) = of_vars(40, DType::F32);
+    let rounded = exact.clone().with_matmul(Matmul::Bf16);
     let batch = padded(&RAGGED, 12);
     let exact = operator::average(&exact, &batch).unwrap();
     let rounded = operator::average(&rounded, &batch).unwrap();
@@ -244,8 +230,8 @@ fn rounded_products_change_little_and_something() {
 
 #[test]
 fn a_second_backward_pass_gives_the_same_bytes() {
-    let (recurrence, vars) = recurrence(9, DType::F32);
-    let loss = loss(&operator::average(&recurrence, &padded(&RAGGED, 12)).unwrap()).unwrap();
+    let (encoder, vars) = of_vars(9, DType::F32);
+    let loss = loss(&operator::average(&encoder, &padded(&RAGGED, 12)).unwrap()).unwrap();
     let (first, second) = (loss.backward().unwrap(), loss.backward().unwrap());
     for var in &vars {
         assert_same_bytes(first.get(var).unwrap(), second.get(var).unwrap());
@@ -306,8 +292,8 @@ fn threads_change_no_byte() {
             .build()
             .unwrap();
         pool.install(|| {
-            let (recurrence, vars) = recurrence(70, DType::F32);
-            let average = operator::average(&recurrence, &padded(&counts, 20)).unwrap();
+            let (encoder, vars) = of_vars(70, DType::F32);
+            let average = operator::average(&encoder, &padded(&counts, 20)).unwrap();
             let gradients = loss(&average).unwrap().backward().unwrap();
             (
                 average,

@@ -9,7 +9,7 @@
 //! Φ by formula 7.1.26 of Abramowitz and Stegun, *Handbook of Mathematical Functions*, 1964, whose
 //! error is below 1.5e-7 in erf: half of a last digit of f32 near one.
 
-use uard_core::vector::{Loops, Number, Simd, Vector};
+use uard_linalg::vector::{Loops, Number, Simd, Vector};
 
 use super::{Activation, CUBIC, QUICK, ROOT_OF_TWO_OVER_PI};
 

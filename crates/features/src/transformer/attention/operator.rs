@@ -6,9 +6,9 @@ use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape, Tensor, WithDType};
 use rayon::prelude::*;
-use uard_core::product::{Matrix, Output, product};
 use uard_core::slices::{numbers, reading};
-use uard_core::vector::{Dot, Exponentials, Number, vectorised};
+use uard_linalg::product::{Matrix, Output, product};
+use uard_linalg::vector::{Dot, Exponentials, Number, vectorised};
 
 use super::Spans;
 

@@ -1,27 +1,19 @@
-//! What a run starts from: its tokenizer and its first state.
+//! What a run starts from: its first state, and the files that captions are read with.
 
 use std::path::Path;
 
 use serde::de::IgnoredAny;
-use uard_features::text::tokenizer::CaptionTokenizer;
+use uard_features::text::TextModel;
 use uard_relevance::ThresholdLearner;
 
+use crate::Result;
 use crate::checkpoint::{FORMAT_VERSION, FeatureShape, Running, TrainState};
 use crate::error::io;
 use crate::trainer::Run;
-use crate::{Result, text};
-
-pub(super) fn tokenizer_of(run: &Run<'_>, model: Option<&Path>) -> Result<CaptionTokenizer> {
-    let captions = run.train.captions.iter().map(String::as_str);
-    text::tokenizer(run.config, model, captions)
-}
 
 /// Writes what captions are read with into the run, and returns it for the checkpoints.
-pub(super) fn written_files(
-    tokenizer: &CaptionTokenizer,
-    run: &Path,
-) -> Result<Vec<(&'static str, Vec<u8>)>> {
-    let files = tokenizer.files()?;
+pub(super) fn written_files(text: &TextModel, run: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let files = text.files()?;
     for (name, bytes) in &files {
         let path = run.join(name);
         uard_files::write(&path, bytes).map_err(io("write", &path))?;
@@ -29,7 +21,7 @@ pub(super) fn written_files(
     Ok(files)
 }
 
-pub(super) fn first_state(run: &Run<'_>, tokenizer: &CaptionTokenizer) -> Result<TrainState> {
+pub(super) fn first_state(run: &Run<'_>, text: &TextModel) -> Result<TrainState> {
     Ok(TrainState {
         format_version: FORMAT_VERSION,
         epoch: 1,
@@ -37,7 +29,7 @@ pub(super) fn first_state(run: &Run<'_>, tokenizer: &CaptionTokenizer) -> Result
         step: 0,
         seed: run.config.training.seed,
         config: run.config.to_toml()?,
-        vocabulary_hash: tokenizer.hash()?,
+        vocabulary_hash: text.hash()?,
         data_hash: run.train.data_hash()?,
         features: FeatureShape {
             regions: run.train.regions.regions(),

@@ -7,9 +7,9 @@ use super::Session;
 use crate::Result;
 use crate::checkpoint::{Best, Running, evaluation_threshold};
 use crate::evaluation::{How, evaluate};
-use crate::record::{EpochRecord, Fit, Hills, LogLine, SplitRecord};
 use crate::schedule::factor_at;
 use crate::trainer::observer::{Event, Observer};
+use uard_report::record::{EpochRecord, Fit, Hills, LogLine, SplitRecord};
 
 impl Session<'_> {
     pub(super) fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<()> {
@@ -47,13 +47,10 @@ impl Session<'_> {
                 total,
             });
         };
-        let how = How {
-            threshold,
-            precision: self.run.config.evaluation.precision,
-            ..How::default()
-        };
+        let precision = self.run.config.evaluation.precision;
+        let how = How::fastest(threshold, precision, self.model.parameters().device())?;
         let dev = self.run.dev;
-        Ok(evaluate(&self.model, dev, &self.tokenizer, how, &on_progress)?.record)
+        Ok(evaluate(&self.model, dev, &self.text, &how, &on_progress)?.record)
     }
 
     fn epoch_record(&self, dev: SplitRecord) -> EpochRecord {

@@ -1,0 +1,121 @@
+//! What a search gives: the similarities of all pairs, lists of the best, and what of them is exact.
+
+use crate::Kept;
+
+/// Told the pairs done and the pairs in all, from any thread.
+pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
+
+/// The similarity of every pair.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AllPairs {
+    /// Row-major [I, C].
+    pub values: Vec<f32>,
+    /// How much was above the threshold, over all pairs.
+    pub kept: Kept,
+}
+
+/// What of a matrix of similarities must be as in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Preserve<'a> {
+    /// The most similar so many of each image and of each caption, with their order and values.
+    pub top: usize,
+    /// Matched pairs (image, caption): their values, and the rank of each image's and of each
+    /// caption's best, ties counting against it.
+    pub matched: &'a [(usize, usize)],
+}
+
+/// How a matrix of similarities came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preserved {
+    /// How much was above the threshold; with `Precision::Exact` as bf16 shows it.
+    pub kept: Kept,
+    /// Pairs that bf16 left open and f32 decided; 0 with any other precision.
+    pub recomputed: u64,
+}
+
+/// One entry of a list.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ranked {
+    /// The image or caption.
+    pub index: usize,
+    /// Its similarity.
+    pub similarity: f32,
+}
+
+/// Lists of the best, best first; of equal similarities the lower index comes first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopK {
+    /// For each image its best captions.
+    pub captions_of_images: Vec<Vec<Ranked>>,
+    /// For each caption its best images.
+    pub images_of_captions: Vec<Vec<Ranked>>,
+    /// How much was above the threshold, over all pairs; with `Precision::Exact` as bf16 shows it.
+    pub kept: Kept,
+    /// Pairs that bf16 left open and f32 decided; 0 with any precision but `Precision::Exact`.
+    pub recomputed: u64,
+}
+
+impl Ranked {
+    /// Whether it comes before another in a list: a total order, so that the best K of a union are
+    /// the same in whatever order its parts arrive.
+    pub(crate) fn precedes(&self, other: &Self) -> bool {
+        self.similarity > other.similarity
+            || (self.similarity == other.similarity && self.index < other.index)
+    }
+}
+
+/// Puts a candidate in its place among the best `k`, if it has one.
+pub(crate) fn offer(list: &mut Vec<Ranked>, k: usize, candidate: Ranked) {
+    if list.len() == k && !list.last().is_some_and(|last| candidate.precedes(last)) {
+        return;
+    }
+    let place = list.partition_point(|held| held.precedes(&candidate));
+    list.insert(place, candidate);
+    list.truncate(k);
+}
+
+impl AllPairs {
+    /// The `k` best of each image and of each caption; `captions` is C.
+    pub(crate) fn top_k(&self, captions: usize, k: usize) -> TopK {
+        let images = self.values.len() / captions.max(1);
+        let mut lists = TopK {
+            captions_of_images: vec![Vec::new(); images],
+            images_of_captions: vec![Vec::new(); captions],
+            kept: self.kept,
+            recomputed: 0,
+        };
+        for (at, &similarity) in self.values.iter().enumerate() {
+            let (image, caption) = (at / captions, at % captions);
+            let ranked = |index| Ranked { index, similarity };
+            offer(&mut lists.captions_of_images[image], k, ranked(caption));
+            offer(&mut lists.images_of_captions[caption], k, ranked(image));
+        }
+        lists
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offered(indices: &[usize], k: usize) -> Vec<usize> {
+        let mut list = Vec::new();
+        for &index in indices {
+            let similarity = 0.5;
+            offer(&mut list, k, Ranked { index, similarity });
+        }
+        list.iter().map(|held| held.index).collect()
+    }
+
+    #[test]
+    fn of_equals_the_lower_index_comes_first_whenever_it_arrives() {
+        for order in [[2, 0, 1], [1, 2, 0], [0, 1, 2]] {
+            assert_eq!(offered(&order, 2), [0, 1]);
+        }
+    }
+
+    #[test]
+    fn a_list_of_none_stays_empty() {
+        assert!(offered(&[0], 0).is_empty());
+    }
+}

@@ -1,0 +1,130 @@
+//! Whether the kernels of this machine compute what they should: what is checked, on what, how far
+//! off. `uard self-test` runs these checks where they matter, and tests run them where that is
+//! possible.
+
+pub mod matching;
+mod sample;
+#[cfg(feature = "cuda-kernels")]
+pub mod training;
+
+use candle_core::Device;
+use uard_attention::{Engine, Running};
+pub use uard_training::check::Check;
+
+/// Told each check as soon as it is done.
+pub type OnCheck<'a> = &'a mut dyn FnMut(Check);
+
+/// How much is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Each engine on one small batch, in one precision: for tools that slow everything down a
+    /// hundredfold.
+    Smallest,
+    /// Small shapes.
+    Quick,
+    /// Those and full tiles.
+    Full,
+}
+
+/// Every engine of the CPU that runs here under its own name, in each of its precisions.
+pub fn engines_of_the_cpu(extent: Extent) -> Vec<Running> {
+    let judged =
+        |engine: &Engine| !matches!(engine, Engine::Auto | Engine::Reference | Engine::Cuda);
+    let open = |engine: Engine| {
+        let precisions = extent.of(engine.precisions()).iter();
+        precisions.filter_map(move |&precision| engine.open(Some(precision), &Device::Cpu).ok())
+    };
+    let engines = Engine::ALL.into_iter().filter(judged);
+    let running = engines.flat_map(open);
+    running
+        .filter(|running| running.fallback().is_none())
+        .collect()
+}
+
+impl Extent {
+    /// All of them, or the first in the smallest extent.
+    pub fn of<T>(self, all: &[T]) -> &[T] {
+        match self {
+            Self::Smallest => &all[..1],
+            Self::Quick | Self::Full => all,
+        }
+    }
+}
+
+/// What must be equal to the last bit.
+fn exactly(name: String, is_equal: bool) -> Check {
+    Check {
+        name,
+        found: if is_equal { 0.0 } else { 1.0 },
+        limit: 0.0,
+    }
+}
+
+fn bits(numbers: &[f32]) -> Vec<u32> {
+    numbers.iter().map(|number| number.to_bits()).collect()
+}
+
+/// NaN if one of them is.
+fn largest(numbers: impl Iterator<Item = f64>) -> f64 {
+    numbers.fold(0.0, |largest: f64, number| {
+        match largest.is_nan() || number.is_nan() {
+            true => f64::NAN,
+            false => largest.max(number),
+        }
+    })
+}
+
+/// NaN where the lengths differ or a number is not one.
+fn largest_difference(found: &[f32], expected: &[f64]) -> f64 {
+    if found.len() != expected.len() {
+        return f64::NAN;
+    }
+    let pairs = found.iter().zip(expected);
+    largest(pairs.map(|(&found, &expected)| (f64::from(found) - expected).abs()))
+}
+
+#[cfg(test)]
+#[cfg(feature = "cuda-kernels")]
+mod tests {
+    use std::sync::Arc;
+
+    use uard_attention::Precision;
+    use uard_core::gpu::Machine;
+    use uard_ptx::Interpreter;
+
+    use super::*;
+
+    /// Without NVRTC there is nothing to run; the gate sets the variable, and has it.
+    fn interpreter(capability: u32) -> Option<Arc<dyn Machine>> {
+        let required = std::env::var_os("UARD_NVRTC").is_some();
+        let machine = Interpreter::where_possible(capability, required)?;
+        Some(Arc::new(machine))
+    }
+
+    fn on(machine: &Arc<dyn Machine>) -> Vec<Running> {
+        let run = |precision| Running::on_machine(Arc::clone(machine), precision).unwrap();
+        [Precision::F16, Precision::Bf16].map(run).to_vec()
+    }
+
+    fn assert_all(check_all: impl FnOnce(OnCheck<'_>) -> anyhow::Result<()>) {
+        let mut checks = Vec::new();
+        check_all(&mut |check| checks.push(check)).unwrap();
+        assert!(checks.len() > 50, "only {} checks", checks.len());
+        let failed: Vec<_> = checks.iter().filter(|check| !check.passed()).collect();
+        assert!(failed.is_empty(), "{failed:#?}");
+    }
+
+    #[test]
+    fn matching_on_the_interpreter_agrees_with_the_reference() {
+        if let Some(machine) = interpreter(80) {
+            assert_all(|on_check| matching::check(&on(&machine), Extent::Quick, on_check));
+        }
+    }
+
+    #[test]
+    fn training_on_the_interpreter_agrees_with_the_operator_in_f64() {
+        if let Some(machine) = interpreter(90) {
+            assert_all(|on_check| training::check(&machine, Extent::Quick, on_check));
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Operators whose value and gradients are computed by hand: any number of inputs, any device.
+//!
+//! candle's custom operators take three tensors at most and a function for each backend. Here the
+//! value is a tensor that is there already, and the gradients of all inputs come from one function.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp3, DType, Error, Layout, Result, Shape, Storage, Tensor};
+
+const NAME: &str = "operator-by-hand";
+
+/// The value as a function of its inputs, in candle's graph.
+///
+/// `gradients` is given the gradient of the value, contiguous, and returns those of the inputs, in
+/// their order; it runs once for each backward pass.
+///
+/// Each two inputs pass a door, an operator whose value is a single zero, and the value is an
+/// operator on the last door. On the way back it leaves all gradients where each door takes its two.
+///
+/// # Errors
+/// When value and inputs are not on the same device, or the value has gaps.
+///
+/// ```
+/// use candle_core::{Device, Tensor, Var};
+/// use uard_core::operator::operator;
+///
+/// let [x, y] = [2f32, 3.0].map(|x| Var::new(x, &Device::Cpu).unwrap());
+/// let (a, b) = (x.as_detached_tensor(), y.as_detached_tensor());
+/// let product = operator(&(&a * &b)?, &[x.as_tensor(), y.as_tensor()], move |upstream| {
+///     Ok(vec![(upstream * &b)?, (upstream * &a)?])
+/// })?;
+/// let gradients = product.backward()?;
+/// assert_eq!(gradients.get(&x).unwrap().to_scalar::<f32>()?, 3.0);
+/// assert_eq!(gradients.get(&y).unwrap().to_scalar::<f32>()?, 2.0);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn operator<G>(value: &Tensor, inputs: &[&Tensor], gradients: G) -> Result<Tensor>
+where
+    G: Fn(&Tensor) -> Result<Vec<Tensor>> + Send + Sync + 'static,
+{
+    let left = Arc::new(Mutex::new(Vec::<Option<Tensor>>::new()));
+    let zero = Tensor::zeros(1, DType::F32, value.device())?;
+    let mut last = zero.clone();
+    for (door, pair) in inputs.chunks(2).enumerate() {
+        let (left, before) = (Arc::clone(&left), zero.clone());
+        let gradients = move |_: &Tensor| {
+            let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut take = |at: usize| left.get_mut(at).map(std::mem::take);
+            let first = take(2 * door).flatten();
+            Ok([Some(before.clone()), first, take(2 * door + 1).flatten()])
+        };
+        let known = Known::new(&zero, gradients);
+        last = last.apply_op3(pair[0], pair[pair.len() - 1], known)?;
+    }
+    let gradients = move |upstream: &Tensor| {
+        let found = gradients(upstream)?.into_iter().map(Some).collect();
+        *left.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        Ok([Some(zero.clone()), None, None])
+    };
+    last.apply_op3(&last, &last, Known::new(value, gradients))
+}
+
+/// An operator with a value that is there already, and the gradients of its three inputs.
+struct Known<G> {
+    /// Until it is handed out: the graph must not keep it twice.
+    value: Mutex<Option<Tensor>>,
+    gradients: G,
+}
+
+impl<G> Known<G> {
+    fn new(value: &Tensor, gradients: G) -> Self {
+        Self {
+            value: Mutex::new(Some(value.clone())),
+            gradients,
+        }
+    }
+
+    fn copied<S: BackendStorage>(&self, of: fn(&Storage) -> Option<&S>) -> Result<(S, Shape)> {
+        let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = || Error::Msg(format!("{NAME}: its value was handed out before")).bt();
+        let value = value.take().ok_or_else(gone)?;
+        let (storage, layout) = value.storage_and_layout();
+        if !layout.is_contiguous() || layout.start_offset() != 0 {
+            return Err(Error::RequiresContiguous { op: NAME }.bt());
+        }
+        let other = || Error::Msg(format!("{NAME}: its value is on another device")).bt();
+        let storage = of(&storage).ok_or_else(other)?;
+        Ok((storage.try_clone(layout)?, layout.shape().clone()))
+    }
+}
+
+impl<G> CustomOp3 for Known<G>
+where
+    G: Fn(&Tensor) -> Result<[Option<Tensor>; 3]> + Send + Sync,
+{
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.copied(|storage| match storage {
+            Storage::Cpu(storage) => Some(storage),
+            _ => None,
+        })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        self.copied(|storage| match storage {
+            Storage::Cuda(storage) => Some(storage),
+            _ => None,
+        })
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        _: &candle_core::MetalStorage,
+        _: &Layout,
+        _: &candle_core::MetalStorage,
+        _: &Layout,
+        _: &candle_core::MetalStorage,
+        _: &Layout,
+    ) -> Result<(candle_core::MetalStorage, Shape)> {
+        self.copied(|storage| match storage {
+            Storage::Metal(storage) => Some(storage),
+            _ => None,
+        })
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        upstream: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [first, second, third] = (self.gradients)(&upstream.contiguous()?)?;
+        Ok((first, second, third))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+    use uard_testkit::assert_close;
+
+    use super::*;
+
+    #[test]
+    fn every_input_gets_its_gradient_in_every_backward_pass() {
+        for count in 1..=5 {
+            let vars: Vec<Var> = (0..count)
+                .map(|at| Var::new(&[at as f64 + 1.0, 2.0], &Device::Cpu).unwrap())
+                .collect();
+            let inputs: Vec<&Tensor> = vars.iter().map(|var| var.as_tensor()).collect();
+            let value = Tensor::new(&[7f64, 8.0], &Device::Cpu).unwrap();
+            let found = operator(&value, &inputs, move |upstream| {
+                (0..count).map(|at| upstream * (at as f64 + 1.0)).collect()
+            });
+            let loss = (found.unwrap().sqr().unwrap() * 0.5).unwrap();
+            for _ in 0..2 {
+                let gradients = loss.backward().unwrap();
+                for (at, var) in vars.iter().enumerate() {
+                    let expected = (&value * (at as f64 + 1.0)).unwrap();
+                    assert_close(gradients.get(var).unwrap(), &expected, 0.0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn data_among_the_inputs_has_no_graph() {
+        let value = Tensor::new(&[7f32], &Device::Cpu).unwrap();
+        let data = operator(&value, &[&value, &value], |_| Ok(Vec::new())).unwrap();
+        assert!(!data.track_op());
+    }
+}

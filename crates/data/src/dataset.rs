@@ -1,0 +1,251 @@
+//! One split of a data directory, and whether its files fit each other.
+//!
+//! | file | holds | |
+//! |---|---|---|
+//! | `{split}_ims.npy` | region features `[I, R, F]` | needed, or: |
+//! | `{split}_store/` | a feature store: features, boxes, ids, sizes | read where there is no array |
+//! | `{split}_caps.txt` | a caption a line | needed |
+//! | `{split}_map.txt` | the image index of each caption | where M is no multiple of N |
+//! | `{split}_ids.txt` | an id a line, for each image or each caption | optional |
+//! | `{split}_counts.npy` | valid regions of each image | optional |
+//! | `{split}_boxes.npy` | x1, y1, x2, y2 in pixels `[I, R, 4]` | optional |
+//! | `{split}_alignments.json` | which regions answer which word | optional |
+//! | `images/` | the pictures, named by id | optional |
+
+mod alignments;
+mod ids;
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::captions::{CaptionFiles, captions_in_order, read_captions, read_map};
+use crate::store::{Boxes, RegionStore};
+use crate::{Error, Result};
+pub use alignments::{Alignments, WordAlignment};
+pub(crate) use ids::stem;
+use ids::{expect_stored, read_ids};
+use uard_files::FieldsHash;
+
+/// How many images' bytes go into [`Split::data_hash`].
+const HASHED_IMAGES: usize = 256;
+
+/// The endings that a picture may have, beside the one in its id.
+const PICTURE_ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
+
+/// One split: its features, its captions, and what is known beside them.
+///
+/// # Shapes
+/// I images, C captions; image i has [`RegionStore::count`] regions.
+#[derive(Debug)]
+pub struct Split {
+    /// `train`, `dev`, `test`, …
+    pub name: String,
+    /// The features of I images.
+    pub regions: RegionStore,
+    /// `[C]`
+    pub captions: Vec<String>,
+    /// `[C]`: the image that each caption is about.
+    pub image_of_caption: Vec<usize>,
+    /// `[I]`: from the store or the ids file, else the index of each image.
+    pub ids: Vec<String>,
+    /// Where each region lies.
+    pub boxes: Option<Boxes>,
+    /// Where [`image_file`](Self::image_file) looks.
+    pub images_dir: Option<PathBuf>,
+    /// Which regions truly answer which word.
+    pub alignments: Option<Alignments>,
+    /// What looks wrong without stopping anybody, in a sentence for whoever opened the split to pass
+    /// on: images that repeat almost.
+    pub warning: Option<String>,
+}
+
+impl Split {
+    /// Opens a split and checks that its files fit each other.
+    ///
+    /// Where there are as many captions as stored images, no map, and the images lie in runs of
+    /// equal ones, each is counted once ([`RegionStore::merge_copies`]).
+    ///
+    /// # Errors
+    /// A directory or file that is not there; whatever the readers of the single files refuse; a
+    /// number of captions, ids, counts, boxes or alignments that does not fit.
+    pub fn open(dir: &Path, split: &str) -> Result<Self> {
+        check_present(dir, split)?;
+        let files = CaptionFiles::of(dir, split);
+        let mut regions = RegionStore::open(dir, split)?;
+        let captions = read_captions(&files.captions)?;
+        let mut warning = None;
+        let image_of_caption = match files.map.exists() {
+            true => read_map(&files.map, captions.len(), regions.images())?,
+            false => {
+                if captions.len() == regions.images() && regions.merge_copies()? == 1 {
+                    warning = near_copies(&regions)?;
+                }
+                captions_in_order(captions.len(), regions.images(), &files)?
+            }
+        };
+        let path = |ending: &str| existing(dir.join(format!("{split}_{ending}")));
+        let ids = match (regions.feature_store(), path("ids.txt")) {
+            (Some(store), beside) => {
+                let stored = store.ids().step_by(regions.copies());
+                let stored: Vec<String> = stored.map(str::to_owned).collect();
+                if let Some(path) = beside {
+                    let ids = read_ids(&path, &regions, &image_of_caption)?;
+                    expect_stored(&path, &ids, &stored)?;
+                }
+                stored
+            }
+            (None, Some(path)) => read_ids(&path, &regions, &image_of_caption)?,
+            (None, None) => (0..regions.images()).map(|i| i.to_string()).collect(),
+        };
+        let boxes = match (Boxes::stored(&regions), path("boxes.npy")) {
+            (None, Some(path)) => Some(Boxes::open(path, &regions)?),
+            (stored, _) => stored,
+        };
+        let alignments = path("alignments.json").map(|path| {
+            Alignments::read_json(&path, &captions, |caption| {
+                regions.count(image_of_caption[caption])
+            })
+        });
+        Ok(Self {
+            name: split.to_owned(),
+            boxes,
+            images_dir: existing(dir.join("images")),
+            alignments: alignments.transpose()?,
+            warning,
+            regions,
+            captions,
+            image_of_caption,
+            ids,
+        })
+    }
+
+    /// The same split with its pictures looked up in another directory.
+    pub fn with_images_dir(mut self, dir: PathBuf) -> Self {
+        self.images_dir = Some(dir);
+        self
+    }
+
+    /// I.
+    pub fn images(&self) -> usize {
+        self.regions.images()
+    }
+
+    /// The picture of an image: its id in the images directory, as it stands or with another
+    /// ending. `None` where there is none, and for an id that leads out of the directory.
+    pub fn image_file(&self, image: usize) -> Option<PathBuf> {
+        let dir = self.images_dir.as_ref()?;
+        let id = Path::new(self.ids.get(image)?);
+        let inside = id
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
+        if !inside {
+            return None;
+        }
+        let whole = dir.join(id);
+        let appended = PICTURE_ENDINGS.iter().map(|ending| {
+            let mut path = whole.clone().into_os_string();
+            path.push(format!(".{ending}"));
+            PathBuf::from(path)
+        });
+        let replaced = PICTURE_ENDINGS
+            .iter()
+            .map(|ending| whole.with_extension(ending));
+        let mut candidates = std::iter::once(whole.clone())
+            .chain(appended)
+            .chain(replaced);
+        candidates.find(|path| path.is_file())
+    }
+
+    /// SHA-256, in hex, that tells whether a run goes on with the data it began with.
+    ///
+    /// Over captions, the image of each, ids, shape and type of the features, counts, and the
+    /// stored bytes of at most 256 evenly spread images, first and last included. Reading all of
+    /// a 33 GB file would take minutes at every start; so a change that leaves all of the chosen
+    /// images alone is not seen.
+    ///
+    /// # Errors
+    /// None on a split that opened.
+    pub fn data_hash(&self) -> Result<String> {
+        let mut fields = FieldsHash::default();
+        fields.add_number(self.captions.len());
+        for (caption, &image) in self.captions.iter().zip(&self.image_of_caption) {
+            fields.add(caption.as_bytes());
+            fields.add_number(image);
+        }
+        fields.add_number(self.images());
+        for (image, id) in self.ids.iter().enumerate() {
+            fields.add(id.as_bytes());
+            fields.add_number(self.regions.count(image));
+        }
+        fields.add(self.regions.element().name().as_bytes());
+        fields.add_number(self.regions.regions());
+        fields.add_number(self.regions.width());
+        for image in spread(self.images(), HASHED_IMAGES) {
+            fields.add_number(image);
+            fields.add(self.regions.image_bytes(image)?);
+        }
+        Ok(fields.hex())
+    }
+}
+
+/// At most `most` indices below `count`, evenly spread, the first and the last among them.
+fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
+    let chosen = count.min(most);
+    (0..chosen).map(move |index| match chosen {
+        1 => 0,
+        _ => index * (count - 1) / (chosen - 1),
+    })
+}
+
+/// The warning of rows that repeat, as images do that are stored once for each caption, and are not
+/// equal to the last bit.
+fn near_copies(regions: &RegionStore) -> Result<Option<String>> {
+    let Some(copies) = regions.near_copies()? else {
+        return Ok(None);
+    };
+    Ok(Some(format!(
+        "{}: each {copies} rows one after the other are nearly equal, as copies of one image saved \
+         in another precision are; they count as different images, and each has the others' captions \
+         against it. Keep every {copies}th row alone: numpy.save(path, array[::{copies}])",
+        regions.path().display()
+    )))
+}
+
+fn existing(path: PathBuf) -> Option<PathBuf> {
+    path.exists().then_some(path)
+}
+
+fn check_present(dir: &Path, split: &str) -> Result<()> {
+    if !dir.is_dir() {
+        return Err(Error::MissingDirectory {
+            path: dir.to_owned(),
+            split: split.to_owned(),
+        });
+    }
+    let files = CaptionFiles::of(dir, split);
+    for (path, needed) in [
+        (
+            files.images,
+            "region features (images, regions, features), or {split}_store/ beside it,",
+        ),
+        (files.captions, "captions, one a line,"),
+    ] {
+        if !path.exists() {
+            return Err(Error::MissingFile {
+                path,
+                split: split.to_owned(),
+                needed,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name can be that of a split: files of a data directory begin with it, so it leads to no
+/// other directory and is not hidden.
+pub fn is_split_name(name: &str) -> bool {
+    let leads_elsewhere = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
+    !name.is_empty() && !name.starts_with('.') && !name.contains(leads_elsewhere)
+}
+
+#[cfg(test)]
+mod tests;

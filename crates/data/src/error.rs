@@ -1,0 +1,206 @@
+//! What can go wrong between files and the features and captions of a split.
+
+use std::path::{Path, PathBuf};
+
+use uard_files::FileError;
+
+use crate::npy::NpyError;
+
+/// A cause, with the file and what was expected and found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file that a split needs is not there.
+    #[error("{}: no such file; a split `{split}` needs {needed} there", path.display())]
+    MissingFile {
+        /// What was looked for.
+        path: PathBuf,
+        /// The split.
+        split: String,
+        /// What the file holds.
+        needed: &'static str,
+    },
+    /// A data directory is not there.
+    #[error("{}: no such directory; looked there for {split}_ims.npy or {split}_store/, and {split}_caps.txt", path.display())]
+    MissingDirectory {
+        /// What was looked for.
+        path: PathBuf,
+        /// The split.
+        split: String,
+    },
+    /// A feature that is not a number or infinite.
+    #[error("{}: image {image}, region {region}: feature {feature} is {value}, expected a finite number; extract this image again or leave it out", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The image, as a row of the file.
+        image: usize,
+        /// The region.
+        region: usize,
+        /// The feature.
+        feature: usize,
+        /// What is there.
+        value: f32,
+    },
+    /// A number of regions of one image that cannot be.
+    #[error("{}: image {image} counts {count} regions, expected 1 to {regions}", path.display())]
+    RegionCount {
+        /// The file.
+        path: PathBuf,
+        /// The image, as a row of the file.
+        image: usize,
+        /// Its count.
+        count: i64,
+        /// The regions that are stored per image.
+        regions: usize,
+    },
+    /// A line without a caption.
+    #[error("{} line {line}: empty caption; expected one caption a line", path.display())]
+    EmptyCaption {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// A file without a caption.
+    #[error("{}: no captions; expected one caption a line", path.display())]
+    NoCaptions {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Captions that were read as bytes and printed by Python 3.
+    #[error("{} line {line}: the caption is printed bytes, {found}; expected plain text. Python 3 ports of this field's loaders read captions as bytes and print them as b'…', which glues b' to the first word and about halves accuracy: write them again with caption.decode('utf-8')", path.display())]
+    BytesCaption {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The first characters of the line.
+        found: String,
+    },
+    /// A number of captions that is no multiple of the number of images.
+    #[error("{} has {captions} captions and {} has {images} images: expected k captions for each image, in order, but {captions} is no multiple of {images}; complete the shorter file, or write the image index of each caption, from 0, one a line, to {}", captions_path.display(), images_path.display(), map_path.display())]
+    CaptionCount {
+        /// The caption file.
+        captions_path: PathBuf,
+        /// Its captions.
+        captions: usize,
+        /// The feature file.
+        images_path: PathBuf,
+        /// Its images.
+        images: usize,
+        /// The file that would mend it.
+        map_path: PathBuf,
+    },
+    /// A line that is not the index of an image.
+    #[error("{} line {line}: expected an image index from 0 to {}, found `{found}`", path.display(), images - 1)]
+    MapLine {
+        /// The map.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The images, at least one.
+        images: usize,
+        /// The line.
+        found: String,
+    },
+    /// Captions of one image, by their order or map, that have the ids of several.
+    #[error("{} lines {} and {}: captions of image {image} have the ids `{}` and `{}`: their order (or map) and their ids contradict each other. Sort captions by image, or write the image index of each caption, from 0, one a line, to {}; if the lines name no images, remove the file", path.display(), lines[0], lines[1], ids[0], ids[1], map.display())]
+    IdsContradict {
+        /// The ids.
+        path: PathBuf,
+        /// The image, from 0.
+        image: usize,
+        /// Two lines, from 1.
+        lines: [usize; 2],
+        /// What they say.
+        ids: Box<[String; 2]>,
+        /// The file that would mend it.
+        map: PathBuf,
+    },
+    /// An image that comes twice.
+    #[error("{}: `{id}` is the id of images {} and {}: an image that comes twice has its own captions against it. Keep it once; captions that are not k for each image in order need a map of their images", path.display(), images[0], images[1])]
+    RepeatedImage {
+        /// The ids.
+        path: PathBuf,
+        /// What comes twice.
+        id: String,
+        /// The images, from 0.
+        images: [usize; 2],
+    },
+    /// Ids beside a feature store that are not its own.
+    #[error("{}: image {image} is `{found}`, the feature store has `{expected}` there: the captions are in another order than the features. Import the captions again, now that the features are there, or remove the file if captions are in the order of the store", path.display())]
+    IdOfStore {
+        /// The ids.
+        path: PathBuf,
+        /// The image, from 0.
+        image: usize,
+        /// What the store has.
+        expected: String,
+        /// What the file says.
+        found: String,
+    },
+    /// Lines of a list of captions with their images.
+    #[error("{} line {line}: `{found}…` begins with the name of an image: these are the lines of a list like Flickr8k.token.txt, expected captions alone; bring it into this layout with `uard import --captions FILE`", path.display())]
+    TokenCaption {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The first characters of the line.
+        found: String,
+    },
+    /// A file with another number of entries than its split needs.
+    #[error("{}: expected {expected}, found {found}", path.display())]
+    EntryCount {
+        /// The file.
+        path: PathBuf,
+        /// What was needed.
+        expected: String,
+        /// What was there.
+        found: usize,
+    },
+    /// Alignments that name a word or region that is not there.
+    #[error("{}: caption {caption} aligns {fragment} {found}, expected one below {bound}; write the alignments again with this data", path.display())]
+    AlignmentOutOfRange {
+        /// The file.
+        path: PathBuf,
+        /// The caption, from 0.
+        caption: usize,
+        /// `word` or `region`.
+        fragment: &'static str,
+        /// The index.
+        found: usize,
+        /// The words of the caption, or regions of its image.
+        bound: usize,
+    },
+    /// A file cannot be read or written, or is of another kind.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// An array of numpy.
+    #[error(transparent)]
+    Npy(#[from] Box<NpyError>),
+    /// A feature store, or an image that is to enter one.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    /// A published dump of region features.
+    #[error(transparent)]
+    Import(#[from] crate::import::ImportError),
+}
+
+/// The result of this crate's functions.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<NpyError> for Error {
+    fn from(error: NpyError) -> Self {
+        Box::new(error).into()
+    }
+}
+
+impl Error {
+    /// For `map_err`: names the file and what was being done to it.
+    pub fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let name = FileError::io(path, action);
+        move |source| name(source).into()
+    }
+}

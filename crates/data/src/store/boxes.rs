@@ -1,0 +1,87 @@
+//! Where do the regions of an image lie?
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::feature_store::FeatureStore;
+use super::manifest::BOXES;
+use super::{RegionStore, Rows};
+use crate::Result;
+use crate::npy::MappedArray;
+use crate::npy::NpyError;
+
+/// The boxes of the regions, in pixels of the image they were found in.
+///
+/// # Shapes
+/// `[I, R, 4]`: x1, y1, x2, y2.
+#[derive(Debug)]
+pub struct Boxes {
+    source: Source,
+    copies: usize,
+}
+
+#[derive(Debug)]
+enum Source {
+    Array(MappedArray),
+    Store(Arc<FeatureStore>),
+}
+
+impl Boxes {
+    /// Opens a boxes file that must fit its features: one entry per row of the features file, or
+    /// per image where copies were merged.
+    ///
+    /// # Errors
+    /// Those of [`MappedArray::open`]; another shape than the features ask for.
+    pub fn open(path: PathBuf, regions: &RegionStore) -> Result<Self> {
+        let array = MappedArray::open(&path, "images, regions, 4 corners")?;
+        let expected = vec![regions.images(), regions.regions(), 4];
+        let copies = match array.rows() == regions.rows() {
+            true => regions.copies(),
+            false => 1,
+        };
+        if array.rows() != expected[0] * copies || array.shape()[1..] != expected[1..] {
+            return Err(NpyError::ArrayShape {
+                path,
+                expected,
+                found: array.shape().to_vec(),
+                origin: format!(
+                    "four corners for each region of {}",
+                    regions.path().display()
+                ),
+            }
+            .into());
+        }
+        let source = Source::Array(array);
+        Ok(Self { source, copies })
+    }
+
+    /// The boxes that a feature store holds beside its features; `None` where it has none, and
+    /// where the features are an array.
+    pub fn stored(regions: &RegionStore) -> Option<Self> {
+        let Rows::Ragged(store) = &regions.rows else {
+            return None;
+        };
+        let has_boxes = store.manifest().columns.contains(BOXES);
+        has_boxes.then(|| Self {
+            source: Source::Store(Arc::clone(store)),
+            copies: regions.copies(),
+        })
+    }
+
+    /// The boxes of one image: of its valid regions, and behind them what pads an array.
+    ///
+    /// # Errors
+    /// An image that is not there.
+    pub fn read(&self, image: usize) -> Result<Vec<[f32; 4]>> {
+        let row = image * self.copies;
+        match &self.source {
+            Source::Array(array) => {
+                let mut values = vec![0.0; array.row_len()];
+                array.read_rows(row, &mut values)?;
+                let (corners, _) = values.as_chunks::<4>();
+                Ok(corners.to_vec())
+            }
+            Source::Store(store) => Ok(store.boxes(row)?.unwrap_or_default()),
+        }
+    }
+}

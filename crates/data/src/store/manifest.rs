@@ -1,0 +1,270 @@
+//! `store.json`: what a feature store was made from, and whether it is complete.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::StoreError;
+use super::part_builder::{COUNTS, REGIONS};
+use crate::npy::ElementType;
+use uard_files::FileError;
+
+use crate::{Error, Result};
+
+/// Changes whenever an older reader would misread a store.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The column of [`Entry::boxes`](super::Entry::boxes).
+pub const BOXES: &str = "boxes";
+/// The column of [`Entry::size`](super::Entry::size).
+pub const SIZES: &str = "sizes";
+
+/// A part has about as many bytes: small beside memory, large beside a file's overhead.
+const PART_BYTES: usize = 64 << 20;
+
+const FILE: &str = "store.json";
+
+/// In what numbers a store keeps features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Element {
+    /// Half the bytes, eleven bits of precision, up to 65504.
+    F16,
+    /// As detectors compute them.
+    #[default]
+    F32,
+}
+
+impl From<Element> for ElementType {
+    fn from(element: Element) -> Self {
+        match element {
+            Element::F16 => Self::F16,
+            Element::F32 => Self::F32,
+        }
+    }
+}
+
+/// What does not change from the first image of a store to the last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// F.
+    pub width: usize,
+    /// The type of the features.
+    pub element: Element,
+    /// Entries of the list of images that each part covers; the last may cover fewer.
+    pub images_per_part: usize,
+    /// What is stored beside features: `boxes`, `sizes`, and the names of extras.
+    pub columns: BTreeSet<String>,
+    /// Where the features come from.
+    pub provenance: Provenance,
+}
+
+impl Manifest {
+    /// A manifest whose parts have about 64 MiB where images have about `regions` regions.
+    ///
+    /// More regions make parts proportionally larger; one part at a time lies in memory.
+    pub fn new(width: usize, element: Element, regions: usize, provenance: Provenance) -> Self {
+        let image_bytes = width * regions * ElementType::from(element).size();
+        Self {
+            width,
+            element,
+            images_per_part: (PART_BYTES / image_bytes.max(1)).max(1),
+            columns: BTreeSet::new(),
+            provenance,
+        }
+    }
+
+    /// The same with these columns beside the features.
+    pub fn with_columns<'a>(mut self, columns: impl IntoIterator<Item = &'a str>) -> Self {
+        self.columns = columns.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// The columns that are neither boxes nor sizes.
+    pub fn extras(&self) -> impl Iterator<Item = &str> {
+        let columns = self.columns.iter().map(String::as_str);
+        columns.filter(|column| ![BOXES, SIZES].contains(column))
+    }
+
+    fn check(&self, path: &Path) -> Result<()> {
+        let cause = if self.width == 0 || self.images_per_part == 0 {
+            "width and images_per_part must be at least 1"
+        } else if [REGIONS, COUNTS]
+            .iter()
+            .any(|name| self.columns.contains(*name))
+        {
+            "no column may be called `regions` or `counts`: the features have these names"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Store(StoreError::Manifest {
+            path: path.to_owned(),
+            cause,
+        }))
+    }
+}
+
+/// Where features come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Provenance {
+    /// Computed from pixels.
+    Extracted {
+        /// The name of the encoder.
+        encoder: String,
+        /// The weights' file name, without its folder.
+        weights: String,
+        /// The weights' SHA-256 in hex.
+        weights_sha256: String,
+        /// Everything that happens to pixels before the encoder sees them.
+        preprocessing: Value,
+        /// The version of this crate's user.
+        tool_version: String,
+    },
+    /// Taken from a published dump.
+    Imported {
+        /// The name of the format.
+        format: String,
+        /// Its files, in the order they were read.
+        sources: Vec<Source>,
+        /// The version of this crate's user.
+        tool_version: String,
+    },
+}
+
+impl Provenance {
+    /// The command that continues such a store.
+    pub(super) fn command(&self) -> &'static str {
+        match self {
+            Self::Extracted { .. } => "uard extract",
+            Self::Imported { .. } => "uard import",
+        }
+    }
+}
+
+/// A file of a dump, or a folder with a file for each image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Its name, without the folder it lies in.
+    pub name: String,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// How many files.
+    pub files: usize,
+}
+
+/// The content of `store.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoreFile {
+    pub(super) format_version: u32,
+    pub(super) manifest: Manifest,
+    /// Whether the last part is there.
+    pub(super) complete: bool,
+    /// Stored images; 0 until complete.
+    pub(super) images: usize,
+    /// The digest of each part; empty until complete.
+    pub(super) parts: Vec<String>,
+}
+
+/// Only this is read of a file whose format is not known yet.
+#[derive(Deserialize)]
+struct Version {
+    format_version: u32,
+}
+
+impl StoreFile {
+    pub(super) fn begun(manifest: &Manifest) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            manifest: manifest.clone(),
+            complete: false,
+            images: 0,
+            parts: Vec::new(),
+        }
+    }
+
+    pub(super) fn path(store: &Path) -> PathBuf {
+        store.join(FILE)
+    }
+
+    pub(super) fn read(store: &Path) -> Result<Self> {
+        let path = Self::path(store);
+        let bytes = uard_files::read(&path).map_err(Error::io(&path, "read"))?;
+        let expected = "the manifest of a feature store";
+        let other = |source| FileError::Json {
+            path: path.clone(),
+            expected,
+            source,
+        };
+        let found = serde_json::from_slice::<Version>(&bytes).map_err(other)?;
+        if found.format_version != FORMAT_VERSION {
+            return Err(Error::Store(StoreError::FormatVersion {
+                path,
+                expected: FORMAT_VERSION,
+                found: found.format_version,
+            }));
+        }
+        let file: Self = serde_json::from_slice(&bytes).map_err(other)?;
+        file.manifest.check(&path)?;
+        if file.complete && (file.images == 0 || file.parts.is_empty()) {
+            let cause = "a complete store has images and parts";
+            return Err(Error::Store(StoreError::Manifest { path, cause }));
+        }
+        Ok(file)
+    }
+
+    pub(super) fn write(&self, store: &Path) -> Result<()> {
+        let path = Self::path(store);
+        self.manifest.check(&path)?;
+        let text = serde_json::to_vec_pretty(self).map_err(|source| FileError::Json {
+            path: path.clone(),
+            expected: "a manifest that JSON can hold",
+            source,
+        })?;
+        uard_files::write(&path, text).map_err(Error::io(&path, "write"))
+    }
+
+    /// Refuses to continue with another manifest, and says where the two differ.
+    pub(super) fn check_continues(&self, store: &Path, given: &Manifest) -> Result<()> {
+        let value = |manifest: &Manifest| {
+            serde_json::to_value(manifest).map_err(|source| FileError::Json {
+                path: Self::path(store),
+                expected: "a manifest that JSON can hold",
+                source,
+            })
+        };
+        match difference("", &value(&self.manifest)?, &value(given)?) {
+            None => Ok(()),
+            Some((key, stored, given)) => Err(Error::Store(StoreError::OtherManifest {
+                path: Self::path(store),
+                key,
+                stored,
+                given,
+            })),
+        }
+    }
+}
+
+/// The first key, in the order of names, at which two values differ, with both.
+fn difference(key: &str, stored: &Value, given: &Value) -> Option<(String, String, String)> {
+    let (Value::Object(ours), Value::Object(theirs)) = (stored, given) else {
+        let differs = (key.to_owned(), stored.to_string(), given.to_string());
+        return (stored != given).then_some(differs);
+    };
+    let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+    names.into_iter().find_map(|name| {
+        let inner = match key {
+            "" => name.clone(),
+            outer => format!("{outer}.{name}"),
+        };
+        let of = |object: &serde_json::Map<String, Value>| {
+            object.get(name).cloned().unwrap_or(Value::Null)
+        };
+        difference(&inner, &of(ours), &of(theirs))
+    })
+}

@@ -1,0 +1,317 @@
+//! A feature store that grows, may stop at any moment, and goes on.
+//!
+//! The list of images is cut into parts of a fixed number of entries. A part is written when its
+//! last entry is known, and is on disk whole or not at all; so a run that is stopped loses at most
+//! one part, and goes on at a fixed place of the list with the same bytes.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use uard_files::DirectoryLock;
+
+use super::entry::Entry;
+use super::error::{EntryProblem, StoreError};
+use super::feature_store::{part_path, store_path};
+use super::manifest::{Manifest, StoreFile};
+use super::part::Part;
+use super::part_builder::{PartBuilder, PartHeader};
+use crate::{Error, Result};
+
+/// The file that lists the entries without features.
+pub(super) const UNREADABLE: &str = "unreadable.tsv";
+
+/// As many reasons are told where nothing else can be.
+const TOLD: usize = 3;
+
+/// Writes a store entry by entry; one part at a time lies in memory.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let dir = dir.path();
+/// use uard_data::store::{Element, Entry, FeatureStore, Manifest, Provenance, StoreWriter};
+///
+/// let provenance = Provenance::Imported {
+///     format: "mine".to_owned(),
+///     sources: vec![],
+///     tool_version: "1".to_owned(),
+/// };
+/// let manifest = Manifest::new(2, Element::F32, 36, provenance).with_columns(["boxes"]);
+/// let (mut writer, stored) = StoreWriter::create_or_continue(dir, "dev", &manifest)?;
+/// assert_eq!(stored, 0);
+/// for id in ["a", "b"] {
+///     if writer.already_has(id)? {
+///         continue;
+///     }
+///     writer.add(Entry {
+///         id: id.to_owned(),
+///         boxes: Some(vec![[0.0, 0.0, 9.0, 9.0]]),
+///         features: vec![0.5, 1.0],
+///         ..Entry::default()
+///     })?;
+/// }
+/// assert_eq!(writer.finish()?.images, 2);
+/// assert_eq!(FeatureStore::open(dir, "dev")?.boxes(1)?.unwrap().len(), 1);
+/// # Ok::<(), uard_data::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct StoreWriter {
+    path: PathBuf,
+    file: StoreFile,
+    /// The parts on disk.
+    written: Vec<PartHeader>,
+    part: PartBuilder,
+    /// The place in the list of every entry that was stored or skipped.
+    places: HashMap<String, usize>,
+    /// The stored entries, in the order of the list.
+    stored: Vec<String>,
+    /// How many of the stored entries the list has passed.
+    passed: usize,
+    /// Keeps other writers away; none for a complete store, which is not written to.
+    _lock: Option<DirectoryLock>,
+}
+
+/// What a finished store holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finished {
+    /// Images with features.
+    pub images: usize,
+    /// Entries of the list without.
+    pub unreadable: usize,
+}
+
+impl StoreWriter {
+    /// Begins `DIR/{split}_store`, or goes on with it after its last whole part.
+    ///
+    /// Returns how many entries of the list are stored already. They must be passed again, with
+    /// [`already_has`](Self::already_has), so that another list is noticed.
+    ///
+    /// # Errors
+    /// A store of another manifest (the difference is named) or format; a damaged part; another
+    /// process is writing it; the system refuses.
+    pub fn create_or_continue(
+        dir: &Path,
+        split: &str,
+        manifest: &Manifest,
+    ) -> Result<(Self, usize)> {
+        let path = store_path(dir, split);
+        let lock = lock(&path)?;
+        let file = match StoreFile::path(&path).exists() {
+            true => StoreFile::read(&path)?,
+            false => {
+                let file = StoreFile::begun(manifest);
+                file.write(&path)?;
+                file
+            }
+        };
+        file.check_continues(&path, manifest)?;
+        let written = whole_parts(&path, &file)?;
+        let lists = written.iter().flat_map(PartHeader::list);
+        let stored: Vec<String> = lists.map(str::to_owned).collect();
+        let places = stored.iter().cloned().zip(0..).collect();
+        let writer = Self {
+            part: PartBuilder::new(written.len(), &file.manifest),
+            path,
+            file,
+            written,
+            places,
+            passed: 0,
+            stored,
+            _lock: lock,
+        };
+        let stored = writer.stored.len();
+        Ok((writer, stored))
+    }
+
+    /// Refuses a place where no store can be written, so that this is known before any work.
+    ///
+    /// # Errors
+    /// Another process is writing there; the system refuses.
+    pub fn check_place(dir: &Path, split: &str) -> Result<()> {
+        let path = store_path(dir, split);
+        drop(lock(&path)?);
+        // Nothing was begun: a directory that was made for the lock goes with it, no other does.
+        let _ = std::fs::remove_dir(&path);
+        Ok(())
+    }
+
+    /// Whether the next entry of the list is in the store; if so, it is passed.
+    ///
+    /// # Errors
+    /// The store has another entry at this place of the list.
+    pub fn already_has(&mut self, id: &str) -> Result<bool> {
+        let Some(stored) = self.stored.get(self.passed) else {
+            return Ok(false);
+        };
+        if stored != id {
+            return Err(Error::Store(StoreError::OtherList {
+                path: self.path.clone(),
+                position: self.passed,
+                stored: stored.clone(),
+                given: id.to_owned(),
+            }));
+        }
+        self.passed += 1;
+        Ok(true)
+    }
+
+    /// Stores the next entry of the list.
+    ///
+    /// # Errors
+    /// [`StoreError::Entry`] with what is wrong with it, and nothing was stored; an entry that was
+    /// to be [passed](Self::already_has) first; a complete store; the system refuses.
+    pub fn add(&mut self, entry: Entry) -> Result<()> {
+        self.check_next(&entry.id)?;
+        if let Some(&first) = self.places.get(&entry.id) {
+            return Err(Error::Store(StoreError::Entry {
+                id: entry.id,
+                problem: EntryProblem::RepeatedId { first },
+            }));
+        }
+        let id = entry.id.clone();
+        let refuse = |problem| {
+            Error::Store(StoreError::Entry {
+                id: id.clone(),
+                problem,
+            })
+        };
+        entry.check(&self.file.manifest).map_err(refuse)?;
+        self.part.add(entry, &self.file.manifest).map_err(refuse)?;
+        self.note(id)
+    }
+
+    /// Notes that the next entry of the list has no features, and why. Its id may have been there
+    /// before.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn skip(&mut self, id: &str, reason: &str) -> Result<()> {
+        self.check_next(id)?;
+        self.part.skip(id, reason);
+        self.note(id.to_owned())
+    }
+
+    /// Writes what is left, and says that the store is complete.
+    ///
+    /// # Errors
+    /// A list that ended before the stored entries did; a store without images; the system
+    /// refuses.
+    pub fn finish(mut self) -> Result<Finished> {
+        if self.passed < self.stored.len() {
+            return Err(Error::Store(StoreError::ShorterList {
+                path: self.path,
+                stored: self.stored.len(),
+                given: self.passed,
+            }));
+        }
+        if self.part.entries() > 0 {
+            self.write_part()?;
+        }
+        let images = self.written.iter().map(|part| part.ids.len()).sum();
+        let unreadable = self.written.iter().map(|part| part.unreadable.len()).sum();
+        if !self.file.complete && unreadable > 0 {
+            self.write_unreadable()?;
+        }
+        if images == 0 {
+            let entries = self.written.iter().flat_map(|part| &part.unreadable);
+            let first = entries.map(|entry| format!("{}: {}", entry.id, entry.reason));
+            return Err(Error::Store(StoreError::Empty {
+                first: first.take(TOLD).collect(),
+                path: self.path,
+                unreadable,
+            }));
+        }
+        if !self.file.complete {
+            let digests = self.written.iter().map(|part| part.sha256.clone());
+            self.file.parts = digests.collect();
+            self.file.images = images;
+            self.file.complete = true;
+            self.file.write(&self.path)?;
+        }
+        Ok(Finished { images, unreadable })
+    }
+
+    fn check_next(&self, id: &str) -> Result<()> {
+        if let Some(stored) = self.stored.get(self.passed) {
+            return Err(Error::Store(StoreError::OtherList {
+                path: self.path.clone(),
+                position: self.passed,
+                stored: stored.clone(),
+                given: id.to_owned(),
+            }));
+        }
+        if self.file.complete {
+            return Err(Error::Store(StoreError::Complete {
+                path: self.path.clone(),
+                id: id.to_owned(),
+            }));
+        }
+        if id.is_empty() || id.contains(['\t', '\n', '\r']) {
+            return Err(Error::Store(StoreError::Entry {
+                id: id.to_owned(),
+                problem: EntryProblem::Id,
+            }));
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, id: String) -> Result<()> {
+        self.places.insert(id, self.places.len());
+        match self.part.entries() == self.file.manifest.images_per_part {
+            true => self.write_part(),
+            false => Ok(()),
+        }
+    }
+
+    fn write_part(&mut self) -> Result<()> {
+        let number = self.written.len();
+        let next = PartBuilder::new(number + 1, &self.file.manifest);
+        let part = std::mem::replace(&mut self.part, next);
+        self.written
+            .push(part.write(&part_path(&self.path, number))?);
+        Ok(())
+    }
+
+    fn write_unreadable(&self) -> Result<()> {
+        let entries = self.written.iter().flat_map(|part| &part.unreadable);
+        let lines = entries.map(|entry| {
+            let reason = entry.reason.replace(['\t', '\n', '\r'], " ");
+            format!("{}\t{reason}\n", entry.id)
+        });
+        let path = self.path.join(UNREADABLE);
+        uard_files::write(&path, lines.collect::<String>()).map_err(Error::io(&path, "write"))
+    }
+}
+
+/// Locks a store against other writers. One that is complete is not written to, and may lie where
+/// nothing can be written.
+fn lock(store: &Path) -> Result<Option<DirectoryLock>> {
+    if StoreFile::path(store).exists() && StoreFile::read(store)?.complete {
+        return Ok(None);
+    }
+    let lock = DirectoryLock::acquire(store).map_err(Error::io(store, "write to"))?;
+    Ok(Some(lock))
+}
+
+/// The parts on disk up to the first that is missing.
+///
+/// Of a store that is not complete, a part with fewer entries than the others does not count: it
+/// was the last of a list that was about to be finished, and is written again.
+fn whole_parts(store: &Path, file: &StoreFile) -> Result<Vec<PartHeader>> {
+    let mut written = Vec::new();
+    loop {
+        let number = written.len();
+        let path = part_path(store, number);
+        let expected = match file.complete {
+            true => number < file.parts.len(),
+            false => path.exists(),
+        };
+        if !expected {
+            return Ok(written);
+        }
+        let header = Part::open(&path, number, &file.manifest)?.header;
+        if !file.complete && header.entries() < file.manifest.images_per_part {
+            return Ok(written);
+        }
+        written.push(header);
+    }
+}

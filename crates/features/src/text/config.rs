@@ -1,0 +1,196 @@
+//! How large is a text model, and of which family? Hugging Face's `config.json`, checked.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serializer};
+use serde_json::{Map, Value, json};
+
+use super::family::{FAMILIES, Family, unknown};
+use crate::transformer::{Activation, Checks, Feed, Half, LayerShape, Published};
+use uard_files::FileError;
+
+use crate::Result;
+
+/// What `config.json` says of a text model, under its own keys.
+///
+/// Keys that change nothing here (of generation, of heads above the encoder) are not looked at.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct TransformerConfig {
+    #[serde(rename = "model_type")]
+    pub(super) family: &'static Family,
+    /// Pieces V.
+    pub(super) vocab_size: usize,
+    /// Width H of the states.
+    pub(super) hidden_size: usize,
+    /// Layers.
+    pub(super) num_hidden_layers: usize,
+    /// Heads of each attention; they divide the width.
+    pub(super) num_attention_heads: usize,
+    /// Width inside the feed-forward part.
+    pub(super) intermediate_size: usize,
+    /// The activation there.
+    pub(super) hidden_act: Activation,
+    /// Dropout of embeddings and of what each part adds.
+    #[serde(default)]
+    pub(super) hidden_dropout_prob: f32,
+    /// Dropout of attention's weights.
+    #[serde(alias = "attention_probs_dropout_prob")]
+    pub(super) attention_dropout: f32,
+    /// The longest caption, in pieces, special ones included.
+    pub(super) max_position_embeddings: usize,
+    /// Rows of the embedding of segments; a caption is of segment 0.
+    pub(super) type_vocab_size: Option<usize>,
+    /// Standard deviation of weights that are drawn. The published code has another one for each
+    /// kind of weight of CLIP and SigLIP.
+    pub(super) initializer_range: f32,
+    /// Added to the variance in each layer norm.
+    pub(super) layer_norm_eps: f64,
+    /// How a word's position enters its state; only by an embedding that is added to that of the
+    /// word.
+    #[serde(default, rename = "position_embedding_type")]
+    pub(super) _positions: PositionEmbedding,
+    /// Whether words see only those before them; such a BERT is refused.
+    #[serde(default)]
+    pub(super) is_decoder: bool,
+    /// The piece that stands behind captions; none where the tokenizer knows it.
+    pub(super) pad_token_id: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum PositionEmbedding {
+    #[default]
+    Absolute,
+}
+
+impl TransformerConfig {
+    /// Reads `config.json`, of a whole model or of its text half alone, as one of an encoder's
+    /// families; and gives what of it a checkpoint holds.
+    ///
+    /// # Errors
+    /// No such file; other JSON; another family, activation or kind of positions; sizes that cannot
+    /// be: the message names the file, what was expected and what was found.
+    pub(super) fn read(path: &Path, encoder: &str) -> Result<(Self, Vec<u8>)> {
+        let file = Published::open(path.to_owned())?;
+        let (family, file) = family(file, encoder)?;
+        let mut keys: Map<String, Value> = Map::new();
+        for &(key, default) in family.keys {
+            let default = || serde_json::from_str(default).ok();
+            if let Some(value) = file.said(key).cloned().or_else(default) {
+                keys.insert(key.to_owned(), value);
+            }
+        }
+        let config: Self = file.parsed(Value::Object(keys.clone()))?;
+        config.check(path)?;
+        // It has several names.
+        keys.insert("hidden_act".to_owned(), json!(config.hidden_act));
+        Ok((config, written(path, family, &keys)?))
+    }
+
+    /// Whether a model of these sizes can be built; `origin` is named where it cannot.
+    fn check(&self, origin: &Path) -> Result<()> {
+        let checks = Checks(origin);
+        checks.at_least_one(&[
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("intermediate_size", self.intermediate_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+            ("type_vocab_size", self.type_vocab_size.unwrap_or(1)),
+        ])?;
+        checks.heads(self.num_attention_heads, self.hidden_size)?;
+        let keys = self.family.keys.iter().map(|(key, _)| *key);
+        let attention = keys.into_iter().find(|key| key.starts_with("attention_"));
+        checks.rates(&[
+            ("hidden_dropout_prob", self.hidden_dropout_prob),
+            (
+                attention.unwrap_or("attention_dropout"),
+                self.attention_dropout,
+            ),
+        ])?;
+        checks.above_zero(&[
+            ("layer_norm_eps", self.layer_norm_eps),
+            ("initializer_range", f64::from(self.initializer_range)),
+        ])?;
+        if self.is_decoder {
+            checks.refuse("is_decoder", "false", true)?;
+        }
+        match self.pad_token_id {
+            Some(pad) if pad as usize >= self.vocab_size => checks.refuse(
+                "pad_token_id",
+                format!("below vocab_size {}", self.vocab_size),
+                pad,
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn layer(&self) -> LayerShape {
+        LayerShape {
+            width: self.hidden_size,
+            inside: self.intermediate_size,
+            feed: Feed::Plain,
+            activation: self.hidden_act,
+            epsilon: self.layer_norm_eps,
+        }
+    }
+
+    /// The numbers of all parameters but biases and norms; see
+    /// [`TextModel::least_numbers`](super::model::TextModel::least_numbers).
+    pub(super) fn products(&self, joint_width: usize) -> [Vec<usize>; 5] {
+        let (width, layers) = (self.hidden_size, self.num_hidden_layers);
+        [
+            vec![self.vocab_size, width],
+            vec![self.max_position_embeddings, width],
+            vec![4, layers, width, width],
+            vec![2, layers, width, self.intermediate_size],
+            vec![width, joint_width],
+        ]
+    }
+}
+
+/// The family of a file, and the part of the file that describes the text model.
+///
+/// Files of 2018 name no family: such a file is of the encoder's only one.
+fn family(file: Published, encoder: &str) -> Result<(&'static Family, Published)> {
+    let families = || {
+        FAMILIES
+            .into_iter()
+            .filter(|family| family.encoder == encoder)
+    };
+    if let (None, [only]) = (file.said("model_type"), &families().collect::<Vec<_>>()[..]) {
+        return Ok((only, file));
+    }
+    let said: Value = file.family()?;
+    let said = said
+        .as_str()
+        .map_or_else(|| said.to_string(), str::to_owned);
+    if let Some(whole) = families().find(|family| family.whole == Some(&said)) {
+        return Ok((whole, file.half(Half::Text)));
+    }
+    match families().find(|family| family.model_type == said) {
+        Some(alone) => Ok((alone, file)),
+        None => {
+            let known =
+                families().flat_map(|family| family.whole.into_iter().chain([family.model_type]));
+            Err(file.other(unknown(&said, known)))
+        }
+    }
+}
+
+/// The keys in the order of the family.
+fn written(path: &Path, family: &Family, keys: &Map<String, Value>) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let order = family.keys.iter().map(|(key, _)| (key, keys.get(*key)));
+    let written = serde_json::Serializer::pretty(&mut bytes).collect_map(order);
+    written.map_err(|source| FileError::Json {
+        path: path.to_owned(),
+        expected: "values that JSON can hold",
+        source,
+    })?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

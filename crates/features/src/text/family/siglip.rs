@@ -1,0 +1,49 @@
+//! The text half of SigLIP: Zhai et al., *Sigmoid Loss for Language Image Pre-Training*, 2023, the
+//! first version. A word sees all others, and the padding too, with which it was trained up to the
+//! last position.
+
+use std::path::Path;
+
+use tokenizers::Tokenizer;
+
+use super::{Family, Length, PlainVocabulary, clip};
+use crate::Result;
+use crate::text::pieces::refused;
+use crate::transformer::Visibility;
+
+pub(super) static FAMILY: Family = Family {
+    encoder: "tower",
+    file: "tower.json",
+    model_type: "siglip_text_model",
+    whole: Some("siglip"),
+    // google/siglip-base-patch16-224
+    keys: &[
+        ("model_type", r#""siglip_text_model""#),
+        ("vocab_size", "32000"),
+        ("hidden_size", "768"),
+        ("num_hidden_layers", "12"),
+        ("num_attention_heads", "12"),
+        ("intermediate_size", "3072"),
+        ("hidden_act", r#""gelu_new""#),
+        ("max_position_embeddings", "64"),
+        ("layer_norm_eps", "1e-6"),
+        ("attention_dropout", "0.0"),
+        ("initializer_range", "0.02"),
+        ("pad_token_id", "1"),
+    ],
+    tensors: clip::TENSORS,
+    visibility: Visibility::All,
+    length: Length::Filled,
+    vocabulary: PlainVocabulary {
+        file: "spiece.model",
+        beside: &[],
+        read: from_sentencepiece,
+        missing: "no tokenizer.json is there; download it into this folder",
+    },
+};
+
+/// Only the sentencepiece library reads its form.
+fn from_sentencepiece(path: &Path) -> Result<Tokenizer> {
+    let cause = "only spiece.model is there, expected tokenizer.json, which holds the same pieces; download it too, or write it in Python with transformers.AutoTokenizer.from_pretrained(folder, use_fast=True).save_pretrained(folder)";
+    Err(refused(path, cause.to_owned()))
+}

@@ -1,0 +1,156 @@
+//! What the instructions on single and double precision compute.
+
+use std::cmp::Ordering;
+
+use crate::instruction::Function;
+
+/// The one NaN that hardware gives in single precision.
+const NAN: u64 = 0x7fff_ffff;
+
+/// The number in single precision that a register holds.
+pub(crate) fn value(bits: u64) -> f32 {
+    f32::from_bits(bits as u32)
+}
+
+/// A number in single precision as a register holds it.
+pub(crate) fn bits(value: f32) -> u64 {
+    match value.is_nan() {
+        true => NAN,
+        false => u64::from(value.to_bits()),
+    }
+}
+
+/// What both precisions compute, each result rounded to nearest, and how they compare: 1 or 0.
+/// Comparisons that end in `u` also hold where an operand is NaN.
+macro_rules! either {
+    ($name:expr, $value:path, $bits:expr) => {{
+        macro_rules! compare {
+            (|$a:ident, $b:ident| $body:expr) => {
+                Function::Two(|a, b| {
+                    let ($a, $b) = ($value(a), $value(b));
+                    u64::from($body)
+                })
+            };
+        }
+        Some(match $name {
+            "add" | "add.rn" => Function::Two(|a, b| $bits($value(a) + $value(b))),
+            "sub" | "sub.rn" => Function::Two(|a, b| $bits($value(a) - $value(b))),
+            "mul" | "mul.rn" => Function::Two(|a, b| $bits($value(a) * $value(b))),
+            "div.rn" => Function::Two(|a, b| $bits($value(a) / $value(b))),
+            "rcp.rn" => Function::One(|a| $bits(1.0 / $value(a))),
+            "sqrt.rn" => Function::One(|a| $bits($value(a).sqrt())),
+            "fma.rn" => Function::Three(|a, b, c| $bits($value(a).mul_add($value(b), $value(c)))),
+            "setp.eq" => compare!(|a, b| a == b),
+            "setp.ne" => compare!(|a, b| a.partial_cmp(&b).is_some_and(Ordering::is_ne)),
+            "setp.lt" => compare!(|a, b| a < b),
+            "setp.le" => compare!(|a, b| a <= b),
+            "setp.gt" => compare!(|a, b| a > b),
+            "setp.ge" => compare!(|a, b| a >= b),
+            "setp.equ" => compare!(|a, b| a.partial_cmp(&b).is_none_or(Ordering::is_eq)),
+            "setp.neu" => compare!(|a, b| a != b),
+            "setp.ltu" => compare!(|a, b| a.partial_cmp(&b).is_none_or(Ordering::is_lt)),
+            "setp.leu" => compare!(|a, b| a.partial_cmp(&b).is_none_or(Ordering::is_le)),
+            "setp.gtu" => compare!(|a, b| a.partial_cmp(&b).is_none_or(Ordering::is_gt)),
+            "setp.geu" => compare!(|a, b| a.partial_cmp(&b).is_none_or(Ordering::is_ge)),
+            _ => return None,
+        })
+    }};
+}
+
+/// The function of a name in double precision.
+pub(crate) fn double(name: &str) -> Option<Function> {
+    either!(name, f64::from_bits, f64::to_bits)
+}
+
+/// The function of a name in single precision.
+pub(crate) fn single(name: &str) -> Option<Function> {
+    Some(match name {
+        "neg" => Function::One(|a| a ^ 0x8000_0000),
+        "abs" => Function::One(|a| a & 0x7fff_ffff),
+        "copysign" => Function::Two(|a, b| a & 0x8000_0000 | b & 0x7fff_ffff),
+        "max" => Function::Two(|a, b| bits(larger(value(a), value(b)))),
+        "max.NaN" => Function::Two(|a, b| match value(a).is_nan() || value(b).is_nan() {
+            true => NAN,
+            false => bits(larger(value(a), value(b))),
+        }),
+        "fma.rm" => Function::Three(|a, b, c| bits(rounded_down(value(a), value(b), value(c)))),
+        // From double precision, rounded once.
+        "ex2.approx.ftz" => Function::One(|a| {
+            let power = f64::from(value(flushed(a))).exp2();
+            flushed(bits(power as f32))
+        }),
+        "rcp.approx.ftz" => Function::One(|a| flushed(bits(1.0 / value(flushed(a))))),
+        // Between 0 and 1; NaN becomes 0.
+        "cvt.sat.f32" => Function::One(|a| match value(a) {
+            inside if inside > 0.0 => bits(inside.min(1.0)),
+            _ => 0,
+        }),
+        "cvt.f64" => Function::One(|a| f64::from(value(a)).to_bits()),
+        _ => return either!(name, value, bits),
+    })
+}
+
+/// A subnormal number becomes a zero of its sign.
+fn flushed(a: u64) -> u64 {
+    match value(a).is_subnormal() {
+        true => a & 0x8000_0000,
+        false => a,
+    }
+}
+
+/// The operand that is a number, if only one is; +0 is above −0.
+fn larger(a: f32, b: f32) -> f32 {
+    match a == b && a.is_sign_negative() {
+        true => b,
+        false if a == b => a,
+        false => a.max(b),
+    }
+}
+
+/// `a · b + c`, rounded down. The product is exact in double precision, and its sum with `c` is
+/// exact as two numbers, `high + low`.
+fn rounded_down(a: f32, b: f32, c: f32) -> f32 {
+    let (product, c) = (f64::from(a) * f64::from(b), f64::from(c));
+    let high = product + c;
+    if !high.is_finite() {
+        return high as f32;
+    }
+    let part = high - product;
+    let low = (product - (high - part)) + (c - part);
+    if high == 0.0 && low == 0.0 && product != c {
+        // What cancels is −0 where rounding goes down.
+        return -0.0;
+    }
+    let near = high as f32;
+    let excess = match near.is_finite() {
+        true => (f64::from(near) - high) - low,
+        false => f64::from(near),
+    };
+    match excess > 0.0 {
+        true => near.next_down(),
+        false => near,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_down_never_exceeds_the_exact_sum() {
+        let tiny = 2f32.powi(-60);
+        assert_eq!(rounded_down(1.0, 1.0, tiny), 1.0);
+        assert_eq!(rounded_down(1.0, 1.0, -tiny), 1.0_f32.next_down());
+        assert_eq!(rounded_down(-1.0, 1.0, -tiny), (-1.0_f32).next_down());
+        assert_eq!(rounded_down(-1.0, 1.0, tiny), -1.0);
+        assert_eq!(rounded_down(2.0, 3.0, 0.5), 6.5);
+    }
+
+    #[test]
+    fn rounding_down_stops_at_the_largest_number_and_cancels_to_minus_zero() {
+        assert_eq!(rounded_down(f32::MAX, 2.0, 0.0), f32::MAX);
+        assert_eq!(rounded_down(f32::MIN, 2.0, 0.0), f32::NEG_INFINITY);
+        assert!(rounded_down(2.0, 3.0, -6.0).is_sign_negative());
+        assert!(rounded_down(0.0, 3.0, 0.0).is_sign_positive());
+    }
+}

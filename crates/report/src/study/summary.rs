@@ -1,0 +1,166 @@
+//! Runs become one line for each setting.
+
+use uard_eval::{ImageHits, PairedDifference, Result, Spread, bootstrap_difference};
+
+use super::{
+    DifferenceRecord, EpochNumbers, Means, RunNumbers, SettingPlan, SettingRecord, StudyRecord,
+    StudyRun, sample_errors,
+};
+use crate::record::EpochRecord;
+
+/// Resamples behind the interval over queries: for a normal difference the standard error of each
+/// end is 1.5 % of the interval's width, √(0.025 · 0.975 / 2000) / 0.0584 of a deviation of 3.92.
+pub const RESAMPLES: usize = 2_000;
+
+/// What a study asks for, beside its settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Name of the study.
+    pub name: &'a str,
+    /// The command, as typed.
+    pub command: &'a str,
+    /// The setting that differences are taken against.
+    pub baseline: &'a str,
+    /// Split that is reported.
+    pub split: &'a str,
+    /// Where tensors live.
+    pub device: &'a str,
+    /// The image of each caption of the reported split.
+    pub image_of_caption: &'a [usize],
+}
+
+/// A setting with those of its runs that are done, in the order of its seeds.
+#[derive(Debug, Clone)]
+pub struct Settled<'a> {
+    /// What was asked for.
+    pub plan: &'a SettingPlan,
+    /// What is done.
+    pub runs: Vec<&'a StudyRun>,
+}
+
+/// The study so far.
+///
+/// Every setting is compared with the baseline on the same resamples of images: `draws` begins the
+/// same stream of numbers again, each below the one that is asked for.
+///
+/// # Errors
+/// When runs were evaluated on different splits.
+pub fn summarise<D: FnMut(usize) -> usize>(
+    asked: &Asked<'_>,
+    settings: &[Settled<'_>],
+    draws: impl Fn() -> D,
+) -> Result<StudyRecord> {
+    let baseline = settings
+        .iter()
+        .find(|setting| setting.plan.name == asked.baseline);
+    let settled = |setting: &Settled<'_>| {
+        let difference = match baseline {
+            Some(baseline) if setting.plan.name != asked.baseline => {
+                difference(setting, baseline, asked.image_of_caption, &mut draws())?
+            }
+            _ => None,
+        };
+        Ok(setting_record(setting, difference))
+    };
+    let first = settings.iter().find_map(|setting| setting.runs.first());
+    let hash =
+        |read: fn(&StudyRun) -> &String| first.map_or(String::new(), |run| read(run).clone());
+    Ok(StudyRecord {
+        name: asked.name.to_owned(),
+        command: asked.command.to_owned(),
+        baseline: asked.baseline.to_owned(),
+        split: asked.split.to_owned(),
+        data_hash: hash(|run| &run.run.data_hash),
+        evaluation_data_hash: hash(|run| &run.evaluation_data_hash),
+        device: asked.device.to_owned(),
+        planned_runs: settings.iter().map(|of| of.plan.seeds.len()).sum(),
+        finished_runs: settings.iter().map(|of| of.runs.len()).sum(),
+        settings: settings.iter().map(settled).collect::<Result<_>>()?,
+    })
+}
+
+fn setting_record(setting: &Settled<'_>, difference: Option<DifferenceRecord>) -> SettingRecord {
+    let runs: Vec<RunNumbers> = setting.runs.iter().map(|run| run_numbers(run)).collect();
+    let masks = setting.runs.first().is_some_and(|run| run.run.masks());
+    SettingRecord {
+        plan: setting.plan.clone(),
+        means: means(&runs, masks),
+        difference,
+        runs,
+    }
+}
+
+fn run_numbers(run: &StudyRun) -> RunNumbers {
+    let trained = &run.run;
+    let (masks, penalty) = (trained.masks(), trained.penalty());
+    let errors = |epoch: &EpochRecord, threshold: f64| {
+        sample_errors(&epoch.hills, penalty, threshold).filter(|_| masks)
+    };
+    let epoch_numbers = |epoch: &EpochRecord| EpochNumbers {
+        epoch: epoch.epoch,
+        rsum: epoch.dev.retrieval.rsum,
+        threshold: masks.then_some(epoch.threshold),
+        errors: errors(epoch, epoch.threshold),
+    };
+    // The curves of a setting that trained nothing are those of the setting that did.
+    let drawn = trained.epochs.iter().filter(|_| run.asked.is_none());
+    let best = trained.best_epoch();
+    RunNumbers {
+        seed: trained.seed,
+        evaluation: run.evaluation.clone(),
+        best_epoch: trained.best_epoch,
+        errors: best.and_then(|best| errors(best, run.evaluation.threshold)),
+        seconds: trained.seconds,
+        matching_seconds: run.matching_seconds,
+        epochs: drawn.map(epoch_numbers).collect(),
+    }
+}
+
+fn means(runs: &[RunNumbers], masks: bool) -> Option<Means> {
+    let known = |read: fn(&RunNumbers) -> Option<f64>| {
+        Spread::of(&runs.iter().filter_map(read).collect::<Vec<f64>>())
+    };
+    let every =
+        |read: fn(&RunNumbers) -> f64| Spread::of(&runs.iter().map(read).collect::<Vec<f64>>());
+    Some(Means {
+        rsum: every(|run| run.evaluation.retrieval.rsum)?,
+        image_to_text_r1: every(|run| run.evaluation.retrieval.image_to_text.r1)?,
+        text_to_image_r1: every(|run| run.evaluation.retrieval.text_to_image.r1)?,
+        threshold: every(|run| run.evaluation.threshold).filter(|_| masks),
+        word_queries: every(|run| run.evaluation.kept.word_queries)?,
+        region_queries: every(|run| run.evaluation.kept.region_queries)?,
+        cells: every(|run| run.evaluation.kept.cells)?,
+        modelled_error: known(|run| Some(run.errors?.modelled?.error)),
+        measured_error: known(|run| Some(run.errors?.measured?.error)),
+        seconds: every(|run| run.seconds)?,
+        matching_seconds: every(|run| run.matching_seconds)?,
+    })
+}
+
+/// Over the seeds that both have; nothing without one.
+fn difference(
+    ours: &Settled<'_>,
+    theirs: &Settled<'_>,
+    image_of_caption: &[usize],
+    draw: &mut dyn FnMut(usize) -> usize,
+) -> Result<Option<DifferenceRecord>> {
+    let pairs = ours.runs.iter().filter_map(|run| {
+        let mut others = theirs.runs.iter();
+        Some((*run, *others.find(|other| other.run.seed == run.run.seed)?))
+    });
+    let pairs: Vec<(&StudyRun, &StudyRun)> = pairs.collect();
+    let rsum = |run: &StudyRun| run.evaluation.retrieval.rsum;
+    let (a, b): (Vec<f64>, Vec<f64>) = pairs.iter().map(|(a, b)| (rsum(a), rsum(b))).unzip();
+    let Some(rsum) = PairedDifference::of(&a, &b)? else {
+        return Ok(None);
+    };
+    let hits = |run: &StudyRun| ImageHits::of(&run.ranks, image_of_caption);
+    let hits = pairs.iter().map(|(a, b)| Ok((hits(a)?, hits(b)?)));
+    let hits = hits.collect::<Result<Vec<(ImageHits, ImageHits)>>>()?;
+    let hits: Vec<(&ImageHits, &ImageHits)> = hits.iter().map(|(a, b)| (a, b)).collect();
+    Ok(Some(DifferenceRecord {
+        seeds: pairs.iter().map(|(ours, _)| ours.run.seed).collect(),
+        rsum,
+        of_queries: bootstrap_difference(&hits, RESAMPLES, draw)?,
+    }))
+}
