@@ -4,6 +4,7 @@
 
 mod candle;
 mod convolution;
+mod error;
 mod folding;
 mod grid;
 mod inception;
@@ -23,6 +24,7 @@ mod reference;
 
 pub use candle::CandleModel;
 pub use convolution::{After, Convolution, Kernel};
+pub use error::VisionError;
 pub use grid::{Cells, GridBackbone, GridRegions};
 pub use inception::InceptionV3;
 pub(crate) use maps::Buffers;

@@ -4,6 +4,7 @@ use half::bf16;
 use uard_linalg::matmul::Matmul;
 
 use super::candle::CandleNetwork;
+use super::error::VisionError;
 use super::maps::Maps;
 use super::number::Number;
 use super::trunk::Trunk;
@@ -62,10 +63,10 @@ impl Network {
             Form::Tokens(transformer) => transformer.shape(size).map(|shape| vec![shape]),
             Form::Candle(network) => return Ok(vec![network.shape(size)?]),
         };
-        shapes.ok_or(Error::TooFewPixels {
+        shapes.ok_or(Error::Vision(VisionError::TooFewPixels {
             height: size.0,
             width: size.1,
-        })
+        }))
     }
 
     /// Height and width of the pixels that cells tile, from the first on: all of them, but for less

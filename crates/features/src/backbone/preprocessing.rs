@@ -5,6 +5,7 @@ use fast_image_resize as fir;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::error::VisionError;
 use super::maps::Maps;
 use super::photo::Photo;
 use crate::{Error, Result};
@@ -159,10 +160,12 @@ impl Preprocessing {
     pub fn resized(&self, photo: &Photo) -> Result<Vec<u8>> {
         self.check()?;
         let placed = self.placed(photo);
-        let failed = |cause: &dyn std::fmt::Display| Error::Resize {
-            width: photo.width(),
-            height: photo.height(),
-            cause: cause.to_string(),
+        let failed = |cause: &dyn std::fmt::Display| {
+            Error::Vision(VisionError::Resize {
+                width: photo.width(),
+                height: photo.height(),
+                cause: cause.to_string(),
+            })
         };
         let (width, height) = (photo.width(), photo.height());
         let kind = fir::PixelType::U8x3;
@@ -221,7 +224,7 @@ impl Preprocessing {
         };
         match is_possible {
             true => Ok(()),
-            false => Err(Error::Preprocessing { fit: self.fit }),
+            false => Err(Error::Vision(VisionError::Preprocessing { fit: self.fit })),
         }
     }
 

@@ -7,6 +7,7 @@ mod blocks;
 
 use self::blocks::{Builder, Pace};
 pub(crate) use self::blocks::{Family, Source};
+use super::error::VisionError;
 use super::network::{Form, Network};
 use super::number::Number;
 use super::trunk::Trunk;
@@ -135,7 +136,7 @@ impl ResNet {
         source: Source<'_>,
         stages: &[Stage],
     ) -> Result<Trunk<T>> {
-        let last = stages.iter().max().ok_or(crate::Error::NoStage)?;
+        let last = stages.iter().max().ok_or(VisionError::NoStage)?;
         let mut builder = Builder::new(*self, source);
         let mut layers = builder.stem()?;
         let mut outputs = Vec::new();

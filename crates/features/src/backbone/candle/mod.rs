@@ -10,18 +10,19 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use self::families::{MODELS, Model};
+use super::error::VisionError;
 use super::maps::Maps;
 use super::network::{Form, Network};
 use super::preprocessing::Preprocessing;
-use uard_hub::weights::Weights;
 use crate::{Error, Result};
+use uard_hub::weights::Weights;
 
 /// A published network that candle-transformers computes, by its name.
 ///
 /// ```
 /// use uard_features::backbone::CandleModel;
 ///
-/// let model = CandleModel::named("candle:beit_base_patch16_384").unwrap();
+/// let model = CandleModel::named("candle:blip_base").unwrap();
 /// assert_eq!(model.preprocessing().size(), (384, 384));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,10 +102,10 @@ impl CandleNetwork {
     pub(crate) fn shape(&self, size: (usize, usize)) -> Result<[usize; 3]> {
         match size == self.size {
             true => Ok(self.shape),
-            false => Err(Error::OtherPixels {
+            false => Err(Error::Vision(VisionError::OtherPixels {
                 expected: self.size,
                 found: size,
-            }),
+            })),
         }
     }
 
