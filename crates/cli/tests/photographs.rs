@@ -120,7 +120,7 @@ fn networks_of_candle_transformers_are_named_and_refuse_what_they_cannot() {
     );
     let rounded = extract("--encoder candle:fastvit_t8 --matmul bf16");
     refused(&rounded, &["candle:fastvit_t8 multiplies f32 alone"]);
-    let foreign = extract("--encoder candle:beit_base_patch16_384");
+    let foreign = extract("--encoder candle:eva02_base_patch14_448");
     refused(
         &foreign,
         &[

@@ -89,7 +89,7 @@ pub struct Arguments {
 fn after_help() -> String {
     let networks: Vec<&str> = CandleModel::all().map(CandleModel::name).collect();
     format!(
-        "{AFTER_HELP}\n\nNetworks of candle-transformers, with the weights of timm (fastvit, beit, eva02) or \
+        "{AFTER_HELP}\n\nNetworks of candle-transformers, with the weights of timm (fastvit, eva02) or \
          of Hugging Face; the whole photo is squeezed into the square that each was trained on:\n  {}",
         networks.join("\n  ")
     )

@@ -4,12 +4,16 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{Activation, VarBuilder};
-use candle_transformers::models::{beit, blip, blip_text, chinese_clip, eva2, fastvit, vit};
+use candle_transformers::models::chinese_clip::vision_model::{
+    ChineseClipVisionConfig, ChineseClipVisionTransformer,
+};
+use candle_transformers::models::{blip, blip_text, eva2, fastvit, vit};
 
 use super::Forward;
-use super::tensors::{Origin, Request, Source, Tensors};
+use super::tensors::{Origin, Tensors};
 use crate::Result;
 use crate::backbone::preprocessing::{Filter, Preprocessing};
+use crate::transformer::stored_prefix;
 use uard_hub::weights::Weights;
 
 /// A network of the table.
@@ -25,13 +29,10 @@ pub(super) struct Model {
 pub(super) enum Family {
     /// Vasu et al., *FastViT*, ICCV 2023, and the photo halves of MobileCLIP ("mci"); timm's names.
     FastVit(fn() -> fastvit::Config),
-    /// Bao et al., *BEiT*, ICLR 2022, of 384 x 384 pixels; timm's names. candle-transformers takes
-    /// tanh for the error function of its GELU.
-    Beit(Sizes),
     /// Fang et al., *EVA-02*, 2023, of 448 x 448 pixels; timm's names.
     Eva02(Sizes),
     /// Dosovitskiy et al., *An Image is Worth 16x16 Words*, ICLR 2021, and what has its layers, such
-    /// as DINO's first version and the encoder of MAE; the names of Hugging Face.
+    /// as DINO's first version; the names of Hugging Face.
     Vit(Sizes),
     /// The photo half of Li et al., *BLIP*, ICML 2022; the names of Hugging Face.
     Blip(Sizes),
@@ -50,21 +51,20 @@ pub(super) struct Sizes {
     pub patch: usize,
 }
 
-/// A vision transformer of 12 layers.
+const fn small(patch: usize) -> Sizes {
+    Sizes {
+        width: 384,
+        heads: 6,
+        ..base(patch)
+    }
+}
+
 const fn base(patch: usize) -> Sizes {
     Sizes {
         width: 768,
         layers: 12,
         heads: 12,
         patch,
-    }
-}
-
-const fn small(patch: usize) -> Sizes {
-    Sizes {
-        width: 384,
-        heads: 6,
-        ..base(patch)
     }
 }
 
@@ -77,25 +77,51 @@ const fn large(patch: usize) -> Sizes {
     }
 }
 
+/// Colours with the mean and deviation of ImageNet.
+const IMAGENET: Preprocessing = Preprocessing {
+    filter: Filter::Bicubic,
+    ..Preprocessing::IMAGENET
+};
+
 /// Colours from 0 to 1.
 const PLAIN: Preprocessing = Preprocessing {
     mean: [0.0; 3],
     deviation: [1.0; 3],
-    ..BICUBIC
+    ..IMAGENET
 };
 
 /// Colours from -1 to 1.
 const HALF: Preprocessing = Preprocessing {
     mean: [0.5; 3],
     deviation: [0.5; 3],
-    ..BICUBIC
+    ..IMAGENET
 };
 
-/// Colours with the mean and deviation of ImageNet.
-const BICUBIC: Preprocessing = Preprocessing {
-    filter: Filter::Bicubic,
-    ..Preprocessing::IMAGENET
-};
+const CLIP: Preprocessing = Preprocessing::CLIP;
+
+const fn fast(name: &'static str, config: fn() -> fastvit::Config) -> Model {
+    model(name, IMAGENET.squeezed(256), Family::FastVit(config))
+}
+
+const fn mobile_clip(name: &'static str, config: fn() -> fastvit::Config) -> Model {
+    model(name, PLAIN.squeezed(256), Family::FastVit(config))
+}
+
+const fn eva02(name: &'static str, sizes: Sizes) -> Model {
+    model(name, CLIP.squeezed(448), Family::Eva02(sizes))
+}
+
+const fn vit(name: &'static str, pixels: Preprocessing, sizes: Sizes) -> Model {
+    model(name, pixels, Family::Vit(sizes))
+}
+
+const fn blip(name: &'static str, sizes: Sizes) -> Model {
+    model(name, CLIP.squeezed(384), Family::Blip(sizes))
+}
+
+const fn chinese_clip(name: &'static str, sizes: Sizes) -> Model {
+    model(name, CLIP.squeezed(224), Family::ChineseClip(sizes))
+}
 
 const fn model(name: &'static str, pixels: Preprocessing, family: Family) -> Model {
     Model {
@@ -104,20 +130,6 @@ const fn model(name: &'static str, pixels: Preprocessing, family: Family) -> Mod
         family,
     }
 }
-
-const fn fast(name: &'static str, config: fn() -> fastvit::Config) -> Model {
-    model(name, BICUBIC.squeezed(256), Family::FastVit(config))
-}
-
-const fn mobile_clip(name: &'static str, config: fn() -> fastvit::Config) -> Model {
-    model(name, PLAIN.squeezed(256), Family::FastVit(config))
-}
-
-const fn vit(name: &'static str, pixels: Preprocessing, sizes: Sizes) -> Model {
-    model(name, pixels, Family::Vit(sizes))
-}
-
-const CLIP: Preprocessing = Preprocessing::CLIP.squeezed(224);
 
 pub(super) const MODELS: &[Model] = &[
     fast("candle:fastvit_t8", fastvit::Config::t8),
@@ -130,26 +142,8 @@ pub(super) const MODELS: &[Model] = &[
     mobile_clip("candle:fastvit_mci0", fastvit::Config::mci0),
     mobile_clip("candle:fastvit_mci1", fastvit::Config::mci1),
     mobile_clip("candle:fastvit_mci2", fastvit::Config::mci2),
-    model(
-        "candle:beit_base_patch16_384",
-        HALF.squeezed(384),
-        Family::Beit(base(16)),
-    ),
-    model(
-        "candle:beit_large_patch16_384",
-        HALF.squeezed(384),
-        Family::Beit(large(16)),
-    ),
-    model(
-        "candle:eva02_base_patch14_448",
-        Preprocessing::CLIP.squeezed(448),
-        Family::Eva02(base(14)),
-    ),
-    model(
-        "candle:eva02_large_patch14_448",
-        Preprocessing::CLIP.squeezed(448),
-        Family::Eva02(large(14)),
-    ),
+    eva02("candle:eva02_base_patch14_448", base(14)),
+    eva02("candle:eva02_large_patch14_448", large(14)),
     vit("candle:vit_base_patch16_224", HALF.squeezed(224), base(16)),
     vit("candle:vit_base_patch16_384", HALF.squeezed(384), base(16)),
     vit("candle:vit_base_patch32_384", HALF.squeezed(384), base(32)),
@@ -158,28 +152,12 @@ pub(super) const MODELS: &[Model] = &[
         HALF.squeezed(224),
         large(16),
     ),
-    vit("candle:dino_vits16", BICUBIC.squeezed(224), small(16)),
-    vit("candle:dino_vitb16", BICUBIC.squeezed(224), base(16)),
-    model(
-        "candle:blip_base",
-        Preprocessing::CLIP.squeezed(384),
-        Family::Blip(base(16)),
-    ),
-    model(
-        "candle:blip_large",
-        Preprocessing::CLIP.squeezed(384),
-        Family::Blip(large(16)),
-    ),
-    model(
-        "candle:chinese_clip_vit_base_patch16",
-        CLIP,
-        Family::ChineseClip(base(16)),
-    ),
-    model(
-        "candle:chinese_clip_vit_large_patch14",
-        CLIP,
-        Family::ChineseClip(large(14)),
-    ),
+    vit("candle:dino_vits16", IMAGENET.squeezed(224), small(16)),
+    vit("candle:dino_vitb16", IMAGENET.squeezed(224), base(16)),
+    blip("candle:blip_base", base(16)),
+    blip("candle:blip_large", large(16)),
+    chinese_clip("candle:chinese_clip_vit_base_patch16", base(16)),
+    chinese_clip("candle:chinese_clip_vit_large_patch14", large(14)),
 ];
 
 impl Model {
@@ -187,8 +165,7 @@ impl Model {
     pub(super) fn shape(&self) -> [usize; 3] {
         let (stride, width) = match self.family {
             Family::FastVit(config) => (32, config().in_channels * 16),
-            Family::Beit(sizes)
-            | Family::Eva02(sizes)
+            Family::Eva02(sizes)
             | Family::Vit(sizes)
             | Family::Blip(sizes)
             | Family::ChineseClip(sizes) => (sizes.patch, sizes.width),
@@ -202,15 +179,17 @@ impl Model {
     /// # Errors
     /// When one that the network runs is missing, has another shape or cannot be read, by name.
     pub(super) fn build(&self, weights: &Weights) -> Result<Forward> {
-        let (prefixes, first): (&[&str], _) = match self.family {
-            Family::FastVit(_) => (&["image_encoder.model."], "stem.0.conv_kxk.0.conv.weight"),
-            Family::Vit(_) => (&["vit."], "embeddings.cls_token"),
-            _ => (&[], ""),
+        // Files of the whole MobileCLIP or of a classifier name the part before the tensor.
+        let (prefix, first) = match self.family {
+            Family::FastVit(_) => ("image_encoder.model.", "stem.0.conv_kxk.0.conv.weight"),
+            Family::Vit(_) => ("vit.", "embeddings.cls_token"),
+            Family::Eva02(_) | Family::Blip(_) | Family::ChineseClip(_) => ("", ""),
         };
         let refused = OnceLock::new();
         let tensors = Tensors {
-            source: Source::new(weights, prefixes, first),
-            origin: Box::new(|name| self.family.origin(name)),
+            weights,
+            prefix: stored_prefix(weights, prefix, first),
+            family: self.family,
             refused: &refused,
         };
         let tensors = VarBuilder::from_backend(Box::new(tensors), DType::F32, Device::Cpu);
@@ -224,65 +203,24 @@ impl Model {
 
 impl Family {
     fn build(self, tensors: VarBuilder<'_>, side: usize) -> candle_core::Result<Forward> {
-        Ok(match self {
-            Self::FastVit(config) => {
-                let network = fastvit::fastvit_no_final_layer(&config(), tensors)?;
-                Box::new(move |pixels| {
-                    // [1, F, H', W'] to [H' W', F].
-                    network.forward(pixels)?.squeeze(0)?.flatten_from(1)?.t()
-                })
-            }
-            Self::Beit(sizes) => {
-                let Sizes {
-                    width,
-                    layers,
-                    heads,
-                    ..
-                } = sizes;
-                let network = beit::BeitVisionTransformer::new(tensors, layers, width, heads)?;
-                Box::new(move |pixels| {
-                    network.get_intermediate_layers(pixels, &[layers - 1], false, false, false)
-                })
-            }
-            Self::Eva02(sizes) => {
-                let Sizes {
-                    width,
-                    layers,
-                    heads,
-                    ..
-                } = sizes;
-                let network = eva2::EVA2VisionTransformer::new(tensors, layers, width, heads)?;
-                Box::new(move |pixels| {
-                    network.get_intermediate_layers(pixels, &[layers - 1], false, false, false)
-                })
-            }
-            Self::Vit(sizes) => build_vit(sizes, side, &tensors)?,
-            Self::Blip(sizes) => build_blip(sizes, side, tensors)?,
-            Self::ChineseClip(sizes) => build_chinese_clip(sizes, side, &tensors)?,
-        })
+        match self {
+            Self::FastVit(config) => build_fastvit(&config(), tensors),
+            Self::Eva02(sizes) => build_eva02(sizes, tensors),
+            Self::Vit(sizes) => build_vit(sizes, side, &tensors),
+            Self::Blip(sizes) => build_blip(sizes, side, tensors),
+            Self::ChineseClip(sizes) => build_chinese_clip(sizes, side, &tensors),
+        }
     }
 
     /// Where the tensors are that candle-transformers asks for.
-    fn origin(self, name: &str) -> Origin {
+    pub(super) fn origin(self, name: &str) -> Origin {
+        let begins = |parts: &[&str]| parts.iter().any(|part| name.starts_with(part));
         match self {
             Self::FastVit(config) if fastvit_lacks(&config(), name) => Origin::Absent,
             // The classifier, and the norm of what it reads.
-            Self::Beit(_) | Self::Eva02(_)
-                if name.starts_with("head.") || name.starts_with("norm.") =>
-            {
-                Origin::NotRun
-            }
-            Self::Beit(_) if name.ends_with("attn.qkv.bias") => Origin::Made(joined_bias),
-            Self::Beit(_) => {
-                let renamed = [(".ls1.gamma", ".gamma_1"), (".ls2.gamma", ".gamma_2")];
-                let mut renamed = renamed.iter();
-                let found = renamed.find_map(|(asked, stored)| {
-                    Some(format!("{}{stored}", name.strip_suffix(asked)?))
-                });
-                found.map_or(Origin::File, Origin::Renamed)
-            }
+            Self::Eva02(_) if begins(&["head.", "norm."]) => Origin::NotRun,
             Self::Eva02(_) if name == "rot_pos_embed" => Origin::Made(rotations),
-            Self::Blip(_) if name.starts_with("text_decoder.") => Origin::NotRun,
+            Self::Blip(_) if begins(&["text_decoder."]) => Origin::NotRun,
             _ => Origin::File,
         }
     }
@@ -303,41 +241,56 @@ fn fastvit_lacks(config: &fastvit::Config, name: &str) -> bool {
         || among(&[".conv_kxk."]) && among(&[".norm."])
 }
 
-/// The bias of queries, keys and values together: keys have none.
-fn joined_bias(source: &Source<'_>, request: &Request<'_>) -> Result<Vec<f32>> {
-    let part = request.shape.iter().product::<usize>() / 3;
-    let attention = request.name.trim_end_matches("qkv.bias");
-    let read = |name: &str| source.numbers(&format!("{attention}{name}"), &[part]);
-    Ok([read("q_bias")?, vec![0.0; part], read("v_bias")?].concat())
-}
-
 /// The rotations of EVA-02: of each patch 64 sines, then 64 cosines, each twice, of its row and of
 /// its column in steps of half a patch; files do not hold them.
 ///
 /// # Source
 /// `RotaryEmbeddingCat` of timm, with the grid that the network was trained on first, 16 x 16.
-fn rotations(_: &Source<'_>, request: &Request<'_>) -> Result<Vec<f32>> {
+fn rotations(shape: &[usize]) -> Vec<f32> {
     const TRAINED: f64 = 16.0;
     const BANDS: usize = 16;
-    let side = request.shape[0].isqrt();
+    let side = shape[0].isqrt();
     let angles = |at: usize| {
         let place = at as f64 / side as f64 * TRAINED;
         (0..BANDS).map(move |band| place / libm::pow(10_000.0, band as f64 / BANDS as f64))
     };
-    let mut numbers = Vec::with_capacity(request.shape.iter().product());
+    let mut numbers = Vec::with_capacity(shape.iter().product());
     for (row, column) in (0..side * side).map(|at| (at / side, at % side)) {
         for function in [libm::sin, libm::cos] {
             let angles = angles(row).chain(angles(column));
             numbers.extend(angles.flat_map(|angle| [function(angle) as f32; 2]));
         }
     }
-    Ok(numbers)
+    numbers
 }
 
-/// The tokens behind the first `leading`, of [1, T, F].
-fn tokens_behind(tokens: &Tensor, leading: usize) -> candle_core::Result<Tensor> {
-    let count = tokens.dim(1)?;
-    tokens.narrow(1, leading, count - leading)?.contiguous()
+/// The tokens of [1, T, F] behind the first one, the class's.
+fn behind_class(tokens: &Tensor) -> candle_core::Result<Tensor> {
+    tokens.narrow(1, 1, tokens.dim(1)? - 1)?.contiguous()
+}
+
+fn build_fastvit(
+    config: &fastvit::Config,
+    tensors: VarBuilder<'_>,
+) -> candle_core::Result<Forward> {
+    let network = fastvit::fastvit_no_final_layer(config, tensors)?;
+    Ok(Box::new(move |pixels| {
+        // [1, F, H', W'] to [H' W', F].
+        network.forward(pixels)?.squeeze(0)?.flatten_from(1)?.t()
+    }))
+}
+
+fn build_eva02(sizes: Sizes, tensors: VarBuilder<'_>) -> candle_core::Result<Forward> {
+    let Sizes {
+        width,
+        layers,
+        heads,
+        ..
+    } = sizes;
+    let network = eva2::EVA2VisionTransformer::new(tensors, layers, width, heads)?;
+    Ok(Box::new(move |pixels| {
+        network.get_intermediate_layers(pixels, &[layers - 1], false, false, false)
+    }))
 }
 
 #[expect(
@@ -362,7 +315,7 @@ fn build_vit(sizes: Sizes, side: usize, tensors: &VarBuilder<'_>) -> candle_core
     let norm = candle_nn::layer_norm(sizes.width, config.layer_norm_eps, tensors.pp("layernorm"))?;
     Ok(Box::new(move |pixels| {
         let tokens = encoder.forward(&embeddings.forward(pixels, None, false)?)?;
-        norm.forward(&tokens_behind(&tokens, 1)?)
+        norm.forward(&behind_class(&tokens)?)
     }))
 }
 
@@ -400,7 +353,7 @@ fn build_blip(sizes: Sizes, side: usize, tensors: VarBuilder<'_>) -> candle_core
     let whole = blip::BlipForConditionalGeneration::new(&config, tensors)?;
     let network = whole.vision_model().clone();
     Ok(Box::new(move |pixels| {
-        tokens_behind(&network.forward(pixels)?, 1)
+        behind_class(&network.forward(pixels)?)
     }))
 }
 
@@ -409,7 +362,6 @@ fn build_chinese_clip(
     side: usize,
     tensors: &VarBuilder<'_>,
 ) -> candle_core::Result<Forward> {
-    use chinese_clip::vision_model::{ChineseClipVisionConfig, ChineseClipVisionTransformer};
     let config = ChineseClipVisionConfig {
         hidden_size: sizes.width,
         intermediate_size: 4 * sizes.width,
@@ -423,6 +375,6 @@ fn build_chinese_clip(
     Ok(Box::new(move |pixels| {
         let states = network.output_hidden_states(pixels)?;
         // Behind the last layer's stands what is pooled.
-        tokens_behind(&states[states.len() - 2], 1)
+        behind_class(&states[states.len() - 2])
     }))
 }

@@ -16,7 +16,6 @@ from functools import partial
 import numpy
 import torch
 from safetensors.torch import load_file, save_file
-from timm.models.beit import Beit
 from timm.models.eva import Eva
 from timm.models.fastvit import FastVit, RepConditionalPosEnc
 from transformers import (
@@ -30,7 +29,7 @@ from transformers import (
 
 HERE = pathlib.Path(__file__).parent
 # Of the cells, row by row, every so manieth is stored.
-EVERY = {"beit": 37, "eva02": 53}
+EVERY = {"eva02": 53}
 
 
 def numbers(name, shape):
@@ -95,11 +94,6 @@ def cases():
     behind_class = lambda model, pixels: model.forward_features(pixels)[:, 1:]
     yield "fastvit", 96, fastvit(16, False), map_of
     yield "fastvit_attention", 96, fastvit(16, True), map_of
-    beit = Beit(
-        img_size=384, embed_dim=16, depth=2, num_heads=2, num_classes=1000,
-        use_abs_pos_emb=False, use_rel_pos_bias=True, init_values=0.1,
-    )
-    yield "beit", 384, beit, behind_class
     eva02 = Eva(
         img_size=448, patch_size=14, embed_dim=64, depth=2, num_heads=1, num_classes=1000,
         qkv_fused=False, mlp_ratio=4 * 2 / 3, swiglu_mlp=True, scale_mlp=True,
