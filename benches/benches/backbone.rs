@@ -1,33 +1,147 @@
-//! How long does the trunk of Inception-v3 take for photos of 299 x 299 pixels? Drawn weights:
-//! time does not depend on what they know.
+//! How long do frozen networks take for four photos, ours and those of candle-transformers? Drawn
+//! weights: time does not depend on what they know.
+//!
+//! candle-transformers runs each network in the faster of two ways: all photos as one batch, or one
+//! photo on each thread, as `--encoder candle:NAME` does.
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use candle_core::{DType, Device, Module, Tensor};
+use candle_nn::{Func, VarBuilder, VarMap};
+use candle_transformers::models::{clip, dinov2, resnet, siglip};
+use criterion::measurement::WallTime;
+use criterion::{
+    BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
+};
+use rayon::prelude::*;
 use uard_core::random::{Draws, uniform};
-use uard_features::backbone::{InceptionV3, Maps};
+use uard_features::backbone::{InceptionV3, Maps, Network, ResNet, Stage, Tokens, VisionConfig};
 use uard_hub::weights::Weights;
 use uard_linalg::matmul::Matmul;
 
 /// As many as pass through a network together.
 const PHOTOS: usize = 4;
 
-fn trunk(criterion: &mut Criterion) {
-    let weights = Weights::drawn(Draws::new(0));
-    let shape = [PHOTOS, 299, 299, 3];
+/// A network of candle-transformers, with weights.
+type Theirs = dyn Fn(&Tensor) -> Tensor + Sync;
+
+/// [4, side, side, 3], uniform from -1 to 1.
+fn pixels(side: usize) -> Maps<f32> {
+    let shape = [PHOTOS, side, side, 3];
     let mut stream = Draws::new(1).stream("pixels", &[]);
     let pixels = uniform(&mut stream, -1.0, 1.0, shape.iter().product());
-    let pixels = Maps::new(pixels, shape);
+    Maps::new(pixels, shape)
+}
+
+fn weights() -> Weights {
+    Weights::drawn(Draws::new(0))
+}
+
+fn ours(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, network: &Network, side: usize) {
+    let pixels = pixels(side);
+    group.bench_function(name, |bencher| {
+        bencher.iter(|| network.forward(&pixels).expect("pixels are enough"));
+    });
+}
+
+/// Of 224 x 224 pixels; `together` where the network takes more than one photo.
+fn theirs(group: &mut BenchmarkGroup<'_, WallTime>, network: &Theirs, together: bool) {
+    let maps = pixels(224);
+    let photos = Tensor::from_slice(maps.values(), maps.shape().as_slice(), &Device::Cpu)
+        .and_then(|photos| photos.permute((0, 3, 1, 2))?.contiguous())
+        .expect("as many numbers as the shape says");
+    if together {
+        group.bench_function("candle_together", |bencher| {
+            bencher.iter(|| network(&photos))
+        });
+    }
+    let photo = |at| photos.narrow(0, at, 1).expect("a photo of the batch");
+    group.bench_function("candle_apart", |bencher| {
+        bencher.iter(|| -> Vec<Tensor> {
+            let photos = (0..PHOTOS).into_par_iter();
+            photos.map(|at| network(&photo(at))).collect()
+        });
+    });
+}
+
+/// Ours in f32 and bf16 beside theirs.
+fn race(criterion: &mut Criterion, name: &str, mine: impl Fn(Matmul) -> Network, other: &Theirs) {
+    let mut group = criterion.benchmark_group(format!("backbone/{name}"));
+    group.sample_size(10);
+    group.sampling_mode(SamplingMode::Flat);
+    group.throughput(Throughput::Elements(PHOTOS as u64));
+    for (name, matmul) in [("f32", Matmul::F32), ("bf16", Matmul::Bf16)] {
+        ours(&mut group, name, &mine(matmul), 224);
+    }
+    // DINOv2 joins a token of the class for one photo to the patches of all.
+    theirs(&mut group, other, name != "dinov2_base");
+    group.finish();
+}
+
+/// Every weight that candle-transformers asks for, drawn as it says.
+fn drawn() -> VarBuilder<'static> {
+    VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu)
+}
+
+fn inception(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("backbone/inception_v3");
     group.sample_size(10);
     group.throughput(Throughput::Elements(PHOTOS as u64));
     for (name, matmul) in [("f32", Matmul::F32), ("bf16", Matmul::Bf16)] {
-        let network = InceptionV3::default().load(&weights, matmul);
+        let network = InceptionV3::default().load(&weights(), matmul);
         let network = network.expect("drawn weights have every name");
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| network.forward(&pixels).expect("pixels are enough"));
-        });
+        ours(&mut group, name, &network, 299);
     }
     group.finish();
 }
 
-criterion_group!(benches, trunk);
+fn vision(config: VisionConfig) -> impl Fn(Matmul) -> Network {
+    move |matmul| {
+        let network = config.load(&weights(), Tokens::Hidden, matmul);
+        network.expect("drawn weights have every name")
+    }
+}
+
+fn peers(criterion: &mut Criterion) {
+    let resnet50 = |matmul| {
+        let network = ResNet::R50.load(&weights(), &[Stage::C5], matmul);
+        network.expect("drawn weights have every name")
+    };
+    let build = "drawn weights have every name";
+    let network: Func<'_> = resnet::resnet50_no_final_layer(drawn()).expect(build);
+    let run = move |photos: &Tensor| network.forward(photos).expect("it runs");
+    race(criterion, "resnet50", resnet50, &run);
+
+    let config = clip::vision_model::ClipVisionConfig::vit_base_patch32();
+    let network = clip::vision_model::ClipVisionTransformer::new(drawn(), &config).expect(build);
+    let run = move |photos: &Tensor| network.forward(photos).expect("it runs");
+    race(
+        criterion,
+        "clip_base_patch32",
+        vision(VisionConfig::clip()),
+        &run,
+    );
+
+    let config = siglip::Config::base_patch16_224().vision_config;
+    let network = siglip::VisionModel::new(&config, false, drawn()).expect(build);
+    let run = move |photos: &Tensor| network.forward(photos).expect("it runs");
+    race(
+        criterion,
+        "siglip_base_patch16",
+        vision(VisionConfig::siglip()),
+        &run,
+    );
+
+    let network = dinov2::DinoVisionTransformer::new(drawn(), 12, 768, 12).expect(build);
+    let run = move |photos: &Tensor| {
+        let tokens = network.get_intermediate_layers(photos, &[11], false, false, true);
+        tokens.expect("it runs")
+    };
+    race(
+        criterion,
+        "dinov2_base",
+        vision(VisionConfig::dinov2()),
+        &run,
+    );
+}
+
+criterion_group!(benches, inception, peers);
 criterion_main!(benches);

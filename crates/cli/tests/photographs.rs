@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use uard::{TINY, final_hash, refused, succeeded, uard};
 use uard_data::store::FeatureStore;
+use uard_features::backbone::CandleModel;
 
 const WEIGHTS: &str = "weights/inception_v3_trunk.safetensors";
 
@@ -93,6 +94,43 @@ fn one_photo_is_taken_and_a_store_that_another_process_writes_is_refused() {
     succeeded(&extract(&photo, &shared.join(WEIGHTS)));
     let store = FeatureStore::open(&folder.path().join("o"), "photos").unwrap();
     assert_eq!(store.ids().collect::<Vec<_>>(), ["rgb.jpg"]);
+}
+
+#[test]
+fn networks_of_candle_transformers_are_named_and_refuse_what_they_cannot() {
+    let help = succeeded(&uard::run("extract --help"));
+    for model in CandleModel::all() {
+        assert!(
+            help.contains(model.name()),
+            "{} is not in: {help}",
+            model.name()
+        );
+    }
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../features/tests/goldens");
+    let extract = |arguments: &str| {
+        let mut command = uard();
+        command.args(["extract", "--out", "/nowhere/o", "--images"]);
+        command.arg(goldens.join("photos/rgb.jpg")).arg("--weights");
+        command.arg(goldens.join("resnet_basic.safetensors"));
+        command.args(arguments.split(' ')).output().unwrap()
+    };
+    refused(
+        &extract("--encoder candle:resnet50"),
+        &["no encoder is called", "candle:fastvit_t8"],
+    );
+    let rounded = extract("--encoder candle:fastvit_t8 --matmul bf16");
+    refused(&rounded, &["candle:fastvit_t8 multiplies f32 alone"]);
+    let foreign = extract("--encoder candle:eva02_base_patch14_448");
+    refused(
+        &foreign,
+        &[
+            "resnet_basic.safetensors",
+            "patch_embed.proj.weight",
+            "is missing",
+        ],
+    );
+    let uneven = extract("--encoder candle:vit_base_patch16_224 --regions 10-20");
+    refused(&uneven, &["a square number"]);
 }
 
 #[test]

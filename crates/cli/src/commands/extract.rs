@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Context;
 use uard_core::device::DeviceChoice;
 use uard_data::store::{Element, FeatureStore, Finished, StoreWriter, store_path, write_padded};
-use uard_features::backbone::{PhotoLimits, Truncated};
+use uard_features::backbone::{CandleModel, PhotoLimits, Truncated};
 use uard_features::extract::{
     EncoderKind, EncoderOptions, Extracted, Extraction, PhotoList, Progress, RegionCount,
 };
@@ -21,10 +21,8 @@ use crate::hub::hub;
 use crate::interrupt;
 use crate::terminal::{bar_of_photos, note};
 
-/// Arguments of `uard extract`.
-#[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Writes OUT/{split}_store: features, boxes in pixels, photo sizes and ids, and where \
+/// What stands below the arguments, before the names of networks.
+const AFTER_HELP: &str = "Writes OUT/{split}_store: features, boxes in pixels, photo sizes and ids, and where \
     they come from. Photos that cannot be read are listed in its unreadable.tsv with the reason, \
     those that end early among them. \
     A run that was stopped goes on with the same command, and ends with the same bytes.\n\
@@ -34,12 +32,17 @@ use crate::terminal::{bar_of_photos, note};
     uard extract --encoder inception-v3 --weights inception_v3.safetensors --images photos --out features\n  \
     uard extract --encoder resnet50 --weights resnet50.safetensors --images list.txt --out features \
     --split train --matmul bf16 --element f16\n  \
-    uard extract --encoder vision-transformer --weights hf:facebook/dinov2-base --images photos --out features"
-)]
+    uard extract --encoder vision-transformer --weights hf:facebook/dinov2-base --images photos --out features\n  \
+    uard extract --encoder candle:fastvit_t8 --weights hf:timm/fastvit_t8.apple_in1k --images photos --out features";
+
+/// Arguments of `uard extract`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = after_help())]
 pub struct Arguments {
     /// inception-v3, resnet18, resnet34, resnet50 or resnet101 for the cells of a grid;
-    /// vision-transformer (CLIP, SigLIP, DINOv2) for patches; bottom-up-attention or faster-rcnn-fpn
-    /// for the boxes of a detector.
+    /// vision-transformer (CLIP, SigLIP, DINOv2) for patches; bottom-up-attention for the boxes of
+    /// a detector; candle:NAME for the cells of a network that candle-transformers computes, listed
+    /// below.
     #[arg(long, value_name = "NAME")]
     encoder: EncoderKind,
     /// The encoder's weights: safetensors, or what torch.save wrote of a state dict; for a vision
@@ -81,6 +84,15 @@ pub struct Arguments {
     /// Where the network runs: auto or cpu.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
+}
+
+fn after_help() -> String {
+    let networks: Vec<&str> = CandleModel::all().map(CandleModel::name).collect();
+    format!(
+        "{AFTER_HELP}\n\nNetworks of candle-transformers, with the weights of timm (fastvit, eva02) or \
+         of Hugging Face; the whole photo is squeezed into the square that each was trained on:\n  {}",
+        networks.join("\n  ")
+    )
 }
 
 fn element(text: &str) -> Result<Element, String> {

@@ -62,7 +62,9 @@ fn data_name(folder: &Path, config: &ImagesConfig) -> anyhow::Result<String> {
     let whole = whole.with_context(|| format!("cannot find {}", folder.display()))?;
     let name = whole.file_name().unwrap_or(whole.as_os_str());
     let name = name.to_string_lossy();
-    Ok(format!("{name}-{}-{}", config.encoder, config.regions))
+    // A colon cannot stand in every system's names.
+    let encoder = config.encoder.name().replace(':', "-");
+    Ok(format!("{name}-{encoder}-{}", config.regions))
 }
 
 /// The first file that is there; else the first name on a hub, downloaded where it is not in the

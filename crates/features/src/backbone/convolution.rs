@@ -144,19 +144,6 @@ impl<T: Number> Convolution<T> {
     /// When the maps have other channels or are smaller than the window: the caller chose them
     /// wrongly.
     pub fn forward(&self, input: &Maps<T>) -> Maps<T> {
-        self.sum_with(input, None)
-    }
-
-    /// [`forward`](Self::forward) with maps of the shape of the output that are added before
-    /// [`After`].
-    ///
-    /// # Panics
-    /// Those of [`forward`](Self::forward), and when the other maps have another shape.
-    pub fn forward_plus(&self, input: &Maps<T>, added: &Maps<T>) -> Maps<T> {
-        self.sum_with(input, Some(added))
-    }
-
-    fn sum_with(&self, input: &Maps<T>, added: Option<&Maps<T>>) -> Maps<T> {
         let (height, width) = self.window.output(input.size()).unwrap_or_default();
         let shape = [input.photos(), height, width, self.outputs()];
         let mut maps = Maps::new(vec![T::zeroed(); shape.iter().product()], shape);
@@ -164,8 +151,7 @@ impl<T: Number> Convolution<T> {
             maps: &mut maps,
             channel: 0,
         };
-        assert!(added.is_none_or(|added| added.shape() == shape));
-        self.forward_into(input, target, added);
+        self.forward_into(input, target, None);
         maps
     }
 

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::error::VisionError;
 use super::maps::Maps;
 use super::network::Network;
 use super::photo::Photo;
@@ -79,15 +80,15 @@ impl GridBackbone {
     /// than the map.
     pub fn new(network: Network, preprocessing: Preprocessing, cells: Cells) -> Result<Self> {
         let shapes = network.shapes(preprocessing.size())?;
-        let shape = shapes.last().copied().ok_or(Error::NoStage)?;
+        let shape = shapes.last().copied().ok_or(VisionError::NoStage)?;
         if let Cells::Grid { side } = cells
             && (side == 0 || side > shape[0].min(shape[1]))
         {
-            return Err(Error::GridSide {
+            return Err(Error::Vision(VisionError::GridSide {
                 side,
                 height: shape[0],
                 width: shape[1],
-            });
+            }));
         }
         Ok(Self {
             network,

@@ -2,7 +2,9 @@
 //!
 //! The networks only go forward: nothing here has a gradient.
 
+mod candle;
 mod convolution;
+mod error;
 mod folding;
 mod grid;
 mod inception;
@@ -20,7 +22,9 @@ mod window;
 #[cfg(test)]
 mod reference;
 
+pub use candle::CandleModel;
 pub use convolution::{After, Convolution, Kernel};
+pub use error::VisionError;
 pub use grid::{Cells, GridBackbone, GridRegions};
 pub use inception::InceptionV3;
 pub(crate) use maps::Buffers;
@@ -32,7 +36,7 @@ pub use photo::{Photo, PhotoLimits, Truncated};
 pub use pool::{Border, Edge, Pool, Pooling};
 pub use preprocessing::{Filter, Fit, Preprocessing};
 pub use resnet::{Block, ResNet, Stage, StrideOn};
-pub(crate) use resnet::{EPSILON, Family, Source};
+pub(crate) use resnet::{Family, Source};
 pub use vit::{
     FILES as VISION_FILES, Tokens, VisionConfig, VisionFamily, open_folder as open_vision_folder,
 };

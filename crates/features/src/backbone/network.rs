@@ -3,6 +3,8 @@
 use half::bf16;
 use uard_linalg::matmul::Matmul;
 
+use super::candle::CandleNetwork;
+use super::error::VisionError;
 use super::maps::Maps;
 use super::number::Number;
 use super::trunk::Trunk;
@@ -13,18 +15,21 @@ use crate::{Error, Result};
 const COLOURS: usize = 3;
 
 /// A frozen network on the CPU, of weights that are read: [`InceptionV3`](super::InceptionV3),
-/// [`ResNet`](super::ResNet), or the vision transformer of a [`VisionConfig`](super::VisionConfig).
+/// [`ResNet`](super::ResNet), the vision transformer of a [`VisionConfig`](super::VisionConfig), or
+/// a [`CandleModel`](super::CandleModel).
 #[derive(Debug)]
 pub struct Network {
     form: Form,
 }
 
-/// Convolutions, by the numbers that they multiply, or a transformer, whose tokens are cells.
+/// Convolutions, by the numbers that they multiply; a transformer, whose tokens are cells; or a
+/// network that candle-transformers computes, in f32.
 #[derive(Debug)]
 pub(crate) enum Form {
     F32(Trunk<f32>),
     Bf16(Trunk<bf16>),
     Tokens(Box<VisionTransformer>),
+    Candle(CandleNetwork),
 }
 
 impl Network {
@@ -36,7 +41,7 @@ impl Network {
     /// same numbers, a transformer its tokens in f32.
     pub fn matmul(&self) -> Matmul {
         match &self.form {
-            Form::F32(_) => Matmul::F32,
+            Form::F32(_) | Form::Candle(_) => Matmul::F32,
             Form::Bf16(_) => Matmul::Bf16,
             Form::Tokens(transformer) => transformer.matmul(),
         }
@@ -45,7 +50,8 @@ impl Network {
     /// Height, width and channels of each of its maps, for pixels of a height and width.
     ///
     /// # Errors
-    /// When there are fewer pixels than a window of the network has.
+    /// When there are fewer pixels than a window of the network has, or others than a network of
+    /// candle-transformers was built for.
     pub fn shapes(&self, size: (usize, usize)) -> Result<Vec<[usize; 3]>> {
         let of_trunk = |shapes: Vec<((usize, usize), usize)>| {
             let shapes = shapes.into_iter();
@@ -55,18 +61,19 @@ impl Network {
             Form::F32(trunk) => trunk.shapes(size, COLOURS).map(of_trunk),
             Form::Bf16(trunk) => trunk.shapes(size, COLOURS).map(of_trunk),
             Form::Tokens(transformer) => transformer.shape(size).map(|shape| vec![shape]),
+            Form::Candle(network) => return Ok(vec![network.shape(size)?]),
         };
-        shapes.ok_or(Error::TooFewPixels {
+        shapes.ok_or(Error::Vision(VisionError::TooFewPixels {
             height: size.0,
             width: size.1,
-        })
+        }))
     }
 
     /// Height and width of the pixels that cells tile, from the first on: all of them, but for less
     /// than a patch at the far sides of a transformer's.
     pub(crate) fn covered(&self, size: (usize, usize)) -> (usize, usize) {
         match &self.form {
-            Form::F32(_) | Form::Bf16(_) => size,
+            Form::F32(_) | Form::Bf16(_) | Form::Candle(_) => size,
             Form::Tokens(transformer) => transformer.covered(size),
         }
     }
@@ -78,7 +85,8 @@ impl Network {
     /// `pixels` [N, H, W, 3], normalised as the network expects; each map is [N, H', W', F].
     ///
     /// # Errors
-    /// When there are fewer pixels than a window of the network has, or not three colours.
+    /// When there are fewer pixels than a window of the network has, or others than it was built
+    /// for, or not three colours.
     pub fn forward(&self, pixels: &Maps<f32>) -> Result<Vec<Maps<f32>>> {
         if pixels.channels() != COLOURS {
             return Err(Error::Core(uard_core::Error::ShapeMismatch {
@@ -97,6 +105,7 @@ impl Network {
                 let maps = maps.map(|shape| transformer.forward(pixels, shape));
                 maps.collect()
             }
+            Form::Candle(network) => Ok(vec![network.forward(pixels)?]),
         }
     }
 }

@@ -10,6 +10,7 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
+use super::error::VisionError;
 use crate::{Error, Result};
 
 /// White, on which what is transparent is laid.
@@ -133,9 +134,11 @@ impl Photo {
     /// # Errors
     /// Those of [`open`](Self::open).
     pub fn decode(origin: &str, bytes: &[u8], limits: PhotoLimits) -> Result<Self> {
-        read(bytes, limits).map_err(|cause| Error::UnreadablePhoto {
-            origin: origin.to_owned(),
-            cause,
+        read(bytes, limits).map_err(|cause| {
+            Error::Vision(VisionError::UnreadablePhoto {
+                origin: origin.to_owned(),
+                cause,
+            })
         })
     }
 

@@ -5,6 +5,7 @@ use fast_image_resize as fir;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::error::VisionError;
 use super::maps::Maps;
 use super::photo::Photo;
 use crate::{Error, Result};
@@ -82,13 +83,9 @@ impl Preprocessing {
     /// What TensorFlow's Inception networks expect: 299 x 299, -1 to 1. The whole photo is
     /// squeezed into the square, so that no region is lost.
     pub const INCEPTION: Self = Self {
-        fit: Fit::Stretch {
-            width: 299,
-            height: 299,
-        },
-        filter: Filter::Bilinear,
         mean: [0.5; 3],
         deviation: [0.5; 3],
+        ..Self::IMAGENET.squeezed(299)
     };
 
     /// What torchvision's ResNets expect: the shorter side becomes 256, the middle 224 x 224 are
@@ -102,6 +99,30 @@ impl Preprocessing {
         mean: [0.485, 0.456, 0.406],
         deviation: [0.229, 0.224, 0.225],
     };
+
+    /// What CLIP expects, by the mean and deviation of its own photos: the shorter side becomes
+    /// 224, and the middle is cut out.
+    pub const CLIP: Self = Self {
+        fit: Fit::Crop {
+            shorter: 224,
+            side: 224,
+        },
+        filter: Filter::Bicubic,
+        mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+        deviation: [0.268_629_54, 0.261_302_6, 0.275_777_1],
+    };
+
+    /// The same colours of the whole photo, squeezed into a square: a crop would lose the regions
+    /// at the border.
+    pub const fn squeezed(self, side: u32) -> Self {
+        Self {
+            fit: Fit::Stretch {
+                width: side,
+                height: side,
+            },
+            ..self
+        }
+    }
 
     /// Height and width of the result.
     pub fn size(&self) -> (usize, usize) {
@@ -139,10 +160,12 @@ impl Preprocessing {
     pub fn resized(&self, photo: &Photo) -> Result<Vec<u8>> {
         self.check()?;
         let placed = self.placed(photo);
-        let failed = |cause: &dyn std::fmt::Display| Error::Resize {
-            width: photo.width(),
-            height: photo.height(),
-            cause: cause.to_string(),
+        let failed = |cause: &dyn std::fmt::Display| {
+            Error::Vision(VisionError::Resize {
+                width: photo.width(),
+                height: photo.height(),
+                cause: cause.to_string(),
+            })
         };
         let (width, height) = (photo.width(), photo.height());
         let kind = fir::PixelType::U8x3;
@@ -201,7 +224,7 @@ impl Preprocessing {
         };
         match is_possible {
             true => Ok(()),
-            false => Err(Error::Preprocessing { fit: self.fit }),
+            false => Err(Error::Vision(VisionError::Preprocessing { fit: self.fit })),
         }
     }
 

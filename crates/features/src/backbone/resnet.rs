@@ -7,6 +7,7 @@ mod blocks;
 
 use self::blocks::{Builder, Pace};
 pub(crate) use self::blocks::{Family, Source};
+use super::error::VisionError;
 use super::network::{Form, Network};
 use super::number::Number;
 use super::trunk::Trunk;
@@ -14,7 +15,7 @@ use crate::Result;
 use uard_hub::weights::Weights;
 
 /// Of the batch norms, PyTorch's.
-pub(crate) const EPSILON: f64 = 1e-5;
+const EPSILON: f64 = 1e-5;
 
 /// The kind of a block, and how many times as many channels it puts out as it has inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -108,7 +109,6 @@ impl ResNet {
             weights,
             prefix: "",
             family: Family::Torchvision,
-            epsilon: EPSILON,
         };
         Ok(Network::new(match matmul {
             Matmul::F32 => Form::F32(self.trunk(source, stages)?),
@@ -136,7 +136,7 @@ impl ResNet {
         source: Source<'_>,
         stages: &[Stage],
     ) -> Result<Trunk<T>> {
-        let last = stages.iter().max().ok_or(crate::Error::NoStage)?;
+        let last = stages.iter().max().ok_or(VisionError::NoStage)?;
         let mut builder = Builder::new(*self, source);
         let mut layers = builder.stem()?;
         let mut outputs = Vec::new();

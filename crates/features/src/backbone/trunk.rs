@@ -2,6 +2,7 @@
 //! shortcut.
 
 use super::convolution::{Convolution, Target};
+use super::error::VisionError;
 use super::maps::{Buffers, Maps};
 use super::number::Number;
 use super::pool::Pool;
@@ -211,7 +212,7 @@ impl<T: Number> Trunk<T> {
     pub fn of_pixels(&self, pixels: &Maps<f32>) -> Result<Vec<Maps<T>>> {
         let (height, width) = pixels.size();
         let shapes = self.shapes((height, width), pixels.channels());
-        shapes.ok_or(Error::TooFewPixels { height, width })?;
+        shapes.ok_or(Error::Vision(VisionError::TooFewPixels { height, width }))?;
         let values = pixels.values().iter().map(|x| T::from_f32(*x)).collect();
         let pixels = Maps::new(values, pixels.shape());
         Ok(self.forward(pixels, &mut Buffers::new()))

@@ -14,12 +14,12 @@ use self::predictor::Predictor;
 use super::anchors::AnchorShapes;
 use super::boxes::quadruples;
 use super::error::{DetectorError, at_least_one, refused};
-use super::frozen::{Detector, DetectorSettings};
+use super::frozen::Detector;
 use super::proposals::{ProposalLimits, ProposalNames, ProposalNetwork};
 use super::roi_pool::RoiPool;
-use super::scaling::{Colours, Rounding, Scaling};
+use super::scaling::{Colours, Scaling};
 use crate::Result;
-use crate::backbone::{Block, EPSILON, Family, Number, ResNet, Source, Stage, StrideOn};
+use crate::backbone::{Block, Family, Number, ResNet, Source, Stage, StrideOn};
 use uard_hub::weights::Weights;
 
 /// Pixels of the network for each cell of the fourth stage.
@@ -76,7 +76,6 @@ impl Default for BottomUpAttention {
             scaling: Scaling {
                 shorter: 800,
                 longest: 1333,
-                rounding: Rounding::Nearest,
                 mean: [102.9801, 115.9465, 122.7717],
                 deviation: [1.0; 3],
                 colours: Colours::Bgr,
@@ -110,7 +109,7 @@ impl BottomUpAttention {
     pub fn load(&self, weights: &Weights, matmul: Matmul) -> Result<Detector> {
         self.check()?;
         self.check_anchors(weights)?;
-        let settings = DetectorSettings::BottomUpAttention(self.clone());
+        let settings = self.clone();
         Ok(match matmul {
             Matmul::F32 => Detector::new(self.network::<f32>(weights)?, settings, matmul),
             Matmul::Bf16 => Detector::new(self.network::<bf16>(weights)?, settings, matmul),
@@ -122,7 +121,6 @@ impl BottomUpAttention {
             weights,
             prefix,
             family: Family::Detectron,
-            epsilon: EPSILON,
         };
         let names = ProposalNames {
             hidden: "proposal_generator.rpn_head.conv",

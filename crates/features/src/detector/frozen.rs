@@ -2,12 +2,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
 use uard_linalg::matmul::Matmul;
 
 use super::bottom_up::BottomUpAttention;
-use super::pyramid::FasterRcnnFpn;
-use super::scaling::{Scaled, Scaling};
+use super::scaling::Scaled;
 use crate::Result;
 use crate::backbone::{Maps, Photo};
 
@@ -29,7 +27,7 @@ pub struct DetectedRegions {
     pub boxes: Vec<[f32; 4]>,
     /// What each is, R of them.
     pub classes: Vec<Label>,
-    /// How each is, R of them; none where the detector knows no attributes.
+    /// How each is, R of them.
     pub attributes: Vec<Label>,
 }
 
@@ -45,8 +43,7 @@ pub(super) trait Layers: fmt::Debug + Send + Sync {
     fn regions(&self, photo: &Scaled) -> Result<DetectedRegions>;
 }
 
-/// A frozen detector on the CPU, of weights that are read: [`BottomUpAttention`] or
-/// [`FasterRcnnFpn`].
+/// A frozen detector on the CPU, of weights that are read: [`BottomUpAttention`].
 ///
 /// ```no_run
 /// use std::path::Path;
@@ -66,47 +63,14 @@ pub(super) trait Layers: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct Detector {
     layers: Box<dyn Layers>,
-    settings: DetectorSettings,
+    settings: BottomUpAttention,
     matmul: Matmul,
-}
-
-/// What a detector was loaded with, beside its weights.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DetectorSettings {
-    /// Those of bottom-up attention.
-    BottomUpAttention(BottomUpAttention),
-    /// Those of a feature pyramid.
-    FasterRcnnFpn(FasterRcnnFpn),
-}
-
-impl DetectorSettings {
-    /// What photos are made into before the network sees them.
-    pub fn scaling(&self) -> Scaling {
-        match self {
-            Self::BottomUpAttention(config) => config.scaling,
-            Self::FasterRcnnFpn(config) => config.scaling,
-        }
-    }
-
-    /// The most regions that a photo can have.
-    pub fn most_regions(&self) -> usize {
-        match self {
-            Self::BottomUpAttention(config) => config.regions.most,
-            Self::FasterRcnnFpn(config) => config.most,
-        }
-    }
-
-    /// Whether a region has an attribute beside its class.
-    pub fn has_attributes(&self) -> bool {
-        matches!(self, Self::BottomUpAttention(_))
-    }
 }
 
 impl Detector {
     pub(super) fn new(
         layers: impl Layers + 'static,
-        settings: DetectorSettings,
+        settings: BottomUpAttention,
         matmul: Matmul,
     ) -> Self {
         Self {
@@ -122,7 +86,7 @@ impl Detector {
     }
 
     /// What it was loaded with.
-    pub fn settings(&self) -> &DetectorSettings {
+    pub fn settings(&self) -> &BottomUpAttention {
         &self.settings
     }
 
@@ -139,7 +103,7 @@ impl Detector {
     /// # Errors
     /// When the scaled photo is smaller than a window of the network.
     pub fn maps(&self, photo: &Photo) -> Result<Vec<Maps<f32>>> {
-        let scaled = self.settings.scaling().apply(photo);
+        let scaled = self.settings.scaling.apply(photo);
         self.layers.maps(&scaled.pixels)
     }
 
@@ -147,7 +111,7 @@ impl Detector {
     /// bit: each has a size of its own and passes through the network by itself.
     ///
     /// # Shapes
-    /// For each photo `features` [R, F], R `boxes` and `classes`, R or no `attributes`; R differs
+    /// For each photo `features` [R, F], R `boxes`, `classes` and `attributes`; R differs
     /// between photos.
     ///
     /// # Errors
@@ -155,7 +119,7 @@ impl Detector {
     /// that are not finite. No photos have no regions.
     pub fn regions(&self, photos: &[Photo]) -> Result<Vec<DetectedRegions>> {
         let regions = photos.iter().map(|photo| {
-            let scaled = self.settings.scaling().apply(photo);
+            let scaled = self.settings.scaling.apply(photo);
             let mut found = self.layers.regions(&scaled)?;
             for corners in &mut found.boxes {
                 *corners = super::boxes::scaled(*corners, scaled.ratio);

@@ -8,11 +8,11 @@ const POINT: Window = Window::square(1, 1, 0);
 
 /// `out = after(weight x + bias)`.
 #[derive(Debug)]
-pub struct Linear<T> {
-    layer: Convolution<T>,
+pub struct Linear {
+    layer: Convolution<f32>,
 }
 
-impl<T: Number> Linear<T> {
+impl Linear {
     /// Of `{name}.weight` [O, F] and `{name}.bias` `[O]`, for (O, F).
     pub fn read(
         weights: &Weights,
@@ -20,30 +20,8 @@ impl<T: Number> Linear<T> {
         (outputs, inputs): (usize, usize),
         after: After,
     ) -> Result<Self> {
-        Self::over_maps(weights, name, (outputs, [1, 1, inputs]), after)
-    }
-
-    /// The same for small maps of height, width and channels as they lie here, of a weight whose
-    /// inputs are in PyTorch's order: channels, rows, columns.
-    pub fn over_maps(
-        weights: &Weights,
-        name: &str,
-        (outputs, [height, width, channels]): (usize, [usize; 3]),
-        after: After,
-    ) -> Result<Self> {
-        let (pixels, inputs) = (height * width, height * width * channels);
-        let stored = weights.numbers(&format!("{name}.weight"), &[outputs, inputs])?;
-        let mut values = vec![0.0; stored.len()];
-        for (out, row) in values
-            .chunks_exact_mut(inputs)
-            .zip(stored.chunks_exact(inputs))
-        {
-            for (at, value) in out.iter_mut().enumerate() {
-                *value = row[at % channels * pixels + at / channels];
-            }
-        }
         let kernel = Kernel {
-            values,
+            values: weights.numbers(&format!("{name}.weight"), &[outputs, inputs])?,
             channels: (outputs, inputs),
             bias: weights.numbers(&format!("{name}.bias"), &[outputs])?,
         };
@@ -56,7 +34,7 @@ impl<T: Number> Linear<T> {
     ///
     /// # Shapes
     /// `rows` [R, F]; returns [R, O].
-    pub fn forward(&self, rows: Vec<T>) -> Vec<T> {
+    pub fn forward(&self, rows: Vec<f32>) -> Vec<f32> {
         if rows.is_empty() {
             return rows;
         }
@@ -90,18 +68,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn inputs_are_taken_from_pytorch_s_order() {
+    fn rows_are_multiplied_and_none_give_none() {
         let weights = Weights::drawn(Draws::new(4));
-        let (outputs, shape) = (3, [2, 2, 5]);
-        let layer = Linear::<f32>::over_maps(&weights, "fc", (outputs, shape), After::Nothing);
-        let map: Vec<f32> = (0..20).map(|x| x as f32 / 7.0 - 1.0).collect();
-        let found = layer.unwrap().forward(map.clone());
+        let layer = Linear::read(&weights, "fc", (3, 20), After::Nothing).unwrap();
+        let row: Vec<f32> = (0..20).map(|x| x as f32 / 7.0 - 1.0).collect();
+        let found = layer.forward(row.clone());
         let stored = weights.numbers("fc.weight", &[3, 20]).unwrap();
-        for (found, row) in found.iter().zip(stored.chunks(20)) {
-            let products = (0..20).map(|at| row[at] * map[at % 4 * 5 + at / 4]);
+        for (found, weights) in found.iter().zip(stored.chunks(20)) {
+            let products = weights.iter().zip(&row).map(|(a, b)| a * b);
             assert!((found - products.sum::<f32>()).abs() < 1e-5);
         }
-        let none = Linear::<f32>::read(&weights, "fc", (3, 20), After::Nothing);
-        assert!(none.unwrap().forward(Vec::new()).is_empty());
+        assert!(layer.forward(Vec::new()).is_empty());
     }
 }

@@ -21,31 +21,9 @@ pub fn nms<'a>(boxes: &'a [[f32; 4]], scores: &[f32], overlap: f64) -> Survivors
     order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
     Survivors {
         boxes,
-        groups: None,
         overlap,
         order: order.into_iter(),
         kept: Vec::new(),
-    }
-}
-
-/// [`nms`] within each group, a class or a level, at once: boxes of different groups do not see
-/// each other.
-///
-/// torchvision moves the boxes of groups apart by adding to their corners; this compares the
-/// corners as they are.
-///
-/// # Panics
-/// When there are not as many scores and groups as boxes.
-pub fn batched_nms<'a>(
-    boxes: &'a [[f32; 4]],
-    scores: &[f32],
-    groups: &'a [usize],
-    overlap: f64,
-) -> Survivors<'a> {
-    assert_eq!(boxes.len(), groups.len(), "a group for each box");
-    Survivors {
-        groups: Some(groups),
-        ..nms(boxes, scores, overlap)
     }
 }
 
@@ -54,7 +32,6 @@ pub fn batched_nms<'a>(
 #[derive(Debug)]
 pub struct Survivors<'a> {
     boxes: &'a [[f32; 4]],
-    groups: Option<&'a [usize]>,
     overlap: f64,
     order: std::vec::IntoIter<usize>,
     kept: Vec<usize>,
@@ -62,8 +39,7 @@ pub struct Survivors<'a> {
 
 impl Survivors<'_> {
     fn suppresses(&self, better: usize, other: usize) -> bool {
-        self.groups.is_none_or(|of| of[better] == of[other])
-            && f64::from(overlap(self.boxes[better], self.boxes[other])) > self.overlap
+        f64::from(overlap(self.boxes[better], self.boxes[other])) > self.overlap
     }
 }
 
@@ -116,19 +92,6 @@ mod tests {
     fn of_equal_scores_the_lower_index_stays() {
         assert_eq!(kept(nms(&ROW, &[0.5; 4], 0.4)), [0, 2]);
         assert_eq!(kept(nms(&ROW, &[0.5, 0.5, 0.5, 0.7], 0.4)), [3, 2]);
-    }
-
-    #[test]
-    fn groups_do_not_see_each_other() {
-        let scores = [0.9, 0.8, 0.7, 0.6];
-        assert_eq!(
-            kept(batched_nms(&ROW, &scores, &[0, 1, 0, 1], 0.2)),
-            [0, 1, 2]
-        );
-        assert_eq!(
-            kept(batched_nms(&ROW, &scores, &[0, 0, 0, 1], 0.2)),
-            [0, 2, 3]
-        );
     }
 
     #[test]

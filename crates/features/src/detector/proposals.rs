@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::boxes::{all_finite, clipped, corrected, is_at_least, quadruples};
 use super::linear::convolution;
-use super::nms::batched_nms;
+use super::nms::nms;
 use crate::Result;
 use crate::backbone::{After, Convolution, Maps, Number, Window};
 use uard_hub::weights::Weights;
@@ -20,7 +20,7 @@ pub struct ProposalLimits {
     pub before: usize,
     /// Proposals of a photo.
     pub after: usize,
-    /// A proposal that overlaps a better one of its map by more is left out.
+    /// A proposal that overlaps a better one by more is left out.
     pub overlap: f64,
     /// In pixels of the network: what is shorter is left out, and so is what is empty.
     pub least_side: f32,
@@ -48,21 +48,6 @@ pub struct ProposalNetwork<T> {
     limits: ProposalLimits,
 }
 
-/// A map, and the anchors of its cells.
-#[derive(Debug)]
-pub struct Level<'a, T> {
-    pub map: &'a Maps<T>,
-    pub anchors: Vec<[f32; 4]>,
-}
-
-/// Boxes that may become proposals, with their logits and levels.
-#[derive(Default)]
-struct Candidates {
-    boxes: Vec<[f32; 4]>,
-    logits: Vec<f32>,
-    levels: Vec<usize>,
-}
-
 impl<T: Number> ProposalNetwork<T> {
     /// For channels of the maps, channels inside, and anchors of a cell.
     pub fn read(
@@ -85,33 +70,31 @@ impl<T: Number> ProposalNetwork<T> {
     }
 
     /// The proposals of a photo, the highest logit first, cut at its edges.
-    pub fn propose(&self, levels: &[Level<'_, T>], size: (usize, usize)) -> Result<Vec<[f32; 4]>> {
-        let mut candidates = Candidates::default();
-        for (at, level) in levels.iter().enumerate() {
-            let hidden = self.hidden.forward(level.map).widened();
-            let logits = self.logits.forward(&hidden).into_values();
-            let corrections = self.corrections.forward(&hidden).into_values();
-            all_finite(&logits, "logits of proposals")?;
-            all_finite(&corrections, "boxes of proposals")?;
-            let corrections: Vec<[f32; 4]> = quadruples(&corrections).collect();
-            let mut order: Vec<usize> = (0..logits.len()).collect();
-            order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
-            for anchor in order.into_iter().take(self.limits.before) {
-                let corners = corrected(level.anchors[anchor], corrections[anchor], WEIGHTS);
-                let corners = clipped(corners, size);
-                if is_at_least(corners, self.limits.least_side) {
-                    candidates.boxes.push(corners);
-                    candidates.logits.push(logits[anchor]);
-                    candidates.levels.push(at);
-                }
-            }
-        }
-        let Candidates {
-            boxes,
-            logits,
-            levels,
-        } = candidates;
-        let kept = batched_nms(&boxes, &logits, &levels, self.limits.overlap);
+    ///
+    /// `anchors`: of the cells of the map.
+    pub fn propose(
+        &self,
+        map: &Maps<T>,
+        anchors: &[[f32; 4]],
+        size: (usize, usize),
+    ) -> Result<Vec<[f32; 4]>> {
+        let hidden = self.hidden.forward(map).widened();
+        let logits = self.logits.forward(&hidden).into_values();
+        let corrections = self.corrections.forward(&hidden).into_values();
+        all_finite(&logits, "logits of proposals")?;
+        all_finite(&corrections, "boxes of proposals")?;
+        let corrections: Vec<[f32; 4]> = quadruples(&corrections).collect();
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+        let candidates = order.into_iter().take(self.limits.before);
+        let candidates = candidates.map(|anchor| {
+            let corners = corrected(anchors[anchor], corrections[anchor], WEIGHTS);
+            (clipped(corners, size), logits[anchor])
+        });
+        let (boxes, logits): (Vec<[f32; 4]>, Vec<f32>) = candidates
+            .filter(|(corners, _)| is_at_least(*corners, self.limits.least_side))
+            .unzip();
+        let kept = nms(&boxes, &logits, self.limits.overlap);
         Ok(kept.take(self.limits.after).map(|at| boxes[at]).collect())
     }
 }

@@ -21,8 +21,6 @@ pub struct Scaling {
     pub shorter: u32,
     /// The longer side has at most so many pixels.
     pub longest: u32,
-    /// How sides become whole.
-    pub rounding: Rounding,
     /// In the order of the colours, from 0 to 255.
     pub mean: [f32; 3],
     /// In the order of the colours, from 0 to 255.
@@ -31,16 +29,6 @@ pub struct Scaling {
     pub colours: Colours,
     /// Zeros are added below and to the right until sides are multiples of this.
     pub multiple: usize,
-}
-
-/// How the sides of a scaled photo become whole; each is at least one pixel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Rounding {
-    /// To the nearest: detectron.
-    Nearest,
-    /// Down: torchvision.
-    Down,
 }
 
 /// The order of the colours of a pixel.
@@ -107,32 +95,24 @@ impl Scaling {
         }
     }
 
-    /// Height and width after scaling, by the arithmetic of whom they are from, which decides where
-    /// a side would be half a pixel.
+    /// Height and width after scaling, each rounded to the nearest and at least one pixel: by
+    /// detectron's arithmetic, which decides where a side would be half a pixel.
     fn size(&self, height: u32, width: u32) -> (usize, usize) {
         let (height, width) = (f64::from(height), f64::from(width));
         let (shorter, longest) = (f64::from(self.shorter), f64::from(self.longest));
         let first = shorter / height.min(width);
-        let whole = |side: f64| (side as usize).max(1);
-        match self.rounding {
-            Rounding::Down => {
-                let scale = first.min(longest / height.max(width));
-                (whole(height * scale), whole(width * scale))
-            }
-            Rounding::Nearest => {
-                let (down, across) = match height < width {
-                    true => (shorter, first * width),
-                    false => (first * height, shorter),
-                };
-                let longer = down.max(across);
-                let second = if longer > longest {
-                    longest / longer
-                } else {
-                    1.0
-                };
-                (whole(down * second + 0.5), whole(across * second + 0.5))
-            }
-        }
+        let (down, across) = match height < width {
+            true => (shorter, first * width),
+            false => (first * height, shorter),
+        };
+        let longer = down.max(across);
+        let second = if longer > longest {
+            longest / longer
+        } else {
+            1.0
+        };
+        let whole = |side: f64| ((side * second + 0.5) as usize).max(1);
+        (whole(down), whole(across))
     }
 }
 
@@ -155,7 +135,6 @@ mod tests {
     const SCALING: Scaling = Scaling {
         shorter: 800,
         longest: 1333,
-        rounding: Rounding::Nearest,
         mean: [1.0, 2.0, 3.0],
         deviation: [1.0, 1.0, 2.0],
         colours: Colours::Bgr,
@@ -171,12 +150,6 @@ mod tests {
         // 64.5 pixels, which two roundings of f64 make a little less.
         assert_eq!(nearest(3, 62), (64, 1333));
         assert_eq!(nearest(1, 10_000), (1, 1333));
-        let down = Scaling {
-            rounding: Rounding::Down,
-            ..SCALING
-        };
-        assert_eq!(down.size(480, 640), (800, 1066));
-        assert_eq!(down.size(1000, 2000), (666, 1333));
     }
 
     #[test]

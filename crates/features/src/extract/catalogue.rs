@@ -10,18 +10,18 @@ use uard_linalg::matmul::Matmul;
 use super::PhotoEncoder;
 use super::error::ExtractError;
 use crate::backbone::{
-    Cells, Fit, GridBackbone, InceptionV3, Network, Preprocessing, ResNet, Stage, Tokens,
+    CandleModel, Cells, GridBackbone, InceptionV3, Network, Preprocessing, ResNet, Stage, Tokens,
     VISION_FILES, open_vision_folder,
 };
-use crate::detector::{BottomUpAttention, FasterRcnnFpn, RegionLimits};
+use crate::detector::{BottomUpAttention, RegionLimits};
 use crate::{Error, Result};
 use uard_hub::Hub;
 use uard_hub::source::Source;
 use uard_hub::weights::{FILES, Weights};
 
-/// An encoder of photos.
+/// An encoder of photos; in files its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "String", into = "String")]
 pub enum EncoderKind {
     /// The trunk of Inception-v3, timm's names.
     InceptionV3,
@@ -35,10 +35,10 @@ pub enum EncoderKind {
     Resnet101,
     /// A detector: Faster R-CNN on ResNet-101, trained on Visual Genome.
     BottomUpAttention,
-    /// A detector: torchvision's Faster R-CNN on ResNet-50 with a feature pyramid.
-    FasterRcnnFpn,
     /// The patches of a CLIP, SigLIP or DINOv2; its folder says which, and how large.
     VisionTransformer,
+    /// A network that candle-transformers computes.
+    Candle(CandleModel),
 }
 
 /// How many regions a photo is to have; in files a number, `"10-100"` or `"all"`.
@@ -96,16 +96,18 @@ pub type OpenEncoder = Box<dyn PhotoEncoder>;
 
 impl EncoderKind {
     /// All encoders, in the order in which people are told of them.
-    pub const ALL: [Self; 8] = [
-        Self::InceptionV3,
-        Self::Resnet18,
-        Self::Resnet34,
-        Self::Resnet50,
-        Self::Resnet101,
-        Self::BottomUpAttention,
-        Self::FasterRcnnFpn,
-        Self::VisionTransformer,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        let own = [
+            Self::InceptionV3,
+            Self::Resnet18,
+            Self::Resnet34,
+            Self::Resnet50,
+            Self::Resnet101,
+            Self::BottomUpAttention,
+            Self::VisionTransformer,
+        ];
+        own.into_iter().chain(CandleModel::all().map(Self::Candle))
+    }
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -116,8 +118,8 @@ impl EncoderKind {
             Self::Resnet50 => "resnet50",
             Self::Resnet101 => "resnet101",
             Self::BottomUpAttention => "bottom-up-attention",
-            Self::FasterRcnnFpn => "faster-rcnn-fpn",
             Self::VisionTransformer => "vision-transformer",
+            Self::Candle(model) => model.name(),
         }
     }
 
@@ -135,7 +137,8 @@ impl EncoderKind {
 
     /// All names, for a message.
     pub fn names() -> String {
-        Self::ALL.map(Self::name).join(", ")
+        let names: Vec<&str> = Self::all().map(Self::name).collect();
+        names.join(", ")
     }
 }
 
@@ -149,12 +152,26 @@ impl FromStr for EncoderKind {
     type Err = ExtractError;
 
     fn from_str(text: &str) -> std::result::Result<Self, ExtractError> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|kind| kind.name() == text)
+        Self::all()
+            .find(|kind| kind.name() == text)
             .ok_or_else(|| ExtractError::UnknownEncoder {
                 name: text.to_owned(),
                 known: Self::names(),
             })
+    }
+}
+
+impl TryFrom<String> for EncoderKind {
+    type Error = ExtractError;
+
+    fn try_from(name: String) -> std::result::Result<Self, ExtractError> {
+        name.parse()
+    }
+}
+
+impl From<EncoderKind> for String {
+    fn from(kind: EncoderKind) -> Self {
+        kind.name().to_owned()
     }
 }
 
@@ -205,17 +222,23 @@ impl EncoderOptions {
             EncoderKind::Resnet50 => self.resnet(ResNet::R50, &file()?),
             EncoderKind::Resnet101 => self.resnet(ResNet::R101, &file()?),
             EncoderKind::BottomUpAttention => self.bottom_up(&file()?),
-            EncoderKind::FasterRcnnFpn => self.pyramid(&file()?),
             EncoderKind::VisionTransformer => {
                 let what = (Tokens::Hidden, self.cells()?);
                 Ok(Box::new(open_vision_folder(weights, what, self.matmul)?))
             }
+            EncoderKind::Candle(_) if self.matmul != Matmul::F32 => {
+                Err(Error::Extract(ExtractError::MatmulOfEncoder {
+                    encoder: self.kind.name(),
+                    matmul: self.matmul.to_string(),
+                }))
+            }
+            EncoderKind::Candle(model) => self.grid(model.load(&file()?)?, model.preprocessing()),
         }
     }
 
     fn resnet(self, config: ResNet, weights: &Weights) -> Result<OpenEncoder> {
         let network = config.load(weights, &[Stage::C5], self.matmul)?;
-        self.grid(network, WHOLE)
+        self.grid(network, Preprocessing::IMAGENET.squeezed(224))
     }
 
     fn grid(self, network: Network, preprocessing: Preprocessing) -> Result<OpenEncoder> {
@@ -260,19 +283,6 @@ impl EncoderOptions {
         Ok(Box::new(detector.load(weights, self.matmul)?))
     }
 
-    fn pyramid(self, weights: &Weights) -> Result<OpenEncoder> {
-        let RegionCount::Between(1, most) = self.regions else {
-            return Err(self.refused(
-                "a photo has as many as it finds, so ask for 1 to the most, such as 1-100",
-            ));
-        };
-        let detector = FasterRcnnFpn {
-            most,
-            ..FasterRcnnFpn::default()
-        };
-        Ok(Box::new(detector.load(weights, self.matmul)?))
-    }
-
     fn refused(self, expected: &'static str) -> Error {
         Error::Extract(ExtractError::RegionsOfEncoder {
             encoder: self.kind.name(),
@@ -282,16 +292,6 @@ impl EncoderOptions {
     }
 }
 
-/// Colours as ImageNet's ResNets expect them, and the whole photo: a crop would lose the regions at
-/// the border.
-const WHOLE: Preprocessing = Preprocessing {
-    fit: Fit::Stretch {
-        width: 224,
-        height: 224,
-    },
-    ..Preprocessing::IMAGENET
-};
-
 #[cfg(test)]
 mod tests {
     use uard_core::random::Draws;
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn names_and_counts_are_read_back() {
-        for kind in EncoderKind::ALL {
+        for kind in EncoderKind::all() {
             assert_eq!(kind.name().parse::<EncoderKind>().unwrap(), kind);
             let json = serde_json::to_string(&kind).unwrap();
             assert_eq!(json, format!("\"{kind}\""));
@@ -329,13 +329,14 @@ mod tests {
         let refused = |found: Result<OpenEncoder>| found.err().unwrap().to_string();
         let all = asked(EncoderKind::BottomUpAttention, "all").bottom_up(&drawn());
         assert!(refused(all).contains("such as 10-100"));
-        let fixed = asked(EncoderKind::FasterRcnnFpn, "36").pyramid(&drawn());
-        assert!(refused(fixed).contains("such as 1-100"));
-        let encoder = asked(EncoderKind::FasterRcnnFpn, "1-50").pyramid(&drawn());
+        let encoder = asked(EncoderKind::BottomUpAttention, "10-50").bottom_up(&drawn());
         let encoder = encoder.unwrap();
-        assert_eq!((encoder.most_regions(), encoder.width()), (50, 1024));
-        assert_eq!(encoder.extras(), ["object_ids", "object_confidences"]);
+        assert_eq!((encoder.most_regions(), encoder.width()), (50, 2048));
+        assert_eq!(encoder.extras().len(), 4);
         let settings = encoder.settings().unwrap();
-        assert_eq!(settings["detector"]["faster_rcnn_fpn"]["most"], 50);
+        let regions = &settings["detector"]["bottom_up_attention"]["regions"];
+        assert_eq!(regions["most"], 50);
+        let grid = asked(EncoderKind::Resnet18, "10-50").cells();
+        assert!(grid.unwrap_err().to_string().contains("a square number"));
     }
 }

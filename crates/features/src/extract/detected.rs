@@ -21,7 +21,7 @@ const COLUMNS: [&str; 4] = [
 impl PhotoEncoder for Detector {
     fn encode(&self, photos: &[Photo]) -> Result<Vec<PhotoRegions>> {
         let regions = self.regions(photos)?.into_iter();
-        Ok(regions.map(|found| stored(found, self.extras())).collect())
+        Ok(regions.map(stored).collect())
     }
 
     fn width(&self) -> usize {
@@ -29,14 +29,11 @@ impl PhotoEncoder for Detector {
     }
 
     fn most_regions(&self) -> usize {
-        self.settings().most_regions()
+        self.settings().regions.most
     }
 
     fn extras(&self) -> &'static [&'static str] {
-        match self.settings().has_attributes() {
-            true => &COLUMNS,
-            false => &COLUMNS[..2],
-        }
+        &COLUMNS
     }
 
     fn settings(&self) -> Result<Value> {
@@ -45,18 +42,18 @@ impl PhotoEncoder for Detector {
             cause: cause.to_string(),
         })?;
         Ok(serde_json::json!({
-            "detector": settings,
+            "detector": { "bottom_up_attention": settings },
             "numbers": self.matmul().to_string(),
         }))
     }
 }
 
-fn stored(found: DetectedRegions, names: &[&str]) -> PhotoRegions {
+fn stored(found: DetectedRegions) -> PhotoRegions {
     let columns = [found.classes, found.attributes];
     let columns = columns
         .iter()
         .flat_map(|labels| [ids(labels), confidences(labels)]);
-    let named = names.iter().map(|name| (*name).to_owned());
+    let named = COLUMNS.iter().map(|name| (*name).to_owned());
     PhotoRegions {
         features: found.features,
         boxes: found.boxes,
@@ -85,13 +82,12 @@ mod tests {
             classes: vec![label(7, 0.5)],
             attributes: vec![label(3, 0.25)],
         };
-        let whole = stored(found.clone(), &COLUMNS);
+        let whole = stored(found);
         assert_eq!(whole.extras["object_ids"], Column::Integers(vec![7]));
         assert_eq!(
             whole.extras["attribute_confidences"],
             Column::Reals(vec![0.25])
         );
-        let classes = stored(found, &COLUMNS[..2]);
-        assert_eq!(classes.extras.len(), 2);
+        assert_eq!(whole.extras.len(), 4);
     }
 }

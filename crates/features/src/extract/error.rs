@@ -32,6 +32,14 @@ pub enum ExtractError {
         /// What it can give.
         expected: &'static str,
     },
+    /// Numbers that an encoder does not multiply.
+    #[error("{encoder} multiplies f32 alone, not {matmul}; ask for f32")]
+    MatmulOfEncoder {
+        /// The encoder.
+        encoder: &'static str,
+        /// What was asked for.
+        matmul: String,
+    },
     /// Settings that cannot be written down.
     #[error("the encoder's settings cannot be written as JSON: {cause}")]
     Settings {

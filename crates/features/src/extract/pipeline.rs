@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::{ListedPhoto, PhotoEncoder, PhotoRegions};
-use crate::backbone::{Photo, PhotoLimits, Truncated};
+use crate::backbone::{Photo, PhotoLimits, Truncated, VisionError};
 use uard_data::store::{
     BOXES, Element, Entry, Finished, Manifest, Provenance, SIZES, Size, StoreError, StoreWriter,
 };
@@ -169,15 +169,13 @@ impl Extraction<'_> {
     fn encode(&self, photos: &[Photo]) -> Result<Vec<Result<PhotoRegions>>> {
         match self.encoder.encode(photos) {
             Ok(found) => Ok(found.into_iter().map(Ok).collect()),
-            Err(Error::Resize { .. }) => {
-                let alone = |photo| -> Result<Result<PhotoRegions>> {
-                    match self.encoder.encode(std::slice::from_ref(photo)) {
-                        Ok(mut found) => Ok(found.pop().ok_or(Error::EmptyBatch)),
-                        Err(error @ Error::Resize { .. }) => Ok(Err(error)),
-                        Err(error) => Err(error),
-                    }
+            Err(Error::Vision(VisionError::Resize { .. })) => {
+                let alone = |photo| match self.encoder.encode(std::slice::from_ref(photo)) {
+                    Err(error @ Error::Vision(VisionError::Resize { .. })) => Ok(vec![Err(error)]),
+                    found => Ok(found?.into_iter().map(Ok).collect()),
                 };
-                photos.iter().map(alone).collect()
+                let each: Vec<Vec<_>> = photos.iter().map(alone).collect::<Result<_>>()?;
+                Ok(each.into_iter().flatten().collect())
             }
             Err(error) => Err(error),
         }
@@ -206,10 +204,10 @@ fn decode(
 fn decoded(photo: &ListedPhoto, limits: PhotoLimits) -> Result<Photo> {
     match &photo.unreadable {
         None => Photo::open(&photo.path, limits),
-        Some(cause) => Err(Error::UnreadablePhoto {
+        Some(cause) => Err(Error::Vision(VisionError::UnreadablePhoto {
             origin: photo.path.display().to_string(),
             cause: cause.clone(),
-        }),
+        })),
     }
 }
 
@@ -230,7 +228,7 @@ fn entry(id: String, regions: PhotoRegions, photo: &Photo) -> Entry {
 /// photos lay.
 fn reason(error: Error) -> String {
     match error {
-        Error::UnreadablePhoto { cause, .. } => cause,
+        Error::Vision(VisionError::UnreadablePhoto { cause, .. }) => cause,
         Error::File(FileError::Io { action, source, .. }) => {
             format!("cannot {action} it: {source}")
         }

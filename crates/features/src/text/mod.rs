@@ -3,6 +3,7 @@
 
 mod config;
 mod encoder;
+mod error;
 mod family;
 pub mod gru;
 mod model;
@@ -13,5 +14,6 @@ pub mod word_vectors;
 
 pub use crate::transformer::Drops;
 pub use encoder::CaptionEncoder;
+pub use error::TextError;
 pub use model::{CaptionWord, TextKind, TextModel};
 pub use transformer::TextTransformer;

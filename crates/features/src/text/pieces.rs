@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use tokenizers::{Encoding, Tokenizer};
 
 use super::config::TransformerConfig;
+use super::error::TextError;
 use super::model::CaptionWord;
 use crate::{Error, Result};
 use uard_files::caught;
@@ -187,11 +188,11 @@ impl PieceTokenizer {
     }
 
     fn refusal(&self, caption: &str, cause: String) -> Error {
-        Error::Tokens {
+        Error::Text(TextError::Tokens {
             path: self.path.clone(),
             caption: caption.to_owned(),
             cause,
-        }
+        })
     }
 }
 
@@ -328,10 +329,10 @@ pub(super) fn special(tokenizer: &Tokenizer, path: &Path, piece: &str) -> Result
 }
 
 pub(super) fn refused(path: &Path, cause: String) -> Error {
-    Error::Tokenizer {
+    Error::Text(TextError::Tokenizer {
         path: path.to_owned(),
         cause,
-    }
+    })
 }
 
 /// At most `longest` pieces, of which the special ones around the caption all stay.

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::error::TextError;
 use crate::{Error, Result};
 use uard_data::tokens::tokenize;
 use uard_files::FieldsHash;
@@ -106,9 +107,11 @@ impl Vocabulary {
         )?;
         let special = |word: &'static str| {
             let id = stored.word2idx.get(word).copied();
-            id.ok_or_else(|| Error::MissingSpecial {
-                path: path.to_owned(),
-                word,
+            id.ok_or_else(|| {
+                Error::Text(TextError::MissingSpecial {
+                    path: path.to_owned(),
+                    word,
+                })
             })
         };
         let specials = Specials {
@@ -221,10 +224,12 @@ fn ids_of(words: &[String]) -> HashMap<String, u32> {
 
 fn words_in_order(path: &Path, word2idx: &BTreeMap<String, u32>) -> Result<Vec<String>> {
     let mut words: Vec<Option<&String>> = vec![None; word2idx.len()];
-    let refuse = |problem: String| Error::VocabularyIndices {
-        path: path.to_owned(),
-        words: word2idx.len(),
-        problem,
+    let refuse = |problem: String| {
+        Error::Text(TextError::VocabularyIndices {
+            path: path.to_owned(),
+            words: word2idx.len(),
+            problem,
+        })
     };
     for (word, &id) in word2idx {
         let place = words
@@ -238,10 +243,12 @@ fn words_in_order(path: &Path, word2idx: &BTreeMap<String, u32>) -> Result<Vec<S
 }
 
 fn check_agreement(path: &Path, stored: &Stored, words: &[String]) -> Result<()> {
-    let disagrees = |field, problem| Error::VocabularyDisagrees {
-        path: path.to_owned(),
-        field,
-        problem,
+    let disagrees = |field, problem| {
+        Error::Text(TextError::VocabularyDisagrees {
+            path: path.to_owned(),
+            field,
+            problem,
+        })
     };
     if let Some(count) = stored.idx.filter(|&count| count != words.len()) {
         let problem = format!("{} words, idx says {count}", words.len());

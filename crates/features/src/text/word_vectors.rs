@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
+use super::error::TextError;
 use super::vocabulary::Vocabulary;
 use uard_files::FileError;
 
@@ -53,11 +54,13 @@ impl WordVectors {
                 path: path.to_owned(),
                 line,
             })?;
-            let refuse = |problem| Error::WordVectorLine {
-                path: path.to_owned(),
-                line,
-                expected: width,
-                problem,
+            let refuse = |problem| {
+                Error::Text(TextError::WordVectorLine {
+                    path: path.to_owned(),
+                    line,
+                    expected: width,
+                    problem,
+                })
             };
             let text = text.trim_end_matches(['\n', '\r', ' ']);
             if text.is_empty() {

@@ -7,15 +7,14 @@
 68a894a58 (PR 18368, August 2022), with the SHA-256 that is checked below. It imports a module
 `utils` beside it for downloading; an empty one stands in.
 
-Both detectors are built and run by their own code, with a few channels for each layer. Weights are
+The detector is built and run by its own code, with a few channels for each layer. Weights are
 drawn, rounded to f16 and stored; batch norms get statistics that are not trivial. What decides
 about boxes is drawn wide, so that no choice hangs on rounding: `margins` prints how far logits of
 neighbouring ranks, overlaps and confidences are from where a choice would turn, and refuses less
 than MARGIN. Each file holds the weights, the `photo` [H, W, 3] in bytes, and what came out, in f32:
 
-    roi_ops.safetensors           torchvision.ops: roi_align, roi_pool, nms, batched_nms
+    roi_ops.safetensors           torchvision.ops: roi_pool, nms
     bottom_up.safetensors         GeneralizedRCNN of modeling_frcnn.py: map `c4`, regions
-    faster_rcnn_fpn.safetensors   torchvision's FasterRCNN on a pyramid: maps `p0` to `p4`, regions
 """
 
 import hashlib
@@ -24,15 +23,9 @@ import types
 from pathlib import Path
 
 import torch
-import torchvision.models.resnet as torchvision_resnet
 from safetensors.torch import save_file
 from torch import nn
 from torchvision import ops
-from torchvision.models.detection import FasterRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 HERE = Path(__file__).parent
 SHA256 = "4259a2482001a8800d49ef8d6d923cc358220436b01e5dbe901b49258983a6d3"
@@ -143,18 +136,13 @@ def roi_ops():
     scores = (torch.rand(60, generator=source) * 20).floor() / 20
     corner = torch.rand((60, 2), generator=source) * 60
     many = torch.cat([corner, corner + 5 + torch.rand((60, 2), generator=source) * 50], 1)
-    groups = (torch.rand(60, generator=source) * 3).long()
     tensors = {
         "map": maps,
         "boxes": boxes,
         "pooled": ops.roi_pool(maps, rois, (4, 3), 0.1),
-        "aligned": ops.roi_align(maps, rois, (4, 3), 0.1, 2),
-        "aligned_by_3": ops.roi_align(maps, rois, (2, 5), 0.07, 3),
         "many": many,
         "scores": scores,
-        "groups": groups,
         "nms": ops.nms(many, scores, 0.4),
-        "batched_nms": ops.batched_nms(many, scores, groups, 0.4),
     }
     save("roi_ops", None, tensors)
 
@@ -275,92 +263,12 @@ def bottom_up(path):
     })
 
 
-def pyramid():
-    divisor = 16
-
-    def narrow(channels):
-        return channels if channels == 3 else max(channels // divisor, 1)
-
-    class Conv2d(nn.Conv2d):
-        def __init__(self, inputs, outputs, *args, **kwargs):
-            super().__init__(narrow(inputs), narrow(outputs), *args, **kwargs)
-
-    whole = torchvision_resnet.nn
-    linear = lambda inputs, outputs: nn.Linear(1, 1)
-    torchvision_resnet.nn = type("nn", (), dict(vars(nn), Conv2d=Conv2d, Linear=linear))
-    body = torchvision_resnet.ResNet(
-        torchvision_resnet.Bottleneck,
-        [1, 2, 1, 1],
-        norm_layer=lambda channels: ops.FrozenBatchNorm2d(narrow(channels), eps=0.0),
-    )
-    torchvision_resnet.nn = whole
-    backbone = BackboneWithFPN(
-        body,
-        return_layers={f"layer{at}": str(at - 1) for at in range(1, 5)},
-        in_channels_list=[16, 32, 64, 128],
-        out_channels=8,
-        extra_blocks=LastLevelMaxPool(),
-    )
-    sizes = ((12,), (24,), (48,), (72,), (96,))
-    model = FasterRCNN(
-        backbone,
-        min_size=100,
-        max_size=150,
-        rpn_anchor_generator=AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 5),
-        rpn_pre_nms_top_n_test=60,
-        rpn_post_nms_top_n_test=40,
-        box_roi_pool=ops.MultiScaleRoIAlign(["0", "1", "2", "3"], 7, 2, canonical_scale=48),
-        box_detections_per_img=50,
-        box_head=TwoMLPHead(8 * 49, 24),
-        box_predictor=FastRCNNPredictor(24, 6),
-    )
-    draw(model, 21)
-    picture = photo(22, 97, 71)
-    pixels = picture.permute(2, 0, 1).float() / 255
-    images, _ = model.transform([pixels])
-    print("pixels", tuple(images.tensors.shape), images.image_sizes)
-    maps = model.backbone(images.tensors)
-    head = model.rpn.head
-    hidden = torch.cat([head.conv(x).flatten(2) for x in maps.values()], 2)[..., None]
-    rescale(head.cls_logits, hidden, 2.0)
-    rescale(head.bbox_pred, hidden, 0.3)
-    kept = ops.boxes.batched_nms
-    ops.boxes.batched_nms = watched(kept)
-    proposals, _ = model.rpn(images, maps)
-    heads = model.roi_heads
-    features = heads.box_head(heads.box_roi_pool(maps, proposals, images.image_sizes))
-    print("features deviation", features.std().item(), "of columns", features.std(0).mean().item())
-    rescale(heads.box_predictor.cls_score, features, 2.0)
-    rescale(heads.box_predictor.bbox_pred, features, 1.0)
-    out = model([pixels])[0]
-    ops.boxes.batched_nms = kept
-    logits, _ = heads.box_predictor(features)
-    margins("confidences", gaps(out["scores"]))
-    margins("confident enough", (logits.softmax(-1)[:, 1:] - 0.05).abs().min().item())
-    sides = torch.log2(ops.box_area(proposals[0]).sqrt() / 48)
-    print("levels", torch.bincount((4 + sides).floor().clamp(2, 5).long() - 2).tolist())
-    margins("levels", (sides - sides.round()).abs().min().item())
-    # Which proposal a region is, by its confidence.
-    confidences = logits.softmax(-1)
-    rows = [(confidences[:, k] - c).abs().argmin() for k, c in zip(out["labels"], out["scores"])]
-    print("regions", out["labels"].tolist(), [round(x, 3) for x in out["scores"].tolist()])
-    names = {f"p{at}": values for at, values in enumerate(maps.values())}
-    save("faster_rcnn_fpn", model, names | {
-        "photo": picture,
-        "features": features[rows],
-        "boxes": out["boxes"],
-        "classes": out["labels"],
-        "confidences": out["scores"],
-    })
-
-
 if __name__ == "__main__":
     torch.manual_seed(0)
     torch.set_num_threads(1)
     with torch.no_grad():
         roi_ops()
         bottom_up(sys.argv[1])
-        pyramid()
-    for name in ("roi_ops", "bottom_up", "faster_rcnn_fpn"):
+    for name in ("roi_ops", "bottom_up"):
         path = HERE / f"{name}.safetensors"
         print(path.name, path.stat().st_size)

@@ -1,6 +1,6 @@
 //! How do weights become the blocks of a ResNet? By the names that their family of files has.
 
-use super::{Block, ResNet, Stage, StrideOn};
+use super::{Block, EPSILON, ResNet, Stage, StrideOn};
 use crate::Result;
 use crate::backbone::convolution::{After, Convolution, Kernel};
 use crate::backbone::folding::Names;
@@ -27,8 +27,6 @@ pub(crate) struct Source<'a> {
     /// Before every name.
     pub prefix: &'a str,
     pub family: Family,
-    /// Of the batch norms.
-    pub epsilon: f64,
 }
 
 /// How a stage treats height and width.
@@ -203,10 +201,8 @@ impl<'a> Builder<'a> {
             convolution: &named.convolution,
             norm: &named.norm,
         };
-        let Source {
-            weights, epsilon, ..
-        } = self.source;
-        let kernel = Kernel::folded(weights, names, channels, window.kernel, epsilon)?;
+        let weights = self.source.weights;
+        let kernel = Kernel::folded(weights, names, channels, window.kernel, EPSILON)?;
         Ok(Convolution::new(&kernel, window, after))
     }
 }

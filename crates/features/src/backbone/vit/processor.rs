@@ -93,18 +93,13 @@ impl Preprocessing {
                     shorter: side,
                     side,
                 },
-                filter: Filter::Bicubic,
-                mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-                deviation: [0.268_629_54, 0.261_302_6, 0.275_777_1],
+                ..Self::CLIP
             },
             VisionFamily::Siglip => Self {
-                fit: Fit::Stretch {
-                    width: side,
-                    height: side,
-                },
                 filter: Filter::Bicubic,
                 mean: [0.5; 3],
                 deviation: [0.5; 3],
+                ..Self::IMAGENET.squeezed(side)
             },
             VisionFamily::Dinov2 | VisionFamily::Dinov2WithRegisters => Self {
                 filter: Filter::Bicubic,

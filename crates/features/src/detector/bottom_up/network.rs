@@ -8,7 +8,7 @@ use crate::backbone::trunk::Trunk;
 use crate::backbone::{Buffers, Maps, Number};
 use crate::detector::anchors::over_cells;
 use crate::detector::frozen::{DetectedRegions, Layers};
-use crate::detector::proposals::{Level, ProposalNetwork};
+use crate::detector::proposals::ProposalNetwork;
 use crate::detector::roi_pool::RoiPool;
 use crate::detector::scaling::Scaled;
 
@@ -42,11 +42,8 @@ impl<T: Number> Layers for Network<T> {
     fn regions(&self, photo: &Scaled) -> Result<DetectedRegions> {
         let maps = self.trunk.of_pixels(&photo.pixels)?;
         let map = &maps[0];
-        let level = Level {
-            map,
-            anchors: over_cells(&self.shapes, map.size(), (STRIDE, STRIDE)),
-        };
-        let proposals = self.proposals.propose(&[level], photo.size)?;
+        let anchors = over_cells(&self.shapes, map.size(), (STRIDE, STRIDE));
+        let proposals = self.proposals.propose(map, &anchors, photo.size)?;
         let features = self.features(map, &proposals);
         let limits = (photo.size, &self.limits);
         self.predictor.regions(&proposals, &features, limits)

@@ -18,12 +18,12 @@ const WEIGHTS: [f32; 4] = [10.0, 10.0, 5.0, 5.0];
 pub struct Predictor {
     pub width: usize,
     classes: usize,
-    class_logits: Linear<f32>,
-    corrections: Linear<f32>,
+    class_logits: Linear,
+    corrections: Linear,
     /// A row for each class and the background.
     class_rows: Vec<f32>,
-    hidden: Linear<f32>,
-    attribute_logits: Linear<f32>,
+    hidden: Linear,
+    attribute_logits: Linear,
 }
 
 /// A proposal that may become a region.

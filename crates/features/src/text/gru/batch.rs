@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
+use crate::text::TextError;
 use crate::{Error, Result};
 
 /// The word ids of a batch of captions.
@@ -45,7 +46,7 @@ impl CaptionBatch {
         }
         for (caption, &count) in counts.iter().enumerate() {
             if count == 0 {
-                return Err(Error::CaptionWithoutWords { caption });
+                return Err(Error::Text(TextError::CaptionWithoutWords { caption }));
             }
             if count > longest {
                 return Err(Error::Core(uard_core::Error::CountOutOfRange {
@@ -75,7 +76,7 @@ impl CaptionBatch {
     /// ```
     pub fn pad(captions: &[Vec<u32>], pad_id: u32, device: &Device) -> Result<Self> {
         let counts: Vec<usize> = captions.iter().map(Vec::len).collect();
-        let longest = counts.iter().copied().max().ok_or(Error::EmptyBatch)?;
+        let longest = counts.iter().copied().max().ok_or(TextError::EmptyBatch)?;
         let mut ids = Vec::with_capacity(captions.len() * longest);
         for caption in captions {
             ids.extend_from_slice(caption);
@@ -104,11 +105,11 @@ impl CaptionBatch {
     pub(in crate::text) fn check_lengths(&self, positions: usize) -> Result<()> {
         let is_too_long = |&count: &usize| count > positions;
         match self.counts.iter().position(is_too_long) {
-            Some(caption) => Err(Error::CaptionTooLong {
+            Some(caption) => Err(Error::Text(TextError::CaptionTooLong {
                 caption,
                 words: self.counts[caption],
                 positions,
-            }),
+            })),
             None => Ok(()),
         }
     }
@@ -124,12 +125,12 @@ impl CaptionBatch {
             word -= self.counts[caption];
             caption += 1;
         }
-        Err(Error::WordOutOfVocabulary {
+        Err(Error::Text(TextError::WordOutOfVocabulary {
             caption,
             word,
             id: self.words[row],
             vocabulary,
-        })
+        }))
     }
 }
 
