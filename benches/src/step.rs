@@ -6,9 +6,9 @@ use candle_core::Device;
 use uard_core::random::{Draws, normal};
 use uard_features::text::TextModel;
 use uard_features::text::vocabulary::Vocabulary;
+use uard_model::{ImageFeatures, Model};
 use uard_training::batches::Batch;
 use uard_training::config::TrainConfig;
-use uard_training::model::{ImageFeatures, Model};
 use uard_training::negatives::{Negatives, Pairing};
 use uard_training::optimizer::Optimizer;
 use uard_training::trainer::step::{Judgement, Prepared, batch_gradients};
@@ -98,7 +98,7 @@ impl<'a> Step<'a> {
         let names: Vec<String> = (0..words).map(|word| format!("word{word}")).collect();
         let vocabulary = Vocabulary::build(names.iter().map(String::as_str), 1);
         let text = TextModel::of_words(vocabulary, None, 64);
-        let model = Model::new(config, width, &text, device)?;
+        let model = Model::new(&config.model(), width, text, &draws, device)?;
         let features = ImageFeatures {
             values: normal(
                 &mut draws.stream("features", &[]),

@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use crate::launch;
 
-/// Each package and what of ours it may name in `[dependencies]` and `[build-dependencies]`.
+/// Each package and what of ours it may name in `[dependencies]` and `[build-dependencies]`: in a
+/// list that has the package too, what stands before it.
 ///
 /// An arrow may skip layers downward; it never points up or sideways.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -36,37 +37,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         "uard-attention",
         &["uard-files", "uard-linalg", "uard-core", "uard-relevance"],
     ),
-    ("uard-search", BELOW_SEARCH),
-    (
-        "uard-training",
-        &[
-            "uard-files",
-            "uard-linalg",
-            "uard-core",
-            "uard-relevance",
-            "uard-eval",
-            "uard-data",
-            "uard-hub",
-            "uard-scenes",
-            "uard-report",
-            "uard-features",
-            "uard-attention",
-        ],
-    ),
-    (
-        "uard-serve",
-        &[
-            "uard-files",
-            "uard-linalg",
-            "uard-core",
-            "uard-relevance",
-            "uard-data",
-            "uard-hub",
-            "uard-features",
-            "uard-attention",
-            "uard-search",
-        ],
-    ),
+    ("uard-model", SERVING),
+    ("uard-search", SERVING),
+    ("uard-serve", SERVING),
+    ("uard-training", LIBRARIES),
     ("uard-cli", LIBRARIES),
     ("uard-benches", LIBRARIES),
     (
@@ -83,7 +57,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-const BELOW_SEARCH: &[&str] = &[
+/// What answers with a trained model, lowest first.
+const SERVING: &[&str] = &[
     "uard-files",
     "uard-linalg",
     "uard-core",
@@ -92,8 +67,12 @@ const BELOW_SEARCH: &[&str] = &[
     "uard-hub",
     "uard-features",
     "uard-attention",
+    "uard-model",
+    "uard-search",
+    "uard-serve",
 ];
 
+/// Everything, lowest first.
 const LIBRARIES: &[&str] = &[
     "uard-files",
     "uard-linalg",
@@ -106,8 +85,9 @@ const LIBRARIES: &[&str] = &[
     "uard-report",
     "uard-features",
     "uard-attention",
-    "uard-search",
+    "uard-model",
     "uard-training",
+    "uard-search",
     "uard-serve",
 ];
 
@@ -189,6 +169,8 @@ fn violations(packages: &[Package]) -> Vec<String> {
             ));
             continue;
         };
+        let before = allowed.iter().position(|name| *name == package.name);
+        let allowed = &allowed[..before.unwrap_or(allowed.len())];
         for dependency in &package.dependencies {
             let ours = packages.iter().any(|other| other.name == dependency.name);
             let complaint = match ours {

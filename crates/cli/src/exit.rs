@@ -117,6 +117,7 @@ fn fault(cause: &(dyn std::error::Error + 'static)) -> Option<Fault> {
         return Some(Fault::Input);
     }
     None.or_else(|| cause.downcast_ref().map(of_training))
+        .or_else(|| cause.downcast_ref().map(of_model))
         .or_else(|| cause.downcast_ref().map(of_features))
         .or_else(|| cause.downcast_ref().map(of_hub))
         .or_else(|| cause.downcast_ref().map(of_data))
@@ -129,13 +130,27 @@ fn fault(cause: &(dyn std::error::Error + 'static)) -> Option<Fault> {
 fn of_training(error: &uard_training::Error) -> Fault {
     use uard_training::Error;
     match error {
-        Error::Io { source, .. } | Error::SaveFailed { source, .. } => of_io(source),
+        Error::Model(error) => of_model(error),
+        Error::File(error) => of_file(error),
         Error::NonFinite { .. } | Error::NoGradient { .. } | Error::Candle(_) => Fault::System,
         Error::Core(error) => of_core(error),
         Error::Features(error) => of_features(error),
         Error::Data(error) => of_data(error),
-        Error::Hub(error) => of_hub(error),
         Error::Attention(error) => of_attention(error),
+        _ => Fault::Input,
+    }
+}
+
+fn of_model(error: &uard_model::Error) -> Fault {
+    use uard_model::Error;
+    match error {
+        Error::SaveFailed { source, .. } => of_io(source),
+        Error::File(error) => of_file(error),
+        Error::Core(error) => of_core(error),
+        Error::Features(error) => of_features(error),
+        Error::Data(error) => of_data(error),
+        Error::Attention(error) => of_attention(error),
+        Error::Candle(_) => Fault::System,
         _ => Fault::Input,
     }
 }
@@ -235,12 +250,12 @@ mod tests {
     #[test]
     fn each_cause_is_said_once() {
         let source = io::Error::new(ErrorKind::NotFound, "no such file");
-        let inner = uard_training::Error::Io {
+        let inner = FileError::Io {
             action: "read",
             path: "a.npy".into(),
             source,
         };
-        let error = anyhow::Error::new(inner).context("scoring");
+        let error = anyhow::Error::new(uard_training::Error::from(inner)).context("scoring");
         assert_eq!(sentence(&error), "scoring: cannot read a.npy: no such file");
     }
 

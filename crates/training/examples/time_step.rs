@@ -12,13 +12,12 @@ use std::time::Instant;
 use candle_core::Device;
 use uard_core::random::Draws;
 use uard_data::dataset::Split;
-use uard_features::text::TextModel;
 use uard_hub::Hub;
+use uard_model::{ImageFeatures, Model};
 use uard_training::batches::{Batch, Batches};
 use uard_training::config::TrainConfig;
 use uard_training::gradients::Gradients;
 use uard_training::loss::{hinge, surrogate};
-use uard_training::model::{ImageFeatures, Model};
 use uard_training::negatives::Negatives;
 use uard_training::optimizer::Optimizer;
 use uard_training::text::text_model;
@@ -37,7 +36,6 @@ const PARTS: [&str; 7] = [
 struct Bench {
     config: TrainConfig,
     train: Split,
-    text: TextModel,
     model: Model,
     threshold: f64,
 }
@@ -55,12 +53,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let captions = train.captions.iter().map(String::as_str);
     let text = text_model(&config, &Hub::default(), captions)?;
     let width = train.regions.width();
-    let model = Model::new(&config, width, &text, &Device::Cpu)?;
+    let draws = Draws::new(config.training.seed);
+    let model = Model::new(&config.model(), width, text, &draws, &Device::Cpu)?;
     let mut optimizer = Optimizer::new(&config.optimizer, model.parameters())?;
     let bench = Bench {
         config,
         train,
-        text,
         model,
         threshold: threshold.parse()?,
     };
@@ -97,7 +95,7 @@ impl Bench {
         marks: &mut Vec<Instant>,
     ) -> Result<(f64, f64), Box<dyn Error>> {
         let mut mark = || marks.push(Instant::now());
-        let encode = |&caption: &usize| self.text.encode(&self.train.captions[caption]);
+        let encode = |&caption: &usize| self.model.text().encode(&self.train.captions[caption]);
         let captions = batch.captions.iter().map(encode);
         let captions = captions.collect::<Result<Vec<_>, _>>()?;
         let features = ImageFeatures::read(&self.train.regions, &batch.images)?;

@@ -3,23 +3,21 @@
 //! TOML, a section for each part of the method; an unknown key is an error. The defaults are the
 //! published settings for Flickr30K.
 
-mod images;
 mod sections;
-mod text;
 
 use serde::{Deserialize, Serialize};
 use uard_attention::MatcherConfig;
-use uard_data::dataset::is_split_name;
-use uard_relevance::{EvaluationThreshold, LearnerConfig};
-
-use crate::{Error, Result};
-
-pub use images::ImagesConfig;
-pub use sections::{
-    DataConfig, EvaluationConfig, GroupConfig, LossConfig, ModelConfig, OptimizerConfig,
-    OptimizerKind, Reduction, ScheduleConfig, ScheduleKind, TrainingConfig,
+use uard_model::config::{
+    Allowed, EvaluationConfig, FRACTION, ImagesConfig, JointSpaceConfig, ModelConfig,
+    ProductsConfig, TextConfig, read_toml,
 };
-pub use text::TextConfig;
+use uard_model::{Error, Result};
+use uard_relevance::LearnerConfig;
+
+pub use sections::{
+    DataConfig, GroupConfig, LossConfig, OptimizerConfig, OptimizerKind, Reduction, ScheduleConfig,
+    ScheduleKind, TrainingConfig,
+};
 
 /// Every setting of a run.
 ///
@@ -39,7 +37,7 @@ pub struct TrainConfig {
     /// How photographs become regions.
     pub images: ImagesConfig,
     /// The joint space.
-    pub model: ModelConfig,
+    pub model: JointSpaceConfig,
     /// How captions are read and encoded.
     pub text: TextConfig,
     /// The similarity of image and caption.
@@ -64,10 +62,7 @@ impl TrainConfig {
     /// # Errors
     /// When the text is not TOML, a key is unknown, or a value cannot be trained with.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self> {
-        let config: Self = toml::from_str(text).map_err(|cause| Error::Configuration {
-            origin: origin.to_owned(),
-            cause: cause.to_string().trim_end().to_owned(),
-        })?;
+        let config: Self = read_toml(text, origin)?;
         config.validate()?;
         Ok(config)
     }
@@ -147,106 +142,84 @@ impl TrainConfig {
         self.matcher.rule.takes_threshold()
     }
 
+    /// The settings of the model that is trained.
+    pub fn model(&self) -> ModelConfig {
+        ModelConfig {
+            images: self.images.clone(),
+            model: self.model.clone(),
+            text: self.text.clone(),
+            matcher: self.matcher,
+            training: ProductsConfig {
+                matmul: self.training.matmul,
+            },
+            evaluation: self.evaluation.clone(),
+        }
+    }
+
     /// Checks every value.
     ///
     /// # Errors
     /// Names the first setting that cannot be trained with, and what is allowed.
     pub fn validate(&self) -> Result<()> {
-        for (key, found, allowed) in self.numbers() {
-            if !(allowed.holds)(found) {
-                return Err(setting(key, &found, allowed.expected));
-            }
-        }
-        self.text.validate()?;
+        self.model().validate()?;
+        self.validate_numbers()?;
         let training = &self.training;
         if training.accumulation > training.batch {
             let (key, expected) = ("training.accumulation", "at most training.batch");
-            return Err(setting(key, &training.accumulation, expected));
+            return Err(Error::setting(key, &training.accumulation, expected));
         }
         if i64::try_from(training.seed).is_err() {
-            return Err(setting("training.seed", &training.seed, "at most 2^63 - 1"));
-        }
-        let split = &self.evaluation.split;
-        if !is_split_name(split) {
-            let expected = "a name as dev or test, which files of the data begin with";
-            return Err(setting("evaluation.split", split, expected));
+            let expected = "at most 2^63 - 1";
+            return Err(Error::setting("training.seed", &training.seed, expected));
         }
         self.threshold
             .validate()
             .map_err(|cause| Error::Configuration {
                 origin: "[threshold]".to_owned(),
                 cause: cause.to_string(),
-            })?;
-        uard_attention::Matcher::new(self.matcher)?;
-        Ok(())
+            })
     }
 
-    /// Every number of these sections with its dotted key and what it may be.
-    fn numbers(&self) -> Vec<(&'static str, f64, Allowed)> {
+    /// Checks the numbers that only training has.
+    fn validate_numbers(&self) -> Result<()> {
         let (training, optimizer, schedule) = (&self.training, &self.optimizer, &self.schedule);
-        let whole = |number: usize| number as f64;
-        let minimum = self.data.minimum_word_count;
-        let mut numbers = vec![
-            ("model.joint_width", whole(self.model.joint_width), WIDTH),
-            ("text.word_width", whole(self.text.word_width), WIDTH),
-            ("text.longest", whole(self.text.longest), text::LENGTH),
-            ("data.minimum_word_count", whole(minimum), COUNT),
-            ("training.epochs", whole(training.epochs), COUNT),
-            ("training.keep_last", whole(training.keep_last), COUNT),
-            ("training.accumulation", whole(training.accumulation), COUNT),
-            ("training.batch", whole(training.batch), BATCH),
-            ("training.omit_words", training.omit_words, CHANCE),
-            ("training.omit_regions", training.omit_regions, CHANCE),
-            ("optimizer.learning_rate", optimizer.learning_rate, POSITIVE),
-            ("optimizer.epsilon", optimizer.epsilon, POSITIVE),
-            (
-                "optimizer.weight_decay",
-                optimizer.weight_decay,
-                NOT_NEGATIVE,
-            ),
-            ("optimizer.clip_norm", optimizer.clip_norm, NOT_NEGATIVE),
-            ("optimizer.beta1", optimizer.beta1, CHANCE),
-            ("optimizer.beta2", optimizer.beta2, CHANCE),
-            ("loss.margin", self.loss.margin, POSITIVE),
-            ("schedule.decay_at", schedule.decay_at, FRACTION),
-            ("schedule.factor", schedule.factor, FRACTION),
-        ];
-        let limit = training.maximum_steps.map(whole);
-        numbers.extend(limit.map(|limit| ("training.maximum_steps", limit, LIMIT)));
-        let patience = training.patience.map(whole);
-        numbers.extend(patience.map(|patience| ("training.patience", patience, PATIENCE)));
+        let count = |key, number: usize| COUNT.check(key, number as f64);
+        count("data.minimum_word_count", self.data.minimum_word_count)?;
+        count("training.epochs", training.epochs)?;
+        count("training.keep_last", training.keep_last)?;
+        count("training.accumulation", training.accumulation)?;
+        BATCH.check("training.batch", training.batch as f64)?;
+        CHANCE.check("training.omit_words", training.omit_words)?;
+        CHANCE.check("training.omit_regions", training.omit_regions)?;
+        POSITIVE.check("optimizer.learning_rate", optimizer.learning_rate)?;
+        POSITIVE.check("optimizer.epsilon", optimizer.epsilon)?;
+        NOT_NEGATIVE.check("optimizer.weight_decay", optimizer.weight_decay)?;
+        NOT_NEGATIVE.check("optimizer.clip_norm", optimizer.clip_norm)?;
+        CHANCE.check("optimizer.beta1", optimizer.beta1)?;
+        CHANCE.check("optimizer.beta2", optimizer.beta2)?;
+        POSITIVE.check("loss.margin", self.loss.margin)?;
+        FRACTION.check("schedule.decay_at", schedule.decay_at)?;
+        FRACTION.check("schedule.factor", schedule.factor)?;
+        if let Some(limit) = training.maximum_steps {
+            LIMIT.check("training.maximum_steps", limit as f64)?;
+        }
+        if let Some(patience) = training.patience {
+            PATIENCE.check("training.patience", patience as f64)?;
+        }
         for group in &optimizer.groups {
             let (scale, decay) = (group.learning_rate_scale, group.weight_decay);
-            numbers.push(("optimizer.groups.learning_rate_scale", scale, NOT_NEGATIVE));
-            numbers.push(("optimizer.groups.weight_decay", decay, NOT_NEGATIVE));
+            NOT_NEGATIVE.check("optimizer.groups.learning_rate_scale", scale)?;
+            NOT_NEGATIVE.check("optimizer.groups.weight_decay", decay)?;
         }
-        if let EvaluationThreshold::Fixed(threshold) = self.evaluation.threshold {
-            numbers.push(("evaluation.threshold", threshold, FRACTION));
-        }
-        numbers
+        Ok(())
     }
 }
 
-/// Numbers that a setting may have.
-struct Allowed {
-    holds: fn(f64) -> bool,
-    expected: &'static str,
-}
-
-impl Allowed {
-    const fn new(expected: &'static str, holds: fn(f64) -> bool) -> Self {
-        Self { holds, expected }
-    }
-}
-
-/// The published models of this field have joint spaces of 1,024 and words of 300 numbers.
-const WIDTH: Allowed = Allowed::new("1 to 8192", |x| (1.0..=8192.0).contains(&x));
 const COUNT: Allowed = Allowed::new("1 or more", |x| x >= 1.0);
 const BATCH: Allowed = Allowed::new("2 or more captions", |x| x >= 2.0);
 const LIMIT: Allowed = Allowed::new("1 or more, or no limit at all", |x| x >= 1.0);
 const PATIENCE: Allowed = Allowed::new("1 or more, or no patience at all", |x| x >= 1.0);
 const CHANCE: Allowed = Allowed::new("0 or more, below 1", |x| (0.0..1.0).contains(&x));
-const FRACTION: Allowed = Allowed::new("0 to 1", |x| (0.0..=1.0).contains(&x));
 const POSITIVE: Allowed = Allowed::new("a finite number above 0", |x| x.is_finite() && x > 0.0);
 const NOT_NEGATIVE: Allowed =
     Allowed::new("a finite number, 0 or more", |x| x.is_finite() && x >= 0.0);
@@ -295,18 +268,11 @@ fn set_key(
     }
 }
 
-fn setting(key: &'static str, found: &impl ToString, expected: &'static str) -> Error {
-    Error::Setting {
-        key,
-        found: found.to_string(),
-        expected,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use uard_attention::WeightRule;
     use uard_linalg::matmul::Matmul;
+    use uard_relevance::EvaluationThreshold;
 
     use super::*;
 

@@ -8,10 +8,9 @@ use uard_attention::search::{MatrixOutput, Preserve, Search};
 use uard_attention::{Engine, Kept, Precision, Running};
 use uard_data::dataset::Split;
 use uard_eval::{GroundTruth, SimilarityMatrix};
-use uard_features::text::TextModel;
+use uard_model::{ImageFeatures, Model};
 
 use crate::Result;
-use crate::model::Model;
 use alignment::Aligner;
 use uard_report::record::{KeptFractions, SplitRecord};
 
@@ -72,7 +71,6 @@ pub struct SplitEvaluation {
 pub fn evaluate(
     model: &Model,
     split: &Split,
-    tokenizer: &TextModel,
     how: &How,
     on_progress: OnProgress<'_>,
 ) -> Result<SplitEvaluation> {
@@ -84,7 +82,7 @@ pub fn evaluate(
     let mut aligner = Aligner::new(split, threshold);
     let numbers: Vec<usize> = (0..images).collect();
     for block in numbers.chunks(IMAGES_AT_ONCE) {
-        let regions = model.encode_images(&split.regions, block)?.detach();
+        let regions = model.images(ImageFeatures::read(&split.regions, block)?)?;
         if let Some(aligner) = &mut aligner {
             aligner.add_images(&regions);
         }
@@ -92,12 +90,10 @@ pub fn evaluate(
         on_progress(Stage::Encoding, block[0] + block.len(), images + captions);
     }
     for (at, block) in split.captions.chunks(CAPTIONS_AT_ONCE).enumerate() {
-        let ids = block.iter().map(|text| tokenizer.encode(text));
-        let ids = ids.collect::<uard_features::Result<Vec<_>>>()?;
-        let words = model.encode_captions(&ids, None)?.detach();
+        let words = model.texts(block)?;
         let first = at * CAPTIONS_AT_ONCE;
         if let Some(aligner) = &mut aligner {
-            aligner.add_captions(first, &words, tokenizer)?;
+            aligner.add_captions(first, &words, model.text())?;
         }
         all_words.push(&words)?;
         on_progress(

@@ -1,6 +1,6 @@
 //! How the parameters move: loss, negatives, optimizer, threshold, checkpoints.
 //!
-//! [`trainer::train`] is the whole loop; [`checkpoint::Checkpoint`] is what it leaves behind, and
+//! [`trainer::train`] is the whole loop; a [`uard_model::Checkpoint`] is what it leaves behind, and
 //! [`evaluation::evaluate`] judges it. Nothing here prints: a [`trainer::Observer`] is told.
 //! No clock decides anything, and no draw depends on one before it, so a run that was stopped
 //! anywhere continues to the same bytes.
@@ -16,7 +16,6 @@ pub mod gradients;
 #[cfg(feature = "cuda-kernels")]
 mod kernel;
 pub mod loss;
-pub mod model;
 pub mod negatives;
 pub mod optimizer;
 pub mod run_log;

@@ -1,12 +1,11 @@
-//! The log of a run, one JSON object a line, and `metrics.json`, the record of finished runs.
+//! The log of a run, one JSON object a line.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::error::io;
 use crate::{Error, Result};
-use uard_report::record::{LogLine, RunRecord};
+use uard_report::record::LogLine;
 
 const FILE: &str = "log.jsonl";
 
@@ -37,7 +36,7 @@ impl RunLog {
         let lines: Vec<LogLine> = match uard_files::read(&path) {
             Ok(bytes) => whole_lines(&bytes),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(io("read", &path)(error)),
+            Err(error) => return Err(Error::io(&path, "read")(error)),
         };
         let kept: Vec<LogLine> = lines
             .into_iter()
@@ -55,9 +54,9 @@ impl RunLog {
         for line in lines {
             text.push_str(&json_line(line, &path)?);
         }
-        uard_files::write(&path, text).map_err(io("write", &path))?;
+        uard_files::write(&path, text).map_err(Error::io(&path, "write"))?;
         let file = File::options().append(true).open(&path);
-        let file = file.map_err(io("open", &path))?;
+        let file = file.map_err(Error::io(&path, "open"))?;
         Ok(Self { file, path })
     }
 
@@ -69,7 +68,7 @@ impl RunLog {
         let text = json_line(line, &self.path)?;
         self.file
             .write_all(text.as_bytes())
-            .map_err(io("write", &self.path))
+            .map_err(Error::io(&self.path, "write"))
     }
 
     /// Brings all lines to disk: before a checkpoint that continues behind them.
@@ -77,42 +76,10 @@ impl RunLog {
     /// # Errors
     /// When the disk refuses.
     pub fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(io("write", &self.path))
+        self.file
+            .sync_data()
+            .map_err(Error::io(&self.path, "write"))
     }
-}
-
-/// Reads the log of a run; half a last line is left out.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn read_log(run: &Path) -> Result<Vec<LogLine>> {
-    let path = run.join(FILE);
-    Ok(whole_lines(
-        &uard_files::read(&path).map_err(io("read", &path))?,
-    ))
-}
-
-/// Writes `metrics.json`: every run that is compared.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write_metrics(path: &Path, runs: &[RunRecord]) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(runs)
-        .map_err(|error| io("write", path)(std::io::Error::other(error)))?;
-    text.push('\n');
-    uard_files::write(path, text).map_err(io("write", path))
-}
-
-/// Reads `metrics.json`.
-///
-/// # Errors
-/// When the file cannot be read or is not what [`write_metrics`] writes.
-pub fn read_metrics(path: &Path) -> Result<Vec<RunRecord>> {
-    let text = uard_files::read_text(path).map_err(io("read", path))?;
-    serde_json::from_str(&text).map_err(|cause| Error::Configuration {
-        origin: path.display().to_string(),
-        cause: cause.to_string(),
-    })
 }
 
 /// The lines up to the first that is not whole.
@@ -125,7 +92,7 @@ fn whole_lines(bytes: &[u8]) -> Vec<LogLine> {
 
 fn json_line(line: &LogLine, path: &Path) -> Result<String> {
     let text = serde_json::to_string(line)
-        .map_err(|error| io("write", path)(std::io::Error::other(error)))?;
+        .map_err(|error| Error::io(path, "write")(std::io::Error::other(error)))?;
     Ok(text + "\n")
 }
 
@@ -157,10 +124,8 @@ mod tests {
         let (mut log, kept) = RunLog::resume(run.path(), 3, 0).unwrap();
         assert_eq!(kept, [step(1), step(2), step(3)]);
         log.append(&step(4)).unwrap();
-        assert_eq!(
-            read_log(run.path()).unwrap(),
-            [step(1), step(2), step(3), step(4)]
-        );
+        let (_, kept) = RunLog::resume(run.path(), 4, 0).unwrap();
+        assert_eq!(kept, [step(1), step(2), step(3), step(4)]);
     }
 
     #[test]

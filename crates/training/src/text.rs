@@ -2,7 +2,6 @@
 
 use uard_data::dataset::Split;
 use uard_features::text::TextModel;
-use uard_features::text::gru::TextEncoderConfig;
 use uard_features::text::vocabulary::Vocabulary;
 use uard_features::text::word_vectors::WordVectors;
 use uard_hub::Hub;
@@ -68,12 +67,4 @@ pub fn cut_captions(split: &Split, text: &TextModel) -> Result<Option<String>> {
             split.name
         )
     }))
-}
-
-/// The sizes of the encoder.
-pub fn sizes(config: &TrainConfig) -> TextEncoderConfig {
-    TextEncoderConfig {
-        word_width: config.text.word_width,
-        joint_width: config.model.joint_width,
-    }
 }

@@ -15,9 +15,9 @@ use candle_core::Device;
 use uard_data::dataset::Split;
 use uard_files::DirectoryLock;
 use uard_hub::Hub;
+use uard_model::expect_width;
 
 use crate::config::TrainConfig;
-use crate::error::io;
 use crate::{Error, Result};
 use session::Session;
 use uard_report::record::RunRecord;
@@ -104,8 +104,9 @@ pub fn train(
     stop: &AtomicBool,
 ) -> Result<Outcome> {
     run.config.validate()?;
-    expect_width(run.train, run.dev)?;
-    let _lock = DirectoryLock::acquire(run.directory).map_err(io("write", run.directory))?;
+    let train = &run.train.regions;
+    expect_width(run.dev, train.width(), train.path())?;
+    let _lock = DirectoryLock::acquire(run.directory).map_err(Error::io(run.directory, "write"))?;
     let mut session = Session::open(run, start)?;
     if session.is_finished() {
         return Ok(Outcome::AlreadyFinished(session.summary()));
@@ -118,22 +119,4 @@ pub fn train(
         }
     }
     Ok(Outcome::Finished(session.summary()))
-}
-
-/// Refuses a split whose features have another width than those of the training split: it could be
-/// evaluated on only after the work of an epoch.
-///
-/// # Errors
-/// Names both features and their widths.
-pub fn expect_width(train: &Split, other: &Split) -> Result<()> {
-    let (train, other) = (&train.regions, &other.regions);
-    if train.width() == other.width() {
-        return Ok(());
-    }
-    Err(Error::FeatureWidth {
-        path: other.path().to_path_buf(),
-        found: other.width(),
-        expected: train.width(),
-        origin: train.path().to_path_buf(),
-    })
 }

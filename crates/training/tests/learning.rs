@@ -10,11 +10,10 @@ use uard_attention::{Engine, Precision, Sides, WeightRule};
 use uard_core::random::Draws;
 use uard_features::text::TextModel;
 use uard_features::text::vocabulary::Vocabulary;
+use uard_model::{Checkpoint, ImageFeatures, Model};
 use uard_training::batches::Batches;
-use uard_training::checkpoint::Checkpoint;
 use uard_training::config::TrainConfig;
 use uard_training::evaluation::{How, evaluate};
-use uard_training::model::{ImageFeatures, Model};
 use uard_training::negatives::Negatives;
 use uard_training::trainer::step::{BatchGradients, Judgement, Prepared, batch_gradients};
 
@@ -27,14 +26,15 @@ fn gradients(data: &Data, config: &TrainConfig, threshold: f64) -> BatchGradient
     let vocabulary = Vocabulary::build(data.train.captions.iter().map(String::as_str), 1);
     let width = data.train.regions.width();
     let text = TextModel::of_words(vocabulary, None, 64);
-    let model = Model::new(config, width, &text, &Device::Cpu).unwrap();
+    let draws = Draws::new(config.training.seed);
+    let model = Model::new(&config.model(), width, text, &draws, &Device::Cpu).unwrap();
     let owners = &data.train.image_of_caption;
     let batches = Batches::new(owners, config.training.batch, Draws::new(0), "train").unwrap();
     let batch = batches.epoch(1, 0).remove(0);
     let captions = batch
         .captions
         .iter()
-        .map(|&c| text.encode(&data.train.captions[c]).unwrap())
+        .map(|&c| model.text().encode(&data.train.captions[c]).unwrap())
         .collect();
     let features = ImageFeatures::read(&data.train.regions, &batch.images).unwrap();
     let prepared = Prepared {
@@ -131,25 +131,20 @@ fn training_raises_recall_and_moves_the_threshold() {
     // What the checkpoint evaluates to is what the epoch recorded.
     let checkpoint = Checkpoint::open(run.path()).unwrap();
     let model = checkpoint.model(&Device::Cpu).unwrap();
-    let tokenizer = checkpoint.text().unwrap();
-    let threshold = checkpoint.evaluation_threshold(None).unwrap();
+    let threshold = checkpoint.threshold(None);
     let how = How::fastest(threshold, Precision::F32, &Device::Cpu).unwrap();
-    let found = evaluate(&model, &data.dev, &tokenizer, &how, &|_, _, _| ()).unwrap();
+    let found = evaluate(&model, &data.dev, &how, &|_, _, _| ()).unwrap();
     assert_eq!(found.record, best.dev);
-    every_engine_evaluates_alike(&model, (&data, &tokenizer), threshold);
+    every_engine_evaluates_alike(&model, &data, threshold);
 }
 
-fn every_engine_evaluates_alike(
-    model: &Model,
-    (data, tokenizer): (&Data, &TextModel),
-    threshold: f64,
-) {
+fn every_engine_evaluates_alike(model: &Model, data: &Data, threshold: f64) {
     let evaluate = |engine: Engine, precision| {
         let how = How {
             threshold,
             running: engine.open(Some(precision), &Device::Cpu).unwrap(),
         };
-        evaluate(model, &data.dev, tokenizer, &how, &|_, _, _| ()).unwrap()
+        evaluate(model, &data.dev, &how, &|_, _, _| ()).unwrap()
     };
     let judge = evaluate(Engine::Reference, Precision::F32);
     for engine in [Engine::Tensor, Engine::Scalar, Engine::Auto] {

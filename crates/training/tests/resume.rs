@@ -10,11 +10,11 @@ use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
 use uard_hub::Hub;
+use uard_model::Checkpoint;
 use uard_report::record::LogLine;
 use uard_training::Error;
-use uard_training::checkpoint::Checkpoint;
 use uard_training::config::TrainConfig;
-use uard_training::run_log::read_log;
+use uard_training::run_log::RunLog;
 use uard_training::trainer::{Outcome, Run, Silent, Start, train};
 
 use tiny::{Data, bert_config, bert_folder, bytes_of, config, data, train_until, train_whole};
@@ -55,8 +55,9 @@ fn stopped_at_any_step_the_final_bytes_are_the_same() {
             outcome.summary().record.best_epoch
         );
         let steps = |run: &Path| -> Vec<(usize, f64)> {
-            let lines = read_log(run).unwrap().into_iter();
+            let (_, lines) = RunLog::resume(run, usize::MAX, usize::MAX).unwrap();
             lines
+                .into_iter()
                 .map(|line| match line {
                     LogLine::Step(record) => (record.step, record.loss),
                     LogLine::Epoch(record) => (record.epoch, record.loss),
@@ -88,12 +89,9 @@ fn a_bert_is_trained_further_and_resumed_with_what_it_dropped() {
         assert!(losses[2] < losses[0], "{losses:?}");
         // The checkpoint is whole without the folder that the run began with.
         let checkpoint = Checkpoint::open(straight.path()).unwrap();
-        let tokenizer = checkpoint.text().unwrap();
-        let ids = tokenizer.encode("a dog and a ball").unwrap();
         let model = checkpoint.model(&Device::Cpu).unwrap();
-        let words = model
-            .encode_captions(std::slice::from_ref(&ids), None)
-            .unwrap();
+        let ids = model.text().encode("a dog and a ball").unwrap();
+        let words = model.texts(&["a dog and a ball"]).unwrap();
         assert_eq!(words.counts(), [ids.len()]);
     }
 }
@@ -198,7 +196,7 @@ fn what_does_not_belong_to_the_run_is_refused_by_name() {
         message.contains("expected") || message.contains("given is"),
         "{message}"
     );
-    let checkpoint = Checkpoint::newest(run.path()).unwrap();
+    let checkpoint = Checkpoint::open(&run.path().join("checkpoints/latest")).unwrap();
     let state = checkpoint.path().join("state.json");
     let text = std::fs::read_to_string(&state).unwrap();
     std::fs::write(

@@ -7,8 +7,8 @@ use uard_core::device::{self, DeviceChoice};
 use uard_data::dataset::Split;
 use uard_data::npy::F32Writer;
 use uard_eval::{GroundTruth, evaluate_folds, expect_folds};
+use uard_model::Checkpoint;
 use uard_relevance::EvaluationThreshold;
-use uard_training::checkpoint::Checkpoint;
 use uard_training::evaluation::How;
 
 use super::{Format, kernel};
@@ -66,7 +66,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::open(&arguments.checkpoint)?;
     let asked = arguments.threshold_at.as_deref().map(threshold_at);
-    let threshold = checkpoint.evaluation_threshold(asked.transpose()?)?;
+    let threshold = checkpoint.threshold(asked.transpose()?);
     let split = Split::open(&arguments.data, &arguments.split)?;
     split.warning.iter().for_each(|warning| note(warning));
     checkpoint.expect_width(&split)?;

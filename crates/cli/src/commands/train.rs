@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use uard_attention::WeightRule;
 use uard_core::device::{self, DeviceChoice};
+use uard_model::CheckpointDirectory;
 use uard_report::page::{ReportInput, render};
 use uard_report::record::{CaptionExample, RunRecord};
-use uard_training::checkpoint::CheckpointDirectory;
-use uard_training::run_log::write_metrics;
 use uard_training::trainer::Start;
 
 use super::Outcome;
@@ -197,7 +197,8 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn write(&self, runs: &[RunRecord], examples: &[CaptionExample]) -> anyhow::Result<()> {
-        write_metrics(&self.directory.join("metrics.json"), runs)?;
+        let json = serde_json::to_string_pretty(runs).context("writing the runs as JSON")?;
+        write_text(&self.directory.join("metrics.json"), &(json + "\n"))?;
         let page = render(&ReportInput {
             title: &self.title,
             runs,

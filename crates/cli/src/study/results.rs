@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use uard_model::{Checkpoint, CheckpointDirectory};
 use uard_report::study::StudyRun;
-use uard_training::checkpoint::{Checkpoint, CheckpointDirectory};
+use uard_training::checkpoint::expect_config;
 use uard_training::config::TrainConfig;
 
 use super::plan::{Place, Study};
@@ -47,8 +48,8 @@ pub fn read_all(study: &Study, root: &Path) -> anyhow::Result<Results> {
         if let Some(run) = read_json::<StudyRun>(&file)? {
             check_config(study, place, &run, &file)?;
             results.insert(place, run);
-        } else if CheckpointDirectory::of_run(&directory).newest()?.is_some() {
-            Checkpoint::newest(&directory)?.expect_config(&study.config(place))?;
+        } else if let Some(newest) = CheckpointDirectory::of_run(&directory).newest()? {
+            expect_config(&Checkpoint::open(&newest)?, &study.config(place))?;
         }
     }
     match has_runs {

@@ -8,11 +8,11 @@ use anyhow::Context;
 use rand::Rng;
 use uard_core::random::Draws;
 use uard_eval::{GroundTruth, ranks};
+use uard_model::Checkpoint;
 use uard_report::page::{StudyPage, render_study};
 use uard_report::record::RunRecord;
 use uard_report::study::inside::{Both, InsideRecord, Look, inside, shifts};
 use uard_report::study::{Asked, Settled, StudyRecord, StudyRun, summarise};
-use uard_training::checkpoint::Checkpoint;
 use uard_training::evaluation::words::{Seen, look};
 use uard_training::trainer::Start;
 
@@ -186,7 +186,6 @@ impl<'a> Runner<'a> {
             let checkpoint = Checkpoint::open(&self.study.directory(self.root, trained))?;
             let seen = Seen {
                 model: &checkpoint.model(&self.ground.device)?,
-                tokenizer: &checkpoint.text()?,
                 split,
                 threshold: run.evaluation.threshold,
             };

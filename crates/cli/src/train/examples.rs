@@ -7,6 +7,7 @@ use uard_core::random::{Draws, permutation};
 use uard_data::dataset::Split;
 use uard_eval::{GroundTruth, RetrievalDirection, ranks};
 use uard_features::text::CaptionWord;
+use uard_model::ImageFeatures;
 use uard_report::record::{CaptionExample, ExampleImage, ExampleWord, FoundImage};
 
 use super::jobs::Best;
@@ -96,11 +97,8 @@ fn image(split: &Split, image: usize) -> ExampleImage {
 fn words(best: &Best, split: &Split, caption: usize) -> anyhow::Result<Vec<ExampleWord>> {
     let image = split.image_of_caption[caption];
     let text = &split.captions[caption];
-    let regions = best.model.encode_images(&split.regions, &[image])?.detach();
-    let words = best
-        .model
-        .encode_captions(&[best.tokenizer.encode(text)?], None)?
-        .detach();
+    let features = ImageFeatures::read(&split.regions, &[image])?;
+    let (regions, words) = (best.model.images(features)?, best.model.texts(&[text])?);
     let threshold = best.evaluation.record.threshold;
     let evidence = evidence(best.model.matcher(), &regions, &words, threshold)?;
     let boxes = split
@@ -108,7 +106,7 @@ fn words(best: &Best, split: &Split, caption: usize) -> anyhow::Result<Vec<Examp
         .as_ref()
         .map(|boxes| boxes.read(image))
         .transpose()?;
-    let shown = best.tokenizer.words(text)?.into_iter().enumerate();
+    let shown = best.model.text().words(text)?.into_iter().enumerate();
     Ok(shown
         .filter_map(|(word, CaptionWord { text, rows })| {
             let answer = most_relevant(&evidence.words[rows])?;

@@ -9,12 +9,10 @@ use anyhow::Context;
 use candle_core::Device;
 use uard_data::dataset::Split;
 use uard_data::store::features_path;
-use uard_features::text::TextModel;
+use uard_model::{Checkpoint, Model, expect_width};
 use uard_relevance::EvaluationThreshold;
 use uard_report::record::RunRecord;
-use uard_training::checkpoint::Checkpoint;
 use uard_training::evaluation::{How, SplitEvaluation, Stage, evaluate};
-use uard_training::model::Model;
 use uard_training::text::cut_captions;
 use uard_training::trainer::{self, Run, Start, Summary};
 
@@ -63,7 +61,8 @@ impl Ground {
             .into_iter()
             .flatten()
         {
-            trainer::expect_width(&opened.train, judged)?;
+            let train = &opened.train.regions;
+            expect_width(judged, train.width(), train.path())?;
         }
         Ok(opened)
     }
@@ -98,8 +97,6 @@ pub struct Judged {
 pub struct Best {
     /// The model.
     pub model: Model,
-    /// What it reads captions with.
-    pub tokenizer: TextModel,
     /// What it reached.
     pub evaluation: SplitEvaluation,
     /// Seconds in which all images and captions were matched, once they were encoded.
@@ -181,8 +178,8 @@ pub fn evaluate_best(
     device: &Device,
     asked: Option<EvaluationThreshold>,
 ) -> anyhow::Result<Best> {
-    let precision = checkpoint.config()?.evaluation.precision;
-    let how = How::fastest(checkpoint.evaluation_threshold(asked)?, precision, device)?;
+    let precision = checkpoint.config().evaluation.precision;
+    let how = How::fastest(checkpoint.threshold(asked), precision, device)?;
     evaluate_as(checkpoint, split, device, &how)
 }
 
@@ -194,11 +191,10 @@ pub fn evaluate_as(
     how: &How,
 ) -> anyhow::Result<Best> {
     checkpoint.expect_width(split)?;
-    let tokenizer = checkpoint.text()?;
-    if let Some(warning) = cut_captions(split, &tokenizer)? {
+    let model = checkpoint.model(device)?;
+    if let Some(warning) = cut_captions(split, model.text())? {
         note(&warning);
     }
-    let model = checkpoint.model(device)?;
     let bar = bar(split.images() + split.captions.len(), "encoding");
     let watch = Stopwatch::start();
     let on_progress = |stage, done, total| {
@@ -206,7 +202,7 @@ pub fn evaluate_as(
         bar.set_prefix(stage_name(stage));
         advance(&bar, done, total);
     };
-    let evaluation = evaluate(&model, split, &tokenizer, how, &on_progress).with_context(|| {
+    let evaluation = evaluate(&model, split, how, &on_progress).with_context(|| {
         format!(
             "evaluating {} on {}",
             checkpoint.path().display(),
@@ -216,7 +212,6 @@ pub fn evaluate_as(
     bar.finish_and_clear();
     Ok(Best {
         model,
-        tokenizer,
         evaluation,
         matching_seconds: watch.seconds(),
     })

@@ -7,7 +7,7 @@ use uard_data::store::{Element, FeatureStore, StoreWriter};
 use uard_features::backbone::PhotoLimits;
 use uard_features::extract::{CaptionedPhotos, EncoderOptions, ExtractError, Extraction};
 use uard_hub::source::Source;
-use uard_training::config::ImagesConfig;
+use uard_model::config::ImagesConfig;
 
 use crate::commands::{Outcome, extract};
 use crate::hub::hub;

@@ -10,18 +10,18 @@ use uard_core::gpu::{Machine, Numbers};
 use uard_core::random::{Draws, normal};
 use uard_features::text::TextModel;
 use uard_features::text::vocabulary::Vocabulary;
+use uard_model::{ImageFeatures, Model};
 
 use super::Check;
+use crate::Result;
 use crate::batches::Batch;
 use crate::config::{LossConfig, OptimizerConfig, OptimizerKind, Reduction, TrainConfig};
 use crate::kernel::{HingeForm, on_numbers, sums_of};
 use crate::loss::hinge;
-use crate::model::{ImageFeatures, Model};
 use crate::negatives::{Negatives, Pairing};
 use crate::optimizer::Optimizer;
 use crate::optimizer::update::Step;
 use crate::trainer::step::{Judgement, Prepared, batch_gradients};
-use crate::{Error, Result};
 
 /// Rounding of f64 sums in another order, relative.
 const SQUARES_LIMIT: f64 = 1e-13;
@@ -333,17 +333,18 @@ fn tiny_config() -> Result<TrainConfig> {
         optimizer = { learning_rate = 0.02, epsilon = 1e-2, weight_decay = 1e-3 }
         training = { batch = 9, seed = 5 }
     ";
-    TrainConfig::from_toml(text, "the check of training")
+    Ok(TrainConfig::from_toml(text, "the check of training")?)
 }
 
 /// A model, and the ids of its captions.
 fn tiny_model(config: &TrainConfig, device: &Device) -> Result<(Model, Vec<Vec<u32>>)> {
     let texts = CAPTIONS.map(|(text, _)| text);
     let text = TextModel::of_words(Vocabulary::build(texts, 1), None, 20);
-    let model = Model::new(config, WIDTH, &text, device)?;
-    let captions: std::result::Result<_, _> =
+    let captions: uard_features::Result<_> =
         texts.iter().map(|caption| text.encode(caption)).collect();
-    Ok((model, captions.map_err(Error::from)?))
+    let draws = Draws::new(config.training.seed);
+    let model = Model::new(&config.model(), WIDTH, text, &draws, device)?;
+    Ok((model, captions?))
 }
 
 /// Images with different numbers of regions.

@@ -1,9 +1,7 @@
-//! Which settings does each section of a configuration have, and what are their defaults?
+//! The sections of a configuration that only training has, and their defaults.
 
 use serde::{Deserialize, Serialize};
-use uard_attention::Precision;
 use uard_linalg::matmul::Matmul;
-use uard_relevance::EvaluationThreshold;
 
 /// `[data]`: what is read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,20 +16,6 @@ impl Default for DataConfig {
         Self {
             minimum_word_count: 4,
         }
-    }
-}
-
-/// `[model]`: the joint space.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelConfig {
-    /// Width D of the joint space (1024).
-    pub joint_width: usize,
-}
-
-impl Default for ModelConfig {
-    fn default() -> Self {
-        Self { joint_width: 1024 }
     }
 }
 
@@ -217,30 +201,6 @@ impl Default for TrainingConfig {
             patience: None,
             checkpoint_every: 0,
             keep_last: 2,
-        }
-    }
-}
-
-/// `[evaluation]`: how an epoch is judged.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct EvaluationConfig {
-    /// Split that chooses the best epoch (`dev`).
-    pub split: String,
-    /// `"learned"` (default), `"relevant_minus_3_std"`, or a number.
-    pub threshold: EvaluationThreshold,
-    /// `"f32"` (default); `"exact"` has the same ranks, and is faster where the processor
-    /// multiplies bf16, but counts what is kept in bf16; `"bf16"` rounds, and so does `"f16"`, which
-    /// needs a GPU.
-    pub precision: Precision,
-}
-
-impl Default for EvaluationConfig {
-    fn default() -> Self {
-        Self {
-            split: "dev".to_owned(),
-            threshold: EvaluationThreshold::default(),
-            precision: Precision::F32,
         }
     }
 }

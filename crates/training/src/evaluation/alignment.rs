@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use candle_core::{DType, Device};
 use uard_core::{Regions, Words};
 use uard_data::dataset::{Alignments, Split};
 use uard_data::tokens::tokenize;
@@ -10,6 +9,7 @@ use uard_eval::{AlignmentCounts, WordAlignment};
 use uard_features::text::TextModel;
 
 use super::IMAGES_AT_ONCE;
+use super::words::relevance;
 use crate::Result;
 use uard_report::record::AlignmentRecord;
 
@@ -73,12 +73,7 @@ impl<'a> Aligner<'a> {
     ) -> Result<AlignmentCounts> {
         let image = self.split.image_of_caption[caption];
         let regions = self.blocks[image / IMAGES_AT_ONCE].narrow(image % IMAGES_AT_ONCE, 1)?;
-        let words = words.rows().squeeze(0)?;
-        let relevance = words.matmul(&regions.rows().squeeze(0)?.t()?)?;
-        let relevance = relevance
-            .to_dtype(DType::F32)?
-            .to_device(&Device::Cpu)?
-            .to_vec2::<f32>()?;
+        let relevance = relevance(words, &regions)?;
         let mut counts = AlignmentCounts::default();
         for (word, answers) in &self.truth.captions[caption] {
             let rows = rows.get(*word).and_then(|rows| relevance.get(rows.clone()));

@@ -7,21 +7,18 @@ use rand::Rng;
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
 use uard_data::dataset::Split;
-use uard_features::text::TextModel;
+use uard_model::{ImageFeatures, Model};
 use uard_report::record::ExampleWord;
 use uard_report::study::inside::{Look, Unreached};
 
 use super::{CAPTIONS_AT_ONCE, IMAGES_AT_ONCE};
 use crate::Result;
-use crate::model::Model;
 
 /// What is looked at, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
     /// The model.
     pub model: &'a Model,
-    /// What it reads captions with.
-    pub tokenizer: &'a TextModel,
     /// The split.
     pub split: &'a Split,
     /// Threshold of the evaluation.
@@ -41,8 +38,8 @@ type Relevance = Vec<Vec<f32>>;
 pub fn look(seen: &Seen<'_>, shown: &BTreeSet<usize>) -> Result<Look> {
     let images: Vec<usize> = (0..seen.split.images()).collect();
     let blocks = images.chunks(IMAGES_AT_ONCE).map(|block| {
-        let regions = seen.model.encode_images(&seen.split.regions, block)?;
-        Ok(regions.detach())
+        let features = ImageFeatures::read(&seen.split.regions, block)?;
+        Ok(seen.model.images(features)?)
     });
     let mut looking = Looking {
         seen,
@@ -52,9 +49,7 @@ pub fn look(seen: &Seen<'_>, shown: &BTreeSet<usize>) -> Result<Look> {
         look: Look::default(),
     };
     for (at, block) in seen.split.captions.chunks(CAPTIONS_AT_ONCE).enumerate() {
-        let ids = block.iter().map(|text| seen.tokenizer.encode(text));
-        let ids = ids.collect::<uard_features::Result<Vec<_>>>()?;
-        let words = seen.model.encode_captions(&ids, None)?.detach();
+        let words = seen.model.texts(block)?;
         for position in 0..block.len() {
             let caption = at * CAPTIONS_AT_ONCE + position;
             let read = looking.caption(caption, &words.narrow(position, 1)?)?;
@@ -88,7 +83,8 @@ impl Looking<'_> {
         let mut read = Vec::new();
         for word in self
             .seen
-            .tokenizer
+            .model
+            .text()
             .words(&self.seen.split.captions[caption])?
         {
             let Some(highest) = highest(&matched, word.rows.clone()) else {
@@ -157,16 +153,12 @@ fn mismatched(caption: usize, own: usize, images: usize) -> Option<usize> {
     Some(drawn + usize::from(drawn >= own))
 }
 
-fn relevance(words: &Words, regions: &Regions) -> Result<Relevance> {
+/// Relevance of one caption and one image, which have no padding alone.
+pub(super) fn relevance(words: &Words, regions: &Regions) -> Result<Relevance> {
     let rows = words.rows().squeeze(0)?;
     let relevance = rows.matmul(&regions.rows().squeeze(0)?.t()?)?;
     let relevance = relevance.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
-    let mut relevance = relevance.to_vec2::<f32>()?;
-    relevance.truncate(words.counts()[0]);
-    for row in &mut relevance {
-        row.truncate(regions.counts()[0]);
-    }
-    Ok(relevance)
+    Ok(relevance.to_vec2::<f32>()?)
 }
 
 /// The highest relevance of the rows of a word over all regions.

@@ -7,13 +7,13 @@ use candle_core::Device;
 #[cfg(feature = "cuda")]
 use uard_core::gpu::upload::{Upload, Uploads};
 use uard_data::store::RegionStore;
+use uard_model::{ImageFeatures, Model};
 
 use super::omission::Omission;
 use super::step::{BatchGradients, Judgement, Prepared, batch_gradients};
 use crate::Result;
 use crate::batches::Batch;
 use crate::config::TrainConfig;
-use crate::model::{ImageFeatures, Model};
 
 /// Where features are read to: host memory, or pinned memory, from where they are uploaded while the
 /// batch before is computed.
@@ -143,6 +143,6 @@ impl Sent {
     }
 
     fn encoded(self, model: &Model) -> Result<uard_core::Regions> {
-        model.encode_tensor(&self.upload.tensor(self.shape)?, self.counts)
+        Ok(model.encode_tensor(&self.upload.tensor(self.shape)?, self.counts)?)
     }
 }

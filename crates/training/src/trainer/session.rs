@@ -9,9 +9,9 @@ use std::thread;
 use std::time::Instant;
 
 use uard_core::random::Draws;
-use uard_features::text::TextModel;
+use uard_model::{Checkpoint, CheckpointDirectory, Model};
 
-use beginning::{first_state, written_files};
+use beginning::{first_state, write_text};
 
 use super::observer::{Event, Observer};
 use super::omission::Omission;
@@ -21,10 +21,8 @@ use super::samples::Samples;
 use super::step::{BatchGradients, Judgement};
 use super::{Run, Start, Summary};
 use crate::batches::Batches;
-use crate::checkpoint::{Checkpoint, CheckpointDirectory, Snapshot, TrainState, save, settle};
-use crate::error::io;
+use crate::checkpoint::{Snapshot, TrainState, expect_config, optimizer, save, settle};
 use crate::loss::collapsed_value;
-use crate::model::Model;
 use crate::negatives::Negatives;
 use crate::optimizer::Optimizer;
 use crate::run_log::RunLog;
@@ -45,9 +43,6 @@ pub(super) struct Session<'a> {
     model: Model,
     optimizer: Optimizer,
     state: TrainState,
-    text: TextModel,
-    /// What captions are read with, for the checkpoints.
-    text_files: Vec<(&'static str, Vec<u8>)>,
     captions: Arc<Vec<Vec<u32>>>,
     target: Arc<Target>,
     batches: Batches<'a>,
@@ -65,43 +60,46 @@ impl<'a> Session<'a> {
     pub(super) fn open(run: &'a Run<'a>, start: Start) -> Result<Self> {
         let directory = CheckpointDirectory::of_run(run.directory);
         directory.recover()?;
-        let exists = directory.newest()?.is_some();
-        match (start, exists) {
-            (Start::Fresh, true) => Err(Error::RunExists {
+        match (start, directory.newest()?) {
+            (Start::Fresh, Some(_)) => Err(Error::RunExists {
                 path: run.directory.to_path_buf(),
             }),
-            (Start::Resume, true) => {
-                Self::resumed(run, &Checkpoint::newest(run.directory)?, directory)
+            (Start::Resume, Some(newest)) => {
+                Self::resumed(run, &Checkpoint::open(&newest)?, &directory)
             }
-            (_, false) => Self::fresh(run, directory),
+            (_, None) => Self::fresh(run),
         }
     }
 
-    fn fresh(run: &'a Run<'a>, directory: CheckpointDirectory) -> Result<Self> {
+    fn fresh(run: &'a Run<'a>) -> Result<Self> {
         let captions = run.train.captions.iter().map(String::as_str);
         let text = text_model(run.config, run.hub, captions)?;
         let state = first_state(run, &text)?;
         let path = run.directory.join("config.toml");
-        uard_files::write(&path, &state.config).map_err(io("write", &path))?;
+        uard_files::write(&path, &state.model.config).map_err(Error::io(&path, "write"))?;
+        let draws = Draws::new(run.config.training.seed);
+        let width = state.model.features.width;
+        let model = Model::new(&run.config.model(), width, text, &draws, run.device)?;
+        let optimizer = Optimizer::new(&run.config.optimizer, model.parameters())?;
         let log = RunLog::create(run.directory)?;
-        Self::assemble(run, text, state, (directory, log))
+        Self::assemble(run, model, optimizer, state, log)
     }
 
     fn resumed(
         run: &'a Run<'a>,
         checkpoint: &Checkpoint,
-        directory: CheckpointDirectory,
+        directory: &CheckpointDirectory,
     ) -> Result<Self> {
-        checkpoint.expect_config(run.config)?;
-        let text = checkpoint.text()?;
-        checkpoint.expect_data(&run.train.data_hash()?)?;
-        checkpoint.expect_position(batches_of(run)?.per_epoch())?;
-        let state = checkpoint.state().clone();
-        settle(&directory, &state, run.config.training.keep_last)?;
+        expect_config(checkpoint, run.config)?;
+        let (trained, given) = (&checkpoint.state().data_hash, run.train.data_hash()?);
+        let mend = "give the data directory that the run started with, or start a new run";
+        checkpoint.expect("the training data", trained, given, mend)?;
+        let state = TrainState::read(checkpoint, batches_of(run)?.per_epoch())?;
+        let model = checkpoint.model(run.device)?;
+        let optimizer = optimizer(checkpoint, run.config, &model)?;
+        settle(directory, &state, run.config.training.keep_last)?;
         let (log, lines) = RunLog::resume(run.directory, state.step, state.epochs.len())?;
-        let mut session = Self::assemble(run, text, state, (directory, log))?;
-        checkpoint.load_weights(&session.model)?;
-        checkpoint.load_moments(&session.model, &mut session.optimizer)?;
+        let mut session = Self::assemble(run, model, optimizer, state, log)?;
         session.saved_at = Some(session.position());
         session.recall_seconds(&lines);
         Ok(session)
@@ -109,29 +107,26 @@ impl<'a> Session<'a> {
 
     fn assemble(
         run: &'a Run<'a>,
-        text: TextModel,
+        model: Model,
+        optimizer: Optimizer,
         state: TrainState,
-        (directory, log): (CheckpointDirectory, RunLog),
+        log: RunLog,
     ) -> Result<Self> {
-        let text_files = written_files(&text, run.directory)?;
-        let width = run.train.regions.width();
-        let model = Model::new(run.config, width, &text, run.device)?;
+        write_text(model.text(), run.directory)?;
         let captions = run.train.captions.iter();
         let captions = captions
-            .map(|caption| text.encode(caption))
+            .map(|caption| model.text().encode(caption))
             .collect::<uard_features::Result<_>>()?;
         Ok(Self {
             run,
-            optimizer: Optimizer::new(&run.config.optimizer, model.parameters())?,
             model,
+            optimizer,
             epochs: state.epochs.clone(),
             state,
-            text,
-            text_files,
             captions: Arc::new(captions),
             target: Arc::new(Target::of(run.device, run.config)?),
             batches: batches_of(run)?,
-            directory,
+            directory: CheckpointDirectory::of_run(run.directory),
             log,
             epoch_seconds: 0.0,
             saved_at: None,
@@ -168,11 +163,11 @@ impl<'a> Session<'a> {
             epochs: self.run.config.training.epochs,
             from_step: self.state.step,
             parameters: self.model.parameters().numbers(),
-            words: self.text.ids(),
-            word_vectors: self.text.word_vectors(),
+            words: self.model.text().ids(),
+            word_vectors: self.model.text().word_vectors(),
         });
         for split in [self.run.train, self.run.dev] {
-            if let Some(message) = cut_captions(split, &self.text)? {
+            if let Some(message) = cut_captions(split, self.model.text())? {
                 observer.on_event(&Event::Warning { message });
             }
         }
@@ -218,10 +213,10 @@ impl<'a> Session<'a> {
         Summary {
             record: RunRecord {
                 name: String::new(),
-                config: state.config.clone(),
+                config: state.model.config.clone(),
                 seed: state.seed,
                 device: String::new(),
-                data_hash: state.data_hash.clone(),
+                data_hash: state.model.data_hash.clone(),
                 train_images: self.run.train.images(),
                 train_captions: self.run.train.captions.len(),
                 parameters: self.model.parameters().numbers(),
@@ -298,7 +293,7 @@ impl<'a> Session<'a> {
     fn judgement(&self) -> Judgement {
         let warming_up = self.state.epoch <= self.run.config.loss.warm_up_epochs;
         let epochs = self.state.step as f64 / self.batches.per_epoch().max(1) as f64;
-        let learned = self.state.threshold.threshold();
+        let learned = self.state.model.threshold.threshold();
         let threshold = self.run.config.threshold.in_use(learned, epochs);
         Judgement {
             threshold: self.model.matcher().config().threshold(threshold),
@@ -314,6 +309,7 @@ impl<'a> Session<'a> {
     fn learn_threshold(&mut self, samples: &Samples) {
         let config = &self.run.config.threshold;
         self.state
+            .model
             .threshold
             .update(config, &samples.relevant, &samples.irrelevant);
         let hills = &mut self.state.running.hills;
@@ -360,17 +356,9 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         self.log.sync()?;
-        let snapshot = Snapshot {
-            model: &self.model,
-            optimizer: &self.optimizer,
-            state: &self.state,
-            text: &self.text_files,
-        };
-        let path = save(
-            &self.directory,
-            &snapshot,
-            self.run.config.training.keep_last,
-        )?;
+        let keep_last = self.run.config.training.keep_last;
+        let (model, optimizer) = (&self.model, &self.optimizer);
+        let path = save(&self.directory, model, optimizer, &self.state, keep_last)?;
         self.saved_at = Some(self.position());
         observer.on_event(&Event::Saved { path });
         Ok(())

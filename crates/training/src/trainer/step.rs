@@ -5,12 +5,12 @@ use uard_attention::Similarities;
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
 use uard_features::text::Drops;
+use uard_model::{ImageFeatures, Model};
 
 use crate::batches::Batch;
 use crate::config::TrainConfig;
 use crate::gradients::Gradients;
 use crate::loss::{Hinge, hinge, surrogate, surrogate_of};
-use crate::model::{ImageFeatures, Model};
 use crate::negatives::{Negatives, Pairing};
 use crate::trainer::samples::Samples;
 use crate::{Error, Result};
@@ -173,7 +173,7 @@ fn words_of_part(
         draws: &Draws::new(config.training.seed),
         step: &[judgement.step as u64, part as u64],
     };
-    model.encode_captions(captions, Some(drops))
+    Ok(model.encode_captions(captions, Some(drops))?)
 }
 
 /// A scalar whose gradient with respect to a part's rows is its cut of the whole gradient.

@@ -4,21 +4,20 @@ use std::path::Path;
 
 use serde::de::IgnoredAny;
 use uard_features::text::TextModel;
+use uard_model::{FORMAT_VERSION, FeatureShape, ModelState};
 use uard_relevance::ThresholdLearner;
 
-use crate::Result;
-use crate::checkpoint::{FORMAT_VERSION, FeatureShape, Running, TrainState};
-use crate::error::io;
+use crate::checkpoint::{Running, TrainState};
 use crate::trainer::Run;
+use crate::{Error, Result};
 
-/// Writes what captions are read with into the run, and returns it for the checkpoints.
-pub(super) fn written_files(text: &TextModel, run: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
-    let files = text.files()?;
-    for (name, bytes) in &files {
+/// Writes what captions are read with into the run.
+pub(super) fn write_text(text: &TextModel, run: &Path) -> Result<()> {
+    for (name, bytes) in text.files()? {
         let path = run.join(name);
-        uard_files::write(&path, bytes).map_err(io("write", &path))?;
+        uard_files::write(&path, bytes).map_err(Error::io(&path, "write"))?;
     }
-    Ok(files)
+    Ok(())
 }
 
 pub(super) fn first_state(run: &Run<'_>, text: &TextModel) -> Result<TrainState> {
@@ -28,14 +27,16 @@ pub(super) fn first_state(run: &Run<'_>, text: &TextModel) -> Result<TrainState>
         batch: 0,
         step: 0,
         seed: run.config.training.seed,
-        config: run.config.to_toml()?,
-        vocabulary_hash: text.hash()?,
-        data_hash: run.train.data_hash()?,
-        features: FeatureShape {
-            regions: run.train.regions.regions(),
-            width: run.train.regions.width(),
+        model: ModelState {
+            config: run.config.to_toml()?,
+            vocabulary_hash: text.hash()?,
+            data_hash: run.train.data_hash()?,
+            features: FeatureShape {
+                regions: run.train.regions.regions(),
+                width: run.train.regions.width(),
+            },
+            threshold: ThresholdLearner::new(&run.config.threshold),
         },
-        threshold: ThresholdLearner::new(&run.config.threshold),
         epochs: Vec::new(),
         running: Running::default(),
         best: None,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Session;
 use crate::Result;
-use crate::checkpoint::{Best, Running, evaluation_threshold};
+use crate::checkpoint::{Best, Running};
 use crate::evaluation::{How, evaluate};
 use crate::schedule::factor_at;
 use crate::trainer::observer::{Event, Observer};
@@ -34,7 +34,8 @@ impl Session<'_> {
     }
 
     fn evaluate_dev(&self, observer: &mut dyn Observer) -> Result<SplitRecord> {
-        let threshold = evaluation_threshold(self.run.config, &self.state);
+        let threshold = self.run.config.evaluation.threshold;
+        let threshold = threshold.resolve(&self.state.model.threshold);
         let split = &self.run.dev.name;
         let observer = Mutex::new(observer);
         let on_progress = |stage, done, total| {
@@ -50,7 +51,7 @@ impl Session<'_> {
         let precision = self.run.config.evaluation.precision;
         let how = How::fastest(threshold, precision, self.model.parameters().device())?;
         let dev = self.run.dev;
-        Ok(evaluate(&self.model, dev, &self.text, &how, &on_progress)?.record)
+        Ok(evaluate(&self.model, dev, &how, &on_progress)?.record)
     }
 
     fn epoch_record(&self, dev: SplitRecord) -> EpochRecord {
@@ -58,17 +59,14 @@ impl Session<'_> {
         let last_step = self.state.step.saturating_sub(1);
         let factor = factor_at(&config.schedule, last_step, self.scheduled_steps());
         let running = &self.state.running;
-        let accepted = self.state.threshold.accepted();
+        let learner = &self.state.model.threshold;
+        let accepted = learner.accepted();
         let fit = |mean, std| Fit { mean, std };
         EpochRecord {
             epoch: self.state.epoch,
             step: self.state.step,
             loss: running.loss / running.steps.max(1) as f64,
-            threshold: self
-                .model
-                .matcher()
-                .config()
-                .threshold(self.state.threshold.threshold()),
+            threshold: self.model.matcher().config().threshold(learner.threshold()),
             learning_rate: config.optimizer.learning_rate * factor,
             hills: Hills {
                 relevant_fit: accepted.map(|a| fit(a.relevant.mean(), a.relevant.std())),
@@ -95,7 +93,7 @@ impl Session<'_> {
     }
 
     fn warn_of_a_still_threshold(&self, observer: &mut dyn Observer) {
-        let learner = &self.state.threshold;
+        let learner = &self.state.model.threshold;
         if !self.run.config.learns_threshold() || learner.updates() > 0 {
             return;
         }

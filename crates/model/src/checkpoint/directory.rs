@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use uard_files::sync_directory;
 
-use crate::error::io as io_error;
+use super::sums::{SUMS, Sums};
 use crate::{Error, Result};
 
 const UNFINISHED: &str = ".unfinished-";
@@ -21,7 +21,7 @@ const PREFIX: &str = "step-";
 const LONGEST_NAME: u64 = 60;
 
 /// A file of a checkpoint: its name and its bytes.
-pub(super) type NamedBytes = (&'static str, Vec<u8>);
+pub type NamedBytes = (&'static str, Vec<u8>);
 
 /// The directory `checkpoints` of a run.
 #[derive(Debug, Clone)]
@@ -56,7 +56,7 @@ pub(super) fn named_by(pointer: &Path) -> Result<Option<PathBuf>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened
             .and_then(first_bytes)
-            .map_err(io_error("read", pointer))?,
+            .map_err(Error::io(pointer, "read"))?,
     };
     let name = String::from_utf8_lossy(&bytes).trim().to_owned();
     let path = pointer.with_file_name(&name);
@@ -99,11 +99,8 @@ impl CheckpointDirectory {
     /// # Errors
     /// When the directory cannot be read.
     pub fn names(&self) -> Result<Vec<String>> {
-        let mut names: Vec<String> = self
-            .entries()?
-            .into_iter()
-            .filter(|name| name.starts_with(PREFIX))
-            .collect();
+        let mut names = self.entries()?;
+        names.retain(|name| name.starts_with(PREFIX));
         names.sort_unstable();
         Ok(names)
     }
@@ -136,7 +133,7 @@ impl CheckpointDirectory {
                 .map(|name| self.path.join(name));
             match original {
                 Some(original) if !original.exists() => {
-                    fs::rename(&path, &original).map_err(io_error("rename", &path))?;
+                    fs::rename(&path, &original).map_err(Error::io(&path, "rename"))?;
                 }
                 Some(_) => remove(&path)?,
                 None if entry.starts_with(UNFINISHED) => remove(&path)?,
@@ -146,11 +143,11 @@ impl CheckpointDirectory {
         Ok(())
     }
 
-    /// Writes a checkpoint, or replaces the one of that name, in one step.
+    /// Writes a checkpoint and its checksums, or replaces the one of that name, in one step.
     ///
     /// # Errors
     /// When a file cannot be written; then nothing that was there has changed.
-    pub(super) fn write(&self, name: &str, files: &[NamedBytes]) -> Result<PathBuf> {
+    pub fn write(&self, name: &str, files: &[NamedBytes]) -> Result<PathBuf> {
         self.write_with(name, files, |path, bytes| uard_files::write(path, bytes))
     }
 
@@ -223,7 +220,7 @@ impl CheckpointDirectory {
             // Renamed first: half a checkpoint must not look like a whole one.
             let path = self.path.join(name);
             let outdated = self.path.join(format!("{UNFINISHED}{name}"));
-            fs::rename(&path, &outdated).map_err(io_error("rename", &path))?;
+            fs::rename(&path, &outdated).map_err(Error::io(&path, "rename"))?;
             remove(&outdated)?;
         }
         Ok(())
@@ -232,11 +229,11 @@ impl CheckpointDirectory {
     fn entries(&self) -> Result<Vec<String>> {
         let listing = match fs::read_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            listing => listing.map_err(io_error("list", &self.path))?,
+            listing => listing.map_err(Error::io(&self.path, "list"))?,
         };
         let mut names = Vec::new();
         for entry in listing {
-            let entry = entry.map_err(io_error("list", &self.path))?;
+            let entry = entry.map_err(Error::io(&self.path, "list"))?;
             names.extend(entry.file_name().into_string().ok());
         }
         Ok(names)
@@ -255,6 +252,7 @@ fn fill(
     for (name, bytes) in files {
         write(&directory.join(name), bytes)?;
     }
+    write(&directory.join(SUMS), Sums::text(files).as_bytes())?;
     sync_directory(directory)
 }
 
@@ -264,7 +262,7 @@ fn remove(path: &Path) -> Result<()> {
     } else {
         fs::remove_file(path)
     };
-    outcome.map_err(io_error("remove", path))
+    outcome.map_err(Error::io(path, "remove"))
 }
 
 #[cfg(test)]

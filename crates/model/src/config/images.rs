@@ -1,4 +1,4 @@
-//! Which settings has the extraction of regions, for runs that begin with photographs?
+//! The settings of the extraction of regions, for runs that begin with photographs.
 
 use serde::{Deserialize, Serialize};
 use uard_features::extract::{EncoderKind, RegionCount};

@@ -8,7 +8,6 @@ use std::path::Path;
 use uard_files::sha256;
 
 use super::directory::NamedBytes;
-use crate::error::io;
 use crate::{Error, Result};
 
 pub(super) const SUMS: &str = "SHA256SUMS";
@@ -25,15 +24,16 @@ impl Sums {
         let text = match uard_files::read_text(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self(None)),
-            Err(error) => return Err(io("read", &path)(error)),
+            Err(error) => return Err(Error::io(&path, "read")(error)),
         };
         let lines = text.lines().enumerate();
         let sums = lines.map(|(at, line)| match line.split_once("  ") {
             Some((sum, name)) => Ok((name.to_owned(), sum.to_owned())),
-            None => Err(Error::DamagedCheckpoint {
-                path: path.clone(),
-                cause: format!("line {}: expected a SHA-256, two spaces and a name", at + 1),
-            }),
+            None => {
+                let line = at + 1;
+                let cause = format!("line {line}: expected a SHA-256, two spaces and a name");
+                Err(Error::damaged(&path, &cause))
+            }
         });
         let sums = sums.collect::<Result<_>>()?;
         Ok(Self(Some(sums)))
@@ -59,20 +59,6 @@ impl Sums {
             Some(expected) => format!("its SHA-256 is {found}, {SUMS} has {expected}"),
             None => format!("{SUMS} does not name it"),
         };
-        Err(Error::DamagedCheckpoint {
-            path: path.to_owned(),
-            cause,
-        })
-    }
-
-    /// Refuses files of a checkpoint, as far as they are there, that are not as they were written.
-    pub(super) fn check_files(&self, checkpoint: &Path, names: &[&str]) -> Result<()> {
-        for path in names.iter().map(|name| checkpoint.join(name)) {
-            if path.exists() {
-                let bytes = uard_files::read(&path).map_err(io("read", &path))?;
-                self.check(&path, &bytes)?;
-            }
-        }
-        Ok(())
+        Err(Error::damaged(path, &cause))
     }
 }

@@ -1,4 +1,4 @@
-//! What is trained? Two encoders into one joint space, and the matcher that compares them.
+//! A model in memory: two encoders into one joint space, and the matcher that compares them.
 
 use candle_core::cuda::set_gemm_reduced_precision_f32;
 use candle_core::{Device, Tensor};
@@ -13,19 +13,25 @@ use uard_features::text::{CaptionEncoder, Drops, TextModel};
 use uard_linalg::matmul::Matmul;
 
 use crate::Result;
-use crate::config::TrainConfig;
-use crate::text::sizes;
+use crate::checkpoint::NamedBytes;
+use crate::config::ModelConfig;
 
-/// Encoders, matcher, and the parameters of both encoders.
+/// The file of a checkpoint that holds the parameters.
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+
+/// Encoders with their parameters, what captions are read with, and the matcher.
+///
+/// The threshold is no part of it: it moves while the model is trained, and is asked for in
+/// different ways after ([`Checkpoint::threshold`](crate::Checkpoint::threshold)).
 #[derive(Debug)]
 pub struct Model {
     parameters: Parameters,
     image: RegionEncoder,
-    text: CaptionEncoder,
+    caption: CaptionEncoder,
+    text: TextModel,
     matcher: Matcher,
     joint_width: usize,
     matmul: Matmul,
-    pad: u32,
 }
 
 /// The features of a batch of images, read but not yet on a device.
@@ -82,36 +88,36 @@ impl Model {
     /// # Errors
     /// When a setting is out of range or the device refuses a tensor.
     pub fn new(
-        config: &TrainConfig,
+        config: &ModelConfig,
         feature_width: usize,
-        text: &TextModel,
+        text: TextModel,
+        draws: &Draws,
         device: &Device,
     ) -> Result<Self> {
-        let draws = Draws::new(config.training.seed);
         let mut parameters = Parameters::new(device);
-        let joint_width = config.model.joint_width;
+        let (joint_width, matmul) = (config.model.joint_width, config.training.matmul);
         let image =
-            RegionEncoder::new(&mut parameters, "image", feature_width, joint_width, &draws)?
-                .with_matmul(config.training.matmul);
-        let pad = text.pad();
-        let text = text
-            .encoder(&mut parameters, sizes(config), &draws)?
-            .with_matmul(config.training.matmul);
-        let matcher = Matcher::new(config.matcher)?.with_matmul(config.training.matmul);
+            RegionEncoder::new(&mut parameters, "image", feature_width, joint_width, draws)?;
+        let caption = text.encoder(&mut parameters, config.text_sizes(), draws)?;
         Ok(Self {
             parameters,
-            joint_width,
-            matmul: config.training.matmul,
-            image,
+            image: image.with_matmul(matmul),
+            caption: caption.with_matmul(matmul),
             text,
-            matcher,
-            pad,
+            matcher: Matcher::new(config.matcher)?.with_matmul(matmul),
+            joint_width,
+            matmul,
         })
     }
 
     /// The parameters.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    /// What captions are read with.
+    pub fn text(&self) -> &TextModel {
+        &self.text
     }
 
     /// The matcher.
@@ -124,18 +130,32 @@ impl Model {
         self.joint_width
     }
 
-    /// Images of a split as regions.
+    /// Images as regions, without a graph behind them: to be searched.
     ///
     /// # Shapes
-    /// [I, R, D] in the order of `images`.
+    /// [I, R, D].
     ///
     /// # Errors
-    /// When an image is not there or its features have another width.
-    pub fn encode_images(&self, store: &RegionStore, images: &[usize]) -> Result<Regions> {
-        self.encode_features(ImageFeatures::read(store, images)?)
+    /// When the features have another width.
+    pub fn images(&self, features: ImageFeatures) -> Result<Regions> {
+        Ok(self.encode_features(features)?.detach())
     }
 
-    /// Features that were read before as regions.
+    /// Captions as words, without a graph behind them: to be searched. Which rows are which word of
+    /// a caption is known to [`TextModel::words`].
+    ///
+    /// # Shapes
+    /// [C, W, D], W the longest caption.
+    ///
+    /// # Errors
+    /// When there is no caption, or a tokenizer's own rules cannot be applied to one.
+    pub fn texts(&self, captions: &[impl AsRef<str>]) -> Result<Words> {
+        let ids = captions.iter().map(|text| self.text.encode(text.as_ref()));
+        let ids = ids.collect::<uard_features::Result<Vec<_>>>()?;
+        Ok(self.encode_captions(&ids, None)?.detach())
+    }
+
+    /// Features as regions that gradients flow through.
     ///
     /// # Shapes
     /// [I, R, D].
@@ -143,18 +163,23 @@ impl Model {
     /// # Errors
     /// When the features have another width.
     pub fn encode_features(&self, features: ImageFeatures) -> Result<Regions> {
-        self.choose_products();
         let shape = (features.images(), features.regions, features.width);
         let values = Tensor::from_vec(features.values, shape, self.parameters.device())?;
         self.encode_tensor(&values, features.counts)
     }
 
-    /// Features [I, R, F] that are on the device already.
-    pub(crate) fn encode_tensor(&self, features: &Tensor, counts: Vec<usize>) -> Result<Regions> {
+    /// Features [I, R, F] that are on the device already, as regions [I, R, D] that gradients flow
+    /// through; `counts` are the valid regions of each image.
+    ///
+    /// # Errors
+    /// When the features have another width.
+    pub fn encode_tensor(&self, features: &Tensor, counts: Vec<usize>) -> Result<Regions> {
+        self.choose_products();
         Ok(self.image.forward(features, counts)?)
     }
 
-    /// Captions, as ids of their words, as words; `drops` is given in training only.
+    /// Captions, as ids of their words, as words that gradients flow through; `drops` is given in
+    /// training only.
     ///
     /// # Shapes
     /// [C, W, D], W the longest caption.
@@ -163,8 +188,18 @@ impl Model {
     /// When there is no caption, or an id is not in the vocabulary.
     pub fn encode_captions(&self, captions: &[Vec<u32>], drops: Option<Drops>) -> Result<Words> {
         self.choose_products();
-        let batch = CaptionBatch::pad(captions, self.pad, self.parameters.device())?;
-        Ok(self.text.forward(&batch, drops)?)
+        let batch = CaptionBatch::pad(captions, self.text.pad(), self.parameters.device())?;
+        Ok(self.caption.forward(&batch, drops)?)
+    }
+
+    /// Names and bytes of the files that a checkpoint holds of the model, beside its state.
+    ///
+    /// # Errors
+    /// When a parameter cannot be copied from its device, or a tokenizer cannot be written.
+    pub fn files(&self) -> Result<Vec<NamedBytes>> {
+        let mut files = vec![(WEIGHTS, self.parameters.to_safetensors()?)];
+        files.extend(self.text.files()?);
+        Ok(files)
     }
 
     /// On CUDA the numbers of products hold for the whole process, so whatever begins with this model

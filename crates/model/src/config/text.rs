@@ -6,18 +6,17 @@ use serde::{Deserialize, Serialize};
 use uard_features::text::TextKind;
 use uard_hub::source::Source;
 
-use super::{Allowed, setting};
-use crate::Result;
+use super::allowed::{Allowed, WIDTH};
+use crate::{Error, Result};
 
 /// Words or word pieces of a caption that are read at most. The longest of Flickr8k's 35,000 training
 /// and development captions has 42; all captions of a batch are padded to the longest.
 const LONGEST: usize = 256;
 
 /// How long captions may be at least.
-pub(super) const LENGTH: Allowed =
-    Allowed::new("3 or more: the marks of start and end, and a word", |x| {
-        x >= 3.0
-    });
+const LENGTH: Allowed = Allowed::new("3 or more: the marks of start and end, and a word", |x| {
+    x >= 3.0
+});
 
 /// `[text]`: how captions are read and encoded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,21 +53,23 @@ impl Default for TextConfig {
 
 impl TextConfig {
     pub(super) fn validate(&self) -> Result<()> {
+        WIDTH.check("text.word_width", self.word_width as f64)?;
+        LENGTH.check("text.longest", self.longest as f64)?;
         let learned = self.encoder == TextKind::GRU;
         match (&self.model, &self.word_vectors) {
-            (Some(model), _) if learned => Err(setting(
+            (Some(model), _) if learned => Err(Error::setting(
                 "text.model",
-                &model.to_string(),
+                model,
                 "nothing, for text.encoder = \"gru\" learns from scratch",
             )),
-            (None, _) if !learned => Err(setting(
+            (None, _) if !learned => Err(Error::setting(
                 "text.model",
-                &"nothing".to_owned(),
+                &"nothing",
                 "the folder of a trained model or its hf: name, for text.encoder is no gru",
             )),
-            (_, Some(path)) if !learned => Err(setting(
+            (_, Some(path)) if !learned => Err(Error::setting(
                 "text.word_vectors",
-                &path.display().to_string(),
+                &path.display(),
                 "nothing, for only text.encoder = \"gru\" reads them",
             )),
             _ => Ok(()),

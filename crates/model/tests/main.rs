@@ -1,0 +1,132 @@
+//! A model that was written is read again, by this crate alone.
+
+// The functions beside the tests are test code as well.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use serde_json::json;
+use uard_core::random::{Draws, normal};
+use uard_features::text::TextModel;
+use uard_features::text::vocabulary::Vocabulary;
+use uard_model::{
+    Checkpoint, CheckpointDirectory, FORMAT_VERSION, ImageFeatures, Model, ModelConfig, STATE,
+};
+use uard_relevance::{LearnerConfig, ThresholdLearner};
+
+const WIDTH: usize = 6;
+
+const CONFIG: &str = "
+    loss.margin = 0.2
+    model.joint_width = 8
+    text = { word_width = 5, longest = 20 }
+    matcher.inverse_temperature = 20.0
+    training.epochs = 3
+    training.matmul = \"f32\"
+";
+
+const CAPTIONS: [&str; 2] = ["a red circle above a square", "a circle"];
+
+fn model() -> Model {
+    let config = ModelConfig::from_toml(CONFIG, "test").unwrap();
+    let text = TextModel::of_words(Vocabulary::build(CAPTIONS, 1), None, config.text.longest);
+    Model::new(&config, WIDTH, text, &Draws::new(7), &Device::Cpu).unwrap()
+}
+
+fn features() -> ImageFeatures {
+    ImageFeatures {
+        values: normal(
+            &mut Draws::new(1).stream("features", &[]),
+            1.0,
+            2 * 3 * WIDTH,
+        ),
+        counts: vec![3, 2],
+        regions: 3,
+        width: WIDTH,
+    }
+}
+
+/// A checkpoint of a run, as a training leaves it, but for what only the training reads.
+fn written(run: &Path, model: &Model) -> PathBuf {
+    let learner = LearnerConfig {
+        first_threshold: 0.25,
+        ..LearnerConfig::default()
+    };
+    let state = json!({
+        "format_version": FORMAT_VERSION,
+        "step": 3,
+        "config": CONFIG,
+        "vocabulary_hash": model.text().hash().unwrap(),
+        "data_hash": "of no data",
+        "features": { "regions": 3, "width": WIDTH },
+        "threshold": ThresholdLearner::new(&learner),
+    });
+    let mut files = model.files().unwrap();
+    files.push((STATE, state.to_string().into_bytes()));
+    let directory = CheckpointDirectory::of_run(run);
+    directory
+        .write(&CheckpointDirectory::name(3), &files)
+        .unwrap()
+}
+
+fn refusal(run: &Path) -> String {
+    let model = Checkpoint::open(run).and_then(|checkpoint| checkpoint.model(&Device::Cpu));
+    model.unwrap_err().to_string()
+}
+
+#[test]
+fn a_checkpoint_embeds_captions_and_features_as_the_model_that_was_written() {
+    let run = tempfile::tempdir().unwrap();
+    let written_model = model();
+    let path = written(run.path(), &written_model);
+    let checkpoint = Checkpoint::open(run.path()).unwrap();
+    assert_eq!(checkpoint.path(), path);
+    assert_eq!(checkpoint.threshold(None), 0.25);
+    let asked = Some("0.5".parse().unwrap());
+    assert_eq!(checkpoint.threshold(asked), 0.5);
+    let read = checkpoint.model(&Device::Cpu).unwrap();
+    assert_eq!(read.matcher().config(), written_model.matcher().config());
+
+    let words = read.texts(&CAPTIONS).unwrap();
+    // With the marks of start and end.
+    assert_eq!(words.counts(), [8, 4]);
+    let regions = read.images(features()).unwrap();
+    assert_eq!(regions.counts(), [3, 2]);
+    let numbers = |rows: &candle_core::Tensor| {
+        let rows = rows.flatten_all().unwrap();
+        rows.to_vec1::<f32>().unwrap()
+    };
+    let expected = written_model.texts(&CAPTIONS).unwrap();
+    assert_eq!(numbers(words.rows()), numbers(expected.rows()));
+    let expected = written_model.images(features()).unwrap();
+    assert_eq!(numbers(regions.rows()), numbers(expected.rows()));
+}
+
+#[test]
+fn a_model_that_cannot_be_is_refused_by_the_file_and_the_setting() {
+    let run = tempfile::tempdir().unwrap();
+    let path = written(run.path(), &model());
+    // What stands behind the checksums is checked as well.
+    fs::remove_file(path.join("SHA256SUMS")).unwrap();
+    let state = fs::read_to_string(path.join(STATE)).unwrap();
+    for (setting, other, said) in [
+        (
+            "joint_width = 8",
+            "joint_width = 0",
+            "model.joint_width = 0: expected 1 to 8192",
+        ),
+        ("longest = 20", "longest = 2", "text.longest = 2"),
+        ("word_width", "word_with", "word_with"),
+        ("joint_width = 8", "joint_width = 800", "bytes of weights"),
+        ("\"format_version\":2", "\"format_version\":9", "format 9"),
+    ] {
+        let changed = state.replacen(setting, other, 1);
+        assert_ne!(changed, state, "{setting}");
+        fs::write(path.join(STATE), changed).unwrap();
+        let message = refusal(run.path());
+        assert!(message.contains(said), "{message}");
+        assert!(message.contains("step-00000003"), "{message}");
+    }
+}
