@@ -1,27 +1,12 @@
-//! Does a Rust file keep the rules of the house that a machine can check?
+//! The rules for Rust files that no lint of rustc or clippy checks.
 //!
 //! The files are read as tokens, not as items: code inside macros counts as well.
 
 use std::str::FromStr;
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use proc_macro2::{TokenStream, TokenTree};
 
 use crate::sources::Source;
-
-/// A function never has more lines, from `fn` to its closing brace, tests included.
-const LONGEST_FUNCTION: usize = 70;
-
-/// Files and folders that may say `unsafe`: kernels and memory mapping.
-const UNSAFE_ALLOWED: &[&str] = &[
-    "crates/attention/src/kernel/",
-    "crates/core/src/gpu/",
-    "crates/linalg/src/panels/",
-    "crates/linalg/src/product.rs",
-    "crates/files/src/mapped.rs",
-    "crates/features/src/text/gru/kernel.rs",
-    "crates/ptx/src/machine.rs",
-    "crates/training/src/kernel.rs",
-];
 
 /// Product code that may open and write files by the standard library: the crate for it, crates for
 /// tests, and scenes, which are drawn into a folder that is renamed as a whole.
@@ -55,8 +40,6 @@ pub fn check(source: &Source) -> Vec<String> {
         Ok(tokens) => {
             let mut facts = Facts::default();
             facts.read(tokens);
-            found.extend(long_functions(&facts));
-            found.extend(stray_unsafe(&facts, &source.path));
             found.extend(stray_file_calls(&facts, &source.path));
         }
         Err(error) => found.push((error.span().start().line, format!("not Rust: {error}"))),
@@ -70,19 +53,10 @@ pub fn check(source: &Source) -> Vec<String> {
 /// What the rules need to know of a file.
 #[derive(Default)]
 struct Facts {
-    functions: Vec<Function>,
-    /// Lines that say `unsafe`.
-    unsafe_lines: Vec<usize>,
     /// Lines before the tests that open or write a file by the standard library.
     file_call_lines: Vec<usize>,
     /// Whether `#[cfg(test)]` has been read.
     in_tests: bool,
-}
-
-struct Function {
-    name: String,
-    line: usize,
-    lines: usize,
 }
 
 impl Facts {
@@ -92,18 +66,9 @@ impl Facts {
             if !self.in_tests && is_file_call(&tokens[at..]) {
                 self.file_call_lines.push(token.span().start().line);
             }
-            match token {
-                TokenTree::Group(group) => {
-                    self.in_tests |= group.stream().to_string() == "cfg (test)";
-                    self.read(group.stream());
-                }
-                TokenTree::Ident(word) if word == "unsafe" => {
-                    self.unsafe_lines.push(word.span().start().line);
-                }
-                TokenTree::Ident(word) if word == "fn" => {
-                    self.functions.extend(function_at(&tokens[at..]));
-                }
-                _ => {}
+            if let TokenTree::Group(group) = token {
+                self.in_tests |= group.stream().to_string() == "cfg (test)";
+                self.read(group.stream());
             }
         }
     }
@@ -129,58 +94,6 @@ fn is_file_call(tokens: &[TokenTree]) -> bool {
         _ => return false,
     };
     first.as_char() == ':' && second.as_char() == ':' && calls.iter().any(|known| call == known)
-}
-
-/// The function whose `fn` comes first; none for a pointer type or a declaration without a body.
-fn function_at(tokens: &[TokenTree]) -> Option<Function> {
-    let line = tokens.first()?.span().start().line;
-    let dollar = matches!(tokens.get(1), Some(TokenTree::Punct(mark)) if mark.as_char() == '$');
-    let TokenTree::Ident(name) = tokens.get(1 + usize::from(dollar))? else {
-        return None;
-    };
-    let body = tokens
-        .iter()
-        .take_while(|token| !matches!(token, TokenTree::Punct(mark) if mark.as_char() == ';'))
-        .find_map(|token| match token {
-            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Some(group),
-            _ => None,
-        })?;
-    Some(Function {
-        name: name.to_string(),
-        line,
-        lines: body.span_close().end().line - line + 1,
-    })
-}
-
-fn long_functions(facts: &Facts) -> impl Iterator<Item = (usize, String)> {
-    facts
-        .functions
-        .iter()
-        .filter(|function| function.lines > LONGEST_FUNCTION)
-        .map(|function| {
-            let Function { name, line, lines } = function;
-            let sentence = format!(
-                "`{name}` has {lines} lines, and a function has at most {LONGEST_FUNCTION}: \
-                 name its parts and split it"
-            );
-            (*line, sentence)
-        })
-}
-
-fn stray_unsafe(facts: &Facts, path: &str) -> Vec<(usize, String)> {
-    if UNSAFE_ALLOWED
-        .iter()
-        .any(|allowed| path.starts_with(allowed))
-    {
-        return Vec::new();
-    }
-    let sentence = "`unsafe` is for kernels and memory mapping only, \
-                    in the files that xtask/src/style.rs lists";
-    facts
-        .unsafe_lines
-        .iter()
-        .map(|line| (*line, sentence.to_owned()))
-        .collect()
 }
 
 /// Product code reaches files through `uard-files`; tests, benches and tools need not.
@@ -270,11 +183,6 @@ mod tests {
         complaints("crates/core/src/x.rs", &format!("//! What?\n{body}"))
     }
 
-    /// A function of exactly so many lines.
-    fn function(lines: usize) -> String {
-        format!("fn long() {{\n{}}}\n", "    let _ = 1;\n".repeat(lines - 2))
-    }
-
     #[test]
     fn a_file_of_the_house_passes() {
         let body =
@@ -290,64 +198,6 @@ mod tests {
             "{found:?}"
         );
         assert_eq!(complaints("crates/core/src/x.rs", "").len(), 1);
-    }
-
-    #[test]
-    fn seventy_lines_pass_and_one_more_fails() {
-        assert!(in_core(&function(70)).is_empty());
-        let found = in_core(&function(71));
-        assert!(
-            found[0].contains("x.rs:2: `long` has 71 lines"),
-            "{found:?}"
-        );
-    }
-
-    #[test]
-    fn attributes_and_docs_above_a_function_do_not_count() {
-        let body = format!("{}#[test]\n{}", "/// Text.\n".repeat(30), function(70));
-        assert!(in_core(&body).is_empty());
-    }
-
-    #[test]
-    fn functions_in_tests_methods_and_macros_count() {
-        for (before, after) in [
-            ("#[cfg(test)]\nmod tests {\n", "}"),
-            ("impl X {\n", "}"),
-            ("proptest! {\n", "}"),
-            ("macro_rules! m { ($name:ident) => {\n", "} }"),
-        ] {
-            let found = in_core(&format!("{before}{}{after}", function(71)));
-            assert_eq!(found.len(), 1, "{before}");
-        }
-        let named = function(71).replace("fn long", "fn $long");
-        assert_eq!(
-            in_core(&format!("macro_rules! m {{ () => {{ {named} }} }}")).len(),
-            1
-        );
-    }
-
-    #[test]
-    fn unsafe_fails_outside_its_list_in_every_form() {
-        for form in [
-            "fn f() { unsafe { g() } }",
-            "unsafe fn f() {}",
-            "unsafe impl Send for X {}",
-            "m! { unsafe { g() } }",
-        ] {
-            let found = in_core(form);
-            assert!(
-                found[0].contains("x.rs:2: `unsafe` is for"),
-                "{form}: {found:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn unsafe_passes_in_its_list_and_in_words() {
-        let text = "//! What?\nfn f() { unsafe { g() } }";
-        assert!(complaints("crates/files/src/mapped.rs", text).is_empty());
-        assert!(complaints("crates/attention/src/kernel/avx2.rs", text).is_empty());
-        assert!(in_core("// unsafe\n/// unsafe\nconst X: &str = \"unsafe\";").is_empty());
     }
 
     #[test]

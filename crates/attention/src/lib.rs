@@ -49,6 +49,7 @@ mod engine;
 mod error;
 mod exact;
 mod kept;
+#[allow(unsafe_code, reason = "starts kernels on a GPU")]
 mod kernel;
 mod matcher;
 mod operator;

@@ -10,6 +10,7 @@ pub mod device;
 pub mod dropout;
 pub mod fragments;
 #[cfg(feature = "cuda-kernels")]
+#[allow(unsafe_code, reason = "calls the CUDA driver")]
 pub mod gpu;
 pub mod layer_norm;
 pub mod linear;

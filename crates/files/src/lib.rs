@@ -17,6 +17,7 @@ mod digest;
 mod error;
 mod json;
 mod lock;
+#[allow(unsafe_code, reason = "maps files")]
 mod mapped;
 mod mistaken;
 mod reading;

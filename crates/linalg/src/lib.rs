@@ -13,6 +13,8 @@
 #[cfg(test)]
 mod draws;
 pub mod matmul;
+#[allow(unsafe_code, reason = "kernels over registers")]
 pub mod panels;
+#[allow(unsafe_code, reason = "calls gemm")]
 pub mod product;
 pub mod vector;

@@ -64,6 +64,10 @@ mod error;
 mod execute;
 mod instruction;
 mod launch;
+#[allow(
+    unsafe_code,
+    reason = "gives the host side of kernels the memory of the interpreter"
+)]
 mod machine;
 mod memory;
 mod module;

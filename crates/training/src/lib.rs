@@ -14,6 +14,7 @@ pub mod config;
 pub mod evaluation;
 pub mod gradients;
 #[cfg(feature = "cuda-kernels")]
+#[allow(unsafe_code, reason = "starts kernels on a GPU")]
 mod kernel;
 pub mod loss;
 pub mod negatives;

@@ -9,6 +9,7 @@ mod batch;
 mod cell;
 pub mod composed;
 #[cfg(feature = "cuda-kernels")]
+#[allow(unsafe_code, reason = "starts kernels on a GPU")]
 pub mod kernel;
 pub mod operator;
 mod pass;
