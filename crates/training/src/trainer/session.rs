@@ -21,7 +21,7 @@ use super::samples::Samples;
 use super::step::{BatchGradients, Judgement};
 use super::{Run, Start, Summary};
 use crate::batches::Batches;
-use crate::checkpoint::{Snapshot, TrainState, expect_config, optimizer, save, settle};
+use crate::checkpoint::{TrainState, expect_config, optimizer, save, settle};
 use crate::loss::collapsed_value;
 use crate::negatives::Negatives;
 use crate::optimizer::Optimizer;
