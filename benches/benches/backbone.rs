@@ -1,11 +1,11 @@
-//! How long do frozen networks take for four photos, ours and those of candle-transformers? Drawn
-//! weights: time does not depend on what they know.
+//! Frozen networks on four photos, ours and those of candle-transformers. Their weights are drawn or
+//! zero: the time does not depend on them.
 //!
 //! candle-transformers runs each network in the faster of two ways: all photos as one batch, or one
 //! photo on each thread, as `--encoder candle:NAME` does.
 
 use candle_core::{DType, Device, Module, Tensor};
-use candle_nn::{Func, VarBuilder, VarMap};
+use candle_nn::{Func, VarBuilder};
 use candle_transformers::models::{clip, dinov2, resnet, siglip};
 use criterion::measurement::WallTime;
 use criterion::{
@@ -76,9 +76,9 @@ fn race(criterion: &mut Criterion, name: &str, mine: impl Fn(Matmul) -> Network,
     group.finish();
 }
 
-/// Every weight that candle-transformers asks for, drawn as it says.
-fn drawn() -> VarBuilder<'static> {
-    VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu)
+/// Zeros for every weight that candle-transformers asks for.
+fn zeros() -> VarBuilder<'static> {
+    VarBuilder::zeros(DType::F32, &Device::Cpu)
 }
 
 fn inception(criterion: &mut Criterion) {
@@ -106,12 +106,12 @@ fn peers(criterion: &mut Criterion) {
         network.expect("drawn weights have every name")
     };
     let build = "drawn weights have every name";
-    let network: Func<'_> = resnet::resnet50_no_final_layer(drawn()).expect(build);
+    let network: Func<'_> = resnet::resnet50_no_final_layer(zeros()).expect(build);
     let run = move |photos: &Tensor| network.forward(photos).expect("it runs");
     race(criterion, "resnet50", resnet50, &run);
 
     let config = clip::vision_model::ClipVisionConfig::vit_base_patch32();
-    let network = clip::vision_model::ClipVisionTransformer::new(drawn(), &config).expect(build);
+    let network = clip::vision_model::ClipVisionTransformer::new(zeros(), &config).expect(build);
     let run = move |photos: &Tensor| network.forward(photos).expect("it runs");
     race(
         criterion,
@@ -121,7 +121,7 @@ fn peers(criterion: &mut Criterion) {
     );
 
     let config = siglip::Config::base_patch16_224().vision_config;
-    let network = siglip::VisionModel::new(&config, false, drawn()).expect(build);
+    let network = siglip::VisionModel::new(&config, false, zeros()).expect(build);
     let run = move |photos: &Tensor| network.forward(photos).expect("it runs");
     race(
         criterion,
@@ -130,7 +130,7 @@ fn peers(criterion: &mut Criterion) {
         &run,
     );
 
-    let network = dinov2::DinoVisionTransformer::new(drawn(), 12, 768, 12).expect(build);
+    let network = dinov2::DinoVisionTransformer::new(zeros(), 12, 768, 12).expect(build);
     let run = move |photos: &Tensor| {
         let tokens = network.get_intermediate_layers(photos, &[11], false, false, true);
         tokens.expect("it runs")

@@ -68,7 +68,7 @@ pub enum Error {
     },
     /// The model, its settings or its checkpoint cannot be used.
     #[error(transparent)]
-    Model(#[from] uard_model::Error),
+    Model(Box<uard_model::Error>),
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -98,6 +98,12 @@ pub enum Error {
 
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<uard_model::Error> for Error {
+    fn from(error: uard_model::Error) -> Self {
+        Self::Model(Box::new(error))
+    }
+}
 
 impl Error {
     /// For `map_err`: names the file and what was being done to it.

@@ -212,6 +212,10 @@ impl EncoderOptions {
     /// regions.
     pub fn open(self, weights: &Path) -> Result<OpenEncoder> {
         let file = || Weights::open(weights);
+        if self.kind != EncoderKind::BottomUpAttention {
+            // A number of regions is refused before weights are read.
+            self.cells()?;
+        }
         match self.kind {
             EncoderKind::InceptionV3 => {
                 let network = InceptionV3::default().load(&file()?, self.matmul)?;

@@ -236,7 +236,7 @@ fn fastvit_lacks(config: &fastvit::Config, name: &str) -> bool {
     name.starts_with("stages.0.downsample.")
         || among(&[".pos_emb."]) && !(config.attn && name.starts_with("stages.3."))
         || among(&[".se."]) && !squeezes
-        || among(&[".identity."]) && among(&["stem.0.", "final_conv."])
+        || among(&[".identity."]) && among(&["stem.0.", "stem.1.", "final_conv."])
         || among(&[".conv_scale."]) && among(&["stem.2.", ".proj.1.", ".norm."])
         || among(&[".conv_kxk."]) && among(&[".norm."])
 }
