@@ -76,11 +76,12 @@ fn by_our_products<T: WithDType + Number>(
     let ((count, width), out) = (rows.dims2()?, bias.dims1()?);
     let (x, w) = (rows.detach().contiguous()?, weight.detach().contiguous()?);
     let mut product = Vec::with_capacity(count * out);
-    let b = bias.contiguous()?;
-    (0..count).try_for_each(|_| {
-        product.extend_from_slice(reading(&b).numbers::<T>(NAME)?);
-        CandleResult::Ok(())
-    })?;
+    {
+        let bias = bias.contiguous()?;
+        let bias = reading(&bias);
+        let bias = bias.numbers::<T>(NAME)?;
+        (0..count).for_each(|_| product.extend_from_slice(bias));
+    }
     matmul.parallel_product(
         &mut product,
         Matrix::row_major(reading(&x).numbers(NAME)?, count, width),

@@ -71,29 +71,34 @@ where
     in_graph(value, &Device::Cpu, inputs, gradients)
 }
 
-/// Each two inputs pass a door, an operator whose value is a single zero, and the value is an
-/// operator on the last door. On the way back it leaves all gradients where each door takes its two.
+/// Puts the value into candle's graph behind its inputs.
+///
+/// An operator of candle takes three tensors at most. So the inputs are taken in pairs: each pair
+/// goes into an operator of its own, whose value is a single zero that the next pair's operator
+/// reads, and the value is an operator that reads the last zero. A backward pass comes to the value
+/// first: its operator computes the gradients of all inputs and keeps them in `found`, from which
+/// the operator of each pair then takes its two.
 fn in_graph<G>(value: Value, device: &Device, inputs: &[&Tensor], gradients: G) -> Result<Tensor>
 where
     G: Fn(&Tensor, &Tensor) -> Result<Vec<Tensor>> + Send + Sync + 'static,
 {
-    let left = Arc::new(Mutex::new(Vec::<Option<Tensor>>::new()));
+    let found = Arc::new(Mutex::new(Vec::<Option<Tensor>>::new()));
     let zero = Tensor::zeros(1, DType::F32, device)?;
     let mut last = zero.clone();
-    for (door, pair) in inputs.chunks(2).enumerate() {
-        let (left, before) = (Arc::clone(&left), zero.clone());
+    for (at, pair) in inputs.chunks(2).enumerate() {
+        let (found, before) = (Arc::clone(&found), zero.clone());
         let gradients = move |_: &Tensor, _: &Tensor| {
-            let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut take = |at: usize| left.get_mut(at).map(std::mem::take);
-            let first = take(2 * door).flatten();
-            Ok([Some(before.clone()), first, take(2 * door + 1).flatten()])
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut take = |input: usize| found.get_mut(input).and_then(std::mem::take);
+            let first = take(2 * at);
+            Ok([Some(before.clone()), first, take(2 * at + 1)])
         };
         let known = Known::new(Value::Tensor(zero.clone()), gradients);
         last = last.apply_op3(pair[0], pair[pair.len() - 1], known)?;
     }
     let gradients = move |value: &Tensor, upstream: &Tensor| {
-        let found = gradients(value, upstream)?.into_iter().map(Some).collect();
-        *left.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        let all = gradients(value, upstream)?.into_iter().map(Some).collect();
+        *found.lock().unwrap_or_else(PoisonError::into_inner) = all;
         Ok([Some(zero.clone()), None, None])
     };
     last.apply_op3(&last, &last, Known::new(value, gradients))

@@ -1,6 +1,5 @@
-//! Does the detector find what its published code finds? Golden regions of a narrow network with
-//! drawn weights, and of the operations that it is made of, written by `goldens/detectors.py`;
-//! its full size once.
+//! The detector against its published code: regions of a narrow network with drawn weights, and of
+//! the operations that it is made of, written by `goldens/detectors.py`; and its full size once.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 #![allow(clippy::print_stdout, reason = "how far from the golden values")]

@@ -28,7 +28,7 @@ use sums::Sums;
 /// Version of the files of a checkpoint; another one is refused.
 pub const FORMAT_VERSION: u32 = 2;
 
-/// The file of a checkpoint that holds a [`ModelState`], between what a training continues with.
+/// The file of a checkpoint that holds a [`ModelState`], beside what a training continues with.
 pub const STATE: &str = "state.json";
 
 /// What `state.json` says of the model.
@@ -138,8 +138,8 @@ impl Checkpoint {
         &self.config
     }
 
-    /// The trained model, on a device. It reads captions with the files of the checkpoint: the
-    /// folder that a published model came from is needed no more.
+    /// The trained model, on a device. Captions are read with the files of the checkpoint; the folder
+    /// of the published text model that the training began with is no longer needed.
     ///
     /// # Errors
     /// When a file is damaged, not the one that the state belongs to, or the weights do not fit the

@@ -34,9 +34,9 @@ pub struct ModelConfig {
     pub text: TextConfig,
     /// The similarity of image and caption.
     pub matcher: MatcherConfig,
-    /// Of `[training]`, what a trained model computes with as well.
+    /// The settings of `[training]` that a trained model needs too.
     pub training: ProductsConfig,
-    /// How it is judged.
+    /// How it is evaluated.
     pub evaluation: EvaluationConfig,
 }
 
@@ -105,7 +105,7 @@ impl Default for JointSpaceConfig {
     }
 }
 
-/// Of `[training]`, what a trained model computes with as well.
+/// The settings of `[training]` that a trained model needs too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct ProductsConfig {
@@ -113,7 +113,7 @@ pub struct ProductsConfig {
     pub matmul: Matmul,
 }
 
-/// `[evaluation]`: how a model, and each epoch of its training, is judged.
+/// `[evaluation]`: how a model, and each epoch of its training, is evaluated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationConfig {

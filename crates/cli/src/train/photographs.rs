@@ -62,7 +62,7 @@ fn data_name(folder: &Path, config: &ImagesConfig) -> anyhow::Result<String> {
     let whole = whole.with_context(|| format!("cannot find {}", folder.display()))?;
     let name = whole.file_name().unwrap_or(whole.as_os_str());
     let name = name.to_string_lossy();
-    // A colon cannot stand in every system's names.
+    // Windows allows no colon in a file's name.
     let encoder = config.encoder.name().replace(':', "-");
     Ok(format!("{name}-{encoder}-{}", config.regions))
 }

@@ -1,4 +1,4 @@
-//! How does a layer norm run on the CPU? Two passes there and two back over each row, in parallel.
+//! The layer norm on the CPU: two passes over each row forward and two backward, in parallel.
 
 use candle_core::{Device, Result, Tensor, WithDType};
 use rayon::prelude::*;

@@ -1,7 +1,7 @@
-//! How do photos become regions by a detector? [`BottomUpAttention`], the features of this field,
-//! on the CPU: a trunk makes a map of a photo, a proposal network finds boxes that may hold
-//! something, each box is cut out of the map and made into features, and what the features say
-//! chooses the boxes that are kept.
+//! The detector of bottom-up attention ([`BottomUpAttention`]), whose regions most papers of this
+//! field use, on the CPU. A trunk turns a photo into a feature map, a proposal network finds boxes
+//! that may hold an object, each box is pooled from the map into a feature vector, and the classes
+//! predicted from those vectors decide which boxes are kept.
 
 mod anchors;
 mod bottom_up;

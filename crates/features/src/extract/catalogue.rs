@@ -211,21 +211,15 @@ impl EncoderOptions {
     /// When the weights cannot be read or are another network's, or the encoder cannot give as many
     /// regions.
     pub fn open(self, weights: &Path) -> Result<OpenEncoder> {
-        let file = || Weights::open(weights);
-        if self.kind != EncoderKind::BottomUpAttention {
-            // A number of regions is refused before weights are read.
-            self.cells()?;
-        }
         match self.kind {
-            EncoderKind::InceptionV3 => {
-                let network = InceptionV3::default().load(&file()?, self.matmul)?;
-                self.grid(network, Preprocessing::INCEPTION)
-            }
-            EncoderKind::Resnet18 => self.resnet(ResNet::R18, &file()?),
-            EncoderKind::Resnet34 => self.resnet(ResNet::R34, &file()?),
-            EncoderKind::Resnet50 => self.resnet(ResNet::R50, &file()?),
-            EncoderKind::Resnet101 => self.resnet(ResNet::R101, &file()?),
-            EncoderKind::BottomUpAttention => self.bottom_up(&file()?),
+            EncoderKind::InceptionV3 => self.grid(weights, Preprocessing::INCEPTION, |weights| {
+                InceptionV3::default().load(weights, self.matmul)
+            }),
+            EncoderKind::Resnet18 => self.resnet(weights, ResNet::R18),
+            EncoderKind::Resnet34 => self.resnet(weights, ResNet::R34),
+            EncoderKind::Resnet50 => self.resnet(weights, ResNet::R50),
+            EncoderKind::Resnet101 => self.resnet(weights, ResNet::R101),
+            EncoderKind::BottomUpAttention => self.bottom_up(&Weights::open(weights)?),
             EncoderKind::VisionTransformer => {
                 let what = (Tokens::Hidden, self.cells()?);
                 Ok(Box::new(open_vision_folder(weights, what, self.matmul)?))
@@ -236,17 +230,28 @@ impl EncoderOptions {
                     matmul: self.matmul.to_string(),
                 }))
             }
-            EncoderKind::Candle(model) => self.grid(model.load(&file()?)?, model.preprocessing()),
+            EncoderKind::Candle(model) => self.grid(weights, model.preprocessing(), |weights| {
+                model.load(weights)
+            }),
         }
     }
 
-    fn resnet(self, config: ResNet, weights: &Weights) -> Result<OpenEncoder> {
-        let network = config.load(weights, &[Stage::C5], self.matmul)?;
-        self.grid(network, Preprocessing::IMAGENET.squeezed(224))
+    fn resnet(self, weights: &Path, config: ResNet) -> Result<OpenEncoder> {
+        let preprocessing = Preprocessing::IMAGENET.squeezed(224);
+        self.grid(weights, preprocessing, |weights| {
+            config.load(weights, &[Stage::C5], self.matmul)
+        })
     }
 
-    fn grid(self, network: Network, preprocessing: Preprocessing) -> Result<OpenEncoder> {
+    /// The cells of a network's map. Their number is checked before the weights are read.
+    fn grid(
+        self,
+        weights: &Path,
+        preprocessing: Preprocessing,
+        load: impl FnOnce(&Weights) -> Result<Network>,
+    ) -> Result<OpenEncoder> {
         let cells = self.cells()?;
+        let network = load(&Weights::open(weights)?)?;
         Ok(Box::new(GridBackbone::new(network, preprocessing, cells)?))
     }
 

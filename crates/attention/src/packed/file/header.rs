@@ -1,4 +1,4 @@
-//! What do the first 128 bytes of a file say? What it is, and how much of it.
+//! The first 128 bytes of a packed file: what it holds and how much of it.
 
 use std::path::Path;
 
@@ -18,13 +18,13 @@ pub const VERSION: u32 = 1;
 /// passes through a tool for text does not keep them.
 const MAGIC: [u8; 8] = *b"\x89UARD\r\n\x1a";
 
-/// Reads as this number only where numbers lie in the order of bytes of this machine.
+/// A file that was written on a machine with another byte order gives another number here.
 const BYTE_ORDER: u32 = 0x0102_0304;
 
-/// The number of each kind.
+/// How each kind of fragment is written.
 const KINDS: [(Kind, u32); 2] = [(Kind::Regions, 1), (Kind::Words, 2)];
 
-/// What fragments are packed for, as a number.
+/// How each precision is written.
 const PRECISIONS: [(Precision, u32); 3] = [
     (Precision::F32, 1),
     (Precision::Bf16, 2),
@@ -63,7 +63,7 @@ pub struct Header {
     pub table_checksum: u32,
     /// Zero.
     pub unused: [u32; 12],
-    /// Of all bytes before it.
+    /// Checksum of all bytes of the header before it.
     pub checksum: u32,
 }
 

@@ -40,14 +40,14 @@ pub(super) enum Family {
     ChineseClip(Sizes),
 }
 
-/// Of a vision transformer.
+/// The sizes of a vision transformer.
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {
-    /// Of a token; the feed-forward part is four times as wide inside.
+    /// Width of a token; the hidden layer of the feed-forward part is four times as wide.
     pub width: usize,
     pub layers: usize,
     pub heads: usize,
-    /// Pixels of a patch, down and across.
+    /// Side of a patch in pixels.
     pub patch: usize,
 }
 
@@ -83,7 +83,7 @@ const IMAGENET: Preprocessing = Preprocessing {
     ..Preprocessing::IMAGENET
 };
 
-/// Colours from 0 to 1.
+/// Colours from 0 to 1, as MobileCLIP reads them.
 const PLAIN: Preprocessing = Preprocessing {
     mean: [0.0; 3],
     deviation: [1.0; 3],
@@ -226,8 +226,8 @@ impl Family {
     }
 }
 
-/// Whether a FastViT has no such part: candle-transformers asks for every part of a block and takes
-/// those that it gets.
+/// Whether a FastViT of this size has no such tensor: candle-transformers asks for the tensors of every
+/// branch that a block may have, and leaves out the branches whose tensors it does not get.
 fn fastvit_lacks(config: &fastvit::Config, name: &str) -> bool {
     let among = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
     let squeezes = among(&["final_conv."])
@@ -241,8 +241,8 @@ fn fastvit_lacks(config: &fastvit::Config, name: &str) -> bool {
         || among(&[".conv_kxk."]) && among(&[".norm."])
 }
 
-/// The rotations of EVA-02: of each patch 64 sines, then 64 cosines, each twice, of its row and of
-/// its column in steps of half a patch; files do not hold them.
+/// The rotary position embedding of EVA-02, which files do not hold. For each patch: 32 sines and then
+/// 32 cosines, each written twice; the first half of them is of the patch's row, the other of its column.
 ///
 /// # Source
 /// `RotaryEmbeddingCat` of timm, with the grid that the network was trained on first, 16 x 16.
@@ -264,7 +264,7 @@ fn rotations(shape: &[usize]) -> Vec<f32> {
     numbers
 }
 
-/// The tokens of [1, T, F] behind the first one, the class's.
+/// The tokens of [1, T, F] without the first, the class token.
 fn behind_class(tokens: &Tensor) -> candle_core::Result<Tensor> {
     tokens.narrow(1, 1, tokens.dim(1)? - 1)?.contiguous()
 }
@@ -374,7 +374,7 @@ fn build_chinese_clip(
     let network = ChineseClipVisionTransformer::new(tensors.pp("vision_model"), &config)?;
     Ok(Box::new(move |pixels| {
         let states = network.output_hidden_states(pixels)?;
-        // Behind the last layer's stands what is pooled.
+        // The last entry is the pooled token; the one before it is what the last layer gives.
         behind_class(&states[states.len() - 2])
     }))
 }

@@ -1,5 +1,5 @@
-//! The tensors that candle-transformers asks for, from our weights: with their checks, under the
-//! names that published files have.
+//! Gives candle-transformers the tensors it asks for from a file that [`Weights`] has read and
+//! checked, by the names that published files have.
 
 use std::sync::OnceLock;
 
@@ -55,7 +55,7 @@ impl SimpleBackend for Tensors<'_> {
         };
         let numbers = numbers.map_err(|error| {
             let cause = candle_core::Error::msg(&error);
-            // Only the first one is told.
+            // An earlier error stays.
             let _ = self.refused.set(error.into());
             cause
         });

@@ -1,5 +1,5 @@
-//! Are the cells those of timm and transformers? Tiny networks whose weights come from a formula;
-//! names and expected cells were written by `tests/goldens/candle/write.py`.
+//! The cells of each family against those of timm and transformers, on tiny networks whose weights
+//! come from a formula; `tests/goldens/candle/write.py` wrote their names and the expected cells.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ struct Case {
     name: &'static str,
     side: u32,
     family: Family,
-    /// Of the cells, row by row, every so manieth is in the file.
+    /// The file holds one of so many cells, counted row by row.
     every: usize,
 }
 

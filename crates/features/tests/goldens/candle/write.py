@@ -28,7 +28,7 @@ from transformers import (
 )
 
 HERE = pathlib.Path(__file__).parent
-# Of the cells, row by row, every so manieth is stored.
+# One of so many cells is stored, counted row by row.
 EVERY = {"eva02": 53}
 
 
