@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use crate::cuda::{self, Part, stand_in};
 use crate::launch::cargo;
-use crate::{layers, links, sources, style, symbols};
+use crate::{layers, links, parameters, sources, style, symbols};
 
 /// What is off by default and needs nothing but Rust.
 const OPTIONAL: [&str; 2] = ["--features", "uard-cli/hdf5"];
@@ -159,6 +159,7 @@ fn in_order(chosen: &[Step]) -> Vec<Step> {
 fn style_findings(root: &Path) -> anyhow::Result<Vec<String>> {
     let files = sources::rust(root)?;
     let mut found: Vec<String> = files.iter().flat_map(style::check).collect();
+    found.extend(files.iter().flat_map(parameters::check));
     found.extend(style::tests_that_never_run(&files));
     Ok(found)
 }
