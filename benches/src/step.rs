@@ -7,6 +7,7 @@ use uard_core::random::{Draws, normal};
 use uard_features::text::TextModel;
 use uard_features::text::vocabulary::Vocabulary;
 use uard_model::{ImageFeatures, Model};
+use uard_relevance::ThresholdLearner;
 use uard_training::batches::Batch;
 use uard_training::config::TrainConfig;
 use uard_training::negatives::{Negatives, Pairing};
@@ -78,6 +79,7 @@ pub struct Step<'a> {
     features: ImageFeatures,
     captions: Vec<Vec<u32>>,
     threshold: f64,
+    learner: ThresholdLearner,
     taken: usize,
 }
 
@@ -116,6 +118,7 @@ impl<'a> Step<'a> {
             config,
             optimizer: Optimizer::new(&config.optimizer, model.parameters())?,
             threshold: workload::threshold_keeping(KEPT, &regions, &words)?,
+            learner: ThresholdLearner::new(config.threshold.clone())?,
             model,
             features,
             captions,
@@ -154,6 +157,7 @@ impl<'a> Step<'a> {
             threshold: self.threshold,
             negatives,
             step: self.taken,
+            learner: Some(&self.learner),
         };
         self.wait()?;
         let begun = Instant::now();

@@ -92,9 +92,16 @@ mod tests {
 
     #[test]
     fn members_of_tuples_count_as_values() {
-        let found = complaints("//! A\ntrait T {\n fn f(&self, a: &(u8, (u8, u8)), b: u8, c: u8); }");
+        let found =
+            complaints("//! A\ntrait T {\n fn f(&self, a: &(u8, (u8, u8)), b: u8, c: u8); }");
         assert_eq!(found.len(), 2, "{found:?}");
-        assert!(found[0].starts_with("a.rs:3: `f` takes 6 values"), "{found:?}");
-        assert!(found[1].starts_with("a.rs:3: `f` takes a tuple"), "{found:?}");
+        assert!(
+            found[0].starts_with("a.rs:3: `f` takes 6 values"),
+            "{found:?}"
+        );
+        assert!(
+            found[1].starts_with("a.rs:3: `f` takes a tuple"),
+            "{found:?}"
+        );
     }
 }

@@ -219,6 +219,9 @@ pub enum Error {
     #[cfg(feature = "cuda-kernels")]
     #[error(transparent)]
     Gpu(#[from] uard_core::gpu::GpuError),
+    /// A batch cannot be sampled for the threshold.
+    #[error(transparent)]
+    Relevance(#[from] uard_relevance::Error),
     /// Fragments are malformed.
     #[error(transparent)]
     Core(#[from] uard_core::Error),

@@ -55,6 +55,7 @@ mod matcher;
 mod operator;
 mod precision;
 mod results;
+mod samples;
 mod side;
 
 pub mod evidence;

@@ -1,4 +1,4 @@
-//! The similarity of a batch: the one function that training, evaluation and scoring share.
+//! The differentiable similarity of a batch of images with a batch of captions.
 
 #[cfg(feature = "cuda-kernels")]
 use std::sync::Arc;
@@ -30,29 +30,41 @@ pub struct Similarities {
     /// Highest relevance of each word over the regions of each image, [C, W, I] f32, detached;
     /// zero for padding words.
     pub word_maxima: Tensor,
-    kept: Counted,
+    /// Words of each caption, padding left out.
+    pub(crate) word_counts: Vec<usize>,
+    pub(crate) kept: KeptCount,
 }
 
-/// What was counted on the way, where it is.
+/// How much was above the threshold, in host memory or on the device that counted it.
 #[derive(Debug, Clone)]
-pub(crate) enum Counted {
-    /// In host memory.
-    Here(Kept),
-    /// Word queries, region queries and cells, `[3]` i64, on the device that counted them.
+pub(crate) enum KeptCount {
+    OnHost(Kept),
+    /// Word queries, region queries and cells, `[3]` i64.
     #[cfg(feature = "cuda-kernels")]
-    There { counts: Tensor, totals: Kept },
+    OnDevice {
+        counts: Tensor,
+        totals: Kept,
+    },
 }
 
 impl Similarities {
-    /// How much was above the threshold; waits for the device, where that counted.
+    /// The same numbers, cut from the graph that made them.
+    pub fn detach(&self) -> Self {
+        Self {
+            values: self.values.detach(),
+            ..self.clone()
+        }
+    }
+
+    /// How much was above the threshold; waits for the device if that did the counting.
     ///
     /// # Errors
     /// When the device failed.
     pub fn kept(&self) -> Result<Kept> {
         match &self.kept {
-            Counted::Here(kept) => Ok(*kept),
+            KeptCount::OnHost(kept) => Ok(*kept),
             #[cfg(feature = "cuda-kernels")]
-            Counted::There { counts, totals } => {
+            KeptCount::OnDevice { counts, totals } => {
                 let counts = counts.to_vec1::<i64>()?;
                 Ok(Kept {
                     word_queries: counts[0] as u64,
@@ -179,15 +191,16 @@ impl Matcher {
         let found = similarities(machine, &question)?;
         let totals = self.kept(regions, words, Above::default());
         let kept = match self.config.has_masks() {
-            true => Counted::There {
+            true => KeptCount::OnDevice {
                 counts: found.counts,
                 totals,
             },
-            false => Counted::Here(totals),
+            false => KeptCount::OnHost(totals),
         };
         Ok(Similarities {
             values: found.values,
             word_maxima: found.word_maxima,
+            word_counts: words.counts().to_vec(),
             kept,
         })
     }
@@ -238,7 +251,8 @@ impl Matcher {
         Ok(Similarities {
             values: found.similarities,
             word_maxima: Tensor::from_vec(word_maxima, shape, &Device::Cpu)?,
-            kept: Counted::Here(self.kept(regions, words, above)),
+            word_counts: words.counts().to_vec(),
+            kept: KeptCount::OnHost(self.kept(regions, words, above)),
         })
     }
 
@@ -262,7 +276,8 @@ impl Matcher {
         Ok(Similarities {
             values: composed::similarities(&batch, &self.config, threshold)?,
             word_maxima: batch.word_maxima()?,
-            kept: Counted::Here(self.kept(regions, words, above)),
+            word_counts: words.counts().to_vec(),
+            kept: KeptCount::OnHost(self.kept(regions, words, above)),
         })
     }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use uard_core::random::Draws;
 use uard_data::dataset::Split;
 use uard_features::text::TextModel;
-use uard_relevance::{EvaluationThreshold, ThresholdLearner};
+use uard_relevance::{EvaluationThreshold, LearnedThreshold};
 
 use crate::config::ModelConfig;
 use crate::model::{Model, WEIGHTS};
@@ -43,7 +43,7 @@ pub struct ModelState {
     /// Shape of the features.
     pub features: FeatureShape,
     /// Threshold with its distributions.
-    pub threshold: ThresholdLearner,
+    pub threshold: LearnedThreshold,
 }
 
 /// Shape of an image's features.

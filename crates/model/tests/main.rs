@@ -14,7 +14,7 @@ use uard_features::text::vocabulary::Vocabulary;
 use uard_model::{
     Checkpoint, CheckpointDirectory, FORMAT_VERSION, ImageFeatures, Model, ModelConfig, STATE,
 };
-use uard_relevance::{LearnerConfig, ThresholdLearner};
+use uard_relevance::{LearnedThreshold, LearnerConfig};
 
 const WIDTH: usize = 6;
 
@@ -61,7 +61,7 @@ fn written(run: &Path, model: &Model) -> PathBuf {
         "vocabulary_hash": model.text().hash().unwrap(),
         "data_hash": "of no data",
         "features": { "regions": 3, "width": WIDTH },
-        "threshold": ThresholdLearner::new(&learner),
+        "threshold": LearnedThreshold::first(&learner),
     });
     let mut files = model.files().unwrap();
     files.push((STATE, state.to_string().into_bytes()));

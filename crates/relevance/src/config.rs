@@ -1,4 +1,4 @@
-//! What can be chosen about threshold learning?
+//! The settings of threshold learning.
 
 use crate::names::named;
 use crate::{CaptionRule, DistributionKind, Error, Result, SamplingRule};
@@ -37,7 +37,8 @@ pub struct LearnerConfig {
     pub penalty: f64,
     /// Share of the new threshold in the smoothed one, from 0 (never moves) to 1 (no memory).
     pub smoothing: f64,
-    /// Samples that each side needs; with fewer the previous threshold is kept.
+    /// Samples that each side of a batch needs, 2 or more; with fewer the previous threshold is kept.
+    /// A batch gives about one relevant sample for each word of its captions.
     pub minimum_samples: usize,
     /// The threshold before any update, from 0 to 1.
     pub first_threshold: f64,

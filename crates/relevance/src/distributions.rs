@@ -1,4 +1,4 @@
-//! How is sampled relevance distributed?
+//! The distribution of sampled relevance: a normal one, or a histogram.
 
 use crate::names::named;
 use crate::{Empirical, Error, Result};
@@ -44,10 +44,10 @@ pub enum Distribution {
 }
 
 impl Distribution {
-    /// The distribution of `samples` in the form asked for.
+    /// The distribution of `samples` in the given form.
     ///
     /// # Errors
-    /// No samples; a sample that is NaN or infinite; for the histogram, one that is no cosine.
+    /// No samples; a sample that is NaN or infinite; for the histogram, one that is not a cosine.
     pub fn from_samples(kind: DistributionKind, samples: &[f32]) -> Result<Self> {
         Ok(match kind {
             DistributionKind::Normal => Self::Normal(Normal::from_samples(samples)?),
@@ -196,21 +196,21 @@ mod tests {
     #[test]
     fn no_samples_and_non_finite_samples_are_refused() {
         for kind in DistributionKind::ALL {
-            let of = |samples: &[f32]| Distribution::from_samples(*kind, samples);
-            assert_eq!(of(&[]), Err(Error::NoSamples));
+            let fitted = |samples: &[f32]| Distribution::from_samples(*kind, samples);
+            assert_eq!(fitted(&[]), Err(Error::NoSamples));
             assert!(matches!(
-                of(&[0.1, f32::NAN]),
+                fitted(&[0.1, f32::NAN]),
                 Err(Error::NonFiniteSample { index: 1, .. })
             ));
             assert!(matches!(
-                of(&[f32::INFINITY]),
+                fitted(&[f32::INFINITY]),
                 Err(Error::NonFiniteSample { index: 0, .. })
             ));
         }
     }
 
     #[test]
-    fn normal_cdf_knows_its_quantiles_and_its_tail() {
+    fn normal_cdf_has_its_known_quantiles_and_tail() {
         let normal = Normal {
             mean: 1.0,
             std: 2.0,

@@ -1,11 +1,11 @@
-//! Which threshold is a trained model evaluated with?
+//! The threshold that a trained model is evaluated with.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Accepted, Error, Result, ThresholdLearner};
+use crate::{Accepted, Error, LearnedThreshold, Result};
 
 /// Which threshold is used when a trained model is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -55,26 +55,27 @@ impl FromStr for EvaluationThreshold {
 impl EvaluationThreshold {
     /// The threshold to evaluate with, from 0 to 1.
     ///
-    /// Before any update moved the threshold there is no distribution to take three deviations
-    /// from, and both choices that are learned answer with the learner's threshold.
+    /// Before any update moved the threshold there is no distribution, and both learned choices give
+    /// the threshold as it is.
     ///
     /// ```
-    /// use uard_relevance::{EvaluationThreshold, LearnerConfig, ThresholdLearner};
+    /// use uard_relevance::{EvaluationThreshold, LearnerConfig, Samples, ThresholdLearner, Update};
     ///
     /// let config = LearnerConfig { minimum_samples: 3, ..LearnerConfig::default() };
-    /// let mut learner = ThresholdLearner::new(&config);
-    /// learner.update(&config, &[0.5, 0.6, 0.7], &[0.1, 0.2, 0.3]);
+    /// let mut learner = ThresholdLearner::new(config)?;
+    /// let samples = Samples { relevant: vec![0.5, 0.6, 0.7], irrelevant: vec![0.1, 0.2, 0.3] };
+    /// assert!(matches!(learner.update(&samples), Update::Moved { .. }));
     /// let choice: EvaluationThreshold = "relevant_minus_3_std".parse()?;
-    /// assert!((choice.resolve(&learner) - 0.3).abs() < 1e-6);
+    /// assert!((choice.resolve(learner.learned()) - 0.3).abs() < 1e-6);
     /// # Ok::<(), uard_relevance::Error>(())
     /// ```
-    pub fn resolve(self, learner: &ThresholdLearner) -> f64 {
-        match (self, learner.accepted()) {
+    pub fn resolve(self, learned: &LearnedThreshold) -> f64 {
+        match (self, learned.accepted()) {
             (Self::Fixed(threshold), _) => threshold,
             (Self::RelevantMinus3Std, Some(Accepted { relevant, .. })) => {
                 (relevant.mean() - 3.0 * relevant.std()).clamp(0.0, 1.0)
             }
-            _ => learner.threshold(),
+            _ => learned.threshold(),
         }
     }
 }
@@ -82,7 +83,7 @@ impl EvaluationThreshold {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::LearnerConfig;
+    use crate::{LearnerConfig, Samples, ThresholdLearner};
 
     #[test]
     fn a_number_is_a_fixed_threshold_in_files_and_in_text() {
@@ -94,7 +95,7 @@ mod tests {
         );
         assert_eq!("0.25".parse::<EvaluationThreshold>().unwrap(), fixed);
         assert_eq!(
-            fixed.resolve(&ThresholdLearner::new(&LearnerConfig::default())),
+            fixed.resolve(&LearnedThreshold::first(&LearnerConfig::default())),
             0.25
         );
         for wrong in ["1.5", "-0.1", "NaN", "learnt"] {
@@ -109,12 +110,15 @@ mod tests {
             ..LearnerConfig::default()
         };
         let choice = EvaluationThreshold::RelevantMinus3Std;
-        let mut learner = ThresholdLearner::new(&config);
-        assert_eq!(choice.resolve(&learner), 0.0);
-        learner.update(&config, &[0.2, 0.6, 1.0], &[-0.2, 0.1, 0.2]);
-        assert_eq!(choice.resolve(&learner), 0.0);
+        let mut learner = ThresholdLearner::new(config).unwrap();
+        assert_eq!(choice.resolve(learner.learned()), 0.0);
+        let _ = learner.update(&Samples {
+            relevant: vec![0.2, 0.6, 1.0],
+            irrelevant: vec![-0.2, 0.1, 0.2],
+        });
+        assert_eq!(choice.resolve(learner.learned()), 0.0);
         assert_eq!(
-            EvaluationThreshold::Learned.resolve(&learner),
+            EvaluationThreshold::Learned.resolve(learner.learned()),
             learner.threshold()
         );
     }

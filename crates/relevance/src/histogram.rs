@@ -1,4 +1,4 @@
-//! How is sampled relevance distributed, when no formula is assumed?
+//! The distribution of sampled relevance as a histogram.
 
 use crate::{Error, Normal, Result};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! How is a choice spelt in files and on the command line?
+//! One name for each value of an enum, in files and on the command line.
 
 /// Gives a fieldless enum its name, `Display` and `FromStr`; the names are those of serde.
 macro_rules! named {

@@ -1,4 +1,4 @@
-//! What is the cut of least error, when every cut is tried? The slow version that judges the fast one.
+//! The cut of least error found by trying every cut: the slow version that tests compare with.
 //!
 //! Imports only `std`: densities are summed numerically, so not even the error function is shared.
 

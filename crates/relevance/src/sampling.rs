@@ -1,17 +1,18 @@
-//! Which pairs of a batch give samples of relevant and irrelevant relevance?
+//! Chooses the pairs of a batch whose relevance is sampled for the two distributions.
 
 use crate::names::named;
+use crate::{Error, LearnerConfig, Result};
 use serde::{Deserialize, Serialize};
 
 /// Which captions of a batch are sampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CaptionRule {
-    /// Those whose own image is **strictly** more similar than every other image: a tie counts
-    /// against the caption, and so does a NaN.
+    /// Captions whose own image is **strictly** more similar than every other image: with a tie or
+    /// a NaN the caption is not sampled.
     #[default]
     RankedFirst,
-    /// Every one.
+    /// Every caption.
     All,
 }
 
@@ -24,14 +25,14 @@ named!(CaptionRule, "rule for captions", {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SamplingRule {
-    /// The one of lowest similarity.
+    /// The image of lowest similarity.
     #[default]
     Easiest,
-    /// The one of highest similarity.
+    /// The image of highest similarity.
     Hardest,
-    /// One drawn at random.
+    /// One image drawn at random.
     Random,
-    /// Every one.
+    /// Every mismatched image.
     All,
 }
 
@@ -42,123 +43,146 @@ named!(SamplingRule, "sampling rule", {
     All => "all",
 });
 
-/// One caption whose words are sampled, with the images they are compared to.
+/// One caption whose words are sampled, with the images that they are compared to.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SampledPair {
     /// The caption.
     pub caption: usize,
-    /// Its own image: the word's maxima over the regions of this image are relevant samples.
+    /// Its own image: the maxima of the caption's words over this image are relevant samples.
     pub matched_image: usize,
-    /// Others, ascending, never empty: the maxima over each one's regions are irrelevant samples.
+    /// Other images, ascending, never empty: the maxima over each are irrelevant samples.
     pub mismatched_images: Vec<usize>,
 }
 
-/// The captions that give samples, with the images their words are compared to.
-///
-/// Every image but its own is mismatched to a caption, however many captions share that image. In a
-/// batch of one image nothing is mismatched, so nothing is sampled. Equal similarities among
-/// mismatched images: the lowest index.
-///
-/// `draw(n)` answers with a number below `n`. It is called under [`SamplingRule::Random`] only,
-/// once for every sampled caption, in the order of captions.
-///
-/// # Shapes
-/// - `similarities`: `[I, C]`, row-major, f32
-/// - `image_of_caption`: `[C]`, each below `images`
-///
-/// # Panics
-/// When the first three arguments contradict each other, or `draw` answers with `n` or above:
-/// mistakes of the caller, which no data can cause.
-///
-/// # Source
-/// Zhang et al., *UARDA*, IEEE TMM 2022, is silent on captions and mismatched images; the defaults
-/// are ours.
-///
-/// ```
-/// use uard_relevance::{CaptionRule, SamplingRule, sample_pairs};
-///
-/// // Two images, three captions: the first two captions belong to image 0.
-/// let similarities = [
-///     0.9, 0.1, 0.2, //
-///     0.3, 0.4, 0.8,
-/// ];
-/// let rules = (CaptionRule::RankedFirst, SamplingRule::Easiest);
-/// let pairs = sample_pairs(&similarities, &[0, 0, 1], 2, rules, &mut |_| 0);
-/// let captions: Vec<usize> = pairs.iter().map(|pair| pair.caption).collect();
-/// assert_eq!(captions, [0, 2]);
-/// assert_eq!(pairs[0].mismatched_images, [1]);
-/// ```
-pub fn sample_pairs(
-    similarities: &[f32],
-    image_of_caption: &[usize],
-    images: usize,
-    (sampled, mismatched): (CaptionRule, SamplingRule),
-    draw: &mut dyn FnMut(usize) -> usize,
-) -> Vec<SampledPair> {
-    let captions = image_of_caption.len();
-    assert_eq!(
-        similarities.len(),
-        images * captions,
-        "one similarity a pair"
-    );
-    if images < 2 {
-        return Vec::new();
-    }
-    let mut pairs = Vec::new();
-    for (caption, &own) in image_of_caption.iter().enumerate() {
-        assert!(
-            own < images,
-            "caption {caption} names image {own} of {images}"
-        );
-        let similarity = |image: usize| similarities[image * captions + caption];
-        let others = || (0..images).filter(|&image| image != own);
-        let is_sampled = match sampled {
-            CaptionRule::RankedFirst => others().all(|image| similarity(own) > similarity(image)),
-            CaptionRule::All => true,
-        };
-        if is_sampled {
-            pairs.push(SampledPair {
-                caption,
-                matched_image: own,
-                mismatched_images: choose(mismatched, others, similarity, draw),
-            });
-        }
-    }
-    pairs
+/// Relevance sampled from a batch: for each word of the sampled captions its highest cosine with
+/// the regions of one image.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Samples {
+    /// Over the word's own image.
+    pub relevant: Vec<f32>,
+    /// Over mismatched images.
+    pub irrelevant: Vec<f32>,
 }
 
-fn choose<I>(
-    rule: SamplingRule,
-    others: impl Fn() -> I,
-    similarity: impl Fn(usize) -> f32,
-    draw: &mut dyn FnMut(usize) -> usize,
-) -> Vec<usize>
-where
-    I: Iterator<Item = usize>,
-{
-    let first_by = |better: fn(f32, f32) -> bool| {
-        others()
-            .reduce(|best, image| {
-                if better(similarity(image), similarity(best)) {
-                    image
-                } else {
-                    best
-                }
-            })
-            .into_iter()
-            .collect()
-    };
-    match rule {
-        SamplingRule::Easiest => first_by(|candidate, best| candidate < best),
-        SamplingRule::Hardest => first_by(|candidate, best| candidate > best),
-        SamplingRule::All => others().collect(),
-        SamplingRule::Random => {
-            let count = others().count();
-            let drawn = draw(count);
-            assert!(drawn < count, "drew {drawn} of {count}");
-            others().skip(drawn).take(1).collect()
+/// The similarities of a batch, and which image each caption belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct SimilarityMatrix<'a> {
+    values: &'a [f32],
+    images: usize,
+    image_of_caption: &'a [usize],
+}
+
+impl<'a> SimilarityMatrix<'a> {
+    /// Checks the sizes and the images.
+    ///
+    /// # Shapes
+    /// - `values`: [I, C], row-major
+    /// - `image_of_caption`: [C], each below `images`, which is I
+    ///
+    /// # Errors
+    /// When there is not one value for each pair, or a caption belongs to no image of the batch.
+    pub fn new(values: &'a [f32], images: usize, image_of_caption: &'a [usize]) -> Result<Self> {
+        let captions = image_of_caption.len();
+        let expected = images.saturating_mul(captions);
+        if values.len() != expected {
+            return Err(Error::SimilarityCount {
+                images,
+                captions,
+                expected,
+                found: values.len(),
+            });
         }
+        for (caption, &image) in image_of_caption.iter().enumerate() {
+            if image >= images {
+                return Err(Error::NoSuchImage {
+                    caption,
+                    image,
+                    images,
+                });
+            }
+        }
+        Ok(Self {
+            values,
+            images,
+            image_of_caption,
+        })
     }
+
+    fn similarity(&self, image: usize, caption: usize) -> f32 {
+        self.values[image * self.image_of_caption.len() + caption]
+    }
+
+    fn mismatched_images(&self, caption: usize) -> impl Iterator<Item = usize> + use<> {
+        let own = self.image_of_caption[caption];
+        (0..self.images).filter(move |&image| image != own)
+    }
+
+    fn ranks_first(&self, caption: usize) -> bool {
+        let own = self.similarity(self.image_of_caption[caption], caption);
+        self.mismatched_images(caption)
+            .all(|image| own > self.similarity(image, caption))
+    }
+
+    /// The first image that no other one is better than.
+    fn first_by(&self, caption: usize, is_better: fn(f32, f32) -> bool) -> Vec<usize> {
+        let similarity = |image| self.similarity(image, caption);
+        let images = self.mismatched_images(caption);
+        let best =
+            images.reduce(
+                |best, image| match is_better(similarity(image), similarity(best)) {
+                    true => image,
+                    false => best,
+                },
+            );
+        best.into_iter().collect()
+    }
+}
+
+/// The captions that give samples, ascending, with the images that their words are compared to.
+///
+/// Every image but its own is mismatched to a caption, however many captions share that image. A
+/// batch of one image has no mismatched images, so nothing is sampled. Of mismatched images with
+/// equal similarity the one of lowest index is taken.
+///
+/// `draw(n)` gives a number below `n`. It is called under [`SamplingRule::Random`] only, once for
+/// every sampled caption, in the order of captions.
+///
+/// # Source
+/// Zhang et al., *UARDA*, IEEE TMM 2022, does not say which captions and mismatched images are
+/// sampled; the defaults are ours.
+pub(crate) fn sample_pairs(
+    matrix: &SimilarityMatrix<'_>,
+    config: &LearnerConfig,
+    draw: &mut dyn FnMut(usize) -> usize,
+) -> Vec<SampledPair> {
+    if matrix.images < 2 {
+        return Vec::new();
+    }
+    let captions = 0..matrix.image_of_caption.len();
+    let sampled = captions.filter(|&caption| match config.captions {
+        CaptionRule::RankedFirst => matrix.ranks_first(caption),
+        CaptionRule::All => true,
+    });
+    sampled
+        .map(|caption| SampledPair {
+            caption,
+            matched_image: matrix.image_of_caption[caption],
+            mismatched_images: match config.sampling {
+                SamplingRule::Easiest => matrix.first_by(caption, |other, best| other < best),
+                SamplingRule::Hardest => matrix.first_by(caption, |other, best| other > best),
+                SamplingRule::All => matrix.mismatched_images(caption).collect(),
+                SamplingRule::Random => {
+                    let drawn = draw(matrix.images - 1);
+                    matrix
+                        .mismatched_images(caption)
+                        .skip(drawn)
+                        .take(1)
+                        .collect()
+                }
+            },
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -168,9 +192,19 @@ mod tests {
     /// Four images, one caption, which belongs to image 1.
     const COLUMN: [f32; 4] = [0.3, 0.9, 0.1, 0.5];
 
+    fn config(captions: CaptionRule, sampling: SamplingRule) -> LearnerConfig {
+        LearnerConfig {
+            captions,
+            sampling,
+            ..LearnerConfig::default()
+        }
+    }
+
     fn sample(column: &[f32], own: usize, rule: SamplingRule) -> Vec<SampledPair> {
-        let rules = (CaptionRule::RankedFirst, rule);
-        sample_pairs(column, &[own], column.len(), rules, &mut |count| count - 1)
+        let owners = [own];
+        let matrix = SimilarityMatrix::new(column, column.len(), &owners).unwrap();
+        let config = config(CaptionRule::RankedFirst, rule);
+        sample_pairs(&matrix, &config, &mut |count| count - 1)
     }
 
     #[test]
@@ -199,16 +233,17 @@ mod tests {
     }
 
     #[test]
-    fn every_caption_is_sampled_when_asked_wherever_its_own_image_ranks() {
-        let rules = (CaptionRule::All, SamplingRule::Hardest);
+    fn the_rule_all_samples_captions_wherever_their_own_image_ranks() {
+        let config = config(CaptionRule::All, SamplingRule::Hardest);
         for column in [COLUMN, [0.5; 4], [f32::NAN; 4]] {
-            let pairs = sample_pairs(&column, &[3], 4, rules, &mut |_| 0);
+            let matrix = SimilarityMatrix::new(&column, 4, &[3]).unwrap();
+            let pairs = sample_pairs(&matrix, &config, &mut |_| 0);
             assert_eq!(pairs.len(), 1, "{column:?}");
             assert_eq!(pairs[0].matched_image, 3);
         }
-        let pairs = sample_pairs(&COLUMN, &[3], 4, rules, &mut |_| 0);
+        let matrix = SimilarityMatrix::new(&COLUMN, 4, &[3]).unwrap();
+        let pairs = sample_pairs(&matrix, &config, &mut |_| 0);
         assert_eq!(pairs[0].mismatched_images, [1]);
-        assert!(sample_pairs(&[0.9], &[0], 1, rules, &mut |_| 0).is_empty());
     }
 
     #[test]
@@ -223,26 +258,29 @@ mod tests {
     }
 
     #[test]
-    fn batch_of_one_image_gives_nothing() {
-        let rules = (CaptionRule::RankedFirst, SamplingRule::All);
-        assert!(sample_pairs(&[0.9, 0.8], &[0, 0], 1, rules, &mut |_| 0).is_empty());
-    }
-
-    #[test]
-    fn empty_batch_gives_nothing() {
-        let rules = (CaptionRule::RankedFirst, SamplingRule::All);
-        assert!(sample_pairs(&[], &[], 0, rules, &mut |_| 0).is_empty());
-        assert!(sample_pairs(&[], &[], 3, rules, &mut |_| 0).is_empty());
+    fn batches_without_a_mismatched_image_give_nothing() {
+        for captions in [CaptionRule::RankedFirst, CaptionRule::All] {
+            let config = config(captions, SamplingRule::All);
+            for (values, images, owners) in [
+                (&[0.9, 0.8][..], 1, &[0, 0][..]),
+                (&[], 0, &[]),
+                (&[], 3, &[]),
+            ] {
+                let matrix = SimilarityMatrix::new(values, images, owners).unwrap();
+                assert!(sample_pairs(&matrix, &config, &mut |_| 0).is_empty());
+            }
+        }
     }
 
     #[test]
     fn only_random_draws_and_only_for_sampled_captions() {
         let similarities = [0.9, 0.1, 0.1, 0.2, 0.3, 0.3];
+        let matrix = SimilarityMatrix::new(&similarities, 3, &[0, 0]).unwrap();
         for &rule in SamplingRule::ALL {
-            let mut asked = Vec::new();
-            let rules = (CaptionRule::RankedFirst, rule);
-            let pairs = sample_pairs(&similarities, &[0, 0], 3, rules, &mut |count| {
-                asked.push(count);
+            let mut drawn_below = Vec::new();
+            let config = config(CaptionRule::RankedFirst, rule);
+            let pairs = sample_pairs(&matrix, &config, &mut |count| {
+                drawn_below.push(count);
                 0
             });
             assert_eq!(pairs.len(), 1);
@@ -251,7 +289,21 @@ mod tests {
             } else {
                 &[]
             };
-            assert_eq!(asked, expected);
+            assert_eq!(drawn_below, expected);
         }
+    }
+
+    #[test]
+    fn sizes_and_images_that_do_not_fit_are_refused() {
+        let error = SimilarityMatrix::new(&[0.1; 5], 2, &[0, 1, 0]).unwrap_err();
+        assert!(
+            error.to_string().contains("5 similarities, expected 6"),
+            "{error}"
+        );
+        let error = SimilarityMatrix::new(&[0.1; 4], 2, &[0, 2]).unwrap_err();
+        assert!(
+            error.to_string().contains("caption 1 belongs to image 2"),
+            "{error}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Which cut between two distributions makes the fewest errors?
+//! The threshold of least error between two distributions, in closed form or over histogram edges.
 
 use crate::{Distribution, Empirical};
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ pub enum NoThreshold {
     #[error("a sample, mean or spread is not finite")]
     NonFinite,
     /// A sample of a histogram lies outside [-1, 1].
-    #[error("a sample is no cosine: outside -1 to 1")]
+    #[error("a sample is not a cosine: outside -1 to 1")]
     OutOfRange,
     /// The penalty is not a positive finite number.
     #[error("the penalty is not a positive finite number")]
@@ -63,13 +63,13 @@ pub enum NoThreshold {
 /// Among equal edges the lowest run of neighbours counts, and in it the middle (the lower of two).
 ///
 /// Corners: `t` is not limited to any interval; the learner clamps. The root is a local minimum of
-/// J. It may lie outside `[mu-, mu+]`, where accepting or refusing everything can err less: ask
-/// [`error_probability`].
+/// J. It may lie outside `[mu-, mu+]`, where accepting or refusing everything can err less:
+/// [`error_probability`] compares them.
 ///
 /// # Errors
 /// A [`NoThreshold`]: anything non-finite, a penalty that is not positive, a spread of zero on
-/// either side, `mu+ <= mu-`, or no crossing (`E <= 0`). Never [`NoThreshold::TooFewSamples`]:
-/// how many samples suffice is the learner's question.
+/// either side, `mu+ <= mu-`, or no crossing (`E <= 0`). Never [`NoThreshold::TooFewSamples`]: the
+/// learner checks the number of samples.
 ///
 /// # Source
 /// Zhang et al., *UARDA*, IEEE TMM 2022: threshold of least error. Its closed form is used with
@@ -211,11 +211,9 @@ mod tests {
         Distribution::from_samples(DistributionKind::Empirical, samples).unwrap()
     }
 
-    fn threshold(relevant: (f64, f64), irrelevant: (f64, f64), penalty: f64) -> f64 {
-        let (relevant, irrelevant) = (
-            normal(relevant.0, relevant.1),
-            normal(irrelevant.0, irrelevant.1),
-        );
+    /// Of normal distributions, each given as its mean and standard deviation.
+    fn threshold(relevant: [f64; 2], irrelevant: [f64; 2], penalty: f64) -> f64 {
+        let [relevant, irrelevant] = [relevant, irrelevant].map(|[mean, std]| normal(mean, std));
         least_error_threshold(&relevant, &irrelevant, penalty).unwrap()
     }
 
@@ -224,13 +222,13 @@ mod tests {
         // The fourth row of the specification prints 0.450911; the formula in arithmetic of 50
         // digits gives 0.450912113361, and J' vanishes there, so the rounded value stands here.
         let rows = [
-            ((0.6, 0.15), (0.2, 0.1), 1.0, 0.374971),
-            ((0.6, 0.15), (0.2, 0.1), 2.0, 0.399567),
-            ((0.6, 0.1), (0.2, 0.15), 1.0, 0.425029),
-            ((0.6, 0.1), (0.2, 0.15), 2.0, 0.450912),
-            ((0.55, 0.12), (0.25, 0.12), 1.0, 0.400000),
-            ((0.55, 0.12), (0.25, 0.12), 2.0, 0.433271),
-            ((0.4, 0.2), (0.3, 0.1), 2.0, 0.470167),
+            ([0.6, 0.15], [0.2, 0.1], 1.0, 0.374971),
+            ([0.6, 0.15], [0.2, 0.1], 2.0, 0.399567),
+            ([0.6, 0.1], [0.2, 0.15], 1.0, 0.425029),
+            ([0.6, 0.1], [0.2, 0.15], 2.0, 0.450912),
+            ([0.55, 0.12], [0.25, 0.12], 1.0, 0.400000),
+            ([0.55, 0.12], [0.25, 0.12], 2.0, 0.433271),
+            ([0.4, 0.2], [0.3, 0.1], 2.0, 0.470167),
         ];
         for (relevant, irrelevant, penalty, expected) in rows {
             let found = threshold(relevant, irrelevant, penalty);
@@ -289,31 +287,31 @@ mod tests {
 
     #[test]
     fn equal_spreads_cut_in_the_middle() {
-        assert!((threshold((0.55, 0.12), (0.25, 0.12), 1.0) - 0.4).abs() < 1e-15);
+        assert!((threshold([0.55, 0.12], [0.25, 0.12], 1.0) - 0.4).abs() < 1e-15);
     }
 
     #[test]
     fn nearly_equal_spreads_move_the_cut_by_next_to_nothing() {
         for difference in [1e-9, 1e-12, 1e-15, -1e-15, -1e-12, -1e-9] {
-            let found = threshold((0.55, 0.12 + difference), (0.25, 0.12), 1.0);
+            let found = threshold([0.55, 0.12 + difference], [0.25, 0.12], 1.0);
             assert!((found - 0.4).abs() < 10.0 * difference.abs() + 1e-15);
         }
     }
 
     #[test]
     fn scale_of_relevance_does_not_matter() {
-        let whole = threshold((0.6, 0.15), (0.2, 0.1), 2.0);
+        let whole = threshold([0.6, 0.15], [0.2, 0.1], 2.0);
         for scale in [1e-200, 1e-30, 1e-6, 1e6, 1e150] {
-            let scaled = threshold((0.6 * scale, 0.15 * scale), (0.2 * scale, 0.1 * scale), 2.0);
+            let scaled = threshold([0.6 * scale, 0.15 * scale], [0.2 * scale, 0.1 * scale], 2.0);
             assert!((scaled / scale - whole).abs() < 1e-12, "{scale}");
         }
     }
 
     #[test]
     fn tiny_spreads_cut_between_the_means() {
-        let found = threshold((0.6, 1e-160), (0.2, 1e-160), 1.0);
+        let found = threshold([0.6, 1e-160], [0.2, 1e-160], 1.0);
         assert!((found - 0.4).abs() < 1e-12);
-        let found = threshold((0.6, 0.1), (0.2, 1e-160), 1.0);
+        let found = threshold([0.6, 0.1], [0.2, 1e-160], 1.0);
         assert!((found - 0.2).abs() < 1e-12);
     }
 

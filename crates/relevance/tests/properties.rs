@@ -1,11 +1,12 @@
-//! Do the threshold, its learner and its samples keep their promises on any input?
+//! Properties of the threshold, the learner and the sampled pairs on random input.
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use uard_relevance::reference::{Grid, Hill, errors_on_grid, least_error_on_grid};
 use uard_relevance::{
-    CaptionRule, Distribution, DistributionKind, LearnerConfig, Normal, SamplingRule,
-    ThresholdLearner, Update, error_probability, least_error_threshold, sample_pairs,
+    CaptionRule, Distribution, DistributionKind, LearnedThreshold, LearnerConfig, Normal, Samples,
+    SamplingRule, SimilarityMatrix, ThresholdLearner, Update, error_probability,
+    least_error_threshold,
 };
 
 /// Simpson's rule against `erfc`: steps of 1e-2 spreads and a penalty of 8 leave below 1e-10.
@@ -137,8 +138,8 @@ proptest! {
         irrelevant in prop::collection::vec(-1.0..0.6_f32, 2..60),
         penalty in 0.2..4.0_f64,
     ) {
-        let of = |samples: &[f32]| Distribution::from_samples(DistributionKind::Empirical, samples);
-        let (plus, minus) = (of(&relevant)?, of(&irrelevant)?);
+        let fitted = |samples: &[f32]| Distribution::from_samples(DistributionKind::Empirical, samples);
+        let (plus, minus) = (fitted(&relevant)?, fitted(&irrelevant)?);
         if let Ok(t) = least_error_threshold(&plus, &minus, penalty) {
             let error = error_probability(&plus, &minus, penalty, t);
             for edge in 0..=256 {
@@ -170,8 +171,8 @@ proptest! {
         first_threshold in 0.0..=1.0_f64,
     ) {
         let config = LearnerConfig { minimum_samples: 2, smoothing, first_threshold, ..LearnerConfig::default() };
-        let mut learner = ThresholdLearner::new(&config);
-        match learner.update(&config, &relevant, &irrelevant) {
+        let mut learner = ThresholdLearner::new(config)?;
+        match learner.update(&Samples { relevant, irrelevant }) {
             Update::Moved { from, to, raw } => {
                 let new = raw.clamp(0.0, 1.0);
                 prop_assert_eq!(from, first_threshold);
@@ -180,12 +181,12 @@ proptest! {
             }
             Update::Kept(_) => prop_assert_eq!(learner.threshold(), first_threshold),
         }
-        let text = serde_json::to_string(&learner)?;
-        prop_assert_eq!(serde_json::from_str::<ThresholdLearner>(&text)?, learner);
+        let text = serde_json::to_string(learner.learned())?;
+        prop_assert_eq!(&serde_json::from_str::<LearnedThreshold>(&text)?, learner.learned());
     }
 
     #[test]
-    fn sampled_pairs_keep_their_promises(
+    fn sampled_pairs_follow_both_rules(
         (images, owners, similarities) in (1..6_usize, 0..8_usize).prop_flat_map(|(images, captions)| (
             Just(images),
             prop::collection::vec(0..images, captions),
@@ -194,10 +195,11 @@ proptest! {
         )),
         captions in prop::sample::select(CaptionRule::ALL),
         rule in prop::sample::select(SamplingRule::ALL),
-        seed in 0..100_usize,
+        seed in 0..100_u64,
     ) {
-        let mut draw = |count| seed % count;
-        let pairs = sample_pairs(&similarities, &owners, images, (captions, rule), &mut draw);
+        let config = LearnerConfig { captions, sampling: rule, ..LearnerConfig::default() };
+        let learner = ThresholdLearner::new(config)?.with_seed(seed);
+        let pairs = learner.sampled_pairs(&SimilarityMatrix::new(&similarities, images, &owners)?);
         let at = |image: usize, caption: usize| similarities[image * owners.len() + caption];
         let ranks_first = |caption: usize| {
             let own = owners[caption];

@@ -84,6 +84,9 @@ pub enum Error {
     /// The matcher refused its input.
     #[error(transparent)]
     Attention(#[from] uard_attention::Error),
+    /// A setting of the threshold is out of range, or a batch cannot be sampled for it.
+    #[error(transparent)]
+    Relevance(#[from] uard_relevance::Error),
     /// The evaluation refused its input.
     #[error(transparent)]
     Eval(#[from] uard_eval::Error),

@@ -4,7 +4,6 @@ mod observer;
 mod omission;
 mod prefetch;
 mod ready;
-mod samples;
 mod session;
 pub mod step;
 
@@ -23,7 +22,6 @@ use session::Session;
 use uard_report::record::RunRecord;
 
 pub use observer::{Event, Observer, Silent};
-pub use samples::Samples;
 
 /// What is trained, on what, and where it is kept.
 #[derive(Debug, Clone, Copy)]

@@ -11,6 +11,7 @@ use uard_core::random::Draws;
 use uard_features::text::TextModel;
 use uard_features::text::vocabulary::Vocabulary;
 use uard_model::{Checkpoint, ImageFeatures, Model};
+use uard_relevance::ThresholdLearner;
 use uard_training::batches::Batches;
 use uard_training::config::TrainConfig;
 use uard_training::evaluation::{How, evaluate};
@@ -42,10 +43,12 @@ fn gradients(data: &Data, config: &TrainConfig, threshold: f64) -> BatchGradient
         features,
         captions,
     };
+    let learner = ThresholdLearner::new(config.threshold.clone()).unwrap();
     let judgement = Judgement {
         threshold,
         negatives: Negatives::Hardest,
         step: 1,
+        learner: Some(&learner),
     };
     batch_gradients(&model, prepared, config, judgement).unwrap()
 }

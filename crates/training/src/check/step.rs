@@ -245,6 +245,7 @@ fn course(device: &Device) -> Result<Named> {
             threshold: 0.1,
             negatives,
             step: 1,
+            learner: None,
         };
         batch_gradients(&model, tiny_batch(&captions), &config, judgement)
     };

@@ -101,7 +101,7 @@ impl Ready {
         self,
         model: &Model,
         config: &TrainConfig,
-        judgement: Judgement,
+        judgement: Judgement<'_>,
     ) -> Result<BatchGradients> {
         match self.features {
             Features::Host(features) => {

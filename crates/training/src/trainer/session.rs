@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use uard_core::random::Draws;
 use uard_model::{Checkpoint, CheckpointDirectory, Model};
+use uard_relevance::{Samples, ThresholdLearner};
 
 use beginning::{first_state, write_text};
 
@@ -17,7 +18,6 @@ use super::observer::{Event, Observer};
 use super::omission::Omission;
 use super::prefetch::prefetch;
 use super::ready::{Ready, Target};
-use super::samples::Samples;
 use super::step::{BatchGradients, Judgement};
 use super::{Run, Start, Summary};
 use crate::batches::Batches;
@@ -42,6 +42,8 @@ pub(super) struct Session<'a> {
     run: &'a Run<'a>,
     model: Model,
     optimizer: Optimizer,
+    learner: ThresholdLearner,
+    /// Its threshold is that of the last checkpoint; `learner` holds the one in use.
     state: TrainState,
     captions: Arc<Vec<Vec<u32>>>,
     target: Arc<Target>,
@@ -117,10 +119,14 @@ impl<'a> Session<'a> {
         let captions = captions
             .map(|caption| model.text().encode(caption))
             .collect::<uard_features::Result<_>>()?;
+        let learner =
+            ThresholdLearner::resume(run.config.threshold.clone(), state.model.threshold.clone())?
+                .with_seed(run.config.training.seed);
         Ok(Self {
             run,
             model,
             optimizer,
+            learner,
             epochs: state.epochs.clone(),
             state,
             captions: Arc::new(captions),
@@ -263,6 +269,7 @@ impl<'a> Session<'a> {
         let config = self.run.config;
         let captions = ready.batch.pairing.captions();
         let judgement = self.judgement();
+        let (threshold, negatives) = (judgement.threshold, judgement.negatives);
         let output = ready.gradients(&self.model, config, judgement)?;
         let factor = factor_at(&config.schedule, self.state.step, self.scheduled_steps());
         let parameters = self.model.parameters();
@@ -278,7 +285,7 @@ impl<'a> Session<'a> {
             epoch: self.state.epoch,
             step: self.state.step,
             loss: output.loss,
-            threshold: judgement.threshold,
+            threshold,
             learning_rate: config.optimizer.learning_rate * factor,
             gradient_norm,
             seconds: started.elapsed().as_secs_f64(),
@@ -286,15 +293,15 @@ impl<'a> Session<'a> {
         self.epoch_seconds += record.seconds;
         self.log.append(&LogLine::Step(record.clone()))?;
         observer.on_event(&Event::Step(record));
-        self.watch_for_collapse(&output, captions, judgement.negatives, observer);
+        self.watch_for_collapse(&output, captions, negatives, observer);
         Ok(())
     }
 
-    fn judgement(&self) -> Judgement {
+    fn judgement(&self) -> Judgement<'_> {
         let warming_up = self.state.epoch <= self.run.config.loss.warm_up_epochs;
         let epochs = self.state.step as f64 / self.batches.per_epoch().max(1) as f64;
-        let learned = self.state.model.threshold.threshold();
-        let threshold = self.run.config.threshold.in_use(learned, epochs);
+        let config = self.run.config;
+        let threshold = config.threshold.in_use(self.learner.threshold(), epochs);
         Judgement {
             threshold: self.model.matcher().config().threshold(threshold),
             negatives: if warming_up {
@@ -303,15 +310,13 @@ impl<'a> Session<'a> {
                 Negatives::Hardest
             },
             step: self.state.step + 1,
+            learner: config.learns_threshold().then_some(&self.learner),
         }
     }
 
     fn learn_threshold(&mut self, samples: &Samples) {
-        let config = &self.run.config.threshold;
-        self.state
-            .model
-            .threshold
-            .update(config, &samples.relevant, &samples.irrelevant);
+        // Updates that keep the threshold are counted, and warned of at the end of an epoch.
+        let _ = self.learner.update(samples);
         let hills = &mut self.state.running.hills;
         hills.relevant.add(&samples.relevant);
         hills.irrelevant.add(&samples.irrelevant);
@@ -357,6 +362,7 @@ impl<'a> Session<'a> {
         }
         self.log.sync()?;
         let keep_last = self.run.config.training.keep_last;
+        self.state.model.threshold = self.learner.learned().clone();
         let (model, optimizer) = (&self.model, &self.optimizer);
         let path = save(&self.directory, model, optimizer, &self.state, keep_last)?;
         self.saved_at = Some(self.position());

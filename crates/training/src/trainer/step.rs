@@ -6,13 +6,13 @@ use uard_core::random::Draws;
 use uard_core::{Regions, Words};
 use uard_features::text::Drops;
 use uard_model::{ImageFeatures, Model};
+use uard_relevance::{ObservedBatch, Samples, SimilarityMatrix, ThresholdLearner};
 
 use crate::batches::Batch;
 use crate::config::TrainConfig;
 use crate::gradients::Gradients;
 use crate::loss::{Hinge, hinge, surrogate, surrogate_of};
 use crate::negatives::{Negatives, Pairing};
-use crate::trainer::samples::Samples;
 use crate::{Error, Result};
 
 /// A batch with everything that was read for it.
@@ -28,13 +28,15 @@ pub struct Prepared {
 
 /// How a batch is judged.
 #[derive(Debug, Clone, Copy)]
-pub struct Judgement {
+pub struct Judgement<'a> {
     /// Threshold of the attention (a cosine).
     pub threshold: f64,
     /// Which negatives count.
     pub negatives: Negatives,
     /// Step over the whole run, from 1: named in errors.
     pub step: usize,
+    /// Chooses the samples of the batch; none where the threshold is not learned.
+    pub learner: Option<&'a ThresholdLearner>,
 }
 
 /// Loss and gradients of a batch, and what the threshold is learned from.
@@ -64,7 +66,7 @@ pub fn batch_gradients(
     model: &Model,
     prepared: Prepared,
     config: &TrainConfig,
-    judgement: Judgement,
+    judgement: Judgement<'_>,
 ) -> Result<BatchGradients> {
     if config.training.accumulation > 1 {
         return in_parts(model, &prepared, config, judgement);
@@ -80,7 +82,7 @@ pub(super) fn whole(
     regions: &Regions,
     (batch, captions): (&Batch, &[Vec<u32>]),
     config: &TrainConfig,
-    judgement: Judgement,
+    judgement: Judgement<'_>,
 ) -> Result<BatchGradients> {
     let words = words_of_part(model, captions, config, judgement, 0)?;
     let judge = Judge {
@@ -100,7 +102,7 @@ fn in_parts(
     model: &Model,
     prepared: &Prepared,
     config: &TrainConfig,
-    judgement: Judgement,
+    judgement: Judgement<'_>,
 ) -> Result<BatchGradients> {
     // Every part has an image, so that every parameter has a gradient in every part.
     let parts = config.training.accumulation.min(prepared.features.images());
@@ -166,7 +168,7 @@ fn words_of_part(
     model: &Model,
     captions: &[Vec<u32>],
     config: &TrainConfig,
-    judgement: Judgement,
+    judgement: Judgement<'_>,
     part: usize,
 ) -> Result<Words> {
     let drops = Drops {
@@ -218,15 +220,14 @@ struct Judge<'a> {
     fragments: (&'a Regions, &'a Words),
     pairing: &'a Pairing,
     config: &'a TrainConfig,
-    judgement: Judgement,
+    judgement: Judgement<'a>,
 }
 
 struct Judged {
     /// Where the backward pass begins.
     scalar: Tensor,
-    /// Similarities [I, C], where they were computed.
-    values: Tensor,
-    word_maxima: Tensor,
+    /// Cut from the graph, on the device that computed them.
+    found: Similarities,
     /// Absent where the backward pass begins without waiting for them.
     seen: Option<Seen>,
 }
@@ -240,25 +241,18 @@ struct Seen {
 impl Judge<'_> {
     fn judged(&self) -> Result<Judged> {
         let (regions, words) = self.fragments;
-        let Similarities {
-            values,
-            word_maxima,
-            ..
-        } = self
-            .model
-            .matcher()
-            .similarities(regions, words, self.judgement.threshold)?;
-        let (scalar, seen) = match self.gradient_on_device(&values)? {
-            Some(gradient) => (surrogate_of(&values, &gradient)?, None),
+        let matcher = self.model.matcher();
+        let found = matcher.similarities(regions, words, self.judgement.threshold)?;
+        let (scalar, seen) = match self.gradient_on_device(&found.values)? {
+            Some(gradient) => (surrogate_of(&found.values, &gradient)?, None),
             None => {
-                let seen = self.see(&values)?;
-                (surrogate(&values, &seen.hinge)?, Some(seen))
+                let seen = self.see(&found.values)?;
+                (surrogate(&found.values, &seen.hinge)?, Some(seen))
             }
         };
         Ok(Judged {
             scalar,
-            values: values.detach(),
-            word_maxima,
+            found: found.detach(),
             seen,
         })
     }
@@ -302,24 +296,24 @@ impl Judge<'_> {
         gradients.begin_norm()?;
         let seen = match judged.seen {
             Some(seen) => seen,
-            None => self.see(&judged.values)?,
+            None => self.see(&judged.found.values)?,
         };
         Ok(BatchGradients {
             loss: seen.hinge.value,
             gradients,
-            samples: self.samples(&seen.similarities, &judged.word_maxima)?,
+            samples: self.samples(&seen.similarities, &judged.found)?,
             similarities: seen.similarities,
         })
     }
 
     /// Read now: later the host would wait for the optimizer too.
-    fn samples(&self, similarities: &[f32], word_maxima: &Tensor) -> Result<Samples> {
-        if !self.config.learns_threshold() {
+    fn samples(&self, similarities: &[f32], found: &Similarities) -> Result<Samples> {
+        let Some(learner) = self.judgement.learner else {
             return Ok(Samples::default());
-        }
-        let of_step = (self.config, self.judgement.step);
-        let maxima = (word_maxima, self.fragments.1.counts());
-        Samples::draw(of_step, self.pairing, similarities, maxima)
+        };
+        let (images, owners) = (self.pairing.images(), self.pairing.image_of_caption());
+        let matrix = SimilarityMatrix::new(similarities, images, owners)?;
+        Ok(found.samples(&learner.sampled_pairs(&matrix))?)
     }
 
     /// Similarities are not finite: where did it begin?

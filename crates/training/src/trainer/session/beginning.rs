@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::de::IgnoredAny;
 use uard_features::text::TextModel;
 use uard_model::{FORMAT_VERSION, FeatureShape, ModelState};
-use uard_relevance::ThresholdLearner;
+use uard_relevance::LearnedThreshold;
 
 use crate::checkpoint::{Running, TrainState};
 use crate::trainer::Run;
@@ -35,7 +35,7 @@ pub(super) fn first_state(run: &Run<'_>, text: &TextModel) -> Result<TrainState>
                 regions: run.train.regions.regions(),
                 width: run.train.regions.width(),
             },
-            threshold: ThresholdLearner::new(&run.config.threshold),
+            threshold: LearnedThreshold::first(&run.config.threshold),
         },
         epochs: Vec::new(),
         running: Running::default(),

@@ -35,7 +35,7 @@ impl Session<'_> {
 
     fn evaluate_dev(&self, observer: &mut dyn Observer) -> Result<SplitRecord> {
         let threshold = self.run.config.evaluation.threshold;
-        let threshold = threshold.resolve(&self.state.model.threshold);
+        let threshold = threshold.resolve(self.learner.learned());
         let split = &self.run.dev.name;
         let observer = Mutex::new(observer);
         let on_progress = |stage, done, total| {
@@ -59,7 +59,7 @@ impl Session<'_> {
         let last_step = self.state.step.saturating_sub(1);
         let factor = factor_at(&config.schedule, last_step, self.scheduled_steps());
         let running = &self.state.running;
-        let learner = &self.state.model.threshold;
+        let learner = self.learner.learned();
         let accepted = learner.accepted();
         let fit = |mean, std| Fit { mean, std };
         EpochRecord {
@@ -93,7 +93,7 @@ impl Session<'_> {
     }
 
     fn warn_of_a_still_threshold(&self, observer: &mut dyn Observer) {
-        let learner = &self.state.model.threshold;
+        let learner = self.learner.learned();
         if !self.run.config.learns_threshold() || learner.updates() > 0 {
             return;
         }
