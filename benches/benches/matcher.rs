@@ -48,7 +48,7 @@ impl Batch {
     }
 }
 
-type Match = fn(&Matcher, &Regions, &Words, f64) -> uard_attention::Result<Similarities>;
+type Match = fn(&Matcher, &Regions, &Words, f64) -> Result<Similarities, uard_attention::Error>;
 const PATHS: [(&str, Match); 2] = [
     ("operator", Matcher::similarities),
     ("composed", Matcher::composed_similarities),

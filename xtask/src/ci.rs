@@ -12,7 +12,7 @@ use crate::launch::cargo;
 use crate::{layers, links, parameters, sources, style, symbols};
 
 /// What is off by default and needs nothing but Rust.
-const OPTIONAL: [&str; 2] = ["--features", "uard-cli/hdf5"];
+const OPTIONAL: [&str; 2] = ["--features", "uard-cli/hdf5,uard-attention/nn"];
 
 /// The steps of the gate, in the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -23,7 +23,7 @@ pub enum Step {
     Layers,
     /// The rules of the house that a machine can check.
     Style,
-    /// The relative links of the documents, and the symbols that their tables name beside a file.
+    /// The relative links of the documents, and the files, symbols and crates that they name.
     Links,
     /// Fetches what compiles our own CUDA kernels in tests.
     Cuda,
@@ -165,7 +165,8 @@ fn style_findings(root: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 fn link_findings(root: &Path) -> anyhow::Result<Vec<String>> {
-    let (documents, code) = (sources::markdown(root)?, sources::rust(root)?);
+    let (documents, files) = (sources::markdown(root)?, sources::rust(root)?);
+    let code = symbols::Code::new(&files);
     let findings = documents.iter().flat_map(|document| {
         let mut found = links::check(root, document);
         found.extend(symbols::check(document, &code));

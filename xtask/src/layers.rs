@@ -38,8 +38,6 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["uard-files", "uard-linalg", "uard-core", "uard-relevance"],
     ),
     ("uard-model", SERVING),
-    ("uard-search", SERVING),
-    ("uard-serve", SERVING),
     ("uard-training", LIBRARIES),
     ("uard-cli", LIBRARIES),
     ("uard-benches", LIBRARIES),
@@ -68,8 +66,6 @@ const SERVING: &[&str] = &[
     "uard-features",
     "uard-attention",
     "uard-model",
-    "uard-search",
-    "uard-serve",
 ];
 
 /// Everything, lowest first.
@@ -87,8 +83,6 @@ const LIBRARIES: &[&str] = &[
     "uard-attention",
     "uard-model",
     "uard-training",
-    "uard-search",
-    "uard-serve",
 ];
 
 /// May be named in `[dev-dependencies]` only, there by everyone.
@@ -266,10 +260,7 @@ mod tests {
             complaints("uard-features", &[("uard-attention", None)]).len(),
             1
         );
-        assert_eq!(
-            complaints("uard-training", &[("uard-serve", None)]).len(),
-            1
-        );
+        assert_eq!(complaints("uard-training", &[("uard-cli", None)]).len(), 1);
     }
 
     #[test]

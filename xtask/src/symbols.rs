@@ -1,26 +1,89 @@
-//! Does the code have what the tables of the documents say it has?
+//! Finds files, symbols and crates that the documents name and the code does not have.
 //!
-//! A row that names Rust files by their paths names symbols too: each must be a word of one of these
-//! files. A file after the first may be named from the first one's folder.
+//! In prose: Rust files, paths such as `Matcher::new`, and crates of ours. In a table, a row that
+//! names Rust files by their paths names symbols too: each must be a word of one of these files, and
+//! a file after the first may be named from the first one's folder.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use crate::sources::Source;
 
-/// Every file and symbol of a document's tables that the code does not have, as `path:line: sentence`.
-pub fn check(document: &Source, code: &[Source]) -> Vec<String> {
-    let rows = document.prose().filter(|(_, line)| line.starts_with('|'));
-    rows.flat_map(|(number, row)| {
-        let place = format!("{}:{number}", document.path);
-        let complaints = complaints(row, code).into_iter();
-        complaints.map(move |complaint| format!("{place}: {complaint}"))
-    })
-    .collect()
+/// Documents that say what was, not what is.
+const HISTORY: [&str; 2] = ["CHANGELOG.md", "docs/decisions/"];
+
+/// Programs of ours that are not named after a crate.
+const PROGRAMS: [&str; 1] = ["uard-bench"];
+
+/// The Rust files of the workspace with every word in them.
+pub struct Code<'a> {
+    files: &'a [Source],
+    words: HashSet<&'a str>,
 }
 
-fn complaints(row: &str, code: &[Source]) -> Vec<String> {
+impl<'a> Code<'a> {
+    pub fn new(files: &'a [Source]) -> Self {
+        let words = files.iter().flat_map(|file| words(&file.text));
+        Self {
+            files,
+            words: words.collect(),
+        }
+    }
+}
+
+/// Everything that a document names and the code does not have, as `path:line: sentence`.
+pub fn check(document: &Source, code: &Code<'_>) -> Vec<String> {
+    let is_history = HISTORY.iter().any(|path| document.path.starts_with(path));
+    let lines = document.prose().map(|(number, line)| {
+        let mut found = match line.starts_with('|') {
+            true => missing_in_row(line, code.files),
+            false => Vec::new(),
+        };
+        if !is_history {
+            found.extend(spans(line).filter_map(|span| missing(span, code)));
+        }
+        found.sort();
+        found.dedup();
+        (number, found)
+    });
+    lines
+        .flat_map(|(number, found)| {
+            let place = format!("{}:{number}", document.path);
+            let found = found.into_iter();
+            found.map(move |sentence| format!("{place}: {sentence}"))
+        })
+        .collect()
+}
+
+/// The texts between backticks.
+fn spans(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+/// What is wrong with a span of prose: a Rust file, a path or a crate of ours that is not there.
+fn missing(span: &str, code: &Code<'_>) -> Option<String> {
+    let there = match span.strip_prefix("uard-") {
+        _ if span.ends_with(".rs") && !span.contains([' ', '{', '*']) => {
+            let mut files = code.files.iter();
+            files.any(|file| Path::new(&file.path).ends_with(span))
+        }
+        Some(name) if name.chars().all(|c| c.is_ascii_lowercase()) => {
+            let folders = [format!("crates/{name}/"), format!("{name}/")];
+            let mut files = code.files.iter();
+            files.any(|file| folders.iter().any(|folder| file.path.starts_with(folder)))
+                || PROGRAMS.contains(&span)
+        }
+        _ if span.contains("::") && is_symbol(span) => {
+            span.split("::").all(|part| code.words.contains(part))
+        }
+        _ => true,
+    };
+    (!there).then(|| format!("there is no `{span}`"))
+}
+
+fn missing_in_row(row: &str, code: &[Source]) -> Vec<String> {
     let (mut files, mut found) = (Vec::new(), Vec::new());
-    let spans = || row.split('`').skip(1).step_by(2);
+    let spans = || spans(row);
     for path in spans().filter(|span| span.ends_with(".rs")) {
         match file(path, files.first().copied(), code) {
             Some(file) => files.push(file),
@@ -57,8 +120,11 @@ fn is_symbol(span: &str) -> bool {
 }
 
 fn has_word(text: &str, word: &str) -> bool {
+    words(text).any(|found| found == word)
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !is_of_word(c))
-        .any(|found| found == word)
 }
 
 fn is_of_word(c: char) -> bool {
@@ -82,7 +148,10 @@ mod tests {
             source("crates/a/src/one.rs", "fn find_one() {}"),
             source("crates/a/src/sub/two.rs", "fn find_two() {}"),
         ];
-        check(&source("docs/a.md", &format!("# A\n{line}\n")), &code)
+        check(
+            &source("docs/a.md", &format!("# A\n{line}\n")),
+            &Code::new(&code),
+        )
     }
 
     #[test]
@@ -110,14 +179,28 @@ mod tests {
     }
 
     #[test]
-    fn prose_code_and_rows_without_a_path_from_the_root_are_left_alone() {
+    fn prose_names_files_paths_and_crates_that_exist() {
         for line in [
-            "`find` is in `crates/a/src/one.rs`",
-            "| a | `find` | `one.rs` |",
-            "| a | `find` |",
+            "`find_one` is in `one.rs`, `sub/two.rs` and `crates/a/src/one.rs` of `uard-a`",
+            "`find` is any word, `uard train` a command, `a b.rs` no file",
             "```text\n| a | `find` | `crates/a/src/one.rs` |\n```",
         ] {
             assert_eq!(complaints_about(line), Vec::<String>::new(), "{line}");
         }
+        for (line, missing) in [
+            ("see `side.rs`", "`side.rs`"),
+            ("`find_one::two`", "`find_one::two`"),
+            ("`uard-serve` does not exist", "`uard-serve`"),
+            ("| a | `gone.rs` |", "`gone.rs`"),
+        ] {
+            let found = complaints_about(line);
+            assert_eq!(found, [format!("docs/a.md:2: there is no {missing}")]);
+        }
+    }
+
+    #[test]
+    fn history_may_name_what_is_gone() {
+        let change = source("CHANGELOG.md", "`side.rs` became `uard-gone`");
+        assert!(check(&change, &Code::new(&[])).is_empty());
     }
 }

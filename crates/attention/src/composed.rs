@@ -26,16 +26,17 @@ pub(crate) struct Batch {
     pub word_validity: Tensor,
 }
 
-/// One side of a batch: A entries own the context, B entries own the queries.
-struct Asked {
+/// The queries of B entries over the context of A entries, each of Q queries with each of X context
+/// rows.
+pub(crate) struct SideQueries {
     /// [A, B, Q, X].
-    relevance: Tensor,
+    pub relevance: Tensor,
     /// [A, X, X].
-    gram: Tensor,
-    /// [A, 1, 1, X].
-    context_validity: Tensor,
-    /// [B, Q].
-    query_validity: Tensor,
+    pub gram: Tensor,
+    /// 1 or 0, [A, 1, 1, X].
+    pub context_validity: Tensor,
+    /// 1 or 0, [1 or A, B, Q].
+    pub query_validity: Tensor,
 }
 
 /// Similarity [I, C].
@@ -46,8 +47,8 @@ pub(crate) fn similarities(
 ) -> Result<Tensor> {
     let mut total: Option<Tensor> = None;
     for &side in config.sides.asking() {
-        let asked = batch.asked(side)?;
-        let mean = asked.mean_over_queries(config, side, threshold)?;
+        let queries = batch.side_queries(side)?;
+        let mean = queries.mean_over_queries(config, side, threshold)?;
         let mean = match side {
             QuerySide::Words => mean,
             QuerySide::Regions => mean.t()?,
@@ -68,7 +69,7 @@ pub(crate) fn similarities(
 }
 
 impl Batch {
-    fn asked(&self, side: QuerySide) -> Result<Asked> {
+    pub(crate) fn side_queries(&self, side: QuerySide) -> Result<SideQueries> {
         let (relevance, gram, context, queries) = match side {
             QuerySide::Words => (
                 self.relevance.permute((2, 0, 1, 3))?,
@@ -83,11 +84,11 @@ impl Batch {
                 &self.region_validity,
             ),
         };
-        Ok(Asked {
+        Ok(SideQueries {
             relevance: relevance.contiguous()?,
             gram: gram.clone(),
             context_validity: context.unsqueeze(1)?.unsqueeze(1)?,
-            query_validity: queries.clone(),
+            query_validity: queries.unsqueeze(0)?,
         })
     }
 
@@ -151,29 +152,54 @@ impl Batch {
 /// Added to cells that may not win a maximum: far below any cosine, exact to add and remove.
 const LOWEST: f64 = 4.0;
 
-impl Asked {
+impl SideQueries {
     fn mean_over_queries(
         &self,
         config: &MatcherConfig,
         side: QuerySide,
         threshold: f64,
     ) -> Result<Tensor> {
+        let weights = self.weights(config, side, threshold)?;
+        let answers = self.answers(&weights, config, threshold)?;
+        let counts = self.query_validity.sum(2)?;
+        Ok(answers.sum(2)?.broadcast_div(&counts)?)
+    }
+
+    /// Weights of each query over the context, [A, B, Q, X], before they are divided by their sum;
+    /// zero for padding, and where nothing is above the threshold.
+    pub(crate) fn weights(
+        &self,
+        config: &MatcherConfig,
+        side: QuerySide,
+        threshold: f64,
+    ) -> Result<Tensor> {
+        let inverse_temperature = config.inverse_temperature(side);
+        match config.rule {
+            WeightRule::MaxSim => self.only_the_best(),
+            WeightRule::Scan => self.scan(inverse_temperature),
+            WeightRule::Masked | WeightRule::Zero | WeightRule::Nearest => {
+                self.masked(inverse_temperature, config.threshold(threshold))
+            }
+        }
+    }
+
+    /// What each query adds to the similarity, [A, B, Q]; zero for padding.
+    pub(crate) fn answers(
+        &self,
+        weights: &Tensor,
+        config: &MatcherConfig,
+        threshold: f64,
+    ) -> Result<Tensor> {
         let answers = match config.rule {
             WeightRule::MaxSim => self.best()?,
-            WeightRule::Scan => self.scan(config.inverse_temperature(side))?,
-            WeightRule::Masked | WeightRule::Zero => self.masked(
-                config.inverse_temperature(side),
-                config.threshold(threshold),
-            )?,
             WeightRule::Nearest => {
                 let best = self.best()?;
-                let answers = self.masked(config.inverse_temperature(side), threshold)?;
-                best.gt(threshold)?.where_cond(&answers, &best)?
+                let is_above = best.gt(config.threshold(threshold))?;
+                is_above.where_cond(&self.cosine(weights)?, &best)?
             }
+            WeightRule::Masked | WeightRule::Zero | WeightRule::Scan => self.cosine(weights)?,
         };
-        let valid = answers.broadcast_mul(&self.query_validity.unsqueeze(0)?)?;
-        let counts = self.query_validity.sum(1)?.unsqueeze(0)?;
-        Ok(valid.sum(2)?.broadcast_div(&counts)?)
+        Ok(answers.broadcast_mul(&self.query_validity)?)
     }
 
     fn masked(&self, inverse_temperature: f64, threshold: f64) -> Result<Tensor> {
@@ -184,7 +210,7 @@ impl Asked {
         let mask = above.broadcast_mul(&self.context_validity)?;
         let best = self.best()?.unsqueeze(D::Minus1)?.detach();
         let logits = (self.relevance.broadcast_sub(&best)? * inverse_temperature)?;
-        self.cosine(&(logits.exp()? * mask)?)
+        Ok((logits.exp()? * mask)?)
     }
 
     fn scan(&self, inverse_temperature: f64) -> Result<Tensor> {
@@ -197,10 +223,17 @@ impl Asked {
             .context_validity
             .broadcast_as(normalized.shape())?
             .contiguous()?;
-        self.cosine(&masked_softmax(
-            &(normalized * inverse_temperature)?,
-            &mask,
-        )?)
+        Ok(masked_softmax(&(normalized * inverse_temperature)?, &mask)?)
+    }
+
+    /// 1 at the first of the highest cells of each query, [A, B, Q, X].
+    fn only_the_best(&self) -> Result<Tensor> {
+        let best = self.without_padding()?.argmax_keepdim(D::Minus1)?;
+        let cells = self.relevance.dim(D::Minus1)? as u32;
+        let cells = Tensor::arange(0, cells, best.device())?;
+        Ok(best
+            .broadcast_eq(&cells.reshape((1, 1, 1, ()))?)?
+            .to_dtype(self.relevance.dtype())?)
     }
 
     /// Cosine of each query with the context attended by `weights`, [A, B, Q]; zero where no
@@ -217,8 +250,14 @@ impl Asked {
         Ok((dots / length)?)
     }
 
+    /// Highest relevance of each query, [A, B, Q].
     fn best(&self) -> Result<Tensor> {
+        Ok(self.without_padding()?.max(D::Minus1)?)
+    }
+
+    /// Relevance with padding far below every cosine.
+    fn without_padding(&self) -> Result<Tensor> {
         let blocked = self.context_validity.affine(LOWEST, -LOWEST)?;
-        Ok(self.relevance.broadcast_add(&blocked)?.max(D::Minus1)?)
+        Ok(self.relevance.broadcast_add(&blocked)?)
     }
 }

@@ -28,7 +28,8 @@ pub enum WeightRule {
 }
 
 /// The side that asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum QuerySide {
     /// Each word looks at the regions of the image.
     Words,

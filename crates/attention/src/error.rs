@@ -230,5 +230,4 @@ pub enum Error {
     Candle(#[from] candle_core::Error),
 }
 
-/// The result of this crate's functions.
-pub type Result<T> = std::result::Result<T, Error>;
+pub(crate) type Result<T> = std::result::Result<T, Error>;

@@ -43,6 +43,7 @@
 //! # }
 //! ```
 
+mod attended;
 mod composed;
 mod config;
 mod engine;
@@ -51,6 +52,8 @@ mod exact;
 mod kept;
 #[allow(unsafe_code, reason = "starts kernels on a GPU")]
 mod kernel;
+#[cfg(feature = "nn")]
+mod layer;
 mod matcher;
 mod operator;
 mod precision;
@@ -63,11 +66,18 @@ pub mod packed;
 pub mod reference;
 pub mod search;
 
+pub use attended::Attended;
+pub use candle_core;
 pub use config::{MatcherConfig, QuerySide, Sides, WeightRule};
 pub use engine::{Engine, Running};
-pub use error::{Error, Result};
+pub use error::Error;
+use error::Result;
 pub use kept::Kept;
+#[cfg(feature = "nn")]
+pub use layer::{CrossAttention, CrossAttentionConfig, Masks};
 pub use matcher::{Matcher, Similarities};
 pub use packed::{PackedRegions, PackedWords};
 pub use precision::Precision;
-pub use uard_core::{Regions, Words};
+pub use uard_core::{Error as CoreError, Regions, Words};
+pub use uard_linalg::matmul::Matmul;
+pub use uard_linalg::panels::{InstructionSet, Unavailable};

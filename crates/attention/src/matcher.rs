@@ -220,7 +220,7 @@ impl Matcher {
         self.by_composition(regions, words, threshold)
     }
 
-    fn check(&self, regions: &Regions, words: &Words, threshold: f64) -> Result<()> {
+    pub(crate) fn check(&self, regions: &Regions, words: &Words, threshold: f64) -> Result<()> {
         MatcherConfig::check_threshold(threshold)?;
         if regions.width() == words.width() {
             return Ok(());
@@ -262,16 +262,7 @@ impl Matcher {
         words: &Words,
         threshold: f64,
     ) -> Result<Similarities> {
-        let (i, r, _) = regions.rows().dims3()?;
-        let (c, w, _) = words.rows().dims3()?;
-        let products = Products::new(regions, words)?;
-        let batch = Batch {
-            relevance: products.relevance.reshape((c, w, i, r))?,
-            region_gram: products.region_grams,
-            word_gram: products.word_grams,
-            region_validity: regions.validity()?,
-            word_validity: words.validity()?,
-        };
+        let batch = Batch::new(regions, words)?;
         let above = batch.count_above(self.config.threshold(threshold))?;
         Ok(Similarities {
             values: composed::similarities(&batch, &self.config, threshold)?,
@@ -310,6 +301,22 @@ impl Products {
     #[cfg(feature = "cuda-kernels")]
     pub(crate) fn all(&self) -> [&Tensor; 3] {
         [&self.relevance, &self.region_grams, &self.word_grams]
+    }
+}
+
+impl Batch {
+    /// The products of a batch, with the validity of its rows.
+    pub(crate) fn new(regions: &Regions, words: &Words) -> Result<Self> {
+        let (i, r, _) = regions.rows().dims3()?;
+        let (c, w, _) = words.rows().dims3()?;
+        let products = Products::new(regions, words)?;
+        Ok(Self {
+            relevance: products.relevance.reshape((c, w, i, r))?,
+            region_gram: products.region_grams,
+            word_gram: products.word_grams,
+            region_validity: regions.validity()?,
+            word_validity: words.validity()?,
+        })
     }
 }
 

@@ -1,5 +1,8 @@
 //! Do the examples run?
 
+#[cfg(feature = "nn")]
+#[path = "../examples/layer.rs"]
+mod layer;
 #[path = "../examples/match_features.rs"]
 #[allow(dead_code, reason = "its main is called below")]
 mod match_features;
@@ -13,4 +16,6 @@ fn examples_end_well() {
     match_features::on_made_up().unwrap();
     rerank::main().unwrap();
     train::main().unwrap();
+    #[cfg(feature = "nn")]
+    layer::main().unwrap();
 }

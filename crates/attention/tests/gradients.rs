@@ -15,7 +15,7 @@ const THRESHOLD: f64 = 0.21;
 /// cells amplifies it.
 const DIFFERENCE_TOLERANCE: f64 = 1e-6;
 
-type Match = fn(&Matcher, &Regions, &Words, f64) -> uard_attention::Result<Similarities>;
+type Match = fn(&Matcher, &Regions, &Words, f64) -> Result<Similarities, uard_attention::Error>;
 
 fn weighted_sum(
     run: Match,

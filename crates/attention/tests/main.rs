@@ -1,6 +1,7 @@
 //! The integration tests of this crate, in one binary: what they link is linked once.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod attended;
 mod cuda;
 mod data;
 mod exact;
@@ -8,6 +9,8 @@ mod examples;
 mod gradients;
 mod invariance;
 mod kernels;
+#[cfg(feature = "nn")]
+mod layer;
 mod lemmas;
 mod machine;
 mod packed;

@@ -131,7 +131,7 @@ struct Passes {
 
 impl Passes {
     fn new(
-        run: impl Fn(&Regions, &Words) -> uard_attention::Result<Similarities>,
+        run: impl Fn(&Regions, &Words) -> Result<Similarities, uard_attention::Error>,
         [regions, words]: [&Side; 2],
     ) -> Self {
         let [u, v] = [regions, words].map(|side| Var::from_tensor(&side.raw).unwrap());

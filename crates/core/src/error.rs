@@ -16,6 +16,30 @@ pub enum Error {
         /// The size that was there.
         found: usize,
     },
+    /// A tensor has another number of axes than the call needs.
+    #[error("{tensor}: expected rank {expected}, found the shape {found:?}")]
+    Rank {
+        /// Which tensor.
+        tensor: String,
+        /// The rank and its axes.
+        expected: &'static str,
+        /// The shape that was there.
+        found: Vec<usize>,
+    },
+    /// A list of tensors has no entry.
+    #[error("{tensor}: the list is empty, expected one tensor for each entry")]
+    Empty {
+        /// Which tensors.
+        tensor: &'static str,
+    },
+    /// A tensor does not hold floating-point numbers.
+    #[error("{tensor}: expected f32, f64, f16 or bf16, found {}: convert it with `to_dtype`", found.as_str())]
+    NotFloat {
+        /// Which tensor.
+        tensor: &'static str,
+        /// Its dtype.
+        found: candle_core::DType,
+    },
     /// A count of valid fragments is zero or above the padded length.
     #[error("{tensor}: entry {index} counts {count} fragments, expected 1 to {longest}")]
     CountOutOfRange {

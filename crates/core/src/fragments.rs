@@ -1,6 +1,6 @@
 //! What are regions and words to everything above? Padded unit rows that know which are padding.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::normalize::valid_unit_rows;
 use crate::{Error, Result};
@@ -23,12 +23,24 @@ impl Regions {
     /// Makes each valid row a unit vector (differentiably) and every padding row zero.
     ///
     /// # Shapes
-    /// `raw` [I, R, D] f32 or f64; `counts` I numbers from 1 to R.
+    /// `raw` [I, R, D] f32 or f64, or f16 or bf16, which become f32; `counts` I numbers
+    /// from 1 to R.
     ///
     /// # Errors
-    /// When the rank is not 3, or a count is out of range.
+    /// When the rank is not 3, the dtype is another one, or a count is out of range.
     pub fn normalized(raw: &Tensor, counts: Vec<usize>) -> Result<Self> {
         Fragments::normalized("regions", raw, counts).map(Self)
+    }
+
+    /// Pads one tensor for each of the images to the longest of them, differentiably.
+    ///
+    /// # Shapes
+    /// Each [L, D], of its own length L of 1 or more, in one dtype and on one device.
+    ///
+    /// # Errors
+    /// When there is none, one has another rank, width, dtype or device, or no rows.
+    pub fn from_list(raw: &[Tensor]) -> Result<Self> {
+        Fragments::from_list("regions", raw).map(Self)
     }
 
     /// Images in the batch.
@@ -41,12 +53,24 @@ impl Words {
     /// Makes each valid row a unit vector (differentiably) and every padding row zero.
     ///
     /// # Shapes
-    /// `raw` [C, W, D] f32 or f64; `counts` C numbers from 1 to W.
+    /// `raw` [C, W, D] f32 or f64, or f16 or bf16, which become f32; `counts` C numbers
+    /// from 1 to W.
     ///
     /// # Errors
-    /// When the rank is not 3, or a count is out of range.
+    /// When the rank is not 3, the dtype is another one, or a count is out of range.
     pub fn normalized(raw: &Tensor, counts: Vec<usize>) -> Result<Self> {
         Fragments::normalized("words", raw, counts).map(Self)
+    }
+
+    /// Pads one tensor for each of the captions to the longest of them, differentiably.
+    ///
+    /// # Shapes
+    /// Each [L, D], of its own length L of 1 or more, in one dtype and on one device.
+    ///
+    /// # Errors
+    /// When there is none, one has another rank, width, dtype or device, or no rows.
+    pub fn from_list(raw: &[Tensor]) -> Result<Self> {
+        Fragments::from_list("words", raw).map(Self)
     }
 
     /// Captions in the batch.
@@ -128,7 +152,14 @@ struct Fragments {
 
 impl Fragments {
     fn normalized(tensor: &'static str, raw: &Tensor, counts: Vec<usize>) -> Result<Self> {
-        let (entries, longest, width) = raw.dims3()?;
+        let raw = &floats(tensor, raw)?;
+        let &[entries, longest, width] = raw.dims() else {
+            return Err(Error::Rank {
+                tensor: tensor.to_owned(),
+                expected: "3, [entries, rows, width]; one tensor for each entry goes to `from_list`",
+                found: raw.dims().to_vec(),
+            });
+        };
         if counts.len() != entries {
             return Err(Error::ShapeMismatch {
                 tensor: format!("counts of {tensor}"),
@@ -154,6 +185,37 @@ impl Fragments {
             longest,
             width,
         })
+    }
+
+    fn from_list(tensor: &'static str, raw: &[Tensor]) -> Result<Self> {
+        if raw.is_empty() {
+            return Err(Error::Empty { tensor });
+        }
+        let longest = raw.iter().filter_map(|rows| rows.dims().first()).max();
+        let longest = longest.copied().unwrap_or(0);
+        let width = raw.first().and_then(|rows| rows.dims().last().copied());
+        let mut padded = Vec::with_capacity(raw.len());
+        let mut counts = Vec::with_capacity(raw.len());
+        for (entry, rows) in raw.iter().enumerate() {
+            let &[count, found] = rows.dims() else {
+                return Err(Error::Rank {
+                    tensor: format!("{tensor}, entry {entry}"),
+                    expected: "2, [rows, width]",
+                    found: rows.dims().to_vec(),
+                });
+            };
+            if Some(found) != width {
+                return Err(Error::ShapeMismatch {
+                    tensor: format!("{tensor}, entry {entry}"),
+                    axis: "D",
+                    expected: width.unwrap_or(0),
+                    found,
+                });
+            }
+            padded.push(rows.pad_with_zeros(0, 0, longest - count)?);
+            counts.push(count);
+        }
+        Self::normalized(tensor, &Tensor::stack(&padded, 0)?, counts)
     }
 
     fn valid_rows(&self) -> Result<Tensor> {
@@ -188,6 +250,15 @@ impl Fragments {
     }
 }
 
+/// Half precision as f32; other dtypes are refused.
+fn floats(tensor: &'static str, raw: &Tensor) -> Result<Tensor> {
+    match raw.dtype() {
+        DType::F32 | DType::F64 => Ok(raw.clone()),
+        DType::F16 | DType::BF16 => Ok(raw.to_dtype(DType::F32)?),
+        found => Err(Error::NotFloat { tensor, found }),
+    }
+}
+
 fn validity(counts: &[usize], longest: usize, like: &Tensor) -> Result<Tensor> {
     let cells: Vec<f32> = counts
         .iter()
@@ -219,6 +290,48 @@ mod tests {
             regions.validity().unwrap().to_vec2::<f32>().unwrap(),
             [[1.0, 1.0], [1.0, 0.0]]
         );
+    }
+
+    #[test]
+    fn a_list_of_entries_is_padded_to_the_longest() {
+        let list = [
+            Tensor::new(&[[3f32, 4.0], [5.0, 12.0]], &Device::Cpu).unwrap(),
+            Tensor::new(&[[0f32, 2.0]], &Device::Cpu).unwrap(),
+        ];
+        let found = Regions::from_list(&list).unwrap();
+        let expected = Regions::normalized(&raw(), vec![2, 1]).unwrap();
+        assert_eq!(found.counts(), expected.counts());
+        assert_eq!(
+            found.rows().to_vec3::<f32>().unwrap(),
+            expected.rows().to_vec3::<f32>().unwrap()
+        );
+        let odd = Tensor::new(&[[1f32, 2.0, 3.0]], &Device::Cpu).unwrap();
+        let message = Words::from_list(&[list[0].clone(), odd])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("words, entry 1: expected 2 along D, found 3"),
+            "{message}"
+        );
+        assert!(Words::from_list(&[]).is_err());
+        assert!(Words::from_list(&[raw()]).is_err());
+    }
+
+    #[test]
+    fn half_precision_becomes_f32_and_other_input_is_refused_by_name() {
+        let half = raw().to_dtype(DType::BF16).unwrap();
+        let words = Words::normalized(&half, vec![2, 1]).unwrap();
+        assert_eq!(words.rows().dtype(), DType::F32);
+        let whole = raw().to_dtype(DType::U32).unwrap();
+        let message = Words::normalized(&whole, vec![2, 1])
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("words: expected f32"), "{message}");
+        let flat = raw().flatten(0, 1).unwrap();
+        let message = Regions::normalized(&flat, vec![2, 1])
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("regions: expected rank 3"), "{message}");
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Passes {
     fn new(
         sample: &Sample,
         dtype: DType,
-        run: impl Fn(&Regions, &Words) -> uard_attention::Result<uard_attention::Similarities>,
+        run: impl Fn(&Regions, &Words) -> Result<uard_attention::Similarities, uard_attention::Error>,
     ) -> anyhow::Result<Self> {
         let rows = [sample.regions.rows(), sample.words.rows()];
         let [regions, words] = rows.map(|rows| Var::from_tensor(&rows.to_dtype(dtype)?));
