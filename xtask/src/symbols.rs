@@ -67,7 +67,7 @@ fn missing(span: &str, code: &Code<'_>) -> Option<String> {
             let mut files = code.files.iter();
             files.any(|file| Path::new(&file.path).ends_with(span))
         }
-        Some(name) if name.chars().all(|c| c.is_ascii_lowercase()) => {
+        Some(name) if !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase()) => {
             let folders = [format!("crates/{name}/"), format!("{name}/")];
             let mut files = code.files.iter();
             files.any(|file| folders.iter().any(|folder| file.path.starts_with(folder)))
