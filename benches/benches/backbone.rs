@@ -1,5 +1,5 @@
-//! Frozen networks on four photos, ours and those of candle-transformers. Their weights are drawn or
-//! zero: the time does not depend on them.
+//! Benches of frozen networks on four photos, ours and those of candle-transformers. Weights are random or
+//! zero, because the time does not depend on them.
 //!
 //! candle-transformers runs each network in the faster of two ways: all photos as one batch, or one
 //! photo on each thread, as `--encoder candle:NAME` does.
@@ -17,7 +17,7 @@ use uard_features::backbone::{InceptionV3, Maps, Network, ResNet, Stage, Tokens,
 use uard_hub::weights::Weights;
 use uard_linalg::matmul::Matmul;
 
-/// As many as pass through a network together.
+/// The number of photos in a batch.
 const PHOTOS: usize = 4;
 
 /// A network of candle-transformers, with weights.
@@ -42,7 +42,7 @@ fn ours(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, network: &Network,
     });
 }
 
-/// Of 224 x 224 pixels; `together` where the network takes more than one photo.
+/// Benches a network of candle-transformers on 224 x 224 pixels; `together` if it takes more than one photo.
 fn theirs(group: &mut BenchmarkGroup<'_, WallTime>, network: &Theirs, together: bool) {
     let maps = pixels(224);
     let photos = Tensor::from_slice(maps.values(), maps.shape().as_slice(), &Device::Cpu)
@@ -62,7 +62,7 @@ fn theirs(group: &mut BenchmarkGroup<'_, WallTime>, network: &Theirs, together: 
     });
 }
 
-/// Ours in f32 and bf16 beside theirs.
+/// Benches our network in f32 and bf16, and that of candle-transformers.
 fn race(criterion: &mut Criterion, name: &str, mine: impl Fn(Matmul) -> Network, other: &Theirs) {
     let mut group = criterion.benchmark_group(format!("backbone/{name}"));
     group.sample_size(10);
@@ -71,7 +71,7 @@ fn race(criterion: &mut Criterion, name: &str, mine: impl Fn(Matmul) -> Network,
     for (name, matmul) in [("f32", Matmul::F32), ("bf16", Matmul::Bf16)] {
         ours(&mut group, name, &mine(matmul), 224);
     }
-    // DINOv2 joins a token of the class for one photo to the patches of all.
+    // candle's DINOv2 adds the token of the class of one photo only, so it takes no batch.
     theirs(&mut group, other, name != "dinov2_base");
     group.finish();
 }

@@ -1,5 +1,5 @@
-//! How long do the forward and backward passes of the text encoder take, by our operator and by
-//! candle's operations?
+//! Benches of the forward and backward passes of the text encoder, by our operator and by candle's
+//! operations.
 
 use candle_core::{Device, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -28,7 +28,7 @@ fn encoder(joint_width: usize) -> TextEncoder {
     TextEncoder::new(&mut parameters, config, VOCABULARY, &Draws::new(1)).expect("names are free")
 }
 
-/// A loss whose gradient is not constant, and its backward.
+/// Runs the backward pass of a loss whose gradient is not constant.
 fn backward(average: &Tensor) {
     let loss = average
         .sqr()
@@ -42,8 +42,8 @@ fn gru(criterion: &mut Criterion) {
         let (encoder, batch) = (encoder(joint_width), captions(count));
         let mut group = criterion.benchmark_group(format!("gru C={count} H={joint_width}"));
         group.sample_size(10);
-        type Form = fn(&TextEncoder, &CaptionBatch) -> uard_features::Result<Tensor>;
-        let forms: [(&str, Form); 2] = [
+        type EncodeFunction = fn(&TextEncoder, &CaptionBatch) -> uard_features::Result<Tensor>;
+        let forms: [(&str, EncodeFunction); 2] = [
             ("operator", operator::average),
             ("composed", composed::average),
         ];

@@ -1,5 +1,5 @@
-//! How near do products of panels come to what a core can multiply? Words of five captions by
-//! the regions of eight images, joint width 1024.
+//! Benches of products of panels against the highest rate of a core: words of five captions by the regions
+//! of eight images, joint width 1024.
 //!
 //! Elements are multiply-adds: one is two floating-point operations.
 
@@ -28,7 +28,7 @@ fn numbers(label: &str, count: usize) -> Vec<f32> {
     uniform(&mut Draws::new(0).stream(label, &[]), -1.0, 1.0, count)
 }
 
-/// Beginning on a cache line, as packed fragments do; kept for the rest of the process.
+/// Numbers that begin on a cache line, as packed fragments do. They are never freed.
 fn aligned<T: Element>(label: &str, vectors: usize) -> &'static [T] {
     let values = vec![T::default(); vectors * DEPTH + 64].leak();
     let first = values.as_ptr().align_offset(64);

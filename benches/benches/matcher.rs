@@ -1,11 +1,11 @@
-//! What does the similarity of a batch cost, and that of all pairs?
+//! Benches of the similarities of a batch and of all pairs.
 //!
 //! Real sizes: 36 regions, captions of 8 to 20 words, joint width 512 and 1024. "training" is
 //! forward and backward with a gradient on every pair, by operator and composed form; "inference"
 //! is all pairs on packed fragments by every kernel, the batch forms and the reference beside it.
 #![allow(
     clippy::print_stderr,
-    reason = "a skipped kernel says so to the person who runs the benches"
+    reason = "skipped kernels are named to the person who runs the benches"
 )]
 
 use candle_core::Var;
@@ -18,10 +18,10 @@ use uard_benches::workload::{self, Content, Shape};
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
 
-/// As after training.
+/// Words that are similar to a region of their image, as after training.
 const CONTENT: Content = Content::Matched { relevance: 0.5 };
 
-/// Queries, words and regions together, that have an answer.
+/// The share of queries, words and regions together, that have an answer.
 const KEPT: f64 = 1.0 / 3.0;
 
 struct Batch {
@@ -104,7 +104,7 @@ fn inference(criterion: &mut Criterion) {
             };
             group.bench_function(format!("{kernel} {precision}"), |bencher| {
                 bencher.iter(|| {
-                    let done = search.similarities_into(&regions, &words, &mut out, &|_, _| ());
+                    let done = search.similarities_into(&regions, &words, &mut out);
                     done.expect("it matches")
                 });
             });
@@ -113,7 +113,7 @@ fn inference(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What no packed fragments are needed for, on few pairs.
+/// The engines without packed fragments, on few pairs.
 fn batches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("matcher/batch");
     group.sample_size(10);
@@ -133,7 +133,7 @@ fn batches(criterion: &mut Criterion) {
         group.bench_function(kernel.name(), |bencher| {
             bencher.iter(|| {
                 search
-                    .all_pairs(&batch.regions, &batch.words, &|_, _| ())
+                    .all_pairs(&batch.regions, &batch.words)
                     .expect("it matches")
             });
         });

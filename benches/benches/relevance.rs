@@ -1,10 +1,10 @@
-//! What does relevance cost? Words of many captions, packed end to end, against a block of images:
+//! Benches of relevance: words of many captions, packed one after the other, against a block of images, as
 //! products of panels into a tile that stays in cache, by every instruction set.
 //!
 //! The peer is `gemm` on the same rows, in one product, single-threaded as the panels are.
 #![allow(
     clippy::print_stderr,
-    reason = "a skipped kernel says so to the person who runs the benches"
+    reason = "skipped kernels are named to the person who runs the benches"
 )]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -61,12 +61,8 @@ fn packed<T: Element>(rows: &[Vec<f32>], place: fn(&mut [T], usize, usize, &[f32
     values
 }
 
-/// All words against the block, a tile at a time, as a search does.
-fn by_panels<T: Element>(
-    instructions: Instructions,
-    (words, regions): (&[T], &[T]),
-    tile: &mut [f32],
-) {
+/// Multiplies all words with the block, a tile at a time, as a search does.
+fn by_panels<T: Element>(instructions: Instructions, words: &[T], regions: &[T], tile: &mut [f32]) {
     let depth = padded_depth(WIDTH);
     let (words, regions) = (
         RowPanels::new(words, depth),
@@ -103,10 +99,10 @@ fn relevance(criterion: &mut Criterion) {
             }
         };
         group.bench_function(format!("{set} f32"), |bencher| {
-            bencher.iter(|| by_panels(instructions, (&f32s.0, &f32s.1), &mut tile));
+            bencher.iter(|| by_panels(instructions, &f32s.0, &f32s.1, &mut tile));
         });
         group.bench_function(format!("{set} bf16"), |bencher| {
-            bencher.iter(|| by_panels(instructions, (&bf16s.0, &bf16s.1), &mut tile));
+            bencher.iter(|| by_panels(instructions, &bf16s.0, &bf16s.1, &mut tile));
         });
     }
     let (words, regions) = (rows.words.concat(), rows.regions.concat());

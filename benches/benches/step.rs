@@ -1,4 +1,4 @@
-//! What does a whole training step cost, all but the reading? Flickr8k's shape and settings.
+//! Benches of a whole training step without reading, with Flickr8k's sizes and configuration.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One update of the threshold, which happens once a training step.
+//! Benches of an update of the threshold, which happens once a training step.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use uard_core::random::{Draws, normal};

@@ -1,4 +1,4 @@
-"""How many photos a second does ONNX Runtime turn into regions with the Inception-v3 trunk?
+"""Times ONNX Runtime on turning photos into regions with the Inception-v3 trunk.
 
     python -m pip install numpy onnxruntime onnx pillow safetensors
     python inception.py SHARED THREADS OUT.npy PHOTO…

@@ -1,4 +1,4 @@
-"""How long does PyTorch take on a GPU for what our matching kernel does, and for its products alone?
+"""Times PyTorch on a GPU on the work of our matching kernel, and on its products alone.
 
 A peer of `uard-bench --suite gpu`, which starts it as
 

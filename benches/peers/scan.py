@@ -1,4 +1,4 @@
-"""How long does PyTorch take for SCAN's cross-attention, and for plain matrix products?
+"""Times PyTorch on SCAN's cross-attention, and on plain matrix products.
 
 A peer of `uard-bench`, which starts it as
 

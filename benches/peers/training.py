@@ -1,4 +1,4 @@
-"""How long does a training step take in PyTorch, with every attended vector formed?
+"""Times a training step in PyTorch, with every attended vector formed.
 
 A peer of `uard-bench --suite gpu`, which starts it as
 

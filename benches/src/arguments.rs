@@ -1,14 +1,14 @@
-//! What may be said on the command line?
+//! The command line of `uard-bench`.
 
 use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::{Parser, ValueEnum};
-use uard_benches::workload::{Shape, WIDTH};
+use uard_benches::workload::Shape;
 
 use crate::workers::Job;
 
-/// Which races are run.
+/// A group of races.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Suite {
     /// All pairs: kernels, precisions, rules, peers.
@@ -24,13 +24,13 @@ pub enum Suite {
 }
 
 impl Suite {
-    /// Whether the suite holds another one.
-    pub fn holds(self, other: Self) -> bool {
+    /// Whether the suite includes another one.
+    pub fn includes(self, other: Self) -> bool {
         self == other || (self == Self::All && !matches!(other, Self::Coco | Self::Gpu))
     }
 }
 
-/// One race.
+/// The name of a race.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RaceName {
     /// Kernels: all pairs in bf16 and f32.
@@ -41,7 +41,7 @@ pub enum RaceName {
     Rules,
     /// Kernels: every kernel that runs here.
     Kernels,
-    /// Kernels: what the mask saves.
+    /// Kernels: the time that the mask saves.
     Mask,
     /// Kernels: PyTorch, candle, the reference.
     Peers,
@@ -55,7 +55,7 @@ pub enum RaceName {
     Step,
 }
 
-/// Where ours runs.
+/// The device of our contestants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Device {
     /// The processor: every suite but gpu.
@@ -70,7 +70,7 @@ pub enum Device {
     name = "uard-bench",
     bin_name = "cargo xtask bench",
     after_help = "Ceilings are measured before and after; a noisy run is refused with exit code 1.\n\
-    Set UARD_BENCH_PYTHON to a Python that has torch, and PyTorch takes part.\n\n\
+    To race PyTorch too, set UARD_BENCH_PYTHON to a Python that has torch and numpy.\n\n\
     Examples:\n  \
     cargo xtask bench                                        kernels and training\n  \
     cargo xtask bench --suite kernels --images 200 --captions 1000 --rounds 3\n  \
@@ -79,75 +79,77 @@ pub enum Device {
     cargo xtask bench --criterion matcher                    criterion's benches instead"
 )]
 pub struct Arguments {
-    /// What is raced.
+    /// The races to run.
     #[arg(long, value_enum, default_value = "all")]
     pub suite: Suite,
-    /// Only this race of the suite; may be repeated. Without it all of them.
+    /// Only this race of the suite; may be given several times. Default: all races of the suite.
     #[arg(long = "race", value_enum, value_name = "RACE")]
     pub races: Vec<RaceName>,
-    /// Where ours runs; without it where the suite does.
+    /// The device of our contestants. Default: that of the suite.
     #[arg(long, value_enum)]
     pub device: Option<Device>,
-    /// Rounds of each race, up to four times as many where ours are uneven; the medians count.
-    /// Without it 5, and 1 in the coco suite.
+    /// Rounds of each race, of which the median counts; up to four times as many are run if ours are
+    /// uneven. Default: 5, and 1 in the coco suite.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: Option<u32>,
-    /// Images I; without it 1,000, and 5,000 in the coco suite.
+    /// Number of images, I. Default: 1,000, and 5,000 in the coco suite.
     #[arg(long, value_parser = at_least_one)]
     pub images: Option<usize>,
-    /// Captions C; without it 5,000, and 25,000 in the coco suite.
+    /// Number of captions, C. Default: 5,000, and 25,000 in the coco suite.
     #[arg(long, value_parser = at_least_one)]
     pub captions: Option<usize>,
-    /// Threads of ours and of the peers; without it as many as this process may run at once.
+    /// Threads of our contestants and of the peers. Default: as many as this process may run at once.
     #[arg(long, value_parser = at_least_one)]
     pub threads: Option<usize>,
-    /// Run the slow peers on all captions instead of a slice.
+    /// Run the slow peers on all captions instead of the first ones.
     #[arg(long)]
     pub full: bool,
-    /// Print the figures of a noisy run as well, with a warning.
+    /// Accept a noisy run with a warning; it is written to the file of --json, but not to that of
+    /// --record.
     #[arg(long)]
     pub allow_noise: bool,
-    /// Write everything that was measured.
+    /// File for everything that was measured.
     #[arg(long, value_name = "OUT")]
     pub json: Option<PathBuf>,
-    /// Append the medians to a record, as in benches/record/.
+    /// Record to append the medians to, as in benches/record/.
     #[arg(long, value_name = "CSV")]
     pub record: Option<PathBuf>,
-    /// Serve rounds of one job over standard input and output; for uard-bench itself.
+    /// Serve rounds of one job over standard input and output; used by uard-bench itself.
     #[arg(long, hide = true)]
     pub worker: Option<Job>,
 }
 
 impl Arguments {
-    /// Whether a race is to be run.
-    pub fn wants(&self, race: RaceName) -> bool {
+    /// Whether a race is run.
+    pub fn includes_race(&self, race: RaceName) -> bool {
         self.races.is_empty() || self.races.contains(&race)
     }
 
     /// Whether the races are run on a GPU.
     ///
     /// # Errors
-    /// When the suite does not run on the device.
+    /// If the suite does not run on the device.
     pub fn on_gpu(&self) -> anyhow::Result<bool> {
         match (self.suite, self.device) {
             (Suite::Gpu, None | Some(Device::Cuda)) | (Suite::All, Some(Device::Cuda)) => Ok(true),
             (Suite::Gpu, Some(Device::Cpu)) => bail!("the suite gpu runs with --device cuda only"),
-            (_, Some(Device::Cuda)) => bail!("--device cuda has one suite: --suite gpu"),
+            (_, Some(Device::Cuda)) => bail!("--device cuda runs --suite gpu only"),
             (_, None | Some(Device::Cpu)) => Ok(false),
         }
     }
 
-    /// Rounds, where a suite has its own usual number.
-    pub fn rounds(&self, usual: u32) -> u32 {
-        self.rounds.unwrap_or(usual)
+    /// The number of rounds, or a suite's default.
+    pub fn rounds(&self, default: u32) -> u32 {
+        self.rounds.unwrap_or(default)
     }
 
-    /// Images and captions of all pairs, where a suite has its own usual ones.
-    pub fn shape(&self, (images, captions): (usize, usize)) -> Shape {
+    /// The numbers of images and captions, or those of a suite's default; the width is always that of the
+    /// default.
+    pub fn shape(&self, default: Shape) -> Shape {
         Shape {
-            images: self.images.unwrap_or(images),
-            captions: self.captions.unwrap_or(captions),
-            width: WIDTH,
+            images: self.images.unwrap_or(default.images),
+            captions: self.captions.unwrap_or(default.captions),
+            ..default
         }
     }
 }
@@ -170,17 +172,21 @@ mod tests {
     }
 
     #[test]
-    fn a_suite_has_its_own_size_where_none_is_given() {
+    fn a_suite_has_its_own_shape_unless_another_is_given() {
         let parsed = |texts: &[&str]| Arguments::try_parse_from(texts).unwrap();
-        let usual = parsed(&["uard-bench"]).shape((1000, 5000));
-        assert_eq!((usual.images, usual.captions), (1000, 5000));
-        let given = parsed(&["uard-bench", "--captions", "7"]).shape((1000, 5000));
+        let default = Shape {
+            images: 1000,
+            captions: 5000,
+            width: 8,
+        };
+        assert_eq!(parsed(&["uard-bench"]).shape(default), default);
+        let given = parsed(&["uard-bench", "--captions", "7"]).shape(default);
         assert_eq!((given.images, given.captions), (1000, 7));
         assert!(Arguments::try_parse_from(["uard-bench", "--images", "0"]).is_err());
     }
 
     #[test]
-    fn a_gpu_has_one_suite() {
+    fn a_gpu_runs_only_its_own_suite() {
         let on_gpu = |texts: &[&str]| {
             let texts = ["uard-bench"].iter().chain(texts);
             Arguments::try_parse_from(texts).unwrap().on_gpu()
@@ -193,9 +199,9 @@ mod tests {
     }
 
     #[test]
-    fn all_holds_what_takes_minutes_and_not_what_takes_hours() {
-        assert!(Suite::All.holds(Suite::Kernels) && Suite::All.holds(Suite::Train));
-        assert!(!Suite::All.holds(Suite::Gpu));
-        assert!(!Suite::All.holds(Suite::Coco) && !Suite::Kernels.holds(Suite::All));
+    fn all_includes_kernels_and_train_only() {
+        assert!(Suite::All.includes(Suite::Kernels) && Suite::All.includes(Suite::Train));
+        assert!(!Suite::All.includes(Suite::Gpu));
+        assert!(!Suite::All.includes(Suite::Coco) && !Suite::Kernels.includes(Suite::All));
     }
 }

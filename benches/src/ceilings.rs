@@ -1,6 +1,6 @@
-//! What can this machine do at most, in this run?
+//! Measures the ceilings of the machine: the highest rates of multiply-adds and of copying memory.
 //!
-//! The rates are the best of several trials: a ceiling is what is possible, not what is usual.
+//! A ceiling is the best rate of several trials.
 
 use std::time::Instant;
 
@@ -13,19 +13,19 @@ use crate::workers::Worker;
 
 mod panels;
 
-/// Trials of each ceiling.
+/// The number of trials of each ceiling.
 const TRIALS: usize = 5;
 
-/// A trial takes at least so many seconds.
+/// Seconds that a trial takes at least.
 const SHORTEST_TRIAL: f64 = 0.08;
 
-/// What a ceiling is of.
+/// The operation of a ceiling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Multiply-adds in f32 from registers alone.
+    /// Multiply-adds in f32 on registers, without memory.
     RegistersF32,
-    /// Multiply-adds in bf16 from registers alone.
+    /// Multiply-adds in bf16 on registers, without memory.
     RegistersBf16,
     /// A matrix product in f32.
     ProductF32,
@@ -36,7 +36,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// For people.
+    /// The name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::RegistersF32 => "registers, f32",
@@ -51,26 +51,26 @@ impl Kind {
 /// One ceiling.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ceiling {
-    /// Of what.
+    /// The operation.
     pub kind: Kind,
-    /// Threads that took part.
+    /// The number of threads.
     pub threads: usize,
-    /// Who reached it.
+    /// The library or kernel.
     pub by: String,
     /// Multiply-adds a second; bytes a second for the copy.
     pub rate: f64,
 }
 
-/// What was reached, by everyone who tried.
+/// All measured ceilings.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(transparent)]
 pub struct Ceilings {
-    /// One of each kind, number of threads and author.
+    /// One for each kind, number of threads and library.
     pub found: Vec<Ceiling>,
 }
 
 impl Ceilings {
-    /// The highest of a kind.
+    /// The highest ceiling of a kind.
     pub fn best(&self, kind: Kind, threads: usize) -> Option<&Ceiling> {
         self.found
             .iter()
@@ -78,14 +78,14 @@ impl Ceilings {
             .max_by(|a, b| a.rate.total_cmp(&b.rate))
     }
 
-    /// The highest product of each kind, with that of a later measurement. What else is measured is
-    /// shown and judges nothing: no row stands under it, and on a shared machine a copy's rate moves
-    /// with the neighbours' while products do not.
+    /// The changes of the highest matrix products between two measurements. Other ceilings are only shown:
+    /// no row is compared with them, and on a shared machine the rate of copying changes with the load of
+    /// others, while that of products does not.
     pub fn drifts(&self, after: &Self) -> Vec<Drift> {
         let mut drifts = Vec::<Drift>::new();
-        let judges =
+        let is_product =
             |ceiling: &&Ceiling| matches!(ceiling.kind, Kind::ProductF32 | Kind::ProductBf16);
-        for ceiling in self.found.iter().filter(judges) {
+        for ceiling in self.found.iter().filter(is_product) {
             let (kind, threads) = (ceiling.kind, ceiling.threads);
             let name = format!("{}, {}", kind.name(), counted(threads));
             let known = drifts.iter().any(|drift| drift.name == name);
@@ -110,7 +110,7 @@ pub fn counted(threads: usize) -> String {
     }
 }
 
-/// Measures the ceilings; PyTorch's products take part where it is there.
+/// Measures the ceilings, with PyTorch's products if PyTorch takes part.
 pub struct Probe<'a> {
     threads: usize,
     single: &'a rayon::ThreadPool,
@@ -118,10 +118,10 @@ pub struct Probe<'a> {
 }
 
 impl<'a> Probe<'a> {
-    /// A probe that uses all threads, and one.
+    /// A probe on all threads and on one.
     ///
     /// # Errors
-    /// When PyTorch is there and does not start.
+    /// If PyTorch does not start.
     pub fn new(
         threads: usize,
         single: &'a rayon::ThreadPool,
@@ -129,11 +129,11 @@ impl<'a> Probe<'a> {
     ) -> anyhow::Result<Self> {
         let mut torch = Vec::new();
         if let Some(python) = python {
-            for (kind, form) in [
+            for (kind, product) in [
                 (Kind::ProductF32, "gemm-f32"),
                 (Kind::ProductBf16, "gemm-bf16"),
             ] {
-                torch.push((kind, python.start(form)?));
+                torch.push((kind, python.start(product)?));
             }
         }
         Ok(Self {
@@ -143,10 +143,10 @@ impl<'a> Probe<'a> {
         })
     }
 
-    /// Measures everything once.
+    /// Measures all ceilings once.
     ///
     /// # Errors
-    /// When candle or PyTorch refuses a product.
+    /// If candle or PyTorch fails.
     pub fn measure(&mut self) -> anyhow::Result<Ceilings> {
         let mut found = Vec::new();
         panels::measure(self.threads, None, &mut found);
@@ -163,7 +163,8 @@ impl<'a> Probe<'a> {
     }
 }
 
-/// Rows, inner width and columns of a product: the inner width of the job, in the last cache.
+/// Rows, inner width and columns of a product: the inner width is that of the joint space, and the matrices
+/// fit in the last-level cache.
 const PRODUCT: (usize, usize, usize) = (2048, 1024, 2048);
 
 const PRODUCT_WORK: f64 = (PRODUCT.0 * PRODUCT.1 * PRODUCT.2) as f64;
@@ -219,7 +220,7 @@ fn torch_product(kind: Kind, threads: usize, worker: &mut Worker) -> anyhow::Res
     })
 }
 
-/// Bytes that the copy reads: more than the caches hold.
+/// The number of bytes that are copied: more than the caches hold.
 const COPIED: usize = 256 << 20;
 
 fn copy(threads: usize) -> Ceiling {
@@ -298,7 +299,7 @@ mod tests {
         let rate = best_rate(10.0, || {
             std::thread::sleep(std::time::Duration::from_millis(10))
         });
-        // A step sleeps at least that long, however busy the machine is.
+        // A step sleeps at least 10 ms, so the rate is at most 1000.
         assert!(rate > 0.0 && rate <= 1000.0, "{rate}");
     }
 }

@@ -1,4 +1,5 @@
-//! On what was measured?
+//! The machine of a run: processor, memory, instruction sets, commit and compiler; and the memory of this
+//! process.
 
 use std::fmt;
 use std::process::Command;
@@ -6,22 +7,22 @@ use std::process::Command;
 use serde::Serialize;
 use uard_linalg::panels::{InstructionSet, Instructions};
 
-/// What a figure cannot be read without.
+/// The properties of the machine and the build that figures depend on.
 #[derive(Debug, Clone, Serialize)]
 pub struct Machine {
     /// Name, family and model of the processor.
     pub processor: String,
     /// Threads that this process may run at once.
     pub cores: usize,
-    /// Threads that ours and the peers use.
+    /// Threads that our contestants and the peers use.
     pub threads: usize,
     /// Memory in GiB.
     pub memory_gib: Option<f64>,
     /// Instruction sets that have kernels and that this machine runs.
     pub instruction_sets: Vec<&'static str>,
-    /// Those that it does not run, and why.
+    /// Instruction sets that it does not run, with the reason.
     pub skipped: Vec<String>,
-    /// The commit, with a mark where files differ from it.
+    /// The commit, with `+changes` if files differ from it.
     pub commit: String,
     /// The compiler that is on the path.
     pub rustc: String,
@@ -30,7 +31,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Asks the operating system, git and rustc; what does not answer is called unknown.
+    /// Reads the properties from the operating system, git and rustc; what cannot be read is `unknown`.
     pub fn find(threads: usize) -> Self {
         let (mut instruction_sets, mut skipped) = (Vec::new(), Vec::new());
         for set in InstructionSet::ALL {
@@ -49,14 +50,14 @@ impl Machine {
             instruction_sets,
             skipped,
             commit: commit(),
-            rustc: said_by("rustc", &["--version"]).unwrap_or_else(unknown),
-            system: said_by("uname", &["-sr"]).unwrap_or_else(|| std::env::consts::OS.to_owned()),
+            rustc: output_of("rustc", &["--version"]).unwrap_or_else(unknown),
+            system: output_of("uname", &["-sr"]).unwrap_or_else(|| std::env::consts::OS.to_owned()),
         }
     }
 }
 
 impl fmt::Display for Machine {
-    /// Line by line.
+    /// One property a line.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let memory = self.memory_gib;
         let memory = memory.map_or_else(String::new, |gib| format!(", {gib:.0} GiB"));
@@ -76,22 +77,22 @@ impl fmt::Display for Machine {
     }
 }
 
-/// The memory that this process has now, in KiB; none where the system does not say.
+/// The resident memory of this process in KiB; `None` if the system does not report it.
 pub fn resident_kib() -> Option<u64> {
     kibibytes(&field("/proc/self/status", "VmRSS")?)
 }
 
-/// Forgets the peak so far, where the system can: what comes is measured, not what was.
-pub fn forget_peak() {
+/// Resets the peak of this process's memory, if the system can.
+pub fn reset_peak() {
     let _unknown_here = std::fs::write("/proc/self/clear_refs", "5");
 }
 
-/// The most memory that this process has ever had, in KiB; none where the system does not say.
+/// The peak resident memory of this process in KiB; `None` if the system does not report it.
 pub fn peak_kib() -> Option<u64> {
     kibibytes(&field("/proc/self/status", "VmHWM")?)
 }
 
-/// Memory that a new process could have, in KiB; none where the system does not say.
+/// The memory available to a new process in KiB; `None` if the system does not report it.
 pub fn available_kib() -> Option<u64> {
     kibibytes(&field("/proc/meminfo", "MemAvailable")?)
 }
@@ -106,10 +107,10 @@ fn processor() -> Option<String> {
 }
 
 fn commit() -> String {
-    let Some(commit) = said_by("git", &["rev-parse", "--short", "HEAD"]) else {
+    let Some(commit) = output_of("git", &["rev-parse", "--short", "HEAD"]) else {
         return unknown();
     };
-    match said_by("git", &["status", "--porcelain", "--untracked-files=no"]) {
+    match output_of("git", &["status", "--porcelain", "--untracked-files=no"]) {
         Some(changes) if changes.is_empty() => commit,
         _ => format!("{commit}+changes"),
     }
@@ -119,7 +120,7 @@ fn unknown() -> String {
     "unknown".to_owned()
 }
 
-fn said_by(program: &str, arguments: &[&str]) -> Option<String> {
+fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
@@ -158,7 +159,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_peak_grows_with_what_is_touched() {
+    fn the_peak_grows_with_touched_memory() {
         let before = peak_kib().unwrap();
         let touched = vec![1u8; 64 << 20];
         assert!(touched.iter().map(|&x| u64::from(x)).sum::<u64>() > 0);

@@ -1,7 +1,7 @@
 //! Races our kernels and operators against their peers, on the same data, in one run.
 //!
-//! `cargo xtask bench` builds and starts it. The ceilings of this run come first and last; what
-//! lies between is refused when they moved or when our own rounds spread: no quiet run, no record.
+//! `cargo xtask bench` builds and starts it. Ceilings are measured before and after the races. If they
+//! changed, or if our own rounds are uneven, the run is noisy and its figures are refused as a record.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -29,17 +29,17 @@ use ceilings::{Ceilings, Probe};
 use machine::Machine;
 use peers::python::Python;
 use report::Report;
-use suites::{Found, Setting};
+use suites::{BenchContext, SuiteResults};
 use uard_benches::workload::{Shape, WIDTH};
 use workers::Job;
 
-/// As `uard` has it: the operators are measured with the allocator that they run with.
+/// The allocator of `uard`, so that operators are measured with the allocator that they run with.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = threads::settle(arguments.threads).and_then(|threads| match arguments.worker {
+    let done = threads::configure(arguments.threads).and_then(|threads| match arguments.worker {
         Some(job) => serve(job).map(|()| ExitCode::SUCCESS),
         None => run(&arguments, threads),
     });
@@ -71,16 +71,16 @@ fn run(arguments: &Arguments, threads: usize) -> anyhow::Result<ExitCode> {
         return run_on_gpu(arguments, machine);
     }
     let single = threads::single()?;
-    let mut found = Found::default();
+    let mut results = SuiteResults::default();
     let python = Python::find(threads, None)?;
     if let Err(reason) = &python {
-        found.miss("PyTorch", reason);
+        results.record_missing("PyTorch", reason);
     }
     let python = python.as_ref().ok();
     eprintln!("ceilings");
     let mut probe = Probe::new(threads, &single, python)?;
     let ceilings = probe.measure()?;
-    let setting = Setting {
+    let context = BenchContext {
         arguments,
         threads,
         single: &single,
@@ -88,66 +88,70 @@ fn run(arguments: &Arguments, threads: usize) -> anyhow::Result<ExitCode> {
         ceilings: &ceilings,
     };
     for skipped in &machine.skipped {
-        found.miss("kernel", skipped);
+        results.record_missing("kernel", skipped);
     }
-    if arguments.suite.holds(Suite::Kernels) {
-        suites::kernels::run(&setting, &mut found)?;
+    if arguments.suite.includes(Suite::Kernels) {
+        suites::kernels::run(&context, &mut results)?;
     }
-    if arguments.suite.holds(Suite::Train) {
-        suites::train::run(&setting, &mut found)?;
+    if arguments.suite.includes(Suite::Train) {
+        suites::train::run(&context, &mut results)?;
     }
-    if arguments.suite.holds(Suite::Coco) {
-        suites::coco::run(&setting, &mut found)?;
+    if arguments.suite.includes(Suite::Coco) {
+        suites::coco::run(&context, &mut results)?;
     }
     eprintln!("ceilings again");
     let ceilings_after = probe.measure()?;
-    conclude((machine, found), (ceilings, ceilings_after), arguments)
+    conclude(machine, results, ceilings, ceilings_after, arguments)
 }
 
-/// The suite of a GPU: the processor's ceilings say nothing about it.
+/// Runs the suite of a GPU, without the CPU's ceilings.
 fn run_on_gpu(arguments: &Arguments, machine: Machine) -> anyhow::Result<ExitCode> {
     let python = Python::find(machine.threads, Some("python3"))?;
-    let mut found = Found::default();
+    let mut results = SuiteResults::default();
     if let Err(reason) = &python {
-        found.miss("PyTorch", reason);
+        results.record_missing("PyTorch", reason);
     }
     let (single, ceilings) = (threads::single()?, Ceilings::default());
-    let setting = Setting {
+    let context = BenchContext {
         arguments,
         threads: machine.threads,
         single: &single,
         python: python.as_ref().ok(),
         ceilings: &ceilings,
     };
-    suites::gpu::run(&setting, &mut found)?;
-    conclude((machine, found), Default::default(), arguments)
+    suites::gpu::run(&context, &mut results)?;
+    let none = Ceilings::default();
+    conclude(machine, results, none.clone(), none, arguments)
 }
 
-/// Makes a report of what was found, and tells it.
+/// Makes the report of a run, prints and writes it.
 fn conclude(
-    (machine, found): (Machine, Found),
-    (ceilings, ceilings_after): (Ceilings, Ceilings),
+    machine: Machine,
+    results: SuiteResults,
+    ceilings: Ceilings,
+    ceilings_after: Ceilings,
     arguments: &Arguments,
 ) -> anyhow::Result<ExitCode> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let report = Report {
         command: std::env::args().collect(),
         finished: now.context("reading the clock")?.as_secs(),
-        noise: Report::complaints(&ceilings, &ceilings_after, &found.races),
+        noise: Report::complaints(&ceilings, &ceilings_after, &results.races),
         machine,
         ceilings,
         ceilings_after,
-        races: found.races,
-        promises: found.promises,
-        requirements: found.requirements,
-        gpu: found.gpu,
-        missing: found.missing,
+        races: results.races,
+        promises: results.promises,
+        requirements: results.requirements,
+        gpu: results.gpu,
+        missing: results.missing,
     };
-    tell(&report, arguments)
+    finish(&report, arguments)
 }
 
-/// Ends the tables; writes a quiet run, and of a noisy one as much as was allowed.
-fn tell(report: &Report, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+/// Prints the end of the report. Writes a quiet run to the files of `--json` and `--record`; a noisy run is
+/// refused, or with `--allow-noise` written to that of `--json` only.
+fn finish(report: &Report, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let quiet = report.noise.is_empty();
     let wrong = |requirement: &report::Requirement| requirement.fatal && !requirement.met;
     let right = match report.requirements.iter().any(wrong) {
@@ -170,13 +174,13 @@ fn tell(report: &Report, arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Ok(right)
         }
         (false, true) => {
-            eprintln!("warning: this run was noisy; its figures are no record");
+            eprintln!("warning: this run was noisy, so its figures are not appended to a record");
             Ok(right)
         }
         (false, false) => {
             eprintln!(
-                "refused: the figures above are no record, and none was written; run again on a \
-                 quiet machine"
+                "refused: this run was noisy, so its figures were not written; run again on an idle \
+                 machine, or add --allow-noise"
             );
             Ok(ExitCode::FAILURE)
         }

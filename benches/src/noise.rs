@@ -1,27 +1,28 @@
-//! Was the run quiet enough to be believed?
+//! Checks that a run was quiet enough for a record.
 //!
-//! Two witnesses: what the machine can do at most, measured before and after everything else, and
-//! how uncertain the medians of our own rounds are. Peers may be as uneven as they are.
+//! Two quantities are checked: the ceilings of the machine, which are measured before and after the races
+//! and must not change, and the uncertainty of the medians of our own contestants. Rounds of peers are not
+//! checked.
 
 use crate::statistics::Timings;
 
-/// What a ceiling may change by between the beginning and the end of a run.
+/// The largest allowed change of a ceiling during a run, as a share of the higher rate.
 pub const LARGEST_DRIFT: f64 = 0.15;
 
-/// How uncertain the median of our own rounds may be, as a share of it.
+/// The largest allowed uncertainty of the median of our own rounds, as a share of it.
 pub const LARGEST_UNCERTAINTY: f64 = 0.05;
 
-/// Quartiles of fewer rounds say nothing.
+/// The lowest number of rounds from which quartiles are computed.
 pub const FEWEST_ROUNDS: usize = 3;
 
-/// Seconds of a round that holds within itself what rounds of seconds show one by one: what
-/// disturbs a machine comes and goes faster.
+/// Seconds of a round that is long enough alone: disturbances of a machine are shorter and average out in
+/// it.
 pub const LONG_ROUND: f64 = 60.0;
 
-/// The same ceiling before and after the run.
+/// A ceiling before and after the run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Drift {
-    /// Which.
+    /// The name of the ceiling.
     pub name: String,
     /// Its rate before.
     pub before: f64,
@@ -36,7 +37,7 @@ impl Drift {
     }
 }
 
-/// Why the run is not to be believed, as sentences; none when it is.
+/// The signs of noise as sentences; none for a quiet run.
 pub fn complaints<'a>(
     drifts: &[Drift],
     ours: impl IntoIterator<Item = (&'a str, &'a Timings)>,
@@ -56,8 +57,8 @@ fn drift_complaint(drift: &Drift) -> Option<String> {
     let quiet = share <= LARGEST_DRIFT;
     (!quiet).then(|| {
         format!(
-            "the ceiling `{}` changed by {:.0} % during the run, more than {:.0} %: something \
-             else was running, or the clock fell",
+            "the ceiling `{}` changed by {:.0} % during the run, more than {:.0} %: another program \
+             was running, or the clock rate fell",
             drift.name,
             100.0 * share,
             100.0 * LARGEST_DRIFT
@@ -65,7 +66,7 @@ fn drift_complaint(drift: &Drift) -> Option<String> {
     })
 }
 
-/// Whether enough rounds were run, and lie near each other; or whether they were long.
+/// Whether enough rounds were run and their median is certain enough, or the rounds were long.
 pub fn is_even(timings: &Timings) -> bool {
     if timings.median() >= LONG_ROUND {
         return true;
@@ -80,7 +81,7 @@ fn uncertainty_complaint(name: &str, timings: &Timings) -> Option<String> {
     if timings.rounds() < FEWEST_ROUNDS {
         let rounds = timings.rounds();
         return Some(format!(
-            "`{name}` ran {rounds} rounds: fewer than {FEWEST_ROUNDS} have no quartiles"
+            "`{name}` ran {rounds} rounds, expected at least {FEWEST_ROUNDS} for quartiles"
         ));
     }
     Some(format!(
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_none_is_a_complaint() {
+    fn nan_is_a_complaint() {
         assert_eq!(about(&[drift(f64::NAN, f64::NAN)], &[1.0; 3]).len(), 1);
         assert_eq!(about(&[], &[f64::NAN; 3]).len(), 1);
     }

@@ -1,4 +1,4 @@
-//! How are contestants timed fairly? Alternately, in one run, each round in another order.
+//! Times several contestants in alternating rounds, each round in another order.
 
 use std::time::{Duration, Instant};
 
@@ -6,23 +6,24 @@ use anyhow::Context;
 use uard_benches::noise;
 use uard_benches::statistics::Timings;
 
-/// Lets the threads of one contestant fall asleep before the next one starts.
+/// The pause before each round, in which the threads of the previous contestant go to sleep.
 const PAUSE: Duration = Duration::from_millis(30);
 
-/// What is over sooner is repeated within its round, and the mean counts: a few milliseconds are
-/// as uneven as the machine's interrupts.
+/// Seconds that a round takes at least. Shorter work is repeated within its round and the mean counts,
+/// because interrupts make times of a few milliseconds uneven.
 const SHORTEST_ROUND: f64 = 0.2;
 
-/// A race whose own rounds are uneven goes on, up to so many times the rounds that were asked for.
-/// No round is dropped.
-const PATIENCE: u32 = 4;
+/// The highest number of rounds, as a multiple of the requested one, that are run while our own rounds are
+/// uneven. No round is dropped.
+const MOST_ROUNDS: u32 = 4;
 
-/// Who takes part.
+/// A contestant of a race.
 pub struct Contestant<'a> {
     name: String,
     ours: bool,
-    may_leave: bool,
-    left: Option<String>,
+    may_fail: bool,
+    /// The error of the round that failed.
+    failure: Option<String>,
     round: Box<dyn FnMut() -> anyhow::Result<f64> + 'a>,
 }
 
@@ -35,8 +36,8 @@ impl<'a> Contestant<'a> {
         Self::timing_itself(name, move || mean_of_a_round(SHORTEST_ROUND, &mut round))
     }
 
-    /// A contestant that says how many seconds it took, and is repeated while its round is short:
-    /// what it prepares does not count.
+    /// A contestant that returns its seconds, without those of its preparation, and is repeated while its
+    /// round is short.
     pub fn timing_each(
         name: impl Into<String>,
         mut once: impl FnMut() -> anyhow::Result<f64> + 'a,
@@ -44,7 +45,7 @@ impl<'a> Contestant<'a> {
         Self::timing_itself(name, move || mean_of_timed(SHORTEST_ROUND, &mut once))
     }
 
-    /// A contestant that says how many seconds its round took: another process.
+    /// A contestant that returns the seconds of its whole round, such as another process.
     pub fn timing_itself(
         name: impl Into<String>,
         round: impl FnMut() -> anyhow::Result<f64> + 'a,
@@ -52,37 +53,36 @@ impl<'a> Contestant<'a> {
         Self {
             name: name.into(),
             ours: false,
-            may_leave: false,
-            left: None,
+            may_fail: false,
+            failure: None,
             round: Box::new(round),
         }
     }
 
-    /// Says whether it is ours: then its rounds must lie near each other. Peers may be as uneven as
-    /// they are.
+    /// Sets whether it is one of our own, whose rounds must be even.
     pub fn ours(self, ours: bool) -> Self {
         Self { ours, ..self }
     }
 
-    /// When a round fails the others go on without it, and it is left without any timing.
+    /// If one of its rounds fails, the race continues without it, and it has no timing.
     #[cfg(feature = "cuda-kernels")]
-    pub fn may_leave(self) -> Self {
+    pub fn may_fail(self) -> Self {
         Self {
-            may_leave: true,
+            may_fail: true,
             ..self
         }
     }
 
-    /// The seconds of a round; none of one that has left.
+    /// The seconds of a round; `None` after a failure.
     fn run(&mut self) -> anyhow::Result<Option<f64>> {
-        if self.left.is_some() {
+        if self.failure.is_some() {
             return Ok(None);
         }
         std::thread::sleep(PAUSE);
         match (self.round)().with_context(|| format!("running {}", self.name)) {
             Ok(seconds) => Ok(Some(seconds)),
-            Err(error) if self.may_leave => {
-                self.left = Some(format!("{error:#}"));
+            Err(error) if self.may_fail => {
+                self.failure = Some(format!("{error:#}"));
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -90,10 +90,10 @@ impl<'a> Contestant<'a> {
     }
 }
 
-/// Repeats a job until it has taken so many seconds; returns the mean of one.
+/// Repeats a job for at least `shortest` seconds; returns the mean seconds of one repetition.
 ///
 /// # Errors
-/// When the job fails.
+/// If the job fails.
 pub fn mean_of_a_round(
     shortest: f64,
     mut job: impl FnMut() -> anyhow::Result<()>,
@@ -109,7 +109,7 @@ pub fn mean_of_a_round(
     }
 }
 
-/// Repeats a job that says its seconds until they are so many; returns the mean of one.
+/// Repeats a job that returns its seconds until their sum is at least `shortest`; returns their mean.
 fn mean_of_timed(
     shortest: f64,
     mut job: impl FnMut() -> anyhow::Result<f64>,
@@ -122,25 +122,25 @@ fn mean_of_timed(
     Ok(seconds / f64::from(times))
 }
 
-/// Runs everyone once to warm up, then everyone once a round, beginning with another one each time;
-/// while the rounds of ours lie too far apart, more rounds than were asked for. Who leaves has no
-/// timing, not even of the rounds before.
+/// Runs all contestants once to warm up, then once a round, beginning with another contestant each time.
+/// While our own rounds are uneven, more rounds are run than requested. A contestant that fails has no
+/// timing, not even of earlier rounds.
 ///
 /// # Errors
-/// When a round of one that may not leave fails.
+/// If a round of a contestant fails that may not fail.
 pub fn run(
     title: &str,
     contestants: &mut [Contestant],
     rounds: u32,
 ) -> anyhow::Result<Vec<Timings>> {
     let mut timings = vec![Timings::default(); contestants.len()];
-    for round in 0..=PATIENCE * rounds {
+    for round in 0..=MOST_ROUNDS * rounds {
         if round > rounds && are_even(contestants, &timings) {
             break;
         }
         let what = match round {
             0 => "warm-up".to_owned(),
-            _ if round > rounds => format!("round {round}: the others were uneven"),
+            _ if round > rounds => format!("round {round}, because earlier rounds were uneven"),
             _ => format!("round {round} of {rounds}"),
         };
         eprintln!("{title}: {what}");
@@ -155,16 +155,16 @@ pub fn run(
     Ok(timings)
 }
 
-/// Who left a race, and why.
+/// The error of each contestant; `None` for those that did not fail.
 #[cfg(feature = "cuda-kernels")]
-pub fn left(contestants: &[Contestant]) -> Vec<Option<String>> {
+pub fn failures(contestants: &[Contestant]) -> Vec<Option<String>> {
     contestants
         .iter()
-        .map(|contestant| contestant.left.clone())
+        .map(|contestant| contestant.failure.clone())
         .collect()
 }
 
-/// Whether the rounds of ours lie near each other.
+/// Whether the rounds of our own contestants are even.
 fn are_even(contestants: &[Contestant], timings: &[Timings]) -> bool {
     let mut both = contestants.iter().zip(timings);
     both.all(|(contestant, timings)| !contestant.ours || noise::is_even(timings))
@@ -180,7 +180,7 @@ mod tests {
     use std::cell::RefCell;
 
     #[test]
-    fn everyone_warms_up_and_then_runs_once_a_round_in_turn() {
+    fn contestants_warm_up_and_then_run_once_a_round_in_turn() {
         let log = RefCell::new(String::new());
         let runs = |name: &'static str| {
             let log = &log;
@@ -213,7 +213,7 @@ mod tests {
         };
         assert_eq!(rounds(false, 100), 3);
         assert_eq!(rounds(true, 100), 12);
-        // After 2 3 4 come 3 3 3 until the middle half is one number.
+        // The rounds 2 3 4 are followed by 3s until both quartiles are 3.
         assert_eq!(rounds(true, 4), 5);
     }
 
@@ -233,19 +233,19 @@ mod tests {
 
     #[cfg(feature = "cuda-kernels")]
     #[test]
-    fn a_peer_may_leave_and_the_others_go_on() {
+    fn a_race_continues_without_a_peer_that_fails() {
         let rounds = std::cell::Cell::new(0);
-        let leaves = Contestant::timing_itself("peer", || {
+        let failing = Contestant::timing_itself("peer", || {
             rounds.set(rounds.get() + 1);
             anyhow::ensure!(rounds.get() < 3, "out of memory");
             Ok(1.0)
         });
-        let stays = Contestant::timing_itself("ours", || Ok(2.0)).ours(true);
-        let mut both = [leaves.may_leave(), stays];
+        let ours = Contestant::timing_itself("ours", || Ok(2.0)).ours(true);
+        let mut both = [failing.may_fail(), ours];
         let timings = run("test", &mut both, 4).unwrap();
         assert_eq!((timings[0].rounds(), timings[1].rounds()), (0, 4));
         let reason = "running peer: out of memory".to_owned();
-        assert_eq!(left(&both), [Some(reason), None]);
+        assert_eq!(failures(&both), [Some(reason), None]);
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! What is told of a run? Rows of races, what the project promised, who was missing, and whether
-//! the run was quiet.
+//! The report of a run: the rows of its races, the project's promises, missing peers, and signs of noise.
 
 mod record;
 mod table;
@@ -25,103 +24,103 @@ pub struct Report {
     pub command: Vec<String>,
     /// Seconds since 1970 at the end.
     pub finished: u64,
-    /// On what.
+    /// The machine.
     pub machine: Machine,
-    /// At most what, before everything else.
+    /// The ceilings measured before the races.
     pub ceilings: Ceilings,
-    /// The same at the end.
+    /// The ceilings measured after the races.
     pub ceilings_after: Ceilings,
-    /// Race by race.
+    /// All races.
     pub races: Vec<Race>,
-    /// What the project promised, and what was found.
+    /// The project's promises with the measured values.
     pub promises: Vec<Promise>,
-    /// What the GPU must do, and whether it does.
+    /// The requirements of a GPU with the measured values.
     pub requirements: Vec<Requirement>,
-    /// The GPU, where one ran the races.
+    /// The name of the GPU, if the races ran on one.
     pub gpu: Option<String>,
     /// Peers that took no part, and kernels that this machine cannot run.
     pub missing: Vec<Missing>,
-    /// Why the run is not to be believed; empty when it is.
+    /// The signs of noise; empty for a quiet run.
     pub noise: Vec<String>,
 }
 
 /// Contestants of one race, on the same data in alternating rounds.
 #[derive(Debug, Serialize)]
 pub struct Race {
-    /// What was to be done.
+    /// The measured work.
     pub title: String,
-    /// The first is what the others' times are divided by.
+    /// One row for each contestant; the table divides the times by that of the first row.
     pub rows: Vec<Row>,
 }
 
 /// One contestant of a race.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Row {
-    /// Kernel or peer.
+    /// The name of the kernel or peer.
     pub name: String,
-    /// The rule, or what else is computed.
+    /// The rule, or another description of the work.
     pub rule: String,
-    /// The numbers that relevance is computed in.
+    /// The precision of relevance.
     pub precision: String,
-    /// Whether it is ours: peers may be as uneven as they are.
+    /// Whether it is one of our own contestants, whose rounds must be even.
     pub ours: bool,
-    /// Threads that it used.
+    /// The number of threads.
     pub threads: usize,
     /// Seconds of each round.
     pub seconds: Timings,
-    /// The middle of them.
+    /// The median of the rounds.
     pub median: f64,
-    /// The distance of their quartiles over the median.
+    /// The distance of the quartiles, divided by the median.
     pub spread: f64,
-    /// Pairs, captions or steps of a round: times are compared by it.
+    /// The number of pairs, captions or steps of a round; times are compared per unit.
     pub units: f64,
-    /// Multiply-adds of the relevance of a round; zero where it is not what counts.
+    /// Multiply-adds of the relevance of a round; zero if relevance is not the measured work.
     pub multiply_adds: f64,
-    /// The share of the ceiling of its precision.
+    /// The rate as a share of the ceiling of its precision.
     pub share_of_ceiling: Option<f64>,
-    /// The largest difference to the reference in f64, on a sample, over pairs in which bf16 moves
-    /// no relevance across the threshold.
+    /// The largest difference to the reference in f64 on a sample, over pairs in which bf16 moves no
+    /// relevance across the threshold.
     pub difference: Option<f64>,
-    /// The same over all pairs of the sample.
+    /// The largest difference over all pairs of the sample.
     pub difference_with_flips: Option<f64>,
-    /// Peak resident memory of its process.
+    /// Peak resident memory of its process, in KiB.
     pub peak_kib: Option<u64>,
-    /// What must be known to read the row.
+    /// Remarks that are needed to read the row.
     pub note: String,
 }
 
 /// A promise of the project.
 #[derive(Debug, Serialize)]
 pub struct Promise {
-    /// What it is about.
+    /// The promised quantity.
     pub about: String,
-    /// What was promised: must, then aim.
+    /// The promised value: the required one, then the aim.
     pub promised: String,
-    /// What this run found.
+    /// The value of this run.
     pub found: String,
 }
 
-/// What must be so, as a number that is judged.
+/// A requirement on a measured value.
 #[derive(Debug, Serialize)]
 pub struct Requirement {
-    /// What it is about.
+    /// The quantity.
     pub about: String,
-    /// What must be.
+    /// The required value.
     pub must: String,
-    /// What this run found.
+    /// The value of this run.
     pub found: String,
-    /// Whether that is enough.
+    /// Whether the requirement is met.
     pub met: bool,
-    /// Whether the run has failed where it is not: a wrong number, not a slow one.
+    /// Whether the run fails if it is not met, as for a wrong number (not a slow one).
     pub fatal: bool,
 }
 
-/// Who took no part.
+/// A contestant that took no part.
 #[derive(Debug, Serialize)]
 pub struct Missing {
-    /// A peer or a kernel.
+    /// The peer or kernel.
     pub who: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -136,7 +135,7 @@ impl fmt::Display for Requirement {
 }
 
 impl Row {
-    /// The row with what its rounds took.
+    /// The row with the times of its rounds.
     pub fn timed(mut self, seconds: &Timings) -> Self {
         self.median = seconds.median();
         self.spread = seconds.spread();
@@ -144,8 +143,8 @@ impl Row {
         self
     }
 
-    /// The row with its differences to the reference; numbers below bf16 have flips to explain.
-    pub fn judged(mut self, differences: Differences) -> Self {
+    /// The row with its differences to the reference, and a note on pairs whose mask rounding changes.
+    pub fn with_differences(mut self, differences: Differences) -> Self {
         let Differences {
             all,
             same_mask,
@@ -161,8 +160,8 @@ impl Row {
         self
     }
 
-    /// The row with its share of what is possible.
-    pub fn under(mut self, ceilings: &Ceilings) -> Self {
+    /// The row with its share of the ceiling.
+    pub fn with_ceiling_share(mut self, ceilings: &Ceilings) -> Self {
         let kind = match self.precision.as_str() {
             "f32" => Kind::ProductF32,
             _ => Kind::ProductBf16,
@@ -180,20 +179,20 @@ impl Row {
     }
 
     /// Seconds of one pair, caption or step.
-    pub fn of_one(&self) -> f64 {
+    pub fn seconds_per_unit(&self) -> f64 {
         self.median / self.units
     }
 }
 
 impl Race {
-    /// For a person.
+    /// The race as a table for people.
     pub fn table(&self) -> String {
         table::race(self)
     }
 }
 
 impl Report {
-    /// Complaints about drifting ceilings and uneven rounds of ours.
+    /// The signs of noise: ceilings that changed, and uneven rounds of our contestants.
     pub fn complaints(before: &Ceilings, after: &Ceilings, races: &[Race]) -> Vec<String> {
         let ours = races.iter().flat_map(|race| {
             let named = |row: &Row| format!("{}: {}", race.title, table::name(row));
@@ -205,7 +204,7 @@ impl Report {
         noise::complaints(&before.drifts(after), named)
     }
 
-    /// Prints what is known at the end; races have printed themselves.
+    /// Prints ceilings, promises, requirements and missing contestants. Races were printed when they ended.
     pub fn print_end(&self) {
         if !self.ceilings.found.is_empty() {
             println!("{}", table::ceilings(&self.ceilings, &self.ceilings_after));
@@ -224,7 +223,7 @@ impl Report {
     /// Writes everything as JSON.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn write_json(&self, path: &Path) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(self).context("writing the report as JSON")?;
         std::fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))
@@ -233,7 +232,7 @@ impl Report {
     /// Appends a line for every row to a record.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn append_record(&self, path: &Path) -> anyhow::Result<()> {
         record::append(self, path).with_context(|| format!("recording in {}", path.display()))
     }
@@ -257,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn exact_stands_under_the_ceiling_of_bf16() {
+    fn exact_is_compared_with_the_ceiling_of_bf16() {
         let ceiling = |kind, rate| Ceiling {
             kind,
             threads: 2,
@@ -270,10 +269,14 @@ mod tests {
                 ceiling(Kind::ProductBf16, 200.0),
             ],
         };
-        let share = |precision| row(precision, &[2.0]).under(&ceilings).share_of_ceiling;
+        let share = |precision| {
+            row(precision, &[2.0])
+                .with_ceiling_share(&ceilings)
+                .share_of_ceiling
+        };
         assert_eq!(share("f32"), Some(0.5));
         assert_eq!(share("exact"), Some(0.25));
-        assert_eq!(row("f32", &[2.0]).of_one(), 0.2);
+        assert_eq!(row("f32", &[2.0]).seconds_per_unit(), 0.2);
     }
 
     #[test]

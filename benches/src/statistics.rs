@@ -1,4 +1,4 @@
-//! What do the rounds of one contestant say? Their median, and how far they lie apart.
+//! Statistics of the rounds of a contestant: median, spread and the uncertainty of the median.
 
 use serde::Serialize;
 
@@ -15,25 +15,25 @@ impl Timings {
         self.seconds.push(seconds);
     }
 
-    /// Rounds.
+    /// The number of rounds.
     pub fn rounds(&self) -> usize {
         self.seconds.len()
     }
 
-    /// The middle round; NaN without any.
+    /// The median; NaN without any round.
     pub fn median(&self) -> f64 {
         self.quantile(0.5)
     }
 
     /// The distance of the quartiles as a share of the median; NaN without any round.
     ///
-    /// One slow round of many does not move it, a run that is slow half of the time does.
+    /// One slow round of many does not change it; if half of the rounds are slow, it rises.
     pub fn spread(&self) -> f64 {
         (self.quantile(0.75) - self.quantile(0.25)) / self.median()
     }
 
-    /// The standard error of the median as a share of it, from the quartiles: many rounds make up for
-    /// uneven ones. NaN without any round.
+    /// The standard error of the median, as a share of it, from the quartiles. It falls with the number of
+    /// rounds. NaN without any round.
     ///
     /// # Source
     /// R. McGill, J. W. Tukey, W. A. Larsen, *Variations of Box Plots*, 1978: 1.25 IQR / (1.35 √n).

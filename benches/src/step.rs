@@ -1,4 +1,4 @@
-//! What does a step of a real run work on? Made-up features and captions of its shape.
+//! A training step on random features and captions with the sizes of a real run.
 
 use std::time::Instant;
 
@@ -12,29 +12,29 @@ use uard_training::batches::Batch;
 use uard_training::config::TrainConfig;
 use uard_training::negatives::{Negatives, Pairing};
 use uard_training::optimizer::Optimizer;
-use uard_training::trainer::step::{Judgement, Prepared, batch_gradients};
+use uard_training::trainer::step::{PreparedBatch, StepOptions, batch_gradients};
 
 use crate::workload::{self, REGIONS};
 
-/// Queries, words and regions together, that have an answer.
+/// The share of queries, words and regions together, that have an answer.
 const KEPT: f64 = 1.0 / 3.0;
 
-/// A real run: its settings, and what they do not say of its data.
+/// The configuration of a real run, and the sizes of its data.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The settings of this repository, with the attention that the peers have.
+    /// A configuration of this repository, with the attention of the peers.
     pub config: TrainConfig,
     /// Width of a region's features.
     pub features: usize,
-    /// Words that captions use often enough, about.
+    /// The approximate number of words in the vocabulary.
     pub vocabulary: usize,
 }
 
 impl Setup {
-    /// `configs/flickr8k.toml`, on the grid of a convolutional network.
+    /// `configs/flickr8k.toml`, with features of a convolutional network's grid.
     ///
     /// # Errors
-    /// When the settings are not understood.
+    /// If the configuration is invalid.
     pub fn flickr8k() -> anyhow::Result<Self> {
         let text = include_str!("../../configs/flickr8k.toml");
         Ok(Self {
@@ -44,10 +44,10 @@ impl Setup {
         })
     }
 
-    /// `configs/flickr30k.toml`, on bottom-up features; the vocabulary is SCAN's.
+    /// `configs/flickr30k.toml`, with bottom-up features and the size of SCAN's vocabulary.
     ///
     /// # Errors
-    /// When the settings are not understood.
+    /// If the configuration is invalid.
     pub fn flickr30k() -> anyhow::Result<Self> {
         let text = include_str!("../../configs/flickr30k.toml");
         Ok(Self {
@@ -58,7 +58,7 @@ impl Setup {
     }
 }
 
-/// UARDA's rule as published, and nothing left out of a step.
+/// The configuration with UARDA's rule as published, without omission of words and regions.
 fn as_peers_train(text: &str, origin: &str) -> anyhow::Result<TrainConfig> {
     let mut config = TrainConfig::from_toml(text, origin)?;
     config.apply_sets([
@@ -84,10 +84,10 @@ pub struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    /// A fresh model on a device, and a threshold that leaves a third of the batch's queries.
+    /// A new model on a device, and a threshold that keeps a third of the batch's queries.
     ///
     /// # Errors
-    /// When candle refuses a tensor.
+    /// If candle fails.
     pub fn new(setup: &'a Setup, device: &Device) -> anyhow::Result<Self> {
         let Setup {
             config,
@@ -99,7 +99,7 @@ impl<'a> Step<'a> {
         let batch = config.training.batch;
         let names: Vec<String> = (0..words).map(|word| format!("word{word}")).collect();
         let vocabulary = Vocabulary::build(names.iter().map(String::as_str), 1);
-        let text = TextModel::of_words(vocabulary, None, 64);
+        let text = TextModel::from_vocabulary(vocabulary, None, 64);
         let model = Model::new(&config.model(), width, text, &draws, device)?;
         let features = ImageFeatures {
             values: normal(
@@ -126,15 +126,15 @@ impl<'a> Step<'a> {
         })
     }
 
-    /// Waits until the device has done what it was asked for.
+    /// Waits until the device has finished.
     fn wait(&self) -> anyhow::Result<()> {
         Ok(self.model.parameters().device().synchronize()?)
     }
 
-    /// A copy of the batch, as the reading hands it over: no part of a step.
-    fn prepared(&self) -> Prepared {
+    /// A copy of the batch, in the form in which the trainer reads it. The copy is not timed.
+    fn prepared(&self) -> PreparedBatch {
         let entries: Vec<usize> = (0..self.captions.len()).collect();
-        Prepared {
+        PreparedBatch {
             batch: Batch {
                 captions: entries.clone(),
                 images: entries.clone(),
@@ -145,15 +145,15 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Takes a step, all but the reading: encoders, matcher, loss, backward, Adam. Returns its
-    /// seconds, until the device has done everything.
+    /// Takes a step without reading: encoders, matcher, loss, backward, Adam. Returns its seconds, until
+    /// the device has finished.
     ///
     /// # Errors
-    /// When something is not finite.
+    /// If the loss or a gradient is not finite.
     pub fn take(&mut self, negatives: Negatives) -> anyhow::Result<f64> {
         self.taken += 1;
         let prepared = self.prepared();
-        let judgement = Judgement {
+        let options = StepOptions {
             threshold: self.threshold,
             negatives,
             step: self.taken,
@@ -161,7 +161,7 @@ impl<'a> Step<'a> {
         };
         self.wait()?;
         let begun = Instant::now();
-        let found = batch_gradients(&self.model, prepared, self.config, judgement)?;
+        let found = batch_gradients(&self.model, prepared, self.config, options)?;
         let parameters = self.model.parameters();
         self.optimizer.step(parameters, &found.gradients, 1.0)?;
         self.wait()?;
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_has_the_shape_of_its_setup_and_says_its_seconds() {
+    fn a_step_has_the_sizes_of_its_setup_and_returns_its_seconds() {
         let mut setup = Setup::flickr30k().unwrap();
         assert_eq!(setup.config.training.batch, 128);
         assert_eq!(setup.config.model.joint_width, 1024);

@@ -1,20 +1,20 @@
-//! How many threads take part?
+//! The number of threads of a run, set as in `uard`.
 //!
-//! As in `uard`: candle reads `RAYON_NUM_THREADS` itself and otherwise counts the cores of the
-//! machine, so the number is settled first and, where the variable says otherwise, the program
-//! starts again with it set. Workers inherit it.
+//! candle reads `RAYON_NUM_THREADS` itself, and without it counts the cores of the machine. So the number
+//! is chosen first, and if the variable has another value, the program restarts itself with the variable
+//! set. Workers inherit the variable.
 
 use anyhow::Context;
 
 const VARIABLE: &str = "RAYON_NUM_THREADS";
 
-/// Uses as many threads as were asked for, else as `RAYON_NUM_THREADS` says, else as this process
-/// may run at once; returns the number.
-pub fn settle(asked: Option<usize>) -> anyhow::Result<usize> {
+/// Starts the thread pool with the number of `--threads`, else of `RAYON_NUM_THREADS`, else of the threads
+/// that this process may run at once; returns the number.
+pub fn configure(argument: Option<usize>) -> anyhow::Result<usize> {
     let variable = std::env::var(VARIABLE).ok();
     let given = variable.as_deref().and_then(|text| text.parse().ok());
     let available = std::thread::available_parallelism().map(std::num::NonZeroUsize::get);
-    let threads = asked.or(given).or(available.ok()).unwrap_or(1);
+    let threads = argument.or(given).or(available.ok()).unwrap_or(1);
     if variable != Some(threads.to_string()) {
         restart_with(threads);
     }
@@ -25,7 +25,7 @@ pub fn settle(asked: Option<usize>) -> anyhow::Result<usize> {
     Ok(threads)
 }
 
-/// A pool of one thread, for what is compared core by core.
+/// A pool of one thread, for races on one core.
 pub fn single() -> anyhow::Result<rayon::ThreadPool> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(1)
@@ -33,8 +33,8 @@ pub fn single() -> anyhow::Result<rayon::ThreadPool> {
         .context("starting a thread")
 }
 
-/// Becomes the same command with the variable set; returns only where that is not possible, and
-/// then candle keeps its own number.
+/// Replaces this process by the same command with the variable set. Returns only if that fails; candle
+/// then uses its own number of threads.
 #[cfg(unix)]
 fn restart_with(threads: usize) {
     use std::os::unix::process::CommandExt;

@@ -1,7 +1,7 @@
-//! How does another process take part? It works through one job whenever it is asked to.
+//! Worker processes, each of which runs one job whenever it gets a request.
 //!
-//! Requests are lines, answers are lines of JSON; `benches/peers/scan.py` describes them. Our own
-//! program serves jobs whose peak memory matters, one process a job.
+//! Requests are lines, answers are lines of JSON; `benches/peers/scan.py` describes them. Peers are
+//! workers, and so are our own jobs whose peak memory is measured, each in a process of its own.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -15,19 +15,20 @@ use uard_linalg::matmul::Matmul;
 
 use crate::{machine, race};
 
-/// A step of training comes after another one, whose memory the allocator still has.
+/// Seconds that a round takes at least. In training a step reuses the memory of the previous one, so the
+/// job is repeated.
 const SHORTEST_ROUND: f64 = 1.0;
 
-/// A process at work.
+/// A running worker.
 pub struct Worker {
     process: Child,
     requests: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
-    /// What it calls itself.
+    /// The name that it reports.
     pub name: String,
-    /// What it held when it was ready, in KiB; none where it did not say.
+    /// Its memory in KiB when it was ready, if it reports it.
     pub began_kib: Option<u64>,
-    /// The captions that it takes, where it says so.
+    /// The number of captions that it matches, if it reports it.
     pub captions: Option<usize>,
 }
 
@@ -53,7 +54,7 @@ impl Worker {
     /// Starts a worker and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not start or says why it cannot work.
+    /// If it does not start or reports an error.
     pub fn start(command: &mut Command) -> anyhow::Result<Self> {
         let program = command.get_program().to_owned();
         let mut process = command
@@ -78,42 +79,42 @@ impl Worker {
         Ok(worker)
     }
 
-    /// One round; returns its seconds.
+    /// Runs one round; returns its seconds.
     ///
     /// # Errors
-    /// When the worker fails or is gone.
+    /// If the worker fails or has ended.
     pub fn round(&mut self) -> anyhow::Result<f64> {
-        let answer = self.ask("round")?;
+        let answer = self.request("round")?;
         answer
             .seconds
             .ok_or_else(|| anyhow!("{} gave no seconds", self.name))
     }
 
-    /// Writes what the last round found as an array of numpy.
+    /// Writes the result of the last round as a numpy array.
     ///
     /// # Errors
-    /// When the worker cannot.
+    /// If the worker cannot write it.
     pub fn save(&mut self, path: &Path) -> anyhow::Result<()> {
-        self.ask(&format!("save {}", path.display())).map(drop)
+        self.request(&format!("save {}", path.display())).map(drop)
     }
 
-    /// The most memory that it has had, in KiB.
+    /// Its peak memory in KiB.
     ///
     /// # Errors
-    /// When the worker does not know.
+    /// If the worker does not report it.
     pub fn peak_kib(&mut self) -> anyhow::Result<u64> {
-        let answer = self.ask("peak")?;
+        let answer = self.request("peak")?;
         answer
             .kib
-            .ok_or_else(|| anyhow!("{} does not know its memory", self.name))
+            .ok_or_else(|| anyhow!("{} does not report its memory", self.name))
     }
 
-    fn ask(&mut self, request: &str) -> anyhow::Result<Answer> {
+    fn request(&mut self, request: &str) -> anyhow::Result<Answer> {
         let requests = self.requests.as_mut();
         let requests = requests.ok_or_else(|| anyhow!("{} is closed", self.name))?;
         writeln!(requests, "{request}")
             .and_then(|()| requests.flush())
-            .with_context(|| format!("asking {} for {request}", self.name))?;
+            .with_context(|| format!("sending `{request}` to {}", self.name))?;
         self.answer()
     }
 
@@ -127,7 +128,7 @@ impl Worker {
             bail!("the worker ended with {status}");
         }
         let answer: Answer = serde_json::from_str(&line)
-            .with_context(|| format!("understanding `{}`", line.trim()))?;
+            .with_context(|| format!("parsing the answer `{}`", line.trim()))?;
         match answer.error {
             Some(error) => bail!(error),
             None => Ok(answer),
@@ -136,21 +137,21 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// A worker ends when its input does.
+    /// Closes the worker's input, at whose end it exits, and waits for it.
     fn drop(&mut self) {
         self.requests = None;
         let _status = self.process.wait();
     }
 }
 
-/// A job that our own program serves.
+/// A job of a worker of our own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Job {
-    /// Forward and backward of the matcher's operator on so many images and captions.
+    /// Forward and backward of the matcher's operator on a batch of this size.
     Operator(usize, Matmul),
-    /// The same by candle's operations.
+    /// Forward and backward of the composed form on a batch of this size.
     Composed(usize),
-    /// The lists of the coco suite, for so many images and captions.
+    /// The lists of the coco suite, for these numbers of images and captions.
     Coco(Precision, usize, usize),
 }
 
@@ -192,16 +193,16 @@ impl Job {
     /// Starts a worker for this job.
     ///
     /// # Errors
-    /// When it does not start.
+    /// If it does not start.
     pub fn start(self) -> anyhow::Result<Worker> {
         self.start_with(&[])
     }
 
-    /// Starts a worker whose allocator gives back free memory at once, so that its peak is what it
-    /// holds.
+    /// Starts a worker whose allocator returns free memory at once, so that its peak is the memory that it
+    /// needs.
     ///
     /// # Errors
-    /// When it does not start.
+    /// If it does not start.
     pub fn start_thrifty(self) -> anyhow::Result<Worker> {
         self.start_with(&[("MIMALLOC_PURGE_DELAY", "0")])
     }
@@ -218,9 +219,9 @@ impl Job {
 /// Serves rounds over standard input and output until the input ends.
 ///
 /// # Errors
-/// When a round fails; the other side hears it as well.
+/// If standard input or output fails. The error of a round is sent as an answer.
 pub fn serve(name: &str, mut round: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    say(&Answer {
+    send(&Answer {
         name: Some(name.to_owned()),
         kib: machine::resident_kib(),
         ..Answer::default()
@@ -235,12 +236,12 @@ pub fn serve(name: &str, mut round: impl FnMut() -> anyhow::Result<()>) -> anyho
             "peak" => answer.kib = machine::peak_kib(),
             other => answer.error = Some(format!("unknown request: {other}")),
         }
-        say(&answer)?;
+        send(&answer)?;
     }
     Ok(())
 }
 
-fn say(answer: &Answer) -> anyhow::Result<()> {
+fn send(answer: &Answer) -> anyhow::Result<()> {
     let line = serde_json::to_string(answer).context("writing an answer")?;
     println!("{line}");
     Ok(())
@@ -251,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jobs_survive_the_command_line() {
+    fn jobs_are_parsed_from_their_text() {
         for job in [
             Job::Operator(128, Matmul::Bf16),
             Job::Composed(64),
@@ -281,10 +282,10 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_worker_that_fails_or_leaves_says_so() {
-        let told = shell(r#"echo '{"error": "no torch"}'"#).err().unwrap();
-        assert_eq!(told.to_string(), "no torch");
-        let left = shell("exit 3").err().unwrap();
-        assert!(left.to_string().contains("ended with"), "{left}");
+    fn a_worker_that_fails_or_ends_is_an_error() {
+        let error = shell(r#"echo '{"error": "no torch"}'"#).err().unwrap();
+        assert_eq!(error.to_string(), "no torch");
+        let error = shell("exit 3").err().unwrap();
+        assert!(error.to_string().contains("ended with"), "{error}");
     }
 }

@@ -1,11 +1,11 @@
-//! On what is timed? Seeded unit vectors in the shape of the published data sets.
+//! Seeded random regions and words with the sizes of the published data sets.
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use uard_core::random::{Draws, normal, permutation, uniform};
 use uard_core::{Regions, Words};
 
-/// Regions of every image: what the published detectors give.
+/// The number of regions of an image, as in the published features.
 pub const REGIONS: usize = 36;
 
 /// Width of the joint space in the published models.
@@ -17,28 +17,28 @@ pub const FEWEST_WORDS: usize = 8;
 /// The most words of a caption.
 pub const MOST_WORDS: usize = 20;
 
-/// Of a hundred captions, how many have 8, 9, ..., 20 words: the mean is 12.
+/// EvaluationOptions many of a hundred captions have 8, 9, ..., 20 words; the mean is 12.
 const CAPTIONS_BY_LENGTH: [usize; MOST_WORDS - FEWEST_WORDS + 1] =
     [14, 13, 12, 11, 10, 9, 8, 7, 6, 4, 3, 2, 1];
 
-/// What the fragments look like.
+/// The directions of words.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Content {
-    /// Directions without any relation: relevance is noise around zero.
+    /// Random directions, with relevance near zero.
     Random,
-    /// Each word leans towards a region of its caption's image, as after training.
+    /// Each word is similar to a region of its caption's image, as after training.
     Matched {
-        /// The cosine of a word and its region, about.
+        /// The approximate cosine of a word and its region.
         relevance: f32,
     },
 }
 
-/// How much there is.
+/// The sizes of the data.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
     /// Images I.
     pub images: usize,
-    /// Captions C; those of an image lie side by side.
+    /// Captions C; those of an image stand one after the other.
     pub captions: usize,
     /// Width D.
     pub width: usize,
@@ -50,7 +50,7 @@ impl Shape {
         caption * self.images / self.captions
     }
 
-    /// Image of each caption.
+    /// The matched pairs: the image of each caption, and the caption.
     pub fn matched(&self) -> Vec<(usize, usize)> {
         (0..self.captions)
             .map(|caption| (self.image_of(caption), caption))
@@ -58,25 +58,26 @@ impl Shape {
     }
 }
 
-/// Regions of images: one stream of draws an image, the same whatever the number of images.
+/// Regions of images, with one stream of draws for each image, so that an image does not depend on the
+/// number of images.
 ///
 /// # Shapes
 /// [I, 36, D].
 ///
 /// # Errors
-/// When candle refuses the tensor.
+/// If candle fails.
 pub fn regions(shape: Shape, draws: &Draws) -> anyhow::Result<Regions> {
     let images = 0..shape.images;
     regions_of(images, shape, draws)
 }
 
-/// Regions of some of the images, for what does not fit memory at once.
+/// Regions of some of the images, for data that do not fit in memory at once.
 ///
 /// # Shapes
 /// [the images, 36, D].
 ///
 /// # Errors
-/// When candle refuses the tensor.
+/// If candle fails.
 pub fn regions_of(
     images: std::ops::Range<usize>,
     shape: Shape,
@@ -93,27 +94,28 @@ pub fn regions_of(
     Ok(Regions::normalized(&raw, vec![REGIONS; count])?)
 }
 
-/// Words of captions: one stream of draws a caption.
+/// Words of captions, with one stream of draws for each caption.
 ///
 /// # Shapes
 /// [C, 20, D], 8 to 20 words a caption, 12 on average.
 ///
 /// # Errors
-/// When candle refuses the tensor.
+/// If candle fails.
 pub fn words(shape: Shape, content: Content, draws: &Draws) -> anyhow::Result<Words> {
-    words_of(0..shape.captions, (shape, content), draws)
+    words_of(0..shape.captions, shape, content, draws)
 }
 
-/// Words of some of the captions, for what does not fit memory at once.
+/// Words of some of the captions, for data that do not fit in memory at once.
 ///
 /// # Shapes
 /// [the captions, 20, D].
 ///
 /// # Errors
-/// When candle refuses the tensor.
+/// If candle fails.
 pub fn words_of(
     captions: std::ops::Range<usize>,
-    (shape, content): (Shape, Content),
+    shape: Shape,
+    content: Content,
     draws: &Draws,
 ) -> anyhow::Result<Words> {
     let counts = word_counts(shape.captions, draws)[captions.clone()].to_vec();
@@ -127,11 +129,12 @@ pub fn words_of(
                 "words",
                 caption,
                 MOST_WORDS,
-                (shape.width, draws),
+                shape.width,
+                draws,
             ));
             if let Content::Matched { relevance } = content {
                 let image = image_rows(shape.image_of(caption), shape.width, draws);
-                lean(rows, &image, relevance, caption_stream(caption, draws));
+                turn_to_regions(rows, &image, relevance, &answer_draws(caption, draws));
             }
         });
     let raw = Tensor::from_vec(
@@ -142,7 +145,7 @@ pub fn words_of(
     Ok(Words::normalized(&raw, counts)?)
 }
 
-/// How many words each caption has.
+/// The number of words of each caption.
 pub fn word_counts(captions: usize, draws: &Draws) -> Vec<usize> {
     let lengths: Vec<usize> = (FEWEST_WORDS..)
         .zip(CAPTIONS_BY_LENGTH)
@@ -151,12 +154,12 @@ pub fn word_counts(captions: usize, draws: &Draws) -> Vec<usize> {
     let order = permutation(&mut draws.stream("lengths", &[]), captions);
     order
         .into_iter()
-        .map(|place| lengths[place % lengths.len()])
+        .map(|index| lengths[index % lengths.len()])
         .collect()
 }
 
-/// Captions as ids of words, for what encodes them: drawn evenly from the vocabulary but for the
-/// padding, which is id 0.
+/// Captions as ids of words for a text encoder, drawn uniformly from the vocabulary without the padding,
+/// which is id 0.
 pub fn word_ids(captions: usize, vocabulary: usize, draws: &Draws) -> Vec<Vec<u32>> {
     let counts = word_counts(captions, draws).into_iter();
     counts
@@ -169,12 +172,12 @@ pub fn word_ids(captions: usize, vocabulary: usize, draws: &Draws) -> Vec<Vec<u3
         .collect()
 }
 
-/// The threshold that leaves a share of all queries, words and regions together, with an answer.
+/// The threshold at which a share of all queries, words and regions together, has an answer.
 ///
-/// Read from a sample of the pairs, in f32.
+/// Computed from a sample of the pairs in f32.
 ///
 /// # Errors
-/// When candle refuses a product.
+/// If candle fails.
 pub fn threshold_keeping(share: f64, regions: &Regions, words: &Words) -> anyhow::Result<f64> {
     let regions = regions.narrow(0, regions.images().min(50))?;
     let words = words.narrow(0, words.captions().min(100))?;
@@ -202,16 +205,17 @@ fn highest<'a>(cells: impl Iterator<Item = &'a f32>) -> f32 {
 }
 
 fn image_rows(image: usize, width: usize, draws: &Draws) -> Vec<f32> {
-    directions("regions", image, REGIONS, (width, draws))
+    directions("regions", image, REGIONS, width, draws)
 }
 
-/// Rows of length 1, about.
-fn directions(label: &str, entry: usize, rows: usize, (width, draws): (usize, &Draws)) -> Vec<f32> {
+/// Random rows of approximately unit length.
+fn directions(label: &str, entry: usize, rows: usize, width: usize, draws: &Draws) -> Vec<f32> {
     let std = (width as f32).sqrt().recip();
     normal(&mut draws.stream(label, &[entry as u64]), std, rows * width)
 }
 
-fn caption_stream(caption: usize, draws: &Draws) -> Vec<f32> {
+/// For each word a uniform number whose integer part is the index of its region.
+fn answer_draws(caption: usize, draws: &Draws) -> Vec<f32> {
     uniform(
         &mut draws.stream("answers", &[caption as u64]),
         0.0,
@@ -220,12 +224,12 @@ fn caption_stream(caption: usize, draws: &Draws) -> Vec<f32> {
     )
 }
 
-/// Turns each word towards one of the image's regions.
-fn lean(words: &mut [f32], image: &[f32], relevance: f32, answers: Vec<f32>) {
+/// Turns each word towards the region of its answer.
+fn turn_to_regions(words: &mut [f32], image: &[f32], relevance: f32, answers: &[f32]) {
     let width = image.len() / REGIONS;
     let rest = (1.0 - relevance * relevance).sqrt();
     for (word, answer) in words.chunks_mut(width).zip(answers) {
-        let region = &image[answer as usize * width..][..width];
+        let region = &image[*answer as usize * width..][..width];
         for (x, y) in word.iter_mut().zip(region) {
             *x = relevance * y + rest * *x;
         }
@@ -252,11 +256,11 @@ mod tests {
     }
 
     #[test]
-    fn a_part_holds_the_rows_of_the_whole() {
+    fn a_part_has_the_same_rows_as_the_whole() {
         let draws = Draws::new(1);
         let content = Content::Matched { relevance: 0.5 };
         let whole = words(SMALL, content, &draws).unwrap();
-        let part = words_of(150..153, (SMALL, content), &draws).unwrap();
+        let part = words_of(150..153, SMALL, content, &draws).unwrap();
         let row = |words: &Words, caption: usize| {
             words.rows().to_vec3::<f32>().unwrap()[caption][7].clone()
         };
@@ -268,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn matched_words_lean_towards_their_image() {
+    fn matched_words_are_similar_to_a_region_of_their_image() {
         let draws = Draws::new(2);
         let shape = Shape {
             width: WIDTH,
@@ -300,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_threshold_leaves_the_share_that_was_asked_for() {
+    fn the_threshold_keeps_the_given_share() {
         let draws = Draws::new(3);
         let regions = regions(SMALL, &draws).unwrap();
         let words = words(SMALL, Content::Random, &draws).unwrap();

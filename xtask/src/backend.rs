@@ -1,4 +1,4 @@
-//! Which backend of candle is built in for `--device`, and what is missing where it cannot be?
+//! Chooses the backend of candle to build in for `--device`, and says what is missing for it.
 
 use std::env;
 use std::ffi::OsString;
@@ -42,7 +42,7 @@ impl FromStr for DeviceChoice {
     }
 }
 
-/// A backend that is switched on in the build.
+/// The backend of a build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Backend {
     Cpu,
@@ -50,20 +50,21 @@ pub enum Backend {
     Metal,
 }
 
-/// Where the CUDA compiler and libraries are.
+/// The CUDA compiler and libraries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Toolkit {
-    /// On this machine: the path of `nvcc`.
+    /// Installed on this machine; holds the path of `nvcc`.
     Installed(PathBuf),
-    /// Set up by `cargo xtask cuda-toolkit`: what `CUDA_HOME` is elsewhere.
+    /// Set up by `cargo xtask cuda-toolkit`; holds the folder that `CUDA_HOME` names for others.
     Ours(PathBuf),
 }
 
 impl Toolkit {
-    /// What build scripts need to find it, and the program its libraries.
+    /// The environment variables with which build scripts find the toolkit, and programs its
+    /// libraries.
     ///
     /// # Errors
-    /// When its path cannot stand on `PATH`.
+    /// When its path contains the separator of `PATH`.
     fn environment(&self) -> anyhow::Result<Vec<(&'static str, OsString)>> {
         match self {
             Self::Installed(compiler) => {
@@ -76,7 +77,7 @@ impl Toolkit {
 }
 
 impl Backend {
-    /// The feature of `uard-cli` that switches it on.
+    /// The feature of `uard-cli` that builds it in.
     pub fn feature(&self) -> Option<&'static str> {
         match self {
             Self::Cpu => None,
@@ -85,15 +86,15 @@ impl Backend {
         }
     }
 
-    /// The device that a program with it runs on.
+    /// The name of its device.
     pub fn name(&self) -> &'static str {
         self.feature().unwrap_or("cpu")
     }
 
-    /// What cargo, and the program that it starts, need beside their arguments.
+    /// The environment variables for cargo and the program that it starts.
     ///
     /// # Errors
-    /// When a path cannot stand on `PATH`.
+    /// When a path contains the separator of `PATH`.
     pub fn environment(&self) -> anyhow::Result<Vec<(&'static str, OsString)>> {
         match self {
             Self::Cuda(toolkit) => toolkit.environment(),
@@ -102,7 +103,7 @@ impl Backend {
     }
 }
 
-/// What this machine has to build and run a GPU backend with.
+/// The tools of this machine for building and running a GPU backend.
 #[derive(Clone, Debug, Default)]
 pub struct Tools {
     /// An installed toolkit, or ours.
@@ -115,8 +116,8 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Looks at `NVCC`, `PATH`, `CUDA_HOME`, `CUDA_PATH`, then for a toolkit of ours below `root`,
-    /// and asks `nvidia-smi`.
+    /// Looks for `nvcc` in `NVCC`, `PATH`, `CUDA_HOME`, `CUDA_PATH`, then for a toolkit set up below
+    /// `root`, and runs `nvidia-smi`.
     pub fn find(root: &Path) -> Self {
         let on_path = env::var_os("PATH")
             .map(|path| env::split_paths(&path).collect::<Vec<_>>())
@@ -140,15 +141,15 @@ impl Tools {
     }
 }
 
-/// The backend to build for a choice, and why in one sentence.
+/// The backend to build for a choice, and the reason in one sentence.
 ///
 /// # Errors
-/// What is missing for the backend that was asked for, and how to get it.
+/// What is missing for the chosen backend, and how to get it.
 pub fn choose(choice: DeviceChoice, tools: &Tools) -> Result<(Backend, String), String> {
     match choice {
-        DeviceChoice::Cpu => Ok((Backend::Cpu, "asked for".to_owned())),
-        DeviceChoice::Cuda => cuda(tools).map(|backend| (backend, "asked for".to_owned())),
-        DeviceChoice::Metal if tools.macos => Ok((Backend::Metal, "asked for".to_owned())),
+        DeviceChoice::Cpu => Ok((Backend::Cpu, "chosen by --device".to_owned())),
+        DeviceChoice::Cuda => cuda(tools).map(|backend| (backend, "chosen by --device".to_owned())),
+        DeviceChoice::Metal if tools.macos => Ok((Backend::Metal, "chosen by --device".to_owned())),
         DeviceChoice::Metal => Err(
             "--device metal needs macOS, and this machine runs another system.\n\
              Use --device cpu, or --device cuda on a machine with an NVIDIA GPU."
@@ -163,7 +164,7 @@ fn automatic(tools: &Tools) -> (Backend, String) {
         return (Backend::Metal, "this is macOS".to_owned());
     }
     match (cuda(tools), tools.gpu) {
-        (Ok(backend), true) => (backend, "nvcc and an NVIDIA GPU are here".to_owned()),
+        (Ok(backend), true) => (backend, "nvcc and an NVIDIA GPU were found".to_owned()),
         (_, true) => (
             Backend::Cpu,
             "there is an NVIDIA GPU, but no nvcc to build for it; \
@@ -206,7 +207,7 @@ fn first_compiler(folders: &[PathBuf]) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Asks for the list: the command alone is there on machines whose driver is not.
+/// Whether `nvidia-smi -L` lists a GPU. The command alone may exist without a driver.
 pub fn lists_a_gpu() -> bool {
     Command::new("nvidia-smi")
         .arg("-L")
@@ -228,20 +229,20 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_machine_is_built_for_the_cpu_and_says_why() {
+    fn without_gpu_and_compiler_the_cpu_is_chosen_with_a_reason() {
         let (backend, reason) = choose(DeviceChoice::Auto, &Tools::default()).unwrap();
         assert_eq!(backend, Backend::Cpu);
         assert!(reason.contains("nvidia-smi"), "{reason}");
     }
 
     #[test]
-    fn compiler_and_gpu_together_give_cuda() {
+    fn with_compiler_and_gpu_cuda_is_chosen() {
         let (backend, _) = choose(DeviceChoice::Auto, &with_compiler()).unwrap();
         assert_eq!(backend.feature(), Some("cuda"));
     }
 
     #[test]
-    fn a_compiler_without_a_gpu_stays_on_the_cpu() {
+    fn with_a_compiler_but_no_gpu_the_cpu_is_chosen() {
         let tools = Tools {
             gpu: false,
             ..with_compiler()
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_without_a_compiler_is_named_as_the_reason() {
+    fn with_a_gpu_but_no_compiler_the_missing_compiler_is_named() {
         let tools = Tools {
             gpu: true,
             ..Tools::default()
@@ -267,16 +268,16 @@ mod tests {
     }
 
     #[test]
-    fn a_toolkit_of_ours_brings_its_own_environment() {
-        let backend = Backend::Cuda(Toolkit::Ours("/house/target/cuda-toolkit/cuda".into()));
+    fn a_toolkit_that_was_set_up_has_its_own_environment() {
+        let backend = Backend::Cuda(Toolkit::Ours("/repository/target/cuda-toolkit/cuda".into()));
         let variables = backend.environment().unwrap();
         let value = |name| {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.unwrap().1.to_str().unwrap().to_owned()
         };
-        assert_eq!(value("CUDA_HOME"), "/house/target/cuda-toolkit/cuda");
-        assert!(value("PATH").starts_with("/house/target/cuda-toolkit/cuda/bin:"));
-        assert!(value("LD_LIBRARY_PATH").starts_with("/house/target/cuda-toolkit/cuda/lib"));
+        assert_eq!(value("CUDA_HOME"), "/repository/target/cuda-toolkit/cuda");
+        assert!(value("PATH").starts_with("/repository/target/cuda-toolkit/cuda/bin:"));
+        assert!(value("LD_LIBRARY_PATH").starts_with("/repository/target/cuda-toolkit/cuda/lib"));
         assert!(Backend::Cpu.environment().unwrap().is_empty());
     }
 

@@ -1,4 +1,4 @@
-//! How are benches started? The race against the peers by `uard-bench`, one concept by criterion.
+//! Starts the benches: `uard-bench`, which compares with peers, or criterion's benches.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -6,29 +6,29 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::backend::{self, Backend, DeviceChoice, Tools};
-use crate::launch::{Place, become_child, cargo, device, rebase, refuse, words};
+use crate::launch::{Folders, become_child, cargo, device, rebase, refuse, words};
 
-/// What asks for criterion's benches; the rest goes to criterion.
+/// The option that selects criterion's benches; all other arguments are passed to criterion.
 const CRITERION: &str = "--criterion";
 
-/// Compiles a C library of a peer.
+/// The feature of `uard-benches` that compiles a peer's C library.
 const PEER_FEATURE: &str = "numkong";
 
 /// Builds and starts `uard-bench`, or criterion's benches.
-pub fn run(mut arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCode> {
+pub fn run(mut arguments: Vec<OsString>, folders: &Folders) -> anyhow::Result<ExitCode> {
     if let Some(at) = arguments.iter().position(|argument| argument == CRITERION) {
-        let mut command = cargo(&place.root);
+        let mut command = cargo(&folders.root);
         command.args(criterion(arguments, at));
         return become_child(command);
     }
-    let backend = match backend(&mut arguments, &Tools::find(&place.root)) {
+    let backend = match backend(&mut arguments, &Tools::find(&folders.root)) {
         Ok(backend) => backend,
         Err(refusal) => return Ok(refuse(&refusal)),
     };
     let mut features: Vec<&str> = backend.feature().into_iter().collect();
     features.push(PEER_FEATURE);
     println!("building uard-bench");
-    let built = cargo(&place.root)
+    let built = cargo(&folders.root)
         .args(uard_bench("build", &features))
         .envs(backend.environment()?)
         .status()
@@ -37,14 +37,15 @@ pub fn run(mut arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCo
         println!("building uard-bench without the peer numkong: see the errors above");
         features.pop();
     }
-    let mut command = cargo(&place.root);
+    let mut command = cargo(&folders.root);
     command
-        .args(race(arguments, place, &features))
+        .args(race(arguments, folders, &features))
         .envs(backend.environment()?);
     become_child(command)
 }
 
-/// The backend that `--device` asks for; `uard-bench` is told its name, and knows of no `auto`.
+/// The backend of `--device`. Its name replaces the value of `--device` in the arguments, because
+/// `uard-bench` does not accept `auto`.
 fn backend(arguments: &mut Vec<OsString>, tools: &Tools) -> Result<Backend, String> {
     let Some(choice) = device(arguments)? else {
         return Ok(Backend::Cpu);
@@ -56,7 +57,7 @@ fn backend(arguments: &mut Vec<OsString>, tools: &Tools) -> Result<Backend, Stri
         );
     }
     let (chosen, _) = backend::choose(choice, tools)?;
-    // Of its own accord `auto` takes Metal on macOS, where the processor is what can be raced.
+    // `auto` chooses Metal on macOS; the benches run on the CPU there.
     let backend = match chosen {
         Backend::Metal => Backend::Cpu,
         other => other,
@@ -65,8 +66,8 @@ fn backend(arguments: &mut Vec<OsString>, tools: &Tools) -> Result<Backend, Stri
     Ok(backend)
 }
 
-fn race(mut arguments: Vec<OsString>, place: &Place, features: &[&str]) -> Vec<OsString> {
-    rebase(&mut arguments, place);
+fn race(mut arguments: Vec<OsString>, folders: &Folders, features: &[&str]) -> Vec<OsString> {
+    rebase(&mut arguments, folders);
     let mut command = uard_bench("run", features);
     command.push("--".into());
     command.extend(arguments);
@@ -101,10 +102,10 @@ mod tests {
     use super::*;
     use crate::backend::Toolkit;
 
-    fn inside() -> Place {
-        Place {
-            caller: "/house/docs".into(),
-            root: "/house".into(),
+    fn inside() -> Folders {
+        Folders {
+            caller: "/repository/docs".into(),
+            root: "/repository".into(),
         }
     }
 
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_race_is_a_locked_release_with_the_peer_where_it_builds() {
+    fn the_bench_is_a_locked_release_build_with_the_given_features() {
         let command = texts(&race(words(&["--suite", "train"]), &inside(), &["numkong"]));
         assert_eq!(
             command,
@@ -126,9 +127,9 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_built_in_and_passed_on() {
+    fn a_device_is_built_in_and_passed_to_the_bench() {
         let tools = Tools {
-            toolkit: Some(Toolkit::Ours("/house/target/cuda-toolkit/cuda".into())),
+            toolkit: Some(Toolkit::Ours("/repository/target/cuda-toolkit/cuda".into())),
             gpu: true,
             ..Tools::default()
         };
@@ -142,9 +143,9 @@ mod tests {
     }
 
     #[test]
-    fn auto_becomes_the_name_of_what_was_chosen_and_metal_is_refused() {
+    fn auto_is_replaced_by_the_chosen_device_and_metal_is_refused() {
         let with_gpu = Tools {
-            toolkit: Some(Toolkit::Ours("/house/target/cuda-toolkit/cuda".into())),
+            toolkit: Some(Toolkit::Ours("/repository/target/cuda-toolkit/cuda".into())),
             gpu: true,
             ..Tools::default()
         };
@@ -169,20 +170,20 @@ mod tests {
     }
 
     #[test]
-    fn files_are_written_where_the_caller_stands() {
+    fn relative_output_paths_are_relative_to_the_callers_folder() {
         let command = texts(&race(
             words(&["--json", "out.json"]),
             &inside(),
             &["numkong"],
         ));
         assert!(
-            command.ends_with("--json /house/docs/out.json"),
+            command.ends_with("--json /repository/docs/out.json"),
             "{command}"
         );
     }
 
     #[test]
-    fn criterion_gets_what_stands_beside_its_name() {
+    fn other_arguments_are_passed_to_criterion() {
         let command = texts(&criterion(words(&["--criterion", "matcher", "--quick"]), 0));
         assert_eq!(
             command,

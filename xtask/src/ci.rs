@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: every check and test, the cheapest first, ending at the first failure.
+//! `cargo xtask ci`: runs every check and test, the cheapest first, and stops at the first failure.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -19,29 +19,29 @@ const OPTIONAL: [&str; 2] = ["--features", "uard-cli/hdf5,uard-attention/nn"];
 pub enum Step {
     /// `cargo fmt --check`.
     Format,
-    /// Who imports whom, against the table of layers.
+    /// The dependencies between packages, against the table of layers.
     Layers,
-    /// The rules of the house that a machine can check.
+    /// The style rules that can be checked automatically.
     Style,
     /// The relative links of the documents, and the files, symbols and crates that they name.
     Links,
-    /// Fetches what compiles our own CUDA kernels in tests.
+    /// Downloads NVRTC, which compiles our own CUDA kernels in tests.
     Cuda,
-    /// Clippy on every target and feature, benches and CUDA included, without a warning.
+    /// Clippy on every target and feature, benches and CUDA included; warnings are errors.
     Clippy,
     /// Unit, integration and doc tests.
     Test,
-    /// The documentation, without a warning.
+    /// The documentation; warnings are errors.
     Docs,
     /// Licences, advisories and duplicates, where cargo-deny is installed.
     Deny,
-    /// Dependencies that nothing uses, where cargo-machete is installed.
+    /// Unused dependencies, where cargo-machete is installed.
     Unused,
 }
 
 enum Outcome {
     Passed,
-    /// With the reason.
+    /// Holds the reason.
     Skipped(&'static str),
 }
 
@@ -104,7 +104,7 @@ impl Step {
     }
 }
 
-/// Needs no GPU and no installed CUDA; downloads once.
+/// Downloads NVRTC if it is not there yet. Needs no GPU and no installed CUDA.
 fn nvrtc(root: &Path) -> anyhow::Result<Outcome> {
     if let Err(reason) = cuda::supported() {
         return Ok(Outcome::Skipped(reason));
@@ -113,8 +113,8 @@ fn nvrtc(root: &Path) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// A cargo command that compiles nothing to run, on the whole workspace: with the code for CUDA
-/// where its build scripts can be answered, so that clippy and the documentation share one check.
+/// A cargo command that links nothing, on the whole workspace. Where the stand-in for `nvcc` works,
+/// it includes the code for CUDA, so that clippy and the documentation share one target folder.
 fn checked(root: &Path, subcommand: &[&str]) -> anyhow::Result<Command> {
     let mut command = cargo(root);
     command
@@ -132,7 +132,7 @@ fn test(root: &Path) -> anyhow::Result<Outcome> {
     command
         .args(["test", "--workspace", "--locked"])
         .args(OPTIONAL)
-        // The gate draws the same cases every time; `cargo test` of a person draws others.
+        // Property tests of the gate draw the same cases every time; plain `cargo test` draws others.
         .env("PROPTEST_RNG_SEED", "0");
     if let Some(folder) = shared_folder(root) {
         command.env("UARD_SHARED", folder);
@@ -224,7 +224,7 @@ fn unused(root: &Path) -> anyhow::Result<Outcome> {
     )
 }
 
-/// Whether a command ends well, without its output.
+/// Whether a command succeeds; its output is discarded.
 fn succeeds(command: &mut Command) -> bool {
     command
         .stdout(Stdio::null())
@@ -233,7 +233,7 @@ fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Tests that read published features and photographs look for them here; without it they pass by.
+/// The folder of published features and photos for tests; without it such tests do nothing.
 fn shared_folder(root: &Path) -> Option<PathBuf> {
     if std::env::var_os("UARD_SHARED").is_some() {
         return None;

@@ -1,7 +1,7 @@
-//! How do `train`, `study`, `evaluate` and `data` become one cargo command?
+//! Builds the cargo commands of `train`, `study`, `evaluate`, `data` and `fuzz`.
 //!
-//! The command runs in the repository root, so that `data/` and `runs/` are always the same
-//! folders; paths that the caller gave keep their meaning.
+//! A command runs in the repository root, so that `data/` and `runs/` are always the same folders.
+//! Relative paths of the caller are made absolute first.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -25,15 +25,17 @@ const PATH_OPTIONS: &[&str] = &[
     "--similarities",
 ];
 
-/// Where the same seed gives the same bytes; a GPU is used when it is asked for.
+/// The CPU, on which the same seed gives the same bytes; a GPU is used only with `--device`.
 const DEFAULT_DEVICE: DeviceChoice = DeviceChoice::Cpu;
 
-/// The exit code of wrong usage or input, as `uard` has it.
+/// The exit code of wrong usage or input, the same as that of `uard`.
 const WRONG_USAGE: u8 = 2;
 
-/// Where the caller stands, and where the repository is.
-pub struct Place {
+/// The folders of a call.
+pub struct Folders {
+    /// The caller's current directory.
     pub caller: PathBuf,
+    /// The repository root.
     pub root: PathBuf,
 }
 
@@ -42,43 +44,43 @@ pub struct Place {
 struct Launch {
     arguments: Vec<OsString>,
     backend: Backend,
-    /// What is said before it starts.
+    /// A line that is printed before it starts.
     notice: Option<String>,
 }
 
-/// `uard train`, with the embedded data set and the comparison with `zero` where nothing else is said.
-pub fn train(arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCode> {
+/// `uard train`, by default on the embedded data set and compared with `zero`.
+pub fn train(arguments: Vec<OsString>, folders: &Folders) -> anyhow::Result<ExitCode> {
     start(
-        plan_train(arguments, place, &Tools::find(&place.root)),
-        place,
+        plan_train(arguments, folders, &Tools::find(&folders.root)),
+        folders,
     )
 }
 
-/// `uard study`, on the CPU where nothing else is said.
-pub fn study(arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCode> {
+/// `uard study`, by default on the CPU.
+pub fn study(arguments: Vec<OsString>, folders: &Folders) -> anyhow::Result<ExitCode> {
     start(
-        plan_study(arguments, place, &Tools::find(&place.root)),
-        place,
+        plan_study(arguments, folders, &Tools::find(&folders.root)),
+        folders,
     )
 }
 
 /// `uard evaluate`.
-pub fn evaluate(arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCode> {
+pub fn evaluate(arguments: Vec<OsString>, folders: &Folders) -> anyhow::Result<ExitCode> {
     start(
-        plan_evaluate(arguments, place, &Tools::find(&place.root)),
-        place,
+        plan_evaluate(arguments, folders, &Tools::find(&folders.root)),
+        folders,
     )
 }
 
 /// `uard data scenes`.
-pub fn data(arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCode> {
-    start(plan_data(arguments, place), place)
+pub fn data(arguments: Vec<OsString>, folders: &Folders) -> anyhow::Result<ExitCode> {
+    start(plan_data(arguments, folders), folders)
 }
 
-/// `uard-fuzz`, in the profile whose overflow checks and debug assertions find more.
-pub fn fuzz(mut arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitCode> {
-    rebase(&mut arguments, place);
-    let mut command = cargo(&place.root);
+/// `uard-fuzz`, in the development profile, whose overflow checks and debug assertions find more.
+pub fn fuzz(mut arguments: Vec<OsString>, folders: &Folders) -> anyhow::Result<ExitCode> {
+    rebase(&mut arguments, folders);
+    let mut command = cargo(&folders.root);
     command
         .args(["run", "--locked", "--package", "uard-fuzz", "--"])
         .args(arguments);
@@ -87,10 +89,10 @@ pub fn fuzz(mut arguments: Vec<OsString>, place: &Place) -> anyhow::Result<ExitC
 
 fn plan_train(
     mut arguments: Vec<OsString>,
-    place: &Place,
+    folders: &Folders,
     tools: &Tools,
 ) -> Result<Launch, String> {
-    let choice = device_and_paths(&mut arguments, place)?.unwrap_or(DEFAULT_DEVICE);
+    let choice = device_and_paths(&mut arguments, folders)?.unwrap_or(DEFAULT_DEVICE);
     let mut passed = words(&["train"]);
     if !has_option(&arguments, "--config") {
         passed.extend(words(&["--config", "configs/scenes.toml"]));
@@ -111,10 +113,10 @@ fn plan_train(
 
 fn plan_study(
     mut arguments: Vec<OsString>,
-    place: &Place,
+    folders: &Folders,
     tools: &Tools,
 ) -> Result<Launch, String> {
-    let choice = device_and_paths(&mut arguments, place)?.unwrap_or(DEFAULT_DEVICE);
+    let choice = device_and_paths(&mut arguments, folders)?.unwrap_or(DEFAULT_DEVICE);
     let mut passed = words(&["study", "--device", choice.name()]);
     passed.extend(arguments);
     uard(passed, choice, tools)
@@ -122,10 +124,10 @@ fn plan_study(
 
 fn plan_evaluate(
     mut arguments: Vec<OsString>,
-    place: &Place,
+    folders: &Folders,
     tools: &Tools,
 ) -> Result<Launch, String> {
-    let given = device_and_paths(&mut arguments, place)?;
+    let given = device_and_paths(&mut arguments, folders)?;
     let mut passed = words(&["evaluate"]);
     if let Some(choice) = given {
         passed.extend(words(&["--device", choice.name()]));
@@ -134,8 +136,8 @@ fn plan_evaluate(
     uard(passed, given.unwrap_or(DEFAULT_DEVICE), tools)
 }
 
-fn plan_data(mut arguments: Vec<OsString>, place: &Place) -> Result<Launch, String> {
-    rebase(&mut arguments, place);
+fn plan_data(mut arguments: Vec<OsString>, folders: &Folders) -> Result<Launch, String> {
+    rebase(&mut arguments, folders);
     let mut passed = words(&["data", "scenes"]);
     if !has_option(&arguments, "--out") {
         passed.extend(words(&["--out", "data/scenes"]));
@@ -147,7 +149,7 @@ fn plan_data(mut arguments: Vec<OsString>, place: &Place) -> Result<Launch, Stri
     })
 }
 
-/// The release build of `uard` with these arguments.
+/// A command that builds `uard` in release mode and runs it with these arguments.
 fn uard(passed: Vec<OsString>, choice: DeviceChoice, tools: &Tools) -> Result<Launch, String> {
     let (backend, reason) = backend::choose(choice, tools)?;
     let mut arguments = words(&["run", "--release", "--locked", "--package", "uard-cli"]);
@@ -164,17 +166,17 @@ fn uard(passed: Vec<OsString>, choice: DeviceChoice, tools: &Tools) -> Result<La
     })
 }
 
-/// Takes the device out of the arguments, and makes paths those of the caller.
+/// Removes `--device` from the arguments, and makes relative paths absolute.
 fn device_and_paths(
     arguments: &mut Vec<OsString>,
-    place: &Place,
+    folders: &Folders,
 ) -> Result<Option<DeviceChoice>, String> {
     let choice = device(arguments)?;
-    rebase(arguments, place);
+    rebase(arguments, folders);
     Ok(choice)
 }
 
-/// Takes `--device` out of the arguments; the last one counts.
+/// Removes every `--device` from the arguments; the last one is used.
 pub fn device(arguments: &mut Vec<OsString>) -> Result<Option<DeviceChoice>, String> {
     take_option(arguments, "--device")?
         .last()
@@ -215,22 +217,22 @@ fn split_option(argument: &OsStr, name: &str) -> Option<Option<OsString>> {
     Some(Some(value.into()))
 }
 
-/// Makes relative paths absolute where the caller stands elsewhere than in the root.
-pub fn rebase(arguments: &mut [OsString], place: &Place) {
-    if place.caller == place.root {
+/// Makes relative paths absolute unless the caller's current directory is the root.
+pub fn rebase(arguments: &mut [OsString], folders: &Folders) {
+    if folders.caller == folders.root {
         return;
     }
     let mut value_follows = false;
     for argument in arguments {
         if value_follows {
-            *argument = place.caller.join(&*argument).into();
+            *argument = folders.caller.join(&*argument).into();
         }
         value_follows = false;
         for name in PATH_OPTIONS {
             match split_option(argument, name) {
                 Some(Some(value)) => {
                     let mut absolute = OsString::from(format!("{name}="));
-                    absolute.push(place.caller.join(value));
+                    absolute.push(folders.caller.join(value));
                     *argument = absolute;
                 }
                 Some(None) => value_follows = true,
@@ -240,12 +242,12 @@ pub fn rebase(arguments: &mut [OsString], place: &Place) {
     }
 }
 
-/// Arguments of a command.
+/// Converts texts to arguments of a command.
 pub fn words(texts: &[&str]) -> Vec<OsString> {
     texts.iter().map(OsString::from).collect()
 }
 
-fn start(plan: Result<Launch, String>, place: &Place) -> anyhow::Result<ExitCode> {
+fn start(plan: Result<Launch, String>, folders: &Folders) -> anyhow::Result<ExitCode> {
     let launch = match plan {
         Ok(launch) => launch,
         Err(refusal) => return Ok(refuse(&refusal)),
@@ -254,19 +256,19 @@ fn start(plan: Result<Launch, String>, place: &Place) -> anyhow::Result<ExitCode
         println!("{notice}");
         std::io::stdout().flush()?;
     }
-    let mut command = cargo(&place.root);
+    let mut command = cargo(&folders.root);
     command.args(&launch.arguments);
     command.envs(launch.backend.environment()?);
     become_child(command)
 }
 
-/// Says what is wrong with the arguments, or missing for them.
+/// Prints an error about the arguments; returns the exit code.
 pub fn refuse(refusal: &str) -> ExitCode {
     eprintln!("error: {refusal}");
     ExitCode::from(WRONG_USAGE)
 }
 
-/// Cargo, in the root of the repository.
+/// A cargo command in the repository root.
 pub fn cargo(root: &Path) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
@@ -274,14 +276,14 @@ pub fn cargo(root: &Path) -> Command {
     command
 }
 
-/// Replaces this process, so that signals and the exit code are the child's own.
+/// Replaces this process by the command, so that it receives signals and gives the exit code.
 #[cfg(unix)]
 pub fn become_child(mut command: Command) -> anyhow::Result<ExitCode> {
     use std::os::unix::process::CommandExt;
     Err(command.exec()).context("starting cargo")
 }
 
-/// Waits for the child and leaves Ctrl-C to it.
+/// Runs the command and returns its exit code; Ctrl-C is left to the child.
 #[cfg(not(unix))]
 pub fn become_child(mut command: Command) -> anyhow::Result<ExitCode> {
     ctrlc::set_handler(|| {}).context("leaving Ctrl-C to the child")?;
@@ -295,10 +297,10 @@ mod tests {
     use super::*;
     use crate::backend::Toolkit;
 
-    fn at_root() -> Place {
-        Place {
-            caller: "/house".into(),
-            root: "/house".into(),
+    fn at_root() -> Folders {
+        Folders {
+            caller: "/repository".into(),
+            root: "/repository".into(),
         }
     }
 
@@ -312,8 +314,8 @@ mod tests {
             .collect()
     }
 
-    fn trained(arguments: &[&str], place: &Place) -> Vec<String> {
-        let launch = plan_train(words(arguments), place, &Tools::default()).unwrap();
+    fn trained(arguments: &[&str], folders: &Folders) -> Vec<String> {
+        let launch = plan_train(words(arguments), folders, &Tools::default()).unwrap();
         passed_to_uard(&launch)
             .into_iter()
             .map(str::to_owned)
@@ -321,13 +323,13 @@ mod tests {
     }
 
     #[test]
-    fn train_without_arguments_is_the_embedded_job_beside_zero() {
+    fn train_without_arguments_uses_the_embedded_data_and_compares_with_zero() {
         let expected = "train --config configs/scenes.toml --device cpu --compare zero";
         assert_eq!(trained(&[], &at_root()).join(" "), expected);
     }
 
     #[test]
-    fn the_build_is_a_locked_release_of_the_binary() {
+    fn uard_is_built_in_release_mode_with_the_lock_file() {
         let launch = plan_train(vec![], &at_root(), &Tools::default()).unwrap();
         let cargo = words(&[
             "run",
@@ -341,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_found_behind_passed_ones() {
+    fn options_are_found_after_others() {
         let passed = trained(
             &[
                 "--set",
@@ -358,20 +360,19 @@ mod tests {
     }
 
     #[test]
-    fn study_names_its_device_and_keeps_the_callers_paths() {
-        let place = Place {
-            caller: "/house/room".into(),
-            root: "/house".into(),
+    fn study_passes_its_device_and_absolute_paths() {
+        let folders = Folders {
+            caller: "/repository/room".into(),
+            root: "/repository".into(),
         };
         let given = words(&["--config", "a.toml", "--data=d", "--resume"]);
-        let launch = plan_study(given, &place, &Tools::default()).unwrap();
-        let expected =
-            "study --device cpu --config /house/room/a.toml --data=/house/room/d --resume";
+        let launch = plan_study(given, &folders, &Tools::default()).unwrap();
+        let expected = "study --device cpu --config /repository/room/a.toml --data=/repository/room/d --resume";
         assert_eq!(passed_to_uard(&launch).join(" "), expected);
     }
 
     #[test]
-    fn comparisons_of_the_caller_replace_the_default() {
+    fn given_comparisons_replace_the_default() {
         let both = trained(&["--compare", "zero", "--compare=scan"], &at_root());
         assert!(both.ends_with(&["--compare", "zero", "--compare", "scan"].map(str::to_owned)));
         let none = trained(&["--compare", "none"], &at_root());
@@ -379,28 +380,28 @@ mod tests {
     }
 
     #[test]
-    fn paths_keep_their_meaning_in_a_subdirectory() {
-        let place = Place {
-            caller: "/house/docs".into(),
-            root: "/house".into(),
+    fn relative_paths_of_a_subdirectory_become_absolute() {
+        let folders = Folders {
+            caller: "/repository/docs".into(),
+            root: "/repository".into(),
         };
         let passed = trained(
             &["--config", "../a.toml", "--data=d", "--run", "/r"],
-            &place,
+            &folders,
         );
         assert!(
-            passed.contains(&"/house/docs/../a.toml".to_owned()),
+            passed.contains(&"/repository/docs/../a.toml".to_owned()),
             "{passed:?}"
         );
         assert!(
-            passed.contains(&"--data=/house/docs/d".to_owned()),
+            passed.contains(&"--data=/repository/docs/d".to_owned()),
             "{passed:?}"
         );
         assert!(passed.contains(&"/r".to_owned()), "{passed:?}");
     }
 
     #[test]
-    fn cuda_turns_the_feature_on_or_refuses() {
+    fn cuda_enables_the_feature_or_is_refused() {
         let tools = Tools {
             toolkit: Some(Toolkit::Installed("/cuda/bin/nvcc".into())),
             gpu: true,
@@ -432,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn data_goes_to_the_usual_folder() {
+    fn data_is_written_to_data_scenes_by_default() {
         let launch = plan_data(vec![], &at_root()).unwrap();
         assert_eq!(
             passed_to_uard(&launch),

@@ -1,4 +1,5 @@
-//! Who may import whom? The arrows of ARCHITECTURE.md as a table, checked on `cargo metadata`.
+//! Checks the dependencies between packages: the arrows of ARCHITECTURE.md as a table, compared with
+//! `cargo metadata`.
 
 use std::path::Path;
 
@@ -7,10 +8,10 @@ use serde::Deserialize;
 
 use crate::launch;
 
-/// Each package and what of ours it may name in `[dependencies]` and `[build-dependencies]`: in a
-/// list that has the package too, what stands before it.
+/// Each package with the packages of this workspace that it may name in `[dependencies]` and
+/// `[build-dependencies]`. If the list contains the package itself, only those before it are allowed.
 ///
-/// An arrow may skip layers downward; it never points up or sideways.
+/// A dependency may skip layers downward; it never points up or sideways.
 const ARROWS: &[(&str, &[&str])] = &[
     ("uard-files", &[]),
     ("uard-linalg", &[]),
@@ -55,7 +56,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// What answers with a trained model, lowest first.
+/// The packages that serve a trained model and what they need, lowest first.
 const SERVING: &[&str] = &[
     "uard-files",
     "uard-linalg",
@@ -68,7 +69,7 @@ const SERVING: &[&str] = &[
     "uard-model",
 ];
 
-/// Everything, lowest first.
+/// All libraries, lowest first.
 const LIBRARIES: &[&str] = &[
     "uard-files",
     "uard-linalg",
@@ -85,10 +86,10 @@ const LIBRARIES: &[&str] = &[
     "uard-training",
 ];
 
-/// May be named in `[dev-dependencies]` only, there by everyone.
+/// Packages that may be named in `[dev-dependencies]` only; there every package may name them.
 const FOR_TESTS: &[&str] = &["uard-testkit", "uard-ptx"];
 
-/// What a package must not know: the beginnings of foreign names that stay out of it, and why.
+/// For some packages, prefixes of crates that they must not depend on, and the reason.
 const ABSENCES: &[(&str, &[&str], &str)] = &[
     ("uard-linalg", &["candle"], "it works on plain slices"),
     ("uard-eval", &["candle"], "it works on plain numbers"),
@@ -107,7 +108,7 @@ const ABSENCES: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// What `cargo metadata` says, as far as layers are concerned.
+/// The part of the output of `cargo metadata` that this check reads.
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -122,7 +123,7 @@ struct Package {
 #[derive(Deserialize)]
 struct Dependency {
     name: String,
-    /// Absent for a normal dependency.
+    /// `None` for a normal dependency.
     kind: Option<Kind>,
     /// The version requirement.
     req: String,
@@ -135,7 +136,7 @@ enum Kind {
     Build,
 }
 
-/// Every arrow of the workspace that the table does not allow, as sentences.
+/// A sentence for every dependency of the workspace that the table does not allow.
 pub fn check(root: &Path) -> anyhow::Result<Vec<String>> {
     let output = launch::cargo(root)
         .args(["metadata", "--no-deps", "--locked", "--format-version", "1"])
@@ -148,7 +149,7 @@ pub fn check(root: &Path) -> anyhow::Result<Vec<String>> {
         );
     }
     let metadata: Metadata =
-        serde_json::from_slice(&output.stdout).context("reading what cargo metadata says")?;
+        serde_json::from_slice(&output.stdout).context("reading the output of cargo metadata")?;
     Ok(violations(&metadata.packages))
 }
 
@@ -157,8 +158,8 @@ fn violations(packages: &[Package]) -> Vec<String> {
     for package in packages {
         let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == package.name) else {
             found.push(format!(
-                "`{}` is not in the table of layers: say in xtask/src/layers.rs and in \
-                 ARCHITECTURE.md what it may import",
+                "`{}` is not in the table of layers: add it with its allowed dependencies to \
+                 xtask/src/layers.rs and ARCHITECTURE.md",
                 package.name
             ));
             continue;
@@ -167,17 +168,17 @@ fn violations(packages: &[Package]) -> Vec<String> {
         let allowed = &allowed[..before.unwrap_or(allowed.len())];
         for dependency in &package.dependencies {
             let ours = packages.iter().any(|other| other.name == dependency.name);
-            let complaint = match ours {
-                true => arrow_complaint(&package.name, dependency, allowed),
-                false => foreign_complaint(&package.name, dependency),
+            let violation = match ours {
+                true => layer_violation(&package.name, dependency, allowed),
+                false => foreign_violation(&package.name, dependency),
             };
-            found.extend(complaint);
+            found.extend(violation);
         }
     }
     found
 }
 
-fn arrow_complaint(package: &str, dependency: &Dependency, allowed: &[&str]) -> Option<String> {
+fn layer_violation(package: &str, dependency: &Dependency, allowed: &[&str]) -> Option<String> {
     let name = dependency.name.as_str();
     if FOR_TESTS.contains(&name) {
         return (dependency.kind != Some(Kind::Dev)).then(|| {
@@ -186,18 +187,21 @@ fn arrow_complaint(package: &str, dependency: &Dependency, allowed: &[&str]) -> 
     }
     (!allowed.contains(&name)).then(|| {
         let list = match allowed.is_empty() {
-            true => "nothing of ours".to_owned(),
+            true => "no package of this workspace".to_owned(),
             false => allowed.join(", "),
         };
-        format!("`{package}` imports `{name}`, and may import {list}: move the code down or pass a value")
+        format!(
+            "`{package}` imports `{name}`, but may import {list}: move the code to a lower package \
+             or pass a value"
+        )
     })
 }
 
-fn foreign_complaint(package: &str, dependency: &Dependency) -> Option<String> {
+fn foreign_violation(package: &str, dependency: &Dependency) -> Option<String> {
     let name = dependency.name.as_str();
     if name.starts_with("candle-") && !dependency.req.starts_with('=') {
         return Some(format!(
-            "`{package}` asks for {name} {}: candle is pinned with `=` in the version table",
+            "`{package}` requires {name} {}: candle must be pinned with `=` in the version table",
             dependency.req
         ));
     }
@@ -228,7 +232,7 @@ mod tests {
         }
     }
 
-    /// The complaints about one package among empty ones of every other name.
+    /// The violations of one package among packages without dependencies of every other name.
     fn complaints(name: &str, dependencies: &[(&str, Option<Kind>)]) -> Vec<String> {
         let mut packages: Vec<Package> = ARROWS
             .iter()
@@ -240,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn downward_arrows_pass_and_may_skip_layers() {
+    fn downward_dependencies_pass_and_may_skip_layers() {
         let below = [
             ("uard-core", None),
             ("uard-attention", None),
@@ -250,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn upward_and_sideways_arrows_fail() {
+    fn upward_and_sideways_dependencies_fail() {
         let upward = complaints("uard-core", &[("uard-attention", None)]);
         assert!(
             upward[0].contains("`uard-core` imports `uard-attention`"),
@@ -281,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dev_dependency_follows_the_arrows() {
+    fn a_dev_dependency_follows_the_table_too() {
         let found = complaints("uard-attention", &[("uard-training", Some(Kind::Dev))]);
         assert_eq!(found.len(), 1);
     }
@@ -308,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_crates_stay_out_where_they_must() {
+    fn forbidden_foreign_crates_fail_except_in_tests() {
         assert_eq!(complaints("uard-attention", &[("image", None)]).len(), 1);
         assert!(complaints("uard-attention", &[("image", Some(Kind::Dev))]).is_empty());
     }
@@ -320,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_of_cargo_is_understood() {
+    fn the_output_of_cargo_metadata_is_read() {
         let text = r#"{"packages": [{"name": "xtask", "version": "0.1.0", "dependencies": [
             {"name": "clap", "kind": null, "req": "^4", "optional": false},
             {"name": "tempfile", "kind": "dev", "req": "^3"}]}]}"#;

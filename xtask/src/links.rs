@@ -1,4 +1,4 @@
-//! Do the relative links of the documents lead to files that a fresh clone has?
+//! Checks that the relative links of the documents lead to files of the repository.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -7,10 +7,10 @@ use crate::sources::Source;
 /// Folders that exist only after a build or a run.
 const NOT_COMMITTED: &[&str] = &["data", "runs", "target"];
 
-/// What stands before a link's target: Markdown, and the HTML of pictures.
+/// The text before a link's target and the character after it: Markdown, and HTML for pictures.
 const OPENINGS: &[(&str, char)] = &[("](", ')'), ("src=\"", '"'), ("href=\"", '"')];
 
-/// Every link of a document that leads nowhere, as `path:line: sentence`.
+/// Every broken link of a document, as `path:line: sentence`.
 pub fn check(root: &Path, document: &Source) -> Vec<String> {
     let path = &document.path;
     let targets = document.prose().flat_map(|(number, line)| {
@@ -43,7 +43,7 @@ fn complaint(root: &Path, document: &str, target: &str) -> Option<&'static str> 
     (!root.join(inside).exists()).then_some("leads to no file")
 }
 
-/// The path without `.` and `..`; none where it climbs above the root.
+/// The path without `.` and `..`; `None` if it leads above the root.
 fn normalized(path: &Path) -> Option<PathBuf> {
     let mut inside = PathBuf::new();
     for part in path.components() {
@@ -61,7 +61,7 @@ fn normalized(path: &Path) -> Option<PathBuf> {
     Some(inside)
 }
 
-/// The link targets of a line, those in code left out.
+/// The link targets of a line, except those in inline code.
 fn targets(line: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for (opening, closing) in OPENINGS {

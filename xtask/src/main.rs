@@ -1,8 +1,8 @@
 //! The commands of this workspace: `train`, `study`, `evaluate`, `data`, `bench`, `fuzz`, `ci`, and
-//! those for CUDA.
+//! those that set up CUDA.
 //!
-//! Thin on purpose: it starts cargo and `uard`, and links neither candle nor a crate of ours,
-//! so that it is built within half a minute of a fresh clone.
+//! It starts cargo and `uard`, and depends on neither candle nor another crate of this workspace, so
+//! that it builds within half a minute of a fresh clone.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use cuda::{Part, bundle};
-use launch::Place;
+use launch::Folders;
 
 #[derive(Parser)]
 #[command(
@@ -70,7 +70,7 @@ enum Task {
     Evaluate(PassedOn),
     /// Write the embedded data set: `uard data scenes`, to data/scenes without --out.
     Data(PassedOn),
-    /// Race ours against the peers: `uard-bench` in a release build.
+    /// Compare the speed of this workspace with its peers: `uard-bench` in a release build.
     #[command(
         after_help = "--criterion [FILTER]           run criterion's benches instead; what follows \
                       goes to criterion\n\
@@ -104,7 +104,7 @@ enum Task {
     GpuBundle,
 }
 
-/// Arguments that are handed to the command behind a task.
+/// Arguments that are passed to the program of a task.
 #[derive(clap::Args)]
 struct PassedOn {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -124,17 +124,17 @@ fn main() -> ExitCode {
 
 fn perform(task: Task) -> anyhow::Result<ExitCode> {
     let root = root();
-    let place = Place {
+    let folders = Folders {
         caller: std::env::current_dir()?,
         root: root.clone(),
     };
     match task {
-        Task::Train(passed) => launch::train(passed.arguments, &place),
-        Task::Study(passed) => launch::study(passed.arguments, &place),
-        Task::Evaluate(passed) => launch::evaluate(passed.arguments, &place),
-        Task::Data(passed) => launch::data(passed.arguments, &place),
-        Task::Bench(passed) => bench::run(passed.arguments, &place),
-        Task::Fuzz(passed) => launch::fuzz(passed.arguments, &place),
+        Task::Train(passed) => launch::train(passed.arguments, &folders),
+        Task::Study(passed) => launch::study(passed.arguments, &folders),
+        Task::Evaluate(passed) => launch::evaluate(passed.arguments, &folders),
+        Task::Data(passed) => launch::data(passed.arguments, &folders),
+        Task::Bench(passed) => bench::run(passed.arguments, &folders),
+        Task::Fuzz(passed) => launch::fuzz(passed.arguments, &folders),
         Task::Ci { cuda: true, .. } => bundle::check(&root),
         Task::Ci { steps, .. } => ci::run(&root, &steps),
         Task::CudaToolkit { nvrtc_only: true } => cuda::run(&root, Part::Nvrtc),
@@ -145,8 +145,8 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
 
 /// The repository root: the folder above this package.
 ///
-/// Cargo says at run time where the package is, so that a moved checkout is found;
-/// a binary started by hand falls back on where it was built.
+/// Cargo sets the folder at run time, so that a moved checkout is found; a binary that was not started
+/// by cargo uses the folder where it was built.
 fn root() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);

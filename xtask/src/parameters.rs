@@ -1,18 +1,18 @@
-//! Finds functions whose parameters hold more than five values, or a tuple.
+//! Finds functions that take more than five values, or a tuple as a parameter.
 //!
-//! Clippy counts parameters; a tuple of three is three values for whoever calls.
+//! Clippy counts parameters; this check also counts the members of tuples.
 
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{FnArg, Signature, Type};
+use syn::{FnArg, ItemImpl, Signature, Type};
 
 use crate::sources::Source;
 
-/// The most values that one call passes, `self` among them.
+/// Largest number of values of a call, `self` included.
 const MOST_VALUES: usize = 5;
 
 /// Every function of the file with a tuple as a parameter or with too many values, as
-/// `path:line: sentence`. A file that is not Rust has none: the style rules name it.
+/// `path:line: sentence`. A file that is not valid Rust gives none; the style rules report it.
 pub fn check(source: &Source) -> Vec<String> {
     let Ok(file) = syn::parse_file(&source.text) else {
         return Vec::new();
@@ -31,6 +31,13 @@ struct Found<'a> {
 }
 
 impl<'ast> Visit<'ast> for Found<'_> {
+    /// A trait decides the parameters of its methods: ours are checked where the trait is declared.
+    fn visit_item_impl(&mut self, block: &'ast ItemImpl) {
+        if block.trait_.is_none() {
+            visit::visit_item_impl(self, block);
+        }
+    }
+
     fn visit_signature(&mut self, signature: &'ast Signature) {
         let values: usize = signature.inputs.iter().map(values_of).sum();
         let line = signature.ident.span().start().line;
@@ -88,6 +95,16 @@ mod tests {
     fn five_values_and_lists_of_pairs_pass() {
         let text = "fn f(a: u8, b: u8, c: u8, d: &[(u8, u8)], e: impl Fn((u8, u8))) {}";
         assert_eq!(complaints(text), Vec::<String>::new());
+    }
+
+    #[test]
+    fn methods_that_a_trait_declares_elsewhere_pass() {
+        let text = "impl T for S { fn f(&self, a: (u8, u8)) {} }";
+        assert_eq!(complaints(text), Vec::<String>::new());
+        assert_eq!(
+            complaints("impl S { fn f(&self, a: (u8, u8)) {} }").len(),
+            1
+        );
     }
 
     #[test]

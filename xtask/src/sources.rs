@@ -1,4 +1,4 @@
-//! Which files of the repository do the checks read?
+//! Reads the Rust and Markdown files of the repository for the checks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub fn rust(root: &Path) -> anyhow::Result<Vec<Source>> {
     read(root, paths)
 }
 
-/// Every Markdown file: those beside Cargo.toml, and those of the folders below.
+/// Every Markdown file in the root and in some folders below it.
 pub fn markdown(root: &Path) -> anyhow::Result<Vec<Source>> {
     let mut paths: Vec<PathBuf> = entries(root)?
         .into_iter()
@@ -65,7 +65,7 @@ fn collect(folder: &Path, extension: &str, paths: &mut Vec<PathBuf>) -> anyhow::
     Ok(())
 }
 
-/// The entries of a folder by name: what is reported first may not depend on the file system.
+/// The entries of a folder, sorted by name so that reports do not depend on the file system.
 fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut paths: Vec<PathBuf> = fs::read_dir(folder)
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())

@@ -1,6 +1,6 @@
-//! The rules for Rust files that no lint of rustc or clippy checks.
+//! Checks style rules for Rust files that no lint of rustc or clippy covers.
 //!
-//! The files are read as tokens, not as items: code inside macros counts as well.
+//! The files are read as tokens, not as items, so that code inside macros is checked too.
 
 use std::str::FromStr;
 
@@ -8,8 +8,8 @@ use proc_macro2::{TokenStream, TokenTree};
 
 use crate::sources::Source;
 
-/// Product code that may open and write files by the standard library: the crate for it, crates for
-/// tests, and scenes, which are drawn into a folder that is renamed as a whole.
+/// Code that may open and write files with the standard library: `uard-files`, crates for tests, and
+/// scenes, which are written into a folder that is renamed as a whole.
 const FILE_CALLS_ALLOWED: &[&str] = &[
     "crates/fuzz/",
     "crates/scenes/src/write.rs",
@@ -18,7 +18,7 @@ const FILE_CALLS_ALLOWED: &[&str] = &[
     "crates/testkit/",
 ];
 
-/// File and folder names that say nothing about what is inside.
+/// File and folder names that do not describe their contents.
 const EMPTY_NAMES: &[&str] = &["common", "helper", "helpers", "prelude", "util", "utils"];
 
 /// Every rule that the file breaks, as `path:line: sentence`.
@@ -50,7 +50,7 @@ pub fn check(source: &Source) -> Vec<String> {
         .collect()
 }
 
-/// What the rules need to know of a file.
+/// What the rules need of a file.
 #[derive(Default)]
 struct Facts {
     /// Lines before the tests that open or write a file by the standard library.
@@ -74,7 +74,7 @@ impl Facts {
     }
 }
 
-/// Whether a call such as `fs::write` or `File::open` comes first.
+/// Whether the tokens begin with a call such as `fs::write` or `File::open`.
 fn is_file_call(tokens: &[TokenTree]) -> bool {
     let [
         TokenTree::Ident(owner),
@@ -96,7 +96,8 @@ fn is_file_call(tokens: &[TokenTree]) -> bool {
     first.as_char() == ':' && second.as_char() == ':' && calls.iter().any(|known| call == known)
 }
 
-/// Product code reaches files through `uard-files`; tests, benches and tools need not.
+/// Calls of the standard library in product code, which must use `uard-files`; tests, benches and
+/// tools need not.
 fn stray_file_calls(facts: &Facts, path: &str) -> Vec<(usize, String)> {
     let is_product = path.starts_with("crates/") && path.contains("/src/");
     let is_test = path.ends_with("/tests.rs") || path.contains("/tests/");
@@ -117,7 +118,8 @@ fn stray_file_calls(facts: &Facts, path: &str) -> Vec<(usize, String)> {
         .collect()
 }
 
-/// Files of integration tests that the `main.rs` of their crate does not name: they would never run.
+/// Files of integration tests that the `main.rs` of their crate does not name, so that they never
+/// run.
 pub fn tests_that_never_run(sources: &[Source]) -> Vec<String> {
     let in_tests = |path: &str| {
         let (folder, name) = path.rsplit_once('/')?;
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_the_house_passes() {
+    fn a_file_that_follows_the_rules_passes() {
         let body =
             "/// Adds.\npub fn add(a: fn(u8) -> u8) -> u8 { a(1) }\ntrait T { fn t(&self); }";
         assert_eq!(in_core(body), Vec::<String>::new());

@@ -103,7 +103,7 @@ fn missing_in_row(row: &str, code: &[Source]) -> Vec<String> {
     found
 }
 
-/// The file of a path, from the root or from the folder of the row's first file.
+/// The file of a path, relative to the root or to the folder of the row's first file.
 fn file<'a>(path: &str, first: Option<&Source>, code: &'a [Source]) -> Option<&'a Source> {
     let beside = first.map(|first| Path::new(&first.path).with_file_name(path));
     code.iter().find(|source| {
@@ -112,7 +112,7 @@ fn file<'a>(path: &str, first: Option<&Source>, code: &'a [Source]) -> Option<&'
     })
 }
 
-/// A name as Rust has them, with or without the path to it.
+/// Whether the text is a Rust name, with or without a path.
 fn is_symbol(span: &str) -> bool {
     span.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && span.split("::").all(|part| !part.is_empty())
@@ -142,7 +142,7 @@ mod tests {
         }
     }
 
-    /// The complaints about one line, where two files have a function each.
+    /// The complaints about one line, with two files that have a function each.
     fn complaints_about(line: &str) -> Vec<String> {
         let code = [
             source("crates/a/src/one.rs", "fn find_one() {}"),

@@ -1,4 +1,4 @@
-//! What do our own panels reach, from registers and from the cache?
+//! Measures the ceilings of our panel kernels, on registers and on panels in the cache.
 
 use half::bf16;
 use rayon::ThreadPool;
@@ -8,16 +8,16 @@ use uard_linalg::panels::{
 
 use super::{Ceiling, Kind, best_rate};
 
-/// Depth of the job.
+/// The depth of the panels, which is the joint width.
 const DEPTH: usize = 1024;
 
-/// Panels of rows and columns: both sides stay in the second cache of a core.
+/// The number of row panels and of column panels; both stay in the second-level cache of a core.
 const SHAPES: [(usize, usize); 3] = [(2, 8), (4, 6), (3, 18)];
 
-/// Calls at once, so that waking the threads does not count.
+/// The number of calls in a trial, so that the time to wake the threads is negligible.
 const CALLS: u64 = 128;
 
-/// Products by every instruction set but the scalar one, by each thread on its own numbers.
+/// Measures every instruction set but the scalar one; each thread multiplies its own numbers.
 pub fn measure(threads: usize, pool: Option<&ThreadPool>, found: &mut Vec<Ceiling>) {
     for set in InstructionSet::ALL.into_iter().skip(1) {
         let Ok(instructions) = Instructions::detect(set) else {
@@ -38,7 +38,7 @@ pub fn measure(threads: usize, pool: Option<&ThreadPool>, found: &mut Vec<Ceilin
 struct Run<'a> {
     instructions: Instructions,
     threads: usize,
-    /// Rayon's global pool without one.
+    /// The thread pool; `None` for rayon's global pool.
     pool: Option<&'a ThreadPool>,
 }
 
@@ -56,11 +56,11 @@ impl Run<'_> {
     }
 
     fn products<T: Element>(&self, kind: Kind) -> Ceiling {
-        let rates = SHAPES.map(|shape| self.product::<T>(shape));
+        let rates = SHAPES.map(|(rows, columns)| self.product::<T>(rows, columns));
         self.ceiling(kind, rates.into_iter().fold(0.0, f64::max))
     }
 
-    fn product<T: Element>(&self, (rows, columns): (usize, usize)) -> f64 {
+    fn product<T: Element>(&self, rows: usize, columns: usize) -> f64 {
         const STEPS: usize = 16;
         let ones = |panels: usize| vec![T::from_f32(1.0); panels * PANEL * DEPTH];
         let (left, right) = (ones(rows), ones(columns));

@@ -1,19 +1,20 @@
-//! How long does candle take with its own operations? The composed form, tile by tile.
+//! All pairs by the composed form, in candle's own operations, tile by tile.
 
 use uard_attention::Matcher;
 use uard_core::{Regions, Words};
 
-/// Images, and captions, that are matched at a time: at the real width their products and [I, C,
-/// W, R] tensors take tens of megabytes.
+/// The number of images and of captions that are matched at a time: at the real width their tensors
+/// [I, C, W, R] take tens of megabytes.
 const TILE: usize = 32;
 
 /// Matches every image with every caption; row-major [I, C].
 ///
 /// # Errors
-/// When candle refuses a tensor.
+/// If candle fails.
 pub fn all_pairs(
     matcher: &Matcher,
-    (regions, words): (&Regions, &Words),
+    regions: &Regions,
+    words: &Words,
     threshold: f64,
 ) -> anyhow::Result<Vec<f32>> {
     let (images, captions) = (regions.images(), words.captions());

@@ -1,8 +1,8 @@
-//! How long do the formulas take as they are written? Each query that has an answer forms the
-//! vector that it attends to, as wide as the joint space; a query without one is skipped.
+//! All pairs by the formulas as they are written, on one thread: each query with an answer forms its
+//! attended vector [D], and a query without one is skipped.
 //!
-//! What a careful programmer writes from the paper, on one thread: it shows what the mask saves
-//! where attention, and not the product of relevance, is most of the work.
+//! It shows the time that the mask saves if attention, and not the product of relevance, is most of the
+//! work.
 
 use uard_core::{Regions, Words};
 use uard_linalg::product::{Matrix, Output, product};
@@ -14,7 +14,7 @@ pub struct Rows {
     width: usize,
 }
 
-/// How a side attends.
+/// The parameters of attention.
 #[derive(Clone, Copy)]
 struct Attention {
     threshold: f32,
@@ -26,7 +26,7 @@ impl Rows {
     /// Copies the rows without padding.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// If candle fails.
     pub fn read(regions: &Regions, words: &Words) -> anyhow::Result<Self> {
         Ok(Self {
             images: valid(regions.rows(), regions.counts())?,
@@ -43,12 +43,12 @@ impl Rows {
             width: self.width,
         };
         let pairs = self.images.iter().flat_map(|image| {
-            let of_image = move |caption: &Vec<f32>| {
+            let similarity = move |caption: &Vec<f32>| {
                 let words_ask = attention.one_side(caption, image);
                 let regions_ask = attention.one_side(image, caption);
                 words_ask + regions_ask
             };
-            self.captions.iter().map(of_image)
+            self.captions.iter().map(similarity)
         });
         pairs.collect()
     }
@@ -70,14 +70,15 @@ impl Attention {
         let answers = relevance
             .chunks_exact(columns)
             .zip(queries.chunks_exact(self.width))
-            .map(|(relevance, query)| self.answer(relevance, (query, context), &mut attended));
+            .map(|(relevance, query)| self.answer(relevance, query, context, &mut attended));
         answers.sum::<f32>() / rows as f32
     }
 
     fn answer(
         self,
         relevance: &[f32],
-        (query, context): (&[f32], &[f32]),
+        query: &[f32],
+        context: &[f32],
         attended: &mut [f32],
     ) -> f32 {
         let best = relevance.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -125,7 +126,7 @@ mod tests {
     use uard_core::random::Draws;
 
     #[test]
-    fn the_literal_form_is_the_reference() {
+    fn the_literal_form_equals_the_reference() {
         let shape = Shape {
             images: 3,
             captions: 5,
@@ -136,7 +137,7 @@ mod tests {
         let words = workload::words(shape, Content::Random, &draws).unwrap();
         let threshold = workload::threshold_keeping(0.5, &regions, &words).unwrap();
         let config = MatcherConfig::default();
-        let expected = Sample::compute(&config, (&regions, &words), threshold).unwrap();
+        let expected = Sample::compute(&config, &regions, &words, threshold).unwrap();
         let found = Rows::read(&regions, &words)
             .unwrap()
             .all_pairs(threshold, 10.0);

@@ -1,4 +1,4 @@
-//! Who else does this work?
+//! The peers of our kernels on the CPU, and the reference.
 
 pub mod composed;
 pub mod literal;

@@ -1,16 +1,16 @@
-//! How long does NumKong take for MaxSim? Its matrices of bf16, packed once, one pair a call.
+//! MaxSim by NumKong, on matrices of bf16 that are packed once, with one pair a call.
 //!
-//! NumKong answers `sum_i min_j (1 - cos)` over the words: the mean of the highest cosines is one
-//! minus its mean. Where the machine has no AMX it finds each word's best region among vectors
-//! rounded to eight bits, and computes only that cosine in bf16.
+//! NumKong returns `sum_i min_j (1 - cos)` over the words, so the mean of the highest cosines is one minus
+//! the mean of this sum. Without AMX it finds each word's best region among vectors rounded to eight bits,
+//! and computes only that cosine in bf16.
 
-/// Why it does not take part, where it does not.
+/// Why it does not take part in this build.
 #[cfg(not(feature = "numkong"))]
 pub const MISSING: &str = "uard-bench was built without the feature `numkong`: its C sources did \
                            not compile (see the build's output), or cargo was called by hand";
 
 #[cfg(feature = "numkong")]
-pub use linked::{Packed, how};
+pub use linked::{Packed, kernel_name};
 
 #[cfg(feature = "numkong")]
 mod linked {
@@ -18,17 +18,17 @@ mod linked {
     use numkong::{MaxSimPackedMatrix, Tensor, bf16};
     use uard_core::{Regions, Words};
 
-    /// All images and captions as NumKong packs them.
+    /// All images and captions, packed by NumKong.
     pub struct Packed {
         images: Vec<MaxSimPackedMatrix<bf16>>,
         captions: Vec<MaxSimPackedMatrix<bf16>>,
     }
 
     impl Packed {
-        /// Packs fragments, rounded to bf16 as ours are.
+        /// Packs fragments, rounded to bf16 like ours.
         ///
         /// # Errors
-        /// When NumKong refuses them.
+        /// If NumKong fails.
         pub fn new(regions: &Regions, words: &Words) -> anyhow::Result<Self> {
             numkong::capabilities::configure_thread();
             Ok(Self {
@@ -41,7 +41,7 @@ mod linked {
         /// calling thread; row-major [I, C].
         ///
         /// # Errors
-        /// When NumKong refuses a pair.
+        /// If NumKong fails.
         pub fn similarities_into(&self, out: &mut [f32]) -> anyhow::Result<()> {
             let rows = out.chunks_mut(self.captions.len()).zip(&self.images);
             for (row, image) in rows {
@@ -54,8 +54,8 @@ mod linked {
         }
     }
 
-    /// By which of its kernels, as far as it tells.
-    pub fn how() -> String {
+    /// The kernel that NumKong uses on this processor.
+    pub fn kernel_name() -> String {
         use numkong::capabilities::{available, cap};
         let kernels = [
             (cap::SAPPHIREAMX, "AMX, bf16"),

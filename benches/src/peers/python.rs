@@ -1,4 +1,4 @@
-//! Does PyTorch take part? It does where `UARD_BENCH_PYTHON` names a Python that has it.
+//! PyTorch as a peer, if `UARD_BENCH_PYTHON` names a Python that has it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,13 +26,13 @@ pub struct Python {
 }
 
 impl Python {
-    /// Looks for it, by another name where the variable is not set; the other side is the reason
-    /// why it does not take part.
+    /// Starts the Python of the variable, or without it that of `default`, and checks that it has torch
+    /// and numpy. The inner error is the reason why PyTorch takes no part.
     ///
     /// # Errors
-    /// When the folder cannot be written.
-    pub fn find(threads: usize, otherwise: Option<&str>) -> anyhow::Result<Result<Self, String>> {
-        let program = std::env::var_os(VARIABLE).or_else(|| otherwise.map(Into::into));
+    /// If the folder cannot be written.
+    pub fn find(threads: usize, default: Option<&str>) -> anyhow::Result<Result<Self, String>> {
+        let program = std::env::var_os(VARIABLE).or_else(|| default.map(Into::into));
         let Some(program) = program.map(PathBuf::from) else {
             let reason = format!("set {VARIABLE} to a Python that has torch and numpy");
             return Ok(Err(reason));
@@ -65,40 +65,40 @@ impl Python {
         }))
     }
 
-    /// Lays out the arrays that the next workers read.
+    /// Writes the arrays that the next workers read.
     ///
     /// # Errors
-    /// When they cannot be written.
-    pub fn lay_out(&self, regions: &Regions, words: &Words) -> anyhow::Result<()> {
+    /// If they cannot be written.
+    pub fn write_arrays(&self, regions: &Regions, words: &Words) -> anyhow::Result<()> {
         for (name, rows) in [("regions", regions.rows()), ("words", words.rows())] {
             let (entries, longest, width) = rows.dims3()?;
             let values = rows.flatten_all()?.to_vec1::<f32>()?;
             write_f32(&self.file(name), &[entries, longest, width], &values)?;
         }
-        self.lay_out_counts(words.counts())
+        self.write_counts(words.counts())
     }
 
-    /// Lays out the words of each caption alone.
+    /// Writes the number of words of each caption.
     ///
     /// # Errors
-    /// When they cannot be written.
-    pub fn lay_out_counts(&self, counts: &[usize]) -> anyhow::Result<()> {
+    /// If they cannot be written.
+    pub fn write_counts(&self, counts: &[usize]) -> anyhow::Result<()> {
         let counts: Vec<i64> = counts.iter().map(|&count| count as i64).collect();
         Ok(write_i64(&self.file("counts"), &[counts.len()], &counts)?)
     }
 
-    /// Starts a form of the script; it has read its arrays when this returns.
+    /// Starts scan.py with its argument FORM, and waits until it has read its arrays.
     ///
     /// # Errors
-    /// When it fails to start.
+    /// If it fails to start.
     pub fn start(&self, form: &str) -> anyhow::Result<Worker> {
         self.start_script("scan.py", form, &[self.threads.to_string()])
     }
 
-    /// Starts a form of one of the scripts, with what it takes after the folder.
+    /// Starts one of the scripts with its argument FORM, and further arguments after the folder.
     ///
     /// # Errors
-    /// When it fails to start.
+    /// If it fails to start.
     pub fn start_script(
         &self,
         script: &str,
@@ -119,11 +119,11 @@ impl Python {
         Worker::start(&mut command).with_context(|| format!("the form `{form}` of {script}"))
     }
 
-    /// What a worker found in its last round, row-major [I, C].
+    /// The similarities of a worker's last round, row-major [I, C].
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn found(&self, worker: &mut Worker) -> anyhow::Result<Vec<f32>> {
+    /// If they cannot be read.
+    pub fn read_similarities(&self, worker: &mut Worker) -> anyhow::Result<Vec<f32>> {
         let path = self.file("found");
         worker.save(&path)?;
         Ok(uard_data::npy::read_f32(&path)?.values)

@@ -1,4 +1,4 @@
-//! What is the similarity in f64, as the formulas are written? It judges everyone's numbers.
+//! The scalar reference in f64, with which the similarities of all contestants are compared.
 
 use candle_core::DType;
 use uard_attention::reference;
@@ -9,21 +9,22 @@ use uard_core::{Regions, Words};
 pub struct Sample {
     /// Row-major, images by captions of the sample.
     pub values: Vec<f64>,
-    /// Pairs in which rounding the fragments to bf16 moves a relevance across the threshold: a
-    /// query that gains or loses its answer there changes the similarity by more than rounding.
+    /// Whether rounding to bf16 moves a relevance of a pair across the threshold. A query then gains or
+    /// loses its answer, which changes the similarity by more than rounding.
     flipped: Vec<bool>,
     images: usize,
     captions: usize,
 }
 
 impl Sample {
-    /// Computes the similarity of every pair of the fragments, which are few.
+    /// Computes the similarity of every pair.
     ///
     /// # Errors
-    /// When the rows cannot be read.
+    /// If candle fails.
     pub fn compute(
         config: &MatcherConfig,
-        (regions, words): (&Regions, &Words),
+        regions: &Regions,
+        words: &Words,
         threshold: f64,
     ) -> anyhow::Result<Self> {
         let [words_ask, regions_ask] =
@@ -48,10 +49,10 @@ impl Sample {
         })
     }
 
-    /// The largest differences to similarities [I, C] that begin with the sample's pairs.
+    /// The largest differences to similarities [I, C] whose first images and captions are the sample's.
     ///
     /// # Panics
-    /// When there are fewer images or captions than in the sample.
+    /// If there are fewer images or captions than in the sample.
     pub fn differences(&self, found: &[f32], captions: usize) -> Differences {
         assert!(self.captions <= captions && self.images * captions <= found.len());
         let rows = found
@@ -76,9 +77,9 @@ impl Sample {
 pub struct Differences {
     /// Over all pairs of the sample.
     pub all: f64,
-    /// Over those in which bf16 moves no relevance across the threshold.
+    /// Over the pairs in which bf16 moves no relevance across the threshold.
     pub same_mask: f64,
-    /// The others.
+    /// The number of the other pairs.
     pub flipped: usize,
 }
 
@@ -112,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn differences_are_found_in_the_corner_of_the_whole() {
+    fn differences_are_those_of_the_first_pairs() {
         let sample = Sample {
             values: vec![1.0, 2.0, 3.0, 4.0],
             flipped: vec![false, false, false, true],

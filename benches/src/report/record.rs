@@ -1,4 +1,4 @@
-//! How does a run enter the record? A line for every row, in the columns of benches/record/.
+//! Appends a run to a record: a line for every row, with the columns of benches/record/.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -51,7 +51,7 @@ fn lines(report: &Report) -> String {
     .collect()
 }
 
-/// A field of CSV: commas would begin the next one.
+/// A field of CSV, without commas, which separate fields.
 fn field(text: &str) -> String {
     text.replace(", ", " ").replace(',', "")
 }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_are_named_across_leap_years() {
+    fn dates_are_right_in_leap_years() {
         assert_eq!(date(0), "1970-01-01");
         assert_eq!(date(951_782_400), "2000-02-29");
         assert_eq!(date(951_868_800), "2000-03-01");
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn commas_do_not_begin_a_field() {
+    fn commas_are_removed_from_a_field() {
         assert_eq!(field("all pairs, 1,000 x 5,000"), "all pairs 1000 x 5000");
     }
 }

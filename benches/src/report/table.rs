@@ -1,11 +1,11 @@
-//! How is a run told to a person? As tables that say every unit.
+//! Tables of ceilings, races and promises for people, with units.
 
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 
 use super::{Promise, Race, Row};
 use crate::ceilings::{Ceilings, Kind, counted};
 
-/// Every ceiling, before and after.
+/// All ceilings, before and after the races.
 pub fn ceilings(before: &Ceilings, after: &Ceilings) -> String {
     let mut rows = table(&["ceiling", "threads", "by", "before", "after"]);
     for ceiling in &before.found {
@@ -31,7 +31,7 @@ fn rate(kind: Kind, rate: f64) -> String {
     }
 }
 
-/// The rows of a race; times of one unit are compared with the first row's.
+/// The rows of a race; the times of a unit are compared with that of the first row.
 pub fn race(race: &Race) -> String {
     let mut rows = table(&[
         "",
@@ -50,19 +50,19 @@ pub fn race(race: &Race) -> String {
             column.set_cell_alignment(CellAlignment::Left);
         }
     }
-    let first = race.rows.first().map_or(f64::NAN, Row::of_one);
+    let first = race.rows.first().map_or(f64::NAN, Row::seconds_per_unit);
     for row in &race.rows {
         rows.add_row([
             name(row),
             seconds(row.median),
             format!("{:.1} %", 100.0 * row.spread),
-            seconds(row.of_one()),
+            seconds(row.seconds_per_unit()),
             when(row.multiply_adds > 0.0, || {
                 format!("{:.1}", row.rate() / 1e9)
             }),
             row.share_of_ceiling
                 .map_or_else(dash, |share| format!("{:.0} %", 100.0 * share)),
-            times(row.of_one() / first),
+            times(row.seconds_per_unit() / first),
             row.difference
                 .map_or_else(dash, |difference| format!("{difference:.1e}")),
             row.peak_kib.map_or_else(dash, mebibytes),
@@ -72,7 +72,7 @@ pub fn race(race: &Race) -> String {
     format!("{}\n{rows}\n", race.title)
 }
 
-/// What was promised and what was found.
+/// The promised and the measured values.
 pub fn promises(promises: &[Promise]) -> String {
     let mut rows = table(&["", "promised", "found"]);
     for column in rows.column_iter_mut() {

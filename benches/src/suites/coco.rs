@@ -1,8 +1,8 @@
-//! What do 5,000 images and 25,000 captions take, the size of COCO's test set? Time and memory.
+//! The suite coco: time and memory of lists of the best for 5,000 images and 25,000 captions, the size of
+//! COCO's test set.
 //!
-//! A round takes minutes and is run once, without another one to warm up. One process of its own: it
-//! packs batch by batch, as features come from a file, and finds the
-//! lists of the best; the matrix of all pairs never exists.
+//! A round takes minutes and is run once, without a warm-up. Each precision runs in a process of its own,
+//! which packs batch by batch, as features are read from a file. The matrix of all pairs is never built.
 
 use uard_attention::search::Search;
 use uard_attention::{Engine, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
@@ -10,34 +10,38 @@ use uard_benches::statistics::Timings;
 use uard_benches::workload::{self, Content, Shape, WIDTH};
 use uard_core::random::Draws;
 
-use super::{Found, Setting};
+use super::{BenchContext, SuiteResults};
 use crate::report::{Race, Row};
 use crate::workers::{self, Job};
 
 /// Images and captions of COCO's test set.
-const SHAPE: (usize, usize) = (5000, 25_000);
+const SHAPE: Shape = Shape {
+    images: 5000,
+    captions: 25_000,
+    width: WIDTH,
+};
 
-/// Entries that are drawn and packed at a time.
+/// The number of entries that are drawn and packed at a time.
 const BATCH: usize = 500;
 
-/// The longest list that recall asks for.
+/// The length of the lists, which is the largest K of R@K.
 const LISTED: usize = 10;
 
-/// Queries, words and regions together, that have an answer.
+/// The share of queries, words and regions together, that have an answer.
 const KEPT: f64 = 1.0 / 3.0;
 
-/// A process may have so much.
+/// The promised limit of a process's memory, in MiB.
 const MOST_MIB: f64 = 6.0 * 1024.0;
 
-/// The precisions that are raced; each packs what it needs.
+/// The raced precisions.
 const PRECISIONS: [Precision; 3] = [Precision::Bf16, Precision::Exact, Precision::F32];
 
 /// Times the job in each precision, each in a process of its own, one after the other.
 ///
 /// # Errors
-/// When a worker fails.
-pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
-    let shape = setting.arguments.shape(SHAPE);
+/// If a worker fails.
+pub fn run(context: &BenchContext, results: &mut SuiteResults) -> anyhow::Result<()> {
+    let shape = context.arguments.shape(SHAPE);
     let mut rows = Vec::new();
     let title = format!(
         "lists of the best {LISTED} of COCO's size, {} images x {} captions, both sides",
@@ -47,7 +51,7 @@ pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
         let mut worker = Job::Coco(precision, shape.images, shape.captions).start()?;
         eprintln!("{title}, {precision}");
         let mut seconds = Timings::default();
-        for _ in 0..setting.arguments.rounds(1) {
+        for _ in 0..context.arguments.rounds(1) {
             seconds.push(worker.round()?);
         }
         let words: usize = workload::word_counts(shape.captions, &Draws::new(0))
@@ -58,13 +62,13 @@ pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
             rule: "masked".to_owned(),
             precision: precision.to_string(),
             ours: true,
-            threads: setting.threads,
+            threads: context.threads,
             units: (shape.images * shape.captions) as f64,
             multiply_adds: (shape.images * workload::REGIONS * words * WIDTH) as f64,
             peak_kib: Some(worker.peak_kib()?),
             ..Row::default()
         };
-        rows.push(row.timed(&seconds).under(setting.ceilings));
+        rows.push(row.timed(&seconds).with_ceiling_share(context.ceilings));
     }
     let peaks = rows.iter().map(|row| {
         let mib = row.peak_kib.unwrap_or(0) as f64 / 1024.0;
@@ -74,19 +78,19 @@ pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
             row.precision, mib, row.median
         )
     });
-    found.promise(
+    results.promise(
         &format!("memory of the {} x {} job", shape.images, shape.captions),
         "under 6 GB",
         peaks.collect::<Vec<_>>().join("; "),
     );
-    found.race(Race { title, rows });
+    results.race(Race { title, rows });
     Ok(())
 }
 
 /// Serves rounds in one precision.
 ///
 /// # Errors
-/// When packing or a search fails.
+/// If packing or a search fails.
 pub fn serve(precision: Precision, shape: Shape) -> anyhow::Result<()> {
     let draws = Draws::new(0);
     let batches = |entries: usize| {
@@ -99,20 +103,20 @@ pub fn serve(precision: Precision, shape: Shape) -> anyhow::Result<()> {
         regions.push(&workload::regions_of(batch, shape, &draws)?)?;
     }
     let mut words = PackedWords::builder(WIDTH, precision)?;
-    let content = (shape, Content::Random);
+    let content = Content::Random;
     for batch in batches(shape.captions) {
-        words.push(&workload::words_of(batch, content, &draws)?)?;
+        words.push(&workload::words_of(batch, shape, content, &draws)?)?;
     }
     let (regions, words) = (regions.finish(), words.finish());
     let threshold = {
         let some_regions = workload::regions_of(0..shape.images.min(50), shape, &draws)?;
-        let some_words = workload::words_of(0..shape.captions.min(100), content, &draws)?;
+        let some_words = workload::words_of(0..shape.captions.min(100), shape, content, &draws)?;
         workload::threshold_keeping(KEPT, &some_regions, &some_words)?
     };
     let matcher = Matcher::new(MatcherConfig::default())?;
     let search = Search::new(&matcher, threshold, Engine::Auto, precision)?;
     workers::serve(search.running().engine().name(), || {
-        std::hint::black_box(search.top_k(&regions, &words, LISTED, &|_, _| ())?);
+        std::hint::black_box(search.top_k(&regions, &words, LISTED)?);
         Ok(())
     })
 }

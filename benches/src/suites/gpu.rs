@@ -1,8 +1,7 @@
-//! What does a GPU do a second? Matching and a training step against PyTorch's forms of them, and
-//! epochs of a real run.
+//! The suite gpu: matching and a training step against PyTorch, and epochs of a real run.
 //!
-//! Nothing is known of a GPU's noise beforehand, so ceilings are PyTorch's products in the same
-//! race. Everything waits for the GPU before a clock is read.
+//! The ceilings are PyTorch's products in the same race, because the CPU's ceilings do not show the noise
+//! of a GPU. Every contestant waits for the GPU before the clock is read.
 
 #[cfg(feature = "cuda-kernels")]
 mod corner;
@@ -19,49 +18,55 @@ mod peers;
 #[cfg(feature = "cuda")]
 mod training;
 
-use super::{Found, Setting};
+use super::{BenchContext, SuiteResults};
 
 /// Runs the races of a GPU.
 ///
 /// # Errors
-/// In one sentence: the build has no kernels, there is no driver or GPU, or too little memory.
+/// If this build has no kernels for a GPU, or there is no driver or no GPU.
 #[cfg(feature = "cuda-kernels")]
-pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
+pub fn run(context: &BenchContext, results: &mut SuiteResults) -> anyhow::Result<()> {
     use std::sync::Arc;
-    use uard_core::gpu::{Driver, Machine};
+    use uard_core::gpu::{Driver, Gpu};
     let driver = Arc::new(Driver::open(0)?);
-    let machine: Arc<dyn Machine> = Arc::<Driver>::clone(&driver);
+    let machine: Arc<dyn Gpu> = Arc::<Driver>::clone(&driver);
     println!("gpu       {}\n", driver.name());
-    found.gpu = Some(driver.name().to_owned());
-    found.survive("matching", |found| matching::run(&machine, setting, found));
-    train(&driver, setting, found);
+    results.gpu = Some(driver.name().to_owned());
+    results.run_part("matching", |results| {
+        matching::run(&machine, context, results)
+    });
+    train(&driver, context, results);
     Ok(())
 }
 
-/// Without kernels for a GPU there is nothing to race.
+/// Refuses the suite, because this build has no kernels for a GPU.
 ///
 /// # Errors
 /// Always.
 #[cfg(not(feature = "cuda-kernels"))]
-pub fn run(_: &Setting, _: &mut Found) -> anyhow::Result<()> {
+pub fn run(_: &BenchContext, _: &mut SuiteResults) -> anyhow::Result<()> {
     anyhow::bail!("this build has no kernels for a GPU: build it with the feature cuda-kernels")
 }
 
-/// A training step, and epochs of a real run.
+/// Runs the races of a training step, and epochs of a real run.
 #[cfg(feature = "cuda")]
-fn train(driver: &std::sync::Arc<uard_core::gpu::Driver>, setting: &Setting, found: &mut Found) {
+fn train(
+    driver: &std::sync::Arc<uard_core::gpu::Driver>,
+    context: &BenchContext,
+    results: &mut SuiteResults,
+) {
     use uard_benches::step::Setup;
     use uard_core::device::{DeviceChoice, open};
-    found.survive("training", |found| {
+    results.run_part("training", |results| {
         let device = open(DeviceChoice::Cuda)?.device;
-        training::run(driver, &device, setting, found);
-        epochs::run(&device, (&Setup::flickr30k()?, epochs::SIZE), found)
+        training::run(driver, &device, context, results);
+        epochs::run(&device, &Setup::flickr30k()?, epochs::SIZE, results)
     });
 }
 
 #[cfg(all(feature = "cuda-kernels", not(feature = "cuda")))]
-fn train(_: &uard_core::gpu::Driver, _: &Setting, found: &mut Found) {
-    found.miss(
+fn train(_: &uard_core::gpu::Driver, _: &BenchContext, results: &mut SuiteResults) {
+    results.record_missing(
         "training step and epochs",
         "this build has no CUDA under its training: build it with the feature cuda",
     );

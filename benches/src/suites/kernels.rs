@@ -1,4 +1,4 @@
-//! How fast are all pairs? By kernel, precision and rule, and against the peers.
+//! The suite kernels: all pairs by kernel, precision and rule, and against peers.
 
 mod data;
 mod entry;
@@ -9,85 +9,89 @@ mod product;
 
 use candle_core::Device;
 use uard_attention::{Engine, Precision, Sides, WeightRule};
-use uard_benches::workload::Content;
+use uard_benches::workload::{Content, Shape, WIDTH};
 
 use self::data::Data;
-use self::entry::{Asked, Entry, Judge};
-use super::{Found, Setting};
+use self::entry::{KernelOptions, RaceEntry, ReferencePairs};
+use super::{BenchContext, SuiteResults};
 use crate::arguments::RaceName;
 use crate::report::{Race, seconds};
 
 /// Images and captions of Flickr30K's test set.
-const SHAPE: (usize, usize) = (1000, 5000);
+const SHAPE: Shape = Shape {
+    images: 1000,
+    captions: 5000,
+    width: WIDTH,
+};
 
-/// Queries, words and regions together, that have an answer.
+/// The share of queries, words and regions together, that have an answer.
 const KEPT: f64 = 1.0 / 3.0;
 
-/// Captions of the races in which many kernels and rules take part.
+/// The number of captions in races of many kernels and rules.
 const CAPTIONS_OF_RULES: usize = 1000;
 
-/// Captions of the races in which slow contestants take part.
+/// The number of captions in races with slow contestants.
 pub const CAPTIONS_OF_PEERS: usize = 100;
 
-/// Images and captions of what takes milliseconds a pair.
+/// The number of images and of captions for contestants that take milliseconds a pair.
 pub const SLOWEST: (usize, usize) = (100, 20);
 
 /// Runs the races of the kernels.
 ///
 /// # Errors
-/// When a contestant of ours fails, or a peer that is there.
-pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
-    let shape = setting.arguments.shape(SHAPE);
+/// If a contestant fails.
+pub fn run(context: &BenchContext, results: &mut SuiteResults) -> anyhow::Result<()> {
+    let shape = context.arguments.shape(SHAPE);
     eprintln!(
         "packing {} images and {} captions",
         shape.images, shape.captions
     );
     let whole = Data::draw(shape, Content::Random, KEPT)?;
-    let judge = Judge::new(&whole)?;
-    let wants = |race| setting.arguments.wants(race);
-    if wants(RaceName::AllPairs) {
-        all_pairs(setting, &whole, &judge, found)?;
+    let reference = ReferencePairs::new(&whole)?;
+    let includes = |race| context.arguments.includes_race(race);
+    if includes(RaceName::AllPairs) {
+        all_pairs(context, &whole, &reference, results)?;
     }
-    if wants(RaceName::Lists) {
-        lists::race(setting, &whole, found)?;
+    if includes(RaceName::Lists) {
+        lists::race(context, &whole, results)?;
     }
-    if wants(RaceName::Rules) {
+    if includes(RaceName::Rules) {
         let slice = whole.slice(shape.images, CAPTIONS_OF_RULES)?;
-        rules(setting, &slice, &judge, found)?;
+        rules(context, &slice, &reference, results)?;
     }
-    if wants(RaceName::Kernels) {
-        kernels(setting, &whole, &judge, found)?;
+    if includes(RaceName::Kernels) {
+        kernels(context, &whole, &reference, results)?;
     }
-    if wants(RaceName::Mask) {
-        mask::race(setting, &whole, &judge, found)?;
+    if includes(RaceName::Mask) {
+        mask::race(context, &whole, &reference, results)?;
     }
-    if wants(RaceName::Peers) {
-        peers::race(setting, &whole, &judge, found)?;
+    if includes(RaceName::Peers) {
+        peers::race(context, &whole, &reference, results)?;
     }
-    if wants(RaceName::OneCore) {
-        peers::race_alone(setting, &whole, &judge, found)?;
+    if includes(RaceName::OneCore) {
+        peers::race_alone(context, &whole, &reference, results)?;
     }
     Ok(())
 }
 
-/// The whole job, in the precisions that fill a matrix.
+/// The race of all pairs in bf16 and f32.
 fn all_pairs(
-    setting: &Setting,
+    context: &BenchContext,
     whole: &Data,
-    judge: &Judge,
-    found: &mut Found,
+    reference: &ReferencePairs,
+    results: &mut SuiteResults,
 ) -> anyhow::Result<()> {
     let mut entries = Vec::new();
     for precision in [Precision::Bf16, Precision::F32] {
-        entries.push(Entry::ours(
-            setting,
+        entries.push(RaceEntry::ours(
+            context,
             whole,
-            judge,
-            Asked::masked(precision),
+            reference,
+            KernelOptions::masked(precision),
         )?);
     }
     let title = format!("all pairs, {}, both sides, {}", whole.size(), whole.kept()?);
-    let race = entry::race(setting, title, entries)?;
+    let race = entry::race(context, title, entries)?;
     let share = |precision: Precision| {
         let row = race
             .rows
@@ -96,27 +100,33 @@ fn all_pairs(
         let share = row.and_then(|row| row.share_of_ceiling).unwrap_or(f64::NAN);
         format!("{:.0} %", 100.0 * share)
     };
-    found.promise(
+    results.promise(
         "share of this run's bf16 GEMM ceiling, all pairs",
         "50 %; aim 75 %",
         share(Precision::Bf16),
     );
-    found.promise(
+    results.promise(
         "avx512 alone, f32: share of this run's f32 GEMM ceiling",
         "60 %; aim 80 %",
         format!("{} ({})", share(Precision::F32), race.rows[0].name),
     );
-    found.promise(
+    results.promise(
         "bf16 against the f64 reference",
         "2e-3",
         format!("{:.1e}", race.rows[0].difference.unwrap_or(f64::NAN)),
     );
-    found.race(race);
+    results.race(race);
     Ok(())
 }
 
-/// Rules on one kernel: what attention costs beside the product, and what the mask saves.
-fn rules(setting: &Setting, data: &Data, judge: &Judge, found: &mut Found) -> anyhow::Result<()> {
+/// The race of the rules on one kernel: the time of attention beside the product, and the time that the
+/// mask saves.
+fn rules(
+    context: &BenchContext,
+    data: &Data,
+    reference: &ReferencePairs,
+    results: &mut SuiteResults,
+) -> anyhow::Result<()> {
     for precision in [Precision::Bf16, Precision::F32] {
         let mut entries = Vec::new();
         for rule in [
@@ -126,57 +136,66 @@ fn rules(setting: &Setting, data: &Data, judge: &Judge, found: &mut Found) -> an
             WeightRule::Zero,
             WeightRule::Scan,
         ] {
-            let asked = Asked {
+            let options = KernelOptions {
                 rule,
-                ..Asked::masked(precision)
+                ..KernelOptions::masked(precision)
             };
-            entries.push(Entry::ours(setting, data, judge, asked)?);
+            entries.push(RaceEntry::ours(context, data, reference, options)?);
         }
-        entries.push(product::entry(setting, data, precision)?);
+        entries.push(product::entry(context, data, precision)?);
         let title = format!(
             "rules on one kernel, {}, both sides, {precision}",
             data.size()
         );
-        let race = entry::race(setting, title, entries)?;
+        let race = entry::race(context, title, entries)?;
         let [maxsim, masked, nearest, zero, _, product] = &race.rows[..] else {
             anyhow::bail!("five rules and the product have six rows");
         };
-        found.promise(
+        results.promise(
             &format!("masked against maxsim on the same kernel, {precision}"),
             "at most 1.3 times its time; aim 1.1",
-            format!("{:.2} times", masked.of_one() / maxsim.of_one()),
+            format!(
+                "{:.2} times",
+                masked.seconds_per_unit() / maxsim.seconds_per_unit()
+            ),
         );
-        found.promise(
+        results.promise(
             &format!("nearest against masked on the same kernel, {precision}"),
             "reported",
-            format!("{:.2} times", nearest.of_one() / masked.of_one()),
+            format!(
+                "{:.2} times",
+                nearest.seconds_per_unit() / masked.seconds_per_unit()
+            ),
         );
-        found.promise(
+        results.promise(
             &format!("where a pair's time goes, masked, {precision}"),
             "reported",
             format!(
                 "product {}, maxima and store {}, exponentials and Gram form {}",
-                seconds(product.of_one()),
-                seconds(maxsim.of_one() - product.of_one()),
-                seconds(masked.of_one() - maxsim.of_one()),
+                seconds(product.seconds_per_unit()),
+                seconds(maxsim.seconds_per_unit() - product.seconds_per_unit()),
+                seconds(masked.seconds_per_unit() - maxsim.seconds_per_unit()),
             ),
         );
-        found.promise(
+        results.promise(
             &format!("time that the mask saves on the fused kernel, {precision}"),
             "reported beside the paper's 50 to 73 %",
-            format!("{:.0} %", 100.0 * (1.0 - masked.of_one() / zero.of_one())),
+            format!(
+                "{:.0} %",
+                100.0 * (1.0 - masked.seconds_per_unit() / zero.seconds_per_unit())
+            ),
         );
-        found.race(race);
+        results.race(race);
     }
     Ok(())
 }
 
-/// Every kernel that this machine runs, on all threads and on one.
+/// The race of every kernel that this machine runs, on all threads and on one.
 fn kernels(
-    setting: &Setting,
+    context: &BenchContext,
     whole: &Data,
-    judge: &Judge,
-    found: &mut Found,
+    reference: &ReferencePairs,
+    results: &mut SuiteResults,
 ) -> anyhow::Result<()> {
     let slice = whole.slice(whole.images(), CAPTIONS_OF_PEERS)?;
     let small = whole.slice(SLOWEST.0, SLOWEST.1)?;
@@ -194,26 +213,26 @@ fn kernels(
             } else {
                 &slice
             };
-            let asked = Asked {
+            let options = KernelOptions {
                 kernel,
-                ..Asked::masked(precision)
+                ..KernelOptions::masked(precision)
             };
-            entries.push(Entry::ours(setting, data, judge, asked)?);
-            if kernel != Engine::Scalar && setting.threads > 1 {
-                let alone = Asked {
+            entries.push(RaceEntry::ours(context, data, reference, options)?);
+            if kernel != Engine::Scalar && context.threads > 1 {
+                let alone = KernelOptions {
                     threads: 1,
-                    ..asked
+                    ..options
                 };
-                entries.push(Entry::ours(setting, data, judge, alone)?);
+                entries.push(RaceEntry::ours(context, data, reference, alone)?);
             }
         }
     }
     let title = format!("kernels, {}, both sides, masked", slice.size());
-    found.race(entry::race(setting, title, entries)?);
+    results.race(entry::race(context, title, entries)?);
     Ok(())
 }
 
-/// Both sides, or words alone: the side that MaxSim libraries have.
+/// The name of the sides in tables.
 fn sides_name(sides: Sides) -> &'static str {
     match sides {
         Sides::Both => "both sides",
@@ -222,9 +241,9 @@ fn sides_name(sides: Sides) -> &'static str {
     }
 }
 
-/// The race of that title, for promises that compare across races.
-fn race_named<'a>(found: &'a Found, beginning: &str) -> Option<&'a Race> {
-    found
+/// The race whose title begins so, for promises that compare several races.
+fn race_named<'a>(results: &'a SuiteResults, beginning: &str) -> Option<&'a Race> {
+    results
         .races
         .iter()
         .find(|race| race.title.starts_with(beginning))

@@ -1,4 +1,4 @@
-//! What is raced? A suite a question.
+//! The suites of races.
 
 pub mod coco;
 pub mod gpu;
@@ -14,50 +14,50 @@ use crate::peers::python::Python;
 use crate::report::Row;
 use crate::report::{Missing, Promise, Race, Requirement};
 
-/// What every suite is given.
-pub struct Setting<'a> {
+/// The arguments, peers and ceilings of a run, which every suite uses.
+pub struct BenchContext<'a> {
     /// The command line.
     pub arguments: &'a Arguments,
-    /// Threads of ours and of the peers.
+    /// The number of threads of our contestants and of the peers.
     pub threads: usize,
     /// A pool of one thread.
     pub single: &'a ThreadPool,
-    /// PyTorch, where it takes part.
+    /// PyTorch, if it takes part.
     pub python: Option<&'a Python>,
-    /// What is possible, measured before.
+    /// The ceilings, measured before the races.
     pub ceilings: &'a Ceilings,
 }
 
-impl Setting<'_> {
-    /// Rounds of a race whose rounds take seconds.
+impl BenchContext<'_> {
+    /// The number of rounds, by default 5, of a race whose rounds take seconds.
     pub fn rounds(&self) -> u32 {
         self.arguments.rounds(5)
     }
 }
 
-/// What a suite found.
+/// The results of the suites of a run.
 #[derive(Default)]
-pub struct Found {
-    /// Race by race.
+pub struct SuiteResults {
+    /// All races.
     pub races: Vec<Race>,
-    /// Promises that it speaks to.
+    /// The project's promises with the measured values.
     pub promises: Vec<Promise>,
-    /// What a GPU must do.
+    /// The requirements of a GPU with the measured values.
     pub requirements: Vec<Requirement>,
-    /// The GPU that ran the races.
+    /// The name of the GPU, if the races ran on one.
     pub gpu: Option<String>,
-    /// Who took no part.
+    /// Contestants that took no part.
     pub missing: Vec<Missing>,
 }
 
-impl Found {
-    /// Prints a race that is over, and keeps it.
+impl SuiteResults {
+    /// Prints a finished race and adds it.
     pub fn race(&mut self, race: Race) {
         println!("{}", race.table());
         self.races.push(race);
     }
 
-    /// Notes what was promised about something, and what was found.
+    /// Adds a promise with the measured value.
     pub fn promise(&mut self, about: &str, promised: &str, found: String) {
         self.promises.push(Promise {
             about: about.to_owned(),
@@ -66,23 +66,25 @@ impl Found {
         });
     }
 
-    /// Keeps the rows of those who stayed in a race; who left is noted with the reason.
+    /// Returns the rows of contestants that did not fail; the others are recorded as missing.
     #[cfg(feature = "cuda-kernels")]
-    pub fn stayed(&mut self, rows: Vec<Row>, left: Vec<Option<String>>) -> Vec<Row> {
-        let mut stayed = Vec::with_capacity(rows.len());
-        for (row, left) in rows.into_iter().zip(left) {
-            match left {
-                None => stayed.push(row),
-                Some(reason) => self.miss(format!("{}, {}", row.name, row.precision), reason),
+    pub fn keep_completed(&mut self, rows: Vec<Row>, failures: Vec<Option<String>>) -> Vec<Row> {
+        let mut completed = Vec::with_capacity(rows.len());
+        for (row, failure) in rows.into_iter().zip(failures) {
+            match failure {
+                None => completed.push(row),
+                Some(reason) => {
+                    self.record_missing(format!("{}, {}", row.name, row.precision), reason);
+                }
             }
         }
-        stayed
+        completed
     }
 
-    /// Lets a part of a suite fail without those that follow, and without what was measured: the
-    /// failure is a requirement that is not met, and ends the run with exit code 1.
+    /// Runs a part of a suite. If it fails, the other parts and the results so far are kept: the failure is
+    /// recorded as a requirement that is not met, and the run ends with exit code 1.
     #[cfg(feature = "cuda-kernels")]
-    pub fn survive(&mut self, part: &str, run: impl FnOnce(&mut Self) -> anyhow::Result<()>) {
+    pub fn run_part(&mut self, part: &str, run: impl FnOnce(&mut Self) -> anyhow::Result<()>) {
         if let Err(error) = run(self) {
             self.requirements.push(Requirement {
                 about: part.to_owned(),
@@ -94,8 +96,8 @@ impl Found {
         }
     }
 
-    /// Notes who took no part.
-    pub fn miss(&mut self, who: impl Into<String>, reason: impl Into<String>) {
+    /// Records a contestant that takes no part.
+    pub fn record_missing(&mut self, who: impl Into<String>, reason: impl Into<String>) {
         self.missing.push(Missing {
             who: who.into(),
             reason: reason.into(),

@@ -1,10 +1,10 @@
-//! What does training cost? The matcher's operator, the text encoder, a whole step.
+//! The suite train: the matcher's operator, the text encoder, and a whole training step.
 
 mod matcher;
 mod step;
 mod text;
 
-use super::{Found, Setting};
+use super::{BenchContext, SuiteResults};
 use crate::arguments::RaceName;
 
 pub use matcher::serve as serve_matcher;
@@ -12,16 +12,16 @@ pub use matcher::serve as serve_matcher;
 /// Runs the races of training.
 ///
 /// # Errors
-/// When a contestant of ours fails.
-pub fn run(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
-    if setting.arguments.wants(RaceName::Matcher) {
-        matcher::race(setting, found)?;
+/// If a contestant of ours fails.
+pub fn run(context: &BenchContext, results: &mut SuiteResults) -> anyhow::Result<()> {
+    if context.arguments.includes_race(RaceName::Matcher) {
+        matcher::race(context, results)?;
     }
-    if setting.arguments.wants(RaceName::Text) {
-        text::race(setting, found)?;
+    if context.arguments.includes_race(RaceName::Text) {
+        text::race(context, results)?;
     }
-    if setting.arguments.wants(RaceName::Step) {
-        step::race(setting, found)?;
+    if context.arguments.includes_race(RaceName::Step) {
+        step::race(context, results)?;
     }
     Ok(())
 }

@@ -1,14 +1,14 @@
-//! How do I match features of my own: every image with every caption, and the best of each?
+//! Matches your own features: every image with every caption, and prints the best captions of each image.
 //!
 //! ```sh
 //! cargo run --release -p uard-attention --example match_features
 //! cargo run --release -p uard-attention --example match_features -- R.npy W.npy 0.25
 //! ```
 //!
-//! `R.npy` holds regions [I, R, D] and `W.npy` words [C, W, D] of one joint space, f32; rows need
-//! no unit length. Without files, three made-up pictures meet four captions.
+//! `R.npy` has regions [I, R, D] and `W.npy` words [C, W, D] of one joint space, f32; rows need not have
+//! unit length. Without files, three made-up pictures are matched with four captions.
 
-#![allow(clippy::print_stdout, reason = "an example shows what it finds")]
+#![allow(clippy::print_stdout, reason = "an example prints its results")]
 
 use std::error::Error;
 
@@ -37,26 +37,26 @@ pub fn on_made_up() -> Result<(), Box<dyn Error>> {
 }
 
 fn matched(regions: &Tensor, words: &Tensor, threshold: f64) -> Result<(), Box<dyn Error>> {
-    // Counts say how many fragments of each entry are valid; what lies beyond is padding.
+    // Counts say how many rows of each entry are valid; the rows after them are padding.
     let (images, longest_image, _) = regions.dims3()?;
     let (captions, longest_caption, _) = words.dims3()?;
     let regions = Regions::normalized(regions, vec![longest_image; images])?;
     let words = Words::normalized(words, vec![longest_caption; captions])?;
 
-    // Packed once, asked often; `write` and `open` keep them on disk.
+    // Fragments are packed once for many searches; `write` and `open` keep them in files.
     let precision = Precision::Exact;
     let regions = PackedRegions::pack(&regions, precision)?;
     let words = PackedWords::pack(&words, precision)?;
     let matcher = Matcher::new(MatcherConfig::default())?;
     let search = Search::new(&matcher, threshold, Engine::Auto, precision)?;
-    let found = search.top_k(&regions, &words, 2, &|_, _| ())?;
+    let found = search.top_k(&regions, &words, 2)?;
     println!(
         "{images} images x {captions} captions, kernel {}",
         search.running()
     );
     for (image, best) in found.captions_of_images.iter().enumerate().take(5) {
         for place in best {
-            // Exactly zero: no region has a word above the threshold.
+            // The similarity is exactly zero if no relevance is above the threshold.
             let verdict = if place.similarity == 0.0 {
                 "nothing in common"
             } else {

@@ -1,13 +1,13 @@
-//! How do I rerank candidates that another index found, and see why each has its place?
+//! Reranks candidates that another index found, and prints the evidence of each.
 //!
 //! ```sh
 //! cargo run --release -p uard-attention --example rerank
 //! ```
 //!
-//! A caption is compared with the listed images alone; the evidence says which region answered
-//! which word, and which word nothing answered.
+//! A caption is compared with the listed images only. The evidence names the region of highest relevance
+//! for each word, and the words without a region above the threshold.
 
-#![allow(clippy::print_stdout, reason = "an example shows what it finds")]
+#![allow(clippy::print_stdout, reason = "an example prints its results")]
 
 use std::error::Error;
 
@@ -22,7 +22,8 @@ const THRESHOLD: f64 = 0.4;
 
 /// Runs the example.
 pub fn main() -> Result<(), Box<dyn Error>> {
-    // Axes: dog, ball, sea, skateboard. The pictures have two, one and three regions.
+    // The axes are dog, ball, sea, skateboard. The pictures have two, one and three regions; zeros are
+    // padding.
     let pictures = [
         [[0.9f32, 0.1, 0.2, 0.0], [0.0, 0.1, 1.0, 0.0], [0.0; 4]],
         [[0.0, 0.0, 1.0, 0.1], [0.0; 4], [0.0; 4]],
@@ -45,12 +46,12 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     let search = Search::new(&matcher, THRESHOLD, Engine::Auto, Precision::F32)?;
 
     let candidates = [0, 1, 2];
-    let similarities = search.images_for_caption(&words, 0, &regions, &candidates)?;
+    let similarities = search.images_for_caption(&regions, &words, 0, &candidates)?;
     let mut ranked: Vec<(usize, f32)> = candidates.into_iter().zip(similarities).collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
     for (image, similarity) in ranked {
         println!("image {image}  similarity {similarity:.3}");
-        for found in search.evidence(&regions, image, &words, 0)?.words {
+        for found in search.evidence(&regions, &words, image, 0)?.words {
             let word = CAPTION[found.word];
             if found.answered {
                 let (region, relevance) = (found.best_region, found.relevance);

@@ -1,26 +1,26 @@
-//! How do I train encoders of my own through the matcher?
+//! Trains your own encoders through the matcher.
 //!
 //! ```sh
 //! cargo run --release -p uard-attention --example train
 //! ```
 //!
-//! Two linear encoders learn to bring made-up regions and words together. The matcher's similarity
-//! is an ordinary differentiable tensor: put any loss on it and call `backward`.
+//! Two linear encoders learn to map made-up regions and words to one joint space. The matcher's similarity
+//! is a differentiable tensor: compute any loss from it and call `backward`.
 
-#![allow(clippy::print_stdout, reason = "an example shows what it finds")]
+#![allow(clippy::print_stdout, reason = "an example prints its results")]
 
 use candle_core::{Device, Result, Tensor, Var};
 use uard_attention::{Matcher, MatcherConfig, Regions, Words};
 
 const PAIRS: usize = 24;
 const CONCEPTS: usize = 12;
-/// Every picture shows three concepts among noise, and its caption names them.
+/// Every picture shows this many concepts beside noise, and its caption names them.
 const SHOWN: usize = 3;
 const REGIONS: usize = 8;
 const FEATURES: usize = 20;
 const JOINT: usize = 16;
 const MARGIN: f64 = 0.2;
-/// Fixed here. `uard-relevance` learns it from `Similarities::word_maxima` while training.
+/// Constant in this example. `uard-relevance` learns it from `Similarities::word_maxima` in training.
 const THRESHOLD: f64 = 0.2;
 
 /// Runs the example.
@@ -71,7 +71,8 @@ pub fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// Every mismatched pair may come up to the margin below the matched pair of its row and column.
+/// The sum over mismatched pairs of what exceeds the matched similarity of their row or column minus the
+/// margin.
 fn hinge(similarities: &Tensor) -> Result<Tensor> {
     let device = similarities.device();
     let diagonal = Tensor::eye(PAIRS, similarities.dtype(), device)?;
@@ -84,7 +85,7 @@ fn hinge(similarities: &Tensor) -> Result<Tensor> {
     too_close(&matched)? + too_close(&matched.t()?)?
 }
 
-/// How many pictures have their own caption first.
+/// The share of pictures whose own caption is the most similar.
 fn recall_at_1(similarities: &Tensor) -> Result<f64> {
     let first = similarities.argmax(1)?.to_vec1::<u32>()?;
     let hits = first
@@ -112,7 +113,7 @@ fn pictures_and_captions() -> Result<(Tensor, Tensor)> {
     Ok((regions.reshape((PAIRS * REGIONS, FEATURES))?, names))
 }
 
-/// Numbers from -1 to 1 that look random and are the same every time.
+/// Pseudo-random numbers from -1 to 1, the same in every run.
 fn noise(seed: usize, shape: &[usize]) -> Result<Tensor> {
     let count: usize = shape.iter().product();
     let numbers: Vec<f32> = (0..count)

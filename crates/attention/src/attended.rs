@@ -3,7 +3,7 @@
 use candle_core::{D, Tensor};
 use uard_core::{Regions, Words};
 
-use crate::composed::{Batch, SideQueries};
+use crate::composed::{Batch, SideInputs};
 use crate::{Matcher, MatcherConfig, QuerySide, Result};
 
 /// What each query attends to. All tensors are differentiable.
@@ -58,7 +58,7 @@ impl Matcher {
         threshold: f64,
     ) -> Result<Attended> {
         self.check(regions, words, threshold)?;
-        let queries = Batch::new(regions, words)?.side_queries(side)?;
+        let queries = Batch::new(regions, words)?.side_inputs(side)?;
         let context = match side {
             QuerySide::Words => regions.rows(),
             QuerySide::Regions => words.rows(),
@@ -80,7 +80,7 @@ impl Matcher {
 /// # Shapes
 /// Queries [A, B, Q, X], `values` [A, X, V]: vectors [A, B, Q, V].
 pub(crate) fn attended(
-    queries: &SideQueries,
+    queries: &SideInputs,
     values: &Tensor,
     config: &MatcherConfig,
     side: QuerySide,

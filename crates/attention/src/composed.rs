@@ -1,7 +1,7 @@
-//! The similarity of a batch in candle's own operations: any device, gradients by the graph.
+//! Attention over a batch in candle's own operations, on any device, with gradients by its graph.
 //!
-//! The same formulas as [`crate::operator`], on the same three tensors. It writes [I, C, W, R]
-//! tensors and is what devices without an own kernel run.
+//! The same formulas as [`crate::operator`], from the same relevance and Gram matrices. It builds
+//! tensors of [I, C, W, R], and runs on devices for which there is no kernel of ours.
 
 use candle_core::{D, DType, Tensor};
 use uard_core::softmax::masked_softmax;
@@ -26,9 +26,9 @@ pub(crate) struct Batch {
     pub word_validity: Tensor,
 }
 
-/// The queries of B entries over the context of A entries, each of Q queries with each of X context
-/// rows.
-pub(crate) struct SideQueries {
+/// The inputs of one side, for A entries with context and B entries with queries: images and
+/// captions where words are the queries, captions and images where regions are.
+pub(crate) struct SideInputs {
     /// [A, B, Q, X].
     pub relevance: Tensor,
     /// [A, X, X].
@@ -47,8 +47,8 @@ pub(crate) fn similarities(
 ) -> Result<Tensor> {
     let mut total: Option<Tensor> = None;
     for &side in config.sides.asking() {
-        let queries = batch.side_queries(side)?;
-        let mean = queries.mean_over_queries(config, side, threshold)?;
+        let inputs = batch.side_inputs(side)?;
+        let mean = inputs.mean_over_queries(config, side, threshold)?;
         let mean = match side {
             QuerySide::Words => mean,
             QuerySide::Regions => mean.t()?,
@@ -63,13 +63,14 @@ pub(crate) fn similarities(
         found: "none".to_owned(),
         expected: "both, words or regions",
     })?;
-    // Masks and maxima hide what is not finite; the pair shall show it, and its gradient.
+    // Masks and maxima would hide a fragment that is not finite: its pairs and their gradients
+    // become NaN.
     let finite = batch.one_or_nan()?.sum(1)?.affine(0.0, 1.0)?.t()?;
     Ok((total * finite)?.contiguous()?)
 }
 
 impl Batch {
-    pub(crate) fn side_queries(&self, side: QuerySide) -> Result<SideQueries> {
+    pub(crate) fn side_inputs(&self, side: QuerySide) -> Result<SideInputs> {
         let (relevance, gram, context, queries) = match side {
             QuerySide::Words => (
                 self.relevance.permute((2, 0, 1, 3))?,
@@ -84,7 +85,7 @@ impl Batch {
                 &self.region_validity,
             ),
         };
-        Ok(SideQueries {
+        Ok(SideInputs {
             relevance: relevance.contiguous()?,
             gram: gram.clone(),
             context_validity: context.unsqueeze(1)?.unsqueeze(1)?,
@@ -99,7 +100,7 @@ impl Batch {
         Ok(words.broadcast_mul(&regions)?)
     }
 
-    /// Counts of kept word queries, region queries and cells.
+    /// Counts of word queries, region queries and cells above the threshold.
     pub(crate) fn count_above(&self, threshold: f64) -> Result<Above> {
         let above = self
             .relevance
@@ -108,7 +109,7 @@ impl Batch {
             .to_dtype(self.relevance.dtype())?;
         let above = (above * self.cell_validity()?)?;
         let count = |tensor: &Tensor| -> Result<u64> {
-            // Counted as u32 in rows and as u64 over them: exact at any size that fits memory.
+            // Rows are counted in u32, and summed in u64: exact at any size that fits memory.
             let rows = tensor
                 .flatten_to(D::Minus2)?
                 .to_dtype(DType::U32)?
@@ -143,16 +144,17 @@ impl Batch {
             .to_dtype(DType::F32)?)
     }
 
-    /// For each word and image 1, or NaN where a cell is not finite, [C, W, I], detached.
+    /// [C, W, I], detached: 1, or NaN if a cell of the word with the image is not finite.
     fn one_or_nan(&self) -> Result<Tensor> {
         Ok(self.relevance.detach().sum(3)?.affine(0.0, 1.0)?)
     }
 }
 
-/// Added to cells that may not win a maximum: far below any cosine, exact to add and remove.
+/// Subtracted from cells of padding, which puts them below any cosine and so out of every maximum.
 const LOWEST: f64 = 4.0;
 
-impl SideQueries {
+impl SideInputs {
+    /// The mean of R over the queries of each pair, [A, B].
     fn mean_over_queries(
         &self,
         config: &MatcherConfig,
@@ -202,6 +204,7 @@ impl SideQueries {
         Ok(answers.broadcast_mul(&self.query_validity)?)
     }
 
+    /// Weights of the masked rule, relative to the query's highest relevance, [A, B, Q, X].
     fn masked(&self, inverse_temperature: f64, threshold: f64) -> Result<Tensor> {
         let above = self
             .relevance
@@ -213,10 +216,11 @@ impl SideQueries {
         Ok((logits.exp()? * mask)?)
     }
 
+    /// Weights of the scan rule, [A, B, Q, X].
     fn scan(&self, inverse_temperature: f64) -> Result<Tensor> {
         let positive = self.relevance.gt(0f64)?.to_dtype(self.relevance.dtype())?;
         let leaky = (&self.relevance * positive.affine(1.0 - SCAN_SLOPE, SCAN_SLOPE)?)?;
-        // 1e-30 keeps the root's gradient finite for padding, whose cells are all zero.
+        // 1e-30 keeps the gradient of the root finite for padding, whose cells are all zero.
         let norms = leaky.sqr()?.sum_keepdim(2)?.affine(1.0, 1e-30)?.sqrt()?;
         let normalized = leaky.broadcast_div(&norms.affine(1.0, SCAN_EPSILON)?)?;
         let mask = self
@@ -236,8 +240,8 @@ impl SideQueries {
             .to_dtype(self.relevance.dtype())?)
     }
 
-    /// Cosine of each query with the context attended by `weights`, [A, B, Q]; zero where no
-    /// weight is.
+    /// The cosine of each query with its attended vector, [A, B, Q]; zero where all weights are
+    /// zero.
     fn cosine(&self, weights: &Tensor) -> Result<Tensor> {
         let (a, b, q, x) = weights.dims4()?;
         let dots = (weights * &self.relevance)?.sum(3)?;

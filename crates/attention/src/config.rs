@@ -1,4 +1,5 @@
-//! Which attention is computed: rule, sides, inverse temperature, threshold.
+//! The settings of attention: rule, sides, inverse temperature, and the threshold that a rule
+//! applies.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,43 +16,45 @@ pub enum WeightRule {
     /// Masked softmax over the cells above the threshold: UARDA.
     #[default]
     Masked,
-    /// The masked rule, but a query with nothing above the threshold adds its highest relevance
-    /// instead of nothing: what a pair lacks counts by how far it misses.
+    /// The masked rule, but a query with nothing above the threshold adds its highest relevance and
+    /// not 0.
     Nearest,
     /// The masked rule with the threshold fixed at zero, whatever threshold is given.
     Zero,
-    /// SCAN: LeakyReLU and L2 norm over the queries, then softmax; no masks.
+    /// SCAN: LeakyReLU, division by the L2 norm over the queries, then softmax; no masks.
     Scan,
-    /// The highest relevance alone, no masks: the limit of infinite inverse temperature.
+    /// Each query adds its highest relevance; no masks. The limit of the masked rule for an
+    /// infinite inverse temperature.
     #[serde(rename = "maxsim")]
     MaxSim,
 }
 
-/// The side that asks.
+/// The side whose fragments are the queries of attention; the fragments of the other are its
+/// context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QuerySide {
-    /// Each word looks at the regions of the image.
+    /// Each word attends to the regions of the image.
     Words,
-    /// Each region looks at the words of the caption.
+    /// Each region attends to the words of the caption.
     Regions,
 }
 
-/// Which sides ask; with both, the two means are added.
+/// Which sides have queries; with both, the two means are added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sides {
-    /// Words and regions ask.
+    /// Words and regions.
     #[default]
     Both,
-    /// Only words ask.
+    /// Words only.
     Words,
-    /// Only regions ask.
+    /// Regions only.
     Regions,
 }
 
 impl Sides {
-    /// The sides in their fixed order.
+    /// The sides that have queries, words first.
     pub fn asking(self) -> &'static [QuerySide] {
         match self {
             Self::Both => &[QuerySide::Words, QuerySide::Regions],
@@ -67,18 +70,19 @@ impl Sides {
 pub struct MatcherConfig {
     /// How cells become weights.
     pub rule: WeightRule,
-    /// Which sides ask.
+    /// Which sides have queries.
     pub sides: Sides,
-    /// Multiplies the logits. Without it: 10; for the scan rule 9 when words ask, 4 when regions.
+    /// Multiplies the logits. Default: 10; for the scan rule 9 with words as queries, 4 with
+    /// regions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inverse_temperature: Option<f64>,
 }
 
 impl MatcherConfig {
-    /// The inverse temperature in force when `side` asks.
+    /// The inverse temperature where `side` has the queries: the given one, or the default.
     ///
     /// # Source
-    /// 10: this project's default for UARDA's silent point. 9 and 4: SCAN's published settings.
+    /// 10: this project's default, for UARDA states none. 9 and 4: SCAN's published settings.
     pub fn inverse_temperature(&self, side: QuerySide) -> f64 {
         self.inverse_temperature.unwrap_or(match (self.rule, side) {
             (WeightRule::Scan, QuerySide::Words) => 9.0,
@@ -87,23 +91,24 @@ impl MatcherConfig {
         })
     }
 
-    /// The inverse temperature of a side, if it asks.
-    pub(crate) fn asks(&self, side: QuerySide) -> Option<f64> {
-        let asks = self.sides.asking().contains(&side);
-        asks.then(|| self.inverse_temperature(side))
+    /// The inverse temperature of a side that has queries; none for any other.
+    pub(crate) fn query_temperature(&self, side: QuerySide) -> Option<f64> {
+        let has_queries = self.sides.asking().contains(&side);
+        has_queries.then(|| self.inverse_temperature(side))
     }
 
-    /// The threshold in force when `threshold` was learned or given: zero for the zero rule. Below
-    /// -1 everything is attended, above 1 nothing.
+    /// The threshold that the rule applies where `threshold` was learned or given: zero under the
+    /// zero rule. Below -1 every cell is kept, above 1 none.
     pub fn threshold(&self, threshold: f64) -> f64 {
         match self.rule {
             WeightRule::Zero => 0.0,
-            // Cosines do not tell these apart, and what stands for padding lies further out.
+            // Beyond the cosines every threshold has the same effect, but padding is -4: t stays
+            // above it.
             _ => threshold.clamp(-BEYOND_COSINES, BEYOND_COSINES),
         }
     }
 
-    /// Whether the rule masks anything at all.
+    /// Whether the rule has masks.
     pub fn has_masks(&self) -> bool {
         matches!(
             self.rule,
@@ -111,9 +116,10 @@ impl MatcherConfig {
         )
     }
 
-    /// What the reference computes where a side asks; nothing where it does not.
+    /// The attention of a side for the [reference](mod@crate::reference); none if the side has no
+    /// queries.
     pub fn attention(&self, side: QuerySide, threshold: f64) -> Option<Attention> {
-        let inverse_temperature = self.asks(side)?;
+        let inverse_temperature = self.query_temperature(side)?;
         Some(match self.rule {
             WeightRule::Masked | WeightRule::Zero => Attention::Masked {
                 threshold: self.threshold(threshold),
@@ -156,14 +162,15 @@ impl MatcherConfig {
     }
 }
 
-/// Beyond it the weights are those of maxsim to f32 rounding, and gradients only lose digits.
+/// With a higher one the weights are those of maxsim up to f32 rounding, and gradients are less
+/// exact.
 const MAX_INVERSE_TEMPERATURE: f64 = 1000.0;
 
-/// No cosine is as large, rounding included; padding is held at -4.
+/// Above every cosine, rounding included; its negative is below every cosine and above padding, -4.
 const BEYOND_COSINES: f64 = 2.0;
 
 impl WeightRule {
-    /// All of them, in the order of their names.
+    /// All rules, in the order in which messages name them.
     pub const ALL: [Self; 5] = [
         Self::Masked,
         Self::Nearest,
@@ -172,7 +179,7 @@ impl WeightRule {
         Self::MaxSim,
     ];
 
-    /// Its name in configurations and on the command line.
+    /// The name of the rule in configurations and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Masked => "masked",
@@ -183,12 +190,12 @@ impl WeightRule {
         }
     }
 
-    /// Whether its threshold is the learned or given one.
+    /// Whether the rule applies the learned or given threshold.
     pub fn takes_threshold(self) -> bool {
         matches!(self, Self::Masked | Self::Nearest)
     }
 
-    /// Whether a query below the threshold answers with its highest relevance.
+    /// Whether R of a query with nothing above the threshold is its highest relevance, and not 0.
     pub(crate) fn answers_below(self) -> bool {
         self == Self::Nearest
     }
@@ -225,6 +232,7 @@ impl FromStr for Sides {
     }
 }
 
+/// The error for a name that is not known.
 pub(crate) fn unknown(what: &'static str, found: &str, expected: &'static str) -> Error {
     Error::UnknownName {
         what,
@@ -238,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scan_has_one_inverse_temperature_a_side_unless_one_is_given() {
+    fn scan_has_a_default_inverse_temperature_for_each_side() {
         let mut config = MatcherConfig {
             rule: WeightRule::Scan,
             ..MatcherConfig::default()
@@ -261,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn names_survive_a_round_trip() {
+    fn parsing_inverts_display_and_an_unknown_name_is_refused() {
         for rule in WeightRule::ALL {
             assert_eq!(rule.to_string().parse::<WeightRule>().unwrap(), rule);
         }

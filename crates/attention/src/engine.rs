@@ -1,5 +1,5 @@
-//! Which code computes the similarity, and in which numbers: chosen by name, the same contract for
-//! all.
+//! The engines, which compute similarities, chosen by name; and an engine that is ready to run in
+//! one of its precisions.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 #[cfg(feature = "cuda-kernels")]
-use uard_core::gpu::Machine;
+use uard_core::gpu::Gpu;
 use uard_linalg::panels::{InstructionSet, Instructions, Unavailable};
 
 use crate::config::unknown;
@@ -17,11 +17,11 @@ use crate::{Error, Precision, Result};
 /// A way of computing similarities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Engine {
-    /// The fastest that has the precision: on packed fragments on the CPU, where tensors live on
-    /// another device there.
+    /// The fastest that has the precision: one on packed fragments if tensors are on the CPU, one
+    /// on the device of the tensors if they are not.
     #[default]
     Auto,
-    /// Scalar loops in f64 that form every attended vector: judges the others.
+    /// Scalar loops in f64 that form every attended vector; the others are tested against it.
     Reference,
     /// The batch similarity that training uses, on the device of the tensors.
     Tensor,
@@ -37,7 +37,7 @@ pub enum Engine {
     Cuda,
 }
 
-/// An engine that was found able to run here, in one of its precisions.
+/// An engine that can run on this computer, in one of its precisions.
 #[derive(Debug, Clone)]
 pub struct Running {
     pub(crate) means: Means,
@@ -45,22 +45,22 @@ pub struct Running {
     fallback: Option<Unavailable>,
 }
 
-/// What an engine computes with.
+/// What an engine needs to run.
 #[derive(Debug, Clone)]
 pub(crate) enum Means {
-    /// The instructions of kernels on packed fragments.
+    /// Kernels on packed fragments, by these instructions.
     Packed(Instructions),
-    /// The matcher's own operations.
+    /// The similarity of the matcher.
     Tensor,
-    /// Plain loops.
+    /// Scalar loops.
     Reference,
-    /// A GPU; in tests the interpreter of PTX.
+    /// Kernels on a GPU; in tests on the interpreter of PTX.
     #[cfg(feature = "cuda-kernels")]
-    Cuda(Arc<dyn Machine>),
+    Cuda(Arc<dyn Gpu>),
 }
 
 impl Engine {
-    /// All of them, in the order of their names on the command line.
+    /// All engines, in the order in which the command line lists them.
     pub const ALL: [Self; 8] = [
         Self::Auto,
         Self::Reference,
@@ -72,7 +72,7 @@ impl Engine {
         Self::Cuda,
     ];
 
-    /// Its name on the command line.
+    /// The name of the engine on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -86,12 +86,12 @@ impl Engine {
         }
     }
 
-    /// Whether it reads packed fragments, on the CPU.
+    /// Whether the engine reads packed fragments, on the CPU.
     pub fn is_packed(self) -> bool {
         !matches!(self, Self::Reference | Self::Tensor | Self::Cuda)
     }
 
-    /// The precisions that it has; the first is its own, where none is asked for.
+    /// The precisions of the engine; the first is its default.
     pub fn precisions(self) -> &'static [Precision] {
         match self {
             Self::Reference | Self::Tensor => &[Precision::F32],
@@ -100,16 +100,17 @@ impl Engine {
         }
     }
 
-    /// What runs when this engine is asked for, with tensors on a device.
+    /// Checks that this engine can run, for tensors on a device.
     ///
-    /// `Auto` takes the fastest that has the precision: our kernels where the device is CUDA's, the
-    /// matcher's own operations on it for f32, and otherwise the fastest instruction set of the CPU.
-    /// `Amx`, where this machine or its system has none, falls back to the fastest, with the reason
-    /// in [`Running::fallback`]; any other set that is missing is an error.
+    /// For tensors on the CPU `Auto` becomes the engine of the CPU's fastest instruction set; for
+    /// tensors on another device [`Engine::Cuda`] or [`Engine::Tensor`], the first of them that can
+    /// run there in the precision, and if none can, again the CPU's fastest. `Amx` becomes the
+    /// CPU's fastest where the processor or the operating system has no AMX, with the reason in
+    /// [`Running::fallback`]; any other missing instruction set is an error.
     ///
     /// # Errors
-    /// In one sentence: the engine lacks the precision, with those that it has; or this machine or
-    /// this build lacks the engine.
+    /// When the engine does not have the precision; when this computer or this build does not have
+    /// the engine.
     pub fn open(self, precision: Option<Precision>, device: &Device) -> Result<Running> {
         let engine = self.on(precision, device);
         let precision = engine.checked(precision)?;
@@ -129,7 +130,7 @@ impl Engine {
         })
     }
 
-    /// What `Auto` is on a device; any other engine is itself.
+    /// The engine that `Auto` becomes on a device; any other engine stays.
     fn on(self, precision: Option<Precision>, device: &Device) -> Self {
         if self != Self::Auto || device.is_cpu() {
             return self;
@@ -144,6 +145,7 @@ impl Engine {
         }
     }
 
+    /// The precision to run in: the given one, if the engine has it, or the default.
     fn checked(self, asked: Option<Precision>) -> Result<Precision> {
         let has = self.precisions();
         let precision = asked.unwrap_or(has[0]);
@@ -158,6 +160,7 @@ impl Engine {
         })
     }
 
+    /// The instructions of an engine on packed fragments, and why they are not those of the name.
     fn instructions(self) -> Result<(Instructions, Option<Unavailable>)> {
         let set = match self {
             Self::Scalar => InstructionSet::Scalar,
@@ -175,12 +178,12 @@ impl Engine {
 }
 
 impl Running {
-    /// An engine on a machine that is open already, as our kernels run on it.
+    /// The CUDA kernels on an open GPU, or on an interpreter of PTX.
     ///
     /// # Errors
     /// When the precision is neither f16 nor bf16.
     #[cfg(feature = "cuda-kernels")]
-    pub fn on_machine(machine: Arc<dyn Machine>, precision: Precision) -> Result<Self> {
+    pub fn on_machine(machine: Arc<dyn Gpu>, precision: Precision) -> Result<Self> {
         Ok(Self {
             means: Means::Cuda(machine),
             precision: Engine::Cuda.checked(Some(precision))?,
@@ -188,7 +191,7 @@ impl Running {
         })
     }
 
-    /// What runs; never `Auto`.
+    /// The engine; never `Auto`.
     pub fn engine(&self) -> Engine {
         match &self.means {
             Means::Reference => Engine::Reference,
@@ -204,12 +207,12 @@ impl Running {
         }
     }
 
-    /// The numbers that relevance is computed in.
+    /// The precision of relevance.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// Why it is not the engine that was asked for by name, if it is not.
+    /// Why the engine is not the one that was named; none if it is.
     pub fn fallback(&self) -> Option<Unavailable> {
         self.fallback
     }
@@ -227,7 +230,7 @@ impl fmt::Display for Running {
     }
 }
 
-/// The GPU that tensors of a device are matched on: theirs, if they are on one, else the first.
+/// The GPU of the tensors' device, or the first GPU if that is the CPU.
 #[cfg(feature = "cuda-kernels")]
 fn cuda(device: &Device) -> Result<Means> {
     #[cfg(feature = "cuda")]

@@ -1,4 +1,5 @@
-//! Which region answered which word, and which words found nothing?
+//! Evidence of a pair: for each word the regions that its attention weights, and whether any is above
+//! the threshold.
 
 use candle_core::DType;
 use uard_core::{Regions, Words};
@@ -6,7 +7,7 @@ use uard_core::{Regions, Words};
 use crate::reference::{self, Attention};
 use crate::{Error, Matcher, MatcherConfig, QuerySide, Result, Sides};
 
-/// Why a pair has its similarity.
+/// The similarity of a pair, and what each word attends to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PairEvidence {
     /// The similarity of the pair.
@@ -15,36 +16,36 @@ pub struct PairEvidence {
     pub words: Vec<WordEvidence>,
 }
 
-/// What one word found in the image.
+/// What one word attends to in the image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WordEvidence {
     /// Position of the word in the caption.
     pub word: usize,
-    /// The region of highest relevance; the first of equals.
+    /// The region of highest relevance, the first of equal ones.
     pub best_region: usize,
-    /// Its relevance: a cosine.
+    /// The relevance of that region, a cosine.
     pub relevance: f32,
-    /// Whether that is above the threshold (rules without one: always).
+    /// Whether that relevance is above the threshold; always true for rules without a threshold.
     pub answered: bool,
-    /// The regions with a weight, heaviest first.
+    /// The regions whose attention weight is not zero, the largest weight first.
     pub regions: Vec<RegionEvidence>,
 }
 
-/// A region's part in the answer to a word.
+/// A region that a word attends to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RegionEvidence {
     /// Position of the region in the image.
     pub region: usize,
-    /// Its relevance to the word: a cosine.
+    /// Its relevance to the word, a cosine.
     pub relevance: f32,
     /// Its attention weight; the weights of a word sum to 1.
     pub weight: f32,
 }
 
-/// The evidence of one pair: words asking, whatever sides the similarity has.
+/// The evidence of one pair. Words are the queries, whichever sides the similarity has.
 ///
 /// # Shapes
-/// `regions` [1, R, D], `words` [1, W, D]; use `narrow` to cut one out of a batch.
+/// `regions` [1, R, D], `words` [1, W, D]; `narrow` cuts one entry out of a batch.
 ///
 /// # Errors
 /// When there is not exactly one image and one caption, or their widths differ.
@@ -74,7 +75,7 @@ pub fn evidence(
     Ok(PairEvidence { similarity, words })
 }
 
-/// What each word found, from the relevance of the pair: `relevance[word][region]`.
+/// The evidence of each word, from `relevance[word][region]` of a pair.
 pub(crate) fn words_evidence(
     config: &MatcherConfig,
     threshold: f64,
@@ -96,6 +97,7 @@ pub(crate) fn words_evidence(
         .collect()
 }
 
+/// The evidence of one word, from its relevance to each region and its weights over them.
 fn word_evidence(word: usize, relevance: &[f64], weights: &[f64]) -> WordEvidence {
     let mut best_region = 0;
     for (region, &s) in relevance.iter().enumerate() {

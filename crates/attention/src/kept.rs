@@ -1,12 +1,13 @@
-//! How much of the attention survives the threshold?
+//! Counts of queries and cells above the threshold.
 
 use std::ops::AddAssign;
 
 use crate::MatcherConfig;
 
-/// Counts over the pairs of a batch: what is above the threshold, and all there is.
+/// Counts over the pairs of a batch: queries and cells above the threshold, and all of them.
 ///
-/// Both query sides are counted whichever sides ask. Rules without masks keep everything.
+/// Both sides are counted, also one that has no queries in the matcher's settings. Under rules
+/// without masks everything counts as kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Kept {
     /// Word queries with at least one region above the threshold.
@@ -23,7 +24,7 @@ pub struct Kept {
     pub all_cells: u64,
 }
 
-/// Counts over some pairs: what is above the threshold.
+/// Counts over some pairs of what is above the threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Above {
     pub word_queries: u64,
@@ -32,8 +33,8 @@ pub(crate) struct Above {
 }
 
 impl Kept {
-    /// Over all pairs of images and captions with these fragments, `above` of which was counted; a
-    /// rule without masks keeps everything.
+    /// The counts over all pairs of images with these numbers of regions and captions with these
+    /// numbers of words. Under a rule without masks `above` is ignored and everything is kept.
     pub(crate) fn new(
         config: &MatcherConfig,
         regions: &[usize],

@@ -8,7 +8,7 @@ use uard_core::{Regions, Words};
 use uard_relevance::{ThresholdLearner, Update};
 
 use crate::attended::attended;
-use crate::composed::SideQueries;
+use crate::composed::SideInputs;
 use crate::{Attended, Error, Matcher, MatcherConfig, QuerySide, Result};
 
 /// Sizes and rule of a [`CrossAttention`].
@@ -168,9 +168,9 @@ struct Side {
 
 impl Side {
     /// The queries of this side over the context of the same entry.
-    fn over(&self, context: &Self) -> Result<SideQueries> {
+    fn over(&self, context: &Self) -> Result<SideInputs> {
         let transposed = context.rows.t()?;
-        Ok(SideQueries {
+        Ok(SideInputs {
             relevance: self.rows.matmul(&transposed)?.unsqueeze(1)?,
             gram: context.rows.matmul(&transposed)?,
             context_validity: context.validity.unsqueeze(1)?.unsqueeze(1)?,

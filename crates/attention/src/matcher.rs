@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 #[cfg(feature = "cuda-kernels")]
-use uard_core::gpu::Machine;
+use uard_core::gpu::Gpu;
 use uard_core::{Regions, Words};
 use uard_linalg::matmul::Matmul;
 
 use crate::composed::{self, Batch};
 use crate::config::MatcherConfig;
 use crate::kept::Above;
-use crate::operator::{self, ByProducts, Question};
+use crate::operator::{self, ByProducts, OperatorOptions};
 use crate::{Error, Kept, Result};
 
 /// Matches images with captions.
@@ -139,8 +139,8 @@ impl Matcher {
             Device::Cpu => self.by_operator(regions, words, threshold),
             #[cfg(feature = "cuda")]
             device if device.is_cuda() => {
-                use crate::kernel::cuda::operator::reaches;
-                match reaches(&self.config, regions, words)? {
+                use crate::kernel::cuda::operator::is_supported;
+                match is_supported(&self.config, regions, words)? {
                     true => {
                         let machine = uard_core::gpu::tensors::driver(device)?;
                         self.by_kernels(machine, regions, words, threshold)
@@ -162,7 +162,7 @@ impl Matcher {
     #[cfg(feature = "cuda-kernels")]
     pub fn similarities_on(
         &self,
-        machine: &Arc<dyn Machine>,
+        machine: &Arc<dyn Gpu>,
         regions: &Regions,
         words: &Words,
         threshold: f64,
@@ -175,20 +175,20 @@ impl Matcher {
     #[cfg(feature = "cuda-kernels")]
     fn by_kernels(
         &self,
-        machine: Arc<dyn Machine>,
+        machine: Arc<dyn Gpu>,
         regions: &Regions,
         words: &Words,
         threshold: f64,
     ) -> Result<Similarities> {
-        use crate::kernel::cuda::operator::{Question, similarities};
-        let question = Question {
+        use crate::kernel::cuda::operator::{SimilarityRequest, similarities};
+        let request = SimilarityRequest {
             config: &self.config,
             threshold,
             regions,
             words,
             products: &Products::new(regions, words)?,
         };
-        let found = similarities(machine, &question)?;
+        let found = similarities(machine, &request)?;
         let totals = self.kept(regions, words, Above::default());
         let kept = match self.config.has_masks() {
             true => KeptCount::OnDevice {
@@ -237,14 +237,14 @@ impl Matcher {
         words: &Words,
         threshold: f64,
     ) -> Result<Similarities> {
-        let question = Question {
+        let options = OperatorOptions {
             config: self.config,
             matmul: self.matmul,
             threshold,
         };
         let found = match words.rows().dtype() {
-            DType::F64 => operator::similarities::<f64>(&question, regions, words)?,
-            _ => operator::similarities::<f32>(&question, regions, words)?,
+            DType::F64 => operator::similarities::<f64>(&options, regions, words)?,
+            _ => operator::similarities::<f32>(&options, regions, words)?,
         };
         let shape = (words.captions(), words.longest(), regions.images());
         let ByProducts { word_maxima, above } = found.by_products;

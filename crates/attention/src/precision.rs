@@ -1,4 +1,4 @@
-//! In which numbers is relevance computed?
+//! The precision of relevance: f32, bf16, f16, or bf16 with exact results.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::unknown;
 use crate::{Error, Result};
 
-/// The numbers that relevance is computed in; Gram matrices and attention are f32 always.
+/// The numbers that relevance is computed in; Gram matrices and attention are always f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -17,20 +17,21 @@ pub enum Precision {
     F32,
     /// Fragments rounded to bf16, products accumulated in f32.
     Bf16,
-    /// Fragments rounded to f16, products accumulated in f32: three more digits than bf16, which unit
-    /// vectors can use; on a GPU.
+    /// Fragments rounded to f16, products accumulated in f32: three more bits of precision than
+    /// bf16, and a smaller range, which unit vectors do not leave. On a GPU only.
     F16,
-    /// bf16 screens with a proven bound, and f32 decides whatever the bound leaves open.
+    /// Pairs are screened in bf16 with a proven bound, and those that may matter to a result are
+    /// computed in f32: results are those of f32.
     Exact,
 }
 
 impl Precision {
-    /// Whether f32 panels are read.
+    /// Whether it reads panels of f32.
     pub fn needs_f32(self) -> bool {
         matches!(self, Self::F32 | Self::Exact)
     }
 
-    /// Whether bf16 panels are read.
+    /// Whether it reads panels of bf16.
     pub fn needs_bf16(self) -> bool {
         matches!(self, Self::Bf16 | Self::Exact)
     }

@@ -1,37 +1,40 @@
-//! The similarity of one pair, computed as the formulas are written.
+//! The similarity of one pair in scalar loops in f64 that follow the formulas and form every
+//! attended vector.
 //!
-//! Scalar loops in f64 that form every attended vector. Slow on purpose: every other path is
-//! judged by this one. It imports nothing but std.
+//! It is slow and plain on purpose: every other way to the similarity is tested against it. It
+//! imports nothing but std.
 
-/// One side's attention: how relevance becomes weights, and what a query adds.
+/// The attention of one side: how relevance becomes weights, and R of a query.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Attention {
-    /// `w_ij ∝ 1[s_ij > threshold] exp(inverse_temperature s_ij)`; a query whose best relevance
-    /// is not above the threshold adds zero.
+    /// `w_ij ∝ 1[s_ij > threshold] exp(inverse_temperature s_ij)`; R of a query whose best
+    /// relevance is not above the threshold is 0.
     Masked {
-        /// The cut on relevance.
+        /// Relevance above it is kept.
         threshold: f64,
         /// Multiplies the logits.
         inverse_temperature: f64,
     },
-    /// As `Masked`; a query whose best relevance is not above the threshold adds that relevance.
+    /// As `Masked`, but R of a query whose best relevance is not above the threshold is that
+    /// relevance.
     Nearest {
-        /// The cut on relevance.
+        /// Relevance above it is kept.
         threshold: f64,
         /// Multiplies the logits.
         inverse_temperature: f64,
     },
-    /// LeakyReLU(0.1) of relevance over its L2 norm along the queries, then softmax; no masks.
+    /// LeakyReLU(0.1) of relevance, divided by its L2 norm over the queries, then softmax; no
+    /// masks.
     Scan {
         /// Multiplies the logits.
         inverse_temperature: f64,
     },
-    /// A query adds its highest relevance.
+    /// R of a query is its highest relevance.
     MaxSim,
 }
 
-/// Divides each row by its length; a zero row stays zero. Divided by the largest magnitude first, so
-/// that no square leaves the range of f64.
+/// Divides each row by its length; a zero row stays zero. It is first divided by its largest
+/// magnitude, so that no square leaves the range of f64.
 pub fn unit_rows(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
     rows.iter()
         .map(|row| {
@@ -53,7 +56,7 @@ pub fn relevance(queries: &[Vec<f64>], context: &[Vec<f64>]) -> Vec<Vec<f64>> {
         .collect()
 }
 
-/// Attention weights for each query over the context; a row of zeros where nothing may be seen.
+/// Attention weights of each query over the context; a row of zeros where nothing is kept.
 pub fn weights(relevance: &[Vec<f64>], attention: Attention) -> Vec<Vec<f64>> {
     match attention {
         Attention::Masked {
@@ -80,15 +83,16 @@ pub fn weights(relevance: &[Vec<f64>], attention: Attention) -> Vec<Vec<f64>> {
     }
 }
 
-/// What one side adds to the similarity of a pair: the mean over **all** its queries. NaN if any
-/// relevance is not finite.
+/// What one side adds to the similarity of a pair: the mean of R over **all** its queries. NaN if
+/// any relevance is not finite.
 ///
 /// ```text
 /// 1/m sum_i Mask_q( cos( sum_j w_ij v_j , u_i ) )
 /// ```
 ///
 /// # Source
-/// UARDA, equation of S(U,V); SCAN for its rule; the mean runs over all queries, not the survivors.
+/// UARDA, equation of S(U,V); SCAN for its rule; the mean is over all queries, also those
+/// with nothing above the threshold.
 pub fn one_side(queries: &[Vec<f64>], context: &[Vec<f64>], attention: Attention) -> f64 {
     let relevance = relevance(queries, context);
     if relevance.iter().flatten().any(|s| !s.is_finite()) {
@@ -110,7 +114,8 @@ pub fn one_side(queries: &[Vec<f64>], context: &[Vec<f64>], attention: Attention
     sum / queries.len() as f64
 }
 
-/// The similarity of a pair: what words asking and regions asking add, where each asks.
+/// The similarity of a pair: what the words as queries add, plus what the regions as queries add;
+/// zero for a side without attention.
 pub fn similarity(
     regions: &[Vec<f64>],
     words: &[Vec<f64>],
@@ -146,6 +151,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
+/// The softmax of the logits of the cells that are kept; zero for all others.
 fn softmax_where(
     row: &[f64],
     keep: impl Fn(f64) -> bool,
@@ -164,6 +170,7 @@ fn softmax_where(
     weights
 }
 
+/// LeakyReLU(0.1) of relevance, each column divided by its norm.
 fn normalize_over_queries(relevance: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let leaky = |s: f64| if s > 0.0 { s } else { 0.1 * s };
     let mut rows: Vec<Vec<f64>> = relevance
@@ -179,6 +186,7 @@ fn normalize_over_queries(relevance: &[Vec<f64>]) -> Vec<Vec<f64>> {
     rows
 }
 
+/// 1 for the first highest cell, 0 for all others.
 fn first_maximum(row: &[f64]) -> Vec<f64> {
     let mut best = 0;
     for (j, &s) in row.iter().enumerate() {
@@ -211,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_below_the_threshold_answers_with_its_nearest() {
+    fn under_nearest_a_query_below_the_threshold_adds_its_highest_relevance() {
         let context = vec![vec![0.2, 0.0], vec![-0.1, 0.0]];
         let queries = vec![vec![1.0, 0.0], vec![0.0, 1.0], vec![-1.0, 0.0]];
         let nearest = Attention::Nearest {
@@ -235,14 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn the_mean_runs_over_skipped_queries_too() {
+    fn the_mean_counts_queries_with_nothing_above_the_threshold() {
         let context = vec![vec![1.0, 0.0]];
         let queries = vec![vec![1.0, 0.0], vec![0.0, 1.0]];
         assert_eq!(one_side(&queries, &context, MASKED), 0.5);
     }
 
     #[test]
-    fn a_lone_query_of_scan_normalizes_each_cell_to_its_sign() {
+    fn with_one_query_scan_divides_each_cell_by_its_own_magnitude() {
         let weights = weights(
             &[vec![0.5, -0.5]],
             Attention::Scan {

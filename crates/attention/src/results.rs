@@ -1,9 +1,12 @@
-//! What a search gives: the similarities of all pairs, lists of the best, and what of them is exact.
+//! The results of a search: similarities of all pairs, lists of the best, and what of them is exact.
 
 use crate::Kept;
 
-/// Told the pairs done and the pairs in all, from any thread.
+/// Called from any thread with the number of pairs that are done, and of all pairs.
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
+
+/// For calls without progress.
+pub(crate) const NO_PROGRESS: Progress<'static> = &|_, _| ();
 
 /// The similarity of every pair.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,12 +17,27 @@ pub struct AllPairs {
     pub kept: Kept,
 }
 
-/// A matrix of similarities to be filled in.
+/// A matrix of similarities to be filled in. A slice converts to one without progress.
 pub struct MatrixOutput<'a> {
     /// Row-major [I, C], every number of it written.
     pub values: &'a mut [f32],
-    /// Told how far it is.
+    /// Called while it is filled.
     pub on_progress: Progress<'a>,
+}
+
+impl<'a> From<&'a mut [f32]> for MatrixOutput<'a> {
+    fn from(values: &'a mut [f32]) -> Self {
+        Self {
+            values,
+            on_progress: NO_PROGRESS,
+        }
+    }
+}
+
+impl<'a> From<&'a mut Vec<f32>> for MatrixOutput<'a> {
+    fn from(values: &'a mut Vec<f32>) -> Self {
+        Self::from(values.as_mut_slice())
+    }
 }
 
 /// What of a matrix of similarities must be as in f32.

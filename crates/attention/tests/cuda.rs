@@ -1,6 +1,5 @@
-//! The CUDA kernels keep the contract, as far as that can be seen without a GPU: a search and a
-//! training batch on an interpreter of PTX that watches memory and races. `uard self-test` has the
-//! whole suite, and its tests run it on the interpreter too.
+//! Tests of the CUDA engine without a GPU, on an interpreter of PTX: which thresholds, precisions and calls
+//! it refuses. `uard self-test` compares its results, and its own tests do so on the interpreter.
 
 #![cfg(feature = "cuda-kernels")]
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
@@ -13,14 +12,15 @@ use candle_core::DType;
 use data::side;
 use uard_attention::search::Search;
 use uard_attention::{Engine, Matcher, MatcherConfig, Precision, Running};
-use uard_core::gpu::Machine;
+use uard_core::gpu::Gpu;
 use uard_ptx::Interpreter;
 
-/// Without NVRTC there is nothing to run; the gate sets the variable, and has it.
-fn interpreter() -> Option<Arc<dyn Machine>> {
+/// The interpreter, or none where NVRTC is missing. `cargo xtask ci` sets `UARD_NVRTC`, and there a missing
+/// NVRTC is a failure.
+fn interpreter() -> Option<Arc<dyn Gpu>> {
     let required = std::env::var_os("UARD_NVRTC").is_some();
-    let machine = Interpreter::where_possible(80, required)?;
-    Some(Arc::new(machine))
+    let gpu = Interpreter::where_possible(80, required)?;
+    Some(Arc::new(gpu))
 }
 
 fn masked() -> Matcher {
@@ -29,17 +29,15 @@ fn masked() -> Matcher {
 
 #[test]
 fn a_threshold_that_is_not_finite_is_refused() {
-    let Some(machine) = interpreter() else {
+    let Some(gpu) = interpreter() else {
         return;
     };
-    let running = Running::on_machine(Arc::clone(&machine), Precision::F16).unwrap();
+    let running = Running::on_machine(Arc::clone(&gpu), Precision::F16).unwrap();
     let regions = side(0, "regions", &[2], 4).regions(DType::F32);
     let words = side(0, "words", &[2], 4).words(DType::F32);
     for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let search = Search::on(&masked(), bad, &running).err();
-        let training = masked()
-            .similarities_on(&machine, &regions, &words, bad)
-            .err();
+        let training = masked().similarities_on(&gpu, &regions, &words, bad).err();
         for refused in [search, training] {
             let message = refused.map(|error| error.to_string());
             assert!(message.is_some_and(|text| text.contains("expected a finite number")));
@@ -48,17 +46,17 @@ fn a_threshold_that_is_not_finite_is_refused() {
 }
 
 #[test]
-fn what_a_gpu_lacks_is_refused_in_one_sentence() {
-    let Some(machine) = interpreter() else {
+fn precisions_widths_and_calls_that_cuda_lacks_are_refused() {
+    let Some(gpu) = interpreter() else {
         return;
     };
-    let in_f32 = Running::on_machine(Arc::clone(&machine), Precision::F32);
+    let in_f32 = Running::on_machine(Arc::clone(&gpu), Precision::F32);
     let message = in_f32.unwrap_err().to_string();
     assert!(
         message.starts_with("cuda computes in f16 or bf16, not in f32"),
         "{message}"
     );
-    let running = Running::on_machine(machine, Precision::F16).unwrap();
+    let running = Running::on_machine(gpu, Precision::F16).unwrap();
     assert_eq!(running.engine(), Engine::Cuda);
     assert_eq!(running.to_string(), "cuda in f16 on an interpreter of PTX");
     let search = Search::on(&masked(), 0.2, &running).unwrap();
@@ -79,8 +77,8 @@ fn what_a_gpu_lacks_is_refused_in_one_sentence() {
         .push(&side(0, "words", &[2], 4).words(DType::F32))
         .unwrap();
     let (images, captions) = (images.finish().unwrap(), captions.finish().unwrap());
-    let evidence = search.evidence(&images, 0, &captions, 0).err();
-    let listed = search.captions_for_image(&images, 0, &captions, &[0]).err();
+    let evidence = search.evidence(&images, &captions, 0, 0).err();
+    let listed = search.captions_for_image(&images, &captions, 0, &[0]).err();
     for refused in [evidence, listed] {
         let message = refused.map(|error| error.to_string());
         assert!(message.is_some_and(|text| text.contains("use another engine for that")));
@@ -90,10 +88,7 @@ fn what_a_gpu_lacks_is_refused_in_one_sentence() {
         Precision::Bf16,
     );
     let other = Search::on(&masked(), 0.2, &running.unwrap()).unwrap();
-    let message = other
-        .top_k(&images, &captions, 1, &|_, _| ())
-        .unwrap_err()
-        .to_string();
+    let message = other.top_k(&images, &captions, 1).unwrap_err().to_string();
     assert!(
         message.contains("regions are packed for f16, and the search asks for bf16"),
         "{message}"

@@ -1,6 +1,6 @@
-//! Does `Precision::Exact` give the lists and ranks of f32, bit for bit, and does it screen at all?
+//! Tests that `Precision::Exact` gives the lists and ranks of f32, bit for bit, and recomputes few pairs.
 
-#![allow(clippy::print_stderr, reason = "a skipped kernel says so")]
+#![allow(clippy::print_stderr, reason = "names skipped kernels")]
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
 use crate::data;
@@ -15,21 +15,27 @@ use uard_attention::{
 use uard_core::random::{Draws, normal, uniform};
 use uard_core::{Regions, Words};
 
-/// How the fragments of a test lie.
+/// How the directions of a test's fragments are distributed.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Lie {
-    /// Anywhere: relevance is small, and similarities are far from each other.
+enum Arrangement {
+    /// At random: relevance is small, and similarities are far from each other.
     Random,
-    /// Around a direction that many share, a ten-thousandth apart: near-ties.
+    /// Around one of four directions with a spread of 1e-4, so that many similarities are nearly equal.
     Clustered,
-    /// Every third entry is a copy of the one before: ties.
+    /// At random, and every third entry is a copy of the one before, so that similarities are equal.
     Copied,
-    /// Fragments beside their opposites: attended vectors that cancel.
+    /// Around directions and their opposites, so that attended vectors cancel.
     Opposite,
 }
 
 /// Raw rows of entries with `counts` fragments.
-fn rows(seed: u64, label: &str, lie: Lie, (counts, width): (&[usize], usize)) -> Tensor {
+fn rows(
+    seed: u64,
+    label: &str,
+    arrangement: Arrangement,
+    counts: &[usize],
+    width: usize,
+) -> Tensor {
     let mut stream = Draws::new(seed).stream(label, &[]);
     let mut shared = Draws::new(seed).stream("shared", &[]);
     let directions = normal(&mut shared, 1.0, 4 * width);
@@ -37,16 +43,16 @@ fn rows(seed: u64, label: &str, lie: Lie, (counts, width): (&[usize], usize)) ->
     let mut values = normal(&mut stream, 1.0, counts.len() * longest * width);
     for (row, numbers) in values.chunks_mut(width).enumerate() {
         let direction = &directions[row % 4 * width..][..width];
-        let (spread, sign) = match lie {
-            Lie::Random | Lie::Copied => continue,
-            Lie::Clustered => (1e-4, 1.0),
-            Lie::Opposite => (0.2, [1.0, -1.0][row / 4 % 2]),
+        let (spread, sign) = match arrangement {
+            Arrangement::Random | Arrangement::Copied => continue,
+            Arrangement::Clustered => (1e-4, 1.0),
+            Arrangement::Opposite => (0.2, [1.0, -1.0][row / 4 % 2]),
         };
         for (x, shared) in numbers.iter_mut().zip(direction) {
             *x = sign * (shared + spread * *x);
         }
     }
-    if lie == Lie::Copied {
+    if arrangement == Arrangement::Copied {
         let entry = longest * width;
         for at in (2..counts.len()).step_by(3) {
             values.copy_within((at - 1) * entry..at * entry, at * entry);
@@ -69,15 +75,21 @@ fn output(values: &mut [f32]) -> MatrixOutput<'_> {
 }
 
 impl Data {
-    fn new(seed: u64, lie: Lie, (images, captions, width): (&[usize], &[usize], usize)) -> Self {
+    fn new(
+        seed: u64,
+        arrangement: Arrangement,
+        images: &[usize],
+        captions: &[usize],
+        width: usize,
+    ) -> Self {
         let mut captions = captions.to_vec();
-        if lie == Lie::Copied {
+        if arrangement == Arrangement::Copied {
             for at in (2..captions.len()).step_by(3) {
                 captions[at] = captions[at - 1];
             }
         }
-        let regions = rows(seed, "regions", lie, (images, width));
-        let words = rows(seed, "words", lie, (&captions, width));
+        let regions = rows(seed, "regions", arrangement, images, width);
+        let words = rows(seed, "words", arrangement, &captions, width);
         let regions = Regions::normalized(&regions, images.to_vec()).unwrap();
         let words = Words::normalized(&words, captions).unwrap();
         Self {
@@ -86,14 +98,14 @@ impl Data {
         }
     }
 
-    /// Ragged counts: images of 1 to 20 regions, captions of 1 to 9 words, one of 70.
-    fn ragged(seed: u64, lie: Lie, images: usize, captions: usize) -> Self {
+    /// Images of 1 to 20 regions and captions of 1 to 9 words, the last of 70.
+    fn ragged(seed: u64, arrangement: Arrangement, images: usize, captions: usize) -> Self {
         let images: Vec<usize> = (0..images).map(|at| 1 + at * 7 % 20).collect();
         let mut captions: Vec<usize> = (0..captions).map(|at| 1 + at * 5 % 9).collect();
         if let Some(last) = captions.last_mut() {
             *last = 70;
         }
-        Self::new(seed, lie, (&images, &captions, 48))
+        Self::new(seed, arrangement, &images, &captions, 48)
     }
 
     fn pairs(&self) -> usize {
@@ -101,9 +113,7 @@ impl Data {
     }
 
     fn top(&self, search: &Search, k: usize) -> TopK {
-        search
-            .top_k(&self.regions, &self.words, k, &|_, _| ())
-            .unwrap()
+        search.top_k(&self.regions, &self.words, k).unwrap()
     }
 
     fn matrix(&self, search: &Search, preserve: &Preserve<'_>) -> (Vec<f32>, u64) {
@@ -114,8 +124,8 @@ impl Data {
         (out, preserved.recomputed)
     }
 
-    /// Some similarity in f32, to be used as a threshold that lies exactly on a cell: with one
-    /// region and one word the similarity of words asking is the relevance.
+    /// A relevance in f32, for a threshold that equals a cell: under maxsim with words as queries, the
+    /// similarity of a caption of one word is its highest relevance.
     fn relevance_of_a_cell(&self, kernel: Engine) -> f64 {
         let config = MatcherConfig {
             sides: Sides::Words,
@@ -126,9 +136,9 @@ impl Data {
             Search::new(&Matcher::new(config).unwrap(), 0.0, kernel, Precision::F32).unwrap();
         let mut out = vec![0.0; self.pairs()];
         search
-            .similarities_into(&self.regions, &self.words, &mut out, &|_, _| ())
+            .similarities_into(&self.regions, &self.words, &mut out)
             .unwrap();
-        // The first caption has one word, so this is the highest cell of that word.
+        // The first caption has one word.
         f64::from(out[0])
     }
 }
@@ -138,7 +148,7 @@ fn searches(matcher: &Matcher, threshold: f64, kernel: Engine) -> [Search; 2] {
         .map(|precision| Search::new(matcher, threshold, kernel, precision).unwrap())
 }
 
-/// The kernels on packed fragments that run here; the others are named.
+/// The kernels on packed fragments that this machine can run. Messages name the others.
 fn kernels() -> Vec<Engine> {
     let packed = Engine::ALL.into_iter().filter(|kernel| kernel.is_packed());
     let runs = |kernel: &Engine| match kernel.open(None, &Device::Cpu) {
@@ -169,7 +179,7 @@ fn bits(lists: &[Vec<Ranked>]) -> Bits {
 }
 
 #[track_caller]
-fn assert_same_lists(data: &Data, matcher: &Matcher, threshold: f64, (kernel, k): (Engine, usize)) {
+fn assert_same_lists(data: &Data, matcher: &Matcher, threshold: f64, kernel: Engine, k: usize) {
     let [plain, exact] = searches(matcher, threshold, kernel).map(|search| data.top(&search, k));
     let what = format!(
         "{kernel}, {:?}, threshold {threshold}, k {k}",
@@ -181,7 +191,8 @@ fn assert_same_lists(data: &Data, matcher: &Matcher, threshold: f64, (kernel, k)
     assert_eq!(a, b, "images of captions, {what}");
 }
 
-/// 1 plus the mismatched at least as similar as the best match, and none without a match.
+/// The rank of each image and caption: 1 plus the mismatched ones that are at least as similar as its
+/// best match; `None` if nothing matches it.
 fn ranks(values: &[f32], captions: usize, matched: &[(usize, usize)]) -> Vec<Option<usize>> {
     let images = values.len() / captions;
     let at = |image: usize, caption: usize| values[image * captions + caption];
@@ -203,7 +214,7 @@ fn ranks(values: &[f32], captions: usize, matched: &[(usize, usize)]) -> Vec<Opt
     of_images.chain(of_captions).collect()
 }
 
-/// The best so many of each row and column, ties to the lower index, with their bits.
+/// The `top` best of each row and column with the bits of their similarity, ties by the lower index.
 fn best(values: &[f32], captions: usize, top: usize) -> Bits {
     let images = values.len() / captions;
     let sorted = |mut list: Vec<(usize, f32)>| {
@@ -222,14 +233,9 @@ fn best(values: &[f32], captions: usize, top: usize) -> Bits {
 }
 
 #[track_caller]
-fn assert_preserved(
-    data: &Data,
-    matcher: &Matcher,
-    threshold: f64,
-    (kernel, top): (Engine, usize),
-) {
+fn assert_preserved(data: &Data, matcher: &Matcher, threshold: f64, kernel: Engine, top: usize) {
     let (images, captions) = (data.regions.images(), data.words.captions());
-    // Two captions an image, where there are as many, and one that nobody matches.
+    // About two captions for each image, and one caption that matches no image.
     let matched: Vec<_> = (0..captions - 1)
         .map(|caption| (caption * 2 % images, caption))
         .collect();
@@ -266,17 +272,22 @@ fn assert_preserved(
         .zip(&exact)
         .map(|(a, b)| (a - b).abs())
         .fold(0.0, f32::max);
-    assert!(apart < 2.1, "every number is written, {what}");
+    assert!(apart < 2.1, "every number must be written, {what}");
 }
 
 #[test]
 fn every_rule_and_side_on_every_kernel() {
     for kernel in kernels() {
-        for lie in [Lie::Random, Lie::Clustered, Lie::Copied, Lie::Opposite] {
-            let data = Data::ragged(1, lie, 23, 31);
+        for arrangement in [
+            Arrangement::Random,
+            Arrangement::Clustered,
+            Arrangement::Copied,
+            Arrangement::Opposite,
+        ] {
+            let data = Data::ragged(1, arrangement, 23, 31);
             for matcher in every_matcher() {
-                assert_same_lists(&data, &matcher, 0.25, (kernel, 4));
-                assert_preserved(&data, &matcher, 0.25, (kernel, 3));
+                assert_same_lists(&data, &matcher, 0.25, kernel, 4);
+                assert_preserved(&data, &matcher, 0.25, kernel, 3);
             }
         }
     }
@@ -286,16 +297,20 @@ fn every_rule_and_side_on_every_kernel() {
 fn a_threshold_exactly_on_a_cell() {
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
     for kernel in kernels() {
-        for lie in [Lie::Random, Lie::Clustered, Lie::Copied] {
-            let data = Data::ragged(2, lie, 17, 40);
+        for arrangement in [
+            Arrangement::Random,
+            Arrangement::Clustered,
+            Arrangement::Copied,
+        ] {
+            let data = Data::ragged(2, arrangement, 17, 40);
             let on = data.relevance_of_a_cell(kernel);
             for threshold in [
                 on,
                 f64::from((on as f32).next_up()),
                 f64::from((on as f32).next_down()),
             ] {
-                assert_same_lists(&data, &matcher, threshold, (kernel, 5));
-                assert_preserved(&data, &matcher, threshold, (kernel, 2));
+                assert_same_lists(&data, &matcher, threshold, kernel, 5);
+                assert_preserved(&data, &matcher, threshold, kernel, 2);
             }
         }
     }
@@ -304,11 +319,11 @@ fn a_threshold_exactly_on_a_cell() {
 #[test]
 fn thresholds_beyond_every_relevance_and_lists_beyond_the_collection() {
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
-    let data = Data::ragged(3, Lie::Random, 9, 14);
+    let data = Data::ragged(3, Arrangement::Random, 9, 14);
     for threshold in [-3.0, -1.0, -0.3, 0.0, 1e-9, 0.999, 5.0] {
         for k in [0, 1, 8, 9, 14, 100] {
-            assert_same_lists(&data, &matcher, threshold, (Engine::Auto, k));
-            assert_preserved(&data, &matcher, threshold, (Engine::Auto, k));
+            assert_same_lists(&data, &matcher, threshold, Engine::Auto, k);
+            assert_preserved(&data, &matcher, threshold, Engine::Auto, k);
         }
     }
 }
@@ -317,8 +332,8 @@ fn thresholds_beyond_every_relevance_and_lists_beyond_the_collection() {
 fn one_of_everything() {
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
     for width in [1, 2, 33] {
-        let data = Data::new(4, Lie::Random, (&[1], &[1], width));
-        assert_same_lists(&data, &matcher, 0.2, (Engine::Auto, 1));
+        let data = Data::new(4, Arrangement::Random, &[1], &[1], width);
+        assert_same_lists(&data, &matcher, 0.2, Engine::Auto, 1);
         let [plain, exact] = searches(&matcher, 0.2, Engine::Auto).map(|search| {
             data.matrix(
                 &search,
@@ -349,8 +364,8 @@ fn fragments_of_length_zero() {
     };
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
     for threshold in [-0.1, 0.0, 0.001, 0.4] {
-        assert_same_lists(&data, &matcher, threshold, (Engine::Auto, 3));
-        assert_preserved(&data, &matcher, threshold, (Engine::Auto, 3));
+        assert_same_lists(&data, &matcher, threshold, Engine::Auto, 3);
+        assert_preserved(&data, &matcher, threshold, Engine::Auto, 3);
     }
 }
 
@@ -360,35 +375,35 @@ proptest! {
     #[test]
     fn lists_and_ranks_are_those_of_f32(
         seed in any::<u64>(), images in 1usize..20, captions in 2usize..40, k in 1usize..12,
-        lie in prop_oneof![
-            Just(Lie::Random), Just(Lie::Clustered), Just(Lie::Copied), Just(Lie::Opposite)
+        arrangement in prop_oneof![
+            Just(Arrangement::Random), Just(Arrangement::Clustered), Just(Arrangement::Copied), Just(Arrangement::Opposite)
         ],
         threshold in 0.0f64..0.6, inverse_temperature in 1.0f64..100.0,
     ) {
-        let data = Data::ragged(seed, lie, images, captions);
+        let data = Data::ragged(seed, arrangement, images, captions);
         let config =
             MatcherConfig { inverse_temperature: Some(inverse_temperature), ..Default::default() };
         let matcher = Matcher::new(config).unwrap();
-        assert_same_lists(&data, &matcher, threshold, (Engine::Auto, k));
-        assert_preserved(&data, &matcher, threshold, (Engine::Auto, k));
+        assert_same_lists(&data, &matcher, threshold, Engine::Auto, k);
+        assert_preserved(&data, &matcher, threshold, Engine::Auto, k);
     }
 }
 
-/// Rounds of captions: more pairs than one holds.
+/// There are more pairs than a round of captions has.
 #[test]
 fn lists_do_not_depend_on_rounds() {
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
     let images: Vec<usize> = (0..1100).map(|at| 1 + at % 3).collect();
     let captions: Vec<usize> = (0..2100).map(|at| 1 + at % 2).collect();
-    let data = Data::new(6, Lie::Copied, (&images, &captions, 32));
-    assert_same_lists(&data, &matcher, 0.35, (Engine::Auto, 10));
+    let data = Data::new(6, Arrangement::Copied, &images, &captions, 32);
+    assert_same_lists(&data, &matcher, 0.35, Engine::Auto, 10);
 }
 
-/// Where similarities are far apart, few pairs are computed in f32: a screening that screens.
+/// Where similarities are far apart, few pairs are computed in f32.
 #[test]
-fn easy_data_is_hardly_recomputed() {
+fn few_pairs_of_random_data_are_recomputed() {
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
-    let data = Data::new(7, Lie::Random, (&[12; 150], &[6; 300], 64));
+    let data = Data::new(7, Arrangement::Random, &[12; 150], &[6; 300], 64);
     let threshold = 0.3;
     let [_, exact] = searches(&matcher, threshold, Engine::Auto);
     let top = data.top(&exact, 3);
@@ -401,16 +416,16 @@ fn easy_data_is_hardly_recomputed() {
     );
 }
 
-/// Rows and columns are written for other precisions as well.
+/// Other precisions have no lists to preserve and recompute nothing.
 #[test]
 fn without_exact_preserving_is_similarities_into() {
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
-    let data = Data::ragged(8, Lie::Random, 5, 6);
+    let data = Data::ragged(8, Arrangement::Random, 5, 6);
     for precision in [Precision::F32, Precision::Bf16] {
         let search = Search::new(&matcher, 0.2, Engine::Auto, precision).unwrap();
         let mut expected = vec![0.0; data.pairs()];
         search
-            .similarities_into(&data.regions, &data.words, &mut expected, &|_, _| ())
+            .similarities_into(&data.regions, &data.words, &mut expected)
             .unwrap();
         let (found, recomputed) = data.matrix(&search, &Preserve::default());
         assert_eq!((found, recomputed), (expected, 0));
@@ -420,7 +435,7 @@ fn without_exact_preserving_is_similarities_into() {
 #[test]
 fn a_matched_pair_out_of_range_is_an_error() {
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
-    let data = Data::ragged(9, Lie::Random, 3, 4);
+    let data = Data::ragged(9, Arrangement::Random, 3, 4);
     let search = Search::new(&matcher, 0.2, Engine::Auto, Precision::Exact).unwrap();
     let preserve = Preserve {
         top: 0,
@@ -433,11 +448,11 @@ fn a_matched_pair_out_of_range_is_an_error() {
     assert!(error.to_string().contains('3'), "{error}");
 }
 
-/// The same pairs are recomputed, and the same numbers come out, for any number of threads.
+/// Recomputed pairs and results are the same for any number of threads.
 #[test]
 fn threads_change_nothing() {
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
-    let data = Data::ragged(10, Lie::Random, 60, 80);
+    let data = Data::ragged(10, Arrangement::Random, 60, 80);
     let [_, exact] = searches(&matcher, 0.3, Engine::Auto);
     let matched: Vec<_> = uniform(&mut Draws::new(1).stream("m", &[]), 0.0, 60.0, 80)
         .iter()

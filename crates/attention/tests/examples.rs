@@ -1,4 +1,4 @@
-//! Do the examples run?
+//! Runs the examples.
 
 #[cfg(feature = "nn")]
 #[path = "../examples/layer.rs"]
@@ -12,7 +12,7 @@ mod rerank;
 mod train;
 
 #[test]
-fn examples_end_well() {
+fn examples_run_without_errors() {
     match_features::on_made_up().unwrap();
     rerank::main().unwrap();
     train::main().unwrap();

@@ -1,4 +1,4 @@
-//! What may not change a similarity: padding, order, company, threads.
+//! Tests that padding, order, other pairs of the batch and threads do not change a similarity.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 

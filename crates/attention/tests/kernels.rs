@@ -1,4 +1,4 @@
-//! Do the kernels on packed fragments keep the contract? One suite for each that runs here.
+//! Compares every kernel on packed fragments that this machine can run with the scalar reference.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
@@ -8,7 +8,7 @@ use crate::machine;
 use candle_core::{DType, Device, Tensor};
 use data::{SHAPES, assert_near, every_matcher, side};
 use half::bf16;
-use machine::{Packed, kernels, runs, search};
+use machine::{KernelRun, Packed, kernels, runs, search};
 use uard_attention::evidence::{PairEvidence, evidence};
 use uard_attention::reference::{self, Attention};
 use uard_attention::search::{Search, TopK};
@@ -18,84 +18,104 @@ use uard_core::{Regions, Words};
 /// f32 rounding of cosines and of sums over a pair's cells, amplified by the inverse temperature.
 const F32_TOLERANCE: f64 = 1e-5;
 
-/// What bf16 may cost on unit vectors, as long as no cell changes its side of the threshold.
+/// The largest error of bf16 on unit vectors, if no cell is above the threshold in one precision only.
 const BF16_TOLERANCE: f64 = 2e-3;
 
-/// Further than bf16 moves a cell of the batches below: 2^-9 of each number, at random over depth.
-const BF16_MOVES: f64 = 4e-4;
+/// More than the error of a cell of the batches below in bf16: each number has an error of up to 2^-9,
+/// and errors partly cancel over depth.
+const BF16_CELL_ERROR: f64 = 4e-4;
 
-/// Thresholds below, within and above the relevance of the seeded batches.
+/// Thresholds below, amid and above the relevance of the seeded batches.
 const THRESHOLDS: [f64; 4] = [-1.0, 0.0, 0.21, 1.1];
 
 type Rows = Vec<Vec<Vec<f64>>>;
 
-/// The small shapes, and some with more regions and words than kernels treat at once.
-fn shapes() -> Vec<(Vec<usize>, Vec<usize>, usize)> {
+/// The shape of a batch.
+struct Shape {
+    /// How many regions each image has.
+    regions: Vec<usize>,
+    /// How many words each caption has.
+    words: Vec<usize>,
+    width: usize,
+}
+
+impl Shape {
+    fn new(regions: &[usize], words: &[usize], width: usize) -> Self {
+        Self {
+            regions: regions.to_vec(),
+            words: words.to_vec(),
+            width,
+        }
+    }
+}
+
+/// The small shapes, and some with more regions and words than a kernel computes at once.
+fn shapes() -> Vec<Shape> {
     let small = SHAPES.into_iter();
     let mut shapes: Vec<_> = small
-        .map(|(regions, words, width)| (regions.to_vec(), words.to_vec(), width))
+        .map(|(regions, words, width)| Shape::new(regions, words, width))
         .collect();
-    shapes.push((vec![100, 36, 57, 1], vec![12, 70, 1], 72));
-    shapes.push((vec![100], vec![70], 1024));
+    shapes.push(Shape::new(&[100, 36, 57, 1], &[12, 70, 1], 72));
+    shapes.push(Shape::new(&[100], &[70], 1024));
     shapes
 }
 
-fn batch(at: usize, (regions, words, width): &(Vec<usize>, Vec<usize>, usize)) -> (Regions, Words) {
-    let regions = side(at as u64, "regions", regions, *width).regions(DType::F32);
-    (
-        regions,
-        side(at as u64, "words", words, *width).words(DType::F32),
-    )
+fn batch(seed: u64, shape: &Shape) -> (Regions, Words) {
+    let regions = side(seed, "regions", &shape.regions, shape.width).regions(DType::F32);
+    let words = side(seed, "words", &shape.words, shape.width).words(DType::F32);
+    (regions, words)
 }
 
 fn as_f64(numbers: &[f32]) -> Vec<f64> {
     numbers.iter().copied().map(f64::from).collect()
 }
 
-/// Guards the whole f32 path: layout, product, rule, means, counts.
+/// Covers the whole path in f32: layout, product, rule, means, counts.
 #[test]
 fn f32_agrees_with_the_reference() {
     for (at, shape) in shapes().iter().enumerate() {
-        let (regions, words) = batch(at, shape);
+        let (regions, words) = batch(at as u64, shape);
         let packed = Packed::new(&regions, &words);
         for matcher in every_matcher() {
             for threshold in THRESHOLDS {
-                let judge = Search::new(&matcher, threshold, Engine::Reference, Precision::F32)
+                let expected = Search::new(&matcher, threshold, Engine::Reference, Precision::F32)
                     .unwrap()
-                    .all_pairs(&regions, &words, &|_, _| ())
+                    .all_pairs(&regions, &words)
                     .unwrap();
                 for kernel in kernels() {
                     let what = format!("{kernel}, shape {at}, {threshold}, {:?}", matcher.config());
-                    let search = search(&matcher, threshold, (kernel, Precision::F32));
+                    let search =
+                        search(&matcher, threshold, KernelRun::new(kernel, Precision::F32));
                     let mut found = vec![f32::NAN; packed.pairs()];
                     let (regions, words) = (&packed.regions, &packed.words);
-                    let kept = search.similarities_into(regions, words, &mut found, &|_, _| ());
+                    let kept = search.similarities_into(regions, words, &mut found);
                     assert_near(
                         &as_f64(&found),
-                        &as_f64(&judge.values),
+                        &as_f64(&expected.values),
                         F32_TOLERANCE,
                         &what,
                     );
-                    assert_eq!(kept.unwrap(), judge.kept, "{what}");
+                    assert_eq!(kept.unwrap(), expected.kept, "{what}");
                 }
             }
         }
     }
 }
 
-/// Guards the bf16 arithmetic: nothing but the rounding of the fragments may differ from f64.
+/// Compares bf16 with f64 on rounded fragments: only the rounding of fragments may differ from f32.
 #[test]
 fn bf16_agrees_with_f64_on_rounded_fragments() {
     for (at, shape) in shapes().iter().enumerate() {
-        let (regions, words) = batch(at, shape);
+        let (regions, words) = batch(at as u64, shape);
         let packed = Packed::new(&regions, &words);
-        let judge = Judge::new(&regions, &words);
+        let fragments = InF64::new(&regions, &words);
         for matcher in every_matcher() {
             for threshold in THRESHOLDS {
-                let expected = judge.similarities(matcher.config(), threshold);
+                let expected = fragments.similarities(matcher.config(), threshold);
                 for kernel in kernels() {
                     let what = format!("{kernel}, shape {at}, {threshold}, {:?}", matcher.config());
-                    let search = search(&matcher, threshold, (kernel, Precision::Bf16));
+                    let search =
+                        search(&matcher, threshold, KernelRun::new(kernel, Precision::Bf16));
                     let found = as_f64(&packed.similarities(&search));
                     assert_near(&found, &expected, F32_TOLERANCE, &what);
                 }
@@ -104,54 +124,49 @@ fn bf16_agrees_with_f64_on_rounded_fragments() {
     }
 }
 
-/// Guards what a user gets from bf16: the similarity of the true fragments, to three digits.
+/// The similarities of bf16 are those of the fragments before rounding, to three digits.
 #[test]
 fn bf16_is_near_the_reference_where_no_cell_is_near_the_threshold() {
-    let counts = ([36, 20, 36], [12, 8, 20]);
-    let (regions, words) = batch(9, &(counts.0.to_vec(), counts.1.to_vec(), 1024));
+    let shape = Shape::new(&[36, 20, 36], &[12, 8, 20], 1024);
+    let (regions, words) = batch(9, &shape);
     let packed = Packed::new(&regions, &words);
-    let judge = Judge::new(&regions, &words);
+    let fragments = InF64::new(&regions, &words);
     for wanted in [-1.0, 0.0, 0.05, 0.09] {
-        let threshold = judge.gap_above(wanted);
+        let threshold = fragments.gap_above(wanted);
         for matcher in every_matcher() {
             if matcher.config().rule == WeightRule::Zero {
                 continue;
             }
-            let judge = Search::new(&matcher, threshold, Engine::Reference, Precision::F32)
+            let expected = Search::new(&matcher, threshold, Engine::Reference, Precision::F32)
                 .unwrap()
-                .all_pairs(&regions, &words, &|_, _| ())
+                .all_pairs(&regions, &words)
                 .unwrap();
             for kernel in kernels() {
                 let what = format!("{kernel}, {threshold}, {:?}", matcher.config());
-                let search = search(&matcher, threshold, (kernel, Precision::Bf16));
+                let search = search(&matcher, threshold, KernelRun::new(kernel, Precision::Bf16));
                 let mut found = vec![f32::NAN; packed.pairs()];
-                let kept = search.similarities_into(
-                    &packed.regions,
-                    &packed.words,
-                    &mut found,
-                    &|_, _| (),
-                );
+                let kept = search.similarities_into(&packed.regions, &packed.words, &mut found);
                 assert_near(
                     &as_f64(&found),
-                    &as_f64(&judge.values),
+                    &as_f64(&expected.values),
                     BF16_TOLERANCE,
                     &what,
                 );
-                assert_eq!(kept.unwrap(), judge.kept, "{what}");
+                assert_eq!(kept.unwrap(), expected.kept, "{what}");
             }
         }
     }
 }
 
-/// Fragments in f64: as they are, and with every number rounded to bf16.
-struct Judge {
+/// Fragments in f64, without rounding and with every number rounded to bf16.
+struct InF64 {
     regions: Rows,
     words: Rows,
     rounded_regions: Rows,
     rounded_words: Rows,
 }
 
-impl Judge {
+impl InF64 {
     fn new(regions: &Regions, words: &Words) -> Self {
         let (regions, words) = (
             rows(regions.rows(), regions.counts()),
@@ -165,24 +180,23 @@ impl Judge {
         }
     }
 
-    /// Relevance of the rounded fragments, attention with the Gram matrices of the true ones.
+    /// Similarities by the relevance of rounded fragments and the Gram matrices of unrounded ones.
     fn similarities(&self, config: &MatcherConfig, threshold: f64) -> Vec<f64> {
         let mut similarities = Vec::new();
         for (image, rounded_image) in self.regions.iter().zip(&self.rounded_regions) {
             for (caption, rounded_caption) in self.words.iter().zip(&self.rounded_words) {
-                let ask = |side| config.attention(side, threshold);
-                let words = ask(QuerySide::Words)
-                    .map(|attention| one_side((rounded_caption, rounded_image), image, attention));
-                let regions = ask(QuerySide::Regions).map(|attention| {
-                    one_side((rounded_image, rounded_caption), caption, attention)
-                });
+                let attention = |side| config.attention(side, threshold);
+                let words = attention(QuerySide::Words)
+                    .map(|attention| one_side(rounded_caption, rounded_image, image, attention));
+                let regions = attention(QuerySide::Regions)
+                    .map(|attention| one_side(rounded_image, rounded_caption, caption, attention));
                 similarities.push(words.unwrap_or(0.0) + regions.unwrap_or(0.0));
             }
         }
         similarities
     }
 
-    /// The first threshold from `wanted` on that no cell is near.
+    /// The lowest threshold from `wanted` on that is far enough from every cell for bf16.
     fn gap_above(&self, wanted: f64) -> f64 {
         let pairs = self
             .regions
@@ -194,7 +208,7 @@ impl Judge {
         cells.sort_by(f64::total_cmp);
         let gap = cells
             .windows(2)
-            .find(|pair| pair[1] - pair[0] > 2.0 * BF16_MOVES);
+            .find(|pair| pair[1] - pair[0] > 2.0 * BF16_CELL_ERROR);
         gap.map_or(1.0, |pair| (pair[0] + pair[1]) / 2.0)
     }
 }
@@ -215,15 +229,16 @@ fn rounded(rows: &Rows) -> Rows {
     rows
 }
 
-/// The mean of `sum w s / sqrt(w^T G w)` over the queries, G of the true context.
+/// The mean of `sum w s / sqrt(w^T G w)` over the queries, with G of the unrounded context.
 fn one_side(
-    (queries, context): (&[Vec<f64>], &[Vec<f64>]),
-    true_context: &[Vec<f64>],
+    queries: &[Vec<f64>],
+    context: &[Vec<f64>],
+    unrounded_context: &[Vec<f64>],
     attention: Attention,
 ) -> f64 {
     let relevance = reference::relevance(queries, context);
     let weights = reference::weights(&relevance, attention);
-    let gram = reference::relevance(true_context, true_context);
+    let gram = reference::relevance(unrounded_context, unrounded_context);
     let answers = relevance.iter().zip(&weights).map(|(relevance, weights)| {
         let dot: f64 = relevance.iter().zip(weights).map(|(s, w)| s * w).sum();
         let products = reference::relevance(&gram, std::slice::from_ref(weights));
@@ -238,14 +253,14 @@ fn one_side(
     answers.sum::<f64>() / queries.len() as f64
 }
 
-/// Lemma 1: a word is skipped iff its best relevance is not above t; else it answers above t. Where
-/// the rule is nearest, a word that would be skipped answers with that relevance, to the last bit.
+/// Lemma 1: a word adds zero exactly if its highest relevance is not above t; otherwise it adds more than
+/// t. Under the rule nearest, a word with nothing above t adds its highest relevance, bit for bit.
 #[test]
 fn the_best_relevance_decides_whether_a_word_answers() {
-    let shape = (vec![36, 9, 1], vec![1; 40], 64);
+    let shape = Shape::new(&[36, 9, 1], &[1; 40], 64);
     let (regions, words) = batch(11, &shape);
     let packed = Packed::new(&regions, &words);
-    let words_ask = |rule| {
+    let by_words = |rule| {
         let config = MatcherConfig {
             rule,
             sides: Sides::Words,
@@ -255,9 +270,9 @@ fn the_best_relevance_decides_whether_a_word_answers() {
     };
     for run in runs() {
         for threshold in [0.0, 0.1, 0.3, 0.5] {
-            let best = search(&words_ask(WeightRule::MaxSim), threshold, run);
-            let masked = search(&words_ask(WeightRule::Masked), threshold, run);
-            let nearest = search(&words_ask(WeightRule::Nearest), threshold, run);
+            let best = search(&by_words(WeightRule::MaxSim), threshold, run);
+            let masked = search(&by_words(WeightRule::Masked), threshold, run);
+            let nearest = search(&by_words(WeightRule::Nearest), threshold, run);
             let [best, masked, nearest] =
                 [best, masked, nearest].map(|search| packed.similarities(&search));
             let skipped = masked.iter().filter(|answer| **answer == 0.0).count();
@@ -278,10 +293,10 @@ fn the_best_relevance_decides_whether_a_word_answers() {
     }
 }
 
-/// Lemma 5, and that such pairs are found among others.
+/// Lemma 5, for all pairs and for some of them.
 #[test]
 fn a_pair_with_nothing_above_the_threshold_is_exactly_zero() {
-    let (regions, words) = batch(12, &(vec![20, 36, 7, 30], vec![12, 3, 9], 64));
+    let (regions, words) = batch(12, &Shape::new(&[20, 36, 7, 30], &[12, 3, 9], 64));
     let packed = Packed::new(&regions, &words);
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
     for run in runs() {
@@ -294,7 +309,7 @@ fn a_pair_with_nothing_above_the_threshold_is_exactly_zero() {
         let nothing = search(&matcher, 1.001, run);
         let mut found = vec![f32::NAN; packed.pairs()];
         let kept = nothing
-            .similarities_into(&packed.regions, &packed.words, &mut found, &|_, _| ())
+            .similarities_into(&packed.regions, &packed.words, &mut found)
             .unwrap();
         assert!(
             found.iter().all(|similarity| similarity.to_bits() == 0),
@@ -307,7 +322,7 @@ fn a_pair_with_nothing_above_the_threshold_is_exactly_zero() {
     }
 }
 
-/// A fragment with itself has a relevance of 1, give or take rounding.
+/// The relevance of a fragment to itself is 1, up to rounding.
 #[test]
 fn equal_fragments_match_with_similarity_two() {
     let raw = side(13, "both", &[5], 48);
@@ -410,15 +425,13 @@ fn a_precision_that_an_engine_lacks_is_refused_with_those_that_it_has() {
     }
 }
 
-/// What every engine on the CPU answers, collected in two batches of each side.
+/// Calls each kind of engine on the CPU with regions and words of two batches each.
 #[test]
-fn every_engine_answers_the_same_calls_alike() {
+fn every_engine_gives_the_same_results() {
     let (regions, words) = batch(2, &shapes()[2]);
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
     let new = |engine| Search::new(&matcher, 0.21, engine, Precision::F32).unwrap();
-    let judge = new(Engine::Reference)
-        .all_pairs(&regions, &words, &|_, _| ())
-        .unwrap();
+    let expected = new(Engine::Reference).all_pairs(&regions, &words).unwrap();
     let evidence = evidence(
         &matcher,
         &regions.narrow(1, 1).unwrap(),
@@ -437,16 +450,16 @@ fn every_engine_answers_the_same_calls_alike() {
         let (images, captions) = (images.finish().unwrap(), captions.finish().unwrap());
         assert_eq!((images.counts(), captions.captions()), (&[5, 2, 7][..], 4));
         let mut found = vec![f32::NAN; 12];
-        let kept = search.similarities_into(&images, &captions, &mut found, &|_, _| ());
-        assert_eq!(kept.unwrap(), judge.kept, "{engine}");
+        let kept = search.similarities_into(&images, &captions, &mut found);
+        assert_eq!(kept.unwrap(), expected.kept, "{engine}");
         assert_near(
             &as_f64(&found),
-            &as_f64(&judge.values),
+            &as_f64(&expected.values),
             F32_TOLERANCE,
             engine.name(),
         );
         let listed = search
-            .captions_for_image(&images, 1, &captions, &[3, 0])
+            .captions_for_image(&images, &captions, 1, &[3, 0])
             .unwrap();
         assert_near(
             &as_f64(&listed),
@@ -454,21 +467,22 @@ fn every_engine_answers_the_same_calls_alike() {
             F32_TOLERANCE,
             "listed",
         );
-        let lists = search.top_k(&images, &captions, 1, &|_, _| ()).unwrap();
+        let lists = search.top_k(&images, &captions, 1).unwrap();
         assert_best(&lists, &found, engine);
-        let why = search.evidence(&images, 1, &captions, 2).unwrap();
-        assert!((why.similarity - f64::from(found[6])).abs() < F32_TOLERANCE);
-        let answered = |why: &PairEvidence| -> Vec<_> {
-            why.words
+        let of_pair = search.evidence(&images, &captions, 1, 2).unwrap();
+        assert!((of_pair.similarity - f64::from(found[6])).abs() < F32_TOLERANCE);
+        let answered = |evidence: &PairEvidence| -> Vec<_> {
+            evidence
+                .words
                 .iter()
                 .map(|word| (word.best_region, word.answered))
                 .collect()
         };
-        assert_eq!(answered(&why), answered(&evidence), "{engine}");
+        assert_eq!(answered(&of_pair), answered(&evidence), "{engine}");
     }
 }
 
-/// The first of each list of a matrix [3, 4].
+/// Compares the first of each list with the maximum of its row or column of a matrix [3, 4].
 fn assert_best(lists: &TopK, values: &[f32], engine: Engine) {
     let best = |values: &mut dyn Iterator<Item = f32>| values.fold(f32::MIN, f32::max);
     for (image, list) in lists.captions_of_images.iter().enumerate() {
@@ -482,12 +496,12 @@ fn assert_best(lists: &TopK, values: &[f32], engine: Engine) {
 }
 
 #[test]
-fn what_one_engine_collected_another_does_not_read() {
+fn fragments_collected_for_another_engine_are_refused() {
     let matcher = Matcher::new(MatcherConfig::default()).unwrap();
     let new = |engine| Search::new(&matcher, 0.2, engine, Precision::F32).unwrap();
     let images = new(Engine::Tensor).regions(8).unwrap().finish().unwrap();
     let captions = new(Engine::Tensor).words(8).unwrap().finish().unwrap();
-    let refused = new(Engine::Auto).top_k(&images, &captions, 1, &|_, _| ());
+    let refused = new(Engine::Auto).top_k(&images, &captions, 1);
     let message = refused.unwrap_err().to_string();
     assert!(message.contains("were not collected for"), "{message}");
 }

@@ -1,4 +1,4 @@
-//! The lemmas of method §5, on random fragments.
+//! Tests of the lemmas of `docs/method.md`, section 5, on random fragments.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use uard_attention::reference::{self, Attention};
 use uard_attention::{Matcher, MatcherConfig, Sides};
 
-/// Rounding of sums of a few f64 products.
+/// The error of sums of a few products in f64.
 const ROUNDING: f64 = 1e-12;
 
 /// Queries and context as unit rows.
@@ -32,7 +32,7 @@ fn masked(threshold: f64, inverse_temperature: f64) -> Attention {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
 
-    /// Lemma 1: a query is skipped iff its best relevance is not above t; else R > t.
+    /// Lemma 1: R is 0 exactly if the highest relevance of the query is not above t; otherwise R > t.
     #[test]
     fn the_row_maximum_decides_the_query_mask(
         seed in any::<u64>(), context in 1usize..12, width in 1usize..9,
@@ -52,8 +52,8 @@ proptest! {
         }
     }
 
-    /// Lemma 6: under the rule nearest a query answers above t iff it has something above t, and the
-    /// answer does not jump where a lone fragment crosses t.
+    /// Lemma 6: under the rule nearest R is above t exactly if the highest relevance is, and R does not
+    /// jump where a single fragment crosses t.
     #[test]
     fn the_rule_nearest_keeps_the_border(
         seed in any::<u64>(), context in 1usize..12, width in 1usize..9,
@@ -74,8 +74,8 @@ proptest! {
         let lower: Vec<f64> = relevance.iter().copied().filter(|s| *s < best).collect();
         if lower.len() + 1 == relevance.len() {
             let second = lower.into_iter().fold(-1.0, f64::max);
-            let lone = answer((second + best) / 2.0);
-            prop_assert!((lone - best).abs() < ROUNDING, "{lone} {best}");
+            let single = answer((second + best) / 2.0);
+            prop_assert!((single - best).abs() < ROUNDING, "{single} {best}");
         }
     }
 
@@ -139,7 +139,7 @@ proptest! {
         prop_assert!((numbers(&found.values)[0] - expected).abs() < 1e-9);
     }
 
-    /// Lemma 5: nothing above the threshold, similarity exactly zero.
+    /// Lemma 5: a pair without relevance above the threshold has a similarity of exactly zero.
     #[test]
     fn a_pair_with_nothing_above_the_threshold_is_exactly_zero(seed in any::<u64>(), f32 in any::<bool>()) {
         let dtype = if f32 { DType::F32 } else { DType::F64 };
@@ -154,7 +154,7 @@ proptest! {
     }
 }
 
-/// Lemma 4, by example: two regions on either side of the word answer it better than either.
+/// Lemma 4, by an example: R over two regions on either side of the word exceeds the relevance of each.
 #[test]
 fn the_answer_may_exceed_the_best_relevance() {
     let word = vec![1.0, 0.0];
@@ -163,7 +163,7 @@ fn the_answer_may_exceed_the_best_relevance() {
     assert!((answer - 1.0).abs() < ROUNDING);
 }
 
-/// Maxsim is the limit of infinite inverse temperature.
+/// Maxsim is the limit of the masked rule for an infinite inverse temperature.
 #[test]
 fn maxsim_is_the_limit_of_the_masked_rule() {
     let [queries, context] = pair(5, 6, 9, 8);
@@ -172,7 +172,7 @@ fn maxsim_is_the_limit_of_the_masked_rule() {
     assert!((limit - sharp).abs() < 1e-9, "{limit} {sharp}");
 }
 
-/// Both sides are the sum of the single ones.
+/// The similarity of both sides is the sum of those of each side.
 #[test]
 fn both_sides_add_up() {
     let regions = side(7, "regions", &[4, 2], 6).regions(DType::F64);

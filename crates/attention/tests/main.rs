@@ -1,5 +1,5 @@
-//! The integration tests of this crate, in one binary: what they link is linked once.
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+//! The integration tests of this crate, in one binary, so that dependencies are linked once.
+#![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
 mod attended;
 mod cuda;

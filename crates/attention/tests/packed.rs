@@ -1,4 +1,4 @@
-//! Packed fragments from tensors, in files, and on any number of threads.
+//! Tests of packed fragments: from tensors, in files, in batches and on several threads.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
@@ -22,7 +22,7 @@ fn words(counts: &[usize], width: usize) -> Words {
     side(5, "words", counts, width).words(DType::F32)
 }
 
-/// The bytes of the file of something packed.
+/// The bytes of the file of packed fragments.
 macro_rules! bytes {
     ($packed:expr) => {{
         let directory = tempfile::tempdir().unwrap();
@@ -63,11 +63,11 @@ fn a_mapped_file_is_what_was_packed() {
     assert_eq!(
         names(directory.path()),
         ["a.packed"],
-        "nothing else is left"
+        "no other file is left"
     );
 }
 
-/// Enough numbers for memory in pages of its own, and for checksums in several tasks.
+/// The numbers are enough for memory in huge pages and for a checksum in several tasks.
 #[test]
 fn batches_and_threads_change_no_byte() {
     let counts: Vec<usize> = (0..100).map(|image| 1 + image * 7 % 60).collect();
@@ -77,8 +77,8 @@ fn batches_and_threads_change_no_byte() {
         pool.build().unwrap().install(|| {
             let mut builder = PackedRegions::builder(512, Precision::Exact).unwrap();
             for start in (0..counts.len()).step_by(batch) {
-                let some = regions.narrow(start, batch.min(counts.len() - start));
-                builder.push(&some.unwrap()).unwrap();
+                let batch = regions.narrow(start, batch.min(counts.len() - start));
+                builder.push(&batch.unwrap()).unwrap();
             }
             bytes!(builder.finish())
         })
@@ -102,7 +102,7 @@ fn an_image_larger_than_a_block_has_one_of_its_own() {
 }
 
 #[test]
-fn nothing_is_a_collection_too() {
+fn no_image_can_be_packed_too() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("none.packed");
     let none = PackedRegions::builder(16, Precision::Exact)
@@ -141,7 +141,7 @@ fn a_batch_of_another_width_is_refused() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_is_replaced_stays_what_it_was_for_those_who_mapped_it() {
+fn replacing_a_file_does_not_change_a_map_of_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.packed");
     let first = PackedWords::pack(&words(&[4, 2], 16), Precision::Exact).unwrap();
@@ -155,7 +155,7 @@ fn a_file_that_is_replaced_stays_what_it_was_for_those_who_mapped_it() {
 }
 
 #[test]
-fn files_that_are_none_are_named() {
+fn files_that_are_missing_or_not_packed_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.packed");
     let message = |path: &Path| PackedWords::open(path).unwrap_err().to_string();
@@ -178,7 +178,7 @@ fn files_that_are_none_are_named() {
 }
 
 #[test]
-fn writing_that_fails_leaves_nothing_behind() {
+fn writing_that_fails_leaves_no_file() {
     let directory = tempfile::tempdir().unwrap();
     let target = directory.path().join("taken");
     fs::create_dir(&target).unwrap();

@@ -1,5 +1,5 @@
-//! Operator, composed form, tiles and packed kernels agree with the scalar reference, at every
-//! threshold and where a number is not finite.
+//! Compares operator, composed form, tiles and packed kernels with the scalar reference, at several
+//! thresholds and where a number is not finite.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_core::{DType, Device, Tensor, Var};
 use data::{SHAPES, Side, assert_near, every_matcher, numbers, side};
 use uard_attention::evidence::evidence;
-use uard_attention::search::Search;
+use uard_attention::search::{MatrixOutput, Search};
 use uard_attention::{Engine, Matcher, Precision, Regions, Similarities, Words};
 
-/// f32 rounding of cosines over short sums, amplified by the inverse temperature.
+/// The error of similarities in f32: rounding of short sums, amplified by the inverse temperature.
 const F32_TOLERANCE: f64 = 1e-5;
-/// f64 rounding of the same.
+/// The same in f64.
 const F64_TOLERANCE: f64 = 1e-12;
-/// A cut in the middle of the relevance of the seeded batches.
+/// A threshold near the middle of the relevance of the seeded batches.
 const THRESHOLD: f64 = 0.21;
 
 fn check_against_reference(dtype: DType, tolerance: f64) {
@@ -26,16 +26,16 @@ fn check_against_reference(dtype: DType, tolerance: f64) {
         let words = side(at as u64, "words", word_counts, width).words(dtype);
         for matcher in every_matcher() {
             let what = format!("shape {at}, {:?}", matcher.config());
-            let judge = Search::new(&matcher, THRESHOLD, Engine::Reference, Precision::F32)
+            let by_reference = Search::new(&matcher, THRESHOLD, Engine::Reference, Precision::F32)
                 .unwrap()
-                .all_pairs(&regions, &words, &|_, _| ())
+                .all_pairs(&regions, &words)
                 .unwrap();
-            let expected: Vec<f64> = judge.values.iter().copied().map(f64::from).collect();
+            let expected: Vec<f64> = by_reference.values.iter().copied().map(f64::from).collect();
             let operator = matcher.similarities(&regions, &words, THRESHOLD).unwrap();
-            // The reference returns f32: its own rounding bounds what can be asked of f64.
+            // The reference returns f32, whose rounding is the least error that f64 can have here.
             let bound = tolerance.max(2e-7);
             assert_near(&numbers(&operator.values), &expected, bound, &what);
-            assert_eq!(operator.kept().unwrap(), judge.kept, "{what}");
+            assert_eq!(operator.kept().unwrap(), by_reference.kept, "{what}");
             let composed = matcher
                 .composed_similarities(&regions, &words, THRESHOLD)
                 .unwrap();
@@ -66,10 +66,16 @@ fn f64_agrees_with_the_reference_for_every_rule_side_and_shape() {
     check_against_reference(DType::F64, F64_TOLERANCE);
 }
 
-/// Similarity of every pair by a kernel, as f64.
-fn by_kernel(kernel: Engine, matcher: &Matcher, sides: (&Regions, &Words), t: f64) -> Vec<f64> {
-    let search = Search::new(matcher, t, kernel, Precision::F32).unwrap();
-    let found = search.all_pairs(sides.0, sides.1, &|_, _| ()).unwrap();
+/// The similarity of every pair by a kernel, as f64.
+fn by_kernel(
+    kernel: Engine,
+    matcher: &Matcher,
+    regions: &Regions,
+    words: &Words,
+    threshold: f64,
+) -> Vec<f64> {
+    let search = Search::new(matcher, threshold, kernel, Precision::F32).unwrap();
+    let found = search.all_pairs(regions, words).unwrap();
     found.values.iter().copied().map(f64::from).collect()
 }
 
@@ -78,11 +84,11 @@ fn every_path_agrees_at_every_threshold() {
     for (region_counts, word_counts, width) in &SHAPES[2..4] {
         let regions = side(2, "regions", region_counts, *width).regions(DType::F32);
         let words = side(2, "words", word_counts, *width).words(DType::F32);
-        let sides = (&regions, &words);
         for matcher in every_matcher().into_iter().step_by(2) {
             for threshold in [-5.0, -1.0, -0.5, 0.0, 1.01] {
                 let what = format!("{:?} at {threshold}", matcher.config());
-                let expected = by_kernel(Engine::Reference, &matcher, sides, threshold);
+                let by_kernel = |kernel| by_kernel(kernel, &matcher, &regions, &words, threshold);
+                let expected = by_kernel(Engine::Reference);
                 let near = |found: &[f64]| assert_near(found, &expected, F32_TOLERANCE, &what);
                 for run in [Matcher::similarities, Matcher::composed_similarities] {
                     near(&numbers(
@@ -90,7 +96,7 @@ fn every_path_agrees_at_every_threshold() {
                     ));
                 }
                 for kernel in [Engine::Scalar, Engine::Auto] {
-                    near(&by_kernel(kernel, &matcher, sides, threshold));
+                    near(&by_kernel(kernel));
                 }
             }
         }
@@ -123,9 +129,10 @@ fn a_threshold_that_is_not_finite_is_refused_on_every_path() {
     }
 }
 
-/// Similarities of raw fragments, and the gradients of their sum by regions and words.
+/// A forward pass over raw fragments and a backward pass from the sum of the similarities.
 struct Passes {
     found: Similarities,
+    /// The gradients of regions and of words.
     gradients: [Vec<f64>; 2],
 }
 
@@ -146,7 +153,7 @@ impl Passes {
     }
 }
 
-/// The same fragments, with one number of one fragment of the first entry replaced.
+/// The same fragments, with one number of the second fragment of the first entry replaced.
 fn with(side: &Side, number: f64) -> Side {
     let mut rows = side.raw.to_vec3::<f64>().unwrap();
     rows[0][1][2] = number;
@@ -157,7 +164,7 @@ fn with(side: &Side, number: f64) -> Side {
 }
 
 #[test]
-fn what_is_not_finite_comes_out_as_not_finite() {
+fn fragments_that_are_not_finite_give_nan() {
     let (region_counts, word_counts, width) = SHAPES[2];
     let regions = side(3, "regions", region_counts, width);
     let words = side(3, "words", word_counts, width);
@@ -190,20 +197,18 @@ fn what_is_not_finite_comes_out_as_not_finite() {
                 assert_maxima(&broken, &whole, of_image);
                 assert_gradients(&broken, &whole, of_image);
             }
-            let sides = (
-                &broken_regions.regions(DType::F64),
-                &broken_words.words(DType::F64),
-            );
-            let reference = by_kernel(Engine::Reference, &matcher, sides, THRESHOLD);
+            let regions = broken_regions.regions(DType::F64);
+            let words = broken_words.words(DType::F64);
+            let reference = by_kernel(Engine::Reference, &matcher, &regions, &words, THRESHOLD);
             let image = &reference[..captions];
             assert!(image[0].is_nan() && (of_image == image[1].is_nan()));
             let search = Search::new(&matcher, THRESHOLD, Engine::Auto, Precision::F32).unwrap();
-            assert!(search.all_pairs(sides.0, sides.1, &|_, _| ()).is_err());
+            assert!(search.all_pairs(&regions, &words).is_err());
         }
     }
 }
 
-/// The maxima of a word that is not finite, or over an image that is not, are NaN; others stay.
+/// Maxima of a word that is not finite, or over an image that is not, are NaN. Others do not change.
 fn assert_maxima(broken: &Passes, whole: &Passes, of_image: bool) {
     let images = whole.found.word_maxima.dim(2).unwrap();
     let maxima = numbers(&broken.found.word_maxima);
@@ -221,7 +226,7 @@ fn assert_maxima(broken: &Passes, whole: &Passes, of_image: bool) {
     }
 }
 
-/// Every fragment of a pair that is not finite has a gradient that is not; padding has none.
+/// The gradient of every fragment of a pair that is not finite is NaN, that of padding zero.
 fn assert_gradients(broken: &Passes, whole: &Passes, of_image: bool) {
     let images = whole.found.values.dim(0).unwrap();
     let (_, captions) = whole.found.values.dims2().unwrap();
@@ -230,7 +235,7 @@ fn assert_gradients(broken: &Passes, whole: &Passes, of_image: bool) {
         let found = broken.gradients[at].chunks(of_entry);
         for (entry, (found, before)) in found.zip(whole.gradients[at].chunks(of_entry)).enumerate()
         {
-            // The first entry is broken, and whatever it meets on the other side.
+            // The first entry is not finite, so neither is any gradient of the other side.
             let is_broken = entry == 0 || (at == 0) != of_image;
             for (found, before) in found.iter().zip(before) {
                 let as_expected = match is_broken {
@@ -249,11 +254,11 @@ fn a_threshold_of_minus_one_attends_everything() {
     let regions = side(4, "regions", region_counts, width).regions(DType::F32);
     let words = side(4, "words", word_counts, width).words(DType::F32);
     let matcher = every_matcher()[0];
-    let judge = Search::new(&matcher, -1.0, Engine::Reference, Precision::F32)
+    let by_reference = Search::new(&matcher, -1.0, Engine::Reference, Precision::F32)
         .unwrap()
-        .all_pairs(&regions, &words, &|_, _| ())
+        .all_pairs(&regions, &words)
         .unwrap();
-    let expected: Vec<f64> = judge.values.iter().copied().map(f64::from).collect();
+    let expected: Vec<f64> = by_reference.values.iter().copied().map(f64::from).collect();
     for run in [Matcher::similarities, Matcher::composed_similarities] {
         let found = run(&matcher, &regions, &words, -1.0).unwrap();
         assert_near(&numbers(&found.values), &expected, F32_TOLERANCE, "dense");
@@ -264,29 +269,36 @@ fn a_threshold_of_minus_one_attends_everything() {
 
 #[test]
 fn tiles_equal_the_whole() {
-    // 60 x 60 pairs of 36 x 70 cells: more than one tile.
+    // 60 x 60 pairs of up to 36 x 70 cells are more than one tile.
     let region_counts: Vec<usize> = (0..60).map(|i| 36 - i % 5).collect();
     let word_counts: Vec<usize> = (0..60).map(|i| 70 - i % 9).collect();
     let regions = side(1, "regions", &region_counts, 8).regions(DType::F32);
     let words = side(1, "words", &word_counts, 8).words(DType::F32);
-    // Each rule once, with its defaults.
+    // Each rule once, with default sides and inverse temperature.
     for matcher in every_matcher().into_iter().step_by(6) {
         let tiles = AtomicUsize::new(0);
         let count = |_, _| {
             tiles.fetch_add(1, Ordering::Relaxed);
         };
         let search = Search::new(&matcher, THRESHOLD, Engine::Tensor, Precision::F32).unwrap();
-        let tiled = search.all_pairs(&regions, &words, &count).unwrap();
-        assert!(tiles.into_inner() > 1, "one tile tests nothing");
+        let mut values = vec![0.0; 60 * 60];
+        let out = MatrixOutput {
+            values: &mut values,
+            on_progress: &count,
+        };
+        let images = search.collect_regions(&regions).unwrap();
+        let captions = search.collect_words(&words).unwrap();
+        let kept = search.similarities_into(images, captions, out).unwrap();
+        assert!(tiles.into_inner() > 1, "a single tile would test nothing");
         let whole = matcher.similarities(&regions, &words, THRESHOLD).unwrap();
-        let tiled_values: Vec<f64> = tiled.values.iter().copied().map(f64::from).collect();
+        let tiled_values: Vec<f64> = values.iter().copied().map(f64::from).collect();
         assert_near(
             &tiled_values,
             &numbers(&whole.values),
             F32_TOLERANCE,
             "tiled",
         );
-        assert_eq!(tiled.kept, whole.kept().unwrap());
+        assert_eq!(kept, whole.kept().unwrap());
     }
 }
 

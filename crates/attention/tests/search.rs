@@ -1,4 +1,4 @@
-//! Searching packed fragments: what may change no bit, and what lists and evidence hold.
+//! Tests of searches on packed fragments: equal bits for any threads and batches, lists, evidence.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
@@ -11,7 +11,7 @@ use candle_core::{DType, Tensor};
 use data::{every_matcher, side};
 use machine::{Packed, runs, search};
 use uard_attention::evidence::evidence;
-use uard_attention::search::{Ranked, Search};
+use uard_attention::search::{MatrixOutput, Ranked, Search};
 use uard_attention::{Engine, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
 use uard_core::{Regions, Words};
 
@@ -51,7 +51,7 @@ fn threads_change_no_bit() {
             let search = search(&matcher, THRESHOLD, run);
             let found = [1, 2, 3].map(|threads| {
                 pool(threads).install(|| {
-                    let lists = search.top_k(&packed.regions, &packed.words, 3, &|_, _| ());
+                    let lists = search.top_k(&packed.regions, &packed.words, 3);
                     (bits(&packed.similarities(&search)), lists.unwrap())
                 })
             });
@@ -64,7 +64,10 @@ fn threads_change_no_bit() {
 fn a_pair_alone_equals_the_pair_in_the_whole() {
     let (regions, words) = large();
     let packed = Packed::new(&regions, &words);
-    assert!(packed.regions.blocks().len() > 2, "one block tests nothing");
+    assert!(
+        packed.regions.blocks().len() > 2,
+        "a single block would test nothing"
+    );
     for run in runs() {
         for matcher in every_matcher().into_iter().step_by(6) {
             let search = search(&matcher, THRESHOLD, run);
@@ -89,7 +92,7 @@ fn a_pair_alone_equals_the_pair_in_the_whole() {
 #[test]
 fn lists_are_those_of_the_sorted_matrix() {
     let (regions, words) = large();
-    // The last images are the first again: ties in every list of images.
+    // Every image twice, so that every list of images has ties.
     let twice = Tensor::cat(&[regions.rows(), regions.rows()], 0).unwrap();
     let counts = [regions.counts(), regions.counts()].concat();
     let regions = Regions::normalized(&twice, counts).unwrap();
@@ -98,9 +101,7 @@ fn lists_are_those_of_the_sorted_matrix() {
         let search = search(&masked(), THRESHOLD, run);
         let values = packed.similarities(&search);
         for k in [0, 1, 5, 46, 1000] {
-            let found = search
-                .top_k(&packed.regions, &packed.words, k, &|_, _| ())
-                .unwrap();
+            let found = search.top_k(&packed.regions, &packed.words, k).unwrap();
             for (image, list) in found.captions_of_images.iter().enumerate() {
                 let row = values[image * 130..][..130].iter().copied();
                 assert_eq!(*list, sorted(row, k), "{run:?}, image {image}");
@@ -113,7 +114,7 @@ fn lists_are_those_of_the_sorted_matrix() {
     }
 }
 
-/// The first `k` by similarity, of equals the lower index first.
+/// The `k` most similar, most similar first, ties by the lower index.
 fn sorted(similarities: impl Iterator<Item = f32>, k: usize) -> Vec<Ranked> {
     let entries = similarities.enumerate();
     let mut list: Vec<_> = entries
@@ -140,12 +141,12 @@ fn listed_pairs_equal_the_matrix() {
             let values = packed.similarities(&search);
             let (regions, words) = (&packed.regions, &packed.words);
             let found = search
-                .captions_for_image(regions, 11, words, &captions)
+                .captions_for_image(regions, words, 11, &captions)
                 .unwrap();
             let expected = captions.map(|caption| values[11 * 130 + caption]);
             assert_eq!(bits(&found), bits(&expected), "{run:?}");
             let found = search
-                .images_for_caption(words, 76, regions, &images)
+                .images_for_caption(regions, words, 76, &images)
                 .unwrap();
             let expected = images.map(|image| values[image * 130 + 76]);
             assert_eq!(bits(&found), bits(&expected), "{run:?}");
@@ -165,10 +166,13 @@ fn evidence_of_packed_fragments_is_that_of_the_tensors() {
     );
     let expected = evidence(&matcher, &one.0, &one.1, THRESHOLD).unwrap();
     assert!(expected.words.iter().any(|word| word.answered));
-    for run in runs().into_iter().filter(|run| run.1 == Precision::F32) {
+    for run in runs()
+        .into_iter()
+        .filter(|run| run.precision == Precision::F32)
+    {
         let search = search(&matcher, THRESHOLD, run);
         let found = search
-            .evidence(&packed.regions, image, &packed.words, caption)
+            .evidence(&packed.regions, &packed.words, image, caption)
             .unwrap();
         let similarity = packed.similarities(&search)[image * 130 + caption];
         assert_eq!(found.similarity, f64::from(similarity));
@@ -203,15 +207,19 @@ fn progress_ends_with_all_pairs() {
         calls.fetch_add(1, Ordering::Relaxed);
     };
     let mut values = vec![0.0; packed.pairs()];
+    let out = MatrixOutput {
+        values: &mut values,
+        on_progress: &on_progress,
+    };
     search
-        .similarities_into(&packed.regions, &packed.words, &mut values, &on_progress)
+        .similarities_into(&packed.regions, &packed.words, out)
         .unwrap();
     assert_eq!(most.into_inner(), packed.pairs());
     assert!(calls.into_inner() > 1);
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn other_widths_precisions_lengths_and_indices_are_refused() {
     let (regions, words) = large();
     let narrow = side(1, "words", &[3], 7).words(DType::F32);
     let narrow = PackedWords::pack(&narrow, Precision::F32).unwrap();
@@ -219,7 +227,7 @@ fn what_does_not_fit_is_refused() {
     let words = PackedWords::pack(&words, Precision::F32).unwrap();
     let search = |precision| Search::new(&masked(), THRESHOLD, Engine::Auto, precision).unwrap();
     let f32 = search(Precision::F32);
-    let top = |search: &Search, words| search.top_k(&regions, words, 1, &|_, _| ());
+    let top = |search: &Search, words| search.top_k(&regions, words, 1);
     let message = top(&f32, &narrow).unwrap_err().to_string();
     assert!(
         message.contains("regions have width 40 and words 7"),
@@ -231,15 +239,15 @@ fn what_does_not_fit_is_refused() {
         assert!(message.contains(&expected), "{message}");
     }
     let mut short = vec![0.0; 5];
-    let message = f32.similarities_into(&regions, &words, &mut short, &|_, _| ());
+    let message = f32.similarities_into(&regions, &words, &mut short);
     assert!(message.unwrap_err().to_string().contains("expected 2990"));
     let message = f32
-        .captions_for_image(&regions, 23, &words, &[0])
+        .captions_for_image(&regions, &words, 23, &[0])
         .unwrap_err();
     assert!(
         message
             .to_string()
             .contains("image 23 is out of range: there are 23")
     );
-    assert!(f32.evidence(&regions, 0, &words, 130).is_err());
+    assert!(f32.evidence(&regions, &words, 0, 130).is_err());
 }

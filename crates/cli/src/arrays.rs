@@ -1,4 +1,4 @@
-//! Arrays of other programs as samples, similarities, regions and words.
+//! Reads numpy arrays of other programs as samples, similarities, regions and words.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub fn samples(path: &Path) -> anyhow::Result<Vec<f32>> {
     Ok(read_f32(path)?.values)
 }
 
-/// A similarity matrix [images, captions], unrounded.
+/// Reads a similarity matrix [images, captions] as f64, without rounding.
 pub fn similarities(path: &Path) -> anyhow::Result<SimilarityMatrix> {
     let array = MappedArray::open(path, "images, captions")?;
     let mut values = vec![0.0f64; array.rows() * array.row_len()];
@@ -25,53 +25,54 @@ pub fn similarities(path: &Path) -> anyhow::Result<SimilarityMatrix> {
         .with_context(|| path.display().to_string())
 }
 
-/// What the entries and fragments of an array are called.
+/// The names of an array's axes in error messages.
 #[derive(Debug, Clone, Copy)]
-pub struct Named {
-    /// The axes, for errors.
+pub struct AxisNames {
+    /// All three axes: `images, regions, width`.
     pub axes: &'static str,
-    /// One entry of the first axis.
+    /// One entry of the first axis: `image`.
     pub entry: &'static str,
-    /// One entry of the second axis.
+    /// One entry of the second axis: `region`.
     pub fragment: &'static str,
 }
 
-/// Fragments of ragged entries in a file, read in blocks.
+/// An array [entries, fragments, D] in a file, of which each entry has its own number of valid
+/// fragments. Read in blocks of entries.
 #[derive(Debug)]
 pub struct RaggedArray {
     path: PathBuf,
     array: MappedArray,
     counts: Vec<usize>,
-    named: Named,
+    names: AxisNames,
 }
 
 /// Some entries of a [`RaggedArray`], not yet normalised.
 #[derive(Debug)]
-pub struct Ragged {
-    /// [entries, fragments, D]; padding is zero, whatever the file has there.
+pub struct RaggedBlock {
+    /// [entries, fragments, D], f32; padding is zero, whatever the file holds there.
     pub rows: Tensor,
     /// Valid fragments of each entry.
     pub counts: Vec<usize>,
 }
 
 impl RaggedArray {
-    /// Maps fragments and reads, where given, how many each entry has; all of them without.
-    pub fn open(path: &Path, counts: Option<&Path>, named: Named) -> anyhow::Result<Self> {
-        let array = MappedArray::open(path, named.axes)?;
+    /// Maps the array and reads the file of counts; without one all fragments are valid.
+    pub fn open(path: &Path, counts: Option<&Path>, names: AxisNames) -> anyhow::Result<Self> {
+        let array = MappedArray::open(path, names.axes)?;
         let [entries, fragments] = [0, 1].map(|axis| array.shape()[axis]);
         let counts = match counts {
-            Some(counts) => read_counts(counts, path, [entries, fragments], named)?,
+            Some(counts) => read_counts(counts, path, [entries, fragments], names)?,
             None => vec![fragments; entries],
         };
         Ok(Self {
             path: path.to_owned(),
             array,
             counts,
-            named,
+            names,
         })
     }
 
-    /// Images or captions.
+    /// The number of images or captions.
     pub fn entries(&self) -> usize {
         self.counts.len()
     }
@@ -81,10 +82,10 @@ impl RaggedArray {
         self.array.shape()[2]
     }
 
-    /// Some entries.
+    /// Reads some entries.
     ///
-    /// NaN and infinity are refused where a fragment is valid; padding may hold anything.
-    pub fn block(&self, entries: Range<usize>) -> anyhow::Result<Ragged> {
+    /// NaN and infinity are refused in valid fragments; padding may hold anything.
+    pub fn block(&self, entries: Range<usize>) -> anyhow::Result<RaggedBlock> {
         let (fragments, width) = (self.array.shape()[1], self.width());
         let mut values = vec![0.0f32; entries.len() * fragments * width];
         self.read(entries.start, &mut values)?;
@@ -92,26 +93,26 @@ impl RaggedArray {
         for (at, row) in values.chunks_mut(fragments * width).enumerate() {
             let (valid, padding) = row.split_at_mut(counts[at] * width);
             padding.fill(0.0);
-            if let Some(place) = valid.iter().position(|value| !value.is_finite()) {
+            if let Some(index) = valid.iter().position(|value| !value.is_finite()) {
                 return Err(wrong(format!(
                     "{}: {} {}, {} {}, number {} is {}: expected a finite number",
                     self.path.display(),
-                    self.named.entry,
+                    self.names.entry,
                     entries.start + at,
-                    self.named.fragment,
-                    place / width,
-                    place % width,
-                    valid[place]
+                    self.names.fragment,
+                    index / width,
+                    index % width,
+                    valid[index]
                 )));
             }
         }
         let rows = Tensor::from_vec(values, (entries.len(), fragments, width), &Device::Cpu)?;
         let counts = counts.to_vec();
-        Ok(Ragged { rows, counts })
+        Ok(RaggedBlock { rows, counts })
     }
 
-    /// Entries from `first` on. Fragments in f64 keep their direction, even where f32 cannot hold
-    /// their length.
+    /// Reads entries from `first` on into `values`. A fragment in f64 whose length f32 cannot hold keeps
+    /// its direction.
     fn read(&self, first: usize, values: &mut [f32]) -> anyhow::Result<()> {
         if self.array.element() != ElementType::F64 {
             return Ok(self.array.read_rows(first, values)?);
@@ -130,14 +131,14 @@ fn read_counts(
     path: &Path,
     rows: &Path,
     [entries, fragments]: [usize; 2],
-    named: Named,
+    names: AxisNames,
 ) -> anyhow::Result<Vec<usize>> {
     let array = read_i64(path)?;
     if array.shape != [entries] {
         return Err(wrong(format!(
             "{}: expected shape ({entries},), a count for each {} of {}, found {:?}",
             path.display(),
-            named.entry,
+            names.entry,
             rows.display(),
             array.shape
         )));
@@ -148,10 +149,10 @@ fn read_counts(
             .filter(|count| (1..=fragments).contains(count));
         fits.ok_or_else(|| {
             wrong(format!(
-                "{}: {} {entry} counts {count} {}s, expected 1 to {fragments}",
+                "{}: {} {entry} has a count of {count} {}s, expected 1 to {fragments}",
                 path.display(),
-                named.entry,
-                named.fragment
+                names.entry,
+                names.fragment
             ))
         })
     });

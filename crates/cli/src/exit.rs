@@ -1,10 +1,10 @@
-//! The exit code of an error, and the sentence that a person reads.
+//! The exit code and the printed message of an error.
 //!
 //! | code | means |
 //! |---|---|
 //! | 0 | done |
 //! | 1 | failed: the device, the system, or a model that diverged |
-//! | 2 | wrong usage or input: what was given, or a place that was given and cannot be written |
+//! | 2 | wrong usage or input: arguments, files, or an output path that cannot be written |
 //! | 130 | stopped by Ctrl-C |
 
 use std::fmt;
@@ -15,30 +15,30 @@ use uard_hub::HubError;
 
 use crate::terminal::printable;
 
-/// The exit code of a run that was stopped, as shells have it for an interrupt.
+/// The exit code of a run that Ctrl-C stopped: the one that shells use for an interrupt.
 pub const STOPPED: u8 = 130;
 
 const FAILED: u8 = 1;
 /// Wrong usage or input.
 pub const WRONG: u8 = 2;
 
-/// What CUDA and cuBLAS say inside of candle's errors.
+/// The codes of CUDA and cuBLAS for too little memory, which stand in the text of candle's errors.
 const OUT_OF_MEMORY: [&str; 2] = ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"];
 
-const TOO_LITTLE_MEMORY: &str = "the GPU has too little memory: close what else uses it, take \
-    smaller batches (--set training.batch=N) or more parts of one (--set training.accumulation=N), \
-    or use --device cpu";
+const TOO_LITTLE_MEMORY: &str = "the GPU has too little memory: close other programs that use it, \
+    train with smaller batches (--set training.batch=N) or with each batch in more parts (--set \
+    training.accumulation=N), or use --device cpu";
 
-/// Whose fault it is.
+/// Whose fault an error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
-    /// Whoever gave the arguments or files can mend it.
+    /// The user's, who can mend it by other arguments or files.
     Input,
-    /// The device, the system, or this program.
+    /// That of the device, the system or this program.
     System,
 }
 
-/// Arguments or files that do not fit, found by this crate itself.
+/// An error in the arguments or files that this crate itself found.
 #[derive(Debug)]
 pub struct WrongInput(pub String);
 
@@ -50,7 +50,7 @@ impl fmt::Display for WrongInput {
 
 impl std::error::Error for WrongInput {}
 
-/// What did not work out, through no fault of the arguments or files.
+/// A failure that the arguments and files did not cause.
 #[derive(Debug)]
 pub struct Failed(pub String);
 
@@ -62,12 +62,12 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// An error for `bail`-like use: wrong usage or input.
+/// A [`WrongInput`] error with this message.
 pub fn wrong(message: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(WrongInput(message.into()))
 }
 
-/// The exit code of an error: that of the first of its causes whose fault is known.
+/// The exit code of an error, decided by the first error in its chain of causes with a known [`Fault`].
 pub fn code(error: &anyhow::Error) -> u8 {
     match error.chain().find_map(fault) {
         Some(Fault::Input) => WRONG,
@@ -75,12 +75,12 @@ pub fn code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// The error with its causes, each said once.
-pub fn sentence(error: &anyhow::Error) -> String {
+/// The error and its causes in one line; a cause that repeats earlier text is left out.
+pub fn message(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let cause = match cause.to_string() {
-            cause if OUT_OF_MEMORY.iter().any(|said| cause.contains(said)) => {
+            cause if OUT_OF_MEMORY.iter().any(|code| cause.contains(code)) => {
                 TOO_LITTLE_MEMORY.to_owned()
             }
             cause => cause,
@@ -96,9 +96,9 @@ pub fn sentence(error: &anyhow::Error) -> String {
     printable(&shortened(text))
 }
 
-/// A text that quotes a whole file, without its middle.
+/// Replaces the middle of a text of more than 2,000 characters, such as one that quotes a whole file.
 fn shortened(text: String) -> String {
-    /// Letters that stay at either end.
+    /// Characters that stay at either end.
     const KEPT: usize = 1000;
     let count = text.chars().count();
     if count <= 2 * KEPT {
@@ -116,76 +116,77 @@ fn fault(cause: &(dyn std::error::Error + 'static)) -> Option<Fault> {
     {
         return Some(Fault::Input);
     }
-    None.or_else(|| cause.downcast_ref().map(of_training))
-        .or_else(|| cause.downcast_ref().map(of_model))
-        .or_else(|| cause.downcast_ref().map(of_features))
-        .or_else(|| cause.downcast_ref().map(of_hub))
-        .or_else(|| cause.downcast_ref().map(of_data))
-        .or_else(|| cause.downcast_ref().map(of_file))
-        .or_else(|| cause.downcast_ref().map(of_attention))
-        .or_else(|| cause.downcast_ref().map(of_core))
-        .or_else(|| cause.downcast_ref().map(of_io))
+    None.or_else(|| cause.downcast_ref().map(fault_of_training))
+        .or_else(|| cause.downcast_ref().map(fault_of_model))
+        .or_else(|| cause.downcast_ref().map(fault_of_features))
+        .or_else(|| cause.downcast_ref().map(fault_of_hub))
+        .or_else(|| cause.downcast_ref().map(fault_of_data))
+        .or_else(|| cause.downcast_ref().map(fault_of_file))
+        .or_else(|| cause.downcast_ref().map(fault_of_attention))
+        .or_else(|| cause.downcast_ref().map(fault_of_core))
+        .or_else(|| cause.downcast_ref().map(fault_of_io))
 }
 
-fn of_training(error: &uard_training::Error) -> Fault {
+fn fault_of_training(error: &uard_training::Error) -> Fault {
     use uard_training::Error;
     match error {
-        Error::Model(error) => of_model(error),
-        Error::File(error) => of_file(error),
+        Error::Model(error) => fault_of_model(error),
+        Error::File(error) => fault_of_file(error),
         Error::NonFinite { .. } | Error::NoGradient { .. } | Error::Candle(_) => Fault::System,
-        Error::Core(error) => of_core(error),
-        Error::Features(error) => of_features(error),
-        Error::Data(error) => of_data(error),
-        Error::Attention(error) => of_attention(error),
+        Error::Core(error) => fault_of_core(error),
+        Error::Features(error) => fault_of_features(error),
+        Error::Data(error) => fault_of_data(error),
+        Error::Attention(error) => fault_of_attention(error),
         _ => Fault::Input,
     }
 }
 
-fn of_model(error: &uard_model::Error) -> Fault {
+fn fault_of_model(error: &uard_model::Error) -> Fault {
     use uard_model::Error;
     match error {
-        Error::SaveFailed { source, .. } => of_io(source),
-        Error::File(error) => of_file(error),
-        Error::Core(error) => of_core(error),
-        Error::Features(error) => of_features(error),
-        Error::Data(error) => of_data(error),
-        Error::Attention(error) => of_attention(error),
+        Error::SaveFailed { source, .. } => fault_of_io(source),
+        Error::File(error) => fault_of_file(error),
+        Error::Core(error) => fault_of_core(error),
+        Error::Features(error) => fault_of_features(error),
+        Error::Data(error) => fault_of_data(error),
+        Error::Attention(error) => fault_of_attention(error),
         Error::Candle(_) => Fault::System,
         _ => Fault::Input,
     }
 }
 
-fn of_features(error: &uard_features::Error) -> Fault {
+fn fault_of_features(error: &uard_features::Error) -> Fault {
     use uard_features::Error;
     match error {
-        Error::File(error) => of_file(error),
-        Error::Data(error) => of_data(error),
-        Error::Hub(error) => of_hub(error),
-        Error::Core(error) => of_core(error),
+        Error::File(error) => fault_of_file(error),
+        Error::Data(error) => fault_of_data(error),
+        Error::Hub(error) => fault_of_hub(error),
+        Error::Core(error) => fault_of_core(error),
         Error::Candle(_) => Fault::System,
         _ => Fault::Input,
     }
 }
 
-fn of_file(error: &FileError) -> Fault {
+fn fault_of_file(error: &FileError) -> Fault {
     match error {
-        FileError::Io { source, .. } => of_io(source),
+        FileError::Io { source, .. } => fault_of_io(source),
         _ => Fault::Input,
     }
 }
 
-fn of_data(error: &uard_data::Error) -> Fault {
+fn fault_of_data(error: &uard_data::Error) -> Fault {
     match error {
-        uard_data::Error::File(error) => of_file(error),
+        uard_data::Error::File(error) => fault_of_file(error),
         _ => Fault::Input,
     }
 }
 
-/// Names, tokens and offline copies are given; networks and other programs are as they are.
-fn of_hub(error: &uard_hub::Error) -> Fault {
+/// The network and other programs are the system's fault; names, tokens and offline copies are the
+/// user's.
+fn fault_of_hub(error: &uard_hub::Error) -> Fault {
     use uard_hub::Error;
     match error {
-        Error::File(error) => of_file(error),
+        Error::File(error) => fault_of_file(error),
         Error::Hub(
             HubError::Unreachable { .. }
             | HubError::Answer { .. }
@@ -199,11 +200,11 @@ fn of_hub(error: &uard_hub::Error) -> Fault {
     }
 }
 
-fn of_attention(error: &uard_attention::Error) -> Fault {
+fn fault_of_attention(error: &uard_attention::Error) -> Fault {
     use uard_attention::Error;
     match error {
-        Error::Core(error) => of_core(error),
-        Error::File(error) => of_file(error),
+        Error::Core(error) => fault_of_core(error),
+        Error::File(error) => fault_of_file(error),
         Error::Candle(_) => Fault::System,
         #[cfg(feature = "cuda-kernels")]
         Error::Gpu(_) => Fault::System,
@@ -211,7 +212,7 @@ fn of_attention(error: &uard_attention::Error) -> Fault {
     }
 }
 
-fn of_core(error: &uard_core::Error) -> Fault {
+fn fault_of_core(error: &uard_core::Error) -> Fault {
     match error {
         uard_core::Error::Candle(_) | uard_core::Error::DeviceUnavailable { .. } => Fault::System,
         #[cfg(feature = "cuda-kernels")]
@@ -220,8 +221,8 @@ fn of_core(error: &uard_core::Error) -> Fault {
     }
 }
 
-/// A path that cannot be used, a full disk included, is mended by whoever named it.
-fn of_io(error: &io::Error) -> Fault {
+/// Errors that another path or a free disk would mend are the user's fault, all others the system's.
+fn fault_of_io(error: &io::Error) -> Fault {
     match error.kind() {
         ErrorKind::NotFound
         | ErrorKind::PermissionDenied
@@ -248,7 +249,7 @@ mod tests {
     use anyhow::Context;
 
     #[test]
-    fn each_cause_is_said_once() {
+    fn each_cause_is_printed_once() {
         let source = io::Error::new(ErrorKind::NotFound, "no such file");
         let inner = FileError::Io {
             action: "read",
@@ -256,41 +257,41 @@ mod tests {
             source,
         };
         let error = anyhow::Error::new(uard_training::Error::from(inner)).context("scoring");
-        assert_eq!(sentence(&error), "scoring: cannot read a.npy: no such file");
+        assert_eq!(message(&error), "scoring: cannot read a.npy: no such file");
     }
 
     #[test]
-    fn a_sentence_that_quotes_a_file_is_shortened() {
-        let said = sentence(&anyhow::anyhow!(
+    fn a_message_that_quotes_a_file_is_shortened() {
+        let text = message(&anyhow::anyhow!(
             "found {}, expected a",
             "x".repeat(100_000)
         ));
-        assert!(said.starts_with("found xxx") && said.ends_with("xx, expected a"));
-        assert!(said.chars().count() < 2_100, "{}", said.len());
+        assert!(text.starts_with("found xxx") && text.ends_with("xx, expected a"));
+        assert!(text.chars().count() < 2_100, "{}", text.len());
     }
 
     #[test]
     fn control_characters_of_a_file_do_not_reach_the_terminal() {
         let error = anyhow::anyhow!("found `\u{1b}[31mred\u{7}`\nin line 2");
-        assert_eq!(sentence(&error), "found `\\u{1b}[31mred\\u{7}`\nin line 2");
+        assert_eq!(message(&error), "found `\\u{1b}[31mred\\u{7}`\nin line 2");
     }
 
     #[test]
-    fn too_little_memory_of_a_gpu_is_said_with_advice() {
+    fn too_little_memory_of_a_gpu_is_reported_with_advice() {
         for cause in [
             "DriverError(CUDA_ERROR_OUT_OF_MEMORY, …)",
             "CublasError(CUBLAS_STATUS_ALLOC_FAILED)",
         ] {
             let inner = candle_core::Error::Msg(cause.to_owned());
             let error = anyhow::Error::new(uard_training::Error::Candle(inner)).context("step 3");
-            let said = sentence(&error);
+            let text = message(&error);
             assert!(
-                said.starts_with("step 3: the GPU has too little memory"),
-                "{said}"
+                text.starts_with("step 3: the GPU has too little memory"),
+                "{text}"
             );
             assert!(
-                said.contains("--device cpu") && !said.contains("Error("),
-                "{said}"
+                text.contains("--device cpu") && !text.contains("Error("),
+                "{text}"
             );
             assert_eq!(code(&error), FAILED);
         }

@@ -1,4 +1,4 @@
-//! Which hub do networks come from, and how is a download shown?
+//! The hub that published networks are downloaded from, with a progress bar for each download.
 
 use std::sync::Mutex;
 
@@ -7,12 +7,12 @@ use uard_hub::{Download, Hub};
 
 use crate::terminal::{bar, note};
 
-/// The hub that the variables of the environment describe; downloads are shown on stderr.
+/// The hub that the environment variables `HF_…` describe; downloads are shown on stderr.
 pub fn hub() -> Hub {
     let shown = Mutex::new(None);
     Hub {
         on_progress: Some(Box::new(move |download| {
-            // Where the bar cannot be had, the download goes on.
+            // A poisoned lock costs the bar, not the download.
             if let Ok(mut shown) = shown.lock() {
                 show(&mut shown, download);
             }
@@ -21,7 +21,7 @@ pub fn hub() -> Hub {
     }
 }
 
-/// A line for each file, and on a terminal a bar until it is here.
+/// Prints one line for each file, and on a terminal a bar until it is downloaded.
 fn show(shown: &mut Option<(String, ProgressBar)>, download: Download<'_>) {
     let begun = matches!(shown, Some((file, _)) if file == download.file);
     if !begun {

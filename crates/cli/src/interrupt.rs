@@ -1,8 +1,8 @@
-//! Ctrl-C and polite requests to end (SIGTERM, SIGHUP).
+//! The handler of Ctrl-C, SIGTERM and SIGHUP.
 //!
-//! Work that saves where it stands asks [`watch`] for a flag and looks at it between its steps: the
-//! first signal sets the flag, the second ends the process. Everything else ends at the first
-//! signal. Files that are being written are removed in each case.
+//! A command that can save its progress gets a flag from [`watch`] and reads it between its steps: the
+//! first signal sets the flag, the second ends the process. Every other command ends at the first
+//! signal. Before the process ends, its unfinished files are removed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,22 +12,23 @@ use crate::{exit, terminal};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Whether somebody looks at [`STOP`].
+/// Whether the running command reads [`STOP`].
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
-/// Handles signals from now on.
+/// Installs the handler.
 pub fn handle() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
         if !WATCHED.load(Ordering::Relaxed) || STOP.swap(true, Ordering::Relaxed) {
             uard_files::remove_unfinished();
             std::process::exit(i32::from(exit::STOPPED));
         }
-        terminal::note("finishing the step and saving; Ctrl-C again exits at once");
+        terminal::note("finishing the current step and saving; Ctrl-C again exits at once");
     })
-    .context("watching for Ctrl-C")
+    .context("installing the handler of Ctrl-C")
 }
 
-/// The flag that the first signal sets. Whoever asks for it looks at it from now on.
+/// The flag that the first signal sets. After this call a signal no longer ends the process at once, so
+/// the caller must read the flag.
 pub fn watch() -> &'static AtomicBool {
     WATCHED.store(true, Ordering::Relaxed);
     &STOP

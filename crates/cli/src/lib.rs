@@ -1,4 +1,5 @@
-//! The `uard` command: reads arguments, calls the libraries, prints. No library prints.
+//! The `uard` command as a library: reads arguments, calls the other crates and prints results. No
+//! other crate prints.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -25,16 +26,16 @@ use clap::Parser;
 
 use commands::{Arguments, Outcome};
 
-/// How a call of `uard` has ended.
+/// The exit code and error message of a finished call of `uard`.
 #[derive(Debug)]
-pub struct Ended {
+pub struct CallResult {
     /// The exit code; `uard --help` lists them.
     pub code: u8,
-    /// What went wrong, as a person reads it.
+    /// The error message, if the call failed.
     pub error: Option<String>,
 }
 
-impl Ended {
+impl CallResult {
     fn new(outcome: &anyhow::Result<Outcome>) -> Self {
         match outcome {
             Ok(Outcome::Done) => Self {
@@ -47,33 +48,33 @@ impl Ended {
             },
             Err(error) => Self {
                 code: exit::code(error),
-                error: Some(exit::sentence(error)),
+                error: Some(exit::message(error)),
             },
         }
     }
 }
 
-/// The whole program: reads the arguments of this process, starts its threads, watches for Ctrl-C
-/// and runs the command.
+/// The whole program: reads the arguments of this process, starts its threads, installs the handler
+/// of Ctrl-C and runs the command.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = threads::settle(arguments.threads)
+    let outcome = threads::configure(arguments.threads)
         .and_then(|()| interrupt::handle())
         .and_then(|()| commands::run(&arguments.command));
-    let ended = Ended::new(&outcome);
-    if let Some(error) = &ended.error {
+    let result = CallResult::new(&outcome);
+    if let Some(error) = &result.error {
         terminal::note(&format!("error: {error}"));
     }
-    ExitCode::from(ended.code)
+    ExitCode::from(result.code)
 }
 
-/// Runs one command within this process, whose threads and signals stay as they are: what the
-/// fuzzer calls. The first argument is the program's name.
-pub fn call(arguments: impl IntoIterator<Item = OsString>) -> Ended {
+/// Runs one command in this process without changing its thread pool or signal handlers, for the
+/// fuzzer. The first argument is the program's name.
+pub fn call(arguments: impl IntoIterator<Item = OsString>) -> CallResult {
     match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => Ended::new(&commands::run(&arguments.command)),
-        // Help and version are answers, and no error.
-        Err(stop) => Ended {
+        Ok(arguments) => CallResult::new(&commands::run(&arguments.command)),
+        // clap returns the texts of --help and --version as errors that do not go to stderr.
+        Err(stop) => CallResult {
             code: u8::try_from(stop.exit_code()).unwrap_or(exit::WRONG),
             error: stop.use_stderr().then(|| stop.to_string()),
         },

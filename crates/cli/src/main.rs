@@ -1,4 +1,4 @@
-//! The `uard` command.
+//! The binary `uard`, whose program is the library `uard_cli`.
 
 use std::process::ExitCode;
 

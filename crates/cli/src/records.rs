@@ -1,4 +1,4 @@
-//! Texts and JSON records that commands write for people and for later runs of their own.
+//! Reading and writing text files and JSON records in run directories.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::exit::wrong;
 
-/// Writes a text, whole or not at all.
+/// Writes a text file, whole or not at all.
 pub fn write_text(path: &Path, text: &str) -> anyhow::Result<()> {
     uard_files::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
@@ -21,7 +21,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     write_text(path, &(text + "\n"))
 }
 
-/// Reads what [`write_json`] wrote; `None` where nothing is.
+/// Reads a file of [`write_json`]; `None` if there is no such file.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
     let text = match uard_files::read(path) {
         Ok(text) => text,
@@ -32,7 +32,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> 
     };
     let value = serde_json::from_slice(&text).map_err(|cause| {
         wrong(format!(
-            "{} is not of this version: {cause}; remove it, and it is made again",
+            "{} cannot be read by this version of uard: {cause}; remove the file, and it is made again",
             path.display()
         ))
     })?;

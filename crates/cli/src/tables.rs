@@ -1,4 +1,4 @@
-//! How do numbers become a table that a person reads?
+//! Tables of recall, kept cells and compared runs for the terminal.
 
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use uard_eval::RetrievalReport;
@@ -22,7 +22,7 @@ pub fn table(header: &[&str]) -> Table {
     table
 }
 
-/// A number with so many digits; a dash where there is none.
+/// A number with `digits` digits behind the point; a dash if it is not finite.
 pub fn number(value: f64, digits: usize) -> String {
     if value.is_finite() {
         format!("{value:.digits$}")
@@ -36,7 +36,7 @@ pub fn percent(fraction: f64) -> String {
     number(100.0 * fraction, 1)
 }
 
-/// Both directions of a retrieval, and their sum.
+/// Recall in both directions, and rsum.
 pub fn retrieval(report: &RetrievalReport) -> String {
     let mut rows = table(&[
         "recall in percent",
@@ -46,11 +46,11 @@ pub fn retrieval(report: &RetrievalReport) -> String {
         "median rank",
         "mean rank",
     ]);
-    let both = [
+    let directions = [
         ("image to text", report.image_to_text),
         ("text to image", report.text_to_image),
     ];
-    for (name, recall) in both {
+    for (name, recall) in directions {
         rows.add_row([
             name.to_owned(),
             number(recall.r1, 1),
@@ -66,11 +66,11 @@ pub fn retrieval(report: &RetrievalReport) -> String {
     )
 }
 
-/// A split that was evaluated with a model.
+/// The evaluation of a model on a split: recall, the shares kept by the threshold, and alignment.
 pub fn split(record: &SplitRecord) -> String {
     let kept = &record.kept;
     let mut text = format!(
-        "{}\nthreshold {:.4} on {}: kept {} % of word queries, {} % of region queries, {} % of \
+        "{}\nthreshold {:.4} on split {}: kept {} % of word queries, {} % of region queries, {} % of \
          region-word cells",
         retrieval(&record.retrieval),
         record.threshold,
@@ -81,7 +81,7 @@ pub fn split(record: &SplitRecord) -> String {
     );
     if let Some(alignment) = &record.alignment {
         text.push_str(&format!(
-            "\nalignment: precision {} %, recall {} %, best region right for {} % of words",
+            "\nalignment: precision {} %, recall {} %, best region correct for {} % of words",
             percent(alignment.precision),
             percent(alignment.recall),
             percent(alignment.best_region_accuracy)
@@ -90,7 +90,7 @@ pub fn split(record: &SplitRecord) -> String {
     text
 }
 
-/// Runs side by side, each with the evaluation that counts.
+/// A table with a column for each run and a row for each result.
 pub fn side_by_side(results: &Results) -> String {
     let runs = &results.rows;
     let mut header = vec![""];
@@ -99,8 +99,11 @@ pub fn side_by_side(results: &Results) -> String {
     let mut add = |name: &str, cells: &mut dyn Iterator<Item = String>| {
         rows.add_row(std::iter::once(name.to_owned()).chain(cells));
     };
-    let threshold = |row: &RunResult| threshold_text(row.run, row.of.threshold);
-    add("split", &mut runs.iter().map(|row| row.of.split.clone()));
+    let threshold = |row: &RunResult| threshold_text(row.run, row.record.threshold);
+    add(
+        "split",
+        &mut runs.iter().map(|row| row.record.split.clone()),
+    );
     add("threshold (a cosine)", &mut runs.iter().map(threshold));
     let mut heading = "";
     for line in results.lines() {

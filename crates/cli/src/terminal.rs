@@ -1,4 +1,4 @@
-//! What a person sees: results go to stdout, progress and notes to stderr.
+//! Printing: results go to stdout, notes and progress bars to stderr.
 
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Write};
@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Write};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Prints a result. A reader that has gone away is no error: `uard … | head` is fine.
+/// Prints a result. A closed pipe is not an error, so `uard … | head` succeeds.
 pub fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
@@ -20,14 +20,13 @@ pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value).context("writing JSON")?)
 }
 
-/// Says something beside the result, without the control characters of names. Where nobody can read
-/// it, the work goes on.
+/// Prints a line to stderr, with control characters escaped. An error of stderr is ignored.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", printable(text));
 }
 
-/// A text with its control characters spelled out: parts of it come from files, and a terminal would
-/// obey them.
+/// A text with its control characters escaped. Parts of it come from files, and a terminal would execute
+/// them.
 pub fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for character in text.chars() {
@@ -40,7 +39,7 @@ pub fn printable(text: &str) -> String {
     printable
 }
 
-/// The command as it would be typed.
+/// The command line of this process, quoted for a shell.
 pub fn command_line() -> String {
     let quoted = std::env::args_os()
         .skip(1)
@@ -51,13 +50,13 @@ pub fn command_line() -> String {
         .join(" ")
 }
 
-/// An argument as shells read it.
+/// An argument quoted for a shell where it needs quotes.
 fn quoted(argument: &OsStr) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./=,:+".contains(c);
     match argument.to_str() {
         Some(text) if !text.is_empty() && text.chars().all(plain) => text.to_owned(),
         Some(text) => format!("'{}'", text.replace('\'', "'\\''")),
-        // Bytes that are no text, in the quotes that bash and zsh have for them.
+        // Bytes that are not UTF-8, in the $'…' quotes of bash and zsh.
         None => format!("$'{}'", argument.as_encoded_bytes().escape_ascii()),
     }
 }
@@ -71,7 +70,7 @@ pub fn bar(total: usize, what: &'static str) -> ProgressBar {
     bar
 }
 
-/// A bar with room for a message between its line and the time that is left.
+/// A bar with a message between the bar and the remaining time.
 pub fn bar_with_message(total: usize) -> ProgressBar {
     let template = "{prefix} {bar:8.cyan/dim} {pos}/{len} {wide_msg} {eta} left";
     let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
@@ -79,7 +78,7 @@ pub fn bar_with_message(total: usize) -> ProgressBar {
     bar
 }
 
-/// A bar that counts photos, with room for how fast it goes.
+/// A bar that counts photos, with a message for the speed.
 pub fn bar_of_photos(total: usize, what: &str) -> ProgressBar {
     let template = "{prefix:>12} {wide_bar:.cyan/dim} {pos}/{len}  {msg}  {eta} left";
     let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
@@ -103,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_are_quoted_as_shells_read_them() {
+    fn arguments_are_quoted_for_a_shell() {
         for (argument, expected) in [("a/b=1", "a/b=1"), ("", "''"), ("it's", r"'it'\''s'")] {
             assert_eq!(quoted(OsStr::new(argument)), expected);
         }
@@ -111,7 +110,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn an_argument_that_is_no_text_keeps_its_bytes() {
+    fn an_argument_that_is_not_utf8_keeps_its_bytes() {
         use std::os::unix::ffi::OsStrExt;
         assert_eq!(
             quoted(OsStr::from_bytes(b"lat\xe9 'x'")),

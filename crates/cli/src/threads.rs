@@ -1,9 +1,9 @@
-//! How many threads a command uses.
+//! The number of threads of a command. No result depends on it.
 //!
-//! rayon's pool is ours to set, but candle reads `RAYON_NUM_THREADS` itself and otherwise counts
-//! the physical cores of the machine, whatever share of them this process may use. So the number is
-//! settled first and, where the variable says otherwise, the program starts again with it set.
-//! No result depends on the number.
+//! This crate sets the size of rayon's pool. candle reads `RAYON_NUM_THREADS` itself, and without it
+//! counts the physical cores of the machine, even those that this process may not use. So the number is
+//! chosen first, and if the variable has another value, the program restarts itself with the variable
+//! set to that number.
 
 use std::num::NonZeroUsize;
 
@@ -13,26 +13,27 @@ use crate::terminal;
 
 const VARIABLE: &str = "RAYON_NUM_THREADS";
 
-/// More threads than this are used only where as many can run at once: thousands take seconds to
-/// start, and the system refuses some of them in the end.
-const MOST: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// The highest number of threads on a machine that cannot run more at once: thousands of threads take
+/// seconds to start, and in the end the system refuses some of them.
+const LIMIT: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 
-/// Uses as many threads as were asked for, else as `RAYON_NUM_THREADS` says, else as this process
-/// may run at once; in any case no more than [`most`].
-pub fn settle(asked: Option<NonZeroUsize>) -> anyhow::Result<()> {
+/// Starts the thread pool with the number of `--threads`, else of `RAYON_NUM_THREADS`, else of the
+/// threads that this process may run at once, but never with more than [`limit`].
+pub fn configure(argument: Option<NonZeroUsize>) -> anyhow::Result<()> {
     let variable = std::env::var(VARIABLE).ok();
     let given = variable.as_deref().and_then(|text| text.parse().ok());
     let at_once = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let wanted = asked.or(given).unwrap_or(at_once);
-    let threads = wanted.min(most(at_once));
-    let settled = variable == Some(threads.to_string());
-    // Said once: the program that starts again has the same arguments and another variable.
-    if wanted > threads && (settled || asked.is_none()) {
+    let requested = argument.or(given).unwrap_or(at_once);
+    let threads = requested.min(limit(at_once));
+    let is_set = variable == Some(threads.to_string());
+    // Printed once: after the restart the arguments are the same, but the variable is set.
+    if requested > threads && (is_set || argument.is_none()) {
         terminal::note(&format!(
-            "{wanted} threads are more than help: {threads} are used, and {at_once} can run at once"
+            "{requested} threads were requested, {threads} are used: {at_once} can run at once on this \
+             machine, and more would not help"
         ));
     }
-    if !settled {
+    if !is_set {
         restart_with(threads);
     }
     rayon::ThreadPoolBuilder::new()
@@ -41,13 +42,13 @@ pub fn settle(asked: Option<NonZeroUsize>) -> anyhow::Result<()> {
         .context("starting threads")
 }
 
-/// The highest number of threads, where `at_once` can run at once.
-fn most(at_once: NonZeroUsize) -> NonZeroUsize {
-    at_once.max(MOST)
+/// The highest number of threads, if `at_once` can run at once.
+fn limit(at_once: NonZeroUsize) -> NonZeroUsize {
+    at_once.max(LIMIT)
 }
 
-/// Becomes the same command with the variable set; returns only where that is not possible, and
-/// then candle keeps its own number.
+/// Replaces this process by the same command with the variable set. Returns only if that fails; candle
+/// then uses its own number of threads.
 #[cfg(unix)]
 fn restart_with(threads: NonZeroUsize) {
     use std::os::unix::process::CommandExt;

@@ -1,7 +1,7 @@
-//! What is said where the driver is too old, or sees no GPU? Seen with libraries in its place.
+//! The errors of `uard` with an NVIDIA driver that is too old or sees no GPU.
 //!
-//! A library that a C compiler makes in a moment answers as such a driver does; without a compiler
-//! there is nothing to see, and a program that links CUDA is bound to the driver of its machine.
+//! The driver is a small library that the tests compile with `cc`; without a C compiler they are skipped.
+//! A program that links CUDA loads the installed driver, so these tests are not built then.
 
 #![cfg(all(target_os = "linux", feature = "cuda-kernels", not(feature = "cuda")))]
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
@@ -17,8 +17,8 @@ use uard::{random_array, succeeded, uard};
 /// `CUDA_ERROR_NO_DEVICE` of `cuda.h`.
 const NO_DEVICE: i32 = 100;
 
-/// A folder with a `libcuda.so.1` of such a version, whose `cuInit` returns this; none without a C
-/// compiler.
+/// A folder with a `libcuda.so` whose driver version is `version` and whose `cuInit` returns `init`;
+/// `None` without a C compiler.
 fn driver(version: i32, init: i32) -> Option<tempfile::TempDir> {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("driver.c");
@@ -44,7 +44,7 @@ fn driver(version: i32, init: i32) -> Option<tempfile::TempDir> {
     }
 }
 
-/// Runs `uard` with that driver, and no other library of CUDA that the environment names.
+/// Runs `uard` with only this folder in `LD_LIBRARY_PATH`.
 fn run(folder: &Path, arguments: &str) -> Output {
     uard()
         .args(arguments.split_whitespace())
@@ -57,17 +57,18 @@ fn errors(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Everything that asks for the GPU fails in one line with exit code 1, and `auto` does without it.
-fn is_done_without(folder: &Path, reason: &str) {
+/// Asserts that commands on the GPU fail with exit code 1 and a line with this reason, and that
+/// `--device auto` uses the CPU.
+fn assert_gpu_is_unavailable(folder: &Path, reason: &str) {
     let data = tempfile::tempdir().unwrap();
-    let place = |name: &str| data.path().join(name).display().to_string();
+    let path = |name: &str| data.path().join(name).display().to_string();
     random_array(&data.path().join("R.npy"), &[2, 3, 4], 1);
     random_array(&data.path().join("W.npy"), &[2, 2, 4], 2);
     let score = format!(
         "score --kernel cuda --regions {} --words {} --threshold 0.2 --out {}",
-        place("R.npy"),
-        place("W.npy"),
-        place("S.npy")
+        path("R.npy"),
+        path("W.npy"),
+        path("S.npy")
     );
     for arguments in ["self-test --device cuda --quick", &score] {
         let done = run(folder, arguments);
@@ -89,26 +90,26 @@ fn is_done_without(folder: &Path, reason: &str) {
 fn a_driver_of_cuda_11_is_too_old() {
     if let Some(folder) = driver(11_080, 0) {
         let reason = "the NVIDIA driver is for CUDA 11.8, and 12.0 or newer is needed";
-        is_done_without(folder.path(), reason);
+        assert_gpu_is_unavailable(folder.path(), reason);
     }
 }
 
 #[test]
-fn a_driver_without_a_gpu_says_so() {
+fn a_driver_without_a_gpu_is_reported() {
     if let Some(folder) = driver(13_000, NO_DEVICE) {
-        is_done_without(folder.path(), "the NVIDIA driver sees no GPU");
+        assert_gpu_is_unavailable(folder.path(), "the NVIDIA driver sees no GPU");
     }
 }
 
-/// Where the system has NVRTC in its own folders, the GPU is what is missing.
+/// If NVRTC is in the system's own library folders, the error names the missing GPU instead.
 #[test]
-fn a_driver_without_nvrtc_is_not_enough() {
+fn a_driver_without_nvrtc_is_refused() {
     if let Some(folder) = driver(13_000, 0) {
         let said = errors(&run(folder.path(), "self-test --device cuda --quick"));
         let reason = match said.contains("sees no GPU") {
             true => "the NVIDIA driver sees no GPU",
             false => "libnvrtc was not found",
         };
-        is_done_without(folder.path(), reason);
+        assert_gpu_is_unavailable(folder.path(), reason);
     }
 }

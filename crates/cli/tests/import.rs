@@ -1,6 +1,6 @@
-//! A published dump of region features becomes a data directory, or a sentence that says why not.
+//! Tests of `uard import`: data directories from dumps of features and captions, and refused dumps.
 
-// The functions beside the tests are test code as well.
+// Clippy's exception for tests does not cover the helper functions of this file.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use crate::uard;

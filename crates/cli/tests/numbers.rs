@@ -1,4 +1,4 @@
-//! `uard threshold`, `recall` and `score`: numbers in, numbers out.
+//! Tests of `uard threshold`, `recall` and `score` on small arrays.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use crate::uard;
@@ -9,10 +9,10 @@ use serde_json::Value;
 use uard::{random_array, refused, run, succeeded, uard};
 use uard_data::npy::{read_f32, write_f32, write_i64};
 
-/// The table of docs/method.md is printed to six digits.
+/// Half a unit of the last digit in the table of docs/method.md, which has six digits, and rounding.
 const PRINTED: f64 = 1e-6;
 
-/// f32 against f64, over a few dozen fragments.
+/// The largest difference of f32 from f64 for a few dozen fragments.
 const PARITY: f32 = 1e-5;
 
 fn json(text: &str) -> Value {
@@ -23,20 +23,31 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Two samples of exactly this mean and Bessel-corrected deviation.
-fn write_samples(path: &Path, mean: f64, std: f64) {
+/// The mean and the Bessel-corrected standard deviation of some samples.
+#[derive(Clone, Copy)]
+struct Moments {
+    mean: f64,
+    std: f64,
+}
+
+const fn moments(mean: f64, std: f64) -> Moments {
+    Moments { mean, std }
+}
+
+/// Writes two samples with exactly these moments.
+fn write_samples(path: &Path, Moments { mean, std }: Moments) {
     let half = std / 2f64.sqrt();
     write_f32(path, &[2], &[(mean - half) as f32, (mean + half) as f32]).unwrap();
 }
 
-fn threshold(relevant: (f64, f64), irrelevant: (f64, f64), penalty: f64) -> Value {
+fn threshold(relevant: Moments, irrelevant: Moments, penalty: f64) -> Value {
     let directory = tempfile::tempdir().unwrap();
     let (p, n) = (
         directory.path().join("P.npy"),
         directory.path().join("N.npy"),
     );
-    write_samples(&p, relevant.0, relevant.1);
-    write_samples(&n, irrelevant.0, irrelevant.1);
+    write_samples(&p, relevant);
+    write_samples(&n, irrelevant);
     let (p, n) = (text(&p), text(&n));
     let command = format!("threshold --relevant {p} --irrelevant {n} --penalty {penalty}");
     succeeded(&run(&command));
@@ -46,20 +57,20 @@ fn threshold(relevant: (f64, f64), irrelevant: (f64, f64), penalty: f64) -> Valu
 #[test]
 fn threshold_meets_the_table_of_the_method() {
     let rows = [
-        ((0.6, 0.15), (0.2, 0.1), 1.0, 0.374971),
-        ((0.6, 0.15), (0.2, 0.1), 2.0, 0.399567),
-        ((0.6, 0.1), (0.2, 0.15), 1.0, 0.425029),
-        ((0.6, 0.1), (0.2, 0.15), 2.0, 0.450912),
-        ((0.55, 0.12), (0.25, 0.12), 1.0, 0.400000),
-        ((0.55, 0.12), (0.25, 0.12), 2.0, 0.433271),
-        ((0.4, 0.2), (0.3, 0.1), 2.0, 0.470167),
+        (moments(0.6, 0.15), moments(0.2, 0.1), 1.0, 0.374971),
+        (moments(0.6, 0.15), moments(0.2, 0.1), 2.0, 0.399567),
+        (moments(0.6, 0.1), moments(0.2, 0.15), 1.0, 0.425029),
+        (moments(0.6, 0.1), moments(0.2, 0.15), 2.0, 0.450912),
+        (moments(0.55, 0.12), moments(0.25, 0.12), 1.0, 0.400000),
+        (moments(0.55, 0.12), moments(0.25, 0.12), 2.0, 0.433271),
+        (moments(0.4, 0.2), moments(0.3, 0.1), 2.0, 0.470167),
     ];
     for (relevant, irrelevant, penalty, expected) in rows {
         let found = threshold(relevant, irrelevant, penalty);
         let t = found["threshold"].as_f64().unwrap();
         assert!((t - expected).abs() < PRINTED, "{t} {expected}");
-        assert!((found["relevant"]["mean"].as_f64().unwrap() - relevant.0).abs() < PRINTED);
-        assert!((found["irrelevant"]["std"].as_f64().unwrap() - irrelevant.1).abs() < PRINTED);
+        assert!((found["relevant"]["mean"].as_f64().unwrap() - relevant.mean).abs() < PRINTED);
+        assert!((found["irrelevant"]["std"].as_f64().unwrap() - irrelevant.std).abs() < PRINTED);
         assert_eq!(found["irrelevant"]["count"], 2);
         assert!(found["error_probability"].as_f64().unwrap() > 0.0);
         assert!(found.get("reason").is_none());
@@ -68,15 +79,15 @@ fn threshold_meets_the_table_of_the_method() {
 
 #[test]
 fn no_threshold_is_null_with_a_reason() {
-    let found = threshold((0.3, 0.1), (0.28, 0.2), 4.0);
+    let found = threshold(moments(0.3, 0.1), moments(0.28, 0.2), 4.0);
     assert!(found["threshold"].is_null() && found["error_probability"].is_null());
     assert_eq!(found["reason"], "the distributions do not cross");
-    let found = threshold((0.3, 0.0), (0.2, 0.1), 1.0);
+    let found = threshold(moments(0.3, 0.0), moments(0.2, 0.1), 1.0);
     assert_eq!(found["reason"], "a distribution has no spread");
 }
 
 #[test]
-fn samples_that_are_not_finite_are_refused_by_file() {
+fn samples_that_are_not_finite_are_refused_with_their_file() {
     let directory = tempfile::tempdir().unwrap();
     let (p, n) = (
         directory.path().join("P.npy"),
@@ -98,7 +109,7 @@ fn samples_that_are_not_finite_are_refused_by_file() {
     refused(&run(&format!("{command} --penalty -1")), &["--penalty -1"]);
 }
 
-/// Two images of two captions each; the second image prefers a caption of the first.
+/// Two images of two captions each; a caption of the first image is most similar to the second.
 fn similarities(directory: &Path) -> String {
     let path = directory.join("S.npy");
     write_f32(&path, &[2, 4], &[0.9, 0.1, 0.2, 0.3, 0.8, 0.2, 0.7, 0.6]).unwrap();
@@ -163,7 +174,7 @@ fn write_f64(path: &Path, shape: &[usize], values: &[f64]) {
 }
 
 #[test]
-fn recall_ranks_f64_as_it_is() {
+fn recall_ranks_f64_without_rounding() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("S.npy");
     let similarities = [2e-9, 1e-9, 0.0, 3e-9].map(|more| 1000.0 + more);
@@ -178,7 +189,7 @@ fn recall_ranks_f64_as_it_is() {
 }
 
 #[test]
-fn recall_says_that_images_are_repeated_and_merges_them() {
+fn recall_refuses_repeated_images_and_merges_them_on_request() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("S.npy");
     let rows = [[0.9, 0.1, 0.2, 0.3], [0.8, 0.2, 0.7, 0.6]];
@@ -212,7 +223,7 @@ fn recall_says_that_images_are_repeated_and_merges_them() {
     )
     .unwrap();
     refused(&run(&command), &["row 2 equals row 0", "keep one row"]);
-    // One image twice among others is told, not refused.
+    // One repeated image gives a note, and is not refused.
     let other = [0.3, 0.4, 0.1, 0.2];
     write_f32(&path, &[4, 4], &[rows[0], rows[1], rows[0], other].concat()).unwrap();
     let output = run(&command);
@@ -222,7 +233,7 @@ fn recall_says_that_images_are_repeated_and_merges_them() {
 }
 
 #[test]
-fn recall_says_that_a_matrix_looks_transposed() {
+fn recall_refuses_a_matrix_that_looks_transposed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("S.npy");
     random_array(&path, &[4, 2], 3);
@@ -247,7 +258,7 @@ fn recall_reads_a_map_with_a_byte_order_mark_and_empty_lines_at_its_end() {
 }
 
 #[test]
-fn recall_refuses_what_it_cannot_rank() {
+fn recall_refuses_matrices_that_cannot_be_ranked() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("S.npy");
     let command = format!("recall --similarities {}", text(&path));
@@ -319,7 +330,7 @@ fn score_of_every_rule_and_side_agrees_with_the_reference() {
                     );
                 }
             }
-            // Ten of each query's best are all there are.
+            // No query has more than ten candidates, so `exact` equals f32 everywhere.
             let f32 = fragments.score(&more);
             assert_eq!(fragments.score(&format!("{more} --precision exact")), f32);
         }
@@ -343,7 +354,7 @@ fn score_normalises_rows() {
 }
 
 #[test]
-fn score_of_any_length_of_rows_is_the_same() {
+fn score_does_not_depend_on_the_length_of_rows() {
     let fragments = Fragments::new();
     let before = fragments.score("--threshold 0.2");
     let array = read_f32(&fragments.at("W.npy")).unwrap();
@@ -380,7 +391,7 @@ fn score_of_any_length_of_rows_is_the_same() {
 
 #[cfg(unix)]
 #[test]
-fn score_reads_a_pipe_and_refuses_what_is_no_file() {
+fn score_reads_a_pipe_and_refuses_directories_and_devices() {
     use std::process::Stdio;
     let fragments = Fragments::new();
     let before = fragments.score("--threshold 0.2");
@@ -437,7 +448,10 @@ fn score_refuses_bad_fragments_and_leaves_the_old_result() {
     write_i64(&fragments.at("RC.npy"), &[5], &[6, 0, 3, 2, 5]).unwrap();
     refused(
         &score(),
-        &["RC.npy", "image 1 counts 0 regions, expected 1 to 6"],
+        &[
+            "RC.npy",
+            "image 1 has a count of 0 regions, expected 1 to 6",
+        ],
     );
     write_i64(&fragments.at("RC.npy"), &[4], &[6, 1, 3, 2]).unwrap();
     refused(&score(), &["RC.npy", "expected shape (5,)"]);

@@ -1,6 +1,7 @@
-//! From photographs to features and to a trained matcher, with the real network.
+//! Tests of `uard extract` and `uard train --images` on photographs. Most use the weights of a trained
+//! network and are skipped without them.
 
-// The functions beside the tests are test code as well.
+// Clippy's exception for tests does not cover the helper functions of this file.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use crate::uard;
@@ -32,7 +33,7 @@ fn head(path: &Path, lines: usize) -> String {
 }
 
 #[test]
-fn a_folder_of_whatever_people_have_ends_in_a_store_and_a_list() {
+fn a_mixed_folder_becomes_a_store_and_a_list_of_unreadable_files() {
     let Some(shared) = shared() else { return };
     let folder = tempfile::tempdir().unwrap();
     let photos = folder.path().join("照片 of mine");
@@ -56,8 +57,8 @@ fn a_folder_of_whatever_people_have_ends_in_a_store_and_a_list() {
     let output = command.output().unwrap();
     succeeded(&output);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("3 photos in"), "{said}");
-    assert!(said.contains("2 could not be read"), "{said}");
+    assert!(said.contains("3 photos written to"), "{said}");
+    assert!(said.contains("2 photos could not be read"), "{said}");
     let list = fs::read_to_string(out.join("photos_store/unreadable.tsv")).unwrap();
     assert_eq!(list.lines().count(), 2);
     assert!(list.starts_with("empty.jpg\t"), "{list}");
@@ -68,7 +69,7 @@ fn a_folder_of_whatever_people_have_ends_in_a_store_and_a_list() {
 }
 
 #[test]
-fn one_photo_is_taken_and_a_store_that_another_process_writes_is_refused() {
+fn one_photo_is_extracted_and_a_store_that_another_process_writes_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../features/tests/goldens/photos");
     let extract = |photos: &Path, weights: &Path| {
@@ -97,7 +98,7 @@ fn one_photo_is_taken_and_a_store_that_another_process_writes_is_refused() {
 }
 
 #[test]
-fn networks_of_candle_transformers_are_named_and_refuse_what_they_cannot() {
+fn networks_of_candle_transformers_are_listed_and_refuse_wrong_options() {
     let help = succeeded(&uard::run("extract --help"));
     for model in CandleModel::all() {
         assert!(
@@ -119,7 +120,7 @@ fn networks_of_candle_transformers_are_named_and_refuse_what_they_cannot() {
         &["no encoder is called", "candle:fastvit_t8"],
     );
     let rounded = extract("--encoder candle:fastvit_t8 --matmul bf16");
-    refused(&rounded, &["candle:fastvit_t8 multiplies f32 alone"]);
+    refused(&rounded, &["candle:fastvit_t8 computes in f32 only"]);
     let foreign = extract("--encoder candle:eva02_base_patch14_448");
     refused(
         &foreign,
@@ -134,7 +135,7 @@ fn networks_of_candle_transformers_are_named_and_refuse_what_they_cannot() {
 }
 
 #[test]
-fn training_begins_with_photographs_and_finds_their_features_the_next_time() {
+fn training_extracts_photographs_once_and_reuses_their_features() {
     let Some(shared) = shared() else { return };
     let flickr = shared.join("flickr8k");
     let folder = tempfile::tempdir().unwrap();
@@ -164,7 +165,7 @@ fn training_begins_with_photographs_and_finds_their_features_the_next_time() {
     succeeded(&first);
     let said = String::from_utf8_lossy(&first.stderr).into_owned();
     assert!(
-        said.contains("8 photos in data/mine-inception-v3-64"),
+        said.contains("8 photos written to data/mine-inception-v3-64"),
         "{said}"
     );
     let page = fs::read_to_string(folder.path().join("first/report.html")).unwrap();

@@ -1,4 +1,5 @@
-//! Same seed, same bytes: for any threads, killed at any moment, with a disk that was full.
+//! The last checkpoint has the same bytes for the same seed: with any number of threads, after a run was
+//! killed and resumed, and after a full disk.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -13,14 +14,14 @@ use std::time::{Duration, Instant};
 use uard::{final_hash, hash_of, refused, scenes, succeeded, train};
 use uard_core::random::{Draws, uniform};
 
-/// How often the run is killed.
+/// EvaluationOptions often the run is killed.
 const KILLS: usize = 10;
 
-/// Starts that may end before they are killed.
+/// The highest number of starts: some runs end before they are killed.
 const MOST_STARTS: usize = 100;
 
-/// No command of these tests takes as long.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest wait; no command of these tests takes as long.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 fn whole_run(data: &Path, more: &[&str]) -> (tempfile::TempDir, String) {
     let run = tempfile::tempdir().unwrap();
@@ -45,7 +46,7 @@ fn kill(mut child: Child) {
 /// Waits until something is true or the child has ended; whether it became true.
 fn wait_for(child: &mut Child, happened: impl Fn() -> bool) -> bool {
     let started = Instant::now();
-    while started.elapsed() < PATIENCE {
+    while started.elapsed() < TIMEOUT {
         if happened() {
             return true;
         }
@@ -57,7 +58,8 @@ fn wait_for(child: &mut Child, happened: impl Fn() -> bool) -> bool {
     panic!("waited too long");
 }
 
-fn being_written(run: &Path) -> bool {
+/// Whether a checkpoint of the run is being written, or was left unfinished.
+fn has_unfinished_checkpoint(run: &Path) -> bool {
     let Ok(entries) = fs::read_dir(run.join("checkpoints")) else {
         return false;
     };
@@ -77,7 +79,7 @@ fn seed_alone_decides_the_bytes_of_the_last_checkpoint() {
     assert_ne!(once, seed);
 }
 
-/// `--resume` where a run has begun; a run that was killed before that starts again.
+/// The command with `--resume` if the run has begun, and without if it was killed before that.
 fn begin_or_resume(data: &Path, run: &Path) -> Command {
     let has_begun = run.join("config.toml").exists();
     let more: &[&str] = if has_begun { &["--resume"] } else { &[] };
@@ -98,7 +100,7 @@ fn killed_at_ten_moments_and_resumed_the_bytes_are_the_same() {
         let mut child = start(begin_or_resume(data.path(), run.path()));
         sleep(Duration::from_secs_f32(moment));
         if child.try_wait().unwrap().is_some() {
-            // It reached the end first: the bytes must be right, and another run is killed.
+            // The run ended before the kill: its bytes must be right, and a new run is started.
             assert_eq!(final_hash(run.path()), expected);
             run = tempfile::tempdir().unwrap();
             continue;
@@ -123,23 +125,23 @@ fn killed_while_a_checkpoint_is_written_the_bytes_are_the_same() {
     let data = scenes(3);
     let (_whole, expected) = whole_run(data.path(), &[]);
     let run = tempfile::tempdir().unwrap();
-    let mut remnants = 0;
+    let mut unfinished = 0;
     loop {
         let mut child = start(begin_or_resume(data.path(), run.path()));
-        let caught = wait_for(&mut child, || being_written(run.path()));
+        let caught = wait_for(&mut child, || has_unfinished_checkpoint(run.path()));
         kill(child);
-        remnants += usize::from(being_written(run.path()));
-        if remnants >= 2 || !caught {
+        unfinished += usize::from(has_unfinished_checkpoint(run.path()));
+        if unfinished >= 2 || !caught {
             break;
         }
-        // Each attempt begins with the next checkpoint, since the remnant is removed first.
+        // A run first removes the unfinished checkpoint, and is killed again at its next checkpoint.
         let mut child = start(train(data.path(), run.path(), &["--resume"]));
-        wait_for(&mut child, || !being_written(run.path()));
+        wait_for(&mut child, || !has_unfinished_checkpoint(run.path()));
         kill(child);
     }
     assert!(
-        remnants > 0,
-        "no kill fell into the writing of a checkpoint"
+        unfinished > 0,
+        "no kill happened while a checkpoint was written"
     );
     succeeded(
         &train(data.path(), run.path(), &["--resume"])
@@ -149,7 +151,7 @@ fn killed_while_a_checkpoint_is_written_the_bytes_are_the_same() {
     assert_eq!(final_hash(run.path()), expected);
 }
 
-/// Sends a polite interrupt, as Ctrl-C does.
+/// Sends SIGINT, as Ctrl-C does.
 fn interrupt(child: &Child) {
     let sent = Command::new("kill")
         .args(["-INT", &child.id().to_string()])
@@ -158,8 +160,7 @@ fn interrupt(child: &Child) {
     assert!(sent.success());
 }
 
-/// The same command with files limited to so many blocks of 512 bytes: what lies above fails as
-/// on a full disk.
+/// Runs the command with files limited to `blocks` of 512 bytes: longer writes fail as on a full disk.
 fn limited(command: &Command, blocks: usize) -> Output {
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
     let mut shell = Command::new("sh");

@@ -1,4 +1,4 @@
-//! The program starts without CUDA, says why it cannot be used, and checks what there is.
+//! Tests of `uard self-test`, with and without a GPU.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
@@ -12,7 +12,7 @@ fn errors(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// The names of the checks, which have all passed, and of which each had its line.
+/// The names of all checks, after testing that each passed and was printed in a line.
 fn checks_of(extent: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let json = folder.path().join("checks.json");
@@ -40,7 +40,7 @@ fn checks_of(extent: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_kernels_of_this_processor_pass_line_by_line_and_are_written_down() {
+fn checks_of_the_cpu_pass_and_are_printed_and_written() {
     let quick = checks_of("--quick");
     assert!(quick.len() >= 48, "{}", quick.len());
     let smallest = checks_of("--smallest");
@@ -48,9 +48,9 @@ fn the_kernels_of_this_processor_pass_line_by_line_and_are_written_down() {
     assert!(smallest.iter().all(|name| quick.contains(name)));
 }
 
-/// On a machine with a GPU the checks pass; anywhere else one sentence says what is missing.
+/// With a GPU the checks pass; without one the error names what is missing.
 #[test]
-fn without_a_gpu_one_sentence_says_why_and_auto_goes_on_with_the_processor() {
+fn without_a_gpu_the_error_names_the_reason_and_auto_uses_the_cpu() {
     let done = run("self-test --device cuda --quick");
     if done.status.success() {
         return;
@@ -75,16 +75,16 @@ fn without_a_gpu_one_sentence_says_why_and_auto_goes_on_with_the_processor() {
 }
 
 #[test]
-fn no_matrix_is_begun_where_there_is_no_gpu() {
+fn scoring_on_a_missing_gpu_creates_no_file() {
     let folder = tempfile::tempdir().unwrap();
-    let place = |name: &str| folder.path().join(name);
-    random_array(&place("R.npy"), &[2, 3, 4], 1);
-    random_array(&place("W.npy"), &[2, 2, 4], 2);
+    let path = |name: &str| folder.path().join(name);
+    random_array(&path("R.npy"), &[2, 3, 4], 1);
+    random_array(&path("W.npy"), &[2, 2, 4], 2);
     let done = run(&format!(
         "score --kernel cuda --regions {} --words {} --threshold 0.2 --out {}",
-        place("R.npy").display(),
-        place("W.npy").display(),
-        place("S.npy").display()
+        path("R.npy").display(),
+        path("W.npy").display(),
+        path("S.npy").display()
     ));
     if !done.status.success() {
         assert_eq!(done.status.code(), Some(1), "{}", errors(&done));

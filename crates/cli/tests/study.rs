@@ -1,5 +1,5 @@
-//! Does a study run every setting with every seed, go on where it was stopped, and refuse what
-//! does not fit together?
+//! Tests of `uard study`: it runs every setting with every seed, continues after a stop, and refuses
+//! wrong files.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use crate::uard;
@@ -27,7 +27,7 @@ of = "Learned!"
 threshold = 0
 "#;
 
-/// A study of three settings and two seeds, in a directory of its own.
+/// The file and the directory of a study.
 struct Study {
     directory: tempfile::TempDir,
 }
@@ -73,7 +73,7 @@ impl Study {
         succeeded(&self.command(data, more).output().unwrap())
     }
 
-    /// Is refused before anything is read or written.
+    /// Asserts that the study is refused before data are read or files are written.
     fn refuses(&self, parts: &[&str]) {
         let output = self.command(Path::new("no/data"), &[]).output().unwrap();
         refused(&output, parts);
@@ -90,7 +90,7 @@ impl Study {
     }
 }
 
-/// The record without what a clock or the command line says.
+/// The record without seconds and without the command line.
 fn timeless(mut value: serde_json::Value) -> serde_json::Value {
     fn clean(value: &mut serde_json::Value) {
         match value {
@@ -152,10 +152,10 @@ fn every_setting_runs_with_every_seed_and_is_compared_with_the_baseline() {
 }
 
 #[test]
-fn a_study_that_goes_on_repeats_nothing_and_ends_with_the_same_numbers() {
+fn a_resumed_study_repeats_no_finished_run_and_ends_with_the_same_numbers() {
     let (data, whole, halved) = (scenes(3), Study::tiny(), Study::tiny());
     whole.run(data.path(), &[]);
-    // What an interrupt may leave: one run whole without its result, one never begun.
+    // The state after an interrupt: one run is trained but has no result, one has not begun.
     halved.run(data.path(), &[]);
     fs::remove_file(halved.root().join("zero/seed-1/result.json")).unwrap();
     fs::remove_dir_all(halved.root().join("learned/seed-1")).unwrap();
@@ -180,7 +180,7 @@ fn a_study_that_goes_on_repeats_nothing_and_ends_with_the_same_numbers() {
 
 #[cfg(unix)]
 #[test]
-fn an_interrupted_study_says_so_and_ends_with_the_same_numbers() {
+fn an_interrupted_study_exits_with_130_and_ends_with_the_same_numbers() {
     use std::process::Stdio;
     use std::time::{Duration, Instant};
 
@@ -241,8 +241,8 @@ fn results_of_another_configuration_or_other_data_are_refused_with_both_named() 
         &resume(data.path()),
         &[
             "learned-cut-at-0/seed-0",
-            "`threshold = 0` there",
-            "`threshold = 0.5` in",
+            "it has `threshold = 0`",
+            "the study has `threshold = 0.5`",
         ],
     );
 }
@@ -260,7 +260,7 @@ fn other(from: &str, to: &str) -> String {
 }
 
 #[test]
-fn keys_of_a_study_that_fit_nothing_are_named() {
+fn wrong_keys_of_a_study_are_named() {
     wrong(
         "baseline = \"null\"\nseeds = [0]",
         SETTINGS,
@@ -307,7 +307,7 @@ fn keys_of_a_study_that_fit_nothing_are_named() {
 }
 
 #[test]
-fn what_trains_nothing_must_name_trained_models_and_a_threshold() {
+fn a_setting_that_trains_nothing_must_name_trained_models_and_a_threshold() {
     let of = other("of = \"Learned!\"", "of = \"x\"");
     wrong(HEAD, &of, &["settings[2]", "`of`", "`x`"]);
     let threshold = |text: &str| other("threshold = 0\n", text);

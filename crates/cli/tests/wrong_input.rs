@@ -1,4 +1,4 @@
-//! Bad input of training and evaluation: a clear sentence, and exit code 2.
+//! Wrong input of training and evaluation is refused with an error message and exit code 2.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use crate::uard;
@@ -11,7 +11,7 @@ use uard_data::npy::write_f32;
 
 const SHAPE: [usize; 3] = [6, 4, 8];
 
-/// A data directory of six images and twelve captions a split, to be damaged.
+/// A data directory of six images and twelve captions a split, which the tests damage.
 struct Data {
     directory: tempfile::TempDir,
 }
@@ -61,7 +61,7 @@ fn another_number_of_axes_is_refused() {
 }
 
 #[test]
-fn an_array_of_objects_is_refused_with_the_way_out() {
+fn an_array_of_objects_is_refused_with_advice() {
     let data = Data::new();
     let text = "{'descr': '|O', 'fortran_order': False, 'shape': (6, 4, 8), }";
     let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
@@ -71,7 +71,7 @@ fn an_array_of_objects_is_refused_with_the_way_out() {
 }
 
 #[test]
-fn a_feature_that_is_not_a_number_is_located() {
+fn a_feature_that_is_nan_is_located() {
     let data = Data::new();
     let mut values = random_array(&data.at("train_ims.npy"), &SHAPE, 1);
     values[3 * 32 + 2 * 8 + 5] = f32::NAN;
@@ -80,7 +80,7 @@ fn a_feature_that_is_not_a_number_is_located() {
 }
 
 #[test]
-fn a_caption_count_that_fits_no_k_is_refused() {
+fn a_number_of_captions_that_is_no_multiple_of_images_is_refused() {
     let data = Data::new();
     fs::write(data.at("train_caps.txt"), "a dog\n".repeat(13)).unwrap();
     data.refuses(&["13 captions", "6 images", "train_map.txt"]);
@@ -99,7 +99,7 @@ fn an_empty_caption_is_located() {
 }
 
 #[test]
-fn a_caption_of_ten_thousand_words_is_cut_and_named() {
+fn a_caption_of_ten_thousand_words_is_cut_with_a_warning() {
     let data = Data::new();
     let captions = fs::read_to_string(data.at("train_caps.txt")).unwrap();
     let long = captions.replacen("a red kite", &"kite ".repeat(10_000), 1);
@@ -108,7 +108,7 @@ fn a_caption_of_ten_thousand_words_is_cut_and_named() {
     let output = output.unwrap();
     succeeded(&output);
     let said = String::from_utf8_lossy(&output.stderr);
-    let line = "train_caps.txt line 2 is cut behind 256 words or pieces (text.longest, ";
+    let line = "train_caps.txt line 2 is cut after 256 words or pieces (text.longest, ";
     assert!(said.contains(line), "{said}");
 }
 
@@ -127,7 +127,7 @@ fn ids_that_contradict_the_order_of_captions_are_refused() {
 }
 
 #[test]
-fn images_that_repeat_but_for_rounding_are_warned_of() {
+fn images_that_repeat_up_to_rounding_give_a_warning() {
     let data = Data::new();
     let mut values = random_array(&data.at("dev_ims.npy"), &[12, 4, 8], 3);
     for row in (0..12).step_by(2) {
@@ -203,7 +203,7 @@ fn unknown_keys_and_values_of_a_configuration_are_refused() {
 }
 
 #[test]
-fn what_cannot_be_found_is_named() {
+fn missing_paths_and_arguments_are_named() {
     let data = Data::new();
     let run_directory = data.at("run");
     let output = train(Path::new("no/such/data"), &run_directory, &[])
@@ -236,13 +236,13 @@ fn a_device_that_was_not_built_in_is_refused() {
         &["--device", "cuda"],
     )
     .output();
-    // The last --device is not allowed beside the first: one device a run.
+    // `train` already gives --device, and clap refuses the option twice.
     refused(&output.unwrap(), &["--device"]);
     let arguments = format!(
         "train --config scenes --device cuda --data {}",
         data.directory.path().display()
     );
-    // Nobody's fault: the machine or the build has not what was asked for.
+    // Exit code 1: the arguments are valid, but this build or machine lacks the device.
     let output = run(&arguments);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -282,7 +282,7 @@ fn checkpoints_of_another_format_vocabulary_or_data_are_refused() {
     let checkpoints = own.path().join("checkpoints");
     let best = fs::read_to_string(checkpoints.join("best")).unwrap();
     let best = checkpoints.join(best.trim());
-    // What stands behind the checksums is checked as well.
+    // Without checksums the vocabulary itself is checked.
     fs::remove_file(best.join("SHA256SUMS")).unwrap();
     let vocabulary = fs::read_to_string(best.join("vocab.json")).unwrap();
     fs::write(
@@ -327,7 +327,7 @@ fn dev_features_of_another_width_are_refused_before_the_first_step() {
 }
 
 #[test]
-fn an_evaluation_is_refused_before_its_work() {
+fn an_evaluation_is_refused_before_it_computes() {
     let data = scenes(1);
     let own = tempfile::tempdir().unwrap();
     let short = ["--set", "training.epochs=1"];
@@ -367,7 +367,7 @@ fn a_pointer_to_a_checkpoint_that_is_not_there_is_refused() {
 }
 
 #[test]
-fn a_bit_that_has_flipped_in_a_checkpoint_is_found() {
+fn a_flipped_bit_in_a_checkpoint_is_found() {
     let data = scenes(1);
     let own = tempfile::tempdir().unwrap();
     let short = ["--set", "training.epochs=1"];
@@ -378,7 +378,7 @@ fn a_bit_that_has_flipped_in_a_checkpoint_is_found() {
     for name in ["model.safetensors", "state.json"] {
         let whole = fs::read(best.join(name)).unwrap();
         let mut bytes = whole.clone();
-        // In state.json that is a digit, which says another number.
+        // In state.json this changes a digit, so the file stays valid JSON.
         let digit = bytes.iter().rposition(u8::is_ascii_digit).unwrap();
         bytes[digit] ^= 1;
         fs::write(best.join(name), bytes).unwrap();
@@ -389,7 +389,7 @@ fn a_bit_that_has_flipped_in_a_checkpoint_is_found() {
         fs::write(best.join(name), whole).unwrap();
     }
     succeeded(&evaluate(own.path(), data.path()));
-    // Checkpoints of earlier versions have no sums, and are read as they are.
+    // Checkpoints of earlier versions have no checksums, and are read without a check.
     fs::remove_file(best.join("SHA256SUMS")).unwrap();
     succeeded(&evaluate(own.path(), data.path()));
 }
@@ -411,9 +411,9 @@ fn a_state_that_no_run_reaches_is_refused() {
         ("/step", 100_000.into(), "step 100000 cannot be"),
         ("/epoch", 0.into(), "of epoch 0"),
     ];
-    for (place, damage, said) in damages {
+    for (pointer, damage, said) in damages {
         let mut state = whole.clone();
-        *state.pointer_mut(place).unwrap() = damage;
+        *state.pointer_mut(pointer).unwrap() = damage;
         fs::write(&path, state.to_string()).unwrap();
         let resumed = train(data.path(), own.path(), &["--resume"]).output();
         refused(&resumed.unwrap(), &["state.json", said]);
@@ -421,7 +421,7 @@ fn a_state_that_no_run_reaches_is_refused() {
 }
 
 #[test]
-fn there_must_be_a_run_to_resume() {
+fn resuming_without_a_run_is_refused() {
     let data = Data::new();
     let resume = train(data.directory.path(), &data.at("run"), &["--resume"]);
     refused(
@@ -432,7 +432,7 @@ fn there_must_be_a_run_to_resume() {
 }
 
 #[test]
-fn word_vectors_say_how_many_words_they_have() {
+fn the_number_of_words_with_a_vector_is_printed() {
     let data = Data::new();
     let vectors = data.at("vectors.txt");
     let numbers = " 0.1".repeat(12);
@@ -453,7 +453,7 @@ fn word_vectors_say_how_many_words_they_have() {
 }
 
 #[test]
-fn too_many_threads_are_capped_and_said() {
+fn too_many_threads_are_capped_with_a_note() {
     let data = Data::new();
     write_f32(&data.at("S.npy"), &[2, 2], &[1.0, 0.0, 0.0, 1.0]).unwrap();
     let recall = format!("recall --similarities {}", data.at("S.npy").display());
@@ -472,7 +472,7 @@ fn too_many_threads_are_capped_and_said() {
 
 #[cfg(unix)]
 #[test]
-fn paths_that_are_no_text_are_trained_with() {
+fn paths_that_are_not_utf8_can_be_trained_with() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let folder = tempfile::tempdir().unwrap();
@@ -489,7 +489,7 @@ fn paths_that_are_no_text_are_trained_with() {
 }
 
 #[test]
-fn a_directory_has_one_writer() {
+fn a_run_directory_that_another_process_writes_is_refused() {
     use uard_files::DirectoryLock;
     let data = Data::new();
     let lock = DirectoryLock::acquire(&data.at("run")).unwrap();
@@ -502,22 +502,28 @@ fn a_directory_has_one_writer() {
 }
 
 #[test]
-fn a_split_leads_to_no_other_directory() {
+fn the_name_of_a_split_cannot_lead_to_another_directory() {
     for name in ["../evil", "/evil", ".hidden", "a/b", "a\\b"] {
         let output = uard().args(["evaluate", "--split", name]).output();
         refused(
             &output.unwrap(),
-            &["--split", "expected a name as train or dev"],
+            &[
+                "--split",
+                "expected the name of a split, such as train or dev",
+            ],
         );
         for command in ["extract", "import"] {
             let output = uard().args([command, "--split", name]).output();
-            refused(&output.unwrap(), &["--split", "expected a name"]);
+            refused(
+                &output.unwrap(),
+                &["--split", "expected the name of a split"],
+            );
         }
     }
 }
 
 #[test]
-fn pictures_of_the_report_are_looked_for_before_the_work() {
+fn a_missing_directory_of_pictures_is_refused_before_training() {
     let data = Data::new();
     let mut command = train(
         data.directory.path(),
@@ -526,7 +532,7 @@ fn pictures_of_the_report_are_looked_for_before_the_work() {
     );
     refused(
         &command.output().unwrap(),
-        &["--images nowhere", "a directory"],
+        &["--images nowhere", "a directory that exists"],
     );
     assert!(!data.at("run").exists());
 }
@@ -592,21 +598,21 @@ mod outputs {
         assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
     }
 
-    /// Ends by a signal, not by patience.
-    fn ends_when_asked(mut child: Child) -> Option<i32> {
+    /// Sends SIGTERM to a waiting process and returns its exit code.
+    fn terminate(mut child: Child) -> Option<i32> {
         std::thread::sleep(Duration::from_millis(500));
         assert!(child.try_wait().unwrap().is_none(), "it does not wait");
-        let ask = Command::new("kill").arg(child.id().to_string()).status();
-        assert!(ask.unwrap().success());
-        let asked = Instant::now();
-        while asked.elapsed() < Duration::from_secs(20) {
+        let kill = Command::new("kill").arg(child.id().to_string()).status();
+        assert!(kill.unwrap().success());
+        let sent = Instant::now();
+        while sent.elapsed() < Duration::from_secs(20) {
             if let Some(status) = child.try_wait().unwrap() {
                 return status.code();
             }
             std::thread::sleep(Duration::from_millis(10));
         }
         child.kill().unwrap();
-        panic!("it went on waiting");
+        panic!("it did not end at the signal");
     }
 
     #[test]
@@ -616,6 +622,6 @@ mod outputs {
         let mut recall = uard();
         recall.args(["recall", "--similarities"]).arg(&pipe);
         let child = recall.stderr(Stdio::null()).spawn().unwrap();
-        assert_eq!(ends_when_asked(child), Some(130));
+        assert_eq!(terminate(child), Some(130));
     }
 }

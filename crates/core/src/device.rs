@@ -1,4 +1,4 @@
-//! Where does it run, and why there?
+//! Opens the device that the user chose, and says in a sentence why it is that one.
 
 use std::str::FromStr;
 
@@ -6,13 +6,13 @@ use candle_core::Device;
 
 use crate::{Error, Result};
 
-/// What the user asked for.
+/// The user's choice of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
     /// The first of CUDA, Metal and the CPU that this build and machine can use.
     #[default]
     Auto,
-    /// The CPU: always there.
+    /// The CPU.
     Cpu,
     /// The first NVIDIA GPU.
     Cuda,
@@ -41,20 +41,20 @@ impl FromStr for DeviceChoice {
 pub struct OpenedDevice {
     /// The device.
     pub device: Device,
-    /// Why this one: for a person to read.
+    /// Why it was chosen, in words for the user.
     pub reason: String,
 }
 
-/// Opens the device that was asked for.
+/// Opens the chosen device.
 ///
 /// # Errors
-/// When CUDA or Metal was named and cannot be used. [`DeviceChoice::Auto`] falls back to the CPU,
-/// and the reason says so.
+/// When the choice is CUDA or Metal and it cannot be used. [`DeviceChoice::Auto`] falls back to the
+/// CPU, and [`OpenedDevice::reason`] says so.
 pub fn open(choice: DeviceChoice) -> Result<OpenedDevice> {
     match choice {
-        DeviceChoice::Cpu => Ok(opened(Device::Cpu, "cpu, as asked")),
-        DeviceChoice::Cuda => Ok(opened(open_cuda()?, "cuda, as asked")),
-        DeviceChoice::Metal => Ok(opened(open_metal()?, "metal, as asked")),
+        DeviceChoice::Cpu => Ok(opened(Device::Cpu, "cpu, as requested")),
+        DeviceChoice::Cuda => Ok(opened(open_cuda()?, "cuda, as requested")),
+        DeviceChoice::Metal => Ok(opened(open_metal()?, "metal, as requested")),
         DeviceChoice::Auto => Ok(open_best()),
     }
 }
@@ -86,7 +86,8 @@ fn open_cuda() -> Result<Device> {
 
 #[cfg(feature = "cuda")]
 fn cuda_device() -> std::result::Result<Device, String> {
-    // Says in one sentence what candle's error would hide: no driver, no GPU, or one too old.
+    // Opened first for its errors, which name the cause better than candle's: no driver, no GPU, or
+    // one that is too old.
     crate::gpu::Driver::open(0).map_err(|cause| cause.to_string())?;
     crate::gpu::tensors::open(0).map_err(|cause| cause.to_string())
 }
@@ -119,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cpu_is_always_there() {
+    fn the_cpu_can_always_be_opened() {
         assert!(open(DeviceChoice::Cpu).unwrap().device.is_cpu());
     }
 

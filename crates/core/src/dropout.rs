@@ -1,4 +1,4 @@
-//! Which numbers does a training step leave out? Those that seeded draws name.
+//! Dropout by seeded draws: which numbers become zero depends on seed, label and step alone.
 
 use candle_core::Tensor;
 use rand::RngCore;
@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::random::Stream;
 use crate::{Error, Result};
 
-/// Numbers drawn one after the other; a block begins at its own place of the stream.
+/// How many numbers one task draws; each task begins at its own position of the stream.
 const BLOCK: usize = 4096;
 
 /// The share of numbers that become zero.
@@ -29,10 +29,11 @@ impl Dropout {
         }
     }
 
-    /// Zero for a dropped number and `1 / (1 - rate)` for a kept one, whose mean is 1.
+    /// A factor for each number: zero for a dropped one and `1 / (1 - rate)` for a kept one. The mean
+    /// of the factors is 1.
     ///
-    /// Number i depends on the stream and on i alone: threads change nothing. A stream is of one
-    /// use; the next step takes another (`Draws::stream` with the step among its indices).
+    /// Factor i depends on the stream and on i alone, not on threads. Use a stream for one step only;
+    /// the next step takes another (`Draws::stream` with the step among its indices).
     ///
     /// ```
     /// use uard_core::{dropout::Dropout, random::Draws};
@@ -43,7 +44,8 @@ impl Dropout {
     /// # Ok::<(), uard_core::Error>(())
     /// ```
     pub fn factors(self, stream: &Stream, count: usize) -> Vec<f32> {
-        // 2^32 times the rate, rounded down: a draw below it drops. A rate below 1 fits.
+        // 2^32 times the rate, rounded down: a number is dropped when its draw is below. As the rate is
+        // below 1, this fits 32 bits.
         let dropped_below = (f64::from(self.rate) * 2f64.powi(32)) as u32;
         let kept = 1.0 / (1.0 - self.rate);
         let start = stream.get_word_pos();
@@ -63,10 +65,10 @@ impl Dropout {
         factors
     }
 
-    /// The rows with some numbers left out and the others enlarged.
+    /// The rows times [`Dropout::factors`].
     ///
     /// # Shapes
-    /// `rows` of any shape; the result is like it. With a rate of zero it is `rows`.
+    /// `rows` of any shape; the result has the same shape. With a rate of zero it is `rows`.
     ///
     /// # Errors
     /// When the rows are not floating point.

@@ -1,19 +1,19 @@
-//! What can go wrong with shapes, names and devices.
+//! The errors of this crate: shapes, parameters and devices.
 
-/// A cause, with what was expected and found.
+/// An error, with its cause and what was expected and found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A tensor has another size along one axis than the call needs.
     #[error("{tensor}: expected {expected} along {axis}, found {found}")]
     ShapeMismatch {
-        /// Which tensor.
+        /// The tensor.
         tensor: String,
-        /// Which axis, in the workspace's letters (I, C, R, W, D, F).
+        /// The axis, by the letters of `docs/glossary.md` (I, C, R, W, D, F).
         axis: &'static str,
-        /// The size that was needed.
+        /// The size that is needed.
         expected: usize,
-        /// The size that was there.
+        /// The tensor's size.
         found: usize,
     },
     /// A tensor has another number of axes than the call needs.
@@ -43,9 +43,9 @@ pub enum Error {
     /// A count of valid fragments is zero or above the padded length.
     #[error("{tensor}: entry {index} counts {count} fragments, expected 1 to {longest}")]
     CountOutOfRange {
-        /// Which tensor.
+        /// The tensor.
         tensor: &'static str,
-        /// Which image or caption.
+        /// The image or caption, by its index in the batch.
         index: usize,
         /// Its count.
         count: usize,
@@ -85,36 +85,36 @@ pub enum Error {
     UnreadableParameters {
         /// Where the weights come from.
         origin: String,
-        /// What the reader said.
+        /// The reader's error.
         cause: String,
     },
-    /// A device was asked for that this build or machine does not have.
+    /// This build or machine does not have the chosen device.
     #[error("device `{device}` cannot be used: {cause}")]
     DeviceUnavailable {
         /// `cuda` or `metal`.
         device: &'static str,
-        /// Why, and how to mend it.
+        /// Why, and what the user can do.
         cause: String,
     },
-    /// A device name is not one of those known.
+    /// The name of a device is unknown.
     #[error("unknown device `{found}`: expected auto, cpu, cuda or metal")]
     UnknownDevice {
-        /// What was given.
+        /// The given name.
         found: String,
     },
-    /// A share of dropped numbers that cannot be.
+    /// A dropout rate outside of `[0, 1)`.
     #[error("dropout rate {found}: expected a share of at least 0 and below 1")]
     DropoutRate {
-        /// What was given.
+        /// The given rate.
         found: f32,
     },
-    /// A layer norm that would divide by zero.
+    /// An epsilon with which a layer norm would divide by zero.
     #[error("epsilon {found} of a layer norm: expected a finite number above zero")]
     Epsilon {
-        /// What was given.
+        /// The given epsilon.
         found: f64,
     },
-    /// A GPU cannot do what was asked of it.
+    /// A GPU failed or cannot be used.
     #[cfg(feature = "cuda-kernels")]
     #[error(transparent)]
     Gpu(#[from] crate::gpu::GpuError),

@@ -1,4 +1,4 @@
-//! What are regions and words to everything above? Padded unit rows that know which are padding.
+//! [`Regions`] and [`Words`] of a batch: padded unit rows, with the number of valid rows of each entry.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -102,7 +102,7 @@ macro_rules! delegate_to_fragments {
                 self.0.width
             }
 
-            /// The same fragments, cut from the graph that made them.
+            /// The same fragments, detached from candle's graph.
             pub fn detach(&self) -> Self {
                 Self(Fragments { rows: self.0.rows.detach(), ..self.0.clone() })
             }

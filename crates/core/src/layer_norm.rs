@@ -1,4 +1,4 @@
-//! How are the numbers of a row brought to mean zero and spread one, with a gradient?
+//! Layer norm with a gradient: our operator on the CPU, candle's operations elsewhere.
 
 mod operator;
 
@@ -6,7 +6,7 @@ use candle_core::{D, DType, Tensor};
 
 use crate::{Error, Result};
 
-/// Normalizes each row and gives it learned spreads and means.
+/// Normalizes each row to mean zero and variance one, then applies weight and bias.
 ///
 /// ```text
 /// y = (x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon) * weight + bias
@@ -15,21 +15,17 @@ use crate::{Error, Result};
 /// # Shapes
 /// `rows` [.., H], `weight` `[H]`, `bias` `[H]`, all f32 or all f64; the result is like `rows`.
 ///
-/// A row of equal numbers becomes `bias`. Rows do not see each other, and the gradients of weight
-/// and bias are summed in the order of the rows: threads change no byte. Unlike
-/// `candle_nn::ops::layer_norm` it has a gradient.
+/// A row of equal numbers becomes `bias`. A row's result depends on that row alone, and the gradients
+/// of weight and bias are summed in the order of the rows, so the number of threads changes nothing.
+/// Unlike `candle_nn::ops::layer_norm` this has a gradient.
 ///
 /// # Errors
-/// When weight or bias have another width than the rows, or `epsilon` is not above zero: a row of
-/// equal numbers would become NaN.
+/// When weight or bias have another width than the rows, or `epsilon` is not above zero, which would
+/// make a row of equal numbers NaN.
 ///
 /// # Source
 /// Ba, Kiros, Hinton, *Layer Normalization*, 2016, equations 3 and 4, with the epsilon of PyTorch.
-pub fn layer_norm(
-    rows: &Tensor,
-    (weight, bias): (&Tensor, &Tensor),
-    epsilon: f64,
-) -> Result<Tensor> {
+pub fn layer_norm(rows: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
     let width = rows.dim(D::Minus1)?;
     for (tensor, found) in [
         ("weight of a layer norm", weight.dims1()?),
@@ -50,12 +46,12 @@ pub fn layer_norm(
     Ok(match (rows.device().is_cpu(), rows.dtype()) {
         (true, DType::F64) => operator::layer_norm::<f64>(rows, weight, bias, epsilon)?,
         (true, _) => operator::layer_norm::<f32>(rows, weight, bias, epsilon)?,
-        (false, _) => composed(rows, (weight, bias), epsilon)?,
+        (false, _) => composed(rows, weight, bias, epsilon)?,
     })
 }
 
 /// The same in candle's operations, for any device.
-fn composed(rows: &Tensor, (weight, bias): (&Tensor, &Tensor), epsilon: f64) -> Result<Tensor> {
+fn composed(rows: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
     let centred = rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
     let inverse = variance.affine(1.0, epsilon)?.sqrt()?.recip()?;
@@ -85,7 +81,7 @@ mod tests {
         [matrix, weight, bias].map(|tensor| Var::from_tensor(&tensor).unwrap())
     }
 
-    /// A scalar in which every number has its own weight.
+    /// A scalar whose gradient differs from number to number.
     fn loss(normal: &Tensor) -> candle_core::Result<Tensor> {
         let target = numbers(normal.elem_count(), normal.dtype()).sqr()?.sin()?;
         (normal * target.reshape(normal.dims())?)?.sum_all()
@@ -94,12 +90,12 @@ mod tests {
     #[test]
     fn operator_equals_the_composed_form_in_values_and_gradients() {
         for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5)] {
-            // Whole vectors and a rest; several blocks of rows; one number a row.
+            // A width that is no whole number of vectors, several blocks of rows, one number a row.
             for (rows, width) in [(3, 37), (150, 16), (2, 5), (4, 1)] {
                 let vars = inputs(rows, width, dtype);
                 let [x, weight, bias] = &vars;
-                let found = layer_norm(x, (weight, bias), EPSILON).unwrap();
-                let expected = composed(x, (weight, bias), EPSILON).unwrap();
+                let found = layer_norm(x, weight, bias, EPSILON).unwrap();
+                let expected = composed(x, weight, bias, EPSILON).unwrap();
                 uard_testkit::assert_close(&found, &expected, tolerance);
                 let found = loss(&found).unwrap().backward().unwrap();
                 let expected = loss(&expected).unwrap().backward().unwrap();
@@ -115,10 +111,8 @@ mod tests {
     fn gradients_match_finite_differences() {
         uard_testkit::assert_gradients(
             |x| {
-                loss(
-                    &layer_norm(&x[0], (&x[1], &x[2]), EPSILON)
-                        .map_err(candle_core::Error::wrap)?,
-                )
+                let normal = layer_norm(&x[0], &x[1], &x[2], EPSILON);
+                loss(&normal.map_err(candle_core::Error::wrap)?)
             },
             &inputs(4, 7, DType::F64),
             1e-7,
@@ -130,7 +124,7 @@ mod tests {
         let rows = Var::new(&[[2f32, 2.0, 2.0], [0.0, 0.0, 0.0]], &Device::Cpu).unwrap();
         let weight = Tensor::new(&[1f32, 2.0, 3.0], &Device::Cpu).unwrap();
         let bias = Tensor::new(&[0.5f32, -1.0, 0.0], &Device::Cpu).unwrap();
-        let normal = layer_norm(&rows, (&weight, &bias), 1e-12).unwrap();
+        let normal = layer_norm(&rows, &weight, &bias, 1e-12).unwrap();
         let found = normal.to_vec2::<f32>().unwrap();
         assert_eq!(found, [[0.5, -1.0, 0.0], [0.5, -1.0, 0.0]]);
         let gradients = loss(&normal).unwrap().backward().unwrap();
@@ -141,7 +135,7 @@ mod tests {
     fn rows_have_mean_zero_and_spread_one_before_weight_and_bias() {
         let [rows, ..] = inputs(2, 300, DType::F32);
         let ones = Tensor::ones(300, DType::F32, &Device::Cpu).unwrap();
-        let normal = layer_norm(&rows, (&ones, &ones.zeros_like().unwrap()), 1e-12).unwrap();
+        let normal = layer_norm(&rows, &ones, &ones.zeros_like().unwrap(), 1e-12).unwrap();
         let mean = normal.mean(1).unwrap().to_vec1::<f32>().unwrap();
         let spread = normal.sqr().unwrap().mean(1).unwrap();
         assert!(mean.iter().all(|mean| mean.abs() < 1e-6), "{mean:?}");
@@ -158,7 +152,7 @@ mod tests {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             pool.build().unwrap().install(|| {
                 let vars = inputs(500, 40, DType::F32);
-                let normal = layer_norm(&vars[0], (&vars[1], &vars[2]), EPSILON).unwrap();
+                let normal = layer_norm(&vars[0], &vars[1], &vars[2], EPSILON).unwrap();
                 let gradients = loss(&normal).unwrap().backward().unwrap();
                 let gradients = vars.map(|var| gradients.get(&var).unwrap().clone());
                 (normal, gradients)
@@ -175,11 +169,11 @@ mod tests {
     fn another_width_and_an_epsilon_of_zero_are_refused() {
         let [rows, weight, bias] = inputs(2, 4, DType::F32);
         let narrow = weight.narrow(0, 0, 3).unwrap();
-        let message = layer_norm(&rows, (&narrow, &bias), EPSILON)
+        let message = layer_norm(&rows, &narrow, &bias, EPSILON)
             .unwrap_err()
             .to_string();
         assert!(message.contains("expected 4 along H, found 3"), "{message}");
-        let message = layer_norm(&rows, (&weight, &bias), 0.0)
+        let message = layer_norm(&rows, &weight, &bias, 0.0)
             .unwrap_err()
             .to_string();
         assert!(message.contains("above zero"), "{message}");

@@ -1,8 +1,8 @@
-//! candle as this workspace needs it: fragments, unit rows, seeded draws, parameters, devices.
+//! What this workspace adds to candle: fragments, unit rows, layers with gradients, seeded draws, named
+//! parameters, devices.
 //!
-//! Everything here is differentiable where tensors flow through it, finite on empty and zero rows,
-//! and reproducible: no draw comes from anywhere but [`random`]. The crate knows nothing of files
-//! or training.
+//! Every function of tensors has a gradient and is finite on empty and zero rows. All random numbers
+//! come from [`random`], so results are reproducible. The crate does not read files or train.
 
 mod error;
 

@@ -1,5 +1,5 @@
-//! A linear layer with gradients of its input and its parameters: on the CPU our own products, on
-//! CUDA candle's, elsewhere candle's operations and graph.
+//! A linear layer with gradients of its input and its parameters: an operator on the CPU (with our own
+//! products) and on CUDA (with candle's), and candle's operations elsewhere.
 
 use candle_core::{DType, Device, Result as CandleResult, Tensor, WithDType};
 use rayon::prelude::*;
@@ -11,7 +11,7 @@ use crate::operator::{cpu_operator, operator};
 use crate::slices::reading;
 use crate::{Error, Result};
 
-/// Rows whose gradients are summed one after the other; the sums are added in order.
+/// Rows of one task, which sums their gradients in order. The sums of the tasks are added in order too.
 const ROWS: usize = 256;
 
 const NAME: &str = "linear";
@@ -21,8 +21,8 @@ const NAME: &str = "linear";
 /// # Shapes
 /// `rows` [N, F], `weight` [D, F], `bias` `[D]`, all f32 or all f64; the result is [N, D].
 ///
-/// On the CPU a row's numbers do not depend on the other rows or on the number of threads. There and
-/// on CUDA rows that are data, not part of a graph, cost no gradient.
+/// On the CPU a row's result does not depend on the other rows or on the number of threads. On the CPU
+/// and on CUDA no gradient is computed for rows that are data, not part of a graph.
 ///
 /// # Errors
 /// When the shapes do not fit each other.
@@ -35,11 +35,11 @@ const NAME: &str = "linear";
 /// let rows = Tensor::new(&[[1f32, 2.0]], &Device::Cpu)?;
 /// let weight = Tensor::new(&[[3f32, 4.0], [5.0, 6.0]], &Device::Cpu)?;
 /// let bias = Tensor::new(&[0f32, 1.0], &Device::Cpu)?;
-/// let product = linear(&rows, (&weight, &bias), Matmul::F32)?;
+/// let product = linear(&rows, &weight, &bias, Matmul::F32)?;
 /// assert_eq!(product.to_vec2::<f32>()?, [[11.0, 18.0]]);
 /// # Ok::<(), uard_core::Error>(())
 /// ```
-pub fn linear(rows: &Tensor, (weight, bias): (&Tensor, &Tensor), matmul: Matmul) -> Result<Tensor> {
+pub fn linear(rows: &Tensor, weight: &Tensor, bias: &Tensor, matmul: Matmul) -> Result<Tensor> {
     let (_, width) = rows.dims2()?;
     let (out, features) = weight.dims2()?;
     for (tensor, axis, expected, found) in [
@@ -63,10 +63,12 @@ pub fn linear(rows: &Tensor, (weight, bias): (&Tensor, &Tensor), matmul: Matmul)
     })
 }
 
+/// The same in candle's operations, for any device.
 fn composed(rows: &Tensor, weight: &Tensor, bias: &Tensor) -> CandleResult<Tensor> {
     rows.matmul(&weight.t()?)?.broadcast_add(bias)
 }
 
+/// The operator on the CPU.
 fn by_our_products<T: WithDType + Number>(
     rows: &Tensor,
     weight: &Tensor,
@@ -105,7 +107,7 @@ fn by_our_products<T: WithDType + Number>(
             Tensor::from_vec(of_weight, (out, width), &Device::Cpu)?,
             Tensor::from_vec(sum_of_rows(dy, out), out, &Device::Cpu)?,
         ];
-        // Features are data: their gradient would cost as much as the layer, for nobody.
+        // The gradient of rows costs as much as the layer. Where they are data nobody needs it.
         if !is_data {
             let mut of_rows = vec![T::ZERO; count * width];
             let weight = reading(&w);
@@ -117,7 +119,7 @@ fn by_our_products<T: WithDType + Number>(
     })
 }
 
-/// Without the gradient of rows that are data, which candle's own product would compute as well.
+/// The operator on CUDA. candle's own graph would also compute the gradient of rows that are data.
 fn by_candles_products(rows: &Tensor, weight: &Tensor, bias: &Tensor) -> CandleResult<Tensor> {
     let (x, w) = (rows.detach().contiguous()?, weight.detach().contiguous()?);
     let (inputs, is_data) = ([weight, rows], !rows.track_op());
@@ -132,7 +134,7 @@ fn by_candles_products(rows: &Tensor, weight: &Tensor, bias: &Tensor) -> CandleR
     product.broadcast_add(bias)
 }
 
-/// In blocks of rows and in their order.
+/// The sum of the rows: those of each task in order, then the tasks' sums in order.
 fn sum_of_rows<T: Number>(rows: &[T], width: usize) -> Vec<T> {
     let sum = |rows: &[T]| {
         let mut sums = vec![T::ZERO; width];
@@ -178,7 +180,7 @@ mod tests {
                 let expected = composed(x, weight, bias).unwrap();
                 let gradients = loss(&expected).backward().unwrap();
                 for found in [
-                    linear(x, (weight, bias), Matmul::F32).unwrap(),
+                    linear(x, weight, bias, Matmul::F32).unwrap(),
                     by_candles_products(x, weight, bias).unwrap(),
                 ] {
                     uard_testkit::assert_close(&found, &expected, tolerance);
@@ -198,7 +200,7 @@ mod tests {
         let [x, weight, bias] = inputs(5, DType::F32);
         let data = x.detach();
         for product in [
-            linear(&data, (&weight, &bias), Matmul::F32).unwrap(),
+            linear(&data, &weight, &bias, Matmul::F32).unwrap(),
             by_candles_products(&data, &weight, &bias).unwrap(),
         ] {
             let gradients = loss(&product).backward().unwrap();
@@ -214,7 +216,7 @@ mod tests {
             pool.build().unwrap().install(|| {
                 let vars = inputs(600, DType::F32);
                 let x = vars[0].narrow(0, 0, rows).unwrap();
-                let product = linear(&x, (&vars[1], &vars[2]), Matmul::F32).unwrap();
+                let product = linear(&x, &vars[1], &vars[2], Matmul::F32).unwrap();
                 let gradients = loss(&product).backward().unwrap();
                 (
                     product,
@@ -232,11 +234,11 @@ mod tests {
     }
 
     #[test]
-    fn rounded_products_change_little_and_something() {
+    fn rounding_to_bf16_changes_products_a_little() {
         let [x, weight, bias] = inputs(9, DType::F32);
-        let exact = linear(&x, (&weight, &bias), Matmul::F32).unwrap();
-        let rounded = linear(&x, (&weight, &bias), Matmul::Bf16).unwrap();
-        // Both sides lose at most 2^-9 of each of 37 numbers below 1.
+        let exact = linear(&x, &weight, &bias, Matmul::F32).unwrap();
+        let rounded = linear(&x, &weight, &bias, Matmul::Bf16).unwrap();
+        // Rounding to bf16 changes each of the 37 + 37 factors, all below 1, by at most 2^-9.
         let (difference, _) = uard_testkit::worst_difference(&rounded, &exact);
         assert!(difference > 1e-6 && difference < 0.1, "{difference}");
     }
@@ -245,7 +247,7 @@ mod tests {
     fn shapes_that_do_not_fit_are_refused() {
         let [x, weight, bias] = inputs(2, DType::F32);
         let narrow = weight.narrow(1, 0, 30).unwrap();
-        let message = linear(&x, (&narrow, &bias), Matmul::F32).unwrap_err();
+        let message = linear(&x, &narrow, &bias, Matmul::F32).unwrap_err();
         assert!(
             message
                 .to_string()
@@ -253,7 +255,7 @@ mod tests {
             "{message}"
         );
         let short = bias.narrow(0, 0, 18).unwrap();
-        let message = linear(&x, (&weight, &short), Matmul::F32).unwrap_err();
+        let message = linear(&x, &weight, &short, Matmul::F32).unwrap_err();
         assert!(
             message
                 .to_string()

@@ -1,4 +1,4 @@
-//! Rows as unit vectors, whatever their length, and the gradient of that.
+//! Divides rows by their length, with a gradient: our operator on the CPU, candle's operations elsewhere.
 
 mod operator;
 
@@ -6,12 +6,12 @@ use candle_core::{D, DType, Tensor};
 
 use crate::Result;
 
-/// Below any squared length that is used as it is, and still far from f32's smallest number.
+/// Added to squared lengths before the root. It is far below [`SQUARED_LENGTHS`], so that it changes no
+/// digit, and far above f32's smallest number.
 const SQUARED_LENGTH_EPSILON: f64 = 1e-24;
 
-/// Squared lengths between these are used as they are: no square of a number that matters is lost
-/// to f32's range, and [`SQUARED_LENGTH_EPSILON`] changes no digit, of f64 neither. Rows outside,
-/// shorter than 1e-4 or longer than 3e18, are divided by their largest magnitude first.
+/// The range of squared lengths in which f32 and f64 compute squares without a loss that matters. A row
+/// outside, shorter than 1e-4 or longer than 3e18, is divided by its largest magnitude first.
 const SQUARED_LENGTHS: (f64, f64) = (1e-8, 1e37);
 
 /// Divides each row by its length.
@@ -23,9 +23,9 @@ const SQUARED_LENGTHS: (f64, f64) = (1e-8, 1e37);
 /// # Shapes
 /// `rows` [.., D] f32 or f64; the result has the same shape.
 ///
-/// The length may be any that the type holds: a row whose squares would leave its range is scaled
-/// first, which changes neither direction nor gradient. A zero row has no direction: it stays zero
-/// and passes no gradient on. A row with NaN or an infinite number becomes NaN.
+/// Rows of any length work: one whose squares would leave the range of the type is scaled first, which
+/// changes neither direction nor gradient. A zero row has no direction: it stays zero and its gradient
+/// is zero. A row with NaN or an infinite number becomes NaN.
 ///
 /// # Errors
 /// When the tensor has no axis or is not floating point.
@@ -38,11 +38,11 @@ pub fn unit_rows(rows: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// Rounds a row to f32, divided by its largest magnitude where f32 would lose its numbers or their
-/// squares: the same direction, whatever its length.
+/// Rounds a row to f32 and keeps its direction: a row whose numbers or squares would leave the range of
+/// f32 is divided by its largest magnitude first.
 ///
 /// # Panics
-/// When the slices differ in length: the caller cut them wrongly.
+/// When the slices differ in length, a mistake of the caller.
 pub fn rounded_row(row: &[f64], rounded: &mut [f32]) {
     assert_eq!(row.len(), rounded.len(), "as many numbers in as out");
     let squared: f64 = row.iter().map(|x| x * x).sum();
@@ -57,11 +57,12 @@ pub fn rounded_row(row: &[f64], rounded: &mut [f32]) {
     }
 }
 
-/// [`unit_rows`] of the first `counts[n]` rows of each entry; the others become zero, whatever
-/// numbers they hold, and pass no gradient on.
+/// [`unit_rows`] of the first `counts[n]` rows of each entry n. The other rows become zero, whatever
+/// numbers they hold, and their gradient is zero.
 ///
 /// # Shapes
-/// `rows` [N, L, D] f32 or f64; `validity` [N, L], 1 or 0, as `counts` says.
+/// `rows` [N, L, D] f32 or f64; `validity` [N, L], 1 for the first `counts[n]` rows and 0 for the others;
+/// it is called only where candle's operations need it.
 ///
 /// # Errors
 /// When the tensor is not floating point.
@@ -118,7 +119,7 @@ mod tests {
 
     #[test]
     fn operator_equals_the_composed_form_in_values_and_gradients() {
-        // 37 numbers: whole vectors and a rest.
+        // 37 numbers are no whole number of vectors.
         let numbers: Vec<f64> = (0..6 * 37).map(|at| f64::from(at).sin()).collect();
         let rows = Tensor::from_vec(numbers, (2, 3, 37), &Device::Cpu).unwrap();
         for (dtype, tolerance) in [(DType::F64, 1e-13), (DType::F32, 1e-6)] {

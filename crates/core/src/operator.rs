@@ -1,7 +1,7 @@
-//! Operators whose value and gradients are computed by hand: any number of inputs, any device.
+//! Operators whose value and gradients we compute ourselves, with any number of inputs, on any device.
 //!
-//! candle's custom operators take three tensors at most and a function for each backend. Here the
-//! value is a tensor that is there already, and the gradients of all inputs come from one function.
+//! candle's custom operators take three tensors at most and need a function for each backend. Here the
+//! caller passes a value that is already computed, and one function for the gradients of all inputs.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,10 +12,10 @@ use candle_core::{
 
 const NAME: &str = "operator-by-hand";
 
-/// The value as a function of its inputs, in candle's graph.
+/// Makes a computed value a node of candle's graph that depends on `inputs`.
 ///
-/// `gradients` is given the gradient of the value, contiguous, and returns those of the inputs, in
-/// their order; it runs once for each backward pass.
+/// `gradients` gets the gradient of the value, contiguous, and returns those of the inputs in their
+/// order. It runs once in each backward pass.
 ///
 /// # Errors
 /// When value and inputs are not on the same device, or the value has gaps.
@@ -47,8 +47,8 @@ where
     )
 }
 
-/// [`operator`] for numbers that were computed on the CPU, without a copy; `gradients` is given the
-/// value as well.
+/// [`operator`] for numbers that were computed on the CPU, which are not copied; `gradients` gets the
+/// value and its gradient.
 ///
 /// # Errors
 /// When the shape does not hold the numbers, or an input is on another device.
@@ -93,31 +93,31 @@ where
             let first = take(2 * at);
             Ok([Some(before.clone()), first, take(2 * at + 1)])
         };
-        let known = Known::new(Value::Tensor(zero.clone()), gradients);
-        last = last.apply_op3(pair[0], pair[pair.len() - 1], known)?;
+        let node = Precomputed::new(Value::Tensor(zero.clone()), gradients);
+        last = last.apply_op3(pair[0], pair[pair.len() - 1], node)?;
     }
     let gradients = move |value: &Tensor, upstream: &Tensor| {
         let all = gradients(value, upstream)?.into_iter().map(Some).collect();
         *found.lock().unwrap_or_else(PoisonError::into_inner) = all;
         Ok([Some(zero.clone()), None, None])
     };
-    last.apply_op3(&last, &last, Known::new(value, gradients))
+    last.apply_op3(&last, &last, Precomputed::new(value, gradients))
 }
 
-/// A value that was computed already.
+/// A computed value.
 enum Value {
     Tensor(Tensor),
     Numbers(CpuStorage, Shape),
 }
 
-/// An operator with such a value, and the gradients of its three inputs.
-struct Known<G> {
-    /// Until it is handed out: the graph must not keep it twice.
+/// An operator whose value is computed before, with a function for the gradients of its three inputs.
+struct Precomputed<G> {
+    /// Taken when candle runs the operator, so that the graph does not keep it twice.
     value: Mutex<Option<Value>>,
     gradients: G,
 }
 
-impl<G> Known<G> {
+impl<G> Precomputed<G> {
     fn new(value: Value, gradients: G) -> Self {
         Self {
             value: Mutex::new(Some(value)),
@@ -127,12 +127,16 @@ impl<G> Known<G> {
 
     fn take(&self) -> Result<Value> {
         let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone = || Error::Msg(format!("{NAME}: its value was handed out before")).bt();
-        value.take().ok_or_else(gone)
+        let missing = || Error::Msg(format!("{NAME}: its value was taken before")).bt();
+        value.take().ok_or_else(missing)
     }
 }
 
-fn copied<S: BackendStorage>(value: &Value, of: fn(&Storage) -> Option<&S>) -> Result<(S, Shape)> {
+/// A copy of a value's storage, where `of_backend` says that it is on the backend of `S`.
+fn copied<S: BackendStorage>(
+    value: &Value,
+    of_backend: fn(&Storage) -> Option<&S>,
+) -> Result<(S, Shape)> {
     let other = || Error::Msg(format!("{NAME}: its value is on another device")).bt();
     let Value::Tensor(value) = value else {
         return Err(other());
@@ -141,11 +145,11 @@ fn copied<S: BackendStorage>(value: &Value, of: fn(&Storage) -> Option<&S>) -> R
     if !layout.is_contiguous() || layout.start_offset() != 0 {
         return Err(Error::RequiresContiguous { op: NAME }.bt());
     }
-    let storage = of(&storage).ok_or_else(other)?;
+    let storage = of_backend(&storage).ok_or_else(other)?;
     Ok((storage.try_clone(layout)?, layout.shape().clone()))
 }
 
-impl<G> CustomOp3 for Known<G>
+impl<G> CustomOp3 for Precomputed<G>
 where
     G: Fn(&Tensor, &Tensor) -> Result<[Option<Tensor>; 3]> + Send + Sync,
 {

@@ -1,7 +1,7 @@
-//! Which numbers does training move? Named, sorted f32 variables.
+//! The parameters of a model: f32 variables by name, in the order of their names.
 //!
-//! candle's own map of variables has a new order in every process; here the order is by name, so
-//! that files and updates are the same in every run.
+//! candle's own map of variables has another order in every process. Sorted by name, files and updates
+//! are the same in every run.
 
 use std::collections::BTreeMap;
 
@@ -27,14 +27,13 @@ impl Parameters {
         }
     }
 
-    /// Where the parameters live.
+    /// The device of the parameters.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Adds a parameter and returns the tensor that a layer computes with.
-    ///
-    /// The tensor shares its storage with the parameter: a later update is seen by the layer.
+    /// Adds a parameter and returns its tensor for a layer. The tensor shares the parameter's storage,
+    /// so that the layer computes with later updates.
     ///
     /// # Shapes
     /// `values` has the product of `shape` numbers, row-major.
@@ -63,12 +62,12 @@ impl Parameters {
         self.vars.iter().map(|(name, var)| (name.as_str(), var))
     }
 
-    /// Numbers in all parameters.
+    /// How many numbers all parameters have together.
     pub fn numbers(&self) -> usize {
         self.vars.values().map(|var| var.elem_count()).sum()
     }
 
-    /// The parameters as the bytes of a safetensors file, the same for the same numbers.
+    /// The parameters as the bytes of a safetensors file; equal parameters give equal bytes.
     ///
     /// # Errors
     /// When a parameter cannot be copied from its device.
@@ -79,8 +78,8 @@ impl Parameters {
     /// Sets every parameter from the bytes of a safetensors file.
     ///
     /// # Errors
-    /// When the file is not readable, or its names and shapes are not exactly the model's; then
-    /// no parameter is changed.
+    /// When the bytes cannot be read, or their names and shapes are not exactly the model's; then no
+    /// parameter is changed.
     pub fn load_safetensors(&self, bytes: &[u8], origin: &str) -> Result<()> {
         let stored = named_from_safetensors(bytes, origin, &self.device)?;
         if let Some(name) = stored.keys().find(|name| !self.vars.contains_key(*name)) {
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_sees_later_updates() {
+    fn the_tensor_of_a_layer_follows_updates() {
         let mut parameters = Parameters::new(&Device::Cpu);
         let tensor = parameters.create("x", vec![1.0], &[1]).unwrap();
         let update = Tensor::new(&[2f32], &Device::Cpu).unwrap();

@@ -1,8 +1,7 @@
-//! Where does every random number come from? From a seed, a label and indices.
+//! Seeded random numbers: a stream for each combination of seed, label and indices.
 //!
-//! A stream is addressed, not advanced: `draws.stream("order", &[epoch])` gives the same numbers
-//! whatever was drawn before, on any thread. That is what makes a resumed run equal to one that
-//! never stopped.
+//! `draws.stream("order", &[epoch])` gives the same numbers whatever was drawn before and on whichever
+//! thread. So a resumed run draws what a run without interruption would.
 
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -19,12 +18,12 @@ pub struct Draws {
 }
 
 impl Draws {
-    /// All draws of a run.
+    /// The streams of a run with this seed.
     pub fn new(seed: u64) -> Self {
         Self { seed }
     }
 
-    /// The stream of one purpose: its key is the SHA-256 of seed, label and indices.
+    /// The stream of one purpose. Its key is the SHA-256 of seed, label and indices.
     ///
     /// ```
     /// use rand::RngCore;
@@ -79,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn label_and_index_do_not_run_into_each_other() {
+    fn different_labels_and_indices_give_different_streams() {
         let draws = Draws::new(0);
         let a = uniform(&mut draws.stream("a", &[1, 2]), 0.0, 1.0, 4);
         let b = uniform(&mut draws.stream("a", &[1]), 0.0, 1.0, 4);
@@ -87,7 +86,7 @@ mod tests {
         assert!(a != b && b != c && a != c);
     }
 
-    /// Drawn by version 0.1 of this crate: a change here changes every trained model.
+    /// The draws of version 0.1 of this crate. Other draws would change every trained model.
     const PINNED_ORDER: [usize; 5] = [3, 1, 4, 0, 2];
 
     #[test]

@@ -1,4 +1,4 @@
-//! The numbers of a tensor as a slice, to be read, or changed in place.
+//! Reads the numbers of a CPU tensor as a slice, or changes them in place.
 
 use std::cell::Cell;
 use std::ops::Deref;
@@ -20,14 +20,14 @@ pub fn numbers<'a, T: WithDType>(
     }
 }
 
-/// A tensor that is being read: nobody can write to it meanwhile.
+/// A read lock on a tensor's storage: as long as it lives, nobody can write to the tensor.
 #[derive(Debug)]
 pub struct Reading<'a, G> {
     storage: G,
     layout: &'a Layout,
 }
 
-/// Begins to read a tensor.
+/// Locks a tensor's storage for reading.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -43,7 +43,7 @@ pub fn reading(tensor: &Tensor) -> Reading<'_, impl Deref<Target = Storage>> {
 }
 
 impl<G: Deref<Target = Storage>> Reading<'_, G> {
-    /// Its numbers.
+    /// The tensor's numbers.
     ///
     /// # Errors
     /// When the tensor is not on the CPU, has gaps or holds other numbers; `op` names the operator.
@@ -55,10 +55,10 @@ impl<G: Deref<Target = Storage>> Reading<'_, G> {
     }
 }
 
-/// Changes the f32 numbers of a tensor on the CPU in place; nobody else reads them meanwhile.
+/// Changes the f32 numbers of a CPU tensor in place, under a write lock on its storage.
 ///
 /// # Errors
-/// That of `change`; or when the tensor is not on the CPU, has gaps or holds other numbers.
+/// When `change` fails, or when the tensor is not on the CPU, has gaps or holds other numbers.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -83,7 +83,9 @@ impl<F: FnOnce(&mut [f32]) -> Result<()>> InplaceOp1 for Change<F> {
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let range = layout.contiguous_offsets();
         let (CpuStorage::F32(numbers), Some((start, end))) = (storage, range) else {
-            return Err(Error::Msg("change: numbers are f32, without gaps".to_owned()).bt());
+            return Err(
+                Error::Msg("change: the tensor must be f32 and contiguous".to_owned()).bt(),
+            );
         };
         match self.0.take() {
             Some(change) => change(&mut numbers[start..end]),

@@ -1,10 +1,10 @@
-//! How are logits turned into weights when some may not be attended, or none may?
+//! Softmax with a mask, which is zero where a row has no cell.
 
 use candle_core::{D, Tensor};
 
 use crate::Result;
 
-/// Softmax over the last axis, over the cells whose mask is 1; a row without any gets zeros.
+/// Softmax over the cells of the last axis whose mask is 1. A row without such a cell becomes zeros.
 ///
 /// ```text
 /// w_j = m_j exp(x_j - max) / sum_k m_k exp(x_k - max)
@@ -13,8 +13,8 @@ use crate::Result;
 /// # Shapes
 /// `logits`, `mask` [.., N], the same shape and dtype; mask holds 0 or 1.
 ///
-/// Unlike `candle_nn::ops::softmax_last_dim` it has a gradient; unlike -inf logits, an empty row
-/// gives zeros instead of NaN.
+/// Unlike `candle_nn::ops::softmax_last_dim` it has a gradient. With logits of -inf in place of a mask,
+/// an empty row would be NaN.
 ///
 /// # Errors
 /// When shapes differ.
@@ -22,8 +22,8 @@ pub fn masked_softmax(logits: &Tensor, mask: &Tensor) -> Result<Tensor> {
     let shift = logits.max_keepdim(D::Minus1)?.detach();
     let exponentials = (logits.broadcast_sub(&shift)?.exp()? * mask)?;
     let sum = exponentials.sum_keepdim(D::Minus1)?;
-    // An empty row has sum 0: dividing by 1 there keeps value and gradient at zero. Elsewhere the
-    // addend is 0 and the division is exact.
+    // The sum of an empty row is 0: adding 1 keeps its value and gradient at zero. To other sums 0 is
+    // added, which changes nothing.
     let addend = sum.eq(0f64)?.to_dtype(sum.dtype())?;
     Ok(exponentials.broadcast_div(&(sum + addend)?)?)
 }

@@ -1,4 +1,4 @@
-//! The captions of a split, and the image that each is about.
+//! Reads the captions of a split, and the image of each caption.
 
 use std::path::{Path, PathBuf};
 
@@ -9,12 +9,12 @@ use crate::{Error, Result};
 
 /// Reads a captions file: UTF-8, one caption a line.
 ///
-/// Lines end with LF or CRLF; the last may end without. A byte order mark is skipped. Captions
-/// keep their letters as they are; [`tokenize`](crate::tokens::tokenize) lower-cases.
+/// Lines end with LF or CRLF; the last may end without. A byte order mark is skipped. Captions are not
+/// changed; [`tokenize`](crate::tokens::tokenize) lower-cases them.
 ///
 /// # Errors
-/// No such file; bytes that are not UTF-8; an empty or blank line; no line at all; captions that
-/// are printed bytes, `b'…'`, or have the names of images before them. Each names the line.
+/// A missing file; bytes that are not UTF-8; an empty or blank line; no line at all; captions that
+/// are printed bytes, `b'…'`, or have the names of images before them. The error names the line.
 pub fn read_captions(path: &Path) -> Result<Vec<String>> {
     let captions = read_lines(path)?;
     for (index, caption) in captions.iter().enumerate() {
@@ -50,10 +50,10 @@ pub(crate) fn token_line(line: &str) -> Option<(&str, &str)> {
     (is_number && is_name).then_some((image, caption))
 }
 
-/// The lines of a UTF-8 file without their ends.
+/// The lines of a UTF-8 file without their line ends.
 ///
 /// # Errors
-/// No such file; bytes that are not UTF-8, with their line.
+/// A missing file; bytes that are not UTF-8, with their line.
 pub fn read_lines(path: &Path) -> Result<Vec<String>> {
     let bytes = uard_files::read(path).map_err(Error::io(path, "read"))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| FileError::NotUtf8 {
@@ -77,12 +77,12 @@ fn is_printed_bytes(caption: &str) -> bool {
     })
 }
 
-/// Where the two counts of a split come from, for the sentence when they do not fit.
+/// The paths of a split's captions, features and map.
 #[derive(Debug, Clone)]
 pub struct CaptionFiles {
     /// `{split}_caps.txt`
     pub captions: PathBuf,
-    /// `{split}_ims.npy`, or `{split}_store/` where that is there and the array is not
+    /// `{split}_ims.npy`, or `{split}_store/` if only that exists
     pub images: PathBuf,
     /// `{split}_map.txt`, which may not exist
     pub map: PathBuf,
@@ -90,7 +90,7 @@ pub struct CaptionFiles {
 
 impl CaptionFiles {
     /// The files of a split of a data directory.
-    pub fn of(dir: &Path, split: &str) -> Self {
+    pub fn in_directory(dir: &Path, split: &str) -> Self {
         Self {
             captions: dir.join(format!("{split}_caps.txt")),
             images: features_path(dir, split)
@@ -100,7 +100,7 @@ impl CaptionFiles {
     }
 }
 
-/// The image of each caption when every image has k captions in order, for any k that fits.
+/// The image of each caption if every image has k captions, in the order of the images.
 ///
 /// ```text
 /// image(c) = floor(c / k),  k = captions / images
@@ -128,7 +128,7 @@ pub fn captions_in_order(
 
 /// Reads the image of each caption from a map: an image index from 0 on each line.
 ///
-/// Any number of captions an image, in any order; an image may also have none.
+/// An image may have any number of captions, also none, in any order.
 ///
 /// # Errors
 /// A line that is no index below `images`; another number of lines than captions.
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_and_byte_order_mark_change_nothing() {
+    fn line_ends_and_byte_order_mark_do_not_change_captions() {
         let expected = ["Two red kites .", "A grey owl ."];
         for text in [
             "Two red kites .\nA grey owl .",
@@ -229,8 +229,8 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_captions_an_image_fits() {
-        let files = CaptionFiles::of(Path::new("data"), "dev");
+    fn captions_in_order_accept_any_number_of_captions_an_image() {
+        let files = CaptionFiles::in_directory(Path::new("data"), "dev");
         for per_image in 1..8 {
             let images = captions_in_order(3 * per_image, 3, &files).unwrap();
             for image in 0..3 {
@@ -241,8 +241,8 @@ mod tests {
     }
 
     #[test]
-    fn count_that_fits_no_k_names_both_files_and_the_mend() {
-        let files = CaptionFiles::of(Path::new("data"), "dev");
+    fn a_number_of_captions_that_is_no_multiple_names_both_files_and_the_map() {
+        let files = CaptionFiles::in_directory(Path::new("data"), "dev");
         for (captions, images) in [(4998, 1000), (3, 4)] {
             let message = captions_in_order(captions, images, &files)
                 .unwrap_err()

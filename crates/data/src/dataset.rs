@@ -1,15 +1,15 @@
-//! One split of a data directory, and whether its files fit each other.
+//! A split of a data directory: opens its files and checks that they fit each other.
 //!
 //! | file | holds | |
 //! |---|---|---|
-//! | `{split}_ims.npy` | region features `[I, R, F]` | needed, or: |
-//! | `{split}_store/` | a feature store: features, boxes, ids, sizes | read where there is no array |
-//! | `{split}_caps.txt` | a caption a line | needed |
-//! | `{split}_map.txt` | the image index of each caption | where M is no multiple of N |
+//! | `{split}_ims.npy` | region features `[I, R, F]` | required, or: |
+//! | `{split}_store/` | a feature store: features, boxes, ids, sizes | read if there is no array |
+//! | `{split}_caps.txt` | a caption a line | required |
+//! | `{split}_map.txt` | the image index of each caption | required if C is no multiple of I |
 //! | `{split}_ids.txt` | an id a line, for each image or each caption | optional |
 //! | `{split}_counts.npy` | valid regions of each image | optional |
 //! | `{split}_boxes.npy` | x1, y1, x2, y2 in pixels `[I, R, 4]` | optional |
-//! | `{split}_alignments.json` | which regions answer which word | optional |
+//! | `{split}_alignments.json` | which regions show which word | optional |
 //! | `images/` | the pictures, named by id | optional |
 
 mod alignments;
@@ -25,13 +25,13 @@ pub(crate) use ids::stem;
 use ids::{expect_stored, read_ids};
 use uard_files::FieldsHash;
 
-/// How many images' bytes go into [`Split::data_hash`].
+/// The number of images whose bytes are hashed by [`Split::data_hash`].
 const HASHED_IMAGES: usize = 256;
 
-/// The endings that a picture may have, beside the one in its id.
+/// The file extensions of pictures that are looked for, beside the one in the id.
 const PICTURE_ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 
-/// One split: its features, its captions, and what is known beside them.
+/// A split: its features and captions, and optionally boxes, pictures and alignments.
 ///
 /// # Shapes
 /// I images, C captions; image i has [`RegionStore::count`] regions.
@@ -47,29 +47,28 @@ pub struct Split {
     pub image_of_caption: Vec<usize>,
     /// `[I]`: from the store or the ids file, else the index of each image.
     pub ids: Vec<String>,
-    /// Where each region lies.
+    /// The box of each region.
     pub boxes: Option<Boxes>,
-    /// Where [`image_file`](Self::image_file) looks.
+    /// The directory of pictures, for [`image_file`](Self::image_file).
     pub images_dir: Option<PathBuf>,
-    /// Which regions truly answer which word.
+    /// The regions that truly show each word.
     pub alignments: Option<Alignments>,
-    /// What looks wrong without stopping anybody, in a sentence for whoever opened the split to pass
-    /// on: images that repeat almost.
+    /// A warning for the user, if images are nearly copies of each other.
     pub warning: Option<String>,
 }
 
 impl Split {
     /// Opens a split and checks that its files fit each other.
     ///
-    /// Where there are as many captions as stored images, no map, and the images lie in runs of
-    /// equal ones, each is counted once ([`RegionStore::merge_copies`]).
+    /// If there are as many captions as stored images, no map, and equal images stand in runs, each run
+    /// counts as one image ([`RegionStore::merge_copies`]).
     ///
     /// # Errors
-    /// A directory or file that is not there; whatever the readers of the single files refuse; a
-    /// number of captions, ids, counts, boxes or alignments that does not fit.
+    /// A missing directory or file; errors of the single files; a number of captions, ids, counts, boxes
+    /// or alignments that does not fit.
     pub fn open(dir: &Path, split: &str) -> Result<Self> {
         check_present(dir, split)?;
-        let files = CaptionFiles::of(dir, split);
+        let files = CaptionFiles::in_directory(dir, split);
         let mut regions = RegionStore::open(dir, split)?;
         let captions = read_captions(&files.captions)?;
         let mut warning = None;
@@ -129,8 +128,8 @@ impl Split {
         self.regions.images()
     }
 
-    /// The picture of an image: its id in the images directory, as it stands or with another
-    /// ending. `None` where there is none, and for an id that leads out of the directory.
+    /// The picture of an image: the file of its id in the images directory, without change or with another
+    /// extension. `None` if there is none, and for an id that leads out of the directory.
     pub fn image_file(&self, image: usize) -> Option<PathBuf> {
         let dir = self.images_dir.as_ref()?;
         let id = Path::new(self.ids.get(image)?);
@@ -155,15 +154,14 @@ impl Split {
         candidates.find(|path| path.is_file())
     }
 
-    /// SHA-256, in hex, that tells whether a run goes on with the data it began with.
+    /// The SHA-256 of the data in hex, by which a resumed run checks that it has the data it began with.
     ///
-    /// Over captions, the image of each, ids, shape and type of the features, counts, and the
-    /// stored bytes of at most 256 evenly spread images, first and last included. Reading all of
-    /// a 33 GB file would take minutes at every start; so a change that leaves all of the chosen
-    /// images alone is not seen.
+    /// Hashes captions, the image of each, ids, shape and type of the features, counts, and the stored
+    /// bytes of at most 256 evenly spread images, first and last included. Reading all of a 33 GB file
+    /// would take minutes at every start; so a change in other images is not detected.
     ///
     /// # Errors
-    /// None on a split that opened.
+    /// A damaged part of a feature store.
     pub fn data_hash(&self) -> Result<String> {
         let mut fields = FieldsHash::default();
         fields.add_number(self.captions.len());
@@ -187,7 +185,7 @@ impl Split {
     }
 }
 
-/// At most `most` indices below `count`, evenly spread, the first and the last among them.
+/// At most `most` indices below `count`, evenly spread, the first and the last included.
 fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
     let chosen = count.min(most);
     (0..chosen).map(move |index| match chosen {
@@ -196,16 +194,16 @@ fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The warning of rows that repeat, as images do that are stored once for each caption, and are not
-/// equal to the last bit.
+/// The warning for runs of nearly equal rows, as of an image that is stored once for each caption in
+/// another precision.
 fn near_copies(regions: &RegionStore) -> Result<Option<String>> {
     let Some(copies) = regions.near_copies()? else {
         return Ok(None);
     };
     Ok(Some(format!(
-        "{}: each {copies} rows one after the other are nearly equal, as copies of one image saved \
-         in another precision are; they count as different images, and each has the others' captions \
-         against it. Keep every {copies}th row alone: numpy.save(path, array[::{copies}])",
+        "{}: each {copies} rows in a run are nearly equal, like copies of one image saved in another \
+         precision; they count as different images, so that the captions of one count as wrong for the \
+         others. To keep only every {copies}th row: numpy.save(path, array[::{copies}])",
         regions.path().display()
     )))
 }
@@ -221,7 +219,7 @@ fn check_present(dir: &Path, split: &str) -> Result<()> {
             split: split.to_owned(),
         });
     }
-    let files = CaptionFiles::of(dir, split);
+    let files = CaptionFiles::in_directory(dir, split);
     for (path, needed) in [
         (
             files.images,
@@ -240,11 +238,11 @@ fn check_present(dir: &Path, split: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a name can be that of a split: files of a data directory begin with it, so it leads to no
-/// other directory and is not hidden.
+/// Whether a name can be that of a split. The names of its files begin with it, so it must not lead to
+/// another directory or name a hidden file.
 pub fn is_split_name(name: &str) -> bool {
-    let leads_elsewhere = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
-    !name.is_empty() && !name.starts_with('.') && !name.contains(leads_elsewhere)
+    let is_forbidden = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
+    !name.is_empty() && !name.starts_with('.') && !name.contains(is_forbidden)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What can go wrong between files and the features and captions of a split.
+//! The errors of this crate: wrong files of a split, and the errors of arrays, stores and imports.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::npy::NpyError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file that a split needs is not there.
+    /// A missing file that a split needs.
     #[error("{}: no such file; a split `{split}` needs {needed} there", path.display())]
     MissingFile {
         /// What was looked for.
@@ -20,7 +20,7 @@ pub enum Error {
         /// What the file holds.
         needed: &'static str,
     },
-    /// A data directory is not there.
+    /// A missing data directory.
     #[error("{}: no such directory; looked there for {split}_ims.npy or {split}_store/, and {split}_caps.txt", path.display())]
     MissingDirectory {
         /// What was looked for.
@@ -42,8 +42,8 @@ pub enum Error {
         /// What is there.
         value: f32,
     },
-    /// A number of regions of one image that cannot be.
-    #[error("{}: image {image} counts {count} regions, expected 1 to {regions}", path.display())]
+    /// A number of regions of an image below 1 or above that of the features file.
+    #[error("{}: image {image} has a count of {count} regions, expected 1 to {regions}", path.display())]
     RegionCount {
         /// The file.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// Captions that were read as bytes and printed by Python 3.
-    #[error("{} line {line}: the caption is printed bytes, {found}; expected plain text. Python 3 ports of this field's loaders read captions as bytes and print them as b'…', which glues b' to the first word and about halves accuracy: write them again with caption.decode('utf-8')", path.display())]
+    #[error("{} line {line}: the caption is a printed bytes object of Python 3, {found}; expected plain text. Loaders that read captions as bytes and print them as b'…' add b' to the first word, which about halves accuracy: write the captions again with caption.decode('utf-8')", path.display())]
     BytesCaption {
         /// The file.
         path: PathBuf,
@@ -89,7 +89,7 @@ pub enum Error {
         images_path: PathBuf,
         /// Its images.
         images: usize,
-        /// The file that would mend it.
+        /// The file of image indices that can be added.
         map_path: PathBuf,
     },
     /// A line that is not the index of an image.
@@ -104,7 +104,7 @@ pub enum Error {
         /// The line.
         found: String,
     },
-    /// Captions of one image, by their order or map, that have the ids of several.
+    /// Captions that belong to one image by their order or map, but have different ids.
     #[error("{} lines {} and {}: captions of image {image} have the ids `{}` and `{}`: their order (or map) and their ids contradict each other. Sort captions by image, or write the image index of each caption, from 0, one a line, to {}; if the lines name no images, remove the file", path.display(), lines[0], lines[1], ids[0], ids[1], map.display())]
     IdsContradict {
         /// The ids.
@@ -113,35 +113,35 @@ pub enum Error {
         image: usize,
         /// Two lines, from 1.
         lines: [usize; 2],
-        /// What they say.
+        /// The ids in these lines.
         ids: Box<[String; 2]>,
-        /// The file that would mend it.
+        /// The file of image indices that can be added.
         map: PathBuf,
     },
-    /// An image that comes twice.
-    #[error("{}: `{id}` is the id of images {} and {}: an image that comes twice has its own captions against it. Keep it once; captions that are not k for each image in order need a map of their images", path.display(), images[0], images[1])]
+    /// An image that occurs twice.
+    #[error("{}: `{id}` is the id of images {} and {}: the captions of one of them would count as wrong for the other. Keep it once; captions that are not k for each image in order need a map of their images", path.display(), images[0], images[1])]
     RepeatedImage {
         /// The ids.
         path: PathBuf,
-        /// What comes twice.
+        /// The repeated id.
         id: String,
         /// The images, from 0.
         images: [usize; 2],
     },
-    /// Ids beside a feature store that are not its own.
-    #[error("{}: image {image} is `{found}`, the feature store has `{expected}` there: the captions are in another order than the features. Import the captions again, now that the features are there, or remove the file if captions are in the order of the store", path.display())]
+    /// Ids beside a feature store that differ from the ids in the store.
+    #[error("{}: image {image} is `{found}`, in the feature store it is `{expected}`: the captions are in another order than the features. Import the captions again, now that the features exist, or remove the file if captions are in the order of the store", path.display())]
     IdOfStore {
         /// The ids.
         path: PathBuf,
         /// The image, from 0.
         image: usize,
-        /// What the store has.
+        /// The id in the store.
         expected: String,
-        /// What the file says.
+        /// The id in the file.
         found: String,
     },
-    /// Lines of a list of captions with their images.
-    #[error("{} line {line}: `{found}…` begins with the name of an image: these are the lines of a list like Flickr8k.token.txt, expected captions alone; bring it into this layout with `uard import --captions FILE`", path.display())]
+    /// Lines with the names of images before the captions.
+    #[error("{} line {line}: `{found}…` begins with the name of an image, as in Flickr8k.token.txt; expected captions without names; convert the file with `uard import --captions FILE`", path.display())]
     TokenCaption {
         /// The file.
         path: PathBuf,
@@ -160,8 +160,8 @@ pub enum Error {
         /// What was there.
         found: usize,
     },
-    /// Alignments that name a word or region that is not there.
-    #[error("{}: caption {caption} aligns {fragment} {found}, expected one below {bound}; write the alignments again with this data", path.display())]
+    /// Alignments with a word or region that does not exist.
+    #[error("{}: caption {caption} aligns {fragment} {found}, expected one below {bound}; write the alignments for these captions and features again", path.display())]
     AlignmentOutOfRange {
         /// The file.
         path: PathBuf,
@@ -174,16 +174,16 @@ pub enum Error {
         /// The words of the caption, or regions of its image.
         bound: usize,
     },
-    /// A file cannot be read or written, or is of another kind.
+    /// A file that cannot be read or written, or is of another kind.
     #[error(transparent)]
     File(#[from] FileError),
-    /// An array of numpy.
+    /// An error of a numpy array.
     #[error(transparent)]
     Npy(#[from] Box<NpyError>),
-    /// A feature store, or an image that is to enter one.
+    /// An error of a feature store, or of an image to be stored.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
-    /// A published dump of region features.
+    /// An error of an import.
     #[error(transparent)]
     Import(#[from] crate::import::ImportError),
 }
@@ -198,7 +198,7 @@ impl From<NpyError> for Error {
 }
 
 impl Error {
-    /// For `map_err`: names the file and what was being done to it.
+    /// For `map_err`: adds the path and the failed action to an error of the system.
     pub fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let name = FileError::io(path, action);
         move |source| name(source).into()

@@ -1,5 +1,5 @@
-//! Features, captions and their files: arrays of numpy, feature stores, splits of a data set, and
-//! imports of what others published.
+//! Region features and captions on disk: numpy arrays, feature stores, the splits of a data directory, and
+//! imports of published features and captions.
 
 mod error;
 

@@ -1,13 +1,12 @@
-//! Arrays of numpy, checked before use and read without loading them.
+//! Reads and writes numpy arrays (`.npy`), and checks them before use.
 //!
-//! Large arrays are mapped into memory ([`MappedArray`]): a 33 GB file costs only the pages that
-//! are read. Small ones are read whole ([`read_f32`], [`read_i64`]). [`F32Writer`],
-//! [`write_f32`] and [`InPlaceF32`] write what these read.
+//! Large arrays are mapped into memory ([`MappedArray`]), so that only the pages that are read are loaded.
+//! Small ones are read whole ([`read_f32`], [`read_i64`]). [`F32Writer`], [`write_f32`] and [`InPlaceF32`]
+//! write arrays.
 //!
-//! Format versions 1 to 3 are read, little-endian, in C order; everything else is refused with a
-//! sentence that says how to convert it. The length of a file must be exactly what its header
-//! promises: a shorter file is a broken download, a longer one carries the header of another
-//! array, and both would give wrong numbers without a complaint later.
+//! Format versions 1 to 3 are read, little-endian, in C order; everything else is refused with advice on
+//! how to convert it. The length of a file must be exactly that of its header: a shorter file is a broken
+//! download, a longer one has the header of another array, and either would give wrong numbers.
 
 mod error;
 mod header;
@@ -77,16 +76,18 @@ impl ElementType {
         }
     }
 
-    /// Numbers of this type as f32 or f64; `bytes` holds `values.len()` of them.
+    /// Converts `values.len()` stored numbers of this type to f32 or f64.
     pub(crate) fn convert<T: Float>(self, bytes: &[u8], values: &mut [T]) {
         match self {
-            Self::F16 => fill(bytes, values, |b| T::of_f32(f16::from_le_bytes(b).to_f32())),
-            Self::F32 => fill(bytes, values, |b| T::of_f32(f32::from_le_bytes(b))),
-            Self::F64 => fill(bytes, values, |b| T::of_f64(f64::from_le_bytes(b))),
+            Self::F16 => fill(bytes, values, |b| {
+                T::from_f32(f16::from_le_bytes(b).to_f32())
+            }),
+            Self::F32 => fill(bytes, values, |b| T::from_f32(f32::from_le_bytes(b))),
+            Self::F64 => fill(bytes, values, |b| T::from_f64(f64::from_le_bytes(b))),
         }
     }
 
-    /// Appends f32 as numbers of this type.
+    /// Converts f32 to this type and appends the bytes.
     pub(crate) fn encode(self, values: &[f32], bytes: &mut Vec<u8>) {
         let values = values.iter();
         match self {
@@ -97,31 +98,31 @@ impl ElementType {
     }
 }
 
-/// What stored numbers are read as: `f32`, or `f64`, which rounds none of them.
+/// The types that stored numbers are read as: `f32`, or `f64`, which holds all of them exactly.
 pub trait Float: Copy {
-    /// The same number.
-    fn of_f32(number: f32) -> Self;
+    /// Converts a number exactly.
+    fn from_f32(number: f32) -> Self;
 
-    /// The nearest number.
-    fn of_f64(number: f64) -> Self;
+    /// Rounds to the nearest number.
+    fn from_f64(number: f64) -> Self;
 }
 
 impl Float for f32 {
-    fn of_f32(number: f32) -> Self {
+    fn from_f32(number: f32) -> Self {
         number
     }
 
-    fn of_f64(number: f64) -> Self {
+    fn from_f64(number: f64) -> Self {
         number as Self
     }
 }
 
 impl Float for f64 {
-    fn of_f32(number: f32) -> Self {
+    fn from_f32(number: f32) -> Self {
         number.into()
     }
 
-    fn of_f64(number: f64) -> Self {
+    fn from_f64(number: f64) -> Self {
         number
     }
 }
@@ -149,11 +150,11 @@ pub struct MappedArray {
 impl MappedArray {
     /// Maps an array, from a pipe too, and checks its header against the length of the file.
     ///
-    /// `axes` names the axes in order, separated by commas (`"images, regions, features"`), and
-    /// so says how many there must be; it is printed when there are others.
+    /// `axes` names the expected axes in order, separated by commas (`"images, regions, features"`). It
+    /// stands in the error if the array has another number of axes.
     ///
     /// # Errors
-    /// No such file; no npy header; an object, big-endian, integer or Fortran-order array;
+    /// A missing file; no npy header; an object, big-endian, integer or Fortran-order array;
     /// another number of axes; an axis of size zero; a file that is shorter (truncated) or longer
     /// than its shape needs.
     pub fn open(path: &Path, axes: &'static str) -> Result<Self> {
@@ -208,7 +209,7 @@ impl MappedArray {
         self.shape[0]
     }
 
-    /// Numbers in one row.
+    /// The number of values in a row.
     pub fn row_len(&self) -> usize {
         self.shape[1..].iter().product()
     }
@@ -260,7 +261,7 @@ fn check_multiple(path: &Path, found: usize, row_len: usize) -> Result<()> {
     .into())
 }
 
-/// A small array, read whole; any number of axes.
+/// An array in memory, with any number of axes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Array<T> {
     /// The size of each axis.
@@ -272,7 +273,7 @@ pub struct Array<T> {
 /// Reads a whole array of real numbers (`<f2`, `<f4`, `<f8`) as f32.
 ///
 /// # Errors
-/// As [`MappedArray::open`], but any number of axes will do, and an axis may be empty.
+/// As [`MappedArray::open`], except that any number of axes is accepted, and an axis may be empty.
 pub fn read_f32(path: &Path) -> Result<Array<f32>> {
     decode_f32(
         path,
@@ -280,7 +281,7 @@ pub fn read_f32(path: &Path) -> Result<Array<f32>> {
     )
 }
 
-/// The same from the bytes of an npy file; `path` is for messages.
+/// The same from the bytes of an npy file; `path` stands in errors.
 pub(crate) fn decode_f32(path: &Path, bytes: &[u8]) -> Result<Array<f32>> {
     let (header, data_start) = Header::parse(path, bytes)?;
     let element = real_type(path, &header)?;
@@ -305,7 +306,7 @@ pub fn read_i64(path: &Path) -> Result<Array<i64>> {
     )
 }
 
-/// The same from the bytes of an npy file; `path` is for messages.
+/// The same from the bytes of an npy file; `path` stands in errors.
 pub(crate) fn decode_i64(path: &Path, bytes: &[u8]) -> Result<Array<i64>> {
     let (header, data_start) = Header::parse(path, bytes)?;
     let Some((name, size, decode)) = integer_type(&header.descr) else {

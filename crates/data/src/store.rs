@@ -1,10 +1,9 @@
-//! The region features of images on disk.
+//! Reads the region features of images from disk, in either of two layouts.
 //!
-//! They lie in `{split}_ims.npy`, the padded array that SCAN published, with the number of real
-//! regions of each image in `{split}_counts.npy` where images differ in it; or in the feature store
-//! `{split}_store/`, where images of any number of regions stand one after the other, in parts that
-//! can be written, checked and continued one at a time. Both are mapped into memory and read an
-//! image at a time through [`RegionStore`].
+//! `{split}_ims.npy` is the padded array that SCAN published, with the number of valid regions of each
+//! image in `{split}_counts.npy` if images differ in it. The feature store `{split}_store/` holds images
+//! with any number of regions one after the other, in parts that are written, checked and continued one at
+//! a time. [`RegionStore`] maps either into memory and reads it image by image.
 
 mod boxes;
 mod entry;
@@ -35,26 +34,27 @@ pub use padded_writer::write_padded;
 pub use part_builder::Unreadable;
 pub use writer::{Finished, StoreWriter};
 
-/// Stored equal rows beyond this are a constant file, not an image kept once for each caption.
+/// The longest run of equal rows that counts as copies of one image, stored once for each caption. Longer
+/// runs are those of a constant file.
 const MOST_COPIES: usize = 100;
 
-/// Rows are near each other where they differ by less, in parts of their largest number.
+/// The largest difference of near rows, as a share of their largest number.
 const NEAR: f32 = 1e-3;
 
-/// How many runs of near rows are looked at.
-const JUDGED_RUNS: usize = 16;
+/// The number of runs that are tested for near rows.
+const TESTED_RUNS: usize = 16;
 
 /// The region features of a split on disk.
 ///
-/// An *image* is counted after duplicates are merged ([`merge_copies`](Self::merge_copies)); a
-/// *row* is an entry of the file or store.
+/// *Images* are counted after copies are merged ([`merge_copies`](Self::merge_copies)); a *row* is an entry
+/// of the file or store.
 ///
 /// # Shapes
 /// `[I, R, F]`, stored as f16, f32 or f64, read as f32; R is the largest number of regions.
 #[derive(Debug)]
 pub struct RegionStore {
     rows: Rows,
-    /// How many equal rows in a run hold one image.
+    /// The number of equal rows that hold one image.
     copies: usize,
 }
 
@@ -65,8 +65,7 @@ enum Rows {
     Ragged(Arc<FeatureStore>),
 }
 
-/// Where the features of a split are: the array if it is there, else the store; `None` where
-/// there is neither.
+/// The path of a split's features: the array if it exists, else the store; `None` if neither exists.
 pub fn features_path(dir: &Path, split: &str) -> Option<PathBuf> {
     let array = dir.join(format!("{split}_ims.npy"));
     [array, store_path(dir, split)]
@@ -75,7 +74,7 @@ pub fn features_path(dir: &Path, split: &str) -> Option<PathBuf> {
 }
 
 impl RegionStore {
-    /// Opens `{split}_ims.npy`, and `{split}_counts.npy` where it exists; without the array,
+    /// Opens `{split}_ims.npy` and, if it exists, `{split}_counts.npy`; without the array,
     /// `{split}_store/`.
     ///
     /// # Errors
@@ -90,7 +89,7 @@ impl RegionStore {
         Ok(Self { rows, copies: 1 })
     }
 
-    /// Images, each counted once.
+    /// The number of images, I.
     pub fn images(&self) -> usize {
         self.rows() / self.copies
     }
@@ -119,7 +118,7 @@ impl RegionStore {
         }
     }
 
-    /// The store, where the features are in one: ids, sizes and what else it knows.
+    /// The feature store, with ids, sizes and extras; `None` for an array.
     pub fn feature_store(&self) -> Option<&FeatureStore> {
         match &self.rows {
             Rows::Padded(_) => None,
@@ -135,7 +134,7 @@ impl RegionStore {
         }
     }
 
-    /// Rows of the file: images, times the copies of each.
+    /// The number of rows: images times copies.
     pub fn rows(&self) -> usize {
         match &self.rows {
             Rows::Padded(rows) => rows.array.rows(),
@@ -143,7 +142,7 @@ impl RegionStore {
         }
     }
 
-    /// How many equal rows in a run hold one image; 1 unless copies were merged.
+    /// The number of equal rows that hold one image; 1 unless copies were merged.
     pub fn copies(&self) -> usize {
         self.copies
     }
@@ -153,7 +152,7 @@ impl RegionStore {
         image * self.copies
     }
 
-    /// Valid regions of an image, 1 to R; R for an image that is not there.
+    /// The number of valid regions of an image, 1 to R; R for an image that does not exist.
     pub fn count(&self, image: usize) -> usize {
         let row = self.row_of(image);
         let count = match &self.rows {
@@ -169,8 +168,8 @@ impl RegionStore {
     /// - `values`: `[R, F]`
     ///
     /// # Errors
-    /// An image that is not there; NaN or infinity in a valid region, which names file, image
-    /// (as a row of the file) and region; another length of `values`.
+    /// An image that does not exist; NaN or infinity in a valid region, with file, image (as a row of the
+    /// file) and region; another length of `values`.
     pub fn read(&self, image: usize, values: &mut [f32]) -> Result<()> {
         self.check_image(image)?;
         let size = self.regions() * self.width();
@@ -189,7 +188,7 @@ impl RegionStore {
         self.check_finite(row, valid)
     }
 
-    /// Reads images side by side on all threads, in the order asked for.
+    /// Reads images in parallel; they are returned in the order of `images`.
     ///
     /// # Shapes
     /// - returns: `[images.len(), R, F]`, rows beyond an image's count zero
@@ -202,7 +201,7 @@ impl RegionStore {
         Ok(values)
     }
 
-    /// [`read_batch`](Self::read_batch) into memory that is there already; every number is written.
+    /// [`read_batch`](Self::read_batch) into a given buffer, of which every number is overwritten.
     ///
     /// # Errors
     /// As [`read_batch`](Self::read_batch), and another length of `values`.
@@ -223,25 +222,25 @@ impl RegionStore {
         outcomes.into_iter().collect()
     }
 
-    /// The stored bytes of an image, to hash: with its padding in an array, without in a store.
+    /// The stored bytes of an image, for hashing: in an array with padding, in a store without.
     ///
     /// # Errors
-    /// An image that is not there.
+    /// An image that does not exist.
     pub fn image_bytes(&self, image: usize) -> Result<&[u8]> {
         self.check_image(image)?;
         self.row_bytes(self.row_of(image))
     }
 
-    /// Counts each image once in a file that stores it once for every caption.
+    /// Merges the copies of images in a file that stores each image once for every caption.
     ///
-    /// The published dev and test files hold each image as a run of equal rows. Where the whole
-    /// file consists of runs of k equal rows, k from 2 to 100, each run becomes one image. The
-    /// content decides, so k need not be five. A file of one repeated number keeps its rows.
+    /// The published dev and test files hold each image as a run of equal rows. If the whole file
+    /// consists of runs of k equal rows, with k from 2 to 100, each run becomes one image. A file of one
+    /// repeated number keeps its rows.
     ///
-    /// Returns k, or 1 where nothing was merged.
+    /// Returns k, or 1 if nothing was merged.
     ///
     /// # Errors
-    /// None on a file that opened.
+    /// A damaged part of a feature store.
     pub fn merge_copies(&mut self) -> Result<usize> {
         let rows = self.rows();
         let first = self.row_bytes(0)?;
@@ -258,9 +257,8 @@ impl RegionStore {
         Ok(self.copies)
     }
 
-    /// How many rows in a run are equal but for rounding, where images repeat almost: k from 2 to
-    /// 100 that divides the rows, judged by sixteen runs from the first to the last. `None` where
-    /// they do not.
+    /// The length of runs of rows that are equal up to rounding: k from 2 to 100 that divides the number
+    /// of rows, tested on sixteen evenly spread runs. `None` if rows do not repeat so.
     ///
     /// # Errors
     /// A number in one of these rows that is not finite.
@@ -281,8 +279,8 @@ impl RegionStore {
             return Ok(None);
         }
         let groups = rows / run;
-        for judged in 0..JUDGED_RUNS.min(groups) {
-            let begin = judged * (groups - 1) / (JUDGED_RUNS.min(groups) - 1).max(1) * run;
+        for tested in 0..TESTED_RUNS.min(groups) {
+            let begin = tested * (groups - 1) / (TESTED_RUNS.min(groups) - 1).max(1) * run;
             for copy in begin + 1..begin + run {
                 if !is_near(begin, copy)? {
                     return Ok(None);
@@ -326,7 +324,7 @@ impl RegionStore {
     }
 
     fn check_finite(&self, row: usize, values: &[f32]) -> Result<()> {
-        // Without an early exit the loop runs in vector registers.
+        // Without an early exit the compiler vectorises the loop.
         if values
             .iter()
             .fold(true, |all, value| all & value.is_finite())
@@ -346,7 +344,7 @@ impl RegionStore {
     }
 }
 
-/// Whether no number differs by more than rounding from f32 to f16 explains, beside the largest.
+/// Whether all numbers differ by at most [`NEAR`] times the largest number, as after rounding to f16.
 fn are_near(first: &[f32], other: &[f32]) -> bool {
     let largest = first.iter().fold(0.0f32, |all, value| all.max(value.abs()));
     let mut pairs = first.iter().zip(other);

@@ -1,85 +1,83 @@
-//! Which words does a caption consist of?
+//! Splits captions into words as NLTK's `word_tokenize` does, because the published vocabularies hold its
+//! words of lower-cased captions.
 //!
-//! The published vocabularies hold the words of NLTK's `word_tokenize` on lower-cased captions;
-//! so a caption must be cut in the same places, or its words are unknown. The rules are those of
-//! the Penn Treebank with NLTK's additions: punctuation stands alone, quotes become ``` `` ``` and
-//! `''`, clitics (`n't`, `'s`) leave their word, a final full stop is a word.
-//!
-//! Like NLTK's, the rules rewrite the text one after the other, setting spaces where it shall be
-//! cut; each depends on what those before it left.
+//! The rules are those of the Penn Treebank with NLTK's additions: punctuation marks are words of their
+//! own, quotes become ``` `` ``` and `''`, clitics (`n't`, `'s`) are split from their word, and a final
+//! full stop is a word. As in NLTK, the rules are applied one after the other: each inserts spaces into
+//! the text that the previous one returned, and words are separated at spaces in the end.
 
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-/// Words before whose full stop no sentence ends.
+/// Abbreviations whose full stop does not end a sentence.
 const ABBREVIATIONS: [&str; 22] = [
     "mr", "mrs", "ms", "dr", "st", "jr", "sr", "vs", "inc", "co", "corp", "ltd", "gov", "gen",
     "col", "capt", "lt", "sgt", "rep", "sen", "prof", "rev",
 ];
 
-/// Where a rule holds.
+/// The matches that a rule replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Holds {
+enum Scope {
     Everywhere,
-    /// Where no letter stands beside the match, and it is not an apostrophe with a clitic.
-    ForWords,
+    /// Matches without a letter beside them that are not an apostrophe with a clitic.
+    WholeWords,
 }
-use Holds::{Everywhere, ForWords};
+use Scope::{Everywhere, WholeWords};
 
-/// Patterns, and what stands in place of each match.
-const RULES: [(&str, &str, Holds); 22] = [
+/// The rules: pattern, replacement and scope.
+const RULES: [(&str, &str, Scope); 22] = [
     // Opening quotes, and apostrophes before a word.
     ("[«“‘„]|`+", " $0 ", Everywhere),
     ("^\"", "``", Everywhere),
     ("``", " `` ", Everywhere),
     ("([ (\\[{<])(?:\"|'')", "$1 `` ", Everywhere),
-    (r"(')([\p{Alphabetic}\p{N}_]+)", "$1 $2", ForWords),
-    // Punctuation. The last full stop is a word also when quotes or brackets close behind it.
+    (r"(')([\p{Alphabetic}\p{N}_]+)", "$1 $2", WholeWords),
+    // Punctuation. The last full stop is a word even if closing quotes or brackets follow it.
     (
         "(?s)^(.*[^.])\\.([\\])}>\"'»”’\\s]*)$",
         "$1 . $2 ",
         Everywhere,
     ),
-    // Not before a digit: `3,500`. NLTK takes the character behind along, so a second comma in a row
-    // stays.
+    // Not before a digit, as in `3,500`. As in NLTK, the match includes the next character, so the second
+    // of two commas is not matched.
     (r"([:,])(\P{N}|$)", " $1 $2", Everywhere),
     (r"\.{2,}", " $0 ", Everywhere),
     ("[;@#$%&\u{2012}-\u{2015}?!]", " $0 ", Everywhere),
     ("([^'])' ", "$1 ' ", Everywhere),
     (r"[*\[\](){}<>]", " $0 ", Everywhere),
     ("--", " -- ", Everywhere),
-    // Closing quotes and clitics, each before a space: there is one on either side of the sentence.
+    // Closing quotes and clitics, each before a space; the first rule adds a space at both ends.
     ("(?s)^.*$", " $0 ", Everywhere),
     ("[»”’]", " $0 ", Everywhere),
     ("''|\"", " '' ", Everywhere),
     (r"\s+", " ", Everywhere),
     ("([^' ])('s|'m|'d|') ", "$1 $2 ", Everywhere),
     ("([^' ])('ll|'re|'ve|n't) ", "$1 $2 ", Everywhere),
-    // Pairs that are written as one word: `cannot`, `gonna`.
+    // Two words that are written as one: `cannot`, `gonna`.
     (
         "(can)(not)|(d)('ye)|(gim|lem)(me)|(gon)(na)|(got)(ta)|(more)('n)",
         " $1$3$5$7$9$11 $2$4$6$8$10$12 ",
-        ForWords,
+        WholeWords,
     ),
-    ("(wan)(na) ", " $1 $2  ", ForWords),
-    (" ('t)(is)", "  $1 $2 ", ForWords),
-    (" ('t)(was)", "  $1 $2 ", ForWords),
+    ("(wan)(na) ", " $1 $2  ", WholeWords),
+    (" ('t)(is)", "  $1 $2 ", WholeWords),
+    (" ('t)(was)", "  $1 $2 ", WholeWords),
 ];
 
-/// What an apostrophe may be a clitic with.
+/// Clitics, without their apostrophe.
 const CLITICS: [&str; 8] = ["re", "ve", "ll", "m", "t", "s", "d", "n"];
 
 static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     let compiled = RULES.iter().map(|(pattern, ..)| Regex::new(pattern));
-    // A test sees that none is left out.
+    // A test checks that all patterns compile.
     compiled.filter_map(Result::ok).collect()
 });
 
 /// The lower-cased words and punctuation of a caption, in order.
 ///
-/// A caption of several sentences is cut into them first, because only the full stop at the end
-/// of a sentence is a word of its own. Text without visible characters has no words.
+/// A caption is split into sentences first, because only the full stop at the end of a sentence is a word
+/// of its own. Text without visible characters has no words.
 ///
 /// ```
 /// use uard_data::tokens::tokenize;
@@ -129,11 +127,11 @@ fn ends_sentence(piece: &str) -> bool {
 
 fn sentence_words(sentence: &str) -> Vec<String> {
     let mut text = sentence.to_owned();
-    for (pattern, (_, instead, holds)) in PATTERNS.iter().zip(RULES) {
+    for (pattern, (_, replacement, scope)) in PATTERNS.iter().zip(RULES) {
         let rewritten = pattern.replace_all(&text, |found: &Captures| {
             let mut rewritten = String::new();
-            match holds == Everywhere || is_word_alone(&text, found) {
-                true => found.expand(instead, &mut rewritten),
+            match scope == Everywhere || is_whole_word(&text, found) {
+                true => found.expand(replacement, &mut rewritten),
                 false => rewritten.push_str(&found[0]),
             }
             rewritten
@@ -143,10 +141,10 @@ fn sentence_words(sentence: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-fn is_word_alone(text: &str, found: &Captures) -> bool {
+fn is_whole_word(text: &str, found: &Captures) -> bool {
     let whole = &found[0];
     let (before, after) = match found.get(0) {
-        Some(place) => (&text[..place.start()], &text[place.end()..]),
+        Some(range) => (&text[..range.start()], &text[range.end()..]),
         None => ("", ""),
     };
     let letter = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');

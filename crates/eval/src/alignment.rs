@@ -1,42 +1,44 @@
-//! Does attention find the regions that truly answer a word?
+//! Alignment: precision and recall of the regions above the threshold against the regions that truly
+//! show a word.
 
 use std::iter::Sum;
 use std::ops::{Add, AddAssign};
 
 use serde::{Deserialize, Serialize};
 
-/// What is true and what is predicted about one word of a caption and the regions of its image.
+/// The true and the predicted regions of one word of a caption.
 ///
 /// Regions are indices within the image; an index named twice counts once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WordAlignment<'a> {
-    /// The regions that truly answer the word; empty when the image does not show it.
+    /// The regions that truly show the word; empty when the image does not show it.
     pub truth: &'a [usize],
     /// The regions whose relevance is above the threshold.
     pub predicted: &'a [usize],
-    /// The region of highest relevance, above the threshold or not; `None` gives no answer.
+    /// The region of highest relevance, above the threshold or not; `None` counts as wrong.
     pub best: Option<usize>,
 }
 
 /// Counts of word-region pairs and of words, which add up over words, captions and data sets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlignmentCounts {
-    /// Pairs predicted: relevance above the threshold.
+    /// Number of predicted pairs: relevance above the threshold.
     pub predicted: u64,
-    /// Pairs that are true.
+    /// Number of true pairs.
     pub truth: u64,
-    /// Pairs both predicted and true.
+    /// Number of pairs that are predicted and true.
     pub both: u64,
-    /// Words that at least one region truly answers.
+    /// Number of words that at least one region truly shows.
     pub words: u64,
-    /// Of those words, the ones whose best region is true.
+    /// Number of those words whose best region is true.
     pub best_correct: u64,
 }
 
 impl AlignmentCounts {
     /// Counts one word.
     ///
-    /// A word that no region answers adds its predictions, all false, and is not one of `words`.
+    /// A word that no region truly shows adds its predictions, all of them false, and does not count
+    /// in `words`.
     ///
     /// ```
     /// use uard_eval::{AlignmentCounts, WordAlignment};
@@ -71,7 +73,7 @@ impl AlignmentCounts {
         fraction(self.both, self.truth)
     }
 
-    /// The fraction of answered words whose best region is true; `None` without such words.
+    /// The fraction of `words` whose best region is true; `None` without such words.
     pub fn best_region_accuracy(&self) -> Option<f64> {
         fraction(self.best_correct, self.words)
     }
@@ -103,12 +105,12 @@ impl Sum for AlignmentCounts {
     }
 }
 
-/// The indices without repeats; lists are a few dozen long, so looking back is enough.
+/// The indices without repeats. Quadratic, which is fast enough for a few dozen regions.
 fn distinct(regions: &[usize]) -> impl Iterator<Item = usize> {
     regions
         .iter()
         .enumerate()
-        .filter(|(place, region)| !regions[..*place].contains(region))
+        .filter(|(position, region)| !regions[..*position].contains(region))
         .map(|(_, &region)| region)
 }
 
@@ -153,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn word_that_nothing_answers_lowers_precision_only() {
+    fn word_that_no_region_shows_lowers_precision_only() {
         let counts = count(&[], &[0, 1], Some(0));
         assert_eq!(counts.precision(), Some(0.0));
         assert_eq!(counts.recall(), None);
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_survive_json() {
+    fn counts_are_unchanged_by_a_json_round_trip() {
         let counts = count(&[1, 2], &[2], Some(2));
         let text = serde_json::to_string(&counts).unwrap();
         assert_eq!(

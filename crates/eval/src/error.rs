@@ -1,11 +1,11 @@
-//! What can be wrong with similarities or with a ground truth, and how it is mended.
+//! The error type of this crate.
 
 use crate::RetrievalDirection;
 
 /// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A cause for which no number can be given.
+/// Why an evaluation failed.
 ///
 /// Images and captions are numbered from 0, lines of a text from 1.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -13,7 +13,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// The matrix has no image or no caption.
     #[error(
-        "a matrix of {images} images and {captions} captions holds no similarity; \
+        "a matrix of {images} images and {captions} captions has no similarities; \
          give at least one of each"
     )]
     EmptyMatrix {
@@ -37,7 +37,7 @@ pub enum Error {
         found: usize,
     },
 
-    /// A similarity is NaN or infinite, so it has no place in a ranking.
+    /// A similarity is NaN or infinite, so it cannot be ranked.
     #[error(
         "the similarity of image {image} (row) and caption {caption} (column) is {value}, \
          expected a finite number; look for a diverged model or damaged features"
@@ -61,7 +61,7 @@ pub enum Error {
          evaluate all models on the same split"
     )]
     EnsembleShape {
-        /// Place of the matrix in the ensemble, from 0.
+        /// Index of the matrix in the ensemble, from 0.
         position: usize,
         /// `images` or `captions`.
         axis: &'static str,
@@ -86,8 +86,8 @@ pub enum Error {
 
     /// Rows that should show one image differ.
     #[error(
-        "rows {first} and {row} differ, expected {times} rows of each image one after the other; \
-         give the number of times that each image is repeated"
+        "rows {first} and {row} differ, expected {times} equal rows of each image one after the \
+         other; give the number of times that each image is repeated"
     )]
     NotRepeated {
         /// The first row of an image.
@@ -193,7 +193,7 @@ pub enum Error {
     },
 
     /// No query of a direction has a positive.
-    #[error("no query of {direction} has a match in the ground truth, so there is no mean to give")]
+    #[error("no query of {direction} has a match in the ground truth, so recall is undefined")]
     NoQueries {
         /// The direction without queries.
         direction: RetrievalDirection,
@@ -207,7 +207,7 @@ pub enum Error {
     Folds {
         /// Images there are.
         images: usize,
-        /// Folds asked for.
+        /// Requested number of folds.
         folds: usize,
     },
 
@@ -227,7 +227,7 @@ pub enum Error {
         direction: RetrievalDirection,
     },
 
-    /// Two settings that are compared pair by pair have unequal numbers of something.
+    /// Two settings that are compared pair by pair have different numbers of values or images.
     #[error(
         "cannot compare pair by pair: {expected} and {found} {what}; \
          give the same seeds and the same split for both"
@@ -241,10 +241,10 @@ pub enum Error {
         found: usize,
     },
 
-    /// Two settings that are compared query by query were asked for different ones.
+    /// Two settings that are compared query by query have different queries.
     #[error(
-        "cannot compare query by query: image {image} and its captions do not have equally many \
-         queries in all runs; evaluate all of them on the same split"
+        "cannot compare query by query: the number of queries of image {image} and its captions \
+         differs between runs; evaluate all runs on the same split"
     )]
     PairedQueries {
         /// The image.

@@ -1,4 +1,5 @@
-//! What are the numbers when images are ranked in folds, as the "1K" of MS-COCO asks?
+//! Evaluation in folds, as in the "1K" protocol of MS-COCO: each fold is ranked by itself, then the
+//! numbers are averaged.
 
 use std::ops::Range;
 
@@ -8,7 +9,7 @@ use crate::{
     evaluate, ranks,
 };
 
-/// Refuses folds that the images do not divide into, before any work.
+/// Checks that the images can be split into equal folds.
 ///
 /// # Errors
 /// [`Error::Folds`] when `folds` is zero, exceeds the images or does not divide them.
@@ -49,8 +50,8 @@ pub fn evaluate_folds(
         .map(|fold| evaluate_fold(matrix, truth, fold, fold * size..(fold + 1) * size))
         .collect::<Result<Vec<_>>>()?;
     let means = [0, 1].map(|direction| mean(&recalls, direction));
-    let how = format!("mean of {folds} folds of {size} images");
-    Ok(RetrievalReport::new(matrix, &how, means))
+    let protocol = format!("mean of {folds} folds of {size} images");
+    Ok(RetrievalReport::new(matrix, &protocol, means))
 }
 
 /// Both directions of one fold, image to text first.
@@ -74,24 +75,26 @@ fn evaluate_fold(
         &matrix.part(images.clone(), &captions),
         &truth.part(images.clone(), &captions),
     )?;
-    let recall =
-        |direction| Recall::from_ranks(ranks.of(direction)).ok_or_else(|| without(direction));
+    let recall = |direction| {
+        let recall = Recall::from_ranks(ranks.in_direction(direction));
+        recall.ok_or_else(|| without(direction))
+    };
     let [image_to_text, text_to_image] = RetrievalDirection::BOTH.map(recall);
     Ok([image_to_text?, text_to_image?])
 }
 
 /// The mean over folds of each number of one direction; there is at least one fold.
 fn mean(folds: &[[Recall; 2]], direction: usize) -> Recall {
-    let of = |field: fn(&Recall) -> f64| {
+    let mean = |field: fn(&Recall) -> f64| {
         let sum: f64 = folds.iter().map(|both| field(&both[direction])).sum();
         sum / folds.len() as f64
     };
     Recall {
-        r1: of(|recall| recall.r1),
-        r5: of(|recall| recall.r5),
-        r10: of(|recall| recall.r10),
-        median_rank: of(|recall| recall.median_rank),
-        mean_rank: of(|recall| recall.mean_rank),
+        r1: mean(|recall| recall.r1),
+        r5: mean(|recall| recall.r5),
+        r10: mean(|recall| recall.r10),
+        median_rank: mean(|recall| recall.median_rank),
+        mean_rank: mean(|recall| recall.mean_rank),
     }
 }
 
@@ -100,8 +103,8 @@ mod tests {
     use super::*;
     use crate::ensemble;
 
-    /// Four images of one caption. Inside the folds {0, 1} and {2, 3} image 3 alone is wrong;
-    /// over all, image 0 prefers caption 3 as well.
+    /// Four images of one caption each. Inside the folds {0, 1} and {2, 3} only image 3 ranks
+    /// another caption first; over all images, image 0 does too.
     fn four() -> (SimilarityMatrix, GroundTruth) {
         let values = vec![
             0.8, 0.1, 0.2, 0.9, //
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn caption_of_images_in_two_folds_is_asked_in_both() {
+    fn caption_of_images_in_two_folds_is_a_query_in_both() {
         let matrix = SimilarityMatrix::new(vec![0.9, 0.1, 0.9, 0.1], 2, 2).unwrap();
         let lists = vec![vec![0], vec![0, 1]];
         let truth = GroundTruth::from_lists(lists, vec![vec![0, 1], vec![1]]).unwrap();

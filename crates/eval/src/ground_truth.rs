@@ -1,21 +1,21 @@
-//! The images and captions that truly match.
+//! The ground truth: which images and captions match.
 
 use std::ops::Range;
 
 use crate::{Error, Result, RetrievalDirection};
 
-/// Longest piece of a faulty line that an error repeats, in characters.
+/// An error quotes at most this many characters of a wrong line.
 const SHOWN_CHARACTERS: usize = 40;
 
-/// What Windows' editors write before the first character.
+/// Editors on Windows write it before the first character of a file.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The positives of every query, in both directions.
 ///
-/// Any number of captions an image and any number of images a caption. The two directions are
-/// stored apart, because the better ground truths judge them apart. An image or caption without
-/// a positive is no query of its direction: it does not enter any mean, and it stays a candidate
-/// that others must outrank. An index named twice for one query counts once.
+/// An image may match any number of captions, and a caption any number of images. The two directions
+/// are stored separately, because some ground truths differ between them. An image or caption
+/// without a positive is no query of its direction: it enters no mean, but it stays a candidate in
+/// the rankings of other queries. An index named twice for one query counts once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroundTruth {
     captions_of_image: Vec<Vec<usize>>,
@@ -45,7 +45,7 @@ impl GroundTruth {
         })
     }
 
-    /// Captions in the order of their images, equally many each, the number known beforehand.
+    /// Captions in the order of their images, `captions_per_image` for each.
     ///
     /// # Errors
     /// [`Error::CaptionsPerImage`] when `captions` is not `captions_per_image * images`, or zero.
@@ -64,7 +64,7 @@ impl GroundTruth {
         Self::from_image_of_caption(&image_of_caption, images)
     }
 
-    /// Captions in the order of their images, equally many each: M = kN for any k from 1.
+    /// Captions in the order of their images, the same number for each image.
     ///
     /// # Errors
     /// [`Error::Transposed`] when there are fewer captions than images, [`Error::NotAMultiple`] when
@@ -79,7 +79,7 @@ impl GroundTruth {
         Self::per_image(captions / images, images, captions)
     }
 
-    /// The text of a map: a line for each caption with the index of its image.
+    /// From the text of a map: one line for each caption with the index of its image.
     ///
     /// White space around an index is ignored, and so are a byte order mark and empty lines at the
     /// end; an empty line in between is an error, because it would shift every caption after it.
@@ -103,14 +103,14 @@ impl GroundTruth {
 
     /// Explicit lists for both directions, which may differ.
     ///
-    /// `captions_of_image[image]` are the positives when the image asks,
-    /// `images_of_caption[caption]` when the caption asks. An empty list: not a query.
+    /// `captions_of_image[image]` are the positives of an image query, `images_of_caption[caption]`
+    /// those of a caption query. An entry with an empty list is not a query.
     ///
     /// # Errors
     /// [`Error::UnknownCaption`] or [`Error::UnknownImage`] for an index out of range.
     ///
     /// # Source
-    /// The form of ECCV Caption (Chun et al., 2022) and CrissCrossed Captions (Parekh et al., 2021).
+    /// The format of ECCV Caption (Chun et al., 2022) and CrissCrossed Captions (Parekh et al., 2021).
     pub fn from_lists(
         mut captions_of_image: Vec<Vec<usize>>,
         mut images_of_caption: Vec<Vec<usize>>,
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn faulty_map_line_is_named() {
+    fn wrong_map_line_is_named() {
         let cases = [
             ("0\nx\n", 2, "\"x\""),
             ("0\n\n1\n", 2, "\"\""),

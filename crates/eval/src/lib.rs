@@ -1,9 +1,9 @@
-//! How good a matrix of similarities is: ranks, recall, folds, alignment, and whether one matrix is
-//! better than another, as plain numbers.
+//! Evaluation of retrieval: ranks, recall, folds, alignment, and differences between models with
+//! confidence intervals.
 //!
-//! The input is a [`SimilarityMatrix`] (images by captions) and a [`GroundTruth`] that says which
-//! pairs match; the output is a [`RetrievalReport`] whose `protocol` always says how it was made.
-//! No tensor, no device, no file.
+//! The input is a [`SimilarityMatrix`] (images by captions) and a [`GroundTruth`] that states which
+//! pairs match; the output is a [`RetrievalReport`], whose `protocol` states how it was made. This
+//! crate has no tensors, devices or files.
 //!
 //! ```
 //! use uard_eval::{GroundTruth, SimilarityMatrix, evaluate};

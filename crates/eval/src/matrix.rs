@@ -1,13 +1,14 @@
-//! The numbers that are ranked: one finite similarity for every image and caption.
+//! The matrix of similarities that is ranked, and the mean of the matrices of several models.
 
 use crate::{Error, Result};
 
 /// The similarity of every image with every caption, all finite.
 ///
-/// Both infinities are refused like NaN: a cosine or a sum of cosines cannot reach them, so they
-/// are the trace of an overflow, and the mean of an ensemble could turn them into NaN.
+/// Infinities are refused like NaN: a cosine or a sum of cosines is finite, so an infinity comes from
+/// an overflow, and the mean of an ensemble could turn it into NaN.
 ///
-/// Kept as f64, which holds every f16, f32 and f64: ranks are those of the numbers that were given.
+/// Stored as f64, which holds every f16, f32 and f64 exactly, so that ranks are those of the given
+/// numbers.
 ///
 /// # Shapes
 /// - values: `[I, C]`, row by row, any unit; larger is more similar.
@@ -24,7 +25,7 @@ impl SimilarityMatrix {
     ///
     /// # Errors
     /// [`Error::EmptyMatrix`] without images or captions, [`Error::MatrixLength`] when the number
-    /// of values is another, [`Error::NonFinite`] for the first NaN or infinity.
+    /// of values is not `images * captions`, [`Error::NonFinite`] for the first NaN or infinity.
     pub fn new<T: Into<f64>>(values: Vec<T>, images: usize, captions: usize) -> Result<Self> {
         if images == 0 || captions == 0 {
             return Err(Error::EmptyMatrix { images, captions });
@@ -110,7 +111,7 @@ impl SimilarityMatrix {
         }
     }
 
-    /// The words that say how many models stand behind the numbers.
+    /// The number of models, as text for the protocol.
     pub(crate) fn label(&self) -> String {
         match self.models {
             1 => "single model".to_owned(),
@@ -125,9 +126,9 @@ impl SimilarityMatrix {
 /// mean[i, c] = sum_k n_k * matrix_k[i, c] / sum_k n_k
 /// ```
 ///
-/// n is [`SimilarityMatrix::models`], so an ensemble that joins another counts once for each of
-/// its models, and "ensemble of 3" is a mean of three whatever the grouping. Sums are in the order
-/// given. An ensemble of one single model is that model, and labelled so.
+/// n_k is [`SimilarityMatrix::models`] of matrix k, so an ensemble within an ensemble is weighted by
+/// its number of models: "ensemble of 3" is the mean of three models, however they were grouped.
+/// Sums are in the given order. The ensemble of one single model is that model.
 ///
 /// # Errors
 /// [`Error::EmptyEnsemble`] for no matrix, [`Error::EnsembleShape`] when sizes differ,
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn ensemble_of_two_is_their_mean_and_says_so() {
+    fn ensemble_of_two_is_their_mean_and_is_labelled_so() {
         let both = ensemble(&[matrix(&[0.0, 1.0]), matrix(&[1.0, -2.0])]).unwrap();
         assert_eq!(both.values(), [0.5, -0.5]);
         assert_eq!(both.label(), "ensemble of 2");
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ensemble_that_overflows_is_refused_and_f32_does_not() {
+    fn an_ensemble_that_overflows_is_refused_and_largest_f32_do_not_overflow() {
         let large = matrix(&[f32::MAX.into(), f32::MIN.into()]);
         let mean = ensemble(&[large.clone(), large.clone()]).unwrap();
         assert_eq!(mean.values(), large.values());

@@ -1,16 +1,17 @@
-//! Is one model better than another, or did these images or seeds favour it?
+//! Differences between two models with 95 % intervals: paired by seed, and by images resampled with
+//! the bootstrap.
 //!
-//! Two models that answered the same queries are compared query by query: what is hard is hard for
-//! both, so their difference is known better than either of them.
+//! Both models are compared on the same seeds or queries. Hard queries are hard for both, so the
+//! difference has a smaller variance than either result.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Interval, Ranks, Result, Spread};
 
-/// The K of the six recalls of rsum.
-const PLACES: [usize; 3] = [1, 5, 10];
+/// The K of the recalls R@K in rsum.
+const RECALLS: [usize; 3] = [1, 5, 10];
 
-/// Share of resamples that lies outside a 95 % interval, on each side.
+/// Fraction of resamples outside a 95 % interval, on each side.
 const TAIL: f64 = 0.025;
 
 /// The difference of two settings over the seeds that both have.
@@ -18,39 +19,41 @@ const TAIL: f64 = 0.025;
 pub struct PairedDifference {
     /// Ours minus theirs, seed by seed.
     pub over_seeds: Spread,
-    /// 95 % of Student's t over the seeds: would other seeds say the same? Absent for one seed.
+    /// 95 % interval of the mean difference by Student's t, for other seeds; `None` for one seed.
     pub of_seeds: Option<Interval>,
 }
 
 impl PairedDifference {
-    /// Of values of the same seeds in the same order; without a seed there is no difference.
+    /// The difference of two lists of values, one value for each seed, in the same order; `None` for
+    /// empty lists.
     ///
     /// # Errors
-    /// [`Error::PairedLength`] when the two have not equally many values.
+    /// [`Error::PairedLength`] when the two lists differ in length.
     ///
     /// ```
     /// use uard_eval::PairedDifference;
     ///
-    /// let found = PairedDifference::of(&[3.0, 4.0], &[1.0, 3.0])?.unwrap();
+    /// let found = PairedDifference::between(&[3.0, 4.0], &[1.0, 3.0])?.unwrap();
     /// assert_eq!(found.over_seeds.mean, 1.5);
     /// assert!(!found.of_seeds.unwrap().excludes_zero());
     /// # Ok::<(), uard_eval::Error>(())
     /// ```
-    pub fn of(ours: &[f64], theirs: &[f64]) -> Result<Option<Self>> {
+    pub fn between(ours: &[f64], theirs: &[f64]) -> Result<Option<Self>> {
         same_length("values", ours.len(), theirs.len())?;
         let differences: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| a - b).collect();
-        Ok(Spread::of(&differences).map(|over_seeds| Self {
+        Ok(Spread::from_values(&differences).map(|over_seeds| Self {
             over_seeds,
             of_seeds: over_seeds.interval(),
         }))
     }
 }
 
-/// What an image and its captions found: queries, and hits among the first 1, 5 and 10.
+/// Counts of queries and hits of an image and its captions; for each, image to text comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Cluster {
-    /// Image to text, then text to image.
+    /// Number of queries in each direction.
     queries: [u32; 2],
+    /// In each direction, number of queries with a rank of at most 1, 5 and 10.
     hits: [[u32; 3]; 2],
 }
 
@@ -58,28 +61,28 @@ impl Cluster {
     fn add(&mut self, direction: usize, rank: Option<usize>) {
         let Some(rank) = rank else { return };
         self.queries[direction] += 1;
-        for (hits, place) in self.hits[direction].iter_mut().zip(PLACES) {
-            *hits += u32::from(rank <= place);
+        for (hits, k) in self.hits[direction].iter_mut().zip(RECALLS) {
+            *hits += u32::from(rank <= k);
         }
     }
 }
 
 /// The hits of a model, counted for each image together with its captions.
 ///
-/// Captions of one image describe the same thing and are no independent queries, so they are drawn
-/// together.
+/// Captions of one image describe the same picture and are not independent queries, so an image is
+/// resampled together with its captions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageHits {
     clusters: Vec<Cluster>,
 }
 
 impl ImageHits {
-    /// Counts the hits of ranks; an image without captions is a cluster without queries.
+    /// Counts the hits; an image or caption without a rank is no query.
     ///
     /// # Errors
-    /// [`Error::TruthShape`] when there is not an image for each caption's rank,
-    /// [`Error::UnknownImage`] when a caption names an image without a rank.
-    pub fn of(ranks: &Ranks, image_of_caption: &[usize]) -> Result<Self> {
+    /// [`Error::TruthShape`] when `image_of_caption` and the ranks of captions differ in length,
+    /// [`Error::UnknownImage`] when a caption names an image that has no entry in the ranks.
+    pub fn count(ranks: &Ranks, image_of_caption: &[usize]) -> Result<Self> {
         let (expected, found) = (image_of_caption.len(), ranks.text_to_image.len());
         if expected != found {
             let axis = "captions";
@@ -109,35 +112,36 @@ impl ImageHits {
         Ok(Self { clusters })
     }
 
-    /// Images, with and without captions.
+    /// Number of images, with and without captions.
     pub fn images(&self) -> usize {
         self.clusters.len()
     }
 }
 
-/// The 95 % interval of a difference of rsum over other images: would another split say the same?
+/// The 95 % interval of a difference of rsum, for other images, by the bootstrap.
 ///
-/// `pairs` holds, for each seed, what ours and what theirs found on the same split. A resample
-/// draws as many images as there are, with replacement, each with its captions and the same for
+/// `pairs` holds, for each seed, the hits of our and of their model on the same split. A resample
+/// draws as many images as the split has, with replacement, each with its captions and the same for
 /// all models; its difference is averaged over the seeds. The interval holds the middle 95 % of
-/// the resamples, the ends interpolated between neighbours.
+/// the resamples; its ends are interpolated between neighbours.
 ///
 /// ```text
 /// difference = 100 · Σ_direction Σ_K ( Σ hits of ours - Σ hits of theirs ) / (seeds · queries)
 /// ```
 ///
-/// `draw(n)` answers with a number below `n`; it is called once for each image of each resample.
-/// What is ranked stays the whole split: an image drawn twice asks twice and is found once.
+/// `draw(n)` must return a number below `n`; it is called once for each image of each resample. The
+/// ranks are those over the whole split: an image that is drawn twice counts twice as a query but
+/// once as a candidate.
 ///
-/// Corners: no seed, no image or no resample gives nothing. A direction without a query in a
-/// resample adds nothing to its difference.
+/// Without a seed, image or resample the result is `None`. A direction without a query in a resample
+/// adds nothing to its difference.
 ///
 /// # Errors
-/// [`Error::PairedLength`] when images differ in number, [`Error::PairedQueries`] when one model
-/// was asked for an image and another was not.
+/// [`Error::PairedLength`] when the numbers of images differ, [`Error::PairedQueries`] when an image
+/// or caption is a query of one model and not of another.
 ///
 /// # Panics
-/// When `draw` answers with `n` or above: a mistake of the caller, which no data can cause.
+/// When `draw(n)` returns `n` or more, which is a mistake of the caller.
 ///
 /// # Source
 /// B. Efron, *Bootstrap methods: another look at the jackknife*, 1979; the percentile interval.
@@ -160,7 +164,8 @@ pub fn bootstrap_difference(
     }))
 }
 
-/// Of one image: its queries, and hits of ours minus hits of theirs over all places and seeds.
+/// Counts of one image and its captions: queries, and our hits minus their hits, summed over all K
+/// and seeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Gain {
     queries: [u32; 2],
@@ -200,7 +205,7 @@ fn add(gains: &mut [Gain], hits: &ImageHits, sign: i64) -> Result<()> {
     Ok(())
 }
 
-/// The difference of rsum on images drawn anew.
+/// The difference of rsum on one resample of images.
 fn resampled(gains: &[Gain], seeds: usize, draw: &mut dyn FnMut(usize) -> usize) -> f64 {
     let (mut queries, mut hits) = ([0_u64; 2], [0_i64; 2]);
     for _ in gains {
@@ -210,21 +215,21 @@ fn resampled(gains: &[Gain], seeds: usize, draw: &mut dyn FnMut(usize) -> usize)
             hits[direction] += gain.hits[direction];
         }
     }
-    let of = |direction: usize| match queries[direction] {
+    let difference = |direction: usize| match queries[direction] {
         0 => 0.0,
         queries => 100.0 * hits[direction] as f64 / (seeds as f64 * queries as f64),
     };
-    of(0) + of(1)
+    difference(0) + difference(1)
 }
 
-/// Of sorted values, at least one: linear between neighbours.
+/// A quantile of at least one sorted value, interpolated linearly between neighbours.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let place = share * (sorted.len() - 1) as f64;
+    let position = share * (sorted.len() - 1) as f64;
     let (low, high) = (
-        sorted[place.floor() as usize],
-        sorted[place.ceil() as usize],
+        sorted[position.floor() as usize],
+        sorted[position.ceil() as usize],
     );
-    low + (high - low) * place.fract()
+    low + (high - low) * position.fract()
 }
 
 fn same_length(what: &'static str, expected: usize, found: usize) -> Result<()> {
@@ -242,23 +247,23 @@ fn same_length(what: &'static str, expected: usize, found: usize) -> Result<()> 
 mod tests {
     use super::*;
 
-    fn hits(images: &[Option<usize>], captions: &[usize], of: &[usize]) -> ImageHits {
+    fn hits(images: &[Option<usize>], captions: &[usize], owners: &[usize]) -> ImageHits {
         let ranks = Ranks {
             image_to_text: images.to_vec(),
             text_to_image: captions.iter().copied().map(Some).collect(),
         };
-        ImageHits::of(&ranks, of).unwrap()
+        ImageHits::count(&ranks, owners).unwrap()
     }
 
-    /// Answers with what is written, again and again.
-    fn written(numbers: &[usize]) -> impl FnMut(usize) -> usize {
+    /// A generator that repeats the given numbers.
+    fn cycle(numbers: &[usize]) -> impl FnMut(usize) -> usize {
         let mut next = numbers.iter().copied().cycle();
         move |_| next.next().unwrap()
     }
 
     #[test]
     fn difference_over_seeds_is_that_of_the_pairs() {
-        let found = PairedDifference::of(&[5.0, 7.0, 9.0], &[4.0, 5.0, 6.0]);
+        let found = PairedDifference::between(&[5.0, 7.0, 9.0], &[4.0, 5.0, 6.0]);
         let found = found.unwrap().unwrap();
         assert_eq!(
             (found.over_seeds.mean, found.over_seeds.std),
@@ -268,42 +273,43 @@ mod tests {
     }
 
     #[test]
-    fn one_seed_has_a_difference_without_an_interval_and_none_has_nothing() {
-        let one = PairedDifference::of(&[5.0], &[4.0]).unwrap().unwrap();
+    fn one_seed_has_a_difference_without_an_interval_and_no_seed_has_none() {
+        let one = PairedDifference::between(&[5.0], &[4.0]).unwrap().unwrap();
         assert_eq!((one.over_seeds.mean, one.of_seeds), (1.0, None));
-        assert_eq!(PairedDifference::of(&[], &[]).unwrap(), None);
-        let error = PairedDifference::of(&[1.0], &[]).unwrap_err().to_string();
-        assert!(error.contains("1 and 0 values"), "{error}");
+        assert_eq!(PairedDifference::between(&[], &[]).unwrap(), None);
+        let error = PairedDifference::between(&[1.0], &[]).unwrap_err();
+        assert!(error.to_string().contains("1 and 0 values"), "{error}");
     }
 
     #[test]
     fn resamples_give_the_differences_computed_by_hand() {
-        // Image 0 and its caption gain all three places; image 1 is the same for both.
+        // Image 0 and its caption gain all three hits; image 1 is the same for both.
         let ours = hits(&[Some(1), Some(2)], &[1, 20], &[0, 1]);
         let theirs = hits(&[Some(11), Some(2)], &[11, 20], &[0, 1]);
-        let of = |drawn: &[usize]| {
+        let interval = |drawn: &[usize]| {
             let pairs = [(&ours, &theirs)];
-            let interval = bootstrap_difference(&pairs, 1, &mut written(drawn));
+            let interval = bootstrap_difference(&pairs, 1, &mut cycle(drawn));
             interval.unwrap().unwrap()
         };
-        // Each direction gains 3 places of 2 queries when both are drawn.
+        // When both images are drawn, each direction gains 3 hits over 2 queries.
         assert_eq!(
-            of(&[0, 1]),
+            interval(&[0, 1]),
             Interval {
                 low: 300.0,
                 high: 300.0
             }
         );
-        assert_eq!(of(&[0, 0]).low, 600.0);
-        assert_eq!(of(&[1, 1]).low, 0.0);
+        assert_eq!(interval(&[0, 0]).low, 600.0);
+        assert_eq!(interval(&[1, 1]).low, 0.0);
     }
 
     #[test]
-    fn interval_cuts_a_fortieth_of_the_resamples_on_each_side() {
+    fn interval_leaves_out_a_fortieth_of_the_resamples_on_each_side() {
         let ours = hits(&[Some(1), Some(2)], &[1, 20], &[0, 1]);
         let theirs = hits(&[Some(11), Some(2)], &[11, 20], &[0, 1]);
-        // Resamples of 0, 300 and 600: the ends lie a twentieth inside of the outer ones.
-        let mut draw = written(&[1, 1, 0, 1, 0, 0]);
+        // The resamples are 0, 300 and 600. Each end is interpolated a twentieth of the way from the
+        // outer value to the middle one.
+        let mut draw = cycle(&[1, 1, 0, 1, 0, 0]);
         let interval = bootstrap_difference(&[(&ours, &theirs)], 3, &mut draw);
         let interval = interval.unwrap().unwrap();
         assert!((interval.low - 15.0).abs() < 1e-9 && (interval.high - 585.0).abs() < 1e-9);
@@ -341,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn ranks_at_a_border_count_on_its_inner_side() {
+    fn a_rank_equal_to_k_is_a_hit_among_the_first_k() {
         let at = |rank| hits(&[Some(rank)], &[rank], &[0]).clusters[0].hits[0];
         assert_eq!(
             [1, 2, 5, 6, 10, 11].map(at),
@@ -365,12 +371,12 @@ mod tests {
             .unwrap()
             .unwrap();
         assert_eq!((alone.low, alone.high), (0.0, 0.0));
-        let mixed = bootstrap_difference(&pairs, 1, &mut written(&[0, 1])).unwrap();
+        let mixed = bootstrap_difference(&pairs, 1, &mut cycle(&[0, 1])).unwrap();
         assert_eq!(mixed.unwrap().low, 600.0);
     }
 
     #[test]
-    fn nothing_to_draw_from_gives_nothing() {
+    fn without_pairs_or_resamples_there_is_no_interval() {
         assert_eq!(bootstrap_difference(&[], 10, &mut |_| 0).unwrap(), None);
         let one = hits(&[Some(1)], &[1], &[0]);
         assert_eq!(
@@ -380,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn models_that_answered_other_queries_are_not_compared() {
+    fn models_with_different_queries_are_not_compared() {
         let one = hits(&[Some(1)], &[1], &[0]);
         let two = hits(&[Some(1), Some(1)], &[1, 1], &[0, 1]);
         let error = bootstrap_difference(&[(&one, &two)], 1, &mut |_| 0).unwrap_err();
@@ -393,11 +399,11 @@ mod tests {
             text_to_image: vec![Some(1)],
         };
         assert!(matches!(
-            ImageHits::of(&ranks, &[1]).unwrap_err(),
+            ImageHits::count(&ranks, &[1]).unwrap_err(),
             Error::UnknownImage { image: 1, .. }
         ));
         assert!(matches!(
-            ImageHits::of(&ranks, &[0, 0]).unwrap_err(),
+            ImageHits::count(&ranks, &[0, 0]).unwrap_err(),
             Error::TruthShape {
                 axis: "captions",
                 ..

@@ -1,4 +1,4 @@
-//! How pure is the top of the ranking when a query has many positives?
+//! mAP@R and R-Precision, for queries with many positives.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ pub struct PrecisionAtR {
     pub queries: usize,
 }
 
-/// Judges the first R candidates of each query, R being its number of positives.
+/// Computes mAP@R and R-Precision of one direction; R is the number of positives of a query.
 ///
 /// ```text
 /// R-Precision = 1/R |{ positives with rank <= R }|
@@ -76,30 +76,33 @@ pub fn precision_at_r(
     })
 }
 
-/// The ranks of all positives, ascending, from 1; mismatched candidates win ties.
+/// The ranks of all positives, ascending, from 1; of equal similarities the mismatched candidate
+/// ranks first.
 ///
-/// Instead of sorting the candidates, each is placed among the few sorted positives.
+/// The candidates are not sorted: a binary search finds the position of each among the few sorted
+/// positives.
 fn ranks_of_positives(similarities: &[f64], positives: &[usize]) -> Vec<usize> {
     let mut sorted: Vec<f64> = positives.iter().map(|&index| similarities[index]).collect();
     sorted.sort_unstable_by(|a, b| b.total_cmp(a));
     let Some(&least) = sorted.last() else {
         return Vec::new();
     };
-    // A candidate stands before all positives from this place on.
-    let place = |value: f64| sorted.partition_point(|&positive| positive > value);
-    let mut arriving = vec![0_usize; sorted.len()];
+    // The first positive that a candidate ranks before; it ranks before all later ones too.
+    let first_after = |value: f64| sorted.partition_point(|&positive| positive > value);
+    // Number of mismatched candidates directly before each positive.
+    let mut mismatched = vec![0_usize; sorted.len()];
     for &value in similarities.iter().filter(|&&value| value >= least) {
-        arriving[place(value)] += 1;
+        mismatched[first_after(value)] += 1;
     }
     for &value in &sorted {
-        arriving[place(value)] -= 1;
+        mismatched[first_after(value)] -= 1;
     }
     let mut mismatched_before = 0;
-    arriving
+    mismatched
         .iter()
         .enumerate()
-        .map(|(positives_before, arriving)| {
-            mismatched_before += arriving;
+        .map(|(positives_before, mismatched)| {
+            mismatched_before += mismatched;
             1 + positives_before + mismatched_before
         })
         .collect()
@@ -126,7 +129,7 @@ mod tests {
     use super::*;
     use crate::RetrievalDirection::{ImageToText, TextToImage};
 
-    /// Sums of a few fractions in f64.
+    /// Rounding of sums of a few fractions in f64.
     const ROUNDING: f64 = 1e-12;
 
     fn one_image(similarities: &[f64], positives: &[usize]) -> PrecisionAtR {
@@ -139,7 +142,7 @@ mod tests {
 
     #[test]
     fn hand_written_ranking_has_hand_computed_precision() {
-        // Ranking: + - + - +, R = 3, so only places 1 to 3 count.
+        // Ranking: + - + - +, R = 3, so only ranks 1 to 3 count.
         let precision = one_image(&[0.9, 0.8, 0.7, 0.6, 0.5], &[0, 2, 4]);
         assert!((precision.r_precision - 2.0 / 3.0).abs() < ROUNDING);
         assert!((precision.map_at_r - (1.0 + 2.0 / 3.0) / 3.0).abs() < ROUNDING);

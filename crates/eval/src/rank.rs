@@ -1,4 +1,4 @@
-//! The place at which each query finds its first match.
+//! The rank of the best positive of each query.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, GroundTruth, Result, SimilarityMatrix};
 
-/// Which side asks, and which side is ranked for it.
+/// What the queries are, and what is ranked for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RetrievalDirection {
-    /// An image asks, captions are ranked.
+    /// The query is an image; captions are ranked.
     ImageToText,
-    /// A caption asks, images are ranked.
+    /// The query is a caption; images are ranked.
     TextToImage,
 }
 
@@ -41,7 +41,7 @@ pub struct Ranks {
 
 impl Ranks {
     /// The ranks of one direction, in the order of its queries.
-    pub fn of(&self, direction: RetrievalDirection) -> &[Option<usize>] {
+    pub fn in_direction(&self, direction: RetrievalDirection) -> &[Option<usize>] {
         match direction {
             RetrievalDirection::ImageToText => &self.image_to_text,
             RetrievalDirection::TextToImage => &self.text_to_image,
@@ -49,15 +49,15 @@ impl Ranks {
     }
 }
 
-/// Ranks every query by counting, without sorting: one pass over the matrix a direction.
+/// Ranks every query by counting, without sorting: one pass over the matrix for each direction.
 ///
 /// ```text
 /// rank = 1 + number of mismatched candidates at least as similar as the most similar positive
 /// ```
 ///
-/// Ties count against the system: a mismatched candidate of equal similarity stands before the
-/// positive, so a collapsed model that gives every pair the same similarity ranks last, not
-/// first. Other positives never stand in the way.
+/// Ties count against the system: a mismatched candidate of equal similarity ranks before the
+/// positive, so a collapsed model that gives every pair the same similarity ranks positives last,
+/// not first. Other positives of the query do not lower its rank.
 ///
 /// # Errors
 /// [`Error::TruthShape`] when matrix and ground truth differ in size.
@@ -69,7 +69,7 @@ pub fn ranks(matrix: &SimilarityMatrix, truth: &GroundTruth) -> Result<Ranks> {
     })
 }
 
-/// Fails unless matrix and ground truth speak of equally many images and captions.
+/// Fails unless matrix and ground truth have the same numbers of images and captions.
 pub(crate) fn check_shape(matrix: &SimilarityMatrix, truth: &GroundTruth) -> Result<()> {
     let axes = [
         ("images", truth.images(), matrix.images()),
@@ -104,7 +104,7 @@ fn ranks_of_images(matrix: &SimilarityMatrix, truth: &GroundTruth) -> Vec<Option
         .collect()
 }
 
-/// Counts row by row, so that memory is read in order although captions are columns.
+/// Counts row by row instead of column by column, so that memory is read in order.
 fn ranks_of_captions(matrix: &SimilarityMatrix, truth: &GroundTruth) -> Vec<Option<usize>> {
     let best: Vec<Option<BestPositive>> = truth
         .positives(RetrievalDirection::TextToImage)
@@ -112,15 +112,15 @@ fn ranks_of_captions(matrix: &SimilarityMatrix, truth: &GroundTruth) -> Vec<Opti
         .enumerate()
         .map(|(caption, positives)| best_positive(positives, |image| matrix.row(image)[caption]))
         .collect();
-    // Nothing in the matrix reaches infinity, so a caption that is no query counts nothing.
-    let bars: Vec<f64> = best
+    // All similarities are finite, so for a caption that is no query no cell is counted.
+    let best_similarities: Vec<f64> = best
         .iter()
         .map(|best| best.map_or(f64::INFINITY, |best| best.similarity))
         .collect();
     let mut at_least = vec![0_u32; matrix.captions()];
     for row in matrix.rows() {
-        for ((count, value), bar) in at_least.iter_mut().zip(row).zip(&bars) {
-            *count += u32::from(value >= bar);
+        for ((count, value), best) in at_least.iter_mut().zip(row).zip(&best_similarities) {
+            *count += u32::from(value >= best);
         }
     }
     best.iter()
@@ -133,7 +133,7 @@ fn ranks_of_captions(matrix: &SimilarityMatrix, truth: &GroundTruth) -> Vec<Opti
 #[derive(Debug, Clone, Copy)]
 struct BestPositive {
     similarity: f64,
-    /// How many positives share that similarity; they are no rivals of each other.
+    /// How many positives share that similarity; they do not lower the rank.
     tied: usize,
 }
 
@@ -195,20 +195,20 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_f32_cannot_tell_apart_are_ranked() {
+    fn numbers_that_are_equal_in_f32_are_ranked_in_f64() {
         let ranks = ranks_of(&[1000.0 + 1e-9, 1000.0, 1000.0, 1000.0 + 2e-9], &[0, 1]);
         assert_eq!(ranks.image_to_text, [Some(1), Some(1)]);
         assert_eq!(ranks.text_to_image, [Some(1), Some(1)]);
     }
 
     #[test]
-    fn tied_positives_do_not_hinder_each_other() {
+    fn tied_positives_do_not_lower_the_rank() {
         let ranks = ranks_of(&[0.5, 0.5, 0.1, 0.1, 0.1, 0.9], &[0, 0, 1]);
         assert_eq!(ranks.image_to_text, [Some(1), Some(1)]);
     }
 
     #[test]
-    fn collapsed_model_ranks_last() {
+    fn collapsed_model_ranks_positives_last() {
         let ranks = ranks_of(&[0.0; 3 * 6], &[0, 0, 1, 1, 2, 2]);
         assert_eq!(ranks.image_to_text, [Some(5); 3]);
         assert_eq!(ranks.text_to_image, [Some(3); 6]);

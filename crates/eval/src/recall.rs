@@ -1,4 +1,4 @@
-//! How many queries find a match early, and how far down is it usually?
+//! Recall at 1, 5 and 10, and the median and mean rank.
 
 use crate::{Error, Ranks, Result, RetrievalDirection};
 
@@ -21,12 +21,12 @@ impl Recall {
     /// Summarises the ranks of one direction; `None` entries are no queries.
     ///
     /// # Errors
-    /// [`Error::NoQueries`] when nothing is left to summarise.
-    pub fn of(ranks: &Ranks, direction: RetrievalDirection) -> Result<Self> {
-        Self::from_ranks(ranks.of(direction)).ok_or(Error::NoQueries { direction })
+    /// [`Error::NoQueries`] when the direction has no query.
+    pub fn in_direction(ranks: &Ranks, direction: RetrievalDirection) -> Result<Self> {
+        Self::from_ranks(ranks.in_direction(direction)).ok_or(Error::NoQueries { direction })
     }
 
-    /// Summarises the ranks of queries; `None` entries are left out, no queries give `None`.
+    /// Summarises the ranks of queries; `None` entries are left out. `None` without queries.
     pub fn from_ranks(ranks: &[Option<usize>]) -> Option<Self> {
         let mut sorted: Vec<usize> = ranks.iter().copied().flatten().collect();
         sorted.sort_unstable();
@@ -99,8 +99,8 @@ mod tests {
             image_to_text: vec![None],
             text_to_image: vec![Some(1)],
         };
-        let error = Recall::of(&ranks, RetrievalDirection::ImageToText).unwrap_err();
+        let error = Recall::in_direction(&ranks, RetrievalDirection::ImageToText).unwrap_err();
         assert!(error.to_string().contains("no query of image to text"));
-        assert!(Recall::of(&ranks, RetrievalDirection::TextToImage).is_ok());
+        assert!(Recall::in_direction(&ranks, RetrievalDirection::TextToImage).is_ok());
     }
 }

@@ -1,24 +1,25 @@
-//! Images that a matrix repeats: rows that are equal, and one row for each image instead.
+//! Finds and removes repeated rows of a similarity matrix.
 //!
-//! Arrays of SCAN hold each image five times, once for each of its captions. Ranked as they are, the
-//! copies tie with each other, and ties count against the model.
+//! The arrays of SCAN hold each image five times, once for each of its captions. Without removing
+//! them, the copies tie with each other, and ties count against the model.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::{Error, Result, SimilarityMatrix};
 
-/// How far the rows of one image lie apart in one matrix, by the rounding of another batch or GPU,
-/// measured by what lies between a row's extremes: cosines of f32 differ by 1e-6.
+/// Largest difference of two rows that count as the same image, as a fraction of a row's range
+/// (maximum minus minimum). Computing the same cosine in another batch or on another GPU changes it
+/// by 1e-6 in f32.
 const ROUNDING: f64 = 1e-5;
 
-/// How far they may lie apart where a person says that they show one image: f16 rounds to 1e-3.
-const SAID: f64 = 1e-2;
+/// The same where the user states that rows show one image; larger, because f16 rounds to 1e-3.
+const STATED: f64 = 1e-2;
 
 impl SimilarityMatrix {
-    /// Images whose row is that of an earlier image, each with the first such image.
+    /// Each image whose row equals that of an earlier image, with the first such image.
     ///
-    /// Rows that differ by rounding count as equal where they are neighbours.
+    /// Neighbouring rows that differ by rounding count as equal.
     pub fn repeated_images(&self) -> Vec<(usize, usize)> {
         let mut first_of = HashMap::new();
         let mut repeated = Vec::new();
@@ -38,8 +39,8 @@ impl SimilarityMatrix {
         repeated
     }
 
-    /// The first of each `times` rows: a matrix of images that are repeated one after the other, as
-    /// SCAN's evaluation reads it.
+    /// The first of each `times` rows, for a matrix that repeats each image `times` times in
+    /// succession, as in SCAN's evaluation.
     ///
     /// # Errors
     /// [`Error::RepeatedImages`] when `times` does not divide the images, [`Error::NotRepeated`] when
@@ -51,7 +52,7 @@ impl SimilarityMatrix {
         }
         let differs = |&row: &usize| {
             let first = row - row % times;
-            !are_near(self.row(first), self.row(row), SAID)
+            !are_near(self.row(first), self.row(row), STATED)
         };
         if let Some(row) = (0..images).find(differs) {
             let first = row - row % times;
@@ -62,12 +63,12 @@ impl SimilarityMatrix {
     }
 }
 
-/// Whether no two numbers differ by more than a share of what lies between the first row's extremes.
-fn are_near(row: &[f64], other: &[f64], share: f64) -> bool {
+/// Whether no number differs by more than a fraction of the range of the first row.
+fn are_near(row: &[f64], other: &[f64], fraction: f64) -> bool {
     let highest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let lowest = row.iter().copied().fold(f64::INFINITY, f64::min);
-    let border = share * (highest - lowest);
-    row.iter().zip(other).all(|(a, b)| (a - b).abs() <= border)
+    let limit = fraction * (highest - lowest);
+    row.iter().zip(other).all(|(a, b)| (a - b).abs() <= limit)
 }
 
 fn hash(row: &[f64]) -> u64 {
@@ -100,14 +101,14 @@ mod tests {
     fn neighbours_that_differ_by_rounding_are_one_image() {
         let rounded = A.map(|value| value + 1e-7);
         assert_eq!(matrix(&[A, rounded]).repeated_images(), [(1, 0)]);
-        // Little in the row's magnitude, much between its extremes.
+        // The difference is small relative to the values but not to the range of the row.
         let far = A.map(|value| 1000.0 + 1e-6 * value);
         let other = B.map(|value| 1000.0 + 1e-6 * value);
         assert!(matrix(&[far, other]).repeated_images().is_empty());
     }
 
     #[test]
-    fn the_first_of_each_run_stays() {
+    fn the_first_of_each_repeated_rows_is_kept() {
         let merged = matrix(&[A, A.map(|value| value + 1e-4), B, B]);
         assert_eq!(merged.without_repeated(2).unwrap(), matrix(&[A, B]));
         assert_eq!(
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_are_none_are_refused() {
+    fn rows_that_are_not_repeated_are_refused() {
         let matrix = matrix(&[A, A, B, A]);
         let message = matrix.without_repeated(2).unwrap_err().to_string();
         assert!(message.contains("rows 2 and 3 differ, expected 2 rows"));

@@ -1,4 +1,4 @@
-//! What is written down about an evaluation, and under which protocol was it made?
+//! The report of a retrieval evaluation, with the protocol it was made under.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,15 +16,15 @@ pub struct RetrievalReport {
     pub images: usize,
     /// Number of captions evaluated, over all folds.
     pub captions: usize,
-    /// Images ask, captions are ranked.
+    /// Images are queries, captions are ranked.
     pub image_to_text: RecallPercent,
-    /// Captions ask, images are ranked.
+    /// Captions are queries, images are ranked.
     pub text_to_image: RecallPercent,
     /// Sum of the six percentages, 0 to 600.
     pub rsum: f64,
 }
 
-/// Recall of one direction in percent, for print.
+/// Recall and ranks of one direction; recall in percent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RecallPercent {
     /// Queries whose best positive is first, in percent.
@@ -59,11 +59,11 @@ impl From<Recall> for RecallPercent {
 }
 
 impl RetrievalReport {
-    /// Puts the two directions under a protocol; `how` says which images were ranked together.
-    pub(crate) fn new(matrix: &SimilarityMatrix, how: &str, recalls: [Recall; 2]) -> Self {
+    /// `candidates` states, for the protocol, which images were ranked together.
+    pub(crate) fn new(matrix: &SimilarityMatrix, candidates: &str, recalls: [Recall; 2]) -> Self {
         let [image_to_text, text_to_image] = recalls.map(RecallPercent::from);
         Self {
-            protocol: format!("{how}, {}", matrix.label()),
+            protocol: format!("{candidates}, {}", matrix.label()),
             images: matrix.images(),
             captions: matrix.captions(),
             rsum: image_to_text.sum() + text_to_image.sum(),
@@ -85,11 +85,11 @@ impl RetrievalReport {
 pub fn evaluate(matrix: &SimilarityMatrix, truth: &GroundTruth) -> Result<RetrievalReport> {
     let ranks = ranks(matrix, truth)?;
     let recalls = [
-        Recall::of(&ranks, RetrievalDirection::ImageToText)?,
-        Recall::of(&ranks, RetrievalDirection::TextToImage)?,
+        Recall::in_direction(&ranks, RetrievalDirection::ImageToText)?,
+        Recall::in_direction(&ranks, RetrievalDirection::TextToImage)?,
     ];
-    let how = format!("all {} images at once", matrix.images());
-    Ok(RetrievalReport::new(matrix, &how, recalls))
+    let candidates = format!("all {} images at once", matrix.images());
+    Ok(RetrievalReport::new(matrix, &candidates, recalls))
 }
 
 #[cfg(test)]
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::{Error, ensemble};
 
-    /// Twelve images of one caption; every image but the first finds its caption on top.
+    /// Twelve images of one caption each; every image but the first ranks its caption first.
     fn almost_perfect() -> (SimilarityMatrix, GroundTruth) {
         let mut values = vec![0.0; 144];
         for image in 1..12 {
@@ -148,8 +148,8 @@ mod tests {
             "text_to_image",
             "rsum",
         ];
-        let places = order.map(|name| text.find(&format!("\"{name}\":")).unwrap());
-        assert!(places.is_sorted(), "{text}");
+        let positions = order.map(|name| text.find(&format!("\"{name}\":")).unwrap());
+        assert!(positions.is_sorted(), "{text}");
         let back: RetrievalReport = serde_json::from_str(&text).unwrap();
         assert_eq!(back.protocol, report.protocol);
         assert_eq!(back, report);

@@ -1,15 +1,15 @@
-//! How far do repetitions of one thing lie apart, and how sure is their mean?
+//! Mean and standard deviation over seeds, and the 95 % interval of the mean.
 
 use serde::{Deserialize, Serialize};
 
-/// From how many degrees of freedom on the normal quantile stands for Student's.
+/// Largest number of degrees of freedom in the table; above it the normal quantile is used.
 const LAST_TABLED: usize = 30;
 
 /// Quantile 0.975 of Student's t for 1 to [`LAST_TABLED`] degrees of freedom.
 ///
 /// # Source
 /// M. Abramowitz and I. A. Stegun, *Handbook of Mathematical Functions*, table 26.10, with three
-/// more digits. [`quantile`] is checked against the distribution itself by its tests.
+/// more digits. The tests check [`quantile`] against an integral of the density.
 const STUDENT: [f64; LAST_TABLED] = [
     12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157,
     2.228139, 2.200985, 2.178813, 2.160369, 2.144787, 2.131450, 2.119905, 2.109816, 2.100922,
@@ -17,22 +17,22 @@ const STUDENT: [f64; LAST_TABLED] = [
     2.048407, 2.045230, 2.042272,
 ];
 
-/// Quantile 0.975 of the normal distribution; above 30 degrees of freedom 4 % too small at most.
+/// Quantile 0.975 of the normal distribution; at most 4 % too small above 30 degrees of freedom.
 const NORMAL: f64 = 1.959964;
 
-/// Mean of some values and how far they lie apart.
+/// Mean and standard deviation of some values.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Mean.
     pub mean: f64,
-    /// Bessel-corrected standard deviation; one value has none.
+    /// Bessel-corrected standard deviation; `None` for one value.
     pub std: Option<f64>,
     /// Number of values.
     pub count: usize,
 }
 
 impl Spread {
-    /// Of at least one value; nothing has no mean.
+    /// Mean and standard deviation of values; `None` without values.
     ///
     /// ```text
     /// mean = Σ x / n        std = √( Σ (x - mean)² / (n - 1) )
@@ -41,11 +41,11 @@ impl Spread {
     /// ```
     /// use uard_eval::Spread;
     ///
-    /// let spread = Spread::of(&[1.0, 2.0, 3.0, 4.0]).unwrap();
+    /// let spread = Spread::from_values(&[1.0, 2.0, 3.0, 4.0]).unwrap();
     /// assert_eq!((spread.mean, spread.count), (2.5, 4));
     /// assert!((spread.std.unwrap() - (5.0f64 / 3.0).sqrt()).abs() < 1e-15);
     /// ```
-    pub fn of(values: &[f64]) -> Option<Self> {
+    pub fn from_values(values: &[f64]) -> Option<Self> {
         let count = values.len();
         if count == 0 {
             return None;
@@ -56,8 +56,8 @@ impl Spread {
         Some(Self { mean, std, count })
     }
 
-    /// The 95 % interval of the mean, if the values are draws of one normal distribution; one
-    /// value has none.
+    /// The 95 % interval of the mean, for values drawn from one normal distribution; `None` for one
+    /// value.
     ///
     /// ```text
     /// mean ± t(0.975, n - 1) · std / √n
@@ -74,7 +74,7 @@ impl Spread {
     }
 }
 
-/// Where a value lies with a probability of 95 %.
+/// A 95 % confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// Lower end.
@@ -84,7 +84,7 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Whether zero lies outside, so that the sign is known.
+    /// Whether zero lies outside the interval.
     pub fn excludes_zero(&self) -> bool {
         self.low > 0.0 || self.high < 0.0
     }
@@ -102,15 +102,16 @@ mod tests {
 
     #[test]
     fn one_value_has_a_mean_and_neither_spread_nor_interval() {
-        let one = Spread::of(&[3.0]).unwrap();
+        let one = Spread::from_values(&[3.0]).unwrap();
         assert_eq!((one.mean, one.std, one.interval()), (3.0, None, None));
-        assert_eq!(Spread::of(&[]), None);
+        assert_eq!(Spread::from_values(&[]), None);
     }
 
     #[test]
     fn interval_of_three_values_is_the_one_computed_by_hand() {
         // Mean 2, std 1: 2 ± 4.302653 / √3.
-        let interval = Spread::of(&[1.0, 2.0, 3.0]).unwrap().interval().unwrap();
+        let spread = Spread::from_values(&[1.0, 2.0, 3.0]).unwrap();
+        let interval = spread.interval().unwrap();
         assert!((interval.low - (2.0 - 2.484138)).abs() < 1e-6);
         assert!((interval.high - (2.0 + 2.484138)).abs() < 1e-6);
         assert!(!interval.excludes_zero());
@@ -118,11 +119,11 @@ mod tests {
 
     #[test]
     fn equal_values_have_an_interval_of_one_point() {
-        let interval = Spread::of(&[0.5; 4]).unwrap().interval().unwrap();
-        assert_eq!((interval.low, interval.high), (0.5, 0.5));
-        assert!(interval.excludes_zero());
-        let zero = Spread::of(&[0.0; 4]).unwrap().interval().unwrap();
-        assert!(!zero.excludes_zero());
+        let interval = |value| Spread::from_values(&[value; 4]).unwrap().interval();
+        let half = interval(0.5).unwrap();
+        assert_eq!((half.low, half.high), (0.5, 0.5));
+        assert!(half.excludes_zero());
+        assert!(!interval(0.0).unwrap().excludes_zero());
     }
 
     /// Student's density without its constant factor.
@@ -134,13 +135,13 @@ mod tests {
     fn integral(freedom: f64, end: f64) -> f64 {
         const PARTS: usize = 200_000;
         let step = end / PARTS as f64;
-        let weight = |place: usize| match place {
+        let weight = |node: usize| match node {
             0 | PARTS => 1.0,
             odd if odd % 2 == 1 => 4.0,
             _ => 2.0,
         };
         let sum: f64 = (0..=PARTS)
-            .map(|place| weight(place) * density(place as f64 * step, freedom))
+            .map(|node| weight(node) * density(node as f64 * step, freedom))
             .sum();
         sum * step / 3.0
     }
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn many_degrees_of_freedom_are_taken_as_normal() {
+    fn above_30_degrees_of_freedom_the_normal_quantile_is_used() {
         assert_eq!(quantile(30), 2.042272);
         assert_eq!(quantile(31), NORMAL);
         assert!(STUDENT.is_sorted_by(|a, b| a > b));

@@ -1,4 +1,5 @@
-//! Do the counted ranks agree with a naive sort, whatever the order, the scale and the ties?
+//! Property tests: the counted ranks equal those of a naive sort, and do not depend on order or
+//! scale.
 
 use proptest::prelude::*;
 use uard_eval::{
@@ -6,15 +7,21 @@ use uard_eval::{
     precision_at_r, ranks,
 };
 
-/// Sums of at most a few dozen fractions in f64, added in another order.
+/// Rounding of sums of at most a few dozen fractions in f64, added in two orders.
 const ROUNDING: f64 = 1e-9;
 
-/// A matrix with many ties, and explicit lists with empty, short and full ones.
+/// A matrix with many ties, and lists of positives of any length, empty ones too.
 #[derive(Debug, Clone)]
 struct Case {
     values: Vec<f32>,
     captions_of_image: Vec<Vec<usize>>,
     images_of_caption: Vec<Vec<usize>>,
+}
+
+/// The similarities of one query with all candidates, and its positives.
+struct Query {
+    similarities: Vec<f32>,
+    positives: Vec<usize>,
 }
 
 impl Case {
@@ -29,22 +36,27 @@ impl Case {
         GroundTruth::from_lists(images.clone(), captions.clone()).expect("indices in range")
     }
 
-    /// The similarities one query sees, and its positives.
-    fn queries(&self, direction: RetrievalDirection) -> Vec<(Vec<f32>, Vec<usize>)> {
+    fn queries(&self, direction: RetrievalDirection) -> Vec<Query> {
         let captions = self.images_of_caption.len();
+        let query = |(similarities, positives)| Query {
+            similarities,
+            positives,
+        };
         match direction {
             RetrievalDirection::ImageToText => (self.values.chunks(captions).map(<[f32]>::to_vec))
                 .zip(self.captions_of_image.clone())
+                .map(query)
                 .collect(),
             RetrievalDirection::TextToImage => (0..captions)
                 .map(|c| self.values.iter().skip(c).step_by(captions).copied())
                 .map(Iterator::collect)
                 .zip(self.images_of_caption.clone())
+                .map(query)
                 .collect(),
         }
     }
 
-    /// Image `i` becomes image `images[i]`, caption `c` becomes `captions[c]`.
+    /// The case with image `i` renamed to `images[i]` and caption `c` to `captions[c]`.
     fn renumbered(&self, images: &[usize], captions: &[usize]) -> Self {
         let mut other = self.clone();
         for (old_image, &image) in images.iter().enumerate() {
@@ -63,8 +75,13 @@ impl Case {
     }
 }
 
-/// Whether each candidate is a positive, best candidate first, mismatched before equal matched.
-fn naive_ranking(similarities: &[f32], positives: &[usize]) -> Vec<bool> {
+/// Whether each candidate is a positive, the most similar candidate first, a mismatched one before a
+/// matched one of equal similarity.
+fn naive_ranking(query: &Query) -> Vec<bool> {
+    let Query {
+        similarities,
+        positives,
+    } = query;
     let mut order: Vec<usize> = (0..similarities.len()).collect();
     order.sort_by(|&a, &b| {
         let by_similarity = similarities[b].total_cmp(&similarities[a]);
@@ -76,18 +93,19 @@ fn naive_ranking(similarities: &[f32], positives: &[usize]) -> Vec<bool> {
         .collect()
 }
 
-fn naive_rank((similarities, positives): &(Vec<f32>, Vec<usize>)) -> Option<usize> {
-    let ranking = naive_ranking(similarities, positives);
-    ranking.iter().position(|&hit| hit).map(|place| place + 1)
+fn naive_rank(query: &Query) -> Option<usize> {
+    let ranking = naive_ranking(query);
+    let first = ranking.iter().position(|&hit| hit);
+    first.map(|index| index + 1)
 }
 
 /// mAP@R and R-Precision of one query, as in the definition.
-fn naive_precision((similarities, positives): &(Vec<f32>, Vec<usize>)) -> Option<[f64; 2]> {
-    let mut distinct = positives.clone();
+fn naive_precision(query: &Query) -> Option<[f64; 2]> {
+    let mut distinct = query.positives.clone();
     distinct.sort_unstable();
     distinct.dedup();
     let r = distinct.len();
-    let first = &naive_ranking(similarities, positives)[..r];
+    let first = &naive_ranking(query)[..r];
     let hits_until = |k: usize| first[..k].iter().filter(|&&hit| hit).count() as f64;
     let average: f64 = (1..=r)
         .filter(|&k| first[k - 1])

@@ -1,12 +1,13 @@
-//! How do I turn photos into regions, and how many a second?
+//! Computes the regions of photos, writes their features, and prints photos per second.
 //!
 //! ```sh
 //! cargo run --release -p uard-features --example photos_to_regions -- \
 //!     inception_v3.safetensors f32 regions.npy photos/*.jpg
 //! ```
 //!
-//! Instead of the weights of an Inception-v3, name the folder of a CLIP, SigLIP or DINOv2. The
-//! numbers are `f32` or `bf16`; `regions.npy` becomes [I, 36, F], in the order of the photos. Time includes decoding, and not the reading of the weights.
+//! The first argument is a file with the weights of an Inception-v3, or the folder of a CLIP,
+//! SigLIP or DINOv2; the second is the number type of products, `f32` or `bf16`. `regions.npy` is
+//! [I, 36, F] in the order of the photos. The time includes decoding, but not reading the weights.
 
 #![allow(clippy::print_stdout, reason = "an example shows what it finds")]
 
@@ -22,7 +23,7 @@ use uard_features::backbone::{
 use uard_hub::weights::Weights;
 use uard_linalg::matmul::Matmul;
 
-/// Photos that are decoded together.
+/// Photos of a batch.
 const BATCH: usize = 16;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -63,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn open(weights: &Path, matmul: Matmul) -> uard_features::Result<GridBackbone> {
     let cells = Cells::Grid { side: 6 };
     if weights.is_dir() {
-        return open_vision_folder(weights, (Tokens::Hidden, cells), matmul);
+        return open_vision_folder(weights, Tokens::Hidden, cells, matmul);
     }
     let network = InceptionV3::default().load(&Weights::open(weights)?, matmul)?;
     GridBackbone::new(network, Preprocessing::INCEPTION, cells)

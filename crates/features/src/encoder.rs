@@ -1,4 +1,4 @@
-//! How does an image become regions of the joint space? One linear layer, then unit length.
+//! `RegionEncoder`: one linear layer from region features to the joint space, then unit length.
 
 use candle_core::Tensor;
 use uard_core::Regions;
@@ -23,7 +23,7 @@ pub struct RegionEncoder {
 }
 
 impl RegionEncoder {
-    /// Creates the parameters, the weights from the stream of their own name.
+    /// Creates the parameters. The weights are drawn from the stream that has their name as label.
     ///
     /// # Errors
     /// When a parameter's name is taken.
@@ -48,7 +48,7 @@ impl RegionEncoder {
         })
     }
 
-    /// The same encoder with other products.
+    /// The same encoder with another kind of matrix product.
     #[must_use]
     pub fn with_matmul(self, matmul: Matmul) -> Self {
         Self { matmul, ..self }
@@ -58,10 +58,10 @@ impl RegionEncoder {
     ///
     /// # Shapes
     /// `features` [I, R, F] f32; `counts` I numbers from 1 to R. The rows are [I, R, D]; rows
-    /// beyond an image's count are zero whatever the features there.
+    /// beyond an image's count are zero, whatever the features there.
     ///
     /// # Errors
-    /// When the features have another width, naming both, or a count is out of range.
+    /// The features have another width than the weights, or a count is out of range.
     pub fn forward(&self, features: &Tensor, counts: Vec<usize>) -> Result<Regions> {
         let (images, regions, width) = features.dims3()?;
         let (joint_width, feature_width) = self.weight.dims2()?;
@@ -75,8 +75,8 @@ impl RegionEncoder {
         }
         let features = features.reshape((images * regions, width))?;
         // Features are data: nobody asks for their gradient.
-        let layer = (&self.weight, &self.bias);
-        let rows = linear(&features.detach(), layer, self.matmul)?;
+        let features = features.detach();
+        let rows = linear(&features, &self.weight, &self.bias, self.matmul)?;
         let rows = rows.reshape((images, regions, joint_width))?;
         Ok(Regions::normalized(&rows, counts)?)
     }
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn rounded_products_change_little_and_something() {
+    fn products_of_bf16_differ_within_their_rounding() {
         let (_, encoder) = encoder();
         let exact = encoder.forward(&features(2), vec![3, 1]).unwrap();
         let encoder = encoder.with_matmul(Matmul::Bf16);

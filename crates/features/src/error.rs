@@ -1,4 +1,4 @@
-//! What can go wrong between a photo or a caption and its fragments.
+//! The errors of this crate.
 
 use std::path::{Path, PathBuf};
 
@@ -6,32 +6,32 @@ use uard_files::FileError;
 
 use crate::extract::ExtractError;
 
-/// A cause, with the file and what was expected and found.
+/// An error with the file, and what was expected and found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Captions, their words and their tokenizers.
+    /// A caption, vocabulary or tokenizer is wrong.
     #[error(transparent)]
     Text(#[from] crate::text::TextError),
-    /// Photos, and the networks that read them.
+    /// A photo, or a network for photos, is wrong.
     #[error(transparent)]
     Vision(#[from] crate::backbone::VisionError),
-    /// A configuration of a published model that cannot be, or is not read.
+    /// A value of a published model's configuration that is invalid or not supported.
     #[error("{}: `{key}`: expected {expected}, found {found}", path.display())]
     ModelConfig {
         /// The file.
         path: PathBuf,
         /// The key.
         key: &'static str,
-        /// What was needed.
+        /// The values that are supported.
         expected: String,
-        /// What is there.
+        /// The value in the file.
         found: String,
     },
-    /// A detector cannot be, or cannot say what is in a photo.
+    /// A detector is invalid, or failed on a photo.
     #[error(transparent)]
     Detector(#[from] crate::detector::DetectorError),
-    /// Photos on their way to features.
+    /// The extraction of features from photos failed.
     #[error(transparent)]
     Extract(#[from] ExtractError),
     /// A shape or parameter does not fit.
@@ -46,7 +46,7 @@ pub enum Error {
     /// Features or captions cannot be read or written.
     #[error(transparent)]
     Data(#[from] uard_data::Error),
-    /// A trained network, or its way from a hub.
+    /// A published network cannot be downloaded or read.
     #[error(transparent)]
     Hub(#[from] uard_hub::Error),
 }

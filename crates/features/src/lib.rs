@@ -1,7 +1,7 @@
 //! Encoders: photos to region features, region features and captions to fragments.
 //!
-//! Pixels and captions come in, [`uard_core::Regions`] and [`uard_core::Words`] go out; nothing
-//! here compares the two.
+//! The inputs are pixels and captions, the outputs [`uard_core::Regions`] and [`uard_core::Words`].
+//! Nothing in this crate compares the two.
 
 mod error;
 

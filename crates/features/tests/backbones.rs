@@ -1,6 +1,6 @@
-//! Do the networks compute what torchvision and timm compute? Golden maps of narrow networks with
-//! drawn weights, written by `goldens/backbones.py`; full sizes once; real weights and photos where
-//! `UARD_SHARED` names the folder that has them.
+//! Tests of the networks against maps of torchvision and timm, for narrow networks with drawn
+//! weights; `goldens/backbones.py` wrote them. Full sizes are built and run once. Tests with
+//! published weights need the folder `UARD_SHARED`.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
@@ -11,16 +11,16 @@ use safetensors::{Dtype, SafeTensors};
 use uard_core::random::Draws;
 use uard_features::backbone::{
     Block, Border, Cells, GridBackbone, InceptionV3, Maps, Network, Photo, Preprocessing, ResNet,
-    Stage, StrideOn,
+    Size, Stage, StrideOn,
 };
 use uard_hub::weights::Weights;
 use uard_linalg::matmul::Matmul;
 
-/// Relative to the root mean square of a map: f32 sums in another order, tens of layers deep.
+/// Relative to the root mean square of a map: f32 sums in another order through tens of layers.
 const TOLERANCE: f64 = 1e-4;
 
-/// The same for numbers of eight bits in every layer: the largest numbers of a map are some ten
-/// times its root mean square, and each layer rounds them by up to 2^-9. Seen: 0.05.
+/// The same for bf16: the largest numbers of a map are about ten times its root mean square, and
+/// each layer rounds them by up to 2^-9. Seen: 0.05.
 const BF16_TOLERANCE: f64 = 1e-1;
 
 const STAGES: [Stage; 4] = [Stage::C2, Stage::C3, Stage::C4, Stage::C5];
@@ -93,7 +93,7 @@ fn stages_agree(golden: &Golden, network: &Network, tolerance: f64) {
     }
 }
 
-/// Torchvision's bottlenecks and timm's basic blocks, a sixteenth as wide.
+/// A ResNet with a sixteenth of the published channels.
 fn narrow(block: Block, blocks: [usize; 4]) -> ResNet {
     ResNet {
         block,
@@ -122,7 +122,7 @@ fn resnets_compute_the_maps_of_torchvision_and_timm() {
 }
 
 #[test]
-fn a_stage_alone_is_the_stage_among_others() {
+fn one_requested_stage_equals_that_stage_among_all() {
     let golden = Golden::open("resnet_bottleneck.safetensors");
     let config = narrow(Block::Bottleneck(StrideOn::Middle), [1, 2, 1, 1]);
     let network = config.load(&golden.weights(), &[Stage::C3], Matmul::F32);
@@ -174,9 +174,9 @@ fn full_sizes_are_built_and_run_with_drawn_weights() {
         ..ResNet::R50
     };
     let network = caffe.load(&weights, &[Stage::C4], Matmul::F32).unwrap();
-    assert_eq!(network.shapes((65, 64)).unwrap(), [[5, 4, 1024]]);
+    assert_eq!(network.shapes(Size::new(65, 64)).unwrap(), [[5, 4, 1024]]);
     let network = InceptionV3::default().load(&weights, Matmul::F32).unwrap();
-    assert_eq!(network.shapes((299, 299)).unwrap(), [[8, 8, 1280]]);
+    assert_eq!(network.shapes(Size::square(299)).unwrap(), [[8, 8, 1280]]);
     assert_eq!(
         network.forward(&pixels(80)).unwrap()[0].shape(),
         [1, 1, 1, 1280]
@@ -184,7 +184,7 @@ fn full_sizes_are_built_and_run_with_drawn_weights() {
 }
 
 #[test]
-fn networks_refuse_what_they_cannot_compute() {
+fn networks_refuse_unfit_pixels_and_weights() {
     let weights = Weights::drawn(Draws::new(1));
     let config = InceptionV3 {
         divisor: 16,
@@ -217,14 +217,15 @@ fn trunk(shared: &Path, matmul: Matmul) -> Network {
         .unwrap()
 }
 
-/// From ONNX Runtime with the same file, by the graph of `make_features.py`.
+/// The means of the first channels, computed by ONNX Runtime with the same weights and the graph of
+/// `make_features.py`.
 const MEANS_OF_ZEROS: [f64; 4] = [0.281_211, 0.002_518, 0.012_905, 0.050_051];
 
-/// Of sums of f32 in another order.
+/// f32 sums in another order.
 const MEANS_TOLERANCE: f64 = 5e-6;
 
 #[test]
-fn real_weights_give_the_known_means_for_an_image_of_zeros() {
+fn published_weights_give_the_known_means_for_an_image_of_zeros() {
     let Some(shared) = shared() else { return };
     let pixels = Maps::new(vec![0.0; 299 * 299 * 3], [1, 299, 299, 3]);
     let maps = trunk(&shared, Matmul::F32).forward(&pixels).unwrap();
@@ -236,7 +237,7 @@ fn real_weights_give_the_known_means_for_an_image_of_zeros() {
     }
 }
 
-/// Cosine of our regions with those of `make_features.py`, the least, for the same pixels.
+/// The lowest cosine of a region's features with those of `make_features.py`, for the same pixels.
 const LEAST_COSINE: f64 = 0.999;
 
 /// The bytes that `goldens/inception_regions.py` draws.
@@ -253,7 +254,7 @@ fn drawn() -> Photo {
 }
 
 #[test]
-fn regions_with_real_weights_are_those_of_make_features() {
+fn regions_with_published_weights_are_those_of_make_features() {
     let Some(shared) = shared() else { return };
     let golden = Golden::open("inception_regions.safetensors");
     let file = SafeTensors::deserialize(&golden.bytes).unwrap();

@@ -1,5 +1,6 @@
-//! Does a published BERT give its published states? Needs the folder that `UARD_MINILM` names: a
-//! model in Hugging Face's form, with the two files that `tests/goldens/transformers/bert/write.py` adds.
+//! A test of a published BERT against the states of the published code. It needs a folder, given by
+//! `UARD_MINILM`: a model in Hugging Face's form, with the two files that
+//! `tests/goldens/transformers/bert/write.py` adds.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
@@ -27,7 +28,7 @@ fn model() -> Option<PathBuf> {
 }
 
 #[test]
-fn published_states_of_real_captions() {
+fn states_of_real_captions_equal_the_published_ones() {
     let Some(folder) = model() else { return };
     let text = TextModel::open("bert".parse().unwrap(), &folder, usize::MAX).unwrap();
     let captions = read_captions(&folder.join("expected_captions.txt")).unwrap();

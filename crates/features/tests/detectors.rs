@@ -1,14 +1,18 @@
-//! The detector against its published code: regions of a narrow network with drawn weights, and of
-//! the operations that it is made of, written by `goldens/detectors.py`; and its full size once.
+//! Tests of the detector against its published code: regions of a narrow network with drawn
+//! weights, and results of single operations; `goldens/detectors.py` wrote them. The full size is
+//! built and run once.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
-#![allow(clippy::print_stdout, reason = "how far from the golden values")]
+#![allow(
+    clippy::print_stdout,
+    reason = "prints differences from the golden values"
+)]
 
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
 use uard_core::random::Draws;
-use uard_features::backbone::{Block, Maps, Photo, ResNet, StrideOn};
+use uard_features::backbone::{Block, Maps, Photo, ResNet, Size, StrideOn};
 use uard_features::detector::{
     AnchorShapes, BottomUpAttention, DetectedRegions, Detector, Label, ProposalLimits,
     RegionLimits, RoiPool, Scaling, nms,
@@ -16,7 +20,7 @@ use uard_features::detector::{
 use uard_hub::weights::Weights;
 use uard_linalg::matmul::Matmul;
 
-/// Of maps, relative to their root mean square: f32 sums in another order, tens of layers deep.
+/// Of maps, relative to their root mean square: f32 sums in another order through tens of layers.
 const MAP_TOLERANCE: f64 = 1e-4;
 
 /// Of a region's features, relative to their root mean square.
@@ -165,7 +169,7 @@ fn same_maps(golden: &Golden, detector: &Detector, names: &[&str]) {
     }
 }
 
-/// As `goldens/detectors.py` shrinks it.
+/// The narrow network of `goldens/detectors.py`.
 fn narrow_bottom_up() -> BottomUpAttention {
     let published = BottomUpAttention::default();
     BottomUpAttention {
@@ -219,7 +223,7 @@ fn pools_and_suppressions_are_those_of_torchvision() {
     let golden = Golden::open("roi_ops.safetensors");
     let (map, boxes) = (golden.maps("map"), golden.boxes("boxes"));
     let pool = RoiPool {
-        size: (4, 3),
+        size: Size::new(4, 3),
         scale: 0.1,
     };
     assert_eq!(pool.forward(&map, &boxes), golden.maps("pooled"));
@@ -234,7 +238,7 @@ fn drawn_photo(width: u32, height: u32) -> Photo {
 }
 
 #[test]
-fn neighbours_and_threads_change_nothing() {
+fn other_photos_and_threads_change_nothing() {
     let golden = Golden::open("bottom_up.safetensors");
     for matmul in Matmul::ALL {
         let detector = narrow_bottom_up().load(&golden.weights(), matmul).unwrap();
@@ -254,8 +258,7 @@ fn neighbours_and_threads_change_nothing() {
     }
 }
 
-/// With random weights bf16 may choose other boxes, but maps are as near as eight bits allow. Seen:
-/// 0.05.
+/// Maps only: with drawn weights bf16 may choose other boxes. Seen: 0.05.
 #[test]
 fn maps_in_bf16_are_near_those_in_f32() {
     let golden = Golden::open("bottom_up.safetensors");
@@ -268,15 +271,16 @@ fn maps_in_bf16_are_near_those_in_f32() {
     assert!(difference <= 0.15, "{difference}");
 }
 
-/// Drawn weights have no biases, so whatever pixels are divided by, maps are divided by: with the
-/// returned deviation they are small, and boxes stay near their anchors.
-fn quieting(detector: &Detector) -> [f32; 3] {
+/// A deviation of colours that makes maps small, so that boxes stay near their anchors. Drawn
+/// weights have no biases: dividing the pixels by a number divides the maps by the same number.
+fn deviation_for_small_maps(detector: &Detector) -> [f32; 3] {
     let maps = detector.maps(&drawn_photo(64, 48)).unwrap();
     let numbers = maps.iter().flat_map(|map| map.values());
     [10.0 * numbers.fold(0.0, |largest: f32, x| largest.max(x.abs())); 3]
 }
 
-fn whole(detector: &Detector, width: usize) -> DetectedRegions {
+/// The regions of a drawn photo, after checks of their shapes and of a box.
+fn checked_regions(detector: &Detector, width: usize) -> DetectedRegions {
     let mut found = detector.regions(&[drawn_photo(64, 48)]).unwrap();
     let found = found.remove(0);
     let regions = found.boxes.len();
@@ -292,7 +296,7 @@ fn whole(detector: &Detector, width: usize) -> DetectedRegions {
     found
 }
 
-/// Of a small photo and three proposals, because 300 take some 10^12 products.
+/// With a small photo and three proposals, because 300 proposals take about 10^12 products.
 #[test]
 fn the_published_bottom_up_attention_is_built_and_runs() {
     let weights = Weights::drawn(Draws::new(1));
@@ -300,17 +304,17 @@ fn the_published_bottom_up_attention_is_built_and_runs() {
     config.scaling.shorter = 96;
     config.proposals.after = 3;
     config.scaling.mean = [0.0; 3];
-    let loud = config.load(&weights, Matmul::F32).unwrap();
-    let map = &loud.maps(&drawn_photo(64, 48)).unwrap()[0];
+    let large_maps = config.load(&weights, Matmul::F32).unwrap();
+    let map = &large_maps.maps(&drawn_photo(64, 48)).unwrap()[0];
     assert_eq!(map.shape(), [1, 6, 8, 1024]);
-    config.scaling.deviation = quieting(&loud);
+    config.scaling.deviation = deviation_for_small_maps(&large_maps);
     let detector = config.load(&weights, Matmul::F32).unwrap();
-    let found = whole(&detector, 2048);
+    let found = checked_regions(&detector, 2048);
     assert_eq!((found.boxes.len(), found.attributes.len()), (3, 3));
 }
 
 #[test]
-fn detectors_refuse_what_cannot_be() {
+fn impossible_settings_and_photos_are_refused() {
     let golden = Golden::open("bottom_up.safetensors");
     let message = |config: &BottomUpAttention| {
         let found = config.load(&golden.weights(), Matmul::F32);
@@ -318,10 +322,10 @@ fn detectors_refuse_what_cannot_be() {
     };
     let mut other = narrow_bottom_up();
     other.anchors.sizes = vec![16.0, 33.0, 64.0];
-    let said = message(&other);
+    let found = message(&other);
     assert!(
-        said.contains("anchor 3") && said.contains("cell_anchors"),
-        "{said}"
+        found.contains("anchor 3") && found.contains("cell_anchors"),
+        "{found}"
     );
     let mut other = narrow_bottom_up();
     other.regions.least = 21;

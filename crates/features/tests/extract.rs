@@ -1,6 +1,7 @@
-//! A folder of whatever people have becomes a store: what can be read is in it, the rest is listed.
+//! Tests of extraction from a folder into a store: readable photos are stored, other files are
+//! listed with the reason.
 
-// The functions beside the tests are test code as well.
+// The helper functions of the tests unwrap as well.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -15,6 +16,7 @@ use uard_features::backbone::{
 };
 use uard_features::extract::{
     CaptionedPhotos, Extracted, Extraction, PhotoEncoder, PhotoList, PhotoRegions, Progress,
+    StorePlace,
 };
 use uard_hub::weights::Weights;
 use uard_linalg::matmul::Matmul;
@@ -23,7 +25,7 @@ fn goldens() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/photos")
 }
 
-/// A network of a few channels that knows nothing.
+/// A network of a few channels with drawn weights.
 fn encoder(height: u32) -> GridBackbone {
     let config = ResNet {
         width: 4,
@@ -38,7 +40,7 @@ fn encoder(height: u32) -> GridBackbone {
     GridBackbone::new(network, preprocessing, Cells::Grid { side: 3 }).unwrap()
 }
 
-/// Photos of every kind, and files that are none.
+/// Photos of every format, and files that are not photos.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let copy = |name: &str, to: &str| {
@@ -59,7 +61,8 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-/// 20,000 x 20,000 pixels in a hundred bytes; its end is missing, which nobody should get to see.
+/// A PNG of 20,000 x 20,000 pixels in a hundred bytes. Its end is missing, which must not be
+/// reported: it is refused for its size.
 fn huge() -> Vec<u8> {
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     png.extend(20_000_u32.to_be_bytes());
@@ -78,13 +81,14 @@ const UNREADABLE: [(&str, &str); 4] = [
     ("text.jpg", "not those of a JPEG"),
 ];
 
-struct Here<'a> {
+/// An extraction of some photos into a folder of its own.
+struct Case<'a> {
     encoder: &'a GridBackbone,
     photos: PhotoList,
     out: tempfile::TempDir,
 }
 
-impl<'a> Here<'a> {
+impl<'a> Case<'a> {
     fn new(encoder: &'a GridBackbone, folder: &Path) -> Self {
         Self {
             encoder,
@@ -106,14 +110,15 @@ impl<'a> Here<'a> {
             element: Element::F32,
         };
         let photos = self.photos.photos();
-        extraction.run((self.out.path(), "dev"), photos, on_progress, stop)
+        extraction.run(dev(self.out.path()), photos, on_progress, stop)
     }
 
-    fn whole(&self) -> Extracted {
+    /// Runs without being stopped.
+    fn run_to_end(&self) -> Extracted {
         self.run(&|_| (), &AtomicBool::new(false)).unwrap()
     }
 
-    /// Every file of the store, by name.
+    /// The name and bytes of every file of the store.
     fn bytes(&self) -> Vec<(String, Vec<u8>)> {
         let entries = fs::read_dir(self.out.path().join("dev_store")).unwrap();
         let mut files: Vec<(String, Vec<u8>)> = entries
@@ -128,16 +133,20 @@ impl<'a> Here<'a> {
     }
 }
 
+fn dev(dir: &Path) -> StorePlace<'_> {
+    StorePlace { dir, split: "dev" }
+}
+
 #[test]
-fn what_can_be_read_is_stored_and_the_rest_listed_with_the_reason() {
+fn readable_photos_are_stored_and_other_files_listed_with_the_reason() {
     let (encoder, folder) = (encoder(48), folder());
-    let here = Here::new(&encoder, folder.path());
+    let case = Case::new(&encoder, folder.path());
     let expected = Finished {
         images: 5,
         unreadable: 4,
     };
-    assert_eq!(here.whole(), Extracted::Finished(expected));
-    let store = FeatureStore::open(here.out.path(), "dev").unwrap();
+    assert_eq!(case.run_to_end(), Extracted::Finished(expected));
+    let store = FeatureStore::open(case.out.path(), "dev").unwrap();
     store.verify().unwrap();
     let ids: Vec<&str> = store.ids().collect();
     let sorted = [
@@ -169,12 +178,12 @@ fn what_can_be_read_is_stored_and_the_rest_listed_with_the_reason() {
 
 #[test]
 fn stopped_and_continued_with_any_number_of_threads_the_bytes_are_the_same() {
-    // Parts are larger than these photos: what is tested here is that nothing is left of a run that
-    // was stopped. Parts have tests of their own.
+    // A part of a store holds more photos than there are here, so this tests that nothing of a
+    // stopped run is kept. Parts are tested in uard-data.
     let (encoder, folder) = (encoder(48), folder());
-    let straight = Here::new(&encoder, folder.path());
-    straight.whole();
-    let stopped = Here::new(&encoder, folder.path());
+    let straight = Case::new(&encoder, folder.path());
+    straight.run_to_end();
+    let stopped = Case::new(&encoder, folder.path());
     let stop = AtomicBool::new(false);
     let after_one = |progress: Progress| stop.store(progress.done > 0, Ordering::Relaxed);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
@@ -183,9 +192,9 @@ fn stopped_and_continued_with_any_number_of_threads_the_bytes_are_the_same() {
         .install(|| stopped.run(&after_one, &stop).unwrap());
     assert_eq!(outcome, Extracted::Stopped);
     assert!(FeatureStore::open(stopped.out.path(), "dev").is_err());
-    assert!(matches!(stopped.whole(), Extracted::Finished(_)));
+    assert!(matches!(stopped.run_to_end(), Extracted::Finished(_)));
     assert_eq!(stopped.bytes(), straight.bytes());
-    // Once more: nothing is left to do.
+    // Running again on a complete store.
     let seen = std::cell::Cell::new(0);
     let on_progress = |progress: Progress| seen.set(progress.before);
     straight.run(&on_progress, &AtomicBool::new(false)).unwrap();
@@ -195,7 +204,7 @@ fn stopped_and_continued_with_any_number_of_threads_the_bytes_are_the_same() {
 
 #[test]
 #[cfg(unix)]
-fn what_can_be_no_photo_is_listed_and_nothing_is_waited_for() {
+fn pipes_sockets_devices_and_bad_names_are_listed_without_waiting() {
     use std::ffi::OsStr;
     use std::os::unix::{ffi::OsStrExt, fs::symlink, net::UnixListener};
     let (encoder, folder) = (encoder(48), tempfile::tempdir().unwrap());
@@ -216,13 +225,13 @@ fn what_can_be_no_photo_is_listed_and_nothing_is_waited_for() {
     let _socket = UnixListener::bind(at(b"socket")).unwrap();
     symlink("/dev/zero", at(b"device")).unwrap();
     symlink("nothing", at(b"link to nothing")).unwrap();
-    let here = Here::new(&encoder, folder.path());
+    let case = Case::new(&encoder, folder.path());
     let expected = Finished {
         images: 1,
         unreadable: 8,
     };
-    assert_eq!(here.whole(), Extracted::Finished(expected));
-    let list = fs::read_to_string(here.out.path().join("dev_store/unreadable.tsv")).unwrap();
+    assert_eq!(case.run_to_end(), Extracted::Finished(expected));
+    let list = fs::read_to_string(case.out.path().join("dev_store/unreadable.tsv")).unwrap();
     let expected = [
         ("device", "a character device"),
         ("link to nothing", "No such file"),
@@ -241,10 +250,10 @@ fn what_can_be_no_photo_is_listed_and_nothing_is_waited_for() {
     }
 }
 
-/// Finds one region in each photo, whose only feature is NaN where the photo has over 16 rows.
-struct Broken;
+/// An encoder with one region a photo, whose only feature is NaN for photos of more than 16 rows.
+struct NanEncoder;
 
-impl PhotoEncoder for Broken {
+impl PhotoEncoder for NanEncoder {
     fn encode(&self, photos: &[Photo]) -> uard_features::Result<Vec<PhotoRegions>> {
         let regions = |photo: &Photo| PhotoRegions {
             features: vec![if photo.height() > 16 { f32::NAN } else { 1.0 }],
@@ -283,7 +292,7 @@ fn a_photo_whose_features_cannot_be_stored_is_listed() {
     fs::write(folder.path().join("b.jpg"), taller).unwrap();
     let (out, photos) = (folder.path().join("out"), PhotoList::open(folder.path()));
     let extraction = Extraction {
-        encoder: &Broken,
+        encoder: &NanEncoder,
         name: "broken",
         weights: &goldens().join("rgb.jpg"),
         limits: PhotoLimits {
@@ -294,7 +303,7 @@ fn a_photo_whose_features_cannot_be_stored_is_listed() {
     };
     let photos = photos.unwrap();
     let stop = AtomicBool::new(false);
-    let done = extraction.run((&out, "dev"), photos.photos(), &|_| (), &stop);
+    let done = extraction.run(dev(&out), photos.photos(), &|_| (), &stop);
     let expected = Finished {
         images: 1,
         unreadable: 1,
@@ -313,70 +322,70 @@ fn a_photo_whose_features_cannot_be_stored_is_listed() {
 }
 
 #[test]
-fn where_no_photo_can_be_read_the_reasons_are_told_and_listed() {
+fn if_no_photo_can_be_read_the_error_and_the_list_state_the_reasons() {
     let (encoder, folder) = (encoder(48), tempfile::tempdir().unwrap());
     fs::write(folder.path().join("a.jpg"), b"").unwrap();
     fs::write(folder.path().join("b.jpg"), b"text").unwrap();
-    let here = Here::new(&encoder, folder.path());
-    let message = here.run(&|_| (), &AtomicBool::new(false)).unwrap_err();
+    let case = Case::new(&encoder, folder.path());
+    let message = case.run(&|_| (), &AtomicBool::new(false)).unwrap_err();
     let message = message.to_string();
     assert!(
         message.contains("a.jpg: it is empty; b.jpg: its first bytes"),
         "{message}"
     );
-    let list = here.out.path().join("dev_store/unreadable.tsv");
+    let list = case.out.path().join("dev_store/unreadable.tsv");
     assert!(message.contains(&list.display().to_string()), "{message}");
     assert_eq!(fs::read_to_string(list).unwrap().lines().count(), 2);
 }
 
 #[test]
-fn a_store_has_one_writer_and_a_complete_one_needs_none() {
+fn a_store_has_one_writer_and_a_complete_store_is_not_locked() {
     let (encoder, folder) = (encoder(48), folder());
-    let here = Here::new(&encoder, folder.path());
+    let case = Case::new(&encoder, folder.path());
     let during = |progress: Progress| {
         if progress.done == 0 {
-            let message = here.run(&|_| (), &AtomicBool::new(false)).unwrap_err();
+            let message = case.run(&|_| (), &AtomicBool::new(false)).unwrap_err();
             assert!(
                 message.to_string().contains("is writing there"),
                 "{message}"
             );
-            assert!(StoreWriter::check_place(here.out.path(), "dev").is_err());
+            assert!(StoreWriter::check_writable(case.out.path(), "dev").is_err());
         }
     };
-    here.run(&during, &AtomicBool::new(false)).unwrap();
-    let complete = here.bytes();
+    case.run(&during, &AtomicBool::new(false)).unwrap();
+    let complete = case.bytes();
     assert!(complete.iter().all(|(name, _)| !name.starts_with('.')));
     let again = |_: Progress| {
-        here.whole();
+        case.run_to_end();
     };
-    here.run(&again, &AtomicBool::new(false)).unwrap();
-    assert_eq!(here.bytes(), complete);
+    case.run(&again, &AtomicBool::new(false)).unwrap();
+    assert_eq!(case.bytes(), complete);
 }
 
 #[test]
-fn a_place_is_checked_without_leaving_anything_there() {
+fn checking_a_place_leaves_no_files_there() {
     let folder = tempfile::tempdir().unwrap();
-    StoreWriter::check_place(folder.path(), "dev").unwrap();
+    StoreWriter::check_writable(folder.path(), "dev").unwrap();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     let file = folder.path().join("file");
     fs::write(&file, b"").unwrap();
-    assert!(StoreWriter::check_place(&file, "dev").is_err());
+    assert!(StoreWriter::check_writable(&file, "dev").is_err());
 }
 
 #[test]
 fn a_store_of_other_settings_or_photos_is_not_continued() {
     let (square, tall, folder) = (encoder(48), encoder(64), folder());
-    let here = Here::new(&square, folder.path());
-    here.whole();
-    let other = Here {
+    let case = Case::new(&square, folder.path());
+    case.run_to_end();
+    let other = Case {
         encoder: &tall,
-        photos: here.photos.clone(),
-        out: here.out,
+        photos: case.photos.clone(),
+        out: case.out,
     };
     let message = other.run(&|_| (), &AtomicBool::new(false)).unwrap_err();
     assert!(message.to_string().contains("height"), "{message}");
     fs::remove_file(folder.path().join("cmyk.jpg")).unwrap();
-    let fewer = Here {
+    let fewer = Case {
         encoder: &square,
         photos: PhotoList::open(folder.path()).unwrap(),
         out: other.out,
@@ -399,15 +408,15 @@ fn captions_of_unreadable_photos_are_left_out() {
     let captioned = CaptionedPhotos::open(folder.path()).unwrap();
     assert_eq!((captioned.splits.len(), &captioned.photos), (1, &photos));
     let split = &captioned.splits[0];
-    let here = Here {
+    let case = Case {
         encoder: &encoder,
         photos: split.list.clone(),
         out: tempfile::tempdir().unwrap(),
     };
-    here.whole();
-    let store = FeatureStore::open(here.out.path(), "dev").unwrap();
-    split.write_captions(here.out.path(), &store).unwrap();
-    let read = Split::open(here.out.path(), "dev").unwrap();
+    case.run_to_end();
+    let store = FeatureStore::open(case.out.path(), "dev").unwrap();
+    split.write_captions(case.out.path(), &store).unwrap();
+    let read = Split::open(case.out.path(), "dev").unwrap();
     assert_eq!(read.captions, ["a one", "a two", "c one", "c two"]);
     assert_eq!(read.image_of_caption, [0, 0, 1, 1]);
     assert_eq!(read.ids, ["a.jpg", "c.jpg"]);

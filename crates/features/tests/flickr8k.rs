@@ -1,4 +1,4 @@
-//! Are real captions read as they should be? Needs the folder that `UARD_SHARED` names.
+//! Tests of the vocabulary on the captions of Flickr8k. They need the folder given by `UARD_SHARED`.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
@@ -9,8 +9,8 @@ use uard_data::captions::read_captions;
 use uard_data::tokens::tokenize;
 use uard_features::text::vocabulary::{MINIMUM_COUNT, Vocabulary};
 
-/// Words of the training captions seen at least four times, and the four special ones: what the
-/// runs of docs/reproduction.md were trained with.
+/// The words that occur at least four times in the training captions, and the four special ones: the
+/// size of the vocabulary in docs/reproduction.md.
 const RECORDED_WORDS: usize = 2933;
 
 fn flickr8k() -> Option<PathBuf> {
@@ -37,7 +37,7 @@ fn real_captions_give_the_vocabulary_of_the_recorded_runs() {
         .iter()
         .filter(|&&word| word == vocabulary.unk())
         .count();
-    // Rare words only: fewer than one in twenty.
+    // Only rare words are unknown: fewer than one in twenty.
     assert!(
         unknown > 0 && unknown * 20 < words.len(),
         "{unknown} of {}",

@@ -1,5 +1,5 @@
-//! Photos are decoded as people see them, and refused with a reason where they cannot be: pictures
-//! written by `goldens/photos.py`, and broken ones made of them here.
+//! Tests of decoding photos: pictures that `goldens/photos.py` wrote, and broken ones made from
+//! them.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use uard_features::backbone::{Photo, PhotoLimits, Truncated};
 
-/// Of a colour, of JPEG at quality 95 and of colours that went through CMYK.
+/// The most difference of a colour after JPEG at quality 95, and after conversion to CMYK and back.
 const TOLERANCE: i32 = 6;
 
-/// Middles of the green corner, of the red rest of the left half, and of the blue half.
+/// The middles (x, y) of the green corner, of the red rest of the left half, and of the blue half.
 const PLACES: [(usize, usize); 3] = [(3, 3), (4, 12), (18, 8)];
 const COLOURS: [[u8; 3]; 3] = [[40, 200, 60], [200, 40, 40], [40, 60, 200]];
 
@@ -23,7 +23,7 @@ fn open(name: &str) -> Photo {
     Photo::open(&golden(name), PhotoLimits::default()).unwrap()
 }
 
-fn shows(name: &str, colours: [[u8; 3]; 3]) {
+fn assert_shows(name: &str, colours: [[u8; 3]; 3]) {
     let photo = open(name);
     assert_eq!((photo.width(), photo.height()), (24, 16), "{name}");
     for ((x, y), expected) in PLACES.into_iter().zip(colours) {
@@ -39,9 +39,9 @@ fn shows(name: &str, colours: [[u8; 3]; 3]) {
 }
 
 #[test]
-fn every_kind_of_file_shows_its_colours() {
+fn every_format_is_decoded_to_the_right_colours() {
     for name in ["rgb.jpg", "cmyk.jpg", "lossless.webp", "rgb.gif"] {
-        shows(name, COLOURS);
+        assert_shows(name, COLOURS);
     }
 }
 
@@ -57,7 +57,7 @@ fn a_jpeg_that_ends_early_cannot_be_read_whatever_follows_its_end() {
     ] {
         let whole = open(name);
         let bytes = std::fs::read(golden(name)).unwrap();
-        // The decoder has the last bits of so small a picture without the last bytes.
+        // The picture is so small that the decoder does not need the last bytes.
         for length in (1..bytes.len() - 8).step_by(3) {
             let refusal = Photo::decode(name, &bytes[..length], limits);
             assert!(refusal.is_err(), "{name} with {length} bytes");
@@ -73,7 +73,7 @@ fn a_jpeg_that_ends_early_cannot_be_read_whatever_follows_its_end() {
 }
 
 #[test]
-fn the_reason_tells_how_much_of_a_photo_is_there() {
+fn the_reason_states_how_many_bytes_the_file_has() {
     let limits = PhotoLimits::default();
     let bytes = std::fs::read(golden("rgb.jpg")).unwrap();
     for length in [bytes.len() - 40, 100, 20] {
@@ -104,7 +104,7 @@ fn a_gif_whose_frame_is_larger_than_its_picture_is_refused() {
 }
 
 #[test]
-fn a_photo_of_another_format_is_whole_or_refused_wherever_it_is_cut() {
+fn other_formats_cut_at_any_byte_are_complete_or_refused() {
     for name in [
         "grey16.png",
         "alpha.png",
@@ -123,7 +123,7 @@ fn a_photo_of_another_format_is_whole_or_refused_wherever_it_is_cut() {
 }
 
 #[test]
-fn what_is_missing_of_a_jpeg_is_grey_for_those_who_accept_it() {
+fn the_missing_part_of_an_accepted_truncated_jpeg_is_grey() {
     let limits = PhotoLimits {
         truncated: Truncated::Accepted,
         ..PhotoLimits::default()
@@ -136,20 +136,20 @@ fn what_is_missing_of_a_jpeg_is_grey_for_those_who_accept_it() {
 
 #[test]
 fn grey_becomes_three_equal_colours_and_sixteen_bits_eight() {
-    shows("grey16.png", [[40; 3], [200; 3], [40; 3]]);
+    assert_shows("grey16.png", [[40; 3], [200; 3], [40; 3]]);
     // 0.299 red + 0.587 green + 0.114 blue.
-    shows("grey.jpg", [[136; 3], [88; 3], [70; 3]]);
+    assert_shows("grey.jpg", [[136; 3], [88; 3], [70; 3]]);
 }
 
 #[test]
-fn what_is_transparent_is_white() {
-    shows("alpha.png", [[40, 200, 60], [255; 3], [255; 3]]);
+fn transparent_pixels_become_white() {
+    assert_shows("alpha.png", [[40, 200, 60], [255; 3], [255; 3]]);
 }
 
 #[test]
 fn every_orientation_is_turned_upright() {
     for orientation in 1..=8 {
-        shows(&format!("orientation{orientation}.jpg"), COLOURS);
+        assert_shows(&format!("orientation{orientation}.jpg"), COLOURS);
     }
 }
 
@@ -174,7 +174,7 @@ fn files_that_are_no_photos_are_refused_by_name() {
 }
 
 #[test]
-fn the_kind_is_told_by_content_not_by_name() {
+fn the_format_is_recognised_by_content_not_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("名 字.txt");
     std::fs::copy(golden("rgb.jpg"), &path).unwrap();
@@ -182,7 +182,7 @@ fn the_kind_is_told_by_content_not_by_name() {
     assert_eq!(photo, open("rgb.jpg"));
 }
 
-/// A PNG that says it has so many pixels: its header, without any.
+/// A PNG whose header declares this size, without any pixels.
 fn bomb(width: u32, height: u32) -> Vec<u8> {
     let mut header = b"IHDR".to_vec();
     header.extend(width.to_be_bytes());
@@ -192,7 +192,7 @@ fn bomb(width: u32, height: u32) -> Vec<u8> {
     [&b"\x89PNG\r\n\x1a\n"[..], &parts.concat()].concat()
 }
 
-/// A chunk of a PNG: its kind, and what follows.
+/// A chunk of a PNG; `content` begins with the four bytes of its type.
 fn chunk(content: &[u8]) -> Vec<u8> {
     let mut bytes = ((content.len() - 4) as u32).to_be_bytes().to_vec();
     bytes.extend(content);
@@ -219,7 +219,7 @@ fn decompression_bombs_are_refused_before_they_are_decoded() {
     let message = refused(&bomb(16_000, 16_000), limits);
     assert!(message.contains("bytes to decode"), "{message}");
     assert!(message.contains("--longest-side 16000"), "{message}");
-    // With it, the photo fails for what it is.
+    // With the limit raised, it is refused because it has no pixels.
     let message = refused(&bomb(16_000, 16_000), PhotoLimits::up_to(16_000));
     assert!(!message.contains("limit"), "{message}");
     let small = PhotoLimits { side: 20, ..limits };
@@ -228,9 +228,9 @@ fn decompression_bombs_are_refused_before_they_are_decoded() {
     assert!(message.contains("24 x 16 pixels"), "{message}");
 }
 
-/// Zeros in a zlib stream, 258 for every 13 bits: the longest match of deflate's fixed codes.
+/// A zlib stream of zeros, 258 for every 13 bits: the longest match of deflate's fixed codes.
 fn packed_zeros(matches: usize) -> Vec<u8> {
-    // The last block, in fixed codes; a zero; then as many matches at distance 1; the end.
+    // The header of a last block in fixed codes, a zero, `matches` matches at distance 1, the end.
     let zero = [0, 0, 1, 1, 0, 0, 0, 0];
     let longest = [1, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0];
     let mut bits = [&[1, 1, 0][..], &zero, &longest.repeat(matches), &[0; 7]].concat();
@@ -246,7 +246,7 @@ fn packed_zeros(matches: usize) -> Vec<u8> {
     .concat()
 }
 
-/// The most memory that this process has had, in bytes.
+/// The largest resident memory of this process so far, in bytes.
 #[cfg(target_os = "linux")]
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -257,9 +257,9 @@ fn peak() -> u64 {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_colour_profile_that_unpacks_to_much_is_not_unpacked() {
+fn a_colour_profile_that_decompresses_to_much_is_not_decompressed() {
     let png = std::fs::read(golden("alpha.png")).unwrap();
-    // Behind signature and header.
+    // After the signature and the header.
     let (start, rest) = png.split_at(8 + 25);
     let profile = |matches| {
         let content = [&b"iCCPa\0\0"[..], &packed_zeros(matches)].concat();
@@ -270,7 +270,7 @@ fn a_colour_profile_that_unpacks_to_much_is_not_unpacked() {
     let bomb = profile(1_000_000);
     let before = peak();
     assert_eq!(decode(&bomb), open("alpha.png"));
-    // 1.6 MB that unpack to 258 MB.
+    // 1.6 MB that decompress to 258 MB.
     assert!(peak() - before < 100 << 20, "{} to {}", before, peak());
 }
 
@@ -283,7 +283,7 @@ fn a_chunk_of_a_webp_that_declares_more_than_the_file_has_is_refused() {
     let riff = |size: usize| [b"RIFF", &(size as u32).to_le_bytes()[..], &bytes[8..]].concat();
     let message = refused(&riff(bytes.len() - 8), PhotoLimits::default());
     assert!(message.contains("it ends after"), "{message}");
-    // Behind the end that the file declares, nothing is looked at.
+    // Bytes after the end that the file declares are not read.
     let trailing = [&webp[..], exif].concat();
     let photo = Photo::decode("webp", &trailing, PhotoLimits::default()).unwrap();
     assert_eq!(photo, open("lossless.webp"));

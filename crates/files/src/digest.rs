@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 
 use crate::MappedFile;
 
-/// SHA-256 over fields with their lengths, so that moving a byte from one to the next shows.
+/// SHA-256 over fields and their lengths, so that moving a byte from one field to the next changes
+/// it.
 #[derive(Default)]
 pub struct FieldsHash(Sha256);
 
@@ -18,7 +19,7 @@ impl FieldsHash {
         self.0.update(field);
     }
 
-    /// Adds a number of 64 bits, as it stands.
+    /// Adds a number as 8 bytes, little endian.
     pub fn add_number(&mut self, number: usize) {
         self.0.update((number as u64).to_le_bytes());
     }

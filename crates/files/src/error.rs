@@ -1,10 +1,9 @@
-//! What can be wrong with a file of any format: it cannot be read, is another kind of file, or holds
-//! other text than expected.
+//! Errors of files of any format: not readable, of another kind, or with other text than expected.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A cause, with the file.
+/// What is wrong with a file, with its path.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
@@ -15,7 +14,7 @@ pub enum FileError {
         path: PathBuf,
         /// What was being done: `open`, `read`, `write`, …
         action: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A file of another kind: a failed download, or one that was not unpacked.
@@ -25,7 +24,7 @@ pub enum FileError {
         path: PathBuf,
         /// What was needed.
         expected: &'static str,
-        /// What it is, and how to come to the one that was meant.
+        /// What the file is, and how to get the expected one.
         found: &'static str,
     },
     /// Bytes that are not UTF-8.
@@ -36,14 +35,14 @@ pub enum FileError {
         /// The line, from 1.
         line: usize,
     },
-    /// A JSON file of another form.
+    /// A file that is no JSON, or JSON with other fields or types than expected.
     #[error("{}: expected {expected}: {source}", path.display())]
     Json {
         /// The file.
         path: PathBuf,
         /// What the file should hold.
         expected: &'static str,
-        /// What the parser said.
+        /// The parser's error.
         source: serde_json::Error,
     },
 }
@@ -59,8 +58,8 @@ impl FileError {
         }
     }
 
-    /// The error of a file that is none of what was expected, where its first bytes say what it
-    /// is. For readers that did not find their own beginning.
+    /// The error for a file of another kind, if [`mistaken`](crate::mistaken) recognises its first
+    /// bytes. For readers whose own format does not begin with these bytes.
     pub fn other_file(path: &Path, expected: &'static str, bytes: &[u8]) -> Option<Self> {
         crate::mistaken(bytes).map(|found| Self::OtherFile {
             path: path.to_owned(),

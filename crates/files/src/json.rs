@@ -1,4 +1,4 @@
-//! Files of JSON, read whole.
+//! Reads JSON files as values.
 
 use std::path::Path;
 
@@ -6,10 +6,11 @@ use serde::de::DeserializeOwned;
 
 use crate::FileError;
 
-/// Reads a value; `expected` is what the file should hold.
+/// Reads a JSON file; `expected` is what errors say that the file should hold.
 ///
 /// # Errors
-/// No such file; another form; a failed download, which is named as what it is.
+/// The file cannot be read; its text is no JSON of a `T`; it is of another kind, such as a web page,
+/// which the error names.
 pub fn read_json<T: DeserializeOwned>(path: &Path, expected: &'static str) -> Result<T, FileError> {
     let bytes = crate::read(path).map_err(FileError::io(path, "read"))?;
     serde_json::from_slice(&bytes).map_err(|source| {

@@ -3,14 +3,14 @@
 //! - [`UnfinishedFile`] writes a file that appears whole or not at all: links are followed, modes
 //!   are kept, devices and pipes are written to and never replaced.
 //! - [`DirectoryLock`] lets one process at a time write into a directory.
-//! - [`open`], [`read`], [`read_text`] and [`MappedFile`] read what a user named: a file, or a pipe
-//!   to its end. [`open_regular`] reads what was found in a folder, and never waits.
-//! - [`mistaken`] names a failed download or an archive that stands where a file was expected.
+//! - [`open`], [`read`], [`read_text`] and [`MappedFile`] read a path that the user gave: a file, or
+//!   a pipe to its end. [`open_regular`] opens a file that was found in a folder, and never waits.
+//! - [`mistaken`] recognises failed downloads and archives where another format was expected.
 //! - [`read_json`], [`sha256`] and [`FieldsHash`] read JSON and compute checksums; [`caught`] calls
 //!   a reader of another crate that may panic on broken files.
 //!
-//! Most errors are [`std::io::Error`]s without the path: callers know what was being done, and add it
-//! with [`FileError::io`]. `cargo xtask ci style` finds product code that opens files without this crate.
+//! Most errors are [`std::io::Error`]s without the path: callers add the path and the action with
+//! [`FileError::io`]. `cargo xtask ci style` finds product code that opens files without this crate.
 
 mod caught;
 mod digest;

@@ -1,4 +1,4 @@
-//! One writer a directory: a lock that ends with the process that holds it.
+//! `DirectoryLock` lets one process at a time write into a directory; it ends with that process.
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -9,40 +9,40 @@ use crate::writing::{PREFIX, folder_of};
 
 const NAME: &str = ".lock";
 
-/// How much of a lock file is read to name its holder, in bytes.
+/// How many bytes of a lock file are read to name its holder.
 const MAXIMUM_HOLDER_BYTES: u64 = 200;
 
 /// The right to write into a directory: held by one process at a time, until it is dropped or the
 /// process ends, however it ends.
 ///
-/// The lock is the system's, on a file `.lock` in the directory, which says who holds it and is
-/// removed with the lock. Readers take none.
+/// It is a lock of the operating system on a file `.lock` in the directory. The file holds the
+/// number of the process, and is removed when the lock is dropped. Readers take no lock.
 #[derive(Debug)]
 pub struct DirectoryLock {
     path: PathBuf,
-    /// Closing it gives the lock back.
+    /// Closing the file releases the lock.
     _file: File,
 }
 
 impl DirectoryLock {
-    /// Makes the directory where it is missing, locks it, and removes the unfinished files that a
+    /// Makes the directory if it is missing, locks it, and removes the unfinished files that a
     /// killed writer left in it.
     ///
     /// # Errors
     /// Another process holds the lock ([`ErrorKind::ResourceBusy`], with its number); the system
-    /// refuses, or its file system has no locks.
+    /// refuses, or the file system has no locks.
     pub fn acquire(directory: &Path) -> io::Result<Self> {
         let directory = match directory.as_os_str().is_empty() {
             true => Path::new("."),
             false => directory,
         };
         fs::create_dir_all(directory)?;
-        let lock = Self::at(directory.join(NAME))?;
+        let lock = Self::hold(directory.join(NAME))?;
         remove_leftovers(directory)?;
         Ok(lock)
     }
 
-    /// The same for a directory that is replaced as a whole: the lock's file is beside it.
+    /// Locks a directory that is replaced as a whole: the lock's file lies beside it.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire); the path names no directory.
@@ -56,13 +56,13 @@ impl DirectoryLock {
         hidden.push(NAME);
         let path = directory.with_file_name(hidden);
         fs::create_dir_all(folder_of(&path))?;
-        Self::at(path)
+        Self::hold(path)
     }
 
-    fn at(path: PathBuf) -> io::Result<Self> {
+    fn hold(path: PathBuf) -> io::Result<Self> {
         let mut file = loop {
             let file = locked(&path)?;
-            // Its last holder may have removed the file between opening and locking.
+            // The last holder may have removed the file between opening and locking.
             if is_at(&file, &path)? {
                 break file;
             }
@@ -75,7 +75,7 @@ impl DirectoryLock {
 
 impl Drop for DirectoryLock {
     fn drop(&mut self) {
-        // Removed while the lock is held. A file that stays is locked again by the next holder.
+        // Removed while the lock is held. If that fails, the next holder locks the same file.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -89,14 +89,14 @@ fn locked(path: &Path) -> io::Result<File> {
         Err(TryLockError::WouldBlock) => Err(held_by(&mut file)),
         Err(TryLockError::Error(error)) => Err(io::Error::new(
             error.kind(),
-            format!("its file system gives no lock ({error}); choose a folder on another disk"),
+            format!("its file system has no locks ({error}); choose a folder on another disk"),
         )),
     }
 }
 
 fn held_by(file: &mut File) -> io::Error {
     let mut holder = String::new();
-    // Who holds it is news beside the error; a holder that has not written it yet has no name.
+    // The holder may not have written its number yet; the error is the same without it.
     let _ = file.take(MAXIMUM_HOLDER_BYTES).read_to_string(&mut holder);
     let holder = match holder.trim() {
         "" => "another process",
@@ -107,7 +107,7 @@ fn held_by(file: &mut File) -> io::Error {
     io::Error::new(ErrorKind::ResourceBusy, message)
 }
 
-/// Whether the path still leads to the file that was opened.
+/// Whether `path` still names the opened file.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
@@ -119,7 +119,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Elsewhere an open file cannot be removed.
+/// On other systems an open file cannot be removed.
 #[cfg(not(unix))]
 fn is_at(_: &File, _: &Path) -> io::Result<bool> {
     Ok(true)
@@ -132,15 +132,16 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
             .file_name()
             .as_encoded_bytes()
             .starts_with(PREFIX.as_bytes());
-        if is_unfinished && entry.file_type()?.is_file() && nobody_writes(&entry.path()) {
+        if is_unfinished && entry.file_type()?.is_file() && is_abandoned(&entry.path()) {
             fs::remove_file(entry.path())?;
         }
     }
     Ok(())
 }
 
-/// A file that is being written is locked by its writer, who needs no lock of the directory.
-fn nobody_writes(path: &Path) -> bool {
+/// Whether no process writes an unfinished file: every writer locks its own, also one that holds no
+/// lock of the directory.
+fn is_abandoned(path: &Path) -> bool {
     crate::open_regular(path).is_ok_and(|file| file.try_lock().is_ok())
 }
 
@@ -150,7 +151,7 @@ mod tests {
     use crate::UnfinishedFile;
 
     #[test]
-    fn the_second_is_told_who_holds_it() {
+    fn a_second_lock_is_refused_with_the_number_of_the_holder() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/run");
         let first = DirectoryLock::acquire(&path).unwrap();
@@ -164,20 +165,20 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_replaced_is_locked_from_beside() {
+    fn a_directory_that_is_replaced_is_locked_by_a_file_beside_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/scenes");
         let lock = DirectoryLock::acquire_beside(&path).unwrap();
         assert!(!path.exists());
         assert!(DirectoryLock::acquire_beside(&path).is_err());
-        // Its neighbours are written meanwhile.
+        // Other directories beside it are not locked.
         DirectoryLock::acquire_beside(&path.with_file_name("other")).unwrap();
         drop(lock);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
     }
 
     #[test]
-    fn what_a_killed_writer_left_is_removed() {
+    fn unfinished_files_of_a_killed_writer_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at(".unfinished-abc"), b"half").unwrap();

@@ -1,4 +1,4 @@
-//! Files as slices of memory, read-only or written in place.
+//! Memory maps of files, read-only or written in place.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,14 +7,14 @@ use std::path::Path;
 
 use memmap2::{Mmap, MmapMut};
 
-/// A file that other users may shorten is read where it is not larger, in bytes: weights and tables,
-/// but not features, of which only the pages that are used are to be read.
+/// The largest file, in bytes, that is read instead of mapped if another user may shorten it. Files
+/// of features are larger: of them only the pages that are used should be read.
 const LARGEST_READ: u64 = 16 << 20;
 
-/// The bytes of a file or pipe; pages are read when they are touched.
+/// The bytes of a file or pipe; pages are read when they are used.
 ///
-/// A file that another process shortens while it is mapped ends this process with SIGBUS as soon
-/// as a page beyond its new end is touched: no process can prevent that. Files written through
+/// If another process shortens the file while it is mapped, this process ends with SIGBUS as soon
+/// as it reads a page beyond the new end: no process can prevent that. Files written through
 /// [`UnfinishedFile`](crate::UnfinishedFile) are replaced, never shortened, so readers keep the
 /// bytes that they opened. For files that others shorten, use [`read`](crate::read).
 #[derive(Debug)]
@@ -24,8 +24,8 @@ impl MappedFile {
     /// Maps a whole file; a pipe is read to its end first.
     ///
     /// A file of up to 16 MiB that another user may write (its owner, its group, or everyone) is
-    /// read into memory instead, and nothing that happens to it later changes these bytes. A larger
-    /// one is mapped, and must not be shortened.
+    /// read into memory instead, so that later changes of the file do not change these bytes. A
+    /// larger one is mapped, and must not be shortened.
     ///
     /// # Errors
     /// As [`open`](crate::open); the system cannot map it.
@@ -35,15 +35,16 @@ impl MappedFile {
         if length <= LARGEST_READ && others_may_write(&file)? {
             return Self::copied(file, length);
         }
-        // SAFETY: the map is read-only and private to this value, and readers check its length
-        // against what the file's header promises before any use. That nobody shortens the file
-        // while it is mapped cannot be enforced by any process; the type's documentation says so.
+        // SAFETY: `Mmap::map` requires that nobody changes or shortens the file while it is mapped.
+        // This value gives out shared slices only, and our own writers replace files instead of
+        // changing them. No process can enforce this for other processes: the documentation of the
+        // type says so, and small files that other users may write were copied above.
         unsafe { Mmap::map(&file) }.map(Self)
     }
 
     fn copied(mut file: File, length: u64) -> io::Result<Self> {
         let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        // Pages, as a map has them: readers rely on the alignment.
+        // An anonymous map, because readers rely on the alignment of pages.
         let mut bytes = MmapMut::map_anon(length)?;
         file.read_exact(&mut bytes)?;
         bytes.make_read_only().map(Self)
@@ -57,7 +58,8 @@ fn others_may_write(file: &File) -> io::Result<bool> {
     /// Write permission of group and others.
     const WRITE: u32 = 0o022;
     let metadata = file.metadata()?;
-    // SAFETY: the call has no arguments and cannot fail.
+    // SAFETY: `geteuid` is unsafe only because it is a foreign function: it takes no arguments,
+    // writes no memory of ours, and cannot fail.
     let user = unsafe { libc::geteuid() };
     Ok(![0, user].contains(&metadata.uid()) || metadata.mode() & WRITE != 0)
 }
@@ -75,26 +77,28 @@ impl Deref for MappedFile {
     }
 }
 
-/// The bytes of a file that is being written, in any order.
+/// A memory map of a file whose bytes are written in any order.
 #[derive(Debug)]
 pub struct MappedFileMut(MmapMut);
 
 impl MappedFileMut {
-    /// Maps a file that was opened for reading and writing and has its full length. Its blocks
-    /// should be written already: a full disk met through a map ends the process.
+    /// Maps a file that was opened for reading and writing, has its full length, and is written by
+    /// this process alone. Its blocks should be written already: if the disk is full, writing to a
+    /// block without a place on it ends the process with SIGBUS.
     ///
     /// # Errors
     /// The system cannot map it.
     pub fn new(file: &File) -> io::Result<Self> {
-        // SAFETY: the map is private to this value. Its file has a name that only its writer knows
-        // until it is whole, so nobody shortens it meanwhile; no process can enforce more.
+        // SAFETY: `MmapMut::map_mut` requires that nobody else changes or shortens the file while it
+        // is mapped. Callers pass an unfinished file, whose random name no other process opens, and
+        // do not resize it; no process can enforce this for other processes.
         unsafe { MmapMut::map_mut(file) }.map(Self)
     }
 
-    /// Brings every page to disk.
+    /// Writes every page to disk.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// The system cannot write it.
     pub fn flush(&self) -> io::Result<()> {
         self.0.flush()
     }
@@ -122,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_may_write_is_read_and_the_rest_mapped() {
+    fn files_that_others_may_write_are_read_and_the_rest_mapped() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("bytes");
         for (mode, expected) in [(0o664, true), (0o646, true), (0o644, false), (0o600, false)] {

@@ -1,7 +1,7 @@
 //! Recognises failed downloads and packed archives by their first bytes, for errors of readers that
 //! expected another format.
 
-/// Beginnings of files, and what they are, with the way to the file that was meant.
+/// The first bytes of a file, and what such a file is, with how to get the expected one.
 const BEGINNINGS: [(&[u8], &str); 11] = [
     (
         b"version https://git-lfs.github.com/spec/",
@@ -25,18 +25,17 @@ const BEGINNINGS: [(&[u8], &str); 11] = [
     (b"%PDF-", "a PDF; download the file itself"),
 ];
 
-/// What a page begins with, in small letters, behind spaces.
+/// What a web page begins with, in small letters, after spaces.
 const PAGE_BEGINNINGS: [&[u8]; 4] = [b"<!doctype", b"<html", b"<?xml", b"<head"];
 
 const PAGE: &str = "a web page, which servers send instead of a file for errors, logins and \
     confirmations; open the address in a browser, and download the file itself";
 
-/// Where the name of the format stands in a tar archive.
+/// The bytes of a tar archive that hold `ustar`.
 const TAR: std::ops::Range<usize> = 257..262;
 
-/// Says what a file is by its first bytes, and how to come to the one that was meant; `None` where
-/// they say nothing. For readers whose own format was not found: the sentence goes on behind
-/// "found".
+/// What a file is by its first bytes, and how to get the expected one; `None` if they are not
+/// recognised. The text follows the word "found" in messages of readers of other formats.
 pub fn mistaken(bytes: &[u8]) -> Option<&'static str> {
     if bytes.is_empty() {
         return Some("an empty file; download or copy it again");
@@ -64,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failed_downloads_and_packed_files_are_named() {
+    fn failed_downloads_and_packed_files_are_recognised() {
         let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n";
         let mut tar = vec![0; 512];
         tar[TAR].copy_from_slice(b"ustar");
@@ -83,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_has_no_name() {
+    fn other_bytes_are_not_recognised() {
         for bytes in [&b"a"[..], b"{}", b"<", &[0; 300]] {
             assert_eq!(mistaken(bytes), None);
         }

@@ -1,22 +1,22 @@
-//! Opening files without surprises: a named pipe in a folder is refused instead of waited for, a
-//! pipe that was named is read to its end, and directories and devices are refused by name.
+//! Opens files and pipes for reading: a pipe that the user named is read to its end, one found in a
+//! folder is refused instead of waited for, and errors name directories and devices as such.
 
 use std::fs::{self, File, FileType, Metadata};
 use std::io::{self, ErrorKind, Read, Seek};
 use std::path::Path;
 
-/// How much is read from a pipe, in bytes. A pipe has no size that could be checked beforehand;
+/// How many bytes are read from a pipe at most. A pipe has no size that could be checked before;
 /// its bytes go to a temporary file, not to memory.
 pub const MAXIMUM_PIPE_BYTES: u64 = 64 << 30;
 
-/// Opens a regular file for reading, and never waits. For files that were found in a folder, where
-/// a pipe is nobody's intention.
+/// Opens a regular file for reading, and never waits. For files that were found in a folder: a pipe
+/// there is refused, because opening it would wait for a writer.
 ///
 /// # Errors
 /// The system refuses; the path leads to something else than a regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let file = open_without_waiting(path)?;
-    // Asked after opening: what the path names may change in between.
+    // Of the opened file, because another one may have taken the path before it was opened.
     let metadata = file.metadata()?;
     if metadata.is_file() {
         return Ok(file);
@@ -25,7 +25,7 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 }
 
 /// Opens a file for reading. A pipe is read to its end first, into a temporary file without a name,
-/// so that whoever reads can seek and map as in any file.
+/// so that the caller can seek in it and map it as any file.
 ///
 /// # Errors
 /// The system refuses; the path leads to a directory or a device; a pipe gives more than
@@ -36,7 +36,7 @@ pub fn open(path: &Path) -> io::Result<File> {
         return open_regular(path);
     }
     if is_pipe(metadata.file_type()) {
-        return end_of_pipe(File::open(path)?, MAXIMUM_PIPE_BYTES);
+        return copy_of_pipe(File::open(path)?, MAXIMUM_PIPE_BYTES);
     }
     Err(unexpected(&metadata, "a file or a pipe"))
 }
@@ -67,8 +67,8 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     })
 }
 
-/// Copies a pipe to its end into a file that has no name and goes when it is closed.
-fn end_of_pipe(pipe: File, limit: u64) -> io::Result<File> {
+/// Copies a pipe to its end into a file without a name, which the system removes when it is closed.
+fn copy_of_pipe(pipe: File, limit: u64) -> io::Result<File> {
     let mut copy = tempfile::tempfile()?;
     let bytes = io::copy(&mut pipe.take(limit + 1), &mut copy)?;
     if bytes > limit {
@@ -93,7 +93,7 @@ pub(crate) fn unexpected(metadata: &Metadata, expected: &str) -> io::Error {
 #[cfg(unix)]
 fn open_without_waiting(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    // Without the flag, opening a pipe waits until somebody writes. It changes nothing for files.
+    // Without the flag, opening a pipe waits for a writer. For regular files it changes nothing.
     File::options()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
@@ -171,7 +171,7 @@ mod tests {
         fn pipe_with(bytes: &'static [u8]) -> File {
             let (reader, mut writer) = io::pipe().unwrap();
             std::thread::spawn(move || {
-                // A reader that has had enough closes the pipe.
+                // Fails if the reader closes the pipe before its end.
                 let _ = writer.write_all(bytes);
             });
             File::from(reader.as_fd().try_clone_to_owned().unwrap())
@@ -179,7 +179,7 @@ mod tests {
 
         #[test]
         fn a_pipe_is_read_to_its_end_and_can_be_read_again() {
-            let mut file = end_of_pipe(pipe_with(b"some bytes"), 10).unwrap();
+            let mut file = copy_of_pipe(pipe_with(b"some bytes"), 10).unwrap();
             for _ in 0..2 {
                 let mut text = String::new();
                 file.read_to_string(&mut text).unwrap();
@@ -189,8 +189,8 @@ mod tests {
         }
 
         #[test]
-        fn a_pipe_without_end_meets_the_limit() {
-            let message = message(end_of_pipe(pipe_with(&[0; 100_000]), 1000));
+        fn a_pipe_longer_than_the_limit_is_refused() {
+            let message = message(copy_of_pipe(pipe_with(&[0; 100_000]), 1000));
             assert!(message.contains("more than 1000 bytes"), "{message}");
         }
 

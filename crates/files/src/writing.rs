@@ -1,4 +1,4 @@
-//! Writing a file so that it appears whole or not at all, whatever happens meanwhile.
+//! `UnfinishedFile` writes a file that appears whole or not at all, also if the process is killed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata};
@@ -10,23 +10,23 @@ use tempfile::TempPath;
 
 use crate::reading::{is_pipe, unexpected};
 
-/// Names of files that are not whole begin with this.
+/// How the temporary names of unfinished files begin.
 pub(crate) const PREFIX: &str = ".unfinished-";
 
-/// Links are followed this often, as Linux does.
+/// How many links are followed one after another: as many as Linux follows.
 const MAXIMUM_LINKS: usize = 40;
 
 /// Files that [`remove_unfinished`] removes when the process ends early.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// A file that is being written: under a random hidden name beside its destination, until
-/// [`finish`](UnfinishedFile::finish) brings it to disk and renames it. Dropped before that, it is
-/// removed, and what had the name before is as it was.
+/// A file that is being written under a random hidden name beside its destination.
+/// [`finish`](UnfinishedFile::finish) brings it to disk and renames it to the destination. If it is
+/// dropped before that, it is removed, and the destination stays unchanged.
 ///
 /// - A symbolic link stays: the file that it leads to is replaced, or made.
-/// - A file that is replaced gives its mode to the new one.
-/// - A character device or a pipe (`/dev/null`, `/dev/stdout`) gets the bytes when all are there.
-/// - Two writers of one destination do not meet: the later one to finish has the name.
+/// - A new file gets the mode of the one that it replaces.
+/// - A character device or a pipe (`/dev/null`, `/dev/stdout`) gets the bytes when all are written.
+/// - Two writers of one destination write two files; the later one to finish replaces the other's.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -48,7 +48,7 @@ pub struct UnfinishedFile {
     destination: Destination,
 }
 
-/// Where the bytes go in the end.
+/// What [`UnfinishedFile::finish`] does with the temporary file.
 #[derive(Debug)]
 enum Destination {
     /// The temporary file gets the name `target`.
@@ -61,8 +61,8 @@ enum Destination {
 }
 
 impl UnfinishedFile {
-    /// Begins a file. Everything that can be known to fail is refused here, before any work: a
-    /// folder that does not exist or cannot be written, a directory in the file's place.
+    /// Begins a file. What would fail in the end is refused here, before any work: a folder that
+    /// does not exist or cannot be written, a directory in the file's place.
     ///
     /// # Errors
     /// The system refuses; `path` names a directory, a socket or a block device, or a named pipe
@@ -80,15 +80,15 @@ impl UnfinishedFile {
         }
     }
 
-    /// The file, for what writes by itself. Its name is a temporary one.
+    /// The open file, for writers that need one, such as a memory map. Its name is temporary.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Brings the bytes to disk and gives the file its name, in one step.
+    /// Brings the bytes to disk, and renames the file to its destination in one step.
     ///
     /// # Errors
-    /// The system refuses; then the destination is as it was, or a device got a part.
+    /// The system refuses; then the destination is unchanged, or a device got a part of the bytes.
     pub fn finish(mut self) -> io::Result<()> {
         match self.destination {
             Destination::Renamed { temporary, target } => {
@@ -170,16 +170,16 @@ pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     file.finish()
 }
 
-/// Removes what this process is writing: for the handler of a signal that ends the process.
+/// Removes the unfinished files of this process: for the handler of a signal that ends it.
 pub fn remove_unfinished() {
     for path in registry().iter() {
-        // The process ends; nobody could be told.
+        // The process ends, so that an error could not be reported.
         let _ = fs::remove_file(path);
     }
 }
 
-/// Makes names in a directory survive a power cut. Where directories cannot be opened or synced,
-/// the system does it.
+/// Brings the names in a directory to disk, so that they survive a power cut. Does nothing where
+/// directories cannot be opened or synced.
 ///
 /// # Errors
 /// The system refuses.
@@ -188,7 +188,7 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
         return Ok(());
     }
     match File::open(directory)?.sync_all() {
-        // What some file systems in user space and on networks answer.
+        // Some file systems in user space and on networks cannot sync a directory.
         Err(error)
             if matches!(
                 error.kind(),
@@ -209,7 +209,7 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// The path that the links at `path` lead to, where nothing is yet.
+/// The path that the links at `path` lead to, where no file exists yet.
 fn behind_links(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..MAXIMUM_LINKS {
@@ -221,21 +221,21 @@ fn behind_links(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::new(ErrorKind::InvalidInput, "too many links"))
 }
 
-/// A named pipe for writing. Opening one waits for a reader, for ever if need be; so it is asked
-/// without waiting first, often enough for a reader that starts at the same time.
+/// Opens a named pipe for writing. Opening would wait for a reader without limit, so it is tried
+/// without waiting first, for three seconds: time for a reader that starts at the same moment.
 #[cfg(unix)]
 fn open_pipe(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     const TRIES: usize = 30;
     const BETWEEN_TRIES: std::time::Duration = std::time::Duration::from_millis(100);
     for attempt in 0..TRIES {
-        let asked = File::options()
+        let opened = File::options()
             .write(true)
             .custom_flags(libc::O_NONBLOCK)
             .open(path);
-        match asked {
-            // There is a reader. The pipe is opened again to write into it without the flag, while
-            // the first handle keeps it open.
+        match opened {
+            // There is a reader. The pipe is opened a second time, without the flag, for writing;
+            // until then the first handle keeps it open.
             Ok(_first) => return File::options().write(true).open(path),
             Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
                 if attempt + 1 < TRIES {
@@ -276,21 +276,23 @@ struct Registered {
 }
 
 impl Registered {
-    /// A new file of a random name: made by `O_EXCL`, so never one that somebody else put there.
+    /// Makes a file with a random name. It is opened with `O_EXCL`, so that it is never a file that
+    /// another process put there.
     fn create(folder: &Path) -> io::Result<(File, Self)> {
         let mut options = tempfile::Builder::new();
         options.prefix(PREFIX);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            // As any new file: the process's umask decides.
+            // The mode of any new file, from which the process's umask is taken.
             options.permissions(fs::Permissions::from_mode(0o666));
         }
-        // Registered under the lock: a signal between the two finds the file.
+        // Made while the registry is locked, so that `remove_unfinished` cannot run between making
+        // and registering the file.
         let mut registry = registry();
         let (file, temporary) = options.tempfile_in(folder)?.into_parts();
-        // Tells it from what a killed process left. Where the file system has no locks, nothing is
-        // ever removed as left behind.
+        // `DirectoryLock` removes unfinished files that nobody has locked. On a file system without
+        // locks it finds that it cannot lock any, and removes none.
         let _ = file.try_lock();
         let path = temporary.to_path_buf();
         registry.insert(path.clone());
@@ -328,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_finished_leaves_the_old_one_and_no_remnant() {
+    fn a_file_that_is_dropped_unfinished_leaves_the_old_one_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         write(&path, b"old").unwrap();
@@ -340,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_being_written_is_removed_before_the_process_ends() {
+    fn unfinished_files_are_registered_until_they_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let file = UnfinishedFile::create(&folder.path().join("a")).unwrap();
         // Not `remove_unfinished`: other tests of this process are writing.
@@ -374,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn writers_of_one_destination_do_not_meet() {
+    fn two_writers_of_one_destination_both_finish() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         let mut first = UnfinishedFile::create(&path).unwrap();

@@ -1,5 +1,5 @@
-//! Damage behind checksums: a member of a zip archive, a chunk of a PNG. Readers refuse a wrong
-//! checksum before they look at anything else, so it is computed anew.
+//! Damages zip archives and PNGs and then corrects their checksums, because readers refuse a wrong
+//! checksum before they read the damaged bytes.
 
 use std::io::{Cursor, Read, Write};
 
@@ -12,21 +12,21 @@ use crate::mutate::{LONGEST, damaged};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// Bytes of a PNG's chunk beside its data: length, name and checksum.
+/// Bytes of a PNG's chunk besides its data: length, name and checksum.
 const AROUND_DATA: usize = 12;
 
-/// Damages a file; of archives and PNGs in half of the cases behind their checksums.
+/// Damages a file. In half of the cases the checksums of archives and PNGs are corrected.
 pub fn damage(stream: &mut Stream, bytes: &[u8], other: &[u8]) -> Vec<u8> {
-    let behind = stream.random::<bool>();
-    if behind
+    let correct = stream.random::<bool>();
+    if correct
         && bytes.starts_with(b"PK")
         && let Some(archive) = with_damaged_member(stream, bytes)
     {
         return archive;
     }
     let mut damaged = damaged(stream, bytes, other);
-    if behind && damaged.starts_with(PNG) {
-        renew_checksums(&mut damaged);
+    if correct && damaged.starts_with(PNG) {
+        correct_checksums(&mut damaged);
     }
     damaged
 }
@@ -54,8 +54,8 @@ fn with_damaged_member(stream: &mut Stream, bytes: &[u8]) -> Option<Vec<u8>> {
     Some(writer.finish().ok()?.into_inner())
 }
 
-/// Writes the right checksum after every chunk of a PNG that is there as a whole.
-fn renew_checksums(bytes: &mut [u8]) {
+/// Writes the right checksum after every complete chunk of a PNG.
+fn correct_checksums(bytes: &mut [u8]) {
     let mut start = PNG.len();
     while let Some(length) = bytes.get(start..start + 4) {
         let length = length
@@ -84,11 +84,11 @@ mod tests {
             "/../features/tests/goldens/photos/alpha.png"
         ));
         let right = png.expect("the picture is in the repository");
-        let mut renewed = right.clone();
-        // A checksum is the last thing in the file.
-        *renewed.last_mut().expect("not empty") ^= 1;
-        renew_checksums(&mut renewed);
-        assert_eq!(renewed, right);
+        let mut corrected = right.clone();
+        // The last byte of the file belongs to a checksum.
+        *corrected.last_mut().expect("not empty") ^= 1;
+        correct_checksums(&mut corrected);
+        assert_eq!(corrected, right);
     }
 
     #[test]

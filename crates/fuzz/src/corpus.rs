@@ -1,6 +1,6 @@
-//! Writes the undamaged files: for each target a folder, all of them together under 4 MB. What can
-//! be drawn is drawn, runs are trained in a moment, and the tiny published models and photos are
-//! those of the tests in this repository.
+//! Writes the corpus, the undamaged files: a folder for each target, all together under 4 MB. Arrays
+//! are drawn at random, runs are trained on tiny data, and tiny published models and photos are
+//! copied from the tests of this repository.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const WIDTH: usize = 8;
 
 const CAPTIONS: [&str; 2] = ["a dog with a ball", "a red kite above the sea, at noon"];
 
-/// Where the repository's other crates are.
+/// The folder of the repository's crates.
 const CRATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 const OWN: &str = "data.minimum_word_count = 1
@@ -87,7 +87,7 @@ pub fn write(root: &Path) -> anyhow::Result<()> {
     packed(root)
 }
 
-/// The folder of a target, made where it is not there.
+/// The folder `below` in the folder of a target; it is created if needed.
 fn folder(root: &Path, target: &str, below: &str) -> anyhow::Result<PathBuf> {
     let folder = match below {
         "" => root.join(target),
@@ -139,15 +139,15 @@ fn captions(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Regions of an image as dumps have them.
-struct Dumped {
+/// Boxes and features of an image's regions.
+struct DumpedRegions {
     boxes: Vec<f32>,
     features: Vec<f32>,
 }
 
-fn dumped(image: usize) -> Dumped {
+fn dumped(image: usize) -> DumpedRegions {
     let corners = |region: usize| [region as f32, 1.0, 50.0, 20.0];
-    Dumped {
+    DumpedRegions {
         boxes: (0..REGIONS).flat_map(corners).collect(),
         features: numbers(&format!("image {image}"), REGIONS * WIDTH),
     }
@@ -165,7 +165,7 @@ fn dumps(root: &Path) -> anyhow::Result<()> {
     let (classes, shares) = (STANDARD.encode(classes), base64(&[0.5; REGIONS]));
     let (mut butd, mut lxmert) = (String::new(), String::new());
     for image in 0..IMAGES {
-        let Dumped { boxes, features } = dumped(image);
+        let DumpedRegions { boxes, features } = dumped(image);
         let (boxes, features) = (base64(&boxes), base64(&features));
         butd += &format!("{image}\t50\t20\t{REGIONS}\t{boxes}\t{features}\n");
         lxmert += &format!(
@@ -181,7 +181,7 @@ fn dumps(root: &Path) -> anyhow::Result<()> {
     data(&folder(root, "dump-scan", "data")?)
 }
 
-/// The bytes of the npy file that is written to a path.
+/// The bytes of the npy file that `write` writes.
 fn npy(write: impl FnOnce(&Path) -> uard_data::Result<()>) -> anyhow::Result<Vec<u8>> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("array.npy");
@@ -205,7 +205,7 @@ fn archive(path: &Path, arrays: &[(&str, Vec<u8>)]) -> anyhow::Result<()> {
 
 fn npz(folder: &Path) -> anyhow::Result<()> {
     for image in 0..2 {
-        let Dumped { boxes, features } = dumped(image);
+        let DumpedRegions { boxes, features } = dumped(image);
         let arrays = [
             ("x", reals(&[REGIONS, WIDTH], &features)?),
             ("bbox", reals(&[REGIONS, 4], &boxes)?),
@@ -222,7 +222,7 @@ fn cocobu(folder: &Path) -> anyhow::Result<()> {
         fs::create_dir(folder.join(below))?;
     }
     for image in 0..2 {
-        let Dumped { boxes, features } = dumped(image);
+        let DumpedRegions { boxes, features } = dumped(image);
         let feat = [("feat", reals(&[REGIONS, WIDTH], &features)?)];
         archive(&folder.join(format!("cocobu_att/{image}.npz")), &feat)?;
         let path = folder.join(format!("cocobu_box/{image}.npy"));
@@ -232,7 +232,7 @@ fn cocobu(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn hdf5(folder: &Path) -> anyhow::Result<()> {
-    let all: Vec<Dumped> = (0..IMAGES).map(dumped).collect();
+    let all: Vec<DumpedRegions> = (0..IMAGES).map(dumped).collect();
     let features: Vec<f32> = all.iter().flat_map(|one| one.features.clone()).collect();
     let boxes: Vec<f32> = all.iter().flat_map(|one| one.boxes.clone()).collect();
     let mut file = FileBuilder::new();
@@ -247,7 +247,7 @@ fn hdf5(folder: &Path) -> anyhow::Result<()> {
         .with_context(|| path.display().to_string())
 }
 
-/// A tiny published model of the tests: its folder without what its tests expect.
+/// Copies the folder of a tiny published model from the tests, without the files of expected results.
 fn model(from: &str, to: &Path, leave_out: &[&str]) -> anyhow::Result<()> {
     copy(&Path::new(CRATES).join(from), to)?;
     let tests_only = [
@@ -335,7 +335,7 @@ fn configurations(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A data directory of two splits.
+/// Writes a data directory with two splits.
 fn data(folder: &Path) -> anyhow::Result<()> {
     for split in ["train", "dev"] {
         array(
@@ -358,7 +358,7 @@ fn data(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A folder with a configuration and data to train on; `text` is the section of that name.
+/// A folder with training data and a configuration; `text` is its section `[text]`.
 fn trainable(root: &Path, target: &str, text: &str) -> anyhow::Result<PathBuf> {
     let at = folder(root, target, "")?;
     fs::write(at.join("own.toml"), format!("{OWN}[text]\n{text}\n"))?;
@@ -441,11 +441,11 @@ fn trained(root: &Path) -> anyhow::Result<()> {
     without_seconds(&study.join("out"))
 }
 
-/// The checkpoint behind the first epoch, and the one before the last step.
+/// The checkpoint after the first epoch, and the one before the last step.
 const STEPS: [&str; 2] = ["step-00000002", "step-00000003"];
 
-/// Leaves what the command of a target reads: for `resume` a run that stopped before its last step,
-/// else the best checkpoint.
+/// Removes the files that the command of a target does not read. `resume` keeps a run that stopped
+/// before its last step, other targets keep the best checkpoint.
 fn keep_what_is_read(target: &str, run: &Path) -> anyhow::Result<()> {
     let checkpoints = run.join("checkpoints");
     fs::remove_dir_all(checkpoints.join("step-00000004"))?;
@@ -461,8 +461,8 @@ fn keep_what_is_read(target: &str, run: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes the checksums of every checkpoint: with them, a damaged file is refused before it is
-/// parsed.
+/// Removes the checksums of every checkpoint, because with them a damaged file is refused before it
+/// is parsed.
 fn without_checksums(checkpoints: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(checkpoints)? {
         let path = entry?.path();
@@ -473,7 +473,7 @@ fn without_checksums(checkpoints: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sets every time in the records of a folder to zero: the corpus is the same each time.
+/// Sets every time in the records of a folder to zero, so that the corpus is always the same.
 fn without_seconds(folder: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -486,7 +486,7 @@ fn without_seconds(folder: &Path) -> anyhow::Result<()> {
             let mut text = String::new();
             for value in serde_json::Deserializer::from_slice(&fs::read(&path)?).into_iter() {
                 let mut value: serde_json::Value = value?;
-                stop_clocks(&mut value);
+                zero_seconds(&mut value);
                 text += &format!("{value}\n");
             }
             fs::write(&path, text)?;
@@ -495,7 +495,7 @@ fn without_seconds(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn stop_clocks(value: &mut serde_json::Value) {
+fn zero_seconds(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(members) => {
             for (name, member) in members {
@@ -503,16 +503,16 @@ fn stop_clocks(value: &mut serde_json::Value) {
                     serde_json::Value::Number(_) if name.ends_with("seconds") => {
                         *member = 0.0.into();
                     }
-                    other => stop_clocks(other),
+                    other => zero_seconds(other),
                 }
             }
         }
-        serde_json::Value::Array(entries) => entries.iter_mut().for_each(stop_clocks),
+        serde_json::Value::Array(entries) => entries.iter_mut().for_each(zero_seconds),
         _ => {}
     }
 }
 
-/// Calls `uard` in a folder, for which `{}` stands; it must succeed.
+/// Calls `uard` in a folder, whose path replaces `{}`; the call must succeed.
 fn uard(at: &Path, command: &str) -> anyhow::Result<()> {
     std::env::set_current_dir(at)?;
     let ended = crate::target::call(command, at);
@@ -533,7 +533,7 @@ fn packed(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Copies a folder with all that is in it.
+/// Copies a folder with all its files and folders.
 pub fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {

@@ -1,7 +1,8 @@
-//! Calls `uard` with damaged files, seeded, and reports every input that panics, ends its process,
-//! takes more than 10 s or more than 512 MiB, or ends with another exit code than 0 and 2.
+//! A fuzzer of `uard`: calls it with damaged files, drawn by a seed, and reports every input that
+//! panics, ends its process, takes more than 10 s or more than 512 MiB, or ends with an exit code
+//! other than 0 and 2.
 //!
-//! `cargo xtask fuzz --minutes 30` starts it; docs/reliability.md has what it found.
+//! `cargo xtask fuzz --minutes 30` starts it; docs/reliability.md lists what it found.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -36,7 +37,7 @@ static ALLOCATOR: PeakAlloc = PeakAlloc;
 #[derive(Parser)]
 #[command(
     name = "uard-fuzz",
-    about = "Calls uard with damaged files and reports what it does not survive",
+    about = "Calls uard with damaged files and reports crashes, hangs and excessive memory",
     args_conflicts_with_subcommands = true
 )]
 struct Arguments {
@@ -48,46 +49,46 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Run inputs in this process: what the fuzzer starts.
+    /// Run inputs in this process; the fuzzer starts processes with this command.
     #[command(hide = true)]
     Worker(Work),
-    /// Run one input in this process, and say how it ended.
+    /// Run one input in this process, and print how it ended.
     #[command(hide = true)]
     Single(Work),
     /// Write the undamaged files into a folder.
     Corpus {
-        /// Emptied first.
+        /// The folder, which is emptied first.
         folder: PathBuf,
     },
 }
 
 #[derive(Args)]
 struct Fuzz {
-    /// How long.
+    /// Minutes to run.
     #[arg(long, default_value_t = 5.0)]
     minutes: f64,
-    /// No more inputs than this.
+    /// Largest number of inputs.
     #[arg(long, default_value_t = u64::MAX)]
     inputs: u64,
-    /// Every input is drawn from it and its number.
+    /// The seed; every input is drawn from it and from the input's number.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// The first input.
+    /// Number of the first input.
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// Processes at once; without it as many as may run at once.
+    /// Number of processes that run at once; one for each processor without it.
     #[arg(long)]
     workers: Option<usize>,
-    /// Run this input alone, say how it ended, and leave its files there.
+    /// Run only this input, print how it ended, and keep its files.
     #[arg(long, value_name = "INPUT")]
     replay: Option<u64>,
-    /// An input that takes longer than so many seconds is a finding.
+    /// An input that takes more seconds than this is a finding.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Check the fuzzer: calls that it must find, in place of the targets.
+    /// Test the fuzzer: run calls that it must find in place of the targets.
     #[arg(long, hide = true)]
     planted: bool,
-    /// Where corpus and findings are kept.
+    /// Folder for corpus and findings.
     #[arg(long, default_value = "target/fuzz")]
     out: PathBuf,
 }
@@ -111,7 +112,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether nothing was found.
+/// Runs the fuzzer; returns whether it found nothing.
 fn fuzz(fuzz: &Fuzz) -> anyhow::Result<bool> {
     let _lock = locked(&fuzz.out)?;
     let corpus = written_corpus(&fuzz.out)?;
@@ -134,13 +135,13 @@ fn fuzz(fuzz: &Fuzz) -> anyhow::Result<bool> {
     Ok(summary.findings.is_empty())
 }
 
-/// One run at a time writes into a folder.
+/// Locks a folder, so that only one fuzzer writes into it.
 fn locked(out: &Path) -> anyhow::Result<DirectoryLock> {
     fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     DirectoryLock::acquire(out).with_context(|| format!("cannot write to {}", out.display()))
 }
 
-/// Runs an input as the fuzzer does, with files of its own.
+/// Runs one input as the fuzzer does, and keeps its files.
 fn replay(fuzz: &Fuzz, input: u64) -> anyhow::Result<()> {
     let out = fuzz.out.join("replay");
     let _lock = locked(&out)?;
@@ -159,8 +160,8 @@ fn replay(fuzz: &Fuzz, input: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the corpus anew, for it belongs to this build; in a process of its own, because the
-/// commands that write some of it say much.
+/// Writes the corpus of this build. It runs in a process of its own, so that the output of the
+/// commands that write some of the files is hidden.
 fn written_corpus(out: &Path) -> anyhow::Result<PathBuf> {
     fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     let corpus = out.canonicalize()?.join("corpus");
@@ -173,9 +174,9 @@ fn written_corpus(out: &Path) -> anyhow::Result<PathBuf> {
     let written = command
         .output()
         .context("starting the writer of the corpus")?;
-    let said = String::from_utf8_lossy(&written.stderr);
-    let said = said.lines().last().unwrap_or_default();
-    anyhow::ensure!(written.status.success(), "writing the corpus: {said}");
+    let message = String::from_utf8_lossy(&written.stderr);
+    let message = message.lines().last().unwrap_or_default();
+    anyhow::ensure!(written.status.success(), "writing the corpus: {message}");
     Ok(corpus)
 }
 
@@ -187,7 +188,7 @@ fn write_corpus(folder: &Path) -> anyhow::Result<()> {
     worker::check_corpus(folder)
 }
 
-/// In memory where the system has such a folder: nothing here has to last.
+/// A temporary folder for inputs, in memory where the system has a file system there.
 fn scratch() -> std::io::Result<tempfile::TempDir> {
     match Path::new("/dev/shm") {
         memory if memory.is_dir() => tempfile::tempdir_in(memory),

@@ -1,7 +1,8 @@
-//! Damages the bytes of a file: flipped bits, other numbers, missing, repeated and foreign parts.
+//! Damages the bytes of a file: flips bits, changes numbers and words, removes, repeats and inserts
+//! parts.
 #![allow(
     clippy::ptr_arg,
-    reason = "every damage has the same signature, whether it changes the length or not"
+    reason = "all mutations have the same signature, and some change the length"
 )]
 
 use std::ops::Range;
@@ -10,13 +11,14 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use uard_core::random::Stream;
 
-/// No damaged file is longer, in bytes: a longer one could take 10 s without a fault.
+/// Largest size of a damaged file, in bytes. Reading a larger one could take more than 10 s without
+/// any error in the reader.
 pub const LONGEST: usize = 1 << 17;
 
-/// At most so many damages in one file.
+/// Largest number of mutations of one file.
 const MOST_DAMAGES: usize = 6;
 
-/// Values at which sizes, counts and offsets wrap, overflow or ask for terabytes.
+/// Values with which sizes, counts and offsets wrap, overflow or need terabytes.
 const NUMBERS: [u64; 16] = [
     0,
     1,
@@ -36,7 +38,7 @@ const NUMBERS: [u64; 16] = [
     0xffff_ffff_ffff_ffff,
 ];
 
-/// What may stand where a text has a number or a word.
+/// Texts that replace a number or a word of a text file.
 const WORDS: [&str; 28] = [
     "0",
     "-1",
@@ -68,7 +70,7 @@ const WORDS: [&str; 28] = [
     "\r\n",
 ];
 
-/// One way to damage bytes; `other` is another file of the same kind.
+/// A mutation of bytes; the last argument is another file of the same kind.
 type Damage = fn(&mut Stream, &mut Vec<u8>, &[u8]);
 
 const DAMAGES: [Damage; 14] = [
@@ -88,7 +90,7 @@ const DAMAGES: [Damage; 14] = [
     insert_a_word,
 ];
 
-/// A copy with one to [`MOST_DAMAGES`] damages, no longer than [`LONGEST`].
+/// A copy with one to [`MOST_DAMAGES`] mutations, no longer than [`LONGEST`].
 pub fn damaged(stream: &mut Stream, bytes: &[u8], other: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..MOST_DAMAGES {
@@ -115,14 +117,14 @@ fn set_a_byte(stream: &mut Stream, bytes: &mut Vec<u8>, _other: &[u8]) {
     }
 }
 
-/// Writes one of [`NUMBERS`] over bytes, in either byte order.
+/// Overwrites bytes with one of [`NUMBERS`], in either byte order.
 fn write_a_number(stream: &mut Stream, bytes: &mut Vec<u8>, _other: &[u8]) {
     let width = *[1, 2, 4, 8].choose(stream).unwrap_or(&1);
     if bytes.len() < width {
         return;
     }
     let number = *NUMBERS.choose(stream).unwrap_or(&0);
-    let start = place(stream, bytes.len() - width + 1);
+    let start = position(stream, bytes.len() - width + 1);
     let slot = &mut bytes[start..start + width];
     if stream.random() {
         slot.copy_from_slice(&number.to_le_bytes()[..width]);
@@ -132,7 +134,7 @@ fn write_a_number(stream: &mut Stream, bytes: &mut Vec<u8>, _other: &[u8]) {
 }
 
 fn truncate(stream: &mut Stream, bytes: &mut Vec<u8>, _other: &[u8]) {
-    let end = place(stream, bytes.len().max(1));
+    let end = position(stream, bytes.len().max(1));
     bytes.truncate(end);
 }
 
@@ -151,7 +153,7 @@ fn repeat_a_part(stream: &mut Stream, bytes: &mut Vec<u8>, _other: &[u8]) {
 fn insert_random_bytes(stream: &mut Stream, bytes: &mut Vec<u8>, _other: &[u8]) {
     let mut inserted = vec![0; stream.random_range(1..=64)];
     stream.fill(&mut inserted[..]);
-    let at = place(stream, bytes.len() + 1);
+    let at = position(stream, bytes.len() + 1);
     bytes.splice(at..at, inserted);
 }
 
@@ -161,7 +163,7 @@ fn take_from_another(stream: &mut Stream, bytes: &mut Vec<u8>, other: &[u8]) {
     bytes.splice(replaced, other[taken].iter().copied());
 }
 
-/// Other digits in a number, as many as there were: what says how long a header is stays right.
+/// Replaces the digits of a number by as many others, so that the length of a header stays right.
 fn change_digits(stream: &mut Stream, bytes: &mut Vec<u8>, _other: &[u8]) {
     if let Some(range) = run_of(stream, bytes, u8::is_ascii_digit) {
         for digit in &mut bytes[range] {
@@ -180,13 +182,13 @@ fn replace_a_word(stream: &mut Stream, bytes: &mut Vec<u8>, _other: &[u8]) {
 
 fn insert_a_word(stream: &mut Stream, bytes: &mut Vec<u8>, _other: &[u8]) {
     let word = WORDS.choose(stream).unwrap_or(&"");
-    let at = place(stream, bytes.len() + 1);
+    let at = position(stream, bytes.len() + 1);
     bytes.splice(at..at, word.bytes());
 }
 
-/// Repeats a line, or where there are no lines all of it, up to 1,024 times.
+/// Repeats a line, or the whole text if it has no lines, up to 1,024 times.
 fn repeat_a_line(stream: &mut Stream, bytes: &mut Vec<u8>, _other: &[u8]) {
-    let at = place(stream, bytes.len().max(1));
+    let at = position(stream, bytes.len().max(1));
     let is_end = |&byte: &u8| byte == b'\n';
     let start = bytes[..at.min(bytes.len())].iter().rposition(is_end);
     let start = start.map_or(0, |end| end + 1);
@@ -198,33 +200,33 @@ fn repeat_a_line(stream: &mut Stream, bytes: &mut Vec<u8>, _other: &[u8]) {
     bytes.splice(end..end, copies);
 }
 
-/// A place below `end`: near the beginning, where headers are, as often as anywhere.
-fn place(stream: &mut Stream, end: usize) -> usize {
+/// A random position below `end`; in half of the cases within the first 128 bytes, where headers are.
+fn position(stream: &mut Stream, end: usize) -> usize {
     let near = end.min(128);
     let end = if stream.random() { near } else { end };
     stream.random_range(0..end.max(1))
 }
 
-/// A part of so many bytes: mostly short.
+/// A random range below `length`, short in most cases.
 fn part(stream: &mut Stream, length: usize) -> Range<usize> {
-    let start = place(stream, length.max(1)).min(length);
+    let start = position(stream, length.max(1)).min(length);
     let longest = if stream.random_bool(0.8) { 16 } else { length };
     let most = longest.min(length - start);
     start..start + stream.random_range(0..=most)
 }
 
 fn one_of<'a>(stream: &mut Stream, bytes: &'a mut [u8]) -> Option<&'a mut u8> {
-    let at = place(stream, bytes.len());
+    let at = position(stream, bytes.len());
     bytes.get_mut(at)
 }
 
-/// The first run of such bytes from a random place on.
+/// The first run of bytes for which `is_inside` is true, searched from a random position on.
 fn run_of(
     stream: &mut Stream,
     bytes: &[u8],
     is_inside: impl Fn(&u8) -> bool,
 ) -> Option<Range<usize>> {
-    let from = place(stream, bytes.len().max(1)).min(bytes.len());
+    let from = position(stream, bytes.len().max(1)).min(bytes.len());
     let start = from + bytes[from..].iter().position(&is_inside)?;
     let length = bytes[start..].iter().position(|byte| !is_inside(byte));
     Some(start..length.map_or(bytes.len(), |length| start + length))
@@ -237,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_damage_takes_any_bytes_and_most_change_them() {
+    fn every_mutation_accepts_any_bytes_and_mostly_changes_them() {
         let text = b"{\"width\": 128, \"name\": \"a\"}\nsecond line 7\n".repeat(3);
         for (at, damage) in DAMAGES.iter().enumerate() {
             let mut changed = 0;

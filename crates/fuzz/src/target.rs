@@ -1,39 +1,39 @@
-//! What is called with damaged files: commands of `uard`, and the reader of packed files, which no
-//! command reaches.
+//! The targets of the fuzzer: commands of `uard`, and the reader of packed files, which no command
+//! uses.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use uard_attention::{PackedRegions, PackedWords};
-use uard_cli::Ended;
+use uard_cli::CallResult;
 
-/// A reader and the files it reads.
+/// A call and the files that are damaged for it.
 pub struct Target {
-    /// Also the name of its folder in the corpus.
+    /// Its name, which is also that of its folder in the corpus.
     pub name: &'static str,
     action: Action,
-    /// The folder, below that of the corpus, whose files are damaged; empty for all files.
+    /// The folder, within that of the corpus, whose files are damaged; empty for all files.
     damaged: &'static str,
-    /// Where a damaged file is written, where it is one of many for the same place.
+    /// The path that a damaged file is written to, where the call reads one of several files;
+    /// otherwise it replaces the undamaged file.
     pub input: Option<&'static str>,
-    /// What the refusal of undamaged files says, where they are not accepted: the command then ends
-    /// behind the reader that is meant.
+    /// Part of the error for undamaged files, where the call refuses them after reading.
     pub refusal: Option<&'static str>,
-    /// Its inputs in each cycle.
+    /// Its number of inputs in each cycle over the targets.
     turns: u64,
 }
 
 enum Action {
-    /// Arguments of `uard`, cut at spaces; `{}` stands for the folder.
+    /// Calls `uard` with these arguments, separated by spaces; `{}` is replaced by the folder.
     Command(&'static str),
-    /// The arguments stand in the file `input`.
+    /// Calls `uard` with the arguments in the file `input`.
     Arguments,
     /// Opens a file of packed fragments and reads all of it.
     Packed,
 }
 
-/// Every target, in the order in which inputs go round them.
+/// Every target, in the order of a cycle.
 pub const TARGETS: [Target; 32] = [
     command("recall", "recall --similarities {}/S.npy --map {}/MAP.txt"),
     command(
@@ -138,7 +138,7 @@ const EVALUATE: &str = "evaluate --checkpoint {}/run --data {}/data --split dev 
 const EXTRACT: &str = "extract --encoder vision-transformer --weights {}/model \
                        --images {}/photo.png --regions 4 --out {}/out";
 
-/// All files of the folder are damaged, one at a time.
+/// A command for which any file of its folder may be damaged, one for each input.
 const fn command(name: &'static str, command: &'static str) -> Target {
     Target {
         name,
@@ -150,7 +150,7 @@ const fn command(name: &'static str, command: &'static str) -> Target {
     }
 }
 
-/// One of the files in `pool` is damaged and becomes `input`.
+/// A command that reads `input`, a damaged copy of one of the files in `pool`.
 const fn of_pool(name: &'static str, text: &'static str) -> Target {
     Target {
         input: Some("input"),
@@ -183,13 +183,13 @@ impl Target {
         }
     }
 
-    /// For what trains or computes: fewer inputs.
+    /// For calls that train or compute: fewer inputs.
     const fn slow(self) -> Self {
         Self { turns: 1, ..self }
     }
 
-    /// The place in [`TARGETS`] of the target of an input.
-    pub fn place_of(input: u64) -> usize {
+    /// The index in [`TARGETS`] of the target of an input.
+    pub fn index_of(input: u64) -> usize {
         let cycle: u64 = TARGETS.iter().map(|target| target.turns).sum();
         let mut left = input % cycle;
         let is_behind = |target: &Self| match left.checked_sub(target.turns) {
@@ -202,7 +202,7 @@ impl Target {
         TARGETS.iter().position(is_behind).unwrap_or_default()
     }
 
-    /// The files that are damaged, below the target's folder, in order.
+    /// The files that may be damaged, relative to the target's folder, in order.
     pub fn files(&self, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         collect(&folder.join(self.damaged), &mut files)?;
@@ -214,8 +214,8 @@ impl Target {
         Ok(files)
     }
 
-    /// Calls what reads the files of a folder.
-    pub fn call(&self, folder: &Path) -> anyhow::Result<Ended> {
+    /// Makes the call on the files of a folder.
+    pub fn call(&self, folder: &Path) -> anyhow::Result<CallResult> {
         match self.action {
             Action::Command(command) => Ok(call(command, folder)),
             Action::Arguments => {
@@ -236,7 +236,7 @@ impl Target {
     }
 }
 
-/// Damaged arguments may name any place; none outside of the folder is meant.
+/// Changes damaged arguments so that they name no path outside of the folder.
 fn within(arguments: &str) -> String {
     let words = arguments.split_whitespace();
     let words = words.map(|word| match word.strip_prefix('/') {
@@ -246,24 +246,24 @@ fn within(arguments: &str) -> String {
     words.collect::<Vec<String>>().join(" ").replace("..", ".")
 }
 
-/// Calls `uard` with arguments in which `{}` stands for the folder.
-pub fn call(command: &str, folder: &Path) -> Ended {
+/// Calls `uard` with arguments in which `{}` is replaced by the folder.
+pub fn call(command: &str, folder: &Path) -> CallResult {
     let folder = folder.to_string_lossy();
     let arguments = command.split_whitespace();
     let arguments = arguments.map(|word| OsString::from(word.replace("{}", &folder)));
     uard_cli::call(std::iter::once("uard".into()).chain(arguments))
 }
 
-/// Opens and verifies a file as regions and as words, one of which it is.
-fn read_packed(path: &Path) -> Ended {
+/// Opens and verifies a file both as regions and as words; it is one of the two.
+fn read_packed(path: &Path) -> CallResult {
     let regions = PackedRegions::open(path).and_then(|packed| packed.verify());
     let words = PackedWords::open(path).and_then(|packed| packed.verify());
     match regions.or(words) {
-        Ok(()) => Ended {
+        Ok(()) => CallResult {
             code: 0,
             error: None,
         },
-        Err(error) => Ended {
+        Err(error) => CallResult {
             code: 2,
             error: Some(error.to_string()),
         },

@@ -1,4 +1,4 @@
-//! Starts workers, watches them, and starts them again behind an input that killed them.
+//! Starts worker processes, ends those that hang, and restarts them after an input that killed them.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -14,48 +14,49 @@ use anyhow::{Context, ensure};
 use crate::target::{TARGETS, Target};
 use crate::worker::{Finding, Kind, Progress, Work};
 
-/// Inputs of a process: not so many that what it leaks adds up.
+/// Largest number of inputs of a process, so that memory leaks do not add up.
 const INPUTS_OF_A_PROCESS: u64 = 4096;
 
+/// Time between two looks at a process.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How long, with what, and where.
+/// The options of a run of the fuzzer.
 #[derive(Debug)]
 pub struct Plan {
-    /// Every input is drawn from it.
+    /// The seed that inputs are drawn from.
     pub seed: u64,
-    /// The first input.
+    /// Number of the first input.
     pub first: u64,
-    /// No more inputs than this.
+    /// Largest number of inputs.
     pub inputs: u64,
-    /// No input begins after this.
+    /// Time after which no input is started.
     pub time: Duration,
     /// An input that takes longer is a finding.
     pub longest: Duration,
-    /// Whether calls that must be found stand in place of the targets.
+    /// Whether to run calls that the fuzzer must find in place of the targets.
     pub planted: bool,
-    /// Processes at once.
+    /// Number of processes that run at once.
     pub workers: usize,
     /// The folder of undamaged files.
     pub corpus: PathBuf,
-    /// Files that are written and removed all the time: best in memory.
+    /// A folder for inputs, which are written and removed all the time; best in memory.
     pub scratch: PathBuf,
-    /// Where findings are kept.
+    /// The file that findings are appended to.
     pub findings: PathBuf,
 }
 
-/// What a run of the fuzzer has come to.
+/// The result of a run of the fuzzer.
 #[derive(Debug)]
 pub struct Summary {
-    /// Inputs that ran.
+    /// Number of inputs that ran.
     pub inputs: u64,
-    /// What all processes have done.
+    /// The counts of all processes together.
     pub done: Progress,
-    /// What went wrong, in no order.
+    /// The findings, in no order.
     pub findings: Vec<Finding>,
 }
 
-/// Runs the plan.
+/// Runs the fuzzer with these options.
 pub fn run(plan: &Plan) -> anyhow::Result<Summary> {
     let end = plan.first.saturating_add(plan.inputs);
     let until = Instant::now() + plan.time;
@@ -72,15 +73,15 @@ pub fn run(plan: &Plan) -> anyhow::Result<Summary> {
                 scope.spawn(move || {
                     let folder = plan.scratch.join(worker.to_string());
                     fs::create_dir_all(&folder)?;
-                    let slot = Slot {
+                    let watcher = Watcher {
                         plan,
                         folder,
                         until,
                         summary,
                     };
-                    let ran = slot.batches(next, end);
-                    // What was found before an error is worth having.
-                    slot.collect_findings()?;
+                    let ran = watcher.batches(next, end);
+                    // Findings are collected even after an error.
+                    watcher.collect_findings()?;
                     ran
                 })
             })
@@ -95,23 +96,26 @@ pub fn run(plan: &Plan) -> anyhow::Result<Summary> {
     summary.into_inner().context("a watcher panicked")
 }
 
-/// One worker at a time.
-struct Slot<'a> {
+/// Runs one worker process at a time.
+struct Watcher<'a> {
     plan: &'a Plan,
+    /// The folder of its processes.
     folder: PathBuf,
     until: Instant,
     summary: &'a Mutex<Summary>,
 }
 
-/// How a process was seen to end.
+/// Why a process ended.
 enum End {
     Ended(ExitStatus),
+    /// It was killed because an input took too long.
     Hung,
+    /// It was killed because the run's time is up.
     TimeIsUp,
 }
 
-impl Slot<'_> {
-    /// Runs batches until inputs or time end.
+impl Watcher<'_> {
+    /// Runs batches of inputs until all inputs are done or the time is up.
     fn batches(&self, next: &AtomicU64, end: u64) -> anyhow::Result<()> {
         let share = self.plan.inputs.div_ceil(self.plan.workers as u64);
         let batch = share.clamp(1, INPUTS_OF_A_PROCESS);
@@ -125,7 +129,7 @@ impl Slot<'_> {
         Ok(())
     }
 
-    /// Runs inputs, in as many processes as it takes.
+    /// Runs the inputs from `from` to `to`, with a new process after each input that killed one.
     fn batch(&self, mut from: u64, to: u64) -> anyhow::Result<()> {
         let progress = self.folder.join(Progress::FILE);
         while from < to {
@@ -136,27 +140,28 @@ impl Slot<'_> {
                 ensure!(
                     matches!(end, End::TimeIsUp),
                     "a worker ended before its first input: {}",
-                    self.last_said()?
+                    self.last_output()?
                 );
                 return Ok(());
             };
-            let died = match &end {
+            let killed = match &end {
                 End::TimeIsUp => false,
                 End::Hung => true,
                 End::Ended(status) => done.input < to || !status.success(),
             };
-            self.count(&done, (done.input - from + u64::from(died)).min(to - from))?;
-            if !died {
+            let inputs = done.input - from + u64::from(killed);
+            self.count(&done, inputs.min(to - from))?;
+            if !killed {
                 return Ok(());
             }
-            self.died(done.input, &end)?;
+            self.record_death(done.input, &end)?;
             from = done.input + 1;
         }
         Ok(())
     }
 
     fn start(&self, from: u64, to: u64) -> anyhow::Result<Child> {
-        let said = fs::File::create(self.folder.join("stderr"))?;
+        let output = fs::File::create(self.folder.join("stderr"))?;
         let work = Work {
             seed: self.plan.seed,
             corpus: self.plan.corpus.clone(),
@@ -166,11 +171,11 @@ impl Slot<'_> {
             planted: self.plan.planted,
         };
         let mut command = work.command("worker")?;
-        command.stdout(Stdio::null()).stderr(said);
+        command.stdout(Stdio::null()).stderr(output);
         command.spawn().context("starting a worker")
     }
 
-    /// Waits for the end of a process, and ends it where it hangs or time is up.
+    /// Waits for the end of a process; kills it if it hangs or the time is up.
     fn watch(&self, child: &mut Child, progress: &Path) -> io::Result<End> {
         let mut last = (None, Instant::now());
         loop {
@@ -204,8 +209,9 @@ impl Slot<'_> {
         Ok(())
     }
 
-    fn died(&self, input: u64, end: &End) -> anyhow::Result<()> {
-        let (kind, how) = match end {
+    /// Appends a finding for the input that killed a process.
+    fn record_death(&self, input: u64, end: &End) -> anyhow::Result<()> {
+        let (kind, cause) = match end {
             End::Hung => (
                 Kind::Hang,
                 format!("more than {} s", self.plan.longest.as_secs()),
@@ -216,22 +222,22 @@ impl Slot<'_> {
         let finding = Finding {
             seed: self.plan.seed,
             input,
-            target: TARGETS[Target::place_of(input)].name.to_owned(),
+            target: TARGETS[Target::index_of(input)].name.to_owned(),
             kind,
-            said: format!("{how}: {}", self.last_said()?),
+            said: format!("{cause}: {}", self.last_output()?),
         };
         let path = self.folder.join(Finding::FILE);
         finding.append(&mut OpenOptions::new().create(true).append(true).open(path)?)
     }
 
-    /// The last of what a process said: it is of the input that died.
-    fn last_said(&self) -> anyhow::Result<String> {
-        let said = fs::read(self.folder.join("stderr"))?;
-        let last = &said[said.len().saturating_sub(300)..];
+    /// The last 300 bytes of a process's standard error, which belong to the input that killed it.
+    fn last_output(&self) -> anyhow::Result<String> {
+        let output = fs::read(self.folder.join("stderr"))?;
+        let last = &output[output.len().saturating_sub(300)..];
         Ok(String::from_utf8_lossy(last).into_owned())
     }
 
-    /// Adds what the processes of this slot found to the summary and to the kept findings.
+    /// Adds the findings of this watcher's processes to the summary and to the file of findings.
     fn collect_findings(&self) -> anyhow::Result<()> {
         let path = self.folder.join(Finding::FILE);
         let text = if path.exists() {

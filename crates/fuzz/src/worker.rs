@@ -1,4 +1,4 @@
-//! Runs inputs one after another in a process of its own, which its watcher restarts when it dies.
+//! The worker process: runs inputs one after another. Its watcher restarts it when an input kills it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -12,7 +12,7 @@ use anyhow::Context;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use serde::{Deserialize, Serialize};
-use uard_cli::Ended;
+use uard_cli::CallResult;
 use uard_core::random::Draws;
 
 use crate::ALLOCATOR;
@@ -20,43 +20,44 @@ use crate::container::damage;
 use crate::corpus;
 use crate::target::{TARGETS, Target};
 
-/// An input needs less memory than this, in bytes, beyond what was there before it.
+/// Largest memory that an input may use, in bytes, beyond what was allocated before it.
 pub const MOST_MEMORY: usize = 512 << 20;
 
-/// A process asks the system for less address space than this: what believes a damaged size does
-/// not take the machine with it.
+/// Limit of a process's address space, so that a reader that trusts a damaged size does not exhaust
+/// the memory of the machine.
 const ADDRESS_SPACE: u64 = 6 << 30;
 
-/// What is said of weights that are finite, and whose products are not: nobody sees that before they
-/// are multiplied, so that exit code 1 is right.
+/// The error for finite weights whose products are not finite. It can be found only by multiplying,
+/// so exit code 1 is right.
 const DIVERGED: &str = "is not finite; lower optimizer.learning_rate";
 
-/// What a worker is told.
+/// The arguments of a worker.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Work {
-    /// Every input is drawn from it.
+    /// The seed that inputs are drawn from.
     #[arg(long)]
     pub seed: u64,
     /// The folder of undamaged files.
     #[arg(long)]
     pub corpus: PathBuf,
-    /// A folder of its own.
+    /// The worker's own folder.
     #[arg(long)]
     pub folder: PathBuf,
     /// The first input.
     #[arg(long)]
     pub from: u64,
-    /// Behind the last input.
+    /// The input after the last one.
     #[arg(long)]
     pub to: u64,
-    /// In place of targets: calls that do what the fuzzer must find.
+    /// Run calls that the fuzzer must find in place of the targets.
     #[arg(long)]
     pub planted: bool,
 }
 
 impl Work {
-    /// This program with a task and this work: one thread, and no network. Two processes of one
-    /// thread do more than one of two, and an input depends on nothing else.
+    /// A command that starts this program with a subcommand and these arguments, with one thread and
+    /// without network. Two processes of one thread are faster than one of two, and the results of an
+    /// input depend on nothing else.
     pub fn command(&self, task: &str) -> anyhow::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         command
@@ -76,33 +77,34 @@ impl Work {
     }
 }
 
-/// What a process has done, written before each input: so it is known when the process dies.
+/// The counts of a process. They are written to a file before each input, so that they are known if
+/// the process is killed.
 #[derive(Debug, Clone)]
 pub struct Progress {
-    /// The input that runs, or behind the last.
+    /// The current input, or the one after the last.
     pub input: u64,
-    /// The highest memory of an input, in bytes.
+    /// The largest memory that an input used, in bytes.
     pub memory: u64,
-    /// The input that took it.
+    /// The input that used it.
     pub largest: u64,
-    /// Inputs of each target, by their [`Ending`].
+    /// For each target, number of inputs by [`Ending`].
     pub ended: Vec<[u64; ENDINGS.len()]>,
 }
 
-/// How a call can end.
+/// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// With exit code 0.
+    /// Exit code 0.
     Accepted,
-    /// As wrong input, with exit code 2.
+    /// Exit code 2: wrong input.
     Refused,
-    /// With exit code 1: the system failed, or the model diverged.
+    /// Exit code 1: a system error, or a diverged model.
     Failed,
-    /// Otherwise: each of them is a finding.
+    /// A panic or another exit code; each is a finding.
     Found,
 }
 
-/// Names of [`Ending`], in order.
+/// Names of the variants of [`Ending`], in order.
 pub const ENDINGS: [&str; 4] = ["accepted", "refused", "failed", "found"];
 
 /// An input that did not end as it should.
@@ -110,33 +112,33 @@ pub const ENDINGS: [&str; 4] = ["accepted", "refused", "failed", "found"];
 pub struct Finding {
     /// The seed of the run.
     pub seed: u64,
-    /// Which one.
+    /// Number of the input.
     pub input: u64,
-    /// Of which target.
+    /// Name of its target.
     pub target: String,
     /// What happened.
     pub kind: Kind,
-    /// What was said.
+    /// The message of the panic or error.
     pub said: String,
 }
 
-/// What can happen to an input.
+/// The kinds of findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// It panicked.
     Panic,
-    /// It ended the process: an abort, a signal, an exit.
+    /// It ended the process by an abort, a signal or an exit.
     Death,
-    /// It took longer than it may.
+    /// It took too long.
     Hang,
-    /// It took more memory than [`MOST_MEMORY`].
+    /// It used more memory than [`MOST_MEMORY`].
     Memory,
-    /// It ended with another exit code than 0 and 2 (wrong input).
+    /// It ended with an exit code other than 0 and 2.
     Failed,
 }
 
-/// An input, drawn.
+/// A target with one damaged file.
 struct Input {
     target: &'static Target,
     /// The damaged file, below the folder of the target.
@@ -144,7 +146,7 @@ struct Input {
     bytes: Vec<u8>,
 }
 
-/// The last panic that nobody caught, of any thread.
+/// The message of the last panic of any thread.
 static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 
 /// Runs the inputs from `from` to `to`.
@@ -159,7 +161,7 @@ pub fn work(work: &Work) -> anyhow::Result<()> {
     recorder.begin(work.to)
 }
 
-/// Runs the input `from` alone, keeps its folder, and prints how it ended.
+/// Runs only the input `from`, keeps its folder, and prints how it ended.
 pub fn replay(work: &Work) -> anyhow::Result<()> {
     limit_memory()?;
     remember_panics();
@@ -173,40 +175,40 @@ pub fn replay(work: &Work) -> anyhow::Result<()> {
             .display(),
     );
     std::env::set_current_dir(&folder)?;
-    let call = Call::of(|| input.target.call(&folder))?;
+    let call = Call::run(|| input.target.call(&folder))?;
     match call.ended {
         Ok(ended) => println!("{ended:?}"),
-        Err(said) => println!("panic: {said}"),
+        Err(message) => println!("panic: {message}"),
     }
     println!("{} MiB", call.memory >> 20);
     Ok(())
 }
 
-/// A call that has ended.
+/// The result of a call.
 struct Call {
-    /// How, or what the panic said that ended it.
-    ended: Result<Ended, String>,
-    /// The most memory that it took, in bytes.
+    /// How it ended, or the message of a panic.
+    ended: Result<CallResult, String>,
+    /// The most memory that it used, in bytes.
     memory: usize,
 }
 
 impl Call {
-    fn of(target: impl FnOnce() -> anyhow::Result<Ended>) -> anyhow::Result<Self> {
+    fn run(target: impl FnOnce() -> anyhow::Result<CallResult>) -> anyhow::Result<Self> {
         ALLOCATOR.reset_peak_usage();
         let before = ALLOCATOR.current_usage();
         let outcome = panic::catch_unwind(AssertUnwindSafe(target));
         let memory = ALLOCATOR.peak_usage().saturating_sub(before);
         let ended = match (outcome, last_panic()) {
             (Ok(ended), None) => Ok(ended?),
-            (Ok(_), Some(said)) => Err(format!("in another thread: {said}")),
-            (Err(_), said) => Err(said.unwrap_or_default()),
+            (Ok(_), Some(message)) => Err(format!("in another thread: {message}")),
+            (Err(_), message) => Err(message.unwrap_or_default()),
         };
         Ok(Self { ended, memory })
     }
 }
 
-/// Calls every target with each of its files as they are: they must be accepted, or refused as the
-/// target says. Otherwise damage is never seen by the reader that is meant.
+/// Calls every target with each of its undamaged files. They must be accepted, or refused with the
+/// message that the target names, so that damage reaches the reader that is to be tested.
 pub fn check_corpus(corpus: &Path) -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;
     for target in &TARGETS {
@@ -222,16 +224,16 @@ pub fn check_corpus(corpus: &Path) -> anyhow::Result<()> {
             let ended = target.call(&folder)?;
             let as_expected = match target.refusal {
                 None => ended.code == 0,
-                Some(said) => ended
+                Some(message) => ended
                     .error
                     .as_ref()
-                    .is_some_and(|error| error.contains(said)),
+                    .is_some_and(|error| error.contains(message)),
             };
             std::env::set_current_dir(corpus)?;
             let file = input.file.display();
             anyhow::ensure!(as_expected, "{}, {file} undamaged: {ended:?}", target.name);
             if target.input.is_none() {
-                // The call is the same whichever file would be damaged.
+                // Without an input file, the call is the same for all files.
                 break;
             }
         }
@@ -239,10 +241,10 @@ pub fn check_corpus(corpus: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Draws an input: a target in turn, one of its files, and the damage.
+/// Draws an input: the targets take turns; one file of the target and its damage are random.
 fn draw(work: &Work, number: u64) -> anyhow::Result<Input> {
     let mut stream = Draws::new(work.seed).stream("input", &[number]);
-    let target = &TARGETS[Target::place_of(number)];
+    let target = &TARGETS[Target::index_of(number)];
     let folder = work.corpus.join(target.name);
     let files = target.files(&folder)?;
     let mut one = || files.choose(&mut stream).map(|file| folder.join(file));
@@ -262,7 +264,7 @@ fn draw(work: &Work, number: u64) -> anyhow::Result<Input> {
     })
 }
 
-/// A fresh copy of the target's folder with the damaged file in it.
+/// Makes a new copy of the target's folder with the damaged file in it.
 fn prepare(input: &Input, corpus: &Path, scratch: &Path) -> anyhow::Result<PathBuf> {
     let folder = scratch.join("input");
     if folder.exists() {
@@ -279,8 +281,8 @@ fn run(number: u64, work: &Work, recorder: &mut Recorder) -> anyhow::Result<()> 
     let input = draw(work, number)?;
     let folder = prepare(&input, &work.corpus, &work.folder)?;
     std::env::set_current_dir(&folder)?;
-    let call = Call::of(|| match work.planted {
-        true => Ok(plant(number)),
+    let call = Call::run(|| match work.planted {
+        true => Ok(run_planted(number)),
         false => input.target.call(&folder),
     })?;
     let mut found = |kind, said| {
@@ -296,14 +298,14 @@ fn run(number: u64, work: &Work, recorder: &mut Recorder) -> anyhow::Result<()> 
         found(Kind::Memory, format!("{} MiB", call.memory >> 20))?;
     }
     let ending = match call.ended {
-        Err(said) => {
-            found(Kind::Panic, said)?;
+        Err(message) => {
+            found(Kind::Panic, message)?;
             Ending::Found
         }
         Ok(ended) => {
-            let said = ended.error.unwrap_or_default();
-            if !matches!(ended.code, 0 | 2) && !said.contains(DIVERGED) {
-                found(Kind::Failed, said)?;
+            let message = ended.error.unwrap_or_default();
+            if !matches!(ended.code, 0 | 2) && !message.contains(DIVERGED) {
+                found(Kind::Failed, message)?;
             }
             match ended.code {
                 0 => Ending::Accepted,
@@ -317,8 +319,8 @@ fn run(number: u64, work: &Work, recorder: &mut Recorder) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Does, with every tenth input, one of the things that must be found; the others are accepted.
-fn plant(number: u64) -> Ended {
+/// Inputs 10, 20, ... 80 do one of the things that the fuzzer must find; all others succeed.
+fn run_planted(number: u64) -> CallResult {
     match number {
         10 => panic!("planted"),
         20 => std::process::abort(),
@@ -333,14 +335,14 @@ fn plant(number: u64) -> Ended {
         80 => (1, Some("planted".to_owned())),
         _ => (0, None),
     };
-    Ended { code, error }
+    CallResult { code, error }
 }
 
 fn limit_memory() -> anyhow::Result<()> {
     rlimit::setrlimit(rlimit::Resource::AS, ADDRESS_SPACE, ADDRESS_SPACE).context("limiting memory")
 }
 
-/// Keeps what a panic says instead of printing it.
+/// Stores the message of a panic instead of printing it.
 fn remember_panics() {
     panic::set_hook(Box::new(|panic| {
         if let Ok(mut last) = LAST_PANIC.lock() {
@@ -353,7 +355,7 @@ fn last_panic() -> Option<String> {
     LAST_PANIC.lock().ok().and_then(|mut last| last.take())
 }
 
-/// Writes down how far a process is, and what it found.
+/// Writes the progress and the findings of a process to files.
 struct Recorder {
     progress: Progress,
     file: File,
@@ -380,10 +382,10 @@ impl Recorder {
         Ok(())
     }
 
-    /// Counts the input that runs.
+    /// Counts the current input.
     fn ended(&mut self, ending: Ending, memory: u64) {
         let progress = &mut self.progress;
-        progress.ended[Target::place_of(progress.input)][ending as usize] += 1;
+        progress.ended[Target::index_of(progress.input)][ending as usize] += 1;
         if progress.memory < memory {
             (progress.memory, progress.largest) = (memory, progress.input);
         }
@@ -395,10 +397,10 @@ impl Recorder {
 }
 
 impl Finding {
-    /// Where they are written, one a line.
+    /// Name of the file of findings, one JSON object a line.
     pub const FILE: &str = "findings.jsonl";
 
-    /// Writes it as a line.
+    /// Appends the finding as a line.
     pub fn append(&self, file: &mut File) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(self)?;
         line.push(b'\n');
@@ -407,10 +409,10 @@ impl Finding {
 }
 
 impl Progress {
-    /// Where a process writes it.
+    /// Name of the file that a process writes it to.
     pub const FILE: &str = "progress";
 
-    /// Nothing yet.
+    /// All counts zero.
     pub fn new() -> Self {
         Self {
             input: 0,
@@ -426,7 +428,7 @@ impl Progress {
         numbers.flat_map(|number| number.to_le_bytes()).collect()
     }
 
-    /// Reads what [`Recorder`] wrote; `None` before it wrote anything.
+    /// Reads the file that [`Recorder`] writes; `None` before it is written.
     pub fn read(path: &Path) -> Option<Self> {
         let bytes = fs::read(path).ok()?;
         let (numbers, _) = bytes.as_chunks();
@@ -445,7 +447,7 @@ impl Progress {
         Some(progress)
     }
 
-    /// Adds what another process has done.
+    /// Adds the counts of another process.
     pub fn add(&mut self, other: &Self) {
         if self.memory < other.memory {
             (self.memory, self.largest) = (other.memory, other.largest);

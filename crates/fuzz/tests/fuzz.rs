@@ -1,4 +1,4 @@
-//! A short run of the fuzzer finds nothing, and finds what is planted.
+//! Tests that a short run of the fuzzer finds nothing in `uard`, and that it finds planted errors.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::path::Path;
@@ -26,7 +26,7 @@ fn damaged_files_are_accepted_or_refused() {
 }
 
 #[test]
-fn what_is_planted_is_found() {
+fn planted_errors_are_found() {
     let out = tempfile::tempdir().unwrap();
     let output = fuzz(
         out.path(),

@@ -1,26 +1,26 @@
-//! What the cache of a repository holds, and of which commit.
+//! The cached files of a repository, and the commit that each revision had.
 //!
 //! The folders are those of the Python library: `blobs/` holds files under their etags,
 //! `snapshots/COMMIT/` links to them by name, `refs/REVISION` holds the commit of a branch or tag,
-//! and an empty `.no_exist/COMMIT/FILE` says that the repository lacks a file.
+//! and an empty `.no_exist/COMMIT/FILE` means that the repository lacks a file.
 
 use std::path::{Path, PathBuf};
 
 use hf_hub::Repo;
 
-use super::Wanted;
+use super::WantedFiles;
 use crate::source::HubName;
 use crate::{Error, Result};
 
-/// Digits of a commit.
-const COMMIT: usize = 40;
+/// Hexadecimal digits of a commit.
+const COMMIT_DIGITS: usize = 40;
 
 /// The cached files of one repository.
-pub(super) struct Cached {
+pub(super) struct CachedRepository {
     folder: PathBuf,
 }
 
-impl Cached {
+impl CachedRepository {
     pub(super) fn new(cache: &Path, name: &HubName) -> Self {
         let repository = Repo::model(name.repository().to_owned());
         Self {
@@ -33,7 +33,7 @@ impl Cached {
         &self.folder
     }
 
-    /// The commit of a revision, as far as it was ever asked for; a commit stands for itself.
+    /// The commit of a revision that was downloaded before; of a commit, the commit itself.
     pub(super) fn commit(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_owned());
@@ -42,8 +42,8 @@ impl Cached {
         is_commit(&commit).then_some(commit)
     }
 
-    /// Remembers the commit of a revision.
-    pub(super) fn remember(&self, revision: &str, commit: &str) -> Result<()> {
+    /// Writes the commit of a revision into the cache.
+    pub(super) fn save_commit(&self, revision: &str, commit: &str) -> Result<()> {
         if is_commit(revision) {
             return Ok(());
         }
@@ -53,7 +53,7 @@ impl Cached {
     pub(super) fn snapshot(&self, commit: &str) -> Snapshot {
         Snapshot {
             folder: self.folder.join("snapshots").join(commit),
-            lacking: self.folder.join(".no_exist").join(commit),
+            absent: self.folder.join(".no_exist").join(commit),
         }
     }
 
@@ -65,7 +65,7 @@ impl Cached {
 /// The cached files of one commit.
 pub(super) struct Snapshot {
     pub(super) folder: PathBuf,
-    lacking: PathBuf,
+    absent: PathBuf,
 }
 
 impl Snapshot {
@@ -73,26 +73,26 @@ impl Snapshot {
         self.folder.join(file).exists()
     }
 
-    /// Whether the repository is known to lack a file.
-    pub(super) fn lacks(&self, file: &str) -> bool {
-        self.lacking.join(file).exists()
+    /// Whether the cache says that the repository lacks a file.
+    pub(super) fn is_absent(&self, file: &str) -> bool {
+        self.absent.join(file).exists()
     }
 
-    /// Remembers which of the optional files the repository lacks.
-    pub(super) fn remember_lacking(
+    /// Writes into the cache which optional files the repository lacks.
+    pub(super) fn save_absent(
         &self,
-        wanted: Wanted<'_>,
+        wanted: WantedFiles<'_>,
         has: impl Fn(&str) -> bool,
     ) -> Result<()> {
-        let lacking = wanted.optional.iter().filter(|file| !has(file));
-        lacking
-            .filter(|file| !self.lacks(file))
-            .try_for_each(|file| write_new(&self.lacking.join(file), ""))
+        let absent = wanted.optional.iter().filter(|file| !has(file));
+        absent
+            .filter(|file| !self.is_absent(file))
+            .try_for_each(|file| write_new(&self.absent.join(file), ""))
     }
 }
 
 pub(super) fn is_commit(text: &str) -> bool {
-    text.len() == COMMIT && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    text.len() == COMMIT_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn write_new(path: &Path, text: &str) -> Result<()> {

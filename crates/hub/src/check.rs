@@ -1,8 +1,7 @@
-//! Whether a file of the cache is the one that the hub has.
+//! Checks that a file of the cache equals the hub's file.
 //!
-//! A hub names each file by its etag: the SHA-256 of a large file, the hash by which git knows a
-//! small one. The cache keeps files under these names, so that what it holds can be judged without
-//! a connection.
+//! A hub gives each file an etag: the SHA-256 of a large file, git's SHA-1 of a small one. The cache
+//! names files by their etags, so that they can be checked without a connection.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,37 +16,37 @@ use crate::{Error, Result};
 const SHA256_DIGITS: usize = 64;
 const SHA1_DIGITS: usize = 40;
 
-/// What is known of a file; a mirror's etag may be no hash, and then its size has to do.
+/// Etag and size of a file on the hub. The etag of a mirror may be no hash; then only the size is
+/// compared.
 #[derive(Debug, Clone)]
-pub(super) struct Expected {
+pub(super) struct ExpectedFile {
     pub(super) etag: Option<String>,
     pub(super) bytes: Option<u64>,
 }
 
-/// Checks a file of the cache by the name that it has there.
+/// Compares a file of the cache with its etag, which is the name of the file behind `link`.
 ///
-/// Where the system has no links, the cache holds the file in the link's place, and its name says
-/// nothing: it was checked when it came.
+/// Where the system has no links, the cache holds the file in place of the link, and has no etag of
+/// it. Such a file was checked after its download only.
 ///
 /// # Errors
 /// As for [`check`].
 pub(super) fn check_cached(link: &Path) -> Result<()> {
     let stored = fs::canonicalize(link).map_err(Error::io(link, "read"))?;
     let name = stored.file_name().filter(|_| link.is_symlink());
-    let expected = Expected {
+    let expected = ExpectedFile {
         etag: name.map(|name| name.to_string_lossy().into_owned()),
         bytes: None,
     };
     check(link, &expected)
 }
 
-/// Compares a file with what is expected of it, and removes it from the cache if it differs.
-///
-/// The hash decides where there is one.
+/// Compares a file's hash with the etag, or its size if the etag is no hash. A file that differs is
+/// removed from the cache.
 ///
 /// # Errors
-/// It differs, or cannot be read.
-pub(super) fn check(link: &Path, expected: &Expected) -> Result<()> {
+/// The file differs, or cannot be read.
+pub(super) fn check(link: &Path, expected: &ExpectedFile) -> Result<()> {
     let found = fs::metadata(link).map_err(Error::io(link, "read"))?.len();
     let hash = match &expected.etag {
         Some(etag) => hash_like(etag, link).map_err(Error::io(link, "read"))?,
@@ -81,7 +80,7 @@ pub(super) fn check(link: &Path, expected: &Expected) -> Result<()> {
     })?
 }
 
-/// Removes a file of the cache with the link that leads to it, also one that leads nowhere.
+/// Removes a link of the cache and the file that it leads to, if that exists.
 pub(super) fn remove(link: &Path) -> Result<()> {
     let stored = fs::canonicalize(link);
     for path in [Some(link.to_owned()), stored.ok()].into_iter().flatten() {
@@ -95,7 +94,7 @@ pub(super) fn remove(link: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The hash of a file in the manner of an etag, if that is a hash at all.
+/// The hash of a file by the algorithm of an etag; `None` if the etag is no hash.
 fn hash_like(etag: &str, path: &Path) -> io::Result<Option<String>> {
     if !etag.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(None);
@@ -132,7 +131,7 @@ mod tests {
         let path = folder.path().join("file");
         fs::write(&path, "abc").unwrap();
         let etag = Some(etag.to_owned());
-        let result = check(&path, &Expected { etag, bytes });
+        let result = check(&path, &ExpectedFile { etag, bytes });
         (result, path, folder)
     }
 
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_named_and_removed() {
+    fn a_file_that_differs_is_refused_and_removed() {
         let other = SHA256.replace('b', "c");
         for (etag, bytes, said) in [
             (other.as_str(), Some(3), SHA256),

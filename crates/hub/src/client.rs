@@ -1,4 +1,4 @@
-//! What is asked of a hub, and what each of its refusals means.
+//! Requests to a hub, and the error for each way in which one fails.
 
 use std::fs;
 use std::path::{Component, Path};
@@ -8,22 +8,22 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 
 use super::cache::is_commit;
-use super::check::{Expected, check, remove};
-use super::watch::watched;
-use super::{Download, Hub, HubError};
+use super::check::{ExpectedFile, check, remove};
+use super::watch::run_with_timeout;
+use super::{Download, Hub, HubError, HubRequest};
 use crate::source::HubName;
 use crate::{Error, Result};
 
-/// What errors call the list of a repository's files.
+/// How errors name the list of a repository's files.
 const LISTING: &str = "the list of its files";
 
-/// What a repository has at a revision.
+/// The commit of a revision, and the paths of its files.
 pub(super) struct Listing {
     pub(super) commit: String,
     pub(super) files: Vec<String>,
 }
 
-/// One repository of a hub.
+/// Sends requests for one repository of a hub.
 pub(super) struct Client<'a> {
     hub: &'a Hub,
     name: &'a HubName,
@@ -63,10 +63,20 @@ impl<'a> Client<'a> {
         match api {
             Ok(api) => Ok(client(api)),
             Err(cause) => Err(HubError::Unreachable {
-                asked: hub.asked(name, LISTING),
+                request: hub.request(name, LISTING),
                 cause: cause.to_string(),
             })?,
         }
+    }
+
+    /// A request for a file of this repository, as errors describe it.
+    pub(super) fn request(&self, file: impl Into<String>) -> Box<HubRequest> {
+        self.hub.request(self.name, file)
+    }
+
+    /// The revision of the repository that was named.
+    pub(super) fn revision(&self) -> &str {
+        self.name.revision()
     }
 
     /// The commit of the revision, and the files of that commit.
@@ -74,8 +84,8 @@ impl<'a> Client<'a> {
     /// # Errors
     /// Those of [`HubError`].
     pub(super) fn listing(&self) -> Result<Listing> {
-        let repository = self.repository(self.name.revision());
-        let info = self.ask(LISTING, move || repository.info())?;
+        let repository = self.repository(self.revision());
+        let info = self.query(LISTING, move || repository.info())?;
         if !is_commit(&info.sha) {
             Err(self.answer(LISTING, format!("commit `{}`", info.sha)))?;
         }
@@ -89,16 +99,17 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// Brings a file of a commit to `link`, whole and checked, or fails without leaving it there.
+    /// Downloads a file of a commit, checks it and links to it at `link`. If it fails, there is no
+    /// file at `link`.
     ///
-    /// What an earlier attempt left behind is continued; if that gives another file than the hub
-    /// has, the download starts over once.
+    /// An interrupted download is continued. If the result differs from the hub's file, the
+    /// download starts over once.
     ///
     /// # Errors
     /// Those of [`HubError`]; the cache cannot be written.
     pub(super) fn download(&self, commit: &str, file: &str, link: &Path) -> Result<()> {
         let (api, url) = (self.api.clone(), self.repository(commit).url(file));
-        let metadata = self.ask(file, move || api.metadata(&url))?;
+        let metadata = self.query(file, move || api.metadata(&url))?;
         let (etag, bytes) = (metadata.etag(), metadata.size() as u64);
         if metadata.commit_hash() != commit {
             let found = metadata.commit_hash();
@@ -109,19 +120,23 @@ impl<'a> Client<'a> {
         }
         let cached = Repo::model(self.name.repository().to_owned());
         let blob = self.cache.repo(cached).blob_path(etag);
-        // hf-hub stops at a file that is longer, and asks for nothing at the end of a whole one.
+        // hf-hub fails if the part is longer than the file, and requests an empty range if the part
+        // is whole.
         let part = blob.with_extension("part");
         let begun = fs::metadata(&part).map_or(0, |part| part.len());
         if begun >= bytes {
             remove(&part)?;
         }
-        // A link that leads nowhere is in its way.
+        // hf-hub cannot make the link if there is one whose target is missing.
         remove(link)?;
-        let expected = Expected {
+        let expected = ExpectedFile {
             etag: Some(etag.to_owned()),
             bytes: Some(bytes),
         };
-        let attempt = || self.attempt(self.repository(commit), file, (link, &expected));
+        let attempt = || {
+            self.fetch(self.repository(commit), file, bytes)?;
+            check(link, &expected)
+        };
         match attempt() {
             Err(Error::Hub(HubError::Truncated { .. } | HubError::Changed { .. })) if begun > 0 => {
                 attempt()
@@ -130,13 +145,9 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn attempt(
-        &self,
-        repository: ApiRepo,
-        file: &str,
-        (link, expected): (&Path, &Expected),
-    ) -> Result<()> {
-        let (mut done, total) = (0, expected.bytes.unwrap_or_default());
+    /// Downloads a file of `total` bytes into the cache of hf-hub, which links to it.
+    fn fetch(&self, repository: ApiRepo, file: &str, total: u64) -> Result<()> {
+        let mut done = 0;
         let on_bytes = |bytes| {
             done += bytes;
             if let Some(on_progress) = &self.hub.on_progress {
@@ -144,38 +155,37 @@ impl<'a> Client<'a> {
             }
         };
         let name = file.to_owned();
-        let outcome = watched(self.hub.patience, on_bytes, move |tell| {
+        let outcome = run_with_timeout(self.hub.timeout, on_bytes, move |report| {
             repository
-                .download_with_progress(&name, Told(tell))
+                .download_with_progress(&name, ByteProgress(report))
                 .map(drop)
         });
         match outcome {
-            Some(outcome) => outcome.map_err(|cause| self.refused(file, cause))?,
+            Some(outcome) => Ok(outcome.map_err(|cause| self.refused(file, cause))?),
             None => Err(HubError::Interrupted {
-                asked: self.hub.asked(self.name, file),
-                cause: self.silence(),
+                request: self.request(file),
+                cause: self.timed_out(),
             })?,
         }
-        check(link, expected)
     }
 
-    /// Asks for what is small and comes at once.
-    fn ask<T: Send + 'static>(
+    /// Sends a request whose response is small and comes at once.
+    fn query<T: Send + 'static>(
         &self,
         file: &str,
-        question: impl FnOnce() -> std::result::Result<T, ApiError> + Send + 'static,
+        send: impl FnOnce() -> std::result::Result<T, ApiError> + Send + 'static,
     ) -> Result<T> {
-        match watched(self.hub.patience, |_| {}, move |_| question()) {
-            Some(answer) => Ok(answer.map_err(|cause| self.refused(file, cause))?),
+        match run_with_timeout(self.hub.timeout, |_| {}, move |_| send()) {
+            Some(response) => Ok(response.map_err(|cause| self.refused(file, cause))?),
             None => Err(HubError::Unreachable {
-                asked: self.hub.asked(self.name, file),
-                cause: self.silence(),
+                request: self.request(file),
+                cause: self.timed_out(),
             })?,
         }
     }
 
-    fn silence(&self) -> String {
-        format!("hardly a byte came in {:?}", self.hub.patience)
+    fn timed_out(&self) -> String {
+        format!("less than 1 KiB came in {:?}", self.hub.timeout)
     }
 
     fn repository(&self, revision: &str) -> ApiRepo {
@@ -187,41 +197,41 @@ impl<'a> Client<'a> {
     }
 
     fn answer(&self, file: &str, cause: String) -> HubError {
-        let asked = self.hub.asked(self.name, file);
-        HubError::Answer { asked, cause }
+        let request = self.request(file);
+        HubError::Answer { request, cause }
     }
 
     fn refused(&self, file: &str, cause: ApiError) -> HubError {
-        let asked = self.hub.asked(self.name, file);
+        let request = self.request(file);
         match cause {
             ApiError::RequestError(cause) => self.failed_request(file, &cause),
             ApiError::IoError(cause) => HubError::Interrupted {
-                asked,
+                request,
                 cause: cause.to_string(),
             },
-            ApiError::LockAcquisition(_) => HubError::Busy { asked },
+            ApiError::LockAcquisition(_) => HubError::Busy { request },
             cause => self.answer(file, cause.to_string()),
         }
     }
 
     fn failed_request(&self, file: &str, cause: &ureq::Error) -> HubError {
-        let asked = self.hub.asked(self.name, file);
+        let request = self.request(file);
         match cause {
-            ureq::Error::StatusCode(401) => HubError::Unauthorized { asked },
-            ureq::Error::StatusCode(403) => HubError::Forbidden { asked },
-            ureq::Error::StatusCode(404) if file == LISTING => HubError::NoRevision { asked },
+            ureq::Error::StatusCode(401) => HubError::Unauthorized { request },
+            ureq::Error::StatusCode(403) => HubError::Forbidden { request },
+            ureq::Error::StatusCode(404) if file == LISTING => HubError::NoRevision { request },
             ureq::Error::StatusCode(_) | ureq::Error::Json(_) => {
                 self.answer(file, cause.to_string())
             }
             _ => HubError::Unreachable {
-                asked,
+                request,
                 cause: cause.to_string(),
             },
         }
     }
 }
 
-/// The token that was given, or else that of the file; none where there is no such file.
+/// The given token, or else that of the token file; `None` if there is neither.
 fn token(hub: &Hub) -> Result<Option<String>> {
     let text = match (&hub.token, &hub.token_file) {
         (Some(token), _) => token.clone(),
@@ -234,16 +244,17 @@ fn token(hub: &Hub) -> Result<Option<String>> {
     Ok((!token.is_empty()).then(|| token.to_owned()))
 }
 
-/// Whether an etag stays inside the folder that it is joined to.
+/// Whether the path of a folder joined with an etag stays inside that folder.
 fn is_inside(etag: &str) -> bool {
     let mut parts = Path::new(etag).components().peekable();
     parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// Passes on what hf-hub tells, what an earlier attempt had brought included.
-struct Told<'a>(&'a dyn Fn(u64));
+/// Passes the numbers of bytes that hf-hub reports to a closure. The first number includes the bytes
+/// of an interrupted download.
+struct ByteProgress<'a>(&'a dyn Fn(u64));
 
-impl Progress for Told<'_> {
+impl Progress for ByteProgress<'_> {
     fn init(&mut self, _size: usize, _file: &str) {}
 
     fn update(&mut self, size: usize) {

@@ -1,5 +1,4 @@
-//! What can go wrong between the name of a network and its numbers: on the way from a hub, and in
-//! files of weights.
+//! Errors of downloads from a hub, and of files of weights.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +6,7 @@ use uard_files::FileError;
 
 use crate::source::HubName;
 
-/// A cause, with the file, the tensor, and what was expected and found.
+/// An error with the file, the tensor, and what was expected and found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -22,10 +21,10 @@ pub enum Error {
     UnreadableWeights {
         /// The file.
         path: PathBuf,
-        /// What the reader said.
+        /// The reader's message.
         cause: String,
     },
-    /// What `torch.save` wrote before PyTorch 1.6, or with the old format asked for.
+    /// The format of `torch.save` before PyTorch 1.6, or with `_use_new_zipfile_serialization=False`.
     #[error("{0}: a bare pickle, as torch.save wrote before PyTorch 1.6, expected its zip archive or safetensors; write it again with a newer PyTorch: python -c \"import torch; torch.save(torch.load('{0}', map_location='cpu', weights_only=True), '{0}')\"", path.display())]
     OldPickle {
         /// The file.
@@ -38,22 +37,22 @@ pub enum Error {
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// The shape that the configuration asks for.
+        /// The shape by the configuration.
         expected: Vec<usize>,
     },
-    /// A tensor of another shape than the configuration says.
+    /// A tensor of another shape than by the configuration.
     #[error("{}: tensor `{tensor}`: expected shape {}, found {}; the weights belong to another configuration", path.display(), shape(expected), shape(found))]
     WeightShape {
         /// The file.
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// The shape that the configuration asks for.
+        /// The shape by the configuration.
         expected: Vec<usize>,
         /// The shape in the file.
         found: Vec<usize>,
     },
-    /// A tensor of integers, or of numbers so short that they mean nothing without a scale.
+    /// A tensor of integers, or of floats of 8 or fewer bits, which need a scale from elsewhere.
     #[error("{}: tensor `{tensor}`: expected numbers of f16, bf16, f32 or f64, found {found}", path.display())]
     WeightType {
         /// The file.
@@ -63,20 +62,20 @@ pub enum Error {
         /// Its dtype.
         found: &'static str,
     },
-    /// A weight that is not a number or infinite.
+    /// A weight that is NaN or infinite.
     #[error("{}: tensor `{tensor}` holds {value}, expected finite numbers; download the weights again", path.display())]
     WeightNotFinite {
         /// The file.
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// What is there.
+        /// The weight.
         value: f32,
     },
     /// A file cannot be read or written, or is of another kind.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A name on a hub, or a file from there.
+    /// A name on a hub or a download is wrong.
     #[error(transparent)]
     Hub(#[from] HubError),
     /// A tensor operation failed.
@@ -106,29 +105,29 @@ fn shape(sizes: &[usize]) -> String {
     }
 }
 
-/// A request to a hub, for messages.
+/// A request to a hub, as errors describe it.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct HubRequest {
     /// The repository at its revision.
     pub name: HubName,
-    /// The file, the names that it may have, or what else was asked for.
+    /// The file, the names that it may have, or another thing that was requested.
     pub file: String,
     /// The hub.
     pub endpoint: String,
 }
 
-/// A cause, with what was asked for, and how to get it.
+/// A failed request, with what was requested and how to get it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
-    /// A name that cannot be one.
+    /// A malformed name.
     #[error(
-        "`{found}` names nothing on a hub: expected hf:OWNER/NAME, hf:OWNER/NAME@REVISION or \
+        "`{found}` is no name on a hub: expected hf:OWNER/NAME, hf:OWNER/NAME@REVISION or \
          hf:OWNER/NAME/PATH@REVISION, of letters, digits, -, _, . and +; a file of that name on \
          this machine is ./{found}"
     )]
     Name {
-        /// What was given.
+        /// The name.
         found: String,
     },
     /// None of the names is in a folder of this machine.
@@ -139,40 +138,40 @@ pub enum HubError {
     NotInFolder {
         /// The folder.
         folder: PathBuf,
-        /// What was looked for.
+        /// The names that were looked for.
         names: String,
     },
-    /// Nobody said where downloaded files are kept.
+    /// No folder for downloaded files is set.
     #[error("{name}: no folder for downloaded files; set HF_HOME or HF_HUB_CACHE")]
     NoCache {
-        /// What was asked for.
+        /// The name that was requested.
         name: HubName,
     },
     /// An endpoint that is no address.
     #[error("the hub's endpoint is `{found}`: expected https://HOST; change HF_ENDPOINT")]
     Endpoint {
-        /// What was given.
+        /// The endpoint.
         found: String,
     },
-    /// A folder is needed where a single file is named.
+    /// The name is that of a single file, and several files of the repository are needed.
     #[error(
-        "{name}: expected a repository, for several of its files are needed; leave out the path \
-         behind its name"
+        "{name}: expected a repository, because several of its files are needed; leave out the \
+         path after its name"
     )]
     SingleFile {
-        /// What was asked for.
+        /// The name that was requested.
         name: HubName,
     },
     /// The cache lacks a file, and connections are forbidden.
     #[error(
-        "{}: {} is not in the cache {} and HF_HUB_OFFLINE forbids to fetch it; unset it once, or \
+        "{}: {} is not in the cache {} and HF_HUB_OFFLINE forbids its download; unset it once, or \
          on a machine with a network run `hf download {} --revision {}` and copy that folder, or \
          name a folder that holds the file",
-        asked.name, asked.file, cache.display(), asked.name.repository(), asked.name.revision()
+        request.name, request.file, cache.display(), request.name.repository(), request.name.revision()
     )]
     Offline {
         /// What is missing.
-        asked: Box<Asked>,
+        request: Box<HubRequest>,
         /// The repository's folder in the cache.
         cache: PathBuf,
     },
@@ -181,88 +180,88 @@ pub enum HubError {
         "{}: cannot reach {} for {}: {cause}; check the network and HTTPS_PROXY, set HF_ENDPOINT \
          to a mirror, or copy the cached folder models--OWNER--NAME or the files from another \
          machine (with HF_HUB_OFFLINE=1 the cache alone is used)",
-        asked.name, asked.endpoint, asked.file
+        request.name, request.endpoint, request.file
     )]
     Unreachable {
-        /// A request to a hub, for messages.
-        asked: Box<Asked>,
-        /// What the transport said.
+        /// The request.
+        request: Box<HubRequest>,
+        /// The message of the HTTP client.
         cause: String,
     },
-    /// Status 401: the endpoint wants to know who asks, also where there is no such repository.
+    /// Status 401: the hub requires a token. Hubs also send it if there is no such repository.
     #[error(
-        "{}: {} wants a token for {} (401): the repository is private or gated, or there is none \
-         of this name; check the name, and set HF_TOKEN to a valid token",
-        asked.name, asked.endpoint, asked.file
+        "{}: {} requires a token for {} (401): the repository is private or gated, or there is \
+         none of this name; check the name, and set HF_TOKEN to a valid token",
+        request.name, request.endpoint, request.file
     )]
     Unauthorized {
-        /// A request to a hub, for messages.
-        asked: Box<Asked>,
+        /// The request.
+        request: Box<HubRequest>,
     },
-    /// Status 403: the token is known and not enough.
+    /// Status 403: the token is valid and does not give access.
     #[error(
         "{}: {} refuses {} (403): accept the conditions on {}/{}, or set HF_TOKEN to a token that \
          may read it",
-        asked.name, asked.endpoint, asked.file, asked.endpoint, asked.name.repository()
+        request.name, request.endpoint, request.file, request.endpoint, request.name.repository()
     )]
     Forbidden {
-        /// A request to a hub, for messages.
-        asked: Box<Asked>,
+        /// The request.
+        request: Box<HubRequest>,
     },
     /// Status 404 for the repository at its revision.
     #[error(
         "{}: {} has no repository {} with a revision {} (404); check both",
-        asked.name, asked.endpoint, asked.name.repository(), asked.name.revision()
+        request.name, request.endpoint, request.name.repository(), request.name.revision()
     )]
     NoRevision {
-        /// A request to a hub, for messages.
-        asked: Box<Asked>,
+        /// The request.
+        request: Box<HubRequest>,
     },
     /// The repository lacks a file.
     #[error(
         "{}: expected a file {} in the repository, found {found}; choose another repository, or \
          name a file with hf:OWNER/NAME/PATH",
-        asked.name, asked.file
+        request.name, request.file
     )]
     NoFile {
-        /// A request to a hub, for messages.
-        asked: Box<Asked>,
-        /// What the repository has.
+        /// The request.
+        request: Box<HubRequest>,
+        /// The files of the repository.
         found: String,
     },
-    /// Another status, or an answer that no hub gives.
+    /// Another status, or a response that no hub sends.
     #[error(
-        "{}: {} did not answer for {} as a hub does: {cause}; try again later, or change \
+        "{}: {} sent an unexpected response for {}: {cause}; try again later, or change \
          HF_ENDPOINT",
-        asked.name, asked.endpoint, asked.file
+        request.name, request.endpoint, request.file
     )]
     Answer {
-        /// A request to a hub, for messages.
-        asked: Box<Asked>,
-        /// What was wrong.
+        /// The request.
+        request: Box<HubRequest>,
+        /// The status, or what is wrong with the response.
         cause: String,
     },
-    /// A download ended early; what came is kept.
+    /// A download ended early. The bytes that came are kept.
     #[error(
         "{}: the download of {} from {} stopped: {cause}; start again to continue it",
-        asked.name, asked.file, asked.endpoint
+        request.name, request.file, request.endpoint
     )]
     Interrupted {
-        /// A request to a hub, for messages.
-        asked: Box<Asked>,
-        /// What the system said.
+        /// The request.
+        request: Box<HubRequest>,
+        /// The system's message.
         cause: String,
     },
     /// Another program downloads the same file.
     #[error(
         "{}: another program is downloading {}; start again when it is done",
-        asked.name, asked.file
+        request.name, request.file
     )]
     Busy {
-        /// A request to a hub, for messages.
-        asked: Box<Asked>,
+        /// The request.
+        request: Box<HubRequest>,
     },
-    /// A file has less than the hub has of it; it was removed.
+    /// A file has fewer bytes than the hub's; it was removed.
     #[error(
         "{}: truncated: expected {expected} bytes, found {found}; it was removed from the cache: \
          start again to download it",
@@ -273,13 +272,13 @@ pub enum HubError {
         path: PathBuf,
         /// Bytes on the hub.
         expected: u64,
-        /// Bytes that are here.
+        /// Bytes in the cache.
         found: u64,
     },
-    /// A file is another one than the hub has; it was removed.
+    /// A file differs from the hub's; it was removed.
     #[error(
-        "{}: not the file of the hub: expected {expected}, found {found}; it was removed from the \
-         cache: start again to download it",
+        "{}: differs from the hub's file: expected {expected}, found {found}; it was removed from \
+         the cache: start again to download it",
         path.display()
     )]
     Changed {
@@ -287,7 +286,7 @@ pub enum HubError {
         path: PathBuf,
         /// Hash or size on the hub.
         expected: String,
-        /// Hash or size of what is here.
+        /// Hash or size of the file in the cache.
         found: String,
     },
 }

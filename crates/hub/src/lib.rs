@@ -1,9 +1,10 @@
-//! Trained networks that others published: where they lie ([`source`]), their way from a hub to this
-//! machine ([`Hub`]), and their numbers by name ([`weights`]).
+//! Published networks: their paths or names ([`source`]), their download into a cache ([`Hub`]), and
+//! their tensors by name ([`weights`]).
 //!
-//! This is the one place of the workspace that opens connections outward. The transport and the folders of the cache are those of the crate `hf-hub`,
-//! shared with the Python library; around it stand what it leaves out: one commit for all files of
-//! a folder, sizes and hashes, the mode without a network, and errors that say what to do.
+//! This is the one crate of `uard` that opens connections outward. The crate `hf-hub` sends the
+//! requests and names the folders of the cache, which are those of the Python library. This crate
+//! adds what `hf-hub` lacks: one commit for all files of a folder, checks of sizes and hashes, an
+//! offline mode, a time-out, and errors that say what to do.
 
 mod cache;
 mod check;
@@ -20,33 +21,33 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use error::{Asked, Error, HubError, Result};
+pub use error::{Error, HubError, HubRequest, Result};
 pub use source::{HubName, Source};
 pub use weights::Weights;
 
-/// Where names are looked up unless `HF_ENDPOINT` says otherwise.
+/// The hub unless `HF_ENDPOINT` names another one.
 const ENDPOINT: &str = "https://huggingface.co";
 
 /// Slow hubs begin to answer within seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Files of a repository that are used together.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
-    /// Of each entry the first name that is there.
+pub struct WantedFiles<'a> {
+    /// Each entry lists names of one file; the first name that exists is used.
     pub needed: &'a [&'a [&'a str]],
-    /// Taken along where the repository has them.
+    /// Files that are used if the repository has them.
     pub optional: &'a [&'a str],
 }
 
-/// Files that lie side by side, the needed ones first and in their order.
+/// Files in one folder of the cache: the needed ones in their order, then the optional ones.
 #[derive(Debug)]
-pub(crate) struct Files {
+pub(crate) struct CachedFiles {
     pub(crate) folder: PathBuf,
     pub(crate) names: Vec<String>,
 }
 
-impl Files {
+impl CachedFiles {
     pub(crate) fn into_first(self) -> PathBuf {
         match self.names.first() {
             Some(name) => self.folder.join(name),
@@ -55,12 +56,12 @@ impl Files {
     }
 }
 
-/// How far a file has come.
+/// The progress of one file's download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Download<'a> {
     /// The file, by its path in the repository.
     pub file: &'a str,
-    /// Bytes that are here.
+    /// Bytes that were received.
     pub done: u64,
     /// Bytes of the whole file.
     pub total: u64,
@@ -69,21 +70,21 @@ pub struct Download<'a> {
 /// Whether connections may be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// What the cache lacks is downloaded.
+    /// Files that the cache lacks are downloaded.
     #[default]
     Online,
-    /// The cache is all there is.
+    /// Only files of the cache are used.
     Offline,
 }
 
-/// Is told how far a download has come.
+/// Called with the progress of each download.
 pub type OnProgress = Box<dyn Fn(Download<'_>) + Send + Sync>;
 
 /// A hub, and the folder of this machine where its files are kept.
 ///
-/// [`Hub::default`] knows the public hub and no cache, which is enough for sources that are paths.
+/// [`Hub::default`] has the public hub and no cache, which is enough for sources that are paths.
 pub struct Hub {
-    /// The folder of `models--OWNER--NAME`; shared with other programs.
+    /// The folder that holds `models--OWNER--NAME`; shared with other programs.
     pub cache: Option<PathBuf>,
     /// `https://…`, without a slash at its end.
     pub endpoint: String,
@@ -93,10 +94,10 @@ pub struct Hub {
     pub token_file: Option<PathBuf>,
     /// Whether connections may be opened.
     pub mode: Mode,
-    /// Is told how far a download has come.
+    /// Called with the progress of each download.
     pub on_progress: Option<OnProgress>,
-    /// How long a hub may be silent, or hardly say anything, before it counts as not reachable.
-    pub patience: Duration,
+    /// A hub that sends less than 1 KiB in this time counts as not reachable.
+    pub timeout: Duration,
 }
 
 impl Default for Hub {
@@ -108,12 +109,12 @@ impl Default for Hub {
             token_file: None,
             mode: Mode::Online,
             on_progress: None,
-            patience: PATIENCE,
+            timeout: TIMEOUT,
         }
     }
 }
 
-/// The token stays out of what is printed.
+/// Prints no token.
 impl fmt::Debug for Hub {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -126,7 +127,7 @@ impl fmt::Debug for Hub {
 }
 
 impl Hub {
-    /// What the variables of the Python library say, looked up by `variable`.
+    /// Reads the variables of the Python library; `variable` gives the value of each by name.
     ///
     /// `HF_HOME` (else `huggingface` in `XDG_CACHE_HOME`, else in `.cache` of the home directory),
     /// `HF_HUB_CACHE` (else `hub` in the former), `HF_ENDPOINT`, `HF_TOKEN` (else the file
@@ -153,13 +154,13 @@ impl Hub {
             token_file: path("HF_TOKEN_PATH").or_else(|| in_home("token")),
             mode: if offline { Mode::Offline } else { Mode::Online },
             on_progress: None,
-            patience: PATIENCE,
+            timeout: TIMEOUT,
         }
     }
 
-    /// For errors.
-    fn asked(&self, name: &HubName, file: impl Into<String>) -> Box<Asked> {
-        Box::new(Asked {
+    /// A request for a file, as errors describe it.
+    fn request(&self, name: &HubName, file: impl Into<String>) -> Box<HubRequest> {
+        Box::new(HubRequest {
             name: name.clone(),
             file: file.into(),
             endpoint: self.endpoint.clone(),
@@ -168,12 +169,12 @@ impl Hub {
 
     /// The wanted files of a repository, all of one commit, each checked against its hash.
     ///
-    /// What the cache holds is used without asking the hub, so a branch stays at the commit that
-    /// was downloaded first.
+    /// If the cache holds them all, no request is sent to the hub. So a branch stays at the commit
+    /// that was downloaded first.
     ///
     /// # Errors
     /// Those of [`HubError`].
-    pub(crate) fn files(&self, name: &HubName, wanted: Wanted<'_>) -> Result<Files> {
+    pub(crate) fn files(&self, name: &HubName, wanted: WantedFiles<'_>) -> Result<CachedFiles> {
         resolve::files(self, name, wanted)
     }
 }

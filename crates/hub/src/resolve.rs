@@ -1,22 +1,20 @@
-//! The files of a repository that are used, from the cache or from the hub.
+//! Finds the wanted files of a repository in the cache, or downloads them from the hub.
 
-use std::path::Path;
-
-use super::cache::{Cached, Snapshot};
+use super::cache::{CachedRepository, Snapshot};
 use super::check::check_cached;
 use super::client::Client;
-use super::{Files, Hub, HubError, Mode, Wanted};
+use super::{CachedFiles, Hub, HubError, Mode, WantedFiles};
 use crate::Result;
 use crate::source::HubName;
 use crate::weights::shard_names;
 
-/// The wanted files, from the cache if it holds them all, else from the hub.
-pub(super) fn files(hub: &Hub, name: &HubName, wanted: Wanted<'_>) -> Result<Files> {
+/// Takes the wanted files from the cache if it holds them all, else from the hub.
+pub(super) fn files(hub: &Hub, name: &HubName, wanted: WantedFiles<'_>) -> Result<CachedFiles> {
     let cache = hub
         .cache
         .as_deref()
         .ok_or_else(|| HubError::NoCache { name: name.clone() })?;
-    let cached = Cached::new(cache, name);
+    let cached = CachedRepository::new(cache, name);
     let snapshot = cached
         .commit(name.revision())
         .map(|commit| cached.snapshot(&commit));
@@ -31,33 +29,31 @@ pub(super) fn files(hub: &Hub, name: &HubName, wanted: Wanted<'_>) -> Result<Fil
                     check_cached(&snapshot.folder.join(beside(file, &shard)))?;
                 }
             }
-            Ok(Files {
+            Ok(CachedFiles {
                 folder: snapshot.folder,
                 names,
             })
         }
         (held, Mode::Offline) => Err(HubError::Offline {
-            asked: match held {
-                Some((Err(missing), _)) => hub.asked(name, missing),
-                _ => hub.asked(name, all_needed(wanted)),
+            request: match held {
+                Some((Err(missing), _)) => hub.request(name, missing),
+                _ => hub.request(name, all_needed(wanted)),
             },
             cache: cached.folder().to_owned(),
         })?,
-        (_, Mode::Online) => download(hub, name, (&cached, cache), wanted),
+        (_, Mode::Online) => download(&Client::new(hub, name, cache)?, &cached, wanted),
     }
 }
 
 fn download(
-    hub: &Hub,
-    name: &HubName,
-    (cached, cache): (&Cached, &Path),
-    wanted: Wanted<'_>,
-) -> Result<Files> {
-    let client = Client::new(hub, name, cache)?;
+    client: &Client<'_>,
+    cached: &CachedRepository,
+    wanted: WantedFiles<'_>,
+) -> Result<CachedFiles> {
     let listing = client.listing()?;
     let has = |file: &str| listing.files.iter().any(|known| known == file);
     let names = choose(wanted, has).map_err(|expected| HubError::NoFile {
-        asked: hub.asked(name, expected),
+        request: client.request(expected),
         found: listing.files.join(", "),
     })?;
     let snapshot = cached.snapshot(&listing.commit);
@@ -74,15 +70,15 @@ fn download(
             fetch(&beside(file, &shard))?;
         }
     }
-    snapshot.remember_lacking(wanted, has)?;
-    cached.remember(name.revision(), &listing.commit)?;
-    Ok(Files {
+    snapshot.save_absent(wanted, has)?;
+    cached.save_commit(client.revision(), &listing.commit)?;
+    Ok(CachedFiles {
         folder: snapshot.folder,
         names,
     })
 }
 
-/// The name of a file in the folder of another.
+/// The path of the file `name` in the folder of `file`.
 fn beside(file: &str, name: &str) -> String {
     match file.rsplit_once('/') {
         Some((folder, _)) => format!("{folder}/{name}"),
@@ -90,10 +86,10 @@ fn beside(file: &str, name: &str) -> String {
     }
 }
 
-/// The files to use: of each needed entry the first that is there, then the optional ones. The
-/// error is the entry of which none is there.
+/// The files to use: of each needed entry the first name that exists, then the optional files that
+/// exist. The error is the entry of which no name exists.
 fn choose(
-    wanted: Wanted<'_>,
+    wanted: WantedFiles<'_>,
     has: impl Fn(&str) -> bool,
 ) -> std::result::Result<Vec<String>, String> {
     let mut names = Vec::new();
@@ -106,13 +102,13 @@ fn choose(
     Ok(names)
 }
 
-/// Whether nothing is left to ask the hub: each optional file is cached, or known to be lacking.
-fn is_settled(wanted: Wanted<'_>, snapshot: &Snapshot) -> bool {
+/// Whether no request is needed for the optional files: each is cached or known to be absent.
+fn is_settled(wanted: WantedFiles<'_>, snapshot: &Snapshot) -> bool {
     let mut optional = wanted.optional.iter();
-    optional.all(|file| snapshot.has(file) || snapshot.lacks(file))
+    optional.all(|file| snapshot.has(file) || snapshot.is_absent(file))
 }
 
-fn all_needed(wanted: Wanted<'_>) -> String {
+fn all_needed(wanted: WantedFiles<'_>) -> String {
     let entries = wanted.needed.iter().map(|entry| entry.join(" or "));
     entries.collect::<Vec<String>>().join(", ")
 }

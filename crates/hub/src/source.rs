@@ -1,4 +1,4 @@
-//! Where does a trained network lie: at a path, or on a hub of models under a name?
+//! `Source` is where a trained network lies: a path, or a name on a hub of models.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,17 +7,17 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Result;
-use crate::{Hub, HubError, Wanted};
+use crate::{Hub, HubError, WantedFiles};
 
 /// What a name on a hub begins with.
 const SCHEME: &str = "hf:";
 
-/// The revision of a name that says none.
+/// The revision of a name without one.
 const MAIN: &str = "main";
 
 /// A file or folder of a trained network, as configurations and commands name it.
 ///
-/// `hf:OWNER/NAME`, `hf:OWNER/NAME/PATH` and either with `@REVISION` behind it are
+/// `hf:OWNER/NAME`, `hf:OWNER/NAME/PATH` and either followed by `@REVISION` are
 /// [names on a hub](HubName); everything else is a path. A path that begins with `hf:` is written
 /// `./hf:…`.
 ///
@@ -40,12 +40,12 @@ pub enum Source {
 }
 
 impl Source {
-    /// The first of `names` that is there.
+    /// The first of `names` that exists in the folder or repository.
     ///
-    /// A path to a file and a name on a hub with a file are that file, whatever it is called.
+    /// If the source is a file itself, that file is returned, whatever its name.
     ///
     /// # Errors
-    /// None of the names is there; those of [`HubError`].
+    /// None of the names exists; those of [`HubError`].
     pub fn file(&self, hub: &Hub, names: &[&str]) -> Result<PathBuf> {
         match self {
             Self::Path(path) if path.is_dir() => {
@@ -64,7 +64,7 @@ impl Source {
                     Some(file) => &[file],
                     None => names,
                 };
-                let wanted = Wanted {
+                let wanted = WantedFiles {
                     needed: &[names],
                     optional: &[],
                 };
@@ -73,13 +73,13 @@ impl Source {
         }
     }
 
-    /// A folder where the wanted files lie side by side.
+    /// A folder that holds the wanted files.
     ///
-    /// A path is returned as it stands: whoever reads a file there says what is missing.
+    /// A path is returned unchecked: the readers of the files report which are missing.
     ///
     /// # Errors
-    /// The name on a hub is that of a single file; those of [`HubError`].
-    pub fn folder(&self, hub: &Hub, wanted: Wanted<'_>) -> Result<PathBuf> {
+    /// The source names a single file on a hub; those of [`HubError`].
+    pub fn folder(&self, hub: &Hub, wanted: WantedFiles<'_>) -> Result<PathBuf> {
         match self {
             Self::Path(path) => Ok(path.clone()),
             Self::Hub(name) if name.file().is_some() => {
@@ -135,8 +135,8 @@ impl<'de> Deserialize<'de> for Source {
 /// A repository of a hub at one of its revisions, or one file of it.
 ///
 /// The file comes before the revision, so that a revision may hold slashes, as branches do. Parts
-/// consist of letters, digits, `-`, `_`, `.` and `+`, and none is `.` or `..`: they become paths
-/// of the cache and of addresses as they stand.
+/// consist of letters, digits, `-`, `_`, `.` and `+`, and none is `.` or `..`: they become parts of
+/// paths in the cache and of addresses without being escaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubName {
     repository: String,
@@ -171,12 +171,12 @@ impl HubName {
         &self.repository
     }
 
-    /// The only file that is meant, by its path in the repository.
+    /// The path of the named file in the repository; `None` if the name is that of a repository.
     pub fn file(&self) -> Option<&str> {
         self.file.as_deref()
     }
 
-    /// A branch, tag or commit; `main` unless it was said.
+    /// A branch, tag or commit; `main` unless the name has another.
     pub fn revision(&self) -> &str {
         &self.revision
     }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_no_names_are_refused() {
+    fn malformed_names_are_refused() {
         for text in [
             "hf:",
             "hf:bert-base-uncased",
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_gives_the_first_name_that_is_there() {
+    fn a_folder_gives_the_first_name_that_exists() {
         let folder = tempfile::tempdir().unwrap();
         let source = Source::Path(folder.path().to_owned());
         let names = ["model.safetensors", "pytorch_model.bin"];

@@ -1,4 +1,4 @@
-//! A network comes whole or not at all, and it is said why not.
+//! Tests of downloads from a hub: files arrive whole and checked, or an error says why not.
 
 mod server;
 
@@ -18,7 +18,7 @@ const SECOND: &str = "2222222222222222222222222222222222222222";
 
 const CONFIG: &[u8] = b"{\"hidden_size\": 6}";
 
-const BERT: Wanted<'static> = Wanted {
+const BERT: WantedFiles<'static> = WantedFiles {
     needed: &[
         &["config.json"],
         &["model.safetensors", "pytorch_model.bin"],
@@ -31,12 +31,12 @@ fn weights() -> Vec<u8> {
 }
 
 /// A hub with one repository, and an empty cache.
-struct World {
+struct TestHub {
     server: Server,
     cache: TempDir,
 }
 
-impl World {
+impl TestHub {
     fn new() -> Self {
         let server = Server::start();
         let files = [
@@ -68,12 +68,13 @@ impl World {
         source("hf:owner/name").folder(&self.hub(), BERT)
     }
 
-    /// Files under their hashes, whole or begun.
-    fn blobs(&self, ending: &str) -> Vec<PathBuf> {
+    /// Files of the cache that are named by their hashes, with an extension: none if they are whole,
+    /// `part` if they are not.
+    fn blobs(&self, extension: &str) -> Vec<PathBuf> {
         let folder = self.cache.path().join("models--owner--name/blobs");
         let entries = fs::read_dir(folder).into_iter().flatten();
         let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-        paths.retain(|path| path.extension().unwrap_or_default() == ending);
+        paths.retain(|path| path.extension().unwrap_or_default() == extension);
         paths
     }
 }
@@ -93,171 +94,171 @@ fn expect_whole(folder: &Path) {
 fn hub_error<T: fmt::Debug>(outcome: Result<T>) -> HubError {
     match outcome {
         Err(Error::Hub(error)) => error,
-        other => panic!("expected a refusal of the hub, found {other:?}"),
+        other => panic!("expected an error of the hub, found {other:?}"),
     }
 }
 
 #[test]
-fn files_come_once_and_lie_side_by_side() {
-    let world = World::new();
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&told);
-    let mut hub = world.hub();
+fn wanted_files_are_downloaded_into_one_folder() {
+    let test = TestHub::new();
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    let shared = Arc::clone(&reports);
+    let mut hub = test.hub();
     hub.on_progress = Some(Box::new(move |download| {
-        let told = (download.file.to_owned(), download.done, download.total);
-        seen.lock().unwrap().push(told);
+        let report = (download.file.to_owned(), download.done, download.total);
+        shared.lock().unwrap().push(report);
     }));
     let folder = source("hf:owner/name").folder(&hub, BERT).unwrap();
     expect_whole(&folder);
     assert!(!folder.join("onnx").exists());
-    let told = told.lock().unwrap();
-    assert!(told.contains(&("model.safetensors".to_owned(), 5000, 5000)));
-    assert!(told.iter().all(|(_, done, total)| done <= total));
+    let reports = reports.lock().unwrap();
+    assert!(reports.contains(&("model.safetensors".to_owned(), 5000, 5000)));
+    assert!(reports.iter().all(|(_, done, total)| done <= total));
 }
 
 #[test]
-fn what_is_cached_needs_no_hub() {
-    let world = World::new();
-    let folder = world.folder().unwrap();
-    world.server.requests();
-    world.server.set_fault(Fault::Status(500));
-    assert_eq!(world.folder().unwrap(), folder);
-    assert_eq!(world.server.requests(), []);
+fn cached_files_need_no_request() {
+    let test = TestHub::new();
+    let folder = test.folder().unwrap();
+    test.server.requests();
+    test.server.set_fault(Fault::Status(500));
+    assert_eq!(test.folder().unwrap(), folder);
+    assert_eq!(test.server.requests(), []);
     let found = source("hf:owner/name")
-        .folder(&world.offline(), BERT)
+        .folder(&test.offline(), BERT)
         .unwrap();
     assert_eq!(found, folder);
 }
 
 #[test]
 fn an_interrupted_download_is_continued() {
-    let world = World::new();
-    world.server.set_fault(Fault::ClosesHalfway);
+    let test = TestHub::new();
+    test.server.set_fault(Fault::ClosesHalfway);
     let single = source("hf:owner/name/model.safetensors");
-    let error = hub_error(single.file(&world.hub(), &[]));
+    let error = hub_error(single.file(&test.hub(), &[]));
     assert!(matches!(error, HubError::Interrupted { .. }), "{error}");
     assert!(error.to_string().contains("model.safetensors"), "{error}");
-    assert!(world.blobs("").is_empty());
-    let begun = world.blobs("part");
+    assert!(test.blobs("").is_empty());
+    let begun = test.blobs("part");
     assert_eq!(fs::metadata(&begun[0]).unwrap().len(), 2500);
-    let refused = hub_error(single.file(&world.offline(), &[]));
+    let refused = hub_error(single.file(&test.offline(), &[]));
     assert!(matches!(refused, HubError::Offline { .. }), "{refused}");
 
-    world.server.set_fault(Fault::Nothing);
-    let path = single.file(&world.hub(), &[]).unwrap();
+    test.server.set_fault(Fault::Nothing);
+    let path = single.file(&test.hub(), &[]).unwrap();
     assert_eq!(fs::read(path).unwrap(), weights());
-    assert!(world.blobs("part").is_empty());
+    assert!(test.blobs("part").is_empty());
 }
 
 #[test]
 fn a_part_that_cannot_be_continued_is_begun_again() {
     for (fault, begun) in [
-        // The whole file is sent behind what is there.
+        // The server appends the whole file to the part.
         (Fault::IgnoresRange, 2500),
-        // The part is whole, or longer than the file.
+        // The part is as long as the file, or longer.
         (Fault::Nothing, 5000),
         (Fault::Nothing, 6000),
     ] {
-        let world = World::new();
-        world.server.set_fault(Fault::ClosesHalfway);
+        let test = TestHub::new();
+        test.server.set_fault(Fault::ClosesHalfway);
         let single = source("hf:owner/name/model.safetensors");
-        single.file(&world.hub(), &[]).unwrap_err();
-        let part = &world.blobs("part")[0];
+        single.file(&test.hub(), &[]).unwrap_err();
+        let part = &test.blobs("part")[0];
         fs::File::options()
             .write(true)
             .open(part)
             .unwrap()
             .set_len(begun)
             .unwrap();
-        world.server.set_fault(fault);
-        let path = single.file(&world.hub(), &[]).unwrap();
+        test.server.set_fault(fault);
+        let path = single.file(&test.hub(), &[]).unwrap();
         assert_eq!(fs::read(path).unwrap(), weights());
     }
 }
 
 #[test]
 fn a_short_or_changed_file_is_refused_and_removed() {
-    for (fault, said) in [
+    for (fault, part) in [
         (Fault::EndsHalfway, "truncated: expected"),
         (Fault::OtherByte, "expected hash"),
     ] {
-        let world = World::new();
-        world.server.set_fault(fault);
-        let message = hub_error(world.folder()).to_string();
-        assert!(message.contains(said), "{message}");
-        assert!(world.blobs("").is_empty());
-        world.server.set_fault(Fault::Nothing);
-        expect_whole(&world.folder().unwrap());
+        let test = TestHub::new();
+        test.server.set_fault(fault);
+        let message = hub_error(test.folder()).to_string();
+        assert!(message.contains(part), "{message}");
+        assert!(test.blobs("").is_empty());
+        test.server.set_fault(Fault::Nothing);
+        expect_whole(&test.folder().unwrap());
     }
 }
 
 #[test]
 fn a_file_that_changed_in_the_cache_is_refused_and_removed() {
-    let world = World::new();
-    let folder = world.folder().unwrap();
+    let test = TestHub::new();
+    let folder = test.folder().unwrap();
     let mut bytes = weights();
     bytes[7] ^= 1;
     fs::write(folder.join("model.safetensors"), bytes).unwrap();
-    let error = hub_error(source("hf:owner/name").folder(&world.offline(), BERT));
+    let error = hub_error(source("hf:owner/name").folder(&test.offline(), BERT));
     assert!(matches!(error, HubError::Changed { .. }), "{error}");
     assert!(!folder.join("model.safetensors").exists());
-    expect_whole(&world.folder().unwrap());
+    expect_whole(&test.folder().unwrap());
 }
 
 #[test]
-fn a_link_that_leads_nowhere_is_replaced() {
-    let world = World::new();
-    let folder = world.folder().unwrap();
+fn a_link_without_its_target_is_replaced() {
+    let test = TestHub::new();
+    let folder = test.folder().unwrap();
     let stored = fs::canonicalize(folder.join("model.safetensors")).unwrap();
     fs::remove_file(stored).unwrap();
-    expect_whole(&world.folder().unwrap());
+    expect_whole(&test.folder().unwrap());
 }
 
 #[test]
 fn offline_says_which_file_is_missing_and_how_to_get_it() {
-    let world = World::new();
-    let offline = world.offline();
+    let test = TestHub::new();
+    let offline = test.offline();
     let message = hub_error(source("hf:owner/name").folder(&offline, BERT)).to_string();
-    for said in [
+    for part in [
         "config.json",
         "model.safetensors or pytorch_model.bin",
         "models--owner--name",
         "HF_HUB_OFFLINE",
         "hf download owner/name --revision main",
     ] {
-        assert!(message.contains(said), "{message}");
+        assert!(message.contains(part), "{message}");
     }
     let config = source("hf:owner/name/config.json");
-    config.file(&world.hub(), &[]).unwrap();
-    world.server.requests();
+    config.file(&test.hub(), &[]).unwrap();
+    test.server.requests();
     let message = hub_error(source("hf:owner/name").folder(&offline, BERT)).to_string();
     assert!(message.contains(": model.safetensors or"), "{message}");
-    assert_eq!(world.server.requests(), []);
+    assert_eq!(test.server.requests(), []);
     config.file(&offline, &[]).unwrap();
 }
 
 #[test]
-fn without_a_server_the_ways_out_are_named() {
-    let world = World::new();
-    let hub = world.hub();
-    drop(world.server);
+fn the_error_without_a_server_says_what_to_do() {
+    let test = TestHub::new();
+    let hub = test.hub();
+    drop(test.server);
     let message = hub_error(source("hf:owner/name").folder(&hub, BERT)).to_string();
-    for said in [
+    for part in [
         "hf:owner/name",
         &hub.endpoint,
         "HF_ENDPOINT",
         "HF_HUB_OFFLINE=1",
     ] {
-        assert!(message.contains(said), "{message}");
+        assert!(message.contains(part), "{message}");
     }
 }
 
 #[test]
-fn refusals_are_told_apart() {
-    let world = World::new();
+fn each_status_has_its_own_error() {
+    let test = TestHub::new();
     let folder = |fault| {
-        world.server.set_fault(fault);
-        hub_error(world.folder())
+        test.server.set_fault(fault);
+        hub_error(test.folder())
     };
     let error = folder(Fault::Status(401));
     assert!(matches!(error, HubError::Unauthorized { .. }), "{error}");
@@ -268,32 +269,32 @@ fn refusals_are_told_apart() {
     let error = folder(Fault::Status(503));
     assert!(error.to_string().contains("503"), "{error}");
 
-    world.server.set_fault(Fault::Nothing);
-    let error = hub_error(source("hf:owner/name/absent.bin").file(&world.hub(), &[]));
+    test.server.set_fault(Fault::Nothing);
+    let error = hub_error(source("hf:owner/name/absent.bin").file(&test.hub(), &[]));
     assert!(error.to_string().contains("absent.bin"), "{error}");
     assert!(error.to_string().contains("onnx/model.onnx"), "{error}");
-    let error = hub_error(source("hf:owner/name@v9").folder(&world.hub(), BERT));
+    let error = hub_error(source("hf:owner/name@v9").folder(&test.hub(), BERT));
     assert!(error.to_string().contains("v9"), "{error}");
-    let error = hub_error(source("hf:owner/name/config.json").folder(&world.hub(), BERT));
+    let error = hub_error(source("hf:owner/name/config.json").folder(&test.hub(), BERT));
     assert!(matches!(error, HubError::SingleFile { .. }), "{error}");
 }
 
 #[test]
-fn a_revision_has_its_own_files_and_a_branch_stays_where_it_was() {
-    let world = World::new();
-    let first = world.folder().unwrap();
+fn each_revision_has_its_own_files_and_a_branch_stays_at_its_cached_commit() {
+    let test = TestHub::new();
+    let first = test.folder().unwrap();
     let other = [
         ("config.json", &b"{}"[..]),
         ("pytorch_model.bin", b"pickle"),
     ];
-    let mut site = world.server.site.lock().unwrap();
+    let mut site = test.server.site.lock().unwrap();
     site.publish("refs/pr/3", SECOND, &other);
     site.publish("main", SECOND, &other);
     site.publish(SECOND, SECOND, &other);
     drop(site);
     for revision in ["refs/pr/3", SECOND] {
         let named = source(&format!("hf:owner/name@{revision}"));
-        for hub in [world.hub(), world.offline()] {
+        for hub in [test.hub(), test.offline()] {
             let folder = named.folder(&hub, BERT).unwrap();
             assert!(folder.ends_with(SECOND));
             assert_eq!(
@@ -302,29 +303,29 @@ fn a_revision_has_its_own_files_and_a_branch_stays_where_it_was() {
             );
         }
     }
-    assert_eq!(world.folder().unwrap(), first);
+    assert_eq!(test.folder().unwrap(), first);
 }
 
 #[test]
-fn optional_files_that_appear_in_another_program_are_asked_for() {
-    let world = World::new();
-    let bare = Wanted {
+fn optional_files_that_were_never_requested_are_requested() {
+    let test = TestHub::new();
+    let bare = WantedFiles {
         optional: &[],
         ..BERT
     };
-    source("hf:owner/name").folder(&world.hub(), bare).unwrap();
-    world.server.requests();
-    // Nobody has asked whether the repository has it.
-    world.folder().unwrap();
-    assert_eq!(world.server.requests().len(), 1);
-    world.folder().unwrap();
-    assert_eq!(world.server.requests(), []);
+    source("hf:owner/name").folder(&test.hub(), bare).unwrap();
+    test.server.requests();
+    // The cache does not say yet whether the repository has the optional file.
+    test.folder().unwrap();
+    assert_eq!(test.server.requests().len(), 1);
+    test.folder().unwrap();
+    assert_eq!(test.server.requests(), []);
 }
 
 #[test]
-fn the_token_is_sent_and_not_shown() {
-    let world = World::new();
-    let file = world.cache.path().join("token");
+fn the_token_is_sent_and_not_printed() {
+    let test = TestHub::new();
+    let file = test.cache.path().join("token");
     fs::write(&file, "of-the-file\n").unwrap();
     for (token, sent) in [
         (Some("given".to_owned()), "Bearer given"),
@@ -333,11 +334,11 @@ fn the_token_is_sent_and_not_shown() {
         let hub = Hub {
             token,
             token_file: Some(file.clone()),
-            ..world.hub()
+            ..test.hub()
         };
         assert!(!format!("{hub:?}").contains("given"));
         hub_error(source("hf:owner/name/absent").file(&hub, &[]));
-        let requests = world.server.requests();
+        let requests = test.server.requests();
         assert_eq!(requests[0].1.as_deref(), Some(sent));
     }
 }
@@ -393,15 +394,15 @@ fn variables_are_those_of_the_python_library() {
 }
 
 #[test]
-fn hub_that_is_silent_is_not_waited_for() {
+fn a_silent_hub_times_out() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let hub = Hub {
         endpoint: format!("http://{}", listener.local_addr().unwrap()),
         cache: Some(tempfile::tempdir().unwrap().path().to_owned()),
-        patience: Duration::from_millis(100),
+        timeout: Duration::from_millis(100),
         ..Hub::default()
     };
-    // The system takes the connection; nobody ever answers.
+    // The system accepts the connection, and no response comes.
     let message = source("hf:owner/name").folder(&hub, BERT).unwrap_err();
     let message = message.to_string();
     assert!(
@@ -411,8 +412,8 @@ fn hub_that_is_silent_is_not_waited_for() {
 }
 
 #[test]
-fn weights_in_several_files_come_with_all_of_them() {
-    let world = World::new();
+fn all_files_of_an_index_are_downloaded() {
+    let test = TestHub::new();
     let index = br#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
     let files: [(&str, &[u8]); 4] = [
         ("config.json", CONFIG),
@@ -420,18 +421,18 @@ fn weights_in_several_files_come_with_all_of_them() {
         ("model-1.safetensors", b"one"),
         ("model-2.safetensors", b"two"),
     ];
-    let site = &world.server.site;
+    let site = &test.server.site;
     site.lock().unwrap().publish("cut", SECOND, &files);
-    let wanted = Wanted {
+    let wanted = WantedFiles {
         needed: &[&["config.json"], &weights::FILES],
         optional: &[],
     };
-    let fetched = || source("hf:owner/name@cut").folder(&world.hub(), wanted);
+    let fetched = || source("hf:owner/name@cut").folder(&test.hub(), wanted);
     let folder = fetched().unwrap();
     for (name, bytes) in files {
         assert_eq!(fs::read(folder.join(name)).unwrap(), bytes);
     }
-    world.server.requests();
+    test.server.requests();
     fetched().unwrap();
-    assert_eq!(world.server.requests(), []);
+    assert_eq!(test.server.requests(), []);
 }

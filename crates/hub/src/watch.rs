@@ -1,39 +1,39 @@
-//! A time-out for downloads: a server that sends nothing, or a byte a second, is given up.
+//! A time-out for requests: a server that sends nothing, or only a few bytes a second, is given up.
 
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The fewest bytes that must come within each time-out; with one of a minute, 17 a second.
+/// The fewest bytes that must come within each time-out: 17 a second for a time-out of a minute.
 const LEAST_BYTES: u64 = 1 << 10;
 
-enum News<T> {
+enum Report<T> {
     Bytes(u64),
     Done(T),
 }
 
-/// Does work on a thread of its own, which tells how many bytes came. `None` where for as long as
-/// `patience` hardly any did, or the thread panicked; the thread is then left to itself.
-pub(super) fn watched<T: Send + 'static>(
-    patience: Duration,
+/// Runs `work` on a thread of its own; `work` reports each number of bytes that came. `None` if
+/// fewer than 1024 bytes came within `timeout`, or the thread panicked. The thread is not stopped.
+pub(super) fn run_with_timeout<T: Send + 'static>(
+    timeout: Duration,
     mut on_bytes: impl FnMut(u64),
     work: impl FnOnce(&dyn Fn(u64)) -> T + Send + 'static,
 ) -> Option<T> {
-    let (tell, hear) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
-        // Nobody listens any more where patience has ended.
-        let done = work(&|bytes| drop(tell.send(News::Bytes(bytes))));
-        drop(tell.send(News::Done(done)));
+        // Sending fails after a time-out, because the receiver is gone.
+        let done = work(&|bytes| drop(sender.send(Report::Bytes(bytes))));
+        drop(sender.send(Report::Done(done)));
     });
-    let (mut since, mut came) = (Instant::now(), 0);
+    let (mut since, mut received) = (Instant::now(), 0);
     loop {
-        match hear.recv_timeout(patience.saturating_sub(since.elapsed())) {
-            Ok(News::Done(done)) => return Some(done),
-            Ok(News::Bytes(bytes)) => {
+        match receiver.recv_timeout(timeout.saturating_sub(since.elapsed())) {
+            Ok(Report::Done(done)) => return Some(done),
+            Ok(Report::Bytes(bytes)) => {
                 on_bytes(bytes);
-                came += bytes;
-                if came >= LEAST_BYTES {
-                    (since, came) = (Instant::now(), 0);
+                received += bytes;
+                if received >= LEAST_BYTES {
+                    (since, received) = (Instant::now(), 0);
                 }
             }
             Err(_) => return None,
@@ -45,31 +45,31 @@ pub(super) fn watched<T: Send + 'static>(
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_millis(500);
+    const TIMEOUT: Duration = Duration::from_millis(500);
 
     #[test]
-    fn silence_and_dripping_end_and_a_stream_goes_on() {
+    fn silent_and_slow_servers_time_out_and_a_steady_one_does_not() {
         let mut bytes = 0;
-        let done = watched(
-            PATIENCE,
+        let done = run_with_timeout(
+            TIMEOUT,
             |more| bytes += more,
-            |tell| {
+            |report| {
                 for _ in 0..6 {
-                    thread::sleep(PATIENCE / 4);
-                    tell(LEAST_BYTES);
+                    thread::sleep(TIMEOUT / 4);
+                    report(LEAST_BYTES);
                 }
                 7
             },
         );
         assert_eq!((done, bytes), (Some(7), 6 * LEAST_BYTES));
-        let silent = |_: &dyn Fn(u64)| thread::sleep(PATIENCE * 10);
-        assert_eq!(watched(PATIENCE, |_| {}, silent), None);
-        let dripping = |tell: &dyn Fn(u64)| {
+        let silent = |_: &dyn Fn(u64)| thread::sleep(TIMEOUT * 10);
+        assert_eq!(run_with_timeout(TIMEOUT, |_| {}, silent), None);
+        let slow = |report: &dyn Fn(u64)| {
             for _ in 0..40 {
-                thread::sleep(PATIENCE / 4);
-                tell(1);
+                thread::sleep(TIMEOUT / 4);
+                report(1);
             }
         };
-        assert_eq!(watched(PATIENCE, |_| {}, dripping), None);
+        assert_eq!(run_with_timeout(TIMEOUT, |_| {}, slow), None);
     }
 }

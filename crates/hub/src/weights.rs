@@ -1,5 +1,5 @@
-//! The numbers of a trained network by name: from safetensors, mapped into memory, from the pickle
-//! of PyTorch, or from several files of either with an index.
+//! `Weights` are the tensors of a trained network by name: of safetensors mapped into memory, of a
+//! pickle of PyTorch, or of several files of either with an index.
 
 mod pickle;
 mod shards;
@@ -16,12 +16,12 @@ use uard_core::random::{Draws, uniform};
 use uard_files::{FieldsHash, FileError, MappedFile, file_sha256};
 
 use crate::{Error, Result};
-use pickle::Pickled;
+use pickle::PickledTensors;
 use shards::Shards;
 pub(crate) use shards::shard_names;
 
-/// What the weights of a published folder are called, each before those behind it. An index names
-/// the files that weights too large for one are cut into.
+/// The names that the weights of a published folder may have; the first that exists is used. An
+/// index lists the files of weights that are too large for one.
 pub const FILES: [&str; 4] = [
     "model.safetensors",
     "model.safetensors.index.json",
@@ -29,26 +29,26 @@ pub const FILES: [&str; 4] = [
     "pytorch_model.bin.index.json",
 ];
 
-/// Bytes before the header of a safetensors file: its length.
+/// Bytes of the header's length, with which a safetensors file begins.
 const LENGTH_BYTES: usize = 8;
 
-/// What files of weights are, for those that are none.
+/// What errors say of a file that holds no weights.
 const EXPECTED: &str = "weights: safetensors, what torch.save writes, or an index of such files";
 
-/// The tensors of a trained network by name; those that nobody asks for are never read.
+/// The tensors of a trained network by name. Tensors are read one by one, on demand.
 pub struct Weights {
     origin: PathBuf,
-    source: Source,
+    storage: Storage,
 }
 
-enum Source {
+enum Storage {
     Safetensors {
         metadata: Metadata,
-        /// Where the numbers begin.
+        /// The byte at which the numbers begin.
         first: usize,
         bytes: Bytes,
     },
-    Pickle(Pickled),
+    Pickle(PickledTensors),
     Shards(Shards),
     Drawn(Draws),
 }
@@ -76,41 +76,41 @@ impl fmt::Debug for Weights {
 }
 
 impl Weights {
-    /// Opens a safetensors file, what `torch.save` wrote of a state dict since PyTorch 1.6, or
-    /// the index (`model.safetensors.index.json`) of several such files beside it.
+    /// Opens a safetensors file, a state dict that `torch.save` wrote since PyTorch 1.6, or the
+    /// index (`model.safetensors.index.json`) of several such files beside it.
     ///
     /// # Errors
-    /// When it cannot be read, or is none of them.
+    /// The file cannot be read, or is none of these.
     pub fn open(path: &Path) -> Result<Self> {
         let map = MappedFile::open(path).map_err(Error::io(path, "open"))?;
-        if let Some(old) = pickle::bare(path, &map) {
+        if let Some(old) = pickle::old_pickle_error(path, &map) {
             return Err(old);
         }
-        let source = if map.starts_with(pickle::ZIP) {
-            Source::Pickle(Pickled::open(path, &map)?)
+        let storage = if map.starts_with(pickle::ZIP) {
+            Storage::Pickle(PickledTensors::open(path, &map)?)
         } else if map.first() == Some(&b'{') {
-            Source::Shards(Shards::open(path)?)
+            Storage::Shards(Shards::open(path)?)
         } else {
             return Self::safetensors(path.to_owned(), Bytes::Mapped(map));
         };
         Ok(Self {
             origin: path.to_owned(),
-            source,
+            storage,
         })
     }
 
     /// Opens the first of [`FILES`] that a folder has.
     ///
     /// # Errors
-    /// None of them is there; the file is damaged or of another form.
+    /// The folder has none of them; the file is damaged or of another format.
     pub fn open_folder(folder: &Path) -> Result<Self> {
         Self::open(&file_of(folder)?)
     }
 
-    /// The bytes of a safetensors file; messages name `origin`.
+    /// Reads the bytes of a safetensors file; errors name `origin` as its path.
     ///
     /// # Errors
-    /// When they are not those of a safetensors file.
+    /// The bytes are not those of a safetensors file.
     pub fn from_bytes(origin: impl Into<PathBuf>, bytes: Vec<u8>) -> Result<Self> {
         Self::safetensors(origin.into(), Bytes::Owned(bytes))
     }
@@ -125,7 +125,7 @@ impl Weights {
         })?;
         Ok(Self {
             origin,
-            source: Source::Safetensors {
+            storage: Storage::Safetensors {
                 metadata,
                 first: LENGTH_BYTES + header,
                 bytes,
@@ -133,50 +133,50 @@ impl Weights {
         })
     }
 
-    /// Drawn numbers for every name and shape that is asked for: tensors of several axes uniform
-    /// in ±√(6 / inputs of a sum), which keeps the size of what flows through ReLU; of one axis
-    /// ones where the name ends in `weight`, `running_var` or `lambda1`, else zeros. For tests and benches of
-    /// sizes; such a network knows nothing.
+    /// Random weights, of every name and shape. A tensor of several axes is uniform in
+    /// ±√(6 / inputs of a sum), which keeps the scale of activations through layers with ReLU. A
+    /// tensor of one axis is all ones if its name ends in `weight`, `running_var` or `lambda1`, else
+    /// all zeros. For tests, and for benches of networks at full size.
     pub fn drawn(draws: Draws) -> Self {
         Self {
             origin: PathBuf::from("drawn weights"),
-            source: Source::Drawn(draws),
+            storage: Storage::Drawn(draws),
         }
     }
 
-    /// The file, or whatever else messages name.
+    /// The path of the file, or the name that errors give to weights without one.
     pub fn path(&self) -> &Path {
         &self.origin
     }
 
-    /// Whether there is a tensor of a name; of drawn weights there is every one.
+    /// Whether there is a tensor of this name. Drawn weights have tensors of all names.
     pub fn has(&self, name: &str) -> bool {
-        match &self.source {
-            Source::Safetensors { metadata, .. } => metadata.info(name).is_some(),
-            Source::Pickle(tensors) => tensors.has(name),
-            Source::Shards(shards) => shards.of(name).is_some_and(|shard| shard.has(name)),
-            Source::Drawn(_) => true,
+        match &self.storage {
+            Storage::Safetensors { metadata, .. } => metadata.info(name).is_some(),
+            Storage::Pickle(tensors) => tensors.has(name),
+            Storage::Shards(shards) => shards.shard_with(name).is_some_and(|shard| shard.has(name)),
+            Storage::Drawn(_) => true,
         }
     }
 
-    /// Whether a file holds a tensor of a name; drawn weights hold none before they are asked.
+    /// Whether a file holds a tensor of this name. False for drawn weights.
     pub fn is_stored(&self, name: &str) -> bool {
-        !matches!(self.source, Source::Drawn(_)) && self.has(name)
+        !matches!(self.storage, Storage::Drawn(_)) && self.has(name)
     }
 
-    /// The numbers of a tensor of a shape, as f32.
+    /// The numbers of the tensor `name`, which must have this shape, as f32 in row-major order.
     ///
     /// # Errors
     /// The tensor is missing, has another shape, holds integers or a number that is not finite, or
     /// cannot be read.
     pub fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let tensor = match &self.source {
-            Source::Drawn(draws) => return Ok(drawn(draws, name, shape)),
-            Source::Shards(shards) => match shards.of(name) {
+        let tensor = match &self.storage {
+            Storage::Drawn(draws) => return Ok(drawn(draws, name, shape)),
+            Storage::Shards(shards) => match shards.shard_with(name) {
                 Some(shard) => return shard.numbers(name, shape),
                 None => None,
             },
-            Source::Safetensors {
+            Storage::Safetensors {
                 metadata,
                 first,
                 bytes,
@@ -184,10 +184,10 @@ impl Weights {
                 .map(|view| view.load(&Device::Cpu))
                 .transpose()
                 .map_err(|cause| unreadable(&self.origin, &cause))?,
-            Source::Pickle(tensors) => {
-                // Before anything is read: the pickle may say any shape.
+            Storage::Pickle(tensors) => {
+                // Checked before the numbers are read, because a damaged pickle may state any shape.
                 if let Some((found, dtype)) = tensors.info(name) {
-                    self.check(name, (&found, dtype), shape)?;
+                    self.check(name, shape, &found, dtype)?;
                 }
                 tensors
                     .read(name)
@@ -205,7 +205,7 @@ impl Weights {
     }
 
     fn checked(&self, name: &str, tensor: &Tensor, shape: &[usize]) -> Result<Vec<f32>> {
-        self.check(name, (tensor.dims(), tensor.dtype()), shape)?;
+        self.check(name, shape, tensor.dims(), tensor.dtype())?;
         let numbers = tensor.to_dtype(DType::F32)?.flatten_all()?;
         let numbers = numbers.to_vec1::<f32>()?;
         match numbers.iter().find(|number| !number.is_finite()) {
@@ -218,13 +218,14 @@ impl Weights {
         }
     }
 
-    /// Whether what is there is of the shape that was asked for, and real numbers.
-    fn check(&self, name: &str, (found, dtype): (&[usize], DType), shape: &[usize]) -> Result<()> {
-        if found != shape {
+    /// Compares the shape `found` of a tensor with `expected`, and refuses dtypes other than floats
+    /// of 16 bits or more.
+    fn check(&self, name: &str, expected: &[usize], found: &[usize], dtype: DType) -> Result<()> {
+        if found != expected {
             return Err(Error::WeightShape {
                 path: self.origin.clone(),
                 tensor: name.to_owned(),
-                expected: shape.to_vec(),
+                expected: expected.to_vec(),
                 found: found.to_vec(),
             });
         }
@@ -239,7 +240,8 @@ impl Weights {
     }
 }
 
-/// SHA-256 of a file of weights, in hex; of an index with those of the files that it names.
+/// SHA-256 of a file of weights, in hex; of an index, the SHA-256 over its own sum and those of the
+/// files that it lists.
 pub fn sha256(path: &Path) -> Result<String> {
     let own = file_sha256(path).map_err(Error::io(path, "read"))?;
     if !shards::is_index(path) {
@@ -255,10 +257,10 @@ pub fn sha256(path: &Path) -> Result<String> {
     Ok(fields.hex())
 }
 
-/// The file of weights in a folder; a file itself.
+/// The file of weights in a folder: the first of [`FILES`]. The path of a file is returned unchanged.
 ///
 /// # Errors
-/// A folder that holds none.
+/// The folder holds none.
 pub fn file_of(path: &Path) -> Result<PathBuf> {
     if !path.is_dir() {
         return Ok(path.to_owned());
@@ -277,7 +279,7 @@ fn unreadable(path: &Path, cause: &dyn fmt::Display) -> Error {
     }
 }
 
-/// A tensor of a file that was checked as a whole when it was opened.
+/// A tensor of a safetensors file, whose offsets were checked when it was opened.
 fn view<'a>(metadata: &Metadata, numbers: &'a [u8], name: &str) -> Option<TensorView<'a>> {
     let info = metadata.info(name)?;
     let (start, end) = info.data_offsets;

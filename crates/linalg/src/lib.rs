@@ -1,14 +1,14 @@
-//! Products of matrices and loops over vectors, in plain slices, for each instruction set.
+//! Products of matrices and loops over vectors of numbers, in plain slices, for each instruction set.
 //!
 //! | to | use |
 //! |---|---|
-//! | multiply matrices in slices on one thread, or pack a side once | [`mod@product`] |
+//! | multiply matrices on one thread, or pack one for many products | [`mod@product`] |
 //! | multiply over all threads, in f32 or rounded to bf16 | [`matmul::Matmul`] |
-//! | multiply packed panels with the instructions that are named | [`panels`] |
-//! | write a loop once for all widths of vectors | [`vector`] |
-//! | write one for vectors of 16 numbers and name its instructions | [`vector::sixteen`] |
+//! | multiply packed panels with an instruction set of your choice | [`panels`] |
+//! | write a loop once for vector registers of all widths | [`vector`] |
+//! | write a loop over vectors of 16 numbers, with an instruction set of your choice | [`vector::sixteen`] |
 //!
-//! The crate knows nothing of tensors: candle may not be linked.
+//! The crate has no tensors: candle may not be linked.
 
 #[cfg(test)]
 mod draws;

@@ -1,4 +1,4 @@
-//! How do operators multiply large matrices? In blocks of rows over all threads, in f32 or on
+//! Products of large matrices for operators: in blocks of rows over all threads, in f32 or on
 //! numbers rounded to bf16.
 
 use rayon::prelude::*;
@@ -8,22 +8,22 @@ use crate::panels::PANEL;
 use crate::product::{Matrix, Output, PackedRight};
 use crate::vector::Number;
 
-/// Rows of a block, as far as [`NUMBERS_IN_A_BLOCK`] goes.
+/// The most rows of a block; wide rows make fewer, so that [`NUMBERS_IN_A_BLOCK`] is kept.
 const ROWS_IN_A_BLOCK: usize = 64;
 
-/// Numbers of the left side in a block: 256 KB of f32, half of a small second cache.
+/// The most numbers of the left matrix in a block: 256 KB of f32, half of a small L2 cache.
 const NUMBERS_IN_A_BLOCK: usize = 1 << 16;
 
-/// The numbers that large products of training are computed with. Sums are in f32 either way, and
-/// f64, which proofs use, stays f64.
+/// What the inputs of large products in training are rounded to. Sums are f32 either way. Products
+/// of f64 tensors, which gradient tests use, are not rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Matmul {
-    /// As they are.
+    /// No rounding.
     #[default]
     F32,
-    /// Both sides rounded to bf16, the nearest, ties to even. On CUDA to TF32, which has three more
-    /// bits: tensor cores read it from f32 as they multiply.
+    /// Both matrices are rounded to the nearest bf16, ties to even. On CUDA they are rounded to TF32
+    /// instead, which has three more bits: tensor cores round f32 to it as they multiply.
     Bf16,
 }
 
@@ -40,14 +40,14 @@ impl Matmul {
     /// Every kind.
     pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
 
-    /// `out = lhs · rhs`, or `out += lhs · rhs`, over all threads, in blocks of rows that do not depend
-    /// on how many threads there are.
+    /// `out = lhs · rhs`, or `out += lhs · rhs`, over all threads. The blocks of rows do not depend on
+    /// how many threads there are, so neither do the results.
     ///
     /// # Shapes
     /// lhs [m, k], rhs [k, n], `out` row-major [m, n].
     ///
     /// # Panics
-    /// When the shapes do not fit each other: the caller cut its buffers wrongly.
+    /// When the shapes do not fit each other, a mistake of the caller.
     ///
     /// ```
     /// use uard_linalg::matmul::Matmul;
@@ -72,8 +72,8 @@ impl Matmul {
         out.par_chunks_mut((block * columns).max(1))
             .enumerate()
             .for_each(|(at, out)| {
-                let some = at * block..rows.min((at + 1) * block);
-                right.product(out, lhs.some_rows(some), output);
+                let of_block = at * block..rows.min((at + 1) * block);
+                right.product(out, lhs.some_rows(of_block), output);
             });
     }
 }
@@ -82,7 +82,7 @@ impl Matmul {
 mod tests {
     use super::*;
 
-    /// [rows, columns] of small whole numbers, which bf16 holds.
+    /// Small whole numbers, which bf16 represents exactly.
     fn numbers(count: usize) -> Vec<f32> {
         (0..count).map(|at| (at * 7 % 13) as f32 - 6.0).collect()
     }

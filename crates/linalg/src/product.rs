@@ -1,7 +1,8 @@
-//! Products of matrices in plain slices: single-threaded `gemm`, checked.
+//! Products of matrices in plain slices by the crate `gemm`, on the calling thread, with checked
+//! shapes.
 //!
-//! candle's own products need tensors; an operator that works step by step inside one buffer uses
-//! these. They run on the calling thread only, so their bytes do not depend on the thread count.
+//! candle's products need tensors. An operator that multiplies parts of one buffer uses these. Their
+//! results do not depend on how many threads there are.
 
 mod packed;
 
@@ -11,16 +12,16 @@ pub use packed::{PackedLeft, PackedRight};
 
 use crate::vector::Number;
 
-/// What happens to the numbers already in the output.
+/// Whether a product replaces the numbers in the output or is added to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// They are replaced, and never read.
+    /// The product replaces them; they are never read.
     Overwrite,
     /// The product is added to them.
     Accumulate,
 }
 
-/// A matrix in a slice, without a copy.
+/// A matrix that borrows its numbers from a slice.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a, T> {
     pub(crate) values: &'a [T],
@@ -34,10 +35,10 @@ impl<'a, T> Matrix<'a, T> {
     /// Row-major values.
     ///
     /// # Shapes
-    /// `values` rows x columns numbers.
+    /// `values` holds rows x columns numbers.
     ///
     /// # Panics
-    /// When the slice has another length: the caller cut it wrongly.
+    /// When the slice has another length, a mistake of the caller.
     pub fn row_major(values: &'a [T], rows: usize, columns: usize) -> Self {
         assert_eq!(
             Some(values.len()),
@@ -63,14 +64,14 @@ impl<'a, T> Matrix<'a, T> {
         self.columns
     }
 
-    /// Some of the rows; nothing moves.
+    /// The matrix of these rows alone, without a copy.
     ///
     /// # Panics
-    /// When there are not as many: the caller cut it wrongly.
+    /// When the range ends after the last row, a mistake of the caller.
     pub fn some_rows(self, rows: std::ops::Range<usize>) -> Self {
         assert!(
             rows.start <= rows.end && rows.end <= self.rows,
-            "rows that are there"
+            "a range of the matrix's rows"
         );
         Self {
             values: &self.values[rows.start * self.row_stride..],
@@ -79,7 +80,7 @@ impl<'a, T> Matrix<'a, T> {
         }
     }
 
-    /// The same numbers with rows and columns exchanged; nothing moves.
+    /// The transposed matrix, without a copy.
     pub fn transposed(self) -> Self {
         Self {
             rows: self.columns,
@@ -97,7 +98,7 @@ impl<'a, T> Matrix<'a, T> {
 /// lhs [m, k], rhs [k, n], `out` row-major [m, n]. With k = 0 the product is zero.
 ///
 /// # Panics
-/// When the shapes do not fit each other: the caller cut its buffers wrongly.
+/// When the shapes do not fit each other, a mistake of the caller.
 ///
 /// ```
 /// use uard_linalg::product::{Matrix, Output, product};
@@ -123,11 +124,14 @@ pub fn product<T: Number>(out: &mut [T], lhs: Matrix<T>, rhs: Matrix<T>, output:
         }
         return;
     }
-    // SAFETY: `Matrix` is only built over slices that hold rows x columns numbers at its strides, and
-    // `out` was just seen to hold m x n row-major numbers, both without overflow, so every address
-    // that gemm forms is inside one of the three slices, and no stride, m, k and n being above zero,
-    // is longer than its slice. `out` is a unique borrow and overlaps neither input. `T` is
-    // f32 or f64 (sealed), which gemm supports. With `Overwrite` gemm does not read `out`.
+    // SAFETY: gemm needs three things.
+    // - Every entry of the three matrices lies in its slice. `Matrix::row_major` compares the slice
+    //   with rows x columns, and `transposed` and `some_rows` keep every entry inside; the assertion
+    //   above compares `out` with m x n. Both multiply without overflow. As m, k and n are above
+    //   zero, no stride is longer than its slice, so each fits an isize.
+    // - `out` overlaps neither input: it is a unique borrow.
+    // - `T` is a type that gemm supports: `Number` is sealed, so it is f32 or f64.
+    // The first bool says whether gemm reads `out`; it is false for `Overwrite`.
     unsafe {
         gemm::gemm(
             m,

@@ -1,10 +1,10 @@
-//! How do loops run on the widest vectors of this machine? Written once, compiled for each
-//! instruction set, chosen when they run.
+//! Loops over vector registers, written once and compiled for each instruction set; [`vectorised`]
+//! chooses the widest that this machine has when it runs.
 //!
-//! The workspace is compiled for every processor of its architecture, and plain loops stay on that
-//! level. [`vectorised`] runs [`Loops`] that are written with the vectors of [`Number`]; how many
-//! numbers such a vector has (at most [`WIDEST`], a power of two) differs between instruction sets,
-//! and with it the order of sums.
+//! The workspace is compiled for every processor of its architecture, so plain loops use only the
+//! instructions that all of them have. [`Loops`] are written with the vectors of [`Number`] instead.
+//! How many numbers such a vector has (a power of two, at most [`WIDEST`]) depends on the
+//! instruction set, and so does the order in which they are summed.
 
 mod number;
 pub mod sixteen;
@@ -12,18 +12,18 @@ pub mod sixteen;
 pub use number::{Number, Vector};
 pub use pulp::Simd;
 
-/// No vector of f32 or f64 has more numbers.
+/// The most numbers that a vector of f32 or f64 has.
 pub const WIDEST: usize = 16;
 
-/// Work over slices in vectors.
+/// A computation over slices in vectors.
 ///
 /// Mark [`Loops::run`] and what it calls `#[inline(always)]`: only code inlined there is compiled
 /// for the wide vectors.
 pub trait Loops {
-    /// What the work gives.
+    /// The result.
     type Output;
 
-    /// Does the work with the vectors of `simd`.
+    /// Computes it with the vectors of `simd`.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
@@ -68,12 +68,12 @@ impl<T: Number> Loops for Dot<'_, T> {
     }
 }
 
-/// Adds rows to a row of sums, one row after the other.
+/// Adds rows to a row of sums, in order.
 #[derive(Debug)]
 pub struct AddRows<'a, T> {
     /// The sums.
     pub sums: &'a mut [T],
-    /// Rows as long as the sums.
+    /// Row-major rows, each as long as the sums.
     pub rows: &'a [T],
 }
 
@@ -99,9 +99,9 @@ impl<T: Number> Loops for AddRows<'_, T> {
 pub struct Exponentials<'a, T> {
     /// The numbers.
     pub line: &'a mut [T],
-    /// What is subtracted from each.
+    /// The number that is subtracted from each.
     pub highest: T,
-    /// What the differences are multiplied by.
+    /// The factor of the differences.
     pub scale: T,
 }
 

@@ -1,9 +1,9 @@
-//! A trained model on disk.
+//! Reads the checkpoint of a trained model.
 //!
-//! A checkpoint is a directory `step-XXXXXXXX` of `model.safetensors`, `state.json`, what captions
-//! are read with (`vocab.json`, or `bert.json` or `tower.json` and `tokenizer.json`), whatever the
-//! training that wrote it continues with (`optimizer.safetensors`), and `SHA256SUMS` of all of them.
-//! The text files `latest` and `best` beside it name one of them.
+//! A checkpoint is a directory `step-XXXXXXXX` with the files `model.safetensors`, `state.json`, the
+//! vocabulary or tokenizer (`vocab.json`, or `bert.json` or `tower.json` and `tokenizer.json`), the
+//! optimizer's moments for resuming (`optimizer.safetensors`), and `SHA256SUMS` of all of them. The
+//! text files `latest` and `best` beside the checkpoints each name one of them.
 
 mod directory;
 mod sums;
@@ -25,18 +25,18 @@ use crate::{Error, Result};
 pub use directory::{CheckpointDirectory, NamedBytes, Pointer};
 use sums::Sums;
 
-/// Version of the files of a checkpoint; another one is refused.
+/// Version of the files of a checkpoint; checkpoints of other versions are refused.
 pub const FORMAT_VERSION: u32 = 2;
 
-/// The file of a checkpoint that holds a [`ModelState`], beside what a training continues with.
+/// The file of a checkpoint that holds a [`ModelState`] and the state of the training.
 pub const STATE: &str = "state.json";
 
-/// What `state.json` says of the model.
+/// The keys of `state.json` that belong to the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelState {
     /// The configuration of the run, every default written out, as TOML.
     pub config: String,
-    /// sha256 of the vocabulary, or of what else captions are read with.
+    /// sha256 of the vocabulary or of the tokenizer's files.
     pub vocabulary_hash: String,
     /// sha256 of the training data.
     pub data_hash: String,
@@ -50,19 +50,19 @@ pub struct ModelState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureShape {
-    /// Regions R of an image, the most.
+    /// Largest number of regions R of an image.
     pub regions: usize,
-    /// Width F.
+    /// Width F of a region's features.
     pub width: usize,
 }
 
-/// The one field that every format has.
+/// The one key that every format version has.
 #[derive(Deserialize)]
 struct Version {
     format_version: u32,
 }
 
-/// A checkpoint on disk whose state has been read and whose format is the one of this version.
+/// A checkpoint on disk. Its state has been read, and its format version is [`FORMAT_VERSION`].
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     path: PathBuf,
@@ -72,12 +72,12 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a checkpoint directory, the checkpoint that a pointer file (`latest`, `best`) names, or
-    /// the best (else the newest) checkpoint of a run directory.
+    /// Opens the checkpoint at `path`: a checkpoint directory, a pointer file (`latest`, `best`), or
+    /// a run directory, of which it opens the best or else the newest checkpoint.
     ///
     /// # Errors
-    /// When there is none, a pointer names one that is not there, it was written in another format,
-    /// its state is damaged, or a setting is unknown to this version.
+    /// When there is no checkpoint, a pointer names a missing one, it has another format version,
+    /// its state is damaged, or this version does not know one of its settings.
     pub fn open(path: &Path) -> Result<Self> {
         let run = CheckpointDirectory::of_run(path);
         let found = if path.join(STATE).is_file() {
@@ -123,12 +123,12 @@ impl Checkpoint {
         })
     }
 
-    /// Where it lies.
+    /// The directory of the checkpoint.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What is remembered of the model beside its weights.
+    /// The model's part of `state.json`.
     pub fn state(&self) -> &ModelState {
         &self.state
     }
@@ -138,16 +138,16 @@ impl Checkpoint {
         &self.config
     }
 
-    /// The trained model, on a device. Captions are read with the files of the checkpoint; the folder
-    /// of the published text model that the training began with is no longer needed.
+    /// Loads the trained model onto a device. The vocabulary or tokenizer is read from the
+    /// checkpoint; the folder of a published text model that the training began with is not needed.
     ///
     /// # Errors
-    /// When a file is damaged, not the one that the state belongs to, or the weights do not fit the
-    /// configuration.
+    /// When a file is damaged or belongs to another model, or the weights do not have the shapes of
+    /// the configuration.
     pub fn model(&self, device: &Device) -> Result<Model> {
         let text = self.text()?;
         self.expect_numbers(&text)?;
-        // Every number that is drawn is replaced.
+        // The seed does not matter, because all parameters are loaded below.
         let draws = Draws::new(0);
         let model = Model::new(
             &self.config,
@@ -162,17 +162,17 @@ impl Checkpoint {
         Ok(model)
     }
 
-    /// The threshold that is asked for, else the one that its configuration evaluates with: a cosine
-    /// from 0 to 1, above which a region and a word attend.
-    pub fn threshold(&self, asked: Option<EvaluationThreshold>) -> f64 {
-        let asked = asked.unwrap_or(self.config.evaluation.threshold);
-        asked.resolve(&self.state.threshold)
+    /// The threshold for evaluation, a cosine from 0 to 1: the `requested` one, or else the one of
+    /// the configuration.
+    pub fn threshold(&self, requested: Option<EvaluationThreshold>) -> f64 {
+        let requested = requested.unwrap_or(self.config.evaluation.threshold);
+        requested.resolve(&self.state.threshold)
     }
 
-    /// The bytes of one of its files, compared with `SHA256SUMS`.
+    /// Reads one of its files and checks it against `SHA256SUMS`.
     ///
     /// # Errors
-    /// When it cannot be read, or is not as it was written.
+    /// When it cannot be read, or its checksum differs.
     pub fn file(&self, name: &str) -> Result<Vec<u8>> {
         let path = self.path.join(name);
         let bytes = uard_files::read(&path).map_err(Error::io(&path, "read"))?;
@@ -180,19 +180,19 @@ impl Checkpoint {
         Ok(bytes)
     }
 
-    /// Refuses a split whose features have another width than those it was trained on.
+    /// Checks that a split's features have the width of those that the model was trained on.
     ///
     /// # Errors
-    /// Names the features and both widths.
+    /// When they differ: names the features and both widths.
     pub fn expect_width(&self, split: &Split) -> Result<()> {
         expect_width(split, self.state.features.width, &self.path)
     }
 
-    /// Refuses what is given, where it is not what the model was trained with; `mend` says what to do
-    /// then.
+    /// Checks that `what` is the same now (`given`) as in the training (`trained`); `mend` is the
+    /// advice for the error.
     ///
     /// # Errors
-    /// Names both.
+    /// When they differ: names both.
     pub fn expect(
         &self,
         what: &'static str,
@@ -225,7 +225,8 @@ impl Checkpoint {
         Ok(text)
     }
 
-    /// Refuses a state that asks for a larger model than its weights are, before one is made.
+    /// Checks, before memory is allocated, that the weights file is large enough for the sizes that
+    /// the state names.
     fn expect_numbers(&self, text: &TextModel) -> Result<()> {
         let path = self.path.join(WEIGHTS);
         let found = fs::metadata(&path).map_err(Error::io(&path, "read"))?.len();
@@ -238,16 +239,16 @@ impl Checkpoint {
             return Ok(());
         }
         let cause =
-            format!("its sizes ask for at least {needed} bytes of weights, {WEIGHTS} has {found}");
+            format!("its sizes need at least {needed} bytes of weights, {WEIGHTS} has {found}");
         Err(Error::damaged(&self.path.join(STATE), &cause))
     }
 }
 
-/// Refuses a split whose features have another width than `origin`'s: those of a checkpoint, or of a
-/// training split.
+/// Checks that a split's features have the `expected` width, which is that of `origin`: a checkpoint
+/// or a training split.
 ///
 /// # Errors
-/// Names the features and both widths.
+/// When they differ: names the features and both widths.
 pub fn expect_width(split: &Split, expected: usize, origin: &Path) -> Result<()> {
     let found = split.regions.width();
     if found == expected {

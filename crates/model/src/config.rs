@@ -1,6 +1,6 @@
-//! The settings of a model: the part of a run's configuration that a trained model is read with.
+//! The settings of a model: the part of a run's configuration that is needed to load a trained model.
 //!
-//! TOML, a section for each part of the method; an unknown key of a section is an error. The
+//! TOML with a section for each part of the method; an unknown key within a section is an error. The
 //! defaults are the published settings for Flickr30K.
 
 mod allowed;
@@ -21,31 +21,30 @@ pub use allowed::{Allowed, FRACTION};
 pub use images::ImagesConfig;
 pub use text::TextConfig;
 
-/// Every setting of a model. The sections of its training are skipped where a configuration has
-/// them.
+/// The settings of a model. Sections of a configuration that only training uses are ignored.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
 pub struct ModelConfig {
-    /// How photographs become regions.
+    /// The backbone or detector that makes region features of photos.
     pub images: ImagesConfig,
     /// The joint space.
     pub model: JointSpaceConfig,
-    /// How captions are read and encoded.
+    /// The text encoder and its tokenizer.
     pub text: TextConfig,
     /// The similarity of image and caption.
     pub matcher: MatcherConfig,
     /// The settings of `[training]` that a trained model needs too.
     pub training: ProductsConfig,
-    /// How it is evaluated.
+    /// The evaluation.
     pub evaluation: EvaluationConfig,
 }
 
 impl ModelConfig {
-    /// Reads and checks the settings of a model in the configuration of a run; `origin` names it in
-    /// errors.
+    /// Reads and checks the settings of a model from the configuration of a run; `origin` names its
+    /// source in errors.
     ///
     /// # Errors
-    /// The text is not TOML, a key of these sections is unknown, or no model can have a value.
+    /// When the text is not TOML, a key of these sections is unknown, or a value is out of its range.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self> {
         let config: Self = read_toml(text, origin)?;
         config.validate()?;
@@ -55,7 +54,7 @@ impl ModelConfig {
     /// Checks every value.
     ///
     /// # Errors
-    /// Names the first setting that no model can have, and what is allowed.
+    /// Names the first setting that is out of its range, and the range.
     pub fn validate(&self) -> Result<()> {
         allowed::WIDTH.check("model.joint_width", self.model.joint_width as f64)?;
         self.text.validate()?;
@@ -64,14 +63,14 @@ impl ModelConfig {
         }
         let split = &self.evaluation.split;
         if !is_split_name(split) {
-            let expected = "a name as dev or test, which files of the data begin with";
+            let expected = "a name such as dev or test, with which files of the data begin";
             return Err(Error::setting("evaluation.split", split, expected));
         }
         Matcher::new(self.matcher)?;
         Ok(())
     }
 
-    /// The sizes of the encoder of captions.
+    /// The sizes of the text encoder.
     pub(crate) fn text_sizes(&self) -> TextEncoderConfig {
         TextEncoderConfig {
             word_width: self.text.word_width,
@@ -80,10 +79,10 @@ impl ModelConfig {
     }
 }
 
-/// Reads a configuration; `origin` names it in errors.
+/// Reads a configuration; `origin` names its source in errors.
 ///
 /// # Errors
-/// The text is not TOML, a key is unknown, or a value has another type.
+/// When the text is not TOML, a key is unknown, or a value has a wrong type.
 pub fn read_toml<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T> {
     toml::from_str(text).map_err(|cause| Error::Configuration {
         origin: origin.to_owned(),
@@ -109,21 +108,21 @@ impl Default for JointSpaceConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct ProductsConfig {
-    /// Numbers of the large products.
+    /// Precision of the large products.
     pub matmul: Matmul,
 }
 
-/// `[evaluation]`: how a model, and each epoch of its training, is evaluated.
+/// `[evaluation]`: the evaluation of a model, and of each epoch of its training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationConfig {
-    /// Split that chooses the best epoch (`dev`).
+    /// The split on which the best epoch is chosen (`dev`).
     pub split: String,
     /// `"learned"` (default), `"relevant_minus_3_std"`, or a number.
     pub threshold: EvaluationThreshold,
-    /// `"f32"` (default); `"exact"` has the same ranks, and is faster where the processor
-    /// multiplies bf16, but counts what is kept in bf16; `"bf16"` rounds, and so does `"f16"`, which
-    /// needs a GPU.
+    /// `"f32"` (default); `"exact"` gives the same ranks and is faster where the processor multiplies
+    /// bf16, but counts cells above the threshold in bf16; `"bf16"` rounds, and so does `"f16"`,
+    /// which needs a GPU.
     pub precision: Precision,
 }
 

@@ -1,62 +1,64 @@
-//! Why a model cannot be read, saved or used.
+//! The error type of this crate.
 
 use std::path::{Path, PathBuf};
 
 use uard_files::FileError;
 
-/// A cause, with the file or setting, what was expected and found.
+/// Why a model cannot be read, saved or used, with the file or setting, what was expected and what
+/// was found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A checkpoint could not be written; the ones before it are untouched.
+    /// A checkpoint could not be written; earlier checkpoints are unchanged.
     #[error(
-        "cannot save the checkpoint {}: {source}; earlier checkpoints are untouched: make room or \
-         fix the directory, then resume",
+        "cannot save the checkpoint {}: {source}; earlier checkpoints are untouched: free disk \
+         space or fix the directory, then resume",
         path.display()
     )]
     SaveFailed {
         /// The checkpoint that was being written.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A configuration is not TOML, has an unknown key, or a value of another type.
+    /// A configuration is not TOML, has an unknown key, or a value of a wrong type.
     #[error("{origin}: {cause}")]
     Configuration {
         /// The file, or the `--set` argument.
         origin: String,
-        /// What the reader said, with the keys it knows.
+        /// The error of the TOML reader, with the known keys.
         cause: String,
     },
-    /// A setting has a value that it cannot have.
+    /// A setting has a value out of its range.
     #[error("{key} = {found}: expected {expected}")]
     Setting {
         /// Dotted key.
         key: &'static str,
         /// The value.
         found: String,
-        /// What is allowed.
+        /// The allowed values.
         expected: &'static str,
     },
-    /// There is nothing to load.
+    /// A path holds no checkpoint.
     #[error("{} holds no checkpoint: expected a directory with state.json and model.safetensors", path.display())]
     NoCheckpoint {
-        /// Where it was looked for.
+        /// The path that was given.
         path: PathBuf,
     },
-    /// A pointer file (`best`, `latest`) names a checkpoint that is not there.
+    /// A pointer file (`best`, `latest`) names a missing checkpoint.
     #[error(
-        "{} names no checkpoint: it says {found:?}, which is not beside it; expected a directory \
-         with state.json and model.safetensors, or a file with the name of one, as step-00000624",
+        "{} names no checkpoint: it contains {found:?}, and there is no such directory beside it; \
+         expected a directory with state.json and model.safetensors, or a file with the name of \
+         one, such as step-00000624",
         path.display()
     )]
     Pointer {
         /// The pointer file.
         path: PathBuf,
-        /// What stands in it, its beginning if it is long.
+        /// Its contents, shortened.
         found: String,
     },
-    /// Features have another width than those that the model was, or will be, trained on.
+    /// Features have another width than those of the training.
     #[error(
         "{}: its features have width {found}, those of {} have width {expected}; extract or \
          import both in the same way",
@@ -64,13 +66,13 @@ pub enum Error {
         origin.display()
     )]
     FeatureWidth {
-        /// The features that do not fit.
+        /// The features with the wrong width.
         path: PathBuf,
         /// Their width.
         found: usize,
-        /// The width that is expected.
+        /// The expected width.
         expected: usize,
-        /// What has that width: the features of the training split, or a checkpoint.
+        /// The features of the training split, or the checkpoint, with the expected width.
         origin: PathBuf,
     },
     /// A checkpoint's file is damaged.
@@ -78,7 +80,7 @@ pub enum Error {
     DamagedCheckpoint {
         /// The file.
         path: PathBuf,
-        /// What the reader said.
+        /// The error of its reader.
         cause: String,
     },
     /// A checkpoint was written by another version.
@@ -90,21 +92,21 @@ pub enum Error {
     FormatVersion {
         /// The checkpoint.
         path: PathBuf,
-        /// The version read here.
+        /// The format version that this version of the program reads.
         expected: u32,
-        /// The version found.
+        /// The format version of the checkpoint.
         found: u32,
     },
-    /// A checkpoint was made with something else than what is given now.
+    /// A checkpoint was trained with another configuration, vocabulary or data set than is given.
     #[error("{}: trained with {what} {found}, given is {expected}; {mend}", path.display())]
     Mismatch {
         /// The checkpoint.
         path: PathBuf,
-        /// What differs.
+        /// Name of the value that differs.
         what: &'static str,
-        /// What is given now.
+        /// The value given now.
         expected: String,
-        /// What the checkpoint holds.
+        /// The value of the checkpoint.
         found: String,
         /// How to mend it.
         mend: &'static str,
@@ -112,7 +114,7 @@ pub enum Error {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A fragment or parameter does not fit.
+    /// A fragment or parameter has a wrong shape or value.
     #[error(transparent)]
     Core(#[from] uard_core::Error),
     /// Features or captions cannot be encoded.
@@ -133,7 +135,7 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// A value of a setting, by its dotted key, that is not what is expected.
+    /// A setting, named by its dotted key, whose value is out of its range.
     pub fn setting(key: &'static str, found: &impl ToString, expected: &'static str) -> Self {
         Self::Setting {
             key,
@@ -142,7 +144,7 @@ impl Error {
         }
     }
 
-    /// A file of a checkpoint that cannot be used, and what its reader said.
+    /// A file of a checkpoint that cannot be used, with the error of its reader.
     pub fn damaged(path: &Path, cause: &impl ToString) -> Self {
         Self::DamagedCheckpoint {
             path: path.to_owned(),

@@ -1,9 +1,9 @@
-//! A trained model: its settings, its encoders and matcher, the threshold that was learned with
-//! them, and the checkpoint that holds all of it on disk.
+//! A trained model: its settings, encoders and matcher, its learned threshold, and the checkpoint
+//! that stores them.
 //!
-//! [`Checkpoint`] reads a model, [`Model`] turns features and captions into regions and words, and
-//! [`uard_attention::search::Search`] compares those. Nothing here trains: a checkpoint of a run
-//! holds the state of its training beside the model, and readers of the model do not need it.
+//! [`Checkpoint`] reads a model, [`Model`] encodes features as regions and captions as words, and
+//! [`uard_attention::search::Search`] computes their similarities. A checkpoint of a training run
+//! also holds the state of the training, which this crate does not read.
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -27,7 +27,7 @@
 //! let regions = model.images(features)?;
 //! let words = model.texts(&["a red circle above a square"])?;
 //!
-//! // Ready to be searched.
+//! // Add both to a search.
 //! let running = Engine::Auto.open(Some(Precision::F32), &Device::Cpu)?;
 //! let search = Search::on(model.matcher(), checkpoint.threshold(None), &running)?;
 //! let mut images = search.regions(model.joint_width())?;

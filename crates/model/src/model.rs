@@ -1,4 +1,4 @@
-//! A model in memory: two encoders into one joint space, and the matcher that compares them.
+//! A model in memory: the encoders of regions and captions into one joint space, and the matcher.
 
 use candle_core::cuda::set_gemm_reduced_precision_f32;
 use candle_core::{Device, Tensor};
@@ -19,10 +19,10 @@ use crate::config::ModelConfig;
 /// The file of a checkpoint that holds the parameters.
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 
-/// Encoders with their parameters, what captions are read with, and the matcher.
+/// The encoders with their parameters, the vocabulary or tokenizer, and the matcher.
 ///
-/// The threshold is no part of it: it moves while the model is trained, and is asked for in
-/// different ways after ([`Checkpoint::threshold`](crate::Checkpoint::threshold)).
+/// The threshold is not part of the model but an argument: it changes during training, and an
+/// evaluation can choose another one ([`Checkpoint::threshold`](crate::Checkpoint::threshold)).
 #[derive(Debug)]
 pub struct Model {
     parameters: Parameters,
@@ -39,9 +39,9 @@ pub struct Model {
 pub struct ImageFeatures {
     /// Features, row-major [I, R, F]; rows beyond an image's count are ignored.
     pub values: Vec<f32>,
-    /// Valid regions of each image.
+    /// Number of valid regions of each image.
     pub counts: Vec<usize>,
-    /// Regions R of each image in `values`.
+    /// Number of rows R of each image in `values`.
     pub regions: usize,
     /// Width F.
     pub width: usize,
@@ -51,7 +51,7 @@ impl ImageFeatures {
     /// Reads the features of some images.
     ///
     /// # Errors
-    /// When an image is not there or a feature is not finite.
+    /// When an index is out of range or a feature is not finite.
     pub fn read(store: &RegionStore, images: &[usize]) -> Result<Self> {
         Ok(Self {
             values: store.read_batch(images)?,
@@ -61,7 +61,7 @@ impl ImageFeatures {
         })
     }
 
-    /// Images I.
+    /// Number of images I.
     pub fn images(&self) -> usize {
         self.counts.len()
     }
@@ -69,7 +69,7 @@ impl ImageFeatures {
     /// A copy of `len` images from `start` on.
     ///
     /// # Panics
-    /// When there are not as many.
+    /// When `start + len` is larger than the number of images.
     pub fn slice(&self, start: usize, len: usize) -> Self {
         let size = self.regions * self.width;
         Self {
@@ -81,12 +81,12 @@ impl ImageFeatures {
 }
 
 impl Model {
-    /// A model with drawn parameters, but for what the encoder of captions begins with.
+    /// A model with random parameters, except those that the text model brings with it.
     ///
-    /// `feature_width` is F; the text model decides which encoder of captions it is.
+    /// `feature_width` is F. The text model determines the kind of the text encoder.
     ///
     /// # Errors
-    /// When a setting is out of range or the device refuses a tensor.
+    /// When a setting is out of range or the device cannot allocate a tensor.
     pub fn new(
         config: &ModelConfig,
         feature_width: usize,
@@ -115,7 +115,7 @@ impl Model {
         &self.parameters
     }
 
-    /// What captions are read with.
+    /// The text model, which converts captions to ids.
     pub fn text(&self) -> &TextModel {
         &self.text
     }
@@ -130,59 +130,52 @@ impl Model {
         self.joint_width
     }
 
-    /// Images as regions, without a graph behind them: to be searched.
-    ///
-    /// # Shapes
-    /// [I, R, D].
+    /// Encodes images as regions [I, R, D] without a graph, for inference.
     ///
     /// # Errors
-    /// When the features have another width.
+    /// When the features have a wrong width.
     pub fn images(&self, features: ImageFeatures) -> Result<Regions> {
         Ok(self.encode_features(features)?.detach())
     }
 
-    /// Captions as words, without a graph behind them: to be searched. Which rows are which word of
-    /// a caption is known to [`TextModel::words`].
+    /// Encodes captions as words without a graph, for inference. [`TextModel::words`] gives the rows
+    /// of each word of a caption.
     ///
     /// # Shapes
-    /// [C, W, D], W the longest caption.
+    /// [C, W, D], W of the longest caption.
     ///
     /// # Errors
-    /// When there is no caption, or a tokenizer's own rules cannot be applied to one.
+    /// When there is no caption, or the tokenizer fails on one.
     pub fn texts(&self, captions: &[impl AsRef<str>]) -> Result<Words> {
         let ids = captions.iter().map(|text| self.text.encode(text.as_ref()));
         let ids = ids.collect::<uard_features::Result<Vec<_>>>()?;
         Ok(self.encode_captions(&ids, None)?.detach())
     }
 
-    /// Features as regions that gradients flow through.
-    ///
-    /// # Shapes
-    /// [I, R, D].
+    /// Encodes features as regions [I, R, D] with a graph, for training.
     ///
     /// # Errors
-    /// When the features have another width.
+    /// When the features have a wrong width.
     pub fn encode_features(&self, features: ImageFeatures) -> Result<Regions> {
         let shape = (features.images(), features.regions, features.width);
         let values = Tensor::from_vec(features.values, shape, self.parameters.device())?;
         self.encode_tensor(&values, features.counts)
     }
 
-    /// Features [I, R, F] that are on the device already, as regions [I, R, D] that gradients flow
-    /// through; `counts` are the valid regions of each image.
+    /// Encodes features [I, R, F] that are on the device already as regions [I, R, D] with a graph;
+    /// `counts` are the numbers of valid regions of each image.
     ///
     /// # Errors
-    /// When the features have another width.
+    /// When the features have a wrong width.
     pub fn encode_tensor(&self, features: &Tensor, counts: Vec<usize>) -> Result<Regions> {
         self.choose_products();
         Ok(self.image.forward(features, counts)?)
     }
 
-    /// Captions, as ids of their words, as words that gradients flow through; `drops` is given in
-    /// training only.
+    /// Encodes captions, given as ids, as words with a graph; `drops` is given in training only.
     ///
     /// # Shapes
-    /// [C, W, D], W the longest caption.
+    /// [C, W, D], W of the longest caption.
     ///
     /// # Errors
     /// When there is no caption, or an id is not in the vocabulary.
@@ -192,18 +185,18 @@ impl Model {
         Ok(self.caption.forward(&batch, drops)?)
     }
 
-    /// Names and bytes of the files that a checkpoint holds of the model, beside its state.
+    /// The files of the model in a checkpoint, without its state.
     ///
     /// # Errors
-    /// When a parameter cannot be copied from its device, or a tokenizer cannot be written.
+    /// When a parameter cannot be copied from its device, or a tokenizer cannot be serialized.
     pub fn files(&self) -> Result<Vec<NamedBytes>> {
         let mut files = vec![(WEIGHTS, self.parameters.to_safetensors()?)];
         files.extend(self.text.files()?);
         Ok(files)
     }
 
-    /// On CUDA the numbers of products hold for the whole process, so whatever begins with this model
-    /// makes them its own: models of both kinds may take turns.
+    /// Sets the precision of matrix products on CUDA. It is a setting of the whole process, so every
+    /// pass sets it anew; models of different precision may alternate.
     fn choose_products(&self) {
         if self.parameters.device().is_cuda() {
             set_gemm_reduced_precision_f32(self.matmul == Matmul::Bf16);

@@ -1,4 +1,4 @@
-//! A model that was written is read again, by this crate alone.
+//! Tests that a written checkpoint is read back as the same model.
 
 // The functions beside the tests are test code as well.
 #![allow(clippy::unwrap_used)]
@@ -31,7 +31,8 @@ const CAPTIONS: [&str; 2] = ["a red circle above a square", "a circle"];
 
 fn model() -> Model {
     let config = ModelConfig::from_toml(CONFIG, "test").unwrap();
-    let text = TextModel::of_words(Vocabulary::build(CAPTIONS, 1), None, config.text.longest);
+    let text =
+        TextModel::from_vocabulary(Vocabulary::build(CAPTIONS, 1), None, config.text.longest);
     Model::new(&config, WIDTH, text, &Draws::new(7), &Device::Cpu).unwrap()
 }
 
@@ -48,7 +49,7 @@ fn features() -> ImageFeatures {
     }
 }
 
-/// A checkpoint of a run, as a training leaves it, but for what only the training reads.
+/// Writes a checkpoint as training does, without the keys and files that only training reads.
 fn written(run: &Path, model: &Model) -> PathBuf {
     let learner = LearnerConfig {
         first_threshold: 0.25,
@@ -77,20 +78,20 @@ fn refusal(run: &Path) -> String {
 }
 
 #[test]
-fn a_checkpoint_embeds_captions_and_features_as_the_model_that_was_written() {
+fn a_checkpoint_encodes_captions_and_features_as_the_written_model_does() {
     let run = tempfile::tempdir().unwrap();
     let written_model = model();
     let path = written(run.path(), &written_model);
     let checkpoint = Checkpoint::open(run.path()).unwrap();
     assert_eq!(checkpoint.path(), path);
     assert_eq!(checkpoint.threshold(None), 0.25);
-    let asked = Some("0.5".parse().unwrap());
-    assert_eq!(checkpoint.threshold(asked), 0.5);
+    let requested = Some("0.5".parse().unwrap());
+    assert_eq!(checkpoint.threshold(requested), 0.5);
     let read = checkpoint.model(&Device::Cpu).unwrap();
     assert_eq!(read.matcher().config(), written_model.matcher().config());
 
     let words = read.texts(&CAPTIONS).unwrap();
-    // With the marks of start and end.
+    // The counts include the marks of start and end.
     assert_eq!(words.counts(), [8, 4]);
     let regions = read.images(features()).unwrap();
     assert_eq!(regions.counts(), [3, 2]);
@@ -105,10 +106,10 @@ fn a_checkpoint_embeds_captions_and_features_as_the_model_that_was_written() {
 }
 
 #[test]
-fn a_model_that_cannot_be_is_refused_by_the_file_and_the_setting() {
+fn invalid_settings_are_refused_by_file_and_key() {
     let run = tempfile::tempdir().unwrap();
     let path = written(run.path(), &model());
-    // What stands behind the checksums is checked as well.
+    // Without checksums, so that the settings themselves are checked.
     fs::remove_file(path.join("SHA256SUMS")).unwrap();
     let state = fs::read_to_string(path.join(STATE)).unwrap();
     for (setting, other, said) in [

@@ -1,8 +1,8 @@
-//! An instruction once its text is decoded.
+//! A parsed instruction.
 
 use crate::types::Space;
 
-/// A function of 64-bit register contents; it looks only at the bits of its type.
+/// A function of 64-bit register contents; it reads only the bits of its type.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Function {
     One(fn(u64) -> u64),
@@ -11,10 +11,11 @@ pub(crate) enum Function {
     Four(fn(u64, u64, u64, u64) -> u64),
 }
 
-/// Number of a register in the file of a warp.
+/// Index of a register in the register file of a warp.
 pub(crate) type Register = u32;
 
-/// Registers that a launch sets, one after the other; those of the kernel's parameters follow.
+/// The special registers, which a launch sets. They have the first indices; those of the kernel's
+/// parameters follow.
 pub(crate) const SPECIAL: [&str; 4] = ["%tid.x", "%ntid.x", "%ctaid.x", "%nctaid.x"];
 
 /// `%tid.x`
@@ -25,26 +26,27 @@ pub(crate) const THREADS: usize = 1;
 pub(crate) const BLOCK: usize = 2;
 /// `%nctaid.x`
 pub(crate) const BLOCKS: usize = 3;
-/// Where dynamic shared memory begins.
+/// Address of the dynamic shared memory.
 pub(crate) const DYNAMIC_SHARED: usize = 4;
 /// The first parameter.
 pub(crate) const PARAMETERS: usize = 5;
 
-/// Where an operand comes from.
+/// An operand that is read: a register or a constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Register(Register),
     Value(u64),
 }
 
-/// `@%p` or `@!%p`.
+/// The guard of an instruction, `@%p` or `@!%p`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Guard {
     pub(crate) register: Register,
+    /// The value, 1 or 0, with which the instruction is executed.
     pub(crate) wanted: u64,
 }
 
-/// One step of a warp.
+/// One instruction with its guard and line.
 #[derive(Clone, Debug)]
 pub(crate) struct Instruction {
     pub(crate) guard: Option<Guard>,
@@ -59,7 +61,7 @@ pub(crate) struct Address {
     pub(crate) offset: u64,
 }
 
-/// What a load, store or atomic touches.
+/// The memory that a load, store or atomic accesses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Access {
     pub(crate) space: Space,
@@ -99,7 +101,7 @@ pub(crate) enum Op {
     },
     Atomic {
         access: Access,
-        /// New content of old content and the operand.
+        /// Computes the new contents from the old contents and the operand.
         function: fn(u64, u64) -> u64,
         to: Register,
         from: Source,
@@ -110,21 +112,21 @@ pub(crate) enum Op {
         from: Address,
     },
     CopyCommit,
-    /// Waits until at most so many groups of the thread are in flight.
+    /// Waits until at most this many groups of the thread are pending.
     CopyWait(usize),
     Branch(u32),
     Exit,
     Trap,
     /// `bar.sync 0`: waits for all threads of the block.
     Barrier,
-    /// What lanes of a warp do once all members of a mask are there.
-    Together {
+    /// A collective instruction: runs once all lanes of the mask `members` have reached it.
+    Collective {
         members: Source,
         action: Action,
     },
 }
 
-/// What lanes of a warp do together.
+/// What a collective instruction does.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
     /// `bar.warp.sync`
@@ -153,7 +155,7 @@ pub(crate) struct Shuffle {
     pub(crate) clamp: Source,
 }
 
-/// What the elements of a matrix product are.
+/// The type of the elements of a matrix product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Element {
     F16,

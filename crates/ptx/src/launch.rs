@@ -1,30 +1,30 @@
-//! What a kernel is launched with.
+//! The options of a launch, and their limits.
 
 use uard_core::gpu::Argument;
 
 use crate::error::{Error, Result};
 use crate::module::{Kernel, SHARED_START};
 
-/// Blocks, threads, dynamic shared memory and arguments.
+/// The options of a launch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch<'a> {
-    /// Blocks of the grid.
+    /// Number of blocks of the grid.
     pub blocks: u32,
-    /// Threads of a block.
+    /// Number of threads of a block.
     pub threads: u32,
-    /// Dynamic shared memory, in bytes.
+    /// Dynamic shared memory of a block, in bytes.
     pub shared_bytes: u32,
-    /// One for each parameter.
+    /// One argument for each parameter.
     pub arguments: &'a [Argument],
 }
 
 const MOST_BLOCKS: u32 = i32::MAX as u32;
 const MOST_THREADS: u32 = 1024;
-/// What a block of an H100 may ask for; compute capability 8.0 has less.
+/// Largest shared memory of a block on an H100, in bytes; GPUs of compute capability 8.0 have less.
 pub(crate) const MOST_SHARED: u32 = 232_448;
 
 impl Launch<'_> {
-    /// Refuses what a GPU refuses, and arguments that are not the kernel's.
+    /// Checks the limits of a GPU, and the number and sizes of the arguments.
     pub(crate) fn check(&self, kernel: &Kernel) -> Result<()> {
         let static_bytes = kernel.shared_end - SHARED_START;
         let reason = if self.blocks == 0 || self.blocks > MOST_BLOCKS {
@@ -53,9 +53,7 @@ impl Launch<'_> {
         };
         let (expected, found) = (kernel.parameters.len(), self.arguments.len());
         if expected != found {
-            return refuse(format!(
-                "takes {expected} arguments, and {found} were given"
-            ));
+            return refuse(format!("takes {expected} arguments, {found} were given"));
         }
         for (index, (&expected, argument)) in
             kernel.parameters.iter().zip(self.arguments).enumerate()
@@ -63,7 +61,7 @@ impl Launch<'_> {
             let (_, found) = bits(argument);
             if expected != found {
                 return refuse(format!(
-                    "argument {index} has {expected} bytes, and {argument:?} has {found}"
+                    "argument {index} has {expected} bytes, {argument:?} has {found}"
                 ));
             }
         }
@@ -71,7 +69,7 @@ impl Launch<'_> {
     }
 }
 
-/// An argument as a register holds it, and its bytes.
+/// The register contents of an argument, and its size in bytes.
 pub(crate) fn bits(argument: &Argument) -> (u64, usize) {
     match *argument {
         Argument::Address(address) => (address, 8),

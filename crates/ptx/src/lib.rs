@@ -1,29 +1,28 @@
-//! An interpreter of PTX: shows that a CUDA kernel computes what it should, where there is no GPU.
+//! An interpreter of PTX for tests: runs CUDA kernels on the CPU and checks their memory accesses.
 //!
-//! [`Module::parse`] reads the PTX that NVRTC makes of CUDA C++, [`Module::launch`] runs it on the
-//! processor: warps of 32 lanes with program counters of their own, blocks one after the other.
-//! Meanwhile it watches what a GPU lets pass: accesses outside of memory, misaligned addresses, bytes
-//! that nobody wrote, races between threads and between blocks, barriers that never open, and
-//! asynchronous copies that nobody waited for. [`Interpreter`] does so for the programs of this
-//! workspace, as the GPU's driver does. Each fault is an [`Error`] that names the kernel, the line
-//! of PTX, the block and the thread. No crate depends on this one outside its tests.
+//! [`Module::parse`] reads the PTX that NVRTC makes of CUDA C++. [`Module::launch`] runs it on the
+//! CPU: warps of 32 lanes, each lane with its own program counter, and blocks one after the other.
+//! It reports what a GPU does not: accesses out of bounds, misaligned addresses, reads of bytes that
+//! were never written, races between threads and between blocks, deadlocks at barriers, and accesses
+//! to asynchronous copies that were not waited for. Each fault is an [`Error`] that names the kernel,
+//! the line of PTX, the block and the thread. [`Interpreter`] runs the GPU programs of this workspace
+//! in place of the CUDA driver. Crates depend on this one in their tests only.
 //!
-//! # What it knows
-//! The instructions that NVRTC makes of the kernels of this workspace, and no others: no calls, no
-//! local or constant memory, no generic addresses, blocks and grids in one direction. Anything else
-//! is an error of [`Module::parse`] that names the line. A kernel that needs one more instruction on
-//! registers adds its line to the table in `arithmetic`, a larger one its case in
-//! `parse/instruction.rs`.
+//! # Supported PTX
+//! Only the instructions that NVRTC makes of the kernels of this workspace: no calls, no local or
+//! constant memory, no generic addresses, and one-dimensional blocks and grids. Anything else is an
+//! error of [`Module::parse`] that names the line. To add an instruction on registers, add a line to
+//! the table in `arithmetic`; to add another one, add a case to `parse/instruction.rs`.
 //!
-//! # Where it is stricter or simpler than a GPU
+//! # Differences from a GPU
 //! - Approximate functions (`ex2.approx`, `rcp.approx`) are rounded once.
 //! - A matrix product sums in double precision and rounds to single precision once.
-//! - Only `bar.warp.sync` orders memory among the lanes of a warp, not shuffles and reductions: so
-//!   says the programming guide.
+//! - Only `bar.warp.sync` orders memory accesses among the lanes of a warp; shuffles and reductions
+//!   do not, as the programming guide states.
 //! - A block that reads what another block of the launch wrote is at fault, unless both accesses are
 //!   atomic.
-//! - Bytes in flight by `cp.async` arrive only when the thread waits for their group.
-//! - A lane or a warp that spins until another one goes on runs forever.
+//! - The bytes of a `cp.async` are written only when the thread waits for their group.
+//! - A lane or a warp that spins until another one changes memory runs forever.
 //!
 //! # Example
 //! ```
@@ -66,7 +65,7 @@ mod instruction;
 mod launch;
 #[allow(
     unsafe_code,
-    reason = "gives the host side of kernels the memory of the interpreter"
+    reason = "implements an unsafe function of the GPU interface"
 )]
 mod machine;
 mod memory;
@@ -75,7 +74,7 @@ mod parse;
 mod shared;
 mod types;
 
-pub use error::{Error, Fault, Place, Result};
+pub use error::{Error, Fault, FaultLocation, Result};
 pub use launch::Launch;
 pub use machine::Interpreter;
 pub use memory::Memory;

@@ -1,15 +1,15 @@
-//! A machine that runs the programs of this workspace on the interpreter, as a GPU's driver does.
+//! Implements the GPU interface of `uard-core` on the interpreter, in place of the CUDA driver.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uard_core::gpu::compile::{Image, Target, compile, require_nvrtc};
-use uard_core::gpu::{self, GpuError, GpuResult, Machine, Program};
+use uard_core::gpu::{self, Gpu, GpuError, GpuResult, Program};
 
 use crate::launch::MOST_SHARED;
 use crate::{Launch, Memory, Module};
 
-/// A machine without a GPU: compiles by NVRTC, runs on the interpreter.
+/// Compiles the GPU programs of this workspace with NVRTC and runs them in the interpreter.
 #[derive(Debug)]
 pub struct Interpreter {
     target: Target,
@@ -19,10 +19,11 @@ pub struct Interpreter {
 #[derive(Debug, Default)]
 struct State {
     memory: Memory,
+    /// The programs that are compiled and parsed.
     loaded: HashMap<Program, Arc<Module>>,
 }
 
-/// Memory of an interpreter.
+/// One allocation in the memory of an interpreter.
 #[derive(Debug)]
 struct InterpreterMemory {
     address: u64,
@@ -31,10 +32,10 @@ struct InterpreterMemory {
 }
 
 impl Interpreter {
-    /// An interpreter of PTX for a compute capability, where NVRTC is there to make it.
+    /// An interpreter for a compute capability; `None` where NVRTC is not installed.
     ///
     /// # Panics
-    /// Where it is not there and `required` says that it must be.
+    /// When NVRTC is not installed although `required` is true.
     pub fn where_possible(capability: u32, required: bool) -> Option<Self> {
         match require_nvrtc() {
             Ok(()) => Some(Self {
@@ -57,7 +58,7 @@ impl Interpreter {
             Image::Cubin(_) => {
                 return Err(GpuError::Failed {
                     action: "read a program".to_owned(),
-                    cause: "an interpreter of PTX reads no machine code".to_owned(),
+                    cause: "the interpreter reads PTX, not cubin".to_owned(),
                 });
             }
         };
@@ -91,12 +92,12 @@ impl gpu::Memory for InterpreterMemory {
 
 impl Drop for InterpreterMemory {
     fn drop(&mut self) {
-        // What was allocated can be freed; a panic here would hide the first one.
+        // Freeing an allocated address cannot fail, and a panic here would hide an earlier one.
         let _ = lock(&self.state).memory.free(self.address);
     }
 }
 
-impl Machine for Interpreter {
+impl Gpu for Interpreter {
     fn name(&self) -> &str {
         "an interpreter of PTX"
     }

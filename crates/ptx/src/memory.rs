@@ -1,11 +1,11 @@
-//! Device memory: who wrote it, and which block of the launch touched it.
+//! Device memory that records which bytes were written and which block of the launch accessed them.
 
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Fault, Result};
 use crate::types::Space;
 
-/// Device memory: allocations with gaps between them, and marks for every byte.
+/// Device memory: allocations with gaps between them, and a record for every byte.
 #[derive(Clone, Debug)]
 pub struct Memory {
     allocations: BTreeMap<u64, Allocation>,
@@ -16,11 +16,11 @@ pub struct Memory {
 struct Allocation {
     data: Vec<u8>,
     marks: Vec<Mark>,
-    /// Whether blocks of a launch left marks.
+    /// Whether a block of the current launch accessed it.
     touched: bool,
 }
 
-/// What is known of a byte. Blocks are counted from 1; 0 is none.
+/// The record of a byte. Writer and reader are the index of a block plus one, or 0 for no block.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     written: bool,
@@ -28,17 +28,17 @@ struct Mark {
     reader: u32,
 }
 
-/// Set beside a block that touched the byte only by strong accesses.
+/// Set in a writer or reader whose accesses to the byte were all atomic.
 const STRONG: u32 = 1 << 31;
-/// More than one block.
+/// Stands for more than one block.
 const MANY: u32 = STRONG - 1;
 
-/// The block that touches memory.
+/// An access of a block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockAccess {
-    /// Its index.
+    /// Index of the block.
     pub(crate) block: u32,
-    /// Atomic.
+    /// Whether the access is atomic.
     pub(crate) strong: bool,
 }
 
@@ -47,7 +47,7 @@ impl BlockAccess {
         (self.block + 1) | if self.strong { STRONG } else { 0 }
     }
 
-    /// Whether the byte's earlier touch is another block's, and not both are strong.
+    /// Whether the byte's earlier access was by another block, and not both are atomic.
     fn conflicts(self, mark: u32) -> bool {
         mark != 0 && mark & !STRONG != self.block + 1 && !(self.strong && mark & STRONG != 0)
     }
@@ -67,7 +67,7 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Sets bytes aside, which nobody has written yet; gives the address, a multiple of 256.
+    /// Allocates bytes, which count as not written; returns the address, a multiple of 256.
     pub fn allocate(&mut self, bytes: usize) -> u64 {
         let address = self.next;
         self.next = (address + bytes as u64 + GAP).next_multiple_of(ALIGNMENT);
@@ -80,10 +80,11 @@ impl Memory {
         address
     }
 
-    /// Gives an allocation back; its address is never used again.
+    /// Frees an allocation; its address is never used again.
     ///
     /// # Errors
-    /// [`Error::HostAddress`] unless [`Memory::allocate`] gave the address and it is not free yet.
+    /// [`Error::HostAddress`] unless [`Memory::allocate`] returned the address and it has not been
+    /// freed.
     pub fn free(&mut self, address: u64) -> Result<()> {
         match self.allocations.remove(&address) {
             Some(_) => Ok(()),
@@ -91,10 +92,10 @@ impl Memory {
         }
     }
 
-    /// Writes as the host.
+    /// A write by the host.
     ///
     /// # Errors
-    /// [`Error::HostAddress`] where the bytes are not within one allocation.
+    /// [`Error::HostAddress`] when the bytes are not within one allocation.
     pub fn write(&mut self, address: u64, bytes: &[u8]) -> Result<()> {
         let Some((allocation, at)) = self.find(address, bytes.len()) else {
             let bytes = bytes.len();
@@ -107,11 +108,11 @@ impl Memory {
         Ok(())
     }
 
-    /// Reads as the host.
+    /// A read by the host.
     ///
     /// # Errors
-    /// [`Error::HostAddress`] where the bytes are not within one allocation,
-    /// [`Error::HostUnwritten`] where one of them was never written.
+    /// [`Error::HostAddress`] when the bytes are not within one allocation,
+    /// [`Error::HostUnwritten`] when one of them was never written.
     pub fn read(&self, address: u64, bytes: &mut [u8]) -> Result<()> {
         let outside = Error::HostAddress {
             address,
@@ -143,7 +144,7 @@ impl Memory {
         inside.then_some((allocation, at))
     }
 
-    /// Forgets which blocks touched what.
+    /// Clears the records of which blocks accessed each byte.
     pub(crate) fn begin_launch(&mut self) {
         for allocation in self.allocations.values_mut() {
             if std::mem::take(&mut allocation.touched) {
@@ -154,10 +155,10 @@ impl Memory {
         }
     }
 
-    /// Reads as a thread.
+    /// A read by a thread.
     pub(crate) fn load(
         &mut self,
-        who: BlockAccess,
+        by: BlockAccess,
         address: u64,
         to: &mut [u8],
     ) -> std::result::Result<(), Fault> {
@@ -171,10 +172,10 @@ impl Memory {
                 let space = Space::Global;
                 return Err(Fault::Unwritten { space, address });
             }
-            if who.conflicts(mark.writer) {
+            if by.conflicts(mark.writer) {
                 return Err(race("reads", address, mark.writer, "wrote"));
             }
-            let mine = who.mark();
+            let mine = by.mark();
             mark.reader = match mark.reader {
                 0 => mine,
                 other if other & !STRONG == mine & !STRONG => other & mine,
@@ -185,10 +186,10 @@ impl Memory {
         Ok(())
     }
 
-    /// Writes as a thread.
+    /// A write by a thread.
     pub(crate) fn store(
         &mut self,
-        who: BlockAccess,
+        by: BlockAccess,
         address: u64,
         from: &[u8],
     ) -> std::result::Result<(), Fault> {
@@ -198,17 +199,17 @@ impl Memory {
         allocation.touched = true;
         for (offset, mark) in allocation.marks[at..at + from.len()].iter_mut().enumerate() {
             let address = address + offset as u64;
-            if who.conflicts(mark.writer) {
+            if by.conflicts(mark.writer) {
                 return Err(race("writes", address, mark.writer, "wrote"));
             }
-            if who.conflicts(mark.reader) {
+            if by.conflicts(mark.reader) {
                 return Err(race("writes", address, mark.reader, "read"));
             }
             mark.written = true;
             mark.writer = match mark.writer {
-                0 => who.mark(),
-                other if other & !STRONG == who.block + 1 => other & who.mark(),
-                // Only strong writes of several blocks come here.
+                0 => by.mark(),
+                other if other & !STRONG == by.block + 1 => other & by.mark(),
+                // Another block wrote without a conflict, so all these writes are atomic.
                 _ => MANY | STRONG,
             };
         }
@@ -242,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_host_sees_only_what_is_allocated_and_written() {
+    fn the_host_reads_only_allocated_and_written_bytes() {
         let mut memory = Memory::default();
         let address = memory.allocate(8);
         assert_eq!(address % 256, 0);
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_share_bytes_by_strong_accesses_only() {
+    fn blocks_may_share_bytes_by_atomic_accesses_only() {
         let access = |block, strong| BlockAccess { block, strong };
         let mut memory = Memory::default();
         let address = memory.allocate(4);

@@ -1,4 +1,4 @@
-//! A module once it is parsed, and the launch of a kernel of it.
+//! A parsed module, and the launch of its kernels.
 
 use crate::error::{Error, Result};
 use crate::execute::Grid;
@@ -15,38 +15,40 @@ pub struct Module {
     pub(crate) lines: Vec<String>,
 }
 
-/// An entry of the module.
+/// A kernel of a module.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
     pub(crate) name: String,
+    /// Index of its first instruction.
     pub(crate) entry: u32,
-    /// Bytes of each parameter, 4 or 8.
+    /// Size of each parameter in bytes, 4 or 8.
     pub(crate) parameters: Vec<usize>,
-    /// Registers of a thread.
+    /// Number of registers of a thread.
     pub(crate) registers: u32,
     /// End of the static shared memory, which starts at [`SHARED_START`].
     pub(crate) shared_end: usize,
-    /// Where dynamic shared memory begins, behind the static one.
+    /// Start of the dynamic shared memory, after the static one.
     pub(crate) dynamic_start: usize,
 }
 
-/// Shared addresses below belong to the system, so that a null pointer is none.
+/// The first address of shared memory; not 0, so that an access through a null pointer is out of
+/// bounds.
 pub(crate) const SHARED_START: usize = 1024;
 
 impl Module {
-    /// Reads a text of PTX.
+    /// Parses PTX.
     ///
     /// # Errors
-    /// [`Error::Syntax`], and [`Error::Unsupported`] for what this interpreter does not know.
+    /// [`Error::Syntax`], and [`Error::Unsupported`] for PTX that this interpreter does not support.
     pub fn parse(ptx: &str) -> Result<Self> {
         parse::module(ptx)
     }
 
-    /// Runs every block of the grid, one after the other, in order of index.
+    /// Runs every block of the grid, one after the other, in the order of their indices.
     ///
     /// # Errors
     /// [`Error::UnknownKernel`], [`Error::Shape`], [`Error::Arguments`]; [`Error::Fault`] for the
-    /// first fault of a thread, after which the memory is as the threads left it.
+    /// first fault of a thread. Writes before the fault remain in memory.
     pub fn launch(&self, kernel: &str, launch: &Launch<'_>, memory: &mut Memory) -> Result<()> {
         let found = self.kernels.iter().find(|found| found.name == kernel);
         let Some(found) = found else {

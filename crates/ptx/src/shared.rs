@@ -1,12 +1,13 @@
-//! The shared memory of a block, and which threads touched it since a barrier.
+//! The shared memory of a block. It records the accesses of threads since the last barrier, to find
+//! races.
 
 use crate::error::Fault;
 use crate::module::SHARED_START;
 use crate::types::Space;
 
-/// Shared memory, with marks for every byte.
+/// Shared memory with a record for every byte.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct SharedMemory {
     data: Vec<u8>,
     marks: Vec<Mark>,
 }
@@ -14,16 +15,16 @@ pub(crate) struct Shared {
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     written: bool,
-    /// The thread, counted from 1, whose asynchronous copy writes here; 0 is none.
+    /// The thread, counted from 1, whose asynchronous copy to this byte is pending; 0 for none.
     copier: u32,
     write: Touch,
     read: Touch,
 }
 
-/// Who touched a byte last, and when.
+/// The last access to a byte.
 #[derive(Clone, Copy, Debug, Default)]
 struct Touch {
-    /// 0: nobody.
+    /// 0 if there was none.
     block_epoch: u32,
     warp_epoch: u32,
     thread: u16,
@@ -31,18 +32,19 @@ struct Touch {
     strong: bool,
 }
 
-/// More than one thread or warp.
+/// Stands for more than one thread or warp.
 const MANY: u16 = u16::MAX;
 
-/// A thread, and how many barriers it went past.
+/// An access of a thread, with the number of barriers before it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ThreadAccess {
-    /// Its index in the block.
+    /// Index of the thread in the block.
     pub(crate) thread: u32,
-    /// Barriers of the block so far, and one.
+    /// Number of barriers of the block so far, plus one.
     pub(crate) block_epoch: u32,
-    /// Barriers of the warp so far.
+    /// Number of barriers of the warp so far.
     pub(crate) warp_epoch: u32,
+    /// Whether the access is atomic.
     pub(crate) strong: bool,
 }
 
@@ -59,7 +61,7 @@ impl ThreadAccess {
 }
 
 impl Touch {
-    /// Whether no barrier orders this before `now`, which is another thread.
+    /// Whether `now` is by another thread, no barrier orders the two, and not both are atomic.
     fn conflicts(self, now: Self) -> bool {
         if self.block_epoch != now.block_epoch || (self.strong && now.strong) {
             return false;
@@ -67,7 +69,7 @@ impl Touch {
         self.warp != now.warp || self.warp_epoch == now.warp_epoch && self.thread != now.thread
     }
 
-    /// This reading and a later one as one.
+    /// Combines this read with a later one.
     fn joined(self, now: Self) -> Self {
         let strong = self.strong && now.strong;
         if self.block_epoch != now.block_epoch {
@@ -105,10 +107,10 @@ impl Touch {
     }
 }
 
-type Watched<T> = Result<T, Fault>;
+type Checked<T> = Result<T, Fault>;
 
-impl Shared {
-    /// `end` is the address behind the last byte.
+impl SharedMemory {
+    /// `end` is the address after the last byte.
     pub(crate) fn new(end: usize) -> Self {
         let bytes = end - SHARED_START;
         Self {
@@ -117,13 +119,14 @@ impl Shared {
         }
     }
 
-    /// As for a new block.
+    /// Resets contents and records for a new block.
     pub(crate) fn clear(&mut self) {
         self.data.fill(0xa5);
         self.marks.fill(Mark::default());
     }
 
-    fn place(&self, address: u64, bytes: usize) -> Watched<usize> {
+    /// The index of the first byte, if all bytes are within the memory.
+    fn index(&self, address: u64, bytes: usize) -> Checked<usize> {
         let at = (address as usize).wrapping_sub(SHARED_START);
         match at.checked_add(bytes) {
             Some(end) if end <= self.data.len() => Ok(at),
@@ -135,7 +138,8 @@ impl Shared {
         }
     }
 
-    fn in_flight(mark: &Mark, address: u64) -> Watched<()> {
+    /// Checks that no copy to the byte is pending.
+    fn expect_no_copy(mark: &Mark, address: u64) -> Checked<()> {
         match mark.copier {
             0 => Ok(()),
             copier => Err(Fault::InFlight {
@@ -145,12 +149,12 @@ impl Shared {
         }
     }
 
-    pub(crate) fn load(&mut self, who: ThreadAccess, address: u64, to: &mut [u8]) -> Watched<()> {
-        let at = self.place(address, to.len())?;
-        let now = who.touch();
+    pub(crate) fn load(&mut self, by: ThreadAccess, address: u64, to: &mut [u8]) -> Checked<()> {
+        let at = self.index(address, to.len())?;
+        let now = by.touch();
         for (offset, mark) in self.marks[at..at + to.len()].iter_mut().enumerate() {
             let address = address + offset as u64;
-            Self::in_flight(mark, address)?;
+            Self::expect_no_copy(mark, address)?;
             if !mark.written {
                 let space = Space::Shared;
                 return Err(Fault::Unwritten { space, address });
@@ -164,9 +168,9 @@ impl Shared {
         Ok(())
     }
 
-    pub(crate) fn store(&mut self, who: ThreadAccess, address: u64, from: &[u8]) -> Watched<()> {
-        let at = self.place(address, from.len())?;
-        self.mark_written(who, address, from.len())?;
+    pub(crate) fn store(&mut self, by: ThreadAccess, address: u64, from: &[u8]) -> Checked<()> {
+        let at = self.index(address, from.len())?;
+        self.mark_written(by, address, from.len())?;
         for mark in &mut self.marks[at..at + from.len()] {
             mark.written = true;
         }
@@ -174,41 +178,52 @@ impl Shared {
         Ok(())
     }
 
-    fn mark_written(&mut self, who: ThreadAccess, address: u64, bytes: usize) -> Watched<()> {
-        let at = self.place(address, bytes)?;
-        let now = who.touch();
+    fn mark_written(&mut self, by: ThreadAccess, address: u64, bytes: usize) -> Checked<()> {
+        let at = self.index(address, bytes)?;
+        let now = by.touch();
         for (offset, mark) in self.marks[at..at + bytes].iter_mut().enumerate() {
             let address = address + offset as u64;
-            Self::in_flight(mark, address)?;
+            Self::expect_no_copy(mark, address)?;
             if mark.write.conflicts(now) {
                 return Err(race("writes", address, mark.write, "wrote"));
             }
             if mark.read.conflicts(now) {
                 return Err(race("writes", address, mark.read, "read"));
             }
-            // Atomics of several threads count as the last one's: those before were strong too.
+            // Of the atomics of several threads only the last is kept, because the earlier ones were
+            // atomic too and conflict with the same accesses.
             mark.write = now;
         }
         Ok(())
     }
 
-    /// An asynchronous copy to `bytes` bytes begins.
-    pub(crate) fn depart(&mut self, who: ThreadAccess, address: u64, bytes: usize) -> Watched<()> {
-        self.mark_written(who, address, bytes)?;
-        let at = self.place(address, bytes)?;
+    /// Begins an asynchronous copy of `bytes` bytes.
+    pub(crate) fn begin_copy(
+        &mut self,
+        by: ThreadAccess,
+        address: u64,
+        bytes: usize,
+    ) -> Checked<()> {
+        self.mark_written(by, address, bytes)?;
+        let at = self.index(address, bytes)?;
         for mark in &mut self.marks[at..at + bytes] {
-            mark.copier = who.thread + 1;
+            mark.copier = by.thread + 1;
         }
         Ok(())
     }
 
-    /// The copy has ended: the thread waited for it.
-    pub(crate) fn arrive(&mut self, who: ThreadAccess, address: u64, from: &[u8]) -> Watched<()> {
-        let at = self.place(address, from.len())?;
+    /// Completes an asynchronous copy that its thread has waited for.
+    pub(crate) fn complete_copy(
+        &mut self,
+        by: ThreadAccess,
+        address: u64,
+        from: &[u8],
+    ) -> Checked<()> {
+        let at = self.index(address, from.len())?;
         for mark in &mut self.marks[at..at + from.len()] {
             mark.copier = 0;
             mark.written = true;
-            mark.write = who.touch();
+            mark.write = by.touch();
         }
         self.data[at..at + from.len()].copy_from_slice(from);
         Ok(())

@@ -1,4 +1,4 @@
-//! The types of values and the kinds of memory that an instruction names.
+//! The types of values and the kinds of memory in PTX.
 
 use std::fmt;
 
@@ -47,9 +47,9 @@ impl Type {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Space {
-    /// The device's.
+    /// The memory of the device.
     Global,
-    /// The block's.
+    /// The shared memory of a block.
     Shared,
 }
 

@@ -1,17 +1,17 @@
-//! Every kernel is caught that does what it must not.
+//! Tests that every kind of fault is reported.
 
-use uard_ptx::{Argument, Fault, Place, Space};
+use uard_ptx::{Argument, Fault, FaultLocation, Space};
 
 use crate::device::{Device, Shape, fault, threads};
 
-/// What a kernel of these lines is caught at; `x` has 128 numbers, and `y` room for as many.
-fn caught(lines: &str, shape: Shape) -> (Place, Fault) {
+/// The fault of a kernel with these lines; `x` holds 128 numbers, and `y` 128 unwritten ones.
+fn caught(lines: &str, shape: Shape) -> (FaultLocation, Fault) {
     let mut device = Device::with_lines(lines);
-    let (x, y) = (device.with(&[1.0_f32; 128]), device.room::<f32>(128));
+    let (x, y) = (device.array(&[1.0_f32; 128]), device.unwritten::<f32>(128));
     fault(device.launch("k", shape, &[x, y]))
 }
 
-/// Asserts what a kernel of these lines is caught at.
+/// Asserts the fault of a kernel with these lines.
 macro_rules! assert_caught {
     ($lines:expr, $threads:expr, $fault:pat) => {
         let (_, found) = caught($lines, threads($threads));
@@ -19,15 +19,15 @@ macro_rules! assert_caught {
     };
 }
 
-/// The place of the thread's number in `x`, in `y`, and in shared memory.
+/// Adds the offset of the thread's number to `x`, `y`, and to the shared address in `r0`.
 const MINE: &str = "mul.wide.u32 a, t, 4; add.s64 x, x, a; add.s64 y, y, a;
     mov.u32 r0, s; shl.b32 r1, t, 2; add.s32 r0, r0, r1;";
 
 #[test]
 fn an_access_outside_of_its_allocation_names_thread_and_instruction() {
     let mut device = Device::with_lines(&format!("{MINE}\nst.global.u32 [x], t;"));
-    let (x, y) = (device.room::<f32>(40), device.room::<f32>(1));
-    let (place, found) = fault(device.launch("k", threads(64), &[x, y]));
+    let (x, y) = (device.unwritten::<f32>(40), device.unwritten::<f32>(1));
+    let (location, found) = fault(device.launch("k", threads(64), &[x, y]));
     let Argument::Address(start) = x else {
         unreachable!()
     };
@@ -41,10 +41,13 @@ fn an_access_outside_of_its_allocation_names_thread_and_instruction() {
         }
     );
     assert_eq!(
-        (place.kernel.as_str(), place.block, place.thread),
+        (location.kernel.as_str(), location.block, location.thread),
         ("k", 0, 40)
     );
-    assert!(place.instruction.starts_with("st.global.u32"), "{place}");
+    assert!(
+        location.instruction.starts_with("st.global.u32"),
+        "{location}"
+    );
 }
 
 #[test]
@@ -162,7 +165,7 @@ fn misaligned_addresses_are_caught() {
 }
 
 #[test]
-fn bytes_that_nobody_wrote_are_caught() {
+fn reads_of_bytes_that_were_never_written_are_caught() {
     use Space::{Global, Shared};
     assert_caught!(
         "ld.global.f32 f0, [y];",
@@ -174,30 +177,30 @@ fn bytes_that_nobody_wrote_are_caught() {
         1,
         Fault::Unwritten { space: Shared, .. }
     );
-    // Half of it is written.
+    // Only half of the bytes are written.
     assert_caught!(
         "st.shared.u32 [s], t; ld.shared.u64 a, [s];",
         1,
         Fault::Unwritten { space: Shared, .. }
     );
-    // What a block left in shared memory is not the next one's.
+    // Shared memory that an earlier block wrote counts as not written in the next block.
     let lines = "mov.u32 r0, %ctaid.x; setp.ne.s32 p0, r0, 0; @!p0 st.shared.u32 [s], t;
         ld.shared.u32 r1, [s];";
     let shape = Shape {
         blocks: 2,
         ..threads(1)
     };
-    let (place, found) = caught(lines, shape);
+    let (location, found) = caught(lines, shape);
     assert!(
         matches!(found, Fault::Unwritten { space: Shared, .. }),
         "{found}"
     );
-    assert_eq!(place.block, 1);
+    assert_eq!(location.block, 1);
 }
 
 #[test]
 fn a_missing_barrier_is_a_race() {
-    // All write their number to one place of 16, and read that of another.
+    // The first 16 threads write their index to shared memory, and all threads read that of another.
     let lines = |barrier: &str| {
         format!(
             "{MINE} setp.ge.u32 p0, t, 16; @!p0 st.shared.u32 [r0], t;
@@ -207,10 +210,10 @@ fn a_missing_barrier_is_a_race() {
         )
     };
     let mut device = Device::with_lines(&lines("bar.sync 0;"));
-    let (x, y) = (device.room::<u32>(64), device.room::<u32>(64));
+    let (x, y) = (device.unwritten::<u32>(64), device.unwritten::<u32>(64));
     device.launch("k", threads(64), &[x, y]).unwrap();
     assert_eq!(device.read::<u32>(y, 2), [15, 14]);
-    // Between warps and within one.
+    // A race between warps, and one within a warp.
     let (_, found) = caught(&lines("bar.warp.sync -1;"), threads(64));
     let text = found.to_string();
     assert!(text.starts_with("race: reads shared memory"), "{text}");
@@ -224,12 +227,12 @@ fn a_missing_barrier_is_a_race() {
         }
     );
     let mut device = Device::with_lines(&lines("bar.warp.sync -1;"));
-    let (x, y) = (device.room::<u32>(32), device.room::<u32>(32));
+    let (x, y) = (device.unwritten::<u32>(32), device.unwritten::<u32>(32));
     device.launch("k", threads(32), &[x, y]).unwrap();
 }
 
 #[test]
-fn a_barrier_of_some_lanes_orders_nothing_for_the_others() {
+fn a_barrier_of_some_lanes_does_not_order_accesses_of_the_others() {
     assert_caught!(
         "setp.eq.s32 p0, t, 16; @p0 st.shared.u32 [s], t;
          setp.lt.u32 p0, t, 16; @p0 bar.warp.sync 65535;
@@ -243,7 +246,7 @@ fn a_barrier_of_some_lanes_orders_nothing_for_the_others() {
 }
 
 #[test]
-fn what_others_wrote_or_read_is_not_overwritten_without_a_barrier() {
+fn writing_bytes_that_others_accessed_without_a_barrier_is_a_race() {
     assert_caught!(
         "st.shared.u32 [s], t;",
         2,
@@ -266,7 +269,7 @@ fn what_others_wrote_or_read_is_not_overwritten_without_a_barrier() {
         (other.as_str(), *other_access),
         ("several threads of warp 0", "read")
     );
-    // Atomics race with other accesses, not with each other.
+    // Atomics race with other accesses but not with each other.
     assert_caught!(
         "setp.eq.s32 p0, t, 0; @p0 st.shared.u32 [s], t; bar.sync 0;
          atom.shared.add.u32 r1, [s], 1; ld.shared.u32 r1, [s];",
@@ -276,7 +279,7 @@ fn what_others_wrote_or_read_is_not_overwritten_without_a_barrier() {
 }
 
 #[test]
-fn a_copy_that_nobody_waited_for_is_caught() {
+fn an_access_to_a_copy_that_was_not_waited_for_is_caught() {
     let copy = "mov.u32 r0, s; setp.eq.s32 p0, t, 0;
         @p0 cp.async.cg.shared.global [r0], [x], 16; cp.async.commit_group;";
     let after = |wait: &str| format!("{copy} {wait} ld.shared.u32 r1, [r0];");
@@ -286,7 +289,7 @@ fn a_copy_that_nobody_waited_for_is_caught() {
     assert!(in_flight(caught(&after(one_too_few), threads(64)).1));
     let overwritten = format!("{copy} st.shared.u32 [r0], t;");
     assert!(in_flight(caught(&overwritten, threads(1)).1));
-    // Waiting is for the thread itself; the others need a barrier behind it.
+    // Waiting completes the copy for the thread itself; other threads need a barrier after it.
     for wait in [
         "cp.async.wait_group 0;",
         "bar.sync 0; cp.async.wait_group 0;",
@@ -294,12 +297,12 @@ fn a_copy_that_nobody_waited_for_is_caught() {
         assert_caught!(&after(wait), 64, Fault::SharedRace { .. });
     }
     let mut device = Device::with_lines(&after("cp.async.wait_group 0; bar.sync 0;"));
-    let (x, y) = (device.with(&[1.0_f32; 4]), device.room::<f32>(0));
+    let (x, y) = (device.array(&[1.0_f32; 4]), device.unwritten::<f32>(0));
     device.launch("k", threads(64), &[x, y]).unwrap();
 }
 
 #[test]
-fn a_copy_over_what_others_read_is_a_race() {
+fn a_copy_over_bytes_that_others_read_is_a_race() {
     assert_caught!(
         "mov.u32 r0, s; setp.eq.s32 p0, t, 0; @p0 st.shared.u32 [s], t;
          bar.sync 0;
@@ -315,13 +318,13 @@ fn a_copy_over_what_others_read_is_a_race() {
 }
 
 #[test]
-fn blocks_that_share_bytes_are_caught() {
+fn races_between_blocks_are_caught() {
     let blocks = |blocks| Shape {
         blocks,
         ..threads(1)
     };
-    let (place, found) = caught("st.global.u32 [y], t;", blocks(2));
-    assert_eq!((place.block, place.thread), (1, 0));
+    let (location, found) = caught("st.global.u32 [y], t;", blocks(2));
+    assert_eq!((location.block, location.thread), (1, 0));
     assert!(
         matches!(
             found,
@@ -375,14 +378,14 @@ fn blocks_that_share_bytes_are_caught() {
 }
 
 #[test]
-fn the_next_launch_is_no_other_block_of_this_one() {
+fn blocks_of_different_launches_do_not_race() {
     let mut device = Device::with_lines(
         "mov.u32 r0, %ctaid.x; ld.global.u32 r1, [x]; setp.eq.s32 p0, r0, r1;
          @p0 st.global.u32 [y], r0;",
     );
-    let y = device.room::<u32>(1);
+    let y = device.unwritten::<u32>(1);
     for writer in [0_u32, 1] {
-        let x = device.with(&[writer]);
+        let x = device.array(&[writer]);
         let shape = Shape {
             blocks: 2,
             ..threads(1)
@@ -393,7 +396,7 @@ fn the_next_launch_is_no_other_block_of_this_one() {
 }
 
 #[test]
-fn a_deadlock_says_who_waits_where() {
+fn a_deadlock_names_the_waiting_lanes_and_their_lines() {
     let lines = "setp.lt.u32 p0, t, 16;\n@p0 bar.sync 0;\n@!p0 bar.warp.sync -1;\n";
     let (_, found) = caught(lines, threads(32));
     let Fault::Deadlock { waiting } = &found else {
@@ -408,7 +411,7 @@ fn a_deadlock_says_who_waits_where() {
 }
 
 #[test]
-fn lanes_that_part_before_what_takes_all_are_caught() {
+fn lanes_that_diverge_before_a_collective_instruction_are_caught() {
     assert_caught!(
         "setp.lt.u32 p0, t, 16; @p0 bar.sync 0; @!p0 bar.sync 0;",
         32,
@@ -430,11 +433,11 @@ fn a_shuffle_from_a_lane_outside_the_mask_is_caught() {
         shfl.sync.bfly.b32 r1|p0, t, 16, 31, 65535; END: ret;";
     let (_, found) = caught(lines, threads(32));
     let (lane, mask) = (16, 0xffff);
-    assert_eq!(found, Fault::SilentLane { lane, mask });
+    assert_eq!(found, Fault::InactiveLane { lane, mask });
 }
 
 #[test]
-fn traps_and_endless_loops_end() {
+fn traps_and_endless_loops_are_caught() {
     assert_eq!(
         caught("setp.eq.s32 p0, t, 1; @p0 trap;", threads(2)).1,
         Fault::Trap

@@ -1,4 +1,4 @@
-//! Instructions on single and double precision: rounding, comparing, converting.
+//! Tests of instructions on single and double precision: rounding, comparison, conversion.
 
 use crate::device::{run, run_f32, run32};
 
@@ -61,7 +61,7 @@ fn signs_extremes_and_approximations() {
     }
     let power = "ex2.approx.ftz.f32 f3, f0;";
     assert_eq!(run_f32(power, [3.5, 0.0, 0.0]), 3.5_f32.exp2());
-    // Subnormal numbers are zeros, as operands and as results.
+    // Subnormal operands and results are replaced by zero.
     assert_eq!(run_f32(power, [-140.0, 0.0, 0.0]), 0.0);
     assert_eq!(
         run_f32("rcp.approx.ftz.f32 f3, f0;", [1e-40, 0.0, 0.0]),
@@ -71,7 +71,7 @@ fn signs_extremes_and_approximations() {
 }
 
 #[test]
-fn every_nan_of_single_precision_is_the_one_of_hardware() {
+fn every_nan_of_single_precision_becomes_the_one_that_gpus_produce() {
     let lines = "add.f32 f3, f0, f1; mov.b32 r3, f3;";
     assert_eq!(run32(lines, [0x7f80_0001, 0, 0]), 0x7fff_ffff);
 }

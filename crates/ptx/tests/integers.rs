@@ -1,4 +1,4 @@
-//! Instructions on integers, bits and predicates give what Rust gives.
+//! Tests that instructions on integers, bits and predicates give the results of Rust's operations.
 
 use crate::device::{run, run32};
 
@@ -32,7 +32,7 @@ fn integers_of_32_bits_agree_with_those_of_rust() {
         ("shl.b32", |a, b| a.checked_shl(b).unwrap_or(0)),
         ("shr.u32", |a, b| a.checked_shr(b).unwrap_or(0)),
         ("shr.s32", |a, b| (a as i32 >> b.min(31)) as u32),
-        // By zero: all ones, and the dividend.
+        // Division by zero gives all ones, its remainder the dividend.
         ("div.u32", |a, b| a.checked_div(b).unwrap_or(u32::MAX)),
         ("rem.u32", |a, b| a.checked_rem(b).unwrap_or(a)),
         ("div.s32", |a, b| match b {

@@ -1,4 +1,4 @@
-//! Matrix instructions, alone and in a product that NVRTC compiles.
+//! Tests of matrix instructions, alone and in a matrix product that NVRTC compiles.
 
 use half::{bf16, f16};
 use uard_core::gpu::Program;
@@ -7,28 +7,28 @@ use uard_ptx::{Argument, Error, Fault, Interpreter};
 
 use crate::device::{Device, Shape, fault, threads};
 
-/// Whole numbers that halves and sums hold exactly, few of them alike.
+/// Whole numbers that 16-bit floats and sums hold exactly, few of them equal.
 fn whole(count: usize, step: usize) -> Vec<f32> {
     (0..count).map(|i| (i * step % 31) as f32 - 15.0).collect()
 }
 
-/// The place of a number in a matrix.
+/// Row and column of a number in a matrix.
 #[derive(Clone, Copy)]
 struct Cell {
     row: usize,
     column: usize,
 }
 
-/// What lies in a lane's half of a register of the left matrix: PTX ISA, m16n8k16.
-fn of_left(lane: usize, register: usize, half: usize) -> Cell {
+/// The cell of the left matrix in a half of a lane's register: PTX ISA, m16n8k16.
+fn left_cell(lane: usize, register: usize, half: usize) -> Cell {
     Cell {
         row: lane / 4 + 8 * (register % 2),
         column: lane % 4 * 2 + half + 8 * (register / 2),
     }
 }
 
-/// The same of the right matrix.
-fn of_right(lane: usize, register: usize, half: usize) -> Cell {
+/// The cell of the right matrix in a half of a lane's register.
+fn right_cell(lane: usize, register: usize, half: usize) -> Cell {
     Cell {
         row: lane % 4 * 2 + half + 8 * register,
         column: lane / 4,
@@ -36,7 +36,7 @@ fn of_right(lane: usize, register: usize, half: usize) -> Cell {
 }
 
 #[test]
-fn fragments_lie_as_documented() {
+fn fragments_of_mma_have_the_documented_layout() {
     type Bits = fn(f32) -> u16;
     let kinds: [(&str, Bits); 2] = [
         ("f16", |value| f16::from_f32(value).to_bits()),
@@ -58,15 +58,15 @@ fn fragments_lie_as_documented() {
         let mut halves = Vec::new();
         for lane in 0..32 {
             for register in 0..4 {
-                let cells = [0, 1].map(|half| of_left(lane, register, half));
+                let cells = [0, 1].map(|half| left_cell(lane, register, half));
                 halves.extend(cells.map(|cell| bits(left[16 * cell.row + cell.column])));
             }
             for register in 0..2 {
-                let cells = [0, 1].map(|half| of_right(lane, register, half));
+                let cells = [0, 1].map(|half| right_cell(lane, register, half));
                 halves.extend(cells.map(|cell| bits(right[8 * cell.row + cell.column])));
             }
         }
-        let (x, y) = (device.with(&halves), device.room::<f32>(128));
+        let (x, y) = (device.array(&halves), device.unwritten::<f32>(128));
         device.launch("k", threads(32), &[x, y]).unwrap();
         for (at, found) in device.read::<f32>(y, 128).into_iter().enumerate() {
             let (lane, register) = (at / 4, at % 4);
@@ -85,8 +85,8 @@ fn matrices_are_loaded_row_by_row() {
         let stores: Vec<String> = (0..count)
             .map(|register| format!("st.global.b32 [y+{}], r{register};", 128 * register))
             .collect();
-        // Thread t writes row t of 16 bytes; matrix m has the rows that lanes 8m to 8m + 7 name,
-        // here in reverse.
+        // Thread t writes row t, of 16 bytes. The rows of matrix m are at the addresses that lanes 8m
+        // to 8m + 7 give, here in reverse order.
         let mut device = Device::new(&format!(
             ".version 8.0 .target sm_80 .address_size 64
              .visible .entry k(.param .u64 px, .param .u64 py) {{
@@ -102,7 +102,7 @@ fn matrices_are_loaded_row_by_row() {
             stores.join(" "),
         ));
         let halves: Vec<u16> = (0..256).collect();
-        let (x, y) = (device.with(&halves), device.room::<u32>(32 * count));
+        let (x, y) = (device.array(&halves), device.unwritten::<u32>(32 * count));
         device.launch("k", threads(32), &[x, y]).unwrap();
         for (at, found) in device.read::<u32>(y, 32 * count).into_iter().enumerate() {
             let (matrix, lane) = (at / 32, at % 32);
@@ -113,7 +113,7 @@ fn matrices_are_loaded_row_by_row() {
     }
 }
 
-/// The sizes of a product.
+/// The sizes of a matrix product.
 #[derive(Clone, Copy)]
 struct Sizes {
     rows: usize,
@@ -121,7 +121,8 @@ struct Sizes {
     depth: usize,
 }
 
-/// A matrix product with all that it needs, or without one thing.
+/// Compiles the matrix product, with (1) or without (0) its wait and its barrier; `None` without
+/// NVRTC.
 fn compiled(wait: u32, barrier: u32) -> Option<Device> {
     let required = std::env::var_os("UARD_NVRTC").is_some();
     Interpreter::where_possible(80, required)?;
@@ -137,15 +138,15 @@ fn compiled(wait: u32, barrier: u32) -> Option<Device> {
 }
 
 impl Sizes {
-    /// Launches the product; gives it row by row.
+    /// Launches the product; returns it row by row.
     fn launch(self, device: &mut Device, left: &[f32], right: &[f32]) -> Result<Vec<f32>, Error> {
         let bits = |all: &[f32]| -> Vec<u16> {
             all.iter()
                 .map(|&value| bf16::from_f32(value).to_bits())
                 .collect()
         };
-        let (a, b) = (device.with(&bits(left)), device.with(&bits(right)));
-        let c = device.room::<f32>(self.rows * self.columns);
+        let (a, b) = (device.array(&bits(left)), device.array(&bits(right)));
+        let c = device.unwritten::<f32>(self.rows * self.columns);
         let sides = [self.rows, self.columns, self.depth].map(|side| Argument::U32(side as u32));
         let shape = Shape {
             blocks: (self.rows.div_ceil(32) * self.columns.div_ceil(16)) as u32,

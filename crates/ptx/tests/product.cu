@@ -1,6 +1,6 @@
-// C[m,n] = A[m,k] · B[n,k]ᵀ in bf16, k a multiple of 32: tiles of 32 by 16 by two warps, through
-// cp.async in two buffers, ldmatrix and mma.sync. Compiled with WAIT and BARRIER, of which a test
-// leaves one out.
+// C[m,n] = A[m,k] · B[n,k]ᵀ in bf16, k a multiple of 32. Two warps compute a tile of 32 by 16, with
+// cp.async into two buffers, ldmatrix and mma.sync. WAIT and BARRIER are 1; a test sets one of them
+// to 0 to leave out a synchronisation.
 typedef unsigned u32;
 typedef unsigned short u16;
 #define DEPTH 32
@@ -8,7 +8,7 @@ typedef unsigned short u16;
 
 __device__ u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
 
-// Rows beyond the last one repeat it.
+// Rows after the last one are copies of it.
 __device__ void load_tile(u16* to, const u16* from, u32 rows, u32 last, u32 k) {
     for (u32 at = threadIdx.x; at < rows * (DEPTH / 8); at += 64) {
         u32 row = at / (DEPTH / 8), column = at % (DEPTH / 8) * 8;
@@ -31,7 +31,7 @@ extern "C" __global__ void __launch_bounds__(64)
     a += (size_t)row0 * k;
     b += (size_t)column0 * k;
     float sum[2][4] = {};
-    // A step fetches one slice and multiplies the slice before it.
+    // Each step begins the copy of one slice and multiplies the slice before it.
     for (u32 step = 0; step <= k / DEPTH; ++step) {
         if (step < k / DEPTH) {
             load_tile(left[step % 2], a + step * DEPTH, 32, m - row0 - 1, k);

@@ -1,11 +1,11 @@
-//! What is refused before a kernel runs.
+//! Tests of the errors of parsing and of launch options.
 
 use uard_ptx::{Argument, Error, Module};
 
 use crate::device::{Device, Shape, threads};
 
 #[test]
-fn what_is_not_supported_is_refused_with_its_line() {
+fn unsupported_ptx_is_refused_with_its_line() {
     let text = |line: &str| {
         format!(
             ".version 8.0\n.target sm_90\n.address_size 64\n.entry k(.param .u64 p) {{\n{line}\nret;\n}}"
@@ -22,11 +22,11 @@ fn what_is_not_supported_is_refused_with_its_line() {
         "bar.sync 1;",
         "mbarrier.init.shared.b64 [0], 1;",
         "cp.async.bulk.commit_group;",
-        // Parameters, what the launch says, and numbers are not written.
+        // Parameters and special registers cannot be written, and a parameter has its whole width.
         "st.param.u64 [p], 1;",
         "mov.u32 %tid.x, 1;",
         ".reg .b32 r; ld.param.u32 r, [p];",
-        // An address whose memory is not named.
+        // Generic addresses and other kinds of memory.
         ".reg .b64 a; ld.u64 a, [a];",
         ".reg .b64 a; st.const.u64 [a], a;",
     ] {
@@ -55,7 +55,7 @@ fn what_is_not_supported_is_refused_with_its_line() {
 }
 
 #[test]
-fn what_is_no_ptx_is_refused_with_its_line() {
+fn text_that_is_not_ptx_is_refused_with_its_line() {
     for text in [
         ".version 8.0\n.entry k(.param .u64 p) { mov.u32 , 1; }",
         ".version 8.0\n.entry k(.param .b8 p[24]) { ret; }",
@@ -74,7 +74,7 @@ fn what_is_no_ptx_is_refused_with_its_line() {
 #[test]
 fn arguments_and_shapes_are_checked() {
     let mut device = Device::with_lines("");
-    let (x, y) = (device.room::<f32>(1), device.room::<f32>(1));
+    let (x, y) = (device.unwritten::<f32>(1), device.unwritten::<f32>(1));
     let unknown = device.launch("nothing", threads(1), &[]).unwrap_err();
     assert!(unknown.to_string().ends_with("it has k"), "{unknown}");
     let few = device.launch("k", threads(1), &[x]).unwrap_err();

@@ -1,4 +1,4 @@
-//! Threads part and meet, talk to each other, and share memory.
+//! Tests of divergence, collective instructions, barriers, atomics and dynamic shared memory.
 
 use crate::device::{Device, Shape, run32, threads};
 
@@ -11,9 +11,10 @@ fn a_guard_may_be_overwritten_by_its_instruction() {
     assert_eq!(run32(lines, [0, 7, 0]), 4);
 }
 
-/// Steps of the Collatz sequence: every lane leaves the loop at another time.
+/// The lanes compute lengths of Collatz sequences, so that each leaves the loop after another number
+/// of rounds.
 #[test]
-fn lanes_leave_a_loop_at_different_times_and_meet_again() {
+fn lanes_leave_a_loop_at_different_times_and_reconverge() {
     let mut device = Device::with_lines(
         "add.s32 r0, t, 1; mov.u32 r1, 0;
          LOOP: setp.eq.s32 p0, r0, 1; @p0 bra DONE;
@@ -25,7 +26,7 @@ fn lanes_leave_a_loop_at_different_times_and_meet_again() {
          mul.wide.u32 a, t, 4; add.s64 x, x, a; st.global.u32 [x], r1;
          add.s64 y, y, a; add.s32 r3, r3, r4; st.global.u32 [y], r3;",
     );
-    let (x, y) = (device.room::<u32>(64), device.room::<u32>(64));
+    let (x, y) = (device.unwritten::<u32>(64), device.unwritten::<u32>(64));
     device.launch("k", threads(64), &[x, y]).unwrap();
     let steps = |mut n: u32| {
         let mut steps = 0;
@@ -44,15 +45,16 @@ fn lanes_leave_a_loop_at_different_times_and_meet_again() {
 }
 
 #[test]
-fn lanes_read_the_one_whose_number_differs_by_bits() {
-    // Segments of 8 lanes: beyond its own, a lane reads itself and says so.
+fn a_butterfly_shuffle_reads_the_lane_whose_index_differs_by_bits() {
+    // With segments of 8 lanes, a lane whose partner is outside its segment reads itself, and the
+    // predicate is false.
     for (clamp, by) in [(31, 1), (31, 16), (31 | 24 << 8, 4), (31 | 24 << 8, 8)] {
         let mut device = Device::with_lines(&format!(
             "mul.lo.s32 r0, t, 10; shfl.sync.bfly.b32 r1|p0, r0, {by}, {clamp}, -1;
              selp.u32 r2, 1, 0, p0; add.s32 r1, r1, r2;
              mul.wide.u32 a, t, 4; add.s64 x, x, a; st.global.u32 [x], r1;"
         ));
-        let (x, y) = (device.room::<u32>(32), device.room::<u32>(0));
+        let (x, y) = (device.unwritten::<u32>(32), device.unwritten::<u32>(0));
         device.launch("k", threads(32), &[x, y]).unwrap();
         for (lane, found) in (0..).zip(device.read::<u32>(x, 32)) {
             let partner = lane ^ by;
@@ -66,7 +68,7 @@ fn lanes_read_the_one_whose_number_differs_by_bits() {
 }
 
 #[test]
-fn nobody_waits_for_threads_that_ended() {
+fn barriers_do_not_wait_for_threads_that_ended() {
     let mut device = Device::with_lines(
         "setp.ge.u32 p0, t, 40; @p0 bra END;
          bar.warp.sync -1;
@@ -76,7 +78,7 @@ fn nobody_waits_for_threads_that_ended() {
          setp.ne.s32 p0, t, 0; @!p0 st.global.u32 [x], r0;
          END: ret;",
     );
-    let (x, y) = (device.room::<u32>(1), device.room::<u32>(0));
+    let (x, y) = (device.unwritten::<u32>(1), device.unwritten::<u32>(0));
     device.launch("k", threads(64), &[x, y]).unwrap();
     assert_eq!(device.read::<u32>(x, 1), [8]);
 }
@@ -95,7 +97,7 @@ fn atomics_of_several_blocks_add_up() {
          atom.global.max.u32 r2, [y], r1;
          END: ret;",
     );
-    let (x, y) = (device.with(&[1_u64 << 40]), device.with(&[0_u32]));
+    let (x, y) = (device.array(&[1_u64 << 40]), device.array(&[0_u32]));
     let shape = Shape {
         blocks: 4,
         ..threads(64)
@@ -106,13 +108,13 @@ fn atomics_of_several_blocks_add_up() {
 }
 
 #[test]
-fn a_grid_says_how_large_it_is() {
+fn special_registers_hold_the_sizes_of_the_grid() {
     let mut device = Device::with_lines(
         "mov.u32 r0, %ctaid.x; mov.u32 r1, %ntid.x; mov.u32 r2, %nctaid.x;
          mad.lo.s32 r3, r0, r1, t; mul.lo.s32 r2, r2, 1000; add.s32 r2, r2, r3;
          mul.wide.u32 a, r3, 4; add.s64 x, x, a; st.global.u32 [x], r2;",
     );
-    let (x, y) = (device.room::<u32>(120), device.room::<u32>(0));
+    let (x, y) = (device.unwritten::<u32>(120), device.unwritten::<u32>(0));
     let shape = Shape {
         blocks: 3,
         ..threads(40)
@@ -123,7 +125,7 @@ fn a_grid_says_how_large_it_is() {
 }
 
 #[test]
-fn dynamic_shared_memory_is_as_large_as_the_launch_says() {
+fn dynamic_shared_memory_has_the_size_that_the_launch_gives() {
     let mut device = Device::new(
         ".version 8.0 .target sm_80 .address_size 64
          .extern .shared .align 128 .b8 raw[];
@@ -140,7 +142,7 @@ fn dynamic_shared_memory_is_as_large_as_the_launch_says() {
          add.s64 %rd4, %rd0, %rd1; st.global.f32 [%rd4], %f2;
          ret; }",
     );
-    let to = device.room::<f32>(64);
+    let to = device.unwritten::<f32>(64);
     let arguments = [to, uard_ptx::Argument::F32(0.5)];
     let shape = |shared_bytes| Shape {
         shared_bytes,

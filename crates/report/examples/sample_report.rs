@@ -1,4 +1,4 @@
-//! What does a report look like? Writes one from made-up records to the path given.
+//! Writes a sample report from made-up records to the given path.
 //!
 //! ```text
 //! cargo run -p uard-report --example sample_report -- report.html

@@ -1,11 +1,11 @@
-//! Runs side by side: which of their results may be compared, and the numbers of each.
+//! Compares runs: chooses a split that all of them have results on, and lists the numbers of each.
 
 use uard_eval::RecallPercent;
 
 use crate::numbers::{duration, fixed, known, percent};
 use crate::record::{RunRecord, SplitRecord};
 
-/// A threshold of a run; some rules have none.
+/// A threshold of a run as text; `none` for weight rules without a threshold.
 pub fn threshold_text(run: &RunRecord, threshold: f64) -> String {
     match run.masks() {
         true => fixed(threshold, 3),
@@ -13,7 +13,7 @@ pub fn threshold_text(run: &RunRecord, threshold: f64) -> String {
     }
 }
 
-/// Results of one split for every run that has them: only equals are compared.
+/// The results of all runs on one split, so that they can be compared.
 #[derive(Debug)]
 pub struct Results<'a> {
     /// `test`, or `dev` where a run lacks a test result.
@@ -22,49 +22,49 @@ pub struct Results<'a> {
     pub rows: Vec<RunResult<'a>>,
 }
 
-/// A run with the result that counts.
+/// A run with its result on the compared split.
 #[derive(Debug)]
 pub struct RunResult<'a> {
-    /// Its place in the report.
-    pub place: usize,
+    /// Index of the run in the report.
+    pub index: usize,
     /// The run.
     pub run: &'a RunRecord,
-    /// Its result.
-    pub of: &'a SplitRecord,
+    /// Its result on the split.
+    pub record: &'a SplitRecord,
 }
 
 impl<'a> Results<'a> {
-    /// Test results if all runs have one; otherwise each run's best epoch on dev.
-    pub fn of(runs: &'a [RunRecord]) -> Self {
+    /// Takes the test results if all runs have one; otherwise each run's best epoch on dev.
+    pub fn from_runs(runs: &'a [RunRecord]) -> Self {
         let tested = runs.iter().all(|run| run.test.is_some());
-        let result = |(place, run): (usize, &'a RunRecord)| {
-            let of = match tested {
+        let result = |(index, run): (usize, &'a RunRecord)| {
+            let record = match tested {
                 true => run.test.as_ref()?,
                 false => &run.best_epoch()?.dev,
             };
-            Some(RunResult { place, run, of })
+            Some(RunResult { index, run, record })
         };
         let rows: Vec<RunResult> = runs.iter().enumerate().filter_map(result).collect();
-        let split = rows.first().map_or("dev", |row| row.of.split.as_str());
+        let split = rows.first().map_or("dev", |row| row.record.split.as_str());
         Self { split, rows }
     }
 
     /// The threshold of the first run, which the examples were made with.
     pub(crate) fn first_threshold(&self) -> Option<f64> {
         let first = self.rows.first()?;
-        Some(first.of.threshold).filter(|value| value.is_finite())
+        Some(first.record.threshold).filter(|value| value.is_finite())
     }
 
-    /// The numbers of all runs, those of one heading together; what no run knows is left out.
+    /// The numbers of all runs, grouped by heading; a number that no run has is left out.
     pub fn lines(&self) -> Vec<Line> {
         let numbers: Vec<Vec<Number>> = self.rows.iter().map(numbers).collect();
-        let of_runs = |place: usize| numbers.iter().map(move |of_run| of_run[place].value);
+        let values = |index: usize| numbers.iter().map(move |of_run| of_run[index].value);
         let first = numbers.iter().take(1).flatten().enumerate();
-        let lines = first.map(|(place, number)| Line {
+        let lines = first.map(|(index, number)| Line {
             heading: number.heading,
             name: number.name,
             kind: number.kind,
-            values: of_runs(place).collect(),
+            values: values(index).collect(),
         });
         lines
             .filter(|line| line.values.iter().any(Option::is_some))
@@ -72,38 +72,38 @@ impl<'a> Results<'a> {
     }
 }
 
-/// A number of each run.
+/// One line of the comparison: the same number of each run.
 #[derive(Debug)]
 pub struct Line {
-    /// What it stands below.
+    /// Heading that the line stands under.
     pub heading: &'static str,
-    /// Its name.
+    /// Name of the number.
     pub name: &'static str,
     pub(crate) kind: Kind,
-    /// In the order of the runs, as far as known.
+    /// In the order of the runs; `None` where a run lacks the number.
     pub(crate) values: Vec<Option<f64>>,
 }
 
 impl Line {
-    /// As it is written of each run; what is unknown is a dash.
+    /// The number of each run as text; a dash where it is unknown.
     pub fn texts(&self) -> impl Iterator<Item = String> {
         let write = |value: &Option<f64>| known(*value, |value| self.kind.write(value));
         self.values.iter().map(write)
     }
 }
 
-/// How the numbers of a row are written, and which of them is the best.
+/// How the numbers of a line are written, and which of them is the best.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
-    /// A number of which more is better, up to this one.
+    /// A score with this maximum; higher is better.
     Points(f64),
-    /// A fraction of which more is better.
+    /// A fraction; higher is better.
     Gain,
-    /// A fraction of which less is better.
+    /// A fraction; lower is better.
     Cost,
-    /// Epochs, of which no number is better.
+    /// A count; none is the best.
     Count,
-    /// Seconds, of which no number is better.
+    /// Seconds; none is the best.
     Time,
 }
 
@@ -117,10 +117,10 @@ impl Kind {
         }
     }
 
-    /// Largest value of the bar behind a number, if there is one.
+    /// The value of a full bar behind a number; `None` for numbers without a bar.
     pub(crate) fn bar(self) -> Option<f64> {
         match self {
-            Self::Points(most) => Some(most),
+            Self::Points(maximum) => Some(maximum),
             Self::Gain | Self::Cost => Some(1.0),
             Self::Count | Self::Time => None,
         }
@@ -139,14 +139,14 @@ impl Kind {
 
 /// One number of a run.
 struct Number {
-    /// What it stands below.
+    /// Heading that it stands under.
     heading: &'static str,
     name: &'static str,
     kind: Kind,
     value: Option<f64>,
 }
 
-/// The numbers of a run; those of all runs have the same order.
+/// The numbers of a run, in the same order for all runs.
 fn numbers(result: &RunResult) -> Vec<Number> {
     let mut numbers = Vec::new();
     let mut add = |heading, kind, named: &[(&'static str, Option<f64>)]| {
@@ -157,10 +157,11 @@ fn numbers(result: &RunResult) -> Vec<Number> {
             value: value.filter(|value| value.is_finite()),
         }));
     };
-    let RunResult { run, of, .. } = result;
-    let (retrieval, kept, truth) = (&of.retrieval, of.kept, of.alignment);
-    let recalls = |of: RecallPercent| {
-        [("R@1", of.r1), ("R@5", of.r5), ("R@10", of.r10)].map(|(name, r)| (name, Some(r)))
+    let RunResult { run, record, .. } = result;
+    let (retrieval, kept, truth) = (&record.retrieval, record.kept, record.alignment);
+    let recalls = |recall: RecallPercent| {
+        [("R@1", recall.r1), ("R@5", recall.r5), ("R@10", recall.r10)]
+            .map(|(name, value)| (name, Some(value)))
     };
     let [images, captions] = ["Image → text, % of images", "Text → image, % of captions"];
     add(
@@ -173,23 +174,23 @@ fn numbers(result: &RunResult) -> Vec<Number> {
         Kind::Points(100.0),
         &recalls(retrieval.text_to_image),
     );
-    let rsum = [("rsum of the six", Some(retrieval.rsum))];
+    let rsum = [("rsum, the sum of the six", Some(retrieval.rsum))];
     add(captions, Kind::Points(600.0), &rsum);
     let kept = [
         ("word queries", Some(kept.word_queries)),
         ("region queries", Some(kept.region_queries)),
         ("region-word cells", Some(kept.cells)),
     ];
-    add("Work kept, of all pairs", Kind::Cost, &kept);
+    add("Above the threshold, over all pairs", Kind::Cost, &kept);
     let aligned = [
-        ("precision", truth.map(|of| of.precision)),
-        ("recall", truth.map(|of| of.recall)),
+        ("precision", truth.map(|truth| truth.precision)),
+        ("recall", truth.map(|truth| truth.recall)),
         (
-            "best region is true",
-            truth.map(|of| of.best_region_accuracy),
+            "best region shows the word",
+            truth.map(|truth| truth.best_region_accuracy),
         ),
     ];
-    add("Alignment, matched pairs", Kind::Gain, &aligned);
+    add("Alignment, over matched pairs", Kind::Gain, &aligned);
     let best_epoch = [("best epoch", Some(run.best_epoch as f64))];
     add("Training", Kind::Count, &best_epoch);
     add("Training", Kind::Time, &[("time", Some(run.seconds))]);

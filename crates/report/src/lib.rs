@@ -1,8 +1,8 @@
-//! What runs and studies leave behind, and what a person sees of it.
+//! Records of training runs and studies, and the tables and HTML pages that show them.
 //!
-//! [`record`] holds what training writes into `log.jsonl` and `metrics.json`, [`comparison`] sets runs side
-//! by side, [`study`] says what many come to, and [`page`] renders both as one self-contained HTML file. Numbers only: no tensor,
-//! no model, no file.
+//! [`record`] holds what training writes into `log.jsonl` and `metrics.json`, [`comparison`] compares
+//! a few runs, [`study`] summarises many runs over seeds, and [`page`] renders both as one
+//! self-contained HTML file. This crate has no tensors or models and reads and writes no files.
 
 mod numbers;
 

@@ -1,14 +1,14 @@
-//! Numbers and lists as a person reads them.
+//! Formats numbers, durations and lists for readers.
 
-/// What stands for a number that is unknown or not finite.
+/// Written in place of a number that is unknown or not finite.
 pub(crate) const UNKNOWN: &str = "–";
 
-/// What is known, else a dash.
+/// A value as text; a dash for `None`.
 pub(crate) fn known<T>(value: Option<T>, write: impl Fn(T) -> String) -> String {
     value.map_or_else(|| UNKNOWN.to_owned(), write)
 }
 
-/// `digits` decimals, with a true minus sign and no negative zero.
+/// `digits` decimals, with the typographic minus sign and without negative zero.
 pub(crate) fn fixed(value: f64, digits: usize) -> String {
     if !value.is_finite() {
         return UNKNOWN.to_owned();
@@ -21,7 +21,7 @@ pub(crate) fn fixed(value: f64, digits: usize) -> String {
     }
 }
 
-/// A fraction as a percentage; small ones get a second decimal.
+/// A fraction as a percentage with one decimal; below 0.95 % with two.
 pub(crate) fn percent(fraction: f64) -> String {
     let value = fraction * 100.0;
     if !value.is_finite() {
@@ -31,7 +31,7 @@ pub(crate) fn percent(fraction: f64) -> String {
     format!("{}\u{202f}%", fixed(value, if is_small { 2 } else { 1 }))
 }
 
-/// One decimal and a power of ten.
+/// Scientific notation with one decimal.
 pub(crate) fn scientific(value: f64) -> String {
     if value.is_finite() {
         format!("{value:.1e}")
@@ -40,7 +40,7 @@ pub(crate) fn scientific(value: f64) -> String {
     }
 }
 
-/// Seconds as a person says them.
+/// Seconds in the unit that fits: seconds, minutes or hours.
 pub(crate) fn duration(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {
         return UNKNOWN.to_owned();
@@ -57,7 +57,7 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
-/// A count with thousands apart.
+/// A count with commas between thousands.
 pub(crate) fn grouped(count: usize) -> String {
     let digits = count.to_string();
     let mut out = String::new();
@@ -70,7 +70,7 @@ pub(crate) fn grouped(count: usize) -> String {
     out
 }
 
-/// A count and its noun, plural by `s`.
+/// A count and its noun, with a plural `s` where needed.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", grouped(count))
@@ -85,7 +85,7 @@ pub(crate) fn enumerate(items: &[String]) -> String {
     }
 }
 
-/// The text as a sentence begins.
+/// The text with a capital first letter.
 pub(crate) fn capitalised(text: &str) -> String {
     let mut characters = text.chars();
     match characters.next() {

@@ -1,4 +1,4 @@
-//! What a run leaves behind in numbers: the records of `log.jsonl` and `metrics.json`.
+//! The records of a training run: the lines of `log.jsonl` and the entries of `metrics.json`.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -21,7 +21,7 @@ pub struct StepRecord {
     pub epoch: usize,
     /// Step over the whole run, from 1.
     pub step: usize,
-    /// Hinge loss, summed over the batch.
+    /// Hinge loss, summed or averaged over the captions of the batch.
     pub loss: f64,
     /// Threshold in use for this step (a cosine).
     pub threshold: f64,
@@ -29,7 +29,7 @@ pub struct StepRecord {
     pub learning_rate: f64,
     /// Global gradient norm before clipping.
     pub gradient_norm: f64,
-    /// Wall-clock seconds of the step, data included.
+    /// Wall-clock seconds of the step, waiting for data included.
     pub seconds: f64,
 }
 
@@ -38,15 +38,15 @@ pub struct StepRecord {
 pub struct EpochRecord {
     /// Epoch, from 1.
     pub epoch: usize,
-    /// Steps taken so far in the run.
+    /// Number of steps taken since the start of the run.
     pub step: usize,
-    /// Mean loss a step.
+    /// Mean loss of its steps.
     pub loss: f64,
     /// Threshold at the end of the epoch (a cosine).
     pub threshold: f64,
     /// Learning rate of the first parameter group at the end of the epoch.
     pub learning_rate: f64,
-    /// Samples of the epoch behind the threshold.
+    /// The samples of the epoch that the threshold was learned from.
     pub hills: Hills,
     /// Retrieval on dev.
     pub dev: SplitRecord,
@@ -54,21 +54,21 @@ pub struct EpochRecord {
     pub seconds: f64,
 }
 
-/// The two hills: samples of relevant and irrelevant relevance.
+/// The two hills: the distributions of relevant and of irrelevant samples.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Hills {
     /// Samples of matched pairs.
     pub relevant: Histogram,
     /// Samples of mismatched pairs.
     pub irrelevant: Histogram,
-    /// Mean and standard deviation behind the last threshold, relevant samples.
+    /// Mean and standard deviation of the relevant samples at the last update of the threshold.
     pub relevant_fit: Option<Fit>,
-    /// The same for irrelevant samples.
+    /// The same of the irrelevant samples.
     pub irrelevant_fit: Option<Fit>,
 }
 
 impl Hills {
-    /// Samples, fit and name of both, the left one first.
+    /// Histogram, fit and name of both hills, irrelevant first.
     pub(crate) fn both(&self) -> [(&Histogram, Option<Fit>, &'static str); 2] {
         [
             (&self.irrelevant, self.irrelevant_fit, "irrelevant"),
@@ -89,12 +89,12 @@ pub struct Fit {
 /// Counts over equal bins of [-1, 1].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Histogram {
-    /// Samples a bin, lowest bin first: [`Histogram::BINS`] numbers.
+    /// Number of samples in each bin, lowest first: [`Histogram::BINS`] numbers.
     #[serde(deserialize_with = "all_bins")]
     pub counts: Vec<u64>,
 }
 
-/// Refuses a file with another number of bins.
+/// An error for any other number of bins than [`Histogram::BINS`].
 fn all_bins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
     let counts = Vec::deserialize(deserializer)?;
     if counts.len() == Histogram::BINS {
@@ -108,13 +108,13 @@ fn all_bins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::E
 }
 
 impl Histogram {
-    /// Bins of a histogram.
+    /// Number of bins.
     pub const BINS: usize = 100;
 
-    /// Relevance that a bin is wide.
+    /// Width of a bin (a difference of cosines).
     pub(crate) const WIDTH: f64 = 2.0 / Self::BINS as f64;
 
-    /// Counts samples in; a sample outside [-1, 1] goes to the outermost bin.
+    /// Adds samples; a sample outside [-1, 1] goes to the nearest bin.
     pub fn add(&mut self, samples: &[f32]) {
         for &sample in samples {
             let position = (f64::from(sample) + 1.0) / 2.0 * Self::BINS as f64;
@@ -123,25 +123,26 @@ impl Histogram {
         }
     }
 
-    /// Middle and samples of each bin, the lowest first.
+    /// Middle and number of samples of each bin, the lowest first.
     pub(crate) fn bins(&self) -> impl Iterator<Item = (f64, u64)> {
         let middle = |bin: usize| -1.0 + (bin as f64 + 0.5) * Self::WIDTH;
         let counts = self.counts.iter().enumerate();
         counts.map(move |(bin, &count)| (middle(bin), count))
     }
 
-    /// All samples.
+    /// Number of all samples.
     pub fn total(&self) -> u64 {
         self.counts
             .iter()
             .fold(0, |sum, &count| sum.saturating_add(count))
     }
 
-    /// Share of samples below a value, linear inside its bin; nothing without samples.
+    /// The fraction of samples below a value, interpolated linearly inside its bin; `None` without
+    /// samples.
     pub fn below(&self, value: f64) -> Option<f64> {
-        let place = (value + 1.0) / 2.0 * self.counts.len() as f64;
+        let position = (value + 1.0) / 2.0 * self.counts.len() as f64;
         let part =
-            |(bin, &count): (usize, &u64)| count as f64 * (place - bin as f64).clamp(0.0, 1.0);
+            |(bin, &count): (usize, &u64)| count as f64 * (position - bin as f64).clamp(0.0, 1.0);
         let below: f64 = self.counts.iter().enumerate().map(part).sum();
         let total = self.total();
         (total > 0).then(|| below / total as f64)
@@ -156,7 +157,7 @@ impl Default for Histogram {
     }
 }
 
-/// One split, evaluated with one model.
+/// The evaluation of one model on one split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SplitRecord {
     /// `dev` or `test`.
@@ -165,13 +166,13 @@ pub struct SplitRecord {
     pub threshold: f64,
     /// Recall in percent, ranks, rsum.
     pub retrieval: RetrievalReport,
-    /// How much of the attention was computed.
+    /// Fractions of queries and cells above the threshold.
     pub kept: KeptFractions,
     /// Alignment against the truth, where it is known.
     pub alignment: Option<AlignmentRecord>,
 }
 
-/// Fractions, over all pairs of the split, that survive the threshold.
+/// Fractions above the threshold, over all pairs of the split.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct KeptFractions {
     /// Word queries with at least one region above the threshold.
@@ -185,59 +186,59 @@ pub struct KeptFractions {
 /// Alignment precision and recall of matched pairs, as fractions.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct AlignmentRecord {
-    /// Of the region-word cells above the threshold, how many are true.
+    /// Fraction of the region-word cells above the threshold that are true.
     pub precision: f64,
-    /// Of the true region-word cells, how many are above the threshold.
+    /// Fraction of the true region-word cells that are above the threshold.
     pub recall: f64,
-    /// Content words whose best region is a true one.
+    /// Fraction of content words whose most relevant region truly shows them.
     pub best_region_accuracy: f64,
 }
 
-/// One whole run: the entries of `metrics.json`.
+/// One whole run: an entry of `metrics.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// `learned`, `zero`, `scan`: what tells the runs of one report apart.
+    /// Name of the run, such as `learned`, `zero` or `scan`.
     pub name: String,
     /// The resolved configuration, as TOML.
     pub config: String,
     /// Seed of every draw.
     pub seed: u64,
-    /// Device, in words.
+    /// Description of the device.
     pub device: String,
-    /// sha256 of the data, as the checkpoint has it.
+    /// sha256 of the training data, as the checkpoint stores it.
     pub data_hash: String,
-    /// Images and captions of the training split.
+    /// Number of images of the training split.
     pub train_images: usize,
-    /// Captions of the training split.
+    /// Number of captions of the training split.
     pub train_captions: usize,
-    /// Trained numbers.
+    /// Number of trained numbers in all parameters.
     pub parameters: usize,
     /// Every epoch.
     pub epochs: Vec<EpochRecord>,
     /// Epoch of highest rsum on dev.
     pub best_epoch: usize,
-    /// The best epoch's model on the held-out split, where there is one.
+    /// The evaluation of the best epoch's model on the test split, where there is one.
     pub test: Option<SplitRecord>,
     /// Wall-clock seconds of the run.
     pub seconds: f64,
 }
 
 impl RunRecord {
-    /// The epoch whose model counts; the last one where the best is not recorded.
+    /// The best epoch; the last one where that is not recorded.
     pub fn best_epoch(&self) -> Option<&EpochRecord> {
         let mut epochs = self.epochs.iter();
         let best = epochs.find(|epoch| epoch.epoch == self.best_epoch);
         best.or(self.epochs.last())
     }
 
-    /// Whether its attention masks by a threshold at all: SCAN and MaxSim do not.
+    /// Whether its weight rule uses a threshold: `scan` and `maxsim` do not.
     pub fn masks(&self) -> bool {
         let rule: Option<String> = self.setting("matcher", "rule");
         !matches!(rule.as_deref().unwrap_or(&self.name), "scan" | "maxsim")
     }
 
-    /// What accepting an irrelevant pair cost its threshold, where refusing a relevant one cost 1;
-    /// 1 where its configuration does not say.
+    /// The penalty α of its configuration: the cost of accepting an irrelevant sample, relative to
+    /// refusing a relevant one. 1 where the configuration does not set it.
     pub fn penalty(&self) -> f64 {
         self.setting("threshold", "penalty").unwrap_or(1.0)
     }
@@ -248,30 +249,40 @@ impl RunRecord {
     }
 }
 
-/// What a report draws besides numbers: a caption, what it found, and why.
+/// A retrieval example of a report: a caption, the images retrieved for it, and the relevance of its
+/// words.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CaptionExample {
     /// The caption, as written.
     pub caption: String,
-    /// The caption's own image with the evidence of each word.
+    /// The caption's own image.
     pub matched: ExampleImage,
     /// Words with their relevance in the matched image.
     pub words: Vec<ExampleWord>,
-    /// First images found for the caption, best first.
+    /// The most similar images, best first.
     pub found: Vec<FoundImage>,
     /// Rank of the caption's own image, from 1.
     pub rank: usize,
 }
 
-/// An encoded picture, or none where the data set has only features.
+/// An image of an example, with its picture where the data set has it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExampleImage {
     /// Id of the image.
     pub id: String,
     /// File bytes (PNG or JPEG), as in the data set.
     pub bytes: Option<Vec<u8>>,
-    /// Width and height in pixels, if known.
-    pub size: Option<(u32, u32)>,
+    /// Size of the picture, if known.
+    pub size: Option<PictureSize>,
+}
+
+/// Width and height of a picture, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PictureSize {
+    /// Width, in pixels.
+    pub width: u32,
+    /// Height, in pixels.
+    pub height: u32,
 }
 
 /// A retrieved image.
@@ -285,7 +296,7 @@ pub struct FoundImage {
     pub matched: bool,
 }
 
-/// A word and what answered it.
+/// A word with its relevance in the matched image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExampleWord {
     /// The token.

@@ -1,4 +1,4 @@
-//! The integration tests of this crate, in one binary: what they link is linked once.
+//! The integration tests of this crate, in one binary, which links faster than several.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod report;

@@ -1,4 +1,4 @@
-//! Is the page well-formed, self-contained and safe, whatever the records hold?
+//! Tests that the report is well-formed, self-contained and escaped for any records.
 
 pub mod markup;
 pub mod sample;
@@ -26,7 +26,7 @@ fn whole_report_is_well_formed() {
         "Results",
         "Over the epochs",
         "The two hills",
-        "Captions and what they found",
+        "Captions and the images found for them",
     ] {
         assert!(page.contains(heading), "{heading}");
     }
@@ -93,7 +93,7 @@ fn first_best_and_last_epoch_have_hills() {
             "{epoch}"
         );
     }
-    // Six of the first run, one of each other; none of them twice.
+    // Six epochs of the first run, one of each other run; no epoch twice.
     assert_eq!(page.matches("<figure class=\"chart hills\">").count(), 8);
     assert_eq!(page.matches("<path class=\"hill ").count(), 16);
     assert!(page.contains(">t = 0.252</text>"));
@@ -121,7 +121,7 @@ fn one_run_of_one_epoch_without_test_is_compared_with_nothing() {
     runs[0].epochs.truncate(1);
     (runs[0].test, runs[0].best_epoch) = (None, 1);
     let page = page(&runs, &[]);
-    assert!(page.contains("on dev and computes"));
+    assert!(page.contains("on dev and attends to"));
     assert!(page.contains("In epoch 1 of the run"));
     assert!(!page.contains("Bold"));
 }
@@ -181,15 +181,14 @@ fn numbers_that_are_not_finite_are_never_drawn() {
 fn sentences_follow_the_numbers() {
     let mut runs = sample::runs();
     let loses = page(&runs, &[]);
-    assert!(
-        loses.contains("the learned threshold loses 2.2 points of rsum on test and spares 93.3")
-    );
+    let sentence = "the learned threshold reaches 2.2 points less rsum on test and attends to 93.3";
+    assert!(loses.contains(sentence));
     runs[0].test.as_mut().expect("test").retrieval.rsum = 425.0;
     runs[0].test.as_mut().expect("test").kept.cells = 0.78;
     let gains = page(&runs, &[]);
-    assert!(
-        gains.contains("the learned threshold gains 5.7 points of rsum on test and computes 100.0")
-    );
+    let sentence =
+        "the learned threshold reaches 5.7 points more rsum on test and attends to 100.0";
+    assert!(gains.contains(sentence));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Does a study say what its runs say, and is its page well-formed, self-contained and safe?
+//! Tests that the summary of a study follows from its runs, and that its page is well-formed,
+//! self-contained and escaped.
 
 // The functions beside the tests are test code as well.
 #![allow(clippy::unwrap_used)]
@@ -9,8 +10,12 @@ use uard_eval::Ranks;
 use uard_relevance::EvaluationThreshold;
 use uard_report::page::{StudyPage, render_study};
 use uard_report::record::ExampleWord;
-use uard_report::study::inside::{Both, InsideRecord, Look, Unreached, WordCounts, inside, shifts};
-use uard_report::study::{Asked, SettingPlan, Settled, StudyRecord, StudyRun, summarise};
+use uard_report::study::inside::{
+    Compared, InsideRecord, Unreached, WordCounts, WordStatistics, inside, shifts,
+};
+use uard_report::study::{
+    FinishedRuns, SettingPlan, StudyDescription, StudyRecord, StudyRun, sentences, summarise,
+};
 
 const IMAGE_OF_CAPTION: [usize; 4] = [0, 0, 1, 1];
 
@@ -25,7 +30,7 @@ fn plan(name: &str, group: &str, of: Option<&str>) -> SettingPlan {
     }
 }
 
-/// A run of the sample as part of a study; `rsum` and ranks are given.
+/// The sample's first run as a run of a study, with the given rsum and first ranks.
 fn run(name: &str, seed: u64, rsum: f64, rank: usize) -> StudyRun {
     let mut run = sample::runs().remove(0);
     name.clone_into(&mut run.name);
@@ -47,14 +52,14 @@ fn run(name: &str, seed: u64, rsum: f64, rank: usize) -> StudyRun {
 }
 
 fn summary(settings: &[(SettingPlan, Vec<StudyRun>)]) -> StudyRecord {
-    let settled: Vec<Settled<'_>> = settings
+    let finished: Vec<FinishedRuns<'_>> = settings
         .iter()
-        .map(|(plan, runs)| Settled {
+        .map(|(plan, runs)| FinishedRuns {
             plan,
             runs: runs.iter().collect(),
         })
         .collect();
-    let asked = Asked {
+    let description = StudyDescription {
         name: "sample",
         command: "uard study --config a.toml",
         baseline: "zero",
@@ -62,7 +67,7 @@ fn summary(settings: &[(SettingPlan, Vec<StudyRun>)]) -> StudyRecord {
         device: "cpu",
         image_of_caption: &IMAGE_OF_CAPTION,
     };
-    // A linear congruential generator: resamples need no better numbers.
+    // A linear congruential generator is good enough for this test.
     let draws = || {
         let mut state = 0u64;
         move |count: usize| {
@@ -70,7 +75,7 @@ fn summary(settings: &[(SettingPlan, Vec<StudyRun>)]) -> StudyRecord {
             (state >> 33) as usize % count
         }
     };
-    summarise(&asked, &settled, draws).unwrap()
+    summarise(&description, &finished, draws).unwrap()
 }
 
 fn settings() -> Vec<(SettingPlan, Vec<StudyRun>)> {
@@ -90,7 +95,7 @@ fn settings() -> Vec<(SettingPlan, Vec<StudyRun>)> {
     ]
 }
 
-fn look(relevance: f32) -> Look {
+fn statistics(relevance: f32) -> WordStatistics {
     let counts = WordCounts {
         occurrences: 20,
         answered: 5,
@@ -109,7 +114,7 @@ fn look(relevance: f32) -> Look {
         occurrences: 19,
         ..counts
     };
-    Look {
+    WordStatistics {
         words: [("dog", counts), ("rare", rare)]
             .map(|(word, counts)| (word.to_owned(), counts))
             .into(),
@@ -123,18 +128,18 @@ fn look(relevance: f32) -> Look {
 
 fn insides() -> Vec<InsideRecord> {
     let (setting, baseline) = (run("learned", 0, 316.0, 1), run("zero", 0, 310.0, 11));
-    let runs = Both {
+    let runs = Compared {
         setting: &setting,
         baseline: &baseline,
     };
     let shifts = shifts(runs.map(|run| run.ranks.text_to_image.as_slice()));
     let text = |caption: usize| (format!("a <dog> {caption}"), "image & id".to_owned());
-    let (ours, theirs) = (look(0.4), look(0.1));
-    let seen = Both {
+    let (ours, theirs) = (statistics(0.4), statistics(0.1));
+    let statistics = Compared {
         setting: &ours,
         baseline: &theirs,
     };
-    vec![inside(runs, &shifts, seen, &text)]
+    vec![inside(runs, &shifts, statistics, &text)]
 }
 
 fn page(study: &StudyRecord, insides: &[InsideRecord]) -> String {
@@ -163,7 +168,7 @@ fn means_and_differences_are_those_of_the_runs() {
     assert_eq!(difference.seeds, [0, 1]);
     assert_eq!(difference.rsum.over_seeds.mean, 7.0);
     assert!(difference.rsum.of_seeds.unwrap().low < 7.0);
-    // Image 0 gains all places of its own and of one caption of two; image 1 gains nothing.
+    // Image 0 gains R@1, R@5 and R@10 itself and for one of its two captions; image 1 gains nothing.
     let of_queries = difference.of_queries.unwrap();
     assert!(
         (of_queries.low, of_queries.high) == (0.0, 450.0),
@@ -173,7 +178,22 @@ fn means_and_differences_are_those_of_the_runs() {
 }
 
 #[test]
-fn what_is_evaluated_only_has_one_common_seed_and_no_curve() {
+fn a_sentence_states_difference_intervals_and_significance() {
+    let found = sentences(&summary(&settings()));
+    assert_eq!(found.len(), 2);
+    let start = "learned: rsum +7.0 against zero (95 % interval ";
+    let end = " over seeds and 0.0 to +450.0 over images): no significant difference.";
+    assert!(
+        found[0].starts_with(start) && found[0].ends_with(end),
+        "{}",
+        found[0]
+    );
+    let start = "learned, cut: rsum +8.0 against zero (95 % interval ";
+    assert!(found[1].starts_with(start), "{}", found[1]);
+}
+
+#[test]
+fn a_setting_that_trains_nothing_has_no_epochs() {
     let study = summary(&settings());
     let cut = &study.settings[2];
     let difference = cut.difference.as_ref().unwrap();
@@ -200,11 +220,11 @@ fn errors_are_weighed_by_the_penalty_of_the_run() {
 fn the_whole_page_is_well_formed_and_asks_for_nothing() {
     let page = page(&summary(&settings()), &insides());
     for part in [
-        "Settings side by side",
+        "Results of the settings",
         "Over the epochs",
         "The two hills",
-        "learned beside zero, seed 0",
-        "of 1 with 20 occurrences",
+        "learned compared with zero, seed 0",
+        "of the 1 word with at least 20 occurrences",
         "&lt;dog&gt;",
         "id=\"hills-study-1-0-title\"",
         "5 of 8 runs of 4 settings",

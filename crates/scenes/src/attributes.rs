@@ -1,4 +1,5 @@
-//! What can be said of a figure and of its background? Five attributes, each with a few values.
+//! The attributes of a figure (shape, colour, size, texture and grid cell) and of the background (pattern
+//! and tone), with their values.
 
 /// The outline of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +99,7 @@ impl Size {
     }
 }
 
-/// What covers a figure.
+/// The pattern on a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Texture {
     Plain,
@@ -111,11 +112,11 @@ impl Texture {
     pub(super) const ALL: [Self; 4] = [Self::Plain, Self::Striped, Self::Dotted, Self::Checked];
 }
 
-/// A cell of the three by three grid, row by row.
+/// The position of a figure: a cell of the three by three grid, counted row by row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place(pub(super) u8);
+pub(super) struct GridCell(pub(super) u8);
 
-impl Place {
+impl GridCell {
     pub(super) const COUNT: usize = 9;
 
     /// The centre of the cell, x and y in pixels.
@@ -125,14 +126,14 @@ impl Place {
     }
 }
 
-/// Which attribute is meant.
+/// The name of an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Shape,
     Colour,
     Size,
     Texture,
-    Place,
+    Cell,
 }
 
 impl Kind {
@@ -141,18 +142,18 @@ impl Kind {
         Self::Colour,
         Self::Size,
         Self::Texture,
-        Self::Place,
+        Self::Cell,
     ];
 }
 
-/// Everything a caption may say of one figure by itself.
+/// The attributes of a figure that a caption may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Attributes {
     pub(super) shape: Shape,
     pub(super) colour: Colour,
     pub(super) size: Size,
     pub(super) texture: Texture,
-    pub(super) place: Place,
+    pub(super) cell: GridCell,
 }
 
 impl Attributes {
@@ -163,12 +164,12 @@ impl Attributes {
             Kind::Colour => self.colour == other.colour,
             Kind::Size => self.size == other.size,
             Kind::Texture => self.texture == other.texture,
-            Kind::Place => self.place == other.place,
+            Kind::Cell => self.cell == other.cell,
         }
     }
 }
 
-/// What the background is covered with.
+/// The pattern of the background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pattern {
     Smooth,
@@ -188,7 +189,7 @@ impl Pattern {
     ];
 }
 
-/// How light the background is: four tones, none of them a colour of figures.
+/// The tone of the background: four colours that no figure has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     White,
@@ -211,7 +212,7 @@ impl Tone {
     }
 }
 
-/// The ground on which the figures lie.
+/// The background behind the figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Background {
     pub(super) pattern: Pattern,

@@ -1,4 +1,4 @@
-//! What does the ground look like at a point? A value of a pattern, laid over a tone.
+//! Paints the background of a scene: a tone, with the brightness of a pattern added to each pixel.
 
 use uard_core::random::{Stream, uniform};
 
@@ -9,9 +9,9 @@ use super::scene::CANVAS;
 /// Red, green and blue in `[0, 255]` of one pixel.
 pub(super) type Rgb = [f32; 3];
 
-/// The ground of a whole scene, row by row.
+/// The background of a whole scene, row by row.
 ///
-/// Two scenes with the same background differ in phase, angle and light, not in what is said.
+/// Two scenes with the same tone and pattern differ in phase, angle and light, which captions do not name.
 pub(super) fn paint(background: Background, stream: &mut Stream) -> Vec<Rgb> {
     let tone = background.tone.rgb();
     let light = between(stream, -6.0, 6.0);
@@ -31,7 +31,7 @@ pub(super) fn paint(background: Background, stream: &mut Stream) -> Vec<Rgb> {
     pixels
 }
 
-/// What a pattern adds to every pixel.
+/// The brightness that a pattern adds to every pixel.
 fn relief(pattern: Pattern, stream: &mut Stream) -> Vec<f32> {
     match pattern {
         Pattern::Smooth => vec![0.0; CANVAS * CANVAS],

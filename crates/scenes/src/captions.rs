@@ -1,4 +1,4 @@
-//! Which five captions does a scene get? True ones, most of them false of its siblings.
+//! Writes the five captions of each scene. All are true of it, and at least four are false of its siblings.
 
 use std::collections::BTreeSet;
 
@@ -6,25 +6,25 @@ use uard_core::random::{Draws, Stream, permutation};
 
 use super::attributes::{Kind, Texture};
 use super::chance::{below, happens, pick};
-use super::claim::{Claim, Ground, Mention};
+use super::claim::{BackgroundMention, Claim, Mention};
 use super::family::Family;
 use super::grammar::{self, Caption};
 use super::scene::{Relation, Scene};
 
-/// Captions of every scene.
+/// The number of captions of a scene.
 pub const CAPTIONS: usize = 5;
 
-/// Captions of a scene that tell it from its siblings; the rest may speak of anything.
-const TELLING: usize = 4;
+/// The number of captions of a scene that are false of its siblings; the others may describe anything.
+const DISTINGUISHING: usize = 4;
 
-/// Attempts to find a claim, or a text that no other scene of the split has.
+/// The number of attempts to find a caption that is false of the siblings and not used in the split.
 const ATTEMPTS: usize = 40;
 
 /// A caption and what it claims.
 #[derive(Debug, Clone)]
 pub(super) struct Described {
     pub(super) caption: Caption,
-    #[cfg_attr(not(test), allow(dead_code, reason = "tests ask whether it is true"))]
+    #[cfg_attr(not(test), allow(dead_code, reason = "read by tests only"))]
     pub(super) claim: Claim,
 }
 
@@ -37,8 +37,8 @@ pub(super) fn captions(draws: &Draws, split: u64, families: &[Family]) -> Vec<Ve
             let mut stream = draws.stream("scene captions", &[split, all.len() as u64]);
             let five = (0..CAPTIONS)
                 .map(|number| {
-                    let telling = number < TELLING && family.siblings.len() > 1;
-                    let focus = telling.then_some((family.figure, family.kind));
+                    let distinguishes = number < DISTINGUISHING && family.siblings.len() > 1;
+                    let focus = distinguishes.then_some((family.figure, family.kind));
                     describe(family, sibling, focus, &mut used, &mut stream)
                 })
                 .collect();
@@ -48,7 +48,8 @@ pub(super) fn captions(draws: &Draws, split: u64, families: &[Family]) -> Vec<Ve
     all
 }
 
-/// One caption of a sibling; with a focus it says what tells this scene from its siblings.
+/// A caption of a sibling. `focus` is the figure and attribute that the caption must name, because it
+/// differs in the siblings.
 fn describe(
     family: &Family,
     sibling: usize,
@@ -66,9 +67,9 @@ fn describe(
             .iter()
             .enumerate()
             .filter(|(index, _)| *index != sibling);
-        let tells = focus.is_none() || others.clone().all(|(_, other)| !claim.holds(other));
-        let caption = grammar::say(&claim, stream);
-        if attempt >= ATTEMPTS || (tells && !used.contains(&caption.text)) {
+        let distinguishes = focus.is_none() || others.clone().all(|(_, other)| !claim.holds(other));
+        let caption = grammar::write_caption(&claim, stream);
+        if attempt >= ATTEMPTS || (distinguishes && !used.contains(&caption.text)) {
             used.insert(caption.text.clone());
             return Described { caption, claim };
         }
@@ -76,7 +77,7 @@ fn describe(
 }
 
 fn claim(scene: &Scene, focus: Option<(usize, Kind)>, stream: &mut Stream) -> Claim {
-    let order = spoken(scene, focus, stream);
+    let order = mentioned_figures(scene, focus, stream);
     let relation = order.get(1).and_then(|&second| {
         let (first, second) = (&scene.figures[order[0]], &scene.figures[second]);
         let holding: Vec<Relation> = Relation::ALL
@@ -94,23 +95,29 @@ fn claim(scene: &Scene, focus: Option<(usize, Kind)>, stream: &mut Stream) -> Cl
             mention(scene, figure, focus, order.len(), stream)
         })
         .collect();
-    let ground = happens(stream, 0.25).then(|| {
-        (
-            pick(stream, &[Ground::Tone, Ground::Pattern, Ground::Full]),
-            scene.background,
-        )
+    let background = happens(stream, 0.25).then(|| {
+        let mentions = [
+            BackgroundMention::Tone,
+            BackgroundMention::Pattern,
+            BackgroundMention::Both,
+        ];
+        (pick(stream, &mentions), scene.background)
     });
     let count = (order.len() == 1 && happens(stream, 0.2)).then_some(scene.figures.len());
     Claim {
         mentions,
         relation,
-        ground,
+        background,
         count,
     }
 }
 
-/// One to three figures in the order in which they are spoken of, the focused one among them.
-fn spoken(scene: &Scene, focus: Option<(usize, Kind)>, stream: &mut Stream) -> Vec<usize> {
+/// The one to three figures of a caption in its order, the focused one among them.
+fn mentioned_figures(
+    scene: &Scene,
+    focus: Option<(usize, Kind)>,
+    stream: &mut Stream,
+) -> Vec<usize> {
     let count = pick(stream, &[1, 1, 1, 2, 2, 2, 2, 2, 3, 3]);
     let mut order = permutation(stream, scene.figures.len());
     if let Some((figure, _)) = focus {
@@ -121,7 +128,7 @@ fn spoken(scene: &Scene, focus: Option<(usize, Kind)>, stream: &mut Stream) -> V
     order
 }
 
-/// Which attributes of a figure are said: more of them when fewer figures are spoken of.
+/// A figure and the attributes that the caption names: more if it is the only figure.
 fn mention(
     scene: &Scene,
     figure: usize,
@@ -136,29 +143,29 @@ fn mention(
     } else {
         0.4 + alone
     };
-    let mut said = vec![Kind::Shape];
+    let mut named = vec![Kind::Shape];
     let chances = [
         (Kind::Colour, 0.88),
         (Kind::Size, 0.3 + alone),
         (Kind::Texture, texture),
-        (Kind::Place, 0.08 + 1.6 * alone),
+        (Kind::Cell, 0.08 + 1.6 * alone),
     ];
     for (kind, chance) in chances {
         if happens(stream, chance) || focus == Some(kind) {
-            said.push(kind);
+            named.push(kind);
         }
     }
     Mention {
         figure,
         attributes,
-        said,
+        named,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::family::families;
-    use super::super::grammar::About;
+    use super::super::grammar::Referent;
     use super::super::lexicon;
     use super::*;
 
@@ -180,28 +187,32 @@ mod tests {
     }
 
     #[test]
-    fn every_content_word_names_a_value_of_what_it_speaks_of() {
+    fn every_content_word_names_a_value_of_its_referent() {
         let (families, captions) = split();
         let scenes = families.iter().flat_map(|f| &f.siblings);
         for (scene, five) in scenes.zip(&captions) {
             for caption in five.iter().map(|described| &described.caption) {
                 let tokens = uard_data::tokens::tokenize(&caption.text);
-                for (index, about) in &caption.content {
+                for (index, referent) in &caption.content {
                     let token = tokens[*index].as_str();
-                    assert!(names(scene, *about, token), "{token} in {}", caption.text);
+                    assert!(
+                        names(scene, *referent, token),
+                        "{token} in {}",
+                        caption.text
+                    );
                 }
             }
         }
     }
 
-    fn names(scene: &Scene, about: About, token: &str) -> bool {
-        let lists: Vec<&[&str]> = match about {
-            About::Background => vec![
+    fn names(scene: &Scene, referent: Referent, token: &str) -> bool {
+        let lists: Vec<&[&str]> = match referent {
+            Referent::Background => vec![
                 lexicon::tone(scene.background.tone),
                 lexicon::pattern(scene.background.pattern),
-                lexicon::GROUND,
+                lexicon::BACKGROUND,
             ],
-            About::Figure(figure) => {
+            Referent::Figure(figure) => {
                 let attributes = scene.figures[figure].attributes;
                 vec![
                     lexicon::shape(attributes.shape),
@@ -227,15 +238,15 @@ mod tests {
     }
 
     #[test]
-    fn telling_captions_are_false_of_siblings() {
+    fn distinguishing_captions_are_false_of_siblings() {
         let (families, captions) = split();
         let mut captions = captions.iter();
         for family in &families {
             for own in 0..family.siblings.len() {
                 let five = captions.next().expect("five captions for every scene");
                 for (other, sibling) in family.siblings.iter().enumerate() {
-                    let told = five.iter().filter(|d| !d.claim.holds(sibling)).count();
-                    assert!(other == own || told >= TELLING, "{told}");
+                    let count = five.iter().filter(|d| !d.claim.holds(sibling)).count();
+                    assert!(other == own || count >= DISTINGUISHING, "{count}");
                 }
             }
         }
@@ -251,7 +262,7 @@ mod tests {
             .sum();
         let mean = holding as f64 / (captions.len() * CAPTIONS) as f64;
         println!("a caption holds for {mean:.2} of {} scenes", scenes.len());
-        // One is its own; a fifth caption often holds for its siblings as well.
+        // Each holds for its own scene; the fifth caption often holds for the siblings too.
         assert!(mean < 3.5, "{mean}");
     }
 }

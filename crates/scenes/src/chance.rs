@@ -1,8 +1,8 @@
-//! How is one thing chosen from several? By a draw of an addressed stream.
+//! Random choices from a stream of draws.
 
 use uard_core::random::{Stream, uniform};
 
-/// A number below `count`, all equally likely; zero for a count of zero.
+/// A uniform integer below `count`; zero for a count of zero.
 pub(super) fn below(stream: &mut Stream, count: usize) -> usize {
     let draw = uniform(stream, 0.0, 1.0, 1)[0];
     ((draw * count as f32) as usize).min(count.saturating_sub(1))
@@ -13,7 +13,7 @@ pub(super) fn pick<T: Copy>(stream: &mut Stream, choices: &[T]) -> T {
     choices[below(stream, choices.len())]
 }
 
-/// Whether an event of this probability happens.
+/// True with this probability.
 pub(super) fn happens(stream: &mut Stream, probability: f32) -> bool {
     uniform(stream, 0.0, 1.0, 1)[0] < probability
 }

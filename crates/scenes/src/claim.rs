@@ -1,64 +1,69 @@
-//! What does a caption claim, and is it true of a scene?
+//! The statement of a caption (its claim) in a form that can be checked against a scene.
 
 use super::attributes::{Attributes, Background, Kind};
 use super::scene::{Figure, Relation, Scene};
 
-/// A figure spoken of: its attributes, and which of them are said. The shape is always said.
+/// A figure in a caption: its attributes, and which of them the caption names. The shape is always named.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Mention {
-    /// The figure's number in the scene that is described.
+    /// The index of the figure in the described scene.
     pub(super) figure: usize,
     pub(super) attributes: Attributes,
-    pub(super) said: Vec<Kind>,
+    /// The named attributes.
+    pub(super) named: Vec<Kind>,
 }
 
 impl Mention {
-    pub(super) fn says(&self, kind: Kind) -> bool {
-        self.said.contains(&kind)
+    pub(super) fn names(&self, kind: Kind) -> bool {
+        self.named.contains(&kind)
     }
 
     fn fits(&self, figure: &Figure) -> bool {
-        self.said
+        self.named
             .iter()
             .all(|kind| self.attributes.agree(&figure.attributes, *kind))
     }
 }
 
-/// What is said of the background.
+/// The attributes of the background that a caption names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ground {
-    /// The tone alone: "on a grey background".
+pub(super) enum BackgroundMention {
+    /// Only the tone: "on a grey background".
     Tone,
-    /// The pattern alone: "on a wavy background".
+    /// Only the pattern: "on a wavy background".
     Pattern,
-    /// Both.
-    Full,
+    /// Tone and pattern.
+    Both,
 }
 
-/// Everything a caption says.
+/// Everything that a caption states.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Claim {
     pub(super) mentions: Vec<Mention>,
-    /// How the first figure lies to the second.
+    /// The relation of the first figure to the second.
     pub(super) relation: Option<Relation>,
-    pub(super) ground: Option<(Ground, Background)>,
-    /// How many figures there are.
+    pub(super) background: Option<(BackgroundMention, Background)>,
+    /// The number of figures in the scene.
     pub(super) count: Option<usize>,
 }
 
 impl Claim {
-    /// Whether different figures of the scene can be found for all mentions.
+    /// Whether the claim is true of a scene: background, count and relation fit, and each mention fits
+    /// another figure.
     pub(super) fn holds(&self, scene: &Scene) -> bool {
-        let ground = self.ground.is_none_or(|(said, described)| {
-            let tone = said == Ground::Pattern || described.tone == scene.background.tone;
-            let pattern = said == Ground::Tone || described.pattern == scene.background.pattern;
+        let background = self.background.is_none_or(|(mention, described)| {
+            let tone =
+                mention == BackgroundMention::Pattern || described.tone == scene.background.tone;
+            let pattern =
+                mention == BackgroundMention::Tone || described.pattern == scene.background.pattern;
             tone && pattern
         });
         let count = self.count.is_none_or(|count| count == scene.figures.len());
-        ground && count && self.found(scene, &mut Vec::new())
+        background && count && self.fits_figures(scene, &mut Vec::new())
     }
 
-    fn found(&self, scene: &Scene, chosen: &mut Vec<usize>) -> bool {
+    /// Whether figures that are not `chosen` fit the remaining mentions and the relation.
+    fn fits_figures(&self, scene: &Scene, chosen: &mut Vec<usize>) -> bool {
         let Some(mention) = self.mentions.get(chosen.len()) else {
             return self.relation.is_none_or(|relation| {
                 relation.holds(&scene.figures[chosen[0]], &scene.figures[chosen[1]])
@@ -69,7 +74,7 @@ impl Claim {
                 continue;
             }
             chosen.push(index);
-            if self.found(scene, chosen) {
+            if self.fits_figures(scene, chosen) {
                 return true;
             }
             chosen.pop();

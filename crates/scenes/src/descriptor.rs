@@ -1,6 +1,6 @@
-//! What is known of a box? Numbers computed from its pixels and its place alone.
+//! The descriptor of a region: numbers computed only from the pixels and the position of its box.
 //!
-//! The box is brought to 32 x 32 parts (see [`super::patch`]), and six groups are computed:
+//! The box is resized to 32 x 32 cells (see [`super::patch`]), and seven groups are computed:
 //!
 //! ```text
 //! colour     48   mean lightness, red against green, yellow against blue, in 4 x 4 cells
@@ -9,16 +9,16 @@
 //!                 absence, once for the inner quarter and once for the whole
 //! edges      96   6 orientations of gradients in 4 x 4 cells, root of the L1-normalised histogram
 //! form       64   chroma against its maximum, in 8 x 8 cells
-//! texture    18   within what stands out: spread and skew of lightness, strength and coherence
-//!                 of gradients, differences of lightness at 3 distances in 4 directions
-//! geometry   24   corners, width, height, area and aspect of the box in the image; how near its
-//!                 centre is to each of 3 x 3 places; how near its size is to each of 7 sizes
+//! texture    18   of the foreground: spread and skew of lightness, strength and coherence of
+//!                 gradients, differences of lightness at 3 distances in 4 directions
+//! geometry   24   corners, width, height, area and aspect of the box in the image; nearness of its
+//!                 centre to each of 3 x 3 positions; nearness of its size to each of 7 sizes
 //! ```
 //!
 //! The histogram of gradients follows Dalal and Triggs, *Histograms of Oriented Gradients for
 //! Human Detection*, CVPR 2005, without their overlapping blocks.
 
-use super::patch::{PATCH, Sums};
+use super::patch::{PATCH, SummedAreas};
 use super::regions::PixelBox;
 use super::scene::CANVAS;
 
@@ -32,7 +32,7 @@ type Plane = Vec<f32>;
 ///
 /// # Shapes
 /// `[DESCRIPTOR]`, groups in the order of the table above.
-pub(super) fn describe(sums: &Sums, region: &PixelBox) -> Vec<f32> {
+pub(super) fn describe(sums: &SummedAreas, region: &PixelBox) -> Vec<f32> {
     let patch = sums.patch(region);
     let plane = |value: fn(&[f32; 3]) -> f32| patch.iter().map(value).collect::<Plane>();
     let light = plane(|[r, g, b]| (r + g + b) / 3.0);
@@ -49,7 +49,7 @@ pub(super) fn describe(sums: &Sums, region: &PixelBox) -> Vec<f32> {
     values.extend(edges(&gradients));
     let most = chroma.iter().copied().fold(0.05, f32::max);
     values.extend(cells(&chroma, 8).into_iter().map(|mean| mean / most));
-    texture(&light, &outstanding(&patch), &mut values);
+    texture(&light, &foreground(&patch), &mut values);
     geometry(region, &mut values);
     values
 }
@@ -101,7 +101,7 @@ fn hues(patch: &[[f32; 3]], values: &mut Vec<f32>) {
     values.extend(whole.map(|sum| (sum / area).sqrt()));
 }
 
-/// Two neighbouring hues and two neighbouring greys that a pixel votes for.
+/// The bins of a pixel with its weights: two neighbouring hues and two neighbouring greys.
 fn votes(pixel: &[f32; 3]) -> [(usize, f32); 4] {
     let [r, g, b] = *pixel;
     let chroma = chroma(pixel);
@@ -128,7 +128,7 @@ fn votes(pixel: &[f32; 3]) -> [(usize, f32); 4] {
     ]
 }
 
-/// Per pixel the gradient of lightness or of chroma, whichever is steeper.
+/// For each pixel the gradient of lightness or of chroma, whichever is steeper.
 fn gradients(light: &[f32], chroma: &[f32]) -> Vec<[f32; 2]> {
     let slope = |plane: &[f32], x: usize, y: usize| {
         let at = |x: usize, y: usize| plane[y * PATCH + x];
@@ -170,12 +170,13 @@ fn edges(gradients: &[[f32; 2]]) -> Vec<f32> {
         .collect()
 }
 
-/// How far each pixel stands out of the mean colour of the patch's rim, in `[0, 1]`.
-fn outstanding(patch: &[[f32; 3]]) -> Plane {
+/// The weight of each pixel as foreground, in `[0, 1]`: its distance from the mean colour of the patch's
+/// rim.
+fn foreground(patch: &[[f32; 3]]) -> Plane {
     let rim = |index: usize| {
         [index % PATCH, index / PATCH]
             .iter()
-            .any(|place| *place == 0 || *place == PATCH - 1)
+            .any(|coordinate| *coordinate == 0 || *coordinate == PATCH - 1)
     };
     let mut mean = [0.0; 3];
     for pixel in patch
@@ -223,7 +224,7 @@ fn texture(light: &[f32], weights: &[f32], values: &mut Vec<f32>) {
     }
 }
 
-/// Mean strength of gradients, their coherence, and both against the spread around the centre.
+/// Mean length of the gradients, their coherence, and their root mean square, without the outer 8 pixels.
 fn gradient_field(light: &[f32], weights: &[f32]) -> [f32; 3] {
     let (mut xx, mut yy, mut xy, mut strength, mut total) = (0.0, 0.0, 0.0, 0.0, 1e-3);
     for y in 8..PATCH - 8 {
@@ -243,7 +244,7 @@ fn gradient_field(light: &[f32], weights: &[f32]) -> [f32; 3] {
     [strength / total, coherence, ((xx + yy) / total).sqrt()]
 }
 
-/// Mean absolute difference of lightness between points a step apart that both stand out.
+/// Mean absolute difference of lightness between foreground points that are a step apart.
 fn difference(light: &[f32], weights: &[f32], [right, down]: [i32; 2]) -> f32 {
     let extent = PATCH as i32;
     let (mut sum, mut total) = (0.0, 1.0);
@@ -280,14 +281,14 @@ fn geometry(region: &PixelBox, values: &mut Vec<f32>) {
 mod tests {
     use super::*;
 
-    fn scene(colour: [u8; 3]) -> Sums {
+    fn scene(colour: [u8; 3]) -> SummedAreas {
         let mut pixels = vec![120_u8; CANVAS * CANVAS * 3];
         for y in 60..100 {
             for x in 60..100 {
                 pixels[3 * (y * CANVAS + x)..][..3].copy_from_slice(&colour);
             }
         }
-        Sums::of(&pixels)
+        SummedAreas::new(&pixels)
     }
 
     const REGION: PixelBox = PixelBox {
@@ -316,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_differ_where_only_colour_differs() {
+    fn descriptors_differ_if_only_the_colour_differs() {
         let red = describe(&scene([200, 30, 30]), &REGION);
         let blue = describe(&scene([30, 30, 200]), &REGION);
         let apart: f32 = red.iter().zip(&blue).map(|(a, b)| (a - b).powi(2)).sum();
@@ -327,15 +328,15 @@ mod tests {
     #[test]
     fn pixels_outside_the_box_do_not_matter() {
         let mut pixels = vec![120_u8; CANVAS * CANVAS * 3];
-        let before = describe(&Sums::of(&pixels), &REGION);
+        let before = describe(&SummedAreas::new(&pixels), &REGION);
         pixels[..3 * CANVAS * 40].fill(9);
-        let after = describe(&Sums::of(&pixels), &REGION);
+        let after = describe(&SummedAreas::new(&pixels), &REGION);
         let apart = before
             .iter()
             .zip(&after)
             .map(|(a, b)| (a - b).abs())
             .fold(0.0, f32::max);
-        // Sums are of f64: what rounding leaves is far below any pixel.
+        // The sums are f64, so rounding errors are far below the value of a pixel.
         assert!(apart < 1e-4, "{apart}");
     }
 }

@@ -1,9 +1,9 @@
-//! Which scenes belong together? Siblings: the same figures, one attribute of one figure changed.
+//! Draws families of scenes: siblings have the same figures, except for one attribute of one figure.
 
 use uard_core::random::{Draws, Stream, permutation, uniform};
 
 use super::attributes::{
-    Attributes, Background, Colour, Kind, Pattern, Place, Shape, Size, Texture, Tone,
+    Attributes, Background, Colour, GridCell, Kind, Pattern, Shape, Size, Texture, Tone,
 };
 use super::chance::{below, between, happens, pick};
 use super::scene::{CANVAS, Figure, Scene};
@@ -18,10 +18,10 @@ pub(super) struct Family {
     pub(super) siblings: Vec<Scene>,
 }
 
-/// The families of a split: `scenes` scenes in all.
+/// The families of a split with `scenes` scenes in all.
 ///
-/// A family is addressed by its number, so a longer split begins like a shorter one, but for the
-/// last family, which fills up.
+/// The draws of a family are addressed by its index, so a longer split begins with the same families as a
+/// shorter one, except for the last, whose size fills the split.
 pub(super) fn families(draws: &Draws, split: u64, scenes: usize) -> Vec<Family> {
     let mut families = Vec::new();
     let mut left = scenes;
@@ -53,7 +53,7 @@ fn family(stream: &mut Stream, most: usize) -> Family {
             let figures = figures
                 .iter()
                 .zip(&offsets)
-                .map(|(a, o)| placed(stream, *a, *o))
+                .map(|(a, o)| place_figure(stream, *a, *o))
                 .collect();
             Scene {
                 figures,
@@ -68,7 +68,8 @@ fn family(stream: &mut Stream, most: usize) -> Family {
     }
 }
 
-/// Two to four, as many as there are variants, and never leaving one scene alone.
+/// The number of siblings: two to four, at most the variants, and such that no single scene remains for
+/// the next family.
 fn family_size(stream: &mut Stream, variants: usize, most: usize) -> usize {
     let size = 2 + below(stream, variants.min(4) - 1);
     match most {
@@ -78,10 +79,10 @@ fn family_size(stream: &mut Stream, variants: usize, most: usize) -> usize {
     }
 }
 
-/// Three to six figures on different places, no two of the same shape and colour.
+/// Three to six figures in different cells, no two of the same shape and colour.
 fn distinct_figures(stream: &mut Stream) -> Vec<Attributes> {
     let count = 3 + below(stream, 4);
-    let places = permutation(stream, Place::COUNT);
+    let cells = permutation(stream, GridCell::COUNT);
     let mut figures: Vec<Attributes> = Vec::new();
     while figures.len() < count {
         let shape = pick(stream, &Shape::ALL);
@@ -92,7 +93,7 @@ fn distinct_figures(stream: &mut Stream) -> Vec<Attributes> {
         } else {
             pick(stream, &Texture::ALL[1..])
         };
-        let place = Place(places[figures.len()] as u8);
+        let cell = GridCell(cells[figures.len()] as u8);
         if !figures
             .iter()
             .any(|f| f.shape == shape && f.colour == colour)
@@ -102,7 +103,7 @@ fn distinct_figures(stream: &mut Stream) -> Vec<Attributes> {
                 colour,
                 size,
                 texture,
-                place,
+                cell,
             });
         }
     }
@@ -134,9 +135,9 @@ fn variants(
             .iter()
             .map(|&texture| Attributes { texture, ..base })
             .collect(),
-        Kind::Place => (0..Place::COUNT as u8)
-            .map(|p| Attributes {
-                place: Place(p),
+        Kind::Cell => (0..GridCell::COUNT as u8)
+            .map(|cell| Attributes {
+                cell: GridCell(cell),
                 ..base
             })
             .collect(),
@@ -147,7 +148,7 @@ fn variants(
             .enumerate()
             .filter(|(other, _)| *other != figure)
             .all(|(_, other)| {
-                other.place != candidate.place
+                other.cell != candidate.cell
                     && (other.shape != candidate.shape || other.colour != candidate.colour)
             })
     };
@@ -164,24 +165,25 @@ fn offset(stream: &mut Stream, reach: f32) -> [f32; 2] {
     [draws[0], draws[1]]
 }
 
-/// A figure in its cell: the offset is shared by siblings, and each adds up to three pixels.
-fn placed(stream: &mut Stream, attributes: Attributes, shared: [f32; 2]) -> Figure {
+/// A figure in its cell. The offset `shared` is that of all siblings; each adds up to three pixels of its
+/// own.
+fn place_figure(stream: &mut Stream, attributes: Attributes, shared: [f32; 2]) -> Figure {
     let radius = attributes.size.radius() * between(stream, 0.96, 1.04);
     let own = offset(stream, 3.0);
-    let cell = attributes.place.centre();
+    let cell = attributes.cell.centre();
     let (low, high) = (radius + 2.0, CANVAS as f32 - radius - 2.0);
     let centre = [0, 1].map(|axis| (cell[axis] + shared[axis] + own[axis]).clamp(low, high));
-    let turn = match attributes.shape {
+    let rotation = match attributes.shape {
         Shape::Circle | Shape::Ring | Shape::Star => between(stream, -0.6, 0.6),
         _ => between(stream, -0.2, 0.2),
     };
-    let grain = between(stream, 0.0, std::f32::consts::PI);
+    let stripe_angle = between(stream, 0.0, std::f32::consts::PI);
     Figure {
         attributes,
         centre,
         radius,
-        turn,
-        grain,
+        rotation,
+        stripe_angle,
     }
 }
 
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn no_scene_is_without_sibling() {
+    fn every_scene_has_a_sibling() {
         for scenes in 2..60 {
             let families = families(&Draws::new(1), 1, scenes);
             let sizes: Vec<usize> = families.iter().map(|f| f.siblings.len()).collect();
@@ -236,7 +238,7 @@ mod tests {
             for (index, a) in scene.figures.iter().enumerate() {
                 for b in &scene.figures[index + 1..] {
                     let (a, b) = (a.attributes, b.attributes);
-                    assert!(a.place != b.place && (a.shape, a.colour) != (b.shape, b.colour));
+                    assert!(a.cell != b.cell && (a.shape, a.colour) != (b.shape, b.colour));
                 }
             }
         }

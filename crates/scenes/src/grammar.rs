@@ -1,34 +1,34 @@
-//! How is a claim put into words? By templates, with every word knowing what it speaks of.
+//! Writes a claim as a sentence by templates, and records which figure each content word describes.
 
 use uard_core::random::Stream;
 
 use super::attributes::{Background, Kind};
 use super::chance::{happens, pick};
-use super::claim::{Claim, Ground, Mention};
+use super::claim::{BackgroundMention, Claim, Mention};
 use super::lexicon::{self, word};
 
-/// What a content word speaks of.
+/// The part of a scene that a content word describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum About {
-    /// A figure of the scene, by number.
+pub(super) enum Referent {
+    /// A figure of the scene, by index.
     Figure(usize),
     Background,
 }
 
-/// A caption as tokens.
+/// A caption and its content words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Caption {
-    /// With a capital letter, punctuation attached, and mostly a full stop.
+    /// The sentence, with a capital letter and mostly a full stop.
     pub(super) text: String,
-    /// Content words: the position among the caption's tokens, and what is spoken of.
+    /// Content words: the index among the caption's tokens, and what the word describes.
     ///
     /// A comma and a full stop are tokens of their own. Words of shape, colour, size and texture
-    /// and of the background are content; relations, places and counts are not.
-    pub(super) content: Vec<(usize, About)>,
+    /// and of the background are content; relations, positions and counts are not.
+    pub(super) content: Vec<(usize, Referent)>,
 }
 
-/// Puts a claim into words.
-pub(super) fn say(claim: &Claim, stream: &mut Stream) -> Caption {
+/// Writes a claim as a caption.
+pub(super) fn write_caption(claim: &Claim, stream: &mut Stream) -> Caption {
     let mut sentence = Sentence::default();
     let opened = sentence.opening(claim, stream);
     let verb = if claim.mentions.len() == 1 || opened == Opening::Fragment {
@@ -42,8 +42,8 @@ pub(super) fn say(claim: &Claim, stream: &mut Stream) -> Caption {
         }
         sentence.figure(mention, stream);
     }
-    if let Some((said, background)) = claim.ground {
-        sentence.ground(said, background, stream);
+    if let Some((mention, background)) = claim.background {
+        sentence.background(mention, background, stream);
     }
     if happens(stream, 0.8) {
         sentence.function(".");
@@ -51,29 +51,29 @@ pub(super) fn say(claim: &Claim, stream: &mut Stream) -> Caption {
     sentence.caption()
 }
 
-/// How a sentence begins.
+/// The beginning of a sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Opening {
-    /// With the first figure itself, which a verb may follow.
+    /// The first figure, after which a verb may follow.
     Figure,
-    /// With "a picture of" and the like, after which no verb follows.
+    /// "a picture of" and the like; no verb follows after the figure.
     Fragment,
 }
 
 #[derive(Debug, Default)]
 struct Sentence {
-    tokens: Vec<(&'static str, Option<About>)>,
+    tokens: Vec<(&'static str, Option<Referent>)>,
 }
 
 impl Sentence {
-    /// Words that speak of nothing in the scene.
+    /// Adds function words, which describe nothing in the scene.
     fn function(&mut self, phrase: &'static str) {
         self.tokens
             .extend(phrase.split_whitespace().map(|token| (token, None)));
     }
 
-    fn content(&mut self, token: &'static str, about: About) {
-        self.tokens.push((token, Some(about)));
+    fn content(&mut self, token: &'static str, referent: Referent) {
+        self.tokens.push((token, Some(referent)));
     }
 
     fn opening(&mut self, claim: &Claim, stream: &mut Stream) -> Opening {
@@ -99,7 +99,7 @@ impl Sentence {
         Opening::Figure
     }
 
-    /// What stands between the figure before `index` and that figure.
+    /// Adds the words between the figure before `index` and that figure.
     fn link(&mut self, claim: &Claim, index: usize, verb: &'static str, stream: &mut Stream) {
         match claim.relation {
             Some(relation) if index == 1 => {
@@ -112,36 +112,38 @@ impl Sentence {
         }
     }
 
-    /// "a large striped red circle in the middle", "a red circle that is large, with stripes".
+    /// Adds a figure: "a large striped red circle in the middle", "a large circle with stripes that is red".
     fn figure(&mut self, mention: &Mention, stream: &mut Stream) {
-        let about = About::Figure(mention.figure);
+        let figure = Referent::Figure(mention.figure);
         let attributes = mention.attributes;
         let noun = lexicon::texture_noun(attributes.texture)
-            .filter(|_| mention.says(Kind::Texture) && happens(stream, 0.3));
-        let late_colour = mention.says(Kind::Colour) && happens(stream, 0.1);
+            .filter(|_| mention.names(Kind::Texture) && happens(stream, 0.3));
+        let late_colour = mention.names(Kind::Colour) && happens(stream, 0.1);
         let mut words = Vec::new();
-        if mention.says(Kind::Size) {
+        if mention.names(Kind::Size) {
             words.push(word(stream, lexicon::size(attributes.size)));
         }
-        if mention.says(Kind::Texture) && noun.is_none() {
+        if mention.names(Kind::Texture) && noun.is_none() {
             words.push(word(stream, lexicon::texture(attributes.texture)));
         }
-        if mention.says(Kind::Colour) && !late_colour {
+        if mention.names(Kind::Colour) && !late_colour {
             words.push(word(stream, lexicon::colour(attributes.colour)));
         }
         words.push(word(stream, lexicon::shape(attributes.shape)));
         self.article(words[0], stream);
-        words.into_iter().for_each(|each| self.content(each, about));
+        words
+            .into_iter()
+            .for_each(|each| self.content(each, figure));
         if let Some(noun) = noun {
             self.function("with");
-            self.content(word(stream, noun), about);
+            self.content(word(stream, noun), figure);
         }
         if late_colour {
             self.function("that is");
-            self.content(word(stream, lexicon::colour(attributes.colour)), about);
+            self.content(word(stream, lexicon::colour(attributes.colour)), figure);
         }
-        if mention.says(Kind::Place) {
-            self.function(word(stream, lexicon::place(attributes.place)));
+        if mention.names(Kind::Cell) {
+            self.function(word(stream, lexicon::cell(attributes.cell)));
         }
     }
 
@@ -158,20 +160,25 @@ impl Sentence {
         });
     }
 
-    fn ground(&mut self, said: Ground, background: Background, stream: &mut Stream) {
-        self.function(word(stream, lexicon::BEFORE_GROUND));
+    fn background(
+        &mut self,
+        mention: BackgroundMention,
+        background: Background,
+        stream: &mut Stream,
+    ) {
+        self.function(word(stream, lexicon::BEFORE_BACKGROUND));
         let mut words = Vec::new();
-        if said != Ground::Pattern {
+        if mention != BackgroundMention::Pattern {
             words.push(word(stream, lexicon::tone(background.tone)));
         }
-        if said != Ground::Tone {
+        if mention != BackgroundMention::Tone {
             words.push(word(stream, lexicon::pattern(background.pattern)));
         }
-        words.push(word(stream, lexicon::GROUND));
+        words.push(word(stream, lexicon::BACKGROUND));
         self.article(words[0], stream);
         words
             .into_iter()
-            .for_each(|each| self.content(each, About::Background));
+            .for_each(|each| self.content(each, Referent::Background));
     }
 
     fn caption(self) -> Caption {
@@ -189,7 +196,7 @@ impl Sentence {
             .tokens
             .iter()
             .enumerate()
-            .filter_map(|(index, (_, about))| about.map(|about| (index, about)))
+            .filter_map(|(index, (_, referent))| referent.map(|referent| (index, referent)))
             .collect();
         Caption { text, content }
     }

@@ -1,12 +1,12 @@
-//! Which words name a value? Several for most, the commonest first.
+//! The words of each attribute value: synonyms, the most common first.
 
 use uard_core::random::Stream;
 
-use super::attributes::{Colour, Pattern, Place, Shape, Size, Texture, Tone};
+use super::attributes::{Colour, GridCell, Pattern, Shape, Size, Texture, Tone};
 use super::chance::{happens, pick};
 use super::scene::Relation;
 
-/// One of the synonyms: the first in more than half of all cases.
+/// A random synonym: the first in more than half of all cases.
 pub(super) fn word(stream: &mut Stream, synonyms: &[&'static str]) -> &'static str {
     if happens(stream, 0.45) {
         synonyms[0]
@@ -87,13 +87,13 @@ pub(super) fn pattern(pattern: Pattern) -> &'static [&'static str] {
     }
 }
 
-/// Words of the background itself.
-pub(super) const GROUND: &[&str] = &["background", "ground", "backdrop"];
+/// Nouns for the background.
+pub(super) const BACKGROUND: &[&str] = &["background", "ground", "backdrop"];
 
-/// Words before the background.
-pub(super) const BEFORE_GROUND: &[&str] = &["on", "against", "in front of"];
+/// Prepositions before the background.
+pub(super) const BEFORE_BACKGROUND: &[&str] = &["on", "against", "in front of"];
 
-/// Words for a relation, as phrases.
+/// Phrases for a relation.
 pub(super) fn relation(relation: Relation) -> &'static [&'static str] {
     match relation {
         Relation::LeftOf => &["left of", "to the left of", "on the left side of"],
@@ -104,9 +104,9 @@ pub(super) fn relation(relation: Relation) -> &'static [&'static str] {
     }
 }
 
-/// Words for a place, as phrases.
-pub(super) fn place(place: Place) -> &'static [&'static str] {
-    match place.0 {
+/// Phrases for a cell of the grid.
+pub(super) fn cell(cell: GridCell) -> &'static [&'static str] {
+    match cell.0 {
         0 => &["in the top left corner", "at the upper left"],
         1 => &["at the top", "at the upper edge"],
         2 => &["in the top right corner", "at the upper right"],

@@ -1,11 +1,11 @@
-//! What can the system learn on when there is nothing but this program? Scenes: a seeded data set
-//! of drawn pictures, captions, and the truth about which region answers which word.
+//! A seeded data set of drawn pictures (scenes) with captions, region features and true alignments of words
+//! with regions, to train on without any download.
 //!
-//! A scene is three to six figures of a shape, colour, size, texture and place on a patterned
+//! A scene is three to six figures of a shape, colour, size, texture and position on a patterned
 //! background. Scenes come in families of two to four that differ in **one** attribute of one
-//! figure, so that only the word and the region of that figure tell them apart. Each scene has
-//! five captions and 36 regions: two boxes on each figure, and boxes that show a part, lie beside,
-//! join two figures, or show the background.
+//! figure, so that only the word and the region of that figure distinguish them. Each scene has
+//! five captions and 36 regions: two boxes on each figure, and boxes that show a part of a figure, lie
+//! beside one, enclose two figures, or show the background.
 //!
 //! # Files
 //! ```text
@@ -19,12 +19,12 @@
 //!
 //! # True alignments
 //! For each caption, each word of shape, colour, size or texture, and each word of the background,
-//! with its position among [`uard_data::tokens::tokenize`]'s tokens (without `<start>`). A region
-//! answers a word of a figure when its box and the box around the figure's visible part have an
-//! intersection over union of at least 0.5; it answers a word of the background when figures cover
-//! at most a tenth of it. Words of relations, places and counts are left out.
+//! with its index among [`uard_data::tokens::tokenize`]'s tokens (without `<start>`). A region
+//! answers a word of a figure if its box and the box around the figure's visible part have an
+//! intersection over union of at least 0.5; it answers a word of the background if figures cover
+//! at most a tenth of it. Words of relations, positions and counts are left out.
 //!
-//! Pixels, features and files depend on the seed and the number of scenes alone, not on threads.
+//! Pixels, features and files depend only on the seed and the number of scenes, not on threads.
 //! A scene of a split does not depend on the size of other splits.
 
 mod attributes;
@@ -53,7 +53,7 @@ pub use write::{FORMAT_VERSION, is_complete, write};
 
 use serde::{Deserialize, Serialize};
 
-/// How many scenes, and from which seed.
+/// The number of scenes of each split, and the seed.
 ///
 /// ```
 /// use uard_scenes::ScenesConfig;
@@ -64,13 +64,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScenesConfig {
-    /// Scenes to train on.
+    /// The number of scenes to train on.
     pub train: usize,
-    /// Scenes to choose the best epoch on.
+    /// The number of scenes that choose the best epoch.
     pub dev: usize,
-    /// Scenes to report on.
+    /// The number of scenes to report on.
     pub test: usize,
-    /// The seed of every draw.
+    /// The seed of all draws.
     pub seed: u64,
 }
 
@@ -95,7 +95,7 @@ impl ScenesConfig {
         ]
     }
 
-    /// Scenes of all splits.
+    /// The number of scenes of all splits.
     pub fn scenes(&self) -> usize {
         self.train + self.dev + self.test
     }

@@ -1,4 +1,4 @@
-//! How far is a point from the edge of a shape? Signed distance, negative inside.
+//! The signed distance of a point from the edge of a shape, negative inside.
 
 use std::f32::consts::{FRAC_PI_2, PI};
 
@@ -17,7 +17,7 @@ pub(super) enum Outline {
 
 impl Outline {
     /// The outline of a shape; y grows downwards.
-    pub(super) fn of(shape: Shape) -> Self {
+    pub(super) fn new(shape: Shape) -> Self {
         match shape {
             Shape::Circle => Self::Disc(0.96),
             Shape::Ring => Self::Band(0.5, 0.97),
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn centre_is_inside_every_shape_but_the_ring() {
         for shape in Shape::ALL {
-            let distance = Outline::of(shape).distance([0.0, 0.05]);
+            let distance = Outline::new(shape).distance([0.0, 0.05]);
             assert_eq!(distance > 0.0, shape == Shape::Ring, "{shape:?} {distance}");
         }
     }
@@ -123,14 +123,14 @@ mod tests {
     #[test]
     fn far_point_is_outside_by_its_distance() {
         for shape in Shape::ALL {
-            let distance = Outline::of(shape).distance([10.0, 0.0]);
+            let distance = Outline::new(shape).distance([10.0, 0.0]);
             assert!((8.9..9.5).contains(&distance), "{shape:?} {distance}");
         }
     }
 
     #[test]
     fn square_distance_is_exact() {
-        let square = Outline::of(Shape::Square);
+        let square = Outline::new(Shape::Square);
         assert!((square.distance([0.0, 0.0]) + 0.86).abs() < 1e-6);
         assert!((square.distance([1.86, 0.0]) - 1.0).abs() < 1e-6);
     }

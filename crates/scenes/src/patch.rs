@@ -1,4 +1,4 @@
-//! What does a box show at a fixed resolution? Exact area means, by a summed-area table.
+//! Resizes a box to 32 x 32 exact area means, by a summed-area table.
 
 use super::regions::PixelBox;
 use super::scene::CANVAS;
@@ -6,17 +6,18 @@ use super::scene::CANVAS;
 /// Width and height of a patch.
 pub(super) const PATCH: usize = 32;
 
-/// Sums of red, green and blue over every rectangle that starts at the upper left corner.
+/// A summed-area table: the sums of red, green and blue over every rectangle that starts at the upper left
+/// corner.
 #[derive(Debug, Clone)]
-pub(super) struct Sums {
+pub(super) struct SummedAreas {
     sums: Vec<[f64; 3]>,
 }
 
 const SIDE: usize = CANVAS + 1;
 
-impl Sums {
-    /// Of the bytes of a picture, scaled to `[0, 1]`.
-    pub(super) fn of(pixels: &[u8]) -> Self {
+impl SummedAreas {
+    /// The table of a picture's bytes, scaled to `[0, 1]`.
+    pub(super) fn new(pixels: &[u8]) -> Self {
         let mut sums = vec![[0.0; 3]; SIDE * SIDE];
         for y in 0..CANVAS {
             let mut row = [0.0; 3];
@@ -31,7 +32,7 @@ impl Sums {
         Self { sums }
     }
 
-    /// The sum up to a point between pixels.
+    /// The sums up to a point, interpolated between pixels.
     fn at(&self, x: f32, y: f32) -> [f64; 3] {
         let (column, row) = ((x as usize).min(CANVAS - 1), (y as usize).min(CANVAS - 1));
         let (s, t) = (f64::from(x - column as f32), f64::from(y - row as f32));
@@ -91,7 +92,7 @@ mod tests {
             x2: 74.0,
             y2: 52.0,
         };
-        let patch = Sums::of(&pixels).patch(&region);
+        let patch = SummedAreas::new(&pixels).patch(&region);
         // A part covers two pixels by one: columns 10 and 11, row 20.
         assert!((patch[0][0] * 255.0 - 10.5).abs() < 1e-3);
         assert!((patch[0][1] * 255.0 - 20.0).abs() < 1e-3);

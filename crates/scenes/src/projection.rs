@@ -1,4 +1,4 @@
-//! How does a descriptor become a feature? Standardised, then projected by a seeded matrix.
+//! Turns descriptors into features: standardises each number and multiplies by a seeded random matrix.
 //!
 //! ```text
 //! z_k = clamp((x_k - mean_k) / std_k, -4, 4) * weight_k        feature_f = sum_k A_fk z_k
@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Mean and standard deviation are those of the regions of 32 calibration scenes that belong to no
-//! split, so that a feature depends on its own pixels and the seed alone. Weights let groups
-//! with few numbers (hues, texture, geometry) count beside those with many.
+//! split, so that a feature depends only on its own pixels and the seed. Weights make groups with few
+//! numbers (hues, texture, geometry) comparable to those with many.
 //!
 //! # Source
 //! Random projection keeps distances: Johnson and Lindenstrauss, 1984.
@@ -19,7 +19,7 @@ use super::descriptor::DESCRIPTOR;
 /// Width of a region's feature.
 pub const FEATURE_WIDTH: usize = 256;
 
-/// Numbers of each group of the descriptor, and what it weighs.
+/// The length and the weight of each group of the descriptor.
 const WEIGHTS: [(usize, f32); 7] = [
     (48, 1.0),
     (16, 0.7),
@@ -30,7 +30,7 @@ const WEIGHTS: [(usize, f32); 7] = [
     (24, 1.4),
 ];
 
-/// From descriptors to features.
+/// The standardisation and the random matrix.
 #[derive(Debug, Clone)]
 pub(super) struct Projection {
     means: Vec<f32>,
@@ -40,7 +40,7 @@ pub(super) struct Projection {
 }
 
 impl Projection {
-    /// A projection whose statistics are those of some descriptors.
+    /// A projection with the means and standard deviations of these descriptors.
     pub(super) fn calibrated(descriptors: &[Vec<f32>], draws: &Draws) -> Self {
         let count = descriptors.len().max(1) as f64;
         let mut means = Vec::with_capacity(DESCRIPTOR);
@@ -89,7 +89,7 @@ fn weights() -> impl Iterator<Item = f32> {
         .flat_map(|(numbers, weight)| std::iter::repeat_n(weight, numbers))
 }
 
-/// A sum in eight lanes of fixed order, which a compiler can vectorise.
+/// A dot product in eight partial sums of fixed order, which the compiler can vectorise.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; 8];
     let (left, right) = (a.chunks_exact(8), b.chunks_exact(8));

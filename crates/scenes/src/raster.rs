@@ -1,4 +1,4 @@
-//! What does a scene look like? Figures by signed distance over a background, in drawing order.
+//! Draws a scene as pixels: the background, then each figure by its signed distances.
 
 use uard_core::random::{Stream, uniform};
 
@@ -15,7 +15,7 @@ pub(super) struct Picture {
     pub(super) pixels: Vec<u8>,
     /// The box around the visible part of each figure.
     pub(super) visible: Vec<PixelBox>,
-    /// Per pixel one more than the figure seen there; zero is background.
+    /// For each pixel the index of the visible figure plus one; zero for background.
     pub(super) owners: Vec<u8>,
 }
 
@@ -24,22 +24,23 @@ pub(super) fn draw(scene: &Scene, stream: &mut Stream) -> Picture {
     let mut pixels = background::paint(scene.background, stream);
     let mut owners = vec![0_u8; CANVAS * CANVAS];
     for (index, figure) in scene.figures.iter().enumerate() {
-        let stamp = Stamp::new(figure);
-        stamp.shade(&mut pixels);
-        stamp.fill(figure, &mut pixels, &mut owners, index as u8 + 1);
+        let field = DistanceField::new(figure);
+        field.draw_shadow(&mut pixels);
+        field.draw_body(figure, &mut pixels, &mut owners, index as u8 + 1);
     }
     let visible = (0..scene.figures.len())
         .map(|i| extent(&owners, i as u8 + 1))
         .collect();
     Picture {
-        pixels: developed(&pixels, stream),
+        pixels: with_noise(&pixels, stream),
         visible,
         owners,
     }
 }
 
-/// Noise is the same in the three channels, so that the file stays small.
-fn developed(pixels: &[Rgb], stream: &mut Stream) -> Vec<u8> {
+/// Adds noise and rounds to bytes. The noise is the same in all three channels, so that PNG files stay
+/// small.
+fn with_noise(pixels: &[Rgb], stream: &mut Stream) -> Vec<u8> {
     const NOISE: f32 = 3.0;
     let noise = uniform(stream, -NOISE, NOISE, pixels.len());
     pixels
@@ -49,7 +50,7 @@ fn developed(pixels: &[Rgb], stream: &mut Stream) -> Vec<u8> {
         .collect()
 }
 
-/// The smallest box around the pixels of one owner; the whole canvas where there are none.
+/// The smallest box around the pixels of one owner; the whole canvas if it has none.
 fn extent(owners: &[u8], owner: u8) -> PixelBox {
     let (mut low, mut high) = ([CANVAS; 2], [0; 2]);
     for (index, _) in owners.iter().enumerate().filter(|(_, o)| **o == owner) {
@@ -70,8 +71,8 @@ fn extent(owners: &[u8], owner: u8) -> PixelBox {
     }
 }
 
-/// The signed distances, in pixels, around one figure.
-struct Stamp {
+/// The signed distances, in pixels, in a rectangle around one figure.
+struct DistanceField {
     left: usize,
     top: usize,
     width: usize,
@@ -79,14 +80,14 @@ struct Stamp {
     distances: Vec<f32>,
 }
 
-/// Pixels around a figure in which its shadow lies.
+/// The margin of the rectangle in pixels, which contains the shadow.
 const MARGIN: f32 = 8.0;
-/// Where the shadow falls, right and down, in pixels.
+/// The offset of the shadow, right and down, in pixels.
 const SHADOW: [usize; 2] = [2, 3];
 /// Width of the dark rim of a figure in pixels.
 const RIM: f32 = 1.4;
 
-impl Stamp {
+impl DistanceField {
     fn new(figure: &Figure) -> Self {
         let reach = figure.radius * 1.1 + MARGIN;
         let low = figure.centre.map(|c| (c - reach).max(0.0) as usize);
@@ -94,7 +95,7 @@ impl Stamp {
             .centre
             .map(|c| ((c + reach) as usize + 1).min(CANVAS));
         let (width, height) = (high[0] - low[0], high[1] - low[1]);
-        let outline = Outline::of(figure.attributes.shape);
+        let outline = Outline::new(figure.attributes.shape);
         let mut distances = Vec::with_capacity(width * height);
         for y in low[1]..high[1] {
             for x in low[0]..high[0] {
@@ -111,8 +112,8 @@ impl Stamp {
         }
     }
 
-    /// Darkens the ground where the shadow of the figure falls.
-    fn shade(&self, pixels: &mut [Rgb]) {
+    /// Darkens the pixels in the shadow of the figure.
+    fn draw_shadow(&self, pixels: &mut [Rgb]) {
         for row in SHADOW[1]..self.height {
             for column in SHADOW[0]..self.width {
                 let source = (row - SHADOW[1]) * self.width + column - SHADOW[0];
@@ -123,8 +124,8 @@ impl Stamp {
         }
     }
 
-    /// Paints the body with its texture and rim, and notes who is seen.
-    fn fill(&self, figure: &Figure, pixels: &mut [Rgb], owners: &mut [u8], owner: u8) {
+    /// Paints the body with its texture and rim, and sets the owner of its pixels.
+    fn draw_body(&self, figure: &Figure, pixels: &mut [Rgb], owners: &mut [u8], owner: u8) {
         let body = figure.attributes.colour.rgb();
         let mark = figure.attributes.colour.mark();
         for row in 0..self.height {
@@ -155,13 +156,13 @@ impl Stamp {
 
 /// The middle of a pixel in the figure's own axes, in units of its radius.
 fn local(figure: &Figure, x: usize, y: usize) -> [f32; 2] {
-    let (sin, cos) = figure.turn.sin_cos();
+    let (sin, cos) = figure.rotation.sin_cos();
     let dx = (x as f32 + 0.5 - figure.centre[0]) / figure.radius;
     let dy = (y as f32 + 0.5 - figure.centre[1]) / figure.radius;
     [cos * dx + sin * dy, cos * dy - sin * dx]
 }
 
-/// How much of the mark's shade covers a point: 0 body, 1 mark, between them at an edge.
+/// The share of the texture's shade in the colour of a point: 0 body, 1 texture, between them at an edge.
 fn marking(figure: &Figure, at: [f32; 2]) -> f32 {
     const STRIPES: f32 = 0.52;
     const DOTS: f32 = 0.56;
@@ -173,7 +174,7 @@ fn marking(figure: &Figure, at: [f32; 2]) -> f32 {
     match figure.attributes.texture {
         Texture::Plain => 0.0,
         Texture::Striped => {
-            let across = at[0] * figure.grain.cos() + at[1] * figure.grain.sin();
+            let across = at[0] * figure.stripe_angle.cos() + at[1] * figure.stripe_angle.sin();
             soft(wave(across, STRIPES), STRIPES)
         }
         Texture::Dotted => {
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_in_the_middle_is_the_colour_of_the_figure() {
+    fn the_colour_at_the_centre_is_that_of_the_figure() {
         let draws = Draws::new(4);
         let plain = families(&draws, 0, 200)
             .into_iter()
@@ -223,7 +224,7 @@ mod tests {
             let at = top.centre[1] as usize * CANVAS + top.centre[0] as usize;
             for (channel, expected) in top.attributes.colour.rgb().iter().enumerate() {
                 let found = f32::from(picture.pixels[3 * at + channel]);
-                // Light falls off by a tenth and noise adds four.
+                // Light changes by a tenth, and noise by up to three.
                 assert!(
                     (found - expected).abs() < 25.0,
                     "{top:?} {found} {expected}"

@@ -1,4 +1,4 @@
-//! Where does one look in a scene? Boxes on figures, and boxes that show something else.
+//! Draws the 36 boxes of a scene: boxes on figures, and boxes that show something else.
 
 use uard_core::random::{Stream, permutation};
 
@@ -6,13 +6,13 @@ use super::chance::{below, between, pick};
 use super::raster::Picture;
 use super::scene::CANVAS;
 
-/// Regions of every scene.
+/// The number of regions of a scene.
 pub const REGIONS: usize = 36;
 
 /// Intersection over union from which a box counts as showing a figure.
 pub(super) const SHOWS_FIGURE: f32 = 0.5;
 
-/// Part of a box that figures may cover while it still counts as showing the background.
+/// The largest share of a box that figures may cover if it counts as showing the background.
 pub(super) const SHOWS_BACKGROUND: f32 = 0.1;
 
 /// A box in pixels, right and lower edge exclusive.
@@ -71,7 +71,8 @@ impl PixelBox {
         both / (self.area() + other.area() - both)
     }
 
-    fn joined(&self, other: &Self) -> Self {
+    /// The smallest box around both.
+    fn enclosing(&self, other: &Self) -> Self {
         Self {
             x1: self.x1.min(other.x1),
             y1: self.y1.min(other.y1),
@@ -81,7 +82,7 @@ impl PixelBox {
     }
 }
 
-/// The part of a box that figures cover.
+/// The share of a box that figures cover.
 pub(super) fn covered(region: &PixelBox, owners: &[u8]) -> f32 {
     let mut count = 0;
     for y in region.y1 as usize..region.y2 as usize {
@@ -96,9 +97,9 @@ pub(super) fn covered(region: &PixelBox, owners: &[u8]) -> f32 {
 
 /// The 36 boxes of a scene, in random order.
 ///
-/// Two boxes lie on each figure, one close and one loose; one shows a part of it and one is
-/// shifted half off. Two join a pair of figures, one is the whole scene, and the rest are of any
-/// size: six of them are sought where there is little but background.
+/// Each figure gets a tight and a loose box, a box of a part of it, and one that is shifted half off it.
+/// Two boxes enclose a pair of figures, one is the whole scene, and the rest have any size; six of them are
+/// chosen where figures cover little.
 pub(super) fn regions(picture: &Picture, stream: &mut Stream) -> Vec<PixelBox> {
     let mut boxes = vec![PixelBox::WHOLE];
     for seen in &picture.visible {
@@ -110,7 +111,7 @@ pub(super) fn regions(picture: &Picture, stream: &mut Stream) -> Vec<PixelBox> {
     for _ in 0..2 {
         let first = pick(stream, &picture.visible);
         let second = pick(stream, &picture.visible);
-        boxes.push(first.joined(&second));
+        boxes.push(first.enclosing(&second));
     }
     boxes.extend((0..6).map(|_| emptiest(picture, stream)));
     while boxes.len() < REGIONS {
@@ -134,7 +135,7 @@ fn jittered(seen: &PixelBox, jitter: f32, scale: f32, stream: &mut Stream) -> Pi
     PixelBox::fitted(centre, width, height)
 }
 
-/// A quarter or so of a figure, about one of its corners.
+/// A box on about a quarter of a figure, at one of its corners.
 fn part(seen: &PixelBox, stream: &mut Stream) -> PixelBox {
     let corner = [pick(stream, &[-0.25, 0.25]), pick(stream, &[-0.25, 0.25])];
     let centre = seen.centre();
@@ -146,7 +147,7 @@ fn part(seen: &PixelBox, stream: &mut Stream) -> PixelBox {
     PixelBox::fitted(centre, scale * seen.width(), scale * seen.height())
 }
 
-/// A box of the size of a figure, half beside it.
+/// A box of the size of a figure, shifted half off it.
 fn shifted(seen: &PixelBox, stream: &mut Stream) -> PixelBox {
     let angle = between(stream, 0.0, std::f32::consts::TAU);
     let reach = between(stream, 0.55, 0.8);
@@ -168,7 +169,7 @@ fn anywhere(stream: &mut Stream, least: f32, most: f32) -> PixelBox {
     PixelBox::fitted(centre, width, height)
 }
 
-/// The least covered of twelve boxes.
+/// The box least covered by figures, of twelve random ones.
 fn emptiest(picture: &Picture, stream: &mut Stream) -> PixelBox {
     let scale = 24.0 + 10.0 * below(stream, 4) as f32;
     let mut best = anywhere(stream, scale, scale + 16.0);

@@ -1,4 +1,5 @@
-//! What becomes of one scene? A picture, boxes with features, and the regions that answer words.
+//! Renders a scene: its picture, its boxes with descriptors, and the regions that answer the words of its
+//! captions.
 
 use rayon::prelude::*;
 use uard_core::random::Draws;
@@ -6,14 +7,14 @@ use uard_core::random::Draws;
 use super::captions::Described;
 use super::descriptor::describe;
 use super::family::families;
-use super::grammar::About;
-use super::patch::Sums;
+use super::grammar::Referent;
+use super::patch::SummedAreas;
 use super::projection::Projection;
 use super::raster::{Picture, draw};
 use super::regions::{PixelBox, SHOWS_BACKGROUND, SHOWS_FIGURE, covered, regions};
 use super::scene::Scene;
 
-/// The answers of one caption: a word's position, and the regions that answer it.
+/// The alignment of a caption: the index of each word, and the regions that answer it.
 pub(super) type Alignment = Vec<(usize, Vec<usize>)>;
 
 /// A scene as pixels and boxes.
@@ -21,15 +22,15 @@ pub(super) type Alignment = Vec<(usize, Vec<usize>)>;
 pub(super) struct Rendering {
     pub(super) picture: Picture,
     pub(super) boxes: Vec<PixelBox>,
-    sums: Sums,
+    sums: SummedAreas,
 }
 
 impl Rendering {
-    /// Draws a scene and chooses its boxes; `indices` address the draws, as split and scene.
-    pub(super) fn of(scene: &Scene, draws: &Draws, indices: [u64; 2]) -> Self {
+    /// Draws a scene and its boxes; `indices` are the numbers of split and scene, which address the draws.
+    pub(super) fn new(scene: &Scene, draws: &Draws, indices: [u64; 2]) -> Self {
         let picture = draw(scene, &mut draws.stream("scene pixels", &indices));
         let boxes = regions(&picture, &mut draws.stream("scene regions", &indices));
-        let sums = Sums::of(&picture.pixels);
+        let sums = SummedAreas::new(&picture.pixels);
         Self {
             picture,
             boxes,
@@ -49,15 +50,17 @@ impl Rendering {
     pub(super) fn alignment(&self, described: &Described) -> Alignment {
         let content = described.caption.content.iter();
         content
-            .map(|(word, about)| (*word, self.answering(*about)))
+            .map(|(word, referent)| (*word, self.answering(*referent)))
             .filter(|(_, regions)| !regions.is_empty())
             .collect()
     }
 
-    fn answering(&self, about: About) -> Vec<usize> {
-        let answers = |region: &PixelBox| match about {
-            About::Figure(figure) => region.overlap(&self.picture.visible[figure]) >= SHOWS_FIGURE,
-            About::Background => covered(region, &self.picture.owners) <= SHOWS_BACKGROUND,
+    fn answering(&self, referent: Referent) -> Vec<usize> {
+        let answers = |region: &PixelBox| match referent {
+            Referent::Figure(figure) => {
+                region.overlap(&self.picture.visible[figure]) >= SHOWS_FIGURE
+            }
+            Referent::Background => covered(region, &self.picture.owners) <= SHOWS_BACKGROUND,
         };
         let all = self.boxes.iter().enumerate();
         all.filter(|(_, region)| answers(region))
@@ -80,7 +83,7 @@ pub(super) fn calibrated(draws: &Draws) -> Projection {
         .par_iter()
         .enumerate()
         .map(|(index, scene)| {
-            Rendering::of(scene, draws, [CALIBRATION, index as u64]).descriptors()
+            Rendering::new(scene, draws, [CALIBRATION, index as u64]).descriptors()
         })
         .collect();
     Projection::calibrated(&descriptors.concat(), draws)
@@ -97,12 +100,12 @@ mod tests {
         let families = families(&draws, 0, 24);
         let captions = captions(&draws, 0, &families);
         for (index, scene) in families.iter().flat_map(|f| &f.siblings).enumerate() {
-            let rendering = Rendering::of(scene, &draws, [0, index as u64]);
+            let rendering = Rendering::new(scene, &draws, [0, index as u64]);
             for described in &captions[index] {
                 let alignment = rendering.alignment(described);
-                for (word, about) in &described.caption.content {
-                    let found = alignment.iter().find(|(position, _)| position == word);
-                    let About::Figure(figure) = about else {
+                for (word, referent) in &described.caption.content {
+                    let found = alignment.iter().find(|(index, _)| index == word);
+                    let Referent::Figure(figure) = referent else {
                         continue;
                     };
                     let (_, regions) = found.expect("every figure has boxes");

@@ -1,11 +1,11 @@
-//! What is in a scene, and how do two figures lie to each other?
+//! Scenes, their figures, and the spatial relations of two figures.
 
 use super::attributes::{Attributes, Background};
 
 /// Width and height of a scene in pixels.
 pub const CANVAS: usize = 192;
 
-/// One drawn thing: what can be said of it, and where exactly it lies.
+/// A drawn figure: the attributes that captions name, and its exact geometry.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Figure {
     pub(super) attributes: Attributes,
@@ -14,19 +14,19 @@ pub(super) struct Figure {
     /// Half the extent in pixels.
     pub(super) radius: f32,
     /// Rotation of the outline in radians.
-    pub(super) turn: f32,
-    /// Direction of stripes in radians, against the outline.
-    pub(super) grain: f32,
+    pub(super) rotation: f32,
+    /// Angle of stripes in radians, relative to the outline.
+    pub(super) stripe_angle: f32,
 }
 
-/// Figures in the order in which they are drawn: a later one hides an earlier one.
+/// Figures in drawing order (a later one covers an earlier one) and the background.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Scene {
     pub(super) figures: Vec<Figure>,
     pub(super) background: Background,
 }
 
-/// How one figure lies to another.
+/// The spatial relation of one figure to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Relation {
     LeftOf,
@@ -45,10 +45,10 @@ impl Relation {
         Self::Beside,
     ];
 
-    /// Whether `subject` lies so to `other`.
+    /// Whether `subject` has this relation to `other`.
     ///
-    /// A direction holds from 30 pixels on and within 40 degrees of its axis; a diagonal has none.
-    /// Figures are beside each other when less than 16 pixels lie between their circles.
+    /// A direction holds from a distance of 30 pixels and within 40 degrees of its axis, so it does not
+    /// hold on a diagonal. Figures are beside each other if less than 16 pixels lie between their circles.
     pub(super) fn holds(self, subject: &Figure, other: &Figure) -> bool {
         let x = other.centre[0] - subject.centre[0];
         let y = other.centre[1] - subject.centre[1];

@@ -1,4 +1,4 @@
-//! Scenes on disk: written under another name first, so that a directory is whole or absent.
+//! Writes scenes to a directory: first under another name, so that the directory is complete or absent.
 
 use std::fs;
 use std::io;
@@ -22,13 +22,13 @@ use super::scene::{CANVAS, Scene};
 use uard_data::npy::F32Writer;
 use uard_data::{Error, Result};
 
-/// Changes whenever the same configuration would give other files.
+/// The format of the files; raised whenever the same configuration would give other files.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// The file that says what a directory holds.
+/// The file with the configuration and the format of a directory's scenes.
 const PROVENANCE: &str = "scenes.json";
 
-/// Scenes that are held in memory before they are written.
+/// The number of scenes that are held in memory before they are written.
 const CHUNK: usize = 64;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ struct Provenance {
 }
 
 impl Provenance {
-    fn of(config: &ScenesConfig) -> Self {
+    fn new(config: &ScenesConfig) -> Self {
         Self {
             format_version: FORMAT_VERSION,
             config: config.clone(),
@@ -57,11 +57,11 @@ impl Provenance {
 /// Whether a directory holds exactly the scenes of this configuration, written to the end by this
 /// format version.
 ///
-/// `scenes.json` is read, and every file of every split must be there; contents are not compared.
+/// Reads `scenes.json` and checks that every file of every split exists; their contents are not read.
 pub fn is_complete(dir: &Path, config: &ScenesConfig) -> bool {
     let provenance = uard_files::read(&dir.join(PROVENANCE)).ok();
     let provenance = provenance.and_then(|bytes| serde_json::from_slice::<Provenance>(&bytes).ok());
-    provenance == Some(Provenance::of(config))
+    provenance == Some(Provenance::new(config))
         && dir.join("images").is_dir()
         && config.splits().iter().all(|(split, _)| {
             [
@@ -78,10 +78,9 @@ pub fn is_complete(dir: &Path, config: &ScenesConfig) -> bool {
 
 /// Draws all scenes and writes them into `dir`; see [`crate`] for the files.
 ///
-/// Everything goes into a hidden directory beside `dir` first, which takes its name at the end.
-/// Scenes that were there before are replaced, an empty directory is filled, and a directory with
-/// anything else is left alone. `on_scene` hears after each scene how many of how many are done,
-/// from any thread.
+/// Writes to a hidden directory beside `dir`, which is renamed to `dir` at the end. Existing scenes in
+/// `dir` are replaced, an empty directory is filled, and a directory with anything else is refused.
+/// Calls `on_scene` after each scene, from any thread, with the number of finished scenes and the total.
 ///
 /// # Errors
 /// A file that cannot be written, a split without scenes, a `dir` that holds something else, or
@@ -94,25 +93,25 @@ pub fn write(
     check(config, dir)?;
     let lock = DirectoryLock::acquire_beside(dir);
     let _lock = lock.map_err(Error::io(dir, "write scenes to"))?;
-    let partial = Partial::beside(dir)?;
+    let partial = UnfinishedDirectory::beside(dir)?;
     let images = partial.path.join("images");
     fs::create_dir(&images).map_err(Error::io(&images, "create"))?;
     let draws = Draws::new(config.seed);
     let done = AtomicUsize::new(0);
-    let painter = Painter {
+    let writer = SplitWriter {
         draws,
         projection: calibrated(&draws),
         dir: &partial.path,
         on_scene: &|| on_scene(done.fetch_add(1, Ordering::Relaxed) + 1, config.scenes()),
     };
     for (number, (split, scenes)) in config.splits().into_iter().enumerate() {
-        painter.split(number as u64, split, scenes)?;
+        writer.split(number as u64, split, scenes)?;
     }
-    write_json(&partial.path.join(PROVENANCE), &Provenance::of(config))?;
+    write_json(&partial.path.join(PROVENANCE), &Provenance::new(config))?;
     partial.publish(dir)
 }
 
-/// What stands in the way of writing, before any work is done.
+/// Refuses a split without scenes, and a directory that holds anything but scenes.
 fn check(config: &ScenesConfig, dir: &Path) -> Result<()> {
     let refuse = |kind, message: String| {
         Err(Error::io(dir, "write scenes to")(io::Error::new(
@@ -127,7 +126,7 @@ fn check(config: &ScenesConfig, dir: &Path) -> Result<()> {
         return Ok(());
     }
     let message =
-        format!("it exists and holds no {PROVENANCE}; choose another directory, or empty it");
+        format!("it holds other files and no {PROVENANCE}; choose another directory, or empty it");
     refuse(io::ErrorKind::AlreadyExists, message)
 }
 
@@ -135,12 +134,12 @@ fn is_empty(dir: &Path) -> bool {
     fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-/// A directory that is removed again unless it is published.
-struct Partial {
+/// An unfinished directory, which is removed when dropped unless it was published.
+struct UnfinishedDirectory {
     path: PathBuf,
 }
 
-impl Partial {
+impl UnfinishedDirectory {
     /// A hidden directory beside `dir`, named after it and this process.
     fn beside(dir: &Path) -> Result<Self> {
         let name = dir.file_name().unwrap_or_default().to_string_lossy();
@@ -150,7 +149,7 @@ impl Partial {
         Ok(Self { path })
     }
 
-    /// Takes the place of `dir`.
+    /// Renames the directory to `dir`, after removing the existing one.
     fn publish(self, dir: &Path) -> Result<()> {
         if dir.exists() {
             fs::remove_dir_all(dir).map_err(Error::io(dir, "replace"))?;
@@ -159,22 +158,22 @@ impl Partial {
     }
 }
 
-impl Drop for Partial {
+impl Drop for UnfinishedDirectory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-/// What drawing every scene needs.
-struct Painter<'a> {
+/// Draws and writes the scenes of a split.
+struct SplitWriter<'a> {
     draws: Draws,
     projection: Projection,
     dir: &'a Path,
     on_scene: &'a (dyn Fn() + Sync),
 }
 
-/// What one scene adds to the files of its split.
-struct Entry {
+/// The features, boxes and alignments of a scene.
+struct SceneData {
     features: Vec<f32>,
     boxes: Vec<f32>,
     alignments: Vec<Alignment>,
@@ -185,7 +184,7 @@ struct Alignments {
     captions: Vec<Alignment>,
 }
 
-impl Painter<'_> {
+impl SplitWriter<'_> {
     fn split(&self, number: u64, split: &str, scenes: usize) -> Result<()> {
         let families = families(&self.draws, number, scenes);
         let described = captions(&self.draws, number, &families);
@@ -208,11 +207,11 @@ impl Painter<'_> {
             let entries = chunk
                 .into_par_iter()
                 .map(|i| self.scene(&scenes[i], &described[i], &ids[i], [number, i as u64]))
-                .collect::<Result<Vec<Entry>>>()?;
-            for entry in entries {
-                features.write(&entry.features)?;
-                boxes.write(&entry.boxes)?;
-                alignments.captions.extend(entry.alignments);
+                .collect::<Result<Vec<SceneData>>>()?;
+            for scene in entries {
+                features.write(&scene.features)?;
+                boxes.write(&scene.boxes)?;
+                alignments.captions.extend(scene.alignments);
             }
         }
         features.finish()?;
@@ -226,8 +225,8 @@ impl Painter<'_> {
         described: &[Described],
         id: &str,
         indices: [u64; 2],
-    ) -> Result<Entry> {
-        let rendering = Rendering::of(scene, &self.draws, indices);
+    ) -> Result<SceneData> {
+        let rendering = Rendering::new(scene, &self.draws, indices);
         let path = self.dir.join("images").join(format!("{id}.png"));
         write_png(&path, &rendering.picture.pixels)?;
         let descriptors = rendering.descriptors();
@@ -242,7 +241,7 @@ impl Painter<'_> {
             .collect();
         let alignments = described.iter().map(|d| rendering.alignment(d)).collect();
         (self.on_scene)();
-        Ok(Entry {
+        Ok(SceneData {
             features,
             boxes,
             alignments,
@@ -291,14 +290,14 @@ mod tests {
     }
 
     fn written(config: &ScenesConfig, threads: usize) -> BTreeMap<PathBuf, Vec<u8>> {
-        let place = tempfile::tempdir().unwrap();
-        let dir = place.path().join("scenes");
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("scenes");
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .unwrap();
         pool.install(|| write(config, &dir, &|_, _| ())).unwrap();
-        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
         let mut files = BTreeMap::new();
         for folder in [dir.clone(), dir.join("images")] {
             for entry in fs::read_dir(folder)
@@ -352,13 +351,13 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let dir = place.path().join("scenes");
         assert!(!is_complete(&dir, &tiny(0)));
-        let heard = AtomicUsize::new(0);
+        let calls = AtomicUsize::new(0);
         write(&tiny(0), &dir, &|_, total| {
             assert_eq!(total, 12);
-            heard.fetch_add(1, Ordering::Relaxed);
+            calls.fetch_add(1, Ordering::Relaxed);
         })
         .unwrap();
-        assert_eq!(heard.into_inner(), 12);
+        assert_eq!(calls.into_inner(), 12);
         assert!(is_complete(&dir, &tiny(0)));
         assert!(!is_complete(&dir, &tiny(1)));
         fs::remove_file(dir.join("dev_boxes.npy")).unwrap();
@@ -368,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn directory_with_something_else_is_left_alone() {
+    fn a_directory_with_other_files_is_refused_and_not_changed() {
         let place = tempfile::tempdir().unwrap();
         fs::write(place.path().join("thesis.tex"), "mine").unwrap();
         let refused = write(&tiny(0), place.path(), &|_, _| ()).unwrap_err();

@@ -1,15 +1,15 @@
-//! How far are two tensors apart, and where?
+//! Assertions that two tensors are close or equal.
 
 use candle_core::{DType, Tensor};
 
-/// The largest absolute difference and its place in row-major order; NaN counts as infinite.
+/// The largest absolute difference and its row-major index; NaN counts as infinite.
 ///
 /// # Panics
 /// When the shapes differ or a tensor cannot be read.
 pub fn worst_difference(found: &Tensor, expected: &Tensor) -> (f64, usize) {
     assert_eq!(found.dims(), expected.dims(), "shapes differ");
     let mut worst = (0.0, 0);
-    for (place, (a, b)) in numbers(found).iter().zip(numbers(expected)).enumerate() {
+    for (index, (a, b)) in numbers(found).iter().zip(numbers(expected)).enumerate() {
         let difference = (a - b).abs();
         let difference = if difference.is_nan() {
             f64::INFINITY
@@ -17,29 +17,29 @@ pub fn worst_difference(found: &Tensor, expected: &Tensor) -> (f64, usize) {
             difference
         };
         if difference > worst.0 {
-            worst = (difference, place);
+            worst = (difference, index);
         }
     }
     worst
 }
 
-/// Fails unless every entry is within `tolerance`, in units of the larger of 1 and the largest
+/// Fails unless every difference is at most `tolerance` times the larger of 1 and the largest
 /// expected magnitude.
 ///
 /// # Panics
-/// When an entry is further away, a value is NaN, or the shapes differ.
+/// When a difference is larger, a value is NaN, or the shapes differ.
 #[track_caller]
 pub fn assert_close(found: &Tensor, expected: &Tensor, tolerance: f64) {
-    let (difference, place) = worst_difference(found, expected);
+    let (difference, index) = worst_difference(found, expected);
     let scale = numbers(expected)
         .iter()
         .fold(1.0, |scale: f64, value| scale.max(value.abs()));
     assert!(
         difference <= tolerance * scale,
-        "entry {place} of {:?}: found {}, expected {}: {difference:e} apart, tolerance {tolerance:e} x {scale}",
+        "entry {index} of {:?}: found {}, expected {}: {difference:e} apart, tolerance {tolerance:e} x {scale}",
         found.dims(),
-        numbers(found)[place],
-        numbers(expected)[place],
+        numbers(found)[index],
+        numbers(expected)[index],
     );
 }
 
@@ -51,11 +51,11 @@ pub fn assert_close(found: &Tensor, expected: &Tensor, tolerance: f64) {
 pub fn assert_same_bytes(found: &Tensor, expected: &Tensor) {
     assert_eq!(found.dims(), expected.dims(), "shapes differ");
     assert_eq!(found.dtype(), expected.dtype(), "dtypes differ");
-    for (place, (a, b)) in numbers(found).iter().zip(numbers(expected)).enumerate() {
+    for (index, (a, b)) in numbers(found).iter().zip(numbers(expected)).enumerate() {
         assert_eq!(
             a.to_bits(),
             b.to_bits(),
-            "entry {place}: found {a:e}, expected {b:e}"
+            "entry {index}: found {a:e}, expected {b:e}"
         );
     }
 }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn worst_difference_names_its_place() {
+    fn worst_difference_gives_its_index() {
         let a = Tensor::new(&[1f32, 2.0, 3.0], &Device::Cpu).unwrap();
         let b = Tensor::new(&[1f32, 2.5, 3.1], &Device::Cpu).unwrap();
         assert_eq!(worst_difference(&a, &b), (0.5, 1));

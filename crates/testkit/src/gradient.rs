@@ -1,11 +1,11 @@
-//! Does backward give the derivative of forward? Central differences in f64.
+//! Gradient checks: compares the backward pass with central differences in f64.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 use crate::closeness::numbers;
 
-/// Step of the central differences: the truncation error of order h² and the rounding error of
-/// order 1e-16 / h are both near 1e-10.
+/// Step h of the central differences. The truncation error, of order h², and the rounding error, of
+/// order 1e-16 / h, are both about 1e-10.
 const STEP: f64 = 1e-5;
 
 /// Fails unless every gradient of the scalar `f` agrees with central differences.
@@ -44,22 +44,22 @@ pub fn assert_gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Var],
         assert_eq!(
             found.len(),
             values.len(),
-            "input {index}: gradient of another size"
+            "input {index}: the gradient has another size"
         );
-        for (place, &gradient) in found.iter().enumerate() {
-            let expected = central_difference(&f, &tensors, index, (&values, place));
+        for (entry, &gradient) in found.iter().enumerate() {
+            let expected = central_difference(&f, &tensors, index, &values, entry);
             assert!(
                 (gradient - expected).abs() <= tolerance * expected.abs().max(1.0),
-                "input {index}, entry {place}: gradient {gradient:e}, central difference {expected:e}",
+                "input {index}, entry {entry}: gradient {gradient:e}, central difference {expected:e}",
             );
         }
     }
 }
 
-/// Fails unless a gradient has no NaN or infinity and is not zero everywhere.
+/// Fails unless a gradient is finite and has an entry that is not zero.
 ///
 /// # Panics
-/// When it has, or is; the message begins with `name`.
+/// When an entry is NaN or infinite, or all are zero; the message begins with `name`.
 #[track_caller]
 pub fn assert_finite_nonzero(name: &str, gradient: &Tensor) {
     let values = numbers(gradient);
@@ -73,15 +73,17 @@ pub fn assert_finite_nonzero(name: &str, gradient: &Tensor) {
     );
 }
 
+/// The central difference of `f` by one entry of `tensors[index]`, whose numbers are `values`.
 fn central_difference(
     f: &impl Fn(&[Tensor]) -> Result<Tensor>,
     tensors: &[Tensor],
     index: usize,
-    (values, place): (&[f64], usize),
+    values: &[f64],
+    entry: usize,
 ) -> f64 {
     let moved = |by: f64| {
         let mut values = values.to_vec();
-        values[place] += by;
+        values[entry] += by;
         let mut tensors: Vec<Tensor> = tensors.iter().map(Tensor::detach).collect();
         tensors[index] = Tensor::from_vec(values, tensors[index].dims(), &Device::Cpu)
             .expect("the values keep their shape");

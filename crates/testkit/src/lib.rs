@@ -1,7 +1,7 @@
-//! Gradient check and closeness, for the tests of every crate.
+//! Gradient checks and comparisons of tensors, for the tests of every crate.
 //!
-//! The functions panic with the worst entry when a check fails: they are assertions. No crate
-//! depends on this one outside its tests.
+//! The functions are assertions: they panic and name the wrong entry. Crates depend on this one in
+//! their tests only.
 
 mod closeness;
 mod gradient;

@@ -1,9 +1,10 @@
-//! Does a trained BERT learn more when its own parameters move than when only the projection does?
+//! Compares fine-tuning a published BERT with training only the projection behind it.
 //!
-//! `cargo run --release -p uard-training --example fine_tune_bert -- MODEL CAPTIONS EPOCHS`, MODEL a
-//! folder in Hugging Face's form and CAPTIONS five lines an image: the first 1,000 are learned, the
-//! next 1,000 only looked at. Captions of one image shall be nearer to each other than to those of
-//! other images; a caption is the mean of its words.
+//! `cargo run --release -p uard-training --example fine_tune_bert -- MODEL CAPTIONS EPOCHS`, where
+//! MODEL is a folder in Hugging Face's format and CAPTIONS holds five lines an image. The first
+//! 1,000 captions are trained on, the next 1,000 only evaluated. The loss is contrastive: captions
+//! of one image shall be nearer to each other than to those of other images. A caption is
+//! represented by the mean of its words.
 
 #![allow(clippy::print_stdout)]
 
@@ -23,7 +24,7 @@ use uard_training::optimizer::Optimizer;
 
 /// Captions of each image.
 const CAPTIONS: usize = 5;
-/// Images that are learned, and as many that are looked at.
+/// Images that are trained on, and the number of images that are only evaluated.
 const IMAGES: usize = 200;
 /// Images of a step.
 const BATCH: usize = 20;
@@ -37,7 +38,7 @@ const SCALE: f64 = 0.1;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// Ids of captions, and the encoder that is trained.
+/// Token ids of all captions, and the encoder that is trained.
 struct Tuning {
     ids: Vec<Vec<u32>>,
     pad: u32,
@@ -66,7 +67,7 @@ impl Tuning {
         })
     }
 
-    /// One caption of each image as unit rows [B, D].
+    /// Caption number `which` of each image, encoded as unit rows [B, D].
     fn rows(&self, images: &[usize], which: usize, drops: Option<Drops>) -> Outcome<Tensor> {
         let ids = images
             .iter()
@@ -77,23 +78,25 @@ impl Tuning {
         Ok(unit_rows(&words.rows().sum(1)?)?)
     }
 
-    /// The cross-entropy of finding an image's other caption among those of all images.
+    /// Cross-entropy of finding an image's `second` caption, given its `first`, among the second
+    /// captions of all images. Dropout is on where a step is given.
     fn loss(
         &self,
         images: &[usize],
-        (first, second): (usize, usize),
+        first: usize,
+        second: usize,
         step: Option<&[u64]>,
     ) -> Outcome<Tensor> {
         let drops = |side: u64| step.map(|step| [step, &[side]].concat());
         let (left, right) = (drops(0), drops(1));
-        let given = |step: &Option<Vec<u64>>, which| {
+        let encoded = |step: &Option<Vec<u64>>, which| {
             let drops = step.as_deref().map(|step| Drops {
                 draws: &self.draws,
                 step,
             });
             self.rows(images, which, drops)
         };
-        let (left, right) = (given(&left, first)?, given(&right, second)?);
+        let (left, right) = (encoded(&left, first)?, encoded(&right, second)?);
         let logits = (left.matmul(&right.t()?)? * INVERSE_TEMPERATURE)?;
         let shift = logits.max_keepdim(D::Minus1)?.detach();
         let logits = logits.broadcast_sub(&shift)?;
@@ -102,12 +105,12 @@ impl Tuning {
         Ok((total - own.sum(D::Minus1)?)?.mean_all()?)
     }
 
-    /// The mean loss over batches of images in order, nothing dropped.
+    /// The mean loss over batches of images in order, without dropout.
     fn mean_loss(&self, images: std::ops::Range<usize>) -> Outcome<f32> {
         let images: Vec<usize> = images.collect();
         let mut sum = 0.0;
         for batch in images.chunks(BATCH) {
-            sum += self.loss(batch, (0, 1), None)?.to_scalar::<f32>()?;
+            sum += self.loss(batch, 0, 1, None)?.to_scalar::<f32>()?;
         }
         Ok(sum / (images.len() / BATCH) as f32)
     }
@@ -127,8 +130,8 @@ impl Tuning {
             let order = permutation(&mut self.draws.stream("order", &[epoch]), IMAGES);
             for (step, images) in (0u64..).zip(order.chunks(BATCH)) {
                 let first = ((epoch + step) % CAPTIONS as u64) as usize;
-                let pair = (first, (first + 1) % CAPTIONS);
-                let loss = self.loss(images, pair, Some(&[epoch, step]))?;
+                let second = (first + 1) % CAPTIONS;
+                let loss = self.loss(images, first, second, Some(&[epoch, step]))?;
                 let gradients = Gradients::take(&self.parameters, &mut loss.backward()?)?;
                 optimizer.step(&self.parameters, &gradients, 1.0)?;
             }
@@ -142,7 +145,7 @@ impl Tuning {
             self.mean_loss(0..IMAGES)?,
             self.mean_loss(IMAGES..2 * IMAGES)?,
         );
-        println!("  epoch {epoch}: loss {learned:.4} on learned captions, {new:.4} on others");
+        println!("  epoch {epoch}: loss {learned:.4} on training captions, {new:.4} on others");
         Ok(())
     }
 }
@@ -157,8 +160,8 @@ fn main() -> Outcome<()> {
         .get(..2 * IMAGES * CAPTIONS)
         .ok_or("expected at least 2,000 captions")?;
     for (name, scale) in [
-        ("frozen, only the projection learns", 0.0),
-        ("fine-tuned, BERT and projection learn", SCALE),
+        ("BERT frozen, only the projection is trained", 0.0),
+        ("BERT fine-tuned together with the projection", SCALE),
     ] {
         println!("{name}:");
         let tuning = Tuning::new(Path::new(folder), captions)?;

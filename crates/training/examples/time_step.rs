@@ -1,7 +1,8 @@
-//! Where does the time of a training step go?
+//! Prints how many milliseconds each part of a training step takes.
 //!
-//! `cargo run --release -p uard-training --example time_step -- CONFIG DATA STEPS THRESHOLD`, and any
-//! number of `section.key=value` behind. `loss.warm_up_epochs=0` takes the hardest negatives.
+//! `cargo run --release -p uard-training --example time_step -- CONFIG DATA STEPS THRESHOLD`,
+//! followed by any number of `section.key=value`. `loss.warm_up_epochs=0` selects the hardest
+//! negatives.
 
 #![allow(clippy::print_stdout)]
 
@@ -32,7 +33,7 @@ const PARTS: [&str; 7] = [
     "optimizer",
 ];
 
-/// Everything that a step needs.
+/// Configuration, data and model of the steps that are timed.
 struct Bench {
     config: TrainConfig,
     train: Split,
@@ -69,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (step, batch) in batches.epoch(1, 0).into_iter().take(steps).enumerate() {
         let mut marks = vec![Instant::now()];
         last = bench.step(&batch, &mut optimizer, &mut marks)?;
-        // The first step allocates and faults pages in.
+        // The first step is not counted: it allocates memory and faults its pages in.
         for (total, pair) in totals.iter_mut().zip(marks.windows(2)).filter(|_| step > 0) {
             *total += (pair[1] - pair[0]).as_secs_f64();
         }

@@ -1,26 +1,27 @@
-//! Which captions, and which images, stand together in each batch of an epoch?
+//! Cuts the captions of a split into batches, in a new seeded order each epoch.
 
 use uard_core::random::{Draws, permutation};
 
 use crate::negatives::Pairing;
 use crate::{Error, Result};
 
-/// A batch: captions, and the images they belong to, each image once.
+/// The indices of a batch: its captions, and the images they belong to, each image once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// Captions of the split, in the order of the batch.
+    /// Indices of captions of the split, in the order of the batch.
     pub captions: Vec<usize>,
-    /// Images of the split, in the order of their first caption.
+    /// Indices of images of the split, in the order of their first caption in the batch.
     pub images: Vec<usize>,
-    /// Which of `images` each caption belongs to.
+    /// For each caption the index into `images` of its image.
     pub pairing: Pairing,
 }
 
-/// How the captions of a split are cut into the batches of each epoch.
+/// Cuts the captions of a split into the batches of each epoch.
 ///
 /// The order is a seeded permutation of all captions, a new one each epoch. The last, partial
-/// batch counts when it must hold two images, that is, when it has more captions than any image
-/// has; otherwise its captions sit out that epoch. So every epoch has the same number of batches.
+/// batch is used when it has more captions than any one image has, because then it holds at least
+/// two images; otherwise its captions are left out of that epoch. Every epoch has the same number
+/// of batches.
 #[derive(Debug, Clone)]
 pub struct Batches<'a> {
     image_of_caption: &'a [usize],
@@ -30,10 +31,11 @@ pub struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    /// Batches of `size` captions.
+    /// Batches of `size` captions. `split` is its name, for errors.
     ///
     /// # Errors
-    /// When a batch could hold one image alone, or the split does not fill a single batch.
+    /// When a batch of `size` captions may hold one image only, or when the split has too few
+    /// captions for one batch.
     pub fn new(
         image_of_caption: &'a [usize],
         size: usize,
@@ -49,14 +51,14 @@ impl<'a> Batches<'a> {
         };
         if size <= most {
             return Err(too_little(format!(
-                "an image has {most}, so a batch of {size} may hold no negative; set \
-                 training.batch above {most}"
+                "one image has {most}, so a batch of {size} may hold captions of one image only \
+                 and no negative; set training.batch above {most}"
             )));
         }
         let per_epoch = captions / size + usize::from(captions % size > most);
         if per_epoch == 0 {
             return Err(too_little(format!(
-                "expected more than {most}, so that a batch holds two images"
+                "expected more than {most}, so that a batch holds at least two images"
             )));
         }
         Ok(Self {
@@ -67,12 +69,12 @@ impl<'a> Batches<'a> {
         })
     }
 
-    /// Batches in every epoch.
+    /// Number of batches in every epoch.
     pub fn per_epoch(&self) -> usize {
         self.per_epoch
     }
 
-    /// The batches of an epoch, from one of them on.
+    /// The batches of an epoch, starting with batch `from`, counted from 0.
     pub fn epoch(&self, epoch: usize, from: usize) -> Vec<Batch> {
         let captions = self.image_of_caption.len();
         let order = permutation(
@@ -147,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_can_be_entered_anywhere_and_differs_from_the_next() {
+    fn an_epoch_can_start_at_any_batch_and_differs_from_the_next() {
         let owners = two_each(10);
         let batches = Batches::new(&owners, 8, Draws::new(0), "train").unwrap();
         assert_eq!(batches.epoch(2, 0)[1..], batches.epoch(2, 1));
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rest_that_may_be_one_image_is_dropped() {
+    fn a_last_batch_that_may_hold_one_image_only_is_dropped() {
         let owners = two_each(9);
         let batches = Batches::new(&owners, 8, Draws::new(0), "train").unwrap();
         assert_eq!(batches.epoch(1, 0).len(), 2);

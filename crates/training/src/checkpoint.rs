@@ -1,6 +1,8 @@
-//! A run as it is saved, so that it continues with the same bytes as if it had never stopped: a
-//! checkpoint of its model with the state of its training beside it, which is the rest of
-//! `state.json`, and `optimizer.safetensors`.
+//! Saves and restores the state of a training run, so that a resumed run computes the same bytes as
+//! one that never stopped.
+//!
+//! To the model's checkpoint it adds the remaining keys of `state.json` and the optimizer's moments
+//! in `optimizer.safetensors`.
 
 use std::path::PathBuf;
 
@@ -19,68 +21,68 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 
 /// The contents of `state.json`.
 ///
-/// Nothing in it depends on clock, path, device or thread count: records of epochs are stored with
-/// zero seconds.
+/// Nothing in it depends on clock, path, device or number of threads; `seconds` of the epochs are
+/// stored as zero.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainState {
     /// Version of the files.
     pub format_version: u32,
-    /// The epoch that the next step belongs to, from 1.
+    /// The epoch of the next step, from 1.
     pub epoch: usize,
-    /// The batch of that epoch that comes next, from 0.
+    /// The next batch of that epoch, from 0.
     pub batch: usize,
-    /// Steps taken.
+    /// Number of steps taken.
     pub step: usize,
     /// Seed of every draw.
     pub seed: u64,
-    /// What readers of the model read, the threshold of the last step in it.
+    /// The part that is enough to use the model, with the threshold after the last step.
     #[serde(flatten)]
     pub model: ModelState,
     /// Every finished epoch.
     pub epochs: Vec<EpochRecord>,
-    /// What the running epoch has gathered.
-    pub running: Running,
+    /// Sums over the unfinished epoch.
+    pub running: EpochSums,
     /// The best epoch so far.
-    pub best: Option<Best>,
-    /// Epochs since the best one.
+    pub best: Option<BestEpoch>,
+    /// Number of epochs since the best one.
     pub epochs_without_gain: usize,
-    /// Steps in a row that look collapsed.
+    /// Number of steps in a row whose loss was near that of a collapsed model.
     pub collapsed_steps: usize,
-    /// Checksums that one earlier version kept here instead of in `SHA256SUMS`; ignored.
+    /// Checksums that an earlier version stored here instead of in `SHA256SUMS`; ignored.
     #[serde(default, skip_serializing)]
     pub files: IgnoredAny,
 }
 
-/// Sums over the steps of the running epoch.
+/// Sums over the steps of an unfinished epoch.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Running {
+pub struct EpochSums {
     /// Sum of the losses.
     pub loss: f64,
-    /// Steps in the sum.
+    /// Number of steps in the sum.
     pub steps: usize,
-    /// Samples of relevance.
+    /// Histograms of the relevant and the irrelevant samples.
     pub hills: Hills,
 }
 
-/// The epoch of highest rsum on dev; of equals the first.
+/// The epoch of highest rsum on dev; of equal ones the first.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Best {
+pub struct BestEpoch {
     /// Epoch, from 1.
     pub epoch: usize,
-    /// Steps taken at its end.
+    /// Number of steps taken at its end.
     pub step: usize,
-    /// Its rsum, in percent points.
+    /// Its rsum, 0 to 600.
     pub rsum: f64,
 }
 
 impl TrainState {
-    /// The state of a run with so many batches an epoch, at one of its checkpoints.
+    /// Reads the state of a run that has `batches_per_epoch` batches an epoch.
     ///
     /// # Errors
-    /// When the state is damaged, or no such run reaches it: names the step and its place.
+    /// When the file is damaged, or its counts contradict each other or `batches_per_epoch`.
     pub(crate) fn read(checkpoint: &Checkpoint, batches_per_epoch: usize) -> Result<Self> {
         let path = checkpoint.path().join(STATE);
         let state: Self = serde_json::from_slice(&checkpoint.file(STATE)?)
@@ -96,8 +98,8 @@ impl TrainState {
             return Ok(state);
         }
         let cause = format!(
-            "step {} cannot be batch {} of epoch {} after {} epochs of {batches_per_epoch} \
-             batches, {} of them without a gain, {} steps collapsed",
+            "its counts contradict each other: step {}, batch {} of epoch {}, {} finished epochs of \
+             {batches_per_epoch} batches, {} of them without a gain, {} collapsed steps",
             state.step,
             state.batch,
             state.epoch,
@@ -109,10 +111,10 @@ impl TrainState {
     }
 }
 
-/// Refuses a configuration that is not the checkpoint's.
+/// Checks that a configuration equals the checkpoint's.
 ///
 /// # Errors
-/// Names the first line that differs.
+/// When they differ: names the first line that does.
 pub fn expect_config(checkpoint: &Checkpoint, config: &TrainConfig) -> Result<()> {
     let origin = checkpoint.path().join(STATE).display().to_string();
     let trained = TrainConfig::from_toml(&checkpoint.state().config, &origin)?;
@@ -123,7 +125,7 @@ pub fn expect_config(checkpoint: &Checkpoint, config: &TrainConfig) -> Result<()
     Ok(checkpoint.expect("the setting", &found, given, mend)?)
 }
 
-/// The optimizer of a run, with the moments of one of its checkpoints.
+/// An optimizer with the moments of a checkpoint.
 pub(crate) fn optimizer(
     checkpoint: &Checkpoint,
     config: &TrainConfig,
@@ -136,10 +138,10 @@ pub(crate) fn optimizer(
     Ok(optimizer)
 }
 
-/// Writes a checkpoint, points `latest` and `best`, and removes old ones.
+/// Writes a checkpoint, then updates the pointers `latest` and `best` and removes old checkpoints.
 ///
 /// # Errors
-/// When something cannot be written; then the checkpoints before it are untouched.
+/// When something cannot be written; then the earlier checkpoints are unchanged.
 pub(crate) fn save(
     directory: &CheckpointDirectory,
     model: &Model,
@@ -157,15 +159,16 @@ pub(crate) fn save(
     files.push((OPTIMIZER, optimizer.to_safetensors()?));
     files.push((STATE, json));
     let path = directory.write(&name, &files)?;
-    settle(directory, state, keep_last)?;
+    point_and_prune(directory, state, keep_last)?;
     Ok(path)
 }
 
-/// Brings pointers and old checkpoints into the order that the newest state demands.
+/// Points `latest` and `best` at the checkpoints that the state names, and removes all others but
+/// the newest `keep_last`.
 ///
 /// # Errors
 /// When a pointer cannot be written or an old checkpoint not be removed.
-pub(crate) fn settle(
+pub(crate) fn point_and_prune(
     directory: &CheckpointDirectory,
     state: &TrainState,
     keep_last: usize,

@@ -1,6 +1,6 @@
-//! The settings of a run, and how they are read and checked.
+//! The configuration of a training run: reads it from TOML, checks it and changes single values.
 //!
-//! TOML, a section for each part of the method; an unknown key is an error. The defaults are the
+//! It has a section for each part of the method; an unknown key is an error. The defaults are the
 //! published settings for Flickr30K.
 
 mod sections;
@@ -32,35 +32,35 @@ pub use sections::{
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
-    /// What is read.
+    /// The vocabulary of the training captions.
     pub data: DataConfig,
-    /// How photographs become regions.
+    /// The backbone or detector that makes region features of photos.
     pub images: ImagesConfig,
     /// The joint space.
     pub model: JointSpaceConfig,
-    /// How captions are read and encoded.
+    /// The text encoder and its tokenizer.
     pub text: TextConfig,
     /// The similarity of image and caption.
     pub matcher: MatcherConfig,
-    /// How the threshold is learned.
+    /// The learner of the threshold.
     pub threshold: LearnerConfig,
-    /// The hinge.
+    /// The hinge loss.
     pub loss: LossConfig,
-    /// How a gradient moves the parameters.
+    /// The optimizer.
     pub optimizer: OptimizerConfig,
     /// The learning rate over the run.
     pub schedule: ScheduleConfig,
-    /// The loop.
+    /// The training loop.
     pub training: TrainingConfig,
-    /// How an epoch is judged.
+    /// The evaluation of every epoch on dev.
     pub evaluation: EvaluationConfig,
 }
 
 impl TrainConfig {
-    /// Reads and checks a configuration; `origin` names it in errors.
+    /// Reads and checks a configuration; `origin` names its source in errors.
     ///
     /// # Errors
-    /// When the text is not TOML, a key is unknown, or a value cannot be trained with.
+    /// When the text is not TOML, a key is unknown, or a value is out of its range.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self> {
         let config: Self = read_toml(text, origin)?;
         config.validate()?;
@@ -69,21 +69,20 @@ impl TrainConfig {
 
     /// Sets one value by its dotted key: `section.key=value`.
     ///
-    /// The value is read as TOML; what is not TOML is a string, so `matcher.rule=scan` needs no
-    /// quotes. Without a value, as in `matcher.inverse_temperature=`, the key is as if it had never
-    /// been written. On an error nothing changes.
+    /// The value is read as TOML; text that is not TOML becomes a string, so `matcher.rule=scan`
+    /// needs no quotes. Without a value, as in `matcher.inverse_temperature=`, the key gets its
+    /// default again. On an error nothing changes.
     ///
     /// # Errors
-    /// When there is no `=`, the key is unknown, or the value cannot be trained with.
+    /// When there is no `=`, the key is unknown, or the value is out of its range.
     pub fn apply_set(&mut self, assignment: &str) -> Result<()> {
         self.apply_sets([assignment])
     }
 
-    /// [`apply_set`](Self::apply_set) for several values, which need to fit together at the end
-    /// only.
+    /// [`apply_set`](Self::apply_set) for several values, checked once after all are set.
     ///
     /// # Errors
-    /// As for one; then none is set.
+    /// As for one value; then none is set.
     pub fn apply_sets<'a>(&mut self, sets: impl IntoIterator<Item = &'a str>) -> Result<()> {
         let mut config = self.clone();
         for assignment in sets {
@@ -120,8 +119,7 @@ impl TrainConfig {
         })
     }
 
-    /// The first line that two configurations do not share, as each has it; nothing where they are
-    /// the same.
+    /// The first line of each configuration that the other one lacks; `None` where both are equal.
     ///
     /// # Errors
     /// As for [`to_toml`](Self::to_toml).
@@ -137,12 +135,12 @@ impl TrainConfig {
         Ok(differ.then(|| [lacking(&texts[0], &texts[1]), lacking(&texts[1], &texts[0])]))
     }
 
-    /// Whether the run learns a threshold: some rules have none, or their own.
+    /// Whether the run learns a threshold: some weight rules use none, or a fixed one.
     pub fn learns_threshold(&self) -> bool {
         self.matcher.rule.takes_threshold()
     }
 
-    /// The settings of the model that is trained.
+    /// The part of the configuration that belongs to the model.
     pub fn model(&self) -> ModelConfig {
         ModelConfig {
             images: self.images.clone(),
@@ -159,7 +157,7 @@ impl TrainConfig {
     /// Checks every value.
     ///
     /// # Errors
-    /// Names the first setting that cannot be trained with, and what is allowed.
+    /// Names the first setting that is out of its range, and the range.
     pub fn validate(&self) -> Result<()> {
         self.model().validate()?;
         self.validate_numbers()?;
@@ -180,7 +178,7 @@ impl TrainConfig {
             })
     }
 
-    /// Checks the numbers that only training has.
+    /// Checks the numbers of the sections that only training uses.
     fn validate_numbers(&self) -> Result<()> {
         let (training, optimizer, schedule) = (&self.training, &self.optimizer, &self.schedule);
         let count = |key, number: usize| COUNT.check(key, number as f64);
@@ -224,7 +222,7 @@ const POSITIVE: Allowed = Allowed::new("a finite number above 0", |x| x.is_finit
 const NOT_NEGATIVE: Allowed =
     Allowed::new("a finite number, 0 or more", |x| x.is_finite() && x >= 0.0);
 
-/// The value that is written; nothing where none is.
+/// The value that a text stands for; `None` for an empty text.
 fn parse_value(text: &str) -> Option<toml::Value> {
     if text.is_empty() {
         return None;
@@ -253,7 +251,7 @@ fn set_key(
         match value {
             Some(value) => drop(table.insert(section.to_owned(), value)),
             None if table.remove(section).is_some() => {}
-            None => return Err(format!("`{section}` has no value that could be taken away")),
+            None => return Err(format!("`{section}` has no value to remove")),
         }
         return Ok(());
     }
@@ -299,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_is_the_line_that_each_has_alone() {
+    fn a_difference_is_the_line_that_the_other_lacks() {
         let one = TrainConfig::default();
         let mut other = one.clone();
         assert_eq!(one.difference(&other).unwrap(), None);
@@ -344,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn set_without_a_value_takes_it_away() {
+    fn set_without_a_value_restores_the_default() {
         let mut config = TrainConfig::default();
         config.apply_set("matcher.inverse_temperature=20").unwrap();
         config.apply_set("training.epochs=3").unwrap();

@@ -1,10 +1,10 @@
-//! What can go wrong while training.
+//! The error type of this crate.
 
 use std::path::{Path, PathBuf};
 
 use uard_files::FileError;
 
-/// A cause, with the file or setting, what was expected and found.
+/// Why training failed, with the file or setting, what was expected and what was found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -20,12 +20,12 @@ pub enum Error {
         step: usize,
     },
     /// A parameter takes no part in the loss.
-    #[error("parameter `{name}` got no gradient: the graph between it and the loss is cut")]
+    #[error("parameter `{name}` got no gradient: no path in the graph leads from it to the loss")]
     NoGradient {
         /// The parameter.
         name: String,
     },
-    /// The similarities and the captions of a batch do not fit.
+    /// The number of similarities is not images times captions.
     #[error("{tensor}: expected {expected} numbers, found {found}")]
     Length {
         /// Which tensor.
@@ -45,7 +45,7 @@ pub enum Error {
         /// What is missing, and how to mend it.
         cause: String,
     },
-    /// A new run would overwrite another one.
+    /// A new run would overwrite an existing one.
     #[error(
         "{} already holds checkpoints: continue it with --resume or choose another run directory",
         path.display()
@@ -72,7 +72,7 @@ pub enum Error {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A fragment or parameter does not fit.
+    /// A fragment or parameter has a wrong shape or value.
     #[error(transparent)]
     Core(#[from] uard_core::Error),
     /// Features or captions cannot be used.
@@ -90,7 +90,7 @@ pub enum Error {
     /// The evaluation refused its input.
     #[error(transparent)]
     Eval(#[from] uard_eval::Error),
-    /// A GPU refused something.
+    /// A call to the GPU failed.
     #[cfg(feature = "cuda-kernels")]
     #[error(transparent)]
     Gpu(#[from] uard_core::gpu::GpuError),

@@ -1,4 +1,4 @@
-//! How good is a model on a split: retrieval, work kept, alignment?
+//! Evaluates a model on a split: retrieval, the fractions kept by the threshold, alignment.
 
 mod alignment;
 pub mod words;
@@ -20,63 +20,63 @@ const IMAGES_AT_ONCE: usize = 128;
 /// Captions encoded at once.
 const CAPTIONS_AT_ONCE: usize = 512;
 
-/// How pairs are matched.
+/// How an evaluation computes similarities.
 #[derive(Debug, Clone)]
-pub struct How {
-    /// Relevance above which fragments attend; the rule may have its own.
+pub struct EvaluationOptions {
+    /// Threshold on relevance, a cosine; weight rules with a fixed threshold ignore it.
     pub threshold: f64,
-    /// What computes similarities, and in which numbers.
+    /// The engine that computes similarities, and its precision.
     pub running: Running,
 }
 
-impl How {
-    /// The fastest engine that has the precision, for a model on a device.
+impl EvaluationOptions {
+    /// The fastest engine of a device that supports the precision.
     ///
     /// # Errors
-    /// When no engine of the device has the precision.
+    /// When no engine of the device supports the precision.
     pub fn fastest(threshold: f64, precision: Precision, device: &Device) -> Result<Self> {
         let running = Engine::Auto.open(Some(precision), device)?;
         Ok(Self { threshold, running })
     }
 }
 
-/// What an evaluation is doing.
+/// A stage of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Images and captions become fragments; they are counted together.
+    /// Images and captions are encoded; progress counts both together.
     Encoding,
-    /// Pairs are matched, and counted.
+    /// Similarities are computed; progress counts pairs.
     Matching,
 }
 
-/// Told the stage, what is done of it and what there is in all; from any thread.
+/// Called with the stage, the number of entries done and the number of all; from any thread.
 pub type OnProgress<'a> = &'a (dyn Fn(Stage, usize, usize) + Sync);
 
-/// What an evaluation gives.
+/// The result of an evaluation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SplitEvaluation {
     /// Similarity of every image and caption [I, C].
     pub similarities: SimilarityMatrix,
-    /// Retrieval with all images at once, work kept, alignment.
+    /// Retrieval with all images as candidates, fractions kept by the threshold, alignment.
     pub record: SplitRecord,
 }
 
 /// Evaluates a model on a split.
 ///
-/// The fragments of the whole split are in memory: for 5,000 images of 36 regions and 25,000
+/// The fragments of the whole split are held in memory: for 5,000 images of 36 regions and 25,000
 /// captions at width 1024, 2 GB in f32.
 ///
 /// # Errors
-/// When features cannot be read or have another width, or a similarity is not finite.
+/// When features cannot be read or have the wrong width, or a similarity is not finite.
 pub fn evaluate(
     model: &Model,
     split: &Split,
-    how: &How,
+    options: &EvaluationOptions,
     on_progress: OnProgress<'_>,
 ) -> Result<SplitEvaluation> {
-    let threshold = model.matcher().config().threshold(how.threshold);
+    let threshold = model.matcher().config().threshold(options.threshold);
     let (images, captions) = (split.images(), split.captions.len());
-    let search = Search::on(model.matcher(), threshold, &how.running)?;
+    let search = Search::on(model.matcher(), threshold, &options.running)?;
     let mut all_regions = search.regions(model.joint_width())?;
     let mut all_words = search.words(model.joint_width())?;
     let mut aligner = Aligner::new(split, threshold);

@@ -1,4 +1,4 @@
-//! How large are the gradients of a step, and are they all there and finite?
+//! The gradients of a step by parameter name, and their global norm.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use uard_core::parameters::Parameters;
 
 use crate::{Error, Result};
 
-/// Numbers summed one after the other; the parts are added in their order, so that the sum does
-/// not depend on how many threads there are.
+/// Numbers that one task sums; the sums of the tasks are added in a fixed order, so that the result
+/// does not depend on the number of threads.
 const PART: usize = 1 << 14;
 
-/// One gradient a parameter, by name.
+/// The gradient of every parameter, by name.
 #[derive(Debug, Clone)]
 pub struct Gradients {
     tensors: BTreeMap<String, Tensor>,
-    /// Sums of squares that a CUDA device computes ahead of [`Gradients::norm`].
+    /// Sums of squares [all blocks] in f64, if [`Gradients::begin_norm`] has started them on CUDA.
     #[cfg(feature = "cuda")]
     squares: Option<Tensor>,
 }
@@ -26,7 +26,7 @@ impl Gradients {
     /// Takes every parameter's gradient out of a backward pass.
     ///
     /// # Errors
-    /// When a parameter has none.
+    /// When a parameter has no gradient.
     pub fn take(parameters: &Parameters, store: &mut GradStore) -> Result<Self> {
         let mut tensors = BTreeMap::new();
         for (name, var) in parameters.iter() {
@@ -44,11 +44,11 @@ impl Gradients {
         })
     }
 
-    /// Lets a CUDA device begin with the norm, so that nobody waits for it later; elsewhere
-    /// nothing happens.
+    /// Launches the kernels of the norm on a CUDA device ahead of [`Gradients::norm`], which then
+    /// waits for less. Does nothing on other devices.
     ///
     /// # Errors
-    /// When the device refuses.
+    /// When the device fails.
     pub fn begin_norm(&mut self) -> Result<()> {
         #[cfg(feature = "cuda")]
         if self.are_on_cuda() {
@@ -60,7 +60,7 @@ impl Gradients {
     /// Adds the gradients of another part of the batch.
     ///
     /// # Errors
-    /// When the two are of different models.
+    /// When the other gradients lack a parameter of these.
     pub fn add(&mut self, other: &Self) -> Result<()> {
         #[cfg(feature = "cuda")]
         {
@@ -87,7 +87,7 @@ impl Gradients {
             .map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// Global L2 norm.
+    /// The global L2 norm.
     ///
     /// ```text
     /// sqrt(sum over all parameters and their numbers of g^2)
@@ -96,7 +96,8 @@ impl Gradients {
     /// Summed in f64 in a fixed order.
     ///
     /// # Errors
-    /// When a gradient is not finite: names the first parameter, by name. `step` is for the error.
+    /// When a gradient is not finite: names the first such parameter in the order of names, and
+    /// `step`.
     pub fn norm(&self, step: usize) -> Result<f64> {
         let mut total = 0.0;
         for (name, squared) in self.tensors.keys().zip(self.sums_of_squares()?) {
@@ -109,7 +110,7 @@ impl Gradients {
         Ok(total.sqrt())
     }
 
-    /// Of each gradient, by name.
+    /// The sum of squares of each gradient, in the order of names.
     fn sums_of_squares(&self) -> Result<Vec<f64>> {
         #[cfg(feature = "cuda")]
         if self.are_on_cuda() {
@@ -118,21 +119,21 @@ impl Gradients {
         self.tensors.values().map(sum_of_squares).collect()
     }
 
-    /// Of each gradient, from sums of its blocks in their order.
+    /// The sum of squares of each gradient: adds the sums of its blocks in their order.
     #[cfg(feature = "cuda")]
     fn sums_of_squares_on_cuda(&self) -> Result<Vec<f64>> {
         let sums = match &self.squares {
-            Some(begun) => begun.clone(),
+            Some(started) => started.clone(),
             None => crate::kernel::on_tensors::squares(self.tensors.values())?,
         };
         let sums = sums.to_vec1::<f64>()?;
         let mut rest = sums.as_slice();
-        let mut of_blocks = |tensor: &Tensor| {
-            let (blocks, after) = rest.split_at(crate::kernel::sums_of(tensor.elem_count()));
+        let mut next_sum = |tensor: &Tensor| {
+            let (blocks, after) = rest.split_at(crate::kernel::sum_count(tensor.elem_count()));
             rest = after;
             blocks.iter().sum()
         };
-        Ok(self.tensors.values().map(&mut of_blocks).collect())
+        Ok(self.tensors.values().map(&mut next_sum).collect())
     }
 
     #[cfg(feature = "cuda")]
@@ -144,7 +145,7 @@ impl Gradients {
     }
 }
 
-/// Sum of squares of an f32 tensor in f64: infinite or NaN exactly when an element is.
+/// Sum of squares of an f32 tensor, in f64; infinite or NaN exactly when an element is.
 fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     if !matches!(tensor.device(), Device::Cpu) {
         let host = tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;

@@ -1,6 +1,6 @@
-//! How does a training step run on a GPU? Launches of `adam.cu`, `squares.cu` and `hinge.cu`.
+//! Launches the CUDA kernels of a training step: `adam.cu`, `squares.cu` and `hinge.cu`.
 
-use uard_core::gpu::{Argument, GpuResult, Launch, Machine, Program};
+use uard_core::gpu::{Argument, Gpu, GpuResult, Launch, Program};
 
 use crate::config::{LossConfig, Reduction};
 use crate::negatives::{Negatives, Pairing};
@@ -12,10 +12,10 @@ const THREADS: u32 = 256;
 /// Threads of a block of `hinge.cu`.
 const HINGE_THREADS: u32 = 128;
 
-/// Blocks that sum one gradient, at most: each is one f64 that is copied to the host.
+/// Largest number of blocks that sum one gradient; each gives one f64, which is copied to the host.
 const MOST_SUMS: usize = 256;
 
-/// Numbers that a thread of `squares.cu` sums before there are more blocks.
+/// Numbers that each thread of `squares.cu` sums, until [`MOST_SUMS`] blocks are in use.
 const NUMBERS_OF_A_THREAD: usize = 8;
 
 static ADAM: Program = Program {
@@ -36,16 +36,17 @@ static HINGE: Program = Program {
     defines: Vec::new(),
 };
 
-/// Moves `count` numbers of a parameter and its first and second moments; all f32.
+/// One optimizer step on `count` f32 numbers of a parameter, with its gradient and its first and
+/// second moments.
 ///
 /// # Safety
-/// The arguments must be addresses of `count` numbers, in memory of this machine that lives until
-/// the kernel has run.
+/// Each of the four arguments must be the address of `count` f32 in memory of this GPU that is not
+/// freed before the kernel has run.
 ///
 /// # Errors
-/// When the machine refuses.
+/// When the GPU fails.
 pub(crate) unsafe fn adam(
-    machine: &dyn Machine,
+    machine: &dyn Gpu,
     [parameter, gradient, first, second]: [Argument; 4],
     count: usize,
     factors: &Factors,
@@ -67,7 +68,8 @@ pub(crate) unsafe fn adam(
         Argument::F32(factors.epsilon),
         Argument::F32(factors.size),
     ];
-    // SAFETY: the caller's promise; the arguments are those of the kernel.
+    // SAFETY: the arguments have the kernel's types and order; the caller guarantees that each
+    // address holds `count` f32, and the kernel touches no index from `count` on.
     unsafe {
         machine.launch(&Launch {
             program: &ADAM,
@@ -80,32 +82,34 @@ pub(crate) unsafe fn adam(
     }
 }
 
-/// How many sums of squares a gradient of `count` numbers leaves.
-pub(crate) fn sums_of(count: usize) -> usize {
+/// How many partial sums `squares.cu` writes for a gradient of `count` numbers.
+pub(crate) fn sum_count(count: usize) -> usize {
     count
         .div_ceil(THREADS as usize * NUMBERS_OF_A_THREAD)
         .min(MOST_SUMS)
 }
 
-/// Sums of squares f64, [`sums_of`] as many, of a gradient of `count` numbers f32.
+/// Writes the partial sums of squares of a gradient of `count` f32: [`sum_count`] f64.
 ///
 /// # Safety
-/// The arguments must be addresses of as many numbers, in memory of this machine that lives until
-/// the kernel has run.
+/// `gradient` must be the address of `count` f32 and `sums` that of [`sum_count`] f64, in memory of
+/// this GPU that is not freed before the kernel has run.
 ///
 /// # Errors
-/// When the machine refuses.
+/// When the GPU fails.
 pub(crate) unsafe fn squares(
-    machine: &dyn Machine,
-    (gradient, count): (Argument, usize),
+    machine: &dyn Gpu,
+    gradient: Argument,
+    count: usize,
     sums: Argument,
 ) -> GpuResult<()> {
-    // SAFETY: the caller's promise; the arguments are those of the kernel.
+    // SAFETY: the arguments have the kernel's types and order. The caller guarantees `count` f32 to
+    // read and one f64 to write for each of the `sum_count` blocks.
     unsafe {
         machine.launch(&Launch {
             program: &SQUARES,
             kernel: "squares",
-            blocks: sums_of(count) as u32,
+            blocks: sum_count(count) as u32,
             threads: THREADS,
             shared_bytes: 0,
             arguments: &[gradient, sums, Argument::U32(count as u32)],
@@ -113,18 +117,20 @@ pub(crate) unsafe fn squares(
     }
 }
 
-/// A hinge loss, for a batch of I images and C captions.
+/// Sizes and settings of the hinge loss of one batch.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct HingeForm {
+pub(crate) struct HingeOptions {
+    /// Number of images I.
     pub(crate) images: usize,
+    /// Number of captions C.
     pub(crate) captions: usize,
     pub(crate) margin: f64,
     pub(crate) negatives: Negatives,
-    /// What the captions' losses are divided by.
+    /// The sum of the captions' losses is divided by this: 1 or C.
     pub(crate) divisor: f32,
 }
 
-impl HingeForm {
+impl HingeOptions {
     pub(crate) fn new(pairing: &Pairing, config: &LossConfig, negatives: Negatives) -> Self {
         Self {
             images: pairing.images(),
@@ -139,39 +145,43 @@ impl HingeForm {
     }
 }
 
-/// Where the hinge of a batch reads and writes.
+/// Addresses that the hinge kernels read and write.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HingeTensors {
-    /// [I, C], f32.
+    /// [I, C], f32: read.
     pub(crate) similarities: Argument,
-    /// Image of each caption, u32, each below I.
+    /// Image of each caption, [C] u32, each below I: read.
     pub(crate) image_of_caption: Argument,
-    /// [C, 2], u32: scratch.
+    /// [C, 2], u32: scratch memory, written before it is read.
     pub(crate) hardest: Argument,
     /// [I, C], f32: written.
     pub(crate) gradient: Argument,
 }
 
-/// The gradient of a hinge loss.
+/// Writes the gradient of a hinge loss with respect to the similarities.
 ///
 /// # Safety
-/// The addresses must be those of the form's numbers, in memory of this machine that lives until
-/// the kernels have run.
+/// The addresses must hold tensors of the shapes and types that [`HingeTensors`] states, with I and
+/// C of `options`, in memory of this GPU that is not freed before the kernels have run.
 ///
 /// # Errors
-/// When the machine refuses.
+/// When the GPU fails.
 pub(crate) unsafe fn hinge(
-    machine: &dyn Machine,
-    form: &HingeForm,
+    machine: &dyn Gpu,
+    options: &HingeOptions,
     tensors: &HingeTensors,
 ) -> GpuResult<()> {
-    let sizes = [form.images, form.captions].map(|size| Argument::U32(size as u32));
+    let sizes = [options.images, options.captions].map(|size| Argument::U32(size as u32));
     let [images, captions] = sizes;
-    let (margin, divisor) = (Argument::F64(form.margin), Argument::F32(form.divisor));
-    let cells = (form.images * form.captions).div_ceil(HINGE_THREADS as usize) as u32;
+    let (margin, divisor) = (
+        Argument::F64(options.margin),
+        Argument::F32(options.divisor),
+    );
+    let cells = (options.images * options.captions).div_ceil(HINGE_THREADS as usize) as u32;
     let owners = tensors.image_of_caption;
     let start = |kernel, blocks, arguments: &[Argument]| {
-        // SAFETY: the caller's promise; the arguments are those of the kernel.
+        // SAFETY: each call below passes the kernel's arguments with their types and in their
+        // order; the caller guarantees the addresses, and the kernels touch no index beyond I and C.
         unsafe {
             machine.launch(&Launch {
                 program: &HINGE,
@@ -184,71 +194,73 @@ pub(crate) unsafe fn hinge(
         }
     };
     let (from, hardest, to) = (tensors.similarities, tensors.hardest, tensors.gradient);
-    match form.negatives {
+    match options.negatives {
         Negatives::All => {
             let arguments = [from, owners, to, images, captions, margin, divisor];
             start("hinge_of_all", cells, &arguments)
         }
         Negatives::Hardest => {
             let arguments = [from, owners, hardest, images, captions, margin];
-            start("hinge_hardest", form.captions as u32, &arguments)?;
+            start("hinge_hardest", options.captions as u32, &arguments)?;
             let arguments = [hardest, owners, to, images, captions, divisor];
             start("hinge_of_hardest", cells, &arguments)
         }
     }
 }
 
-/// The same on numbers of any machine, which know how many they are: for checks.
+/// The same launches on [`Numbers`], buffers that know their length; used by checks.
 pub(crate) mod on_numbers {
-    use uard_core::gpu::{GpuResult, Machine, Numbers};
+    use uard_core::gpu::{Gpu, GpuResult, Numbers};
 
-    use super::{Factors, HingeForm, HingeTensors, sums_of};
+    use super::{Factors, HingeOptions, HingeTensors, sum_count};
     use crate::negatives::Pairing;
 
-    /// Parameter, gradient, first and second moments.
+    /// One optimizer step on parameter, gradient, first and second moments.
     ///
     /// # Panics
-    /// When they are not equally many.
+    /// When the four buffers differ in length.
     pub(crate) fn adam(
-        machine: &dyn Machine,
+        machine: &dyn Gpu,
         numbers: [&Numbers<f32>; 4],
         factors: &Factors,
     ) -> GpuResult<()> {
         let count = numbers[0].len();
         assert!(numbers.iter().all(|numbers| numbers.len() == count));
         let arguments = numbers.map(Numbers::argument);
-        // SAFETY: as many numbers each, which a machine gives back after the kernels before it.
+        // SAFETY: each buffer holds `count` f32, as asserted above, and a buffer is freed only after
+        // the kernels that were launched before.
         unsafe { super::adam(machine, arguments, count, factors) }
     }
 
     /// Sums of squares of a gradient.
-    pub(crate) fn squares(machine: &dyn Machine, gradient: &Numbers<f32>) -> GpuResult<Vec<f64>> {
+    pub(crate) fn squares(machine: &dyn Gpu, gradient: &Numbers<f32>) -> GpuResult<Vec<f64>> {
         let count = gradient.len();
-        let sums = Numbers::unset(machine, sums_of(count))?;
-        // SAFETY: the sizes are those of the kernel, and the sums are read behind it.
-        unsafe { super::squares(machine, (gradient.argument(), count), sums.argument()) }?;
+        let sums = Numbers::unset(machine, sum_count(count))?;
+        // SAFETY: `gradient` holds `count` f32 and `sums` `sum_count` f64, and a buffer is freed only
+        // after the kernels that were launched before.
+        unsafe { super::squares(machine, gradient.argument(), count, sums.argument()) }?;
         sums.read()
     }
 
-    /// The gradient of the hinge on similarities [I, C].
+    /// The gradient of the hinge with respect to similarities [I, C].
     ///
     /// # Panics
-    /// When they are not as many.
+    /// When the similarities, the pairing and the options differ in I x C.
     pub(crate) fn hinge(
-        machine: &dyn Machine,
+        machine: &dyn Gpu,
         similarities: &[f32],
         pairing: &Pairing,
-        form: &HingeForm,
+        options: &HingeOptions,
     ) -> GpuResult<Vec<f32>> {
         let cells = pairing.images() * pairing.captions();
         assert_eq!(
-            (similarities.len(), form.images * form.captions),
+            (similarities.len(), options.images * options.captions),
             (cells, cells)
         );
         let similarities = Numbers::copied(machine, similarities)?;
         let owners = pairing.image_of_caption().iter().map(|&image| image as u32);
         let owners = Numbers::copied(machine, &owners.collect::<Vec<_>>())?;
-        let hardest = Numbers::<u32>::unset(machine, 2 * form.captions)?;
+        let hardest = Numbers::<u32>::unset(machine, 2 * options.captions)?;
         let gradient = Numbers::unset(machine, cells)?;
         let tensors = HingeTensors {
             similarities: similarities.argument(),
@@ -256,45 +268,47 @@ pub(crate) mod on_numbers {
             hardest: hardest.argument(),
             gradient: gradient.argument(),
         };
-        // SAFETY: the sizes are the form's, a pairing's images are below I, and the gradient is read
-        // behind the kernels.
-        unsafe { super::hinge(machine, form, &tensors) }?;
+        // SAFETY: the buffers have the sizes of `options`, a pairing's images are below I, and a
+        // buffer is freed only after the kernels that were launched before.
+        unsafe { super::hinge(machine, options, &tensors) }?;
         gradient.read()
     }
 }
 
-/// The same on tensors of a CUDA device.
+/// The same launches on tensors of a CUDA device.
 #[cfg(feature = "cuda")]
 pub(crate) mod on_tensors {
     use candle_core::{DType, Device, Error, Result, Tensor};
     use uard_core::gpu::tensors::{address, driver};
 
-    use super::{Factors, HingeForm, HingeTensors, sums_of};
+    use super::{Factors, HingeOptions, HingeTensors, sum_count};
     use crate::negatives::Pairing;
 
-    /// Parameter, gradient, first and second moments; all but the gradient change in place.
+    /// One optimizer step on parameter, gradient, first and second moments; all but the gradient
+    /// change in place.
     pub(crate) fn adam(tensors: [&Tensor; 4], factors: &Factors) -> Result<()> {
         let count = tensors[0].elem_count();
-        let other = |tensor: &&Tensor| tensor.elem_count() != count || tensor.dtype() != DType::F32;
-        if tensors.iter().any(other) {
-            let message = format!("adam: gradient and moments must be {count} numbers of f32");
+        let wrong = |tensor: &&Tensor| tensor.elem_count() != count || tensor.dtype() != DType::F32;
+        if tensors.iter().any(wrong) {
+            let message = format!("adam: parameter, gradient and moments must be {count} f32 each");
             return Err(Error::Msg(message).bt());
         }
         let [parameter, gradient, first, second] = tensors.map(address);
         let addresses = [parameter?, gradient?, first?, second?];
         let driver = driver(tensors[0].device())?;
-        // SAFETY: four tensors of `count` f32 on the driver's stream; parameters and moments share
-        // memory with nobody.
+        // SAFETY: all four tensors hold `count` f32, as checked above, and are used on the driver's
+        // stream only, on which they are freed after the kernel. Parameters and moments share memory
+        // with no other tensor, so they may be changed in place.
         unsafe { super::adam(&*driver, addresses, count, factors) }.map_err(Error::wrap)
     }
 
-    /// Sums of squares of all gradients, f64, one after the other: [`sums_of`] each.
+    /// Partial sums of squares of all gradients, one after the other: [`sum_count`] f64 for each.
     pub(crate) fn squares<'a>(
         gradients: impl Iterator<Item = &'a Tensor> + Clone,
     ) -> Result<Tensor> {
         let sums: usize = gradients
             .clone()
-            .map(|gradient| sums_of(gradient.elem_count()))
+            .map(|gradient| sum_count(gradient.elem_count()))
             .sum();
         let device = match gradients.clone().next() {
             Some(gradient) => gradient.device().clone(),
@@ -308,12 +322,13 @@ pub(crate) mod on_tensors {
             if count == 0 {
                 continue;
             }
-            let to = address(&squares.narrow(0, from, sums_of(count))?)?;
-            let gradient = (address(&gradient)?, count);
-            // SAFETY: `count` f32, and room for their sums, on the driver's stream, which gives
-            // memory back after the kernels before it.
-            unsafe { super::squares(&*driver(&device)?, gradient, to) }.map_err(Error::wrap)?;
-            from += sums_of(count);
+            let to = address(&squares.narrow(0, from, sum_count(count))?)?;
+            let from_address = address(&gradient)?;
+            // SAFETY: the gradient holds `count` f32 and `to` is the address of `sum_count` f64. Both
+            // are freed on the driver's stream, after the kernels that were launched before.
+            unsafe { super::squares(&*driver(&device)?, from_address, count, to) }
+                .map_err(Error::wrap)?;
+            from += sum_count(count);
         }
         Ok(squares)
     }
@@ -322,15 +337,15 @@ pub(crate) mod on_tensors {
     pub(crate) fn hinge(
         similarities: &Tensor,
         pairing: &Pairing,
-        form: &HingeForm,
+        options: &HingeOptions,
     ) -> Result<Tensor> {
-        let (device, captions) = (similarities.device(), form.captions);
-        let shape = (form.images, captions);
+        let (device, captions) = (similarities.device(), options.captions);
+        let shape = (options.images, captions);
         let similarities = similarities.detach().contiguous()?;
-        if similarities.dims() != [form.images, captions] || similarities.dtype() != DType::F32 {
+        if similarities.dims() != [options.images, captions] || similarities.dtype() != DType::F32 {
             return Err(Error::Msg(format!(
                 "hinge: similarities must be [{}, {captions}] of f32, found {:?} of {:?}",
-                form.images,
+                options.images,
                 similarities.dims(),
                 similarities.dtype()
             ))
@@ -346,9 +361,10 @@ pub(crate) mod on_tensors {
             hardest: address(&hardest)?,
             gradient: address(&gradient)?,
         };
-        // SAFETY: the tensors have the form's sizes, a pairing's images are below I, and all are on
-        // the driver's stream, which gives memory back after the kernels before it.
-        unsafe { super::hinge(&*driver(device)?, form, &tensors) }.map_err(Error::wrap)?;
+        // SAFETY: the tensors have the sizes of `options` and the types that `HingeTensors` states,
+        // a pairing's images are below I, and all tensors are freed on the driver's stream, after
+        // the kernels that were launched before.
+        unsafe { super::hinge(&*driver(device)?, options, &tensors) }.map_err(Error::wrap)?;
         Ok(gradient)
     }
 }
@@ -361,7 +377,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_program_compiles_to_code_of_ampere_and_hopper() {
+    fn every_program_compiles_for_ampere_and_hopper() {
         let required = std::env::var_os("UARD_NVRTC").is_some();
         if Interpreter::where_possible(80, required).is_none() {
             return;

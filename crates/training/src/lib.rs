@@ -1,9 +1,9 @@
-//! How the parameters move: loss, negatives, optimizer, threshold, checkpoints.
+//! Training: loss, negatives, optimizer, learning of the threshold, checkpoints, evaluation.
 //!
-//! [`trainer::train`] is the whole loop; a [`uard_model::Checkpoint`] is what it leaves behind, and
-//! [`evaluation::evaluate`] judges it. Nothing here prints: a [`trainer::Observer`] is told.
-//! No clock decides anything, and no draw depends on one before it, so a run that was stopped
-//! anywhere continues to the same bytes.
+//! [`trainer::train`] is the training loop. It writes [`uard_model::Checkpoint`]s, which
+//! [`evaluation::evaluate`] evaluates, and reports progress to a [`trainer::Observer`]; nothing here
+//! prints. No result depends on a clock, and every random draw is addressed by seed and step, so a
+//! run that is stopped and resumed ends with the same bytes as one that never stopped.
 
 mod error;
 

@@ -1,9 +1,9 @@
-//! How far is a batch from ranking every matched pair above its negatives?
+//! The hinge loss on the similarities of a batch, with its gradient.
 //!
-//! The hinge is piecewise linear in the similarities, so its gradient is a matrix of small whole
-//! numbers that does not depend on the device. It is computed here from the values, and the graph
-//! gets one product: `sum(S * gradient)`. On CUDA `hinge.cu` computes the same numbers, so that the
-//! backward pass begins before the values are here.
+//! The loss is piecewise linear in the similarities, so its gradient dL/dS is a matrix of small whole
+//! numbers, which is computed here from the values. The backward pass starts from the scalar
+//! `sum(S * gradient)`. On CUDA `hinge.cu` computes the same gradient, so that the backward pass
+//! can start before the similarities are copied to the host.
 
 use candle_core::Tensor;
 
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// The hinge loss of a batch and its gradient with respect to the similarities.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hinge {
-    /// Loss, reduced over the captions.
+    /// The loss, summed or averaged over the captions.
     pub value: f64,
     /// dL/dS.
     ///
@@ -23,15 +23,15 @@ pub struct Hinge {
     pub gradient: Vec<f32>,
 }
 
-/// The hinge on similarities with a margin.
+/// The hinge loss with a margin.
 ///
 /// ```text
 /// L = sum_c  sum_{c' of other images} [margin - S(i_c, c) + S(i_c, c')]_+
 ///          + sum_{i' other than i_c}  [margin - S(i_c, c) + S(i', c)]_+
 /// ```
 ///
-/// With [`Negatives::Hardest`] each inner sum is its largest term. Each image stands once in the
-/// batch, also when two of its captions are there; captions of the same image are never negatives.
+/// With [`Negatives::Hardest`] each inner sum is replaced by its largest term. An image with two
+/// captions in the batch is there once; captions of the same image are never negatives.
 ///
 /// # Shapes
 /// `similarities` [I, C] row-major, I and C of `pairing`.
@@ -40,7 +40,7 @@ pub struct Hinge {
 /// hard negatives the first gets the gradient.
 ///
 /// # Errors
-/// When the number of similarities is another one, or one of them is not finite.
+/// When the number of similarities is not I x C, or one of them is not finite.
 ///
 /// # Source
 /// VSE++ (Faghri et al. 2018), eq. 5 and 6; the decision on captions of the same image is ours.
@@ -78,7 +78,7 @@ pub fn hinge(
     Ok(terms.reduced(config.reduction))
 }
 
-/// The loss of a batch in which every similarity is the same: a collapsed model.
+/// The loss of a batch whose similarities are all equal, as those of a collapsed model are.
 ///
 /// ```text
 /// 2 margin C  (sum)        2 margin  (mean)
@@ -103,14 +103,15 @@ pub fn surrogate(similarities: &Tensor, hinge: &Hinge) -> Result<Tensor> {
         similarities.shape(),
         similarities.device(),
     )?;
-    surrogate_of(similarities, &gradient)
+    surrogate_with(similarities, &gradient)
 }
 
-/// [`surrogate`] of a gradient [I, C] that is on the device already.
-pub(crate) fn surrogate_of(similarities: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+/// [`surrogate`] with a gradient [I, C] that is on the device already.
+pub(crate) fn surrogate_with(similarities: &Tensor, gradient: &Tensor) -> Result<Tensor> {
     Ok((similarities * gradient)?.sum_all()?)
 }
 
+/// The sum of the hinge's terms so far, with its gradient.
 struct Terms<'a> {
     similarities: &'a [f32],
     captions: usize,
@@ -145,6 +146,7 @@ impl Terms<'_> {
         }
     }
 
+    /// Adds the term of a matched and a mismatched cell, both indices into the similarities.
     fn add(&mut self, matched: usize, mismatched: usize) {
         let gap = f64::from(self.similarities[mismatched]) - f64::from(self.similarities[matched]);
         let cost = self.margin + gap;
@@ -177,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    /// Loops over whole matrices with the mask of VSE++, sharing nothing with the code above.
+    /// The loss in plain loops as VSE++ states it, without any of the code above.
     fn reference(values: &[f64], image_of_caption: &[usize], images: usize, all: bool) -> f64 {
         let captions = image_of_caption.len();
         let mut total = 0.0;
@@ -227,7 +229,8 @@ mod tests {
                         moved[cell] += step;
                         reference(&moved, &owners, 4, all)
                     };
-                    // A kink within the step makes the difference quotient meaningless there.
+                    // Where the loss has a kink within the step, the two difference quotients
+                    // disagree and neither is the gradient.
                     let (left, right) = ((at(0.0) - at(-1e-6)) / 1e-6, (at(1e-6) - at(0.0)) / 1e-6);
                     if (left - right).abs() < 1e-3 {
                         prop_assert!((f64::from(found.gradient[cell]) - right).abs() < 1e-3);
@@ -238,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_similarities_give_the_collapsed_value_and_one_gradient_a_tie() {
+    fn equal_similarities_give_the_collapsed_value_and_only_the_first_negative_a_gradient() {
         let pairing = Pairing::new((0..128).collect());
         let found = hinge(
             &vec![0.5; 128 * 128],
@@ -301,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_surrogate_carries_the_gradient_into_the_graph() {
+    fn the_gradient_of_the_surrogate_is_that_of_the_hinge() {
         let similarities = Var::new(&[[0.3f32, 0.4], [0.2, 0.1]], &Device::Cpu).unwrap();
         let pairing = Pairing::new(vec![0, 1]);
         let found = hinge(

@@ -1,11 +1,11 @@
-//! Which mismatched pairs of a batch push against a matched one?
+//! The negatives of a batch: which mismatched pairs enter the loss of a matched one.
 
-/// Which negatives count.
+/// Which negatives enter the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Negatives {
-    /// Every mismatched pair: the warm-up, when the hardest are still noise.
+    /// Every mismatched pair. Used in the warm-up, when similarities are still noise.
     All,
-    /// The most similar one alone; of equally similar ones the first.
+    /// Only the most similar mismatched pair; of equally similar ones the first.
     Hardest,
 }
 
@@ -17,9 +17,9 @@ pub struct Pairing {
 }
 
 impl Pairing {
-    /// Captions `0..` by the index of their image in the batch.
+    /// From the index of each caption's image in the batch.
     ///
-    /// The images are as many as the largest index says.
+    /// The number of images is the largest index plus one.
     pub fn new(image_of_caption: Vec<usize>) -> Self {
         let images = image_of_caption
             .iter()
@@ -37,30 +37,30 @@ impl Pairing {
         &self.image_of_caption
     }
 
-    /// Images I.
+    /// Number of images I.
     pub fn images(&self) -> usize {
         self.images
     }
 
-    /// Captions C.
+    /// Number of captions C.
     pub fn captions(&self) -> usize {
         self.image_of_caption.len()
     }
 
-    /// Captions of other images that push against this caption's image.
+    /// The negatives of this caption's image: all captions of other images.
     pub fn mismatched_captions(&self, caption: usize) -> impl Iterator<Item = usize> {
         let image = self.image_of_caption[caption];
         (0..self.captions()).filter(move |&other| self.image_of_caption[other] != image)
     }
 
-    /// Images that push against this caption.
+    /// The negatives of this caption: all images but its own.
     pub fn mismatched_images(&self, caption: usize) -> impl Iterator<Item = usize> {
         let image = self.image_of_caption[caption];
         (0..self.images).filter(move |&other| other != image)
     }
 }
 
-/// The first of the most similar candidates.
+/// The most similar candidate; of equal ones the first, and `None` without candidates.
 pub fn hardest(
     candidates: impl Iterator<Item = usize>,
     similarity: impl Fn(usize) -> f32,

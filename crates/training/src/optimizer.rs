@@ -1,4 +1,4 @@
-//! Adam and AdamW, whose whole state can be saved.
+//! Adam and AdamW, with a state that can be saved and restored.
 
 pub(crate) mod update;
 
@@ -10,15 +10,15 @@ use uard_core::parameters::{Parameters, named_from_safetensors, named_to_safeten
 use crate::config::OptimizerConfig;
 use crate::gradients::Gradients;
 use crate::{Error, Result};
-use update::Step;
+use update::StepScalars;
 
 /// Added to the norm before clipping divides by it, as `torch.nn.utils.clip_grad_norm_` does.
 const CLIP_EPSILON: f64 = 1e-6;
 
-/// What the names of the moments begin with where they are stored.
+/// Prefixes of the stored names of the first and the second moment.
 const MOMENTS: [&str; 2] = ["first", "second"];
 
-/// Adam or AdamW with f32 moments, parameter groups and clipping of the global norm.
+/// Adam or AdamW with f32 moments, parameter groups and clipping by the global gradient norm.
 ///
 /// ```text
 /// g = clip * gradient                         clip = min(1, clip_norm / (norm + 1e-6))
@@ -34,22 +34,25 @@ const MOMENTS: [&str; 2] = ["first", "second"];
 pub struct Optimizer {
     config: OptimizerConfig,
     step: u64,
+    /// By parameter name.
     slots: BTreeMap<String, Slot>,
 }
 
+/// Settings and moments of one parameter.
 #[derive(Debug)]
 struct Slot {
     learning_rate_scale: f64,
     weight_decay: f64,
-    /// First and second, f32, in memory of their own: a step changes them in place.
+    /// First and second moment, f32. They share memory with no other tensor, because a step changes
+    /// them in place.
     moments: [Tensor; 2],
 }
 
 impl Optimizer {
-    /// An optimizer that has not taken a step: all moments zero.
+    /// An optimizer before its first step: all moments are zero.
     ///
     /// # Errors
-    /// When the device refuses a tensor.
+    /// When the device cannot allocate a tensor.
     pub fn new(config: &OptimizerConfig, parameters: &Parameters) -> Result<Self> {
         let mut slots = BTreeMap::new();
         for (name, var) in parameters.iter() {
@@ -62,17 +65,17 @@ impl Optimizer {
         })
     }
 
-    /// Steps taken.
+    /// Number of steps taken.
     pub fn steps(&self) -> u64 {
         self.step
     }
 
-    /// Moves every parameter; returns the global gradient norm before clipping.
+    /// Updates every parameter; returns the global gradient norm before clipping.
     ///
     /// `factor` is the schedule's factor on the learning rate.
     ///
     /// # Errors
-    /// When a gradient is missing or not finite; then no parameter has moved.
+    /// When a gradient is missing or not finite. If one is not finite, no parameter has changed.
     pub fn step(
         &mut self,
         parameters: &Parameters,
@@ -88,7 +91,7 @@ impl Optimizer {
             };
             let gradient = gradients.get(name).ok_or_else(missing)?;
             let slot = self.slots.get_mut(name).ok_or_else(missing)?;
-            let scalars = Step {
+            let scalars = StepScalars {
                 config: &self.config,
                 learning_rate: self.config.learning_rate * slot.learning_rate_scale * factor,
                 weight_decay: slot.weight_decay,
@@ -102,10 +105,10 @@ impl Optimizer {
         Ok(norm)
     }
 
-    /// The whole state as the bytes of a safetensors file, the same for the same numbers.
+    /// The whole state as the bytes of a safetensors file; equal states give equal bytes.
     ///
-    /// `first.NAME` and `second.NAME` are the moments, `steps` the steps taken: three f32 digits
-    /// of base 2^16, lowest first, each exact.
+    /// `first.NAME` and `second.NAME` are the moments. `steps` [3] is the number of steps: three
+    /// digits of base 2^16, lowest first, as f32, which holds each exactly.
     ///
     /// # Errors
     /// When a moment cannot be copied from its device.
@@ -127,7 +130,7 @@ impl Optimizer {
     /// Restores the state from bytes that [`Self::to_safetensors`] wrote.
     ///
     /// # Errors
-    /// When the bytes are damaged, or of another model; then nothing changes.
+    /// When the bytes are damaged or belong to another model; then nothing changes.
     pub fn load_safetensors(
         &mut self,
         parameters: &Parameters,
@@ -212,7 +215,7 @@ mod tests {
     use super::*;
     use crate::config::{GroupConfig, OptimizerKind};
 
-    /// f32 updates against the same formula in f64: a few roundings over ten steps.
+    /// Rounding of ten f32 updates, against the same formula in f64.
     const TOLERANCE: f64 = 2e-6;
 
     fn parameters() -> Parameters {
@@ -239,7 +242,7 @@ mod tests {
         }
     }
 
-    /// Gradient of `sum (p - 1)^4 / 4`, large enough at first to be clipped.
+    /// Gradient of `sum (p - 1)^4 / 4`; in the first steps it is large enough to be clipped.
     fn gradients(parameters: &Parameters) -> Gradients {
         let mut loss = Tensor::new(0f32, &Device::Cpu).unwrap();
         for (_, var) in parameters.iter() {
@@ -319,7 +322,7 @@ mod tests {
                 other.step += 1;
                 for (name, var) in composed.iter() {
                     let slot = other.slots.get_mut(name).unwrap();
-                    let scalars = Step {
+                    let scalars = StepScalars {
                         config: &config,
                         learning_rate: config.learning_rate * slot.learning_rate_scale * 0.5,
                         weight_decay: slot.weight_decay,
@@ -338,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scale_of_zero_freezes() {
+    fn a_learning_rate_scale_of_zero_freezes_a_group() {
         let parameters = parameters();
         let mut config = config(OptimizerKind::Adamw);
         config.groups[0].learning_rate_scale = 0.0;
@@ -350,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gradient_that_is_not_finite_moves_nothing() {
+    fn a_gradient_that_is_not_finite_changes_no_parameter() {
         let parameters = parameters();
         let gradients = {
             let (_, var) = parameters.iter().next().unwrap();

@@ -1,4 +1,4 @@
-//! The log of a run, one JSON object a line.
+//! The log of a run, `log.jsonl`: one JSON object a line for each step and each epoch.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,7 +9,7 @@ use uard_report::record::LogLine;
 
 const FILE: &str = "log.jsonl";
 
-/// The file `log.jsonl` of a run: one JSON object a line, appended as it happens.
+/// The open file `log.jsonl` of a run; each line is written when its step or epoch ends.
 #[derive(Debug)]
 pub struct RunLog {
     file: File,
@@ -22,15 +22,14 @@ impl RunLog {
     /// # Errors
     /// When the file cannot be created.
     pub fn create(run: &Path) -> Result<Self> {
-        Self::holding(run.join(FILE), &[])
+        Self::with_lines(run.join(FILE), &[])
     }
 
-    /// Continues a log at a checkpoint: later lines, and half a line of a killed process, go.
-    ///
-    /// Keeps steps up to `step` and the first `epochs` epochs; returns what was kept.
+    /// Continues a log at a checkpoint: keeps steps up to `step` and the first `epochs` epochs, and
+    /// removes later lines and an incomplete last line. Returns the lines that were kept.
     ///
     /// # Errors
-    /// When the file cannot be read or written. A log that is not there starts empty.
+    /// When the file cannot be read or written. If there is no log, it starts empty.
     pub fn resume(run: &Path, step: usize, epochs: usize) -> Result<(Self, Vec<LogLine>)> {
         let path = run.join(FILE);
         let lines: Vec<LogLine> = match uard_files::read(&path) {
@@ -45,11 +44,11 @@ impl RunLog {
                 LogLine::Epoch(record) => record.epoch <= epochs,
             })
             .collect();
-        Ok((Self::holding(path, &kept)?, kept))
+        Ok((Self::with_lines(path, &kept)?, kept))
     }
 
-    /// Writes the first lines whole, and opens the file to add more.
-    fn holding(path: PathBuf, lines: &[LogLine]) -> Result<Self> {
+    /// Replaces the file by one with these lines, and opens it for appending.
+    fn with_lines(path: PathBuf, lines: &[LogLine]) -> Result<Self> {
         let mut text = String::new();
         for line in lines {
             text.push_str(&json_line(line, &path)?);
@@ -71,10 +70,11 @@ impl RunLog {
             .map_err(Error::io(&self.path, "write"))
     }
 
-    /// Brings all lines to disk: before a checkpoint that continues behind them.
+    /// Waits until all lines are on disk. Called before a checkpoint is written, so that the log of
+    /// a resumed run holds every step before its checkpoint.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the file cannot be synced.
     pub fn sync(&self) -> Result<()> {
         self.file
             .sync_data()
@@ -82,7 +82,7 @@ impl RunLog {
     }
 }
 
-/// The lines up to the first that is not whole.
+/// The lines before the first that cannot be parsed.
 fn whole_lines(bytes: &[u8]) -> Vec<LogLine> {
     let text = String::from_utf8_lossy(bytes);
     text.lines()
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resumed_log_forgets_what_came_after_the_checkpoint() {
+    fn a_resumed_log_drops_the_lines_after_the_checkpoint() {
         let run = tempfile::tempdir().unwrap();
         let mut log = RunLog::create(run.path()).unwrap();
         for number in 1..=5 {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_not_there_starts_empty() {
+    fn a_missing_log_starts_empty() {
         let run = tempfile::tempdir().unwrap();
         let (_, kept) = RunLog::resume(run.path(), 3, 1).unwrap();
         assert_eq!(kept, []);

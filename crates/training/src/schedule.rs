@@ -1,8 +1,8 @@
-//! How does the learning rate change over a run?
+//! The schedule of the learning rate: step decay, constant or cosine, with a linear warm-up.
 
 use crate::config::{ScheduleConfig, ScheduleKind};
 
-/// Factor on the learning rate at a step.
+/// The factor on the learning rate at a step.
 ///
 /// ```text
 /// step      1, then `factor` once step >= decay_at * steps
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decay_at_one_never_comes() {
+    fn decay_at_one_leaves_the_last_step_undecayed() {
         let schedule = ScheduleConfig {
             decay_at: 1.0,
             ..ScheduleConfig::default()

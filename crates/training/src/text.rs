@@ -1,4 +1,4 @@
-//! What captions are read with, and what their encoder starts from.
+//! The text model that a new run starts with, and a warning for captions that it cuts.
 
 use uard_data::dataset::Split;
 use uard_features::text::TextModel;
@@ -9,13 +9,13 @@ use uard_hub::Hub;
 use crate::config::TrainConfig;
 use crate::{Error, Result};
 
-/// The text model that a run begins with: a GRU over the words of its training captions, or a
-/// published model, downloaded where it is named by `hf:`. A run that is resumed has it from its
+/// The text model of a new run: a GRU over the words of the training captions, or a published
+/// model, which is downloaded if its name begins with `hf:`. A resumed run reads it from its
 /// checkpoint instead.
 ///
 /// # Errors
-/// The published model cannot be had; a file of it is missing or of another form;
-/// the word vectors cannot be read, or no word has one.
+/// When the published model cannot be downloaded, a file of it is missing or malformed, the word
+/// vectors cannot be read, or no word has a vector.
 pub fn text_model<'a>(
     config: &TrainConfig,
     hub: &Hub,
@@ -38,16 +38,22 @@ pub fn text_model<'a>(
         }
     });
     let vectors = vectors.transpose()?;
-    Ok(TextModel::of_words(vocabulary, vectors, text.longest))
+    Ok(TextModel::from_vocabulary(
+        vocabulary,
+        vectors,
+        text.longest,
+    ))
 }
 
-/// Names the first caption of a split that is cut, and says how many are; `None` where none is.
+/// A warning that names the first caption of a split that is cut, and how many are; `None` where
+/// none is cut.
 ///
 /// # Errors
-/// When a tokenizer's own rules cannot be applied to a caption.
+/// When the tokenizer fails on a caption.
 pub fn cut_captions(split: &Split, text: &TextModel) -> Result<Option<String>> {
     let longest = text.longest();
-    // Two marks, and at least a byte for each word or piece: most captions need not be read again.
+    // A caption has at most one word or piece for each byte, and two marks. Most captions are too
+    // short to be cut, so they are not tokenized.
     let may_be_cut = |caption: &str| caption.len() + 2 > longest;
     let long = split.captions.iter().enumerate();
     let long = long.filter(|(_, caption)| may_be_cut(caption));
@@ -62,8 +68,8 @@ pub fn cut_captions(split: &Split, text: &TextModel) -> Result<Option<String>> {
     }
     Ok(first.map(|(line, cut)| {
         format!(
-            "{}_caps.txt line {line} is cut behind {longest} words or pieces (text.longest, or what \
-             the model can read), {cut} more are not read; captions that are cut: {count}",
+            "{}_caps.txt line {line} is cut after {longest} words or pieces (text.longest, or the \
+             longest input of the model): {cut} more are not read; captions that are cut: {count}",
             split.name
         )
     }))

@@ -1,4 +1,4 @@
-//! Training a model, from its first batch to its best checkpoint.
+//! The training loop: trains a model, evaluates it after each epoch and writes checkpoints.
 
 mod observer;
 mod omission;
@@ -23,45 +23,45 @@ use uard_report::record::RunRecord;
 
 pub use observer::{Event, Observer, Silent};
 
-/// What is trained, on what, and where it is kept.
+/// The inputs of a training run and its output directory.
 #[derive(Debug, Clone, Copy)]
 pub struct Run<'a> {
-    /// Every setting.
+    /// The whole configuration.
     pub config: &'a TrainConfig,
-    /// Moves the parameters.
+    /// The split that is trained on.
     pub train: &'a Split,
-    /// Chooses the best epoch.
+    /// The split that is evaluated after each epoch to choose the best one.
     pub dev: &'a Split,
-    /// Gets `checkpoints/`, `log.jsonl`, `config.toml`, `vocab.json`.
+    /// The run directory: receives `checkpoints/`, `log.jsonl`, `config.toml`, `vocab.json`.
     pub directory: &'a Path,
-    /// Where tensors live.
+    /// The device that holds parameters and computes.
     pub device: &'a Device,
-    /// Where published networks come from, if the configuration names any.
+    /// Downloads published networks, if the configuration names any.
     pub hub: &'a Hub,
 }
 
-/// Where a run begins.
+/// Where a run starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// At the beginning; a directory that holds checkpoints is refused.
+    /// At the first step. It is an error if the directory holds checkpoints.
     Fresh,
-    /// At the newest checkpoint; without one, at the beginning.
+    /// At the newest checkpoint; without one, at the first step.
     Resume,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// All epochs are done, or no epoch was better for as long as `training.patience` says.
+    /// All epochs are done, or `training.patience` epochs in a row brought no better one.
     Finished(Summary),
     /// The run had been finished before; nothing was done.
     AlreadyFinished(Summary),
-    /// It was asked to stop, finished its step and saved.
+    /// The stop flag was set; the step was finished and a checkpoint saved.
     Stopped(Summary),
 }
 
 impl Outcome {
-    /// What the run has come to, however it ended.
+    /// The summary of the run, however it ended.
     pub fn summary(&self) -> &Summary {
         match self {
             Self::Finished(summary) | Self::AlreadyFinished(summary) | Self::Stopped(summary) => {
@@ -71,13 +71,13 @@ impl Outcome {
     }
 }
 
-/// What a run has come to.
+/// The results of a run so far.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
-    /// The run as an entry of `metrics.json`, but for its name, its device and a test split; with
-    /// the seconds of its epochs where the log knows them.
+    /// The run as an entry of `metrics.json`, without its name, its device and a test split. The
+    /// seconds of its epochs come from the log; they are zero where the log lacks them.
     pub record: RunRecord,
-    /// Steps taken.
+    /// Number of steps taken.
     pub step: usize,
     /// The checkpoint of the best epoch.
     pub best: Option<PathBuf>,
@@ -87,14 +87,14 @@ pub struct Summary {
 
 /// Trains until the run is finished or `stop` becomes true.
 ///
-/// When `stop` is set, the step at hand is finished, saved, and the run returns
-/// [`Outcome::Stopped`]. Stopped or killed at any moment, a run that is resumed ends with the same
-/// bytes as one that never stopped, for any number of threads.
+/// When `stop` is set, the current step is finished, a checkpoint is saved and the run returns
+/// [`Outcome::Stopped`]. A run that was stopped or killed at any moment and is then resumed ends
+/// with the same bytes as one that never stopped, for any number of threads.
 ///
 /// # Errors
-/// When the run exists already ([`Start::Fresh`]), its checkpoint belongs to another
-/// configuration, vocabulary, data set or format, the data hold too little, a file cannot be read
-/// or written, another process trains into the directory, or a tensor is not finite.
+/// When the directory holds a run already ([`Start::Fresh`]), its checkpoint belongs to another
+/// configuration, vocabulary, data set or format, there are too few captions for a batch, a file
+/// cannot be read or written, another process trains into the directory, or a tensor is not finite.
 pub fn train(
     run: &Run<'_>,
     start: Start,

@@ -1,4 +1,4 @@
-//! The configurations that the repository ships can be read and say what was published.
+//! Tests that the configurations in `configs/` can be read and hold the published settings.
 
 // The functions beside the tests are test code as well.
 #![allow(clippy::unwrap_used)]

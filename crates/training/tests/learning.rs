@@ -1,4 +1,5 @@
-//! The whole model learns: every parameter has a gradient, parts equal the whole, recall rises.
+//! Tests of the whole model: every parameter has a gradient, a batch in parts has the gradient of
+//! the whole batch, training raises recall.
 
 // The functions beside the tests are test code as well.
 #![allow(clippy::unwrap_used)]
@@ -14,19 +15,19 @@ use uard_model::{Checkpoint, ImageFeatures, Model};
 use uard_relevance::ThresholdLearner;
 use uard_training::batches::Batches;
 use uard_training::config::TrainConfig;
-use uard_training::evaluation::{How, evaluate};
+use uard_training::evaluation::{EvaluationOptions, evaluate};
 use uard_training::negatives::Negatives;
-use uard_training::trainer::step::{BatchGradients, Judgement, Prepared, batch_gradients};
+use uard_training::trainer::step::{BatchGradients, PreparedBatch, StepOptions, batch_gradients};
 
 use tiny::{Data, config, data, train_whole};
 
-/// f32 sums in another order.
+/// Relative rounding of f32 sums that are taken in two orders.
 const ROUNDING: f64 = 1e-5;
 
 fn gradients(data: &Data, config: &TrainConfig, threshold: f64) -> BatchGradients {
     let vocabulary = Vocabulary::build(data.train.captions.iter().map(String::as_str), 1);
     let width = data.train.regions.width();
-    let text = TextModel::of_words(vocabulary, None, 64);
+    let text = TextModel::from_vocabulary(vocabulary, None, 64);
     let draws = Draws::new(config.training.seed);
     let model = Model::new(&config.model(), width, text, &draws, &Device::Cpu).unwrap();
     let owners = &data.train.image_of_caption;
@@ -38,19 +39,19 @@ fn gradients(data: &Data, config: &TrainConfig, threshold: f64) -> BatchGradient
         .map(|&c| model.text().encode(&data.train.captions[c]).unwrap())
         .collect();
     let features = ImageFeatures::read(&data.train.regions, &batch.images).unwrap();
-    let prepared = Prepared {
+    let prepared = PreparedBatch {
         batch,
         features,
         captions,
     };
     let learner = ThresholdLearner::new(config.threshold.clone()).unwrap();
-    let judgement = Judgement {
+    let options = StepOptions {
         threshold,
         negatives: Negatives::Hardest,
         step: 1,
         learner: Some(&learner),
     };
-    batch_gradients(&model, prepared, config, judgement).unwrap()
+    batch_gradients(&model, prepared, config, options).unwrap()
 }
 
 #[test]
@@ -70,7 +71,7 @@ fn every_parameter_has_a_finite_gradient_under_every_rule() {
 }
 
 #[test]
-fn settings_of_another_encoder_of_captions_are_refused_by_key() {
+fn settings_of_another_text_encoder_are_refused_by_key() {
     for (settings, key) in [
         (&["text.model=folder"][..], "text.model"),
         (&["text.encoder=bert"], "text.model"),
@@ -131,41 +132,41 @@ fn training_raises_recall_and_moves_the_threshold() {
     );
     assert!(epochs[15].threshold > 0.05, "{}", epochs[15].threshold);
     assert!(epochs[15].hills.relevant.counts.iter().sum::<u64>() > 0);
-    // What the checkpoint evaluates to is what the epoch recorded.
+    // Evaluating the checkpoint gives what the epoch recorded.
     let checkpoint = Checkpoint::open(run.path()).unwrap();
     let model = checkpoint.model(&Device::Cpu).unwrap();
     let threshold = checkpoint.threshold(None);
-    let how = How::fastest(threshold, Precision::F32, &Device::Cpu).unwrap();
-    let found = evaluate(&model, &data.dev, &how, &|_, _, _| ()).unwrap();
+    let options = EvaluationOptions::fastest(threshold, Precision::F32, &Device::Cpu).unwrap();
+    let found = evaluate(&model, &data.dev, &options, &|_, _, _| ()).unwrap();
     assert_eq!(found.record, best.dev);
     every_engine_evaluates_alike(&model, &data, threshold);
 }
 
 fn every_engine_evaluates_alike(model: &Model, data: &Data, threshold: f64) {
     let evaluate = |engine: Engine, precision| {
-        let how = How {
+        let options = EvaluationOptions {
             threshold,
             running: engine.open(Some(precision), &Device::Cpu).unwrap(),
         };
-        evaluate(model, &data.dev, &how, &|_, _, _| ()).unwrap()
+        evaluate(model, &data.dev, &options, &|_, _, _| ()).unwrap()
     };
-    let judge = evaluate(Engine::Reference, Precision::F32);
+    let reference = evaluate(Engine::Reference, Precision::F32);
     for engine in [Engine::Tensor, Engine::Scalar, Engine::Auto] {
         let found = evaluate(engine, Precision::F32);
         let pairs = found
             .similarities
             .values()
             .iter()
-            .zip(judge.similarities.values());
+            .zip(reference.similarities.values());
         for (found, expected) in pairs {
             assert!(
                 (found - expected).abs() < 1e-5,
                 "{engine}: {found} {expected}"
             );
         }
-        assert_eq!(found.record.alignment, judge.record.alignment);
+        assert_eq!(found.record.alignment, reference.record.alignment);
     }
-    // Ranks, and so recall, of `exact` are those of f32.
+    // Precision `exact` gives the ranks of f32, and therefore the same recall.
     for engine in [Engine::Scalar, Engine::Auto] {
         let (f32, exact) = (
             evaluate(engine, Precision::F32),

@@ -1,4 +1,4 @@
-//! A run that stops anywhere continues to the same bytes as one that never stopped.
+//! Tests that a run that is stopped and resumed ends with the same bytes as one that never stopped.
 
 // The functions beside the tests are test code as well.
 #![allow(clippy::unwrap_used)]
@@ -17,10 +17,10 @@ use uard_training::config::TrainConfig;
 use uard_training::run_log::RunLog;
 use uard_training::trainer::{Outcome, Run, Silent, Start, train};
 
-use tiny::{Data, bert_config, bert_folder, bytes_of, config, data, train_until, train_whole};
+use tiny::{Data, bert_config, bert_folder, config, data, file_bytes, train_until, train_whole};
 
 fn final_bytes(outcome: &Outcome) -> Vec<(std::path::PathBuf, Vec<u8>)> {
-    bytes_of(&outcome.summary().latest)
+    file_bytes(&outcome.summary().latest)
 }
 
 fn stopped_and_resumed(data: &Data, config: &TrainConfig, stops: &[usize], run: &Path) -> Outcome {
@@ -45,7 +45,8 @@ fn stopped_at_any_step_the_final_bytes_are_the_same() {
     assert!(matches!(outcome, Outcome::Finished(_)));
     let expected = final_bytes(&outcome);
     assert_eq!(expected.len(), 5);
-    // 80 captions in batches of 16: five steps an epoch, stops within and at the end of epochs.
+    // 80 captions in batches of 16 make five steps an epoch, so some stops are within an epoch and
+    // others at its end.
     for stops in [&[1][..], &[5], &[2, 3, 10, 14], &[15]] {
         let run = tempfile::tempdir().unwrap();
         let resumed = stopped_and_resumed(&data, &config, stops, run.path());
@@ -69,7 +70,7 @@ fn stopped_at_any_step_the_final_bytes_are_the_same() {
 }
 
 #[test]
-fn a_bert_is_trained_further_and_resumed_with_what_it_dropped() {
+fn a_fine_tuned_bert_is_resumed_with_the_same_dropout() {
     let data = data(1);
     for accumulation in [1, 2] {
         let mut config = bert_config();
@@ -87,7 +88,7 @@ fn a_bert_is_trained_further_and_resumed_with_what_it_dropped() {
             .map(|e| e.loss)
             .collect();
         assert!(losses[2] < losses[0], "{losses:?}");
-        // The checkpoint is whole without the folder that the run began with.
+        // The checkpoint can be used without the folder of the published model.
         let checkpoint = Checkpoint::open(straight.path()).unwrap();
         let model = checkpoint.model(&Device::Cpu).unwrap();
         let ids = model.text().encode("a dog and a ball").unwrap();
@@ -97,12 +98,12 @@ fn a_bert_is_trained_further_and_resumed_with_what_it_dropped() {
 }
 
 #[test]
-fn a_resumed_run_asks_for_the_published_model_no_more() {
+fn a_resumed_run_does_not_read_the_published_model_again() {
     let data = data(1);
     let straight = tempfile::tempdir().unwrap();
     let folder = straight.path().join("model");
     std::fs::create_dir(&folder).unwrap();
-    for (name, bytes) in bytes_of(&bert_folder()) {
+    for (name, bytes) in file_bytes(&bert_folder()) {
         std::fs::write(folder.join(name), bytes).unwrap();
     }
     let mut config = bert_config();
@@ -110,7 +111,7 @@ fn a_resumed_run_asks_for_the_published_model_no_more() {
     let outcome = train_whole(&data, &config, straight.path());
     let run = tempfile::tempdir().unwrap();
     train_until(&data, &config, run.path(), 3).unwrap();
-    // Gone at the first stop; of another model at the second.
+    // The folder is missing at the first resumption, and holds another model at the second.
     std::fs::remove_dir_all(&folder).unwrap();
     train_until(&data, &config, run.path(), 6).unwrap();
     std::fs::create_dir(&folder).unwrap();
@@ -146,7 +147,7 @@ fn a_finished_run_does_nothing_when_resumed() {
 }
 
 #[test]
-fn a_run_killed_before_its_first_checkpoint_begins_again() {
+fn a_run_killed_before_its_first_checkpoint_starts_at_the_first_step() {
     let data = data(1);
     let run = tempfile::tempdir().unwrap();
     let unfinished = run.path().join("checkpoints/.unfinished-step-00000001");
@@ -176,7 +177,7 @@ fn a_new_run_does_not_overwrite_another() {
 }
 
 #[test]
-fn what_does_not_belong_to_the_run_is_refused_by_name() {
+fn another_configuration_data_set_or_format_is_refused_by_name() {
     let own = data(1);
     let run = tempfile::tempdir().unwrap();
     train_until(&own, &config(), run.path(), 2).unwrap();
@@ -214,7 +215,7 @@ fn what_does_not_belong_to_the_run_is_refused_by_name() {
 }
 
 #[test]
-fn old_checkpoints_go_and_the_best_stays() {
+fn old_checkpoints_are_removed_and_the_best_is_kept() {
     let data = data(1);
     let run = tempfile::tempdir().unwrap();
     let mut config = config();

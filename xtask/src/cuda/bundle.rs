@@ -1,4 +1,5 @@
-//! What runs on a machine with a GPU that was built on one without, and does it start there?
+//! Builds the programs with CUDA on a machine without a GPU, to be run on one with a GPU, and checks
+//! that they start.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,12 +11,12 @@ use anyhow::{Context, ensure};
 use super::{Part, environment, set_up};
 use crate::launch::cargo;
 
-/// Below the root; `scripts/gpu/check.sh` looks there.
+/// The folder below the root that `scripts/gpu/check.sh` reads.
 const FOLDER: &str = "target/gpu-check";
 
 const PROGRAMS: [&str; 2] = ["uard", "uard-bench"];
 
-/// No program may become larger without somebody asking why.
+/// Size limit of each program, in bytes, so that an unexpected growth is noticed.
 const LARGEST: u64 = 60_000_000;
 
 /// `cargo xtask gpu-bundle`.
@@ -32,10 +33,11 @@ pub fn run(root: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `cargo xtask ci --cuda`: the bundle, started without a GPU.
+/// `cargo xtask ci --cuda`: builds the bundle and starts its programs without a GPU.
 ///
 /// # Errors
-/// When the build fails, a program does not start, or `--device cuda` is not refused as it should.
+/// When the build fails, a program does not start, or `--device cuda` does not fail with the driver's
+/// error.
 pub fn check(root: &Path) -> anyhow::Result<ExitCode> {
     let home = set_up(root, Part::Whole)?;
     let folder = build(root, &home)?;
@@ -45,57 +47,57 @@ pub fn check(root: &Path) -> anyhow::Result<ExitCode> {
         ensure!(
             output.status.success(),
             "{program} does not start: {}",
-            said(&output)
+            error_text(&output)
         );
     }
     let version = start(&uard, &["--version"], &home)?;
     ensure!(
         version.status.success(),
         "uard does not start: {}",
-        said(&version)
+        error_text(&version)
     );
-    refuses(&start(&uard, &TRAIN, &home)?)?;
-    println!("both start, and uard says why there is no CUDA here");
+    expect_driver_error(&start(&uard, &TRAIN, &home)?)?;
+    println!("both programs start, and uard reports the missing CUDA driver");
     Ok(ExitCode::SUCCESS)
 }
 
-/// A run that would use the GPU at once.
+/// A command that uses the GPU at once.
 const TRAIN: [&str; 5] = ["train", "--config", "scenes", "--device", "cuda"];
 
-/// An error that names the driver, and nothing worse: no crash, no run on the CPU instead.
-fn refuses(output: &Output) -> anyhow::Result<()> {
-    let said = said(output);
+/// Checks that a run failed with an error of the CUDA driver, and did not crash or run on the CPU.
+fn expect_driver_error(output: &Output) -> anyhow::Result<()> {
+    let text = error_text(output);
     ensure!(
         output.status.code() == Some(1),
-        "`uard train --device cuda` without a GPU: an error was expected: {}: {said}",
+        "`uard train --device cuda` without a GPU: an error was expected: {}: {text}",
         output.status
     );
     ensure!(
-        said.contains("`cuda` cannot be used") && said.contains("CUDA_ERROR"),
-        "`uard train --device cuda` without a GPU: the driver's reason was expected: {said}"
+        text.contains("`cuda` cannot be used") && text.contains("CUDA_ERROR"),
+        "`uard train --device cuda` without a GPU: the driver's reason was expected: {text}"
     );
-    println!("{}", said.lines().next().unwrap_or_default());
+    println!("{}", text.lines().next().unwrap_or_default());
     Ok(())
 }
 
-fn said(output: &Output) -> String {
+fn error_text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Starts a program in an empty folder, on the libraries of the toolkit and the stub of the driver.
+/// Starts a program in an empty folder, with the libraries of the toolkit and the stub of the driver.
 fn start(program: &Path, arguments: &[&str], home: &Path) -> anyhow::Result<Output> {
-    let place = program.with_extension("run");
-    fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
+    let folder = program.with_extension("run");
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let mut folders = home.join("lib").into_os_string();
     folders.push(":");
     folders.push(home.join("lib/stubs"));
     let output = Command::new(program)
         .args(arguments)
-        .current_dir(&place)
+        .current_dir(&folder)
         .env("LD_LIBRARY_PATH", folders)
         .output()
         .with_context(|| format!("starting {}", program.display()));
-    fs::remove_dir_all(&place).with_context(|| format!("removing {}", place.display()))?;
+    fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
     output
 }
 
@@ -124,7 +126,7 @@ fn build(root: &Path, home: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-/// Copies a program without the names and lines that only a debugger reads.
+/// Copies a program without its debug symbols.
 fn strip(from: &Path, to: &Path) -> anyhow::Result<()> {
     let status = Command::new("strip")
         .arg("-o")
@@ -139,8 +141,8 @@ fn strip(from: &Path, to: &Path) -> anyhow::Result<()> {
     println!("{}: {:.1} MB", to.display(), bytes as f64 / 1e6);
     ensure!(
         bytes < LARGEST,
-        "{} has more than {} MB: find out what came in, or raise LARGEST in \
-         xtask/src/cuda/bundle.rs and say why",
+        "{} has more than {} MB: find out what was added, or raise LARGEST in \
+         xtask/src/cuda/bundle.rs and give the reason",
         to.display(),
         LARGEST / 1_000_000
     );

@@ -1,4 +1,4 @@
-//! How does a pinned file come here whole, over a connection that may break?
+//! Downloads a pinned file, continues broken downloads and verifies its hash.
 
 use std::fs::{self, File as Handle, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
@@ -11,27 +11,27 @@ use sha2::{Digest, Sha256};
 use super::index::Index;
 use super::wheels::File;
 
-/// How often a broken connection is taken up again.
+/// Largest number of attempts to download a file.
 const ATTEMPTS: usize = 4;
 
 const PIECE: usize = 1 << 20;
 
-/// How often a terminal is told how far it is.
+/// Time between two updates of the progress on a terminal.
 const EVERY: Duration = Duration::from_millis(200);
 
-/// The file of a package in this folder: the one that lies there, or downloaded.
+/// The path of a package's file in this folder; downloads it unless it is there with its pinned hash.
 ///
-/// What a broken download left is continued. A file counts only with its pinned hash.
+/// A partial file of an earlier download is continued.
 ///
 /// # Errors
-/// When it cannot be had, with what to do without a network.
+/// When it cannot be downloaded; the error says what to do without a network.
 pub fn fetch(index: &Index, package: &str, file: &File, folder: &Path) -> anyhow::Result<PathBuf> {
     let whole = folder.join(file.name);
     if whole.is_file() {
         if hash(&whole)? == file.sha256 {
             return Ok(whole);
         }
-        println!("{} is not what is pinned: once more", whole.display());
+        println!("{} has a wrong hash: downloading again", whole.display());
         fs::remove_file(&whole)?;
     }
     download(index, package, file, &whole).with_context(|| {
@@ -50,7 +50,7 @@ fn download(index: &Index, package: &str, file: &File, whole: &Path) -> anyhow::
     let address = index.find(package, file.name)?;
     let part = whole.with_file_name(format!("{}.part", file.name));
     for attempt in 1.. {
-        match take_up(index, &address, file, &part) {
+        match continue_part(index, &address, file, &part) {
             Ok(()) if hash(&part)? == file.sha256 => break,
             Ok(()) => {
                 fs::remove_file(&part)?;
@@ -61,15 +61,15 @@ fn download(index: &Index, package: &str, file: &File, whole: &Path) -> anyhow::
                     file.sha256
                 );
             }
-            Err(cause) if attempt < ATTEMPTS => println!("{cause:#}: once more"),
+            Err(cause) if attempt < ATTEMPTS => println!("{cause:#}: trying again"),
             Err(cause) => return Err(cause),
         }
     }
     fs::rename(&part, whole).with_context(|| format!("naming {}", whole.display()))
 }
 
-/// Appends to the part what is missing.
-fn take_up(index: &Index, address: &str, file: &File, part: &Path) -> anyhow::Result<()> {
+/// Downloads the missing bytes of a partial file.
+fn continue_part(index: &Index, address: &str, file: &File, part: &Path) -> anyhow::Result<()> {
     let mut there = fs::metadata(part).map_or(0, |metadata| metadata.len());
     if there > file.bytes {
         fs::remove_file(part)?;
@@ -85,7 +85,7 @@ fn take_up(index: &Index, address: &str, file: &File, part: &Path) -> anyhow::Re
     let answer = request
         .call()
         .with_context(|| format!("asking {address}"))?;
-    // A server that knows no ranges sends the file from its start.
+    // A server that does not support ranges sends the file from its start.
     let continued = there > 0 && answer.status() == 206;
     let target = OpenOptions::new()
         .create(true)
@@ -129,7 +129,7 @@ fn hash(path: &Path) -> anyhow::Result<String> {
     Ok(format!("{:x}", digest.finalize()))
 }
 
-/// One line a file, and on a terminal one that counts up.
+/// Prints the progress of a download: one line, which is updated on a terminal.
 struct Progress {
     name: &'static str,
     bytes: u64,
@@ -168,7 +168,7 @@ impl Progress {
     fn show(&self) {
         let (done, all) = (megabytes(self.done), megabytes(self.bytes));
         print!("\rdownloading {}: {done} of {all} MB", self.name);
-        // A line that is late is no reason to stop.
+        // A failed flush only delays the line.
         io::stdout().flush().ok();
     }
 
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_comes_once_and_is_kept() {
+    fn a_file_is_downloaded_once_and_kept() {
         let served = Served::new(FILE.name, CONTENT, &[CONTENT.len()]);
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(fetched(&served, folder.path()).unwrap(), CONTENT);
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_connection_is_taken_up_where_it_broke() {
+    fn a_broken_download_continues_where_it_broke() {
         let served = Served::new(FILE.name, CONTENT, &[10, 7, CONTENT.len()]);
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(fetched(&served, folder.path()).unwrap(), CONTENT);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_part_of_an_earlier_call_is_continued_and_a_wrong_one_replaced() {
+    fn a_partial_file_is_continued_and_a_wrong_one_replaced() {
         for (part, asked) in [(&CONTENT[..20], vec![20]), (&[b'x'; 20][..], vec![20, 0])] {
             let served = Served::new(FILE.name, CONTENT, &[CONTENT.len(), CONTENT.len()]);
             let folder = tempfile::tempdir().unwrap();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bytes_than_pinned_are_refused_and_removed() {
+    fn a_file_with_a_wrong_hash_is_refused_and_removed() {
         let wrong = vec![b'x'; CONTENT.len()];
         let served = Served::new(FILE.name, &wrong, &[CONTENT.len(); ATTEMPTS]);
         let folder = tempfile::tempdir().unwrap();
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_a_person_put_there_needs_no_network() {
+    fn a_file_that_is_already_there_needs_no_network() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(FILE.name), CONTENT).unwrap();
         let nobody = Index::at("http://127.0.0.1:1");

@@ -1,4 +1,4 @@
-//! Where does the package index have a file?
+//! Looks up the address of a file in a Python package index.
 
 use std::fs;
 use std::path::Path;
@@ -9,16 +9,16 @@ use serde::Deserialize;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, ResponseExt};
 
-/// Where PyPI answers.
+/// Address of PyPI's simple API.
 const PYPI: &str = "https://pypi.org/simple";
 
-/// JSON by preference (PEP 691); mirrors that only know HTML (PEP 503) are read as well.
+/// JSON is preferred (PEP 691); HTML (PEP 503) is accepted from mirrors without it.
 const ACCEPTED: &str = "application/vnd.pypi.simple.v1+json, text/html;q=0.1";
 
-/// A connection that says nothing for so long is dead.
+/// Timeout of a connection that transfers nothing.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// A package index, and how it is asked.
+/// A package index with its HTTP client.
 pub struct Index {
     agent: Agent,
     address: String,
@@ -36,11 +36,11 @@ struct Listed {
 }
 
 impl Index {
-    /// The index that `PIP_INDEX_URL` names, or PyPI, trusting what `SSL_CERT_FILE` lists.
+    /// The index of `PIP_INDEX_URL`, or PyPI, with the certificates of `SSL_CERT_FILE`.
     ///
     /// # Errors
     /// When the file of certificates cannot be read.
-    pub fn of_this_machine() -> anyhow::Result<Self> {
+    pub fn from_environment() -> anyhow::Result<Self> {
         let mut tls = TlsConfig::builder();
         if let Some(path) = std::env::var_os("SSL_CERT_FILE") {
             tls = tls.root_certs(certificates(Path::new(&path))?);
@@ -63,7 +63,7 @@ impl Index {
         }
     }
 
-    /// What asks for files.
+    /// The HTTP client.
     pub fn agent(&self) -> &Agent {
         &self.agent
     }
@@ -109,7 +109,7 @@ fn certificates(path: &Path) -> anyhow::Result<RootCerts> {
     Ok(found.into())
 }
 
-/// The address of the file on a page of the index, as it stands there.
+/// The link to a file on a page of the index, unresolved.
 fn link(page: &str, file: &str) -> Option<String> {
     if let Ok(listing) = serde_json::from_str::<Listing>(page) {
         return listing
@@ -125,7 +125,7 @@ fn link(page: &str, file: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// A link as the page at `base` means it.
+/// Resolves a link on the page at `base`.
 fn joined(base: &str, link: &str) -> String {
     if link.contains("://") {
         return link.to_owned();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_read_from_where_they_stand() {
+    fn relative_links_are_resolved() {
         let base = "http://mirror:80/root/simple/nvcc/";
         for (link, whole) in [
             ("https://x/b.whl", "https://x/b.whl"),

@@ -1,7 +1,8 @@
-//! How does a machine without CUDA get what builds candle's backend and compiles our kernels?
+//! Sets up the CUDA compiler and libraries from NVIDIA's packages on PyPI, for building candle's CUDA
+//! backend and compiling our kernels without an installed toolkit.
 //!
-//! From NVIDIA's packages on PyPI, unpacked into `target/cuda-toolkit/`, without Python. Linux
-//! only: there are no such packages for other systems.
+//! The packages are unpacked into `target/cuda-toolkit/`, without Python. Linux only, because there
+//! are no such packages for other systems.
 
 pub mod bundle;
 mod download;
@@ -26,31 +27,33 @@ use index::Index;
 pub use wheels::RELEASE;
 use wheels::{NVRTC, Platform, WHEELS, Wheel};
 
-/// Of the H100 and the H200. Set CUDA_COMPUTE_CAP for another GPU where none is in the machine that builds.
+/// Compute capability of the H100 and H200, for builds on a machine without a GPU. CUDA_COMPUTE_CAP
+/// overrides it.
 const COMPUTE_CAPABILITY: &str = "90";
 
-/// How many `nvcc` candle's build script may start at once: half the processors without a word,
-/// which doubles the build where there are two. Each needs up to a gigabyte.
+/// Largest number of `nvcc` that candle's build script may start at once; each needs up to a
+/// gigabyte. Without a value it starts half as many as there are processors, which takes twice as
+/// long with two processors.
 const MOST_COMPILERS: usize = 8;
 
-/// Written last, so that a folder without it is not yet whole.
+/// A file that is written last, so that a folder without it is incomplete.
 const STAMP: &str = "uard-toolkit.txt";
 
-/// Changes when the same wheels are arranged in another way.
+/// Changed when the layout of the unpacked files changes, so that existing folders are replaced.
 const ARRANGEMENT: &str = "arrangement 1";
 
-/// What can be set up.
+/// The part of the toolkit to set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The library that compiles our own kernels while a program runs.
+    /// NVRTC, which compiles our own kernels while a program runs.
     Nvrtc,
-    /// Compiler and libraries that candle's backend is built with, NVRTC among them.
+    /// The compiler and libraries that candle's CUDA backend is built with, including NVRTC.
     Whole,
 }
 
 impl Part {
     fn folder(self, root: &Path) -> PathBuf {
-        shelf(root).join(match self {
+        toolkit_folder(root).join(match self {
             Self::Nvrtc => "nvrtc",
             Self::Whole => "cuda",
         })
@@ -70,43 +73,43 @@ impl Part {
     }
 }
 
-fn shelf(root: &Path) -> PathBuf {
+fn toolkit_folder(root: &Path) -> PathBuf {
     root.join("target/cuda-toolkit")
 }
 
-/// Whether this machine's system can have a toolkit of ours; if not, why.
+/// Whether a toolkit can be set up on this system; if not, the reason.
 pub fn supported() -> Result<(), &'static str> {
     Platform::this()
         .map(drop)
         .ok_or("NVIDIA's packages are for Linux with glibc on x86_64 and aarch64")
 }
 
-/// Where the part is set up, if it is, with the versions that are pinned today.
+/// The folder of a part, if it is set up with the pinned versions.
 pub fn found(root: &Path, part: Part) -> Option<PathBuf> {
     let home = part.folder(root);
     let stamp = fs::read_to_string(home.join(STAMP)).ok()?;
     (stamp == part.stamp(Platform::this()?)).then_some(home)
 }
 
-/// Sets the part up where it is not; returns what `CUDA_HOME` is for an installed toolkit.
+/// Sets a part up unless it is; returns its folder, the value for `CUDA_HOME`.
 ///
 /// # Errors
-/// On other systems than Linux, without a network, without a C compiler, and on a full disk.
+/// On systems other than Linux, without a network, without a C compiler, and on a full disk.
 pub fn set_up(root: &Path, part: Part) -> anyhow::Result<PathBuf> {
     let Some(platform) = Platform::this() else {
         bail!("NVIDIA's packages are for Linux with glibc on x86_64 and aarch64");
     };
-    let shelf = shelf(root);
-    let downloads = shelf.join("wheels");
+    let folder = toolkit_folder(root);
+    let downloads = folder.join("wheels");
     fs::create_dir_all(&downloads).with_context(|| format!("making {}", downloads.display()))?;
-    let lock = fs::File::create(shelf.join("lock")).context("making the lock of the toolkit")?;
+    let lock = fs::File::create(folder.join("lock")).context("making the lock of the toolkit")?;
     lock.lock()
         .context("waiting for another setup of the toolkit")?;
     if let Some(home) = found(root, part) {
         return Ok(home);
     }
     let begun = Instant::now();
-    let index = Index::of_this_machine()?;
+    let index = Index::from_environment()?;
     let files: Vec<PathBuf> = part
         .wheels()
         .iter()
@@ -125,7 +128,7 @@ pub fn set_up(root: &Path, part: Part) -> anyhow::Result<PathBuf> {
     Ok(home)
 }
 
-/// Unpacks beside `home` and renames, so that what is there is always whole.
+/// Unpacks into a folder beside `home` and renames it, so that `home` is always complete.
 fn arrange(files: &[PathBuf], part: Part, home: &Path, stamp: &str) -> anyhow::Result<()> {
     let new = home.with_extension("new");
     for old in [&new, home] {
@@ -149,10 +152,10 @@ fn arrange(files: &[PathBuf], part: Part, home: &Path, stamp: &str) -> anyhow::R
     fs::rename(&new, home).with_context(|| format!("naming {}", home.display()))
 }
 
-/// What makes cargo and `uard` use a toolkit of ours.
+/// The environment variables with which cargo and `uard` use the toolkit in `home`.
 ///
 /// # Errors
-/// When its path cannot stand on `PATH`.
+/// When its path contains the separator of `PATH`.
 pub fn environment(home: &Path) -> anyhow::Result<Vec<(&'static str, OsString)>> {
     let compiler = home.join("bin");
     let mut variables = vec![
@@ -175,7 +178,7 @@ pub fn environment(home: &Path) -> anyhow::Result<Vec<(&'static str, OsString)>>
     Ok(variables)
 }
 
-/// The value of a variable of folders with this one before the others.
+/// The value of a list variable such as `PATH` with this folder put first.
 pub fn first_on(variable: &str, folder: PathBuf) -> anyhow::Result<OsString> {
     let before = env::var_os(variable).unwrap_or_default();
     let kept = env::split_paths(&before).filter(|folder| !folder.as_os_str().is_empty());
@@ -183,7 +186,7 @@ pub fn first_on(variable: &str, folder: PathBuf) -> anyhow::Result<OsString> {
         .with_context(|| format!("putting a folder of CUDA on {variable}"))
 }
 
-/// `cargo xtask cuda-toolkit`: sets a part up and says how to use it by hand.
+/// `cargo xtask cuda-toolkit`: sets a part up and prints how to use it without `cargo xtask`.
 ///
 /// # Errors
 /// As [`set_up`].
@@ -213,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_toolkit_counts_only_with_the_stamp_of_todays_pins() {
+    fn a_toolkit_is_found_only_with_the_stamp_of_the_pinned_versions() {
         let Some(platform) = Platform::this() else {
             return;
         };
@@ -228,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_interruption_left_is_replaced() {
+    fn folders_of_an_interrupted_setup_are_replaced() {
         let root = tempfile::tempdir().unwrap();
         let home = root.path().join("nvrtc");
         for folder in ["nvrtc", "nvrtc.new/lib"] {

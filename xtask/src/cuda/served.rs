@@ -1,35 +1,36 @@
-//! For tests: an index with one file, served on this machine over connections that break.
+//! A package index with one file for tests, served over connections that break.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// Serves until the test ends.
+/// A server that runs until the test ends.
 pub struct Served {
-    /// Of the index.
+    /// Address of the index.
     pub address: String,
     ranges: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Served {
-    /// Each request for the file gets as many bytes as the next of `pieces` says, then silence.
+    /// Each request for the file gets as many bytes as the next entry of `pieces`, then the
+    /// connection ends.
     pub fn new(name: &str, content: &[u8], pieces: &[usize]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}/simple", listener.local_addr().unwrap());
         let ranges = Arc::new(Mutex::new(Vec::new()));
         let (name, content, pieces) = (name.to_owned(), content.to_vec(), pieces.to_vec());
-        let asked = Arc::clone(&ranges);
+        let requested = Arc::clone(&ranges);
         thread::spawn(move || {
             let mut pieces = pieces.into_iter();
             for stream in listener.incoming() {
-                answer(stream.unwrap(), &name, &content, &mut pieces, &asked);
+                answer(stream.unwrap(), &name, &content, &mut pieces, &requested);
             }
         });
         Self { address, ranges }
     }
 
-    /// From which byte on the file was asked for, in order.
+    /// The first byte of each requested range, in the order of the requests.
     pub fn ranges(&self) -> Vec<usize> {
         self.ranges.lock().unwrap().clone()
     }
@@ -40,7 +41,7 @@ fn answer(
     name: &str,
     content: &[u8],
     pieces: &mut impl Iterator<Item = usize>,
-    asked: &Mutex<Vec<usize>>,
+    requested: &Mutex<Vec<usize>>,
 ) {
     let lines: Vec<String> = BufReader::new(&stream)
         .lines()
@@ -64,7 +65,7 @@ fn answer(
             )
         })
         .map_or(0, |from: Result<usize, _>| from.unwrap());
-    asked.lock().unwrap().push(from);
+    requested.lock().unwrap().push(from);
     let status = if from > 0 {
         "206 Partial Content"
     } else {

@@ -1,9 +1,9 @@
-//! A stand-in for `nvcc`, with which the code for CUDA is type-checked where there is no CUDA.
+//! A stand-in for `nvcc`, so that clippy and rustdoc can check the code for CUDA without a toolkit.
 //!
-//! The build scripts below candle ask `nvcc` for its version and let it write one file for each
-//! kernel. A script that answers and writes empty files is enough for clippy and rustdoc, which
-//! link nothing.
-//! What it leaves must never meet a real build, so it has a target folder of its own.
+//! The build scripts of candle's dependencies run `nvcc` for its version and for one output file of
+//! each kernel. A script that prints a version and writes empty files is enough for clippy and
+//! rustdoc, which link nothing. Its outputs must never be used in a real build, so it has a target
+//! folder of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use anyhow::Context;
 
 use super::{COMPUTE_CAPABILITY, RELEASE, first_on};
 
-/// Below the root.
+/// The target folder, below the root.
 const FOLDER: &str = "target/cuda-check";
 
-/// Only macros and build scripts run.
+/// Nothing is optimised, because only macros and build scripts run.
 const UNOPTIMISED: [&str; 4] = [
     "--config",
     "profile.dev.opt-level=0",
@@ -48,7 +48,7 @@ fn write(home: &Path) -> anyhow::Result<PathBuf> {
     let compiler = home.join("bin/nvcc");
     let writing = || format!("writing {}", compiler.display());
     fs::create_dir_all(home.join("bin")).with_context(writing)?;
-    // Written anew it would count as changed, and everything would be checked again.
+    // Writing the file again would change its time, and cargo would check everything again.
     let text = script();
     if fs::read_to_string(&compiler).is_ok_and(|there| there == text) {
         return Ok(compiler);
@@ -58,7 +58,7 @@ fn write(home: &Path) -> anyhow::Result<PathBuf> {
     Ok(compiler)
 }
 
-/// The fourth line of the answer is where cudarc looks for the release.
+/// The script. cudarc reads the release from the fourth line of its answer to `--version`.
 fn script() -> String {
     format!(
         r#"#!/bin/sh
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_answers_and_writes_what_build_scripts_wait_for() {
+    fn it_prints_a_version_and_writes_the_files_that_build_scripts_need() {
         let home = tempfile::tempdir().unwrap();
         let compiler = write(home.path()).unwrap();
         let asked = Command::new(&compiler).arg("--version").output().unwrap();

@@ -1,8 +1,8 @@
-//! What is linked where no NVIDIA driver is? A `libcuda.so` whose every function refuses.
+//! Writes a stub of the driver library `libcuda.so`, for linking without an NVIDIA driver.
 //!
-//! NVIDIA's own toolkit brings such a library in `lib64/stubs`, its packages on PyPI do not. Ours
-//! has each name that `cuda.h` knows, so nothing is left unresolved when a program is linked, and
-//! one that is started with it hears that there is no driver.
+//! NVIDIA's toolkit has such a library in `lib64/stubs`, its packages on PyPI do not. The stub defines
+//! every function that `cuda.h` names, so that programs link; each returns an error that says that
+//! the library is a stub.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -49,11 +49,11 @@ pub fn write(home: &Path) -> anyhow::Result<()> {
         "the C compiler refused {}",
         source.display()
     );
-    // Programs look for this name when they start.
+    // The dynamic linker looks for this name.
     link("libcuda.so", &folder.join("libcuda.so.1"))
 }
 
-/// Every word that may be a function of the driver: types begin with `CU`, functions with `cu`.
+/// Every word that may be a function of the driver: functions begin with `cu`, types with `CU`.
 fn names(header: &str) -> BTreeSet<&str> {
     header
         .split(|mark: char| !mark.is_ascii_alphanumeric() && mark != '_')

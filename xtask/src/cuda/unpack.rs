@@ -1,4 +1,4 @@
-//! Which files of a wheel does a toolkit need, and where do they lie?
+//! Unpacks the files of the toolkit from a wheel.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader};
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use zip::ZipArchive;
 
-/// Where wheels for CUDA 13 keep the toolkit.
+/// The folder of the toolkit within wheels for CUDA 13.
 const INSIDE: &str = "nvidia/cu13";
 
-/// Folders whose files are started.
+/// Folders of executable files.
 const PROGRAMS: [&str; 2] = ["bin", "nvvm/bin"];
 
-/// Unpacks the files that the toolkit needs; `folder` becomes what `CUDA_HOME` is elsewhere.
+/// Unpacks the files of the toolkit into `folder`, the value for `CUDA_HOME`.
 ///
 /// # Errors
 /// When the wheel is broken or the folder cannot be written.
@@ -41,10 +41,10 @@ pub fn unpack(wheel: &Path, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The place in the toolkit; none for what it does not need.
+/// The path of a file in the toolkit; `None` for files that are not needed.
 fn wanted(name: &Path) -> Option<PathBuf> {
     let path = name.strip_prefix(INSIDE).ok()?;
-    // The second copy of NVRTC is for programs that bring another one of the same name.
+    // The second copy of NVRTC is for programs that ship another NVRTC of the same name.
     let second = path.file_name()?.to_string_lossy().contains(".alt.so");
     (!second && !path.starts_with("lib/cmake")).then(|| path.to_path_buf())
 }
@@ -60,7 +60,7 @@ pub fn make_program(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives each `libX.so.N` the name `libX.so`, by which linkers look for it.
+/// Links `libX.so` to each `libX.so.N`, because linkers look for the name without a version.
 ///
 /// # Errors
 /// When the folder cannot be written.
@@ -75,10 +75,10 @@ pub fn name_for_linkers(libraries: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A symbolic link that says `target` when it is read.
+/// Makes a symbolic link to `target`.
 ///
 /// # Errors
-/// When it cannot be written, or the system has none.
+/// When it cannot be made, or the system has no symbolic links.
 pub fn link(target: &str, path: &Path) -> anyhow::Result<()> {
     #[cfg(unix)]
     let made = std::os::unix::fs::symlink(target, path);
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_toolkit_is_unpacked_without_what_it_does_not_need() {
+    fn a_toolkit_is_unpacked_without_files_that_are_not_needed() {
         let folder = tempfile::tempdir().unwrap();
         let (source, home) = (folder.path().join("a.whl"), folder.path().join("home"));
         wheel(
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_leads_outward_is_left_out() {
+    fn a_path_outside_of_the_folder_is_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let (source, home) = (folder.path().join("a.whl"), folder.path().join("home"));
         wheel(&source, &["nvidia/cu13/../../../out", "../out"]);

@@ -1,20 +1,20 @@
-//! Which packages of PyPI hold the CUDA toolkit, in which version, and with which bytes?
+//! The pinned packages of PyPI that hold the CUDA toolkit, with versions, sizes and hashes.
 //!
-//! Versions and hashes are pinned, so that a build of today is a build of next year. They are one
-//! release of the toolkit: 13.0, update 2, the newest that drivers of the series 580 know.
+//! They are pinned so that later builds use the same files. All belong to one release of the toolkit:
+//! 13.0, update 2, the newest that drivers of the series 580 support.
 
-/// The toolkit that the wheels below make, as `nvcc --version` says it.
+/// The release of the toolkit in the wheels below, as `nvcc --version` prints it.
 pub const RELEASE: &str = "13.0";
 
-/// A package with its file for each processor that we can set up.
+/// A package with its file for each supported processor.
 pub struct Wheel {
-    /// Its name on the index.
+    /// Name of the package.
     pub package: &'static str,
     x86_64: File,
     aarch64: File,
 }
 
-/// What is downloaded.
+/// A file of a package.
 #[derive(Debug)]
 pub struct File {
     pub name: &'static str,
@@ -30,7 +30,7 @@ pub enum Platform {
 }
 
 impl Platform {
-    /// The one this program was built for; none outside Linux with glibc.
+    /// The platform that this program was built for; `None` unless it is Linux with glibc.
     pub fn this() -> Option<Self> {
         if !cfg!(all(target_os = "linux", target_env = "gnu")) {
             return None;
@@ -53,10 +53,10 @@ impl Wheel {
     }
 }
 
-/// The library that compiles our own kernels while the program runs.
+/// The package of NVRTC, which compiles our own kernels while a program runs.
 pub const NVRTC: &[Wheel] = WHEELS.split_at(1).0;
 
-/// Everything that candle's backend is built and linked with. NVRTC comes first.
+/// All packages that candle's CUDA backend is built and linked with. NVRTC comes first.
 pub const WHEELS: &[Wheel] = &[
     Wheel {
         package: "nvidia-cuda-nvrtc",
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_pin_is_a_file_of_its_package_and_processor() {
+    fn every_pinned_file_belongs_to_its_package_and_processor() {
         for wheel in WHEELS {
             for (platform, arch) in [
                 (Platform::X86_64, "x86_64.whl"),

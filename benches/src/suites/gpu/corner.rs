@@ -1,24 +1,34 @@
-//! Do peers compute the same? Compared with ours on the first pairs.
+//! Compares the similarities of peers with ours on the first pairs.
 
 use crate::peers::reference::Differences;
 
 use super::data::Fragments;
 
-/// Images and captions that are compared.
+/// The number of images and of captions that are compared.
 const CORNER: (usize, usize) = (50, 200);
 
-/// The first pairs, and in which of them rounding may move a cell across the threshold.
+/// Similarities [I, C], row-major.
+#[derive(Debug, Clone, Copy)]
+pub struct Similarities<'a> {
+    /// The similarities.
+    pub values: &'a [f32],
+    /// The number of captions, C.
+    pub captions: usize,
+}
+
+/// The first pairs of the data.
 pub struct Corner {
     images: usize,
     captions: usize,
+    /// For each pair [I, C], whether rounding may move a cell across the threshold.
     near: Vec<bool>,
 }
 
 impl Corner {
-    /// Looks for cells that lie nearer to the threshold than `apart`.
+    /// Finds the pairs with a cell that lies nearer to the threshold than `apart`.
     ///
     /// # Errors
-    /// When candle refuses a product.
+    /// If candle fails.
     pub fn new(fragments: &Fragments, apart: f64) -> anyhow::Result<Self> {
         let corner = fragments.corner(CORNER.0, CORNER.1)?;
         let (images, captions) = (corner.regions.images(), corner.words.captions());
@@ -46,25 +56,21 @@ impl Corner {
         })
     }
 
-    /// All pairs count: nothing is cut.
+    /// The same pairs for a rule without threshold, whose mask rounding cannot change.
     pub fn without_threshold(self) -> Self {
         let near = vec![false; self.near.len()];
         Self { near, ..self }
     }
 
-    /// The largest differences between two matrices of so many captions an image.
+    /// The largest differences of `found` from `expected` on the first pairs.
     ///
-    /// A peer that took fewer captions than the corner is compared on those.
-    pub fn differences(
-        &self,
-        (found, found_captions): (&[f32], usize),
-        (expected, expected_captions): (&[f32], usize),
-    ) -> Differences {
+    /// If `found` has fewer captions, only those are compared.
+    pub fn differences(&self, found: Similarities, expected: Similarities) -> Differences {
         let mut largest = Differences::default();
         for image in 0..self.images {
-            for caption in 0..self.captions.min(found_captions) {
-                let found = found[image * found_captions + caption];
-                let expected = expected[image * expected_captions + caption];
+            for caption in 0..self.captions.min(found.captions) {
+                let found = found.values[image * found.captions + caption];
+                let expected = expected.values[image * expected.captions + caption];
                 let mut difference = f64::from((found - expected).abs());
                 if difference.is_nan() {
                     difference = f64::INFINITY;

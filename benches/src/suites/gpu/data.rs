@@ -1,38 +1,38 @@
-//! On what does a GPU match? Fragments on the host, and in its memory.
+//! The data of a GPU's matching races: fragments on the host, and in the GPU's memory.
 
 use std::sync::Arc;
 
 use uard_attention::search::{Search, SearchRegions, SearchWords};
 use uard_attention::{Matcher, MatcherConfig, Precision, Running};
 use uard_benches::workload::{self, Content, REGIONS, Shape};
-use uard_core::gpu::Machine;
+use uard_core::gpu::Gpu;
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
 
-/// Entries that are drawn and copied at a time.
+/// The number of entries that are drawn and copied at a time.
 const BATCH: usize = 500;
 
-/// Images and captions from which the threshold is read.
+/// The number of images and of captions from which the threshold is computed.
 const SAMPLE: (usize, usize) = (50, 100);
 
-/// Cells above the learned threshold on photographs, about.
+/// The approximate share of cells above the learned threshold on photographs.
 pub const KEPT_CELLS: f64 = 0.026;
 
-/// Images and captions on the host, as peers read them.
+/// Fragments on the host, for peers.
 pub struct Fragments {
-    /// Of every image.
+    /// The regions of every image.
     pub regions: Regions,
-    /// Of every caption.
+    /// The words of every caption.
     pub words: Words,
-    /// Leaves [`KEPT_CELLS`].
+    /// The threshold that keeps [`KEPT_CELLS`].
     pub threshold: f64,
 }
 
 impl Fragments {
-    /// Draws everything; directions have no relation, only the threshold is as on photographs.
+    /// Draws random directions; the threshold keeps as many cells as on photographs.
     ///
     /// # Errors
-    /// When candle refuses a tensor.
+    /// If candle fails.
     pub fn draw(shape: Shape) -> anyhow::Result<Self> {
         let draws = Draws::new(0);
         let regions = workload::regions(shape, &draws)?;
@@ -48,7 +48,7 @@ impl Fragments {
     /// The first images and captions.
     ///
     /// # Errors
-    /// When candle refuses a tensor.
+    /// If candle fails.
     pub fn corner(&self, images: usize, captions: usize) -> anyhow::Result<Self> {
         Ok(Self {
             regions: self.regions.narrow(0, images.min(self.regions.images()))?,
@@ -58,7 +58,7 @@ impl Fragments {
     }
 }
 
-/// The threshold that leaves a share of all cells, read from a sample of the pairs.
+/// The threshold that keeps a share of all cells, computed from a sample of the pairs.
 fn threshold_keeping_cells(share: f64, regions: &Regions, words: &Words) -> anyhow::Result<f64> {
     let regions = regions.narrow(0, regions.images().min(SAMPLE.0))?;
     let words = words.narrow(0, words.captions().min(SAMPLE.1))?;
@@ -70,12 +70,12 @@ fn threshold_keeping_cells(share: f64, regions: &Regions, words: &Words) -> anyh
     Ok(f64::from(*cell))
 }
 
-/// Our kernels on a machine, in bf16.
+/// A search by our kernels on a GPU in bf16.
 ///
 /// # Errors
-/// When the settings are refused.
+/// If the configuration is invalid.
 pub fn search(
-    machine: &Arc<dyn Machine>,
+    machine: &Arc<dyn Gpu>,
     config: MatcherConfig,
     threshold: f64,
 ) -> anyhow::Result<Search> {
@@ -83,43 +83,47 @@ pub fn search(
     Ok(Search::on(&Matcher::new(config)?, threshold, &running)?)
 }
 
-/// Images and captions in a machine's memory.
-pub struct OnDevice {
-    /// Of every image.
+/// Fragments in a GPU's memory.
+pub struct FragmentsOnGpu {
+    /// The GPU.
+    pub machine: Arc<dyn Gpu>,
+    /// The regions of every image.
     pub regions: SearchRegions,
-    /// Of every caption.
+    /// The words of every caption.
     pub words: SearchWords,
-    /// Leaves [`KEPT_CELLS`].
+    /// The threshold that keeps [`KEPT_CELLS`].
     pub threshold: f64,
 }
 
-impl OnDevice {
+impl FragmentsOnGpu {
     /// Copies fragments in bf16.
     ///
     /// # Errors
-    /// When there is too little memory.
-    pub fn copied(machine: &Arc<dyn Machine>, fragments: &Fragments) -> anyhow::Result<Self> {
+    /// If there is too little memory.
+    pub fn copied(machine: &Arc<dyn Gpu>, fragments: &Fragments) -> anyhow::Result<Self> {
         let search = search(machine, MatcherConfig::default(), fragments.threshold)?;
         let mut regions = search.regions(fragments.regions.width())?;
         regions.push(&fragments.regions)?;
         let mut words = search.words(fragments.words.width())?;
         words.push(&fragments.words)?;
         Ok(Self {
+            machine: Arc::clone(machine),
             regions: regions.finish()?,
             words: words.finish()?,
             threshold: fragments.threshold,
         })
     }
 
-    /// Draws and copies batch by batch: all in f32 would be gigabytes.
+    /// Draws and copies batch by batch, because all fragments in f32 would take gigabytes.
     ///
     /// # Errors
-    /// When there is too little memory.
-    pub fn draw(machine: &Arc<dyn Machine>, shape: Shape) -> anyhow::Result<Self> {
+    /// If there is too little memory.
+    pub fn draw(machine: &Arc<dyn Gpu>, shape: Shape) -> anyhow::Result<Self> {
         let draws = Draws::new(0);
-        let content = (shape, Content::Random);
+        let content = Content::Random;
         let some_regions = workload::regions_of(0..shape.images.min(SAMPLE.0), shape, &draws)?;
-        let some_words = workload::words_of(0..shape.captions.min(SAMPLE.1), content, &draws)?;
+        let some_words =
+            workload::words_of(0..shape.captions.min(SAMPLE.1), shape, content, &draws)?;
         let threshold = threshold_keeping_cells(KEPT_CELLS, &some_regions, &some_words)?;
         let search = search(machine, MatcherConfig::default(), threshold)?;
         let mut regions = search.regions(shape.width)?;
@@ -130,16 +134,17 @@ impl OnDevice {
         let mut words = search.words(shape.width)?;
         for at in (0..shape.captions).step_by(BATCH) {
             let some = at..shape.captions.min(at + BATCH);
-            words.push(&workload::words_of(some, content, &draws)?)?;
+            words.push(&workload::words_of(some, shape, content, &draws)?)?;
         }
         Ok(Self {
+            machine: Arc::clone(machine),
             regions: regions.finish()?,
             words: words.finish()?,
             threshold,
         })
     }
 
-    /// Pairs.
+    /// The number of pairs.
     pub fn pairs(&self) -> usize {
         self.regions.images() * self.words.captions()
     }
@@ -151,7 +156,7 @@ impl OnDevice {
         regions as f64 * words as f64 * self.regions.width() as f64
     }
 
-    /// Images times captions.
+    /// The numbers of images and captions, for titles.
     pub fn size(&self) -> String {
         format!(
             "{} images x {} captions",

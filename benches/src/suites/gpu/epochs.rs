@@ -1,5 +1,5 @@
-//! How long do the epochs of a real run take? The trainer itself, on a made-up data set: reading,
-//! steps, learning of the threshold, evaluation and checkpoints.
+//! Times epochs of the trainer on a GPU with a random data set: reading, steps, updates of the threshold,
+//! evaluation and checkpoints.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -19,31 +19,31 @@ use uard_training::config::TrainConfig;
 use uard_training::trainer::{Event, Run, Start, train};
 
 use crate::report::{Requirement, seconds};
-use crate::suites::Found;
+use crate::suites::SuiteResults;
 
-/// Captions of an image.
+/// The number of captions of an image.
 const CAPTIONS: usize = 5;
 
-/// Words that speak of the same thing.
+/// The number of words for the same thing.
 const SYNONYMS: usize = 10;
 
-/// Images that are made at a time.
+/// The number of images that are drawn at a time.
 const IMAGES_AT_ONCE: usize = 50;
 
-/// Steps at the beginning of an epoch that say nothing of those to come: kernels are compiled,
+/// The number of steps at the beginning of an epoch that are not counted, because kernels are compiled and
 /// memory grows.
-const SETTLING: usize = 20;
+const UNCOUNTED_STEPS: usize = 20;
 
-/// Epochs of a published run, of which the first takes all negatives.
+/// The number of epochs of a published run, of which the first takes all negatives.
 const EPOCHS: f64 = 20.0;
 
-/// Steps of an epoch of Flickr30K: 145,000 captions, 128 at a time.
+/// The number of steps of an epoch of Flickr30K: 145,000 captions, 128 at a time.
 const STEPS: f64 = 1133.0;
 
-/// Minutes that they may take.
+/// The required limit of their time, in minutes.
 const MOST_MINUTES: f64 = 10.0;
 
-/// How much is made up.
+/// The number of images of the random data set.
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
     /// Images to train on.
@@ -59,38 +59,39 @@ pub const SIZE: Size = Size {
     dev: 1014,
 };
 
-/// Runs two epochs in f32 and, as CUDA has it, in TF32, and tells what 20 of Flickr30K's size take.
-/// Required are those in f32, which is what the settings say.
+/// Runs two epochs in f32 and two in TF32, and extrapolates to 20 epochs of Flickr30K's size. The
+/// requirement is on f32, the type of the configuration.
 ///
 /// # Errors
-/// When the data cannot be written, or the run fails.
+/// If the data cannot be written, or the run fails.
 pub fn run(
     device: &Device,
-    (setup, size): (&Setup, Size),
-    found: &mut Found,
+    setup: &Setup,
+    size: Size,
+    results: &mut SuiteResults,
 ) -> anyhow::Result<()> {
     let data = TempDir::new().context("making a folder for a data set")?;
     eprintln!(
-        "making up {} images and {CAPTIONS} captions of each",
+        "drawing {} images with {CAPTIONS} captions each",
         size.train + size.dev
     );
-    write_split(data.path(), ("train", size.train), setup)?;
-    write_split(data.path(), ("dev", size.dev), setup)?;
+    write_split(data.path(), "train", size.train, setup)?;
+    write_split(data.path(), "dev", size.dev, setup)?;
     let about = |numbers: &str| format!("{EPOCHS} epochs of Flickr30K's size in {numbers}");
-    let measured = Measured::of(data.path(), &config(setup, Matmul::F32), device)?;
-    found.requirements.push(Requirement {
+    let measured = Measured::run(data.path(), &config(setup, Matmul::F32), device)?;
+    results.requirements.push(Requirement {
         about: about("f32"),
         must: format!("at most {MOST_MINUTES} minutes"),
         found: measured.to_string(),
         met: measured.minutes() <= MOST_MINUTES,
         fatal: false,
     });
-    let measured = Measured::of(data.path(), &config(setup, Matmul::Bf16), device)?;
-    found.promise(&about("tf32"), "no promise", measured.to_string());
+    let measured = Measured::run(data.path(), &config(setup, Matmul::Bf16), device)?;
+    results.promise(&about("tf32"), "no promise", measured.to_string());
     Ok(())
 }
 
-/// An epoch of all negatives, and one of the hardest.
+/// The configuration with two epochs: one of all negatives, one of the hardest.
 fn config(setup: &Setup, matmul: Matmul) -> TrainConfig {
     let mut config = setup.config.clone();
     config.training.epochs = 2;
@@ -99,8 +100,8 @@ fn config(setup: &Setup, matmul: Matmul) -> TrainConfig {
     config
 }
 
-/// Writes a split whose captions name what its images show, so that there is something to learn.
-fn write_split(folder: &Path, (split, images): (&str, usize), setup: &Setup) -> anyhow::Result<()> {
+/// Writes a split whose captions name the things in its images, so that there is something to learn.
+fn write_split(folder: &Path, split: &str, images: usize, setup: &Setup) -> anyhow::Result<()> {
     let draws = Draws::new(0);
     let (width, things) = (setup.features, (setup.vocabulary / SYNONYMS).max(1));
     let looks = normal(&mut draws.stream("looks", &[]), 1.0, things * width);
@@ -143,27 +144,27 @@ fn write_split(folder: &Path, (split, images): (&str, usize), setup: &Setup) -> 
     std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
 }
 
-/// Seconds of the parts of a run.
+/// The mean seconds of the parts of a run.
 #[derive(Debug, Clone, Copy, Default)]
 struct Measured {
-    /// Of a step with all negatives, the mean.
+    /// Seconds of a step with all negatives.
     all_negatives: f64,
-    /// Of a step with the hardest, the mean.
+    /// Seconds of a step with the hardest negatives.
     hardest: f64,
-    /// Of an evaluation.
+    /// Seconds of an evaluation.
     evaluation: f64,
-    /// Of a checkpoint.
+    /// Seconds of saving a checkpoint.
     saving: f64,
-    /// Steps between checkpoints.
+    /// The number of steps between checkpoints.
     saved_every: f64,
 }
 
 impl Measured {
-    /// Runs two epochs.
-    fn of(data: &Path, config: &TrainConfig, device: &Device) -> anyhow::Result<Self> {
+    /// Runs two epochs and measures their parts.
+    fn run(data: &Path, config: &TrainConfig, device: &Device) -> anyhow::Result<Self> {
         let run = TempDir::new().context("making a run directory")?;
         let mut steps: [Vec<f64>; 2] = Default::default();
-        let mut found = Self {
+        let mut measured = Self {
             saved_every: config.training.checkpoint_every as f64,
             ..Self::default()
         };
@@ -171,13 +172,13 @@ impl Measured {
         let mut observe = |event: &Event| match event {
             Event::Step(record) => steps[usize::from(record.epoch > 1)].push(record.seconds),
             Event::Epoch(record) => {
-                let of_steps: f64 = steps[usize::from(record.epoch > 1)].iter().sum();
-                found.evaluation = record.seconds - of_steps;
+                let in_steps: f64 = steps[usize::from(record.epoch > 1)].iter().sum();
+                measured.evaluation = record.seconds - in_steps;
                 ended = Some(Instant::now());
             }
             Event::Saved { .. } => {
                 if let Some(ended) = ended.take() {
-                    found.saving = Instant::elapsed(&ended).as_secs_f64();
+                    measured.saving = Instant::elapsed(&ended).as_secs_f64();
                 }
             }
             _ => {}
@@ -191,11 +192,12 @@ impl Measured {
             hub: &Hub::default(),
         };
         train(&job, Start::Fresh, &mut observe, &AtomicBool::new(false))?;
-        [found.all_negatives, found.hardest] = steps.each_ref().map(|steps| settled(steps));
-        Ok(found)
+        [measured.all_negatives, measured.hardest] =
+            steps.each_ref().map(|steps| mean_of_counted(steps));
+        Ok(measured)
     }
 
-    /// Minutes of all epochs, as many steps as Flickr30K has.
+    /// The minutes of [`EPOCHS`] epochs of [`STEPS`] steps.
     fn minutes(&self) -> f64 {
         let steps = STEPS * (self.all_negatives + (EPOCHS - 1.0) * self.hardest);
         let saved = match self.saved_every > 0.0 {
@@ -221,9 +223,9 @@ impl std::fmt::Display for Measured {
     }
 }
 
-/// The mean of the steps that are like those to come.
-fn settled(steps: &[f64]) -> f64 {
-    let steps = &steps[SETTLING.min(steps.len() / 2)..];
+/// The mean of the steps after the first [`UNCOUNTED_STEPS`], or of the second half of fewer steps.
+fn mean_of_counted(steps: &[f64]) -> f64 {
+    let steps = &steps[UNCOUNTED_STEPS.min(steps.len() / 2)..];
     steps.iter().sum::<f64>() / steps.len() as f64
 }
 
@@ -232,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_is_told_by_its_parts() {
+    fn a_run_gives_a_requirement_with_its_minutes() {
         let mut setup = Setup::flickr30k().unwrap();
         (setup.features, setup.vocabulary) = (8, 60);
         setup.config.model.joint_width = 8;
@@ -240,12 +242,15 @@ mod tests {
         setup.config.training.batch = 20;
         setup.config.data.minimum_word_count = 1;
         let size = Size { train: 20, dev: 4 };
-        let mut found = Found::default();
-        run(&Device::Cpu, (&setup, size), &mut found).unwrap();
-        let told = &found.requirements[0];
-        // Whether it is met depends on what else the machine does.
-        assert!(told.found.contains("minutes: 1133 steps"), "{told}");
-        assert_eq!(found.promises.len(), 1);
+        let mut results = SuiteResults::default();
+        run(&Device::Cpu, &setup, size, &mut results).unwrap();
+        let requirement = &results.requirements[0];
+        // Whether it is met depends on the load of the machine, so that is not tested.
+        assert!(
+            requirement.found.contains("minutes: 1133 steps"),
+            "{requirement}"
+        );
+        assert_eq!(results.promises.len(), 1);
     }
 
     #[test]
@@ -260,8 +265,8 @@ mod tests {
         let expected = (1133.0 * (0.2 + 19.0 * 0.1) + 60.0 + 60.0) / 60.0;
         assert!((measured.minutes() - expected).abs() < 1e-9);
         let steps: Vec<f64> = (0..117).map(|at| if at < 20 { 9.0 } else { 1.0 }).collect();
-        assert_eq!(settled(&steps), 1.0);
-        assert_eq!(settled(&[5.0, 2.0]), 2.0);
+        assert_eq!(mean_of_counted(&steps), 1.0);
+        assert_eq!(mean_of_counted(&[5.0, 2.0]), 2.0);
         assert_eq!(SIZE.train * CAPTIONS / 128, 117);
     }
 }

@@ -1,97 +1,109 @@
-//! How long does a GPU match? Ours and PyTorch's forms on the same fragments, in turn.
+//! The matching races of a GPU: our kernels and PyTorch on the same fragments.
 
 use std::sync::Arc;
 
 use uard_attention::WeightRule;
-use uard_core::gpu::Machine;
+use uard_benches::workload::{Shape, WIDTH};
+use uard_core::gpu::Gpu;
 
-use super::data::{Fragments, OnDevice};
-use super::ours::{self, Asked, Job};
+use super::data::{Fragments, FragmentsOnGpu};
+use super::ours::{self, MatchingTask, Output};
 use super::peers::{self, Peer};
 use crate::arguments::Arguments;
 use crate::peers::python::Python;
 use crate::peers::reference::Sample;
 use crate::race::{self, Contestant};
 use crate::report::{Race, Requirement, Row, seconds};
-use crate::suites::{Found, Setting};
+use crate::suites::{BenchContext, SuiteResults};
 
 /// Images and captions of Flickr30K's test set.
-const SHAPE: (usize, usize) = (1000, 5000);
+const SHAPE: Shape = Shape {
+    images: 1000,
+    captions: 5000,
+    width: WIDTH,
+};
 
-/// Images and captions of COCO's.
-const COCO: (usize, usize) = (5000, 25_000);
+/// Images and captions of COCO's test set.
+const COCO: Shape = Shape {
+    images: 5000,
+    captions: 25_000,
+    width: WIDTH,
+};
 
-/// Pairs of the corner that the reference judges.
+/// The number of images and of captions that are compared with the reference.
 const SAMPLE: (usize, usize) = (20, 20);
 
-/// bf16 against f64, where the mask is the same.
+/// The largest allowed difference of bf16 from f64, for pairs with the same mask.
 const LIMIT: f64 = 2e-3;
 
-/// What is raced on every shape.
-const JOBS: [Asked; 5] = [
-    Asked::masked(Job::Similarities),
-    Asked::masked(Job::ToHost),
-    Asked::masked(Job::Lists),
-    Asked {
+/// Our tasks in every race.
+const TASKS: [MatchingTask; 5] = [
+    MatchingTask::masked(Output::Similarities),
+    MatchingTask::masked(Output::ToHost),
+    MatchingTask::masked(Output::Lists),
+    MatchingTask {
         at_zero: true,
-        ..Asked::masked(Job::Similarities)
+        ..MatchingTask::masked(Output::Similarities)
     },
-    Asked {
+    MatchingTask {
         rule: WeightRule::MaxSim,
-        ..Asked::masked(Job::Similarities)
+        ..MatchingTask::masked(Output::Similarities)
     },
 ];
 
-/// Races on both sizes.
+/// Runs the races of Flickr30K's and COCO's sizes.
 ///
 /// # Errors
-/// When the GPU or the machine has too little memory, or ours fails.
-pub fn run(machine: &Arc<dyn Machine>, setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
-    let shape = setting.arguments.shape(SHAPE);
+/// If the GPU or the machine has too little memory, or a contestant of ours fails.
+pub fn run(
+    machine: &Arc<dyn Gpu>,
+    context: &BenchContext,
+    results: &mut SuiteResults,
+) -> anyhow::Result<()> {
+    let shape = context.arguments.shape(SHAPE);
     eprintln!(
         "drawing {} images and {} captions",
         shape.images, shape.captions
     );
     let fragments = Fragments::draw(shape)?;
-    let data = OnDevice::copied(machine, &fragments)?;
-    let judged = judged(machine, &data, &fragments, found)?;
-    let mut peers = match setting.python {
-        Some(python) => start(machine, (&data, &fragments), python, found)?,
+    let data = FragmentsOnGpu::copied(machine, &fragments)?;
+    let rows = compared_rows(&data, &fragments, results)?;
+    let mut peers = match context.python {
+        Some(python) => start_peers(&data, &fragments, python, results)?,
         None => Vec::new(),
     };
-    let (race, left) = one_race(machine, &data, (judged, &mut peers), (setting, None))?;
+    let (race, failures) = one_race(&data, rows, &mut peers, context, None)?;
     drop(peers);
     let race = Race {
-        rows: found.stayed(race.rows, left),
+        rows: results.keep_completed(race.rows, failures),
         ..race
     };
     let ceiling = ceiling(&race.rows);
-    of_flickr(&race, setting.arguments, found);
-    found.race(race);
-    if setting.arguments.images.is_none() && setting.arguments.captions.is_none() {
+    add_requirements(&race, context.arguments, results);
+    results.race(race);
+    if context.arguments.images.is_none() && context.arguments.captions.is_none() {
         drop((data, fragments));
-        of_coco(machine, ceiling, setting, found)?;
+        race_of_coco(machine, ceiling, context, results)?;
     }
     Ok(())
 }
 
-/// Rows of ours, those whose similarities are on the host judged by the reference.
-fn judged(
-    machine: &Arc<dyn Machine>,
-    data: &OnDevice,
+/// The rows of our tasks, with their differences to the reference.
+fn compared_rows(
+    data: &FragmentsOnGpu,
     fragments: &Fragments,
-    found: &mut Found,
+    results: &mut SuiteResults,
 ) -> anyhow::Result<Vec<Row>> {
     let corner = fragments.corner(SAMPLE.0, SAMPLE.1)?;
     let mut rows = Vec::new();
-    for asked in JOBS {
-        let values = ours::similarities(machine, data, asked)?;
-        let threshold = if asked.at_zero { 0.0 } else { data.threshold };
-        let sides = (&corner.regions, &corner.words);
-        let sample = Sample::compute(&asked.config(), sides, threshold)?;
+    for task in TASKS {
+        let values = ours::similarities(data, task)?;
+        let threshold = if task.at_zero { 0.0 } else { data.threshold };
+        let (regions, words) = (&corner.regions, &corner.words);
+        let sample = Sample::compute(&task.config(), regions, words, threshold)?;
         let differences = sample.differences(&values, data.words.captions());
-        let row = asked.row().judged(differences);
-        found.requirements.push(Requirement {
+        let row = task.row().with_differences(differences);
+        results.requirements.push(Requirement {
             about: format!("{}, {}: difference to f64", row.name, row.rule),
             must: format!("{LIMIT:.0e}"),
             found: format!("{:.1e}", differences.same_mask),
@@ -103,29 +115,29 @@ fn judged(
     Ok(rows)
 }
 
-/// Starts PyTorch's forms and compares them with ours.
-fn start(
-    machine: &Arc<dyn Machine>,
-    (data, fragments): (&OnDevice, &Fragments),
+/// Starts PyTorch's variants and compares them with our kernels.
+fn start_peers(
+    data: &FragmentsOnGpu,
+    fragments: &Fragments,
     python: &Python,
-    found: &mut Found,
+    results: &mut SuiteResults,
 ) -> anyhow::Result<Vec<Peer>> {
     let arguments = peers::arguments("cuda", fragments.threshold);
     let adds = data.multiply_adds();
-    let peers = Peer::start_all(python, fragments, &arguments, (adds, found))?;
+    let peers = Peer::start_all(python, fragments, &arguments, adds, results)?;
     let mut compared = Vec::with_capacity(peers.len());
     for mut peer in peers {
-        if let Some(rule) = peer.form.rule {
-            let asked = Asked {
+        if let Some(rule) = peer.variant.rule {
+            let task = MatchingTask {
                 rule,
-                ..Asked::masked(Job::ToHost)
+                ..MatchingTask::masked(Output::ToHost)
             };
-            let values = ours::similarities(machine, data, asked)?;
+            let values = ours::similarities(data, task)?;
             match peer.compare(python, fragments, &values) {
-                Ok(requirement) => found.requirements.push(requirement),
+                Ok(requirement) => results.requirements.push(requirement),
                 Err(error) => {
-                    let who = format!("{}, {}", peer.form.name, peer.form.form);
-                    found.miss(who, format!("{error:#}"));
+                    let who = format!("{}, {}", peer.variant.name, peer.variant.argument);
+                    results.record_missing(who, format!("{error:#}"));
                     continue;
                 }
             }
@@ -135,12 +147,13 @@ fn start(
     Ok(compared)
 }
 
-/// All of ours and all peers, in turn; and who of them left, and why.
+/// Races our tasks and all peers; returns the race, and the errors of peers that failed.
 fn one_race(
-    machine: &Arc<dyn Machine>,
-    data: &OnDevice,
-    (mut rows, peers): (Vec<Row>, &mut [Peer]),
-    (setting, ceiling_before): (&Setting, Option<f64>),
+    data: &FragmentsOnGpu,
+    mut rows: Vec<Row>,
+    peers: &mut [Peer],
+    context: &BenchContext,
+    ceiling_before: Option<f64>,
 ) -> anyhow::Result<(Race, Vec<Option<String>>)> {
     let title = format!(
         "matching on the GPU, {}, {:.1} % of cells kept",
@@ -148,51 +161,53 @@ fn one_race(
         { 100.0 * super::data::KEPT_CELLS }
     );
     let mut contestants: Vec<Contestant> = Vec::new();
-    for (row, asked) in rows.iter_mut().zip(JOBS) {
+    for (row, task) in rows.iter_mut().zip(TASKS) {
         row.units = data.pairs() as f64;
         row.multiply_adds = data.multiply_adds();
-        contestants.push(ours::contestant(machine, data, asked)?.ours(true));
+        contestants.push(ours::contestant(data, task)?.ours(true));
     }
     rows.extend(peers.iter().map(|peer| peer.row.clone()));
     contestants.extend(peers.iter_mut().map(Peer::contestant));
-    let timings = race::run(&title, &mut contestants, setting.rounds())?;
-    let left = race::left(&contestants);
+    let timings = race::run(&title, &mut contestants, context.rounds())?;
+    let failures = race::failures(&contestants);
     drop(contestants);
     let rows = rows.into_iter().zip(&timings);
     let mut rows: Vec<Row> = rows.map(|(row, seconds)| row.timed(seconds)).collect();
-    for (row, peer) in rows.iter_mut().skip(JOBS.len()).zip(peers) {
+    for (row, peer) in rows.iter_mut().skip(TASKS.len()).zip(peers) {
         row.peak_kib = peer.peak_kib();
     }
     let ceiling = ceiling_before.or_else(|| ceiling(&rows));
     for row in &mut rows {
-        say_rates(row, ceiling);
+        add_rates(row, ceiling);
     }
-    Ok((Race { title, rows }, left))
+    Ok((Race { title, rows }, failures))
 }
 
-/// The fastest product that PyTorch did, in multiply-adds a second.
+/// The rate of PyTorch's fastest product, in multiply-adds a second.
 fn ceiling(rows: &[Row]) -> Option<f64> {
     let products = rows.iter().filter(|row| row.name.contains("product"));
     let rates = products.map(Row::rate).filter(|rate| rate.is_finite());
     rates.max_by(f64::total_cmp)
 }
 
-/// Pairs and operations a second, as this field counts them: two a multiply-add.
-fn say_rates(row: &mut Row, ceiling: Option<f64>) {
+/// Adds the share of the ceiling, and a note with pairs a second and floating-point operations a second, two
+/// for each multiply-add.
+fn add_rates(row: &mut Row, ceiling: Option<f64>) {
     row.share_of_ceiling = ceiling.map(|ceiling| row.rate() / ceiling);
     let rates = format!(
         "{:.2e} pairs/s, {:.0} TFLOP/s",
-        1.0 / row.of_one(),
+        1.0 / row.seconds_per_unit(),
         2e-12 * row.rate()
     );
     row.note = [rates, std::mem::take(&mut row.note)].join("; ");
     row.note.truncate(row.note.trim_end_matches("; ").len());
 }
 
-fn of_flickr(race: &Race, arguments: &Arguments, found: &mut Found) {
+/// Adds the requirements on the race of Flickr30K's size.
+fn add_requirements(race: &Race, arguments: &Arguments, results: &mut SuiteResults) {
     let ours = &race.rows[0];
     if arguments.images.is_none() && arguments.captions.is_none() {
-        found.requirements.push(Requirement {
+        results.requirements.push(Requirement {
             about: "1,000 x 5,000, both sides, similarities on the GPU".to_owned(),
             must: "at most 25 ms".to_owned(),
             found: format!(
@@ -209,8 +224,8 @@ fn of_flickr(race: &Race, arguments: &Arguments, found: &mut Found) {
         .iter()
         .filter(|row| row.name == "PyTorch, UARDA batched");
     for peer in batched {
-        let times = peer.of_one() / ours.of_one();
-        found.requirements.push(Requirement {
+        let times = peer.seconds_per_unit() / ours.seconds_per_unit();
+        results.requirements.push(Requirement {
             about: format!("{} in {}", peer.name, peer.precision),
             must: "50 times our time".to_owned(),
             found: format!("{times:.0} times"),
@@ -220,24 +235,25 @@ fn of_flickr(race: &Race, arguments: &Arguments, found: &mut Found) {
     }
 }
 
-fn of_coco(
-    machine: &Arc<dyn Machine>,
+/// Races our tasks on COCO's size, with the ceiling of the earlier race.
+fn race_of_coco(
+    machine: &Arc<dyn Gpu>,
     ceiling: Option<f64>,
-    setting: &Setting,
-    found: &mut Found,
+    context: &BenchContext,
+    results: &mut SuiteResults,
 ) -> anyhow::Result<()> {
-    let shape = setting.arguments.shape(COCO);
+    let shape = context.arguments.shape(COCO);
     eprintln!(
         "drawing {} images and {} captions",
         shape.images, shape.captions
     );
-    let data = OnDevice::draw(machine, shape)?;
-    let rows = JOBS.iter().map(Asked::row).collect();
-    let (race, _) = one_race(machine, &data, (rows, &mut []), (setting, ceiling))?;
+    let data = FragmentsOnGpu::draw(machine, shape)?;
+    let rows = TASKS.iter().map(MatchingTask::row).collect();
+    let (race, _) = one_race(&data, rows, &mut [], context, ceiling)?;
     let [on_gpu, _, lists, ..] = &race.rows[..] else {
         anyhow::bail!("the race of COCO's size has no rows");
     };
-    found.requirements.push(Requirement {
+    results.requirements.push(Requirement {
         about: "5,000 x 25,000, both sides, lists of the best 10".to_owned(),
         must: "at most 0.6 s".to_owned(),
         found: format!(
@@ -248,41 +264,40 @@ fn of_coco(
         met: lists.median <= 0.6,
         fatal: false,
     });
-    found.race(race);
+    results.race(race);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use uard_benches::workload::Shape;
     use uard_ptx::Interpreter;
 
     #[test]
-    fn every_job_does_what_it_says_on_the_interpreter() {
+    fn every_task_agrees_with_the_reference_on_the_interpreter() {
         let required = std::env::var_os("UARD_NVRTC").is_some();
         let Some(machine) = Interpreter::where_possible(90, required) else {
             return;
         };
-        let machine: Arc<dyn Machine> = Arc::new(machine);
+        let machine: Arc<dyn Gpu> = Arc::new(machine);
         let shape = Shape {
             images: 3,
             captions: 5,
             width: 64,
         };
         let fragments = Fragments::draw(shape).unwrap();
-        let data = OnDevice::copied(&machine, &fragments).unwrap();
-        let drawn = OnDevice::draw(&machine, shape).unwrap();
+        let data = FragmentsOnGpu::copied(&machine, &fragments).unwrap();
+        let drawn = FragmentsOnGpu::draw(&machine, shape).unwrap();
         assert_eq!(drawn.threshold, data.threshold);
         assert_eq!(drawn.multiply_adds(), data.multiply_adds());
-        let mut found = Found::default();
-        let rows = judged(&machine, &data, &fragments, &mut found).unwrap();
-        assert_eq!(rows.len(), JOBS.len());
-        assert_eq!(found.requirements.len(), JOBS.len());
-        assert!(found.requirements.iter().all(|found| found.met));
-        for asked in JOBS {
-            let mut contestants = [ours::contestant(&machine, &data, asked).unwrap()];
-            let timings = race::run("jobs", &mut contestants, 1).unwrap();
+        let mut results = SuiteResults::default();
+        let rows = compared_rows(&data, &fragments, &mut results).unwrap();
+        assert_eq!(rows.len(), TASKS.len());
+        assert_eq!(results.requirements.len(), TASKS.len());
+        assert!(results.requirements.iter().all(|found| found.met));
+        for task in TASKS {
+            let mut contestants = [ours::contestant(&data, task).unwrap()];
+            let timings = race::run("tasks", &mut contestants, 1).unwrap();
             assert!(timings[0].median() > 0.0);
         }
     }
@@ -305,7 +320,7 @@ mod tests {
         ];
         let ceiling = ceiling(&rows);
         assert_eq!(ceiling, Some(5e11));
-        say_rates(&mut rows[0], ceiling);
+        add_rates(&mut rows[0], ceiling);
         assert_eq!(rows[0].share_of_ceiling, Some(0.5));
         assert_eq!(rows[0].note, "2.50e0 pairs/s, 0 TFLOP/s");
     }

@@ -1,63 +1,60 @@
-//! How do our kernels enter a GPU's race? As jobs on fragments that are in its memory already.
-
-use std::sync::Arc;
+//! Our contestants in the races of a GPU: matching tasks on fragments that are in its memory.
 
 use uard_attention::search::Search;
 use uard_attention::{MatcherConfig, WeightRule};
-use uard_core::gpu::Machine;
 
-use super::data::{self, OnDevice};
+use super::data::{self, FragmentsOnGpu};
 use crate::race::Contestant;
 use crate::report::Row;
 
-/// The longest list that recall asks for.
+/// The length of the lists, which is the largest K of R@K.
 const LISTED: usize = 10;
 
-/// What is wanted of all pairs.
+/// The output of a matching task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Job {
-    /// The similarities, which stay in the GPU's memory.
+pub enum Output {
+    /// Similarities of all pairs, which stay in the GPU's memory.
     Similarities,
-    /// The same, copied to the host.
+    /// Similarities of all pairs, copied to the host.
     ToHost,
-    /// The best of every image and caption, on the host.
+    /// The lists of the best of every image and caption, on the host.
     Lists,
 }
 
-/// A job, the rule, and the threshold where it is not the data's.
+/// A matching task of all pairs.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked {
-    /// What is wanted.
-    pub job: Job,
-    /// By which rule.
+pub struct MatchingTask {
+    /// The output.
+    pub output: Output,
+    /// The rule.
     pub rule: WeightRule,
-    /// Zero instead of the threshold that keeps few cells.
+    /// Whether the threshold is 0 instead of that of the data, which keeps few cells.
     pub at_zero: bool,
 }
 
-impl Asked {
+impl MatchingTask {
     /// The masked rule with the data's threshold.
-    pub const fn masked(job: Job) -> Self {
+    pub const fn masked(output: Output) -> Self {
         Self {
-            job,
+            output,
             rule: WeightRule::Masked,
             at_zero: false,
         }
     }
 
-    /// Without times.
+    /// The row of the task, without times.
     pub fn row(&self) -> Row {
-        let job = match self.job {
-            Job::Similarities => "similarities on the GPU",
-            Job::ToHost => "similarities to the host",
-            Job::Lists => "lists of the best 10",
+        let output = match self.output {
+            Output::Similarities => "similarities on the GPU",
+            Output::ToHost => "similarities to the host",
+            Output::Lists => "lists of the best 10",
         };
         let at = match (self.rule, self.at_zero) {
             (WeightRule::Masked, true) => ", t = 0",
             _ => "",
         };
         Row {
-            name: format!("ours, {job}"),
+            name: format!("ours, {output}"),
             rule: format!("{}{at}, both sides", self.rule),
             precision: "bf16".to_owned(),
             ours: true,
@@ -65,7 +62,7 @@ impl Asked {
         }
     }
 
-    /// The settings of the matcher.
+    /// The configuration of the matcher.
     pub fn config(&self) -> MatcherConfig {
         MatcherConfig {
             rule: self.rule,
@@ -73,50 +70,42 @@ impl Asked {
         }
     }
 
-    fn search(&self, machine: &Arc<dyn Machine>, data: &OnDevice) -> anyhow::Result<Search> {
+    fn search(&self, data: &FragmentsOnGpu) -> anyhow::Result<Search> {
         let threshold = if self.at_zero { 0.0 } else { data.threshold };
-        data::search(machine, self.config(), threshold)
+        data::search(&data.machine, self.config(), threshold)
     }
 }
 
 /// Similarities [I, C] of all pairs, on the host.
 ///
 /// # Errors
-/// When the machine fails.
-pub fn similarities(
-    machine: &Arc<dyn Machine>,
-    data: &OnDevice,
-    asked: Asked,
-) -> anyhow::Result<Vec<f32>> {
+/// If the GPU fails.
+pub fn similarities(data: &FragmentsOnGpu, task: MatchingTask) -> anyhow::Result<Vec<f32>> {
     let mut out = vec![0.0; data.pairs()];
-    let search = asked.search(machine, data)?;
-    search.similarities_into(&data.regions, &data.words, &mut out, &|_, _| ())?;
+    let search = task.search(data)?;
+    search.similarities_into(&data.regions, &data.words, &mut out)?;
     Ok(out)
 }
 
-/// A contestant that does the job.
+/// A contestant that runs the task.
 ///
 /// # Errors
-/// When the settings are refused.
-pub fn contestant<'a>(
-    machine: &Arc<dyn Machine>,
-    data: &'a OnDevice,
-    asked: Asked,
-) -> anyhow::Result<Contestant<'a>> {
-    let search = asked.search(machine, data)?;
-    let to_host = asked.job == Job::ToHost;
+/// If the configuration is invalid.
+pub fn contestant(data: &FragmentsOnGpu, task: MatchingTask) -> anyhow::Result<Contestant<'_>> {
+    let search = task.search(data)?;
+    let to_host = task.output == Output::ToHost;
     let mut out = vec![0.0; if to_host { data.pairs() } else { 0 }];
-    Ok(Contestant::new(asked.row().name, move || {
-        // Each of them returns when the GPU has done it.
+    Ok(Contestant::new(task.row().name, move || {
+        // Each call returns after the GPU has finished.
         let (regions, words) = (&data.regions, &data.words);
-        match asked.job {
-            // Lists of nothing: all that is left is the matching, in the GPU's memory.
-            Job::Similarities => drop(search.top_k(regions, words, 0, &|_, _| ())?),
-            Job::ToHost => {
-                search.similarities_into(regions, words, &mut out, &|_, _| ())?;
+        match task.output {
+            // With lists of length 0 only the similarities are computed, in the GPU's memory.
+            Output::Similarities => drop(search.top_k(regions, words, 0)?),
+            Output::ToHost => {
+                search.similarities_into(regions, words, &mut out)?;
             }
-            Job::Lists => {
-                std::hint::black_box(search.top_k(regions, words, LISTED, &|_, _| ())?);
+            Output::Lists => {
+                std::hint::black_box(search.top_k(regions, words, LISTED)?);
             }
         }
         Ok(())

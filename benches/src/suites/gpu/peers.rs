@@ -1,103 +1,108 @@
-//! Who else matches on a GPU? PyTorch: the products alone, MaxSim, and the published forms.
+//! PyTorch as the peer of a GPU's matching races: products alone, MaxSim, and the published methods.
 
 use uard_attention::WeightRule;
 
-use super::corner::Corner;
+use super::corner::{Corner, Similarities};
 use super::data::Fragments;
 use crate::peers::python::Python;
 use crate::race::Contestant;
 use crate::report::{Requirement, Row};
-use crate::suites::Found;
+use crate::suites::SuiteResults;
 use crate::workers::Worker;
 
 /// Multiply-adds of a product of 8192 x 8192 x 8192.
 const SQUARE: f64 = 8192.0 * 8192.0 * 8192.0;
 
-/// Relevance may be so much off: bf16's rounding of inputs, and of the relevance itself.
+/// The largest error of relevance from rounding inputs and relevance to bf16.
 const ROUNDING: f64 = 1.5e-4;
 
-/// A form of benches/peers/matching.py.
-pub struct Form {
-    /// As the script names it.
-    pub form: &'static str,
-    /// For a person.
+/// A computation of benches/peers/matching.py.
+pub struct PeerVariant {
+    /// The script's argument FORM.
+    pub argument: &'static str,
+    /// The name in tables.
     pub name: &'static str,
-    /// Similarities are those of this rule of ours.
+    /// Our rule with the same similarities; `None` for products.
     pub rule: Option<WeightRule>,
-    /// How far they may be off.
+    /// The largest allowed difference to ours.
     pub limit: f64,
 }
 
-const fn form(form: &'static str, name: &'static str, rule: Option<WeightRule>) -> Form {
-    let limit = match form.as_bytes() {
+const fn variant(
+    argument: &'static str,
+    name: &'static str,
+    rule: Option<WeightRule>,
+) -> PeerVariant {
+    let limit = match argument.as_bytes() {
         [.., b'f', b'3', b'2'] => 1e-3,
         _ => 2e-3,
     };
-    Form {
-        form,
+    PeerVariant {
+        argument,
         name,
         rule,
         limit,
     }
 }
 
-/// All forms that match, and two products: what cuBLAS reaches.
-pub const FORMS: [Form; 8] = [
-    form("product", "PyTorch, products alone", None),
-    form("square", "PyTorch, product of 8192 x 8192 x 8192", None),
-    form(
+/// All variants: matching, and two products, which show the rate of cuBLAS.
+pub const VARIANTS: [PeerVariant; 8] = [
+    variant("product", "PyTorch, products alone", None),
+    variant("square", "PyTorch, product of 8192 x 8192 x 8192", None),
+    variant(
         "maxsim",
         "PyTorch, einsum and maximum",
         Some(WeightRule::MaxSim),
     ),
-    form(
+    variant(
         "maxsim-compiled",
         "PyTorch, the same compiled",
         Some(WeightRule::MaxSim),
     ),
-    form(
+    variant(
         "uarda-bf16",
         "PyTorch, UARDA batched",
         Some(WeightRule::Masked),
     ),
-    form(
+    variant(
         "uarda-f32",
         "PyTorch, UARDA batched",
         Some(WeightRule::Masked),
     ),
-    form("scan-bf16", "PyTorch, SCAN batched", Some(WeightRule::Scan)),
-    form("scan-f32", "PyTorch, SCAN batched", Some(WeightRule::Scan)),
+    variant("scan-bf16", "PyTorch, SCAN batched", Some(WeightRule::Scan)),
+    variant("scan-f32", "PyTorch, SCAN batched", Some(WeightRule::Scan)),
 ];
 
-/// A form at work.
+/// A running variant.
 pub struct Peer {
-    /// Which.
-    pub form: &'static Form,
-    /// Without times.
+    /// The variant.
+    pub variant: &'static PeerVariant,
+    /// Its row, without times.
     pub row: Row,
     worker: Worker,
 }
 
 impl Peer {
-    /// Starts all forms and lets each run once; who fails takes no part.
+    /// Starts all variants and runs each once; those that fail are recorded as missing.
     ///
-    /// `pairs` are all pairs, and `multiply_adds` those of their relevance.
+    /// `multiply_adds` are those of the relevance of all pairs.
     ///
     /// # Errors
-    /// When the fragments cannot be laid out.
+    /// If the fragments cannot be written.
     pub fn start_all(
         python: &Python,
         fragments: &Fragments,
         arguments: &[String],
-        (multiply_adds, found): (f64, &mut Found),
+        multiply_adds: f64,
+        results: &mut SuiteResults,
     ) -> anyhow::Result<Vec<Self>> {
-        python.lay_out(&fragments.regions, &fragments.words)?;
+        python.write_arrays(&fragments.regions, &fragments.words)?;
         let mut peers = Vec::new();
-        for form in &FORMS {
-            match Self::start(python, fragments, arguments, (form, multiply_adds)) {
+        for variant in &VARIANTS {
+            match Self::start(python, fragments, arguments, variant, multiply_adds) {
                 Ok(peer) => peers.push(peer),
-                Err(error) => found.miss(
-                    format!("{}, {}", form.name, form.form),
+                Err(error) => results.record_missing(
+                    format!("{}, {}", variant.name, variant.argument),
                     format!("{error:#}"),
                 ),
             }
@@ -109,28 +114,29 @@ impl Peer {
         python: &Python,
         fragments: &Fragments,
         arguments: &[String],
-        (form, multiply_adds): (&'static Form, f64),
+        variant: &'static PeerVariant,
+        multiply_adds: f64,
     ) -> anyhow::Result<Self> {
-        eprintln!("starting {}, {}", form.name, form.form);
-        let mut worker = python.start_script("matching.py", form.form, arguments)?;
+        eprintln!("starting {}, {}", variant.name, variant.argument);
+        let mut worker = python.start_script("matching.py", variant.argument, arguments)?;
         worker.round()?;
         let (images, all) = (fragments.regions.images(), fragments.words.captions());
         let captions = worker.captions.filter(|&captions| captions > 0);
         let share = captions.unwrap_or(all) as f64 / all as f64;
         let scaled = format!("scaled from {} captions", captions.unwrap_or(all));
         let row = Row {
-            name: form.name.to_owned(),
-            rule: form
+            name: variant.name.to_owned(),
+            rule: variant
                 .rule
                 .map_or_else(String::new, |rule| format!("{rule}, both sides")),
-            precision: if form.form.ends_with("f32") {
+            precision: if variant.argument.ends_with("f32") {
                 "f32"
             } else {
                 "bf16"
             }
             .to_owned(),
             units: (images * all) as f64 * share,
-            multiply_adds: if form.form == "square" {
+            multiply_adds: if variant.argument == "square" {
                 SQUARE
             } else {
                 share * multiply_adds
@@ -138,13 +144,17 @@ impl Peer {
             note: if share < 1.0 { scaled } else { String::new() },
             ..Row::default()
         };
-        Ok(Self { form, row, worker })
+        Ok(Self {
+            variant,
+            row,
+            worker,
+        })
     }
 
-    /// Compares what its last round found with ours [I, C].
+    /// Compares the similarities of its last round with ours [I, C].
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If they cannot be read.
     pub fn compare(
         &mut self,
         python: &Python,
@@ -154,35 +164,46 @@ impl Peer {
         let all = fragments.words.captions();
         let captions = self.worker.captions.unwrap_or(all);
         let apart = ROUNDING + fragments.threshold.abs() / 256.0;
-        let corner = match self.form.rule {
+        let corner = match self.variant.rule {
             Some(WeightRule::Masked) => Corner::new(fragments, apart)?,
             _ => Corner::new(fragments, apart)?.without_threshold(),
         };
-        let values = python.found(&mut self.worker)?;
-        let differences = corner.differences((&values, captions), (ours, all));
-        self.row = std::mem::take(&mut self.row).judged(differences);
+        let values = python.read_similarities(&mut self.worker)?;
+        let theirs = Similarities {
+            values: &values,
+            captions,
+        };
+        let ours = Similarities {
+            values: ours,
+            captions: all,
+        };
+        let differences = corner.differences(theirs, ours);
+        self.row = std::mem::take(&mut self.row).with_differences(differences);
         let difference = differences.same_mask;
         Ok(Requirement {
-            about: format!("{}, {}: difference to ours", self.form.name, self.form.form),
-            must: format!("{:.0e}", self.form.limit),
+            about: format!(
+                "{}, {}: difference to ours",
+                self.variant.name, self.variant.argument
+            ),
+            must: format!("{:.0e}", self.variant.limit),
             found: format!("{difference:.1e}"),
-            met: difference <= self.form.limit,
+            met: difference <= self.variant.limit,
             fatal: true,
         })
     }
 
-    /// Runs its rounds; without it the race goes on.
+    /// A contestant that may fail without ending the race.
     pub fn contestant(&mut self) -> Contestant<'_> {
-        Contestant::timing_itself(self.form.name, || self.worker.round()).may_leave()
+        Contestant::timing_itself(self.variant.name, || self.worker.round()).may_fail()
     }
 
-    /// The most memory of the GPU that it has had.
+    /// Its peak memory on the GPU.
     pub fn peak_kib(&mut self) -> Option<u64> {
         self.worker.peak_kib().ok()
     }
 }
 
-/// What the script takes after the folder.
+/// The script's arguments after the folder.
 pub fn arguments(device: &str, threshold: f64) -> Vec<String> {
     vec![
         format!("--device={device}"),
@@ -197,7 +218,7 @@ mod tests {
     use uard_attention::{Engine, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
     use uard_benches::workload::Shape;
 
-    fn by_the_processor(fragments: &Fragments, rule: WeightRule) -> Vec<f32> {
+    fn similarities_on_the_cpu(fragments: &Fragments, rule: WeightRule) -> Vec<f32> {
         let matcher = Matcher::new(MatcherConfig {
             rule,
             ..MatcherConfig::default()
@@ -213,14 +234,14 @@ mod tests {
         let mut out = vec![0.0; regions.images() * words.captions()];
         search
             .unwrap()
-            .similarities_into(&regions, &words, &mut out, &|_, _| ())
+            .similarities_into(&regions, &words, &mut out)
             .unwrap();
         out
     }
 
     #[test]
     #[ignore = "needs a Python with torch and numpy: UARD_BENCH_PYTHON, or python3"]
-    fn peers_find_what_our_kernels_find() {
+    fn peers_have_the_same_similarities_as_our_kernels() {
         let python = Python::find(1, Some("python3")).unwrap().unwrap();
         let shape = Shape {
             images: 20,
@@ -234,18 +255,20 @@ mod tests {
             }
             let mut arguments = arguments("cpu", fragments.threshold);
             arguments.push("--tiny".to_owned());
-            let mut found = Found::default();
+            let mut results = SuiteResults::default();
             let mut peers =
-                Peer::start_all(&python, &fragments, &arguments, (1.0, &mut found)).unwrap();
-            let missing: Vec<_> = found
+                Peer::start_all(&python, &fragments, &arguments, 1.0, &mut results).unwrap();
+            let missing: Vec<_> = results
                 .missing
                 .iter()
                 .map(|missing| &missing.reason)
                 .collect();
-            assert_eq!(peers.len(), FORMS.len(), "{missing:?}");
+            assert_eq!(peers.len(), VARIANTS.len(), "{missing:?}");
             for peer in &mut peers {
-                let Some(rule) = peer.form.rule else { continue };
-                let ours = by_the_processor(&fragments, rule);
+                let Some(rule) = peer.variant.rule else {
+                    continue;
+                };
+                let ours = similarities_on_the_cpu(&fragments, rule);
                 let compared = peer.compare(&python, &fragments, &ours).unwrap();
                 println!("{compared}; {:?}", peer.row.note);
                 assert!(compared.met, "{compared}");

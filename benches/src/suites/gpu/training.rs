@@ -1,7 +1,7 @@
-//! What does a training step cost on a GPU, beside PyTorch's with every attended vector formed?
+//! The races of a training step on a GPU against PyTorch, which forms every attended vector.
 //!
-//! "Faster than PyTorch" means with the same numbers: f32 against f32, and TF32 against TF32, each a
-//! race and a requirement of its own.
+//! Both use the same number type: f32 against f32, and TF32 against TF32, each a race and a requirement of
+//! its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,64 +18,87 @@ use uard_training::negatives::Negatives;
 use crate::peers::python::Python;
 use crate::race::{self, Contestant};
 use crate::report::{Race, Requirement, Row, seconds};
-use crate::suites::{Found, Setting};
+use crate::suites::{BenchContext, SuiteResults};
 use crate::workers::Worker;
 
-/// How often the driver is asked how much memory is free.
+/// The time between two queries of the driver for its free memory.
 const EVERY: Duration = Duration::from_micros(200);
 
-/// Steps before the clock: kernels are compiled, and memory has been as large as it gets.
+/// The number of steps that are not timed: kernels are compiled, and memory grows to its largest size.
 const FIRST_STEPS: usize = 3;
 
-/// What ours is asked for, and what CUDA makes of it, in PyTorch's words.
-const NUMBERS: [(Matmul, &str); 2] = [(Matmul::F32, "f32"), (Matmul::Bf16, "tf32")];
+/// The number type of a step's matrix products.
+#[derive(Debug, Clone, Copy)]
+struct ProductType {
+    /// Our setting.
+    matmul: Matmul,
+    /// PyTorch's name of the type that CUDA uses for this setting.
+    name: &'static str,
+}
 
-/// Races a step of `configs/flickr30k.toml`, once in f32 and once in TF32; only one peer at a time
+const TYPES: [ProductType; 2] = [
+    ProductType {
+        matmul: Matmul::F32,
+        name: "f32",
+    },
+    ProductType {
+        matmul: Matmul::Bf16,
+        name: "tf32",
+    },
+];
+
+/// Races a step of `configs/flickr30k.toml`, first in f32, then in TF32, so that only one peer at a time
 /// holds memory.
-pub fn run(driver: &Arc<Driver>, device: &Device, setting: &Setting, found: &mut Found) {
-    for numbers in NUMBERS {
-        let part = format!("training step in {}", numbers.1);
-        found.survive(&part, |found| {
-            race((driver, device), numbers, setting, found)
+pub fn run(
+    driver: &Arc<Driver>,
+    device: &Device,
+    context: &BenchContext,
+    results: &mut SuiteResults,
+) {
+    for numbers in TYPES {
+        let part = format!("training step in {}", numbers.name);
+        results.run_part(&part, |results| {
+            race(driver, device, numbers, context, results)
         });
     }
 }
 
 fn race(
-    (driver, device): (&Arc<Driver>, &Device),
-    (matmul, numbers): (Matmul, &str),
-    setting: &Setting,
-    found: &mut Found,
+    driver: &Arc<Driver>,
+    device: &Device,
+    ProductType { matmul, name }: ProductType,
+    context: &BenchContext,
+    results: &mut SuiteResults,
 ) -> anyhow::Result<()> {
     let mut setup = Setup::flickr30k()?;
     setup.config.training.matmul = matmul;
     let (mut step, kib) = with_peak(driver, || first_steps(&setup, device))?;
-    let mut rows = vec![row_of_ours(numbers, kib)];
-    let mut peer = setting
+    let mut rows = vec![our_row(name, kib)];
+    let mut peer = context
         .python
-        .and_then(|python| start_peer(python, (&setup, numbers), &mut rows, found));
+        .and_then(|python| start_peer(python, &setup, name, &mut rows, results));
     let title = format!(
         "training step on the GPU, {} captions and images, {REGIONS} x {} features, width {}, \
-         hardest negatives, {numbers}",
+         hardest negatives, {name}",
         setup.config.training.batch, setup.features, setup.config.model.joint_width
     );
     let ours = Contestant::timing_each("ours", || step.take(Negatives::Hardest)).ours(true);
     let mut contestants = vec![ours];
     if let Some(worker) = &mut peer {
         let theirs = Contestant::timing_itself("PyTorch", || worker.round());
-        contestants.push(theirs.may_leave());
+        contestants.push(theirs.may_fail());
     }
-    let timings = race::run(&title, &mut contestants, setting.rounds())?;
-    let left = race::left(&contestants);
+    let timings = race::run(&title, &mut contestants, context.rounds())?;
+    let failures = race::failures(&contestants);
     drop(contestants);
     let rows = rows.into_iter().zip(&timings);
     let rows: Vec<Row> = rows.map(|(row, seconds)| row.timed(seconds)).collect();
-    let mut rows = found.stayed(rows, left);
+    let mut rows = results.keep_completed(rows, failures);
     for (row, worker) in rows.iter_mut().skip(1).zip(&mut peer) {
         row.peak_kib = worker.peak_kib().ok();
     }
-    require(&rows, numbers, found);
-    found.race(Race { title, rows });
+    add_requirements(&rows, name, results);
+    results.race(Race { title, rows });
     Ok(())
 }
 
@@ -87,7 +110,7 @@ fn first_steps<'a>(setup: &'a Setup, device: &Device) -> anyhow::Result<Step<'a>
     Ok(step)
 }
 
-/// What a job gives, and by how much the GPU's free memory shrank at the most, in KiB.
+/// The result of a job, and the largest decrease of the GPU's free memory while it ran, in KiB.
 fn with_peak<T>(
     driver: &Arc<Driver>,
     job: impl FnOnce() -> anyhow::Result<T>,
@@ -97,7 +120,7 @@ fn with_peak<T>(
     let done = std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                // What the driver does not say is said by the job, which asks it for more.
+                // An error of the driver is ignored here, because it is an error of the job too.
                 if let Ok(free) = driver.free_bytes() {
                     lowest.fetch_min(free, Ordering::Relaxed);
                 }
@@ -112,7 +135,7 @@ fn with_peak<T>(
     Ok((done?, (peak / 1024) as u64))
 }
 
-fn row_of_ours(numbers: &str, kib: u64) -> Row {
+fn our_row(numbers: &str, kib: u64) -> Row {
     Row {
         name: "ours, a step".to_owned(),
         rule: "masked, both sides".to_owned(),
@@ -120,17 +143,18 @@ fn row_of_ours(numbers: &str, kib: u64) -> Row {
         ours: true,
         units: 1.0,
         peak_kib: Some(kib),
-        note: "peak: what the driver says is free, asked 5,000 times a second".to_owned(),
+        note: "peak: from the driver's free memory, queried 5,000 times a second".to_owned(),
         ..Row::default()
     }
 }
 
-/// Starts PyTorch's step; if it fails it takes no part.
+/// Starts PyTorch's step; if it fails, it is recorded as missing.
 fn start_peer(
     python: &Python,
-    (setup, numbers): (&Setup, &str),
+    setup: &Setup,
+    numbers: &str,
     rows: &mut Vec<Row>,
-    found: &mut Found,
+    results: &mut SuiteResults,
 ) -> Option<Worker> {
     match started(python, setup, numbers) {
         Ok(worker) => {
@@ -145,7 +169,7 @@ fn start_peer(
             Some(worker)
         }
         Err(error) => {
-            found.miss(
+            results.record_missing(
                 format!("PyTorch, a step in {numbers}"),
                 format!("{error:#}"),
             );
@@ -156,7 +180,7 @@ fn start_peer(
 
 fn started(python: &Python, setup: &Setup, numbers: &str) -> anyhow::Result<Worker> {
     let config = &setup.config;
-    python.lay_out_counts(&workload::word_counts(
+    python.write_counts(&workload::word_counts(
         config.training.batch,
         &Draws::new(0),
     ))?;
@@ -173,14 +197,14 @@ fn started(python: &Python, setup: &Setup, numbers: &str) -> anyhow::Result<Work
     Ok(worker)
 }
 
-/// Both with the same numbers. The memory is judged where no other model of ours was before: what
-/// its pool still has would be missing from a second one's.
-fn require(rows: &[Row], numbers: &str, found: &mut Found) {
+/// Adds the requirements on time and memory. Memory is required only of the first race: in the second one
+/// the driver's pool still holds memory of the first.
+fn add_requirements(rows: &[Row], numbers: &str, results: &mut SuiteResults) {
     let [ours, theirs] = rows else {
         return;
     };
     let times = theirs.median / ours.median;
-    found.requirements.push(Requirement {
+    results.requirements.push(Requirement {
         about: format!("training step in {numbers} against PyTorch's in {numbers}"),
         must: "10 times faster".to_owned(),
         found: format!(
@@ -192,10 +216,10 @@ fn require(rows: &[Row], numbers: &str, found: &mut Found) {
         fatal: false,
     });
     let peaks = ours.peak_kib.zip(theirs.peak_kib);
-    let Some((ours, theirs)) = peaks.filter(|_| numbers == NUMBERS[0].1) else {
+    let Some((ours, theirs)) = peaks.filter(|_| numbers == TYPES[0].name) else {
         return;
     };
-    found.requirements.push(Requirement {
+    results.requirements.push(Requirement {
         about: format!("memory of a training step in {numbers}"),
         must: "a tenth of PyTorch's".to_owned(),
         found: format!("{} and {} MiB", ours / 1024, theirs / 1024),

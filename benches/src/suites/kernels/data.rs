@@ -1,4 +1,4 @@
-//! On what do the kernels race? Fragments as tensors, and packed once for every precision.
+//! The data of the kernels' races: fragments as tensors, and packed for every precision.
 
 use uard_attention::search::Search;
 use uard_attention::{Engine, Kept, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
@@ -8,15 +8,15 @@ use uard_core::{Regions, Words};
 
 /// Images and captions with the threshold that they are matched by.
 pub struct Data {
-    /// As the peers read them.
+    /// Regions as a tensor, for peers.
     pub regions: Regions,
-    /// As the peers read them.
+    /// Words as a tensor, for peers.
     pub words: Words,
-    /// As our kernels read them, for every precision.
+    /// Packed regions for every precision of our kernels.
     pub packed_regions: PackedRegions,
-    /// As our kernels read them, for every precision.
+    /// Packed words for every precision of our kernels.
     pub packed_words: PackedWords,
-    /// Leaves the asked share of the queries.
+    /// The threshold that keeps the given share of the queries.
     pub threshold: f64,
 }
 
@@ -24,7 +24,7 @@ impl Data {
     /// Draws everything and finds the threshold.
     ///
     /// # Errors
-    /// When candle refuses a tensor.
+    /// If candle fails.
     pub fn draw(shape: Shape, content: Content, kept: f64) -> anyhow::Result<Self> {
         let draws = Draws::new(0);
         let regions = workload::regions(shape, &draws)?;
@@ -36,7 +36,7 @@ impl Data {
     /// The first images and captions.
     ///
     /// # Errors
-    /// When candle refuses a tensor.
+    /// If candle fails.
     pub fn slice(&self, images: usize, captions: usize) -> anyhow::Result<Self> {
         let regions = self.regions.narrow(0, images.min(self.images()))?;
         let words = self.words.narrow(0, captions.min(self.captions()))?;
@@ -63,7 +63,7 @@ impl Data {
         self.words.captions()
     }
 
-    /// Pairs.
+    /// The number of pairs.
     pub fn pairs(&self) -> usize {
         self.images() * self.captions()
     }
@@ -75,15 +75,15 @@ impl Data {
         regions as f64 * words as f64 * self.regions.width() as f64
     }
 
-    /// Images times captions.
+    /// The numbers of images and captions, for titles.
     pub fn size(&self) -> String {
         format!("{} images x {} captions", self.images(), self.captions())
     }
 
-    /// What the threshold keeps, counted over a part of the pairs.
+    /// The shares that the threshold keeps, counted over the first pairs, for titles.
     ///
     /// # Errors
-    /// When the search fails.
+    /// If the search fails.
     pub fn kept(&self) -> anyhow::Result<String> {
         let part = self.slice(100, 100)?;
         let kept = part.kept_of_all()?;
@@ -102,6 +102,6 @@ impl Data {
         let search = Search::new(&matcher, self.threshold, Engine::Auto, Precision::F32)?;
         let mut out = vec![0.0; self.pairs()];
         let (regions, words) = (&self.packed_regions, &self.packed_words);
-        Ok(search.similarities_into(regions, words, &mut out, &|_, _| ())?)
+        Ok(search.similarities_into(regions, words, &mut out)?)
     }
 }

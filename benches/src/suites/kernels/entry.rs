@@ -1,4 +1,4 @@
-//! How does a kernel of ours enter a race? With its row and its difference to the reference.
+//! Entries of the kernels' races: a contestant with its row and its difference to the reference.
 
 use uard_attention::search::Search;
 use uard_attention::{Engine, Matcher, MatcherConfig, Precision, Sides, WeightRule};
@@ -8,24 +8,24 @@ use super::sides_name;
 use crate::peers::reference::{Differences, Sample};
 use crate::race::{self, Contestant};
 use crate::report::{Race, Row};
-use crate::suites::Setting;
+use crate::suites::BenchContext;
 
-/// What a kernel is asked for.
+/// The options of a kernel in a race.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked {
-    /// Which kernel.
+pub struct KernelOptions {
+    /// The engine.
     pub kernel: Engine,
-    /// Which rule.
+    /// The rule.
     pub rule: WeightRule,
-    /// Which sides ask.
+    /// The sides.
     pub sides: Sides,
-    /// In which numbers.
+    /// The precision.
     pub precision: Precision,
-    /// On how many threads: one, or all where it is 0.
+    /// The number of threads: 1, or 0 for all.
     pub threads: usize,
 }
 
-impl Asked {
+impl KernelOptions {
     /// The masked rule on the fastest kernel and all threads, both sides.
     pub fn masked(precision: Precision) -> Self {
         Self {
@@ -37,7 +37,7 @@ impl Asked {
         }
     }
 
-    /// The matcher that is asked.
+    /// The configuration of the matcher.
     pub fn config(&self) -> MatcherConfig {
         MatcherConfig {
             rule: self.rule,
@@ -47,20 +47,20 @@ impl Asked {
     }
 }
 
-/// The first pairs, by which everyone's numbers are judged.
-pub struct Judge {
-    /// The first images and captions.
+/// The first pairs, on which all contestants are compared with the reference.
+pub struct ReferencePairs {
+    /// The images and captions of these pairs.
     pub sample: Data,
 }
 
 /// Images and captions of the sample.
 const SAMPLE: (usize, usize) = (20, 20);
 
-impl Judge {
-    /// Takes the sample.
+impl ReferencePairs {
+    /// Takes the first pairs of the data.
     ///
     /// # Errors
-    /// When candle refuses a tensor.
+    /// If candle fails.
     pub fn new(whole: &Data) -> anyhow::Result<Self> {
         Ok(Self {
             sample: whole.slice(SAMPLE.0, SAMPLE.1)?,
@@ -70,74 +70,74 @@ impl Judge {
     /// The reference's similarities of the sample.
     ///
     /// # Errors
-    /// When the rows cannot be read.
-    pub fn reference(&self, config: &MatcherConfig) -> anyhow::Result<Sample> {
-        let fragments = (&self.sample.regions, &self.sample.words);
-        Sample::compute(config, fragments, self.sample.threshold)
+    /// If candle fails.
+    pub fn similarities(&self, config: &MatcherConfig) -> anyhow::Result<Sample> {
+        let Data { regions, words, .. } = &self.sample;
+        Sample::compute(config, regions, words, self.sample.threshold)
     }
 
     /// The largest differences of a kernel's similarities on the sample.
     fn differences(&self, search: &Search, config: &MatcherConfig) -> anyhow::Result<Differences> {
         let mut out = vec![0.0; self.sample.pairs()];
         let (regions, words) = (&self.sample.packed_regions, &self.sample.packed_words);
-        search.similarities_into(regions, words, &mut out, &|_, _| ())?;
-        let sample = self.reference(config)?;
+        search.similarities_into(regions, words, &mut out)?;
+        let sample = self.similarities(config)?;
         Ok(sample.differences(&out, self.sample.captions()))
     }
 }
 
-/// A contestant and the row that its times will stand in.
-pub struct Entry<'a> {
-    /// Without times yet.
+/// A contestant and its row.
+pub struct RaceEntry<'a> {
+    /// The row, without times.
     pub row: Row,
-    /// Runs the rounds.
+    /// The contestant.
     pub contestant: Contestant<'a>,
 }
 
-impl<'a> Entry<'a> {
-    /// A kernel of ours that fills the matrix of all pairs of the data.
+impl<'a> RaceEntry<'a> {
+    /// A kernel of ours that computes the matrix of all pairs.
     ///
     /// # Errors
-    /// When the kernel cannot run here.
+    /// If the kernel cannot run on this machine.
     pub fn ours(
-        setting: &'a Setting,
+        context: &'a BenchContext,
         data: &'a Data,
-        judge: &Judge,
-        asked: Asked,
+        reference: &ReferencePairs,
+        options: KernelOptions,
     ) -> anyhow::Result<Self> {
-        let config = asked.config();
+        let config = options.config();
         let matcher = Matcher::new(config)?;
-        let search = Search::new(&matcher, data.threshold, asked.kernel, asked.precision)?;
+        let search = Search::new(&matcher, data.threshold, options.kernel, options.precision)?;
         let row = Row {
             name: search.running().engine().name().to_owned(),
-            rule: format!("{}, {}", asked.rule, sides_name(asked.sides)),
-            precision: asked.precision.to_string(),
+            rule: format!("{}, {}", options.rule, sides_name(options.sides)),
+            precision: options.precision.to_string(),
             ours: true,
-            threads: if asked.threads == 1 {
+            threads: if options.threads == 1 {
                 1
             } else {
-                setting.threads
+                context.threads
             },
             ..Row::default()
         };
-        let row = row.judged(judge.differences(&search, &config)?);
+        let row = row.with_differences(reference.differences(&search, &config)?);
         let mut out = vec![0.0; data.pairs()];
         let name = row.name.clone();
         let mut round = move || -> anyhow::Result<()> {
             let (regions, words) = (&data.packed_regions, &data.packed_words);
-            search.similarities_into(regions, words, &mut out, &|_, _| ())?;
+            search.similarities_into(regions, words, &mut out)?;
             std::hint::black_box(&out);
             Ok(())
         };
-        let contestant = if asked.threads == 1 {
-            Contestant::new(name, move || setting.single.install(&mut round))
+        let contestant = if options.threads == 1 {
+            Contestant::new(name, move || context.single.install(&mut round))
         } else {
             Contestant::new(name, round)
         };
         Ok(Self::on(data, row, contestant))
     }
 
-    /// Any contestant that matches all pairs of the data.
+    /// An entry of any contestant that matches all pairs of the data.
     pub fn on(data: &Data, row: Row, contestant: Contestant<'a>) -> Self {
         let row = Row {
             units: data.pairs() as f64,
@@ -148,17 +148,21 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Runs a race; rows of fewer pairs than the first one's say so.
+/// Runs a race; rows with fewer pairs than others get a note.
 ///
 /// # Errors
-/// When a contestant fails.
-pub fn race(setting: &Setting, title: String, entries: Vec<Entry>) -> anyhow::Result<Race> {
+/// If a contestant fails.
+pub fn race(
+    context: &BenchContext,
+    title: String,
+    entries: Vec<RaceEntry>,
+) -> anyhow::Result<Race> {
     let (mut rows, mut contestants) = (Vec::new(), Vec::new());
-    for Entry { row, contestant } in entries {
+    for RaceEntry { row, contestant } in entries {
         contestants.push(contestant.ours(row.ours));
         rows.push(row);
     }
-    let timings = race::run(&title, &mut contestants, setting.rounds())?;
+    let timings = race::run(&title, &mut contestants, context.rounds())?;
     let all = rows.iter().map(|row| row.units).fold(0.0, f64::max);
     let rows = rows.into_iter().zip(&timings).map(|(mut row, seconds)| {
         if row.units < all {
@@ -166,7 +170,7 @@ pub fn race(setting: &Setting, title: String, entries: Vec<Entry>) -> anyhow::Re
             row.note = [scaled, std::mem::take(&mut row.note)].join("; ");
             row.note.truncate(row.note.trim_end_matches("; ").len());
         }
-        row.timed(seconds).under(setting.ceilings)
+        row.timed(seconds).with_ceiling_share(context.ceilings)
     });
     Ok(Race {
         title,

@@ -1,38 +1,47 @@
-//! What do lists of the best cost, and are those of `exact` those of f32?
+//! The race of lists of the best by precision, and a check that the lists of `exact` equal those of f32.
 
 use uard_attention::search::{Search, TopK};
 use uard_attention::{Engine, Matcher, MatcherConfig, Precision};
 use uard_benches::workload::{Content, Shape, WIDTH};
 
 use super::data::Data;
-use super::entry::{self, Entry};
+use super::entry::{self, RaceEntry};
 use super::{CAPTIONS_OF_RULES, KEPT};
 use crate::race::Contestant;
 use crate::report::Row;
-use crate::suites::{Found, Setting};
+use crate::suites::{BenchContext, SuiteResults};
 
-/// The longest list that recall asks for.
+/// The length of the lists, which is the largest K of R@K.
 const LISTED: usize = 10;
 
-/// As after training, when the lists mean something.
+/// Words that are similar to a region of their image, as after training.
 const MATCHED: Content = Content::Matched { relevance: 0.5 };
 
-/// Races the precisions on lists, on random directions and on matched ones.
+/// Races the precisions on random directions and on matched ones.
 ///
 /// # Errors
-/// When a kernel fails.
-pub fn race(setting: &Setting, whole: &Data, found: &mut Found) -> anyhow::Result<()> {
-    one_race(setting, whole, "random directions", found)?;
+/// If a kernel fails.
+pub fn race(
+    context: &BenchContext,
+    whole: &Data,
+    results: &mut SuiteResults,
+) -> anyhow::Result<()> {
+    one_race(context, whole, "random directions", results)?;
     let shape = Shape {
         images: whole.images(),
         captions: whole.captions().min(CAPTIONS_OF_RULES),
         width: WIDTH,
     };
     let matched = Data::draw(shape, MATCHED, KEPT)?;
-    one_race(setting, &matched, "matched directions", found)
+    one_race(context, &matched, "matched directions", results)
 }
 
-fn one_race(setting: &Setting, data: &Data, what: &str, found: &mut Found) -> anyhow::Result<()> {
+fn one_race(
+    context: &BenchContext,
+    data: &Data,
+    what: &str,
+    results: &mut SuiteResults,
+) -> anyhow::Result<()> {
     let title = format!(
         "lists of the best {LISTED}, {what}, {}, {}",
         data.size(),
@@ -48,7 +57,7 @@ fn one_race(setting: &Setting, data: &Data, what: &str, found: &mut Found) -> an
             rule: "masked, both sides".to_owned(),
             precision: precision.to_string(),
             ours: true,
-            threads: setting.threads,
+            threads: context.threads,
             note: match equal {
                 true => "lists equal f32's, bit for bit".to_owned(),
                 false => "lists differ from f32's".to_owned(),
@@ -57,25 +66,25 @@ fn one_race(setting: &Setting, data: &Data, what: &str, found: &mut Found) -> an
         };
         let contestant = Contestant::new(row.name.clone(), move || {
             let (regions, words) = (&data.packed_regions, &data.packed_words);
-            std::hint::black_box(search.top_k(regions, words, LISTED, &|_, _| ())?);
+            std::hint::black_box(search.top_k(regions, words, LISTED)?);
             Ok(())
         });
-        entries.push(Entry::on(data, row, contestant));
+        entries.push(RaceEntry::on(data, row, contestant));
     }
-    let race = entry::race(setting, title, entries)?;
+    let race = entry::race(context, title, entries)?;
     let [bf16, exact, _] = &race.rows[..] else {
         anyhow::bail!("three precisions have three rows");
     };
-    found.promise(
+    results.promise(
         &format!("exact against bf16, lists of the best {LISTED}, {what}"),
         "lists equal to f32's always, at most 1.5 times the time; aim 1.1",
         format!(
             "{}, {:.2} times",
             exact.note,
-            exact.of_one() / bf16.of_one()
+            exact.seconds_per_unit() / bf16.seconds_per_unit()
         ),
     );
-    found.race(race);
+    results.race(race);
     Ok(())
 }
 
@@ -91,7 +100,7 @@ fn search(data: &Data, precision: Precision) -> anyhow::Result<Search> {
 
 fn lists(data: &Data, precision: Precision) -> anyhow::Result<TopK> {
     let (regions, words) = (&data.packed_regions, &data.packed_words);
-    Ok(search(data, precision)?.top_k(regions, words, LISTED, &|_, _| ())?)
+    Ok(search(data, precision)?.top_k(regions, words, LISTED)?)
 }
 
 /// Whether both hold the same entries with the same bits in the same order.

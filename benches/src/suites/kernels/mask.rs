@@ -1,45 +1,48 @@
-//! What does the mask save? Little where the product is all there is, most of the time where every
-//! attended vector is formed: the fused kernel, the composed form and the literal one side by side.
+//! The race that shows the time saved by the mask: in the fused kernel, in the composed form and in the
+//! literal form. The mask saves little if the product is most of the work, and much if every attended
+//! vector is formed.
 
 use uard_attention::{Matcher, Precision, WeightRule};
 
 use super::SLOWEST;
 use super::data::Data;
-use super::entry::{self, Asked, Entry, Judge};
+use super::entry::{self, KernelOptions, RaceEntry, ReferencePairs};
 use crate::peers::{composed, literal};
 use crate::race::Contestant;
 use crate::report::Row;
-use crate::suites::{Found, Setting};
+use crate::suites::{BenchContext, SuiteResults};
 
-/// Races the masked rule with the threshold at zero, which keeps nearly every query, in three
-/// forms.
+/// Races the masked rule with the rule zero, which keeps nearly every query, in three forms.
 ///
 /// # Errors
-/// When a contestant fails.
+/// If a contestant fails.
 pub fn race(
-    setting: &Setting,
+    context: &BenchContext,
     whole: &Data,
-    judge: &Judge,
-    found: &mut Found,
+    reference: &ReferencePairs,
+    results: &mut SuiteResults,
 ) -> anyhow::Result<()> {
     let data = whole.slice(SLOWEST.0, SLOWEST.1)?;
     let mut entries = Vec::new();
     for rule in [WeightRule::Masked, WeightRule::Zero] {
-        let asked = Asked {
+        let options = KernelOptions {
             rule,
-            ..Asked::masked(Precision::F32)
+            ..KernelOptions::masked(Precision::F32)
         };
-        entries.push(Entry::ours(setting, &data, judge, asked)?);
-        entries.push(by_composition(setting, &data, judge, asked)?);
-        entries.push(literally(&data, judge, asked)?);
+        entries.push(RaceEntry::ours(context, &data, reference, options)?);
+        entries.push(by_composition(context, &data, reference, options)?);
+        entries.push(literally(&data, reference, options)?);
     }
     let title = format!("what the mask saves, {}, both sides, f32", data.size());
-    let race = entry::race(setting, title, entries)?;
+    let race = entry::race(context, title, entries)?;
     let saved = |form: usize| {
         let (masked, zero) = (&race.rows[form], &race.rows[form + 3]);
-        format!("{:.0} %", 100.0 * (1.0 - masked.of_one() / zero.of_one()))
+        format!(
+            "{:.0} %",
+            100.0 * (1.0 - masked.seconds_per_unit() / zero.seconds_per_unit())
+        )
     };
-    found.promise(
+    results.promise(
         "time that the mask saves, by form",
         "reported beside the paper's 50 to 73 %",
         format!(
@@ -49,58 +52,62 @@ pub fn race(
             saved(2)
         ),
     );
-    found.race(race);
+    results.race(race);
     Ok(())
 }
 
-/// candle's own operations, which mask and skip nothing.
+/// The composed form in candle's operations, which computes masked cells too.
 pub fn by_composition<'a>(
-    setting: &Setting,
+    context: &BenchContext,
     data: &'a Data,
-    judge: &Judge,
-    asked: Asked,
-) -> anyhow::Result<Entry<'a>> {
-    let config = asked.config();
+    reference: &ReferencePairs,
+    options: KernelOptions,
+) -> anyhow::Result<RaceEntry<'a>> {
+    let config = options.config();
     let matcher = Matcher::new(config)?;
-    let sample = (&judge.sample.regions, &judge.sample.words);
-    let values = composed::all_pairs(&matcher, sample, data.threshold)?;
-    let judged = judge.reference(&config)?;
+    let Data { regions, words, .. } = &reference.sample;
+    let values = composed::all_pairs(&matcher, regions, words, data.threshold)?;
+    let expected = reference.similarities(&config)?;
     let row = Row {
         name: "composed form, candle".to_owned(),
-        rule: asked.rule.to_string(),
+        rule: options.rule.to_string(),
         precision: "f32".to_owned(),
-        threads: setting.threads,
+        threads: context.threads,
         ..Row::default()
     };
-    let row = row.judged(judged.differences(&values, judge.sample.captions()));
+    let row = row.with_differences(expected.differences(&values, reference.sample.captions()));
     let contestant = Contestant::new("composed form", move || {
-        let fragments = (&data.regions, &data.words);
-        std::hint::black_box(composed::all_pairs(&matcher, fragments, data.threshold)?);
+        let values = composed::all_pairs(&matcher, &data.regions, &data.words, data.threshold)?;
+        std::hint::black_box(values);
         Ok(())
     });
-    Ok(Entry::on(data, row, contestant))
+    Ok(RaceEntry::on(data, row, contestant))
 }
 
-/// The formulas as they are written, which skip queries and cells below the threshold.
-fn literally<'a>(data: &'a Data, judge: &Judge, asked: Asked) -> anyhow::Result<Entry<'a>> {
-    let config = asked.config();
+/// The literal form, which skips queries and cells below the threshold.
+fn literally<'a>(
+    data: &'a Data,
+    reference: &ReferencePairs,
+    options: KernelOptions,
+) -> anyhow::Result<RaceEntry<'a>> {
+    let config = options.config();
     let threshold = config.threshold(data.threshold);
     let temperature = config.inverse_temperature(uard_attention::QuerySide::Words);
     let rows = |data: &Data| literal::Rows::read(&data.regions, &data.words);
-    let values = rows(&judge.sample)?.all_pairs(threshold, temperature);
-    let judged = judge.reference(&config)?;
+    let values = rows(&reference.sample)?.all_pairs(threshold, temperature);
+    let expected = reference.similarities(&config)?;
     let row = Row {
         name: "literal form".to_owned(),
-        rule: asked.rule.to_string(),
+        rule: options.rule.to_string(),
         precision: "f32".to_owned(),
         threads: 1,
         ..Row::default()
     };
-    let row = row.judged(judged.differences(&values, judge.sample.captions()));
+    let row = row.with_differences(expected.differences(&values, reference.sample.captions()));
     let fragments = rows(data)?;
     let contestant = Contestant::new("literal form", move || {
         std::hint::black_box(fragments.all_pairs(threshold, temperature));
         Ok(())
     });
-    Ok(Entry::on(data, row, contestant))
+    Ok(RaceEntry::on(data, row, contestant))
 }

@@ -1,5 +1,5 @@
-//! What does the product of relevance cost alone? It is what no exact matcher can skip: the rest of
-//! a kernel's time is attention.
+//! The product of relevance alone, which every exact matcher computes; the rest of a kernel's time is
+//! attention.
 
 use half::bf16;
 use rayon::prelude::*;
@@ -10,42 +10,42 @@ use uard_linalg::panels::{
 };
 
 use super::data::Data;
-use super::entry::Entry;
+use super::entry::RaceEntry;
 use crate::race::Contestant;
 use crate::report::Row;
-use crate::suites::Setting;
+use crate::suites::BenchContext;
 
-/// Images whose regions are multiplied together: 18 panels, as packed regions have them.
+/// The number of images whose regions are multiplied together: 18 panels, as in packed regions.
 const IMAGES: usize = 8;
 
-/// Panels of words in a tile, as a search has them.
+/// The number of panels of words in a tile, as in a search.
 const TILE: usize = 2;
 
-/// Panels of words in a task.
+/// The number of panels of words in a task.
 const TASK: usize = 64;
 
-/// The product of all fragments, tile by tile, nothing kept.
+/// An entry that multiplies all fragments tile by tile, without keeping the results.
 ///
 /// # Errors
-/// When the rows cannot be read.
+/// If candle fails.
 pub fn entry<'a>(
-    setting: &Setting,
+    context: &BenchContext,
     data: &Data,
     precision: Precision,
-) -> anyhow::Result<Entry<'a>> {
+) -> anyhow::Result<RaceEntry<'a>> {
     let row = Row {
         name: Instructions::best().set().name().to_owned(),
         rule: "product alone".to_owned(),
         precision: precision.to_string(),
         ours: true,
-        threads: setting.threads,
+        threads: context.threads,
         ..Row::default()
     };
     let contestant = match precision {
         Precision::Bf16 => contestant::<bf16>(data)?,
         _ => contestant::<f32>(data)?,
     };
-    Ok(Entry::on(data, row, contestant))
+    Ok(RaceEntry::on(data, row, contestant))
 }
 
 fn contestant<'a, T: Element>(data: &Data) -> anyhow::Result<Contestant<'a>> {

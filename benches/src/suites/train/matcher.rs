@@ -1,6 +1,5 @@
-//! What does a batch's similarity cost, forward and backward, in time and in memory?
-//!
-//! Every contestant is a process of its own, so that each has a peak of memory of its own.
+//! The race of a batch's similarities, forward and backward: time and memory of the operator and the
+//! composed form. Every contestant is a process of its own, so that its peak memory can be measured.
 
 use anyhow::Context;
 use candle_core::Var;
@@ -13,27 +12,27 @@ use uard_linalg::matmul::Matmul;
 use crate::machine;
 use crate::race::{self, Contestant};
 use crate::report::{Race, Row};
-use crate::suites::{Found, Setting};
+use crate::suites::{BenchContext, SuiteResults};
 use crate::workers::{self, Job, Worker};
 
 /// Images and captions of the published batches.
 const BATCH: usize = 128;
 
-/// Batches that the composed form may be asked for, largest first.
+/// Possible batch sizes of the composed form, largest first.
 const COMPOSED_BATCHES: [usize; 7] = [512, 384, 256, 128, 96, 64, 32];
 
-/// The composed form may have so much of the free memory: beyond it the machine swaps or kills.
+/// The share of the free memory that the composed form may use, so that the system does not swap.
 const SHARE_OF_MEMORY: f64 = 0.6;
 
 const OURS: &str = "operator";
 
-/// As after training.
+/// Words that are similar to a region of their image, as after training.
 const CONTENT: Content = Content::Matched { relevance: 0.5 };
 
-/// Queries, words and regions together, that have an answer.
+/// The share of queries, words and regions together, that have an answer.
 const KEPT: f64 = 1.0 / 3.0;
 
-/// What is raced.
+/// A job in the race.
 struct Contender {
     job: Job,
     name: &'static str,
@@ -57,8 +56,8 @@ impl Contender {
         Contestant::timing_itself(self.name, || worker.round()).ours(self.name == OURS)
     }
 
-    /// Its row, without times yet.
-    fn row(&self, setting: &Setting, memory: &Memory) -> Row {
+    /// Its row, without times.
+    fn row(&self, context: &BenchContext, memory: &Memory) -> Row {
         let parts = [self.note.clone(), memory.note()];
         let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         Row {
@@ -66,7 +65,7 @@ impl Contender {
             rule: format!("masked, batch {}", self.batch),
             precision: self.matmul.to_string(),
             ours: self.name == OURS,
-            threads: setting.threads,
+            threads: context.threads,
             units: (self.batch * self.batch) as f64,
             peak_kib: Some(memory.peak_kib),
             note: parts.join("; "),
@@ -75,14 +74,15 @@ impl Contender {
     }
 }
 
-/// What a job holds while it runs, found in a process of its own whose allocator gives back what is free at once, which is slower.
+/// The memory of a job, measured in a process of its own whose allocator returns free memory at once, which
+/// is slower.
 struct Memory {
     began_kib: u64,
     peak_kib: u64,
 }
 
 impl Memory {
-    fn of(job: Job) -> anyhow::Result<Self> {
+    fn measure(job: Job) -> anyhow::Result<Self> {
         let mut worker = job.start_thrifty()?;
         for _ in 0..2 {
             worker.round()?;
@@ -106,11 +106,11 @@ impl Memory {
     }
 }
 
-/// Races the operator at the published batch with the composed form at the largest it can run.
+/// Races the operator at the published batch size with the composed form at the largest that fits memory.
 ///
 /// # Errors
-/// When a worker fails.
-pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
+/// If a worker fails.
+pub fn race(context: &BenchContext, results: &mut SuiteResults) -> anyhow::Result<()> {
     let (batch, note) = largest_composed()?;
     let contenders = [
         Contender::operator(BATCH, Matmul::F32),
@@ -126,7 +126,7 @@ pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
     ];
     let mut memories = Vec::new();
     for contender in &contenders {
-        memories.push(Memory::of(contender.job)?);
+        memories.push(Memory::measure(contender.job)?);
     }
     let mut workers = Vec::new();
     for contender in &contenders {
@@ -138,31 +138,31 @@ pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
         .zip(&mut workers)
         .map(|(contender, worker)| contender.contestant(worker))
         .collect();
-    let timings = race::run(&title, &mut contestants, setting.rounds())?;
+    let timings = race::run(&title, &mut contestants, context.rounds())?;
     drop(contestants);
     let rows = contenders.iter().zip(&memories).zip(&timings);
-    let rows = rows.map(|((one, memory), seconds)| one.row(setting, memory).timed(seconds));
+    let rows = rows.map(|((one, memory), seconds)| one.row(context, memory).timed(seconds));
     let rows: Vec<Row> = rows.collect();
     let [operator, bf16, _, composed] = &rows[..] else {
         anyhow::bail!("four contenders have four rows");
     };
-    found.promise(
+    results.promise(
         "training operator at batch 128 against the composed form at its largest batch, per pair",
         "15 times faster, a twentieth of the memory; aim 40 times",
         format!(
             "{:.1} times faster, {:.1} with products in bf16; above its data {:.0} MiB where the \
              composed form takes {:.0} MiB, both at batch {batch}",
-            composed.of_one() / operator.of_one(),
-            composed.of_one() / bf16.of_one(),
+            composed.seconds_per_unit() / operator.seconds_per_unit(),
+            composed.seconds_per_unit() / bf16.seconds_per_unit(),
             memories[2].above_data(),
             memories[3].above_data(),
         ),
     );
-    found.race(Race { title, rows });
+    results.race(Race { title, rows });
     Ok(())
 }
 
-/// The largest batch whose memory, growing with its square, fits; and how that was found.
+/// The largest batch size of the composed form whose memory fits, and how its memory was estimated.
 fn largest_composed() -> anyhow::Result<(usize, String)> {
     let smallest = COMPOSED_BATCHES[COMPOSED_BATCHES.len() - 1];
     let mut worker = Job::Composed(smallest).start_thrifty()?;
@@ -184,7 +184,7 @@ fn largest_composed() -> anyhow::Result<(usize, String)> {
 /// Serves rounds of one contestant.
 ///
 /// # Errors
-/// When candle refuses the batch.
+/// If candle fails.
 pub fn serve(batch: usize, job: Job) -> anyhow::Result<()> {
     let draws = Draws::new(0);
     let shape = Shape {
@@ -204,7 +204,7 @@ pub fn serve(batch: usize, job: Job) -> anyhow::Result<()> {
     let word_rows = Var::from_tensor(words.rows())?;
     let (region_counts, word_counts) = (regions.counts().to_vec(), words.counts().to_vec());
     drop((regions, words));
-    machine::forget_peak();
+    machine::reset_peak();
     workers::serve("uard-bench", || {
         let regions = Regions::normalized(&region_rows, region_counts.clone())?;
         let words = Words::normalized(&word_rows, word_counts.clone())?;

@@ -1,4 +1,4 @@
-//! What does a whole training step cost, on made-up data of Flickr8k's shape?
+//! The race of a whole training step on random data of Flickr8k's sizes.
 
 use candle_core::Device;
 use uard_benches::step::{Setup, Step};
@@ -7,13 +7,13 @@ use uard_training::negatives::Negatives;
 
 use crate::race::{self, Contestant};
 use crate::report::{Race, Row};
-use crate::suites::{Found, Setting};
+use crate::suites::{BenchContext, SuiteResults};
 
 /// Times a step of the warm-up, and one after it.
 ///
 /// # Errors
-/// When the step fails.
-pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
+/// If the step fails.
+pub fn race(context: &BenchContext, results: &mut SuiteResults) -> anyhow::Result<()> {
     let kinds = [
         ("step", "hardest negatives", Negatives::Hardest),
         ("step", "all negatives", Negatives::All),
@@ -34,7 +34,7 @@ pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
             Contestant::timing_each(*name, || step.take(*negatives)).ours(true)
         })
         .collect();
-    let timings = race::run(&title, &mut contestants, setting.rounds())?;
+    let timings = race::run(&title, &mut contestants, context.rounds())?;
     drop(contestants);
     let rows = kinds
         .iter()
@@ -45,18 +45,18 @@ pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
                 rule: (*rule).to_owned(),
                 precision: "f32".to_owned(),
                 ours: true,
-                threads: setting.threads,
+                threads: context.threads,
                 units: 1.0,
                 ..Row::default()
             }
             .timed(seconds)
         });
     let rows: Vec<Row> = rows.collect();
-    found.promise(
+    results.promise(
         "a whole training step of Flickr8k's shape, hardest negatives (made-up features, no reading)",
         "0.2 s; aim 0.1 s",
         format!("{:.3} s", rows[0].median),
     );
-    found.race(Race { title, rows });
+    results.race(Race { title, rows });
     Ok(())
 }

@@ -1,5 +1,4 @@
-//! What does encoding captions cost, forward and backward, by our recurrence and by candle's
-//! operations?
+//! The race of the text encoder, forward and backward: our operator and candle's operations.
 
 use candle_core::{Device, Tensor};
 use uard_benches::workload;
@@ -9,20 +8,20 @@ use uard_features::text::gru::{CaptionBatch, TextEncoder, TextEncoderConfig, com
 
 use crate::race::{self, Contestant};
 use crate::report::{Race, Row};
-use crate::suites::{Found, Setting};
+use crate::suites::{BenchContext, SuiteResults};
 
 /// Captions and joint width: Flickr30K's settings, and those of a small run.
 const SIZES: [(usize, usize); 2] = [(128, 1024), (64, 512)];
 
-/// Rows of the embedding, about Flickr30K's.
+/// The number of words in the vocabulary, about that of Flickr30K.
 const VOCABULARY: usize = 8000;
 
 const WORD_WIDTH: usize = 300;
 
 const OURS: &str = "operator";
 
-type Form = fn(&TextEncoder, &CaptionBatch) -> uard_features::Result<Tensor>;
-const FORMS: [(&str, Form); 2] = [
+type EncodeFunction = fn(&TextEncoder, &CaptionBatch) -> uard_features::Result<Tensor>;
+const FORMS: [(&str, EncodeFunction); 2] = [
     (OURS, operator::average),
     ("composed form, candle", composed::average),
 ];
@@ -30,8 +29,8 @@ const FORMS: [(&str, Form); 2] = [
 /// Races both forms at both sizes.
 ///
 /// # Errors
-/// When candle refuses a tensor.
-pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
+/// If candle fails.
+pub fn race(context: &BenchContext, results: &mut SuiteResults) -> anyhow::Result<()> {
     for (captions, joint_width) in SIZES {
         let title =
             format!("text encoder, forward and backward, {captions} captions, width {joint_width}");
@@ -44,28 +43,28 @@ pub fn race(setting: &Setting, found: &mut Found) -> anyhow::Result<()> {
         let encoder = TextEncoder::new(&mut parameters, config, VOCABULARY, &draws)?;
         let ids = workload::word_ids(captions, VOCABULARY, &draws);
         let batch = CaptionBatch::pad(&ids, 0, &Device::Cpu)?;
-        let round = |form: Form| -> anyhow::Result<()> {
+        let round = |form: EncodeFunction| -> anyhow::Result<()> {
             let average = form(&encoder, &batch)?;
             std::hint::black_box(average.sqr()?.sum_all()?.backward()?);
             Ok(())
         };
         let mut contestants =
             FORMS.map(|(name, form)| Contestant::new(name, move || round(form)).ours(name == OURS));
-        let timings = race::run(&title, &mut contestants, setting.rounds())?;
+        let timings = race::run(&title, &mut contestants, context.rounds())?;
         drop(contestants);
         let rows = FORMS.iter().zip(&timings).map(|((name, _), seconds)| {
             Row {
                 name: (*name).to_owned(),
                 precision: "f32".to_owned(),
                 ours: *name == OURS,
-                threads: setting.threads,
+                threads: context.threads,
                 units: captions as f64,
                 ..Row::default()
             }
             .timed(seconds)
         });
         let rows = rows.collect();
-        found.race(Race { title, rows });
+        results.race(Race { title, rows });
     }
     Ok(())
 }

@@ -1,21 +1,22 @@
-//! What must a pair reach to matter to its image or to its caption?
+//! Bars: the similarity that a pair must reach to change the list or the rank of its image or caption.
 
 use crate::results::{Ranked, offer};
 
-/// The bars of all images and captions, and the lists that set them.
+/// The bars of all images and captions, and the lists that they follow from.
 #[derive(Debug)]
 pub(super) struct Bars {
+    /// How many entries each list has.
     top: usize,
     pub images: Vec<Query>,
     pub captions: Vec<Query>,
 }
 
-/// An image or a caption.
+/// An image or a caption for which the other side is ranked.
 #[derive(Debug, Clone)]
 pub(super) struct Query {
-    /// The best so far, known in f32.
+    /// The most similar pairs so far, by their similarity in f32.
     pub list: Vec<Ranked>,
-    /// The similarity of the best true match, known in f32; infinite without one.
+    /// The highest similarity in f32 of its matched pairs; infinite without one.
     matched: f32,
 }
 
@@ -32,13 +33,13 @@ impl Bars {
         }
     }
 
-    /// How many the lists hold.
+    /// How many entries each list has.
     pub(super) fn top(&self) -> usize {
         self.top
     }
 
-    /// The similarity of a true match is known.
-    pub(super) fn record_match(&mut self, (image, caption): (usize, usize), similarity: f32) {
+    /// Records the similarity in f32 of a matched pair.
+    pub(super) fn record_match(&mut self, image: usize, caption: usize, similarity: f32) {
         for query in [&mut self.images[image], &mut self.captions[caption]] {
             if query.matched.is_infinite() || query.matched < similarity {
                 query.matched = similarity;
@@ -46,19 +47,20 @@ impl Bars {
         }
     }
 
-    /// The similarity of a pair is known.
-    pub(super) fn record(&mut self, (image, caption): (usize, usize), similarity: f32) {
+    /// Records the similarity in f32 of a pair in the lists of its image and its caption.
+    pub(super) fn record(&mut self, image: usize, caption: usize, similarity: f32) {
         let candidate = |index| Ranked { index, similarity };
         offer(&mut self.images[image].list, self.top, candidate(caption));
         offer(&mut self.captions[caption].list, self.top, candidate(image));
     }
 
-    /// What a pair must reach to matter to a query.
-    pub(super) fn of(&self, query: &Query) -> f32 {
-        self.of_list(query).min(query.matched)
+    /// The bar of a query: a pair that stays below it changes neither its list nor its rank.
+    pub(super) fn bar(&self, query: &Query) -> f32 {
+        self.list_bar(query).min(query.matched)
     }
 
-    fn of_list(&self, query: &Query) -> f32 {
+    /// The bar of a query's list alone.
+    fn list_bar(&self, query: &Query) -> f32 {
         match query.list.last() {
             _ if self.top == 0 => f32::INFINITY,
             Some(last) if query.list.len() == self.top => last.similarity,
@@ -66,9 +68,9 @@ impl Bars {
         }
     }
 
-    /// Whether a similarity of zero may matter to any list.
+    /// Whether a similarity of zero may enter any list.
     pub(super) fn may_list_zero(&self) -> bool {
         let mut queries = self.images.iter().chain(&self.captions);
-        self.top > 0 && queries.any(|query| self.of_list(query) <= 0.0)
+        self.top > 0 && queries.any(|query| self.list_bar(query) <= 0.0)
     }
 }

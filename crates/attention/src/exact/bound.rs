@@ -1,18 +1,19 @@
-//! How far is what bf16 shows from what f32 finds, at most? The lemmas of `docs/exactness.md`.
+//! The bounds on the difference between relevance in bf16 and in f32: the lemmas of
+//! `docs/exactness.md`.
 //!
-//! Each is a property test beside this file. [`crate::kernel::answers`] adds them up to the reach of
-//! a pair, and `scalar` judges that.
+//! Each lemma has a property test in `tests.rs`. [`crate::kernel::answers`] combines them to the reach
+//! of a pair, which tests compare with `scalar.rs`.
 
-/// Half the distance of 1 and the next f32: what one rounding can do, relatively.
+/// Half the distance from 1 to the next f32: the largest relative error of one rounding.
 const UNIT: f64 = 1.0 / (1u64 << 24) as f64;
 
-/// Longer vectors are no unit vectors, and are not screened.
+/// The greatest length of vectors that are screened; longer ones are no unit vectors.
 const LONGEST: f64 = 1.5;
 
-/// What is lost to numbers too small for f32 in one product and its addition, at most.
+/// The largest error by underflow of one product and its addition in f32.
 const LOST_TO_UNDERFLOW: f64 = 8.0 * f32::MIN_POSITIVE as f64;
 
-/// How far the vectors of one image or caption may be from their bf16.
+/// Bounds on the vectors of one image or caption and on their rounding to bf16.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Rounding {
     /// The longest |v|.
@@ -22,7 +23,7 @@ pub(crate) struct Rounding {
 }
 
 impl Rounding {
-    pub(crate) fn of(norms: &[f32], residuals: &[f32]) -> Self {
+    pub(crate) fn new(norms: &[f32], residuals: &[f32]) -> Self {
         let highest = |numbers: &[f32]| numbers.iter().copied().fold(0.0, f32::max);
         Self {
             norm: highest(norms),
@@ -31,13 +32,13 @@ impl Rounding {
     }
 }
 
-/// Lemma 1: how far a relevance in bf16 is from the same in f32, at most.
+/// Lemma 1: the largest difference between a relevance in bf16 and the same relevance in f32.
 ///
 /// ```text
 /// |s - s^| <= rho_u nu_v + (nu_u + rho_u) rho_v + 3 d 2^-24 / (1 - 2 d 2^-24) (nu_u + rho_u) (nu_v + rho_v)
 /// ```
 ///
-/// Infinite where vectors are far from unit length or so deep that roundings swamp the rest.
+/// Infinite where vectors are far longer than 1, or so deep that the lemma's condition on roundings fails.
 pub(crate) fn relevance_bound(words: Rounding, regions: Rounding, depth: usize) -> f32 {
     let [norm_u, rho_u] = [words.norm, words.residual].map(f64::from);
     let [norm_v, rho_v] = [regions.norm, regions.residual].map(f64::from);
@@ -53,21 +54,22 @@ pub(crate) fn relevance_bound(words: Rounding, regions: Rounding, depth: usize) 
     ((vectors + sums + underflow) as f32).next_up()
 }
 
-/// Lemma 2: a cell whose relevance in bf16 is not above this is not above the threshold in f32.
+/// Lemma 2: a cell whose relevance in bf16 is at or below this is at or below the threshold in f32.
 pub(crate) fn visible_above(threshold: f32, bound: f32) -> f32 {
     (threshold - bound).next_down()
 }
 
-/// What rounding does, at most, to a product of vectors and weights by a stored Gram matrix, relative
-/// to the sums of the weights: `3 (d + 2 n + 8) 2^-24`, n the larger number of fragments.
+/// The largest error by rounding of the product of two vectors of weights with a stored Gram matrix,
+/// relative to the product of the sums of the weights: `3 (d + 2 n + 8) 2^-24`, where n is the larger
+/// number of fragments of both sides.
 pub(crate) fn gram_error(depth: usize, fragments: usize) -> f32 {
     (3.0 * (depth + 2 * fragments + 8) as f64 * UNIT) as f32
 }
 
-/// Lemma 4 for a query that sees one cell: what it answers at most, relative to the highest possible
-/// relevance, whichever of some fragments the cell belongs to.
+/// Lemma 4 for a query with a single visible cell: the largest answer, relative to the highest possible
+/// relevance of the cell, over all fragments that it may belong to.
 ///
-/// `squared` are the squared lengths of the fragments, as stored; one of length zero is never seen.
+/// `squared` are the stored squared lengths of the fragments; one of length zero is never visible.
 pub(crate) fn alone(squared: impl Iterator<Item = f32>, gram_error: f32) -> f32 {
     let error = f64::from(gram_error);
     let present = squared.map(f64::from).filter(|squared| *squared != 0.0);
@@ -83,7 +85,8 @@ pub(crate) fn alone(squared: impl Iterator<Item = f32>, gram_error: f32) -> f32 
     (answers.fold(0.0, f64::max) as f32).next_up()
 }
 
-/// One plus what the roundings of a similarity in f32, and of its reach, add at most, relatively.
+/// One plus the largest relative error by rounding of a similarity in f32 together with that of its
+/// reach.
 pub(crate) fn slack(words: usize, regions: usize) -> f64 {
     1.0 + (words + regions + 32) as f64 * 4.0 * UNIT
 }

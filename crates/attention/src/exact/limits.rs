@@ -1,4 +1,4 @@
-//! What bounds the pairs of two collections? What rounding does to each entry.
+//! The bounds of all pairs of packed images and captions, from the rounding bounds of each entry.
 
 use std::ops::Range;
 
@@ -8,26 +8,27 @@ use super::bound::{Rounding, alone, gram_error, relevance_bound};
 use crate::kernel::answers::Bounds;
 use crate::packed::{PackedRegions, PackedWords, gram_stride};
 
-/// What the bounds of all pairs are made of.
+/// The bounds of all entries, from which those of every pair follow.
 #[derive(Debug)]
 pub(super) struct Limits {
-    words: Side,
-    regions: Side,
+    words: SideLimits,
+    regions: SideLimits,
+    /// [`gram_error()`] for the entry with the most fragments.
     gram_error: f32,
     /// Padded depth of the vectors.
     depth: usize,
 }
 
-/// All images, or all captions.
+/// The bounds of all images, or of all captions.
 #[derive(Debug)]
-struct Side {
+struct SideLimits {
     roundings: Vec<Rounding>,
-    /// [`alone`] of each.
+    /// [`alone()`] of each entry.
     alone: Vec<f32>,
 }
 
 impl Limits {
-    pub(super) fn of(regions: &PackedRegions, words: &PackedWords) -> Self {
+    pub(super) fn new(regions: &PackedRegions, words: &PackedWords) -> Self {
         let depth = padded_depth(words.width());
         let counts = regions.counts().iter().chain(words.counts());
         let gram_error = gram_error(depth, counts.copied().max().unwrap_or(0));
@@ -38,17 +39,17 @@ impl Limits {
         let captions = words.counts().iter().enumerate();
         let images = regions.counts().iter().enumerate();
         Self {
-            words: Side {
+            words: SideLimits {
                 roundings: (0..words.captions())
-                    .map(|at| Rounding::of(words.norms(at), words.residuals(at)))
+                    .map(|at| Rounding::new(words.norms(at), words.residuals(at)))
                     .collect(),
                 alone: captions
                     .map(|(at, &count)| alone(words.gram(at), count))
                     .collect(),
             },
-            regions: Side {
+            regions: SideLimits {
                 roundings: (0..regions.images())
-                    .map(|at| Rounding::of(regions.norms(at), regions.residuals(at)))
+                    .map(|at| Rounding::new(regions.norms(at), regions.residuals(at)))
                     .collect(),
                 alone: images
                     .map(|(at, &count)| alone(regions.gram(at), count))
@@ -59,8 +60,8 @@ impl Limits {
         }
     }
 
-    /// The bounds of a caption's pairs with some images.
-    pub(super) fn of_caption(&self, caption: usize, images: Range<usize>) -> Bounds<'_> {
+    /// Bounds that hold for all pairs of a caption with a range of images.
+    pub(super) fn bounds(&self, caption: usize, images: Range<usize>) -> Bounds<'_> {
         let words = self.words.roundings[caption];
         let regions = self.regions.roundings[images.clone()].iter();
         let bounds = regions.map(|regions| relevance_bound(words, *regions, self.depth));

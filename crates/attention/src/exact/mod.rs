@@ -1,12 +1,13 @@
-//! How can products in bf16 give the lists and ranks of f32? With a reach for every pair.
+//! Exact screening: computes all pairs in bf16 and only some again in f32, and gives the lists and ranks
+//! of f32.
 //!
-//! `docs/exactness.md` derives what is used here. bf16 shows every relevance to within a proven
-//! bound; from that follows a *reach* for every pair, which its similarity in f32 does not exceed.
-//! A pair whose reach stays below the *bar* of its image and of its caption is done; any other is
+//! `docs/exactness.md` has the proofs. Relevance in bf16 differs from that in f32 by at most a proven
+//! bound. From it follows a *reach* of every pair: its similarity in f32 does not exceed it. A pair
+//! whose reach stays below the *bar* of its image and of its caption is decided. Any other pair is
 //! computed in f32, by the kernel that computes all pairs in f32, to the same bits.
 //!
-//! Captions come in rounds, each with all images. What is held of a round is 24 bytes a pair: some
-//! 24 MB, or as much as [`crate::search`]'s shortest range of captions needs.
+//! Captions are screened in rounds, each with all images. A round keeps 24 bytes a pair in memory: some
+//! 24 MB, or more if a single range of captions of [`crate::search`] needs more.
 
 mod bars;
 pub(crate) mod bound;
@@ -15,46 +16,50 @@ mod recomputation;
 mod round;
 mod screening;
 
+use std::sync::atomic::AtomicUsize;
+
 use crate::kernel::answers::{Above, Answers};
-use crate::results::{MatrixOutput, Preserve, Preserved, Progress, TopK};
+use crate::results::{MatrixOutput, NO_PROGRESS, Preserve, Preserved, Progress, TopK};
 use crate::search::PackedPairs;
 use crate::search::tiles::{Fragments, Task, tasks};
 use bars::{Bars, Query};
 use limits::Limits;
-use screening::Done;
 
-/// Pairs of a round, if no single range of captions has more.
+/// The most pairs of a round, unless a single range of captions has more.
 const PAIRS_IN_A_ROUND: usize = 1 << 20;
 
-/// One run over all pairs.
-struct Course<'a> {
+/// The state of one run over all pairs.
+struct Screening<'a> {
     pairs: &'a PackedPairs<'a>,
     fragments: &'a Fragments<'a>,
     answers: Answers,
     limits: Limits,
     on_progress: Progress<'a>,
-    done: Done,
+    /// Pairs that have been screened.
+    done: AtomicUsize,
+    /// The output, where all similarities are wanted.
     matrix: Option<Matrix<'a>>,
     bars: Bars,
     above: Above,
+    /// Pairs that were computed in f32 to decide them.
     recomputed: u64,
 }
 
-/// Where similarities go, row-major [I, C].
+/// The similarities of all pairs, row-major [I, C].
 struct Matrix<'a> {
     values: &'a mut [f32],
     captions: usize,
 }
 
 impl Matrix<'_> {
-    fn set(&mut self, (image, caption): (usize, usize), similarity: f32) {
+    fn set(&mut self, image: usize, caption: usize, similarity: f32) {
         self.values[image * self.captions + caption] = similarity;
     }
 }
 
 impl PackedPairs<'_> {
-    /// The similarity of every pair into `out` of that length: what `preserve` names as in
-    /// f32, to the last bit, other values as in bf16.
+    /// Writes the similarity of every pair to `out`, which has that length. What `preserve` names has
+    /// the bits of f32, other values those of bf16.
     pub(crate) fn similarities_exactly(
         &self,
         preserve: &Preserve<'_>,
@@ -64,46 +69,46 @@ impl PackedPairs<'_> {
             values,
             on_progress,
         } = out;
-        let mut course = Course::new(self, preserve.top, on_progress);
-        course.matrix = Some(Matrix {
+        let mut screening = Screening::new(self, preserve.top, on_progress);
+        screening.matrix = Some(Matrix {
             values,
             captions: self.fragments.words.captions(),
         });
-        let matched = course.match_pairs(preserve.matched);
-        course.run();
+        let matched = screening.match_pairs(preserve.matched);
+        screening.run();
         for (pair, similarity) in matched {
-            course.set(pair, similarity);
+            screening.set(pair.image, pair.caption, similarity);
         }
         Preserved {
-            kept: self.kept(course.above),
-            recomputed: course.recomputed,
+            kept: self.kept(screening.above),
+            recomputed: screening.recomputed,
         }
     }
 
-    /// The lists of f32.
-    pub(crate) fn lists_exactly(&self, k: usize, on_progress: Progress<'_>) -> TopK {
-        let mut course = Course::new(self, k, on_progress);
-        course.run();
+    /// The lists of the best, as in f32.
+    pub(crate) fn lists_exactly(&self, k: usize) -> TopK {
+        let mut screening = Screening::new(self, k, NO_PROGRESS);
+        screening.run();
         let lists = |queries: Vec<Query>| queries.into_iter().map(|query| query.list).collect();
         TopK {
-            captions_of_images: lists(course.bars.images),
-            images_of_captions: lists(course.bars.captions),
-            kept: self.kept(course.above),
-            recomputed: course.recomputed,
+            captions_of_images: lists(screening.bars.images),
+            images_of_captions: lists(screening.bars.captions),
+            kept: self.kept(screening.above),
+            recomputed: screening.recomputed,
         }
     }
 }
 
-impl<'a> Course<'a> {
+impl<'a> Screening<'a> {
     fn new(pairs: &'a PackedPairs<'a>, top: usize, on_progress: Progress<'a>) -> Self {
         let Fragments { regions, words, .. } = pairs.fragments;
         Self {
             pairs,
             fragments: &pairs.fragments,
             answers: pairs.answers(),
-            limits: Limits::of(regions, words),
+            limits: Limits::new(regions, words),
             on_progress,
-            done: Done::new(0),
+            done: AtomicUsize::new(0),
             matrix: None,
             bars: Bars::new(regions.images(), words.captions(), top),
             above: Above::default(),
@@ -111,7 +116,7 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// Round after round; in f32 once a round shows that screening is in vain.
+    /// Runs all rounds: by screening, until a round shows that computing all in f32 is cheaper.
     fn run(&mut self) {
         let tasks = tasks(self.fragments.regions, self.fragments.words);
         let mut screens = true;
@@ -124,7 +129,7 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// Whole ranges of captions, as many as a round may have.
+    /// Cuts the tasks into rounds of whole ranges of captions.
     fn rounds<'t>(&self, tasks: &'t [Task]) -> Vec<&'t [Task]> {
         let images = self.fragments.regions.images();
         let blocks = self.fragments.regions.blocks().len();
@@ -141,14 +146,15 @@ impl<'a> Course<'a> {
         rounds
     }
 
-    /// Whether bf16's own similarity is of use: in a matrix, and where the reach follows from it.
+    /// Whether the similarity in bf16 is needed: for a matrix, or because the reach follows from it.
     fn wants_similarities(&self) -> bool {
         self.matrix.is_some() || !self.pairs.config.has_masks()
     }
 
-    fn set(&mut self, pair: (usize, usize), similarity: f32) {
+    /// Writes the similarity of a pair to the matrix, if there is one.
+    fn set(&mut self, image: usize, caption: usize, similarity: f32) {
         if let Some(matrix) = &mut self.matrix {
-            matrix.set(pair, similarity);
+            matrix.set(image, caption, similarity);
         }
     }
 }

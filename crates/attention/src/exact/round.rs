@@ -1,56 +1,60 @@
-//! Which pairs of some captions matter to a list or a rank, and what are they in f32?
+//! One round of screening: finds the pairs of some captions that may change a list or a rank, and
+//! computes them in f32.
 
 use rayon::prelude::*;
 
-use super::Course;
-use super::recomputation::Open;
-use super::screening::{Known, Screened};
-use crate::kernel::answers::Seen;
+use super::Screening;
+use super::recomputation::OpenPair;
+use super::screening::{PlainPair, ScreenedPair};
+use crate::kernel::answers::VisiblePanels;
 use crate::results::{Ranked, offer};
 use crate::search::tiles::Task;
 
-/// Pairs that set the first bars, for each place of a list.
+/// How many pairs of a query are computed first, to set its bar, for each entry of its list.
 const SEEDS: usize = 2;
 
-/// The share of a round's cells, computed again in f32, from which on f32 without screening is the
-/// cheaper way.
-const IN_VAIN: f64 = 0.5;
+/// If a round recomputes at least this share of its cells in f32, computing all of them in f32 without
+/// screening is cheaper.
+const LARGEST_RECOMPUTED_SHARE: f64 = 0.5;
 
-/// Images that a thread goes through at once: neighbours in a row of pairs.
+/// How many images one task goes through: neighbours in a row of pairs.
 const IMAGES_AT_ONCE: usize = 64;
 
-/// What is known of the pairs of some captions.
+/// The screened pairs of some captions with all images.
 struct Round {
     first_caption: usize,
     images: usize,
     /// Row-major [captions, images].
-    pairs: Vec<Screened>,
+    pairs: Vec<ScreenedPair>,
 }
 
 impl Round {
-    fn open(&self, at: usize) -> Open {
-        Open {
+    /// The pair at an index of `pairs`.
+    fn open(&self, at: usize) -> OpenPair {
+        OpenPair {
             image: at % self.images,
             caption: self.first_caption + at / self.images,
-            seen: self.pairs[at].reach.seen,
+            visible: self.pairs[at].reach.visible,
         }
     }
 
-    fn at(&self, pair: &Open) -> usize {
+    /// The index of a pair in `pairs`.
+    fn index(&self, pair: &OpenPair) -> usize {
         (pair.caption - self.first_caption) * self.images + pair.image
     }
 }
 
-/// The reach of what needs no second look.
+/// The reach of pairs that are decided.
 const DECIDED: f32 = f32::NEG_INFINITY;
 
-impl Course<'_> {
-    /// A round in bf16, with f32 where that is open; whether the next should be like it.
+impl Screening<'_> {
+    /// Runs a round in bf16, and in f32 for pairs that bf16 leaves open. Returns whether the next round
+    /// should be screened too.
     pub(super) fn screened_round(&mut self, tasks: &[Task]) -> bool {
         let Some(first) = tasks.first() else {
             return true;
         };
-        let (pairs, above) = self.show::<Screened>(tasks);
+        let (pairs, above) = self.compute::<ScreenedPair>(tasks);
         self.above += above;
         let mut round = Round {
             first_caption: first.captions.start,
@@ -72,44 +76,40 @@ impl Course<'_> {
         let captions = round.pairs.len() / round.images.max(1);
         let words: usize = counts[round.first_caption..][..captions].iter().sum();
         let all = words * self.fragments.regions.counts().iter().sum::<usize>();
-        (work as f64) < IN_VAIN * all as f64
+        (work as f64) < LARGEST_RECOMPUTED_SHARE * all as f64
     }
 
-    /// A round in f32.
+    /// Runs a round in f32 without screening.
     pub(super) fn plain_round(&mut self, tasks: &[Task]) {
         let images = self.fragments.regions.images();
-        let (pairs, above) = self.show::<Known>(tasks);
+        let (pairs, above) = self.compute::<PlainPair>(tasks);
         self.above += above;
         self.recomputed += pairs.len() as u64;
-        for (at, known) in pairs.iter().enumerate() {
-            let pair = (at % images, tasks[0].captions.start + at / images);
-            self.bars.record(pair, known.0);
-            self.set(pair, known.0);
+        for (at, pair) in pairs.iter().enumerate() {
+            let (image, caption) = (at % images, tasks[0].captions.start + at / images);
+            self.bars.record(image, caption, pair.0);
+            self.set(image, caption, pair.0);
         }
     }
 
-    /// The similarity in f32 of matched pairs, which sets bars.
-    pub(super) fn match_pairs(&mut self, matched: &[(usize, usize)]) -> Vec<((usize, usize), f32)> {
-        let mut open: Vec<Open> = matched
+    /// Computes the similarity in f32 of matched pairs (image, caption) and records it in the bars.
+    pub(super) fn match_pairs(&mut self, matched: &[(usize, usize)]) -> Vec<(OpenPair, f32)> {
+        let mut open: Vec<OpenPair> = matched
             .iter()
-            .map(|&(image, caption)| Open {
+            .map(|&(image, caption)| OpenPair {
                 image,
                 caption,
-                seen: Seen::EVERYTHING,
+                visible: VisiblePanels::ALL,
             })
             .collect();
         let (similarities, _) = self.recompute(&mut open);
-        let known = open.iter().zip(similarities);
-        let known: Vec<_> = known
-            .map(|(pair, similarity)| ((pair.image, pair.caption), similarity))
-            .collect();
-        for &(pair, similarity) in &known {
-            self.bars.record_match(pair, similarity);
+        for (pair, &similarity) in open.iter().zip(&similarities) {
+            self.bars.record_match(pair.image, pair.caption, similarity);
         }
-        known
+        open.into_iter().zip(similarities).collect()
     }
 
-    /// What bf16 says goes into the matrix; what f32 says will replace it.
+    /// Writes similarities in bf16 to the matrix; those in f32 replace them later.
     fn write(&mut self, round: &Round) {
         let Some(matrix) = &mut self.matrix else {
             return;
@@ -125,24 +125,26 @@ impl Course<'_> {
         });
     }
 
-    /// The pairs of each query that reach furthest, as many as set its bar.
+    /// The pairs of the highest reach of each query, as many as its bar needs.
     fn seeds(&self, round: &Round) -> Vec<usize> {
         let most = SEEDS.saturating_mul(self.bars.top());
         let rows = round.pairs.par_chunks_exact(round.images).enumerate();
-        let of_captions = rows.flat_map_iter(|(row, pairs)| {
-            let bar = self.bars.of(&self.bars.captions[round.first_caption + row]);
-            let best = furthest(pairs.iter().enumerate(), most, bar);
+        let seeds_of_captions = rows.flat_map_iter(|(row, pairs)| {
+            let bar = self
+                .bars
+                .bar(&self.bars.captions[round.first_caption + row]);
+            let best = highest_reach(pairs.iter().enumerate(), most, bar);
             best.into_iter().map(move |at| row * round.images + at)
         });
-        let mut seeds: Vec<usize> = of_captions.collect();
+        let mut seeds: Vec<usize> = seeds_of_captions.collect();
         let blocks = self.bars.images.par_chunks(IMAGES_AT_ONCE).enumerate();
-        let of_images = blocks.flat_map_iter(|(block, queries)| {
+        let seeds_of_images = blocks.flat_map_iter(|(block, queries)| {
             let first = block * IMAGES_AT_ONCE;
             let mut lists = vec![Vec::new(); queries.len()];
             for (row, pairs) in round.pairs.chunks_exact(round.images).enumerate() {
                 let own = &pairs[first..][..queries.len()];
                 for ((pair, query), list) in own.iter().zip(queries).zip(&mut lists) {
-                    if may_reach(pair, self.bars.of(query)) {
+                    if may_reach(pair, self.bars.bar(query)) {
                         offer(list, most, candidate(row, pair));
                     }
                 }
@@ -153,20 +155,22 @@ impl Course<'_> {
                 rows.map(move |row| row * round.images + first + image)
             })
         });
-        seeds.par_extend(of_images);
+        seeds.par_extend(seeds_of_images);
         seeds.par_sort_unstable();
         seeds.dedup();
         seeds
     }
 
-    /// The pairs that reach the bar of their image or of their caption.
+    /// The pairs whose reach is not below the bar of their image or of their caption.
     fn reaching(&self, round: &Round) -> Vec<usize> {
-        let of_images = self.bars.images.iter();
-        let of_images: Vec<f32> = of_images.map(|query| self.bars.of(query)).collect();
+        let images = self.bars.images.iter();
+        let bars_of_images: Vec<f32> = images.map(|query| self.bars.bar(query)).collect();
         let rows = round.pairs.par_chunks_exact(round.images).enumerate();
         let reaching = rows.flat_map_iter(|(row, pairs)| {
-            let bar = self.bars.of(&self.bars.captions[round.first_caption + row]);
-            let pairs = pairs.iter().zip(&of_images).enumerate();
+            let bar = self
+                .bars
+                .bar(&self.bars.captions[round.first_caption + row]);
+            let pairs = pairs.iter().zip(&bars_of_images).enumerate();
             let reaching =
                 pairs.filter(move |(_, (pair, of_image))| may_reach(pair, bar.min(**of_image)));
             reaching.map(move |(at, _)| row * round.images + at)
@@ -174,47 +178,49 @@ impl Course<'_> {
         reaching.collect()
     }
 
-    /// Computes pairs in f32 and records them; returns the cells that were multiplied.
+    /// Computes pairs, by their indices, in f32 and records them. Returns how many cells were multiplied.
     fn decide(&mut self, round: &mut Round, pairs: Vec<usize>) -> usize {
-        let mut open: Vec<Open> = pairs.into_iter().map(|at| round.open(at)).collect();
+        let mut open: Vec<OpenPair> = pairs.into_iter().map(|at| round.open(at)).collect();
         let (similarities, cells) = self.recompute(&mut open);
         self.recomputed += open.len() as u64;
         for (pair, similarity) in open.iter().zip(similarities) {
-            let at = round.at(pair);
+            let at = round.index(pair);
             round.pairs[at].reach.similarity = DECIDED;
-            self.bars.record((pair.image, pair.caption), similarity);
-            self.set((pair.image, pair.caption), similarity);
+            self.bars.record(pair.image, pair.caption, similarity);
+            self.set(pair.image, pair.caption, similarity);
         }
         cells
     }
 
-    /// Pairs in which no word sees a region are exactly zero in f32, and may stand in a list.
+    /// Records pairs without any cell above the threshold: they are exactly zero in f32, and may enter a
+    /// list.
     fn list_zeros(&mut self, round: &Round) {
         for (at, pair) in round.pairs.iter().enumerate() {
-            if pair.reach.seen == Seen::NOTHING {
+            if pair.reach.visible == VisiblePanels::NONE {
                 let open = round.open(at);
-                self.bars.record((open.image, open.caption), 0.0);
+                self.bars.record(open.image, open.caption, 0.0);
             }
         }
     }
 }
 
-/// Whether a pair that is not decided yet may reach a bar; what is no number may.
-fn may_reach(pair: &Screened, bar: f32) -> bool {
+/// Whether a pair is not decided yet and its reach is not below a bar. A reach of NaN counts as not below.
+fn may_reach(pair: &ScreenedPair, bar: f32) -> bool {
     let is_below = pair.reach.similarity < bar;
-    pair.reach.seen != Seen::NOTHING && pair.reach.similarity != DECIDED && !is_below
+    pair.reach.visible != VisiblePanels::NONE && pair.reach.similarity != DECIDED && !is_below
 }
 
-fn candidate(index: usize, pair: &Screened) -> Ranked {
+/// A pair as an entry of a list, with its reach in place of its similarity.
+fn candidate(index: usize, pair: &ScreenedPair) -> Ranked {
     Ranked {
         index,
         similarity: pair.reach.similarity,
     }
 }
 
-/// The pairs that reach furthest, at most so many, and a bar at least.
-fn furthest<'a>(
-    pairs: impl Iterator<Item = (usize, &'a Screened)>,
+/// The `most` pairs of the highest reach among those that may reach a bar.
+fn highest_reach<'a>(
+    pairs: impl Iterator<Item = (usize, &'a ScreenedPair)>,
     most: usize,
     bar: f32,
 ) -> Vec<usize> {

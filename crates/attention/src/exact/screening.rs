@@ -1,60 +1,60 @@
-//! What is seen of every pair of some captions? Relevance streams by once, in bf16 or in f32.
+//! Computes every pair of some captions once: its reach from bf16, or its similarity in f32.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytemuck::Pod;
 use half::bf16;
 use uard_linalg::panels::Element;
 
-use super::Course;
+use super::Screening;
 use super::bound::slack;
-use super::limits::Limits;
-use crate::kernel::answers::{Above, Reach, Scratch, Seen, missed};
+use crate::kernel::answers::{Above, Reach, Scratch, VisiblePanels, missed};
 use crate::search::similarities::{Caption, lock};
 use crate::search::tiles::Task;
 
-/// What a task writes for each of its pairs.
-pub(super) trait Shown: Copy + Send + Sync {
-    /// Relevance is computed in these numbers.
+/// What a task computes of each of its pairs.
+pub(super) trait PairResult: Copy + Send + Sync {
+    /// The type of number that relevance is computed in.
     type Numbers: Element + Pod;
-    /// Of a pair that no task has written yet.
+    /// The value before a task has written one.
     const UNWRITTEN: Self;
 
-    /// Fills in a caption's pairs with the images of a block.
-    fn of_caption(
-        course: &Course<'_>,
+    /// Computes a caption's pairs with the images of a block, and counts what is above the threshold.
+    fn fill(
+        screening: &Screening<'_>,
         caption: &Caption<'_>,
         scratch: &mut Scratch,
         out: &mut [Self],
     ) -> Above;
 }
 
-/// A pair in bf16: its similarity, if that is wanted, and what it may reach in f32.
+/// A pair in bf16.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Screened {
+pub(super) struct ScreenedPair {
+    /// Its similarity in bf16; zero if [`Screening::wants_similarities`] is false.
     pub similarity: f32,
     pub reach: Reach,
 }
 
-/// The similarity in f32.
+/// A pair in f32 without screening, by its similarity.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Known(pub f32);
+pub(super) struct PlainPair(pub f32);
 
-impl Shown for Known {
+impl PairResult for PlainPair {
     type Numbers = f32;
     const UNWRITTEN: Self = Self(0.0);
 
-    fn of_caption(
-        course: &Course<'_>,
+    fn fill(
+        screening: &Screening<'_>,
         caption: &Caption<'_>,
         scratch: &mut Scratch,
         out: &mut [Self],
     ) -> Above {
         let mut similarities = vec![0.0; out.len()];
-        let above = course
+        let above = screening
             .answers
-            .of_caption(&caption.pairs, scratch, &mut similarities);
+            .match_caption(&caption.pairs, scratch, &mut similarities);
         for (out, similarity) in out.iter_mut().zip(similarities) {
             *out = Self(similarity);
         }
@@ -62,28 +62,28 @@ impl Shown for Known {
     }
 }
 
-impl Shown for Screened {
+impl PairResult for ScreenedPair {
     type Numbers = bf16;
     const UNWRITTEN: Self = Self {
         similarity: 0.0,
         reach: Reach::NOTHING,
     };
 
-    fn of_caption(
-        course: &Course<'_>,
+    fn fill(
+        screening: &Screening<'_>,
         caption: &Caption<'_>,
         scratch: &mut Scratch,
         out: &mut [Self],
     ) -> Above {
         let pairs = &caption.pairs;
         let mut similarities = vec![0.0; out.len()];
-        if course.wants_similarities() {
-            course.answers.of_caption(pairs, scratch, &mut similarities);
+        if screening.wants_similarities() {
+            screening
+                .answers
+                .match_caption(pairs, scratch, &mut similarities);
         }
         let mut reach = vec![Reach::NOTHING; out.len()];
-        let above = course
-            .limits
-            .reach(course, caption, scratch, (&similarities, &mut reach));
+        let above = screening.reach(caption, scratch, &similarities, &mut reach);
         for ((out, similarity), reach) in out.iter_mut().zip(similarities).zip(reach) {
             *out = Self { similarity, reach };
         }
@@ -91,47 +91,45 @@ impl Shown for Screened {
     }
 }
 
-impl Limits {
+impl Screening<'_> {
+    /// The reach of a caption's pairs with the images of a block. `similarities` are those in bf16, which
+    /// a rule without masks needs.
     fn reach(
         &self,
-        course: &Course<'_>,
         caption: &Caption<'_>,
         scratch: &mut Scratch,
-        (similarities, out): (&[f32], &mut [Reach]),
+        similarities: &[f32],
+        out: &mut [Reach],
     ) -> Above {
         let pairs = &caption.pairs;
         let images = caption.first_image..caption.first_image + out.len();
-        let bounds = self.of_caption(caption.caption, images);
-        if course.pairs.config.has_masks() {
-            return course
-                .answers
-                .reach_of_caption((pairs, &bounds), scratch, out);
+        let bounds = self.limits.bounds(caption.caption, images);
+        if self.pairs.config.has_masks() {
+            return self.answers.bound_caption(pairs, &bounds, scratch, out);
         }
-        // Maxsim: each side's mean of maxima moves by the bound at most.
-        let sides = course.pairs.config.sides.asking().len() as f32;
+        // Maxsim: each side is a mean of maxima, which f32 changes by the bound at most.
+        let sides = self.pairs.config.sides.asking().len() as f32;
         for ((out, image), similarity) in out.iter_mut().zip(pairs.images).zip(similarities) {
             let slack = slack(pairs.tile.words, image.count) as f32;
             *out = Reach {
                 similarity: similarity + sides * missed(bounds.relevance, slack),
-                seen: Seen::EVERYTHING,
+                visible: VisiblePanels::ALL,
             };
         }
         Above::default()
     }
-}
 
-impl Course<'_> {
-    /// What is shown of every pair of some tasks, row-major [captions of the tasks, images]; counts
-    /// what is above the threshold.
-    pub(super) fn show<T: Shown>(&self, tasks: &[Task]) -> (Vec<T>, Above) {
+    /// The results of every pair of some tasks, row-major [captions of the tasks, images], and the
+    /// counts of what is above the threshold.
+    pub(super) fn compute<T: PairResult>(&self, tasks: &[Task]) -> (Vec<T>, Above) {
         let fragments = self.fragments;
         let images = fragments.regions.images();
-        let mut shown = Vec::new();
+        let mut results = Vec::new();
         let mut rows = Vec::new();
         let ranges = tasks.chunk_by(|a, b| a.captions == b.captions);
         let captions: usize = ranges.clone().map(|range| range[0].captions.len()).sum();
-        shown.resize(captions * images, T::UNWRITTEN);
-        let mut rest = &mut shown[..];
+        results.resize(captions * images, T::UNWRITTEN);
+        let mut rest = &mut results[..];
         for range in ranges {
             let (own, others) = rest.split_at_mut(range[0].captions.len() * images);
             rows.push(Mutex::new(own));
@@ -139,28 +137,26 @@ impl Course<'_> {
         }
         let blocks = fragments.regions.blocks();
         let answer = |caption: &Caption<'_>, scratch: &mut Scratch, out: &mut [T]| {
-            T::of_caption(self, caption, scratch, out)
+            T::fill(self, caption, scratch, out)
         };
-        let told = |at: usize, own: &[T]| {
+        let on_task = |at: usize, own: &[T]| {
             let block = blocks[tasks[at].block].images.clone();
             let mut rows = lock(&rows[at / blocks.len()]);
             let rows = rows.chunks_exact_mut(images);
             for (row, own) in rows.zip(own.chunks_exact(block.len())) {
                 row[block.clone()].copy_from_slice(own);
             }
-            self.tell(own.len());
+            self.report(own.len());
         };
-        let above = fragments.answer::<T::Numbers, T>(tasks, T::UNWRITTEN, &answer, &told);
+        let above = fragments.answer::<T::Numbers, T>(tasks, T::UNWRITTEN, &answer, &on_task);
         drop(rows);
-        (shown, above)
+        (results, above)
     }
 
-    fn tell(&self, pairs: usize) {
+    /// Reports progress after more pairs were computed.
+    fn report(&self, pairs: usize) {
         let done = self.done.fetch_add(pairs, Ordering::Relaxed) + pairs;
         let all = self.fragments.regions.images() * self.fragments.words.captions();
         (self.on_progress)(done, all);
     }
 }
-
-/// Pairs that have passed.
-pub(super) type Done = AtomicUsize;

@@ -1,4 +1,5 @@
-//! The kernels of a search: answers on packed fragments for each instruction set, and those of a GPU.
+//! Kernels: similarities on packed fragments for each instruction set of the CPU, and the CUDA
+//! kernels of search and training.
 
 pub(crate) mod answers;
 #[cfg(feature = "cuda-kernels")]

@@ -1,212 +1,232 @@
-//! Backward: from the gradient of similarities to those of words and regions.
+//! The backward pass: from the gradient of similarities to those of words and regions.
 //!
-//! The first pass owns groups of captions: it turns the relevance of each tile into its gradient,
-//! in place, and sums the gradients of its words. The second owns blocks of images and sums the
-//! gradients of their regions from the tiles of all groups, in order.
+//! The first half goes over groups of captions: it writes the gradient of each tile's relevance
+//! over the relevance, and sums the gradients of the group's words. The second half goes over
+//! blocks of images, and sums the gradients of a block's regions from the tiles of all groups, in
+//! order.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 use uard_linalg::vector::{AddRows, Number, vectorised};
 
-use super::listed::{Gradients, Listed};
-use super::pair::Worker;
-use super::rows::{Gradient, Lists, Sparse, add_product, add_transposed_product};
+use super::listed::{ListedCells, ListedGradients};
+use super::masked::GramGradients;
+use super::pair::Workspace;
+use super::rows::{Gradient, Lists, Rows, StridedMatrix, add_product, add_transposed_product};
 use super::tiles::Tile;
-use super::{Fragments, Left, MatcherOperator, Saved};
+use super::{Fragments, MatcherOperator, SavedState, SavedTile};
 
-/// `dG + dG^T` of an image's regions, from the captions of one group.
-type RegionGram<T> = (usize, Vec<T>);
+/// `dG + dG^T` of an image's regions, summed over the captions of one group.
+struct RegionGramGradient<T> {
+    image: usize,
+    /// Laid out as the Gram matrix.
+    values: Vec<T>,
+}
 
-/// Fragments, what the forward pass left, and the gradient of similarities [I, C].
-type Inputs<'a, T> = (&'a Fragments<'a, T>, &'a Saved<T>, &'a [T]);
+/// What the first half of the backward pass leaves to the second.
+struct GroupGradients<'a, T> {
+    /// The gradient of each tile's relevance, group by group, block by block.
+    tiles: &'a [SavedTile<T>],
+    /// Of each group, for images of tiles whose every cell was saved.
+    region_grams: &'a [Vec<RegionGramGradient<T>>],
+}
 
-/// The gradients of a group's Gram matrices of regions.
-type RegionGrams<T> = Vec<RegionGram<T>>;
+/// The backward pass of one batch.
+pub(super) struct BatchBackward<'a, T> {
+    pub operator: &'a MatcherOperator<T>,
+    pub fragments: &'a Fragments<'a, T>,
+    pub saved: &'a SavedState<T>,
+    /// The gradient of the loss with respect to the similarities, [I, C].
+    pub upstream: &'a [T],
+}
 
-impl<T: Number> MatcherOperator<T> {
+impl<T: Number> BatchBackward<'_, T> {
     /// Gradients of the padded words and regions.
-    pub(super) fn gradients(
-        &self,
-        fragments: &Fragments<'_, T>,
-        saved: &Saved<T>,
-        upstream: &[T],
-    ) -> (Vec<T>, Vec<T>) {
-        let mut relevance = saved
-            .take_relevance()
-            .unwrap_or_else(|| self.relevance_again(fragments, saved));
+    pub(super) fn run(&self) -> (Vec<T>, Vec<T>) {
+        let (fragments, tiles) = (self.fragments, &self.operator.tiles);
+        let mut saved_tiles = self
+            .saved
+            .take_tiles()
+            .unwrap_or_else(|| self.recompute_tiles());
         let mut words = vec![T::zero(); fragments.words.len()];
         let mut regions = vec![T::zero(); fragments.regions.len()];
-        let blocks = self.tiles.blocks().max(1);
-        let grams: Vec<Vec<RegionGram<T>>> = relevance
-            .par_chunks_mut(blocks)
-            .zip(self.split_by_group(&mut words, fragments.width))
+        let region_grams: Vec<Vec<RegionGramGradient<T>>> = saved_tiles
+            .par_chunks_mut(tiles.blocks().max(1))
+            .zip(self.split_by_group(&mut words))
             .enumerate()
-            .map_init(Worker::default, |worker, (group, (tiles, words))| {
-                let inputs = (fragments, saved, upstream);
-                self.backward_group(inputs, (group, tiles), words, worker)
+            .map_init(Workspace::default, |workspace, (group, (tiles, words))| {
+                self.backward_group(group, tiles, words, workspace)
             })
             .collect();
-        let of_block = self.tiles.images_in_block() * self.tiles.longest_regions * fragments.width;
+        let groups = GroupGradients {
+            tiles: &saved_tiles,
+            region_grams: &region_grams,
+        };
+        let of_block = tiles.images_in_block() * tiles.longest_regions * fragments.width;
         regions
             .par_chunks_mut(of_block.max(1))
             .enumerate()
             .for_each_init(Lists::default, |lists, (block, regions)| {
-                let inputs = (fragments, saved, upstream);
-                self.regions_of_block(inputs, (block, &relevance, &grams), regions, lists);
+                self.backward_block(block, &groups, regions, lists);
             });
         (words, regions)
     }
 
-    /// Relevance of every tile, where none was kept or another backward pass has used it up.
-    fn relevance_again(&self, fragments: &Fragments<'_, T>, saved: &Saved<T>) -> Vec<Left<T>> {
-        let packed = self.pack(fragments, &saved.words);
-        let tile = |at| {
-            let (tile, mut relevance) = (self.tiles.tile(at), Vec::new());
+    /// Relevance of every tile, where none was saved or another backward pass has overwritten it.
+    fn recompute_tiles(&self) -> Vec<SavedTile<T>> {
+        let (operator, saved) = (self.operator, self.saved);
+        let packed = operator.pack(self.fragments, &saved.words);
+        let recompute = |at| {
+            let (tile, mut relevance) = (operator.tiles.tile(at), Vec::new());
             packed.relevance(&tile, &mut relevance);
-            match self.list(saved, (&tile, &relevance), |_, _| ()) {
-                Some(listed) => Left::Listed(listed),
-                None => Left::Every(relevance),
+            match operator.list(&tile, &relevance, saved, |_, _| ()) {
+                Some(listed) => SavedTile::Listed(listed),
+                None => SavedTile::AllCells(relevance),
             }
         };
-        (0..self.tiles.len()).into_par_iter().map(tile).collect()
+        let tiles = (0..operator.tiles.len()).into_par_iter();
+        tiles.map(recompute).collect()
     }
 
-    fn is_active(&self, tile: &Tile, upstream: &[T]) -> bool {
-        let captions = self.tiles.captions();
+    /// Whether a pair of the tile has an upstream gradient that is not zero.
+    fn is_active(&self, tile: &Tile) -> bool {
+        let captions = self.operator.tiles.captions();
         tile.images.clone().any(|image| {
-            upstream[image * captions..][tile.captions.clone()]
+            self.upstream[image * captions..][tile.captions.clone()]
                 .iter()
                 .any(|&upstream| upstream != T::zero())
         })
     }
 
-    /// Turns the tiles of a group into gradients and adds those of its words, which lie padded in
-    /// `to_words`; returns those of the Gram matrices of regions.
+    /// Writes the gradients of a group's tiles over their relevance, and those of its words, which
+    /// are padded, to `to_words`; returns those of the Gram matrices of regions.
     fn backward_group(
         &self,
-        (fragments, saved, upstream): Inputs<'_, T>,
-        (group, tiles): (usize, &mut [Left<T>]),
+        group: usize,
+        saved_tiles: &mut [SavedTile<T>],
         to_words: &mut [T],
-        worker: &mut Worker<T>,
-    ) -> Vec<RegionGram<T>> {
-        let width = fragments.width;
-        let captions = &self.tiles.groups()[group];
-        let square = self.tiles.longest_words * self.tiles.longest_words;
+        workspace: &mut Workspace<T>,
+    ) -> Vec<RegionGramGradient<T>> {
+        let (tiles, width) = (&self.operator.tiles, self.fragments.width);
+        let captions = &tiles.groups()[group];
+        let square = tiles.longest_words * tiles.longest_words;
         let mut word_grams = vec![T::zero(); captions.len() * square];
-        let mut valid = vec![T::zero(); self.tiles.rows(captions).len() * width];
-        let mut grams = Vec::new();
-        for (block, left) in tiles.iter_mut().enumerate() {
-            let tile = self.tiles.tile(group * self.tiles.blocks() + block);
-            if !self.is_active(&tile, upstream) {
+        let mut valid = vec![T::zero(); tiles.rows(captions).len() * width];
+        let mut region_grams = Vec::new();
+        for (block, saved_tile) in saved_tiles.iter_mut().enumerate() {
+            let tile = tiles.tile(group * tiles.blocks() + block);
+            if !self.is_active(&tile) {
                 continue;
             }
-            let (inputs, regions) = (
-                (saved, upstream),
-                fragments.regions_of(&tile, self.tiles.longest_regions),
-            );
-            match left {
-                Left::Every(values) => {
-                    let of_tile =
-                        self.backward_tile(inputs, (&tile, values), &mut word_grams, worker);
-                    grams.extend(of_tile);
+            match saved_tile {
+                SavedTile::AllCells(values) => {
+                    let of_tile = self.backward_tile(&tile, values, &mut word_grams, workspace);
+                    region_grams.extend(of_tile);
                 }
-                Left::Listed(listed) => {
-                    self.backward_listed(inputs, (&tile, listed), &mut word_grams, worker);
+                SavedTile::Listed(listed) => {
+                    self.backward_listed(&tile, listed, &mut word_grams, workspace);
                 }
             }
-            let gradient = left.gradient(&tile);
-            add_product(&mut valid, &gradient, (regions, width), &mut worker.lists);
+            let regions = Rows {
+                values: self.fragments.regions_of(&tile, tiles.longest_regions),
+                width,
+            };
+            let gradient = saved_tile.gradient(&tile);
+            add_product(&mut valid, &gradient, regions, &mut workspace.lists);
         }
-        self.add_word_grams(
-            captions,
-            (&word_grams, &saved.words),
-            &mut valid,
-            &mut worker.lists,
-        );
+        self.add_word_grams(captions, &word_grams, &mut valid, &mut workspace.lists);
         let mut rows = &valid[..];
-        let padded = to_words.chunks_exact_mut((self.tiles.longest_words * width).max(1));
+        let padded = to_words.chunks_exact_mut((tiles.longest_words * width).max(1));
         for (to, caption) in padded.zip(captions.clone()) {
-            let (from, rest) = rows.split_at(self.tiles.word_counts[caption] * width);
+            let (from, rest) = rows.split_at(tiles.word_counts[caption] * width);
             to[..from.len()].copy_from_slice(from);
             rows = rest;
         }
-        grams
+        region_grams
     }
 
-    /// Turns a tile's relevance into its gradient; adds to the gradients of the Gram matrices of
-    /// its captions and returns those of its images.
+    /// Writes the gradient of every cell of a tile over its relevance; adds to the gradients of the
+    /// Gram matrices of the group's captions, and returns those of the tile's images.
     fn backward_tile(
         &self,
-        (saved, upstream): (&Saved<T>, &[T]),
-        (tile, values): (&Tile, &mut Vec<T>),
+        tile: &Tile,
+        values: &mut [T],
         word_grams: &mut [T],
-        worker: &mut Worker<T>,
-    ) -> impl Iterator<Item = RegionGram<T>> {
-        let (r, w) = (self.tiles.longest_regions, self.tiles.longest_words);
+        workspace: &mut Workspace<T>,
+    ) -> impl Iterator<Item = RegionGramGradient<T>> + use<T> {
+        let (operator, tiles) = (self.operator, &self.operator.tiles);
+        let stride = tiles.region_stride();
+        let (r, w) = (tiles.longest_regions, tiles.longest_words);
         let mut region_grams = vec![Vec::new(); tile.images.len()];
-        for place in self.tiles.places(tile) {
-            let upstream = upstream[place.image * self.tiles.captions() + place.caption];
-            let is_broken = saved.broken.has(place.image, place.caption);
-            if upstream == T::zero() || is_broken {
-                // The upstream gradient of a broken pair is NaN, and so is that of all its cells.
-                for row in values[place.start..]
+        for pair in tiles.pairs(tile) {
+            let upstream = self.upstream[pair.image * tiles.captions() + pair.caption];
+            let has_not_finite = self.saved.not_finite.has(pair.image, pair.caption);
+            if upstream == T::zero() || has_not_finite {
+                // Where a fragment is not finite, upstream is NaN, and with it the gradient of all
+                // cells.
+                for row in values[pair.start..]
                     .chunks_mut(tile.columns)
-                    .take(place.words)
+                    .take(pair.words)
                 {
-                    row[..place.regions].fill(upstream);
+                    row[..pair.regions].fill(upstream);
                 }
                 continue;
             }
-            let region_gram = &mut region_grams[place.image - tile.images.start];
-            region_gram.resize(r * self.tiles.region_stride(), T::zero());
-            let word_gram =
-                &mut word_grams[(place.caption - self.tiles.groups()[tile.group].start) * w * w..];
-            worker.load(values, tile.columns, &place, self.tiles.region_stride());
-            let grams = self.grams(saved, &place);
-            worker.backward(
-                &self.rule,
-                grams,
-                place.each(upstream),
-                (region_gram, &mut word_gram[..w * w]),
+            let region_gram = &mut region_grams[pair.image - tile.images.start];
+            region_gram.resize(r * stride, T::zero());
+            let word_gram = &mut word_grams[(pair.caption - tile.captions.start) * w * w..];
+            workspace.load(values, tile.columns, &pair, stride);
+            workspace.backward(
+                &operator.rule,
+                operator.grams(self.saved, &pair),
+                pair.query_upstream(upstream),
+                GramGradients {
+                    regions: region_gram,
+                    words: &mut word_gram[..w * w],
+                },
             );
-            worker.store(values, tile.columns, &place);
+            workspace.store(values, tile.columns, &pair);
         }
-        let images = tile.images.clone();
-        images
-            .zip(region_grams)
-            .filter(|(_, gram)| !gram.is_empty())
+        let grams = tile.images.clone().zip(region_grams);
+        grams
+            .filter(|(_, values)| !values.is_empty())
+            .map(|(image, values)| RegionGramGradient { image, values })
     }
 
-    /// Turns the listed cells of a tile into their gradients, without those that are zero; adds to
-    /// the gradients of the Gram matrices of its captions and lists those of its images.
+    /// Writes the gradients of the listed cells of a tile over their relevance, and drops those
+    /// that are zero; adds to the gradients of the Gram matrices of the group's captions, and lists
+    /// those of the tile's images.
     fn backward_listed(
         &self,
-        (saved, upstream): (&Saved<T>, &[T]),
-        (tile, listed): (&Tile, &mut Listed<T>),
+        tile: &Tile,
+        listed: &mut ListedCells<T>,
         word_grams: &mut [T],
-        worker: &mut Worker<T>,
+        workspace: &mut Workspace<T>,
     ) {
-        let square = self.tiles.longest_words * self.tiles.longest_words;
+        let tiles = &self.operator.tiles;
+        let square = tiles.longest_words * tiles.longest_words;
         let ranges: Vec<Range<usize>> = listed.pairs().collect();
-        for (place, own) in self.tiles.places(tile).zip(ranges) {
-            let upstream = upstream[place.image * self.tiles.captions() + place.caption];
+        for (pair, own) in tiles.pairs(tile).zip(ranges) {
+            let upstream = self.upstream[pair.image * tiles.captions() + pair.caption];
             let cells = &mut listed.cells[own];
             if upstream == T::zero() {
                 cells.iter_mut().for_each(|cell| cell.value = T::zero());
                 continue;
             }
-            let pair = self.listed_pair(saved, (tile, &place), cells);
-            let image = (place.image - tile.images.start) as u32;
-            let mut to = Gradients {
-                cells: &mut worker.gradient,
-                regions: (image, &mut listed.region_grams),
-                words: &mut word_grams[(place.caption - tile.captions.start) * square..][..square],
+            let listed_pair = self.operator.listed_pair(tile, &pair, self.saved, cells);
+            let word_gram = &mut word_grams[(pair.caption - tile.captions.start) * square..];
+            let mut gradients = ListedGradients {
+                cells: &mut workspace.gradient,
+                image: (pair.image - tile.images.start) as u32,
+                region_gram: &mut listed.region_grams,
+                word_gram: &mut word_gram[..square],
             };
-            worker
+            let upstream = pair.query_upstream(upstream);
+            workspace
                 .listed
-                .backward(&listed.rule, &pair, place.each(upstream), &mut to);
-            for (cell, &gradient) in cells.iter_mut().zip(&worker.gradient) {
+                .backward(&listed.rule, &listed_pair, upstream, &mut gradients);
+            for (cell, &gradient) in cells.iter_mut().zip(&workspace.gradient) {
                 cell.value = gradient;
             }
         }
@@ -217,96 +237,104 @@ impl<T: Number> MatcherOperator<T> {
     fn add_word_grams(
         &self,
         captions: &Range<usize>,
-        (grams, words): (&[T], &[T]),
+        grams: &[T],
         to_words: &mut [T],
         lists: &mut Lists<T>,
     ) {
-        let longest = self.tiles.longest_words;
-        let width = words.len() / self.tiles.words().max(1);
-        let first = self.tiles.rows(captions).start;
+        let (tiles, words) = (&self.operator.tiles, &self.saved.words);
+        let longest = tiles.longest_words;
+        let width = words.len() / tiles.words().max(1);
+        let first = tiles.rows(captions).start;
         for (gram, caption) in grams
             .chunks_exact((longest * longest).max(1))
             .zip(captions.clone())
         {
-            let rows = self.tiles.rows(&(caption..caption + 1));
-            let gram = Gradient::Every(Sparse {
+            let rows = tiles.rows(&(caption..caption + 1));
+            let gram = Gradient::AllCells(StridedMatrix {
                 values: gram,
                 rows: rows.len(),
                 columns: rows.len(),
                 stride: longest,
             });
             let to = &mut to_words[(rows.start - first) * width..(rows.end - first) * width];
-            let words = &words[rows.start * width..rows.end * width];
-            add_product(to, &gram, (words, width), lists);
+            let values = &words[rows.start * width..rows.end * width];
+            add_product(to, &gram, Rows { values, width }, lists);
         }
     }
 
-    /// The gradient of a block's regions, from the tiles and Gram matrices of all groups.
-    fn regions_of_block(
+    /// Adds the gradient of a block's regions, from the tiles and Gram matrices of all groups.
+    fn backward_block(
         &self,
-        (fragments, saved, upstream): Inputs<'_, T>,
-        (block, relevance, grams): (usize, &[Left<T>], &[RegionGrams<T>]),
+        block: usize,
+        groups: &GroupGradients<'_, T>,
         to_regions: &mut [T],
         lists: &mut Lists<T>,
     ) {
-        let (width, longest) = (fragments.width, self.tiles.longest_regions);
-        let images = self.tiles.tile(block).images;
+        let (tiles, width) = (&self.operator.tiles, self.fragments.width);
+        let longest = tiles.longest_regions;
+        let images = tiles.tile(block).images;
         let mut sums = vec![Vec::new(); images.len()];
-        for (group, grams) in grams.iter().enumerate() {
-            let at = group * self.tiles.blocks() + block;
-            let tile = self.tiles.tile(at);
-            if !self.is_active(&tile, upstream) {
+        for (group, region_grams) in groups.region_grams.iter().enumerate() {
+            let at = group * tiles.blocks() + block;
+            let tile = tiles.tile(at);
+            if !self.is_active(&tile) {
                 continue;
             }
-            let rows = self.tiles.rows(&tile.captions);
-            let words = &saved.words[rows.start * width..rows.end * width];
-            let gradient = relevance[at].gradient(&tile);
-            add_transposed_product(to_regions, &gradient, (words, width), lists);
-            if let Left::Listed(listed) = &relevance[at] {
-                listed.add_region_grams(&mut sums, (longest, self.tiles.region_stride()));
+            let rows = tiles.rows(&tile.captions);
+            let words = Rows {
+                values: &self.saved.words[rows.start * width..rows.end * width],
+                width,
+            };
+            let gradient = groups.tiles[at].gradient(&tile);
+            add_transposed_product(to_regions, &gradient, words, lists);
+            if let SavedTile::Listed(listed) = &groups.tiles[at] {
+                listed.add_region_grams(&mut sums, longest, tiles.region_stride());
             }
-            for (image, gram) in grams.iter().filter(|(image, _)| images.contains(image)) {
-                add(&mut sums[image - images.start], gram);
+            for gram in region_grams {
+                if images.contains(&gram.image) {
+                    add(&mut sums[gram.image - images.start], &gram.values);
+                }
             }
         }
-        let of_block = fragments.regions_of(&self.tiles.tile(block), longest);
-        let rows = to_regions.chunks_exact_mut((longest * width).max(1));
-        for ((to, rows), gram) in rows
-            .zip(of_block.chunks_exact((longest * width).max(1)))
-            .zip(&sums)
-        {
+        let of_block = self.fragments.regions_of(&tiles.tile(block), longest);
+        let of_image = (longest * width).max(1);
+        let rows = to_regions
+            .chunks_exact_mut(of_image)
+            .zip(of_block.chunks_exact(of_image));
+        for ((to, values), gram) in rows.zip(&sums) {
             if !gram.is_empty() {
-                let gram = Gradient::Every(Sparse {
+                let gram = Gradient::AllCells(StridedMatrix {
                     values: gram,
                     rows: longest,
                     columns: longest,
-                    stride: self.tiles.region_stride(),
+                    stride: tiles.region_stride(),
                 });
-                add_product(to, &gram, (rows, width), lists);
+                add_product(to, &gram, Rows { values, width }, lists);
             }
         }
     }
 
     /// The padded rows of each group's captions.
-    fn split_by_group<'a>(&self, mut rows: &'a mut [T], width: usize) -> Vec<&'a mut [T]> {
-        let of_caption = self.tiles.longest_words * width;
-        let groups = self.tiles.groups().iter();
+    fn split_by_group<'a>(&self, mut words: &'a mut [T]) -> Vec<&'a mut [T]> {
+        let tiles = &self.operator.tiles;
+        let of_caption = tiles.longest_words * self.fragments.width;
+        let groups = tiles.groups().iter();
         groups
             .map(|captions| {
                 let (of_group, rest) =
-                    std::mem::take(&mut rows).split_at_mut(captions.len() * of_caption);
-                rows = rest;
+                    std::mem::take(&mut words).split_at_mut(captions.len() * of_caption);
+                words = rest;
                 of_group
             })
             .collect()
     }
 }
 
-impl<T> Left<T> {
-    /// What the backward pass has turned it into.
+impl<T> SavedTile<T> {
+    /// The gradient of the tile's relevance, once the backward pass has written it.
     fn gradient(&self, tile: &Tile) -> Gradient<'_, T> {
         match self {
-            Self::Every(values) => Gradient::Every(Sparse {
+            Self::AllCells(values) => Gradient::AllCells(StridedMatrix {
                 values,
                 rows: tile.rows,
                 columns: tile.columns,
@@ -317,7 +345,7 @@ impl<T> Left<T> {
     }
 }
 
-/// `sums += more`; no sums yet are zeros.
+/// `sums += more`; empty sums are zero.
 fn add<T: Number>(sums: &mut Vec<T>, more: &[T]) {
     if sums.is_empty() {
         sums.extend_from_slice(more);

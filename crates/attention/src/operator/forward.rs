@@ -1,34 +1,39 @@
-//! Forward: relevance, similarity, word maxima and counts, tile by tile.
+//! The forward pass: relevance, similarities, word maxima and counts, tile by tile.
+
+use std::sync::Mutex;
 
 use rayon::prelude::*;
 use uard_linalg::product::{Matrix, Output, PackedLeft, PackedRight, product};
 use uard_linalg::vector::Number;
 
-use super::listed::{Cell, Listed, Pair};
-use super::masked::{Answers, Cells, Grams};
-use super::pair::Worker;
-use super::tiles::{Place, Tile};
-use super::{Broken, ByProducts, Forward, Fragments, Left, MatcherOperator, Saved};
+use super::listed::{Cell, ListedCells, ListedPair};
+use super::masked::{Grams, PairAnswers, PairCells};
+use super::pair::Workspace;
+use super::tiles::{PairInTile, Tile};
+use super::{
+    ByProducts, ForwardOutput, Fragments, MatcherOperator, NotFinite, SavedState, SavedTile,
+};
 use crate::kept::Above;
 
-/// What one tile gives.
-pub(super) struct TileForward<T> {
-    /// Caption by caption, an entry for each image of the block.
+/// The results of the forward pass of one tile.
+pub(super) struct TileOutput<T> {
+    tile: Tile,
+    /// Caption by caption, a number for each image of the block.
     pub similarities: Vec<T>,
-    /// Word by word, an entry for each image of the block.
+    /// Word by word, a number for each image of the block.
     word_maxima: Vec<f32>,
     above: Above,
-    /// What the backward pass will want.
-    left: Option<Left<T>>,
+    /// For the backward pass; none where there will be none.
+    saved: Option<SavedTile<T>>,
 }
 
-/// Words of each group and regions of each block, packed for the product.
-pub(super) struct Packed<T> {
+/// Words of each group of captions and regions of each block of images, packed for the product.
+pub(super) struct PackedFragments<T> {
     groups: Vec<PackedLeft<T>>,
     blocks: Vec<PackedRight<T>>,
 }
 
-impl<T: Number> Packed<T> {
+impl<T: Number> PackedFragments<T> {
     /// Relevance of a tile, row-major [rows, columns].
     pub(super) fn relevance(&self, tile: &Tile, out: &mut Vec<T>) {
         out.resize(tile.rows * tile.columns, T::zero());
@@ -37,14 +42,14 @@ impl<T: Number> Packed<T> {
 }
 
 impl<T: Number> MatcherOperator<T> {
-    /// Similarities [I, C], and what the backward pass reuses.
-    pub(super) fn forward(&self, fragments: &Fragments<'_, T>) -> Forward<T> {
+    /// Similarities [I, C] and by-products, and what the backward pass reads.
+    pub(super) fn forward(&self, fragments: &Fragments<'_, T>) -> ForwardOutput<T> {
         let saved = self.prepare(fragments);
         let packed = self.pack(fragments, &saved.words);
-        let found: Vec<TileForward<T>> = (0..self.tiles.len())
+        let outputs: Vec<TileOutput<T>> = (0..self.tiles.len())
             .into_par_iter()
-            .map_init(Worker::default, |worker, at| {
-                self.forward_tile(&self.tiles.tile(at), &packed, &saved, worker)
+            .map_init(Workspace::default, |workspace, at| {
+                self.forward_tile(&self.tiles.tile(at), &packed, &saved, workspace)
             })
             .collect();
         let captions = self.tiles.captions();
@@ -52,11 +57,11 @@ impl<T: Number> MatcherOperator<T> {
         let mut similarities = vec![T::zero(); images * captions];
         let mut word_maxima = vec![0.0; captions * longest * images];
         let mut above = Above::default();
-        let mut relevance = Vec::with_capacity(found.len());
-        for (at, found) in found.into_iter().enumerate() {
-            let tile = self.tiles.tile(at);
-            let mut rows = found.similarities.chunks_exact(tile.images.len());
-            let mut maxima = found.word_maxima.chunks_exact(tile.images.len());
+        let mut saved_tiles = Vec::with_capacity(outputs.len());
+        for output in outputs {
+            let tile = output.tile;
+            let mut rows = output.similarities.chunks_exact(tile.images.len());
+            let mut maxima = output.word_maxima.chunks_exact(tile.images.len());
             for caption in tile.captions {
                 let images_of_tile = tile.images.clone().zip(rows.next().into_iter().flatten());
                 images_of_tile.for_each(|(image, &value)| {
@@ -68,15 +73,15 @@ impl<T: Number> MatcherOperator<T> {
                     word_maxima[start..start + maxima.len()].copy_from_slice(maxima);
                 }
             }
-            above += found.above;
-            relevance.extend(found.left);
+            above += output.above;
+            saved_tiles.extend(output.saved);
         }
         saved.put_nan(&mut similarities);
         self.put_nan_maxima(&saved, &mut word_maxima);
         if self.is_trained {
-            saved.put_relevance(relevance);
+            saved.put_tiles(saved_tiles);
         }
-        Forward {
+        ForwardOutput {
             similarities,
             by_products: ByProducts { word_maxima, above },
             saved,
@@ -84,7 +89,7 @@ impl<T: Number> MatcherOperator<T> {
     }
 
     /// The valid words without gaps, and the Gram matrices.
-    pub(super) fn prepare(&self, fragments: &Fragments<'_, T>) -> Saved<T> {
+    pub(super) fn prepare(&self, fragments: &Fragments<'_, T>) -> SavedState<T> {
         let tiles = &self.tiles;
         let (longest, width) = (tiles.longest_words, fragments.width);
         let mut words = Vec::with_capacity(tiles.words() * width);
@@ -101,16 +106,23 @@ impl<T: Number> MatcherOperator<T> {
                 product(gram, rows, rows.transposed(), Output::Overwrite);
             });
         let region_gram = self.region_grams(fragments);
-        let broken = Broken {
-            images: not_finite(&region_gram, tiles.longest_regions, tiles.region_stride()),
-            captions: not_finite(&word_gram, longest, longest),
+        let not_finite = NotFinite {
+            images: has_not_finite(&region_gram, tiles.longest_regions, tiles.region_stride()),
+            captions: has_not_finite(&word_gram, longest, longest),
         };
-        Saved::new(words, region_gram, word_gram, broken)
+        SavedState {
+            words,
+            region_gram,
+            word_gram,
+            not_finite,
+            tiles: Mutex::new(None),
+        }
     }
 
-    /// NaN for each word [C, W, I] that is not finite itself or asks such an image.
-    fn put_nan_maxima(&self, saved: &Saved<T>, word_maxima: &mut [f32]) {
-        if !saved.broken.any() {
+    /// Writes NaN to `word_maxima` [C, W, I] for each word that is not finite, and for each image
+    /// with a region that is not finite.
+    fn put_nan_maxima(&self, saved: &SavedState<T>, word_maxima: &mut [f32]) {
+        if !saved.not_finite.any() {
             return;
         }
         let (longest, images) = (self.tiles.longest_words, self.tiles.images());
@@ -119,8 +131,8 @@ impl<T: Number> MatcherOperator<T> {
                 let row = caption * longest + word;
                 let is_finite = saved.word_gram[row * longest + word].is_finite();
                 let maxima = &mut word_maxima[row * images..][..images];
-                for (maximum, &is_broken) in maxima.iter_mut().zip(&saved.broken.images) {
-                    if is_broken || !is_finite {
+                for (maximum, &is_nan) in maxima.iter_mut().zip(&saved.not_finite.images) {
+                    if is_nan || !is_finite {
                         *maximum = f32::NAN;
                     }
                 }
@@ -128,7 +140,7 @@ impl<T: Number> MatcherOperator<T> {
         }
     }
 
-    /// R rows an image, each padded to whole vectors.
+    /// The Gram matrix of each image's regions: R rows, each padded to whole vectors.
     fn region_grams(&self, fragments: &Fragments<'_, T>) -> Vec<T> {
         let (longest, width) = (self.tiles.longest_regions, fragments.width);
         let stride = self.tiles.region_stride();
@@ -147,8 +159,8 @@ impl<T: Number> MatcherOperator<T> {
         grams
     }
 
-    /// Words and regions, ready to be multiplied tile by tile.
-    pub(super) fn pack(&self, fragments: &Fragments<'_, T>, words: &[T]) -> Packed<T> {
+    /// Packs words and regions for the products of all tiles.
+    pub(super) fn pack(&self, fragments: &Fragments<'_, T>, words: &[T]) -> PackedFragments<T> {
         let (tiles, width) = (&self.tiles, fragments.width);
         let groups = tiles.groups().par_iter().map(|captions| {
             let rows = tiles.rows(captions);
@@ -161,7 +173,7 @@ impl<T: Number> MatcherOperator<T> {
             let regions = Matrix::row_major(regions, tile.columns, width);
             PackedRight::new(self.matmul, regions.transposed())
         });
-        Packed {
+        PackedFragments {
             groups: groups.collect(),
             blocks: blocks.collect(),
         }
@@ -170,129 +182,134 @@ impl<T: Number> MatcherOperator<T> {
     fn forward_tile(
         &self,
         tile: &Tile,
-        packed: &Packed<T>,
-        saved: &Saved<T>,
-        worker: &mut Worker<T>,
-    ) -> TileForward<T> {
-        let mut relevance = std::mem::take(&mut worker.relevance);
+        packed: &PackedFragments<T>,
+        saved: &SavedState<T>,
+        workspace: &mut Workspace<T>,
+    ) -> TileOutput<T> {
+        let mut relevance = std::mem::take(&mut workspace.relevance);
         packed.relevance(tile, &mut relevance);
-        let mut found = TileForward::empty(tile);
-        let best = |place: &Place, best: &[T]| found.put_word_maxima(tile, place, best);
-        if let Some(listed) = self.list(saved, (tile, &relevance), best) {
-            for (place, own) in self.tiles.places(tile).zip(listed.pairs()) {
-                let pair = self.listed_pair(saved, (tile, &place), &listed.cells[own]);
-                found.put_answers(&place, &worker.listed.forward(&listed.rule, &pair));
+        let mut output = TileOutput::new(tile);
+        let put_best = |pair: &PairInTile, best: &[T]| output.put_word_maxima(pair, best);
+        if let Some(listed) = self.list(tile, &relevance, saved, put_best) {
+            for (pair, own) in self.tiles.pairs(tile).zip(listed.pairs()) {
+                let cells = self.listed_pair(tile, &pair, saved, &listed.cells[own]);
+                output.put_answers(&pair, &workspace.listed.forward(&listed.rule, &cells));
             }
             if self.is_trained {
-                found.left = Some(Left::Listed(listed));
+                output.saved = Some(SavedTile::Listed(listed));
             }
         } else {
-            self.answer_every((tile, &relevance), saved, worker, &mut found);
+            self.forward_all_cells(&relevance, saved, workspace, &mut output);
             if self.is_trained {
-                found.left = Some(Left::Every(relevance));
-                return found;
+                output.saved = Some(SavedTile::AllCells(relevance));
+                return output;
             }
         }
-        worker.relevance = relevance;
-        found
+        workspace.relevance = relevance;
+        output
     }
 
-    /// The cells above the threshold, if the rule has one and they are few; tells the highest
-    /// relevance of each word of every pair.
+    /// The cells of a tile that are above the threshold; none if the rule has no threshold or if
+    /// they are too many. Calls `on_pair` for each pair with the highest relevance of each of its
+    /// words.
     pub(super) fn list(
         &self,
-        saved: &Saved<T>,
-        (tile, relevance): (&Tile, &[T]),
-        on_pair: impl FnMut(&Place, &[T]),
-    ) -> Option<Listed<T>> {
-        // Where every query answers, a list has little to leave out; where a fragment is not finite,
-        // every cell gets a gradient.
+        tile: &Tile,
+        relevance: &[T],
+        saved: &SavedState<T>,
+        on_pair: impl FnMut(&PairInTile, &[T]),
+    ) -> Option<ListedCells<T>> {
+        // Under the rule nearest queries below the threshold have gradients as well; and where a
+        // fragment is not finite, every cell has one.
         let rule = self.rule.masked().filter(|rule| !rule.answers_below)?;
-        if saved.broken.touches(tile) {
+        if saved.not_finite.touches(tile) {
             return None;
         }
         let stride = self.tiles.region_stride();
-        let places = self.tiles.places(tile);
-        let load = |place: &Place, cells: &mut Cells<T>| {
-            cells.load(relevance, tile.columns, place, stride);
+        let load = |pair: &PairInTile, cells: &mut PairCells<T>| {
+            cells.load(relevance, tile.columns, pair, stride);
         };
-        Listed::of_tile((tile, rule), places, load, on_pair)
+        ListedCells::from_tile(tile, rule, self.tiles.pairs(tile), load, on_pair)
     }
 
-    /// Similarities from every cell.
-    pub(super) fn answer_every(
+    /// Similarities and word maxima of the output's tile from every cell of its relevance.
+    pub(super) fn forward_all_cells(
         &self,
-        (tile, relevance): (&Tile, &[T]),
-        saved: &Saved<T>,
-        worker: &mut Worker<T>,
-        found: &mut TileForward<T>,
+        relevance: &[T],
+        saved: &SavedState<T>,
+        workspace: &mut Workspace<T>,
+        output: &mut TileOutput<T>,
     ) {
-        for place in self.tiles.places(tile) {
-            worker.load(relevance, tile.columns, &place, self.tiles.region_stride());
-            let answers = worker.forward(&self.rule, self.grams(saved, &place));
-            found.put_answers(&place, &answers);
-            found.put_word_maxima(tile, &place, worker.word_maxima());
+        let columns = output.tile.columns;
+        for pair in self.tiles.pairs(&output.tile) {
+            workspace.load(relevance, columns, &pair, self.tiles.region_stride());
+            let answers = workspace.forward(&self.rule, self.grams(saved, &pair));
+            output.put_answers(&pair, &answers);
+            output.put_word_maxima(&pair, workspace.word_maxima());
         }
     }
 
-    /// A pair by its listed cells.
+    /// A pair with its listed cells.
     pub(super) fn listed_pair<'a>(
         &self,
-        saved: &'a Saved<T>,
-        (tile, place): (&Tile, &Place),
+        tile: &Tile,
+        pair: &PairInTile,
+        saved: &'a SavedState<T>,
         cells: &'a [Cell<T>],
-    ) -> Pair<'a, T> {
-        let stride = self.tiles.region_stride();
-        Pair::new(
+    ) -> ListedPair<'a, T> {
+        ListedPair {
             cells,
-            (self.grams(saved, place), stride),
-            place.corner(tile),
-        )
+            grams: self.grams(saved, pair),
+            first: pair.first_cell(tile),
+        }
     }
 
-    pub(super) fn grams<'a>(&self, saved: &'a Saved<T>, place: &Place) -> Grams<'a, T> {
+    pub(super) fn grams<'a>(&self, saved: &'a SavedState<T>, pair: &PairInTile) -> Grams<'a, T> {
         let (r, w) = (self.tiles.longest_regions, self.tiles.longest_words);
-        let of_image = r * self.tiles.region_stride();
+        let region_stride = self.tiles.region_stride();
+        let of_image = r * region_stride;
         Grams {
-            regions: &saved.region_gram[place.image * of_image..][..of_image],
-            words: &saved.word_gram[place.caption * w * w..][..w * w],
+            regions: &saved.region_gram[pair.image * of_image..][..of_image],
+            region_stride,
+            words: &saved.word_gram[pair.caption * w * w..][..w * w],
             word_stride: w,
         }
     }
 }
 
-/// Which entries have a fragment that is not finite, by the diagonals of their Gram matrices of
-/// `longest` rows.
-fn not_finite<T: Number>(grams: &[T], longest: usize, stride: usize) -> Vec<bool> {
+/// For each image or caption whether it has a fragment that is not finite, by the diagonals of the
+/// Gram matrices, which have `longest` rows.
+fn has_not_finite<T: Number>(grams: &[T], longest: usize, stride: usize) -> Vec<bool> {
     let entries = grams.chunks_exact((longest * stride).max(1));
-    let is_broken = |gram: &[T]| (0..longest).any(|at| !gram[at * stride + at].is_finite());
-    entries.map(is_broken).collect()
+    let has = |gram: &[T]| (0..longest).any(|at| !gram[at * stride + at].is_finite());
+    entries.map(has).collect()
 }
 
-impl<T: Number> TileForward<T> {
-    /// Nothing is known of any pair.
-    pub(super) fn empty(tile: &Tile) -> Self {
+impl<T: Number> TileOutput<T> {
+    /// Without the similarity of any pair yet.
+    pub(super) fn new(tile: &Tile) -> Self {
         let images = tile.images.len();
         Self {
+            tile: tile.clone(),
             similarities: Vec::with_capacity(tile.captions.len() * images),
             word_maxima: vec![0.0; tile.rows * images],
             above: Above::default(),
-            left: None,
+            saved: None,
         }
     }
 
-    /// Similarity and counts of the next pair.
-    fn put_answers(&mut self, place: &Place, answers: &Answers<T>) {
-        let words = answers.words / T::from_f64(place.words as f64);
-        let regions = answers.regions / T::from_f64(place.regions as f64);
+    /// Appends the similarity of the next pair, and adds its counts.
+    fn put_answers(&mut self, pair: &PairInTile, answers: &PairAnswers<T>) {
+        let words = answers.words / T::from_f64(pair.words as f64);
+        let regions = answers.regions / T::from_f64(pair.regions as f64);
         self.similarities.push(words + regions);
         self.above += answers.above;
     }
 
-    /// The highest relevance of each word of a pair.
-    fn put_word_maxima(&mut self, tile: &Tile, place: &Place, best: &[T]) {
-        let images = tile.images.len();
-        let first = place.start / tile.columns * images + place.image - tile.images.start;
+    /// Writes the highest relevance of each word of a pair.
+    fn put_word_maxima(&mut self, pair: &PairInTile, best: &[T]) {
+        let images = self.tile.images.len();
+        let first = pair.start / self.tile.columns * images + pair.image - self.tile.images.start;
         for (word, &best) in best.iter().enumerate() {
             self.word_maxima[first + word * images] = best.to_f64() as f32;
         }

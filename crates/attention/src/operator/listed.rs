@@ -1,18 +1,25 @@
-//! The masked rule where few cells of a tile are above the threshold: they are listed, answered,
-//! kept for the backward pass and turned into their gradients; nothing else is touched again.
+//! The masked rule for a tile with few cells above the threshold: forward and backward pass on a
+//! list of these cells.
+//!
+//! The list is saved for the backward pass, which writes each cell's gradient over its relevance.
+//! All other cells have weight and gradient zero and are read once, to be compared with the
+//! threshold.
 
 use uard_linalg::vector::{Exponentials, Loops, Number, Simd, vectorised};
 
-use super::masked::{Answers, Cells, Grams, Masked, best_of};
-use super::tiles::{Place, Tile};
+use super::masked::{
+    AttendedSums, Grams, Masked, PairAnswers, PairCells, SumGradients, row_maximum,
+};
+use super::tiles::{CellIndex, PairInTile, QueryUpstream, Tile};
+use crate::config::QuerySide;
 use crate::kept::Above;
 use crate::side::SMALLEST_SQUARED_LENGTH;
 
-/// A tile with more cells above the threshold than one in so many is not listed: its pairs have
-/// whole rows of weights, and vectors of neighbouring cells are cheaper.
-const FEWEST_CELLS_TO_ONE: usize = 8;
+/// A tile is listed if at most one in so many of its cells is above the threshold; with more,
+/// vectors of neighbouring cells are faster.
+const LISTED_UP_TO_ONE_IN: usize = 8;
 
-/// A number of a tile.
+/// A cell of a tile.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Cell<T> {
     pub row: u32,
@@ -21,10 +28,10 @@ pub(super) struct Cell<T> {
     pub value: T,
 }
 
-/// A number of the gradient `dG + dG^T` of an image's regions.
+/// A number to be added to the gradient `dG + dG^T` of an image's regions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct GramEntry<T> {
-    /// The image, counted in the tile.
+    /// The image, counted from the first of the tile.
     pub image: u32,
     pub row: u32,
     pub column: u32,
@@ -33,90 +40,95 @@ pub(super) struct GramEntry<T> {
 
 /// The cells of a tile above the threshold.
 #[derive(Debug)]
-pub(super) struct Listed<T> {
+pub(super) struct ListedCells<T> {
     pub rule: Masked<T>,
-    /// Pair by pair, by row, then column.
+    /// Pair by pair, and in a pair by row, then column.
     pub cells: Vec<Cell<T>>,
-    /// The end of each pair's cells, in the order of [`super::tiles::Tiles::places`].
+    /// The end of each pair's cells, in the order of [`super::tiles::Tiles::pairs`].
     ends: Vec<usize>,
-    /// Left by the backward pass.
+    /// Written by the backward pass.
     pub region_grams: Vec<GramEntry<T>>,
 }
 
 /// Buffers that are reused from pair to pair.
 #[derive(Debug, Default)]
 pub(super) struct Scratch<T> {
-    /// Cells by row, then column: as they are listed.
+    /// Places of the pair's cells in their list, by row, then column.
     by_row: Vec<u32>,
-    /// Cells by column, then row.
+    /// The same by column, then row.
     by_column: Vec<u32>,
-    /// Of the cells in either order.
+    buffers: QueryBuffers<T>,
+}
+
+#[derive(Debug, Default)]
+struct QueryBuffers<T> {
+    /// Of all cells of a pair, in the order of the side at hand.
     weights: Vec<T>,
+    /// `G e` for the cells of one query.
     products: Vec<T>,
 }
 
-/// One pair's cells, and what its queries look through.
+/// One pair's cells above the threshold, with its Gram matrices.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pair<'a, T> {
-    cells: &'a [Cell<T>],
-    grams: Grams<'a, T>,
-    stride: usize,
-    /// The row of its first word and the column of its first region.
-    first: (u32, u32),
+pub(super) struct ListedPair<'a, T> {
+    pub cells: &'a [Cell<T>],
+    pub grams: Grams<'a, T>,
+    /// The cell of its first word with its first region.
+    pub first: CellIndex,
 }
 
 /// Where the gradients of a pair go.
 #[derive(Debug)]
-pub(super) struct Gradients<'a, T> {
+pub(super) struct ListedGradients<'a, T> {
     /// Of its cells, in their order; overwritten.
     pub cells: &'a mut Vec<T>,
-    /// The image, counted in the tile; and where its entries go.
-    pub regions: (u32, &'a mut Vec<GramEntry<T>>),
+    /// The image, counted from the first of the tile.
+    pub image: u32,
+    /// `dG + dG^T` of the image's regions, as a list to which entries are added.
+    pub region_gram: &'a mut Vec<GramEntry<T>>,
     /// `dH + dH^T` of the words, laid out as their Gram matrix; added to.
-    pub words: &'a mut [T],
+    pub word_gram: &'a mut [T],
 }
 
-/// One side of a pair: its cells in an order in which those of a query are neighbours.
+/// A pair with one of its sides as queries.
 #[derive(Clone, Copy)]
 struct Side<'a, T> {
-    pair: &'a Pair<'a, T>,
+    pair: &'a ListedPair<'a, T>,
+    /// Places of the pair's cells in their list; those of one query are neighbours.
     order: &'a [u32],
-    /// Whether words ask, and not regions.
-    words_ask: bool,
+    queries: QuerySide,
+    /// None if the rule has no queries on this side.
+    inverse_temperature: Option<T>,
+    /// The Gram matrix of the other side's fragments.
     gram: &'a [T],
     gram_stride: usize,
 }
 
-/// A query: its cells, their places in the order, and what they add up to.
-struct Asked<T> {
-    dot: T,
-    /// At least [`SMALLEST_SQUARED_LENGTH`].
-    squared: T,
-}
-
-impl<T: Number> Listed<T> {
-    /// Lists the pairs of a tile, until they are too many cells; tells `on_pair` every pair's place
-    /// and its highest relevance word by word.
-    pub(super) fn of_tile(
-        (tile, rule): (&Tile, &Masked<T>),
-        places: impl Iterator<Item = Place>,
-        mut load: impl FnMut(&Place, &mut Cells<T>),
-        mut on_pair: impl FnMut(&Place, &[T]),
+impl<T: Number> ListedCells<T> {
+    /// Lists the cells of a tile's pairs that are above the threshold; none if they are too many.
+    /// Calls `on_pair` for each pair with the highest relevance of each of its words, and stops
+    /// where the cells become too many.
+    pub(super) fn from_tile(
+        tile: &Tile,
+        rule: &Masked<T>,
+        pairs: impl Iterator<Item = PairInTile>,
+        mut load: impl FnMut(&PairInTile, &mut PairCells<T>),
+        mut on_pair: impl FnMut(&PairInTile, &[T]),
     ) -> Option<Self> {
-        let most = tile.rows * tile.columns / FEWEST_CELLS_TO_ONE;
+        let most = tile.rows * tile.columns / LISTED_UP_TO_ONE_IN;
         let mut found = Self {
             rule: *rule,
             cells: Vec::new(),
             ends: Vec::new(),
             region_grams: Vec::new(),
         };
-        let (mut cells, mut best) = (Cells::default(), Vec::new());
-        for place in places {
-            load(&place, &mut cells);
+        let (mut cells, mut best) = (PairCells::default(), Vec::new());
+        for pair in pairs {
+            load(&pair, &mut cells);
             vectorised(ListAbove {
                 cells: &cells,
                 threshold: rule.threshold,
-                first: place.corner(tile),
+                first: pair.first_cell(tile),
                 best: &mut best,
                 found: &mut found.cells,
             });
@@ -124,14 +136,14 @@ impl<T: Number> Listed<T> {
                 return None;
             }
             found.ends.push(found.cells.len());
-            on_pair(&place, &best);
+            on_pair(&pair, &best);
         }
         Some(found)
     }
 
-    /// Adds what the backward pass left to the gradients of the Gram matrices of the tile's images,
-    /// R rows `stride` apart; no sums yet are zeros.
-    pub(super) fn add_region_grams(&self, sums: &mut [Vec<T>], (longest, stride): (usize, usize)) {
+    /// Adds the entries that the backward pass has listed to the gradients of the Gram matrices of
+    /// the tile's images, each of `longest` rows of `stride` numbers; an empty one is zero.
+    pub(super) fn add_region_grams(&self, sums: &mut [Vec<T>], longest: usize, stride: usize) {
         for entry in &self.region_grams {
             let sums = &mut sums[entry.image as usize];
             sums.resize(longest * stride, T::zero());
@@ -139,19 +151,20 @@ impl<T: Number> Listed<T> {
         }
     }
 
-    /// The cells of each pair.
+    /// The places of each pair's cells in the list.
     pub(super) fn pairs(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, &end)| start..end)
     }
 }
 
-/// Lists what is above the threshold in one pair, row by row.
+/// Lists the cells of one pair that are above the threshold, row by row.
 struct ListAbove<'a, T> {
-    cells: &'a Cells<T>,
+    cells: &'a PairCells<T>,
     threshold: T,
-    first: (u32, u32),
-    /// The highest relevance of each word.
+    /// The cell of its first word with its first region.
+    first: CellIndex,
+    /// The highest relevance of each word; overwritten.
     best: &'a mut Vec<T>,
     found: &'a mut Vec<Cell<T>>,
 }
@@ -164,14 +177,14 @@ impl<T: Number> Loops for ListAbove<'_, T> {
         self.best.clear();
         for word in 0..self.cells.words {
             let row = self.cells.row(word);
-            let best = best_of(simd, row);
+            let best = row_maximum(simd, row);
             self.best.push(best);
-            // Padding is below every threshold that any cell exceeds.
+            // A threshold that any cell exceeds is above the padding.
             if best > self.threshold {
                 let above = |(_, value): &(u32, &T)| **value > self.threshold;
-                let row = (self.first.1..).zip(row).filter(above);
+                let row = (self.first.column..).zip(row).filter(above);
                 self.found.extend(row.map(|(column, &value)| Cell {
-                    row: self.first.0 + word as u32,
+                    row: self.first.row + word as u32,
                     column,
                     value,
                 }));
@@ -180,97 +193,79 @@ impl<T: Number> Loops for ListAbove<'_, T> {
     }
 }
 
-impl<'a, T: Number> Pair<'a, T> {
-    /// Cells of a tile's pair; region Gram rows are `stride` apart.
-    pub(super) fn new(
-        cells: &'a [Cell<T>],
-        (grams, stride): (Grams<'a, T>, usize),
-        first: (u32, u32),
-    ) -> Self {
-        Self {
-            cells,
-            grams,
-            stride,
-            first,
-        }
-    }
-
-    fn sides<'b>(&'b self, (by_row, by_column): (&'b [u32], &'b [u32])) -> [Side<'b, T>; 2] {
+impl<T: Number> ListedPair<'_, T> {
+    /// The pair with its words as queries, and with its regions as queries.
+    fn sides<'b>(
+        &'b self,
+        rule: &Masked<T>,
+        by_row: &'b [u32],
+        by_column: &'b [u32],
+    ) -> [Side<'b, T>; 2] {
         let words = Side {
             pair: self,
             order: by_row,
-            words_ask: true,
+            queries: QuerySide::Words,
+            inverse_temperature: rule.words,
             gram: self.grams.regions,
-            gram_stride: self.stride,
+            gram_stride: self.grams.region_stride,
         };
         let regions = Side {
+            pair: self,
             order: by_column,
-            words_ask: false,
+            queries: QuerySide::Regions,
+            inverse_temperature: rule.regions,
             gram: self.grams.words,
             gram_stride: self.grams.word_stride,
-            ..words
         };
         [words, regions]
     }
 }
 
 impl<T: Number> Scratch<T> {
-    /// What the pair answers.
-    pub(super) fn forward(&mut self, rule: &Masked<T>, pair: &Pair<'_, T>) -> Answers<T> {
+    /// The sums of R over the pair's queries.
+    pub(super) fn forward(&mut self, rule: &Masked<T>, pair: &ListedPair<'_, T>) -> PairAnswers<T> {
         self.order(pair.cells);
-        let [words, regions] = pair.sides((&self.by_row, &self.by_column));
-        let (weights, products) = (&mut self.weights, &mut self.products);
-        let mut answers = Answers {
+        let [words, regions] = pair.sides(rule, &self.by_row, &self.by_column);
+        PairAnswers {
+            words: words.forward(&mut self.buffers),
+            regions: regions.forward(&mut self.buffers),
             above: Above {
-                word_queries: words.queries().count() as u64,
-                region_queries: regions.queries().count() as u64,
+                word_queries: words.cells_by_query().count() as u64,
+                region_queries: regions.cells_by_query().count() as u64,
                 cells: pair.cells.len() as u64,
             },
-            ..Answers::default()
-        };
-        if let Some(sharpness) = rule.words {
-            answers.words = words.answer(sharpness, weights, products);
         }
-        if let Some(sharpness) = rule.regions {
-            answers.regions = regions.answer(sharpness, weights, products);
-        }
-        answers
     }
 
-    /// Adds upstream, of a word's answer and of a region's, times the gradient of each query's R.
+    /// Writes the gradient of the pair's cells, and adds those of its Gram matrices.
     pub(super) fn backward(
         &mut self,
         rule: &Masked<T>,
-        pair: &Pair<'_, T>,
-        each: (T, T),
-        gradients: &mut Gradients<'_, T>,
+        pair: &ListedPair<'_, T>,
+        upstream: QueryUpstream<T>,
+        gradients: &mut ListedGradients<'_, T>,
     ) {
         self.order(pair.cells);
-        let [words, regions] = pair.sides((&self.by_row, &self.by_column));
-        let (weights, products) = (&mut self.weights, &mut self.products);
-        gradients.cells.clear();
-        gradients.cells.resize(pair.cells.len(), T::zero());
-        if let Some(sharpness) = rule.words {
-            let (image, entries) = (gradients.regions.0, &mut *gradients.regions.1);
-            let to_gram = |(row, column): (usize, usize), value| {
-                entries.push(GramEntry {
-                    image,
-                    row: row as u32,
-                    column: column as u32,
-                    value,
-                });
-            };
-            let numbers = (each.0, sharpness);
-            words.backward(numbers, gradients.cells, to_gram, (weights, products));
-        }
-        if let Some(sharpness) = rule.regions {
-            let (to, stride) = (&mut *gradients.words, regions.gram_stride);
-            let to_gram = |(row, column): (usize, usize), value| to[row * stride + column] += value;
-            let numbers = (each.1, sharpness);
-            regions.backward(numbers, gradients.cells, to_gram, (weights, products));
-        }
+        let [words, regions] = pair.sides(rule, &self.by_row, &self.by_column);
+        let to_cells = &mut *gradients.cells;
+        to_cells.clear();
+        to_cells.resize(pair.cells.len(), T::zero());
+        let (image, entries) = (gradients.image, &mut *gradients.region_gram);
+        let to_region_gram = |row: usize, column: usize, value| {
+            entries.push(GramEntry {
+                image,
+                row: row as u32,
+                column: column as u32,
+                value,
+            });
+        };
+        words.backward(upstream.word, to_cells, to_region_gram, &mut self.buffers);
+        let (to, stride) = (&mut *gradients.word_gram, regions.gram_stride);
+        let to_word_gram = |row: usize, column: usize, value| to[row * stride + column] += value;
+        regions.backward(upstream.region, to_cells, to_word_gram, &mut self.buffers);
     }
 
+    /// Orders the cells, which are given by row, then column.
     fn order(&mut self, cells: &[Cell<T>]) {
         for order in [&mut self.by_row, &mut self.by_column] {
             order.clear();
@@ -286,43 +281,41 @@ impl<'a, T: Number> Side<'a, T> {
         &self.pair.cells[at as usize]
     }
 
-    /// Which query asks.
+    /// The query of a cell: its row or column in the tile.
     fn query(&self, at: u32) -> u32 {
         let cell = self.cell(at);
-        if self.words_ask {
-            cell.row
-        } else {
-            cell.column
+        match self.queries {
+            QuerySide::Words => cell.row,
+            QuerySide::Regions => cell.column,
         }
     }
 
-    /// What is looked at, counted in the pair.
-    fn fragment(&self, at: u32) -> usize {
+    /// The fragment of the other side in a cell, counted from the first of the pair.
+    fn context(&self, at: u32) -> usize {
         let (cell, first) = (self.cell(at), self.pair.first);
-        let fragment = if self.words_ask {
-            cell.column - first.1
-        } else {
-            cell.row - first.0
+        let context = match self.queries {
+            QuerySide::Words => cell.column - first.column,
+            QuerySide::Regions => cell.row - first.row,
         };
-        fragment as usize
+        context as usize
     }
 
-    /// The cells of each query.
-    fn queries(&self) -> impl Iterator<Item = &'a [u32]> + use<'a, T> {
+    /// The cells of each query that has any.
+    fn cells_by_query(&self) -> impl Iterator<Item = &'a [u32]> + use<'a, T> {
         let side = *self;
         side.order
             .chunk_by(move |&a, &b| side.query(a) == side.query(b))
     }
 
-    /// `e = exp(λ (s - best s))` of every cell.
-    fn weigh(&self, sharpness: T, weights: &mut Vec<T>) {
+    /// Writes `e = exp(λ (s - best s))` of every cell.
+    fn weigh(&self, inverse_temperature: T, weights: &mut Vec<T>) {
         weights.clear();
-        for query in self.queries() {
+        for query in self.cells_by_query() {
             let values = query.iter().map(|&at| self.cell(at).value);
             let best = values
                 .clone()
                 .fold(T::neg_infinity(), num_traits::Float::max);
-            weights.extend(values.map(|value| sharpness * (value - best)));
+            weights.extend(values.map(|value| inverse_temperature * (value - best)));
         }
         vectorised(Exponentials {
             line: weights,
@@ -331,67 +324,70 @@ impl<'a, T: Number> Side<'a, T> {
         });
     }
 
-    /// N and Q of a query; `G e` stays in the products.
-    fn ask(&self, cells: &[u32], weights: &[T], products: &mut Vec<T>) -> Asked<T> {
+    /// N and Q of a query with these cells and weights; writes `G e` to `products`.
+    fn attend(&self, cells: &[u32], weights: &[T], products: &mut Vec<T>) -> AttendedSums<T> {
         products.clear();
         let (mut dot, mut squared) = (T::zero(), T::zero());
         for (&at, &weight) in cells.iter().zip(weights) {
-            let gram = &self.gram[self.fragment(at) * self.gram_stride..];
+            let gram = &self.gram[self.context(at) * self.gram_stride..];
             let terms = cells.iter().zip(weights);
             let product = terms.fold(T::zero(), |sum, (&other, &weight)| {
-                sum + gram[self.fragment(other)] * weight
+                sum + gram[self.context(other)] * weight
             });
             products.push(product);
             dot += weight * self.cell(at).value;
             squared += weight * product;
         }
         let smallest = T::from_f64(SMALLEST_SQUARED_LENGTH);
-        Asked {
+        AttendedSums {
             dot,
             squared: num_traits::Float::max(squared, smallest),
         }
     }
 
     /// The sum of R over the queries.
-    fn answer(&self, sharpness: T, weights: &mut Vec<T>, products: &mut Vec<T>) -> T {
-        self.weigh(sharpness, weights);
-        let (mut rest, mut answers) = (&weights[..], T::zero());
-        for query in self.queries() {
+    fn forward(&self, buffers: &mut QueryBuffers<T>) -> T {
+        let Some(inverse_temperature) = self.inverse_temperature else {
+            return T::zero();
+        };
+        let QueryBuffers { weights, products } = buffers;
+        self.weigh(inverse_temperature, weights);
+        let (mut rest, mut total) = (&weights[..], T::zero());
+        for query in self.cells_by_query() {
             let (own, others) = rest.split_at(query.len());
             rest = others;
-            let asked = self.ask(query, own, products);
-            answers += asked.dot / asked.squared.sqrt();
+            let sums = self.attend(query, own, products);
+            total += sums.dot / sums.squared.sqrt();
         }
-        answers
+        total
     }
 
-    /// The gradient of every cell, and of the entries of the Gram matrix.
+    /// Adds the gradient of every cell to `to_cells`, and passes the entries of the Gram matrix's
+    /// gradient to `to_gram` as row, column and value; `upstream` is that of each R.
     fn backward(
         &self,
-        (upstream, sharpness): (T, T),
+        upstream: T,
         to_cells: &mut [T],
-        mut to_gram: impl FnMut((usize, usize), T),
-        (weights, products): (&mut Vec<T>, &mut Vec<T>),
+        mut to_gram: impl FnMut(usize, usize, T),
+        buffers: &mut QueryBuffers<T>,
     ) {
-        self.weigh(sharpness, weights);
+        let Some(inverse_temperature) = self.inverse_temperature else {
+            return;
+        };
+        let QueryBuffers { weights, products } = buffers;
+        self.weigh(inverse_temperature, weights);
         let mut rest = &weights[..];
-        for query in self.queries() {
+        for query in self.cells_by_query() {
             let (own, others) = rest.split_at(query.len());
             rest = others;
-            let Asked { dot, squared } = self.ask(query, own, products);
-            let by_dot = upstream / squared.sqrt();
-            // Zero where Q was bounded.
-            let by_squared = if squared > T::from_f64(SMALLEST_SQUARED_LENGTH) {
-                -(dot / squared) * by_dot
-            } else {
-                T::zero()
-            };
+            let SumGradients { dot, squared } =
+                self.attend(query, own, products).gradient(upstream);
             for ((&at, &weight), &product) in query.iter().zip(own).zip(&*products) {
-                let by_weight = self.cell(at).value * by_dot + product * by_squared;
-                to_cells[at as usize] += weight * (by_dot + sharpness * by_weight);
+                let by_weight = self.cell(at).value * dot + product * squared;
+                to_cells[at as usize] += weight * (dot + inverse_temperature * by_weight);
                 for (&other, &other_weight) in query.iter().zip(own) {
-                    let value = weight * other_weight * by_squared;
-                    to_gram((self.fragment(at), self.fragment(other)), value);
+                    let value = weight * other_weight * squared;
+                    to_gram(self.context(at), self.context(other), value);
                 }
             }
         }

@@ -1,13 +1,14 @@
 //! The similarity of a batch on the CPU: one operator with an analytic gradient.
 //!
-//! It reads words and regions and multiplies them tile by tile; behind the product nothing is as
-//! wide as the joint space until the gradients of the fragments are summed. Of a batch that is trained
-//! on, relevance is kept and becomes its own gradient in place, which spares the backward pass a
-//! second product: of a tile with few cells above the threshold those cells (12 bytes each), of any
-//! other tile every cell. Cells at or below the threshold and pairs without upstream gradient have
-//! no gradient, and sums over tiles skip them.
+//! It multiplies words with regions tile by tile. After that product nothing is as wide as the
+//! joint space until the gradients of words and regions are summed. In training each tile saves its
+//! relevance, and the backward pass writes the gradient over it: no second product is needed. A
+//! tile with few cells above the threshold saves these cells (12 bytes each), any other tile every
+//! cell. Cells at or below the threshold and pairs without upstream gradient have no gradient; sums
+//! over tiles skip them.
 //!
-//! Work is cut into tiles and summed in a fixed order: the same bytes for any number of threads.
+//! The tiles and the order of sums do not depend on the number of threads, and so neither does any
+//! byte of the result.
 
 mod backward;
 mod forward;
@@ -30,43 +31,44 @@ use uard_linalg::vector::Number;
 
 use crate::config::MatcherConfig;
 use crate::kept::Above;
-use listed::Listed;
+use backward::BatchBackward;
+use listed::ListedCells;
 use pair::Rule;
-use tiles::{Tile, Tiles};
+use tiles::{PaddedCounts, Tile, Tiles};
 
 const NAME: &str = "uard-matcher";
 
-/// What is asked of a batch, beside its tensors.
+/// How the similarities of a batch are computed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Question {
+pub(crate) struct OperatorOptions {
     pub config: MatcherConfig,
-    /// Of relevance.
+    /// How words are multiplied with regions.
     pub matmul: Matmul,
     pub threshold: f64,
 }
 
-/// What a batch of the CPU gives.
+/// Similarities of a batch with their graph, and by-products.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct OperatorOutput {
     /// Similarity [I, C], differentiable.
     pub similarities: Tensor,
     pub by_products: ByProducts,
 }
 
-/// What the forward pass knows for free.
+/// What the forward pass computes beside similarities, at no further cost.
 #[derive(Debug)]
 pub(crate) struct ByProducts {
     /// Highest relevance of each word in each image, [C, W, I].
     pub word_maxima: Vec<f32>,
-    /// What is above the threshold.
+    /// Counts of what is above the threshold.
     pub above: Above,
 }
 
-/// Similarities [I, C], and what else a forward pass finds.
-struct Forward<T> {
+/// Similarities [I, C] as numbers, by-products, and what the backward pass reads.
+struct ForwardOutput<T> {
     similarities: Vec<T>,
     by_products: ByProducts,
-    saved: Saved<T>,
+    saved: SavedState<T>,
 }
 
 /// Unit words [C, W, D] and regions [I, R, D] to similarity [I, C].
@@ -74,33 +76,34 @@ struct Forward<T> {
 struct MatcherOperator<T> {
     rule: Rule<T>,
     tiles: Tiles,
-    /// Whether relevance of every pair stays in memory for the backward pass.
+    /// Whether there will be a backward pass, for which relevance is saved.
     is_trained: bool,
     matmul: Matmul,
 }
 
-/// What the forward pass leaves for the backward pass.
+/// What the forward pass saves for the backward pass.
 #[derive(Debug)]
-struct Saved<T> {
+struct SavedState<T> {
     /// The valid words of all captions, without gaps.
     words: Vec<T>,
-    /// [I, R] rows, padded to whole vectors.
+    /// The Gram matrix of each image's regions: R rows, padded to whole vectors.
     region_gram: Vec<T>,
     /// [C, W, W].
     word_gram: Vec<T>,
-    broken: Broken,
-    /// Tile by tile, until a backward pass turns it into gradients.
-    relevance: Mutex<Option<Vec<Left<T>>>>,
+    not_finite: NotFinite,
+    /// Relevance tile by tile; taken by the first backward pass, which overwrites it.
+    tiles: Mutex<Option<Vec<SavedTile<T>>>>,
 }
 
-/// Images and captions with a fragment that is not finite, which masks and maxima would hide.
+/// For each image and each caption whether it has a fragment that is not finite. Masks and maxima
+/// would hide that.
 #[derive(Debug)]
-struct Broken {
+struct NotFinite {
     images: Vec<bool>,
     captions: Vec<bool>,
 }
 
-impl Broken {
+impl NotFinite {
     fn any(&self) -> bool {
         self.images.contains(&true) || self.captions.contains(&true)
     }
@@ -115,32 +118,34 @@ impl Broken {
     }
 }
 
-/// What is left of a tile: relevance, which the backward pass turns into its gradient in place.
+/// The relevance of a tile, over which the backward pass writes its gradient.
 #[derive(Debug)]
-enum Left<T> {
-    /// Every cell.
-    Every(Vec<T>),
+enum SavedTile<T> {
+    /// Every cell, row-major [rows, columns].
+    AllCells(Vec<T>),
     /// The cells above the threshold, where they are few.
-    Listed(Listed<T>),
+    Listed(ListedCells<T>),
 }
 
-/// The two tensors as slices.
+/// The rows of both tensors, padding included.
 struct Fragments<'a, T> {
+    /// [C, W, D].
     words: &'a [T],
+    /// [I, R, D].
     regions: &'a [T],
     width: usize,
 }
 
-/// The similarity of every pair of a batch whose rows are `T`.
+/// The similarity of every pair of a batch with rows of `T`.
 pub(crate) fn similarities<T: WithDType + Number>(
-    question: &Question,
+    options: &OperatorOptions,
     regions: &Regions,
     words: &Words,
-) -> Result<Found> {
-    let operator = MatcherOperator::<T>::new(question, regions, words);
+) -> Result<OperatorOutput> {
+    let operator = MatcherOperator::<T>::new(options, regions, words);
     let (u, v) = (words.detach(), regions.detach());
     let (u, v) = (u.rows().contiguous()?, v.rows().contiguous()?);
-    let Forward {
+    let ForwardOutput {
         similarities,
         by_products,
         saved,
@@ -157,68 +162,67 @@ pub(crate) fn similarities<T: WithDType + Number>(
         let (words, regions) = (reading(&u), reading(&v));
         let width = u.dim(2)?;
         let fragments = Fragments::new(words.numbers(NAME)?, regions.numbers(NAME)?, width);
-        let (to_words, to_regions) = operator.gradients(&fragments, &saved, &upstream);
+        let backward = BatchBackward {
+            operator: &operator,
+            fragments: &fragments,
+            saved: &saved,
+            upstream: &upstream,
+        };
+        let (to_words, to_regions) = backward.run();
         Ok(vec![
             Tensor::from_vec(to_words, u.shape(), &Device::Cpu)?,
             Tensor::from_vec(to_regions, v.shape(), &Device::Cpu)?,
         ])
     })?;
-    Ok(Found {
+    Ok(OperatorOutput {
         similarities,
         by_products,
     })
 }
 
 impl<T: Number> MatcherOperator<T> {
-    fn new(question: &Question, regions: &Regions, words: &Words) -> Self {
+    fn new(options: &OperatorOptions, regions: &Regions, words: &Words) -> Self {
+        let regions_of_images = PaddedCounts {
+            counts: regions.counts(),
+            longest: regions.longest(),
+        };
+        let words_of_captions = PaddedCounts {
+            counts: words.counts(),
+            longest: words.longest(),
+        };
         Self {
-            rule: Rule::new(&question.config, question.threshold),
-            tiles: Tiles::new(
-                (regions.counts(), regions.longest()),
-                (words.counts(), words.longest()),
-            ),
+            rule: Rule::new(&options.config, options.threshold),
+            tiles: Tiles::new(regions_of_images, words_of_captions),
             is_trained: words.rows().track_op() || regions.rows().track_op(),
-            matmul: question.matmul,
+            matmul: options.matmul,
         }
     }
 }
 
-impl<T> Saved<T> {
-    fn new(words: Vec<T>, region_gram: Vec<T>, word_gram: Vec<T>, broken: Broken) -> Self {
-        Self {
-            words,
-            region_gram,
-            word_gram,
-            broken,
-            relevance: Mutex::new(None),
-        }
-    }
-
-    /// NaN for each broken pair, [I, C].
+impl<T> SavedState<T> {
+    /// Writes NaN to `pairs` [I, C] where the image or the caption has a fragment that is not
+    /// finite.
     fn put_nan(&self, pairs: &mut [T])
     where
         T: Number,
     {
-        if !self.broken.any() {
+        if !self.not_finite.any() {
             return;
         }
-        let captions = self.broken.captions.len();
+        let captions = self.not_finite.captions.len();
         for (pair, value) in pairs.iter_mut().enumerate() {
-            if self.broken.has(pair / captions, pair % captions) {
+            if self.not_finite.has(pair / captions, pair % captions) {
                 *value = T::nan();
             }
         }
     }
 
-    fn put_relevance(&self, tiles: Vec<Left<T>>) {
-        *self
-            .relevance
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(tiles);
+    fn put_tiles(&self, tiles: Vec<SavedTile<T>>) {
+        *self.tiles.lock().unwrap_or_else(PoisonError::into_inner) = Some(tiles);
     }
 
-    fn take_relevance(&self) -> Option<Vec<Left<T>>> {
-        self.relevance
+    fn take_tiles(&self) -> Option<Vec<SavedTile<T>>> {
+        self.tiles
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
@@ -234,7 +238,7 @@ impl<'a, T: Number> Fragments<'a, T> {
         }
     }
 
-    /// The padded regions of a tile's images; `longest` is R.
+    /// The regions of a tile's images, padding included; `longest` is R.
     fn regions_of(&self, tile: &Tile, longest: usize) -> &'a [T] {
         let of_image = longest * self.width;
         &self.regions[tile.images.start * of_image..tile.images.end * of_image]

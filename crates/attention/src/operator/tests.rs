@@ -1,11 +1,11 @@
-//! Do listed cells and whole tiles give the same?
+//! Listed cells and tiles of every cell give the same similarities and gradients.
 
 use candle_core::Var;
 use uard_core::random::{Draws, normal};
 use uard_linalg::matmul::Matmul;
 
-use super::forward::TileForward;
-use super::pair::Worker;
+use super::forward::TileOutput;
+use super::pair::Workspace;
 use super::*;
 use crate::config::Sides;
 
@@ -35,7 +35,7 @@ fn rows(label: &str, counts: &[usize]) -> Vec<f64> {
 
 /// An operator that keeps relevance for a backward pass.
 fn operator(sides: Sides, words: &[f64], regions: &[f64]) -> MatcherOperator<f64> {
-    let question = Question {
+    let options = OperatorOptions {
         config: MatcherConfig {
             sides,
             ..MatcherConfig::default()
@@ -48,7 +48,7 @@ fn operator(sides: Sides, words: &[f64], regions: &[f64]) -> MatcherOperator<f64
     let regions = trained(regions, (REGIONS.len(), 12, WIDTH));
     let words = Words::normalized(&words, WORDS.to_vec()).unwrap();
     let regions = Regions::normalized(&regions, REGIONS.to_vec()).unwrap();
-    MatcherOperator::new(&question, &regions, &words)
+    MatcherOperator::new(&options, &regions, &words)
 }
 
 fn near(found: &[f64], expected: &[f64], what: &str) {
@@ -69,27 +69,36 @@ fn listed_cells_and_whole_tiles_give_the_same() {
         regions: &regions,
         width: WIDTH,
     };
-    // One pair without gradient.
+    // One pair has no upstream gradient.
     let upstream: Vec<f64> = (0..12).map(|at| f64::from(at % 5) - 1.0).collect();
     for sides in [Sides::Both, Sides::Words, Sides::Regions] {
         let operator = operator(sides, &words, &regions);
-        let Forward {
+        let ForwardOutput {
             similarities,
             saved,
             ..
         } = operator.forward(&fragments);
-        let listed = saved.take_relevance().unwrap();
-        let many = |left: &Left<f64>| matches!(left, Left::Listed(cells) if cells.cells.len() > 9);
+        let backward = BatchBackward {
+            operator: &operator,
+            fragments: &fragments,
+            saved: &saved,
+            upstream: &upstream,
+        };
+        let listed = saved.take_tiles().unwrap();
+        let many = |tile: &SavedTile<f64>| match tile {
+            SavedTile::Listed(listed) => listed.cells.len() > 9,
+            SavedTile::AllCells(_) => false,
+        };
         assert!(listed.iter().all(many));
-        saved.put_relevance(listed);
-        let by_list = operator.gradients(&fragments, &saved, &upstream);
+        saved.put_tiles(listed);
+        let by_list = backward.run();
 
-        let (packed, mut every) = (operator.pack(&fragments, &saved.words), Vec::new());
+        let (packed, mut all_cells) = (operator.pack(&fragments, &saved.words), Vec::new());
         for tile in (0..operator.tiles.len()).map(|at| operator.tiles.tile(at)) {
-            let (mut relevance, mut found) = (Vec::new(), TileForward::empty(&tile));
+            let (mut relevance, mut output) = (Vec::new(), TileOutput::new(&tile));
             packed.relevance(&tile, &mut relevance);
-            let whole = (&tile, &relevance[..]);
-            operator.answer_every(whole, &saved, &mut Worker::default(), &mut found);
+            let mut workspace = Workspace::default();
+            operator.forward_all_cells(&relevance, &saved, &mut workspace, &mut output);
             let pairs = tile
                 .captions
                 .clone()
@@ -97,12 +106,12 @@ fn listed_cells_and_whole_tiles_give_the_same() {
             let expected: Vec<f64> = pairs
                 .map(|(i, c)| similarities[i * WORDS.len() + c])
                 .collect();
-            near(&found.similarities, &expected, "similarities");
-            every.push(Left::Every(relevance));
+            near(&output.similarities, &expected, "similarities");
+            all_cells.push(SavedTile::AllCells(relevance));
         }
-        saved.put_relevance(every);
-        let by_tile = operator.gradients(&fragments, &saved, &upstream);
-        let what = format!("{sides:?} ask");
+        saved.put_tiles(all_cells);
+        let by_tile = backward.run();
+        let what = format!("{sides:?} as queries");
         near(&by_list.0, &by_tile.0, &what);
         near(&by_list.1, &by_tile.1, &what);
     }

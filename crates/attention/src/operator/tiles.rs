@@ -1,5 +1,8 @@
-//! How is a batch cut? Captions into groups, images into blocks, one tile of relevance for each
-//! combination: small enough for a core's cache, and the same for any number of threads.
+//! The cut of a batch into tiles: captions into groups, images into blocks, and one tile of
+//! relevance for each group and block.
+//!
+//! A tile fits the cache of one core. The cut depends on the batch alone, not on the number of
+//! threads.
 
 use std::ops::Range;
 
@@ -10,6 +13,15 @@ const WORDS_IN_A_GROUP: usize = 96;
 
 /// A block takes images until it has this many regions, padding included.
 const REGIONS_IN_A_BLOCK: usize = 256;
+
+/// How many valid fragments each image or caption of a batch has, and the length to which all are
+/// padded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PaddedCounts<'a> {
+    pub counts: &'a [usize],
+    /// R for regions, W for words.
+    pub longest: usize,
+}
 
 /// The cut of one batch.
 #[derive(Debug, Clone)]
@@ -36,58 +48,83 @@ pub(super) struct Tile {
     pub block: usize,
     pub captions: Range<usize>,
     pub images: Range<usize>,
-    /// Words of the captions.
+    /// Valid words of the captions.
     pub rows: usize,
     /// Padded regions of the images.
     pub columns: usize,
 }
 
-/// A pair's place in its tile.
+/// A pair of an image and a caption, and where its cells lie in its tile.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct PairInTile {
     pub image: usize,
     pub caption: usize,
-    /// Of its first cell.
+    /// Index of its first cell among the numbers of the tile.
     pub start: usize,
+    /// Valid words of the caption.
     pub words: usize,
+    /// Valid regions of the image.
     pub regions: usize,
 }
 
-impl Place {
-    /// What the gradient of its similarity is to a word's answer, and to a region's.
-    pub(super) fn each<T: Number>(&self, upstream: T) -> (T, T) {
+/// Row and column of a cell in its tile.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CellIndex {
+    pub row: u32,
+    pub column: u32,
+}
+
+/// The gradient of the loss with respect to R of one query of a pair.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QueryUpstream<T> {
+    /// By R of each word.
+    pub word: T,
+    /// By R of each region.
+    pub region: T,
+}
+
+impl PairInTile {
+    /// Upstream of each query, from `upstream` of the similarity: a side adds the mean of R over
+    /// its queries.
+    pub(super) fn query_upstream<T: Number>(&self, upstream: T) -> QueryUpstream<T> {
         let mean = |queries: usize| upstream / T::from_f64(queries as f64);
-        (mean(self.words), mean(self.regions))
+        QueryUpstream {
+            word: mean(self.words),
+            region: mean(self.regions),
+        }
     }
 
-    /// The row of its first word and the column of its first region.
-    pub(super) fn corner(&self, tile: &Tile) -> (u32, u32) {
+    /// The cell of its first word with its first region.
+    pub(super) fn first_cell(&self, tile: &Tile) -> CellIndex {
         let columns = tile.columns.max(1);
-        ((self.start / columns) as u32, (self.start % columns) as u32)
+        CellIndex {
+            row: (self.start / columns) as u32,
+            column: (self.start % columns) as u32,
+        }
     }
 }
 
 impl Tiles {
-    pub(super) fn new(regions: (&[usize], usize), words: (&[usize], usize)) -> Self {
+    pub(super) fn new(regions: PaddedCounts<'_>, words: PaddedCounts<'_>) -> Self {
         let mut word_starts = vec![0];
         let mut groups = Vec::new();
         let mut first = 0;
-        for (caption, &count) in words.0.iter().enumerate() {
+        for (caption, &count) in words.counts.iter().enumerate() {
             word_starts.push(word_starts[caption] + count);
-            let is_last = caption + 1 == words.0.len();
+            let is_last = caption + 1 == words.counts.len();
             if is_last || word_starts[caption + 1] - word_starts[first] >= WORDS_IN_A_GROUP {
                 groups.push(first..caption + 1);
                 first = caption + 1;
             }
         }
         Self {
-            region_counts: regions.0.to_vec(),
-            longest_regions: regions.1,
-            word_counts: words.0.to_vec(),
-            longest_words: words.1,
+            region_counts: regions.counts.to_vec(),
+            longest_regions: regions.longest,
+            word_counts: words.counts.to_vec(),
+            longest_words: words.longest,
             groups,
             word_starts,
-            images_in_block: REGIONS_IN_A_BLOCK.div_ceil(regions.1.max(1)).max(1),
+            images_in_block: REGIONS_IN_A_BLOCK.div_ceil(regions.longest.max(1)).max(1),
         }
     }
 
@@ -121,16 +158,17 @@ impl Tiles {
         self.images_in_block
     }
 
-    /// Rows of some captions among all valid words.
+    /// The rows of some captions among all valid words.
     pub(super) fn rows(&self, captions: &Range<usize>) -> Range<usize> {
         self.word_starts[captions.start]..self.word_starts[captions.end]
     }
 
-    /// Tiles, group by group.
+    /// The number of tiles.
     pub(super) fn len(&self) -> usize {
         self.groups.len() * self.blocks()
     }
 
+    /// The tile at this place in the order group by group, block by block.
     pub(super) fn tile(&self, at: usize) -> Tile {
         let (group, block) = (at / self.blocks(), at % self.blocks());
         let captions = self.groups[group].clone();
@@ -147,13 +185,13 @@ impl Tiles {
     }
 
     /// The pairs of a tile, caption by caption.
-    pub(super) fn places(&self, tile: &Tile) -> impl Iterator<Item = Place> {
+    pub(super) fn pairs<'a>(&'a self, tile: &Tile) -> impl Iterator<Item = PairInTile> + use<'a> {
         let first_row = self.word_starts[tile.captions.start];
         let (columns, first_image) = (tile.columns, tile.images.start);
         let images = tile.images.clone();
         tile.captions.clone().flat_map(move |caption| {
             let row = self.word_starts[caption] - first_row;
-            images.clone().map(move |image| Place {
+            images.clone().map(move |image| PairInTile {
                 image,
                 caption,
                 start: row * columns + (image - first_image) * self.longest_regions,
@@ -168,17 +206,21 @@ impl Tiles {
 mod tests {
     use super::*;
 
+    fn padded(counts: &[usize], longest: usize) -> PaddedCounts<'_> {
+        PaddedCounts { counts, longest }
+    }
+
     #[test]
     fn tiles_cover_every_pair_once() {
         let region_counts: Vec<usize> = (0..19).map(|image| 20 + image % 17).collect();
         let word_counts: Vec<usize> = (0..23).map(|caption| 8 + caption * 5 % 13).collect();
-        let tiles = Tiles::new((&region_counts, 36), (&word_counts, 20));
+        let tiles = Tiles::new(padded(&region_counts, 36), padded(&word_counts, 20));
         assert!(tiles.blocks() > 1 && tiles.groups().len() > 1);
         let mut seen = vec![0; 19 * 23];
         for tile in (0..tiles.len()).map(|at| tiles.tile(at)) {
-            for place in tiles.places(&tile) {
-                seen[place.image * 23 + place.caption] += 1;
-                let last = place.start + (place.words - 1) * tile.columns + place.regions;
+            for pair in tiles.pairs(&tile) {
+                seen[pair.image * 23 + pair.caption] += 1;
+                let last = pair.start + (pair.words - 1) * tile.columns + pair.regions;
                 assert!(last <= tile.rows * tile.columns);
             }
         }
@@ -186,8 +228,8 @@ mod tests {
     }
 
     #[test]
-    fn one_pair_is_one_tile_and_no_captions_are_none() {
-        assert_eq!(Tiles::new((&[1], 1), (&[1], 1)).len(), 1);
-        assert_eq!(Tiles::new((&[1], 1), (&[], 0)).len(), 0);
+    fn one_pair_makes_one_tile_and_a_batch_without_captions_none() {
+        assert_eq!(Tiles::new(padded(&[1], 1), padded(&[1], 1)).len(), 1);
+        assert_eq!(Tiles::new(padded(&[1], 1), padded(&[], 0)).len(), 0);
     }
 }

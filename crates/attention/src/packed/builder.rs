@@ -1,5 +1,6 @@
-//! How does a batch join what is packed already? Panel by panel and entry by entry, in parallel.
+//! Packs fragments batch by batch: panels and Gram matrices in parallel tasks.
 
+use std::ops::Range;
 use std::slice::ChunksExactMut;
 
 use bytemuck::Pod;
@@ -16,7 +17,7 @@ use super::storage::{Lines, Section};
 use super::work;
 use crate::{Error, Result};
 
-/// Entries whose Gram matrices are one task.
+/// How many entries' Gram matrices one task computes.
 const GRAMS_OF_A_TASK: usize = 16;
 
 /// Fragments of either kind while they are being packed.
@@ -27,7 +28,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Nothing yet.
+    /// A builder without entries.
     pub fn new(kind: Kind, shape: Shape) -> Self {
         Self {
             shape,
@@ -36,10 +37,10 @@ impl Builder {
         }
     }
 
-    /// Adds a batch; after an error nothing of it was added.
+    /// Adds a batch. After an error nothing of it was added.
     ///
     /// # Errors
-    /// When its width is another one, an entry has too many fragments, or a number is not finite.
+    /// When the batch has another width, an entry has too many fragments, or a number is not finite.
     pub fn push(&mut self, batch: Batch) -> Result<()> {
         self.check(batch)?;
         let first_entry = self.layout.counts().len();
@@ -63,6 +64,7 @@ impl Builder {
         Ok(())
     }
 
+    /// Refuses a batch that cannot be packed.
     fn check(&self, batch: Batch) -> Result<()> {
         let what = self.layout.kind().name();
         if batch.width != self.shape.width {
@@ -93,27 +95,29 @@ impl Builder {
         }
     }
 
-    /// All that was pushed.
+    /// The packed fragments of all batches.
     pub fn finish(self) -> Fragments {
         let parts = self.parts.map(Section::owned);
         Fragments::new(self.shape, self.layout, parts, None)
     }
 }
 
-/// A batch and its places.
+/// A batch that is being added, and the layout that already includes it.
 struct Added<'a> {
     batch: Batch<'a>,
     layout: &'a Layout,
+    /// The index of the batch's first entry in the layout.
     first_entry: usize,
 }
 
 impl<'a> Added<'a> {
-    /// The batch's vectors in a panel.
+    /// The batch's vectors that lie in a panel.
     fn vectors(&self, panel: usize) -> Vectors<'a> {
         let mut vectors = [None; PANEL];
         let places = &self.layout.places()[self.first_entry..];
         let begin = panel * PANEL;
-        // Of the entries that begin at or before the panel only the last may reach into it.
+        // Of the entries that begin at or before the panel's first place only the last can have
+        // fragments in it.
         let reached = places.partition_point(|&place| place <= begin);
         let skipped = reached.saturating_sub(1);
         for (entry, &place) in places.iter().enumerate().skip(skipped) {
@@ -128,18 +132,26 @@ impl<'a> Added<'a> {
         vectors
     }
 
-    fn fill_grams(&self, (first, mut grams): (usize, &mut [f32])) {
-        let last = (first + GRAMS_OF_A_TASK).min(self.batch.counts.len());
-        for entry in first..last {
+    fn fill_grams(&self, task: GramTask) {
+        let mut grams = task.grams;
+        for entry in task.entries {
             let numbers = self.layout.gram_of(self.first_entry + entry).len();
-            let (own, rest) = std::mem::take(&mut grams).split_at_mut(numbers);
+            let (own, rest) = grams.split_at_mut(numbers);
             gram(self.batch.rows(entry), self.batch.width, own);
             grams = rest;
         }
     }
 }
 
-/// One panel of every part that is stored by panels; parts that are not stored are empty.
+/// The Gram matrices of some entries of a batch.
+struct GramTask<'a> {
+    /// The entries, counted within the batch.
+    entries: Range<usize>,
+    /// Where their matrices are written, one after the other.
+    grams: &'a mut [f32],
+}
+
+/// One panel of every part that is stored in panels; parts that are not stored are empty.
 struct PanelTask<'a> {
     panel: usize,
     f32: &'a mut [u32],
@@ -149,6 +161,7 @@ struct PanelTask<'a> {
 }
 
 impl<'a> PanelTask<'a> {
+    /// A task for each panel from `first` on.
     fn cut(parts: [&'a mut Lines; 4], first: usize, added: &Added) -> Vec<Self> {
         let width = added.batch.width;
         let [f32, bf16, residuals, norms] = parts;
@@ -185,23 +198,26 @@ impl<'a> PanelTask<'a> {
     }
 }
 
-/// The panels of a part from `first` on; nothing for a part that is not stored.
+/// The panels of a part from `first` on; none for a part that is not stored.
 fn panels<T: Pod>(part: &mut Lines, first: usize, bytes: usize) -> ChunksExactMut<'_, T> {
     let numbers = bytes / size_of::<T>();
     let rest = part.numbers_mut().get_mut(first * numbers..);
     rest.unwrap_or_default().chunks_exact_mut(numbers)
 }
 
-/// The Gram matrices of a batch, with the first entry of each task.
-fn gram_tasks<'a>(grams: &'a mut Lines, added: &Added) -> Vec<(usize, &'a mut [f32])> {
+/// Cuts the Gram matrices of a batch into tasks.
+fn gram_tasks<'a>(grams: &'a mut Lines, added: &Added) -> Vec<GramTask<'a>> {
     let entries = added.batch.counts.len();
     let start = |entry| added.layout.gram_start(added.first_entry + entry);
     let mut rest = &mut grams.numbers_mut()[start(0)..];
     let mut tasks = Vec::new();
     for first in (0..entries).step_by(GRAMS_OF_A_TASK) {
         let last = (first + GRAMS_OF_A_TASK).min(entries);
-        let (task, others) = rest.split_at_mut(start(last) - start(first));
-        tasks.push((first, task));
+        let (grams, others) = rest.split_at_mut(start(last) - start(first));
+        tasks.push(GramTask {
+            entries: first..last,
+            grams,
+        });
         rest = others;
     }
     tasks

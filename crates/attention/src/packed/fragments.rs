@@ -1,4 +1,5 @@
-//! What is packed of each fragment, and how many bytes is it?
+//! Packed fragments and their parts: which numbers are stored for a precision, and how many bytes they
+//! are.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,13 +14,13 @@ use super::layout::Layout;
 use super::storage::Section;
 use crate::{Error, Precision, Result};
 
-/// The widest joint space; bounds of rounding are proven up to here.
+/// The widest joint space: the bounds of rounding are proven up to this width.
 pub const LARGEST_WIDTH: usize = 1 << 24;
 
-/// Fragments that one entry has at most: its Gram matrix is quadratic in them.
+/// The most fragments of one entry, whose Gram matrix has the square of that many numbers.
 pub const MOST_FRAGMENTS: usize = 1 << 16;
 
-/// A kind of numbers that is stored for all entries together.
+/// A kind of numbers, stored for all entries together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// Panels of f32.
@@ -28,14 +29,14 @@ pub enum Part {
     Bf16,
     /// Gram matrices in f32, one after the other.
     Grams,
-    /// Bounds on |v - bf16(v)| in f32, one a place.
+    /// For each fragment an upper bound of |v - bf16(v)|, in f32.
     Residuals,
-    /// Bounds on |v| in f32, one a place.
+    /// For each fragment an upper bound of |v|, in f32.
     Norms,
 }
 
 impl Part {
-    /// All of them, in the order of memory and files.
+    /// All parts, in their order in memory and in files.
     pub const ALL: [Self; 5] = [
         Self::F32,
         Self::Bf16,
@@ -65,7 +66,7 @@ impl Part {
         }
     }
 
-    /// Bytes of one panel, for what is stored panel by panel.
+    /// Bytes of one panel; zero for a part that is not stored in panels.
     pub fn bytes_of_panel(self, width: usize) -> usize {
         match self {
             Self::F32 => PANEL * padded_depth(width) * size_of::<f32>(),
@@ -75,7 +76,7 @@ impl Part {
         }
     }
 
-    /// Bytes of all entries, whole lines.
+    /// Bytes of all entries, a multiple of a line; zero if the precision does not need the part.
     pub fn bytes(self, shape: Shape, layout: &Layout) -> usize {
         match self {
             _ if !self.is_needed(shape.precision) => 0,
@@ -87,12 +88,12 @@ impl Part {
     }
 }
 
-/// What all fragments have in common.
+/// What all packed fragments of a collection have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     /// Width D of the joint space.
     pub width: usize,
-    /// What they are packed for.
+    /// The precision that they are packed for.
     pub precision: Precision,
 }
 
@@ -100,7 +101,7 @@ impl Shape {
     /// Checks the width and the precision.
     ///
     /// # Errors
-    /// When the width is zero or above [`LARGEST_WIDTH`], or nothing is packed for the precision.
+    /// When the width is zero or above [`LARGEST_WIDTH`], or the precision is f16, which only a GPU has.
     pub fn new(width: usize, precision: Precision) -> Result<Self> {
         if precision == Precision::F16 {
             return Err(Error::Setting {
@@ -125,17 +126,17 @@ impl Shape {
 pub struct Fragments {
     shape: Shape,
     layout: Layout,
-    /// One for each of [`Part::ALL`], empty where the precision does not need it.
+    /// The numbers of each of [`Part::ALL`], empty where the precision does not need them.
     parts: [Section; Part::ALL.len()],
-    /// The file that the parts are mapped from.
+    /// The file that the parts are mapped from, if any.
     origin: Option<Arc<Origin>>,
 }
 
 impl Fragments {
-    /// Joins what belongs together.
+    /// Fragments of these parts.
     ///
     /// # Panics
-    /// When a part has another size than shape and layout ask for: the caller checks.
+    /// When a part has another size than follows from shape and layout, a mistake of the caller.
     pub fn new(
         shape: Shape,
         layout: Layout,
@@ -159,22 +160,22 @@ impl Fragments {
         self.shape
     }
 
-    /// Where everything lies.
+    /// Where the fragments of each entry lie.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// The file that they are mapped from.
+    /// The file that they are mapped from, if any.
     pub fn origin(&self) -> Option<&Origin> {
         self.origin.as_deref()
     }
 
-    /// The bytes of a part; none where the precision does not need it.
+    /// A part; empty where the precision does not need it.
     pub fn part(&self, part: Part) -> &Section {
         &self.parts[part as usize]
     }
 
-    /// Whether kernels of another precision find what they read.
+    /// Whether all parts are stored that kernels of a precision read.
     pub fn supports(&self, precision: Precision) -> bool {
         match self.shape.precision {
             Precision::Exact => precision != Precision::F16,
@@ -182,10 +183,10 @@ impl Fragments {
         }
     }
 
-    /// Numbers of all panels of `T`.
+    /// The numbers of all panels of `T`.
     ///
     /// # Panics
-    /// When they were not packed.
+    /// When panels of `T` are not stored.
     pub fn panels<T: Element + Pod>(&self) -> &[T] {
         let (precision, part) = match T::MATMUL {
             Matmul::F32 => (Precision::F32, Part::F32),
@@ -200,7 +201,7 @@ impl Fragments {
         &self.part(Part::Grams).numbers()[self.layout.gram_of(entry)]
     }
 
-    /// A bound of each of an entry's fragments.
+    /// The bounds of an entry's fragments; `part` is [`Part::Residuals`] or [`Part::Norms`].
     pub fn bounds(&self, part: Part, entry: usize) -> &[f32] {
         let places: Range<usize> = self.layout.places_of(entry);
         &self.part(part).numbers()[places]

@@ -1,7 +1,7 @@
-//! The products of an entry's fragments with each other, as panels of their own.
+//! The Gram matrix of an entry, computed by products of packed panels.
 //!
-//! Each product depends on its two vectors and the instruction set alone, so neither batches nor
-//! precisions change a bit of it, and the matrix is symmetric to the last bit.
+//! Every bit of a product depends on its two vectors and the instruction set alone. So batches and
+//! precisions do not change the matrix, and it is exactly symmetric.
 
 use uard_linalg::matmul::Matmul;
 use uard_linalg::product::{Matrix, Output, PackedRight};
@@ -11,8 +11,8 @@ use super::layout::gram_stride;
 /// `out[a][b] = v_a · v_b`.
 ///
 /// # Shapes
-/// `vectors` rows of `width` numbers, `out` as many rows of [`gram_stride`] numbers; what lies beyond
-/// the products is left alone.
+/// `vectors` rows of `width` numbers, `out` as many rows of [`gram_stride`] numbers. The numbers of a row
+/// beyond the products stay as they are.
 pub fn gram(vectors: &[f32], width: usize, out: &mut [f32]) {
     let count = vectors.len() / width;
     let rows = Matrix::row_major(vectors, count, width);

@@ -1,13 +1,13 @@
-//! Where does each fragment lie? Places, blocks and Gram matrices, from the counts alone.
+//! Where fragments and Gram matrices lie in memory, computed from the counts of fragments.
 
 use std::ops::Range;
 
 use uard_linalg::panels::{PANEL, panels_for};
 
-/// Regions that a block of images holds at most, if no single image has more.
+/// The most regions of a block of images, unless a single image has more.
 pub const BLOCK_COLUMNS: usize = 288;
 
-/// Distance of the rows of a Gram matrix of `count` fragments: whole lines of 16.
+/// The stride of the rows of a Gram matrix of `count` fragments: a multiple of 16 numbers.
 pub fn gram_stride(count: usize) -> usize {
     count.next_multiple_of(PANEL)
 }
@@ -17,21 +17,21 @@ pub fn gram_stride(count: usize) -> usize {
 pub struct ImageBlock {
     /// The images.
     pub images: Range<usize>,
-    /// Their panels.
+    /// The panels of their regions.
     pub panels: Range<usize>,
 }
 
-/// What is packed.
+/// Which fragments are packed, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Columns, in blocks of images.
+    /// Regions: columns, in blocks of images.
     Regions,
-    /// Rows, without any gap.
+    /// Words: rows, without gaps.
     Words,
 }
 
 impl Kind {
-    /// Its plural.
+    /// Its name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Regions => "regions",
@@ -40,10 +40,11 @@ impl Kind {
     }
 }
 
-/// The place of everything, grown entry by entry.
+/// The places of all fragments and Gram matrices. A *place* is the index of a vector, counted over all
+/// panels.
 ///
-/// Arithmetic saturates: counts that a file claims may be absurd, and then no file is long enough
-/// for the sizes that follow from them.
+/// Arithmetic saturates: the counts in a damaged file may be arbitrary, and no file is as long as a
+/// saturated size.
 #[derive(Debug, Clone)]
 pub struct Layout {
     kind: Kind,
@@ -52,13 +53,13 @@ pub struct Layout {
     gram_starts: Vec<usize>,
     blocks: Vec<ImageBlock>,
     fragments: usize,
-    /// One after the last place.
+    /// The place after the last fragment.
     end: usize,
     gram_numbers: usize,
 }
 
 impl Layout {
-    /// No entry yet.
+    /// A layout without entries.
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,
@@ -72,7 +73,7 @@ impl Layout {
         }
     }
 
-    /// Adds an entry of `count` fragments behind the others.
+    /// Adds an entry of `count` fragments after the others.
     pub fn push(&mut self, count: usize) {
         if self.kind == Kind::Regions {
             self.push_into_blocks(count);
@@ -86,7 +87,7 @@ impl Layout {
         self.gram_numbers = self.gram_numbers.saturating_add(gram);
     }
 
-    /// Lengthens the last block, or begins another one at a panel border.
+    /// Adds an image to the last block, or begins another block at a new panel.
     fn push_into_blocks(&mut self, count: usize) {
         let image = self.counts.len();
         let fits = |block: &ImageBlock| {
@@ -107,17 +108,17 @@ impl Layout {
         }
     }
 
-    /// What is packed.
+    /// Whether regions or words are packed.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Fragments of each entry.
+    /// How many fragments each entry has.
     pub fn counts(&self) -> &[usize] {
         &self.counts
     }
 
-    /// Place of each entry's first fragment, counted in vectors over all panels.
+    /// The place of each entry's first fragment.
     pub fn places(&self) -> &[usize] {
         &self.places
     }
@@ -127,39 +128,40 @@ impl Layout {
         &self.blocks
     }
 
-    /// Fragments of all entries.
+    /// How many fragments all entries have together.
     pub fn fragments(&self) -> usize {
         self.fragments
     }
 
-    /// One after the last place.
+    /// The place after the last fragment.
     pub fn end(&self) -> usize {
         self.end
     }
 
-    /// Panels that hold them.
+    /// How many panels hold all fragments.
     pub fn panels(&self) -> usize {
         panels_for(self.end)
     }
 
-    /// Numbers of all Gram matrices.
+    /// How many numbers all Gram matrices have together.
     pub fn gram_numbers(&self) -> usize {
         self.gram_numbers
     }
 
-    /// Places of an entry's fragments.
+    /// The places of an entry's fragments.
     pub fn places_of(&self, entry: usize) -> Range<usize> {
         let first = self.places[entry];
         first..first + self.counts[entry]
     }
 
-    /// Where an entry's Gram matrix begins; for the entry after the last, where all end.
+    /// The index of the first number of an entry's Gram matrix; for the entry after the last, the end of
+    /// all matrices.
     pub fn gram_start(&self, entry: usize) -> usize {
         let start = self.gram_starts.get(entry);
         start.copied().unwrap_or(self.gram_numbers)
     }
 
-    /// Where an entry's Gram matrix lies among all their numbers.
+    /// The indices of an entry's Gram matrix among the numbers of all.
     pub fn gram_of(&self, entry: usize) -> Range<usize> {
         let (first, count) = (self.gram_starts[entry], self.counts[entry]);
         first..first + count * gram_stride(count)

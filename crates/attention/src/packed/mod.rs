@@ -1,9 +1,9 @@
-//! What do kernels read? Fragments packed once: panels, Gram matrices, bounds of rounding.
+//! Fragments packed for kernels, once for many searches: panels, Gram matrices, bounds of rounding.
 //!
-//! Fragments lie one after the other without padding between entries. Images are grouped into
-//! blocks of about [`BLOCK_COLUMNS`] regions; a block begins at a panel of its own, so that it can
-//! be multiplied alone. What is packed stays in memory, or is written to a file once and mapped
-//! from it, without a copy, by whoever matches; `docs/packed-format.md` describes the file.
+//! Fragments lie one after the other without padding between entries. Images are grouped into blocks of
+//! about [`BLOCK_COLUMNS`] regions. A block begins at a panel of its own, so that it can be multiplied
+//! alone. Packed fragments stay in memory, or are written to a file, which searches map without a copy;
+//! `docs/packed-format.md` describes it.
 //!
 //! ```
 //! use candle_core::{Device, Tensor};
@@ -57,43 +57,43 @@ use layout::Kind;
 pub use layout::{BLOCK_COLUMNS, ImageBlock, gram_stride};
 use source::with_batch;
 
-/// Regions of many images, packed as columns. A clone shares them.
+/// Regions of many images, packed as columns. A clone shares their memory.
 ///
-/// No image at all is a collection like any other: it has no block.
+/// There may be no image; then there is no block either.
 #[derive(Debug, Clone)]
 pub struct PackedRegions {
     fragments: Fragments,
 }
 
-/// Words of many captions, packed as rows. A clone shares them.
+/// Words of many captions, packed as rows. A clone shares their memory.
 ///
-/// No caption at all is a collection like any other.
+/// There may be no caption.
 #[derive(Debug, Clone)]
 pub struct PackedWords {
     fragments: Fragments,
 }
 
-/// Packs regions batch by batch, so that a split never exists as one padded tensor.
+/// Packs regions batch by batch, so that no padded tensor of a whole split is needed.
 ///
-/// How images are cut into batches changes no byte, and neither does the number of threads.
+/// The bytes do not depend on how images are cut into batches, or on the number of threads.
 pub struct RegionsBuilder {
     builder: Builder,
 }
 
-/// Packs words batch by batch, so that a split never exists as one padded tensor.
+/// Packs words batch by batch, so that no padded tensor of a whole split is needed.
 ///
-/// How captions are cut into batches changes no byte, and neither does the number of threads.
+/// The bytes do not depend on how captions are cut into batches, or on the number of threads.
 pub struct WordsBuilder {
     builder: Builder,
 }
 
 impl PackedRegions {
-    /// Images.
+    /// How many images there are.
     pub fn images(&self) -> usize {
         self.counts().len()
     }
 
-    /// The blocks, in order; together they hold every image once.
+    /// The blocks of images, in order. Each image is in one of them.
     pub fn blocks(&self) -> &[ImageBlock] {
         self.fragments.layout().blocks()
     }
@@ -101,14 +101,14 @@ impl PackedRegions {
     /// Panels of `T` as columns.
     ///
     /// # Panics
-    /// When they were not packed.
+    /// When panels of `T` are not stored.
     pub(crate) fn panels<T: Element + Pod>(&self) -> ColumnPanels<'_, T> {
         ColumnPanels::new(self.fragments.panels(), padded_depth(self.width()))
     }
 }
 
 impl PackedWords {
-    /// Captions.
+    /// How many captions there are.
     pub fn captions(&self) -> usize {
         self.counts().len()
     }
@@ -116,7 +116,7 @@ impl PackedWords {
     /// Panels of `T` as rows.
     ///
     /// # Panics
-    /// When they were not packed.
+    /// When panels of `T` are not stored.
     pub(crate) fn panels<T: Element + Pod>(&self) -> RowPanels<'_, T> {
         RowPanels::new(self.fragments.panels(), padded_depth(self.width()))
     }
@@ -144,40 +144,40 @@ macro_rules! delegate_to_fragments {
                 Ok($builder { builder })
             }
 
-            /// Writes a file, as `docs/packed-format.md` describes it; the same fragments give
-            /// the same bytes.
+            /// Writes a file in the format of `docs/packed-format.md`. Equal fragments give equal
+            /// bytes.
             ///
-            /// The file is written beside its place under a hidden name, brought to disk and then
-            /// renamed. A file that is mapped is therefore never changed: whoever opened the old
-            /// one keeps reading it. (On Windows a mapped file cannot be replaced, which is an
-            /// error here.)
+            /// The file is written under a hidden name in the same folder, flushed to disk and then
+            /// renamed. So a mapped file is never changed: a process that has the old one open
+            /// still reads that. (On Windows a mapped file cannot be replaced, which is an error
+            /// here.)
             ///
             /// # Errors
-            /// When the system refuses; the old file, if any, is still there then.
+            /// When the file cannot be written; an old file of that name then stays.
             pub fn write(&self, path: &Path) -> Result<()> {
                 file::write(&self.fragments, path)
             }
 
             /// Maps a file that [`Self::write`] wrote, without reading its numbers.
             ///
-            /// Header, table and counts are checked completely: format, version, checksums, and
-            /// that every part lies where and is as long as they say. Damage there, and a file
-            /// that is too short or too long, is an error here. The numbers themselves are
-            /// gigabytes, so their checksums are left to [`Self::verify`]: damaged numbers give
-            /// wrong similarities, and never an access outside the file.
+            /// Header, table and counts are checked completely: format, version, checksums, and the
+            /// offset and length of every part. The numbers themselves may be gigabytes, so only
+            /// [`Self::verify`] compares their checksums: damaged numbers give wrong similarities,
+            /// but no access outside of the file.
             ///
             /// # Errors
-            /// What was expected and what was found, and the file's name.
+            /// When the file cannot be mapped, header, table or counts are damaged, or the file is
+            /// too short or too long.
             pub fn open(path: &Path) -> Result<Self> {
                 let fragments = file::open(path, $kind)?;
                 Ok(Self { fragments })
             }
 
-            /// Reads all numbers of the file once and compares their checksums. Worth it whenever
-            /// a file has been copied; nothing is done for what was packed in memory.
+            /// Reads all numbers of the file and compares their checksums, for example after the
+            /// file was copied. Fragments that were packed in memory have none to compare.
             ///
             /// # Errors
-            /// With the part whose bytes are not those that were written.
+            /// When the bytes of a part are not those that were written; the error names the part.
             pub fn verify(&self) -> Result<()> {
                 file::verify(&self.fragments)
             }
@@ -187,23 +187,23 @@ macro_rules! delegate_to_fragments {
                 self.fragments.shape().width
             }
 
-            /// What they were packed for.
+            /// The precision that they were packed for.
             pub fn precision(&self) -> Precision {
                 self.fragments.shape().precision
             }
 
-            /// Whether kernels of a precision find what they read: their own, and any in what was
-            /// packed for [`Precision::Exact`].
+            /// Whether kernels of a precision can read them: the precision that they were packed
+            /// for, or f32 and bf16 too if that is [`Precision::Exact`].
             pub fn supports(&self, precision: Precision) -> bool {
                 self.fragments.supports(precision)
             }
 
-            /// Fragments of each entry.
+            /// How many fragments each entry has.
             pub fn counts(&self) -> &[usize] {
                 self.fragments.layout().counts()
             }
 
-            /// Place of the first fragment of an entry, counted in vectors over all panels.
+            /// The place of the first fragment of an entry, counted in vectors over all panels.
             pub(crate) fn place(&self, entry: usize) -> usize {
                 self.fragments.layout().places()[entry]
             }
@@ -213,28 +213,28 @@ macro_rules! delegate_to_fragments {
                 self.fragments.gram(entry)
             }
 
-            /// Bounds on |v - bf16(v)| of an entry's fragments.
+            /// Upper bounds of |v - bf16(v)| of an entry's fragments.
             ///
             /// # Panics
-            /// When they were not packed (`precision` is not `Exact`).
+            /// When they are not stored (`precision` is not `Exact`).
             pub(crate) fn residuals(&self, entry: usize) -> &[f32] {
                 self.fragments.bounds(Part::Residuals, entry)
             }
 
-            /// Bounds on |v| of an entry's fragments: they are unit vectors up to rounding only.
+            /// Upper bounds of |v| of an entry's fragments, which are unit vectors up to rounding.
             ///
             /// # Panics
-            /// When they were not packed (`precision` is not `Exact`).
+            /// When they are not stored (`precision` is not `Exact`).
             pub(crate) fn norms(&self, entry: usize) -> &[f32] {
                 self.fragments.bounds(Part::Norms, entry)
             }
         }
 
         impl $builder {
-            /// Adds a batch; after an error nothing of it was added.
+            /// Adds a batch. After an error nothing of it was added.
             ///
-            /// Numbers that are not f32, not in order or not on the CPU are converted first; f32
-            /// on the CPU is read where it lies.
+            /// A contiguous f32 tensor on the CPU is read without a copy; any other is converted
+            /// first.
             ///
             /// # Errors
             /// When the batch has another width, an entry has more than [`MOST_FRAGMENTS`]
@@ -246,7 +246,7 @@ macro_rules! delegate_to_fragments {
                 })
             }
 
-            /// All that was pushed.
+            /// The packed fragments of all batches.
             pub fn finish(self) -> $type {
                 $type { fragments: self.builder.finish() }
             }

@@ -1,4 +1,4 @@
-//! What is packed? The valid rows of a padded tensor, read where they lie.
+//! Reads the valid rows of a padded tensor for packing, without a copy where that is possible.
 
 use candle_core::{DType, Device, Tensor};
 use uard_core::slices::reading;
@@ -10,9 +10,9 @@ use crate::Result;
 /// A batch of entries, padded to the longest.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
-    /// [entries, longest, width], row-major.
+    /// Row-major [entries, longest, width].
     pub numbers: &'a [f32],
-    /// Fragments of each entry.
+    /// How many fragments each entry has.
     pub counts: &'a [usize],
     /// The padded length.
     pub longest: usize,
@@ -21,7 +21,7 @@ pub struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// The rows of an entry, one after the other, without its padding.
+    /// The rows of an entry without its padding, row-major.
     pub fn rows(&self, entry: usize) -> &'a [f32] {
         let start = entry * self.longest * self.width;
         &self.numbers[start..][..self.counts[entry] * self.width]
@@ -34,7 +34,7 @@ impl<'a> Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// The first entry and fragment that holds a number which is not finite.
+    /// The first entry and fragment with a number that is not finite.
     pub fn not_finite(&self) -> Option<(usize, usize)> {
         let finite = work::map(self.counts.len(), |entry| is_finite(self.rows(entry)));
         let entry = finite.iter().position(|finite| !finite)?;
@@ -44,11 +44,11 @@ impl Batch<'_> {
     }
 }
 
-/// The rows of a padded tensor [entries, longest, width] with `counts` valid fragments, as
-/// [`with_numbers`] lends them.
+/// Calls `read` with the rows of a padded tensor [entries, longest, width], which has `counts` valid
+/// fragments. The numbers are borrowed or converted as by [`with_numbers`].
 ///
 /// # Errors
-/// As [`with_numbers`].
+/// That of `read`, or when the tensor cannot be copied to the CPU.
 pub fn with_batch<R>(
     rows: &Tensor,
     counts: &[usize],
@@ -65,11 +65,11 @@ pub fn with_batch<R>(
     })
 }
 
-/// Lends the numbers of a tensor, converted and moved only where they are not f32 in order on the
-/// CPU.
+/// Calls `read` with the numbers of a tensor. They are converted and copied only if the tensor is not f32,
+/// not contiguous or not on the CPU.
 ///
 /// # Errors
-/// When the tensor cannot be brought there.
+/// That of `read`, or when the tensor cannot be copied to the CPU.
 fn with_numbers<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
     let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
     read(reading(&tensor.contiguous()?).numbers("packing")?)
@@ -84,8 +84,8 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "candle is not ours to check")]
-    fn f32_in_order_is_lent_where_it_lies() {
+    #[cfg_attr(miri, ignore = "Miri checks our code, not candle")]
+    fn contiguous_f32_is_borrowed() {
         let whole = Tensor::arange(0f32, 12.0, &Device::Cpu).unwrap();
         let whole = whole.reshape((3, 2, 2)).unwrap();
         let (found, start) = numbers(&whole);
@@ -96,8 +96,8 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "candle is not ours to check")]
-    fn another_order_and_f64_are_converted() {
+    #[cfg_attr(miri, ignore = "Miri checks our code, not candle")]
+    fn transposed_tensors_and_f64_are_converted() {
         let tensor = Tensor::new(&[[1f64, 2.5], [1e-60, 0.1]], &Device::Cpu).unwrap();
         assert_eq!(numbers(&tensor).0, [1.0, 2.5, 0.0, 0.1f32]);
         assert_eq!(numbers(&tensor.t().unwrap()).0, [1.0, 0.0, 2.5, 0.1f32]);

@@ -1,4 +1,4 @@
-//! Who owns the packed bytes: lines of 64 bytes in memory, or a mapped file; the same to readers.
+//! The memory of packed fragments: aligned lines of 64 bytes, or a mapped file, read the same way.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,19 +8,19 @@ use bytemuck::{Pod, Zeroable};
 use memmap2::MmapMut;
 use uard_files::MappedFile;
 
-/// Bytes of a line: what one load of AVX-512 reads, and how every part is aligned.
+/// Bytes of a line: one load of AVX-512, and the alignment of every part.
 pub const LINE_BYTES: usize = 64;
 
-/// 64 bytes that begin on a multiple of 64.
+/// 64 bytes at an address that is a multiple of 64.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 struct Line([u8; LINE_BYTES]);
 
-/// From here on memory is asked of the system itself: in large pages, zeroed by whoever touches
-/// them first, which is the thread that fills them.
+/// Allocations of at least this many bytes are mapped from the system in huge pages. The system zeroes a
+/// page when a thread first writes it, so the threads that pack share that work.
 const PAGES_FROM: usize = 4 << 20;
 
-/// Bytes in memory that begin on a line, zero until they are written.
+/// Bytes in memory, aligned to a line and zero until they are written.
 #[derive(Default)]
 pub struct Lines {
     memory: Memory,
@@ -33,31 +33,31 @@ enum Memory {
 }
 
 impl Lines {
-    /// Lengthens with zeros until `bytes` are there; never shortens.
+    /// Appends zeros until there are `bytes` bytes; does nothing if there are more.
     pub fn grow(&mut self, bytes: usize) {
         let capacity = self.memory.as_slice().len();
         if bytes > capacity {
-            let room = match self.bytes {
+            let capacity = match self.bytes {
                 0 => bytes,
-                // Doubling moves each byte about once; room that is never written costs no memory.
+                // By doubling, each byte is copied about once. Pages that are never written need no memory.
                 _ => bytes.max(2 * capacity),
             };
-            let mut memory = Memory::zeroed(room);
+            let mut memory = Memory::zeroed(capacity);
             memory.as_mut_slice()[..self.bytes].copy_from_slice(self.as_slice());
             self.memory = memory;
         }
         self.bytes = self.bytes.max(bytes);
     }
 
-    /// All of them.
+    /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
         &self.memory.as_slice()[..self.bytes]
     }
 
-    /// All of them as numbers, to be written.
+    /// The bytes as numbers of `T`, to be written.
     ///
     /// # Panics
-    /// When they are no whole numbers: the caller asked for other ones.
+    /// When their length is no multiple of a number's.
     pub fn numbers_mut<T: Pod>(&mut self) -> &mut [T] {
         bytemuck::cast_slice_mut(&mut self.memory.as_mut_slice()[..self.bytes])
     }
@@ -75,7 +75,7 @@ impl Memory {
         match pages {
             Some(Ok(pages)) => {
                 #[cfg(target_os = "linux")]
-                // Refused, it costs time and nothing else.
+                // If the system refuses huge pages, only time is lost.
                 let _ = pages.advise(memmap2::Advice::HugePage);
                 Self::Pages(pages)
             }
@@ -98,16 +98,16 @@ impl Memory {
     }
 }
 
-/// Where bytes live.
+/// Bytes in memory or in a mapped file.
 pub enum Bytes {
     /// In memory.
     Owned(Lines),
-    /// In a file.
+    /// In a mapped file.
     Mapped(MappedFile),
 }
 
 impl Bytes {
-    /// All of them, aligned to a line.
+    /// The bytes, aligned to a line.
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Self::Owned(lines) => lines.as_slice(),
@@ -116,7 +116,7 @@ impl Bytes {
     }
 }
 
-/// A part of some bytes, shared: a clone costs nothing.
+/// A range of shared bytes. A clone shares them.
 #[derive(Clone)]
 pub struct Section {
     bytes: Arc<Bytes>,
@@ -124,17 +124,17 @@ pub struct Section {
 }
 
 impl Section {
-    /// A part of bytes that may hold others.
+    /// A range of bytes.
     ///
     /// # Panics
-    /// When the range leaves the bytes or begins within a line: the caller checks both.
+    /// When the range leaves the bytes or does not begin on a line, mistakes of the caller.
     pub fn new(bytes: Arc<Bytes>, range: Range<usize>) -> Self {
         assert_eq!(range.start % LINE_BYTES, 0, "a section begins on a line");
         assert!(bytes.as_slice().get(range.clone()).is_some(), "{range:?}");
         Self { bytes, range }
     }
 
-    /// All of these lines.
+    /// All bytes of these lines.
     pub fn owned(lines: Lines) -> Self {
         let range = 0..lines.as_slice().len();
         Self::new(Arc::new(Bytes::Owned(lines)), range)
@@ -145,10 +145,10 @@ impl Section {
         &self.bytes.as_slice()[self.range.clone()]
     }
 
-    /// Its bytes as numbers.
+    /// Its bytes as numbers of `T`.
     ///
     /// # Panics
-    /// When they are no whole numbers, which no section is cut to.
+    /// When their length is no multiple of a number's.
     pub fn numbers<T: Pod>(&self) -> &[T] {
         bytemuck::cast_slice(self.as_bytes())
     }

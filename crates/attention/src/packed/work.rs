@@ -1,10 +1,10 @@
-//! How is work spread over threads? Task by task; tasks are cut by data, never by threads.
+//! Runs tasks on all threads. Tasks are cut by the data, so results do not depend on threads.
 
 use rayon::prelude::*;
 
-/// Does every task, in any order, on any thread.
+/// Runs every task, in any order, on any thread.
 ///
-/// Miri runs them on one thread: it checks what a task does, and would spend its time in the pool.
+/// Under Miri all run on one thread, because Miri is too slow for the thread pool.
 pub fn for_each<T: Send>(tasks: Vec<T>, work: impl Fn(T) + Sync + Send) {
     if cfg!(miri) {
         tasks.into_iter().for_each(work);
@@ -13,7 +13,7 @@ pub fn for_each<T: Send>(tasks: Vec<T>, work: impl Fn(T) + Sync + Send) {
     }
 }
 
-/// The results of 0..count, in order.
+/// The results of `work` for 0..count, in order.
 pub fn map<R: Send>(count: usize, work: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
     if cfg!(miri) {
         (0..count).map(work).collect()

@@ -1,4 +1,5 @@
-//! Similarities by the scalar reference: forms every attended vector in f64, judges the others.
+//! Similarities by the scalar reference, which forms every attended vector in f64. Tests compare the other
+//! engines with it.
 
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
@@ -41,6 +42,7 @@ pub(super) fn reference_block(
     Ok(AllPairs { values, kept })
 }
 
+/// Counts what is above the threshold in one pair.
 fn above_in_pair(image: &[Vec<f64>], caption: &[Vec<f64>], threshold: f64) -> Above {
     let relevance = reference::relevance(caption, image);
     let above = |s: &f64| *s > threshold;
@@ -52,7 +54,7 @@ fn above_in_pair(image: &[Vec<f64>], caption: &[Vec<f64>], threshold: f64) -> Ab
     }
 }
 
-/// Valid rows of each entry, made unit again in f64.
+/// The valid rows of each entry, divided by their length once more in f64.
 fn valid_rows(rows: &Tensor, counts: &[usize]) -> Result<Vec<Vec<Vec<f64>>>> {
     let rows = rows.to_dtype(DType::F64)?.to_vec3::<f64>()?;
     Ok(rows

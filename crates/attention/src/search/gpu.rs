@@ -1,6 +1,6 @@
-//! All pairs and lists by our kernels on a GPU, which have no listed pairs and no evidence.
+//! All pairs and lists by our kernels on a GPU, which do not compute listed pairs or evidence.
 
-use super::{MatrixOutput, Pairs, Preserve, Preserved, Progress, TopK};
+use super::{MatrixOutput, Pairs, Preserve, Preserved, TopK};
 use crate::evidence::PairEvidence;
 use crate::kernel::cuda::DeviceSearch;
 use crate::{Engine, Error, Result};
@@ -14,8 +14,8 @@ impl Pairs for DeviceSearch<'_> {
         })
     }
 
-    fn top_k(&self, k: usize, on_progress: Progress<'_>) -> Result<TopK> {
-        self.lists(k, on_progress)
+    fn top_k(&self, k: usize) -> Result<TopK> {
+        self.lists(k)
     }
 
     fn listed(&self, _: &[(usize, usize)]) -> Result<Vec<f32>> {
@@ -27,6 +27,7 @@ impl Pairs for DeviceSearch<'_> {
     }
 }
 
+/// The error for what these kernels do not compute.
 fn lacks(what: &'static str) -> Error {
     Error::Lacks {
         engine: Engine::Cuda,

@@ -1,4 +1,4 @@
-//! The similarity of listed pairs: only the panels that they touch are multiplied.
+//! The similarities of listed pairs; only panels of their images and captions are multiplied.
 
 use std::ops::Range;
 
@@ -7,30 +7,34 @@ use rayon::prelude::*;
 use uard_linalg::panels::{Element, PANEL, panels_for};
 
 use super::PackedPairs;
-use super::similarities::Workplace;
+use super::similarities::Workspace;
 use super::tiles::Fragments;
 use crate::PackedRegions;
 use crate::kernel::answers::{Answers, CaptionPairs, Tile};
 
-/// Listed pairs of one unit of work.
+/// How many listed pairs one task computes.
 const PAIRS_IN_A_CHUNK: usize = 128;
 
-/// Captions further apart are not multiplied in one run: less than a step lies between.
-const GAP: usize = 2 * PANEL;
+/// The most words between two captions of one run; further apart, multiplying the words between them
+/// would cost more than another run.
+const LARGEST_GAP: usize = 2 * PANEL;
 
 impl PackedPairs<'_> {
-    /// The similarity of each listed (image, caption), bit for bit that of all pairs.
+    /// The similarity of each listed (image, caption), with the bits that it has among all pairs.
     ///
     /// Pairs are sorted by image, and captions that lie close together are multiplied in one run.
-    pub(super) fn similarities_of<T: Element + Pod>(&self, pairs: &[(usize, usize)]) -> Vec<f32> {
+    pub(super) fn listed_similarities<T: Element + Pod>(
+        &self,
+        pairs: &[(usize, usize)],
+    ) -> Vec<f32> {
         let answers = self.answers();
         let mut order: Vec<usize> = (0..pairs.len()).collect();
         order.par_sort_unstable_by_key(|&at| (pairs[at], at));
         let found: Vec<Vec<f32>> = order
             .par_chunks(PAIRS_IN_A_CHUNK)
-            .map_init(Workplace::new, |workplace, chunk| {
+            .map_init(Workspace::new, |workspace, chunk| {
                 let sorted: Vec<_> = chunk.iter().map(|&at| pairs[at]).collect();
-                similarities_of_sorted::<T>(&self.fragments, &answers, &sorted, workplace)
+                sorted_similarities::<T>(&self.fragments, &answers, &sorted, workspace)
             })
             .collect();
         let mut similarities = vec![0.0; pairs.len()];
@@ -41,16 +45,17 @@ impl PackedPairs<'_> {
     }
 }
 
-fn similarities_of_sorted<T: Element + Pod>(
+/// The similarity of each listed (image, caption); the pairs are sorted.
+fn sorted_similarities<T: Element + Pod>(
     fragments: &Fragments<'_>,
     answers: &Answers,
     pairs: &[(usize, usize)],
-    workplace: &mut Workplace<f32>,
+    workspace: &mut Workspace<f32>,
 ) -> Vec<f32> {
     let mut found = Vec::with_capacity(pairs.len());
     let is_one_run = |a: &(usize, usize), b: &(usize, usize)| {
         let end = fragments.words.place(a.1) + fragments.words.counts()[a.1];
-        a.0 == b.0 && fragments.words.place(b.1) < end + GAP
+        a.0 == b.0 && fragments.words.place(b.1) < end + LARGEST_GAP
     };
     for run in pairs.chunk_by(is_one_run) {
         let image = run[0].0;
@@ -58,7 +63,7 @@ fn similarities_of_sorted<T: Element + Pod>(
         let columns = [fragments.image_columns(image, panels.start)];
         let captions = run[0].1..run[run.len() - 1].1 + 1;
         let mut wanted = run.iter().map(|pair| pair.1).peekable();
-        let scratch = &mut workplace.scratch;
+        let scratch = &mut workspace.scratch;
         let mut on_caption = |caption, tile: Tile<'_>| {
             if wanted.peek() != Some(&caption) {
                 return;
@@ -69,12 +74,12 @@ fn similarities_of_sorted<T: Element + Pod>(
                 images: &columns,
             };
             let mut similarity = [0.0];
-            answers.of_caption(&pairs, scratch, &mut similarity);
+            answers.match_caption(&pairs, scratch, &mut similarity);
             while wanted.next_if_eq(&caption).is_some() {
                 found.push(similarity[0]);
             }
         };
-        fragments.stream::<T>(panels, captions, &mut workplace.rows, &mut on_caption);
+        fragments.stream::<T>(panels, captions, &mut workspace.rows, &mut on_caption);
     }
     found
 }

@@ -1,11 +1,11 @@
-//! Matches images and captions by the same calls on every engine: all pairs, the best of each,
+//! [`Search`] matches images and captions by the same calls on every engine: all pairs, the best of each,
 //! listed pairs, and the evidence of a pair.
 //!
-//! On packed fragments work is cut into tasks (a block of images, a range of captions) that do not
-//! depend on the number of threads, and every similarity depends on its pair alone: the same bytes
-//! for any number of threads, for any cut, and for a pair asked alone. Beside packed fragments and
-//! results, a thread holds about 1 MB: the relevance of 32 words and of one caption with a block of
-//! images, and the similarities of a task.
+//! On packed fragments the work is cut into tasks (a block of images with a range of captions) that do
+//! not depend on the number of threads, and every similarity depends on its pair alone. So the bytes are
+//! the same for any number of threads, any tasks, and a pair that is computed alone. Beside packed
+//! fragments and results, a thread needs about 1 MB: the relevance of 32 words and of one caption with a
+//! block of images, and the similarities of a task.
 
 mod by_reference;
 #[cfg(feature = "cuda-kernels")]
@@ -31,7 +31,7 @@ use crate::{Engine, Error, Kept, Matcher, MatcherConfig, Precision, Result, Runn
 pub use crate::results::{AllPairs, MatrixOutput, Preserve, Preserved, Progress, Ranked, TopK};
 pub(crate) use listed::panels_of;
 pub(crate) use packed::PackedPairs;
-use sides::Held;
+use sides::EngineFragments;
 pub use sides::{SearchRegions, SearchRegionsBuilder, SearchWords, SearchWordsBuilder};
 use tensors::TensorPairs;
 
@@ -49,15 +49,15 @@ use tensors::TensorPairs;
 /// let words = Tensor::new(&[[[0.6f32, 0.8]]], &Device::Cpu)?;
 /// let matcher = Matcher::new(MatcherConfig::default())?;
 /// let search = Search::new(&matcher, 0.7, Engine::Auto, Precision::F32)?;
-/// // Batch by batch; what was packed before, or mapped from a file, is taken as it is.
+/// // Collected batch by batch; packed fragments, also from a file, may be passed instead.
 /// let mut images = search.regions(2)?;
 /// images.push(&Regions::normalized(&regions, vec![1, 1])?)?;
 /// let images = images.finish()?;
 /// let mut captions = search.words(2)?;
 /// captions.push(&Words::normalized(&words, vec![1])?)?;
 /// let captions = captions.finish()?;
-/// let found = search.top_k(&images, &captions, 2, &|_, _| ())?;
-/// // Words and regions ask: 0.8 twice. The other image has nothing above the threshold.
+/// let found = search.top_k(&images, &captions, 2)?;
+/// // Words and regions are queries, and each adds 0.8. The other image has nothing above the threshold.
 /// let [first, second] = &found.images_of_captions[0][..] else { unreachable!() };
 /// assert_eq!((first.index, second.similarity), (1, 0.0));
 /// assert!((first.similarity - 1.6).abs() < 1e-6);
@@ -65,9 +65,9 @@ use tensors::TensorPairs;
 /// # }
 /// ```
 ///
-/// # Sides
-/// Wherever regions or words are asked for, what its own builders finished is taken, by reference or
-/// by value, and packed fragments where the engine reads those.
+/// # Regions and words
+/// The functions take what [`Search::regions`] and [`Search::words`] have collected, by reference or by
+/// value. Engines that read packed fragments take those too.
 #[derive(Debug, Clone)]
 pub struct Search {
     matcher: Matcher,
@@ -76,31 +76,31 @@ pub struct Search {
     pairs_at_once: usize,
 }
 
-/// Similarities that are in a GPU's memory at once: 256 MB.
+/// How many similarities are in the memory of a GPU at once: 256 MB.
 const PAIRS_AT_ONCE: usize = 1 << 26;
 
-/// Both sides, as one engine reads them.
+/// All images and captions of a search, as one engine computes their pairs.
 trait Pairs {
-    /// The similarity of every pair into `out`, which has that length; without `preserve`
-    /// everything is as in f32 where the precision is `Exact`.
+    /// Writes the similarity of every pair to `out`, which has that length. Without `preserve`, all are
+    /// those of f32 if the precision is `Exact`.
     fn similarities(
         &self,
         preserve: Option<&Preserve<'_>>,
         out: MatrixOutput<'_>,
     ) -> Result<Preserved>;
 
-    /// The best of each.
-    fn top_k(&self, k: usize, on_progress: Progress<'_>) -> Result<TopK>;
+    /// The `k` best of each image and caption.
+    fn top_k(&self, k: usize) -> Result<TopK>;
 
     /// The similarity of each listed (image, caption), all of them in range.
     fn listed(&self, pairs: &[(usize, usize)]) -> Result<Vec<f32>>;
 
-    /// Why a pair, which is in range, has its similarity.
+    /// The evidence of a pair, which is in range.
     fn evidence(&self, image: usize, caption: usize) -> Result<PairEvidence>;
 }
 
 impl Search {
-    /// A search with the settings of a matcher, for tensors of the CPU.
+    /// A search with the settings of a matcher, for tensors on the CPU.
     ///
     /// # Errors
     /// When the engine cannot run here or lacks the precision, or the threshold is not finite.
@@ -132,8 +132,8 @@ impl Search {
         })
     }
 
-    /// The same with another buffer of similarities on a GPU: fewer pairs are more chunks, and the
-    /// same bytes. On the CPU it changes nothing.
+    /// The same search with another number of similarities in the memory of a GPU at once. It changes
+    /// no result, and nothing on the CPU.
     #[must_use]
     pub fn with_pairs_at_once(self, pairs_at_once: usize) -> Self {
         Self {
@@ -142,17 +142,17 @@ impl Search {
         }
     }
 
-    /// What runs, and why if that is not what was asked for.
+    /// The engine that runs, and why if it is not the requested one.
     pub fn running(&self) -> &Running {
         &self.running
     }
 
-    /// The numbers that relevance is computed in.
+    /// The precision of relevance.
     pub fn precision(&self) -> Precision {
         self.running.precision()
     }
 
-    /// Collects regions of a width, batch by batch, as the engine reads them.
+    /// A builder that collects regions of a width, batch by batch, for the engine.
     ///
     /// # Errors
     /// When the width is out of range.
@@ -160,7 +160,7 @@ impl Search {
         SearchRegionsBuilder::new(&self.running, width)
     }
 
-    /// Collects words of a width, batch by batch, as the engine reads them.
+    /// A builder that collects words of a width, batch by batch, for the engine.
     ///
     /// # Errors
     /// When the width is out of range.
@@ -168,104 +168,109 @@ impl Search {
         SearchWordsBuilder::new(&self.running, width)
     }
 
-    /// Collects one batch of each and matches every image with every caption.
+    /// The regions of one batch, for the engine.
     ///
     /// # Errors
-    /// As collecting and [`Search::similarities_into`].
-    pub fn all_pairs(
-        &self,
-        regions: &Regions,
-        words: &Words,
-        on_progress: Progress<'_>,
-    ) -> Result<AllPairs> {
-        let mut images = self.regions(regions.width())?;
-        images.push(regions)?;
-        let mut captions = self.words(words.width())?;
-        captions.push(words)?;
-        let (images, captions) = (images.finish()?, captions.finish()?);
+    /// As [`SearchRegionsBuilder::push`] and [`SearchRegionsBuilder::finish`].
+    pub fn collect_regions(&self, batch: &Regions) -> Result<SearchRegions> {
+        let mut collected = self.regions(batch.width())?;
+        collected.push(batch)?;
+        collected.finish()
+    }
+
+    /// The words of one batch, for the engine.
+    ///
+    /// # Errors
+    /// As [`SearchWordsBuilder::push`] and [`SearchWordsBuilder::finish`].
+    pub fn collect_words(&self, batch: &Words) -> Result<SearchWords> {
+        let mut collected = self.words(batch.width())?;
+        collected.push(batch)?;
+        collected.finish()
+    }
+
+    /// Matches every image of one batch with every caption of another.
+    ///
+    /// # Errors
+    /// As [`Search::collect_regions`] and [`Search::similarities_into`].
+    pub fn all_pairs(&self, regions: &Regions, words: &Words) -> Result<AllPairs> {
         let mut values = vec![0.0; regions.images() * words.captions()];
-        let kept = self.similarities_into(images, captions, &mut values, on_progress)?;
+        let (images, captions) = (self.collect_regions(regions)?, self.collect_words(words)?);
+        let kept = self.similarities_into(images, captions, &mut values)?;
         Ok(AllPairs { values, kept })
     }
 
-    /// The similarity of every image with every caption; returns what was above the threshold.
+    /// Writes the similarity of every image with every caption; returns counts of what is above the
+    /// threshold.
     ///
     /// # Shapes
-    /// `out` row-major [I, C], every number of it written.
+    /// `out` row-major [I, C], a slice, or a [`MatrixOutput`] with progress; every number is written.
     ///
-    /// `Precision::Exact` promises that lists of the best and ranks are those of f32; asked for a
-    /// whole matrix without saying which ranks matter, it is f32.
+    /// With `Precision::Exact` all similarities are those of f32, because no lists or ranks are named for
+    /// which less would be enough; [`Search::similarities_preserving`] names them.
     ///
     /// # Errors
-    /// When `out` has another length, the widths differ, or a side was collected for another engine
-    /// or precision.
-    pub fn similarities_into(
+    /// When `out` has another length, the widths differ, or regions or words were collected for another
+    /// engine or precision.
+    pub fn similarities_into<'a>(
         &self,
         regions: impl Into<SearchRegions>,
         words: impl Into<SearchWords>,
-        out: &mut [f32],
-        on_progress: Progress<'_>,
+        out: impl Into<MatrixOutput<'a>>,
     ) -> Result<Kept> {
         let (regions, words) = (regions.into(), words.into());
-        let out = MatrixOutput {
-            values: out,
-            on_progress,
-        };
-        Ok(self.matrix(&regions, &words, None, out)?.kept)
+        Ok(self.matrix(&regions, &words, None, out.into())?.kept)
     }
 
-    /// The similarity of every image with every caption, where only some of it must be as in f32.
+    /// Writes the similarity of every image with every caption, of which only some must be those of f32.
     ///
-    /// With `Precision::Exact` what `preserve` names is as with `Precision::F32`, to the last bit;
-    /// other values are those of bf16. With any other precision this is
-    /// [`Search::similarities_into`].
+    /// With `Precision::Exact`, what `preserve` names has the bits of `Precision::F32`, and other values
+    /// are those of bf16. With any other precision this is [`Search::similarities_into`].
     ///
     /// # Errors
     /// As [`Search::similarities_into`], and when a matched pair is out of range.
     ///
     /// # Source
     /// `docs/exactness.md`.
-    pub fn similarities_preserving(
+    pub fn similarities_preserving<'a>(
         &self,
         regions: impl Into<SearchRegions>,
         words: impl Into<SearchWords>,
         preserve: &Preserve<'_>,
-        out: MatrixOutput<'_>,
+        out: impl Into<MatrixOutput<'a>>,
     ) -> Result<Preserved> {
         let (regions, words) = (regions.into(), words.into());
         check_pairs(&regions, &words, preserve.matched)?;
-        self.matrix(&regions, &words, Some(preserve), out)
+        self.matrix(&regions, &words, Some(preserve), out.into())
     }
 
-    /// The `k` best captions of each image and the `k` best images of each caption; fewer where
+    /// The `k` best captions of each image and the `k` best images of each caption, or all of them where
     /// there are fewer.
     ///
-    /// Memory beside the fragments is that of the lists, `k (I + C)` entries; the engines `tensor`
-    /// and `reference` hold the whole matrix.
+    /// Beside the fragments this needs memory for the lists, `k (I + C)` entries; the engines `tensor`
+    /// and `reference` need it for the whole matrix.
     ///
     /// # Errors
-    /// When the widths differ, or a side was collected for another engine or precision.
+    /// When the widths differ, or regions or words were collected for another engine or precision.
     pub fn top_k(
         &self,
         regions: impl Into<SearchRegions>,
         words: impl Into<SearchWords>,
         k: usize,
-        on_progress: Progress<'_>,
     ) -> Result<TopK> {
         let (regions, words) = (regions.into(), words.into());
-        self.pairs(&regions, &words)?.top_k(k, on_progress)
+        self.pairs(&regions, &words)?.top_k(k)
     }
 
     /// The similarity of one image with each of some captions, in their order.
     ///
     /// # Errors
-    /// When an index is out of range, the widths differ, a side was collected for another engine or
-    /// precision, or the engine is `cuda`, which matches all pairs.
+    /// When an index is out of range, the widths differ, regions or words were collected for another
+    /// engine or precision, or the engine is `cuda`, which matches all pairs only.
     pub fn captions_for_image(
         &self,
         regions: impl Into<SearchRegions>,
-        image: usize,
         words: impl Into<SearchWords>,
+        image: usize,
         candidates: &[usize],
     ) -> Result<Vec<f32>> {
         let pairs = candidates.iter().map(|&caption| (image, caption));
@@ -278,24 +283,24 @@ impl Search {
     /// As [`Search::captions_for_image`].
     pub fn images_for_caption(
         &self,
+        regions: impl Into<SearchRegions>,
         words: impl Into<SearchWords>,
         caption: usize,
-        regions: impl Into<SearchRegions>,
         candidates: &[usize],
     ) -> Result<Vec<f32>> {
         let pairs = candidates.iter().map(|&image| (image, caption));
         self.listed(&regions.into(), &words.into(), &pairs.collect::<Vec<_>>())
     }
 
-    /// The evidence of one pair: words asking, whatever sides the similarity has.
+    /// The evidence of one pair. Words are the queries, whichever sides the similarity has.
     ///
     /// # Errors
     /// As [`Search::captions_for_image`].
     pub fn evidence(
         &self,
         regions: impl Into<SearchRegions>,
-        image: usize,
         words: impl Into<SearchWords>,
+        image: usize,
         caption: usize,
     ) -> Result<PairEvidence> {
         let (regions, words) = (regions.into(), words.into());
@@ -328,7 +333,7 @@ impl Search {
         self.pairs(regions, words)?.listed(pairs)
     }
 
-    /// Both sides of one joint space, as the engine reads them.
+    /// The pairs of these regions and words, computed by the engine of this search.
     fn pairs<'a>(
         &'a self,
         regions: &'a SearchRegions,
@@ -343,27 +348,31 @@ impl Search {
         let (config, threshold, precision) =
             (self.matcher.config(), self.threshold, self.precision());
         let pairs: Box<dyn Pairs + 'a> = match (&self.running.means, &regions.0, &words.0) {
-            (Means::Packed(instructions), Held::Packed(regions), Held::Packed(words)) => {
-                Box::new(PackedPairs {
-                    config,
-                    threshold,
-                    precision,
-                    fragments: tiles::Fragments {
-                        instructions: *instructions,
-                        regions,
-                        words,
-                    },
-                })
-            }
-            (Means::Tensor | Means::Reference, Held::Tensors(regions), Held::Tensors(words)) => {
-                Box::new(TensorPairs {
-                    search: self,
+            (
+                Means::Packed(instructions),
+                EngineFragments::Packed(regions),
+                EngineFragments::Packed(words),
+            ) => Box::new(PackedPairs {
+                config,
+                threshold,
+                precision,
+                fragments: tiles::Fragments {
+                    instructions: *instructions,
                     regions,
                     words,
-                })
-            }
+                },
+            }),
+            (
+                Means::Tensor | Means::Reference,
+                EngineFragments::Tensors(regions),
+                EngineFragments::Tensors(words),
+            ) => Box::new(TensorPairs {
+                search: self,
+                regions,
+                words,
+            }),
             #[cfg(feature = "cuda-kernels")]
-            (Means::Cuda(machine), Held::Gpu(regions), Held::Gpu(words)) => {
+            (Means::Cuda(machine), EngineFragments::Gpu(regions), EngineFragments::Gpu(words)) => {
                 Box::new(DeviceSearch {
                     machine: &**machine,
                     config,
@@ -386,6 +395,7 @@ impl Search {
     }
 }
 
+/// Refuses pairs (image, caption) that are out of range.
 fn check_pairs(
     regions: &SearchRegions,
     words: &SearchWords,

@@ -1,49 +1,49 @@
-//! All pairs, lists, listed pairs and evidence from packed fragments.
+//! All pairs, lists, listed pairs and evidence of packed fragments.
 
 use half::bf16;
 
 use super::tiles::Fragments;
-use super::{MatrixOutput, Pairs, Preserve, Preserved, Progress, TopK};
+use super::{MatrixOutput, Pairs, Preserve, Preserved, TopK};
 use crate::evidence::PairEvidence;
 use crate::kept::Above;
 use crate::kernel::answers::Answers;
 use crate::{Kept, MatcherConfig, Precision, Result, WeightRule};
 
-/// Packed fragments of both sides, and how they are matched.
+/// Packed regions and words, with the settings that they are matched by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PackedPairs<'a> {
     pub config: &'a MatcherConfig,
-    /// The threshold that was given; the rule may have its own.
+    /// The threshold of the search; the rule may replace it.
     pub threshold: f64,
     pub precision: Precision,
     pub fragments: Fragments<'a>,
 }
 
 impl PackedPairs<'_> {
-    /// The rule as the kernel computes it.
+    /// The rule, as a kernel computes it from relevance.
     pub(crate) fn answers(&self) -> Answers {
         Answers::new(self.config, self.threshold, self.fragments.instructions)
     }
 
-    /// Counts over all pairs from what was above the threshold.
+    /// The counts over all pairs, from counts of what is above the threshold.
     pub(crate) fn kept(&self, above: Above) -> Kept {
         let Fragments { regions, words, .. } = self.fragments;
         Kept::new(self.config, regions.counts(), words.counts(), above)
     }
 
-    /// Whether f32 is asked for where bf16 can tell something about it.
+    /// Whether the precision is `Exact` and bf16 bounds the similarities of the rule.
     ///
-    /// With scan every cell matters to all others; with a threshold at zero or below, cells that
-    /// cancel may matter.
+    /// It does not for scan, where each weight depends on all cells, nor for a threshold at or below
+    /// zero, where attended vectors may cancel.
     fn screens(&self) -> bool {
-        let tells = match self.config.rule {
+        let is_bounded = match self.config.rule {
             WeightRule::Masked | WeightRule::Nearest | WeightRule::Zero => {
                 self.config.threshold(self.threshold) > 0.0
             }
             WeightRule::Scan => false,
             WeightRule::MaxSim => true,
         };
-        self.precision == Precision::Exact && tells
+        self.precision == Precision::Exact && is_bounded
     }
 }
 
@@ -63,24 +63,24 @@ impl Pairs for PackedPairs<'_> {
         })
     }
 
-    fn top_k(&self, k: usize, on_progress: Progress<'_>) -> Result<TopK> {
+    fn top_k(&self, k: usize) -> Result<TopK> {
         Ok(match self.screens() {
-            true => self.lists_exactly(k, on_progress),
-            false => self.lists(k, on_progress),
+            true => self.lists_exactly(k),
+            false => self.lists(k),
         })
     }
 
     fn listed(&self, pairs: &[(usize, usize)]) -> Result<Vec<f32>> {
         Ok(match self.precision {
-            Precision::Bf16 => self.similarities_of::<bf16>(pairs),
-            _ => self.similarities_of::<f32>(pairs),
+            Precision::Bf16 => self.listed_similarities::<bf16>(pairs),
+            _ => self.listed_similarities::<f32>(pairs),
         })
     }
 
     fn evidence(&self, image: usize, caption: usize) -> Result<PairEvidence> {
         Ok(match self.precision {
-            Precision::Bf16 => self.evidence_of::<bf16>(image, caption),
-            _ => self.evidence_of::<f32>(image, caption),
+            Precision::Bf16 => self.pair_evidence::<bf16>(image, caption),
+            _ => self.pair_evidence::<f32>(image, caption),
         })
     }
 }

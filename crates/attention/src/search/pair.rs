@@ -1,4 +1,4 @@
-//! Why one pair of packed fragments has its similarity.
+//! The evidence of one pair of packed fragments.
 
 use bytemuck::Pod;
 use uard_linalg::panels::Element;
@@ -10,14 +10,14 @@ use crate::evidence::{PairEvidence, words_evidence};
 use crate::kernel::answers::Tile;
 
 impl PackedPairs<'_> {
-    /// The evidence of one pair: words asking, whatever sides the similarity has.
-    pub(super) fn evidence_of<T: Element + Pod>(
+    /// The evidence of one pair. Words are the queries, whichever sides the similarity has.
+    pub(super) fn pair_evidence<T: Element + Pod>(
         &self,
         image: usize,
         caption: usize,
     ) -> PairEvidence {
         let fragments = &self.fragments;
-        let similarity = self.similarities_of::<T>(&[(image, caption)])[0];
+        let similarity = self.listed_similarities::<T>(&[(image, caption)])[0];
         let panels = panels_of(fragments.regions, image);
         let columns = fragments.image_columns(image, panels.start);
         let mut relevance = Vec::new();

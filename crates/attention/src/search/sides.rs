@@ -1,9 +1,9 @@
-//! Regions and words as an engine reads them, collected batch by batch in the same way for each.
+//! Regions and words in the form that an engine reads, and their builders, the same for every engine.
 
 use std::sync::Arc;
 
 #[cfg(feature = "cuda-kernels")]
-use uard_core::gpu::Machine;
+use uard_core::gpu::Gpu;
 use uard_core::{Regions, Words};
 
 use crate::engine::{Means, Running};
@@ -14,44 +14,45 @@ use crate::packed::source::with_batch;
 use crate::packed::{RegionsBuilder, WordsBuilder};
 use crate::{Error, PackedRegions, PackedWords, Precision, Result};
 
-/// One side as an engine reads it; a clone shares it.
+/// Regions or words in the form that an engine reads. A clone shares them.
 #[derive(Debug, Clone)]
-pub(super) enum Held<P, B> {
-    /// For kernels on packed fragments.
+pub(super) enum EngineFragments<P, B> {
+    /// Packed, for kernels on the CPU.
     Packed(P),
-    /// For what reads the tensors themselves.
+    /// As tensors, for the engines `tensor` and `reference`.
     Tensors(Arc<Batches<B>>),
     /// In the memory of a GPU.
     #[cfg(feature = "cuda-kernels")]
     Gpu(Arc<DeviceFragments>),
 }
 
-/// The batches of tensors, in the order in which they were pushed.
+/// Batches of tensors, in the order in which they were pushed.
 #[derive(Debug)]
 pub(super) struct Batches<B> {
+    /// `regions` or `words`.
     pub what: &'static str,
     pub width: usize,
     pub batches: Vec<B>,
-    /// Fragments of each entry, over all batches.
+    /// How many fragments each entry has, over all batches.
     pub counts: Vec<usize>,
 }
 
-/// Collects one side, batch by batch.
-enum Collected<P, B> {
+/// Collects regions or words, batch by batch, in the form that an engine reads.
+enum EngineBuilder<P, B> {
     Packed(P),
     Tensors(Batches<B>),
     #[cfg(feature = "cuda-kernels")]
-    Gpu(Arc<dyn Machine>, DeviceBuilder),
+    Gpu(Arc<dyn Gpu>, DeviceBuilder),
 }
 
 impl<B> Batches<B> {
-    /// The batch that holds an entry, and its place there.
+    /// The batch that holds an entry, and the entry's index there.
     pub fn find(&self, index: usize, entries_of: impl Fn(&B) -> usize) -> Result<(&B, usize)> {
-        let mut place = index;
+        let mut index_in_batch = index;
         for batch in &self.batches {
-            match place.checked_sub(entries_of(batch)) {
-                Some(rest) => place = rest,
-                None => return Ok((batch, place)),
+            match index_in_batch.checked_sub(entries_of(batch)) {
+                Some(rest) => index_in_batch = rest,
+                None => return Ok((batch, index_in_batch)),
             }
         }
         let (what, count) = (self.what, self.counts.len());
@@ -74,71 +75,71 @@ impl<B> Batches<B> {
 
 macro_rules! sides {
     ($(
-        $held:ident, $builder:ident, $batch:ident, $packed:ident, $packed_builder:ident,
+        $side:ident, $builder:ident, $batch:ident, $packed:ident, $packed_builder:ident,
         $entries:ident, $what:literal, $doc:literal;
     )*) => {$(
-        #[doc = concat!($doc, " as the engine of a search reads them. A clone shares them.")]
+        #[doc = concat!($doc, " in the form that the engine of a search reads. A clone shares them.")]
         #[derive(Debug, Clone)]
-        pub struct $held(pub(super) Held<$packed, $batch>);
+        pub struct $side(pub(super) EngineFragments<$packed, $batch>);
 
-        #[doc = concat!($doc, ", collected batch by batch for the engine of a search.")]
-        pub struct $builder(Collected<$packed_builder, $batch>);
+        #[doc = concat!($doc, ", to be collected batch by batch for the engine of a search.")]
+        pub struct $builder(EngineBuilder<$packed_builder, $batch>);
 
         impl $builder {
             pub(super) fn new(running: &Running, width: usize) -> Result<Self> {
                 let packed = || $packed::builder(width, running.precision());
-                let collected = match &running.means {
-                    Means::Packed(_) => Collected::Packed(packed()?),
-                    Means::Tensor | Means::Reference => Collected::Tensors(Batches {
+                let builder = match &running.means {
+                    Means::Packed(_) => EngineBuilder::Packed(packed()?),
+                    Means::Tensor | Means::Reference => EngineBuilder::Tensors(Batches {
                         what: $what,
                         width,
                         batches: Vec::new(),
                         counts: Vec::new(),
                     }),
                     #[cfg(feature = "cuda-kernels")]
-                    Means::Cuda(machine) => {
+                    Means::Cuda(gpu) => {
                         let builder = DeviceBuilder::new($what, width, running.precision())?;
-                        Collected::Gpu(Arc::clone(machine), builder)
+                        EngineBuilder::Gpu(Arc::clone(gpu), builder)
                     }
                 };
-                Ok(Self(collected))
+                Ok(Self(builder))
             }
 
-            /// Adds a batch, from whatever device; after an error nothing of it was added.
+            /// Adds a batch from any device. After an error nothing of it was added.
             ///
             /// # Errors
             /// When the batch has another width; for packed fragments and for a GPU also when a
             /// number is NaN or infinite, or an entry is too large.
             pub fn push(&mut self, batch: &$batch) -> Result<()> {
                 match &mut self.0 {
-                    Collected::Packed(builder) => builder.push(batch),
-                    Collected::Tensors(batches) => {
+                    EngineBuilder::Packed(builder) => builder.push(batch),
+                    EngineBuilder::Tensors(batches) => {
                         batches.push(batch.detach(), batch.width(), batch.counts())
                     }
                     #[cfg(feature = "cuda-kernels")]
-                    Collected::Gpu(_, builder) => {
+                    EngineBuilder::Gpu(_, builder) => {
                         with_batch(batch.rows(), batch.counts(), |batch| builder.push(batch))
                     }
                 }
             }
 
-            /// All that was pushed.
+            /// The collected fragments of all batches.
             ///
             /// # Errors
             /// When a GPU has too little memory.
-            pub fn finish(self) -> Result<$held> {
-                Ok($held(match self.0 {
-                    Collected::Packed(builder) => Held::Packed(builder.finish()),
-                    Collected::Tensors(batches) => Held::Tensors(Arc::new(batches)),
+            pub fn finish(self) -> Result<$side> {
+                Ok($side(match self.0 {
+                    EngineBuilder::Packed(builder) => EngineFragments::Packed(builder.finish()),
+                    EngineBuilder::Tensors(batches) => EngineFragments::Tensors(Arc::new(batches)),
                     #[cfg(feature = "cuda-kernels")]
-                    Collected::Gpu(machine, builder) => {
-                        Held::Gpu(Arc::new(builder.finish(&*machine)?))
+                    EngineBuilder::Gpu(gpu, builder) => {
+                        EngineFragments::Gpu(Arc::new(builder.finish(&*gpu)?))
                     }
                 }))
             }
         }
 
-        impl $held {
+        impl $side {
             #[doc = concat!("How many ", stringify!($entries), " there are.")]
             pub fn $entries(&self) -> usize {
                 self.counts().len()
@@ -147,19 +148,19 @@ macro_rules! sides {
             #[doc = concat!("How many ", $what, " each of them has.")]
             pub fn counts(&self) -> &[usize] {
                 match &self.0 {
-                    Held::Packed(packed) => packed.counts(),
-                    Held::Tensors(batches) => &batches.counts,
+                    EngineFragments::Packed(packed) => packed.counts(),
+                    EngineFragments::Tensors(batches) => &batches.counts,
                     #[cfg(feature = "cuda-kernels")]
-                    Held::Gpu(fragments) => &fragments.counts,
+                    EngineFragments::Gpu(fragments) => &fragments.counts,
                 }
             }
 
-            /// Refuses what was collected for another precision.
+            /// Refuses fragments that were collected for another precision.
             pub(super) fn check(&self, asked: Precision) -> Result<()> {
                 let packed = match &self.0 {
-                    Held::Packed(packed) if !packed.supports(asked) => packed.precision(),
+                    EngineFragments::Packed(packed) if !packed.supports(asked) => packed.precision(),
                     #[cfg(feature = "cuda-kernels")]
-                    Held::Gpu(fragments) if fragments.precision != asked => fragments.precision,
+                    EngineFragments::Gpu(fragments) if fragments.precision != asked => fragments.precision,
                     _ => return Ok(()),
                 };
                 Err(Error::NotPackedFor { what: $what, packed, asked })
@@ -168,29 +169,29 @@ macro_rules! sides {
             /// Width D of the joint space.
             pub fn width(&self) -> usize {
                 match &self.0 {
-                    Held::Packed(packed) => packed.width(),
-                    Held::Tensors(batches) => batches.width,
+                    EngineFragments::Packed(packed) => packed.width(),
+                    EngineFragments::Tensors(batches) => batches.width,
                     #[cfg(feature = "cuda-kernels")]
-                    Held::Gpu(fragments) => fragments.width,
+                    EngineFragments::Gpu(fragments) => fragments.width,
                 }
             }
         }
 
-        impl From<$packed> for $held {
+        impl From<$packed> for $side {
             fn from(packed: $packed) -> Self {
-                Self(Held::Packed(packed))
+                Self(EngineFragments::Packed(packed))
             }
         }
 
-        impl From<&$packed> for $held {
+        impl From<&$packed> for $side {
             fn from(packed: &$packed) -> Self {
-                Self(Held::Packed(packed.clone()))
+                Self(EngineFragments::Packed(packed.clone()))
             }
         }
 
-        impl From<&Self> for $held {
-            fn from(held: &Self) -> Self {
-                held.clone()
+        impl From<&Self> for $side {
+            fn from(side: &Self) -> Self {
+                side.clone()
             }
         }
     )*};

@@ -1,4 +1,4 @@
-//! The similarity of every pair: tasks in parallel, each a small matrix of its own.
+//! The similarities of all pairs of packed fragments, in parallel tasks of a small matrix each.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,16 +13,16 @@ use super::{MatrixOutput, PackedPairs, Progress};
 use crate::kernel::answers::{Above, CaptionPairs, Scratch, Tile};
 use crate::{Kept, Precision};
 
-/// What a thread reuses from task to task.
+/// Buffers that a thread reuses from task to task.
 #[derive(Debug)]
-pub(super) struct Workplace<V> {
+pub(super) struct Workspace<V> {
     pub rows: Rows,
     pub scratch: Scratch,
-    /// What was found of a task's pairs, row-major [captions of the range, images of the block].
+    /// The results of a task's pairs, row-major [captions of the range, images of the block].
     values: Vec<V>,
 }
 
-impl<V> Workplace<V> {
+impl<V> Workspace<V> {
     pub fn new() -> Self {
         Self {
             rows: Rows::default(),
@@ -32,7 +32,7 @@ impl<V> Workplace<V> {
     }
 }
 
-/// A caption with the images of a block.
+/// A caption and its pairs with the images of a block.
 #[derive(Debug)]
 pub(crate) struct Caption<'a> {
     pub caption: usize,
@@ -40,12 +40,13 @@ pub(crate) struct Caption<'a> {
     pub pairs: CaptionPairs<'a>,
 }
 
-/// Fills in what is found of a caption's pairs with the images of a block.
+/// Computes the results of a caption's pairs with the images of a block, and counts what is above the
+/// threshold.
 pub(crate) type Answer<'a, V> = &'a (dyn Fn(&Caption<'_>, &mut Scratch, &mut [V]) -> Above + Sync);
 
 impl PackedPairs<'_> {
-    /// The similarity of every image with every caption, into `out` of that length; returns what was
-    /// above the threshold.
+    /// Writes the similarity of every image with every caption to `out`, which has that length; returns
+    /// counts of what is above the threshold.
     pub(super) fn similarities_into(&self, out: MatrixOutput<'_>) -> Kept {
         let Fragments { regions, words, .. } = self.fragments;
         let captions = words.captions();
@@ -69,8 +70,9 @@ impl PackedPairs<'_> {
         self.answer_all(&write, out.on_progress)
     }
 
-    /// Tells every task's similarities, row-major [captions of the range, images of the block], in
-    /// any order and from any thread; returns what was above the threshold.
+    /// Computes all pairs and calls `on_task` with the similarities of each task, row-major [captions of
+    /// the range, images of the block], in any order and from any thread. Returns counts of what is above
+    /// the threshold.
     pub(super) fn answer_all(
         &self,
         on_task: &(dyn Fn(&Task, &[f32]) + Sync),
@@ -79,10 +81,10 @@ impl PackedPairs<'_> {
         let Fragments { regions, words, .. } = self.fragments;
         let (answers, tasks) = (self.answers(), tasks(regions, words));
         let answer = |caption: &Caption<'_>, scratch: &mut Scratch, out: &mut [f32]| {
-            answers.of_caption(&caption.pairs, scratch, out)
+            answers.match_caption(&caption.pairs, scratch, out)
         };
         let (all, done) = (regions.images() * words.captions(), AtomicUsize::new(0));
-        let told = |at: usize, values: &[f32]| {
+        let on_result = |at: usize, values: &[f32]| {
             on_task(&tasks[at], values);
             let pairs = values.len();
             on_progress(done.fetch_add(pairs, Ordering::Relaxed) + pairs, all);
@@ -90,17 +92,19 @@ impl PackedPairs<'_> {
         let above = match self.precision {
             Precision::Bf16 => self
                 .fragments
-                .answer::<bf16, _>(&tasks, 0.0, &answer, &told),
-            _ => self.fragments.answer::<f32, _>(&tasks, 0.0, &answer, &told),
+                .answer::<bf16, _>(&tasks, 0.0, &answer, &on_result),
+            _ => self
+                .fragments
+                .answer::<f32, _>(&tasks, 0.0, &answer, &on_result),
         };
         self.kept(above)
     }
 }
 
 impl Fragments<'_> {
-    /// Tells what was found of every task's pairs, by the task's place in the list, in any order and
-    /// from any thread; `unwritten` stands where nothing was found yet. Returns what was above the
-    /// threshold.
+    /// Computes all pairs of the tasks by `answer` and calls `on_task` with the index of each task and the
+    /// results of its pairs, in any order and from any thread. Results are `unwritten` before `answer`
+    /// writes them. Returns counts of what is above the threshold.
     pub(crate) fn answer<T: Element + Pod, V: Copy + Send + Sync>(
         &self,
         tasks: &[Task],
@@ -112,13 +116,13 @@ impl Fragments<'_> {
             tasks
                 .par_iter()
                 .enumerate()
-                .map_init(Workplace::new, |workplace, (at, task)| {
+                .map_init(Workspace::new, |workspace, (at, task)| {
                     let pairs =
                         task.captions.len() * self.regions.blocks()[task.block].images.len();
-                    workplace.values.clear();
-                    workplace.values.resize(pairs, unwritten);
-                    let above = self.answer_task::<T, V>(task, answer, workplace);
-                    on_task(at, &workplace.values);
+                    workspace.values.clear();
+                    workspace.values.resize(pairs, unwritten);
+                    let above = self.answer_task::<T, V>(task, answer, workspace);
+                    on_task(at, &workspace.values);
                     above
                 });
         above.reduce(Above::default, |mut total, above| {
@@ -127,17 +131,18 @@ impl Fragments<'_> {
         })
     }
 
+    /// Computes one task; its results are in `workspace.values`.
     fn answer_task<T: Element + Pod, V>(
         &self,
         task: &Task,
         answer: Answer<'_, V>,
-        workplace: &mut Workplace<V>,
+        workspace: &mut Workspace<V>,
     ) -> Above {
         let block = &self.regions.blocks()[task.block];
         let images = self.columns(block);
         let mut above = Above::default();
-        let scratch = &mut workplace.scratch;
-        let mut outs = workplace.values.chunks_exact_mut(images.len());
+        let scratch = &mut workspace.scratch;
+        let mut outs = workspace.values.chunks_exact_mut(images.len());
         let mut on_caption = |caption, tile: Tile<'_>| {
             let pairs = CaptionPairs {
                 tile,
@@ -154,13 +159,13 @@ impl Fragments<'_> {
             }
         };
         let (panels, captions) = (block.panels.clone(), task.captions.clone());
-        self.stream::<T>(panels, captions, &mut workplace.rows, &mut on_caption);
+        self.stream::<T>(panels, captions, &mut workspace.rows, &mut on_caption);
         above
     }
 }
 
-/// A lock whose content is whole even if a thread that held it panicked: numbers are written one by
-/// one, and the panic goes on to the caller anyway.
+/// Locks a mutex, also if another thread panicked with the lock: its numbers are valid after any write,
+/// and rayon passes the panic on to the caller.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

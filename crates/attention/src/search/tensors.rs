@@ -1,25 +1,26 @@
-//! Pairs from the tensors themselves: by the matcher, tile by tile, or by the scalar reference.
+//! Pairs of tensors, tile by tile: by the matcher or by the scalar reference.
 
 use candle_core::DType;
 use uard_core::{Regions, Words};
 
 use super::by_reference::reference_block;
 use super::sides::Batches;
-use super::{AllPairs, MatrixOutput, Pairs, Preserve, Preserved, Progress, Search, TopK};
+use super::{AllPairs, MatrixOutput, Pairs, Preserve, Preserved, Search, TopK};
 use crate::evidence::{PairEvidence, evidence};
+use crate::results::NO_PROGRESS;
 use crate::{Engine, Kept, Result};
 
-/// Cells of relevance (C W I R) that one tile may hold: 32 MB of f32.
+/// The most cells of relevance (C W I R) of a tile: 32 MB of f32.
 const CELLS_IN_A_TILE: usize = 8 << 20;
 
-/// Cells of a tile of the reference: it is slow, and smaller tiles report progress more often.
+/// The most cells of a tile of the reference, which is slow: smaller tiles report progress more often.
 const CELLS_OF_THE_REFERENCE: usize = 1 << 17;
 
-/// All batches of both sides.
+/// All batches of regions and words of a search.
 ///
-/// Beside them and the result, memory is bounded by one tile's relevance (32 MB of f32, or one pair
-/// if that is larger). The values are those of [`crate::Matcher::similarities`] on the whole: cutting
-/// into tiles changes nothing but rounding.
+/// Beside them and the result, memory is needed for one tile's relevance (32 MB of f32, or one pair if
+/// that is larger). Similarities differ from those of [`crate::Matcher::similarities`] on all entries at
+/// once by rounding only.
 pub(super) struct TensorPairs<'a> {
     pub search: &'a Search,
     pub regions: &'a Batches<Regions>,
@@ -31,7 +32,7 @@ impl TensorPairs<'_> {
         self.search.running().engine() == Engine::Reference
     }
 
-    /// The similarity of every pair of a block [I, C], and what of it is above the threshold.
+    /// The similarities of every pair of a block [I, C], and counts of what is above the threshold.
     fn block(&self, regions: &Regions, words: &Words) -> Result<AllPairs> {
         let Search {
             matcher, threshold, ..
@@ -47,7 +48,7 @@ impl TensorPairs<'_> {
         })
     }
 
-    /// One image and one caption.
+    /// Regions of one image and words of one caption.
     fn pair(&self, image: usize, caption: usize) -> Result<(Regions, Words)> {
         let (regions, at) = self.regions.find(image, Regions::images)?;
         let regions = regions.narrow(at, 1)?;
@@ -70,9 +71,9 @@ impl Pairs for TensorPairs<'_> {
             let mut first_image = 0;
             for regions in &self.regions.batches {
                 for tile in Tile::all(regions, words, cells) {
-                    let some_regions = regions.narrow(tile.image, tile.images)?;
-                    let some_words = words.narrow(tile.caption, tile.captions)?;
-                    let found = self.block(&some_regions, &some_words)?;
+                    let tile_regions = regions.narrow(tile.image, tile.images)?;
+                    let tile_words = words.narrow(tile.caption, tile.captions)?;
+                    let found = self.block(&tile_regions, &tile_words)?;
                     kept += found.kept;
                     for (row, values) in found.values.chunks(tile.captions).enumerate() {
                         let row = (first_image + tile.image + row) * captions;
@@ -92,12 +93,12 @@ impl Pairs for TensorPairs<'_> {
         })
     }
 
-    fn top_k(&self, k: usize, on_progress: Progress<'_>) -> Result<TopK> {
+    fn top_k(&self, k: usize) -> Result<TopK> {
         let captions = self.words.counts.len();
         let mut values = vec![0.0; self.regions.counts.len() * captions];
         let out = MatrixOutput {
             values: &mut values,
-            on_progress,
+            on_progress: NO_PROGRESS,
         };
         let kept = self.similarities(None, out)?.kept;
         Ok(AllPairs { values, kept }.top_k(captions, k))
@@ -130,16 +131,18 @@ impl Pairs for TensorPairs<'_> {
     }
 }
 
-/// Some images and captions of two batches.
+/// A range of images of one batch with a range of captions of another.
 struct Tile {
+    /// The first image.
     image: usize,
     images: usize,
+    /// The first caption.
     caption: usize,
     captions: usize,
 }
 
 impl Tile {
-    /// Of at most so many cells, as many captions as images as far as that goes.
+    /// Cuts two batches into tiles of at most `cells` cells, with about as many captions as images.
     fn all(regions: &Regions, words: &Words, cells: usize) -> Vec<Self> {
         let cells_of_a_pair = (regions.longest() * words.longest()).max(1);
         let pairs = (cells / cells_of_a_pair).max(1);

@@ -1,9 +1,10 @@
-//! Relevance in tiles that stay in cache: panels of words stream past a block of images.
+//! Computes relevance in tiles that stay in cache: panels of words, one after the other, with a block of
+//! images.
 //!
-//! A task is a block of images and a range of captions. Steps of two panels of words are multiplied
-//! with the block; a caption is told as soon as its last word is there, and rows of a caption that
-//! goes on in the next step are carried over. No panel of words is multiplied twice in a task, and
-//! beside the packed fragments memory holds the rows of one step and of one caption.
+//! A task is a block of images with a range of captions. Each step multiplies two panels of words with
+//! the block. A caption is passed on once all its words are multiplied; rows of a caption that continues
+//! in the next step are kept for that. In a task no panel of words is multiplied twice, and beside the
+//! packed fragments only the rows of one step and of one caption are in memory.
 
 use std::ops::Range;
 
@@ -13,16 +14,16 @@ use uard_linalg::panels::{Element, Instructions, PANEL, panels_for, product};
 use crate::kernel::answers::{ImageColumns, SLACK, Tile};
 use crate::packed::{ImageBlock, PackedRegions, PackedWords};
 
-/// Panels of words that are multiplied at once: 32 rows are two AMX tiles high.
+/// How many panels of words are multiplied at once: 32 rows, the height of two AMX tiles.
 const STEP: usize = 2;
 
-/// Words in a task, if no single caption has more.
+/// The most words of a task, unless a single caption has more.
 const WORDS_IN_A_TASK: usize = 1024;
 
-/// Numbers of the start of a cache line.
+/// How many f32 a cache line has.
 const LINE: usize = 16;
 
-/// Packed fragments of both sides, and the instructions that multiply them.
+/// Packed regions and words, and the instructions that multiply them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fragments<'a> {
     pub instructions: Instructions,
@@ -30,18 +31,18 @@ pub(crate) struct Fragments<'a> {
     pub words: &'a PackedWords,
 }
 
-/// Rows of relevance, reused from task to task.
+/// A buffer for rows of relevance, which a thread reuses from task to task.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
     buffer: Vec<f32>,
-    /// Where the first whole cache line of the buffer begins.
+    /// The index of the first number that begins a cache line; the first row begins there.
     start: usize,
     stride: usize,
 }
 
 impl Rows {
-    /// Makes room for rows of a width; keeps the first `kept` of them.
-    fn hold(&mut self, rows: usize, kept: usize) {
+    /// Allocates memory for `rows` rows and keeps the first `kept` of them.
+    fn reserve(&mut self, rows: usize, kept: usize) {
         let numbers = rows * self.stride + LINE;
         if self.buffer.len() < numbers {
             let mut grown = vec![0.0; numbers];
@@ -55,10 +56,12 @@ impl Rows {
         }
     }
 
-    fn from(&mut self, row: usize) -> &mut [f32] {
+    /// The numbers from the beginning of a row on.
+    fn rest_from(&mut self, row: usize) -> &mut [f32] {
         &mut self.buffer[self.start + row * self.stride..]
     }
 
+    /// Some of the rows as a tile.
     fn tile(&self, rows: Range<usize>) -> Tile<'_> {
         let row = |at| self.start + at * self.stride;
         Tile {
@@ -70,7 +73,8 @@ impl Rows {
 }
 
 impl<'a> Fragments<'a> {
-    /// Tells the relevance of each caption of a range with a block of images, in order.
+    /// Computes the relevance of a range of captions with some panels of regions, and calls `on_caption`
+    /// with each caption and its tile, in order.
     pub(crate) fn stream<T: Element + Pod>(
         &self,
         columns: Range<usize>,
@@ -86,14 +90,15 @@ impl<'a> Fragments<'a> {
         rows.stride = columns.panels() * PANEL + SLACK;
         let panels = self.panels_of(captions.clone());
         let (mut panel, mut caption) = (panels.start, captions.start);
-        // The word in the first row of the buffer, and the rows that are filled.
+        // The place of the word in the first row of the buffer, and how many rows are computed.
         let (mut first, mut filled) = (panel * PANEL, 0);
         while panel < panels.end {
             let step = panel..(panel + STEP).min(panels.end);
             let height = step.len() * PANEL;
-            rows.hold(filled + height, filled);
+            rows.reserve(filled + height, filled);
             let (stride, words) = (rows.stride, words.slice(step.clone()));
-            product(self.instructions, words, columns, rows.from(filled), stride);
+            let out = rows.rest_from(filled);
+            product(self.instructions, words, columns, out, stride);
             (panel, filled) = (step.end, filled + height);
             while caption < captions.end {
                 let begin = self.words.place(caption) - first;
@@ -107,7 +112,8 @@ impl<'a> Fragments<'a> {
             if caption < captions.end {
                 let begin = self.words.place(caption) - first;
                 let stride = rows.stride;
-                rows.from(0).copy_within(begin * stride..filled * stride, 0);
+                rows.rest_from(0)
+                    .copy_within(begin * stride..filled * stride, 0);
                 (first, filled) = (first + begin, filled - begin);
             }
         }
@@ -120,7 +126,7 @@ impl<'a> Fragments<'a> {
         self.words.place(captions.start) / PANEL..panels_for(end)
     }
 
-    /// The images of a block as columns of its tiles.
+    /// The columns of each image of a block in its tiles.
     pub(crate) fn columns(&self, block: &ImageBlock) -> Vec<ImageColumns<'a>> {
         let images = block.images.clone();
         images
@@ -128,7 +134,7 @@ impl<'a> Fragments<'a> {
             .collect()
     }
 
-    /// One image as columns of a tile that begins with a panel.
+    /// The columns of an image in a tile that begins with panel `panel`.
     pub(crate) fn image_columns(&self, image: usize, panel: usize) -> ImageColumns<'a> {
         ImageColumns {
             start: self.regions.place(image) - panel * PANEL,
@@ -138,15 +144,15 @@ impl<'a> Fragments<'a> {
     }
 }
 
-/// A block of images and a range of captions.
+/// A block of images, by its index, with a range of captions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Task {
     pub block: usize,
     pub captions: Range<usize>,
 }
 
-/// All pairs, cut the same way for any number of threads: block after block, each range of captions
-/// at a time, so that the words of a range stay near while blocks pass.
+/// Cuts all pairs into tasks, the same for any number of threads: for each range of captions all blocks,
+/// so that the words of a range stay in cache while they are multiplied with all blocks.
 pub(crate) fn tasks(regions: &PackedRegions, words: &PackedWords) -> Vec<Task> {
     let blocks = 0..regions.blocks().len();
     let mut tasks = Vec::new();
@@ -159,7 +165,7 @@ pub(crate) fn tasks(regions: &PackedRegions, words: &PackedWords) -> Vec<Task> {
     tasks
 }
 
-/// Captions in order, cut where a range would have too many words.
+/// Cuts captions into ranges of at most [`WORDS_IN_A_TASK`] words.
 fn ranges(counts: &[usize]) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let mut words = 0;

@@ -1,15 +1,16 @@
-//! The best of each: lists of K while pairs stream by, never the whole matrix.
+//! Lists of the K best of packed fragments, kept while pairs are computed, without the whole matrix.
 
 use std::sync::Mutex;
 
 use super::similarities::lock;
 use super::tiles::{Fragments, Task};
-use super::{PackedPairs, Progress, Ranked, TopK};
+use super::{PackedPairs, Ranked, TopK};
+use crate::results::NO_PROGRESS;
 use crate::results::offer;
 
 impl PackedPairs<'_> {
-    /// The lists of the best, by the precision's own similarities.
-    pub(super) fn lists(&self, k: usize, on_progress: Progress<'_>) -> TopK {
+    /// The lists of the best, by similarities in the precision of the search; `Exact` counts as f32.
+    pub(super) fn lists(&self, k: usize) -> TopK {
         let Fragments { regions, words, .. } = self.fragments;
         let empty = |count| {
             (0..count)
@@ -34,17 +35,17 @@ impl PackedPairs<'_> {
                 }
             }
         };
-        let kept = self.answer_all(&offer_all, on_progress);
+        let kept = self.answer_all(&offer_all, NO_PROGRESS);
         TopK {
-            captions_of_images: taken(captions_of_images),
-            images_of_captions: taken(images_of_captions),
+            captions_of_images: into_lists(captions_of_images),
+            images_of_captions: into_lists(images_of_captions),
             kept,
             recomputed: 0,
         }
     }
 }
 
-fn taken(lists: Vec<Mutex<Vec<Ranked>>>) -> Vec<Vec<Ranked>> {
+fn into_lists(lists: Vec<Mutex<Vec<Ranked>>>) -> Vec<Vec<Ranked>> {
     let lists = lists.into_iter();
     lists
         .map(|list| std::mem::take(&mut *lock(&list)))

@@ -1,4 +1,4 @@
-//! Seeded ragged batches for the tests of this crate.
+//! Seeded batches for the tests of this crate, with entries of different lengths.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
@@ -8,16 +8,16 @@ use uard_attention::{Matcher, MatcherConfig, Sides, WeightRule};
 use uard_core::random::{Draws, normal};
 use uard_core::{Regions, Words};
 
-/// Raw rows and counts of one side of a batch.
+/// The raw rows of images or captions, and how many fragments each has.
 #[derive(Debug, Clone)]
 pub struct Side {
     pub raw: Tensor,
     pub counts: Vec<usize>,
 }
 
-/// Raw fragments of `counts.len()` entries, f64, padded with numbers that must not matter.
+/// Raw fragments of `counts.len()` entries, f64, padded with random numbers that must not matter.
 ///
-/// A shared direction is added so that relevance is neither all near zero nor all near one.
+/// A direction is added to all fragments, so that cosines spread between zero and one.
 pub fn side(seed: u64, label: &str, counts: &[usize], width: usize) -> Side {
     let longest = *counts.iter().max().unwrap();
     let mut stream = Draws::new(seed).stream(label, &[]);
@@ -43,7 +43,7 @@ impl Side {
     }
 }
 
-/// Every rule with every choice of sides, and the default and another inverse temperature.
+/// Every rule with every choice of sides, with the default inverse temperature and another one.
 pub fn every_matcher() -> Vec<Matcher> {
     let mut matchers = Vec::new();
     for rule in WeightRule::ALL {
@@ -61,7 +61,7 @@ pub fn every_matcher() -> Vec<Matcher> {
     matchers
 }
 
-/// Shapes that have gone wrong somewhere before: counts of regions, counts of words, width.
+/// Shapes of batches: counts of regions, counts of words, width. Each found a mistake before.
 pub const SHAPES: [(&[usize], &[usize], usize); 5] = [
     (&[1], &[1], 1),
     (&[1, 1], &[3], 4),
@@ -81,7 +81,7 @@ pub fn numbers(tensor: &Tensor) -> Vec<f64> {
         .unwrap()
 }
 
-/// Fails unless all numbers agree within `tolerance`.
+/// Fails unless all numbers differ by at most `tolerance`.
 #[track_caller]
 pub fn assert_near(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");

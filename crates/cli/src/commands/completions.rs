@@ -1,4 +1,4 @@
-//! `uard completions`: which words may follow?
+//! `uard completions`: prints the completion script of a shell.
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -11,7 +11,7 @@ use crate::terminal::print;
     uard completions bash > ~/.local/share/bash-completion/completions/uard\n  \
     uard completions zsh  > ~/.zfunc/_uard")]
 pub struct Arguments {
-    /// The shell.
+    /// The shell that the script is for.
     shell: Shell,
 }
 

@@ -1,4 +1,4 @@
-//! `uard data`: data sets that are drawn, for when there is nothing else to train on.
+//! `uard data`: writes the embedded data set of drawn scenes, to train on without any download.
 
 use std::path::{Path, PathBuf};
 
@@ -20,19 +20,19 @@ pub enum Command {
     uard data scenes --out data/scenes\n  \
     uard data scenes --out data/small --train 200 --dev 50 --test 50 --seed 1")]
 pub struct Arguments {
-    /// Directory to write; scenes that it holds are replaced.
+    /// Directory to write to; scenes that it already holds are replaced.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Scenes to train on.
+    /// Number of scenes to train on.
     #[arg(long, value_name = "N", default_value_t = ScenesConfig::default().train)]
     train: usize,
-    /// Scenes to choose the best epoch on.
+    /// Number of scenes that choose the best epoch.
     #[arg(long, value_name = "N", default_value_t = ScenesConfig::default().dev)]
     dev: usize,
-    /// Scenes to report on.
+    /// Number of scenes that the results are reported on.
     #[arg(long, value_name = "N", default_value_t = ScenesConfig::default().test)]
     test: usize,
-    /// Seed of every draw.
+    /// Seed of the random draws.
     #[arg(long, value_name = "S", default_value_t = ScenesConfig::default().seed)]
     seed: u64,
 }
@@ -49,7 +49,7 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
     write_scenes(&config, &arguments.out)
 }
 
-/// Draws scenes into a directory, with a bar.
+/// Draws scenes into a directory, with a progress bar.
 pub fn write_scenes(config: &ScenesConfig, out: &Path) -> anyhow::Result<()> {
     if let Some(parent) = out.parent() {
         std::fs::create_dir_all(parent)
@@ -58,6 +58,10 @@ pub fn write_scenes(config: &ScenesConfig, out: &Path) -> anyhow::Result<()> {
     let bar = bar(config.scenes(), "scenes");
     uard_scenes::write(config, out, &|done, total| advance(&bar, done, total))?;
     bar.finish_and_clear();
-    note(&format!("{} scenes in {}", config.scenes(), out.display()));
+    note(&format!(
+        "{} scenes written to {}",
+        config.scenes(),
+        out.display()
+    ));
     Ok(())
 }

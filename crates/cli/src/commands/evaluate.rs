@@ -1,4 +1,4 @@
-//! `uard evaluate`: recall of a checkpoint on a split.
+//! `uard evaluate`: prints the recall of a checkpoint on a split.
 
 use std::path::PathBuf;
 
@@ -9,13 +9,13 @@ use uard_data::npy::F32Writer;
 use uard_eval::{GroundTruth, evaluate_folds, expect_folds};
 use uard_model::Checkpoint;
 use uard_relevance::EvaluationThreshold;
-use uard_training::evaluation::How;
+use uard_training::evaluation::EvaluationOptions;
 
 use super::{Format, kernel};
 use crate::exit::wrong;
 use crate::tables::split as split_table;
 use crate::terminal::{note, print, print_json};
-use crate::train::jobs::{Best, evaluate_as};
+use crate::train::jobs::{ModelEvaluation, evaluate_with};
 
 /// Arguments of `uard evaluate`.
 #[derive(Debug, clap::Args)]
@@ -27,46 +27,48 @@ use crate::train::jobs::{Best, evaluate_as};
     uard evaluate --checkpoint runs/a --data DIR --split test --similarities A.npy --format json\n  \
     uard evaluate --checkpoint runs/a --data DIR --split dev --threshold-at relevant_minus_3_std")]
 pub struct Arguments {
-    /// A checkpoint, a file `best` or `latest` that names one, or a run directory: then its best.
+    /// A checkpoint, a file `best` or `latest` that names one, or a run directory, whose best
+    /// checkpoint is taken.
     #[arg(long, value_name = "DIR")]
     checkpoint: PathBuf,
     /// Data directory.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Split: dev, test, testall, …
+    /// The split to evaluate on: dev, test, testall, …
     #[arg(long, value_name = "NAME", value_parser = super::split_name)]
     split: String,
-    /// The mean of K folds of equal size; 1: all images at once.
+    /// Averages the recall of K folds of equal size; 1 ranks all images at once.
     #[arg(long, value_name = "K", default_value_t = 1)]
     folds: usize,
-    /// Writes the similarities [images, captions], f32.
+    /// File for the similarities [images, captions], f32.
     #[arg(long, value_name = "OUT.npy")]
     similarities: Option<PathBuf>,
-    /// Threshold instead of the one that the checkpoint's configuration says: learned,
+    /// The threshold, instead of the one that the checkpoint's configuration names: learned,
     /// relevant_minus_3_std, or a number from 0 to 1.
     #[arg(long, value_name = "WHICH")]
     threshold_at: Option<String>,
-    /// Which code matches: auto, reference, tensor, scalar, avx2, avx512, amx, or cuda for an NVIDIA
-    /// GPU.
+    /// The engine that computes similarities: auto, reference, tensor, scalar, avx2, avx512, amx, or
+    /// cuda for an NVIDIA GPU.
     #[arg(long, value_name = "KERNEL", default_value = "auto")]
     kernel: Engine,
-    /// In which numbers: f32, bf16, exact (bf16, with the ranks of f32), or f16 on a GPU; without it
-    /// f32, and f16 on a GPU.
+    /// The precision of relevance: f32, bf16, exact (bf16, with the ranks of f32), or f16 on a GPU.
+    /// Default: f32 on the CPU, f16 on a GPU.
     #[arg(long, value_name = "PRECISION")]
     precision: Option<Precision>,
-    /// Where tensors live: auto, cpu, cuda, or metal (candle's backend, unverified by this project).
+    /// The device of candle's tensors: auto, cpu, cuda, or metal (candle's backend, unverified by this
+    /// project).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
-    /// How the result is printed.
+    /// The format of the printed result.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-/// Evaluates and prints.
+/// Evaluates the checkpoint and prints the result.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::open(&arguments.checkpoint)?;
-    let asked = arguments.threshold_at.as_deref().map(threshold_at);
-    let threshold = checkpoint.threshold(asked.transpose()?);
+    let requested = arguments.threshold_at.as_deref().map(parse_threshold);
+    let threshold = checkpoint.threshold(requested.transpose()?);
     let split = Split::open(&arguments.data, &arguments.split)?;
     split.warning.iter().for_each(|warning| note(warning));
     checkpoint.expect_width(&split)?;
@@ -80,23 +82,24 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let opened = device::open(arguments.device)?;
     let running = kernel::open(arguments.kernel, arguments.precision, &opened.device)?;
     note(&format!(
-        "device {}; {}; matching by {running}",
+        "device {}; checkpoint {}; matching by {running}",
         opened.reason,
         checkpoint.path().display()
     ));
-    let how = How { threshold, running };
-    let Best { evaluation, .. } = evaluate_as(&checkpoint, &split, &opened.device, &how)?;
+    let options = EvaluationOptions { threshold, running };
+    let ModelEvaluation { evaluation, .. } =
+        evaluate_with(&checkpoint, &split, &opened.device, &options)?;
     let mut record = evaluation.record;
     if arguments.folds != 1 {
         record.retrieval = evaluate_folds(&evaluation.similarities, &truth, arguments.folds)?;
     }
-    // One of them may fail; the other is worth having.
+    // If printing fails, the similarities are written before the error is returned.
     let printed = match arguments.format {
         Format::Json => print_json(&record),
         Format::Table => print(&split_table(&record)),
     };
     if let Some(mut out) = out {
-        // They were f32 before they were ranked.
+        // The engine computed f32, so the cast loses nothing.
         let values = evaluation.similarities.values().iter();
         let values: Vec<f32> = values.map(|&value| value as f32).collect();
         out.write(&values)?;
@@ -105,11 +108,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     printed
 }
 
-/// As `--set evaluation.threshold=…` reads it.
-fn threshold_at(which: &str) -> anyhow::Result<EvaluationThreshold> {
-    which.parse().map_err(|_| {
+/// Parses `--threshold-at`, whose values are those of `--set evaluation.threshold=…`.
+fn parse_threshold(text: &str) -> anyhow::Result<EvaluationThreshold> {
+    text.parse().map_err(|_| {
         wrong(format!(
-            "--threshold-at {which}: expected learned, relevant_minus_3_std, or a number from 0 to 1"
+            "--threshold-at {text}: expected learned, relevant_minus_3_std, or a number from 0 to 1"
         ))
     })
 }

@@ -1,4 +1,4 @@
-//! `uard extract`: from photographs to region features.
+//! `uard extract`: computes region features of photographs and writes them to a feature store.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -9,6 +9,7 @@ use uard_data::store::{Element, FeatureStore, Finished, StoreWriter, store_path,
 use uard_features::backbone::{CandleModel, PhotoLimits, Truncated};
 use uard_features::extract::{
     EncoderKind, EncoderOptions, Extracted, Extraction, PhotoList, Progress, RegionCount,
+    StorePlace,
 };
 use uard_files::UnfinishedFile;
 use uard_hub::source::Source;
@@ -21,12 +22,12 @@ use crate::hub::hub;
 use crate::interrupt;
 use crate::terminal::{bar_of_photos, note};
 
-/// What stands below the arguments, before the names of networks.
-const AFTER_HELP: &str = "Writes OUT/{split}_store: features, boxes in pixels, photo sizes and ids, and where \
-    they come from. Photos that cannot be read are listed in its unreadable.tsv with the reason, \
-    those that end early among them. \
-    A run that was stopped goes on with the same command, and ends with the same bytes.\n\
-    JPEG, PNG, WebP and GIF are read, whatever their names end with, and turned upright. \
+/// The help below the arguments, except for the names of networks.
+const AFTER_HELP: &str = "Writes OUT/{split}_store: features, boxes in pixels, photo sizes and ids, the encoder \
+    and the SHA-256 of its weights. Photos that cannot be read, truncated ones among them, are \
+    listed in its unreadable.tsv with the reason. \
+    To continue a run that was stopped, give the same command again: the result has the same bytes.\n\
+    Reads JPEG, PNG, WebP and GIF, whatever the names of the files, and turns photos upright. \
     Networks run on the CPU.\n\n\
     Examples:\n  \
     uard extract --encoder inception-v3 --weights inception_v3.safetensors --images photos --out features\n  \
@@ -45,43 +46,46 @@ pub struct Arguments {
     /// below.
     #[arg(long, value_name = "NAME")]
     encoder: EncoderKind,
-    /// The encoder's weights: safetensors, or what torch.save wrote of a state dict; for a vision
-    /// transformer its folder with config.json. Or a name on a hub, hf:OWNER/NAME.
+    /// The encoder's weights: a safetensors file, a state dict that torch.save wrote, for a vision
+    /// transformer a folder with config.json, or a name on a hub, hf:OWNER/NAME.
     #[arg(long, value_name = "FILE|DIR|hf:NAME")]
     weights: Source,
-    /// A folder of photos and of folders of photos, a text file with the path of one on each line
-    /// (relative to that file), or one photo. Hidden files and what systems leave beside photos
-    /// (@eaDir, Thumbs.db, …) are passed over.
+    /// A folder with photos, also in its subfolders; a text file with the path of one photo on each
+    /// line, relative to that file; or one photo. Hidden files and files of operating systems
+    /// (@eaDir, Thumbs.db, …) are left out.
     #[arg(long, value_name = "DIR|LIST|PHOTO")]
     images: PathBuf,
     /// Directory to write to.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// What the photos are called among others in that directory: train, dev, test, …
+    /// Name of the split to write: train, dev, test, …
     #[arg(long, value_name = "NAME", value_parser = super::split_name, default_value = "photos")]
     split: String,
-    /// Regions of a photo: a number, all cells of a grid, or the least and most of a detector.
+    /// Regions of a photo: a number, `all` for all cells of a grid, or for a detector the lowest and
+    /// the highest number, as in 10-100.
     #[arg(long, value_name = "N|all|N-N", default_value = "36")]
     regions: RegionCount,
-    /// Numbers that features are stored in: f32, or f16 for half the size.
+    /// Number type of the stored features: f32, or f16 for half the size.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = element)]
     element: Element,
-    /// Numbers of the network's products: f32, or bf16, which is faster and rounds.
+    /// Number type of the network's matrix products: f32, or bf16, which is faster and less precise.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = matmul)]
     matmul: Matmul,
-    /// store, or scan for {split}_ims.npy, {split}_ids.txt and {split}_boxes.npy beside it.
+    /// Files to write: store, or scan, which writes {split}_ims.npy, {split}_ids.txt and
+    /// {split}_boxes.npy beside the store.
     #[arg(long, value_enum, default_value_t)]
     layout: Layout,
-    /// Photos with a longer side are listed as unreadable: a small file can ask for gigabytes.
-    /// Every photo within it is decoded, whatever memory that takes (11 bytes a pixel at most).
-    /// Not given: 16384, and no photo that takes more than 512 MiB.
+    /// Longest side that is decoded; larger photos are listed as unreadable, because a small file can
+    /// decode to gigabytes. Photos up to PIXELS are decoded whatever memory they need (at most 11
+    /// bytes a pixel). Default: 16384, and at most 512 MiB for one photo.
     #[arg(long, value_name = "PIXELS")]
     longest_side: Option<u32>,
-    /// Takes JPEGs that end early or are broken: what is missing of them is grey, and their
-    /// features are far from what they should be. Other formats are listed in any case.
+    /// Accepts truncated and damaged JPEGs. Their missing part is grey, and their features differ
+    /// much from those of the whole photo. Damaged photos of other formats are always listed as
+    /// unreadable.
     #[arg(long)]
     accept_truncated: bool,
-    /// Where the network runs: auto or cpu.
+    /// The device of the network: auto or cpu.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
 }
@@ -89,8 +93,8 @@ pub struct Arguments {
 fn after_help() -> String {
     let networks: Vec<&str> = CandleModel::all().map(CandleModel::name).collect();
     format!(
-        "{AFTER_HELP}\n\nNetworks of candle-transformers, with the weights of timm (fastvit, eva02) or \
-         of Hugging Face; the whole photo is squeezed into the square that each was trained on:\n  {}",
+        "{AFTER_HELP}\n\nNetworks of candle-transformers, with weights of timm (fastvit, eva02) or of \
+         Hugging Face. The whole photo is resized to the square that the network was trained on:\n  {}",
         networks.join("\n  ")
     )
 }
@@ -111,16 +115,17 @@ fn matmul(text: &str) -> Result<Matmul, String> {
     }
 }
 
-/// Extracts, and says how many photos there are and how fast it went.
+/// Extracts the features and prints the number of photos and the speed.
 pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     if !matches!(arguments.device, DeviceChoice::Auto | DeviceChoice::Cpu) {
         return Err(wrong(
-            "--device: encoders of photos run on the CPU; leave it out, or say cpu".to_owned(),
+            "--device: encoders of photos run on the CPU only; leave --device out, or give cpu"
+                .to_owned(),
         ));
     }
     let photos = PhotoList::open(&arguments.images)?;
-    let to = (arguments.out.as_path(), arguments.split.as_str());
-    check_place(to, arguments.layout)?;
+    let (out, split) = (arguments.out.as_path(), arguments.split.as_str());
+    check_writable(out, split, arguments.layout)?;
     let options = EncoderOptions {
         kind: arguments.encoder,
         regions: arguments.regions,
@@ -135,19 +140,21 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         limits: limits(arguments),
         element: arguments.element,
     };
-    let outcome = extract(&extraction, to, &photos)?;
+    let outcome = extract(&extraction, out, split, &photos)?;
     if outcome == Outcome::Done && arguments.layout == Layout::Scan {
-        let (out, split) = to;
         write_padded(&FeatureStore::open(out, split)?, out, split)?;
         let array = out.join(format!("{split}_ims.npy"));
-        note(&format!("the same features in {}", array.display()));
+        note(&format!(
+            "the same features as an array: {}",
+            array.display()
+        ));
     }
     Ok(outcome)
 }
 
-/// Refuses a directory that cannot be written before weights are downloaded and read.
-fn check_place((out, split): (&Path, &str), layout: Layout) -> anyhow::Result<()> {
-    StoreWriter::check_place(out, split)?;
+/// Refuses an output directory that cannot be written, before weights are downloaded and read.
+fn check_writable(out: &Path, split: &str, layout: Layout) -> anyhow::Result<()> {
+    StoreWriter::check_writable(out, split)?;
     if layout == Layout::Scan {
         let array = out.join(format!("{split}_ims.npy"));
         UnfinishedFile::create(&array)
@@ -168,10 +175,11 @@ fn limits(arguments: &Arguments) -> PhotoLimits {
     }
 }
 
-/// Extracts one split with a bar.
+/// Extracts one split with a progress bar.
 pub fn extract(
     extraction: &Extraction<'_>,
-    (out, split): (&Path, &str),
+    out: &Path,
+    split: &str,
     photos: &PhotoList,
 ) -> anyhow::Result<Outcome> {
     let stop = interrupt::watch();
@@ -181,22 +189,28 @@ pub fn extract(
         bar.set_position(progress.done as u64);
         bar.set_message(speed(progress.done - progress.before, started));
     };
-    let extracted = extraction.run((out, split), photos.photos(), &on_progress, stop);
+    let place = StorePlace { dir: out, split };
+    let extracted = extraction.run(place, photos.photos(), &on_progress, stop);
     bar.finish_and_clear();
     let store = store_path(out, split);
     match extracted? {
         Extracted::Stopped => {
-            let whole = "whole parts are kept; the same command goes on";
-            note(&format!("stopped in {}: {whole}", store.display()));
+            note(&format!(
+                "stopped: the finished parts in {} are kept; the same command continues",
+                store.display()
+            ));
             Ok(Outcome::Stopped)
         }
         Extracted::Finished(Finished { images, unreadable }) => {
             let speed = speed(images + unreadable, started);
-            note(&format!("{images} photos in {}, {speed}", store.display()));
+            note(&format!(
+                "{images} photos written to {}, {speed}",
+                store.display()
+            ));
             if unreadable > 0 {
                 let list = store.join("unreadable.tsv");
                 note(&format!(
-                    "{unreadable} could not be read: {}",
+                    "{unreadable} photos could not be read: see {}",
                     list.display()
                 ));
             }

@@ -1,4 +1,4 @@
-//! `uard import`: region features and captions that others published, brought into a data directory.
+//! `uard import`: converts published region features and captions to a data directory.
 
 use std::path::PathBuf;
 
@@ -11,15 +11,16 @@ use crate::terminal::{advance, bar, note};
 /// Arguments of `uard import`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Features: every image is checked; the first that is broken stops the import, with file, line and \
-    reason. An import that was stopped goes on where it was when the same command is given again. \
-    Images keep the order of the dump, in folders that of their names (numbers by value).\n\n\
-    Captions: written to DIR as {split}_caps.txt. Where DIR has features of the split, captions are \
-    put into their order, by the names of the images (with or without folder and ending; COCO's \
-    numbers too), with {split}_map.txt where images differ in their captions: so import the \
-    features first, or both with one command. Where it has none, {split}_ids.txt names the images, \
-    a line each: such a folder with photos is what `uard train --images` takes. Images without \
-    features, and features without captions, are counted here and listed in {split}_unmatched.tsv.\n\n\
+    after_help = "Features: every image is checked; the first damaged one stops the import with its file, line and \
+    the reason. To continue an import that was stopped, give the same command again. \
+    Images keep the order of the dump; those of a folder are ordered by name (numbers by value).\n\n\
+    Captions: written to DIR as {split}_caps.txt. If DIR has features of the split, the captions are \
+    ordered as the features are: images are matched by name (with or without folder and extension) \
+    or by COCO's number. {split}_map.txt is written too if images have different numbers of \
+    captions. So import the features first, or both with one command. If DIR has no features of the \
+    split, {split}_ids.txt names the images, one a line: with the photos, such a folder can be given \
+    to `uard train --images`. Images without features and features without captions are counted and \
+    listed in {split}_unmatched.tsv.\n\n\
     Examples:\n  \
     uard import --format butd-tsv trainval_36.tsv --split train --out data/coco\n  \
     uard import --format lxmert-tsv train2014_obj36.tsv val2014_obj36.tsv --split train --out data/coco\n  \
@@ -33,7 +34,7 @@ use crate::terminal::{advance, bar, note};
     uard import --captions train.1.en --captions train.2.en --image-list train_images.txt --out data/multi30k"
 )]
 pub struct Arguments {
-    /// What the dump of features looks like.
+    /// The format of the feature dump.
     #[arg(
         long,
         value_enum,
@@ -42,54 +43,54 @@ pub struct Arguments {
         required_unless_present = "captions"
     )]
     format: Option<Format>,
-    /// The dump: TSV files, folders of npz files, an HDF5 file (NAME_ids.txt beside it names its
-    /// images), the folder with cocobu_att and cocobu_box, or a SCAN directory.
+    /// The feature dump: TSV files, folders of npz files, an HDF5 file (with the names of its images
+    /// in NAME_ids.txt beside it), the folder with cocobu_att and cocobu_box, or a SCAN directory.
     #[arg(value_name = "PATH", requires = "format")]
     paths: Vec<PathBuf>,
     /// A file of captions: dataset_*.json of Karpathy, captions_*.json of COCO, the lines of
-    /// Flickr8k and Flickr30k (NAME.jpg#k, a tab, the caption), or captions alone, one a line, with
-    /// --image-list. May be given several times: the files are one list.
+    /// Flickr8k and Flickr30k (NAME.jpg#k, a tab, the caption), or with --image-list one caption a
+    /// line. Several files, each with its own --captions, are read as one list.
     #[arg(long, value_name = "FILE")]
     captions: Vec<PathBuf>,
-    /// What the files of captions look like; told by their content if it is not said.
+    /// The format of the caption files; without it the format is recognised from their content.
     #[arg(long, value_enum, value_name = "FORMAT", requires = "captions")]
     caption_format: Option<CaptionFormat>,
-    /// The images to take captions of, a name a line, in this order. Captions alone are about the
-    /// images of the same lines.
+    /// The images to take captions of, one name a line, in this order. In the format `lines`, line n
+    /// of each caption file belongs to the image of line n.
     #[arg(long, value_name = "FILE", requires = "captions")]
     image_list: Option<PathBuf>,
-    /// Data directory to write to; made where it is not there.
+    /// Data directory to write to; created if it does not exist.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// The split to write, train if it is not said; with --format scan also the one to read.
-    /// Captions of Karpathy have splits (restval joins train, val is dev): without --split all are
-    /// written, with it that one.
+    /// The split to write, by default train; with --format scan also the split to read. Captions of
+    /// Karpathy name their splits (restval is added to train, val is dev): without --split all of
+    /// them are written, with --split only that one.
     #[arg(long, value_name = "NAME", value_parser = super::split_name)]
     split: Option<String>,
-    /// How features are written: store keeps all that is known of a region; scan is the padded
-    /// array that other programs read, and needs the room twice while it is made.
+    /// Files to write: store keeps everything that the dump says of a region; scan is the padded
+    /// array that other programs read, and needs twice the disk space while it is written.
     #[arg(long, value_enum, default_value_t)]
     layout: Layout,
-    /// In which numbers features are written.
+    /// Number type of the written features.
     #[arg(long, value_enum, default_value_t)]
     element: Element,
 }
 
-/// The dumps that are published.
+/// The formats of published feature dumps.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
     /// Bottom-up attention: image_id, image_w, image_h, num_boxes, boxes, features.
     ButdTsv,
     /// LXMERT: img_id, img_h, img_w, classes and attributes, num_boxes, boxes, features.
     LxmertTsv,
-    /// MILVLG: a file for each image, with x (or feat, features) and, as far as known, bbox,
-    /// num_bbox, image_h, image_w.
+    /// MILVLG: a file for each image, with x (or feat, features) and optionally bbox, num_bbox,
+    /// image_h, image_w.
     Npz,
-    /// One file with image_features and, if known, image_bb.
+    /// One file with image_features and optionally image_bb.
     Hdf5,
-    /// cocobu_att/{id}.npz and, if it is there, cocobu_box/{id}.npy.
+    /// cocobu_att/{id}.npz and optionally cocobu_box/{id}.npy.
     Cocobu,
-    /// {split}_ims.npy, with counts, ids and boxes where they are there.
+    /// {split}_ims.npy, optionally with counts, ids and boxes.
     Scan,
 }
 
@@ -106,16 +107,16 @@ impl From<Format> for import::Format {
     }
 }
 
-/// The forms in which captions are published.
+/// The formats of published captions.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum CaptionFormat {
-    /// dataset_*.json: images with split and sentences.
+    /// dataset_*.json: images, each with its split and sentences.
     Karpathy,
-    /// captions_*.json: images, and annotations about them.
+    /// captions_*.json: images, and annotations with their captions.
     Coco,
-    /// NAME.jpg#k, a tab, the caption: one a line.
+    /// Lines of NAME.jpg#k, a tab and the caption.
     Tokens,
-    /// Captions alone, one a line, about the images of --image-list.
+    /// One caption a line, for the image of the same line of --image-list.
     Lines,
 }
 
@@ -130,7 +131,7 @@ impl From<CaptionFormat> for import::CaptionFormat {
     }
 }
 
-/// How features lie on disk.
+/// The files that features are written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Layout {
     /// {split}_store/
@@ -142,14 +143,14 @@ pub enum Layout {
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum Element {
-    /// As published.
+    /// 32 bits, as published.
     #[default]
     F32,
-    /// Half the room, eleven bits of precision.
+    /// 16 bits: half the size, eleven bits of precision.
     F16,
 }
 
-/// Imports features, captions, or one after the other.
+/// Imports features, captions, or both in this order.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(format) = arguments.format {
         import_features(arguments, format.into())?;
@@ -167,18 +168,18 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         (split, _) => split.as_deref(),
     };
     for written in import::import_captions(&source, &arguments.out, split)? {
-        note(&said(&written, arguments));
+        note(&summary(&written, arguments));
     }
     Ok(())
 }
 
-/// The split of features, unless another is named.
+/// The split of features without `--split`.
 const TRAIN: &str = "train";
 
 fn import_features(arguments: &Arguments, format: import::Format) -> anyhow::Result<()> {
     let split = arguments.split.as_deref().unwrap_or(TRAIN);
     let mut dump = import::open(format, &arguments.paths, split)?;
-    let to = Destination {
+    let destination = Destination {
         dir: &arguments.out,
         split,
         element: match arguments.element {
@@ -192,26 +193,27 @@ fn import_features(arguments: &Arguments, format: import::Format) -> anyhow::Res
     };
     let bar = bar(0, "importing");
     let mut on_progress = |done: u64, total: u64| advance(&bar, done as usize, total as usize);
-    let imported = import::import((format, &mut *dump), &to, &mut on_progress)?;
+    let imported = import::import(format, &mut *dump, &destination, &mut on_progress)?;
     bar.finish_and_clear();
     let boxes = match imported.has_boxes {
         true => "",
-        false => ", features alone: the dump has no boxes, so reports cannot show regions",
+        false => ", without boxes: the dump has none, so reports cannot show regions",
     };
     note(&format!(
-        "{} images of split {split} in {}{boxes}",
+        "features of {} images of split {split} written to {}{boxes}",
         imported.images,
         arguments.out.display(),
     ));
     if arguments.captions.is_empty() {
         note(&format!(
-            "captions belong beside them: uard import --captions FILE, or {split}_caps.txt in this order"
+            "to train on them, add captions: uard import --captions FILE --split {split}, or write \
+             {split}_caps.txt in the order of the images"
         ));
     }
     Ok(())
 }
 
-fn said(written: &WrittenCaptions, arguments: &Arguments) -> String {
+fn summary(written: &WrittenCaptions, arguments: &Arguments) -> String {
     let WrittenCaptions {
         split,
         images,
@@ -219,15 +221,18 @@ fn said(written: &WrittenCaptions, arguments: &Arguments) -> String {
         ..
     } = written;
     let mut text = format!(
-        "{captions} captions of {images} images of split {split} in {}",
+        "{captions} captions of {images} images of split {split} written to {}",
         arguments.out.display()
     );
     if !written.has_features {
-        text += &format!("; no features of {split} are there, so {split}_ids.txt names the images");
+        text += &format!(
+            "; it holds no features of {split}, so {split}_ids.txt gives the order of the images"
+        );
     }
     if let Some(list) = &written.unmatched {
         text += &format!(
-            "\n{} images without features, {} without captions, {} with an empty caption left out: {}",
+            "\nleft out: {} images without features, {} without captions, {} with an empty caption; see \
+             {}",
             written.without_features,
             written.without_captions,
             written.with_empty_captions,

@@ -1,4 +1,4 @@
-//! Can the engine that was asked for do what was asked of it?
+//! Opens the engine of `--kernel` in the precision of `--precision`.
 
 use anyhow::Context;
 use candle_core::Device;
@@ -7,10 +7,9 @@ use uard_attention::{Engine, Error, Precision, Running};
 use crate::exit::{Failed, wrong};
 use crate::terminal::note;
 
-/// What runs when an engine is asked for by `--kernel` and a precision by `--precision`, before
-/// anything is read for it; says when another engine runs than was named.
+/// Opens an engine before any input is read, and prints a note if another engine replaces it.
 ///
-/// Refuses an engine that this machine lacks, and a precision that the engine has not.
+/// Refuses an engine that cannot run on this machine, and a precision that the engine lacks.
 pub fn open(
     engine: Engine,
     precision: Option<Precision>,
@@ -19,8 +18,9 @@ pub fn open(
     let running = match engine.open(precision, device) {
         Ok(running) => running,
         Err(error @ Error::PrecisionMissing { asked, .. }) => {
-            let asked = format!("--kernel {engine} --precision {asked}");
-            return Err(wrong(format!("{asked}: {error}")));
+            return Err(wrong(format!(
+                "--kernel {engine} --precision {asked}: {error}"
+            )));
         }
         Err(error @ Error::NotBuilt { .. }) => {
             return Err(Failed(format!("--kernel {error}")).into());

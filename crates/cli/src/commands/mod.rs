@@ -31,19 +31,19 @@ pub use extract::extract;
                   uard train --config scenes --compare zero\n  \
                   uard evaluate --checkpoint runs/scenes --data data/scenes --split test\n  \
                   uard recall --similarities S.npy --format json\n\n\
-                  `uard COMMAND --help` has examples of each."
+                  `uard COMMAND --help` shows examples of a command."
 )]
 pub struct Arguments {
-    /// Threads; without it RAYON_NUM_THREADS, else as many as may run at once. No result depends
-    /// on it.
+    /// Number of threads. Default: RAYON_NUM_THREADS, else as many as may run at once. No result
+    /// depends on it.
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The commands, in the order of a first day with them.
+/// The commands, in the order in which a new user needs them.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Write an embedded data set.
@@ -51,7 +51,7 @@ pub enum Command {
     Data(data::Command),
     /// Turn photographs into region features.
     Extract(extract::Arguments),
-    /// Bring published region features and captions into a data directory.
+    /// Convert published region features and captions to a data directory.
     Import(import::Arguments),
     /// Train a model, evaluate it, and write a report.
     Train(train::Arguments),
@@ -59,44 +59,45 @@ pub enum Command {
     Study(study::Arguments),
     /// Evaluate a checkpoint on a split.
     Evaluate(evaluate::Arguments),
-    /// Score images against captions from fragments of any model.
+    /// Compute similarities of images and captions from regions and words of any model.
     Score(score::Arguments),
-    /// Cut relevant from irrelevant relevance with the least error.
+    /// Find the threshold that separates samples of relevant and irrelevant pairs with the least error.
     Threshold(threshold::Arguments),
-    /// Recall of any model's similarity matrix.
+    /// Compute the recall of any model's similarity matrix.
     Recall(recall::Arguments),
     /// Check every kernel on this machine against scalar loops.
     SelfTest(self_test::Arguments),
-    /// Print the completions of a shell.
+    /// Print the completion script of a shell.
     Completions(completions::Arguments),
 }
 
-/// Reads the name of a split.
+/// Parses the name of a split.
 fn split_name(text: &str) -> Result<String, String> {
     match is_split_name(text) {
         true => Ok(text.to_owned()),
-        false => {
-            Err("expected a name as train or dev, which files of the data begin with".to_owned())
-        }
+        false => Err(
+            "expected the name of a split, such as train or dev, with which its files begin"
+                .to_owned(),
+        ),
     }
 }
 
-/// How a command that did not fail has ended.
+/// Whether a command that did not fail was finished or stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// All of it was done.
+    /// The command was finished.
     Done,
-    /// Ctrl-C stopped it; what was done is saved.
+    /// Ctrl-C stopped the command after it had saved its progress.
     Stopped,
 }
 
-/// How a result is printed.
+/// The format of a printed result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Format {
-    /// For a person.
+    /// A table for people.
     #[default]
     Table,
-    /// For a program.
+    /// JSON for programs.
     Json,
 }
 

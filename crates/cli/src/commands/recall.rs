@@ -1,4 +1,4 @@
-//! `uard recall`: how good a similarity matrix is, whoever made it.
+//! `uard recall`: computes recall from a similarity matrix of any model.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,8 @@ use crate::terminal::{note, print, print_json};
 /// Arguments of `uard recall`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A query is a hit when any of its matches is among the first K; ties count \
-    against the model.\n\n\
+    after_help = "A query counts as found if any of its matches is among the first K. A mismatched candidate \
+    of equal similarity is ranked before the match.\n\n\
     Examples:\n  \
     uard recall --similarities S.npy\n  \
     uard recall --similarities S.npy --map MAP.txt --format json\n  \
@@ -24,26 +24,27 @@ use crate::terminal::{note, print, print_json};
     uard recall --similarities scan5n.npy --repeated-images 5  # arrays of SCAN"
 )]
 pub struct Arguments {
-    /// Similarities [images, captions], npy of f16, f32 or f64; several make an ensemble.
+    /// Similarities [images, captions], npy of f16, f32 or f64. Given several times, the matrices of an
+    /// ensemble, which are averaged.
     #[arg(long, value_name = "S.npy", required = true)]
     similarities: Vec<PathBuf>,
-    /// The image index of each caption, from 0, one a line; without it every image has the same
-    /// number of captions, in order.
+    /// The image index of each caption, from 0, one a line. Without it every image has the same
+    /// number of captions, in the order of the images.
     #[arg(long, value_name = "MAP.txt")]
     map: Option<PathBuf>,
-    /// How many neighbouring rows show the same image: the first of them is ranked, as in SCAN's
-    /// evaluation; 1: every row is an image, even if some are equal.
+    /// Number of neighbouring rows of the same image, of which the first is ranked, as in SCAN's
+    /// evaluation. 1: every row is an image, even if some rows are equal.
     #[arg(long, value_name = "K")]
     repeated_images: Option<usize>,
-    /// The mean of K folds of equal size; 1: all images at once.
+    /// Averages the recall of K folds of equal size; 1 ranks all images at once.
     #[arg(long, value_name = "K", default_value_t = 1)]
     folds: usize,
-    /// How the result is printed.
+    /// The format of the printed result.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-/// Ranks and prints.
+/// Ranks the matrix and prints recall.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let paths = &arguments.similarities;
     let matrices: anyhow::Result<Vec<SimilarityMatrix>> =
@@ -66,7 +67,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// Refuses a matrix most of whose rows repeat an earlier one; says so where few do.
+/// Refuses a matrix of which at least half of the rows repeat an earlier one; prints a note if fewer do.
 fn check_repeated(matrix: &SimilarityMatrix) -> anyhow::Result<()> {
     let repeated = matrix.repeated_images();
     let Some(&(row, first)) = repeated.first() else {
@@ -75,8 +76,8 @@ fn check_repeated(matrix: &SimilarityMatrix) -> anyhow::Result<()> {
     let images = matrix.images();
     let different = images - repeated.len();
     let found = format!(
-        "{} of {images} rows of the similarities equal an earlier one (row {row} equals row {first}), \
-         and ties count against the model",
+        "{} of {images} rows of the similarities equal an earlier row (row {row} equals row {first}); \
+         equal rows tie, and ties lower recall",
         repeated.len()
     );
     if different == 1 || 2 * different > images {
@@ -84,16 +85,16 @@ fn check_repeated(matrix: &SimilarityMatrix) -> anyhow::Result<()> {
         return Ok(());
     }
     let times = images / different;
-    let mend = match matrix.without_repeated(times) {
+    let remedy = match matrix.without_repeated(times) {
         Ok(_) => format!(
-            "each image is there {times} times, as in arrays of SCAN: add --repeated-images {times} \
-             to rank rows 0, {times}, {}, …",
+            "each image has {times} rows, as in arrays of SCAN: add --repeated-images {times} to rank \
+             rows 0, {times}, {}, … only",
             2 * times
         ),
         Err(_) => "keep one row of each image".to_owned(),
     };
     Err(wrong(format!(
-        "{found}: {mend}; --repeated-images 1 ranks them as they are"
+        "{found}: {remedy}; or add --repeated-images 1 to rank all rows as different images"
     )))
 }
 
@@ -101,9 +102,8 @@ fn truth(map: Option<&Path>, matrix: &SimilarityMatrix) -> anyhow::Result<Ground
     let (images, captions) = (matrix.images(), matrix.captions());
     let Some(path) = map else {
         return GroundTruth::in_order(images, captions).map_err(|error| match error {
-            Error::NotAMultiple { .. } => {
-                anyhow::Error::new(error).context("--map MAP.txt is needed")
-            }
+            Error::NotAMultiple { .. } => anyhow::Error::new(error)
+                .context("--map MAP.txt is needed, because captions are no multiple of images"),
             _ => error.into(),
         });
     };

@@ -1,4 +1,4 @@
-//! `uard score`: how similar are images and captions, given the fragments of any model?
+//! `uard score`: computes the similarities of images and captions from regions and words of any model.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -10,36 +10,36 @@ use uard_core::{Regions, Words};
 use uard_data::npy::InPlaceF32;
 
 use super::kernel;
-use crate::arrays::{Named, RaggedArray};
+use crate::arrays::{AxisNames, RaggedArray};
 use crate::exit::wrong;
 use crate::terminal::{advance, bar, note};
 
-const REGIONS: Named = Named {
+const REGIONS: AxisNames = AxisNames {
     axes: "images, regions, width",
     entry: "image",
     fragment: "region",
 };
 
-const WORDS: Named = Named {
+const WORDS: AxisNames = AxisNames {
     axes: "captions, words, width",
     entry: "caption",
     fragment: "word",
 };
 
-/// What `--precision exact` promises.
+/// What `--precision exact` computes as f32 does: the lists of the ten best.
 const PRESERVE: Preserve<'_> = Preserve {
     top: 10,
     matched: &[],
 };
 
-/// Images or captions that are read and normalised at once.
+/// Number of images or captions that are read and normalised at once.
 const ENTRIES_AT_ONCE: usize = 256;
 
 /// Arguments of `uard score`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Rows need no unit length: they are normalised here. What lies beyond an \
-    image's or a caption's count is ignored.\n\n\
+    after_help = "Rows are normalised to unit length first. Regions beyond an image's count and words beyond \
+    a caption's count are padding, and ignored.\n\n\
     Examples:\n  \
     uard score --regions R.npy --words W.npy --threshold 0.25 --out S.npy\n  \
     uard score --regions R.npy --words W.npy --region-counts RC.npy --word-counts WC.npy \\\n             \
@@ -47,39 +47,41 @@ const ENTRIES_AT_ONCE: usize = 256;
     uard score --regions R.npy --words W.npy --rule scan --out S.npy"
 )]
 pub struct Arguments {
-    /// Regions [images, regions, width].
+    /// Regions [images, regions, width]: npy of f16, f32 or f64.
     #[arg(long, value_name = "R.npy")]
     regions: PathBuf,
-    /// Words [captions, words, width].
+    /// Words [captions, words, width]: npy of f16, f32 or f64.
     #[arg(long, value_name = "W.npy")]
     words: PathBuf,
-    /// Valid regions of each image, integers; without it all.
+    /// Number of valid regions of each image, integers [images]. Default: all regions are valid.
     #[arg(long, value_name = "RC.npy")]
     region_counts: Option<PathBuf>,
-    /// Valid words of each caption, integers; without it all.
+    /// Number of valid words of each caption, integers [captions]. Default: all words are valid.
     #[arg(long, value_name = "WC.npy")]
     word_counts: Option<PathBuf>,
-    /// Relevance above which fragments attend, from -1 to 1; needed by masked and nearest.
+    /// Relevance above which a region and a word attend to each other, from -1 to 1. The rules masked
+    /// and nearest need it.
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     threshold: Option<f64>,
-    /// Multiplies the logits; without it 10, or SCAN's 9 and 4.
+    /// Inverse temperature, which multiplies the logits. Default: 10, or SCAN's 9 and 4 for the rule
+    /// scan.
     #[arg(long, value_name = "L", allow_negative_numbers = true)]
     inverse_temperature: Option<f64>,
-    /// Who asks: both, words or regions.
+    /// The queries: both, words or regions.
     #[arg(long, value_name = "SIDES", default_value = "both")]
     sides: Sides,
-    /// How relevance becomes weight: masked, nearest, zero, scan or maxsim.
+    /// The rule that turns relevance into attention weights: masked, nearest, zero, scan or maxsim.
     #[arg(long, value_name = "RULE", default_value_t)]
     rule: WeightRule,
-    /// Which code computes it: auto, reference, tensor, scalar, avx2, avx512, amx, or cuda for an
-    /// NVIDIA GPU.
+    /// The engine that computes similarities: auto, reference, tensor, scalar, avx2, avx512, amx, or
+    /// cuda for an NVIDIA GPU.
     #[arg(long, value_name = "KERNEL", default_value = "auto")]
     kernel: Engine,
-    /// In which numbers: f32, bf16, exact (bf16, with the lists of the ten best of f32), or f16 on a
-    /// GPU; without it f32, and f16 on a GPU.
+    /// The precision of relevance: f32, bf16, exact (bf16, with the lists of the ten best of f32), or
+    /// f16 on a GPU. Default: f32 on the CPU, f16 on a GPU.
     #[arg(long, value_name = "PRECISION")]
     precision: Option<Precision>,
-    /// Similarities [images, captions], f32.
+    /// File for the similarities [images, captions], f32.
     #[arg(long, value_name = "S.npy")]
     out: PathBuf,
 }
@@ -101,7 +103,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let words = RaggedArray::open(&arguments.words, arguments.word_counts.as_deref(), WORDS)?;
     if regions.width() != words.width() {
         return Err(wrong(format!(
-            "{} has width {}, {} has width {}: encode both into one joint space",
+            "{} has width {}, {} has width {}: expected the same width, of one joint space",
             arguments.regions.display(),
             regions.width(),
             arguments.words.display(),
@@ -132,19 +134,20 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     out.finish()?;
     bar.finish_and_clear();
     note(&format!(
-        "{images} images x {captions} captions in {}, by {running}",
+        "similarities of {images} images x {captions} captions written to {}, computed by {running}",
         arguments.out.display()
     ));
     Ok(())
 }
 
-/// Beside what is collected, only these entries are in memory.
+/// The ranges of entries that are read at once, so that only one block is in memory beside the
+/// collected fragments.
 fn blocks(entries: usize) -> impl Iterator<Item = Range<usize>> {
     let starts = (0..entries).step_by(ENTRIES_AT_ONCE);
     starts.map(move |start| start..entries.min(start + ENTRIES_AT_ONCE))
 }
 
-/// The other rules have no threshold, or zero.
+/// The threshold of `--threshold`, checked; 0 for the rules that use none.
 fn threshold(arguments: &Arguments) -> anyhow::Result<f64> {
     match (arguments.threshold, arguments.rule) {
         (Some(threshold), _) if (-1.0..=1.0).contains(&threshold) => Ok(threshold),
@@ -152,7 +155,7 @@ fn threshold(arguments: &Arguments) -> anyhow::Result<f64> {
             "--threshold {threshold}: expected a cosine from -1 to 1"
         ))),
         (None, rule) if rule.takes_threshold() => Err(wrong(format!(
-            "--threshold T is needed: the rule {rule} attends to what lies above it"
+            "--threshold T is needed: with the rule {rule} only relevance above T is attended to"
         ))),
         (None, _) => Ok(0.0),
     }

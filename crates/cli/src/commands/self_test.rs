@@ -1,4 +1,4 @@
-//! `uard self-test`: whether the kernels compute on this machine what they should.
+//! `uard self-test`: checks the kernels on this machine against scalar loops and prints the results.
 
 use std::path::PathBuf;
 
@@ -15,29 +15,31 @@ use crate::terminal::{note, print};
 /// Arguments of `uard self-test`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Every engine, rule and precision on seeded ragged batches: against scalar loops in \
-    f64, gradients included, and twice for the same bytes. A line a check, and a table at the \
-    end. Exit code 1 if a check fails.\n\n\
+    after_help = "Runs every engine with every rule and precision on seeded ragged batches, and compares it \
+    with scalar loops in f64, gradients included. Each result is computed twice and must have the \
+    same bytes. Prints a line for each check, and a table at the end. Exit code 1 if a check \
+    fails.\n\n\
     Examples:\n  \
     uard self-test --device cuda\n  \
     uard self-test --device cpu --quick --json self-test.json"
 )]
 pub struct Arguments {
-    /// Which kernels: cpu, cuda, or auto: cuda where it can be used, else cpu.
+    /// The device whose kernels are checked: cpu, cuda, or auto, which is cuda if it can be used, else
+    /// cpu.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
-    /// Small shapes only, as always on the CPU.
+    /// Checks small shapes only, as is always done on the CPU.
     #[arg(long)]
     quick: bool,
-    /// Each kernel on one small batch: for tools that slow everything down, as racecheck does.
+    /// Checks each kernel on one small batch only, for tools that slow kernels down, such as racecheck.
     #[arg(long, conflicts_with = "quick")]
     smallest: bool,
-    /// Writes every check.
+    /// File for the result of every check.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// What was checked, and how it ended.
+/// The content of the file of `--json`.
 #[derive(Debug, Serialize)]
 struct Record<'a> {
     machine: &'a str,
@@ -53,7 +55,7 @@ struct Entry<'a> {
     passed: bool,
 }
 
-/// Checks and prints.
+/// Runs the checks and prints their results.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let extent = match (arguments.smallest, arguments.quick) {
         (true, _) => Extent::Smallest,
@@ -68,18 +70,22 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         checks.push(check);
     };
     let machine = match arguments.device {
-        DeviceChoice::Cpu => on_cpu(extent, &mut on_check)?,
+        DeviceChoice::Cpu => check_cpu(extent, &mut on_check)?,
         DeviceChoice::Cuda => {
             gpu::check(extent, &mut on_check).context("--device cuda cannot be used")?
         }
         DeviceChoice::Metal => {
-            return Err(Failed("self-test has no kernels for Metal".to_owned()).into());
+            return Err(Failed(
+                "--device metal: there are no kernels for Metal to check; give cpu or cuda"
+                    .to_owned(),
+            )
+            .into());
         }
         DeviceChoice::Auto => match gpu::reason_against() {
             None => gpu::check(extent, &mut on_check)?,
             Some(reason) => {
                 note(&format!("device cpu: {reason}"));
-                on_cpu(extent, &mut on_check)?
+                check_cpu(extent, &mut on_check)?
             }
         },
     };
@@ -94,13 +100,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     match failed.len() {
         0 => Ok(()),
-        some => Err(Failed(format!("{some} of {} checks failed", checks.len())).into()),
+        count => Err(Failed(format!("{count} of {} checks failed", checks.len())).into()),
     }
 }
 
-/// Checks the engines of the CPU, on small shapes even in the full extent: the large ones fill the
-/// tiles of a GPU, and the scalar reference needs minutes for them.
-fn on_cpu(extent: Extent, on_check: OnCheck<'_>) -> anyhow::Result<String> {
+/// Checks the engines of the CPU. The full extent is reduced to small shapes: the large ones are there to
+/// fill the tiles of a GPU, and the scalar reference needs minutes for them.
+fn check_cpu(extent: Extent, on_check: OnCheck<'_>) -> anyhow::Result<String> {
     let extent = match extent {
         Extent::Full => Extent::Quick,
         small => small,
@@ -110,12 +116,12 @@ fn on_cpu(extent: Extent, on_check: OnCheck<'_>) -> anyhow::Result<String> {
     Ok("cpu".to_owned())
 }
 
-/// A check and how it ended.
+/// The printed line of a check.
 fn line(check: &Check) -> String {
     let Check { name, found, limit } = check;
     let passed = if check.passed() { "passed" } else { "FAILED" };
     match *limit > 0.0 {
-        true => format!("{passed}  {name}: off by {found:.1e}, at most {limit:.0e} is allowed"),
+        true => format!("{passed}  {name}: off by {found:.1e}, at most {limit:.0e} allowed"),
         false => format!("{passed}  {name}"),
     }
 }
@@ -134,38 +140,38 @@ fn json(machine: &str, checks: &[Check], failed: usize) -> anyhow::Result<String
     })?)
 }
 
-/// A line for each kernel and what of it was checked: how many checks, how many failed, and the
-/// largest share of its limit that a difference took.
+/// A row for each kernel and checked result: the number of checks, the number of failed ones, and the
+/// largest difference as a share of its limit.
 fn table(checks: &[Check]) -> Table {
-    let mut lines: Vec<(String, usize, usize, f64)> = Vec::new();
+    let mut rows: Vec<(String, usize, usize, f64)> = Vec::new();
     for check in checks {
-        let kind = kind(&check.name);
-        let at = match lines.iter().position(|line| line.0 == kind) {
+        let group = group(&check.name);
+        let at = match rows.iter().position(|row| row.0 == group) {
             Some(at) => at,
             None => {
-                lines.push((kind, 0, 0, 0.0));
-                lines.len() - 1
+                rows.push((group, 0, 0, 0.0));
+                rows.len() - 1
             }
         };
-        let line = &mut lines[at];
-        line.1 += 1;
-        line.2 += usize::from(!check.passed());
+        let row = &mut rows[at];
+        row.1 += 1;
+        row.2 += usize::from(!check.passed());
         if check.limit > 0.0 {
-            line.3 = line.3.max(check.found / check.limit);
+            row.3 = row.3.max(check.found / check.limit);
         }
     }
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
-    table.set_header(["check", "done", "failed", "share of the limit"]);
-    for (kind, done, failed, share) in lines {
+    table.set_header(["check", "done", "failed", "largest share of the limit"]);
+    for (group, done, failed, share) in rows {
         let share = format!("{:.0} %", 100.0 * share);
-        table.add_row([kind, done.to_string(), failed.to_string(), share]);
+        table.add_row([group, done.to_string(), failed.to_string(), share]);
     }
     table
 }
 
-/// The kernel before the batch, and what follows the colon.
-fn kind(name: &str) -> String {
+/// The kernel and the result of a check's name, without its batch: `amx masked: counts`.
+fn group(name: &str) -> String {
     let first = name
         .split_whitespace()
         .take(2)
@@ -184,7 +190,7 @@ mod gpu {
     use candle_core::Device;
     use uard_attention::{Engine, Running};
     use uard_core::device::DeviceChoice;
-    use uard_core::gpu::{Driver, Machine};
+    use uard_core::gpu::{Driver, Gpu};
     use uard_features::text::gru::kernel::{self, TOLERANCE};
     use uard_training::check::kernels;
     #[cfg(feature = "cuda")]
@@ -192,12 +198,12 @@ mod gpu {
 
     use crate::self_test::{Check, Extent, OnCheck, matching, training};
 
-    /// Why there is no GPU to check, if there is none.
+    /// Why no GPU can be checked; `None` if one can.
     pub fn reason_against() -> Option<String> {
         Driver::open(0).err().map(|error| error.to_string())
     }
 
-    /// The device whose tensors are checked too, where this build has candle's backend.
+    /// The device of the checked tensors: the GPU in a build with candle's CUDA backend, else the CPU.
     fn device() -> anyhow::Result<Device> {
         match cfg!(feature = "cuda") {
             true => Ok(uard_core::device::open(DeviceChoice::Cuda)?.device),
@@ -205,8 +211,8 @@ mod gpu {
         }
     }
 
-    /// The GPU of the device's tensors, or the first.
-    fn machine(device: &Device) -> anyhow::Result<Arc<dyn Machine>> {
+    /// The GPU of the device's tensors, or the first GPU.
+    fn machine(device: &Device) -> anyhow::Result<Arc<dyn Gpu>> {
         #[cfg(feature = "cuda")]
         if device.is_cuda() {
             return Ok(uard_core::gpu::tensors::driver(device)?);
@@ -215,12 +221,12 @@ mod gpu {
         Ok(Arc::new(Driver::open(0)?))
     }
 
-    /// Every kernel on the first GPU, and in a build with candle's backend a training step; returns
-    /// the GPU's name.
+    /// Checks every kernel on the first GPU, and in a build with candle's CUDA backend a training step.
+    /// Returns the GPU's name.
     pub fn check(extent: Extent, on_check: OnCheck<'_>) -> anyhow::Result<String> {
         let device = device()?;
         let machine = machine(&device)?;
-        let precisions = extent.of(Engine::Cuda.precisions()).iter();
+        let precisions = extent.select(Engine::Cuda.precisions()).iter();
         let runs = precisions
             .map(|&precision| Running::on_machine(Arc::clone(&machine), precision))
             .collect::<Result<Vec<_>, _>>()?;
@@ -245,13 +251,13 @@ mod gpu {
     use crate::exit::Failed;
     use crate::self_test::{Extent, OnCheck};
 
-    /// This build knows of no GPU.
+    /// The reason is always that this build has no kernels for a GPU.
     pub fn reason_against() -> Option<String> {
-        Some("this binary was built without `cuda-kernels`".to_owned())
+        Some("this binary was built without the feature `cuda-kernels`".to_owned())
     }
 
-    /// Refused.
+    /// Always fails, because this build has no kernels for a GPU.
     pub fn check(_: Extent, _: OnCheck<'_>) -> anyhow::Result<String> {
-        Err(Failed("this binary was built without `cuda-kernels`".to_owned()).into())
+        Err(Failed("this binary was built without the feature `cuda-kernels`".to_owned()).into())
     }
 }

@@ -1,4 +1,4 @@
-//! `uard threshold`: where does relevance begin, given samples of both kinds?
+//! `uard threshold`: computes the least-error threshold between samples of relevant and irrelevant pairs.
 
 use std::path::{Path, PathBuf};
 
@@ -14,27 +14,27 @@ use crate::exit::wrong;
 use crate::tables::{number, table};
 use crate::terminal::{print, print_json};
 
-/// Samples that a spread needs.
+/// The lowest number of samples with which a standard deviation exists.
 const MINIMUM_SAMPLES: usize = 2;
 
 /// Arguments of `uard threshold`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "The threshold is where J(t) is least:\n\n    \
+#[command(after_help = "The threshold is the t with the least J(t):\n\n    \
     J(t) = P(relevant <= t) + A P(irrelevant > t)\n\n\
-    Where there is none (the means are not in order, the densities do not cross) it is null in \
-    JSON, with a reason.\n\n\
+    If there is none (the relevant mean is not the larger one, or the densities do not cross), the \
+    reason is printed, and the threshold is null in JSON.\n\n\
     Examples:\n  \
     uard threshold --relevant P.npy --irrelevant N.npy\n  \
     uard threshold --relevant P.npy --irrelevant N.npy --penalty 2 --format json\n  \
     uard threshold --relevant P.npy --irrelevant N.npy --distributions empirical")]
 pub struct Arguments {
-    /// Relevance of pairs that belong together: npy of f16, f32 or f64, any shape.
+    /// Relevance of matched pairs: npy of f16, f32 or f64, any shape.
     #[arg(long, value_name = "P.npy")]
     relevant: PathBuf,
-    /// Relevance of pairs that do not.
+    /// Relevance of mismatched pairs, in the same format.
     #[arg(long, value_name = "N.npy")]
     irrelevant: PathBuf,
-    /// What accepting an irrelevant pair costs, when refusing a relevant one costs 1.
+    /// Cost of accepting an irrelevant sample, if refusing a relevant one costs 1.
     #[arg(
         long,
         value_name = "A",
@@ -42,17 +42,17 @@ pub struct Arguments {
         allow_negative_numbers = true
     )]
     penalty: f64,
-    /// Form of both distributions: normal or empirical.
+    /// Kind of both distributions: normal or empirical.
     #[arg(long, value_name = "KIND", default_value_t)]
     distributions: DistributionKind,
-    /// How the result is printed.
+    /// The format of the printed result.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-/// What is printed.
+/// The printed result.
 #[derive(Debug, Serialize)]
-struct Found {
+struct ThresholdResult {
     threshold: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -69,8 +69,8 @@ struct Moments {
     count: usize,
 }
 
-impl Moments {
-    fn of(distribution: &Distribution) -> Self {
+impl From<&Distribution> for Moments {
+    fn from(distribution: &Distribution) -> Self {
         Self {
             mean: distribution.mean(),
             std: distribution.std(),
@@ -89,10 +89,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let relevant = distribution(&arguments.relevant, arguments.distributions)?;
     let irrelevant = distribution(&arguments.irrelevant, arguments.distributions)?;
-    let found = find(&relevant, &irrelevant, penalty);
+    let result = find(&relevant, &irrelevant, penalty);
     match arguments.format {
-        Format::Json => print_json(&found),
-        Format::Table => print(&as_table(&found)),
+        Format::Json => print_json(&result),
+        Format::Table => print(&as_table(&result)),
     }
 }
 
@@ -100,27 +100,27 @@ fn distribution(path: &Path, kind: DistributionKind) -> anyhow::Result<Distribut
     Distribution::from_samples(kind, &samples(path)?).with_context(|| path.display().to_string())
 }
 
-fn find(relevant: &Distribution, irrelevant: &Distribution, penalty: f64) -> Found {
+fn find(relevant: &Distribution, irrelevant: &Distribution, penalty: f64) -> ThresholdResult {
     let enough = relevant.count().min(irrelevant.count()) >= MINIMUM_SAMPLES;
     let threshold = match enough {
         true => least_error_threshold(relevant, irrelevant, penalty),
         false => Err(NoThreshold::TooFewSamples),
     };
     let error = threshold.map(|t| error_probability(relevant, irrelevant, penalty, t));
-    Found {
+    ThresholdResult {
         threshold: threshold.ok(),
         reason: threshold.err().map(|reason| reason.to_string()),
         error_probability: error.ok(),
-        relevant: Moments::of(relevant),
-        irrelevant: Moments::of(irrelevant),
+        relevant: relevant.into(),
+        irrelevant: irrelevant.into(),
     }
 }
 
-fn as_table(found: &Found) -> String {
+fn as_table(result: &ThresholdResult) -> String {
     let mut moments = table(&["samples", "mean", "std", "count"]);
     for (name, side) in [
-        ("relevant", &found.relevant),
-        ("irrelevant", &found.irrelevant),
+        ("relevant", &result.relevant),
+        ("irrelevant", &result.irrelevant),
     ] {
         moments.add_row([
             name.to_owned(),
@@ -129,14 +129,14 @@ fn as_table(found: &Found) -> String {
             side.count.to_string(),
         ]);
     }
-    let answer = match (found.threshold, found.error_probability) {
+    let line = match (result.threshold, result.error_probability) {
         (Some(threshold), Some(error)) => {
             format!("threshold {threshold:.6}, error probability {error:.6}")
         }
         _ => format!(
             "no threshold: {}",
-            found.reason.as_deref().unwrap_or("unknown")
+            result.reason.as_deref().unwrap_or("unknown")
         ),
     };
-    format!("{moments}\n{answer}")
+    format!("{moments}\n{line}")
 }

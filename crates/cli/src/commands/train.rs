@@ -1,4 +1,4 @@
-//! `uard train`: from features on disk to a report.
+//! `uard train`: trains a model, evaluates it, and writes a report.
 
 use std::path::{Path, PathBuf};
 
@@ -16,21 +16,21 @@ use crate::interrupt;
 use crate::records::write_text;
 use crate::terminal::{command_line, note, print};
 use crate::train::examples::examples;
-use crate::train::jobs::{self, Ground, Judged};
-use crate::train::outcome::outcome;
+use crate::train::jobs::{self, FinishedRun, SplitsOnDevice};
+use crate::train::outcome::comparison;
 use crate::train::photographs::extracted;
 use crate::train::plan::{
     Job, NamedConfig, data_directory, has_begun, jobs as planned, read_config,
 };
-use crate::train::progress::{Lines, Progress};
+use crate::train::progress::{EpochLines, Progress};
 
 /// Arguments of `uard train`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The run directory gets checkpoints/, log.jsonl, config.toml, vocab.json, \
-    metrics.json and report.html; the runs of --compare lie in its subdirectories.\n\
-    The first Ctrl-C finishes the step and saves, the second exits at once. A run that is resumed \
-    ends with the same bytes as one that never stopped.\n\n\
+    after_help = "Writes checkpoints/, log.jsonl, config.toml, vocab.json, metrics.json and report.html to the \
+    run directory. The runs of --compare are written to its subdirectories.\n\
+    The first Ctrl-C finishes the current step and saves, the second exits at once. A run that is \
+    resumed ends with the same bytes as one that never stopped.\n\n\
     Examples:\n  \
     uard train --config scenes --compare zero\n  \
     uard train --config configs/flickr8k.toml --data DIR --compare zero --compare scan\n  \
@@ -39,36 +39,41 @@ use crate::train::progress::{Lines, Progress};
     uard train --config scenes --compare zero --resume"
 )]
 pub struct Arguments {
-    /// A TOML file, or an embedded configuration: scenes, flickr8k, flickr8k-minilm, flickr30k, coco.
+    /// A TOML file, or the name of an embedded configuration: scenes, flickr8k, flickr8k-minilm,
+    /// flickr30k, coco.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Data directory with {train,dev}_ims.npy or _store/, _caps.txt, …; scenes are drawn into
-    /// data/scenes.
+    /// Data directory with {train,dev}_ims.npy or {train,dev}_store/, {train,dev}_caps.txt, … Without
+    /// it the configuration `scenes` draws its data into data/scenes.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// With --data: pictures named by id, for the report; without it images/ of the data directory.
-    /// Without --data: photographs with {train,dev}_ids.txt and _caps.txt, of which regions are
-    /// extracted into data/ first, as the section `images` of the configuration says.
+    /// With --data: the directory of the report's pictures, which are named by id. Default: images/ of
+    /// the data directory. Without --data: a directory of photographs with {train,dev}_ids.txt and
+    /// {train,dev}_caps.txt. Their regions are extracted into data/ first, with the encoder in the
+    /// section `images` of the configuration.
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
-    /// Run directory; without it runs/ and the name of the configuration.
+    /// Run directory. Default: runs/NAME, where NAME is the name of the configuration.
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
-    /// Where tensors live: auto, cpu, cuda, or metal (candle's backend, unverified by this project).
+    /// The device of candle's tensors: auto, cpu, cuda, or metal (candle's backend, unverified by this
+    /// project).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
-    /// Sets one value of the configuration, as in `--set training.epochs=6`.
+    /// Sets one value of the configuration, as in `--set training.epochs=6`. May be given several
+    /// times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
-    /// Continues the run, and those of --compare, where they stopped.
+    /// Continues the run and those of --compare where they stopped.
     #[arg(long)]
     resume: bool,
-    /// Trains the same with another rule beside it: zero, scan, masked or maxsim.
+    /// Trains another run with this rule, otherwise with the same configuration, and compares both:
+    /// zero, scan, nearest, masked or maxsim. May be given several times.
     #[arg(long, value_name = "RULE")]
     compare: Vec<WeightRule>,
 }
 
-/// Trains, evaluates, compares, reports.
+/// Trains and evaluates all runs, prints their comparison and writes the report.
 pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let named = read_config(&arguments.config, &arguments.sets)?;
     let directory = match &arguments.run {
@@ -87,7 +92,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let Some(data) = data(arguments, &named)? else {
         return Ok(Outcome::Stopped);
     };
-    let ground = Ground::open(
+    let splits = SplitsOnDevice::open(
         &data.directory,
         &named.config.evaluation.split,
         opened.device,
@@ -97,16 +102,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         title: format!("UARDA on {}", named.name),
         directory: &directory,
     };
-    train_all(&jobs, &ground, start, &report)
+    train_all(&jobs, &splits, start, &report)
 }
 
-/// What is trained on, and where its pictures are.
+/// The data directory, and the directory of its pictures if it is another one.
 struct Data {
     directory: PathBuf,
     pictures: Option<PathBuf>,
 }
 
-/// The data directory, extracted where photographs alone were given; `None` when that was stopped.
+/// Finds the data directory. If only photographs were given, extracts their features first; `None` if
+/// Ctrl-C stopped the extraction.
 fn data(arguments: &Arguments, named: &NamedConfig) -> anyhow::Result<Option<Data>> {
     match (&arguments.data, &arguments.images) {
         (None, Some(images)) => {
@@ -117,7 +123,7 @@ fn data(arguments: &Arguments, named: &NamedConfig) -> anyhow::Result<Option<Dat
             }))
         }
         (_, Some(pictures)) if !pictures.is_dir() => Err(wrong(format!(
-            "--images {}: expected a directory with the pictures of the report",
+            "--images {}: expected a directory that exists, with the pictures for the report",
             pictures.display()
         ))),
         (given, pictures) => Ok(Some(Data {
@@ -127,8 +133,8 @@ fn data(arguments: &Arguments, named: &NamedConfig) -> anyhow::Result<Option<Dat
     }
 }
 
-/// Before anything is read or written: a fresh start overwrites no run, those of --compare included,
-/// and there is something to resume. Runs of --compare may begin later than the first one.
+/// Checks, before anything is read or written, that a fresh start overwrites no run, and that the first
+/// run can be resumed. Runs of --compare may not have begun yet.
 fn check_start(jobs: &[Job], start: Start) -> anyhow::Result<()> {
     for (number, job) in jobs.iter().enumerate() {
         let directory = job.directory.display();
@@ -139,13 +145,13 @@ fn check_start(jobs: &[Job], start: Start) -> anyhow::Result<()> {
             Start::Fresh if holds_run => {
                 return Err(wrong(format!(
                     "{directory} already holds a run: continue it with --resume, choose another \
-                     directory with --run DIR, or remove it"
+                     directory with --run DIR, or remove this one"
                 )));
             }
             Start::Resume if !has_begun(&job.directory) && number == 0 => {
                 return Err(wrong(format!(
-                    "{directory} holds no run to resume: leave out --resume to start one there, or \
-                     name the directory of the run with --run DIR"
+                    "{directory} holds no run to resume: leave out --resume to start a new run there, \
+                     or give the directory of the run with --run DIR"
                 )));
             }
             Start::Resume if !holds_run => note(&format!(
@@ -159,7 +165,7 @@ fn check_start(jobs: &[Job], start: Start) -> anyhow::Result<()> {
 
 fn train_all(
     jobs: &[Job],
-    ground: &Ground,
+    splits: &SplitsOnDevice,
     start: Start,
     report: &Report<'_>,
 ) -> anyhow::Result<Outcome> {
@@ -167,21 +173,21 @@ fn train_all(
     let mut runs: Vec<RunRecord> = Vec::new();
     let mut shown = Vec::new();
     for job in jobs {
-        let mut progress = Progress::new(&job.name, Lines::Result);
-        let judged = jobs::run(job, ground, start, &mut progress, stop)?;
-        let Some(Judged { record, best }) = judged else {
+        let mut progress = Progress::new(&job.name, EpochLines::ToStdout);
+        let finished = jobs::run(job, splits, start, &mut progress, stop)?;
+        let Some(FinishedRun { record, best }) = finished else {
             return Ok(Outcome::Stopped);
         };
         runs.push(record);
-        // After each run: what is done can be looked at while the next one trains.
+        // Written after each run, so that it can be read while the next one trains.
         report.write(&runs, &shown)?;
         if runs.len() == 1 {
-            // Of no use without the numbers, which are on disk by now.
-            shown = examples(&best, ground.judged(), job.config.training.seed)?;
+            // Computed after the report is written: an error here must not lose the results.
+            shown = examples(&best, splits.reported(), job.config.training.seed)?;
             report.write(&runs, &shown)?;
         }
     }
-    print(&format!("\n{}", outcome(&runs)))?;
+    print(&format!("\n{}", comparison(&runs)))?;
     note(&format!(
         "report: {}",
         report.directory.join("report.html").display()
@@ -189,7 +195,7 @@ fn train_all(
     Ok(Outcome::Done)
 }
 
-/// What is written for a person beside the checkpoints.
+/// The report of all runs of the command: `metrics.json` and `report.html`.
 struct Report<'a> {
     title: String,
     directory: &'a Path,

@@ -1,6 +1,6 @@
-//! Whether the kernels of this machine compute what they should: what is checked, on what, how far
-//! off. `uard self-test` runs these checks where they matter, and tests run them where that is
-//! possible.
+//! The checks of `uard self-test`: kernels against scalar loops on seeded batches, each check with its
+//! difference and its limit. The command runs them on the user's machine; tests run those of a GPU on an
+//! interpreter of PTX.
 
 pub mod matching;
 mod sample;
@@ -11,30 +11,31 @@ use candle_core::Device;
 use uard_attention::{Engine, Running};
 pub use uard_training::check::Check;
 
-/// Told each check as soon as it is done.
+/// Called with each check as soon as it is done.
 pub type OnCheck<'a> = &'a mut dyn FnMut(Check);
 
-/// How much is checked.
+/// EvaluationOptions much is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// Each engine on one small batch, in one precision: for tools that slow everything down a
-    /// hundredfold.
+    /// Each engine on one small batch in one precision, for tools that run kernels a hundred times
+    /// slower.
     Smallest,
     /// Small shapes.
     Quick,
-    /// Those and full tiles.
+    /// Small shapes, and large ones that fill whole tiles.
     Full,
 }
 
-/// Every engine of the CPU that runs here under its own name, in each of its precisions.
+/// Every engine of the CPU that runs on this machine without being replaced by another, in each of its
+/// precisions.
 pub fn engines_of_the_cpu(extent: Extent) -> Vec<Running> {
-    let judged =
+    let is_checked =
         |engine: &Engine| !matches!(engine, Engine::Auto | Engine::Reference | Engine::Cuda);
     let open = |engine: Engine| {
-        let precisions = extent.of(engine.precisions()).iter();
+        let precisions = extent.select(engine.precisions()).iter();
         precisions.filter_map(move |&precision| engine.open(Some(precision), &Device::Cpu).ok())
     };
-    let engines = Engine::ALL.into_iter().filter(judged);
+    let engines = Engine::ALL.into_iter().filter(is_checked);
     let running = engines.flat_map(open);
     running
         .filter(|running| running.fallback().is_none())
@@ -42,8 +43,8 @@ pub fn engines_of_the_cpu(extent: Extent) -> Vec<Running> {
 }
 
 impl Extent {
-    /// All of them, or the first in the smallest extent.
-    pub fn of<T>(self, all: &[T]) -> &[T] {
+    /// The first value in the smallest extent, else all values.
+    pub fn select<T>(self, all: &[T]) -> &[T] {
         match self {
             Self::Smallest => &all[..1],
             Self::Quick | Self::Full => all,
@@ -51,8 +52,8 @@ impl Extent {
     }
 }
 
-/// What must be equal to the last bit.
-fn exactly(name: String, is_equal: bool) -> Check {
+/// A check that allows no difference.
+fn equality(name: String, is_equal: bool) -> Check {
     Check {
         name,
         found: if is_equal { 0.0 } else { 1.0 },
@@ -64,7 +65,7 @@ fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|number| number.to_bits()).collect()
 }
 
-/// NaN if one of them is.
+/// The largest number; NaN if one of them is.
 fn largest(numbers: impl Iterator<Item = f64>) -> f64 {
     numbers.fold(0.0, |largest: f64, number| {
         match largest.is_nan() || number.is_nan() {
@@ -74,7 +75,7 @@ fn largest(numbers: impl Iterator<Item = f64>) -> f64 {
     })
 }
 
-/// NaN where the lengths differ or a number is not one.
+/// The largest absolute difference; NaN if the lengths differ or a number is NaN.
 fn largest_difference(found: &[f32], expected: &[f64]) -> f64 {
     if found.len() != expected.len() {
         return f64::NAN;
@@ -89,19 +90,20 @@ mod tests {
     use std::sync::Arc;
 
     use uard_attention::Precision;
-    use uard_core::gpu::Machine;
+    use uard_core::gpu::Gpu;
     use uard_ptx::Interpreter;
 
     use super::*;
 
-    /// Without NVRTC there is nothing to run; the gate sets the variable, and has it.
-    fn interpreter(capability: u32) -> Option<Arc<dyn Machine>> {
+    /// The interpreter of PTX, which needs NVRTC to compile kernels; `None` without it, unless
+    /// `UARD_NVRTC` is set, as in `cargo xtask ci`.
+    fn interpreter(capability: u32) -> Option<Arc<dyn Gpu>> {
         let required = std::env::var_os("UARD_NVRTC").is_some();
         let machine = Interpreter::where_possible(capability, required)?;
         Some(Arc::new(machine))
     }
 
-    fn on(machine: &Arc<dyn Machine>) -> Vec<Running> {
+    fn on(machine: &Arc<dyn Gpu>) -> Vec<Running> {
         let run = |precision| Running::on_machine(Arc::clone(machine), precision).unwrap();
         [Precision::F16, Precision::Bf16].map(run).to_vec()
     }

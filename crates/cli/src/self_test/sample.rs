@@ -1,4 +1,4 @@
-//! Seeded ragged batches, and the matchers that they are checked with.
+//! The seeded ragged batches of the self-test, and the matchers that they are checked with.
 
 use candle_core::{DType, Device, Tensor};
 use uard_attention::{Matcher, MatcherConfig, Precision, Sides, WeightRule};
@@ -7,15 +7,15 @@ use uard_core::{Regions, Words};
 
 use super::Extent;
 
-/// Counts of regions and of words, and the width.
+/// The sizes of a batch: the number of regions of each image and of words of each caption, and the width.
 #[derive(Debug, Clone)]
-pub struct Shape {
+pub struct BatchShape {
     pub regions: Vec<usize>,
     pub words: Vec<usize>,
     pub width: usize,
 }
 
-impl Shape {
+impl BatchShape {
     pub fn new(regions: Vec<usize>, words: Vec<usize>, width: usize) -> Self {
         Self {
             regions,
@@ -25,42 +25,42 @@ impl Shape {
     }
 }
 
-/// So many counts of at least `from` and below `to`.
+/// `count` different numbers of at least `from` and below `to`.
 fn cycle(count: usize, from: usize, to: usize) -> Vec<usize> {
     (0..count).map(|at| from + at * 7 % (to - from)).collect()
 }
 
-/// Their numbers name them and are their seeds.
-pub fn batches(extent: Extent) -> Vec<(u64, Shape)> {
+/// The shapes of the batches of exact rows, each with its number, which is its name and seed.
+pub fn batches(extent: Extent) -> Vec<(u64, BatchShape)> {
     let mut batches = vec![
-        Shape::new(vec![1], vec![1], 1),
-        Shape::new(vec![5, 2, 7], vec![4, 1, 6, 3], 8),
-        Shape::new(
+        BatchShape::new(vec![1], vec![1], 1),
+        BatchShape::new(vec![5, 2, 7], vec![4, 1, 6, 3], 8),
+        BatchShape::new(
             vec![36, 20, 36, 36, 31],
             vec![8, 20, 13, 9, 30, 11, 12, 25, 14],
             100,
         ),
-        Shape::new(vec![150, 9], vec![3, 40], 70),
+        BatchShape::new(vec![150, 9], vec![3, 40], 70),
     ];
     if extent == Extent::Full {
-        batches.push(Shape::new(vec![36; 67], cycle(131, 4, 30), 1024));
-        batches.push(Shape::new(cycle(40, 10, 101), cycle(60, 1, 78), 256));
-        batches.push(Shape::new(vec![196; 9], cycle(33, 5, 40), 768));
+        batches.push(BatchShape::new(vec![36; 67], cycle(131, 4, 30), 1024));
+        batches.push(BatchShape::new(cycle(40, 10, 101), cycle(60, 1, 78), 256));
+        batches.push(BatchShape::new(vec![196; 9], cycle(33, 5, 40), 768));
     }
     let batches = (0..).zip(batches);
     match extent {
-        // Several tiles on either side.
+        // The batch with several tiles of regions and of words.
         Extent::Smallest => batches.skip(2).take(1).collect(),
         Extent::Quick | Extent::Full => batches.collect(),
     }
 }
 
-/// The same with more images and captions than a list is long, as wide as models are; none in the
-/// smallest extent.
-pub fn batches_of_lists(extent: Extent) -> Vec<(u64, Shape)> {
+/// The shapes of the batches of rounded rows: with more images and captions than a list has entries, and
+/// the width of a model. None in the smallest extent.
+pub fn batches_of_lists(extent: Extent) -> Vec<(u64, BatchShape)> {
     let batches = [
-        Shape::new(cycle(12, 3, 9), cycle(14, 2, 11), 256),
-        Shape::new(vec![36; 40], cycle(90, 8, 21), 1024),
+        BatchShape::new(cycle(12, 3, 9), cycle(14, 2, 11), 256),
+        BatchShape::new(vec![36; 40], cycle(90, 8, 21), 1024),
     ];
     let count = match extent {
         Extent::Smallest => 0,
@@ -70,8 +70,8 @@ pub fn batches_of_lists(extent: Extent) -> Vec<(u64, Shape)> {
     (100..).zip(batches).take(count).collect()
 }
 
-/// Those rules with each side; in the smallest extent with both, and without the rules that are the
-/// masked rule but for a comparison.
+/// Matchers of these rules with each choice of sides. In the smallest extent only with both sides, and
+/// without nearest and zero, whose kernels differ from the masked rule's in one comparison.
 pub fn matchers(rules: &[WeightRule], extent: Extent) -> anyhow::Result<Vec<Matcher>> {
     let mut matchers = Vec::new();
     let is_small = extent == Extent::Smallest;
@@ -79,7 +79,7 @@ pub fn matchers(rules: &[WeightRule], extent: Extent) -> anyhow::Result<Vec<Matc
         if is_small && matches!(rule, WeightRule::Nearest | WeightRule::Zero) {
             continue;
         }
-        for &sides in extent.of(&[Sides::Both, Sides::Words, Sides::Regions]) {
+        for &sides in extent.select(&[Sides::Both, Sides::Words, Sides::Regions]) {
             matchers.push(Matcher::new(MatcherConfig {
                 rule,
                 sides,
@@ -90,32 +90,33 @@ pub fn matchers(rules: &[WeightRule], extent: Extent) -> anyhow::Result<Vec<Matc
     Ok(matchers)
 }
 
-/// The share of cells above the threshold of drawn rows, as a learned one leaves it: few lie near it.
+/// The share of cells above the threshold of drawn rows, which is that of a learned threshold. Few cells
+/// lie near such a threshold.
 const KEPT_CELLS: f64 = 0.025;
 
-/// Sums in another order move a cell by less.
-const SUMS: f64 = 1e-5;
+/// More than the change of a cell's relevance when its sum is computed in another order.
+const SUM_TOLERANCE: f64 = 1e-5;
 
-/// A seeded batch on the CPU; all rows share a direction, so that relevance lies on both sides of the
-/// threshold.
+/// A seeded batch on the CPU. All rows have a common direction, so that some relevance lies above the
+/// threshold and some below it.
 pub struct Sample {
     pub name: String,
     pub regions: Regions,
     pub words: Words,
     pub threshold: f64,
-    /// Whether every precision computes the same relevance.
+    /// Whether the rows are those of [`Sample::exact`], with the same relevance in every precision.
     pub is_exact: bool,
 }
 
 impl Sample {
-    /// Rows that every precision holds exactly, and whose products and their sums it holds exactly
-    /// too: whole numbers of at most eight digits over a power of two, of length one. Relevance is a
-    /// multiple of the same number for every engine, the threshold lies between two of them, and so
-    /// what is above it is beyond dispute.
-    pub fn exact(seed: u64, shape: &Shape) -> anyhow::Result<Self> {
-        let length = length(shape.width);
-        let [regions, words] = sides(seed, shape, |stream, count| {
-            let rows = (0..count).flat_map(|_| whole_row(stream, shape.width, length));
+    /// Rows of unit length that every precision holds exactly, and whose products and sums of products
+    /// it holds exactly too: integers of at most eight binary digits over a power of two. Every relevance
+    /// is a multiple of one number, and the threshold lies in the middle between two multiples, so every
+    /// engine must find the same cells above it.
+    pub fn exact(seed: u64, shape: &BatchShape) -> anyhow::Result<Self> {
+        let length = row_length(shape.width);
+        let [regions, words] = padded_rows(seed, shape, |stream, count| {
+            let rows = (0..count).flat_map(|_| integer_row(stream, shape.width, length));
             rows.map(|number| number as f32 / length as f32).collect()
         })?;
         let squared = (length * length) as f64;
@@ -128,9 +129,10 @@ impl Sample {
         })
     }
 
-    /// Rows of any numbers, and the threshold that leaves [`KEPT_CELLS`], padding among those below it.
-    pub fn drawn(seed: u64, shape: &Shape) -> anyhow::Result<Self> {
-        let [regions, words] = sides(seed, shape, |stream, count| {
+    /// Rows of normal draws, and the threshold above which [`KEPT_CELLS`] of all cells lie, padding
+    /// counted.
+    pub fn drawn(seed: u64, shape: &BatchShape) -> anyhow::Result<Self> {
+        let [regions, words] = padded_rows(seed, shape, |stream, count| {
             let mut numbers = normal(stream, 1.0, count * shape.width);
             let shared = 0.5 * (shape.width as f32).sqrt();
             let rows = numbers.chunks_mut(shape.width);
@@ -151,9 +153,9 @@ impl Sample {
         Ok(sample)
     }
 
-    /// For every pair [I, C], whether a cell of it lies on the other side of the threshold once rows
-    /// are rounded, or so near that the order of a sum may decide.
-    pub fn moved(&self, precision: Precision) -> anyhow::Result<Vec<bool>> {
+    /// For every pair [I, C], whether rounding the rows moves one of its cells across the threshold, or a
+    /// cell lies so near the threshold that the order of its sum may move it.
+    pub fn mask_moved(&self, precision: Precision) -> anyhow::Result<Vec<bool>> {
         let (images, captions) = (self.regions.images(), self.words.captions());
         let mut moved = vec![false; images * captions];
         if self.is_exact {
@@ -170,13 +172,13 @@ impl Sample {
         for (at, (&exact, &rounded)) in exact.iter().zip(&rounded).enumerate() {
             let (caption, image) = (at / (words * images * regions), at / regions % images);
             moved[image * captions + caption] |= (exact > threshold) != (rounded > threshold)
-                || (exact - threshold).abs() < SUMS
-                || (rounded - threshold).abs() < SUMS;
+                || (exact - threshold).abs() < SUM_TOLERANCE
+                || (rounded - threshold).abs() < SUM_TOLERANCE;
         }
         Ok(moved)
     }
 
-    /// Relevance [C, W, I, R] in f64 of rows that were rounded to a type.
+    /// Relevance [C, W, I, R] in f64 of the rows rounded to a dtype.
     fn relevance(&self, rounded: DType) -> anyhow::Result<Vec<f64>> {
         let flat = |rows: &Tensor| -> anyhow::Result<Tensor> {
             let rows = rows.to_dtype(rounded)?.to_dtype(DType::F64)?;
@@ -187,13 +189,14 @@ impl Sample {
     }
 }
 
-/// Rows of regions and of words, padding included, from what draws so many of them.
-fn sides(
+/// Rows [entries, longest, width] of regions and of words; `draw` makes the given number of rows, padding
+/// included.
+fn padded_rows(
     seed: u64,
-    shape: &Shape,
+    shape: &BatchShape,
     mut draw: impl FnMut(&mut Stream, usize) -> Vec<f32>,
 ) -> anyhow::Result<[Tensor; 2]> {
-    let mut side = |label: &str, counts: &[usize]| -> anyhow::Result<Tensor> {
+    let mut rows = |label: &str, counts: &[usize]| -> anyhow::Result<Tensor> {
         let longest = counts.iter().copied().max().unwrap_or(1);
         let numbers = draw(
             &mut Draws::new(seed).stream(label, &[]),
@@ -203,22 +206,22 @@ fn sides(
         Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
     };
     Ok([
-        side("regions", &shape.regions)?,
-        side("words", &shape.words)?,
+        rows("regions", &shape.regions)?,
+        rows("words", &shape.words)?,
     ])
 }
 
-/// The length of rows of whole numbers: a power of two, about 16 a number and more.
-fn length(width: usize) -> i64 {
+/// The length of an integer row: the least power of two of at least 16 √width.
+fn row_length(width: usize) -> i64 {
     let least = (16.0 * (width as f64).sqrt()).ceil() as u64;
     least.next_power_of_two() as i64
 }
 
-/// The largest whole number that bf16 holds with all below it, but for its power of two.
+/// The largest integer of eight binary digits, the precision of bf16.
 const LARGEST: i64 = 255;
 
-/// A row of whole numbers of exactly that length.
-fn whole_row(stream: &mut Stream, width: usize, length: i64) -> Vec<i64> {
+/// A row of integers whose Euclidean length is exactly `length`.
+fn integer_row(stream: &mut Stream, width: usize, length: i64) -> Vec<i64> {
     if width < 5 {
         let mut row = vec![0; width];
         row[0] = length;
@@ -231,8 +234,8 @@ fn whole_row(stream: &mut Stream, width: usize, length: i64) -> Vec<i64> {
     }
 }
 
-/// The first number is what all rows share, the last four bring the row to its length: every whole
-/// number is the sum of four squares. Nothing where they would be too large.
+/// A row whose first number is the same in all rows, and whose last four bring it to its length, because
+/// every natural number is a sum of four squares. `None` if one of the four would exceed [`LARGEST`].
 fn drawn_row(stream: &mut Stream, width: usize, length: i64) -> Option<Vec<i64>> {
     let shared = (0.45 * length as f64) as i64 & !3;
     let mut rest = length * length - shared * shared;
@@ -254,7 +257,7 @@ fn drawn_row(stream: &mut Stream, width: usize, length: i64) -> Option<Vec<i64>>
     Some(row)
 }
 
-/// Four numbers of at most [`LARGEST`] whose squares have that sum, alike in size where possible.
+/// Four numbers of at most [`LARGEST`] whose squares have this sum, of similar size if possible.
 fn four_squares(sum: i64) -> Option<[i64; 4]> {
     let root = |number: i64| (number.max(0) as f64).sqrt() as i64;
     let from = |rest: i64, terms: i64| (0..=root(rest / terms).min(LARGEST)).rev();
@@ -280,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_that_every_precision_holds_stay_what_they_are() {
+    fn exact_rows_have_the_same_relevance_in_every_precision() {
         for (at, shape) in batches(Extent::Full) {
             let sample = Sample::exact(at, &shape).unwrap();
             let exact = sample.relevance(DType::F64).unwrap();
@@ -295,7 +298,7 @@ mod tests {
                 above > 0 && (exact.len() == 1 || above < exact.len()),
                 "{shape:?}"
             );
-            let length = length(shape.width);
+            let length = row_length(shape.width);
             let grid = (length * length) as f64;
             assert!(exact.iter().all(|cell| (cell * grid).fract() == 0.0));
             let rows = sample
@@ -316,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn every_whole_number_is_the_sum_of_four_squares() {
+    fn every_natural_number_is_the_sum_of_four_squares() {
         for sum in (0..2000).chain([65_535, 200_000]) {
             let squares = four_squares(sum).unwrap();
             assert_eq!(

@@ -1,33 +1,28 @@
-//! Similarities, maxima, counts and gradients of the training kernels of a GPU against the operator of
-//! the CPU in f64, which tests hold to the composed form.
+//! Checks of the training kernels of a GPU: similarities, word maxima, counts of kept cells and gradients
+//! against the operator on the CPU in f64, which tests compare with the composed form.
 
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
 use uard_attention::{Kept, Matcher, WeightRule};
-use uard_core::gpu::Machine;
+use uard_core::gpu::Gpu;
 use uard_core::random::{Draws, normal};
 use uard_core::{Regions, Words};
 
 use super::sample::{Sample, batches, matchers};
-use super::{Check, Extent, OnCheck, bits, exactly, largest_difference};
+use super::{Check, Extent, OnCheck, bits, equality, largest_difference};
 
-/// f32 sums, amplified by the inverse temperature, against f64.
+/// Limit of the forward pass: errors of sums in f32 against f64, amplified by the inverse temperature.
 const FORWARD_LIMIT: f64 = 3e-5;
 
-/// The same through the backward pass; gradients are of the order of 1.
+/// The same limit of the backward pass; gradients are of the order of 1.
 const BACKWARD_LIMIT: f64 = 2e-4;
 
-/// Checks the training kernels: similarities, maxima, counts and the gradients of regions and words,
-/// without the scan rule, which has no kernel.
+/// Checks the training kernels with every rule but scan, which has no kernel.
 ///
 /// # Errors
-/// When the machine fails; a wrong number is a [`Check`] that has not passed.
-pub fn check(
-    machine: &Arc<dyn Machine>,
-    extent: Extent,
-    on_check: OnCheck<'_>,
-) -> anyhow::Result<()> {
+/// If a kernel cannot run. A wrong number is no error, but a [`Check`] that has not passed.
+pub fn check(machine: &Arc<dyn Gpu>, extent: Extent, on_check: OnCheck<'_>) -> anyhow::Result<()> {
     let rules = [
         WeightRule::Masked,
         WeightRule::Nearest,
@@ -39,27 +34,27 @@ pub fn check(
         let mut broken = Sample::exact(at, &shape)?;
         broken.regions = not_finite(&broken.regions)?;
         for matcher in matchers(&rules, extent)? {
-            let what = format!(
+            let name = format!(
                 "train {} {:?}, batch {at}",
                 matcher.config().rule,
                 matcher.config().sides
             );
-            let by_kernels = |sample: &Sample| Passes::by_kernels(machine, &matcher, sample);
+            let by_kernels = |sample: &Sample| PassResult::by_kernels(machine, &matcher, sample);
             let (found, again) = (by_kernels(&sample)?, by_kernels(&sample)?);
-            let expected = Passes::in_f64(&matcher, &sample)?;
-            let mut checks = found.compared(&expected, &what);
-            checks.push(exactly(
-                format!("{what}: the same bytes"),
+            let expected = PassResult::in_f64(&matcher, &sample)?;
+            let mut checks = found.compare(&expected, &name);
+            checks.push(equality(
+                format!("{name}: the same bytes"),
                 found.bits() == again.bits(),
             ));
-            checks.extend(by_kernels(&broken)?.names_its_pairs(&found, &what));
+            checks.extend(by_kernels(&broken)?.check_nan_of_first_image(&found, &name));
             checks.into_iter().for_each(&mut *on_check);
         }
     }
     Ok(())
 }
 
-/// The same regions, but one number of the first image is none.
+/// The same regions, but one number of the first image is NaN.
 fn not_finite(regions: &Regions) -> anyhow::Result<Regions> {
     let mut numbers = regions.rows().flatten_all()?.to_vec1::<f32>()?;
     numbers[0] = f32::NAN;
@@ -67,29 +62,29 @@ fn not_finite(regions: &Regions) -> anyhow::Result<Regions> {
     Ok(Regions::normalized(&rows, regions.counts().to_vec())?)
 }
 
-/// A gradient of similarities. As with hardest negatives, some pairs have none.
+/// A seeded gradient of the similarities. As with hardest negatives, it is 0 for some pairs.
 fn upstream(pairs: usize) -> Vec<f32> {
     let mut upstream = normal(&mut Draws::new(3).stream("upstream", &[]), 1.0, pairs);
-    let without = upstream.iter_mut().skip(1).step_by(3);
-    without.for_each(|gradient| *gradient = 0.0);
+    let zeroed = upstream.iter_mut().skip(1).step_by(3);
+    zeroed.for_each(|gradient| *gradient = 0.0);
     upstream
 }
 
-/// What a forward and a backward pass give.
-struct Passes {
+/// The results of a forward and a backward pass.
+struct PassResult {
     /// [I, C].
     similarities: Vec<f64>,
     /// [C, W, I].
     word_maxima: Vec<f64>,
     kept: Kept,
-    /// Of regions and of words.
+    /// Gradients of regions [I, R, D] and of words [C, W, D].
     gradients: [Vec<f64>; 2],
     images: usize,
 }
 
-impl Passes {
+impl PassResult {
     fn by_kernels(
-        machine: &Arc<dyn Machine>,
+        machine: &Arc<dyn Gpu>,
         matcher: &Matcher,
         sample: &Sample,
     ) -> anyhow::Result<Self> {
@@ -134,9 +129,9 @@ impl Passes {
         })
     }
 
-    fn compared(&self, expected: &Self, what: &str) -> Vec<Check> {
-        let near = |name: &str, found: &[f64], expected: &[f64], limit| Check {
-            name: format!("{what}: {name}"),
+    fn compare(&self, expected: &Self, name: &str) -> Vec<Check> {
+        let near = |tensor: &str, found: &[f64], expected: &[f64], limit| Check {
+            name: format!("{name}: {tensor}"),
             found: largest_difference(&as_f32(found), expected),
             limit,
         };
@@ -153,7 +148,7 @@ impl Passes {
                 &expected.word_maxima,
                 FORWARD_LIMIT,
             ),
-            exactly(format!("{what}: counts"), self.kept == expected.kept),
+            equality(format!("{name}: counts"), self.kept == expected.kept),
             near(
                 "gradient of regions",
                 &self.gradients[0],
@@ -169,9 +164,9 @@ impl Passes {
         ]
     }
 
-    /// A region that is not a number makes the similarity of its image's pairs so, and changes no byte
-    /// of the others.
-    fn names_its_pairs(&self, right: &Self, what: &str) -> [Check; 2] {
+    /// Checks that a NaN in the first image makes the similarities of its pairs NaN, and changes no byte
+    /// of the other images' results; `unbroken` holds the results without the NaN.
+    fn check_nan_of_first_image(&self, unbroken: &Self, name: &str) -> [Check; 2] {
         let captions = self.similarities.len() / self.images;
         let others = |found: &Self| {
             let maxima = found.word_maxima.iter().enumerate();
@@ -184,13 +179,13 @@ impl Passes {
         };
         let own = &self.similarities[..captions];
         [
-            exactly(
-                format!("{what}: pairs that are not finite"),
+            equality(
+                format!("{name}: pairs that are not finite"),
                 own.iter().all(|similarity| similarity.is_nan()),
             ),
-            exactly(
-                format!("{what}: the pairs beside them"),
-                others(self) == others(right),
+            equality(
+                format!("{name}: the pairs beside them"),
+                others(self) == others(unbroken),
             ),
         ]
     }
@@ -204,7 +199,7 @@ impl Passes {
     }
 }
 
-/// All numbers of a tensor; those of f32 lose nothing.
+/// All numbers of a tensor in f64, which holds f32 exactly.
 fn numbers(tensor: &Tensor) -> anyhow::Result<Vec<f64>> {
     Ok(tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }

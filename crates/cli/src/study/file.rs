@@ -1,4 +1,4 @@
-//! The file of a study: which settings it asks for, and whether they fit together.
+//! Reads the TOML file of a study and checks that its settings are valid and fit together.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::plan::{Setting, Study, slug};
 use crate::exit::wrong;
 use crate::train::plan::{is_embedded, read_config};
 
-/// The key that `seeds` sets.
+/// The configuration key that `seeds` replaces.
 const SEED: &str = "training.seed";
 
 #[derive(Debug, Deserialize)]
@@ -40,7 +40,7 @@ struct Entry {
     threshold: Option<toml::Value>,
 }
 
-/// Reads and checks a study: every setting is valid when this returns.
+/// Reads a study and checks every setting.
 pub fn read(path: &Path) -> anyhow::Result<Study> {
     let read = uard_files::read_text(path);
     let text = read.with_context(|| format!("cannot read {}", path.display()))?;
@@ -57,9 +57,9 @@ impl StudyFile {
         check_seeds(&self.seeds)?;
         self.check_names()?;
         let mut settings = Vec::new();
-        for (place, entry) in self.settings.iter().enumerate() {
+        for (index, entry) in self.settings.iter().enumerate() {
             let setting = self.setting(entry, &base);
-            settings.push(setting.with_context(|| self.key(place))?);
+            settings.push(setting.with_context(|| self.key(index))?);
         }
         let inside = self.inside.iter().map(|name| self.find("inside", name));
         let name = path.file_stem().unwrap_or(path.as_os_str());
@@ -71,32 +71,36 @@ impl StudyFile {
             inside: inside.collect::<anyhow::Result<_>>()?,
             settings,
         };
-        for &place in &study.inside {
-            let (name, baseline) = (&self.settings[place].name, &self.baseline);
-            let cause = match study.common_seed(place) {
-                _ if place == study.baseline => {
-                    "the baseline, which all others are looked into against".to_owned()
+        for &index in &study.inside {
+            let (name, baseline) = (&self.settings[index].name, &self.baseline);
+            let cause = match study.common_seed(index) {
+                _ if index == study.baseline => {
+                    "the baseline, with which the others are compared".to_owned()
                 }
                 None => format!("which has no seed in common with the baseline `{baseline}`"),
                 Some(_) => continue,
             };
-            return Err(wrong(format!("`inside` holds `{name}`, {cause}")));
+            return Err(wrong(format!("`inside` lists `{name}`, {cause}")));
         }
         Ok(study)
     }
 
-    /// `settings[2] learned`: where in the file something is wrong.
-    fn key(&self, place: usize) -> String {
-        format!("settings[{place}] `{}`", self.settings[place].name)
+    /// Names a setting in an error message, as in ``settings[2] `learned` ``.
+    fn key(&self, index: usize) -> String {
+        format!("settings[{index}] `{}`", self.settings[index].name)
     }
 
-    /// The place of the setting that a key names.
+    /// The index of the setting that a key names.
     fn find(&self, key: &str, name: &str) -> anyhow::Result<usize> {
         let found = self.settings.iter().position(|entry| entry.name == name);
-        found.ok_or_else(|| wrong(format!("`{key}` is `{name}`, which no setting is named")))
+        found.ok_or_else(|| {
+            wrong(format!(
+                "`{key}` names `{name}`, but no setting has this name"
+            ))
+        })
     }
 
-    /// The configuration that every setting starts from: beside the file, or inside the binary.
+    /// The configuration that every setting starts from: a file beside the study's, or an embedded one.
     fn base(&self, path: &Path) -> anyhow::Result<TrainConfig> {
         let beside = path.parent().unwrap_or(Path::new("")).join(&self.config);
         let config = match !beside.is_file() && is_embedded(&self.config) {
@@ -109,9 +113,9 @@ impl StudyFile {
 
     fn setting(&self, entry: &Entry, base: &TrainConfig) -> anyhow::Result<Setting> {
         let source = self.source(entry)?;
-        let trained = source.map_or(entry, |place| &self.settings[place]);
+        let trained = source.map_or(entry, |index| &self.settings[index]);
         let set = trained.set.as_deref().unwrap_or_default();
-        // A setting that trains nothing has the seeds of the one that does, unless it says less.
+        // Without `seeds` of its own, a setting that trains nothing has the seeds of the one that does.
         let known = trained.seeds.as_ref().unwrap_or(&self.seeds);
         let setting = Setting {
             plan: SettingPlan {
@@ -137,48 +141,54 @@ impl StudyFile {
         }
     }
 
-    /// Where the setting stands whose models are evaluated.
+    /// The index of the setting whose models are evaluated; `None` if the entry trains its own.
     fn source(&self, entry: &Entry) -> anyhow::Result<Option<usize>> {
         let Some(of) = &entry.of else { return Ok(None) };
         if entry.set.is_some() {
             return Err(wrong(format!(
-                "`set` stands beside `of`: the models of `{of}` are trained already"
+                "`set` cannot be given with `of`, because the models of `{of}` are trained without it; \
+                 remove one of them"
             )));
         }
-        let place = self.find("of", of)?;
-        if self.settings[place].of.is_some() {
+        let index = self.find("of", of)?;
+        if self.settings[index].of.is_some() {
             return Err(wrong(format!(
-                "`of` is `{of}`, which trains nothing itself; name the setting that does"
+                "`of` is `{of}`, which trains nothing itself; give the setting whose models it evaluates"
             )));
         }
-        Ok(Some(place))
+        Ok(Some(index))
     }
 
-    /// That every setting has a name and a directory of its own.
+    /// Checks that every setting has a name and a directory of its own.
     fn check_names(&self) -> anyhow::Result<()> {
         if self.settings.is_empty() {
-            return Err(wrong("`settings` is empty; give one at least"));
+            return Err(wrong("`settings` is empty; give at least one setting"));
         }
-        for (place, entry) in self.settings.iter().enumerate() {
+        for (index, entry) in self.settings.iter().enumerate() {
             let own = slug(&entry.name);
-            let mut earlier = self.settings[..place].iter();
+            let mut earlier = self.settings[..index].iter();
             let cause = match earlier.find(|other| slug(&other.name) == own) {
-                _ if own.is_empty() => "needs a letter or a digit, for its directory".to_owned(),
-                Some(other) => format!("gives the directory {own}, as `{}` does", other.name),
+                _ if own.is_empty() => {
+                    "needs an ASCII letter or a digit, for the name of its directory".to_owned()
+                }
+                Some(other) => format!(
+                    "gives the directory {own}, which `{}` has already; choose another name",
+                    other.name
+                ),
                 None => continue,
             };
-            return Err(wrong(format!("{}: `name` {cause}", self.key(place))));
+            return Err(wrong(format!("{}: `name` {cause}", self.key(index))));
         }
         Ok(())
     }
 }
 
-/// A configuration with some values set, none of which is the seed.
+/// A configuration with some values set; refuses to set the seed.
 fn with_sets(base: &TrainConfig, set: &[String]) -> anyhow::Result<TrainConfig> {
     let names_seed = |set: &&String| set.split('=').next().map(str::trim) == Some(SEED);
     if let Some(set) = set.iter().find(names_seed) {
         return Err(wrong(format!(
-            "`set` holds `{set}`; seeds are listed in `seeds`"
+            "`set` holds `{set}`; list seeds in `seeds` instead"
         )));
     }
     let mut config = base.clone();
@@ -188,15 +198,15 @@ fn with_sets(base: &TrainConfig, set: &[String]) -> anyhow::Result<TrainConfig> 
     Ok(config)
 }
 
-/// As `--set evaluation.threshold=…` reads it.
+/// Parses the threshold of an entry, whose values are those of `--set evaluation.threshold=…`.
 fn threshold(entry: &Entry) -> anyhow::Result<Option<EvaluationThreshold>> {
     match (&entry.threshold, &entry.of) {
         (None, None) => Ok(None),
         (None, Some(_)) => Err(wrong(
-            "`threshold` is missing: with `of` it says what the models are evaluated with",
+            "`threshold` is missing: a setting with `of` needs the threshold to evaluate its models with",
         )),
         (Some(_), None) => Err(wrong(
-            "`threshold` stands without `of`; what is trained takes \
+            "`threshold` is given without `of`; a setting that trains its models takes \
              set = [\"evaluation.threshold=…\"]",
         )),
         (Some(value), Some(_)) => {
@@ -214,7 +224,8 @@ fn threshold(entry: &Entry) -> anyhow::Result<Option<EvaluationThreshold>> {
     }
 }
 
-/// That the models which a setting evaluates have a threshold, and are there for each of its seeds.
+/// Checks that the models which a setting evaluates take a threshold, and are trained with each of its
+/// seeds.
 fn check_source(setting: &Setting, of: &str, trained: &[u64]) -> anyhow::Result<()> {
     if !setting.config.learns_threshold() {
         return Err(wrong(format!(
@@ -226,30 +237,32 @@ fn check_source(setting: &Setting, of: &str, trained: &[u64]) -> anyhow::Result<
     match seeds.find(|seed| !trained.contains(seed)) {
         None => Ok(()),
         Some(seed) => Err(wrong(format!(
-            "`seeds` holds {seed}, which `{of}` is not trained with"
+            "`seeds` lists {seed}, with which `{of}` is not trained"
         ))),
     }
 }
 
 fn check_seeds(seeds: &[u64]) -> anyhow::Result<()> {
     if seeds.is_empty() {
-        return Err(wrong("`seeds` is empty; give one seed at least"));
+        return Err(wrong("`seeds` is empty; give at least one seed"));
     }
-    let again = (1..seeds.len()).find(|&place| seeds[..place].contains(&seeds[place]));
-    match again {
+    let repeated = (1..seeds.len()).find(|&index| seeds[..index].contains(&seeds[index]));
+    match repeated {
         None => Ok(()),
-        Some(place) => Err(wrong(format!("`seeds` holds {} twice", seeds[place]))),
+        Some(index) => Err(wrong(format!("`seeds` lists {} twice", seeds[index]))),
     }
 }
 
-/// The split that chooses epochs: the data are opened once, for all.
+/// The split that chooses the best epochs. It must be the same for all settings, because the data are
+/// opened once.
 fn one_split(settings: &[Setting]) -> anyhow::Result<String> {
     let split = |setting: &Setting| setting.config.evaluation.split.clone();
     let first = split(&settings[0]);
     match settings.iter().find(|setting| split(setting) != first) {
         None => Ok(first),
         Some(other) => Err(wrong(format!(
-            "`{}` has evaluation.split = {}, `{}` has {first}; a study has one",
+            "`{}` has evaluation.split = {}, `{}` has {first}; expected the same split for all settings \
+             of a study",
             other.plan.name,
             split(other),
             settings[0].plan.name

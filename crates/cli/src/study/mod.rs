@@ -1,4 +1,5 @@
-//! What a study does: read what is asked for, run it seed by seed, keep each result, compare.
+//! `uard study`: reads the file of a study, trains its settings seed by seed, keeps the result of each
+//! run, and compares the settings.
 
 pub mod file;
 pub mod plan;

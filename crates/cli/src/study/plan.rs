@@ -1,52 +1,52 @@
-//! Which runs a study has, in which order, and where each lies.
+//! The runs of a study, their order, and their directories.
 
 use std::path::{Path, PathBuf};
 
 use uard_report::study::SettingPlan;
-use uard_report::study::inside::Both;
+use uard_report::study::inside::Compared;
 use uard_training::config::TrainConfig;
 
 /// A study whose settings are valid.
 #[derive(Debug, Clone)]
 pub struct Study {
-    /// The file's name without its ending.
+    /// The name of the file without its extension.
     pub name: String,
-    /// The split that chooses epochs.
+    /// The split that chooses the best epoch of each run.
     pub split: String,
     /// The seeds of settings that name none.
     pub seeds: Vec<u64>,
-    /// Place of the setting that differences are taken against.
+    /// Index of the setting that all others are compared with.
     pub baseline: usize,
-    /// Places of the settings that are looked into.
+    /// Indices of the settings whose words and captions are compared with those of the baseline.
     pub inside: Vec<usize>,
-    /// In the order of the file.
+    /// All settings, in the order of the file.
     pub settings: Vec<Setting>,
 }
 
 /// One setting of a study.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// What was asked for.
+    /// The setting as the file has it.
     pub plan: SettingPlan,
-    /// What its models are trained with, but for the seed.
+    /// The configuration that its models are trained with; each run replaces the seed.
     pub config: TrainConfig,
-    /// Place of the setting whose models it evaluates; absent where it trains its own.
+    /// Index of the setting whose models it evaluates; `None` if it trains its own.
     pub source: Option<usize>,
 }
 
-/// One setting with one seed.
+/// The key of a run: one setting with one seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// Place of the setting.
+pub struct RunKey {
+    /// Index of the setting.
     pub setting: usize,
     /// The seed.
     pub seed: u64,
 }
 
 impl Study {
-    /// All runs, seed by seed, so that a study that was stopped has settings with equally many
-    /// seeds; what evaluates the models of another setting comes right behind it.
-    pub fn places(&self) -> Vec<Place> {
+    /// All runs in their order: seed by seed, so that the settings of a stopped study have equally many
+    /// seeds. A setting that evaluates the models of another comes right behind it.
+    pub fn run_keys(&self) -> Vec<RunKey> {
         let mut seeds = self.seeds.clone();
         for seed in self.settings.iter().flat_map(|setting| &setting.plan.seeds) {
             if !seeds.contains(seed) {
@@ -63,25 +63,26 @@ impl Study {
             order
                 .iter()
                 .filter(has)
-                .map(move |&setting| Place { setting, seed })
+                .map(move |&setting| RunKey { setting, seed })
         };
         seeds.into_iter().flat_map(of_seed).collect()
     }
 
-    /// The runs that are looked into, each beside the baseline with the first seed of both.
-    pub fn insides(&self) -> Vec<Both<Place>> {
-        let beside = |&setting: &usize| {
+    /// The pairs of runs for [`Study::inside`]: a setting and the baseline, with the first seed that both
+    /// have.
+    pub fn inside_pairs(&self) -> Vec<Compared<RunKey>> {
+        let pair = |&setting: &usize| {
             let seed = self.common_seed(setting)?;
-            let settings = Both {
+            let settings = Compared {
                 setting,
                 baseline: self.baseline,
             };
-            Some(settings.map(|setting| Place { setting, seed }))
+            Some(settings.map(|setting| RunKey { setting, seed }))
         };
-        self.inside.iter().filter_map(beside).collect()
+        self.inside.iter().filter_map(pair).collect()
     }
 
-    /// The first seed of a setting that the baseline has as well.
+    /// The first seed of a setting that the baseline has too.
     pub fn common_seed(&self, setting: usize) -> Option<u64> {
         let of_baseline = &self.settings[self.baseline].plan.seeds;
         let mut seeds = self.settings[setting].plan.seeds.iter().copied();
@@ -89,36 +90,37 @@ impl Study {
     }
 
     /// The setting of a run.
-    pub fn setting(&self, place: Place) -> &Setting {
-        &self.settings[place.setting]
+    pub fn setting(&self, run: RunKey) -> &Setting {
+        &self.settings[run.setting]
     }
 
-    /// The run whose models are evaluated: itself, where it trains.
-    pub fn trained(&self, place: Place) -> Place {
-        let setting = self.setting(place).source.unwrap_or(place.setting);
-        Place { setting, ..place }
+    /// The run that trained the model of a run: itself, or the run of its `source`.
+    pub fn trained_by(&self, run: RunKey) -> RunKey {
+        let setting = self.setting(run).source.unwrap_or(run.setting);
+        RunKey { setting, ..run }
     }
 
-    /// The configuration that the models of a run are trained with.
-    pub fn config(&self, place: Place) -> TrainConfig {
-        let mut config = self.setting(place).config.clone();
-        config.training.seed = place.seed;
+    /// The configuration that the model of a run is trained with.
+    pub fn config(&self, run: RunKey) -> TrainConfig {
+        let mut config = self.setting(run).config.clone();
+        config.training.seed = run.seed;
         config
     }
 
     /// The directory of a run.
-    pub fn directory(&self, root: &Path, place: Place) -> PathBuf {
-        root.join(slug(&self.setting(place).plan.name))
-            .join(format!("seed-{}", place.seed))
+    pub fn directory(&self, root: &Path, run: RunKey) -> PathBuf {
+        root.join(slug(&self.setting(run).plan.name))
+            .join(format!("seed-{}", run.seed))
     }
 
-    /// `learned, seed 0`.
-    pub fn title(&self, place: Place) -> String {
-        format!("{}, seed {}", self.setting(place).plan.name, place.seed)
+    /// The title of a run: `learned, seed 0`.
+    pub fn title(&self, run: RunKey) -> String {
+        format!("{}, seed {}", self.setting(run).plan.name, run.seed)
     }
 }
 
-/// A name as a directory: letters and digits in lower case, one hyphen for what lies between.
+/// The name of a setting's directory: its ASCII letters and digits in lower case, with one hyphen for
+/// each group of other characters between them.
 pub fn slug(name: &str) -> String {
     let words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();

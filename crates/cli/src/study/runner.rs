@@ -1,4 +1,4 @@
-//! The runs of a study, one after another, and what is written after each.
+//! Runs a study: trains and evaluates its runs one after another, and writes its results after each.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,88 +11,85 @@ use uard_eval::{GroundTruth, ranks};
 use uard_model::Checkpoint;
 use uard_report::page::{StudyPage, render_study};
 use uard_report::record::RunRecord;
-use uard_report::study::inside::{Both, InsideRecord, Look, inside, shifts};
-use uard_report::study::{Asked, Settled, StudyRecord, StudyRun, summarise};
-use uard_training::evaluation::words::{Seen, look};
+use uard_report::study::inside::{Compared, InsideRecord, WordStatistics, inside, shifts};
+use uard_report::study::{FinishedRuns, StudyDescription, StudyRecord, StudyRun, summarise};
+use uard_training::evaluation::words::{EvaluatedModel, word_statistics};
 use uard_training::trainer::Start;
 
-use super::plan::{Place, Setting, Study};
+use super::plan::{RunKey, Setting, Study};
 use super::results::{self, Results};
 use super::table::study_table;
 use crate::records::{read_json, write_json, write_text};
 use crate::terminal::{command_line, note};
-use crate::train::jobs::{self, Best, Ground, evaluate_best};
+use crate::train::jobs::{self, ModelEvaluation, SplitsOnDevice, evaluate_as_configured};
 use crate::train::plan::Job;
-use crate::train::progress::{Lines, Progress};
+use crate::train::progress::{EpochLines, Progress};
 
-/// What was looked into, in the directory of the study.
+/// The file of the records that compare a setting's words and captions with the baseline's, in the
+/// directory of the study.
 const INSIDES: &str = "inside.json";
 
 /// A study that is being run.
 pub struct Runner<'a> {
     study: &'a Study,
     root: &'a Path,
-    ground: &'a Ground,
-    /// What is done.
+    splits: &'a SplitsOnDevice,
+    /// The finished runs.
     results: Results,
-    /// What was looked into before.
-    known: Vec<InsideRecord>,
+    /// The records in [`INSIDES`].
+    insides: Vec<InsideRecord>,
 }
 
 impl<'a> Runner<'a> {
-    /// With what is done, and what was looked into, before.
+    /// Opens a study with the results of its finished runs.
     pub fn open(
         study: &'a Study,
         root: &'a Path,
-        ground: &'a Ground,
+        splits: &'a SplitsOnDevice,
         results: Results,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             study,
             root,
-            ground,
+            splits,
             results,
-            known: read_json(&root.join(INSIDES))?.unwrap_or_default(),
+            insides: read_json(&root.join(INSIDES))?.unwrap_or_default(),
         })
     }
 
-    /// Runs what is not done yet; `false` when it was stopped.
+    /// Trains or evaluates the runs that are not finished yet; `false` if `stop` was set before the end.
     pub fn run(&mut self, stop: &AtomicBool) -> anyhow::Result<bool> {
-        let places = self.study.places();
-        for (number, &place) in places.iter().enumerate() {
-            if self.results.contains_key(&place) {
+        let keys = self.study.run_keys();
+        for (number, &key) in keys.iter().enumerate() {
+            if self.results.contains_key(&key) {
                 continue;
             }
             if stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
-            let title = self.study.title(place);
-            note(&format!(
-                "\nrun {} of {}: {title}",
-                number + 1,
-                places.len()
-            ));
-            let run = match self.study.setting(place).source {
-                Some(_) => Some(self.evaluated(place)?),
-                None => self.trained(place, stop)?,
+            let title = self.study.title(key);
+            note(&format!("\nrun {} of {}: {title}", number + 1, keys.len()));
+            let run = match self.study.setting(key).source {
+                Some(_) => Some(self.evaluate(key)?),
+                None => self.train(key, stop)?,
             };
             let Some(run) = run else { return Ok(false) };
-            let directory = self.study.directory(self.root, place);
+            let directory = self.study.directory(self.root, key);
             std::fs::create_dir_all(&directory)
                 .with_context(|| format!("cannot create {}", directory.display()))?;
             write_json(&directory.join(results::FILE), &run)?;
             note(&format!(
-                "{title}: rsum {:.1} on {} with threshold {:.4}",
+                "{title}: rsum {:.1} on split {} with threshold {:.4}",
                 run.evaluation.retrieval.rsum, run.evaluation.split, run.evaluation.threshold
             ));
-            self.results.insert(place, run);
-            // After each run: what is done can be looked at while the next one trains.
+            self.results.insert(key, run);
+            // Written after each run, so that it can be read while the next one trains.
             self.write()?;
         }
         Ok(true)
     }
 
-    /// The study so far, written as a table, as JSON and as a page.
+    /// Writes the results so far as a table, as JSON and as a page.
     pub fn write(&mut self) -> anyhow::Result<StudyRecord> {
         let record = self.record()?;
         let json = serde_json::to_string_pretty(&record).context("writing the study as JSON")?;
@@ -100,140 +97,156 @@ impl<'a> Runner<'a> {
         write_text(&self.root.join("study.txt"), &(study_table(&record) + "\n"))?;
         let page = render_study(&StudyPage {
             study: &record,
-            insides: &self.insides()?,
+            insides: &self.insides_so_far()?,
             hills: &self.hills(),
         });
         write_text(&self.root.join("study.html"), &page)?;
         Ok(record)
     }
 
-    /// The trainings behind the settings that are looked into, and behind the baseline.
+    /// The runs whose two hills the page shows: those that trained the models of
+    /// [`Study::inside_pairs`], each once.
     fn hills(&self) -> Vec<RunRecord> {
-        let mut shown: Vec<Place> = Vec::new();
-        for place in self.study.insides().into_iter().flat_map(Both::each) {
-            let trained = self.study.trained(place);
+        let mut shown: Vec<RunKey> = Vec::new();
+        for key in self
+            .study
+            .inside_pairs()
+            .into_iter()
+            .flat_map(Compared::each)
+        {
+            let trained = self.study.trained_by(key);
             if !shown.contains(&trained) {
                 shown.push(trained);
             }
         }
-        let runs = shown.iter().filter_map(|place| self.results.get(place));
+        let runs = shown.iter().filter_map(|key| self.results.get(key));
         runs.map(|run| run.run.clone()).collect()
     }
 
     fn record(&self) -> anyhow::Result<StudyRecord> {
-        let settled = |(setting, of): (usize, &'a Setting)| {
-            let seeds = of.plan.seeds.iter();
-            let runs = seeds.filter_map(|&seed| self.results.get(&Place { setting, seed }));
-            Settled {
-                plan: &of.plan,
-                runs: runs.collect(),
+        let with_runs = |(index, setting): (usize, &'a Setting)| {
+            let seeds = setting.plan.seeds.iter();
+            let key = |seed| RunKey {
+                setting: index,
+                seed,
+            };
+            FinishedRuns {
+                plan: &setting.plan,
+                runs: seeds
+                    .filter_map(|&seed| self.results.get(&key(seed)))
+                    .collect(),
             }
         };
-        let settled: Vec<Settled<'_>> = self
-            .study
-            .settings
-            .iter()
-            .enumerate()
-            .map(settled)
-            .collect();
-        let judged = self.ground.judged();
-        let asked = Asked {
+        let settings = self.study.settings.iter().enumerate();
+        let settings: Vec<FinishedRuns<'_>> = settings.map(with_runs).collect();
+        let reported = self.splits.reported();
+        let description = StudyDescription {
             name: &self.study.name,
             command: &command_line(),
             baseline: &self.study.settings[self.study.baseline].plan.name,
-            split: &judged.name,
-            device: self.ground.device_name,
-            image_of_caption: &judged.image_of_caption,
+            split: &reported.name,
+            device: self.splits.device_name,
+            image_of_caption: &reported.image_of_caption,
         };
         let draws = || {
             let mut stream = Draws::new(0).stream("images of a study", &[]);
             move |count: usize| stream.random_range(0..count)
         };
-        Ok(summarise(&asked, &settled, draws)?)
+        Ok(summarise(&description, &settings, draws)?)
     }
 
-    /// What can be seen inside by now, in the order of the study; what is new is kept.
-    fn insides(&mut self) -> anyhow::Result<Vec<InsideRecord>> {
+    /// The records of all pairs whose runs are finished, in the order of the study. Records that are not
+    /// in [`INSIDES`] are computed and added to it.
+    fn insides_so_far(&mut self) -> anyhow::Result<Vec<InsideRecord>> {
         let mut records = Vec::new();
-        for places in self.study.insides() {
-            let Some(runs) = places.filter_map(|place| self.results.get(&place)) else {
+        for keys in self.study.inside_pairs() {
+            let Some(runs) = keys.filter_map(|key| self.results.get(&key)) else {
                 continue;
             };
-            if let Some(known) = self.known.iter().find(|known| known.is_of(runs)) {
-                records.push(known.clone());
+            if let Some(stored) = self.insides.iter().find(|record| record.is_of(runs)) {
+                records.push(stored.clone());
                 continue;
             }
-            let title = self.study.title(places.setting);
-            note(&format!("looking into {title}"));
-            let record = self.look_into(places, runs);
-            records.push(record.with_context(|| format!("looking into {title}"))?);
-            self.known.extend(records.last().cloned());
-            write_json(&self.root.join(INSIDES), &self.known)?;
+            let action = format!(
+                "comparing words and captions of {} with the baseline",
+                self.study.title(keys.setting)
+            );
+            note(&action);
+            let record = self.compare_inside(keys, runs);
+            records.push(record.context(action)?);
+            self.insides.extend(records.last().cloned());
+            write_json(&self.root.join(INSIDES), &self.insides)?;
         }
         Ok(records)
     }
 
-    fn look_into(
+    fn compare_inside(
         &self,
-        places: Both<Place>,
-        runs: Both<&StudyRun>,
+        keys: Compared<RunKey>,
+        runs: Compared<&StudyRun>,
     ) -> anyhow::Result<InsideRecord> {
         let shifts = shifts(runs.map(|run| run.ranks.text_to_image.as_slice()));
         let shown: BTreeSet<usize> = shifts.gained.iter().chain(&shifts.lost).copied().collect();
-        let split = self.ground.judged();
-        let look = |place, run: &StudyRun| -> anyhow::Result<Look> {
-            let trained = self.study.trained(place);
+        let split = self.splits.reported();
+        let statistics = |key, run: &StudyRun| -> anyhow::Result<WordStatistics> {
+            let trained = self.study.trained_by(key);
             let checkpoint = Checkpoint::open(&self.study.directory(self.root, trained))?;
-            let seen = Seen {
-                model: &checkpoint.model(&self.ground.device)?,
+            let evaluated = EvaluatedModel {
+                model: &checkpoint.model(&self.splits.device)?,
                 split,
                 threshold: run.evaluation.threshold,
             };
-            Ok(look(&seen, &shown)?)
+            Ok(word_statistics(&evaluated, &shown)?)
         };
-        let looks = Both {
-            setting: look(places.setting, runs.setting)?,
-            baseline: look(places.baseline, runs.baseline)?,
+        let statistics = Compared {
+            setting: statistics(keys.setting, runs.setting)?,
+            baseline: statistics(keys.baseline, runs.baseline)?,
         };
         let text = |caption: usize| {
             let image = split.image_of_caption[caption];
             (split.captions[caption].clone(), split.ids[image].clone())
         };
-        Ok(inside(runs, &shifts, looks.as_ref(), &text))
+        Ok(inside(runs, &shifts, statistics.as_ref(), &text))
     }
 
-    /// `None` when it was stopped; it is saved then.
-    fn trained(&self, place: Place, stop: &AtomicBool) -> anyhow::Result<Option<StudyRun>> {
+    /// Trains a run and evaluates its best epoch; `None` if `stop` was set and the run was saved.
+    fn train(&self, key: RunKey, stop: &AtomicBool) -> anyhow::Result<Option<StudyRun>> {
         let job = Job {
-            name: self.study.title(place),
-            config: self.study.config(place),
-            directory: self.study.directory(self.root, place),
+            name: self.study.title(key),
+            config: self.study.config(key),
+            directory: self.study.directory(self.root, key),
         };
-        let mut progress = Progress::new(&job.name, Lines::Notes);
-        let judged = jobs::run(&job, self.ground, Start::Resume, &mut progress, stop)?;
-        judged
-            .map(|judged| self.result(place, judged.record, &judged.best))
+        let mut progress = Progress::new(&job.name, EpochLines::ToStderr);
+        let finished = jobs::run(&job, self.splits, Start::Resume, &mut progress, stop)?;
+        finished
+            .map(|finished| self.study_run(key, finished.record, &finished.best))
             .transpose()
     }
 
-    /// The best checkpoint of another setting with the threshold that is asked for.
-    fn evaluated(&self, place: Place) -> anyhow::Result<StudyRun> {
-        let source = self.study.trained(place);
+    /// Evaluates the best checkpoint of another setting with the threshold of this one.
+    fn evaluate(&self, key: RunKey) -> anyhow::Result<StudyRun> {
+        let source = self.study.trained_by(key);
         let checkpoint = Checkpoint::open(&self.study.directory(self.root, source))?;
-        let asked = self.study.setting(place).plan.threshold;
-        let Ground { device, .. } = self.ground;
-        let best = evaluate_best(&checkpoint, self.ground.judged(), device, asked)?;
+        let threshold = self.study.setting(key).plan.threshold;
+        let SplitsOnDevice { device, .. } = self.splits;
+        let best = evaluate_as_configured(&checkpoint, self.splits.reported(), device, threshold)?;
         let trained = self.results.get(&source).with_context(|| {
             let title = self.study.title(source);
             format!("{title} is evaluated before it is trained")
         })?;
-        self.result(place, trained.run.clone(), &best)
+        self.study_run(key, trained.run.clone(), &best)
     }
 
-    fn result(&self, place: Place, run: RunRecord, best: &Best) -> anyhow::Result<StudyRun> {
-        let plan = &self.study.setting(place).plan;
-        let judged = self.ground.judged();
-        let truth = GroundTruth::from_image_of_caption(&judged.image_of_caption, judged.images())?;
+    fn study_run(
+        &self,
+        key: RunKey,
+        run: RunRecord,
+        best: &ModelEvaluation,
+    ) -> anyhow::Result<StudyRun> {
+        let plan = &self.study.setting(key).plan;
+        let reported = self.splits.reported();
+        let truth =
+            GroundTruth::from_image_of_caption(&reported.image_of_caption, reported.images())?;
         Ok(StudyRun {
             run: RunRecord {
                 name: plan.name.clone(),
@@ -242,7 +255,7 @@ impl<'a> Runner<'a> {
             },
             asked: plan.threshold,
             evaluation: best.evaluation.record.clone(),
-            evaluation_data_hash: judged.data_hash()?,
+            evaluation_data_hash: reported.data_hash()?,
             ranks: ranks(&best.evaluation.similarities, &truth)?,
             matching_seconds: best.matching_seconds,
         })

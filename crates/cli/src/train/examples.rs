@@ -1,4 +1,4 @@
-//! Captions that a report shows: what they found, and which region answered each word.
+//! The example captions of a report: the images that each found, and the best region of each word.
 
 use std::collections::BTreeSet;
 
@@ -8,42 +8,47 @@ use uard_data::dataset::Split;
 use uard_eval::{GroundTruth, RetrievalDirection, ranks};
 use uard_features::text::CaptionWord;
 use uard_model::ImageFeatures;
-use uard_report::record::{CaptionExample, ExampleImage, ExampleWord, FoundImage};
+use uard_report::record::{CaptionExample, ExampleImage, ExampleWord, FoundImage, PictureSize};
 
-use super::jobs::Best;
+use super::jobs::ModelEvaluation;
 use super::picture;
 
-/// Captions that found their own image first.
+/// Number of shown captions that rank their own image first.
 const HITS: usize = 4;
 
-/// Captions that did not: a report shows failures as well.
+/// Number of shown captions that do not, so that a report shows failures as well.
 const MISSES: usize = 2;
 
-/// Images shown for each caption.
+/// Number of images shown for each caption.
 const FOUND: usize = 4;
 
-/// Examples of a split, drawn by a seed: some hits, then some misses, each of another image.
-pub fn examples(best: &Best, split: &Split, seed: u64) -> anyhow::Result<Vec<CaptionExample>> {
+/// Examples of a split, drawn by a seed: [`HITS`], then [`MISSES`], each of another image.
+pub fn examples(
+    best: &ModelEvaluation,
+    split: &Split,
+    seed: u64,
+) -> anyhow::Result<Vec<CaptionExample>> {
     let similarities = &best.evaluation.similarities;
     let truth = GroundTruth::from_image_of_caption(&split.image_of_caption, split.images())?;
     let ranks = ranks(similarities, &truth)?;
-    let ranks = ranks.of(RetrievalDirection::TextToImage);
+    let ranks = ranks.in_direction(RetrievalDirection::TextToImage);
     let mut stream = Draws::new(seed).stream("examples of the report", &[]);
     let drawn = permutation(&mut stream, split.captions.len());
     let mut images = BTreeSet::new();
-    let mut some = |hit: fn(usize) -> bool, most: usize| {
+    let mut take = |rank_fits: fn(usize) -> bool, count: usize| {
         let is_new = |caption: &usize| {
-            ranks[*caption].is_some_and(hit) && images.insert(split.image_of_caption[*caption])
+            ranks[*caption].is_some_and(rank_fits)
+                && images.insert(split.image_of_caption[*caption])
         };
         drawn
             .iter()
             .copied()
             .filter(is_new)
-            .take(most)
+            .take(count)
             .collect::<Vec<usize>>()
     };
-    let hits = some(|rank| rank == 1, HITS);
-    let misses = some(|rank| rank > 1, MISSES);
+    let hits = take(|rank| rank == 1, HITS);
+    let misses = take(|rank| rank > 1, MISSES);
     let shown = hits.into_iter().chain(misses);
     shown
         .map(|caption| example(best, split, caption, ranks[caption].unwrap_or(0)))
@@ -51,7 +56,7 @@ pub fn examples(best: &Best, split: &Split, seed: u64) -> anyhow::Result<Vec<Cap
 }
 
 fn example(
-    best: &Best,
+    best: &ModelEvaluation,
     split: &Split,
     caption: usize,
     rank: usize,
@@ -66,8 +71,8 @@ fn example(
     })
 }
 
-/// The most similar images; of equals the first.
-fn found(best: &Best, split: &Split, caption: usize) -> Vec<FoundImage> {
+/// The most similar images; of equal ones those with the lower index first.
+fn found(best: &ModelEvaluation, split: &Split, caption: usize) -> Vec<FoundImage> {
     let similarities = &best.evaluation.similarities;
     let similarity = |image: usize| similarities.row(image)[caption];
     let mut order: Vec<usize> = (0..split.images()).collect();
@@ -82,19 +87,24 @@ fn found(best: &Best, split: &Split, caption: usize) -> Vec<FoundImage> {
         .collect()
 }
 
-/// A picture that cannot be read is left out: the report stands without it.
+/// An image with its picture, which is left out of the report if it cannot be read.
 fn image(split: &Split, image: usize) -> ExampleImage {
     let bytes = split
         .image_file(image)
         .and_then(|path| picture::read(&path).ok());
+    let size = bytes.as_deref().and_then(picture::size);
     ExampleImage {
         id: split.ids[image].clone(),
-        size: bytes.as_deref().and_then(picture::size),
+        size: size.map(|(width, height)| PictureSize { width, height }),
         bytes,
     }
 }
 
-fn words(best: &Best, split: &Split, caption: usize) -> anyhow::Result<Vec<ExampleWord>> {
+fn words(
+    best: &ModelEvaluation,
+    split: &Split,
+    caption: usize,
+) -> anyhow::Result<Vec<ExampleWord>> {
     let image = split.image_of_caption[caption];
     let text = &split.captions[caption];
     let features = ImageFeatures::read(&split.regions, &[image])?;
@@ -109,27 +119,27 @@ fn words(best: &Best, split: &Split, caption: usize) -> anyhow::Result<Vec<Examp
     let shown = best.model.text().words(text)?.into_iter().enumerate();
     Ok(shown
         .filter_map(|(word, CaptionWord { text, rows })| {
-            let answer = most_relevant(&evidence.words[rows])?;
+            let piece = most_relevant(&evidence.words[rows])?;
             Some(ExampleWord {
                 text,
-                relevance: answer.relevance,
-                answered: answer.answered,
-                best_box: boxes.as_ref().map(|boxes| boxes[answer.best_region]),
-                correct: correct(split, caption, word, answer),
+                relevance: piece.relevance,
+                answered: piece.answered,
+                best_box: boxes.as_ref().map(|boxes| boxes[piece.best_region]),
+                correct: correct(split, caption, word, piece),
             })
         })
         .collect())
 }
 
-/// The piece of a word that found most; of equals the first.
+/// The piece of a word with the highest relevance; of equal ones the first.
 fn most_relevant(pieces: &[WordEvidence]) -> Option<&WordEvidence> {
     let pieces = pieces.iter().rev();
     pieces.max_by(|a, b| a.relevance.total_cmp(&b.relevance))
 }
 
-/// Whether the best region truly shows the word; `None` where nobody knows.
-fn correct(split: &Split, caption: usize, word: usize, answer: &WordEvidence) -> Option<bool> {
+/// Whether the best region shows the word by the true alignments; `None` if they do not have the word.
+fn correct(split: &Split, caption: usize, word: usize, piece: &WordEvidence) -> Option<bool> {
     let aligned = &split.alignments.as_ref()?.captions[caption];
     let (_, regions) = aligned.iter().find(|(known, _)| *known == word)?;
-    Some(regions.contains(&answer.best_region))
+    Some(regions.contains(&piece.best_region))
 }

@@ -1,4 +1,4 @@
-//! One run, from its first step to its place in the report.
+//! Runs one job: trains it, evaluates its best epoch, and makes its record for the report.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -12,7 +12,7 @@ use uard_data::store::features_path;
 use uard_model::{Checkpoint, Model, expect_width};
 use uard_relevance::EvaluationThreshold;
 use uard_report::record::RunRecord;
-use uard_training::evaluation::{How, SplitEvaluation, Stage, evaluate};
+use uard_training::evaluation::{EvaluationOptions, SplitEvaluation, Stage, evaluate};
 use uard_training::text::cut_captions;
 use uard_training::trainer::{self, Run, Start, Summary};
 
@@ -21,23 +21,23 @@ use super::progress::{Progress, stage_name};
 use crate::hub::hub;
 use crate::terminal::{advance, bar, note};
 
-/// What all runs of a command share.
+/// The splits of a data directory and the device, which all runs of a command share.
 #[derive(Debug)]
-pub struct Ground {
-    /// Moves the parameters.
+pub struct SplitsOnDevice {
+    /// The split to train on.
     pub train: Split,
-    /// Chooses the best epoch.
+    /// The split that chooses the best epoch.
     pub dev: Split,
-    /// Held out, where the data have it.
+    /// The held-out split, if the data directory has one.
     pub test: Option<Split>,
-    /// Where tensors live.
+    /// The device of candle's tensors.
     pub device: Device,
-    /// Its name.
+    /// The device's name: `cpu`, `cuda` or `metal`.
     pub device_name: &'static str,
 }
 
-impl Ground {
-    /// Opens the splits of a data directory; without files of a test split there is none.
+impl SplitsOnDevice {
+    /// Opens the splits of a data directory. `test` is `None` if there are no files of a test split.
     pub fn open(data: &Path, dev: &str, device: Device) -> anyhow::Result<Self> {
         let has_test = features_path(data, "test").is_some() && data.join("test_caps.txt").exists();
         let device_name = match device {
@@ -57,17 +57,17 @@ impl Ground {
             device,
             device_name,
         };
-        for judged in [Some(&opened.dev), opened.test.as_ref()]
+        for split in [Some(&opened.dev), opened.test.as_ref()]
             .into_iter()
             .flatten()
         {
             let train = &opened.train.regions;
-            expect_width(judged, train.width(), train.path())?;
+            expect_width(split, train.width(), train.path())?;
         }
         Ok(opened)
     }
 
-    /// The same with pictures from another directory.
+    /// The same splits with the pictures of another directory.
     pub fn with_images(mut self, images: Option<&Path>) -> Self {
         let Some(images) = images else { return self };
         self.dev = self.dev.with_images_dir(images.to_path_buf());
@@ -77,41 +77,41 @@ impl Ground {
         self
     }
 
-    /// What is reported on: the test split, else the one that chose the best epoch.
-    pub fn judged(&self) -> &Split {
+    /// The split that results are reported on: test, or without it the one that chose the best epoch.
+    pub fn reported(&self) -> &Split {
         self.test.as_ref().unwrap_or(&self.dev)
     }
 }
 
-/// A trained model with its evaluation.
+/// A run that was trained to its end, and its evaluation.
 #[derive(Debug)]
-pub struct Judged {
-    /// Its place in `metrics.json`.
+pub struct FinishedRun {
+    /// The run's entry in `metrics.json`.
     pub record: RunRecord,
-    /// Its best epoch.
-    pub best: Best,
+    /// The model of the best epoch, evaluated on the reported split.
+    pub best: ModelEvaluation,
 }
 
-/// The best epoch's model on the split that is reported.
+/// A model and its evaluation on a split.
 #[derive(Debug)]
-pub struct Best {
+pub struct ModelEvaluation {
     /// The model.
     pub model: Model,
-    /// What it reached.
+    /// Recall, kept cells and similarities.
     pub evaluation: SplitEvaluation,
-    /// Seconds in which all images and captions were matched, once they were encoded.
+    /// Seconds that the matching of all images with all captions took, without encoding.
     pub matching_seconds: f64,
 }
 
-/// When an evaluation was last seen encoding; what follows is matching.
-struct Stopwatch(Mutex<Instant>);
+/// Measures the seconds of matching: it restarts at each report of the stage encoding.
+struct MatchingTimer(Mutex<Instant>);
 
-impl Stopwatch {
+impl MatchingTimer {
     fn start() -> Self {
         Self(Mutex::new(Instant::now()))
     }
 
-    fn see(&self, stage: Stage) {
+    fn on_stage(&self, stage: Stage) {
         if stage == Stage::Encoding {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         }
@@ -123,21 +123,21 @@ impl Stopwatch {
     }
 }
 
-/// Trains a job to the end, shows it, and evaluates its best epoch; `None` when `stop` ended it
-/// before, and it was saved.
+/// Trains a job and evaluates its best epoch. `None` if `stop` was set before the end; the run is saved
+/// then.
 pub fn run(
     job: &Job,
-    ground: &Ground,
+    splits: &SplitsOnDevice,
     start: Start,
     progress: &mut Progress,
     stop: &AtomicBool,
-) -> anyhow::Result<Option<Judged>> {
+) -> anyhow::Result<Option<FinishedRun>> {
     let run = Run {
         config: &job.config,
-        train: &ground.train,
-        dev: &ground.dev,
+        train: &splits.train,
+        dev: &splits.dev,
         directory: &job.directory,
-        device: &ground.device,
+        device: &splits.device,
         hub: &hub(),
     };
     let outcome = trainer::train(&run, start, progress, stop);
@@ -145,74 +145,75 @@ pub fn run(
     match outcome? {
         trainer::Outcome::Stopped(summary) => {
             note(&format!(
-                "stopped at step {} of `{}` and saved in {}; the same command with --resume \
-                 continues",
+                "stopped at step {} of `{}` and saved in {}; give the same command with --resume to \
+                 continue",
                 summary.step,
                 job.name,
                 job.directory.display()
             ));
             Ok(None)
         }
-        outcome => judge(job, ground, outcome.summary()).map(Some),
+        outcome => finish(job, splits, outcome.summary()).map(Some),
     }
 }
 
-fn judge(job: &Job, ground: &Ground, summary: &Summary) -> anyhow::Result<Judged> {
+/// Evaluates the best epoch of a trained job.
+fn finish(job: &Job, splits: &SplitsOnDevice, summary: &Summary) -> anyhow::Result<FinishedRun> {
     let checkpoint = Checkpoint::open(summary.best.as_deref().unwrap_or(&job.directory))?;
-    let best = evaluate_best(&checkpoint, ground.judged(), &ground.device, None)?;
-    let test = ground.test.as_ref().map(|_| best.evaluation.record.clone());
+    let best = evaluate_as_configured(&checkpoint, splits.reported(), &splits.device, None)?;
+    let test = splits.test.as_ref().map(|_| best.evaluation.record.clone());
     let record = RunRecord {
         name: job.name.clone(),
-        device: ground.device_name.to_owned(),
+        device: splits.device_name.to_owned(),
         test,
         ..summary.record.clone()
     };
-    Ok(Judged { record, best })
+    Ok(FinishedRun { record, best })
 }
 
-/// Evaluates a checkpoint in the precision that its configuration says, and with the threshold that
-/// it says where no other is asked for.
-pub fn evaluate_best(
+/// Evaluates a checkpoint in the precision of its configuration, with the given threshold, or without
+/// one with that of its configuration.
+pub fn evaluate_as_configured(
     checkpoint: &Checkpoint,
     split: &Split,
     device: &Device,
-    asked: Option<EvaluationThreshold>,
-) -> anyhow::Result<Best> {
+    threshold: Option<EvaluationThreshold>,
+) -> anyhow::Result<ModelEvaluation> {
     let precision = checkpoint.config().evaluation.precision;
-    let how = How::fastest(checkpoint.threshold(asked), precision, device)?;
-    evaluate_as(checkpoint, split, device, &how)
+    let options = EvaluationOptions::fastest(checkpoint.threshold(threshold), precision, device)?;
+    evaluate_with(checkpoint, split, device, &options)
 }
 
-/// Evaluates a checkpoint in a chosen way.
-pub fn evaluate_as(
+/// Evaluates a checkpoint with a given threshold, engine and precision.
+pub fn evaluate_with(
     checkpoint: &Checkpoint,
     split: &Split,
     device: &Device,
-    how: &How,
-) -> anyhow::Result<Best> {
+    options: &EvaluationOptions,
+) -> anyhow::Result<ModelEvaluation> {
     checkpoint.expect_width(split)?;
     let model = checkpoint.model(device)?;
     if let Some(warning) = cut_captions(split, model.text())? {
         note(&warning);
     }
     let bar = bar(split.images() + split.captions.len(), "encoding");
-    let watch = Stopwatch::start();
+    let timer = MatchingTimer::start();
     let on_progress = |stage, done, total| {
-        watch.see(stage);
+        timer.on_stage(stage);
         bar.set_prefix(stage_name(stage));
         advance(&bar, done, total);
     };
-    let evaluation = evaluate(&model, split, how, &on_progress).with_context(|| {
+    let evaluation = evaluate(&model, split, options, &on_progress).with_context(|| {
         format!(
-            "evaluating {} on {}",
+            "evaluating {} on split {}",
             checkpoint.path().display(),
             split.name
         )
     })?;
     bar.finish_and_clear();
-    Ok(Best {
+    Ok(ModelEvaluation {
         model,
         evaluation,
-        matching_seconds: watch.seconds(),
+        matching_seconds: timer.seconds(),
     })
 }

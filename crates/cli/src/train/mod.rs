@@ -1,5 +1,5 @@
-//! What does one training command do beyond the training itself? Plan, progress, comparison,
-//! examples, report.
+//! What `uard train` does around the training: configuration and runs, progress, comparison of runs,
+//! examples and pictures for the report.
 
 pub mod examples;
 pub mod jobs;

@@ -1,4 +1,4 @@
-//! A run that begins with photographs: their regions are extracted first, and kept.
+//! Extracts the regions of photographs with captions into a data directory, for `uard train --images`.
 
 use std::path::{Path, PathBuf};
 
@@ -12,17 +12,17 @@ use uard_model::config::ImagesConfig;
 use crate::commands::{Outcome, extract};
 use crate::hub::hub;
 
-/// A data directory that was made of photographs.
+/// A data directory that was extracted from photographs.
 #[derive(Debug)]
 pub struct Extracted {
-    /// Stores and captions of each split.
+    /// The data directory, with a feature store and captions of each split.
     pub data: PathBuf,
-    /// The photographs, for the report.
+    /// The directory of the photographs, for the report.
     pub photos: PathBuf,
 }
 
-/// Extracts every split of a folder of photographs with captions into `data/`, or finds it there;
-/// `None` when it was stopped.
+/// Extracts every split of a folder of photographs with captions into a directory below `data/`, unless
+/// it is there already; `None` if Ctrl-C stopped the extraction.
 pub fn extracted(folder: &Path, config: &ImagesConfig) -> anyhow::Result<Option<Extracted>> {
     let captioned = CaptionedPhotos::open(folder)?;
     let options = EncoderOptions {
@@ -32,7 +32,7 @@ pub fn extracted(folder: &Path, config: &ImagesConfig) -> anyhow::Result<Option<
     };
     let data = Path::new("data").join(data_name(folder, config)?);
     for split in &captioned.splits {
-        StoreWriter::check_place(&data, &split.name)?;
+        StoreWriter::check_writable(&data, &split.name)?;
     }
     let weights = weights(config, folder)?;
     let encoder = options.open(&weights)?;
@@ -44,7 +44,7 @@ pub fn extracted(folder: &Path, config: &ImagesConfig) -> anyhow::Result<Option<
         element: Element::F32,
     };
     for split in &captioned.splits {
-        if extract(&extraction, (&data, &split.name), &split.list)? == Outcome::Stopped {
+        if extract(&extraction, &data, &split.name, &split.list)? == Outcome::Stopped {
             return Ok(None);
         }
         let store = FeatureStore::open(&data, &split.name)?;
@@ -56,19 +56,20 @@ pub fn extracted(folder: &Path, config: &ImagesConfig) -> anyhow::Result<Option<
     }))
 }
 
-/// The same for every configuration that extracts alike, so that it is done once.
+/// The name of the data directory: the folder's name, the encoder and the number of regions, so that
+/// configurations with the same encoder and regions share one extraction.
 fn data_name(folder: &Path, config: &ImagesConfig) -> anyhow::Result<String> {
     let whole = folder.canonicalize();
     let whole = whole.with_context(|| format!("cannot find {}", folder.display()))?;
     let name = whole.file_name().unwrap_or(whole.as_os_str());
     let name = name.to_string_lossy();
-    // Windows allows no colon in a file's name.
+    // Windows does not allow a colon in a file's name.
     let encoder = config.encoder.name().replace(':', "-");
     Ok(format!("{name}-{encoder}-{}", config.regions))
 }
 
-/// The first file that is there; else the first name on a hub, downloaded where it is not in the
-/// cache.
+/// The encoder's weights: the first path of the configuration that exists, else the first name on a hub,
+/// downloaded if it is not in the cache.
 fn weights(config: &ImagesConfig, folder: &Path) -> anyhow::Result<PathBuf> {
     let paths = config.weights.iter().filter_map(|source| match source {
         Source::Path(path) => Some([path.clone(), folder.join(path)]),

@@ -1,9 +1,9 @@
-//! Pictures for a report: their bytes as they are, and their size from the first of them.
+//! Pictures for a report: the bytes of their files, and width and height from the file header.
 
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-/// A picture of more bytes is left out of a report.
+/// The largest picture file in a report, in bytes; larger ones are left out.
 const LARGEST: u64 = 16 << 20;
 
 /// The bytes of a picture file of up to [`LARGEST`].
@@ -17,7 +17,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Width and height in pixels of a PNG or JPEG; `None` for anything else.
+/// Width and height in pixels of a PNG or JPEG; `None` for other formats and damaged files.
 pub fn size(bytes: &[u8]) -> Option<(u32, u32)> {
     png(bytes).or_else(|| jpeg(bytes))
 }
@@ -34,7 +34,7 @@ fn png(bytes: &[u8]) -> Option<(u32, u32)> {
     Some((number(0)?, number(4)?))
 }
 
-/// Walks the segments to the frame header (SOF), which holds height and width.
+/// Reads segment by segment up to the frame header (SOF), which holds height and width.
 fn jpeg(bytes: &[u8]) -> Option<(u32, u32)> {
     let mut rest = bytes.strip_prefix(b"\xff\xd8")?;
     loop {
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn png_and_jpeg_say_their_size_and_damage_says_none() {
+    fn png_and_jpeg_give_their_size_and_damaged_ones_none() {
         let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
         png.extend([0, 0, 1, 0, 0, 0, 0, 192]);
         assert_eq!(size(&png), Some((256, 192)));

@@ -1,4 +1,4 @@
-//! What a command trains: its configuration, its data, and the runs with their directories.
+//! The plan of `uard train`: its configuration, its data directory, and its runs with their directories.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::commands::write_scenes;
 use crate::exit::wrong;
 use crate::terminal::note;
 
-/// Configurations inside the binary, by name.
+/// The configurations inside the binary: name and TOML text.
 const EMBEDDED: [(&str, &str); 5] = [
     (SCENES, include_str!("../../../../configs/scenes.toml")),
     (
@@ -30,13 +30,13 @@ const EMBEDDED: [(&str, &str); 5] = [
     ("coco", include_str!("../../../../configs/coco.toml")),
 ];
 
-/// The configuration that brings its own data.
+/// The configuration whose data can be drawn, so that it needs no data directory.
 const SCENES: &str = "scenes";
 
-/// A configuration with the name that its run and its report get.
+/// A configuration and its name, which becomes the name of the run directory and of the report.
 #[derive(Debug)]
 pub struct NamedConfig {
-    /// The file's name without its ending.
+    /// The name of the file without its extension.
     pub name: String,
     /// The settings, `--set` included.
     pub config: TrainConfig,
@@ -45,11 +45,11 @@ pub struct NamedConfig {
 /// One run of the command.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
-    /// `learned`, `zero`, `scan`, `maxsim`.
+    /// The name: that of the rule, or `learned` for the rule `masked`.
     pub name: String,
-    /// Its settings.
+    /// The configuration.
     pub config: TrainConfig,
-    /// Its directory.
+    /// The run directory.
     pub directory: PathBuf,
 }
 
@@ -77,7 +77,10 @@ pub fn read_config(config: &Path, sets: &[String]) -> anyhow::Result<NamedConfig
             let read = uard_files::read_text(config);
             let text = read.with_context(|| {
                 let names = EMBEDDED.map(|(name, _)| name).join(", ");
-                format!("cannot read {} (embedded: {names})", config.display())
+                format!(
+                    "cannot read the configuration {} (embedded configurations are {names})",
+                    config.display()
+                )
             })?;
             (text, config.display().to_string())
         }
@@ -87,10 +90,10 @@ pub fn read_config(config: &Path, sets: &[String]) -> anyhow::Result<NamedConfig
     Ok(NamedConfig { name, config })
 }
 
-/// The run itself and those beside it, in order; a rule that is there already is not repeated.
+/// The run itself and those of `--compare`, in order, each rule once.
 pub fn jobs(config: &TrainConfig, run: &Path, compare: &[WeightRule]) -> Vec<Job> {
     let mut jobs = vec![Job {
-        name: name_of(config.matcher.rule),
+        name: job_name(config.matcher.rule),
         config: config.clone(),
         directory: run.to_path_buf(),
     }];
@@ -101,11 +104,11 @@ pub fn jobs(config: &TrainConfig, run: &Path, compare: &[WeightRule]) -> Vec<Job
         let mut other = config.clone();
         other.matcher.rule = rule;
         if rule == WeightRule::Scan {
-            // SCAN has its own inverse temperatures, one a side.
+            // Without a value the rule takes SCAN's inverse temperatures, one for each side.
             other.matcher.inverse_temperature = None;
         }
         jobs.push(Job {
-            name: name_of(rule),
+            name: job_name(rule),
             config: other,
             directory: run.join(format!("compare-{rule}")),
         });
@@ -113,19 +116,21 @@ pub fn jobs(config: &TrainConfig, run: &Path, compare: &[WeightRule]) -> Vec<Job
     jobs
 }
 
-/// Whether a run has begun in a directory, with a checkpoint or without: its configuration is the
-/// first file that it writes.
+/// Whether a run has begun in a directory, even without a checkpoint: `config.toml` is the first file
+/// that a run writes.
 pub fn has_begun(directory: &Path) -> bool {
     directory.join("config.toml").is_file()
 }
 
-/// The directory of the data: the one that was given, or the embedded scenes, drawn where needed.
+/// The data directory: the given one, or that of the embedded scenes, which are drawn if they are not
+/// there.
 pub fn data_directory(given: Option<&Path>, name: &str) -> anyhow::Result<PathBuf> {
     match given {
         Some(data) => Ok(data.to_path_buf()),
         None if name == SCENES => embedded_scenes(Path::new("data/scenes")),
         None => Err(wrong(format!(
-            "--data DIR is needed: `{name}` has no embedded data, only `{SCENES}` has"
+            "--data DIR is needed: only the configuration `{SCENES}` has embedded data, `{name}` has \
+             none"
         ))),
     }
 }
@@ -135,14 +140,14 @@ fn embedded_scenes(directory: &Path) -> anyhow::Result<PathBuf> {
     if is_complete(directory, &default) {
         return Ok(directory.to_path_buf());
     }
-    match scenes_of(directory).filter(|found| is_complete(directory, found)) {
+    match read_scenes_config(directory).filter(|found| is_complete(directory, found)) {
         Some(ScenesConfig {
             train,
             dev,
             test,
             seed,
         }) => note(&format!(
-            "{} holds {train}, {dev} and {test} scenes of seed {seed}: used as they are",
+            "training on the scenes in {}: {train} of train, {dev} of dev, {test} of test, seed {seed}",
             directory.display()
         )),
         None => write_scenes(&default, directory)?,
@@ -150,8 +155,8 @@ fn embedded_scenes(directory: &Path) -> anyhow::Result<PathBuf> {
     Ok(directory.to_path_buf())
 }
 
-/// What `uard data scenes` was told when it wrote a directory.
-fn scenes_of(directory: &Path) -> Option<ScenesConfig> {
+/// The configuration that `uard data scenes` wrote to a directory.
+fn read_scenes_config(directory: &Path) -> Option<ScenesConfig> {
     #[derive(Deserialize)]
     struct Written {
         config: ScenesConfig,
@@ -161,7 +166,7 @@ fn scenes_of(directory: &Path) -> Option<ScenesConfig> {
     Some(written.config)
 }
 
-fn name_of(rule: WeightRule) -> String {
+fn job_name(rule: WeightRule) -> String {
     match rule {
         WeightRule::Masked => "learned".to_owned(),
         other => other.to_string(),
@@ -200,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn real_features_must_be_named() {
+    fn a_configuration_without_embedded_data_needs_a_data_directory() {
         let error = data_directory(None, "coco").unwrap_err().to_string();
         assert!(error.contains("--data DIR"), "{error}");
     }

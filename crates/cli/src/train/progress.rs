@@ -1,4 +1,4 @@
-//! What is seen while a model trains? A bar on the terminal, a line for each epoch.
+//! Shows the progress of a training: a bar on the terminal, and a line for each epoch.
 
 use indicatif::ProgressBar;
 use uard_report::record::{EpochRecord, StepRecord};
@@ -10,26 +10,26 @@ use crate::terminal::{bar_with_message, note, print};
 
 const HEADER: &str = "epoch     loss       t  image to text    text to image      rsum   words regions  cells      s";
 
-/// Where the line of an epoch goes.
+/// The stream that the lines of epochs are printed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lines {
-    /// To stdout: it is part of the result.
-    Result,
-    /// To stderr: the result comes later.
-    Notes,
+pub enum EpochLines {
+    /// stdout, of a command whose result they are part of.
+    ToStdout,
+    /// stderr, of a command that prints its result at the end.
+    ToStderr,
 }
 
 /// Shows the events of one run.
 pub struct Progress {
     name: String,
-    lines: Lines,
+    lines: EpochLines,
     bar: ProgressBar,
     epochs: usize,
 }
 
 impl Progress {
-    /// For a run of this name.
-    pub fn new(name: &str, lines: Lines) -> Self {
+    /// The progress of a run of this name, before its first event.
+    pub fn new(name: &str, lines: EpochLines) -> Self {
         Self {
             name: name.to_owned(),
             lines,
@@ -38,7 +38,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
@@ -50,11 +50,11 @@ impl Progress {
         self.bar.reset_eta();
     }
 
-    fn say(&self, text: &str) {
-        // A table that cannot be printed stops no training; the log has the same numbers.
+    fn print_line(&self, text: &str) {
+        // An error of stdout does not stop the training, because the log has the same numbers.
         self.bar.suspend(|| match self.lines {
-            Lines::Result => drop(print(text)),
-            Lines::Notes => note(text),
+            EpochLines::ToStdout => drop(print(text)),
+            EpochLines::ToStderr => note(text),
         });
     }
 
@@ -83,15 +83,16 @@ impl Observer for Progress {
                 self.start(*steps, *from_step);
                 let begun = match from_step {
                     0 => String::new(),
-                    step => format!(", from step {step} on"),
+                    step => format!(", continued at step {step}"),
                 };
                 let vectors = match word_vectors {
                     Some(found) => format!(", {found} of them with a given vector"),
                     None => String::new(),
                 };
-                self.say(&format!(
+                self.print_line(&format!(
                     "\n{}: {epochs} epochs of {steps_per_epoch} steps{begun}; {parameters} \
-                     parameters, {words} words{vectors}; recall and what is kept in percent\n\
+                     parameters, {words} words{vectors}; R@1, R@5 and R@10 of dev and the kept words, \
+                     regions and cells in percent\n\
                      {HEADER}",
                     self.name
                 ));
@@ -107,7 +108,7 @@ impl Observer for Progress {
                 let stage = stage_name(*stage);
                 self.bar.set_message(format!("{stage} {split}, {share} %"));
             }
-            Event::Epoch(record) => self.say(&epoch_line(record)),
+            Event::Epoch(record) => self.print_line(&epoch_line(record)),
             Event::Warning { message } => {
                 self.bar.suspend(|| note(&format!("warning: {message}")));
             }
@@ -116,7 +117,7 @@ impl Observer for Progress {
     }
 }
 
-/// What a bar calls a part of an evaluation.
+/// The name of a stage of an evaluation beside its bar.
 pub fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::Encoding => "encoding",

@@ -1,4 +1,4 @@
-//! The `uard` binary, and small inputs for it.
+//! Helpers of the tests: calls of the `uard` binary, and small inputs for it.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use uard_core::random::{Draws, normal};
 use uard_data::npy::write_f32;
 use uard_scenes::{ScenesConfig, write};
 
-/// Settings of a run that takes a second.
+/// `--set` values of a run that takes about a second.
 pub const TINY: [&str; 8] = [
     "model.joint_width=16",
     "text.word_width=12",
@@ -21,12 +21,12 @@ pub const TINY: [&str; 8] = [
     "data.minimum_word_count=2",
 ];
 
-/// The binary, ready for arguments.
+/// The binary, without arguments.
 pub fn uard() -> Command {
     Command::new(env!("CARGO_BIN_EXE_uard"))
 }
 
-/// Runs `uard` with the arguments in one text, cut at spaces.
+/// Runs `uard` with arguments that are separated by spaces.
 pub fn run(arguments: &str) -> Output {
     uard().args(arguments.split_whitespace()).output().unwrap()
 }
@@ -45,14 +45,14 @@ pub fn train(data: &Path, run: &Path, more: &[&str]) -> Command {
     command
 }
 
-/// Succeeds, or shows what was said.
+/// Asserts exit code 0 and returns stdout.
 pub fn succeeded(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}");
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// Was refused as wrong usage or input, with one `error:` that holds every part.
+/// Asserts exit code 2 (wrong usage or input) and an `error:` on stderr that contains every part.
 pub fn refused(output: &Output, parts: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
@@ -62,7 +62,7 @@ pub fn refused(output: &Output, parts: &[&str]) {
     }
 }
 
-/// 24, 8 and 8 scenes.
+/// A data directory of 24, 8 and 8 scenes for train, dev and test.
 pub fn scenes(seed: u64) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let config = ScenesConfig {

@@ -1,4 +1,4 @@
-//! How does CUDA C++ become something that a GPU loads? By NVRTC, which needs no GPU.
+//! Compiles CUDA C++ to PTX or machine code by NVRTC, which needs no GPU.
 
 use std::ffi::{CStr, CString, c_char};
 
@@ -6,21 +6,22 @@ use cudarc::nvrtc::{result, sys};
 
 use super::{GpuError, GpuResult, Program};
 
-/// What a program is compiled to.
+/// The format and compute capability that a program is compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// PTX for a compute capability (80 is 8.0), which every later GPU's driver compiles on.
+    /// PTX for a compute capability (80 is 8.0). Drivers compile it to machine code for this capability
+    /// or a later one.
     Ptx(u32),
-    /// Machine code of one compute capability, for drivers older than the compiler.
+    /// Machine code for one compute capability. Drivers that are too old for NVRTC's PTX load it.
     Cubin(u32),
 }
 
 /// A compiled program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Image {
-    /// Text that a driver compiles.
+    /// PTX text.
     Ptx(String),
-    /// Machine code.
+    /// Machine code of a GPU.
     Cubin(Vec<u8>),
 }
 
@@ -36,7 +37,7 @@ impl std::fmt::Display for Target {
 /// Compiles a program.
 ///
 /// # Errors
-/// When NVRTC is not there, or the program does not compile.
+/// When NVRTC cannot be loaded, or the program does not compile.
 pub fn compile(program: &Program, target: Target) -> GpuResult<Image> {
     require_nvrtc()?;
     let failed = |log: String| GpuError::Compile {
@@ -52,7 +53,8 @@ pub fn compile(program: &Program, target: Target) -> GpuResult<Image> {
         format!("--gpu-architecture={target}"),
         "--std=c++17".to_owned(),
     ];
-    // SAFETY: the unit is alive, and cudarc passes the options as C strings.
+    // SAFETY: `compile_program` needs a program that is not destroyed: `unit` destroys it when dropped, at
+    // the end of this function.
     if let Err(error) = unsafe { result::compile_program(unit.0, &options) } {
         return Err(failed(format!("{error:?}\n{}", unit.log())));
     }
@@ -63,12 +65,13 @@ pub fn compile(program: &Program, target: Target) -> GpuResult<Image> {
     .map_err(|error| failed(format!("{error:?}")))
 }
 
-/// Whether NVRTC can be loaded; a build that links CUDA has it.
+/// Checks that NVRTC can be loaded. A build that links CUDA has it already.
 ///
 /// # Errors
-/// When it is not there, with how to get it.
+/// When it cannot be loaded; the error says how to install it.
 pub fn require_nvrtc() -> GpuResult<()> {
-    // SAFETY: opens and closes shared libraries by their usual names.
+    // SAFETY: `is_culib_present` opens and closes shared libraries, which runs their initialisers: it
+    // looks for NVRTC by the names of NVIDIA's releases alone.
     #[cfg(not(feature = "cuda"))]
     if !unsafe { sys::is_culib_present() } {
         return Err(GpuError::NoLibrary {
@@ -80,7 +83,7 @@ pub fn require_nvrtc() -> GpuResult<()> {
     Ok(())
 }
 
-/// A program in NVRTC's hands, destroyed when dropped.
+/// A program of NVRTC, destroyed when dropped.
 struct Unit(sys::nvrtcProgram);
 
 impl Unit {
@@ -89,23 +92,24 @@ impl Unit {
     }
 
     fn log(&self) -> String {
-        // SAFETY: the unit is alive.
+        // SAFETY: the program is valid: only `drop` destroys it.
         unsafe { result::get_program_log(self.0) }
-            .map(|log| text_of(&log))
+            .map(|log| from_c_string(&log))
             .unwrap_or_default()
     }
 
     fn ptx(&self) -> Result<String, result::NvrtcError> {
-        // SAFETY: the unit is alive and was compiled.
-        unsafe { result::get_ptx(self.0) }.map(|ptx| text_of(&ptx))
+        // SAFETY: the program is valid: only `drop` destroys it. NVRTC returns an error if it was not
+        // compiled.
+        unsafe { result::get_ptx(self.0) }.map(|ptx| from_c_string(&ptx))
     }
 
     fn cubin(&self) -> Result<Vec<u8>, result::NvrtcError> {
         let mut bytes = 0;
-        // SAFETY: the unit is alive and was compiled; the size is written to a local.
+        // SAFETY: the program is valid: only `drop` destroys it. The size is written to a local.
         unsafe { sys::nvrtcGetCUBINSize(self.0, &mut bytes) }.result()?;
         let mut cubin = vec![0u8; bytes];
-        // SAFETY: the buffer is as long as NVRTC asked for.
+        // SAFETY: the program is valid, as above, and the buffer has the size that NVRTC has just returned.
         unsafe { sys::nvrtcGetCUBIN(self.0, cubin.as_mut_ptr().cast()) }.result()?;
         Ok(cubin)
     }
@@ -113,13 +117,14 @@ impl Unit {
 
 impl Drop for Unit {
     fn drop(&mut self) {
-        // SAFETY: created by NVRTC and destroyed once; a failure to destroy leaks it.
+        // SAFETY: `create_program` made the program, and it is destroyed here alone. If that fails, the
+        // program is leaked.
         let _ = unsafe { result::destroy_program(self.0) };
     }
 }
 
-/// Characters up to the terminating zero.
-fn text_of(characters: &[c_char]) -> String {
+/// A C string as text, up to its terminating zero.
+fn from_c_string(characters: &[c_char]) -> String {
     let bytes: Vec<u8> = characters
         .iter()
         .map(|&character| character as u8)

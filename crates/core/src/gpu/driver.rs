@@ -1,4 +1,4 @@
-//! A GPU through its driver: memory, loaded programs, one stream.
+//! [`Driver`]: a GPU behind CUDA's driver, with its memory, loaded programs and one stream.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,33 +11,35 @@ use cudarc::driver::{
 use cudarc::nvrtc::Ptx;
 
 use super::compile::{Image, Target, compile, require_nvrtc};
-use super::{Argument, GpuError, GpuResult, Launch, Machine, Memory, Program};
+use super::{Argument, Gpu, GpuError, GpuResult, Launch, Memory, Program};
 
-/// The oldest driver, as it counts: of CUDA 12.0 for our own kernels, and where candle's are built
-/// in, of the toolkit that compiled them, since an older driver refuses its PTX.
+/// The oldest driver that can be used, by the version of CUDA it supports. Our own kernels need 12.0. If
+/// candle's are built in, it is the version of the toolkit that compiled them: an older driver refuses
+/// their PTX.
 const OLDEST_DRIVER: i32 = match cfg!(feature = "cuda") {
     true => sys::CUDA_VERSION as i32,
     false => 12000,
 };
 
-/// PTX for later GPUs is that of Hopper: their drivers compile it on, and an older NVRTC knows it.
+/// The highest compute capability that PTX is compiled for, that of Hopper: older versions of NVRTC know
+/// it, and the drivers of later GPUs compile it for them.
 const NEWEST_PTX: u32 = 90;
 
-/// What may be asked for without a kernel's consent.
-const SHARED_BYTES_FOR_ALL: u32 = 48 << 10;
+/// Dynamic shared memory that a kernel may have without setting an attribute.
+const DEFAULT_SHARED_BYTES: u32 = 48 << 10;
 
-/// A GPU: kernels run on one stream, in the order of their launches.
+/// A GPU. Its kernels run on one stream, in the order of their launches.
 #[derive(Debug)]
 pub struct Driver {
     stream: Arc<CudaStream>,
     name: String,
-    /// 90 for 9.0.
+    /// The compute capability times ten: 90 for 9.0.
     capability: u32,
     shared_bytes: u32,
     loaded: Mutex<HashMap<Program, Arc<CudaModule>>>,
 }
 
-/// Memory of a GPU.
+/// An allocation on a driver's stream.
 #[derive(Debug)]
 struct DriverMemory {
     slice: CudaSlice<u8>,
@@ -45,24 +47,24 @@ struct DriverMemory {
 }
 
 impl Driver {
-    /// Opens a GPU by its number, where there is also what compiles kernels for it.
+    /// Opens the GPU with this number, and checks that kernels can be compiled for it.
     ///
     /// # Errors
-    /// In one sentence: no driver, no NVRTC, no GPU, or one of them too old.
+    /// When there is no driver, no NVRTC or no GPU, or the driver or the GPU is too old.
     pub fn open(number: usize) -> GpuResult<Self> {
         require_driver()?;
         require_nvrtc()?;
-        let context =
-            CudaContext::new(number).map_err(|error| GpuError::NoGpu { cause: said(error) })?;
-        // One stream from here on: events between streams would only cost time.
-        Self::of_stream(context.default_stream())
+        let context = CudaContext::new(number).map_err(|error| GpuError::NoGpu {
+            cause: error.to_string(),
+        })?;
+        Self::on_stream(context.default_stream())
     }
 
-    /// The GPU of a stream that somebody else made; our kernels run on it too.
+    /// The GPU of an existing stream, on which our kernels then run.
     ///
     /// # Errors
-    /// As [`Driver::open`].
-    pub fn of_stream(stream: Arc<CudaStream>) -> GpuResult<Self> {
+    /// When the GPU is too old, or the driver does not answer.
+    pub fn on_stream(stream: Arc<CudaStream>) -> GpuResult<Self> {
         let context = stream.context();
         let name = context.name().map_err(failed("name the GPU"))?;
         let (major, minor) = context
@@ -91,10 +93,10 @@ impl Driver {
         })
     }
 
-    /// Bytes of memory that are free.
+    /// How many bytes of the GPU's memory are free.
     ///
     /// # Errors
-    /// When the driver does not say.
+    /// When the driver fails.
     pub fn free_bytes(&self) -> GpuResult<usize> {
         self.stream
             .context()
@@ -103,7 +105,7 @@ impl Driver {
             .map_err(failed("read how much memory is free"))
     }
 
-    /// The program's module: compiled and loaded at its first launch.
+    /// The module of a program, compiled and loaded in the first call.
     fn module(&self, program: &Program) -> GpuResult<Arc<CudaModule>> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(module) = loaded.get(program) {
@@ -114,7 +116,7 @@ impl Driver {
         Ok(module)
     }
 
-    /// PTX first, which the driver compiles; machine code where the driver is older than NVRTC.
+    /// Loads PTX, or machine code if the driver is too old for NVRTC's PTX.
     fn load(&self, program: &Program) -> GpuResult<Arc<CudaModule>> {
         let context = self.stream.context();
         let ptx = image(program, Target::Ptx(self.capability.min(NEWEST_PTX)))?;
@@ -131,12 +133,13 @@ impl Driver {
             .map_err(|_| too_old("the version that NVRTC here compiles for"))
     }
 
+    /// The function of a launch, permitted to use its dynamic shared memory.
     fn function(&self, launch: &Launch<'_>) -> GpuResult<CudaFunction> {
         let function = self
             .module(launch.program)?
             .load_function(launch.kernel)
             .map_err(failed("find a kernel"))?;
-        if launch.shared_bytes > SHARED_BYTES_FOR_ALL {
+        if launch.shared_bytes > DEFAULT_SHARED_BYTES {
             let bytes = i32::try_from(launch.shared_bytes).unwrap_or(i32::MAX);
             function
                 .set_attribute(
@@ -165,7 +168,10 @@ impl Memory for DriverMemory {
     }
 
     fn read(&self, bytes: &mut [u8]) -> GpuResult<()> {
-        assert!(bytes.len() <= self.slice.len(), "as much as there is");
+        assert!(
+            bytes.len() <= self.slice.len(),
+            "no more bytes than were allocated"
+        );
         let stream = self.slice.stream();
         if !bytes.is_empty() {
             stream
@@ -185,7 +191,7 @@ impl Memory for DriverMemory {
     }
 }
 
-impl Machine for Driver {
+impl Gpu for Driver {
     fn name(&self) -> &str {
         &self.name
     }
@@ -195,7 +201,8 @@ impl Machine for Driver {
     }
 
     fn allocate(&self, bytes: usize) -> GpuResult<Box<dyn Memory>> {
-        // SAFETY: bytes that are not set; whoever allocates writes before it reads.
+        // SAFETY: `alloc` leaves the bytes uninitialised. `DriverMemory` gives them to nobody as a Rust
+        // value before they are copied to the host, where any byte is valid.
         let slice = unsafe { self.stream.alloc::<u8>(bytes.max(1)) };
         let slice = slice.map_err(|error| match error.0 {
             sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => GpuError::OutOfMemory {
@@ -227,16 +234,20 @@ impl Machine for Driver {
             block_dim: (launch.threads, 1, 1),
             shared_mem_bytes: launch.shared_bytes,
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: arguments that fit the kernel's parameters, and memory that outlives the kernel, are the
+        // promise of this function's caller. The references in `builder` live until `launch` returns, and
+        // the driver copies the arguments before.
         unsafe { builder.launch(config) }
             .map(|_| ())
             .map_err(failed(launch.kernel))
     }
 }
 
-/// Whether there is a driver that is new enough; a build that links CUDA has one.
+/// Checks that there is a driver and that it is new enough, and initialises it. A build that links CUDA
+/// has a driver already.
 fn require_driver() -> GpuResult<()> {
-    // SAFETY: opens and closes shared libraries by their usual names.
+    // SAFETY: `is_culib_present` opens and closes shared libraries, which runs their initialisers: it
+    // looks for the driver by the names of NVIDIA's releases alone.
     #[cfg(not(feature = "cuda"))]
     if !unsafe { sys::is_culib_present() } {
         return Err(GpuError::NoLibrary {
@@ -246,26 +257,29 @@ fn require_driver() -> GpuResult<()> {
         });
     }
     let mut version = 0;
-    // SAFETY: writes to a local.
+    // SAFETY: `cuDriverGetVersion` writes an int to its argument, here a local.
     let known = unsafe { sys::cuDriverGetVersion(&mut version) }.result();
     if known.is_ok() && version < OLDEST_DRIVER {
-        return Err(too_old(&said_version(OLDEST_DRIVER)));
+        return Err(too_old(&version_text(OLDEST_DRIVER)));
     }
-    result::init().map_err(|error| GpuError::NoGpu { cause: said(error) })
+    result::init().map_err(|error| GpuError::NoGpu {
+        cause: error.to_string(),
+    })
 }
 
+/// The error for a driver that is too old, with the version found.
 fn too_old(needed: &str) -> GpuError {
     let mut version = 0;
-    // SAFETY: writes to a local.
+    // SAFETY: `cuDriverGetVersion` writes an int to its argument, here a local.
     let _ = unsafe { sys::cuDriverGetVersion(&mut version) };
     GpuError::DriverTooOld {
-        found: said_version(version),
+        found: version_text(version),
         needed: needed.to_owned(),
     }
 }
 
 /// `13.0` for 13000.
-fn said_version(version: i32) -> String {
+fn version_text(version: i32) -> String {
     format!("{}.{}", version / 1000, version % 1000 / 10)
 }
 
@@ -276,6 +290,7 @@ fn image(program: &Program, target: Target) -> GpuResult<Ptx> {
     })
 }
 
+/// Whether the driver refused PTX because NVRTC is newer, so that machine code may work.
 fn is_newer_than_driver(error: DriverError) -> bool {
     matches!(
         error.0,
@@ -285,14 +300,11 @@ fn is_newer_than_driver(error: DriverError) -> bool {
     )
 }
 
+/// Makes an error of the driver one of ours, with what was being done.
 fn failed(action: &str) -> impl FnOnce(DriverError) -> GpuError {
     let action = action.to_owned();
     move |error| GpuError::Failed {
         action,
-        cause: said(error),
+        cause: error.to_string(),
     }
-}
-
-fn said(error: DriverError) -> String {
-    error.to_string()
 }

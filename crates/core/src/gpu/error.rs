@@ -1,21 +1,21 @@
-//! What can go wrong between this program and a GPU, in one sentence each.
+//! The errors of using a GPU.
 
-/// Why a GPU cannot do what is asked of it.
+/// Why a GPU cannot be used, or failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GpuError {
-    /// A library of CUDA is not there.
+    /// A library of CUDA cannot be loaded.
     #[error("{library} was not found: {advice}")]
     NoLibrary {
         /// Its name.
         library: &'static str,
-        /// How to get it.
+        /// How to install it.
         advice: &'static str,
     },
-    /// The driver is there and sees no GPU.
+    /// The driver can be loaded but finds no GPU.
     #[error("the NVIDIA driver sees no GPU ({cause})")]
     NoGpu {
-        /// What the driver said.
+        /// The driver's error.
         cause: String,
     },
     /// The driver is older than what is needed.
@@ -24,59 +24,59 @@ pub enum GpuError {
          driver from https://www.nvidia.com/drivers"
     )]
     DriverTooOld {
-        /// What the driver supports.
+        /// The version of CUDA that the driver supports.
         found: String,
-        /// What is needed.
+        /// The oldest version that is enough.
         needed: String,
     },
     /// The GPU is older than what the kernels are written for.
     #[error("{gpu} has compute capability {found}, and 8.0 or newer is needed (Ampere, 2020)")]
     GpuTooOld {
-        /// Its name.
+        /// The GPU's name.
         gpu: String,
         /// Its compute capability.
         found: String,
     },
-    /// Memory of the GPU is used up.
+    /// Too little memory of the GPU is free.
     #[error(
         "the GPU has too little memory: {wanted} more bytes are needed and {free} are free; close \
          what else uses it, or take smaller batches"
     )]
     OutOfMemory {
-        /// Bytes that were asked for.
+        /// Bytes that were to be allocated.
         wanted: usize,
-        /// Bytes that are free, as far as the driver says.
+        /// Bytes that are free; 0 if the driver cannot tell.
         free: usize,
     },
-    /// A kernel does not compile: a mistake of this program, or of a version of NVRTC.
+    /// A kernel does not compile, by a mistake in it or in a version of NVRTC.
     #[error("the kernels of `{program}` do not compile for {target}: {log}")]
     Compile {
-        /// Which program.
+        /// The program's name.
         program: &'static str,
         /// What it was compiled for.
         target: String,
-        /// What the compiler said.
+        /// The compiler's messages.
         log: String,
     },
-    /// Something is larger than the kernels take.
+    /// An input is larger than the kernels support.
     #[error("{what}: found {found}, and the CUDA kernels take at most {most}; use the CPU for it")]
     TooLarge {
-        /// What it is.
+        /// Which size it is.
         what: &'static str,
-        /// Its size.
+        /// The size.
         found: usize,
-        /// The largest.
+        /// The largest that is supported.
         most: usize,
     },
-    /// The driver refused something.
+    /// A call of the driver failed.
     #[error("CUDA failed to {action}: {cause}")]
     Failed {
         /// What was being done.
         action: String,
-        /// What the driver said.
+        /// The driver's error.
         cause: String,
     },
 }
 
-/// The result of what asks something of a GPU.
+/// The result of functions that use a GPU.
 pub type GpuResult<T> = Result<T, GpuError>;

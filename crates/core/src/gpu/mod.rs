@@ -1,11 +1,10 @@
-//! How do kernels of ours reach a GPU? Source, compiled where it runs, and numbers to start it with.
+//! Compiles our CUDA kernels at run time, holds memory of a GPU and launches kernels there.
 //!
-//! A [`Machine`] compiles a [`Program`] once, holds memory and runs kernels in the order in which
-//! they are launched. [`Driver`] is a GPU; tests run the same programs on an interpreter of PTX,
-//! so that everything but the driver itself is seen to work where there is no GPU.
+//! A [`Gpu`] compiles each [`Program`] once and runs kernels in the order of their launches.
+//! [`Driver`] is a real GPU. Tests run the same programs on an interpreter of PTX, so that they cover
+//! everything but the driver on a machine without a GPU.
 //!
-//! Nothing here needs CUDA to be built, or to be there: its libraries are looked for when a
-//! [`Driver`] is opened.
+//! This builds without CUDA, whose libraries are loaded when a [`Driver`] is opened.
 
 pub mod compile;
 mod driver;
@@ -24,18 +23,18 @@ use std::marker::PhantomData;
 
 use bytemuck::Pod;
 
-/// CUDA C++ that is compiled where it runs, with the numbers it is compiled for.
+/// CUDA C++ source with values for its macros, compiled at run time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
-    /// Names it in messages.
+    /// Its name in messages.
     pub name: &'static str,
-    /// Its files, one after the other.
+    /// The texts of its files, in the order of compilation.
     pub sources: &'static [&'static str],
-    /// What `#define`s put before them, in order.
+    /// Names and values of `#define`s before the sources, in order.
     pub defines: Vec<(&'static str, u32)>,
 }
 
-/// By name and numbers alone: machines look programs up at every launch, and sources are long.
+/// Hashes name and defines alone: a program is looked up at every launch, and sources are long.
 impl Hash for Program {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.name.hash(state);
@@ -44,7 +43,7 @@ impl Hash for Program {
 }
 
 impl Program {
-    /// Everything that is compiled.
+    /// The text that is compiled: defines, then sources.
     pub fn text(&self) -> String {
         let mut text = String::new();
         for (name, value) in &self.defines {
@@ -60,89 +59,90 @@ impl Program {
 /// One argument of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Argument {
-    /// Where numbers lie in the machine's memory.
+    /// An address in the memory of the GPU.
     Address(u64),
-    /// A count, an offset, a switch.
+    /// An unsigned integer: a count, an offset or a switch.
     U32(u32),
-    /// A number.
+    /// A number of 32 bits.
     F32(f32),
     /// A number of 64 bits.
     F64(f64),
 }
 
-/// A kernel, and what it is started with.
+/// A launch of a kernel: its grid, shared memory and arguments.
 #[derive(Debug, Clone)]
 pub struct Launch<'a> {
-    /// Where the kernel is defined.
+    /// The program that defines the kernel.
     pub program: &'a Program,
-    /// Its name there.
+    /// The kernel's name in the program.
     pub kernel: &'static str,
-    /// Blocks; with none nothing is started.
+    /// How many blocks; with 0 nothing is launched.
     pub blocks: u32,
-    /// Threads of a block.
+    /// How many threads a block has.
     pub threads: u32,
-    /// Shared memory of a block beside what the source declares.
+    /// Bytes of dynamic shared memory of a block, beside what the source declares.
     pub shared_bytes: u32,
-    /// In the order of its parameters.
+    /// The kernel's arguments, in the order of its parameters.
     pub arguments: &'a [Argument],
 }
 
-/// Memory of a machine, given back when dropped.
+/// An allocation in the memory of a GPU, freed when dropped.
 pub trait Memory: Debug + Send + Sync {
-    /// Where it begins: on a multiple of 256.
+    /// The address of its first byte, a multiple of 256.
     fn address(&self) -> u64;
 
-    /// Copies to its beginning.
+    /// Copies bytes of the host to its beginning.
     ///
     /// # Errors
-    /// When the machine fails.
+    /// When the copy fails.
     ///
     /// # Panics
-    /// When there is less of it.
+    /// When the allocation is shorter than `bytes`.
     fn write(&mut self, bytes: &[u8]) -> GpuResult<()>;
 
-    /// Copies from its beginning, after everything that was launched before.
+    /// Copies from its beginning to the host, after all kernels launched before have run.
     ///
     /// # Errors
-    /// When the machine fails, now or in a kernel launched before.
+    /// When the copy fails, or a kernel launched before has failed.
     ///
     /// # Panics
-    /// When there is less of it.
+    /// When the allocation is shorter than `bytes`.
     fn read(&self, bytes: &mut [u8]) -> GpuResult<()>;
 
     /// Sets every byte to zero.
     ///
     /// # Errors
-    /// When the machine fails.
+    /// When the GPU fails.
     fn clear(&mut self) -> GpuResult<()>;
 }
 
-/// What runs kernels, one after the other.
-pub trait Machine: Debug + Send + Sync {
-    /// Its name, for people.
+/// A GPU, or an interpreter of its kernels: allocates memory and runs kernels one after the other.
+pub trait Gpu: Debug + Send + Sync {
+    /// Its name in messages.
     fn name(&self) -> &str;
 
-    /// Shared memory that a block may ask for.
+    /// The most bytes of shared memory that a block may have.
     fn shared_bytes(&self) -> u32;
 
-    /// Memory whose bytes are not set.
+    /// Allocates memory without initialising it.
     ///
     /// # Errors
-    /// When there is too little.
+    /// When too little memory is free.
     fn allocate(&self, bytes: usize) -> GpuResult<Box<dyn Memory>>;
 
-    /// Starts a kernel after those before it.
+    /// Launches a kernel, which runs after those launched before.
     ///
     /// # Errors
-    /// When the program does not compile for this machine, or it refuses the launch.
+    /// When the program does not compile for this GPU, or the driver refuses the launch.
     ///
     /// # Safety
-    /// The arguments must be those that the kernel declares, and what it reads and writes through
-    /// their addresses must lie in memory that lives until the kernel has run.
+    /// The arguments have the number, order and types of the kernel's parameters. All memory that the
+    /// kernel accesses through their addresses is allocated on this GPU, and is not freed before the
+    /// kernel has run.
     unsafe fn launch(&self, launch: &Launch<'_>) -> GpuResult<()>;
 }
 
-/// Numbers in a machine's memory.
+/// An array of numbers in the memory of a GPU.
 #[derive(Debug)]
 pub struct Numbers<T> {
     memory: Box<dyn Memory>,
@@ -151,83 +151,86 @@ pub struct Numbers<T> {
 }
 
 impl<T: Pod> Numbers<T> {
-    /// Room for numbers that are not set.
+    /// Allocates `count` numbers without initialising them.
     ///
     /// # Errors
-    /// When there is too little memory.
-    pub fn unset(machine: &dyn Machine, count: usize) -> GpuResult<Self> {
-        // More bytes than can be counted are more than any machine has.
+    /// When too little memory is free.
+    pub fn unset(gpu: &dyn Gpu, count: usize) -> GpuResult<Self> {
+        // An overflow becomes the largest count of bytes, which no GPU can allocate.
         let bytes = count.saturating_mul(size_of::<T>());
         Ok(Self {
-            memory: machine.allocate(bytes)?,
+            memory: gpu.allocate(bytes)?,
             count,
             number: PhantomData,
         })
     }
 
-    /// Zeros.
+    /// Allocates `count` zeros.
     ///
     /// # Errors
-    /// When there is too little memory.
-    pub fn zeros(machine: &dyn Machine, count: usize) -> GpuResult<Self> {
-        let mut numbers = Self::unset(machine, count)?;
+    /// When too little memory is free.
+    pub fn zeros(gpu: &dyn Gpu, count: usize) -> GpuResult<Self> {
+        let mut numbers = Self::unset(gpu, count)?;
         numbers.memory.clear()?;
         Ok(numbers)
     }
 
-    /// A copy of numbers of the host.
+    /// Copies numbers of the host to newly allocated memory.
     ///
     /// # Errors
-    /// When there is too little memory.
-    pub fn copied(machine: &dyn Machine, numbers: &[T]) -> GpuResult<Self> {
-        let mut copy = Self::unset(machine, numbers.len())?;
+    /// When too little memory is free.
+    pub fn copied(gpu: &dyn Gpu, numbers: &[T]) -> GpuResult<Self> {
+        let mut copy = Self::unset(gpu, numbers.len())?;
         copy.memory.write(bytemuck::cast_slice(numbers))?;
         Ok(copy)
     }
 
-    /// How many there are.
+    /// How many numbers there are.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether there is none.
+    /// Whether there are no numbers.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The first `numbers.len()` of them, after everything that was launched before.
+    /// Copies the first `numbers.len()` numbers to the host, after all kernels launched before have run.
     ///
     /// # Errors
-    /// When the machine failed.
+    /// When the copy fails, or a kernel launched before has failed.
     ///
     /// # Panics
-    /// When there are not as many.
+    /// When `numbers` is longer than the array.
     pub fn read_into(&self, numbers: &mut [T]) -> GpuResult<()> {
-        assert!(numbers.len() <= self.count, "as many as there are");
+        assert!(
+            numbers.len() <= self.count,
+            "no more numbers than the array has"
+        );
         self.memory.read(bytemuck::cast_slice_mut(numbers))
     }
 
-    /// All of them.
+    /// Copies all numbers to the host.
     ///
     /// # Errors
-    /// When the machine failed.
+    /// As [`Numbers::read_into`].
     pub fn read(&self) -> GpuResult<Vec<T>> {
         let mut numbers = vec![T::zeroed(); self.count];
         self.read_into(&mut numbers)?;
         Ok(numbers)
     }
 
-    /// Where they lie.
+    /// The address of the first number, as an argument of a kernel.
     pub fn argument(&self) -> Argument {
         self.argument_from(0)
     }
 
-    /// Where they lie from one of them on.
+    /// The address of the number at `index`, as an argument of a kernel.
     ///
     /// # Panics
-    /// When there is none with this index, nor an end there.
+    /// When `index` is above the array's length.
     pub fn argument_from(&self, index: usize) -> Argument {
-        assert!(index <= self.count, "a number that is there");
+        assert!(index <= self.count, "an index within the array");
         Argument::Address(self.memory.address() + (index * size_of::<T>()) as u64)
     }
 }

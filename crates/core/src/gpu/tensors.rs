@@ -1,4 +1,4 @@
-//! How do our kernels work on candle's tensors? On its stream, at the addresses of its numbers.
+//! Lets our kernels work on candle's tensors: on candle's stream, at the addresses of their numbers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,25 +9,26 @@ use cudarc::driver::DevicePtr;
 
 use super::{Argument, Driver};
 
-/// The CUDA device of a number, with one stream for all threads.
+/// Opens the CUDA device with this number, with one stream for all threads.
 ///
 /// # Errors
 /// When candle cannot open it.
 pub fn open(number: usize) -> Result<Device> {
-    // `new_cuda` would use one stream per thread, which races between threads.
+    // `new_cuda` uses one stream per thread, and tensors of two threads would race.
     let device = Device::new_cuda_with_stream(number)?;
-    // SAFETY: without events nobody but us orders what streams do to the same memory. Everything of
-    // candle's and every kernel of ours runs on the one stream of this device, allocates there and
-    // gives back there; the stream that copies of `super::upload` run on says itself what waits for
-    // what. No tensor of this device exists yet.
+    // SAFETY: without event tracking, whoever uses two streams must order their accesses to the same
+    // memory. candle and our kernels run, allocate and free on the one stream of this device. The other
+    // stream is that of `super::upload`, which records events and waits for them itself. No tensor of
+    // this device exists yet that was tracked.
     unsafe { device.as_cuda_device()?.disable_event_tracking() };
     Ok(device)
 }
 
-/// The driver of a candle device, with the programs that were loaded there; the same one each time.
+/// The driver of a candle device, with the programs that are loaded there. Each call for a device returns
+/// the same driver.
 ///
 /// # Errors
-/// When the device is not CUDA's, or too old.
+/// When the device is not a CUDA device, or the GPU is too old.
 pub fn driver(device: &Device) -> Result<Arc<Driver>> {
     static DRIVERS: OnceLock<Mutex<HashMap<DeviceId, Arc<Driver>>>> = OnceLock::new();
     let device = device.as_cuda_device()?;
@@ -36,15 +37,15 @@ pub fn driver(device: &Device) -> Result<Arc<Driver>> {
     if let Some(driver) = drivers.get(&device.id()) {
         return Ok(Arc::clone(driver));
     }
-    let driver = Arc::new(Driver::of_stream(device.cuda_stream()).map_err(Error::wrap)?);
+    let driver = Arc::new(Driver::on_stream(device.cuda_stream()).map_err(Error::wrap)?);
     drivers.insert(device.id(), Arc::clone(&driver));
     Ok(driver)
 }
 
-/// Where the numbers of a tensor lie: f32, f64, u32 or i64, without gaps.
+/// The address of the first number of a contiguous tensor of f32, f64, u32 or i64.
 ///
 /// # Errors
-/// When the tensor is not on a CUDA device, has gaps or holds other numbers.
+/// When the tensor is not on a CUDA device, is not contiguous or holds other numbers.
 pub fn address(tensor: &Tensor) -> Result<Argument> {
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cuda(storage) = &*storage else {
@@ -54,15 +55,16 @@ pub fn address(tensor: &Tensor) -> Result<Argument> {
         return Err(Error::RequiresContiguous { op: "cuda-kernel" }.bt());
     };
     match tensor.dtype() {
-        DType::F32 => beginning::<f32>(storage, start),
-        DType::F64 => beginning::<f64>(storage, start),
-        DType::U32 => beginning::<u32>(storage, start),
-        DType::I64 => beginning::<i64>(storage, start),
+        DType::F32 => address_of_number::<f32>(storage, start),
+        DType::F64 => address_of_number::<f64>(storage, start),
+        DType::U32 => address_of_number::<u32>(storage, start),
+        DType::I64 => address_of_number::<i64>(storage, start),
         other => Err(Error::UnsupportedDTypeForOp(other, "cuda-kernel").bt()),
     }
 }
 
-fn beginning<T: CudaDType + cudarc::driver::DeviceRepr>(
+/// The address of the number at index `start` of a storage.
+fn address_of_number<T: CudaDType + cudarc::driver::DeviceRepr>(
     storage: &CudaStorage,
     start: usize,
 ) -> Result<Argument> {

@@ -1,4 +1,4 @@
-//! The layer norm on the CPU: two passes over each row forward and two backward, in parallel.
+//! The operator of layer norm on the CPU: two passes over each row forward and two backward, in parallel.
 
 use candle_core::{Device, Result, Tensor, WithDType};
 use rayon::prelude::*;
@@ -7,12 +7,12 @@ use uard_linalg::vector::{AddRows, Dot, Loops, Number, Simd, vectorised};
 use crate::operator::cpu_operator;
 use crate::slices::reading;
 
-/// Rows of one task, whose gradients of weight and bias are summed one after the other.
+/// Rows of one task. A task sums their gradients of weight and bias in order.
 const ROWS: usize = 64;
 
 const NAME: &str = "layer-norm";
 
-/// `(x - mean) / spread * weight + bias`, by x, weight and bias.
+/// `(x - mean) / spread * weight + bias`, with gradients of x, weight and bias.
 pub(super) fn layer_norm<T: WithDType + Number>(
     rows: &Tensor,
     weight: &Tensor,
@@ -42,15 +42,14 @@ pub(super) fn layer_norm<T: WithDType + Number>(
     })
 }
 
-/// What a row was normalized by.
+/// The mean of a row and one over its spread, which is `sqrt(variance + epsilon)`.
 #[derive(Debug, Clone, Copy)]
 struct Moments<T> {
     mean: T,
-    /// One over the spread.
     inverse: T,
 }
 
-/// Normalized rows, and what each was normalized by.
+/// Normalized rows with weight and bias applied, and the moments of each row.
 fn forward<T: Number>(
     rows: &[T],
     weight: &[T],
@@ -73,7 +72,8 @@ fn forward<T: Number>(
             for ((normal, row), moments) in lines.zip(moments) {
                 *moments = vectorised(Forward {
                     row,
-                    affine: (weight, bias),
+                    weight,
+                    bias,
                     epsilon,
                     normal,
                 });
@@ -109,7 +109,8 @@ fn backward<T: Number>(
                     weight,
                     moments,
                     gradient,
-                    sums: (&mut sums.0, &mut sums.1),
+                    weight_sums: &mut sums.0,
+                    bias_sums: &mut sums.1,
                 });
             }
             sums
@@ -124,10 +125,11 @@ fn backward<T: Number>(
     (gradient, sums.0, sums.1)
 }
 
-/// `y = (x - mean) / spread * weight + bias`; gives mean and spread.
+/// `y = (x - mean) / spread * weight + bias` of one row; the result is its moments.
 struct Forward<'a, T> {
     row: &'a [T],
-    affine: (&'a [T], &'a [T]),
+    weight: &'a [T],
+    bias: &'a [T],
     epsilon: f64,
     normal: &'a mut [T],
 }
@@ -153,12 +155,12 @@ impl<T: Number> Loops for Forward<'_, T> {
             let rest = T::minus(simd, T::load(simd, row_rest), means);
             T::store(simd, normal_rest, rest);
         }
-        // The rest is stored and read again: beyond it a vector is not zero.
+        // Read from memory again, because lanes of the rest beyond the row's end hold `0 - mean`.
         let squares = Dot(&*self.normal, &*self.normal).run(simd).to_f64();
         let inverse = T::from_f64(1.0 / (squares / width + self.epsilon).sqrt());
         let inverses = T::splat(simd, inverse);
-        let (weight, weight_rest) = T::vectors(simd, self.affine.0);
-        let (bias, bias_rest) = T::vectors(simd, self.affine.1);
+        let (weight, weight_rest) = T::vectors(simd, self.weight);
+        let (bias, bias_rest) = T::vectors(simd, self.bias);
         let (normal, normal_rest) = T::vectors_mut(simd, self.normal);
         for (normal, (&weight, &bias)) in normal.iter_mut().zip(weight.iter().zip(bias)) {
             *normal = T::times_plus(simd, T::times(simd, *normal, inverses), weight, bias);
@@ -171,7 +173,7 @@ impl<T: Number> Loops for Forward<'_, T> {
     }
 }
 
-/// With `n = (x - mean) / spread` and `g = dy weight`:
+/// The gradients of one row. With `n = (x - mean) / spread` and `g = dy weight`:
 /// `dx = (g - mean(g) - n mean(g n)) / spread`, `dweight += dy n`, `dbias += dy`.
 struct Backward<'a, T> {
     row: &'a [T],
@@ -179,7 +181,8 @@ struct Backward<'a, T> {
     weight: &'a [T],
     moments: Moments<T>,
     gradient: &'a mut [T],
-    sums: (&'a mut [T], &'a mut [T]),
+    weight_sums: &'a mut [T],
+    bias_sums: &'a mut [T],
 }
 
 impl<T: Number> Loops for Backward<'_, T> {
@@ -197,8 +200,8 @@ impl<T: Number> Loops for Backward<'_, T> {
         let (row_rest, upstream_rest) = (T::load(simd, row_rest), T::load(simd, upstream_rest));
         let weight_rest = T::load(simd, weight_rest);
         {
-            let (weights, weights_rest) = T::vectors_mut(simd, self.sums.0);
-            let (biases, biases_rest) = T::vectors_mut(simd, self.sums.1);
+            let (weights, weights_rest) = T::vectors_mut(simd, self.weight_sums);
+            let (biases, biases_rest) = T::vectors_mut(simd, self.bias_sums);
             let sums = weights.iter_mut().zip(biases);
             for ((weights, biases), (&x, &dy)) in sums.zip(row.iter().zip(upstream)) {
                 *weights = T::times_plus(simd, dy, normal(x), *weights);
@@ -209,7 +212,7 @@ impl<T: Number> Loops for Backward<'_, T> {
             T::store(simd, weights_rest, weights);
             T::store(simd, biases_rest, T::plus(simd, biases, upstream_rest));
         }
-        // Beyond the rest dy is zero, and so is all that is summed.
+        // In lanes of the rest beyond the row's end dy is zero, so they add nothing to the sums.
         let mut along = T::times(simd, upstream_rest, weight_rest);
         let mut across = T::times(simd, along, normal(row_rest));
         for ((&x, &dy), &weight) in row.iter().zip(upstream).zip(weight) {

@@ -1,4 +1,4 @@
-//! Rows as unit vectors on the CPU: one pass forward and one back, in parallel.
+//! The operator of unit rows on the CPU: one pass forward and one backward, in parallel.
 
 use candle_core::{D, Device, Result, Tensor, WithDType};
 use rayon::prelude::*;
@@ -8,12 +8,13 @@ use super::{SQUARED_LENGTH_EPSILON, SQUARED_LENGTHS};
 use crate::operator::cpu_operator;
 use crate::slices::reading;
 
-/// Rows of one task; each row is on its own, so the cut changes nothing.
+/// Rows of one task. Rows do not depend on each other, so this number changes no result.
 const ROWS: usize = 64;
 
 const NAME: &str = "unit-rows";
 
-/// Rows [.., L, D] to unit rows; those of entry n beyond the first `counts[n]` become zero.
+/// Divides rows [.., L, D] by their length; those of entry n beyond the first `counts[n]` become zero.
+/// `longest` is L.
 pub(super) fn unit_rows<T: WithDType + Number>(
     rows: &Tensor,
     counts: &[usize],
@@ -40,7 +41,7 @@ pub(super) fn unit_rows<T: WithDType + Number>(
     })
 }
 
-/// Unit rows, and one over the length of each row: zero for padding and for zero rows.
+/// Unit rows, and one over the length of each row, which is zero for padding and for zero rows.
 fn forward_rows<T: Number>(
     rows: &[T],
     width: usize,
@@ -63,7 +64,7 @@ fn forward_rows<T: Number>(
     (unit, inverses)
 }
 
-/// The gradient of the rows.
+/// The gradient of the rows, from the unit rows, one over their lengths and the upstream gradient.
 fn backward_rows<T: Number>(unit: &[T], inverses: &[T], upstream: &[T], width: usize) -> Vec<T> {
     let mut gradient = vec![T::ZERO; unit.len()];
     gradient
@@ -91,7 +92,7 @@ fn backward_rows<T: Number>(unit: &[T], inverses: &[T], upstream: &[T], width: u
     gradient
 }
 
-/// `y = x / |x|`; gives one over the length, zero for a zero row.
+/// Writes `y = x / |x|` and returns one over the length, zero for a zero row.
 fn forward<T: Number>(row: &[T], unit: &mut [T]) -> T {
     let squared = vectorised(Dot(row, row)).to_f64();
     if (SQUARED_LENGTHS.0..=SQUARED_LENGTHS.1).contains(&squared) {
@@ -101,7 +102,7 @@ fn forward<T: Number>(row: &[T], unit: &mut [T]) -> T {
     if largest == 0.0 && !squared.is_nan() {
         return T::ZERO;
     }
-    // A quotient of two numbers of the type is rounded once, in f64 as in f32.
+    // Both numbers are of type `T`, so the quotient in f64, rounded to `T`, is rounded as one in `T`.
     let scaled = row.iter().map(|&x| T::from_f64(x.to_f64() / largest));
     let row: Vec<T> = scaled.collect();
     let squared = vectorised(Dot(&row, &row)).to_f64();
@@ -110,12 +111,12 @@ fn forward<T: Number>(row: &[T], unit: &mut [T]) -> T {
         unit,
         squared,
     });
-    // Finite for the shortest rows too: an infinite number times no gradient would be NaN.
+    // For the shortest rows this would be infinite, and times a zero gradient NaN: hence the clamp.
     let largest_inverse = T::max_value().to_f64();
     T::from_f64((inverse.to_f64() / largest).clamp(0.0, largest_inverse))
 }
 
-/// Multiplies a row by one over the root of `squared`, and gives that number.
+/// Multiplies a row by one over its length, whose square is `squared`. The result is that factor.
 struct Times<'a, T> {
     row: &'a [T],
     unit: &'a mut [T],
@@ -140,7 +141,7 @@ impl<T: Number> Loops for Times<'_, T> {
     }
 }
 
-/// `dx = (dy - y (y · dy)) / |x|`.
+/// The gradient of one row: `dx = (dy - y (y · dy)) / |x|`.
 struct Backward<'a, T> {
     unit: &'a [T],
     upstream: &'a [T],

@@ -1,4 +1,4 @@
-//! Which regions truly answer which word, where somebody knows?
+//! The true alignments of a split: for each caption the regions that show each word.
 
 use std::path::Path;
 
@@ -8,15 +8,15 @@ use crate::tokens::tokenize;
 use crate::{Error, Result};
 use uard_files::{FileError, read_json};
 
-/// A word, as its index among the words of [`tokenize`], and the regions that answer it.
+/// A word, as its index among the words of [`tokenize`], and the indices of the regions that show it.
 ///
 /// In JSON `[word, [region, ...]]`.
 pub type WordAlignment = (usize, Vec<usize>);
 
-/// The truth about words and regions: for each caption its content words with their regions.
+/// For each caption its aligned words with their regions.
 ///
-/// In JSON `{"captions": [[[word, [region, ...]], ...], ...]}`. Words count without the mark of
-/// the caption's start.
+/// In JSON `{"captions": [[[word, [region, ...]], ...], ...]}`. Indices of words do not count the mark
+/// of the caption's start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Alignments {
@@ -25,11 +25,11 @@ pub struct Alignments {
 }
 
 impl Alignments {
-    /// Reads the alignments of these captions; `regions` gives the valid regions of the image
-    /// that a caption is about.
+    /// Reads the alignments of these captions; `regions` returns the number of valid regions of a
+    /// caption's image.
     ///
     /// # Errors
-    /// No such file; other JSON; another number of captions; a word that its caption does not
+    /// A missing file; other JSON; another number of captions; a word that its caption does not
     /// have; a region that its image does not have.
     pub fn read_json(
         path: &Path,
@@ -67,7 +67,7 @@ impl Alignments {
         Ok(alignments)
     }
 
-    /// Writes the alignments as they are read.
+    /// Writes the alignments in the format of [`Alignments::read_json`].
     ///
     /// # Errors
     /// The file cannot be written.

@@ -1,4 +1,4 @@
-//! The ids of a split's images, and whether they fit the order of its captions.
+//! Reads the ids of a split's images and checks that they fit the order of its captions.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,11 @@ use crate::captions::read_lines;
 use crate::store::RegionStore;
 use crate::{Error, Result};
 
-/// One id for each image: from a line an image, a line a stored row, or a line a caption.
+/// Reads one id for each image from a file with a line for each image, each stored row, or each caption.
 ///
 /// # Errors
-/// Another number of lines; captions of one image with different ids, as long as ids are those of
-/// images at all (a file in which every caption has its own says nothing of images); two images of
-/// one id; a store that has other ids.
+/// Another number of lines; captions of one image with different ids, unless no id occurs twice, because
+/// such ids name captions; two images of one id.
 pub(super) fn read_ids(
     path: &Path,
     regions: &RegionStore,
@@ -28,7 +27,7 @@ pub(super) fn read_ids(
             .map(|image| lines[regions.row_of(image)])
             .collect()
     } else if lines.len() == captions {
-        of_captions(path, &lines, image_of_caption, images)?
+        ids_from_captions(path, &lines, image_of_caption, images)?
     } else {
         return Err(Error::EntryCount {
             path: path.to_owned(),
@@ -42,8 +41,7 @@ pub(super) fn read_ids(
     Ok(ids.into_iter().map(str::to_owned).collect())
 }
 
-/// Refuses ids beside a store that are not those of its images, in its order. Folders and endings
-/// of names may differ.
+/// Refuses ids that differ from those of the feature store. Folders and file extensions are not compared.
 pub(super) fn expect_stored(path: &Path, ids: &[String], stored: &[String]) -> Result<()> {
     let pairs = ids.iter().zip(stored).enumerate();
     for (image, (found, expected)) in pairs {
@@ -59,7 +57,7 @@ pub(super) fn expect_stored(path: &Path, ids: &[String], stored: &[String]) -> R
     Ok(())
 }
 
-/// The name of an image without folder and ending.
+/// The name of an image without its folder and file extension.
 pub(crate) fn stem(id: &str) -> &str {
     let name = id.rsplit(['/', '\\']).next().unwrap_or(id);
     match name.rsplit_once('.') {
@@ -73,8 +71,8 @@ fn is_picture(ending: &str) -> bool {
     known.iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
-/// The id of each image from those of its captions.
-fn of_captions<'a>(
+/// The id of each image from the ids of its captions.
+fn ids_from_captions<'a>(
     path: &Path,
     lines: &[&'a str],
     image_of_caption: &[usize],
@@ -86,7 +84,7 @@ fn of_captions<'a>(
     }
     let mut all: Vec<&str> = lines.to_vec();
     all.sort_unstable();
-    let are_of_captions = all.windows(2).all(|pair| pair[0] != pair[1]);
+    let all_differ = all.windows(2).all(|pair| pair[0] != pair[1]);
     let contradiction = image_of_caption
         .iter()
         .enumerate()
@@ -94,7 +92,7 @@ fn of_captions<'a>(
             first[image].is_some_and(|first| lines[first] != lines[caption])
         });
     match contradiction {
-        Some((caption, &image)) if !are_of_captions => Err(Error::IdsContradict {
+        Some((caption, &image)) if !all_differ => Err(Error::IdsContradict {
             path: path.to_owned(),
             image,
             lines: [first[image].unwrap_or_default() + 1, caption + 1],
@@ -104,7 +102,7 @@ fn of_captions<'a>(
             ]),
             map: map_beside(path),
         }),
-        // An image without captions has no line; nobody asks for its id.
+        // An image without captions has no line, and gets an empty id.
         _ => Ok(first
             .into_iter()
             .map(|first| first.map_or("", |first| lines[first]))
@@ -119,9 +117,9 @@ fn map_beside(ids: &Path) -> PathBuf {
 }
 
 fn check_different(path: &Path, ids: &[&str]) -> Result<()> {
-    let mut places = HashMap::with_capacity(ids.len());
+    let mut images = HashMap::with_capacity(ids.len());
     for (image, &id) in ids.iter().enumerate().filter(|(_, id)| !id.is_empty()) {
-        if let Some(first) = places.insert(id, image) {
+        if let Some(first) = images.insert(id, image) {
             return Err(Error::RepeatedImage {
                 path: path.to_owned(),
                 id: id.to_owned(),

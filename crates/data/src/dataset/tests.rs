@@ -1,4 +1,4 @@
-//! Facts about whole splits: what fits together, and what is refused.
+//! Tests of whole splits: files that fit each other, and files that are refused.
 
 use super::*;
 use crate::npy::write_f32;
@@ -38,7 +38,7 @@ fn assert_refused(dir: &TempDir, parts: &[&str]) {
 }
 
 #[test]
-fn features_and_captions_alone_are_a_split() {
+fn a_split_needs_only_features_and_captions() {
     let split = open(&directory(&[0, 1], &["a", "b", "c", "d"]));
     assert_eq!((split.images(), split.name.as_str()), (2, "dev"));
     assert_eq!(split.image_of_caption, [0, 0, 1, 1]);
@@ -59,7 +59,7 @@ fn copies_are_merged_only_where_captions_and_rows_are_as_many() {
 }
 
 #[test]
-fn map_decides_over_order_and_copies() {
+fn a_map_replaces_the_order_and_prevents_merging() {
     let dir = directory(&[0, 0, 1], &["a", "b", "c"]);
     put(&dir, "dev_map.txt", "2\n1\n2\n");
     let split = open(&dir);
@@ -68,7 +68,7 @@ fn map_decides_over_order_and_copies() {
 }
 
 #[test]
-fn captions_that_fit_no_k_are_refused_with_both_files() {
+fn captions_that_are_no_multiple_of_images_are_refused_with_both_files() {
     assert_refused(
         &directory(&[0, 1], &["a", "b", "c"]),
         &[
@@ -80,7 +80,7 @@ fn captions_that_fit_no_k_are_refused_with_both_files() {
 }
 
 #[test]
-fn missing_directory_and_files_say_what_was_looked_for() {
+fn missing_directory_and_files_are_named() {
     let message = Split::open(Path::new("no/such"), "dev")
         .unwrap_err()
         .to_string();
@@ -99,7 +99,7 @@ fn missing_directory_and_files_say_what_was_looked_for() {
 }
 
 #[test]
-fn ids_stand_for_images_rows_or_captions() {
+fn ids_are_read_for_images_rows_or_captions() {
     let ids = |rows: &[usize], captions: usize, text: &str| {
         let dir = directory(rows, &vec!["a"; captions]);
         put(&dir, "dev_ids.txt", text);
@@ -125,14 +125,14 @@ fn ids_of_captions_that_contradict_their_order_are_refused() {
     assert_refused(&dir, &says);
     put(&dir, "dev_map.txt", "0\n1\n0\n1\n");
     assert_eq!(open(&dir).ids, ["x", "y"]);
-    // Every caption has its own id: nothing is said of images.
+    // Every caption has its own id, so the ids do not name images.
     std::fs::remove_file(dir.path().join("dev_map.txt")).unwrap();
     put(&dir, "dev_ids.txt", "x0\nx1\ny0\ny1\n");
     assert_eq!(open(&dir).ids, ["x0", "y0"]);
 }
 
 #[test]
-fn image_that_comes_twice_is_refused() {
+fn an_image_that_occurs_twice_is_refused() {
     let dir = directory(&[0, 1, 2], &["a"; 6]);
     put(&dir, "dev_ids.txt", "x\ny\nx\n");
     assert_refused(&dir, &["`x` is the id of images 0 and 2", "Keep it once"]);
@@ -141,7 +141,7 @@ fn image_that_comes_twice_is_refused() {
 }
 
 #[test]
-fn rows_that_repeat_but_for_rounding_are_a_warning() {
+fn rows_that_repeat_up_to_rounding_give_a_warning() {
     let warning = |rows: &[f32]| {
         let dir = directory(&[0], &vec!["a"; rows.len()]);
         let values: Vec<f32> = rows
@@ -169,7 +169,7 @@ fn rows_that_repeat_but_for_rounding_are_a_warning() {
 }
 
 #[test]
-fn lines_of_a_token_file_are_named_with_the_way_out() {
+fn lines_of_a_token_file_are_refused_with_advice() {
     let dir = directory(&[0], &["1000_ab.jpg#0\tA dog .", "1000_ab.jpg#1\tA cat ."]);
     assert_refused(
         &dir,
@@ -182,7 +182,7 @@ fn lines_of_a_token_file_are_named_with_the_way_out() {
 }
 
 #[test]
-fn pictures_are_found_with_or_without_ending_and_never_outside() {
+fn pictures_are_found_with_or_without_extension_and_never_outside_the_directory() {
     let dir = directory(&[0, 1, 2, 3], &["a"; 8]);
     put(&dir, "dev_ids.txt", "1.2.jpg\n7\n3.jpg\n../dev_ims.npy\n");
     std::fs::create_dir(dir.path().join("images")).unwrap();
@@ -245,7 +245,7 @@ fn hash_changes_with_captions_ids_order_and_features() {
 }
 
 #[test]
-fn spread_takes_first_and_last_and_no_more_than_asked() {
+fn spread_takes_first_and_last_and_at_most_the_given_number() {
     assert_eq!(spread(3, 256).collect::<Vec<_>>(), [0, 1, 2]);
     assert_eq!(spread(1, 256).collect::<Vec<_>>(), [0]);
     let many: Vec<_> = spread(113_287, 256).collect();

@@ -1,11 +1,11 @@
-//! `cocobu_att/{id}.npz` and, where the folder is there, `cocobu_box/{id}.npy`, side by side.
+//! Reads the cocobu format: `cocobu_att/{id}.npz` and, if the folder exists, `cocobu_box/{id}.npy`.
 
 use std::path::{Path, PathBuf};
 
-use super::error::Place;
+use super::error::ImageLocation;
 use super::folder::{Files, id};
 use super::npz::{Archive, corners};
-use super::{Dump, Found};
+use super::{Dump, DumpImage};
 use crate::Result;
 use crate::npy::read_f32;
 use crate::store::{Entry, Source};
@@ -13,7 +13,7 @@ use crate::store::{Entry, Source};
 const FEATURES: &str = "cocobu_att";
 const BOXES: &str = "cocobu_box";
 
-/// Two files for each image, or one where nobody took the boxes along.
+/// A file of features for each image, and optionally one of boxes.
 #[derive(Debug)]
 pub(super) struct CocobuDump {
     boxes: Option<PathBuf>,
@@ -24,7 +24,7 @@ impl CocobuDump {
     /// Lists the features.
     ///
     /// # Errors
-    /// A folder without features; features without npz files.
+    /// A missing folder of features, or one without npz files.
     pub(super) fn open(dir: &Path) -> Result<Self> {
         let boxes = dir.join(BOXES);
         let boxes = boxes.exists().then_some(boxes);
@@ -33,17 +33,17 @@ impl CocobuDump {
         Ok(Self { boxes, files })
     }
 
-    fn read(&self, path: &Path) -> Result<Found> {
+    fn read(&self, path: &Path) -> Result<DumpImage> {
         let id = id(path);
-        let place = Place::file(path);
+        let location = ImageLocation::file(path);
         let (features, regions) = Archive::open(path)?.features(None)?;
         let boxes = self.boxes.as_ref().map(|folder| {
             let path = folder.join(format!("{id}.npy"));
             let boxes = corners(read_f32(&path)?, "boxes", regions);
-            boxes.map_err(|problem| problem.at(Place::file(&path)))
+            boxes.map_err(|problem| problem.at(ImageLocation::file(&path)))
         });
-        Ok(Found {
-            place,
+        Ok(DumpImage {
+            location,
             regions,
             entry: Entry {
                 id,
@@ -56,7 +56,7 @@ impl CocobuDump {
 }
 
 impl Dump for CocobuDump {
-    fn next_image(&mut self) -> Result<Option<Found>> {
+    fn next_image(&mut self) -> Result<Option<DumpImage>> {
         match self.files.next() {
             Some(path) => self.read(&path).map(Some),
             None => Ok(None),

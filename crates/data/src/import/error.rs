@@ -1,28 +1,28 @@
-//! What can be wrong with a dump, and where.
+//! The errors of imports, with the location of the damaged image.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::store::StoreError;
 
-/// A cause, with the file, the line or image, and what was expected and found.
+/// Why an import failed, with the file, the line or image, and what was expected and found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
     /// An image that cannot be read.
-    #[error("{place}: {problem}")]
+    #[error("{location}: {problem}")]
     Unreadable {
-        /// Where it stands.
-        place: Place,
-        /// Why.
+        /// Its location.
+        location: ImageLocation,
+        /// The reason.
         problem: Box<Problem>,
     },
-    /// An image that was read, and that no store takes.
-    #[error("{place}: {source}")]
+    /// An image that was read but cannot be stored.
+    #[error("{location}: {source}")]
     Refused {
-        /// Where it stands.
-        place: Place,
-        /// Why.
+        /// Its location.
+        location: ImageLocation,
+        /// The reason.
         source: Box<StoreError>,
     },
     /// A dump without an image.
@@ -33,14 +33,14 @@ pub enum ImportError {
         /// What was looked for.
         expected: &'static str,
     },
-    /// Images in a folder within the folder that was given: their order would be a guess.
+    /// Images in a subfolder of a given folder, whose position in the list is unknown.
     #[error(
-        "{}: this folder holds images too; name each folder of the dump by itself, in the order of \
-         the images",
+        "{}: this subfolder holds images too; name each folder of the dump as its own argument, in the \
+         order of the images",
         path.display()
     )]
     FolderWithin {
-        /// The folder within.
+        /// The subfolder.
         path: PathBuf,
     },
     /// Another number of files or folders than the format has.
@@ -54,7 +54,7 @@ pub enum ImportError {
         found: usize,
     },
     /// The destination has features of that split.
-    #[error("{} is there already; choose another --out or --split, or remove it", path.display())]
+    #[error("{} is there already; choose another --out or --split, or remove the file", path.display())]
     Taken {
         /// The features.
         path: PathBuf,
@@ -77,14 +77,14 @@ pub enum ImportError {
         /// The first characters.
         found: String,
     },
-    /// Captions alone, and nobody says what they are about.
-    #[error("{}: captions alone, one a line; name the image of each line with --image-list FILE, a name a line", path.display())]
+    /// Captions without the names of their images.
+    #[error("{}: the captions have no image names; give the image of each line with --image-list FILE, one name a line", path.display())]
     NoImageList {
         /// The captions.
         path: PathBuf,
     },
     /// A split that cannot be part of a file's name.
-    #[error("the split is called `{found}`, expected letters, digits, -, _ and .")]
+    #[error("the split is named `{found}`, expected letters, digits, -, _ and . only")]
     SplitName {
         /// What was found.
         found: String,
@@ -94,13 +94,13 @@ pub enum ImportError {
     NoSuchSplit {
         /// The file.
         path: PathBuf,
-        /// What was asked for.
+        /// The requested split.
         split: String,
-        /// What there is, by the names that it would have here.
+        /// The splits of the file, by the names that they get in the data directory.
         found: String,
     },
-    /// Features that are not called as any image with captions is.
-    #[error("{}: none of its images has captions: they are called as `{feature}`, those with captions as `{image}`; use captions of the same images, or give the features the same ids", path.display())]
+    /// Features of which no id is that of an image with captions.
+    #[error("{}: none of its images has captions: its ids are like `{feature}`, those of images with captions like `{image}`; use captions of the same images, or give the features the same ids", path.display())]
     NothingMatches {
         /// The features.
         path: PathBuf,
@@ -109,21 +109,21 @@ pub enum ImportError {
         /// The first id of the captions.
         image: String,
     },
-    /// Features that nobody named.
-    #[error("{}: its images have no ids, so nobody knows which captions are theirs; write an id a line for each stored image to {}", path.display(), ids.display())]
+    /// Features without ids.
+    #[error("{}: its images have no ids, so their captions cannot be found; write an id a line for each stored image to {}", path.display(), ids.display())]
     NoFeatureIds {
         /// The features.
         path: PathBuf,
-        /// The file that would mend it.
+        /// The file of ids that can be added.
         ids: PathBuf,
     },
-    /// A program without HDF5.
+    /// An HDF5 dump in a build without HDF5.
     #[error(
         "this uard was built without HDF5; build it with `cargo install --locked --path crates/cli --features hdf5`"
     )]
     Hdf5NotBuilt,
-    /// A file that is no HDF5, or not such a dump.
-    #[error("{}: {cause}; expected an HDF5 file with image_features (N, R, F) and perhaps image_bb (N, R, 4), or (sum R, …) with pos_boxes (N, 2)", path.display())]
+    /// A file that is no HDF5 file, or has other datasets.
+    #[error("{}: {cause}; expected an HDF5 file with image_features (N, R, F) and optionally image_bb (N, R, 4), or (sum R, …) with pos_boxes (N, 2)", path.display())]
     Hdf5 {
         /// The file.
         path: PathBuf,
@@ -132,14 +132,15 @@ pub enum ImportError {
     },
 }
 
-/// Where an image of a dump stands.
+/// The location of an image in a dump: a file, or a line or image of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct ImageLocation {
     path: PathBuf,
+    /// `line` or `image`, with its number.
     at: Option<(&'static str, usize)>,
 }
 
-impl Place {
+impl ImageLocation {
     /// A file with one image.
     pub(super) fn file(path: &Path) -> Self {
         let path = path.to_owned();
@@ -161,7 +162,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ImageLocation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.path.display())?;
         match self.at {
@@ -185,19 +186,21 @@ pub enum Problem {
         expected: usize,
         /// What is there.
         found: usize,
-        /// The format that has as many.
+        /// The format that has this number of columns.
         other: Option<&'static str>,
     },
-    /// The last line of a file is cut.
+    /// A file that ends within its last line.
     #[error(
         "the file ends within this line, so it is truncated ({problem}); download or copy it again"
     )]
     CutOff {
-        /// What the rest of the line looked like.
+        /// The first problem of the truncated line.
         problem: Box<Problem>,
     },
-    /// A line that never ends.
-    #[error("the line has more than {limit} bytes; this is no dump of region features")]
+    /// A line beyond the limit.
+    #[error(
+        "the line has more than {limit} bytes; expected a dump of region features, whose lines are shorter"
+    )]
     LongLine {
         /// The longest line that is read.
         limit: u64,
@@ -238,12 +241,12 @@ pub enum Problem {
     },
     /// Numbers of another type than the format has.
     #[error(
-        "`{column}` holds numbers of {found}, expected f32: as f32 they would be other numbers; write it again from array.astype('<f4')"
+        "`{column}` holds numbers of {found}, expected f32; write the dump again from array.astype('<f4')"
     )]
     NumberType {
         /// The column.
         column: &'static str,
-        /// What the bytes are.
+        /// The number type of the bytes.
         found: &'static str,
     },
     /// A file that is no zip archive of arrays.
@@ -252,8 +255,10 @@ pub enum Problem {
         /// What the reader said.
         cause: String,
     },
-    /// An array that no image needs.
-    #[error("`{array}` has more than {limit} bytes; no features of one image have")]
+    /// An array beyond the limit.
+    #[error(
+        "`{array}` has more than {limit} bytes; expected the features of one image, which have fewer"
+    )]
     LargeArray {
         /// The array.
         array: &'static str,
@@ -261,7 +266,7 @@ pub enum Problem {
         limit: u64,
     },
     /// An archive without an array.
-    #[error("the array `{array}` is missing; it has {found}")]
+    #[error("the array `{array}` is missing; the file has {found}")]
     MissingArray {
         /// What was looked for.
         array: String,
@@ -281,9 +286,9 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// This problem of the image at a place.
-    pub(super) fn at(self, place: Place) -> crate::Error {
+    /// The error for this problem at a location.
+    pub(super) fn at(self, location: ImageLocation) -> crate::Error {
         let problem = Box::new(self);
-        crate::Error::Import(ImportError::Unreadable { place, problem })
+        crate::Error::Import(ImportError::Unreadable { location, problem })
     }
 }

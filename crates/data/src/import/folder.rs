@@ -1,4 +1,4 @@
-//! The files of a folder that are the images of a dump, in order.
+//! Lists the files of a dump that has a file for each image.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,22 +8,22 @@ use super::name;
 use crate::store::Source;
 use crate::{Error, Result};
 
-/// The files with an ending below some folders, and files that were named themselves.
+/// The files with a given extension in some folders, and files that were given themselves.
 #[derive(Debug)]
 pub(super) struct Files {
-    /// In the order in which they are read.
+    /// All files, in the order in which they are read.
     pub(super) paths: Vec<PathBuf>,
-    /// How many were taken with [`next`](Self::next).
+    /// The number of files that [`next`](Self::next) has returned.
     pub(super) taken: usize,
     pub(super) sources: Vec<Source>,
 }
 
 impl Files {
-    /// Lists them: folder by folder in the order given, those of a folder by number where their
-    /// names are numbers, else by name.
+    /// Lists the files folder by folder in the given order. Within a folder, files whose names are numbers
+    /// come first, ordered by number, then the others, ordered by name.
     ///
     /// # Errors
-    /// A path that is not there; a folder without such a file, or with a folder of such files.
+    /// A missing path; a folder without such a file, or with a folder of such files.
     pub(super) fn list(
         paths: &[PathBuf],
         ending: &'static str,
@@ -37,7 +37,7 @@ impl Files {
         for path in paths {
             let metadata = fs::metadata(path).map_err(Error::io(path, "open"))?;
             let mut found = match metadata.is_dir() {
-                true => of_folder(path, ending)?,
+                true => list_folder(path, ending)?,
                 false => vec![(path.clone(), metadata.len())],
             };
             if found.is_empty() {
@@ -64,24 +64,24 @@ impl Files {
         Some(path.clone())
     }
 
-    /// Taken and all files.
+    /// The number of returned files and of all files.
     pub(super) fn progress(&self) -> (u64, u64) {
         (self.taken as u64, self.paths.len() as u64)
     }
 }
 
-/// The id that a file is named after.
+/// The id of an image: the name of its file without the extension.
 pub(super) fn id(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default();
     stem.to_string_lossy().into_owned()
 }
 
-fn of_folder(folder: &Path, ending: &str) -> Result<Vec<(PathBuf, u64)>> {
+fn list_folder(folder: &Path, ending: &str) -> Result<Vec<(PathBuf, u64)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
         let entry = entry.map_err(Error::io(folder, "read"))?;
         let path = entry.path();
-        // What macOS keeps beside each file, `._NAME`, has the ending of the file.
+        // macOS writes a file `._NAME` beside each file, with the same extension.
         let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         if is_hidden {
             continue;
@@ -106,7 +106,7 @@ fn has(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|its| its == ending)
 }
 
-/// Numbers before names.
+/// The sort key of a file: numbers before names, numbers by value.
 fn number(path: &Path) -> (bool, u64) {
     let number = id(path).parse().ok();
     (number.is_none(), number.unwrap_or_default())

@@ -1,4 +1,4 @@
-//! HDF5 dumps, read image by image, through a window of rows.
+//! Reads HDF5 dumps image by image.
 //!
 //! | dataset | as many regions each | 10 to 100 |
 //! |---|---|---|
@@ -7,36 +7,36 @@
 //! | `pos_boxes`: the rows from and to of each image | | (N, 2) |
 //! | `spatial_features`, optional: the boxes divided by the picture's size, and more | (N, R, 6) | (ΣR, 6) |
 //!
-//! Ids are not in the file but in a pickle beside it. Here they are the lines of `NAME_ids.txt`
-//! beside `NAME.hdf5`, or the place of each image. The size of a picture is what a box was divided
-//! by.
+//! Published files have the ids in a pickle beside them, which is not read. Here ids are the lines of
+//! `NAME_ids.txt` beside `NAME.hdf5`, or without this file the index of each image. The size of a picture
+//! is computed as the quotient of a box in pixels and the same box in `spatial_features`.
 //!
-//! Nothing that a file declares is believed before it is compared with the bytes that are there:
-//! axes that no compression of them holds, images and chunks beyond a limit.
+//! Before memory is allocated, the sizes in the file are checked: shapes that the bytes of the file cannot
+//! hold in any compression, and images and chunks beyond a limit are refused.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use hdf5_pure::{ChunkCacheConfig, Dataset, DatasetAccessProperties, File, ReadSeekSource};
 
-use super::error::{ImportError, Place};
-use super::{Dump, Found, ids, name, only, other_file};
+use super::error::{ImageLocation, ImportError};
+use super::{Dump, DumpImage, ids, name, only, other_file};
 use crate::store::{Entry, Size, Source};
 use crate::{Error, Result};
 
-/// How an HDF5 file begins.
+/// The first bytes of an HDF5 file.
 const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
 
-/// No image is larger, in bytes.
+/// The largest image that is read, in bytes.
 const LARGEST: u64 = 64 << 20;
 
-/// No chunk is larger, in bytes.
+/// The largest chunk that is read, in bytes.
 const LARGEST_CHUNK: u64 = 256 << 20;
 
-/// What the chunks of one dataset that are kept may have in all, in bytes.
+/// The largest cache of a dataset's chunks, in bytes.
 const MOST_CACHED: u64 = 512 << 20;
 
-/// What deflate makes of a byte at the most.
+/// The highest compression ratio of deflate.
 const DEFLATE_LIMIT: u64 = 1032;
 
 /// One HDF5 file.
@@ -46,10 +46,10 @@ pub(super) struct Hdf5Dump {
     features: Rows,
     boxes: Option<Rows>,
     spatial: Option<Rows>,
-    /// The rows of each image, where regions of all images stand one after the other.
+    /// The rows of each image, if the regions of all images stand one after the other.
     ranges: Option<Vec<Range<u64>>>,
     images: usize,
-    /// Of the file beside it; without one, the place of each image is its id.
+    /// The ids in the file beside it; without one, the index of each image is its id.
     ids: Option<Vec<String>>,
     next: usize,
 }
@@ -58,8 +58,8 @@ impl Hdf5Dump {
     /// Opens one file and checks that its datasets fit each other.
     ///
     /// # Errors
-    /// Not one file; no such file; no HDF5; a dataset that is missing or of another shape; another
-    /// number of ids than images.
+    /// More or fewer than one file; a missing file; no HDF5; a dataset that is missing or of another shape;
+    /// another number of ids than images.
     pub(super) fn open(paths: &[PathBuf]) -> Result<Self> {
         let path = only("hdf5", "one file", paths)?;
         let source = uard_files::open(path).map_err(Error::io(path, "open"))?;
@@ -67,7 +67,7 @@ impl Hdf5Dump {
         if let Some(other) = other_file(path, "an HDF5 file", SIGNATURE)? {
             return Err(other);
         }
-        // In pieces: the file may be larger than memory.
+        // Reads parts of the file on demand: it may be larger than memory.
         let file = ReadSeekSource::new(source)
             .map_err(|error| broken(path, error.to_string()))
             .and_then(|source| {
@@ -106,13 +106,13 @@ impl Hdf5Dump {
         })
     }
 
-    /// How many chunks of features were inflated.
+    /// The number of chunks of features that were decompressed.
     #[cfg(test)]
-    pub(super) fn inflated(&self) -> u64 {
+    pub(super) fn decompressed_chunks(&self) -> u64 {
         self.features.dataset.chunk_cache_stats().misses()
     }
 
-    fn read(&self, image: usize) -> Result<Found> {
+    fn read(&self, image: usize) -> Result<DumpImage> {
         let at = image as u64;
         let (rows, regions) = match &self.ranges {
             Some(ranges) => (ranges[image].clone(), ranges[image].clone().count()),
@@ -128,8 +128,8 @@ impl Hdf5Dump {
             _ => None,
         };
         let id = self.ids.as_ref().map(|ids| ids[image].clone());
-        Ok(Found {
-            place: Place::image(&self.path, image),
+        Ok(DumpImage {
+            location: ImageLocation::image(&self.path, image),
             regions,
             entry: Entry {
                 id: id.unwrap_or_else(|| image.to_string()),
@@ -143,7 +143,7 @@ impl Hdf5Dump {
 }
 
 impl Dump for Hdf5Dump {
-    fn next_image(&mut self) -> Result<Option<Found>> {
+    fn next_image(&mut self) -> Result<Option<DumpImage>> {
         let image = self.next;
         if image == self.images {
             return Ok(None);
@@ -165,19 +165,20 @@ impl Dump for Hdf5Dump {
     }
 }
 
-/// The lines of `NAME_ids.txt`, where it is there.
+/// The lines of `NAME_ids.txt`, if it exists.
 fn ids_beside(path: &Path, images: usize) -> Result<Option<Vec<String>>> {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let path = path.with_file_name(format!("{stem}_ids.txt"));
     path.exists().then(|| ids(&path, images)).transpose()
 }
 
-/// What the boxes were divided by: told best by the box that reaches farthest.
+/// The size of the picture, from the boxes in pixels and the boxes divided by the size. Uses the box that
+/// reaches farthest, whose quotient has the least rounding error.
 fn size_of_picture(boxes: &[[f32; 4]], spatial: &[[f32; 6]]) -> Size {
     let side = |corner: usize| {
         let farthest = boxes.iter().zip(spatial);
         let farthest = farthest.max_by(|(a, _), (b, _)| a[corner].total_cmp(&b[corner]));
-        // Where nothing is a number, 0: the box is then outside and is refused.
+        // A quotient of NaN becomes 0: then the box lies outside the picture and is refused.
         farthest.map_or(0, |(pixels, scaled)| {
             (pixels[corner] / scaled[corner]).round() as u32
         })
@@ -198,7 +199,7 @@ struct Rows {
 }
 
 impl Rows {
-    /// `None` where the file has no such dataset.
+    /// Opens a dataset; `None` if the file has none of this name.
     fn open(path: &Path, file: &File, name: &'static str) -> Result<Option<Self>> {
         let refuse = |error: hdf5_pure::Error| broken(path, error.to_string());
         if !file
@@ -234,7 +235,7 @@ impl Rows {
         }))
     }
 
-    /// Refuses more numbers than a file of so many bytes can hold, however well they are compressed.
+    /// Refuses more numbers than a file of `bytes` can hold at the highest compression ratio.
     fn check_size(&self, bytes: u64) -> Result<()> {
         let needed = product(&self.shape, self.element_size);
         if needed <= bytes.saturating_mul(DEFLATE_LIMIT) {
@@ -247,7 +248,7 @@ impl Rows {
         Err(broken(&self.path, cause))
     }
 
-    /// The numbers of some entries.
+    /// Reads some entries of the first axis.
     fn read(&self, rows: Range<u64>) -> Result<Vec<f32>> {
         let expected = product(&self.shape[1..], rows.end - rows.start);
         let bytes = expected.saturating_mul(self.element_size);
@@ -273,7 +274,7 @@ impl Rows {
         }
     }
 
-    /// `pos_boxes` as the rows of each image, all of them among `rows`.
+    /// Reads `pos_boxes` as the rows of each image; refuses rows beyond `rows`.
     fn ranges(&self, rows: u64, bytes: u64) -> Result<Vec<Range<u64>>> {
         self.check_size(bytes)?;
         let values = self.dataset.read_i64();
@@ -308,8 +309,8 @@ impl Rows {
     }
 }
 
-/// Room for the chunks that an image lies in and for as many of its neighbour: with less, chunks of
-/// several images would be inflated anew for each.
+/// A cache for the chunks of an image and as many of the next one. With a smaller cache, chunks that hold
+/// several images would be decompressed once for each image.
 fn cache(
     path: &Path,
     name: &str,
@@ -332,7 +333,7 @@ fn cache(
     Ok(ChunkCacheConfig::from_h5p_cache(whole(chunks), whole(all)))
 }
 
-/// As many as there are at the most: what a file declares may overflow.
+/// The product of the axes and `times`; `u64::MAX` if it overflows, because the axes come from a file.
 fn product(axes: &[u64], times: u64) -> u64 {
     axes.iter()
         .fold(times, |all, &axis| all.saturating_mul(axis))

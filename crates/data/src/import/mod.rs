@@ -1,8 +1,8 @@
-//! Region features and captions that others published, on their way into a data directory.
+//! Imports published region features and captions into a data directory.
 //!
-//! A [`Dump`] is read image by image, whatever its format, and written to a feature store, which
-//! checks every image and can be continued. The padded array of SCAN, where it is asked for, is
-//! made from the finished store: only then N and R are known.
+//! A [`Dump`] of any format is read image by image and written to a feature store, which checks every image
+//! and can be continued. The padded array of [`Layout::Scan`] is written from the finished store, because N
+//! and R are not known before.
 
 mod captions;
 mod cocobu;
@@ -27,27 +27,27 @@ use crate::store::{
 };
 use crate::{Error, Result};
 pub use captions::{CaptionFormat, CaptionSource, WrittenCaptions, import_captions};
-pub use error::{ImportError, Place, Problem};
+pub use error::{ImageLocation, ImportError, Problem};
 
-/// What a published dump looks like on disk.
+/// The formats of published dumps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Bottom-up attention by peteanderson80: a line an image, of 6 columns.
     ButdTsv,
-    /// The same with classes, as LXMERT has it: 10 columns, height before width.
+    /// LXMERT's format, with classes and attributes: 10 columns, height before width.
     LxmertTsv,
     /// MILVLG: an npz file an image, with `x`, `bbox`, `num_bbox`, `image_h`, `image_w`.
     Npz,
     /// One file with `image_features` and `image_bb`.
     Hdf5,
-    /// `cocobu_att/{id}.npz` and, where they are there, `cocobu_box/{id}.npy`.
+    /// `cocobu_att/{id}.npz` and optionally `cocobu_box/{id}.npy`.
     Cocobu,
-    /// SCAN's directory: `{split}_ims.npy` and what stands beside it.
+    /// SCAN's directory: `{split}_ims.npy`, optionally with counts, ids and boxes.
     Scan,
 }
 
 impl Format {
-    /// Its name on the command line and in manifests.
+    /// The format's name on the command line and in manifests.
     pub fn name(self) -> &'static str {
         match self {
             Self::ButdTsv => "butd-tsv",
@@ -60,29 +60,29 @@ impl Format {
     }
 }
 
-/// Region features of images, one after the other; little more than one is in memory.
+/// A source of images with region features, of which one at a time is held in memory.
 pub trait Dump {
     /// The next image, or `None` at the end.
     ///
     /// # Errors
-    /// The image cannot be read; the error says where it stands and why.
-    fn next_image(&mut self) -> Result<Option<Found>>;
+    /// The image cannot be read; the error names its location and the reason.
+    fn next_image(&mut self) -> Result<Option<DumpImage>>;
 
-    /// The files, for the manifest.
+    /// The files of the dump, for the manifest.
     fn sources(&self) -> Vec<Source>;
 
-    /// How much of how much is read, in bytes or images.
+    /// The amount that was read and the total, in bytes or images.
     fn progress(&self) -> (u64, u64);
 }
 
 /// An image of a dump.
 #[derive(Debug)]
-pub struct Found {
-    /// Where it stands.
-    pub place: Place,
-    /// How many regions the dump says it has.
+pub struct DumpImage {
+    /// Its location in the dump, for errors.
+    pub location: ImageLocation,
+    /// Its number of regions.
     pub regions: usize,
-    /// What is known of it.
+    /// Its id, features, boxes and extras.
     pub entry: Entry,
 }
 
@@ -92,7 +92,7 @@ pub struct Found {
 /// `split` is the split of a SCAN directory; the other formats have none.
 ///
 /// # Errors
-/// A file or folder that is not there; another number of them; HDF5 in a program without it.
+/// A missing file or folder; a wrong number of them; HDF5 in a build without it.
 pub fn open(format: Format, paths: &[PathBuf], split: &str) -> Result<Box<dyn Dump>> {
     Ok(match format {
         Format::ButdTsv => Box::new(tsv::TsvDump::open(&tsv::BUTD, paths)?),
@@ -128,7 +128,7 @@ fn only<'a>(
     }
 }
 
-/// How imported features lie on disk.
+/// The files that imported features are written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// A feature store.
@@ -137,56 +137,62 @@ pub enum Layout {
     Scan,
 }
 
-/// Where imported features go, and in what form.
+/// The destination of imported features, and their layout and number type.
 #[derive(Debug, Clone, Copy)]
 pub struct Destination<'a> {
-    /// The data directory; made where it is not there.
+    /// The data directory; created if it does not exist.
     pub dir: &'a Path,
     /// `train`, `dev`, `test`, …
     pub split: &'a str,
-    /// The type of the features.
+    /// The number type of the features.
     pub element: Element,
-    /// Store or array.
+    /// Feature store or padded array.
     pub layout: Layout,
 }
 
-/// What was imported.
+/// The result of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Imported {
     /// Images with features.
     pub images: usize,
-    /// Whether the place of each region came along.
+    /// Whether the dump has the boxes of regions.
     pub has_boxes: bool,
 }
 
-/// Brings a dump into a data directory, or goes on with it where it was stopped.
+/// Imports a dump into a data directory, or continues an import that was stopped.
 ///
-/// `on_progress` hears after each image how much of how much was read. An array needs the room of
-/// the features twice while it is made: they go into a store first, in a hidden folder.
+/// Calls `on_progress` after each image with the amount that was read and the total. A padded array needs
+/// twice the disk space of the features, because they are first written to a store in a hidden folder.
 ///
 /// # Errors
-/// Those of the dump; [`ImportError::Refused`] for an image that no store takes, with its place;
-/// a destination that has such features; another dump than the one an unfinished import was begun
-/// with; the system refuses.
+/// Those of the dump; [`ImportError::Refused`] for an image that cannot be stored, with its location; a
+/// destination that already has features of the split; another dump than that of an unfinished import;
+/// files that cannot be written.
 pub fn import(
-    (format, dump): (Format, &mut dyn Dump),
+    format: Format,
+    dump: &mut dyn Dump,
     to: &Destination,
     on_progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Imported> {
     let unfinished = to.dir.join(".unfinished-import");
     let taken = features_path(to.dir, to.split);
     let (store_dir, taken) = match to.layout {
-        // A store that was begun is continued; an array would hide it.
+        // A store that was begun is continued. An array is refused: it would be read instead of the store.
         Layout::Store => (to.dir, taken.filter(|path| path.is_file())),
         Layout::Scan => (unfinished.as_path(), taken),
     };
     let ids = to.dir.join(format!("{}_ids.txt", to.split));
-    // Those of captions that came first; an import that was stopped has its own.
+    // Ids that were written with captions must not be overwritten; an import that was stopped may have
+    // written its own.
     let has_ids = to.layout == Layout::Scan && ids.exists() && !unfinished.exists();
     if let Some(path) = taken.or(has_ids.then_some(ids)) {
         return Err(Error::Import(ImportError::Taken { path }));
     }
-    let imported = into_store((format, dump), to, store_dir, on_progress)?;
+    let destination = Destination {
+        dir: store_dir,
+        ..*to
+    };
+    let imported = into_store(format, dump, &destination, on_progress)?;
     if to.layout == Layout::Scan {
         let store = FeatureStore::open(store_dir, to.split)?;
         write_padded(&store, to.dir, to.split)?;
@@ -196,10 +202,11 @@ pub fn import(
     Ok(imported)
 }
 
+/// Writes the images of a dump to the feature store of `to.split` in `to.dir`.
 fn into_store(
-    (format, dump): (Format, &mut dyn Dump),
+    format: Format,
+    dump: &mut dyn Dump,
     to: &Destination,
-    dir: &Path,
     on_progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Imported> {
     let sources = dump.sources();
@@ -219,13 +226,16 @@ fn into_store(
     let mut manifest = Manifest::new(width, to.element, first.regions, provenance);
     manifest.columns = first.entry.columns();
     let has_boxes = first.entry.boxes.is_some();
-    let (mut writer, _) = StoreWriter::create_or_continue(dir, to.split, &manifest)?;
+    let (mut writer, _) = StoreWriter::create_or_continue(to.dir, to.split, &manifest)?;
     let mut next = Some(first);
-    while let Some(Found { place, entry, .. }) = next {
+    while let Some(DumpImage {
+        location, entry, ..
+    }) = next
+    {
         if !writer.already_has(&entry.id)? {
             writer.add(entry).map_err(|error| match error {
                 Error::Store(source) => Error::Import(ImportError::Refused {
-                    place,
+                    location,
                     source: Box::new(source),
                 }),
                 other => other,
@@ -239,7 +249,7 @@ fn into_store(
     Ok(Imported { images, has_boxes })
 }
 
-/// The file name of a path, for the manifest: a store may move, and so may its dump.
+/// The file name of a path, for the manifest. Folders are left out, because a dump may be moved.
 fn name(path: &Path) -> String {
     path.file_name()
         .unwrap_or(path.as_os_str())
@@ -247,11 +257,10 @@ fn name(path: &Path) -> String {
         .into_owned()
 }
 
-/// As much tells what a file is.
+/// The number of bytes from which the kind of a file is recognised.
 const FIRST_BYTES: u64 = 512;
 
-/// The error of a file that does not begin as files of its kind do, where its first bytes say what it
-/// is.
+/// The error of a file that does not begin with `beginning` and is recognised as a file of another kind.
 fn other_file(path: &Path, expected: &'static str, beginning: &[u8]) -> Result<Option<Error>> {
     let file = uard_files::open(path).map_err(Error::io(path, "open"))?;
     let mut first = Vec::new();
@@ -263,7 +272,7 @@ fn other_file(path: &Path, expected: &'static str, beginning: &[u8]) -> Result<O
     Ok(FileError::other_file(path, expected, &first).map(Error::from))
 }
 
-/// A line for each image, or the index of each where there is no file.
+/// Reads the ids of images from the lines of a file; without the file the index of each image.
 fn ids(path: &Path, images: usize) -> Result<Vec<String>> {
     if !path.exists() {
         return Ok((0..images).map(|image| image.to_string()).collect());

@@ -1,4 +1,5 @@
-//! The npz files of MILVLG and their kin, array by array; the pickled `info` is passed over.
+//! Reads npz files with the features of one image, as MILVLG and others published them. The pickled array
+//! `info` is not read.
 //!
 //! | array | | |
 //! |---|---|---|
@@ -13,23 +14,23 @@ use std::path::{Path, PathBuf};
 
 use zip::ZipArchive;
 
-use super::error::{Place, Problem};
+use super::error::{ImageLocation, Problem};
 use super::folder::{Files, id};
-use super::{Dump, Found, other_file};
+use super::{Dump, DumpImage, other_file};
 use crate::npy::{Array, decode_f32, decode_i64};
 use crate::store::{Entry, Size, Source};
 use crate::{Error, Result};
 
-/// The names that features have.
+/// The possible names of the array of features.
 const FEATURES: [&str; 3] = ["x", "feat", "features"];
 const BOXES: [&str; 2] = ["bbox", "boxes"];
 const COUNTS: [&str; 2] = ["num_bbox", "num_boxes"];
 const SIDES: [&str; 2] = ["image_h", "image_w"];
 
-/// No array of an image is larger, in bytes: this is 8192 regions of 2048 numbers.
+/// The largest array that is read, in bytes: 8192 regions of 2048 numbers.
 const LARGEST_ARRAY: u64 = 64 << 20;
 
-/// How a zip archive begins, one without members too.
+/// The first bytes of a zip archive, even of an empty one.
 const ZIP: &[u8] = b"PK";
 
 /// An npz file for each image.
@@ -42,7 +43,7 @@ impl NpzDump {
     /// Lists the files.
     ///
     /// # Errors
-    /// A path that is not there; a folder without npz files.
+    /// A missing path; a folder without npz files.
     pub(super) fn open(paths: &[PathBuf]) -> Result<Self> {
         let files = Files::list(paths, "npz", "an npz file for each image")?;
         Ok(Self { files })
@@ -50,7 +51,7 @@ impl NpzDump {
 }
 
 impl Dump for NpzDump {
-    fn next_image(&mut self) -> Result<Option<Found>> {
+    fn next_image(&mut self) -> Result<Option<DumpImage>> {
         match self.files.next() {
             Some(path) => read(&path).map(Some),
             None => Ok(None),
@@ -66,9 +67,9 @@ impl Dump for NpzDump {
     }
 }
 
-fn read(path: &Path) -> Result<Found> {
+fn read(path: &Path) -> Result<DumpImage> {
     let mut archive = Archive::open(path)?;
-    let place = Place::file(path);
+    let location = ImageLocation::file(path);
     let boxes = archive.find(&BOXES).map(|name| archive.reals(name));
     let boxes = boxes.transpose()?;
     let counted = archive.find(&COUNTS).map(|name| archive.count(name));
@@ -78,13 +79,13 @@ fn read(path: &Path) -> Result<Found> {
     };
     if counted == Some(0) {
         let column = COUNTS[0];
-        return Err(Problem::NoRegions { column }.at(place));
+        return Err(Problem::NoRegions { column }.at(location));
     }
     let (features, regions) = archive.features(counted)?;
     let boxes = boxes.map(|boxes| corners(boxes, BOXES[0], regions));
-    let boxes = boxes.transpose().map_err(|p| p.at(place.clone()))?;
-    Ok(Found {
-        place,
+    let boxes = boxes.transpose().map_err(|p| p.at(location.clone()))?;
+    Ok(DumpImage {
+        location,
         regions,
         entry: Entry {
             id: id(path),
@@ -96,8 +97,8 @@ fn read(path: &Path) -> Result<Found> {
     })
 }
 
-/// The features region by region, and the number of regions: that which was counted, and decides
-/// which axis is which, or else the first axis.
+/// The features region by region, and the number of regions. `counted` is the number of boxes, if known:
+/// the axis of this size is that of regions. Otherwise it is the first axis.
 fn by_region(
     array: Array<f32>,
     name: &'static str,
@@ -108,8 +109,8 @@ fn by_region(
         (&[rows, _], Some(regions)) if rows == regions => Ok((array.values, regions)),
         (&[width, columns], Some(regions)) if columns == regions => {
             let of_region = |region| (0..width).map(move |feature| feature * columns + region);
-            let places = (0..regions).flat_map(of_region);
-            let values = places.map(|place| array.values[place]);
+            let indices = (0..regions).flat_map(of_region);
+            let values = indices.map(|index| array.values[index]);
             Ok((values.collect(), regions))
         }
         _ => Err(Problem::Shape {
@@ -150,7 +151,7 @@ impl Archive {
     /// Reads the archive's directory.
     ///
     /// # Errors
-    /// No such file; no zip archive, or one that is truncated.
+    /// A missing file; no zip archive, or a truncated one.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let file = uard_files::open_regular(path).map_err(Error::io(path, "open"))?;
         let zip = match ZipArchive::new(BufReader::new(file)) {
@@ -167,7 +168,7 @@ impl Archive {
         })
     }
 
-    /// The first of some names that the archive has.
+    /// The first of these names that the archive has.
     fn find(&self, names: &[&'static str]) -> Option<&'static str> {
         let mut names = names.iter();
         names
@@ -178,16 +179,16 @@ impl Archive {
     /// The features region by region, and the number of regions.
     ///
     /// # Errors
-    /// There are none; they are damaged; another number of regions than was counted elsewhere.
+    /// Missing or damaged features; a number of regions that differs from `counted`.
     pub(super) fn features(&mut self, counted: Option<usize>) -> Result<(Vec<f32>, usize)> {
         let Some(name) = self.find(&FEATURES) else {
             return Err(self.missing(FEATURES.join("` or `")));
         };
         let found = by_region(self.reals(name)?, name, counted);
-        found.map_err(|problem| problem.at(Place::file(&self.path)))
+        found.map_err(|problem| problem.at(ImageLocation::file(&self.path)))
     }
 
-    /// Height and width of the picture, where both are there.
+    /// Height and width of the picture, if the archive has both.
     fn size(&mut self) -> Result<Option<Size>> {
         let [Some(height), Some(width)] = SIDES.map(|side| self.find(&[side])) else {
             return Ok(None);
@@ -205,7 +206,7 @@ impl Archive {
         decode_f32(&self.path.join(array), &bytes)
     }
 
-    /// An integer that is not negative, alone in its array.
+    /// An array of a single integer of 0 or more.
     fn count(&mut self, array: &'static str) -> Result<usize> {
         let bytes = self.bytes(array)?;
         let found = decode_i64(&self.path.join(array), &bytes)?;
@@ -221,7 +222,7 @@ impl Archive {
                 expected,
                 found,
             }
-            .at(Place::file(&self.path))
+            .at(ImageLocation::file(&self.path))
         })
     }
 
@@ -232,12 +233,12 @@ impl Archive {
         let entry = self.zip.by_index(index);
         let entry = entry.map_err(|error| broken(&self.path, &error))?;
         let mut bytes = Vec::new();
-        // The size that the archive declares is not believed.
+        // The size in the archive's directory may be wrong, so the number of read bytes is limited.
         let read = entry.take(LARGEST_ARRAY + 1).read_to_end(&mut bytes);
         read.map_err(|error| broken(&self.path, &error))?;
         if bytes.len() as u64 > LARGEST_ARRAY {
             let limit = LARGEST_ARRAY;
-            return Err(Problem::LargeArray { array, limit }.at(Place::file(&self.path)));
+            return Err(Problem::LargeArray { array, limit }.at(ImageLocation::file(&self.path)));
         }
         Ok(bytes)
     }
@@ -246,11 +247,11 @@ impl Archive {
         let names = self.zip.file_names().flatten();
         let names: Vec<String> = names.map(|name| name.into_owned()).collect();
         let found = names.join(", ");
-        Problem::MissingArray { array, found }.at(Place::file(&self.path))
+        Problem::MissingArray { array, found }.at(ImageLocation::file(&self.path))
     }
 }
 
 fn broken(path: &Path, cause: &dyn std::error::Error) -> Error {
     let cause = cause.to_string();
-    Problem::Zip { cause }.at(Place::file(path))
+    Problem::Zip { cause }.at(ImageLocation::file(path))
 }

@@ -1,15 +1,15 @@
-//! How is SCAN's directory read as a dump? As a split, image by image.
+//! Reads a split of a SCAN directory as a dump.
 
 use std::path::Path;
 
-use super::error::Place;
-use super::{Dump, Found, ids, name};
+use super::error::ImageLocation;
+use super::{Dump, DumpImage, ids, name};
 use crate::captions::CaptionFiles;
 use crate::dataset::Split;
 use crate::store::{Boxes, Entry, RegionStore, Source};
 use crate::{Error, Result};
 
-/// `{split}_ims.npy`, with counts, ids and boxes where they are there.
+/// `{split}_ims.npy`, with counts, ids and boxes if they exist.
 #[derive(Debug)]
 pub(super) struct ScanDump {
     regions: RegionStore,
@@ -19,8 +19,8 @@ pub(super) struct ScanDump {
 }
 
 impl ScanDump {
-    /// Opens a split. Where its captions are there, images that are stored once for each caption
-    /// are one image, as in training; without captions, every row is an image.
+    /// Opens a split. If it has captions, copies of an image for each caption are merged, as in training;
+    /// without captions every row is an image.
     ///
     /// # Errors
     /// Those of [`Split::open`] with captions, and of its files without.
@@ -33,7 +33,7 @@ impl ScanDump {
                 needed: "region features (images, regions, features)",
             });
         }
-        if CaptionFiles::of(dir, split).captions.exists() {
+        if CaptionFiles::in_directory(dir, split).captions.exists() {
             let split = Split::open(dir, split)?;
             return Ok(Self {
                 regions: split.regions,
@@ -53,7 +53,7 @@ impl ScanDump {
         })
     }
 
-    fn read(&self, image: usize) -> Result<Found> {
+    fn read(&self, image: usize) -> Result<DumpImage> {
         let (regions, width) = (self.regions.count(image), self.regions.width());
         let mut features = self.regions.read_batch(&[image])?;
         features.truncate(regions * width);
@@ -63,8 +63,8 @@ impl ScanDump {
             boxes
         });
         let row = self.regions.row_of(image);
-        Ok(Found {
-            place: Place::image(self.regions.path(), row),
+        Ok(DumpImage {
+            location: ImageLocation::image(self.regions.path(), row),
             regions,
             entry: Entry {
                 id: self.ids[image].clone(),
@@ -77,7 +77,7 @@ impl ScanDump {
 }
 
 impl Dump for ScanDump {
-    fn next_image(&mut self) -> Result<Option<Found>> {
+    fn next_image(&mut self) -> Result<Option<DumpImage>> {
         let image = self.next;
         if image == self.regions.images() {
             return Ok(None);

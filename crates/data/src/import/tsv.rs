@@ -1,4 +1,4 @@
-//! The TSV files of bottom-up attention, read a line of 400 kB at a time.
+//! Reads the TSV files of bottom-up attention line by line; a line has about 400 kB.
 //!
 //! | | columns |
 //! |---|---|
@@ -15,18 +15,18 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 
-use super::error::{Place, Problem};
-use super::{Dump, Found, name};
+use super::error::{ImageLocation, Problem};
+use super::{Dump, DumpImage, name};
 use crate::store::{Column, Entry, Size, Source};
 use uard_files::FileError;
 
 use crate::{Error, Result};
 use numbers::{bytes, features, floats, number, plain};
 
-/// Longer lines are refused before they fill the memory: 100 boxes of 2048 make 1.1 MB.
+/// The longest line that is read, in bytes. 100 boxes with 2048 features have 1.1 MB.
 const LONGEST_LINE: u64 = 64 << 20;
 
-/// Which column holds what.
+/// The columns of a format: their number, and the index of each.
 #[derive(Debug)]
 pub(super) struct Columns {
     columns: usize,
@@ -34,7 +34,7 @@ pub(super) struct Columns {
     width: usize,
     num_boxes: usize,
     extras: &'static [Extra],
-    /// The format that is mistaken for this one, and how many columns it has.
+    /// The other format, and its number of columns, for the error of a file of that format.
     other: (&'static str, usize),
 }
 
@@ -44,11 +44,11 @@ struct Extra {
     column: usize,
     published: &'static str,
     stored: &'static str,
-    holds: Holds,
+    element_type: ExtraType,
 }
 
 #[derive(Debug)]
-enum Holds {
+enum ExtraType {
     Integers,
     Reals,
 }
@@ -72,25 +72,25 @@ pub(super) const LXMERT: Columns = Columns {
             column: 3,
             published: "objects_id",
             stored: "object_ids",
-            holds: Holds::Integers,
+            element_type: ExtraType::Integers,
         },
         Extra {
             column: 4,
             published: "objects_conf",
             stored: "object_confidences",
-            holds: Holds::Reals,
+            element_type: ExtraType::Reals,
         },
         Extra {
             column: 5,
             published: "attrs_id",
             stored: "attribute_ids",
-            holds: Holds::Integers,
+            element_type: ExtraType::Integers,
         },
         Extra {
             column: 6,
             published: "attrs_conf",
             stored: "attribute_confidences",
-            holds: Holds::Reals,
+            element_type: ExtraType::Reals,
         },
     ],
     other: ("butd-tsv", 6),
@@ -101,21 +101,21 @@ pub(super) const LXMERT: Columns = Columns {
 pub(super) struct TsvDump {
     columns: &'static Columns,
     files: Vec<(PathBuf, u64)>,
-    /// The file that is read, or the number of files at the end.
+    /// The index of the file that is read; at the end the number of files.
     file: usize,
     reader: Option<BufReader<File>>,
     line: Vec<u8>,
     line_number: usize,
     bytes_read: u64,
-    /// F, once the first line told it.
+    /// F, after the first line was read.
     width: Option<usize>,
 }
 
 impl TsvDump {
-    /// Looks at the sizes of the files; they are opened when their turn comes.
+    /// Reads the sizes of the files; each is opened when the previous one is finished.
     ///
     /// # Errors
-    /// A file that is not there.
+    /// A missing file.
     pub(super) fn open(columns: &'static Columns, paths: &[PathBuf]) -> Result<Self> {
         let sized = |path: &PathBuf| {
             let metadata = std::fs::metadata(path).map_err(Error::io(path, "open"))?;
@@ -133,7 +133,7 @@ impl TsvDump {
         })
     }
 
-    /// Brings the next line that is not empty into `line`; false at the end of the last file.
+    /// Reads the next line that is not empty into `self.line`; false at the end of the last file.
     fn read_line(&mut self) -> Result<bool> {
         while let Some((path, _)) = self.files.get(self.file) {
             let reader = match &mut self.reader {
@@ -151,7 +151,7 @@ impl TsvDump {
             self.line_number += 1;
             if read == LONGEST_LINE {
                 let limit = LONGEST_LINE;
-                return Err(Problem::LongLine { limit }.at(self.place()));
+                return Err(Problem::LongLine { limit }.at(self.location()));
             }
             if read == 0 {
                 self.reader = None;
@@ -163,22 +163,23 @@ impl TsvDump {
         Ok(false)
     }
 
-    fn place(&self) -> Place {
-        Place::line(&self.files[self.file].0, self.line_number)
+    fn location(&self) -> ImageLocation {
+        ImageLocation::line(&self.files[self.file].0, self.line_number)
     }
 
-    /// Why the line cannot be read: what the whole file is, that it is cut, or the line's own problem.
+    /// The error of a line that cannot be read: a file of another kind, a truncated file, or the line's
+    /// own problem.
     fn refused(&self, problem: Problem) -> Error {
         let path = &self.files[self.file].0;
         if let Some(other) = FileError::other_file(path, "a TSV of region features", &self.line) {
             return other.into();
         }
-        let place = self.place();
+        let location = self.location();
         if self.line.ends_with(b"\n") {
-            return problem.at(place);
+            return problem.at(location);
         }
         let problem = Box::new(problem);
-        Problem::CutOff { problem }.at(place)
+        Problem::CutOff { problem }.at(location)
     }
 
     fn parse(&mut self) -> std::result::Result<(usize, Entry), Problem> {
@@ -228,14 +229,14 @@ impl TsvDump {
 }
 
 impl Dump for TsvDump {
-    fn next_image(&mut self) -> Result<Option<Found>> {
+    fn next_image(&mut self) -> Result<Option<DumpImage>> {
         if !self.read_line()? {
             return Ok(None);
         }
-        let place = self.place();
+        let location = self.location();
         match self.parse() {
-            Ok((regions, entry)) => Ok(Some(Found {
-                place,
+            Ok((regions, entry)) => Ok(Some(DumpImage {
+                location,
                 regions,
                 entry,
             })),
@@ -260,9 +261,9 @@ impl Dump for TsvDump {
 
 impl Extra {
     fn decode(&self, field: &[u8], regions: usize) -> std::result::Result<Column, Problem> {
-        match self.holds {
-            Holds::Reals => floats(field, self.published, regions, 1).map(Column::Reals),
-            Holds::Integers => {
+        match self.element_type {
+            ExtraType::Reals => floats(field, self.published, regions, 1).map(Column::Reals),
+            ExtraType::Integers => {
                 let bytes = bytes(field, self.published)?;
                 let (values, rest) = bytes.as_chunks::<8>();
                 if values.len() != regions || !rest.is_empty() {

@@ -1,9 +1,9 @@
-//! What can be wrong with an array of numpy, or with its reading and writing.
+//! The errors of reading and writing numpy arrays.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// A cause, with the file and what was expected and found.
+/// Why an array cannot be read or written, with the file and what was expected and found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NpyError {
@@ -52,7 +52,7 @@ pub enum NpyError {
         path: PathBuf,
     },
     /// An array with another number of axes.
-    #[error("{}: expected {expected} axes ({axes}), found {} in shape {}", path.display(), shape.len(), Tuple(shape))]
+    #[error("{}: expected {expected} axes ({axes}), found {} in shape {}", path.display(), shape.len(), PythonShape(shape))]
     Rank {
         /// The file.
         path: PathBuf,
@@ -63,8 +63,8 @@ pub enum NpyError {
         /// The shape in the file.
         shape: Vec<usize>,
     },
-    /// A file that is shorter than its header promises.
-    #[error("{}: truncated: shape {} of {dtype} needs {needed} bytes after the header, the file has {found}; download or copy it again", path.display(), Tuple(shape))]
+    /// A file that is shorter than the shape in its header needs.
+    #[error("{}: truncated: shape {} of {dtype} needs {needed} bytes after the header, the file has {found}; download or copy it again", path.display(), PythonShape(shape))]
     Truncated {
         /// The file.
         path: PathBuf,
@@ -77,8 +77,8 @@ pub enum NpyError {
         /// Bytes after the header.
         found: u64,
     },
-    /// A file that is longer than its header promises.
-    #[error("{}: too long: shape {} of {dtype} needs {needed} bytes after the header, the file has {found}; its header belongs to another array, so write it again", path.display(), Tuple(shape))]
+    /// A file that is longer than the shape in its header needs.
+    #[error("{}: too long: shape {} of {dtype} needs {needed} bytes after the header, the file has {found}; its header belongs to another array, so write it again", path.display(), PythonShape(shape))]
     TooLong {
         /// The file.
         path: PathBuf,
@@ -92,7 +92,7 @@ pub enum NpyError {
         found: u64,
     },
     /// An array with another shape than its split has.
-    #[error("{}: expected shape {}, found {}; {origin}", path.display(), Tuple(expected), Tuple(found))]
+    #[error("{}: expected shape {}, found {}; {origin}", path.display(), PythonShape(expected), PythonShape(found))]
     ArrayShape {
         /// The file.
         path: PathBuf,
@@ -100,11 +100,11 @@ pub enum NpyError {
         expected: Vec<usize>,
         /// The shape in the file.
         found: Vec<usize>,
-        /// Where the expectation comes from.
+        /// The reason for the expected shape.
         origin: String,
     },
-    /// An array along one axis of which nothing lies.
-    #[error("{}: shape {} is empty; expected at least one of each of {axes}", path.display(), Tuple(shape))]
+    /// An array with an axis of size zero.
+    #[error("{}: shape {} is empty; expected at least one of each of {axes}", path.display(), PythonShape(shape))]
     EmptyArray {
         /// The file.
         path: PathBuf,
@@ -113,8 +113,8 @@ pub enum NpyError {
         /// The meaning of the axes.
         axes: &'static str,
     },
-    /// A write of more or fewer numbers than the header promises.
-    #[error("{}: shape {} holds {expected} numbers, {found} were written", path.display(), Tuple(shape))]
+    /// A write of more or fewer numbers than the shape in the header has.
+    #[error("{}: shape {} holds {expected} numbers, {found} were written", path.display(), PythonShape(shape))]
     WrittenCount {
         /// The file.
         path: PathBuf,
@@ -125,8 +125,8 @@ pub enum NpyError {
         /// The numbers that were written.
         found: usize,
     },
-    /// An image that is not there was asked for.
-    #[error("{}: image {image} was asked for, the file has {images}", path.display())]
+    /// A request for an image that does not exist.
+    #[error("{}: image {image} was requested, the file has {images}", path.display())]
     ImageOutOfRange {
         /// The file.
         path: PathBuf,
@@ -135,22 +135,22 @@ pub enum NpyError {
         /// How many there are.
         images: usize,
     },
-    /// Room for another number of values than are read.
-    #[error("{}: {expected} numbers are read, there is room for {found}", path.display())]
+    /// A buffer of another length than the numbers that are read.
+    #[error("{}: expected a buffer of {expected} numbers, found one of {found}", path.display())]
     BufferLength {
         /// The file.
         path: PathBuf,
         /// The numbers that are read.
         expected: usize,
-        /// The room that was given.
+        /// The length of the buffer.
         found: usize,
     },
 }
 
 /// A shape as Python prints it: `(113287, 36, 2048)`, `(5,)`.
-struct Tuple<'a>(&'a [usize]);
+struct PythonShape<'a>(&'a [usize]);
 
-impl fmt::Display for Tuple<'_> {
+impl fmt::Display for PythonShape<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let [only] = self.0 {
             return write!(formatter, "({only},)");

@@ -1,7 +1,7 @@
-//! The header of an npy file: element type, order and shape.
+//! Parses the header of an npy file: element type, order and shape.
 //!
-//! The header is a Python dictionary with three keys that numpy always writes in the same form.
-//! Only that form is read, with checked arithmetic, so that no file can make a reader panic.
+//! The header is a Python dictionary with three keys, which numpy always writes in the same form. Only
+//! that form is read, with checked arithmetic, so that no file causes a panic.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use uard_files::FileError;
 use super::NpyError;
 use crate::{Error, Result};
 
-/// How an npy file begins.
+/// The first bytes of an npy file.
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// Element type, order and shape as the file gives them; the order is always C.
+/// Element type and shape of an array in C order.
 #[derive(Debug)]
 pub(super) struct Header {
     /// The dtype in numpy's short form, `<f4`, or the whole description of a record.
@@ -22,7 +22,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// The header, and where the numbers begin.
+    /// The header, and the offset of the numbers.
     pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<(Self, usize)> {
         let refuse = |cause: String| NpyError::NpyHeader {
             path: path.to_owned(),
@@ -81,7 +81,7 @@ impl Header {
         }
     }
 
-    /// The sentence that fits a dtype that a reader does not take.
+    /// The error for a dtype that is not read.
     pub(super) fn refused_dtype(&self, path: &Path, expected: &'static str) -> Error {
         let path = path.to_owned();
         let found = format!("'{}'", self.descr);
@@ -134,7 +134,7 @@ fn header_text(bytes: &[u8]) -> std::result::Result<(&str, usize), String> {
     Ok((text, start + length))
 }
 
-/// What follows `'key':`.
+/// The text after `'key':`.
 fn after_key<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let (_, rest) = text
         .split_once(&format!("'{key}'"))
@@ -142,7 +142,7 @@ fn after_key<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     rest.trim_start().strip_prefix(':').map(str::trim_start)
 }
 
-/// The dtype: a quoted name, or the list of a record's fields as it stands.
+/// The dtype: a quoted name, or the unchanged list of a record's fields.
 fn descr(text: &str) -> Option<String> {
     let rest = after_key(text, "descr")?;
     let quote = rest.chars().next()?;
@@ -154,7 +154,7 @@ fn descr(text: &str) -> Option<String> {
         return None;
     }
     let name = rest[1..].split(quote).next()?;
-    // Older files write native bytes without a mark; every machine here is little-endian.
+    // `=` means the byte order of the computer that wrote the file, which is taken as little-endian.
     Some(match name.strip_prefix('=') {
         Some(native) => format!("<{native}"),
         None => name.to_owned(),

@@ -1,4 +1,4 @@
-//! A large array computed into its file, so that it never lies in memory as a whole.
+//! Writes a large array through a memory map, so that it is never held in memory as a whole.
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use uard_files::{MappedFileMut, UnfinishedFile};
 use super::header;
 use crate::{Error, Result};
 
-/// An array of f32 whose numbers are written in any order, into the file itself.
+/// An array of f32 whose numbers are written in any order into the mapped file.
 ///
-/// The file has its full size from the beginning: a disk that is too small is an error of
-/// [`InPlaceF32::create`], not a fault in the middle of the work.
+/// The file has its full size from the beginning, so a full disk is an error of [`InPlaceF32::create`],
+/// not a fault of the memory map later.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
@@ -33,11 +33,10 @@ pub struct InPlaceF32 {
 }
 
 impl InPlaceF32 {
-    /// Begins a file as an array of zeros; it replaces what is there when it is finished.
+    /// Begins a file as an array of zeros. [`finish`](Self::finish) replaces an existing file by it.
     ///
     /// # Errors
-    /// The file cannot be created, written or mapped; the shape has more numbers than a machine
-    /// has addresses.
+    /// The file cannot be created, written or mapped; the size of the shape overflows `usize`.
     pub fn create(path: &Path, shape: &[usize]) -> Result<Self> {
         let header = header("<f4", shape);
         let bytes = shape
@@ -61,10 +60,10 @@ impl InPlaceF32 {
         bytemuck::cast_slice_mut(&mut self.map[self.data_start..])
     }
 
-    /// Brings everything to disk and gives the file its name.
+    /// Writes everything to disk and gives the file its name.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// The file cannot be written.
     pub fn finish(mut self) -> Result<()> {
         if cfg!(target_endian = "big") {
             for value in self.values() {
@@ -79,7 +78,8 @@ impl InPlaceF32 {
     }
 }
 
-/// Writes every byte once: a file with holes would meet a full disk as a fault of the map.
+/// Writes every byte once, so that the file has no holes: writing to a hole on a full disk is a fault of
+/// the memory map.
 fn reserve(file: &mut UnfinishedFile, header: &[u8], bytes: usize) -> io::Result<()> {
     static PIECE: [u8; 1 << 16] = [0; 1 << 16];
     let mut file = BufWriter::new(file);

@@ -1,4 +1,4 @@
-//! Facts about reading and writing arrays, good and bad.
+//! Tests of reading and writing arrays, and of refused files.
 
 use std::fs::File;
 
@@ -44,7 +44,7 @@ fn assert_says(message: &str, parts: &[&str]) {
 }
 
 #[test]
-fn every_version_padding_and_float_type_reads_alike() {
+fn every_version_padding_and_float_type_gives_the_same_numbers() {
     let values = [0.5f32, -1.0, 2.0, 0.25, 0.0, 8.0];
     let encoded: [(&str, Vec<u8>); 3] = [
         (
@@ -202,7 +202,7 @@ fn wrong_rank_is_refused_with_the_axes() {
 }
 
 #[test]
-fn object_array_is_refused_with_the_way_out() {
+fn object_array_is_refused_with_advice() {
     let bytes = header(1, 64, &dict("'|O'", "(5,)"));
     assert_says(
         &refusal(&bytes),
@@ -302,7 +302,7 @@ fn row_of_a_sparse_file_of_coco_size_reads_without_the_rest() {
     array.read_rows(113_286, &mut row).unwrap();
     assert!(row.iter().all(|&value| value == 0.0));
     let past = array.read_rows(113_287, &mut row).unwrap_err().to_string();
-    assert_says(&past, &["image 113287 was asked for, the file has 113287"]);
+    assert_says(&past, &["image 113287 was requested, the file has 113287"]);
 }
 
 #[test]

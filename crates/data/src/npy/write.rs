@@ -1,4 +1,4 @@
-//! Arrays written so that numpy and this crate read them. Each file appears when it is whole.
+//! Writes numpy arrays. A file gets its name only when it is complete.
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::ElementType;
 use super::NpyError;
 use crate::{Error, Result};
 
-/// Writes an array of f32 piece by piece, so that it never lies in memory as a whole.
+/// Writes an array of f32 piece by piece, so that it is never held in memory as a whole.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
@@ -32,8 +32,8 @@ pub struct F32Writer {
 }
 
 impl F32Writer {
-    /// Begins a file, which replaces what is there when it is finished, with the header of an array
-    /// of this shape.
+    /// Begins a file with the header of an array of this shape. [`finish`](Self::finish) replaces an
+    /// existing file by it.
     ///
     /// # Errors
     /// The file cannot be created or written.
@@ -49,7 +49,7 @@ impl F32Writer {
     /// Appends numbers in C order.
     ///
     /// # Errors
-    /// The file cannot be written: the disk is full, for example.
+    /// The file cannot be written, for example to a full disk.
     pub fn write(&mut self, values: &[f32]) -> Result<()> {
         self.written += values.len();
         write_all(&mut self.file, &self.path, values, f32::to_le_bytes)
@@ -66,7 +66,7 @@ impl F32Writer {
     }
 }
 
-/// Writes an array of any real type from numbers that are encoded already.
+/// Writes an array of any real type from the bytes of its numbers.
 #[derive(Debug)]
 pub(crate) struct EncodedWriter {
     path: PathBuf,

@@ -1,4 +1,4 @@
-//! Where do the regions of an image lie?
+//! Reads the boxes of regions from an array or a feature store.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::Result;
 use crate::npy::MappedArray;
 use crate::npy::NpyError;
 
-/// The boxes of the regions, in pixels of the image they were found in.
+/// The boxes of the regions, in pixels of their image.
 ///
 /// # Shapes
 /// `[I, R, 4]`: x1, y1, x2, y2.
@@ -27,11 +27,11 @@ enum Source {
 }
 
 impl Boxes {
-    /// Opens a boxes file that must fit its features: one entry per row of the features file, or
-    /// per image where copies were merged.
+    /// Opens a boxes file, which must have one entry for each row of the features file, or for each image
+    /// after copies were merged.
     ///
     /// # Errors
-    /// Those of [`MappedArray::open`]; another shape than the features ask for.
+    /// Those of [`MappedArray::open`]; a shape that does not fit the features.
     pub fn open(path: PathBuf, regions: &RegionStore) -> Result<Self> {
         let array = MappedArray::open(&path, "images, regions, 4 corners")?;
         let expected = vec![regions.images(), regions.regions(), 4];
@@ -55,8 +55,7 @@ impl Boxes {
         Ok(Self { source, copies })
     }
 
-    /// The boxes that a feature store holds beside its features; `None` where it has none, and
-    /// where the features are an array.
+    /// The boxes of a feature store; `None` if it has none, and for an array of features.
     pub fn stored(regions: &RegionStore) -> Option<Self> {
         let Rows::Ragged(store) = &regions.rows else {
             return None;
@@ -68,10 +67,10 @@ impl Boxes {
         })
     }
 
-    /// The boxes of one image: of its valid regions, and behind them what pads an array.
+    /// The boxes of an image's valid regions; from an array followed by its padding.
     ///
     /// # Errors
-    /// An image that is not there.
+    /// An image that does not exist.
     pub fn read(&self, image: usize) -> Result<Vec<[f32; 4]>> {
         let row = image * self.copies;
         match &self.source {

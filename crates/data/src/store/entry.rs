@@ -1,35 +1,35 @@
-//! One image of a feature store: what is known of it, and what must be true of it.
+//! An image to be stored in a feature store, and the checks that it must pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::error::{EntryProblem, Fits};
+use super::error::{CheckResult, EntryProblem};
 use super::manifest::{BOXES, Element, Manifest, SIZES};
 
-/// How far a box may reach out of its image, in pixels: detectors clip to W or to W - 1, and round.
+/// How many pixels a box may reach out of its image, because detectors clip to W or to W - 1, and round.
 const TOLERANCE: f32 = 1.0;
 
-/// Images of at most so many pixels a side may have all of their boxes within one.
+/// Images whose shorter side has at most so many pixels may have all boxes within the first pixel.
 const LEAST_SIDE: u32 = 4;
 
-/// By how much a box in parts of its image may exceed the whole: rounding.
+/// How much a box in fractions of its image may exceed 1 by rounding.
 const FRACTION_TOLERANCE: f32 = 1e-3;
 
-/// One image on its way into a store.
+/// An image to be stored.
 ///
 /// # Shapes
 /// R regions, at least one, of width F.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Entry {
-    /// Tells the image apart from every other.
+    /// The id, which no other image of the store has.
     pub id: String,
-    /// Of the image, in pixels.
+    /// The size of the image in pixels.
     pub size: Option<Size>,
     /// `[R]`: x1, y1, x2, y2 in pixels.
     pub boxes: Option<Vec<[f32; 4]>>,
     /// `[R, F]`
     pub features: Vec<f32>,
-    /// What else is known of each region, by name: classes, confidences.
+    /// Other numbers of each region by name, such as classes and confidences.
     pub extras: BTreeMap<String, Column>,
 }
 
@@ -51,14 +51,14 @@ impl fmt::Display for Size {
 /// A number for each region of an image.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Column {
-    /// `[R]`: class ids, say.
+    /// `[R]`: for example class ids.
     Integers(Vec<i64>),
-    /// `[R]`: confidences, say.
+    /// `[R]`: for example confidences.
     Reals(Vec<f32>),
 }
 
 impl Column {
-    /// How many numbers there are.
+    /// The number of regions.
     pub fn len(&self) -> usize {
         match self {
             Self::Integers(values) => values.len(),
@@ -66,26 +66,26 @@ impl Column {
         }
     }
 
-    /// Whether there are none.
+    /// Whether the column has no numbers.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
 impl Entry {
-    /// The number of regions, in a store of this width; an incomplete one counts as none.
+    /// The number of regions in a store of this width, rounded down.
     pub(super) fn regions(&self, width: usize) -> usize {
         self.features.len() / width
     }
 
-    /// What must be true before a store takes it.
-    pub(super) fn check(&self, manifest: &Manifest) -> Fits {
+    /// Checks features, columns and boxes against the store's manifest.
+    pub(super) fn check(&self, manifest: &Manifest) -> CheckResult {
         self.check_features(manifest)?;
         self.check_columns(manifest)?;
         self.check_boxes()
     }
 
-    fn check_features(&self, manifest: &Manifest) -> Fits {
+    fn check_features(&self, manifest: &Manifest) -> CheckResult {
         let width = manifest.width;
         if self.features.is_empty() {
             return Err(EntryProblem::NoRegions);
@@ -116,7 +116,7 @@ impl Entry {
         })
     }
 
-    fn check_columns(&self, manifest: &Manifest) -> Fits {
+    fn check_columns(&self, manifest: &Manifest) -> CheckResult {
         let found = self.columns();
         if found != manifest.columns {
             return Err(EntryProblem::Columns {
@@ -150,7 +150,7 @@ impl Entry {
         Ok(())
     }
 
-    /// The names of what it has beside features, as in [`Manifest::columns`].
+    /// The names of its columns beside features, as in [`Manifest::columns`].
     pub fn columns(&self) -> BTreeSet<String> {
         let boxes = self.boxes.iter().map(|_| BOXES);
         let sizes = self.size.iter().map(|_| SIZES);
@@ -162,7 +162,7 @@ impl Entry {
             .collect()
     }
 
-    fn check_boxes(&self) -> Fits {
+    fn check_boxes(&self) -> CheckResult {
         let boxes = self.boxes.as_deref().unwrap_or_default();
         for (region, &corners) in boxes.iter().enumerate() {
             let [x1, y1, x2, y2] = corners;
@@ -178,7 +178,7 @@ impl Entry {
         let Some(region) = boxes.iter().position(|corners| !inside(corners, size)) else {
             return Ok(());
         };
-        let turned = Size {
+        let exchanged = Size {
             height: size.width,
             width: size.height,
         };
@@ -186,13 +186,13 @@ impl Entry {
             region,
             corners: boxes[region],
             size,
-            fits_turned: boxes.iter().all(|corners| inside(corners, turned)),
+            fits_exchanged: boxes.iter().all(|corners| inside(corners, exchanged)),
         })
     }
 }
 
-/// Whether boxes are given in parts of the image instead of pixels: all within the first pixel of an
-/// image of many, and not all of them the zeros of unknown boxes.
+/// Whether boxes are in fractions of the image instead of pixels: all lie within the first pixel of a
+/// larger image, and they are not all zero, as unknown boxes are.
 fn are_fractions(boxes: &[[f32; 4]], size: Size) -> bool {
     let farthest = boxes.as_flattened().iter().fold(0.0, |a: f32, &b| a.max(b));
     let is_large = size.height.min(size.width) > LEAST_SIDE;
@@ -206,7 +206,7 @@ fn inside([x1, y1, x2, y2]: &[f32; 4], size: Size) -> bool {
 
 fn listed(columns: &BTreeSet<String>) -> String {
     if columns.is_empty() {
-        return "features alone".to_owned();
+        return "features only".to_owned();
     }
     let names: Vec<&str> = columns.iter().map(String::as_str).collect();
     names.join(", ")

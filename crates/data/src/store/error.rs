@@ -1,19 +1,19 @@
-//! What can be wrong with a feature store, or with an image that is to enter one.
+//! The errors of feature stores and of images to be stored.
 
 use std::path::{Path, PathBuf};
 
 use super::entry::Size;
 
-/// A cause, with what was expected and found.
+/// Why a feature store cannot be read or written, with what was expected and found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// A store that nobody finished.
-    #[error("{}: the store is not complete; continue with the command that made it, `{command}`, and the same --out", path.display())]
+    /// A store that was not finished.
+    #[error("{}: the store is not complete; to continue it, give the same `{command}` command again", path.display())]
     Incomplete {
         /// The store.
         path: PathBuf,
-        /// The command.
+        /// The command that writes such stores.
         command: &'static str,
     },
     /// A store of another format.
@@ -21,20 +21,20 @@ pub enum StoreError {
     FormatVersion {
         /// `store.json`
         path: PathBuf,
-        /// What is read.
+        /// The format that this version reads.
         expected: u32,
-        /// What is there.
+        /// The format of the store.
         found: u32,
     },
-    /// A manifest that no store can have.
+    /// An invalid manifest.
     #[error("{}: {cause}", path.display())]
     Manifest {
         /// `store.json`
         path: PathBuf,
-        /// What must hold.
+        /// The violated rule.
         cause: &'static str,
     },
-    /// A part that is not what its store says.
+    /// A damaged part, or a part of another store.
     #[error("{}: damaged: {cause}; copy it again, or delete the store and make it again", path.display())]
     Damaged {
         /// The part.
@@ -42,32 +42,32 @@ pub enum StoreError {
         /// What is wrong.
         cause: String,
     },
-    /// A store that was begun in another way.
-    #[error("{}: the store was begun with {key} = {stored}, now it is {given}; give what it was begun with, or write to another directory", path.display())]
+    /// A store that was begun with another manifest.
+    #[error("{}: the store was begun with {key} = {stored}, now it is {given}; give the same options and files as then, or write to another directory", path.display())]
     OtherManifest {
         /// `store.json`
         path: PathBuf,
-        /// Where the two differ.
+        /// The first key at which the manifests differ.
         key: String,
-        /// What the store says.
+        /// The value in the store.
         stored: String,
-        /// What was asked for.
+        /// The value of the new manifest.
         given: String,
     },
-    /// The list of images is not the one that the store was begun with.
-    #[error("{}: image number {} of the store is `{stored}`, now it is `{given}`; continue with the list that it was begun with, or write to another directory", path.display(), position + 1)]
+    /// A list of images that differs from the one that the store was begun with.
+    #[error("{}: image number {} of the store is `{stored}`, now it is `{given}`; continue with the list of images that the store was begun with, or write to another directory", path.display(), position + 1)]
     OtherList {
         /// The store.
         path: PathBuf,
-        /// The place in the list, from 0.
+        /// The index in the list, from 0.
         position: usize,
         /// The id in the store.
         stored: String,
         /// The id in the list.
         given: String,
     },
-    /// The list ended before what the store has.
-    #[error("{}: the store has {stored} entries of its list, the list ended after {given}; continue with the list that it was begun with, or write to another directory", path.display())]
+    /// A list of images that is shorter than the stored part of it.
+    #[error("{}: the store has {stored} entries, the list of images ended after {given}; continue with the list that the store was begun with, or write to another directory", path.display())]
     ShorterList {
         /// The store.
         path: PathBuf,
@@ -76,12 +76,12 @@ pub enum StoreError {
         /// Entries of the list.
         given: usize,
     },
-    /// More images for a store that is complete.
+    /// An image to be added to a complete store.
     #[error("{}: the store is complete, and `{id}` is not in it; write to another directory", path.display())]
     Complete {
         /// The store.
         path: PathBuf,
-        /// What was to be added.
+        /// The image's id.
         id: String,
     },
     /// A store without a single image.
@@ -89,22 +89,22 @@ pub enum StoreError {
     Empty {
         /// The store.
         path: PathBuf,
-        /// Entries with a reason.
+        /// The number of unreadable entries.
         unreadable: usize,
-        /// The first of them, with the reason.
+        /// The first of them, with their reasons.
         first: Vec<String>,
     },
     /// An image that cannot be stored.
     #[error("image `{id}`: {problem}")]
     Entry {
-        /// The image.
+        /// The image's id.
         id: String,
-        /// Why.
+        /// The reason.
         problem: EntryProblem,
     },
 }
 
-/// Where unreadable entries are listed, and the first of them.
+/// The end of the message: the file of unreadable entries, and the first of them.
 fn listed(store: &Path, first: &[String]) -> String {
     match first {
         [] => String::new(),
@@ -115,29 +115,29 @@ fn listed(store: &Path, first: &[String]) -> String {
     }
 }
 
-/// Whether an image can be stored.
-pub(super) type Fits = Result<(), EntryProblem>;
+/// The outcome of checking an image before it is stored.
+pub(super) type CheckResult = Result<(), EntryProblem>;
 
 /// Why an image cannot be stored.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EntryProblem {
-    /// An id that no list of ids can hold.
-    #[error("its id is empty or holds a tab or the end of a line")]
+    /// An id that cannot stand in a line of a list.
+    #[error("its id is empty or contains a tab or a line end")]
     Id,
     /// Two images of one id.
-    #[error("its id was there before, as image number {}; ids tell images apart", first + 1)]
+    #[error("its id is already that of image number {}; every image needs its own id", first + 1)]
     RepeatedId {
-        /// The first place.
+        /// The index of the first image, from 0.
         first: usize,
     },
     /// No regions.
     #[error("it has no regions, expected at least one")]
     NoRegions,
-    /// No whole number of regions.
-    #[error("{numbers} numbers are no whole number of regions of width {width}")]
+    /// A number of values that is no multiple of the width.
+    #[error("it has {numbers} numbers, expected a multiple of the width {width}")]
     Width {
-        /// What is there.
+        /// The number of values.
         numbers: usize,
         /// F.
         width: usize,
@@ -165,15 +165,15 @@ pub enum EntryProblem {
         value: f32,
     },
     /// Other columns than the store has.
-    #[error("it comes with {found}, the store holds {expected}")]
+    #[error("it has {found}, the store has {expected}")]
     Columns {
-        /// The store's.
+        /// The store's columns.
         expected: String,
-        /// The image's.
+        /// The image's columns.
         found: String,
     },
     /// A column of another length.
-    #[error("{regions} regions, but {found} of `{column}`")]
+    #[error("it has {regions} regions, but {found} entries of `{column}`")]
     ColumnLength {
         /// The column.
         column: String,
@@ -192,7 +192,7 @@ pub enum EntryProblem {
         /// What is there.
         found: String,
     },
-    /// A box that is none.
+    /// An invalid box.
     #[error("box {region} is {corners:?}; expected x1 <= x2 and y1 <= y2, finite, in pixels")]
     Box {
         /// The region.
@@ -200,17 +200,17 @@ pub enum EntryProblem {
         /// x1, y1, x2, y2.
         corners: [f32; 4],
     },
-    /// Boxes in parts of the image.
+    /// Boxes in fractions of the image.
     #[error(
-        "all boxes lie within 0 to 1 in an image of {size}: they are parts of the image, expected pixels; multiply x by the width and y by the height"
+        "all boxes lie within 0 to 1 in an image of {size}: they are fractions of the image, expected pixels; multiply x by the width and y by the height"
     )]
     BoxesAreFractions {
         /// The image.
         size: Size,
     },
     /// A box outside its image.
-    #[error("box {region} is {corners:?}, outside the image of {size}; {}", match fits_turned {
-        true => "all boxes fit where height and width change places: they stand in the other order than this reader expects",
+    #[error("box {region} is {corners:?}, outside the image of {size}; {}", match fits_exchanged {
+        true => "all boxes would fit if height and width were exchanged: the file has them in the other order than this format",
         false => "expected x1, y1, x2, y2 in pixels of the image",
     })]
     BoxOutside {
@@ -221,6 +221,6 @@ pub enum EntryProblem {
         /// The image.
         size: Size,
         /// Whether all boxes would lie in an image with height and width exchanged.
-        fits_turned: bool,
+        fits_exchanged: bool,
     },
 }

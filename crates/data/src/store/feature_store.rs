@@ -1,4 +1,4 @@
-//! How are the images of a feature store read? By their place, whichever part they are in.
+//! Reads the images of a feature store by their index, over all its parts.
 
 use std::path::{Path, PathBuf};
 
@@ -40,13 +40,12 @@ pub struct FeatureStore {
 }
 
 impl FeatureStore {
-    /// Opens `DIR/{split}_store` and checks manifest, lengths, shapes and counts of every part.
-    /// The SHA-256 of a part, which takes reading all of it, is compared when something of it is
-    /// first read.
+    /// Opens `DIR/{split}_store` and checks manifest, lengths, shapes and counts of every part. The
+    /// SHA-256 of a part is checked when one of its images is first read, because this reads the whole
+    /// part.
     ///
     /// # Errors
-    /// No such store; one that is not complete; a part that is missing, damaged, or of another
-    /// store.
+    /// A missing store; one that is not complete; a part that is missing, damaged, or of another store.
     pub fn open(dir: &Path, split: &str) -> Result<Self> {
         let path = store_path(dir, split);
         let file = StoreFile::read(&path)?;
@@ -68,10 +67,7 @@ impl FeatureStore {
             images += part.images();
         }
         if images != file.images {
-            let cause = format!(
-                "it promises {} images, its parts have {images}",
-                file.images
-            );
+            let cause = format!("it lists {} images, its parts have {images}", file.images);
             return Err(damaged(&StoreFile::path(&path), cause));
         }
         let counts = |part: &Part| (0..part.images()).map(|i| part.rows(i).len()).max();
@@ -90,7 +86,7 @@ impl FeatureStore {
         &self.path
     }
 
-    /// What the store was made from.
+    /// The manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -126,10 +122,10 @@ impl FeatureStore {
         self.parts.iter().flat_map(|part| &part.header.unreadable)
     }
 
-    /// Regions of an image.
+    /// The number of regions of an image.
     ///
     /// # Errors
-    /// An image that is not there.
+    /// An image that does not exist.
     pub fn count(&self, image: usize) -> Result<usize> {
         let (part, place) = self.locate(image)?;
         Ok(part.rows(place).len())
@@ -138,17 +134,17 @@ impl FeatureStore {
     /// The stored bytes of an image's features.
     ///
     /// # Errors
-    /// An image that is not there; a part that is not as it was written.
+    /// An image that does not exist; a damaged part.
     pub fn feature_bytes(&self, image: usize) -> Result<&[u8]> {
         let (part, place) = self.verified(image)?;
         let bytes = part.bytes(REGIONS, part.rows(place));
         Ok(bytes.map(|(_, bytes)| bytes).unwrap_or_default())
     }
 
-    /// x1, y1, x2, y2 of each region in pixels; `None` where the store has no boxes.
+    /// x1, y1, x2, y2 of each region in pixels; `None` if the store has no boxes.
     ///
     /// # Errors
-    /// An image that is not there; a part that is not as it was written.
+    /// An image that does not exist; a damaged part.
     pub fn boxes(&self, image: usize) -> Result<Option<Vec<[f32; 4]>>> {
         let (part, place) = self.verified(image)?;
         let Some((_, bytes)) = part.bytes(BOXES, part.rows(place)) else {
@@ -159,10 +155,10 @@ impl FeatureStore {
         Ok(Some(corners.to_vec()))
     }
 
-    /// An image's size in pixels; `None` where the store has no sizes.
+    /// An image's size in pixels; `None` if the store has no sizes.
     ///
     /// # Errors
-    /// An image that is not there; a part that is not as it was written.
+    /// An image that does not exist; a damaged part.
     pub fn size(&self, image: usize) -> Result<Option<Size>> {
         let (part, place) = self.verified(image)?;
         let Some((_, bytes)) = part.bytes(SIZES, place..place + 1) else {
@@ -175,10 +171,10 @@ impl FeatureStore {
         })
     }
 
-    /// What else is known of an image's regions; `None` where the store has no such column.
+    /// An extra column of an image's regions; `None` if the store has no such column.
     ///
     /// # Errors
-    /// An image that is not there; a part that is not as it was written.
+    /// An image that does not exist; a damaged part.
     pub fn extra(&self, name: &str, image: usize) -> Result<Option<Column>> {
         let (part, place) = self.verified(image)?;
         if !self.manifest.extras().any(|extra| extra == name) {
@@ -194,13 +190,13 @@ impl FeatureStore {
     /// Reads every byte and compares each part with its digest.
     ///
     /// # Errors
-    /// The first part, in order, that is not as it was written.
+    /// The first damaged part.
     pub fn verify(&self) -> Result<()> {
         let outcomes: Vec<Result<()>> = self.parts.par_iter().map(Part::verify).collect();
         outcomes.into_iter().collect()
     }
 
-    /// The part of an image, whose digest is right, and the image's place in it.
+    /// The part of an image after its digest was checked, and the image's index in it.
     fn verified(&self, image: usize) -> Result<(&Part, usize)> {
         let (part, place) = self.locate(image)?;
         part.verify_once()?;
@@ -216,7 +212,8 @@ impl FeatureStore {
             }
             .into());
         }
-        // Parts without images begin where the next one begins; the last of them has the image.
+        // A part without images has the same first image as the next part, and the last of these parts
+        // holds the image.
         let part = self.firsts.partition_point(|&first| first <= image) - 1;
         Ok((&self.parts[part], image - self.firsts[part]))
     }

@@ -1,4 +1,4 @@
-//! `store.json`: what a feature store was made from, and whether it is complete.
+//! Reads and writes `store.json`: the manifest of a feature store, and whether the store is complete.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,26 +13,27 @@ use uard_files::FileError;
 
 use crate::{Error, Result};
 
-/// Changes whenever an older reader would misread a store.
+/// The format of stores; raised whenever an older reader would misread one.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// The column of [`Entry::boxes`](super::Entry::boxes).
+/// The name of the column of [`Entry::boxes`](super::Entry::boxes).
 pub const BOXES: &str = "boxes";
-/// The column of [`Entry::size`](super::Entry::size).
+/// The name of the column of [`Entry::size`](super::Entry::size).
 pub const SIZES: &str = "sizes";
 
-/// A part has about as many bytes: small beside memory, large beside a file's overhead.
+/// The approximate size of a part in bytes: small compared with memory, large compared with the overhead
+/// of a file.
 const PART_BYTES: usize = 64 << 20;
 
 const FILE: &str = "store.json";
 
-/// In what numbers a store keeps features.
+/// The number type of stored features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Element {
-    /// Half the bytes, eleven bits of precision, up to 65504.
+    /// 16 bits: half the bytes, eleven bits of precision, up to 65504.
     F16,
-    /// As detectors compute them.
+    /// 32 bits, in which detectors compute features.
     #[default]
     F32,
 }
@@ -46,7 +47,7 @@ impl From<Element> for ElementType {
     }
 }
 
-/// What does not change from the first image of a store to the last.
+/// The properties that all images of a store share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -54,18 +55,18 @@ pub struct Manifest {
     pub width: usize,
     /// The type of the features.
     pub element: Element,
-    /// Entries of the list of images that each part covers; the last may cover fewer.
+    /// The number of entries of the list of images in each part; the last part may have fewer.
     pub images_per_part: usize,
-    /// What is stored beside features: `boxes`, `sizes`, and the names of extras.
+    /// The columns beside features: `boxes`, `sizes`, and the names of extras.
     pub columns: BTreeSet<String>,
-    /// Where the features come from.
+    /// The origin of the features.
     pub provenance: Provenance,
 }
 
 impl Manifest {
-    /// A manifest whose parts have about 64 MiB where images have about `regions` regions.
+    /// A manifest whose parts have about 64 MiB if images have about `regions` regions.
     ///
-    /// More regions make parts proportionally larger; one part at a time lies in memory.
+    /// More regions make parts proportionally larger. One part at a time is held in memory.
     pub fn new(width: usize, element: Element, regions: usize, provenance: Provenance) -> Self {
         let image_bytes = width * regions * ElementType::from(element).size();
         Self {
@@ -136,7 +137,7 @@ pub enum Provenance {
 }
 
 impl Provenance {
-    /// The command that continues such a store.
+    /// The command that writes and continues such a store.
     pub(super) fn command(&self) -> &'static str {
         match self {
             Self::Extracted { .. } => "uard extract",
@@ -149,11 +150,11 @@ impl Provenance {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// Its name, without the folder it lies in.
+    /// Its name, without its folder.
     pub name: String,
-    /// Bytes of all files.
+    /// The size of all files in bytes.
     pub bytes: u64,
-    /// How many files.
+    /// The number of files.
     pub files: usize,
 }
 
@@ -163,15 +164,15 @@ pub struct Source {
 pub(super) struct StoreFile {
     pub(super) format_version: u32,
     pub(super) manifest: Manifest,
-    /// Whether the last part is there.
+    /// Whether all parts are written.
     pub(super) complete: bool,
-    /// Stored images; 0 until complete.
+    /// The number of stored images; 0 until complete.
     pub(super) images: usize,
     /// The digest of each part; empty until complete.
     pub(super) parts: Vec<String>,
 }
 
-/// Only this is read of a file whose format is not known yet.
+/// The only key that is read before the format is known.
 #[derive(Deserialize)]
 struct Version {
     format_version: u32,
@@ -229,7 +230,7 @@ impl StoreFile {
         uard_files::write(&path, text).map_err(Error::io(&path, "write"))
     }
 
-    /// Refuses to continue with another manifest, and says where the two differ.
+    /// Refuses to continue with another manifest, and names the first key at which they differ.
     pub(super) fn check_continues(&self, store: &Path, given: &Manifest) -> Result<()> {
         let value = |manifest: &Manifest| {
             serde_json::to_value(manifest).map_err(|source| FileError::Json {
@@ -250,7 +251,7 @@ impl StoreFile {
     }
 }
 
-/// The first key, in the order of names, at which two values differ, with both.
+/// The first key, in the order of names, at which two JSON values differ, with both values.
 fn difference(key: &str, stored: &Value, given: &Value) -> Option<(String, String, String)> {
     let (Value::Object(ours), Value::Object(theirs)) = (stored, given) else {
         let differs = (key.to_owned(), stored.to_string(), given.to_string());
@@ -262,9 +263,9 @@ fn difference(key: &str, stored: &Value, given: &Value) -> Option<(String, Strin
             "" => name.clone(),
             outer => format!("{outer}.{name}"),
         };
-        let of = |object: &serde_json::Map<String, Value>| {
+        let value = |object: &serde_json::Map<String, Value>| {
             object.get(name).cloned().unwrap_or(Value::Null)
         };
-        difference(&inner, &of(ours), &of(theirs))
+        difference(&inner, &value(ours), &value(theirs))
     })
 }

@@ -1,4 +1,4 @@
-//! How are features read that lie padded in one array, as SCAN published them?
+//! Reads features from one padded array, the layout that SCAN published.
 
 use std::path::Path;
 
@@ -6,14 +6,14 @@ use crate::npy::NpyError;
 use crate::npy::{self, MappedArray};
 use crate::{Error, Result};
 
-/// `{split}_ims.npy`, with `{split}_counts.npy` where images differ.
+/// `{split}_ims.npy`, with `{split}_counts.npy` if images differ in their number of regions.
 ///
 /// # Shapes
 /// `[N, R, F]`
 #[derive(Debug)]
 pub(super) struct PaddedRows {
     pub(super) array: MappedArray,
-    /// Valid regions of each row of the file; all of them where there is no counts file.
+    /// The number of valid regions of each row; `None` without a counts file, when all are valid.
     pub(super) counts: Option<Vec<usize>>,
 }
 
@@ -38,7 +38,7 @@ impl PaddedRows {
         self.array.shape()[1]
     }
 
-    /// Valid regions of a row.
+    /// The number of valid regions of a row.
     pub(super) fn count(&self, row: usize) -> Option<usize> {
         self.counts.as_ref()?.get(row).copied()
     }

@@ -1,4 +1,4 @@
-//! A feature store written as the padded arrays that SCAN published.
+//! Writes a feature store as padded arrays, the layout that SCAN published.
 
 use std::path::Path;
 
@@ -8,14 +8,13 @@ use crate::npy::{EncodedWriter, write_f32, write_i64};
 use crate::{Error, Result};
 
 /// Writes `{split}_ims.npy` (N, R, F) and, beside it, `{split}_ids.txt`, `{split}_boxes.npy`
-/// (N, R, 4) where boxes are known, and `{split}_counts.npy` where images differ in regions.
+/// (N, R, 4) if the store has boxes, and `{split}_counts.npy` if images differ in their number of regions.
 ///
-/// R is the largest number of regions, and what is beyond an image's count is zero. Sizes and
-/// extras have no place in this layout. The features come last: a directory without them holds no
-/// split.
+/// R is the largest number of regions, and padding is zero. Sizes and extras are not written. The features
+/// are written last, so that a directory of an interrupted write is not taken for a split.
 ///
 /// # Errors
-/// The system refuses; nothing is left of the file that it refused.
+/// A file cannot be written; nothing is left of this file.
 pub fn write_padded(store: &FeatureStore, dir: &Path, split: &str) -> Result<()> {
     let path = |ending: &str| dir.join(format!("{split}_{ending}"));
     let (images, regions) = (store.images(), store.most_regions());

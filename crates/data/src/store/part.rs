@@ -1,4 +1,4 @@
-//! Parts of a feature store, mapped and checked against their store before any use.
+//! Reads a part of a feature store, after checking it against the store's manifest.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::manifest::{BOXES, Manifest, SIZES};
 use super::part_builder::{COUNTS, METADATA, PartHeader, REGIONS, dtype};
 use crate::{Error, Result};
 
-/// One part of a store, mapped into memory; an image is counted from the part's first.
+/// A part of a store, mapped into memory. Images are counted from the first of the part.
 #[derive(Debug)]
 pub(super) struct Part {
     path: PathBuf,
@@ -21,13 +21,13 @@ pub(super) struct Part {
     pub(super) header: PartHeader,
     /// `[n + 1]`: the first region of each image, and the end.
     starts: Vec<usize>,
-    /// In the order of their names.
+    /// Sorted by name.
     tensors: Vec<Tensor>,
-    /// Whether the digest is right, once it has been computed.
+    /// Whether the digest is right; computed at most once.
     is_whole: OnceLock<bool>,
 }
 
-/// Where a tensor lies in the file.
+/// A tensor in the file: name, dtype, shape and the range of its bytes.
 #[derive(Debug)]
 struct Tensor {
     name: String,
@@ -40,7 +40,7 @@ impl Part {
     /// Maps a part and checks lengths, shapes and counts, but not the digest.
     ///
     /// # Errors
-    /// A file that is no part, is truncated, or belongs to a store of another manifest.
+    /// A file that is no part, is truncated, or belongs to a store with another manifest.
     pub(super) fn open(path: &Path, number: usize, manifest: &Manifest) -> Result<Self> {
         let map = MappedFile::open(path).map_err(Error::io(path, "open"))?;
         let damaged = |cause: String| damaged(path, cause);
@@ -86,7 +86,7 @@ impl Part {
         self.starts[image]..self.starts[image + 1]
     }
 
-    /// The stored bytes of some rows of a tensor; `None` where the part has no such tensor.
+    /// The dtype and stored bytes of some rows of a tensor; `None` if the part has no such tensor.
     pub(super) fn bytes(&self, name: &str, rows: Range<usize>) -> Option<(Dtype, &[u8])> {
         let tensor = self.tensor(name)?;
         let row: usize = tensor.shape[1..].iter().product::<usize>() * tensor.dtype.bitsize() / 8;
@@ -123,8 +123,8 @@ impl Part {
     }
 
     fn tensor(&self, name: &str) -> Option<&Tensor> {
-        let place = self.tensors.binary_search_by(|t| t.name.as_str().cmp(name));
-        place.ok().map(|place| &self.tensors[place])
+        let index = self.tensors.binary_search_by(|t| t.name.as_str().cmp(name));
+        index.ok().map(|index| &self.tensors[index])
     }
 
     fn starts(&self) -> Result<Vec<usize>> {
@@ -149,7 +149,7 @@ impl Part {
         Ok(starts)
     }
 
-    /// Every tensor that the manifest promises, with its shape, and no other.
+    /// Checks that the part has exactly the tensors of the manifest, each with its shape.
     fn check(&self, number: usize, manifest: &Manifest) -> Result<()> {
         if self.header.part != number {
             let cause = format!("it is part {} under another name", self.header.part);
@@ -163,7 +163,7 @@ impl Part {
             match column.as_str() {
                 BOXES => self.expect(BOXES, &[Dtype::F32], &[regions, 4])?,
                 SIZES => self.expect(SIZES, &[Dtype::U32], &[images, 2])?,
-                // The first image of a part says what an extra holds.
+                // The dtype of an extra is that of a part's first image, so a part without images has none.
                 _ if images == 0 => {}
                 extra => self.expect(extra, &[Dtype::F32, Dtype::I64], &[regions])?,
             }
@@ -193,7 +193,7 @@ impl Part {
     }
 }
 
-/// A part that cannot be used.
+/// The error for a damaged part.
 pub(super) fn damaged(path: &Path, cause: impl Into<String>) -> Error {
     Error::Store(StoreError::Damaged {
         path: path.to_owned(),

@@ -1,4 +1,4 @@
-//! A part in the making: image by image in memory, then as one file.
+//! Builds a part of a feature store: collects encoded images in memory and writes them as one file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -8,31 +8,31 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::entry::{Column, Entry};
-use super::error::{EntryProblem, Fits};
+use super::error::{CheckResult, EntryProblem};
 use super::manifest::{BOXES, Element, Manifest, SIZES};
 use crate::npy::ElementType;
 use crate::{Error, Result};
 use uard_files::FieldsHash;
 
-/// The tensor of all features of a part.
+/// The name of the tensor of all features of a part.
 pub(super) const REGIONS: &str = "regions";
-/// The tensor of the number of regions of each image.
+/// The name of the tensor with the number of regions of each image.
 pub(super) const COUNTS: &str = "counts";
-/// The key of safetensors' metadata under which [`PartHeader`] stands. There is one key only:
-/// several would be written in another order each time.
+/// The key of [`PartHeader`] in safetensors' metadata. It is the only key, because safetensors writes
+/// several keys in a different order each time.
 pub(super) const METADATA: &str = "uard";
 
-/// What a part says of itself beside its tensors.
+/// The metadata of a part.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PartHeader {
-    /// Its number, from 0.
+    /// The part's number, from 0.
     pub(super) part: usize,
     /// `[n]`: the ids of its images.
     pub(super) ids: Vec<String>,
-    /// Entries of the list that are not among its images.
+    /// Entries of the list that have no features.
     pub(super) unreadable: Vec<Unreadable>,
-    /// Over all of the above and the tensors, in hex.
+    /// The digest of the fields above and of all tensors, in hex.
     pub(super) sha256: String,
 }
 
@@ -40,16 +40,16 @@ pub(super) struct PartHeader {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unreadable {
-    /// Its place among the entries of its part.
+    /// Its index among the entries of its part.
     pub(super) place: usize,
     /// Its id.
     pub id: String,
-    /// Why.
+    /// Why it could not be read.
     pub reason: String,
 }
 
 impl PartHeader {
-    /// Entries of the list that the part covers.
+    /// The number of entries of the list that the part covers.
     pub(super) fn entries(&self) -> usize {
         self.ids.len() + self.unreadable.len()
     }
@@ -63,7 +63,7 @@ impl PartHeader {
         list
     }
 
-    /// The digest of this header with its tensors, given in the order of their names.
+    /// The digest of this header and its tensors, which are given in the order of their names.
     pub(super) fn digest<'a>(&self, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
         let mut fields = FieldsHash::default();
         fields.add_number(self.part);
@@ -96,7 +96,7 @@ pub(super) struct PartBuilder {
 #[derive(Debug)]
 struct Encoded {
     dtype: Dtype,
-    /// Numbers in a row, where the tensor has two axes.
+    /// The size of the second axis; `None` for a tensor of one axis.
     columns: Option<usize>,
     bytes: Vec<u8>,
 }
@@ -150,7 +150,7 @@ impl PartBuilder {
         }
     }
 
-    /// Entries of the list so far.
+    /// The number of entries so far.
     pub(super) fn entries(&self) -> usize {
         self.header.entries()
     }
@@ -158,9 +158,9 @@ impl PartBuilder {
     /// Adds an image that was checked against the manifest.
     ///
     /// # Errors
-    /// An extra that is integers in one image of the part and real numbers in another; nothing
-    /// was added then.
-    pub(super) fn add(&mut self, entry: Entry, manifest: &Manifest) -> Fits {
+    /// An extra that is integers in one image of the part and real numbers in another; then nothing is
+    /// added.
+    pub(super) fn add(&mut self, entry: Entry, manifest: &Manifest) -> CheckResult {
         self.add_extras(&entry)?;
         let regions = entry.regions(manifest.width);
         for (name, tensor) in &mut self.tensors {
@@ -185,9 +185,9 @@ impl PartBuilder {
         Ok(())
     }
 
-    fn add_extras(&mut self, entry: &Entry) -> Fits {
+    fn add_extras(&mut self, entry: &Entry) -> CheckResult {
         for (name, column) in &entry.extras {
-            let dtype = dtype_of(column);
+            let dtype = column_dtype(column);
             let begun = self.tensors.get(name);
             if let Some(begun) = begun.filter(|begun| begun.dtype != dtype) {
                 return Err(EntryProblem::ColumnValues {
@@ -199,7 +199,7 @@ impl PartBuilder {
         }
         for (name, column) in &entry.extras {
             let tensor = self.tensors.entry(name.clone());
-            let tensor = tensor.or_insert_with(|| Encoded::new(dtype_of(column), None));
+            let tensor = tensor.or_insert_with(|| Encoded::new(column_dtype(column), None));
             match column {
                 Column::Integers(values) => tensor.push(values.iter().copied(), i64::to_le_bytes),
                 Column::Reals(values) => tensor.push(values.iter().copied(), f32::to_le_bytes),
@@ -208,7 +208,7 @@ impl PartBuilder {
         Ok(())
     }
 
-    /// Notes an entry without features.
+    /// Records an entry without features.
     pub(super) fn skip(&mut self, id: &str, reason: &str) {
         self.header.unreadable.push(Unreadable {
             place: self.entries(),
@@ -220,7 +220,7 @@ impl PartBuilder {
     /// Writes the part; the same images give the same bytes.
     ///
     /// # Errors
-    /// The system refuses; nothing is left behind then.
+    /// The file cannot be written; nothing is left of it.
     pub(super) fn write(mut self, path: &Path) -> Result<PartHeader> {
         let tensors = self.tensors.iter();
         let tensors = tensors.map(|(name, tensor)| (name.as_str(), &tensor.bytes[..]));
@@ -239,7 +239,7 @@ impl PartBuilder {
     }
 }
 
-fn dtype_of(column: &Column) -> Dtype {
+fn column_dtype(column: &Column) -> Dtype {
     match column {
         Column::Integers(_) => Dtype::I64,
         Column::Reals(_) => Dtype::F32,
@@ -253,7 +253,7 @@ fn kind(dtype: Dtype) -> &'static str {
     }
 }
 
-/// How safetensors calls the type of the features.
+/// The dtype of the features in safetensors.
 pub(super) fn dtype(element: Element) -> Dtype {
     match element {
         Element::F16 => Dtype::F16,

@@ -1,10 +1,10 @@
-//! Facts about stored regions: counts, copies, and what is refused.
+//! Tests of `RegionStore`: counts, copies of images, and refused files.
 
 use super::*;
 use crate::npy::{header, write_f32, write_i64};
 use tempfile::TempDir;
 
-/// Features `[images, 2, 3]`, where each number tells its place.
+/// Features `[images, 2, 3]` of which each number is its index divided by 8.
 fn values(images: usize) -> Vec<f32> {
     (0..images * 6).map(|i| i as f32 / 8.0).collect()
 }
@@ -39,11 +39,11 @@ fn images_read_alone_and_in_a_batch_alike() {
     assert_eq!((store.images(), store.regions(), store.width()), (4, 2, 3));
     assert_eq!(store.count(3), 2);
     let batch = store.read_batch(&[2, 0, 2]).unwrap();
-    for (place, image) in [2, 0, 2].into_iter().enumerate() {
+    for (index, image) in [2, 0, 2].into_iter().enumerate() {
         let mut alone = [0.0; 6];
         store.read(image, &mut alone).unwrap();
         assert_eq!(alone[..], values(4)[image * 6..][..6]);
-        assert_eq!(batch[place * 6..][..6], alone);
+        assert_eq!(batch[index * 6..][..6], alone);
     }
     assert!(store.read_batch(&[]).unwrap().is_empty());
 }
@@ -85,7 +85,7 @@ fn nan_and_infinity_name_file_image_and_region() {
 }
 
 #[test]
-fn counts_that_cannot_be_are_refused() {
+fn counts_below_one_or_above_the_stored_regions_are_refused() {
     let dir = directory([2, 2, 3], &values(2));
     let path = dir.path().join("dev_counts.npy");
     let refusal = || {
@@ -95,7 +95,8 @@ fn counts_that_cannot_be_are_refused() {
     };
     for bad in [0, 3, -1] {
         write_i64(&path, &[2], &[2, bad]).unwrap();
-        let expected = format!("dev_counts.npy: image 1 counts {bad} regions, expected 1 to 2");
+        let expected =
+            format!("dev_counts.npy: image 1 has a count of {bad} regions, expected 1 to 2");
         assert_says(&refusal(), &[&expected]);
     }
     write_i64(&path, &[3], &[2, 2, 2]).unwrap();
@@ -114,11 +115,11 @@ fn counts_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn image_that_is_not_there_and_wrong_length_are_refused() {
+fn a_missing_image_and_a_buffer_of_wrong_length_are_refused() {
     let dir = directory([2, 2, 3], &values(2));
     let store = open(&dir);
     let message = store.read(2, &mut [0.0; 6]).unwrap_err().to_string();
-    assert_says(&message, &["image 2 was asked for, the file has 2"]);
+    assert_says(&message, &["image 2 was requested, the file has 2"]);
     assert!(store.read(0, &mut [0.0; 5]).is_err());
 }
 
@@ -153,7 +154,7 @@ fn equal_neighbours_are_two_images_with_half_the_copies() {
 }
 
 #[test]
-fn rows_that_are_not_all_in_runs_stay() {
+fn rows_are_not_merged_unless_all_are_in_runs() {
     let mut rows = values(1).repeat(2);
     rows.extend(&values(3)[6..]);
     let dir = directory([4, 2, 3], &rows);
@@ -173,7 +174,7 @@ fn constant_file_keeps_its_rows() {
 }
 
 #[test]
-fn sparse_file_of_coco_size_reads_the_images_asked_for() {
+fn single_images_are_read_from_a_sparse_file_of_coco_size() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("dev_ims.npy");
     std::fs::write(&path, header("<f4", &[113_287, 36, 2048])).unwrap();

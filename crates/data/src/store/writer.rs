@@ -1,8 +1,8 @@
-//! A feature store that grows, may stop at any moment, and goes on.
+//! Writes a feature store; a write that was stopped can be continued.
 //!
-//! The list of images is cut into parts of a fixed number of entries. A part is written when its
-//! last entry is known, and is on disk whole or not at all; so a run that is stopped loses at most
-//! one part, and goes on at a fixed place of the list with the same bytes.
+//! The list of images is split into parts of a fixed number of entries. A part is written after its last
+//! entry was added, and is on disk whole or not at all. So a write that is stopped loses at most one part,
+//! continues after the last whole part, and ends with the same bytes.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,10 +20,10 @@ use crate::{Error, Result};
 /// The file that lists the entries without features.
 pub(super) const UNREADABLE: &str = "unreadable.tsv";
 
-/// As many reasons are told where nothing else can be.
-const TOLD: usize = 3;
+/// The number of unreadable entries that an error names if no image could be stored.
+const NAMED_UNREADABLE: usize = 3;
 
-/// Writes a store entry by entry; one part at a time lies in memory.
+/// Writes a store entry by entry; one part at a time is held in memory.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
@@ -60,34 +60,34 @@ pub struct StoreWriter {
     /// The parts on disk.
     written: Vec<PartHeader>,
     part: PartBuilder,
-    /// The place in the list of every entry that was stored or skipped.
-    places: HashMap<String, usize>,
-    /// The stored entries, in the order of the list.
+    /// The index in the list of every entry that was stored or skipped.
+    positions: HashMap<String, usize>,
+    /// The entries that were stored before, in the order of the list.
     stored: Vec<String>,
-    /// How many of the stored entries the list has passed.
+    /// The number of these entries that the caller has passed again.
     passed: usize,
-    /// Keeps other writers away; none for a complete store, which is not written to.
+    /// Locks out other writers; `None` for a complete store, which is not written to.
     _lock: Option<DirectoryLock>,
 }
 
-/// What a finished store holds.
+/// The number of entries of a finished store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finished {
     /// Images with features.
     pub images: usize,
-    /// Entries of the list without.
+    /// Entries of the list without features.
     pub unreadable: usize,
 }
 
 impl StoreWriter {
-    /// Begins `DIR/{split}_store`, or goes on with it after its last whole part.
+    /// Begins `DIR/{split}_store`, or continues it after its last whole part.
     ///
-    /// Returns how many entries of the list are stored already. They must be passed again, with
-    /// [`already_has`](Self::already_has), so that another list is noticed.
+    /// Returns the number of entries of the list that are stored already. They must be passed again, to
+    /// [`already_has`](Self::already_has), so that a changed list is refused.
     ///
     /// # Errors
-    /// A store of another manifest (the difference is named) or format; a damaged part; another
-    /// process is writing it; the system refuses.
+    /// A store of another manifest (the difference is named) or format; a damaged part; another process
+    /// that writes the store; files that cannot be read or written.
     pub fn create_or_continue(
         dir: &Path,
         split: &str,
@@ -107,13 +107,13 @@ impl StoreWriter {
         let written = whole_parts(&path, &file)?;
         let lists = written.iter().flat_map(PartHeader::list);
         let stored: Vec<String> = lists.map(str::to_owned).collect();
-        let places = stored.iter().cloned().zip(0..).collect();
+        let positions = stored.iter().cloned().zip(0..).collect();
         let writer = Self {
             part: PartBuilder::new(written.len(), &file.manifest),
             path,
             file,
             written,
-            places,
+            positions,
             passed: 0,
             stored,
             _lock: lock,
@@ -122,22 +122,22 @@ impl StoreWriter {
         Ok((writer, stored))
     }
 
-    /// Refuses a place where no store can be written, so that this is known before any work.
+    /// Checks that a store can be written, so that an error is reported before features are computed.
     ///
     /// # Errors
-    /// Another process is writing there; the system refuses.
-    pub fn check_place(dir: &Path, split: &str) -> Result<()> {
+    /// Another process that writes the store; a directory that cannot be written.
+    pub fn check_writable(dir: &Path, split: &str) -> Result<()> {
         let path = store_path(dir, split);
         drop(lock(&path)?);
-        // Nothing was begun: a directory that was made for the lock goes with it, no other does.
+        // Removes the directory only if it is empty, that is, if the lock created it.
         let _ = std::fs::remove_dir(&path);
         Ok(())
     }
 
-    /// Whether the next entry of the list is in the store; if so, it is passed.
+    /// Whether the next entry of the list is stored already; if so, it counts as passed.
     ///
     /// # Errors
-    /// The store has another entry at this place of the list.
+    /// The store has another entry at this position of the list.
     pub fn already_has(&mut self, id: &str) -> Result<bool> {
         let Some(stored) = self.stored.get(self.passed) else {
             return Ok(false);
@@ -157,11 +157,11 @@ impl StoreWriter {
     /// Stores the next entry of the list.
     ///
     /// # Errors
-    /// [`StoreError::Entry`] with what is wrong with it, and nothing was stored; an entry that was
-    /// to be [passed](Self::already_has) first; a complete store; the system refuses.
+    /// [`StoreError::Entry`] for an invalid entry, of which nothing is stored; a stored entry that was not
+    /// [passed](Self::already_has) before; a complete store; a part that cannot be written.
     pub fn add(&mut self, entry: Entry) -> Result<()> {
         self.check_next(&entry.id)?;
-        if let Some(&first) = self.places.get(&entry.id) {
+        if let Some(&first) = self.positions.get(&entry.id) {
             return Err(Error::Store(StoreError::Entry {
                 id: entry.id,
                 problem: EntryProblem::RepeatedId { first },
@@ -179,8 +179,8 @@ impl StoreWriter {
         self.note(id)
     }
 
-    /// Notes that the next entry of the list has no features, and why. Its id may have been there
-    /// before.
+    /// Records that the next entry of the list has no features, with the reason. Its id may be that of
+    /// an earlier entry.
     ///
     /// # Errors
     /// As [`add`](Self::add).
@@ -190,11 +190,11 @@ impl StoreWriter {
         self.note(id.to_owned())
     }
 
-    /// Writes what is left, and says that the store is complete.
+    /// Writes the last part and marks the store as complete.
     ///
     /// # Errors
-    /// A list that ended before the stored entries did; a store without images; the system
-    /// refuses.
+    /// A list that is shorter than the stored part of it; a store without images; files that cannot be
+    /// written.
     pub fn finish(mut self) -> Result<Finished> {
         if self.passed < self.stored.len() {
             return Err(Error::Store(StoreError::ShorterList {
@@ -215,7 +215,7 @@ impl StoreWriter {
             let entries = self.written.iter().flat_map(|part| &part.unreadable);
             let first = entries.map(|entry| format!("{}: {}", entry.id, entry.reason));
             return Err(Error::Store(StoreError::Empty {
-                first: first.take(TOLD).collect(),
+                first: first.take(NAMED_UNREADABLE).collect(),
                 path: self.path,
                 unreadable,
             }));
@@ -255,7 +255,7 @@ impl StoreWriter {
     }
 
     fn note(&mut self, id: String) -> Result<()> {
-        self.places.insert(id, self.places.len());
+        self.positions.insert(id, self.positions.len());
         match self.part.entries() == self.file.manifest.images_per_part {
             true => self.write_part(),
             false => Ok(()),
@@ -282,8 +282,8 @@ impl StoreWriter {
     }
 }
 
-/// Locks a store against other writers. One that is complete is not written to, and may lie where
-/// nothing can be written.
+/// Locks a store against other writers. A complete store is not locked, because it is not written to and
+/// may lie in a read-only directory.
 fn lock(store: &Path) -> Result<Option<DirectoryLock>> {
     if StoreFile::path(store).exists() && StoreFile::read(store)?.complete {
         return Ok(None);
@@ -292,10 +292,10 @@ fn lock(store: &Path) -> Result<Option<DirectoryLock>> {
     Ok(Some(lock))
 }
 
-/// The parts on disk up to the first that is missing.
+/// The headers of the parts on disk up to the first that is missing.
 ///
-/// Of a store that is not complete, a part with fewer entries than the others does not count: it
-/// was the last of a list that was about to be finished, and is written again.
+/// In a store that is not complete, a part with fewer entries than `images_per_part` does not count: it
+/// was the last part of the list, and is written again.
 fn whole_parts(store: &Path, file: &StoreFile) -> Result<Vec<PartHeader>> {
     let mut written = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! Sentences of our own, cut by NLTK and by hand.
+//! Tests of `tokenize` on sentences whose words NLTK or a person determined.
 
 use super::*;
 

@@ -1,12 +1,11 @@
-//! How is a convolution computed fast on a CPU? As products of panels.
+//! Convolution on the CPU as a product of packed panels.
 //!
-//! Every output pixel is a row of the left side: the numbers that its window sees, copied straight
-//! into panels, a block of pixels at a time and small enough to stay in cache. The kernel is the
-//! right side, packed once when it is loaded. Bias, the sum with a shortcut and ReLU happen while
-//! the sums are still in cache.
+//! The left matrix has a row for each output pixel: the numbers in its window. It is packed a block
+//! of pixels at a time, so that a block stays in cache. The right matrix is the kernel, packed once
+//! when it is loaded. Bias, shortcut and ReLU are applied while a block's sums are in cache.
 //!
-//! An output pixel depends on its own window alone, to the last bit: not on the photos beside it,
-//! nor on how many threads there are.
+//! An output pixel depends on its own window only, to the last bit: not on the other photos of the
+//! batch, nor on the number of threads.
 
 mod finish;
 mod patches;
@@ -17,67 +16,77 @@ use uard_linalg::panels::{padded_depth, panels_for};
 use uard_linalg::vector::vectorised;
 
 use self::finish::Finish;
-use self::patches::{Lines, Pack, Source};
+use self::patches::{PackWindows, View, WindowLayout};
 use super::maps::Maps;
-use super::number::{Aligned, Number, Space};
+use super::number::{AlignedBuffer, Number, Workspace};
 use super::window::Window;
 
-/// Packed windows of a block: at most this, a quarter of a second cache of 1 MB, which the kernel
-/// passes through as well.
+/// The most bytes of a block's packed windows: a quarter of an L2 cache of 1 MB, which also holds
+/// the part of the kernel in use.
 const ROW_BYTES: usize = 256 << 10;
 
-/// A block has at least as many pixels, so that a kernel from memory is used often enough.
+/// The fewest panels of pixels in a block, so that a kernel read from memory is used several times.
 const FEWEST_PANELS: usize = 4;
 
-/// Output channels that are multiplied at a time: two rounds of the widest tile.
+/// Output channels that are computed at a time: twice the columns of the widest tile.
 const COLUMNS: usize = 96;
 
-/// What happens to a sum before it is stored.
+/// The function that is applied to a convolution's sums before they are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum After {
-    /// Nothing.
-    Nothing,
+pub enum Nonlinearity {
+    /// `x`.
+    Identity,
     /// `max(x, 0)`; NaN stays NaN.
     Relu,
 }
 
-/// The numbers of a convolution, as they come from a file.
+/// Numbers of output and input channels of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Channels {
+    /// O, what the layer computes.
+    pub outputs: usize,
+    /// F, what the layer reads.
+    pub inputs: usize,
+}
+
+/// Kernel and bias of a convolution, in PyTorch's layout.
 ///
 /// # Shapes
-/// `kernel` [O, F, KH, KW], `bias` `[O]`.
+/// `values` [O, F, KH, KW], `bias` `[O]`, f32.
 #[derive(Debug, Clone)]
 pub struct Kernel {
     /// The kernel.
     pub values: Vec<f32>,
-    /// O and F: output and input channels.
-    pub channels: (usize, usize),
-    /// One number an output channel.
+    /// O and F.
+    pub channels: Channels,
+    /// A number for each output channel.
     pub bias: Vec<f32>,
 }
 
-/// A convolution that only goes forward.
+/// A convolution without a backward pass.
 ///
 /// ```text
-/// out[y, x, o] = after(bias[o] + sum kernel[o, f, i, j] in[y sy + i dy - py, x sx + j dx - px, f] + shortcut[y, x, o])
+/// out[y, x, o] = nonlinearity(bias[o] + sum kernel[o, f, i, j] in[y sy + i dy - py, x sx + j dx - px, f] + shortcut[y, x, o])
 /// ```
 #[derive(Debug)]
 pub struct Convolution<T> {
-    /// Columns of the product, depth in the order row, column, channel of the window.
-    columns: Aligned<T>,
-    /// Zero beyond the output channels.
+    /// The kernel as column panels; the depth runs over the window's rows, columns and channels.
+    columns: AlignedBuffer<T>,
+    /// [O], padded with zeros to whole panels.
     bias: Vec<f32>,
-    channels: (usize, usize),
+    channels: Channels,
+    /// Numbers in a window, padded for the panels.
     depth: usize,
     window: Window,
-    after: After,
+    nonlinearity: Nonlinearity,
 }
 
-/// Some channels of maps that a layer writes to.
+/// The channels of some maps that a layer writes its output to.
 #[derive(Debug)]
 pub(crate) struct Target<'a, T> {
     /// The maps.
     pub maps: &'a mut Maps<T>,
-    /// The first of the channels.
+    /// The first of these channels.
     pub channel: usize,
 }
 
@@ -85,11 +94,10 @@ impl<T: Number> Convolution<T> {
     /// Packs a kernel, rounded to `T`.
     ///
     /// # Panics
-    /// When kernel, bias and window do not fit each other: the caller cut them wrongly.
-    pub fn new(kernel: &Kernel, window: Window, after: After) -> Self {
-        let (outputs, inputs) = kernel.channels;
-        let (height, width) = window.kernel;
-        let count = height * width * inputs;
+    /// When the shapes of kernel, bias and window do not fit each other.
+    pub fn new(kernel: &Kernel, window: Window, nonlinearity: Nonlinearity) -> Self {
+        let Channels { outputs, inputs } = kernel.channels;
+        let count = window.kernel.area() * inputs;
         assert_eq!(
             kernel.values.len(),
             outputs * count,
@@ -97,11 +105,11 @@ impl<T: Number> Convolution<T> {
         );
         assert_eq!(kernel.bias.len(), outputs, "a bias for each output channel");
         let depth = padded_depth(count);
-        let mut columns = Aligned::zeros(panels_for(outputs) * PANEL * depth);
-        let packed = columns.first(panels_for(outputs) * PANEL * depth);
+        let mut columns = AlignedBuffer::zeros(panels_for(outputs) * PANEL * depth);
+        let packed = columns.prefix_mut(panels_for(outputs) * PANEL * depth);
         let mut vector = vec![0.0; count];
         for (output, values) in kernel.values.chunks_exact(count).enumerate() {
-            for (channel, values) in values.chunks_exact(height * width).enumerate() {
+            for (channel, values) in values.chunks_exact(window.kernel.area()).enumerate() {
                 for (pixel, &value) in values.iter().enumerate() {
                     vector[pixel * inputs + channel] = value;
                 }
@@ -116,18 +124,18 @@ impl<T: Number> Convolution<T> {
             channels: kernel.channels,
             depth,
             window,
-            after,
+            nonlinearity,
         }
     }
 
     /// Output channels.
     pub fn outputs(&self) -> usize {
-        self.channels.0
+        self.channels.outputs
     }
 
     /// Input channels.
     pub fn inputs(&self) -> usize {
-        self.channels.1
+        self.channels.inputs
     }
 
     /// The window.
@@ -141,11 +149,10 @@ impl<T: Number> Convolution<T> {
     /// `input` [N, H, W, F]; returns [N, H', W', O].
     ///
     /// # Panics
-    /// When the maps have other channels or are smaller than the window: the caller chose them
-    /// wrongly.
+    /// When the maps have another number of channels or are smaller than the window.
     pub fn forward(&self, input: &Maps<T>) -> Maps<T> {
-        let (height, width) = self.window.output(input.size()).unwrap_or_default();
-        let shape = [input.photos(), height, width, self.outputs()];
+        let size = self.window.output(input.size()).unwrap_or_default();
+        let shape = [input.photos(), size.height, size.width, self.outputs()];
         let mut maps = Maps::new(vec![T::zeroed(); shape.iter().product()], shape);
         let target = Target {
             maps: &mut maps,
@@ -155,8 +162,8 @@ impl<T: Number> Convolution<T> {
         maps
     }
 
-    /// [`forward`](Self::forward) into some channels of maps that are there; `shortcut`, of the
-    /// shape of the output, is added before [`After`].
+    /// [`forward`](Self::forward) into some channels of existing maps; `shortcut`, of the shape of
+    /// the output, is added before the [`Nonlinearity`].
     pub(crate) fn forward_into(
         &self,
         input: &Maps<T>,
@@ -167,81 +174,94 @@ impl<T: Number> Convolution<T> {
         assert_eq!(input.channels(), self.inputs(), "channels of the input");
         let size = self.window.output(input.size());
         assert_eq!(Some(maps.size()), size, "the size of the output");
-        let panels = panels_for(maps.size().0 * maps.size().1);
+        let panels = panels_for(maps.size().area());
         let most = ROW_BYTES / (PANEL * self.depth * size_of::<T>());
         let blocks = panels.div_ceil(most.max(FEWEST_PANELS));
         let pixels = panels.div_ceil(blocks) * PANEL;
-        let job = Job {
+        let batch = BatchConvolution {
             layer: self,
-            source: Source::new(input, self.window),
-            lines: Lines::new::<T>(self.window, input),
-            width: maps.size().1,
+            input,
+            layout: WindowLayout::new::<T>(self.window, input),
+            width: maps.size().width,
             channels: maps.channels(),
             channel,
             shortcut,
         };
         let photo = maps.photo_len();
-        let mut tasks = Vec::new();
+        let mut blocks = Vec::new();
         for (photo, values) in maps.values_mut().chunks_mut(photo).enumerate() {
-            let blocks = values.chunks_mut(pixels * job.channels).enumerate();
-            tasks.extend(blocks.map(|(block, out)| (photo, block * pixels, out)));
+            let of_photo = values.chunks_mut(pixels * batch.channels).enumerate();
+            blocks.extend(of_photo.map(|(at, out)| PixelBlock {
+                photo,
+                first: at * pixels,
+                out,
+            }));
         }
-        let tasks = tasks.into_par_iter().with_max_len(1);
-        tasks.for_each(|(photo, first, out)| {
-            T::with_space(|space| job.run((photo, first), out, space));
+        let blocks = blocks.into_par_iter().with_max_len(1);
+        blocks.for_each(|block| {
+            T::with_workspace(|workspace| batch.run(block, workspace));
         });
     }
 }
 
-/// A convolution of a batch.
-struct Job<'a, T> {
+/// A convolution with its input and where its output goes.
+struct BatchConvolution<'a, T> {
     layer: &'a Convolution<T>,
-    source: Source<'a, T>,
-    lines: Lines,
+    input: &'a Maps<T>,
+    layout: WindowLayout,
     /// Columns of the output.
     width: usize,
-    /// Channels of the maps that are written to, and the first that is.
+    /// Channels of the maps that are written to.
     channels: usize,
+    /// The first channel that is written to.
     channel: usize,
     shortcut: Option<&'a Maps<T>>,
 }
 
-impl<T: Number> Job<'_, T> {
-    /// Some output pixels of a photo, counted along its rows; `out` holds all their channels.
-    fn run(&self, (photo, first): (usize, usize), out: &mut [T], space: &mut Space<T>) {
+/// Consecutive output pixels of a photo, row after row.
+struct PixelBlock<'a, T> {
+    photo: usize,
+    /// Index of the first pixel in the photo's map.
+    first: usize,
+    /// All channels of the pixels, those of other layers included.
+    out: &'a mut [T],
+}
+
+impl<T: Number> BatchConvolution<'_, T> {
+    fn run(&self, block: PixelBlock<'_, T>, workspace: &mut Workspace<T>) {
+        let PixelBlock { photo, first, out } = block;
         let layer = self.layer;
         let pixels = first..first + out.len() / self.channels;
         let panels = panels_for(pixels.len());
         let depth = layer.depth;
-        let (values, starts) = {
-            let view = self.source.view(photo, pixels.clone(), self.width);
-            view.into_windows(&mut space.padded)
-        };
-        vectorised(Pack {
+        let view = View::new(self.input, photo, layer.window, pixels.clone(), self.width);
+        let (values, starts) = view.into_windows(&mut workspace.padded);
+        vectorised(PackWindows {
             source: values,
             starts: &starts,
-            lines: &self.lines,
-            rows: space.rows.first(panels * PANEL * depth),
+            layout: &self.layout,
+            rows: workspace.rows.prefix_mut(panels * PANEL * depth),
         });
-        let rows = RowPanels::new(space.rows.get(panels * PANEL * depth), depth);
-        let columns = layer.columns.get(layer.bias.len() * depth);
+        let rows = RowPanels::new(workspace.rows.prefix(panels * PANEL * depth), depth);
+        let columns = layer.columns.prefix(layer.bias.len() * depth);
         let columns = ColumnPanels::new(columns, depth);
-        let sums = space.sums.first(panels * PANEL * COLUMNS);
+        let sums = workspace.sums.prefix_mut(panels * PANEL * COLUMNS);
         for at in (0..layer.bias.len()).step_by(COLUMNS) {
             let last = (at + COLUMNS).min(layer.bias.len());
-            let some = columns.slice(at / PANEL..last / PANEL);
-            panels::product(Instructions::best(), rows, some, sums, COLUMNS);
+            let columns = columns.slice(at / PANEL..last / PANEL);
+            panels::product(Instructions::best(), rows, columns, sums, COLUMNS);
             let channels = at..last.min(layer.outputs());
             vectorised(Finish {
                 sums,
-                stride: COLUMNS,
+                sums_stride: COLUMNS,
                 bias: &layer.bias[channels.clone()],
-                shortcut: self.shortcut.map(|maps| {
-                    let pixels = &maps.photo(photo)[pixels.start * layer.outputs()..];
-                    (&pixels[at..], layer.outputs())
-                }),
-                out: (&mut out[self.channel + at..], self.channels),
-                relu: layer.after == After::Relu,
+                shortcut: self
+                    .shortcut
+                    .map(|maps| &maps.photo(photo)[pixels.start * layer.outputs() + at..]),
+                shortcut_stride: layer.outputs(),
+                out: &mut out[self.channel + at..],
+                out_stride: self.channels,
+                nonlinearity: layer.nonlinearity,
             });
         }
     }

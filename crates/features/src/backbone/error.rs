@@ -1,66 +1,64 @@
-//! What can go wrong between a photo and the maps of a network.
+//! Errors of decoding and resizing photos and of running a network on them.
 
-/// A cause, with what was expected and found.
+use super::maps::Size;
+
+/// An error of decoding or resizing a photo, or of running a network on it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VisionError {
-    /// A network was asked for none of its maps.
-    #[error("no stage of the network was asked for; name at least one of C2 to C5")]
+    /// No stage of a network was requested.
+    #[error("no stage of the network is requested; name at least one of C2 to C5")]
     NoStage,
-    /// Fewer pixels than a window of a network has.
+    /// Fewer pixels than a window of a network holds.
     #[error(
-        "{height} x {width} pixels are too few for the network: one of its windows does not fit once; resize photos to more"
+        "{size} pixels are too few for the network: one of its windows is larger; resize photos to more pixels"
     )]
     TooFewPixels {
-        /// Rows of pixels.
-        height: usize,
-        /// Columns of pixels.
-        width: usize,
+        /// Height and width of the pixels.
+        size: Size,
     },
     /// Pixels of another size than a network was built for.
-    #[error(
-        "{} x {} pixels, expected {} x {}: the network has places for no others", found.0, found.1, expected.0, expected.1
-    )]
+    #[error("{found} pixels, expected {expected}: the network is built for this size only")]
     OtherPixels {
-        /// Height and width.
-        expected: (usize, usize),
-        /// Height and width.
-        found: (usize, usize),
+        /// Height and width that the network was built for.
+        expected: Size,
+        /// Height and width of the pixels.
+        found: Size,
     },
-    /// A photo that cannot be read.
+    /// A file that cannot be decoded as a photo.
     #[error("{origin}: not a photo that can be read: {cause}")]
     UnreadablePhoto {
         /// The file.
         origin: String,
-        /// Why.
+        /// Why it cannot be decoded.
         cause: String,
     },
-    /// A size of photos that cannot be.
+    /// Impossible sizes of a preprocessing.
     #[error(
-        "photos cannot be made into {fit:?}: sides are 1 to 4096 pixels, and a crop is no larger than what it is cut from"
+        "photos cannot be resized to {fit:?}: sides are 1 to 4096 pixels, and a crop is no larger than the resized photo"
     )]
     Preprocessing {
-        /// What was asked for.
+        /// The sizes.
         fit: crate::backbone::Fit,
     },
     /// A photo that cannot be resized.
     #[error("a photo of {width} x {height} pixels cannot be resized: {cause}")]
     Resize {
-        /// Of the photo.
+        /// Width of the photo.
         width: u32,
-        /// Of the photo.
+        /// Height of the photo.
         height: u32,
-        /// What the resizer said.
+        /// Why it cannot be resized.
         cause: String,
     },
-    /// A grid that is finer than the map that it is made of.
+    /// A grid with more rows or columns than the map.
     #[error("a grid of {side} x {side} regions cannot be made of a map of {height} x {width} cells; ask for 1 to {}", (*height).min(*width))]
     GridSide {
         /// The grid's side.
         side: usize,
-        /// Of the map.
+        /// Height of the map.
         height: usize,
-        /// Of the map.
+        /// Width of the map.
         width: usize,
     },
 }

@@ -1,64 +1,65 @@
-//! How do weights in the names of PyTorch become a convolution? With the batch norm after it folded
-//! in.
+//! Reads a convolution's kernel and bias and folds the batch norm after it into them.
 
-use super::convolution::Kernel;
+use super::convolution::{Channels, Kernel};
+use super::maps::Size;
 use crate::Result;
 use uard_hub::weights::Weights;
 
-/// What a convolution is called, and the batch norm after it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Names<'a> {
-    pub convolution: &'a str,
-    pub norm: &'a str,
+/// The names of a convolution and of the batch norm after it, without `.weight` and the like.
+#[derive(Debug)]
+pub(crate) struct ConvolutionNames {
+    pub convolution: String,
+    pub norm: String,
 }
 
 impl Kernel {
-    /// A convolution of output and input channels and a window of (height, width), with the batch
-    /// norm after it folded in, in f64.
+    /// Reads a convolution and folds the batch norm after it into it, in f64. `size` is the height
+    /// and width of the kernel.
     ///
     /// ```text
     /// scale = weight / sqrt(running_var + epsilon)
     /// kernel' = kernel scale,  bias' = (bias - running_mean) scale + norm bias
     /// ```
     ///
-    /// A file that holds no batch norm holds a bias: it was folded by whoever wrote it.
+    /// In a file with a bias and without a batch norm, the batch norm is already folded in.
     pub(crate) fn folded(
         weights: &Weights,
-        names: Names<'_>,
-        (outputs, inputs): (usize, usize),
-        (height, width): (usize, usize),
+        names: &ConvolutionNames,
+        channels: Channels,
+        size: Size,
         epsilon: f64,
     ) -> Result<Kernel> {
-        let shape = [outputs, inputs, height, width];
+        let Channels { outputs, inputs } = channels;
+        let shape = [outputs, inputs, size.height, size.width];
         let values = weights.numbers(&format!("{}.weight", names.convolution), &shape)?;
         let kernel = |values, bias| Self {
             values,
-            channels: (outputs, inputs),
+            channels,
             bias,
         };
         let bias = format!("{}.bias", names.convolution);
-        let own = match weights.has(&bias) {
+        let stored_bias = match weights.has(&bias) {
             true => Some(weights.numbers(&bias, &[outputs])?),
             false => None,
         };
         let norm = |part: &str| format!("{}.{part}", names.norm);
-        if let Some(own) = &own
+        if let Some(bias) = &stored_bias
             && !weights.has(&norm("running_var"))
         {
-            return Ok(kernel(values, own.clone()));
+            return Ok(kernel(values, bias.clone()));
         }
-        let part = |part| weights.numbers(&norm(part), &[outputs]);
-        let (weight, variance) = (part("weight")?, part("running_var")?);
-        let (shift, mean) = (part("bias")?, part("running_mean")?);
+        let read = |part| weights.numbers(&norm(part), &[outputs]);
+        let (weight, variance) = (read("weight")?, read("running_var")?);
+        let (norm_bias, mean) = (read("bias")?, read("running_mean")?);
         let scales = weight.iter().zip(&variance);
         let scales = scales.map(|(w, v)| f64::from(*w) / (f64::from(*v) + epsilon).sqrt());
         let scales: Vec<f64> = scales.collect();
-        let own = own.unwrap_or_else(|| vec![0.0; outputs]);
+        let bias = stored_bias.unwrap_or_else(|| vec![0.0; outputs]);
         let biases = (0..outputs).map(|at| {
-            let centred = f64::from(own[at]) - f64::from(mean[at]);
-            (centred * scales[at] + f64::from(shift[at])) as f32
+            let centred = f64::from(bias[at]) - f64::from(mean[at]);
+            (centred * scales[at] + f64::from(norm_bias[at])) as f32
         });
-        let count = inputs * height * width;
+        let count = inputs * size.area();
         let folded = values.iter().enumerate();
         let folded = folded.map(|(at, value)| (f64::from(*value) * scales[at / count]) as f32);
         Ok(kernel(folded.collect(), biases.collect()))
@@ -71,10 +72,15 @@ mod tests {
 
     use super::*;
 
-    const NAMES: Names<'_> = Names {
-        convolution: "conv",
-        norm: "bn",
-    };
+    /// The folded kernel of `conv` and `bn`, [outputs, 1, 1, 1], with an epsilon of 1.
+    fn folded(weights: &Weights, outputs: usize) -> Result<Kernel> {
+        let names = ConvolutionNames {
+            convolution: "conv".to_owned(),
+            norm: "bn".to_owned(),
+        };
+        let channels = Channels { outputs, inputs: 1 };
+        Kernel::folded(weights, &names, channels, Size::square(1), 1.0)
+    }
 
     fn file(tensors: &[(&str, &[usize], &[f32])]) -> Weights {
         let stored: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
@@ -104,15 +110,15 @@ mod tests {
     fn batch_norm_is_folded_with_its_epsilon() {
         let [weight, bias, mean, variance] = NORM;
         let weights = file(&[KERNEL, weight, bias, mean, variance]);
-        let kernel = Kernel::folded(&weights, NAMES, (2, 1), (1, 1), 1.0).unwrap();
+        let kernel = folded(&weights, 2).unwrap();
         assert_eq!(kernel.values, [3.0, 5.0]);
         assert_eq!(kernel.bias, [-0.5, 2.0]);
     }
 
     #[test]
-    fn a_bias_alone_was_folded_already() {
+    fn a_bias_without_a_batch_norm_is_read_as_it_is() {
         let weights = file(&[KERNEL, ("conv.bias", &[2], &[7.0, 8.0])]);
-        let kernel = Kernel::folded(&weights, NAMES, (2, 1), (1, 1), 1.0).unwrap();
+        let kernel = folded(&weights, 2).unwrap();
         assert_eq!(
             (kernel.values, kernel.bias),
             (vec![3.0, 5.0], vec![7.0, 8.0])
@@ -120,13 +126,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_of_another_shape_is_named() {
+    fn a_missing_tensor_and_one_of_another_shape_are_named() {
         let [weight, bias, mean, _] = NORM;
         let weights = file(&[KERNEL, weight, bias, mean]);
-        let message = |outputs| {
-            let found = Kernel::folded(&weights, NAMES, (outputs, 1), (1, 1), 1.0);
-            found.unwrap_err().to_string()
-        };
+        let message = |outputs| folded(&weights, outputs).unwrap_err().to_string();
         assert!(message(2).contains("bn.running_var"), "{}", message(2));
         assert!(message(3).contains("(3, 1, 1, 1)"), "{}", message(3));
         assert!(message(3).contains("(2, 1, 1, 1)"), "{}", message(3));

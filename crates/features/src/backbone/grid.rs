@@ -1,30 +1,33 @@
-//! How do photos become regions without a detector? Each cell of a feature map is one.
+//! Regions without a detector: the cells of a feature map, or means over a grid of them.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::error::VisionError;
-use super::maps::Maps;
+use super::maps::Size;
 use super::network::Network;
 use super::photo::Photo;
 use super::preprocessing::{Placement, Preprocessing};
 use crate::{Error, Result};
 
-/// Photos that pass through the network together: enough that a kernel read from memory is used
-/// often, few enough that maps stay near.
+/// Photos of a batch: enough that a kernel read from memory is used often, few enough that maps
+/// stay in cache.
 const PHOTOS_AT_ONCE: usize = 4;
 
-/// What the cells of a map become.
+/// Which regions are made of the cells of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Cells {
-    /// Each is a region.
+    /// Each cell is a region.
     All,
-    /// The means of a grid of `side` x `side`: 6 gives the 36 regions of this field. Where the side
-    /// does not divide the map, neighbours share cells, cut as PyTorch's adaptive pooling cuts:
-    /// from `floor(i size / side)` to `ceil((i + 1) size / side)`.
+    /// A grid of `side` x `side` regions, each the mean of its cells; 6 gives 36 regions, the usual
+    /// number in image-text matching. Region i along an axis of `size` cells has the cells from
+    /// `floor(i size / side)` to `ceil((i + 1) size / side)`, as in PyTorch's adaptive pooling:
+    /// where the side does not divide the map, neighbouring regions share cells.
     Grid {
-        /// Regions down and across, at most as many as the map has.
+        /// Rows and columns of the grid, at most as many as the map has.
         side: usize,
     },
 }
@@ -36,15 +39,15 @@ pub struct GridRegions {
     pub features: Vec<f32>,
     /// R boxes (x1, y1, x2, y2) in pixels of the upright photo.
     ///
-    /// A cell's box is its share of the pixels that the network was given. What a cell has seen is
-    /// larger: windows overlap.
+    /// A cell's box is its share of the preprocessed photo. Its receptive field is larger, because
+    /// windows overlap.
     pub boxes: Vec<[f32; 4]>,
 }
 
-/// A frozen network, what photos are made into for it, and what its cells are made into.
+/// A frozen network with the preprocessing of its photos and the choice of regions.
 ///
-/// The network is one of convolutions or a vision transformer, whose cells are patches
-/// ([`open_vision_folder`](super::open_vision_folder)): regions come out in the same way.
+/// The network consists of convolutions or is a vision transformer, whose cells are patches
+/// ([`open_vision_folder`](super::open_vision_folder)).
 ///
 /// ```no_run
 /// use std::path::Path;
@@ -73,11 +76,11 @@ pub struct GridBackbone {
 }
 
 impl GridBackbone {
-    /// Of the last map of a network.
+    /// Regions are made of the last map of the network.
     ///
     /// # Errors
-    /// When photos of the preprocessing's size are too small for the network, or the grid is finer
-    /// than the map.
+    /// When photos of the preprocessing's size are too small for the network, or the grid has more
+    /// rows or columns than the map.
     pub fn new(network: Network, preprocessing: Preprocessing, cells: Cells) -> Result<Self> {
         let shapes = network.shapes(preprocessing.size())?;
         let shape = shapes.last().copied().ok_or(VisionError::NoStage)?;
@@ -98,23 +101,22 @@ impl GridBackbone {
         })
     }
 
-    /// R: regions of every photo.
+    /// R, the number of regions of every photo.
     pub fn regions_per_photo(&self) -> usize {
-        let (rows, columns) = self.sides();
-        rows * columns
+        self.grid().area()
     }
 
-    /// F: the width of a region's features.
+    /// F, the width of a region's features.
     pub fn width(&self) -> usize {
         self.shape[2]
     }
 
-    /// What photos are made into before the network sees them.
+    /// The preprocessing of photos.
     pub fn preprocessing(&self) -> Preprocessing {
         self.preprocessing
     }
 
-    /// What the cells are made into.
+    /// Which regions are made of the cells.
     pub fn cells(&self) -> Cells {
         self.cells
     }
@@ -124,14 +126,14 @@ impl GridBackbone {
         &self.network
     }
 
-    /// The regions of each photo, over all threads. They depend on that photo alone, to the last
-    /// bit.
+    /// The regions of each photo, computed on all threads. They depend on that photo only, to the
+    /// last bit.
     ///
     /// # Shapes
     /// For each photo `features` [R, F] and R `boxes`.
     ///
     /// # Errors
-    /// When a photo cannot be resized. No photos have no regions.
+    /// When a photo cannot be resized. For an empty slice the result is empty.
     pub fn regions(&self, photos: &[Photo]) -> Result<Vec<GridRegions>> {
         let mut found = Vec::with_capacity(photos.len());
         for photos in photos.chunks(PHOTOS_AT_ONCE) {
@@ -141,7 +143,7 @@ impl GridBackbone {
                 let regions: Vec<GridRegions> = photos
                     .par_iter()
                     .enumerate()
-                    .map(|(at, photo)| self.cut(maps, at, photo))
+                    .map(|(at, photo)| self.regions_of_map(maps.photo(at), photo))
                     .collect();
                 found.extend(regions);
             }
@@ -149,61 +151,63 @@ impl GridBackbone {
         Ok(found)
     }
 
-    /// Regions down and across.
-    fn sides(&self) -> (usize, usize) {
+    /// Rows and columns of regions.
+    fn grid(&self) -> Size {
         match self.cells {
-            Cells::All => (self.shape[0], self.shape[1]),
-            Cells::Grid { side } => (side, side),
+            Cells::All => Size::new(self.shape[0], self.shape[1]),
+            Cells::Grid { side } => Size::square(side),
         }
     }
 
-    fn cut(&self, maps: &Maps<f32>, at: usize, photo: &Photo) -> GridRegions {
-        let (rows, columns) = self.sides();
+    /// `map` [H, W, F].
+    fn regions_of_map(&self, map: &[f32], photo: &Photo) -> GridRegions {
+        let grid = self.grid();
         let [height, width, channels] = self.shape;
-        let map = maps.photo(at);
         let placement = self.preprocessing.placement(photo);
         let mut regions = GridRegions {
-            features: Vec::with_capacity(rows * columns * channels),
-            boxes: Vec::with_capacity(rows * columns),
+            features: Vec::with_capacity(grid.area() * channels),
+            boxes: Vec::with_capacity(grid.area()),
         };
-        for row in 0..rows {
-            for column in 0..columns {
-                let (down, across) = (span(row, height, rows), span(column, width, columns));
-                let cells = down.clone().flat_map(|y| {
-                    let cells = across.clone();
+        for row in 0..grid.height {
+            for column in 0..grid.width {
+                let rows = cells_of_region(row, height, grid.height);
+                let columns = cells_of_region(column, width, grid.width);
+                let cells = rows.clone().flat_map(|y| {
+                    let cells = columns.clone();
                     cells.map(move |x| &map[(y * width + x) * channels..][..channels])
                 });
                 regions.features.extend(mean(cells, channels));
                 regions
                     .boxes
-                    .push(self.bounds((down, across), placement, photo));
+                    .push(self.box_of_cells(rows, columns, placement, photo));
             }
         }
         regions
     }
 
-    /// Of cells, in pixels of the photo.
-    fn bounds(
+    /// The box (x1, y1, x2, y2) of some cells, in pixels of the photo.
+    fn box_of_cells(
         &self,
-        (down, across): (std::ops::Range<usize>, std::ops::Range<usize>),
+        rows: Range<usize>,
+        columns: Range<usize>,
         placement: Placement,
         photo: &Photo,
     ) -> [f32; 4] {
-        let (height, width) = self.network.covered(self.preprocessing.size());
+        let covered = self.network.covered_size(self.preprocessing.size());
         let x = |cell: usize| {
-            let pixel = cell as f32 * width as f32 / self.shape[1] as f32;
-            (placement.offset.0 + pixel * placement.scale.0).min(photo.width() as f32)
+            let pixel = cell as f32 * covered.width as f32 / self.shape[1] as f32;
+            (placement.x_offset + pixel * placement.x_scale).min(photo.width() as f32)
         };
         let y = |cell: usize| {
-            let pixel = cell as f32 * height as f32 / self.shape[0] as f32;
-            (placement.offset.1 + pixel * placement.scale.1).min(photo.height() as f32)
+            let pixel = cell as f32 * covered.height as f32 / self.shape[0] as f32;
+            (placement.y_offset + pixel * placement.y_scale).min(photo.height() as f32)
         };
-        [x(across.start), y(down.start), x(across.end), y(down.end)]
+        [x(columns.start), y(rows.start), x(columns.end), y(rows.end)]
     }
 }
 
-/// The cells of a region along one axis.
-fn span(region: usize, size: usize, regions: usize) -> std::ops::Range<usize> {
+/// The cells of a region along an axis of `size` cells and `regions` regions.
+fn cells_of_region(region: usize, size: usize, regions: usize) -> Range<usize> {
     region * size / regions..((region + 1) * size).div_ceil(regions)
 }
 
@@ -263,12 +267,13 @@ mod tests {
     }
 
     #[test]
-    fn grid_cells_are_means_and_their_boxes_cover_what_was_meant() {
+    fn regions_of_a_grid_are_means_of_their_cells_and_their_boxes_cover_them() {
         let photo = [photo(64, 48)];
         let all = backbone(STRETCH, Cells::All).unwrap().regions(&photo);
         let two = backbone(STRETCH, Cells::Grid { side: 2 }).unwrap();
         let (all, two) = (&all.unwrap()[0], &two.regions(&photo).unwrap()[0]);
-        // Three rows of cells in two parts share the middle one; four columns do not.
+        // Two rows of regions share the middle one of three rows of cells; columns share none of
+        // four.
         assert_eq!(two.boxes[0], [0.0, 0.0, 32.0, 32.0]);
         assert_eq!(two.boxes[3], [32.0, 16.0, 64.0, 48.0]);
         for channel in 0..32 {
@@ -279,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn boxes_of_a_crop_lie_where_it_was_cut() {
+    fn boxes_of_a_crop_lie_inside_the_crop() {
         let crop = Fit::Crop {
             shorter: 40,
             side: 32,

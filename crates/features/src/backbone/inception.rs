@@ -1,36 +1,36 @@
-//! What are the layers of Inception-v3?
+//! Inception-v3 up to and with `Mixed_7a`.
 
 use uard_linalg::matmul::Matmul;
 
-use super::convolution::{After, Convolution, Kernel};
-use super::folding::Names;
-use super::network::{Form, Network};
+use super::convolution::{Channels, Convolution, Kernel, Nonlinearity};
+use super::folding::ConvolutionNames;
+use super::network::{Architecture, Network};
 use super::number::Number;
-use super::pool::{Border, Edge, Pool, Pooling};
+use super::pool::{Border, Pool, Pooling, SizeRounding};
 use super::trunk::{Branch, Layer, Step, Trunk};
 use super::window::Window;
 use crate::Result;
 use uard_hub::weights::Weights;
 
-/// Of the batch norms, as in the network's first implementation and in timm.
+/// Added to the variance in batch norms, as in TensorFlow's implementation and in timm.
 const EPSILON: f64 = 1e-3;
 
 /// The trunk of Inception-v3 through `Mixed_7a`: 299 x 299 pixels become 8 x 8 cells of 1280
 /// channels.
 ///
 /// Weights have timm's names (`Mixed_7a.branch3x3_1.conv.weight`, `Mixed_7a.branch3x3_1.bn.weight`,
-/// …), with batch norms or folded (`….conv.bias`); what comes after `Mixed_7a` in a file is not
-/// read.
+/// …), with batch norms or folded (`….conv.bias`); weights of layers after `Mixed_7a` are not read.
 ///
 /// # Source
 /// Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016, as
 /// published with weights by TensorFlow and ported by timm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InceptionV3 {
-    /// The average pools in its blocks. Weights that TensorFlow trained expect
-    /// [`Border::Excluded`], torchvision's [`Border::Counted`].
+    /// The padding of the average pools: [`Border::Excluded`] for weights trained with TensorFlow,
+    /// [`Border::Counted`] for torchvision's.
     pub border: Border,
-    /// Every number of channels is divided by it: 1 is the published network, 16 one for tests.
+    /// Every number of channels is divided by this: 1 gives the published network, 16 a small one
+    /// for tests.
     pub divisor: usize,
 }
 
@@ -44,14 +44,14 @@ impl Default for InceptionV3 {
 }
 
 impl InceptionV3 {
-    /// Reads its weights; the network has one map, that of `Mixed_7a`.
+    /// Reads the weights. The network has one map, that of `Mixed_7a`.
     ///
     /// # Errors
     /// When a weight is missing or has another shape, by name.
     pub fn load(&self, weights: &Weights, matmul: Matmul) -> Result<Network> {
         Ok(Network::new(match matmul {
-            Matmul::F32 => Form::F32(self.trunk(weights)?),
-            Matmul::Bf16 => Form::Bf16(self.trunk(weights)?),
+            Matmul::F32 => Architecture::ConvolutionsF32(self.trunk(weights)?),
+            Matmul::Bf16 => Architecture::ConvolutionsBf16(self.trunk(weights)?),
         }))
     }
 
@@ -64,18 +64,18 @@ impl InceptionV3 {
         };
         builder.stem()?;
         for (block, pooled) in [("Mixed_5b", 32), ("Mixed_5c", 64), ("Mixed_5d", 64)] {
-            builder.wide(block, pooled)?;
+            builder.mixed_5(block, pooled)?;
         }
-        builder.halve_first()?;
+        builder.mixed_6a()?;
         for (block, middle) in [
             ("Mixed_6b", 128),
             ("Mixed_6c", 160),
             ("Mixed_6d", 160),
             ("Mixed_6e", 192),
         ] {
-            builder.long(block, middle)?;
+            builder.mixed_6(block, middle)?;
         }
-        builder.halve_second()?;
+        builder.mixed_7a()?;
         let outputs = vec![builder.layers.len() - 1];
         Ok(Trunk {
             layers: builder.layers,
@@ -84,8 +84,8 @@ impl InceptionV3 {
     }
 }
 
-/// A convolution of a chain: what its name ends with, output channels and window.
-type Link<'a> = (&'a str, usize, Window);
+/// A convolution of a chain: the end of its name, output channels of the published network, window.
+type ChainLayer<'a> = (&'a str, usize, Window);
 
 const POINT: Window = Window::square(1, 1, 0);
 const HALVING: Window = Window::square(3, 2, 0);
@@ -93,41 +93,41 @@ const HALVING: Window = Window::square(3, 2, 0);
 struct Builder<'a, T> {
     config: InceptionV3,
     weights: &'a Weights,
-    /// Of the last layer, in the published network.
+    /// Output channels of the last layer so far, in the published network.
     channels: usize,
     layers: Vec<Layer<T>>,
 }
 
 impl<T: Number> Builder<'_, T> {
-    fn convolution(
-        &self,
-        name: &str,
-        inputs: usize,
-        (outputs, window): (usize, Window),
-    ) -> Result<Step<T>> {
-        let names = Names {
-            convolution: &format!("{name}.conv"),
-            norm: &format!("{name}.bn"),
+    /// `channels` are those of the published network.
+    fn convolution(&self, name: &str, channels: Channels, window: Window) -> Result<Step<T>> {
+        let names = ConvolutionNames {
+            convolution: format!("{name}.conv"),
+            norm: format!("{name}.bn"),
         };
-        // The colours of pixels are as many in every network.
+        // The divisor does not apply to the three colours of the pixels.
         let narrow = |channels| match channels {
             3 => 3,
             _ => channels / self.config.divisor,
         };
-        let channels = (narrow(outputs), narrow(inputs));
-        let kernel = Kernel::folded(self.weights, names, channels, window.kernel, EPSILON)?;
-        let layer = Convolution::new(&kernel, window, After::Relu);
+        let channels = Channels {
+            outputs: narrow(channels.outputs),
+            inputs: narrow(channels.inputs),
+        };
+        let kernel = Kernel::folded(self.weights, &names, channels, window.kernel, EPSILON)?;
+        let layer = Convolution::new(&kernel, window, Nonlinearity::Relu);
         Ok(Step::Convolution(layer))
     }
 
-    /// Convolutions of a block one after the other.
-    fn chain(&self, block: &str, links: &[Link<'_>]) -> Result<Branch<T>> {
+    /// Convolutions of a block that run one after the other.
+    fn chain(&self, block: &str, layers: &[ChainLayer<'_>]) -> Result<Branch<T>> {
         let mut inputs = self.channels;
         let mut chain = Vec::new();
-        for (name, outputs, window) in links {
+        for &(name, outputs, window) in layers {
             let name = format!("{block}.{name}");
-            chain.push(self.convolution(&name, inputs, (*outputs, *window))?);
-            inputs = *outputs;
+            let channels = Channels { outputs, inputs };
+            chain.push(self.convolution(&name, channels, window)?);
+            inputs = outputs;
         }
         let ends = chain.pop().into_iter().collect();
         Ok(Branch { chain, ends })
@@ -138,20 +138,13 @@ impl<T: Number> Builder<'_, T> {
         let mut branch = self.chain(block, &[("branch_pool", outputs, POINT)])?;
         branch.chain.push(Step::Pool(Pool {
             window: Window::square(3, 1, 1),
-            edge: Edge::Inside,
+            rounding: SizeRounding::Floor,
             pooling: Pooling::Average(self.config.border),
         }));
         Ok(branch)
     }
 
     fn stem(&mut self) -> Result<()> {
-        let max = || {
-            Layer::Step(Step::Pool(Pool {
-                window: HALVING,
-                edge: Edge::Inside,
-                pooling: Pooling::Max,
-            }))
-        };
         let same = Window::same(3, 3);
         for (name, outputs, window) in [
             ("Conv2d_1a_3x3", 32, HALVING),
@@ -160,23 +153,27 @@ impl<T: Number> Builder<'_, T> {
             ("Conv2d_3b_1x1", 80, POINT),
             ("Conv2d_4a_3x3", 192, Window::square(3, 1, 0)),
         ] {
-            let step = self.convolution(name, self.channels, (outputs, window))?;
+            let channels = Channels {
+                outputs,
+                inputs: self.channels,
+            };
+            let step = self.convolution(name, channels, window)?;
             self.layers.push(Layer::Step(step));
             self.channels = outputs;
             if matches!(name, "Conv2d_2b_3x3" | "Conv2d_4a_3x3") {
-                self.layers.push(max());
+                self.layers.push(Layer::Step(max_pool()));
             }
         }
         Ok(())
     }
 
-    fn mixed(&mut self, branches: Vec<Branch<T>>, channels: usize) {
+    fn push_mixed(&mut self, branches: Vec<Branch<T>>, channels: usize) {
         self.layers.push(Layer::Mixed(branches));
         self.channels = channels;
     }
 
     /// `Mixed_5b` to `Mixed_5d`: 35 x 35 cells.
-    fn wide(&mut self, block: &str, pooled: usize) -> Result<()> {
+    fn mixed_5(&mut self, block: &str, pooled: usize) -> Result<()> {
         let same = Window::same(3, 3);
         let branches = vec![
             self.chain(block, &[("branch1x1", 64, POINT)])?,
@@ -197,12 +194,12 @@ impl<T: Number> Builder<'_, T> {
             )?,
             self.pooled(block, pooled)?,
         ];
-        self.mixed(branches, 64 + 64 + 96 + pooled);
+        self.push_mixed(branches, 64 + 64 + 96 + pooled);
         Ok(())
     }
 
     /// `Mixed_6a`: 35 x 35 cells become 17 x 17.
-    fn halve_first(&mut self) -> Result<()> {
+    fn mixed_6a(&mut self) -> Result<()> {
         let block = "Mixed_6a";
         let branches = vec![
             self.chain(block, &[("branch3x3", 384, HALVING)])?,
@@ -214,44 +211,44 @@ impl<T: Number> Builder<'_, T> {
                     ("branch3x3dbl_3", 96, HALVING),
                 ],
             )?,
-            largest(),
+            max_pool_branch(),
         ];
         let channels = 384 + 96 + self.channels;
-        self.mixed(branches, channels);
+        self.push_mixed(branches, channels);
         Ok(())
     }
 
-    /// `Mixed_6b` to `Mixed_6e`: 17 x 17 cells, long windows.
-    fn long(&mut self, block: &str, middle: usize) -> Result<()> {
-        let (lying, standing) = (Window::same(1, 7), Window::same(7, 1));
+    /// `Mixed_6b` to `Mixed_6e`: 17 x 17 cells, windows of 1 x 7 and 7 x 1.
+    fn mixed_6(&mut self, block: &str, middle: usize) -> Result<()> {
+        let (horizontal, vertical) = (Window::same(1, 7), Window::same(7, 1));
         let branches = vec![
             self.chain(block, &[("branch1x1", 192, POINT)])?,
             self.chain(
                 block,
                 &[
                     ("branch7x7_1", middle, POINT),
-                    ("branch7x7_2", middle, lying),
-                    ("branch7x7_3", 192, standing),
+                    ("branch7x7_2", middle, horizontal),
+                    ("branch7x7_3", 192, vertical),
                 ],
             )?,
             self.chain(
                 block,
                 &[
                     ("branch7x7dbl_1", middle, POINT),
-                    ("branch7x7dbl_2", middle, standing),
-                    ("branch7x7dbl_3", middle, lying),
-                    ("branch7x7dbl_4", middle, standing),
-                    ("branch7x7dbl_5", 192, lying),
+                    ("branch7x7dbl_2", middle, vertical),
+                    ("branch7x7dbl_3", middle, horizontal),
+                    ("branch7x7dbl_4", middle, vertical),
+                    ("branch7x7dbl_5", 192, horizontal),
                 ],
             )?,
             self.pooled(block, 192)?,
         ];
-        self.mixed(branches, 4 * 192);
+        self.push_mixed(branches, 4 * 192);
         Ok(())
     }
 
     /// `Mixed_7a`: 17 x 17 cells become 8 x 8.
-    fn halve_second(&mut self) -> Result<()> {
+    fn mixed_7a(&mut self) -> Result<()> {
         let block = "Mixed_7a";
         let branches = vec![
             self.chain(
@@ -267,22 +264,26 @@ impl<T: Number> Builder<'_, T> {
                     ("branch7x7x3_4", 192, HALVING),
                 ],
             )?,
-            largest(),
+            max_pool_branch(),
         ];
         let channels = 320 + 192 + self.channels;
-        self.mixed(branches, channels);
+        self.push_mixed(branches, channels);
         Ok(())
     }
 }
 
+fn max_pool<T>() -> Step<T> {
+    Step::Pool(Pool {
+        window: HALVING,
+        rounding: SizeRounding::Floor,
+        pooling: Pooling::Max,
+    })
+}
+
 /// A max pool beside the convolutions of a block.
-fn largest<T>() -> Branch<T> {
+fn max_pool_branch<T>() -> Branch<T> {
     Branch {
         chain: Vec::new(),
-        ends: vec![Step::Pool(Pool {
-            window: HALVING,
-            edge: Edge::Inside,
-            pooling: Pooling::Max,
-        })],
+        ends: vec![max_pool()],
     }
 }

@@ -1,11 +1,45 @@
-//! What flows between the layers of a backbone? Feature maps, channels last.
+//! Feature maps, channels last, and their height and width.
+
+use std::fmt;
 
 use super::number::Number;
+
+/// A height and a width: of a map or kernel in pixels or cells, or a step along each of these axes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Size {
+    /// Along the rows' axis, from top to bottom.
+    pub height: usize,
+    /// Along the columns' axis, from left to right.
+    pub width: usize,
+}
+
+impl Size {
+    /// A height and a width.
+    pub const fn new(height: usize, width: usize) -> Self {
+        Self { height, width }
+    }
+
+    /// Equal height and width.
+    pub const fn square(side: usize) -> Self {
+        Self::new(side, side)
+    }
+
+    /// Height times width.
+    pub(crate) const fn area(self) -> usize {
+        self.height * self.width
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} x {}", self.height, self.width)
+    }
+}
 
 /// Feature maps of a batch of photos.
 ///
 /// # Shapes
-/// `values` [N, H, W, F]: photos, rows, columns, channels; the channels of a pixel are neighbours.
+/// `values` [N, H, W, F]: photos, rows, columns, channels; the channels of a pixel are contiguous.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Maps<T> {
     values: Vec<T>,
@@ -13,10 +47,10 @@ pub struct Maps<T> {
 }
 
 impl<T: Number> Maps<T> {
-    /// Maps over values.
+    /// Maps of the shape [N, H, W, F].
     ///
     /// # Panics
-    /// When the values do not fill the shape: the caller cut them wrongly.
+    /// When the number of values is not N H W F.
     pub fn new(values: Vec<T>, shape: [usize; 4]) -> Self {
         let count: usize = shape.iter().product();
         assert_eq!(values.len(), count, "maps of shape {shape:?}");
@@ -38,22 +72,22 @@ impl<T: Number> Maps<T> {
         self.shape
     }
 
-    /// Photos.
+    /// N, the number of photos.
     pub fn photos(&self) -> usize {
         self.shape[0]
     }
 
     /// Height and width.
-    pub fn size(&self) -> (usize, usize) {
-        (self.shape[1], self.shape[2])
+    pub fn size(&self) -> Size {
+        Size::new(self.shape[1], self.shape[2])
     }
 
-    /// Channels.
+    /// F, the number of channels.
     pub fn channels(&self) -> usize {
         self.shape[3]
     }
 
-    /// One photo, [H, W, F].
+    /// The map of one photo, [H, W, F].
     pub(crate) fn photo(&self, at: usize) -> &[T] {
         let size = self.photo_len();
         &self.values[at * size..(at + 1) * size]
@@ -76,20 +110,20 @@ impl<T: Number> Maps<T> {
     }
 }
 
-/// Memory of maps that nobody needs any more, for the next ones: fresh memory of this size costs
-/// more than many a layer.
+/// Memory of maps that are no longer used, kept for the next maps: allocating fresh memory of this
+/// size takes longer than many layers.
 #[derive(Debug, Default)]
 pub struct Buffers<T> {
     free: Vec<Vec<T>>,
 }
 
 impl<T: Number> Buffers<T> {
-    /// None yet.
+    /// No memory yet.
     pub fn new() -> Self {
         Self { free: Vec::new() }
     }
 
-    /// Maps whose numbers are whatever was there.
+    /// Maps of a shape with arbitrary values: those of an earlier map, or zeros.
     pub(crate) fn take(&mut self, shape: [usize; 4]) -> Maps<T> {
         let count: usize = shape.iter().product();
         let fits = |buffer: &&(usize, usize)| buffer.1 >= count;
@@ -105,7 +139,7 @@ impl<T: Number> Buffers<T> {
         Maps { values, shape }
     }
 
-    /// Takes the memory back, if there is any.
+    /// Keeps the memory of maps, if there are any, for a later [`take`](Self::take).
     pub(crate) fn give(&mut self, maps: impl Into<Option<Maps<T>>>) {
         self.free.extend(maps.into().map(|maps| maps.values));
     }
@@ -116,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buffers_are_used_again_the_smallest_that_fits() {
+    fn the_smallest_buffer_that_fits_is_reused() {
         let mut buffers = Buffers::<f32>::new();
         let (small, large) = (buffers.take([1, 1, 1, 8]), buffers.take([1, 2, 2, 100]));
         let address = small.values().as_ptr();

@@ -1,6 +1,6 @@
-//! From pixels to regions: frozen networks, on the CPU.
+//! Frozen networks that turn photos into feature maps and regions, on the CPU.
 //!
-//! The networks only go forward: nothing here has a gradient.
+//! They run forward only: nothing here has a gradient.
 
 mod candle;
 mod convolution;
@@ -23,20 +23,20 @@ mod window;
 mod reference;
 
 pub use candle::CandleModel;
-pub use convolution::{After, Convolution, Kernel};
+pub use convolution::{Channels, Convolution, Kernel, Nonlinearity};
 pub use error::VisionError;
 pub use grid::{Cells, GridBackbone, GridRegions};
 pub use inception::InceptionV3;
 pub(crate) use maps::Buffers;
-pub use maps::Maps;
+pub use maps::{Maps, Size};
 pub use network::Network;
 pub use number::Number;
 pub(crate) use photo::is_photo;
 pub use photo::{Photo, PhotoLimits, Truncated};
-pub use pool::{Border, Edge, Pool, Pooling};
+pub use pool::{Border, Pool, Pooling, SizeRounding};
 pub use preprocessing::{Filter, Fit, Preprocessing};
 pub use resnet::{Block, ResNet, Stage, StrideOn};
-pub(crate) use resnet::{Family, Source};
+pub(crate) use resnet::{ResNetNames, ResNetWeights};
 pub use vit::{
     FILES as VISION_FILES, Tokens, VisionConfig, VisionFamily, open_folder as open_vision_folder,
 };

@@ -1,11 +1,11 @@
-//! What is a frozen network to those who use it? Pixels in, feature maps out.
+//! A frozen network of any architecture: pixels in, feature maps out.
 
 use half::bf16;
 use uard_linalg::matmul::Matmul;
 
 use super::candle::CandleNetwork;
 use super::error::VisionError;
-use super::maps::Maps;
+use super::maps::{Maps, Size};
 use super::number::Number;
 use super::trunk::Trunk;
 use super::vit::VisionTransformer;
@@ -14,79 +14,74 @@ use crate::{Error, Result};
 /// Channels of pixels: red, green, blue.
 const COLOURS: usize = 3;
 
-/// A frozen network on the CPU, of weights that are read: [`InceptionV3`](super::InceptionV3),
-/// [`ResNet`](super::ResNet), the vision transformer of a [`VisionConfig`](super::VisionConfig), or
+/// A frozen network on the CPU with its weights: an [`InceptionV3`](super::InceptionV3), a
+/// [`ResNet`](super::ResNet), the vision transformer of a [`VisionConfig`](super::VisionConfig) or
 /// a [`CandleModel`](super::CandleModel).
 #[derive(Debug)]
 pub struct Network {
-    form: Form,
+    architecture: Architecture,
 }
 
-/// Convolutions, by the numbers that they multiply; a transformer, whose tokens are cells; or a
-/// network that candle-transformers computes, in f32.
+/// The layers of a network.
 #[derive(Debug)]
-pub(crate) enum Form {
-    F32(Trunk<f32>),
-    Bf16(Trunk<bf16>),
-    Tokens(Box<VisionTransformer>),
+pub(crate) enum Architecture {
+    /// Convolutions whose maps and products are in f32.
+    ConvolutionsF32(Trunk<f32>),
+    /// Convolutions whose maps and products are in bf16.
+    ConvolutionsBf16(Trunk<bf16>),
+    /// A vision transformer; the tokens of its patches are the cells of the map.
+    Transformer(Box<VisionTransformer>),
+    /// A network of candle-transformers, in f32.
     Candle(CandleNetwork),
 }
 
 impl Network {
-    pub(crate) fn new(form: Form) -> Self {
-        Self { form }
+    pub(crate) fn new(architecture: Architecture) -> Self {
+        Self { architecture }
     }
 
-    /// The numbers that it multiplies; sums are f32 either way. Convolutions store their maps in the
-    /// same numbers, a transformer its tokens in f32.
+    /// The number type of the factors of its products; sums are in f32 in any case. Convolutions
+    /// store their maps in the same type, a transformer stores its tokens in f32.
     pub fn matmul(&self) -> Matmul {
-        match &self.form {
-            Form::F32(_) | Form::Candle(_) => Matmul::F32,
-            Form::Bf16(_) => Matmul::Bf16,
-            Form::Tokens(transformer) => transformer.matmul(),
+        match &self.architecture {
+            Architecture::ConvolutionsF32(_) | Architecture::Candle(_) => Matmul::F32,
+            Architecture::ConvolutionsBf16(_) => Matmul::Bf16,
+            Architecture::Transformer(transformer) => transformer.matmul(),
         }
     }
 
     /// Height, width and channels of each of its maps, for pixels of a height and width.
     ///
     /// # Errors
-    /// When there are fewer pixels than a window of the network has, or others than a network of
-    /// candle-transformers was built for.
-    pub fn shapes(&self, size: (usize, usize)) -> Result<Vec<[usize; 3]>> {
-        let of_trunk = |shapes: Vec<((usize, usize), usize)>| {
-            let shapes = shapes.into_iter();
-            shapes.map(|((h, w), f)| [h, w, f]).collect()
+    /// When the pixels are fewer than a window of the network holds, or when a network of
+    /// candle-transformers was built for another height and width.
+    pub fn shapes(&self, size: Size) -> Result<Vec<[usize; 3]>> {
+        let shapes = match &self.architecture {
+            Architecture::ConvolutionsF32(trunk) => trunk.shapes(size, COLOURS),
+            Architecture::ConvolutionsBf16(trunk) => trunk.shapes(size, COLOURS),
+            Architecture::Transformer(network) => network.shape(size).map(|shape| vec![shape]),
+            Architecture::Candle(network) => return Ok(vec![network.shape(size)?]),
         };
-        let shapes = match &self.form {
-            Form::F32(trunk) => trunk.shapes(size, COLOURS).map(of_trunk),
-            Form::Bf16(trunk) => trunk.shapes(size, COLOURS).map(of_trunk),
-            Form::Tokens(transformer) => transformer.shape(size).map(|shape| vec![shape]),
-            Form::Candle(network) => return Ok(vec![network.shape(size)?]),
-        };
-        shapes.ok_or(Error::Vision(VisionError::TooFewPixels {
-            height: size.0,
-            width: size.1,
-        }))
+        shapes.ok_or(Error::Vision(VisionError::TooFewPixels { size }))
     }
 
-    /// Height and width of the pixels that cells tile, from the first on: all of them, but for less
-    /// than a patch at the far sides of a transformer's.
-    pub(crate) fn covered(&self, size: (usize, usize)) -> (usize, usize) {
-        match &self.form {
-            Form::F32(_) | Form::Bf16(_) | Form::Candle(_) => size,
-            Form::Tokens(transformer) => transformer.covered(size),
+    /// Height and width of the pixels that the cells cover, from the upper left corner on: all of
+    /// them, except that a transformer leaves out less than a patch at the lower and right edge.
+    pub(crate) fn covered_size(&self, size: Size) -> Size {
+        match &self.architecture {
+            Architecture::Transformer(transformer) => transformer.covered_size(size),
+            _ => size,
         }
     }
 
-    /// The maps of a batch, over all threads. A photo's numbers depend on its own pixels alone, to
-    /// the last bit.
+    /// The maps of a batch of photos, computed on all threads. The maps of a photo depend on its
+    /// own pixels only, to the last bit.
     ///
     /// # Shapes
     /// `pixels` [N, H, W, 3], normalised as the network expects; each map is [N, H', W', F].
     ///
     /// # Errors
-    /// When there are fewer pixels than a window of the network has, or others than it was built
-    /// for, or not three colours.
+    /// Those of [`shapes`](Self::shapes); when the pixels do not have three colours.
     pub fn forward(&self, pixels: &Maps<f32>) -> Result<Vec<Maps<f32>>> {
         if pixels.channels() != COLOURS {
             return Err(Error::Core(uard_core::Error::ShapeMismatch {
@@ -97,20 +92,20 @@ impl Network {
             }));
         }
         let shapes = self.shapes(pixels.size())?;
-        match &self.form {
-            Form::F32(trunk) => run(trunk, pixels),
-            Form::Bf16(trunk) => run(trunk, pixels),
-            Form::Tokens(transformer) => {
+        match &self.architecture {
+            Architecture::ConvolutionsF32(trunk) => run(trunk, pixels),
+            Architecture::ConvolutionsBf16(trunk) => run(trunk, pixels),
+            Architecture::Transformer(transformer) => {
                 let maps = shapes.into_iter();
                 let maps = maps.map(|shape| transformer.forward(pixels, shape));
                 maps.collect()
             }
-            Form::Candle(network) => Ok(vec![network.forward(pixels)?]),
+            Architecture::Candle(network) => Ok(vec![network.forward(pixels)?]),
         }
     }
 }
 
 fn run<T: Number>(trunk: &Trunk<T>, pixels: &Maps<f32>) -> Result<Vec<Maps<f32>>> {
-    let maps = trunk.of_pixels(pixels)?;
+    let maps = trunk.forward_pixels(pixels)?;
     Ok(maps.iter().map(Maps::widened).collect())
 }

@@ -1,4 +1,4 @@
-//! Which numbers do feature maps hold? f32, or bf16 where products are rounded to it.
+//! The number types of feature maps, f32 and bf16, and the memory that a thread computes them in.
 
 use std::cell::RefCell;
 
@@ -8,74 +8,74 @@ use uard_linalg::panels::Element;
 
 /// A number of feature maps: `f32` or [`bf16`].
 pub trait Number: Element + Pod {
-    /// Space that this thread keeps for its next convolution.
+    /// Calls `work` with the workspace that this thread keeps from one convolution to the next.
     #[doc(hidden)]
-    fn with_space<R>(work: impl FnOnce(&mut Space<Self>) -> R) -> R;
+    fn with_workspace<R>(work: impl FnOnce(&mut Workspace<Self>) -> R) -> R;
 }
 
-/// What a thread computes a block of pixels in.
+/// The memory that a thread computes a block of output pixels in.
 #[derive(Debug)]
 #[doc(hidden)]
-pub struct Space<T> {
-    /// Some rows of the input with their padding.
+pub struct Workspace<T> {
+    /// Rows of the input with their padding.
     pub padded: Vec<T>,
     /// Windows packed into panels.
-    pub rows: Aligned<T>,
-    /// Products that are not yet in the output.
-    pub sums: Aligned<f32>,
+    pub rows: AlignedBuffer<T>,
+    /// Sums of products, before they are stored in the output.
+    pub sums: AlignedBuffer<f32>,
 }
 
-impl<T> Space<T> {
+impl<T> Workspace<T> {
     const EMPTY: Self = Self {
         padded: Vec::new(),
-        rows: Aligned::EMPTY,
-        sums: Aligned::EMPTY,
+        rows: AlignedBuffer::EMPTY,
+        sums: AlignedBuffer::EMPTY,
     };
 }
 
 impl Number for f32 {
-    fn with_space<R>(work: impl FnOnce(&mut Space<Self>) -> R) -> R {
+    fn with_workspace<R>(work: impl FnOnce(&mut Workspace<Self>) -> R) -> R {
         thread_local! {
-            static SPACE: RefCell<Space<f32>> = const { RefCell::new(Space::EMPTY) };
+            static WORKSPACE: RefCell<Workspace<f32>> = const { RefCell::new(Workspace::EMPTY) };
         }
-        SPACE.with_borrow_mut(work)
+        WORKSPACE.with_borrow_mut(work)
     }
 }
 
 impl Number for bf16 {
-    fn with_space<R>(work: impl FnOnce(&mut Space<Self>) -> R) -> R {
+    fn with_workspace<R>(work: impl FnOnce(&mut Workspace<Self>) -> R) -> R {
         thread_local! {
-            static SPACE: RefCell<Space<bf16>> = const { RefCell::new(Space::EMPTY) };
+            static WORKSPACE: RefCell<Workspace<bf16>> = const { RefCell::new(Workspace::EMPTY) };
         }
-        SPACE.with_borrow_mut(work)
+        WORKSPACE.with_borrow_mut(work)
     }
 }
 
-/// Bytes of a cache line; vectors of numbers that begin on one are read at once.
+/// Bytes of a cache line. A vector that begins at the start of one is loaded from a single line.
 const LINE_BYTES: usize = 64;
 
-/// Numbers that begin on a cache line.
+/// A buffer whose first number lies at the start of a cache line.
 #[derive(Debug)]
 #[doc(hidden)]
-pub struct Aligned<T> {
+pub struct AlignedBuffer<T> {
     values: Vec<T>,
 }
 
-impl<T> Aligned<T> {
-    /// No numbers.
+impl<T> AlignedBuffer<T> {
+    /// A buffer without numbers.
     pub const EMPTY: Self = Self { values: Vec::new() };
 }
 
-impl<T: Number> Aligned<T> {
-    /// Zeros.
+impl<T: Number> AlignedBuffer<T> {
+    /// A buffer of zeros.
     pub fn zeros(count: usize) -> Self {
         let mut zeros = Self::EMPTY;
-        zeros.first(count);
+        zeros.prefix_mut(count);
         zeros
     }
 
-    /// The first numbers, whatever they were; there are more of them where there were not enough.
-    pub fn first(&mut self, count: usize) -> &mut [T] {
+    /// The first `count` numbers, with arbitrary values. A buffer that is too short grows.
+    pub fn prefix_mut(&mut self, count: usize) -> &mut [T] {
         let room = count + LINE_BYTES / size_of::<T>();
         if self.values.len() < room {
             self.values = vec![T::zeroed(); room];
@@ -84,8 +84,8 @@ impl<T: Number> Aligned<T> {
         &mut self.values[first..first + count]
     }
 
-    /// The first numbers.
-    pub fn get(&self, count: usize) -> &[T] {
+    /// The first `count` numbers.
+    pub fn prefix(&self, count: usize) -> &[T] {
         let first = self.values.as_ptr().align_offset(LINE_BYTES);
         &self.values[first..first + count]
     }
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rounding_is_that_of_the_type() {
+    fn conversions_from_f32_round_as_the_half_crate_does() {
         let corners = [0.0, 1.0, 1.003_906_3, f32::MAX, 1e-45, f32::INFINITY];
         for number in corners.into_iter().flat_map(|x| [x, -x]) {
             let found = <bf16 as Element>::from_f32(number);
@@ -107,10 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn aligned_numbers_begin_on_a_cache_line_and_stay_when_read() {
-        let mut numbers = Aligned::<f32>::zeros(5);
-        numbers.first(5)[4] = 3.0;
-        assert_eq!(numbers.get(5).as_ptr().align_offset(LINE_BYTES), 0);
-        assert_eq!(numbers.get(5), [0.0, 0.0, 0.0, 0.0, 3.0]);
+    fn aligned_buffers_begin_on_a_cache_line_and_keep_their_numbers() {
+        let mut numbers = AlignedBuffer::<f32>::zeros(5);
+        numbers.prefix_mut(5)[4] = 3.0;
+        assert_eq!(numbers.prefix(5).as_ptr().align_offset(LINE_BYTES), 0);
+        assert_eq!(numbers.prefix(5), [0.0, 0.0, 0.0, 0.0, 3.0]);
     }
 }

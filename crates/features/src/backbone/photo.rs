@@ -1,4 +1,4 @@
-//! A file decoded to the pixels of a photo: upright, in red, green and blue.
+//! Decodes image files to photos: upright, in red, green and blue.
 
 use std::io::{Cursor, ErrorKind, Read};
 use std::path::Path;
@@ -13,17 +13,17 @@ use zune_jpeg::JpegDecoder;
 use super::error::VisionError;
 use crate::{Error, Result};
 
-/// White, on which what is transparent is laid.
+/// The background of transparent pixels.
 const WHITE: u32 = 255;
 
-/// Bytes that tell the format.
+/// Bytes at the beginning of a file that identify its format.
 const SIGNATURE: u64 = 16;
 
-/// What a PNG may unpack before its pixels (a colour profile above all), beside its own size:
-/// profiles of printers have a few megabytes.
+/// The most bytes of decompressed chunks before a PNG's pixels, in addition to four times the size
+/// of the file. The largest such chunks are colour profiles, of a few megabytes for printers.
 const UNPACKED_PROFILE: u64 = 16 << 20;
 
-/// The most bytes that decoding takes a pixel: 16 bits of four colours, and what is made of them.
+/// The most bytes a pixel that decoding takes: four colours of 16 bits, and the result of 3 bytes.
 const PIXEL_BYTES: u64 = 8 + 3;
 
 /// Which photos are decoded.
@@ -32,26 +32,26 @@ const PIXEL_BYTES: u64 = 8 + 3;
 pub struct PhotoLimits {
     /// The longest side, in pixels.
     pub side: u32,
-    /// Bytes that decoding may ask for, the decoded pixels included: a file of some kilobytes can
-    /// ask for gigabytes.
+    /// The most bytes that decoding may allocate, the decoded pixels included: a file of a few
+    /// kilobytes can declare a picture of gigabytes.
     pub bytes: u64,
-    /// Whether a JPEG may lack a part of its picture.
+    /// Whether incomplete JPEGs are decoded.
     pub truncated: Truncated,
 }
 
-/// What becomes of a JPEG that ends before its picture does, or is broken.
+/// How a JPEG is treated that ends before its last pixel or is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Truncated {
-    /// It cannot be read, as PNG, WebP and GIF cannot in any case.
+    /// It is an error, as it always is for PNG, WebP and GIF.
     #[default]
     Refused,
-    /// What is missing is grey, or coarse in a progressive JPEG.
+    /// It is decoded; the missing part is grey, or coarse in a progressive JPEG.
     Accepted,
 }
 
 impl Default for PhotoLimits {
-    /// 16,384 pixels and 512 MiB: more than cameras make (a 100 megapixel photo needs 300 MB).
+    /// 16,384 pixels and 512 MiB, more than photos of cameras need: 100 megapixels take 300 MB.
     fn default() -> Self {
         Self {
             side: 16_384,
@@ -62,7 +62,7 @@ impl Default for PhotoLimits {
 }
 
 impl PhotoLimits {
-    /// Every photo with no side longer than this, whatever memory decoding it takes.
+    /// Every photo with sides of at most `side` pixels, however much memory decoding takes.
     pub fn up_to(side: u32) -> Self {
         let default = Self::default();
         Self {
@@ -87,10 +87,10 @@ pub struct Photo {
 }
 
 impl Photo {
-    /// A photo of pixels that are there.
+    /// A photo of these pixels.
     ///
     /// # Errors
-    /// When the bytes do not fill height x width x 3, or a side is zero.
+    /// When the number of bytes is not height x width x 3, or a side is zero.
     pub fn new(pixels: Vec<u8>, width: u32, height: u32) -> Result<Self> {
         let expected = width as usize * height as usize * 3;
         if pixels.len() != expected || expected == 0 {
@@ -111,17 +111,17 @@ impl Photo {
     /// Reads a JPEG, PNG, WebP or GIF (its first picture), whatever the file's name ends with.
     ///
     /// The orientation of the EXIF data is applied. 16 bits a colour become 8, grey and CMYK become
-    /// red, green and blue, and what is transparent is laid on white.
+    /// red, green and blue, and transparent pixels are blended with white.
     ///
     /// # Errors
-    /// When the file cannot be opened, is no such picture, ends early, is broken, or beyond the
-    /// limits; the message names it.
+    /// When the file cannot be opened, has another format, ends early, is broken or exceeds the
+    /// limits; the message names the file.
     pub fn open(path: &Path, limits: PhotoLimits) -> Result<Self> {
         let mut file = uard_files::open_regular(path).map_err(Error::io(path, "open"))?;
         let mut bytes = Vec::new();
         let signature = file.by_ref().take(SIGNATURE).read_to_end(&mut bytes);
         signature.map_err(Error::io(path, "read"))?;
-        // What is no photo is not read any further: it may be a film.
+        // A file of another format, such as a film, may be large: the rest of it is not read.
         if format(&bytes).is_ok() {
             let rest = file.take(limits.bytes).read_to_end(&mut bytes);
             rest.map_err(Error::io(path, "read"))?;
@@ -129,7 +129,7 @@ impl Photo {
         Self::decode(&path.display().to_string(), &bytes, limits)
     }
 
-    /// [`open`](Self::open) for bytes; messages name `origin`.
+    /// [`open`](Self::open) for the bytes of a file; error messages call it `origin`.
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
@@ -147,21 +147,21 @@ impl Photo {
         &self.pixels
     }
 
-    /// In pixels, upright.
+    /// Width of the upright photo in pixels.
     pub fn width(&self) -> u32 {
         self.width
     }
 
-    /// In pixels, upright.
+    /// Height of the upright photo in pixels.
     pub fn height(&self) -> u32 {
         self.height
     }
 }
 
-/// Whether a file begins as a photo does that can be read here.
+/// Whether the first bytes of a file are those of a JPEG, PNG, WebP or GIF.
 ///
 /// # Errors
-/// It cannot be opened or read.
+/// When the file cannot be opened or read.
 pub(crate) fn is_photo(path: &Path) -> Result<bool> {
     let file = uard_files::open_regular(path).map_err(Error::io(path, "open"))?;
     let mut bytes = Vec::new();
@@ -170,7 +170,7 @@ pub(crate) fn is_photo(path: &Path) -> Result<bool> {
     Ok(format(&bytes).is_ok())
 }
 
-/// The other side is the reason, without the file.
+/// The error is the reason in words, without the name of the file.
 type Decoded<T> = std::result::Result<T, String>;
 
 fn format(bytes: &[u8]) -> Decoded<ImageFormat> {
@@ -185,7 +185,7 @@ fn format(bytes: &[u8]) -> Decoded<ImageFormat> {
 fn read(bytes: &[u8], limits: PhotoLimits) -> Decoded<Photo> {
     let format = format(bytes)?;
     let bytes = match format {
-        ImageFormat::WebP => chunks(bytes)?,
+        ImageFormat::WebP => webp_chunks(bytes)?,
         _ => bytes,
     };
     let reason = |error: ImageError| match ends_early(&error) {
@@ -197,21 +197,22 @@ fn read(bytes: &[u8], limits: PhotoLimits) -> Decoded<Photo> {
         false => error.to_string(),
     };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    // Only PNG heeds these, while it looks for its pixels; the size is limited below, in a
-    // sentence of ours.
+    // Only the decoder of PNG applies this limit, to the chunks before the pixels. The size of the
+    // picture is checked below, with a message of our own.
     let mut before_pixels = Limits::no_limits();
     before_pixels.max_alloc = Some((4 * bytes.len() as u64 + UNPACKED_PROFILE).min(limits.bytes));
     reader.limits(before_pixels);
     let mut decoder = reader.into_decoder().map_err(reason)?;
     check_size(&decoder, limits)?;
     let mut allowed = Limits::no_limits();
-    // A frame of a GIF may claim to be larger than the picture; the decoder would allocate all of it.
+    // A frame of a GIF may declare a larger size than the picture's; the decoder would allocate all
+    // of it.
     allowed.max_alloc = Some(match format {
         ImageFormat::Gif => 2 * decoder.total_bytes(),
         _ => limits.bytes,
     });
     decoder.set_limits(allowed).map_err(reason)?;
-    // A broken EXIF block says nothing of how the photo was held; its pixels are what they are.
+    // With a broken EXIF block the orientation is unknown; the pixels are kept as they are.
     let orientation = decoder
         .orientation()
         .unwrap_or(image::metadata::Orientation::NoTransforms);
@@ -228,8 +229,8 @@ fn read(bytes: &[u8], limits: PhotoLimits) -> Decoded<Photo> {
     Photo::new(pixels, width, height).map_err(|error| error.to_string())
 }
 
-/// Decodes a JPEG with zune-jpeg in its strict mode, which refuses a picture that ends early. `image`
-/// uses the same decoder in its lenient mode, which fills what is missing with grey.
+/// Decodes a JPEG with zune-jpeg in its strict mode, which refuses a picture that ends early.
+/// `image` uses the same decoder in its lenient mode, which fills what is missing with grey.
 fn whole_jpeg(bytes: &[u8], header: &impl ImageDecoder) -> Decoded<DynamicImage> {
     let (width, height) = header.dimensions();
     let is_grey = header.color_type() == ColorType::L8;
@@ -250,24 +251,25 @@ fn whole_jpeg(bytes: &[u8], header: &impl ImageDecoder) -> Decoded<DynamicImage>
         true => image::GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8),
         false => image::RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8),
     };
-    picture.ok_or_else(|| "its pixels are not as many as its header says".to_owned())
+    picture.ok_or_else(|| "its number of pixels is not that of its header".to_owned())
 }
 
 fn broken_jpeg(bytes: &[u8], error: &impl std::fmt::Display) -> String {
     format!(
         "it ends after {} bytes before its picture does, or is broken ({error}); --accept-truncated \
-         takes what is there",
+         decodes what is there",
         bytes.len()
     )
 }
 
-/// A WebP without what follows it, when all its chunks lie within the file: the decoder makes room
-/// for what they declare.
+/// The bytes of a WebP without any that follow it. All its chunks must lie within the file, because
+/// the decoder allocates the lengths that they declare.
 ///
 /// # Source
 /// <https://developers.google.com/speed/webp/docs/riff_container>
-fn chunks(bytes: &[u8]) -> Decoded<&[u8]> {
-    /// Of the file, which is a chunk itself, and of what it holds.
+fn webp_chunks(bytes: &[u8]) -> Decoded<&[u8]> {
+    /// Bytes before the first chunk: the header of the RIFF chunk, which is the whole file, and
+    /// `WEBP`.
     const HEADERS: usize = 8 + 4;
     let chunk = |bytes| {
         let (&[.., a, b, c, d], content) = <[u8]>::split_first_chunk::<8>(bytes)?;
@@ -275,13 +277,13 @@ fn chunks(bytes: &[u8]) -> Decoded<&[u8]> {
     };
     let declared = chunk(bytes).map_or(0, |(length, _)| 8 + length);
     let bytes = &bytes[..bytes.len().min(declared)];
-    let mut left = bytes.get(HEADERS..).unwrap_or_default();
-    while let Some((length, content)) = chunk(left) {
+    let mut rest = bytes.get(HEADERS..).unwrap_or_default();
+    while let Some((length, content)) = chunk(rest) {
         if content.len() < length {
             let (found, needed) = (bytes.len(), bytes.len() - content.len() + length);
             return Err(format!("it ends after {found} bytes, of {needed} at least"));
         }
-        left = content
+        rest = content
             .get(length.next_multiple_of(2)..)
             .unwrap_or_default();
     }
@@ -297,7 +299,7 @@ fn check_size(decoder: &impl ImageDecoder, limits: PhotoLimits) -> Decoded<()> {
             "{width} x {height} pixels, more than the limit of {side} a side; make it smaller or raise the limit (--longest-side {longest})"
         ));
     }
-    // What is decoded, and the red, green and blue that is made of it.
+    // The decoded pixels and the 3 bytes a pixel that they are converted to.
     let bytes = decoder.total_bytes() + 3 * u64::from(width) * u64::from(height);
     if bytes > most {
         return Err(format!(
@@ -317,13 +319,14 @@ fn ends_early(error: &ImageError) -> bool {
     causes.any(|cause| cause.downcast_ref().is_some_and(is_end))
 }
 
-/// `alpha colour + (1 - alpha) white`, to the nearest.
+/// `alpha colour + (1 - alpha) white`, rounded to the nearest. `pixels` are red, green, blue,
+/// alpha.
 fn on_white(pixels: &[u8]) -> Vec<u8> {
     let pixels = pixels.chunks_exact(4).flat_map(|pixel| {
         let alpha = u32::from(pixel[3]);
-        let laid =
+        let blended =
             |colour: u8| ((u32::from(colour) * alpha + WHITE * (255 - alpha) + 127) / 255) as u8;
-        [laid(pixel[0]), laid(pixel[1]), laid(pixel[2])]
+        [blended(pixel[0]), blended(pixel[1]), blended(pixel[2])]
     });
     pixels.collect()
 }

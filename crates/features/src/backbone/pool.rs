@@ -1,66 +1,72 @@
-//! How are neighbouring pixels pooled? Their largest, or their mean.
+//! Max and average pooling.
 
 use rayon::prelude::*;
 use uard_linalg::vector::{Loops, Simd, vectorised};
 
 use super::convolution::Target;
-use super::maps::Maps;
+use super::maps::{Maps, Size};
 use super::number::Number;
 use super::window::Window;
 
-/// Whether the padding of an average pool counts as pixels that are zero.
+/// Whether the padding of an average pool counts as pixels that are zero: `count_include_pad` of
+/// PyTorch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Border {
-    /// It does not: the mean is over the pixels that are there. TensorFlow does it so.
+    /// No: the mean is over the pixels of the input. TensorFlow's way.
     #[default]
     Excluded,
-    /// It does: the sum is divided by the size of the window. PyTorch does it so, unless told.
+    /// Yes: the sum is divided by the size of the window. PyTorch's default.
     Counted,
 }
 
-/// What a pool makes of a window.
+/// What a pool computes from the pixels of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
-    /// The largest number; padding is not seen.
+    /// The largest number; padding is left out.
     Max,
     /// The mean.
     Average(Border),
 }
 
-/// Whether pixels that are left over at the lower and right edge get a window of their own.
+/// How the output's height and width are rounded where the stride does not divide the input:
+/// `ceil_mode` of PyTorch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Edge {
-    /// They do not. PyTorch does it so, unless told.
-    Inside,
-    /// They do; it hangs over the edge. Caffe does it so.
-    Over,
+pub enum SizeRounding {
+    /// Down: pixels left over at the lower and right edge are not pooled. PyTorch's default.
+    Floor,
+    /// Up: the last window extends beyond the edge. Caffe's way.
+    Ceil,
 }
 
-/// A pool over each channel. Where one number is NaN, the largest may be either.
+/// A pool over each channel. Whether the maximum of a window with a NaN is NaN is not specified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pool {
-    /// Its window, not dilated; padding is smaller than the kernel, so that every window sees a
-    /// pixel.
+    /// The window, not dilated. Padding is smaller than the kernel, so that every window holds a
+    /// pixel of the input.
     pub window: Window,
-    /// Where the last windows end.
-    pub edge: Edge,
-    /// What it makes of it.
+    /// How the output's height and width are rounded.
+    pub rounding: SizeRounding,
+    /// Maximum or mean.
     pub pooling: Pooling,
 }
 
 impl Pool {
-    /// Height and width of the output; `None` where the window does not fit once.
-    pub fn output(&self, (height, width): (usize, usize)) -> Option<(usize, usize)> {
-        let (down, right) = self.over();
-        self.window.output((height + down, width + right))
+    /// Height and width of the output; `None` where the padded input is smaller than the window.
+    pub fn output(&self, input: Size) -> Option<Size> {
+        let overhang = self.overhang();
+        self.window.output(Size {
+            height: input.height + overhang.height,
+            width: input.width + overhang.width,
+        })
     }
 
-    /// By how many pixels the last windows may hang over the edge.
-    fn over(&self) -> (usize, usize) {
-        match self.edge {
-            Edge::Inside => (0, 0),
-            Edge::Over => (self.window.stride.0 - 1, self.window.stride.1 - 1),
+    /// The most pixels by which the last windows extend beyond the lower and right edge.
+    fn overhang(&self) -> Size {
+        let stride = self.window.stride;
+        match self.rounding {
+            SizeRounding::Floor => Size::square(0),
+            SizeRounding::Ceil => Size::new(stride.height - 1, stride.width - 1),
         }
     }
 
@@ -71,10 +77,10 @@ impl Pool {
     ///
     /// # Panics
     /// When the maps are smaller than the window, padding is not smaller than the kernel, or the
-    /// window is dilated: the caller chose them wrongly.
+    /// window is dilated.
     pub fn forward<T: Number>(&self, input: &Maps<T>) -> Maps<T> {
-        let (height, width) = self.output(input.size()).unwrap_or_default();
-        let shape = [input.photos(), height, width, input.channels()];
+        let size = self.output(input.size()).unwrap_or_default();
+        let shape = [input.photos(), size.height, size.width, input.channels()];
         let mut maps = Maps::new(vec![T::zeroed(); shape.iter().product()], shape);
         let target = Target {
             maps: &mut maps,
@@ -84,7 +90,7 @@ impl Pool {
         maps
     }
 
-    /// [`forward`](Self::forward) into some channels of maps that are there.
+    /// [`forward`](Self::forward) into some channels of existing maps.
     pub(crate) fn forward_into<T: Number>(&self, input: &Maps<T>, target: Target<'_, T>) {
         let Target { maps, channel } = target;
         let Window {
@@ -93,15 +99,16 @@ impl Pool {
             dilation,
             ..
         } = self.window;
-        let over = self.over();
+        let overhang = self.overhang();
         assert!(
-            padding.0 + over.0 < kernel.0 && padding.1 + over.1 < kernel.1,
-            "windows that see"
+            padding.height + overhang.height < kernel.height
+                && padding.width + overhang.width < kernel.width,
+            "every window holds a pixel of the input"
         );
-        assert_eq!(dilation, (1, 1), "a pool of neighbours");
-        let (height, width) = maps.size();
+        assert_eq!(dilation, Size::square(1), "a window without dilation");
+        let Size { height, width } = maps.size();
         let size = self.output(input.size());
-        assert_eq!(Some((height, width)), size, "the size of the output");
+        assert_eq!(Some(maps.size()), size, "the size of the output");
         let channels = maps.channels();
         let rows = maps.values_mut().par_chunks_mut(width * channels);
         rows.enumerate().for_each(|(at, out)| {
@@ -111,7 +118,9 @@ impl Pool {
                 size: input.size(),
                 channels: input.channels(),
                 row: at % height,
-                out: (out, channel, channels),
+                out,
+                out_channel: channel,
+                out_stride: channels,
             });
         });
     }
@@ -121,11 +130,14 @@ impl Pool {
 struct Row<'a, T> {
     pool: Pool,
     photo: &'a [T],
-    size: (usize, usize),
+    size: Size,
     channels: usize,
     row: usize,
-    /// The row, the first channel to write to, and how far apart pixels are.
-    out: (&'a mut [T], usize, usize),
+    out: &'a mut [T],
+    /// The first channel that is written to.
+    out_channel: usize,
+    /// From a pixel of `out` to the next.
+    out_stride: usize,
 }
 
 impl<T: Number> Loops for Row<'_, T> {
@@ -139,21 +151,23 @@ impl<T: Number> Loops for Row<'_, T> {
             padding,
             ..
         } = self.pool.window;
-        let seen = |at: usize, kernel: usize, padding: usize, size: usize| {
+        // The pixels of the input in a window that begins at a place of the padded input.
+        let inside = |at: usize, kernel: usize, padding: usize, size: usize| {
             at.saturating_sub(padding)..(at + kernel - padding).min(size)
         };
-        let rows = seen(self.row * stride.0, kernel.0, padding.0, self.size.0);
-        let (out, first, between) = self.out;
+        let top = self.row * stride.height;
+        let rows = inside(top, kernel.height, padding.height, self.size.height);
         let mut values = vec![0.0; self.channels];
-        for (at, out) in out.chunks_exact_mut(between).enumerate() {
-            let columns = seen(at * stride.1, kernel.1, padding.1, self.size.1);
+        for (at, out) in self.out.chunks_exact_mut(self.out_stride).enumerate() {
+            let left = at * stride.width;
+            let columns = inside(left, kernel.width, padding.width, self.size.width);
             let start = match self.pool.pooling {
                 Pooling::Max => f32::NEG_INFINITY,
                 Pooling::Average(_) => 0.0,
             };
             values.fill(start);
             for row in rows.clone() {
-                let first = (row * self.size.1 + columns.start) * self.channels;
+                let first = (row * self.size.width + columns.start) * self.channels;
                 let pixels = &self.photo[first..first + columns.len() * self.channels];
                 for pixel in pixels.chunks_exact(self.channels) {
                     add(&mut values, pixel, self.pool.pooling);
@@ -162,9 +176,9 @@ impl<T: Number> Loops for Row<'_, T> {
             let scale = match self.pool.pooling {
                 Pooling::Max => 1.0,
                 Pooling::Average(Border::Excluded) => 1.0 / (rows.len() * columns.len()) as f32,
-                Pooling::Average(Border::Counted) => 1.0 / (kernel.0 * kernel.1) as f32,
+                Pooling::Average(Border::Counted) => 1.0 / kernel.area() as f32,
             };
-            let out = &mut out[first..first + self.channels];
+            let out = &mut out[self.out_channel..][..self.channels];
             for (out, value) in out.iter_mut().zip(&values) {
                 *out = T::from_f32(value * scale);
             }
@@ -172,7 +186,7 @@ impl<T: Number> Loops for Row<'_, T> {
     }
 }
 
-/// One more pixel of a window.
+/// Includes a pixel of a window in the maximum or sum of each channel.
 #[inline(always)]
 fn add<T: Number>(values: &mut [f32], pixel: &[T], pooling: Pooling) {
     let numbers = values.iter_mut().zip(pixel);
@@ -199,7 +213,8 @@ mod tests {
     /// Sums of at most 49 numbers in f32.
     const TOLERANCE: f32 = 1e-6;
 
-    fn close<T: Number>(pool: Pool, rounding: f32, expected: impl Fn(Map<'_>) -> Vec<f32>) {
+    /// Compares a pool with the reference, within `rounding` of each number.
+    fn assert_close<T: Number>(pool: Pool, rounding: f32, expected: impl Fn(Map<'_>) -> Vec<f32>) {
         let shape = [2, 13, 9, 21];
         let count = shape.iter().product();
         let numbers = uniform(&mut Draws::new(1).stream("pool", &[]), -1.0, 1.0, count);
@@ -209,7 +224,7 @@ mod tests {
         for photo in 0..2 {
             let map = Map {
                 values: wide.photo(photo),
-                size: (13, 9),
+                size: Size::new(13, 9),
                 channels: 21,
             };
             let expected = expected(map);
@@ -228,44 +243,45 @@ mod tests {
             Window::square(3, 1, 1),
             Window::square(3, 2, 1),
             Window {
-                kernel: (2, 5),
-                stride: (2, 3),
-                padding: (1, 4),
-                dilation: (1, 1),
+                kernel: Size::new(2, 5),
+                stride: Size::new(2, 3),
+                padding: Size::new(1, 4),
+                dilation: Size::square(1),
             },
         ];
         for window in windows {
             let pool = |pooling| Pool {
                 window,
-                edge: Edge::Inside,
+                rounding: SizeRounding::Floor,
                 pooling,
             };
             let largest = pool(Pooling::Max);
-            close::<f32>(largest, 0.0, |map| reference::max_pool(map, window));
-            close::<bf16>(largest, 0.0, |map| reference::max_pool(map, window));
+            assert_close::<f32>(largest, 0.0, |map| reference::max_pool(map, window));
+            assert_close::<bf16>(largest, 0.0, |map| reference::max_pool(map, window));
             let excluded = pool(Pooling::Average(Border::Excluded));
-            let seen = |map: Map<'_>| reference::average_pool(map, window, |seen, _| seen);
-            close::<f32>(excluded, 0.0, seen);
-            close::<bf16>(excluded, 0.004, seen);
+            let inside = |map: Map<'_>| reference::average_pool(map, window, |inside, _| inside);
+            assert_close::<f32>(excluded, 0.0, inside);
+            assert_close::<bf16>(excluded, 0.004, inside);
             let counted = pool(Pooling::Average(Border::Counted));
             let whole = |map: Map<'_>| reference::average_pool(map, window, |_, whole| whole);
-            close::<f32>(counted, 0.0, whole);
+            assert_close::<f32>(counted, 0.0, whole);
         }
     }
 
     #[test]
-    fn a_window_over_the_edge_sees_what_is_left() {
-        let pool = |edge| Pool {
+    fn a_window_beyond_the_edge_pools_the_pixels_inside() {
+        let pool = |rounding| Pool {
             window: Window::square(3, 2, 0),
-            edge,
+            rounding,
             pooling: Pooling::Max,
         };
         let input = Maps::new((0..24).map(|x| x as f32).collect(), [1, 4, 6, 1]);
-        assert_eq!(pool(Edge::Inside).forward(&input).values(), [14.0, 16.0]);
-        let over = pool(Edge::Over).forward(&input);
-        assert_eq!(over.shape(), [1, 2, 3, 1]);
-        assert_eq!(over.values(), [14.0, 16.0, 17.0, 20.0, 22.0, 23.0]);
-        assert_eq!(pool(Edge::Over).output((5, 2)), Some((2, 1)));
-        assert_eq!(pool(Edge::Over).output((1, 5)), None);
+        let (floor, ceil) = (pool(SizeRounding::Floor), pool(SizeRounding::Ceil));
+        assert_eq!(floor.forward(&input).values(), [14.0, 16.0]);
+        let maps = ceil.forward(&input);
+        assert_eq!(maps.shape(), [1, 2, 3, 1]);
+        assert_eq!(maps.values(), [14.0, 16.0, 17.0, 20.0, 22.0, 23.0]);
+        assert_eq!(ceil.output(Size::new(5, 2)), Some(Size::new(2, 1)));
+        assert_eq!(ceil.output(Size::new(1, 5)), None);
     }
 }

@@ -1,23 +1,24 @@
-//! How does a photo become the pixels that a network expects? Resized, cut and normalised, as a
-//! value that can be written down beside the features.
+//! Preprocessing of photos for a network: resize, crop, normalise. Its settings are a value that is
+//! stored with the features.
 
 use fast_image_resize as fir;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::error::VisionError;
-use super::maps::Maps;
+use super::maps::{Maps, Size};
 use super::photo::Photo;
 use crate::{Error, Result};
 
-/// The longest side that a network's photos have, in pixels.
+/// The longest side of preprocessed photos, in pixels.
 const LARGEST_SIDE: u32 = 4096;
 
-/// The most pixels that a photo is resized to before it is cut, 64 times 1024 x 1024. With a shorter
-/// side of 256 that is a photo 1,024 times as long as wide, with 4,096 one of 4 to 1.
+/// The most pixels of a photo that is resized and not yet cropped, 64 times 1024 x 1024. With a
+/// shorter side of 256 the longer side may be 1,024 times as long, with a shorter side of 4,096
+/// four times.
 const LARGEST_RESULT: u64 = 1 << 26;
 
-/// From a photo to normalised pixels.
+/// How a photo is resized, cropped and normalised.
 ///
 /// ```text
 /// pixel = (byte / 255 - mean) / deviation, for each colour
@@ -25,71 +26,76 @@ const LARGEST_RESULT: u64 = 1 << 26;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
-    /// How it comes to the network's size.
+    /// How height and width are brought to those of the network.
     pub fit: Fit,
-    /// How pixels between pixels are computed.
+    /// The interpolation of resizing.
     pub filter: Filter,
-    /// Of red, green and blue, from 0 to 1.
+    /// Means of red, green and blue, from 0 to 1.
     pub mean: [f32; 3],
-    /// Of red, green and blue, from 0 to 1.
+    /// Standard deviations of red, green and blue, from 0 to 1.
     pub deviation: [f32; 3],
 }
 
-/// How a photo comes to the network's size, in pixels.
+/// How a photo's height and width are brought to those of the network, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fit {
-    /// All of it is stretched or squeezed.
+    /// The whole photo is resized; its ratio of sides may change.
     Stretch {
-        /// Of the result.
+        /// Width of the result.
         width: u32,
-        /// Of the result.
+        /// Height of the result.
         height: u32,
     },
-    /// Its shorter side becomes `shorter`, then a square is cut from the middle.
+    /// The photo is resized until its shorter side is `shorter`, then a square is cropped from the
+    /// middle.
     Crop {
-        /// The shorter side before the cut.
+        /// The shorter side before the crop.
         shorter: u32,
         /// The side of the square, at most `shorter`.
         side: u32,
     },
 }
 
-/// A filter of resizing. Its support grows with the scale when a photo becomes smaller
-/// ("antialias"), as in Pillow; bytes are rounded after each axis, as there.
+/// The interpolation of resizing. As in Pillow, its support grows with the scale when a photo
+/// becomes smaller ("antialias"), and values are rounded to bytes after each axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Filter {
-    /// A triangle.
+    /// Linear, a support of 1 pixel.
     Bilinear,
-    /// Cubic, a = -0.5.
+    /// Cubic convolution with a = -0.5, a support of 2 pixels.
     Bicubic,
 }
 
-/// Where the network's pixels lie in the photo.
+/// Where the network's pixels lie in the photo: an offset and a scale along each axis.
 ///
 /// ```text
-/// x of the photo = offset + x of the network scale
+/// x in the photo = x_offset + x_scale * x in the network's pixels, and the same for y
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Placement {
-    /// Across and down, in pixels of the photo.
-    pub offset: (f32, f32),
-    /// Pixels of the photo for each of the network, across and down.
-    pub scale: (f32, f32),
+    /// In pixels of the photo.
+    pub x_offset: f32,
+    /// In pixels of the photo.
+    pub y_offset: f32,
+    /// Pixels of the photo for each pixel of the network.
+    pub x_scale: f32,
+    /// Pixels of the photo for each pixel of the network.
+    pub y_scale: f32,
 }
 
 impl Preprocessing {
-    /// What TensorFlow's Inception networks expect: 299 x 299, -1 to 1. The whole photo is
-    /// squeezed into the square, so that no region is lost.
+    /// The preprocessing of TensorFlow's Inception networks, 299 x 299 pixels from -1 to 1, except
+    /// that the whole photo is resized to the square: a crop would lose the regions at the border.
     pub const INCEPTION: Self = Self {
         mean: [0.5; 3],
         deviation: [0.5; 3],
-        ..Self::IMAGENET.squeezed(299)
+        ..Self::IMAGENET.stretched(299)
     };
 
-    /// What torchvision's ResNets expect: the shorter side becomes 256, the middle 224 x 224 are
-    /// cut out, and colours have the mean and deviation of ImageNet.
+    /// The preprocessing of torchvision's ResNets: the shorter side becomes 256, 224 x 224 pixels
+    /// are cropped from the middle, and colours are normalised with ImageNet's mean and deviation.
     pub const IMAGENET: Self = Self {
         fit: Fit::Crop {
             shorter: 256,
@@ -100,8 +106,8 @@ impl Preprocessing {
         deviation: [0.229, 0.224, 0.225],
     };
 
-    /// What CLIP expects, by the mean and deviation of its own photos: the shorter side becomes
-    /// 224, and the middle is cut out.
+    /// The preprocessing of CLIP: the shorter side becomes 224, the middle square is cropped, and
+    /// colours are normalised with the mean and deviation of CLIP's own photos.
     pub const CLIP: Self = Self {
         fit: Fit::Crop {
             shorter: 224,
@@ -112,9 +118,9 @@ impl Preprocessing {
         deviation: [0.268_629_54, 0.261_302_6, 0.275_777_1],
     };
 
-    /// The same colours of the whole photo, squeezed into a square: a crop would lose the regions
-    /// at the border.
-    pub const fn squeezed(self, side: u32) -> Self {
+    /// The same normalisation of the whole photo, resized to a square: a crop would lose the
+    /// regions at the border.
+    pub const fn stretched(self, side: u32) -> Self {
         Self {
             fit: Fit::Stretch {
                 width: side,
@@ -125,23 +131,24 @@ impl Preprocessing {
     }
 
     /// Height and width of the result.
-    pub fn size(&self) -> (usize, usize) {
+    pub fn size(&self) -> Size {
         match self.fit {
-            Fit::Stretch { width, height } => (height as usize, width as usize),
-            Fit::Crop { side, .. } => (side as usize, side as usize),
+            Fit::Stretch { width, height } => Size::new(height as usize, width as usize),
+            Fit::Crop { side, .. } => Size::square(side as usize),
         }
     }
 
-    /// Photos as the network expects them, over all threads.
+    /// Preprocesses photos, on all threads.
     ///
     /// # Shapes
     /// Returns [N, height, width, 3].
     ///
     /// # Errors
-    /// When a size is zero, or a crop larger than what it is cut from.
+    /// When a side is zero or longer than 4096, a crop is larger than the resized photo, or a photo
+    /// cannot be resized.
     pub fn apply(&self, photos: &[Photo]) -> Result<Maps<f32>> {
         self.check()?;
-        let (height, width) = self.size();
+        let Size { height, width } = self.size();
         let shape = [photos.len(), height, width, 3];
         let mut values = vec![0.0; shape.iter().product()];
         let outcomes: Vec<Result<()>> = values
@@ -153,13 +160,13 @@ impl Preprocessing {
         Ok(Maps::new(values, shape))
     }
 
-    /// The bytes of a photo after resizing and cutting, [height, width, 3].
+    /// The bytes of a photo after resizing and cropping, [height, width, 3].
     ///
     /// # Errors
     /// Those of [`apply`](Self::apply).
     pub fn resized(&self, photo: &Photo) -> Result<Vec<u8>> {
         self.check()?;
-        let placed = self.placed(photo);
+        let resized = self.resize_and_crop(photo);
         let failed = |cause: &dyn std::fmt::Display| {
             Error::Vision(VisionError::Resize {
                 width: photo.width(),
@@ -171,15 +178,15 @@ impl Preprocessing {
         let kind = fir::PixelType::U8x3;
         let source = fir::images::ImageRef::new(width, height, photo.pixels(), kind)
             .map_err(|error| failed(&error))?;
-        let pixels = u64::from(placed.whole.0) * u64::from(placed.whole.1);
+        let pixels = u64::from(resized.width) * u64::from(resized.height);
         if pixels > LARGEST_RESULT {
             return Err(failed(&format_args!(
                 "it is too narrow: with a shorter side of {} pixels it would have {pixels}, more than \
                  the limit of {LARGEST_RESULT}",
-                placed.whole.0.min(placed.whole.1)
+                resized.width.min(resized.height)
             )));
         }
-        let mut whole = fir::images::Image::new(placed.whole.0, placed.whole.1, kind);
+        let mut whole = fir::images::Image::new(resized.width, resized.height, kind);
         let filter = match self.filter {
             Filter::Bilinear => fir::FilterType::Bilinear,
             Filter::Bicubic => fir::FilterType::CatmullRom,
@@ -188,11 +195,11 @@ impl Preprocessing {
         fir::Resizer::new()
             .resize(&source, &mut whole, &options)
             .map_err(|error| failed(&error))?;
-        let (height, width) = self.size();
-        let row = placed.whole.0 as usize * 3;
+        let Size { height, width } = self.size();
+        let row = resized.width as usize * 3;
         let rows = whole.buffer().chunks_exact(row);
-        let rows = rows.skip(placed.corner.1 as usize).take(height);
-        let first = placed.corner.0 as usize * 3;
+        let rows = rows.skip(resized.top as usize).take(height);
+        let first = resized.left as usize * 3;
         Ok(rows
             .flat_map(|row| &row[first..first + width * 3])
             .copied()
@@ -201,7 +208,7 @@ impl Preprocessing {
 
     fn apply_to(&self, photo: &Photo, out: &mut [f32]) -> Result<()> {
         let bytes = self.resized(photo)?;
-        // One of 256 numbers for each colour.
+        // The normalised value of each of the 256 bytes, for each colour.
         let numbers: [[f32; 256]; 3] = std::array::from_fn(|colour| {
             std::array::from_fn(|byte| {
                 (byte as f32 / 255.0 - self.mean[colour]) / self.deviation[colour]
@@ -215,7 +222,7 @@ impl Preprocessing {
         Ok(())
     }
 
-    /// Whether sides and crop are possible.
+    /// Refuses sides of zero or above the limit, and a crop larger than the resized photo.
     pub(super) fn check(&self) -> Result<()> {
         let side = |side: u32| (1..=LARGEST_SIDE).contains(&side);
         let is_possible = match self.fit {
@@ -228,11 +235,13 @@ impl Preprocessing {
         }
     }
 
-    fn placed(&self, photo: &Photo) -> Placed {
+    fn resize_and_crop(&self, photo: &Photo) -> ResizeAndCrop {
         match self.fit {
-            Fit::Stretch { width, height } => Placed {
-                whole: (width, height),
-                corner: (0, 0),
+            Fit::Stretch { width, height } => ResizeAndCrop {
+                width,
+                height,
+                left: 0,
+                top: 0,
             },
             Fit::Crop { shorter, side } => {
                 let (width, height) = (photo.width(), photo.height());
@@ -240,14 +249,15 @@ impl Preprocessing {
                     let longer = u64::from(shorter) * u64::from(long) / u64::from(short);
                     u32::try_from(longer).unwrap_or(u32::MAX)
                 };
-                let whole = match width <= height {
+                let (width, height) = match width <= height {
                     true => (shorter, longer(height, width)),
                     false => (longer(width, height), shorter),
                 };
-                let middle = |whole: u32| half_to_even(whole - side);
-                Placed {
-                    whole,
-                    corner: (middle(whole.0), middle(whole.1)),
+                ResizeAndCrop {
+                    width,
+                    height,
+                    left: half_to_even(width - side),
+                    top: half_to_even(height - side),
                 }
             }
         }
@@ -255,28 +265,27 @@ impl Preprocessing {
 
     /// Where the network's pixels lie in a photo.
     pub(crate) fn placement(&self, photo: &Photo) -> Placement {
-        let placed = self.placed(photo);
-        let scale = (
-            photo.width() as f32 / placed.whole.0 as f32,
-            photo.height() as f32 / placed.whole.1 as f32,
-        );
+        let resized = self.resize_and_crop(photo);
+        let x_scale = photo.width() as f32 / resized.width as f32;
+        let y_scale = photo.height() as f32 / resized.height as f32;
         Placement {
-            offset: (
-                placed.corner.0 as f32 * scale.0,
-                placed.corner.1 as f32 * scale.1,
-            ),
-            scale,
+            x_offset: resized.left as f32 * x_scale,
+            y_offset: resized.top as f32 * y_scale,
+            x_scale,
+            y_scale,
         }
     }
 }
 
-/// A photo after resizing: its size, and the first pixel that is kept, across and down.
-struct Placed {
-    whole: (u32, u32),
-    corner: (u32, u32),
+/// What a photo is resized to, and the upper left pixel of the crop.
+struct ResizeAndCrop {
+    width: u32,
+    height: u32,
+    left: u32,
+    top: u32,
 }
 
-/// Half of a number, a tie to the even one: where torchvision cuts.
+/// Half of a number, a tie to the even one: torchvision's offset of a crop from the middle.
 fn half_to_even(number: u32) -> u32 {
     let half = number / 2;
     half + (number % 2) * (half % 2)
@@ -318,8 +327,8 @@ mod tests {
         assert_eq!(bytes[..3], [10, 4, 14]);
         assert_eq!(bytes.len(), 11 * 11 * 3);
         let placement = preprocessing.placement(&photo(60, 40));
-        assert_eq!(placement.offset, (20.0, 8.0));
-        assert_eq!(placement.scale, (2.0, 2.0));
+        assert_eq!((placement.x_offset, placement.y_offset), (20.0, 8.0));
+        assert_eq!((placement.x_scale, placement.y_scale), (2.0, 2.0));
     }
 
     #[test]
@@ -334,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_cannot_be_are_refused() {
+    fn impossible_sizes_are_refused() {
         for fit in [
             Fit::Stretch {
                 width: 5,
@@ -354,12 +363,12 @@ mod tests {
                 ..Preprocessing::IMAGENET
             };
             let message = preprocessing.apply(&[]).unwrap_err().to_string();
-            assert!(message.contains("cannot be made into"), "{message}");
+            assert!(message.contains("cannot be resized to"), "{message}");
         }
     }
 
     #[test]
-    fn it_is_written_down_and_read_back() {
+    fn settings_are_the_same_after_writing_and_reading_json() {
         let written = serde_json::to_string(&Preprocessing::IMAGENET).unwrap();
         let read: Preprocessing = serde_json::from_str(&written).unwrap();
         assert_eq!(read, Preprocessing::IMAGENET);

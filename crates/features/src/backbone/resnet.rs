@@ -1,53 +1,53 @@
-//! What are the layers of a ResNet?
+//! ResNet-18 to 101 without their classifier.
 
 use serde::{Deserialize, Serialize};
 use uard_linalg::matmul::Matmul;
 
 mod blocks;
 
-use self::blocks::{Builder, Pace};
-pub(crate) use self::blocks::{Family, Source};
+use self::blocks::{Builder, StrideOrDilation};
+pub(crate) use self::blocks::{ResNetNames, ResNetWeights};
 use super::error::VisionError;
-use super::network::{Form, Network};
+use super::network::{Architecture, Network};
 use super::number::Number;
 use super::trunk::Trunk;
 use crate::Result;
 use uard_hub::weights::Weights;
 
-/// Of the batch norms, PyTorch's.
+/// Added to the variance in batch norms, as in PyTorch.
 const EPSILON: f64 = 1e-5;
 
-/// The kind of a block, and how many times as many channels it puts out as it has inside.
+/// The kind of a residual block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Block {
-    /// Two 3 x 3 convolutions: ResNet-18 and 34.
+    /// Two 3 x 3 convolutions of equal width: ResNet-18 and 34.
     Basic,
-    /// 1 x 1, 3 x 3 and 1 x 1, with four times as many channels outside: from ResNet-50 on.
+    /// 1 x 1, 3 x 3 and 1 x 1, the last with four times as many channels: from ResNet-50 on.
     Bottleneck(StrideOn),
 }
 
-/// Which convolution of a bottleneck moves by two pixels where maps become smaller.
+/// Which convolution of a stage's first bottleneck has stride 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StrideOn {
-    /// The 3 x 3: torchvision and timm ("ResNet v1.5").
+    /// The 3 x 3, as in torchvision and timm ("ResNet v1.5").
     Middle,
-    /// The first 1 x 1: the original, Caffe's.
+    /// The first 1 x 1, as in the original network for Caffe.
     First,
 }
 
-/// A stage, by the name that its maps have in the literature.
+/// A stage, named as its maps are in the literature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// `layer1`: a quarter of the pixels' height and width.
+    /// `layer1`: maps of a quarter of the pixels' height and width.
     C2,
-    /// `layer2`: an eighth.
+    /// `layer2`: maps of an eighth.
     C3,
-    /// `layer3`: a sixteenth.
+    /// `layer3`: maps of a sixteenth.
     C4,
-    /// `layer4`: a thirty-second.
+    /// `layer4`: maps of a thirty-second.
     C5,
 }
 
@@ -66,10 +66,10 @@ impl Stage {
 pub struct ResNet {
     /// The kind of its blocks.
     pub block: Block,
-    /// Blocks of each stage.
+    /// The number of blocks of each stage.
     pub blocks: [usize; 4],
-    /// Channels after the first convolution and inside of the first stage: 64 in every published
-    /// network.
+    /// Channels after the first convolution and inside the blocks of the first stage: 64 in every
+    /// published network.
     pub width: usize,
 }
 
@@ -99,24 +99,24 @@ impl ResNet {
         }
     }
 
-    /// Reads the weights of all layers up to the last of some stages; the network has the map of
-    /// each, in ascending order.
+    /// Reads the weights of all layers up to the last of `stages`. The network returns the map of
+    /// each of these stages, in ascending order.
     ///
     /// # Errors
-    /// When a weight is missing or has another shape, by name; when no stage is asked for.
+    /// When a weight is missing or has another shape, by name; when `stages` is empty.
     pub fn load(&self, weights: &Weights, stages: &[Stage], matmul: Matmul) -> Result<Network> {
-        let source = Source {
+        let weights = ResNetWeights {
             weights,
             prefix: "",
-            family: Family::Torchvision,
+            names: ResNetNames::Torchvision,
         };
         Ok(Network::new(match matmul {
-            Matmul::F32 => Form::F32(self.trunk(source, stages)?),
-            Matmul::Bf16 => Form::Bf16(self.trunk(source, stages)?),
+            Matmul::F32 => Architecture::ConvolutionsF32(self.trunk(weights, stages)?),
+            Matmul::Bf16 => Architecture::ConvolutionsBf16(self.trunk(weights, stages)?),
         }))
     }
 
-    /// Of any stage.
+    /// The smallest number of blocks in a stage.
     pub(crate) fn fewest_blocks(&self) -> usize {
         self.blocks.into_iter().min().unwrap_or_default()
     }
@@ -130,19 +130,19 @@ impl ResNet {
         }
     }
 
-    /// The layers up to the last of some stages.
+    /// Reads the layers up to the last of `stages`, whose maps are returned.
     pub(crate) fn trunk<T: Number>(
         &self,
-        source: Source<'_>,
+        weights: ResNetWeights<'_>,
         stages: &[Stage],
     ) -> Result<Trunk<T>> {
         let last = stages.iter().max().ok_or(VisionError::NoStage)?;
-        let mut builder = Builder::new(*self, source);
+        let mut builder = Builder::new(*self, weights);
         let mut layers = builder.stem()?;
         let mut outputs = Vec::new();
         for stage in Stage::ALL.into_iter().filter(|stage| stage <= last) {
             let stride = if stage == Stage::C2 { 1 } else { 2 };
-            layers.extend(builder.stage(stage, Pace::Stride(stride))?);
+            layers.extend(builder.stage(stage, StrideOrDilation::Stride(stride))?);
             if stages.contains(&stage) {
                 outputs.push(layers.len() - 1);
             }
@@ -150,12 +150,12 @@ impl ResNet {
         Ok(Trunk { layers, outputs })
     }
 
-    /// The fifth stage alone, for maps of the fourth: it keeps their height and width, and its
-    /// 3 x 3 windows see every second pixel instead.
-    pub(crate) fn dilated_c5<T: Number>(&self, source: Source<'_>) -> Result<Trunk<T>> {
-        let mut builder = Builder::new(*self, source);
+    /// Reads stage C5 alone, which runs on maps of C4. It keeps their height and width: its windows
+    /// of 3 x 3 have stride 1 and dilation 2.
+    pub(crate) fn dilated_c5<T: Number>(&self, weights: ResNetWeights<'_>) -> Result<Trunk<T>> {
+        let mut builder = Builder::new(*self, weights);
         builder.channels = self.channels(Stage::C4);
-        let layers = builder.stage(Stage::C5, Pace::Dilation(2))?;
+        let layers = builder.stage(Stage::C5, StrideOrDilation::Dilation(2))?;
         let outputs = vec![layers.len() - 1];
         Ok(Trunk { layers, outputs })
     }

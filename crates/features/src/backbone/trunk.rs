@@ -1,9 +1,9 @@
-//! How do layers make a network? As a list of steps, of parallel branches, and of blocks with a
-//! shortcut.
+//! A network of convolutions as a list of layers: single steps, parallel branches and residual
+//! blocks.
 
 use super::convolution::{Convolution, Target};
 use super::error::VisionError;
-use super::maps::{Buffers, Maps};
+use super::maps::{Buffers, Maps, Size};
 use super::number::Number;
 use super::pool::Pool;
 use crate::{Error, Result};
@@ -15,7 +15,8 @@ pub(crate) enum Step<T> {
     Pool(Pool),
 }
 
-/// Steps one after the other; where the last ones are several, each reads what came before them.
+/// `chain` holds steps that run one after the other. Each step of `ends` reads the output of the
+/// chain; the outputs of the ends are concatenated.
 #[derive(Debug)]
 pub(crate) struct Branch<T> {
     pub chain: Vec<Step<T>>,
@@ -26,29 +27,27 @@ pub(crate) struct Branch<T> {
 #[derive(Debug)]
 pub(crate) enum Layer<T> {
     Step(Step<T>),
-    /// Branches side by side; their channels are joined in order.
+    /// Branches that read the same input; their channels are concatenated in order.
     Mixed(Vec<Branch<T>>),
-    /// Convolutions, to the last of which the input is added, by way of another convolution where
-    /// shapes differ.
+    /// The input is added to the output of the last convolution of `body`, after the convolution
+    /// `shortcut` where their shapes differ.
     Residual {
         body: Vec<Convolution<T>>,
         shortcut: Option<Convolution<T>>,
     },
 }
 
-/// Layers one after the other, and the layers whose maps are wanted.
+/// Layers that run one after the other, and which of their maps are returned.
 #[derive(Debug)]
 pub(crate) struct Trunk<T> {
     pub layers: Vec<Layer<T>>,
-    /// In ascending order; the last is the last layer.
+    /// Indices of the layers whose maps are returned, ascending; the last is that of the last
+    /// layer.
     pub outputs: Vec<usize>,
 }
 
-/// Height, width and channels.
-type Shape = ((usize, usize), usize);
-
 impl<T: Number> Step<T> {
-    fn size(&self, input: (usize, usize)) -> Option<(usize, usize)> {
+    fn size(&self, input: Size) -> Option<Size> {
         match self {
             Self::Convolution(layer) => layer.window().output(input),
             Self::Pool(pool) => pool.output(input),
@@ -62,8 +61,10 @@ impl<T: Number> Step<T> {
         }
     }
 
-    fn output(&self, (size, channels): Shape) -> Option<Shape> {
-        Some((self.size(size)?, self.channels(channels)))
+    /// Height, width and channels of the output.
+    fn output(&self, [height, width, channels]: [usize; 3]) -> Option<[usize; 3]> {
+        let size = self.size(Size { height, width })?;
+        Some([size.height, size.width, self.channels(channels)])
     }
 
     fn run_into(&self, input: &Maps<T>, target: Target<'_, T>) {
@@ -74,7 +75,7 @@ impl<T: Number> Step<T> {
     }
 
     fn run(&self, input: &Maps<T>, buffers: &mut Buffers<T>) -> Maps<T> {
-        let (height, width) = self.size(input.size()).unwrap_or_default();
+        let Size { height, width } = self.size(input.size()).unwrap_or_default();
         let channels = self.channels(input.channels());
         let mut maps = buffers.take([input.photos(), height, width, channels]);
         let target = Target {
@@ -87,14 +88,14 @@ impl<T: Number> Step<T> {
 }
 
 impl<T: Number> Branch<T> {
-    /// Of each end.
-    fn outputs(&self, input: Shape) -> Option<Vec<Shape>> {
+    /// Height, width and channels of the output of each end.
+    fn outputs(&self, input: [usize; 3]) -> Option<Vec<[usize; 3]>> {
         let mut chain = self.chain.iter();
         let before = chain.try_fold(input, |shape, step| step.output(shape))?;
         self.ends.iter().map(|end| end.output(before)).collect()
     }
 
-    /// Writes to the target from its channel on, and says how many channels that were.
+    /// Writes to the target from its channel on; returns how many channels were written.
     fn run(&self, input: &Maps<T>, target: Target<'_, T>, buffers: &mut Buffers<T>) -> usize {
         let Target { maps, channel } = target;
         let mut before: Option<Maps<T>> = None;
@@ -115,22 +116,24 @@ impl<T: Number> Branch<T> {
 }
 
 impl<T: Number> Layer<T> {
-    /// `None` where a window does not fit once.
-    fn output(&self, input: Shape) -> Option<Shape> {
+    /// Height, width and channels of the output; `None` where the padded input is smaller than a
+    /// window.
+    fn output(&self, input: [usize; 3]) -> Option<[usize; 3]> {
         match self {
             Self::Step(step) => step.output(input),
             Self::Mixed(branches) => {
-                let ends: Option<Vec<Vec<Shape>>> = branches
-                    .iter()
-                    .map(|branch| branch.outputs(input))
-                    .collect();
-                let ends = ends?.concat();
-                let channels = ends.iter().map(|(_, channels)| channels).sum();
-                Some((ends.first()?.0, channels))
+                let ends = branches.iter().map(|branch| branch.outputs(input));
+                let ends = ends.collect::<Option<Vec<_>>>()?.concat();
+                let channels = ends.iter().map(|[.., channels]| channels).sum();
+                let [height, width, _] = *ends.first()?;
+                Some([height, width, channels])
             }
-            Self::Residual { body, .. } => body.iter().try_fold(input, |(size, _), layer| {
-                Some((layer.window().output(size)?, layer.outputs()))
-            }),
+            Self::Residual { body, .. } => {
+                body.iter().try_fold(input, |[height, width, _], layer| {
+                    let size = layer.window().output(Size { height, width })?;
+                    Some([size.height, size.width, layer.outputs()])
+                })
+            }
         }
     }
 
@@ -138,8 +141,9 @@ impl<T: Number> Layer<T> {
         match self {
             Self::Step(step) => step.run(input, buffers),
             Self::Mixed(branches) => {
-                let output = self.output((input.size(), input.channels()));
-                let ((height, width), channels) = output.unwrap_or_default();
+                let [_, height, width, channels] = input.shape();
+                let output = self.output([height, width, channels]);
+                let [height, width, channels] = output.unwrap_or_default();
                 let mut maps = buffers.take([input.photos(), height, width, channels]);
                 let mut channel = 0;
                 for branch in branches {
@@ -180,8 +184,8 @@ fn convolved<T: Number>(
     added: Option<&Maps<T>>,
     buffers: &mut Buffers<T>,
 ) -> Maps<T> {
-    let (height, width) = layer.window().output(input.size()).unwrap_or_default();
-    let mut maps = buffers.take([input.photos(), height, width, layer.outputs()]);
+    let size = layer.window().output(input.size()).unwrap_or_default();
+    let mut maps = buffers.take([input.photos(), size.height, size.width, layer.outputs()]);
     let target = Target {
         maps: &mut maps,
         channel: 0,
@@ -191,10 +195,10 @@ fn convolved<T: Number>(
 }
 
 impl<T: Number> Trunk<T> {
-    /// Height, width and channels of each of the wanted maps; `None` where the pixels are too few
-    /// for a window.
-    pub fn shapes(&self, size: (usize, usize), channels: usize) -> Option<Vec<Shape>> {
-        let mut shape = (size, channels);
+    /// Height, width and channels of each of the returned maps, for an input of a size and number
+    /// of channels; `None` where the pixels are fewer than a window holds.
+    pub fn shapes(&self, size: Size, channels: usize) -> Option<Vec<[usize; 3]>> {
+        let mut shape = [size.height, size.width, channels];
         let mut shapes = Vec::new();
         for (at, layer) in self.layers.iter().enumerate() {
             shape = layer.output(shape)?;
@@ -205,23 +209,23 @@ impl<T: Number> Trunk<T> {
         Some(shapes)
     }
 
-    /// The wanted maps of pixels, rounded to `T`.
+    /// Rounds pixels to `T` and runs all layers.
     ///
     /// # Errors
-    /// When there are fewer pixels than a window has.
-    pub fn of_pixels(&self, pixels: &Maps<f32>) -> Result<Vec<Maps<T>>> {
-        let (height, width) = pixels.size();
-        let shapes = self.shapes((height, width), pixels.channels());
-        shapes.ok_or(Error::Vision(VisionError::TooFewPixels { height, width }))?;
+    /// When the pixels are fewer than a window holds.
+    pub fn forward_pixels(&self, pixels: &Maps<f32>) -> Result<Vec<Maps<T>>> {
+        let size = pixels.size();
+        let shapes = self.shapes(size, pixels.channels());
+        shapes.ok_or(Error::Vision(VisionError::TooFewPixels { size }))?;
         let values = pixels.values().iter().map(|x| T::from_f32(*x)).collect();
         let pixels = Maps::new(values, pixels.shape());
         Ok(self.forward(pixels, &mut Buffers::new()))
     }
 
-    /// The wanted maps.
+    /// Runs all layers; returns the maps of the layers in `outputs`.
     ///
     /// # Panics
-    /// Where [`shapes`](Self::shapes) gives none.
+    /// Where [`shapes`](Self::shapes) returns `None`.
     pub fn forward(&self, pixels: Maps<T>, buffers: &mut Buffers<T>) -> Vec<Maps<T>> {
         let mut kept = Vec::new();
         let mut maps = pixels;

@@ -1,4 +1,6 @@
-//! Which pixels does an output pixel of a convolution or a pool see?
+//! The window of a convolution or a pool: kernel, stride, padding and dilation.
+
+use super::maps::Size;
 
 /// A window that slides over feature maps.
 ///
@@ -9,77 +11,77 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Height and width.
-    pub kernel: (usize, usize),
+    pub kernel: Size,
     /// Steps down and to the right, in pixels.
-    pub stride: (usize, usize),
-    /// Pixels added above and below, and left and right.
-    pub padding: (usize, usize),
-    /// Steps between the pixels that it sees, down and to the right: 1 where they are neighbours.
-    pub dilation: (usize, usize),
+    pub stride: Size,
+    /// `height` pixels added above and below, `width` pixels left and right.
+    pub padding: Size,
+    /// Distances down and to the right between the pixels of a window: 1 where they are adjacent.
+    pub dilation: Size,
 }
 
 impl Window {
     /// A square window.
     pub const fn square(kernel: usize, stride: usize, padding: usize) -> Self {
         Self {
-            kernel: (kernel, kernel),
-            stride: (stride, stride),
-            padding: (padding, padding),
-            dilation: (1, 1),
+            kernel: Size::square(kernel),
+            stride: Size::square(stride),
+            padding: Size::square(padding),
+            dilation: Size::square(1),
         }
     }
 
-    /// A window of odd sides that moves by single pixels and keeps height and width.
+    /// A window of odd sides with stride 1 whose output has the height and width of its input.
     pub const fn same(height: usize, width: usize) -> Self {
         Self {
-            kernel: (height, width),
-            stride: (1, 1),
-            padding: ((height - 1) / 2, (width - 1) / 2),
-            dilation: (1, 1),
+            kernel: Size::new(height, width),
+            stride: Size::square(1),
+            padding: Size::new((height - 1) / 2, (width - 1) / 2),
+            dilation: Size::square(1),
         }
     }
 
-    /// A square window of odd side that sees every `dilation`-th pixel, moves by single pixels and
-    /// keeps height and width.
+    /// A square window of odd side with a dilation and stride 1 whose output has the height and
+    /// width of its input.
     pub const fn dilated(kernel: usize, dilation: usize) -> Self {
         let padding = (kernel - 1) / 2 * dilation;
         Self {
-            dilation: (dilation, dilation),
+            dilation: Size::square(dilation),
             ..Self::square(kernel, 1, padding)
         }
     }
 
-    /// Rows and columns from the first pixel that it sees to the last; `None` where a side or the
+    /// Rows and columns from the window's first pixel to its last; `None` where a side or the
     /// dilation is zero.
-    pub(crate) fn span(&self) -> Option<(usize, usize)> {
+    pub(crate) fn span(&self) -> Option<Size> {
         let span = |kernel: usize, dilation: usize| {
             (dilation > 0).then_some(dilation * kernel.checked_sub(1)? + 1)
         };
-        Some((
-            span(self.kernel.0, self.dilation.0)?,
-            span(self.kernel.1, self.dilation.1)?,
-        ))
+        Some(Size {
+            height: span(self.kernel.height, self.dilation.height)?,
+            width: span(self.kernel.width, self.dilation.width)?,
+        })
     }
 
-    /// Height and width of the output; `None` where the window does not fit once, or has a side, a
-    /// stride or a dilation of zero.
+    /// Height and width of the output; `None` where the padded input is smaller than the window, or
+    /// where a side, a stride or a dilation is zero.
     ///
     /// ```
-    /// use uard_features::backbone::Window;
-    /// assert_eq!(Window::square(3, 2, 0).output((299, 299)), Some((149, 149)));
-    /// assert_eq!(Window::same(1, 7).output((17, 17)), Some((17, 17)));
-    /// assert_eq!(Window::dilated(3, 2).output((14, 14)), Some((14, 14)));
-    /// assert_eq!(Window::square(3, 1, 0).output((2, 9)), None);
+    /// use uard_features::backbone::{Size, Window};
+    /// assert_eq!(Window::square(3, 2, 0).output(Size::square(299)), Some(Size::square(149)));
+    /// assert_eq!(Window::same(1, 7).output(Size::square(17)), Some(Size::square(17)));
+    /// assert_eq!(Window::dilated(3, 2).output(Size::square(14)), Some(Size::square(14)));
+    /// assert_eq!(Window::square(3, 1, 0).output(Size::new(2, 9)), None);
     /// ```
-    pub fn output(&self, (height, width): (usize, usize)) -> Option<(usize, usize)> {
-        let steps = |size: usize, span: usize, stride: usize, padding: usize| {
+    pub fn output(&self, input: Size) -> Option<Size> {
+        let output = |size: usize, span: usize, stride: usize, padding: usize| {
             let room = (size + 2 * padding).checked_sub(span)?;
             (size > 0 && stride > 0).then(|| room / stride + 1)
         };
-        let span = self.span()?;
-        Some((
-            steps(height, span.0, self.stride.0, self.padding.0)?,
-            steps(width, span.1, self.stride.1, self.padding.1)?,
-        ))
+        let (span, stride, padding) = (self.span()?, self.stride, self.padding);
+        Some(Size {
+            height: output(input.height, span.height, stride.height, padding.height)?,
+            width: output(input.width, span.width, stride.width, padding.width)?,
+        })
     }
 }

@@ -1,25 +1,27 @@
-//! Which boxes does a proposal network start from? Anchors: boxes of fixed sizes and ratios around
-//! each cell of a map.
+//! Anchors: boxes of fixed sizes and ratios of sides around each cell of a map, which a proposal
+//! network corrects.
 
 use serde::Serialize;
 
-/// The shapes of the anchors of a map.
+use crate::backbone::Size;
+
+/// The shapes of a cell's anchors: every size with every ratio.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AnchorShapes {
-    /// Square roots of areas, in pixels of the network.
+    /// Square roots of areas, in pixels of the scaled photo.
     pub sizes: Vec<f32>,
-    /// Heights for each width.
+    /// Height divided by width.
     pub ratios: Vec<f32>,
 }
 
 impl AnchorShapes {
-    /// Anchors of each cell.
+    /// The number of anchors of a cell.
     pub(super) fn count(&self) -> usize {
         self.sizes.len() * self.ratios.len()
     }
 
-    /// Around (0, 0), all ratios of the first size first, from height = ratio width and height width
-    /// = size squared.
+    /// The anchors (x1, y1, x2, y2) of a cell at (0, 0), with all ratios of the first size first.
+    /// Sides follow from height = ratio width and height width = size².
     pub(super) fn around_zero(&self) -> Vec<[f32; 4]> {
         let shapes = self.sizes.iter().flat_map(|size| {
             self.ratios.iter().map(|ratio| {
@@ -33,18 +35,12 @@ impl AnchorShapes {
     }
 }
 
-/// Shapes around every cell of a map: row by row, cell by cell, shape by shape. Cell (0, 0) is at
-/// (0, 0).
-///
-/// `stride`: pixels of the network between cells, down and across.
-pub fn over_cells(
-    shapes: &[[f32; 4]],
-    (height, width): (usize, usize),
-    stride: (usize, usize),
-) -> Vec<[f32; 4]> {
-    let cells = (0..height).flat_map(|row| (0..width).map(move |column| (row, column)));
+/// The anchors of all cells of a map: row by row, cell by cell, shape by shape. The first cell lies
+/// at (0, 0); `stride` is the distance between cells, in pixels of the scaled photo.
+pub fn over_cells(shapes: &[[f32; 4]], map: Size, stride: usize) -> Vec<[f32; 4]> {
+    let cells = (0..map.height).flat_map(|row| (0..map.width).map(move |column| (row, column)));
     let anchors = cells.flat_map(|(row, column)| {
-        let (y, x) = ((row * stride.0) as f32, (column * stride.1) as f32);
+        let (y, x) = ((row * stride) as f32, (column * stride) as f32);
         let moved = shapes.iter();
         moved.map(move |[x1, y1, x2, y2]| [x1 + x, y1 + y, x2 + x, y2 + y])
     });
@@ -72,12 +68,12 @@ mod tests {
     }
 
     #[test]
-    fn anchors_go_along_rows_and_then_along_shapes() {
+    fn anchors_are_ordered_by_row_column_and_shape() {
         let shapes = [[-1.0, -1.0, 1.0, 1.0], [0.0, 0.0, 2.0, 2.0]];
-        let anchors = over_cells(&shapes, (2, 3), (16, 8));
+        let anchors = over_cells(&shapes, Size::new(2, 3), 8);
         assert_eq!(anchors.len(), 12);
         assert_eq!(anchors[1], shapes[1]);
         assert_eq!(anchors[2], [7.0, -1.0, 9.0, 1.0]);
-        assert_eq!(anchors[11], [16.0, 16.0, 18.0, 18.0]);
+        assert_eq!(anchors[11], [16.0, 8.0, 18.0, 10.0]);
     }
 }

@@ -1,4 +1,4 @@
-//! What are the layers of bottom-up attention, the detector behind the features of this field?
+//! Bottom-up attention, the detector whose features most papers on image-text matching use.
 
 mod limits;
 mod network;
@@ -19,23 +19,26 @@ use super::proposals::{ProposalLimits, ProposalNames, ProposalNetwork};
 use super::roi_pool::RoiPool;
 use super::scaling::{Colours, Scaling};
 use crate::Result;
-use crate::backbone::{Block, Family, Number, ResNet, Source, Stage, StrideOn};
+use crate::backbone::{
+    Block, Channels, Number, ResNet, ResNetNames, ResNetWeights, Size, Stage, StrideOn,
+};
 use uard_hub::weights::Weights;
 
-/// Pixels of the network for each cell of the fourth stage.
+/// Pixels of the scaled photo between the cells of stage C4, along each axis.
 const STRIDE: usize = 16;
 
+/// The tensor with the anchors of a cell, [anchors, 4].
 const ANCHORS: &str = "proposal_generator.anchor_generator.cell_anchors.0";
 
-/// Pixels by which anchors of a file may differ from those of the configuration.
+/// The most pixels by which a file's anchors may differ from those of the configuration.
 const ANCHOR_TOLERANCE: f32 = 1e-2;
 
-/// Bottom-up attention: Faster R-CNN on the fourth stage of a ResNet, trained on Visual Genome to
-/// say what a region is and how it is. [`default`](Self::default) is the published network, with
-/// the numbers that its port reads from `config.yaml`.
+/// Bottom-up attention: Faster R-CNN on stage C4 of a ResNet, trained on Visual Genome to predict
+/// the class and the attribute of a region. [`default`](Self::default) is the published network,
+/// with the numbers of its port's `config.yaml`.
 ///
-/// A region's features are the mean of the fifth stage over the region. Its box is the proposal,
-/// corrected for its most likely class, and suppression looks at all classes together.
+/// A region's features are the mean of stage C5 over the region. Its box is the proposal with the
+/// correction of its most likely class. Suppression is over all classes together.
 ///
 /// Weights have the names of the PyTorch port of LXMERT's authors (`backbone.stem.conv1.weight`,
 /// `proposal_generator.rpn_head.conv.weight`, `roi_heads.res5.0.conv1.weight`,
@@ -46,23 +49,23 @@ const ANCHOR_TOLERANCE: f32 = 1e-2;
 /// example of `transformers`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BottomUpAttention {
-    /// The trunk.
+    /// The network that computes the feature map.
     pub resnet: ResNet,
-    /// What photos are made into.
+    /// How photos are scaled and normalised.
     pub scaling: Scaling,
-    /// Of each cell of the fourth stage.
+    /// The anchors of each cell of stage C4.
     pub anchors: AnchorShapes,
-    /// Channels inside of the proposal network.
+    /// Channels of the proposal network's hidden layer.
     pub hidden: usize,
-    /// Proposals.
+    /// How many proposals there are.
     pub proposals: ProposalLimits,
-    /// Parts of a region, down and across.
+    /// Rows, and as many columns, that a region is pooled into.
     pub parts: usize,
-    /// Classes, the background not counted; it is the last one of the weights.
+    /// Number of classes without the background, which is the last class of the weights.
     pub classes: usize,
-    /// Attributes; the weights hold one more, which is never said.
+    /// Number of attributes. The weights hold one more, which is never predicted.
     pub attributes: usize,
-    /// Regions of a photo.
+    /// Which proposals become regions.
     pub regions: RegionLimits,
 }
 
@@ -105,7 +108,7 @@ impl BottomUpAttention {
     ///
     /// # Errors
     /// When a weight is missing or has another shape, by name; when the file's anchors are not
-    /// those of the configuration, or a setting cannot be.
+    /// those of the configuration; when a setting is impossible.
     pub fn load(&self, weights: &Weights, matmul: Matmul) -> Result<Detector> {
         self.check()?;
         self.check_anchors(weights)?;
@@ -117,30 +120,31 @@ impl BottomUpAttention {
     }
 
     fn network<T: Number>(&self, weights: &Weights) -> Result<Network<T>> {
-        let source = |prefix| Source {
+        let prefixed = |prefix| ResNetWeights {
             weights,
             prefix,
-            family: Family::Detectron,
+            names: ResNetNames::Detectron,
         };
         let names = ProposalNames {
             hidden: "proposal_generator.rpn_head.conv",
             logits: "proposal_generator.rpn_head.objectness_logits",
             corrections: "proposal_generator.rpn_head.anchor_deltas",
         };
-        let channels = [
-            self.resnet.channels(Stage::C4),
-            self.hidden,
-            self.anchors.count(),
-        ];
+        let channels = Channels {
+            outputs: self.hidden,
+            inputs: self.resnet.channels(Stage::C4),
+        };
+        let anchors = self.anchors.count();
+        let proposals = ProposalNetwork::read(weights, names, channels, anchors, self.proposals)?;
         Ok(Network {
-            trunk: self.resnet.trunk(source("backbone."), &[Stage::C4])?,
+            trunk: self.resnet.trunk(prefixed("backbone."), &[Stage::C4])?,
             shapes: self.anchors.around_zero(),
-            proposals: ProposalNetwork::read(weights, names, channels, self.proposals)?,
+            proposals,
             pool: RoiPool {
-                size: (self.parts, self.parts),
+                size: Size::square(self.parts),
                 scale: 1.0 / STRIDE as f32,
             },
-            res5: self.resnet.dilated_c5(source("roi_heads."))?,
+            res5: self.resnet.dilated_c5(prefixed("roi_heads."))?,
             predictor: Predictor::read(self, weights)?,
             limits: self.regions.clone(),
         })
@@ -170,7 +174,8 @@ impl BottomUpAttention {
         Ok(())
     }
 
-    /// A file holds the anchors that it was trained with.
+    /// Compares the anchors that the network was trained with, where the file has them, with those
+    /// of the configuration.
     fn check_anchors(&self, weights: &Weights) -> Result<()> {
         if !weights.is_stored(ANCHORS) {
             return Ok(());

@@ -1,10 +1,12 @@
-//! What is done with boxes? Corners (x1, y1, x2, y2) in pixels: areas, overlaps, and corrections
-//! that a network says.
+//! Operations on boxes, given by their corners (x1, y1, x2, y2) in pixels: area, overlap, clipping
+//! and correction.
 
 use super::error::DetectorError;
 use crate::Result;
+use crate::backbone::Size;
 
-/// A correction makes sides at most 1000 / 16 times as long, its exponent is cut there.
+/// The largest exponent of a correction, ln(1000 / 16): sides become at most 1000 / 16 times as
+/// long.
 const LONGEST_EXPONENT: f32 = 4.135_166_6;
 
 /// Width and height; negative where the corners are swapped.
@@ -25,9 +27,9 @@ pub fn overlap(a: [f32; 4], b: [f32; 4]) -> f32 {
     shared / (area(a) + area(b) - shared)
 }
 
-/// Cut at the edges of height and width.
-pub fn clipped(corners: [f32; 4], (height, width): (usize, usize)) -> [f32; 4] {
-    let (width, height) = (width as f32, height as f32);
+/// The part of a box inside of a photo.
+pub fn clipped(corners: [f32; 4], photo: Size) -> [f32; 4] {
+    let (width, height) = (photo.width as f32, photo.height as f32);
     let [x1, y1, x2, y2] = corners;
     [
         x1.clamp(0.0, width),
@@ -37,20 +39,20 @@ pub fn clipped(corners: [f32; 4], (height, width): (usize, usize)) -> [f32; 4] {
     ]
 }
 
-/// Neither side is shorter, and none is empty.
+/// Whether both sides are above zero and at least `least` long.
 pub fn is_at_least(corners: [f32; 4], least: f32) -> bool {
     let (width, height) = sides(corners);
     let shorter = width.min(height);
     shorter > 0.0 && shorter >= least
 }
 
-/// A box moved and stretched as a network says.
+/// A box after the correction that a network predicts: (dx, dy, dw, dh).
 ///
 /// ```text
 /// centre' = centre + side dx / wx,  side' = side exp(dw / ww)
 /// ```
 ///
-/// `weights` are (wx, wy, ww, wh), by which corrections were multiplied in training.
+/// `weights` are (wx, wy, ww, wh), the factors of the corrections in training.
 ///
 /// # Source
 /// Girshick et al., Rich feature hierarchies, CVPR 2014, appendix C.
@@ -66,19 +68,14 @@ pub fn corrected(corners: [f32; 4], corrections: [f32; 4], weights: [f32; 4]) ->
     [x - width, y - height, x + width, y + height]
 }
 
-/// Corners times (across, down).
-pub fn scaled([x1, y1, x2, y2]: [f32; 4], (across, down): (f32, f32)) -> [f32; 4] {
-    [x1 * across, y1 * down, x2 * across, y2 * down]
-}
-
-/// Four numbers a box.
+/// Boxes from their numbers, four for each.
 pub fn quadruples(numbers: &[f32]) -> impl Iterator<Item = [f32; 4]> {
     numbers
         .chunks_exact(4)
         .map(|four| [four[0], four[1], four[2], four[3]])
 }
 
-/// Numbers that can be compared.
+/// Refuses NaN and infinities, which cannot be ordered. `what` names the numbers in the error.
 pub fn all_finite(numbers: &[f32], what: &'static str) -> Result<()> {
     match numbers.iter().all(|number| number.is_finite()) {
         true => Ok(()),
@@ -91,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn overlap_is_shared_area_over_all_area() {
+    fn overlap_is_the_intersection_over_the_union() {
         let a = [0.0, 0.0, 10.0, 10.0];
         assert_eq!(overlap(a, a), 1.0);
         assert_eq!(overlap(a, [5.0, 0.0, 15.0, 10.0]), 50.0 / 150.0);
@@ -100,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn corrections_move_by_sides_and_stretch_by_exponents() {
+    fn corrections_move_by_multiples_of_sides_and_stretch_by_exponents() {
         let corners = [10.0, 20.0, 30.0, 60.0];
         let same = corrected(corners, [0.0; 4], [1.0; 4]);
         assert_eq!(same, corners);
@@ -120,13 +117,13 @@ mod tests {
     }
 
     #[test]
-    fn empty_boxes_are_smaller_than_any() {
+    fn empty_boxes_are_below_every_limit() {
         assert!(!is_at_least([3.0, 3.0, 3.0, 9.0], 0.0));
         assert!(!is_at_least([9.0, 3.0, 3.0, 9.0], 0.0));
         assert!(is_at_least([3.0, 3.0, 4.0, 9.0], 1.0));
         assert!(!is_at_least([3.0, 3.0, 4.0, 9.0], 1.5));
         assert_eq!(
-            clipped([-4.0, 2.0, 50.0, 70.0], (60, 40)),
+            clipped([-4.0, 2.0, 50.0, 70.0], Size::new(60, 40)),
             [0.0, 2.0, 40.0, 60.0]
         );
     }

@@ -1,16 +1,16 @@
-//! What can go wrong between a photo and its detected regions.
+//! Errors of a detector: of its settings, its weights, or what they compute.
 
 use std::path::PathBuf;
 
 use crate::{Error, Result};
 
-/// A cause, with what was expected and found.
+/// An error of loading or running a detector.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DetectorError {
-    /// Anchors of a file that are not those of the configuration.
+    /// Anchors of a file that differ from those of the configuration.
     #[error(
-        "{}: anchor {anchor} of `{tensor}` is {found:?}, the configuration makes {expected:?}; set `anchors` to the sizes and ratios that the network was trained with",
+        "{}: anchor {anchor} of `{tensor}` is {found:?}, that of the configuration is {expected:?}; set `anchors` to the sizes and ratios that the network was trained with",
         path.display()
     )]
     Anchors {
@@ -20,32 +20,32 @@ pub enum DetectorError {
         tensor: String,
         /// The row of the tensor.
         anchor: usize,
-        /// The configuration's.
+        /// The anchor of the configuration.
         expected: [f32; 4],
-        /// The file's.
+        /// The anchor of the file.
         found: [f32; 4],
     },
-    /// A network that computes what is no number.
+    /// A network whose results are NaN or infinite.
     #[error(
         "{what} of a photo are not all finite: the weights are broken or not those of this network"
     )]
     NotFinite {
-        /// What was computed.
+        /// The name of the results.
         what: &'static str,
     },
-    /// A setting that cannot be.
+    /// A setting with an impossible value.
     #[error("`{setting}` is {found}, expected {expected}")]
     Setting {
         /// Its name.
         setting: &'static str,
-        /// What was asked for.
+        /// Its value.
         found: String,
-        /// What can be.
+        /// Possible values.
         expected: &'static str,
     },
 }
 
-/// None of some settings is zero.
+/// Refuses settings that are zero.
 pub(super) fn at_least_one(settings: &[(&'static str, usize)]) -> Result<()> {
     match settings.iter().find(|(_, count)| *count == 0) {
         Some((setting, _)) => Err(refused(setting, "0".to_owned(), "at least 1")),
@@ -53,7 +53,7 @@ pub(super) fn at_least_one(settings: &[(&'static str, usize)]) -> Result<()> {
     }
 }
 
-/// A setting that cannot be.
+/// The error of a setting with an impossible value.
 pub(super) fn refused(setting: &'static str, found: String, expected: &'static str) -> Error {
     Error::Detector(DetectorError::Setting {
         setting,

@@ -1,20 +1,20 @@
-//! What is a detector to those who use it? Photos in, regions out.
+//! A frozen detector: photos in, regions with features, boxes and labels out.
 
 use std::fmt;
 
 use uard_linalg::matmul::Matmul;
 
 use super::bottom_up::BottomUpAttention;
-use super::scaling::Scaled;
+use super::scaling::ScaledPhoto;
 use crate::Result;
 use crate::backbone::{Maps, Photo};
 
-/// What a detector says of a region.
+/// A class or attribute that a detector predicts for a region.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Label {
-    /// In the detector's own list.
+    /// The index in the detector's list of classes or attributes.
     pub id: usize,
-    /// From 0 to 1.
+    /// The softmax of its logit, from 0 to 1.
     pub confidence: f32,
 }
 
@@ -25,25 +25,25 @@ pub struct DetectedRegions {
     pub features: Vec<f32>,
     /// R boxes (x1, y1, x2, y2) in pixels of the upright photo.
     pub boxes: Vec<[f32; 4]>,
-    /// What each is, R of them.
+    /// R classes: the kind of object of each region.
     pub classes: Vec<Label>,
-    /// How each is, R of them.
+    /// R attributes, such as the colour or material of each region.
     pub attributes: Vec<Label>,
 }
 
-/// The layers of a detector, in whatever numbers they compute.
-pub(super) trait Layers: fmt::Debug + Send + Sync {
-    /// F: the width of a region's features.
+/// The layers of a detector, in f32 or bf16.
+pub(super) trait DetectorLayers: fmt::Debug + Send + Sync {
+    /// F, the width of a region's features.
     fn width(&self) -> usize;
 
-    /// The maps that boxes are cut from.
+    /// The maps that regions are pooled from.
     fn maps(&self, pixels: &Maps<f32>) -> Result<Vec<Maps<f32>>>;
 
-    /// Regions, with boxes in pixels of the network.
-    fn regions(&self, photo: &Scaled) -> Result<DetectedRegions>;
+    /// Regions, with boxes in pixels of the scaled photo.
+    fn regions(&self, photo: &ScaledPhoto) -> Result<DetectedRegions>;
 }
 
-/// A frozen detector on the CPU, of weights that are read: [`BottomUpAttention`].
+/// A frozen detector on the CPU with its weights: a [`BottomUpAttention`].
 ///
 /// ```no_run
 /// use std::path::Path;
@@ -62,14 +62,14 @@ pub(super) trait Layers: fmt::Debug + Send + Sync {
 /// ```
 #[derive(Debug)]
 pub struct Detector {
-    layers: Box<dyn Layers>,
+    layers: Box<dyn DetectorLayers>,
     settings: BottomUpAttention,
     matmul: Matmul,
 }
 
 impl Detector {
     pub(super) fn new(
-        layers: impl Layers + 'static,
+        layers: impl DetectorLayers + 'static,
         settings: BottomUpAttention,
         matmul: Matmul,
     ) -> Self {
@@ -80,25 +80,26 @@ impl Detector {
         }
     }
 
-    /// F: the width of a region's features.
+    /// F, the width of a region's features.
     pub fn width(&self) -> usize {
         self.layers.width()
     }
 
-    /// What it was loaded with.
+    /// The settings that it was loaded with.
     pub fn settings(&self) -> &BottomUpAttention {
         &self.settings
     }
 
-    /// The numbers that it multiplies; what is compared or returned is f32 either way.
+    /// The number type of the convolutions; numbers that are compared or returned are f32 in any
+    /// case.
     pub fn matmul(&self) -> Matmul {
         self.matmul
     }
 
-    /// The maps of a photo that regions are cut from, the largest first.
+    /// The maps of a photo that regions are pooled from, the largest first.
     ///
     /// # Shapes
-    /// Each map is [1, H, W, F], of the photo's own size.
+    /// Each map is [1, H, W, F]; H and W depend on the photo.
     ///
     /// # Errors
     /// When the scaled photo is smaller than a window of the network.
@@ -107,22 +108,22 @@ impl Detector {
         self.layers.maps(&scaled.pixels)
     }
 
-    /// The regions of each photo, over all threads. They depend on that photo alone, to the last
-    /// bit: each has a size of its own and passes through the network by itself.
+    /// The regions of each photo, computed on all threads. Photos differ in size, so each is a
+    /// batch of its own; its regions depend on that photo only, to the last bit.
     ///
     /// # Shapes
     /// For each photo `features` [R, F], R `boxes`, `classes` and `attributes`; R differs
     /// between photos.
     ///
     /// # Errors
-    /// When a scaled photo is smaller than a window of the network, or the weights give numbers
-    /// that are not finite. No photos have no regions.
+    /// When a scaled photo is smaller than a window of the network, or when results are NaN or
+    /// infinite. For an empty slice the result is empty.
     pub fn regions(&self, photos: &[Photo]) -> Result<Vec<DetectedRegions>> {
         let regions = photos.iter().map(|photo| {
             let scaled = self.settings.scaling.apply(photo);
             let mut found = self.layers.regions(&scaled)?;
             for corners in &mut found.boxes {
-                *corners = super::boxes::scaled(*corners, scaled.ratio);
+                *corners = scaled.box_in_original(*corners);
             }
             Ok(found)
         });

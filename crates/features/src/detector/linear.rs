@@ -1,39 +1,41 @@
-//! How are the features of regions multiplied? A linear layer is a convolution of single pixels.
+//! Linear layers and convolutions with a bias and without a batch norm. A linear layer is a 1 x 1
+//! convolution.
 
 use crate::Result;
-use crate::backbone::{After, Convolution, Kernel, Maps, Number, Window};
+use crate::backbone::{Channels, Convolution, Kernel, Maps, Nonlinearity, Number, Window};
 use uard_hub::weights::Weights;
 
 const POINT: Window = Window::square(1, 1, 0);
 
-/// `out = after(weight x + bias)`.
+/// `out = nonlinearity(weight x + bias)`.
 #[derive(Debug)]
 pub struct Linear {
     layer: Convolution<f32>,
 }
 
 impl Linear {
-    /// Of `{name}.weight` [O, F] and `{name}.bias` `[O]`, for (O, F).
+    /// Reads `{name}.weight` [O, F] and `{name}.bias` `[O]`.
     pub fn read(
         weights: &Weights,
         name: &str,
-        (outputs, inputs): (usize, usize),
-        after: After,
+        channels: Channels,
+        nonlinearity: Nonlinearity,
     ) -> Result<Self> {
+        let Channels { outputs, inputs } = channels;
         let kernel = Kernel {
             values: weights.numbers(&format!("{name}.weight"), &[outputs, inputs])?,
-            channels: (outputs, inputs),
+            channels,
             bias: weights.numbers(&format!("{name}.bias"), &[outputs])?,
         };
         Ok(Self {
-            layer: Convolution::new(&kernel, POINT, after),
+            layer: Convolution::new(&kernel, POINT, nonlinearity),
         })
     }
 
-    /// Of rows of F numbers; none of none.
+    /// Applies the layer to each row.
     ///
     /// # Shapes
-    /// `rows` [R, F]; returns [R, O].
+    /// `rows` [R, F]; returns [R, O]. R may be zero.
     pub fn forward(&self, rows: Vec<f32>) -> Vec<f32> {
         if rows.is_empty() {
             return rows;
@@ -44,21 +46,22 @@ impl Linear {
     }
 }
 
-/// A convolution with a bias and no batch norm, of `{name}.weight` and `{name}.bias`.
+/// Reads a convolution of `{name}.weight` [O, F, KH, KW] and `{name}.bias` `[O]`.
 pub fn convolution<T: Number>(
     weights: &Weights,
     name: &str,
-    (outputs, inputs): (usize, usize),
+    channels: Channels,
     window: Window,
-    after: After,
+    nonlinearity: Nonlinearity,
 ) -> Result<Convolution<T>> {
-    let shape = [outputs, inputs, window.kernel.0, window.kernel.1];
+    let Channels { outputs, inputs } = channels;
+    let shape = [outputs, inputs, window.kernel.height, window.kernel.width];
     let kernel = Kernel {
         values: weights.numbers(&format!("{name}.weight"), &shape)?,
-        channels: (outputs, inputs),
+        channels,
         bias: weights.numbers(&format!("{name}.bias"), &[outputs])?,
     };
-    Ok(Convolution::new(&kernel, window, after))
+    Ok(Convolution::new(&kernel, window, nonlinearity))
 }
 
 #[cfg(test)]
@@ -68,9 +71,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_multiplied_and_none_give_none() {
+    fn rows_are_multiplied_and_no_rows_give_no_rows() {
         let weights = Weights::drawn(Draws::new(4));
-        let layer = Linear::read(&weights, "fc", (3, 20), After::Nothing).unwrap();
+        let channels = Channels {
+            outputs: 3,
+            inputs: 20,
+        };
+        let layer = Linear::read(&weights, "fc", channels, Nonlinearity::Identity).unwrap();
         let row: Vec<f32> = (0..20).map(|x| x as f32 / 7.0 - 1.0).collect();
         let found = layer.forward(row.clone());
         let stored = weights.numbers("fc.weight", &[3, 20]).unwrap();

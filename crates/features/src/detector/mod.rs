@@ -1,7 +1,7 @@
-//! The detector of bottom-up attention ([`BottomUpAttention`]), whose regions most papers of this
-//! field use, on the CPU. A trunk turns a photo into a feature map, a proposal network finds boxes
-//! that may hold an object, each box is pooled from the map into a feature vector, and the classes
-//! predicted from those vectors decide which boxes are kept.
+//! The detector of bottom-up attention ([`BottomUpAttention`]), whose regions most papers on
+//! image-text matching use, on the CPU. A trunk turns a photo into a feature map, a proposal
+//! network finds boxes that may hold an object, each box is pooled from the map into a feature
+//! vector, and the classes predicted from those vectors decide which boxes are kept.
 
 mod anchors;
 mod bottom_up;
@@ -19,7 +19,7 @@ pub use anchors::AnchorShapes;
 pub use bottom_up::{BottomUpAttention, RegionLimits};
 pub use error::DetectorError;
 pub use frozen::{DetectedRegions, Detector, Label};
-pub use nms::{Survivors, nms};
+pub use nms::{KeptBoxes, nms};
 pub use proposals::ProposalLimits;
 pub use roi_pool::RoiPool;
 pub use scaling::{Colours, Scaling};

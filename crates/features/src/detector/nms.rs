@@ -1,25 +1,26 @@
-//! Which of many overlapping boxes stay? Those that no better box covers: non-maximum suppression.
+//! Non-maximum suppression: of boxes that overlap, only the one with the highest score is kept.
 
 use super::boxes::overlap;
 
-/// Greedy suppression: boxes from the highest score to the lowest, without those that overlap a
-/// box before them that stayed by more than `overlap` (intersection over union).
+/// Greedy non-maximum suppression: goes through the boxes from the highest score to the lowest, and
+/// keeps each whose overlap (intersection over union) with every box kept before is at most
+/// `overlap`.
 ///
-/// Of equal scores the lower index is first. Boxes without area suppress each other never.
+/// Of equal scores the lower index is first. Boxes without area never suppress each other.
 ///
 /// # Panics
-/// When there are not as many scores as boxes.
+/// When the numbers of scores and boxes differ.
 ///
 /// ```
 /// use uard_features::detector::nms;
 /// let boxes = [[0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 11.0, 10.0], [20.0, 0.0, 30.0, 10.0]];
 /// assert_eq!(nms(&boxes, &[0.8, 0.9, 0.1], 0.5).collect::<Vec<_>>(), [1, 2]);
 /// ```
-pub fn nms<'a>(boxes: &'a [[f32; 4]], scores: &[f32], overlap: f64) -> Survivors<'a> {
+pub fn nms<'a>(boxes: &'a [[f32; 4]], scores: &[f32], overlap: f64) -> KeptBoxes<'a> {
     assert_eq!(boxes.len(), scores.len(), "a score for each box");
     let mut order: Vec<usize> = (0..boxes.len()).collect();
     order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
-    Survivors {
+    KeptBoxes {
         boxes,
         overlap,
         order: order.into_iter(),
@@ -27,23 +28,23 @@ pub fn nms<'a>(boxes: &'a [[f32; 4]], scores: &[f32], overlap: f64) -> Survivors
     }
 }
 
-/// Indices of the boxes that stay, the highest score first; found one by one, so that whoever needs
-/// few takes few.
+/// Iterator over the indices of kept boxes, the highest score first. Each step computes one index,
+/// so that taking the first few costs little.
 #[derive(Debug)]
-pub struct Survivors<'a> {
+pub struct KeptBoxes<'a> {
     boxes: &'a [[f32; 4]],
     overlap: f64,
     order: std::vec::IntoIter<usize>,
     kept: Vec<usize>,
 }
 
-impl Survivors<'_> {
+impl KeptBoxes<'_> {
     fn suppresses(&self, better: usize, other: usize) -> bool {
         f64::from(overlap(self.boxes[better], self.boxes[other])) > self.overlap
     }
 }
 
-impl Iterator for Survivors<'_> {
+impl Iterator for KeptBoxes<'_> {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {
@@ -68,13 +69,13 @@ mod tests {
         [0.0, 0.0, 10.0, 10.0],
     ];
 
-    fn kept(survivors: Survivors<'_>) -> Vec<usize> {
-        survivors.collect()
+    fn kept(boxes: KeptBoxes<'_>) -> Vec<usize> {
+        boxes.collect()
     }
 
     #[test]
-    fn what_a_suppressed_box_covers_stays() {
-        // Neighbours share 60 of 140, the outer ones 20 of 180.
+    fn suppressed_boxes_suppress_no_others() {
+        // Boxes that follow each other share 60 of 140, the first and third 20 of 180.
         let scores = [0.9, 0.8, 0.7, 0.6];
         assert_eq!(kept(nms(&ROW, &scores, 0.4)), [0, 2]);
         assert_eq!(kept(nms(&ROW, &scores, 0.43)), [0, 1, 2]);
@@ -82,20 +83,20 @@ mod tests {
     }
 
     #[test]
-    fn overlap_of_the_bound_itself_is_no_suppression() {
+    fn an_overlap_equal_to_the_limit_does_not_suppress() {
         let boxes = [[0.0, 0.0, 2.0, 1.0], [0.0, 0.0, 1.0, 1.0]];
         assert_eq!(kept(nms(&boxes, &[1.0, 0.5], 0.5)), [0, 1]);
         assert_eq!(kept(nms(&boxes, &[1.0, 0.5], 0.499)), [0]);
     }
 
     #[test]
-    fn of_equal_scores_the_lower_index_stays() {
+    fn of_equal_scores_the_lower_index_is_kept() {
         assert_eq!(kept(nms(&ROW, &[0.5; 4], 0.4)), [0, 2]);
         assert_eq!(kept(nms(&ROW, &[0.5, 0.5, 0.5, 0.7], 0.4)), [3, 2]);
     }
 
     #[test]
-    fn boxes_without_area_suppress_each_other_never() {
+    fn boxes_without_area_never_suppress_each_other() {
         let boxes = [[3.0; 4], [3.0; 4]];
         assert_eq!(kept(nms(&boxes, &[0.1, 0.2], 0.0)), [1, 0]);
         assert!(kept(nms(&[], &[], 0.5)).is_empty());

@@ -1,5 +1,5 @@
-//! Where in a photo may something be? A small network says it of each anchor, and the best boxes
-//! that do not cover each other go on.
+//! The region proposal network: predicts for each anchor whether it holds an object and a
+//! correction of the box, then keeps the best boxes that do not overlap.
 
 use serde::Serialize;
 
@@ -7,22 +7,23 @@ use super::boxes::{all_finite, clipped, corrected, is_at_least, quadruples};
 use super::linear::convolution;
 use super::nms::nms;
 use crate::Result;
-use crate::backbone::{After, Convolution, Maps, Number, Window};
+use crate::backbone::{Channels, Convolution, Maps, Nonlinearity, Number, Size, Window};
 use uard_hub::weights::Weights;
 
-/// Corrections of anchors are those that the network says.
+/// The corrections of anchors are not scaled.
 const WEIGHTS: [f32; 4] = [1.0; 4];
 
 /// How many proposals there are.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ProposalLimits {
-    /// Anchors of a map with the highest logits, which may become proposals.
+    /// Number of anchors with the highest logits that may become proposals.
     pub before: usize,
-    /// Proposals of a photo.
+    /// The most proposals of a photo.
     pub after: usize,
-    /// A proposal that overlaps a better one by more is left out.
+    /// A proposal that overlaps one with a higher logit by more than this is left out.
     pub overlap: f64,
-    /// In pixels of the network: what is shorter is left out, and so is what is empty.
+    /// Boxes with a shorter side, in pixels of the scaled photo, are left out, and so are empty
+    /// ones.
     pub least_side: f32,
 }
 
@@ -36,7 +37,7 @@ pub struct ProposalNames<'a> {
 
 /// A region proposal network.
 ///
-/// Its last layers compute in f32 whatever the maps are: what is compared is never rounded.
+/// Its last layers compute in f32 even if maps are in bf16, because their results are compared.
 ///
 /// # Source
 /// Ren et al., Faster R-CNN, NeurIPS 2015, section 3.1.
@@ -49,34 +50,38 @@ pub struct ProposalNetwork<T> {
 }
 
 impl<T: Number> ProposalNetwork<T> {
-    /// For channels of the maps, channels inside, and anchors of a cell.
+    /// Reads the weights; `channels` are those of the hidden layer, `anchors` is the number of
+    /// anchors of a cell.
     pub fn read(
         weights: &Weights,
         names: ProposalNames<'_>,
-        [inputs, hidden, anchors]: [usize; 3],
+        channels: Channels,
+        anchors: usize,
         limits: ProposalLimits,
     ) -> Result<Self> {
         let (same, point) = (Window::same(3, 3), Window::square(1, 1, 0));
         let head = |name, outputs| {
-            let channels = (outputs, hidden);
-            convolution(weights, name, channels, point, After::Nothing)
+            let channels = Channels {
+                outputs,
+                inputs: channels.outputs,
+            };
+            convolution(weights, name, channels, point, Nonlinearity::Identity)
         };
         Ok(Self {
-            hidden: convolution(weights, names.hidden, (hidden, inputs), same, After::Relu)?,
+            hidden: convolution(weights, names.hidden, channels, same, Nonlinearity::Relu)?,
             logits: head(names.logits, anchors)?,
             corrections: head(names.corrections, 4 * anchors)?,
             limits,
         })
     }
 
-    /// The proposals of a photo, the highest logit first, cut at its edges.
-    ///
-    /// `anchors`: of the cells of the map.
+    /// The proposals of a photo, clipped to it, the highest logit first. `anchors` are those of all
+    /// cells of the map.
     pub fn propose(
         &self,
         map: &Maps<T>,
         anchors: &[[f32; 4]],
-        size: (usize, usize),
+        photo: Size,
     ) -> Result<Vec<[f32; 4]>> {
         let hidden = self.hidden.forward(map).widened();
         let logits = self.logits.forward(&hidden).into_values();
@@ -89,7 +94,7 @@ impl<T: Number> ProposalNetwork<T> {
         let candidates = order.into_iter().take(self.limits.before);
         let candidates = candidates.map(|anchor| {
             let corners = corrected(anchors[anchor], corrections[anchor], WEIGHTS);
-            (clipped(corners, size), logits[anchor])
+            (clipped(corners, photo), logits[anchor])
         });
         let (boxes, logits): (Vec<[f32; 4]>, Vec<f32>) = candidates
             .filter(|(corners, _)| is_at_least(*corners, self.limits.least_side))

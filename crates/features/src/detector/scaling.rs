@@ -1,33 +1,33 @@
-//! How does a photo come to the size and numbers of a detector? Its ratio of sides stays, so each
-//! photo has a size of its own.
+//! Scales and normalises a photo for a detector. The ratio of its sides is kept, so photos differ
+//! in size.
 
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::backbone::{Maps, Photo};
+use crate::backbone::{Maps, Photo, Size};
 
-/// From a photo to the pixels of a detector.
+/// How a photo is scaled and normalised.
 ///
 /// ```text
 /// pixel = (byte - mean) / deviation, for each colour
 /// ```
 ///
-/// Pixels between pixels are interpolated between four neighbours, whatever the scale, as PyTorch's
-/// `interpolate` does: unlike [`Preprocessing`](crate::backbone::Preprocessing), a photo that
-/// becomes smaller is not averaged.
+/// Pixels are interpolated bilinearly between four neighbours at every scale, as PyTorch's
+/// `interpolate` does. Unlike in [`Preprocessing`](crate::backbone::Preprocessing), the support
+/// does not grow when a photo becomes smaller.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Scaling {
-    /// The shorter side, in pixels, where the longer one allows it.
+    /// The shorter side after scaling, in pixels, unless the longer side would exceed `longest`.
     pub shorter: u32,
-    /// The longer side has at most so many pixels.
+    /// The longest side after scaling, in pixels.
     pub longest: u32,
-    /// In the order of the colours, from 0 to 255.
+    /// Means in the order of `colours`, from 0 to 255.
     pub mean: [f32; 3],
-    /// In the order of the colours, from 0 to 255.
+    /// Standard deviations in the order of `colours`, from 0 to 255.
     pub deviation: [f32; 3],
-    /// The order of the colours.
+    /// The order of the colours in the result.
     pub colours: Colours,
-    /// Zeros are added below and to the right until sides are multiples of this.
+    /// Height and width are padded with zeros, below and to the right, to multiples of this.
     pub multiple: usize,
 }
 
@@ -37,25 +37,35 @@ pub struct Scaling {
 pub enum Colours {
     /// Red, green, blue.
     Rgb,
-    /// Blue, green, red: Caffe's.
+    /// Blue, green, red, as in Caffe.
     Bgr,
 }
 
-/// A photo as a detector sees it.
+/// The normalised pixels of a photo.
 #[derive(Debug)]
-pub(super) struct Scaled {
-    /// [1, H, W, 3], zeros included.
+pub(super) struct ScaledPhoto {
+    /// [1, H, W, 3], padding included.
     pub pixels: Maps<f32>,
-    /// Height and width without them.
-    pub size: (usize, usize),
-    /// Pixels of the photo for each of these, across and down.
-    pub ratio: (f32, f32),
+    /// Height and width without padding.
+    pub size: Size,
+    /// Pixels of the original photo for each pixel.
+    x_ratio: f32,
+    /// Pixels of the original photo for each pixel.
+    y_ratio: f32,
+}
+
+impl ScaledPhoto {
+    /// A box of the scaled photo, in pixels of the original photo.
+    pub(super) fn box_in_original(&self, [x1, y1, x2, y2]: [f32; 4]) -> [f32; 4] {
+        let (x, y) = (self.x_ratio, self.y_ratio);
+        [x1 * x, y1 * y, x2 * x, y2 * y]
+    }
 }
 
 impl Scaling {
-    pub(super) fn apply(&self, photo: &Photo) -> Scaled {
+    pub(super) fn apply(&self, photo: &Photo) -> ScaledPhoto {
         let size = self.size(photo.height(), photo.width());
-        let (height, width) = size;
+        let Size { height, width } = size;
         let (rows, columns) = (
             height.next_multiple_of(self.multiple.max(1)),
             width.next_multiple_of(self.multiple.max(1)),
@@ -85,38 +95,38 @@ impl Scaling {
                 }
             }
         });
-        Scaled {
+        ScaledPhoto {
             pixels: Maps::new(values, [1, rows, columns, 3]),
             size,
-            ratio: (
-                photo.width() as f32 / width as f32,
-                photo.height() as f32 / height as f32,
-            ),
+            x_ratio: photo.width() as f32 / width as f32,
+            y_ratio: photo.height() as f32 / height as f32,
         }
     }
 
-    /// Height and width after scaling, each rounded to the nearest and at least one pixel: by
-    /// detectron's arithmetic, which decides where a side would be half a pixel.
-    fn size(&self, height: u32, width: u32) -> (usize, usize) {
+    /// Height and width after scaling, each rounded to the nearest and at least one pixel. The
+    /// order of operations is detectron's, so that sides near half a pixel are rounded as there.
+    fn size(&self, height: u32, width: u32) -> Size {
         let (height, width) = (f64::from(height), f64::from(width));
         let (shorter, longest) = (f64::from(self.shorter), f64::from(self.longest));
-        let first = shorter / height.min(width);
+        // The scale that makes the shorter side `shorter`.
+        let scale = shorter / height.min(width);
         let (down, across) = match height < width {
-            true => (shorter, first * width),
-            false => (first * height, shorter),
+            true => (shorter, scale * width),
+            false => (scale * height, shorter),
         };
         let longer = down.max(across);
-        let second = if longer > longest {
+        let reduction = if longer > longest {
             longest / longer
         } else {
             1.0
         };
-        let whole = |side: f64| ((side * second + 0.5) as usize).max(1);
-        (whole(down), whole(across))
+        let rounded = |side: f64| ((side * reduction + 0.5) as usize).max(1);
+        Size::new(rounded(down), rounded(across))
     }
 }
 
-/// For each output pixel of an axis two input pixels, with their weights.
+/// For each output pixel along an axis the two input pixels that it is interpolated from, with
+/// their weights.
 fn neighbours(input: usize, output: usize) -> Vec<[(usize, f32); 2]> {
     let scale = input as f32 / output as f32;
     let pixels = (0..output).map(|at| {
@@ -142,18 +152,17 @@ mod tests {
     };
 
     #[test]
-    fn sides_are_those_of_the_published_code() {
-        let nearest = |h, w| SCALING.size(h, w);
-        assert_eq!(nearest(480, 640), (800, 1067));
-        assert_eq!(nearest(640, 480), (1067, 800));
-        assert_eq!(nearest(1000, 2000), (667, 1333));
-        // 64.5 pixels, which two roundings of f64 make a little less.
-        assert_eq!(nearest(3, 62), (64, 1333));
-        assert_eq!(nearest(1, 10_000), (1, 1333));
+    fn heights_and_widths_are_those_of_the_published_code() {
+        assert_eq!(SCALING.size(480, 640), Size::new(800, 1067));
+        assert_eq!(SCALING.size(640, 480), Size::new(1067, 800));
+        assert_eq!(SCALING.size(1000, 2000), Size::new(667, 1333));
+        // Exactly it would be 64.5 pixels; two roundings of f64 make it a little less.
+        assert_eq!(SCALING.size(3, 62), Size::new(64, 1333));
+        assert_eq!(SCALING.size(1, 10_000), Size::new(1, 1333));
     }
 
     #[test]
-    fn a_photo_of_the_right_size_is_turned_and_normalised() {
+    fn colours_are_reordered_and_normalised_and_sides_padded() {
         let photo = Photo::new(vec![10, 20, 30, 40, 50, 60], 2, 1);
         let scaling = Scaling {
             shorter: 1,
@@ -161,7 +170,8 @@ mod tests {
             ..SCALING
         };
         let scaled = scaling.apply(&photo.unwrap());
-        assert_eq!((scaled.size, scaled.ratio), ((1, 2), (1.0, 1.0)));
+        assert_eq!(scaled.size, Size::new(1, 2));
+        assert_eq!((scaled.x_ratio, scaled.y_ratio), (1.0, 1.0));
         assert_eq!(scaled.pixels.shape(), [1, 3, 3, 3]);
         let pixels = scaled.pixels.values();
         assert_eq!(
@@ -172,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn pixels_between_pixels_are_interpolated() {
+    fn output_pixels_are_interpolated_between_two_input_pixels() {
         assert_eq!(neighbours(2, 4)[1], [(0, 0.75), (1, 0.25)]);
         assert_eq!(neighbours(2, 4)[0], [(0, 1.0), (1, 0.0)]);
         assert_eq!(neighbours(2, 4)[3], [(1, 0.75), (1, 0.25)]);

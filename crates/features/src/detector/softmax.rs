@@ -1,8 +1,8 @@
-//! How do logits become confidences? By softmax, of which only the largest is wanted, or all.
+//! Softmax of logits and the most confident label.
 
 use super::frozen::Label;
 
-/// `exp(x - largest) / sum`, in f32.
+/// `exp(x - max) / sum of exp(x - max)`, in f32.
 pub fn softmax(logits: &[f32]) -> Vec<f32> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers = logits.iter().map(|logit| libm::expf(logit - largest));
@@ -12,7 +12,7 @@ pub fn softmax(logits: &[f32]) -> Vec<f32> {
     powers
 }
 
-/// The place of the largest, the first of equals; 0 where there are none.
+/// The index of the largest number, the first of equals; 0 for an empty slice.
 pub fn largest(numbers: &[f32]) -> usize {
     let better = |best: usize, at: usize| {
         if numbers[at] > numbers[best] {
@@ -24,7 +24,7 @@ pub fn largest(numbers: &[f32]) -> usize {
     (0..numbers.len()).fold(0, better)
 }
 
-/// The largest of confidences, with its place.
+/// The largest confidence with its index as the label's id.
 pub fn best(confidences: &[f32]) -> Label {
     let id = largest(confidences);
     Label {

@@ -1,4 +1,4 @@
-//! The encoders of photos, by name.
+//! The encoders of photos by name, and their options.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,13 +19,13 @@ use uard_hub::Hub;
 use uard_hub::source::Source;
 use uard_hub::weights::{FILES, Weights};
 
-/// An encoder of photos; in files its name.
+/// An encoder of photos, written in files as its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum EncoderKind {
-    /// The trunk of Inception-v3, timm's names.
+    /// Inception-v3 up to `Mixed_7a`; weights have timm's names.
     InceptionV3,
-    /// ResNet-18 to 101, torchvision's and timm's names.
+    /// ResNet-18; weights of ResNets have torchvision's and timm's names.
     Resnet18,
     /// ResNet-34.
     Resnet34,
@@ -33,23 +33,24 @@ pub enum EncoderKind {
     Resnet50,
     /// ResNet-101.
     Resnet101,
-    /// A detector: Faster R-CNN on ResNet-101, trained on Visual Genome.
+    /// The detector of bottom-up attention: Faster R-CNN on ResNet-101, trained on Visual Genome.
     BottomUpAttention,
-    /// The patches of a CLIP, SigLIP or DINOv2; its folder says which, and how large.
+    /// The patches of a CLIP, SigLIP or DINOv2; family and sizes are read from the folder of the
+    /// model.
     VisionTransformer,
     /// A network that candle-transformers computes.
     Candle(CandleModel),
 }
 
-/// How many regions a photo is to have; in files a number, `"10-100"` or `"all"`.
+/// The requested number of regions of a photo, written in files as a number, `"10-100"` or `"all"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "CountInFile", into = "CountInFile")]
 pub enum RegionCount {
     /// Every cell of a map.
     All,
-    /// As many.
+    /// The same number for every photo.
     Exactly(usize),
-    /// Between two numbers, as the photo has: for detectors.
+    /// Between two numbers, depending on the photo: for detectors.
     Between(usize, usize),
 }
 
@@ -80,22 +81,22 @@ impl From<RegionCount> for CountInFile {
     }
 }
 
-/// What is asked of an encoder.
+/// The choice of an encoder and its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EncoderOptions {
-    /// Which.
+    /// Which encoder.
     pub kind: EncoderKind,
-    /// Regions of a photo.
+    /// The number of regions of a photo.
     pub regions: RegionCount,
-    /// Numbers of its products.
+    /// The number type of the factors of its products.
     pub matmul: Matmul,
 }
 
-/// An encoder with its weights.
+/// An encoder with its weights in memory.
 pub type OpenEncoder = Box<dyn PhotoEncoder>;
 
 impl EncoderKind {
-    /// All encoders, in the order in which people are told of them.
+    /// All encoders, in the order of messages and help texts.
     pub fn all() -> impl Iterator<Item = Self> {
         let own = [
             Self::InceptionV3,
@@ -123,11 +124,11 @@ impl EncoderKind {
         }
     }
 
-    /// Where the weights are on this machine, downloaded where they are named on a hub: a file, or
-    /// the folder of a vision transformer.
+    /// The path of the weights on this machine: a file, or the folder of a vision transformer.
+    /// Weights that are named on a hub are downloaded.
     ///
     /// # Errors
-    /// A file is not there, or cannot be downloaded.
+    /// When a file is missing or cannot be downloaded.
     pub fn weights(self, source: &Source, hub: &Hub) -> Result<PathBuf> {
         match self {
             Self::VisionTransformer => Ok(source.folder(hub, VISION_FILES)?),
@@ -135,7 +136,7 @@ impl EncoderKind {
         }
     }
 
-    /// All names, for a message.
+    /// The names of all encoders, for a message.
     pub fn names() -> String {
         let names: Vec<&str> = Self::all().map(Self::name).collect();
         names.join(", ")
@@ -205,11 +206,11 @@ impl FromStr for RegionCount {
 }
 
 impl EncoderOptions {
-    /// Reads the weights, of [`EncoderKind::weights`], and builds the network.
+    /// Reads the weights at the path of [`EncoderKind::weights`] and builds the network.
     ///
     /// # Errors
-    /// When the weights cannot be read or are another network's, or the encoder cannot give as many
-    /// regions.
+    /// When the weights cannot be read or are those of another network, or when the encoder does
+    /// not support the number of regions or the number type.
     pub fn open(self, weights: &Path) -> Result<OpenEncoder> {
         match self.kind {
             EncoderKind::InceptionV3 => self.grid(weights, Preprocessing::INCEPTION, |weights| {
@@ -221,8 +222,9 @@ impl EncoderOptions {
             EncoderKind::Resnet101 => self.resnet(weights, ResNet::R101),
             EncoderKind::BottomUpAttention => self.bottom_up(&Weights::open(weights)?),
             EncoderKind::VisionTransformer => {
-                let what = (Tokens::Hidden, self.cells()?);
-                Ok(Box::new(open_vision_folder(weights, what, self.matmul)?))
+                let cells = self.cells()?;
+                let backbone = open_vision_folder(weights, Tokens::Hidden, cells, self.matmul)?;
+                Ok(Box::new(backbone))
             }
             EncoderKind::Candle(_) if self.matmul != Matmul::F32 => {
                 Err(Error::Extract(ExtractError::MatmulOfEncoder {
@@ -237,13 +239,14 @@ impl EncoderOptions {
     }
 
     fn resnet(self, weights: &Path, config: ResNet) -> Result<OpenEncoder> {
-        let preprocessing = Preprocessing::IMAGENET.squeezed(224);
+        let preprocessing = Preprocessing::IMAGENET.stretched(224);
         self.grid(weights, preprocessing, |weights| {
             config.load(weights, &[Stage::C5], self.matmul)
         })
     }
 
-    /// The cells of a network's map. Their number is checked before the weights are read.
+    /// An encoder whose regions are the cells of a network's map. The number of regions is checked
+    /// before the weights are read.
     fn grid(
         self,
         weights: &Path,
@@ -261,7 +264,7 @@ impl EncoderOptions {
             RegionCount::Exactly(count) if count.isqrt().pow(2) == count => Ok(Cells::Grid {
                 side: count.isqrt(),
             }),
-            _ => Err(self.refused(
+            _ => Err(self.unsupported_regions(
                 "its regions are the cells of a square grid, so ask for a square number such as 36, or all",
             )),
         }
@@ -280,7 +283,7 @@ impl EncoderOptions {
                 ..RegionLimits::adaptive()
             },
             RegionCount::All => {
-                return Err(self.refused(
+                return Err(self.unsupported_regions(
                     "it orders regions by confidence, so ask for a number such as 36, or a range such as 10-100",
                 ));
             }
@@ -292,7 +295,7 @@ impl EncoderOptions {
         Ok(Box::new(detector.load(weights, self.matmul)?))
     }
 
-    fn refused(self, expected: &'static str) -> Error {
+    fn unsupported_regions(self, expected: &'static str) -> Error {
         Error::Extract(ExtractError::RegionsOfEncoder {
             encoder: self.kind.name(),
             regions: self.regions.to_string(),
@@ -308,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_counts_are_read_back() {
+    fn names_and_counts_are_the_same_after_writing_and_reading() {
         for kind in EncoderKind::all() {
             assert_eq!(kind.name().parse::<EncoderKind>().unwrap(), kind);
             let json = serde_json::to_string(&kind).unwrap();
@@ -328,24 +331,24 @@ mod tests {
     }
 
     #[test]
-    fn detectors_have_ranges_of_regions_and_grids_have_none() {
-        let asked = |kind, regions: &str| EncoderOptions {
+    fn detectors_support_ranges_of_regions_and_grids_do_not() {
+        let options = |kind, regions: &str| EncoderOptions {
             kind,
             regions: regions.parse().unwrap(),
             matmul: Matmul::F32,
         };
         let drawn = || Weights::drawn(Draws::new(1));
-        let refused = |found: Result<OpenEncoder>| found.err().unwrap().to_string();
-        let all = asked(EncoderKind::BottomUpAttention, "all").bottom_up(&drawn());
-        assert!(refused(all).contains("such as 10-100"));
-        let encoder = asked(EncoderKind::BottomUpAttention, "10-50").bottom_up(&drawn());
+        let message = |found: Result<OpenEncoder>| found.err().unwrap().to_string();
+        let all = options(EncoderKind::BottomUpAttention, "all").bottom_up(&drawn());
+        assert!(message(all).contains("such as 10-100"));
+        let encoder = options(EncoderKind::BottomUpAttention, "10-50").bottom_up(&drawn());
         let encoder = encoder.unwrap();
         assert_eq!((encoder.most_regions(), encoder.width()), (50, 2048));
         assert_eq!(encoder.extras().len(), 4);
         let settings = encoder.settings().unwrap();
         let regions = &settings["detector"]["bottom_up_attention"]["regions"];
         assert_eq!(regions["most"], 50);
-        let grid = asked(EncoderKind::Resnet18, "10-50").cells();
+        let grid = options(EncoderKind::Resnet18, "10-50").cells();
         assert!(grid.unwrap_err().to_string().contains("a square number"));
     }
 }

@@ -1,4 +1,4 @@
-//! What is stored of a detector's regions: features and boxes, and what each region is and how.
+//! A detector as an encoder of photos: its classes and attributes are stored as extra columns.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::backbone::Photo;
 use crate::detector::{DetectedRegions, Detector, Label};
 use uard_data::store::Column;
 
-/// Columns of the classes, then of the attributes.
+/// The extra columns: ids and confidences of the classes, then of the attributes.
 const COLUMNS: [&str; 4] = [
     "object_ids",
     "object_confidences",

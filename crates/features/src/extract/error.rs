@@ -1,83 +1,83 @@
-//! What can go wrong between a photograph and its features on disk.
+//! Errors of extracting features from photos.
 
 use std::path::PathBuf;
 
-/// A cause, with what was expected, what was found, and how to mend it.
+/// An error of naming an encoder, listing photos or describing an extraction.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExtractError {
-    /// A name that no encoder has.
+    /// An unknown name of an encoder.
     #[error("no encoder is called `{name}`; there are {known}")]
     UnknownEncoder {
-        /// What was asked for.
+        /// The unknown name.
         name: String,
-        /// All names.
+        /// The names of all encoders.
         known: String,
     },
-    /// A number of regions that is none.
+    /// A text that is not a number of regions.
     #[error(
-        "`{text}` is no number of regions; expected a number such as 36, a range such as 10-100, or all"
+        "`{text}` is not a number of regions; expected a number such as 36, a range such as 10-100, or all"
     )]
     RegionCount {
-        /// What was asked for.
+        /// The text.
         text: String,
     },
-    /// A number of regions that an encoder cannot give.
+    /// A number of regions that an encoder does not support.
     #[error("{encoder} cannot give {regions} regions: {expected}")]
     RegionsOfEncoder {
         /// The encoder.
         encoder: &'static str,
-        /// What was asked for.
+        /// The requested number.
         regions: String,
-        /// What it can give.
+        /// The numbers that it supports.
         expected: &'static str,
     },
-    /// Numbers that an encoder does not multiply.
-    #[error("{encoder} multiplies f32 alone, not {matmul}; ask for f32")]
+    /// A number type of products that an encoder does not support.
+    #[error("{encoder} computes in f32 only, not in {matmul}; ask for f32")]
     MatmulOfEncoder {
         /// The encoder.
         encoder: &'static str,
-        /// What was asked for.
+        /// The requested type.
         matmul: String,
     },
-    /// Settings that cannot be written down.
+    /// Settings that cannot be written as JSON.
     #[error("the encoder's settings cannot be written as JSON: {cause}")]
     Settings {
-        /// What the writer said.
+        /// The error of the JSON writer.
         cause: String,
     },
-    /// A folder or list without photos, or something else.
+    /// A path that is neither a photo nor a list nor a folder with photos.
     #[error("{}: no photos found; expected a folder of photos, one photo, or a text file with the path of a photo on each line", path.display())]
     NoPhotos {
-        /// What was given.
+        /// The path.
         path: PathBuf,
     },
-    /// Two photos of one id.
+    /// Two photos with the same id.
     #[error("{}: `{id}` is there twice, as entries {first} and {second}; features are found by their id, so list each photo once", path.display())]
     RepeatedPhoto {
         /// The list.
         path: PathBuf,
         /// The id.
         id: String,
-        /// From 1.
+        /// Index of the first of the two, counted from 1.
         first: usize,
-        /// From 1.
+        /// Index of the second, counted from 1.
         second: usize,
     },
-    /// A folder without lists of photos.
+    /// A folder of captioned photos without the lists of its splits.
     #[error("{}: no list of photos; expected train_ids.txt and dev_ids.txt (a file name of photos/ on each line) with train_caps.txt and dev_caps.txt", path.display())]
     NoSplits {
         /// The folder.
         path: PathBuf,
     },
-    /// None of the places where weights may be holds them.
+    /// Weights that are at none of the usual places.
     #[error(
         "the weights of {encoder} are at none of {looked}; download them, or set images.weights"
     )]
     NoWeights {
         /// The encoder.
         encoder: &'static str,
-        /// All places.
+        /// The places, for the message.
         looked: String,
     },
 }

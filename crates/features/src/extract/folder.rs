@@ -1,4 +1,4 @@
-//! A folder of photos with captions, made into a data directory to train on.
+//! Reads a folder of photos with captions and writes the captions of a data directory for training.
 
 use std::path::{Path, PathBuf};
 
@@ -8,46 +8,46 @@ use crate::{Error, Result};
 use uard_data::captions::{CaptionFiles, captions_in_order, read_captions, read_map};
 use uard_data::store::FeatureStore;
 
-/// The splits that are looked for.
+/// The names of splits.
 const SPLITS: [&str; 3] = ["train", "dev", "test"];
 
-/// Folders that photos are looked for in; without one of them they lie beside the lists.
+/// The folders with the photos; if there is neither, photos lie beside the lists.
 const PHOTOS: [&str; 2] = ["photos", "images"];
 
-/// A folder of photos, lists of them, and their captions.
+/// A folder of photos with lists of the photos of each split and captions.
 ///
-/// | file | holds |
+/// | file | content |
 /// |---|---|
 /// | `photos/` or `images/` | the photos |
-/// | `{split}_ids.txt` | a file name of that folder a line |
-/// | `{split}_caps.txt` | a caption a line, as many for each photo, in the order of the ids |
-/// | `{split}_map.txt` | the index of each caption's photo, where photos differ in their captions |
+/// | `{split}_ids.txt` | on each line the name of a file in that folder |
+/// | `{split}_caps.txt` | on each line a caption, the same number for each photo, in the order of the ids |
+/// | `{split}_map.txt` | the index of each caption's photo; needed if photos differ in their number of captions |
 #[derive(Debug)]
 pub struct CaptionedPhotos {
-    /// Where the photos are.
+    /// The folder of the photos.
     pub photos: PathBuf,
-    /// `train`, `dev` and `test`, as far as there are lists of them.
+    /// Those of `train`, `dev` and `test` that have a list.
     pub splits: Vec<CaptionedSplit>,
 }
 
-/// Photos of a split, and what they were called.
+/// The photos of a split with their captions.
 #[derive(Debug)]
 pub struct CaptionedSplit {
     /// `train`, `dev`, `test`.
     pub name: String,
     /// I photos.
     pub list: PhotoList,
-    /// `[C]`
+    /// The captions, `[C]`.
     captions: Vec<String>,
-    /// `[C]`
+    /// The index of each caption's photo, `[C]`.
     image_of_caption: Vec<usize>,
 }
 
 impl CaptionedPhotos {
-    /// Reads lists and captions of every split that is there.
+    /// Reads lists and captions of every split that has a list.
     ///
     /// # Errors
-    /// Not one list; a file that cannot be read; captions that do not fit their photos.
+    /// When there is no list, a file cannot be read, or captions do not fit the photos.
     pub fn open(folder: &Path) -> Result<Self> {
         let mut photos = PHOTOS.iter().map(|name| folder.join(name));
         let photos = photos.find(|path| path.is_dir());
@@ -68,10 +68,10 @@ impl CaptionedPhotos {
 impl CaptionedSplit {
     fn open(folder: &Path, name: &str, photos: &Path) -> Result<Self> {
         let ids = folder.join(format!("{name}_ids.txt"));
-        let list = PhotoList::of_names(&ids, photos)?;
+        let list = PhotoList::read(&ids, photos)?;
         let files = CaptionFiles {
             images: ids,
-            ..CaptionFiles::of(folder, name)
+            ..CaptionFiles::in_directory(folder, name)
         };
         let captions = read_captions(&files.captions)?;
         let images = list.photos().len();
@@ -87,28 +87,29 @@ impl CaptionedSplit {
         })
     }
 
-    /// Writes the captions of the photos that a store holds beside it, with the image of each.
+    /// Writes the captions of the photos in a store, and the index of each caption's image, to the
+    /// directory of the store.
     ///
     /// # Errors
     /// When the files cannot be written.
     pub fn write_captions(&self, dir: &Path, store: &FeatureStore) -> Result<()> {
-        // Ids of a store are those of the list, in its order, without the unreadable ones.
+        // The store has the ids of the list in the same order, without those of unreadable photos.
         let mut stored = store.ids().zip(0..).peekable();
-        let place = |id: &str| {
+        let index = |id: &str| {
             stored
                 .next_if(|(stored, _)| *stored == id)
                 .map(|(_, at)| at)
         };
         let ids = self.list.photos().iter().map(|photo| photo.id.as_str());
-        let places: Vec<Option<usize>> = ids.map(place).collect();
+        let indices: Vec<Option<usize>> = ids.map(index).collect();
         let (mut captions, mut map) = (String::new(), String::new());
         for (caption, &image) in self.captions.iter().zip(&self.image_of_caption) {
-            if let Some(place) = places[image] {
+            if let Some(index) = indices[image] {
                 captions.push_str(&format!("{caption}\n"));
-                map.push_str(&format!("{place}\n"));
+                map.push_str(&format!("{index}\n"));
             }
         }
-        let files = CaptionFiles::of(dir, &self.name);
+        let files = CaptionFiles::in_directory(dir, &self.name);
         for (path, text) in [(files.captions, captions), (files.map, map)] {
             uard_files::write(&path, text).map_err(Error::io(&path, "write"))?;
         }

@@ -1,4 +1,4 @@
-//! The photos that a folder or a list names, in a fixed order.
+//! Lists the photos of a folder or of a text file, in a fixed order.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -13,9 +13,10 @@ use uard_files::FileError;
 
 use crate::{Error, Result};
 
-/// What systems and storage servers leave in folders beside photos: thumbnails, above all. What
-/// begins with a dot is passed over as well (`.DS_Store`, `._photo.jpg`, `.thumbnails`).
-const PASSED_OVER: [&str; 9] = [
+/// Files and folders that operating systems and storage servers create beside photos, mostly for
+/// thumbnails. Names that begin with a dot are ignored as well (`.DS_Store`, `._photo.jpg`,
+/// `.thumbnails`).
+const IGNORED: [&str; 9] = [
     "@eaDir",
     "#recycle",
     "$RECYCLE.BIN",
@@ -27,15 +28,15 @@ const PASSED_OVER: [&str; 9] = [
     "desktop.ini",
 ];
 
-/// A photo to read.
+/// A photo of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedPhoto {
-    /// Its path below the folder, with `/`; or its line of the list. What no line of text can hold
-    /// is escaped (`\t`, `\xe9`).
+    /// Its path relative to the folder, with `/`, or its line of the list. Control characters and
+    /// bytes that are not UTF-8 are escaped (`\t`, `\xe9`).
     pub id: String,
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Why it cannot be read, where that is known before it is opened.
+    /// Why it cannot be read, if that is known before it is opened.
     pub unreadable: Option<String>,
 }
 
@@ -46,29 +47,30 @@ pub struct PhotoList {
 }
 
 impl PhotoList {
-    /// Every file of a folder and the folders below it, in the order of their names; every line of
-    /// a list, as a path relative to the list's folder, or to the working directory where the list
+    /// The files of a folder and of the folders below it, in the order of their names; or the lines
+    /// of a list, as paths relative to the list's folder, or to the working directory if the list
     /// is a pipe; or one photo.
     ///
-    /// Hidden files and folders, and what systems leave beside photos, are passed over. Links are
-    /// followed, and each folder is visited once, under its own name where it has one here; two
-    /// names of one file are two photos. A folder that cannot be read, and a name that no line of
-    /// text can hold, are listed as unreadable. Whether a file holds a photo shows when it is read:
-    /// its name decides nothing.
+    /// Hidden files and folders are ignored, and so are those that operating systems create beside
+    /// photos. Links are followed. Each folder is visited once, by its path without links if it has
+    /// one below the given folder; two names of the same file are two photos. A folder that cannot
+    /// be read is listed as unreadable, and so is a name with control characters or bytes that are
+    /// not UTF-8. Files are listed whatever their names end with, and whether or not they are
+    /// photos.
     ///
     /// # Errors
-    /// Neither a folder, nor a list, nor a photo; nothing in it; one that cannot be read; a photo
-    /// that is listed twice.
+    /// When the path is neither a folder, nor a list, nor a photo; when it is empty or cannot be
+    /// read; when a photo is listed twice.
     pub fn open(path: &Path) -> Result<Self> {
         let metadata = fs::metadata(path).map_err(Error::io(path, "open"))?;
         let list = if metadata.is_dir() {
-            Self::of_folder(path)?
+            Self::walk(path)?
         } else if metadata.is_file() && is_photo(path)? {
             let name = path.file_name().unwrap_or(path.as_os_str());
             Self::from(vec![ListedPhoto::new(name, path.to_owned())])
         } else {
             let folder = path.parent().filter(|_| metadata.is_file());
-            match Self::of_names(path, folder.unwrap_or(Path::new(""))) {
+            match Self::read(path, folder.unwrap_or(Path::new(""))) {
                 Err(Error::Data(uard_data::Error::File(FileError::NotUtf8 { path, .. }))) => {
                     return Err(Error::Extract(ExtractError::NoPhotos { path }));
                 }
@@ -82,13 +84,14 @@ impl PhotoList {
         Ok(list)
     }
 
-    /// Every file below a folder.
-    fn of_folder(root: &Path) -> Result<Self> {
+    /// The files of a folder and of the folders below it.
+    fn walk(root: &Path) -> Result<Self> {
         let mut photos = Vec::new();
         let mut visited = HashSet::new();
-        // Folders before links to folders: what both lead to is listed under the folder's name.
-        let mut left = VecDeque::from([(root.to_owned(), OsString::new())]);
-        while let Some((folder, prefix)) = left.pop_front() {
+        // Folders are visited before links to folders, so that a folder that a link leads to as
+        // well is listed by its own path.
+        let mut pending = VecDeque::from([(root.to_owned(), OsString::new())]);
+        while let Some((folder, prefix)) = pending.pop_front() {
             let entries = match entries(&folder, &mut visited) {
                 Ok(entries) => entries,
                 Err(error) if folder == root => return Err(Error::io(root, "read")(error)),
@@ -110,21 +113,22 @@ impl PhotoList {
                 }
                 id.push("/");
                 match entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
-                    true => left.push_back((path, id)),
-                    false => left.push_front((path, id)),
+                    true => pending.push_back((path, id)),
+                    false => pending.push_front((path, id)),
                 }
             }
         }
-        // Escapes can make two names alike; the photo is then before what cannot be one.
+        // Two names may be equal after escaping: the name without escapes is sorted first, because
+        // only it is readable.
         photos.sort_by(|a, b| (&a.id, &a.unreadable).cmp(&(&b.id, &b.unreadable)));
         Ok(Self::from(photos))
     }
 
-    /// The lines of a list, as paths below a folder.
+    /// Reads a list with a path relative to `folder` on each line.
     ///
     /// # Errors
-    /// A list that cannot be read; a photo that is listed twice.
-    pub fn of_names(list: &Path, folder: &Path) -> Result<Self> {
+    /// When the list cannot be read, or a photo is listed twice.
+    pub fn read(list: &Path, folder: &Path) -> Result<Self> {
         let lines = read_lines(list)?;
         let lines = lines.iter().map(|line| line.trim());
         let names: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
@@ -158,7 +162,8 @@ impl From<Vec<ListedPhoto>> for PhotoList {
 }
 
 impl ListedPhoto {
-    /// Ids are lines of text without tabs: a name that is none is escaped, and cannot be read.
+    /// An id stands on a line of text between tabs. A name with control characters or bytes that
+    /// are not UTF-8 is escaped, and the photo is listed as unreadable.
     fn new(name: &OsStr, path: PathBuf) -> Self {
         let mut id = String::new();
         let mut unreadable = None;
@@ -186,42 +191,43 @@ impl ListedPhoto {
     }
 }
 
-/// What is in a folder, in the order of names; nothing where the folder was visited before.
-fn entries(folder: &Path, visited: &mut HashSet<Identity>) -> io::Result<Vec<fs::DirEntry>> {
-    if !visited.insert(identity(folder)?) {
+/// The entries of a folder in the order of their names; none if the folder was visited before.
+fn entries(folder: &Path, visited: &mut HashSet<FolderId>) -> io::Result<Vec<fs::DirEntry>> {
+    if !visited.insert(folder_id(folder)?) {
         return Ok(Vec::new());
     }
     let entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
     let mut entries: Vec<fs::DirEntry> = entries
         .into_iter()
-        .filter(|entry| !is_passed_over(&entry.file_name()))
+        .filter(|entry| !is_ignored(&entry.file_name()))
         .collect();
     entries.sort_by_key(fs::DirEntry::file_name);
     Ok(entries)
 }
 
-fn is_passed_over(name: &OsStr) -> bool {
+fn is_ignored(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
-        || PASSED_OVER
+        || IGNORED
             .iter()
-            .any(|passed| name.eq_ignore_ascii_case(passed))
+            .any(|ignored| name.eq_ignore_ascii_case(ignored))
 }
 
-/// What tells a folder from all others: its device and number.
+/// Identifies a folder whatever path leads to it: device and inode number.
 #[cfg(unix)]
-type Identity = (u64, u64);
+type FolderId = (u64, u64);
 
 #[cfg(unix)]
-fn identity(folder: &Path) -> io::Result<Identity> {
+fn folder_id(folder: &Path) -> io::Result<FolderId> {
     use std::os::unix::fs::MetadataExt;
     fs::metadata(folder).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
+/// Identifies a folder whatever path leads to it: its path without links.
 #[cfg(not(unix))]
-type Identity = PathBuf;
+type FolderId = PathBuf;
 
 #[cfg(not(unix))]
-fn identity(folder: &Path) -> io::Result<Identity> {
+fn folder_id(folder: &Path) -> io::Result<FolderId> {
     fs::canonicalize(folder)
 }
 
@@ -279,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_systems_leave_beside_photos_is_passed_over() {
+    fn files_of_operating_systems_are_ignored() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["@eaDir", ".thumbnails", "__MACOSX", "album"] {
             fs::create_dir(folder.path().join(name)).unwrap();
@@ -336,7 +342,7 @@ mod tests {
         }
 
         #[test]
-        fn names_that_are_no_line_of_text_are_escaped_and_unreadable() {
+        fn names_with_control_characters_or_not_in_utf8_are_escaped_and_unreadable() {
             let folder = tempfile::tempdir().unwrap();
             for name in [
                 &b"a\tb"[..],

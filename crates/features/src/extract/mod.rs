@@ -1,5 +1,5 @@
-//! From photographs to features on disk: listed, decoded while the network computes, encoded, and
-//! stored.
+//! Extracts region features from listed photos into a feature store; photos are decoded while the
+//! network computes.
 
 mod catalogue;
 mod detected;
@@ -16,7 +16,7 @@ pub use catalogue::{EncoderKind, EncoderOptions, OpenEncoder, RegionCount};
 pub use error::ExtractError;
 pub use folder::{CaptionedPhotos, CaptionedSplit};
 pub use list::{ListedPhoto, PhotoList};
-pub use pipeline::{Extracted, Extraction, Progress};
+pub use pipeline::{Extracted, Extraction, Progress, StorePlace};
 
 use crate::Result;
 use crate::backbone::{GridBackbone, GridRegions, Photo};
@@ -24,29 +24,29 @@ use uard_data::store::Column;
 
 /// A frozen network that finds regions in photos.
 pub trait PhotoEncoder: Sync {
-    /// The regions of each photo; they depend on that photo alone.
+    /// The regions of each photo; they depend on that photo only.
     ///
     /// # Errors
-    /// When a photo cannot be made into the network's pixels.
+    /// When a photo cannot be resized, or the network fails.
     fn encode(&self, photos: &[Photo]) -> Result<Vec<PhotoRegions>>;
 
-    /// F: the width of a region's features.
+    /// F, the width of a region's features.
     fn width(&self) -> usize;
 
-    /// The most regions that a photo can have.
+    /// The most regions of a photo.
     fn most_regions(&self) -> usize;
 
-    /// The names of what is known of each region beside features and box.
+    /// The names of the columns of [`PhotoRegions::extras`].
     fn extras(&self) -> &'static [&'static str];
 
-    /// Everything that decides what a photo's regions are, beside the weights.
+    /// All settings that a photo's regions depend on, apart from the weights.
     ///
     /// # Errors
     /// When a value cannot be written as JSON.
     fn settings(&self) -> Result<Value>;
 }
 
-/// What was found in a photo.
+/// The regions of a photo.
 ///
 /// # Shapes
 /// R regions of width F.
@@ -56,7 +56,7 @@ pub struct PhotoRegions {
     pub features: Vec<f32>,
     /// R boxes: x1, y1, x2, y2 in pixels of the upright photo.
     pub boxes: Vec<[f32; 4]>,
-    /// What else is known of each region, by name.
+    /// Further columns by name, with an entry for each region: classes, confidences.
     pub extras: BTreeMap<String, Column>,
 }
 

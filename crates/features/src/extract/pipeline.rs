@@ -1,5 +1,5 @@
-//! Photos on their way through the network: a thread decodes the next ones while the network
-//! computes these, and the store takes them in the order of the list.
+//! The extraction: one thread decodes the next photos while the network computes the current ones,
+//! and their regions are stored in the order of the list.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,21 +19,21 @@ use uard_hub::weights::{file_of, sha256};
 
 use crate::{Error, Result};
 
-/// Photos that are decoded together, and that wait while as many are encoded: what bounds memory,
-/// for a photo of 50 megapixels has 150 MB.
-const TOGETHER: usize = 8;
+/// Photos of a batch. One batch is encoded, one waits and one is decoded, which bounds the memory:
+/// a photo of 50 megapixels takes 150 MB.
+const BATCH: usize = 8;
 
-/// What is extracted, and by what.
+/// An encoder of photos and the settings of an extraction.
 pub struct Extraction<'a> {
     /// The network.
     pub encoder: &'a dyn PhotoEncoder,
-    /// Its name.
+    /// The name of the encoder.
     pub name: &'a str,
     /// The file, or folder, that its weights were read from.
     pub weights: &'a Path,
     /// Which photos are decoded.
     pub limits: PhotoLimits,
-    /// The numbers that features are stored in.
+    /// The number type of stored features.
     pub element: Element,
 }
 
@@ -42,9 +42,9 @@ pub struct Extraction<'a> {
 pub struct Progress {
     /// Photos that are stored or listed as unreadable.
     pub done: usize,
-    /// Of these, those that were there when the run began.
+    /// Of these, the photos that an earlier call stored or listed.
     pub before: usize,
-    /// Photos in all.
+    /// All photos of the list.
     pub total: usize,
 }
 
@@ -53,30 +53,41 @@ pub struct Progress {
 pub enum Extracted {
     /// All photos are stored or listed as unreadable.
     Finished(Finished),
-    /// It was asked to stop; whole parts are kept, and the same call goes on with the next one.
+    /// It was stopped. Complete parts of the store are kept; the same call continues with the next
+    /// part.
     Stopped,
 }
 
-/// A photo, or why there is none.
+/// Where a feature store is: `{dir}/{split}_store`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StorePlace<'a> {
+    /// The data directory.
+    pub dir: &'a Path,
+    /// The split.
+    pub split: &'a str,
+}
+
+/// A listed photo, decoded, or the error of decoding it.
 type Decoded = (ListedPhoto, Result<Photo>);
 
 impl Extraction<'_> {
-    /// Stores the regions of photos as `DIR/{split}_store`, or goes on where that stopped.
+    /// Stores the regions of photos, or continues a store that an earlier call began.
     ///
-    /// Photos that cannot be read are listed in it with the reason. The store has the same bytes
-    /// whatever the number of threads, stopped in between or not.
+    /// Photos that cannot be read are listed in the store with the reason. The bytes of the store
+    /// do not depend on the number of threads, nor on whether extraction was stopped and continued.
     ///
     /// # Errors
     /// When the store belongs to another encoder, other weights, settings or photos, or cannot be
-    /// written; or the encoder fails for another reason than a photo.
+    /// written; when the encoder fails for another reason than that a photo cannot be resized.
     pub fn run(
         &self,
-        (dir, split): (&Path, &str),
+        place: StorePlace<'_>,
         photos: &[ListedPhoto],
         on_progress: &dyn Fn(Progress),
         stop: &AtomicBool,
     ) -> Result<Extracted> {
-        let (mut writer, _) = StoreWriter::create_or_continue(dir, split, &self.manifest()?)?;
+        let manifest = self.manifest()?;
+        let (mut writer, _) = StoreWriter::create_or_continue(place.dir, place.split, &manifest)?;
         let mut before = 0;
         while before < photos.len() && writer.already_has(&photos[before].id)? {
             before += 1;
@@ -89,10 +100,10 @@ impl Extraction<'_> {
             });
         };
         report(before);
-        let left = &photos[before..];
+        let remaining = &photos[before..];
         let stopped = thread::scope(|scope| {
             let (sender, receiver) = sync_channel(1);
-            scope.spawn(move || decode(left, self.limits, stop, &sender));
+            scope.spawn(move || decode(remaining, self.limits, stop, &sender));
             let mut done = before;
             for decoded in receiver {
                 if stop.load(Ordering::Relaxed) {
@@ -165,7 +176,7 @@ impl Extraction<'_> {
         Ok(())
     }
 
-    /// All together; one by one where a photo among them cannot be resized.
+    /// Encodes photos as one batch, or one by one if a photo of the batch cannot be resized.
     fn encode(&self, photos: &[Photo]) -> Result<Vec<Result<PhotoRegions>>> {
         match self.encoder.encode(photos) {
             Ok(found) => Ok(found.into_iter().map(Ok).collect()),
@@ -182,17 +193,18 @@ impl Extraction<'_> {
     }
 }
 
-/// Ends early when nobody takes photos any more, or at `stop`.
+/// Decodes photos in batches and sends them. Ends early when the receiver is dropped or `stop` is
+/// set.
 fn decode(
     photos: &[ListedPhoto],
     limits: PhotoLimits,
     stop: &AtomicBool,
     sender: &SyncSender<Vec<Decoded>>,
 ) {
-    for photos in photos.chunks(TOGETHER) {
+    for photos in photos.chunks(BATCH) {
         let batch = photos.par_iter().map(|photo| {
-            let goes_on = !stop.load(Ordering::Relaxed);
-            goes_on.then(|| (photo.clone(), decoded(photo, limits)))
+            let continues = !stop.load(Ordering::Relaxed);
+            continues.then(|| (photo.clone(), open_photo(photo, limits)))
         });
         let batch = batch.collect::<Option<Vec<_>>>();
         if batch.is_none_or(|batch| sender.send(batch).is_err()) {
@@ -201,7 +213,7 @@ fn decode(
     }
 }
 
-fn decoded(photo: &ListedPhoto, limits: PhotoLimits) -> Result<Photo> {
+fn open_photo(photo: &ListedPhoto, limits: PhotoLimits) -> Result<Photo> {
     match &photo.unreadable {
         None => Photo::open(&photo.path, limits),
         Some(cause) => Err(Error::Vision(VisionError::UnreadablePhoto {
@@ -224,8 +236,8 @@ fn entry(id: String, regions: PhotoRegions, photo: &Photo) -> Entry {
     }
 }
 
-/// An error's message without the path, which the id tells: a store does not depend on where the
-/// photos lay.
+/// The message of an error without the path of the photo, so that the bytes of a store do not
+/// depend on the folder of the photos. The photo's id stands beside the message.
 fn reason(error: Error) -> String {
     match error {
         Error::Vision(VisionError::UnreadablePhoto { cause, .. }) => cause,

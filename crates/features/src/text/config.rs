@@ -1,4 +1,4 @@
-//! How large is a text model, and of which family? Hugging Face's `config.json`, checked.
+//! `TransformerConfig`: family and sizes of a text model, read from Hugging Face's `config.json`.
 
 use std::path::Path;
 
@@ -6,29 +6,31 @@ use serde::{Deserialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::family::{FAMILIES, Family, unknown};
-use crate::transformer::{Activation, Checks, Feed, Half, LayerShape, Published};
+use crate::transformer::{
+    Activation, ConfigChecks, FeedForwardKind, Half, LayerShape, PublishedConfig,
+};
 use uard_files::FileError;
 
 use crate::Result;
 
-/// What `config.json` says of a text model, under its own keys.
+/// The values of `config.json` that the states of a text model depend on, under their own keys.
 ///
-/// Keys that change nothing here (of generation, of heads above the encoder) are not looked at.
+/// Other keys (of generation, of heads after the encoder) are ignored.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct TransformerConfig {
     #[serde(rename = "model_type")]
     pub(super) family: &'static Family,
-    /// Pieces V.
+    /// The number V of pieces.
     pub(super) vocab_size: usize,
     /// Width H of the states.
     pub(super) hidden_size: usize,
-    /// Layers.
+    /// The number of layers.
     pub(super) num_hidden_layers: usize,
     /// Heads of each attention; they divide the width.
     pub(super) num_attention_heads: usize,
     /// Width inside the feed-forward part.
     pub(super) intermediate_size: usize,
-    /// The activation there.
+    /// The activation of the feed-forward part.
     pub(super) hidden_act: Activation,
     /// Dropout of embeddings and of what each part adds.
     #[serde(default)]
@@ -40,19 +42,19 @@ pub(super) struct TransformerConfig {
     pub(super) max_position_embeddings: usize,
     /// Rows of the embedding of segments; a caption is of segment 0.
     pub(super) type_vocab_size: Option<usize>,
-    /// Standard deviation of weights that are drawn. The published code has another one for each
-    /// kind of weight of CLIP and SigLIP.
+    /// Standard deviation of weights that are drawn. The published code of CLIP and SigLIP has another
+    /// one for each kind of weight.
     pub(super) initializer_range: f32,
     /// Added to the variance in each layer norm.
     pub(super) layer_norm_eps: f64,
-    /// How a word's position enters its state; only by an embedding that is added to that of the
-    /// word.
+    /// How a word's position enters its state. The only supported way is an embedding that is added to
+    /// that of the word.
     #[serde(default, rename = "position_embedding_type")]
     pub(super) _positions: PositionEmbedding,
-    /// Whether words see only those before them; such a BERT is refused.
+    /// Whether words see only those before them. A BERT with this is refused.
     #[serde(default)]
     pub(super) is_decoder: bool,
-    /// The piece that stands behind captions; none where the tokenizer knows it.
+    /// The piece that captions are padded with; `None` for BERT, whose tokenizer has it.
     pub(super) pad_token_id: Option<u32>,
 }
 
@@ -64,32 +66,33 @@ pub(super) enum PositionEmbedding {
 }
 
 impl TransformerConfig {
-    /// Reads `config.json`, of a whole model or of its text half alone, as one of an encoder's
-    /// families; and gives what of it a checkpoint holds.
+    /// Reads `config.json` of a whole model, or of its text half alone, in one of the families of
+    /// `encoder`. Also gives the JSON of the keys that a checkpoint holds.
     ///
     /// # Errors
-    /// No such file; other JSON; another family, activation or kind of positions; sizes that cannot
-    /// be: the message names the file, what was expected and what was found.
+    /// The file cannot be read; it is other JSON; its family, activation or kind of positions is not
+    /// supported; its sizes are impossible. The message names the file, what was expected and what was
+    /// found.
     pub(super) fn read(path: &Path, encoder: &str) -> Result<(Self, Vec<u8>)> {
-        let file = Published::open(path.to_owned())?;
+        let file = PublishedConfig::open(path.to_owned())?;
         let (family, file) = family(file, encoder)?;
         let mut keys: Map<String, Value> = Map::new();
         for &(key, default) in family.keys {
             let default = || serde_json::from_str(default).ok();
-            if let Some(value) = file.said(key).cloned().or_else(default) {
+            if let Some(value) = file.value(key).cloned().or_else(default) {
                 keys.insert(key.to_owned(), value);
             }
         }
         let config: Self = file.parsed(Value::Object(keys.clone()))?;
         config.check(path)?;
-        // It has several names.
+        // An activation may have several names; the checkpoint holds one of them.
         keys.insert("hidden_act".to_owned(), json!(config.hidden_act));
-        Ok((config, written(path, family, &keys)?))
+        Ok((config, to_json(path, family, &keys)?))
     }
 
-    /// Whether a model of these sizes can be built; `origin` is named where it cannot.
+    /// Checks that a model of these sizes can be built; errors name `origin` as the file.
     fn check(&self, origin: &Path) -> Result<()> {
-        let checks = Checks(origin);
+        let checks = ConfigChecks(origin);
         checks.at_least_one(&[
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
@@ -126,18 +129,19 @@ impl TransformerConfig {
         }
     }
 
+    /// The sizes of each layer.
     pub(super) fn layer(&self) -> LayerShape {
         LayerShape {
             width: self.hidden_size,
             inside: self.intermediate_size,
-            feed: Feed::Plain,
+            feed: FeedForwardKind::Plain,
             activation: self.hidden_act,
             epsilon: self.layer_norm_eps,
         }
     }
 
-    /// The numbers of all parameters but biases and norms; see
-    /// [`TextModel::least_numbers`](super::model::TextModel::least_numbers).
+    /// The factors of the number of parameters, without biases and norms, for
+    /// [`TextModel::least_numbers`](super::model::TextModel::least_numbers), which adds their products.
     pub(super) fn products(&self, joint_width: usize) -> [Vec<usize>; 5] {
         let (width, layers) = (self.hidden_size, self.num_hidden_layers);
         [
@@ -152,39 +156,42 @@ impl TransformerConfig {
 
 /// The family of a file, and the part of the file that describes the text model.
 ///
-/// Files of 2018 name no family: such a file is of the encoder's only one.
-fn family(file: Published, encoder: &str) -> Result<(&'static Family, Published)> {
+/// Files of 2018 name no family. Such a file has the encoder's family, if that has only one.
+fn family(file: PublishedConfig, encoder: &str) -> Result<(&'static Family, PublishedConfig)> {
     let families = || {
         FAMILIES
             .into_iter()
             .filter(|family| family.encoder == encoder)
     };
-    if let (None, [only]) = (file.said("model_type"), &families().collect::<Vec<_>>()[..]) {
+    if let (None, [only]) = (
+        file.value("model_type"),
+        &families().collect::<Vec<_>>()[..],
+    ) {
         return Ok((only, file));
     }
-    let said: Value = file.family()?;
-    let said = said
+    let name: Value = file.family()?;
+    let name = name
         .as_str()
-        .map_or_else(|| said.to_string(), str::to_owned);
-    if let Some(whole) = families().find(|family| family.whole == Some(&said)) {
+        .map_or_else(|| name.to_string(), str::to_owned);
+    if let Some(whole) = families().find(|family| family.whole == Some(&name)) {
         return Ok((whole, file.half(Half::Text)));
     }
-    match families().find(|family| family.model_type == said) {
+    match families().find(|family| family.model_type == name) {
         Some(alone) => Ok((alone, file)),
         None => {
             let known =
                 families().flat_map(|family| family.whole.into_iter().chain([family.model_type]));
-            Err(file.other(unknown(&said, known)))
+            Err(file.json_error(unknown(&name, known)))
         }
     }
 }
 
-/// The keys in the order of the family.
-fn written(path: &Path, family: &Family, keys: &Map<String, Value>) -> Result<Vec<u8>> {
+/// The keys as JSON, in the order of the family.
+fn to_json(path: &Path, family: &Family, keys: &Map<String, Value>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let order = family.keys.iter().map(|(key, _)| (key, keys.get(*key)));
-    let written = serde_json::Serializer::pretty(&mut bytes).collect_map(order);
-    written.map_err(|source| FileError::Json {
+    let outcome = serde_json::Serializer::pretty(&mut bytes).collect_map(order);
+    outcome.map_err(|source| FileError::Json {
         path: path.to_owned(),
         expected: "values that JSON can hold",
         source,

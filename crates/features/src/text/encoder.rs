@@ -1,4 +1,4 @@
-//! The encoders that make a caption's ids into words of the joint space.
+//! `CaptionEncoder`: the GRU or the transformer, from a caption's ids to words of the joint space.
 
 use super::gru::{CaptionBatch, TextEncoder};
 use super::transformer::TextTransformer;
@@ -17,7 +17,7 @@ pub enum CaptionEncoder {
 }
 
 impl CaptionEncoder {
-    /// The same encoder with other products.
+    /// The same encoder with another kind of matrix product.
     #[must_use]
     pub fn with_matmul(self, matmul: Matmul) -> Self {
         match self {
@@ -33,8 +33,8 @@ impl CaptionEncoder {
     /// only; a GRU drops nothing.
     ///
     /// # Errors
-    /// When an id is not in the vocabulary or a caption is too long, naming it, or the batch is on
-    /// another device.
+    /// When an id is not in the vocabulary or a caption is too long (the error names the caption), or
+    /// the batch is on another device.
     pub fn forward(&self, batch: &CaptionBatch, drops: Option<Drops>) -> Result<Words> {
         match self {
             Self::Gru(encoder) => encoder.forward(batch),

@@ -1,12 +1,12 @@
-//! What can go wrong between a caption and its words.
+//! Errors of captions, vocabularies, tokenizers and word vectors.
 
 use std::path::PathBuf;
 
-/// A cause, with what was expected and found.
+/// An error, with what was expected and found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextError {
-    /// A vocabulary without one of its special words.
+    /// A vocabulary lacks a special word.
     #[error("{}: the vocabulary lacks `{word}`; expected <pad>, <start>, <end> and <unk> among its words", path.display())]
     MissingSpecial {
         /// The file.
@@ -19,23 +19,23 @@ pub enum TextError {
     VocabularyIndices {
         /// The file.
         path: PathBuf,
-        /// How many words there are, at least one.
+        /// The number of words, at least one.
         words: usize,
-        /// The index that is missing or taken twice.
+        /// The index that is missing or used twice.
         problem: String,
     },
-    /// The two directions of a vocabulary disagree.
+    /// `word2idx` and another field of a vocabulary disagree.
     #[error("{}: word2idx and {field} disagree: {problem}; write the vocabulary again", path.display())]
     VocabularyDisagrees {
         /// The file.
         path: PathBuf,
         /// `idx2word` or `idx`.
         field: &'static str,
-        /// Where.
+        /// The values that disagree.
         problem: String,
     },
-    /// A tokenizer that cannot be read, or does not fit.
-    #[error("{}: no tokenizer can be made of it: {cause}", path.display())]
+    /// A tokenizer that cannot be read, or does not fit the model.
+    #[error("{}: not a usable tokenizer: {cause}", path.display())]
     Tokenizer {
         /// The file or folder.
         path: PathBuf,
@@ -49,7 +49,7 @@ pub enum TextError {
         path: PathBuf,
         /// The caption.
         caption: String,
-        /// What the tokenizer said.
+        /// The tokenizer's error.
         cause: String,
     },
     /// A caption with more words than a model has positions.
@@ -57,34 +57,34 @@ pub enum TextError {
         "caption {caption} of the batch has {words} words, the model has {positions} positions; give the tokenizer a limit of at most {positions}"
     )]
     CaptionTooLong {
-        /// Its place in the batch.
+        /// The caption's index in the batch.
         caption: usize,
-        /// Its words.
+        /// Its number of words.
         words: usize,
         /// The positions of the model.
         positions: usize,
     },
-    /// A line of word vectors that is none.
+    /// A malformed line in a file of word vectors.
     #[error("{} line {line}: expected a word and {expected} numbers, {problem}", path.display())]
     WordVectorLine {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// The numbers of each word.
+        /// How many numbers each word should have.
         expected: usize,
-        /// What is there instead.
+        /// What the line has instead.
         problem: String,
     },
     /// A batch was made of no captions.
     #[error("a batch of captions is empty; give at least one caption")]
     EmptyBatch,
-    /// A caption has no words to encode.
+    /// A caption has no words.
     #[error(
         "caption {caption} of the batch has no words; leave empty captions out, or encode them with <start> and <end>"
     )]
     CaptionWithoutWords {
-        /// Its place in the batch.
+        /// The caption's index in the batch.
         caption: usize,
     },
     /// A word's id has no row in the embedding.
@@ -92,13 +92,13 @@ pub enum TextError {
         "caption {caption} of the batch, word {word}: id {id} is not in the vocabulary of {vocabulary}; encode captions with the vocabulary the model was made for"
     )]
     WordOutOfVocabulary {
-        /// The caption's place in the batch.
+        /// The caption's index in the batch.
         caption: usize,
-        /// The word's place in the caption.
+        /// The word's index in the caption.
         word: usize,
         /// Its id.
         id: u32,
-        /// Words in the vocabulary.
+        /// The number of words in the vocabulary.
         vocabulary: usize,
     },
 }

@@ -1,5 +1,5 @@
-//! Captions to words: tokens and vocabulary with the recurrent encoder, the pieces of published models
-//! with theirs, and the choice between them.
+//! Captions to words of the joint space: by a vocabulary and a GRU, or by the pieces and the
+//! transformer of a published model.
 
 mod config;
 mod encoder;

@@ -1,5 +1,5 @@
-//! What are captions read with, and what does their encoder begin with? A vocabulary and a GRU, or
-//! the pieces and the weights of a published model.
+//! `TextModel`: how captions become ids, and the first parameters of their encoder. It is either a
+//! vocabulary for a GRU, or the tokenizer and the weights of a published model.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::encoder::CaptionEncoder;
 use super::family::{FAMILIES, unknown};
 use super::gru::{TextEncoder, TextEncoderConfig};
 use super::pieces::{PieceTokenizer, TOKENIZER};
-use super::transformer::{Beginning, TextTransformer};
+use super::transformer::{InitialWeights, TextTransformer};
 use super::vocabulary::Vocabulary;
 use super::word_vectors::WordVectors;
 use crate::Result;
@@ -22,23 +22,23 @@ use uard_data::tokens::tokenize;
 use uard_files::FieldsHash;
 use uard_hub::source::Source;
 use uard_hub::weights::{self, Weights};
-use uard_hub::{Hub, Wanted};
+use uard_hub::{Hub, WantedFiles};
 
 const VOCABULARY: &str = "vocab.json";
 const CONFIG: &str = "config.json";
 
-/// A kind of text encoder by its name: `gru`, or what families of published models are called.
+/// A kind of text encoder by its name: `gru`, or that of a kind of published model (`bert`, `tower`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct TextKind(&'static str);
 
 impl TextKind {
-    /// An embedding and a bidirectional GRU, from scratch.
+    /// An embedding and a bidirectional GRU, trained from scratch.
     pub const GRU: Self = Self("gru");
 
-    /// The folder of a published model of this kind, downloaded where it is a name on a hub.
+    /// The folder of a published model of this kind, which is downloaded if it is a name on a hub.
     ///
     /// # Errors
-    /// It cannot be had.
+    /// The folder or the download fails.
     pub fn folder(self, model: &Source, hub: &Hub) -> Result<PathBuf> {
         let vocabularies =
             FAMILIES.map(|family| (family.encoder == self.0).then_some(&family.vocabulary));
@@ -46,7 +46,7 @@ impl TextKind {
         let tokenizers = vocabularies().map(|vocabulary| vocabulary.file);
         let tokenizers: Vec<&str> = [TOKENIZER].into_iter().chain(tokenizers).collect();
         let beside = vocabularies().flat_map(|vocabulary| vocabulary.beside);
-        let wanted = Wanted {
+        let wanted = WantedFiles {
             needed: &[&[CONFIG], &tokenizers, &weights::FILES],
             optional: &beside.copied().collect::<Vec<&str>>(),
         };
@@ -81,44 +81,49 @@ impl<'de> Deserialize<'de> for TextKind {
     }
 }
 
-/// Captions to ids, which of a caption's words each id belongs to, and what the encoder of the ids
-/// begins with.
+/// Converts captions to ids, gives the ids of each word, and creates the encoder of the ids with its
+/// first parameters.
 #[derive(Debug)]
-pub struct TextModel(Form);
+pub struct TextModel(Units);
 
+/// What a caption is divided into, and the first parameters of the encoder.
 #[derive(Debug)]
-enum Form {
+enum Units {
     /// Whole words between `<start>` and `<end>`, for a GRU.
     Words {
         vocabulary: Vocabulary,
         longest: usize,
         vectors: Option<WordVectors>,
     },
-    /// Pieces between special ones, for a published model.
+    /// Pieces between special pieces, for a published model.
     Pieces {
         config: Box<TransformerConfig>,
-        /// What of `config.json` a checkpoint holds.
-        written: Vec<u8>,
+        /// The keys of `config.json` that a checkpoint holds, as JSON.
+        config_json: Vec<u8>,
         pieces: Box<PieceTokenizer>,
         weights: Option<Weights>,
     },
 }
 
-/// A word of a caption, as a person would name it.
+/// A whole word of a caption.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaptionWord {
-    /// As it is read: lower-cased, for most models.
+    /// The word as the model reads it: in lower case, for most models.
     pub text: String,
-    /// Which of the caption's ids it became; special ones belong to no word.
+    /// The positions of its ids among the caption's. Special ids belong to no word.
     pub rows: Range<usize>,
 }
 
 impl TextModel {
-    /// A GRU of drawn numbers over a vocabulary, or of some words' own vectors.
+    /// A vocabulary for a GRU whose parameters are drawn; words with a vector start from that.
     ///
-    /// Captions are cut behind `longest` words, `<start>` and `<end>` included.
-    pub fn of_words(vocabulary: Vocabulary, vectors: Option<WordVectors>, longest: usize) -> Self {
-        Self(Form::Words {
+    /// Captions are cut to `longest` words, `<start>` and `<end>` included.
+    pub fn from_vocabulary(
+        vocabulary: Vocabulary,
+        vectors: Option<WordVectors>,
+        longest: usize,
+    ) -> Self {
+        Self(Units::Words {
             vocabulary,
             longest,
             vectors,
@@ -128,20 +133,20 @@ impl TextModel {
     /// A published model with its weights: `config.json`, `tokenizer.json` or the older file of its
     /// family, and one of [`weights::FILES`].
     ///
-    /// Captions are cut behind `longest` pieces, special ones included, and behind the positions of
-    /// the model at the latest.
+    /// Captions are cut to `longest` pieces, special ones included, or to as many as the model has
+    /// positions, if that is less.
     ///
     /// # Errors
-    /// A file is missing or of another form, or the model is of another kind; the message names it.
+    /// A file is missing or invalid, or the model is of another kind; the message names the file.
     pub fn open(kind: TextKind, folder: &Path, longest: usize) -> Result<Self> {
-        let mut form = pieces(folder, CONFIG, kind.0, longest)?;
-        if let Form::Pieces { weights, .. } = &mut form {
+        let mut units = pieces(folder, CONFIG, kind.0, longest)?;
+        if let Units::Pieces { weights, .. } = &mut units {
             *weights = Some(Weights::open_folder(folder)?);
         }
-        Ok(Self(form))
+        Ok(Self(units))
     }
 
-    /// What [`files`](Self::files) of a folder hold, to begin with drawn numbers.
+    /// Reads the [`files`](Self::files) of a folder. The encoder's first parameters are drawn.
     ///
     /// # Errors
     /// A file is missing or damaged.
@@ -151,43 +156,45 @@ impl TextModel {
             Some(family) => Ok(Self(pieces(folder, family.file, family.encoder, longest)?)),
             None => {
                 let vocabulary = Vocabulary::read_json(&folder.join(VOCABULARY))?;
-                Ok(Self::of_words(vocabulary, None, longest))
+                Ok(Self::from_vocabulary(vocabulary, None, longest))
             }
         }
     }
 
-    /// What [`files`](Self::files) of any model are called.
+    /// The names that [`files`](Self::files) of any model may have.
     pub fn file_names() -> Vec<&'static str> {
         let mut names = vec![VOCABULARY, TOKENIZER];
         names.extend(FAMILIES.map(|family| family.file));
         names
     }
 
-    /// Names and bytes of the files that [`read`](Self::read) needs; the same every time.
+    /// Names and bytes of the files that [`read`](Self::read) needs; the bytes are the same in every
+    /// call.
     ///
     /// # Errors
-    /// When the tokenizer's library cannot write what it read.
+    /// When the tokenizers library cannot write the tokenizer.
     pub fn files(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
         match &self.0 {
-            Form::Words { vocabulary, .. } => Ok(vec![(VOCABULARY, vocabulary.to_json()?)]),
-            Form::Pieces {
+            Units::Words { vocabulary, .. } => Ok(vec![(VOCABULARY, vocabulary.to_json()?)]),
+            Units::Pieces {
                 config,
-                written,
+                config_json,
                 pieces,
                 ..
             } => Ok(vec![
-                (config.family.file, written.clone()),
+                (config.family.file, config_json.clone()),
                 (TOKENIZER, pieces.to_json()?),
             ]),
         }
     }
 
-    /// SHA-256, in hex, that tells whether two models read captions alike.
+    /// SHA-256, in hex, of all that determines the ids of captions: models with the same hash give the
+    /// same ids.
     ///
     /// # Errors
     /// As for [`files`](Self::files).
     pub fn hash(&self) -> Result<String> {
-        if let Form::Words { vocabulary, .. } = &self.0 {
+        if let Units::Words { vocabulary, .. } = &self.0 {
             return Ok(vocabulary.hash());
         }
         let mut fields = FieldsHash::default();
@@ -202,7 +209,7 @@ impl TextModel {
     ///
     /// # Errors
     /// When a tensor of the weights is missing or has another shape, word vectors have another width
-    /// than the sizes say, or a parameter's name is taken.
+    /// than `sizes.word_width`, or a parameter's name is taken.
     pub fn encoder(
         &self,
         parameters: &mut Parameters,
@@ -210,29 +217,29 @@ impl TextModel {
         draws: &Draws,
     ) -> Result<CaptionEncoder> {
         Ok(match &self.0 {
-            Form::Words {
+            Units::Words {
                 vectors: Some(vectors),
                 ..
             } => CaptionEncoder::Gru(TextEncoder::with_word_vectors(
                 parameters, sizes, vectors, draws,
             )?),
-            Form::Words { vocabulary, .. } => {
+            Units::Words { vocabulary, .. } => {
                 let words = vocabulary.len();
                 CaptionEncoder::Gru(TextEncoder::new(parameters, sizes, words, draws)?)
             }
-            Form::Pieces {
+            Units::Pieces {
                 config, weights, ..
             } => {
-                let weights = weights.as_ref();
-                let from = Beginning { weights, draws };
-                let encoder = TextTransformer::new(parameters, config, sizes.joint_width, from);
+                let stored = weights.as_ref();
+                let initial = InitialWeights { stored, draws };
+                let encoder = TextTransformer::new(parameters, config, sizes.joint_width, initial);
                 CaptionEncoder::Transformer(encoder?)
             }
         })
     }
 
-    /// The numbers of all parameters but biases and norms, for those who compare what a file asks
-    /// for with what it holds before anything is made; sizes that overflow give the largest number.
+    /// How many numbers all parameters have, without biases and norms. A checkpoint with fewer is
+    /// refused before memory is allocated; sizes that overflow give `u64::MAX`.
     ///
     /// ```text
     /// GRU:         V E + 6 H (E + H)
@@ -244,12 +251,12 @@ impl TextModel {
             joint_width,
         } = sizes;
         let products = match &self.0 {
-            Form::Words { vocabulary, .. } => vec![
+            Units::Words { vocabulary, .. } => vec![
                 vec![vocabulary.len(), word_width],
                 vec![6, joint_width, word_width],
                 vec![6, joint_width, joint_width],
             ],
-            Form::Pieces { config, .. } => config.products(joint_width).to_vec(),
+            Units::Pieces { config, .. } => config.products(joint_width).to_vec(),
         };
         let product = |factors: &Vec<usize>| {
             let factors = factors.iter();
@@ -261,24 +268,23 @@ impl TextModel {
     /// The ids of a caption.
     ///
     /// # Errors
-    /// When a tokenizer's own rules cannot be applied to the caption.
+    /// When the tokenizer fails on the caption.
     pub fn encode(&self, caption: &str) -> Result<Vec<u32>> {
         match &self.0 {
-            Form::Words {
+            Units::Words {
                 vocabulary,
                 longest,
                 ..
-            } => Ok(cut_behind(*longest, vocabulary.encode(caption))),
-            Form::Pieces { pieces, .. } => Ok(pieces.encode(caption)?.ids),
+            } => Ok(cut(vocabulary.encode(caption), *longest)),
+            Units::Pieces { pieces, .. } => Ok(pieces.encode(caption)?.ids),
         }
     }
 
-    /// Words or pieces of a caption behind which it is cut, and a model's own positions at the
-    /// latest.
+    /// The most words or pieces of a caption; longer captions are cut.
     pub fn longest(&self) -> usize {
         match &self.0 {
-            Form::Words { longest, .. } => *longest,
-            Form::Pieces { pieces, .. } => pieces.longest(),
+            Units::Words { longest, .. } => *longest,
+            Units::Pieces { pieces, .. } => pieces.longest(),
         }
     }
 
@@ -288,23 +294,23 @@ impl TextModel {
     /// As for [`encode`](Self::encode).
     pub fn cut(&self, caption: &str) -> Result<usize> {
         match &self.0 {
-            Form::Words {
+            Units::Words {
                 vocabulary,
                 longest,
                 ..
             } => Ok(vocabulary.encode(caption).len().saturating_sub(*longest)),
-            Form::Pieces { pieces, .. } => Ok(pieces.encode(caption)?.cut),
+            Units::Pieces { pieces, .. } => Ok(pieces.encode(caption)?.cut),
         }
     }
 
-    /// The words of a caption in order; those that were cut off are missing.
+    /// The words of a caption in order, without those that are cut off.
     ///
     /// # Errors
     /// As for [`encode`](Self::encode).
     pub fn words(&self, caption: &str) -> Result<Vec<CaptionWord>> {
         match &self.0 {
-            Form::Words { longest, .. } => {
-                // Between the marks of start and end.
+            Units::Words { longest, .. } => {
+                // Rows 0 and the last are those of `<start>` and `<end>`.
                 let words = tokenize(caption).into_iter();
                 let words = words.zip(1..longest.saturating_sub(1));
                 let word = |(text, row)| CaptionWord {
@@ -313,47 +319,47 @@ impl TextModel {
                 };
                 Ok(words.map(word).collect())
             }
-            Form::Pieces { pieces, .. } => pieces.words(caption),
+            Units::Pieces { pieces, .. } => pieces.words(caption),
         }
     }
 
-    /// The id of padding, which nobody reads.
+    /// The id of padding. No encoder reads it.
     pub fn pad(&self) -> u32 {
         match &self.0 {
-            Form::Words { vocabulary, .. } => vocabulary.pad(),
-            Form::Pieces { pieces, .. } => pieces.pad(),
+            Units::Words { vocabulary, .. } => vocabulary.pad(),
+            Units::Pieces { pieces, .. } => pieces.pad(),
         }
     }
 
-    /// How many ids there are.
+    /// The number of ids.
     pub fn ids(&self) -> usize {
         match &self.0 {
-            Form::Words { vocabulary, .. } => vocabulary.len(),
-            Form::Pieces { config, .. } => config.vocab_size,
+            Units::Words { vocabulary, .. } => vocabulary.len(),
+            Units::Pieces { config, .. } => config.vocab_size,
         }
     }
 
-    /// How many words begin with a vector of their own; `None` where no vectors were given.
+    /// How many words start from a vector of a file; `None` if no vectors were given.
     pub fn word_vectors(&self) -> Option<usize> {
         match &self.0 {
-            Form::Words { vectors, .. } => vectors.as_ref().map(WordVectors::found),
-            Form::Pieces { .. } => None,
+            Units::Words { vectors, .. } => vectors.as_ref().map(WordVectors::found),
+            Units::Pieces { .. } => None,
         }
     }
 }
 
-fn pieces(folder: &Path, file: &str, encoder: &str, longest: usize) -> Result<Form> {
-    let (config, written) = TransformerConfig::read(&folder.join(file), encoder)?;
-    Ok(Form::Pieces {
+fn pieces(folder: &Path, file: &str, encoder: &str, longest: usize) -> Result<Units> {
+    let (config, config_json) = TransformerConfig::read(&folder.join(file), encoder)?;
+    Ok(Units::Pieces {
         pieces: Box::new(PieceTokenizer::open(folder, &config, longest)?),
         config: Box::new(config),
-        written,
+        config_json,
         weights: None,
     })
 }
 
-/// At most `longest` ids, the last of which stays the last.
-fn cut_behind(longest: usize, mut ids: Vec<u32>) -> Vec<u32> {
+/// Cuts to at most `longest` ids, of which the last stays the last.
+fn cut(mut ids: Vec<u32>, longest: usize) -> Vec<u32> {
     if let (Some(&end), true) = (ids.last(), ids.len() > longest) {
         ids.truncate(longest.saturating_sub(1));
         ids.push(end);

@@ -1,4 +1,5 @@
-//! The pieces that a caption of a published model consists of, and the word that each comes from.
+//! `PieceTokenizer`: captions to the pieces of a published model, with the word that each piece comes
+//! from.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -16,39 +17,39 @@ use crate::{Error, Result};
 use uard_files::caught;
 use uard_files::read_json;
 
-/// A caption as a trained model reads it.
+/// The pieces of a caption.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pieces {
     /// The id of each piece.
     pub(super) ids: Vec<u32>,
     /// Each piece, in the same order.
     pub(super) pieces: Vec<Piece>,
-    /// Pieces at the end of the caption that did not fit.
+    /// How many pieces at the end of the caption were cut off.
     pub(super) cut: usize,
 }
 
-/// A word piece.
+/// A piece of a word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// As in the vocabulary: BERT's `##ing` continues a word, CLIP's `ing</w>` ends one, SigLIP's
-    /// `▁dog` begins one.
+    /// The piece as in the vocabulary: BERT's `##ing` continues a word, CLIP's `ing</w>` ends one,
+    /// SigLIP's `▁dog` begins one.
     pub(super) text: String,
-    /// Where it comes from; none for the special pieces around a caption.
+    /// Its word and bytes in the caption; `None` for the special pieces around a caption.
     pub(super) origin: Option<Origin>,
 }
 
-/// The place of a piece in its caption.
+/// The part of a caption that a piece comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Origin {
-    /// The word, from 0; pieces of one word share it. Punctuation stands alone in BERT and CLIP; in
-    /// SigLIP, where words end at spaces, it belongs to its word.
+    /// The index of the word, from 0; pieces of one word have the same. A punctuation mark is a word
+    /// of its own in BERT and CLIP; in SigLIP words end at spaces only, so it belongs to one.
     pub(super) word: usize,
-    /// The bytes of the caption that the piece is read from.
+    /// The bytes of the caption that the piece stands for.
     pub(super) bytes: Range<usize>,
 }
 
 impl Pieces {
-    /// The bytes of the caption that a word is read from; none for a word that is not there.
+    /// The bytes of the caption that a word stands for; `None` if there is no such word.
     pub(super) fn word_bytes(&self, word: usize) -> Option<Range<usize>> {
         let origins = self.pieces.iter().filter_map(|piece| piece.origin.as_ref());
         let bytes = origins.filter(|origin| origin.word == word);
@@ -58,29 +59,30 @@ impl Pieces {
     }
 }
 
-/// More letters than this out of one are an attack: published tokenizers replace spaces and quotes.
+/// The most letters that a normalizer may make of one letter: published tokenizers replace spaces and
+/// quotes only, and a file that replaces more would fill the memory.
 const MOST_GROWTH: f64 = 4096.0;
 
-/// Published tokenizers have fewer than ten steps before their model.
+/// The most steps of normalizer and pre-tokenizer; published tokenizers have fewer than ten.
 const MOST_STEPS: usize = 100;
 
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 
-/// The special piece of padding, where no configuration names its id.
+/// The special piece of padding, whose id is used if the configuration has none.
 pub(super) const PAD: &str = "[PAD]";
 
 const EXPECTED: &str = "a tokenizer.json of the tokenizers library";
 
-/// What of `tokenizer.json` is checked before the library reads it.
+/// The parts of `tokenizer.json` that are checked before the library reads the file.
 #[derive(Deserialize)]
-struct Normalized {
+struct CheckedParts {
     #[serde(default)]
     normalizer: Value,
     #[serde(default)]
     pre_tokenizer: Value,
 }
 
-/// The captions of a published model to ids, with the limits of that model.
+/// The tokenizer of a published model, with the limits of that model.
 #[derive(Debug, Clone)]
 pub(super) struct PieceTokenizer {
     tokenizer: Tokenizer,
@@ -90,33 +92,33 @@ pub(super) struct PieceTokenizer {
 }
 
 impl PieceTokenizer {
-    /// Reads `tokenizer.json` of a model's folder or, where there is none, the older file of the
+    /// Reads `tokenizer.json` of a model's folder or, if there is none, the vocabulary file of the
     /// family.
     ///
-    /// Captions are cut behind `longest` pieces, special ones included, and behind the positions
-    /// of the model at the latest. Limits and padding that the file itself names do not count.
+    /// Captions are cut to `longest` pieces, special ones included, or to as many as the model has
+    /// positions, if that is less. Truncation and padding in the file are ignored.
     ///
     /// # Errors
-    /// Neither file is there; one of them has another form or lacks a special piece; the model
-    /// has fewer ids than the tokenizer; there is no room for a word beside the special pieces.
+    /// Neither file exists; the file is invalid or lacks a special piece; the tokenizer has ids that
+    /// the model lacks; `longest` leaves no room for a word beside the special pieces.
     pub(super) fn open(folder: &Path, config: &TransformerConfig, longest: usize) -> Result<Self> {
         let plain = &config.family.vocabulary;
         let (json, vocabulary) = (folder.join(TOKENIZER), folder.join(plain.file));
         let (tokenizer, path) = if json.exists() {
-            (from_json(&json)?, json)
+            (open_json(&json)?, json)
         } else if vocabulary.exists() {
             let tokenizer = guarded(&vocabulary, || (plain.read)(&vocabulary))?;
             (tokenizer, vocabulary)
         } else {
             return Err(refused(folder, plain.missing.to_owned()));
         };
-        let tokenizer = unlimited(tokenizer, &path, config.vocab_size)?;
+        let tokenizer = without_limits(tokenizer, &path, config.vocab_size)?;
         let around = encode(&tokenizer, "").map_err(|cause| refused(&path, cause))?;
         let longest = longest.min(config.max_position_embeddings);
         let shortest = around.len() + 1;
         if longest < shortest {
             let cause = format!(
-                "captions are cut behind {longest} pieces, expected at least {shortest}: the special ones and a word"
+                "captions are cut to {longest} pieces, expected at least {shortest}: the special ones and a word"
             );
             return Err(refused(&path, cause));
         }
@@ -131,28 +133,27 @@ impl PieceTokenizer {
         })
     }
 
-    /// Pieces of a caption behind which it is cut.
+    /// The most pieces of a caption; longer captions are cut.
     pub(super) fn longest(&self) -> usize {
         self.longest
     }
 
-    /// The id of padding in a batch, which nobody reads.
+    /// The id of padding in a batch. No encoder reads it.
     pub(super) fn pad(&self) -> u32 {
         self.pad
     }
 
-    /// The pieces of a caption with the special ones around it, which are all that an empty caption
-    /// has.
+    /// The pieces of a caption, with the special pieces around it. An empty caption has only these.
     ///
     /// # Errors
-    /// When the tokenizer's own rules cannot be applied to the caption.
+    /// When the tokenizer fails on the caption.
     pub(super) fn encode(&self, caption: &str) -> Result<Pieces> {
         let encoding =
             encode(&self.tokenizer, caption).map_err(|cause| self.refusal(caption, cause))?;
         Ok(pieces(&encoding, self.longest))
     }
 
-    /// The words of a caption in order, put together again of the pieces that come from one.
+    /// The words of a caption in order, each with the rows of its pieces.
     pub(super) fn words(&self, caption: &str) -> Result<Vec<CaptionWord>> {
         let pieces = self.encode(caption)?;
         let mut words: Vec<CaptionWord> = Vec::new();
@@ -166,7 +167,7 @@ impl PieceTokenizer {
                 _ => {
                     let bytes = pieces.word_bytes(origin.word).unwrap_or_default();
                     let text = caption.get(bytes).ok_or_else(|| {
-                        let cause = format!("piece `{}` lies outside of it", piece.text);
+                        let cause = format!("piece `{}` lies outside of the caption", piece.text);
                         self.refusal(caption, cause)
                     })?;
                     words.push(CaptionWord {
@@ -180,7 +181,8 @@ impl PieceTokenizer {
         Ok(words)
     }
 
-    /// As a `tokenizer.json`, whatever it was read from; without limits and padding.
+    /// The tokenizer as a `tokenizer.json`, also if it was read from another file; without truncation
+    /// and padding.
     pub(super) fn to_json(&self) -> Result<Vec<u8>> {
         let json = self.tokenizer.to_string(false);
         let json = json.map_err(|cause| refused(&self.path, cause.to_string()))?;
@@ -196,16 +198,16 @@ impl PieceTokenizer {
     }
 }
 
-/// A tokenizer without limits and padding of its own, whose ids are all the model's.
-fn unlimited(mut tokenizer: Tokenizer, path: &Path, vocabulary: usize) -> Result<Tokenizer> {
+/// Removes truncation and padding of a tokenizer, and checks that the model has all of its ids.
+fn without_limits(mut tokenizer: Tokenizer, path: &Path, vocabulary: usize) -> Result<Tokenizer> {
     let largest = tokenizer.get_vocab(true).into_values().max();
     if let Some(id) = largest.filter(|id| *id as usize >= vocabulary) {
         let cause = format!(
-            "it has the id {id}, the model's config.json says vocab_size {vocabulary}; they belong to different models"
+            "it has the id {id}, but the model's config.json has vocab_size {vocabulary}; they belong to different models"
         );
         return Err(refused(path, cause));
     }
-    // We cut ourselves: the library does not tell how much was cut.
+    // `pieces` cuts captions instead, because the library does not report how much it cuts.
     tokenizer
         .with_padding(None)
         .with_truncation(None)
@@ -214,11 +216,11 @@ fn unlimited(mut tokenizer: Tokenizer, path: &Path, vocabulary: usize) -> Result
     let largest = around.get_ids().iter().max();
     if let Some(id) = largest.filter(|id| **id as usize >= vocabulary) {
         let cause = format!(
-            "its post_processor puts the id {id} around captions, the model has {vocabulary} ids"
+            "its post_processor puts the id {id} around captions, but the model has {vocabulary} ids"
         );
         return Err(refused(path, cause));
     }
-    // A run keeps a copy, and must be able to read it.
+    // A run stores a copy of the tokenizer, which must be readable.
     guarded(path, || {
         let copy = tokenizer.to_string(false);
         let read = copy.and_then(Tokenizer::from_bytes);
@@ -228,9 +230,9 @@ fn unlimited(mut tokenizer: Tokenizer, path: &Path, vocabulary: usize) -> Result
     Ok(tokenizer)
 }
 
-/// Reads `tokenizer.json`.
-fn from_json(path: &Path) -> Result<Tokenizer> {
-    let Normalized {
+/// Reads `tokenizer.json`, after checks of what the library would take too much time or memory for.
+fn open_json(path: &Path) -> Result<Tokenizer> {
+    let CheckedParts {
         normalizer,
         pre_tokenizer,
     } = read_json(path, EXPECTED)?;
@@ -246,7 +248,7 @@ fn from_json(path: &Path) -> Result<Tokenizer> {
         ));
     }
     if !steps.iter().all(|step| has_whole_charsmap(step)) {
-        let cause = "its precompiled_charsmap is shorter than it says".to_owned();
+        let cause = "its precompiled_charsmap is shorter than its header says".to_owned();
         return Err(refused(path, cause));
     }
     collect_steps(&pre_tokenizer, &mut steps);
@@ -266,7 +268,7 @@ fn from_json(path: &Path) -> Result<Tokenizer> {
     })
 }
 
-/// Makes a tokenizer with a library that panics on some broken files.
+/// Calls the tokenizers library, which panics on some damaged files.
 fn guarded<T>(path: &Path, make: impl FnOnce() -> Result<T>) -> Result<T> {
     caught(make).unwrap_or_else(|cause| Err(refused(path, cause)))
 }
@@ -275,7 +277,7 @@ fn encode(tokenizer: &Tokenizer, caption: &str) -> std::result::Result<Encoding,
     caught(|| tokenizer.encode(caption, true))?.map_err(|cause| cause.to_string())
 }
 
-/// Every object of a normalizer or pre-tokenizer, those within others included.
+/// Collects every object of a normalizer or pre-tokenizer, nested ones included.
 fn collect_steps<'a>(value: &'a Value, steps: &mut Vec<&'a Map<String, Value>>) {
     match value {
         Value::Array(inner) => inner.iter().for_each(|value| collect_steps(value, steps)),
@@ -287,10 +289,10 @@ fn collect_steps<'a>(value: &'a Value, steps: &mut Vec<&'a Map<String, Value>>) 
     }
 }
 
-/// How many letters a step of a normalizer makes of one letter at the most; steps one after the
-/// other multiply.
+/// The most letters that a step of a normalizer makes of one letter. The growths of successive steps
+/// multiply.
 ///
-/// Patterns that match nothing at all put their content between any two letters.
+/// A pattern that matches the empty string inserts its content between any two letters.
 fn growth(step: &Map<String, Value>) -> f64 {
     let length = |text: &Value| text.as_str().map(|text| text.chars().count() as f64);
     if let Some(prepended) = step.get("prepend").and_then(length) {
@@ -308,8 +310,8 @@ fn growth(step: &Map<String, Value>) -> f64 {
     }
 }
 
-/// Whether the table of a step is as long as its first four bytes say: the library allocates what
-/// they say.
+/// Whether the table of a step is as long as its first four bytes say. The library allocates memory
+/// of that size.
 fn has_whole_charsmap(step: &Map<String, Value>) -> bool {
     let text = step.get("precompiled_charsmap").and_then(Value::as_str);
     let bytes = text.map(|text| STANDARD.decode(text).unwrap_or_default());
@@ -319,7 +321,7 @@ fn has_whole_charsmap(step: &Map<String, Value>) -> bool {
     })
 }
 
-/// A special piece with its id.
+/// A special piece, and its id.
 pub(super) fn special(tokenizer: &Tokenizer, path: &Path, piece: &str) -> Result<(String, u32)> {
     let id = tokenizer.token_to_id(piece).ok_or_else(|| {
         let cause = format!("its vocabulary lacks the special piece `{piece}`");
@@ -335,7 +337,7 @@ pub(super) fn refused(path: &Path, cause: String) -> Error {
     })
 }
 
-/// At most `longest` pieces, of which the special ones around the caption all stay.
+/// The first pieces of a caption, at most `longest` with the special pieces, all of which stay.
 fn pieces(encoding: &Encoding, longest: usize) -> Pieces {
     let words = encoding.get_word_ids().iter().zip(encoding.get_offsets());
     let pieces = encoding.get_tokens().iter().zip(words);

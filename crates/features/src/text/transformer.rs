@@ -1,5 +1,5 @@
-//! How do captions become words of the joint space by a published language model? Through its
-//! states, with a gradient everywhere or frozen, and a linear layer to unit rows.
+//! `TextTransformer`: a published language model, trained further or frozen, and a linear layer from
+//! its states to words of the joint space.
 
 use candle_core::Tensor;
 use candle_nn::{Embedding, Module};
@@ -10,27 +10,27 @@ use uard_core::random::{Draws, normal, uniform};
 use uard_linalg::matmul::Matmul;
 
 use super::config::TransformerConfig;
-use super::family::Length;
+use super::family::SequenceLength;
 use super::gru::CaptionBatch;
 use crate::Result;
 use crate::transformer::{
-    Dense, Dropping, Drops, Layer, Make, Norm, Norming, Spans, padded, stored_prefix,
+    Dense, Drops, Layer, MakeTensor, Norm, NormPlacement, Spans, StepDropout, padded, stored_prefix,
 };
 use uard_hub::weights::Weights;
 
-/// What the names of the projection's parameters begin with.
+/// The name of the projection.
 const PROJECTION: &str = "text.projection";
 
 /// Captions to unit rows: a BERT or the text half of CLIP or SigLIP, a linear layer, unit length.
 ///
-/// The parameters have Hugging Face's names behind `text.bert.` or `text.tower.`, so that a group of
-/// the optimizer can give them a learning rate of their own; the projection is
-/// `text.projection.weight` [D, H] and `text.projection.bias` `[D]`. The pooler, the heads above the
+/// The parameters have Hugging Face's names after `text.bert.` or `text.tower.`, so that a group of
+/// the optimizer can give them a learning rate of their own. The projection is
+/// `text.projection.weight` [D, H] and `text.projection.bias` `[D]`. The pooler, the heads after the
 /// model, and CLIP's projection of whole captions are not read. Special pieces are words.
 ///
-/// Only valid words are computed, one caption after the other without padding: what padding holds
-/// cannot be seen. A caption of SigLIP is filled with its own padding up to the last position, as in
-/// its training, where words saw it.
+/// Only valid words are computed, one caption after the other without padding, so that the ids of
+/// padding have no influence. A caption of SigLIP is filled with SigLIP's own padding up to the last
+/// position, which its words see, as in its training.
 ///
 /// # Source
 /// `BertModel` with absolute positions, `CLIPTextModel` and `SiglipTextModel` of transformers, in
@@ -42,7 +42,7 @@ pub struct TextTransformer {
     joint_width: usize,
     words: Embedding,
     positions: Embedding,
-    /// The row that is added to every word.
+    /// The row [1, H] that is added to every word.
     segment: Option<Tensor>,
     norm: Norm,
     layers: Vec<Layer>,
@@ -50,20 +50,23 @@ pub struct TextTransformer {
     matmul: Matmul,
 }
 
-/// What the layers read: the pieces of captions one after the other.
-struct Filled {
+/// The input of the layers: the pieces of the captions one after the other.
+struct LayerInput {
     ids: Vec<u32>,
+    /// The pieces of each caption, padding of SigLIP included.
     counts: Vec<usize>,
-    /// The rows of the valid words, where there are others.
+    /// The rows of the valid words; `None` if all rows are.
     valid: Option<Vec<u32>>,
 }
 
-/// Where the first numbers of the parameters come from.
+/// The first values of the parameters.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Beginning<'a> {
-    /// Of a trained model; without them weights come from a normal distribution, each tensor from the
-    /// stream of its own name, biases are zero, layer norms one and zero, as in the published code.
-    pub(super) weights: Option<&'a Weights>,
+pub(super) struct InitialWeights<'a> {
+    /// Those of a trained model. Without them, weights are drawn from a normal distribution, each
+    /// tensor from the stream that has its name as label; biases are zero, and layer norms have scale
+    /// one and shift zero, as in the published code.
+    pub(super) stored: Option<&'a Weights>,
+    /// The draws of the projection, and of weights that are not stored.
     pub(super) draws: &'a Draws,
 }
 
@@ -77,28 +80,28 @@ impl TextTransformer {
         parameters: &mut Parameters,
         config: &TransformerConfig,
         joint_width: usize,
-        from: Beginning,
+        initial: InitialWeights,
     ) -> Result<Self> {
         Self::make(config, joint_width, &mut |name, shape| {
-            let parameter = parameter(config, name);
-            let numbers = match from.weights {
+            let parameter = parameter_name(config, name);
+            let numbers = match initial.stored {
                 Some(weights) if !name.starts_with(PROJECTION) => {
                     stored(weights, config, name, shape)?
                 }
-                _ => drawn(from.draws, config, &parameter, shape),
+                _ => drawn(initial.draws, config, &parameter, shape),
             };
             Ok(parameters.create(&parameter, numbers, shape)?)
         })
     }
 
-    /// The same encoder with a model that no gradient reaches and no graph is built of; the
-    /// projection goes on learning. The model's parameters stay where they are.
+    /// The same encoder with a frozen model, which no gradient reaches and no graph is built of. The
+    /// projection is trained further. The model's parameters stay in `parameters`.
     ///
     /// # Errors
     /// When these are not the parameters that the encoder was created with.
     pub fn frozen(self, parameters: &Parameters) -> Result<Self> {
         let frozen = Self::make(&self.config, self.joint_width, &mut |name, _| {
-            let parameter = parameter(&self.config, name);
+            let parameter = parameter_name(&self.config, name);
             match parameters.get(&parameter) {
                 Some(var) if name.starts_with(PROJECTION) => Ok(var.as_tensor().clone()),
                 Some(var) => Ok(var.as_tensor().detach()),
@@ -113,8 +116,8 @@ impl TextTransformer {
         Ok(frozen.with_matmul(self.matmul))
     }
 
-    /// An encoder of the tensors that `make` gives.
-    fn make(config: &TransformerConfig, joint_width: usize, make: &mut Make) -> Result<Self> {
+    /// An encoder with the tensors that `make` gives.
+    fn make(config: &TransformerConfig, joint_width: usize, make: &mut MakeTensor) -> Result<Self> {
         let (width, epsilon) = (config.hidden_size, config.layer_norm_eps);
         let names = &config.family.tensors;
         let words = make(names.words, &[config.vocab_size, width])?;
@@ -140,7 +143,7 @@ impl TextTransformer {
         })
     }
 
-    /// The same encoder with other products.
+    /// The same encoder with another kind of matrix product.
     #[must_use]
     pub(super) fn with_matmul(self, matmul: Matmul) -> Self {
         Self { matmul, ..self }
@@ -161,14 +164,14 @@ impl TextTransformer {
         Ok(Words::normalized(&rows, batch.counts().to_vec())?)
     }
 
-    /// The state of each piece, `last_hidden_state` in Hugging Face's words.
+    /// The state of each piece, which Hugging Face calls `last_hidden_state`.
     ///
     /// # Shapes
     /// The result is [C, W, H]; padding rows are zero.
     ///
     /// # Errors
-    /// When a caption has more pieces than the model has positions, or an id is not in its
-    /// vocabulary, naming the caption; or the batch is on another device.
+    /// When a caption has more pieces than the model has positions, or an id is not in its vocabulary
+    /// (the error names the caption), or the batch is on another device.
     pub fn states(&self, batch: &CaptionBatch, drops: Option<Drops>) -> Result<Tensor> {
         let states = self.valid_states(batch, drops)?;
         padded(&states, batch.counts(), batch.ids().dim(1)?)
@@ -179,66 +182,69 @@ impl TextTransformer {
         let config = &self.config;
         batch.check_lengths(config.max_position_embeddings)?;
         batch.check_vocabulary(config.vocab_size)?;
-        let filled = self.filled(batch);
-        let dropping = self.dropping(drops)?;
+        let layer_input = self.layer_input(batch);
+        let dropout = self.dropout(drops)?;
         let heads = config.num_attention_heads;
-        let spans = Spans::new(&filled.counts, heads, config.family.visibility);
-        let norming = config.family.tensors.layer.norming;
-        let mut words = self.embedded(&filled)?;
-        if norming == Norming::Behind {
+        let spans = Spans::new(&layer_input.counts, heads, config.family.visibility);
+        let norm_placement = config.family.tensors.layer.norm_placement;
+        let mut words = self.embedded(&layer_input)?;
+        if norm_placement == NormPlacement::After {
             words = self.norm.forward(&words)?;
         }
-        if let Some(dropping) = dropping {
-            words = dropping.states(&words, 0)?;
+        if let Some(dropout) = dropout {
+            words = dropout.states(&words, 0)?;
         }
         for (at, layer) in (0..).zip(&self.layers) {
-            let dropping = dropping.map(|dropping| dropping.of_layer(at));
-            words = layer.forward(&words, &spans, dropping, self.matmul)?;
+            let dropout = dropout.map(|dropout| dropout.for_layer(at));
+            words = layer.forward(&words, &spans, dropout, self.matmul)?;
         }
-        if let Some(valid) = filled.valid {
+        if let Some(valid) = layer_input.valid {
             words = words.index_select(&Tensor::new(valid, words.device())?, 0)?;
         }
-        match norming {
-            Norming::Before => self.norm.forward(&words),
-            Norming::Behind => Ok(words),
+        match norm_placement {
+            NormPlacement::Before => self.norm.forward(&words),
+            NormPlacement::After => Ok(words),
         }
     }
 
-    /// Word, segment and position, added in the order of the published code.
-    fn embedded(&self, filled: &Filled) -> Result<Tensor> {
+    /// The sums of word, segment and position embeddings [N, H], added in the order of the published
+    /// code.
+    fn embedded(&self, layer_input: &LayerInput) -> Result<Tensor> {
         let device = self.words.embeddings().device();
-        let places = filled.counts.iter().flat_map(|&count| 0..count as u32);
-        let places = Tensor::new(places.collect::<Vec<u32>>(), device)?;
-        let mut words = self.words.forward(&Tensor::new(&filled.ids[..], device)?)?;
+        let positions = layer_input.counts.iter().flat_map(|&count| 0..count as u32);
+        let positions = Tensor::new(positions.collect::<Vec<u32>>(), device)?;
+        let mut words = self
+            .words
+            .forward(&Tensor::new(&layer_input.ids[..], device)?)?;
         if let Some(segment) = &self.segment {
             words = words.broadcast_add(segment)?;
         }
-        Ok((words + self.positions.forward(&places)?)?)
+        Ok((words + self.positions.forward(&positions)?)?)
     }
 
-    /// What a training step leaves out; `None` where nothing ever is.
-    fn dropping<'a>(&self, drops: Option<Drops<'a>>) -> Result<Option<Dropping<'a>>> {
+    /// The dropout of a training step; `None` if all rates are zero.
+    fn dropout<'a>(&self, drops: Option<Drops<'a>>) -> Result<Option<StepDropout<'a>>> {
         let rates = [
             self.config.hidden_dropout_prob,
             self.config.attention_dropout,
         ];
         let drops = drops.filter(|_| rates != [0.0; 2]);
-        let dropping = drops.map(|drops| {
-            Ok(Dropping {
+        let dropout = drops.map(|drops| {
+            Ok(StepDropout {
                 drops,
                 states: Dropout::new(rates[0])?,
                 weights: Dropout::new(rates[1])?,
                 first_place: 0,
             })
         });
-        dropping.transpose()
+        dropout.transpose()
     }
 
-    fn filled(&self, batch: &CaptionBatch) -> Filled {
+    fn layer_input(&self, batch: &CaptionBatch) -> LayerInput {
         let pad = match (self.config.family.length, self.config.pad_token_id) {
-            (Length::Filled, Some(pad)) => pad,
+            (SequenceLength::Maximum, Some(pad)) => pad,
             _ => {
-                return Filled {
+                return LayerInput {
                     ids: batch.words().to_vec(),
                     counts: batch.counts().to_vec(),
                     valid: None,
@@ -257,7 +263,7 @@ impl TextTransformer {
             ids.resize(first + longest, pad);
             words = rest;
         }
-        Filled {
+        LayerInput {
             ids,
             counts: vec![longest; captions],
             valid: Some(valid),
@@ -265,15 +271,16 @@ impl TextTransformer {
     }
 }
 
-/// What a tensor is called among the parameters.
-fn parameter(config: &TransformerConfig, name: &str) -> String {
+/// The name of a tensor among the parameters.
+fn parameter_name(config: &TransformerConfig, name: &str) -> String {
     match name.starts_with(PROJECTION) {
         true => name.to_owned(),
         false => format!("text.{}.{name}", config.family.encoder),
     }
 }
 
-/// The numbers of a tensor in a file: of 2018, where layer norms have `gamma` and `beta`, or later.
+/// The numbers of a tensor in a file. In files of 2018, layer norms have `gamma` and `beta` in place
+/// of `weight` and `bias`.
 fn stored(
     weights: &Weights,
     config: &TransformerConfig,

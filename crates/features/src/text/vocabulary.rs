@@ -1,7 +1,7 @@
-//! Which number stands for which word?
+//! `Vocabulary`: the words of a data set and their ids.
 //!
-//! The four special words mark padding, the two ends of a caption, and every word that the
-//! vocabulary does not know.
+//! The four special words stand for padding, the start and the end of a caption, and every word that
+//! is not in the vocabulary.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -19,10 +19,10 @@ const START: &str = "<start>";
 const END: &str = "<end>";
 const UNKNOWN: &str = "<unk>";
 
-/// How often a word must be seen to become part of the published vocabularies.
+/// How often a word must occur to be in the published vocabularies.
 pub const MINIMUM_COUNT: usize = 4;
 
-/// The words of a data set with their numbers, 0 to n - 1.
+/// The words of a data set with their ids, 0 to n - 1.
 #[derive(Debug, Clone)]
 pub struct Vocabulary {
     words: Vec<String>,
@@ -38,7 +38,7 @@ struct Specials {
     unknown: u32,
 }
 
-/// The file as the field writes it; further keys (`char_level`, `max_len`) are not looked at.
+/// The JSON file that published code writes; further keys (`char_level`, `max_len`) are ignored.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     word2idx: BTreeMap<String, u32>,
@@ -49,10 +49,11 @@ struct Stored {
 }
 
 impl Vocabulary {
-    /// Collects the words that are seen at least `minimum_count` times.
+    /// Collects the words that occur at least `minimum_count` times.
     ///
-    /// `<pad>` 0, `<start>` 1, `<end>` 2, `<unk>` 3, then words in the order of their first
-    /// appearance: the published files are built so, and the same captions give the same numbers.
+    /// The ids are `<pad>` 0, `<start>` 1, `<end>` 2, `<unk>` 3, then those of the words in the order
+    /// of their first occurrence. This is how the published files are built, and the same captions
+    /// give the same ids.
     ///
     /// ```
     /// use uard_features::text::vocabulary::Vocabulary;
@@ -93,13 +94,13 @@ impl Vocabulary {
         }
     }
 
-    /// Reads `{name}_vocab.json`, in whatever order its special words stand.
+    /// Reads `{name}_vocab.json`. The special words may have any ids.
     ///
     /// `idx2word` and `idx` may be missing, as in files made for GloVe vectors.
     ///
     /// # Errors
-    /// No such file; other JSON; a missing special word; indices that are not 0 to n - 1, each
-    /// once; `idx2word` or `idx` that say otherwise than `word2idx`.
+    /// The file cannot be read; it is other JSON; a special word is missing; the indices are not 0 to
+    /// n - 1, each once; `idx2word` or `idx` disagrees with `word2idx`.
     pub fn read_json(path: &Path) -> Result<Self> {
         let stored: Stored = read_json(
             path,
@@ -129,10 +130,10 @@ impl Vocabulary {
         })
     }
 
-    /// The vocabulary in the form that the field reads; the same bytes every time.
+    /// The vocabulary as JSON of the published form; the bytes are the same in every call.
     ///
     /// # Errors
-    /// A word that JSON cannot hold.
+    /// The words cannot be written as JSON.
     pub fn to_json(&self) -> Result<Vec<u8>> {
         let numbered = || (0u32..).zip(self.words.iter().cloned());
         let stored = Stored {
@@ -156,9 +157,9 @@ impl Vocabulary {
         uard_files::write(path, self.to_json()?).map_err(Error::io(path, "write"))
     }
 
-    /// The numbers of a caption's words between those of `<start>` and `<end>`.
+    /// The ids of a caption's words, between those of `<start>` and `<end>`.
     ///
-    /// Word w of [`tokenize`] stands at position w + 1.
+    /// The id of word w of [`tokenize`] is at position w + 1.
     ///
     /// # Shapes
     /// - returns: `[W]`, W = words + 2
@@ -169,38 +170,38 @@ impl Vocabulary {
         start.chain(ids).chain([self.specials.end]).collect()
     }
 
-    /// The number of a word as [`tokenize`] gives it; that of `<unk>` for one that is not known.
+    /// The id of a word as [`tokenize`] gives it; that of `<unk>` if the word is not there.
     pub fn id(&self, word: &str) -> u32 {
         self.ids.get(word).copied().unwrap_or(self.specials.unknown)
     }
 
-    /// The word of a number.
+    /// The word of an id.
     pub fn word(&self, id: u32) -> Option<&str> {
         self.words.get(id as usize).map(String::as_str)
     }
 
-    /// How many words there are, special ones included.
+    /// The number of words, special ones included.
     pub fn len(&self) -> usize {
         self.words.len()
     }
 
-    /// Never: the special words are always there.
+    /// False: the special words are always there.
     pub fn is_empty(&self) -> bool {
         self.words.is_empty()
     }
 
-    /// The number of `<pad>`.
+    /// The id of `<pad>`.
     pub fn pad(&self) -> u32 {
         self.specials.pad
     }
 
-    /// The number of `<unk>`.
+    /// The id of `<unk>`.
     pub fn unk(&self) -> u32 {
         self.specials.unknown
     }
 
-    /// SHA-256, in hex, of the words in order; it tells whether weights and vocabulary belong
-    /// together, whatever the file looked like.
+    /// SHA-256, in hex, of the words in order. Weights that were trained with a vocabulary fit every
+    /// vocabulary with the same hash, whatever the form of its file.
     pub fn hash(&self) -> String {
         let mut fields = FieldsHash::default();
         for word in &self.words {
@@ -251,7 +252,7 @@ fn check_agreement(path: &Path, stored: &Stored, words: &[String]) -> Result<()>
         })
     };
     if let Some(count) = stored.idx.filter(|&count| count != words.len()) {
-        let problem = format!("{} words, idx says {count}", words.len());
+        let problem = format!("{} words, but idx is {count}", words.len());
         return Err(disagrees("idx", problem));
     }
     let Some(idx2word) = &stored.idx2word else {
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn words_seen_often_enough_are_numbered_by_first_appearance() {
+    fn frequent_words_have_ids_in_the_order_of_their_first_occurrence() {
         let captions = ["the owl sees the kite", "The kite flies", "an owl, the owl"];
         let vocabulary = Vocabulary::build(captions, 2);
         let words: Vec<_> = (0..7).map(|id| vocabulary.word(id).unwrap()).collect();
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn special_words_may_stand_in_another_order() {
+    fn special_words_may_have_other_ids() {
         let glove = r#"{"word2idx": {"<pad>": 0, "<unk>": 1, "<start>": 2, "<end>": 3, "owl": 4},
             "char_level": false, "max_len": null}"#;
         let vocabulary = read(glove).unwrap();
@@ -354,7 +355,7 @@ mod tests {
         );
         assert_refused(
             &format!(r#"{{"word2idx": {{{four}}}, "idx": 8}}"#),
-            &["word2idx and idx disagree: 4 words, idx says 8"],
+            &["word2idx and idx disagree: 4 words, but idx is 8"],
         );
         assert_refused(
             &format!(r#"{{"word2idx": {{{four}}}, "idx2word": {{"0": "<pad>"}}}}"#),

@@ -1,4 +1,4 @@
-//! Vectors that words have before training, from a text file such as GloVe's.
+//! `WordVectors`: first embeddings of words, from a text file such as GloVe's.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// [`TextEncoder`](super::gru::TextEncoder).
 #[derive(Debug, Clone, PartialEq)]
 pub struct WordVectors {
-    /// By id.
+    /// The vector of each id, if the file has one.
     rows: Vec<Option<Vec<f32>>>,
     width: usize,
 }
@@ -22,17 +22,17 @@ pub struct WordVectors {
 impl WordVectors {
     /// Reads the vectors of a vocabulary's words from a file with a line `word v1 … vN` for each.
     ///
-    /// A first line of two whole numbers, how many words and how wide, is that of word2vec's
-    /// text files and is checked. A word may contain spaces, as in `glove.840B.300d`. Words that
-    /// stand in the file twice have the vector of the first line, and words that the vocabulary
-    /// does not know and empty lines are passed over.
+    /// If the first line has two whole numbers, it is the header of word2vec's text files: the number
+    /// of words, and the width, which is checked. A word may contain spaces, as in `glove.840B.300d`.
+    /// A word that is in the file twice has the vector of its first line. Words that are not in the
+    /// vocabulary, and empty lines, are skipped.
     ///
     /// # Shapes
     /// Each vector has `width` numbers.
     ///
     /// # Errors
-    /// No such file; a line with another count of numbers, a number that is not finite, or bytes
-    /// that are not UTF-8: the message names the line.
+    /// The file cannot be read; a line has another count of numbers, a number that is not finite, or
+    /// bytes that are not UTF-8, and the message names the line.
     ///
     /// # Source
     /// Pennington, Socher, Manning, *GloVe*, 2014.
@@ -78,7 +78,7 @@ impl WordVectors {
         Ok(Self { rows, width })
     }
 
-    /// The vector of a word; none for one that the file does not have.
+    /// The vector of a word; `None` if the file does not have the word.
     pub fn get(&self, id: u32) -> Option<&[f32]> {
         self.rows.get(id as usize)?.as_deref()
     }
@@ -88,41 +88,43 @@ impl WordVectors {
         self.rows.iter().flatten().count()
     }
 
-    /// How many words the vocabulary has.
+    /// The number of words in the vocabulary.
     pub fn words(&self) -> usize {
         self.rows.len()
     }
 
-    /// Numbers of each vector.
+    /// The width of each vector.
     pub fn width(&self) -> usize {
         self.width
     }
 }
 
-/// Whether the first line says how many words there are and how wide they are.
+/// Whether the first line is a header, with the number of words and the width.
 fn is_header(line: &str, width: usize) -> std::result::Result<bool, String> {
     let fields: Vec<&str> = line.split(' ').collect();
     let [words, found] = fields[..] else {
         return Ok(false);
     };
-    // With one number a word it is a line as any other: a word may be a number.
+    // With vectors of one number, the line may also be a word, which is a number, and its vector.
     let (Ok(_), Ok(found), false) = (words.parse::<u64>(), found.parse::<usize>(), width == 1)
     else {
         return Ok(false);
     };
     match found == width {
         true => Ok(true),
-        false => Err(format!("the file says that its vectors have {found}")),
+        false => Err(format!(
+            "the file's header says that its vectors have {found}"
+        )),
     }
 }
 
-/// A word and its numbers, not yet read as such.
+/// A word, and its numbers as text.
 fn parts(line: &str, width: usize) -> std::result::Result<(String, Vec<&str>), String> {
     let fields: Vec<&str> = line.split(' ').collect();
     let Some(words) = fields.len().checked_sub(width).filter(|&words| words > 0) else {
         return Err(format!("found {}", fields.len() - 1));
     };
-    // What stands between word and vector is part of the word unless it is numbers too.
+    // Further fields belong to the word, unless all of them are numbers: then the vector is too long.
     let between = &fields[1..words];
     if !between.is_empty() && between.iter().all(|field| field.parse::<f32>().is_ok()) {
         return Err(format!("found {}", fields.len() - 1));
@@ -166,10 +168,10 @@ mod tests {
     fn words_of_the_vocabulary_have_the_vector_of_their_first_line() {
         let vectors = read(b"kite 0.5 -1\nblue 1 2\n\n, 3e-1 4\nkite 7 8\r\n\n").unwrap();
         let vocabulary = vocabulary();
-        let of = |word: &str| vectors.get(vocabulary.id(word));
-        assert_eq!(of("kite"), Some(&[0.5, -1.0][..]));
-        assert_eq!(of(","), Some(&[0.3, 4.0][..]));
-        assert_eq!(of("owl"), None);
+        let vector = |word: &str| vectors.get(vocabulary.id(word));
+        assert_eq!(vector("kite"), Some(&[0.5, -1.0][..]));
+        assert_eq!(vector(","), Some(&[0.3, 4.0][..]));
+        assert_eq!(vector("owl"), None);
         assert_eq!(
             (vectors.found(), vectors.words(), vectors.width()),
             (2, 9, 2)
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn header_of_word2vec_is_checked_and_passed_over() {
+    fn the_header_of_word2vec_is_checked_and_skipped() {
         let vectors = read(b"2 2\nkite 0.5 -1\nowl 1 2\n").unwrap();
         assert_eq!(vectors.found(), 2);
         assert_refused(b"2 300\nkite 0.5 -1\n", &["line 1", "its vectors have 300"]);
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_none_are_named() {
+    fn malformed_lines_are_refused_by_number() {
         let count = "expected a word and 2 numbers, found 1";
         assert_refused(b"kite 1 2\nowl 1\n", &["line 2", count]);
         assert_refused(b"kite 1 2 3\n", &["line 1", "found 3"]);

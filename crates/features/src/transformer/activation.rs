@@ -1,5 +1,4 @@
-//! What stands between the two layers of a feed-forward part? An activation, with its slope on the
-//! way back.
+//! Activations of the feed-forward part, with their derivatives for the backward pass.
 
 mod vectors;
 
@@ -9,11 +8,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use uard_core::slices::{numbers, reading};
 use uard_linalg::vector::vectorised;
-use vectors::Activated;
+use vectors::ActivateInPlace;
 
 use crate::Result;
 
-/// Numbers of one task.
+/// Numbers that one parallel task computes.
 const BLOCK: usize = 4096;
 
 const NAME: &str = "activation";
@@ -52,7 +51,7 @@ impl Activation {
     /// The activation of every number, differentiable.
     ///
     /// # Shapes
-    /// `rows` of any shape, f32 or f64; the result is like it.
+    /// `rows` of any shape, f32 or f64; the result has the same shape and dtype.
     ///
     /// # Errors
     /// When a tensor operation fails.
@@ -67,14 +66,14 @@ impl Activation {
         })
     }
 
-    /// The same in candle's operations, for any device.
+    /// [`Self::forward`] in candle's operations, for any device.
     fn composed(self, rows: &Tensor) -> Result<Tensor> {
         Ok(match self {
             Self::Gelu => rows.gelu_erf()?,
             Self::GeluNew => rows.gelu()?,
             Self::QuickGelu => (rows * sigmoid(&(rows * QUICK)?)?)?,
             Self::Silu => rows.silu()?,
-            // candle's own has slope 1 at 0.
+            // candle's own relu has slope 1 at 0.
             Self::Relu => (rows * rows.gt(0f64)?.to_dtype(rows.dtype())?)?,
         })
     }
@@ -82,23 +81,24 @@ impl Activation {
     fn value(self, x: f64) -> f64 {
         match self {
             Self::Gelu => x * cumulative(x),
-            Self::GeluNew => 0.5 * x * (1.0 + tanh_of(x)),
-            Self::QuickGelu => x * logistic_of(QUICK * x),
-            Self::Silu => x * logistic_of(x),
+            Self::GeluNew => 0.5 * x * (1.0 + gelu_tanh(x)),
+            Self::QuickGelu => x * logistic(QUICK * x),
+            Self::Silu => x * logistic(x),
             Self::Relu => x.max(0.0),
         }
     }
 
+    /// The derivative at `x`.
     fn slope(self, x: f64) -> f64 {
         match self {
             Self::Gelu => cumulative(x) + x * DENSITY_AT_ZERO * (-0.5 * x * x).exp(),
             Self::GeluNew => {
-                let tanh = tanh_of(x);
+                let tanh = gelu_tanh(x);
                 let inner = ROOT_OF_TWO_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
                 0.5 * (1.0 + tanh) + 0.5 * x * (1.0 - tanh * tanh) * inner
             }
-            Self::QuickGelu => slope_of_gate(x, QUICK),
-            Self::Silu => slope_of_gate(x, 1.0),
+            Self::QuickGelu => gated_slope(x, QUICK),
+            Self::Silu => gated_slope(x, 1.0),
             Self::Relu => f64::from(u8::from(x > 0.0)),
         }
     }
@@ -109,18 +109,19 @@ fn cumulative(x: f64) -> f64 {
     0.5 * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2))
 }
 
-fn tanh_of(x: f64) -> f64 {
+/// The tanh in [`Activation::GeluNew`].
+fn gelu_tanh(x: f64) -> f64 {
     (ROOT_OF_TWO_OVER_PI * (x + CUBIC * x * x * x)).tanh()
 }
 
-/// σ, in a form that stays finite on both sides.
-fn logistic_of(x: f64) -> f64 {
+/// The logistic function σ, in a form that stays finite for every finite x.
+fn logistic(x: f64) -> f64 {
     0.5 + 0.5 * (0.5 * x).tanh()
 }
 
-/// Of `x σ(factor x)`.
-fn slope_of_gate(x: f64, factor: f64) -> f64 {
-    let open = logistic_of(factor * x);
+/// The derivative of `x σ(factor x)`.
+fn gated_slope(x: f64, factor: f64) -> f64 {
+    let open = logistic(factor * x);
     open + factor * x * open * (1.0 - open)
 }
 
@@ -153,7 +154,7 @@ impl<T: WithDType + Send + Sync> CustomOp1 for Operator<T> {
         if let CpuStorage::F32(_) = rows {
             let mut values = numbers::<f32>(rows, layout, NAME)?.to_vec();
             values.par_chunks_mut(BLOCK).for_each(|values| {
-                vectorised(Activated {
+                vectorised(ActivateInPlace {
                     values,
                     activation: self.activation,
                 });
@@ -216,7 +217,7 @@ mod tests {
             let x = numbers();
             let found = activation.forward(&x).unwrap();
             let expected = activation.composed(&x).unwrap();
-            // candle's erf and the constants of its gradient have fewer digits.
+            // candle's erf and the constants in its gradient have fewer digits.
             uard_testkit::assert_close(&found, &expected, 1e-6);
             let loss = |values: &Tensor| values.sqr().unwrap().sum_all().unwrap();
             let found = loss(&found).backward().unwrap();
@@ -227,8 +228,8 @@ mod tests {
     }
 
     #[test]
-    fn vectors_of_f32_equal_the_numbers_of_f64() {
-        // Far out, where exponentials saturate, as well.
+    fn vectors_of_f32_equal_the_scalar_form_in_f64() {
+        // The larger numbers are where exponentials saturate.
         let x = [
             numbers().as_tensor().clone(),
             (numbers().as_tensor() * 30.0).unwrap(),
@@ -243,7 +244,7 @@ mod tests {
                 found.iter().zip(expected).zip(x.to_vec1::<f64>().unwrap())
             {
                 let difference = (f64::from(*found) - expected).abs();
-                // A few last digits of f32, of x.
+                // A few units in the last place of x in f32.
                 assert!(
                     difference < 3e-7 * (1.0 + x.abs()),
                     "{activation:?} of {x}: {difference:e}"

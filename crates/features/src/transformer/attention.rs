@@ -1,20 +1,18 @@
-//! How do the words of a caption, or the patches of a photo, look at each other? Self-attention with
-//! several heads, over the valid ones alone.
+//! Self-attention with several heads among the valid words of each caption, without padding.
 //!
-//! What is said of words and captions here holds for patches and photos too.
+//! Vision transformers use it too: there a caption is a photo, and its words are patches.
 
 mod operator;
 
 use candle_core::{D, DType, Device, Tensor};
-use operator::{Attend, Backward};
 use uard_core::softmax::masked_softmax;
 use uard_linalg::matmul::Matmul;
 
-use super::Make;
+use super::MakeTensor;
 use super::dense::Dense;
 use crate::Result;
 
-/// A logit from which padding is as good as absent, and still finite.
+/// A finite logit so low that its weight is zero.
 const ABSENT: f64 = -1e30;
 
 /// Which words of its caption a word sees.
@@ -27,18 +25,19 @@ pub(crate) enum Visibility {
 }
 
 impl Visibility {
-    /// How many of `count` words the word at a place sees: they are the first ones.
-    fn seen(self, place: usize, count: usize) -> usize {
+    /// How many of `count` words the word at `position` sees, from the first word on.
+    fn seen(self, position: usize, count: usize) -> usize {
         match self {
             Self::All => count,
-            Self::Causal => place + 1,
+            Self::Causal => position + 1,
         }
     }
 }
 
-/// Which words belong together: captions one after the other, without padding.
+/// The captions of a batch, whose words are rows one after the other, without padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Spans {
+    /// Words of each caption.
     counts: Vec<usize>,
     heads: usize,
     visibility: Visibility,
@@ -53,7 +52,8 @@ impl Spans {
         }
     }
 
-    /// Weights of all captions and heads: each word with each of its caption, seen or not.
+    /// How many weights all captions and heads have: a word has one for each word of its caption,
+    /// seen or not.
     pub(crate) fn cells(&self) -> usize {
         self.counts
             .iter()
@@ -75,23 +75,22 @@ impl Spans {
     }
 }
 
-/// The word of each row of captions that are padded to a length; the row behind the last word for
+/// The word, of N valid ones, of each row of captions that are padded to `longest` words; N for
 /// padding.
 fn words_of_padded_rows(counts: &[usize], longest: usize) -> Vec<u32> {
     let words: usize = counts.iter().sum();
-    let mut of_rows = vec![words as u32; counts.len() * longest];
+    let mut word_of_row = vec![words as u32; counts.len() * longest];
     let mut word = 0;
     for (caption, &count) in counts.iter().enumerate() {
-        for row in &mut of_rows[caption * longest..][..count] {
+        for row in &mut word_of_row[caption * longest..][..count] {
             *row = word;
             word += 1;
         }
     }
-    of_rows
+    word_of_row
 }
 
-/// Rows of the valid words [N, D] as [C, W, D], W the length that captions are padded to; padding rows
-/// are zero.
+/// Pads rows of the valid words [N, D] to [C, W, D], where W is `longest`; padding rows are zero.
 ///
 /// # Errors
 /// When a tensor operation fails.
@@ -101,13 +100,13 @@ pub(crate) fn padded(rows: &Tensor, counts: &[usize], longest: usize) -> Result<
     if count == counts.len() * longest {
         return Ok(rows.reshape(shape)?);
     }
-    let of_rows = Tensor::new(words_of_padded_rows(counts, longest), rows.device())?;
+    let word_of_row = Tensor::new(words_of_padded_rows(counts, longest), rows.device())?;
     let padding = Tensor::zeros((1, width), rows.dtype(), rows.device())?;
-    let padded = Tensor::cat(&[rows, &padding], 0)?.index_select(&of_rows, 0)?;
+    let padded = Tensor::cat(&[rows, &padding], 0)?.index_select(&word_of_row, 0)?;
     Ok(padded.reshape(shape)?)
 }
 
-/// Attention with the linear layers before and behind it.
+/// Attention with the linear layers before and after it.
 #[derive(Debug, Clone)]
 pub(super) struct SelfAttention {
     query: Dense,
@@ -117,8 +116,8 @@ pub(super) struct SelfAttention {
 }
 
 impl SelfAttention {
-    /// Of the names of its layers: query, key, value, output.
-    pub(super) fn make(make: &mut Make, names: [String; 4], width: usize) -> Result<Self> {
+    /// `names` are those of the layers of query, key, value and output.
+    pub(super) fn make(make: &mut MakeTensor, names: [String; 4], width: usize) -> Result<Self> {
         let [query, key, value, output] =
             names.map(|name| Dense::make(make, &name, [width, width]));
         Ok(Self {
@@ -129,7 +128,7 @@ impl SelfAttention {
         })
     }
 
-    /// What each word makes of those that it sees, [N, H] like `words`.
+    /// The output [N, H] for words [N, H]; `factors` are those of dropout, one for each cell.
     pub(super) fn forward(
         &self,
         words: &Tensor,
@@ -155,7 +154,7 @@ struct Projected {
     value: Tensor,
 }
 
-/// The weighted values of each head, side by side.
+/// The weighted sums of values of each head, side by side.
 ///
 /// ```text
 /// a_i = sum_j f_ij w_ij v_j        w_i = softmax_j(q_i · k_j / sqrt(H / heads)), over what i sees
@@ -172,21 +171,18 @@ fn attend(words: &Projected, spans: &Spans, factors: Option<Vec<f32>>) -> Result
         return composed(words, spans, factors);
     }
     let Projected { query, key, value } = words;
-    let (query, key, value) = (query.contiguous()?, key.contiguous()?, value.contiguous()?);
-    let spans = spans.clone();
-    let backward = match [&query, &key, &value].map(Tensor::track_op) {
-        [false, false, false] => Backward::Never,
-        _ => Backward::Follows,
+    let words = Projected {
+        query: query.contiguous()?,
+        key: key.contiguous()?,
+        value: value.contiguous()?,
     };
-    Ok(match query.dtype() {
-        DType::F64 => {
-            query.apply_op3(&key, &value, Attend::<f64>::new(spans, factors, backward))?
-        }
-        _ => query.apply_op3(&key, &value, Attend::<f32>::new(spans, factors, backward))?,
+    Ok(match words.query.dtype() {
+        DType::F64 => operator::attend::<f64>(&words, spans, factors)?,
+        _ => operator::attend::<f32>(&words, spans, factors)?,
     })
 }
 
-/// The same on padded captions in candle's operations, for any device.
+/// [`attend`] on padded captions in candle's operations, for any device.
 fn composed(words: &Projected, spans: &Spans, factors: Option<Vec<f32>>) -> Result<Tensor> {
     let width = words.query.dim(1)?;
     let (captions, longest) = (spans.counts.len(), spans.longest());
@@ -205,7 +201,7 @@ fn composed(words: &Projected, spans: &Spans, factors: Option<Vec<f32>>) -> Resu
     let logits = (query.matmul(&key.transpose(D::Minus2, D::Minus1)?.contiguous()?)? * scale)?;
     let mask = mask(spans, device)?.to_dtype(logits.dtype())?;
     let mask = mask.broadcast_as(logits.shape())?.contiguous()?;
-    // Padding may not become the largest logit, from which the others are subtracted.
+    // The softmax subtracts the largest logit, which must not be that of padding.
     let logits = (logits + mask.affine(-ABSENT, ABSENT)?)?;
     let mut weights = masked_softmax(&logits, &mask)?;
     if let Some(factors) = factors {
@@ -218,20 +214,20 @@ fn composed(words: &Projected, spans: &Spans, factors: Option<Vec<f32>>) -> Resu
     Ok(attended.index_select(&rows, 0)?)
 }
 
-/// 1 for each valid word that a word sees, [C, 1, W, W].
+/// The mask [C, 1, W, W]: 1 if a word (third axis) sees a valid word (fourth axis), else 0.
 fn mask(spans: &Spans, device: &Device) -> candle_core::Result<Tensor> {
     let longest = spans.longest();
     let mut cells = Vec::with_capacity(spans.counts.len() * longest * longest);
     for &count in &spans.counts {
-        for place in 0..longest {
-            let seen = spans.visibility.seen(place, count).min(count);
+        for position in 0..longest {
+            let seen = spans.visibility.seen(position, count).min(count);
             cells.extend((0..longest).map(|other| u8::from(other < seen)));
         }
     }
     Tensor::from_vec(cells, (spans.counts.len(), 1, longest, longest), device)
 }
 
-/// The factors of each cell as [C, heads, W, W]; zero for padding.
+/// The factors of dropout of each cell as [C, heads, W, W]; zero for padding.
 fn padded_factors(factors: &[f32], spans: &Spans, device: &Device) -> Result<Tensor> {
     let longest = spans.longest();
     let mut padded = vec![0.0; spans.counts.len() * spans.heads * longest * longest];

@@ -1,12 +1,11 @@
-//! What does a transformer do with each row alone? Linear layers, the feed-forward part of two of
-//! them, and layer norms.
+//! Linear layers, layer norms, and the feed-forward part of a transformer: what reads each row alone.
 
 use candle_core::Tensor;
 use uard_core::layer_norm::layer_norm;
 use uard_core::linear::linear;
 use uard_linalg::matmul::Matmul;
 
-use super::Make;
+use super::MakeTensor;
 use super::activation::Activation;
 use crate::Result;
 
@@ -18,32 +17,31 @@ pub(crate) struct Dense {
 }
 
 impl Dense {
-    /// # Shapes
-    /// `shape` is that of the weight, [D, F].
-    pub(crate) fn make(make: &mut Make, name: &str, shape: [usize; 2]) -> Result<Self> {
+    /// Takes the tensors `{name}.weight` of this shape, [D, F], and `{name}.bias`, `[D]`.
+    pub(crate) fn make(make: &mut MakeTensor, name: &str, shape: [usize; 2]) -> Result<Self> {
         Ok(Self {
             weight: make(&format!("{name}.weight"), &shape)?,
             bias: make(&format!("{name}.bias"), &shape[..1])?,
         })
     }
 
-    /// Of a weight [D, F] without a bias.
+    /// A layer with a weight [D, F] and no bias.
     pub(crate) fn unbiased(weight: Tensor) -> Result<Self> {
         let bias = Tensor::zeros(weight.dim(0)?, weight.dtype(), weight.device())?;
         Ok(Self { weight, bias })
     }
 
-    /// Of a weight [D, F] and a bias `[D]`.
+    /// A layer with a weight [D, F] and a bias `[D]`.
     pub(crate) fn new(weight: Tensor, bias: Tensor) -> Self {
         Self { weight, bias }
     }
 
     pub(crate) fn forward(&self, rows: &Tensor, matmul: Matmul) -> Result<Tensor> {
-        Ok(linear(rows, (&self.weight, &self.bias), matmul)?)
+        Ok(linear(rows, &self.weight, &self.bias, matmul)?)
     }
 }
 
-/// A layer norm with its learned spread and mean, by PyTorch's names.
+/// A layer norm with its learned scale and shift, by PyTorch's names.
 #[derive(Debug, Clone)]
 pub(crate) struct Norm {
     weight: Tensor,
@@ -52,8 +50,14 @@ pub(crate) struct Norm {
 }
 
 impl Norm {
-    /// Of rows of a width, with the number that is added to the variance.
-    pub(crate) fn make(make: &mut Make, name: &str, width: usize, epsilon: f64) -> Result<Self> {
+    /// Takes the tensors `{name}.weight` and `{name}.bias`, `[width]` each; `epsilon` is added to the
+    /// variance.
+    pub(crate) fn make(
+        make: &mut MakeTensor,
+        name: &str,
+        width: usize,
+        epsilon: f64,
+    ) -> Result<Self> {
         Ok(Self {
             weight: make(&format!("{name}.weight"), &[width])?,
             bias: make(&format!("{name}.bias"), &[width])?,
@@ -62,7 +66,7 @@ impl Norm {
     }
 
     pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
-        Ok(layer_norm(rows, (&self.weight, &self.bias), self.epsilon)?)
+        Ok(layer_norm(rows, &self.weight, &self.bias, self.epsilon)?)
     }
 }
 
@@ -75,7 +79,8 @@ impl Norm {
 pub(super) struct FeedForward {
     pub(super) inside: Dense,
     pub(super) activation: Activation,
-    /// The width inside, where the first layer gives twice as much: gates, and what they let pass.
+    /// The inner width of the gated form, whose first layer gives twice as many numbers: the gates,
+    /// and what they are multiplied with.
     pub(super) gated: Option<usize>,
     pub(super) output: Dense,
 }

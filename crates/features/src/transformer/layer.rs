@@ -1,5 +1,5 @@
-//! What does one layer of a transformer do? Attention among the rows, then a feed-forward part for
-//! each, both added to what they read and normed, before or behind.
+//! One layer of a transformer: self-attention, then a feed-forward part, each with a residual
+//! connection and a layer norm before or after it.
 
 use candle_core::Tensor;
 use uard_linalg::matmul::Matmul;
@@ -7,35 +7,35 @@ use uard_linalg::matmul::Matmul;
 use super::activation::Activation;
 use super::attention::{SelfAttention, Spans};
 use super::dense::{Dense, FeedForward, Norm};
-use super::{Dropping, Make};
+use super::{MakeTensor, StepDropout};
 use crate::Result;
 
-/// What a family of models calls the tensors of a layer, and where it norms.
+/// The names of a layer's tensors in a family of models, and the placement of its norms.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LayerNames {
-    pub(crate) norming: Norming,
-    /// Of the norms of attention and of the feed-forward part.
+    pub(crate) norm_placement: NormPlacement,
+    /// The norms of attention and of the feed-forward part.
     norms: [&'static str; 2],
-    /// Of query, key, value, and of the layer behind attention.
+    /// The layers of query, key, value and output.
     attention: [&'static str; 4],
-    /// Of the two layers of a plain feed-forward part.
+    /// The two layers of a plain feed-forward part.
     feed: [&'static str; 2],
-    /// Of the factors behind both parts, in families that have them.
+    /// The factors of the outputs of both parts (layer scale), in families that have them.
     scales: Option<[&'static str; 2]>,
 }
 
-/// Where rows are normed.
+/// Which rows a part's layer norm is applied to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Norming {
-    /// What a part reads.
+pub(crate) enum NormPlacement {
+    /// The input of the part (pre-norm).
     Before,
-    /// The sum of what a part reads and what it makes of it.
-    Behind,
+    /// The sum of the part's input and output (post-norm).
+    After,
 }
 
 impl LayerNames {
     pub(crate) const BERT: Self = Self {
-        norming: Norming::Behind,
+        norm_placement: NormPlacement::After,
         norms: ["attention.output.LayerNorm", "output.LayerNorm"],
         attention: [
             "attention.self.query",
@@ -49,7 +49,7 @@ impl LayerNames {
 
     /// CLIP and SigLIP, text and vision.
     pub(crate) const CLIP: Self = Self {
-        norming: Norming::Before,
+        norm_placement: NormPlacement::Before,
         norms: ["layer_norm1", "layer_norm2"],
         attention: [
             "self_attn.q_proj",
@@ -76,23 +76,24 @@ impl LayerNames {
 
 /// The form of the feed-forward part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Feed {
+pub(crate) enum FeedForwardKind {
     /// A layer, the activation, a layer.
     Plain,
-    /// `mlp.weights_in` gives gates and what they let pass, then `mlp.weights_out` (SwiGLU).
+    /// `mlp.weights_in` gives gates and what they are multiplied with, then `mlp.weights_out`
+    /// (SwiGLU).
     Gated,
 }
 
 /// The sizes of a layer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LayerShape {
-    /// Of the rows.
+    /// Width H of the rows.
     pub(crate) width: usize,
-    /// Of the feed-forward part.
+    /// Width inside the feed-forward part.
     pub(crate) inside: usize,
-    pub(crate) feed: Feed,
+    pub(crate) feed: FeedForwardKind,
     pub(crate) activation: Activation,
-    /// Of the layer norms.
+    /// Added to the variance in the layer norms.
     pub(crate) epsilon: f64,
 }
 
@@ -100,42 +101,44 @@ pub(crate) struct LayerShape {
 #[derive(Debug, Clone)]
 pub(crate) struct Layer {
     attention: SelfAttention,
-    around_attention: Around,
+    attention_residual: Residual,
     feed: FeedForward,
-    around_feed: Around,
+    feed_residual: Residual,
 }
 
-/// What stands around a part: a norm, and how much of the part is added.
+/// The residual connection around a part, with its layer norm.
 #[derive(Debug, Clone)]
-struct Around {
-    norming: Norming,
+struct Residual {
+    norm_placement: NormPlacement,
     norm: Norm,
+    /// A factor of the part's output, `[H]`.
     scale: Option<Tensor>,
 }
 
 impl Layer {
     pub(crate) fn make(
-        make: &mut Make,
+        make: &mut MakeTensor,
         name: &str,
         names: &LayerNames,
         shape: LayerShape,
     ) -> Result<Self> {
-        let of = |part: &str| format!("{name}.{part}");
-        let mut around = |which: usize| {
-            let norm = Norm::make(make, &of(names.norms[which]), shape.width, shape.epsilon)?;
-            let scale = names.scales.map(|scales| of(scales[which]));
+        let full_name = |part: &str| format!("{name}.{part}");
+        let mut residual = |which: usize| {
+            let norm = full_name(names.norms[which]);
+            let norm = Norm::make(make, &norm, shape.width, shape.epsilon)?;
+            let scale = names.scales.map(|scales| full_name(scales[which]));
             let scale = scale.map(|scale| make(&scale, &[shape.width]));
-            Ok::<_, crate::Error>(Around {
-                norming: names.norming,
+            Ok::<_, crate::Error>(Residual {
+                norm_placement: names.norm_placement,
                 norm,
                 scale: scale.transpose()?,
             })
         };
         Ok(Self {
-            around_attention: around(0)?,
-            around_feed: around(1)?,
-            attention: SelfAttention::make(make, names.attention.map(of), shape.width)?,
-            feed: feed(make, names.feed.map(of), name, shape)?,
+            attention_residual: residual(0)?,
+            feed_residual: residual(1)?,
+            attention: SelfAttention::make(make, names.attention.map(full_name), shape.width)?,
+            feed: feed_forward(make, names.feed.map(full_name), name, shape)?,
         })
     }
 
@@ -143,7 +146,7 @@ impl Layer {
     ///
     /// ```text
     /// before:  b = a + scale drop(attend(norm(a)))      c = b + scale drop(feed(norm(b)))
-    /// behind:  b = norm(a + scale drop(attend(a)))      c = norm(b + scale drop(feed(b)))
+    /// after:   b = norm(a + scale drop(attend(a)))      c = norm(b + scale drop(feed(b)))
     /// ```
     ///
     /// # Shapes
@@ -152,47 +155,57 @@ impl Layer {
         &self,
         rows: &Tensor,
         spans: &Spans,
-        dropping: Option<Dropping>,
+        dropout: Option<StepDropout>,
         matmul: Matmul,
     ) -> Result<Tensor> {
-        let kept = |rows: Tensor, place: u64| match dropping {
-            Some(dropping) => dropping.states(&rows, place),
+        let dropped = |rows: Tensor, place: u64| match dropout {
+            Some(dropout) => dropout.states(&rows, place),
             None => Ok(rows),
         };
-        let factors = dropping.map(|dropping| dropping.weights(spans.cells()));
-        let read = self.around_attention.read(rows)?;
-        let attended = self.attention.forward(&read, spans, factors, matmul)?;
-        let rows = self.around_attention.add(rows, kept(attended, 1)?)?;
-        let fed = self.feed.forward(&self.around_feed.read(&rows)?, matmul)?;
-        self.around_feed.add(&rows, kept(fed, 2)?)
+        let factors = dropout.map(|dropout| dropout.weights(spans.cells()));
+        let input = self.attention_residual.part_input(rows)?;
+        let attended = self.attention.forward(&input, spans, factors, matmul)?;
+        let rows = self.attention_residual.add(rows, dropped(attended, 1)?)?;
+        let input = self.feed_residual.part_input(&rows)?;
+        let output = self.feed.forward(&input, matmul)?;
+        self.feed_residual.add(&rows, dropped(output, 2)?)
     }
 }
 
-impl Around {
-    fn read(&self, rows: &Tensor) -> Result<Tensor> {
-        match self.norming {
-            Norming::Before => self.norm.forward(rows),
-            Norming::Behind => Ok(rows.clone()),
+impl Residual {
+    /// The rows that the part reads.
+    fn part_input(&self, rows: &Tensor) -> Result<Tensor> {
+        match self.norm_placement {
+            NormPlacement::Before => self.norm.forward(rows),
+            NormPlacement::After => Ok(rows.clone()),
         }
     }
 
-    fn add(&self, rows: &Tensor, made: Tensor) -> Result<Tensor> {
-        let made = match &self.scale {
-            Some(scale) => made.broadcast_mul(scale)?,
-            None => made,
+    /// The sum of the rows and the part's output.
+    fn add(&self, rows: &Tensor, output: Tensor) -> Result<Tensor> {
+        let output = match &self.scale {
+            Some(scale) => output.broadcast_mul(scale)?,
+            None => output,
         };
-        let sum = (rows + made)?;
-        match self.norming {
-            Norming::Before => Ok(sum),
-            Norming::Behind => self.norm.forward(&sum),
+        let sum = (rows + output)?;
+        match self.norm_placement {
+            NormPlacement::Before => Ok(sum),
+            NormPlacement::After => self.norm.forward(&sum),
         }
     }
 }
 
-fn feed(make: &mut Make, plain: [String; 2], name: &str, shape: LayerShape) -> Result<FeedForward> {
+/// The feed-forward part of the layer `name`; `plain` are the names of its two layers unless it is
+/// gated.
+fn feed_forward(
+    make: &mut MakeTensor,
+    plain: [String; 2],
+    name: &str,
+    shape: LayerShape,
+) -> Result<FeedForward> {
     let (activation, gated, [inside, output]) = match shape.feed {
-        Feed::Plain => (shape.activation, None, plain),
-        Feed::Gated => {
+        FeedForwardKind::Plain => (shape.activation, None, plain),
+        FeedForwardKind::Gated => {
             let names = ["weights_in", "weights_out"].map(|part| format!("{name}.mlp.{part}"));
             (Activation::Silu, Some(shape.inside), names)
         }

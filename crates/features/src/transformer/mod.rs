@@ -1,9 +1,8 @@
-//! What are transformers made of, for text and for pixels? Attention, layers, activations and norms
-//! that read the names of published models.
+//! The layers of transformers, for text and for photos: attention, feed-forward, activations, norms.
 //!
 //! The text models of [`crate::text`] and the vision transformers of [`crate::backbone`] are stacks of
-//! the same [`Layer`]; what their families call its tensors, and where they norm, is the table
-//! [`LayerNames`]. On the CPU everything runs as own operators, elsewhere in candle's operations.
+//! the same [`Layer`]. [`LayerNames`] holds the names of its tensors in each family of published
+//! models. On the CPU the layers run as our own operators, elsewhere in candle's operations.
 
 mod activation;
 mod attention;
@@ -17,10 +16,10 @@ use candle_core::Tensor;
 pub use activation::Activation;
 pub(crate) use attention::{Spans, Visibility, padded};
 pub(crate) use dense::{Dense, Norm};
-pub(crate) use drops::Dropping;
 pub use drops::Drops;
-pub(crate) use layer::{Feed, Layer, LayerNames, LayerShape, Norming};
-pub(crate) use published::{Checks, Half, Published, stored_prefix};
+pub(crate) use drops::StepDropout;
+pub(crate) use layer::{FeedForwardKind, Layer, LayerNames, LayerShape, NormPlacement};
+pub(crate) use published::{ConfigChecks, Half, PublishedConfig, stored_prefix};
 
-/// Gives the tensor of a name and shape.
-pub(crate) type Make<'a> = dyn FnMut(&str, &[usize]) -> crate::Result<Tensor> + 'a;
+/// Gives the tensor with a name and a shape: a new parameter, or one that was read from a file.
+pub(crate) type MakeTensor<'a> = dyn FnMut(&str, &[usize]) -> crate::Result<Tensor> + 'a;

@@ -1,5 +1,4 @@
-//! What do files of a published model say? The keys of `config.json`, checked, and what the names of
-//! its tensors begin with.
+//! `PublishedConfig` reads `config.json` of a published model; `ConfigChecks` checks its values.
 
 use std::path::{Path, PathBuf};
 
@@ -14,22 +13,22 @@ use uard_hub::weights::Weights;
 const FAMILY: &str = "model_type";
 const EXPECTED: &str = "the config.json of a BERT, CLIP, SigLIP or DINOv2 in Hugging Face's form";
 
-/// The keys of a file, or of one of the models that it describes.
+/// The keys of a `config.json`, or of one half of the model that it describes.
 #[derive(Debug)]
-pub(crate) struct Published {
+pub(crate) struct PublishedConfig {
     path: PathBuf,
     keys: Map<String, Value>,
 }
 
-/// The halves of a model of images and captions.
+/// One of the two halves of a model of images and captions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Half {
     Text,
     Vision,
 }
 
-impl Published {
-    /// Reads `config.json`, or what was written of it into a checkpoint.
+impl PublishedConfig {
+    /// Reads `config.json`, or the copy of its keys in a checkpoint.
     pub(crate) fn open(path: PathBuf) -> Result<Self> {
         let keys = read_json(&path, EXPECTED)?;
         Ok(Self { path, keys })
@@ -39,14 +38,14 @@ impl Published {
         &self.path
     }
 
-    /// What the file says of a key; null says nothing.
-    pub(crate) fn said(&self, key: &str) -> Option<&Value> {
+    /// The value of a key; `None` if the key is missing or null.
+    pub(crate) fn value(&self, key: &str) -> Option<&Value> {
         self.keys.get(key).filter(|value| !value.is_null())
     }
 
-    /// The family of the model.
+    /// The family of the model (`model_type`).
     pub(crate) fn family<T: DeserializeOwned>(&self) -> Result<T> {
-        match self.said(FAMILY) {
+        match self.value(FAMILY) {
             Some(family) => self.parsed(family.clone()),
             None => Err(Error::ModelConfig {
                 path: self.path.clone(),
@@ -59,8 +58,8 @@ impl Published {
 
     /// One half of the model.
     ///
-    /// Files of 2022 say it twice; like transformers, this takes `{half}_config_dict` where there is
-    /// one. A half of which nothing is said is that of its family.
+    /// Files of 2022 hold it twice; as in transformers, `{half}_config_dict` is used where there is
+    /// one. If the file has neither, the half has no keys, and all its values are defaults.
     pub(crate) fn half(&self, half: Half) -> Self {
         let names = match half {
             Half::Text => ["text_config_dict", "text_config"],
@@ -75,22 +74,23 @@ impl Published {
         }
     }
 
-    /// The defaults with what the file says.
-    pub(crate) fn over<T: Serialize + DeserializeOwned>(&self, defaults: &T) -> Result<T> {
-        let mut all = serde_json::to_value(defaults).map_err(|source| self.other(source))?;
+    /// The defaults, with the values of the file in their place.
+    pub(crate) fn merged_over<T: Serialize + DeserializeOwned>(&self, defaults: &T) -> Result<T> {
+        let mut all = serde_json::to_value(defaults).map_err(|source| self.json_error(source))?;
         if let Some(all) = all.as_object_mut() {
-            let said = self.keys.iter().filter(|(_, value)| !value.is_null());
-            all.extend(said.map(|(key, value)| (key.clone(), value.clone())));
+            let values = self.keys.iter().filter(|(_, value)| !value.is_null());
+            all.extend(values.map(|(key, value)| (key.clone(), value.clone())));
         }
         self.parsed(all)
     }
 
-    /// A value of the file as a type; what does not fit is refused by the file's name.
+    /// Parses a value as a type; the error names the file.
     pub(crate) fn parsed<T: DeserializeOwned>(&self, value: Value) -> Result<T> {
-        serde_json::from_value(value).map_err(|source| self.other(source))
+        serde_json::from_value(value).map_err(|source| self.json_error(source))
     }
 
-    pub(crate) fn other(&self, source: serde_json::Error) -> Error {
+    /// The error of JSON that does not fit, with the name of the file.
+    pub(crate) fn json_error(&self, source: serde_json::Error) -> Error {
         let file = FileError::Json {
             path: self.path.clone(),
             expected: EXPECTED,
@@ -100,8 +100,8 @@ impl Published {
     }
 }
 
-/// What the names of a file's tensors begin with: the prefix of a model that is part of a larger one,
-/// or nothing. The tensor of the given name is in every file.
+/// The prefix of the tensors' names in a file: `prefix` in files of a larger model, else nothing.
+/// `name`, without a prefix, is that of a tensor that every file has.
 pub(crate) fn stored_prefix<'a>(weights: &Weights, prefix: &'a str, name: &str) -> &'a str {
     match weights.has(&format!("{prefix}{name}")) {
         true => prefix,
@@ -109,12 +109,12 @@ pub(crate) fn stored_prefix<'a>(weights: &Weights, prefix: &'a str, name: &str) 
     }
 }
 
-/// Whether a transformer of some sizes can be; a message names the file, the key, what was expected
-/// and what was found.
+/// Checks of the values of a configuration file, whose path is given. An error names the file, the
+/// key, what was expected and what was found.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Checks<'a>(pub(crate) &'a Path);
+pub(crate) struct ConfigChecks<'a>(pub(crate) &'a Path);
 
-impl Checks<'_> {
+impl ConfigChecks<'_> {
     pub(crate) fn refuse(
         self,
         key: &'static str,
@@ -136,7 +136,7 @@ impl Checks<'_> {
         }
     }
 
-    /// Heads that divide the width; neither is zero.
+    /// Checks that the number of heads divides the width; neither is zero.
     pub(crate) fn heads(self, heads: usize, width: usize) -> Result<()> {
         match width.is_multiple_of(heads) {
             true => Ok(()),
@@ -149,14 +149,14 @@ impl Checks<'_> {
     }
 
     pub(crate) fn above_zero(self, numbers: &[(&'static str, f64)]) -> Result<()> {
-        let off = |(_, number): &&(&str, f64)| !(number.is_finite() && *number > 0.0);
-        match numbers.iter().find(off) {
+        let invalid = |(_, number): &&(&str, f64)| !(number.is_finite() && *number > 0.0);
+        match numbers.iter().find(invalid) {
             Some((key, number)) => self.refuse(key, "a number above zero", number),
             None => Ok(()),
         }
     }
 
-    /// Rates of dropout.
+    /// Checks rates of dropout.
     pub(crate) fn rates(self, rates: &[(&'static str, f32)]) -> Result<()> {
         match rates.iter().find(|(_, rate)| !(0.0..1.0).contains(rate)) {
             Some((key, rate)) => self.refuse(key, "a share of at least 0 and below 1", rate),

@@ -5,7 +5,7 @@
 
 The networks are those of torchvision and timm with every number of channels divided by sixteen, so
 that their weights fit into a few kilobytes: their own code builds and runs them, and only the
-constructors of layers are told other numbers. Weights are drawn, rounded to f16 and stored; batch
+constructors of layers get other numbers of channels. Weights are drawn, rounded to f16 and stored; batch
 norms get statistics that are not trivial. Each file holds the weights, the input `pixels`
 [N, 3, H, W] in f16 and the maps that came out, in f32:
 

@@ -8,10 +8,10 @@
 `utils` beside it for downloading; an empty one stands in.
 
 The detector is built and run by its own code, with a few channels for each layer. Weights are
-drawn, rounded to f16 and stored; batch norms get statistics that are not trivial. What decides
-about boxes is drawn wide, so that no choice hangs on rounding: `margins` prints how far logits of
-neighbouring ranks, overlaps and confidences are from where a choice would turn, and refuses less
-than MARGIN. Each file holds the weights, the `photo` [H, W, 3] in bytes, and what came out, in f32:
+drawn, rounded to f16 and stored; batch norms get statistics that are not trivial. The layers
+that boxes are chosen by are scaled so that no choice depends on rounding: `margins` prints the
+smallest distance of logits, overlaps and confidences from a different choice, and fails below
+MARGIN. Each file holds the weights, the `photo` [H, W, 3] in bytes, and the results, in f32:
 
     roi_ops.safetensors           torchvision.ops: roi_pool, nms
     bottom_up.safetensors         GeneralizedRCNN of modeling_frcnn.py: map `c4`, regions
@@ -113,7 +113,7 @@ def lead(logits):
 
 
 def watched(suppress):
-    """A suppression that first asks how far the overlaps of its boxes are from its bound."""
+    """A suppression that first checks how far the overlaps of its boxes are from its limit."""
 
     def watch(boxes, *others):
         overlaps = ops.box_iou(boxes, boxes)

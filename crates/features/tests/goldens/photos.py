@@ -4,7 +4,7 @@
     python photos.py
 
 Each shows the same 24 x 16 pixels: the left half (200, 40, 40), the right half (40, 60, 200), and
-a top left corner of 8 x 8 in (40, 200, 60), so that a turned or mirrored picture is told apart.
+a top left corner of 8 x 8 in (40, 200, 60), so that no rotation or reflection shows the same picture.
 """
 
 from pathlib import Path
@@ -43,7 +43,7 @@ def main():
     alpha[8:] = 0
     Image.fromarray(numpy.dstack([pixels, alpha])).save(FOLDER / "alpha.png")
     for orientation in range(1, 9):
-        # What a camera stores that was held otherwise: upright it is the picture.
+        # The pixels as a camera stores them with this orientation; turned upright they are `image`.
         undone = {
             2: Image.Transpose.FLIP_LEFT_RIGHT,
             3: Image.Transpose.ROTATE_180,

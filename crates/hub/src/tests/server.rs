@@ -1,4 +1,4 @@
-//! What does a hub answer, seen from the wire? One repository, on a port of this machine.
+//! A server for tests that answers requests as a hub does, with one repository, on a local port.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -12,27 +12,27 @@ use sha2::Sha256;
 
 pub const REPOSITORY: &str = "owner/name";
 
-/// Files from this size on are answered by another address, as large files are.
+/// Files of at least this many bytes are redirected to another address, as large files of a hub are.
 const LARGE: usize = 1000;
 
-/// What goes wrong with the contents of a file.
+/// What the server does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fault {
     #[default]
     Nothing,
-    /// The connection is closed halfway, against what the header said.
+    /// The connection is closed after half of the bytes that the header announced.
     ClosesHalfway,
-    /// The body ends halfway, and the header did not say how long it would be.
+    /// The body ends after half of the file, and the header announced no length.
     EndsHalfway,
-    /// One byte is another one.
+    /// One byte of the file is changed.
     OtherByte,
-    /// The file is sent from its start, whatever was asked for.
+    /// The file is sent from its start, whatever range was requested.
     IgnoresRange,
-    /// The status of every answer.
+    /// Every response has this status.
     Status(u16),
 }
 
-/// What is published, and how it is answered.
+/// The published files, the fault of the server, and the requests so far.
 #[derive(Debug, Default)]
 pub struct Site {
     /// Commits by revision.
@@ -40,7 +40,7 @@ pub struct Site {
     /// Contents by commit and name.
     pub files: BTreeMap<(String, String), Vec<u8>>,
     pub fault: Fault,
-    /// Each request with the token that came along.
+    /// The path of each request, and its header `authorization`.
     pub requests: Vec<(String, Option<String>)>,
 }
 
@@ -92,7 +92,7 @@ impl Server {
         self.site.lock().unwrap().fault = fault;
     }
 
-    /// The paths that were asked for since the last call.
+    /// The requests since the last call of this function.
     pub fn requests(&self) -> Vec<(String, Option<String>)> {
         std::mem::take(&mut self.site.lock().unwrap().requests)
     }
@@ -108,7 +108,7 @@ impl Drop for Server {
 
 struct Request {
     path: String,
-    /// The first and the last byte that are asked for.
+    /// The first and the last byte that are requested.
     range: Option<(usize, Option<usize>)>,
     token: Option<String>,
 }
@@ -151,7 +151,7 @@ fn answer(mut stream: &TcpStream, address: SocketAddr, site: &Mutex<Site>) {
     } else {
         status_line(404)
     };
-    // A client that has seen enough may be gone.
+    // Fails if the client has closed the connection.
     let _ = stream.write_all(&bytes);
 }
 
@@ -163,7 +163,7 @@ fn list(site: &Site, revision: &str) -> Vec<u8> {
     let Some(commit) = site.revisions.get(revision) else {
         return status_line(404);
     };
-    let files = site.files.keys().filter(|(of, _)| of == commit);
+    let files = site.files.keys().filter(|(other, _)| other == commit);
     let files: Vec<_> = files
         .map(|(_, name)| serde_json::json!({ "rfilename": name }))
         .collect();
@@ -191,25 +191,26 @@ fn file(site: &Site, place: &str, request: &Request, hub: Option<SocketAddr>) ->
         head += &format!("Location: http://{address}/cdn/{place}\r\nContent-Length: 0\r\n");
         return format!("HTTP/1.1 302 Found\r\n{head}Connection: close\r\n\r\n").into_bytes();
     }
-    contents_of(contents, request, (site.fault, head))
+    contents_of(contents, request, site.fault, head)
 }
 
-fn contents_of(contents: &[u8], request: &Request, (fault, mut head): (Fault, String)) -> Vec<u8> {
+/// The response with the requested range of a file; `head` are the first lines of its header.
+fn contents_of(contents: &[u8], request: &Request, fault: Fault, mut head: String) -> Vec<u8> {
     let size = contents.len();
-    let asked = request.range.unwrap_or((0, None));
-    // Only the size is asked for.
-    let fault = match asked {
+    let range = request.range.unwrap_or((0, None));
+    // A request for the first byte alone is one for the size.
+    let fault = match range {
         (0, Some(0)) => Fault::Nothing,
         _ => fault,
     };
-    let (first, last) = match fault {
+    let (first, end) = match fault {
         Fault::IgnoresRange => (0, size),
-        _ => (asked.0, asked.1.map_or(size, |last| last + 1)),
+        _ => (range.0, range.1.map_or(size, |last| last + 1)),
     };
     if first >= size {
         return status_line(416);
     }
-    let mut body = contents[first..last].to_vec();
+    let mut body = contents[first..end].to_vec();
     let length = body.len();
     match fault {
         Fault::ClosesHalfway | Fault::EndsHalfway => body.truncate(length / 2),
@@ -223,7 +224,7 @@ fn contents_of(contents: &[u8], request: &Request, (fault, mut head): (Fault, St
         Fault::IgnoresRange => "200 OK".to_owned(),
         _ => format!(
             "206 Partial Content\r\nContent-Range: bytes {first}-{}/{size}",
-            last - 1
+            end - 1
         ),
     };
     let mut bytes = format!("HTTP/1.1 {status}\r\n{head}Connection: close\r\n\r\n").into_bytes();

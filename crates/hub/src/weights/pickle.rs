@@ -1,5 +1,5 @@
-//! What `torch.save` writes: a zip archive with a pickle of names and shapes, and a file of numbers
-//! for each tensor.
+//! Reads state dicts of `torch.save`: a zip archive with a pickle of names and shapes, and a member
+//! with the numbers of each tensor.
 
 mod limits;
 
@@ -15,34 +15,34 @@ use super::unreadable;
 use crate::{Error, Result};
 use uard_files::caught;
 
-/// How a zip file begins.
+/// The first bytes of a zip file.
 pub(super) const ZIP: &[u8] = b"PK\x03\x04";
 
-/// How a pickle begins: an opcode, and the version of the protocol.
+/// The first two bytes of a pickle: an opcode, and the version of the protocol.
 const PROTOCOL: u8 = 0x80;
 const VERSIONS: std::ops::RangeInclusive<u8> = 1..=5;
 
-/// How the names of pickles within an archive end.
+/// How the name of the pickle within an archive ends.
 const PICKLE: &str = "data.pkl";
 
-/// Where a safetensors file has the first letter of its header.
-const HEADER_PLACE: usize = 8;
+/// The byte of a safetensors file at which its header begins.
+const HEADER_OFFSET: usize = 8;
 
 /// The tensors of a state dict.
-pub(super) struct Pickled {
+pub(super) struct PickledTensors {
     tensors: PthTensors,
-    /// Bytes of each member of the archive.
+    /// The size of each member of the archive, in bytes.
     members: HashMap<String, u64>,
 }
 
-impl Pickled {
+impl PickledTensors {
     /// Reads names and shapes.
     ///
     /// # Errors
-    /// No whole archive; a compressed one, of which the size is not known before it is read; no
-    /// pickle of a state dict, or one that takes more memory than any of them needs.
+    /// The archive is damaged; a member is compressed, so that the size of its numbers is not known
+    /// before they are read; it holds no pickle of a state dict, or one that exceeds [`limits`].
     pub(super) fn open(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let members = members(bytes).map_err(|cause| unreadable(path, &cause))?;
+        let members = member_sizes(bytes).map_err(|cause| unreadable(path, &cause))?;
         let tensors = caught(|| PthTensors::new(path, None))
             .map_err(|cause| unreadable(path, &cause))?
             .map_err(|cause| unreadable(path, &cause))?;
@@ -53,13 +53,14 @@ impl Pickled {
         self.tensors.tensor_infos().contains_key(name)
     }
 
-    /// Shape and type of a tensor; none of its numbers are read.
+    /// Shape and dtype of a tensor, without reading its numbers.
     pub(super) fn info(&self, name: &str) -> Option<(Vec<usize>, DType)> {
         let info = self.tensors.tensor_infos().get(name)?;
         Some((info.layout.dims().to_vec(), info.dtype))
     }
 
-    /// A tensor, if the archive has as many bytes as its shape needs.
+    /// Reads a tensor; `None` if there is none of this name. Fails if its member of the archive has
+    /// fewer bytes than its shape needs.
     pub(super) fn read(&self, name: &str) -> std::result::Result<Option<Tensor>, String> {
         let Some(info) = self.tensors.tensor_infos().get(name) else {
             return Ok(None);
@@ -74,35 +75,37 @@ impl Pickled {
             .and_then(|bytes| bytes.checked_add(info.layout.start_offset() as u64));
         if needed.is_none_or(|needed| needed > found) {
             return Err(format!(
-                "tensor `{name}` has shape {dims:?}, the {found} bytes of its numbers are fewer"
+                "tensor `{name}` of shape {dims:?} needs more than the {found} bytes of its numbers"
             ));
         }
         caught(|| self.tensors.get(name))?.map_err(|cause| cause.to_string())
     }
 }
 
-/// The error of what `torch.save` wrote before it wrote archives: a pickle without one.
-pub(super) fn bare(path: &Path, bytes: &[u8]) -> Option<Error> {
+/// The error for a pickle without an archive around it, as `torch.save` wrote before PyTorch 1.6;
+/// `None` for other bytes.
+pub(super) fn old_pickle_error(path: &Path, bytes: &[u8]) -> Option<Error> {
     let is_pickle = bytes.first() == Some(&PROTOCOL)
         && bytes
             .get(1)
             .is_some_and(|version| VERSIONS.contains(version))
-        && bytes.get(HEADER_PLACE) != Some(&b'{');
+        && bytes.get(HEADER_OFFSET) != Some(&b'{');
     is_pickle.then(|| Error::OldPickle {
         path: path.to_owned(),
     })
 }
 
-fn members(bytes: &[u8]) -> std::result::Result<HashMap<String, u64>, String> {
-    let said = |cause: zip::result::ZipError| cause.to_string();
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(said)?;
+/// The size of each member of an archive, in bytes. Checks the pickle against [`limits`].
+fn member_sizes(bytes: &[u8]) -> std::result::Result<HashMap<String, u64>, String> {
+    let message = |cause: zip::result::ZipError| cause.to_string();
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(message)?;
     let mut members = HashMap::new();
     for at in 0..archive.len() {
-        let mut member = archive.by_index_raw(at).map_err(said)?;
-        let name = member.name().map_err(said)?.into_owned();
+        let mut member = archive.by_index_raw(at).map_err(message)?;
+        let name = member.name().map_err(message)?.into_owned();
         if member.compression() != CompressionMethod::Stored {
             return Err(format!(
-                "`{name}` is compressed, torch.save stores without compression"
+                "`{name}` is compressed, but torch.save stores without compression"
             ));
         }
         if name.ends_with(PICKLE) {

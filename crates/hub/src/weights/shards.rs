@@ -1,4 +1,4 @@
-//! Weights that are too large for one file: an index of tensors, and the files that hold them.
+//! `Shards` are weights in several files, with an index that gives the file of each tensor.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Component, Path};
@@ -9,7 +9,7 @@ use uard_files::read_json;
 use super::{Weights, unreadable};
 use crate::{Error, Result};
 
-/// How the names of such files end.
+/// How the name of an index ends.
 const INDEX: &str = ".index.json";
 
 /// `model.safetensors.index.json`, as Hugging Face writes it.
@@ -19,42 +19,43 @@ struct Index {
     weight_map: HashMap<String, String>,
 }
 
-/// The files of an index.
+/// The files that an index lists.
 pub(super) struct Shards {
     files: Vec<Weights>,
-    /// The place in `files` of each tensor.
-    places: HashMap<String, usize>,
+    /// The index in `files` of each tensor.
+    file_of_tensor: HashMap<String, usize>,
 }
 
 impl Shards {
-    /// Opens every file that the index names, all of them beside it.
+    /// Opens every file that the index lists. They lie in the same folder as the index.
     ///
     /// # Errors
-    /// The text is no index; it names a file elsewhere, itself, or one that is not there; those of
-    /// [`Weights::open`].
+    /// The text is no index; it lists an index, a file of another folder, or one that does not exist;
+    /// those of [`Weights::open`].
     pub(super) fn open(path: &Path) -> Result<Self> {
         let index = Index::read(path)?;
         let names = index.names(path)?;
         let files = names.iter().map(|name| {
             let shard = Weights::open(&path.with_file_name(name))?;
-            match shard.source {
-                super::Source::Shards(_) => Err(foreign(path, name)),
+            match shard.storage {
+                super::Storage::Shards(_) => Err(misplaced(path, name)),
                 _ => Ok(shard),
             }
         });
         let files = files.collect::<Result<_>>()?;
-        let place = |name: &String| names.iter().position(|other| other == name);
-        let places = index.weight_map.into_iter();
-        let places = places.filter_map(|(tensor, name)| Some((tensor, place(&name)?)));
+        let position = |name: &String| names.iter().position(|other| other == name);
+        let tensors = index.weight_map.into_iter();
+        let tensors = tensors.filter_map(|(tensor, name)| Some((tensor, position(&name)?)));
         Ok(Self {
             files,
-            places: places.collect(),
+            file_of_tensor: tensors.collect(),
         })
     }
 
-    /// The file of a tensor.
-    pub(super) fn of(&self, tensor: &str) -> Option<&Weights> {
-        self.places.get(tensor).map(|&place| &self.files[place])
+    /// The file that holds a tensor, by the index.
+    pub(super) fn shard_with(&self, tensor: &str) -> Option<&Weights> {
+        let file = self.file_of_tensor.get(tensor)?;
+        self.files.get(*file)
     }
 }
 
@@ -64,7 +65,7 @@ impl Index {
         Ok(read_json(path, expected)?)
     }
 
-    /// The files, each once, by name.
+    /// The names of the files, each once, sorted.
     fn names(&self, path: &Path) -> Result<Vec<String>> {
         let names: BTreeSet<&String> = self.weight_map.values().collect();
         let plain = |name: &str| {
@@ -78,23 +79,23 @@ impl Index {
             .iter()
             .find(|name| !plain(name) || name.ends_with(INDEX))
         {
-            Some(name) => Err(foreign(path, name)),
+            Some(name) => Err(misplaced(path, name)),
             None => Ok(names.into_iter().cloned().collect()),
         }
     }
 }
 
-/// Whether a file of weights is an index, by its name.
+/// Whether the name of a file of weights is that of an index.
 pub(super) fn is_index(path: &Path) -> bool {
     path.as_os_str()
         .as_encoded_bytes()
         .ends_with(INDEX.as_bytes())
 }
 
-/// The files that an index names; of a file that is none by its name, no files.
+/// The files that an index lists; none if the name of the file is not that of an index.
 ///
 /// # Errors
-/// It cannot be read; it names a file elsewhere.
+/// The index cannot be read; it lists a file of another folder.
 pub(crate) fn shard_names(path: &Path) -> Result<Vec<String>> {
     if !is_index(path) {
         return Ok(Vec::new());
@@ -102,7 +103,7 @@ pub(crate) fn shard_names(path: &Path) -> Result<Vec<String>> {
     Index::read(path)?.names(path)
 }
 
-fn foreign(path: &Path, name: &str) -> Error {
+fn misplaced(path: &Path, name: &str) -> Error {
     let cause = format!("it names `{name}`, expected a file of weights beside it");
     unreadable(path, &cause)
 }

@@ -1,4 +1,4 @@
-//! Facts about files of weights, whole and broken.
+//! Tests of reading files of weights, whole and damaged.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,22 +30,23 @@ fn safetensors(tensors: &[(&str, &[f32])]) -> Vec<u8> {
     safetensors::serialize(views, None).unwrap()
 }
 
-/// The pickle of `{"w": …}`, a tensor of one axis: its size, and what stands behind it.
-fn pickle(says: i32, behind: &[u8]) -> Vec<u8> {
+/// The pickle of `{"w": …}`, a tensor of one axis with `size` numbers; `rest` are the opcodes after
+/// its size.
+fn pickle(size: i32, rest: &[u8]) -> Vec<u8> {
     let mut pickle = b"\x80\x02}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((".to_vec();
     pickle.extend(b"X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpu");
     pickle.extend(b"K\x02tQK\0J");
-    pickle.extend(says.to_le_bytes());
+    pickle.extend(size.to_le_bytes());
     pickle.push(b'\x85');
-    pickle.extend(behind);
+    pickle.extend(rest);
     pickle.extend(b"tRs.");
     pickle
 }
 
-/// Stride, no gradient, no hooks.
+/// The opcodes of a stride of 1, no gradient and no hooks.
 const REST: &[u8] = b"K\x01\x85\x89}";
 
-/// What `torch.save` writes.
+/// Writes an archive as `torch.save` does.
 fn archive(
     dir: &TempDir,
     pickle: &[u8],
@@ -117,20 +118,20 @@ fn weights_in_several_files_are_read_through_their_index() {
 }
 
 #[test]
-fn pickle_is_believed_as_far_as_its_archive_has_bytes() {
+fn a_pickle_with_a_larger_shape_than_its_archive_has_bytes_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let stored = zip::CompressionMethod::Stored;
     let save = |pickle: &[u8], method| archive(&dir, pickle, &[0.5, -1.0], method);
     let weights = Weights::open(&save(&pickle(2, REST), stored)).unwrap();
     assert_eq!(weights.numbers("w", &[2]).unwrap(), [0.5, -1.0]);
-    let says = i32::MAX;
-    let weights = Weights::open(&save(&pickle(says, REST), stored)).unwrap();
+    let size = i32::MAX;
+    let weights = Weights::open(&save(&pickle(size, REST), stored)).unwrap();
     assert_says(
         weights.numbers("w", &[2]),
         &["expected shape (2,), found (2147483647,)"],
     );
     assert_says(
-        weights.numbers("w", &[says as usize]),
+        weights.numbers("w", &[size as usize]),
         &["pytorch_model.bin", "[2147483647]", "the 8 bytes"],
     );
     let deflated = save(&pickle(2, REST), zip::CompressionMethod::Deflated);
@@ -138,7 +139,7 @@ fn pickle_is_believed_as_far_as_its_archive_has_bytes() {
 }
 
 #[test]
-fn pickle_that_its_reader_panics_on_is_a_broken_file() {
+fn a_pickle_on_which_candle_panics_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     // A tensor whose stride is missing.
     let stored = zip::CompressionMethod::Stored;
@@ -150,7 +151,7 @@ fn pickle_that_its_reader_panics_on_is_a_broken_file() {
 }
 
 #[test]
-fn what_is_no_file_of_weights_is_called_what_it_is() {
+fn errors_for_other_files_say_what_they_are() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.safetensors");
     for (bytes, said) in [
@@ -174,7 +175,7 @@ fn what_is_no_file_of_weights_is_called_what_it_is() {
 }
 
 #[test]
-fn numbers_that_need_a_scale_are_refused_by_name() {
+fn dtypes_that_need_a_scale_are_refused() {
     for (dtype, bytes) in [("F8_E4M3", 8), ("F8_E8M0", 8), ("F4", 4), ("F6_E2M3", 6)] {
         let header =
             format!(r#"{{"w":{{"dtype":"{dtype}","shape":[8],"data_offsets":[0,{bytes}]}}}}"#);

@@ -1,4 +1,4 @@
-//! Which instruction sets does this machine have? Asked once, by name.
+//! [`Instructions`]: an instruction set that this machine was found to have. Detection runs once.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -19,7 +19,7 @@ pub enum InstructionSet {
 }
 
 impl InstructionSet {
-    /// All of them, plainest first.
+    /// All sets, each followed by those that contain it.
     pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Amx];
 
     /// Its name on the command line.
@@ -39,20 +39,22 @@ impl fmt::Display for InstructionSet {
     }
 }
 
-/// Why an instruction set cannot be used here.
+/// Why an instruction set cannot be used on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{set} cannot be used: {reason}")]
 pub struct Unavailable {
-    /// What was asked for.
+    /// The requested set.
     pub set: InstructionSet,
     /// What is missing.
     pub reason: &'static str,
 }
 
-/// An instruction set that this machine was seen to have: the proof that kernels ask for.
+/// An instruction set that this machine has, so that a kernel may use its instructions. Only detection
+/// makes one, apart from [`Instructions::SCALAR`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instructions {
     set: InstructionSet,
+    /// Whether AVX-512 has `vdpbf16ps`, and the set contains AVX-512.
     bf16_pairs: bool,
 }
 
@@ -63,13 +65,13 @@ impl Instructions {
         bf16_pairs: false,
     };
 
-    /// Asks the machine, the first time; afterwards its answer is remembered.
+    /// Detects whether this machine has the set; all sets are looked for in the first call alone.
     ///
-    /// Finding AMX asks the operating system for the permission to use tiles, which holds for
-    /// every thread of the process.
+    /// Detecting AMX requests the operating system's permission to use tiles, which it gives to every
+    /// thread of the process.
     ///
     /// # Errors
-    /// With what is missing.
+    /// When the processor or the operating system lacks something, which the error names.
     pub fn detect(set: InstructionSet) -> Result<Self, Unavailable> {
         static MISSING: OnceLock<[Option<&str>; InstructionSet::ALL.len()]> = OnceLock::new();
         let missing = MISSING.get_or_init(|| InstructionSet::ALL.map(machine::missing_for));
@@ -82,7 +84,7 @@ impl Instructions {
         }
     }
 
-    /// AMX on a machine that lacks it, for tests that carry out its instructions themselves.
+    /// AMX on a machine that lacks it, for tests that emulate its instructions.
     #[cfg(all(test, target_arch = "x86_64", target_os = "linux", not(miri)))]
     pub(super) fn emulated_amx() -> Self {
         Self {
@@ -91,7 +93,7 @@ impl Instructions {
         }
     }
 
-    /// The fastest that this machine has.
+    /// The fastest set that this machine has.
     pub fn best() -> Self {
         let mut sets = InstructionSet::ALL.into_iter().rev();
         sets.find_map(|set| Self::detect(set).ok())
@@ -103,7 +105,7 @@ impl Instructions {
         self.set
     }
 
-    /// The vectors of AVX-512, where it multiplies pairs of bf16 by itself (`vdpbf16ps`).
+    /// The vectors of AVX-512 where it has `vdpbf16ps`, which multiplies pairs of bf16.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn pairs(self) -> Option<pulp::x86::V4> {
         self.bf16_pairs.then(pulp::x86::V4::try_new).flatten()

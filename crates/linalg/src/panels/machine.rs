@@ -1,9 +1,9 @@
-//! What does this processor have, and what does the operating system let it use?
+//! Detects which instruction sets the processor has and the operating system permits.
 
 #[cfg(target_arch = "x86_64")]
 pub use x86::{has_bf16_pairs, missing_for};
 
-/// What is missing for a set of instructions; `None` when kernels may use it.
+/// What a set of instructions lacks here; `None` when kernels may use it.
 #[cfg(not(target_arch = "x86_64"))]
 pub fn missing_for(set: super::InstructionSet) -> Option<&'static str> {
     let reason = "kernels beyond plain Rust are written for x86-64 processors";
@@ -22,7 +22,7 @@ mod x86 {
 
     use crate::panels::InstructionSet;
 
-    /// What is missing for a set of instructions; `None` when kernels may use it.
+    /// What a set of instructions lacks here; `None` when kernels may use it.
     pub fn missing_for(set: InstructionSet) -> Option<&'static str> {
         match set {
             InstructionSet::Scalar => None,
@@ -42,7 +42,8 @@ mod x86 {
         (!present).then_some("the processor lacks AVX2 or FMA")
     }
 
-    /// AVX2 belongs to it: every processor with AVX-512 has it, and kernels share code.
+    /// AVX2 is required too: kernels for AVX-512 share code with it, and every processor with AVX-512
+    /// has it.
     fn missing_for_avx512() -> Option<&'static str> {
         let present = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
         missing_for_avx2()
@@ -54,26 +55,27 @@ mod x86 {
         Some("AMX tiles are used on Linux only")
     }
 
-    /// To be asked where AVX-512 is present, which implies XSAVE.
+    /// To be called only where AVX-512 was found, which implies XSAVE.
     #[cfg(target_os = "linux")]
     fn missing_for_amx() -> Option<&'static str> {
         use std::arch::x86_64::{__cpuid_count, __get_cpuid_max, _xgetbv};
 
-        // Extended features: EDX says whether there are tiles, and products of bf16 on them.
+        // EDX of the leaf of extended features: bits for tiles and for products of bf16 on them.
         const FEATURES: u32 = 7;
         const TILES: u32 = 1 << 24;
         const BF16_ON_TILES: u32 = 1 << 22;
-        // Register XCR0: the operating system saves tile configuration and tile data.
+        // Bits of register XCR0: the operating system saves tile configuration and tile data.
         const SAVED: u64 = 1 << 17 | 1 << 18;
 
         #[target_feature(enable = "xsave")]
         fn saved_state() -> u64 {
-            // SAFETY: `xgetbv` is part of XSAVE, which the caller has seen, and register 0 exists
-            // wherever the operating system has switched XSAVE on, which detection includes.
+            // SAFETY: `_xgetbv` needs XSAVE, switched on by the operating system: the caller has
+            // detected it, and Rust's detection includes the switch. Register 0 then exists.
             unsafe { _xgetbv(0) }
         }
 
-        // SAFETY: every x86-64 processor has `cpuid`, and leaf 7 is asked for where it exists.
+        // SAFETY: both functions need the instruction `cpuid`, which every x86-64 processor has. Leaf 7
+        // is read only where the highest leaf is at least 7.
         #[allow(unused_unsafe, reason = "safe functions in later versions of Rust")]
         let features = unsafe {
             if __get_cpuid_max(0).0 < FEATURES {
@@ -84,26 +86,26 @@ mod x86 {
         if features & (TILES | BF16_ON_TILES) != TILES | BF16_ON_TILES {
             return Some("the processor lacks AMX tiles or their products in bf16");
         }
-        // SAFETY: XSAVE was just seen.
+        // SAFETY: `saved_state` needs XSAVE, which the left side of `||` has just detected.
         if !has!("xsave") || unsafe { saved_state() } & SAVED != SAVED {
             return Some("the operating system does not keep AMX tiles (XCR0 bits 17 and 18)");
         }
         (!permit_tiles()).then_some("the operating system refuses AMX tiles (arch_prctl)")
     }
 
-    /// Asks Linux for the right to use tile data; granted to all threads of the process.
+    /// Requests permission from Linux to use tile data, for all threads of the process.
     #[cfg(target_os = "linux")]
     fn permit_tiles() -> bool {
         const ARCH_PRCTL: u64 = 158;
         const REQUEST_PERMISSION: u64 = 0x1023;
         const TILE_DATA: u64 = 18;
-        let answer: i64;
-        // SAFETY: the system call reads two numbers and no memory of ours. The kernel keeps all
-        // registers but rax, rcx and r11, which are named here.
+        let result: i64;
+        // SAFETY: the system call takes two numbers and accesses no memory of this process. It changes
+        // the registers rax, rcx and r11 alone, which are declared as outputs, and uses no stack.
         unsafe {
             std::arch::asm!(
                 "syscall",
-                inlateout("rax") ARCH_PRCTL => answer,
+                inlateout("rax") ARCH_PRCTL => result,
                 in("rdi") REQUEST_PERMISSION,
                 in("rsi") TILE_DATA,
                 lateout("rcx") _,
@@ -111,6 +113,6 @@ mod x86 {
                 options(nostack),
             );
         }
-        answer == 0
+        result == 0
     }
 }

@@ -1,8 +1,9 @@
-//! Products of many short vectors with many others, in f32 and in bf16, as packed panels.
+//! Products of matrices in packed panels, f32 or bf16: dot products of many short vectors with many
+//! others.
 //!
 //! A panel holds [`PANEL`] vectors of the same depth, zero-padded to a multiple of [`DEPTH_STEP`].
-//! The left side is packed as [`RowPanels`], the right side as [`ColumnPanels`], so that every
-//! instruction set reads both from end to end:
+//! The left matrix is packed as [`RowPanels`], the right one as [`ColumnPanels`], so that the kernel of
+//! every instruction set reads both from their beginning to their end:
 //!
 //! ```text
 //! rows     f32   [panel][depth / 16][16 rows][16 depths]
@@ -11,8 +12,8 @@
 //!          bf16  [panel][depth / 2][16 columns][2 depths]    VNNI pairs
 //! ```
 //!
-//! For one instruction set and one type of number, each entry of a product depends on its row and
-//! its column alone, to the last bit: not on its place in a panel, nor on the panels around it.
+//! For one instruction set and one type of number, every bit of an entry of a product depends on its
+//! row and its column alone: not on where they stand in a panel, nor on the other panels.
 
 mod ceiling;
 mod dispatch;
@@ -38,7 +39,7 @@ pub use ceiling::ceiling;
 pub use instructions::{InstructionSet, Instructions, Unavailable};
 pub use packing::line;
 
-/// Vectors in a panel.
+/// How many vectors a panel holds.
 pub const PANEL: usize = 16;
 
 /// Depths are padded with zeros to a multiple of this.
@@ -49,31 +50,31 @@ pub fn padded_depth(width: usize) -> usize {
     width.next_multiple_of(DEPTH_STEP)
 }
 
-/// Panels that hold `vectors` vectors.
+/// How many panels hold `vectors` vectors.
 pub fn panels_for(vectors: usize) -> usize {
     vectors.div_ceil(PANEL)
 }
 
 /// A number that panels hold: `f32` or [`bf16`].
 pub trait Element: sealed::Sealed + Copy + Debug + Default + Send + Sync + 'static {
-    /// Depths of one row that lie side by side: 64 bytes of them.
+    /// How many depths of one row lie side by side: 64 bytes of them.
     const LINE: usize;
-    /// Depths of one column that lie side by side.
+    /// How many depths of one column lie side by side.
     const GROUP: usize;
-    /// The products that have panels of it.
+    /// The rounding of products whose panels hold this type.
     const MATMUL: Matmul;
 
-    /// The nearest such number, ties to even, without a branch.
+    /// Rounds to the nearest number of this type, ties to even, without a branch.
     fn from_f32(number: f32) -> Self;
 
     /// The same number as f32; exact.
     fn to_f32(self) -> f32;
 
-    /// Neighbouring depths of one vector, [`Self::LINE`] of them, as words.
+    /// [`Self::LINE`] neighbouring depths of one vector as words of four bytes.
     #[doc(hidden)]
     fn words_along(numbers: &[f32]) -> [u32; PANEL];
 
-    /// A depth of 16 vectors as words, together with the next depth where a word is a pair.
+    /// One depth of 16 vectors as words of four bytes; for bf16 a word also holds the next depth.
     #[doc(hidden)]
     fn words_across(numbers: [f32; PANEL], next: impl FnOnce() -> [f32; PANEL]) -> [u32; PANEL];
 }
@@ -134,14 +135,11 @@ impl Element for bf16 {
 }
 
 mod sealed {
-    /// Layouts and kernels know the two types by name.
+    /// Only these types are elements: layouts and kernels are written for the two.
     pub trait Sealed {}
     impl Sealed for f32 {}
     impl Sealed for half::bf16 {}
 }
-
-/// Both sides of a product.
-pub type Sides<'a, T> = (RowPanels<'a, T>, ColumnPanels<'a, T>);
 
 macro_rules! panels {
     ($type:ident, $what:literal) => {
@@ -156,8 +154,8 @@ macro_rules! panels {
             /// Panels over packed numbers.
             ///
             /// # Panics
-            /// When `depth` is no multiple of [`DEPTH_STEP`], or the numbers are no whole panels:
-            /// the caller cut them wrongly.
+            /// When `depth` is no multiple of [`DEPTH_STEP`], or the numbers do not fill whole
+            /// panels; both are mistakes of the caller.
             pub fn new(values: &'a [T], depth: usize) -> Self {
                 assert!(depth > 0 && depth % DEPTH_STEP == 0, "a padded depth");
                 let panel = PANEL.checked_mul(depth);
@@ -181,40 +179,40 @@ macro_rules! panels {
                 self.values.len() / (PANEL * self.depth)
             }
 
-            /// Panel by panel, the packed numbers.
+            /// The packed numbers of each panel.
             pub fn iter(self) -> std::slice::ChunksExact<'a, T> {
                 self.values.chunks_exact(PANEL * self.depth)
             }
 
-            /// Some of the panels.
+            /// The panels of a range.
             ///
             /// # Panics
-            /// When the range leaves the panels.
+            /// When the range ends after the last panel.
             pub fn slice(self, range: std::ops::Range<usize>) -> Self {
-                assert!(range.end <= self.panels(), "panels that are there");
+                assert!(range.end <= self.panels(), "a range of the panels");
                 let panel = PANEL * self.depth;
                 let values = &self.values[range.start * panel..range.end * panel];
                 Self { values, ..self }
             }
 
-            /// Vector `at` of the panels, as f32, without the padding of its depth beyond `width`.
+            /// The first `width` numbers of vector `at`, counted over all panels, as f32.
             pub fn vector(self, at: usize, width: usize) -> Vec<f32> {
                 let depths = 0..width;
                 depths
-                    .map(|k| self.values[Self::place_of(self.depth, at, k)].to_f32())
+                    .map(|k| self.values[Self::index(self.depth, at, k)].to_f32())
                     .collect()
             }
 
-            /// Rounds a vector into its place, `at` counted over all panels in `values`; the rest
-            /// of its depth becomes zero.
+            /// Rounds a vector and writes it as vector `at`, counted over all panels in `values`,
+            /// with zeros up to `depth`.
             ///
             /// # Panics
-            /// When the place or the vector does not fit.
+            /// When there is no such vector in the panels, or it is longer than `depth`.
             pub fn place(values: &mut [T], depth: usize, at: usize, vector: &[f32]) {
                 assert!(vector.len() <= depth, "a vector no longer than the depth");
                 for k in 0..depth {
                     let number = vector.get(k).copied().unwrap_or(0.0);
-                    values[Self::place_of(depth, at, k)] = T::from_f32(number);
+                    values[Self::index(depth, at, k)] = T::from_f32(number);
                 }
             }
         }
@@ -225,7 +223,8 @@ panels!(RowPanels, "rows, the left side of a product");
 panels!(ColumnPanels, "columns, the right side of a product");
 
 impl<T: Element> RowPanels<'_, T> {
-    fn place_of(depth: usize, at: usize, k: usize) -> usize {
+    /// Where depth `k` of row `at` stands in the packed numbers.
+    fn index(depth: usize, at: usize, k: usize) -> usize {
         let (panel, row) = (at / PANEL, at % PANEL);
         let (line, in_line) = (k / T::LINE, k % T::LINE);
         panel * PANEL * depth + (line * PANEL + row) * T::LINE + in_line
@@ -248,7 +247,8 @@ impl<T: Element> RowPanels<'_, T> {
 }
 
 impl<T: Element> ColumnPanels<'_, T> {
-    fn place_of(depth: usize, at: usize, k: usize) -> usize {
+    /// Where depth `k` of column `at` stands in the packed numbers.
+    fn index(depth: usize, at: usize, k: usize) -> usize {
         let (panel, column) = (at / PANEL, at % PANEL);
         let (group, in_group) = (k / T::GROUP, k % T::GROUP);
         panel * PANEL * depth + (group * PANEL + column) * T::GROUP + in_group
@@ -258,11 +258,11 @@ impl<T: Element> ColumnPanels<'_, T> {
 /// `out[i][j] = row_i · column_j`, accumulated in f32.
 ///
 /// # Shapes
-/// `out` holds rows of `stride` numbers, one for each of the `16 * rows.panels()` rows;
-/// `stride` is at least `16 * columns.panels()`, and what lies between is left alone.
+/// `out` holds `16 * rows.panels()` rows of `stride` numbers; `stride` is at least
+/// `16 * columns.panels()`, and the numbers of a row beyond that stay as they are.
 ///
 /// # Panics
-/// When the depths differ, or `out` is too short: the caller cut its buffers wrongly.
+/// When the depths differ, or `out` or `stride` is too small; both are mistakes of the caller.
 pub fn product<T: Element>(
     instructions: Instructions,
     rows: RowPanels<'_, T>,
@@ -270,7 +270,7 @@ pub fn product<T: Element>(
     out: &mut [f32],
     stride: usize,
 ) {
-    assert_eq!(rows.depth, columns.depth, "both sides have one depth");
+    assert_eq!(rows.depth, columns.depth, "rows and columns have one depth");
     let (height, width) = (rows.panels() * PANEL, columns.panels() * PANEL);
     assert!(width <= stride, "a row of the output holds {width} numbers");
     if height == 0 || width == 0 {
@@ -282,7 +282,7 @@ pub fn product<T: Element>(
         needed.is_some_and(|needed| out.len() >= needed),
         "{height} rows of output"
     );
-    dispatch::product(instructions, (rows, columns), out, stride);
+    dispatch::product(instructions, rows, columns, out, stride);
 }
 
 #[cfg(test)]

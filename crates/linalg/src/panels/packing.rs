@@ -1,7 +1,8 @@
-//! How do the rows or columns of a matrix become panels? Block by block, on the fly.
+//! Packs the rows or columns of a matrix into panels, one block at a time.
 //!
-//! A block is 16 vectors by 16 words of four bytes, a kilobyte that lies in one piece in both
-//! layouts: word after word of each vector for rows, vector after vector of each word for columns.
+//! A block is 16 vectors by 16 words of four bytes: a contiguous kilobyte in both layouts. For rows
+//! it holds the words of each vector one after the other, for columns its transposed: the 16 vectors'
+//! words of each depth.
 
 use super::{DEPTH_STEP, Element, Instructions, PANEL, padded_depth, panels_for};
 use crate::product::Matrix;
@@ -12,24 +13,26 @@ use crate::product::Matrix;
 pub struct Block([[u32; PANEL]; PANEL]);
 
 impl Block {
-    /// Nothing but zeros.
+    /// A block of zeros.
     pub const ZERO: Self = Self([[0; PANEL]; PANEL]);
 
-    /// Blocks of one panel of vectors of `width` numbers.
+    /// How many blocks make a panel of vectors of `width` numbers.
     pub fn per_panel<T: Element>(width: usize) -> usize {
         padded_depth(width) / T::LINE
     }
 
-    /// Blocks as the numbers that they were packed from.
+    /// The packed numbers of blocks.
     pub fn numbers<T: Element>(blocks: &[Self]) -> &[T] {
         let count = blocks.len() * PANEL * T::LINE;
-        // SAFETY: `T` is f32 or bf16 (sealed): any bits are a number, a word holds a whole count of
-        // them, and 64 bytes are aligned for both. The result borrows the blocks.
+        // SAFETY: `from_raw_parts` needs initialised numbers: the blocks are `u32`s, and any bits are
+        // a number of `T`, which is f32 or bf16 (sealed). It needs `count` numbers: a block has
+        // `PANEL * PANEL * 4` bytes, and `PANEL * T::LINE` numbers have as many. It needs their
+        // alignment: a block is aligned to 64 bytes. The result borrows the blocks.
         unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), count) }
     }
 }
 
-/// Which side of a product panels are packed for.
+/// Whether panels are packed as the left or as the right matrix of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// As [`super::RowPanels`].
@@ -38,7 +41,11 @@ pub enum Side {
     Columns,
 }
 
-/// Packs the rows of a matrix as vectors into panels, rounded to `T`; what no vector fills becomes zero.
+/// Packs vectors, the rows of a matrix, into panels, rounded to `T`. The rest of the panels becomes
+/// zero.
+///
+/// # Panics
+/// When `blocks` has another length than the panels of these vectors.
 pub fn pack<T: Element>(
     instructions: Instructions,
     vectors: Matrix<'_, f32>,
@@ -50,7 +57,8 @@ pub fn pack<T: Element>(
     assert_eq!(blocks.len(), panels * per_panel, "blocks for each panel");
     #[cfg(target_arch = "x86_64")]
     if instructions.set() >= super::InstructionSet::Avx512 {
-        // SAFETY: `Instructions` was seen on this machine.
+        // SAFETY: `avx512::pack` needs AVX-512 F, BW, DQ and VL: `Instructions::detect` gives `Avx512`
+        // or `Amx` only where all four were found.
         unsafe { avx512::pack::<T>(vectors, side, blocks) };
         return;
     }
@@ -58,8 +66,8 @@ pub fn pack<T: Element>(
     pack_with::<T>(vectors, side, blocks, transpose);
 }
 
-/// [`pack`], with a way to exchange the axes of a block. Inlined, so that the compiler uses the
-/// instructions of the caller.
+/// [`pack`], with a function that transposes a block. It is inlined, so that it is compiled with the
+/// instructions of its caller.
 #[inline(always)]
 fn pack_with<T: Element>(
     vectors: Matrix<'_, f32>,
@@ -67,12 +75,13 @@ fn pack_with<T: Element>(
     blocks: &mut [Block],
     transpose: impl Fn(&mut Block),
 ) {
+    // Whether the numbers of a vector are neighbours; otherwise those of a depth are.
     let along = vectors.column_stride == 1;
     debug_assert!(along || vectors.row_stride == 1);
     let per_panel = Block::per_panel::<T>(vectors.columns);
     let panels = blocks.len() / per_panel;
     for at in 0..blocks.len() {
-        // Numbers that are neighbours are read together: depths of a panel, or panels of a depth.
+        // Panel by panel, or depth by depth, so that memory is read in order.
         let (panel, line) = match along {
             true => (at / per_panel, at % per_panel),
             false => (at % panels, at / panels),
@@ -80,9 +89,9 @@ fn pack_with<T: Element>(
         let block = &mut blocks[panel * per_panel + line];
         let (first, depth) = (panel * PANEL, line * T::LINE);
         if along {
-            fill_along::<T>(vectors, (first, depth), block);
+            fill_along::<T>(vectors, first, depth, block);
         } else {
-            fill_across::<T>(vectors, (first, depth), block);
+            fill_across::<T>(vectors, first, depth, block);
         }
         if along == (side == Side::Columns) {
             transpose(block);
@@ -90,13 +99,10 @@ fn pack_with<T: Element>(
     }
 }
 
-/// Vector after vector: the words of each.
+/// Fills a block, which begins at vector `first` and at `depth`, with the words of one vector after
+/// the other. The numbers of a vector are neighbours in the matrix.
 #[inline(always)]
-fn fill_along<T: Element>(
-    from: Matrix<'_, f32>,
-    (first, depth): (usize, usize),
-    block: &mut Block,
-) {
+fn fill_along<T: Element>(from: Matrix<'_, f32>, first: usize, depth: usize, block: &mut Block) {
     let depths = depth.min(from.columns)..(depth + T::LINE).min(from.columns);
     for (vector, words) in (first..).zip(&mut block.0) {
         if vector >= from.rows || depths.is_empty() {
@@ -108,7 +114,7 @@ fn fill_along<T: Element>(
     }
 }
 
-/// The words of a line; numbers that are not there are zero.
+/// Up to [`Element::LINE`] numbers as the words of a line, which ends with zeros.
 #[inline(always)]
 pub fn line<T: Element>(numbers: &[f32]) -> [u32; PANEL] {
     if numbers.len() == T::LINE {
@@ -119,23 +125,20 @@ pub fn line<T: Element>(numbers: &[f32]) -> [u32; PANEL] {
     T::words_along(&padded[..T::LINE])
 }
 
-/// Word after word: those of all vectors.
+/// Fills a block, which begins at vector `first` and at `depth`, with the 16 vectors' words of one
+/// depth after the other. The numbers of a depth are neighbours in the matrix.
 #[inline(always)]
-fn fill_across<T: Element>(
-    from: Matrix<'_, f32>,
-    (first, depth): (usize, usize),
-    block: &mut Block,
-) {
+fn fill_across<T: Element>(from: Matrix<'_, f32>, first: usize, depth: usize, block: &mut Block) {
     let count = (from.rows - first).min(PANEL);
     let numbers = |depth: usize| {
         let mut numbers = [0.0; PANEL];
         if depth < from.columns {
             let start = depth * from.column_stride + first;
-            let there = &from.values[start..start + count];
-            if let Ok(whole) = there.try_into() {
-                return whole;
+            let present = &from.values[start..start + count];
+            if let Ok(all) = present.try_into() {
+                return all;
             }
-            numbers[..count].copy_from_slice(there);
+            numbers[..count].copy_from_slice(present);
         }
         numbers
     };
@@ -145,7 +148,7 @@ fn fill_across<T: Element>(
     }
 }
 
-/// The nearest bf16 in the upper half, ties to even; the lower half is left as it falls.
+/// A word whose upper half is the nearest bf16, ties to even; its lower half has no meaning.
 #[inline(always)]
 pub(super) fn rounded_above(number: f32) -> u32 {
     let bits = number.to_bits();
@@ -173,21 +176,24 @@ mod avx512 {
 
     use super::{Block, Element, Matrix, PANEL, Side, pack_with};
 
+    /// [`super::pack`], compiled for AVX-512.
+    ///
     /// # Safety
-    /// The machine has the instructions.
+    /// The machine has AVX-512 F, BW, DQ and VL.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     pub unsafe fn pack<T: Element>(vectors: Matrix<'_, f32>, side: Side, blocks: &mut [Block]) {
         pack_with::<T>(vectors, side, blocks, |block| transpose(block));
     }
 
-    /// Exchanges first the words within quarters of a register, then the quarters.
+    /// Transposes a block in 16 registers: first 4 x 4 words within each quarter of four registers, then
+    /// the quarters.
     #[target_feature(enable = "avx512f")]
     #[inline]
     fn transpose(block: &mut Block) {
         let at = block.0.as_mut_ptr().cast::<__m512i>();
         let mut lines = [_mm512_setzero_si512(); PANEL];
         for (row, line) in lines.iter_mut().enumerate() {
-            // SAFETY: a block is 16 aligned lines of 64 bytes.
+            // SAFETY: `row` is below 16, and a block is 16 lines of 64 bytes, aligned to 64.
             *line = unsafe { _mm512_load_si512(at.add(row)) };
         }
         let mut quarters = [_mm512_setzero_si512(); PANEL];
@@ -217,7 +223,7 @@ mod avx512 {
                 _mm512_shuffle_i32x4::<0b11_01_11_01>(odd, odd_next),
             ];
             for (quarter, line) in lines.into_iter().enumerate() {
-                // SAFETY: as above.
+                // SAFETY: `quarter * 4 + word` is below 16, one of the block's 16 aligned lines.
                 unsafe { _mm512_store_si512(at.add(quarter * 4 + word), line) };
             }
         }
@@ -229,7 +235,8 @@ mod tests {
     use super::*;
     use crate::panels::{ColumnPanels, InstructionSet, RowPanels};
 
-    /// Every side, both directions, ragged counts, against placing vectors one at a time.
+    /// Compares packing with placing one vector at a time: as rows and as columns, of row-major and
+    /// column-major matrices, for counts that do not fill their panels.
     fn packs_as_vectors_are_placed<T: Element>(instructions: Instructions) {
         let shapes = [(1, 1), (17, 33), (16, 32), (40, 100), (31, 15)];
         for (count, width) in shapes.into_iter().take(if cfg!(miri) { 2 } else { 5 }) {
@@ -260,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn packing_places_every_vector() {
+    fn packing_equals_placing_each_vector() {
         for set in InstructionSet::ALL {
             match Instructions::detect(set) {
                 Ok(instructions) => {
@@ -273,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn rounding_is_that_of_the_type() {
+    fn rounding_equals_that_of_half() {
         let corners = [
             0.0,
             -0.0,

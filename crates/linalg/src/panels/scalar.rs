@@ -1,9 +1,14 @@
-//! The product of panels as plain loops: runs everywhere, judges the others.
+//! The product of panels as plain loops, for every processor. Tests compare the other kernels with it.
 
-use super::{Element, PANEL, Sides};
+use super::{ColumnPanels, Element, PANEL, RowPanels};
 
-/// Sums over depth from front to back, one accumulator an entry.
-pub fn product<T: Element>((rows, columns): Sides<'_, T>, out: &mut [f32], stride: usize) {
+/// Sums over depth in order, with one accumulator for each entry.
+pub fn product<T: Element>(
+    rows: RowPanels<'_, T>,
+    columns: ColumnPanels<'_, T>,
+    out: &mut [f32],
+    stride: usize,
+) {
     for (row_panel, rows) in rows.iter().enumerate() {
         for (column_panel, columns) in columns.iter().enumerate() {
             let block = block::<T>(rows, columns);
@@ -15,6 +20,7 @@ pub fn product<T: Element>((rows, columns): Sides<'_, T>, out: &mut [f32], strid
     }
 }
 
+/// The products of one panel of rows with one panel of columns.
 fn block<T: Element>(rows: &[T], columns: &[T]) -> [[f32; PANEL]; PANEL] {
     let mut sums = [[0.0; PANEL]; PANEL];
     let lines = rows.chunks_exact(PANEL * T::LINE);

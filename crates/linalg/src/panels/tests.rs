@@ -1,4 +1,5 @@
-//! Every instruction set gives the products of the scalar loops, and no size wraps.
+//! Tests of the products of panels: every instruction set against sums in f64, and sizes that
+//! overflow.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
 mod emulated;
@@ -6,23 +7,24 @@ mod emulated;
 use super::*;
 use crate::draws::numbers;
 
-/// One accumulator rounds each of its additions: this many units of the last place of f32 a step,
-/// relative to the sum of the products' sizes.
+/// The allowed error of a sum: this many units in the last place of f32 for each depth, relative to the
+/// sum of the magnitudes of the products. Each addition rounds once.
 const UNITS_PER_DEPTH: f64 = 1.0;
 
-type Multiply<T> = Box<dyn Fn(Sides<'_, T>, &mut [f32], usize)>;
+type Multiply<T> = Box<dyn Fn(RowPanels<'_, T>, ColumnPanels<'_, T>, &mut [f32], usize)>;
 
-/// A kernel under test, by the name it has in messages.
-struct Subject<T> {
+/// A kernel under test.
+struct TestedKernel<T> {
+    /// Its name in messages.
     name: String,
     multiply: Multiply<T>,
 }
 
-/// The kernels that this machine can run; the others are named.
-fn subjects<T: Element>() -> Vec<Subject<T>> {
+/// The kernels that this machine can run. A message names the others.
+fn tested_kernels<T: Element>() -> Vec<TestedKernel<T>> {
     let sets = InstructionSet::ALL.into_iter();
     sets.filter_map(|set| match Instructions::detect(set) {
-        Ok(instructions) => Some(Subject::of(instructions)),
+        Ok(instructions) => Some(TestedKernel::new(instructions)),
         Err(unavailable) => {
             eprintln!("skipped: {unavailable}");
             None
@@ -31,19 +33,19 @@ fn subjects<T: Element>() -> Vec<Subject<T>> {
     .collect()
 }
 
-impl<T: Element> Subject<T> {
-    fn of(instructions: Instructions) -> Self {
+impl<T: Element> TestedKernel<T> {
+    fn new(instructions: Instructions) -> Self {
         Self {
             name: instructions.set().to_string(),
-            multiply: Box::new(move |(rows, columns), out, stride| {
+            multiply: Box::new(move |rows, columns, out, stride| {
                 product(instructions, rows, columns, out, stride);
             }),
         }
     }
 }
 
-/// Panels of seeded numbers of both sides, one number away from where the allocation begins:
-/// kernels may not ask for more than the alignment of a number.
+/// Rows and columns of seeded numbers in panels, which begin one number after the allocation: kernels
+/// may not need more than the alignment of a number.
 struct Packed<T> {
     rows: Vec<T>,
     columns: Vec<T>,
@@ -51,35 +53,40 @@ struct Packed<T> {
 }
 
 impl<T: Element> Packed<T> {
-    fn new((row_panels, column_panels): (usize, usize), depth: usize) -> Self {
-        let place = |panels: usize, seed| -> Vec<T> {
+    fn new(shape: PanelCounts, depth: usize) -> Self {
+        let after_one = |panels: usize, seed| -> Vec<T> {
             let numbers = numbers(panels * PANEL * depth, seed);
             let numbers = numbers.into_iter().map(T::from_f32);
             std::iter::once(T::default()).chain(numbers).collect()
         };
         Self {
-            rows: place(row_panels, 1),
-            columns: place(column_panels, 2),
+            rows: after_one(shape.rows, 1),
+            columns: after_one(shape.columns, 2),
             depth,
         }
     }
 
-    fn sides(&self) -> Sides<'_, T> {
-        (
-            RowPanels::new(&self.rows[1..], self.depth),
-            ColumnPanels::new(&self.columns[1..], self.depth),
-        )
+    fn rows(&self) -> RowPanels<'_, T> {
+        RowPanels::new(&self.rows[1..], self.depth)
+    }
+
+    fn columns(&self) -> ColumnPanels<'_, T> {
+        ColumnPanels::new(&self.columns[1..], self.depth)
     }
 }
 
 const UNTOUCHED: f32 = -77.0;
 
-/// The product, with a stride beyond its width; what lies between must stay.
-fn multiplied<T: Element>(subject: &Subject<T>, (rows, columns): Sides<'_, T>) -> Vec<f32> {
+/// The product, written at a stride above its width; the numbers in between must stay.
+fn multiplied<T: Element>(
+    kernel: &TestedKernel<T>,
+    rows: RowPanels<'_, T>,
+    columns: ColumnPanels<'_, T>,
+) -> Vec<f32> {
     let (height, width) = (rows.panels() * PANEL, columns.panels() * PANEL);
     let stride = width + 5;
     let mut out = vec![UNTOUCHED; height * stride + 9];
-    (subject.multiply)((rows, columns), &mut out, stride);
+    (kernel.multiply)(rows, columns, &mut out, stride);
     assert!(out[height * stride..].iter().all(|x| *x == UNTOUCHED));
     let lines = out[..height * stride].chunks(stride);
     lines
@@ -87,30 +94,41 @@ fn multiplied<T: Element>(subject: &Subject<T>, (rows, columns): Sides<'_, T>) -
             assert!(
                 line[width..].iter().all(|x| *x == UNTOUCHED),
                 "{}",
-                subject.name
+                kernel.name
             );
             line[..width].to_vec()
         })
         .collect()
 }
 
-/// Panels of rows and of columns: each width of a tile, and what remains of it.
-const RAGGED: &[(usize, usize)] = if cfg!(miri) {
-    &[(1, 1), (1, 2)]
+/// How many panels of rows and of columns a product has.
+#[derive(Debug, Clone, Copy)]
+struct PanelCounts {
+    rows: usize,
+    columns: usize,
+}
+
+const fn panels(rows: usize, columns: usize) -> PanelCounts {
+    PanelCounts { rows, columns }
+}
+
+/// Every width of a tile, and panels that fill no tile of the greatest width.
+const RAGGED: &[PanelCounts] = if cfg!(miri) {
+    &[panels(1, 1), panels(1, 2)]
 } else {
     &[
-        (1, 1),
-        (1, 2),
-        (2, 1),
-        (3, 3),
-        (2, 4),
-        (1, 5),
-        (5, 6),
-        (3, 7),
+        panels(1, 1),
+        panels(1, 2),
+        panels(2, 1),
+        panels(3, 3),
+        panels(2, 4),
+        panels(1, 5),
+        panels(5, 6),
+        panels(3, 7),
     ]
 };
 
-fn equals_the_sum_in_f64<T: Element>(subject: &Subject<T>) {
+fn equals_the_sum_in_f64<T: Element>(kernel: &TestedKernel<T>) {
     for (at, &shape) in RAGGED.iter().enumerate() {
         let depth = if cfg!(miri) {
             32
@@ -118,10 +136,10 @@ fn equals_the_sum_in_f64<T: Element>(subject: &Subject<T>) {
             [32, 96, 512, 1056][at % 4]
         };
         let packed = Packed::<T>::new(shape, depth);
-        let (rows, columns) = packed.sides();
-        let found = multiplied(subject, (rows, columns));
-        let columns = vectors(shape.1, |at| columns.vector(at, depth));
-        for (i, found) in found.chunks(shape.1 * PANEL).enumerate() {
+        let (rows, columns) = (packed.rows(), packed.columns());
+        let found = multiplied(kernel, rows, columns);
+        let columns = vectors(shape.columns, |at| columns.vector(at, depth));
+        for (i, found) in found.chunks(shape.columns * PANEL).enumerate() {
             let row = rows.vector(i, depth);
             for (found, column) in found.iter().zip(&columns) {
                 let products = || {
@@ -136,7 +154,7 @@ fn equals_the_sum_in_f64<T: Element>(subject: &Subject<T>) {
                 assert!(
                     error <= bound,
                     "{} {shape:?} {depth}: {error} {bound}",
-                    subject.name
+                    kernel.name
                 );
             }
         }
@@ -147,20 +165,20 @@ fn vectors(panels: usize, vector: impl Fn(usize) -> Vec<f32>) -> Vec<Vec<f32>> {
     (0..panels * PANEL).map(vector).collect()
 }
 
-/// Multiplies vectors in another order, one panel of columns at a time and all at once: every
-/// entry keeps its bits.
-fn depends_on_its_row_and_column_alone<T: Element>(subject: &Subject<T>) {
+/// Multiplies the vectors in another order, and one panel of columns at a time: every entry has the
+/// bits that it has in the whole product.
+fn depends_on_its_row_and_column_alone<T: Element>(kernel: &TestedKernel<T>) {
     let depth = if cfg!(miri) { 32 } else { 160 };
     for &shape in RAGGED {
         let packed = Packed::<T>::new(shape, depth);
-        let whole = multiplied(subject, packed.sides());
-        let (heights, widths) = (shape.0 * PANEL, shape.1 * PANEL);
-        // Steps that are prime to the counts visit every vector once.
-        let from_row = |row: usize| (row * 7 + 3) % heights;
-        let from_column = |column: usize| (column * 11 + 5) % widths;
-        let (rows, columns) = packed.sides();
+        let (rows, columns) = (packed.rows(), packed.columns());
+        let whole = multiplied(kernel, rows, columns);
+        let (height, width) = (shape.rows * PANEL, shape.columns * PANEL);
+        // A factor without a common divisor with the count visits every vector once.
+        let from_row = |row: usize| (row * 7 + 3) % height;
+        let from_column = |column: usize| (column * 11 + 5) % width;
         let mut moved = Packed::<T>::new(shape, depth);
-        for row in 0..heights {
+        for row in 0..height {
             RowPanels::place(
                 &mut moved.rows[1..],
                 depth,
@@ -168,24 +186,24 @@ fn depends_on_its_row_and_column_alone<T: Element>(subject: &Subject<T>) {
                 &rows.vector(from_row(row), depth),
             );
         }
-        for column in 0..widths {
+        for column in 0..width {
             let vector = columns.vector(from_column(column), depth);
             ColumnPanels::place(&mut moved.columns[1..], depth, column, &vector);
         }
-        let found = multiplied(subject, moved.sides());
+        let found = multiplied(kernel, moved.rows(), moved.columns());
         for (at, found) in found.iter().enumerate() {
-            let place = from_row(at / widths) * widths + from_column(at % widths);
-            let name = &subject.name;
+            let index = from_row(at / width) * width + from_column(at % width);
+            let name = &kernel.name;
             assert_eq!(
                 found.to_bits(),
-                whole[place].to_bits(),
+                whole[index].to_bits(),
                 "{name} {shape:?} {at}"
             );
         }
-        for panel in 0..shape.1 {
-            let part = multiplied(subject, (rows, columns.slice(panel..panel + 1)));
+        for panel in 0..shape.columns {
+            let part = multiplied(kernel, rows, columns.slice(panel..panel + 1));
             for (row, part) in part.chunks(PANEL).enumerate() {
-                let whole = &whole[row * widths + panel * PANEL..][..PANEL];
+                let whole = &whole[row * width + panel * PANEL..][..PANEL];
                 assert!(
                     part.iter()
                         .zip(whole)
@@ -196,59 +214,61 @@ fn depends_on_its_row_and_column_alone<T: Element>(subject: &Subject<T>) {
     }
 }
 
-fn suite<T: Element>(subject: &Subject<T>) {
-    equals_the_sum_in_f64(subject);
-    depends_on_its_row_and_column_alone(subject);
+fn run_all<T: Element>(kernel: &TestedKernel<T>) {
+    equals_the_sum_in_f64(kernel);
+    depends_on_its_row_and_column_alone(kernel);
 }
 
 #[test]
 fn every_set_multiplies_in_f32() {
-    subjects::<f32>().iter().for_each(suite);
+    tested_kernels::<f32>().iter().for_each(run_all);
 }
 
 #[test]
 fn every_set_multiplies_in_bf16() {
-    subjects::<bf16>().iter().for_each(suite);
+    tested_kernels::<bf16>().iter().for_each(run_all);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn avx512_without_pairs_of_bf16_widens_them() {
     match Instructions::detect(InstructionSet::Avx512) {
-        Ok(instructions) => suite::<bf16>(&Subject {
+        Ok(instructions) => run_all::<bf16>(&TestedKernel {
             name: "avx512 widened".to_owned(),
-            multiply: Box::new(move |sides, out, stride| {
-                instructions.run(wide::Pairs(tiling::Operands::new(sides, out, stride)));
+            multiply: Box::new(move |rows, columns, out, stride| {
+                let operands = tiling::Operands::new(rows, columns, out, stride);
+                instructions.run(wide::Pairs(operands));
             }),
         }),
         Err(unavailable) => eprintln!("skipped: {unavailable}"),
     }
 }
 
-/// The machine code of the AMX kernel, by the processor or, without one, by the emulation.
+/// Runs the AMX kernel on the processor, or with emulated instructions where it has no AMX.
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
 #[test]
 fn amx_multiplies_in_bf16() {
-    let subject = Subject::of(Instructions::detect(InstructionSet::Amx).unwrap_or_else(
+    let kernel = TestedKernel::new(Instructions::detect(InstructionSet::Amx).unwrap_or_else(
         |missing| {
-            eprintln!("its instructions are emulated: {missing}");
+            eprintln!("instructions of AMX are emulated: {missing}");
             emulated::install()
         },
     ));
-    suite::<bf16>(&subject);
-    sums_blocks_of_depths(&subject);
+    run_all::<bf16>(&kernel);
+    sums_blocks_of_depths(&kernel);
 }
 
-/// To the last bit: of each 32 depths the even and the odd ones apart, then both, then the rest.
+/// Compares every bit with the order of `tdpbf16ps`: of each 32 depths it sums the even and the odd ones
+/// apart, adds the two sums, and adds that to the sum of the depths before.
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
-fn sums_blocks_of_depths(subject: &Subject<bf16>) {
+fn sums_blocks_of_depths(kernel: &TestedKernel<bf16>) {
     for &shape in RAGGED {
         let packed = Packed::<bf16>::new(shape, 96);
-        let (rows, columns) = packed.sides();
-        let found = multiplied(subject, (rows, columns));
+        let (rows, columns) = (packed.rows(), packed.columns());
+        let found = multiplied(kernel, rows, columns);
         for (at, found) in found.iter().enumerate() {
-            let row = rows.vector(at / (shape.1 * PANEL), 96);
-            let column = columns.vector(at % (shape.1 * PANEL), 96);
+            let row = rows.vector(at / (shape.columns * PANEL), 96);
+            let column = columns.vector(at % (shape.columns * PANEL), 96);
             let blocks = row.chunks(32).zip(column.chunks(32));
             let sum = blocks.fold(0.0_f32, |sum, (row, column)| {
                 let parity = |first: usize| {
@@ -270,7 +290,7 @@ fn a_depth_whose_panel_wraps_is_refused() {
 }
 
 #[test]
-#[should_panic(expected = "panels that are there")]
+#[should_panic(expected = "a range of the panels")]
 fn a_range_that_leaves_the_panels_is_refused() {
     let values = [1.0f32; 16 * 32];
     ColumnPanels::new(&values, 32).slice(0..usize::MAX / 512 + 2);
@@ -283,14 +303,9 @@ fn a_stride_whose_rows_wrap_is_refused() {
     // 31 strides are 2^64 and a little.
     let stride = usize::MAX / 31 + 1;
     assert!(31usize.wrapping_mul(stride) < 1000);
-    let sides = (RowPanels::new(&rows, 32), ColumnPanels::new(&columns, 32));
-    product(
-        Instructions::best(),
-        sides.0,
-        sides.1,
-        &mut [0.0; 2000],
-        stride,
-    );
+    let (rows, columns) = (RowPanels::new(&rows, 32), ColumnPanels::new(&columns, 32));
+    let mut out = [0.0; 2000];
+    product(Instructions::best(), rows, columns, &mut out, stride);
 }
 
 #[test]
@@ -312,7 +327,7 @@ fn a_vector_comes_back_from_both_layouts() {
 }
 
 #[test]
-fn the_machine_is_asked_once_and_answers_the_same() {
+fn detection_gives_the_same_each_time() {
     for set in InstructionSet::ALL {
         assert_eq!(Instructions::detect(set), Instructions::detect(set));
     }

@@ -1,12 +1,12 @@
-//! Where in the panels does a tile of a product lie? As pointers, for kernels.
+//! Pointers to the panels and the output of a product, and to its tiles, for kernels.
 //!
-//! Counted in *words* of four bytes, one depth in f32 and a pair of depths in bf16, both types
+//! A *word* is four bytes: one depth in f32, a pair of depths in bf16. Counted in words, both types
 //! have one layout: rows `[panel][words / 16][16 rows][16 words]`, columns
 //! `[panel][words][16 columns]`.
 
-use super::{Element, PANEL, Sides};
+use super::{ColumnPanels, Element, PANEL, RowPanels};
 
-/// The operands of a whole product.
+/// The operands of a product, as pointers.
 #[derive(Clone, Copy)]
 pub struct Operands {
     rows: *const f32,
@@ -14,64 +14,76 @@ pub struct Operands {
     out: *mut f32,
     stride: usize,
     words: usize,
-    /// Panels of rows.
+    /// How many panels of rows there are.
     pub row_panels: usize,
-    /// Panels of columns.
+    /// How many panels of columns there are.
     pub column_panels: usize,
 }
 
-/// Some rows times some panels of columns.
+/// A part of a product: some rows of one or more panels times some panels of columns.
 #[derive(Clone, Copy)]
 pub struct Tile {
     rows: *const f32,
     columns: *const f32,
     out: *mut f32,
-    /// From an entry to the one below.
+    /// Numbers of the output from an entry to the one in the next row.
     pub stride: usize,
     /// Words of each row and each column, a multiple of 16.
     pub words: usize,
 }
 
 impl Tile {
-    /// A word of a row of the tile; the 15 words that follow it within a multiple of 16 lie behind
-    /// it.
+    /// A pointer to word `word` of row `row` of the tile; the words after it, up to the next multiple
+    /// of 16, follow it in memory.
     ///
     /// # Safety
-    /// The tile has the row, inside of one panel, and the word.
+    /// The row lies in the panel in which the tile begins: `row`, counted from the tile's first row,
+    /// does not reach the panel's end. `word` is below [`Tile::words`].
     #[inline(always)]
     pub unsafe fn row(&self, row: usize, word: usize) -> *const f32 {
-        // SAFETY: inside of the panel of rows.
+        // SAFETY: `add` must stay inside of the allocation. The index is that of this row and word in
+        // the panel's layout, and by the caller's promise the panel holds both.
         unsafe {
             self.rows
                 .add((word / PANEL * PANEL + row) * PANEL + word % PANEL)
         }
     }
 
-    /// A word of the first column of a panel; those of the 15 other columns lie behind it.
+    /// A pointer to word `word` of the first column of panel `panel`, counted from the tile's first
+    /// panel; the same word of the 15 other columns follows it in memory.
     ///
     /// # Safety
-    /// The tile has the panel and the word.
+    /// The product has that panel of columns, and `word` is below [`Tile::words`].
     #[inline(always)]
     pub unsafe fn column(&self, panel: usize, word: usize) -> *const f32 {
-        // SAFETY: inside of the panel of columns.
+        // SAFETY: `add` must stay inside of the allocation. A panel has `words` times 16 words, and by
+        // the caller's promise the product has this panel and the panel this word.
         unsafe { self.columns.add((panel * self.words + word) * PANEL) }
     }
 
-    /// The entry of a row and the first column of a panel; those of the 15 other columns lie
-    /// behind it.
+    /// A pointer to the entry of a row and of the first column of a panel, both counted from the
+    /// tile's first; the entries of the 15 other columns follow it in memory.
     ///
     /// # Safety
-    /// The tile has the row and the panel.
+    /// The product has that row and that panel of columns.
     #[inline(always)]
     pub unsafe fn entry(&self, row: usize, panel: usize) -> *mut f32 {
-        // SAFETY: inside of the output.
+        // SAFETY: `add` must stay inside of the allocation. `panels::product` has checked that the
+        // output holds every row of the product at `stride`, and by the caller's promise this entry is
+        // one of them.
         unsafe { self.out.add(row * self.stride + panel * PANEL) }
     }
 }
 
 impl Operands {
-    /// Of packed panels. `out` was seen to hold their product at `stride`.
-    pub fn new<T: Element>((rows, columns): Sides<'_, T>, out: &mut [f32], stride: usize) -> Self {
+    /// Pointers to panels and output. The caller has checked that `out` holds their product at
+    /// `stride`.
+    pub fn new<T: Element>(
+        rows: RowPanels<'_, T>,
+        columns: ColumnPanels<'_, T>,
+        out: &mut [f32],
+        stride: usize,
+    ) -> Self {
         Self {
             rows: rows.values().as_ptr().cast(),
             columns: columns.values().as_ptr().cast(),
@@ -83,13 +95,16 @@ impl Operands {
         }
     }
 
-    /// The tile that begins at a row, counted over all panels, and a panel of columns.
+    /// The tile that begins at row `row`, counted over all panels, and at panel `column` of columns.
     ///
     /// # Safety
-    /// There are such a row and such a panel.
+    /// `row` is below `16 * row_panels`, and `column` is below `column_panels`.
     #[inline(always)]
     pub unsafe fn tile(&self, row: usize, column: usize) -> Tile {
-        // SAFETY: both are inside of the panels, and so is the entry where they meet.
+        // SAFETY: the three `add`s must stay inside of their allocations. A panel has 16 times `words`
+        // words, and by the caller's promise the row lies in one of the panels of rows and `column`
+        // names one of the panels of columns. The output holds the entry where both begin, because
+        // `panels::product` has checked that it holds every row at `stride`.
         unsafe {
             Tile {
                 rows: self
@@ -104,8 +119,8 @@ impl Operands {
     }
 }
 
-/// Panels of columns in groups of three, but two and two instead of three and one, or one by one where
-/// that is the most: `(first, count)`.
+/// Cuts panels of columns into groups of at most `most` (3 or 1) panels, each as `(first, count)`. The
+/// last four panels become two and two, not three and one.
 #[inline(always)]
 pub fn groups(panels: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let mut first = 0;

@@ -1,9 +1,9 @@
-//! The product of panels in vectors of AVX2 and AVX-512: as many accumulators of 16 columns as the
-//! registers hold, over all depths.
+//! The product of panels in vectors of AVX2 and AVX-512: a tile keeps as many accumulators of 16
+//! columns as the registers hold while all depths pass.
 //!
-//! A *word* is what one lane multiplies at a time: one depth in f32, a pair of depths in bf16. In
-//! words both types have one layout, so there is one walk over the tiles of a product, and its step
-//! differs. A processor that cannot multiply pairs of bf16 widens them to f32.
+//! A *word* is what one lane multiplies at a time: one depth in f32, a pair of depths in bf16. Counted
+//! in words both types have one layout, so [`product`] walks over the tiles of both, and a [`Kernel`]
+//! multiplies the words. Where the processor cannot multiply pairs of bf16, they are widened to f32.
 
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::hint::black_box;
@@ -14,43 +14,52 @@ use super::PANEL;
 use super::tiling::{Operands, Tile, groups};
 use crate::vector::sixteen::{Sixteen, SixteenLoops};
 
-/// Bytes that columns are fetched ahead of their use.
+/// How many bytes ahead of their use columns are prefetched.
 const AHEAD: usize = 1024;
 
-/// How words are multiplied, with the vectors of a machine.
+/// Multiplies the words of a tile, with the vectors of one instruction set.
 pub trait Kernel: Copy {
-    /// The machine.
+    /// The vectors.
     type Vectors: Sixteen;
 
-    /// Rows of a tile that is one panel of columns wide, where there are few registers: at most 16.
+    /// Where there are fewer than 16 registers: the most rows of a tile, 4 or 6. Such a tile is one
+    /// panel of columns wide.
     const ROWS: usize;
 
-    /// Writes `ROWS` rows by `WIDTH` panels of columns; one accumulator an entry, depth in order.
+    /// Writes the product of `ROWS` rows and `WIDTH` panels of columns. Each entry has one accumulator,
+    /// to which the depths are added in order.
     ///
     /// # Safety
-    /// The machine has the instructions, and the tile can be read and written.
+    /// The machine has the kernel's instructions. The tile's panel of rows holds `ROWS` rows from the
+    /// tile's first on, the product has `WIDTH` panels of columns from the tile's first on, and the
+    /// output holds all their entries.
     unsafe fn tile<const ROWS: usize, const WIDTH: usize>(self, tile: Tile);
 }
 
-/// Whether the registers hold few vectors.
+/// Whether there are fewer than 16 registers of 16 numbers, as with AVX2.
 const fn is_narrow<S: Sixteen>() -> bool {
     S::REGISTER_COUNT < 16
 }
 
-/// All tiles of a product. Up to three panels of columns, one where there are few registers, stay in
-/// the second cache while all rows pass.
+/// Computes all tiles of a product. Up to three panels of columns (one where there are few registers)
+/// stay in the L2 cache while all rows are multiplied with them.
 ///
 /// # Safety
-/// The machine has the instructions, and the operands can be read and written.
+/// The machine has the kernel's instructions. The panels of the operands can be read, and their output
+/// holds every row of the product and can be written.
 #[inline(always)]
 pub unsafe fn product<K: Kernel>(kernel: K, operands: &Operands) {
     let narrow = is_narrow::<K::Vectors>();
     for (column, width) in groups(operands.column_panels, if narrow { 1 } else { 3 }) {
         for row in (0..operands.row_panels).map(|panel| panel * PANEL) {
-            // SAFETY: groups of columns and pieces of rows lie inside of the panels; the rest is the
-            // caller's promise.
+            // SAFETY: `Operands::tile` needs a row and a panel of columns of the product: `row` begins
+            // one of its panels of rows and the largest number added to it is 12; `column` comes from
+            // `groups`, which stays below `column_panels`. `Kernel::tile` needs its rows inside of one
+            // panel and its panels of columns inside of the product: in each arm the tiles' rows cut
+            // the panel's 16 into parts, and `WIDTH` is at most `width`, the group's panels. The
+            // instructions, and operands that can be read and written, are the caller's promise.
             unsafe {
-                // No closures around tiles: they would not be compiled for the machine.
+                // Not in closures: the compiler would not use the wide instructions in them.
                 match (narrow, width) {
                     (true, _) if K::ROWS == 4 => {
                         for first in [0, 4, 8, 12] {
@@ -80,12 +89,13 @@ pub unsafe fn product<K: Kernel>(kernel: K, operands: &Operands) {
     }
 }
 
-/// Multiplies words as they are.
+/// Multiplies words without converting them.
 #[derive(Clone, Copy)]
 pub struct Words<S, F> {
-    /// The machine.
+    /// The vectors.
     pub simd: S,
-    /// The sum with the product of a row and a column added: `step(sum, row, column)`.
+    /// `step(sum, row, column)` is the sum plus the product of a word of a row and a word of each
+    /// column.
     pub step: F,
 }
 
@@ -101,25 +111,28 @@ impl<S: Sixteen, F: Fn(f32x16, f32x16, f32x16) -> f32x16 + Copy> Kernel for Word
         for word in 0..tile.words {
             let mut columns = [simd.splat_f32s(0.0); WIDTH];
             for (panel, columns) in columns.iter_mut().enumerate() {
-                // SAFETY: there are as many panels, and as many words in each.
+                // SAFETY: `panel` is below `WIDTH`, and the caller promises as many panels; `word` is
+                // below `tile.words`. So the pointer is in bounds, and 16 words can be read there.
                 *columns = unsafe { load(tile.column(panel, word)) };
             }
             for (row, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: there are as many rows, and as many words in each.
+                // SAFETY: `row` is below `ROWS`, and the caller promises as many rows in the panel;
+                // `word` is below `tile.words`. So the pointer is in bounds, and a word can be read.
                 let row = simd.splat_f32s(unsafe { tile.row(row, word).read_unaligned() });
                 for (sum, columns) in sums.iter_mut().zip(columns) {
                     *sum = step(*sum, row, columns);
                 }
             }
         }
-        // SAFETY: the entries can be written.
+        // SAFETY: `store` needs an output with `ROWS` rows and `WIDTH` panels of columns at the tile: the
+        // caller's promise.
         unsafe { store(&tile, &sums) }
     }
 }
 
 impl<S: Sixteen, F: Fn(f32x16, f32x16, f32x16) -> f32x16 + Copy> Words<S, F> {
-    /// Steps in registers alone, enough of them side by side to hide the latency of any; tells how
-    /// many numbers were multiplied and added.
+    /// Runs steps on registers alone, on enough independent sums to hide the latency of a step, and
+    /// returns how many words were multiplied and added.
     #[inline(always)]
     pub fn ceiling(self, rounds: usize) -> u64 {
         let Self { simd, step } = self;
@@ -136,18 +149,19 @@ impl<S: Sixteen, F: Fn(f32x16, f32x16, f32x16) -> f32x16 + Copy> Words<S, F> {
     }
 }
 
-/// Multiplies pairs of bf16, each depth as f32.
+/// Multiplies words that are pairs of bf16, after widening each depth to f32.
 #[derive(Clone, Copy)]
 pub struct Widened<S>(pub S);
 
-/// Sixteen words of some rows as f32, first the even depths, then the odd ones.
+/// Sixteen words of each row as f32: the even depths of all rows, then the odd ones.
 #[repr(align(64))]
 struct Line<const ROWS: usize>([[[f32; PANEL]; ROWS]; 2]);
 
 impl<S: Sixteen> Kernel for Widened<S> {
     type Vectors = S;
 
-    // Columns as words and as numbers take four registers: eight accumulators leave room for them.
+    // A panel of columns needs four registers of eight numbers, as words and widened. Four rows need
+    // eight more for their sums.
     const ROWS: usize = 4;
 
     #[inline(always)]
@@ -157,7 +171,9 @@ impl<S: Sixteen> Kernel for Widened<S> {
         let mut line = Line([[[0.0; PANEL]; ROWS]; 2]);
         for first in (0..tile.words).step_by(PANEL) {
             for row in 0..ROWS {
-                // SAFETY: there are as many rows, and 16 words of each.
+                // SAFETY: `row` is below `ROWS`, and the caller promises as many rows in the panel;
+                // `first` is a multiple of 16 below `tile.words`, itself a multiple of 16. So the
+                // pointer is in bounds, and 16 words of the row can be read there.
                 let words = unsafe { read(tile.row(row, first)) };
                 for (parity, rows) in line.0.iter_mut().enumerate() {
                     simd.store_at(simd.widened(words, parity), &mut rows[row], 0);
@@ -167,7 +183,9 @@ impl<S: Sixteen> Kernel for Widened<S> {
                 for (parity, rows) in line.0.iter().enumerate() {
                     let mut columns = [simd.splat_f32s(0.0); WIDTH];
                     for (panel, columns) in columns.iter_mut().enumerate() {
-                        // SAFETY: there are as many panels, and as many words in each.
+                        // SAFETY: `panel` is below `WIDTH`, and the caller promises as many panels;
+                        // `first + word` is below `tile.words`. So the pointer is in bounds, and 16
+                        // words can be read there.
                         let words = unsafe { load(tile.column(panel, first + word)) };
                         *columns = simd.widened(words, parity);
                     }
@@ -180,38 +198,41 @@ impl<S: Sixteen> Kernel for Widened<S> {
                 }
             }
         }
-        // SAFETY: the entries can be written.
+        // SAFETY: `store` needs an output with `ROWS` rows and `WIDTH` panels of columns at the tile: the
+        // caller's promise.
         unsafe { store(&tile, &sums) }
     }
 }
 
-/// Sixteen words.
+/// Reads sixteen words.
 ///
 /// # Safety
-/// They can be read.
+/// Sixteen words can be read at the pointer.
 #[inline(always)]
 unsafe fn read(words: *const f32) -> f32x16 {
-    // SAFETY: the caller's promise; a vector is any bits of its size.
+    // SAFETY: the caller promises 64 readable bytes. `read_unaligned` needs no alignment, and any bits
+    // are a vector of f32.
     unsafe { words.cast::<f32x16>().read_unaligned() }
 }
 
-/// One word of 16 columns; those that follow are fetched ahead.
+/// Reads a word of each of 16 columns, and prefetches the words [`AHEAD`] bytes further on.
 ///
 /// # Safety
-/// They can be read.
+/// Sixteen words can be read at the pointer.
 #[inline(always)]
 unsafe fn load(columns: *const f32) -> f32x16 {
-    // SAFETY: the caller's promise; fetching ahead may point anywhere.
+    // SAFETY: `read` needs 16 readable words, as the caller promises. A prefetch is valid for any address,
+    // and `wrapping_add` may leave the allocation.
     unsafe {
         _mm_prefetch::<_MM_HINT_T0>(columns.cast::<i8>().wrapping_add(AHEAD));
         read(columns)
     }
 }
 
-/// Writes the sums of a tile.
+/// Writes the sums of a tile to the output.
 ///
 /// # Safety
-/// The entries can be written.
+/// The output has `ROWS` rows and `WIDTH` panels of columns from the tile's first on.
 #[inline(always)]
 unsafe fn store<const ROWS: usize, const WIDTH: usize>(
     tile: &Tile,
@@ -219,19 +240,20 @@ unsafe fn store<const ROWS: usize, const WIDTH: usize>(
 ) {
     for (row, sums) in sums.iter().enumerate() {
         for (panel, &sum) in sums.iter().enumerate() {
-            // SAFETY: the caller's promise.
+            // SAFETY: `row` and `panel` are below `ROWS` and `WIDTH`, and the caller promises that the
+            // output has as many: the pointer is in bounds, and 16 entries can be written there.
             unsafe { tile.entry(row, panel).cast::<f32x16>().write_unaligned(sum) };
         }
     }
 }
 
-/// A product of packed panels in f32.
+/// The product of panels in f32.
 pub struct Singles(pub Operands);
 
-/// A product of packed panels in bf16, widened.
+/// The product of panels in bf16, widened to f32.
 pub struct Pairs(pub Operands);
 
-/// [`Words::ceiling`] in f32, for so many rounds.
+/// [`Words::ceiling`] in f32, for this many rounds.
 pub struct Ceiling(pub usize);
 
 #[inline(always)]
@@ -245,7 +267,9 @@ impl SixteenLoops for Singles {
 
     #[inline(always)]
     fn run<S: Sixteen>(self, simd: S) {
-        // SAFETY: `panels::product` has compared the output with the panels.
+        // SAFETY: `simd` is proof that the machine has its instructions. The operands point into slices
+        // that are borrowed until this returns, and `panels::product` has compared depths, stride and
+        // output with the panels.
         unsafe { product(singles(simd), &self.0) }
     }
 }
@@ -255,7 +279,9 @@ impl SixteenLoops for Pairs {
 
     #[inline(always)]
     fn run<S: Sixteen>(self, simd: S) {
-        // SAFETY: `panels::product` has compared the output with the panels.
+        // SAFETY: `simd` is proof that the machine has its instructions. The operands point into slices
+        // that are borrowed until this returns, and `panels::product` has compared depths, stride and
+        // output with the panels.
         unsafe { product(Widened(simd), &self.0) }
     }
 }
@@ -269,7 +295,7 @@ impl SixteenLoops for Ceiling {
     }
 }
 
-/// Products of pairs of bf16 by the processor itself (`vdpbf16ps`).
+/// Products of pairs of bf16 by the instruction `vdpbf16ps`.
 pub mod pairs {
     use std::arch::x86_64::{__m512, __m512bh, _mm512_dpbf16_ps};
 
@@ -278,15 +304,19 @@ pub mod pairs {
 
     use super::{Operands, Words};
 
+    /// The product of panels in bf16.
+    ///
     /// # Safety
-    /// The machine multiplies pairs of bf16, and the operands can be read and written.
+    /// The machine has AVX-512 F, BW, DQ and VL and `vdpbf16ps`. The panels of the operands can be read,
+    /// and their output holds every row of the product and can be written.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
     pub unsafe fn product(simd: V4, operands: &Operands) {
-        // SAFETY: the caller's promise.
+        // SAFETY: `super::product` needs the instructions of `simd` and of `step`, and operands that can be
+        // read and written: both are the caller's promise.
         unsafe { super::product(Words { simd, step }, operands) }
     }
 
-    /// Steps in registers; returns their multiply-adds.
+    /// Runs steps on registers and returns their multiply-adds, two for each pair.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
     pub fn ceiling(simd: V4, rounds: usize) -> u64 {
         2 * Words { simd, step }.ceiling(rounds)
@@ -294,8 +324,9 @@ pub mod pairs {
 
     #[inline(always)]
     fn step(sum: f32x16, row: f32x16, column: f32x16) -> f32x16 {
-        // SAFETY: the types are 64 bytes of any content, and whoever names this function runs where
-        // the machine multiplies pairs.
+        // SAFETY: `transmute` needs types of one size for which any bits are valid: all are vectors of 64
+        // bytes. `_mm512_dpbf16_ps` needs AVX-512 F and BF16: `step` is inlined into `product` and
+        // `ceiling` alone, whose `target_feature` includes both.
         unsafe {
             let pairs = |words| std::mem::transmute::<f32x16, __m512bh>(words);
             let sum = std::mem::transmute::<f32x16, __m512>(sum);

@@ -1,4 +1,5 @@
-//! The sides of many products, packed once and apart from each other.
+//! Matrices that are packed into panels once and then multiplied many times: [`PackedLeft`] and
+//! [`PackedRight`].
 
 use std::cell::RefCell;
 
@@ -11,13 +12,20 @@ use crate::panels::packing::{Block, Side, pack};
 use crate::panels::{self, ColumnPanels, Element, Instructions, PANEL, RowPanels, panels_for};
 use crate::vector::Number;
 
-/// Panels that are packed by one task; each is on its own, so the cut changes nothing.
+/// Panels that one task packs. Panels do not depend on each other, so this number changes no result.
 const PANELS_IN_A_TASK: usize = 8;
 
-/// Columns that are multiplied at a time: two rounds of the widest tile.
+/// Columns of the right matrix that are multiplied at a time: twice the columns of the widest tile.
 const COLUMNS: usize = 96;
 
-/// A right side [k, n], ready to be multiplied again and again.
+thread_local! {
+    /// Where the thread packs rows of a left matrix that comes unpacked.
+    static PACKED_ROWS: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
+    /// Products of the rows with [`COLUMNS`] columns, padding of panels included.
+    static SUMS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A right matrix [k, n] in packed panels.
 ///
 /// ```
 /// use uard_linalg::matmul::Matmul;
@@ -30,28 +38,29 @@ const COLUMNS: usize = 96;
 /// ```
 #[derive(Debug)]
 pub struct PackedRight<T> {
-    form: Form<T>,
+    numbers: PackedNumbers<T>,
     depth: usize,
     columns: usize,
 }
 
-/// A left side [m, k], ready to be multiplied again and again.
+/// A left matrix [m, k] in packed panels.
 #[derive(Debug)]
 pub struct PackedLeft<T> {
-    form: Form<T>,
+    numbers: PackedNumbers<T>,
     rows: usize,
     depth: usize,
 }
 
+/// The numbers of a packed matrix.
 #[derive(Debug)]
-enum Form<T> {
-    /// Row-major: f64 has no panels.
+enum PackedNumbers<T> {
+    /// Row-major and not packed: there are no panels of f64.
     Dense(Vec<T>),
     F32(Vec<Block>),
     Bf16(Vec<Block>),
 }
 
-impl<T: Number> Form<T> {
+impl<T: Number> PackedNumbers<T> {
     fn new(matmul: Matmul, matrix: Matrix<T>, side: Side) -> Self {
         match (T::singles(matrix), matmul) {
             (None, _) => Self::Dense(row_major(matrix)),
@@ -62,10 +71,10 @@ impl<T: Number> Form<T> {
 }
 
 impl<T: Number> PackedLeft<T> {
-    /// Packs [m, k] numbers, rounded if `matmul` says so, over all threads.
+    /// Packs a matrix [m, k] over all threads, rounded as `matmul` says.
     pub fn new(matmul: Matmul, left: Matrix<T>) -> Self {
         Self {
-            form: Form::new(matmul, left, Side::Rows),
+            numbers: PackedNumbers::new(matmul, left, Side::Rows),
             rows: left.rows,
             depth: left.columns,
         }
@@ -73,10 +82,10 @@ impl<T: Number> PackedLeft<T> {
 }
 
 impl<T: Number> PackedRight<T> {
-    /// Packs [k, n] numbers, rounded if `matmul` says so, over all threads.
+    /// Packs a matrix [k, n] over all threads, rounded as `matmul` says.
     pub fn new(matmul: Matmul, right: Matrix<T>) -> Self {
         Self {
-            form: Form::new(matmul, right, Side::Columns),
+            numbers: PackedNumbers::new(matmul, right, Side::Columns),
             depth: right.rows,
             columns: right.columns,
         }
@@ -88,51 +97,54 @@ impl<T: Number> PackedRight<T> {
     /// lhs [m, k], `out` row-major [m, n].
     ///
     /// # Panics
-    /// When the shapes do not fit each other: the caller cut its buffers wrongly.
+    /// When the shapes do not fit each other, a mistake of the caller.
     pub fn product(&self, out: &mut [T], lhs: Matrix<T>, output: Output) {
-        self.check(out.len(), (lhs.rows, lhs.columns));
-        if let Form::Dense(right) = &self.form {
+        self.check(out.len(), lhs.rows, lhs.columns);
+        if let PackedNumbers::Dense(right) = &self.numbers {
             let right = Matrix::row_major(right, self.depth, self.columns);
             return product(out, lhs, right, output);
         }
         let (Some(lhs), Some(out)) = (T::singles(lhs), T::singles_mut(out)) else {
-            unreachable!("panels are made of f32 only");
+            unreachable!("only f32 matrices are packed into panels");
         };
-        match &self.form {
-            Form::F32(columns) => self.of_unpacked::<f32>(columns, lhs, out, output),
-            Form::Bf16(columns) => self.of_unpacked::<bf16>(columns, lhs, out, output),
-            Form::Dense(_) => {}
+        match &self.numbers {
+            PackedNumbers::F32(columns) => self.multiply_rows::<f32>(columns, lhs, out, output),
+            PackedNumbers::Bf16(columns) => self.multiply_rows::<bf16>(columns, lhs, out, output),
+            PackedNumbers::Dense(_) => {}
         }
     }
 
-    /// `out = lhs · right` of two packed sides, on the calling thread.
+    /// `out = lhs · right` of two packed matrices, on the calling thread.
     ///
     /// # Shapes
     /// lhs [m, k], `out` row-major [m, n].
     ///
     /// # Panics
-    /// When the shapes do not fit each other, or the sides were packed for different products: the
-    /// caller cut its buffers wrongly.
+    /// When the shapes do not fit each other, or the matrices were packed with different `matmul`s;
+    /// both are mistakes of the caller.
     pub fn product_of_packed(&self, out: &mut [T], lhs: &PackedLeft<T>) {
-        self.check(out.len(), (lhs.rows, lhs.depth));
+        self.check(out.len(), lhs.rows, lhs.depth);
         let overwrite = Output::Overwrite;
-        if let (Form::Dense(left), Form::Dense(right)) = (&lhs.form, &self.form) {
+        if let (PackedNumbers::Dense(left), PackedNumbers::Dense(right)) =
+            (&lhs.numbers, &self.numbers)
+        {
             let left = Matrix::row_major(left, lhs.rows, lhs.depth);
             let right = Matrix::row_major(right, self.depth, self.columns);
             return product(out, left, right, overwrite);
         }
-        match (&lhs.form, &self.form, T::singles_mut(out)) {
-            (Form::F32(rows), Form::F32(columns), Some(out)) => {
-                self.on_panels::<f32>((rows, columns), out, overwrite, &mut Vec::new());
+        match (&lhs.numbers, &self.numbers, T::singles_mut(out)) {
+            (PackedNumbers::F32(rows), PackedNumbers::F32(columns), Some(out)) => {
+                self.multiply_panels::<f32>(rows, columns, out, overwrite);
             }
-            (Form::Bf16(rows), Form::Bf16(columns), Some(out)) => {
-                self.on_panels::<bf16>((rows, columns), out, overwrite, &mut Vec::new());
+            (PackedNumbers::Bf16(rows), PackedNumbers::Bf16(columns), Some(out)) => {
+                self.multiply_panels::<bf16>(rows, columns, out, overwrite);
             }
-            _ => unreachable!("both sides are packed for the same product"),
+            _ => unreachable!("both matrices are packed with the same `matmul`"),
         }
     }
 
-    fn check(&self, out: usize, (rows, depth): (usize, usize)) {
+    /// Compares the shape of a left matrix and the length of an output with this matrix.
+    fn check(&self, out: usize, rows: usize, depth: usize) {
         assert_eq!(
             depth, self.depth,
             "columns of the left are rows of the right"
@@ -144,36 +156,32 @@ impl<T: Number> PackedRight<T> {
         );
     }
 
-    /// Packs the rows into space that the thread keeps.
-    fn of_unpacked<E: Element>(
+    /// Packs the rows of `lhs` and multiplies them; the thread keeps the memory for the next call.
+    fn multiply_rows<E: Element>(
         &self,
         columns: &[Block],
         lhs: Matrix<f32>,
         out: &mut [f32],
         output: Output,
     ) {
-        thread_local! {
-            static SPACE: RefCell<(Vec<Block>, Vec<f32>)> =
-                const { RefCell::new((Vec::new(), Vec::new())) };
-        }
-        SPACE.with_borrow_mut(|(space, sums)| {
+        PACKED_ROWS.with_borrow_mut(|kept| {
             let blocks = panels_for(lhs.rows) * per_panel::<E>(self.depth);
-            space.resize(space.len().max(blocks), Block::ZERO);
-            let rows = &mut space[..blocks];
+            kept.resize(kept.len().max(blocks), Block::ZERO);
+            let rows = &mut kept[..blocks];
             if blocks > 0 {
                 pack::<E>(Instructions::best(), lhs, Side::Rows, rows);
             }
-            self.on_panels::<E>((rows, columns), out, output, sums);
+            self.multiply_panels::<E>(rows, columns, out, output);
         });
     }
 
-    /// A few panels of columns at a time; `sums` is space for their products.
-    fn on_panels<E: Element>(
+    /// Multiplies packed rows with [`COLUMNS`] packed columns at a time.
+    fn multiply_panels<E: Element>(
         &self,
-        (rows, columns): (&[Block], &[Block]),
+        rows: &[Block],
+        columns: &[Block],
         out: &mut [f32],
         output: Output,
-        sums: &mut Vec<f32>,
     ) {
         if self.depth == 0 && output == Output::Overwrite {
             out.fill(0.0);
@@ -183,21 +191,23 @@ impl<T: Number> PackedRight<T> {
         }
         let per_panel = per_panel::<E>(self.depth);
         let rows = RowPanels::<E>::new(Block::numbers(rows), per_panel * E::LINE);
-        sums.resize(sums.len().max(rows.panels() * PANEL * COLUMNS), 0.0);
         let chunks = columns.chunks(COLUMNS / PANEL * per_panel);
-        for (at, chunk) in (0..self.columns).step_by(COLUMNS).zip(chunks) {
-            let chunk = ColumnPanels::<E>::new(Block::numbers(chunk), rows.depth());
-            panels::product(Instructions::best(), rows, chunk, sums, COLUMNS);
-            let count = COLUMNS.min(self.columns - at);
-            let lines = out.chunks_exact_mut(self.columns);
-            for (line, sums) in lines.zip(sums.chunks(COLUMNS)) {
-                write(&sums[..count], &mut line[at..at + count], output);
+        SUMS.with_borrow_mut(|sums| {
+            sums.resize(sums.len().max(rows.panels() * PANEL * COLUMNS), 0.0);
+            for (at, chunk) in (0..self.columns).step_by(COLUMNS).zip(chunks) {
+                let chunk = ColumnPanels::<E>::new(Block::numbers(chunk), rows.depth());
+                panels::product(Instructions::best(), rows, chunk, sums, COLUMNS);
+                let count = COLUMNS.min(self.columns - at);
+                let lines = out.chunks_exact_mut(self.columns);
+                for (line, sums) in lines.zip(sums.chunks(COLUMNS)) {
+                    write(&sums[..count], &mut line[at..at + count], output);
+                }
             }
-        }
+        });
     }
 }
 
-/// Blocks of one panel; none where the product has no depth.
+/// How many blocks make a panel: none when the vectors have no numbers.
 fn per_panel<E: Element>(depth: usize) -> usize {
     if depth == 0 {
         0
@@ -206,7 +216,7 @@ fn per_panel<E: Element>(depth: usize) -> usize {
     }
 }
 
-/// The rows or the columns of a matrix in panels.
+/// Packs the rows or the columns of a matrix into panels.
 fn packed<E: Element>(matrix: Matrix<f32>, side: Side) -> Vec<Block> {
     let vectors = match side {
         Side::Rows => matrix,
@@ -220,13 +230,13 @@ fn packed<E: Element>(matrix: Matrix<f32>, side: Side) -> Vec<Block> {
         .for_each(|(task, blocks)| {
             let first = task * PANELS_IN_A_TASK * PANEL;
             let last = vectors.rows.min(first + PANELS_IN_A_TASK * PANEL);
-            let some = vectors.some_rows(first..last);
-            pack::<E>(Instructions::best(), some, side, blocks);
+            let of_task = vectors.some_rows(first..last);
+            pack::<E>(Instructions::best(), of_task, side, blocks);
         });
     packed
 }
 
-/// Puts sums into the output, or adds them.
+/// Writes sums to a part of an output row, or adds them to it.
 fn write(sums: &[f32], line: &mut [f32], output: Output) {
     match output {
         Output::Overwrite => line.copy_from_slice(sums),
@@ -234,6 +244,7 @@ fn write(sums: &[f32], line: &mut [f32], output: Output) {
     }
 }
 
+/// A copy of the matrix, row-major.
 fn row_major<T: Number>(matrix: Matrix<T>) -> Vec<T> {
     let number = |row: usize, column: usize| {
         matrix.values[row * matrix.row_stride + column * matrix.column_stride]
@@ -276,8 +287,9 @@ mod tests {
         }
     }
 
-    /// A matrix, row-major or as the transposed of one.
-    fn laid(values: &[f32], rows: usize, columns: usize, transposed: usize) -> Matrix<'_, f32> {
+    /// A matrix [rows, columns] over row-major values, or, when `transposed` is 1, over column-major
+    /// ones.
+    fn laid_out(values: &[f32], rows: usize, columns: usize, transposed: usize) -> Matrix<'_, f32> {
         match transposed {
             0 => Matrix::row_major(values, rows, columns),
             _ => Matrix::row_major(values, columns, rows).transposed(),
@@ -287,8 +299,8 @@ mod tests {
     fn is_the_product_of_rounded_numbers<E: Element>(matmul: Matmul, [m, k, n]: [usize; 3]) {
         let (left, right) = (draws::numbers(m * k, 1), draws::numbers(k * n, 2));
         for layout in 0..4 {
-            let lhs = laid(&left, m, k, layout & 1);
-            let rhs = laid(&right, k, n, layout >> 1);
+            let lhs = laid_out(&left, m, k, layout & 1);
+            let rhs = laid_out(&right, k, n, layout >> 1);
             let packed = PackedRight::new(matmul, rhs);
             let mut out = vec![f32::NAN; m * n];
             packed.product(&mut out, lhs, Output::Overwrite);
@@ -303,7 +315,7 @@ mod tests {
                 };
                 let sum: f64 = (0..k).map(factor).sum();
                 let size: f64 = (0..k).map(|at| factor(at).abs()).sum();
-                // One rounding an addition, each half a unit of the last place.
+                // Each addition rounds once, by at most half a unit in the last place.
                 let bound = k as f64 * f64::from(f32::EPSILON) / 2.0 * size;
                 assert!((f64::from(found) - sum).abs() <= bound, "{matmul} {layout}");
                 assert_eq!(added, found + 1.0, "accumulating adds the same product");
@@ -313,7 +325,7 @@ mod tests {
 
     #[test]
     fn products_are_those_of_rounded_numbers() {
-        // One number, ragged panels, more columns than are multiplied at a time.
+        // One number, panels that are not full, more columns than are multiplied at a time.
         let shapes = [
             [1, 1, 1],
             [16, 32, 96],

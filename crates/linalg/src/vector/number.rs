@@ -1,4 +1,4 @@
-//! What can vectors of f32 and of f64 do? The same operations under one name.
+//! [`Number`]: the operations of vectors of f32 and of f64 under one name.
 
 use std::fmt::Debug;
 
@@ -8,16 +8,18 @@ use pulp::bytemuck;
 
 use crate::product::Matrix;
 
-/// Added and subtracted, it rounds to the nearest integer, which its low bits then hold: 1.5 * 2^23.
+/// 1.5 * 2^23. Adding it to a number rounds that to the nearest integer, which then stands in the
+/// low bits of the sum; subtracting it again gives the integer as f32.
 const ROUNDING: f32 = 12_582_912.0;
 
-/// The first part of ln 2 has 9 bits, so that its product with an exponent is exact.
+/// The leading 9 bits of ln 2: its product with an exponent is exact.
 const LN_2_HIGH: f32 = 0.693_359_4;
 
-/// What is left of ln 2.
+/// ln 2 minus [`LN_2_HIGH`].
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 
-/// p(r) for |r| <= ln 2 / 2, highest power first.
+/// Coefficients of the polynomial p(r) of [`clamped_exponential`] for |r| <= ln 2 / 2, highest power
+/// first.
 const COEFFICIENTS: [f32; 6] = [
     1.987_569_1e-4,
     1.398_199_9e-3,
@@ -27,10 +29,10 @@ const COEFFICIENTS: [f32; 6] = [
     5e-1,
 ];
 
-/// Numbers of one vector.
+/// A vector of `T` with the registers of `S`.
 pub type Vector<T, S> = <T as Number>::Vector<S>;
 
-/// A number that is multiplied and comes in vectors: `f32`, or `f64` for proofs.
+/// A number with vector operations: `f32`, or `f64` for gradient tests.
 pub trait Number:
     sealed::Sealed + Float + NumAssign + Debug + Default + Send + Sync + 'static
 {
@@ -39,37 +41,37 @@ pub trait Number:
     /// 1.
     const ONE: Self;
 
-    /// The nearest such number.
+    /// Rounds to the nearest number of this type.
     fn from_f64(number: f64) -> Self;
 
-    /// The same number.
+    /// The same number as f64; exact.
     fn to_f64(self) -> f64;
 
-    /// The same matrix, if these are f32.
+    /// The same matrix when the type is f32, else `None`.
     #[doc(hidden)]
     fn singles(matrix: Matrix<'_, Self>) -> Option<Matrix<'_, f32>>;
 
-    /// The same numbers, if these are f32.
+    /// The same numbers when the type is f32, else `None`.
     #[doc(hidden)]
     fn singles_mut(numbers: &mut [Self]) -> Option<&mut [f32]>;
 
-    /// As many numbers as fit a register of `S`.
+    /// A vector: as many numbers as fit a register of `S`.
     type Vector<S: Simd>: Copy + Debug;
 
-    /// Whole vectors of a slice, and the numbers left over.
+    /// The whole vectors of a slice, and the numbers that remain.
     fn vectors<S: Simd>(simd: S, numbers: &[Self]) -> (&[Self::Vector<S>], &[Self]);
 
-    /// As [`Number::vectors`], to be written.
+    /// [`Number::vectors`] of a mutable slice.
     fn vectors_mut<S: Simd>(simd: S, numbers: &mut [Self])
     -> (&mut [Self::Vector<S>], &mut [Self]);
 
-    /// Fewer numbers than a vector has; the others are zero.
+    /// A vector that begins with the numbers of a slice shorter than a vector, and ends with zeros.
     fn load<S: Simd>(simd: S, numbers: &[Self]) -> Self::Vector<S>;
 
-    /// The first numbers of a vector into a shorter slice.
+    /// Writes the first numbers of a vector to a slice shorter than a vector.
     fn store<S: Simd>(simd: S, numbers: &mut [Self], vector: Self::Vector<S>);
 
-    /// The same number everywhere.
+    /// A vector of one number repeated.
     fn splat<S: Simd>(simd: S, number: Self) -> Self::Vector<S>;
 
     /// `a + b`
@@ -95,10 +97,11 @@ pub trait Number:
         c: Self::Vector<S>,
     ) -> Self::Vector<S>;
 
-    /// `then` where the first of the compared is greater, `otherwise` elsewhere and where either is NaN.
+    /// `then` where `a > b`, `otherwise` elsewhere, also where either is NaN.
     fn where_greater<S: Simd>(
         simd: S,
-        compared: (Self::Vector<S>, Self::Vector<S>),
+        a: Self::Vector<S>,
+        b: Self::Vector<S>,
         then: Self::Vector<S>,
         otherwise: Self::Vector<S>,
     ) -> Self::Vector<S>;
@@ -109,12 +112,12 @@ pub trait Number:
     /// The largest of a vector's numbers, none of which is NaN.
     fn highest<S: Simd>(simd: S, a: Self::Vector<S>) -> Self;
 
-    /// `exp`; for f32 within 2e-7 and saturating at ±87, NaN stays NaN.
+    /// `exp`. For f32 the relative error is below 2e-7, and inputs are clamped to ±87. NaN stays NaN.
     fn exponential<S: Simd>(simd: S, a: Self::Vector<S>) -> Self::Vector<S>;
 }
 
 mod sealed {
-    /// gemm knows its number types by identity and panics on any other.
+    /// Only these types are numbers: `gemm` panics on any other.
     pub trait Sealed {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
@@ -197,7 +200,8 @@ macro_rules! operations {
         #[inline(always)]
         fn where_greater<S: Simd>(
             simd: S,
-            (a, b): (S::$vector, S::$vector),
+            a: S::$vector,
+            b: S::$vector,
             then: S::$vector,
             otherwise: S::$vector,
         ) -> S::$vector {
@@ -247,9 +251,9 @@ impl Number for f32 {
     #[inline(always)]
     fn exponential<S: Simd>(simd: S, a: S::f32s) -> S::f32s {
         let [low, high] = [-87.0, 87.0].map(|end| simd.splat_f32s(end));
-        // In this order NaN stays: a comparison with it is never true.
-        let x = Self::where_greater(simd, (a, high), high, a);
-        let x = Self::where_greater(simd, (low, x), low, x);
+        // Comparisons with NaN are false, so these two lines keep it.
+        let x = Self::where_greater(simd, a, high, high, a);
+        let x = Self::where_greater(simd, low, x, low, x);
         let (p, power) = clamped_exponential(simd, x);
         let one = simd.splat_u32s(1.0f32.to_bits());
         let scale = simd.add_u32s(powers(simd, power), one);
@@ -257,11 +261,12 @@ impl Number for f32 {
     }
 }
 
+/// The two factors of e^x for |x| up to 87: first `1 + r + r^2 p(r)`, then a vector whose low bits
+/// hold k, from which [`powers`] makes 2^k.
+///
 /// ```text
 /// e^x = 2^k (1 + r + r^2 p(r)),   k = round(x / ln 2),   r = x - k ln 2
 /// ```
-///
-/// without the power of two, whose k stands in the low bits of the second vector, for |x| up to 87.
 ///
 /// # Source
 /// Cephes `expf` (S. L. Moshier): relative error of e^r below 2e-7.
@@ -281,7 +286,7 @@ pub(super) fn clamped_exponential<S: Simd>(simd: S, x: S::f32s) -> (S::f32s, S::
     (p, shifted)
 }
 
-/// The low bits of a number where those of f32 have their exponent.
+/// The low bits of each number, moved to where an f32 has its exponent.
 #[inline(always)]
 pub(super) fn powers<S: Simd>(simd: S, shifted: S::f32s) -> S::u32s {
     let bits = simd.transmute_u32s_f32s(shifted);

@@ -1,8 +1,9 @@
-//! Vectors of sixteen f32 on every machine, for loops whose instructions are named.
+//! Vectors of sixteen f32 for every instruction set, for loops that choose their instructions by name.
 //!
-//! They are those of `pulp`: one register of AVX-512, two of AVX2, an array in plain Rust, so that sums
-//! over a vector have one order everywhere. Left to the compiler, loops over arrays of 16 numbers ended
-//! as single lanes, fifteen times slower: hence a type for each machine.
+//! The vectors are those of `pulp`: one register of AVX-512, two of AVX2, an array in plain Rust. All
+//! have 16 lanes, so that sums over a vector have one order for every instruction set. There is a type
+//! for each instruction set because the compiler turned loops over arrays of 16 numbers into scalar
+//! instructions, fifteen times slower.
 
 use pulp::bytemuck::cast;
 pub use pulp::f32x16;
@@ -14,38 +15,39 @@ use crate::panels::Instructions;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-/// Numbers of a vector.
+/// How many numbers a vector has.
 pub const LANES: usize = 16;
 
-/// The number of each lane.
+/// The index of each lane, as f32.
 const INDEX: [f32; LANES] = [
     0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0,
 ];
 
-/// A machine's vectors of [`LANES`] f32, and what `pulp` has no operation for. None is given NaN.
+/// Vectors of [`LANES`] f32 of one instruction set, with operations that `pulp` lacks. No operation may
+/// be given NaN.
 pub trait Sixteen: Simd<f32s = f32x16> {
-    /// `a b + c`, fused where the machine can.
+    /// `a b + c`, fused except in plain Rust.
     fn times_plus(self, a: f32x16, b: f32x16, c: f32x16) -> f32x16;
 
-    /// `a b + c` of single numbers, fused where the vectors are.
+    /// `a b + c` of single numbers, fused where [`Sixteen::times_plus`] is.
     fn times_plus_one(self, a: f32, b: f32, c: f32) -> f32;
 
-    /// `e^x`, between e^-87 and e^87.
+    /// `e^x`, with x clamped to ±87.
     fn exponential(self, x: f32x16) -> f32x16;
 
-    /// Bit `l` tells whether `a` is above `b` in lane `l`.
+    /// Bit `l` is 1 where `a > b` in lane `l`.
     fn above(self, a: f32x16, b: f32x16) -> u16;
 
-    /// The vector from `at` on.
+    /// The [`LANES`] numbers that begin at index `at`.
     ///
     /// # Panics
-    /// When there are fewer numbers: a row of the caller ends without slack.
+    /// When the slice ends before: rows must be padded to whole vectors.
     #[inline(always)]
     fn load_at(self, numbers: &[f32], at: usize) -> f32x16 {
         Self::as_simd_f32s(&numbers[at..at + LANES]).0[0]
     }
 
-    /// Writes the vector from `at` on.
+    /// Writes the vector to the [`LANES`] numbers that begin at index `at`.
     ///
     /// # Panics
     /// As [`Sixteen::load_at`].
@@ -54,21 +56,21 @@ pub trait Sixteen: Simd<f32s = f32x16> {
         Self::as_mut_simd_f32s(&mut numbers[at..at + LANES]).0[0] = vector;
     }
 
-    /// `then` in the lanes where the first of `ab` is above the second, else `otherwise`.
+    /// `then` in the lanes where `a > b`, `otherwise` in the others.
     #[inline(always)]
-    fn choose(self, ab: (f32x16, f32x16), then: f32x16, otherwise: f32x16) -> f32x16 {
-        self.select_f32s(self.greater_than_f32s(ab.0, ab.1), then, otherwise)
+    fn where_greater(self, a: f32x16, b: f32x16, then: f32x16, otherwise: f32x16) -> f32x16 {
+        self.select_f32s(self.greater_than_f32s(a, b), then, otherwise)
     }
 
-    /// The first `count` lanes of a vector, and a filling in the others.
+    /// The first `count` lanes of a vector, and `filling` in the others.
     #[inline(always)]
     fn first(self, count: usize, vector: f32x16, filling: f32) -> f32x16 {
-        let is_first = (self.splat_f32s(count as f32), self.load_at(&INDEX, 0));
-        self.choose(is_first, vector, self.splat_f32s(filling))
+        let (count, index) = (self.splat_f32s(count as f32), self.load_at(&INDEX, 0));
+        self.where_greater(count, index, vector, self.splat_f32s(filling))
     }
 
-    /// Of pairs of bf16, which 16 words hold, the first or the second as f32: the upper half of an f32
-    /// is a bf16.
+    /// Each word holds a pair of bf16: the first (`parity` 0) or the second (1) of every pair, as f32,
+    /// whose upper half is a bf16.
     #[inline(always)]
     fn widened(self, words: f32x16, parity: usize) -> f32x16 {
         let words = self.transmute_u32s_f32s(words);
@@ -79,7 +81,7 @@ pub trait Sixteen: Simd<f32s = f32x16> {
     }
 }
 
-/// Plain Rust, where nothing is fused.
+/// Plain Rust: multiply-adds are not fused.
 impl Sixteen for Scalar512b {
     #[inline(always)]
     fn times_plus(self, a: f32x16, b: f32x16, c: f32x16) -> f32x16 {
@@ -108,21 +110,21 @@ impl Sixteen for Scalar512b {
     }
 }
 
-/// Work over slices in vectors of [`LANES`] numbers.
+/// A computation over slices in vectors of [`LANES`] numbers.
 ///
 /// Mark [`SixteenLoops::run`] and what it calls `#[inline(always)]`: only code inlined there is
 /// compiled for the wide vectors.
 pub trait SixteenLoops {
-    /// What the work gives.
+    /// The result.
     type Output;
 
-    /// Does the work with the vectors of `simd`.
+    /// Computes it with the vectors of `simd`.
     fn run<S: Sixteen>(self, simd: S) -> Self::Output;
 }
 
 impl Instructions {
-    /// Runs loops with these instructions. Where the machine hides others that belong to the same
-    /// level of x86-64, such as bit counting, they run in plain Rust.
+    /// Runs loops with these instructions. `pulp` also needs the other instructions of the same level
+    /// of x86-64, such as bit counting; on a machine that lacks those, the loops run in plain Rust.
     pub fn run<L: SixteenLoops>(self, loops: L) -> L::Output {
         #[cfg(target_arch = "x86_64")]
         {

@@ -1,8 +1,9 @@
-//! The checkpoints of a run on disk. A crash at any moment leaves only whole ones.
+//! Writes and removes the checkpoints of a run so that a crash at any moment leaves only complete
+//! ones.
 //!
-//! Files are written into a hidden directory beside the others, synced, and the directory is
-//! renamed. What starts with a dot is therefore unfinished or outdated, and is removed when a run
-//! is continued.
+//! The files of a checkpoint are written into a hidden directory and synced, then the directory is
+//! renamed. Directories whose name starts with a dot are therefore unfinished or outdated, and are
+//! removed when the run is resumed.
 
 use std::fs;
 use std::io::{self, Read};
@@ -17,10 +18,10 @@ const UNFINISHED: &str = ".unfinished-";
 const OUTDATED: &str = ".outdated-";
 const PREFIX: &str = "step-";
 
-/// Longer than the name of any checkpoint, in bytes.
+/// Number of bytes that are read of a pointer file; more than any name of a checkpoint has.
 const LONGEST_NAME: u64 = 60;
 
-/// A file of a checkpoint: its name and its bytes.
+/// Name and bytes of a file of a checkpoint.
 pub type NamedBytes = (&'static str, Vec<u8>);
 
 /// The directory `checkpoints` of a run.
@@ -29,12 +30,12 @@ pub struct CheckpointDirectory {
     path: PathBuf,
 }
 
-/// Which checkpoint a pointer file names.
+/// The two pointer files of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pointer {
-    /// The newest.
+    /// `latest`, which names the newest checkpoint.
     Latest,
-    /// That of highest rsum.
+    /// `best`, which names the checkpoint of highest rsum.
     Best,
 }
 
@@ -69,7 +70,7 @@ pub(super) fn named_by(pointer: &Path) -> Result<Option<PathBuf>> {
     })
 }
 
-/// As much of a file as a name of a checkpoint has at most: any file may be given as a pointer.
+/// The first [`LONGEST_NAME`] bytes of a file, because the user may give any large file as a pointer.
 fn first_bytes(file: fs::File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(LONGEST_NAME).read_to_end(&mut bytes)?;
@@ -77,7 +78,7 @@ fn first_bytes(file: fs::File) -> io::Result<Vec<u8>> {
 }
 
 impl CheckpointDirectory {
-    /// The checkpoints of a run directory; nothing is created or read yet.
+    /// The directory `checkpoints` of a run directory. Creates and reads nothing.
     pub fn of_run(run: &Path) -> Self {
         Self {
             path: run.join("checkpoints"),
@@ -89,12 +90,12 @@ impl CheckpointDirectory {
         &self.path
     }
 
-    /// Name of the checkpoint of a step: names sort like steps.
+    /// Name of the checkpoint of a step; the alphabetical order of names is the order of steps.
     pub fn name(step: usize) -> String {
         format!("{PREFIX}{step:08}")
     }
 
-    /// Complete checkpoints, oldest first; none when the directory is not there.
+    /// Names of the complete checkpoints, oldest first; empty if there is no directory.
     ///
     /// # Errors
     /// When the directory cannot be read.
@@ -116,12 +117,13 @@ impl CheckpointDirectory {
     /// The checkpoint that a pointer names; `None` where there is no such pointer.
     ///
     /// # Errors
-    /// When the pointer cannot be read, or names a checkpoint that is not there.
+    /// When the pointer cannot be read, or names a missing checkpoint.
     pub fn pointed(&self, pointer: Pointer) -> Result<Option<PathBuf>> {
         named_by(&self.path.join(pointer.file()))
     }
 
-    /// Removes what a killed process left unfinished.
+    /// Removes the unfinished directories of a killed process, and restores a checkpoint that it was
+    /// about to replace.
     ///
     /// # Errors
     /// When something cannot be removed.
@@ -143,10 +145,10 @@ impl CheckpointDirectory {
         Ok(())
     }
 
-    /// Writes a checkpoint and its checksums, or replaces the one of that name, in one step.
+    /// Writes a checkpoint and its checksums atomically; replaces a checkpoint of the same name.
     ///
     /// # Errors
-    /// When a file cannot be written; then nothing that was there has changed.
+    /// When a file cannot be written; then the existing checkpoints are unchanged.
     pub fn write(&self, name: &str, files: &[NamedBytes]) -> Result<PathBuf> {
         self.write_with(name, files, |path, bytes| uard_files::write(path, bytes))
     }
@@ -166,13 +168,14 @@ impl CheckpointDirectory {
                 source,
             });
         if outcome.is_err() {
-            // The first error says what happened; a remnant is removed when the run continues.
+            // Only the first error is reported. If this removal fails, `recover` removes the rest.
             let _ = fs::remove_dir_all(&unfinished);
         }
         outcome.map(|()| target)
     }
 
-    /// Renames a finished directory to its name; one that has the name already steps aside first.
+    /// Renames a finished directory to its final name. An existing checkpoint of that name is renamed
+    /// first and removed at the end.
     fn put(&self, unfinished: &Path, name: &str) -> io::Result<()> {
         let target = self.path.join(name);
         let outdated = self.path.join(format!("{OUTDATED}{name}"));
@@ -194,10 +197,10 @@ impl CheckpointDirectory {
         }
     }
 
-    /// Lets a pointer name a checkpoint, in one step.
+    /// Points a pointer at a checkpoint, atomically.
     ///
     /// # Errors
-    /// When the pointer cannot be written; then it names what it named before.
+    /// When the pointer cannot be written; then it is unchanged.
     pub fn point(&self, pointer: Pointer, name: &str) -> Result<()> {
         let target = self.path.join(pointer.file());
         uard_files::write(&target, format!("{name}\n")).map_err(|source| Error::SaveFailed {
@@ -206,7 +209,7 @@ impl CheckpointDirectory {
         })
     }
 
-    /// Removes all but the newest `keep_last` checkpoints and the best.
+    /// Removes all checkpoints but the newest `keep_last` and the best.
     ///
     /// # Errors
     /// When something cannot be removed.
@@ -217,7 +220,7 @@ impl CheckpointDirectory {
             .iter()
             .filter(|name| Some(name.as_str()) != best)
         {
-            // Renamed first: half a checkpoint must not look like a whole one.
+            // Renamed first, so that a crash during the removal leaves no incomplete checkpoint.
             let path = self.path.join(name);
             let outdated = self.path.join(format!("{UNFINISHED}{name}"));
             fs::rename(&path, &outdated).map_err(Error::io(&path, "rename"))?;
@@ -240,6 +243,7 @@ impl CheckpointDirectory {
     }
 }
 
+/// Writes files and their checksums into a new directory.
 fn fill(
     directory: &Path,
     files: &[NamedBytes],
@@ -278,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_leaves_the_checkpoint_before_it_and_no_remnant() {
+    fn a_failed_write_leaves_earlier_checkpoints_and_no_unfinished_directory() {
         let run = tempfile::tempdir().unwrap();
         let checkpoints = directory(&run);
         let before = checkpoints.write("step-00000001", &files("old")).unwrap();
@@ -312,13 +316,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_left_is_removed_or_put_back() {
+    fn directories_of_a_killed_process_are_removed_or_restored() {
         let run = tempfile::tempdir().unwrap();
         let checkpoints = directory(&run);
         let one = checkpoints.write("step-00000001", &files("one")).unwrap();
         let two = checkpoints.write("step-00000002", &files("two")).unwrap();
         let at = |name: &str| checkpoints.path().join(name);
-        // Killed while writing, between the two renames, and before the last removal.
+        // The states after a kill while writing, between the two renames, and before the last
+        // removal.
         fs::create_dir(at(".unfinished-step-00000003")).unwrap();
         fs::write(at(".unfinished-best"), "x").unwrap();
         fs::rename(&one, at(".outdated-step-00000001")).unwrap();
@@ -332,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn pruning_spares_the_newest_and_the_best() {
+    fn pruning_keeps_the_newest_and_the_best() {
         let run = tempfile::tempdir().unwrap();
         let checkpoints = directory(&run);
         for step in 1..=5 {
@@ -348,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pointer_names_a_checkpoint_that_is_there() {
+    fn a_pointer_to_a_missing_checkpoint_is_an_error() {
         let run = tempfile::tempdir().unwrap();
         let checkpoints = directory(&run);
         assert_eq!(checkpoints.names().unwrap(), Vec::<String>::new());

@@ -1,5 +1,5 @@
-//! The file `SHA256SUMS` of a checkpoint: the SHA-256 of every other file, in the form that
-//! `sha256sum --check` reads.
+//! The file `SHA256SUMS` of a checkpoint: the SHA-256 of every other file, in the format of
+//! `sha256sum --check`.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -12,13 +12,13 @@ use crate::{Error, Result};
 
 pub(super) const SUMS: &str = "SHA256SUMS";
 
-/// SHA-256 in hex by file name; `None` for checkpoints of versions that wrote none, whose files are
-/// read unverified.
+/// SHA-256 in hex by file name; `None` for checkpoints of earlier versions without this file, which
+/// are not verified.
 #[derive(Debug, Clone)]
 pub(super) struct Sums(Option<BTreeMap<String, String>>);
 
 impl Sums {
-    /// Reads the file of a checkpoint, if it has one.
+    /// Reads `SHA256SUMS` of a checkpoint, if it has one.
     pub(super) fn read(checkpoint: &Path) -> Result<Self> {
         let path = checkpoint.join(SUMS);
         let text = match uard_files::read_text(&path) {
@@ -39,7 +39,7 @@ impl Sums {
         Ok(Self(Some(sums)))
     }
 
-    /// The text of the file for these files, by name.
+    /// The text of `SHA256SUMS` for these files.
     pub(super) fn text(files: &[NamedBytes]) -> String {
         let sums = files.iter().map(|(name, bytes)| (*name, sha256(bytes)));
         let by_name: BTreeMap<&str, String> = sums.collect();
@@ -47,7 +47,7 @@ impl Sums {
         lines.collect()
     }
 
-    /// Refuses bytes that are not those of the file as it was written.
+    /// Checks the bytes of a file against its checksum.
     pub(super) fn check(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let Some(sums) = &self.0 else {
             return Ok(());

@@ -1,8 +1,8 @@
-//! Numbers that settings may have.
+//! The ranges of numeric settings.
 
 use crate::{Error, Result};
 
-/// Numbers that a setting may have.
+/// The range of a numeric setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Allowed {
     holds: fn(f64) -> bool,
@@ -10,15 +10,15 @@ pub struct Allowed {
 }
 
 impl Allowed {
-    /// Numbers for which something holds, and how errors say what is expected.
+    /// All numbers for which `holds` is true; `expected` describes them in errors.
     pub const fn new(expected: &'static str, holds: fn(f64) -> bool) -> Self {
         Self { holds, expected }
     }
 
-    /// Refuses another number of the setting with this dotted key.
+    /// Checks the number of the setting with this dotted key.
     ///
     /// # Errors
-    /// Names the setting, its number, and what is allowed.
+    /// When it is out of range: names the setting, the number and the range.
     pub fn check(&self, key: &'static str, found: f64) -> Result<()> {
         match (self.holds)(found) {
             true => Ok(()),
@@ -27,8 +27,8 @@ impl Allowed {
     }
 }
 
-/// The published models of this field have joint spaces of 1,024 and words of 300 numbers.
+/// Widths. Published models of this field have a joint space of 1,024 and word vectors of 300.
 pub(super) const WIDTH: Allowed = Allowed::new("1 to 8192", |x| (1.0..=8192.0).contains(&x));
 
-/// A fraction or a cosine that is not negative.
+/// Fractions, and cosines that are not negative.
 pub const FRACTION: Allowed = Allowed::new("0 to 1", |x| (0.0..=1.0).contains(&x));

@@ -1,22 +1,22 @@
-//! The settings of the extraction of regions, for runs that begin with photographs.
+//! The settings of the extraction of region features from photos.
 
 use serde::{Deserialize, Serialize};
 use uard_features::extract::{EncoderKind, RegionCount};
 use uard_hub::source::Source;
 use uard_linalg::matmul::Matmul;
 
-/// `[images]`: how photographs become regions, where a run is given photographs.
+/// `[images]`: the extraction of region features, for runs that start from photos.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImagesConfig {
-    /// The encoder.
+    /// The encoder: a backbone or a detector.
     pub encoder: EncoderKind,
-    /// Places where its weights may be: files, relative to the working directory or to the folder
-    /// of the photographs, of which the first that is there counts; else the first name on a hub.
+    /// Sources of its weights. The first file that exists is used, relative to the working directory
+    /// or to the folder of the photos; if none does, the first name on a hub.
     pub weights: Vec<Source>,
-    /// Regions of a photo: a number, `"10-100"`, or `"all"`.
+    /// Number of regions of a photo: a number, `"10-100"`, or `"all"`.
     pub regions: RegionCount,
-    /// Numbers of the encoder's products.
+    /// Precision of the encoder's products.
     pub matmul: Matmul,
 }
 

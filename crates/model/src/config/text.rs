@@ -1,4 +1,4 @@
-//! The settings of the encoder of captions, and which of them belong together.
+//! The settings of the text encoder, and which of them may be combined.
 
 use std::path::PathBuf;
 
@@ -9,33 +9,33 @@ use uard_hub::source::Source;
 use super::allowed::{Allowed, WIDTH};
 use crate::{Error, Result};
 
-/// Words or word pieces of a caption that are read at most. The longest of Flickr8k's 35,000 training
-/// and development captions has 42; all captions of a batch are padded to the longest.
+/// Default limit of words or word pieces of a caption. The longest of Flickr8k's 35,000 training and
+/// development captions has 42; all captions of a batch are padded to the longest of the batch.
 const LONGEST: usize = 256;
 
-/// How long captions may be at least.
+/// Range of the limit.
 const LENGTH: Allowed = Allowed::new("3 or more: the marks of start and end, and a word", |x| {
     x >= 3.0
 });
 
-/// `[text]`: how captions are read and encoded.
+/// `[text]`: the text encoder and its tokenizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TextConfig {
-    /// `gru`, learned from scratch; `bert`, or `tower` for the text half of CLIP or SigLIP, trained
-    /// further.
+    /// `gru`, trained from scratch; or a published model that is fine-tuned: `bert`, or `tower` for
+    /// the text half of CLIP or SigLIP.
     pub encoder: TextKind,
     /// For the GRU: width of a word's embedding (300).
     pub word_width: usize,
-    /// For the GRU: a text file of word vectors, such as GloVe's, to begin with.
+    /// For the GRU: a text file of word vectors, such as GloVe's, that the embeddings start from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub word_vectors: Option<PathBuf>,
-    /// For the others: the folder of the trained model, in Hugging Face's form, or its name there:
-    /// `hf:OWNER/NAME@REVISION`.
+    /// For `bert` and `tower`: the folder of the published model in Hugging Face's format, or its
+    /// name on the hub: `hf:OWNER/NAME@REVISION`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<Source>,
-    /// Words of a caption (word pieces for `bert` and `tower`), the marks of start and end included,
-    /// behind which it is cut (256).
+    /// Largest number of words of a caption (word pieces for `bert` and `tower`), the marks of start
+    /// and end included; longer captions are cut (256).
     pub longest: usize,
 }
 
@@ -60,17 +60,17 @@ impl TextConfig {
             (Some(model), _) if learned => Err(Error::setting(
                 "text.model",
                 model,
-                "nothing, for text.encoder = \"gru\" learns from scratch",
+                "no value, because text.encoder = \"gru\" is trained from scratch",
             )),
             (None, _) if !learned => Err(Error::setting(
                 "text.model",
-                &"nothing",
-                "the folder of a trained model or its hf: name, for text.encoder is no gru",
+                &"(no value)",
+                "the folder of a published model or its hf: name, because text.encoder is not gru",
             )),
             (_, Some(path)) if !learned => Err(Error::setting(
                 "text.word_vectors",
                 &path.display(),
-                "nothing, for only text.encoder = \"gru\" reads them",
+                "no value, because only text.encoder = \"gru\" reads word vectors",
             )),
             _ => Ok(()),
         }

@@ -1,18 +1,18 @@
-//! What the instructions on single and double precision compute.
+//! The functions of the instructions on single and double precision.
 
 use std::cmp::Ordering;
 
 use crate::instruction::Function;
 
-/// The one NaN that hardware gives in single precision.
+/// The NaN that NVIDIA GPUs produce in single precision.
 const NAN: u64 = 0x7fff_ffff;
 
-/// The number in single precision that a register holds.
+/// The single-precision number in a register.
 pub(crate) fn value(bits: u64) -> f32 {
     f32::from_bits(bits as u32)
 }
 
-/// A number in single precision as a register holds it.
+/// The register contents of a single-precision number.
 pub(crate) fn bits(value: f32) -> u64 {
     match value.is_nan() {
         true => NAN,
@@ -20,9 +20,9 @@ pub(crate) fn bits(value: f32) -> u64 {
     }
 }
 
-/// What both precisions compute, each result rounded to nearest, and how they compare: 1 or 0.
-/// Comparisons that end in `u` also hold where an operand is NaN.
-macro_rules! either {
+/// The functions that both precisions have. Arithmetic rounds to nearest; comparisons give 1 or 0,
+/// and those that end in `u` give 1 where an operand is NaN.
+macro_rules! of_any_precision {
     ($name:expr, $value:path, $bits:expr) => {{
         macro_rules! compare {
             (|$a:ident, $b:ident| $body:expr) => {
@@ -57,12 +57,12 @@ macro_rules! either {
     }};
 }
 
-/// The function of a name in double precision.
+/// The double-precision function of an instruction's name.
 pub(crate) fn double(name: &str) -> Option<Function> {
-    either!(name, f64::from_bits, f64::to_bits)
+    of_any_precision!(name, f64::from_bits, f64::to_bits)
 }
 
-/// The function of a name in single precision.
+/// The single-precision function of an instruction's name.
 pub(crate) fn single(name: &str) -> Option<Function> {
     Some(match name {
         "neg" => Function::One(|a| a ^ 0x8000_0000),
@@ -74,23 +74,23 @@ pub(crate) fn single(name: &str) -> Option<Function> {
             false => bits(larger(value(a), value(b))),
         }),
         "fma.rm" => Function::Three(|a, b, c| bits(rounded_down(value(a), value(b), value(c)))),
-        // From double precision, rounded once.
+        // Computed in double precision and rounded once.
         "ex2.approx.ftz" => Function::One(|a| {
             let power = f64::from(value(flushed(a))).exp2();
             flushed(bits(power as f32))
         }),
         "rcp.approx.ftz" => Function::One(|a| flushed(bits(1.0 / value(flushed(a))))),
-        // Between 0 and 1; NaN becomes 0.
+        // Clamped to 0 and 1; NaN becomes 0.
         "cvt.sat.f32" => Function::One(|a| match value(a) {
             inside if inside > 0.0 => bits(inside.min(1.0)),
             _ => 0,
         }),
         "cvt.f64" => Function::One(|a| f64::from(value(a)).to_bits()),
-        _ => return either!(name, value, bits),
+        _ => return of_any_precision!(name, value, bits),
     })
 }
 
-/// A subnormal number becomes a zero of its sign.
+/// Replaces a subnormal number by a zero of the same sign.
 fn flushed(a: u64) -> u64 {
     match value(a).is_subnormal() {
         true => a & 0x8000_0000,
@@ -98,7 +98,7 @@ fn flushed(a: u64) -> u64 {
     }
 }
 
-/// The operand that is a number, if only one is; +0 is above −0.
+/// The larger operand; the other one if one is NaN. +0 is larger than −0.
 fn larger(a: f32, b: f32) -> f32 {
     match a == b && a.is_sign_negative() {
         true => b,
@@ -107,8 +107,8 @@ fn larger(a: f32, b: f32) -> f32 {
     }
 }
 
-/// `a · b + c`, rounded down. The product is exact in double precision, and its sum with `c` is
-/// exact as two numbers, `high + low`.
+/// `a · b + c`, rounded down. The product is exact in double precision, and the exact sum is held in
+/// two numbers, `high + low`.
 fn rounded_down(a: f32, b: f32, c: f32) -> f32 {
     let (product, c) = (f64::from(a) * f64::from(b), f64::from(c));
     let high = product + c;
@@ -118,7 +118,7 @@ fn rounded_down(a: f32, b: f32, c: f32) -> f32 {
     let part = high - product;
     let low = (product - (high - part)) + (c - part);
     if high == 0.0 && low == 0.0 && product != c {
-        // What cancels is −0 where rounding goes down.
+        // A sum that cancels exactly is −0 when rounding down.
         return -0.0;
     }
     let near = high as f32;

@@ -1,7 +1,7 @@
-//! What the instructions on integers, bits and predicates compute.
+//! The functions of the instructions on integers, bits and predicates.
 //!
-//! Registers hold 64 bits; a function looks only at the bits of its type, and may leave anything
-//! above them.
+//! Registers hold 64 bits; a function reads only the bits of its type, and the bits above them in its
+//! result are undefined.
 
 #![allow(
     clippy::unnecessary_cast,
@@ -12,7 +12,7 @@ use super::float;
 use crate::instruction::Function;
 use crate::types::Type;
 
-/// A function of the integer type at hand, which the body calls `T`.
+/// A function of the integer type of `$kind`, which the body calls `T`.
 macro_rules! of_integer {
     ($kind:expr, $arity:ident, $body:expr) => {
         match $kind {
@@ -29,10 +29,10 @@ macro_rules! of_integer {
     }};
 }
 
-/// The function of a name and a type.
+/// The function of an instruction's name and type.
 ///
-/// A division by zero gives all ones, and its remainder the dividend, as hardware has it; a shift
-/// by more than all bits leaves none but the sign's.
+/// As on the GPU, a division by zero gives all ones and its remainder the dividend, and a shift by
+/// the width or more gives zero, or copies of the sign for a signed shift to the right.
 pub(crate) fn function(name: &str, kind: Type) -> Option<Function> {
     Some(match (name, kind) {
         ("and", _) => Function::Two(|a, b| a & b),
@@ -83,7 +83,7 @@ pub(crate) fn function(name: &str, kind: Type) -> Option<Function> {
     })
 }
 
-/// `bfi.b32`: the low `length` bits of `a` in place of those of `b` from `at`.
+/// `bfi.b32`: `b` with `length` bits from bit `at` on replaced by the low bits of `a`.
 fn insert(a: u64, b: u64, at: u64, length: u64) -> u64 {
     let (at, length) = (at & 0xff, length & 0xff);
     if at > 31 {

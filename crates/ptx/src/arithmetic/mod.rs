@@ -1,6 +1,6 @@
-//! What the instructions compute that touch registers only.
+//! The functions of the instructions that touch registers only.
 //!
-//! Each is a function of register contents, chosen once, when the text is decoded.
+//! The function of an instruction is chosen once, when the PTX is parsed.
 
 pub(crate) mod float;
 mod integer;
@@ -11,7 +11,7 @@ use crate::types::Type;
 /// The function of an instruction, by its name without the type at its end: `setp.lt`, `u32`.
 pub(crate) fn function(name: &str, kind: Type) -> Option<Function> {
     match (name, kind) {
-        // All global addresses are generic ones.
+        // The interpreter uses the same number as global and as generic address.
         ("mov", _) | ("cvta.to.global", Type::U64) => Some(Function::One(|a| a)),
         ("selp", _) => Some(Function::Three(|a, b, predicate| match predicate & 1 {
             1 => a,
@@ -23,8 +23,8 @@ pub(crate) fn function(name: &str, kind: Type) -> Option<Function> {
     }
 }
 
-/// The function that an atomic or a reduction applies.
-pub(crate) fn of_two(name: &str, kind: Type) -> Option<fn(u64, u64) -> u64> {
+/// The function of two operands that an atomic or a reduction applies.
+pub(crate) fn binary_function(name: &str, kind: Type) -> Option<fn(u64, u64) -> u64> {
     let combines = matches!(name, "add" | "min" | "max" | "and" | "or" | "xor");
     match function(name, kind) {
         Some(Function::Two(function)) if combines => Some(function),

@@ -1,4 +1,4 @@
-//! What loads, stores and atomics touch, in which kind of memory.
+//! Loads, stores and atomics on global and shared memory.
 
 use super::Step;
 use super::block::Block;
@@ -8,17 +8,17 @@ use crate::error::Fault;
 use crate::instruction::{Access, Op, Register, Source};
 use crate::types::Space;
 
-/// A place in memory, and how a lane touches it.
+/// An access of one lane to memory.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Touch {
+pub(super) struct LaneAccess {
     pub(super) lane: usize,
     pub(super) space: Space,
     pub(super) address: u64,
-    /// Atomic.
+    /// Whether the access is atomic.
     pub(super) strong: bool,
 }
 
-impl Touch {
+impl LaneAccess {
     fn new(access: &Access, lane: usize, base: u64) -> Self {
         Self {
             lane,
@@ -29,7 +29,7 @@ impl Touch {
     }
 }
 
-/// The address in a space: shared ones have 32 bits.
+/// The address within a space: shared addresses have 32 bits.
 pub(super) fn within(space: Space, address: u64) -> u64 {
     match space {
         Space::Global => address,
@@ -58,10 +58,10 @@ impl Block<'_> {
     ) -> Step<()> {
         let base = warp.values(access.address.base);
         for lane in lanes(active) {
-            let touch = Touch::new(access, lane, base[lane]);
+            let touch = LaneAccess::new(access, lane, base[lane]);
             let mut bytes = [0; 8];
             self.read(warp, touch, &mut bytes[..access.bytes])
-                .map_err(|fault| fault.of(lane))?;
+                .map_err(|fault| fault.in_lane(lane))?;
             warp.registers[to as usize][lane] = u64::from_le_bytes(bytes);
         }
         Ok(())
@@ -77,14 +77,14 @@ impl Block<'_> {
         let base = warp.values(access.address.base);
         let values = warp.values(from);
         for lane in lanes(active) {
-            let touch = Touch::new(access, lane, base[lane]);
+            let touch = LaneAccess::new(access, lane, base[lane]);
             self.write(warp, touch, &values[lane].to_le_bytes()[..access.bytes])
-                .map_err(|fault| fault.of(lane))?;
+                .map_err(|fault| fault.in_lane(lane))?;
         }
         Ok(())
     }
 
-    /// Lanes one after the other, from the lowest.
+    /// Performs the atomics of the lanes one after the other, the lowest lane first.
     pub(super) fn atomic(&mut self, warp: &mut Warp, active: u32, op: &Op) -> Step<()> {
         let &Op::Atomic {
             access,
@@ -98,44 +98,49 @@ impl Block<'_> {
         let base = warp.values(access.address.base);
         let values = warp.values(from);
         for lane in lanes(active) {
-            let touch = Touch {
+            let touch = LaneAccess {
                 strong: true,
-                ..Touch::new(&access, lane, base[lane])
+                ..LaneAccess::new(&access, lane, base[lane])
             };
             let mut bytes = [0; 8];
             self.read(warp, touch, &mut bytes[..access.bytes])
-                .map_err(|fault| fault.of(lane))?;
+                .map_err(|fault| fault.in_lane(lane))?;
             let old = u64::from_le_bytes(bytes);
             let new = function(old, values[lane]).to_le_bytes();
             self.write(warp, touch, &new[..access.bytes])
-                .map_err(|fault| fault.of(lane))?;
+                .map_err(|fault| fault.in_lane(lane))?;
             warp.registers[to as usize][lane] = old;
         }
         Ok(())
     }
 
-    /// One thread reads.
-    pub(super) fn read(&mut self, warp: &Warp, touch: Touch, to: &mut [u8]) -> Result<(), Fault> {
-        let Touch { lane, address, .. } = touch;
+    /// A read by one thread.
+    pub(super) fn read(
+        &mut self,
+        warp: &Warp,
+        touch: LaneAccess,
+        to: &mut [u8],
+    ) -> Result<(), Fault> {
+        let LaneAccess { lane, address, .. } = touch;
         check_alignment(touch.space, address, to.len())?;
         match touch.space {
             Space::Global => self.memory.load(self.access(touch.strong), address, to),
             Space::Shared => {
-                let who = self.thread_access(warp, lane, touch.strong);
-                self.shared.load(who, address, to)
+                let by = self.thread_access(warp, lane, touch.strong);
+                self.shared.load(by, address, to)
             }
         }
     }
 
-    /// One thread writes.
-    fn write(&mut self, warp: &Warp, touch: Touch, from: &[u8]) -> Result<(), Fault> {
-        let Touch { lane, address, .. } = touch;
+    /// A write by one thread.
+    fn write(&mut self, warp: &Warp, touch: LaneAccess, from: &[u8]) -> Result<(), Fault> {
+        let LaneAccess { lane, address, .. } = touch;
         check_alignment(touch.space, address, from.len())?;
         match touch.space {
             Space::Global => self.memory.store(self.access(touch.strong), address, from),
             Space::Shared => {
-                let who = self.thread_access(warp, lane, touch.strong);
-                self.shared.store(who, address, from)
+                let by = self.thread_access(warp, lane, touch.strong);
+                self.shared.store(by, address, from)
             }
         }
     }

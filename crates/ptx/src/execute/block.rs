@@ -1,4 +1,4 @@
-//! What the threads of a block share: memory, copies under way, and a barrier.
+//! The state that the threads of a block share: shared memory, pending copies and the barrier.
 
 use super::copy::Copies;
 use super::lanes::lanes;
@@ -6,7 +6,7 @@ use super::warp::Warp;
 use super::{Grid, Step};
 use crate::error::Fault;
 use crate::memory::{BlockAccess, Memory};
-use crate::shared::{Shared, ThreadAccess};
+use crate::shared::{SharedMemory, ThreadAccess};
 
 /// One block of the grid while it runs.
 #[derive(Debug)]
@@ -14,10 +14,10 @@ pub(crate) struct Block<'g> {
     pub(crate) grid: &'g Grid<'g>,
     pub(crate) memory: &'g mut Memory,
     pub(crate) index: u32,
-    pub(crate) shared: Shared,
-    /// Of each thread.
+    pub(crate) shared: SharedMemory,
+    /// The pending copies of each thread.
     pub(crate) copies: Vec<Copies>,
-    /// Barriers of the block so far, and one.
+    /// Number of barriers of the block so far, plus one.
     epoch: u32,
 }
 
@@ -28,13 +28,13 @@ impl<'g> Block<'g> {
             grid,
             memory,
             index: 0,
-            shared: Shared::new(end),
+            shared: SharedMemory::new(end),
             copies: vec![Copies::default(); grid.launch.threads as usize],
             epoch: 1,
         }
     }
 
-    /// Makes everything as for a new block.
+    /// Resets the state for the block with this index.
     pub(crate) fn begin(&mut self, index: u32) {
         self.index = index;
         self.shared.clear();
@@ -42,7 +42,7 @@ impl<'g> Block<'g> {
         self.epoch = 1;
     }
 
-    /// The block as it touches global memory.
+    /// An access of this block to global memory.
     pub(crate) fn access(&self, strong: bool) -> BlockAccess {
         BlockAccess {
             block: self.index,
@@ -50,7 +50,7 @@ impl<'g> Block<'g> {
         }
     }
 
-    /// A thread as it touches shared memory now.
+    /// An access of a thread to shared memory now.
     pub(crate) fn thread_access(&self, warp: &Warp, lane: usize, strong: bool) -> ThreadAccess {
         ThreadAccess {
             thread: warp.thread(lane),
@@ -60,18 +60,18 @@ impl<'g> Block<'g> {
         }
     }
 
-    /// Lets the threads go on that stopped at the barrier, if all that have not ended did; whether
-    /// there were some.
-    pub(super) fn open_barrier(&mut self, warps: &mut [Warp]) -> bool {
-        let all_stopped = warps.iter().all(|warp| warp.stopped == warp.alive);
-        if !all_stopped || warps.iter().all(Warp::is_done) {
+    /// Releases the threads that wait at the barrier, if all threads that have not ended wait there;
+    /// returns whether it released any.
+    pub(super) fn release_barrier(&mut self, warps: &mut [Warp]) -> bool {
+        let all_wait = warps.iter().all(|warp| warp.at_barrier == warp.alive);
+        if !all_wait || warps.iter().all(Warp::is_done) {
             return false;
         }
         for warp in warps {
-            for lane in lanes(warp.stopped) {
+            for lane in lanes(warp.at_barrier) {
                 warp.counters[lane] += 1;
             }
-            warp.stopped = 0;
+            warp.at_barrier = 0;
         }
         self.epoch += 1;
         true
@@ -79,16 +79,16 @@ impl<'g> Block<'g> {
 }
 
 impl Warp {
-    /// Lanes come to the barrier of the block, which is for all lanes of a warp: they must not
-    /// wait at different places of the code.
-    pub(super) fn stop(&mut self, block: &Block<'_>, active: u32) -> Step<()> {
+    /// Makes lanes wait at the barrier of the block. All lanes of a warp must wait at the same
+    /// instruction.
+    pub(super) fn wait_at_barrier(&mut self, block: &Block<'_>, active: u32) -> Step<()> {
         let lane = active.trailing_zeros() as usize;
         let elsewhere = |&other: &usize| self.counters[other] != self.counters[lane];
-        if let Some(other) = lanes(self.stopped).find(elsewhere) {
+        if let Some(other) = lanes(self.at_barrier).find(elsewhere) {
             let other_line = block.grid.module.code[self.counters[other] as usize].line;
-            return Err(Fault::DivergentBarrier { other_line }.of(lane));
+            return Err(Fault::DivergentBarrier { other_line }.in_lane(lane));
         }
-        self.stopped |= active;
+        self.at_barrier |= active;
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
-//! The asynchronous copies that a thread has under way, and when they arrive: as late as allowed,
-//! when the same thread waits for their group.
+//! Asynchronous copies (`cp.async`). A copy is completed as late as allowed: when the thread that
+//! issued it waits for its group.
 
 use std::collections::VecDeque;
 
@@ -12,17 +12,18 @@ use crate::error::Fault;
 use crate::instruction::Address;
 use crate::types::Space;
 
-/// Copies of one thread.
+/// The pending copies of one thread.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Copies {
-    /// Not committed yet.
-    open: Vec<Flight>,
-    groups: VecDeque<Vec<Flight>>,
+    /// Copies that belong to no group yet.
+    uncommitted: Vec<PendingCopy>,
+    /// Committed groups, the oldest first.
+    groups: VecDeque<Vec<PendingCopy>>,
 }
 
-/// 16 bytes on their way to shared memory.
+/// A copy of 16 bytes to a shared address.
 #[derive(Clone, Copy, Debug)]
-struct Flight {
+struct PendingCopy {
     to: u64,
     bytes: [u8; 16],
 }
@@ -41,29 +42,36 @@ impl Block<'_> {
         for lane in lanes(active) {
             let to = within(Space::Shared, targets[lane].wrapping_add(to.offset));
             let from = sources[lane].wrapping_add(from.offset);
-            let flight = self
-                .depart(warp, lane, to, from)
-                .map_err(|fault| fault.of(lane))?;
-            self.copies[warp.thread(lane) as usize].open.push(flight);
+            let pending = self
+                .begin_copy(warp, lane, to, from)
+                .map_err(|fault| fault.in_lane(lane))?;
+            let copies = &mut self.copies[warp.thread(lane) as usize];
+            copies.uncommitted.push(pending);
         }
         Ok(())
     }
 
-    fn depart(&mut self, warp: &Warp, lane: usize, to: u64, from: u64) -> Result<Flight, Fault> {
+    fn begin_copy(
+        &mut self,
+        warp: &Warp,
+        lane: usize,
+        to: u64,
+        from: u64,
+    ) -> Result<PendingCopy, Fault> {
         let mut bytes = [0; 16];
         check_alignment(Space::Shared, to, bytes.len())?;
         check_alignment(Space::Global, from, bytes.len())?;
         self.memory.load(self.access(false), from, &mut bytes)?;
-        let who = self.thread_access(warp, lane, false);
-        self.shared.depart(who, to, bytes.len())?;
-        Ok(Flight { to, bytes })
+        let by = self.thread_access(warp, lane, false);
+        self.shared.begin_copy(by, to, bytes.len())?;
+        Ok(PendingCopy { to, bytes })
     }
 
     /// `cp.async.commit_group`
     pub(super) fn commit_copies(&mut self, warp: &Warp, active: u32) {
         for lane in lanes(active) {
             let copies = &mut self.copies[warp.thread(lane) as usize];
-            let group = std::mem::take(&mut copies.open);
+            let group = std::mem::take(&mut copies.uncommitted);
             copies.groups.push_back(group);
         }
     }
@@ -71,13 +79,13 @@ impl Block<'_> {
     /// `cp.async.wait_group`
     pub(super) fn wait_for_copies(&mut self, warp: &Warp, active: u32, left: usize) -> Step<()> {
         for lane in lanes(active) {
-            let who = self.thread_access(warp, lane, false);
+            let by = self.thread_access(warp, lane, false);
             let groups = &mut self.copies[warp.thread(lane) as usize].groups;
-            let landing = groups.len().saturating_sub(left);
-            for flight in groups.drain(..landing).flatten() {
+            let completed = groups.len().saturating_sub(left);
+            for copy in groups.drain(..completed).flatten() {
                 self.shared
-                    .arrive(who, flight.to, &flight.bytes)
-                    .map_err(|fault| fault.of(lane))?;
+                    .complete_copy(by, copy.to, &copy.bytes)
+                    .map_err(|fault| fault.in_lane(lane))?;
             }
         }
         Ok(())

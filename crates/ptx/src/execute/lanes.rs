@@ -1,6 +1,6 @@
-//! Lanes as bits of a mask.
+//! Masks of lanes: bit i stands for lane i of a warp.
 
-/// The lanes of a mask, from the lowest.
+/// The lanes of a mask, the lowest first.
 pub(crate) fn lanes(mut mask: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let lane = mask.trailing_zeros();
@@ -9,7 +9,7 @@ pub(crate) fn lanes(mut mask: u32) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The mask of the lanes for which something holds.
+/// The mask of the lanes for which `holds` is true.
 pub(crate) fn mask(holds: impl Fn(usize) -> bool) -> u32 {
     (0..32).fold(0, |mask, lane| mask | u32::from(holds(lane)) << lane)
 }

@@ -1,4 +1,4 @@
-//! How the blocks of a grid run, and how the warps of a block take turns.
+//! Runs the blocks of a grid one after the other, and the warps of a block in turn.
 
 mod access;
 mod block;
@@ -11,12 +11,12 @@ mod warp;
 use block::Block;
 use warp::Warp;
 
-use crate::error::{Error, Fault, Place, Result};
+use crate::error::{Error, Fault, FaultLocation, Result};
 use crate::launch::Launch;
 use crate::memory::Memory;
 use crate::module::{Kernel, Module};
 
-/// A launch of a kernel.
+/// A kernel with its module and the options of its launch.
 #[derive(Debug)]
 pub(crate) struct Grid<'g> {
     pub(crate) module: &'g Module,
@@ -24,10 +24,10 @@ pub(crate) struct Grid<'g> {
     pub(crate) launch: &'g Launch<'g>,
 }
 
-/// What a lane did, as `Err`.
+/// The result of a step of a warp.
 pub(crate) type Step<T> = std::result::Result<T, LaneFault>;
 
-/// A fault and the lane at fault.
+/// A fault and its lane.
 #[derive(Debug)]
 pub(crate) struct LaneFault {
     pub(crate) lane: usize,
@@ -35,14 +35,14 @@ pub(crate) struct LaneFault {
 }
 
 impl Fault {
-    /// This one, of a lane.
-    pub(crate) fn of(self, lane: usize) -> LaneFault {
+    /// Adds the lane to this fault.
+    pub(crate) fn in_lane(self, lane: usize) -> LaneFault {
         LaneFault { lane, fault: self }
     }
 }
 
 impl Grid<'_> {
-    /// Every block, in order of index.
+    /// Runs every block, in the order of their indices.
     pub(crate) fn run(&self, memory: &mut Memory) -> Result<()> {
         let mut block = Block::new(self, memory);
         let warps = self.launch.threads.div_ceil(32);
@@ -54,7 +54,8 @@ impl Grid<'_> {
         Ok(())
     }
 
-    /// Each warp runs until it waits or ends; then the next.
+    /// Runs each warp until all its lanes wait or have ended, then the next one, until all have
+    /// ended.
     fn run_block(&self, block: &mut Block<'_>, warps: &mut [Warp]) -> Result<()> {
         for warp in &mut *warps {
             warp.begin(self, block.index);
@@ -66,7 +67,7 @@ impl Grid<'_> {
                     .run(block)
                     .map_err(|fault| self.error(block, warp, fault))?;
             }
-            progress |= block.open_barrier(warps);
+            progress |= block.release_barrier(warps);
             if warps.iter().all(Warp::is_done) {
                 return Ok(());
             }
@@ -78,7 +79,7 @@ impl Grid<'_> {
 
     fn error(&self, block: &Block<'_>, warp: &Warp, LaneFault { lane, fault }: LaneFault) -> Error {
         let line = self.module.code[warp.counters[lane] as usize].line;
-        let place = Place {
+        let location = FaultLocation {
             kernel: self.kernel.name.clone(),
             line,
             instruction: self.text(line),
@@ -86,11 +87,12 @@ impl Grid<'_> {
             thread: warp.thread(lane),
         };
         Error::Fault {
-            place: Box::new(place),
+            location: Box::new(location),
             fault,
         }
     }
 
+    /// The text of a line of the PTX.
     fn text(&self, line: u32) -> String {
         let lines = &self.module.lines;
         lines.get(line as usize - 1).cloned().unwrap_or_default()
@@ -113,6 +115,6 @@ impl Grid<'_> {
             waiting: waiting.join("; "),
         };
         let (warp, lane) = first.unwrap_or((&warps[0], 0));
-        self.error(block, warp, fault.of(lane))
+        self.error(block, warp, fault.in_lane(lane))
     }
 }

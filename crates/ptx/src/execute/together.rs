@@ -1,4 +1,5 @@
-//! What lanes do together, once all members have come.
+//! Collective instructions of a warp (barriers, shuffles, reductions, matrix instructions): they run
+//! once all lanes of their member mask have reached them.
 
 use super::Step;
 use super::block::Block;
@@ -8,8 +9,13 @@ use crate::error::Fault;
 use crate::instruction::{Action, Op, Shuffle, Source};
 
 impl Warp {
-    /// Lanes come to an instruction of several lanes, and wait until all members are there.
-    pub(super) fn meet(&mut self, block: &mut Block<'_>, members: Source, active: u32) -> Step<()> {
+    /// Makes lanes wait at a collective instruction, and runs it if all its members have reached it.
+    pub(super) fn reach_collective(
+        &mut self,
+        block: &mut Block<'_>,
+        members: Source,
+        active: u32,
+    ) -> Step<()> {
         let members = self.values(members);
         for lane in lanes(active) {
             let mask = members[lane] as u32;
@@ -18,90 +24,93 @@ impl Warp {
                     lane: lane as u32,
                     mask,
                 };
-                return Err(fault.of(lane));
+                return Err(fault.in_lane(lane));
             }
             self.members[lane] = mask;
         }
         self.waiting |= active;
-        self.resolve(block, active)?;
+        self.run_complete(block, active)?;
         Ok(())
     }
 
-    /// Looks again at those who wait, for lanes may have ended; whether some went on.
-    pub(super) fn meet_again(&mut self, block: &mut Block<'_>) -> Step<bool> {
-        let mut went_on = false;
+    /// Runs collective instructions that have become complete because other lanes ended; returns
+    /// whether it ran any.
+    pub(super) fn retry_collectives(&mut self, block: &mut Block<'_>) -> Step<bool> {
+        let mut ran = false;
         for (_, group) in self.groups(self.waiting) {
-            went_on |= self.resolve(block, group)?;
+            ran |= self.run_complete(block, group)?;
         }
-        Ok(went_on)
+        Ok(ran)
     }
 
-    /// Lets those lanes of a group go on whose members are all there; they share a counter.
-    fn resolve(&mut self, block: &mut Block<'_>, mut group: u32) -> Step<bool> {
-        let mut went_on = false;
+    /// Runs the collective instruction of the lanes in a group, which share a program counter, for
+    /// every member mask whose lanes all wait there or have ended; returns whether it ran any.
+    fn run_complete(&mut self, block: &mut Block<'_>, mut group: u32) -> Step<bool> {
+        let mut ran = false;
         while group != 0 {
             let lane = group.trailing_zeros() as usize;
             let (members, counter) = (self.members[lane], self.counters[lane]);
-            let alike = |other: usize| {
+            let waits_with_it = |other: usize| {
                 self.waiting >> other & 1 == 1
                     && self.counters[other] == counter
                     && self.members[other] == members
             };
-            let there = mask(alike) & members;
-            group &= !there;
-            if there == members & self.alive {
+            let present = mask(waits_with_it) & members;
+            group &= !present;
+            if present == members & self.alive {
                 let grid = block.grid;
-                if let Op::Together { action, .. } = &grid.module.code[counter as usize].op {
-                    self.act(block, action, there)?;
+                if let Op::Collective { action, .. } = &grid.module.code[counter as usize].op {
+                    self.perform(block, action, present)?;
                 }
-                self.waiting &= !there;
-                self.move_to(there, counter + 1);
-                went_on = true;
+                self.waiting &= !present;
+                self.move_to(present, counter + 1);
+                ran = true;
             }
         }
-        Ok(went_on)
+        Ok(ran)
     }
 
-    fn act(&mut self, block: &mut Block<'_>, action: &Action, there: u32) -> Step<()> {
+    fn perform(&mut self, block: &mut Block<'_>, action: &Action, present: u32) -> Step<()> {
         match action {
-            Action::Barrier => self.epoch += u32::from(there == self.alive),
-            Action::Shuffle(shuffle) => self.shuffle(shuffle, there)?,
+            Action::Barrier => self.epoch += u32::from(present == self.alive),
+            Action::Shuffle(shuffle) => self.shuffle(shuffle, present)?,
             &Action::Reduce { function, to, from } => {
                 let from = self.values(from);
-                let all = lanes(there).map(|lane| from[lane]).reduce(function);
-                self.set(to, there, |_| all.unwrap_or_default());
+                let all = lanes(present).map(|lane| from[lane]).reduce(function);
+                self.set(to, present, |_| all.unwrap_or_default());
             }
-            Action::LoadMatrix { address, to } => block.load_matrix(self, there, *address, to)?,
-            Action::Multiply(product) => self.multiply(product, there)?,
+            Action::LoadMatrix { address, to } => block.load_matrix(self, present, *address, to)?,
+            Action::Multiply(product) => self.multiply(product, present)?,
         }
         Ok(())
     }
 
-    fn shuffle(&mut self, shuffle: &Shuffle, there: u32) -> Step<()> {
+    fn shuffle(&mut self, shuffle: &Shuffle, present: u32) -> Step<()> {
         let [from, by, clamp] =
             [shuffle.from, shuffle.lane, shuffle.clamp].map(|source| self.values(source));
         let (mut values, mut inside) = ([0; 32], [0; 32]);
-        for lane in lanes(there) {
+        for lane in lanes(present) {
             let (source, in_range) = partner(lane as u32, by[lane], clamp[lane]);
-            if there >> source & 1 == 0 {
-                let fault = Fault::SilentLane {
+            if present >> source & 1 == 0 {
+                let fault = Fault::InactiveLane {
                     lane: source,
-                    mask: there,
+                    mask: present,
                 };
-                return Err(fault.of(lane));
+                return Err(fault.in_lane(lane));
             }
             values[lane] = from[source as usize];
             inside[lane] = u64::from(in_range);
         }
-        self.set(shuffle.to, there, |lane| values[lane]);
+        self.set(shuffle.to, present, |lane| values[lane]);
         if let Some(predicate) = shuffle.predicate {
-            self.set(predicate, there, |lane| inside[lane]);
+            self.set(predicate, present, |lane| inside[lane]);
         }
         Ok(())
     }
 }
 
-/// The lane that another one reads, and whether it is the one asked for rather than itself.
+/// The lane that `lane` reads, and whether that is in range; a lane whose partner is out of range
+/// reads itself.
 ///
 /// # Source
 /// PTX ISA, `shfl.sync`, mode `.bfly`.

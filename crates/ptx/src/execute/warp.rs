@@ -1,6 +1,7 @@
-//! Which lanes of a warp run next, and what a step does to their registers.
+//! A warp: chooses the lanes that run next, and executes their instructions on registers.
 //!
-//! Those with the lowest program counter: lanes that parted meet again where their ways do.
+//! The lanes with the lowest program counter run first, so that lanes that diverged reconverge where
+//! their paths do.
 
 use super::block::Block;
 use super::lanes::{lanes, mask};
@@ -19,36 +20,38 @@ pub(crate) struct Warp {
     pub(crate) counters: [u32; 32],
     /// Lanes that have not ended.
     pub(crate) alive: u32,
-    /// Lanes that wait for others of the warp, and for which.
+    /// Lanes that wait at a collective instruction.
     pub(crate) waiting: u32,
+    /// For each of them, the member mask of its instruction.
     pub(crate) members: [u32; 32],
     /// Lanes that wait at the barrier of the block.
-    pub(crate) stopped: u32,
-    /// Barriers of the warp so far.
+    pub(crate) at_barrier: u32,
+    /// Number of barriers of the warp so far.
     pub(crate) epoch: u32,
+    /// Number of instructions executed.
     instructions: u64,
 }
 
-/// After so many instructions a warp is taken to run forever.
+/// A warp that executes more instructions is taken to run forever.
 const LIMIT: u64 = 1 << 25;
 
 /// Lanes that run together.
 #[derive(Clone, Copy, Debug)]
 struct Group {
-    /// Where they stand.
+    /// Their program counter.
     counter: u32,
     lanes: u32,
-    /// Those for which the guard of the instruction holds.
+    /// The lanes for which the guard of the instruction holds.
     active: u32,
 }
 
-/// What remains of the step of a group.
+/// How a group continues after an instruction.
 enum Next {
-    /// The instruction after this one.
+    /// With the following instruction.
     Following,
-    /// This instruction, for all.
+    /// With this instruction, for all lanes.
     Jump(u32),
-    /// The counters are set; choose again.
+    /// The counters of the lanes are set; choose a group again.
     Choose,
 }
 
@@ -70,19 +73,20 @@ impl Warp {
             alive: 0,
             waiting: 0,
             members: [0; 32],
-            stopped: 0,
+            at_barrier: 0,
             epoch: 0,
             instructions: 0,
         }
     }
 
-    /// Every lane stands at the entry of a block; other registers hold whatever they held.
+    /// Moves every lane to the entry of the kernel, for a new block. Registers other than the block
+    /// index keep their contents.
     pub(crate) fn begin(&mut self, grid: &Grid<'_>, block: u32) {
         let threads = grid.launch.threads - 32 * self.index;
         self.registers[BLOCK] = [block.into(); 32];
         self.alive = mask(|lane| (lane as u32) < threads);
         self.counters = [grid.kernel.entry; 32];
-        (self.waiting, self.stopped) = (0, 0);
+        (self.waiting, self.at_barrier) = (0, 0);
         (self.epoch, self.instructions) = (0, 0);
     }
 
@@ -95,32 +99,34 @@ impl Warp {
         self.alive == 0
     }
 
-    /// Lanes by program counter, lowest first.
-    pub(crate) fn groups(&self, mut of: u32) -> Vec<(u32, u32)> {
+    /// Groups the lanes of a mask by program counter; gives counter and mask of each, the lowest
+    /// counter first.
+    pub(crate) fn groups(&self, mut rest: u32) -> Vec<(u32, u32)> {
         let mut found = Vec::new();
-        while let Some(lowest) = lanes(of).map(|lane| self.counters[lane]).min() {
-            let group = of & mask(|lane| self.counters[lane] == lowest);
+        while let Some(lowest) = lanes(rest).map(|lane| self.counters[lane]).min() {
+            let group = rest & mask(|lane| self.counters[lane] == lowest);
             found.push((lowest, group));
-            of &= !group;
+            rest &= !group;
         }
         found
     }
 
-    /// Runs until every lane ended or waits; whether anything happened.
+    /// Runs until every lane waits or has ended; returns whether any instruction ran.
     pub(crate) fn run(&mut self, block: &mut Block<'_>) -> Step<bool> {
         let mut progress = false;
         loop {
-            let ready = self.alive & !self.waiting & !self.stopped;
+            let ready = self.alive & !self.waiting & !self.at_barrier;
             if ready != 0 {
                 self.run_lowest(block, ready)?;
-            } else if !self.meet_again(block)? {
+            } else if !self.retry_collectives(block)? {
                 return Ok(progress);
             }
             progress = true;
         }
     }
 
-    /// Runs the lanes with the lowest counter until they part, wait, or come to others.
+    /// Runs the lanes with the lowest counter until they diverge, wait, or reach the counter of other
+    /// lanes.
     fn run_lowest(&mut self, block: &mut Block<'_>, ready: u32) -> Step<()> {
         let (mut counter, mut others) = (u32::MAX, u32::MAX);
         for lane in lanes(ready) {
@@ -143,7 +149,10 @@ impl Warp {
                 active,
             };
             let step = match self.instructions > LIMIT {
-                true => Err(Fault::Endless { limit: LIMIT }.of(lanes.trailing_zeros() as usize)),
+                true => {
+                    let lane = lanes.trailing_zeros() as usize;
+                    Err(Fault::Endless { limit: LIMIT }.in_lane(lane))
+                }
                 false => self.step(block, &instruction.op, group),
             };
             match step {
@@ -176,7 +185,7 @@ impl Warp {
         }
     }
 
-    /// The operand of every lane.
+    /// The value of an operand in every lane.
     pub(super) fn values(&self, source: Source) -> [u64; 32] {
         match source {
             Source::Register(register) => self.registers[register as usize],
@@ -198,7 +207,7 @@ impl Warp {
         }
     }
 
-    /// One instruction.
+    /// Executes one instruction for a group.
     fn step(&mut self, block: &mut Block<'_>, op: &Op, group: Group) -> Step<Next> {
         let active = group.active;
         match op {
@@ -226,13 +235,13 @@ impl Warp {
             &Op::CopyAsync { to, from } => block.copy(self, active, to, from)?,
             Op::CopyCommit => block.commit_copies(self, active),
             &Op::CopyWait(left) => block.wait_for_copies(self, active, left)?,
-            _ => return self.turn(block, op, group),
+            _ => return self.control_flow(block, op, group),
         }
         Ok(Next::Following)
     }
 
-    /// An instruction after which lanes may part.
-    fn turn(&mut self, block: &mut Block<'_>, op: &Op, group: Group) -> Step<Next> {
+    /// Executes an instruction after which lanes may diverge, wait or end.
+    fn control_flow(&mut self, block: &mut Block<'_>, op: &Op, group: Group) -> Step<Next> {
         let Group {
             counter,
             lanes,
@@ -248,10 +257,10 @@ impl Warp {
         match op {
             Op::Branch(target) => self.move_to(active, *target),
             Op::Exit => self.alive &= !active,
-            Op::Barrier => self.stop(block, active)?,
-            Op::Together { members, .. } => self.meet(block, *members, active)?,
-            // `trap`: the others are steps.
-            _ => return Err(Fault::Trap.of(active.trailing_zeros() as usize)),
+            Op::Barrier => self.wait_at_barrier(block, active)?,
+            Op::Collective { members, .. } => self.reach_collective(block, *members, active)?,
+            // Only `trap` is left; `step` handles all other instructions.
+            _ => return Err(Fault::Trap.in_lane(active.trailing_zeros() as usize)),
         }
         Ok(Next::Choose)
     }

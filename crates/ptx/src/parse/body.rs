@@ -1,4 +1,4 @@
-//! The statements between the braces of a kernel.
+//! Parses the body of a kernel: declarations, labels and instructions.
 
 use std::collections::HashMap;
 
@@ -9,24 +9,25 @@ use crate::error::{Error, Result};
 use crate::instruction::{Guard, Instruction, Op, PARAMETERS, Register, SPECIAL, Source};
 use crate::types::Type;
 
-/// A body while it is read.
+/// The state of parsing a body.
 pub(super) struct Body<'m, 't> {
     module: &'m mut Text<'t>,
     /// Registers and shared variables.
     variables: Variables,
-    /// The register and the bytes of each parameter.
+    /// Register and size in bytes of each parameter.
     pub(super) parameters: HashMap<&'t str, (Register, usize)>,
     labels: HashMap<&'t str, u32>,
     jumps: Vec<Jump<'t>>,
     guard: Option<Guard>,
     line: u32,
     registers: u32,
-    /// The first register that instructions set.
+    /// The first register that instructions may write.
     first: Register,
 }
 
-/// A branch whose label is not placed yet.
+/// A branch whose target is not known yet.
 struct Jump<'t> {
+    /// Index of the branch in the code.
     at: usize,
     line: u32,
     label: &'t str,
@@ -56,8 +57,8 @@ impl<'m, 't> Body<'m, 't> {
         }
     }
 
-    /// Everything from the opening brace to the closing one; gives the number of registers, and
-    /// the variables of the kernel.
+    /// Parses from the opening brace to the closing one; returns the number of registers and the
+    /// variables of the kernel.
     pub(super) fn read(mut self, cursor: &mut Cursor<'t>) -> Result<(u32, Variables)> {
         cursor.expect("{")?;
         while !cursor.accept("}") {
@@ -90,7 +91,7 @@ impl<'m, 't> Body<'m, 't> {
         });
     }
 
-    /// `@!%p1 bra $L1;`
+    /// Parses an instruction with its guard: `@!%p1 bra $L1;`
     fn guarded(&mut self, cursor: &mut Cursor<'t>) -> Result<()> {
         self.guard = None;
         if cursor.accept("@") {
@@ -109,7 +110,7 @@ impl<'m, 't> Body<'m, 't> {
         match cursor.take()? {
             ".reg" => self.declare_registers(cursor),
             ".shared" => self.variables.declare(cursor),
-            // Advice to the compiler of machine code.
+            // A hint to the compiler that makes cubins of PTX.
             ".pragma" => {
                 cursor.take()?;
                 cursor.expect(";")
@@ -118,7 +119,7 @@ impl<'m, 't> Body<'m, 't> {
         }
     }
 
-    /// `.b32 %r<12>, x;`, behind `.reg`.
+    /// Parses the rest of a declaration after `.reg`: `.b32 %r<12>, x;`
     fn declare_registers(&mut self, cursor: &mut Cursor<'t>) -> Result<()> {
         let text = cursor.take()?;
         if text.strip_prefix('.').and_then(Type::parse).is_none() {
@@ -146,21 +147,21 @@ impl<'m, 't> Body<'m, 't> {
         self.registers += 1;
     }
 
-    /// What a name stands for as an operand.
+    /// The register or address of a name.
     pub(super) fn named(&self, name: &str) -> Result<Source> {
         let found = self.variables.names.get(name).copied();
-        found.ok_or_else(|| self.unsupported(format!("nothing here is named `{name}`")))
+        found.ok_or_else(|| self.unsupported(format!("unknown name `{name}`")))
     }
 
-    /// A register that instructions set.
+    /// A register that instructions may write.
     pub(super) fn own_register(&self, name: &str) -> Result<Register> {
         match self.named(name)? {
             Source::Register(register) if register >= self.first => Ok(register),
-            _ => Err(self.unsupported(format!("`{name}` is no register of the kernel"))),
+            _ => Err(self.unsupported(format!("`{name}` is not a register of the kernel"))),
         }
     }
 
-    /// A branch, whose label is looked up when all are placed.
+    /// A branch; its target is set by `link_jumps`, when all labels are known.
     pub(super) fn branch(&mut self, label: &'t str) -> Op {
         self.jumps.push(Jump {
             at: self.module.code.len(),
@@ -172,10 +173,10 @@ impl<'m, 't> Body<'m, 't> {
 
     fn link_jumps(&mut self) -> Result<()> {
         for Jump { at, line, label } in std::mem::take(&mut self.jumps) {
-            let Some(&place) = self.labels.get(label) else {
+            let Some(&target) = self.labels.get(label) else {
                 return Err(self.module.unsupported(line, format!("no label `{label}`")));
             };
-            self.module.code[at].op = Op::Branch(place);
+            self.module.code[at].op = Op::Branch(target);
         }
         Ok(())
     }

@@ -1,11 +1,11 @@
-//! What each instruction is, by its name and operands.
+//! Parses an instruction from its name and operands.
 //!
-//! Only what NVRTC makes of our kernels is known. Another instruction on registers is one line of
-//! [`crate::arithmetic`].
+//! Only the instructions that NVRTC makes of the kernels of this workspace are supported. To add one
+//! that touches registers only, add a line to [`crate::arithmetic`].
 
 use super::body::Body;
 use super::operand::Operand;
-use crate::arithmetic::{function, of_two};
+use crate::arithmetic::{binary_function, function};
 use crate::error::Result;
 use crate::instruction::{
     Access, Action, Address, Element, Function, Op, Product, Register, Shuffle, Source,
@@ -15,7 +15,7 @@ use crate::types::{Space, Type};
 type Operands<'o, 't> = &'o [Operand<'t>];
 
 impl<'t> Body<'_, 't> {
-    /// One instruction; its line is the one at hand.
+    /// Parses one instruction.
     pub(super) fn instruction(&mut self, name: &str, operands: Operands<'_, 't>) -> Result<Op> {
         match name {
             "bra" | "bra.uni" => match self.exactly(operands)? {
@@ -30,7 +30,7 @@ impl<'t> Body<'_, 't> {
             },
             "bar.warp.sync" => {
                 let [members] = self.exactly(operands)?;
-                self.together(members, Action::Barrier)
+                self.collective(members, Action::Barrier)
             }
             "shfl.sync.bfly.b32" => self.shuffle(operands),
             "cp.async.cg.shared.global" => self.copy(operands),
@@ -81,7 +81,7 @@ impl<'t> Body<'_, 't> {
         }
     }
 
-    /// Exactly so many operands.
+    /// The operands, if there are exactly `N`.
     fn exactly<'o, const N: usize>(
         &self,
         operands: Operands<'o, 't>,
@@ -143,7 +143,7 @@ impl<'t> Body<'_, 't> {
         }
     }
 
-    /// The step that puts a function of operands into a register.
+    /// An instruction that writes a function of its operands to a register.
     fn apply(&self, function: Function, operands: Operands<'_, 't>) -> Result<Op> {
         let Some((to, from)) = operands.split_first() else {
             return Err(self.unsupported("takes operands"));
@@ -169,10 +169,10 @@ impl<'t> Body<'_, 't> {
         })
     }
 
-    /// `ld.param.u64 %rd1, [name]`: a move, for parameters lie in registers.
+    /// `ld.param.u64 %rd1, [name]`: a move, because parameters are held in registers.
     fn load_parameter(&self, kind: Type, operands: Operands<'_, 't>) -> Result<Op> {
         let [to, Operand::Address(base, 0)] = self.exactly(operands)? else {
-            return Err(self.unsupported("a parameter is read whole"));
+            return Err(self.unsupported("only whole parameters can be read"));
         };
         let parameter = match **base {
             Operand::Name(name) => self.parameters.get(name),
@@ -224,7 +224,7 @@ impl<'t> Body<'_, 't> {
         operands: Operands<'_, 't>,
     ) -> Result<Op> {
         let [to, address, from] = self.exactly(operands)?;
-        let Some(function) = of_two(operation, kind) else {
+        let Some(function) = binary_function(operation, kind) else {
             return Err(self.unsupported("unknown operation"));
         };
         Ok(Op::Atomic {
@@ -238,7 +238,7 @@ impl<'t> Body<'_, 't> {
     /// `cp.async.cg.shared.global [%r1], [%rd1], 16`
     fn copy(&self, operands: Operands<'_, 't>) -> Result<Op> {
         let [to, from, Operand::Number(16)] = self.exactly(operands)? else {
-            return Err(self.unsupported("16 bytes are copied"));
+            return Err(self.unsupported("only copies of 16 bytes are supported"));
         };
         Ok(Op::CopyAsync {
             to: self.address(to)?,
@@ -246,8 +246,8 @@ impl<'t> Body<'_, 't> {
         })
     }
 
-    fn together(&self, members: &Operand<'t>, action: Action) -> Result<Op> {
-        Ok(Op::Together {
+    fn collective(&self, members: &Operand<'t>, action: Action) -> Result<Op> {
+        Ok(Op::Collective {
             members: self.source(members)?,
             action,
         })
@@ -269,13 +269,14 @@ impl<'t> Body<'_, 't> {
             lane: self.source(lane)?,
             clamp: self.source(clamp)?,
         };
-        self.together(members, Action::Shuffle(shuffle))
+        self.collective(members, Action::Shuffle(shuffle))
     }
 
     /// `redux.sync.add.u32 %r1, %r2, members`
     fn reduction(&self, operation: &str, kind: Type, operands: Operands<'_, 't>) -> Result<Op> {
         let [to, from, members] = self.exactly(operands)?;
-        let Some(function) = of_two(operation, kind).filter(|_| kind.bytes() == Some(4)) else {
+        let function = binary_function(operation, kind).filter(|_| kind.bytes() == Some(4));
+        let Some(function) = function else {
             return Err(self.unsupported("unknown operation"));
         };
         let action = Action::Reduce {
@@ -283,7 +284,7 @@ impl<'t> Body<'_, 't> {
             to: self.register(to)?,
             from: self.source(from)?,
         };
-        self.together(members, action)
+        self.collective(members, action)
     }
 
     fn load_matrix<const N: usize>(&self, operands: Operands<'_, 't>) -> Result<Op> {
@@ -292,7 +293,7 @@ impl<'t> Body<'_, 't> {
             address: self.address(address)?,
             to: self.registers::<N>(to)?.to_vec(),
         };
-        Ok(of_whole_warp(action))
+        Ok(whole_warp(action))
     }
 
     fn multiply(&self, element: Element, operands: Operands<'_, 't>) -> Result<Op> {
@@ -304,12 +305,13 @@ impl<'t> Body<'_, 't> {
             right: self.sources(self.vector(right)?)?,
             plus: self.sources(self.vector(plus)?)?,
         };
-        Ok(of_whole_warp(Action::Multiply(Box::new(product))))
+        Ok(whole_warp(Action::Multiply(Box::new(product))))
     }
 }
 
-fn of_whole_warp(action: Action) -> Op {
-    Op::Together {
+/// A collective instruction of all 32 lanes.
+fn whole_warp(action: Action) -> Op {
+    Op::Collective {
         members: Source::Value(u64::from(u32::MAX)),
         action,
     }

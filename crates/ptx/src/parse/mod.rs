@@ -1,4 +1,4 @@
-//! From a text of PTX to a module: tokens, declarations, kernels.
+//! Parses PTX: splits it into tokens, then reads declarations and kernels.
 
 mod body;
 mod instruction;
@@ -15,18 +15,19 @@ use crate::types::Type;
 use body::Body;
 use token::Cursor;
 
-/// What the names of shared variables mean, and how much memory they take.
+/// The shared variables declared so far.
 #[derive(Clone, Debug)]
 struct Variables {
-    /// An address that is known, or the register of one that the launch says.
+    /// Address of each static variable; for dynamic shared memory the register of its address, which
+    /// a launch sets.
     names: HashMap<String, Source>,
     /// End of the static shared memory.
     end: usize,
-    /// What the begin of the dynamic one is a multiple of.
+    /// Alignment of the dynamic shared memory.
     dynamic_align: usize,
 }
 
-/// A module while it is read.
+/// The state of parsing a module.
 struct Text<'t> {
     lines: Vec<&'t str>,
     code: Vec<Instruction>,
@@ -34,10 +35,10 @@ struct Text<'t> {
     variables: Variables,
 }
 
-/// What says how many threads a kernel is made for, which changes nothing here.
+/// Directives that tell the compiler about the launch; they have no effect here.
 const TUNING: [&str; 4] = [".maxntid", ".reqntid", ".minnctapersm", ".maxnreg"];
 
-/// Reads the whole text.
+/// Parses a module.
 pub(crate) fn module(text: &str) -> Result<Module> {
     let tokens = token::tokens(text)?;
     let mut cursor = Cursor::new(&tokens);
@@ -82,7 +83,7 @@ impl<'t> Text<'t> {
         }
     }
 
-    /// Behind `.entry`.
+    /// Parses a kernel, after `.entry`.
     fn kernel(&mut self, cursor: &mut Cursor<'t>) -> Result<()> {
         let name = cursor.take()?;
         let parameters = parameters(cursor)?;
@@ -117,7 +118,7 @@ struct Parameter<'t> {
     bytes: usize,
 }
 
-/// `(.param .u64 a, .param .f32 b)`
+/// Parses the parameters of a kernel: `(.param .u64 a, .param .f32 b)`
 fn parameters<'t>(cursor: &mut Cursor<'t>) -> Result<Vec<Parameter<'t>>> {
     cursor.expect("(")?;
     let mut found = Vec::new();
@@ -138,14 +139,15 @@ fn parameters<'t>(cursor: &mut Cursor<'t>) -> Result<Vec<Parameter<'t>>> {
 }
 
 impl Variables {
-    /// `.align 4 .b8 name[12];`, or `name[]` for the memory that the launch sizes; behind `.shared`.
+    /// Parses the rest of a declaration after `.shared`: `.align 4 .b8 name[12];`, or `name[]` for
+    /// dynamic shared memory, whose size the launch gives.
     fn declare(&mut self, cursor: &mut Cursor<'_>) -> Result<()> {
         cursor.expect(".align")?;
         let align = size(cursor)?.max(1);
         cursor.expect(".b8")?;
         let name = cursor.take()?.to_owned();
         cursor.expect("[")?;
-        let place = match cursor.peek() {
+        let source = match cursor.peek() {
             "]" => {
                 self.dynamic_align = self.dynamic_align.max(align);
                 Source::Register(DYNAMIC_SHARED as Register)
@@ -156,7 +158,7 @@ impl Variables {
                 Source::Value(address as u64)
             }
         };
-        self.names.insert(name, place);
+        self.names.insert(name, source);
         cursor.expect("]")?;
         cursor.expect(";")
     }

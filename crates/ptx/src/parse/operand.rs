@@ -1,9 +1,9 @@
-//! The forms of an operand.
+//! Parses the operands of an instruction.
 
 use super::token::Cursor;
 use crate::error::Result;
 
-/// An operand as written.
+/// A parsed operand.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Operand<'t> {
     Name(&'t str),
@@ -19,17 +19,17 @@ pub(super) enum Operand<'t> {
 
 /// The bits of a literal without its sign.
 pub(super) fn number(text: &str) -> Option<u64> {
-    let of_base = |prefix, base| {
+    let hexadecimal = |prefix| {
         let digits = text.strip_prefix(prefix)?;
-        Some(u64::from_str_radix(digits, base).ok())
+        Some(u64::from_str_radix(digits, 16).ok())
     };
-    of_base("0f", 16)
-        .or_else(|| of_base("0d", 16))
-        .or_else(|| of_base("0x", 16))
+    hexadecimal("0f")
+        .or_else(|| hexadecimal("0d"))
+        .or_else(|| hexadecimal("0x"))
         .unwrap_or_else(|| text.parse().ok())
 }
 
-/// One operand.
+/// Parses one operand.
 fn operand<'t>(cursor: &mut Cursor<'t>) -> Result<Operand<'t>> {
     Ok(match cursor.peek() {
         "{" => Operand::Vector(list(cursor)?),
@@ -83,7 +83,7 @@ fn address<'t>(cursor: &mut Cursor<'t>) -> Result<Operand<'t>> {
     Ok(Operand::Address(Box::new(base), offset))
 }
 
-/// All operands up to `end`, which is taken too.
+/// Parses all operands up to `end`, and `end` itself.
 pub(super) fn separated<'t>(cursor: &mut Cursor<'t>, end: &str) -> Result<Vec<Operand<'t>>> {
     let mut found = Vec::new();
     while !cursor.accept(end) {

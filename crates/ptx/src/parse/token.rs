@@ -1,8 +1,8 @@
-//! The words and signs of a text of PTX.
+//! Splits PTX into words and signs.
 
 use crate::error::{Error, Result};
 
-/// A word or sign, and its line, counted from 1.
+/// A word or sign with its line, counted from 1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Token<'t> {
     pub(crate) text: &'t str,
@@ -13,7 +13,7 @@ fn belongs_to_word(sign: char) -> bool {
     sign.is_ascii_alphanumeric() || matches!(sign, '_' | '$' | '%' | '.')
 }
 
-/// End of the comment, string, word or sign that starts here.
+/// End of the comment, string, word or sign that begins at `start`.
 fn token_end(text: &str, start: usize) -> usize {
     let rest = &text[start..];
     let length = if rest.starts_with("//") {
@@ -28,7 +28,7 @@ fn token_end(text: &str, start: usize) -> usize {
     start + length.unwrap_or(rest.len())
 }
 
-/// Splits the text; comments are left out.
+/// Splits a text into tokens without its comments.
 pub(crate) fn tokens(text: &str) -> Result<Vec<Token<'_>>> {
     let mut found = Vec::new();
     for (line, text) in (1..).zip(text.lines()) {
@@ -53,7 +53,7 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Token<'_>>> {
     Ok(found)
 }
 
-/// A place in the tokens.
+/// A position in the tokens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cursor<'t> {
     tokens: &'t [Token<'t>],
@@ -70,7 +70,7 @@ impl<'t> Cursor<'t> {
         self.peek_after(0)
     }
 
-    /// The one that comes `distance` later.
+    /// The word or sign `distance` tokens later.
     pub(crate) fn peek_after(&self, distance: usize) -> &'t str {
         self.tokens
             .get(self.at + distance)
@@ -96,7 +96,7 @@ impl<'t> Cursor<'t> {
         Ok(self.tokens[self.at - 1].text)
     }
 
-    /// Goes past `text` if it comes next.
+    /// Takes the next token if it is `text`; returns whether it was.
     pub(crate) fn accept(&mut self, text: &str) -> bool {
         let found = self.peek() == text;
         self.at += usize::from(found);

@@ -1,40 +1,42 @@
-//! The boxes that answered words, drawn over a picture with labels that keep clear of each other.
+//! Draws the best region of each answered word as a labelled box over the picture.
 
 use maud::{Markup, html};
 
 use super::colour::RelevanceScale;
 use super::plot::px;
 use crate::numbers::fixed;
-use crate::record::ExampleWord;
+use crate::record::{ExampleWord, PictureSize};
 
-/// Labels in one picture; further boxes are drawn without.
+/// Largest number of labels in one picture; further boxes are drawn without a label.
 const LABELS: usize = 8;
-/// Texts in one label.
+/// Largest number of words in one label.
 const TEXTS: usize = 4;
 
-/// A box and all the words whose best region it is.
+/// A box and all words whose best region it is.
 pub(super) struct AnsweredBox {
     area: Rectangle,
+    /// Indices of the words.
     words: Vec<usize>,
+    /// The highest relevance of these words.
     relevance: f64,
 }
 
-/// Boxes of the answered words, most relevant first; equal boxes are one.
-pub(super) fn answered_boxes(words: &[ExampleWord], size: (u32, u32)) -> Vec<AnsweredBox> {
+/// The boxes of the answered words, most relevant first; words with equal boxes share one.
+pub(super) fn answered_boxes(words: &[ExampleWord], size: PictureSize) -> Vec<AnsweredBox> {
     let mut boxes: Vec<AnsweredBox> = Vec::new();
-    for (place, word) in words.iter().enumerate().filter(|(_, word)| word.answered) {
-        let Some(area) = word.best_box.and_then(|corners| inside(corners, size)) else {
+    for (index, word) in words.iter().enumerate().filter(|(_, word)| word.answered) {
+        let Some(area) = word.best_box.and_then(|corners| clipped(corners, size)) else {
             continue;
         };
         let relevance = f64::from(word.relevance);
         match boxes.iter_mut().find(|known| known.area == area) {
             Some(known) => {
-                known.words.push(place);
+                known.words.push(index);
                 known.relevance = known.relevance.max(relevance);
             }
             None => boxes.push(AnsweredBox {
                 area,
-                words: vec![place],
+                words: vec![index],
                 relevance,
             }),
         }
@@ -43,16 +45,16 @@ pub(super) fn answered_boxes(words: &[ExampleWord], size: (u32, u32)) -> Vec<Ans
     boxes
 }
 
-/// For each word the box it points to.
+/// Index of the box of a word.
 pub(super) fn box_of_word(boxes: &[AnsweredBox], word: usize) -> Option<usize> {
     boxes.iter().position(|known| known.words.contains(&word))
 }
 
-/// The part of a box that lies in the picture; `None` for one without area there.
-fn inside(corners: [f32; 4], size: (u32, u32)) -> Option<Rectangle> {
+/// The part of a box x1 y1 x2 y2 that lies in the picture; `None` where that has no area.
+fn clipped(corners: [f32; 4], size: PictureSize) -> Option<Rectangle> {
     let [x1, y1, x2, y2] = corners.map(f64::from);
-    let [x1, x2] = [x1, x2].map(|x| x.clamp(0.0, f64::from(size.0)));
-    let [y1, y2] = [y1, y2].map(|y| y.clamp(0.0, f64::from(size.1)));
+    let [x1, x2] = [x1, x2].map(|x| x.clamp(0.0, f64::from(size.width)));
+    let [y1, y2] = [y1, y2].map(|y| y.clamp(0.0, f64::from(size.height)));
     let (width, height) = (x2 - x1, y2 - y1);
     (width > 0.0 && height > 0.0).then_some(Rectangle {
         x: x1,
@@ -62,31 +64,31 @@ fn inside(corners: [f32; 4], size: (u32, u32)) -> Option<Rectangle> {
     })
 }
 
-/// A picture's overlay in its own pixels.
+/// An SVG overlay with the boxes and their labels, in pixels of the picture.
 pub(super) fn overlay(
     boxes: &[AnsweredBox],
     words: &[ExampleWord],
-    size: (u32, u32),
+    size: PictureSize,
     scale: RelevanceScale,
 ) -> Markup {
     let names: Vec<String> = boxes.iter().map(|answered| name(answered, words)).collect();
     let labels = place_labels(boxes, &names, size);
-    let unit = f64::from(size.0.max(size.1)) / 100.0;
+    let unit = f64::from(size.width.max(size.height)) / 100.0;
     html! {
-        svg.overlay viewBox={ "0 0 " (size.0) " " (size.1) } aria-hidden="true" {
+        svg.overlay viewBox={ "0 0 " (size.width) " " (size.height) } aria-hidden="true" {
             // The most relevant box is drawn last, on top.
-            @for (place, answered) in boxes.iter().enumerate().rev() {
+            @for (index, answered) in boxes.iter().enumerate().rev() {
                 @let shade = scale.shade(answered.relevance);
-                g.box data-box=(place) {
-                    title { (names[place]) ": " (fixed(answered.relevance, 2)) }
+                g.box data-box=(index) {
+                    title { (names[index]) ": " (fixed(answered.relevance, 2)) }
                     (answered.area.outline("casing", unit * 1.3, "#0b1416"))
                     (answered.area.outline("edge", unit * 0.7, &shade.background))
-                    @if let Some(at) = labels.get(place) {
+                    @if let Some(at) = labels.get(index) {
                         rect.tag x=(px(at.x)) y=(px(at.y)) width=(px(at.width)) height=(px(at.height))
                             rx=(px(unit * 0.6)) fill=(shade.background) {}
                         text x=(px(at.x + at.height * 0.25)) y=(px(at.y + at.height * 0.73))
                             style={ "font-size:" (px(at.height * 0.7)) "px;fill:" (shade.text) } {
-                            (names[place])
+                            (names[index])
                         }
                     }
                 }
@@ -95,6 +97,7 @@ pub(super) fn overlay(
     }
 }
 
+/// The label of a box: its words, each once, at most [`TEXTS`] of them.
 fn name(answered: &AnsweredBox, words: &[ExampleWord]) -> String {
     let mut texts: Vec<&str> = Vec::new();
     for &word in &answered.words {
@@ -108,7 +111,7 @@ fn name(answered: &AnsweredBox, words: &[ExampleWord]) -> String {
     }
 }
 
-/// An upright rectangle in pixels of the picture.
+/// An axis-aligned rectangle in pixels of the picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Rectangle {
     x: f64,
@@ -132,10 +135,10 @@ impl Rectangle {
     }
 }
 
-/// Greedy, most relevant first: of the places around a box the one that covers the
-/// least of earlier labels; the first such place on a tie.
-fn place_labels(boxes: &[AnsweredBox], names: &[String], size: (u32, u32)) -> Vec<Rectangle> {
-    let frame = (f64::from(size.0), f64::from(size.1));
+/// Places labels greedily, the most relevant box first: of eleven positions around or in a box, the
+/// first that covers the least of the earlier labels.
+fn place_labels(boxes: &[AnsweredBox], names: &[String], size: PictureSize) -> Vec<Rectangle> {
+    let frame = (f64::from(size.width), f64::from(size.height));
     let height = frame.0.max(frame.1) * 0.052;
     let mut placed: Vec<Rectangle> = Vec::new();
     for (answered, name) in boxes.iter().zip(names).take(LABELS) {
@@ -164,7 +167,10 @@ fn place_labels(boxes: &[AnsweredBox], names: &[String], size: (u32, u32)) -> Ve
             width,
             height,
         });
-        let covered = |at: &Rectangle| -> f64 { placed.iter().map(|of| at.shared_area(of)).sum() };
+        let covered = |at: &Rectangle| -> f64 {
+            let earlier = placed.iter();
+            earlier.map(|other| at.shared_area(other)).sum()
+        };
         let least = candidates
             .into_iter()
             .min_by(|a, b| covered(a).total_cmp(&covered(b)));
@@ -177,7 +183,10 @@ fn place_labels(boxes: &[AnsweredBox], names: &[String], size: (u32, u32)) -> Ve
 mod tests {
     use super::*;
 
-    const SIZE: (u32, u32) = (100, 100);
+    const SIZE: PictureSize = PictureSize {
+        width: 100,
+        height: 100,
+    };
 
     fn word(text: &str, best_box: Option<[f32; 4]>) -> ExampleWord {
         ExampleWord {
@@ -204,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_boxes_are_dropped() {
+    fn boxes_without_area_in_the_picture_are_dropped() {
         let broken = [
             Some([50.0, 10.0, 10.0, 50.0]),
             Some([f32::NAN; 4]),
@@ -228,14 +237,15 @@ mod tests {
                 relevance: 0.5,
             })
             .collect();
-        let placed = place_labels(&boxes, &vec!["circle".to_owned(); 6], (200, 200));
-        for (place, one) in placed.iter().enumerate() {
-            assert!(
-                placed[..place]
-                    .iter()
-                    .all(|other| one.shared_area(other) == 0.0),
-                "label {place}"
-            );
+        let size = PictureSize {
+            width: 200,
+            height: 200,
+        };
+        let placed = place_labels(&boxes, &vec!["circle".to_owned(); 6], size);
+        for (index, one) in placed.iter().enumerate() {
+            let mut earlier = placed[..index].iter();
+            let apart = earlier.all(|other| one.shared_area(other) == 0.0);
+            assert!(apart, "label {index}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The colours of relevance.
+//! The colour scale of relevance.
 
-/// Sand to deep teal: light to dark and of falling lightness, so it also reads in grey.
+/// Sand to deep teal. Lightness falls from end to end, so that the order is visible in grey too.
 const RAMP: [[f64; 3]; 5] = [
     [238.0, 217.0, 158.0],
     [186.0, 219.0, 183.0],
@@ -29,13 +29,13 @@ impl RelevanceScale {
         Self { low, high }
     }
 
-    /// The colour of one relevance; outside the scale the nearest end.
+    /// The colour of one relevance; outside the scale that of the nearest end.
     pub(super) fn shade(self, relevance: f64) -> Shade {
         let fraction = ((relevance - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
-        // What is no number is the lowest.
-        let place = fraction.max(0.0) * (RAMP.len() - 1) as f64;
-        let below = (place as usize).min(RAMP.len() - 2);
-        let share = place - below as f64;
+        // NaN gets the colour of the lowest.
+        let position = fraction.max(0.0) * (RAMP.len() - 1) as f64;
+        let below = (position as usize).min(RAMP.len() - 2);
+        let share = position - below as f64;
         let channel = |c: usize| RAMP[below][c] + share * (RAMP[below + 1][c] - RAMP[below][c]);
         let [red, green, blue] = [channel(0), channel(1), channel(2)];
         let luma = 0.299 * red + 0.587 * green + 0.114 * blue;
@@ -62,7 +62,7 @@ mod tests {
     use super::RelevanceScale;
 
     #[test]
-    fn ends_of_the_scale_hold_beyond_it() {
+    fn values_beyond_the_scale_get_the_colour_of_its_end() {
         let scale = RelevanceScale::new(0.2, 0.6);
         assert_eq!(scale.shade(-1.0).background, "#eed99e");
         assert_eq!(scale.shade(2.0).background, "#0c5467");

@@ -1,4 +1,5 @@
-//! Captions with what they found, and the region that answered each of their words.
+//! Retrieval examples: captions with the images retrieved for them, and the best region of each
+//! word.
 
 use std::ops::Range;
 
@@ -11,7 +12,7 @@ use super::colour::RelevanceScale;
 use crate::numbers::fixed;
 use crate::record::{CaptionExample, ExampleImage, ExampleWord, FoundImage};
 
-/// Every example with its words, its image and what was found; empty without examples.
+/// Every example with its words, its own image and the retrieved images; empty without examples.
 pub(super) fn examples(examples: &[CaptionExample], threshold: Option<f64>) -> Markup {
     if examples.is_empty() {
         return html! {};
@@ -20,21 +21,21 @@ pub(super) fn examples(examples: &[CaptionExample], threshold: Option<f64>) -> M
     let colouring = Colouring::new(threshold, words);
     html! {
         (colouring.legend())
-        @for example in examples { (example_of(example, colouring)) }
+        @for example in examples { (draw_example(example, colouring)) }
     }
 }
 
-/// Rules that fade the other boxes while a word is pointed at: no script needed.
+/// CSS rules that fade the other boxes while the pointer is on a word.
 pub(super) fn links(examples: &[CaptionExample]) -> String {
     let longest = examples.iter().map(|example| example.words.len()).max();
-    let rule = |place: usize| {
-        let pointed = format!(".word[data-box=\"{place}\"]:is(:hover,:focus)");
-        format!(".example:has({pointed}) .box:not([data-box=\"{place}\"]){{opacity:.08}}\n")
+    let rule = |index: usize| {
+        let pointed = format!(".word[data-box=\"{index}\"]:is(:hover,:focus)");
+        format!(".example:has({pointed}) .box:not([data-box=\"{index}\"]){{opacity:.08}}\n")
     };
     (0..longest.unwrap_or(0)).map(rule).collect()
 }
 
-fn example_of(example: &CaptionExample, colouring: Colouring) -> Markup {
+fn draw_example(example: &CaptionExample, colouring: Colouring) -> Markup {
     let CaptionExample {
         caption,
         matched,
@@ -50,8 +51,8 @@ fn example_of(example: &CaptionExample, colouring: Colouring) -> Markup {
         article.example aria-label=(caption) {
             h3.caption { (colouring.caption(caption, words, &boxes)) }
             @match rank {
-                1 => p.rank.first { "own image found first" },
-                _ => p.rank { "own image found at rank " (rank) },
+                1 => p.rank.first { "The caption’s own image has rank 1." },
+                _ => p.rank { "The caption’s own image has rank " (rank) "." },
             }
             div.parts {
                 (own_picture(example, &boxes, colouring.scale))
@@ -60,8 +61,8 @@ fn example_of(example: &CaptionExample, colouring: Colouring) -> Markup {
                     div.found {
                         h4 {
                             @match found.len() {
-                                1 => "found first, with similarity",
-                                count => { "first " (count) " found, with similarity" },
+                                1 => "most similar image, with its similarity",
+                                count => { (count) " most similar images, with their similarity" },
                             }
                         }
                         ol { @for found in found { (found_image(found)) } }
@@ -72,7 +73,7 @@ fn example_of(example: &CaptionExample, colouring: Colouring) -> Markup {
     }
 }
 
-/// How words are coloured, and which are struck out.
+/// Colours words by relevance and strikes out those below the threshold.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Colouring {
     scale: RelevanceScale,
@@ -80,7 +81,7 @@ pub(super) struct Colouring {
 }
 
 impl Colouring {
-    /// From the threshold to the highest relevance of some words.
+    /// A scale from the threshold to the highest relevance of some words.
     pub(super) fn new<'a>(
         threshold: Option<f64>,
         words: impl Iterator<Item = &'a ExampleWord>,
@@ -98,9 +99,9 @@ impl Colouring {
     fn legend(self) -> Markup {
         html! {
             p {
-                "Each word is coloured by its relevance: the highest cosine over the regions of the "
-                "caption's own image. A word that no region answers above the threshold is struck "
-                "out. Point at a word to see its box alone."
+                "Each word is coloured by its relevance: its highest cosine with any region of the "
+                "caption's own image. A word whose relevance is not above the threshold is struck "
+                "out. Move the pointer to a word to highlight the box of its best region."
             }
             ul.legend aria-label="Relevance of words" {
                 li {
@@ -108,40 +109,41 @@ impl Colouring {
                     span.ramp style={ "background:" (self.scale.gradient()) } {}
                     " " (fixed(self.scale.high, 2)) " relevance"
                 }
-                li { s.word.missing { "word" } " not found" }
-                li { span.wrong { "✗" } " its best region truly shows something else" }
+                li { s.word.missing { "word" } " relevance not above the threshold" }
+                li { span.wrong { "✗" } " its best region shows something else" }
             }
         }
     }
 
-    /// The caption with its words coloured; its own spelling where the tokens fit it.
+    /// The caption with its words coloured. Uses the caption's spelling if every token is found in
+    /// it, otherwise the tokens.
     pub(super) fn caption(
         self,
         caption: &str,
         words: &[ExampleWord],
         boxes: &[AnsweredBox],
     ) -> Markup {
-        let link = |place| box_of_word(boxes, place);
+        let link = |index| box_of_word(boxes, index);
         let Some(spans) = spans(caption, words) else {
             return html! {
-                @for (place, word) in words.iter().enumerate() {
-                    @if place > 0 { " " }
-                    (self.word(word, &word.text, link(place)))
+                @for (index, word) in words.iter().enumerate() {
+                    @if index > 0 { " " }
+                    (self.word(word, &word.text, link(index)))
                 }
             };
         };
         let last = spans.last().map_or(0, |span| span.end);
         let ends = std::iter::once(0).chain(spans.iter().map(|span| span.end));
         html! {
-            @for (place, (span, end)) in spans.iter().zip(ends).enumerate() {
+            @for (index, (span, end)) in spans.iter().zip(ends).enumerate() {
                 (&caption[end..span.start])
-                (self.word(&words[place], &caption[span.clone()], link(place)))
+                (self.word(&words[index], &caption[span.clone()], link(index)))
             }
             (&caption[last..])
         }
     }
 
-    /// A word as `text`, pointing to its box.
+    /// A word written as `text`, linked to the box with index `link`.
     fn word(self, word: &ExampleWord, text: &str, link: Option<usize>) -> Markup {
         let relevance = fixed(f64::from(word.relevance), 2);
         if !word.answered {
@@ -149,9 +151,9 @@ impl Colouring {
                 .threshold
                 .map(|t| format!(", threshold {}", fixed(t, 2)));
             return html! {
-                @if spoken(word) {
+                @if has_letters(word) {
                     s.word.missing
-                        title={ "not found: best relevance " (relevance) (below.unwrap_or_default()) } {
+                        title={ "highest relevance " (relevance) (below.unwrap_or_default()) } {
                         (text)
                     }
                 } @else { (text) }
@@ -171,9 +173,11 @@ impl Colouring {
         }
     }
 
-    /// Words as bars of relevance with the threshold across.
+    /// A bar chart of the words' relevance with a line at the threshold.
     fn bars(self, words: &[ExampleWord]) -> Markup {
-        let shown = words.iter().filter(|word| word.answered || spoken(word));
+        let shown = words
+            .iter()
+            .filter(|word| word.answered || has_letters(word));
         html! {
             @if !words.is_empty() {
                 table.bars {
@@ -201,7 +205,7 @@ impl Colouring {
             tr class=[(!word.answered).then_some("missing")] {
                 th scope="row" {
                     (word.text)
-                    @if !word.answered { span.hidden { " (not found)" } }
+                    @if !word.answered { span.hidden { " (not above the threshold)" } }
                     (wrong(word))
                 }
                 td.track {
@@ -220,12 +224,12 @@ impl Colouring {
 
 fn own_picture(example: &CaptionExample, boxes: &[AnsweredBox], scale: RelevanceScale) -> Markup {
     let ExampleImage { id, bytes, size } = &example.matched;
-    let ratio = size.map(|(width, height)| format!("aspect-ratio:{width}/{height}"));
+    let ratio = size.map(|size| format!("aspect-ratio:{}/{}", size.width, size.height));
     html! {
         figure.own {
             @if bytes.is_none() && boxes.is_empty() {
                 (no_picture(id))
-                figcaption { "its own image; the data set holds features only" }
+                figcaption { "the caption’s own image; the data set has no picture of it" }
             } @else {
                 div.frame style=[ratio] {
                     @if let Some(bytes) = bytes {
@@ -233,14 +237,14 @@ fn own_picture(example: &CaptionExample, boxes: &[AnsweredBox], scale: Relevance
                     }
                     @if let Some(size) = *size { (overlay(boxes, &example.words, size, scale)) }
                 }
-                figcaption { "its own image, " (id) }
+                figcaption { "the caption’s own image, " (id) }
             }
         }
     }
 }
 
-/// Whether a token is more than punctuation, which nobody expects to be answered.
-fn spoken(word: &ExampleWord) -> bool {
+/// Whether a token is more than punctuation. Punctuation is not marked as missing.
+fn has_letters(word: &ExampleWord) -> bool {
     word.text.chars().any(char::is_alphanumeric)
 }
 
@@ -252,7 +256,7 @@ fn wrong(word: &ExampleWord) -> Markup {
     }
 }
 
-/// Byte ranges of the tokens in the caption, in order; `None` where a token is spelled otherwise.
+/// Byte ranges of the tokens in the caption, in order; `None` if a token does not occur in it.
 fn spans(caption: &str, words: &[ExampleWord]) -> Option<Vec<Range<usize>>> {
     let lower = caption.to_ascii_lowercase();
     let mut cursor = 0;
@@ -283,18 +287,18 @@ fn found_image(found: &FoundImage) -> Markup {
             }
             span title=(image.id) {
                 (fixed(f64::from(*similarity), 3))
-                @if *matched { " " b title="the caption's own image" { "✓ its own" } }
+                @if *matched { " " b title="the caption's own image" { "✓ own image" } }
             }
         }
     }
 }
 
-/// The frame of an image whose pixels the data set does not hold.
+/// A frame in place of an image that the data set has no picture of.
 fn no_picture(id: &str) -> Markup {
     html! { div.nopicture { (id) } }
 }
 
-/// An image inside the page; bytes of no known format become a note.
+/// An image embedded in the page; a note for bytes of an unknown format.
 fn picture(bytes: &[u8], description: &str) -> Markup {
     match mime(bytes) {
         Some(mime) => html! {
@@ -304,7 +308,7 @@ fn picture(bytes: &[u8], description: &str) -> Markup {
     }
 }
 
-/// The media type by the first bytes of the file.
+/// The media type, recognised by the first bytes of the file.
 fn mime(bytes: &[u8]) -> Option<&'static str> {
     let riff = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP");
     match bytes {
@@ -346,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn format_is_told_by_the_first_bytes() {
+    fn format_is_recognised_by_the_first_bytes() {
         assert_eq!(mime(&[0xff, 0xd8, 0xff, 0xe0]), Some("image/jpeg"));
         assert_eq!(mime(b"\x89PNG\r\n"), Some("image/png"));
         assert_eq!(mime(b""), None);

@@ -1,4 +1,5 @@
-//! The two hills of relevance, epoch by epoch, with the threshold between them.
+//! The two hills: the distributions of relevant and irrelevant samples with the threshold, one panel
+//! an epoch.
 
 use maud::{Markup, html};
 
@@ -12,12 +13,12 @@ const WIDTH: f64 = 350.0;
 const HEIGHT: f64 = 215.0;
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = 26.0;
-/// Panels of a run: enough to see the movement, few enough to compare.
+/// Largest number of epochs that are drawn of a run.
 const PANELS: usize = 6;
-/// Points of a fitted curve.
+/// Number of points of a fitted curve.
 const POINTS: usize = 120;
 
-/// One epoch's hills, both with samples.
+/// The hills of one epoch; there are samples of both kinds.
 #[derive(Clone, Copy)]
 struct Panel<'a> {
     run: &'a RunRecord,
@@ -29,18 +30,19 @@ pub(super) fn hills(runs: &[RunRecord]) -> Markup {
     let Some((first, others)) = runs.split_first() else {
         return html! {};
     };
-    let resting = |run| Panel::of(run, run.best_epoch()?);
-    let resting: Vec<Panel> = others.iter().filter_map(resting).collect();
-    drawn("hills-epochs", &chosen(first), &resting)
+    let at_best = |run| Panel::new(run, run.best_epoch()?);
+    let at_best: Vec<Panel> = others.iter().filter_map(at_best).collect();
+    draw("hills-epochs", &chosen(first), &at_best)
 }
 
-/// The hills of one run over its epochs; `id` tells the runs of a page apart.
-pub(super) fn movement(run: &RunRecord, id: &str) -> Markup {
-    drawn(id, &chosen(run), &[])
+/// The hills of one run over its epochs; `id` must be unique in the page.
+pub(super) fn over_epochs(run: &RunRecord, id: &str) -> Markup {
+    draw(id, &chosen(run), &[])
 }
 
-fn drawn(id: &str, moving: &[Panel], resting: &[Panel]) -> Markup {
-    let all: Vec<Panel> = moving.iter().chain(resting).copied().collect();
+/// Panels of one run over its epochs, then panels of other runs.
+fn draw(id: &str, epochs: &[Panel], others: &[Panel]) -> Markup {
+    let all: Vec<Panel> = epochs.iter().chain(others).copied().collect();
     if all.is_empty() {
         return html! {};
     }
@@ -48,19 +50,19 @@ fn drawn(id: &str, moving: &[Panel], resting: &[Panel]) -> Markup {
     let panels = |id: &str, panels: &[Panel]| {
         html! {
             div.charts.thirds {
-                @for (place, panel) in panels.iter().enumerate() {
-                    (panel.draw(&format!("{id}-{place}"), &plot))
+                @for (index, panel) in panels.iter().enumerate() {
+                    (panel.draw(&format!("{id}-{index}"), &plot))
                 }
             }
         }
     };
     html! {
-        p { (seen(moving)) }
+        p { (describe(epochs)) }
         (legend())
-        @if !moving.is_empty() { (panels(id, moving)) }
-        @if !resting.is_empty() {
-            h3 { "The hills of the other runs at their best epoch" }
-            (panels("hills-others", resting))
+        @if !epochs.is_empty() { (panels(id, epochs)) }
+        @if !others.is_empty() {
+            h3 { "The other runs at their best epoch" }
+            (panels("hills-others", others))
         }
     }
 }
@@ -68,8 +70,8 @@ fn drawn(id: &str, moving: &[Panel], resting: &[Panel]) -> Markup {
 fn legend() -> Markup {
     html! {
         ul.legend aria-label="Curves" {
-            li { span.block.irrelevant {} "irrelevant: mismatched pairs" }
-            li { span.block.relevant {} "relevant: matched pairs" }
+            li { span.block.irrelevant {} "irrelevant samples: mismatched pairs" }
+            li { span.block.relevant {} "relevant samples: matched pairs" }
             li {
                 svg.swatch viewBox="0 0 28 10" aria-hidden="true" {
                     path.fit d="M1 9C9 9 9 1 14 1S19 9 27 9" {}
@@ -86,31 +88,31 @@ fn legend() -> Markup {
     }
 }
 
-/// First, best and last epoch, and others evenly between, in order.
+/// At most [`PANELS`] epochs in order: the first, the best, the last, and others evenly between.
 fn chosen(run: &RunRecord) -> Vec<Panel<'_>> {
-    let panels = run.epochs.iter().filter_map(|epoch| Panel::of(run, epoch));
+    let panels = run.epochs.iter().filter_map(|epoch| Panel::new(run, epoch));
     let panels: Vec<Panel> = panels.collect();
     if panels.len() <= PANELS {
         return panels;
     }
     let last = panels.len() - 1;
-    let mut places: Vec<usize> = (0..PANELS)
+    let mut indices: Vec<usize> = (0..PANELS)
         .map(|panel| (panel * last + (PANELS - 1) / 2) / (PANELS - 1))
         .collect();
     let best = panels.iter().position(|panel| panel.is_best());
-    if let Some(best) = best.filter(|best| !places.contains(best)) {
-        // The ends stay.
-        let between = places[1..PANELS - 1].iter_mut();
-        if let Some(nearest) = between.min_by_key(|place| place.abs_diff(best)) {
+    if let Some(best) = best.filter(|best| !indices.contains(best)) {
+        // The best epoch replaces the nearest of the inner ones; the first and last are kept.
+        let between = indices[1..PANELS - 1].iter_mut();
+        if let Some(nearest) = between.min_by_key(|index| index.abs_diff(best)) {
             *nearest = best;
         }
     }
-    places.sort_unstable();
-    places.into_iter().map(|place| panels[place]).collect()
+    indices.sort_unstable();
+    indices.into_iter().map(|index| panels[index]).collect()
 }
 
-/// One frame for all panels, so that they can be compared: the bins that hold a thousandth of their
-/// samples, and the highest density.
+/// The same axes for all panels, so that they can be compared: x covers every bin with more than a
+/// thousandth of its samples and every threshold, y the highest density.
 fn frame(panels: &[Panel]) -> Plot {
     let (mut low, mut high, mut top) = (0.0f64, 0.0f64, 0.0f64);
     for Panel { epoch, .. } in panels {
@@ -127,7 +129,7 @@ fn frame(panels: &[Panel]) -> Plot {
             .into_iter()
             .filter_map(|hill| peak(hill.1?))
         {
-            // A spike must not flatten everything else.
+            // A very narrow fit must not flatten the histograms.
             top = top.max(peak.min(1.3 * top));
         }
         if epoch.threshold.is_finite() {
@@ -144,7 +146,7 @@ fn frame(panels: &[Panel]) -> Plot {
     }
 }
 
-/// Middle of each bin and the density there; the area below is one.
+/// The middle of each bin and the density there; the densities integrate to one.
 fn density(histogram: &Histogram) -> impl Iterator<Item = (f64, f64)> {
     let scale = histogram.total().max(1) as f64 * Histogram::WIDTH;
     histogram
@@ -156,36 +158,41 @@ fn mean(histogram: &Histogram) -> f64 {
     density(histogram).map(|(x, y)| x * y).sum::<f64>() * Histogram::WIDTH
 }
 
-const INTRODUCTION: &str = "Each panel holds the highest relevance that a word finds in an image: \
-    right hill, in its own image; left hill, in an image that does not match. Missed are relevant \
-    samples below the threshold, let through are irrelevant ones above it.";
+/// Heading of the sections with hills.
+pub(super) const HEADING: &str = "The two hills: relevance in matched and in mismatched pairs";
 
-/// One sentence on what the panels of a run show, from their numbers.
-fn seen(panels: &[Panel]) -> String {
+const INTRODUCTION: &str = "Each panel shows two histograms of relevance, the highest cosine of a \
+    word with any region of an image. The right hill is over words with their own image (relevant \
+    samples), the left hill over words with an image that does not match (irrelevant samples). \
+    “Missed” is the fraction of relevant samples that are not above the threshold, “let through” \
+    the fraction of irrelevant samples that are.";
+
+/// The introduction, and a sentence on how the panels of a run differ.
+fn describe(panels: &[Panel]) -> String {
     let [first, .., last] = panels else {
         return match panels {
-            [only] => format!("{INTRODUCTION} {}", only.seen()),
+            [only] => format!("{INTRODUCTION} {}", only.describe()),
             _ => INTRODUCTION.to_owned(),
         };
     };
     let (before, after) = (first.gap(), last.gap());
     let movement = match after - before {
         apart if apart > 0.005 => "move apart",
-        apart if apart < -0.005 => "move together",
+        apart if apart < -0.005 => "move closer",
         _ => "keep their distance",
     };
     let from_to = |what: &str, write: &dyn Fn(&Panel) -> String| {
-        format!("{what} from {} to {}", write(first), write(last))
+        format!("{what} changes from {} to {}", write(first), write(last))
     };
     let facts = enumerate(&[
-        from_to("the distance of their means goes", &|of| fixed(of.gap(), 2)),
+        from_to("the distance of their means", &|of| fixed(of.gap(), 2)),
         from_to("the threshold", &|of| fixed(of.epoch.threshold, 3)),
-        from_to("the share of samples on its wrong side", &|of| {
+        from_to("the fraction of samples on its wrong side", &|of| {
             percent(of.wrong())
         }),
     ]);
     format!(
-        "{INTRODUCTION} From epoch {} to {} of the run with {} the hills {movement}: {facts}.",
+        "{INTRODUCTION} From epoch {} to epoch {} of the run with {}, the hills {movement}: {facts}.",
         first.epoch.epoch,
         last.epoch.epoch,
         subject(first.run)
@@ -194,7 +201,7 @@ fn seen(panels: &[Panel]) -> String {
 
 impl<'a> Panel<'a> {
     /// `None` without samples of both kinds.
-    fn of(run: &'a RunRecord, epoch: &'a EpochRecord) -> Option<Self> {
+    fn new(run: &'a RunRecord, epoch: &'a EpochRecord) -> Option<Self> {
         let drawable = epoch.hills.relevant.total() > 0 && epoch.hills.irrelevant.total() > 0;
         drawable.then_some(Self { run, epoch })
     }
@@ -203,26 +210,26 @@ impl<'a> Panel<'a> {
         self.epoch.epoch == self.run.best_epoch
     }
 
-    /// Distance of the means of both hills.
+    /// Distance between the means of both hills.
     fn gap(&self) -> f64 {
         mean(&self.epoch.hills.relevant) - mean(&self.epoch.hills.irrelevant)
     }
 
-    /// Share of samples on the wrong side of the threshold.
+    /// Fraction of samples on the wrong side of the threshold; NaN without samples.
     fn wrong(&self) -> f64 {
         let errors = measured_errors(&self.epoch.hills, self.epoch.threshold);
         errors.map_or(f64::NAN, |errors| errors.error)
     }
 
-    fn seen(&self) -> String {
+    fn describe(&self) -> String {
         format!(
-            "In epoch {} of the run with {} their means are {} apart, and the threshold of {} puts \
-             {} of the samples on the wrong side.",
+            "In epoch {} of the run with {}, the means of the hills are {} apart, and {} of the \
+             samples are on the wrong side of the threshold {}.",
             self.epoch.epoch,
             subject(self.run),
             fixed(self.gap(), 2),
-            fixed(self.epoch.threshold, 3),
-            percent(self.wrong())
+            percent(self.wrong()),
+            fixed(self.epoch.threshold, 3)
         )
     }
 
@@ -236,7 +243,7 @@ impl<'a> Panel<'a> {
         let title = format!("Epoch {epoch}, {}", display_name(self.run));
         let threshold = Some(*threshold).filter(|t| t.is_finite() && self.run.masks());
         let errors = threshold.and_then(|threshold| measured_errors(hills, threshold));
-        let facts = errors.map_or("no threshold in this rule".to_owned(), |errors| {
+        let facts = errors.map_or("this weight rule has no threshold".to_owned(), |errors| {
             let (missed, passed) = (percent(errors.missed), percent(errors.passed));
             format!("missed {missed} · let through {passed}")
         });
@@ -300,14 +307,14 @@ fn peak(Fit { mean, std }: Fit) -> Option<f64> {
     drawable.then(|| 1.0 / (std * (2.0 * std::f64::consts::PI).sqrt()))
 }
 
-/// A thin normal curve; one that would leave the frame is cut at its top.
+/// The curve of a fitted normal, cut off at the top of the frame.
 fn normal(fit: Option<Fit>, class: &str, plot: &Plot) -> Markup {
     let Some((Fit { mean, std }, height)) = fit.and_then(|fit| Some((fit, peak(fit)?))) else {
         return html! {};
     };
     let Plot { x, y, .. } = *plot;
-    let points = (0..=POINTS).map(|place| {
-        let value = x.low + (x.high - x.low) * place as f64 / POINTS as f64;
+    let points = (0..=POINTS).map(|point| {
+        let value = x.low + (x.high - x.low) * point as f64 / POINTS as f64;
         let density = height * (-0.5 * ((value - mean) / std).powi(2)).exp();
         (value, density.min(y.high))
     });

@@ -1,4 +1,5 @@
-//! In which words, captions and regions a setting differs from the baseline.
+//! The section of a study's page that compares one setting with the baseline by words, captions and
+//! regions.
 
 use maud::{Markup, html};
 
@@ -7,11 +8,11 @@ use super::{Row, folded, table, table_of};
 use crate::numbers::{counted, fixed, grouped, known, percent};
 use crate::study::inside::{CaptionShift, FIRST, FoundByOne, InsideRecord, WordRecord};
 
-/// A setting that was looked into.
+/// The comparison of one setting with the baseline.
 pub(super) fn inside(record: &InsideRecord) -> Markup {
-    let [setting, baseline] = record.of.as_ref().each().map(|of| of.name.as_str());
+    let [setting, baseline] = record.of.as_ref().each().map(|run| run.name.as_str());
     html! {
-        h3 { (setting) " beside " (baseline) ", seed " (record.seed) }
+        h3 { (setting) " compared with " (baseline) ", seed " (record.seed) }
         (found(record))
         (words(record, "answered most often", &record.most_answered))
         (words(record, "answered least often", &record.least_answered))
@@ -20,17 +21,17 @@ pub(super) fn inside(record: &InsideRecord) -> Markup {
     }
 }
 
-/// Sentences on what one of both finds alone, and on regions.
+/// Sentences on queries that only one of the two finds, and on regions that no word reaches.
 fn found(record: &InsideRecord) -> Markup {
-    let [setting, baseline] = record.of.as_ref().each().map(|of| of.name.as_str());
+    let [setting, baseline] = record.of.as_ref().each().map(|run| run.name.as_str());
     let alone = |found: &FoundByOne, what: &str| {
         let [ours, theirs] = [found.setting, found.baseline].map(|count| {
             let share = count as f64 / found.queries.max(1) as f64;
             format!("{} ({})", grouped(count), percent(share))
         });
         format!(
-            "Of {}, {setting} alone finds a match of {ours} among the first {FIRST}, {baseline} \
-             alone of {theirs}.",
+            "Of {}, {ours} have a match among the first {FIRST} results with {setting} but not with \
+             {baseline}, and {theirs} with {baseline} but not with {setting}.",
             counted(found.queries, what)
         )
     };
@@ -40,11 +41,11 @@ fn found(record: &InsideRecord) -> Markup {
             li { (alone(&record.captions, "caption")) }
             li { (alone(&record.images, "image")) }
             li {
-                "Of the regions of a matched image, on average " (percent(ours.by_caption))
-                " are above the threshold for no word of the caption with " (setting) ", "
+                "The average fraction of an image’s regions that are above the threshold for no word "
+                "of its caption is " (percent(ours.by_caption)) " with " (setting) " and "
                 (percent(theirs.by_caption)) " with " (baseline)
-                "; for no word of any of its captions, " (percent(ours.by_image)) " and "
-                (percent(theirs.by_image)) "."
+                ". For no word of any of the image’s captions, it is " (percent(ours.by_image))
+                " with " (setting) " and " (percent(theirs.by_image)) " with " (baseline) "."
             }
         }
     }
@@ -57,7 +58,7 @@ fn words(record: &InsideRecord, which: &str, words: &[WordRecord]) -> Markup {
     let of = &record.of;
     let answered = of.as_ref().map(|run| format!("{}: answered", run.name));
     let rows = words.iter().map(|word| {
-        let mut cells = vec![("occurs", grouped(word.occurrences))];
+        let mut cells = vec![("occurrences", grouped(word.occurrences))];
         for (found, answered) in word.found.each().into_iter().zip(answered.as_ref().each()) {
             cells.push((answered, percent(found.answered)));
             cells.push(("own image", fixed(found.matched, 2)));
@@ -69,37 +70,42 @@ fn words(record: &InsideRecord, which: &str, words: &[WordRecord]) -> Markup {
     });
     let rows: Vec<Row> = rows.collect();
     let caption = format!(
-        "Words that {} {which}, of {} with {} occurrences or more: share of occurrences whose \
-         highest relevance in the own image is above t ({} and {}), and the mean of that relevance \
-         in the own image and in another.",
+        "The words that are {which} with {}, of the {} with at least {} occurrences. “answered” \
+         is the fraction of occurrences whose highest relevance in the caption’s own image is above \
+         the threshold ({} with {}, {} with {}); “own image” is the mean of that relevance, “other \
+         image” its mean in an image that does not match.",
         of.setting.name,
-        grouped(record.words),
+        counted(record.words, "word"),
         record.fewest,
         fixed(of.setting.threshold, 3),
-        fixed(of.baseline.threshold, 3)
+        of.setting.name,
+        fixed(of.baseline.threshold, 3),
+        of.baseline.name
     );
     let table = table_of(&caption, "word", &rows);
     folded(&format!("Words {which}"), &table)
 }
 
-/// Captions that rank better with one of both.
+/// Captions whose own image has a better rank with the run named `better`.
 fn shifts(record: &InsideRecord, better: &str, shifts: &[CaptionShift]) -> Markup {
     if shifts.is_empty() {
         return html! {};
     }
     let names = || record.of.as_ref().each().into_iter();
     let head: Vec<String> = std::iter::once("image".to_owned())
-        .chain(names().map(|of| format!("rank with {}", of.name)))
-        .chain(names().map(|of| format!("words with {}", of.name)))
+        .chain(names().map(|run| format!("rank with {}", run.name)))
+        .chain(names().map(|run| format!("words with {}", run.name)))
         .collect();
     let rows = html! { tbody { @for shift in shifts { (shift_row(record, shift)) } } };
     let table = table(
         "Words are coloured by their highest relevance in the caption’s own image, from the \
-         threshold to the highest of its line; struck out below the threshold.",
+         threshold to the highest relevance of the line. Words that are not above the threshold are \
+         struck out.",
         &head,
         &rows,
     );
-    folded(&format!("Captions that rank better with {better}"), &table)
+    let summary = format!("Captions whose own image has a better rank with {better}");
+    folded(&summary, &table)
 }
 
 fn shift_row(record: &InsideRecord, shift: &CaptionShift) -> Markup {
@@ -107,9 +113,9 @@ fn shift_row(record: &InsideRecord, shift: &CaptionShift) -> Markup {
     let written = words
         .into_iter()
         .zip(record.of.as_ref().each())
-        .map(|(words, of)| {
+        .map(|(words, run)| {
             let all = shift.words.as_ref().each().into_iter().flatten();
-            Colouring::new(Some(of.threshold), all).caption(&shift.caption, words, &[])
+            Colouring::new(Some(run.threshold), all).caption(&shift.caption, words, &[])
         });
     html! {
         tr {

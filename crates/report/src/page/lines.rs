@@ -1,4 +1,4 @@
-//! Charts of values over epochs, one line a run or setting.
+//! Line charts of values over epochs, one line for each run or setting.
 
 use std::ops::Range;
 
@@ -7,15 +7,15 @@ use maud::{Markup, html};
 use super::plot::{Axis, Plot, extent, px, round_range, tick_digits, ticks};
 use crate::numbers::{fixed, percent};
 
-/// How many line styles `page.css` knows.
+/// Number of line styles that `page.css` defines.
 const STYLES: usize = 8;
 
 /// How values of a chart are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
-    /// As they are, with this many decimals.
+    /// Unchanged, with this many decimals.
     Plain(usize),
-    /// As fractions, in percent.
+    /// Fractions, written in percent.
     Fraction,
 }
 
@@ -28,52 +28,53 @@ impl Unit {
     }
 }
 
-/// Which values a chart has room for.
+/// The range of the value axis.
 #[derive(Debug, Clone)]
-pub(super) enum Room {
-    /// Those that are drawn.
+pub(super) enum ValueRange {
+    /// All values that are drawn.
     Drawn,
-    /// Those that are drawn, and zero.
+    /// All values that are drawn, and zero.
     DrawnAndZero,
-    /// These, whatever is drawn.
-    Values(Range<f64>),
+    /// A fixed range.
+    Fixed(Range<f64>),
 }
 
-/// What a chart shows.
+/// Title, unit and size of a chart.
 #[derive(Debug, Clone)]
 pub(super) struct Chart {
     pub(super) id: &'static str,
     pub(super) title: &'static str,
     pub(super) unit: Unit,
-    pub(super) room: Room,
-    /// Whether two charts stand in a row, or three.
+    pub(super) range: ValueRange,
+    /// Whether two charts fit in a row; otherwise three.
     pub(super) wide: bool,
 }
 
-/// One line: what it is, how it is coloured, and its points (epoch, value).
+/// One line of a chart.
 pub(super) struct Series {
     pub(super) name: String,
-    /// Class of `page.css`.
+    /// Class of `page.css` that colours it.
     pub(super) class: String,
+    /// Epoch and value of each point.
     pub(super) points: Vec<(f64, f64)>,
-    /// Epoch whose point is ringed.
+    /// Epoch whose point gets a ring.
     pub(super) ringed: Option<f64>,
-    /// Text at the right end, which may be empty; its last value where `None`.
+    /// Text at the right end, which may be empty; the last value where `None`.
     pub(super) end_label: Option<String>,
 }
 
-/// The class that colours the run or setting at this place of a page.
-pub(super) fn style(place: usize) -> String {
-    format!("run-{}", place % STYLES)
+/// The class of `page.css` that colours the run or setting with this index.
+pub(super) fn style(index: usize) -> String {
+    format!("run-{}", index % STYLES)
 }
 
-/// Names each line beside its colour.
+/// A legend with the name and colour of each line.
 pub(super) fn legend(what: &str, names: impl Iterator<Item = impl AsRef<str>>) -> Markup {
     html! {
         ul.legend aria-label=(what) {
-            @for (place, name) in names.enumerate() {
+            @for (index, name) in names.enumerate() {
                 li {
-                    svg.swatch.(style(place)) viewBox="0 0 28 10" aria-hidden="true" {
+                    svg.swatch.(style(index)) viewBox="0 0 28 10" aria-hidden="true" {
                         line.line x1="1" y1="5" x2="27" y2="5" {}
                         circle.dot cx="14" cy="5" r="2.8" {}
                     }
@@ -87,14 +88,14 @@ pub(super) fn legend(what: &str, names: impl Iterator<Item = impl AsRef<str>>) -
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 30.0;
 const LEFT: f64 = 46.0;
-/// Width of a letter of the labels, on average.
+/// Average width of a letter of the labels.
 const LETTER: f64 = 6.6;
-/// Least distance of two labels at the right end.
+/// Smallest vertical distance of two labels at the right end.
 const LABEL_HEIGHT: f64 = 14.0;
 
 impl Chart {
-    /// A `figure` with the lines; empty without a finite value. `group` tells charts of one kind
-    /// apart.
+    /// A `figure` with the lines; empty without a finite value. `group` is a prefix that makes the
+    /// chart's id unique in the page.
     pub(super) fn draw(&self, group: &str, mut lines: Vec<Series>) -> Markup {
         for line in &mut lines {
             line.points.retain(|&(x, y)| x.is_finite() && y.is_finite());
@@ -104,7 +105,7 @@ impl Chart {
             return html! {};
         };
         let id = format!("{group}{}", self.id);
-        let said: Vec<String> = lines.iter().map(|line| self.said(line)).collect();
+        let texts: Vec<String> = lines.iter().map(|line| self.describe(line)).collect();
         let marks = html! {
             (self.grid(&plot))
             @for line in &lines { (self.line(line, &plot)) }
@@ -113,7 +114,7 @@ impl Chart {
         html! {
             figure.chart id={ "chart-" (id) } {
                 figcaption { (self.title) }
-                (plot.svg(&id, self.title, &said.join(" "), &marks))
+                (plot.svg(&id, self.title, &texts.join(" "), &marks))
             }
         }
     }
@@ -124,10 +125,10 @@ impl Chart {
             false => (350.0, 230.0),
         };
         let points = || lines.iter().flat_map(|line| &line.points);
-        let zero = matches!(self.room, Room::DrawnAndZero).then_some(0.0);
+        let zero = matches!(self.range, ValueRange::DrawnAndZero).then_some(0.0);
         let epochs = extent(points().map(|point| point.0))?;
-        let values = match &self.room {
-            Room::Values(values) => values.clone(),
+        let values = match &self.range {
+            ValueRange::Fixed(values) => values.clone(),
             _ => round_range(points().map(|point| point.1).chain(zero))?,
         };
         let letters = lines
@@ -208,8 +209,8 @@ impl Chart {
         }
     }
 
-    /// First and last value, for who cannot see the line.
-    fn said(&self, line: &Series) -> String {
+    /// First and last value of a line, for screen readers.
+    fn describe(&self, line: &Series) -> String {
         let at = |point: Option<&(f64, f64)>| {
             let (epoch, value) = point.copied().unwrap_or_default();
             format!("{} at epoch {epoch}", self.unit.write(value))
@@ -219,7 +220,7 @@ impl Chart {
     }
 }
 
-/// Whole epochs, few enough to stand side by side.
+/// The ticks of the epoch axis: whole epochs, about eight at most.
 fn epoch_ticks(epochs: Axis) -> Vec<f64> {
     let whole = |tick: f64| (tick - tick.round()).abs() < 1e-6;
     let ticks = ticks(epochs.low, epochs.high, 8).into_iter();
@@ -228,8 +229,8 @@ fn epoch_ticks(epochs: Axis) -> Vec<f64> {
 
 /// Moves sorted heights apart until labels fit, and back inside the bounds.
 fn spread(heights: &mut [f64], bounds: Range<f64>) {
-    for place in 1..heights.len() {
-        heights[place] = heights[place].max(heights[place - 1] + LABEL_HEIGHT);
+    for index in 1..heights.len() {
+        heights[index] = heights[index].max(heights[index - 1] + LABEL_HEIGHT);
     }
     let mut limit = bounds.end;
     for height in heights.iter_mut().rev() {
@@ -254,7 +255,7 @@ mod tests {
             id: "c",
             title: "t",
             unit: Unit::Plain(2),
-            room: Room::Drawn,
+            range: ValueRange::Drawn,
             wide: false,
         };
         chart.draw("", vec![line]).into_string()
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_draw_draws_nothing() {
+    fn a_chart_without_finite_values_is_empty() {
         assert_eq!(chart(vec![]), "");
         assert_eq!(chart(vec![(1.0, f64::NAN)]), "");
     }

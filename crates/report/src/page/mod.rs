@@ -1,4 +1,4 @@
-//! What a person sees of a run or a study: one self-contained page, without scripts or requests.
+//! Renders a training run or a study as one self-contained HTML page without scripts or requests.
 
 mod boxes;
 mod colour;
@@ -20,27 +20,27 @@ pub use study::{StudyPage, render_study};
 
 const STYLE: &str = include_str!("page.css");
 
-/// What stands inside of a page.
+/// The contents of a page.
 struct Page<'a> {
     /// Title of the window.
     title: &'a str,
-    /// What kind of page it is.
+    /// `training report` or `study`.
     kind: &'static str,
     /// The heading.
     heading: &'a str,
-    /// One sentence below it.
+    /// One sentence below the heading.
     outcome: Markup,
-    /// Names and values; those without a value are left out.
+    /// Names and values below it; those without a value are left out.
     facts: Vec<(&'static str, String)>,
-    /// As typed; may be empty.
+    /// The command that made the page, as typed; may be empty.
     command: &'a str,
-    /// Rules beside those of every page.
+    /// CSS rules of this page, in addition to `page.css`.
     style: String,
-    /// Those without a body are left out.
+    /// Sections with an empty body are left out.
     sections: Vec<Section>,
 }
 
-/// A part of a page that is linked to by its id.
+/// A section of a page; links address it by its id.
 struct Section {
     id: &'static str,
     heading: &'static str,
@@ -66,7 +66,8 @@ impl Section {
 impl Page<'_> {
     /// The whole page. Control characters, which XML forbids, become spaces.
     fn draw(&self) -> String {
-        let sections = self.sections.iter().filter(|of| !of.body.0.is_empty());
+        let sections = self.sections.iter();
+        let sections = sections.filter(|section| !section.body.0.is_empty());
         let page = html! {
             html lang="en" {
                 head {
@@ -108,7 +109,7 @@ impl Page<'_> {
     }
 }
 
-/// A table of rows; its caption may be empty.
+/// A table; `rows` are its `tbody` elements, and its caption may be empty.
 fn table<H: AsRef<str>>(caption: &str, head: &[H], rows: &Markup) -> Markup {
     html! {
         div.scroll {
@@ -121,13 +122,14 @@ fn table<H: AsRef<str>>(caption: &str, head: &[H], rows: &Markup) -> Markup {
     }
 }
 
-/// A row of a table: what it is called, and its values, each with the name of its column.
+/// A row of a table.
 struct Row<'a> {
     name: &'a str,
+    /// Name of the column and text of each cell.
     cells: Vec<(&'a str, String)>,
 }
 
-/// A table of rows with the same columns; `first` names the column of their names.
+/// A table of rows with the same columns; `first` is the heading of the column of row names.
 fn table_of(caption: &str, first: &str, rows: &[Row]) -> Markup {
     let columns = rows.iter().take(1).flat_map(|row| &row.cells);
     let head: Vec<&str> = std::iter::once(first)
@@ -146,43 +148,54 @@ fn table_of(caption: &str, first: &str, rows: &[Row]) -> Markup {
     table(caption, &head, &rows)
 }
 
-/// What is folded away until somebody asks for it.
+/// Content that is hidden until the reader opens it.
 fn folded(summary: &str, body: &Markup) -> Markup {
     html! { details { summary { (summary) } (body) } }
 }
 
 const TERMS: [(&str, &str); 7] = [
-    ("relevance", "The cosine of a word and a region."),
+    (
+        "relevance",
+        "The cosine of a word of a caption and a region of an image.",
+    ),
     (
         "threshold",
-        "The relevance above which a word and a region attend to each other. Learned: where the \
-         relevance of matched and of mismatched pairs is told apart with the least error.",
+        "Attention uses only words and regions whose relevance is above it. A learned threshold is \
+         the one that separates the relevance of matched pairs from that of mismatched pairs with \
+         the fewest errors.",
     ),
     (
         "word query, region query",
-        "A word asking the regions of an image, a region asking the words of a caption; kept if \
-         anything answers it above the threshold.",
+        "A word that attends to the regions of an image, or a region that attends to the words of a \
+         caption. A query is above the threshold if at least one of its cells is.",
     ),
     (
         "cell",
-        "One word with one region; kept if its relevance is above the threshold.",
+        "One word with one region. It is above the threshold if its relevance is.",
     ),
     (
         "R@K",
-        "Queries with a right answer among the first K, in percent; ties count against the model.",
+        "Recall: the percentage of queries that have a right answer among the first K results. Ties \
+         count against the model.",
     ),
-    ("rsum", "The sum of the six R@K, 600 at most."),
+    (
+        "rsum",
+        "The sum of R@1, R@5 and R@10 in both directions, image to text and text to image; at most \
+         600.",
+    ),
     (
         "alignment",
-        "Precision: kept cells that are true. Recall: true cells that are kept. Best region: content \
+        "Compares the cells above the threshold with the regions that truly show a word, in matched \
+         pairs. Precision: the fraction of cells above the threshold that are true. Recall: the \
+         fraction of true cells that are above the threshold. Best region: the fraction of content \
          words whose most relevant region truly shows them.",
     ),
 ];
 
-/// What the words of a page mean.
+/// The glossary at the end of a page.
 fn terms() -> Section {
     let body = html! {
         dl.terms { @for (term, meaning) in TERMS { dt { (term) } dd { (meaning) } } }
     };
-    Section::new("words", "Words used here", body)
+    Section::new("words", "Terms used on this page", body)
 }

@@ -1,10 +1,10 @@
-//! A picture with two axes: where a value lies, which values get a tick, and the element around it.
+//! An SVG plot with two linear axes: maps values to coordinates and chooses round ticks.
 
 use std::ops::Range;
 
 use maud::{Markup, html};
 
-/// A linear map from values to picture coordinates.
+/// A linear map from values to coordinates of the plot.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Axis {
     pub(super) low: f64,
@@ -14,7 +14,8 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// Maps values to coordinates; an empty interval of values is widened.
+    /// Maps the start and end of `values` to those of `coordinates`; an empty range of values is
+    /// widened.
     pub(super) fn new(values: Range<f64>, coordinates: Range<f64>) -> Self {
         let (low, high) = match values.end > values.start {
             true => (values.start, values.end),
@@ -34,12 +35,12 @@ impl Axis {
     }
 }
 
-/// A picture of points: its frame, and where they lie in it.
+/// Size and axes of a plot.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plot {
-    /// Width of the picture, in its own units.
+    /// Width, in units of the SVG's view box.
     pub(super) width: f64,
-    /// Its height.
+    /// Height, in the same units.
     pub(super) height: f64,
     /// Left to right.
     pub(super) x: Axis,
@@ -48,14 +49,14 @@ pub(super) struct Plot {
 }
 
 impl Plot {
-    /// The coordinates of points, as `polyline` and `path` have them.
+    /// The coordinates of points, in the format of `polyline` and `path`.
     pub(super) fn points(&self, points: impl IntoIterator<Item = (f64, f64)>) -> String {
-        let place = |(x, y)| format!("{},{}", px(self.x.at(x)), px(self.y.at(y)));
-        let places: Vec<String> = points.into_iter().map(place).collect();
-        places.join(" ")
+        let write = |(x, y)| format!("{},{}", px(self.x.at(x)), px(self.y.at(y)));
+        let written: Vec<String> = points.into_iter().map(write).collect();
+        written.join(" ")
     }
 
-    /// The picture, which names and describes itself to a screen reader.
+    /// The `svg` element around the marks, with a title and a description for screen readers.
     pub(super) fn svg(&self, id: &str, title: &str, description: &str, marks: &Markup) -> Markup {
         let (title_id, description_id) = (format!("{id}-title"), format!("{id}-desc"));
         html! {
@@ -69,12 +70,12 @@ impl Plot {
     }
 }
 
-/// A coordinate as it is written.
+/// A coordinate as text.
 pub(super) fn px(coordinate: f64) -> String {
     format!("{coordinate:.1}")
 }
 
-/// Round values inside `[low, high]`, at most about `wanted` steps apart.
+/// Round values inside `[low, high]`, with about `wanted` steps between them at most.
 pub(super) fn ticks(low: f64, high: f64, wanted: usize) -> Vec<f64> {
     let step = round_step((high - low) / wanted.max(1) as f64);
     let first = (low / step - 1e-6).ceil() as i64;
@@ -82,7 +83,7 @@ pub(super) fn ticks(low: f64, high: f64, wanted: usize) -> Vec<f64> {
     (first..=last).map(|count| count as f64 * step).collect()
 }
 
-/// Widens the range of some values to round ends; `None` without a finite value.
+/// The range of some values, widened to round ends; `None` without a finite value.
 pub(super) fn round_range(values: impl Iterator<Item = f64>) -> Option<Range<f64>> {
     let Range { start, end } = extent(values.filter(|value| value.is_finite()))?;
     let spread = match end > start {
@@ -93,13 +94,13 @@ pub(super) fn round_range(values: impl Iterator<Item = f64>) -> Option<Range<f64
     Some((start / step).floor() * step..((end + 1e-9) / step).ceil() * step)
 }
 
-/// From the lowest to the highest value; `None` without any.
+/// The range from the lowest to the highest value; `None` without any.
 pub(super) fn extent(values: impl Iterator<Item = f64>) -> Option<Range<f64>> {
     let values = values.map(|value| value..value);
     values.reduce(|all, one| all.start.min(one.start)..all.end.max(one.end))
 }
 
-/// Decimals that tell neighbouring ticks apart.
+/// The number of decimals with which neighbouring ticks differ as text.
 pub(super) fn tick_digits(ticks: &[f64]) -> usize {
     let step = match ticks {
         [first, second, ..] => second - first,

@@ -1,21 +1,21 @@
-//! The page of a run: results, curves, hills, examples.
+//! The report of a training: results of its runs, charts over the epochs, hills, examples.
 
 use maud::{Markup, html};
 use uard_eval::{RecallPercent, RetrievalReport};
 
-use super::lines::{Chart, Room, Series, Unit, legend, style};
+use super::lines::{Chart, Series, Unit, ValueRange, legend, style};
 use super::runs::display_name;
 use super::{Page, Row, Section, examples, folded, hills, results, table_of, terms, verdict};
 use crate::comparison::{Results, threshold_text};
 use crate::numbers::{counted, duration, fixed, grouped, percent, scientific};
 use crate::record::{CaptionExample, EpochRecord, RunRecord};
 
-/// What a report is made of.
+/// The contents of a report.
 #[derive(Debug, Clone, Copy)]
 pub struct ReportInput<'a> {
-    /// Heading of the page: what was trained on what.
+    /// Heading of the page.
     pub title: &'a str,
-    /// Runs side by side; the first is the one that the others are compared with.
+    /// The runs; the first is compared with each of the others.
     pub runs: &'a [RunRecord],
     /// Retrieval examples of the first run.
     pub examples: &'a [CaptionExample],
@@ -25,14 +25,13 @@ pub struct ReportInput<'a> {
 
 /// Renders the page.
 ///
-/// Nothing is read, written or fetched: style, charts and images are inside, and the page
-/// forbids itself any request. All text is escaped. Sentences about which way the threshold
-/// fell are derived from the records.
+/// No file is read or written. Style, charts and images are embedded, and the page's content
+/// security policy forbids requests. All text is escaped. The sentences about the results are made
+/// from the records.
 ///
-/// Runs are compared on `test` where all of them have it, otherwise on `dev`. What is
-/// missing is left out: without epochs there are no charts, without samples no hills,
-/// without boxes or pixel sizes no boxes. Values that are not finite read as a dash and
-/// are not drawn.
+/// Runs are compared on `test` if all of them have a test result, otherwise on `dev`. Parts without
+/// data are left out: without epochs there are no charts, without samples no hills, without boxes
+/// or pixel sizes no boxes. Values that are not finite are written as a dash and not drawn.
 ///
 /// # Examples
 ///
@@ -49,13 +48,13 @@ pub fn render(input: &ReportInput) -> String {
         examples,
         command,
     } = input;
-    let results = Results::of(runs);
+    let results = Results::from_runs(runs);
     let shown = examples::examples(examples, results.first_threshold());
     let mut sections = vec![
         Section::new("results", "Results", results::results(&results)),
         Section::new("epochs", "Over the epochs", charts(runs)),
-        Section::new("hills", "The two hills", hills::hills(runs)),
-        Section::new("examples", "Captions and what they found", shown),
+        Section::new("hills", hills::HEADING, hills::hills(runs)),
+        Section::new("examples", "Captions and the images found for them", shown),
         Section::new("configuration", "Configuration", configurations(runs)),
     ];
     if !runs.is_empty() {
@@ -89,7 +88,7 @@ fn facts(runs: &[RunRecord]) -> Vec<(&'static str, String)> {
     vec![
         ("Trained on", distinct(runs, trained)),
         (
-            "For",
+            "Trained for",
             distinct(runs, |run| counted(run.epochs.len(), "epoch")),
         ),
         ("Parameters", distinct(runs, |run| grouped(run.parameters))),
@@ -100,7 +99,7 @@ fn facts(runs: &[RunRecord]) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What the runs agree on, once; otherwise each value.
+/// The different values of all runs, each once.
 fn distinct(runs: &[RunRecord], read: impl Fn(&RunRecord) -> String) -> String {
     let mut values: Vec<String> = Vec::new();
     for value in runs.iter().map(read) {
@@ -111,7 +110,7 @@ fn distinct(runs: &[RunRecord], read: impl Fn(&RunRecord) -> String) -> String {
     values.join("; ")
 }
 
-/// Resolved configurations, folded away.
+/// The complete configuration of each run, hidden until opened.
 fn configurations(runs: &[RunRecord]) -> Markup {
     let shown = |run: &&RunRecord| !run.config.trim().is_empty();
     html! {
@@ -124,24 +123,24 @@ fn configurations(runs: &[RunRecord]) -> Markup {
     }
 }
 
-/// All charts with their legend, and the numbers behind them; empty without epochs.
+/// All charts with their legend and a table of their numbers; empty without epochs.
 fn charts(runs: &[RunRecord]) -> Markup {
     if runs.iter().all(|run| run.epochs.is_empty()) {
         return html! {};
     }
     html! {
         p {
-            "One point an epoch, one colour a run; the ring marks the epoch of highest rsum on dev, "
-            "whose model counts."
+            "One point for each epoch, one colour for each run. The ring marks the epoch of highest "
+            "rsum on dev; the model of that epoch is the result of the run."
         }
         (legend("Runs", runs.iter().map(display_name)))
         div.charts.thirds { (learning(runs)) }
         h3 { "Recall on dev" }
         div.charts.halves { (recalls(runs)) }
-        h3 { "Work kept on dev" }
+        h3 { "Above the threshold on dev" }
         p {
-            "Of all pairs of images and captions, the share that survives the threshold; the rest of "
-            "the attention need not be computed."
+            "The fraction of queries and cells above the threshold, over all pairs of images and "
+            "captions. For the others no attention needs to be computed."
         }
         div.charts.thirds { (kept(runs)) }
         (folded("The numbers behind these charts", &numbers(runs)))
@@ -149,16 +148,17 @@ fn charts(runs: &[RunRecord]) -> Markup {
 }
 
 fn learning(runs: &[RunRecord]) -> Markup {
-    let chart = |id, title, digits, room| Chart {
+    let chart = |id, title, digits, range| Chart {
         id,
         title,
         unit: Unit::Plain(digits),
-        room,
+        range,
         wide: false,
     };
-    let loss = chart("loss", "Mean loss of a step", 2, Room::DrawnAndZero);
-    let rsum = chart("rsum", "rsum on dev", 1, Room::Drawn);
-    let threshold = chart("threshold", "Threshold (a cosine)", 3, Room::DrawnAndZero);
+    let with_zero = || ValueRange::DrawnAndZero;
+    let loss = chart("loss", "Mean loss of a step", 2, with_zero());
+    let rsum = chart("rsum", "rsum on dev", 1, ValueRange::Drawn);
+    let threshold = chart("threshold", "Threshold (a cosine)", 3, with_zero());
     let mut thresholds = lines(runs, |epoch| epoch.threshold);
     let mut masking = runs.iter().map(RunRecord::masks);
     thresholds.retain(|_| masking.next().unwrap_or(false));
@@ -171,9 +171,9 @@ fn learning(runs: &[RunRecord]) -> Markup {
 
 fn lines(runs: &[RunRecord], read: impl Fn(&EpochRecord) -> f64) -> Vec<Series> {
     let point = |epoch: &EpochRecord| (epoch.epoch as f64, read(epoch));
-    let line = |(place, run): (usize, &RunRecord)| Series {
+    let line = |(index, run): (usize, &RunRecord)| Series {
         name: display_name(run).to_owned(),
-        class: style(place),
+        class: style(index),
         points: run.epochs.iter().map(point).collect(),
         ringed: run.best_epoch().map(|best| best.epoch as f64),
         end_label: None,
@@ -181,8 +181,8 @@ fn lines(runs: &[RunRecord], read: impl Fn(&EpochRecord) -> f64) -> Vec<Series> 
     runs.iter().enumerate().map(line).collect()
 }
 
-/// One of the recalls of a direction.
-type Share = fn(&RecallPercent) -> f64;
+/// Reads R@1, R@5 or R@10 of a direction.
+type ReadRecall = fn(&RecallPercent) -> f64;
 
 fn recalls(runs: &[RunRecord]) -> Markup {
     let chart = |id, title, read: fn(&RetrievalReport) -> RecallPercent| {
@@ -190,29 +190,29 @@ fn recalls(runs: &[RunRecord]) -> Markup {
             id,
             title,
             unit: Unit::Plain(1),
-            room: Room::Values(0.0..100.0),
+            range: ValueRange::Fixed(0.0..100.0),
             wide: true,
         };
-        let places: [(&str, Share); 3] = [
-            ("R@1", |of| of.r1),
-            ("R@5", |of| of.r5),
-            ("R@10", |of| of.r10),
+        let recalls: [(&str, ReadRecall); 3] = [
+            ("R@1", |recall| recall.r1),
+            ("R@5", |recall| recall.r5),
+            ("R@10", |recall| recall.r10),
         ];
         let mut all = Vec::new();
-        for (name, share) in places {
-            let of_runs = lines(runs, |epoch| share(&read(&epoch.dev.retrieval)));
-            for (place, mut line) in of_runs.into_iter().enumerate() {
+        for (name, read_recall) in recalls {
+            let of_runs = lines(runs, |epoch| read_recall(&read(&epoch.dev.retrieval)));
+            for (index, mut line) in of_runs.into_iter().enumerate() {
                 line.name = format!("{name}, {}", line.name);
-                // The lines of all runs lie close together: one label is enough.
-                line.end_label = Some(if place == 0 { name } else { "" }.to_owned());
+                // The lines of all runs lie close together, so only the first gets a label.
+                line.end_label = Some(if index == 0 { name } else { "" }.to_owned());
                 all.push(line);
             }
         }
         chart.draw("", all)
     };
     html! {
-        (chart("recall-i2t", "Image → text, percent of images", |of| of.image_to_text))
-        (chart("recall-t2i", "Text → image, percent of captions", |of| of.text_to_image))
+        (chart("recall-i2t", "Image → text, percent of images", |found| found.image_to_text))
+        (chart("recall-t2i", "Text → image, percent of captions", |found| found.text_to_image))
     }
 }
 
@@ -222,7 +222,7 @@ fn kept(runs: &[RunRecord]) -> Markup {
             id,
             title,
             unit: Unit::Fraction,
-            room: Room::Values(0.0..1.0),
+            range: ValueRange::Fixed(0.0..1.0),
             wide: false,
         };
         chart.draw("", lines(runs, read))
@@ -234,7 +234,7 @@ fn kept(runs: &[RunRecord]) -> Markup {
     }
 }
 
-/// Every epoch of every run as a table, for those who read rather than look.
+/// A table of every epoch of every run.
 fn numbers(runs: &[RunRecord]) -> Markup {
     let epochs = runs
         .iter()

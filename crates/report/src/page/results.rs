@@ -1,4 +1,4 @@
-//! What came out, run beside run.
+//! The results of all runs: a table, and sentences that compare the first run with the others.
 
 use maud::{Markup, html};
 
@@ -8,13 +8,13 @@ use super::verdict::verdict;
 use crate::comparison::{Kind, Line, Results, RunResult, threshold_text};
 use crate::numbers::{UNKNOWN, capitalised};
 
-/// The table of all runs and the sentences that say what it shows.
+/// The table of all runs, and the sentences below it.
 pub(super) fn results(results: &Results) -> Markup {
     html! {
         @if !results.rows.is_empty() {
             (table(results))
             ul.verdict {
-                @for (about, says) in verdict(results) { li { b { (about) "." } " " (says) } }
+                @for (topic, text) in verdict(results) { li { b { (topic) "." } " " (text) } }
             }
         }
     }
@@ -23,21 +23,23 @@ pub(super) fn results(results: &Results) -> Markup {
 fn table(results: &Results) -> Markup {
     let rows = &results.rows;
     let lines = results.lines();
-    let protocol = rows.first().map_or("", |row| &row.of.retrieval.protocol);
+    let protocol = rows
+        .first()
+        .map_or("", |row| &row.record.retrieval.protocol);
     html! {
         div.scroll {
             table.results {
                 caption {
                     "Results on " (results.split)
                     @if !protocol.is_empty() { " (" (protocol) ")" }
-                    ", each run with the model of its best epoch."
-                    @if rows.len() > 1 { " Bold: the best of a row." }
+                    ", with the model of the best epoch of each run."
+                    @if rows.len() > 1 { " Bold: the best value of a row." }
                 }
                 thead {
                     tr {
                         td {}
                         @for row in rows {
-                            th.(style(row.place)) scope="col" {
+                            th.(style(row.index)) scope="col" {
                                 span { (capitalised(display_name(row.run))) }
                             }
                         }
@@ -46,7 +48,7 @@ fn table(results: &Results) -> Markup {
                 tbody {
                     tr {
                         th scope="row" { "threshold (a cosine)" }
-                        @for row in rows { td { (threshold_text(row.run, row.of.threshold)) } }
+                        @for row in rows { td { (threshold_text(row.run, row.record.threshold)) } }
                     }
                 }
                 @for lines in lines.chunk_by(|a, b| a.heading == b.heading) {
@@ -54,7 +56,7 @@ fn table(results: &Results) -> Markup {
                         tr.group {
                             th scope="rowgroup" colspan=(rows.len() + 1) { (lines[0].heading) }
                         }
-                        @for of in lines { (line(of, rows)) }
+                        @for of_heading in lines { (line(of_heading, rows)) }
                     }
                 }
             }
@@ -68,7 +70,7 @@ fn line(line: &Line, runs: &[RunResult]) -> Markup {
         tr {
             th scope="row" { (line.name) }
             @for (value, run) in line.values.iter().zip(runs) {
-                td { (cell(line.kind, *value, best, &style(run.place))) }
+                td { (cell(line.kind, *value, best, &style(run.index))) }
             }
         }
     }
@@ -79,7 +81,7 @@ fn cell(kind: Kind, value: Option<f64>, best: Option<f64>, class: &str) -> Marku
         return html! { (UNKNOWN) };
     };
     let text = kind.write(value);
-    // Values that read the same are equally good.
+    // Values that are equal as text are equally good.
     let is_best = best.is_some_and(|best| kind.write(best) == text);
     let width = |full: f64| format!("width:{:.1}%", (value / full * 100.0).clamp(0.0, 100.0));
     html! {

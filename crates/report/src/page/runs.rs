@@ -1,12 +1,12 @@
-//! What a run is called.
+//! The names of runs in headings and sentences.
 
 use crate::record::RunRecord;
 
-/// The name of a run in a sentence.
+/// The name of a run in a heading.
 pub(super) fn display_name(run: &RunRecord) -> &str {
     match run.name.as_str() {
         "learned" => "learned threshold",
-        "nearest" => "learned threshold with the nearest below it",
+        "nearest" => "learned threshold with the rule nearest",
         "zero" => "threshold fixed at zero",
         "scan" => "SCAN weights",
         "maxsim" => "MaxSim",
@@ -14,7 +14,7 @@ pub(super) fn display_name(run: &RunRecord) -> &str {
     }
 }
 
-/// The name of a run as the subject of a sentence.
+/// The name of a run within a sentence.
 pub(super) fn subject(run: &RunRecord) -> String {
     let name = display_name(run);
     match run.name.as_str() {

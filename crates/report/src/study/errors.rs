@@ -1,18 +1,18 @@
-//! How often a sample is on the wrong side of the threshold, by the fitted normals and by count.
+//! The fraction of samples on the wrong side of the threshold, by the fitted normals and by counting.
 
 use serde::{Deserialize, Serialize};
 use uard_relevance::{Distribution, Normal, error_probability};
 
 use crate::record::{Fit, Hills, Histogram};
 
-/// Shares of samples on the wrong side of a threshold.
+/// Fractions of samples on the wrong side of a threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ErrorShares {
-    /// Of relevant samples, those at or below the threshold.
+    /// Fraction of relevant samples at or below the threshold.
     pub missed: f64,
-    /// Of irrelevant samples, those above it.
+    /// Fraction of irrelevant samples above the threshold.
     pub passed: f64,
-    /// Both together.
+    /// Weighted mean of both.
     ///
     /// ```text
     /// error = ( missed + weight · passed ) / ( 1 + weight )
@@ -20,21 +20,21 @@ pub struct ErrorShares {
     pub error: f64,
 }
 
-/// What the model of the samples promises, and what the samples do.
+/// The errors by the fitted normals and by the samples themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SampleErrors {
-    /// By the two fitted normals; passed ones weigh as much as the penalty says, so that the error
-    /// is what the threshold was chosen for.
+    /// By the two fitted normals, with the penalty as weight of `passed`: the error that the
+    /// threshold minimises.
     pub modelled: Option<ErrorShares>,
-    /// By the samples of the epoch, with equal weights.
+    /// By counting the samples of the epoch, with equal weights.
     pub measured: Option<ErrorShares>,
 }
 
-/// The errors of an epoch's samples at a threshold; nothing without samples.
+/// The errors of an epoch's samples at a threshold; `None` without samples.
 ///
-/// The fits are those of the last update, the histograms hold the whole epoch: while the embedding
-/// moves fast the two differ for that reason as well. A bin that the threshold cuts is split
-/// evenly.
+/// The fits are those of the last update, while the histograms hold the whole epoch, so the two also
+/// differ while the embedding changes fast. Samples of the bin that holds the threshold count as
+/// evenly distributed over it.
 pub fn sample_errors(hills: &Hills, penalty: f64, threshold: f64) -> Option<SampleErrors> {
     let modelled = modelled_errors(hills, penalty, threshold);
     let measured = measured_errors(hills, threshold);
@@ -56,7 +56,7 @@ fn modelled_errors(hills: &Hills, penalty: f64, threshold: f64) -> Option<ErrorS
     })
 }
 
-/// By the samples alone, with equal weights; nothing unless there are some of both kinds.
+/// By counting samples, with equal weights; `None` unless there are samples of both kinds.
 pub(crate) fn measured_errors(hills: &Hills, threshold: f64) -> Option<ErrorShares> {
     let missed = hills.relevant.below(threshold)?;
     let passed = 1.0 - hills.irrelevant.below(threshold)?;
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn samples_are_counted_on_both_sides_of_the_threshold() {
-        // Middles of bins, so that no bin is cut at 0.3.
+        // The samples are middles of bins, and 0.3 is a border between two bins.
         let hills = hills(&[0.51, 0.51, 0.51, 0.11], &[0.11, 0.41]);
         let errors = sample_errors(&hills, 1.0, 0.3).unwrap();
         let measured = errors.measured.unwrap();
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn normals_promise_what_their_tails_hold() {
+    fn modelled_errors_are_the_tails_of_the_normals() {
         let mut hills = hills(&[0.5], &[0.1]);
         let fit = |mean| Some(Fit { mean, std: 0.1 });
         (hills.relevant_fit, hills.irrelevant_fit) = (fit(0.4), fit(0.2));

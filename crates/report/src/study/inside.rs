@@ -1,4 +1,4 @@
-//! Where two settings differ: in which words, which captions, which regions.
+//! Compares a setting with the baseline by words, captions and regions.
 
 use std::collections::BTreeMap;
 
@@ -7,93 +7,93 @@ use serde::{Deserialize, Serialize};
 use super::StudyRun;
 use crate::record::ExampleWord;
 
-/// A query is found when its match is among the first so many.
+/// A query counts as found when its match is among this many first results.
 pub const FIRST: usize = 10;
 
-/// Occurrences that a word needs: below this a fraction says little.
+/// Words with fewer occurrences are not listed, because a fraction of so few says little.
 const FEWEST: usize = 20;
 
-/// Words listed at each end.
+/// Number of words listed as most, and as least often answered.
 const WORDS: usize = 25;
 
-/// Captions listed each way.
+/// Number of captions listed for the setting, and for the baseline.
 const CAPTIONS: usize = 15;
 
-/// A setting beside the baseline, for one seed.
+/// A setting compared with the baseline, for one seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InsideRecord {
     /// The two runs.
-    pub of: Both<InsideRun>,
+    pub of: Compared<InsideRun>,
     /// Their seed.
     pub seed: u64,
-    /// Words that occur often enough to be counted.
+    /// Number of words with at least `fewest` occurrences.
     pub words: usize,
-    /// Occurrences that takes.
+    /// Smallest number of occurrences of a listed word.
     pub fewest: usize,
-    /// Most often answered words of the setting first.
+    /// The words that the setting answers most often, in that order.
     pub most_answered: Vec<WordRecord>,
-    /// Least often answered words of the setting first.
+    /// The words that the setting answers least often, in that order.
     pub least_answered: Vec<WordRecord>,
-    /// Images that ask for captions, found among the first ten.
+    /// Image queries with a caption among the first ten.
     pub images: FoundByOne,
-    /// Captions that ask for images, found among the first ten.
+    /// Caption queries with their image among the first ten.
     pub captions: FoundByOne,
-    /// Captions that rank better with the setting, largest difference first.
+    /// Captions whose image has a better rank with the setting, largest difference first.
     pub gained: Vec<CaptionShift>,
-    /// Captions that rank better with the baseline, largest difference first.
+    /// Captions whose image has a better rank with the baseline, largest difference first.
     pub lost: Vec<CaptionShift>,
     /// Regions of matched images that are above the threshold for no word.
-    pub unreached: Both<Unreached>,
+    pub unreached: Compared<Unreached>,
 }
 
 impl InsideRecord {
-    /// Whether it is what these two runs come to.
-    pub fn is_of(&self, runs: Both<&StudyRun>) -> bool {
-        self.of == runs.map(InsideRun::of) && self.seed == runs.setting.run.seed
+    /// Whether this record compares these two runs.
+    pub fn is_of(&self, runs: Compared<&StudyRun>) -> bool {
+        self.of == runs.map(InsideRun::from_run) && self.seed == runs.setting.run.seed
     }
 }
 
-/// The same thing of both.
+/// A value of the setting beside the same value of the baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Both<T> {
-    /// Of the setting that is looked into.
+pub struct Compared<T> {
+    /// Of the setting that is compared with the baseline.
     pub setting: T,
     /// Of the baseline.
     pub baseline: T,
 }
 
-impl<T> Both<T> {
-    /// References to both.
-    pub fn as_ref(&self) -> Both<&T> {
-        Both {
+impl<T> Compared<T> {
+    /// References to both values.
+    pub fn as_ref(&self) -> Compared<&T> {
+        Compared {
             setting: &self.setting,
             baseline: &self.baseline,
         }
     }
 
-    /// Something of both.
-    pub fn map<U>(self, of: impl Fn(T) -> U) -> Both<U> {
-        Both {
-            setting: of(self.setting),
-            baseline: of(self.baseline),
+    /// Applies a function to both values.
+    pub fn map<U>(self, function: impl Fn(T) -> U) -> Compared<U> {
+        Compared {
+            setting: function(self.setting),
+            baseline: function(self.baseline),
         }
     }
 
-    /// Something of both, where there is something of both.
-    pub fn filter_map<U>(self, of: impl Fn(T) -> Option<U>) -> Option<Both<U>> {
-        Some(Both {
-            setting: of(self.setting)?,
-            baseline: of(self.baseline)?,
+    /// Applies a function to both values; `None` if it gives `None` for either.
+    pub fn filter_map<U>(self, function: impl Fn(T) -> Option<U>) -> Option<Compared<U>> {
+        Some(Compared {
+            setting: function(self.setting)?,
+            baseline: function(self.baseline)?,
         })
     }
 
-    /// The setting, then the baseline.
+    /// The setting's value, then the baseline's.
     pub fn each(self) -> [T; 2] {
         [self.setting, self.baseline]
     }
 }
 
-/// Which run it was: what a record is recognised by.
+/// Identifies a run that was compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InsideRun {
     /// Name of the setting.
@@ -107,8 +107,8 @@ pub struct InsideRun {
 }
 
 impl InsideRun {
-    /// That of a run.
-    pub fn of(run: &StudyRun) -> Self {
+    /// The identity of a run.
+    pub fn from_run(run: &StudyRun) -> Self {
         Self {
             name: run.run.name.clone(),
             config: run.run.config.clone(),
@@ -123,13 +123,13 @@ impl InsideRun {
 pub struct WordRecord {
     /// The word.
     pub word: String,
-    /// How often it occurs.
+    /// Number of occurrences.
     pub occurrences: usize,
-    /// What it finds.
-    pub found: Both<WordFound>,
+    /// Its means with the setting and with the baseline.
+    pub found: Compared<WordFound>,
 }
 
-/// What a word finds.
+/// Means over the occurrences of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct WordFound {
     /// Fraction of its occurrences whose highest relevance in the matched image is above the
@@ -137,22 +137,23 @@ pub struct WordFound {
     pub answered: f64,
     /// Mean of that relevance, a cosine.
     pub matched: f64,
-    /// The same in a mismatched image, one drawn for each caption; absent for a single image.
+    /// The same in a mismatched image, one drawn for each caption; `None` where the split has one
+    /// image only.
     pub mismatched: Option<f64>,
 }
 
-/// Queries that find their match among the first ten, by who finds it.
+/// Counts of queries whose match only one of the two runs has among the first ten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FoundByOne {
-    /// All queries.
+    /// Number of all queries.
     pub queries: usize,
-    /// Found by the setting alone.
+    /// Number of queries found by the setting only.
     pub setting: usize,
-    /// Found by the baseline alone.
+    /// Number of queries found by the baseline only.
     pub baseline: usize,
 }
 
-/// A caption whose image ranks differently.
+/// A caption whose image has different ranks with the two runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CaptionShift {
     /// As written.
@@ -160,26 +161,26 @@ pub struct CaptionShift {
     /// Id of its image.
     pub image: String,
     /// Rank of its image, from 1.
-    pub rank: Both<usize>,
+    pub rank: Compared<usize>,
     /// Its words with their relevance in its image.
-    pub words: Both<Vec<ExampleWord>>,
+    pub words: Compared<Vec<ExampleWord>>,
 }
 
 /// Mean fractions of an image's regions whose relevance is above the threshold for no word.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Unreached {
-    /// For no word of a caption, over captions.
+    /// For no word of one caption: the mean over captions.
     pub by_caption: f64,
-    /// For no word of any of its captions, over images with captions.
+    /// For no word of any of the image's captions: the mean over images with captions.
     pub by_image: f64,
 }
 
-/// What was seen of one model.
+/// Statistics of one model over the words of a split.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Look {
-    /// Every word of the split.
+pub struct WordStatistics {
+    /// The sums of every word of the split.
     pub words: BTreeMap<String, WordCounts>,
-    /// The words of the captions that were asked for.
+    /// For some captions, by index, each word with its relevance.
     pub shown: BTreeMap<usize, Vec<ExampleWord>>,
     /// Regions that no word reaches.
     pub unreached: Unreached,
@@ -188,20 +189,20 @@ pub struct Look {
 /// Sums over the occurrences of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct WordCounts {
-    /// How often it occurs.
+    /// Number of occurrences.
     pub occurrences: usize,
-    /// How often it is answered in the matched image.
+    /// Number of occurrences that are answered in the matched image.
     pub answered: usize,
-    /// Sum of its highest relevance there.
+    /// Sum of the highest relevance in the matched image.
     pub matched: f64,
-    /// The same in mismatched images.
+    /// Sum of the highest relevance in the mismatched image.
     pub mismatched: f64,
-    /// Occurrences that had a mismatched image.
+    /// Number of occurrences with a mismatched image.
     pub compared: usize,
 }
 
 impl WordCounts {
-    /// The means; of a word that occurs.
+    /// The means over the occurrences, of which there must be at least one.
     fn found(&self) -> WordFound {
         let compared = self.compared > 0;
         WordFound {
@@ -212,7 +213,7 @@ impl WordCounts {
     }
 }
 
-/// Captions whose rank differs most.
+/// Indices of the captions whose image's rank differs most between two runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Shifts {
     /// Better with the setting, largest difference first.
@@ -221,15 +222,15 @@ pub struct Shifts {
     pub lost: Vec<usize>,
 }
 
-/// Compares two runs of one seed on the split that both were evaluated on; `text` answers with a
-/// caption and the id of its image.
+/// Compares two runs of one seed on the split that both were evaluated on; `text` returns a caption
+/// and the id of its image.
 pub fn inside(
-    runs: Both<&StudyRun>,
+    runs: Compared<&StudyRun>,
     shifts: &Shifts,
-    seen: Both<&Look>,
+    statistics: Compared<&WordStatistics>,
     text: &dyn Fn(usize) -> (String, String),
 ) -> InsideRecord {
-    let words = words(seen);
+    let words = words(statistics);
     let ranks = runs.map(|run| run.ranks.text_to_image.as_slice());
     let shift = |&caption: &usize| {
         let (written, image) = text(caption);
@@ -237,11 +238,11 @@ pub fn inside(
             caption: written,
             image,
             rank: ranks.filter_map(|ranks| ranks[caption])?,
-            words: seen.filter_map(|look| look.shown.get(&caption).cloned())?,
+            words: statistics.filter_map(|model| model.shown.get(&caption).cloned())?,
         })
     };
     InsideRecord {
-        of: runs.map(InsideRun::of),
+        of: runs.map(InsideRun::from_run),
         seed: runs.setting.run.seed,
         words: words.len(),
         fewest: FEWEST,
@@ -251,31 +252,33 @@ pub fn inside(
         captions: found_by_one(ranks),
         gained: shifts.gained.iter().filter_map(shift).collect(),
         lost: shifts.lost.iter().filter_map(shift).collect(),
-        unreached: seen.map(|look| look.unreached),
+        unreached: statistics.map(|model| model.unreached),
     }
 }
 
-/// The words that occur often enough, the most often answered by the setting first.
-fn words(seen: Both<&Look>) -> Vec<WordRecord> {
+/// The words with at least [`FEWEST`] occurrences, the most often answered by the setting first.
+fn words(statistics: Compared<&WordStatistics>) -> Vec<WordRecord> {
     let often = |(word, counts): (&String, &WordCounts)| {
         Some(WordRecord {
             word: word.clone(),
             occurrences: Some(counts.occurrences).filter(|&count| count >= FEWEST)?,
-            found: seen.filter_map(|look| Some(look.words.get(word)?.found()))?,
+            found: statistics.filter_map(|model| Some(model.words.get(word)?.found()))?,
         })
     };
-    let mut records: Vec<WordRecord> = seen.setting.words.iter().filter_map(often).collect();
+    let words = statistics.setting.words.iter();
+    let mut records: Vec<WordRecord> = words.filter_map(often).collect();
     let of_setting = |record: &WordRecord| record.found.setting;
     records.sort_by(|a, b| {
         let by_answer = of_setting(b).answered.total_cmp(&of_setting(a).answered);
-        // Of words that are answered equally often, the one of higher relevance.
+        // Words that are answered equally often are ordered by relevance, the highest first.
         by_answer.then(of_setting(b).matched.total_cmp(&of_setting(a).matched))
     });
     records
 }
 
-/// Counts the queries that exactly one of both finds; what has no rank is no query.
-fn found_by_one(ranks: Both<&[Option<usize>]>) -> FoundByOne {
+/// Counts the queries that exactly one of the two runs finds. Entries without a rank are no
+/// queries.
+fn found_by_one(ranks: Compared<&[Option<usize>]>) -> FoundByOne {
     let mut found = FoundByOne::default();
     for (setting, baseline) in ranks.setting.iter().zip(ranks.baseline) {
         let (Some(setting), Some(baseline)) = (setting, baseline) else {
@@ -291,19 +294,20 @@ fn found_by_one(ranks: Both<&[Option<usize>]>) -> FoundByOne {
     found
 }
 
-/// The captions whose rank differs most, each way; of equals the earlier caption.
-pub fn shifts(ranks: Both<&[Option<usize>]>) -> Shifts {
+/// The captions whose rank differs most, in both directions; of equal differences the earlier
+/// caption first.
+pub fn shifts(ranks: Compared<&[Option<usize>]>) -> Shifts {
     let pairs = ranks.setting.iter().zip(ranks.baseline).enumerate();
     let gain = |(caption, (setting, baseline)): (usize, (&Option<usize>, &Option<usize>))| {
         Some(((*baseline)? as i64 - (*setting)? as i64, caption))
     };
     let gains: Vec<(i64, usize)> = pairs.filter_map(gain).collect();
-    // The sort is stable: of equal gains the earlier caption.
+    // The sort is stable, so that of equal gains the earlier caption comes first.
     let largest = |sign: i64| {
-        let mut moved: Vec<_> = gains.iter().filter(|of| sign * of.0 > 0).collect();
-        moved.sort_by_key(|of| -sign * of.0);
+        let mut moved: Vec<_> = gains.iter().filter(|(gain, _)| sign * gain > 0).collect();
+        moved.sort_by_key(|(gain, _)| -sign * gain);
         let listed = moved.into_iter().take(CAPTIONS);
-        listed.map(|of| of.1).collect()
+        listed.map(|&(_, caption)| caption).collect()
     };
     Shifts {
         gained: largest(1),
@@ -318,16 +322,16 @@ mod tests {
     const SETTING: [Option<usize>; 6] = [Some(1), Some(11), Some(40), None, Some(10), Some(3)];
     const BASELINE: [Option<usize>; 6] = [Some(12), Some(10), Some(5), Some(1), Some(9), Some(3)];
 
-    fn both() -> Both<&'static [Option<usize>]> {
-        Both {
+    fn ranks() -> Compared<&'static [Option<usize>]> {
+        Compared {
             setting: &SETTING,
             baseline: &BASELINE,
         }
     }
 
     #[test]
-    fn queries_that_one_alone_finds_are_counted_for_it() {
-        let found = found_by_one(both());
+    fn queries_that_only_one_run_finds_are_counted_for_it() {
+        let found = found_by_one(ranks());
         let expected = FoundByOne {
             queries: 5,
             setting: 1,
@@ -337,8 +341,8 @@ mod tests {
     }
 
     #[test]
-    fn captions_are_listed_by_how_far_they_moved() {
-        let shifts = shifts(both());
+    fn captions_are_listed_by_the_difference_of_their_ranks() {
+        let shifts = shifts(ranks());
         assert_eq!(shifts.gained, [0]);
         assert_eq!(shifts.lost, [2, 1, 4]);
     }
@@ -346,15 +350,16 @@ mod tests {
     #[test]
     fn equal_shifts_keep_the_order_of_the_captions() {
         let (low, high) = ([Some(1); 20], [Some(2); 20]);
-        let shifts = shifts(Both {
+        let shifts = shifts(Compared {
             setting: &low,
             baseline: &high,
         });
         assert_eq!(shifts.gained, (0..CAPTIONS).collect::<Vec<_>>());
         assert!(shifts.lost.is_empty());
     }
+
     #[test]
-    fn means_of_a_word_are_over_what_was_compared() {
+    fn a_word_without_mismatched_image_has_no_mean_there() {
         let counts = WordCounts {
             occurrences: 4,
             answered: 3,

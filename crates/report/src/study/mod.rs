@@ -1,4 +1,4 @@
-//! What many runs come to: settings side by side, each over its seeds, and against a baseline.
+//! Studies: the results of settings over several seeds, and their differences to a baseline.
 
 mod errors;
 pub mod inside;
@@ -13,25 +13,25 @@ use crate::record::{RunRecord, SplitRecord};
 
 pub(crate) use errors::measured_errors;
 pub use errors::{ErrorShares, SampleErrors, sample_errors};
-pub use summary::{Asked, RESAMPLES, Settled, summarise};
+pub use summary::{FinishedRuns, RESAMPLES, StudyDescription, summarise};
 pub(crate) use table::spread;
-pub use table::{Cell, HEAD, TableGroup, table};
+pub use table::{Cell, HEAD, TableGroup, sentences, table};
 
 /// One run of a study with its evaluation: `result.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StudyRun {
-    /// The training, named by its setting.
+    /// The training; its name is that of the setting.
     pub run: RunRecord,
-    /// The threshold that was asked for instead of the one that the configuration evaluates with.
+    /// A threshold that replaces the configured one in the evaluation.
     pub asked: Option<EvaluationThreshold>,
-    /// The best epoch on the split that is reported.
+    /// The evaluation of the best epoch on the reported split.
     pub evaluation: SplitRecord,
-    /// sha256 of that split.
+    /// sha256 of the reported split.
     pub evaluation_data_hash: String,
-    /// At which place each image found its first caption and each caption its image, from 1.
+    /// The rank of each image's first caption and of each caption's image, from 1.
     #[serde(flatten)]
     pub ranks: Ranks,
-    /// Wall-clock seconds in which all images and captions of the split were matched.
+    /// Wall-clock seconds of computing all similarities of the split.
     pub matching_seconds: f64,
 }
 
@@ -42,57 +42,57 @@ pub struct StudyRecord {
     pub name: String,
     /// The command, as typed.
     pub command: String,
-    /// The setting that differences are taken against.
+    /// The setting that all others are compared with.
     pub baseline: String,
-    /// Split that is reported.
+    /// Name of the reported split.
     pub split: String,
     /// sha256 of the training data; empty before the first run.
     pub data_hash: String,
     /// sha256 of the reported split; empty before the first run.
     pub evaluation_data_hash: String,
-    /// Where tensors live.
+    /// Name of the device that computes.
     pub device: String,
-    /// Runs that the study asks for.
+    /// Number of runs of the whole study.
     pub planned_runs: usize,
-    /// Runs that are done.
+    /// Number of runs that are done.
     pub finished_runs: usize,
     /// The settings, in the order of the file.
     pub settings: Vec<SettingRecord>,
 }
 
 impl StudyRecord {
-    /// Neighbours of one group together.
+    /// Neighbouring settings of the same group, together.
     pub(crate) fn groups(&self) -> impl Iterator<Item = &[SettingRecord]> {
         let same = |a: &SettingRecord, b: &SettingRecord| a.plan.group == b.plan.group;
         self.settings.chunk_by(same)
     }
 }
 
-/// What is asked for under one name.
+/// One setting as the file of the study describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SettingPlan {
     /// Its name.
     pub name: String,
-    /// Heading that it stands under; may be empty.
+    /// Heading of its group; may be empty.
     pub group: String,
-    /// What it sets beside the values of every run.
+    /// Values `section.key=value`, in addition to those of all settings.
     pub set: Vec<String>,
     /// The setting whose models it evaluates, where it trains none.
     pub of: Option<String>,
-    /// The threshold that they are evaluated with.
+    /// The threshold that these models are evaluated with.
     pub threshold: Option<EvaluationThreshold>,
-    /// Seeds that are asked for.
+    /// Its seeds.
     pub seeds: Vec<u64>,
 }
 
-/// One setting over the seeds that are done.
+/// The results of one setting over the seeds that are done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SettingRecord {
-    /// What was asked for.
+    /// The setting.
     pub plan: SettingPlan,
-    /// Means over the runs; absent before the first.
+    /// Means over the runs; `None` before the first.
     pub means: Option<Means>,
-    /// Against the baseline; absent for the baseline itself, and without a common seed.
+    /// Difference to the baseline; `None` for the baseline itself, and without a common seed.
     pub difference: Option<DifferenceRecord>,
     /// Every run that is done.
     pub runs: Vec<RunNumbers>,
@@ -103,66 +103,66 @@ pub struct SettingRecord {
 pub struct Means {
     /// rsum, 0 to 600.
     pub rsum: Spread,
-    /// R@1 of images asking for captions, in percent.
+    /// R@1 from image to text, in percent.
     pub image_to_text_r1: Spread,
-    /// R@1 of captions asking for images, in percent.
+    /// R@1 from text to image, in percent.
     pub text_to_image_r1: Spread,
-    /// Threshold of the evaluation, a cosine; absent for rules without one.
+    /// Threshold of the evaluation, a cosine; `None` for weight rules without one.
     pub threshold: Option<Spread>,
-    /// Fraction of word queries kept.
+    /// Fraction of word queries above the threshold.
     pub word_queries: Spread,
-    /// Fraction of region queries kept.
+    /// Fraction of region queries above the threshold.
     pub region_queries: Spread,
-    /// Fraction of region-word cells kept.
+    /// Fraction of region-word cells above the threshold.
     pub cells: Spread,
-    /// Error that the fitted normals promise, a fraction.
+    /// Error of the samples by the fitted normals, a fraction.
     pub modelled_error: Option<Spread>,
-    /// Error of the samples themselves, a fraction.
+    /// Error of the samples by counting, a fraction.
     pub measured_error: Option<Spread>,
     /// Seconds of training.
     pub seconds: Spread,
-    /// Seconds of matching the whole split once.
+    /// Seconds of computing all similarities of the split.
     pub matching_seconds: Spread,
 }
 
 /// rsum of a setting minus that of the baseline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DifferenceRecord {
-    /// Seeds that both have.
+    /// The seeds that both have.
     pub seeds: Vec<u64>,
-    /// Over them.
+    /// The difference over these seeds.
     pub rsum: PairedDifference,
-    /// 95 % over images of the split, resampled with their captions.
+    /// 95 % interval over images of the split, resampled with their captions.
     pub of_queries: Option<Interval>,
 }
 
-/// One run in a line.
+/// The numbers of one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunNumbers {
     /// Its seed.
     pub seed: u64,
     /// The evaluation of its best epoch.
     pub evaluation: SplitRecord,
-    /// Epoch of highest rsum on the split that chooses.
+    /// Epoch of highest rsum on dev.
     pub best_epoch: usize,
     /// Errors of the best epoch's samples at the threshold of the evaluation.
     pub errors: Option<SampleErrors>,
     /// Seconds of training.
     pub seconds: f64,
-    /// Seconds of matching the whole split once.
+    /// Seconds of computing all similarities of the split.
     pub matching_seconds: f64,
-    /// What is drawn over epochs; empty where nothing was trained.
+    /// Every epoch; empty where nothing was trained.
     pub epochs: Vec<EpochNumbers>,
 }
 
-/// One epoch in a line.
+/// The numbers of one epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct EpochNumbers {
     /// Epoch, from 1.
     pub epoch: usize,
-    /// rsum on the split that chooses.
+    /// rsum on dev.
     pub rsum: f64,
-    /// Threshold at its end; absent for rules without one.
+    /// Threshold at its end; `None` for weight rules without one.
     pub threshold: Option<f64>,
     /// Errors of its samples at that threshold.
     pub errors: Option<SampleErrors>,

@@ -1,4 +1,5 @@
-//! Runs become one line for each setting.
+//! Summarises the finished runs of a study: means of each setting, and its difference to the
+//! baseline.
 
 use uard_eval::{ImageHits, PairedDifference, Result, Spread, bootstrap_difference};
 
@@ -8,55 +9,57 @@ use super::{
 };
 use crate::record::EpochRecord;
 
-/// Resamples behind the interval over queries: for a normal difference the standard error of each
-/// end is 1.5 % of the interval's width, √(0.025 · 0.975 / 2000) / 0.0584 of a deviation of 3.92.
+/// Number of resamples of the interval over images. For normally distributed differences the
+/// standard error of each end is then √(0.025 · 0.975 / 2000) / 0.0584 = 0.060 standard deviations,
+/// which is 1.5 % of the interval's width of 3.92 standard deviations.
 pub const RESAMPLES: usize = 2_000;
 
-/// What a study asks for, beside its settings.
+/// A study without its settings.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub struct StudyDescription<'a> {
     /// Name of the study.
     pub name: &'a str,
     /// The command, as typed.
     pub command: &'a str,
-    /// The setting that differences are taken against.
+    /// The setting that all others are compared with.
     pub baseline: &'a str,
-    /// Split that is reported.
+    /// Name of the reported split.
     pub split: &'a str,
-    /// Where tensors live.
+    /// Name of the device that computes.
     pub device: &'a str,
     /// The image of each caption of the reported split.
     pub image_of_caption: &'a [usize],
 }
 
-/// A setting with those of its runs that are done, in the order of its seeds.
+/// A setting with its finished runs, in the order of its seeds.
 #[derive(Debug, Clone)]
-pub struct Settled<'a> {
-    /// What was asked for.
+pub struct FinishedRuns<'a> {
+    /// The setting.
     pub plan: &'a SettingPlan,
-    /// What is done.
+    /// Its finished runs.
     pub runs: Vec<&'a StudyRun>,
 }
 
-/// The study so far.
+/// Summarises the runs that are done.
 ///
-/// Every setting is compared with the baseline on the same resamples of images: `draws` begins the
-/// same stream of numbers again, each below the one that is asked for.
+/// Every setting is compared with the baseline on the same resamples of images: each call of
+/// `draws` must return a generator that starts the same sequence anew; the generator returns a
+/// number below its argument.
 ///
 /// # Errors
 /// When runs were evaluated on different splits.
 pub fn summarise<D: FnMut(usize) -> usize>(
-    asked: &Asked<'_>,
-    settings: &[Settled<'_>],
+    study: &StudyDescription<'_>,
+    settings: &[FinishedRuns<'_>],
     draws: impl Fn() -> D,
 ) -> Result<StudyRecord> {
     let baseline = settings
         .iter()
-        .find(|setting| setting.plan.name == asked.baseline);
-    let settled = |setting: &Settled<'_>| {
+        .find(|setting| setting.plan.name == study.baseline);
+    let record = |setting: &FinishedRuns<'_>| {
         let difference = match baseline {
-            Some(baseline) if setting.plan.name != asked.baseline => {
-                difference(setting, baseline, asked.image_of_caption, &mut draws())?
+            Some(baseline) if setting.plan.name != study.baseline => {
+                difference(setting, baseline, study.image_of_caption, &mut draws())?
             }
             _ => None,
         };
@@ -66,20 +69,26 @@ pub fn summarise<D: FnMut(usize) -> usize>(
     let hash =
         |read: fn(&StudyRun) -> &String| first.map_or(String::new(), |run| read(run).clone());
     Ok(StudyRecord {
-        name: asked.name.to_owned(),
-        command: asked.command.to_owned(),
-        baseline: asked.baseline.to_owned(),
-        split: asked.split.to_owned(),
+        name: study.name.to_owned(),
+        command: study.command.to_owned(),
+        baseline: study.baseline.to_owned(),
+        split: study.split.to_owned(),
         data_hash: hash(|run| &run.run.data_hash),
         evaluation_data_hash: hash(|run| &run.evaluation_data_hash),
-        device: asked.device.to_owned(),
-        planned_runs: settings.iter().map(|of| of.plan.seeds.len()).sum(),
-        finished_runs: settings.iter().map(|of| of.runs.len()).sum(),
-        settings: settings.iter().map(settled).collect::<Result<_>>()?,
+        device: study.device.to_owned(),
+        planned_runs: settings
+            .iter()
+            .map(|setting| setting.plan.seeds.len())
+            .sum(),
+        finished_runs: settings.iter().map(|setting| setting.runs.len()).sum(),
+        settings: settings.iter().map(record).collect::<Result<_>>()?,
     })
 }
 
-fn setting_record(setting: &Settled<'_>, difference: Option<DifferenceRecord>) -> SettingRecord {
+fn setting_record(
+    setting: &FinishedRuns<'_>,
+    difference: Option<DifferenceRecord>,
+) -> SettingRecord {
     let runs: Vec<RunNumbers> = setting.runs.iter().map(|run| run_numbers(run)).collect();
     let masks = setting.runs.first().is_some_and(|run| run.run.masks());
     SettingRecord {
@@ -102,8 +111,8 @@ fn run_numbers(run: &StudyRun) -> RunNumbers {
         threshold: masks.then_some(epoch.threshold),
         errors: errors(epoch, epoch.threshold),
     };
-    // The curves of a setting that trained nothing are those of the setting that did.
-    let drawn = trained.epochs.iter().filter(|_| run.asked.is_none());
+    // A setting that only evaluates the models of another has no epochs of its own.
+    let own_epochs = trained.epochs.iter().filter(|_| run.asked.is_none());
     let best = trained.best_epoch();
     RunNumbers {
         seed: trained.seed,
@@ -112,16 +121,17 @@ fn run_numbers(run: &StudyRun) -> RunNumbers {
         errors: best.and_then(|best| errors(best, run.evaluation.threshold)),
         seconds: trained.seconds,
         matching_seconds: run.matching_seconds,
-        epochs: drawn.map(epoch_numbers).collect(),
+        epochs: own_epochs.map(epoch_numbers).collect(),
     }
 }
 
 fn means(runs: &[RunNumbers], masks: bool) -> Option<Means> {
     let known = |read: fn(&RunNumbers) -> Option<f64>| {
-        Spread::of(&runs.iter().filter_map(read).collect::<Vec<f64>>())
+        Spread::from_values(&runs.iter().filter_map(read).collect::<Vec<f64>>())
     };
-    let every =
-        |read: fn(&RunNumbers) -> f64| Spread::of(&runs.iter().map(read).collect::<Vec<f64>>());
+    let every = |read: fn(&RunNumbers) -> f64| {
+        Spread::from_values(&runs.iter().map(read).collect::<Vec<f64>>())
+    };
     Some(Means {
         rsum: every(|run| run.evaluation.retrieval.rsum)?,
         image_to_text_r1: every(|run| run.evaluation.retrieval.image_to_text.r1)?,
@@ -137,10 +147,10 @@ fn means(runs: &[RunNumbers], masks: bool) -> Option<Means> {
     })
 }
 
-/// Over the seeds that both have; nothing without one.
+/// The difference over the seeds that both have; `None` without a common seed.
 fn difference(
-    ours: &Settled<'_>,
-    theirs: &Settled<'_>,
+    ours: &FinishedRuns<'_>,
+    theirs: &FinishedRuns<'_>,
     image_of_caption: &[usize],
     draw: &mut dyn FnMut(usize) -> usize,
 ) -> Result<Option<DifferenceRecord>> {
@@ -151,10 +161,10 @@ fn difference(
     let pairs: Vec<(&StudyRun, &StudyRun)> = pairs.collect();
     let rsum = |run: &StudyRun| run.evaluation.retrieval.rsum;
     let (a, b): (Vec<f64>, Vec<f64>) = pairs.iter().map(|(a, b)| (rsum(a), rsum(b))).unzip();
-    let Some(rsum) = PairedDifference::of(&a, &b)? else {
+    let Some(rsum) = PairedDifference::between(&a, &b)? else {
         return Ok(None);
     };
-    let hits = |run: &StudyRun| ImageHits::of(&run.ranks, image_of_caption);
+    let hits = |run: &StudyRun| ImageHits::count(&run.ranks, image_of_caption);
     let hits = pairs.iter().map(|(a, b)| Ok((hits(a)?, hits(b)?)));
     let hits = hits.collect::<Result<Vec<(ImageHits, ImageHits)>>>()?;
     let hits: Vec<(&ImageHits, &ImageHits)> = hits.iter().map(|(a, b)| (a, b)).collect();

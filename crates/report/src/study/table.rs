@@ -1,11 +1,11 @@
-//! A study as a table, for its page and for the terminal.
+//! A study as a table and as sentences, for its page and for the terminal.
 
 use uard_eval::{Interval, Spread};
 
 use super::{DifferenceRecord, Means, SettingRecord, StudyRecord};
-use crate::numbers::{UNKNOWN, duration, fixed, known, percent};
+use crate::numbers::{UNKNOWN, duration, enumerate, fixed, known, percent};
 
-/// Names of the columns.
+/// Headings of the columns.
 pub const HEAD: [&str; 12] = [
     "setting",
     "seeds",
@@ -14,14 +14,14 @@ pub const HEAD: [&str; 12] = [
     "R@1 text → image",
     "rsum gained",
     "95 % over seeds",
-    "95 % over queries",
-    "t",
-    "kept: words · regions · cells",
+    "95 % over images",
+    "threshold",
+    "above it: words · regions · cells",
     "error: modelled · measured",
-    "time a run",
+    "time of a run",
 ];
 
-/// Neighbours under one heading.
+/// The rows of one group of settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableGroup<'a> {
     /// The heading; may be empty.
@@ -33,22 +33,60 @@ pub struct TableGroup<'a> {
 /// A cell of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
-    /// As it is written.
+    /// Its text.
     pub text: String,
-    /// Whether it stands out: an interval that excludes zero.
-    pub stands_out: bool,
+    /// Whether it is an interval that excludes zero.
+    pub is_significant: bool,
 }
 
 impl From<String> for Cell {
     fn from(text: String) -> Self {
         Self {
             text,
-            stands_out: false,
+            is_significant: false,
         }
     }
 }
 
-/// Every setting in a row; what is unknown is a dash.
+/// A sentence for each setting that is compared with the baseline: the difference of rsum, its 95 %
+/// intervals, and whether it is significant.
+pub fn sentences(study: &StudyRecord) -> Vec<String> {
+    let sentence = |setting: &SettingRecord| {
+        let found = setting.difference.as_ref()?;
+        let known = [("seeds", found.rsum.of_seeds), ("images", found.of_queries)];
+        let known = known.map(|(over, interval)| Some((over, interval?)));
+        let known: Vec<(&str, Interval)> = known.into_iter().flatten().collect();
+        let written = known.iter().map(|&(over, Interval { low, high })| {
+            format!("{} to {} over {over}", signed(low), signed(high))
+        });
+        let written = enumerate(&written.collect::<Vec<String>>());
+        let mut significant = known
+            .iter()
+            .filter(|(_, interval)| interval.excludes_zero());
+        let conclusion = match (significant.clone().count(), known.len()) {
+            (_, 0) => "no interval, so the difference may be chance".to_owned(),
+            (0, _) => "no significant difference".to_owned(),
+            (some, all) if some == all => "a significant difference".to_owned(),
+            _ => format!(
+                "significant over {} only",
+                significant.next().map_or("", |interval| interval.0)
+            ),
+        };
+        Some(format!(
+            "{}: rsum {} against {}{}: {conclusion}.",
+            setting.plan.name,
+            signed(found.rsum.over_seeds.mean),
+            study.baseline,
+            match written.as_str() {
+                "" => String::new(),
+                written => format!(" (95 % interval {written})"),
+            }
+        ))
+    };
+    study.settings.iter().filter_map(sentence).collect()
+}
+
+/// The table with a row for each setting; an unknown value is a dash.
 pub fn table(study: &StudyRecord) -> Vec<TableGroup<'_>> {
     let groups = study.groups().map(|settings| TableGroup {
         heading: &settings[0].plan.group,
@@ -99,7 +137,7 @@ fn work(means: &Means) -> [String; 4] {
     ]
 }
 
-/// A mean, and how far its seeds lie apart.
+/// A mean with ± its standard deviation, if there is one.
 pub(crate) fn spread(spread: Spread, digits: usize) -> String {
     let mean = fixed(spread.mean, digits);
     match spread.std {
@@ -118,6 +156,6 @@ fn interval(interval: Option<Interval>) -> Cell {
         text: known(interval, |Interval { low, high }| {
             format!("{} to {}", signed(low), signed(high))
         }),
-        stands_out: interval.is_some_and(|interval| interval.excludes_zero()),
+        is_significant: interval.is_some_and(|interval| interval.excludes_zero()),
     }
 }

@@ -1,11 +1,11 @@
-//! Is a page well-formed: every element closed in order, every attribute quoted, every id once?
+//! Checks that a page is well-formed: elements are closed in order, attributes quoted, ids unique.
 
 use std::collections::BTreeSet;
 
-/// Elements that have no end.
+/// Elements without an end tag.
 const VOID: [&str; 2] = ["img", "meta"];
 
-/// Checks a whole page; the error quotes the place.
+/// Checks a whole page; the error quotes the tag or text that is wrong.
 pub fn check(page: &str) -> Result<(), String> {
     let mut open: Vec<&str> = Vec::new();
     let mut ids = BTreeSet::new();
@@ -37,7 +37,7 @@ pub fn check(page: &str) -> Result<(), String> {
     }
 }
 
-/// The page without the encoded images, whose letters mean nothing.
+/// The page without the base64 text of its images.
 pub fn without_data(page: &str) -> String {
     let mut parts = page.split("base64,");
     let first = parts.next().unwrap_or_default().to_owned();

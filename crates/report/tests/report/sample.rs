@@ -1,4 +1,4 @@
-//! What would a whole report look like? Plausible records that no training made.
+//! Made-up but plausible records of three runs and three retrieval examples.
 
 use std::io::Cursor;
 
@@ -6,10 +6,10 @@ use image::{ImageFormat, Rgb, RgbImage};
 use uard_eval::{RecallPercent, RetrievalReport};
 use uard_report::record::{
     AlignmentRecord, CaptionExample, EpochRecord, ExampleImage, ExampleWord, Fit, FoundImage,
-    Hills, Histogram, KeptFractions, RunRecord, SplitRecord,
+    Hills, Histogram, KeptFractions, PictureSize, RunRecord, SplitRecord,
 };
 
-/// Learned, zero and scan, with test results and alignment.
+/// The runs `learned`, `zero` and `scan` with test results; the first two with alignment.
 pub fn runs() -> Vec<RunRecord> {
     vec![
         run(&Kind {
@@ -48,7 +48,7 @@ const EPOCHS: usize = 10;
 
 fn run(kind: &Kind) -> RunRecord {
     let epochs: Vec<EpochRecord> = (1..=EPOCHS).map(|number| epoch(kind, number)).collect();
-    let test = split(kind, "test", (kind.threshold, kind.rsum));
+    let test = split(kind, "test", kind.threshold, kind.rsum);
     RunRecord {
         name: kind.name.to_owned(),
         config: format!(
@@ -72,7 +72,8 @@ fn epoch(kind: &Kind, number: usize) -> EpochRecord {
     let progress = 1.0 - (-(number as f64) / 2.6).exp();
     let threshold = kind.threshold * (0.55 + 0.45 * progress) * if number == 1 { 0.3 } else { 1.0 };
     let (apart, narrow) = (0.12 + 0.26 * progress, 0.16 - 0.06 * progress);
-    let (relevant, irrelevant) = ((0.08 + apart, narrow * 1.1), (0.06, narrow * 0.75));
+    let fit = |mean, std| Fit { mean, std };
+    let (relevant, irrelevant) = (fit(0.08 + apart, narrow * 1.1), fit(0.06, narrow * 0.75));
     let dip = if number == EPOCHS { 1.5 } else { 0.0 };
     let rsum = 90.0 + (kind.rsum - 95.0) * progress - dip;
     EpochRecord {
@@ -82,23 +83,22 @@ fn epoch(kind: &Kind, number: usize) -> EpochRecord {
         threshold,
         learning_rate: if number > 6 { 5e-5 } else { 5e-4 },
         hills: hills(relevant, irrelevant),
-        dev: split(kind, "dev", (threshold, rsum)),
+        dev: split(kind, "dev", threshold, rsum),
         seconds: 6.9,
     }
 }
 
-fn hills(relevant: (f64, f64), irrelevant: (f64, f64)) -> Hills {
-    let fit = |(mean, std)| Some(Fit { mean, std });
+fn hills(relevant: Fit, irrelevant: Fit) -> Hills {
     Hills {
         relevant: histogram(relevant),
         irrelevant: histogram(irrelevant),
-        relevant_fit: fit(relevant),
-        irrelevant_fit: fit(irrelevant),
+        relevant_fit: Some(relevant),
+        irrelevant_fit: Some(irrelevant),
     }
 }
 
-/// A normal with a heavier right shoulder and an even ripple.
-fn histogram((mean, std): (f64, f64)) -> Histogram {
+/// A normal distribution with a heavier right side and small regular deviations.
+fn histogram(Fit { mean, std }: Fit) -> Histogram {
     let count = |bin: usize| {
         let x = (-1.0 + (bin as f64 + 0.5) * 0.02 - mean) / std;
         let shoulder = 0.25 * (-0.5 * ((x - 1.4) / 0.6).powi(2)).exp();
@@ -110,7 +110,7 @@ fn histogram((mean, std): (f64, f64)) -> Histogram {
     }
 }
 
-fn split(kind: &Kind, split: &str, (threshold, rsum): (f64, f64)) -> SplitRecord {
+fn split(kind: &Kind, split: &str, threshold: f64, rsum: f64) -> SplitRecord {
     let recall = |share: f64| RecallPercent {
         r1: rsum * 0.11 * share,
         r5: rsum * 0.175 * share,
@@ -143,21 +143,25 @@ fn split(kind: &Kind, split: &str, (threshold, rsum): (f64, f64)) -> SplitRecord
     }
 }
 
-/// Three captions: one found first, one found third, one without picture or box.
+/// Three captions: the image of the first has rank 1, that of the second rank 3, and the third has
+/// no picture or box.
 pub fn examples() -> Vec<CaptionExample> {
     vec![found_first(), found_third(), features_only()]
 }
 
-type Word = (&'static str, f32, Option<[f32; 4]>, Option<bool>);
+/// Text, relevance, best box and correctness of a word.
+type WordRow = (&'static str, f32, Option<[f32; 4]>, Option<bool>);
 
-fn word((text, relevance, best_box, correct): Word) -> ExampleWord {
-    ExampleWord {
+fn example_words(rows: &[WordRow]) -> Vec<ExampleWord> {
+    let words = rows.iter();
+    let words = words.map(|&(text, relevance, best_box, correct)| ExampleWord {
         text: text.to_owned(),
         relevance,
         answered: relevance > 0.254,
         best_box,
         correct,
-    }
+    });
+    words.collect()
 }
 
 const DISC: Option<[f32; 4]> = Some([40.0, 60.0, 130.0, 150.0]);
@@ -184,7 +188,7 @@ fn found_first() -> CaptionExample {
     CaptionExample {
         caption: "A large red disc left of a blue square, under stripes.".to_owned(),
         matched: scene(0),
-        words: words.map(word).to_vec(),
+        words: example_words(&words),
         found: found([0, 3, 1, 5, 2, 4], 0),
         rank: 1,
     }
@@ -205,7 +209,7 @@ fn found_third() -> CaptionExample {
     CaptionExample {
         caption: "The tiny green ball is beside a yellow box".to_owned(),
         matched: scene(2),
-        words: words.map(word).to_vec(),
+        words: example_words(&words),
         found: found([4, 1, 2, 0, 5, 3], 2),
         rank: 3,
     }
@@ -220,13 +224,11 @@ fn features_only() -> CaptionExample {
     CaptionExample {
         caption: "Two dogs run through the snow".to_owned(),
         matched: image("3187492926"),
-        words: [
+        words: example_words(&[
             ("two", 0.3, None, None),
             ("dogs", 0.5, None, None),
             ("skateboard", 0.1, None, None),
-        ]
-        .map(word)
-        .to_vec(),
+        ]),
         found: vec![FoundImage {
             image: image("1000268201"),
             similarity: 0.31,
@@ -237,15 +239,15 @@ fn features_only() -> CaptionExample {
 }
 
 fn found(order: [usize; 6], own: usize) -> Vec<FoundImage> {
-    let of = |(place, which): (usize, usize)| FoundImage {
-        image: scene(which),
-        similarity: 0.612 - 0.043 * place as f32,
-        matched: which == own,
+    let found = |(index, number): (usize, usize)| FoundImage {
+        image: scene(number),
+        similarity: 0.612 - 0.043 * index as f32,
+        matched: number == own,
     };
-    order.into_iter().enumerate().map(of).collect()
+    order.into_iter().enumerate().map(found).collect()
 }
 
-/// A disc and a square on a shaded ground, in colours by number.
+/// A disc and a square on a shaded background, in colours that depend on the number.
 fn scene(number: usize) -> ExampleImage {
     const COLOURS: [[u8; 3]; 6] = [
         [198, 52, 46],
@@ -275,6 +277,9 @@ fn scene(number: usize) -> ExampleImage {
     ExampleImage {
         id: format!("scene-{number:04}"),
         bytes: Some(bytes.into_inner()),
-        size: Some((320, 220)),
+        size: Some(PictureSize {
+            width: 320,
+            height: 220,
+        }),
     }
 }

@@ -1,9 +1,9 @@
-//! The sections of a configuration that only training has, and their defaults.
+//! The sections of a configuration that only training uses, and their defaults.
 
 use serde::{Deserialize, Serialize};
 use uard_linalg::matmul::Matmul;
 
-/// `[data]`: what is read.
+/// `[data]`: the vocabulary of the training captions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
@@ -19,15 +19,15 @@ impl Default for DataConfig {
     }
 }
 
-/// `[loss]`: the hinge.
+/// `[loss]`: the hinge loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LossConfig {
-    /// A matched pair must be this much more similar than a mismatched one (0.2).
+    /// How much more similar a matched pair must be than a mismatched one (0.2).
     pub margin: f64,
-    /// Epochs that sum over all negatives before the hardest alone count (1).
+    /// Number of first epochs that sum over all negatives; later ones use the hardest only (1).
     pub warm_up_epochs: usize,
-    /// Whether the captions' losses are summed (default) or averaged.
+    /// Whether the losses of the captions are summed (default) or averaged.
     pub reduction: Reduction,
 }
 
@@ -52,17 +52,17 @@ pub enum Reduction {
     Mean,
 }
 
-/// `[optimizer]`: how a gradient moves the parameters.
+/// `[optimizer]`: Adam or AdamW.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
-    /// `adam` (decay joins the gradient) or `adamw` (decay is decoupled).
+    /// `adam` (weight decay is added to the gradient) or `adamw` (weight decay is decoupled).
     pub kind: OptimizerKind,
     /// Learning rate before the schedule (5e-4).
     pub learning_rate: f64,
-    /// Decay of the mean of gradients (0.9).
+    /// Decay rate of the first moment, the running mean of gradients (0.9).
     pub beta1: f64,
-    /// Decay of the mean of squared gradients (0.999).
+    /// Decay rate of the second moment, the running mean of squared gradients (0.999).
     pub beta2: f64,
     /// Added to the root of the second moment (1e-8).
     pub epsilon: f64,
@@ -70,7 +70,8 @@ pub struct OptimizerConfig {
     pub weight_decay: f64,
     /// Largest global gradient norm (2); 0 switches clipping off.
     pub clip_norm: f64,
-    /// Parameters that differ; the first group whose prefix fits a name counts.
+    /// Parameters with settings of their own; a parameter belongs to the first group whose prefix
+    /// its name has.
     pub groups: Vec<GroupConfig>,
 }
 
@@ -89,7 +90,7 @@ impl Default for OptimizerConfig {
     }
 }
 
-/// Which optimizer.
+/// Where weight decay is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OptimizerKind {
@@ -106,7 +107,7 @@ pub enum OptimizerKind {
 pub struct GroupConfig {
     /// Beginning of the parameters' names.
     pub prefix: String,
-    /// Factor on the learning rate (1); 0 freezes.
+    /// Factor on the learning rate (1); 0 freezes the parameters.
     #[serde(default = "one")]
     pub learning_rate_scale: f64,
     /// Weight decay (0).
@@ -126,7 +127,7 @@ pub struct ScheduleConfig {
     pub kind: ScheduleKind,
     /// For `step`: the fraction of all steps after which the rate is multiplied by `factor` (0.5).
     pub decay_at: f64,
-    /// For `step`: the factor (0.1). For `cosine`: the fraction of the rate left at the end.
+    /// For `step`: the factor (0.1). For `cosine`: the fraction of the rate at the end.
     pub factor: f64,
     /// Steps over which the rate rises linearly from zero (0: none).
     pub warm_up_steps: usize,
@@ -156,34 +157,36 @@ pub enum ScheduleKind {
     Cosine,
 }
 
-/// `[training]`: the loop.
+/// `[training]`: the training loop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainingConfig {
     /// Passes over all captions (20).
     pub epochs: usize,
-    /// Steps after which training stops, whatever the epochs say; absent: never.
+    /// Number of steps after which training stops even within an epoch; absent: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maximum_steps: Option<usize>,
     /// Captions a batch (128).
     pub batch: usize,
-    /// Parts in which a batch is encoded (1): less memory, the same gradient.
+    /// Number of parts in which a batch is encoded (1): more parts need less memory and give the
+    /// same gradient.
     pub accumulation: usize,
-    /// Chance of a caption's word to be left out of a step (0).
+    /// Probability that a word of a caption is left out of a step (0).
     pub omit_words: f64,
-    /// Chance of an image's region to be left out of a step (0).
+    /// Probability that a region of an image is left out of a step (0).
     pub omit_regions: f64,
     /// Seed of every draw (0).
     pub seed: u64,
-    /// Numbers of the large products: `f32` (default), or `bf16`, which rounds both sides and sums
-    /// in f32; on CUDA it rounds to TF32, which has three more bits. Parameters, gradients and moments are f32 either way.
+    /// Precision of the large products: `f32` (default), or `bf16`, which rounds both factors and
+    /// sums in f32; on CUDA it rounds to TF32, which has three more bits. Parameters, gradients and
+    /// moments are f32 either way.
     pub matmul: Matmul,
-    /// Epochs without a better rsum on dev after which training stops; absent: never.
+    /// Number of epochs without a better rsum on dev after which training stops; absent: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
     /// Steps between checkpoints within an epoch (0: only at its end).
     pub checkpoint_every: usize,
-    /// Newest checkpoints that are kept, the best beside them (2).
+    /// How many of the newest checkpoints are kept, besides the best one (2).
     pub keep_last: usize,
 }
 

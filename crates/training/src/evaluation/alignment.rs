@@ -1,4 +1,4 @@
-//! Do words attend the regions that truly answer them?
+//! Alignment: compares the regions that each word attends with those that truly show it.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use super::words::relevance;
 use crate::Result;
 use uard_report::record::AlignmentRecord;
 
-/// Compares captions with their own images, block by block.
+/// Counts alignment over the captions of a split, each with its own image.
 pub(super) struct Aligner<'a> {
     split: &'a Split,
     truth: &'a Alignments,
@@ -23,7 +23,7 @@ pub(super) struct Aligner<'a> {
 }
 
 impl<'a> Aligner<'a> {
-    /// For a split that knows which regions answer its words; nothing otherwise.
+    /// `None` for a split without alignments.
     pub(super) fn new(split: &'a Split, threshold: f64) -> Option<Self> {
         Some(Self {
             split,
@@ -34,12 +34,12 @@ impl<'a> Aligner<'a> {
         })
     }
 
-    /// The next [`IMAGES_AT_ONCE`] images.
+    /// Adds the regions of the next [`IMAGES_AT_ONCE`] images; all images before the first caption.
     pub(super) fn add_images(&mut self, regions: &Regions) {
         self.blocks.push(regions.clone());
     }
 
-    /// Captions from `first` on.
+    /// Counts the captions from number `first` on, with their encoded words.
     pub(super) fn add_captions(
         &mut self,
         first: usize,
@@ -55,7 +55,7 @@ impl<'a> Aligner<'a> {
         Ok(())
     }
 
-    /// What was found; a fraction of nothing is zero.
+    /// The counts as fractions; a fraction of zero cases is zero.
     pub(super) fn record(&self) -> AlignmentRecord {
         AlignmentRecord {
             precision: self.counts.precision().unwrap_or(0.0),
@@ -64,7 +64,7 @@ impl<'a> Aligner<'a> {
         }
     }
 
-    /// One caption's words with the regions of its own image.
+    /// Counts one caption; `rows` are the rows of each of its words.
     fn align(
         &self,
         caption: usize,
@@ -96,21 +96,21 @@ impl<'a> Aligner<'a> {
     }
 }
 
-/// The rows of each word that alignments number; none where the tokenizer cuts the caption into
-/// other words than they do.
+/// The rows of each word of a caption, in the numbering of the alignments; empty where the text
+/// model's tokenizer splits the caption into other words.
 fn rows_of_words(caption: &str, tokenizer: &TextModel) -> Result<Vec<Range<usize>>> {
-    let (known, read) = (tokenize(caption), tokenizer.words(caption)?);
-    let alike = known
+    let (expected, found) = (tokenize(caption), tokenizer.words(caption)?);
+    let equal = expected
         .iter()
-        .zip(&read)
-        .all(|(known, read)| *known == read.text);
-    Ok(match alike {
-        true => read.into_iter().map(|word| word.rows).collect(),
+        .zip(&found)
+        .all(|(expected, found)| *expected == found.text);
+    Ok(match equal {
+        true => found.into_iter().map(|word| word.rows).collect(),
         false => Vec::new(),
     })
 }
 
-/// The relevance of a word to each region: the highest of its rows.
+/// The relevance of a word to each region [R]: the highest of its rows.
 fn highest(rows: &[Vec<f32>]) -> Option<Vec<f32>> {
     rows.iter().cloned().reduce(|highest, row| {
         let pairs = highest.into_iter().zip(row);

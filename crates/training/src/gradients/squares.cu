@@ -1,5 +1,5 @@
-// Sums of squares of one gradient in f64, one a block, in an order that the number of blocks alone
-// decides. A square of an f32 is exact in f64, and finite when the number is.
+// Sums of squares of one gradient: each block writes one f64. The order of the additions depends on
+// the number of blocks only. The square of an f32 is exact in f64, and finite when the f32 is.
 
 typedef unsigned int u32;
 

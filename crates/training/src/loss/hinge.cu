@@ -1,8 +1,8 @@
-// The gradient of the hinge loss with respect to similarities [images, captions], with the decisions of
-// the host: a term counts when `margin + (mismatched - matched)`, in f64, is above zero.
+// The gradient of the hinge loss with respect to similarities [images, captions]. As on the host, a
+// term counts when `margin + (mismatched - matched)`, in f64, is above zero.
 //
-// A cell is the sum of whole numbers, so the order of its terms does not matter, and it is written by
-// one thread.
+// Every cell is written by one thread. It is a sum of whole numbers, so the order of its terms does
+// not change it.
 
 typedef unsigned int u32;
 
@@ -13,10 +13,10 @@ __device__ __forceinline__ bool counts(double margin, float mismatched, float ma
     return margin + ((double)mismatched - (double)matched) > 0.0;
 }
 
-// `divisor` is 1 for the sum over the captions.
+// `divisor` is 1 for the sum over the captions, their number for the mean.
 __device__ __forceinline__ float reduced(int terms, float divisor) { return __fdiv_rn((float)terms, divisor); }
 
-// The better of two candidates; of equal ones the first.
+// The most similar candidate so far; of equal ones the one of lowest index.
 struct Best {
     float value;
     u32 index;
@@ -30,7 +30,7 @@ struct Best {
     }
 };
 
-// The best candidate of all threads, in every thread.
+// Returns the best candidate of all threads of the block to every thread.
 __device__ Best best_of_block(Best best) {
     __shared__ float values[THREADS];
     __shared__ u32 indices[THREADS];
@@ -51,8 +51,8 @@ __device__ Best best_of_block(Best best) {
     return best;
 }
 
-// A block a caption: `hardest` [captions, 2] gets its most similar mismatched caption and image, or NONE
-// where there is none or its term does not count.
+// One block for each caption: writes to `hardest` [captions, 2] its most similar mismatched caption and
+// image, or NONE where there is none or its term is not above zero.
 extern "C" __global__ void __launch_bounds__(THREADS)
     hinge_hardest(const float* similarities, const u32* image_of_caption, u32* hardest, u32 images, u32 captions,
                   double margin) {
@@ -73,7 +73,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-// A thread a cell, from what `hinge_hardest` has found.
+// One thread for each cell: the gradient for the hardest negatives, from the result of `hinge_hardest`.
 extern "C" __global__ void __launch_bounds__(THREADS)
     hinge_of_hardest(const u32* hardest, const u32* image_of_caption, float* gradient, u32 images, u32 captions,
                      float divisor) {
@@ -92,7 +92,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     gradient[at] = reduced(terms, divisor);
 }
 
-// A thread a cell: every mismatched pair is a negative.
+// One thread for each cell: the gradient where every mismatched pair is a negative.
 extern "C" __global__ void __launch_bounds__(THREADS)
     hinge_of_all(const float* similarities, const u32* image_of_caption, float* gradient, u32 images, u32 captions,
                  double margin, float divisor) {

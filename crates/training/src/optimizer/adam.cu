@@ -1,6 +1,7 @@
-// One step of Adam or AdamW on one parameter, in place: a thread a number.
+// One step of Adam or AdamW on one parameter, in place: one thread for each number.
 //
-// Every product, sum, root and quotient is rounded by itself, as on the CPU: the same bits.
+// Every product, sum, root and quotient is rounded on its own, without fused multiply-adds, so the
+// result has the same bits as on the CPU.
 
 typedef unsigned int u32;
 

@@ -1,4 +1,5 @@
-//! One Adam step of one parameter: the same formula on the CPU and on any device.
+//! One step of Adam or AdamW on one parameter: in place on the CPU and on CUDA, in candle's
+//! operations on other devices.
 
 use candle_core::{Device, Tensor, Var};
 use rayon::prelude::*;
@@ -7,34 +8,37 @@ use uard_core::slices::{change, reading};
 use crate::Result;
 use crate::config::{OptimizerConfig, OptimizerKind};
 
-/// Numbers updated by one task; the update is element by element, so the cut changes nothing.
+/// Numbers updated by one task. The update is element by element, so this does not change results.
 const PART: usize = 1 << 14;
 
 /// The scalars of one step of one parameter.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Step<'a> {
+pub(crate) struct StepScalars<'a> {
     pub(crate) config: &'a OptimizerConfig,
-    /// With the factors of schedule and group.
+    /// Learning rate after the factors of the schedule and of the parameter's group.
     pub(crate) learning_rate: f64,
-    /// Of the parameter's group.
+    /// Weight decay of the parameter's group.
     pub(crate) weight_decay: f64,
     /// Factor on the gradient from clipping.
     pub(crate) scale: f64,
-    /// Step, from 1.
+    /// Number of the step, from 1.
     pub(crate) step: u64,
 }
 
-/// The scalars in f32, computed once in f64.
+/// The factors of the update in f32, each computed in f64.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Factors {
+    /// Factor on the gradient from clipping.
     pub(crate) scale: f32,
     /// `w` of `g += w p`, Adam's decay.
     pub(crate) coupled: f32,
     /// `s` of `p *= s`, AdamW's decay.
     pub(crate) shrink: f32,
     pub(crate) beta1: f32,
+    /// `1 - beta1`
     pub(crate) rest1: f32,
     pub(crate) beta2: f32,
+    /// `1 - beta2`
     pub(crate) rest2: f32,
     /// `1 / sqrt(1 - beta2^step)`
     pub(crate) root: f32,
@@ -43,7 +47,7 @@ pub(crate) struct Factors {
     pub(crate) size: f32,
 }
 
-impl Step<'_> {
+impl StepScalars<'_> {
     pub(crate) fn factors(&self) -> Factors {
         let power = i32::try_from(self.step).unwrap_or(i32::MAX);
         let (beta1, beta2) = (self.config.beta1, self.config.beta2);
@@ -67,7 +71,8 @@ impl Step<'_> {
 }
 
 impl Factors {
-    /// Moves a parameter and its first and second moments, which share memory with nobody.
+    /// Updates a parameter and its first and second moments. They must share memory with no other
+    /// tensor, because on the CPU and on CUDA they change in place.
     pub(super) fn apply(
         &self,
         var: &Var,
@@ -109,7 +114,7 @@ impl Factors {
         Ok(())
     }
 
-    /// The same in tensor operations, for any device; returns the new moments.
+    /// The same update in candle's operations, for any device; returns the new moments.
     pub(super) fn composed(
         &self,
         var: &Var,
@@ -130,7 +135,7 @@ impl Factors {
         Ok([first.detach(), second.detach()])
     }
 
-    /// One step of some numbers of a parameter.
+    /// Updates numbers `p` of a parameter and their moments `m` and `v` by the gradient `g`.
     pub(crate) fn update(&self, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
         for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
             let g = g * self.scale + *p * self.coupled;

@@ -1,4 +1,4 @@
-//! Events of a run, and the trait of what is told about them.
+//! The events of a training run, and the trait that receives them.
 
 use std::path::PathBuf;
 
@@ -11,55 +11,56 @@ use uard_report::record::{EpochRecord, StepRecord};
 pub enum Event {
     /// The first step is about to be taken.
     Started {
-        /// Steps of the whole run.
+        /// Number of steps of the whole run.
         steps: usize,
-        /// Steps of an epoch.
+        /// Number of steps of an epoch.
         steps_per_epoch: usize,
-        /// Epochs of the whole run.
+        /// Number of epochs of the whole run.
         epochs: usize,
-        /// Steps taken before, in a run that continues.
+        /// Number of steps taken before a resumed run.
         from_step: usize,
-        /// Trained numbers.
+        /// Number of trained numbers in all parameters.
         parameters: usize,
-        /// Words of the vocabulary.
+        /// Size of the vocabulary.
         words: usize,
-        /// How many of them have a vector in `text.word_vectors`, where that is given.
+        /// How many words have a vector in `text.word_vectors`, where that is given.
         word_vectors: Option<usize>,
     },
     /// A step was taken.
     Step(StepRecord),
-    /// Part of an evaluation is done.
+    /// An evaluation has made progress.
     Evaluating {
-        /// The split.
+        /// Name of the split.
         split: String,
-        /// Which part.
+        /// The stage of the evaluation.
         stage: Stage,
-        /// Images and captions, or pairs, done.
+        /// Number of images and captions, or of pairs, that are done.
         done: usize,
-        /// All of them.
+        /// Number of all of them.
         total: usize,
     },
     /// An epoch has ended.
     Epoch(Box<EpochRecord>),
     /// A checkpoint was written.
     Saved {
-        /// Where.
+        /// Its directory.
         path: PathBuf,
     },
-    /// Something looks wrong; the run goes on.
+    /// Something looks wrong; the run continues.
     Warning {
-        /// What, and what to do about it.
+        /// What looks wrong, and what to do about it.
         message: String,
     },
 }
 
-/// Watches a run. An evaluation tells it from any of its threads, one at a time.
+/// Receives the events of a run. Events of an evaluation come from any of its threads, one at a
+/// time.
 pub trait Observer: Send {
-    /// Is told each event as it happens.
+    /// Called with each event when it happens.
     fn on_event(&mut self, event: &Event);
 }
 
-/// Watches nothing.
+/// Ignores every event.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

@@ -1,20 +1,21 @@
-//! Which words and regions does a step leave out, so that no answer hangs on one of them?
+//! Omission: leaves words and regions out of a training step at random, as data augmentation.
 //!
-//! Each word but the first and the last of a caption, and each region, is left out with the chance
-//! that the configuration says, anew in every step. What is left moves together: a caption without
-//! a word is a shorter caption, an image without a region has one region less. At least one word
-//! between the ends of a caption that has any, and one region of an image, stay.
+//! In every step each region, and each word of a caption but the first and the last, is left out
+//! with the configured probability. A caption becomes shorter and an image gets fewer regions; no
+//! gap or mask remains. Where all inner words of a caption, or all regions of an image, would be
+//! left out, all of them stay.
 //!
 //! # Source
 //! Chen et al., *Learning the Best Pooling Strategy for Visual Semantic Embedding* (VSE∞), CVPR
-//! 2021: size augmentation. Theirs leaves a fifth of both out.
+//! 2021: size augmentation, with probability 0.2.
 
 use rand::Rng;
 use uard_core::random::{Draws, Stream};
 
 use crate::config::TrainingConfig;
 
-/// What a step leaves out; it depends on seed and step alone.
+/// The probabilities of omission, and the step that the draws are for. What a step leaves out
+/// depends on seed and step only.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Omission {
     words: f64,
@@ -24,7 +25,7 @@ pub(super) struct Omission {
 }
 
 impl Omission {
-    /// That of a step over the whole run, from 1.
+    /// For step number `step` of the whole run, from 1.
     pub(super) fn new(config: &TrainingConfig, step: usize) -> Self {
         Self {
             words: config.omit_words,
@@ -34,7 +35,7 @@ impl Omission {
         }
     }
 
-    /// That of a later step.
+    /// For the step that comes `steps` later.
     pub(super) fn after(self, steps: usize) -> Self {
         Self {
             step: self.step + steps,
@@ -42,7 +43,7 @@ impl Omission {
         }
     }
 
-    /// Leaves words out.
+    /// Removes word ids from captions.
     pub(super) fn omit_words(&self, captions: &mut [Vec<u32>]) {
         if self.words == 0.0 {
             return;
@@ -53,14 +54,15 @@ impl Omission {
         }
     }
 
-    /// Leaves regions out: those that stay move together, and the counts become smaller.
+    /// Removes regions: the rows of those that stay move to the front, and the counts shrink.
     ///
-    /// `values` are [I, R, F] features, of which R and F are given.
+    /// `values` are features [I, R, F], `regions` is R and `width` is F.
     pub(super) fn omit_regions(
         &self,
         values: &mut [f32],
         counts: &mut [usize],
-        (regions, width): (usize, usize),
+        regions: usize,
+        width: usize,
     ) {
         if self.regions == 0.0 {
             return;
@@ -68,28 +70,25 @@ impl Omission {
         let mut stream = self.draws.stream("omitted regions", &[self.step as u64]);
         let images = values.chunks_exact_mut((regions * width).max(1));
         for (rows, count) in images.zip(counts) {
-            *count = omit_rows(rows, (*count, width), self.regions, &mut stream);
+            let stays = draw_kept(*count, self.regions, &mut stream);
+            *count = keep_rows(rows, width, &stays);
         }
     }
 }
 
-/// The first and the last are `<start>` and `<end>`, or what a tokenizer has in their place.
+/// Removes words of a caption, but never the first and the last: they are `<start>` and `<end>`, or
+/// the tokenizer's marks in their place.
 fn shorten(caption: &mut Vec<u32>, chance: f64, stream: &mut Stream) {
     let inner = caption.len().saturating_sub(2);
-    let stays = drawn(inner, chance, stream);
+    let stays = draw_kept(inner, chance, stream);
     let mut stays = [true].into_iter().chain(stays).chain([true]);
     caption.retain(|_| stays.next().unwrap_or(true));
 }
 
-/// How many of the rows stay.
-fn omit_rows(
-    rows: &mut [f32],
-    (count, width): (usize, usize),
-    chance: f64,
-    stream: &mut Stream,
-) -> usize {
+/// Moves the rows that stay to the front; returns their number.
+fn keep_rows(rows: &mut [f32], width: usize, stays: &[bool]) -> usize {
     let mut kept = 0;
-    for (row, stays) in drawn(count, chance, stream).into_iter().enumerate() {
+    for (row, &stays) in stays.iter().enumerate() {
         if stays {
             rows.copy_within(row * width..(row + 1) * width, kept * width);
             kept += 1;
@@ -98,8 +97,8 @@ fn omit_rows(
     kept
 }
 
-/// Which of `count` stay; where nothing would, all do.
-fn drawn(count: usize, chance: f64, stream: &mut Stream) -> Vec<bool> {
+/// Draws which of `count` entries stay; if none would, all do.
+fn draw_kept(count: usize, chance: f64, stream: &mut Stream) -> Vec<bool> {
     let mut stays: Vec<bool> = (0..count)
         .map(|_| stream.random::<f64>() >= chance)
         .collect();
@@ -140,12 +139,12 @@ mod tests {
         let omission = Omission::new(&config, step);
         let mut batch = batch();
         omission.omit_words(&mut batch.captions);
-        omission.omit_regions(&mut batch.values, &mut batch.counts, (REGIONS, WIDTH));
+        omission.omit_regions(&mut batch.values, &mut batch.counts, REGIONS, WIDTH);
         batch
     }
 
     #[test]
-    fn what_stays_keeps_its_order_and_the_ends_of_a_caption_stay() {
+    fn kept_entries_keep_their_order_and_the_ends_of_a_caption_stay() {
         let found = omitted(0.5, 0.5, 3);
         let caption = &found.captions[0];
         assert!(caption.len() > 10 && caption.len() < 40, "{caption:?}");
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_step_of_an_epoch_is_that_step() {
+    fn after_four_steps_the_third_is_the_seventh() {
         let config = TrainingConfig {
             omit_words: 0.3,
             ..TrainingConfig::default()

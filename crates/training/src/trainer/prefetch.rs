@@ -1,4 +1,4 @@
-//! How is the next batch read while this one is computed?
+//! Reads the next batch in a thread of its own while the current one is computed.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Scope;
@@ -6,33 +6,50 @@ use std::thread::Scope;
 use uard_data::dataset::Split;
 
 use super::omission::Omission;
-use super::ready::{Ready, Target};
+use super::ready::{FeatureReader, LoadedBatch};
 use crate::Result;
 use crate::batches::Batch;
 
-/// Batches that are ready at most, beside the one being computed.
-const READY: usize = 1;
+/// Largest number of batches that are read ahead of the one being computed.
+const AHEAD: usize = 1;
 
-/// Reads batches in a thread of their own, in order; the first error ends them. The omission is
-/// that of the first batch's step.
+/// Reads the captions and features of batches.
+pub(super) struct BatchReader<'a> {
+    /// The split that is trained on.
+    pub(super) split: &'a Split,
+    /// Word ids of every caption of the split.
+    pub(super) captions: &'a [Vec<u32>],
+    pub(super) features: &'a FeatureReader,
+    /// The omission of the first batch's step.
+    pub(super) omission: Omission,
+}
+
+impl BatchReader<'_> {
+    /// Reads the batch that comes `later` batches after the first.
+    fn read(&self, batch: Batch, later: usize) -> Result<LoadedBatch> {
+        let omission = self.omission.after(later);
+        let caption = |&caption: &usize| self.captions[caption].clone();
+        let mut captions: Vec<Vec<u32>> = batch.captions.iter().map(caption).collect();
+        omission.omit_words(&mut captions);
+        let regions = &self.split.regions;
+        self.features.read(regions, batch, captions, &omission)
+    }
+}
+
+/// Starts a thread that reads batches in order.
 ///
-/// The thread ends with the last batch, or when the receiver is dropped.
+/// The thread ends after the last batch, after the first error, or when the receiver is dropped.
 pub(super) fn prefetch<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
-    (split, captions): (&'env Split, &'env [Vec<u32>]),
-    (target, omission): (&'env Target, Omission),
+    reader: BatchReader<'env>,
     batches: Vec<Batch>,
-) -> Receiver<Result<Ready>> {
-    let (sender, receiver) = sync_channel(READY);
+) -> Receiver<Result<LoadedBatch>> {
+    let (sender, receiver) = sync_channel(AHEAD);
     scope.spawn(move || {
         for (later, batch) in batches.into_iter().enumerate() {
-            let omission = omission.after(later);
-            let caption = |&caption: &usize| captions[caption].clone();
-            let mut of_batch: Vec<Vec<u32>> = batch.captions.iter().map(caption).collect();
-            omission.omit_words(&mut of_batch);
-            let ready = target.read(&split.regions, (batch, of_batch), &omission);
-            let failed = ready.is_err();
-            if sender.send(ready).is_err() || failed {
+            let loaded = reader.read(batch, later);
+            let failed = loaded.is_err();
+            if sender.send(loaded).is_err() || failed {
                 break;
             }
         }

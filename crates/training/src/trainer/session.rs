@@ -1,4 +1,5 @@
-//! A run in memory between two steps, and how it takes the next one.
+//! The state of a run in memory, and the steps of an epoch: forward, backward, optimizer,
+//! threshold, log, checkpoint.
 
 mod beginning;
 mod epoch;
@@ -16,12 +17,12 @@ use beginning::{first_state, write_text};
 
 use super::observer::{Event, Observer};
 use super::omission::Omission;
-use super::prefetch::prefetch;
-use super::ready::{Ready, Target};
-use super::step::{BatchGradients, Judgement};
+use super::prefetch::{BatchReader, prefetch};
+use super::ready::{FeatureReader, LoadedBatch};
+use super::step::{BatchGradients, StepOptions};
 use super::{Run, Start, Summary};
 use crate::batches::Batches;
-use crate::checkpoint::{TrainState, expect_config, optimizer, save, settle};
+use crate::checkpoint::{TrainState, expect_config, optimizer, point_and_prune, save};
 use crate::loss::collapsed_value;
 use crate::negatives::Negatives;
 use crate::optimizer::Optimizer;
@@ -31,13 +32,14 @@ use crate::text::{cut_captions, text_model};
 use crate::{Error, Result};
 use uard_report::record::{EpochRecord, LogLine, RunRecord, StepRecord};
 
-/// Steps in a row near the collapsed loss after which a warning is due.
+/// Number of steps in a row near the collapsed loss after which a warning is sent.
 const COLLAPSED_STEPS: usize = 50;
 
-/// How near, relative to the collapsed loss: a model that ranks anything at all is further away.
+/// A loss this near to the collapsed loss, as a fraction of it, counts as collapsed. The loss of a
+/// model that ranks anything at all differs by more.
 const COLLAPSED_NEARNESS: f64 = 0.01;
 
-/// A run between two steps.
+/// Model, optimizer and state of a run between two steps.
 pub(super) struct Session<'a> {
     run: &'a Run<'a>,
     model: Model,
@@ -45,15 +47,17 @@ pub(super) struct Session<'a> {
     learner: ThresholdLearner,
     /// Its threshold is that of the last checkpoint; `learner` holds the one in use.
     state: TrainState,
+    /// Word ids of every training caption.
     captions: Arc<Vec<Vec<u32>>>,
-    target: Arc<Target>,
+    features: Arc<FeatureReader>,
     batches: Batches<'a>,
     directory: CheckpointDirectory,
     log: RunLog,
-    /// Finished epochs with their seconds; the state has them without.
+    /// Finished epochs with their seconds; in the state their seconds are zero.
     epochs: Vec<EpochRecord>,
-    /// Seconds of the running epoch.
+    /// Seconds of the unfinished epoch so far.
     epoch_seconds: f64,
+    /// Epoch and batch of the last checkpoint.
     saved_at: Option<(usize, usize)>,
     stopped: bool,
 }
@@ -96,14 +100,14 @@ impl<'a> Session<'a> {
         let (trained, given) = (&checkpoint.state().data_hash, run.train.data_hash()?);
         let mend = "give the data directory that the run started with, or start a new run";
         checkpoint.expect("the training data", trained, given, mend)?;
-        let state = TrainState::read(checkpoint, batches_of(run)?.per_epoch())?;
+        let state = TrainState::read(checkpoint, train_batches(run)?.per_epoch())?;
         let model = checkpoint.model(run.device)?;
         let optimizer = optimizer(checkpoint, run.config, &model)?;
-        settle(directory, &state, run.config.training.keep_last)?;
+        point_and_prune(directory, &state, run.config.training.keep_last)?;
         let (log, lines) = RunLog::resume(run.directory, state.step, state.epochs.len())?;
         let mut session = Self::assemble(run, model, optimizer, state, log)?;
         session.saved_at = Some(session.position());
-        session.recall_seconds(&lines);
+        session.restore_seconds(&lines);
         Ok(session)
     }
 
@@ -130,8 +134,8 @@ impl<'a> Session<'a> {
             epochs: state.epochs.clone(),
             state,
             captions: Arc::new(captions),
-            target: Arc::new(Target::of(run.device, run.config)?),
-            batches: batches_of(run)?,
+            features: Arc::new(FeatureReader::new(run.device, run.config)?),
+            batches: train_batches(run)?,
             directory: CheckpointDirectory::of_run(run.directory),
             log,
             epoch_seconds: 0.0,
@@ -140,9 +144,9 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Takes the seconds of finished epochs and of the running one from the log; checkpoints hold
-    /// no clock.
-    fn recall_seconds(&mut self, lines: &[LogLine]) {
+    /// Reads the seconds of finished epochs and of the unfinished one from the log; checkpoints hold
+    /// no times.
+    fn restore_seconds(&mut self, lines: &[LogLine]) {
         for line in lines {
             match line {
                 LogLine::Step(record) if record.epoch == self.state.epoch => {
@@ -183,7 +187,7 @@ impl<'a> Session<'a> {
     pub(super) fn is_finished(&self) -> bool {
         let patience = self.run.config.training.patience;
         let impatient = patience.is_some_and(|patience| self.state.epochs_without_gain >= patience);
-        // Within an epoch (batch > 0) its evaluation is still due.
+        // Within an epoch (batch > 0) its evaluation has not been done.
         self.state.batch == 0 && (impatient || self.state.step >= self.total_steps())
     }
 
@@ -191,7 +195,7 @@ impl<'a> Session<'a> {
         self.stopped
     }
 
-    /// Takes the remaining steps of the epoch and evaluates, or saves early when told to stop.
+    /// Takes the remaining steps of the epoch and evaluates, or saves when `stop` is set.
     pub(super) fn run_epoch(
         &mut self,
         observer: &mut dyn Observer,
@@ -200,11 +204,16 @@ impl<'a> Session<'a> {
         let mut batches = self.batches.epoch(self.state.epoch, self.state.batch);
         batches.truncate(self.total_steps() - self.state.step);
         let (train, captions) = (self.run.train, Arc::clone(&self.captions));
-        let omission = Omission::new(&self.run.config.training, self.state.step + 1);
-        let target = Arc::clone(&self.target);
+        let features = Arc::clone(&self.features);
+        let reader = BatchReader {
+            split: train,
+            captions: &captions,
+            features: &features,
+            omission: Omission::new(&self.run.config.training, self.state.step + 1),
+        };
         thread::scope(|scope| {
-            let ready = prefetch(scope, (train, &captions[..]), (&target, omission), batches);
-            self.take_steps(&mut || ready.recv().ok(), observer, stop)
+            let loaded = prefetch(scope, reader, batches);
+            self.take_steps(&mut || loaded.recv().ok(), observer, stop)
         })?;
         if self.stopped {
             self.save(observer)
@@ -239,7 +248,7 @@ impl<'a> Session<'a> {
 
     fn take_steps(
         &mut self,
-        next: &mut dyn FnMut() -> Option<Result<Ready>>,
+        next: &mut dyn FnMut() -> Option<Result<LoadedBatch>>,
         observer: &mut dyn Observer,
         stop: &AtomicBool,
     ) -> Result<()> {
@@ -250,10 +259,10 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
             let started = Instant::now();
-            let Some(ready) = next() else {
+            let Some(loaded) = next() else {
                 return Ok(());
             };
-            self.take_step(ready?, started, observer)?;
+            self.take_step(loaded?, started, observer)?;
             if every > 0 && self.state.step.is_multiple_of(every) {
                 self.save(observer)?;
             }
@@ -262,15 +271,15 @@ impl<'a> Session<'a> {
 
     fn take_step(
         &mut self,
-        ready: Ready,
+        loaded: LoadedBatch,
         started: Instant,
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let config = self.run.config;
-        let captions = ready.batch.pairing.captions();
-        let judgement = self.judgement();
-        let (threshold, negatives) = (judgement.threshold, judgement.negatives);
-        let output = ready.gradients(&self.model, config, judgement)?;
+        let captions = loaded.batch.pairing.captions();
+        let options = self.step_options();
+        let (threshold, negatives) = (options.threshold, options.negatives);
+        let output = loaded.gradients(&self.model, config, options)?;
         let factor = factor_at(&config.schedule, self.state.step, self.scheduled_steps());
         let parameters = self.model.parameters();
         let gradient_norm = self.optimizer.step(parameters, &output.gradients, factor)?;
@@ -293,16 +302,17 @@ impl<'a> Session<'a> {
         self.epoch_seconds += record.seconds;
         self.log.append(&LogLine::Step(record.clone()))?;
         observer.on_event(&Event::Step(record));
-        self.watch_for_collapse(&output, captions, negatives, observer);
+        self.warn_of_collapse(&output, captions, negatives, observer);
         Ok(())
     }
 
-    fn judgement(&self) -> Judgement<'_> {
+    /// The options of the next step.
+    fn step_options(&self) -> StepOptions<'_> {
         let warming_up = self.state.epoch <= self.run.config.loss.warm_up_epochs;
         let epochs = self.state.step as f64 / self.batches.per_epoch().max(1) as f64;
         let config = self.run.config;
         let threshold = config.threshold.in_use(self.learner.threshold(), epochs);
-        Judgement {
+        StepOptions {
             threshold: self.model.matcher().config().threshold(threshold),
             negatives: if warming_up {
                 Negatives::All
@@ -322,7 +332,8 @@ impl<'a> Session<'a> {
         hills.irrelevant.add(&samples.irrelevant);
     }
 
-    fn watch_for_collapse(
+    /// Counts the steps in a row whose loss is near that of a collapsed model, and warns once.
+    fn warn_of_collapse(
         &mut self,
         output: &BatchGradients,
         captions: usize,
@@ -342,15 +353,15 @@ impl<'a> Session<'a> {
                 .iter()
                 .all(|&similarity| similarity == 0.0)
             {
-                "no relevance is above the threshold any more, so no gradient can mend it. Raise \
+                "no relevance is above the threshold, so all gradients are zero. Raise \
                  threshold.minimum_samples, lengthen"
             } else {
-                "all similarities are the same. Lengthen"
+                "all similarities are equal. Lengthen"
             };
             let message = format!(
-                "the loss has been within 1 % of {collapsed:.1}, 2 x margin x batch, for \
-                 {COLLAPSED_STEPS} steps: {cause} loss.warm_up_epochs or lower \
-                 optimizer.learning_rate"
+                "the loss has been within 1 % of {collapsed:.1} (2 x margin x batch, the loss of \
+                 equal similarities) for {COLLAPSED_STEPS} steps: {cause} loss.warm_up_epochs or \
+                 lower optimizer.learning_rate"
             );
             observer.on_event(&Event::Warning { message });
         }
@@ -370,11 +381,13 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Epoch and batch of the next step.
     fn position(&self) -> (usize, usize) {
         (self.state.epoch, self.state.batch)
     }
 
-    /// Steps of all epochs: what the schedule is stretched over, also in a shortened run.
+    /// Number of steps of all epochs. The schedule covers these, also where
+    /// `training.maximum_steps` ends the run earlier.
     fn scheduled_steps(&self) -> usize {
         self.run.config.training.epochs * self.batches.per_epoch()
     }
@@ -385,7 +398,7 @@ impl<'a> Session<'a> {
     }
 }
 
-fn batches_of<'a>(run: &Run<'a>) -> Result<Batches<'a>> {
+fn train_batches<'a>(run: &Run<'a>) -> Result<Batches<'a>> {
     let draws = Draws::new(run.config.training.seed);
     let batch = run.config.training.batch;
     Batches::new(&run.train.image_of_caption, batch, draws, &run.train.name)

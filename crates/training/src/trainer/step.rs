@@ -1,4 +1,4 @@
-//! The loss of a batch and its gradient, whole or in parts.
+//! The loss of a batch and the gradient of every parameter, encoded as a whole or in parts.
 
 use candle_core::{DType, Device, Tensor, Var};
 use uard_attention::Similarities;
@@ -11,14 +11,14 @@ use uard_relevance::{ObservedBatch, Samples, SimilarityMatrix, ThresholdLearner}
 use crate::batches::Batch;
 use crate::config::TrainConfig;
 use crate::gradients::Gradients;
-use crate::loss::{Hinge, hinge, surrogate, surrogate_of};
+use crate::loss::{Hinge, hinge, surrogate, surrogate_with};
 use crate::negatives::{Negatives, Pairing};
 use crate::{Error, Result};
 
-/// A batch with everything that was read for it.
+/// A batch with its features and word ids.
 #[derive(Debug)]
-pub struct Prepared {
-    /// Which captions and images.
+pub struct PreparedBatch {
+    /// Indices of its captions and images.
     pub batch: Batch,
     /// Features of the batch's images.
     pub features: ImageFeatures,
@@ -26,85 +26,70 @@ pub struct Prepared {
     pub captions: Vec<Vec<u32>>,
 }
 
-/// How a batch is judged.
+/// What changes from step to step in the loss of a batch.
 #[derive(Debug, Clone, Copy)]
-pub struct Judgement<'a> {
-    /// Threshold of the attention (a cosine).
+pub struct StepOptions<'a> {
+    /// Threshold on relevance, a cosine.
     pub threshold: f64,
-    /// Which negatives count.
+    /// Which negatives enter the loss.
     pub negatives: Negatives,
-    /// Step over the whole run, from 1: named in errors.
+    /// Number of the step over the whole run, from 1; random draws depend on it, errors name it.
     pub step: usize,
     /// Chooses the samples of the batch; none where the threshold is not learned.
     pub learner: Option<&'a ThresholdLearner>,
 }
 
-/// Loss and gradients of a batch, and what the threshold is learned from.
+/// Loss and gradients of a batch, and the samples that the threshold is learned from.
 #[derive(Debug)]
 pub struct BatchGradients {
-    /// Loss, reduced over the captions.
+    /// Loss, summed or averaged over the captions.
     pub loss: f64,
     /// Gradient of every parameter.
     pub gradients: Gradients,
     /// Similarities [I, C] row-major.
     pub similarities: Vec<f32>,
-    /// What the threshold is learned from; nothing where it is not learned.
+    /// The samples that the threshold is learned from; empty where it is not learned.
     pub samples: Samples,
 }
 
 /// Loss and gradients of a batch, encoded in `training.accumulation` parts.
 ///
-/// With one part the graph runs from the loss to the parameters. With more, each part is encoded
-/// without a graph; the loss of the **whole** batch gives the gradient of its fragments; then each
-/// part is encoded again and receives the gradient of its own fragments. Hardest negatives are
-/// those of the whole batch in both cases, so the gradient is the same but for rounding and, in an
-/// encoder that drops numbers, for which ones, while only one part's graph is in memory.
+/// With one part, there is one backward pass from the loss to the parameters. With more, as in
+/// gradient checkpointing: each part is encoded without a graph; the loss of the **whole** batch
+/// gives the gradient of all fragments; then each part is encoded again and its backward pass starts
+/// from the gradient of its fragments. Only the graph of one part is in memory at a time. The
+/// hardest negatives are those of the whole batch in both cases, so the gradients agree up to
+/// rounding; in an encoder with dropout, the parts draw other numbers to drop.
 ///
 /// # Errors
-/// When something is not finite: names the first such tensor.
+/// When a number is not finite: names the first such tensor.
 pub fn batch_gradients(
     model: &Model,
-    prepared: Prepared,
+    prepared: PreparedBatch,
     config: &TrainConfig,
-    judgement: Judgement<'_>,
+    options: StepOptions<'_>,
 ) -> Result<BatchGradients> {
     if config.training.accumulation > 1 {
-        return in_parts(model, &prepared, config, judgement);
+        return in_parts(model, &prepared, config, options);
     }
-    let regions = model.encode_features(prepared.features)?;
-    let batch = (&prepared.batch, &prepared.captions[..]);
-    whole(model, &regions, batch, config, judgement)
-}
-
-/// [`batch_gradients`] of a batch whose images are encoded, in one part.
-pub(super) fn whole(
-    model: &Model,
-    regions: &Regions,
-    (batch, captions): (&Batch, &[Vec<u32>]),
-    config: &TrainConfig,
-    judgement: Judgement<'_>,
-) -> Result<BatchGradients> {
-    let words = words_of_part(model, captions, config, judgement, 0)?;
-    let judge = Judge {
+    BatchLoss {
         model,
-        fragments: (regions, &words),
-        pairing: &batch.pairing,
+        regions: &model.encode_features(prepared.features)?,
+        words: &encode_part(model, &prepared.captions, config, options.step, 0)?,
+        pairing: &prepared.batch.pairing,
         config,
-        judgement,
-    };
-    let judged = judge.judged()?;
-    let mut store = judged.scalar.backward()?;
-    let gradients = Gradients::take(model.parameters(), &mut store)?;
-    judge.with(judged, gradients)
+        options,
+    }
+    .gradients()
 }
 
 fn in_parts(
     model: &Model,
-    prepared: &Prepared,
+    prepared: &PreparedBatch,
     config: &TrainConfig,
-    judgement: Judgement<'_>,
+    options: StepOptions<'_>,
 ) -> Result<BatchGradients> {
-    // Every part has an image, so that every parameter has a gradient in every part.
+    // Each part has at least one image, so that every parameter has a gradient in each part.
     let parts = config.training.accumulation.min(prepared.features.images());
     let images = cuts(prepared.features.images(), parts);
     let captions = cuts(prepared.captions.len(), parts);
@@ -113,7 +98,7 @@ fn in_parts(
         let regions = model.encode_features(prepared.features.slice(start, len))?;
         let (start, len) = captions[part];
         let captions = &prepared.captions[start..start + len];
-        let words = words_of_part(model, captions, config, judgement, part)?;
+        let words = encode_part(model, captions, config, options.step, part)?;
         Result::Ok((regions, words))
     };
     let mut without_graph = Vec::new();
@@ -127,15 +112,16 @@ fn in_parts(
     drop(without_graph);
     let regions = Regions::normalized(region_leaf.rows.as_tensor(), region_leaf.counts.clone())?;
     let words = Words::normalized(word_leaf.rows.as_tensor(), word_leaf.counts.clone())?;
-    let judge = Judge {
+    let loss = BatchLoss {
         model,
-        fragments: (&regions, &words),
+        regions: &regions,
+        words: &words,
         pairing: &prepared.batch.pairing,
         config,
-        judgement,
+        options,
     };
-    let judged = judge.judged()?;
-    let store = judged.scalar.backward()?;
+    let forward = loss.forward()?;
+    let store = forward.scalar.backward()?;
     let missing = |name: &str| Error::NoGradient {
         name: name.to_owned(),
     };
@@ -143,15 +129,15 @@ fn in_parts(
         let gradient = store.get(&leaf.rows).cloned();
         gradient.ok_or_else(|| missing(name))
     };
-    let of_regions = gradient_of(&region_leaf, "regions")?;
-    let of_words = gradient_of(&word_leaf, "words")?;
+    let region_gradient = gradient_of(&region_leaf, "regions")?;
+    let word_gradient = gradient_of(&word_leaf, "words")?;
     drop(store);
     let mut total: Option<Gradients> = None;
     for part in 0..parts {
         let (regions, words) = encoded(part)?;
-        let into_regions = pulled(regions.rows(), &of_regions, images[part].0)?;
-        let into_words = pulled(words.rows(), &of_words, captions[part].0)?;
-        let mut store = (into_regions + into_words)?.backward()?;
+        let of_regions = part_surrogate(regions.rows(), &region_gradient, images[part].0)?;
+        let of_words = part_surrogate(words.rows(), &word_gradient, captions[part].0)?;
+        let mut store = (of_regions + of_words)?.backward()?;
         let part = Gradients::take(model.parameters(), &mut store)?;
         match &mut total {
             Some(total) => total.add(&part)?,
@@ -159,27 +145,28 @@ fn in_parts(
         }
     }
     let gradients = total.ok_or_else(|| missing("batch"))?;
-    judge.with(judged, gradients)
+    loss.finish(forward, gradients)
 }
 
-/// Encodes the captions of a part of a step's batch: what is dropped depends on seed, step and part
-/// alone, so that a part that is encoded twice drops the same.
-fn words_of_part(
+/// Encodes the captions of one part of a batch. Dropout depends on seed, step and part only, so that
+/// a part that is encoded twice drops the same numbers.
+pub(super) fn encode_part(
     model: &Model,
     captions: &[Vec<u32>],
     config: &TrainConfig,
-    judgement: Judgement<'_>,
+    step: usize,
     part: usize,
 ) -> Result<Words> {
     let drops = Drops {
         draws: &Draws::new(config.training.seed),
-        step: &[judgement.step as u64, part as u64],
+        step: &[step as u64, part as u64],
     };
     Ok(model.encode_captions(captions, Some(drops))?)
 }
 
-/// A scalar whose gradient with respect to a part's rows is its cut of the whole gradient.
-fn pulled(rows: &Tensor, gradient: &Tensor, start: usize) -> Result<Tensor> {
+/// A scalar whose gradient with respect to a part's rows is that part of the whole `gradient`, which
+/// begins at entry `start`.
+fn part_surrogate(rows: &Tensor, gradient: &Tensor, start: usize) -> Result<Tensor> {
     let (entries, longest, _) = rows.dims3()?;
     let gradient = gradient
         .narrow(0, start, entries)?
@@ -188,7 +175,7 @@ fn pulled(rows: &Tensor, gradient: &Tensor, start: usize) -> Result<Tensor> {
     Ok((rows * gradient)?.sum_all()?)
 }
 
-/// The rows of all parts, cut from their graphs, as the start of a new one.
+/// The rows of all parts, detached and joined, as a leaf of a new graph.
 struct Leaf {
     rows: Var,
     counts: Vec<usize>,
@@ -214,58 +201,68 @@ impl Leaf {
     }
 }
 
-/// What a batch is judged with.
-struct Judge<'a> {
-    model: &'a Model,
-    fragments: (&'a Regions, &'a Words),
-    pairing: &'a Pairing,
-    config: &'a TrainConfig,
-    judgement: Judgement<'a>,
+/// The encoded batch, and what its loss is computed with.
+pub(super) struct BatchLoss<'a> {
+    pub(super) model: &'a Model,
+    pub(super) regions: &'a Regions,
+    pub(super) words: &'a Words,
+    pub(super) pairing: &'a Pairing,
+    pub(super) config: &'a TrainConfig,
+    pub(super) options: StepOptions<'a>,
 }
 
-struct Judged {
-    /// Where the backward pass begins.
+/// The result of the forward pass.
+struct Forward {
+    /// The scalar that the backward pass starts from.
     scalar: Tensor,
-    /// Cut from the graph, on the device that computed them.
+    /// Similarities and word maxima on the device, detached.
     found: Similarities,
-    /// Absent where the backward pass begins without waiting for them.
-    seen: Option<Seen>,
+    /// `None` where a kernel computed the gradient, so that the similarities are not copied yet.
+    on_host: Option<HostLoss>,
 }
 
 /// Similarities [I, C] on the host, and their loss.
-struct Seen {
+struct HostLoss {
     similarities: Vec<f32>,
     hinge: Hinge,
 }
 
-impl Judge<'_> {
-    fn judged(&self) -> Result<Judged> {
-        let (regions, words) = self.fragments;
+impl BatchLoss<'_> {
+    /// Runs the forward and the backward pass.
+    pub(super) fn gradients(&self) -> Result<BatchGradients> {
+        let forward = self.forward()?;
+        let mut store = forward.scalar.backward()?;
+        let gradients = Gradients::take(self.model.parameters(), &mut store)?;
+        self.finish(forward, gradients)
+    }
+
+    fn forward(&self) -> Result<Forward> {
         let matcher = self.model.matcher();
-        let found = matcher.similarities(regions, words, self.judgement.threshold)?;
-        let (scalar, seen) = match self.gradient_on_device(&found.values)? {
-            Some(gradient) => (surrogate_of(&found.values, &gradient)?, None),
+        let found = matcher.similarities(self.regions, self.words, self.options.threshold)?;
+        let values = &found.values;
+        let (scalar, on_host) = match self.gradient_on_device(values)? {
+            Some(gradient) => (surrogate_with(values, &gradient)?, None),
             None => {
-                let seen = self.see(&found.values)?;
-                (surrogate(&found.values, &seen.hinge)?, Some(seen))
+                let on_host = self.loss_on_host(values)?;
+                (surrogate(values, &on_host.hinge)?, Some(on_host))
             }
         };
-        Ok(Judged {
+        Ok(Forward {
             scalar,
             found: found.detach(),
-            seen,
+            on_host,
         })
     }
 
-    /// The gradient of similarities, where a kernel computes it.
+    /// The gradient of the similarities [I, C] by the CUDA kernel; `None` on other devices.
     #[cfg(feature = "cuda")]
     fn gradient_on_device(&self, values: &Tensor) -> Result<Option<Tensor>> {
-        use crate::kernel::{HingeForm, on_tensors};
+        use crate::kernel::{HingeOptions, on_tensors};
         if !values.device().is_cuda() || values.dtype() != DType::F32 {
             return Ok(None);
         }
-        let form = HingeForm::new(self.pairing, &self.config.loss, self.judgement.negatives);
-        Ok(Some(on_tensors::hinge(values, self.pairing, &form)?))
+        let options = HingeOptions::new(self.pairing, &self.config.loss, self.options.negatives);
+        Ok(Some(on_tensors::hinge(values, self.pairing, &options)?))
     }
 
     #[cfg(not(feature = "cuda"))]
@@ -273,8 +270,8 @@ impl Judge<'_> {
         Ok(None)
     }
 
-    /// Waits for the similarities.
-    fn see(&self, values: &Tensor) -> Result<Seen> {
+    /// Copies the similarities to the host, waiting for the device, and computes their loss.
+    fn loss_on_host(&self, values: &Tensor) -> Result<HostLoss> {
         let similarities = values
             .to_dtype(DType::F32)?
             .to_device(&Device::Cpu)?
@@ -283,32 +280,33 @@ impl Judge<'_> {
         if similarities.iter().any(|value| !value.is_finite()) {
             return Err(self.first_not_finite()?);
         }
-        let negatives = self.judgement.negatives;
-        Ok(Seen {
+        let negatives = self.options.negatives;
+        Ok(HostLoss {
             hinge: hinge(&similarities, self.pairing, &self.config.loss, negatives)?,
             similarities,
         })
     }
 
-    /// What the batch has come to, with the gradients of its scalar. On CUDA everything was
-    /// launched before, and here is where the host waits.
-    fn with(&self, judged: Judged, mut gradients: Gradients) -> Result<BatchGradients> {
+    /// Computes loss and samples after the backward pass. On CUDA all kernels of both passes were
+    /// launched before, and the host waits for them here.
+    fn finish(&self, forward: Forward, mut gradients: Gradients) -> Result<BatchGradients> {
         gradients.begin_norm()?;
-        let seen = match judged.seen {
-            Some(seen) => seen,
-            None => self.see(&judged.found.values)?,
+        let on_host = match forward.on_host {
+            Some(on_host) => on_host,
+            None => self.loss_on_host(&forward.found.values)?,
         };
         Ok(BatchGradients {
-            loss: seen.hinge.value,
+            loss: on_host.hinge.value,
             gradients,
-            samples: self.samples(&seen.similarities, &judged.found)?,
-            similarities: seen.similarities,
+            samples: self.samples(&on_host.similarities, &forward.found)?,
+            similarities: on_host.similarities,
         })
     }
 
-    /// Read now: later the host would wait for the optimizer too.
+    /// The samples of this step. They are copied before the optimizer's kernels are launched, so
+    /// that the host does not wait for those.
     fn samples(&self, similarities: &[f32], found: &Similarities) -> Result<Samples> {
-        let Some(learner) = self.judgement.learner else {
+        let Some(learner) = self.options.learner else {
             return Ok(Samples::default());
         };
         let (images, owners) = (self.pairing.images(), self.pairing.image_of_caption());
@@ -316,17 +314,18 @@ impl Judge<'_> {
         Ok(found.samples(&learner.sampled_pairs(&matrix))?)
     }
 
-    /// Similarities are not finite: where did it begin?
+    /// The error for similarities that are not finite: names the first parameter, or else the
+    /// fragments, in which a number is not finite.
     fn first_not_finite(&self) -> Result<Error> {
-        let step = self.judgement.step;
+        let step = self.options.step;
         let named = |tensor: String| Error::NonFinite { tensor, step };
         for (name, var) in self.model.parameters().iter() {
             if !is_finite(var)? {
                 return Ok(named(format!("parameter `{name}`")));
             }
         }
-        let (regions, words) = self.fragments;
-        for (name, rows) in [("regions", regions.rows()), ("words", words.rows())] {
+        let (regions, words) = (self.regions.rows(), self.words.rows());
+        for (name, rows) in [("regions", regions), ("words", words)] {
             if !is_finite(rows)? {
                 return Ok(named(format!("the encoded {name}")));
             }
@@ -343,7 +342,7 @@ fn is_finite(tensor: &Tensor) -> Result<bool> {
     Ok(numbers.iter().all(|number| number.is_finite()))
 }
 
-/// Starts and lengths of at most `parts` parts of nearly equal length; none is empty.
+/// Start and length of each of at most `parts` parts of nearly equal length; none is empty.
 fn cuts(entries: usize, parts: usize) -> Vec<(usize, usize)> {
     let parts = parts.clamp(1, entries.max(1));
     (0..parts)

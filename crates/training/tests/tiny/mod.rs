@@ -1,4 +1,4 @@
-//! A seeded data set of a few images, small enough to train on in a test.
+//! A seeded data set of a few images and a tiny configuration, for tests that train.
 
 // Each test file uses its own part of this module.
 #![allow(dead_code, clippy::unwrap_used)]
@@ -27,7 +27,7 @@ pub struct Data {
     pub dev: Split,
 }
 
-/// Images of three things each, in regions of noise; two captions an image name the things.
+/// Images of three things each, drawn into regions of noise, with two captions that name the things.
 pub fn data(seed: u64) -> Data {
     let directory = tempfile::tempdir().unwrap();
     write_split(directory.path(), "train", 40, seed);
@@ -59,7 +59,7 @@ pub fn bert_folder() -> PathBuf {
     crates.join("features/tests/goldens/transformers/bert")
 }
 
-/// The same with a BERT of tiny widths and drawn numbers, all of them trained.
+/// [`config`] with that BERT as text encoder, all of its parameters trained.
 pub fn bert_config() -> TrainConfig {
     let mut config = config();
     config.text.encoder = "bert".parse().unwrap();
@@ -72,7 +72,7 @@ pub fn bert_config() -> TrainConfig {
     config
 }
 
-/// Trains in a directory, and is told to stop after the given step.
+/// Trains in a directory, with the stop flag set after the given step.
 pub fn train_until(
     data: &Data,
     config: &TrainConfig,
@@ -103,7 +103,7 @@ pub fn train_whole(data: &Data, config: &TrainConfig, directory: &Path) -> Outco
 }
 
 /// Every file of a directory with its bytes, by name.
-pub fn bytes_of(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+pub fn file_bytes(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())

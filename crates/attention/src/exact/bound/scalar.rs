@@ -1,14 +1,14 @@
-//! What does a pair reach? Theorem 1 of `docs/exactness.md` as loops in f64 that judge the fast ones.
+//! The reach of a pair by Theorem 1 of `docs/exactness.md`, as loops in f64 for tests of the fast form.
 
 use super::{slack, visible_above};
 use crate::QuerySide;
 
-/// One pair as bf16 shows it.
+/// One pair with its relevance in bf16 and the bounds of its reach.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pair<'a> {
     /// Relevance in bf16, row-major [words, regions].
     pub relevance: &'a [f32],
-    /// Lemma 1's for this pair.
+    /// The bound of Lemma 1 for this pair.
     pub bound: f32,
     /// Gram matrices of the words and of the regions.
     pub grams: [Gram<'a>; 2],
@@ -19,7 +19,7 @@ pub(crate) struct Pair<'a> {
 /// A Gram matrix.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Gram<'a> {
-    /// Rows of `stride`.
+    /// `count` rows of `stride` numbers.
     pub products: &'a [f32],
     pub stride: usize,
     pub count: usize,
@@ -32,8 +32,9 @@ impl Gram<'_> {
 }
 
 impl Pair<'_> {
-    /// Theorem 1: what the similarity in f32 does not exceed, for the sides that ask: of the masked
-    /// rule, or of nearest, where queries below the threshold answer as well.
+    /// Theorem 1: an upper bound of the similarity in f32, with queries of these sides. It is that of
+    /// the rule `masked`, or, where `answers_below`, of `nearest`, whose queries below the threshold
+    /// add their highest relevance.
     pub(crate) fn reach(&self, threshold: f32, sides: &[QuerySide], answers_below: bool) -> f64 {
         let lowest = visible_above(threshold, self.bound);
         if lowest <= 0.0 {
@@ -74,7 +75,7 @@ impl Pair<'_> {
     }
 }
 
-/// Lemmas 3 and 4: what a query answers at most that sees these cells, each with its highest
+/// Lemmas 3 and 4: the largest answer of a query whose visible cells are these, each with its highest
 /// possible relevance.
 pub(crate) fn answer(cells: &[(usize, f64)], gram: Gram<'_>, gram_error: f64) -> f64 {
     if cells.is_empty() {

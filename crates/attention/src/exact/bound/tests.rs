@@ -1,4 +1,4 @@
-//! The lemmas of `docs/exactness.md`, each on random and on hostile numbers.
+//! Tests of the lemmas of `docs/exactness.md`, on random numbers and on numbers at their limits.
 
 use half::bf16;
 use proptest::prelude::*;
@@ -12,29 +12,29 @@ use super::scalar::{Gram, Pair, answer};
 use super::*;
 use crate::config::{MatcherConfig, Sides, WeightRule};
 use crate::kernel::answers::{
-    Answers, Bounds, CaptionPairs, Cut, ImageColumns, Reach, SLACK, Scratch, Tile,
+    Answers, Bounds, CaptionPairs, ImageColumns, PanelBits, Reach, SLACK, Scratch, Tile,
 };
 use crate::packed::gram_stride;
 
-/// How the vectors of a test lie.
+/// How the directions of a test's vectors are distributed.
 #[derive(Debug, Clone, Copy)]
-enum Lie {
-    /// Anywhere.
+enum Arrangement {
+    /// At random.
     Random,
     /// Around one direction.
     Clustered,
-    /// Each beside its opposite.
+    /// Around one direction and its opposite, in turn.
     Opposite,
-    /// The same vector again and again.
+    /// All equal.
     Duplicates,
 }
 
-fn lies() -> impl Strategy<Value = Lie> {
+fn arrangements() -> impl Strategy<Value = Arrangement> {
     prop_oneof![
-        Just(Lie::Random),
-        Just(Lie::Clustered),
-        Just(Lie::Opposite),
-        Just(Lie::Duplicates)
+        Just(Arrangement::Random),
+        Just(Arrangement::Clustered),
+        Just(Arrangement::Opposite),
+        Just(Arrangement::Duplicates)
     ]
 }
 
@@ -43,7 +43,13 @@ fn stream(seed: u64, label: &str) -> Stream {
 }
 
 /// Unit vectors in f32.
-fn vectors(seed: u64, label: &str, lie: Lie, (count, width): (usize, usize)) -> Vec<Vec<f32>> {
+fn vectors(
+    seed: u64,
+    label: &str,
+    arrangement: Arrangement,
+    count: usize,
+    width: usize,
+) -> Vec<Vec<f32>> {
     let mut stream = stream(seed, label);
     let first = normal(&mut stream, 1.0, width);
     let mut vectors = Vec::new();
@@ -53,12 +59,12 @@ fn vectors(seed: u64, label: &str, lie: Lie, (count, width): (usize, usize)) -> 
             let numbers = first.iter().zip(&own);
             numbers.map(|(f, x)| f + spread * x).collect::<Vec<_>>()
         };
-        let vector = match lie {
-            Lie::Random => own,
-            Lie::Clustered => near(0.3),
-            Lie::Opposite if at % 2 == 1 => near(0.01).iter().map(|x| -x).collect(),
-            Lie::Opposite => near(0.01),
-            Lie::Duplicates => first.clone(),
+        let vector = match arrangement {
+            Arrangement::Random => own,
+            Arrangement::Clustered => near(0.3),
+            Arrangement::Opposite if at % 2 == 1 => near(0.01).iter().map(|x| -x).collect(),
+            Arrangement::Opposite => near(0.01),
+            Arrangement::Duplicates => first.clone(),
         };
         vectors.push(unit(&vector));
     }
@@ -89,7 +95,7 @@ fn rounding(vectors: &[Vec<f32>]) -> Rounding {
         let lost: Vec<f32> = v.iter().zip(rounded(v)).map(|(x, y)| x - y).collect();
         length(exact_dot(&lost, &lost))
     });
-    Rounding::of(&norms, &residuals.collect::<Vec<_>>())
+    Rounding::new(&norms, &residuals.collect::<Vec<_>>())
 }
 
 /// Relevance of every row with every column by a kernel, row-major [rows, columns].
@@ -142,11 +148,13 @@ fn kernels() -> impl Iterator<Item = Instructions> {
     })
 }
 
-/// One pair as kernels read it: an image that begins at the third column of a tile.
+/// One pair as kernels read it; the image begins at column [`START`] of the tile.
 struct Cells {
     cells: Vec<f32>,
     stride: usize,
+    /// How many words there are, and their Gram matrix.
     words: (usize, Vec<f32>),
+    /// How many regions there are, and their Gram matrix.
     regions: (usize, Vec<f32>),
 }
 
@@ -170,8 +178,8 @@ impl Cells {
         }
     }
 
-    fn with_pairs<T>(&self, ask: impl FnOnce(&CaptionPairs<'_>) -> T) -> T {
-        ask(&CaptionPairs {
+    fn with_pairs<T>(&self, compute: impl FnOnce(&CaptionPairs<'_>) -> T) -> T {
+        compute(&CaptionPairs {
             tile: Tile {
                 cells: &self.cells,
                 stride: self.stride,
@@ -187,7 +195,7 @@ impl Cells {
     }
 
     /// The reach by the scalar form.
-    fn judge(&self, bounds: &Bounds<'_>, threshold: f32, config: &MatcherConfig) -> f64 {
+    fn scalar_reach(&self, bounds: &Bounds<'_>, threshold: f32, config: &MatcherConfig) -> f64 {
         let rows = self.cells.chunks(self.stride);
         let relevance: Vec<f32> = rows
             .flat_map(|row| &row[START..][..self.regions.0])
@@ -210,14 +218,14 @@ impl Cells {
 
     fn similarity(&self, answers: &Answers) -> f32 {
         let mut out = [f32::NAN];
-        self.with_pairs(|pairs| answers.of_caption(pairs, &mut Scratch::default(), &mut out));
+        self.with_pairs(|pairs| answers.match_caption(pairs, &mut Scratch::default(), &mut out));
         out[0]
     }
 
     fn reach(&self, answers: &Answers, bounds: &Bounds<'_>) -> Reach {
         let mut out = [Reach::UNKNOWN];
         self.with_pairs(|pairs| {
-            answers.reach_of_caption((pairs, bounds), &mut Scratch::default(), &mut out)
+            answers.bound_caption(pairs, bounds, &mut Scratch::default(), &mut out)
         });
         out[0]
     }
@@ -233,7 +241,7 @@ fn configs() -> impl Strategy<Value = MatcherConfig> {
     })
 }
 
-/// Moves numbers to where they hurt: onto the threshold, a step beside it, or a bound beside it.
+/// Half of the numbers become the threshold, its neighbours, or the threshold plus or minus the bound.
 fn towards(threshold: f32, bound: f32, s: f32, draw: f32) -> f32 {
     match (draw * 10.0) as u32 {
         0 => threshold,
@@ -251,12 +259,12 @@ proptest! {
     /// Lemma 1, on every kernel of this machine.
     #[test]
     fn relevance_in_bf16_is_within_its_bound(
-        seed in any::<u64>(), lie in lies(), width in 1usize..200, against_residual in any::<bool>(),
+        seed in any::<u64>(), arrangement in arrangements(), width in 1usize..200, against_residual in any::<bool>(),
     ) {
-        let words = vectors(seed, "words", lie, (5, width));
-        let mut regions = vectors(seed, "regions", lie, (7, width));
+        let words = vectors(seed, "words", arrangement, 5, width);
+        let mut regions = vectors(seed, "regions", arrangement, 7, width);
         if against_residual {
-            // The direction in which a word's rounding shows most.
+            // The direction in which the rounding of a word changes relevance most.
             let lost: Vec<f32> =
                 words[0].iter().zip(rounded(&words[0])).map(|(x, y)| x - y).collect();
             if lost.iter().any(|x| *x != 0.0) {
@@ -277,7 +285,7 @@ proptest! {
 
     /// Lemma 2.
     #[test]
-    fn nothing_below_the_lower_cut_is_visible(
+    fn what_is_above_the_threshold_is_above_the_lower_cut(
         threshold in -1.0f32..1.0, bound in 0.0f32..0.01, share in -1.0f32..1.0, draw in 0.0f32..1.0,
     ) {
         let s = towards(threshold, bound, threshold + 0.1 * share, draw);
@@ -288,13 +296,13 @@ proptest! {
         }
     }
 
-    /// Lemma 3: whatever the weights, in exact numbers and a stored Gram matrix.
+    /// Lemma 3: for any weights, with exact sums and a stored Gram matrix.
     #[test]
-    fn no_weights_answer_more_than_the_certificate(
-        seed in any::<u64>(), lie in lies(), count in 1usize..20, width in 1usize..40,
+    fn no_weights_answer_more_than_the_bound(
+        seed in any::<u64>(), arrangement in arrangements(), count in 1usize..20, width in 1usize..40,
         steep in 0.0f64..200.0,
     ) {
-        let context = vectors(seed, "context", lie, (count, width));
+        let context = vectors(seed, "context", arrangement, count, width);
         let products = gram(&context);
         let gram = Gram { products: &products, stride: gram_stride(count), count };
         let mut stream = stream(seed, "weights");
@@ -302,7 +310,7 @@ proptest! {
         let cells: Vec<(usize, f64)> =
             (0..count).map(|j| (j, 0.05 + 0.9 * f64::from(draws[j]))).collect();
         let highest = answer(&cells, gram, f64::from(gram_error(width, count)));
-        // Weights at random, or as steep in the relevance as one likes.
+        // Zero or a random factor times an exponential of the relevance, of random steepness.
         let weights: Vec<f64> = cells.iter().map(|(j, x)| match draws[count + j] {
             draw if draw < 0.3 => 0.0,
             draw => f64::from(draw) * (steep * (x - 1.0)).exp(),
@@ -315,13 +323,14 @@ proptest! {
         prop_assert!(dot <= highest * length * (1.0 + 1e-12) || dot == 0.0, "{dot} {highest} {length}");
     }
 
-    /// Theorem 1: relevance moved by the bound at most, towards where it hurts, stays below.
+    /// Theorem 1: relevance that differs by at most the bound, also near the threshold, does not give a
+    /// similarity above the reach.
     #[test]
     fn no_similarity_exceeds_its_reach(
-        seed in any::<u64>(), lie in lies(), words in 1usize..8, regions in 1usize..40,
+        seed in any::<u64>(), arrangement in arrangements(), words in 1usize..8, regions in 1usize..40,
         width in 2usize..20, config in configs(), threshold in -0.1f32..0.9, bound in 1e-4f32..0.2,
     ) {
-        let all = vectors(seed, "both", lie, (words + regions, width));
+        let all = vectors(seed, "both", arrangement, words + regions, width);
         let (u, v) = all.split_at(words);
         let mut stream = stream(seed, "errors");
         let mut draw = || uniform(&mut stream, 0.0, 1.0, 1)[0];
@@ -343,20 +352,20 @@ proptest! {
         let bounds = Bounds {
             relevance: bound, gram_error, word_alone, region_alone: &[region_alone],
         };
-        let judge = screened.judge(&bounds, threshold, &config);
+        let by_scalar = screened.scalar_reach(&bounds, threshold, &config);
         for kernel in kernels() {
             let answers = Answers::new(&config, f64::from(threshold), kernel);
             let reach = screened.reach(&answers, &bounds);
             for found in [exact.similarity(&answers), screened.similarity(&answers)] {
                 prop_assert!(found <= reach.similarity, "{found} {reach:?}");
             }
-            let expected = judge as f32;
+            let expected = by_scalar as f32;
             // R is s over the root of the Gram form, so the form is about (s / R)². The rounding of f32
             // relative to it grows with R², and the error of R with R³. Cosines of real vectors keep R
             // near 1; the random cells of this test do not.
             let rounding = 1e-6 * expected.powi(3);
-            // Under nearest the fast form adds the bound to the mean of each side, the judge to the
-            // queries that need it.
+            // Under nearest the fast form adds the bound to the mean of each side, the scalar form only to
+            // the queries that need it.
             let loose = match config.rule {
                 WeightRule::Nearest => 2.1 * bound + 1e-4,
                 _ => 1e-4 * expected,
@@ -365,23 +374,28 @@ proptest! {
                 reach.similarity == expected
                     || (reach.similarity >= expected - rounding.max(1e-4)
                         && reach.similarity - expected < loose.max(rounding)),
-                "{reach:?} {judge}"
+                "{reach:?} {by_scalar}"
             );
-            let cut = Cut::new(words, (START, regions));
+            let columns = ImageColumns {
+                start: START,
+                count: regions,
+                gram: &[],
+            };
+            let cut = PanelBits::new(words, &columns);
             for (cell, s) in exact_cells.iter().enumerate() {
                 let panel = (START + cell % regions) / PANEL;
-                prop_assert!(*s <= threshold || reach.seen.sees(&cut, cell / regions, panel));
+                prop_assert!(*s <= threshold || reach.visible.contains(&cut, cell / regions, panel));
             }
         }
     }
 }
 
-/// The reach of one query over `relevance`, with vectors whose products are `products`.
-fn highest(relevance: &[f64], products: &[Vec<f32>]) -> f64 {
-    let gram_of = gram(products);
-    let count = products.len();
+/// The largest answer of one query with this relevance to these vectors.
+fn highest(relevance: &[f64], vectors: &[Vec<f32>]) -> f64 {
+    let products = gram(vectors);
+    let count = vectors.len();
     let gram = Gram {
-        products: &gram_of,
+        products: &products,
         stride: gram_stride(count),
         count,
     };
@@ -390,7 +404,7 @@ fn highest(relevance: &[f64], products: &[Vec<f32>]) -> f64 {
 }
 
 #[test]
-fn a_lone_cell_is_answered_by_its_relevance_and_the_bound() {
+fn a_single_cell_is_answered_by_its_relevance_and_the_bound() {
     let one = gram(&[vec![1.0]]);
     let gram = Gram {
         products: &one,
@@ -407,9 +421,9 @@ fn a_lone_cell_is_answered_by_its_relevance_and_the_bound() {
         pair.reach(0.3, Sides::Both.asking(), false)
     };
     assert_eq!(reach(0.28), 0.0);
-    // Two sides, each 0.51, and roundings far below the bound.
+    // Each of two sides is 0.51; roundings are far smaller than the bound.
     assert!((reach(0.5) - 1.02).abs() < 1e-4, "{}", reach(0.5));
-    // Not above the threshold, but within the bound of it.
+    // Below the threshold, by less than the bound.
     assert!((reach(0.295) - 0.61).abs() < 1e-4, "{}", reach(0.295));
 }
 
@@ -433,7 +447,7 @@ fn vectors_that_cancel_may_answer_anything() {
 
 #[test]
 fn the_bound_of_unit_vectors_of_width_1024_is_below_four_thousandths() {
-    let both = ["words", "regions"].map(|label| vectors(1, label, Lie::Random, (20, 1024)));
+    let both = ["words", "regions"].map(|label| vectors(1, label, Arrangement::Random, 20, 1024));
     let bound = relevance_bound(rounding(&both[0]), rounding(&both[1]), 1024);
     assert!((0.003..0.004).contains(&bound), "{bound}");
 }

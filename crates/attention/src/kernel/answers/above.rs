@@ -1,35 +1,38 @@
-//! Which cells are above the threshold? One bit a cell, cut out pair by pair.
+//! A bitmap of the cells of a tile that are above the threshold, and its rows pair by pair.
 
 use uard_linalg::vector::sixteen::{LANES, Sixteen};
 
 use super::{Above, CaptionPairs, Pair};
 
-/// Bits that a cut takes at once: 64 less the bits by which it may begin inside a byte.
+/// Bits that are read at once: 64, less a byte, because the first of them may be anywhere in a byte.
 const CUT: usize = 56;
 
-/// The bitmap of a caption's tile, and the rows of its pairs that are not empty.
+/// A bit for each cell of a caption's tile, and the rows of its pairs that have a bit set.
 #[derive(Debug, Default)]
 pub(super) struct Bitmap {
+    /// A row for each word, a bit for each column.
     bytes: Vec<u8>,
+    /// Bytes of a row.
     stride: usize,
+    /// Only the first `found` are valid.
     rows: Vec<Row>,
-    /// Rows that are valid.
     found: usize,
 }
 
-/// Up to [`CUT`] bits of a word's row in one pair.
+/// Up to [`CUT`] bits of one word with the regions of one image.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Row {
     pub bits: u64,
     pub word: u32,
     /// The tile's column of bit 0.
     pub column: u32,
-    /// The image, counted in the caption's pairs.
+    /// The image: its index among those of the [`CaptionPairs`].
     pub at: u32,
 }
 
 impl Bitmap {
-    /// Compares every cell of the tile, once for all its images; no rows are found yet.
+    /// Compares every cell of the tile with the threshold, for all images at once, and forgets all
+    /// rows.
     #[inline(always)]
     pub(super) fn compare<S: Sixteen>(
         &mut self,
@@ -43,7 +46,7 @@ impl Bitmap {
         self.bytes.resize(pairs.tile.words * self.stride, 0);
         let rows = pairs.tile.cells.chunks_exact(pairs.tile.stride);
         for (bytes, row) in self.bytes.chunks_exact_mut(self.stride).zip(rows) {
-            // The slack of a row fills up its last two vectors.
+            // The slack after a row makes two whole vectors of its last cells.
             let bytes = bytes[..4 * twice].chunks_exact_mut(4);
             for (bytes, cells) in bytes.zip(row.chunks_exact(2 * LANES)) {
                 let low = simd.above(simd.load_at(cells, 0), threshold);
@@ -55,7 +58,8 @@ impl Bitmap {
         self.found = 0;
     }
 
-    /// Adds the rows of a pair that are not empty, by word and region; counts what they hold.
+    /// Adds the rows of a pair that have a bit set, ordered by word, then column; counts their
+    /// words, regions and cells.
     #[inline(always)]
     pub(super) fn cut(&mut self, pair: &Pair<'_>) -> Above {
         let cuts = pair.image.count.div_ceil(CUT);
@@ -73,7 +77,7 @@ impl Bitmap {
             for (word, row) in self.bytes.chunks_exact(self.stride).enumerate() {
                 let eight = match row[byte..].first_chunk() {
                     Some(bytes) => u64::from_le_bytes(*bytes),
-                    None => panic!("eight bytes follow a row's last bit"),
+                    None => panic!("a row has eight bytes after its last bit"),
                 };
                 let bits = (eight >> bit) & mask;
                 self.rows[found] = Row {
@@ -82,7 +86,7 @@ impl Bitmap {
                     column: column as u32,
                     at: pair.at as u32,
                 };
-                // Empty rows are overwritten by the next: no branch to guess.
+                // Empty rows are written too, and then overwritten: that needs no branch.
                 found += usize::from(bits != 0);
                 cells += bits.count_ones();
                 columns |= bits;
@@ -100,7 +104,7 @@ impl Bitmap {
         }
     }
 
-    /// Words with a row from `begin` on.
+    /// The number of words with a row from `begin` on.
     #[inline(always)]
     fn words_from(&self, begin: usize, cuts: usize) -> u64 {
         let rows = &self.rows[begin..self.found];
@@ -124,13 +128,13 @@ impl Bitmap {
         &self.rows[..self.found]
     }
 
-    /// Forgets rows from `begin` on.
-    pub(super) fn keep(&mut self, begin: usize) {
-        self.found = begin;
+    /// Forgets rows from `end` on.
+    pub(super) fn truncate(&mut self, end: usize) {
+        self.found = end;
     }
 
     /// Forgets the rows before `begin`.
-    pub(super) fn forget(&mut self, begin: usize) {
+    pub(super) fn drop_before(&mut self, begin: usize) {
         self.rows.copy_within(begin..self.found, 0);
         self.found -= begin;
     }

@@ -1,89 +1,97 @@
-//! Rules with weights on many cells: every cell of the pair is weighed, regions as lanes.
+//! Sums of R of one pair with a weight for every cell, neighbouring regions in the lanes of a
+//! vector.
 
 use uard_linalg::vector::sixteen::{LANES, Sixteen, f32x16};
 
-use super::Pair;
 use super::above::Row;
 use super::gram::{TOGETHER, Weighted, region_answers, word_answers};
 use super::rule::{Masked, Rule, Shift};
+use super::{AnswerSums, Pair};
 use crate::side::{SCAN_EPSILON, SCAN_SLOPE};
 
-/// One pair's cells, cut out, every row filled up to whole vectors.
+/// The cells of one pair, each row padded to whole vectors.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
-    /// The words whose rows these are.
+    /// The word of each row.
     words: Vec<u32>,
     /// Row length.
     stride: usize,
-    /// Relevance; zero where no region is.
+    /// Relevance; zero in the padding.
     cells: Vec<f32>,
-    /// What the exponential is taken of; [`HIDDEN`] where there is no weight.
+    /// What the exponential is taken of; [`HIDDEN`] where the weight is zero.
     logits: Vec<f32>,
-    /// Weights for the side at hand.
+    /// Weights of the side whose sum is being computed.
     weights: Vec<f32>,
 }
 
-/// No cell and no threshold is as low.
+/// Below every cell and every threshold.
 const HIDDEN: f32 = f32::MIN;
 
-/// Sums of R over words and over regions by the masked rule, for a pair with a cell above the
-/// threshold.
+/// The sums of R under the masked rule, for a pair with a cell above the threshold, over the words
+/// that were selected.
 #[inline(always)]
 pub(super) fn masked<S: Sixteen>(
     simd: S,
-    (rule, its): (&Rule, Masked),
+    rule: &Rule,
+    masked: Masked,
     pair: &Pair<'_>,
-    rows: &[Row],
     buffers: &mut Buffers,
-) -> (f32, f32) {
-    buffers.words.clear();
-    buffers.words.extend(rows.iter().map(|row| row.word));
-    buffers.words.dedup();
+) -> AnswerSums {
     buffers.copy_cells(simd, pair);
-    buffers.hide_below(simd, its.threshold, pair.image.count);
-    let (mut words, mut regions) = (0.0, 0.0);
-    if rule.words.asks {
-        buffers.weigh_rows(simd, rule.words.inverse_temperature, its.shift);
-        words = word_answers(simd, pair, &buffers.weighted());
+    buffers.hide_below(simd, masked.threshold, pair.image.count);
+    let mut sums = AnswerSums::default();
+    if rule.words.is_query {
+        buffers.weigh_rows(simd, rule.words.inverse_temperature, masked.shift);
+        sums.words = word_answers(simd, &buffers.weighted(pair));
     }
-    if rule.regions.asks {
-        let shared = rule.words.asks && matches!(its.shift, Shift::Constant(_));
-        if !shared {
-            buffers.weigh_columns(simd, rule.regions.inverse_temperature, its.shift);
+    if rule.regions.is_query {
+        let is_shared = rule.words.is_query && matches!(masked.shift, Shift::Constant(_));
+        if !is_shared {
+            buffers.weigh_columns(simd, rule.regions.inverse_temperature, masked.shift);
         }
-        regions = region_answers(simd, pair, &buffers.weighted());
+        sums.regions = region_answers(simd, &buffers.weighted(pair));
     }
-    (words, regions)
+    sums
 }
 
-/// Sums of R over words and over regions by the scan rule.
+/// The sums of R under the scan rule.
 #[inline(always)]
 pub(super) fn scan<S: Sixteen>(
     simd: S,
-    (rule, shift): (&Rule, Shift),
+    rule: &Rule,
+    shift: Shift,
     pair: &Pair<'_>,
     buffers: &mut Buffers,
-) -> (f32, f32) {
+) -> AnswerSums {
     buffers.words.clear();
     buffers.words.extend(0..pair.tile.words as u32);
     buffers.copy_cells(simd, pair);
-    let (mut words, mut regions) = (0.0, 0.0);
-    if rule.words.asks {
+    let mut sums = AnswerSums::default();
+    if rule.words.is_query {
         buffers.normalize_columns(simd, pair.image.count);
         buffers.weigh_rows(simd, rule.words.inverse_temperature, shift);
-        words = word_answers(simd, pair, &buffers.weighted());
+        sums.words = word_answers(simd, &buffers.weighted(pair));
     }
-    if rule.regions.asks {
+    if rule.regions.is_query {
         buffers.normalize_rows(simd, pair.image.count);
         buffers.weigh_columns(simd, rule.regions.inverse_temperature, shift);
-        regions = region_answers(simd, pair, &buffers.weighted());
+        sums.regions = region_answers(simd, &buffers.weighted(pair));
     }
-    (words, regions)
+    sums
 }
 
 impl Buffers {
-    fn weighted(&self) -> Weighted<'_> {
+    /// Selects the words that have a cell above the threshold in these rows.
+    #[inline(always)]
+    pub(super) fn select_words(&mut self, rows: &[Row]) {
+        self.words.clear();
+        self.words.extend(rows.iter().map(|row| row.word));
+        self.words.dedup();
+    }
+
+    fn weighted<'a>(&'a self, pair: &'a Pair<'a>) -> Weighted<'a> {
         Weighted {
+            pair,
             words: &self.words,
             stride: self.stride,
             cells: &self.cells,
@@ -91,11 +99,12 @@ impl Buffers {
         }
     }
 
-    /// Numbers in the rows of all words.
+    /// The number of cells, padding after a row included.
     fn end(&self) -> usize {
         self.words.len() * self.stride
     }
 
+    /// Copies the cells of the selected words.
     #[inline(always)]
     fn copy_cells<S: Sixteen>(&mut self, simd: S, pair: &Pair<'_>) {
         self.stride = pair.region_stride;
@@ -122,21 +131,22 @@ impl Buffers {
         }
     }
 
-    /// Logits are the cells above the threshold.
+    /// Writes the logits of the masked rule: the cells above the threshold.
     #[inline(always)]
     fn hide_below<S: Sixteen>(&mut self, simd: S, threshold: f32, regions: usize) {
         let (threshold, hidden) = (simd.splat_f32s(threshold), simd.splat_f32s(HIDDEN));
         for row in (0..self.end()).step_by(self.stride) {
             for at in (0..self.stride).step_by(LANES) {
                 let cells = simd.load_at(&self.cells, row + at);
-                let logits = simd.choose((cells, threshold), cells, hidden);
+                let logits = simd.where_greater(cells, threshold, cells, hidden);
                 let logits = simd.first(regions.saturating_sub(at), logits, HIDDEN);
                 simd.store_at(logits, &mut self.logits, row + at);
             }
         }
     }
 
-    /// Logits are the leaky cells of a region over their norm along the words.
+    /// Writes the logits of the scan rule where words are the queries: LeakyReLU of the cells,
+    /// divided by the norm of each region's over the words.
     #[inline(always)]
     fn normalize_columns<S: Sixteen>(&mut self, simd: S, regions: usize) {
         for at in (0..self.stride).step_by(LANES) {
@@ -158,7 +168,8 @@ impl Buffers {
         }
     }
 
-    /// Logits are the leaky cells of a word over their norm along the regions.
+    /// Writes the logits of the scan rule where regions are the queries: LeakyReLU of the cells,
+    /// divided by the norm of each word's over the regions.
     #[inline(always)]
     fn normalize_rows<S: Sixteen>(&mut self, simd: S, regions: usize) {
         for row in (0..self.end()).step_by(self.stride) {
@@ -177,7 +188,7 @@ impl Buffers {
         }
     }
 
-    /// Weights for words asking.
+    /// Writes the weights where words are the queries.
     #[inline(always)]
     fn weigh_rows<S: Sixteen>(&mut self, simd: S, inverse_temperature: f32, shift: Shift) {
         for row in (0..self.end()).step_by(self.stride) {
@@ -197,7 +208,7 @@ impl Buffers {
         }
     }
 
-    /// Weights for regions asking.
+    /// Writes the weights where regions are the queries.
     #[inline(always)]
     fn weigh_columns<S: Sixteen>(&mut self, simd: S, inverse_temperature: f32, shift: Shift) {
         for at in (0..self.stride).step_by(LANES) {
@@ -217,27 +228,22 @@ impl Buffers {
         }
     }
 
-    /// The weights of 16 cells.
+    /// Writes the weights of the 16 cells from index `at` on.
     #[inline(always)]
-    fn weigh<S: Sixteen>(
-        &mut self,
-        simd: S,
-        place: usize,
-        inverse_temperature: f32,
-        shifts: f32x16,
-    ) {
-        let logits = simd.load_at(&self.logits, place);
+    fn weigh<S: Sixteen>(&mut self, simd: S, at: usize, inverse_temperature: f32, shifts: f32x16) {
+        let logits = simd.load_at(&self.logits, at);
         let shifted = simd.sub_f32s(logits, shifts);
         let weights =
             simd.exponential(simd.mul_f32s(simd.splat_f32s(inverse_temperature), shifted));
-        let is_seen = (logits, simd.splat_f32s(HIDDEN));
-        let weights = simd.choose(is_seen, weights, simd.splat_f32s(0.0));
-        simd.store_at(weights, &mut self.weights, place);
+        let hidden = simd.splat_f32s(HIDDEN);
+        let weights = simd.where_greater(logits, hidden, weights, simd.splat_f32s(0.0));
+        simd.store_at(weights, &mut self.weights, at);
     }
 }
 
+/// LeakyReLU.
 #[inline(always)]
 fn leaky<S: Sixteen>(simd: S, cells: f32x16) -> f32x16 {
     let below = simd.mul_f32s(cells, simd.splat_f32s(SCAN_SLOPE as f32));
-    simd.choose((cells, simd.splat_f32s(0.0)), cells, below)
+    simd.where_greater(cells, simd.splat_f32s(0.0), cells, below)
 }

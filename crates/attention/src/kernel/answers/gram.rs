@@ -1,27 +1,38 @@
-//! R of every query from weights on all its cells: `N / sqrt(Q)`, `Q = e^T G e`.
+//! R of every query from weights on all cells of a pair: `N / sqrt(Q)`, `Q = e^T G e`.
 //!
-//! G is symmetric: products with earlier cells count twice, those with later ones are not formed.
+//! G is symmetric, so a product of two different cells is formed once and counted twice.
+
+use std::ops::Range;
 
 use uard_linalg::vector::sixteen::{LANES, Sixteen, f32x16};
 
 use super::Pair;
 use crate::side::SMALLEST_SQUARED_LENGTH;
 
-/// Rows that are multiplied with a Gram matrix together: each of its vectors is loaded once for all.
+/// Rows of weights that are multiplied with a Gram matrix together: each vector of the matrix is
+/// loaded once for all of them.
 pub(super) const TOGETHER: usize = 4;
 
 /// The weighted cells of a pair: rows are words, columns regions.
 ///
-/// Beyond the last word, up to a multiple of [`TOGETHER`], and beyond the last region, cells and
-/// weights are zero.
+/// After the last row, up to a multiple of [`TOGETHER`] rows, and after the last region of a row,
+/// cells and weights are zero.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Weighted<'a> {
-    /// The word of each row; other words have no weight.
+    pub pair: &'a Pair<'a>,
+    /// The word of each row; the pair's other words have no weight.
     pub words: &'a [u32],
     /// Row length, whole vectors.
     pub stride: usize,
     pub cells: &'a [f32],
     pub weights: &'a [f32],
+}
+
+/// A block of [`TOGETHER`] rows and [`LANES`] columns of a pair's cells.
+#[derive(Debug, Clone, Copy)]
+struct CellBlock {
+    first_row: usize,
+    first_column: usize,
 }
 
 /// N, Q and the highest weight, lane by lane.
@@ -34,54 +45,55 @@ struct Sums {
 
 /// The sum of R over the words.
 #[inline(always)]
-pub(super) fn word_answers<S: Sixteen>(simd: S, pair: &Pair<'_>, weighted: &Weighted<'_>) -> f32 {
-    let stride = weighted.stride;
+pub(super) fn word_answers<S: Sixteen>(simd: S, weighted: &Weighted<'_>) -> f32 {
+    let (stride, regions) = (weighted.stride, weighted.pair.image.count);
     let mut total = 0.0;
-    let mut first = 0;
-    for weights in weighted.weights.chunks_exact(TOGETHER * stride) {
-        if first >= weighted.words.len() {
-            break;
-        }
+    for first_row in (0..weighted.words.len()).step_by(TOGETHER) {
         let mut sums = [Sums::empty(simd); TOGETHER];
-        for at in (0..stride).step_by(LANES) {
-            let end = pair.image.count.min(at + LANES);
+        for first_column in (0..stride).step_by(LANES) {
+            let block = CellBlock {
+                first_row,
+                first_column,
+            };
+            let end = regions.min(first_column + LANES);
             let mut products = [simd.splat_f32s(0.0); TOGETHER];
-            let gram = &pair.image.gram[..end * stride];
-            let (earlier, own) = gram.split_at(at * stride);
-            add_regions(simd, &mut products, (earlier, at), (weights, 0), stride);
+            add_regions(simd, &mut products, weighted, block, 0..first_column);
             for product in &mut products {
                 *product = simd.add_f32s(*product, *product);
             }
-            add_regions(simd, &mut products, (own, at), (weights, at), stride);
+            add_regions(simd, &mut products, weighted, block, first_column..end);
             for row in 0..TOGETHER {
-                let cells = simd.load_at(weighted.cells, (first + row) * stride + at);
-                let weights = simd.load_at(weights, row * stride + at);
+                let at = (first_row + row) * stride + first_column;
+                let cells = simd.load_at(weighted.cells, at);
+                let weights = simd.load_at(weighted.weights, at);
                 sums[row].add(simd, weights, cells, products[row]);
             }
         }
         for sums in &sums {
             total += sums.answer_of_all(simd);
         }
-        first += TOGETHER;
     }
     total
 }
 
-/// Adds rows of the Gram matrix, their columns from `at` on, each times its weight in every row of
-/// weights; the first is weighed by number `first` of a row.
+/// Adds to the products of a block its rows' weights of some regions, each times the Gram matrix's
+/// entries of that region with the regions of the block's columns.
 #[inline(always)]
 fn add_regions<S: Sixteen>(
     simd: S,
     products: &mut [f32x16; TOGETHER],
-    (gram, at): (&[f32], usize),
-    (weights, first): (&[f32], usize),
-    stride: usize,
+    weighted: &Weighted<'_>,
+    block: CellBlock,
+    regions: Range<usize>,
 ) {
-    let count = gram.len() / stride;
-    let row = |row: usize| &weights[row * stride + first..][..count];
+    let stride = weighted.stride;
+    let row = |row: usize| {
+        &weighted.weights[(block.first_row + row) * stride + regions.start..][..regions.len()]
+    };
     let weights = [row(0), row(1), row(2), row(3)];
+    let gram = &weighted.pair.image.gram[regions.start * stride..regions.end * stride];
     for (region, gram) in gram.chunks_exact(stride).enumerate() {
-        let gram = simd.load_at(gram, at);
+        let gram = simd.load_at(gram, block.first_column);
         for row in 0..TOGETHER {
             let weight = simd.splat_f32s(weights[row][region]);
             products[row] = simd.times_plus(weight, gram, products[row]);
@@ -91,24 +103,28 @@ fn add_regions<S: Sixteen>(
 
 /// The sum of R over the regions.
 #[inline(always)]
-pub(super) fn region_answers<S: Sixteen>(simd: S, pair: &Pair<'_>, weighted: &Weighted<'_>) -> f32 {
+pub(super) fn region_answers<S: Sixteen>(simd: S, weighted: &Weighted<'_>) -> f32 {
     let stride = weighted.stride;
     let words = weighted.words.len();
     let mut total = simd.splat_f32s(0.0);
-    for at in (0..stride).step_by(LANES) {
+    for first_column in (0..stride).step_by(LANES) {
         let mut sums = Sums::empty(simd);
-        for first in (0..words).step_by(TOGETHER) {
+        for first_row in (0..words).step_by(TOGETHER) {
+            let block = CellBlock {
+                first_row,
+                first_column,
+            };
+            let end = words.min(first_row + TOGETHER);
             let mut products = [simd.splat_f32s(0.0); TOGETHER];
-            add_words(simd, &mut products, (pair, weighted), (0..first, at), first);
+            add_words(simd, &mut products, weighted, block, 0..first_row);
             for product in &mut products {
                 *product = simd.add_f32s(*product, *product);
             }
-            let own = first..words.min(first + TOGETHER);
-            add_words(simd, &mut products, (pair, weighted), (own, at), first);
+            add_words(simd, &mut products, weighted, block, first_row..end);
             for (row, product) in products.iter().enumerate() {
-                let place = (first + row) * stride + at;
-                let cells = simd.load_at(weighted.cells, place);
-                sums.add(simd, simd.load_at(weighted.weights, place), cells, *product);
+                let at = (first_row + row) * stride + first_column;
+                let cells = simd.load_at(weighted.cells, at);
+                sums.add(simd, simd.load_at(weighted.weights, at), cells, *product);
             }
         }
         total = simd.add_f32s(total, sums.answers(simd));
@@ -116,24 +132,25 @@ pub(super) fn region_answers<S: Sixteen>(simd: S, pair: &Pair<'_>, weighted: &We
     simd.reduce_sum_f32s(total)
 }
 
-/// Adds rows of weights, their columns from `at` on, each times its products with the words of
-/// `TOGETHER` rows from `first` on.
+/// Adds to the products of a block its columns' weights of the words of some rows, each times the
+/// Gram matrix's entries of that word with the words of the block's rows.
 #[inline(always)]
 fn add_words<S: Sixteen>(
     simd: S,
     products: &mut [f32x16; TOGETHER],
-    (pair, weighted): (&Pair<'_>, &Weighted<'_>),
-    (others, at): (std::ops::Range<usize>, usize),
-    first: usize,
+    weighted: &Weighted<'_>,
+    block: CellBlock,
+    rows: Range<usize>,
 ) {
     let gram = [
-        word_products(pair, weighted, first),
-        word_products(pair, weighted, first + 1),
-        word_products(pair, weighted, first + 2),
-        word_products(pair, weighted, first + 3),
+        word_products(weighted, block.first_row),
+        word_products(weighted, block.first_row + 1),
+        word_products(weighted, block.first_row + 2),
+        word_products(weighted, block.first_row + 3),
     ];
-    for other in others {
-        let weights = simd.load_at(weighted.weights, other * weighted.stride + at);
+    for other in rows {
+        let at = other * weighted.stride + block.first_column;
+        let weights = simd.load_at(weighted.weights, at);
         let word = weighted.words[other] as usize;
         for row in 0..TOGETHER {
             let gram = simd.splat_f32s(gram[row][word]);
@@ -142,10 +159,12 @@ fn add_words<S: Sixteen>(
     }
 }
 
-/// The products of a row's word with all words. Rows beyond the last have no weight: any word will do.
+/// The Gram matrix's row of a row's word. A row after the last has no weight, and gets that of the
+/// last word.
 #[inline(always)]
-fn word_products<'a>(pair: &Pair<'a>, weighted: &Weighted<'_>, row: usize) -> &'a [f32] {
+fn word_products<'a>(weighted: &Weighted<'a>, row: usize) -> &'a [f32] {
     let word = weighted.words[row.min(weighted.words.len() - 1)] as usize;
+    let pair = weighted.pair;
     &pair.word_gram[word * pair.word_stride..][..pair.word_stride]
 }
 
@@ -185,8 +204,8 @@ impl Sums {
     }
 }
 
-/// The least that Q may be beside the highest weight; not zero, so that a query without weights
-/// answers zero.
+/// The minimum of Q for a query with this highest weight; above zero, so that R of a query without
+/// weights is zero.
 #[inline(always)]
 fn least_squared(best: f32) -> f32 {
     let least = SMALLEST_SQUARED_LENGTH as f32 * best * best;

@@ -1,57 +1,68 @@
-//! The masked rule where few cells survive: only they are touched.
+//! The masked rule for pairs with few cells above the threshold: sums of R over a list of these
+//! cells.
 //!
-//! The surviving cells of a caption with many images are listed, pair by pair, by word, then region,
-//! and every step is one loop over the list: a branch is guessed wrong once a caption, not once a
-//! pair, and exponentials, roots and divisions run 16 at a time. Each cell carries N, Q and the
-//! highest weight of its two queries up to itself: the last cell of a query has the whole.
+//! The list holds cells of many images with one caption, pair by pair, by word, then region. Every
+//! step is one loop over the whole list: so a branch is mispredicted once for a caption and not
+//! once for a pair, and exponentials, roots and divisions run 16 at a time. Each cell carries N, Q
+//! and the highest weight of its word, and of its region, summed up to that cell: the last cell of
+//! a query has all of the query.
 //!
-//! A fragment's product with itself is taken as 1: it is a unit vector, or zero and then not above
-//! any threshold of at least 0. Lower thresholds are not for this list.
+//! The product of a fragment with itself is taken as 1, which it is for a unit vector. A zero
+//! vector has no cell above a threshold of at least 0; this list is not used with lower thresholds.
 
 use uard_linalg::vector::sixteen::{LANES, Sixteen};
 
-use super::CaptionPairs;
 use super::above::Row;
+use super::{AnswerSums, CaptionPairs};
 use crate::packed::gram_stride;
 use crate::side::SMALLEST_SQUARED_LENGTH;
 
-/// Cells of a pair above which matrix products are cheaper.
+/// A pair with more cells is not listed: matrix products are then faster.
 pub(super) const MOST: usize = 40;
 
-/// Cells that are listed together.
+/// The most cells of a list.
 pub(super) const ROOM: usize = 256;
 
-/// Listed cells.
+/// A list of cells with their weights and sums; only the first `count` entries of each array are
+/// valid.
 #[derive(Debug)]
-pub(super) struct Cells {
+pub(super) struct ListedCells {
     count: usize,
     relevance: [f32; ROOM],
     weight: [f32; ROOM],
     word: [u32; ROOM],
-    /// The tile's column.
+    /// The column in the tile.
     column: [u32; ROOM],
-    /// The image, counted in the caption's pairs.
+    /// The image: its index among those of the [`CaptionPairs`].
     at: [u32; ROOM],
     by_word: Sums,
     by_region: Sums,
-    /// The last cell of each column, if that cell says so.
+    /// For each column of the tile its last cell so far. An entry whose cell is not before the
+    /// current one, or has another column, is left from an earlier list.
     last: Vec<u32>,
-    /// The cell before, of the same column; itself if there is none.
+    /// The cell of the same column before this one; the cell itself if there is none.
     before: [u32; ROOM],
 }
 
-/// What is listed together.
-pub(super) struct Listed<'a> {
+/// Rows of the bitmap whose cells make one list.
+pub(super) struct ListedRows<'a> {
     pub pairs: &'a CaptionPairs<'a>,
     pub rows: &'a [Row],
-    /// Cells in the rows, [`ROOM`] at most.
+    /// Cells in the rows, at most [`ROOM`].
     pub count: usize,
+}
+
+/// The weight of a cell, the same for both sides: `exp(inverse_temperature (s - shift))`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SharedWeight {
+    pub inverse_temperature: f32,
+    pub shift: f32,
 }
 
 /// One side's sums over the cells of a query, up to each cell.
 #[derive(Debug)]
 struct Sums {
-    /// N, and R in the end.
+    /// N; at the end R.
     dot: [f32; ROOM],
     /// Q.
     squared: [f32; ROOM],
@@ -61,7 +72,7 @@ struct Sums {
     is_last: [f32; ROOM],
 }
 
-impl Default for Cells {
+impl Default for ListedCells {
     fn default() -> Self {
         let sums = || Sums {
             dot: [0.0; ROOM],
@@ -84,33 +95,32 @@ impl Default for Cells {
     }
 }
 
-impl Cells {
-    /// Adds R of every query with a listed cell to the sums of its image: words asking first, then
-    /// regions.
+impl ListedCells {
+    /// Adds R of every query with a listed cell to the sums of its image.
     #[inline(always)]
-    pub(super) fn answer<S: Sixteen>(
+    pub(super) fn add_answers<S: Sixteen>(
         &mut self,
         simd: S,
-        (inverse_temperature, shift): (f32, f32),
-        listed: &Listed<'_>,
-        totals: &mut [(f32, f32)],
+        weight: SharedWeight,
+        listed: &ListedRows<'_>,
+        totals: &mut [AnswerSums],
     ) {
         let pairs = listed.pairs;
         self.list(listed);
-        self.weigh(simd, inverse_temperature, shift);
+        self.weigh(simd, weight);
         self.join_words(simd, pairs);
         self.join_regions(simd, pairs);
         self.by_word.divide(simd, self.count);
         self.by_region.divide(simd, self.count);
         for cell in 0..self.count {
             let total = &mut totals[self.at[cell] as usize];
-            total.0 += self.by_word.dot[cell];
-            total.1 += self.by_region.dot[cell];
+            total.words += self.by_word.dot[cell];
+            total.regions += self.by_region.dot[cell];
         }
     }
 
     #[inline(always)]
-    fn list(&mut self, &Listed { pairs, rows, count }: &Listed<'_>) {
+    fn list(&mut self, &ListedRows { pairs, rows, count }: &ListedRows<'_>) {
         self.count = 0;
         let Some(last) = rows.len().checked_sub(1) else {
             return;
@@ -126,7 +136,7 @@ impl Cells {
             self.word[cell] = row.word;
             self.column[cell] = column as u32;
             self.at[cell] = row.at;
-            // The next bit of the row, or the first of the next row: no branch to guess.
+            // The next bit of the row, or the first of the next row, without a branch.
             bits &= bits - 1;
             at_row = last.min(at_row + usize::from(bits == 0));
             bits = if bits == 0 { rows[at_row].bits } else { bits };
@@ -134,14 +144,15 @@ impl Cells {
         self.count = count;
     }
 
-    /// Weights, and the sums of queries with one cell.
+    /// Writes the weights, and the sums as if every cell were the only one of its queries.
     #[inline(always)]
-    fn weigh<S: Sixteen>(&mut self, simd: S, inverse_temperature: f32, shift: f32) {
-        let (steepness, shift) = (simd.splat_f32s(inverse_temperature), simd.splat_f32s(shift));
+    fn weigh<S: Sixteen>(&mut self, simd: S, weight: SharedWeight) {
+        let inverse_temperature = simd.splat_f32s(weight.inverse_temperature);
+        let shift = simd.splat_f32s(weight.shift);
         for at in (0..self.count).step_by(LANES) {
             let relevance = simd.load_at(&self.relevance, at);
             let shifted = simd.sub_f32s(relevance, shift);
-            let weights = simd.exponential(simd.mul_f32s(steepness, shifted));
+            let weights = simd.exponential(simd.mul_f32s(inverse_temperature, shifted));
             simd.store_at(weights, &mut self.weight, at);
             for sums in [&mut self.by_word, &mut self.by_region] {
                 simd.store_at(simd.mul_f32s(weights, relevance), &mut sums.dot, at);
@@ -152,7 +163,7 @@ impl Cells {
         }
     }
 
-    /// Sums over the regions of each word: its cells are neighbours in the list.
+    /// Sums over the cells of each word, which are neighbours in the list.
     #[inline(always)]
     fn join_words<S: Sixteen>(&mut self, simd: S, pairs: &CaptionPairs<'_>) {
         let mut first = 0;
@@ -175,7 +186,7 @@ impl Cells {
         }
     }
 
-    /// Sums over the words of each region: its cells are chained through the list.
+    /// Sums over the cells of each region, which are chained by `before`.
     #[inline(always)]
     fn join_regions<S: Sixteen>(&mut self, simd: S, pairs: &CaptionPairs<'_>) {
         if self.last.len() < pairs.tile.stride {
@@ -187,7 +198,7 @@ impl Cells {
             let last = self.last[column as usize] as usize;
             self.last[column as usize] = cell as u32;
             self.before[cell] = cell as u32;
-            // What an earlier list left behind is no cell of this column.
+            // An entry of an earlier list is no cell of this column.
             if last >= cell || self.column[last] != column {
                 continue;
             }
@@ -208,8 +219,8 @@ impl Cells {
 }
 
 impl Sums {
-    /// Adds the sums up to `before` to those of the next cell of its query, whose products with all
-    /// before it are given.
+    /// Adds the sums up to cell `before` to those of `cell`, the next of its query; `product` is
+    /// what the products of `cell` with all earlier cells of the query add to Q.
     #[inline(always)]
     fn join(&mut self, before: usize, cell: usize, product: f32) {
         self.is_last[before] = 0.0;
@@ -220,7 +231,7 @@ impl Sums {
         }
     }
 
-    /// R of every query at its last cell, and zero at the others.
+    /// Writes R of every query to `dot` at its last cell, and zero at its other cells.
     #[inline(always)]
     fn divide<S: Sixteen>(&mut self, simd: S, count: usize) {
         for at in (0..count).step_by(LANES) {

@@ -1,41 +1,42 @@
-//! The highest cell of every query: all there is to the rule `maxsim`, and what the rule `nearest`
-//! adds to the masked one.
+//! The highest cell of every query: R under the rule `maxsim`, and under the rule `nearest` for
+//! queries with nothing above the threshold.
 
 use uard_linalg::vector::sixteen::{LANES, Sixteen};
 
 use super::rule::Rule;
-use super::{CaptionPairs, Scratch};
+use super::{CaptionPairs, ImageColumns, Scratch};
 
 /// Adds the highest cell of every query that has none above the threshold to the sums of its image.
 #[inline(always)]
 pub(super) fn add_below<S: Sixteen>(
     simd: S,
-    (rule, threshold): (&Rule, f32),
+    rule: &Rule,
+    threshold: f32,
     pairs: &CaptionPairs<'_>,
     scratch: &mut Scratch,
 ) {
     let Scratch {
         totals, highest, ..
     } = scratch;
-    if rule.words.asks {
+    if rule.words.is_query {
         for word in 0..pairs.tile.words {
             let row = &pairs.tile.cells[word * pairs.tile.stride..][..pairs.tile.stride];
             for (image, total) in pairs.images.iter().zip(&mut *totals) {
-                let best = row_maximum(simd, row, (image.start, image.count));
-                total.0 += if best > threshold { 0.0 } else { best };
+                let best = row_maximum(simd, row, image);
+                total.words += if best > threshold { 0.0 } else { best };
             }
         }
     }
-    if rule.regions.asks {
+    if rule.regions.is_query {
         column_maxima(simd, pairs, highest);
         let (threshold, nothing) = (simd.splat_f32s(threshold), simd.splat_f32s(0.0));
         for at in (0..pairs.columns()).step_by(LANES) {
             let best = simd.load_at(highest, at);
-            let below = simd.choose((best, threshold), nothing, best);
+            let below = simd.where_greater(best, threshold, nothing, best);
             simd.store_at(below, highest, at);
         }
         for (image, sums) in pairs.images.iter().zip(totals) {
-            sums.1 += total(simd, highest, (image.start, image.count));
+            sums.regions += total(simd, highest, image);
         }
     }
 }
@@ -55,9 +56,11 @@ fn column_maxima<S: Sixteen>(simd: S, pairs: &CaptionPairs<'_>, maxima: &mut Vec
     }
 }
 
-/// The highest of `count` cells: whole vectors, and the last 16 cells, which may overlap them.
+/// The highest cell of a row in the columns of an image. Reads whole vectors, and then the last 16
+/// cells, which may overlap them.
 #[inline(always)]
-fn row_maximum<S: Sixteen>(simd: S, row: &[f32], (start, count): (usize, usize)) -> f32 {
+fn row_maximum<S: Sixteen>(simd: S, row: &[f32], image: &ImageColumns<'_>) -> f32 {
+    let (start, count) = (image.start, image.count);
     let mut highest = simd.load_at(row, start);
     if count < LANES {
         return simd.reduce_max_f32s(simd.first(count, highest, f32::NEG_INFINITY));
@@ -69,9 +72,10 @@ fn row_maximum<S: Sixteen>(simd: S, row: &[f32], (start, count): (usize, usize))
     simd.reduce_max_f32s(simd.max_f32s(last, highest))
 }
 
-/// The sum of `count` numbers in 16 lanes.
+/// The sum of a row's numbers in the columns of an image, in 16 lanes.
 #[inline(always)]
-fn total<S: Sixteen>(simd: S, numbers: &[f32], (start, count): (usize, usize)) -> f32 {
+fn total<S: Sixteen>(simd: S, numbers: &[f32], image: &ImageColumns<'_>) -> f32 {
+    let (start, count) = (image.start, image.count);
     let mut total = simd.splat_f32s(0.0);
     let whole = count - count % LANES;
     for at in (0..whole).step_by(LANES) {

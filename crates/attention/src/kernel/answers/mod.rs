@@ -1,19 +1,21 @@
-//! What is the similarity of a caption with each image of a block, given their relevance in cache?
+//! The similarity of a caption with each image of a block, from their relevance and Gram matrices
+//! in f32.
 //!
-//! The formulas of [`crate::side`], f32, written once as loops over vectors of 16 numbers and compiled
-//! for each instruction set. Per pair, for the masked rule:
+//! The formulas of [`crate::side`], written once as loops over vectors of 16 numbers and compiled
+//! for each instruction set. Under the masked rule:
 //!
-//! 1. One compare a cell gives a bitmap; a pair without a bit is exactly 0 (lemma 5), a query
-//!    without a bit is skipped (lemma 1). No maximum is computed, but by the rule nearest, which adds
-//!    the highest cell of what was skipped.
-//! 2. Few bits: the cells are listed, and only pairs of cells that share a query touch a Gram
-//!    matrix ([`listed`]). Many bits: matrix products with the Gram matrices ([`dense`]).
+//! 1. Every cell is compared with the threshold, which gives a bitmap. The similarity of a pair without
+//!    a bit is exactly 0 (lemma 5), and a query without a bit is skipped (lemma 1). Maxima are computed
+//!    only under the rule `nearest`, which adds the highest cell of each skipped query.
+//! 2. In a pair with few bits the cells are listed, and the Gram matrices are read only where two cells
+//!    share a query ([`listed`]). A pair with many bits is multiplied with its Gram matrices
+//!    ([`dense`]).
 //!
-//! `R = N / sqrt(Q)` does not change when all weights of a query are scaled, so one exponential a
-//! cell serves both sides as long as it stays within f32 ([`rule::Shift`]).
+//! `R = N / sqrt(Q)` does not change when all weights of a query are scaled. So one exponential of
+//! a cell serves both sides, as long as it stays within f32 ([`rule::Shift`]).
 //!
 //! The similarity of a pair depends on its relevance and Gram matrices alone, to the last bit: not
-//! on its place in the tile, nor on the pairs around it.
+//! on its place in the tile, nor on the other pairs.
 
 mod above;
 mod dense;
@@ -30,11 +32,11 @@ use uard_linalg::vector::sixteen::{LANES, Sixteen, SixteenLoops};
 
 use crate::MatcherConfig;
 pub(crate) use crate::kept::Above;
-use listed::Listed;
-pub(crate) use reach::{Bounds, Cut, Reach, Seen, missed};
+use listed::{ListedRows, SharedWeight};
+pub(crate) use reach::{Bounds, PanelBits, Reach, VisiblePanels, missed};
 use rule::{Masked, Rule};
 
-/// Numbers after the last column of a row that may be read, and count for nothing.
+/// Numbers after the last column of a row, which are read and have no effect on the result.
 pub(crate) const SLACK: usize = LANES;
 
 /// Relevance of one caption with a block of images.
@@ -48,18 +50,18 @@ pub(crate) struct Tile<'a> {
     pub words: usize,
 }
 
-/// Where one image's regions lie in a tile, and their products with each other.
+/// The columns of one image's regions in a tile, and the regions' Gram matrix.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ImageColumns<'a> {
-    /// The first region's column.
+    /// The column of the first region.
     pub start: usize,
-    /// Regions.
+    /// The number of regions.
     pub count: usize,
     /// Gram matrix, rows of [`crate::packed::gram_stride`] of the count.
     pub gram: &'a [f32],
 }
 
-/// A caption and the images that it is matched with.
+/// A caption with the images that it is compared with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CaptionPairs<'a> {
     /// Their relevance.
@@ -71,12 +73,14 @@ pub(crate) struct CaptionPairs<'a> {
 }
 
 impl CaptionPairs<'_> {
-    /// Columns up to the last image's end.
+    /// Columns of the tile up to the end of the last image.
     fn columns(&self) -> usize {
         let ends = self.images.iter().map(|image| image.start + image.count);
         ends.max().unwrap_or(0)
     }
 
+    /// # Panics
+    /// When the tile is smaller than these images and words, or has no slack after a row.
     fn check(&self) {
         let columns = self.columns();
         assert!(columns + SLACK <= self.tile.stride, "slack after a row");
@@ -86,7 +90,7 @@ impl CaptionPairs<'_> {
     }
 }
 
-/// Answers captions for one rule, threshold and instruction set.
+/// Computes similarities by one rule, threshold and instruction set.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answers {
     rule: Rule,
@@ -97,20 +101,27 @@ pub(crate) struct Answers {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     above: above::Bitmap,
-    listed: listed::Cells,
+    listed: listed::ListedCells,
     dense: dense::Buffers,
-    /// Sums of R over an image's words and over its regions.
-    totals: Vec<(f32, f32)>,
+    /// For each image.
+    totals: Vec<AnswerSums>,
     /// The highest cell of each column of the block.
     highest: Vec<f32>,
-    reach: reach::Cells,
+    reach: reach::VisibleCells,
+}
+
+/// The sums of R over the words of a pair, and over its regions.
+#[derive(Debug, Clone, Copy, Default)]
+struct AnswerSums {
+    words: f32,
+    regions: f32,
 }
 
 impl Scratch {
-    /// Sums of zero for so many images.
+    /// Sets the sums of so many images to zero.
     fn clear_totals(&mut self, images: usize) {
         self.totals.clear();
-        self.totals.resize(images, (0.0, 0.0));
+        self.totals.resize(images, AnswerSums::default());
     }
 }
 
@@ -122,12 +133,12 @@ impl Answers {
         }
     }
 
-    /// Writes the similarity with each image into `out`; returns what is above the threshold
-    /// (nothing for rules without one).
+    /// Writes the similarity with each image to `out`; counts what is above the threshold (zero for
+    /// rules without one).
     ///
     /// # Panics
     /// When tile, images and `out` do not fit each other.
-    pub(crate) fn of_caption(
+    pub(crate) fn match_caption(
         &self,
         pairs: &CaptionPairs<'_>,
         scratch: &mut Scratch,
@@ -135,7 +146,7 @@ impl Answers {
     ) -> Above {
         assert_eq!(out.len(), pairs.images.len(), "a similarity for each image");
         pairs.check();
-        self.instructions.run(OfCaption {
+        self.instructions.run(MatchCaption {
             rule: &self.rule,
             pairs,
             scratch,
@@ -143,24 +154,29 @@ impl Answers {
         })
     }
 
-    /// Writes into `out` what the similarity with each image may reach in f32, given its relevance
-    /// in bf16; returns what is above the threshold in bf16. For rules with a threshold only.
+    /// Writes to `out` an upper bound of the similarity in f32 with each image, from its relevance
+    /// in bf16; counts what is above the threshold in bf16. For rules with a threshold only.
     ///
     /// # Panics
     /// When tile, images, bounds and `out` do not fit each other, or the rule has no threshold.
-    pub(crate) fn reach_of_caption(
+    pub(crate) fn bound_caption(
         &self,
-        (pairs, bounds): (&CaptionPairs<'_>, &Bounds<'_>),
+        pairs: &CaptionPairs<'_>,
+        bounds: &Bounds<'_>,
         scratch: &mut Scratch,
         out: &mut [Reach],
     ) -> Above {
         let rule::Weights::Masked(masked) = self.rule.weights else {
-            panic!("a rule with a threshold");
+            panic!("only rules with a threshold have a reach");
         };
         assert_eq!(out.len(), pairs.images.len(), "a reach for each image");
-        assert_eq!(bounds.region_alone.len(), out.len(), "and what bounds it");
+        assert_eq!(
+            bounds.region_alone.len(),
+            out.len(),
+            "a bound for each image"
+        );
         pairs.check();
-        self.instructions.run(reach::OfCaption {
+        self.instructions.run(reach::BoundCaption {
             rule: &self.rule,
             masked,
             pairs,
@@ -171,15 +187,15 @@ impl Answers {
     }
 }
 
-/// The similarity of a caption with each of its images.
-struct OfCaption<'a> {
+/// Writes the similarity of a caption with each of its images; counts what is above the threshold.
+struct MatchCaption<'a> {
     rule: &'a Rule,
     pairs: &'a CaptionPairs<'a>,
     scratch: &'a mut Scratch,
     out: &'a mut [f32],
 }
 
-impl SixteenLoops for OfCaption<'_> {
+impl SixteenLoops for MatchCaption<'_> {
     type Output = Above;
 
     #[inline(always)]
@@ -193,48 +209,52 @@ impl SixteenLoops for OfCaption<'_> {
         scratch.clear_totals(out.len());
         let mut above = Above::default();
         match rule.weights {
-            // Nothing is above infinity: every query answers with its highest cell.
+            // Nothing is above infinity, so R of every query is its highest cell.
             rule::Weights::MaxSim => {
                 let threshold = f32::INFINITY;
-                maxsim::add_below(simd, (rule, threshold), pairs, scratch);
+                maxsim::add_below(simd, rule, threshold, pairs, scratch);
             }
             rule::Weights::Scan { shift } => {
                 for (at, total) in scratch.totals.iter_mut().enumerate() {
                     let pair = Pair::new(pairs, at);
-                    *total = dense::scan(simd, (rule, shift), &pair, &mut scratch.dense);
+                    *total = dense::scan(simd, rule, shift, &pair, &mut scratch.dense);
                 }
             }
-            rule::Weights::Masked(its) => {
-                above = masked(simd, (rule, its), pairs, scratch);
-                if its.answers_below {
-                    maxsim::add_below(simd, (rule, its.threshold), pairs, scratch);
+            rule::Weights::Masked(masked) => {
+                above = add_masked(simd, rule, masked, pairs, scratch);
+                if masked.answers_below {
+                    maxsim::add_below(simd, rule, masked.threshold, pairs, scratch);
                 }
             }
         }
         for ((total, image), out) in scratch.totals.iter().zip(pairs.images).zip(out) {
-            *out = rule.similarity((total.0, pairs.tile.words), (total.1, image.count));
+            *out = rule.similarity(*total, pairs.tile.words, image.count);
         }
         above
     }
 }
 
-/// The masked rule, to the sums of each image: pairs with few cells are listed and answered
-/// together, others one by one.
+/// Adds R of queries with a cell above the threshold to the sums of each image. Pairs with few
+/// cells are listed and summed together, others one by one.
 #[inline(always)]
-fn masked<S: Sixteen>(
+fn add_masked<S: Sixteen>(
     simd: S,
-    (rule, its): (&Rule, Masked),
+    rule: &Rule,
+    masked: Masked,
     pairs: &CaptionPairs<'_>,
     scratch: &mut Scratch,
 ) -> Above {
-    // Where nothing may be listed, every pair is weighed in full.
-    let (most, listed_shift) = match its.shift {
-        rule::Shift::Constant(shift) if its.threshold >= 0.0 => (listed::MOST, shift),
+    // Without a shared weight, or with a threshold below 0, no pair may be listed.
+    let (most, shift) = match masked.shift {
+        rule::Shift::Constant(shift) if masked.threshold >= 0.0 => (listed::MOST, shift),
         _ => (0, 0.0),
     };
-    let weigh = (rule.words.inverse_temperature, listed_shift);
+    let weight = SharedWeight {
+        inverse_temperature: rule.words.inverse_temperature,
+        shift,
+    };
     let (rows, totals) = (&mut scratch.above, &mut scratch.totals);
-    rows.compare(simd, pairs, its.threshold);
+    rows.compare(simd, pairs, masked.threshold);
     let (mut above, mut listed) = (Above::default(), 0);
     for at in 0..pairs.images.len() {
         let (begin, pair) = (rows.found(), Pair::new(pairs, at));
@@ -242,39 +262,39 @@ fn masked<S: Sixteen>(
         above += found;
         let cells = found.cells as usize;
         if cells > most {
-            let own = &rows.rows()[begin..];
-            totals[at] = dense::masked(simd, (rule, its), &pair, own, &mut scratch.dense);
-            rows.keep(begin);
+            scratch.dense.select_words(&rows.rows()[begin..]);
+            totals[at] = dense::masked(simd, rule, masked, &pair, &mut scratch.dense);
+            rows.truncate(begin);
         } else if listed + cells > listed::ROOM {
-            let before = Listed {
+            let before = ListedRows {
                 pairs,
                 rows: &rows.rows()[..begin],
                 count: listed,
             };
-            scratch.listed.answer(simd, weigh, &before, totals);
-            rows.forget(begin);
+            scratch.listed.add_answers(simd, weight, &before, totals);
+            rows.drop_before(begin);
             listed = cells;
         } else {
             listed += cells;
         }
     }
-    let last = Listed {
+    let last = ListedRows {
         pairs,
         rows: rows.rows(),
         count: listed,
     };
-    scratch.listed.answer(simd, weigh, &last, totals);
+    scratch.listed.add_answers(simd, weight, &last, totals);
     above
 }
 
-/// One pair cut out of a caption's pairs.
+/// One pair of a caption's pairs.
 #[derive(Debug, Clone, Copy)]
 struct Pair<'a> {
     tile: Tile<'a>,
     word_gram: &'a [f32],
     word_stride: usize,
     image: ImageColumns<'a>,
-    /// The image, counted in the caption's pairs.
+    /// The image: its index among those of the [`CaptionPairs`].
     at: usize,
     region_stride: usize,
 }

@@ -1,18 +1,19 @@
-//! What can f32 answer at most, given what bf16 shows? The bound of `docs/exactness.md`, pair by pair.
+//! The reach of a pair: an upper bound of its similarity in f32, from its relevance in bf16, as
+//! `docs/exactness.md` proves it.
 //!
-//! The scalar form, `crate::exact::bound::scalar`, judges this one.
+//! Tests compare it with the scalar form in `crate::exact::bound::scalar`.
 
 use uard_linalg::vector::sixteen::{LANES, Sixteen, SixteenLoops};
 
 use super::above::Row;
 use super::rule::{Masked, Rule};
-use super::{Above, CaptionPairs, Pair, Scratch, maxsim};
+use super::{Above, AnswerSums, CaptionPairs, ImageColumns, Pair, Scratch, maxsim};
 use crate::exact::bound::{slack, visible_above};
 
-/// What bounds a caption's pairs.
+/// The errors of bf16 that bound the pairs of a caption.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds<'a> {
-    /// How far relevance in bf16 is from f32, at most, over all images of the tile (lemma 1).
+    /// The most by which relevance in bf16 differs from f32, over all images of the tile (lemma 1).
     pub relevance: f32,
     /// [`crate::exact::bound::gram_error`] for all of them.
     pub gram_error: f32,
@@ -22,32 +23,32 @@ pub(crate) struct Bounds<'a> {
     pub region_alone: &'a [f32],
 }
 
-/// A pair as bf16 shows it.
+/// What relevance in bf16 says of a pair in f32.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Reach {
-    /// What the similarity in f32 does not exceed.
+    /// The similarity in f32 does not exceed this.
     pub similarity: f32,
-    /// Which words may see something in which panels.
-    pub seen: Seen,
+    /// Which words may have a cell above the threshold in which panels.
+    pub visible: VisiblePanels,
 }
 
-/// A bit for each word and panel of the image's regions, word by word; where there are more than
-/// 64, neighbours share a bit.
+/// A bit for each word and each panel of the image's regions: whether f32 may have a cell above the
+/// threshold there. Word by word; if there are more than 64, neighbours share a bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seen(u64);
+pub(crate) struct VisiblePanels(u64);
 
-/// How a pair is cut into words and panels.
+/// Which bit of [`VisiblePanels`] belongs to a word and a panel of one pair.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Cut {
+pub(crate) struct PanelBits {
     panels: usize,
-    /// Two to this power words and panels share a bit.
+    /// Two to this power neighbours share a bit.
     shared: u32,
 }
 
-impl Cut {
-    /// A pair whose regions begin at a column of a tile that begins with a panel.
-    pub(crate) fn new(words: usize, (start, regions): (usize, usize)) -> Self {
-        let panels = (start % LANES + regions).div_ceil(LANES);
+impl PanelBits {
+    /// For a caption of so many words with an image, in a tile whose column 0 begins a panel.
+    pub(crate) fn new(words: usize, image: &ImageColumns<'_>) -> Self {
+        let panels = (image.start % LANES + image.count).div_ceil(LANES);
         let bits = (words * panels).div_ceil(u64::BITS as usize);
         Self {
             panels,
@@ -60,58 +61,69 @@ impl Cut {
     }
 }
 
-impl Seen {
-    pub(crate) const NOTHING: Self = Self(0);
-    pub(crate) const EVERYTHING: Self = Self(u64::MAX);
+impl VisiblePanels {
+    pub(crate) const NONE: Self = Self(0);
+    pub(crate) const ALL: Self = Self(u64::MAX);
 
-    /// Whether a word may see a region of a panel, the first of the image being 0.
-    pub(crate) fn sees(self, cut: &Cut, word: usize, panel: usize) -> bool {
-        self.0 >> cut.bit(word, panel) & 1 == 1
+    /// Whether a word may have a cell above the threshold in a panel; panel 0 holds the first
+    /// region of the image.
+    pub(crate) fn contains(self, bits: &PanelBits, word: usize, panel: usize) -> bool {
+        self.0 >> bits.bit(word, panel) & 1 == 1
     }
 }
 
 impl Reach {
-    /// No word sees a region: the similarity in f32 is exactly 0.
+    /// No cell can be above the threshold in f32: the similarity is exactly 0.
     pub(crate) const NOTHING: Self = Self {
         similarity: 0.0,
-        seen: Seen::NOTHING,
+        visible: VisiblePanels::NONE,
     };
 
-    /// Nothing is known.
+    /// Without a bound.
     pub(crate) const UNKNOWN: Self = Self {
         similarity: f32::INFINITY,
-        seen: Seen::EVERYTHING,
+        visible: VisiblePanels::ALL,
     };
 }
 
-/// The visible cells of the pair at hand.
+/// The visible cells of one pair: those that may be above the threshold in f32.
 #[derive(Debug, Default)]
-pub(super) struct Cells {
+pub(super) struct VisibleCells {
     /// By word, then region.
     cells: Vec<Cell>,
-    /// Of each region the cell that was listed last.
+    /// For each region its last cell in the list, or [`NONE`].
     last: Vec<u32>,
-    /// The cells of a region.
+    /// The cells of one region.
     group: Vec<Cell>,
 }
 
+/// A visible cell.
 #[derive(Debug, Clone, Copy)]
 struct Cell {
-    /// The highest possible relevance.
+    /// The highest relevance that it can have in f32.
     highest: f32,
     /// Whether it is above the threshold in bf16.
     is_above: bool,
     word: u32,
     region: u32,
-    /// The cell before, of the same region.
+    /// The cell of the same region before this one in the list, or [`NONE`].
     before: u32,
 }
 
-/// No cell.
+/// The index of no cell.
 const NONE: u32 = u32::MAX;
 
-/// The reach of the pair with each image, for a rule with a threshold; tells what is above it in bf16.
-pub(super) struct OfCaption<'a> {
+/// A Gram matrix of one side of a pair.
+#[derive(Debug, Clone, Copy)]
+struct Gram<'a> {
+    products: &'a [f32],
+    /// From the beginning of a row to that of the next.
+    stride: usize,
+}
+
+/// Writes the reach of a caption's pair with each image, for a rule with a threshold; counts what
+/// is above the threshold in bf16.
+pub(super) struct BoundCaption<'a> {
     pub rule: &'a Rule,
     pub masked: Masked,
     pub pairs: &'a CaptionPairs<'a>,
@@ -120,7 +132,7 @@ pub(super) struct OfCaption<'a> {
     pub out: &'a mut [Reach],
 }
 
-impl SixteenLoops for OfCaption<'_> {
+impl SixteenLoops for BoundCaption<'_> {
     type Output = Above;
 
     #[inline(always)]
@@ -139,7 +151,7 @@ impl SixteenLoops for OfCaption<'_> {
             ..
         } = masked;
         let lowest = visible_above(threshold, bounds.relevance);
-        // Also where nothing is bounded at all.
+        // NaN where there is no bound.
         if lowest <= 0.0 || lowest.is_nan() {
             out.fill(Reach::UNKNOWN);
             return Above::default();
@@ -147,7 +159,7 @@ impl SixteenLoops for OfCaption<'_> {
         scratch.above.compare(simd, pairs, lowest);
         scratch.clear_totals(out.len());
         if answers_below {
-            maxsim::add_below(simd, (rule, lowest), pairs, scratch);
+            maxsim::add_below(simd, rule, lowest, pairs, scratch);
         }
         let (bitmap, cells) = (&mut scratch.above, &mut scratch.reach);
         let mut above = Above::default();
@@ -157,28 +169,32 @@ impl SixteenLoops for OfCaption<'_> {
                 *out = Reach::NOTHING;
                 continue;
             }
-            let seen = cells.list(&pair, bitmap.rows(), (threshold, bounds.relevance));
-            bitmap.keep(0);
+            let visible = cells.list(&pair, bitmap.rows(), threshold, bounds.relevance);
+            bitmap.truncate(0);
             let limits = |alone| Limits {
                 alone,
                 error: bounds.gram_error,
                 answers_below,
             };
-            let words = cells.words(simd, &pair, &limits(region_alone), &mut above);
-            let regions = cells.regions(simd, &pair, &limits(bounds.word_alone), &mut above);
-            let (count, below) = (pair.image.count, scratch.totals[at]);
-            let words = (words + below.0, pair.tile.words);
-            let highest = rule.similarity(words, (regions + below.1, count));
-            let slack = slack(pair.tile.words, count) as f32;
+            let words = cells.bound_words(simd, &pair, &limits(region_alone), &mut above);
+            let regions = cells.bound_regions(simd, &pair, &limits(bounds.word_alone), &mut above);
+            let (word_count, region_count) = (pair.tile.words, pair.image.count);
+            let below = scratch.totals[at];
+            let sums = AnswerSums {
+                words: words + below.words,
+                regions: regions + below.regions,
+            };
+            let highest = rule.similarity(sums, word_count, region_count);
+            let slack = slack(word_count, region_count) as f32;
             *out = if answers_below {
                 Reach {
                     similarity: highest + rule.sides() * missed(bounds.relevance, slack),
-                    seen: Seen::EVERYTHING,
+                    visible: VisiblePanels::ALL,
                 }
             } else {
                 Reach {
                     similarity: highest * slack,
-                    seen,
+                    visible,
                 }
             };
         }
@@ -186,22 +202,23 @@ impl SixteenLoops for OfCaption<'_> {
     }
 }
 
-/// What is added for each side that asks where queries below the threshold answer: the bound, as if
-/// none of them were visible, and roundings of terms that may cancel. No relevance of what is
-/// screened is above 2.25.
+/// What each side with queries adds to the reach under the rule `nearest`: the error of relevance,
+/// as if every query had nothing visible, and the rounding errors of terms that may cancel. No
+/// relevance of fragments that are screened is above 2.25.
 pub(crate) fn missed(bound: f32, slack: f32) -> f32 {
     1.01 * bound + 2.25 * (slack - 1.0)
 }
 
-impl Cells {
+impl VisibleCells {
+    /// Lists the cells of these rows; `error` is that of relevance in bf16.
     #[inline(always)]
-    fn list(&mut self, pair: &Pair<'_>, rows: &[Row], (threshold, bound): (f32, f32)) -> Seen {
-        let cut = Cut::new(pair.tile.words, (pair.image.start, pair.image.count));
+    fn list(&mut self, pair: &Pair<'_>, rows: &[Row], threshold: f32, error: f32) -> VisiblePanels {
+        let panel_bits = PanelBits::new(pair.tile.words, &pair.image);
         let within = pair.image.start % LANES;
         self.cells.clear();
         self.last.clear();
         self.last.resize(pair.image.count, NONE);
-        let mut seen = 0;
+        let mut visible = 0;
         for row in rows {
             let first = row.column as usize - pair.image.start;
             let start = row.word as usize * pair.tile.stride + pair.image.start;
@@ -210,11 +227,11 @@ impl Cells {
                 let at = first + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
                 let last = &mut self.last[at];
-                seen |= 1 << cut.bit(row.word as usize, (within + at) / LANES);
+                visible |= 1 << panel_bits.bit(row.word as usize, (within + at) / LANES);
                 let before = std::mem::replace(last, self.cells.len() as u32);
                 let s = pair.tile.cells[start + at];
                 self.cells.push(Cell {
-                    highest: s + bound,
+                    highest: s + error,
                     is_above: s > threshold,
                     word: row.word,
                     region: at as u32,
@@ -222,39 +239,45 @@ impl Cells {
                 });
             }
         }
-        Seen(seen)
+        VisiblePanels(visible)
     }
 
-    /// The sum over the words of what each answers at most.
+    /// The sum of upper bounds of R over the words.
     #[inline(always)]
-    fn words<S: Sixteen>(
+    fn bound_words<S: Sixteen>(
         &self,
         simd: S,
         pair: &Pair<'_>,
         limits: &Limits,
         above: &mut Above,
     ) -> f32 {
-        let gram = (pair.image.gram, pair.region_stride);
+        let gram = Gram {
+            products: pair.image.gram,
+            stride: pair.region_stride,
+        };
         let mut total = 0.0;
         for cells in self.cells.chunk_by(|a, b| a.word == b.word) {
             let own = cells.iter().filter(|cell| cell.is_above).count();
             above.cells += own as u64;
             above.word_queries += u64::from(own > 0);
-            total += answer(simd, cells, |cell| cell.region as usize, gram, limits);
+            total += bound_answer(simd, cells, |cell| cell.region as usize, gram, limits);
         }
         total
     }
 
-    /// The sum over the regions of what each answers at most.
+    /// The sum of upper bounds of R over the regions.
     #[inline(always)]
-    fn regions<S: Sixteen>(
+    fn bound_regions<S: Sixteen>(
         &mut self,
         simd: S,
         pair: &Pair<'_>,
         limits: &Limits,
         above: &mut Above,
     ) -> f32 {
-        let gram = (pair.word_gram, pair.word_stride);
+        let gram = Gram {
+            products: pair.word_gram,
+            stride: pair.word_stride,
+        };
         let mut total = 0.0;
         for (cell, found) in self.cells.iter().enumerate() {
             let mut at = cell as u32;
@@ -268,33 +291,34 @@ impl Cells {
                 at = cell.before;
             }
             above.region_queries += u64::from(self.group.iter().any(|cell| cell.is_above));
-            total += answer(simd, &self.group, |cell| cell.word as usize, gram, limits);
+            total += bound_answer(simd, &self.group, |cell| cell.word as usize, gram, limits);
         }
         total
     }
 }
 
-/// What bounds the answers of one side.
+/// The numbers that bound the answers of one side.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
-    /// [`crate::exact::bound::alone`] for what is looked at.
+    /// [`crate::exact::bound::alone`] for the fragments of the other side.
     alone: f32,
     /// [`crate::exact::bound::gram_error`].
     error: f32,
-    /// Whether a query may answer with its highest cell alone, whatever the length of what it sees.
+    /// Whether R of a query may be its highest cell, whatever the length of the attended vector.
     answers_below: bool,
 }
 
-/// What a query answers at most that sees these cells, though f32 may see none of them.
+/// An upper bound of R in f32 of a query with these visible cells, whichever of them f32 has above
+/// the threshold.
 #[inline(always)]
-fn answer<S: Sixteen>(
+fn bound_answer<S: Sixteen>(
     simd: S,
     cells: &[Cell],
     fragment: impl Fn(&Cell) -> usize,
-    gram: (&[f32], usize),
+    gram: Gram<'_>,
     limits: &Limits,
 ) -> f32 {
-    let attended = attended(simd, cells, fragment, gram, (limits.alone, limits.error));
+    let attended = bound_attended(simd, cells, fragment, gram, limits);
     if !limits.answers_below {
         return attended;
     }
@@ -302,18 +326,19 @@ fn answer<S: Sixteen>(
     highest.fold(attended, |most, x| if x > most { x } else { most })
 }
 
-/// Lemmas 3 and 4: what a query answers at most that attends to these cells.
+/// An upper bound of R in f32 of a query that attends to some of these cells (lemmas 3 and 4).
 ///
-/// The attended vector a' of the highest relevances as weights, made so long that it has at least
-/// the highest relevance with every fragment seen: no other attended vector answers more than |a'|.
+/// It is the length of a', the sum of the fragments weighted by their highest relevance, scaled
+/// until its product with each fragment is at least the highest relevance there.
 #[inline(always)]
-fn attended<S: Sixteen>(
+fn bound_attended<S: Sixteen>(
     simd: S,
     cells: &[Cell],
     fragment: impl Fn(&Cell) -> usize,
-    (gram, stride): (&[f32], usize),
-    (alone, error): (f32, f32),
+    gram: Gram<'_>,
+    limits: &Limits,
 ) -> f32 {
+    let Limits { alone, error, .. } = *limits;
     if let [cell] = cells {
         return cell.highest * alone;
     }
@@ -329,12 +354,12 @@ fn attended<S: Sixteen>(
     let lost = error * total;
     let (mut scale, mut squared) = (0.0, lost * total);
     for cell in cells {
-        let row = &gram[fragment(cell) * stride..];
+        let row = &gram.products[fragment(cell) * gram.stride..];
         let mut product = 0.0;
         for other in cells {
             product = simd.times_plus_one(row[fragment(other)], other.highest, product);
         }
-        // What is no number is not greater either.
+        // NaN is not greater either.
         if product.partial_cmp(&lost) != Some(std::cmp::Ordering::Greater) {
             return f32::INFINITY;
         }

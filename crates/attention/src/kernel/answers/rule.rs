@@ -1,5 +1,9 @@
-//! Which numbers does a rule need, in f32, and when does one exponential serve both sides?
+//! A rule with its numbers in f32, and the condition under which both sides share one exponential
+//! of each cell.
 
+use std::ops::RangeInclusive;
+
+use super::AnswerSums;
 use crate::config::{MatcherConfig, QuerySide, WeightRule};
 
 /// The widest range of logits whose weights may be scaled by one factor for all queries.
@@ -17,14 +21,15 @@ pub(super) struct Rule {
     pub regions: Side,
 }
 
-/// What is a side's own.
+/// What a rule has for each side.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Side {
-    /// Whether it asks.
-    pub asks: bool,
+    /// Whether its fragments are queries.
+    pub is_query: bool,
     pub inverse_temperature: f32,
 }
 
+/// How cells become weights.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Weights {
     Masked(Masked),
@@ -32,29 +37,29 @@ pub(super) enum Weights {
     MaxSim,
 }
 
-/// What a query sees.
+/// The numbers of a rule with a threshold.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Masked {
     pub threshold: f32,
     pub shift: Shift,
-    /// Whether a query below the threshold answers with its highest cell.
+    /// Whether R of a query with nothing above the threshold is its highest cell, and not 0.
     pub answers_below: bool,
 }
 
 /// What is subtracted from a query's cells before the exponential.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Shift {
-    /// One number for all queries, which R does not notice. Under the masked rule both sides then
-    /// weigh a cell alike.
+    /// One number for all queries, which leaves R as it is. Under the masked rule a cell then has
+    /// the same weight for both sides.
     Constant(f32),
-    /// The query's highest cell, where f32 could overflow otherwise.
+    /// The highest cell of each query, where f32 could overflow otherwise.
     Best,
 }
 
 impl Rule {
     pub(super) fn new(config: &MatcherConfig, threshold: f64) -> Self {
         let side = |side| Side {
-            asks: config.asks(side).is_some(),
+            is_query: config.query_temperature(side).is_some(),
             inverse_temperature: config.inverse_temperature(side) as f32,
         };
         let (words, regions) = (side(QuerySide::Words), side(QuerySide::Regions));
@@ -64,17 +69,18 @@ impl Rule {
                 Weights::Masked(Masked {
                     threshold: threshold as f32,
                     answers_below: config.rule.answers_below(),
-                    // One weight a cell serves both sides, or each query has a shift of its own.
+                    // Sides of different inverse temperatures cannot share the weight of a cell.
                     shift: if words.inverse_temperature == regions.inverse_temperature {
-                        shift((threshold, 1.0), [words, regions])
+                        shift(threshold..=1.0, [words, regions])
                     } else {
                         Shift::Best
                     },
                 })
             }
-            // Cells over their norm lie within plus and minus 1; each side has its own weights.
+            // Cells divided by their norm lie within plus and minus 1; each side has its own
+            // weights.
             WeightRule::Scan => Weights::Scan {
-                shift: shift((-1.0, 1.0), [words, regions]),
+                shift: shift(-1.0..=1.0, [words, regions]),
             },
             WeightRule::MaxSim => Weights::MaxSim,
         };
@@ -85,28 +91,30 @@ impl Rule {
         }
     }
 
-    /// How many sides ask.
+    /// How many sides have queries.
     #[inline(always)]
     pub(super) fn sides(&self) -> f32 {
-        f32::from(u8::from(self.words.asks) + u8::from(self.regions.asks))
+        f32::from(u8::from(self.words.is_query) + u8::from(self.regions.is_query))
     }
 
-    /// The similarity from each side's sum of R and number of queries.
+    /// The similarity of a caption of so many words with an image of so many regions.
     #[inline(always)]
-    pub(super) fn similarity(&self, words: (f32, usize), regions: (f32, usize)) -> f32 {
+    pub(super) fn similarity(&self, sums: AnswerSums, words: usize, regions: usize) -> f32 {
         let mut similarity = 0.0;
-        if self.words.asks {
-            similarity += words.0 / words.1 as f32;
+        if self.words.is_query {
+            similarity += sums.words / words as f32;
         }
-        if self.regions.asks {
-            similarity += regions.0 / regions.1 as f32;
+        if self.regions.is_query {
+            similarity += sums.regions / regions as f32;
         }
         similarity
     }
 }
 
-/// The middle of the cells' range if their logits, on either side, stay within [`LOGIT_RANGE`].
-fn shift((lowest, highest): (f64, f64), sides: [Side; 2]) -> Shift {
+/// The middle of the range of the cells if all logits shifted by it stay within [`LOGIT_RANGE`], on
+/// both sides.
+fn shift(cells: RangeInclusive<f64>, sides: [Side; 2]) -> Shift {
+    let (lowest, highest) = cells.into_inner();
     let steepest = sides.map(|side| side.inverse_temperature);
     let steepest = f64::from(steepest[0].max(steepest[1]));
     let range = (highest - lowest).max(0.0);

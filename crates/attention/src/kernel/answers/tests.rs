@@ -1,4 +1,4 @@
-//! Do the answers, in every compiled form, agree with the formulas in f64?
+//! Similarities of every instruction set against the formulas in f64.
 
 use std::ops::Range;
 
@@ -38,7 +38,7 @@ fn as_f32(numbers: &[f64]) -> Vec<f32> {
     numbers.iter().map(|&x| x as f32).collect()
 }
 
-/// One caption and some images; the judge is `reference`, in f64.
+/// One caption and some images.
 struct Case {
     words: Vec<Vec<f64>>,
     images: Vec<Vec<Vec<f64>>>,
@@ -57,11 +57,11 @@ impl Case {
     fn expected(&self, config: &MatcherConfig, threshold: f64) -> Vec<f64> {
         self.images
             .iter()
-            .map(|image| judged(config, threshold, image, &self.words))
+            .map(|image| by_reference(config, threshold, image, &self.words))
             .collect()
     }
 
-    /// Similarities of some of the images; their tile begins with some columns of others.
+    /// Similarities of some of the images, in a tile that begins with five columns of other images.
     fn found(&self, answers: &Answers, some: Range<usize>) -> (Vec<f32>, Above) {
         let images = &self.images[some];
         let mut start = 5;
@@ -104,25 +104,32 @@ impl Case {
             images: &columns,
         };
         let mut out = vec![f32::NAN; images.len()];
-        let above = answers.of_caption(&pairs, &mut Scratch::default(), &mut out);
+        let above = answers.match_caption(&pairs, &mut Scratch::default(), &mut out);
         (out, above)
     }
 }
 
-fn judged(config: &MatcherConfig, threshold: f64, image: &[Vec<f64>], words: &[Vec<f64>]) -> f64 {
+/// The similarity of one pair in f64.
+fn by_reference(
+    config: &MatcherConfig,
+    threshold: f64,
+    image: &[Vec<f64>],
+    words: &[Vec<f64>],
+) -> f64 {
     let [words_ask, regions_ask] =
         [QuerySide::Words, QuerySide::Regions].map(|side| config.attention(side, threshold));
     crate::reference::similarity(image, words, words_ask, regions_ask)
 }
 
-fn forms() -> Vec<Instructions> {
+/// The instruction sets that this computer has.
+fn instruction_sets() -> Vec<Instructions> {
     let sets = InstructionSet::ALL.into_iter();
     sets.filter_map(|set| Instructions::detect(set).ok())
         .collect()
 }
 
-/// Thresholds that leave all, many, some, few and no cells; temperatures with and without a shared
-/// exponential.
+/// Thresholds with all, many, some, few and no cells above them; inverse temperatures with and
+/// without a shared exponential.
 fn settings() -> Vec<(MatcherConfig, f64)> {
     let mut settings = Vec::new();
     for rule in WeightRule::ALL {
@@ -143,7 +150,7 @@ fn settings() -> Vec<(MatcherConfig, f64)> {
 }
 
 #[test]
-fn every_form_agrees_with_the_formulas() {
+fn every_instruction_set_agrees_with_the_formulas() {
     let shapes: [(usize, &[usize]); 4] = [
         (1, &[1, 2]),
         (12, &[36, 36, 15]),
@@ -154,14 +161,16 @@ fn every_form_agrees_with_the_formulas() {
         let case = Case::new(at as u64, words, counts);
         for (config, threshold) in settings() {
             let expected = case.expected(&config, threshold);
-            for form in forms() {
-                let (found, _) =
-                    case.found(&Answers::new(&config, threshold, form), 0..counts.len());
+            for instructions in instruction_sets() {
+                let (found, _) = case.found(
+                    &Answers::new(&config, threshold, instructions),
+                    0..counts.len(),
+                );
                 for (found, expected) in found.iter().zip(&expected) {
                     assert!(
                         (f64::from(*found) - expected).abs() < TOLERANCE,
                         "{:?} {config:?} {threshold} {words} {counts:?}: {found} {expected}",
-                        form.set()
+                        instructions.set()
                     );
                 }
             }
@@ -170,20 +179,20 @@ fn every_form_agrees_with_the_formulas() {
 }
 
 #[test]
-fn an_answer_does_not_depend_on_its_place() {
+fn a_similarity_does_not_depend_on_its_place_in_the_tile() {
     let case = Case::new(7, 9, &[36, 20, 61]);
     for (config, threshold) in settings() {
-        for form in forms() {
-            let answers = Answers::new(&config, threshold, form);
+        for instructions in instruction_sets() {
+            let answers = Answers::new(&config, threshold, instructions);
             let (together, _) = case.found(&answers, 0..3);
             let (later, _) = case.found(&answers, 1..3);
-            assert_eq!(together[1..], later, "{:?} {config:?}", form.set());
+            assert_eq!(together[1..], later, "{:?} {config:?}", instructions.set());
         }
     }
 }
 
 #[test]
-fn counts_are_those_of_the_cells() {
+fn counts_above_the_threshold_are_those_of_plain_loops() {
     let case = Case::new(8, 9, &[36, 20, 113]);
     for threshold in [-1.0, 0.03, 0.2, 0.4, 2.0] {
         let mut expected = Above::default();
@@ -199,15 +208,20 @@ fn counts_are_those_of_the_cells() {
                 cells: relevance.iter().flatten().filter(|s| above(s)).count() as u64,
             };
         }
-        for form in forms() {
-            let answers = Answers::new(&MatcherConfig::default(), threshold, form);
-            assert_eq!(case.found(&answers, 0..3).1, expected, "{:?}", form.set());
+        for instructions in instruction_sets() {
+            let answers = Answers::new(&MatcherConfig::default(), threshold, instructions);
+            assert_eq!(
+                case.found(&answers, 0..3).1,
+                expected,
+                "{:?}",
+                instructions.set()
+            );
         }
     }
 }
 
 #[test]
-fn listed_and_dense_weights_give_the_same_answers() {
+fn listed_and_dense_weights_give_the_same_similarities() {
     let case = Case::new(9, 12, &[36, 36, 36]);
     let config = MatcherConfig::default();
     let mut answers = Answers::new(&config, 0.45, Instructions::SCALAR);
@@ -228,16 +242,21 @@ fn listed_and_dense_weights_give_the_same_answers() {
 }
 
 #[test]
-fn more_cells_than_are_listed_together_change_no_answer() {
+fn more_cells_than_one_list_holds_change_no_similarity() {
     let case = Case::new(10, 12, &[20; 24]);
-    for form in forms() {
-        let answers = Answers::new(&MatcherConfig::default(), 0.42, form);
+    for instructions in instruction_sets() {
+        let answers = Answers::new(&MatcherConfig::default(), 0.42, instructions);
         let (together, above) = case.found(&answers, 0..24);
         assert!(above.cells > listed::ROOM as u64, "{above:?}");
         for (image, similarity) in together.into_iter().enumerate() {
             let (alone, above) = case.found(&answers, image..image + 1);
             assert!(above.cells <= listed::MOST as u64, "{above:?}");
-            assert_eq!(alone, [similarity], "{:?}, image {image}", form.set());
+            assert_eq!(
+                alone,
+                [similarity],
+                "{:?}, image {image}",
+                instructions.set()
+            );
         }
     }
 }

@@ -1,7 +1,10 @@
-//! One side in a machine's memory: rows in 16 bits, Gram matrices in f32, where each entry begins.
+//! Regions or words in a GPU's memory: rows in f16 or bf16, Gram matrices in f32, and the start of
+//! each entry.
+//!
+//! An entry is an image or a caption.
 
 use half::{bf16, f16};
-use uard_core::gpu::{Machine, Numbers};
+use uard_core::gpu::{Gpu, Numbers};
 
 use super::tiling::DEPTH;
 use crate::packed::gram::gram;
@@ -9,25 +12,29 @@ use crate::packed::gram_stride;
 use crate::packed::source::Batch;
 use crate::{Error, Precision, Result};
 
-/// Regions of many images, or words of many captions, in a machine's memory.
+/// Regions of many images, or words of many captions, in a GPU's memory.
 #[derive(Debug)]
 pub(crate) struct DeviceFragments {
     /// `F16` or `Bf16`.
     pub precision: Precision,
     pub width: usize,
+    /// Fragments of each entry.
     pub counts: Vec<usize>,
     /// Rows of `padded` numbers, entry after entry.
     pub(super) rows: Numbers<u16>,
+    /// The width, padded to whole slices of [`DEPTH`].
     pub(super) padded: usize,
-    /// First row of each entry, and the end.
+    /// The first row of each entry, and the number of rows at the end.
     pub(super) starts: Numbers<u32>,
+    /// Gram matrices with rows of [`gram_stride`], entry after entry.
     pub(super) grams: Numbers<f32>,
-    /// Where each entry's Gram matrix begins.
+    /// The first number of each entry's Gram matrix.
     pub(super) gram_starts: Numbers<u32>,
 }
 
-/// Collects fragments batch by batch on the host.
+/// Collects fragments batch by batch in host memory.
 pub(crate) struct DeviceBuilder {
+    /// `regions` or `words`, for messages.
     what: &'static str,
     precision: Precision,
     width: usize,
@@ -38,7 +45,7 @@ pub(crate) struct DeviceBuilder {
 }
 
 impl DeviceBuilder {
-    /// A builder of nothing yet, for fragments in `F16` or `Bf16`.
+    /// An empty builder for fragments in `F16` or `Bf16`.
     ///
     /// # Errors
     /// When the width is zero.
@@ -61,10 +68,12 @@ impl DeviceBuilder {
         })
     }
 
-    /// Adds a batch; after an error nothing of it was added.
+    /// Adds a batch.
     ///
     /// # Errors
-    /// When the batch has another width, or a number is NaN or infinite.
+    /// When the batch has another width, or a number is NaN or infinite; then nothing of it was
+    /// added. When all Gram matrices together have more than 2^32 numbers; the builder is then of
+    /// no use.
     pub fn push(&mut self, batch: Batch<'_>) -> Result<()> {
         if batch.width != self.width {
             return Err(Error::PackedWidth {
@@ -106,11 +115,11 @@ impl DeviceBuilder {
         Ok(())
     }
 
-    /// Copies all that was pushed to a machine.
+    /// Copies all batches to a GPU.
     ///
     /// # Errors
     /// When there is too little memory.
-    pub fn finish(self, machine: &dyn Machine) -> Result<DeviceFragments> {
+    pub fn finish(self, machine: &dyn Gpu) -> Result<DeviceFragments> {
         let mut starts = vec![0u32];
         for &count in &self.counts {
             starts.push(starts.last().copied().unwrap_or(0) + count as u32);

@@ -1,15 +1,16 @@
-// The similarity of every image with every caption, tile by tile, relevance never leaving the chip.
+// The similarity of every image with every caption, tile by tile; relevance stays in shared memory.
 //
-// A block owns a tile: whole images on one side, whole captions on the other. Tensor cores multiply
-// words with regions, slices of DEPTH numbers arriving in the background; the tile's relevance stays
-// in shared memory; then each thread answers one query after the other in Gram form, skipping those
-// whose best relevance is not above the threshold, and each pair's answers are summed in order.
+// A block computes a tile: whole images with whole captions. Tensor cores multiply words with regions in
+// slices of DEPTH numbers, while the next slices are copied to shared memory. Then each thread computes R
+// of one query after the other in the Gram form; a query whose best relevance is not above the threshold
+// is skipped. At last the R of each pair are summed in a fixed order.
 //
-// Compiled with: WORD_ROWS words and REGION_ROWS regions of a product, MOST_IMAGES and MOST_CAPTIONS
-// of a tile, FLOAT16 (else bf16), RULE (as gram_form.cuh names them), STAGES of the pipeline.
+// Compiled with: WORD_ROWS words and REGION_ROWS regions of a product, at most MOST_IMAGES and
+// MOST_CAPTIONS of a tile, FLOAT16 (1 for f16, 0 for bf16), RULE (a number of gram_form.cuh), STAGES
+// (slices in shared memory at once).
 
-#define DEPTH 64        // numbers of a slice: 128 bytes a row
-#define CHUNKS 8        // of 16 bytes in a row of a slice
+#define DEPTH 64        // numbers of a row in a slice: 128 bytes
+#define CHUNKS 8        // chunks of 16 bytes of a row in a slice
 #define THREADS (2 * WORD_ROWS)
 #define WARPS (THREADS / 32)
 #define ROWS (WORD_ROWS + REGION_ROWS)
@@ -58,13 +59,13 @@ __device__ __forceinline__ void multiply(float (&sum)[4], const u32 (&a)[4], u32
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// Where 16 bytes of a row lie in a slice: turned by the row, so that eight rows read at once lie in
-// eight different groups of banks.
+// The offset of a chunk of a row in a slice. The order of a row's chunks depends on the row, so that the
+// same chunk of eight rows, which are read at once, is in eight different groups of banks.
 __device__ __forceinline__ u32 place(u32 row, u32 chunk) {
     return row * (DEPTH * 2) + ((chunk ^ (row & (CHUNKS - 1))) << 4);
 }
 
-// One slice of words and regions into a stage. Rows beyond a tile repeat its last one.
+// Copies one slice of words and regions to a stage. Rows after the last of the tile repeat it.
 __device__ __forceinline__ void fetch(u32 stage, const unsigned short* words, const unsigned short* regions,
                                       u32 last_word, u32 last_region, u32 width, u32 slice) {
     for (u32 at = threadIdx.x; at < ROWS * CHUNKS; at += THREADS) {
@@ -76,7 +77,7 @@ __device__ __forceinline__ void fetch(u32 stage, const unsigned short* words, co
     }
 }
 
-// sums += words x regions of one slice; a warp has 32 words and half of the regions.
+// sums += words x regions of one slice. A warp multiplies 32 words with half of the regions.
 __device__ __forceinline__ void multiply_slice(u32 stage, float (&sums)[2][COLUMNS][4]) {
     u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     u32 first_word = (warp / 2) * 32, first_region = WORD_ROWS + (warp % 2) * REGIONS_OF_WARP;
@@ -105,8 +106,9 @@ __device__ __forceinline__ void multiply_slice(u32 stage, float (&sums)[2][COLUM
     }
 }
 
-// Relevance [WORD_ROWS, REGION_ROWS] of words with one run of regions, into `cells`. The stages may
-// lie where the cells do: nobody reads one while somebody writes the other.
+// Writes relevance [WORD_ROWS, REGION_ROWS] of words with REGION_ROWS neighbouring regions to `cells`.
+// Stages and cells may share memory: a barrier separates the last read of a stage from the first write of
+// a cell.
 __device__ void relevance(char* stages, float* cells, u32 stride, const unsigned short* words,
                           const unsigned short* regions, u32 last_word, u32 last_region, u32 width) {
     float sums[2][COLUMNS][4] = {};
@@ -137,14 +139,14 @@ __device__ void relevance(char* stages, float* cells, u32 stride, const unsigned
                 cells[(word + half * 16 + at / 2 * 8) * stride + region + column * 8 + at % 2] = sums[half][column][at];
 }
 
-// The entry of a tile that a row belongs to: entries are few.
+// The image or caption of a tile that a row belongs to, found by a linear search: there are few of them.
 __device__ __forceinline__ u32 owner(const u32* starts, u32 first, u32 end, u32 row) {
     u32 entry = first;
     while (entry + 1 < end && starts[entry + 1] <= row) ++entry;
     return entry;
 }
 
-// 1 / (norm over the queries + epsilon) of each context fragment: what the scan rule divides by.
+// Writes 1 / (norm over the queries + epsilon) of each context fragment, the factor of the scan rule.
 __device__ void scan_norms(float* norms, const float* cells, u32 stride, const u32* region_starts,
                            const u32* word_starts, u32 image, u32 image_end, u32 caption, u32 caption_end,
                            u32 most_regions) {
@@ -177,8 +179,8 @@ __device__ void scan_norms(float* norms, const float* cells, u32 stride, const u
 
 // Similarities [images, captions] of one chunk of images.
 //
-// `words_ask` and `regions_ask` are inverse temperatures over ln 2, negative for a side that does not
-// ask; `counts` (word queries, region queries, cells above the threshold) may be null.
+// `words_ask` and `regions_ask` are inverse temperatures over ln 2, negative for a side without queries.
+// `counts` (word queries, region queries, cells above the threshold) may be null.
 extern "C" __global__ void __launch_bounds__(THREADS, 65536 / (THREADS * 128))
     match(const unsigned short* region_rows, const u32* region_starts, const float* region_grams,
           const u32* region_gram_starts, const u32* image_tiles, const unsigned short* word_rows,
@@ -189,7 +191,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 65536 / (THREADS * 128))
     extern __shared__ __align__(128) char shared[];
     __shared__ u32 found[3];
 
-    // Eight tiles of images share the tiles of captions that pass by: both stay in the second cache.
+    // Consecutive blocks combine eight tiles of images with one tile of captions after the other, so that
+    // both are read from the L2 cache.
     const u32 group = 8;
     u32 of_group = group * caption_tile_count;
     u32 first = blockIdx.x / of_group * group, inside = blockIdx.x % of_group;
@@ -202,7 +205,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 65536 / (THREADS * 128))
     u32 first_word = word_starts[caption], words = word_starts[caption_end] - first_word;
     u32 images = image_end - image, captions = caption_end - caption;
 
-    u32 stride = most_regions + 1;  // odd: a thread a word reads without conflicts
+    u32 stride = most_regions + 1;  // odd: threads that read one column of different words have no bank conflicts
     float* cells = reinterpret_cast<float*>(shared + cells_at);
     if (threadIdx.x < 3) found[threadIdx.x] = 0;
     for (u32 run = 0; run < regions; run += REGION_ROWS)
@@ -213,7 +216,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 65536 / (THREADS * 128))
 
     float* word_answers = cells + WORD_ROWS * stride;                 // [images, WORD_ROWS]
     float* region_answers = word_answers + MOST_IMAGES * WORD_ROWS;   // [captions, most_regions]
-    float* norms = region_answers + MOST_CAPTIONS * most_regions;     // as the answers, the other way round
+    float* norms = region_answers + MOST_CAPTIONS * most_regions;     // [captions, most_regions], then [images, WORD_ROWS]
     if (RULE == SCAN) {
         scan_norms(norms, cells, stride, region_starts, word_starts, image, image_end, caption, caption_end, most_regions);
         __syncthreads();
@@ -246,7 +249,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 65536 / (THREADS * 128))
         if (HAS_THRESHOLD) kept_regions += attends(best, threshold);
         region_answers[at * most_regions + region] = regions_ask >= 0.0f ? answer(row, best, threshold, regions_ask) : 0.0f;
     }
-    // Whole numbers, whose sum no order changes: atomics are for counts alone.
+    // Only counts are added atomically: the sum of whole numbers does not depend on their order.
     if (HAS_THRESHOLD && counts) {
         atomicAdd(&found[0], kept_words);
         atomicAdd(&found[1], kept_regions);

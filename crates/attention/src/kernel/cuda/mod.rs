@@ -1,12 +1,12 @@
-//! The kernels on NVIDIA GPUs: CUDA C++ of ours, compiled where it runs.
+//! The kernels for NVIDIA GPUs: CUDA C++, compiled for the GPU that it runs on.
 //!
-//! `match.cu` multiplies a tile of words and regions on tensor cores and answers every query of the
-//! tile from shared memory, in Gram form, so relevance is never written to the GPU's memory;
-//! `top.cu` takes the best of each; `pair.cu` is the forward and backward pass of a training batch.
-//! All run on any [`Machine`]: on a GPU through [`uard_core::gpu::Driver`], and in tests on an
-//! interpreter of PTX.
+//! `match.cu` multiplies a tile of words and regions on tensor cores and computes R of every query
+//! of the tile from shared memory, in the Gram form, so relevance is never written to the GPU's
+//! memory; `top.cu` finds the best of each row and column; `pair.cu` is the forward and backward
+//! pass of a training batch. All run on any [`Gpu`]: on a GPU through
+//! [`uard_core::gpu::Driver`], and in tests on an interpreter of PTX.
 //!
-//! [`Machine`]: uard_core::gpu::Machine
+//! [`Gpu`]: uard_core::gpu::Gpu
 
 mod fragments;
 pub(crate) mod operator;

@@ -1,9 +1,10 @@
-//! The similarity of a batch by the training kernels: an operator on relevance and both Gram matrices.
+//! The similarity of a batch by the training kernels: an operator on relevance and both Gram
+//! matrices.
 //!
-//! candle multiplies, in the forward and in the backward pass; between its products our kernels
-//! turn relevance into similarities, and back. Tensors of a CUDA device are read where they lie; those
-//! of the host are copied to the machine and back, so that the kernels can be checked where there is
-//! no CUDA under candle.
+//! candle computes the products of both passes; between them our kernels compute similarities from
+//! relevance, and the gradient of relevance from that of similarities. Tensors of a CUDA device are
+//! read where they are. Those of the host are copied to the GPU and back, so that tests run the
+//! kernels on an interpreter of PTX.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use bytemuck::Pod;
 use candle_core::{
     DType, Device, Error as CandleError, Result as CandleResult, Shape, Tensor, WithDType,
 };
-use uard_core::gpu::{Argument, Machine, Numbers};
+use uard_core::gpu::{Argument, Gpu, Numbers};
 #[cfg(feature = "cuda")]
 use uard_core::gpu::{
     GpuError,
@@ -20,38 +21,42 @@ use uard_core::gpu::{
 use uard_core::operator::operator;
 use uard_core::{Regions, Words};
 
-use super::pairs::{BatchAnswers, BatchGradients, BatchInputs, BatchPairs, BatchShape};
+use super::pairs::{BatchAnswers, BatchGradients, BatchInputs, BatchShape, PairKernels};
 #[cfg(feature = "cuda")]
 use crate::Error;
 use crate::matcher::Products;
 use crate::{MatcherConfig, Result};
 
-/// What the kernels find.
-pub(crate) struct Found {
+/// Similarities of a batch with their graph, and by-products.
+pub(crate) struct KernelOutput {
     /// [I, C], differentiable.
     pub values: Tensor,
-    /// [C, W, I], detached.
+    /// Highest relevance of each word in each image, [C, W, I], detached.
     pub word_maxima: Tensor,
     /// Word queries, region queries and cells above the threshold, i64.
     pub counts: Tensor,
 }
 
-/// Whether the kernels know the rule and numbers, and a multiprocessor holds a pair.
+/// Whether there are kernels for the rule and dtype, and a pair fits the shared memory of a block.
 #[cfg(feature = "cuda")]
-pub(crate) fn reaches(config: &MatcherConfig, regions: &Regions, words: &Words) -> Result<bool> {
-    if regions.rows().dtype() != DType::F32 || !BatchPairs::knows(config.rule) {
+pub(crate) fn is_supported(
+    config: &MatcherConfig,
+    regions: &Regions,
+    words: &Words,
+) -> Result<bool> {
+    if regions.rows().dtype() != DType::F32 || !PairKernels::supports(config.rule) {
         return Ok(false);
     }
     let shared = driver(regions.rows().device())?.shared_bytes();
-    match BatchPairs::new(config, 0.0, batch_shape(regions, words), shared) {
+    match PairKernels::new(config, 0.0, batch_shape(regions, words), shared) {
         Ok(_) => Ok(true),
         Err(Error::Gpu(GpuError::TooLarge { .. })) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// A batch whose similarities are asked for.
-pub(crate) struct Question<'a> {
+/// A batch, and the settings of its similarities.
+pub(crate) struct SimilarityRequest<'a> {
     pub config: &'a MatcherConfig,
     pub threshold: f64,
     pub regions: &'a Regions,
@@ -59,33 +64,36 @@ pub(crate) struct Question<'a> {
     pub products: &'a Products,
 }
 
-/// Similarities of a batch in f32, on the machine whose memory its tensors lie in or on any other.
-pub(crate) fn similarities(machine: Arc<dyn Machine>, question: &Question<'_>) -> Result<Found> {
-    let Question {
+/// Similarities of a batch in f32. Its tensors are in the memory of `machine`, or of the host.
+pub(crate) fn similarities(
+    machine: Arc<dyn Gpu>,
+    request: &SimilarityRequest<'_>,
+) -> Result<KernelOutput> {
+    let SimilarityRequest {
         regions,
         words,
         products,
         ..
-    } = question;
+    } = request;
     let device = products.relevance.device();
     let shape = batch_shape(regions, words);
     let counts = |counts: &[usize]| {
         let counts: Vec<u32> = counts.iter().map(|&count| count as u32).collect();
-        Placed::new(&*machine, &Tensor::new(counts, device)?)
+        KernelBuffer::new(&*machine, &Tensor::new(counts, device)?)
     };
     let shared = machine.shared_bytes();
     let batch = Batch {
-        pairs: BatchPairs::new(question.config, question.threshold, shape, shared)?,
+        kernels: PairKernels::new(request.config, request.threshold, shape, shared)?,
         region_counts: counts(regions.counts())?,
         word_counts: counts(words.counts())?,
         given: products.all().map(Tensor::detach),
         machine,
     };
-    let found = batch.forward(shape)?;
-    let values = operator(&found.values, &products.all(), move |upstream| {
+    let output = batch.forward(shape)?;
+    let values = operator(&output.values, &products.all(), move |upstream| {
         batch.backward(upstream)
     })?;
-    Ok(Found { values, ..found })
+    Ok(KernelOutput { values, ..output })
 }
 
 fn batch_shape(regions: &Regions, words: &Words) -> BatchShape {
@@ -97,33 +105,35 @@ fn batch_shape(regions: &Regions, words: &Words) -> BatchShape {
     }
 }
 
-/// Numbers where the kernels read and write them.
-enum Placed<T> {
-    /// In memory that they were copied to.
+/// Numbers in the GPU's memory, which the kernels read or write.
+enum KernelBuffer<T> {
+    /// Copied from a tensor of the host, or to be copied to one.
     Copied(Numbers<T>),
-    /// Where a tensor of a CUDA device has them.
+    /// Those of a contiguous tensor of a CUDA device.
     #[cfg(feature = "cuda")]
-    There(Tensor),
+    OfTensor(Tensor),
 }
 
-impl<T: WithDType + Pod> Placed<T> {
-    fn new(machine: &dyn Machine, tensor: &Tensor) -> CandleResult<Self> {
+impl<T: WithDType + Pod> KernelBuffer<T> {
+    fn new(machine: &dyn Gpu, tensor: &Tensor) -> CandleResult<Self> {
         #[cfg(feature = "cuda")]
         if tensor.device().is_cuda() {
-            return Ok(Self::There(tensor.contiguous()?));
+            return Ok(Self::OfTensor(tensor.contiguous()?));
         }
         let numbers = tensor.flatten_all()?.to_vec1::<T>()?;
         let numbers = Numbers::copied(machine, &numbers).map_err(CandleError::wrap)?;
         Ok(Self::Copied(numbers))
     }
 
-    /// Numbers that a kernel writes, every one, before anybody reads.
-    fn unset(machine: &dyn Machine, shape: &Shape, device: &Device) -> CandleResult<Self> {
+    /// Numbers without values yet. A kernel must write every one of them before they are read.
+    fn unset(machine: &dyn Gpu, shape: &Shape, device: &Device) -> CandleResult<Self> {
         #[cfg(feature = "cuda")]
         if device.is_cuda() {
-            // SAFETY: every number is written before anybody reads; the interpreter of PTX refuses a
-            // byte that nobody wrote.
-            return Ok(Self::There(unsafe {
+            // SAFETY: a tensor of `empty` must not be read before it is written. Only `forward`
+            // makes such buffers, and its kernel writes every number of both before it returns
+            // them: tests run it on an interpreter of PTX, which refuses to read a byte that was
+            // never written.
+            return Ok(Self::OfTensor(unsafe {
                 Tensor::empty(shape, T::DTYPE, device)
             }?));
         }
@@ -136,7 +146,7 @@ impl<T: WithDType + Pod> Placed<T> {
         match self {
             Self::Copied(numbers) => Ok(numbers.argument()),
             #[cfg(feature = "cuda")]
-            Self::There(tensor) => address(tensor),
+            Self::OfTensor(tensor) => address(tensor),
         }
     }
 
@@ -147,29 +157,30 @@ impl<T: WithDType + Pod> Placed<T> {
                 Tensor::from_vec(numbers, shape, &Device::Cpu)
             }
             #[cfg(feature = "cuda")]
-            Self::There(tensor) => Ok(tensor.clone()),
+            Self::OfTensor(tensor) => Ok(tensor.clone()),
         }
     }
 }
 
 /// Relevance [C W, I R] and both Gram matrices of a batch, and the kernels on them.
 struct Batch {
-    machine: Arc<dyn Machine>,
-    pairs: BatchPairs,
+    machine: Arc<dyn Gpu>,
+    kernels: PairKernels,
+    /// Relevance, Gram matrices of regions and of words.
     given: [Tensor; 3],
-    region_counts: Placed<u32>,
-    word_counts: Placed<u32>,
+    region_counts: KernelBuffer<u32>,
+    word_counts: KernelBuffer<u32>,
 }
 
 impl Batch {
-    fn placed(&self, tensors: &[Tensor; 3]) -> CandleResult<[Placed<f32>; 3]> {
+    fn buffers(&self, tensors: &[Tensor; 3]) -> CandleResult<[KernelBuffer<f32>; 3]> {
         let [a, b, c] = tensors
             .each_ref()
-            .map(|tensor| Placed::new(&*self.machine, tensor));
+            .map(|tensor| KernelBuffer::new(&*self.machine, tensor));
         Ok([a?, b?, c?])
     }
 
-    fn inputs(&self, given: &[Placed<f32>; 3]) -> CandleResult<BatchInputs> {
+    fn inputs(&self, given: &[KernelBuffer<f32>; 3]) -> CandleResult<BatchInputs> {
         let [relevance, region_grams, word_grams] = given;
         Ok(BatchInputs {
             relevance: relevance.argument()?,
@@ -180,45 +191,52 @@ impl Batch {
         })
     }
 
-    fn forward(&self, shape: BatchShape) -> CandleResult<Found> {
+    fn forward(&self, shape: BatchShape) -> CandleResult<KernelOutput> {
         let (machine, device) = (&*self.machine, self.given[0].device());
         let pairs = Shape::from((shape.images, shape.captions));
         let maxima = Shape::from((shape.captions, shape.words, shape.images));
-        let values = Placed::<f32>::unset(machine, &pairs, device)?;
-        let word_maxima = Placed::<f32>::unset(machine, &maxima, device)?;
-        let counts = Placed::<i64>::new(machine, &Tensor::zeros(3, DType::I64, device)?)?;
-        let given = self.placed(&self.given)?;
+        let values = KernelBuffer::<f32>::unset(machine, &pairs, device)?;
+        let word_maxima = KernelBuffer::<f32>::unset(machine, &maxima, device)?;
+        let counts = KernelBuffer::<i64>::new(machine, &Tensor::zeros(3, DType::I64, device)?)?;
+        let given = self.buffers(&self.given)?;
         let inputs = self.inputs(&given)?;
         let answers = BatchAnswers {
             similarities: values.argument()?,
             word_maxima: word_maxima.argument()?,
             counts: counts.argument()?,
         };
-        // SAFETY: all numbers have the sizes of the shape. Tensors live on candle's stream, which
-        // gives memory back after the kernels before it; copies until they were read below.
-        unsafe { self.pairs.forward(machine, &inputs, &answers) }.map_err(CandleError::wrap)?;
-        Ok(Found {
+        // SAFETY: each address has the shape and type that `PairKernels::forward` demands. The
+        // outputs were made above for `shape`; relevance and Gram matrices are products of the
+        // regions and words that `shape` was read from; `Regions` and `Words` check each count when
+        // they are made. The products are f32: `is_supported` refuses others on CUDA, and copies of
+        // others fail. Copies live to the end of this function, which reads the outputs and so waits
+        // for the kernel. Tensors of CUDA are freed on candle's stream, on which the kernel runs: not
+        // before it has run.
+        unsafe { self.kernels.forward(machine, &inputs, &answers) }.map_err(CandleError::wrap)?;
+        Ok(KernelOutput {
             values: values.tensor(&pairs)?,
             word_maxima: word_maxima.tensor(&maxima)?,
             counts: counts.tensor(&Shape::from(3))?,
         })
     }
 
-    /// The gradients of relevance and of both Gram matrices.
+    /// The gradients of relevance and of both Gram matrices; `upstream` [I, C].
     fn backward(&self, upstream: &Tensor) -> CandleResult<Vec<Tensor>> {
         let machine = &*self.machine;
         let [a, b, c] = self.given.each_ref().map(Tensor::zeros_like);
-        let (from, to) = (self.placed(&self.given)?, self.placed(&[a?, b?, c?])?);
-        let upstream = Placed::<f32>::new(machine, upstream)?;
+        let (from, to) = (self.buffers(&self.given)?, self.buffers(&[a?, b?, c?])?);
+        let upstream = KernelBuffer::<f32>::new(machine, upstream)?;
         let gradients = BatchGradients {
             relevance: to[0].argument()?,
             region_grams: to[1].argument()?,
             word_grams: to[2].argument()?,
         };
         let (inputs, upstream_at) = (self.inputs(&from)?, upstream.argument()?);
-        // SAFETY: as in the forward pass; the gradients are zero.
+        // SAFETY: as in the forward pass: the gradients have the shapes of the inputs and are zero,
+        // and upstream has that of the similarities. Copies live to the end of this function, which
+        // reads the gradients and so waits for the kernel.
         unsafe {
-            self.pairs
+            self.kernels
                 .backward(machine, &inputs, upstream_at, &gradients)
         }
         .map_err(CandleError::wrap)?;

@@ -1,9 +1,10 @@
-// The similarity of a training batch from its relevance, and how it changes with relevance and Gram
-// matrices. Everything is in f32; relevance comes from one large product and its gradient goes into
-// two, so nothing here is as wide as the joint space.
+// The similarities of a training batch from its relevance and Gram matrices, and the gradients of both.
+// Everything is in f32. Relevance comes from a product outside of these kernels, and its gradient goes into
+// two others; nothing here is as wide as the joint space.
 //
-// Relevance is [C, W, I, R], Gram matrices [I, R, R] and [C, W, W], all padded; counts say what is
-// valid. Every number has one owner and every sum one order: the same bytes every time.
+// Relevance is [C, W, I, R], Gram matrices are [I, R, R] and [C, W, W], all padded; the counts say how many
+// regions and words are valid. Each number is written by one block or warp only, and every sum has a fixed
+// order: the same bytes every time.
 // Compiled with RULE (all but scan) and THREADS.
 
 #define WARPS (THREADS / 32)
@@ -19,8 +20,8 @@ __device__ __forceinline__ float highest_of_warp(float x) {
     return x;
 }
 
-// A warp answers one pair: similarities [I, C], the highest relevance of each word [C, W, I], zero for
-// padding, and `counts` of what is above the threshold (word queries, region queries, cells).
+// Forward pass, a warp for each pair: similarities [I, C], and the highest relevance of each word
+// [C, W, I], zero for padding. Adds word queries, region queries and cells above the threshold to `counts`.
 extern "C" __global__ void __launch_bounds__(THREADS)
     pairs_forward(const float* relevance, const float* region_grams, const float* word_grams,
                   const u32* region_counts, const u32* word_counts, float* similarities, float* word_maxima,
@@ -75,7 +76,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         if (words_ask >= 0.0f) similarity += of_words / static_cast<float>(words);
         if (regions_ask >= 0.0f) similarity += of_regions / static_cast<float>(regions);
         similarities[pair] = similarity;
-        // Whole numbers, whose sum no order changes: atomics are for counts alone.
+        // Only counts are added atomically: the sum of whole numbers does not depend on their order.
         if (HAS_THRESHOLD && kept_words > 0) {
             atomicAdd(counts, static_cast<u64>(kept_words));
             atomicAdd(counts + 1, static_cast<u64>(kept_regions));
@@ -84,8 +85,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-// One query of a pair in the backward pass, by a warp: its weights into `weights`, the gradient of its
-// cells added to `gradient`; returns the factor of its weights' outer product in that of the Gram matrix.
+// Backward pass of one query of a pair, by a warp. Writes its weights to `weights`, adds the gradient of its
+// cells to `gradient`, and returns the factor of the outer product of its weights in the gradient of the
+// Gram matrix. `each` is the gradient of the loss with respect to R.
 __device__ float query_backward(const Row& row, float* gradient, float* weights, float threshold,
                                 float inverse_temperature, float each) {
     u32 lane = threadIdx.x % 32;
@@ -97,7 +99,7 @@ __device__ float query_backward(const Row& row, float* gradient, float* weights,
         for (u32 j = lane; j < row.count; j += 32)
             if (row.cells[j * row.step] == best) first = min(first, j);
         first = __reduce_min_sync(ALL_LANES, first);
-        // None is the best where that is not a number: the similarity says so, and nothing flows back.
+        // No cell equals the best if that is NaN: the similarity is NaN then, and no gradient is added.
         if (lane == 0 && first < row.count) gradient[first * row.step] += each;
         return 0.0f;
     }
@@ -135,11 +137,13 @@ __device__ float query_backward(const Row& row, float* gradient, float* weights,
     return 0.5f * by_product;
 }
 
-// Gradients where one side asks. A block owns an entry of the other side, an image where words ask and
-// a caption where regions do: the Gram matrix of the entry, and every cell of its pairs.
+// Backward pass of one side's queries. A block computes the gradients of one entry of the other side, an
+// image where words are the queries and a caption where regions are: of its Gram matrix, and of every
+// cell of its pairs.
 //
-// `upstream` [I, C] is that of similarities. Pairs without upstream gradient are passed by, so the
-// gradient of relevance must be zero before the first launch; a second one adds to it.
+// `upstream` [I, C] is the gradient of the loss with respect to the similarities. Pairs with an upstream
+// gradient of zero are skipped, so the gradient of relevance must be zero before the first launch; a second
+// launch, for the other side, adds to it.
 extern "C" __global__ void __launch_bounds__(THREADS)
     pairs_backward(const float* relevance, const float* grams, const u32* region_counts, const u32* word_counts,
                    const float* upstream, float* to_relevance, float* to_grams, u32 images, u32 most_regions,
@@ -149,7 +153,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     u32 stride = most_regions | 1, area = most_words * stride;
     float* cells = shared;
     float* gradient = shared + area;
-    float* weights = shared + 2 * area;  // a row a query
+    float* weights = shared + 2 * area;  // a row for each query
     float* factors = shared + 3 * area;
     u32 owned = blockIdx.x, others = words_ask ? captions : images;
     u32 side = words_ask ? most_regions : most_words;

@@ -1,7 +1,7 @@
-//! The similarity of a training batch from its relevance, and the gradients of both: launches of
-//! `pair.cu`.
+//! Launches of `pair.cu`: the similarities of a training batch from its relevance and Gram
+//! matrices, and their gradients.
 
-use uard_core::gpu::{Argument, GpuError, GpuResult, Launch, Machine, Program};
+use uard_core::gpu::{Argument, Gpu, GpuError, GpuResult, Launch, Program};
 
 use crate::config::{MatcherConfig, QuerySide};
 use crate::{Error, Result, WeightRule};
@@ -9,7 +9,7 @@ use crate::{Error, Result, WeightRule};
 /// Threads of a block.
 const THREADS: u32 = 256;
 
-/// Pairs of a block at most: a warp each.
+/// The most pairs of a block; each has a warp.
 const MOST_WARPS: usize = 8;
 
 /// Padded sizes of a batch.
@@ -25,7 +25,7 @@ pub(crate) struct BatchShape {
     pub words: usize,
 }
 
-/// Where a batch lies in a machine's memory: f32, and counts in u32.
+/// Addresses of a batch in a GPU's memory: f32, and counts in u32.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchInputs {
     /// [C, W, I, R].
@@ -40,18 +40,18 @@ pub(crate) struct BatchInputs {
     pub word_counts: Argument,
 }
 
-/// Where the forward pass writes.
+/// Addresses that the forward pass writes to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchAnswers {
     /// [I, C], f32.
     pub similarities: Argument,
     /// [C, W, I], f32: the highest relevance of each word, zero for padding.
     pub word_maxima: Argument,
-    /// Word queries, region queries and cells above the threshold are added to these u64.
+    /// Three u64, to which word queries, region queries and cells above the threshold are added.
     pub counts: Argument,
 }
 
-/// Where the backward pass adds; everything zero before.
+/// Addresses of f32 that the backward pass adds to; all must be zero before.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchGradients {
     /// [C, W, I, R].
@@ -62,35 +62,35 @@ pub(crate) struct BatchGradients {
     pub word_grams: Argument,
 }
 
-/// The rule of a batch, for padded sizes that fit a multiprocessor.
+/// The kernels for one rule, threshold and padded shape.
 #[derive(Debug, Clone)]
-pub(crate) struct BatchPairs {
+pub(crate) struct PairKernels {
     program: Program,
     config: MatcherConfig,
     threshold: f32,
     shape: BatchShape,
-    /// Pairs of a block of the forward pass.
+    /// Pairs of a block in the forward pass.
     warps: usize,
 }
 
-impl BatchPairs {
-    /// Whether the kernels know the rule, on any machine.
-    pub(crate) fn knows(rule: WeightRule) -> bool {
+impl PairKernels {
+    /// Whether there are kernels for the rule.
+    pub(crate) fn supports(rule: WeightRule) -> bool {
         rule != WeightRule::Scan
     }
 
-    /// For a machine with `shared` bytes for a block.
+    /// For a GPU with `shared` bytes of shared memory for a block.
     ///
     /// # Errors
-    /// When the rule is scan, which has no kernel here, the threshold is not finite, or a
-    /// pair is larger than a multiprocessor holds.
+    /// When the rule is scan, which has no kernel here; when the threshold is not finite; when the
+    /// backward pass of a pair needs more shared memory.
     pub fn new(
         config: &MatcherConfig,
         threshold: f64,
         shape: BatchShape,
         shared: u32,
     ) -> Result<Self> {
-        if !Self::knows(config.rule) {
+        if !Self::supports(config.rule) {
             return Err(Error::Setting {
                 setting: "rule of the CUDA training kernels",
                 found: config.rule.to_string(),
@@ -116,17 +116,18 @@ impl BatchPairs {
         })
     }
 
-    /// Similarities, maxima and counts.
+    /// Computes similarities, word maxima and counts.
     ///
     /// # Safety
-    /// The addresses must be those of the shape's numbers, in memory of this machine that lives
-    /// until the kernel has run.
+    /// Each address must point to memory of `machine` that has the shape and type given at its
+    /// field, for the shape of these kernels, and that is not freed before the kernel has run. Each
+    /// region count must be from 1 to R, each word count from 1 to W.
     ///
     /// # Errors
-    /// When the machine refuses.
+    /// When the GPU refuses the launch.
     pub unsafe fn forward(
         &self,
-        machine: &dyn Machine,
+        machine: &dyn Gpu,
         inputs: &BatchInputs,
         answers: &BatchAnswers,
     ) -> GpuResult<()> {
@@ -150,7 +151,9 @@ impl BatchPairs {
             side_argument(&self.config, QuerySide::Regions),
         ];
         let pairs = shape.images * shape.captions;
-        // SAFETY: the caller's promise; the arguments are those of the kernel.
+        // SAFETY: `arguments` has the types and order of the parameters of `pairs_forward`. The
+        // shape and lifetime of the memory are this function's own obligations, which its caller
+        // meets. A block gets shared memory for the cells of as many pairs as it has warps.
         unsafe {
             machine.launch(&Launch {
                 program: &self.program,
@@ -163,17 +166,17 @@ impl BatchPairs {
         }
     }
 
-    /// Adds the gradients of relevance and of both Gram matrices; `upstream` [I, C] f32 is that of
-    /// similarities.
+    /// Adds the gradients of relevance and of both Gram matrices; `upstream` [I, C] f32 is the
+    /// gradient of the loss with respect to the similarities.
     ///
     /// # Safety
-    /// As [`BatchPairs::forward`].
+    /// As for [`PairKernels::forward`]; `upstream` is one of the addresses.
     ///
     /// # Errors
-    /// When the machine refuses.
+    /// When the GPU refuses the launch.
     pub unsafe fn backward(
         &self,
-        machine: &dyn Machine,
+        machine: &dyn Gpu,
         inputs: &BatchInputs,
         upstream: Argument,
         gradients: &BatchGradients,
@@ -201,7 +204,9 @@ impl BatchPairs {
                 Argument::F32(self.threshold),
                 Argument::F32(self.config.inverse_temperature(side) as f32),
             ];
-            // SAFETY: the caller's promise; the arguments are those of the kernel.
+            // SAFETY: `arguments` has the types and order of the parameters of `pairs_backward`.
+            // The shape and lifetime of the memory are this function's own obligations, which its
+            // caller meets. `new` has checked that the shared memory fits a block.
             unsafe {
                 machine.launch(&Launch {
                     program: &self.program,
@@ -218,21 +223,24 @@ impl BatchPairs {
 }
 
 impl BatchShape {
-    /// Cells of a pair as they lie in shared memory: an odd number from row to row.
+    /// Room for the cells of a pair in shared memory, where the length of a row is odd.
     fn cells(&self) -> usize {
         self.words * (self.regions | 1)
     }
 
-    /// Cells, their gradient, weights, and a factor a query.
+    /// Shared memory of the backward pass: cells, their gradient, weights, and a factor for each
+    /// query.
     fn backward_bytes(&self) -> usize {
         (3 * self.cells() + self.words.max(self.regions)) * size_of::<f32>()
     }
 }
 
-/// What a side's logits are multiplied by, for powers of two; below zero where it does not ask.
+/// The inverse temperature of a side over ln 2, for weights as powers of two; -1 where the side has
+/// no queries.
 pub(super) fn side_argument(config: &MatcherConfig, side: QuerySide) -> Argument {
-    let steepness = config.asks(side).map(|x| x * std::f64::consts::LOG2_E);
-    Argument::F32(steepness.unwrap_or(-1.0) as f32)
+    let over_ln_2 = |inverse_temperature| inverse_temperature * std::f64::consts::LOG2_E;
+    let factor = config.query_temperature(side).map(over_ln_2);
+    Argument::F32(factor.unwrap_or(-1.0) as f32)
 }
 
 /// The training kernels of one rule.

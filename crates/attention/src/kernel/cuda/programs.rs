@@ -1,11 +1,11 @@
-//! Which programs are there, and what are they compiled for?
+//! The programs of matching and of lists, and the constants that they are compiled with.
 
 use uard_core::gpu::Program;
 
-use super::tiling::{MOST_CAPTIONS, MOST_IMAGES, Shape};
+use super::tiling::{MOST_CAPTIONS, MOST_IMAGES, TileShape};
 use crate::WeightRule;
 
-/// The best of rows and columns.
+/// The kernels that find the best of rows and of columns.
 pub(super) static TOP: Program = Program {
     name: "top",
     sources: &[include_str!("top.cu")],
@@ -13,7 +13,7 @@ pub(super) static TOP: Program = Program {
 };
 
 /// The matching kernel for one shape and rule.
-pub(super) fn match_program(shape: &Shape, rule: WeightRule, float16: bool) -> Program {
+pub(super) fn match_program(shape: &TileShape, rule: WeightRule, float16: bool) -> Program {
     Program {
         name: "match",
         sources: &[include_str!("gram_form.cuh"), include_str!("match.cu")],
@@ -29,7 +29,7 @@ pub(super) fn match_program(shape: &Shape, rule: WeightRule, float16: bool) -> P
     }
 }
 
-/// As `gram_form.cuh` names them.
+/// The number of a rule in `gram_form.cuh`.
 pub(super) fn rule_number(rule: WeightRule) -> u32 {
     match rule {
         WeightRule::Masked | WeightRule::Zero => 0,
@@ -46,10 +46,9 @@ mod tests {
     use super::*;
     use crate::kernel::cuda::pairs::pair_program;
 
-    /// Programs as they are compiled for common shapes: all rules in both precisions, and images of 36
-    /// and of 196 regions, captions of 13 and of 200 words.
-    ///
-    /// What is compiled for other shapes differs in numbers alone.
+    /// The programs for common shapes: all rules in both precisions, images of 36 and of 196
+    /// regions, captions of 13 and of 200 words. Programs for other shapes differ in constants
+    /// only.
     fn samples() -> Vec<Program> {
         let mut programs = vec![
             TOP.clone(),
@@ -57,7 +56,7 @@ mod tests {
             pair_program(WeightRule::Nearest),
             pair_program(WeightRule::MaxSim),
         ];
-        // What a block of an H100 may ask for.
+        // The most shared memory of a block on an H100.
         let shared = 227 << 10;
         for (regions, words) in [(36, 13), (196, 13), (36, 200)] {
             for rule in [
@@ -67,9 +66,8 @@ mod tests {
                 WeightRule::MaxSim,
             ] {
                 for float16 in [false, true] {
-                    let has_norms = rule == WeightRule::Scan;
-                    let counts = (&[regions; 64][..], &[words; 64][..]);
-                    if let Ok(shape) = Shape::choose(counts, shared, has_norms) {
+                    let shape = TileShape::choose(&[regions; 64], &[words; 64], rule, shared);
+                    if let Ok(shape) = shape {
                         programs.push(match_program(&shape, rule, float16));
                     }
                 }
@@ -78,7 +76,8 @@ mod tests {
         programs
     }
 
-    /// Without NVRTC there is nothing to compile with; the gate sets the variable, and has it.
+    /// Does nothing without NVRTC, the compiler; the gate sets `UARD_NVRTC`, and then NVRTC must be
+    /// there.
     #[test]
     fn every_program_compiles_to_code_of_ampere_and_hopper() {
         if let Err(missing) = require_nvrtc() {

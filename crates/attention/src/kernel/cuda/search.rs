@@ -1,60 +1,61 @@
-//! Who matches whom, on a GPU: all pairs, and the best of each.
+//! A search on a GPU: the similarities of all pairs, and the best of each image and caption.
 //!
-//! Work is cut into chunks of images whose similarities fit a bounded buffer; within a chunk every
-//! similarity depends on its pair alone. The same input gives the same bytes on the same machine.
+//! Images are processed in chunks whose similarities fit a buffer of bounded size; a similarity
+//! depends on its pair alone. The same input gives the same bytes on the same GPU.
 
 use std::ops::Range;
 
-use uard_core::gpu::{Argument, Launch, Machine, Numbers, Program};
+use uard_core::gpu::{Argument, Gpu, Launch, Numbers, Program};
 
 use super::fragments::DeviceFragments;
 use super::pairs::side_argument;
 use super::programs::{TOP, match_program};
-use super::tiling::{MOST_CAPTIONS, MOST_IMAGES, Shape, tiles};
+use super::tiling::{MOST_CAPTIONS, MOST_IMAGES, TileShape, tiles};
 use crate::config::QuerySide;
 use crate::kept::Above;
-use crate::results::{Progress, Ranked, TopK, offer};
-use crate::{Kept, MatcherConfig, Result, WeightRule};
+use crate::results::{NO_PROGRESS, Progress, Ranked, TopK, offer};
+use crate::{Kept, MatcherConfig, Result};
 
-/// Threads of `top.cu`.
+/// Threads of a block in `top.cu`.
 const TOP_THREADS: u32 = 256;
 
-/// Where a list has fewer entries than were asked for.
+/// The index in `top.cu` of an entry that a list has not, because it is shorter than requested.
 const NOTHING: u32 = u32::MAX;
 
-/// Told the images of a chunk and their similarities, [images of the chunk, C].
+/// Called with the images of a chunk and their similarities, [images of the chunk, C].
 type OnChunk<'a> = &'a mut dyn FnMut(Range<usize>, &Numbers<f32>) -> Result<()>;
 
-/// Fragments of both sides in a machine's memory, of one width, and how they are matched.
+/// Regions and words of one width in a GPU's memory, and the settings of their similarity.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DeviceSearch<'a> {
-    pub machine: &'a dyn Machine,
+    pub machine: &'a dyn Gpu,
     pub config: &'a MatcherConfig,
-    /// The threshold that was given; the rule may have its own.
+    /// The given threshold; the rule `zero` has its own.
     pub threshold: f64,
-    /// Of both sides: f16, or else bf16.
+    /// Whether regions and words are f16; bf16 if not.
     pub is_f16: bool,
-    /// Similarities that are in the machine's memory at once.
+    /// The most similarities in the GPU's memory at once.
     pub pairs_at_once: usize,
     pub regions: &'a DeviceFragments,
     pub words: &'a DeviceFragments,
 }
 
-/// A kernel of `top.cu`, and the lists that it makes.
+/// A launch of a kernel of `top.cu`, and the lists that it writes.
 struct BestKernel {
     name: &'static str,
     blocks: u32,
+    /// How many lists it writes.
     lists: usize,
     /// Entries of each list.
     k: usize,
 }
 
 impl DeviceSearch<'_> {
-    /// The similarity of every image with every caption into `out` [I, C] of that length; returns
-    /// what was above the threshold.
+    /// Writes the similarity of every image with every caption to `out` [I, C]; counts what is
+    /// above the threshold.
     ///
     /// # Errors
-    /// When a side is larger than the kernels take, or the machine fails.
+    /// When an image or a caption is larger than the kernel has room for, or the GPU fails.
     pub fn similarities_into(&self, out: &mut [f32], on_progress: Progress<'_>) -> Result<Kept> {
         let captions = self.words.counts.len();
         self.each_chunk(on_progress, &mut |images, similarities| {
@@ -63,16 +64,16 @@ impl DeviceSearch<'_> {
         })
     }
 
-    /// The `k` best captions of each image and the `k` best images of each caption; fewer where
-    /// there are fewer.
+    /// The `k` best captions of each image and the `k` best images of each caption, or all if there
+    /// are fewer.
     ///
     /// # Errors
-    /// As [`DeviceSearch::similarities_into`].
-    pub fn lists(&self, k: usize, on_progress: Progress<'_>) -> Result<TopK> {
+    /// As for [`DeviceSearch::similarities_into`].
+    pub fn lists(&self, k: usize) -> Result<TopK> {
         let (images, captions) = (self.regions.counts.len(), self.words.counts.len());
         let mut captions_of_images = Vec::with_capacity(images);
         let mut images_of_captions = vec![Vec::new(); captions];
-        let kept = self.each_chunk(on_progress, &mut |chunk, similarities| {
+        let kept = self.each_chunk(NO_PROGRESS, &mut |chunk, similarities| {
             let rows = BestKernel {
                 name: "best_of_rows",
                 blocks: chunk.len() as u32,
@@ -105,7 +106,7 @@ impl DeviceSearch<'_> {
         })
     }
 
-    /// Lists from a kernel of `top.cu`, whose last arguments are `sizes`.
+    /// Runs a kernel of `top.cu` with `sizes` as its last arguments, and reads its lists.
     fn best(
         &self,
         kernel: &BestKernel,
@@ -120,8 +121,10 @@ impl DeviceSearch<'_> {
         let best = Numbers::<f32>::unset(machine, entries)?;
         let mut arguments = vec![similarities.argument(), indices.argument(), best.argument()];
         arguments.extend(sizes.iter().map(|&size| Argument::U32(size as u32)));
-        // SAFETY: the arguments are those of the kernel; all buffers outlive the read below, which
-        // waits for it.
+        // SAFETY: `arguments` has the types and order of the kernel's parameters: three addresses
+        // and the sizes. `indices` and `best` have room for `k` entries of each list; the caller's
+        // sizes are those of `similarities`. All three outlive the reads below, which wait for the
+        // kernel.
         unsafe {
             machine.launch(&Launch {
                 program: &TOP,
@@ -146,8 +149,8 @@ impl DeviceSearch<'_> {
             .collect())
     }
 
-    /// Tells the similarities [images of the chunk, C] of one chunk of images after the other, and
-    /// returns when all has run.
+    /// Computes the similarities of one chunk of images after the other, calls `on_chunk` with
+    /// each, and returns when all kernels have run.
     fn each_chunk(&self, on_progress: Progress<'_>, on_chunk: OnChunk<'_>) -> Result<Kept> {
         let (images, captions) = (&self.regions.counts, &self.words.counts);
         let all = images.len() * captions.len();
@@ -156,10 +159,10 @@ impl DeviceSearch<'_> {
         }
         let captions = captions.len();
         let matching = Matching::new(*self)?;
-        let longest = matching.chunks(self.pairs_at_once / captions);
-        let room = longest.iter().map(|chunk| matching.images(chunk).len());
+        let chunks = matching.chunks(self.pairs_at_once / captions);
+        let room = chunks.iter().map(|chunk| matching.images(chunk).len());
         let similarities = Numbers::<f32>::unset(self.machine, room.max().unwrap_or(0) * captions)?;
-        for chunk in longest {
+        for chunk in chunks {
             let images = matching.images(&chunk);
             matching.run(&chunk, &similarities)?;
             let done = images.end * captions;
@@ -170,28 +173,32 @@ impl DeviceSearch<'_> {
     }
 }
 
-/// One matching of two sides: tiles, and the program that was compiled for their shape.
+/// The tiles of a search, and the kernel for their shape.
 struct Matching<'a> {
     search: DeviceSearch<'a>,
-    shape: Shape,
+    shape: TileShape,
     program: Program,
+    /// The first image of each tile, and the number of images at the end.
     image_tiles: Vec<u32>,
-    image_tiles_there: Numbers<u32>,
+    /// The same in the GPU's memory.
+    device_image_tiles: Numbers<u32>,
+    /// The first caption of each tile, and the number of captions at the end.
     caption_tiles: Numbers<u32>,
+    /// Word queries, region queries and cells above the threshold.
     counts: Numbers<u64>,
 }
 
 impl<'a> Matching<'a> {
     fn new(search: DeviceSearch<'a>) -> Result<Self> {
         let (machine, rule) = (search.machine, search.config.rule);
-        let counts = (&search.regions.counts[..], &search.words.counts[..]);
+        let (regions, words) = (&search.regions.counts, &search.words.counts);
         let shared = machine.shared_bytes() as usize;
-        let shape = Shape::choose(counts, shared, rule == WeightRule::Scan)?;
-        let image_tiles = tiles(counts.0, shape.most_regions, MOST_IMAGES);
-        let caption_tiles = tiles(counts.1, shape.word_rows, MOST_CAPTIONS);
+        let shape = TileShape::choose(regions, words, rule, shared)?;
+        let image_tiles = tiles(regions, shape.most_regions, MOST_IMAGES);
+        let caption_tiles = tiles(words, shape.word_rows, MOST_CAPTIONS);
         Ok(Self {
             program: match_program(&shape, rule, search.is_f16),
-            image_tiles_there: Numbers::copied(machine, &image_tiles)?,
+            device_image_tiles: Numbers::copied(machine, &image_tiles)?,
             caption_tiles: Numbers::copied(machine, &caption_tiles)?,
             counts: Numbers::zeros(machine, 3)?,
             search,
@@ -200,7 +207,7 @@ impl<'a> Matching<'a> {
         })
     }
 
-    /// Runs of image tiles with at most so many images, or one tile.
+    /// Consecutive image tiles with at most so many images together, and at least one tile each.
     fn chunks(&self, most_images: usize) -> Vec<Range<usize>> {
         let mut chunks: Vec<Range<usize>> = Vec::new();
         for tile in 0..self.image_tiles.len() - 1 {
@@ -216,11 +223,12 @@ impl<'a> Matching<'a> {
         chunks
     }
 
-    /// The images of a run of tiles.
+    /// The images of consecutive tiles.
     fn images(&self, tiles: &Range<usize>) -> Range<usize> {
         self.image_tiles[tiles.start] as usize..self.image_tiles[tiles.end] as usize
     }
 
+    /// Starts the kernel for these image tiles with all captions.
     fn run(&self, tiles: &Range<usize>, similarities: &Numbers<f32>) -> Result<()> {
         let DeviceSearch {
             config,
@@ -235,7 +243,7 @@ impl<'a> Matching<'a> {
             regions.starts.argument(),
             regions.grams.argument(),
             regions.gram_starts.argument(),
-            self.image_tiles_there.argument_from(tiles.start),
+            self.device_image_tiles.argument_from(tiles.start),
             words.rows.argument(),
             words.starts.argument(),
             words.grams.argument(),
@@ -254,8 +262,12 @@ impl<'a> Matching<'a> {
             side_argument(config, QuerySide::Words),
             side_argument(config, QuerySide::Regions),
         ];
-        // SAFETY: the arguments are those of `match`; the sides and buffers outlive this matching,
-        // whose similarities are read, and waited for, before any of them is given back.
+        // SAFETY: `arguments` has the types and order of the parameters of `match`. Rows, starts
+        // and Gram matrices are of `DeviceFragments`, which makes them of one set of counts; both
+        // sides have the same padded width, since `Search` refuses different widths. `tiles` covers
+        // every image and caption once, within the sizes that `TileShape` has shared memory for.
+        // `similarities` has room for the largest chunk. All of it lives until `each_chunk` has
+        // read the counts, which waits for the kernel.
         unsafe {
             self.search.machine.launch(&Launch {
                 program: &self.program,
@@ -269,7 +281,7 @@ impl<'a> Matching<'a> {
         Ok(())
     }
 
-    /// Waits for all that was launched.
+    /// Waits for all kernels, and reads the counts.
     fn kept(&self) -> Result<Kept> {
         let counts = self.counts.read()?;
         let DeviceSearch {

@@ -1,87 +1,123 @@
-//! How are all pairs cut into tiles that fit a multiprocessor?
+//! The cut of all pairs into tiles that fit the shared memory of a multiprocessor.
 
 use uard_core::gpu::{GpuError, GpuResult};
 
-/// Images of a tile at most: what `match.cu` has room for.
+use crate::WeightRule;
+
+/// The most images of a tile: `match.cu` has room for so many.
 pub(super) const MOST_IMAGES: usize = 16;
 
-/// Captions of a tile at most.
+/// The most captions of a tile.
 pub(super) const MOST_CAPTIONS: usize = 32;
 
-/// Numbers of a slice of fragments; rows are padded to whole slices.
+/// Numbers of a row that are multiplied at once, a slice; rows are padded to whole slices.
 pub(super) const DEPTH: usize = 64;
 
-/// Regions of a product: what one instruction of eight columns divides over two warps.
+/// Regions of a product, in units of 16: each instruction multiplies eight of them, for either of
+/// two warps.
 const REGION_ROWS: std::ops::RangeInclusive<usize> = 4..=9;
 
-/// Words of a product and stages of the pipeline, the best first; the last is for long captions.
-const PIPELINES: [(usize, usize); 7] = [
-    (128, 3),
-    (128, 2),
-    (64, 3),
-    (64, 2),
-    (32, 3),
-    (32, 2),
-    (MOST_WORDS, 2),
+/// The pipelines to choose from, the best first; the last is for long captions.
+const PIPELINES: [Pipeline; 7] = [
+    Pipeline::new(128, 3),
+    Pipeline::new(128, 2),
+    Pipeline::new(64, 3),
+    Pipeline::new(64, 2),
+    Pipeline::new(32, 3),
+    Pipeline::new(32, 2),
+    Pipeline::new(MOST_WORDS, 2),
 ];
 
-/// Words of a caption at most.
+/// The most words of a caption.
 const MOST_WORDS: usize = 256;
 
-/// What else a block is charged, beside what it asks for.
+/// Shared memory that CUDA takes for a block beside what the launch requests.
 const RESERVED_BYTES: usize = 2 << 10;
 
-/// Sizes that the matching kernel is compiled for, and what a block of it needs.
+/// The loading of words and regions into shared memory while others are multiplied.
+#[derive(Debug, Clone, Copy)]
+struct Pipeline {
+    /// Words of a product.
+    word_rows: usize,
+    /// Slices in shared memory at once.
+    stages: usize,
+}
+
+/// The regions of a tile.
+#[derive(Debug, Clone, Copy)]
+struct RegionTile {
+    /// Regions of a product.
+    region_rows: usize,
+    /// Regions of a tile, a multiple of those of a product.
+    most_regions: usize,
+}
+
+/// Sizes of a tile, which the matching kernel is compiled for, and the shared memory of its blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(super) struct TileShape {
     /// Words of a product, and of a tile.
     pub word_rows: usize,
     /// Regions of a product.
     pub region_rows: usize,
-    /// Regions of a tile: whole products of them.
+    /// Regions of a tile, a multiple of those of a product.
     pub most_regions: usize,
-    /// Stages of the pipeline.
+    /// Slices in shared memory at once.
     pub stages: usize,
-    /// Where relevance lies in shared memory.
+    /// The first byte of relevance in shared memory.
     pub cells_at: usize,
     /// Shared memory of a block.
     pub shared_bytes: usize,
 }
 
-impl Shape {
-    /// The shape for fragments of these counts on a machine with `shared` bytes for a block.
+impl Pipeline {
+    const fn new(word_rows: usize, stages: usize) -> Self {
+        Self { word_rows, stages }
+    }
+}
+
+impl TileShape {
+    /// The shape for images with these numbers of regions and captions with these numbers of words,
+    /// on a GPU with `shared` bytes of shared memory for a block.
     ///
-    /// Two blocks to a multiprocessor where that is possible: one multiplies while the other answers.
+    /// Two blocks to a multiprocessor where that is possible: one multiplies while the other
+    /// computes R.
     pub(super) fn choose(
-        (regions, words): (&[usize], &[usize]),
+        regions: &[usize],
+        words: &[usize],
+        rule: WeightRule,
         shared: usize,
-        has_norms: bool,
     ) -> GpuResult<Self> {
-        let (region_rows, most_regions) = region_tile(regions);
+        let region_tile = region_tile(regions);
         let longest = words.iter().copied().max().unwrap_or(1);
         let shapes = || {
             PIPELINES
                 .into_iter()
-                .filter(|&(word_rows, _)| word_rows >= longest)
-                .map(|pipeline| Self::new(pipeline, (region_rows, most_regions), has_norms))
+                .filter(|pipeline| pipeline.word_rows >= longest)
+                .map(|pipeline| Self::new(pipeline, region_tile, rule))
         };
         let fits = |limit: usize| move |shape: &Self| shape.shared_bytes <= limit;
         shapes()
             .find(fits(shared / 2 - RESERVED_BYTES))
             .or_else(|| shapes().find(fits(shared - RESERVED_BYTES)))
-            .ok_or_else(|| too_large(longest, most_regions))
+            .ok_or_else(|| too_large(longest, region_tile.most_regions))
     }
 
-    fn new(
-        (word_rows, stages): (usize, usize),
-        (region_rows, most_regions): (usize, usize),
-        has_norms: bool,
-    ) -> Self {
+    fn new(pipeline: Pipeline, region_tile: RegionTile, rule: WeightRule) -> Self {
+        let Pipeline { word_rows, stages } = pipeline;
+        let RegionTile {
+            region_rows,
+            most_regions,
+        } = region_tile;
         let staged = stages * (word_rows + region_rows) * DEPTH * size_of::<u16>();
         let answers = MOST_IMAGES * word_rows + MOST_CAPTIONS * most_regions;
-        let kept = if has_norms { 2 * answers } else { answers };
+        // The scan rule has as many norms as there are answers.
+        let kept = if rule == WeightRule::Scan {
+            2 * answers
+        } else {
+            answers
+        };
         let cells = (word_rows * (most_regions + 1) + kept) * size_of::<f32>();
-        // Of several products the first are kept while the last are still being multiplied.
+        // With several products, relevance of the first must outlast the slices of the others.
         let cells_at = if most_regions > region_rows {
             staged
         } else {
@@ -103,19 +139,30 @@ impl Shape {
     }
 }
 
-/// The product of fewest rows over all tiles, of equals the largest, and what a tile holds.
-fn region_tile(regions: &[usize]) -> (usize, usize) {
+/// The regions of a product and of a tile with which all tiles together have the fewest rows; of
+/// equal ones the largest product.
+fn region_tile(regions: &[usize]) -> RegionTile {
     let longest = regions.iter().copied().max().unwrap_or(1);
+    let rows_in_all = |tile: &RegionTile| {
+        (tiles(regions, tile.most_regions, MOST_IMAGES).len() - 1) * tile.most_regions
+    };
     REGION_ROWS
         .map(|sixteens| 16 * sixteens)
-        .map(|rows| (rows, longest.next_multiple_of(rows)))
+        .map(|region_rows| RegionTile {
+            region_rows,
+            most_regions: longest.next_multiple_of(region_rows),
+        })
         .rev()
-        .min_by_key(|&(_, most)| (tiles(regions, most, MOST_IMAGES).len() - 1) * most)
-        .unwrap_or((144, 144))
+        .min_by_key(rows_in_all)
+        .unwrap_or(RegionTile {
+            region_rows: 144,
+            most_regions: 144,
+        })
 }
 
-/// First entry of each tile, and the end: whole entries in order, at most `most_rows` fragments and
-/// `most_entries` entries in each.
+/// The first entry of each tile, and the number of entries at the end. A tile has whole entries in
+/// order, at most `most_entries` of them with at most `most_rows` fragments; a larger entry is
+/// alone.
 pub(super) fn tiles(counts: &[usize], most_rows: usize, most_entries: usize) -> Vec<u32> {
     let mut first = vec![0];
     let (mut rows, mut entries) = (0, 0);
@@ -141,8 +188,8 @@ fn too_large(longest_caption: usize, most_regions: usize) -> GpuError {
             most: MOST_WORDS,
         };
     }
-    // With the fewest words that the longest caption leaves, a multiprocessor holds about 50,000
-    // cells.
+    // A multiprocessor holds about 50,000 cells, and a tile has at least the words of the longest
+    // caption, rounded up.
     GpuError::TooLarge {
         what: "regions of an image",
         found: most_regions,
@@ -154,12 +201,16 @@ fn too_large(longest_caption: usize, most_regions: usize) -> GpuError {
 mod tests {
     use super::*;
 
-    /// What a block of an H100 may ask for.
+    /// The most shared memory of a block on an H100, in bytes.
     const H100: usize = 232_448;
+
+    fn choose(regions: &[usize], words: &[usize]) -> GpuResult<TileShape> {
+        TileShape::choose(regions, words, WeightRule::Masked, H100)
+    }
 
     #[test]
     fn four_images_of_36_regions_fill_a_tile_and_two_blocks_a_multiprocessor() {
-        let shape = Shape::choose((&[36; 100], &[13; 50]), H100, false).unwrap();
+        let shape = choose(&[36; 100], &[13; 50]).unwrap();
         assert_eq!(
             (
                 shape.word_rows,
@@ -174,11 +225,11 @@ mod tests {
     }
 
     #[test]
-    fn other_counts_waste_as_little_as_they_can() {
-        let shape = |regions: usize| Shape::choose((&[regions; 32], &[20]), H100, false).unwrap();
+    fn other_counts_get_the_shape_with_the_fewest_rows() {
+        let shape = |regions: usize| choose(&[regions; 32], &[20]).unwrap();
         assert_eq!((shape(50).region_rows, shape(50).most_regions), (112, 112));
         assert_eq!((shape(64).region_rows, shape(64).most_regions), (128, 128));
-        // Patch tokens: one image a tile, in several products.
+        // Images of 196 patch tokens: one image in a tile, in several products.
         assert_eq!(
             (shape(196).region_rows, shape(196).most_regions),
             (112, 224)
@@ -188,11 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_nowhere_is_refused_with_the_limit() {
-        let error = Shape::choose((&[36], &[257]), H100, false).unwrap_err();
+    fn a_shape_that_does_not_fit_is_refused_with_the_limit() {
+        let error = choose(&[36], &[257]).unwrap_err();
         assert!(error.to_string().contains("at most 256"), "{error}");
-        assert!(Shape::choose((&[36], &[256]), H100, false).is_ok());
-        let error = Shape::choose((&[3000], &[10]), H100, false).unwrap_err();
+        assert!(choose(&[36], &[256]).is_ok());
+        let error = choose(&[3000], &[10]).unwrap_err();
         assert!(error.to_string().contains("regions of an image"), "{error}");
     }
 

@@ -1,7 +1,7 @@
-// The best of each row and of each column of a matrix of similarities.
+// The `k` best of each row and of each column of a matrix of similarities.
 //
-// Better is the higher number, and of equals the lower index: a total order. Each round takes what
-// comes next in that order after what the round before took, so no list is ever shifted.
+// The higher number is better, and of equal numbers that of the lower index: a total order. Each round finds
+// the best of those that come after the one found in the round before.
 
 typedef unsigned int u32;
 
@@ -17,11 +17,11 @@ __device__ __forceinline__ bool precedes(Ranked a, Ranked b) {
     return a.value > b.value || (a.value == b.value && a.index < b.index);
 }
 
-// Before everything, and after everything.
+// These precede, and follow, every number of the matrix.
 __device__ __forceinline__ Ranked ahead() { return {__int_as_float(0x7f800000), 0}; }
 __device__ __forceinline__ Ranked behind() { return {__int_as_float(0xff800000), NOTHING}; }
 
-// For each row its `k` best columns, [rows, k]; index NOTHING where there are fewer. A block a row.
+// For each row its `k` best columns, [rows, k]; index NOTHING where there are fewer. A block for each row.
 extern "C" __global__ void __launch_bounds__(THREADS)
     best_of_rows(const float* values, u32* indices, float* best, u32 columns, u32 k) {
     __shared__ Ranked found[THREADS / 32];
@@ -53,7 +53,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-// For each column its `k` best rows, [columns, k], rows counted from `first_row`. A thread a column.
+// For each column its `k` best rows, [columns, k]; `first_row` is the index of the first row. A thread for
+// each column.
 extern "C" __global__ void __launch_bounds__(THREADS)
     best_of_columns(const float* values, u32* indices, float* best, u32 rows, u32 columns, u32 k, u32 first_row) {
     u32 column = blockIdx.x * THREADS + threadIdx.x;

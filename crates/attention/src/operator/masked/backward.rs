@@ -1,89 +1,93 @@
-//! How does what a pair adds change with its cells and its Gram matrices?
+//! The gradients of one pair under the masked rule: by its cells and by its two Gram matrices.
 
 use uard_linalg::vector::{Loops, Number, Simd, Vector};
 
-use super::queries::{Asked, add_scaled, best_down, best_of, count_above};
-use super::{Cells, Grams, LOWEST, Masked, Scratch};
+use super::queries::{
+    AttendedSums, SumGradients, Weighting, add_scaled, column_maxima, count_above, row_maximum,
+};
+use super::{LOWEST, Masked, PairInputs, Scratch};
+use crate::operator::tiles::QueryUpstream;
 use crate::side::SMALLEST_SQUARED_LENGTH;
 
-/// Where the gradients of a pair go.
+/// Where the gradients of a pair's Gram matrices are added.
 #[derive(Debug)]
-pub(crate) struct PairGradients<'a, T> {
-    /// Of the cells, laid out as they are; overwritten.
-    pub cells: &'a mut Vec<T>,
-    /// `dG + dG^T` of the regions, laid out as their Gram matrix; added to.
+pub(in crate::operator) struct GramGradients<'a, T> {
+    /// `dG + dG^T` of the regions, laid out as their Gram matrix.
     pub regions: &'a mut [T],
-    /// `dH + dH^T` of the words, laid out as their Gram matrix; added to.
+    /// `dH + dH^T` of the words, laid out as their Gram matrix.
     pub words: &'a mut [T],
 }
 
-/// The backward pass of one pair: adds upstream times the gradient of each query's R.
-pub(crate) struct Backward<'a, T> {
+/// Where the gradients of a pair go.
+#[derive(Debug)]
+pub(in crate::operator) struct PairGradients<'a, T> {
+    /// Of the cells, laid out as they are; overwritten.
+    pub cells: &'a mut Vec<T>,
+    pub grams: GramGradients<'a, T>,
+}
+
+/// The backward pass of one pair.
+pub(in crate::operator) struct PairBackward<'a, T> {
     pub rule: Masked<T>,
-    pub cells: &'a Cells<T>,
-    pub grams: Grams<'a, T>,
-    /// Upstream of a word's answer and of a region's.
-    pub each: (T, T),
+    pub inputs: PairInputs<'a, T>,
+    pub upstream: QueryUpstream<T>,
     pub gradients: PairGradients<'a, T>,
     pub scratch: &'a mut Scratch<T>,
 }
 
-impl<T: Number> Loops for Backward<'_, T> {
+/// A vector of cells with what the forward pass made of them.
+#[derive(Clone, Copy)]
+struct WeightedCells<V> {
+    cells: V,
+    weights: V,
+    /// `G e`, or `H e` where regions are the queries.
+    products: V,
+}
+
+impl<T: Number> Loops for PairBackward<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let (rule, cells) = (self.rule, self.cells);
+        let (rule, cells) = (self.rule, self.inputs.cells);
         self.scratch.fit(cells);
         self.gradients.cells.clear();
         self.gradients.cells.resize(cells.len(), T::zero());
-        if let Some(sharpness) = rule.words {
+        if let Some(inverse_temperature) = rule.words {
             for word in 0..cells.words {
-                let best = best_of(simd, cells.row(word));
+                let best = row_maximum(simd, cells.row(word));
                 if best > rule.threshold {
-                    self.through_word(simd, word, (best, sharpness));
+                    let best = T::splat(simd, best);
+                    self.add_word(simd, word, &rule.weighting(best, inverse_temperature));
                 } else if rule.answers_below {
-                    self.nearest_of_word(word, best);
+                    self.add_nearest_of_word(word, best);
                 }
             }
         }
-        if let Some(sharpness) = rule.regions {
+        if let Some(inverse_temperature) = rule.regions {
             for at in 0..T::vectors(simd, cells.row(0)).0.len() {
-                let best = best_down(simd, cells, at);
+                let best = column_maxima(simd, cells, at);
                 if rule.answers_below {
-                    self.nearest_of_regions(simd, at, best);
+                    self.add_nearest_of_regions(simd, at, best);
                 }
                 if count_above(simd, &[best], rule.threshold) > 0 {
-                    self.through_regions(simd, at, (best, sharpness));
+                    self.add_regions(simd, at, &rule.weighting(best, inverse_temperature));
                 }
             }
         }
     }
 }
 
-/// Upstream times the derivative of R by N, and twice that by Q.
-struct Slopes<V> {
-    dot: V,
-    squared: V,
-}
-
-impl<T: Number> Backward<'_, T> {
+impl<T: Number> PairBackward<'_, T> {
+    /// Adds the gradient of a word's R to those of its cells and of the regions' Gram matrix.
     #[inline(always)]
-    fn through_word<S: Simd>(&mut self, simd: S, word: usize, (best, sharpness): (T, T)) {
-        let row = self.cells.row(word);
-        let query = (best, sharpness);
-        let (dot, squared) = self
-            .rule
-            .ask_word(simd, row, query, (&self.grams, self.scratch));
-        let by_dot = self.each.0 / squared.sqrt();
-        // Zero where Q was bounded.
-        let by_squared = if squared > T::from_f64(SMALLEST_SQUARED_LENGTH) {
-            -(dot / squared) * by_dot
-        } else {
-            T::zero()
-        };
-        let slopes = Slopes {
-            dot: T::splat(simd, by_dot),
+    fn add_word<S: Simd>(&mut self, simd: S, word: usize, weighting: &Weighting<T, S>) {
+        let row = self.inputs.cells.row(word);
+        let sums = weighting.word_sums(simd, row, &self.inputs.grams, self.scratch);
+        let by_sums = sums.gradient(self.upstream.word);
+        let by_squared = by_sums.squared;
+        let by_sums = SumGradients {
+            dot: T::splat(simd, by_sums.dot),
             squared: T::splat(simd, by_squared),
         };
         let stride = row.len();
@@ -94,10 +98,15 @@ impl<T: Number> Backward<'_, T> {
         let inputs = inputs.zip(T::vectors(simd, row).0);
         let to_row = T::vectors_mut(simd, to_row).0;
         for (to, ((&weights, &products), &cells)) in to_row.iter_mut().zip(inputs) {
-            let gradient = to_cells::<T, S>(simd, (weights, products, cells), &slopes, sharpness);
+            let weighted = WeightedCells {
+                cells,
+                weights,
+                products,
+            };
+            let gradient = cell_gradients(simd, weighted, &by_sums, weighting);
             *to = T::plus(simd, *to, gradient);
         }
-        let to_rows = self.gradients.regions.chunks_exact_mut(stride);
+        let to_rows = self.gradients.grams.regions.chunks_exact_mut(stride);
         for (&weight, to_row) in weights.iter().zip(to_rows) {
             if weight != T::zero() {
                 add_scaled(simd, to_row, weight * by_squared, weights);
@@ -105,59 +114,63 @@ impl<T: Number> Backward<'_, T> {
         }
     }
 
-    /// A word below the threshold: its first highest cell.
-    fn nearest_of_word(&mut self, word: usize, best: T) {
-        let row = self.cells.row(word);
+    /// Adds the gradient of a word whose R is its best relevance: all of it to its first highest
+    /// cell.
+    fn add_nearest_of_word(&mut self, word: usize, best: T) {
+        let row = self.inputs.cells.row(word);
         if let Some(at) = row.iter().position(|&cell| cell == best) {
-            self.gradients.cells[word * row.len() + at] += self.each.0;
+            self.gradients.cells[word * row.len() + at] += self.upstream.word;
         }
     }
 
-    /// Regions below the threshold: the first highest cell of each.
+    /// Adds the gradient of those regions in vector `at` whose R is their best relevance, because
+    /// it is not above the threshold: all of it to the first highest cell of each.
     #[inline(always)]
-    fn nearest_of_regions<S: Simd>(&mut self, simd: S, at: usize, best: Vector<T, S>) {
-        let cells = self.cells;
+    fn add_nearest_of_regions<S: Simd>(&mut self, simd: S, at: usize, best: Vector<T, S>) {
+        let cells = self.inputs.cells;
         let zero = T::splat(simd, T::zero());
         let threshold = T::splat(simd, self.rule.threshold);
         let padding = T::splat(simd, T::from_f64(LOWEST));
-        let each = T::splat(simd, self.each.1);
-        let each = T::where_greater(simd, (best, padding), each, zero);
-        let mut left = T::where_greater(simd, (best, threshold), zero, each);
+        let upstream = T::splat(simd, self.upstream.region);
+        let upstream = T::where_greater(simd, best, padding, upstream, zero);
+        // Of each region that has not met its first highest cell yet; zero from there on.
+        let mut pending = T::where_greater(simd, best, threshold, zero, upstream);
         let to_rows = self.gradients.cells.chunks_exact_mut(cells.stride);
         for (word, to_row) in to_rows.enumerate() {
-            let is_less = (best, cells.vector(simd, word, at));
-            let own = T::where_greater(simd, is_less, zero, left);
-            left = T::where_greater(simd, is_less, left, zero);
+            let cell = cells.vector(simd, word, at);
+            let own = T::where_greater(simd, best, cell, zero, pending);
+            pending = T::where_greater(simd, best, cell, pending, zero);
             let to = &mut T::vectors_mut(simd, to_row).0[at];
             *to = T::plus(simd, *to, own);
         }
     }
 
+    /// Adds the gradients of R of the regions in vector `at` to those of their cells and of the
+    /// words' Gram matrix.
     #[inline(always)]
-    fn through_regions<S: Simd>(
-        &mut self,
-        simd: S,
-        at: usize,
-        (best, sharpness): (Vector<T, S>, T),
-    ) {
-        let (cells, words) = (self.cells, self.cells.words);
-        let query = (best, sharpness);
-        let asked = self
-            .rule
-            .ask_regions(simd, (cells, at), query, (&self.grams, self.scratch));
-        let slopes = self.slopes(simd, &asked, best);
+    fn add_regions<S: Simd>(&mut self, simd: S, at: usize, weighting: &Weighting<T, S>) {
+        let (cells, words) = (self.inputs.cells, self.inputs.cells.words);
+        let sums = weighting.region_sums(simd, at, self.inputs, self.scratch);
+        let by_sums = self.sum_gradients(simd, &sums, weighting.best);
         let weights = &T::vectors(simd, &self.scratch.weights).0[..words];
         let products = &T::vectors(simd, &self.scratch.products).0[..words];
         let to_rows = self.gradients.cells.chunks_exact_mut(cells.stride);
         for (word, to_row) in to_rows.enumerate() {
-            let inputs = (weights[word], products[word], cells.vector(simd, word, at));
-            let gradient = to_cells::<T, S>(simd, inputs, &slopes, sharpness);
+            let weighted = WeightedCells {
+                cells: cells.vector(simd, word, at),
+                weights: weights[word],
+                products: products[word],
+            };
+            let gradient = cell_gradients(simd, weighted, &by_sums, weighting);
             let to = &mut T::vectors_mut(simd, to_row).0[at];
             *to = T::plus(simd, *to, gradient);
         }
         for row in 0..words {
-            let scaled = T::times(simd, weights[row], slopes.squared);
-            let (to_gram, stride) = (&mut *self.gradients.words, self.grams.word_stride);
+            let scaled = T::times(simd, weights[row], by_sums.squared);
+            let (to_gram, stride) = (
+                &mut *self.gradients.grams.words,
+                self.inputs.grams.word_stride,
+            );
             for column in 0..=row {
                 let sum = T::total(simd, T::times(simd, scaled, weights[column]));
                 to_gram[row * stride + column] += sum;
@@ -168,39 +181,41 @@ impl<T: Number> Backward<'_, T> {
         }
     }
 
-    /// Zero for regions that nothing answers; the second also where Q was bounded.
+    /// The gradients by N and Q of a vector of regions: zero for regions with nothing above the
+    /// threshold, and that by Q also where Q was raised to its minimum.
     #[inline(always)]
-    fn slopes<S: Simd>(
+    fn sum_gradients<S: Simd>(
         &self,
         simd: S,
-        asked: &Asked<Vector<T, S>>,
+        sums: &AttendedSums<Vector<T, S>>,
         best: Vector<T, S>,
-    ) -> Slopes<Vector<T, S>> {
+    ) -> SumGradients<Vector<T, S>> {
         let zero = T::splat(simd, T::zero());
         let threshold = T::splat(simd, self.rule.threshold);
         let smallest = T::splat(simd, T::from_f64(SMALLEST_SQUARED_LENGTH));
-        let each = T::splat(simd, self.each.1);
-        let each = T::where_greater(simd, (best, threshold), each, zero);
-        let dot = T::over(simd, each, T::root(simd, asked.squared));
-        let cosine = T::over(simd, asked.dot, asked.squared);
+        let upstream = T::splat(simd, self.upstream.region);
+        let upstream = T::where_greater(simd, best, threshold, upstream, zero);
+        let dot = T::over(simd, upstream, T::root(simd, sums.squared));
+        let cosine = T::over(simd, sums.dot, sums.squared);
         let squared = T::minus(simd, zero, T::times(simd, cosine, dot));
-        Slopes {
+        SumGradients {
             dot,
-            squared: T::where_greater(simd, (asked.squared, smallest), squared, zero),
+            squared: T::where_greater(simd, sums.squared, smallest, squared, zero),
         }
     }
 }
 
-/// The gradient of cells through N, and through Q by their weights.
+/// The gradient of a vector of cells, which reach N directly, and N and Q through their weights.
 #[inline(always)]
-fn to_cells<T: Number, S: Simd>(
+fn cell_gradients<T: Number, S: Simd>(
     simd: S,
-    (weights, products, cells): (Vector<T, S>, Vector<T, S>, Vector<T, S>),
-    slopes: &Slopes<Vector<T, S>>,
-    sharpness: T,
+    weighted: WeightedCells<Vector<T, S>>,
+    by_sums: &SumGradients<Vector<T, S>>,
+    weighting: &Weighting<T, S>,
 ) -> Vector<T, S> {
-    let by_weight = T::times(simd, products, slopes.squared);
-    let by_weight = T::times_plus(simd, cells, slopes.dot, by_weight);
-    let by_cell = T::times_plus(simd, T::splat(simd, sharpness), by_weight, slopes.dot);
-    T::times(simd, weights, by_cell)
+    let inverse_temperature = T::splat(simd, weighting.inverse_temperature);
+    let by_weight = T::times(simd, weighted.products, by_sums.squared);
+    let by_weight = T::times_plus(simd, weighted.cells, by_sums.dot, by_weight);
+    let by_cell = T::times_plus(simd, inverse_temperature, by_weight, by_sums.dot);
+    T::times(simd, weighted.weights, by_cell)
 }

@@ -1,15 +1,14 @@
-//! Are the bytes the ones that were written? CRC-32 of each part.
+//! CRC-32 checksums of the parts of a packed file, computed in parallel.
 //!
-//! It is there for accidents (a broken disk, a copy that stopped), not against forgery: CRC-32 finds
-//! every run of wrong bits up to 32 long and misses one in four thousand million of the others. It
-//! runs at memory speed, parts of it can be computed side by side and joined to the same number,
-//! and every language has it.
+//! They detect accidents (a broken disk, a copy that stopped), not forgery: CRC-32 finds every run of up
+//! to 32 wrong bits and misses one in 2^32 of other errors. It is as fast as memory, checksums of pieces
+//! combine to that of the whole, and every language has an implementation.
 
 use crc32fast::Hasher;
 
 use super::super::work;
 
-/// Bytes whose checksum is one task.
+/// How many bytes one task computes the checksum of.
 const BYTES_OF_A_TASK: usize = 4 << 20;
 
 /// The checksum of some bytes, computed in parallel.

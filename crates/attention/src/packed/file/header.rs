@@ -1,4 +1,4 @@
-//! The first 128 bytes of a packed file: what it holds and how much of it.
+//! The header of a packed file, 128 bytes: kind, precision and sizes.
 
 use std::path::Path;
 
@@ -8,23 +8,23 @@ use super::super::layout::Kind;
 use super::checksum::checksum;
 use crate::{Error, Precision, Result};
 
-/// Bytes of a header.
+/// How many bytes a header has.
 pub const HEADER_BYTES: usize = size_of::<Header>();
 
-/// The version that is written, and the only one that is read.
+/// The version of the format that is written, and the only one that is read.
 pub const VERSION: u32 = 1;
 
-/// The first bytes. A byte above 127, both line ends and the end-of-file mark of old systems: what
-/// passes through a tool for text does not keep them.
+/// The first bytes of a file. They contain a byte above 127, both line ends and the end-of-file mark of
+/// old systems, which tools for text would change.
 const MAGIC: [u8; 8] = *b"\x89UARD\r\n\x1a";
 
-/// A file that was written on a machine with another byte order gives another number here.
+/// A number that is read as another one if the file was written in another byte order.
 const BYTE_ORDER: u32 = 0x0102_0304;
 
-/// How each kind of fragment is written.
+/// The number of each kind of fragment in a file.
 const KINDS: [(Kind, u32); 2] = [(Kind::Regions, 1), (Kind::Words, 2)];
 
-/// How each precision is written.
+/// The number of each precision in a file.
 const PRECISIONS: [(Precision, u32); 3] = [
     (Precision::F32, 1),
     (Precision::Bf16, 2),
@@ -41,29 +41,29 @@ pub struct Header {
     pub byte_order: u32,
     /// [`VERSION`].
     pub version: u32,
-    /// As [`Header::kind`] reads it.
+    /// The number of [`Header::kind`].
     pub kind: u32,
-    /// As [`Header::precision`] reads it.
+    /// The number of [`Header::precision`].
     pub precision: u32,
     /// Width D of the joint space.
     pub width: u64,
-    /// Images or captions.
+    /// How many images or captions there are.
     pub entries: u64,
-    /// Fragments of all entries.
+    /// How many fragments all entries have together.
     pub fragments: u64,
-    /// Panels that hold them.
+    /// How many panels hold them.
     pub panels: u64,
-    /// The border of a block of images; zero for words.
+    /// [`BLOCK_COLUMNS`](super::super::layout::BLOCK_COLUMNS) for regions; zero for words.
     pub block_columns: u32,
-    /// Rows of the table that follows.
+    /// How many rows the table after the header has.
     pub rows: u32,
-    /// Bytes of the file.
+    /// How many bytes the file has.
     pub length: u64,
     /// Checksum of the table.
     pub table_checksum: u32,
     /// Zero.
     pub unused: [u32; 12],
-    /// Checksum of all bytes of the header before it.
+    /// Checksum of the header's bytes before this field.
     pub checksum: u32,
 }
 
@@ -86,12 +86,13 @@ impl Header {
         bytemuck::cast(Self { checksum, ..self })
     }
 
-    /// Reads the beginning of a file, whose length may be anything.
+    /// Reads the header of a file of any length.
     ///
     /// # Errors
-    /// When it is no such file, of another byte order or version, or damaged.
+    /// When the file does not begin with [`MAGIC`], has another byte order or version, or its header is
+    /// damaged.
     pub fn decode(path: &Path, file: &[u8]) -> Result<Self> {
-        let header: Self = bytemuck::pod_read_unaligned(opening(path, file)?);
+        let header: Self = bytemuck::pod_read_unaligned(header_bytes(path, file)?);
         if header.byte_order != BYTE_ORDER {
             return Err(Error::PackedByteOrder {
                 path: path.to_owned(),
@@ -112,30 +113,32 @@ impl Header {
         Ok(header)
     }
 
-    /// What is packed.
+    /// Whether regions or words are packed.
     ///
     /// # Errors
-    /// When there is no such kind.
+    /// When the number is that of no kind.
     pub fn kind(&self, path: &Path) -> Result<Kind> {
-        let kind = named(&KINDS, self.kind);
+        let kind = name_of(&KINDS, self.kind);
         kind.ok_or_else(|| super::field(path, "kind", "1 or 2", self.kind))
     }
 
-    /// What it is packed for.
+    /// The precision that they are packed for.
     ///
     /// # Errors
-    /// When there is no such precision.
+    /// When the number is that of no precision.
     pub fn precision(&self, path: &Path) -> Result<Precision> {
-        let precision = named(&PRECISIONS, self.precision);
+        let precision = name_of(&PRECISIONS, self.precision);
         precision.ok_or_else(|| super::field(path, "precision", "1, 2 or 3", self.precision))
     }
 
+    /// The checksum of the header's bytes before the field `checksum`.
     fn own_checksum(&self) -> u32 {
         checksum(&bytemuck::bytes_of(self)[..HEADER_BYTES - size_of::<u32>()])
     }
 }
 
-fn opening<'a>(path: &Path, file: &'a [u8]) -> Result<&'a [u8]> {
+/// The bytes of the header, of a file that begins with [`MAGIC`].
+fn header_bytes<'a>(path: &Path, file: &'a [u8]) -> Result<&'a [u8]> {
     let first = &file[..file.len().min(MAGIC.len())];
     if first.is_empty() || !MAGIC.starts_with(first) {
         let found = match first {
@@ -151,12 +154,14 @@ fn opening<'a>(path: &Path, file: &'a [u8]) -> Result<&'a [u8]> {
     super::part_of(path, file, 0..HEADER_BYTES)
 }
 
+/// The number of a name in a file; zero if it has none.
 fn number_of<T: PartialEq>(numbers: &[(T, u32)], name: &T) -> u32 {
     let known = numbers.iter().find(|known| known.0 == *name);
     known.map_or(0, |known| known.1)
 }
 
-fn named<T: Copy>(numbers: &[(T, u32)], number: u32) -> Option<T> {
+/// The name that a number in a file stands for.
+fn name_of<T: Copy>(numbers: &[(T, u32)], number: u32) -> Option<T> {
     let known = numbers.iter().find(|known| known.1 == number);
     known.map(|known| known.0)
 }

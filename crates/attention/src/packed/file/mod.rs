@@ -1,4 +1,4 @@
-//! How do packed fragments lie on disk? As `docs/packed-format.md` says, byte by byte.
+//! Files of packed fragments, in the format of `docs/packed-format.md`.
 
 mod checksum;
 mod header;
@@ -21,10 +21,11 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Origin {
     path: PathBuf,
+    /// The file's table, whose checksums [`verify`] compares.
     table: Vec<table::Row>,
 }
 
-/// Bytes that should be there.
+/// A range of a file's bytes; an error if the file is too short.
 fn part_of<'a>(path: &Path, file: &'a [u8], range: Range<usize>) -> Result<&'a [u8]> {
     let expected = range.end as u64;
     file.get(range).ok_or_else(|| Error::PackedLength {
@@ -34,6 +35,7 @@ fn part_of<'a>(path: &Path, file: &'a [u8], range: Range<usize>) -> Result<&'a [
     })
 }
 
+/// Compares a field of a file with what it must be.
 fn expect(path: &Path, name: &'static str, expected: u64, found: u64) -> Result<()> {
     match expected == found {
         true => Ok(()),
@@ -41,6 +43,7 @@ fn expect(path: &Path, name: &'static str, expected: u64, found: u64) -> Result<
     }
 }
 
+/// The error for a field of a file that has a wrong value.
 fn field(path: &Path, field: &'static str, expected: impl Display, found: impl Display) -> Error {
     Error::PackedField {
         path: path.to_owned(),
@@ -50,6 +53,7 @@ fn field(path: &Path, field: &'static str, expected: impl Display, found: impl D
     }
 }
 
+/// Compares the checksum of a part of a file with the stored one.
 fn expect_checksum(path: &Path, part: &'static str, expected: u32, found: u32) -> Result<()> {
     if expected == found {
         return Ok(());

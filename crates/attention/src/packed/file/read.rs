@@ -1,5 +1,5 @@
-//! A file of packed fragments: all that it says of itself is checked before use, but not the numbers
-//! of its parts.
+//! Reads a file of packed fragments. Header, table and counts are checked before use, the numbers of the
+//! parts only by [`verify`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::write::block_columns;
 use super::{Origin, expect, expect_checksum, field, part_of};
 use crate::{Error, Result};
 
-/// Maps a file.
+/// Maps a file of regions or of words.
 ///
 /// # Errors
 /// When it cannot be mapped, or as [`decode`].
@@ -25,10 +25,10 @@ pub fn open(path: &Path, kind: Kind) -> Result<Fragments> {
     decode(path, &Arc::new(Bytes::Mapped(map)), kind)
 }
 
-/// Reads header, table and counts, and cuts the parts; `path` is what messages name.
+/// Reads header, table and counts, and cuts the file into its parts. Messages name `path`.
 ///
 /// # Errors
-/// When anything contradicts anything else, or is not what this version writes.
+/// When header, table, counts and length contradict each other, or differ from what this version writes.
 pub fn decode(path: &Path, bytes: &Arc<Bytes>, kind: Kind) -> Result<Fragments> {
     let file = bytes.as_slice();
     let header = Header::decode(path, file)?;
@@ -49,7 +49,7 @@ pub fn decode(path: &Path, bytes: &Arc<Bytes>, kind: Kind) -> Result<Fragments> 
     }
     let shape = shape(path, &header)?;
     let table = table(path, file, &header, shape)?;
-    let layout = layout(path, file, &header, (shape, table[0]))?;
+    let layout = layout(path, file, &header, shape, table[0])?;
     expect(
         path,
         "fragments",
@@ -64,7 +64,7 @@ pub fn decode(path: &Path, bytes: &Arc<Bytes>, kind: Kind) -> Result<Fragments> 
         columns,
         u64::from(header.block_columns),
     )?;
-    let parts = parts(path, bytes, &table, (shape, &layout))?;
+    let parts = parts(path, bytes, &table, shape, &layout)?;
     let origin = Origin {
         path: path.to_owned(),
         table,
@@ -72,12 +72,14 @@ pub fn decode(path: &Path, bytes: &Arc<Bytes>, kind: Kind) -> Result<Fragments> 
     Ok(Fragments::new(shape, layout, parts, Some(Arc::new(origin))))
 }
 
+/// Width and precision from the header.
 fn shape(path: &Path, header: &Header) -> Result<Shape> {
     let width = usize::try_from(header.width).unwrap_or(usize::MAX);
     Shape::new(width, header.precision(path)?)
         .map_err(|_| field(path, "width", "1 to 16777216", header.width))
 }
 
+/// The table after the header.
 fn table(path: &Path, file: &[u8], header: &Header, shape: Shape) -> Result<Vec<Row>> {
     let rows = FilePart::all(shape).count();
     expect(
@@ -91,7 +93,8 @@ fn table(path: &Path, file: &[u8], header: &Header, shape: Shape) -> Result<Vec<
     Ok(bytemuck::pod_collect_to_vec(bytes))
 }
 
-fn layout(path: &Path, file: &[u8], header: &Header, (shape, row): (Shape, Row)) -> Result<Layout> {
+/// The layout that follows from the counts; `row` is their row of the table.
+fn layout(path: &Path, file: &[u8], header: &Header, shape: Shape, row: Row) -> Result<Layout> {
     let entries = usize::try_from(header.entries).unwrap_or(usize::MAX);
     let (start, bytes) = (first_offset(shape), bytes_of_counts(entries));
     let counts = part_of(path, file, start..start.saturating_add(bytes))?;
@@ -112,11 +115,13 @@ fn layout(path: &Path, file: &[u8], header: &Header, (shape, row): (Shape, Row))
     Ok(layout)
 }
 
+/// The parts of the file, whose table must be the one that follows from shape and layout.
 fn parts(
     path: &Path,
     bytes: &Arc<Bytes>,
     table: &[Row],
-    (shape, layout): (Shape, &Layout),
+    shape: Shape,
+    layout: &Layout,
 ) -> Result<[Section; Part::ALL.len()]> {
     let mut parts = [0; Part::ALL.len()].map(|start| Section::new(bytes.clone(), start..start));
     let mut end = 0;
@@ -141,10 +146,10 @@ fn parts(
     Ok(parts)
 }
 
-/// Reads every part and compares its checksum.
+/// Reads every part and compares its checksum with the stored one.
 ///
 /// # Errors
-/// With the first part that differs.
+/// When a checksum differs; the error names the first such part.
 pub fn verify(fragments: &Fragments) -> Result<()> {
     let Some(origin) = fragments.origin() else {
         return Ok(());

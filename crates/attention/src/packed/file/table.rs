@@ -1,4 +1,4 @@
-//! Where in a file does each part lie? One after the other, on whole lines, without a gap.
+//! The table of a packed file: offset and length of each part. Parts begin on lines, without gaps.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -7,15 +7,15 @@ use super::super::layout::Layout;
 use super::super::storage::LINE_BYTES;
 use super::header::HEADER_BYTES;
 
-/// Bytes of a row of the table.
+/// How many bytes a row of the table has.
 pub const ROW_BYTES: usize = size_of::<Row>();
 
-/// What the rows of the table are about.
+/// A part of a file, which has a row in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FilePart {
-    /// Fragments of each entry, as u32.
+    /// How many fragments each entry has, as u32.
     Counts,
-    /// What is stored for kernels.
+    /// Numbers that kernels read.
     Stored(Part),
 }
 
@@ -47,6 +47,7 @@ impl FilePart {
         }
     }
 
+    /// How many bytes it has.
     fn bytes(self, shape: Shape, layout: &Layout) -> usize {
         match self {
             Self::Counts => bytes_of_counts(layout.counts().len()),
@@ -55,13 +56,13 @@ impl FilePart {
     }
 }
 
-/// Bytes of the counts of so many entries, whole lines.
+/// Bytes of the counts of `entries` entries, a multiple of a line.
 pub fn bytes_of_counts(entries: usize) -> usize {
     let lines = entries.div_ceil(LINE_BYTES / size_of::<u32>());
     lines.saturating_mul(LINE_BYTES)
 }
 
-/// Where the first part begins: after header and table, on a line.
+/// The offset of the first part: after header and table, on a line.
 pub fn first_offset(shape: Shape) -> usize {
     (HEADER_BYTES + FilePart::all(shape).count() * ROW_BYTES).next_multiple_of(LINE_BYTES)
 }
@@ -70,19 +71,20 @@ pub fn first_offset(shape: Shape) -> usize {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Row {
-    /// What it is about.
+    /// [`FilePart::code`] of the part.
     pub code: u32,
     /// Checksum of the part.
     pub checksum: u32,
-    /// First byte in the file.
+    /// The offset of its first byte in the file.
     pub offset: u64,
-    /// How many bytes.
+    /// How many bytes it has.
     pub bytes: u64,
     /// Zero.
     pub unused: u64,
 }
 
-/// Rows without checksums, as they follow from shape and layout; their end is the file's.
+/// The parts and rows that follow from shape and layout, with checksums of zero. The file ends where the
+/// last part does.
 pub fn plan(shape: Shape, layout: &Layout) -> Vec<(FilePart, Row)> {
     let mut offset = first_offset(shape);
     let place = |part: FilePart| {

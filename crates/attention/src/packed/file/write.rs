@@ -1,4 +1,4 @@
-//! Writing packed fragments into a file that appears whole or not at all.
+//! Writes packed fragments to a file, completely or not at all.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,10 +13,10 @@ use super::header::{HEADER_BYTES, Header};
 use super::table::{FilePart, Row, bytes_of_counts, plan};
 use crate::Result;
 
-/// Writes a file, or replaces one; whoever has the old one mapped keeps reading it.
+/// Writes a file, or replaces one. A process that has the old one mapped still reads that.
 ///
 /// # Errors
-/// When the system refuses; nothing is left behind then.
+/// When the file cannot be written; then no unfinished file stays.
 pub fn write(fragments: &Fragments, path: &Path) -> Result<()> {
     let mut file = UnfinishedFile::create(path).map_err(FileError::io(path, "create"))?;
     encode(fragments, &mut file)
@@ -25,10 +25,10 @@ pub fn write(fragments: &Fragments, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Header, table and parts. The same fragments give the same bytes.
+/// Writes header, table and parts. Equal fragments give equal bytes.
 ///
 /// # Errors
-/// When `out` refuses.
+/// When `out` cannot be written.
 pub fn encode(fragments: &Fragments, mut out: impl Write) -> io::Result<()> {
     let (shape, layout) = (fragments.shape(), fragments.layout());
     let counts = encode_counts(layout.counts());
@@ -62,7 +62,7 @@ pub fn encode(fragments: &Fragments, mut out: impl Write) -> io::Result<()> {
         .try_for_each(|&(part, _)| out.write_all(bytes_of(part)))
 }
 
-/// What a header says of blocks.
+/// The field `block_columns` of a header.
 pub fn block_columns(kind: Kind) -> u32 {
     match kind {
         Kind::Regions => BLOCK_COLUMNS as u32,
@@ -70,6 +70,7 @@ pub fn block_columns(kind: Kind) -> u32 {
     }
 }
 
+/// The bytes of the counts, filled with zeros to a line.
 fn encode_counts(counts: &[usize]) -> Vec<u8> {
     let numbers = counts.iter().map(|&count| count as u32);
     let mut bytes: Vec<u8> = numbers.flat_map(u32::to_ne_bytes).collect();

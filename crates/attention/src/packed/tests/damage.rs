@@ -1,4 +1,4 @@
-//! Is every kind of damage found and named, and never read past?
+//! Tests of damaged files: every kind of damage is an error that names it, and no access leaves the file.
 
 use half::bf16;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use super::super::fragments::Part;
 use super::*;
 use crate::Error;
 
-/// Where the header lies, and the table of a file for `Precision::Exact`.
+/// Bytes of the header, and of the table of a file for `Precision::Exact`.
 const HEADER: usize = 128;
 const TABLE: usize = 6 * 32;
 
@@ -41,7 +41,7 @@ fn read_all(fragments: &Fragments) {
     }
 }
 
-/// Makes both checksums right again, as somebody would who edits a file.
+/// Writes the right checksums of table and header after an edit.
 fn seal(file: &mut [u8]) {
     let table = crc32fast::hash(&file[HEADER..HEADER + TABLE]);
     file[72..76].copy_from_slice(&table.to_le_bytes());
@@ -67,7 +67,10 @@ fn a_file_gives_back_what_was_packed() {
                     assert_eq!(bytes, packed.part(part).as_bytes());
                     assert_eq!(bytes.as_ptr() as usize % 64, 0);
                 }
-                assert!(encoded(&read) == file, "written again, the same bytes");
+                assert!(
+                    encoded(&read) == file,
+                    "writing it again gives the same bytes"
+                );
             }
         }
     }
@@ -88,7 +91,7 @@ fn every_flipped_bit_is_found() {
             file[at] ^= 1 << bit;
             let found = decoded(&file, Kind::Regions);
             match found {
-                Err(_) => assert!(at < numbers, "byte {at}: open leaves numbers to verify"),
+                Err(_) => assert!(at < numbers, "byte {at}: opening does not check numbers"),
                 Ok(read) => {
                     assert!(at >= numbers, "byte {at} was not checked");
                     read_all(&read);
@@ -123,7 +126,7 @@ fn every_truncation_is_found() {
 }
 
 #[test]
-fn each_cause_has_its_own_sentence() {
+fn each_kind_of_damage_has_its_own_message() {
     let sound = file(Kind::Regions);
     let damaged = |at: usize, bytes: &[u8]| {
         let mut file = sound.clone();
@@ -149,7 +152,7 @@ fn each_cause_has_its_own_sentence() {
 }
 
 #[test]
-fn what_contradicts_itself_is_named_though_its_checksums_are_right() {
+fn contradictions_with_right_checksums_are_named() {
     let sealed = |at: usize, bytes: &[u8]| {
         let mut file = file(Kind::Regions);
         file[at..at + bytes.len()].copy_from_slice(bytes);
@@ -182,7 +185,7 @@ fn what_contradicts_itself_is_named_though_its_checksums_are_right() {
 }
 
 #[test]
-fn counts_that_cannot_be_are_named() {
+fn counts_out_of_range_are_named() {
     for count in [0u32, (1 << 16) + 1, u32::MAX] {
         let mut file = file(Kind::Regions);
         let counts = HEADER + TABLE..HEADER + TABLE + 64;

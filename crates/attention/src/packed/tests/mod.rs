@@ -1,4 +1,4 @@
-//! Ragged batches for the tests of packing, made without a tensor so that Miri can run them.
+//! Batches of entries of different lengths for tests of packing, made without tensors for Miri.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
@@ -21,7 +21,7 @@ use crate::{Precision, Result};
 const KINDS: [Kind; 2] = [Kind::Regions, Kind::Words];
 const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Exact];
 
-/// Padded entries; the padding is what must not be read.
+/// Padded entries. The padding is NaN, because it must not be read.
 struct Entries {
     numbers: Vec<f32>,
     counts: Vec<usize>,
@@ -71,14 +71,14 @@ fn builder(kind: Kind, width: usize, precision: Precision) -> Builder {
     Builder::new(kind, Shape::new(width, precision).unwrap())
 }
 
-/// The bytes of the file.
+/// The bytes of the file of these fragments.
 fn encoded(fragments: &Fragments) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode(fragments, &mut bytes).unwrap();
     bytes
 }
 
-/// Reads a file that lies in memory.
+/// Reads a file from its bytes in memory.
 fn decoded(file: &[u8], kind: Kind) -> Result<Fragments> {
     let mut lines = Lines::default();
     lines.grow(file.len());

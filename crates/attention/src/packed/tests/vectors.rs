@@ -1,4 +1,4 @@
-//! Does every vector lie where it should, with bounds that hold, however it was packed?
+//! Tests of packing: the place of every vector, its bounds, Gram matrices and blocks.
 
 use half::bf16;
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use super::super::layout::{BLOCK_COLUMNS, Layout, gram_stride};
 use super::super::rounding::{is_finite, norm, residual};
 use super::*;
 
-/// Counts that cross panels, leave gaps between blocks, or fill them exactly.
+/// Counts with which entries cross panels, or leave or fill the last panel of a block.
 const COUNTS: [&[usize]; 5] = [&[], &[1], &[16, 16], &[5, 1, 20, 17, 2], &[280, 9, 300, 1]];
 const WIDTHS: [usize; 4] = [1, 31, 32, 65];
 
@@ -84,7 +84,7 @@ fn exact_serves_every_precision_and_the_others_their_own() {
 
 #[test]
 fn gram_matrices_hold_the_products_of_an_entry_and_zeros() {
-    // Sums of at most 65 products below 1 in f32.
+    // For sums in f32 of at most 65 products below 1.
     const ROUNDING: f64 = 1e-5;
     for (entries, kind, precision) in cases() {
         let packed = entries.packed(kind, precision);
@@ -134,7 +134,7 @@ fn rounding_is_that_of_half_for_every_upper_half() {
 }
 
 #[test]
-fn finite_means_every_number_is() {
+fn a_vector_is_finite_if_every_number_is() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for at in 0..40 {
             let mut vector = [1.0; 40];
@@ -153,7 +153,7 @@ fn bounds_of_a_vector_that_loses_nothing_are_exact_or_one_step_above() {
     assert_eq!(norm(&[f32::from_bits(1)]), f32::from_bits(2));
 }
 
-/// Whole numbers whose squares add up without rounding in f64.
+/// Whole numbers, whose squares and their sums f64 represents exactly.
 fn whole_numbers() -> impl Strategy<Value = Vec<i32>> {
     prop::collection::vec(-4000..4000i32, 0..70)
 }
@@ -167,7 +167,7 @@ proptest! {
 
     #[test]
     fn bounds_are_above_and_tight(numbers in whole_numbers()) {
-        // The square of an f32 is exact in f64, and so are both sums: no rounding in this test.
+        // Squares and sums are exact in f64, so the test itself does not round.
         let vector: Vec<f32> = numbers.iter().map(|&x| x as f32).collect();
         let square = |x: f32| f64::from(x) * f64::from(x);
         let norms: f64 = vector.iter().map(|&x| square(x)).sum();
@@ -181,7 +181,7 @@ proptest! {
     }
 
     #[test]
-    fn blocks_hold_every_image_once_within_their_border(
+    fn blocks_hold_every_image_once_and_few_columns(
         counts in prop::collection::vec(prop_oneof![1..60usize, 1..400usize], 0..60),
     ) {
         let mut layout = Layout::new(Kind::Regions);

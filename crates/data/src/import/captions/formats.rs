@@ -1,4 +1,4 @@
-//! The forms in which captions are published, each read into images with their captions.
+//! Reads the published formats of caption files into a list of images with their captions.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,17 +13,17 @@ use uard_files::{FileError, read_json};
 use crate::import::ImportError;
 use crate::{Error, Result};
 
-/// Images by their ids, in the order in which they come first.
+/// Images by id, in the order of their first occurrence.
 #[derive(Default)]
 struct Images {
     images: Vec<Captioned>,
-    places: HashMap<String, usize>,
+    indices: HashMap<String, usize>,
 }
 
 impl Images {
-    /// The image of an id; made with its other names where it is new.
+    /// The image of an id; a new one is added with these other names.
     fn entry(&mut self, id: &str, others: &[Option<String>]) -> &mut Captioned {
-        let place = *self.places.entry(id.to_owned()).or_insert_with(|| {
+        let index = *self.indices.entry(id.to_owned()).or_insert_with(|| {
             let file = id.rsplit('/').next().unwrap_or(id);
             let own = [id, file, stem(id)].map(str::to_owned);
             self.images.push(Captioned {
@@ -35,14 +35,14 @@ impl Images {
             });
             self.images.len() - 1
         });
-        &mut self.images[place]
+        &mut self.images[index]
     }
 }
 
 /// All images of all files.
 ///
 /// # Errors
-/// A file of another form; bare captions without a list that fits them.
+/// A file of another format; captions without image names, and without a list that fits them.
 pub(super) fn read(source: &CaptionSource<'_>, list: Option<&[String]>) -> Result<Vec<Captioned>> {
     let mut images = Images::default();
     for path in source.files {
@@ -60,7 +60,7 @@ pub(super) fn read(source: &CaptionSource<'_>, list: Option<&[String]>) -> Resul
     Ok(images.images)
 }
 
-/// Tells the form of a file by what it holds.
+/// Recognises the format of a file from its content.
 fn detect(path: &Path) -> Result<CaptionFormat> {
     let bytes = uard_files::read(path).map_err(Error::io(path, "read"))?;
     if let Some(other) = FileError::other_file(path, EXPECTED, &bytes) {
@@ -85,13 +85,13 @@ fn detect(path: &Path) -> Result<CaptionFormat> {
 const EXPECTED: &str = "captions: Karpathy's dataset_*.json, COCO's captions_*.json, lines \
     NAME.jpg#k<TAB>caption, or captions alone, one a line";
 
-/// What tells COCO's files.
+/// The key by which COCO's files are recognised.
 #[derive(Deserialize)]
 struct Keys {
     annotations: Option<serde::de::IgnoredAny>,
 }
 
-/// A number or a text, as ids are.
+/// An id, which is a number or a text.
 #[derive(Deserialize, Clone, PartialEq, Eq, Hash)]
 #[serde(untagged)]
 enum Id {
@@ -116,7 +116,7 @@ struct Karpathy {
 #[derive(Deserialize)]
 struct KarpathyImage {
     filename: String,
-    /// The folder, where photos are in several.
+    /// The folder of the photo, if photos are in several folders.
     filepath: Option<String>,
     split: Option<String>,
     cocoid: Option<Id>,

@@ -1,4 +1,4 @@
-//! Captions as they are published, on their way into the splits of a data directory.
+//! Imports published captions into the splits of a data directory.
 
 mod formats;
 mod writing;
@@ -10,7 +10,7 @@ use crate::captions::read_lines;
 use crate::{Error, Result};
 pub use writing::WrittenCaptions;
 
-/// What files of captions look like.
+/// The formats of caption files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CaptionFormat {
     /// `dataset_flickr30k.json`, `dataset_coco.json` of Karpathy: images with their split and
@@ -20,31 +20,31 @@ pub enum CaptionFormat {
     Coco,
     /// `Flickr8k.token.txt`, `results_20130124.token`: `NAME.jpg#k<TAB>caption` a line.
     Tokens,
-    /// Multi30k: captions alone, one a line, beside a list of images.
+    /// Multi30k: one caption a line, with the images in a list beside it.
     Lines,
 }
 
-/// Captions, and what they are about.
+/// The caption files of an import, and the list of their images.
 #[derive(Debug, Clone, Copy)]
 pub struct CaptionSource<'a> {
-    /// The files; several are one list.
+    /// The files, which are read as one list.
     pub files: &'a [PathBuf],
-    /// How they are written; told by their content where it is not said.
+    /// The format; if `None`, it is recognised from the content of each file.
     pub format: Option<CaptionFormat>,
-    /// The images to take, a name a line, in the order that they shall have. Captions alone are
-    /// about the images of the same lines.
+    /// The images to take, one name a line, in this order. In the format [`CaptionFormat::Lines`], line n
+    /// of each caption file belongs to the image of line n.
     pub image_list: Option<&'a Path>,
 }
 
 /// An image with its captions.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Captioned {
-    /// What it is called; the first is its id, the others are what features may call it.
+    /// Its names: the first is its id, the others may be its ids among the features.
     names: Vec<String>,
-    /// The split that its file puts it into.
+    /// Its split, if the file names one.
     split: Option<String>,
     captions: Vec<String>,
-    /// Captions that were empty, and left out.
+    /// The number of empty captions, which are left out.
     empty: usize,
 }
 
@@ -53,7 +53,7 @@ impl Captioned {
         self.names.first().map_or("", String::as_str)
     }
 
-    /// Takes a caption in one line.
+    /// Adds a caption, with spaces in place of control characters such as line ends.
     fn add(&mut self, caption: &str) {
         let spaced = |c: char| if c.is_control() { ' ' } else { c };
         let caption: String = caption.chars().map(spaced).collect();
@@ -64,22 +64,19 @@ impl Captioned {
     }
 }
 
-/// Brings captions into a data directory: `{split}_caps.txt`, and beside it
+/// Imports captions into a data directory. Writes `{split}_caps.txt`, and
 ///
-/// - where the split has features there: `{split}_map.txt`, unless every image has as many captions,
-///   in the order of the features, which are found by their ids;
-/// - where it has none: `{split}_ids.txt` and, where it is needed, the map, in the order of the
-///   captions, as a folder of photographs has them;
-/// - `{split}_unmatched.tsv`, where images have no features, or features no captions.
+/// - if the directory has features of the split: the captions in the order of the features, which are
+///   matched by id, and `{split}_map.txt` unless all images have the same number of captions;
+/// - if it has none: `{split}_ids.txt`, the captions in the order of their file, and the map if needed;
+/// - `{split}_unmatched.tsv`, if images have no features, or features no captions.
 ///
-/// Files of Karpathy have splits: `restval` joins `train`, `val` is `dev`. With `split`, that one
-/// alone is written. Other files are one split, `train` unless it is named, and so is what an image
-/// list takes of any file.
+/// Files of Karpathy name splits: `restval` is added to `train`, `val` becomes `dev`. With `split`, only
+/// that one is written. Other files, and the images of an image list, are one split: `split`, or `train`.
 ///
 /// # Errors
-/// A file of another form; an image list that names images twice, or does not fit bare captions; a
-/// split that is not in the file, or has captions already; features without ids, or of which none
-/// has captions.
+/// A file of another format; an image list that names images twice, or does not fit the captions; a split
+/// that is not in the file, or already has captions; features without ids, or of which none has captions.
 pub fn import_captions(
     source: &CaptionSource<'_>,
     dir: &Path,

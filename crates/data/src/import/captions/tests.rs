@@ -1,4 +1,4 @@
-//! Facts about published captions: every form gives the same splits.
+//! Tests of importing captions: every format gives the same splits.
 
 use std::fs;
 
@@ -25,14 +25,14 @@ const COCO: &str = r#"{"info": {}, "images": [
     {"id": 1, "image_id": 9, "caption": "A cat .\n"}, {"id": 2, "image_id": 9, "caption": "One cat ."},
     {"id": 3, "image_id": 7, "caption": "Two dogs ."}]}"#;
 
-/// A folder with a file of captions.
-struct Given {
+/// A folder with caption files, and optionally an image list.
+struct CaptionFixture {
     dir: TempDir,
     files: Vec<PathBuf>,
     list: Option<PathBuf>,
 }
 
-impl Given {
+impl CaptionFixture {
     fn new(texts: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = |(at, text): (usize, &&str)| {
@@ -74,7 +74,7 @@ fn read(dir: &Path, name: &str) -> String {
     fs::read_to_string(dir.join(name)).unwrap()
 }
 
-/// Features of images of these ids, each with its place as its only number.
+/// Writes features of images of these ids, each with its index as its only number.
 fn features(dir: &Path, split: &str, ids: &[&str]) {
     let values: Vec<f32> = (0..ids.len()).map(|id| id as f32).collect();
     write_f32(
@@ -87,16 +87,16 @@ fn features(dir: &Path, split: &str, ids: &[&str]) {
 }
 
 #[test]
-fn every_form_gives_the_same_captions() {
+fn every_format_gives_the_same_captions() {
     let list = "b.jpg\na.jpg\n";
     let lines = ["A dog .\nA cat .\n", "Two dogs .\r\nOne cat .\r\n"];
     for (given, prefix) in [
-        (Given::new(&[TOKENS]), ""),
-        (Given::new(&[KARPATHY]), "val2014/"),
-        (Given::new(&[COCO]), ""),
-        (Given::new(&lines).with_list(list), ""),
+        (CaptionFixture::new(&[TOKENS]), ""),
+        (CaptionFixture::new(&[KARPATHY]), "val2014/"),
+        (CaptionFixture::new(&[COCO]), ""),
+        (CaptionFixture::new(&lines).with_list(list), ""),
         (
-            Given::new(&["\u{feff}A dog .\nTwo dogs .\nA cat .\nOne cat ."])
+            CaptionFixture::new(&["\u{feff}A dog .\nTwo dogs .\nA cat .\nOne cat ."])
                 .with_list("b.jpg\nb.jpg\na.jpg\na.jpg\n"),
             "",
         ),
@@ -119,19 +119,19 @@ fn every_form_gives_the_same_captions() {
 
 #[test]
 fn splits_of_the_file_are_written_unless_one_is_named() {
-    let given = Given::new(&[KARPATHY]);
+    let given = CaptionFixture::new(&[KARPATHY]);
     let out = given.dir.path().join("all");
     let written = given.import(&out, None).unwrap();
     let names: Vec<&str> = written.iter().map(|written| &written.split[..]).collect();
     assert_eq!(names, ["dev", "train"]);
     assert_eq!(read(&out, "dev_caps.txt"), "an owl\n");
     given.refused(Some("test"), &["no split test", "only dev, train"]);
-    Given::new(&[&KARPATHY.replace("\"val\"", "\"../x\"")]).refused(None, &["`../x`"]);
+    CaptionFixture::new(&[&KARPATHY.replace("\"val\"", "\"../x\"")]).refused(None, &["`../x`"]);
 }
 
 #[test]
-fn captions_take_the_order_of_features_and_what_is_missing_is_listed() {
-    let given = Given::new(&[TOKENS, "c.jpg#0\tAn owl .\nd.jpg#0\t \nd.jpg#1\tA fox .\n"]);
+fn captions_take_the_order_of_features_and_unmatched_images_are_listed() {
+    let given = CaptionFixture::new(&[TOKENS, "c.jpg#0\tAn owl .\nd.jpg#0\t \nd.jpg#1\tA fox .\n"]);
     let out = given.dir.path();
     features(out, "dev", &["photos/a.png", "e", "b.jpg", "d"]);
     let written = &given.import(out, Some("dev")).unwrap()[0];
@@ -147,9 +147,9 @@ fn captions_take_the_order_of_features_and_what_is_missing_is_listed() {
 }
 
 #[test]
-fn features_called_by_cocos_numbers_are_found() {
+fn features_with_cocos_numbers_as_ids_are_matched() {
     for text in [KARPATHY, COCO] {
-        let given = Given::new(&[text]);
+        let given = CaptionFixture::new(&[text]);
         features(given.dir.path(), "train", &["9", "7"]);
         given.import(given.dir.path(), Some("train")).unwrap();
         let split = Split::open(given.dir.path(), "train").unwrap();
@@ -160,7 +160,7 @@ fn features_called_by_cocos_numbers_are_found() {
 
 #[test]
 fn image_list_chooses_and_orders() {
-    let given = Given::new(&[TOKENS]).with_list("a.jpg\n\nz.jpg\n");
+    let given = CaptionFixture::new(&[TOKENS]).with_list("a.jpg\n\nz.jpg\n");
     let out = given.dir.path();
     let written = &given.import(out, Some("test")).unwrap()[0];
     assert_eq!((written.images, written.without_captions), (1, 1));
@@ -169,19 +169,19 @@ fn image_list_chooses_and_orders() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_the_way_out() {
-    Given::new(&["A dog .\n"]).refused(None, &["captions.0", "--image-list"]);
-    Given::new(&["A dog .\n"])
+fn wrong_files_are_refused_with_advice() {
+    CaptionFixture::new(&["A dog .\n"]).refused(None, &["captions.0", "--image-list"]);
+    CaptionFixture::new(&["A dog .\n"])
         .with_list("a\nb\n")
         .refused(None, &["2 captions", "found 1"]);
-    let twice = Given::new(&[TOKENS]).with_list("a.jpg\nb.jpg\nphotos/a.png\n");
+    let twice = CaptionFixture::new(&[TOKENS]).with_list("a.jpg\nb.jpg\nphotos/a.png\n");
     twice.refused(None, &["is the id of images 0 and 2"]);
-    Given::new(&["a.jpg#0\tA dog .\nA cat .\n"]).refused(None, &["line 2", "NAME.jpg#k"]);
-    Given::new(&["{\"images\": 3}"]).refused(None, &["captions.0", "Karpathy's"]);
+    CaptionFixture::new(&["a.jpg#0\tA dog .\nA cat .\n"]).refused(None, &["line 2", "NAME.jpg#k"]);
+    CaptionFixture::new(&["{\"images\": 3}"]).refused(None, &["captions.0", "Karpathy's"]);
     let unknown = COCO.replace("\"image_id\": 9", "\"image_id\": 8");
-    Given::new(&[&unknown]).refused(None, &["image 8", "not among `images`"]);
-    Given::new(&["<html>"]).refused(None, &["captions.0", "a web page"]);
-    let given = Given::new(&[TOKENS]);
+    CaptionFixture::new(&[&unknown]).refused(None, &["image 8", "not among `images`"]);
+    CaptionFixture::new(&["<html>"]).refused(None, &["captions.0", "a web page"]);
+    let given = CaptionFixture::new(&[TOKENS]);
     let out = given.dir.path().join("out");
     fs::create_dir(&out).unwrap();
     features(&out, "train", &["x", "y"]);
@@ -194,7 +194,7 @@ fn what_does_not_fit_is_refused_with_the_way_out() {
 }
 
 #[test]
-fn flickr8k_comes_back_from_its_token_file() {
+fn flickr8k_is_imported_from_its_token_file() {
     let Some(shared) = std::env::var_os("UARD_SHARED") else {
         println!("skipped: UARD_SHARED is not set");
         return;
@@ -212,7 +212,7 @@ fn flickr8k_comes_back_from_its_token_file() {
         lists.push((split, ids, captions));
     }
     for (split, ids, captions) in lists {
-        let given = Given::new(&[&tokens]).with_list(&ids);
+        let given = CaptionFixture::new(&[&tokens]).with_list(&ids);
         let out = given.dir.path();
         let written = &given.import(out, Some(split)).unwrap()[0];
         assert_eq!(written.unmatched, None);

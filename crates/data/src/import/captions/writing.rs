@@ -1,4 +1,4 @@
-//! Captions beside the features that they belong to, found by the names of their images.
+//! Writes the captions of a split in the order of its features, which are matched by the names of images.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -10,35 +10,35 @@ use crate::import::{ImportError, ids};
 use crate::store::{RegionStore, features_path};
 use crate::{Error, Result};
 
-/// What was written of a split.
+/// The result of importing the captions of a split.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrittenCaptions {
     /// `train`, `dev`, `test`, …
     pub split: String,
-    /// Images with captions.
+    /// The number of images with captions.
     pub images: usize,
-    /// Captions.
+    /// The number of captions.
     pub captions: usize,
-    /// Whether the split has features in the directory.
+    /// Whether the directory has features of the split.
     pub has_features: bool,
-    /// Images whose captions were left out, because no features have their name.
+    /// The number of images whose captions were left out, because no features have their name.
     pub without_features: usize,
-    /// Features, or entries of an image list, without captions.
+    /// The number of features, or entries of an image list, without captions.
     pub without_captions: usize,
-    /// Images of which an empty caption was left out.
+    /// The number of images of which an empty caption was left out.
     pub with_empty_captions: usize,
-    /// Where these images are listed, if there are any.
+    /// The file that lists these images, if there are any.
     pub unmatched: Option<PathBuf>,
 }
 
-/// The images of a list, in its order. Those without captions stay, to be named.
+/// The images of a list, in its order, including those without captions, which are reported.
 pub(super) fn listed(path: &Path, list: &[String], images: &[Captioned]) -> Result<Vec<Captioned>> {
-    let names = Names::of(images);
+    let names = Names::new(images);
     let mut taken: Vec<Option<usize>> = vec![None; images.len()];
     let mut chosen = Vec::new();
     for (line, name) in list.iter().enumerate() {
         match names.find(name) {
-            // Bare captions may have a line of the list for each.
+            // A list for captions without names has a line for each caption, so a name may repeat.
             Some(image) if taken[image].is_some_and(|first| list[first] == *name) => {}
             Some(image) => {
                 if let Some(first) = taken[image].replace(line) {
@@ -62,7 +62,7 @@ pub(super) fn listed(path: &Path, list: &[String], images: &[Captioned]) -> Resu
     Ok(chosen)
 }
 
-/// The images of each split that is to be written.
+/// The images of each split to be written.
 pub(super) fn splits(
     source: &CaptionSource<'_>,
     images: Vec<Captioned>,
@@ -98,9 +98,9 @@ pub(super) fn splits(
     Ok(splits)
 }
 
-/// Refuses a split that has captions.
+/// Refuses a split that already has captions.
 pub(super) fn expect_free(dir: &Path, split: &str) -> Result<()> {
-    let files = CaptionFiles::of(dir, split);
+    let files = CaptionFiles::in_directory(dir, split);
     match [files.captions, files.map]
         .into_iter()
         .find(|path| path.exists())
@@ -118,10 +118,10 @@ pub(super) fn write(dir: &Path, split: &str, images: &[Captioned]) -> Result<Wri
         None => None,
     };
     let order = match (&stored, &features) {
-        (Some(ids), Some(path)) => of_features(ids, images, path)?,
-        _ => Order::of_captions(images),
+        (Some(ids), Some(path)) => order_by_features(ids, images, path)?,
+        _ => Order::by_captions(images),
     };
-    let files = CaptionFiles::of(dir, split);
+    let files = CaptionFiles::in_directory(dir, split);
     let path = |ending: &str| dir.join(format!("{split}_{ending}"));
     if stored.is_none() {
         let ids = order.images.iter().flatten().map(|image| image.id());
@@ -129,7 +129,7 @@ pub(super) fn write(dir: &Path, split: &str, images: &[Captioned]) -> Result<Wri
     }
     if !order.is_even() {
         let map = order.images.iter().enumerate();
-        let map = map.flat_map(|(place, image)| vec![place.to_string(); captions(*image).len()]);
+        let map = map.flat_map(|(index, image)| vec![index.to_string(); captions(*image).len()]);
         write_lines(&files.map, map)?;
     }
     let all = order.images.iter().flat_map(|image| captions(*image));
@@ -172,15 +172,15 @@ const EMPTY_CAPTION: &str = "an empty caption was left out";
 
 /// Images in the order in which their captions are written.
 struct Order<'a> {
-    /// `None` for features without captions.
+    /// The images; `None` for features without captions.
     images: Vec<Option<&'a Captioned>>,
-    /// Ids with what is wrong with them.
+    /// Unmatched ids with the reason.
     unmatched: Vec<(&'a str, &'static str)>,
 }
 
 impl<'a> Order<'a> {
-    /// As the captions came.
-    fn of_captions(images: &'a [Captioned]) -> Self {
+    /// The order of the caption files.
+    fn by_captions(images: &'a [Captioned]) -> Self {
         let (with, without): (Vec<_>, Vec<_>) =
             images.iter().partition(|image| !image.captions.is_empty());
         let mut unmatched: Vec<_> = without
@@ -194,7 +194,7 @@ impl<'a> Order<'a> {
         }
     }
 
-    /// Whether every image has as many captions, so that their order says it all.
+    /// Whether all images have the same number of captions, so that no map is needed.
     fn is_even(&self) -> bool {
         let mut counts = self.images.iter().map(|image| captions(*image).len());
         let first = counts.next();
@@ -202,23 +202,23 @@ impl<'a> Order<'a> {
     }
 }
 
-/// The images of features, in their order.
-fn of_features<'a>(
+/// The images in the order of the features.
+fn order_by_features<'a>(
     ids: &'a [String],
     images: &'a [Captioned],
     features: &Path,
 ) -> Result<Order<'a>> {
-    let names = Names::of(images);
+    let names = Names::new(images);
     let mut taken: Vec<Option<usize>> = vec![None; images.len()];
     let mut unmatched = Vec::new();
     let mut found = Vec::with_capacity(ids.len());
-    for (place, id) in ids.iter().enumerate() {
+    for (row, id) in ids.iter().enumerate() {
         let image = names.find(id);
-        if let Some(first) = image.and_then(|image| taken[image].replace(place)) {
+        if let Some(first) = image.and_then(|image| taken[image].replace(row)) {
             return Err(Error::RepeatedImage {
                 path: features.to_owned(),
                 id: id.clone(),
-                images: [first, place],
+                images: [first, row],
             });
         }
         let image = image
@@ -257,30 +257,30 @@ fn captions(image: Option<&Captioned>) -> &[String] {
     image.map_or(&[], |image| &image.captions)
 }
 
-/// Images by whatever they are called.
+/// The index of the image of each name; `None` for an ambiguous name.
 struct Names<'a>(HashMap<&'a str, Option<usize>>);
 
 impl<'a> Names<'a> {
-    /// A name of two images is none, unless it is the id of one.
-    fn of(images: &'a [Captioned]) -> Self {
+    /// A name of two images is ambiguous, unless it is the id of one of them.
+    fn new(images: &'a [Captioned]) -> Self {
         let mut names = HashMap::new();
-        for (place, image) in images.iter().enumerate() {
+        for (index, image) in images.iter().enumerate() {
             for name in &image.names {
-                let entry = names.entry(name.as_str()).or_insert(Some(place));
-                *entry = entry.filter(|&other| other == place);
+                let entry = names.entry(name.as_str()).or_insert(Some(index));
+                *entry = entry.filter(|&other| other == index);
             }
         }
-        for (place, image) in images.iter().enumerate() {
-            names.insert(image.id(), Some(place));
+        for (index, image) in images.iter().enumerate() {
+            names.insert(image.id(), Some(index));
         }
         Self(names)
     }
 
-    /// The image that a feature or a list calls so, with or without its folder and ending.
+    /// The image of a name in features or a list, with or without its folder and extension.
     fn find(&self, name: &str) -> Option<usize> {
         let file = name.rsplit('/').next().unwrap_or(name);
-        let mut ways = [name, file, stem(name)].into_iter();
-        ways.find_map(|way| self.0.get(way).copied().flatten())
+        let mut forms = [name, file, stem(name)].into_iter();
+        forms.find_map(|form| self.0.get(form).copied().flatten())
     }
 }
 

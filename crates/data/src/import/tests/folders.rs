@@ -1,4 +1,4 @@
-//! Dumps with a file for each image.
+//! Tests of dumps with a file for each image.
 
 use std::io::Write;
 
@@ -48,7 +48,7 @@ fn arrays(entry: &Entry) -> BTreeMap<&'static str, Vec<u8>> {
     ])
 }
 
-/// A folder of npz files, with a file that is none of them.
+/// A folder of npz files, and one file of another kind.
 fn folder() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for n in 0..IMAGES {
@@ -108,7 +108,7 @@ fn npz_files_give_their_images() {
 }
 
 #[test]
-fn npz_with_regions_as_columns_is_turned() {
+fn npz_with_regions_as_columns_is_transposed() {
     let dir = folder();
     let entry = image(4);
     let regions = entry.boxes.as_ref().unwrap().len();
@@ -138,7 +138,7 @@ fn files_named_by_numbers_come_in_the_order_of_the_numbers() {
 }
 
 #[test]
-fn images_in_a_folder_within_are_refused_by_name() {
+fn images_in_a_subfolder_are_refused_and_named() {
     let dir = folder();
     fs::create_dir(dir.path().join("notes")).unwrap();
     imported_npz(&dir).unwrap();
@@ -164,7 +164,7 @@ fn damaged_npz_files_are_named() {
         assert_refused(imported_npz(&dir), &["img_2.npz"]);
         assert_refused(imported_npz(&dir), parts);
     };
-    let missing = "the array `x` or `feat` or `features` is missing; it has bbox.npy, ";
+    let missing = "the array `x` or `feat` or `features` is missing; the file has bbox.npy, ";
     refused("x", None, &[missing]);
     refused("num_bbox", Some(number(0)), &["`num_bbox` is 0"]);
     refused(
@@ -250,7 +250,7 @@ fn features_without_boxes_and_sizes_are_images() {
             let features = reals(&shape, &entry.features);
             npz(&dir.path().join(format!("{n}.npz")), &[(name, features)]);
         }
-        // What macOS leaves beside each file.
+        // macOS writes such a file beside each file.
         fs::write(dir.path().join("._0.npz"), b"\0\x05\x16\x07").unwrap();
         let out = imported_npz(&dir).unwrap();
         assert_eq!(entries(out.path()), expected);
@@ -258,7 +258,7 @@ fn features_without_boxes_and_sizes_are_images() {
 }
 
 #[test]
-fn what_is_no_archive_is_called_what_it_is() {
+fn files_of_another_kind_are_recognised() {
     let dir = folder();
     let path = dir.path().join("img_2.npz");
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
@@ -275,7 +275,7 @@ fn what_is_no_archive_is_called_what_it_is() {
 }
 
 #[test]
-fn array_that_inflates_without_end_meets_a_limit() {
+fn an_array_that_decompresses_beyond_the_limit_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut bomb = reals(&[1, 1 << 20], &vec![0.0; 1 << 20]);
     bomb.resize(65 << 20, 0);

@@ -1,10 +1,10 @@
-//! HDF5 files with as many regions for each image, and with 10 to 100.
+//! Tests of HDF5 dumps with a fixed and with a varying number of regions.
 
 use hdf5_pure::FileBuilder;
 
 use super::*;
 
-/// What stands in `spatial_features`: boxes and sides, divided by the picture's size.
+/// The rows of `spatial_features`: boxes, widths and heights, divided by the picture's size.
 fn spatial(entry: &Entry) -> Vec<f32> {
     let size = entry.size.unwrap();
     let (height, width) = (size.height as f32, size.width as f32);
@@ -17,11 +17,11 @@ fn spatial(entry: &Entry) -> Vec<f32> {
 
 /// Images 0 and 3, which have two regions each.
 fn fixed() -> [Entry; 2] {
-    let renamed = |(place, n): (usize, usize)| Entry {
-        id: place.to_string(),
+    let renamed = |id: usize, n: usize| Entry {
+        id: id.to_string(),
         ..image(n)
     };
-    [renamed((0, 0)), renamed((1, 3))]
+    [renamed(0, 0), renamed(1, 3)]
 }
 
 fn dataset(file: &mut FileBuilder, name: &str, shape: &[u64], values: &[f32]) {
@@ -33,7 +33,7 @@ fn dataset(file: &mut FileBuilder, name: &str, shape: &[u64], values: &[f32]) {
 fn write(dir: &TempDir, images: &[Entry], leading: &[u64]) -> FileBuilder {
     let shape = |width: usize| [leading, &[width as u64]].concat();
     let mut file = FileBuilder::new();
-    let all = |of: fn(&Entry) -> Vec<f32>| images.iter().flat_map(of).collect::<Vec<f32>>();
+    let all = |values: fn(&Entry) -> Vec<f32>| images.iter().flat_map(values).collect::<Vec<f32>>();
     let boxes = all(|entry| entry.boxes.iter().flatten().flatten().copied().collect());
     dataset(
         &mut file,
@@ -79,7 +79,7 @@ fn fixed_and_ragged_files_give_their_images() {
 }
 
 #[test]
-fn files_that_are_no_such_dump_are_refused() {
+fn hdf5_files_of_other_content_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |file: FileBuilder, parts: &[&str]| {
         assert_refused(imported_file(&dir, file), &["trainval.hdf5"]);
@@ -140,7 +140,7 @@ fn file_without_boxes_gives_its_features() {
 fn axes_that_the_file_cannot_hold_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut file = FileBuilder::new();
-    // Sizes that occur nowhere else.
+    // A size whose bytes occur in the file only as this axis.
     dataset(
         &mut file,
         "image_features",
@@ -166,7 +166,7 @@ fn axes_that_the_file_cannot_hold_are_refused() {
 }
 
 #[test]
-fn chunks_of_many_images_are_inflated_once() {
+fn chunks_of_many_images_are_decompressed_once() {
     let dir = tempfile::tempdir().unwrap();
     let (images, width) = (40, 8192);
     let mut file = FileBuilder::new();
@@ -179,7 +179,7 @@ fn chunks_of_many_images_are_inflated_once() {
     file.write(&path).unwrap();
     let mut dump = hdf5_dump(&path);
     while dump.next_image().unwrap().is_some() {}
-    assert_eq!(dump.inflated(), 32);
+    assert_eq!(dump.decompressed_chunks(), 32);
 }
 
 fn hdf5_dump(path: &Path) -> crate::import::hdf5::Hdf5Dump {

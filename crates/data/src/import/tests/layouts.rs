@@ -1,10 +1,10 @@
-//! A store and SCAN's arrays of one dump hold the same numbers.
+//! Tests of both layouts: a feature store and SCAN's arrays of one dump hold the same numbers.
 
 use super::*;
 use crate::dataset::Split;
 use crate::npy::{write_f32, write_i64};
 
-/// A SCAN directory of all images, padded with what is no number.
+/// A SCAN directory of all images, padded with NaN.
 fn scan() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let (mut features, mut boxes, mut counts) = (Vec::new(), Vec::new(), Vec::new());
@@ -90,7 +90,7 @@ fn both_layouts_open_as_the_same_split() {
 }
 
 #[test]
-fn equal_numbers_of_regions_need_no_counts_and_half_precision_stays() {
+fn images_with_equal_numbers_of_regions_need_no_counts_and_f16_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     write_f32(
         &dir.path().join("dev_ims.npy"),
@@ -104,7 +104,7 @@ fn equal_numbers_of_regions_need_no_counts_and_half_precision_stays() {
         element: Element::F16,
         ..destination(out.path(), Layout::Scan)
     };
-    import((Format::Scan, &mut *dump), &to, &mut |_, _| {}).unwrap();
+    import(Format::Scan, &mut *dump, &to, &mut |_, _| {}).unwrap();
     assert_eq!(names(out.path()), ["dev_ids.txt", "dev_ims.npy"]);
     assert_eq!(
         fs::read_to_string(out.path().join("dev_ids.txt")).unwrap(),
@@ -142,17 +142,21 @@ fn images_stored_once_for_each_caption_are_imported_once() {
     fs::remove_file(dir.path().join("dev_caps.txt")).unwrap();
     assert_refused(
         imported_scan(dir.path(), Layout::Store),
-        &["dev_ims.npy image 1: image `a`", "there before"],
+        &[
+            "dev_ims.npy image 1: image `a`",
+            "already that of image number",
+        ],
     );
 }
 
 #[test]
-fn features_that_are_there_are_not_overwritten_or_hidden() {
+fn existing_features_are_not_overwritten_or_hidden() {
     let dir = scan();
     let to = |layout| {
         let mut dump = open(Format::Scan, &[dir.path().to_owned()], "dev")?;
         import(
-            (Format::Scan, &mut *dump),
+            Format::Scan,
+            &mut *dump,
             &destination(dir.path(), layout),
             &mut |_, _| {},
         )
@@ -166,7 +170,7 @@ fn features_that_are_there_are_not_overwritten_or_hidden() {
 }
 
 #[test]
-fn directories_that_are_no_scan_split_are_refused() {
+fn directories_without_a_valid_scan_split_are_refused() {
     let dir = scan();
     fs::write(dir.path().join("dev_ids.txt"), "one\n").unwrap();
     assert_refused(
@@ -181,7 +185,7 @@ fn directories_that_are_no_scan_split_are_refused() {
 
 #[cfg(not(feature = "hdf5"))]
 #[test]
-fn hdf5_that_was_not_built_in_says_how_to_get_it() {
+fn hdf5_in_a_build_without_it_is_refused_with_advice() {
     let outcome = open(Format::Hdf5, &["a.hdf5".into()], "dev").map(|_| ());
     assert_refused(outcome, &["without HDF5", "--features hdf5"]);
 }

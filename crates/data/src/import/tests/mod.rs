@@ -1,4 +1,4 @@
-//! Facts about dumps: every format gives the same images, and each kind of damage is named.
+//! Tests of dumps: every format gives the same images, and each kind of damage is named.
 
 mod folders;
 #[cfg(feature = "hdf5")]
@@ -36,7 +36,7 @@ fn image(n: usize) -> Entry {
     }
 }
 
-/// The same with the classes that LXMERT's dumps have.
+/// The same image with the classes and attributes of LXMERT's dumps.
 fn classified(n: usize) -> Entry {
     let regions = 2 + n % 3;
     let ids = |from: usize| Column::Integers((from..from + regions).map(|id| id as i64).collect());
@@ -64,19 +64,19 @@ fn destination(dir: &Path, layout: Layout) -> Destination<'_> {
     }
 }
 
-/// Imports into a fresh directory.
+/// Imports into a new directory.
 fn imported(format: Format, paths: &[PathBuf], layout: Layout) -> Result<TempDir> {
     let out = tempfile::tempdir().unwrap();
     let mut dump = open(format, paths, "dev")?;
     let to = destination(out.path(), layout);
     let mut last = (0, 1);
     let on_progress = &mut |done, total| last = (done, total);
-    import((format, &mut *dump), &to, on_progress)?;
+    import(format, &mut *dump, &to, on_progress)?;
     assert_eq!(last.0, last.1, "all of the dump was read");
     Ok(out)
 }
 
-/// Every image of a store, as it went in.
+/// Reads back every image of a store.
 fn entries(dir: &Path) -> Vec<Entry> {
     let store = FeatureStore::open(dir, "dev").unwrap();
     store.verify().unwrap();

@@ -1,4 +1,4 @@
-//! TSV of both column orders, and what is refused in them.
+//! Tests of TSV dumps of both column orders, and of refused files.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -120,13 +120,13 @@ fn several_files_are_one_list() {
         imported(Format::ButdTsv, &twice, Layout::Store),
         &[
             "dump.tsv line 1: image `img_0`",
-            "there before, as image number 1",
+            "already that of image number 1",
         ],
     );
 }
 
 #[test]
-fn ends_of_lines_of_python_and_none_at_the_end_read_alike() {
+fn line_ends_do_not_change_the_images() {
     let (dir, paths) = file(&butd_lines());
     let text = fs::read_to_string(&paths[0]).unwrap();
     for text in [
@@ -141,7 +141,7 @@ fn ends_of_lines_of_python_and_none_at_the_end_read_alike() {
 }
 
 #[test]
-fn file_that_is_cut_anywhere_in_its_last_line_is_called_truncated() {
+fn a_file_that_ends_within_its_last_line_is_reported_as_truncated() {
     let (dir, paths) = file(&butd_lines());
     let whole = fs::read(&paths[0]).unwrap();
     let last = whole[..whole.len() - 1]
@@ -176,13 +176,13 @@ fn other_column_order_is_named() {
     lines[3].swap(1, 2);
     let says = [
         "line 4: image `img_3`: box 0",
-        "height and width change places",
+        "height and width were exchanged",
     ];
     refused(Format::LxmertTsv, &lines, &says);
 }
 
 #[test]
-fn columns_that_are_damaged_are_named() {
+fn damaged_columns_are_named() {
     let refused = |column: usize, text: &str, parts: &[&str]| {
         let mut lines = lxmert_lines();
         lines[2][column] = text.to_owned();
@@ -202,7 +202,7 @@ fn columns_that_are_damaged_are_named() {
         "5",
         &["`objects_id` decodes to 32 bytes, expected 40 (5 regions x 8)"],
     );
-    // A count whose bytes no address space holds.
+    // A count whose size in bytes overflows.
     refused(7, "18446744073709551615", &["`objects_id` decodes to 32"]);
     refused(3, "AAAA", &["`objects_id` decodes to 3 bytes"]);
     refused(8, "AA!A", &["`boxes` is not base64", "offset 2"]);
@@ -227,17 +227,17 @@ fn columns_that_are_damaged_are_named() {
     refused(
         0,
         "img_1",
-        &["image `img_1`: its id was there before, as image number 2"],
+        &["image `img_1`: its id is already that of image number 2"],
     );
 }
 
-/// Numbers without a pattern in 0 to 3, as many features are.
+/// Seeded uniform numbers from 0 to 3, the range of many features.
 fn values(count: usize) -> Vec<f32> {
     let mut draws = ChaCha8Rng::seed_from_u64(5);
     (0..count).map(|_| draws.random_range(0.0..3.0)).collect()
 }
 
-/// The lines with the features of an image in other bytes.
+/// The lines of the dump, with these bytes as the features of the first image.
 fn with_features(bytes: &[u8]) -> Vec<Vec<String>> {
     let mut lines = butd_lines();
     lines[0][5] = STANDARD.encode(bytes);
@@ -272,7 +272,7 @@ fn numbers_of_another_type_are_refused_in_any_width() {
     let ones = [1.0f64; 12].map(f64::to_le_bytes);
     let says = ["`features` holds numbers of f64"];
     refused(Format::ButdTsv, &with_features(ones.as_flattened()), &says);
-    // Where the width is known, the length tells.
+    // From the second line on the width is known, and the length shows the number type.
     let mut lines = butd_lines();
     lines[2][5] = STANDARD.encode(f16(&image(2).features));
     refused(
@@ -287,7 +287,7 @@ fn numbers_of_another_type_are_refused_in_any_width() {
 }
 
 #[test]
-fn numbers_of_f32_are_taken_whatever_they_were_before() {
+fn f32_is_read_even_if_it_was_rounded_before() {
     let wide = values(2 * 512);
     let rounded = |v: &f32| half::f16::from_f32(*v).to_f32();
     let kinds: [Vec<f32>; 5] = [
@@ -307,7 +307,7 @@ fn numbers_of_f32_are_taken_whatever_they_were_before() {
 }
 
 #[test]
-fn boxes_in_parts_of_the_image_are_refused() {
+fn boxes_in_fractions_of_the_image_are_refused() {
     let mut lines = butd_lines();
     lines[0][4] = floats(&[0.0, 0.1, 0.9, 1.0, 0.2, 0.2, 1.0001, 0.4]);
     let says = [
@@ -316,7 +316,7 @@ fn boxes_in_parts_of_the_image_are_refused() {
         "multiply x",
     ];
     refused(Format::ButdTsv, &lines, &says);
-    // Boxes that nobody knew.
+    // Zeros, which stand for unknown boxes, are accepted.
     lines[0][4] = floats(&[0.0; 8]);
     let (_dir, paths) = file(&lines);
     imported(Format::ButdTsv, &paths, Layout::Store).unwrap();
@@ -340,7 +340,7 @@ fn columns_that_python_printed_as_bytes_are_read() {
 }
 
 #[test]
-fn packed_files_and_failed_downloads_are_called_what_they_are() {
+fn compressed_files_and_failed_downloads_are_recognised() {
     for (text, said) in [
         (&b"\x1f\x8b\x08\0\0"[..], "gunzip"),
         (
@@ -357,7 +357,7 @@ fn packed_files_and_failed_downloads_are_called_what_they_are() {
 }
 
 #[test]
-fn first_line_tells_the_width_only_if_it_divides() {
+fn the_first_line_must_have_a_multiple_of_its_regions() {
     let mut lines = butd_lines();
     lines[0][5] = floats(&[1.0; 13]);
     let says = ["line 1: `features` decodes to 52 bytes, expected a multiple of 2 regions x 4"];
@@ -365,7 +365,7 @@ fn first_line_tells_the_width_only_if_it_divides() {
 }
 
 #[test]
-fn line_without_an_end_is_refused_before_it_fills_the_memory() {
+fn a_line_beyond_the_limit_is_refused() {
     let (dir, paths) = file(&[]);
     let file = fs::File::options()
         .write(true)
@@ -392,7 +392,7 @@ fn file_without_images_and_no_file_are_refused() {
 }
 
 #[test]
-fn stopped_import_goes_on_with_the_same_dump_only() {
+fn a_stopped_import_is_continued_with_the_same_dump_only() {
     let (_dir, paths) = file(&butd_lines());
     let whole = imported(Format::ButdTsv, &paths, Layout::Store).unwrap();
     let mut broken = butd_lines();
@@ -402,7 +402,7 @@ fn stopped_import_goes_on_with_the_same_dump_only() {
     let to = destination(out.path(), Layout::Store);
     let import_again = || {
         let mut dump = open(Format::ButdTsv, &paths, "dev")?;
-        import((Format::ButdTsv, &mut *dump), &to, &mut |_, _| {})
+        import(Format::ButdTsv, &mut *dump, &to, &mut |_, _| {})
     };
     assert_refused(import_again(), &["line 5", "`features`"]);
     // The file has another size now, so it is another dump.

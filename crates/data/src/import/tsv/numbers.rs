@@ -1,7 +1,7 @@
-//! The numbers in a column of a TSV: base64, and the signs that they are of another type than f32.
+//! Decodes the base64 numbers in the columns of a TSV, and detects numbers that are not f32.
 //!
-//! The bytes of f16 or f64 are bytes of f32 as well, of other numbers: nonsense that would be
-//! finite. The length cannot tell, for any width may be; so the bytes have to.
+//! Bytes of f16 or f64 can be read as f32 too, as wrong but finite numbers. The length of the first line's
+//! features does not show it, because their width is not known; so the bytes themselves are tested.
 
 use std::str::FromStr;
 
@@ -11,16 +11,16 @@ use half::f16;
 
 use super::Problem;
 
-/// Features of networks lie between these, but for zeros.
+/// The magnitudes of features of networks, except zeros.
 const PLAUSIBLE: std::ops::Range<f64> = 1e-9..1e9;
 
-/// In this many implausible numbers of a hundred a type shows.
+/// If more than this percentage of numbers is implausible, they are of another type.
 const IMPLAUSIBLE_PERCENT: usize = 1;
 
-/// Fewer different lower halves than this tell nothing.
+/// With fewer different lower halves than this, [`holds_halves`] decides nothing.
 const LEAST_HALVES: usize = 24;
 
-/// A column as it was written. Python 3 prints bytes as `b'…'`, which base64 never holds.
+/// A column without the `b'…'` that Python 3 prints around bytes; base64 has no quotes.
 pub(super) fn plain(field: &[u8]) -> &[u8] {
     let printed = [(&b"b'"[..], &b"'"[..]), (b"b\"", b"\"")];
     let inside = printed
@@ -48,7 +48,7 @@ pub(super) fn bytes(field: &[u8], column: &'static str) -> Result<Vec<u8>, Probl
     decoded.map_err(|cause| Problem::Base64 { column, cause })
 }
 
-/// Numbers of f32, `width` for each region.
+/// Decodes f32 numbers, `width` for each region.
 pub(super) fn floats(
     field: &[u8],
     column: &'static str,
@@ -60,7 +60,7 @@ pub(super) fn floats(
     Ok(f32s(&bytes).collect())
 }
 
-/// Features of f32; as long as no width is known, any.
+/// Decodes features in f32; without a known width any multiple of the regions is accepted.
 pub(super) fn features(
     field: &[u8],
     column: &'static str,
@@ -111,20 +111,21 @@ fn check_length(
     })
 }
 
-/// The type of numbers that are not f32, if they show that they are not.
+/// The type of the numbers if they are recognised as f16 or f64; `None` for f32.
 fn other_type(bytes: &[u8]) -> Option<&'static str> {
     let implausible = are_implausible(f32s(bytes).map(f64::from));
     if holds_halves(bytes) || implausible && !are_implausible(f16s(bytes)) {
         return Some("f16");
     }
     let (words, rest) = bytes.as_chunks::<8>();
-    // Of round f64 the lower halves are zeros, which are plausible f32.
+    // Round f64 numbers have zeros in their lower halves, which are plausible as f32.
     let is_round = words.len() > 1 && words.iter().all(|word| word[..4] == [0; 4]);
     let is_f64 = rest.is_empty() && (implausible || is_round) && !are_implausible(f64s(bytes));
     is_f64.then_some("f64")
 }
 
-/// Whether one number is not finite, or a share of them has a size that no network gives.
+/// Whether a number is not finite, or more than [`IMPLAUSIBLE_PERCENT`] have a magnitude outside
+/// [`PLAUSIBLE`].
 fn are_implausible(numbers: impl Iterator<Item = f64>) -> bool {
     let (mut all, mut odd) = (0, 0);
     for number in numbers.filter(|&number| number != 0.0) {
@@ -137,11 +138,11 @@ fn are_implausible(numbers: impl Iterator<Item = f64>) -> bool {
     odd * 100 > all * IMPLAUSIBLE_PERCENT
 }
 
-/// Whether the lower half of each f32 is a number itself.
+/// Whether the lower half of each f32 is an f16 number itself, so that the numbers are f16.
 ///
-/// Of real f32 the lower bits are evenly spread, so one different half of four is, read as f16, below
-/// 2^-14, from 2^10 on, or no number; of f16 features hardly one. Bits that were rounded away tell
-/// nothing: f32 that were f16 or integers before end in zeros.
+/// The lower bits of true f32 are evenly distributed. So of the different lower halves, read as f16, about
+/// a quarter are below 2^-14, at least 2^10, or not finite; of f16 features hardly any. Halves that end in
+/// zeros are not counted: f32 numbers that were f16 or integers before end so.
 fn holds_halves(bytes: &[u8]) -> bool {
     const ROUNDED: u16 = 0x1fff;
     let mut seen = vec![false; 1 << 16];
@@ -154,10 +155,11 @@ fn holds_halves(bytes: &[u8]) -> bool {
     for half in halves {
         let magnitude = f16::from_bits(half).to_f32().abs();
         all += 1;
-        // NaN is in no range.
+        // A range does not contain NaN.
         odd += usize::from(!(f32::from(f16::MIN_POSITIVE)..1024.0).contains(&magnitude));
     }
-    // A tenth of them, less where they are few: an accident of one in a thousand at the fewest.
+    // At most about a tenth, fewer if there are few halves: with the fewest, true f32 would pass by chance
+    // once in a thousand times.
     all >= LEAST_HALVES && odd * 10 < all.saturating_sub(16)
 }
 

@@ -1,5 +1,4 @@
-//! Facts about feature stores: what goes in comes out, what is stopped goes on, and what is
-//! refused.
+//! Tests of feature stores: writing and reading back, continuing a stopped write, and refused stores.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -35,7 +34,7 @@ fn manifest(element: Element) -> Manifest {
     }
 }
 
-/// An image whose numbers tell its place, with `1 + n % 4` regions.
+/// Image number `n`, with `1 + n % 4` regions; all its numbers depend on `n`.
 fn entry(n: usize) -> Entry {
     let regions = 1 + n % 4;
     let number = |at: usize| (n * 100 + at) as f32 / 8.0;
@@ -58,7 +57,7 @@ fn entry(n: usize) -> Entry {
     }
 }
 
-/// The list: entry 4 and all of the third part have no features.
+/// Whether entry `n` of the list has features: entry 4 and the whole third part have none.
 fn is_readable(n: usize) -> bool {
     n != 4 && !(6..9).contains(&n)
 }
@@ -113,7 +112,7 @@ fn assert_refused<T>(outcome: Result<T>, parts: &[&str]) {
 }
 
 #[test]
-fn what_was_stored_is_read_back() {
+fn stored_images_are_read_back() {
     let dir = written(Element::F32);
     let store = open(&dir);
     store.verify().unwrap();
@@ -142,7 +141,7 @@ fn what_was_stored_is_read_back() {
 }
 
 #[test]
-fn store_reads_as_the_array_of_the_same_numbers() {
+fn a_store_and_an_array_of_the_same_numbers_give_the_same_split() {
     let dir = written(Element::F32);
     let array = tempfile::tempdir().unwrap();
     let mut padded = Vec::new();
@@ -151,7 +150,7 @@ fn store_reads_as_the_array_of_the_same_numbers() {
         let features = entry(n).features;
         counts.push((features.len() / WIDTH) as i64);
         padded.extend(&features);
-        // Padding that is not zero, to see that it is left out.
+        // NaN as padding, to test that padding is not read.
         padded.resize(counts.len() * 4 * WIDTH, f32::NAN);
     }
     write_f32(&array.path().join("dev_ims.npy"), &[7, 4, WIDTH], &padded).unwrap();
@@ -175,7 +174,7 @@ fn store_reads_as_the_array_of_the_same_numbers() {
 }
 
 #[test]
-fn array_is_read_where_there_are_both() {
+fn the_array_is_read_if_there_is_a_store_too() {
     let dir = written(Element::F32);
     assert!(
         features_path(dir.path(), "dev")
@@ -190,7 +189,7 @@ fn array_is_read_where_there_are_both() {
 }
 
 #[test]
-fn half_precision_rounds_and_refuses_what_it_cannot_hold() {
+fn f16_rounds_and_refuses_numbers_beyond_its_range() {
     let dir = written(Element::F16);
     let regions = RegionStore::open(dir.path(), "dev").unwrap();
     let read = regions.read_batch(&[6]).unwrap();
@@ -209,7 +208,7 @@ fn half_precision_rounds_and_refuses_what_it_cannot_hold() {
 }
 
 #[test]
-fn stopped_store_goes_on_to_the_same_bytes() {
+fn a_stopped_store_is_continued_to_the_same_bytes() {
     let whole = written(Element::F32);
     for stop in 0..=LIST {
         let dir = tempfile::tempdir().unwrap();
@@ -242,7 +241,7 @@ fn short_last_part_of_an_unfinished_store_is_written_again() {
 }
 
 #[test]
-fn complete_store_is_passed_and_takes_no_more() {
+fn a_complete_store_is_kept_and_refuses_more_images() {
     let dir = written(Element::F32);
     let before = files(&dir);
     let manifest = manifest(Element::F32);
@@ -313,7 +312,7 @@ fn another_manifest_is_refused_with_the_difference() {
 }
 
 #[test]
-fn image_that_cannot_be_stored_is_refused_and_leaves_no_trace() {
+fn an_image_that_cannot_be_stored_is_refused_and_nothing_of_it_is_stored() {
     let dir = tempfile::tempdir().unwrap();
     let begun = StoreWriter::create_or_continue(dir.path(), "dev", &manifest(Element::F32));
     let mut writer = begun.unwrap().0;
@@ -325,7 +324,7 @@ fn image_that_cannot_be_stored_is_refused_and_leaves_no_trace() {
     };
     refused(
         |e| e.id = "image 3".to_owned(),
-        &["image 3", "there before, as image number 1"],
+        &["image 3", "already that of image number 1"],
     );
     refused(|e| e.id.clear(), &["id is empty"]);
     refused(|e| e.features.clear(), &["image 1", "no regions"]);
@@ -334,10 +333,13 @@ fn image_that_cannot_be_stored_is_refused_and_leaves_no_trace() {
         |e| e.features[4] = f32::NAN,
         &["region 1: feature 1 is NaN"],
     );
-    refused(|e| e.features.truncate(3), &["1 regions, but 2 of `boxes`"]);
+    refused(
+        |e| e.features.truncate(3),
+        &["1 regions, but 2 entries of `boxes`"],
+    );
     refused(
         |e| e.size = None,
-        &["comes with boxes, object_confidences", "holds boxes"],
+        &["has boxes, object_confidences", "the store has boxes"],
     );
     refused(
         |e| e.boxes.as_mut().unwrap()[0][0] = f32::INFINITY,
@@ -358,7 +360,7 @@ fn image_that_cannot_be_stored_is_refused_and_leaves_no_trace() {
                 width: 5,
             })
         },
-        &["outside", "height and width change places"],
+        &["outside", "height and width were exchanged"],
     );
     let reals = |e: &mut Entry| {
         let column = Column::Reals(vec![1.0, 2.0]);
@@ -390,7 +392,7 @@ fn box_may_reach_out_of_its_image_by_a_pixel() {
 }
 
 #[test]
-fn damaged_parts_are_refused_by_name() {
+fn damaged_parts_are_refused_and_named() {
     let dir = written(Element::F32);
     let store = store_path(dir.path(), "dev");
     let path = part_path(&store, 1);
@@ -483,7 +485,7 @@ fn manifest_of_another_format_or_with_unknown_keys_is_refused() {
     );
     let fewer = text.replacen("\"images\": 7", "\"images\": 8", 1);
     assert_ne!(fewer, text);
-    refused(&fewer, &["promises 8 images, its parts have 7"]);
+    refused(&fewer, &["lists 8 images, its parts have 7"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The table of networks, and how each family is built and run.
+//! The table of candle-transformers' networks, and how each family is built and run.
 
 use std::sync::OnceLock;
 
@@ -10,7 +10,7 @@ use candle_transformers::models::chinese_clip::vision_model::{
 use candle_transformers::models::{blip, blip_text, eva2, fastvit, vit};
 
 use super::Forward;
-use super::tensors::{Origin, Tensors};
+use super::tensors::{TensorOrigin, Tensors};
 use crate::Result;
 use crate::backbone::preprocessing::{Filter, Preprocessing};
 use crate::transformer::stored_prefix;
@@ -19,24 +19,24 @@ use uard_hub::weights::Weights;
 /// A network of the table.
 pub(super) struct Model {
     pub name: &'static str,
-    /// What photos are made into for it.
-    pub pixels: Preprocessing,
+    pub preprocessing: Preprocessing,
     pub family: Family,
 }
 
-/// A family of networks, and the size of one of them.
+/// A family of networks, with the sizes of one of them.
 #[derive(Clone, Copy)]
 pub(super) enum Family {
-    /// Vasu et al., *FastViT*, ICCV 2023, and the photo halves of MobileCLIP ("mci"); timm's names.
+    /// Vasu et al., *FastViT*, ICCV 2023, and the photo halves of MobileCLIP ("mci"); weights have
+    /// timm's names.
     FastVit(fn() -> fastvit::Config),
-    /// Fang et al., *EVA-02*, 2023, of 448 x 448 pixels; timm's names.
+    /// Fang et al., *EVA-02*, 2023, for 448 x 448 pixels; weights have timm's names.
     Eva02(Sizes),
-    /// Dosovitskiy et al., *An Image is Worth 16x16 Words*, ICLR 2021, and what has its layers, such
-    /// as DINO's first version; the names of Hugging Face.
+    /// Dosovitskiy et al., *An Image is Worth 16x16 Words*, ICLR 2021, and networks with the same
+    /// layers, such as DINO's first version; weights have the names of Hugging Face.
     Vit(Sizes),
-    /// The photo half of Li et al., *BLIP*, ICML 2022; the names of Hugging Face.
+    /// The photo half of Li et al., *BLIP*, ICML 2022; weights have the names of Hugging Face.
     Blip(Sizes),
-    /// The photo half of Yang et al., *Chinese CLIP*, 2022; the names of Hugging Face.
+    /// The photo half of Yang et al., *Chinese CLIP*, 2022; weights have the names of Hugging Face.
     ChineseClip(Sizes),
 }
 
@@ -77,21 +77,21 @@ const fn large(patch: usize) -> Sizes {
     }
 }
 
-/// Colours with the mean and deviation of ImageNet.
+/// Colours are normalised with ImageNet's mean and deviation.
 const IMAGENET: Preprocessing = Preprocessing {
     filter: Filter::Bicubic,
     ..Preprocessing::IMAGENET
 };
 
-/// Colours from 0 to 1, as MobileCLIP reads them.
-const PLAIN: Preprocessing = Preprocessing {
+/// Colours from 0 to 1, for MobileCLIP.
+const UNIT: Preprocessing = Preprocessing {
     mean: [0.0; 3],
     deviation: [1.0; 3],
     ..IMAGENET
 };
 
 /// Colours from -1 to 1.
-const HALF: Preprocessing = Preprocessing {
+const SIGNED: Preprocessing = Preprocessing {
     mean: [0.5; 3],
     deviation: [0.5; 3],
     ..IMAGENET
@@ -99,61 +99,57 @@ const HALF: Preprocessing = Preprocessing {
 
 const CLIP: Preprocessing = Preprocessing::CLIP;
 
-const fn fast(name: &'static str, config: fn() -> fastvit::Config) -> Model {
-    model(name, IMAGENET.squeezed(256), Family::FastVit(config))
+const fn fastvit(name: &'static str, config: fn() -> fastvit::Config) -> Model {
+    model(name, IMAGENET.stretched(256), Family::FastVit(config))
 }
 
 const fn mobile_clip(name: &'static str, config: fn() -> fastvit::Config) -> Model {
-    model(name, PLAIN.squeezed(256), Family::FastVit(config))
+    model(name, UNIT.stretched(256), Family::FastVit(config))
 }
 
 const fn eva02(name: &'static str, sizes: Sizes) -> Model {
-    model(name, CLIP.squeezed(448), Family::Eva02(sizes))
+    model(name, CLIP.stretched(448), Family::Eva02(sizes))
 }
 
-const fn vit(name: &'static str, pixels: Preprocessing, sizes: Sizes) -> Model {
-    model(name, pixels, Family::Vit(sizes))
+const fn vit(name: &'static str, colours: Preprocessing, side: u32, sizes: Sizes) -> Model {
+    model(name, colours.stretched(side), Family::Vit(sizes))
 }
 
 const fn blip(name: &'static str, sizes: Sizes) -> Model {
-    model(name, CLIP.squeezed(384), Family::Blip(sizes))
+    model(name, CLIP.stretched(384), Family::Blip(sizes))
 }
 
 const fn chinese_clip(name: &'static str, sizes: Sizes) -> Model {
-    model(name, CLIP.squeezed(224), Family::ChineseClip(sizes))
+    model(name, CLIP.stretched(224), Family::ChineseClip(sizes))
 }
 
-const fn model(name: &'static str, pixels: Preprocessing, family: Family) -> Model {
+const fn model(name: &'static str, preprocessing: Preprocessing, family: Family) -> Model {
     Model {
         name,
-        pixels,
+        preprocessing,
         family,
     }
 }
 
 pub(super) const MODELS: &[Model] = &[
-    fast("candle:fastvit_t8", fastvit::Config::t8),
-    fast("candle:fastvit_t12", fastvit::Config::t12),
-    fast("candle:fastvit_s12", fastvit::Config::s12),
-    fast("candle:fastvit_sa12", fastvit::Config::sa12),
-    fast("candle:fastvit_sa24", fastvit::Config::sa24),
-    fast("candle:fastvit_sa36", fastvit::Config::sa36),
-    fast("candle:fastvit_ma36", fastvit::Config::ma36),
+    fastvit("candle:fastvit_t8", fastvit::Config::t8),
+    fastvit("candle:fastvit_t12", fastvit::Config::t12),
+    fastvit("candle:fastvit_s12", fastvit::Config::s12),
+    fastvit("candle:fastvit_sa12", fastvit::Config::sa12),
+    fastvit("candle:fastvit_sa24", fastvit::Config::sa24),
+    fastvit("candle:fastvit_sa36", fastvit::Config::sa36),
+    fastvit("candle:fastvit_ma36", fastvit::Config::ma36),
     mobile_clip("candle:fastvit_mci0", fastvit::Config::mci0),
     mobile_clip("candle:fastvit_mci1", fastvit::Config::mci1),
     mobile_clip("candle:fastvit_mci2", fastvit::Config::mci2),
     eva02("candle:eva02_base_patch14_448", base(14)),
     eva02("candle:eva02_large_patch14_448", large(14)),
-    vit("candle:vit_base_patch16_224", HALF.squeezed(224), base(16)),
-    vit("candle:vit_base_patch16_384", HALF.squeezed(384), base(16)),
-    vit("candle:vit_base_patch32_384", HALF.squeezed(384), base(32)),
-    vit(
-        "candle:vit_large_patch16_224",
-        HALF.squeezed(224),
-        large(16),
-    ),
-    vit("candle:dino_vits16", IMAGENET.squeezed(224), small(16)),
-    vit("candle:dino_vitb16", IMAGENET.squeezed(224), base(16)),
+    vit("candle:vit_base_patch16_224", SIGNED, 224, base(16)),
+    vit("candle:vit_base_patch16_384", SIGNED, 384, base(16)),
+    vit("candle:vit_base_patch32_384", SIGNED, 384, base(32)),
+    vit("candle:vit_large_patch16_224", SIGNED, 224, large(16)),
+    vit("candle:dino_vits16", IMAGENET, 224, small(16)),
+    vit("candle:dino_vitb16", IMAGENET, 224, base(16)),
     blip("candle:blip_base", base(16)),
     blip("candle:blip_large", large(16)),
     chinese_clip("candle:chinese_clip_vit_base_patch16", base(16)),
@@ -170,31 +166,32 @@ impl Model {
             | Family::Blip(sizes)
             | Family::ChineseClip(sizes) => (sizes.patch, sizes.width),
         };
-        let (height, across) = self.pixels.size();
-        [height / stride, across / stride, width]
+        let pixels = self.preprocessing.size();
+        [pixels.height / stride, pixels.width / stride, width]
     }
 
     /// Reads the weights.
     ///
     /// # Errors
-    /// When one that the network runs is missing, has another shape or cannot be read, by name.
+    /// When a weight that the network uses is missing, has another shape or cannot be read, by
+    /// name.
     pub(super) fn build(&self, weights: &Weights) -> Result<Forward> {
-        // Files of the whole MobileCLIP or of a classifier name the part before the tensor.
+        // In files of the whole MobileCLIP or of a classifier, names have this prefix.
         let (prefix, first) = match self.family {
             Family::FastVit(_) => ("image_encoder.model.", "stem.0.conv_kxk.0.conv.weight"),
             Family::Vit(_) => ("vit.", "embeddings.cls_token"),
             Family::Eva02(_) | Family::Blip(_) | Family::ChineseClip(_) => ("", ""),
         };
-        let refused = OnceLock::new();
+        let first_error = OnceLock::new();
         let tensors = Tensors {
             weights,
             prefix: stored_prefix(weights, prefix, first),
             family: self.family,
-            refused: &refused,
+            first_error: &first_error,
         };
         let tensors = VarBuilder::from_backend(Box::new(tensors), DType::F32, Device::Cpu);
-        let built = self.family.build(tensors, self.pixels.size().0);
-        match refused.into_inner() {
+        let built = self.family.build(tensors, self.preprocessing.size().height);
+        match first_error.into_inner() {
             Some(error) => Err(error),
             None => Ok(built?),
         }
@@ -212,22 +209,22 @@ impl Family {
         }
     }
 
-    /// Where the tensors are that candle-transformers asks for.
-    pub(super) fn origin(self, name: &str) -> Origin {
+    /// Where a tensor comes from, by the name that candle-transformers requests.
+    pub(super) fn origin(self, name: &str) -> TensorOrigin {
         let begins = |parts: &[&str]| parts.iter().any(|part| name.starts_with(part));
         match self {
-            Self::FastVit(config) if fastvit_lacks(&config(), name) => Origin::Absent,
-            // The classifier, and the norm of what it reads.
-            Self::Eva02(_) if begins(&["head.", "norm."]) => Origin::NotRun,
-            Self::Eva02(_) if name == "rot_pos_embed" => Origin::Made(rotations),
-            Self::Blip(_) if begins(&["text_decoder."]) => Origin::NotRun,
-            _ => Origin::File,
+            Self::FastVit(config) if fastvit_lacks(&config(), name) => TensorOrigin::Absent,
+            // The classifier, and the norm before it.
+            Self::Eva02(_) if begins(&["head.", "norm."]) => TensorOrigin::NotRun,
+            Self::Eva02(_) if name == "rot_pos_embed" => TensorOrigin::Computed(rotations),
+            Self::Blip(_) if begins(&["text_decoder."]) => TensorOrigin::NotRun,
+            _ => TensorOrigin::File,
         }
     }
 }
 
-/// Whether a FastViT of this size has no such tensor: candle-transformers asks for the tensors of every
-/// branch that a block may have, and leaves out the branches whose tensors it does not get.
+/// Whether a FastViT of this size lacks a tensor. candle-transformers requests the tensors of every
+/// branch that a block may have, and leaves out the branches whose tensors are absent.
 fn fastvit_lacks(config: &fastvit::Config, name: &str) -> bool {
     let among = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
     let squeezes = among(&["final_conv."])
@@ -241,18 +238,19 @@ fn fastvit_lacks(config: &fastvit::Config, name: &str) -> bool {
         || among(&[".conv_kxk."]) && among(&[".norm."])
 }
 
-/// The rotary position embedding of EVA-02, which files do not hold. For each patch: 32 sines and then
-/// 32 cosines, each written twice; the first half of them is of the patch's row, the other of its column.
+/// The rotary position embedding of EVA-02, which files do not store. A patch has 32 sines, each
+/// twice, then 32 cosines, each twice; the first 16 of each are for the patch's row, the others for
+/// its column.
 ///
 /// # Source
-/// `RotaryEmbeddingCat` of timm, with the grid that the network was trained on first, 16 x 16.
+/// `RotaryEmbeddingCat` of timm, with the grid of the network's pre-training, 16 x 16.
 fn rotations(shape: &[usize]) -> Vec<f32> {
-    const TRAINED: f64 = 16.0;
+    const TRAINED_SIDE: f64 = 16.0;
     const BANDS: usize = 16;
     let side = shape[0].isqrt();
     let angles = |at: usize| {
-        let place = at as f64 / side as f64 * TRAINED;
-        (0..BANDS).map(move |band| place / libm::pow(10_000.0, band as f64 / BANDS as f64))
+        let position = at as f64 / side as f64 * TRAINED_SIDE;
+        (0..BANDS).map(move |band| position / libm::pow(10_000.0, band as f64 / BANDS as f64))
     };
     let mut numbers = Vec::with_capacity(shape.iter().product());
     for (row, column) in (0..side * side).map(|at| (at / side, at % side)) {
@@ -264,8 +262,8 @@ fn rotations(shape: &[usize]) -> Vec<f32> {
     numbers
 }
 
-/// The tokens of [1, T, F] without the first, the class token.
-fn behind_class(tokens: &Tensor) -> candle_core::Result<Tensor> {
+/// [1, T, F] without the first token, that of the class.
+fn without_class_token(tokens: &Tensor) -> candle_core::Result<Tensor> {
     tokens.narrow(1, 1, tokens.dim(1)? - 1)?.contiguous()
 }
 
@@ -295,7 +293,7 @@ fn build_eva02(sizes: Sizes, tensors: VarBuilder<'_>) -> candle_core::Result<For
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a norm without a backward, in a network that is never trained"
+    reason = "a norm without a backward pass, in a network that is never trained"
 )]
 fn build_vit(sizes: Sizes, side: usize, tensors: &VarBuilder<'_>) -> candle_core::Result<Forward> {
     let config = vit::Config {
@@ -315,12 +313,13 @@ fn build_vit(sizes: Sizes, side: usize, tensors: &VarBuilder<'_>) -> candle_core
     let norm = candle_nn::layer_norm(sizes.width, config.layer_norm_eps, tensors.pp("layernorm"))?;
     Ok(Box::new(move |pixels| {
         let tokens = encoder.forward(&embeddings.forward(pixels, None, false)?)?;
-        norm.forward(&behind_class(&tokens)?)
+        norm.forward(&without_class_token(&tokens)?)
     }))
 }
 
 fn build_blip(sizes: Sizes, side: usize, tensors: VarBuilder<'_>) -> candle_core::Result<Forward> {
-    // The decoder of captions, which comes with the photo half, as small as it can be.
+    // candle-transformers builds the caption decoder with the photo half. It is never run, so it is
+    // as small as possible.
     let text_config = blip_text::Config {
         vocab_size: 1,
         hidden_size: 1,
@@ -353,7 +352,7 @@ fn build_blip(sizes: Sizes, side: usize, tensors: VarBuilder<'_>) -> candle_core
     let whole = blip::BlipForConditionalGeneration::new(&config, tensors)?;
     let network = whole.vision_model().clone();
     Ok(Box::new(move |pixels| {
-        behind_class(&network.forward(pixels)?)
+        without_class_token(&network.forward(pixels)?)
     }))
 }
 
@@ -374,7 +373,7 @@ fn build_chinese_clip(
     let network = ChineseClipVisionTransformer::new(tensors.pp("vision_model"), &config)?;
     Ok(Box::new(move |pixels| {
         let states = network.output_hidden_states(pixels)?;
-        // The last entry is the pooled token; the one before it is what the last layer gives.
-        behind_class(&states[states.len() - 2])
+        // The last entry is the pooled token; the one before it is the output of the last layer.
+        without_class_token(&states[states.len() - 2])
     }))
 }

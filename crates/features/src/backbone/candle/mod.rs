@@ -1,5 +1,5 @@
-//! Networks of candle-transformers as frozen encoders: those of its vision models that give a
-//! token or a cell for each part of the photo, read from published files.
+//! Frozen networks of candle-transformers: its vision models that compute a token or a cell for
+//! each part of the photo, read from published files.
 
 mod families;
 mod tensors;
@@ -11,8 +11,8 @@ use rayon::prelude::*;
 
 use self::families::{MODELS, Model};
 use super::error::VisionError;
-use super::maps::Maps;
-use super::network::{Form, Network};
+use super::maps::{Maps, Size};
+use super::network::{Architecture, Network};
 use super::preprocessing::Preprocessing;
 use crate::{Error, Result};
 use uard_hub::weights::Weights;
@@ -20,14 +20,14 @@ use uard_hub::weights::Weights;
 /// A published network that candle-transformers computes, by its name.
 ///
 /// ```
-/// use uard_features::backbone::CandleModel;
+/// use uard_features::backbone::{CandleModel, Size};
 ///
 /// let model = CandleModel::named("candle:blip_base").unwrap();
-/// assert_eq!(model.preprocessing().size(), (384, 384));
+/// assert_eq!(model.preprocessing().size(), Size::square(384));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CandleModel {
-    /// Its place in the table.
+    /// Index in `MODELS`.
     at: usize,
 }
 
@@ -37,30 +37,30 @@ impl CandleModel {
         (0..MODELS.len()).map(|at| Self { at })
     }
 
-    /// The model of a name, which begins with `candle:`.
+    /// The model with a name, which begins with `candle:`; `None` where there is none.
     pub fn named(name: &str) -> Option<Self> {
         Self::all().find(|model| model.name() == name)
     }
 
-    /// `candle:` and what the network is called where it is published.
+    /// `candle:` and the published name of the network.
     pub fn name(self) -> &'static str {
         self.model().name
     }
 
-    /// What photos are made into for it: the whole photo, squeezed into the square that it was
-    /// trained on, for a crop would lose the regions at the border.
+    /// The preprocessing of its photos: the whole photo is resized to the square that the network
+    /// was trained on, because a crop would lose the regions at the border.
     pub fn preprocessing(self) -> Preprocessing {
-        self.model().pixels
+        self.model().preprocessing
     }
 
-    /// Reads its weights. The network has one map: what the last layer gives for each cell or
-    /// patch, without the token of the class.
+    /// Reads the weights. The network has one map: the output of the last layer for each cell or
+    /// patch, without the class token.
     ///
     /// # Errors
     /// When a weight is missing or has another shape, by name.
     pub fn load(self, weights: &Weights) -> Result<Network> {
         let network = CandleNetwork::load(self.model(), weights)?;
-        Ok(Network::new(Form::Candle(network)))
+        Ok(Network::new(Architecture::Candle(network)))
     }
 
     fn model(self) -> &'static Model {
@@ -68,13 +68,13 @@ impl CandleModel {
     }
 }
 
-/// Pixels [1, 3, H, W] to the features of its cells, [H' W', F], row by row.
+/// Computes from pixels [1, 3, H, W] the features of the cells, [H' W', F], row by row.
 type Forward = Box<dyn Fn(&Tensor) -> candle_core::Result<Tensor> + Send + Sync>;
 
 /// A network with its weights.
 pub(crate) struct CandleNetwork {
-    /// Of the pixels that it was built for: height and width.
-    size: (usize, usize),
+    /// Height and width of the pixels that it was built for.
+    size: Size,
     /// Height, width and channels of its map.
     shape: [usize; 3],
     forward: Forward,
@@ -89,7 +89,7 @@ impl fmt::Debug for CandleNetwork {
 impl CandleNetwork {
     fn load(model: &Model, weights: &Weights) -> Result<Self> {
         Ok(Self {
-            size: model.pixels.size(),
+            size: model.preprocessing.size(),
             shape: model.shape(),
             forward: model.build(weights)?,
         })
@@ -98,8 +98,8 @@ impl CandleNetwork {
     /// Height, width and channels of its map.
     ///
     /// # Errors
-    /// For another height and width of the pixels than it was built for.
-    pub(crate) fn shape(&self, size: (usize, usize)) -> Result<[usize; 3]> {
+    /// When the network was built for another height and width.
+    pub(crate) fn shape(&self, size: Size) -> Result<[usize; 3]> {
         match size == self.size {
             true => Ok(self.shape),
             false => Err(Error::Vision(VisionError::OtherPixels {
@@ -109,20 +109,22 @@ impl CandleNetwork {
         }
     }
 
-    /// The map of each photo, computed alone: several of these networks take one photo at a time.
+    /// The map of each photo. Each photo is a batch of its own, because several of these networks
+    /// accept only one photo.
     ///
     /// # Shapes
     /// `pixels` [N, H, W, 3] of the size that it was built for; returns [N, H', W', F].
     pub(crate) fn forward(&self, pixels: &Maps<f32>) -> Result<Maps<f32>> {
         let photos = (0..pixels.photos()).into_par_iter();
-        let maps = photos.map(|at| self.map_of(pixels.photo(at)));
+        let maps = photos.map(|at| self.forward_photo(pixels.photo(at)));
         let maps = maps.collect::<Result<Vec<_>>>()?.concat();
         let [rows, columns, channels] = self.shape;
         Ok(Maps::new(maps, [pixels.photos(), rows, columns, channels]))
     }
 
-    fn map_of(&self, pixels: &[f32]) -> Result<Vec<f32>> {
-        let (height, width) = self.size;
+    /// `pixels` [H, W, 3]; returns [H', W', F].
+    fn forward_photo(&self, pixels: &[f32]) -> Result<Vec<f32>> {
+        let Size { height, width } = self.size;
         let pixels = Tensor::from_slice(pixels, (1, height, width, 3), &Device::Cpu)?;
         let cells = (self.forward)(&pixels.permute((0, 3, 1, 2))?.contiguous()?)?;
         let [rows, columns, channels] = self.shape;

@@ -1,5 +1,5 @@
-//! Gives candle-transformers the tensors it asks for from a file that [`Weights`] has read and
-//! checked, by the names that published files have.
+//! The tensors from which candle-transformers builds a network, by name: read and checked by
+//! [`Weights`], or made here.
 
 use std::sync::OnceLock;
 
@@ -11,27 +11,27 @@ use super::families::Family;
 use crate::Error;
 use uard_hub::weights::Weights;
 
-/// Where the numbers of a tensor are that candle-transformers asks for.
-pub(super) enum Origin {
-    /// In the file.
+/// Where the numbers of a tensor come from.
+pub(super) enum TensorOrigin {
+    /// The file.
     File,
-    /// Nowhere: the network of this size has no such part.
+    /// None: a network of this size has no such tensor.
     Absent,
-    /// Nowhere: zeros, for a part that nobody runs, such as a classifier.
+    /// Zeros, for a layer that is never run, such as a classifier.
     NotRun,
-    /// In a formula, by the shape that is asked for.
-    Made(fn(&[usize]) -> Vec<f32>),
+    /// A function of the tensor's shape.
+    Computed(fn(&[usize]) -> Vec<f32>),
 }
 
-/// What candle-transformers reads a network from.
+/// The tensors of a network.
 pub(super) struct Tensors<'a> {
     pub weights: &'a Weights,
-    /// Before every name of the file.
+    /// What every name in the file begins with.
     pub prefix: &'static str,
     pub family: Family,
-    /// The first tensor that was refused. Kept here because candle-transformers passes over some
-    /// errors, taking a tensor that cannot be read for a part that the network does not have.
-    pub refused: &'a OnceLock<Error>,
+    /// The first error. It is kept here because candle-transformers ignores some errors: it treats
+    /// a tensor that cannot be read as one that the network does not have.
+    pub first_error: &'a OnceLock<Error>,
 }
 
 impl SimpleBackend for Tensors<'_> {
@@ -45,28 +45,28 @@ impl SimpleBackend for Tensors<'_> {
     ) -> candle_core::Result<Tensor> {
         let shape = shape.dims();
         let numbers = match self.family.origin(name) {
-            Origin::File => {
+            TensorOrigin::File => {
                 let stored = format!("{}{name}", self.prefix);
                 self.weights.numbers(&stored, shape)
             }
-            Origin::NotRun => Ok(vec![0.0; shape.iter().product()]),
-            Origin::Made(make) => Ok(make(shape)),
-            Origin::Absent => candle_core::bail!("the network has no tensor `{name}`"),
+            TensorOrigin::NotRun => Ok(vec![0.0; shape.iter().product()]),
+            TensorOrigin::Computed(numbers) => Ok(numbers(shape)),
+            TensorOrigin::Absent => candle_core::bail!("the network has no tensor `{name}`"),
         };
         let numbers = numbers.map_err(|error| {
             let cause = candle_core::Error::msg(&error);
-            // An earlier error stays.
-            let _ = self.refused.set(error.into());
+            // Fails where an earlier error is kept.
+            let _ = self.first_error.set(error.into());
             cause
         });
         Tensor::from_vec(numbers?, shape, device)?.to_dtype(dtype)
     }
 
     fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> candle_core::Result<Tensor> {
-        candle_core::bail!("tensor `{name}` was asked for without a shape")
+        candle_core::bail!("tensor `{name}` is requested without a shape")
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
-        !matches!(self.family.origin(name), Origin::Absent)
+        !matches!(self.family.origin(name), TensorOrigin::Absent)
     }
 }

@@ -1,5 +1,5 @@
-//! The cells of each family against those of timm and transformers, on tiny networks whose weights
-//! come from a formula; `tests/goldens/candle/write.py` wrote their names and the expected cells.
+//! Tests of the cells of each family against those of timm and transformers, on tiny networks whose
+//! weights come from a formula. `tests/goldens/candle/write.py` wrote names and expected cells.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ struct Case {
     name: &'static str,
     side: u32,
     family: Family,
-    /// The file holds one of so many cells, counted row by row.
+    /// The expected cells are those of indices 0, `every`, 2 `every`, …, counted row by row.
     every: usize,
 }
 
@@ -130,17 +130,17 @@ impl Case {
     fn model(&self) -> Model {
         Model {
             name: self.name,
-            pixels: Preprocessing::IMAGENET.squeezed(self.side),
+            preprocessing: Preprocessing::IMAGENET.stretched(self.side),
             family: self.family,
         }
     }
 
     fn load(&self, weights: &Weights) -> Result<Network> {
         let network = CandleNetwork::load(&self.model(), weights)?;
-        Ok(Network::new(Form::Candle(network)))
+        Ok(Network::new(Architecture::Candle(network)))
     }
 
-    /// [1, side, side, 3] of the formula's [1, 3, side, side].
+    /// The formula's pixels [1, 3, side, side], with channels last.
     fn pixels(&self) -> Maps<f32> {
         let side = self.side as usize;
         let shape = [1, 3, side, side];
@@ -172,7 +172,7 @@ fn cells_of_every_family_equal_those_of_the_published_code() {
 }
 
 #[test]
-fn names_behind_a_prefix_are_read() {
+fn names_with_a_prefix_are_read() {
     let [.., vit, _, _] = cases();
     let plain = shapes("vit");
     let tensors = plain.iter().map(|(name, shape)| {
@@ -187,7 +187,7 @@ fn names_behind_a_prefix_are_read() {
 }
 
 #[test]
-fn a_photo_alone_and_any_threads_give_the_same_bytes() {
+fn a_photo_alone_and_any_number_of_threads_give_the_same_bytes() {
     for case in cases() {
         let network = case.load(&weights(&shapes(case.name))).unwrap();
         let one = case.pixels();
@@ -205,7 +205,7 @@ fn a_photo_alone_and_any_threads_give_the_same_bytes() {
     }
 }
 
-/// Every tensor that a network runs, missing, of another shape, of integers and not finite.
+/// Each tensor is missing, of another shape, of integers, or not finite.
 #[test]
 fn weights_that_do_not_fit_are_refused_by_name() {
     for (case, tensor) in [
@@ -258,18 +258,18 @@ fn weights_that_do_not_fit_are_refused_by_name() {
 }
 
 #[test]
-fn other_pixels_are_refused() {
+fn pixels_of_another_size_are_refused() {
     let [fast, ..] = cases();
     let network = fast.load(&weights(&shapes("fastvit"))).unwrap();
-    let error = network.shapes((64, 96)).unwrap_err().to_string();
+    let error = network.shapes(Size::new(64, 96)).unwrap_err().to_string();
     assert!(
         error.contains("64 x 96 pixels, expected 96 x 96"),
         "{error}"
     );
 }
 
-/// The table's smallest networks, with drawn weights, whose activations may grow without bound: the
-/// goldens above judge numbers.
+/// The smallest published networks, with drawn weights. Only shapes are tested: with these weights,
+/// activations may grow without bound.
 #[test]
 fn published_sizes_are_built_and_run() {
     for (name, shape) in [
@@ -280,16 +280,17 @@ fn published_sizes_are_built_and_run() {
     ] {
         let model = CandleModel::named(name).unwrap();
         let network = model.load(&Weights::drawn(Draws::new(5))).unwrap();
-        let (height, width) = model.preprocessing().size();
-        assert_eq!(network.shapes((height, width)).unwrap(), [shape], "{name}");
-        let pixels = Maps::new(vec![0.5; height * width * 3], [1, height, width, 3]);
+        let size = model.preprocessing().size();
+        assert_eq!(network.shapes(size).unwrap(), [shape], "{name}");
+        let shape_of_pixels = [1, size.height, size.width, 3];
+        let pixels = Maps::new(vec![0.5; shape_of_pixels.iter().product()], shape_of_pixels);
         let map = network.forward(&pixels).unwrap().remove(0);
         assert_eq!(map.shape(), [1, shape[0], shape[1], shape[2]], "{name}");
     }
 }
 
 #[test]
-fn names_are_told_apart() {
+fn names_are_unique_and_begin_with_candle() {
     let names: std::collections::BTreeSet<_> = CandleModel::all().map(CandleModel::name).collect();
     assert_eq!(names.len(), CandleModel::all().count());
     assert_eq!(CandleModel::named("fastvit_t8"), None);

@@ -1,23 +1,25 @@
-//! What becomes of a product? Bias, shortcut and ReLU, rounded and stored.
+//! The last step of a convolution: adds bias and shortcut to the sums, applies the nonlinearity,
+//! rounds and stores.
 
 use uard_linalg::vector::{Loops, Simd};
 
+use crate::backbone::convolution::Nonlinearity;
 use crate::backbone::number::Number;
 
-/// Some output channels of a block of pixels.
+/// Some output channels of a block of pixels. A stride is the distance from a pixel to the next.
 pub struct Finish<'a, T> {
-    /// Products, one row a pixel.
+    /// Products, a row for each pixel.
     pub sums: &'a [f32],
-    /// From a pixel to the next in `sums`.
-    pub stride: usize,
-    /// One number a channel.
+    pub sums_stride: usize,
+    /// A number for each of the channels.
     pub bias: &'a [f32],
-    /// Added as well, from the first pixel and channel on; and how far apart pixels are there.
-    pub shortcut: Option<(&'a [T], usize)>,
-    /// Where the channels go, from the first pixel on; and how far apart pixels are there.
-    pub out: (&'a mut [T], usize),
-    /// Whether what is below zero becomes zero.
-    pub relu: bool,
+    /// Added to the sums; begins at the first pixel and channel.
+    pub shortcut: Option<&'a [T]>,
+    pub shortcut_stride: usize,
+    /// Where the channels are stored; begins at the first pixel and channel.
+    pub out: &'a mut [T],
+    pub out_stride: usize,
+    pub nonlinearity: Nonlinearity,
 }
 
 impl<T: Number> Loops for Finish<'_, T> {
@@ -26,20 +28,17 @@ impl<T: Number> Loops for Finish<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let count = self.bias.len();
-        let (out, between) = self.out;
-        let pixels = out.chunks_mut(between).zip(self.sums.chunks(self.stride));
+        let relu = self.nonlinearity == Nonlinearity::Relu;
+        let out = self.out.chunks_mut(self.out_stride);
+        let pixels = out.zip(self.sums.chunks(self.sums_stride));
         for (pixel, (out, sums)) in pixels.enumerate() {
             let (out, sums) = (&mut out[..count], &sums[..count]);
             match self.shortcut {
-                None => store(
-                    out,
-                    sums.iter().zip(self.bias).map(|(x, b)| x + b),
-                    self.relu,
-                ),
-                Some((values, between)) => {
-                    let added = &values[pixel * between..][..count];
+                None => store(out, sums.iter().zip(self.bias).map(|(x, b)| x + b), relu),
+                Some(values) => {
+                    let added = &values[pixel * self.shortcut_stride..][..count];
                     let sums = sums.iter().zip(self.bias).zip(added);
-                    store(out, sums.map(|((x, b), s)| x + b + s.to_f32()), self.relu);
+                    store(out, sums.map(|((x, b), s)| x + b + s.to_f32()), relu);
                 }
             }
         }

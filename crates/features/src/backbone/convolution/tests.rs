@@ -1,33 +1,36 @@
-//! Is every convolution the one of the scalar loops?
+//! Tests of the convolution against the scalar loops of `reference.rs`.
+
+use std::ops::Range;
 
 use half::bf16;
 use proptest::prelude::*;
 use uard_core::random::{Draws, uniform};
 
 use super::*;
+use crate::backbone::maps::Size;
 use crate::backbone::reference::{self, Map};
 
-/// Half a unit of the last place of f32, which each addition of a sum may round by, relative to the
-/// sizes of all products.
+/// The most that an addition in f32 rounds by, relative to the sum of the products' absolute
+/// values: half a unit in the last place.
 const UNIT: f64 = f32::EPSILON as f64 / 2.0;
 
 fn numbers(label: &str, count: usize) -> Vec<f32> {
     uniform(&mut Draws::new(1).stream(label, &[]), -1.0, 1.0, count)
 }
 
-/// Photos, a window, and input and output channels.
+/// The shapes of a convolution.
 #[derive(Debug, Clone)]
 struct Case {
     photos: usize,
-    size: (usize, usize),
+    size: Size,
     window: Window,
-    channels: (usize, usize),
+    channels: Channels,
 }
 
 impl Case {
     fn kernel(&self) -> Kernel {
-        let (outputs, inputs) = self.channels;
-        let count = outputs * inputs * self.window.kernel.0 * self.window.kernel.1;
+        let Channels { outputs, inputs } = self.channels;
+        let count = outputs * inputs * self.window.kernel.area();
         Kernel {
             values: numbers("kernel", count),
             channels: self.channels,
@@ -36,12 +39,14 @@ impl Case {
     }
 
     fn input<T: Number>(&self) -> Maps<T> {
-        let shape = [self.photos, self.size.0, self.size.1, self.channels.1];
+        let Size { height, width } = self.size;
+        let shape = [self.photos, height, width, self.channels.inputs];
         let values = numbers("input", shape.iter().product());
         Maps::new(values.into_iter().map(T::from_f32).collect(), shape)
     }
 
-    /// What the scalar loops give for numbers rounded to `T`, each changed by a function.
+    /// The result of the scalar loops for input and kernel rounded to `T`, after `change` is
+    /// applied to each of their numbers.
     fn expected<T: Number>(&self, change: fn(f32) -> f32) -> Vec<f32> {
         let kernel = self.kernel();
         let values = kernel
@@ -56,20 +61,20 @@ impl Case {
             let map = Map {
                 values: &numbers,
                 size: self.size,
-                channels: self.channels.1,
+                channels: self.channels.inputs,
             };
-            reference::convolution(map, (&values, &bias), self.window)
+            reference::convolution(map, &values, &bias, self.window)
         });
         photos.collect()
     }
 
     fn check<T: Number>(&self, rounding: f64) -> Result<(), TestCaseError> {
-        let layer = Convolution::<T>::new(&self.kernel(), self.window, After::Nothing);
+        let layer = Convolution::<T>::new(&self.kernel(), self.window, Nonlinearity::Identity);
         let found = layer.forward(&self.input::<T>()).widened();
         let (expected, sizes) = (self.expected::<T>(|x| x), self.expected::<T>(f32::abs));
         prop_assert_eq!(found.values().len(), expected.len());
         // Products, the bias, and the rounding of the expected number itself.
-        let additions = self.window.kernel.0 * self.window.kernel.1 * self.channels.1 + 2;
+        let additions = self.window.kernel.area() * self.channels.inputs + 2;
         for ((found, expected), size) in found.values().iter().zip(&expected).zip(&sizes) {
             let (found, expected) = (f64::from(*found), f64::from(*expected));
             let sums = additions as f64 * UNIT * f64::from(*size);
@@ -81,11 +86,14 @@ impl Case {
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    let kernel = (1..5_usize, 1..8_usize);
-    let steps = || (1..4_usize, 1..4_usize);
-    let window = (kernel, steps(), (0..4_usize, 0..4_usize), steps());
-    let sizes = (1..20_usize, 1..20_usize);
-    (1..3_usize, sizes, window, (1..40_usize, 1..36_usize)).prop_filter_map(
+    let size = |heights: Range<usize>, widths: Range<usize>| {
+        (heights, widths).prop_map(|(height, width)| Size { height, width })
+    };
+    let steps = || size(1..4, 1..4);
+    let window = (size(1..5, 1..8), steps(), size(0..4, 0..4), steps());
+    let channels = (1..40_usize, 1..36_usize);
+    let channels = channels.prop_map(|(outputs, inputs)| Channels { outputs, inputs });
+    (1..3_usize, size(1..20, 1..20), window, channels).prop_filter_map(
         "a window that fits",
         |(photos, size, (kernel, stride, padding, dilation), channels)| {
             let window = Window {
@@ -111,12 +119,12 @@ proptest! {
     #[test]
     fn any_shape_equals_the_reference(case in cases()) {
         case.check::<f32>(0.0)?;
-        // The output is rounded as well: half a unit of the eighth bit.
+        // The output is rounded to bf16 as well: half a unit in its last place, 2^-8.
         case.check::<bf16>(2.0_f64.powi(-8))?;
     }
 }
 
-/// Windows of the networks, with more output channels than are multiplied at a time and more
+/// The windows of the networks, with more output channels than are computed at a time and more
 /// pixels than a block has.
 #[test]
 fn windows_of_networks_equal_the_reference() {
@@ -133,9 +141,9 @@ fn windows_of_networks_equal_the_reference() {
     for (window, (inputs, outputs)) in windows {
         let case = Case {
             photos: 2,
-            size: (35, 19),
+            size: Size::new(35, 19),
             window,
-            channels: (outputs, inputs),
+            channels: Channels { outputs, inputs },
         };
         case.check::<f32>(0.0).unwrap();
         case.check::<bf16>(2.0_f64.powi(-8)).unwrap();
@@ -145,15 +153,18 @@ fn windows_of_networks_equal_the_reference() {
 fn case() -> Case {
     Case {
         photos: 3,
-        size: (21, 18),
+        size: Size::new(21, 18),
         window: Window::square(3, 1, 1),
-        channels: (40, 70),
+        channels: Channels {
+            outputs: 40,
+            inputs: 70,
+        },
     }
 }
 
 #[test]
-fn threads_and_neighbouring_photos_change_nothing() {
-    let layer = Convolution::<f32>::new(&case().kernel(), case().window, After::Relu);
+fn threads_and_other_photos_of_the_batch_change_nothing() {
+    let layer = Convolution::<f32>::new(&case().kernel(), case().window, Nonlinearity::Relu);
     let input = case().input::<f32>();
     let whole = layer.forward(&input);
     for threads in [1, 3] {
@@ -169,10 +180,10 @@ fn threads_and_neighbouring_photos_change_nothing() {
 }
 
 #[test]
-fn shortcut_is_added_before_relu_and_other_channels_stay() {
+fn shortcut_is_added_before_relu_and_other_channels_are_not_written() {
     let kernel = case().kernel();
-    let plain = Convolution::<f32>::new(&kernel, case().window, After::Nothing);
-    let layer = Convolution::<f32>::new(&kernel, case().window, After::Relu);
+    let plain = Convolution::<f32>::new(&kernel, case().window, Nonlinearity::Identity);
+    let layer = Convolution::<f32>::new(&kernel, case().window, Nonlinearity::Relu);
     let input = case().input::<f32>();
     let sums = plain.forward(&input);
     let shortcut = Maps::new(numbers("shortcut", sums.values().len()), sums.shape());
@@ -198,10 +209,13 @@ fn relu_keeps_nan() {
     let window = Window::square(1, 1, 0);
     let kernel = Kernel {
         values: vec![1.0],
-        channels: (1, 1),
+        channels: Channels {
+            outputs: 1,
+            inputs: 1,
+        },
         bias: vec![0.0],
     };
-    let layer = Convolution::<f32>::new(&kernel, window, After::Relu);
+    let layer = Convolution::<f32>::new(&kernel, window, Nonlinearity::Relu);
     let found = layer.forward(&Maps::new(vec![-1.0, f32::NAN, 2.0], [1, 1, 3, 1]));
     let [below, unknown, above] = found.values() else {
         panic!("three pixels")

@@ -1,163 +1,175 @@
-//! How do weights become the blocks of a ResNet? By the names that their family of files has.
+//! Builds the blocks of a ResNet from weights in torchvision's or detectron's names.
 
 use super::{Block, EPSILON, ResNet, Stage, StrideOn};
 use crate::Result;
-use crate::backbone::convolution::{After, Convolution, Kernel};
-use crate::backbone::folding::Names;
+use crate::backbone::convolution::{Channels, Convolution, Kernel, Nonlinearity};
+use crate::backbone::folding::ConvolutionNames;
 use crate::backbone::number::Number;
-use crate::backbone::pool::{Edge, Pool, Pooling};
+use crate::backbone::pool::{Pool, Pooling, SizeRounding};
 use crate::backbone::trunk::{Layer, Step};
 use crate::backbone::window::Window;
 use uard_hub::weights::Weights;
 
-/// What layers are called, and how the first pool treats the edge.
+/// The names of the tensors in a file. The first pool differs between the two as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Family {
+pub(crate) enum ResNetNames {
     /// `conv1`, `bn1`, `layer1.0.conv1`, `layer1.0.downsample.0`; the pool has padding.
     Torchvision,
     /// `stem.conv1`, `stem.conv1.norm`, `res2.0.conv1`, `res2.0.shortcut`; weights come from Caffe,
-    /// whose pool hangs over the edge.
+    /// whose pool rounds the size of its output up.
     Detectron,
 }
 
-/// Where the weights of a ResNet are.
+/// A file with the weights of a ResNet.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Source<'a> {
+pub(crate) struct ResNetWeights<'a> {
     pub weights: &'a Weights,
-    /// Before every name.
+    /// What every name begins with.
     pub prefix: &'a str,
-    pub family: Family,
+    pub names: ResNetNames,
 }
 
-/// How a stage treats height and width.
+/// Whether a stage makes maps smaller.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Pace {
-    /// Its first block moves by so many pixels.
+pub(super) enum StrideOrDilation {
+    /// Its first block has this stride.
     Stride(usize),
-    /// It keeps them, and its 3 x 3 windows are dilated.
+    /// It keeps height and width, and its 3 x 3 windows have this dilation.
     Dilation(usize),
 }
 
-/// A convolution and its batch norm.
-struct Named {
-    convolution: String,
-    norm: String,
-}
-
-impl Source<'_> {
-    fn stem(&self) -> Named {
-        let (convolution, norm) = match self.family {
-            Family::Torchvision => ("conv1", "bn1"),
-            Family::Detectron => ("stem.conv1", "stem.conv1.norm"),
+impl ResNetWeights<'_> {
+    fn stem(&self) -> ConvolutionNames {
+        let (convolution, norm) = match self.names {
+            ResNetNames::Torchvision => ("conv1", "bn1"),
+            ResNetNames::Detectron => ("stem.conv1", "stem.conv1.norm"),
         };
-        self.named(convolution, norm)
+        self.prefixed(convolution, norm)
     }
 
-    /// The block's convolutions are counted from 1.
-    fn convolution(&self, stage: Stage, block: usize, at: usize) -> Named {
+    /// The names of the `at`-th convolution of a block, counted from 1.
+    fn convolution(&self, stage: Stage, block: usize, at: usize) -> ConvolutionNames {
         let block = self.block(stage, block);
         let convolution = format!("{block}.conv{at}");
-        let norm = match self.family {
-            Family::Torchvision => format!("{block}.bn{at}"),
-            Family::Detectron => format!("{convolution}.norm"),
+        let norm = match self.names {
+            ResNetNames::Torchvision => format!("{block}.bn{at}"),
+            ResNetNames::Detectron => format!("{convolution}.norm"),
         };
-        self.named(&convolution, &norm)
+        self.prefixed(&convolution, &norm)
     }
 
-    fn shortcut(&self, stage: Stage, block: usize) -> Named {
+    fn shortcut(&self, stage: Stage, block: usize) -> ConvolutionNames {
         let block = self.block(stage, block);
-        let (convolution, norm) = match self.family {
-            Family::Torchvision => ("downsample.0", "downsample.1"),
-            Family::Detectron => ("shortcut", "shortcut.norm"),
+        let (convolution, norm) = match self.names {
+            ResNetNames::Torchvision => ("downsample.0", "downsample.1"),
+            ResNetNames::Detectron => ("shortcut", "shortcut.norm"),
         };
-        self.named(
+        self.prefixed(
             &format!("{block}.{convolution}"),
             &format!("{block}.{norm}"),
         )
     }
 
     fn block(&self, stage: Stage, block: usize) -> String {
-        match self.family {
-            Family::Torchvision => format!("layer{}.{block}", stage as usize + 1),
-            Family::Detectron => format!("res{}.{block}", stage as usize + 2),
+        match self.names {
+            ResNetNames::Torchvision => format!("layer{}.{block}", stage as usize + 1),
+            ResNetNames::Detectron => format!("res{}.{block}", stage as usize + 2),
         }
     }
 
-    fn named(&self, convolution: &str, norm: &str) -> Named {
-        Named {
+    fn prefixed(&self, convolution: &str, norm: &str) -> ConvolutionNames {
+        ConvolutionNames {
             convolution: format!("{}{convolution}", self.prefix),
             norm: format!("{}{norm}", self.prefix),
         }
     }
 
-    fn edge(&self) -> (Edge, usize) {
-        match self.family {
-            Family::Torchvision => (Edge::Inside, 1),
-            Family::Detectron => (Edge::Over, 0),
+    fn first_pool(&self) -> Pool {
+        let (rounding, padding) = match self.names {
+            ResNetNames::Torchvision => (SizeRounding::Floor, 1),
+            ResNetNames::Detectron => (SizeRounding::Ceil, 0),
+        };
+        Pool {
+            window: Window::square(3, 2, padding),
+            rounding,
+            pooling: Pooling::Max,
         }
     }
 }
 
-/// Builds layers one after the other.
+/// Builds the layers of a ResNet from the first to the last.
 pub(super) struct Builder<'a> {
     config: ResNet,
-    source: Source<'a>,
-    /// Of the last layer.
+    weights: ResNetWeights<'a>,
+    /// Output channels of the last layer so far.
     pub channels: usize,
 }
 
 impl<'a> Builder<'a> {
-    pub fn new(config: ResNet, source: Source<'a>) -> Self {
+    pub fn new(config: ResNet, weights: ResNetWeights<'a>) -> Self {
         Self {
             config,
-            source,
+            weights,
             channels: config.width,
         }
     }
 
     /// The first convolution and the pool after it.
     pub fn stem<T: Number>(&self) -> Result<Vec<Layer<T>>> {
-        let channels = (self.config.width, 3);
-        let window = Window::square(7, 2, 3);
-        let stem = self.convolution(&self.source.stem(), channels, window, After::Relu)?;
-        let (edge, padding) = self.source.edge();
-        let pool = Pool {
-            window: Window::square(3, 2, padding),
-            edge,
-            pooling: Pooling::Max,
+        let channels = Channels {
+            outputs: self.config.width,
+            inputs: 3,
         };
+        let window = Window::square(7, 2, 3);
+        let stem = self.convolution(&self.weights.stem(), channels, window, Nonlinearity::Relu)?;
         Ok(vec![
             Layer::Step(Step::Convolution(stem)),
-            Layer::Step(Step::Pool(pool)),
+            Layer::Step(Step::Pool(self.weights.first_pool())),
         ])
     }
 
     /// The blocks of a stage.
-    pub fn stage<T: Number>(&mut self, stage: Stage, pace: Pace) -> Result<Vec<Layer<T>>> {
+    pub fn stage<T: Number>(
+        &mut self,
+        stage: Stage,
+        steps: StrideOrDilation,
+    ) -> Result<Vec<Layer<T>>> {
         let blocks = 0..self.config.blocks[stage as usize];
-        let blocks = blocks.map(|block| match (pace, block) {
-            (Pace::Stride(_), 1..) => self.block(stage, block, Pace::Stride(1)),
-            _ => self.block(stage, block, pace),
+        let blocks = blocks.map(|block| match (steps, block) {
+            (StrideOrDilation::Stride(_), 1..) => {
+                self.block(stage, block, StrideOrDilation::Stride(1))
+            }
+            _ => self.block(stage, block, steps),
         });
         blocks.collect()
     }
 
-    fn block<T: Number>(&mut self, stage: Stage, block: usize, pace: Pace) -> Result<Layer<T>> {
+    fn block<T: Number>(
+        &mut self,
+        stage: Stage,
+        block: usize,
+        steps: StrideOrDilation,
+    ) -> Result<Layer<T>> {
         let outputs = self.config.channels(stage);
         let mut inputs = self.channels;
         let mut body = Vec::new();
-        for (at, (outputs, window)) in self.links(stage, pace).into_iter().enumerate() {
-            let named = self.source.convolution(stage, block, at + 1);
-            // After the last, ReLU follows the shortcut, which the convolution adds itself.
-            body.push(self.convolution(&named, (outputs, inputs), window, After::Relu)?);
+        let convolutions = self.block_convolutions(stage, steps).into_iter();
+        for (at, (outputs, window)) in convolutions.enumerate() {
+            let names = self.weights.convolution(stage, block, at + 1);
+            let channels = Channels { outputs, inputs };
+            // The last convolution adds the shortcut before its ReLU.
+            body.push(self.convolution(&names, channels, window, Nonlinearity::Relu)?);
             inputs = outputs;
         }
-        let stride = pace.stride();
+        let stride = steps.stride();
         let shortcut = if stride != 1 || self.channels != outputs {
-            let named = self.source.shortcut(stage, block);
-            let channels = (outputs, self.channels);
+            let names = self.weights.shortcut(stage, block);
+            let channels = Channels {
+                outputs,
+                inputs: self.channels,
+            };
             let window = Window::square(1, stride, 0);
-            Some(self.convolution(&named, channels, window, After::Nothing)?)
+            Some(self.convolution(&names, channels, window, Nonlinearity::Identity)?)
         } else {
             None
         };
@@ -166,13 +178,13 @@ impl<'a> Builder<'a> {
     }
 
     /// Output channels and windows of a block's convolutions.
-    fn links(&self, stage: Stage, pace: Pace) -> Vec<(usize, Window)> {
+    fn block_convolutions(&self, stage: Stage, steps: StrideOrDilation) -> Vec<(usize, Window)> {
         let inner = self.config.width << stage as usize;
-        let stride = pace.stride();
+        let stride = steps.stride();
         let point = |stride| Window::square(1, stride, 0);
-        let spatial = |stride| match pace {
-            Pace::Stride(_) => Window::square(3, stride, 1),
-            Pace::Dilation(dilation) => Window::dilated(3, dilation),
+        let spatial = |stride| match steps {
+            StrideOrDilation::Stride(_) => Window::square(3, stride, 1),
+            StrideOrDilation::Dilation(dilation) => Window::dilated(3, dilation),
         };
         match self.config.block {
             Block::Basic => vec![(inner, spatial(stride)), (inner, spatial(1))],
@@ -192,22 +204,18 @@ impl<'a> Builder<'a> {
 
     fn convolution<T: Number>(
         &self,
-        named: &Named,
-        channels: (usize, usize),
+        names: &ConvolutionNames,
+        channels: Channels,
         window: Window,
-        after: After,
+        nonlinearity: Nonlinearity,
     ) -> Result<Convolution<T>> {
-        let names = Names {
-            convolution: &named.convolution,
-            norm: &named.norm,
-        };
-        let weights = self.source.weights;
+        let weights = self.weights.weights;
         let kernel = Kernel::folded(weights, names, channels, window.kernel, EPSILON)?;
-        Ok(Convolution::new(&kernel, window, after))
+        Ok(Convolution::new(&kernel, window, nonlinearity))
     }
 }
 
-impl Pace {
+impl StrideOrDilation {
     fn stride(self) -> usize {
         match self {
             Self::Stride(stride) => stride,

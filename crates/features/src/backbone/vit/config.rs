@@ -1,60 +1,66 @@
-//! How large is a vision transformer, and of which family? Hugging Face's `config.json`, checked.
+//! The family and sizes of a vision transformer, read from Hugging Face's `config.json` and
+//! checked.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::transformer::{Activation, Checks, Feed, Half, LayerNames, LayerShape, Published};
+use crate::backbone::maps::Size;
+use crate::transformer::{
+    Activation, ConfigChecks, FeedForwardKind, Half, LayerNames, LayerShape, PublishedConfig,
+};
 
 /// The most patches of a photo: time and memory of attention grow with their square.
 pub(super) const MOST_PATCHES: usize = 4096;
 
-/// Red, green, blue.
+/// Channels of the pixels: red, green, blue.
 const COLOURS: usize = 3;
 
-/// What `config.json` says of a vision transformer, under its own keys.
+/// The vision transformer of a `config.json`, under the file's own keys.
 ///
-/// Keys that change nothing here (of training, of heads) are not looked at.
+/// Keys of training and of classifiers do not change the tokens and are not read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VisionConfig {
-    /// The family.
+    /// The family of models.
     #[serde(rename = "model_type")]
     pub family: VisionFamily,
-    /// Width H of the tokens.
+    /// H, the width of a token.
     pub hidden_size: usize,
-    /// Layers.
+    /// Number of layers.
     pub num_hidden_layers: usize,
-    /// Heads of each attention; they divide the width.
+    /// Number of heads of each attention; divides H.
     pub num_attention_heads: usize,
-    /// Width inside the feed-forward part; CLIP and SigLIP.
+    /// Width of the hidden layer of the feed-forward part, for CLIP and SigLIP.
     pub intermediate_size: usize,
-    /// The same as a multiple of H; DINOv2.
+    /// The same as a multiple of H, for DINOv2.
     pub mlp_ratio: f64,
-    /// The activation there.
+    /// The activation of the feed-forward part.
     pub hidden_act: Activation,
-    /// Whether a gate stands there instead (SwiGLU), two thirds as wide; DINOv2's largest.
+    /// Whether the feed-forward part is gated (SwiGLU), with two thirds of the width; DINOv2's
+    /// largest model.
     pub use_swiglu_ffn: bool,
     /// Added to the variance in each layer norm.
     pub layer_norm_eps: f64,
-    /// Pixels down and across that the positions are of.
+    /// Side of the square photos that the position embeddings belong to, in pixels.
     pub image_size: usize,
-    /// Pixels of a patch, down and across.
+    /// Side of a patch, in pixels.
     pub patch_size: usize,
-    /// Colours; only 3 are read.
+    /// Channels of the pixels; only 3 is supported.
     pub num_channels: usize,
-    /// Whether queries, keys and values have a bias; only `true` is read.
+    /// Whether queries, keys and values have a bias; only `true` is supported.
     pub qkv_bias: bool,
-    /// Tokens beside those of the patches and of the class; DINOv2 with registers.
+    /// Number of register tokens, for DINOv2 with registers.
     pub num_register_tokens: usize,
-    /// Width of the joint space; CLIP.
+    /// Width of the joint space, for CLIP.
     pub projection_dim: usize,
 }
 
 /// A family of vision transformers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VisionFamily {
-    /// Radford et al., *Learning Transferable Visual Models From Natural Language Supervision*, 2021.
+    /// Radford et al., *Learning Transferable Visual Models From Natural Language Supervision*,
+    /// 2021.
     #[serde(rename = "clip_vision_model")]
     Clip,
     /// Zhai et al., *Sigmoid Loss for Language Image Pre-Training*, 2023; the first version.
@@ -68,10 +74,10 @@ pub enum VisionFamily {
     Dinov2WithRegisters,
 }
 
-/// What a folder holds.
+/// `model_type` of a file: of a whole model or of its vision half.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Holds {
+enum ModelType {
     Clip,
     ClipVisionModel,
     Siglip,
@@ -80,9 +86,9 @@ enum Holds {
     Dinov2WithRegisters,
 }
 
-/// What a folder of both halves says beside them.
+/// The keys of a CLIP that belong to neither half.
 #[derive(Serialize, Deserialize)]
-struct Joint {
+struct JointConfig {
     projection_dim: usize,
 }
 
@@ -139,32 +145,32 @@ impl VisionConfig {
         }
     }
 
-    /// Reads `config.json` of a folder: of the whole model, or of its vision half alone.
+    /// Reads `config.json` of a folder: that of a whole model, or of its vision half alone.
     ///
     /// # Errors
-    /// No such file; other JSON; another family or activation; sizes that cannot be: the message
-    /// names the file, what was expected and what was found.
+    /// When the file is missing or has another form, family or activation; those of
+    /// [`check`](Self::check). The message names the file, the expected and the found value.
     pub fn open(folder: &Path) -> Result<Self> {
-        let file = Published::open(folder.join("config.json"))?;
-        // What transformers takes for granted where DINOv2's file is silent.
+        let file = PublishedConfig::open(folder.join("config.json"))?;
+        // The default of Hugging Face's transformers where DINOv2's file lacks the key.
         let small = |config| Self {
             image_size: 224,
             ..config
         };
         let config = match file.family()? {
-            Holds::Clip => Self {
+            ModelType::Clip => Self {
                 projection_dim: file
-                    .over(&Joint {
+                    .merged_over(&JointConfig {
                         projection_dim: 512,
                     })?
                     .projection_dim,
-                ..file.half(Half::Vision).over(&Self::clip())?
+                ..file.half(Half::Vision).merged_over(&Self::clip())?
             },
-            Holds::ClipVisionModel => file.over(&Self::clip())?,
-            Holds::Siglip => file.half(Half::Vision).over(&Self::siglip())?,
-            Holds::SiglipVisionModel => file.over(&Self::siglip())?,
-            Holds::Dinov2 => file.over(&small(Self::dinov2()))?,
-            Holds::Dinov2WithRegisters => file.over(&Self {
+            ModelType::ClipVisionModel => file.merged_over(&Self::clip())?,
+            ModelType::Siglip => file.half(Half::Vision).merged_over(&Self::siglip())?,
+            ModelType::SiglipVisionModel => file.merged_over(&Self::siglip())?,
+            ModelType::Dinov2 => file.merged_over(&small(Self::dinov2()))?,
+            ModelType::Dinov2WithRegisters => file.merged_over(&Self {
                 patch_size: 16,
                 ..small(Self::dinov2_with_registers())
             })?,
@@ -173,14 +179,14 @@ impl VisionConfig {
         Ok(config)
     }
 
-    /// Whether a network of these sizes can be built; `origin` is named where it cannot.
+    /// ConfigChecks that a network of these sizes can be built. Error messages call the file `origin`.
     ///
     /// # Errors
-    /// A size of zero; heads that do not divide the width; an epsilon or ratio that is not above
-    /// zero; other than three colours; no biases of queries, keys and values; patches that are
-    /// larger than the photo.
+    /// A size of zero; a number of heads that does not divide the width; an epsilon or ratio that
+    /// is not above zero; other than three colours; no biases of queries, keys and values; patches
+    /// that are larger than the photo; too many patches.
     pub fn check(&self, origin: &Path) -> Result<()> {
-        let checks = Checks(origin);
+        let checks = ConfigChecks(origin);
         checks.at_least_one(&[
             ("hidden_size", self.hidden_size),
             ("num_hidden_layers", self.num_hidden_layers),
@@ -205,7 +211,7 @@ impl VisionConfig {
             let expected = format!("at most image_size {}", self.image_size);
             checks.refuse("patch_size", expected, self.patch_size)?;
         }
-        match self.patches([self.image_size; 2]) {
+        match self.patches(Size::square(self.image_size)) {
             patches if patches > MOST_PATCHES => checks.refuse(
                 "image_size",
                 format!("at most {MOST_PATCHES} patches of {}", self.patch_size),
@@ -215,17 +221,17 @@ impl VisionConfig {
         }
     }
 
-    /// Patches of a photo of these sides.
-    pub(super) fn patches(&self, [height, width]: [usize; 2]) -> usize {
-        (height / self.patch_size).saturating_mul(width / self.patch_size)
+    /// Number of patches of a photo.
+    pub(super) fn patches(&self, photo: Size) -> usize {
+        (photo.height / self.patch_size).saturating_mul(photo.width / self.patch_size)
     }
 
-    /// Patches down, and as many across, that the positions are of.
+    /// Rows, and as many columns, of the patches that have position embeddings in the file.
     pub(super) fn side(&self) -> usize {
         self.image_size / self.patch_size
     }
 
-    /// Numbers of a patch's pixels.
+    /// Numbers of a patch: pixels times colours.
     pub(super) fn patch_numbers(&self) -> usize {
         self.patch_size * self.patch_size * COLOURS
     }
@@ -237,11 +243,13 @@ impl VisionConfig {
         )
     }
 
+    /// Width of the hidden layer of the feed-forward part.
     fn inside(&self) -> usize {
         if !self.is_dinov2() {
             return self.intermediate_size;
         }
-        // Rounded as the published code rounds: a gate is two thirds as wide, in steps of 8.
+        // As in the published code: with a gate two thirds of the width, rounded up to a multiple
+        // of 8.
         let whole = (self.hidden_size as f64 * self.mlp_ratio) as usize;
         match self.use_swiglu_ffn {
             true => (whole * 2 / 3).next_multiple_of(8),
@@ -249,15 +257,15 @@ impl VisionConfig {
         }
     }
 
-    /// The layers: what their names begin with, what their tensors are called, and their sizes.
+    /// The prefix of the layers' names, the names of their tensors, and their sizes.
     pub(super) fn layers(&self) -> (&'static str, LayerNames, LayerShape) {
         let (before, names) = match self.is_dinov2() {
             true => ("encoder.layer", LayerNames::DINOV2),
             false => ("encoder.layers", LayerNames::CLIP),
         };
         let feed = match self.is_dinov2() && self.use_swiglu_ffn {
-            true => Feed::Gated,
-            false => Feed::Plain,
+            true => FeedForwardKind::Gated,
+            false => FeedForwardKind::Plain,
         };
         let shape = LayerShape {
             width: self.hidden_size,

@@ -1,4 +1,4 @@
-//! Which weights does a vision transformer consist of? Names and shapes of each family.
+//! Reads the weights of a vision transformer, by the names and shapes of its family.
 
 use candle_core::{Device, Tensor};
 use uard_linalg::matmul::Matmul;
@@ -7,12 +7,13 @@ use super::config::{VisionConfig, VisionFamily};
 use super::model::{Tokens, VisionTransformer};
 use super::positions::{Positions, Resizing};
 use crate::Result;
-use crate::transformer::{Checks, Dense, Layer, Make, Norm, stored_prefix};
+use crate::transformer::{ConfigChecks, Dense, Layer, MakeTensor, Norm, stored_prefix};
 use uard_hub::weights::Weights;
 
-/// The names of the parts below the layers.
+/// The names of the tensors outside of the layers; `None` for tensors that the family does not
+/// have.
 struct Names {
-    /// What all names but the projection's may begin with.
+    /// A prefix that all names except the projection's have in some files.
     prefix: &'static str,
     class: Option<&'static str>,
     registers: Option<&'static str>,
@@ -23,7 +24,7 @@ struct Names {
 }
 
 impl Names {
-    fn of(family: VisionFamily) -> Self {
+    fn for_family(family: VisionFamily) -> Self {
         let clip = Self {
             prefix: "vision_model.",
             class: Some("embeddings.class_embedding"),
@@ -63,10 +64,11 @@ impl VisionTransformer {
     pub(super) fn load(
         config: &VisionConfig,
         weights: &Weights,
-        (tokens, matmul): (Tokens, Matmul),
+        tokens: Tokens,
+        matmul: Matmul,
     ) -> Result<Self> {
         config.check(weights.path())?;
-        let names = Names::of(config.family);
+        let names = Names::for_family(config.family);
         let prefix = stored_prefix(weights, names.prefix, names.positions);
         let make = &mut |name: &str, shape: &[usize]| {
             let numbers = weights.numbers(&format!("{prefix}{name}"), shape)?;
@@ -97,15 +99,16 @@ impl VisionTransformer {
     }
 }
 
-/// The tokens before those of the patches, [L, H] each, and the positions of the patches.
+/// The tokens before those of the patches, [L, H] each, and the position embeddings of the patches.
 fn leading(
-    make: &mut Make,
+    make: &mut MakeTensor,
     names: &Names,
     config: &VisionConfig,
 ) -> Result<(Vec<Tensor>, Positions)> {
     let (side, width) = (config.side(), config.hidden_size);
     let count = side * side + usize::from(names.class.is_some());
-    // DINOv2 stores an axis of photos, CLIP none of tokens where there is one.
+    // DINOv2 stores positions as [1, count, H] and the class token as [1, 1, H]; CLIP and SigLIP
+    // store [count, H] and [H].
     let (photos, one): (&[usize], &[usize]) = match config.is_dinov2() {
         true => (&[1], &[1, 1]),
         false => (&[], &[]),
@@ -133,8 +136,9 @@ fn leading(
     Ok((leading, Positions::new(numbers, side, resizing)))
 }
 
-/// The convolution whose windows are patches, as a linear layer of their pixels, channels last.
-fn patches(make: &mut Make, name: &str, config: &VisionConfig) -> Result<Dense> {
+/// The convolution whose windows are the patches, as a linear layer of a patch's pixels, channels
+/// last.
+fn patches(make: &mut MakeTensor, name: &str, config: &VisionConfig) -> Result<Dense> {
     let (width, side) = (config.hidden_size, config.patch_size);
     let kernel = make(&format!("{name}.weight"), &[width, 3, side, side])?;
     let kernel = kernel.permute((0, 2, 3, 1))?.contiguous()?;
@@ -150,7 +154,7 @@ fn projection(weights: &Weights, config: &VisionConfig, tokens: Tokens) -> Resul
         let expected = format!(
             "a CLIP (tokens of {family} cannot be projected: {reason}; ask for the hidden tokens, which every vision transformer has)"
         );
-        Checks(weights.path()).refuse("model_type", expected, family)?;
+        ConfigChecks(weights.path()).refuse("model_type", expected, family)?;
         Ok(None)
     };
     match (tokens, config.family) {

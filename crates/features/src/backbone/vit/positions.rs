@@ -1,21 +1,22 @@
-//! Where in the photo is a patch? Learned embeddings of a square grid of places, resized where there
-//! are more or fewer patches.
+//! Learned position embeddings of a square grid of patches, resized for other numbers of patches.
 
 use candle_core::{Device, Tensor};
 
 use crate::Result;
+use crate::backbone::maps::Size;
 
-/// How embeddings between places are computed.
+/// The interpolation between embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Resizing {
-    /// Cubic through the four nearest, a = -0.75: CLIP, SigLIP, DINOv2.
+    /// Cubic convolution of the four nearest embeddings along each axis, a = -0.75: CLIP, SigLIP,
+    /// DINOv2.
     Cubic,
-    /// Cubic, a = -0.5, with a support that grows when there are fewer patches ("antialias"):
-    /// DINOv2 with registers.
+    /// Cubic convolution with a = -0.5 and a support that grows when there are fewer patches
+    /// ("antialias"): DINOv2 with registers.
     Antialiased,
 }
 
-/// The embeddings of side x side places.
+/// The embeddings of a grid of side x side patches.
 #[derive(Debug, Clone)]
 pub(super) struct Positions {
     /// [side, side, H]
@@ -24,7 +25,7 @@ pub(super) struct Positions {
     resizing: Resizing,
 }
 
-/// Which places an output reads, and how much of each.
+/// The input indices that an output index reads along an axis, with their weights.
 type Taps = Vec<(usize, f64)>;
 
 impl Positions {
@@ -38,39 +39,55 @@ impl Positions {
         }
     }
 
-    /// The embeddings of a grid of patches, [rows columns, H].
+    /// The embeddings of a grid of rows and columns of patches, [rows columns, H].
     ///
     /// # Source
     /// `interpolate_pos_encoding` of transformers, by PyTorch's bicubic `interpolate` with
     /// `align_corners=False`.
-    pub(super) fn of(&self, (rows, columns): (usize, usize)) -> Result<Tensor> {
-        let width = self.numbers.len() / (self.side * self.side);
-        let numbers = match (rows, columns) == (self.side, self.side) {
+    pub(super) fn embeddings(&self, grid: Size) -> Result<Tensor> {
+        let numbers = match grid == Size::square(self.side) {
             true => self.numbers.clone(),
-            false => {
-                let [down, across] = [rows, columns].map(|to| self.taps(to));
-                resized(&self.numbers, (self.side, width), (&down, &across))
-            }
+            false => self.resized(grid),
         };
-        Ok(Tensor::from_vec(
-            numbers,
-            (rows * columns, width),
-            &Device::Cpu,
-        )?)
+        let shape = (grid.area(), self.width());
+        Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
     }
 
+    /// H
+    fn width(&self) -> usize {
+        self.numbers.len() / (self.side * self.side)
+    }
+
+    /// [side, side, H] to [rows, columns, H], first along the rows.
+    fn resized(&self, grid: Size) -> Vec<f32> {
+        let (down, across) = (self.taps(grid.height), self.taps(grid.width));
+        let width = self.width();
+        let mut rows = Vec::with_capacity(self.side * grid.width * width);
+        for row in self.numbers.chunks_exact(self.side * width) {
+            for taps in &across {
+                rows.extend(sum(taps, width, |at| &row[at * width..]));
+            }
+        }
+        let length = grid.width * width;
+        let columns = down.iter();
+        columns
+            .flat_map(|taps| sum(taps, length, |at| &rows[at * length..]))
+            .collect()
+    }
+
+    /// The taps of each of `to` output indices.
     fn taps(&self, to: usize) -> Vec<Taps> {
         let scale = self.side as f64 / to as f64;
         let taps = |place: usize| match self.resizing {
-            Resizing::Cubic => four(place, scale, self.side),
-            Resizing::Antialiased => wide(place, scale, self.side),
+            Resizing::Cubic => cubic_taps(place, scale, self.side),
+            Resizing::Antialiased => antialiased_taps(place, scale, self.side),
         };
         (0..to).map(taps).collect()
     }
 }
 
-/// The four nearest places; beyond the border is the border's.
-fn four(place: usize, scale: f64, side: usize) -> Taps {
+/// The four nearest indices; those beyond the border are replaced by the border.
+fn cubic_taps(place: usize, scale: f64, side: usize) -> Taps {
     let source = (place as f64 + 0.5) * scale - 0.5;
     let first = source.floor() as isize - 1;
     let tap = |at: isize| {
@@ -80,12 +97,13 @@ fn four(place: usize, scale: f64, side: usize) -> Taps {
     (first..first + 4).map(tap).collect()
 }
 
-/// All places below the cubic, which is as wide as the scale, brought to a sum of one.
-fn wide(place: usize, scale: f64, side: usize) -> Taps {
+/// All indices within the cubic's support, which grows with the scale; weights are divided by their
+/// sum.
+fn antialiased_taps(place: usize, scale: f64, side: usize) -> Taps {
     let center = (place as f64 + 0.5) * scale;
     let stretch = scale.max(1.0);
     let support = 2.0 * stretch;
-    // `as` is zero for what is below zero.
+    // `as` turns negative numbers into zero.
     let first = (center - support + 0.5) as usize;
     let end = ((center + support + 0.5) as usize).min(side);
     let weight = |at: usize| cubic((at as f64 + 0.5 - center) / stretch, -0.5);
@@ -105,23 +123,7 @@ fn cubic(x: f64, a: f64) -> f64 {
     }
 }
 
-/// [side, side, H] to [down, across, H].
-fn resized(numbers: &[f32], (side, width): (usize, usize), taps: (&[Taps], &[Taps])) -> Vec<f32> {
-    let (down, across) = taps;
-    let mut rows = Vec::with_capacity(side * across.len() * width);
-    for row in numbers.chunks_exact(side * width) {
-        for taps in across {
-            rows.extend(sum(taps, width, |at| &row[at * width..]));
-        }
-    }
-    let length = across.len() * width;
-    let columns = down.iter();
-    columns
-        .flat_map(|taps| sum(taps, length, |at| &rows[at * length..]))
-        .collect()
-}
-
-/// The weighted sum of slices.
+/// The weighted sum of the first `width` numbers of slices, by index.
 fn sum<'a>(taps: &Taps, width: usize, slice: impl Fn(usize) -> &'a [f32]) -> Vec<f32> {
     let mut sums = vec![0.0; width];
     for &(at, weight) in taps {
@@ -136,7 +138,7 @@ fn sum<'a>(taps: &Taps, width: usize, slice: impl Fn(usize) -> &'a [f32]) -> Vec
 mod tests {
     use super::*;
 
-    /// A plane that rises by one from column to column.
+    /// 8 x 8 embeddings of width 1 with the column as their value.
     fn plane(resizing: Resizing) -> Positions {
         Positions::new((0..64).map(|at| (at % 8) as f32).collect(), 8, resizing)
     }
@@ -152,24 +154,27 @@ mod tests {
     }
 
     #[test]
-    fn a_plane_stays_a_plane_away_from_the_border() {
+    fn linear_embeddings_stay_linear_away_from_the_border() {
         let column = |resizing, columns, at: usize| {
-            let positions = plane(resizing).of((1, columns)).unwrap();
+            let positions = plane(resizing).embeddings(Size::new(1, columns)).unwrap();
             positions.to_vec2::<f32>().unwrap()[at][0]
         };
-        // With a = -0.75 only halfway between two places, by symmetry.
+        // With a = -0.75 this holds only halfway between two columns, by symmetry.
         let halfway = column(Resizing::Cubic, 4, 1);
         assert!((halfway - 2.5).abs() < 1e-6, "{halfway}");
-        // The eighth of twice as many: a quarter behind the place of the fourth.
+        // The eighth of 16 columns lies at column 3.25 of 8.
         let quarter = column(Resizing::Antialiased, 16, 7);
         assert!((quarter - 3.25).abs() < 1e-6, "{quarter}");
     }
 
     #[test]
-    fn as_many_patches_as_places_keep_the_bytes() {
+    fn a_grid_of_the_same_size_gets_the_same_bytes() {
         let numbers: Vec<f32> = (0..18).map(|at| (at as f32).sin()).collect();
         let positions = Positions::new(numbers.clone(), 3, Resizing::Antialiased);
-        let found = positions.of((3, 3)).unwrap().flatten_all().unwrap();
-        assert_eq!(found.to_vec1::<f32>().unwrap(), numbers);
+        let found = positions.embeddings(Size::square(3)).unwrap();
+        assert_eq!(
+            found.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+            numbers
+        );
     }
 }

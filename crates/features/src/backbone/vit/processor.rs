@@ -1,5 +1,5 @@
-//! What are photos made into before a vision transformer sees them? What
-//! `preprocessor_config.json` says, or what the family does where there is none.
+//! Reads the preprocessing of a vision transformer from `preprocessor_config.json`; what the file
+//! lacks is that of the model's family.
 
 use std::path::Path;
 
@@ -7,30 +7,30 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{VisionConfig, VisionFamily};
 use crate::backbone::preprocessing::{Filter, Fit, Preprocessing};
-use crate::transformer::Checks;
+use crate::transformer::ConfigChecks;
 use crate::{Error, Result};
 use uard_files::read_json;
 
 pub(super) const FILE: &str = "preprocessor_config.json";
 
-/// Pillow's numbers of its filters.
+/// The numbers of Pillow's filters.
 const BILINEAR: u32 = 2;
 const BICUBIC: u32 = 3;
 
-/// What is read of the file; what is not said is true of every family here.
+/// The keys of the file that are read. Defaults are those of every supported family.
 #[derive(Debug, Deserialize)]
-struct Processor {
+struct ProcessorConfig {
     #[serde(default = "yes")]
     do_resize: bool,
     size: Option<Size>,
     #[serde(default = "bicubic")]
     resample: u32,
-    /// SigLIP's files say nothing of cutting, and nothing is cut.
+    /// SigLIP's files lack this key, and SigLIP does not crop.
     do_center_crop: Option<bool>,
     crop_size: Option<Size>,
     #[serde(default = "yes")]
     do_rescale: bool,
-    #[serde(default = "of_bytes")]
+    #[serde(default = "bytes_to_unit")]
     rescale_factor: f64,
     #[serde(default = "yes")]
     do_normalize: bool,
@@ -42,7 +42,7 @@ struct Processor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(untagged)]
 enum Size {
-    /// Of the shorter side, or of a square to cut.
+    /// The shorter side, or the side of a square crop.
     Side(u32),
     Shorter {
         shortest_edge: u32,
@@ -61,31 +61,33 @@ fn bicubic() -> u32 {
     BICUBIC
 }
 
-fn of_bytes() -> f64 {
+/// The factor from bytes to numbers from 0 to 1.
+fn bytes_to_unit() -> f64 {
     1.0 / 255.0
 }
 
 impl Preprocessing {
-    /// Reads `preprocessor_config.json` of a vision transformer's folder; where it is not there, or
-    /// is silent, photos are made into what [`Preprocessing::of_vision`] says.
+    /// Reads `preprocessor_config.json` of a vision transformer's folder. Without the file, or for
+    /// a missing key, the value is that of [`Preprocessing::for_vision`].
     ///
     /// # Errors
-    /// When the file has another form, or asks for something that is not done here, by key.
+    /// When the file has another form, or a value that is not supported, by key.
     pub fn open(folder: &Path, config: &VisionConfig) -> Result<Self> {
         let path = folder.join(FILE);
-        let family = Self::of_vision(config);
+        let family = Self::for_vision(config);
         if !path.exists() {
             return Ok(family);
         }
         let expected = "the preprocessor_config.json of a CLIP, SigLIP or DINOv2";
-        let processor: Processor = read_json(&path, expected)?;
+        let processor: ProcessorConfig = read_json(&path, expected)?;
         processor.check(&path)?;
-        processor.over(&path, family)
+        processor.preprocessing(&path, family)
     }
 
-    /// What a family makes of photos: CLIP cuts the middle of the size that it was trained on,
-    /// SigLIP squeezes the whole photo into it, DINOv2 makes the shorter side 256 and cuts 224.
-    pub fn of_vision(config: &VisionConfig) -> Self {
+    /// The preprocessing of a family. CLIP resizes the shorter side to `image_size` and crops the
+    /// middle, SigLIP resizes the whole photo to `image_size`, DINOv2 resizes the shorter side to
+    /// 256 and crops 224.
+    pub fn for_vision(config: &VisionConfig) -> Self {
         let side = config.image_size as u32;
         match config.family {
             VisionFamily::Clip => Self {
@@ -99,7 +101,7 @@ impl Preprocessing {
                 filter: Filter::Bicubic,
                 mean: [0.5; 3],
                 deviation: [0.5; 3],
-                ..Self::IMAGENET.squeezed(side)
+                ..Self::IMAGENET.stretched(side)
             },
             VisionFamily::Dinov2 | VisionFamily::Dinov2WithRegisters => Self {
                 filter: Filter::Bicubic,
@@ -109,20 +111,20 @@ impl Preprocessing {
     }
 }
 
-impl Processor {
-    /// Whether all that it asks for is done here.
+impl ProcessorConfig {
+    /// Refuses values that are not supported.
     fn check(&self, path: &Path) -> Result<()> {
-        let checks = Checks(path);
-        for (key, asked) in [
+        let checks = ConfigChecks(path);
+        for (key, value) in [
             ("do_resize", self.do_resize),
             ("do_rescale", self.do_rescale),
         ] {
-            if !asked {
+            if !value {
                 checks.refuse(key, "true", false)?;
             }
         }
-        // Files have 16 digits of it.
-        if (self.rescale_factor - of_bytes()).abs() > 1e-9 {
+        // Files round it to 16 digits.
+        if (self.rescale_factor - bytes_to_unit()).abs() > 1e-9 {
             checks.refuse("rescale_factor", "1/255", self.rescale_factor)?;
         }
         match self.resample {
@@ -131,7 +133,8 @@ impl Processor {
         }
     }
 
-    fn over(&self, path: &Path, family: Preprocessing) -> Result<Preprocessing> {
+    /// The preprocessing of the file; missing keys have the values of the family.
+    fn preprocessing(&self, path: &Path, family: Preprocessing) -> Result<Preprocessing> {
         let (mean, deviation) = match self.do_normalize {
             true => (
                 self.image_mean.unwrap_or(family.mean),
@@ -147,7 +150,7 @@ impl Processor {
         if !is_usable(mean) || !is_usable(deviation.map(f32::recip)) {
             let found = format!("{mean:?} and {deviation:?}");
             let expected = "finite numbers, and no deviation of zero";
-            Checks(path).refuse("image_mean and image_std", expected, found)?;
+            ConfigChecks(path).refuse("image_mean and image_std", expected, found)?;
         }
         Ok(Preprocessing {
             fit: self.fit(path, family.fit)?,
@@ -158,13 +161,13 @@ impl Processor {
     }
 
     fn fit(&self, path: &Path, family: Fit) -> Result<Fit> {
-        let (size, crop, cuts) = match family {
+        let (size, crop, crops) = match family {
             Fit::Stretch { width, height } => (Size::Both { height, width }, None, false),
             Fit::Crop { shorter, side } => (Size::Side(shorter), Some(Size::Side(side)), true),
         };
         let size = self.size.unwrap_or(size);
-        let cuts = self.do_center_crop.unwrap_or(cuts);
-        let crop = self.crop_size.or(crop).filter(|_| cuts);
+        let crops = self.do_center_crop.unwrap_or(crops);
+        let crop = self.crop_size.or(crop).filter(|_| crops);
         match (size, crop) {
             (Size::Both { height, width }, None) => Ok(Fit::Stretch { width, height }),
             (Size::Both { height, width }, Some(crop))
@@ -190,7 +193,7 @@ impl Processor {
             (size, _) => Err(refused(
                 path,
                 "size",
-                "the shorter side with a square to cut, or height and width with nothing to cut",
+                "the shorter side with a square crop, or height and width without a crop",
                 &size,
             )),
         }

@@ -1,5 +1,5 @@
-//! Are the tokens those of the published code? Golden tokens of tiny models with drawn weights,
-//! written by `tests/goldens/transformers/write.py`.
+//! Tests of tokens against golden ones of tiny models with drawn weights, which the published code
+//! computed in `tests/goldens/transformers/write.py`.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -17,9 +17,9 @@ use crate::backbone::preprocessing::Fit;
 /// Two layers of sums over up to 75 numbers, whose errors are a few 1e-7 each, on tokens of size 1.
 const PARITY: f64 = 1e-5;
 
-/// Resizing rounds to bytes after each axis, as Pillow does, and may round one of them otherwise:
+/// Resizing rounds to bytes after each axis, as Pillow does, and may round one byte differently:
 /// 1/255 of a colour, through two layers.
-const OF_PHOTOS: f64 = 0.05;
+const PHOTO_TOLERANCE: f64 = 0.05;
 
 const FAMILIES: [&str; 5] = [
     "clip",
@@ -105,20 +105,23 @@ fn folders_make_regions_of_photos_as_the_published_code_does() {
     let path = goldens().join("photos/rgb.jpg");
     let photo = [Photo::open(&path, PhotoLimits::default()).unwrap()];
     for family in FAMILIES {
-        let how = (Tokens::Hidden, Cells::All);
-        let backbone = open_folder(&folder(family), how, Matmul::F32).unwrap();
+        let folder = folder(family);
+        let backbone = open_folder(&folder, Tokens::Hidden, Cells::All, Matmul::F32).unwrap();
         let regions = backbone.regions(&photo).unwrap().remove(0);
         let expected = &expected(family)["photo_hidden"];
         let found = Tensor::from_vec(regions.features, expected.dims(), &Device::Cpu).unwrap();
         let (difference, place) = worst_difference(&found, expected);
-        assert!(difference < OF_PHOTOS, "{family}, {place}: {difference}");
+        assert!(
+            difference < PHOTO_TOLERANCE,
+            "{family}, {place}: {difference}"
+        );
     }
 }
 
 #[test]
-fn boxes_leave_out_the_pixels_of_no_patch() {
-    let how = (Tokens::Hidden, Cells::All);
-    let backbone = open_folder(&folder("siglip"), how, Matmul::F32).unwrap();
+fn boxes_leave_out_pixels_outside_of_whole_patches() {
+    let folder = folder("siglip");
+    let backbone = open_folder(&folder, Tokens::Hidden, Cells::All, Matmul::F32).unwrap();
     // 22 x 22 pixels, 4 x 4 patches of 5.
     let photo = Photo::new(vec![90; 44 * 22 * 3], 44, 22).unwrap();
     let regions = backbone.regions(&[photo]).unwrap().remove(0);
@@ -127,18 +130,18 @@ fn boxes_leave_out_the_pixels_of_no_patch() {
 }
 
 #[test]
-fn rounded_products_change_little_and_something() {
+fn products_in_bf16_change_tokens_slightly() {
     let expected = expected("dinov2");
     let network = network("dinov2", Tokens::Hidden, Matmul::Bf16);
     assert_eq!(network.matmul(), Matmul::Bf16);
     let found = tokens(&network, &expected["pixels_0"]);
     let (difference, _) = worst_difference(&found, &expected["hidden_0"]);
-    // 2^-9 of each number, over a dozen products.
+    // Each factor is rounded by up to 2^-9, in a dozen products one after the other.
     assert!(difference > 1e-4 && difference < 0.2, "{difference}");
 }
 
 #[test]
-fn a_photo_alone_and_any_threads_give_the_same_bytes() {
+fn a_photo_alone_and_any_number_of_threads_give_the_same_bytes() {
     let pixels = expected("clip")["pixels_0"].clone();
     let network = network("clip", Tokens::Hidden, Matmul::F32);
     let run = |threads: usize, pixels: &Tensor| {
@@ -153,7 +156,7 @@ fn a_photo_alone_and_any_threads_give_the_same_bytes() {
 }
 
 #[test]
-fn names_behind_a_prefix_and_without_one_are_read() {
+fn names_with_and_without_a_prefix_are_read() {
     for (family, prefix, published) in [("clip", "vision_model.", ""), ("dinov2", "", "dinov2.")] {
         let all = load(folder(family).join("model.safetensors"), &Device::Cpu).unwrap();
         let renamed = all.into_iter().map(|(name, tensor)| {
@@ -184,19 +187,20 @@ fn tokens_without_a_joint_space_are_refused() {
     }
 }
 
-fn written(name: &str, text: &str) -> tempfile::TempDir {
+/// A folder with one file.
+fn folder_with(name: &str, text: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join(name), text).unwrap();
     folder
 }
 
 fn config(keys: &str) -> std::result::Result<VisionConfig, String> {
-    let folder = written("config.json", &format!("{{{keys}}}"));
+    let folder = folder_with("config.json", &format!("{{{keys}}}"));
     VisionConfig::open(folder.path()).map_err(|error| error.to_string())
 }
 
 #[test]
-fn what_a_configuration_does_not_say_is_that_of_its_family() {
+fn missing_keys_have_the_values_of_the_family() {
     assert_eq!(
         config(r#""model_type": "clip""#).unwrap(),
         VisionConfig::clip()
@@ -213,7 +217,7 @@ fn what_a_configuration_does_not_say_is_that_of_its_family() {
 }
 
 #[test]
-fn configurations_that_cannot_be_or_are_not_known_are_refused_by_name() {
+fn impossible_and_unknown_configurations_are_refused_by_key() {
     let vision = |keys: &str| format!(r#""model_type": "clip", "vision_config": {{{keys}}}"#);
     for (keys, parts) in [
         (
@@ -257,13 +261,13 @@ fn configurations_that_cannot_be_or_are_not_known_are_refused_by_name() {
 }
 
 fn preprocessing(keys: &str) -> std::result::Result<Preprocessing, String> {
-    let folder = written("preprocessor_config.json", &format!("{{{keys}}}"));
+    let folder = folder_with("preprocessor_config.json", &format!("{{{keys}}}"));
     Preprocessing::open(folder.path(), &VisionConfig::clip()).map_err(|error| error.to_string())
 }
 
 #[test]
 fn preprocessing_is_read_in_every_published_form() {
-    let clip = Preprocessing::of_vision(&VisionConfig::clip());
+    let clip = Preprocessing::for_vision(&VisionConfig::clip());
     let missing = tempfile::tempdir().unwrap();
     let read = Preprocessing::open(missing.path(), &VisionConfig::clip());
     assert_eq!(read.unwrap(), clip);
@@ -289,7 +293,7 @@ fn preprocessing_is_read_in_every_published_form() {
 }
 
 #[test]
-fn preprocessing_that_is_not_done_here_is_refused_by_key() {
+fn unsupported_preprocessing_is_refused_by_key() {
     for (keys, part) in [
         (r#""do_resize": false"#, "`do_resize`: expected true"),
         (
@@ -307,7 +311,7 @@ fn preprocessing_that_is_not_done_here_is_refused_by_key() {
         ),
         (
             r#""do_center_crop": false"#,
-            "`size`: expected the shorter side with a square to cut",
+            "`size`: expected the shorter side with a square crop",
         ),
         (
             r#""size": {"longest_edge": 5}"#,
@@ -340,7 +344,7 @@ fn full_sizes_are_built_and_run() {
     ] {
         let weights = Weights::drawn(Draws::new(3));
         let network = config.load(&weights, tokens, Matmul::F32).unwrap();
-        let preprocessing = Preprocessing::of_vision(&config);
+        let preprocessing = Preprocessing::for_vision(&config);
         let backbone = GridBackbone::new(network, preprocessing, Cells::All).unwrap();
         assert_eq!(
             (backbone.regions_per_photo(), backbone.width()),

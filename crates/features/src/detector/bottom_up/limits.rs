@@ -1,4 +1,5 @@
-//! Which proposals become regions? The confident ones, as many as are asked for.
+//! Chooses which proposals become regions: the most confident that do not overlap, within a range
+//! of numbers.
 
 use serde::Serialize;
 
@@ -8,19 +9,19 @@ use crate::detector::nms::nms;
 /// Which proposals become regions, the most confident first.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RegionLimits {
-    /// A region that overlaps a more confident one by more is left out. The first of these that
-    /// leaves `least` regions counts, or the last.
+    /// Limits of overlap: a region that overlaps a more confident one by more is left out. The
+    /// first limit that leaves at least `least` regions is used, or the last.
     pub overlaps: Vec<f64>,
-    /// So many regions at least. A photo has fewer where it has fewer proposals.
+    /// The fewest regions of a photo. A photo with fewer proposals has fewer.
     pub least: usize,
-    /// So many regions at most.
+    /// The most regions of a photo.
     pub most: usize,
-    /// Beyond `least`, only regions that are as confident.
+    /// The lowest confidence of regions beyond the first `least`.
     pub confidence: f32,
 }
 
 impl RegionLimits {
-    /// 36 regions of every photo.
+    /// 36 regions for every photo.
     pub fn fixed() -> Self {
         Self {
             overlaps: vec![0.5, 0.6, 0.7, 0.8, 0.9],
@@ -30,7 +31,7 @@ impl RegionLimits {
         }
     }
 
-    /// 10 to 100 regions: those with a confidence of 0.2.
+    /// 10 to 100 regions, those beyond the tenth with a confidence of at least 0.2.
     pub fn adaptive() -> Self {
         Self {
             least: 10,
@@ -40,7 +41,7 @@ impl RegionLimits {
         }
     }
 
-    /// Places of the regions, the most confident first.
+    /// Indices of the candidates that become regions, the most confident first.
     pub(super) fn choose(&self, candidates: &[Candidate]) -> Vec<usize> {
         let boxes: Vec<[f32; 4]> = candidates.iter().map(|one| one.corners).collect();
         let confidences: Vec<f32> = candidates.iter().map(|one| one.class.confidence).collect();
@@ -54,8 +55,8 @@ impl RegionLimits {
             }
         }
         let confident = |at: &usize| confidences[*at] >= self.confidence;
-        let sure = kept.iter().take_while(|at| confident(at)).count();
-        kept.truncate(sure.max(self.least));
+        let most_confident = kept.iter().take_while(|at| confident(at)).count();
+        kept.truncate(most_confident.max(self.least));
         kept
     }
 }
@@ -70,7 +71,7 @@ mod tests {
         let all = all.map(|(at, &confidence)| Candidate {
             corners: [at as f32 * step, 0.0, at as f32 * step + 10.0, 10.0],
             class: Label { id: 0, confidence },
-            seen: 0,
+            class_with_background: 0,
         });
         all.collect()
     }
@@ -85,8 +86,8 @@ mod tests {
     }
 
     #[test]
-    fn the_first_overlap_that_leaves_enough_counts() {
-        // Neighbours overlap by 60 / 140.
+    fn the_first_overlap_that_leaves_enough_regions_is_used() {
+        // Boxes that follow each other overlap by 60 / 140.
         let five = candidates(&[0.9, 0.8, 0.7, 0.6, 0.5], 4.0);
         assert_eq!(limits(&[0.4, 0.5], 3, 5, 0.0).choose(&five), [0, 2, 4]);
         assert_eq!(limits(&[0.4, 0.5], 4, 4, 0.0).choose(&five), [0, 1, 2, 3]);
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_least_only_the_confident_stay() {
+    fn regions_beyond_the_fewest_are_confident() {
         let five = candidates(&[0.1, 0.9, 0.4, 0.3, 0.2], 20.0);
         assert_eq!(limits(&[0.5], 1, 5, 0.3).choose(&five), [1, 2, 3]);
         assert_eq!(limits(&[0.5], 1, 2, 0.3).choose(&five), [1, 2]);

@@ -1,4 +1,4 @@
-//! How do the layers of bottom-up attention follow each other?
+//! The forward pass of bottom-up attention: map, proposals, pooled features, regions.
 
 use super::STRIDE;
 use super::limits::RegionLimits;
@@ -7,20 +7,20 @@ use crate::Result;
 use crate::backbone::trunk::Trunk;
 use crate::backbone::{Buffers, Maps, Number};
 use crate::detector::anchors::over_cells;
-use crate::detector::frozen::{DetectedRegions, Layers};
+use crate::detector::frozen::{DetectedRegions, DetectorLayers};
 use crate::detector::proposals::ProposalNetwork;
 use crate::detector::roi_pool::RoiPool;
-use crate::detector::scaling::Scaled;
+use crate::detector::scaling::ScaledPhoto;
 
-/// Regions whose features are computed together: few enough that their maps stay small (25 MB in
-/// f32), enough that a kernel read from memory is used often.
+/// Regions of a batch through stage C5: few enough that their maps stay small (25 MB in f32),
+/// enough that a kernel read from memory is used often.
 const REGIONS_AT_ONCE: usize = 16;
 
 /// The layers.
 #[derive(Debug)]
 pub struct Network<T> {
     pub trunk: Trunk<T>,
-    /// Anchors around (0, 0).
+    /// The anchors (x1, y1, x2, y2) of a cell at (0, 0).
     pub shapes: Vec<[f32; 4]>,
     pub proposals: ProposalNetwork<T>,
     pub pool: RoiPool,
@@ -29,29 +29,29 @@ pub struct Network<T> {
     pub limits: RegionLimits,
 }
 
-impl<T: Number> Layers for Network<T> {
+impl<T: Number> DetectorLayers for Network<T> {
     fn width(&self) -> usize {
         self.predictor.width
     }
 
     fn maps(&self, pixels: &Maps<f32>) -> Result<Vec<Maps<f32>>> {
-        let maps = self.trunk.of_pixels(pixels)?;
+        let maps = self.trunk.forward_pixels(pixels)?;
         Ok(maps.iter().map(Maps::widened).collect())
     }
 
-    fn regions(&self, photo: &Scaled) -> Result<DetectedRegions> {
-        let maps = self.trunk.of_pixels(&photo.pixels)?;
+    fn regions(&self, photo: &ScaledPhoto) -> Result<DetectedRegions> {
+        let maps = self.trunk.forward_pixels(&photo.pixels)?;
         let map = &maps[0];
-        let anchors = over_cells(&self.shapes, map.size(), (STRIDE, STRIDE));
+        let anchors = over_cells(&self.shapes, map.size(), STRIDE);
         let proposals = self.proposals.propose(map, &anchors, photo.size)?;
         let features = self.features(map, &proposals);
-        let limits = (photo.size, &self.limits);
-        self.predictor.regions(&proposals, &features, limits)
+        self.predictor
+            .regions(&proposals, &features, photo.size, &self.limits)
     }
 }
 
 impl<T: Number> Network<T> {
-    /// Means over the fifth stage of each box, in f32.
+    /// The means over the cells of stage C5 of each box, [R, F] in f32.
     fn features(&self, map: &Maps<T>, boxes: &[[f32; 4]]) -> Vec<f32> {
         let mut buffers = Buffers::new();
         let mut features = Vec::with_capacity(boxes.len() * self.width());
@@ -68,6 +68,7 @@ impl<T: Number> Network<T> {
     }
 }
 
+/// The mean of a map [H, W, F] over its cells, `[F]`.
 fn mean<T: Number>(map: &[T], channels: usize) -> Vec<f32> {
     let mut sums = vec![0.0; channels];
     for cell in map.chunks_exact(channels) {

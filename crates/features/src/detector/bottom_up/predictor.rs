@@ -1,27 +1,30 @@
-//! What do features say of a region? Its class, its box, and how it is.
+//! Predicts the class, box and attribute of a region from its features.
 
 use super::BottomUpAttention;
 use super::limits::RegionLimits;
 use crate::Result;
-use crate::backbone::{After, Stage};
+use crate::backbone::{Channels, Nonlinearity, Size, Stage};
 use crate::detector::boxes::{all_finite, clipped, corrected};
 use crate::detector::frozen::{DetectedRegions, Label};
 use crate::detector::linear::Linear;
 use crate::detector::softmax::{best, largest, softmax};
 use uard_hub::weights::Weights;
 
-/// What corrections of proposals were multiplied by in training.
+/// The factors of the corrections of proposals in training.
 const WEIGHTS: [f32; 4] = [10.0, 10.0, 5.0, 5.0];
 
-/// What features say. In f32, whatever the maps are: what is compared is never rounded.
+/// The last layers. They compute in f32 even if maps are in bf16, because their results are
+/// compared.
 #[derive(Debug)]
 pub struct Predictor {
+    /// F, the width of a region's features.
     pub width: usize,
+    /// Number of classes without the background.
     classes: usize,
     class_logits: Linear,
     corrections: Linear,
-    /// A row for each class and the background.
-    class_rows: Vec<f32>,
+    /// The embedding of each class and of the background, [classes + 1, F / 8].
+    class_embeddings: Vec<f32>,
     hidden: Linear,
     attribute_logits: Linear,
 }
@@ -29,40 +32,49 @@ pub struct Predictor {
 /// A proposal that may become a region.
 pub struct Candidate {
     pub corners: [f32; 4],
+    /// The most likely class without the background.
     pub class: Label,
     /// The most likely class, which may be the background.
-    pub seen: usize,
+    pub class_with_background: usize,
 }
 
 impl Predictor {
     pub fn read(config: &BottomUpAttention, weights: &Weights) -> Result<Self> {
         let width = config.resnet.channels(Stage::C5);
-        let (classes, row) = (config.classes, width / 8);
+        let (classes, embedding) = (config.classes, width / 8);
         let named = |name: &str| format!("roi_heads.box_predictor.{name}");
-        let linear = |name, channels, after| {
-            let name = named(name);
-            Linear::read(weights, &name, channels, after)
+        let linear = |name, inputs, outputs| {
+            let channels = Channels { outputs, inputs };
+            Linear::read(weights, &named(name), channels, Nonlinearity::Identity)
         };
-        let nothing = After::Nothing;
+        let hidden = Channels {
+            outputs: width / 4,
+            inputs: width + embedding,
+        };
+        let class_embeddings = named("cls_embedding.weight");
         Ok(Self {
             width,
             classes,
-            class_logits: linear("cls_score", (classes + 1, width), nothing)?,
-            corrections: linear("bbox_pred", (4 * classes, width), nothing)?,
-            class_rows: weights.numbers(&named("cls_embedding.weight"), &[classes + 1, row])?,
-            hidden: linear("fc_attr", (width / 4, width + row), After::Relu)?,
-            attribute_logits: linear("attr_score", (config.attributes + 1, width / 4), nothing)?,
+            class_logits: linear("cls_score", width, classes + 1)?,
+            corrections: linear("bbox_pred", width, 4 * classes)?,
+            class_embeddings: weights.numbers(&class_embeddings, &[classes + 1, embedding])?,
+            hidden: Linear::read(weights, &named("fc_attr"), hidden, Nonlinearity::Relu)?,
+            attribute_logits: linear("attr_score", width / 4, config.attributes + 1)?,
         })
     }
 
-    /// The regions among proposals of R features, cut at the edges of the photo.
+    /// The regions of a photo, with boxes clipped to it.
+    ///
+    /// # Shapes
+    /// R `proposals` with `features` [R, F].
     pub fn regions(
         &self,
         proposals: &[[f32; 4]],
         features: &[f32],
-        (size, limits): ((usize, usize), &RegionLimits),
+        photo: Size,
+        limits: &RegionLimits,
     ) -> Result<DetectedRegions> {
-        let candidates = self.candidates(proposals, features, size)?;
+        let candidates = self.candidates(proposals, features, photo)?;
         let kept = limits.choose(&candidates);
         let rows = kept
             .iter()
@@ -77,12 +89,12 @@ impl Predictor {
         })
     }
 
-    /// One for each proposal.
+    /// A candidate for each proposal.
     fn candidates(
         &self,
         proposals: &[[f32; 4]],
         features: &[f32],
-        size: (usize, usize),
+        photo: Size,
     ) -> Result<Vec<Candidate>> {
         let logits = self.class_logits.forward(features.to_vec());
         let corrections = self.corrections.forward(features.to_vec());
@@ -101,20 +113,22 @@ impl Predictor {
                 corrections[3],
             ];
             Candidate {
-                corners: clipped(corrected(*corners, corrections, WEIGHTS), size),
+                corners: clipped(corrected(*corners, corrections, WEIGHTS), photo),
                 class,
-                seen: largest(logits),
+                class_with_background: largest(logits),
             }
         });
         Ok(candidates.collect())
     }
 
-    /// From the features of a region and the row of its most likely class.
+    /// The most likely attribute of each region, from its features and the embedding of its most
+    /// likely class.
     fn attributes(&self, kept: &[&Candidate], features: &[f32]) -> Vec<Label> {
-        let row = self.class_rows.len() / (self.classes + 1);
+        let width = self.class_embeddings.len() / (self.classes + 1);
         let rows = kept.iter().zip(features.chunks_exact(self.width));
         let rows = rows.flat_map(|(candidate, features)| {
-            let class = &self.class_rows[candidate.seen * row..][..row];
+            let class = candidate.class_with_background;
+            let class = &self.class_embeddings[class * width..][..width];
             features.iter().chain(class).copied()
         });
         let hidden = self.hidden.forward(rows.collect());

@@ -1,4 +1,4 @@
-//! Are published configurations read, and those that cannot be refused by key?
+//! Tests of configurations: defaults, the keys of a checkpoint, and values that are refused.
 
 use super::*;
 
@@ -24,7 +24,7 @@ fn assert_refused(encoder: &str, keys: &str, parts: &[&str]) {
 }
 
 #[test]
-fn what_is_not_said_is_as_in_the_published_models() {
+fn missing_keys_have_the_values_of_the_published_models() {
     let (config, _) = read("bert", &format!("{SIZES}, \"use_cache\": true")).unwrap();
     assert_eq!(config.hidden_act, Activation::Gelu);
     assert_eq!(config.layer_norm_eps, 1e-12);
@@ -52,7 +52,7 @@ fn what_is_not_said_is_as_in_the_published_models() {
 }
 
 #[test]
-fn what_is_written_is_in_the_order_of_the_family_and_reads_alike() {
+fn written_keys_have_the_order_of_the_family_and_read_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bert.json");
     std::fs::write(&path, format!("{{{SIZES}}}")).unwrap();
@@ -94,7 +94,7 @@ fn every_activation_has_its_published_names() {
 }
 
 #[test]
-fn what_changes_the_states_and_is_not_known_is_refused() {
+fn values_that_are_not_supported_are_refused() {
     for (encoder, keys, parts) in [
         (
             "bert",
@@ -133,7 +133,7 @@ fn what_changes_the_states_and_is_not_known_is_refused() {
 }
 
 #[test]
-fn sizes_that_cannot_be_are_refused() {
+fn impossible_sizes_are_refused() {
     assert_refused(
         "bert",
         "\"vocab_size\": 9",

@@ -10,7 +10,7 @@ use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
-use super::{Family, Length, PlainVocabulary, TensorNames};
+use super::{Family, SequenceLength, TensorNames, VocabularyFile};
 use crate::text::pieces::{PAD, refused, special};
 use crate::transformer::{LayerNames, Visibility};
 use crate::{Error, Result};
@@ -48,11 +48,11 @@ pub(super) static FAMILY: Family = Family {
         layer: LayerNames::BERT,
     },
     visibility: Visibility::All,
-    length: Length::Own,
-    vocabulary: PlainVocabulary {
+    length: SequenceLength::Caption,
+    vocabulary: VocabularyFile {
         file: "vocab.txt",
         beside: &[SETTINGS],
-        read: from_vocabulary,
+        read: read_vocabulary,
         missing: "neither tokenizer.json nor vocab.txt is there; download one of them into this folder",
     },
 };
@@ -64,13 +64,13 @@ const START: &str = "[CLS]";
 const END: &str = "[SEP]";
 const MASK: &str = "[MASK]";
 
-/// What of `tokenizer_config.json` changes the pieces of a `vocab.txt`.
+/// The values of `tokenizer_config.json` that the pieces of a `vocab.txt` depend on.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default)]
 struct Settings {
     do_lower_case: bool,
     tokenize_chinese_chars: bool,
-    /// None: as lower-casing.
+    /// `None` means the value of `do_lower_case`.
     strip_accents: Option<bool>,
 }
 
@@ -84,8 +84,9 @@ impl Default for Settings {
     }
 }
 
-/// Reads `vocab.txt`, with the published settings where no file says others.
-fn from_vocabulary(path: &Path) -> Result<Tokenizer> {
+/// Reads `vocab.txt`, with the settings of `tokenizer_config.json`, or the published ones if there is
+/// no such file.
+fn read_vocabulary(path: &Path) -> Result<Tokenizer> {
     let settings = path.with_file_name(SETTINGS);
     let settings = match read_json(&settings, "the tokenizer_config.json of a BERT") {
         Err(FileError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
@@ -109,7 +110,7 @@ fn from_vocabulary(path: &Path) -> Result<Tokenizer> {
         settings.strip_accents,
         settings.do_lower_case,
     );
-    // As the published tokenizer does: a special piece that is typed in a caption is that piece.
+    // As in the published tokenizer, the text of a special piece in a caption becomes that piece.
     let known = [PAD, UNKNOWN, START, END, MASK].into_iter();
     let known = known.filter(|piece| tokenizer.token_to_id(piece).is_some());
     let known: Vec<AddedToken> = known.map(|piece| AddedToken::from(piece, true)).collect();

@@ -13,7 +13,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
-use super::{Family, Length, PlainVocabulary, TensorNames};
+use super::{Family, SequenceLength, TensorNames, VocabularyFile};
 use crate::text::pieces::{refused, special};
 use crate::transformer::{LayerNames, Visibility};
 use crate::{Error, Result};
@@ -41,16 +41,16 @@ pub(super) static FAMILY: Family = Family {
     ],
     tensors: TENSORS,
     visibility: Visibility::Causal,
-    length: Length::Own,
-    vocabulary: PlainVocabulary {
+    length: SequenceLength::Caption,
+    vocabulary: VocabularyFile {
         file: "vocab.json",
         beside: &[MERGES],
-        read: from_merges,
+        read: read_vocabulary,
         missing: "neither tokenizer.json nor vocab.json is there; download one of them, the latter with merges.txt, into this folder",
     },
 };
 
-/// CLIP's and SigLIP's.
+/// The names of the tensors of CLIP and SigLIP.
 pub(super) const TENSORS: TensorNames = TensorNames {
     prefix: "text_model.",
     words: "embeddings.token_embedding.weight",
@@ -66,19 +66,18 @@ const MERGES: &str = "merges.txt";
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
 
-/// What ends a word in CLIP's vocabulary.
+/// How the last piece of a word ends in CLIP's vocabulary.
 const WORD_END: &str = "</w>";
 
-/// Between which bytes CLIP begins a new word: special pieces, clitics, letters, each digit, the
-/// rest.
+/// A word of CLIP: a special piece, a clitic, a run of letters, a digit, or a run of other characters.
 const WORDS: &str =
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
-/// CLIP's byte-level pieces.
+/// Reads `vocab.json` and `merges.txt`: CLIP's byte-level pieces.
 ///
 /// # Source
 /// `CLIPTokenizer` of transformers.
-fn from_merges(path: &Path) -> Result<Tokenizer> {
+fn read_vocabulary(path: &Path) -> Result<Tokenizer> {
     let refuse = |cause: tokenizers::Error| refused(path, cause.to_string());
     let ids: BTreeMap<String, u32> = read_json(path, "the ids of CLIP's pieces")?;
     let pieces = BPE::builder()
@@ -110,7 +109,7 @@ fn from_merges(path: &Path) -> Result<Tokenizer> {
     Ok(tokenizer)
 }
 
-/// Two pieces a line, behind a line with the version.
+/// Reads `merges.txt`: a line with the version, then two pieces a line.
 fn read_merges(path: &Path) -> Result<Merges> {
     let text = uard_files::read_text(path).map_err(Error::io(path, "read"))?;
     let lines = text.lines().enumerate();

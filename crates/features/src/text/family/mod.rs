@@ -1,5 +1,5 @@
-//! The families of published text models: what their files say, what their tensors are called, and
-//! how they read captions. A further family is one file and one line of [`FAMILIES`].
+//! The families of published text models: the keys of their files, the names of their tensors, and
+//! their tokenizers. A new family needs one file and one entry of [`FAMILIES`].
 
 mod bert;
 mod clip;
@@ -13,63 +13,66 @@ use tokenizers::Tokenizer;
 use crate::Result;
 use crate::transformer::{LayerNames, Visibility};
 
-/// Every family.
+/// All families.
 pub(super) static FAMILIES: [&Family; 3] = [&bert::FAMILY, &clip::FAMILY, &siglip::FAMILY];
 
-/// What tells a family from the others.
+/// A family of published text models.
 #[derive(Debug)]
 pub(super) struct Family {
-    /// The value of `text.encoder` that stands for it; its parameters are `text.{encoder}.*`.
+    /// The value of `text.encoder` for this family; its parameters are `text.{encoder}.*`.
     pub(super) encoder: &'static str,
-    /// What of its `config.json` a checkpoint holds, by file name.
+    /// The file of a checkpoint that holds the keys of its `config.json`.
     pub(super) file: &'static str,
     /// `model_type` of the text model.
     pub(super) model_type: &'static str,
-    /// `model_type` of a model that it is the text half of.
+    /// `model_type` of the model of images and captions whose text half it is.
     pub(super) whole: Option<&'static str>,
-    /// The keys of `config.json` that are read, and what holds where it is silent, as JSON; what has
-    /// to be said has nothing.
+    /// The keys of `config.json` that are read, each with its default as JSON. A required key has an
+    /// empty default.
     pub(super) keys: &'static [(&'static str, &'static str)],
     pub(super) tensors: TensorNames,
     pub(super) visibility: Visibility,
-    pub(super) length: Length,
-    /// The file that pieces are read from where there is no `tokenizer.json`.
-    pub(super) vocabulary: PlainVocabulary,
+    pub(super) length: SequenceLength,
+    /// The file that the tokenizer is read from if there is no `tokenizer.json`.
+    pub(super) vocabulary: VocabularyFile,
 }
 
-/// What the tensors below and around the layers are called.
+/// The names of the tensors of a family.
 #[derive(Debug)]
 pub(super) struct TensorNames {
-    /// What all names begin with in files of a larger model.
+    /// The beginning of all names in files of a larger model.
     pub(super) prefix: &'static str,
+    /// The embedding of words [V, H].
     pub(super) words: &'static str,
+    /// The embedding of positions.
     pub(super) positions: &'static str,
-    /// Added to every word: the first of its rows.
+    /// The embedding of segments, whose first row is added to every word.
     pub(super) segments: Option<&'static str>,
-    /// Behind the embeddings where layers norm behind their parts, else behind the layers.
+    /// The layer norm after the embeddings if the layers have their norms after each part, else that
+    /// after the last layer.
     pub(super) norm: &'static str,
-    /// Before the number of a layer.
+    /// The name of a layer, without its number.
     pub(super) layers: &'static str,
     pub(super) layer: LayerNames,
 }
 
-/// How long a caption is for the layers.
+/// How many positions the layers compute for a caption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Length {
-    /// As long as it is.
-    Own,
-    /// Filled with padding, which its words see, up to the last position.
-    Filled,
+pub(super) enum SequenceLength {
+    /// Those of its pieces.
+    Caption,
+    /// All positions of the model: the caption is filled with padding, which its words see.
+    Maximum,
 }
 
-/// Pieces in another form than `tokenizer.json`.
+/// A file of a tokenizer's vocabulary in another form than `tokenizer.json`.
 #[derive(Debug)]
-pub(super) struct PlainVocabulary {
+pub(super) struct VocabularyFile {
     pub(super) file: &'static str,
     /// Files beside it that are read too.
     pub(super) beside: &'static [&'static str],
     pub(super) read: fn(&Path) -> Result<Tokenizer>,
-    /// What is wrong with a folder that has neither form.
+    /// The error of a folder that has neither this file nor `tokenizer.json`.
     pub(super) missing: &'static str,
 }
 
@@ -84,7 +87,7 @@ impl<'de> Deserialize<'de> for &'static Family {
     }
 }
 
-/// The error of a name that is none of the known ones, in serde's words.
+/// The error of an unknown name, in the wording of serde.
 pub(super) fn unknown<E: serde::de::Error>(
     found: &str,
     known: impl IntoIterator<Item = &'static str>,

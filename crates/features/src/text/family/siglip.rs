@@ -1,12 +1,11 @@
 //! The text half of SigLIP: Zhai et al., *Sigmoid Loss for Language Image Pre-Training*, 2023, the
-//! first version. A word sees all others, and the padding too, with which it was trained up to the
-//! last position.
+//! first version. A word sees all others and the padding up to the last position, as in its training.
 
 use std::path::Path;
 
 use tokenizers::Tokenizer;
 
-use super::{Family, Length, PlainVocabulary, clip};
+use super::{Family, SequenceLength, VocabularyFile, clip};
 use crate::Result;
 use crate::text::pieces::refused;
 use crate::transformer::Visibility;
@@ -33,17 +32,17 @@ pub(super) static FAMILY: Family = Family {
     ],
     tensors: clip::TENSORS,
     visibility: Visibility::All,
-    length: Length::Filled,
-    vocabulary: PlainVocabulary {
+    length: SequenceLength::Maximum,
+    vocabulary: VocabularyFile {
         file: "spiece.model",
         beside: &[],
-        read: from_sentencepiece,
+        read: refuse_sentencepiece,
         missing: "no tokenizer.json is there; download it into this folder",
     },
 };
 
-/// Only the sentencepiece library reads its form.
-fn from_sentencepiece(path: &Path) -> Result<Tokenizer> {
+/// The error for `spiece.model`, which only the sentencepiece library reads.
+fn refuse_sentencepiece(path: &Path) -> Result<Tokenizer> {
     let cause = "only spiece.model is there, expected tokenizer.json, which holds the same pieces; download it too, or write it in Python with transformers.AutoTokenizer.from_pretrained(folder, use_fast=True).save_pretrained(folder)";
     Err(refused(path, cause.to_owned()))
 }

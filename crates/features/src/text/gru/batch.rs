@@ -1,4 +1,4 @@
-//! What the text encoders read: padded word ids that know which are padding.
+//! `CaptionBatch`: padded word ids with the number of words of each caption.
 
 use candle_core::{Device, Tensor};
 
@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// The word ids of a batch of captions.
 ///
 /// # Shapes
-/// ids [C, W] u32; `ids[c, w]` is padding, and never read, for `w >= counts[c]`.
+/// ids [C, W] u32; for `w >= counts[c]`, `ids[c, w]` is padding, which no encoder reads.
 #[derive(Debug, Clone)]
 pub struct CaptionBatch {
     ids: Tensor,
@@ -18,7 +18,7 @@ pub struct CaptionBatch {
 }
 
 impl CaptionBatch {
-    /// Ids that are padded already; read back once, where they are on a device.
+    /// A batch of ids that are padded already. Ids on a GPU are copied to host memory once.
     ///
     /// # Shapes
     /// `ids` [C, W] u32; `counts` C numbers from 1 to W.
@@ -91,7 +91,7 @@ impl CaptionBatch {
         &self.ids
     }
 
-    /// Words of each caption.
+    /// The number of words of each caption.
     pub fn counts(&self) -> &[usize] {
         &self.counts
     }
@@ -101,7 +101,7 @@ impl CaptionBatch {
         &self.words
     }
 
-    /// Whether every caption has at most as many words as a model has positions.
+    /// Checks that no caption has more words than a model has positions.
     pub(in crate::text) fn check_lengths(&self, positions: usize) -> Result<()> {
         let is_too_long = |&count: &usize| count > positions;
         match self.counts.iter().position(is_too_long) {
@@ -114,7 +114,7 @@ impl CaptionBatch {
         }
     }
 
-    /// Whether every word has a row in an embedding of `vocabulary` rows.
+    /// Checks that every word has a row in an embedding of `vocabulary` rows.
     pub(in crate::text) fn check_vocabulary(&self, vocabulary: usize) -> Result<()> {
         let is_unknown = |&id: &u32| id as usize >= vocabulary;
         let Some(row) = self.words.iter().position(is_unknown) else {
@@ -139,14 +139,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn caption_without_words_is_named() {
+    fn a_caption_without_words_is_refused_by_number() {
         let error = CaptionBatch::pad(&[vec![3], vec![]], 0, &Device::Cpu).unwrap_err();
         assert!(error.to_string().contains("caption 1"), "{error}");
         assert!(CaptionBatch::pad(&[], 0, &Device::Cpu).is_err());
     }
 
     #[test]
-    fn counts_that_do_not_fit_are_refused() {
+    fn counts_that_do_not_fit_the_ids_are_refused() {
         let ids = Tensor::zeros((2, 3), candle_core::DType::U32, &Device::Cpu).unwrap();
         assert!(CaptionBatch::new(ids.clone(), vec![1]).is_err());
         let error = CaptionBatch::new(ids, vec![1, 4]).unwrap_err();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn id_beyond_the_vocabulary_is_named_but_padding_may_be_anything() {
+    fn an_id_beyond_the_vocabulary_is_refused_unless_it_is_padding() {
         let batch = CaptionBatch::pad(&[vec![3, 1], vec![4]], 99, &Device::Cpu).unwrap();
         batch.check_vocabulary(5).unwrap();
         let error = batch.check_vocabulary(4).unwrap_err().to_string();

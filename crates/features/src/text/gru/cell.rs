@@ -1,12 +1,11 @@
-//! What happens to the states at one time step on the CPU, and what flows back: vectors over the
-//! joint width.
+//! The gates of one time step on the CPU, and their gradients, in vectors over the joint width.
 //!
-//! A row of *gates* is the four blocks r, z, n and q of H numbers, with `q = W_hn h + b_hn`: all
-//! that the way back needs.
+//! A row of *gates* is the four blocks r, z, n and q of H numbers each, with `q = W_hn h + b_hn`: the
+//! backward pass needs no more than them and the states.
 
 use uard_linalg::vector::{Loops, Number, Simd, Vector};
 
-/// The next states of the captions of one step.
+/// Computes the gates and the next states of the captions of one step.
 ///
 /// ```text
 /// r = σ(x_r + u_r + b_r)    z = σ(x_z + u_z + b_z)    q = u_n + b_q    n = tanh(x_n + b_n + r q)
@@ -14,33 +13,33 @@ use uard_linalg::vector::{Loops, Number, Simd, Vector};
 /// ```
 ///
 /// # Shapes
-/// Rows of a caption each: `states` = W_hh h [3H], `previous` [H], `gates` [4H], `next` [H]; `bias`
-/// [4H] (r, z, n, q). `words` = W_ih x [3H] of every distinct word, `reads` which of them each
-/// caption reads.
-pub(super) struct Forward<'a, T> {
-    pub words: &'a [T],
-    pub reads: &'a [u32],
-    pub states: &'a [T],
+/// A row for each caption: `from_states` = W_hh h [3H], `previous` [H], `gates` [4H], `next` [H].
+/// `bias` is [4H] (r, z, n, q). `from_words` has a row W_ih x [3H] for each distinct word, and `words`
+/// the index of each caption's word among them.
+pub(super) struct ForwardStep<'a, T> {
+    pub from_words: &'a [T],
+    pub words: &'a [u32],
+    pub from_states: &'a [T],
     pub bias: &'a [T],
     pub previous: &'a [T],
     pub gates: &'a mut [T],
     pub next: &'a mut [T],
 }
 
-impl<T: Number> Loops for Forward<'_, T> {
+impl<T: Number> Loops for ForwardStep<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let width = self.bias.len() / 4;
         let [b_r, b_z, b_n, b_q] = blocks(self.bias, width);
-        let states = self.states.chunks_exact(3 * width);
+        let states = self.from_states.chunks_exact(3 * width);
         let states = states.zip(self.previous.chunks_exact(width));
         let gates = self.gates.chunks_exact_mut(4 * width);
         let gates = gates.zip(self.next.chunks_exact_mut(width));
-        for ((read, (states, previous)), (gates, next)) in self.reads.iter().zip(states).zip(gates)
+        for ((word, (states, previous)), (gates, next)) in self.words.iter().zip(states).zip(gates)
         {
-            let [x_r, x_z, x_n] = blocks(&self.words[*read as usize * 3 * width..], width);
+            let [x_r, x_z, x_n] = blocks(&self.from_words[*word as usize * 3 * width..], width);
             let [u_r, u_z, u_n] = blocks(states, width);
             let [r, z, n, q] = blocks_mut(gates, width);
             let inputs = [x_r, x_z, x_n, u_r, u_z, u_n, b_r, b_z, b_n, b_q, previous];
@@ -52,9 +51,9 @@ impl<T: Number> Loops for Forward<'_, T> {
 struct NextState;
 
 impl Formula<11, 5> for NextState {
-    /// r, z, n, q and the next state.
+    /// Gives r, z, n, q and the next state.
     #[inline(always)]
-    fn of<T: Number, S: Simd>(
+    fn apply<T: Number, S: Simd>(
         simd: S,
         [x_r, x_z, x_n, u_r, u_z, u_n, b_r, b_z, b_n, b_q, previous]: [Vector<T, S>; 11],
         _: [Vector<T, S>; 5],
@@ -69,9 +68,10 @@ impl Formula<11, 5> for NextState {
     }
 }
 
-/// The gradients of a step's gates, and what goes on to the previous states beside `W_hh`.
+/// Computes the gradients of a step's gates, and the part of the previous states' gradient that does
+/// not pass through `W_hh` (`carry`).
 ///
-/// With `d` the gradient of the state:
+/// With `d` the gradient of the state and `a` the sum that a gate is a function of:
 ///
 /// ```text
 /// d a_n = d (1 - z) (1 - n²)          d u_n = d a_n r
@@ -80,23 +80,24 @@ impl Formula<11, 5> for NextState {
 /// ```
 ///
 /// # Shapes
-/// Rows of a caption each: `gates` [4H], `previous` [H]; `carry` [H] comes from the later step and
-/// leaves for the earlier; `to_states` [3H] is (d a_r, d a_z, d u_n). (d a_r, d a_z, d a_n) is added
-/// to the row [3H] in `to_words` of the word that was read, the caption's of `words`. `averaged` are
-/// the padded rows of the gradient of the directions' average, of which the caption's is in `places`.
-pub(super) struct Backward<'a, T> {
+/// A row for each caption: `gates` [4H]; `previous` [H]; `carry` [H], on entry from the later step and
+/// on return for the earlier one; `to_states` [3H], set to (d a_r, d a_z, d u_n). `to_words` has a row
+/// [3H] for each distinct word: (d a_r, d a_z, d a_n) is added to the row of the caption's word, whose
+/// index is in `words`. `averaged` has a padded row [H] for each word of the batch, the gradient of
+/// the average of both directions; the index of the caption's row is in `padded_rows`.
+pub(super) struct BackwardStep<'a, T> {
     pub gates: &'a [T],
     pub previous: &'a [T],
     pub averaged: &'a [T],
     pub words: &'a [u32],
-    pub places: &'a [u32],
+    pub padded_rows: &'a [u32],
     pub carry: &'a mut [T],
     pub to_words: &'a mut [T],
     pub to_states: &'a mut [T],
     pub width: usize,
 }
 
-impl<T: Number> Loops for Backward<'_, T> {
+impl<T: Number> Loops for BackwardStep<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -106,11 +107,10 @@ impl<T: Number> Loops for Backward<'_, T> {
         let trace = trace.zip(self.previous.chunks_exact(width));
         let found = self.to_states.chunks_exact_mut(3 * width);
         let found = found.zip(self.carry.chunks_exact_mut(width));
-        let reads = self.words.iter().zip(self.places);
-        for (((word, place), (gates, previous)), (to_states, carry)) in reads.zip(trace).zip(found)
-        {
+        let words = self.words.iter().zip(self.padded_rows);
+        for (((word, row), (gates, previous)), (to_states, carry)) in words.zip(trace).zip(found) {
             let [r, z, n, q] = blocks(gates, width);
-            let averaged = &self.averaged[*place as usize * width..][..width];
+            let averaged = &self.averaged[*row as usize * width..][..width];
             let to_word = &mut self.to_words[*word as usize * 3 * width..];
             let [w_r, w_z, w_n] = blocks_mut(to_word, width);
             let [s_r, s_z, s_n] = blocks_mut(to_states, width);
@@ -124,10 +124,10 @@ impl<T: Number> Loops for Backward<'_, T> {
 struct StepGradients;
 
 impl Formula<6, 7> for StepGradients {
-    /// d a_r, d a_z, d a_n beside what the word has of them, d a_r, d a_z, d u_n and what goes on;
-    /// `later` came from the later step.
+    /// Gives the word's sums of d a_r, d a_z and d a_n with this caption's added, this caption's d a_r,
+    /// d a_z and d u_n, and the carry for the earlier step; `later` is the carry of the later step.
     #[inline(always)]
-    fn of<T: Number, S: Simd>(
+    fn apply<T: Number, S: Simd>(
         simd: S,
         [r, z, n, q, previous, averaged]: [Vector<T, S>; 6],
         [w_r, w_z, w_n, _, _, _, later]: [Vector<T, S>; 7],
@@ -145,17 +145,17 @@ impl Formula<6, 7> for StepGradients {
     }
 }
 
-/// What becomes of the outputs, given the inputs and what the outputs were: of one vector each. A
-/// trait and no closure, because only a method is sure to be compiled into the loop.
+/// A formula for one vector of each output, from one vector of each input and the outputs' earlier
+/// values. It is a trait and no closure, because only a method is sure to be inlined into the loop.
 trait Formula<const I: usize, const O: usize> {
-    fn of<T: Number, S: Simd>(
+    fn apply<T: Number, S: Simd>(
         simd: S,
-        given: [Vector<T, S>; I],
+        inputs: [Vector<T, S>; I],
         before: [Vector<T, S>; O],
     ) -> [Vector<T, S>; O];
 }
 
-/// Applies a formula a vector at a time to rows of one length.
+/// Applies a formula to rows of one length, one vector at a time.
 #[inline(always)]
 fn in_vectors<F: Formula<I, O>, T: Number, S: Simd, const I: usize, const O: usize>(
     _: F,
@@ -166,7 +166,7 @@ fn in_vectors<F: Formula<I, O>, T: Number, S: Simd, const I: usize, const O: usi
     let inputs = inputs.map(|input| T::vectors(simd, input));
     let mut outputs = outputs.map(|output| T::vectors_mut(simd, output));
     let zero = T::splat(simd, T::ZERO);
-    // Loops and not `map`, which the compiler leaves as calls for so many vectors.
+    // Loops and not `map`: for so many vectors the compiler does not inline its calls.
     let (mut given, mut before) = ([zero; I], [zero; O]);
     for at in 0..inputs[0].0.len() {
         for (given, (vectors, _)) in given.iter_mut().zip(&inputs) {
@@ -175,24 +175,25 @@ fn in_vectors<F: Formula<I, O>, T: Number, S: Simd, const I: usize, const O: usi
         for (before, (vectors, _)) in before.iter_mut().zip(&outputs) {
             *before = vectors[at];
         }
-        let found = F::of::<T, S>(simd, given, before);
+        let found = F::apply::<T, S>(simd, given, before);
         for ((vectors, _), found) in outputs.iter_mut().zip(found) {
             vectors[at] = found;
         }
     }
+    // The last numbers of the rows, fewer than a vector.
     for (given, (_, rest)) in given.iter_mut().zip(&inputs) {
         *given = T::load(simd, rest);
     }
     for (before, (_, rest)) in before.iter_mut().zip(&outputs) {
         *before = T::load(simd, rest);
     }
-    let found = F::of::<T, S>(simd, given, before);
+    let found = F::apply::<T, S>(simd, given, before);
     for ((_, rest), found) in outputs.iter_mut().zip(found) {
         T::store(simd, rest, found);
     }
 }
 
-/// The blocks of `width` numbers that a row begins with.
+/// The first N blocks of `width` numbers of a row.
 #[inline(always)]
 fn blocks<T, const N: usize>(row: &[T], width: usize) -> [&[T]; N] {
     std::array::from_fn(|block| &row[block * width..][..width])
@@ -235,10 +236,10 @@ mod tests {
     /// `exp` has a relative error below 2e-7: three units in the last place of 1.
     const TOLERANCE: f64 = 2e-7;
 
-    /// Sigmoid and tanh of a number in vectors.
-    struct Gates(f32);
+    /// Computes sigmoid and tanh of a number in vectors.
+    struct SigmoidAndTanh(f32);
 
-    impl Loops for Gates {
+    impl Loops for SigmoidAndTanh {
         type Output = (f32, f32);
 
         #[inline(always)]
@@ -252,11 +253,11 @@ mod tests {
     }
 
     #[test]
-    fn gates_are_within_their_tolerance_everywhere() {
+    fn sigmoid_and_tanh_are_within_their_tolerance_everywhere() {
         for step in -100_000..=100_000 {
             let x = step as f32 * 1e-3;
             let exact = f64::from(x);
-            let (sigmoid, tanh) = vectorised(Gates(x));
+            let (sigmoid, tanh) = vectorised(SigmoidAndTanh(x));
             let expected = 1.0 / (1.0 + (-exact).exp());
             assert!(
                 (f64::from(sigmoid) - expected).abs() < TOLERANCE,
@@ -270,10 +271,10 @@ mod tests {
     }
 
     #[test]
-    fn gates_saturate_and_keep_nan() {
-        assert_eq!(vectorised(Gates(f32::INFINITY)).0, 1.0);
-        assert_eq!(vectorised(Gates(f32::NEG_INFINITY)).1, -1.0);
-        let (sigmoid, tanh) = vectorised(Gates(f32::NAN));
+    fn sigmoid_and_tanh_saturate_and_keep_nan() {
+        assert_eq!(vectorised(SigmoidAndTanh(f32::INFINITY)).0, 1.0);
+        assert_eq!(vectorised(SigmoidAndTanh(f32::NEG_INFINITY)).1, -1.0);
+        let (sigmoid, tanh) = vectorised(SigmoidAndTanh(f32::NAN));
         assert!(sigmoid.is_nan() && tanh.is_nan());
     }
 }

@@ -1,6 +1,7 @@
-// What happens to the states of the captions of one time step, and what flows back: a thread a number.
+// The gates of a GRU's time step, and their gradients: one thread for each number of the states.
 //
-// Blocks of what a step leaves, each [rows, width]: next state, r, z, n, q = W_hn h + b_hn, previous.
+// The forward kernel saves six blocks [rows, width]: next state, r, z, n, q = W_hn h + b_hn, previous
+// state.
 
 typedef unsigned int u32;
 
@@ -10,7 +11,7 @@ __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-
 
 // `words` = W_ih x + b_ih [rows, 3 width], `states` = W_hh h [rows, 3 width], `bias` = b_hh [3 width].
 extern "C" __global__ void __launch_bounds__(THREADS)
-    gates_forward(const float* words, const float* states, const float* bias, const float* previous, float* left,
+    gates_forward(const float* words, const float* states, const float* bias, const float* previous, float* saved,
                   u32 rows, u32 width) {
     u32 at = blockIdx.x * THREADS + threadIdx.x, area = rows * width;
     if (at >= area) return;
@@ -22,25 +23,26 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     float q = u[2 * width] + bias[2 * width + column];
     float n = tanhf(x[2 * width] + r * q);
     float before = previous[at];
-    left[at] = n + z * (before - n);
-    left[area + at] = r;
-    left[2 * (size_t)area + at] = z;
-    left[3 * (size_t)area + at] = n;
-    left[4 * (size_t)area + at] = q;
-    left[5 * (size_t)area + at] = before;
+    saved[at] = n + z * (before - n);
+    saved[area + at] = r;
+    saved[2 * (size_t)area + at] = z;
+    saved[3 * (size_t)area + at] = n;
+    saved[4 * (size_t)area + at] = q;
+    saved[5 * (size_t)area + at] = before;
 }
 
-// `upstream` [rows, width] is the gradient of the step's states from above, `carried` [carried_rows,
-// width] that from the later step, which has the first captions only. Leaves the gradients of `words`
-// [rows, 3 width] and of `states` [rows, 3 width], and what goes on to the previous states beside W_hh.
+// `upstream` [rows, width] is the gradient of the step's states from the output, `carried`
+// [carried_rows, width] that from the later step, which has the first captions only. Writes three
+// blocks: the gradients of `words` [rows, 3 width] and of `states` [rows, 3 width], and the part of the
+// gradient of the previous states that does not pass through W_hh [rows, width].
 extern "C" __global__ void __launch_bounds__(THREADS)
-    gates_backward(const float* left, const float* upstream, const float* carried, float* gradients, u32 rows,
+    gates_backward(const float* saved, const float* upstream, const float* carried, float* gradients, u32 rows,
                    u32 width, u32 carried_rows) {
     u32 at = blockIdx.x * THREADS + threadIdx.x, area = rows * width;
     if (at >= area) return;
     u32 row = at / width, column = at % width;
-    float r = left[area + at], z = left[2 * (size_t)area + at], n = left[3 * (size_t)area + at];
-    float q = left[4 * (size_t)area + at], before = left[5 * (size_t)area + at];
+    float r = saved[area + at], z = saved[2 * (size_t)area + at], n = saved[3 * (size_t)area + at];
+    float q = saved[4 * (size_t)area + at], before = saved[5 * (size_t)area + at];
     float d = upstream[at] + (row < carried_rows ? carried[at] : 0.0f);
     float to_n = d * (1.0f - z) * (1.0f - n * n);
     float to_z = d * (before - n) * z * (1.0f - z);

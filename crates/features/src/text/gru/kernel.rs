@@ -1,60 +1,66 @@
-//! The gates of a time step on a GPU: launches of `gates.cu`.
+//! Launches the kernels of `gates.cu`: the gates of a time step on a GPU, and their gradients.
 
 use candle_core::{DType, Device, Tensor};
-use uard_core::gpu::{Argument, GpuResult, Launch, Machine, Numbers, Program};
+use uard_core::gpu::{Argument, Gpu, GpuResult, Launch, Numbers, Program};
 use uard_core::random::{Draws, normal};
 
 use super::composed::{StepInputs, composed_gates, composed_gradients};
 
-/// Threads of a block, as the kernels have them.
+/// Threads of a block, as in `gates.cu`.
 const THREADS: u32 = 256;
 
-/// The program of both passes.
+/// The program with the kernels of both passes.
 static GATES: Program = Program {
     name: "gates",
     sources: &[include_str!("gates.cu")],
     defines: Vec::new(),
 };
 
-/// Rows n and width H of a time step, and the rows k that a later step sends something to.
+/// The sizes of a time step.
 #[derive(Debug, Clone, Copy)]
 struct StepShape {
+    /// Rows n: the captions of the step.
     rows: usize,
+    /// Width H.
     width: usize,
+    /// Rows k of the gradient from the later step: the captions of that step.
     carried_rows: usize,
 }
 
-/// What a step leaves in `left` `[6 n H]`, from the words' part [n, 3H], the states' part [n, 3H],
-/// its bias `[3H]` and the previous states [n, H]; all f32.
+/// Launches the forward kernel: it writes the next states, the gates and the previous states to
+/// `saved` `[6 n H]`. The inputs are `W_ih x + b_ih` [n, 3H], `W_hh h` [n, 3H], `b_hh` `[3H]` and the
+/// previous states h [n, H]; all numbers are f32.
 ///
 /// # Safety
-/// The arguments must be addresses of as many numbers, in memory of this machine that lives until
-/// the kernel has run.
+/// Each argument must be the address of as many f32 as stated above for `shape`, in memory of this
+/// GPU that lives until the kernel has run; nothing else may write to it meanwhile.
 ///
 /// # Errors
-/// When the machine refuses.
+/// When the kernel cannot be compiled or launched.
 unsafe fn forward(
-    machine: &dyn Machine,
+    machine: &dyn Gpu,
     inputs: [Argument; 4],
-    left: Argument,
+    saved: Argument,
     shape: StepShape,
 ) -> GpuResult<()> {
     let sizes = [shape.rows, shape.width].map(|size| Argument::U32(size as u32));
-    let arguments = [&inputs[..], &[left], &sizes].concat();
-    // SAFETY: the caller's promise; the arguments are those of the kernel.
+    let arguments = [&inputs[..], &[saved], &sizes].concat();
+    // SAFETY: the arguments are those of `gates_forward`, in number, order and type; the caller
+    // promises that the addresses are valid.
     unsafe { launch(machine, "gates_forward", &arguments, shape) }
 }
 
-/// The gradients `[7 n H]` of a step, from what it left `[6 n H]`, the gradient of its states [n, H]
-/// and that from the later step [k, H].
+/// Launches the backward kernel: it writes the gradients of a step to `gradients` `[7 n H]`. The
+/// inputs are what the step saved `[6 n H]`, the gradient of its states from the average [n, H], and
+/// that from the later step [k, H].
 ///
 /// # Safety
 /// As [`forward`].
 ///
 /// # Errors
-/// When the machine refuses.
+/// When the kernel cannot be compiled or launched.
 unsafe fn backward(
-    machine: &dyn Machine,
+    machine: &dyn Gpu,
     inputs: [Argument; 3],
     gradients: Argument,
     shape: StepShape,
@@ -62,19 +68,23 @@ unsafe fn backward(
     let sizes = [shape.rows, shape.width, shape.carried_rows];
     let sizes = sizes.map(|size| Argument::U32(size as u32));
     let arguments = [&inputs[..], &[gradients], &sizes].concat();
-    // SAFETY: the caller's promise; the arguments are those of the kernel.
+    // SAFETY: the arguments are those of `gates_backward`, in number, order and type; the caller
+    // promises that the addresses are valid.
     unsafe { launch(machine, "gates_backward", &arguments, shape) }
 }
 
+/// Launches a kernel with a thread for each number of a step's states.
+///
 /// # Safety
-/// As [`forward`].
+/// As [`forward`]; the arguments must be those of the kernel.
 unsafe fn launch(
-    machine: &dyn Machine,
+    machine: &dyn Gpu,
     kernel: &'static str,
     arguments: &[Argument],
     shape: StepShape,
 ) -> GpuResult<()> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller promises that the arguments are those of the kernel and that the addresses
+    // are valid. The kernels use no shared memory, and ignore threads beyond the last number.
     unsafe {
         machine.launch(&Launch {
             program: &GATES,
@@ -87,7 +97,7 @@ unsafe fn launch(
     }
 }
 
-/// The same on tensors of a CUDA device.
+/// Calls the kernels on tensors of a CUDA device.
 #[cfg(feature = "cuda")]
 pub(super) mod on_tensors {
     use candle_core::{DType, Error, Result, Tensor};
@@ -101,16 +111,17 @@ pub(super) mod on_tensors {
         tensor.device().is_cuda() && tensor.dtype() == DType::F32
     }
 
-    /// What a step leaves, [6, n, H].
+    /// What a step saves, [6, n, H].
     pub(in crate::text::gru) fn gates(step: &StepInputs<'_>) -> Result<Tensor> {
         let (rows, width) = step.previous.dims2()?;
         let device = step.previous.device();
-        // SAFETY: the kernel writes every number, which the interpreter of PTX has watched, and
-        // nobody reads before it.
-        let left = unsafe { Tensor::empty((6, rows, width), DType::F32, device) }?;
+        // SAFETY: the numbers are not initialised, and the kernel below writes all of them before
+        // the tensor is read: both are on the device's one stream. Tests on the interpreter of PTX
+        // check that every number is written.
+        let saved = unsafe { Tensor::empty((6, rows, width), DType::F32, device) }?;
         let inputs = [
-            address(step.words)?,
-            address(step.states)?,
+            address(step.from_words)?,
+            address(step.from_states)?,
             address(step.bias)?,
             address(step.previous)?,
         ];
@@ -119,52 +130,57 @@ pub(super) mod on_tensors {
             width,
             carried_rows: 0,
         };
-        // SAFETY: the inputs are tensors of these sizes on the driver's stream, which gives memory
-        // back after the kernels before it, and so is what is written.
-        unsafe { forward(&*driver(device)?, inputs, address(&left)?, shape) }
+        // SAFETY: `ComposedRecurrence`, the only caller, makes the inputs with the shapes of
+        // `StepInputs` for the rows and the width of `previous`, and `saved` is allocated above with
+        // its size. All lie on the driver's stream, which frees memory only after the kernels that
+        // were launched before.
+        unsafe { forward(&*driver(device)?, inputs, address(&saved)?, shape) }
             .map_err(Error::wrap)?;
-        Ok(left)
+        Ok(saved)
     }
 
     /// The gradients of a step.
     pub(in crate::text::gru) fn gradients(
-        left: &Tensor,
-        above: &Tensor,
+        saved: &Tensor,
+        upstream: &Tensor,
         carried: &Tensor,
     ) -> Result<StepGradients> {
-        let (rows, width) = above.dims2()?;
-        // SAFETY: as in the forward pass.
-        let found = unsafe { Tensor::empty(7 * rows * width, DType::F32, left.device()) }?;
-        let inputs = [address(left)?, address(above)?, address(carried)?];
+        let (rows, width) = upstream.dims2()?;
+        // SAFETY: the numbers are not initialised, and the kernel below writes all of them before
+        // they are read, as in the forward pass.
+        let found = unsafe { Tensor::empty(7 * rows * width, DType::F32, saved.device()) }?;
+        let inputs = [address(saved)?, address(upstream)?, address(carried)?];
         let shape = StepShape {
             rows,
             width,
             carried_rows: carried.dim(0)?,
         };
-        // SAFETY: as in the forward pass.
-        unsafe { backward(&*driver(left.device())?, inputs, address(&found)?, shape) }
+        // SAFETY: `saved` is the result of `gates` for these rows and this width; `upstream` and
+        // `carried` have the shapes that `shape` is read from, and `found` is allocated above with its
+        // size. All lie on the driver's stream, as in the forward pass.
+        unsafe { backward(&*driver(saved.device())?, inputs, address(&found)?, shape) }
             .map_err(Error::wrap)?;
         let block = |start: usize, columns: usize| {
             let numbers = found.narrow(0, start * rows * width, rows * columns)?;
             numbers.reshape((rows, columns))
         };
         Ok(StepGradients {
-            words: block(0, 3 * width)?,
-            states: block(3, 3 * width)?,
-            beside: block(6, width)?,
+            from_words: block(0, 3 * width)?,
+            from_states: block(3, 3 * width)?,
+            carried: block(6, width)?,
         })
     }
 }
 
 /// Runs both kernels on seeded numbers, and gives the largest difference from candle's operations in
-/// f64: sums and products of a few numbers in f32, and the GPU's `expf` and `tanhf`, stay below
-/// [`TOLERANCE`]. Infinite where a second run gives other bytes.
+/// f64. It is below [`TOLERANCE`] if the kernels are right, and infinite if a second run gives other
+/// bytes.
 ///
 /// # Errors
-/// When the machine fails.
-pub fn check(machine: &dyn Machine) -> crate::Result<f64> {
-    // More numbers than a block has threads, and rows that the later step has not; one row; nothing
-    // from a later step; a row wider than a block.
+/// When the GPU fails.
+pub fn check(machine: &dyn Gpu) -> crate::Result<f64> {
+    // Rows, width and carried rows: more numbers than a block has threads, and rows without one from
+    // the later step; one row; no later step; a row wider than a block.
     let steps = [(5, 67, 3), (1, 5, 1), (3, 9, 0), (2, 300, 1)];
     let mut largest = 0.0;
     for (rows, width, carried_rows) in steps {
@@ -178,45 +194,46 @@ pub fn check(machine: &dyn Machine) -> crate::Result<f64> {
     Ok(largest)
 }
 
-/// Above what [`check`] finds on a machine that is right.
+/// The largest difference that [`check`] allows: sums and products of a few numbers in f32, and the
+/// errors of the GPU's `expf` and `tanhf`, stay below it.
 pub const TOLERANCE: f64 = 2e-6;
 
-fn check_step(machine: &dyn Machine, shape: StepShape) -> crate::Result<f64> {
+fn check_step(machine: &dyn Gpu, shape: StepShape) -> crate::Result<f64> {
     let area = shape.rows * shape.width;
     let draw =
         |label: &str, count: usize| normal(&mut Draws::new(2).stream(label, &[]), 1.0, count);
-    let given = [
+    let inputs = [
         draw("words", 3 * area),
         draw("states", 3 * area),
         draw("bias", 3 * shape.width),
         draw("previous", area),
         draw("upstream", area),
-        // Never read where there are none, but an address all the same.
+        // At least one row, for an address: the kernel reads none if there are no carried rows.
         draw("carried", shape.carried_rows.max(1) * shape.width),
     ];
-    let run = || on_machine(machine, &given, shape).map_err(uard_core::Error::from);
+    let run = || on_machine(machine, &inputs, shape).map_err(uard_core::Error::from);
     let (found, again) = (run()?, run()?);
     let bits = |found: &[Vec<f32>; 2]| found.concat().into_iter().map(f32::to_bits).collect();
     let (found_bits, again_bits): (Vec<u32>, Vec<u32>) = (bits(&found), bits(&again));
     if found_bits != again_bits {
         return Ok(f64::INFINITY);
     }
-    let expected = by_candle(&given, shape)?;
+    let expected = by_candle(&inputs, shape)?;
     let pairs = found.iter().flatten().zip(expected.iter().flatten());
     let differences = pairs.map(|(&found, expected)| (f64::from(found) - expected).abs());
     Ok(differences.fold(0.0, larger))
 }
 
-/// What a step leaves and its gradients, in f64.
-fn by_candle(given: &[Vec<f32>; 6], shape: StepShape) -> candle_core::Result<[Vec<f64>; 2]> {
+/// What a step saves `[6 n H]`, and its gradients `[7 n H]`, by candle's operations in f64.
+fn by_candle(inputs: &[Vec<f32>; 6], shape: StepShape) -> candle_core::Result<[Vec<f64>; 2]> {
     let StepShape { rows, width, .. } = shape;
     let tensor = |at: usize, columns: usize| {
-        let tensor = Tensor::from_slice(&given[at], given[at].len(), &Device::Cpu)?;
+        let tensor = Tensor::from_slice(&inputs[at], inputs[at].len(), &Device::Cpu)?;
         tensor.to_dtype(DType::F64)?.reshape(((), columns))
     };
-    let left = composed_gates(&StepInputs {
-        words: &tensor(0, 3 * width)?,
-        states: &tensor(1, 3 * width)?,
+    let saved = composed_gates(&StepInputs {
+        from_words: &tensor(0, 3 * width)?,
+        from_states: &tensor(1, 3 * width)?,
         bias: &tensor(2, 3 * width)?.flatten_all()?,
         previous: &tensor(3, width)?,
     })?;
@@ -224,37 +241,39 @@ fn by_candle(given: &[Vec<f32>; 6], shape: StepShape) -> candle_core::Result<[Ve
         0 => Tensor::zeros((rows, width), DType::F64, &Device::Cpu)?,
         _ => tensor(5, width)?,
     };
-    let found = composed_gradients(&left, &tensor(4, width)?, &carried)?;
-    let found = [found.words, found.states, found.beside].map(|part| part.flatten_all());
+    let found = composed_gradients(&saved, &tensor(4, width)?, &carried)?;
+    let found = [found.from_words, found.from_states, found.carried];
+    let found = found.map(|part| part.flatten_all());
     let [words, states, beside] = found;
     let gradients = Tensor::cat(&[words?, states?, beside?], 0)?;
-    Ok([left.flatten_all()?.to_vec1()?, gradients.to_vec1()?])
+    Ok([saved.flatten_all()?.to_vec1()?, gradients.to_vec1()?])
 }
 
 fn on_machine(
-    machine: &dyn Machine,
-    given: &[Vec<f32>; 6],
+    machine: &dyn Gpu,
+    inputs: &[Vec<f32>; 6],
     shape: StepShape,
 ) -> GpuResult<[Vec<f32>; 2]> {
-    let mut there = Vec::new();
-    for numbers in given {
-        there.push(Numbers::copied(machine, numbers)?);
+    let mut buffers = Vec::new();
+    for numbers in inputs {
+        buffers.push(Numbers::copied(machine, numbers)?);
     }
     let area = shape.rows * shape.width;
-    let left = Numbers::<f32>::unset(machine, 6 * area)?;
+    let saved = Numbers::<f32>::unset(machine, 6 * area)?;
     let gradients = Numbers::<f32>::unset(machine, 7 * area)?;
-    let at = |index: usize| there[index].argument();
-    // SAFETY: all buffers have the sizes of the step and outlive the reads below.
+    let at = |index: usize| buffers[index].argument();
+    // SAFETY: every buffer is allocated above with the size that the kernel expects for `shape`, on
+    // this machine. `read` waits for the kernels, and the buffers are freed after it.
     unsafe {
         let step = [at(0), at(1), at(2), at(3)];
-        forward(machine, step, left.argument(), shape)?;
-        let step = [left.argument(), at(4), at(5)];
+        forward(machine, step, saved.argument(), shape)?;
+        let step = [saved.argument(), at(4), at(5)];
         backward(machine, step, gradients.argument(), shape)?;
     }
-    Ok([left.read()?, gradients.read()?])
+    Ok([saved.read()?, gradients.read()?])
 }
 
-/// The larger of two, and NaN if one is.
+/// The larger of two numbers; NaN if one of them is.
 fn larger(largest: f64, next: f64) -> f64 {
     if largest.is_nan() || next <= largest {
         largest
@@ -270,7 +289,8 @@ mod tests {
 
     use super::*;
 
-    /// Without NVRTC there is nothing to run; the gate sets the variable, and has it.
+    /// The interpreter, or `None` if there is no NVRTC to compile the kernels. `cargo xtask ci` sets
+    /// `UARD_NVRTC`, and then a missing NVRTC is a failure.
     fn interpreter() -> Option<Interpreter> {
         let required = std::env::var_os("UARD_NVRTC").is_some();
         Interpreter::where_possible(80, required)

@@ -1,9 +1,9 @@
-//! The GRU encoder: captions become words of the joint space by an embedding and a bidirectional GRU.
+//! The GRU encoder: an embedding and a bidirectional GRU, from captions to words of the joint space.
 //!
-//! [`TextEncoder`] is the entry. The recurrence has a scalar version that judges the others
-//! ([`mod@reference`]), a fast form for the CPU ([`operator`]), and one in candle's operations for
-//! every other device, whose gates are a kernel on CUDA ([`composed`]). What the last two share,
-//! which is all but the time steps, is in `pass.rs`.
+//! Start at [`TextEncoder`]. The recurrence exists three times: scalar, as the reference of the tests
+//! ([`mod@reference`]); fast, for the CPU ([`operator`]); and in candle's operations for other
+//! devices, with a kernel for the gates on CUDA ([`composed`]). The last two share everything but the
+//! time steps (`pass.rs`).
 
 mod batch;
 mod cell;
@@ -30,7 +30,7 @@ use crate::{Error, Result};
 
 const EMBEDDING: &str = "text.embedding.weight";
 
-/// Embeddings are drawn from ± this (SCAN, `EncoderText.init_weights`).
+/// Embeddings are drawn uniformly between minus and plus this (SCAN, `EncoderText.init_weights`).
 const EMBEDDING_BOUND: f32 = 0.1;
 
 /// The sizes of a text encoder.
@@ -39,12 +39,12 @@ const EMBEDDING_BOUND: f32 = 0.1;
 pub struct TextEncoderConfig {
     /// Width E of a word's embedding.
     pub word_width: usize,
-    /// Joint width H, the D of everything above.
+    /// Joint width H, called D outside of the text encoders.
     pub joint_width: usize,
 }
 
 impl Default for TextEncoderConfig {
-    /// Words of 300, a joint space of 1024.
+    /// Embeddings of width 300, a joint space of width 1024.
     fn default() -> Self {
         Self {
             word_width: 300,
@@ -60,13 +60,13 @@ impl Default for TextEncoderConfig {
 /// bias_hh [3H]}` and the same with `_reverse`.
 ///
 /// # Source
-/// SCAN's `EncoderText`: embedding uniform in ±0.1, GRU uniform in ±1/√H. Padding is never read:
+/// SCAN's `EncoderText`: embedding uniform in ±0.1, GRU uniform in ±1/√H. Padding is not computed:
 /// the reverse direction starts at a caption's last word, as with PyTorch's packed sequences.
 #[derive(Debug, Clone)]
 pub struct TextEncoder {
     /// [V, E].
     embedding: Tensor,
-    /// From the first word to the last, and from the last to the first.
+    /// Forward, from the first word to the last, and reverse.
     directions: [Direction; 2],
     matmul: Matmul,
 }
@@ -74,18 +74,18 @@ pub struct TextEncoder {
 /// The parameters of one direction; gates in the order r, z, n.
 #[derive(Debug, Clone)]
 struct Direction {
-    /// Of words, [3H, E].
+    /// Weights of words, [3H, E].
     weight_ih: Tensor,
-    /// Of states, [3H, H].
+    /// Weights of states, [3H, H].
     weight_hh: Tensor,
-    /// Beside the words, `[3H]`.
+    /// Added to the products of words, `[3H]`.
     bias_ih: Tensor,
-    /// Beside the states, `[3H]`.
+    /// Added to the products of states, `[3H]`.
     bias_hh: Tensor,
 }
 
 impl TextEncoder {
-    /// Creates the parameters, each from the stream of its own name.
+    /// Creates the parameters. Each is drawn from the stream that has its name as label.
     ///
     /// # Errors
     /// When a parameter's name is taken.
@@ -99,12 +99,12 @@ impl TextEncoder {
         Self::with_embedding(parameters, config, embedding, draws)
     }
 
-    /// Creates the parameters as [`TextEncoder::new`] does, and gives each word that has a vector
-    /// that one for its embedding; the others keep what was drawn.
+    /// Creates the parameters as [`TextEncoder::new`] does, but for words that have a vector in
+    /// `vectors`: this vector is their embedding.
     ///
     /// # Errors
-    /// When the vectors have another width than the configuration says, or a parameter's name is
-    /// taken.
+    /// When the vectors have another width than the configuration's `word_width`, or a parameter's
+    /// name is taken.
     pub fn with_word_vectors(
         parameters: &mut Parameters,
         config: TextEncoderConfig,
@@ -129,8 +129,7 @@ impl TextEncoder {
         Self::with_embedding(parameters, config, embedding, draws)
     }
 
-    /// # Shapes
-    /// `embedding` V x E numbers, row-major.
+    /// Creates the parameters with an embedding of V x E numbers, row-major.
     fn with_embedding(
         parameters: &mut Parameters,
         config: TextEncoderConfig,
@@ -153,7 +152,7 @@ impl TextEncoder {
         })
     }
 
-    /// The same encoder with other products.
+    /// The same encoder with another kind of matrix product.
     #[must_use]
     pub fn with_matmul(self, matmul: Matmul) -> Self {
         Self { matmul, ..self }
@@ -165,8 +164,8 @@ impl TextEncoder {
     /// The rows are [C, W, H]; rows beyond a caption's count are zero.
     ///
     /// # Errors
-    /// When an id is not in the vocabulary, naming its caption and place, or the batch is on
-    /// another device.
+    /// When an id is not in the vocabulary (the error names its caption and position), or the batch
+    /// is on another device.
     pub fn forward(&self, batch: &CaptionBatch) -> Result<Words> {
         let average = match self.embedding.device() {
             Device::Cpu => operator::average(self, batch)?,
@@ -175,7 +174,7 @@ impl TextEncoder {
         Ok(Words::normalized(&average, batch.counts().to_vec())?)
     }
 
-    /// Every parameter: the embedding, then those of each direction.
+    /// All parameters: the embedding, then those of each direction.
     fn parameters(&self) -> Vec<&Tensor> {
         let directions = self.directions.iter().flat_map(Direction::parameters);
         std::iter::once(&self.embedding).chain(directions).collect()

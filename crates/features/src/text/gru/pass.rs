@@ -1,54 +1,60 @@
-//! A pass over a batch, there and back: everything but the time steps, which each form has of its own.
+//! The forward and backward pass of the GRU over a batch, but for the time steps, which each
+//! implementation of `Recurrence` runs in its own way.
 //!
-//! A word that stands in several captions is multiplied once, and its gradients are summed before
-//! they are. On the CPU the two directions run beside each other; work is cut by data and summed in a
-//! fixed order, so the bytes do not depend on the number of threads.
+//! A word that stands in several captions is multiplied by `weight_ih` once, and the gradients of its
+//! products are summed before the backward products. On the CPU the two directions run in parallel;
+//! sums have a fixed order, so the bytes do not depend on the number of threads.
 
 use candle_core::{Device, Result as CandleResult, Tensor};
 use uard_core::operator::operator;
 
 use super::batch::CaptionBatch;
-use super::schedule::{Reading, Schedule, rows_of};
+use super::schedule::{DirectionOrder, Schedule, inverse_rows};
 use super::{Direction, TextEncoder};
 use crate::Result;
 
-/// How the time steps run, and what they are multiplied with.
-pub(super) trait Form: Send + Sync + 'static {
-    /// `left · right`; each side has no gaps, or is turned and had none before.
+/// The time steps of one direction, and the matrix products and sums around them.
+pub(super) trait Recurrence: Send + Sync + 'static {
+    /// `left · right`; each side is contiguous, or the transpose of a contiguous tensor.
     fn product(&self, left: &Tensor, right: &Tensor) -> CandleResult<Tensor>;
 
     /// The sum `[K]` of rows [N, K].
     fn sum(&self, rows: &Tensor) -> CandleResult<Tensor>;
 
-    /// The states of one direction, from what the distinct words add to the gates, [U, 3H], without
-    /// a bias.
-    fn forward(&self, run: &Run<'_>, from_words: &Tensor) -> CandleResult<Trace>;
+    /// The states of one direction; `from_words` [U, 3H] are the products of the distinct words and
+    /// `weight_ih`, without a bias.
+    fn forward(&self, inputs: &DirectionInputs<'_>, from_words: &Tensor) -> CandleResult<Trace>;
 
-    /// The way back, given the gradient of the average [C, W, H].
-    fn backward(&self, run: &Run<'_>, trace: &Trace, averaged: &Tensor) -> CandleResult<Gates>;
+    /// The gradients of the gates, given that of the average of both directions [C, W, H].
+    fn backward(
+        &self,
+        inputs: &DirectionInputs<'_>,
+        trace: &Trace,
+        averaged: &Tensor,
+    ) -> CandleResult<GateGradients>;
 }
 
-/// One direction of the layer over a batch; no part of a graph, and without gaps.
-pub(super) struct Run<'a> {
+/// What the time steps of one direction read; all tensors are detached and contiguous.
+pub(super) struct DirectionInputs<'a> {
     pub schedule: &'a Schedule,
-    pub reading: &'a Reading,
+    pub order: &'a DirectionOrder,
     pub weights: &'a Direction,
 }
 
-/// What the time steps of a direction leave.
+/// The results of the time steps of a direction.
 pub(super) struct Trace {
     /// [N, H] in step order.
     pub states: Tensor,
-    /// What the form needs on the way back.
+    /// The gates, in the layout in which this recurrence's backward pass reads them.
     pub gates: Vec<Tensor>,
 }
 
-/// The gradients of the gates of a direction.
-pub(super) struct Gates {
-    /// Of what the distinct words add to them, [U, 3H].
-    pub of_words: Tensor,
-    /// Of what the states add to them, [N, 3H] in step order.
-    pub of_states: Tensor,
+/// The gradients of the sums that the gates of a direction are functions of.
+pub(super) struct GateGradients {
+    /// Of the products of the distinct words and `weight_ih`, [U, 3H].
+    pub words: Tensor,
+    /// Of the products of the states and `weight_hh`, [N, 3H] in step order.
+    pub states: Tensor,
 }
 
 /// The average of both directions' states, differentiable.
@@ -61,19 +67,19 @@ pub(super) struct Gates {
 pub(super) fn average(
     encoder: &TextEncoder,
     batch: &CaptionBatch,
-    form: impl Form,
+    recurrence: impl Recurrence,
 ) -> Result<Tensor> {
     batch.check_vocabulary(encoder.embedding.dim(0)?)?;
     let schedule = Schedule::new(batch);
-    let embedding = plain(&encoder.embedding)?;
-    let ids = index(&schedule.ids, embedding.device())?;
+    let embedding = detached(&encoder.embedding)?;
+    let ids = row_indices(&schedule.ids, embedding.device())?;
     let [forward, reverse] = &encoder.directions;
     let pass = Pass {
         vocabulary: embedding.dim(0)?,
         words: embedding.index_select(&ids, 0)?,
-        directions: [forward.mapped(plain)?, reverse.mapped(plain)?],
+        directions: [forward.mapped(detached)?, reverse.mapped(detached)?],
         schedule,
-        form,
+        recurrence,
     };
     let traces = pass.both(|direction| pass.states(direction))?;
     let average = pass.averaged(&traces)?;
@@ -81,18 +87,18 @@ pub(super) fn average(
     Ok(operator(&average, &encoder.parameters(), gradients)?)
 }
 
-fn plain(tensor: &Tensor) -> Result<Tensor> {
+fn detached(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.contiguous()?.detach())
 }
 
-/// What both ways need.
+/// What the forward and the backward pass read.
 struct Pass<F> {
     vocabulary: usize,
     /// Embedded distinct words [U, E].
     words: Tensor,
     directions: [Direction; 2],
     schedule: Schedule,
-    form: F,
+    recurrence: F,
 }
 
 /// The gradients of one direction.
@@ -102,8 +108,8 @@ struct Gradients {
     parameters: Direction,
 }
 
-impl<F: Form> Pass<F> {
-    /// Runs with the number of each direction; on the CPU beside each other.
+impl<F: Recurrence> Pass<F> {
+    /// Calls `run` with the index of each direction; on the CPU in parallel.
     fn both<R: Send>(&self, run: impl Fn(usize) -> CandleResult<R> + Sync) -> CandleResult<[R; 2]> {
         let (forward, reverse) = match self.words.device() {
             Device::Cpu => rayon::join(|| run(0), || run(1)),
@@ -112,30 +118,30 @@ impl<F: Form> Pass<F> {
         Ok([forward?, reverse?])
     }
 
-    fn run(&self, direction: usize) -> Run<'_> {
-        Run {
+    fn inputs(&self, direction: usize) -> DirectionInputs<'_> {
+        DirectionInputs {
             schedule: &self.schedule,
-            reading: &self.schedule.readings[direction],
+            order: &self.schedule.orders[direction],
             weights: &self.directions[direction],
         }
     }
 
     fn states(&self, direction: usize) -> CandleResult<Trace> {
-        let run = self.run(direction);
+        let inputs = self.inputs(direction);
         let from_words = self
-            .form
-            .product(&self.words, &run.weights.weight_ih.t()?)?;
-        self.form.forward(&run, &from_words)
+            .recurrence
+            .product(&self.words, &inputs.weights.weight_ih.t()?)?;
+        self.recurrence.forward(&inputs, &from_words)
     }
 
-    /// The average of the states, at their padded places.
+    /// The average of the states of both directions, padded: [C, W, H].
     fn averaged(&self, traces: &[Trace; 2]) -> CandleResult<Tensor> {
         let (captions, longest) = (self.schedule.captions, self.schedule.longest);
         let shape = (captions, longest, traces[0].states.dim(1)?);
         let padded = |at: usize| {
-            let rows = self.schedule.readings[at].rows(captions * longest);
+            let rows = self.schedule.orders[at].rows(captions * longest);
             let states = &traces[at].states;
-            states.index_select(&index(&rows, states.device())?, 0)
+            states.index_select(&row_indices(&rows, states.device())?, 0)
         };
         ((padded(0)? + padded(1)?)? * 0.5)?.reshape(shape)
     }
@@ -143,14 +149,14 @@ impl<F: Form> Pass<F> {
     /// The gradients of all parameters, given that of the average.
     fn gradients(&self, traces: &[Trace; 2], averaged: &Tensor) -> CandleResult<Vec<Tensor>> {
         let [forward, reverse] = self.both(|direction| {
-            let (run, trace) = (self.run(direction), &traces[direction]);
-            let gates = self.form.backward(&run, trace, averaged)?;
-            self.of_direction(&run, trace, &gates)
+            let (inputs, trace) = (self.inputs(direction), &traces[direction]);
+            let gates = self.recurrence.backward(&inputs, trace, averaged)?;
+            self.direction_gradients(&inputs, trace, &gates)
         })?;
         let words = (forward.words + reverse.words)?;
-        // Nobody reads the other rows.
-        let rows = rows_of(&self.schedule.ids, self.vocabulary);
-        let embedding = words.index_select(&index(&rows, words.device())?, 0)?;
+        // The rows of other words of the vocabulary are zero.
+        let rows = inverse_rows(&self.schedule.ids, self.vocabulary);
+        let embedding = words.index_select(&row_indices(&rows, words.device())?, 0)?;
         let directions = [forward.parameters, reverse.parameters];
         let directions = directions.iter().flat_map(Direction::parameters);
         Ok(std::iter::once(&embedding)
@@ -159,33 +165,39 @@ impl<F: Form> Pass<F> {
             .collect())
     }
 
-    fn of_direction(&self, run: &Run<'_>, trace: &Trace, gates: &Gates) -> CandleResult<Gradients> {
-        let (form, weights) = (&self.form, run.weights);
-        // The states before the first step are zero.
+    /// The gradients of one direction, from those of its gates.
+    fn direction_gradients(
+        &self,
+        inputs: &DirectionInputs<'_>,
+        trace: &Trace,
+        gates: &GateGradients,
+    ) -> CandleResult<Gradients> {
+        let (recurrence, weights) = (&self.recurrence, inputs.weights);
+        // The states before the first step are zero, and so is what they add to the gradient.
         let previous = self.schedule.previous();
         let weight_hh = match previous.len() {
             0 => weights.weight_hh.zeros_like()?,
             rows => {
                 let first = self.schedule.words() - rows;
-                let of_states = gates.of_states.narrow(0, first, rows)?;
-                let previous = index(&previous, of_states.device())?;
+                let gradients = gates.states.narrow(0, first, rows)?;
+                let previous = row_indices(&previous, gradients.device())?;
                 let previous = trace.states.index_select(&previous, 0)?;
-                form.product(&of_states.t()?, &previous)?
+                recurrence.product(&gradients.t()?, &previous)?
             }
         };
         Ok(Gradients {
-            words: form.product(&gates.of_words, &weights.weight_ih)?,
+            words: recurrence.product(&gates.words, &weights.weight_ih)?,
             parameters: Direction {
-                weight_ih: form.product(&gates.of_words.t()?, &self.words)?,
+                weight_ih: recurrence.product(&gates.words.t()?, &self.words)?,
                 weight_hh,
-                bias_ih: form.sum(&gates.of_words)?,
-                bias_hh: form.sum(&gates.of_states)?,
+                bias_ih: recurrence.sum(&gates.words)?,
+                bias_hh: recurrence.sum(&gates.states)?,
             },
         })
     }
 }
 
-/// Numbers of rows on a device.
-pub(super) fn index(rows: &[u32], device: &Device) -> CandleResult<Tensor> {
+/// Row indices as a tensor [N] u32 on a device.
+pub(super) fn row_indices(rows: &[u32], device: &Device) -> CandleResult<Tensor> {
     Tensor::from_slice(rows, rows.len(), device)
 }

@@ -1,4 +1,4 @@
-//! What is a bidirectional GRU? The scalar version that judges the fast ones.
+//! A bidirectional GRU in scalar f64: the reference of the tests.
 
 /// The weights of one direction, row-major.
 ///
@@ -11,9 +11,9 @@ pub struct Direction {
     pub weight_ih: Vec<Vec<f64>>,
     /// Weights of the state.
     pub weight_hh: Vec<Vec<f64>>,
-    /// Biases beside the word.
+    /// Biases added to the products of the word.
     pub bias_ih: Vec<f64>,
-    /// Biases beside the state.
+    /// Biases added to the products of the state.
     pub bias_hh: Vec<f64>,
 }
 

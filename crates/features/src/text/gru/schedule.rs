@@ -1,9 +1,9 @@
-//! The time steps of a batch: which words each of them reads, and where its states go.
+//! The time steps of a batch: the words that each step reads, and the padded rows of its states.
 //!
-//! The N valid words of a batch are in *step order*: the first step of every caption comes first,
-//! captions sorted by length; the captions of a step are then a prefix of those of the step before.
-//! Both directions run on the same steps: step s of the reverse direction reads a caption's word
-//! `count - 1 - s`.
+//! The N valid words of a batch are in *step order*: the words of the first step of all captions,
+//! then those of the second, and so on. Captions are sorted by length, longest first, so that the
+//! captions of a step are a prefix of those of the previous step. Both directions have the same
+//! steps: step s of the reverse direction reads a caption's word `count - 1 - s`.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::batch::CaptionBatch;
 
-/// What has no row: candle's `index_select` answers with zeros.
+/// Stands for no row: candle's `index_select` gives zeros for it.
 pub(super) const NO_ROW: u32 = u32::MAX;
 
 /// The time steps of a batch of C captions, padded to W words.
@@ -19,11 +19,11 @@ pub(super) const NO_ROW: u32 = u32::MAX;
 pub(super) struct Schedule {
     pub captions: usize,
     pub longest: usize,
-    /// The distinct ids, U of them, in the order of their first word.
+    /// The U distinct ids, in the order of their first word.
     pub ids: Vec<u32>,
-    /// Forward and reverse.
-    pub readings: [Reading; 2],
-    /// The row of each step's first word in step order, and N at the end.
+    /// Of the forward and the reverse direction.
+    pub orders: [DirectionOrder; 2],
+    /// The row of each step's first word in step order, then N.
     starts: Vec<usize>,
 }
 
@@ -32,17 +32,17 @@ pub(super) struct Schedule {
 pub(super) struct Step {
     /// Its rows in step order.
     pub rows: Range<usize>,
-    /// The first row of the step before; none for the first step.
-    pub before: Option<usize>,
+    /// The first row of the previous step; `None` for the first step.
+    pub previous_start: Option<usize>,
 }
 
-/// The words of one direction in step order, N each.
+/// The N words of one direction in step order.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Reading {
-    /// Which of the distinct ids each word is.
+pub(super) struct DirectionOrder {
+    /// The index of each word among the distinct ids.
     pub words: Vec<u32>,
     /// The padded row `caption * W + position` of each word.
-    pub places: Vec<u32>,
+    pub padded_rows: Vec<u32>,
 }
 
 impl Schedule {
@@ -54,78 +54,80 @@ impl Schedule {
             Some(*next - count)
         });
         let firsts: Vec<usize> = firsts.collect();
-        // Equal lengths keep their order.
+        // The sort is stable: captions of equal length keep their order.
         let mut order: Vec<usize> = (0..counts.len()).collect();
         order.sort_by_key(|&caption| Reverse(counts[caption]));
-        let mut readings = [Reading::default(), Reading::default()];
+        let mut orders = [DirectionOrder::default(), DirectionOrder::default()];
         let mut starts = vec![0];
         for step in 0..counts.iter().copied().max().unwrap_or(0) {
             for &caption in order.iter().take_while(|&&caption| counts[caption] > step) {
                 let positions = [step, counts[caption] - 1 - step];
-                for (reading, position) in readings.iter_mut().zip(positions) {
-                    reading.words.push(words[firsts[caption] + position]);
-                    reading.places.push((caption * longest + position) as u32);
+                for (direction, position) in orders.iter_mut().zip(positions) {
+                    direction.words.push(words[firsts[caption] + position]);
+                    let padded_row = caption * longest + position;
+                    direction.padded_rows.push(padded_row as u32);
                 }
             }
-            starts.push(readings[0].words.len());
+            starts.push(orders[0].words.len());
         }
         Self {
             captions: counts.len(),
             longest,
             ids,
-            readings,
+            orders,
             starts,
         }
     }
 
-    /// Valid words N.
+    /// The number N of valid words.
     pub(super) fn words(&self) -> usize {
-        self.readings[0].words.len()
+        self.orders[0].words.len()
     }
 
     pub(super) fn steps(&self) -> impl DoubleEndedIterator<Item = Step> + ExactSizeIterator {
         let steps = self.starts.windows(2).enumerate();
         steps.map(|(at, ends)| Step {
             rows: ends[0]..ends[1],
-            before: at.checked_sub(1).map(|before| self.starts[before]),
+            previous_start: at.checked_sub(1).map(|previous| self.starts[previous]),
         })
     }
 
-    /// The rows of the states before the words of all steps but the first.
+    /// The row, in step order, of the state before each word; words of the first step are left out.
     pub(super) fn previous(&self) -> Vec<u32> {
-        let rows = |step: Step| step.before.map(|row| row..row + step.rows.len());
+        let rows = |step: Step| step.previous_start.map(|row| row..row + step.rows.len());
         let rows = self.steps().filter_map(rows).flatten();
         rows.map(|row| row as u32).collect()
     }
 }
 
-impl Reading {
-    /// The row in step order of each padded row.
+impl DirectionOrder {
+    /// The row in step order of each of `padded` padded rows; [`NO_ROW`] for padding.
     pub(super) fn rows(&self, padded: usize) -> Vec<u32> {
-        rows_of(&self.places, padded)
+        inverse_rows(&self.padded_rows, padded)
     }
 }
 
-/// Which of the places each of `count` numbers has, each once or not at all.
-pub(super) fn rows_of(places: &[u32], count: usize) -> Vec<u32> {
+/// For each number below `count` its index in `numbers`, which holds it at most once; [`NO_ROW`] for
+/// a number that is not there.
+pub(super) fn inverse_rows(numbers: &[u32], count: usize) -> Vec<u32> {
     let mut rows = vec![NO_ROW; count];
-    for (row, &place) in (0..).zip(places) {
-        rows[place as usize] = row;
+    for (row, &number) in (0..).zip(numbers) {
+        rows[number as usize] = row;
     }
     rows
 }
 
-/// The distinct ids, and which of them each word is.
+/// The distinct ids, and the index of each word among them.
 fn distinct(words: &[u32]) -> (Vec<u32>, Vec<u32>) {
-    let (mut places, mut ids) = (HashMap::new(), Vec::new());
-    let place = |&id: &u32| {
-        *places.entry(id).or_insert_with(|| {
+    let (mut indices, mut ids) = (HashMap::new(), Vec::new());
+    let index = |&id: &u32| {
+        *indices.entry(id).or_insert_with(|| {
             ids.push(id);
             ids.len() as u32 - 1
         })
     };
-    let reads = words.iter().map(place).collect();
-    (ids, reads)
+    let words = words.iter().map(index).collect();
+    (ids, words)
 }
 
 #[cfg(test)]
@@ -141,14 +143,14 @@ mod tests {
     }
 
     #[test]
-    fn steps_shrink_and_reverse_starts_at_the_last_word() {
+    fn later_steps_have_fewer_captions_and_reverse_starts_at_the_last_word() {
         let schedule = schedule(&[1, 3, 2], 4);
         assert_eq!(schedule.ids, [0, 4, 5, 6, 8, 9]);
         let rows = schedule.steps().map(|step| step.rows);
         assert_eq!(rows.collect::<Vec<_>>(), [0..3, 3..5, 5..6]);
-        let [forward, reverse] = &schedule.readings;
+        let [forward, reverse] = &schedule.orders;
         assert_eq!(forward.words, [1, 4, 0, 2, 5, 3]);
-        assert_eq!(forward.places, [4, 8, 0, 5, 9, 6]);
+        assert_eq!(forward.padded_rows, [4, 8, 0, 5, 9, 6]);
         assert_eq!(reverse.words, [3, 5, 0, 2, 4, 1]);
         assert_eq!(schedule.previous(), [0, 1, 3]);
         let rows = [
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn distinct_words_are_in_the_order_of_their_first_place() {
+    fn distinct_ids_are_in_the_order_of_their_first_word() {
         let batch = CaptionBatch::pad(&[vec![7, 3, 7], vec![9, 3]], 0, &Device::Cpu).unwrap();
         let found = distinct(batch.words());
         assert_eq!(found, (vec![7, 3, 9], vec![0, 1, 0, 2, 1]));

@@ -1,4 +1,4 @@
-//! The forms of the recurrence agree, and the encoder keeps its promises.
+//! Tests of the GRU: operator, composed form and scalar reference agree, in values and gradients.
 
 use candle_core::{DType, Device, Tensor, Var};
 use uard_testkit::{assert_close, assert_finite_nonzero, assert_gradients, assert_same_bytes};
@@ -9,7 +9,7 @@ use crate::text::vocabulary::Vocabulary;
 /// f32 against f64: a state goes through a dozen steps of sums over at most 9 numbers, each with
 /// errors of a few 1e-7.
 const SINGLE: f64 = 3e-6;
-/// f64 forms of the same sums in another order.
+/// The same sums in f64 in another order.
 const DOUBLE: f64 = 1e-12;
 /// Central differences of a loss near 1 in f64.
 const DIFFERENCES: f64 = 1e-7;
@@ -28,9 +28,8 @@ fn tensor(label: &str, shape: &[usize], dtype: DType) -> Tensor {
         .unwrap()
 }
 
-/// An encoder over 11 words whose parameters are variables, so that their gradients can be asked
-/// for.
-fn of_vars(width: usize, dtype: DType) -> (TextEncoder, [Var; 9]) {
+/// An encoder over 11 words whose parameters are variables, so that they get gradients.
+fn with_vars(width: usize, dtype: DType) -> (TextEncoder, [Var; 9]) {
     let shapes: [&[usize]; 9] = [
         &[11, 5],
         &[3 * width, 5],
@@ -48,13 +47,13 @@ fn of_vars(width: usize, dtype: DType) -> (TextEncoder, [Var; 9]) {
         Var::from_tensor(&tensor(&format!("parameter {at}"), shape, dtype)).unwrap()
     });
     (
-        of_tensors(&vars.each_ref().map(|var| var.as_tensor().clone())),
+        with_tensors(&vars.each_ref().map(|var| var.as_tensor().clone())),
         vars,
     )
 }
 
-/// In the order of [`TextEncoder::parameters`].
-fn of_tensors(tensors: &[Tensor]) -> TextEncoder {
+/// An encoder with these parameters, in the order of [`TextEncoder::parameters`].
+fn with_tensors(tensors: &[Tensor]) -> TextEncoder {
     let direction = |first: usize| Direction {
         weight_ih: tensors[first].clone(),
         weight_hh: tensors[first + 1].clone(),
@@ -140,7 +139,7 @@ fn by_reference(parameters: &Parameters, captions: &[Vec<u32>], longest: usize) 
 }
 
 #[test]
-fn every_form_equals_the_scalar_reference() {
+fn operator_and_composed_form_equal_the_scalar_reference() {
     let (parameters, encoder) = encoder(11);
     for counts in [&RAGGED[..], &[1], &[5], &[1, 1, 1], &[4, 4]] {
         let captions = captions(counts);
@@ -154,12 +153,12 @@ fn every_form_equals_the_scalar_reference() {
 }
 
 #[test]
-fn forms_equal_each_other_in_values_and_gradients() {
+fn operator_equals_the_composed_form_in_values_and_gradients() {
     for (dtype, tolerance) in [(DType::F32, SINGLE), (DType::F64, DOUBLE)] {
         for counts in [&RAGGED[..], &[1], &[6], &[2, 9]] {
             let batch = padded(counts, 13);
-            // Whole vectors and a rest.
-            let (encoder, vars) = of_vars(21, dtype);
+            // Wider than a vector, and no multiple of one.
+            let (encoder, vars) = with_vars(21, dtype);
             let expected = composed::average(&encoder, &batch).unwrap();
             let gradients = loss(&expected).unwrap().backward().unwrap();
             let found = operator::average(&encoder, &batch).unwrap();
@@ -177,10 +176,10 @@ fn forms_equal_each_other_in_values_and_gradients() {
 fn gradients_match_finite_differences() {
     for counts in [&[3, 1, 4][..], &[1], &[2]] {
         let batch = padded(counts, 5);
-        let (_, vars) = of_vars(3, DType::F64);
+        let (_, vars) = with_vars(3, DType::F64);
         for average in [operator::average, composed::average] {
             let run = |tensors: &[Tensor]| {
-                let average = average(&of_tensors(tensors), &batch);
+                let average = average(&with_tensors(tensors), &batch);
                 loss(&average.map_err(candle_core::Error::wrap)?)
             };
             assert_gradients(run, &vars, DIFFERENCES);
@@ -189,15 +188,15 @@ fn gradients_match_finite_differences() {
 }
 
 #[test]
-fn strided_inputs_and_gradients_are_read_rightly() {
-    let (plain, vars) = of_vars(4, DType::F64);
+fn strided_parameters_and_gradients_give_the_same_bytes() {
+    let (plain, vars) = with_vars(4, DType::F64);
     let batch = padded(&RAGGED, 12);
-    let turned = vars.each_ref().map(|var| match var.rank() {
+    let strided = vars.each_ref().map(|var| match var.rank() {
         2 => var.t().unwrap().contiguous().unwrap().t().unwrap(),
         _ => var.as_tensor().clone(),
     });
-    assert!(!turned[0].is_contiguous());
-    let strided = of_tensors(&turned);
+    assert!(!strided[0].is_contiguous());
+    let strided = with_tensors(&strided);
     let run = |encoder: &TextEncoder| {
         let average = operator::average(encoder, &batch)
             .unwrap()
@@ -216,8 +215,8 @@ fn strided_inputs_and_gradients_are_read_rightly() {
 }
 
 #[test]
-fn rounded_products_change_little_and_something() {
-    let (exact, _) = of_vars(40, DType::F32);
+fn products_of_bf16_differ_within_their_rounding() {
+    let (exact, _) = with_vars(40, DType::F32);
     let rounded = exact.clone().with_matmul(Matmul::Bf16);
     let batch = padded(&RAGGED, 12);
     let exact = operator::average(&exact, &batch).unwrap();
@@ -230,7 +229,7 @@ fn rounded_products_change_little_and_something() {
 
 #[test]
 fn a_second_backward_pass_gives_the_same_bytes() {
-    let (encoder, vars) = of_vars(9, DType::F32);
+    let (encoder, vars) = with_vars(9, DType::F32);
     let loss = loss(&operator::average(&encoder, &padded(&RAGGED, 12)).unwrap()).unwrap();
     let (first, second) = (loss.backward().unwrap(), loss.backward().unwrap());
     for var in &vars {
@@ -272,8 +271,8 @@ fn a_caption_alone_equals_the_caption_in_a_batch() {
 fn order_of_captions_changes_nothing() {
     let (_, encoder) = encoder(11);
     let captions = captions(&RAGGED);
-    let turned: Vec<_> = captions.iter().rev().cloned().collect();
-    let found = encoder.forward(&batch(&turned)).unwrap();
+    let reversed: Vec<_> = captions.iter().rev().cloned().collect();
+    let found = encoder.forward(&batch(&reversed)).unwrap();
     let back = Tensor::new(&[5u32, 4, 3, 2, 1, 0], &Device::Cpu).unwrap();
     let expected = encoder.forward(&batch(&captions)).unwrap();
     assert_close(
@@ -292,7 +291,7 @@ fn threads_change_no_byte() {
             .build()
             .unwrap();
         pool.install(|| {
-            let (encoder, vars) = of_vars(70, DType::F32);
+            let (encoder, vars) = with_vars(70, DType::F32);
             let average = operator::average(&encoder, &padded(&counts, 20)).unwrap();
             let gradients = loss(&average).unwrap().backward().unwrap();
             (
@@ -360,7 +359,7 @@ fn parameters_have_the_names_and_bounds_of_pytorch() {
 }
 
 #[test]
-fn words_with_a_vector_begin_there_and_the_others_as_drawn() {
+fn words_with_a_vector_start_from_it_and_others_from_draws() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vectors.txt");
     std::fs::write(&path, "kite 1 2 3 4 5 6\n").unwrap();

@@ -1,4 +1,4 @@
-//! Does every kind of model read captions, and read again what it wrote?
+//! Tests of text models: ids, words, and files that are written and read again.
 
 use super::super::transformer::tests::folder;
 use super::*;
@@ -10,7 +10,7 @@ fn published(kind: &str, family: &str) -> TextModel {
 
 fn words(captions: &[&str], longest: usize) -> TextModel {
     let vocabulary = Vocabulary::build(captions.iter().copied(), 1);
-    TextModel::of_words(vocabulary, None, longest)
+    TextModel::from_vocabulary(vocabulary, None, longest)
 }
 
 fn all() -> [TextModel; 4] {
@@ -23,7 +23,7 @@ fn all() -> [TextModel; 4] {
 }
 
 #[test]
-fn a_caption_is_cut_behind_the_longest_and_keeps_its_end() {
+fn a_long_caption_is_cut_and_keeps_its_end() {
     let text = words(&["a dog can swim"], 4);
     assert_eq!(text.encode("a dog").unwrap(), [1, 4, 5, 2]);
     assert_eq!(text.encode("a dog can swim").unwrap(), [1, 4, 5, 2]);
@@ -46,7 +46,7 @@ fn every_id_but_the_special_ones_belongs_to_one_word() {
 }
 
 #[test]
-fn what_was_written_reads_alike() {
+fn written_files_give_the_same_model() {
     for text in all() {
         let folder = tempfile::tempdir().unwrap();
         for (name, bytes) in text.files().unwrap() {

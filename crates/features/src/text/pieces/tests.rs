@@ -1,4 +1,4 @@
-//! Are the pieces those of the published tokenizers, and does each know its word?
+//! Tests of the tokenizers: pieces, words and ids equal those of the published tokenizers.
 
 use super::super::transformer::tests::{ALL, folder, golden_config};
 use super::*;
@@ -6,7 +6,7 @@ use super::*;
 const VOCABULARY: &str = "vocab.txt";
 const SETTINGS: &str = "tokenizer_config.json";
 
-/// What a published tokenizer gives for a caption.
+/// The output of a published tokenizer for a caption.
 #[derive(Debug, Deserialize)]
 struct Expected {
     #[serde(default = "lower")]
@@ -32,7 +32,7 @@ fn copied(family: &str, names: &[&str]) -> tempfile::TempDir {
     copy
 }
 
-/// A folder with BERT's golden vocabulary and, perhaps, settings.
+/// A folder with BERT's golden vocabulary, and settings if there are any.
 fn plain(settings: Option<&str>) -> tempfile::TempDir {
     let folder = copied("bert", &[VOCABULARY]);
     if let Some(settings) = settings {
@@ -96,7 +96,7 @@ fn pieces_of_a_plain_vocabulary_equal_those_of_the_published_tokenizer() {
 
     let copy = copied("clip", &["vocab.json", "merges.txt"]);
     assert_expected("clip", copy.path(), true);
-    // And so do those of what it is written as.
+    // Written as tokenizer.json and read again, it gives the same pieces.
     let written = open("clip", copy.path(), 20).unwrap();
     assert_eq!(written.path, copy.path().join("vocab.json"));
     let folder = tempfile::tempdir().unwrap();
@@ -105,7 +105,7 @@ fn pieces_of_a_plain_vocabulary_equal_those_of_the_published_tokenizer() {
 }
 
 #[test]
-fn limits_and_padding_of_the_file_do_not_count() {
+fn truncation_and_padding_of_the_file_are_ignored() {
     let text = std::fs::read_to_string(folder("bert").join(TOKENIZER)).unwrap();
     let mut json: Value = serde_json::from_str(&text).unwrap();
     json["truncation"] = serde_json::json!(
@@ -119,7 +119,7 @@ fn limits_and_padding_of_the_file_do_not_count() {
 }
 
 #[test]
-fn what_is_cut_is_counted() {
+fn pieces_that_are_cut_off_are_counted() {
     let folder = plain(None);
     let caption = "a dog runs in the snow";
     let encoded = |longest| {
@@ -134,7 +134,7 @@ fn what_is_cut_is_counted() {
 }
 
 #[test]
-fn the_positions_of_the_model_are_the_last_limit_and_the_special_pieces_stay() {
+fn a_caption_is_cut_to_the_positions_of_the_model_and_special_pieces_stay() {
     for (family, around) in [("bert", 2), ("clip", 2), ("siglip", 1)] {
         let tokenizer = open(family, &folder(family), usize::MAX).unwrap();
         let empty = tokenizer.encode("").unwrap();
@@ -196,7 +196,7 @@ fn an_empty_caption_has_the_special_pieces_only() {
 }
 
 #[test]
-fn files_that_are_missing_or_do_not_fit_are_refused_by_name() {
+fn missing_and_invalid_files_are_refused_by_name() {
     let written = |name: &str, text: &str| {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(name), text).unwrap();
@@ -265,11 +265,11 @@ fn files_that_are_missing_or_do_not_fit_are_refused_by_name() {
 }
 
 #[test]
-fn limits_that_do_not_fit_are_refused() {
+fn too_short_a_limit_and_too_few_ids_are_refused() {
     for family in ["bert", "clip"] {
         let message = refused(family, &folder(family), 2);
         assert!(
-            message.contains("behind 2 pieces, expected at least 3"),
+            message.contains("cut to 2 pieces, expected at least 3"),
             "{message}"
         );
         let small = TransformerConfig {
@@ -293,7 +293,7 @@ fn opened_with(key: &str, value: Value) -> Result<PieceTokenizer> {
 }
 
 #[test]
-fn files_that_the_library_panics_on_are_named_as_broken() {
+fn files_on_which_the_library_panics_are_refused_by_name() {
     let template = serde_json::json!({"type": "TemplateProcessing",
         "single": [{"SpecialToken": {"id": "[X]", "type_id": 0}}],
         "pair": [], "special_tokens": {}});
@@ -301,14 +301,14 @@ fn files_that_the_library_panics_on_are_named_as_broken() {
     for (key, value) in [("post_processor", template), ("normalizer", charsmap)] {
         let message = opened_with(key, value).unwrap_err().to_string();
         assert!(
-            message.contains("tokenizer.json: no tokenizer"),
+            message.contains("tokenizer.json: not a usable tokenizer"),
             "{message}"
         );
     }
 }
 
 #[test]
-fn replacements_that_make_a_letter_a_flood_are_refused() {
+fn replacements_that_make_too_many_letters_of_one_are_refused() {
     let replacing = |pattern: Value, content: &str, times: usize| {
         let one = serde_json::json!({"type": "Replace", "pattern": pattern, "content": content});
         let all = serde_json::json!({"type": "Sequence", "normalizers": vec![one; times]});
@@ -326,7 +326,7 @@ fn replacements_that_make_a_letter_a_flood_are_refused() {
 }
 
 #[test]
-fn steps_that_cost_too_much_or_lead_out_of_the_vocabulary_are_refused() {
+fn steps_that_cost_too_much_and_ids_outside_of_the_vocabulary_are_refused() {
     let refused = |key: &str, value: Value, part: &str| {
         let message = opened_with(key, value).unwrap_err().to_string();
         assert!(message.contains("tokenizer.json"), "{message}");
@@ -338,16 +338,16 @@ fn steps_that_cost_too_much_or_lead_out_of_the_vocabulary_are_refused() {
     let steps = vec![serde_json::json!({"type": "Whitespace"}); 200];
     let all = serde_json::json!({"type": "Sequence", "pretokenizers": steps});
     refused("pre_tokenizer", all, "more than 100 parts");
-    // 2^32 - 1 numbers, of which none are there.
+    // The table should have 2^32 - 1 bytes, and has none.
     let charsmap = serde_json::json!({"type": "Precompiled", "precompiled_charsmap": "/////w=="});
-    refused("normalizer", charsmap, "shorter than it says");
+    refused("normalizer", charsmap, "shorter than its header says");
     let around = serde_json::json!({"type": "BertProcessing",
         "sep": ["a", u32::MAX], "cls": ["b", u32::MAX]});
     refused("post_processor", around, "the id 4294967295");
 }
 
 #[test]
-fn pointer_to_a_large_file_is_named() {
+fn a_git_lfs_pointer_is_recognised() {
     let folder = tempfile::tempdir().unwrap();
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\n";
     std::fs::write(folder.path().join(TOKENIZER), pointer).unwrap();

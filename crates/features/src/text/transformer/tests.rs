@@ -1,5 +1,5 @@
-//! Are the states those of the published code, and does every parameter learn? Golden states of tiny
-//! models, written by `tests/goldens/transformers/bert/write.py` and `tests/goldens/transformers/write.py`.
+//! Tests of text transformers against golden states of tiny models, which
+//! `tests/goldens/transformers/bert/write.py` and `tests/goldens/transformers/write.py` write.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub(in crate::text) fn golden_config(family: &str) -> TransformerConfig {
         .0
 }
 
-/// What the names of a family's parameters begin with.
+/// The beginning of the names of a family's parameters.
 fn prefix(family: &str) -> String {
     format!("text.{}.", encoder_of(family))
 }
@@ -55,11 +55,11 @@ fn empty() -> tempfile::TempDir {
 fn stored(config: &TransformerConfig, folder: &Path) -> Result<TextTransformer> {
     let weights = Weights::open_folder(folder)?;
     let mut parameters = Parameters::new(&Device::Cpu);
-    let from = Beginning {
-        weights: Some(&weights),
+    let initial = InitialWeights {
+        stored: Some(&weights),
         draws: &Draws::new(1),
     };
-    TextTransformer::new(&mut parameters, config, 9, from)
+    TextTransformer::new(&mut parameters, config, 9, initial)
 }
 
 fn batch(captions: &[Vec<u32>]) -> CaptionBatch {
@@ -105,11 +105,11 @@ fn tiny(family: &str) -> TransformerConfig {
 
 fn encoder(config: &TransformerConfig) -> (Parameters, TextTransformer) {
     let mut parameters = Parameters::new(&Device::Cpu);
-    let from = Beginning {
-        weights: None,
+    let initial = InitialWeights {
+        stored: None,
         draws: &Draws::new(1),
     };
-    let encoder = TextTransformer::new(&mut parameters, config, 9, from);
+    let encoder = TextTransformer::new(&mut parameters, config, 9, initial);
     (parameters, encoder.unwrap())
 }
 
@@ -155,7 +155,7 @@ fn states_of_every_activation_equal_those_of_the_published_code() {
 }
 
 #[test]
-fn names_of_2018_and_with_a_prefix_and_half_precision_are_read() {
+fn old_names_prefixes_and_f16_are_read() {
     let tensors = load(folder("bert").join("model.safetensors"), &Device::Cpu).unwrap();
     let renamed = tensors.iter().map(|(name, tensor)| {
         let name = name.replace("LayerNorm.weight", "LayerNorm.gamma");
@@ -192,7 +192,7 @@ fn a_text_half_alone_without_the_prefix_is_read() {
 }
 
 #[test]
-fn pickle_gives_the_states_of_safetensors() {
+fn a_pickle_gives_the_states_of_safetensors() {
     let copy = empty();
     let name = "pytorch_model.bin";
     std::fs::copy(folder("bert").join(name), copy.path().join(name)).unwrap();
@@ -207,7 +207,7 @@ fn pickle_gives_the_states_of_safetensors() {
 }
 
 #[test]
-fn weights_that_do_not_fit_are_refused_by_name() {
+fn tensors_that_do_not_fit_are_refused_by_name() {
     let refused = |tensors: HashMap<String, Tensor>| {
         let copy = empty();
         save(&tensors, copy.path().join("model.safetensors")).unwrap();
@@ -315,7 +315,7 @@ fn rows_are_unit_and_padding_rows_zero() {
 }
 
 #[test]
-fn in_clip_what_comes_later_changes_nothing_and_in_the_others_it_does() {
+fn later_words_change_states_in_all_families_but_clip() {
     for (family, changes) in [("clip", false), ("siglip", true), ("bert", true)] {
         let (_, encoder) = encoder(&tiny(family));
         let first = |caption: Vec<u32>| {
@@ -350,7 +350,8 @@ fn every_parameter_gets_a_finite_nonzero_gradient() {
             assert_eq!(parameters.iter().count(), others + 2 * 16 + 2);
             for (name, var) in parameters.iter() {
                 let gradient = gradients.get(var).expect("every parameter is used");
-                // A bias of keys adds the same to all logits of a query: what is found is rounding.
+                // A bias of keys adds one number to all logits of a query, so that its gradient is
+                // zero but for rounding.
                 if name.ends_with("key.bias") || name.ends_with("k_proj.bias") {
                     assert_close(gradient, &gradient.zeros_like().unwrap(), SINGLE);
                 } else {
@@ -412,7 +413,7 @@ fn gradients_match_finite_differences() {
 }
 
 #[test]
-fn a_frozen_model_gives_the_same_words_and_learns_nothing() {
+fn a_frozen_model_gives_the_same_words_and_gets_no_gradient() {
     for family in ALL {
         let (parameters, encoder) = encoder(&tiny(family));
         let batch = batch(&captions(&RAGGED));
@@ -436,7 +437,7 @@ fn a_frozen_model_gives_the_same_words_and_learns_nothing() {
 }
 
 #[test]
-fn dropping_depends_on_the_step_alone_and_a_rate_of_zero_drops_nothing() {
+fn dropout_depends_on_the_step_and_a_rate_of_zero_drops_nothing() {
     let draws = Draws::new(4);
     let run = |config: &TransformerConfig, step: Option<&[u64]>| {
         let (_, encoder) = encoder(config);
@@ -483,16 +484,16 @@ fn threads_change_no_byte() {
                 (words, gradients.collect::<Vec<_>>())
             })
         };
-        let ((one, of_one), (three, of_three)) = (run(1), run(3));
+        let ((one, one_gradients), (three, three_gradients)) = (run(1), run(3));
         assert_same_bytes(three.rows(), one.rows());
-        for (three, one) in of_three.iter().zip(&of_one) {
+        for (three, one) in three_gradients.iter().zip(&one_gradients) {
             assert_same_bytes(three, one);
         }
     }
 }
 
 #[test]
-fn parameters_have_their_published_names_behind_the_prefix_of_a_group() {
+fn parameters_have_their_published_names_after_the_prefix_of_the_encoder() {
     for (family, known) in [
         (
             "bert",
@@ -524,7 +525,7 @@ fn parameters_have_their_published_names_behind_the_prefix_of_a_group() {
 }
 
 #[test]
-fn captions_that_the_model_cannot_read_are_named() {
+fn captions_that_are_too_long_or_have_unknown_ids_are_refused_by_number() {
     for family in ALL {
         let (_, encoder) = encoder(&tiny(family));
         let message = |captions: &[Vec<u32>]| {
@@ -543,7 +544,7 @@ fn captions_that_the_model_cannot_read_are_named() {
 }
 
 #[test]
-fn rounded_products_change_little_and_something() {
+fn products_of_bf16_differ_within_their_rounding() {
     for family in ALL {
         let (_, encoder) = encoder(&tiny(family));
         let batch = batch(&captions(&RAGGED));

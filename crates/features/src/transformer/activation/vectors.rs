@@ -1,4 +1,4 @@
-//! How are activations computed for many numbers at once? In vectors of f32, on one exponential.
+//! Activations of many f32 numbers in vectors, all by one exponential function.
 //!
 //! ```text
 //! gates       x σ(g) = x / (1 + e^-g)
@@ -7,7 +7,7 @@
 //!
 //! # Source
 //! Φ by formula 7.1.26 of Abramowitz and Stegun, *Handbook of Mathematical Functions*, 1964, whose
-//! error is below 1.5e-7 in erf: half of a last digit of f32 near one.
+//! error is below 1.5e-7 in erf: about one unit in the last place of an f32 near one.
 
 use uard_linalg::vector::{Loops, Number, Simd, Vector};
 
@@ -25,14 +25,14 @@ const COEFFICIENTS: [f64; 5] = [
 /// p
 const STEP: f64 = 0.327_591_1;
 
-/// The activation of every number, in place.
+/// Replaces every number by its activation.
 #[derive(Debug)]
-pub(super) struct Activated<'a> {
+pub(super) struct ActivateInPlace<'a> {
     pub(super) values: &'a mut [f32],
     pub(super) activation: Activation,
 }
 
-impl Loops for Activated<'_> {
+impl Loops for ActivateInPlace<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -53,12 +53,13 @@ impl Loops for Activated<'_> {
             Activation::Silu => each(simd, self.values, |x| gated(simd, x, x)),
             Activation::Relu => each(simd, self.values, |x| {
                 let zero = splat(simd, 0.0);
-                f32::where_greater(simd, (x, zero), x, zero)
+                f32::where_greater(simd, x, zero, x, zero)
             }),
         }
     }
 }
 
+/// Replaces every number by `value` of it.
 #[inline(always)]
 fn each<S: Simd>(simd: S, values: &mut [f32], value: impl Fn(Vector<f32, S>) -> Vector<f32, S>) {
     let (values, rest) = f32::vectors_mut(simd, values);
@@ -85,7 +86,7 @@ fn gated<S: Simd>(simd: S, x: Vector<f32, S>, gate: Vector<f32, S>) -> Vector<f3
 #[inline(always)]
 fn gelu<S: Simd>(simd: S, x: Vector<f32, S>) -> Vector<f32, S> {
     let (zero, one) = (splat(simd, 0.0), splat(simd, 1.0));
-    let size = f32::where_greater(simd, (x, zero), x, f32::minus(simd, zero, x));
+    let size = f32::where_greater(simd, x, zero, x, f32::minus(simd, zero, x));
     let step = splat(simd, STEP * std::f64::consts::FRAC_1_SQRT_2);
     let t = f32::over(simd, one, f32::times_plus(simd, size, step, one));
     let mut sum = zero;
@@ -95,6 +96,6 @@ fn gelu<S: Simd>(simd: S, x: Vector<f32, S>) -> Vector<f32, S> {
     let exponent = f32::times(simd, f32::times(simd, size, size), splat(simd, -0.5));
     let bell = f32::times(simd, f32::exponential(simd, exponent), splat(simd, 0.5));
     let below = f32::times(simd, f32::times(simd, sum, t), bell);
-    let share = f32::where_greater(simd, (x, zero), f32::minus(simd, one, below), below);
+    let share = f32::where_greater(simd, x, zero, f32::minus(simd, one, below), below);
     f32::times(simd, x, share)
 }

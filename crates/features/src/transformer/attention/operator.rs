@@ -1,60 +1,94 @@
-//! How does self-attention run on the CPU? Head by head of each caption over all threads, without
+//! Self-attention on the CPU: each head of each caption is computed on its own, in parallel and without
 //! padding.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{Device, Result, Tensor, WithDType};
 use rayon::prelude::*;
-use uard_core::slices::{numbers, reading};
+use uard_core::operator::cpu_operator;
+use uard_core::slices::reading;
 use uard_linalg::product::{Matrix, Output, product};
 use uard_linalg::vector::{Dot, Exponentials, Number, vectorised};
 
-use super::Spans;
+use super::{Projected, Spans};
 
 const NAME: &str = "self-attention";
 
-/// Weighted values by queries, keys and values.
+/// The attended values [N, H] of contiguous queries, keys and values [N, H], differentiable;
+/// `factors` are those of dropout.
+pub(super) fn attend<T: WithDType + Number>(
+    words: &Projected,
+    spans: &Spans,
+    factors: Option<Vec<f32>>,
+) -> Result<Tensor> {
+    let inputs = [&words.query, &words.key, &words.value];
+    let attention = Attention {
+        spans: spans.clone(),
+        factors,
+        keeps_weights: inputs.iter().any(|input| input.track_op()),
+    };
+    let (rows, width) = words.query.dims2()?;
+    let detached = inputs.map(Tensor::detach);
+    let (attended, weights) = {
+        let [query, key, value] = detached.each_ref().map(reading);
+        let numbers = [
+            query.numbers::<T>(NAME)?,
+            key.numbers(NAME)?,
+            value.numbers(NAME)?,
+        ];
+        attention.forward(numbers, width)
+    };
+    cpu_operator(attended, (rows, width), &inputs, move |_, upstream| {
+        let [query, key, value] = detached.each_ref().map(reading);
+        let numbers = [
+            query.numbers(NAME)?,
+            key.numbers(NAME)?,
+            value.numbers(NAME)?,
+        ];
+        let upstream = reading(upstream);
+        let gradients = attention.backward(numbers, &weights, upstream.numbers::<T>(NAME)?);
+        let gradients = gradients.into_iter();
+        gradients
+            .map(|gradient| Tensor::from_vec(gradient, (rows, width), &Device::Cpu))
+            .collect()
+    })
+}
+
+/// What the forward and the backward pass read, apart from queries, keys and values.
 #[derive(Debug)]
-pub(super) struct Attend<T> {
+struct Attention {
     spans: Spans,
     factors: Option<Vec<f32>>,
-    backward: Backward,
-    /// The weights before dropout: left by the forward pass, if there will be a backward pass.
-    weights: OnceLock<Vec<T>>,
+    /// Whether the forward pass keeps the weights for a backward pass. Those of a photo at a high
+    /// resolution would fill the memory.
+    keeps_weights: bool,
 }
 
-/// Whether a backward pass will ask for the weights. Those of a photo at a high resolution would
-/// fill memory for nobody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Backward {
-    Follows,
-    Never,
-}
-
-/// One head over the words of one caption: where they begin, how many there are, and where the
-/// head's cells are.
+/// One head over the words of one caption.
 #[derive(Debug, Clone, Copy)]
 struct Head {
+    /// The row of the caption's first word.
     first: usize,
+    /// Words L of the caption.
     count: usize,
+    /// The first of the head's L x L cells.
     cell: usize,
     columns: Columns,
 }
 
 impl Head {
-    /// The head's columns of the caption's rows, [L, d].
-    fn of<T: Copy>(self, rows: &[T]) -> Vec<T> {
+    /// Copies the head's columns out of the caption's rows: [L, d].
+    fn gather<T: Copy>(self, rows: &[T]) -> Vec<T> {
         let width = self.columns.width;
         self.columns
-            .of(&rows[self.first * width..][..self.count * width])
+            .gather(&rows[self.first * width..][..self.count * width])
     }
 
-    /// Writes them.
-    fn put<T: Copy>(self, rows: &mut [T], columns: &[T]) {
+    /// Writes columns [L, d] into the caption's rows.
+    fn scatter<T: Copy>(self, rows: &mut [T], columns: &[T]) {
         let width = self.columns.width;
         let rows = &mut rows[self.first * width..][..self.count * width];
-        self.columns.put(rows, columns);
+        self.columns.scatter(rows, columns);
     }
 
     fn cells<T>(self, cells: &[T]) -> &[T] {
@@ -66,17 +100,8 @@ impl Head {
     }
 }
 
-impl<T: WithDType + Number> Attend<T> {
-    pub(super) fn new(spans: Spans, factors: Option<Vec<f32>>, backward: Backward) -> Self {
-        Self {
-            spans,
-            factors,
-            backward,
-            weights: OnceLock::new(),
-        }
-    }
-
-    /// All heads of the first caption, then those of the next.
+impl Attention {
+    /// All heads of the first caption, then those of the next captions.
     fn heads(&self, width: usize) -> Vec<Head> {
         let depth = width / self.spans.heads;
         let (mut first, mut cell) = (0, 0);
@@ -102,8 +127,8 @@ impl<T: WithDType + Number> Attend<T> {
         heads
     }
 
-    /// The attended values, and the weights where they are kept.
-    fn forward(&self, inputs: [&[T]; 3], width: usize) -> (Vec<T>, Vec<T>) {
+    /// The attended values, and the weights before dropout if they are kept.
+    fn forward<T: WithDType + Number>(&self, inputs: [&[T]; 3], width: usize) -> (Vec<T>, Vec<T>) {
         let heads = self.heads(width);
         let parts: Vec<(Vec<T>, Vec<T>)> = heads
             .par_iter()
@@ -112,15 +137,15 @@ impl<T: WithDType + Number> Attend<T> {
         let mut attended = vec![T::ZERO; inputs[0].len()];
         let mut weights = Vec::new();
         for (head, (values, some_weights)) in heads.iter().zip(parts) {
-            head.put(&mut attended, &values);
+            head.scatter(&mut attended, &values);
             weights.extend(some_weights);
         }
         (attended, weights)
     }
 
-    /// The attended values [L, d] and the kept weights of one head.
-    fn attend(&self, head: Head, inputs: [&[T]; 3]) -> (Vec<T>, Vec<T>) {
-        let [query, key, value] = inputs.map(|rows| head.of(rows));
+    /// The attended values [L, d] of one head, and its weights if they are kept.
+    fn attend<T: WithDType + Number>(&self, head: Head, inputs: [&[T]; 3]) -> (Vec<T>, Vec<T>) {
+        let [query, key, value] = inputs.map(|rows| head.gather(rows));
         let mut weights = vec![T::ZERO; head.count * head.count];
         product(
             &mut weights,
@@ -130,37 +155,44 @@ impl<T: WithDType + Number> Attend<T> {
         );
         let scale = scale(head.columns.depth);
         let lines = weights.chunks_exact_mut(head.count.max(1)).enumerate();
-        for (place, line) in lines {
-            let (seen, hidden) = line.split_at_mut(self.spans.visibility.seen(place, head.count));
+        for (position, line) in lines {
+            let (seen, hidden) =
+                line.split_at_mut(self.spans.visibility.seen(position, head.count));
             softmax(seen, scale);
             hidden.fill(T::ZERO);
         }
-        let kept = self.left_out(Cow::Borrowed(&weights), head);
+        let dropped = self.dropped(Cow::Borrowed(&weights), head);
         let mut values = vec![T::ZERO; query.len()];
         product(
             &mut values,
-            square(&kept, head.count),
+            square(&dropped, head.count),
             head.matrix(&value),
             Output::Overwrite,
         );
-        drop(kept);
-        match self.backward {
-            Backward::Follows => (values, weights),
-            Backward::Never => (values, Vec::new()),
+        drop(dropped);
+        match self.keeps_weights {
+            true => (values, weights),
+            false => (values, Vec::new()),
         }
     }
 
-    fn backward(&self, inputs: [&[T]; 3], weights: &[T], upstream: &[T]) -> [Vec<T>; 3] {
+    /// The gradients of queries, keys and values.
+    fn backward<T: WithDType + Number>(
+        &self,
+        inputs: [&[T]; 3],
+        weights: &[T],
+        upstream: &[T],
+    ) -> [Vec<T>; 3] {
         let words: usize = self.spans.counts.iter().sum();
         let heads = self.heads(upstream.len() / words.max(1));
         let parts: Vec<[Vec<T>; 3]> = heads
             .par_iter()
-            .map(|&head| self.gradients(head, inputs, (weights, upstream)))
+            .map(|&head| self.gradients(head, inputs, weights, upstream))
             .collect();
         let mut gradients = inputs.map(|rows| vec![T::ZERO; rows.len()]);
         for (head, parts) in heads.iter().zip(&parts) {
             for (gradient, part) in gradients.iter_mut().zip(parts) {
-                head.put(gradient, part);
+                head.scatter(gradient, part);
             }
         }
         gradients
@@ -169,47 +201,48 @@ impl<T: WithDType + Number> Attend<T> {
     /// The gradients of one head's queries, keys and values, [L, d] each.
     ///
     /// With `p = w f`, `dw_ij = f_ij (dy_i · v_j)` and `ds_ij = w_ij (dw_ij - sum_k w_ik dw_ik)`:
-    /// `dv = p^T dy`, `dq = scale ds k`, `dk = scale ds^T q`. What a word does not see has a weight
-    /// of zero, and so no part in any of them.
-    fn gradients(
+    /// `dv = p^T dy`, `dq = scale ds k`, `dk = scale ds^T q`. A word that is not seen has a weight of
+    /// zero, and so adds nothing to any gradient.
+    fn gradients<T: WithDType + Number>(
         &self,
         head: Head,
         inputs: [&[T]; 3],
-        (weights, upstream): (&[T], &[T]),
+        weights: &[T],
+        upstream: &[T],
     ) -> [Vec<T>; 3] {
-        let [query, key, value] = inputs.map(|rows| head.of(rows));
-        let (weights, upstream) = (head.cells(weights), head.of(upstream));
+        let [query, key, value] = inputs.map(|rows| head.gather(rows));
+        let (weights, upstream) = (head.cells(weights), head.gather(upstream));
         let new = || vec![T::ZERO; query.len()];
-        let [mut of_query, mut of_key, mut of_value] = [new(), new(), new()];
+        let [mut to_query, mut to_key, mut to_value] = [new(), new(), new()];
         let set = |out: &mut [T], lhs: Matrix<T>, rhs: Matrix<T>| {
             product(out, lhs, rhs, Output::Overwrite);
         };
 
-        let kept = self.left_out(Cow::Borrowed(weights), head);
-        let kept = square(&kept, head.count).transposed();
-        set(&mut of_value, kept, head.matrix(&upstream));
+        let dropped = self.dropped(Cow::Borrowed(weights), head);
+        let dropped = square(&dropped, head.count).transposed();
+        set(&mut to_value, dropped, head.matrix(&upstream));
         let mut cells = vec![T::ZERO; weights.len()];
         let values = head.matrix(&value).transposed();
         set(&mut cells, head.matrix(&upstream), values);
-        let mut cells = self.left_out(Cow::Owned(cells), head).into_owned();
+        let mut cells = self.dropped(Cow::Owned(cells), head).into_owned();
         let lines = cells.chunks_exact_mut(head.count.max(1));
         for (cells, weights) in lines.zip(weights.chunks_exact(head.count.max(1))) {
             softmax_backward(cells, weights, scale(head.columns.depth));
         }
         let cells = square(&cells, head.count);
-        set(&mut of_query, cells, head.matrix(&key));
-        set(&mut of_key, cells.transposed(), head.matrix(&query));
-        [of_query, of_key, of_value]
+        set(&mut to_query, cells, head.matrix(&key));
+        set(&mut to_key, cells.transposed(), head.matrix(&query));
+        [to_query, to_key, to_value]
     }
 
     /// The cells of one head, multiplied by the factors of dropout.
-    fn left_out<'a>(&self, cells: Cow<'a, [T]>, head: Head) -> Cow<'a, [T]> {
+    fn dropped<'a, T: Number>(&self, cells: Cow<'a, [T]>, head: Head) -> Cow<'a, [T]> {
         let Some(factors) = &self.factors else {
             return cells;
         };
         let mut cells = cells.into_owned();
         for (cell, &factor) in cells.iter_mut().zip(head.cells(factors)) {
-            *cell *= <T as Number>::from_f64(f64::from(factor));
+            *cell *= T::from_f64(f64::from(factor));
         }
         Cow::Owned(cells)
     }
@@ -219,24 +252,25 @@ fn scale<T: WithDType>(depth: usize) -> T {
     T::from_f64(1.0 / (depth as f64).sqrt())
 }
 
-/// Where the numbers of one head are in a row.
+/// The columns of one head.
 #[derive(Debug, Clone, Copy)]
 struct Columns {
+    /// The first column.
     start: usize,
+    /// Columns d of a head.
     depth: usize,
+    /// Columns H of all heads.
     width: usize,
 }
 
 impl Columns {
-    /// These columns of some rows, [L, d].
-    fn of<T: Copy>(self, rows: &[T]) -> Vec<T> {
+    fn gather<T: Copy>(self, rows: &[T]) -> Vec<T> {
         let rows = rows.chunks_exact(self.width);
         rows.flat_map(|row| row[self.start..self.start + self.depth].iter().copied())
             .collect()
     }
 
-    /// Writes these columns of rows.
-    fn put<T: Copy>(self, rows: &mut [T], columns: &[T]) {
+    fn scatter<T: Copy>(self, rows: &mut [T], columns: &[T]) {
         let rows = rows.chunks_exact_mut(self.width);
         for (row, columns) in rows.zip(columns.chunks_exact(self.depth)) {
             row[self.start..self.start + self.depth].copy_from_slice(columns);
@@ -248,7 +282,7 @@ fn square<T>(cells: &[T], count: usize) -> Matrix<'_, T> {
     Matrix::row_major(cells, count, count)
 }
 
-/// Logits, once scaled, to weights.
+/// Turns a line of logits, not scaled yet, into weights.
 fn softmax<T: WithDType + Number>(line: &mut [T], scale: T) {
     let highest = line
         .iter()
@@ -269,63 +303,10 @@ fn softmax<T: WithDType + Number>(line: &mut [T], scale: T) {
     }
 }
 
-/// Gradients of weights to gradients of the logits before they were scaled.
+/// Turns gradients of weights into those of the logits before they were scaled.
 fn softmax_backward<T: WithDType + Number>(cells: &mut [T], weights: &[T], scale: T) {
     let mean = vectorised(Dot(cells, weights));
     for (cell, &weight) in cells.iter_mut().zip(weights) {
         *cell = scale * weight * (*cell - mean);
-    }
-}
-
-impl<T: WithDType + Number> CustomOp3 for Attend<T> {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        query: &CpuStorage,
-        layout: &Layout,
-        key: &CpuStorage,
-        key_layout: &Layout,
-        value: &CpuStorage,
-        value_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (_, width) = layout.shape().dims2()?;
-        let inputs = [
-            numbers::<T>(query, layout, NAME)?,
-            numbers::<T>(key, key_layout, NAME)?,
-            numbers::<T>(value, value_layout, NAME)?,
-        ];
-        let (attended, weights) = self.forward(inputs, width);
-        // A second forward pass would find the same.
-        let _ = self.weights.set(weights);
-        Ok((T::to_cpu_storage_owned(attended), layout.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        query: &Tensor,
-        key: &Tensor,
-        value: &Tensor,
-        _: &Tensor,
-        upstream: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let weights = self
-            .weights
-            .get()
-            .ok_or_else(|| Error::Msg(format!("{NAME}: its forward has not run")).bt())?;
-        let (shape, device) = (query.shape(), query.device());
-        let upstream = upstream.contiguous()?;
-        let (query, key, value) = (reading(query), reading(key), reading(value));
-        let inputs = [
-            query.numbers(NAME)?,
-            key.numbers(NAME)?,
-            value.numbers(NAME)?,
-        ];
-        let upstream = reading(&upstream);
-        let gradients = self.backward(inputs, weights, upstream.numbers::<T>(NAME)?);
-        let [query, key, value] = gradients.map(|values| Tensor::from_vec(values, shape, device));
-        Ok((Some(query?), Some(key?), Some(value?)))
     }
 }

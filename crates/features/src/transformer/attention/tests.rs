@@ -1,4 +1,4 @@
-//! Do the forms of self-attention agree, and is its gradient the derivative?
+//! Tests of self-attention: operator and composed form agree, and gradients match finite differences.
 
 use candle_core::Var;
 use uard_core::dropout::Dropout;
@@ -31,11 +31,11 @@ fn projected(inputs: &[Tensor]) -> Projected {
     }
 }
 
-fn of(vars: &[Var; 3]) -> Projected {
+fn with_vars(vars: &[Var; 3]) -> Projected {
     projected(&vars.each_ref().map(|var| var.as_tensor().clone()))
 }
 
-/// All that a word may see.
+/// Both kinds of visibility.
 const ALL: [Visibility; 2] = [Visibility::All, Visibility::Causal];
 
 fn spans(counts: &[usize]) -> [Spans; 2] {
@@ -64,8 +64,8 @@ fn operator_equals_the_composed_form_in_values_and_gradients() {
                 .flat_map(|spans| [(spans, None), (spans, Some(factors(spans)))]);
             for (spans, factors) in cases {
                 let vars = inputs(counts, dtype);
-                let found = attend(&of(&vars), spans, factors.clone()).unwrap();
-                let expected = composed(&of(&vars), spans, factors).unwrap();
+                let found = attend(&with_vars(&vars), spans, factors.clone()).unwrap();
+                let expected = composed(&with_vars(&vars), spans, factors).unwrap();
                 assert_close(&found, &expected, tolerance);
                 let found = loss(&found).unwrap().backward().unwrap();
                 let expected = loss(&expected).unwrap().backward().unwrap();
@@ -99,13 +99,13 @@ fn gradients_match_finite_differences() {
 fn one_word_attends_itself() {
     let vars = inputs(&[1], DType::F32);
     for spans in spans(&[1]) {
-        let attended = attend(&of(&vars), &spans, None).unwrap();
+        let attended = attend(&with_vars(&vars), &spans, None).unwrap();
         assert_same_bytes(&attended, &vars[2]);
     }
 }
 
 #[test]
-fn what_comes_later_changes_nothing_before_it() {
+fn causal_attention_ignores_later_words() {
     let [all, causal] = spans(&[5]);
     let vars = inputs(&[5], DType::F32);
     let later = Tensor::new(&[[0f32], [0.0], [0.0], [9.0], [9.0]], &Device::Cpu).unwrap();
@@ -115,7 +115,7 @@ fn what_comes_later_changes_nothing_before_it() {
     let first = |words: &Projected, spans: &Spans| {
         attend(words, spans, None).unwrap().narrow(0, 0, 3).unwrap()
     };
-    let (before, after) = (of(&vars), projected(&changed));
+    let (before, after) = (with_vars(&vars), projected(&changed));
     assert_same_bytes(&first(&after, &causal), &first(&before, &causal));
     assert!(worst_difference(&first(&after, &all), &first(&before, &all)).0 > 0.1);
     let one = attend(&before, &causal, None)
@@ -126,13 +126,13 @@ fn what_comes_later_changes_nothing_before_it() {
 }
 
 #[test]
-fn data_that_is_no_part_of_a_graph_gives_the_same_bytes() {
+fn data_without_a_graph_gives_the_same_bytes() {
     let vars = inputs(&RAGGED, DType::F32);
     let data = vars.each_ref().map(|var| var.detach());
     for spans in spans(&RAGGED) {
         let found = attend(&projected(&data), &spans, None).unwrap();
         assert!(!found.track_op());
-        assert_same_bytes(&found, &attend(&of(&vars), &spans, None).unwrap());
+        assert_same_bytes(&found, &attend(&with_vars(&vars), &spans, None).unwrap());
     }
 }
 
@@ -163,15 +163,15 @@ fn threads_and_other_captions_change_no_byte() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         pool.build().unwrap().install(|| {
             let vars = inputs(&counts, DType::F32);
-            let attended = attend(&of(&vars), &spans(&counts)[1], None).unwrap();
+            let attended = attend(&with_vars(&vars), &spans(&counts)[1], None).unwrap();
             let gradients = loss(&attended).unwrap().backward().unwrap();
             let gradients = vars.map(|var| gradients.get(&var).unwrap().clone());
             (attended, gradients)
         })
     };
-    let ((one, of_one), (three, of_three)) = (run(1), run(3));
+    let ((one, one_gradients), (three, three_gradients)) = (run(1), run(3));
     assert_same_bytes(&three, &one);
-    for (three, one) in of_three.iter().zip(&of_one) {
+    for (three, one) in three_gradients.iter().zip(&one_gradients) {
         assert_same_bytes(three, one);
     }
     let vars = inputs(&counts, DType::F32);

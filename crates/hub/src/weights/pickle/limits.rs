@@ -1,21 +1,21 @@
-//! Walks the opcodes of a pickle before candle reads it, and counts what reading will take: candle
-//! copies whatever a pickle keeps or takes out again, believes how long a text says it is, and
-//! nests objects as deeply as the pickle says.
+//! Limits on the memory and the nesting of a pickle, checked by walking its opcodes before candle
+//! reads it. Candle copies objects into and out of the memo, allocates texts of any length that the
+//! pickle states, and nests objects without a limit.
 
 use std::collections::HashMap;
 
-/// Bytes that all objects and their copies may take: those of a state dict of 40,000 tensors.
-const MOST_BYTES: usize = 256 << 20;
+/// The most bytes of all objects and their copies: enough for a state dict of 40,000 tensors.
+const MAXIMUM_BYTES: usize = 256 << 20;
 
-/// How deeply objects may stand within each other; a state dict needs seven levels.
-const DEEPEST: usize = 100;
+/// The most levels of objects within objects; a state dict has seven.
+const MAXIMUM_DEPTH: usize = 100;
 
-/// Bytes of an object in candle, without its texts and parts.
+/// Bytes of an object in candle without its text and its parts.
 const OBJECT: usize = 80;
 
 type Outcome<T> = Result<T, String>;
 
-/// What an object takes, with all of its parts.
+/// The memory and the nesting of an object with all of its parts.
 #[derive(Debug, Clone, Copy, Default)]
 struct Size {
     bytes: usize,
@@ -23,22 +23,22 @@ struct Size {
 }
 
 impl Size {
-    fn of_text(length: usize) -> Self {
+    fn text(length: usize) -> Self {
         Self {
             bytes: OBJECT + length,
             depth: 1,
         }
     }
 
-    /// An object of parts.
-    fn around(parts: &[Entry]) -> Self {
-        let whole = Self::of_text(0);
+    /// An object that contains parts.
+    fn containing(parts: &[Entry]) -> Self {
+        let whole = Self::text(0);
         parts
             .iter()
             .fold(whole, |whole, part| whole.with(part.size()))
     }
 
-    /// The same with one more part.
+    /// This object with one more part.
     fn with(self, part: Self) -> Self {
         Self {
             bytes: self.bytes.saturating_add(part.bytes),
@@ -47,7 +47,7 @@ impl Size {
     }
 }
 
-/// What stands on the stack, or is kept: candle keeps and copies marks as it does objects.
+/// An entry of the stack or of the memo: candle copies marks as it does objects.
 #[derive(Debug, Clone, Copy)]
 enum Entry {
     Mark,
@@ -57,26 +57,27 @@ enum Entry {
 impl Entry {
     fn size(self) -> Size {
         match self {
-            Self::Mark => Size::of_text(0),
+            Self::Mark => Size::text(0),
             Self::Object(size) => size,
         }
     }
 }
 
-struct Walk<'a> {
+struct OpcodeWalk<'a> {
     rest: &'a [u8],
     stack: Vec<Entry>,
-    kept: HashMap<usize, Entry>,
-    /// Of all that was made so far.
+    memo: HashMap<usize, Entry>,
+    /// Bytes of all objects so far.
     bytes: usize,
 }
 
-/// Whether candle can read a pickle within the limits. What is no pickle at all is left to candle.
+/// Checks that candle can read a pickle within the limits. Bytes that are no pickle pass: candle
+/// refuses them.
 pub(super) fn check(pickle: &[u8]) -> Outcome<()> {
-    let mut walk = Walk {
+    let mut walk = OpcodeWalk {
         rest: pickle,
         stack: Vec::new(),
-        kept: HashMap::new(),
+        memo: HashMap::new(),
         bytes: 0,
     };
     while let Some(opcode) = walk.byte() {
@@ -87,9 +88,9 @@ pub(super) fn check(pickle: &[u8]) -> Outcome<()> {
     Ok(())
 }
 
-impl Walk<'_> {
-    /// One opcode of pickletools, as candle understands it; false at the end, and wherever candle
-    /// ends with an error.
+impl OpcodeWalk<'_> {
+    /// Follows one opcode (named as in Python's `pickletools`) as candle does. False at the end of
+    /// the pickle, and where candle returns an error.
     fn step(&mut self, opcode: u8) -> Outcome<bool> {
         match opcode {
             0x80 => {
@@ -106,12 +107,12 @@ impl Walk<'_> {
             }
             b'c' => {
                 let length = self.line() + self.line();
-                self.push(Entry::Object(Size::of_text(length)))
+                self.push(Entry::Object(Size::text(length)))
             }
             b'X' => self.text(),
-            // candle takes `d` for an empty dictionary, and leaves the mark.
+            // For `d` candle pushes an empty dictionary, and leaves the mark on the stack.
             b'N' | 0x88 | 0x89 | b'}' | b')' | b']' | b'd' => {
-                self.push(Entry::Object(Size::of_text(0)))
+                self.push(Entry::Object(Size::text(0)))
             }
             b'(' => self.push(Entry::Mark),
             b't' => {
@@ -142,11 +143,11 @@ impl Walk<'_> {
                 let parts = self.after_mark();
                 self.append(parts)
             }
-            b'h' => self.get(1),
-            b'j' => self.get(4),
-            b'q' => self.keep(1),
-            b'r' => self.keep(4),
-            // The end, or what candle does not know.
+            b'h' => self.get_memo(1),
+            b'j' => self.get_memo(4),
+            b'q' => self.put_memo(1),
+            b'r' => self.put_memo(4),
+            // The end, or an opcode that candle does not read.
             _ => Ok(false),
         }
     }
@@ -161,7 +162,7 @@ impl Walk<'_> {
         self.take(1).first().copied()
     }
 
-    /// Reads a number of one to four bytes, the lowest first.
+    /// Reads an unsigned number of one to four bytes, little endian.
     fn unsigned(&mut self, bytes: usize) -> usize {
         let bytes = self.take(bytes).iter().rev();
         bytes.fold(0, |number, &byte| number << 8 | usize::from(byte))
@@ -177,7 +178,7 @@ impl Walk<'_> {
 
     fn number(&mut self, bytes: usize) -> Outcome<bool> {
         self.take(bytes);
-        self.push(Entry::Object(Size::of_text(0)))
+        self.push(Entry::Object(Size::text(0)))
     }
 
     fn text(&mut self) -> Outcome<bool> {
@@ -189,7 +190,7 @@ impl Walk<'_> {
             ));
         }
         self.take(length);
-        self.push(Entry::Object(Size::of_text(length)))
+        self.push(Entry::Object(Size::text(length)))
     }
 
     fn push(&mut self, entry: Entry) -> Outcome<bool> {
@@ -200,21 +201,21 @@ impl Walk<'_> {
 
     fn count(&mut self, size: Size) -> Outcome<()> {
         self.bytes = self.bytes.saturating_add(size.bytes);
-        if self.bytes > MOST_BYTES {
+        if self.bytes > MAXIMUM_BYTES {
             return Err(format!(
                 "reading its pickle takes more than the limit of {} MiB",
-                MOST_BYTES >> 20
+                MAXIMUM_BYTES >> 20
             ));
         }
-        if size.depth > DEEPEST {
+        if size.depth > MAXIMUM_DEPTH {
             return Err(format!(
-                "objects of its pickle nest more than {DEEPEST} deep"
+                "objects of its pickle nest more than {MAXIMUM_DEPTH} deep"
             ));
         }
         Ok(())
     }
 
-    /// Takes what stands behind the last mark, and the mark; `None` where there is none.
+    /// Pops the entries after the last mark, and the mark; `None` if there is no mark.
     fn after_mark(&mut self) -> Option<Vec<Entry>> {
         let is_mark = |entry: &Entry| matches!(entry, Entry::Mark);
         let mark = self.stack.iter().rposition(is_mark)?;
@@ -223,18 +224,18 @@ impl Walk<'_> {
         Some(parts)
     }
 
-    /// Takes the last entries; `None` where there are fewer.
+    /// Pops the last `count` entries; `None` if there are fewer.
     fn last(&mut self, count: usize) -> Option<Vec<Entry>> {
         let start = self.stack.len().checked_sub(count)?;
         Some(self.stack.split_off(start))
     }
 
-    /// Pushes an object of parts, which are counted already.
+    /// Pushes an object that contains parts, whose bytes were counted before.
     fn wrap(&mut self, parts: Option<Vec<Entry>>) -> Outcome<bool> {
         let Some(parts) = parts else {
             return Ok(false);
         };
-        let whole = Size::around(&parts);
+        let whole = Size::containing(&parts);
         self.count(Size {
             bytes: OBJECT,
             depth: whole.depth,
@@ -243,7 +244,7 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    /// Moves parts into the object that is last on the stack.
+    /// Moves parts into the last object of the stack.
     fn append(&mut self, parts: Option<Vec<Entry>>) -> Outcome<bool> {
         let (Some(parts), Some(Entry::Object(last))) = (parts, self.stack.last_mut()) else {
             return Ok(false);
@@ -256,23 +257,23 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    /// Pushes a copy of what was kept, by a place of so many bytes.
-    fn get(&mut self, bytes: usize) -> Outcome<bool> {
+    /// Pushes a copy of an entry of the memo, whose index has `bytes` bytes.
+    fn get_memo(&mut self, bytes: usize) -> Outcome<bool> {
         let at = self.unsigned(bytes);
-        match self.kept.get(&at) {
-            Some(kept) => self.push(*kept),
+        match self.memo.get(&at) {
+            Some(entry) => self.push(*entry),
             None => Ok(false),
         }
     }
 
-    /// Keeps a copy of the last entry, at a place of so many bytes.
-    fn keep(&mut self, bytes: usize) -> Outcome<bool> {
+    /// Puts a copy of the last entry into the memo, at an index of `bytes` bytes.
+    fn put_memo(&mut self, bytes: usize) -> Outcome<bool> {
         let at = self.unsigned(bytes);
         let Some(&last) = self.stack.last() else {
             return Ok(false);
         };
         self.count(last.size())?;
-        self.kept.insert(at, last);
+        self.memo.insert(at, last);
         Ok(true)
     }
 }
@@ -287,8 +288,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_pickle_doubles_again_and_again_is_refused() {
-        // A list that is kept, taken out twice and made into the next one.
+    fn a_list_that_doubles_again_and_again_is_refused() {
+        // Each round takes a list out of the memo twice, and puts a list of both into it.
         let step = b"(h\0h\0tq\0";
         refused(&[b"]q\0", &step.repeat(40)[..]].concat(), "256 MiB");
         assert_eq!(
@@ -298,16 +299,16 @@ mod tests {
     }
 
     #[test]
-    fn opcodes_mean_what_they_mean_to_candle() {
-        // `d` is an empty dictionary there, and pops no mark: the list doubles in each round.
+    fn opcodes_are_followed_as_candle_reads_them() {
+        // For `d` candle pushes an empty dictionary and pops no mark: the list doubles in each round.
         let round = b"]h\0ah\0a(dtaq\0".repeat(40);
         refused(&[b"]q\0", &round[..]].concat(), "256 MiB");
-        // Marks take room, are kept and are copied.
+        // Marks take memory.
         refused(&b"(".repeat(10_000_000), "256 MiB");
     }
 
     #[test]
-    fn a_long_list_that_is_kept_again_and_again_is_refused() {
+    fn a_long_list_that_is_put_into_the_memo_again_and_again_is_refused() {
         let list = [b"](", &b"N".repeat(10_000)[..], b"e"].concat();
         refused(&[list, b"q\0".repeat(1_000)].concat(), "256 MiB");
     }
@@ -321,15 +322,15 @@ mod tests {
     }
 
     #[test]
-    fn objects_within_objects_are_refused_before_the_stack_is_full() {
+    fn objects_nested_too_deeply_are_refused() {
         refused(&[b"N", &b"\x85".repeat(1_000_000)[..]].concat(), "100 deep");
-        // Through a list that is kept: each level holds the copy of the one before.
+        // Through the memo: each list holds a copy of the one before.
         let levels = b"]h\0aq\0".repeat(10_000);
         refused(&[b"]q\0", &levels[..]].concat(), "100 deep");
     }
 
     #[test]
-    fn every_prefix_and_nothing_at_all_are_walked_through() {
+    fn every_prefix_of_a_pickle_is_walked_without_a_panic() {
         let pickle = b"\x80\x02}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((K\x01tQK\0J\0\0\0\0\x85K\x01\x85\x89}tRs.";
         for length in 0..pickle.len() {
             let _either = check(&pickle[..length]);

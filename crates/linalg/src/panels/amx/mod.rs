@@ -1,12 +1,12 @@
 //! The product of panels in bf16 on AMX tiles: two panels of rows by two of columns at a time.
 //!
-//! A tile is 16 lines of 64 bytes. Sixteen rows by 32 depths of a panel are the left tile of
-//! `tdpbf16ps`, 16 pairs of depths by 16 columns the right one, both a kilobyte in one piece, and
-//! the 16 by 16 sums fill a third. Four tiles of sums stay while all depths pass, each block of 32
-//! depths added in order, so that an entry depends on its row and column alone.
+//! A tile is 16 lines of 64 bytes. `tdpbf16ps` multiplies a left tile, 16 rows by 32 depths of a panel,
+//! with a right tile, 16 pairs of depths by 16 columns; each is a contiguous kilobyte of its panel. It
+//! adds the products to a third tile of 16 by 16 sums. Four tiles of sums stay in registers while all
+//! depths pass, 32 at a time and in order, so that an entry depends on its row and column alone.
 //!
-//! The compiler neither knows the state of tiles nor keeps it: each strip of tiles is one piece of
-//! assembly, which sets tiles up and releases them.
+//! The compiler does not save or restore tiles. So each strip of tiles is one piece of assembly, which
+//! configures the tiles and releases them.
 
 use std::arch::asm;
 
@@ -15,10 +15,10 @@ use half::bf16;
 use super::PANEL;
 use super::tiling::{Operands, Tile};
 
-/// A line of a tile.
+/// Bytes of a tile's line.
 const LINE_BYTES: usize = 64;
 
-/// A tile.
+/// Bytes of a tile.
 const TILE_BYTES: usize = PANEL * LINE_BYTES;
 
 /// What `ldtilecfg` reads: all eight tiles have 16 lines of 64 bytes.
@@ -49,20 +49,27 @@ static CONFIGURATION: Configuration = {
     }
 };
 
-/// Products in bf16.
+/// The product of panels in bf16.
 ///
 /// # Safety
-/// The machine has AMX in bf16 and lets the process use tiles, and the operands can be read and
+/// The machine has AMX with products of bf16, and the operating system lets the process use tiles. The
+/// panels of the operands can be read, and their output holds every row of the product and can be
 /// written.
 pub unsafe fn product_bf16(operands: &Operands) {
     let (pairs, odd) = (operands.column_panels / 2, operands.column_panels % 2);
     let last = operands.column_panels - odd;
-    // SAFETY: strips begin at panels that are there and have as many blocks as there are panels;
-    // the rest is the caller's promise.
+    // SAFETY: a strip needs panels of rows and columns of the product from its tile's first on. Rows: it
+    // begins at panel `row`, below `row_panels`, and takes two only where `alone` says that `row + 1` is
+    // below `row_panels` too. Columns: `pairs` blocks of two panels begin at panel 0, and the one odd
+    // panel is `last`; both end at `column_panels`. AMX, and operands that can be read and written, are
+    // the caller's promise.
     unsafe {
         for row in (0..operands.row_panels).step_by(2) {
             let alone = row + 1 == operands.row_panels;
-            let strip = |column, blocks| Strip::new(operands.tile(row * PANEL, column), blocks);
+            let strip = |column, blocks| Strip {
+                tile: operands.tile(row * PANEL, column),
+                blocks,
+            };
             match (pairs > 0, alone) {
                 (true, true) => one_by_two(&strip(0, pairs)),
                 (true, false) => two_by_two(&strip(0, pairs)),
@@ -77,33 +84,33 @@ pub unsafe fn product_bf16(operands: &Operands) {
     }
 }
 
-/// One or two panels of rows against some blocks of one or two panels of columns.
+/// The product of one or two panels of rows with blocks of one or two panels of columns.
 struct Strip {
+    /// Where the strip begins.
     tile: Tile,
-    /// At least one; more than one only of two panels each.
+    /// How many blocks of columns: at least one, and more than one only where a block is two panels.
     blocks: usize,
 }
 
-impl Strip {
-    fn new(tile: Tile, blocks: usize) -> Self {
-        Self { tile, blocks }
-    }
-}
-
-/// A strip as one piece of assembly: `sums` begins a block, `step` adds 32 depths, `store` ends it.
+/// Defines the function of a strip, named by its panels of rows and a block's panels of columns, as one
+/// piece of assembly. `sums` zeroes the sums of a block, `step` adds 32 depths, `store` writes the sums.
 macro_rules! strip {
     ($name:ident, sums: $($sums:literal)+, step: $($step:literal)+, store: $($store:literal)+) => {
         /// # Safety
-        /// As [`product_bf16`], and all panels of the strip are there.
+        /// As [`product_bf16`], and the product has all panels of rows and columns of the strip.
         #[inline(never)]
         unsafe fn $name(strip: &Strip) {
             let Strip { tile, blocks } = strip;
             let panel = tile.words * LINE_BYTES;
-            // SAFETY: tiles are there to be used. A panel is `words / 16` tiles in one piece: the
-            // pointers walk over the tiles of one panel of rows (again for each block) and of the
-            // panels of columns one after the other, and over the entries below which each tile is
-            // stored at the stride of the output. No other memory is touched, nor the stack; the
-            // tile registers that are written are named and released at the end.
+            // SAFETY: the instructions need AMX: the caller's promise. Memory: a panel is `words / 16`
+            // contiguous tiles of 1024 bytes, `steps` of them. `rows` and `lower` read the tiles of the
+            // strip's panels of rows, from the beginning for each block; `columns` and `right` read
+            // the tiles of a block's panels and then of the next block's; `out` and `below` are
+            // written in 16 rows of the output at its stride, 64 bytes for each panel of columns. By
+            // the caller's promise the product has these panels. A strip that is one panel high or
+            // wide advances `lower`, `below` or `right` but accesses no memory through it.
+            // Registers: every register that the assembly changes is declared as an output, tiles are
+            // released at the end, and the stack is not used.
             unsafe {
                 asm!(
                     "ldtilecfg [rip + {configuration}]",
@@ -150,7 +157,7 @@ macro_rules! strip {
     };
 }
 
-// Sums in 0 to 3, rows in 4 and 5, columns in 6 and 7.
+// Tile registers: sums in 0 to 3, rows in 4 and 5, columns in 6 and 7.
 
 strip!(two_by_two,
     sums: "tilezero tmm0" "tilezero tmm1" "tilezero tmm2" "tilezero tmm3",
@@ -206,16 +213,18 @@ strip!(one_by_one,
         "tilestored [{out} + {stride}], tmm0"
 );
 
-/// Steps on tiles that are loaded once; returns their multiply-adds.
+/// Multiplies tiles that are loaded once, and returns the number of multiply-adds.
 ///
 /// # Safety
-/// The machine has AMX in bf16 and lets the process use tiles.
+/// The machine has AMX with products of bf16, and the operating system lets the process use tiles.
 pub unsafe fn ceiling(rounds: usize) -> u64 {
-    /// Rows by columns by depths.
+    /// Multiply-adds of one `tdpbf16ps`: rows times columns times depths.
     const STEP: usize = PANEL * PANEL * 32;
     let line = [bf16::from_f32_const(0.5); 32];
-    // SAFETY: tiles are there to be used: they are zeroed or loaded first, each line from the one
-    // that is here (a stride of nothing), named, and released at the end.
+    // SAFETY: the instructions need AMX: the caller's promise. All eight tiles are zeroed or loaded
+    // before they are used. A load has a stride of 0, so each of its 16 lines is read from `line`, which
+    // has 64 bytes. Every register that the assembly changes is declared as an output, tiles are
+    // released at the end, and neither the stack nor other memory is accessed.
     unsafe {
         asm!(
             "ldtilecfg [rip + {configuration}]",
@@ -223,10 +232,10 @@ pub unsafe fn ceiling(rounds: usize) -> u64 {
             "tilezero tmm1",
             "tilezero tmm2",
             "tilezero tmm3",
-            "tileloadd tmm4, [{line} + {nothing}]",
-            "tileloadd tmm5, [{line} + {nothing}]",
-            "tileloadd tmm6, [{line} + {nothing}]",
-            "tileloadd tmm7, [{line} + {nothing}]",
+            "tileloadd tmm4, [{line} + {no_stride}]",
+            "tileloadd tmm5, [{line} + {no_stride}]",
+            "tileloadd tmm6, [{line} + {no_stride}]",
+            "tileloadd tmm7, [{line} + {no_stride}]",
             "2:",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tdpbf16ps tmm1, tmm4, tmm7",
@@ -237,7 +246,7 @@ pub unsafe fn ceiling(rounds: usize) -> u64 {
             "tilerelease",
             configuration = sym CONFIGURATION,
             line = in(reg) line.as_ptr(),
-            nothing = in(reg) 0_usize,
+            no_stride = in(reg) 0_usize,
             rounds = inout(reg) rounds.max(1) => _,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,

@@ -1,9 +1,9 @@
-//! Do the machine instructions for AMX compute what they should, on a machine without AMX?
+//! An emulation of AMX instructions, which lets a machine without AMX test the AMX kernel.
 //!
-//! Such a machine refuses them with SIGILL. The handler here decodes the refused instruction,
-//! carries it out on tiles in memory, and goes on behind it, so that tests run the very machine
-//! code that is shipped. Only the instructions that our kernels use are known; any other SIGILL
-//! ends the process as usual.
+//! A processor without AMX raises SIGILL at such an instruction. The handler here decodes the
+//! instruction, performs it on tiles in memory, and continues after it, so that tests run the machine
+//! code that is shipped. It decodes only the instructions of our kernels; any other SIGILL ends the
+//! process as usual.
 
 use std::cell::UnsafeCell;
 use std::ptr;
@@ -11,15 +11,16 @@ use std::sync::Once;
 
 use crate::panels::Instructions;
 
-/// Sets the handler up, and pretends that the machine has AMX.
+/// Installs the handler, and returns AMX as if the machine had it.
 pub fn install() -> Instructions {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        // SAFETY: the handler has the signature that SA_SIGINFO asks for, and everything else of
-        // the action is zero, which is an empty mask.
+        // SAFETY: `zeroed` is a valid `sigaction`, a C struct of numbers: no flags and an empty mask.
+        // `sigaction` needs a handler of the signature of SA_SIGINFO, which `handle_sigill` has, and
+        // pointers to actions: `action` lives here, and null means that the old one is not wanted.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = refused as *const () as usize;
+            action.sa_sigaction = handle_sigill as *const () as usize;
             action.sa_flags = libc::SA_SIGINFO;
             assert_eq!(libc::sigaction(libc::SIGILL, &action, ptr::null_mut()), 0);
         }
@@ -27,14 +28,14 @@ pub fn install() -> Instructions {
     Instructions::emulated_amx()
 }
 
-/// A line of a tile as the numbers of sums, or as pairs of bf16.
+/// A line of a tile: 16 bit patterns of f32 sums, or 16 pairs of bf16.
 type Line = [u32; 16];
 
-/// The tiles of a thread.
+/// The tile registers of a thread.
 #[derive(Clone, Copy)]
 struct Tiles {
     lines: [[Line; 16]; 8],
-    /// Of each tile: lines, and words in a line. Nothing when tiles are released.
+    /// How many lines each tile has, and how many words a line; zeros when tiles are released.
     shape: [(usize, usize); 8],
 }
 
@@ -44,16 +45,16 @@ const RELEASED: Tiles = Tiles {
 };
 
 thread_local! {
-    /// Constant and without a destructor, so that a signal handler may use it.
+    /// Initialised at compile time and without a destructor, so that a signal handler may use it.
     static TILES: UnsafeCell<Tiles> = const { UnsafeCell::new(RELEASED) };
 }
 
 /// Handles SIGILL.
-extern "C" fn refused(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: the system passes the context of the thread that it interrupted, whose instruction
-    // pointer stands at a refused instruction of at most 15 bytes; those we decode are read no
-    // further than they reach. The tiles belong to this thread alone, and the handler does not
-    // interrupt itself.
+extern "C" fn handle_sigill(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: with SA_SIGINFO the third argument points to the `ucontext_t` of the interrupted thread,
+    // which nobody else accesses now. `carry_out` needs an instruction at RIP: SIGILL leaves RIP at the
+    // refused one, whose operands our kernels may access. The reference to the tiles is the only one:
+    // they belong to this thread, and SIGILL is blocked while its handler runs.
     unsafe {
         let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
         let known = TILES.with(|tiles| carry_out(registers, &mut *tiles.get()));
@@ -63,13 +64,17 @@ extern "C" fn refused(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::
     }
 }
 
-/// A decoded instruction: what it does, its tile, and its other operands.
+/// A decoded instruction.
 struct Decoded {
     operation: Operation,
+    /// The tile register that it names first.
     tile: usize,
+    /// Its bytes.
     length: usize,
 }
 
+/// What an instruction does, with its operands beside [`Decoded::tile`]. Addresses of loads and stores
+/// stand with the bytes from one line to the next.
 enum Operation {
     Configure(*const u8),
     Release,
@@ -79,12 +84,14 @@ enum Operation {
     Multiply { rows: usize, columns: usize },
 }
 
-/// Does what the instruction says; nothing when it is not one of ours.
+/// Performs the instruction at RIP and moves RIP behind it; `None` when it is not one of our kernels'.
 ///
 /// # Safety
-/// RIP points at an instruction, whose operands may be accessed.
+/// RIP points at an instruction, and its memory operands may be accessed.
 unsafe fn carry_out(registers: &mut [i64; 23], tiles: &mut Tiles) -> Option<()> {
-    // SAFETY: passed on from the caller.
+    // SAFETY: `decode` needs an instruction at RIP, and the accesses need operands that may be accessed:
+    // both are the caller's promise. A configuration has 64 bytes, of which bytes 16 to 31 and 48 to 55
+    // are read. A tile has at most 16 lines of 16 words, so copies stay inside of `lines`.
     unsafe {
         let Decoded {
             operation,
@@ -93,7 +100,7 @@ unsafe fn carry_out(registers: &mut [i64; 23], tiles: &mut Tiles) -> Option<()> 
         } = decode(registers)?;
         match operation {
             Operation::Configure(from) => {
-                assert_eq!(*from, 1, "the palette of AMX");
+                assert_eq!(*from, 1, "palette 1, the only one of AMX");
                 *tiles = RELEASED;
                 for (at, shape) in tiles.shape.iter_mut().enumerate() {
                     let bytes = from.add(16 + 2 * at).cast::<u16>().read_unaligned();
@@ -124,9 +131,9 @@ unsafe fn carry_out(registers: &mut [i64; 23], tiles: &mut Tiles) -> Option<()> 
     Some(())
 }
 
-/// `tdpbf16ps`, as the manual of the processor says: even and odd depths are summed apart by fused
-/// multiply-adds, then added to each other, then to the tile. Numbers too small for full precision
-/// count as zero everywhere.
+/// `tdpbf16ps`, as Intel's manual defines it: even and odd depths are summed apart by fused
+/// multiply-adds, the two sums are added, and the result is added to the tile. Subnormal inputs and
+/// results are replaced by zero.
 fn multiply(tiles: &mut Tiles, sums: usize, rows: usize, columns: usize) {
     let flushed = |x: f32| {
         if x.is_subnormal() {
@@ -156,15 +163,16 @@ fn multiply(tiles: &mut Tiles, sums: usize, rows: usize, columns: usize) {
     }
 }
 
-/// Reads an instruction: a VEX prefix of three bytes, opcode, ModRM and what follows.
+/// Decodes the instruction at RIP: a VEX prefix of three bytes, opcode, ModRM and memory operand.
+/// `None` when it is not one of our kernels'.
 ///
 /// # Safety
-/// As [`carry_out`].
+/// RIP points at an instruction.
 unsafe fn decode(registers: &[i64; 23]) -> Option<Decoded> {
     let at = registers[libc::REG_RIP as usize] as *const u8;
-    // SAFETY: the shortest instruction of ours has five bytes, and a byte is read only after those
-    // before it have said that it belongs to one.
-    let byte = |place: usize| unsafe { at.add(place).read() };
+    // SAFETY: byte 0 belongs to the instruction at RIP. The bytes after it are read one by one, each only
+    // where those before it are the beginning of an AMX instruction, which has at least five.
+    let byte = |index: usize| unsafe { at.add(index).read() };
     // C4, then map 2 (0F 38) with inverted extensions of registers, then W0 and 128 bits.
     if byte(0) != 0xc4 || byte(1) & 0x1f != 2 || byte(2) & 0x84 != 0 {
         return None;
@@ -176,7 +184,8 @@ unsafe fn decode(registers: &[i64; 23]) -> Option<Decoded> {
         usize::from(modrm & 7),
     );
     // Prefix: 0 none, 1 for 66, 2 for F3, 3 for F2.
-    // SAFETY: called for instructions with an operand in memory.
+    // SAFETY: `memory` needs an instruction with a three-byte VEX prefix and a memory operand: the prefix
+    // was compared above, and the closure is called only in the arms of modes with an operand in memory.
     let operand = || unsafe { memory(registers, at) };
     let (operation, length) = match (opcode, prefix, mode) {
         (0x49, 0, 3) => (Operation::Release, 5),
@@ -206,25 +215,26 @@ unsafe fn decode(registers: &[i64; 23]) -> Option<Decoded> {
     })
 }
 
-/// The address of a memory operand without its index, the index as the stride of a tile, and the
-/// length of the instruction.
+/// A memory operand: its address without the index, the index times its scale (for a tile the bytes from
+/// one line to the next), and the length of the instruction.
 ///
 /// # Safety
-/// An instruction with a three-byte VEX prefix and a memory operand stands there.
+/// An instruction with a three-byte VEX prefix and a memory operand begins at `at`.
 unsafe fn memory(registers: &[i64; 23], at: *const u8) -> (usize, isize, usize) {
-    // SAFETY: the bytes read belong to the instruction.
-    let byte = |place: usize| unsafe { at.add(place).read() };
-    let displacement = |place: usize, mode: u8| -> (i64, usize) {
+    // SAFETY: every byte that is read belongs to the instruction: prefix, opcode and ModRM are bytes 0 to
+    // 4, and SIB and displacement are read only where ModRM says that they follow.
+    let byte = |index: usize| unsafe { at.add(index).read() };
+    let displacement = |index: usize, mode: u8| -> (i64, usize) {
         match mode {
-            1 => (i64::from(byte(place) as i8), place + 1),
-            // SAFETY: as above.
+            1 => (i64::from(byte(index) as i8), index + 1),
+            // SAFETY: mode 2 says that a displacement of four bytes follows.
             2 => unsafe {
                 (
-                    i64::from(at.add(place).cast::<i32>().read_unaligned()),
-                    place + 4,
+                    i64::from(at.add(index).cast::<i32>().read_unaligned()),
+                    index + 4,
                 )
             },
-            _ => (0, place),
+            _ => (0, index),
         }
     };
     let register = |number: u8, inverted: u8| {
@@ -253,11 +263,11 @@ unsafe fn memory(registers: &[i64; 23], at: *const u8) -> (usize, isize, usize) 
     ((base + displacement) as usize, index as isize, length)
 }
 
-/// The bits of the prefix that extend an index and a base, inverted.
+/// Bits of the prefix, stored inverted, that extend the number of the index register and of the base.
 const X: u8 = 0x40;
 const B: u8 = 0x20;
 
-/// Where the context of a signal keeps the registers, by their numbers in instructions.
+/// Where a signal's context keeps each register, by the register's number in instructions.
 const REGISTERS: [i32; 16] = [
     libc::REG_RAX,
     libc::REG_RCX,

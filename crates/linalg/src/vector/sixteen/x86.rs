@@ -7,7 +7,7 @@ use super::{Sixteen, SixteenLoops};
 use crate::panels::{InstructionSet, Instructions};
 use crate::vector::number::{clamped_exponential, powers};
 
-/// Runs loops where the machine has the instructions, else in plain Rust.
+/// Runs loops with these instructions, or in plain Rust where `pulp` does not find all that it needs.
 pub fn run<L: SixteenLoops>(instructions: Instructions, loops: L) -> L::Output {
     match instructions.set() {
         InstructionSet::Scalar => {}
@@ -25,7 +25,7 @@ pub fn run<L: SixteenLoops>(instructions: Instructions, loops: L) -> L::Output {
     loops.run(Scalar512b)
 }
 
-/// Loops that are compiled for the machine whose vectors stand beside them.
+/// Loops, and the vectors whose instruction set they are compiled for.
 struct Compiled<L, S>(L, S);
 
 impl<L: SixteenLoops, S: Sixteen> NullaryFnOnce for Compiled<L, S> {
@@ -37,9 +37,9 @@ impl<L: SixteenLoops, S: Sixteen> NullaryFnOnce for Compiled<L, S> {
     }
 }
 
-macro_rules! machine {
-    ($machine:ident, |$simd:ident, $mask:ident| $bits:expr) => {
-        impl Sixteen for $machine {
+macro_rules! sixteen {
+    ($vectors:ident, |$simd:ident, $mask:ident| $bits:expr) => {
+        impl Sixteen for $vectors {
             #[inline(always)]
             fn times_plus(self, a: f32x16, b: f32x16, c: f32x16) -> f32x16 {
                 self.mul_add_f32s(a, b, c)
@@ -68,8 +68,8 @@ macro_rules! machine {
     };
 }
 
-machine!(V4, |_simd, mask| mask.0);
-machine!(V3_512b, |simd, mask| {
+sixteen!(V4, |_simd, mask| mask.0);
+sixteen!(V3_512b, |simd, mask| {
     let [low, high]: [std::arch::x86_64::__m256; 2] = bytemuck::cast(mask);
     let low = simd.avx._mm256_movemask_ps(low);
     (low | simd.avx._mm256_movemask_ps(high) << 8) as u16

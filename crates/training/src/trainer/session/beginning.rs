@@ -1,4 +1,4 @@
-//! What a run starts from: its first state, and the files that captions are read with.
+//! The state of a run before its first step, and the tokenizer files in its directory.
 
 use std::path::Path;
 
@@ -7,11 +7,11 @@ use uard_features::text::TextModel;
 use uard_model::{FORMAT_VERSION, FeatureShape, ModelState};
 use uard_relevance::LearnedThreshold;
 
-use crate::checkpoint::{Running, TrainState};
+use crate::checkpoint::{EpochSums, TrainState};
 use crate::trainer::Run;
 use crate::{Error, Result};
 
-/// Writes what captions are read with into the run.
+/// Writes the vocabulary or tokenizer files into the run directory.
 pub(super) fn write_text(text: &TextModel, run: &Path) -> Result<()> {
     for (name, bytes) in text.files()? {
         let path = run.join(name);
@@ -20,6 +20,7 @@ pub(super) fn write_text(text: &TextModel, run: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The state of a run before its first step.
 pub(super) fn first_state(run: &Run<'_>, text: &TextModel) -> Result<TrainState> {
     Ok(TrainState {
         format_version: FORMAT_VERSION,
@@ -38,7 +39,7 @@ pub(super) fn first_state(run: &Run<'_>, text: &TextModel) -> Result<TrainState>
             threshold: LearnedThreshold::first(&run.config.threshold),
         },
         epochs: Vec::new(),
-        running: Running::default(),
+        running: EpochSums::default(),
         best: None,
         epochs_without_gain: 0,
         collapsed_steps: 0,

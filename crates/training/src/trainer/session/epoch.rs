@@ -1,12 +1,12 @@
-//! What happens when an epoch ends: evaluation, the best epoch so far, a checkpoint.
+//! The end of an epoch: evaluates on dev, updates the best epoch, writes log line and checkpoint.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Session;
 use crate::Result;
-use crate::checkpoint::{Best, Running};
-use crate::evaluation::{How, evaluate};
+use crate::checkpoint::{BestEpoch, EpochSums};
+use crate::evaluation::{EvaluationOptions, evaluate};
 use crate::schedule::factor_at;
 use crate::trainer::observer::{Event, Observer};
 use uard_report::record::{EpochRecord, Fit, Hills, LogLine, SplitRecord};
@@ -22,14 +22,14 @@ impl Session<'_> {
             ..record.clone()
         });
         self.choose_best(&record);
-        self.state.running = Running::default();
+        self.state.running = EpochSums::default();
         self.state.epoch += 1;
         self.state.batch = 0;
         self.epoch_seconds = 0.0;
         self.epochs.push(record.clone());
         self.log.append(&LogLine::Epoch(Box::new(record.clone())))?;
         observer.on_event(&Event::Epoch(Box::new(record)));
-        self.warn_of_a_still_threshold(observer);
+        self.warn_of_unchanged_threshold(observer);
         self.save(observer)
     }
 
@@ -39,7 +39,7 @@ impl Session<'_> {
         let split = &self.run.dev.name;
         let observer = Mutex::new(observer);
         let on_progress = |stage, done, total| {
-            // Only an observer that panicked leaves the lock poisoned, and that panic goes on.
+            // The lock is poisoned only if an observer panicked, and that panic is propagated.
             let mut observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
             observer.on_event(&Event::Evaluating {
                 split: split.clone(),
@@ -49,9 +49,10 @@ impl Session<'_> {
             });
         };
         let precision = self.run.config.evaluation.precision;
-        let how = How::fastest(threshold, precision, self.model.parameters().device())?;
+        let device = self.model.parameters().device();
+        let options = EvaluationOptions::fastest(threshold, precision, device)?;
         let dev = self.run.dev;
-        Ok(evaluate(&self.model, dev, &how, &on_progress)?.record)
+        Ok(evaluate(&self.model, dev, &options, &on_progress)?.record)
     }
 
     fn epoch_record(&self, dev: SplitRecord) -> EpochRecord {
@@ -81,7 +82,7 @@ impl Session<'_> {
     fn choose_best(&mut self, record: &EpochRecord) {
         let rsum = record.dev.retrieval.rsum;
         if self.state.best.is_none_or(|best| rsum > best.rsum) {
-            self.state.best = Some(Best {
+            self.state.best = Some(BestEpoch {
                 epoch: record.epoch,
                 step: record.step,
                 rsum,
@@ -92,7 +93,7 @@ impl Session<'_> {
         }
     }
 
-    fn warn_of_a_still_threshold(&self, observer: &mut dyn Observer) {
+    fn warn_of_unchanged_threshold(&self, observer: &mut dyn Observer) {
         let learner = self.learner.learned();
         if !self.run.config.learns_threshold() || learner.updates() > 0 {
             return;
@@ -103,8 +104,8 @@ impl Session<'_> {
             .map(|(reason, times)| format!("{reason} ({times})"))
             .collect();
         let message = format!(
-            "the threshold has not moved yet: {}. With small batches lower \
-             threshold.minimum_samples",
+            "the threshold still has its first value, because no step could update it: {}. With \
+             small batches lower threshold.minimum_samples",
             reasons.join(", ")
         );
         observer.on_event(&Event::Warning { message });
