@@ -4,22 +4,22 @@ A peer of `uard-bench --suite gpu`, which starts it as
 
     python matching.py FORM DIRECTORY [--device cuda|cpu] [--threshold T] [--tiny]
 
-and talks to it by the lines that scan.py describes; every answer is one line of JSON, `peak` is
-what torch.cuda.max_memory_allocated says. DIRECTORY holds regions.npy [I, R, D], words.npy
+and communicates by the lines that scan.py describes; every answer is one line of JSON, `peak` is
+the value of torch.cuda.max_memory_allocated. DIRECTORY holds regions.npy [I, R, D], words.npy
 [C, W, D] (unit rows, padded with zeros) and counts.npy [C]. FORM is one of
 
     product          the relevance of all pairs alone: packed words times regions, in bf16
     square           8192 x 8192 x 8192 in bf16
     maxsim           einsum and maximum, both sides, bf16
-    maxsim-compiled  the same under torch.compile
+    maxsim-compiled  maxsim under torch.compile
     uarda-bf16, uarda-f32, scan-bf16, scan-f32
                      as published, many captions at a time: every attended vector is formed
 
-Products of f32 are f32's, not tf32's. Lengths and sums are f32's in every form. Captions are sorted
+Products of f32 do not use tf32. Lengths and sums are computed in f32 in every form. Captions are sorted
 by length, so that hardly any padding is computed. A form that would take more than LONGEST seconds
-on all captions runs on the first of them; the first answer says on how many. `--tiny` takes tiles
-that small data fill more than once. What takes longer than PATIENCE, a compiler that hangs for
-example, ends the process: the other side reads that it has gone.
+on all captions runs on the first of them; the first answer gives their number. `--tiny` uses small
+tiles, so that small data have several. Work that takes longer than PATIENCE seconds, for example a
+compiler that hangs, ends the process, which uard-bench reports as an error.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def masked_weights(relevance, threshold, valid, factor):
 
 
 def scan_weights(relevance, valid_context, valid_query, factor):
-    """SCAN's: leaky ReLU, over its length across the queries, softmax over the context."""
+    """SCAN's weights: leaky ReLU, normalised over the queries, softmax over the context."""
     leaky = torch.nn.functional.leaky_relu(relevance, SLOPE) * valid_query
     lengths = leaky.square().sum(-2, keepdim=True).sqrt() + EPSILON
     logits = (leaky / lengths * factor).masked_fill(~valid_context, float("-inf"))
@@ -61,7 +61,7 @@ def scan_weights(relevance, valid_context, valid_query, factor):
 
 
 def cosine(queries, attended):
-    """Of unit queries with attended vectors; 0 where nothing is attended to."""
+    """Cosines of unit queries with their attended vectors; 0 where nothing is attended to."""
     dots = (queries * attended).sum(-1, dtype=torch.float32)
     squares = (attended * attended).sum(-1, dtype=torch.float32)
     return dots / squares.clamp(min=EPSILON**2).sqrt()
@@ -104,7 +104,7 @@ def best_of_both(regions, words, valid):
 
 
 class Matching:
-    """The fragments, on the device in the numbers of a form."""
+    """The fragments, on the device and in the number type of a form."""
 
     def __init__(self, directory, dtype, device, tiny):
         self.regions = torch.from_numpy(numpy.load(directory / "regions.npy")).to(device, dtype)
@@ -153,7 +153,7 @@ def square(device, tiny):
 
 
 def shortened(matching, work, probe):
-    """Takes fewer captions where all of them would take too long, seen on some of them."""
+    """Reduces the number of captions if all of them would take too long; measured on some of them."""
     captions = len(matching.counts)
     if captions <= 2 * probe:
         return
@@ -171,7 +171,7 @@ def shortened(matching, work, probe):
 
 
 def job(options):
-    """The work of a form, and the captions that it takes."""
+    """The function that runs a form once, and the number of captions that it matches."""
     device = torch.device(options.device)
     if options.form == "square":
         return square(device, options.tiny), 0
@@ -190,18 +190,18 @@ def job(options):
 
 
 def say(**answer):
-    """Answers; until the next request there is time."""
+    """Writes an answer and stops the timeout until the next request."""
     signal.alarm(0)
     print(json.dumps(answer), flush=True)
 
 
 def be_patient():
-    """Whatever happens until the next answer: a signal without a handler ends the process."""
+    """Starts the timeout until the next answer: its signal, without a handler, ends the process."""
     signal.alarm(PATIENCE)
 
 
 def serve(work, device):
-    """Answers requests until there are no more."""
+    """Answers requests until standard input ends."""
     found = None
     for line in sys.stdin:
         be_patient()
@@ -224,7 +224,7 @@ def serve(work, device):
                 say(kib=peak // 1024)
             else:
                 say(error=f"unknown request: {request}")
-        except Exception as error:  # The other side decides what a failure means.
+        except Exception as error:  # The error is sent to uard-bench, which handles it.
             say(error=f"{type(error).__name__}: {str(error).splitlines()[:1]}")
 
 

@@ -4,7 +4,7 @@ A peer of `uard-bench`, which starts it as
 
     python scan.py FORM DIRECTORY THREADS
 
-and talks to it by lines: it reads a request from standard input and answers with one line of JSON.
+and communicates by lines: it reads a request from standard input and answers with one line of JSON.
 
     round        works through the whole job once     {"seconds": 1.5}
     save PATH    writes the last similarities [I, C]   {"saved": true}
@@ -46,7 +46,7 @@ TILE_CAPTIONS = 32
 
 
 def answers(queries, context, inverse_temperature, query_valid=None, context_valid=None):
-    """Cosine of each query with what it attends to.
+    """Cosine of each query with its attended vector.
 
     queries [..., Q, D], context [..., X, D]; the validities [..., Q] and [..., X] say which rows
     are not padding. Returns [..., Q].
@@ -99,7 +99,7 @@ def batched(regions, words, counts):
 
 
 def gemm(dtype):
-    """A product with the inner width of the job, into an output that is there already."""
+    """A matrix product with the inner width of the joint space, into an allocated output."""
     generator = torch.Generator().manual_seed(0)
     left = torch.randn(2048, 1024, generator=generator).to(dtype)
     right = torch.randn(1024, 2048, generator=generator).to(dtype)

@@ -5,10 +5,10 @@ A peer of `uard-bench --suite gpu`, which starts it as
     python training.py FORM DIRECTORY [--device cuda|cpu] [--tiny] --features N --vocabulary N
         --regions N --width N --word-width N
 
-and talks to it by the lines that scan.py describes. FORM is f32 or tf32. DIRECTORY holds counts.npy
+and communicates by the lines that scan.py describes. FORM is f32 or tf32. DIRECTORY holds counts.npy
 [C], the words of each caption; there are as many images. A round is a step: an embedding and a
 bidirectional GRU (cuDNN's), whose directions are averaged; a linear layer for the regions; unit
-rows; UARDA with the threshold 0, words and regions both asking; the hinge on the hardest negatives;
+rows; UARDA with the threshold 0 and both sides; the hinge on the hardest negatives;
 backward; the clipped norm; Adam. Features are drawn.
 """
 
@@ -46,7 +46,7 @@ class Model(nn.Module):
 
 
 def hinge(similarities):
-    """Over the hardest negatives of both directions, summed."""
+    """The hinge loss over the hardest negatives of both directions, summed."""
     own = similarities.diag()
     costs = similarities.new_tensor(MARGIN) + similarities
     diagonal = torch.eye(len(own), dtype=torch.bool, device=own.device)
@@ -64,7 +64,7 @@ class Step:
         shape = (len(self.counts), int(self.counts.max()))
         self.ids = torch.randint(1, options.vocabulary, shape, device=device)
         shape = (len(self.counts), options.regions, options.features)
-        # As ours: the features come from the host in every step.
+        # As in our trainer, the features are copied from the host in every step.
         self.features = torch.randn(shape)
         self.device = device
         self.model = Model(options).to(device)

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use crate::cuda::{self, Part, stand_in};
 use crate::launch::cargo;
-use crate::{layers, links, parameters, sources, style, symbols};
+use crate::{layers, links, package, parameters, sources, style, symbols};
 
 /// What is off by default and needs nothing but Rust.
 const OPTIONAL: [&str; 2] = ["--features", "uard-cli/hdf5,uard-attention/nn"];
@@ -33,6 +33,10 @@ pub enum Step {
     Test,
     /// The documentation; warnings are errors.
     Docs,
+    /// The crates that others depend on: packaged, and with the newest dependencies.
+    Package,
+    /// The same crates with the oldest Rust that they state, where it is installed.
+    OldestRust,
     /// Licences, advisories and duplicates, where cargo-deny is installed.
     Deny,
     /// Unused dependencies, where cargo-machete is installed.
@@ -98,6 +102,18 @@ impl Step {
                 checked(root, &["doc", "--no-deps"])?.env("RUSTDOCFLAGS", "-Dwarnings"),
                 "mend what rustdoc names above",
             ),
+            Self::Package => match package::check(root)? {
+                true => Ok(Outcome::Passed),
+                false => Ok(Outcome::Skipped(
+                    "cargo 1.90 packages several crates at once",
+                )),
+            },
+            Self::OldestRust => match package::check_oldest_rust(root)? {
+                true => Ok(Outcome::Passed),
+                false => Ok(Outcome::Skipped(
+                    "Rust 1.89 is not installed (rustup toolchain install 1.89 --profile minimal)",
+                )),
+            },
             Self::Deny => deny(root),
             Self::Unused => unused(root),
         }

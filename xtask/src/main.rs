@@ -16,6 +16,7 @@ mod cuda;
 mod launch;
 mod layers;
 mod links;
+mod package;
 mod parameters;
 mod sources;
 mod style;

@@ -1,4 +1,4 @@
-//! Trains your own encoders through the matcher.
+//! Trains your own encoders through the matcher, with a learned threshold.
 //!
 //! ```sh
 //! cargo run --release -p uard-attention --example train
@@ -11,6 +11,7 @@
 
 use candle_core::{Device, Result, Tensor, Var};
 use uard_attention::{Matcher, MatcherConfig, Regions, Words};
+use uard_relevance::{LearnerConfig, ThresholdLearner};
 
 const PAIRS: usize = 24;
 const CONCEPTS: usize = 12;
@@ -20,12 +21,16 @@ const REGIONS: usize = 8;
 const FEATURES: usize = 20;
 const JOINT: usize = 16;
 const MARGIN: f64 = 0.2;
-/// Constant in this example. `uard-relevance` learns it from `Similarities::word_maxima` in training.
-const THRESHOLD: f64 = 0.2;
 
 /// Runs the example.
 pub fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let matcher = Matcher::new(MatcherConfig::default())?;
+    // A batch of 24 captions of three words gives 72 samples on each side at most.
+    let mut learner = ThresholdLearner::new(LearnerConfig {
+        minimum_samples: 20,
+        ..LearnerConfig::default()
+    })?;
+    let owners: Vec<usize> = (0..PAIRS).collect();
     let (features, names) = pictures_and_captions()?;
     let encode_regions = Var::from_tensor(&noise(1, &[FEATURES, JOINT])?)?;
     let encode_words = Var::from_tensor(&noise(2, &[CONCEPTS, JOINT])?)?;
@@ -39,7 +44,7 @@ pub fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
             .reshape((PAIRS, SHOWN, JOINT))?;
         let regions = Regions::normalized(&regions, vec![REGIONS; PAIRS])?;
         let words = Words::normalized(&words, vec![SHOWN; PAIRS])?;
-        let found = matcher.similarities(&regions, &words, THRESHOLD)?;
+        let found = matcher.similarities(&regions, &words, learner.threshold())?;
         let loss = hinge(&found.values)?;
         let gradients = loss.backward()?;
         for parameter in [&encode_regions, &encode_words] {
@@ -48,6 +53,7 @@ pub fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
                 .ok_or("the loss reaches every encoder")?;
             parameter.set(&(parameter.as_tensor() - (gradient * 0.02)?)?)?;
         }
+        let update = learner.observe(&found, &owners)?;
         let (loss, matched) = (
             f64::from(loss.to_scalar::<f32>()?),
             recall_at_1(&found.values)?,
@@ -56,7 +62,7 @@ pub fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         if step % 30 == 29 || step == 0 {
             let kept = found.kept()?;
             println!(
-                "step {:>3}  loss {loss:7.3}  recall@1 {:3.0} %  cells above the threshold {:4.1} %",
+                "step {:>3}  loss {loss:7.3}  recall@1 {:3.0} %  cells above the threshold {:4.1} %  {update}",
                 step + 1,
                 100.0 * matched,
                 100.0 * kept.cells as f64 / kept.all_cells as f64,
@@ -64,11 +70,12 @@ pub fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         }
     }
     let [first, last] = first_and_last;
-    if last < 0.5 * first {
-        Ok(())
-    } else {
-        Err(format!("the loss went from {first} to {last}: it should have halved").into())
+    if last > 0.5 * first || learner.threshold() == 0.0 {
+        let threshold = learner.threshold();
+        let message = format!("the loss went from {first} to {last}, the threshold to {threshold}");
+        return Err(format!("{message}: expected half the loss and a threshold above 0").into());
     }
+    Ok(())
 }
 
 /// The sum over mismatched pairs of what exceeds the matched similarity of their row or column minus the

@@ -183,9 +183,9 @@ impl Running {
     /// # Errors
     /// When the precision is neither f16 nor bf16.
     #[cfg(feature = "cuda-kernels")]
-    pub fn on_machine(machine: Arc<dyn Gpu>, precision: Precision) -> Result<Self> {
+    pub fn on_gpu(gpu: Arc<dyn Gpu>, precision: Precision) -> Result<Self> {
         Ok(Self {
-            means: Means::Cuda(machine),
+            means: Means::Cuda(gpu),
             precision: Engine::Cuda.checked(Some(precision))?,
             fallback: None,
         })
@@ -223,8 +223,8 @@ impl fmt::Display for Running {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} in {}", self.engine(), self.precision)?;
         #[cfg(feature = "cuda-kernels")]
-        if let Means::Cuda(machine) = &self.means {
-            write!(formatter, " on {}", machine.name())?;
+        if let Means::Cuda(gpu) = &self.means {
+            write!(formatter, " on {}", gpu.name())?;
         }
         Ok(())
     }

@@ -2,13 +2,15 @@
 //! the threshold.
 
 use candle_core::DType;
+use serde::{Deserialize, Serialize};
 use uard_core::{Regions, Words};
 
 use crate::reference::{self, Attention};
 use crate::{Error, Matcher, MatcherConfig, QuerySide, Result, Sides};
 
 /// The similarity of a pair, and what each word attends to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PairEvidence {
     /// The similarity of the pair.
     pub similarity: f64,
@@ -17,7 +19,8 @@ pub struct PairEvidence {
 }
 
 /// What one word attends to in the image.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct WordEvidence {
     /// Position of the word in the caption.
     pub word: usize,
@@ -32,7 +35,8 @@ pub struct WordEvidence {
 }
 
 /// A region that a word attends to.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RegionEvidence {
     /// Position of the region in the image.
     pub region: usize,

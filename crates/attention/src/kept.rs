@@ -1,5 +1,6 @@
 //! Counts of queries and cells above the threshold.
 
+use serde::{Deserialize, Serialize};
 use std::ops::AddAssign;
 
 use crate::MatcherConfig;
@@ -8,7 +9,8 @@ use crate::MatcherConfig;
 ///
 /// Both sides are counted, also one that has no queries in the matcher's settings. Under rules
 /// without masks everything counts as kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Kept {
     /// Word queries with at least one region above the threshold.
     pub word_queries: u64,

@@ -142,8 +142,8 @@ impl Matcher {
                 use crate::kernel::cuda::operator::is_supported;
                 match is_supported(&self.config, regions, words)? {
                     true => {
-                        let machine = uard_core::gpu::tensors::driver(device)?;
-                        self.by_kernels(machine, regions, words, threshold)
+                        let gpu = uard_core::gpu::tensors::driver(device)?;
+                        self.by_kernels(gpu, regions, words, threshold)
                     }
                     false => self.by_composition(regions, words, threshold),
                 }
@@ -153,7 +153,7 @@ impl Matcher {
     }
 
     /// The similarity of every pair of a batch on the CPU by the training kernels of a GPU, or of what
-    /// stands in for one: products by candle on the CPU, pairs copied to the machine and back. For
+    /// stands in for one: products by candle on the CPU, pairs copied to the GPU and back. For
     /// checks of those kernels; `similarities` of tensors on the device needs no copies.
     ///
     /// # Errors
@@ -162,20 +162,20 @@ impl Matcher {
     #[cfg(feature = "cuda-kernels")]
     pub fn similarities_on(
         &self,
-        machine: &Arc<dyn Gpu>,
+        gpu: &Arc<dyn Gpu>,
         regions: &Regions,
         words: &Words,
         threshold: f64,
     ) -> Result<Similarities> {
         self.check(regions, words, threshold)?;
-        self.by_kernels(Arc::clone(machine), regions, words, threshold)
+        self.by_kernels(Arc::clone(gpu), regions, words, threshold)
     }
 
     /// Products by candle, pairs by our kernels.
     #[cfg(feature = "cuda-kernels")]
     fn by_kernels(
         &self,
-        machine: Arc<dyn Gpu>,
+        gpu: Arc<dyn Gpu>,
         regions: &Regions,
         words: &Words,
         threshold: f64,
@@ -188,7 +188,7 @@ impl Matcher {
             words,
             products: &Products::new(regions, words)?,
         };
-        let found = similarities(machine, &request)?;
+        let found = similarities(gpu, &request)?;
         let totals = self.kept(regions, words, Above::default());
         let kept = match self.config.has_masks() {
             true => KeptCount::OnDevice {

@@ -1,6 +1,7 @@
 //! The results of a search: similarities of all pairs, lists of the best, and what of them is exact.
 
 use crate::Kept;
+use serde::{Deserialize, Serialize};
 
 /// Called from any thread with the number of pairs that are done, and of all pairs.
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
@@ -9,7 +10,7 @@ pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 pub(crate) const NO_PROGRESS: Progress<'static> = &|_, _| ();
 
 /// The similarity of every pair.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AllPairs {
     /// Row-major [I, C].
     pub values: Vec<f32>,
@@ -51,7 +52,8 @@ pub struct Preserve<'a> {
 }
 
 /// How a matrix of similarities came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Preserved {
     /// How much was above the threshold; with `Precision::Exact` as bf16 shows it.
     pub kept: Kept,
@@ -60,7 +62,7 @@ pub struct Preserved {
 }
 
 /// One entry of a list.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Ranked {
     /// The image or caption.
     pub index: usize,
@@ -69,7 +71,8 @@ pub struct Ranked {
 }
 
 /// Lists of the best, best first; of equal similarities the lower index comes first.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TopK {
     /// For each image its best captions.
     pub captions_of_images: Vec<Vec<Ranked>>,

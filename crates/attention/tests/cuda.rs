@@ -32,7 +32,7 @@ fn a_threshold_that_is_not_finite_is_refused() {
     let Some(gpu) = interpreter() else {
         return;
     };
-    let running = Running::on_machine(Arc::clone(&gpu), Precision::F16).unwrap();
+    let running = Running::on_gpu(Arc::clone(&gpu), Precision::F16).unwrap();
     let regions = side(0, "regions", &[2], 4).regions(DType::F32);
     let words = side(0, "words", &[2], 4).words(DType::F32);
     for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
@@ -50,13 +50,13 @@ fn precisions_widths_and_calls_that_cuda_lacks_are_refused() {
     let Some(gpu) = interpreter() else {
         return;
     };
-    let in_f32 = Running::on_machine(Arc::clone(&gpu), Precision::F32);
+    let in_f32 = Running::on_gpu(Arc::clone(&gpu), Precision::F32);
     let message = in_f32.unwrap_err().to_string();
     assert!(
         message.starts_with("cuda computes in f16 or bf16, not in f32"),
         "{message}"
     );
-    let running = Running::on_machine(gpu, Precision::F16).unwrap();
+    let running = Running::on_gpu(gpu, Precision::F16).unwrap();
     assert_eq!(running.engine(), Engine::Cuda);
     assert_eq!(running.to_string(), "cuda in f16 on an interpreter of PTX");
     let search = Search::on(&masked(), 0.2, &running).unwrap();
@@ -83,7 +83,7 @@ fn precisions_widths_and_calls_that_cuda_lacks_are_refused() {
         let message = refused.map(|error| error.to_string());
         assert!(message.is_some_and(|text| text.contains("use another engine for that")));
     }
-    let running = Running::on_machine(
+    let running = Running::on_gpu(
         Arc::new(Interpreter::where_possible(80, true).unwrap()),
         Precision::Bf16,
     );

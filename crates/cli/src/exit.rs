@@ -19,7 +19,7 @@ use crate::terminal::printable;
 pub const STOPPED: u8 = 130;
 
 const FAILED: u8 = 1;
-/// Wrong usage or input.
+/// The exit code of wrong usage or input.
 pub const WRONG: u8 = 2;
 
 /// The codes of CUDA and cuBLAS for too little memory, which stand in the text of candle's errors.

@@ -123,7 +123,7 @@ impl Split {
         self
     }
 
-    /// I.
+    /// The number of images, I.
     pub fn images(&self) -> usize {
         self.regions.images()
     }

@@ -6,29 +6,29 @@ use uard_files::FileError;
 
 use crate::npy::NpyError;
 
-/// A cause, with the file and what was expected and found.
+/// Why data cannot be read or written, with the file and what was expected and found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A missing file that a split needs.
     #[error("{}: no such file; a split `{split}` needs {needed} there", path.display())]
     MissingFile {
-        /// What was looked for.
+        /// The missing path.
         path: PathBuf,
         /// The split.
         split: String,
-        /// What the file holds.
+        /// The content of the file.
         needed: &'static str,
     },
     /// A missing data directory.
     #[error("{}: no such directory; looked there for {split}_ims.npy or {split}_store/, and {split}_caps.txt", path.display())]
     MissingDirectory {
-        /// What was looked for.
+        /// The missing path.
         path: PathBuf,
         /// The split.
         split: String,
     },
-    /// A feature that is not a number or infinite.
+    /// A feature that is NaN or infinite.
     #[error("{}: image {image}, region {region}: feature {feature} is {value}, expected a finite number; extract this image again or leave it out", path.display())]
     NotFinite {
         /// The file.
@@ -39,7 +39,7 @@ pub enum Error {
         region: usize,
         /// The feature.
         feature: usize,
-        /// What is there.
+        /// The value that was found.
         value: f32,
     },
     /// A number of regions of an image below 1 or above that of the features file.
@@ -155,9 +155,9 @@ pub enum Error {
     EntryCount {
         /// The file.
         path: PathBuf,
-        /// What was needed.
+        /// The expected value.
         expected: String,
-        /// What was there.
+        /// The number that was found.
         found: usize,
     },
     /// Alignments with a word or region that does not exist.

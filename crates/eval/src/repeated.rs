@@ -121,7 +121,7 @@ mod tests {
     fn rows_that_are_not_repeated_are_refused() {
         let matrix = matrix(&[A, A, B, A]);
         let message = matrix.without_repeated(2).unwrap_err().to_string();
-        assert!(message.contains("rows 2 and 3 differ, expected 2 rows"));
+        assert!(message.contains("rows 2 and 3 differ, expected 2 equal rows"));
         for times in [0, 3] {
             let message = matrix.without_repeated(times).unwrap_err().to_string();
             assert!(message.contains("choose a number that divides 4"));

@@ -20,9 +20,9 @@ fn damaged_files_are_accepted_or_refused() {
         out.path(),
         "--inputs 3200 --minutes 10 --seed 18 --seconds 60",
     );
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("3200 inputs, at most"), "{said}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("3200 inputs, at most"), "{text}");
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn invalid_settings_are_refused_by_file_and_key() {
     // Without checksums, so that the settings themselves are checked.
     fs::remove_file(path.join("SHA256SUMS")).unwrap();
     let state = fs::read_to_string(path.join(STATE)).unwrap();
-    for (setting, other, said) in [
+    for (setting, other, expected) in [
         (
             "joint_width = 8",
             "joint_width = 0",
@@ -127,7 +127,7 @@ fn invalid_settings_are_refused_by_file_and_key() {
         assert_ne!(changed, state, "{setting}");
         fs::write(path.join(STATE), changed).unwrap();
         let message = refusal(run.path());
-        assert!(message.contains(said), "{message}");
+        assert!(message.contains(expected), "{message}");
         assert!(message.contains("step-00000003"), "{message}");
     }
 }

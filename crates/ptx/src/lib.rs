@@ -62,12 +62,12 @@ mod arithmetic;
 mod error;
 mod execute;
 mod instruction;
-mod launch;
 #[allow(
     unsafe_code,
     reason = "implements an unsafe function of the GPU interface"
 )]
-mod machine;
+mod interpreter;
+mod launch;
 mod memory;
 mod module;
 mod parse;
@@ -75,8 +75,8 @@ mod shared;
 mod types;
 
 pub use error::{Error, Fault, FaultLocation, Result};
+pub use interpreter::Interpreter;
 pub use launch::Launch;
-pub use machine::Interpreter;
 pub use memory::Memory;
 pub use module::Module;
 pub use types::Space;

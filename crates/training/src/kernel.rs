@@ -46,7 +46,7 @@ static HINGE: Program = Program {
 /// # Errors
 /// When the GPU fails.
 pub(crate) unsafe fn adam(
-    machine: &dyn Gpu,
+    gpu: &dyn Gpu,
     [parameter, gradient, first, second]: [Argument; 4],
     count: usize,
     factors: &Factors,
@@ -71,7 +71,7 @@ pub(crate) unsafe fn adam(
     // SAFETY: the arguments have the kernel's types and order; the caller guarantees that each
     // address holds `count` f32, and the kernel touches no index from `count` on.
     unsafe {
-        machine.launch(&Launch {
+        gpu.launch(&Launch {
             program: &ADAM,
             kernel: "adam",
             blocks: count.div_ceil(THREADS as usize) as u32,
@@ -98,7 +98,7 @@ pub(crate) fn sum_count(count: usize) -> usize {
 /// # Errors
 /// When the GPU fails.
 pub(crate) unsafe fn squares(
-    machine: &dyn Gpu,
+    gpu: &dyn Gpu,
     gradient: Argument,
     count: usize,
     sums: Argument,
@@ -106,7 +106,7 @@ pub(crate) unsafe fn squares(
     // SAFETY: the arguments have the kernel's types and order. The caller guarantees `count` f32 to
     // read and one f64 to write for each of the `sum_count` blocks.
     unsafe {
-        machine.launch(&Launch {
+        gpu.launch(&Launch {
             program: &SQUARES,
             kernel: "squares",
             blocks: sum_count(count) as u32,
@@ -150,7 +150,7 @@ impl HingeOptions {
 pub(crate) struct HingeTensors {
     /// [I, C], f32: read.
     pub(crate) similarities: Argument,
-    /// Image of each caption, [C] u32, each below I: read.
+    /// Image of each caption: C numbers u32, each below I: read.
     pub(crate) image_of_caption: Argument,
     /// [C, 2], u32: scratch memory, written before it is read.
     pub(crate) hardest: Argument,
@@ -167,7 +167,7 @@ pub(crate) struct HingeTensors {
 /// # Errors
 /// When the GPU fails.
 pub(crate) unsafe fn hinge(
-    machine: &dyn Gpu,
+    gpu: &dyn Gpu,
     options: &HingeOptions,
     tensors: &HingeTensors,
 ) -> GpuResult<()> {
@@ -183,7 +183,7 @@ pub(crate) unsafe fn hinge(
         // SAFETY: each call below passes the kernel's arguments with their types and in their
         // order; the caller guarantees the addresses, and the kernels touch no index beyond I and C.
         unsafe {
-            machine.launch(&Launch {
+            gpu.launch(&Launch {
                 program: &HINGE,
                 kernel,
                 blocks,
@@ -220,7 +220,7 @@ pub(crate) mod on_numbers {
     /// # Panics
     /// When the four buffers differ in length.
     pub(crate) fn adam(
-        machine: &dyn Gpu,
+        gpu: &dyn Gpu,
         numbers: [&Numbers<f32>; 4],
         factors: &Factors,
     ) -> GpuResult<()> {
@@ -229,16 +229,16 @@ pub(crate) mod on_numbers {
         let arguments = numbers.map(Numbers::argument);
         // SAFETY: each buffer holds `count` f32, as asserted above, and a buffer is freed only after
         // the kernels that were launched before.
-        unsafe { super::adam(machine, arguments, count, factors) }
+        unsafe { super::adam(gpu, arguments, count, factors) }
     }
 
     /// Sums of squares of a gradient.
-    pub(crate) fn squares(machine: &dyn Gpu, gradient: &Numbers<f32>) -> GpuResult<Vec<f64>> {
+    pub(crate) fn squares(gpu: &dyn Gpu, gradient: &Numbers<f32>) -> GpuResult<Vec<f64>> {
         let count = gradient.len();
-        let sums = Numbers::unset(machine, sum_count(count))?;
+        let sums = Numbers::unset(gpu, sum_count(count))?;
         // SAFETY: `gradient` holds `count` f32 and `sums` `sum_count` f64, and a buffer is freed only
         // after the kernels that were launched before.
-        unsafe { super::squares(machine, gradient.argument(), count, sums.argument()) }?;
+        unsafe { super::squares(gpu, gradient.argument(), count, sums.argument()) }?;
         sums.read()
     }
 
@@ -247,7 +247,7 @@ pub(crate) mod on_numbers {
     /// # Panics
     /// When the similarities, the pairing and the options differ in I x C.
     pub(crate) fn hinge(
-        machine: &dyn Gpu,
+        gpu: &dyn Gpu,
         similarities: &[f32],
         pairing: &Pairing,
         options: &HingeOptions,
@@ -257,11 +257,11 @@ pub(crate) mod on_numbers {
             (similarities.len(), options.images * options.captions),
             (cells, cells)
         );
-        let similarities = Numbers::copied(machine, similarities)?;
+        let similarities = Numbers::copied(gpu, similarities)?;
         let owners = pairing.image_of_caption().iter().map(|&image| image as u32);
-        let owners = Numbers::copied(machine, &owners.collect::<Vec<_>>())?;
-        let hardest = Numbers::<u32>::unset(machine, 2 * options.captions)?;
-        let gradient = Numbers::unset(machine, cells)?;
+        let owners = Numbers::copied(gpu, &owners.collect::<Vec<_>>())?;
+        let hardest = Numbers::<u32>::unset(gpu, 2 * options.captions)?;
+        let gradient = Numbers::unset(gpu, cells)?;
         let tensors = HingeTensors {
             similarities: similarities.argument(),
             image_of_caption: owners.argument(),
@@ -270,7 +270,7 @@ pub(crate) mod on_numbers {
         };
         // SAFETY: the buffers have the sizes of `options`, a pairing's images are below I, and a
         // buffer is freed only after the kernels that were launched before.
-        unsafe { super::hinge(machine, options, &tensors) }?;
+        unsafe { super::hinge(gpu, options, &tensors) }?;
         gradient.read()
     }
 }

@@ -107,7 +107,7 @@ impl Optimizer {
 
     /// The whole state as the bytes of a safetensors file; equal states give equal bytes.
     ///
-    /// `first.NAME` and `second.NAME` are the moments. `steps` [3] is the number of steps: three
+    /// `first.NAME` and `second.NAME` are the moments. `steps` is the number of steps as three
     /// digits of base 2^16, lowest first, as f32, which holds each exactly.
     ///
     /// # Errors

@@ -221,12 +221,12 @@ mod tests {
 
     #[test]
     fn a_partial_file_is_continued_and_a_wrong_one_replaced() {
-        for (part, asked) in [(&CONTENT[..20], vec![20]), (&[b'x'; 20][..], vec![20, 0])] {
+        for (part, expected) in [(&CONTENT[..20], vec![20]), (&[b'x'; 20][..], vec![20, 0])] {
             let served = Served::new(FILE.name, CONTENT, &[CONTENT.len(), CONTENT.len()]);
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join("a-1-py3-none.whl.part"), part).unwrap();
             assert_eq!(fetched(&served, folder.path()).unwrap(), CONTENT);
-            assert_eq!(served.ranges(), asked);
+            assert_eq!(served.ranges(), expected);
         }
     }
 
@@ -245,9 +245,9 @@ mod tests {
     fn a_file_that_is_already_there_needs_no_network() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(FILE.name), CONTENT).unwrap();
-        let nobody = Index::at("http://127.0.0.1:1");
-        assert!(fetch(&nobody, "a", &FILE, folder.path()).is_ok());
+        let unreachable = Index::at("http://127.0.0.1:1");
+        assert!(fetch(&unreachable, "a", &FILE, folder.path()).is_ok());
         fs::write(folder.path().join(FILE.name), b"half").unwrap();
-        assert!(fetch(&nobody, "a", &FILE, folder.path()).is_err());
+        assert!(fetch(&unreachable, "a", &FILE, folder.path()).is_err());
     }
 }

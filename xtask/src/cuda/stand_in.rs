@@ -96,9 +96,9 @@ mod tests {
     fn it_prints_a_version_and_writes_the_files_that_build_scripts_need() {
         let home = tempfile::tempdir().unwrap();
         let compiler = write(home.path()).unwrap();
-        let asked = Command::new(&compiler).arg("--version").output().unwrap();
-        let answer = String::from_utf8(asked.stdout).unwrap();
-        let fourth = answer.lines().nth(3).unwrap();
+        let output = Command::new(&compiler).arg("--version").output().unwrap();
+        let version = String::from_utf8(output.stdout).unwrap();
+        let fourth = version.lines().nth(3).unwrap();
         assert_eq!(fourth.split(", ").nth(1), Some("release 13.0"));
         let out = home.path().join("x.o");
         let kernels = ["-c", "-o", out.to_str().unwrap(), "src/x.cu"];

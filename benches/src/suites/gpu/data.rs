@@ -74,19 +74,15 @@ fn threshold_keeping_cells(share: f64, regions: &Regions, words: &Words) -> anyh
 ///
 /// # Errors
 /// If the configuration is invalid.
-pub fn search(
-    machine: &Arc<dyn Gpu>,
-    config: MatcherConfig,
-    threshold: f64,
-) -> anyhow::Result<Search> {
-    let running = Running::on_machine(Arc::clone(machine), Precision::Bf16)?;
+pub fn search(gpu: &Arc<dyn Gpu>, config: MatcherConfig, threshold: f64) -> anyhow::Result<Search> {
+    let running = Running::on_gpu(Arc::clone(gpu), Precision::Bf16)?;
     Ok(Search::on(&Matcher::new(config)?, threshold, &running)?)
 }
 
 /// Fragments in a GPU's memory.
 pub struct FragmentsOnGpu {
     /// The GPU.
-    pub machine: Arc<dyn Gpu>,
+    pub gpu: Arc<dyn Gpu>,
     /// The regions of every image.
     pub regions: SearchRegions,
     /// The words of every caption.
@@ -100,14 +96,14 @@ impl FragmentsOnGpu {
     ///
     /// # Errors
     /// If there is too little memory.
-    pub fn copied(machine: &Arc<dyn Gpu>, fragments: &Fragments) -> anyhow::Result<Self> {
-        let search = search(machine, MatcherConfig::default(), fragments.threshold)?;
+    pub fn copied(gpu: &Arc<dyn Gpu>, fragments: &Fragments) -> anyhow::Result<Self> {
+        let search = search(gpu, MatcherConfig::default(), fragments.threshold)?;
         let mut regions = search.regions(fragments.regions.width())?;
         regions.push(&fragments.regions)?;
         let mut words = search.words(fragments.words.width())?;
         words.push(&fragments.words)?;
         Ok(Self {
-            machine: Arc::clone(machine),
+            gpu: Arc::clone(gpu),
             regions: regions.finish()?,
             words: words.finish()?,
             threshold: fragments.threshold,
@@ -118,14 +114,14 @@ impl FragmentsOnGpu {
     ///
     /// # Errors
     /// If there is too little memory.
-    pub fn draw(machine: &Arc<dyn Gpu>, shape: Shape) -> anyhow::Result<Self> {
+    pub fn draw(gpu: &Arc<dyn Gpu>, shape: Shape) -> anyhow::Result<Self> {
         let draws = Draws::new(0);
         let content = Content::Random;
         let some_regions = workload::regions_of(0..shape.images.min(SAMPLE.0), shape, &draws)?;
         let some_words =
             workload::words_of(0..shape.captions.min(SAMPLE.1), shape, content, &draws)?;
         let threshold = threshold_keeping_cells(KEPT_CELLS, &some_regions, &some_words)?;
-        let search = search(machine, MatcherConfig::default(), threshold)?;
+        let search = search(gpu, MatcherConfig::default(), threshold)?;
         let mut regions = search.regions(shape.width)?;
         for at in (0..shape.images).step_by(BATCH) {
             let some = at..shape.images.min(at + BATCH);
@@ -137,7 +133,7 @@ impl FragmentsOnGpu {
             words.push(&workload::words_of(some, shape, content, &draws)?)?;
         }
         Ok(Self {
-            machine: Arc::clone(machine),
+            gpu: Arc::clone(gpu),
             regions: regions.finish()?,
             words: words.finish()?,
             threshold,

@@ -56,7 +56,7 @@ const TASKS: [MatchingTask; 5] = [
 /// # Errors
 /// If the GPU or the machine has too little memory, or a contestant of ours fails.
 pub fn run(
-    machine: &Arc<dyn Gpu>,
+    gpu: &Arc<dyn Gpu>,
     context: &BenchContext,
     results: &mut SuiteResults,
 ) -> anyhow::Result<()> {
@@ -66,7 +66,7 @@ pub fn run(
         shape.images, shape.captions
     );
     let fragments = Fragments::draw(shape)?;
-    let data = FragmentsOnGpu::copied(machine, &fragments)?;
+    let data = FragmentsOnGpu::copied(gpu, &fragments)?;
     let rows = compared_rows(&data, &fragments, results)?;
     let mut peers = match context.python {
         Some(python) => start_peers(&data, &fragments, python, results)?,
@@ -83,7 +83,7 @@ pub fn run(
     results.race(race);
     if context.arguments.images.is_none() && context.arguments.captions.is_none() {
         drop((data, fragments));
-        race_of_coco(machine, ceiling, context, results)?;
+        race_of_coco(gpu, ceiling, context, results)?;
     }
     Ok(())
 }
@@ -237,7 +237,7 @@ fn add_requirements(race: &Race, arguments: &Arguments, results: &mut SuiteResul
 
 /// Races our tasks on COCO's size, with the ceiling of the earlier race.
 fn race_of_coco(
-    machine: &Arc<dyn Gpu>,
+    gpu: &Arc<dyn Gpu>,
     ceiling: Option<f64>,
     context: &BenchContext,
     results: &mut SuiteResults,
@@ -247,7 +247,7 @@ fn race_of_coco(
         "drawing {} images and {} captions",
         shape.images, shape.captions
     );
-    let data = FragmentsOnGpu::draw(machine, shape)?;
+    let data = FragmentsOnGpu::draw(gpu, shape)?;
     let rows = TASKS.iter().map(MatchingTask::row).collect();
     let (race, _) = one_race(&data, rows, &mut [], context, ceiling)?;
     let [on_gpu, _, lists, ..] = &race.rows[..] else {
@@ -276,18 +276,18 @@ mod tests {
     #[test]
     fn every_task_agrees_with_the_reference_on_the_interpreter() {
         let required = std::env::var_os("UARD_NVRTC").is_some();
-        let Some(machine) = Interpreter::where_possible(90, required) else {
+        let Some(gpu) = Interpreter::where_possible(90, required) else {
             return;
         };
-        let machine: Arc<dyn Gpu> = Arc::new(machine);
+        let gpu: Arc<dyn Gpu> = Arc::new(gpu);
         let shape = Shape {
             images: 3,
             captions: 5,
             width: 64,
         };
         let fragments = Fragments::draw(shape).unwrap();
-        let data = FragmentsOnGpu::copied(&machine, &fragments).unwrap();
-        let drawn = FragmentsOnGpu::draw(&machine, shape).unwrap();
+        let data = FragmentsOnGpu::copied(&gpu, &fragments).unwrap();
+        let drawn = FragmentsOnGpu::draw(&gpu, shape).unwrap();
         assert_eq!(drawn.threshold, data.threshold);
         assert_eq!(drawn.multiply_adds(), data.multiply_adds());
         let mut results = SuiteResults::default();

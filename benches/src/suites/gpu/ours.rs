@@ -72,7 +72,7 @@ impl MatchingTask {
 
     fn search(&self, data: &FragmentsOnGpu) -> anyhow::Result<Search> {
         let threshold = if self.at_zero { 0.0 } else { data.threshold };
-        data::search(&data.machine, self.config(), threshold)
+        data::search(&data.gpu, self.config(), threshold)
     }
 }
 

@@ -372,9 +372,9 @@ impl Search {
                 words,
             }),
             #[cfg(feature = "cuda-kernels")]
-            (Means::Cuda(machine), EngineFragments::Gpu(regions), EngineFragments::Gpu(words)) => {
+            (Means::Cuda(gpu), EngineFragments::Gpu(regions), EngineFragments::Gpu(words)) => {
                 Box::new(DeviceSearch {
-                    machine: &**machine,
+                    gpu: &**gpu,
                     config,
                     threshold,
                     is_f16: precision == Precision::F16,

@@ -197,7 +197,7 @@ fn import_features(arguments: &Arguments, format: import::Format) -> anyhow::Res
     bar.finish_and_clear();
     let boxes = match imported.has_boxes {
         true => "",
-        false => ", without boxes: the dump has none, so reports cannot show regions",
+        false => "; the dump has no boxes, so reports cannot show regions",
     };
     note(&format!(
         "features of {} images of split {split} written to {}{boxes}",

@@ -212,7 +212,7 @@ mod gpu {
     }
 
     /// The GPU of the device's tensors, or the first GPU.
-    fn machine(device: &Device) -> anyhow::Result<Arc<dyn Gpu>> {
+    fn open_gpu(device: &Device) -> anyhow::Result<Arc<dyn Gpu>> {
         #[cfg(feature = "cuda")]
         if device.is_cuda() {
             return Ok(uard_core::gpu::tensors::driver(device)?);
@@ -225,24 +225,24 @@ mod gpu {
     /// Returns the GPU's name.
     pub fn check(extent: Extent, on_check: OnCheck<'_>) -> anyhow::Result<String> {
         let device = device()?;
-        let machine = machine(&device)?;
+        let gpu = open_gpu(&device)?;
         let precisions = extent.select(Engine::Cuda.precisions()).iter();
         let runs = precisions
-            .map(|&precision| Running::on_machine(Arc::clone(&machine), precision))
+            .map(|&precision| Running::on_gpu(Arc::clone(&gpu), precision))
             .collect::<Result<Vec<_>, _>>()?;
         matching::check(&runs, extent, on_check)?;
-        training::check(&machine, extent, on_check)?;
+        training::check(&gpu, extent, on_check)?;
         on_check(Check {
             name: "gru gates".to_owned(),
-            found: kernel::check(&*machine)?,
+            found: kernel::check(&*gpu)?,
             limit: TOLERANCE,
         });
-        kernels(&*machine)?.into_iter().for_each(&mut *on_check);
+        kernels(&*gpu)?.into_iter().for_each(&mut *on_check);
         #[cfg(feature = "cuda")]
         if extent != Extent::Smallest {
             on_device(&device)?.into_iter().for_each(&mut *on_check);
         }
-        Ok(format!("cuda: {}", machine.name()))
+        Ok(format!("cuda: {}", gpu.name()))
     }
 }
 

@@ -14,7 +14,7 @@ pub use uard_training::check::Check;
 /// Called with each check as soon as it is done.
 pub type OnCheck<'a> = &'a mut dyn FnMut(Check);
 
-/// EvaluationOptions much is checked.
+/// The amount of checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     /// Each engine on one small batch in one precision, for tools that run kernels a hundred times
@@ -99,12 +99,12 @@ mod tests {
     /// `UARD_NVRTC` is set, as in `cargo xtask ci`.
     fn interpreter(capability: u32) -> Option<Arc<dyn Gpu>> {
         let required = std::env::var_os("UARD_NVRTC").is_some();
-        let machine = Interpreter::where_possible(capability, required)?;
-        Some(Arc::new(machine))
+        let gpu = Interpreter::where_possible(capability, required)?;
+        Some(Arc::new(gpu))
     }
 
-    fn on(machine: &Arc<dyn Gpu>) -> Vec<Running> {
-        let run = |precision| Running::on_machine(Arc::clone(machine), precision).unwrap();
+    fn on(gpu: &Arc<dyn Gpu>) -> Vec<Running> {
+        let run = |precision| Running::on_gpu(Arc::clone(gpu), precision).unwrap();
         [Precision::F16, Precision::Bf16].map(run).to_vec()
     }
 
@@ -118,15 +118,15 @@ mod tests {
 
     #[test]
     fn matching_on_the_interpreter_agrees_with_the_reference() {
-        if let Some(machine) = interpreter(80) {
-            assert_all(|on_check| matching::check(&on(&machine), Extent::Quick, on_check));
+        if let Some(gpu) = interpreter(80) {
+            assert_all(|on_check| matching::check(&on(&gpu), Extent::Quick, on_check));
         }
     }
 
     #[test]
     fn training_on_the_interpreter_agrees_with_the_operator_in_f64() {
-        if let Some(machine) = interpreter(90) {
-            assert_all(|on_check| training::check(&machine, Extent::Quick, on_check));
+        if let Some(gpu) = interpreter(90) {
+            assert_all(|on_check| training::check(&gpu, Extent::Quick, on_check));
         }
     }
 }

@@ -22,7 +22,7 @@ const BACKWARD_LIMIT: f64 = 2e-4;
 ///
 /// # Errors
 /// If a kernel cannot run. A wrong number is no error, but a [`Check`] that has not passed.
-pub fn check(machine: &Arc<dyn Gpu>, extent: Extent, on_check: OnCheck<'_>) -> anyhow::Result<()> {
+pub fn check(gpu: &Arc<dyn Gpu>, extent: Extent, on_check: OnCheck<'_>) -> anyhow::Result<()> {
     let rules = [
         WeightRule::Masked,
         WeightRule::Nearest,
@@ -39,7 +39,7 @@ pub fn check(machine: &Arc<dyn Gpu>, extent: Extent, on_check: OnCheck<'_>) -> a
                 matcher.config().rule,
                 matcher.config().sides
             );
-            let by_kernels = |sample: &Sample| PassResult::by_kernels(machine, &matcher, sample);
+            let by_kernels = |sample: &Sample| PassResult::by_kernels(gpu, &matcher, sample);
             let (found, again) = (by_kernels(&sample)?, by_kernels(&sample)?);
             let expected = PassResult::in_f64(&matcher, &sample)?;
             let mut checks = found.compare(&expected, &name);
@@ -83,13 +83,9 @@ struct PassResult {
 }
 
 impl PassResult {
-    fn by_kernels(
-        machine: &Arc<dyn Gpu>,
-        matcher: &Matcher,
-        sample: &Sample,
-    ) -> anyhow::Result<Self> {
+    fn by_kernels(gpu: &Arc<dyn Gpu>, matcher: &Matcher, sample: &Sample) -> anyhow::Result<Self> {
         Self::new(sample, DType::F32, |regions, words| {
-            matcher.similarities_on(machine, regions, words, sample.threshold)
+            matcher.similarities_on(gpu, regions, words, sample.threshold)
         })
     }
 

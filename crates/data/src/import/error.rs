@@ -30,7 +30,7 @@ pub enum ImportError {
     Nothing {
         /// The file or folder.
         path: PathBuf,
-        /// What was looked for.
+        /// The expected content.
         expected: &'static str,
     },
     /// Images in a subfolder of a given folder, whose position in the list is unknown.
@@ -48,9 +48,9 @@ pub enum ImportError {
     Inputs {
         /// The format.
         format: &'static str,
-        /// What is needed.
+        /// The expected number.
         expected: &'static str,
-        /// What was given.
+        /// The number of given paths.
         found: usize,
     },
     /// The destination has features of that split.
@@ -86,7 +86,7 @@ pub enum ImportError {
     /// A split that cannot be part of a file's name.
     #[error("the split is named `{found}`, expected letters, digits, -, _ and . only")]
     SplitName {
-        /// What was found.
+        /// The name that was found.
         found: String,
     },
     /// A split that a file of captions does not have.
@@ -127,7 +127,7 @@ pub enum ImportError {
     Hdf5 {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         cause: String,
     },
 }
@@ -182,9 +182,9 @@ pub enum Problem {
         None => String::new(),
     })]
     Columns {
-        /// What the format has.
+        /// The number of columns of the format.
         expected: usize,
-        /// What is there.
+        /// The value that was found.
         found: usize,
         /// The format that has this number of columns.
         other: Option<&'static str>,
@@ -210,7 +210,7 @@ pub enum Problem {
     Number {
         /// The column.
         column: &'static str,
-        /// What was needed.
+        /// The expected value.
         expected: &'static str,
         /// The first characters of the column.
         found: String,
@@ -226,7 +226,7 @@ pub enum Problem {
     Base64 {
         /// The column.
         column: &'static str,
-        /// What the decoder said.
+        /// The error of the decoder.
         cause: base64::DecodeError,
     },
     /// A column of another length.
@@ -234,9 +234,9 @@ pub enum Problem {
     Bytes {
         /// The column.
         column: &'static str,
-        /// What was needed, and why.
+        /// The expected number of bytes, with its factors.
         expected: String,
-        /// What is there.
+        /// The value that was found.
         found: usize,
     },
     /// Numbers of another type than the format has.
@@ -252,7 +252,7 @@ pub enum Problem {
     /// A file that is no zip archive of arrays.
     #[error("not a whole npz file: {cause}; download or copy it again")]
     Zip {
-        /// What the reader said.
+        /// The error of the reader.
         cause: String,
     },
     /// An array beyond the limit.
@@ -262,15 +262,15 @@ pub enum Problem {
     LargeArray {
         /// The array.
         array: &'static str,
-        /// The most that is read.
+        /// The limit in bytes.
         limit: u64,
     },
     /// An archive without an array.
     #[error("the array `{array}` is missing; the file has {found}")]
     MissingArray {
-        /// What was looked for.
+        /// The name of the array.
         array: String,
-        /// What there is.
+        /// The arrays that the file has.
         found: String,
     },
     /// An array of another shape.
@@ -278,9 +278,9 @@ pub enum Problem {
     Shape {
         /// The array.
         array: &'static str,
-        /// What was needed.
+        /// The expected value.
         expected: String,
-        /// What is there.
+        /// The value that was found.
         found: Vec<usize>,
     },
 }

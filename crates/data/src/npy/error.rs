@@ -132,7 +132,7 @@ pub enum NpyError {
         path: PathBuf,
         /// The image.
         image: usize,
-        /// How many there are.
+        /// The number of images.
         images: usize,
     },
     /// A buffer of another length than the numbers that are read.

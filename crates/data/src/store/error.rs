@@ -39,7 +39,7 @@ pub enum StoreError {
     Damaged {
         /// The part.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         cause: String,
     },
     /// A store that was begun with another manifest.
@@ -139,7 +139,7 @@ pub enum EntryProblem {
     Width {
         /// The number of values.
         numbers: usize,
-        /// F.
+        /// The width of a region's features, F.
         width: usize,
     },
     /// NaN or infinity among the features.
@@ -149,7 +149,7 @@ pub enum EntryProblem {
         region: usize,
         /// The feature.
         feature: usize,
-        /// What is there.
+        /// The value that was found.
         value: f32,
     },
     /// A feature beyond the range of f16.
@@ -161,7 +161,7 @@ pub enum EntryProblem {
         region: usize,
         /// The feature.
         feature: usize,
-        /// What is there.
+        /// The value that was found.
         value: f32,
     },
     /// Other columns than the store has.
@@ -177,19 +177,19 @@ pub enum EntryProblem {
     ColumnLength {
         /// The column.
         column: String,
-        /// R.
+        /// The number of regions, R.
         regions: usize,
-        /// What is there.
+        /// The value that was found.
         found: usize,
     },
-    /// A column that is integers here and real numbers there, or holds NaN or infinity.
+    /// A column of integers in one image and of real numbers in another, or with NaN or infinity.
     #[error("`{column}` holds {found}, expected {expected}")]
     ColumnValues {
         /// The column.
         column: String,
-        /// What was needed.
+        /// The expected value.
         expected: &'static str,
-        /// What is there.
+        /// The value that was found.
         found: String,
     },
     /// An invalid box.

@@ -91,12 +91,12 @@ impl FeatureStore {
         &self.manifest
     }
 
-    /// I
+    /// The number of images, I.
     pub fn images(&self) -> usize {
         self.images
     }
 
-    /// F
+    /// The width of a region's features, F.
     pub fn width(&self) -> usize {
         self.manifest.width
     }

@@ -51,7 +51,7 @@ impl From<Element> for ElementType {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// F.
+    /// The width of a region's features, F.
     pub width: usize,
     /// The type of the features.
     pub element: Element,
@@ -78,7 +78,7 @@ impl Manifest {
         }
     }
 
-    /// The same with these columns beside the features.
+    /// The same manifest with these columns beside the features.
     pub fn with_columns<'a>(mut self, columns: impl IntoIterator<Item = &'a str>) -> Self {
         self.columns = columns.into_iter().map(str::to_owned).collect();
         self
@@ -122,7 +122,7 @@ pub enum Provenance {
         weights_sha256: String,
         /// Everything that happens to pixels before the encoder sees them.
         preprocessing: Value,
-        /// The version of this crate's user.
+        /// The version of the program that made the store.
         tool_version: String,
     },
     /// Taken from a published dump.
@@ -131,7 +131,7 @@ pub enum Provenance {
         format: String,
         /// Its files, in the order they were read.
         sources: Vec<Source>,
-        /// The version of this crate's user.
+        /// The version of the program that made the store.
         tool_version: String,
     },
 }

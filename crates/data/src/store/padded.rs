@@ -33,7 +33,7 @@ impl PaddedRows {
         Ok(Self { array, counts })
     }
 
-    /// R
+    /// The number of regions, R.
     pub(super) fn regions(&self) -> usize {
         self.array.shape()[1]
     }

@@ -76,7 +76,7 @@ impl Part {
         Ok(part)
     }
 
-    /// n
+    /// The number of images, n.
     pub(super) fn images(&self) -> usize {
         self.header.ids.len()
     }

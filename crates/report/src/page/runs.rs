@@ -8,7 +8,7 @@ pub(super) fn display_name(run: &RunRecord) -> &str {
         "learned" => "learned threshold",
         "nearest" => "learned threshold with the rule nearest",
         "zero" => "threshold fixed at zero",
-        "scan" => "SCAN weights",
+        "scan" => "SCAN attention",
         "maxsim" => "MaxSim",
         other => other,
     }

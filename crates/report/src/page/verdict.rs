@@ -94,12 +94,12 @@ fn attention(first: &RunResult, others: &[RunResult]) -> String {
     let compared = each(others, |other| {
         let theirs = other.record.kept.cells;
         let amount = match theirs / kept.cells {
-            ratio if !ratio.is_finite() => format!("{} of the cells", percent(theirs)),
-            ratio if ratio > 1.05 => format!("{} times as many cells", fixed(ratio, 1)),
-            ratio if ratio < 0.95 => format!("{} of that number of cells", percent(ratio)),
-            _ => "about as many cells".to_owned(),
+            ratio if !ratio.is_finite() => format!("{} of all cells", percent(theirs)),
+            ratio if ratio > 1.05 => format!("{} times as large", fixed(ratio, 1)),
+            ratio if ratio < 0.95 => format!("{} as large", percent(ratio)),
+            _ => "about the same".to_owned(),
         };
-        format!("{} attends to {amount}", subject(other.run))
+        format!("{amount} with {}", subject(other.run))
     });
     format!(
         "With {}, over all pairs of images and captions, {} of the word queries, {} of the region \
@@ -108,8 +108,11 @@ fn attention(first: &RunResult, others: &[RunResult]) -> String {
         percent(kept.word_queries),
         percent(kept.region_queries),
         percent(kept.cells),
-        if compared.is_empty() { "" } else { ". " },
-        capitalised(&compared)
+        match compared.as_str() {
+            "" => "",
+            _ => ". The number of such cells is ",
+        },
+        compared
     )
 }
 

@@ -10,7 +10,7 @@ use crate::record::ExampleWord;
 /// A query counts as found when its match is among this many first results.
 pub const FIRST: usize = 10;
 
-/// Words with fewer occurrences are not listed, because a fraction of so few says little.
+/// Words with fewer occurrences are not listed, because their fractions are too uncertain.
 const FEWEST: usize = 20;
 
 /// Number of words listed as most, and as least often answered.

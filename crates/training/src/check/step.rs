@@ -36,20 +36,20 @@ const NEGATIVES: [Negatives; 2] = [Negatives::All, Negatives::Hardest];
 ///
 /// # Errors
 /// When the GPU fails; a wrong number is a [`Check`] that has not passed.
-pub fn kernels(machine: &dyn Gpu) -> Result<Vec<Check>> {
+pub fn kernels(gpu: &dyn Gpu) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
     for kind in [OptimizerKind::Adam, OptimizerKind::Adamw] {
         for count in [1, 300, 4000] {
-            checks.push(adam(machine, kind, count)?);
+            checks.push(adam(gpu, kind, count)?);
         }
     }
     for count in [1, 300, 20_011] {
-        checks.push(squares(machine, count)?);
+        checks.push(squares(gpu, count)?);
     }
-    checks.push(squares_not_finite(machine)?);
+    checks.push(squares_not_finite(gpu)?);
     for (images, captions) in [(1, 3), (5, 9), (37, 150)] {
         for tied in [false, true] {
-            checks.extend(hinges(machine, images, captions, tied)?);
+            checks.extend(hinges(gpu, images, captions, tied)?);
         }
     }
     Ok(checks)
@@ -68,12 +68,12 @@ fn count_differing<T: Copy + Into<f64>>(found: &[T], expected: &[T]) -> f64 {
 }
 
 /// Three optimizer steps: parameter and moments must have the same bits as on the host.
-fn adam(machine: &dyn Gpu, kind: OptimizerKind, count: usize) -> Result<Check> {
+fn adam(gpu: &dyn Gpu, kind: OptimizerKind, count: usize) -> Result<Check> {
     let mut host = ["parameter", "gradient", "first"].map(|label| draw(label, count));
     let mut second: Vec<f32> = draw("second", count).iter().map(|v| v * v).collect();
     let [parameter, gradient, first] = &mut host;
-    let device = [&*parameter, &*gradient, &*first, &second]
-        .map(|numbers| Numbers::copied(machine, numbers));
+    let device =
+        [&*parameter, &*gradient, &*first, &second].map(|numbers| Numbers::copied(gpu, numbers));
     let [p, g, m, v] = device;
     let (p, g, m, v) = (p?, g?, m?, v?);
     let config = OptimizerConfig {
@@ -89,7 +89,7 @@ fn adam(machine: &dyn Gpu, kind: OptimizerKind, count: usize) -> Result<Check> {
             step,
         }
         .factors();
-        on_numbers::adam(machine, [&p, &g, &m, &v], &factors)?;
+        on_numbers::adam(gpu, [&p, &g, &m, &v], &factors)?;
         factors.update(parameter, gradient, first, &mut second);
     }
     let found = count_differing(&p.read()?, parameter)
@@ -103,10 +103,10 @@ fn adam(machine: &dyn Gpu, kind: OptimizerKind, count: usize) -> Result<Check> {
 }
 
 /// The sum of squares in f64, the number of partial sums, and that a second launch gives the same.
-fn squares(machine: &dyn Gpu, count: usize) -> Result<Check> {
+fn squares(gpu: &dyn Gpu, count: usize) -> Result<Check> {
     let gradient = draw("squares", count);
-    let sums = on_numbers::squares(machine, &Numbers::copied(machine, &gradient)?)?;
-    let again = on_numbers::squares(machine, &Numbers::copied(machine, &gradient)?)?;
+    let sums = on_numbers::squares(gpu, &Numbers::copied(gpu, &gradient)?)?;
+    let again = on_numbers::squares(gpu, &Numbers::copied(gpu, &gradient)?)?;
     let expected: f64 = gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum();
     let same = sums.len() == sum_count(count) && sums == again;
     let relative = (sums.iter().sum::<f64>() - expected).abs() / expected;
@@ -118,12 +118,12 @@ fn squares(machine: &dyn Gpu, count: usize) -> Result<Check> {
 }
 
 /// The sum is not finite when one number is NaN or infinite, and finite with the largest f32.
-fn squares_not_finite(machine: &dyn Gpu) -> Result<Check> {
+fn squares_not_finite(gpu: &dyn Gpu) -> Result<Check> {
     let mut wrong = 0;
     for (number, finite) in [(f32::MAX, true), (f32::INFINITY, false), (f32::NAN, false)] {
         let mut gradient = draw("squares", 300);
         gradient[299] = number;
-        let sums = on_numbers::squares(machine, &Numbers::copied(machine, &gradient)?)?;
+        let sums = on_numbers::squares(gpu, &Numbers::copied(gpu, &gradient)?)?;
         wrong += usize::from(sums.iter().sum::<f64>().is_finite() != finite);
     }
     Ok(Check {
@@ -135,7 +135,7 @@ fn squares_not_finite(machine: &dyn Gpu) -> Result<Check> {
 
 /// Gradients of the hinge must have the same bits as on the host. Where `tied`, similarities are
 /// rounded to multiples of 0.25, so that costs are often equal, and often exactly zero.
-fn hinges(machine: &dyn Gpu, images: usize, captions: usize, tied: bool) -> Result<Vec<Check>> {
+fn hinges(gpu: &dyn Gpu, images: usize, captions: usize, tied: bool) -> Result<Vec<Check>> {
     let pairing = Pairing::new((0..captions).map(|caption| caption * 7 % images).collect());
     let mut similarities = draw("similarities", images * captions);
     for similarity in &mut similarities {
@@ -153,7 +153,7 @@ fn hinges(machine: &dyn Gpu, images: usize, captions: usize, tied: bool) -> Resu
                 ..LossConfig::default()
             };
             let options = HingeOptions::new(&pairing, &config, negatives);
-            let found = on_numbers::hinge(machine, &similarities, &pairing, &options)?;
+            let found = on_numbers::hinge(gpu, &similarities, &pairing, &options)?;
             let expected = hinge(&similarities, &pairing, &config, negatives)?;
             let tied = if tied { "tied" } else { "random" };
             checks.push(Check {
@@ -385,10 +385,10 @@ mod tests {
     #[test]
     fn every_kernel_of_a_step_computes_what_the_host_does() {
         let required = std::env::var_os("UARD_NVRTC").is_some();
-        let Some(machine) = Interpreter::where_possible(80, required) else {
+        let Some(gpu) = Interpreter::where_possible(80, required) else {
             return;
         };
-        assert_passed(&kernels(&machine).unwrap());
+        assert_passed(&kernels(&gpu).unwrap());
     }
 
     #[test]

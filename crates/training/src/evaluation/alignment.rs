@@ -110,7 +110,7 @@ fn rows_of_words(caption: &str, tokenizer: &TextModel) -> Result<Vec<Range<usize
     })
 }
 
-/// The relevance of a word to each region [R]: the highest of its rows.
+/// The relevance of a word to each of R regions: the highest of its rows.
 fn highest(rows: &[Vec<f32>]) -> Option<Vec<f32>> {
     rows.iter().cloned().reduce(|highest, row| {
         let pairs = highest.into_iter().zip(row);

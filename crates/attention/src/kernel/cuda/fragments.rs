@@ -119,7 +119,7 @@ impl DeviceBuilder {
     ///
     /// # Errors
     /// When there is too little memory.
-    pub fn finish(self, machine: &dyn Gpu) -> Result<DeviceFragments> {
+    pub fn finish(self, gpu: &dyn Gpu) -> Result<DeviceFragments> {
         let mut starts = vec![0u32];
         for &count in &self.counts {
             starts.push(starts.last().copied().unwrap_or(0) + count as u32);
@@ -128,10 +128,10 @@ impl DeviceBuilder {
             precision: self.precision,
             width: self.width,
             padded: self.width.next_multiple_of(DEPTH),
-            rows: Numbers::copied(machine, &self.rows)?,
-            starts: Numbers::copied(machine, &starts)?,
-            grams: Numbers::copied(machine, &self.grams)?,
-            gram_starts: Numbers::copied(machine, &self.gram_starts)?,
+            rows: Numbers::copied(gpu, &self.rows)?,
+            starts: Numbers::copied(gpu, &starts)?,
+            grams: Numbers::copied(gpu, &self.grams)?,
+            gram_starts: Numbers::copied(gpu, &self.gram_starts)?,
             counts: self.counts,
         })
     }

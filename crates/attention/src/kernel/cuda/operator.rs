@@ -64,9 +64,9 @@ pub(crate) struct SimilarityRequest<'a> {
     pub products: &'a Products,
 }
 
-/// Similarities of a batch in f32. Its tensors are in the memory of `machine`, or of the host.
+/// Similarities of a batch in f32. Its tensors are in the memory of `gpu`, or of the host.
 pub(crate) fn similarities(
-    machine: Arc<dyn Gpu>,
+    gpu: Arc<dyn Gpu>,
     request: &SimilarityRequest<'_>,
 ) -> Result<KernelOutput> {
     let SimilarityRequest {
@@ -79,15 +79,15 @@ pub(crate) fn similarities(
     let shape = batch_shape(regions, words);
     let counts = |counts: &[usize]| {
         let counts: Vec<u32> = counts.iter().map(|&count| count as u32).collect();
-        KernelBuffer::new(&*machine, &Tensor::new(counts, device)?)
+        KernelBuffer::new(&*gpu, &Tensor::new(counts, device)?)
     };
-    let shared = machine.shared_bytes();
+    let shared = gpu.shared_bytes();
     let batch = Batch {
         kernels: PairKernels::new(request.config, request.threshold, shape, shared)?,
         region_counts: counts(regions.counts())?,
         word_counts: counts(words.counts())?,
         given: products.all().map(Tensor::detach),
-        machine,
+        gpu,
     };
     let output = batch.forward(shape)?;
     let values = operator(&output.values, &products.all(), move |upstream| {
@@ -115,18 +115,18 @@ enum KernelBuffer<T> {
 }
 
 impl<T: WithDType + Pod> KernelBuffer<T> {
-    fn new(machine: &dyn Gpu, tensor: &Tensor) -> CandleResult<Self> {
+    fn new(gpu: &dyn Gpu, tensor: &Tensor) -> CandleResult<Self> {
         #[cfg(feature = "cuda")]
         if tensor.device().is_cuda() {
             return Ok(Self::OfTensor(tensor.contiguous()?));
         }
         let numbers = tensor.flatten_all()?.to_vec1::<T>()?;
-        let numbers = Numbers::copied(machine, &numbers).map_err(CandleError::wrap)?;
+        let numbers = Numbers::copied(gpu, &numbers).map_err(CandleError::wrap)?;
         Ok(Self::Copied(numbers))
     }
 
     /// Numbers without values yet. A kernel must write every one of them before they are read.
-    fn unset(machine: &dyn Gpu, shape: &Shape, device: &Device) -> CandleResult<Self> {
+    fn unset(gpu: &dyn Gpu, shape: &Shape, device: &Device) -> CandleResult<Self> {
         #[cfg(feature = "cuda")]
         if device.is_cuda() {
             // SAFETY: a tensor of `empty` must not be read before it is written. Only `forward`
@@ -138,7 +138,7 @@ impl<T: WithDType + Pod> KernelBuffer<T> {
             }?));
         }
         let _ = device;
-        let numbers = Numbers::unset(machine, shape.elem_count()).map_err(CandleError::wrap)?;
+        let numbers = Numbers::unset(gpu, shape.elem_count()).map_err(CandleError::wrap)?;
         Ok(Self::Copied(numbers))
     }
 
@@ -164,7 +164,7 @@ impl<T: WithDType + Pod> KernelBuffer<T> {
 
 /// Relevance [C W, I R] and both Gram matrices of a batch, and the kernels on them.
 struct Batch {
-    machine: Arc<dyn Gpu>,
+    gpu: Arc<dyn Gpu>,
     kernels: PairKernels,
     /// Relevance, Gram matrices of regions and of words.
     given: [Tensor; 3],
@@ -176,7 +176,7 @@ impl Batch {
     fn buffers(&self, tensors: &[Tensor; 3]) -> CandleResult<[KernelBuffer<f32>; 3]> {
         let [a, b, c] = tensors
             .each_ref()
-            .map(|tensor| KernelBuffer::new(&*self.machine, tensor));
+            .map(|tensor| KernelBuffer::new(&*self.gpu, tensor));
         Ok([a?, b?, c?])
     }
 
@@ -192,12 +192,12 @@ impl Batch {
     }
 
     fn forward(&self, shape: BatchShape) -> CandleResult<KernelOutput> {
-        let (machine, device) = (&*self.machine, self.given[0].device());
+        let (gpu, device) = (&*self.gpu, self.given[0].device());
         let pairs = Shape::from((shape.images, shape.captions));
         let maxima = Shape::from((shape.captions, shape.words, shape.images));
-        let values = KernelBuffer::<f32>::unset(machine, &pairs, device)?;
-        let word_maxima = KernelBuffer::<f32>::unset(machine, &maxima, device)?;
-        let counts = KernelBuffer::<i64>::new(machine, &Tensor::zeros(3, DType::I64, device)?)?;
+        let values = KernelBuffer::<f32>::unset(gpu, &pairs, device)?;
+        let word_maxima = KernelBuffer::<f32>::unset(gpu, &maxima, device)?;
+        let counts = KernelBuffer::<i64>::new(gpu, &Tensor::zeros(3, DType::I64, device)?)?;
         let given = self.buffers(&self.given)?;
         let inputs = self.inputs(&given)?;
         let answers = BatchAnswers {
@@ -212,7 +212,7 @@ impl Batch {
         // others fail. Copies live to the end of this function, which reads the outputs and so waits
         // for the kernel. Tensors of CUDA are freed on candle's stream, on which the kernel runs: not
         // before it has run.
-        unsafe { self.kernels.forward(machine, &inputs, &answers) }.map_err(CandleError::wrap)?;
+        unsafe { self.kernels.forward(gpu, &inputs, &answers) }.map_err(CandleError::wrap)?;
         Ok(KernelOutput {
             values: values.tensor(&pairs)?,
             word_maxima: word_maxima.tensor(&maxima)?,
@@ -222,10 +222,10 @@ impl Batch {
 
     /// The gradients of relevance and of both Gram matrices; `upstream` [I, C].
     fn backward(&self, upstream: &Tensor) -> CandleResult<Vec<Tensor>> {
-        let machine = &*self.machine;
+        let gpu = &*self.gpu;
         let [a, b, c] = self.given.each_ref().map(Tensor::zeros_like);
         let (from, to) = (self.buffers(&self.given)?, self.buffers(&[a?, b?, c?])?);
-        let upstream = KernelBuffer::<f32>::new(machine, upstream)?;
+        let upstream = KernelBuffer::<f32>::new(gpu, upstream)?;
         let gradients = BatchGradients {
             relevance: to[0].argument()?,
             region_grams: to[1].argument()?,
@@ -235,11 +235,8 @@ impl Batch {
         // SAFETY: as in the forward pass: the gradients have the shapes of the inputs and are zero,
         // and upstream has that of the similarities. Copies live to the end of this function, which
         // reads the gradients and so waits for the kernel.
-        unsafe {
-            self.kernels
-                .backward(machine, &inputs, upstream_at, &gradients)
-        }
-        .map_err(CandleError::wrap)?;
+        unsafe { self.kernels.backward(gpu, &inputs, upstream_at, &gradients) }
+            .map_err(CandleError::wrap)?;
         let given = to.iter().zip(&self.given);
         given.map(|(to, like)| to.tensor(like.shape())).collect()
     }

@@ -119,7 +119,7 @@ impl PairKernels {
     /// Computes similarities, word maxima and counts.
     ///
     /// # Safety
-    /// Each address must point to memory of `machine` that has the shape and type given at its
+    /// Each address must point to memory of `gpu` that has the shape and type given at its
     /// field, for the shape of these kernels, and that is not freed before the kernel has run. Each
     /// region count must be from 1 to R, each word count from 1 to W.
     ///
@@ -127,7 +127,7 @@ impl PairKernels {
     /// When the GPU refuses the launch.
     pub unsafe fn forward(
         &self,
-        machine: &dyn Gpu,
+        gpu: &dyn Gpu,
         inputs: &BatchInputs,
         answers: &BatchAnswers,
     ) -> GpuResult<()> {
@@ -155,7 +155,7 @@ impl PairKernels {
         // shape and lifetime of the memory are this function's own obligations, which its caller
         // meets. A block gets shared memory for the cells of as many pairs as it has warps.
         unsafe {
-            machine.launch(&Launch {
+            gpu.launch(&Launch {
                 program: &self.program,
                 kernel: "pairs_forward",
                 blocks: pairs.div_ceil(self.warps) as u32,
@@ -176,7 +176,7 @@ impl PairKernels {
     /// When the GPU refuses the launch.
     pub unsafe fn backward(
         &self,
-        machine: &dyn Gpu,
+        gpu: &dyn Gpu,
         inputs: &BatchInputs,
         upstream: Argument,
         gradients: &BatchGradients,
@@ -208,7 +208,7 @@ impl PairKernels {
             // The shape and lifetime of the memory are this function's own obligations, which its
             // caller meets. `new` has checked that the shared memory fits a block.
             unsafe {
-                machine.launch(&Launch {
+                gpu.launch(&Launch {
                     program: &self.program,
                     kernel: "pairs_backward",
                     blocks: owners as u32,

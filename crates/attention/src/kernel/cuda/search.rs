@@ -28,7 +28,7 @@ type OnChunk<'a> = &'a mut dyn FnMut(Range<usize>, &Numbers<f32>) -> Result<()>;
 /// Regions and words of one width in a GPU's memory, and the settings of their similarity.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DeviceSearch<'a> {
-    pub machine: &'a dyn Gpu,
+    pub gpu: &'a dyn Gpu,
     pub config: &'a MatcherConfig,
     /// The given threshold; the rule `zero` has its own.
     pub threshold: f64,
@@ -116,9 +116,9 @@ impl DeviceSearch<'_> {
         if kernel.k == 0 {
             return Ok(Vec::new());
         }
-        let (machine, entries) = (self.machine, kernel.lists * kernel.k);
-        let indices = Numbers::<u32>::unset(machine, entries)?;
-        let best = Numbers::<f32>::unset(machine, entries)?;
+        let (gpu, entries) = (self.gpu, kernel.lists * kernel.k);
+        let indices = Numbers::<u32>::unset(gpu, entries)?;
+        let best = Numbers::<f32>::unset(gpu, entries)?;
         let mut arguments = vec![similarities.argument(), indices.argument(), best.argument()];
         arguments.extend(sizes.iter().map(|&size| Argument::U32(size as u32)));
         // SAFETY: `arguments` has the types and order of the kernel's parameters: three addresses
@@ -126,7 +126,7 @@ impl DeviceSearch<'_> {
         // sizes are those of `similarities`. All three outlive the reads below, which wait for the
         // kernel.
         unsafe {
-            machine.launch(&Launch {
+            gpu.launch(&Launch {
                 program: &TOP,
                 kernel: kernel.name,
                 blocks: kernel.blocks,
@@ -161,7 +161,7 @@ impl DeviceSearch<'_> {
         let matching = Matching::new(*self)?;
         let chunks = matching.chunks(self.pairs_at_once / captions);
         let room = chunks.iter().map(|chunk| matching.images(chunk).len());
-        let similarities = Numbers::<f32>::unset(self.machine, room.max().unwrap_or(0) * captions)?;
+        let similarities = Numbers::<f32>::unset(self.gpu, room.max().unwrap_or(0) * captions)?;
         for chunk in chunks {
             let images = matching.images(&chunk);
             matching.run(&chunk, &similarities)?;
@@ -190,17 +190,17 @@ struct Matching<'a> {
 
 impl<'a> Matching<'a> {
     fn new(search: DeviceSearch<'a>) -> Result<Self> {
-        let (machine, rule) = (search.machine, search.config.rule);
+        let (gpu, rule) = (search.gpu, search.config.rule);
         let (regions, words) = (&search.regions.counts, &search.words.counts);
-        let shared = machine.shared_bytes() as usize;
+        let shared = gpu.shared_bytes() as usize;
         let shape = TileShape::choose(regions, words, rule, shared)?;
         let image_tiles = tiles(regions, shape.most_regions, MOST_IMAGES);
         let caption_tiles = tiles(words, shape.word_rows, MOST_CAPTIONS);
         Ok(Self {
             program: match_program(&shape, rule, search.is_f16),
-            device_image_tiles: Numbers::copied(machine, &image_tiles)?,
-            caption_tiles: Numbers::copied(machine, &caption_tiles)?,
-            counts: Numbers::zeros(machine, 3)?,
+            device_image_tiles: Numbers::copied(gpu, &image_tiles)?,
+            caption_tiles: Numbers::copied(gpu, &caption_tiles)?,
+            counts: Numbers::zeros(gpu, 3)?,
             search,
             shape,
             image_tiles,
@@ -269,7 +269,7 @@ impl<'a> Matching<'a> {
         // `similarities` has room for the largest chunk. All of it lives until `each_chunk` has
         // read the counts, which waits for the kernel.
         unsafe {
-            self.search.machine.launch(&Launch {
+            self.search.gpu.launch(&Launch {
                 program: &self.program,
                 kernel: "match",
                 blocks: (tiles.len() * caption_tiles) as u32,

@@ -38,7 +38,7 @@ struct StepShape {
 /// # Errors
 /// When the kernel cannot be compiled or launched.
 unsafe fn forward(
-    machine: &dyn Gpu,
+    gpu: &dyn Gpu,
     inputs: [Argument; 4],
     saved: Argument,
     shape: StepShape,
@@ -47,7 +47,7 @@ unsafe fn forward(
     let arguments = [&inputs[..], &[saved], &sizes].concat();
     // SAFETY: the arguments are those of `gates_forward`, in number, order and type; the caller
     // promises that the addresses are valid.
-    unsafe { launch(machine, "gates_forward", &arguments, shape) }
+    unsafe { launch(gpu, "gates_forward", &arguments, shape) }
 }
 
 /// Launches the backward kernel: it writes the gradients of a step to `gradients` `[7 n H]`. The
@@ -60,7 +60,7 @@ unsafe fn forward(
 /// # Errors
 /// When the kernel cannot be compiled or launched.
 unsafe fn backward(
-    machine: &dyn Gpu,
+    gpu: &dyn Gpu,
     inputs: [Argument; 3],
     gradients: Argument,
     shape: StepShape,
@@ -70,7 +70,7 @@ unsafe fn backward(
     let arguments = [&inputs[..], &[gradients], &sizes].concat();
     // SAFETY: the arguments are those of `gates_backward`, in number, order and type; the caller
     // promises that the addresses are valid.
-    unsafe { launch(machine, "gates_backward", &arguments, shape) }
+    unsafe { launch(gpu, "gates_backward", &arguments, shape) }
 }
 
 /// Launches a kernel with a thread for each number of a step's states.
@@ -78,7 +78,7 @@ unsafe fn backward(
 /// # Safety
 /// As [`forward`]; the arguments must be those of the kernel.
 unsafe fn launch(
-    machine: &dyn Gpu,
+    gpu: &dyn Gpu,
     kernel: &'static str,
     arguments: &[Argument],
     shape: StepShape,
@@ -86,7 +86,7 @@ unsafe fn launch(
     // SAFETY: the caller promises that the arguments are those of the kernel and that the addresses
     // are valid. The kernels use no shared memory, and ignore threads beyond the last number.
     unsafe {
-        machine.launch(&Launch {
+        gpu.launch(&Launch {
             program: &GATES,
             kernel,
             blocks: ((shape.rows * shape.width) as u32).div_ceil(THREADS),
@@ -178,7 +178,7 @@ pub(super) mod on_tensors {
 ///
 /// # Errors
 /// When the GPU fails.
-pub fn check(machine: &dyn Gpu) -> crate::Result<f64> {
+pub fn check(gpu: &dyn Gpu) -> crate::Result<f64> {
     // Rows, width and carried rows: more numbers than a block has threads, and rows without one from
     // the later step; one row; no later step; a row wider than a block.
     let steps = [(5, 67, 3), (1, 5, 1), (3, 9, 0), (2, 300, 1)];
@@ -189,7 +189,7 @@ pub fn check(machine: &dyn Gpu) -> crate::Result<f64> {
             width,
             carried_rows,
         };
-        largest = larger(largest, check_step(machine, shape)?);
+        largest = larger(largest, check_step(gpu, shape)?);
     }
     Ok(largest)
 }
@@ -198,7 +198,7 @@ pub fn check(machine: &dyn Gpu) -> crate::Result<f64> {
 /// errors of the GPU's `expf` and `tanhf`, stay below it.
 pub const TOLERANCE: f64 = 2e-6;
 
-fn check_step(machine: &dyn Gpu, shape: StepShape) -> crate::Result<f64> {
+fn check_step(gpu: &dyn Gpu, shape: StepShape) -> crate::Result<f64> {
     let area = shape.rows * shape.width;
     let draw =
         |label: &str, count: usize| normal(&mut Draws::new(2).stream(label, &[]), 1.0, count);
@@ -211,7 +211,7 @@ fn check_step(machine: &dyn Gpu, shape: StepShape) -> crate::Result<f64> {
         // At least one row, for an address: the kernel reads none if there are no carried rows.
         draw("carried", shape.carried_rows.max(1) * shape.width),
     ];
-    let run = || on_machine(machine, &inputs, shape).map_err(uard_core::Error::from);
+    let run = || on_gpu(gpu, &inputs, shape).map_err(uard_core::Error::from);
     let (found, again) = (run()?, run()?);
     let bits = |found: &[Vec<f32>; 2]| found.concat().into_iter().map(f32::to_bits).collect();
     let (found_bits, again_bits): (Vec<u32>, Vec<u32>) = (bits(&found), bits(&again));
@@ -249,26 +249,22 @@ fn by_candle(inputs: &[Vec<f32>; 6], shape: StepShape) -> candle_core::Result<[V
     Ok([saved.flatten_all()?.to_vec1()?, gradients.to_vec1()?])
 }
 
-fn on_machine(
-    machine: &dyn Gpu,
-    inputs: &[Vec<f32>; 6],
-    shape: StepShape,
-) -> GpuResult<[Vec<f32>; 2]> {
+fn on_gpu(gpu: &dyn Gpu, inputs: &[Vec<f32>; 6], shape: StepShape) -> GpuResult<[Vec<f32>; 2]> {
     let mut buffers = Vec::new();
     for numbers in inputs {
-        buffers.push(Numbers::copied(machine, numbers)?);
+        buffers.push(Numbers::copied(gpu, numbers)?);
     }
     let area = shape.rows * shape.width;
-    let saved = Numbers::<f32>::unset(machine, 6 * area)?;
-    let gradients = Numbers::<f32>::unset(machine, 7 * area)?;
+    let saved = Numbers::<f32>::unset(gpu, 6 * area)?;
+    let gradients = Numbers::<f32>::unset(gpu, 7 * area)?;
     let at = |index: usize| buffers[index].argument();
     // SAFETY: every buffer is allocated above with the size that the kernel expects for `shape`, on
-    // this machine. `read` waits for the kernels, and the buffers are freed after it.
+    // this GPU. `read` waits for the kernels, and the buffers are freed after it.
     unsafe {
         let step = [at(0), at(1), at(2), at(3)];
-        forward(machine, step, saved.argument(), shape)?;
+        forward(gpu, step, saved.argument(), shape)?;
         let step = [saved.argument(), at(4), at(5)];
-        backward(machine, step, gradients.argument(), shape)?;
+        backward(gpu, step, gradients.argument(), shape)?;
     }
     Ok([saved.read()?, gradients.read()?])
 }
@@ -298,10 +294,10 @@ mod tests {
 
     #[test]
     fn kernels_of_a_gpu_equal_candles_operations() {
-        let Some(machine) = interpreter() else {
+        let Some(gpu) = interpreter() else {
             return;
         };
-        let found = check(&machine).unwrap();
+        let found = check(&gpu).unwrap();
         assert!(found < TOLERANCE, "{found}");
     }
 

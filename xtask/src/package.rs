@@ -1,0 +1,174 @@
+//! Checks the crates that others can depend on: as packages, with the newest dependencies, and with
+//! the oldest Rust that they state.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+
+use crate::launch::cargo;
+
+/// The published crates, each after those that it depends on.
+pub const PUBLISHED: [&str; 5] = [
+    "uard-files",
+    "uard-linalg",
+    "uard-relevance",
+    "uard-core",
+    "uard-attention",
+];
+
+/// The oldest Rust that builds them: `rust-version` of the workspace.
+pub const OLDEST_RUST: &str = "1.89";
+
+/// The first minor version of cargo 1 that packages crates which depend on each other.
+const FIRST_CARGO: u32 = 90;
+
+/// Below the root: packages, and what is built from them.
+const FOLDER: &str = "target/package-check";
+
+/// Makes the packages and builds each from its own files alone, then checks a crate that depends on
+/// the last one with the newest version of every dependency. `false` if cargo is too old for it.
+///
+/// # Errors
+/// When a package lacks a file or a version, or one does not build.
+pub fn check(root: &Path) -> anyhow::Result<bool> {
+    if minor_version_of_cargo(root)? < FIRST_CARGO {
+        return Ok(false);
+    }
+    let folder = root.join(FOLDER);
+    let mut command = cargo(root);
+    command
+        .args(["package", "--locked", "--allow-dirty", "--quiet"])
+        .args(PUBLISHED.iter().flat_map(|name| ["-p", name]))
+        .env("CARGO_TARGET_DIR", &folder);
+    run(&mut command, "packaging")?;
+    let dependent = folder.join("dependent");
+    write_dependent(root, &folder, &dependent)?;
+    let mut command = cargo(&dependent);
+    command
+        .args(["check", "--quiet"])
+        .env("CARGO_TARGET_DIR", &folder);
+    run(
+        &mut command,
+        "checking a crate with the newest dependencies",
+    )?;
+    Ok(true)
+}
+
+/// 95 for `cargo 1.95.0 (…)`.
+fn minor_version_of_cargo(root: &Path) -> anyhow::Result<u32> {
+    let output = cargo(root).arg("--version").output();
+    let output = output.context("asking cargo for its version")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let minor = text
+        .strip_prefix("cargo 1.")
+        .and_then(|rest| rest.split('.').next());
+    let minor = minor.and_then(|minor| minor.parse().ok());
+    minor.with_context(|| format!("the version of cargo: expected 1.…, found {text}"))
+}
+
+/// Checks the published crates with [`OLDEST_RUST`]. `false` if that toolchain is not installed.
+///
+/// # Errors
+/// When one does not build.
+pub fn check_oldest_rust(root: &Path) -> anyhow::Result<bool> {
+    let rustup = || {
+        let mut command = Command::new("rustup");
+        command
+            .current_dir(root)
+            .args(["run", OLDEST_RUST, "cargo"])
+            .env_remove("RUSTUP_TOOLCHAIN")
+            .env_remove("CARGO");
+        command
+    };
+    let installed = rustup().arg("--version").output();
+    if !installed.is_ok_and(|output| output.status.success()) {
+        return Ok(false);
+    }
+    let mut command = rustup();
+    command
+        .args([
+            "check",
+            "--locked",
+            "--quiet",
+            "--features",
+            "uard-attention/nn",
+        ])
+        .args(PUBLISHED.iter().flat_map(|name| ["-p", name]))
+        .arg("--target-dir")
+        .arg(root.join("target/oldest-rust"));
+    run(&mut command, "checking with the oldest Rust")?;
+    Ok(true)
+}
+
+/// A crate outside of the workspace, without a lock file, that takes the packages for those of the
+/// registry.
+fn write_dependent(root: &Path, folder: &Path, dependent: &Path) -> anyhow::Result<()> {
+    let version = workspace_version(root)?;
+    let patches: Vec<String> = PUBLISHED
+        .iter()
+        .map(|name| {
+            let package = folder.join(format!("package/{name}-{version}"));
+            format!("{name} = {{ path = {package:?} }}\n")
+        })
+        .collect();
+    let manifest = format!(
+        "[package]\nname = \"dependent\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
+         uard-attention = {{ version = \"{version}\", features = [\"nn\"] }}\n\
+         uard-relevance = \"{version}\"\n\n[patch.crates-io]\n{}",
+        patches.concat()
+    );
+    let write = |path: &str, text: &str| {
+        let path = dependent.join(path);
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+    };
+    fs::create_dir_all(dependent.join("src")).context("making the folder of a crate")?;
+    if dependent.join("Cargo.lock").exists() {
+        fs::remove_file(dependent.join("Cargo.lock")).context("removing a lock file")?;
+    }
+    write("Cargo.toml", &manifest)?;
+    write(
+        "src/main.rs",
+        "fn main() {\n    let matcher = uard_attention::Matcher::new(Default::default());\n    \
+         println!(\"{matcher:?}\");\n}\n",
+    )
+}
+
+fn workspace_version(root: &Path) -> anyhow::Result<String> {
+    let path = root.join("Cargo.toml");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("version = \""));
+    let version = line.and_then(|rest| rest.strip_suffix('"'));
+    Ok(version.context("Cargo.toml states a version")?.to_owned())
+}
+
+fn run(command: &mut Command, action: &str) -> anyhow::Result<()> {
+    let status = command.status().context(action.to_owned())?;
+    ensure!(status.success(), "{action} failed: see above");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stated_rust_and_version_are_those_of_the_workspace() {
+        let root = crate::root();
+        let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+        assert!(manifest.contains(&format!("rust-version = \"{OLDEST_RUST}\"")));
+        let version = workspace_version(&root).unwrap();
+        for name in PUBLISHED {
+            let versioned = format!("{name} = {{ path = ");
+            let line = manifest.lines().find(|line| line.starts_with(&versioned));
+            let line = line.unwrap_or_default();
+            assert!(
+                line.contains(&format!("version = \"{version}\"")),
+                "{name}: {line}"
+            );
+        }
+    }
+}
