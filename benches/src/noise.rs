@@ -37,7 +37,8 @@ impl Drift {
     }
 }
 
-/// The signs of noise as sentences; none for a quiet run.
+/// A sentence for each ceiling that changed too much during the run, and for each contestant of ours with
+/// too few rounds or a median that is too uncertain.
 pub fn complaints<'a>(
     drifts: &[Drift],
     ours: impl IntoIterator<Item = (&'a str, &'a Timings)>,

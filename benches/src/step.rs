@@ -58,7 +58,8 @@ impl Setup {
     }
 }
 
-/// The configuration with UARDA's rule as published, without omission of words and regions.
+/// Reads a configuration and sets the attention that the peers have: UARDA's rule (`masked`) with inverse
+/// temperature 10. No words or regions are left out in training.
 fn as_peers_train(text: &str, origin: &str) -> anyhow::Result<TrainConfig> {
     let mut config = TrainConfig::from_toml(text, origin)?;
     config.apply_sets([

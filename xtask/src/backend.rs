@@ -1,4 +1,4 @@
-//! Chooses the backend of candle to build in for `--device`, and says what is missing for it.
+//! Chooses the backend of candle that is built for a value of `--device`. Errors name what is missing.
 
 use std::env;
 use std::ffi::OsString;

@@ -1,8 +1,9 @@
 //! Finds files, symbols and crates that the documents name and the code does not have.
 //!
-//! In prose: Rust files, paths such as `Matcher::new`, and crates of ours. In a table, a row that
-//! names Rust files by their paths names symbols too: each must be a word of one of these files, and
-//! a file after the first may be named from the first one's folder.
+//! Everywhere it checks Rust files, paths such as `Matcher::new`, and our crates. A table row with
+//! the path of a Rust file is checked further: each Rust name between backticks in the row must
+//! occur as a word in one of the row's files. The first path begins at the root; later ones may
+//! begin at the folder of the first file.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -145,7 +146,7 @@ mod tests {
     /// The complaints about one line, with two files that have a function each.
     fn complaints_about(line: &str) -> Vec<String> {
         let code = [
-            source("crates/a/src/one.rs", "fn find_one() {}"),
+            source("crates/a/src/one.rs", "impl One { fn find_one() {} }"),
             source("crates/a/src/sub/two.rs", "fn find_two() {}"),
         ];
         check(

@@ -15,7 +15,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::loss::binary_cross_entropy_with_logit;
 use candle_nn::{Linear, Module, Optimizer, SGD, VarBuilder, linear, linear_no_bias};
 use uard_attention::{CrossAttention, CrossAttentionConfig, Masks, MatcherConfig, QuerySide};
-use uard_relevance::{LearnerConfig, ThresholdLearner};
+use uard_relevance::{CaptionRule, LearnerConfig, ThresholdLearner};
 
 const PAIRS: usize = 24;
 const CONCEPTS: usize = 12;
@@ -25,7 +25,8 @@ const FEATURES: usize = 20;
 const WIDTH: usize = 16;
 const STEPS: usize = 150;
 
-/// A model of somebody else's: attention, then a classifier of what each word attends to.
+/// A model of somebody else's: attention, then a score of what each word attends to and of how well
+/// it is answered.
 struct Model {
     attention: CrossAttention,
     of_word: Linear,
@@ -45,7 +46,7 @@ impl Model {
         Ok(Self {
             attention: CrossAttention::new(config, vb.pp("attention"))?,
             of_word: linear_no_bias(CONCEPTS, WIDTH, vb.pp("of_word"))?,
-            score: linear(WIDTH, 1, vb.pp("score"))?,
+            score: linear(WIDTH + 1, 1, vb.pp("score"))?,
         })
     }
 
@@ -60,7 +61,8 @@ impl Model {
             .attention
             .forward(pictures, captions, &Masks::default(), threshold)?;
         let joined = (found.vectors * self.of_word.forward(captions)?)?;
-        Ok(self.score.forward(&joined)?.squeeze(2)?.mean(1)?)
+        let inputs = Tensor::cat(&[joined, found.answers.unsqueeze(2)?], 2)?;
+        Ok(self.score.forward(&inputs)?.squeeze(2)?.mean(1)?)
     }
 }
 
@@ -73,8 +75,10 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     let vb = VarBuilder::from_tensors(tensors.collect(), DType::F32, &Device::Cpu);
     let model = Model::new(&vb)?;
     let mut optimizer = SGD::new(parameters.into_values().collect(), 2.0)?;
-    // A batch of 24 captions of three words gives 72 samples on each side at most.
+    // A batch of 24 captions of three words gives 72 samples on each side. All captions are sampled,
+    // because this model does not rank pictures by their similarity.
     let mut learner = ThresholdLearner::new(LearnerConfig {
+        captions: CaptionRule::All,
         minimum_samples: 20,
         ..LearnerConfig::default()
     })?;
@@ -122,7 +126,7 @@ fn parameters() -> candle_core::Result<HashMap<String, Var>> {
         ("attention.values.weight", &[WIDTH, FEATURES]),
         ("attention.values.bias", &[WIDTH]),
         ("of_word.weight", &[WIDTH, CONCEPTS]),
-        ("score.weight", &[1, WIDTH]),
+        ("score.weight", &[1, WIDTH + 1]),
         ("score.bias", &[1]),
     ];
     let variables = shapes.into_iter().enumerate().map(|(at, (name, shape))| {

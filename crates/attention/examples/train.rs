@@ -10,7 +10,7 @@
 #![allow(clippy::print_stdout, reason = "an example prints its results")]
 
 use candle_core::{Device, Result, Tensor, Var};
-use uard_attention::{Matcher, MatcherConfig, Regions, Words};
+use uard_attention::{Matcher, MatcherConfig, Regions, WeightRule, Words};
 use uard_relevance::{LearnerConfig, ThresholdLearner};
 
 const PAIRS: usize = 24;
@@ -24,7 +24,11 @@ const MARGIN: f64 = 0.2;
 
 /// Runs the example.
 pub fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let matcher = Matcher::new(MatcherConfig::default())?;
+    // Under this rule a word that finds nothing still has a gradient.
+    let matcher = Matcher::new(MatcherConfig {
+        rule: WeightRule::Nearest,
+        ..MatcherConfig::default()
+    })?;
     // A batch of 24 captions of three words gives 72 samples on each side at most.
     let mut learner = ThresholdLearner::new(LearnerConfig {
         minimum_samples: 20,

@@ -23,7 +23,7 @@ pub enum WeightRule {
     Zero,
     /// SCAN: LeakyReLU, division by the L2 norm over the queries, then softmax; no masks.
     Scan,
-    /// Each query adds its highest relevance; no masks. The limit of the masked rule for an
+    /// Each query adds its highest relevance; no masks. The limit of the rule nearest for an
     /// infinite inverse temperature.
     #[serde(rename = "maxsim")]
     MaxSim,

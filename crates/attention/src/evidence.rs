@@ -1,5 +1,5 @@
-//! Evidence of a pair: for each word the regions that its attention weights, and whether any is above
-//! the threshold.
+//! Evidence of a pair: for each word the regions with an attention weight above zero, and whether the
+//! word's highest relevance is above the threshold.
 
 use candle_core::DType;
 use serde::{Deserialize, Serialize};

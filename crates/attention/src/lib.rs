@@ -1,5 +1,4 @@
-//! Cross-attention between regions and words with a learned threshold: the README of this crate, then
-//! its items.
+//! Cross-attention between regions and words with a learned threshold.
 #![doc = include_str!("../README.md")]
 
 mod attended;

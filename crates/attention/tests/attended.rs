@@ -1,4 +1,5 @@
-//! Attended vectors, weights and answers, alone and in the layer, against the scalar reference.
+//! Tests of `Matcher::attend`: vectors and weights against the scalar reference, the means of the
+//! answers against similarities, gradients against finite differences.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 

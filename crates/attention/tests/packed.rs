@@ -22,7 +22,7 @@ fn words(counts: &[usize], width: usize) -> Words {
     side(5, "words", counts, width).words(DType::F32)
 }
 
-/// The bytes of the file of packed fragments.
+/// Writes packed fragments to a temporary file and returns the bytes of that file.
 macro_rules! bytes {
     ($packed:expr) => {{
         let directory = tempfile::tempdir().unwrap();

@@ -226,7 +226,9 @@ fn assert_maxima(broken: &Passes, whole: &Passes, of_image: bool) {
     }
 }
 
-/// The gradient of every fragment of a pair that is not finite is NaN, that of padding zero.
+/// Asserts that after a number in the first image (or caption) is made not finite, the gradients of
+/// that entry and of the whole other side are NaN wherever they were not zero before (as they are
+/// for padding), and that all other gradients are unchanged.
 fn assert_gradients(broken: &Passes, whole: &Passes, of_image: bool) {
     let images = whole.found.values.dim(0).unwrap();
     let (_, captions) = whole.found.values.dims2().unwrap();

@@ -1,7 +1,8 @@
-//! The errors of `uard` with an NVIDIA driver that is too old or sees no GPU.
+//! Tests of the errors of `uard` if the NVIDIA driver is too old or finds no GPU.
 //!
-//! The driver is a small library that the tests compile with `cc`; without a C compiler they are skipped.
-//! A program that links CUDA loads the installed driver, so these tests are not built then.
+//! In place of the driver the tests use a small library, which they compile with `cc`; without a C
+//! compiler the tests are skipped. With the feature `cuda` they are not built, because the program then
+//! loads the installed driver.
 
 #![cfg(all(target_os = "linux", feature = "cuda-kernels", not(feature = "cuda")))]
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]

@@ -184,7 +184,10 @@ fn unknown_keys_and_values_of_a_configuration_are_refused() {
     );
     refused(
         &set("evaluation.split=../../dev"),
-        &["evaluation.split", "which files of the data begin with"],
+        &[
+            "evaluation.split",
+            "expected the name of a split, such as dev",
+        ],
     );
     refused(
         &set("training.batch=1"),
@@ -361,7 +364,7 @@ fn a_pointer_to_a_checkpoint_that_is_not_there_is_refused() {
         fs::write(own.path().join("checkpoints/best"), found).unwrap();
         refused(
             &evaluate(own.path(), data.path()),
-            &["checkpoints/best", found, "not beside it"],
+            &["checkpoints/best", found, "no such directory beside it"],
         );
     }
 }
@@ -408,7 +411,11 @@ fn a_state_that_no_run_reaches_is_refused() {
         ("/epochs_without_gain", u64::MAX.into(), "without a gain"),
         ("/running/hills/relevant/counts", [1, 2].into(), "100 bins"),
         ("/batch", 1000.into(), "batch 1000 of epoch"),
-        ("/step", 100_000.into(), "step 100000 cannot be"),
+        (
+            "/step",
+            100_000.into(),
+            "contradict each other: step 100000",
+        ),
         ("/epoch", 0.into(), "of epoch 0"),
     ];
     for (pointer, damage, said) in damages {

@@ -1,7 +1,7 @@
 //! The parameters of a model: f32 variables by name, in the order of their names.
 //!
-//! candle's own map of variables has another order in every process. Sorted by name, files and updates
-//! are the same in every run.
+//! candle's own map of variables has a different order in every process. These are sorted by name, so
+//! that files and updates are the same in every run.
 
 use std::collections::BTreeMap;
 

@@ -63,7 +63,7 @@ impl ModelConfig {
         }
         let split = &self.evaluation.split;
         if !is_split_name(split) {
-            let expected = "a name such as dev or test, with which files of the data begin";
+            let expected = "the name of a split, such as dev for the file dev_caps.txt";
             return Err(Error::setting("evaluation.split", split, expected));
         }
         Matcher::new(self.matcher)?;

@@ -1,5 +1,4 @@
-//! The threshold between relevant and irrelevant similarities: the README of this crate, then its
-//! items.
+//! The threshold between relevant and irrelevant similarities.
 #![doc = include_str!("../README.md")]
 
 mod config;

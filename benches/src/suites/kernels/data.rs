@@ -8,9 +8,9 @@ use uard_core::{Regions, Words};
 
 /// Images and captions with the threshold that they are matched by.
 pub struct Data {
-    /// Regions as a tensor, for peers.
+    /// Regions as a tensor, not packed: for other programs (peers) and for the product alone.
     pub regions: Regions,
-    /// Words as a tensor, for peers.
+    /// Words as a tensor, not packed: for other programs (peers) and for the product alone.
     pub words: Words,
     /// Packed regions for every precision of our kernels.
     pub packed_regions: PackedRegions,

@@ -1,8 +1,8 @@
-//! The bounds on the difference between relevance in bf16 and in f32: the lemmas of
-//! `docs/exactness.md`.
+//! The bounds of `docs/exactness.md`: on the difference between relevance in bf16 and in f32, on the
+//! rounding of Gram forms, and on answers.
 //!
-//! Each lemma has a property test in `tests.rs`. [`crate::kernel::answers`] combines them to the reach
-//! of a pair, which tests compare with `scalar.rs`.
+//! Each lemma has a property test in `tests.rs`. From these bounds [`crate::kernel::answers`] computes the
+//! reach of a pair, an upper bound of its similarity in f32; tests compare it with `scalar.rs`.
 
 /// Half the distance from 1 to the next f32: the largest relative error of one rounding.
 const UNIT: f64 = 1.0 / (1u64 << 24) as f64;

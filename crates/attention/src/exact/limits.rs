@@ -1,4 +1,5 @@
-//! The bounds of all pairs of packed images and captions, from the rounding bounds of each entry.
+//! The error bounds from which the reach of each pair is computed (an upper bound of its similarity in
+//! f32). They are prepared once for each packed image and caption, and combined for pairs.
 
 use std::ops::Range;
 

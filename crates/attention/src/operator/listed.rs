@@ -15,8 +15,8 @@ use crate::config::QuerySide;
 use crate::kept::Above;
 use crate::side::SMALLEST_SQUARED_LENGTH;
 
-/// A tile is listed if at most one in so many of its cells is above the threshold; with more,
-/// vectors of neighbouring cells are faster.
+/// A tile is listed if at most one cell in this many is above the threshold; with more, vectors of
+/// neighbouring cells are faster.
 const LISTED_UP_TO_ONE_IN: usize = 8;
 
 /// A cell of a tile.

@@ -1,11 +1,13 @@
 //! The similarity of a batch on the CPU: one operator with an analytic gradient.
 //!
-//! It multiplies words with regions tile by tile. After that product nothing is as wide as the
-//! joint space until the gradients of words and regions are summed. In training each tile saves its
-//! relevance, and the backward pass writes the gradient over it: no second product is needed. A
-//! tile with few cells above the threshold saves these cells (12 bytes each), any other tile every
-//! cell. Cells at or below the threshold and pairs without upstream gradient have no gradient; sums
-//! over tiles skip them.
+//! It multiplies words with regions tile by tile. From then on it computes with relevance and Gram
+//! matrices alone, and reads the vectors again only to sum the gradients of words and regions. In
+//! training each tile saves its relevance, and the backward pass writes the gradient over it, so
+//! that words and regions are multiplied only once. Under the rules `masked` and `zero` a tile with
+//! few cells above the threshold saves only these cells (12 bytes each in f32); every other tile
+//! saves all cells. Under these two rules cells at or below the threshold have no gradient; under
+//! every rule pairs without upstream gradient have none. Sums over tiles skip such cells where they
+//! are many.
 //!
 //! The tiles and the order of sums do not depend on the number of threads, and so neither does any
 //! byte of the result.

@@ -1,8 +1,9 @@
 //! Products of the gradient of a tile, or of a Gram matrix, with rows of fragments: the gradients
 //! of other fragments.
 //!
-//! The gradient of a tile is zero wherever relevance is not above the threshold or a pair has no
-//! upstream gradient; often only a few per cent of its numbers are left. These are listed row by
+//! The gradient of a tile is zero where a pair has no upstream gradient and, under the rules `masked`
+//! and `zero`, where relevance is not above the threshold; often only a few per cent of its numbers
+//! are left. These are listed row by
 //! row, and each row of the product is summed in registers over its list. A tile with more of them
 //! goes to the dense product.
 
@@ -11,7 +12,7 @@ use uard_linalg::vector::{Loops, Number, Simd, Vector, vectorised};
 
 use super::listed::Cell;
 
-/// A matrix goes to the dense product if at least one number in so many is not zero. An estimate
+/// A matrix goes to the dense product if at least one number in this many is not zero. An estimate
 /// from operation counts, not measured.
 const DENSE_FROM_ONE_IN: usize = 3;
 

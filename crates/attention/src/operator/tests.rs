@@ -1,4 +1,5 @@
-//! Listed cells and tiles of every cell give the same similarities and gradients.
+//! Tests that a tile gives the same similarities and gradients whether only its cells above the
+//! threshold are saved, as a list, or all its cells.
 
 use candle_core::Var;
 use uard_core::random::{Draws, normal};

@@ -48,9 +48,9 @@ pub(super) struct Tile {
     pub block: usize,
     pub captions: Range<usize>,
     pub images: Range<usize>,
-    /// Valid words of the captions.
+    /// Number of valid words of the captions.
     pub rows: usize,
-    /// Padded regions of the images.
+    /// Number of regions of the images, padding included.
     pub columns: usize,
 }
 

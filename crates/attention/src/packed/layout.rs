@@ -24,9 +24,9 @@ pub struct ImageBlock {
 /// Which fragments are packed, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Regions: columns, in blocks of images.
+    /// Regions, packed as columns of the product. Each block of images begins at a new panel.
     Regions,
-    /// Words: rows, without gaps.
+    /// Words, packed as rows of the product. Each caption follows the previous one without a gap.
     Words,
 }
 

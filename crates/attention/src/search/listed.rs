@@ -1,4 +1,5 @@
-//! The similarities of listed pairs; only panels of their images and captions are multiplied.
+//! The similarities of listed pairs. Pairs of one image whose captions lie close together are computed in
+//! one run: the image's panels times all words from the run's first caption to its last.
 
 use std::ops::Range;
 

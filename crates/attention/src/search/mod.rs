@@ -73,6 +73,10 @@ pub struct Search {
     matcher: Matcher,
     threshold: f64,
     running: Running,
+    #[cfg_attr(
+        not(feature = "cuda-kernels"),
+        allow(dead_code, reason = "read by the engine cuda alone")
+    )]
     pairs_at_once: usize,
 }
 

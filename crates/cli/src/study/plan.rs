@@ -26,7 +26,7 @@ pub struct Study {
 /// One setting of a study.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// The setting as the file has it.
+    /// The setting as the file of the study describes it.
     pub plan: SettingPlan,
     /// The configuration that its models are trained with; each run replaces the seed.
     pub config: TrainConfig,

@@ -1,4 +1,5 @@
-//! Reads the ids of a split's images and checks that they fit the order of its captions.
+//! Reads the ids of a split's images. Checks them against the image of each caption, against each other
+//! (no two images share one), and against the ids in the feature store.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

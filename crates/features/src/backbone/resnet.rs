@@ -37,7 +37,7 @@ pub enum StrideOn {
     First,
 }
 
-/// A stage, named as its maps are in the literature.
+/// A stage of a ResNet. The names C2 to C5 are those of its feature maps in papers on feature pyramids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {

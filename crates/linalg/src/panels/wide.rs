@@ -215,7 +215,7 @@ unsafe fn read(words: *const f32) -> f32x16 {
     unsafe { words.cast::<f32x16>().read_unaligned() }
 }
 
-/// Reads a word of each of 16 columns, and prefetches the words [`AHEAD`] bytes further on.
+/// Reads one 32-bit word of each of 16 columns, and prefetches what lies [`AHEAD`] bytes further on.
 ///
 /// # Safety
 /// Sixteen words can be read at the pointer.

@@ -69,8 +69,8 @@ pub trait Sixteen: Simd<f32s = f32x16> {
         self.where_greater(count, index, vector, self.splat_f32s(filling))
     }
 
-    /// Each word holds a pair of bf16: the first (`parity` 0) or the second (1) of every pair, as f32,
-    /// whose upper half is a bf16.
+    /// Converts one of the two bf16 in each 32-bit word to f32: the one in the lower half if `parity` is
+    /// 0, the one in the upper half if it is 1. The bits of a bf16 become the upper half of the f32.
     #[inline(always)]
     fn widened(self, words: f32x16, parity: usize) -> f32x16 {
         let words = self.transmute_u32s_f32s(words);

@@ -21,7 +21,8 @@ pub(super) fn inside(record: &InsideRecord) -> Markup {
     }
 }
 
-/// Sentences on queries that only one of the two finds, and on regions that no word reaches.
+/// Sentences on how many queries have a match among the first [`FIRST`] results with only one of
+/// the two runs, and on the fraction of regions that are above the threshold for no word.
 fn found(record: &InsideRecord) -> Markup {
     let [setting, baseline] = record.of.as_ref().each().map(|run| run.name.as_str());
     let alone = |found: &FoundByOne, what: &str| {

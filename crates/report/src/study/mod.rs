@@ -115,9 +115,11 @@ pub struct Means {
     pub region_queries: Spread,
     /// Fraction of region-word cells above the threshold.
     pub cells: Spread,
-    /// Error of the samples by the fitted normals, a fraction.
+    /// Fraction of samples on the wrong side of the threshold, by the fitted normals: the mean over
+    /// relevant and irrelevant samples, with the penalty as the weight of irrelevant ones.
     pub modelled_error: Option<Spread>,
-    /// Error of the samples by counting, a fraction.
+    /// Fraction of samples on the wrong side of the threshold, by counting: the mean over relevant
+    /// and irrelevant samples, with equal weights.
     pub measured_error: Option<Spread>,
     /// Seconds of training.
     pub seconds: Spread,

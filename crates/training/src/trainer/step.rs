@@ -1,4 +1,5 @@
-//! The loss of a batch and the gradient of every parameter, encoded as a whole or in parts.
+//! The loss of a batch and the gradient of every parameter. The batch is encoded as a whole, or in
+//! parts to save memory.
 
 use candle_core::{DType, Device, Tensor, Var};
 use uard_attention::Similarities;

@@ -1,4 +1,5 @@
-//! Tests of the lemmas of `docs/exactness.md`, on random numbers and on numbers at their limits.
+//! Tests of the lemmas of `docs/exactness.md`, on random vectors and on relevance at the threshold, next
+//! to it, and at the limits of its error.
 
 use half::bf16;
 use proptest::prelude::*;

@@ -1,5 +1,6 @@
-//! Sums of R of one pair with a weight for every cell, neighbouring regions in the lanes of a
-//! vector.
+//! The sums of the answers R of one pair, over its words and over its regions, for the rule `scan`
+//! and for pairs with many cells above the threshold. All cells of a row are computed, those
+//! without weight too; a vector holds the cells of 16 neighbouring regions.
 
 use uard_linalg::vector::sixteen::{LANES, Sixteen, f32x16};
 

@@ -1,5 +1,5 @@
-//! The highest cell of every query: R under the rule `maxsim`, and under the rule `nearest` for
-//! queries with nothing above the threshold.
+//! The highest relevance of every query (a word or a region). It is the answer R of the query under
+//! the rule `maxsim`, and under the rule `nearest` if nothing is above the threshold.
 
 use uard_linalg::vector::sixteen::{LANES, Sixteen};
 

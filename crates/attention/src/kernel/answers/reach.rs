@@ -23,7 +23,8 @@ pub(crate) struct Bounds<'a> {
     pub region_alone: &'a [f32],
 }
 
-/// What relevance in bf16 says of a pair in f32.
+/// An upper bound of a pair's similarity in f32, and where its cells may be above the threshold in
+/// f32; both are computed from relevance in bf16.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Reach {
     /// The similarity in f32 does not exceed this.

@@ -92,8 +92,9 @@ struct Strip {
     blocks: usize,
 }
 
-/// Defines the function of a strip, named by its panels of rows and a block's panels of columns, as one
-/// piece of assembly. `sums` zeroes the sums of a block, `step` adds 32 depths, `store` writes the sums.
+/// Defines a function that computes a [`Strip`] in one piece of assembly. `two_by_one` has two panels of
+/// rows, and one panel of columns in each block. The instructions in `sums` set the sums of a block to
+/// zero, those in `step` add the products of 32 depths to them, and those in `store` write them.
 macro_rules! strip {
     ($name:ident, sums: $($sums:literal)+, step: $($step:literal)+, store: $($store:literal)+) => {
         /// # Safety
