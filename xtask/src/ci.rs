@@ -102,7 +102,12 @@ impl Step {
                 checked(root, &["doc", "--no-deps"])?.env("RUSTDOCFLAGS", "-Dwarnings"),
                 "mend what rustdoc names above",
             ),
-            Self::Package => package::check(root).map(|()| Outcome::Passed),
+            Self::Package => match package::check(root)? {
+                true => Ok(Outcome::Passed),
+                false => Ok(Outcome::Skipped(
+                    "the newest dependencies, which the registry does not give; the packages were made",
+                )),
+            },
             Self::OldestRust => match package::check_oldest_rust(root)? {
                 true => Ok(Outcome::Passed),
                 false => Ok(Outcome::Skipped(

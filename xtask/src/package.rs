@@ -25,14 +25,15 @@ pub const OLDEST_RUST: &str = "1.94";
 const FOLDER: &str = "target/package-check";
 
 /// Makes the packages, and checks a crate that depends on them as they are packed, with the newest
-/// version of every dependency.
+/// version of every dependency. `false` if the registry cannot be reached, so that only the packages
+/// were made.
 ///
 /// cargo's own verification would compile candle once more, which takes minutes; the check of the
 /// dependent reads the same files.
 ///
 /// # Errors
 /// When a package lacks a file or a version, or does not compile.
-pub fn check(root: &Path) -> anyhow::Result<()> {
+pub fn check(root: &Path) -> anyhow::Result<bool> {
     let folder = root.join(FOLDER);
     let mut command = cargo(root);
     command
@@ -56,6 +57,15 @@ pub fn check(root: &Path) -> anyhow::Result<()> {
     }
     let dependent = folder.join("dependent");
     write_dependent(&version, &folder, &dependent)?;
+    let resolved = cargo(&dependent)
+        .args(["generate-lockfile", "--quiet"])
+        .status();
+    if !resolved
+        .context("resolving the newest dependencies")?
+        .success()
+    {
+        return Ok(false);
+    }
     let mut command = cargo(&dependent);
     command
         .args(["check", "--quiet"])
@@ -63,7 +73,8 @@ pub fn check(root: &Path) -> anyhow::Result<()> {
     run(
         &mut command,
         "checking a crate with the newest dependencies",
-    )
+    )?;
+    Ok(true)
 }
 
 /// Checks the published crates with [`OLDEST_RUST`]. `false` if that toolchain is not installed.

@@ -14,7 +14,9 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::loss::binary_cross_entropy_with_logit;
 use candle_nn::{Linear, Module, Optimizer, SGD, VarBuilder, linear, linear_no_bias};
-use uard_attention::{CrossAttention, CrossAttentionConfig, Masks, MatcherConfig, QuerySide};
+use uard_attention::{
+    CrossAttention, CrossAttentionConfig, Masks, MatcherConfig, QuerySide, WeightRule,
+};
 use uard_relevance::{CaptionRule, LearnerConfig, ThresholdLearner};
 
 const PAIRS: usize = 24;
@@ -41,7 +43,11 @@ impl Model {
             joint_width: WIDTH,
             output_width: WIDTH,
             queries: QuerySide::Words,
-            matcher: MatcherConfig::default(),
+            // Under this rule a word that finds nothing still has a gradient.
+            matcher: MatcherConfig {
+                rule: WeightRule::Nearest,
+                ..MatcherConfig::default()
+            },
         };
         Ok(Self {
             attention: CrossAttention::new(config, vb.pp("attention"))?,

@@ -14,8 +14,9 @@ pub struct Attended {
     pub vectors: Tensor,
     /// Attention weights over the context; each query's sum to 1, or are all zero.
     pub weights: Tensor,
-    /// What each query adds to the similarity: the cosine of the query with its attended vector
-    /// under the masked rules, exactly zero where nothing is above the threshold.
+    /// What each query adds to the similarity: under the masked rules the cosine of the query with its
+    /// attended vector. With nothing above the threshold it is exactly zero, under the rule nearest the
+    /// query's highest relevance; the weights are all zero in both cases.
     pub answers: Tensor,
 }
 

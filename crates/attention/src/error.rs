@@ -57,7 +57,7 @@ pub enum Error {
         asked: Precision,
     },
     /// An engine has not the precision that was asked for.
-    #[error("{engine} computes in {has}, not in {asked}: leave the precision or the engine out")]
+    #[error("{engine} computes in {has}, not in {asked}: choose one of these, or another engine")]
     PrecisionMissing {
         /// The engine.
         engine: Engine,

@@ -1,6 +1,6 @@
 //! A cross-attention layer with a threshold, for models of one's own: projections, attention, values.
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::{Linear, Module, VarBuilder, linear, linear_no_bias};
 use serde::{Deserialize, Serialize};
 use uard_core::normalize::unit_rows;
@@ -29,13 +29,53 @@ pub struct CrossAttentionConfig {
     pub matcher: MatcherConfig,
 }
 
-/// Which rows of a batch are valid; without a mask all are.
+/// Which rows of a batch are valid; without a mask all are. Valid rows may stand anywhere.
+///
+/// The opposite of PyTorch's `key_padding_mask`, which is true for padding, and not additive.
 #[derive(Debug, Clone, Default)]
 pub struct Masks {
     /// 1 where a region is valid and 0 where it is padding, [B, R], of any dtype.
     pub regions: Option<Tensor>,
     /// 1 where a word is valid and 0 where it is padding, [B, W], of any dtype.
     pub words: Option<Tensor>,
+}
+
+impl Masks {
+    /// The first rows of each entry are valid, as many as its count says.
+    ///
+    /// # Errors
+    /// When a count is above the padded length.
+    pub fn from_counts(
+        region_counts: &[usize],
+        regions: usize,
+        word_counts: &[usize],
+        words: usize,
+    ) -> Result<Self> {
+        Ok(Self {
+            regions: Some(mask("regions", region_counts, regions)?),
+            words: Some(mask("words", word_counts, words)?),
+        })
+    }
+}
+
+fn mask(tensor: &'static str, counts: &[usize], longest: usize) -> Result<Tensor> {
+    let mut cells = Vec::with_capacity(counts.len() * longest);
+    for (index, &count) in counts.iter().enumerate() {
+        if count > longest {
+            return Err(Error::Core(uard_core::Error::CountOutOfRange {
+                tensor,
+                index,
+                count,
+                longest,
+            }));
+        }
+        cells.extend((0..longest).map(|row| u8::from(row < count)));
+    }
+    Ok(Tensor::from_vec(
+        cells,
+        (counts.len(), longest),
+        &Device::Cpu,
+    )?)
 }
 
 /// Masked cross-attention between the regions and the words of the same entry of a batch.
@@ -92,12 +132,17 @@ impl CrossAttention {
     /// Attends within each entry of the batch, differentiably.
     ///
     /// # Shapes
-    /// `regions` [B, R, region width], `words` [B, W, word width], f32 or f64. With Q queries and X
-    /// rows of the other side: vectors [B, Q, output width], weights [B, Q, X], answers [B, Q].
-    /// `threshold` is a cosine: a constant, or that of a learner. No gradient flows through it.
+    /// `regions` [B, R, region width], `words` [B, W, word width], both in the dtype of the
+    /// parameters, f32 or f64. With Q queries and X rows of the other side: vectors [B, Q, output
+    /// width], weights [B, Q, X], answers [B, Q]. `threshold` is a cosine: a constant, or that of a
+    /// learner. No gradient flows through it, nor from a query with nothing above it: begin low.
+    ///
+    /// Padding may hold any numbers. Padding queries have zero vectors; a mean over all rows counts
+    /// them.
     ///
     /// # Errors
-    /// When shapes do not fit, an entry has no valid row, or the threshold is not finite.
+    /// When dtypes or shapes do not fit, a mask holds other numbers than 0 and 1, an entry has no
+    /// valid row, or the threshold is not finite.
     pub fn forward(
         &self,
         regions: &Tensor,
@@ -106,20 +151,23 @@ impl CrossAttention {
         threshold: f64,
     ) -> Result<Attended> {
         MatcherConfig::check_threshold(threshold)?;
-        let region_side = Side {
-            rows: unit_rows(&self.regions.forward(regions)?)?,
-            validity: validity("regions", regions, masks.regions.as_ref())?,
-        };
-        let word_side = Side {
-            rows: unit_rows(&self.words.forward(words)?)?,
-            validity: validity("words", words, masks.words.as_ref())?,
-        };
+        let [regions, words] = self.inputs(regions, words, masks)?;
+        let region_rows = unit_rows(&self.regions.forward(&regions.features)?)?;
+        let word_rows = unit_rows(&self.words.forward(&words.features)?)?;
         let (queries, context, attended_features) = match self.config.queries {
-            QuerySide::Words => (word_side, region_side, regions),
-            QuerySide::Regions => (region_side, word_side, words),
+            QuerySide::Words => (
+                Side::new(word_rows, words.validity),
+                Side::new(region_rows, regions.validity),
+                regions.features,
+            ),
+            QuerySide::Regions => (
+                Side::new(region_rows, regions.validity),
+                Side::new(word_rows, words.validity),
+                words.features,
+            ),
         };
         let queries = queries.over(&context)?;
-        let values = self.values.forward(attended_features)?;
+        let values = self.values.forward(&attended_features)?;
         let (matcher, side) = (&self.config.matcher, self.config.queries);
         let found = attended(&queries, &values, matcher, side, threshold)?;
         Ok(Attended {
@@ -129,9 +177,15 @@ impl CrossAttention {
         })
     }
 
-    /// Moves a learner's threshold by a batch in which words b describe regions b: words with the
-    /// regions of their own entry are relevant samples, with those of other entries irrelevant ones.
-    /// Call it once a step, and pass [`ThresholdLearner::threshold`] to [`CrossAttention::forward`].
+    /// Moves a learner's threshold by a batch in which words b describe regions b. Samples are of
+    /// words, whichever side attends: a word's highest relevance over the regions of its own entry is
+    /// relevant, over those of another entry irrelevant. Call it once a step, and pass
+    /// [`ThresholdLearner::threshold`] to [`CrossAttention::forward`].
+    ///
+    /// Entries that share what they show make some irrelevant samples relevant; the default sampling
+    /// (`easiest`) takes the least similar entry of each and is hardly disturbed. In a model that does
+    /// not rank entries by their similarity set `captions` to
+    /// [`CaptionRule::All`](uard_relevance::CaptionRule::All).
     ///
     /// # Shapes
     /// As [`CrossAttention::forward`]. Costs one similarity of all B² pairs, without gradients.
@@ -145,18 +199,88 @@ impl CrossAttention {
         masks: &Masks,
         learner: &mut ThresholdLearner,
     ) -> Result<Update> {
-        let region_rows = self.regions.forward(&regions.detach())?.detach();
-        let word_rows = self.words.forward(&words.detach())?.detach();
-        let region_rows = valid_rows("regions", &region_rows, masks.regions.as_ref())?;
-        let word_rows = valid_rows("words", &word_rows, masks.words.as_ref())?;
-        let region_rows = Regions::from_list(&region_rows)?;
-        let word_rows = Words::from_list(&word_rows)?;
+        let [regions, words] = self.inputs(&regions.detach(), &words.detach(), masks)?;
+        let rows =
+            |layer: &Linear, input: &Input| input.valid(&layer.forward(&input.features)?.detach());
+        let region_rows = Regions::from_list(&rows(&self.regions, &regions)?)?;
+        let word_rows = Words::from_list(&rows(&self.words, &words)?)?;
         let threshold = learner.threshold();
         let found = self
             .matcher
             .similarities(&region_rows, &word_rows, threshold)?;
         let owners: Vec<usize> = (0..word_rows.captions()).collect();
         learner.observe(&found, &owners)
+    }
+
+    /// Both inputs, checked.
+    fn inputs(&self, regions: &Tensor, words: &Tensor, masks: &Masks) -> Result<[Input; 2]> {
+        let regions = Input::new("regions", regions, masks.regions.as_ref(), &self.regions)?;
+        let words = Input::new("words", words, masks.words.as_ref(), &self.words)?;
+        let (expected, found) = (regions.features.dim(0)?, words.features.dim(0)?);
+        expect("words".to_owned(), "entries", expected, found)?;
+        Ok([regions, words])
+    }
+}
+
+/// The features of one side, [B, L, E], with zeros as padding, and their validity, [B, L].
+struct Input {
+    features: Tensor,
+    validity: Tensor,
+}
+
+impl Input {
+    fn new(
+        tensor: &'static str,
+        features: &Tensor,
+        mask: Option<&Tensor>,
+        projection: &Linear,
+    ) -> Result<Self> {
+        let weight = projection.weight();
+        if features.dtype() != weight.dtype() {
+            return Err(Error::Core(uard_core::Error::Dtype {
+                tensor,
+                expected: weight.dtype().as_str(),
+                found: features.dtype(),
+            }));
+        }
+        let &[entries, longest, width] = features.dims() else {
+            return Err(Error::Core(uard_core::Error::Rank {
+                tensor: tensor.to_owned(),
+                expected: "3, [entries, rows, width]",
+                found: features.dims().to_vec(),
+            }));
+        };
+        expect(tensor.to_owned(), "width", weight.dim(1)?, width)?;
+        let Some(mask) = mask else {
+            let shape = (entries, longest);
+            return Ok(Self {
+                features: features.clone(),
+                validity: Tensor::ones(shape, features.dtype(), features.device())?,
+            });
+        };
+        check_mask(tensor, mask, entries, longest)?;
+        let is_valid = mask.to_device(features.device())?.ne(0f64)?;
+        let is_kept = is_valid.unsqueeze(2)?.broadcast_as(features.shape())?;
+        Ok(Self {
+            // Not multiplied by zero: padding may hold NaN.
+            features: is_kept.where_cond(features, &features.zeros_like()?)?,
+            validity: is_valid.to_dtype(features.dtype())?,
+        })
+    }
+
+    /// The valid rows of each entry, [L, D].
+    fn valid(&self, rows: &Tensor) -> Result<Vec<Tensor>> {
+        let validity = self.validity.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        let entries = validity.iter().enumerate();
+        entries
+            .map(|(entry, validity)| {
+                let valid = (0u32..).zip(validity).filter(|(_, valid)| **valid != 0.0);
+                let valid: Vec<u32> = valid.map(|(row, _)| row).collect();
+                let count = valid.len();
+                let valid = Tensor::from_vec(valid, count, rows.device())?;
+                Ok(rows.get(entry)?.index_select(&valid, 0)?)
+            })
+            .collect()
     }
 }
 
@@ -167,6 +291,10 @@ struct Side {
 }
 
 impl Side {
+    fn new(rows: Tensor, validity: Tensor) -> Self {
+        Self { rows, validity }
+    }
+
     /// The queries of this side over the context of the same entry.
     fn over(&self, context: &Self) -> Result<SideInputs> {
         let transposed = context.rows.t()?;
@@ -179,56 +307,40 @@ impl Side {
     }
 }
 
-/// A mask in the dtype of the rows, checked; ones where there is none. [B, L].
-fn validity(tensor: &'static str, rows: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-    let (entries, longest, _) = rows.dims3()?;
-    let Some(mask) = mask else {
-        return Ok(Tensor::ones(
-            (entries, longest),
-            rows.dtype(),
-            rows.device(),
-        )?);
-    };
-    let found = mask.dims2()?;
-    for (axis, expected, found) in [("entries", entries, found.0), ("rows", longest, found.1)] {
-        if found != expected {
-            return Err(Error::Core(uard_core::Error::ShapeMismatch {
-                tensor: format!("mask of {tensor}"),
-                axis,
-                expected,
-                found,
+/// A mask of one side: [entries, longest], 0 or 1, with a valid row in each entry.
+fn check_mask(tensor: &'static str, mask: &Tensor, entries: usize, longest: usize) -> Result<()> {
+    let (rows, columns) = mask.dims2()?;
+    expect(format!("mask of {tensor}"), "entries", entries, rows)?;
+    expect(format!("mask of {tensor}"), "rows", longest, columns)?;
+    let mask = mask.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+    for (index, mask) in mask.iter().enumerate() {
+        if let Some(found) = mask.iter().find(|valid| ![0.0, 1.0].contains(*valid)) {
+            return Err(Error::Setting {
+                setting: "masks",
+                found: format!("{found} for {tensor}, entry {index}"),
+                expected: "1 for a valid row and 0 for padding",
+            });
+        }
+        if !mask.contains(&1.0) {
+            return Err(Error::Core(uard_core::Error::CountOutOfRange {
+                tensor,
+                index,
+                count: 0,
+                longest,
             }));
         }
     }
-    let mask = mask.ne(0f64)?.to_dtype(rows.dtype())?;
-    let counts = mask
-        .to_dtype(DType::F32)?
-        .sum(D::Minus1)?
-        .to_vec1::<f32>()?;
-    match counts.iter().position(|&count| count == 0.0) {
-        None => Ok(mask),
-        Some(index) => Err(Error::Core(uard_core::Error::CountOutOfRange {
-            tensor,
-            index,
-            count: 0,
-            longest,
-        })),
-    }
+    Ok(())
 }
 
-/// The valid rows of each entry, [L, D].
-fn valid_rows(tensor: &'static str, rows: &Tensor, mask: Option<&Tensor>) -> Result<Vec<Tensor>> {
-    let mask = validity(tensor, rows, mask)?
-        .to_dtype(DType::F32)?
-        .to_vec2::<f32>()?;
-    let entries = mask.iter().enumerate();
-    entries
-        .map(|(entry, mask)| {
-            let valid = (0u32..).zip(mask).filter(|(_, valid)| **valid != 0.0);
-            let valid: Vec<u32> = valid.map(|(row, _)| row).collect();
-            let count = valid.len();
-            let valid = Tensor::from_vec(valid, count, rows.device())?;
-            Ok(rows.get(entry)?.index_select(&valid, 0)?)
-        })
-        .collect()
+fn expect(tensor: String, axis: &'static str, expected: usize, found: usize) -> Result<()> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(Error::Core(uard_core::Error::ShapeMismatch {
+            tensor,
+            axis,
+            expected,
+            found,
+        })),
+    }
 }

@@ -51,19 +51,8 @@ fn identity(queries: QuerySide) -> (CrossAttention, Vec<Var>) {
     (layer, variables.into_values().collect())
 }
 
-fn mask(counts: &[usize], longest: usize) -> Tensor {
-    let cells: Vec<u8> = counts
-        .iter()
-        .flat_map(|&count| (0..longest).map(move |row| u8::from(row < count)))
-        .collect();
-    Tensor::from_vec(cells, (counts.len(), longest), &Device::Cpu).unwrap()
-}
-
 fn masks() -> Masks {
-    Masks {
-        regions: Some(mask(REGIONS, 5)),
-        words: Some(mask(WORDS, 4)),
-    }
+    Masks::from_counts(REGIONS, 5, WORDS, 4).unwrap()
 }
 
 #[test]
@@ -165,13 +154,72 @@ fn masks_that_do_not_fit_and_entries_without_rows_are_refused_by_name() {
         refused.unwrap_err().to_string()
     };
     let short = Masks {
-        words: Some(mask(WORDS, 3)),
+        words: Masks::from_counts(&[3; 3], 5, &[3, 1, 3], 3).unwrap().words,
         ..masks()
     };
     assert!(refusal(short).contains("mask of words: expected 4 along rows, found 3"));
     let empty = Masks {
-        regions: Some(mask(&[3, 0, 2], 5)),
+        regions: Masks::from_counts(&[3, 0, 2], 5, WORDS, 4).unwrap().regions,
         ..masks()
     };
     assert!(refusal(empty).contains("regions: entry 1 counts 0 fragments"));
+    let additive = Masks {
+        words: Some((Tensor::ones((3, 4), DType::F32, &Device::Cpu).unwrap() * -10.0).unwrap()),
+        ..masks()
+    };
+    assert!(refusal(additive).contains("`masks` is -10 for words, entry 0, expected 1 for"));
+    assert!(Masks::from_counts(&[6], 5, &[1], 1).is_err());
+}
+
+#[test]
+fn inputs_that_do_not_fit_are_refused_by_name() {
+    let (layer, _) = identity(QuerySide::Words);
+    let regions = side(1, "regions", REGIONS, WIDTH).raw;
+    let words = side(1, "words", WORDS, WIDTH).raw;
+    let refusal = |regions: &Tensor, words: &Tensor| {
+        let refused = layer.forward(regions, words, &Masks::default(), THRESHOLD);
+        refused.unwrap_err().to_string()
+    };
+    let two = words.narrow(0, 0, 2).unwrap();
+    assert!(refusal(&regions, &two).contains("words: expected 3 along entries, found 2"));
+    let mut learner = ThresholdLearner::new(LearnerConfig::default()).unwrap();
+    let observed = layer.observe(&regions, &two, &Masks::default(), &mut learner);
+    assert!(observed.is_err());
+    let narrow = regions.narrow(2, 0, 5).unwrap();
+    assert!(refusal(&narrow, &words).contains("regions: expected 6 along width, found 5"));
+    let half = regions.to_dtype(DType::F16).unwrap();
+    assert!(refusal(&half, &words).contains("regions: expected f64, found f16"));
+    let flat = regions.get(0).unwrap();
+    assert!(refusal(&flat, &words).contains("regions: expected rank 3"));
+}
+
+#[test]
+fn padding_may_hold_nan() {
+    let regions = side(1, "regions", REGIONS, WIDTH).raw;
+    let words = side(1, "words", WORDS, WIDTH).raw;
+    let spoiled = |rows: &Tensor, mask: &Tensor| {
+        let kept = mask
+            .unsqueeze(2)
+            .unwrap()
+            .broadcast_as(rows.shape())
+            .unwrap();
+        let nan = (rows.zeros_like().unwrap() / 0.0).unwrap();
+        Var::from_tensor(&kept.where_cond(rows, &nan).unwrap()).unwrap()
+    };
+    let masks = masks();
+    let spoiled_regions = spoiled(&regions, masks.regions.as_ref().unwrap());
+    let spoiled_words = spoiled(&words, masks.words.as_ref().unwrap());
+    for queries in [QuerySide::Words, QuerySide::Regions] {
+        let (layer, parameters) = identity(queries);
+        let expected = layer.forward(&regions, &words, &masks, THRESHOLD).unwrap();
+        let found = layer
+            .forward(&spoiled_regions, &spoiled_words, &masks, THRESHOLD)
+            .unwrap();
+        assert_eq!(numbers(&found.vectors), numbers(&expected.vectors));
+        let loss = found.vectors.sqr().unwrap().sum_all().unwrap();
+        let gradients = loss.backward().unwrap();
+        for variable in &parameters {
+            uard_testkit::assert_finite_nonzero("a parameter", gradients.get(variable).unwrap());
+        }
+    }
 }

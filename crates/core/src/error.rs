@@ -32,11 +32,13 @@ pub enum Error {
         /// Which tensors.
         tensor: &'static str,
     },
-    /// A tensor does not hold floating-point numbers.
-    #[error("{tensor}: expected f32, f64, f16 or bf16, found {}: convert it with `to_dtype`", found.as_str())]
-    NotFloat {
+    /// A tensor has another dtype than the call takes.
+    #[error("{tensor}: expected {expected}, found {}: convert it with `to_dtype`", found.as_str())]
+    Dtype {
         /// Which tensor.
         tensor: &'static str,
+        /// The dtypes that are taken.
+        expected: &'static str,
         /// Its dtype.
         found: candle_core::DType,
     },

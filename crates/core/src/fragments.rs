@@ -35,7 +35,7 @@ impl Regions {
     /// Pads one tensor for each of the images to the longest of them, differentiably.
     ///
     /// # Shapes
-    /// Each [L, D], of its own length L of 1 or more, in one dtype and on one device.
+    /// Each [L, D], of its own length L of 1 or more, on one device, of f32, f16 or bf16, or all of f64.
     ///
     /// # Errors
     /// When there is none, one has another rank, width, dtype or device, or no rows.
@@ -65,7 +65,7 @@ impl Words {
     /// Pads one tensor for each of the captions to the longest of them, differentiably.
     ///
     /// # Shapes
-    /// Each [L, D], of its own length L of 1 or more, in one dtype and on one device.
+    /// Each [L, D], of its own length L of 1 or more, on one device, of f32, f16 or bf16, or all of f64.
     ///
     /// # Errors
     /// When there is none, one has another rank, width, dtype or device, or no rows.
@@ -212,7 +212,7 @@ impl Fragments {
                     found,
                 });
             }
-            padded.push(rows.pad_with_zeros(0, 0, longest - count)?);
+            padded.push(floats(tensor, rows)?.pad_with_zeros(0, 0, longest - count)?);
             counts.push(count);
         }
         Self::normalized(tensor, &Tensor::stack(&padded, 0)?, counts)
@@ -255,7 +255,11 @@ fn floats(tensor: &'static str, raw: &Tensor) -> Result<Tensor> {
     match raw.dtype() {
         DType::F32 | DType::F64 => Ok(raw.clone()),
         DType::F16 | DType::BF16 => Ok(raw.to_dtype(DType::F32)?),
-        found => Err(Error::NotFloat { tensor, found }),
+        found => Err(Error::Dtype {
+            tensor,
+            expected: "f32, f64, f16 or bf16",
+            found,
+        }),
     }
 }
 
@@ -313,6 +317,9 @@ mod tests {
             message.contains("words, entry 1: expected 2 along D, found 3"),
             "{message}"
         );
+        let half = list[1].to_dtype(DType::F16).unwrap();
+        let mixed = Regions::from_list(&[list[0].clone(), half]).unwrap();
+        assert_eq!(mixed.rows().dtype(), DType::F32);
         assert!(Words::from_list(&[]).is_err());
         assert!(Words::from_list(&[raw()]).is_err());
     }

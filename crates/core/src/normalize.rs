@@ -77,7 +77,10 @@ pub(crate) fn valid_unit_rows(
     } else if counts.iter().all(|&count| count == longest) {
         composed(rows)
     } else {
-        composed(&rows.broadcast_mul(&validity()?.unsqueeze(2)?)?)
+        // Not multiplied by zero: padding may hold NaN.
+        let is_valid = validity()?.unsqueeze(2)?.gt(0f64)?;
+        let is_valid = is_valid.broadcast_as(rows.shape())?;
+        composed(&is_valid.where_cond(rows, &rows.zeros_like()?)?)
     }
 }
 

@@ -38,7 +38,8 @@ impl fmt::Display for Update {
             }
             Self::Kept(reason @ NoThreshold::TooFewSamples) => write!(
                 formatter,
-                "threshold kept: {reason}: use larger batches, or lower `minimum_samples`"
+                "threshold kept: {reason}: use larger batches of at least two images, lower \
+                 `minimum_samples`, or sample all `captions`"
             ),
             Self::Kept(reason) => write!(formatter, "threshold kept: {reason}"),
         }
@@ -201,7 +202,7 @@ impl ThresholdLearner {
     /// samples of these pairs, then [`ThresholdLearner::update`].
     ///
     /// # Shapes
-    /// `image_of_caption`: [C], for each caption the index of its image in the batch.
+    /// `image_of_caption`: `[C]`, for each caption the index of its image in the batch.
     ///
     /// # Errors
     /// When `image_of_caption` does not fit the batch, or the batch cannot be read.

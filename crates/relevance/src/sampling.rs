@@ -78,7 +78,7 @@ impl<'a> SimilarityMatrix<'a> {
     ///
     /// # Shapes
     /// - `values`: [I, C], row-major
-    /// - `image_of_caption`: [C], each below `images`, which is I
+    /// - `image_of_caption`: `[C]`, each below `images`, which is I
     ///
     /// # Errors
     /// When there is not one value for each pair, or a caption belongs to no image of the batch.
