@@ -1,14 +1,14 @@
 //! `cargo xtask ci`: runs every check and test, the cheapest first, and stops at the first failure.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::bail;
 use clap::ValueEnum;
 
 use crate::cuda::{self, Part, stand_in};
-use crate::launch::cargo;
+use crate::launch::{cargo, expect_success, succeeds};
 use crate::{layers, links, package, parameters, sources, style, symbols};
 
 /// What is off by default and needs nothing but Rust.
@@ -105,14 +105,16 @@ impl Step {
             Self::Package => match package::check(root)? {
                 true => Ok(Outcome::Passed),
                 false => Ok(Outcome::Skipped(
-                    "the newest dependencies, which the registry does not give; the packages were made",
+                    "the newest dependencies, because the registry cannot be reached; the packages were made",
                 )),
             },
             Self::OldestRust => match package::check_oldest_rust(root)? {
                 true => Ok(Outcome::Passed),
-                false => Ok(Outcome::Skipped(
-                    "Rust 1.94 is not installed (rustup toolchain install 1.94 --profile minimal)",
-                )),
+                false => Ok(Outcome::Skipped(concat!(
+                    "rustup has no toolchain of this name: rustup toolchain install ",
+                    env!("CARGO_PKG_RUST_VERSION"),
+                    " --profile minimal"
+                ))),
             },
             Self::Deny => deny(root),
             Self::Unused => unused(root),
@@ -194,10 +196,7 @@ fn link_findings(root: &Path) -> anyhow::Result<Vec<String>> {
 
 /// Runs a command whose output is the step's output.
 fn passes(command: &mut Command, advice: &str) -> anyhow::Result<Outcome> {
-    let status = command
-        .status()
-        .with_context(|| format!("starting {:?}", command.get_program()))?;
-    ensure!(status.success(), "{advice}");
+    expect_success(command, advice)?;
     Ok(Outcome::Passed)
 }
 
@@ -241,15 +240,6 @@ fn unused(root: &Path) -> anyhow::Result<Outcome> {
     )
 }
 
-/// Whether a command succeeds; its output is discarded.
-fn succeeds(command: &mut Command) -> bool {
-    command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
-}
-
 /// The folder of published features and photos for tests; without it such tests do nothing.
 fn shared_folder(root: &Path) -> Option<PathBuf> {
     if std::env::var_os("UARD_SHARED").is_some() {
@@ -267,6 +257,8 @@ fn seconds(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]

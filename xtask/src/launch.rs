@@ -6,9 +6,9 @@
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use crate::backend::{self, Backend, DeviceChoice, Tools};
 
@@ -274,6 +274,27 @@ pub fn cargo(root: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root);
     command
+}
+
+/// Runs a command with its output on the terminal. If it fails, the error is `advice`.
+///
+/// # Errors
+/// When it cannot be started, or fails.
+pub fn expect_success(command: &mut Command, advice: &str) -> anyhow::Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("starting {:?}", command.get_program()))?;
+    ensure!(status.success(), "{advice}");
+    Ok(())
+}
+
+/// Whether a command succeeds; its output is discarded.
+pub fn succeeds(command: &mut Command) -> bool {
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// Replaces this process by the command, so that it receives signals and gives the exit code.

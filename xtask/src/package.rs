@@ -5,12 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 
-use crate::launch::cargo;
+use crate::launch::{cargo, expect_success, succeeds};
 
 /// The published crates, each after those that it depends on.
-pub const PUBLISHED: [&str; 5] = [
+const PUBLISHED: [&str; 5] = [
     "uard-files",
     "uard-linalg",
     "uard-relevance",
@@ -18,8 +18,9 @@ pub const PUBLISHED: [&str; 5] = [
     "uard-attention",
 ];
 
-/// The oldest Rust that builds them: `rust-version` of the workspace.
-pub const OLDEST_RUST: &str = "1.94";
+/// The oldest Rust that builds them, and their version: the workspace states both, for xtask too.
+const OLDEST_RUST: &str = env!("CARGO_PKG_RUST_VERSION");
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Below the root: packages, and what is built from them.
 const FOLDER: &str = "target/package-check";
@@ -46,33 +47,26 @@ pub fn check(root: &Path) -> anyhow::Result<bool> {
         ])
         .args(PUBLISHED.iter().flat_map(|name| ["-p", name]))
         .env("CARGO_TARGET_DIR", &folder);
-    run(&mut command, "packaging")?;
-    let version = workspace_version(root)?;
+    expect_success(&mut command, "mend what cargo package names above")?;
     for name in PUBLISHED {
         let mut command = Command::new("tar");
         command
             .current_dir(folder.join("package"))
-            .args(["-xzf", &format!("{name}-{version}.crate")]);
-        run(&mut command, "unpacking a package")?;
+            .args(["-xzf", &format!("{name}-{VERSION}.crate")]);
+        expect_success(&mut command, "tar refused a package")?;
     }
     let dependent = folder.join("dependent");
-    write_dependent(&version, &folder, &dependent)?;
-    let resolved = cargo(&dependent)
-        .args(["generate-lockfile", "--quiet"])
-        .status();
-    if !resolved
-        .context("resolving the newest dependencies")?
-        .success()
-    {
+    write_dependent(&folder, &dependent)?;
+    if !succeeds(cargo(&dependent).arg("generate-lockfile")) {
         return Ok(false);
     }
     let mut command = cargo(&dependent);
     command
         .args(["check", "--quiet"])
         .env("CARGO_TARGET_DIR", &folder);
-    run(
+    expect_success(
         &mut command,
-        "checking a crate with the newest dependencies",
+        "the packages do not compile with the newest dependencies: see above",
     )?;
     Ok(true)
 }
@@ -91,8 +85,7 @@ pub fn check_oldest_rust(root: &Path) -> anyhow::Result<bool> {
             .env_remove("CARGO");
         command
     };
-    let installed = rustup().arg("--version").output();
-    if !installed.is_ok_and(|output| output.status.success()) {
+    if !succeeds(rustup().arg("--version")) {
         return Ok(false);
     }
     let mut command = rustup();
@@ -107,24 +100,27 @@ pub fn check_oldest_rust(root: &Path) -> anyhow::Result<bool> {
         .args(PUBLISHED.iter().flat_map(|name| ["-p", name]))
         .arg("--target-dir")
         .arg(root.join("target/oldest-rust"));
-    run(&mut command, "checking with the oldest Rust")?;
+    expect_success(
+        &mut command,
+        "the crates do not compile with the oldest Rust: see above",
+    )?;
     Ok(true)
 }
 
 /// A crate outside of the workspace, without a lock file, that takes the packages for those of the
 /// registry.
-fn write_dependent(version: &str, folder: &Path, dependent: &Path) -> anyhow::Result<()> {
+fn write_dependent(folder: &Path, dependent: &Path) -> anyhow::Result<()> {
     let patches: Vec<String> = PUBLISHED
         .iter()
         .map(|name| {
-            let package = folder.join(format!("package/{name}-{version}"));
+            let package = folder.join(format!("package/{name}-{VERSION}"));
             format!("{name} = {{ path = {package:?} }}\n")
         })
         .collect();
     let manifest = format!(
         "[package]\nname = \"dependent\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
-         uard-attention = {{ version = \"{version}\", features = [\"nn\"] }}\n\
-         uard-relevance = \"{version}\"\n\n[patch.crates-io]\n{}",
+         uard-attention = {{ version = \"{VERSION}\", features = [\"nn\"] }}\n\
+         uard-relevance = \"{VERSION}\"\n\n[patch.crates-io]\n{}",
         patches.concat()
     );
     let write = |path: &str, text: &str| {
@@ -143,38 +139,20 @@ fn write_dependent(version: &str, folder: &Path, dependent: &Path) -> anyhow::Re
     )
 }
 
-fn workspace_version(root: &Path) -> anyhow::Result<String> {
-    let path = root.join("Cargo.toml");
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("version = \""));
-    let version = line.and_then(|rest| rest.strip_suffix('"'));
-    Ok(version.context("Cargo.toml states a version")?.to_owned())
-}
-
-fn run(command: &mut Command, action: &str) -> anyhow::Result<()> {
-    let status = command.status().context(action.to_owned())?;
-    ensure!(status.success(), "{action} failed: see above");
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_stated_rust_and_version_are_those_of_the_workspace() {
-        let root = crate::root();
-        let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+        let manifest = fs::read_to_string(crate::root().join("Cargo.toml")).unwrap();
         assert!(manifest.contains(&format!("rust-version = \"{OLDEST_RUST}\"")));
-        let version = workspace_version(&root).unwrap();
         for name in PUBLISHED {
             let versioned = format!("{name} = {{ path = ");
             let line = manifest.lines().find(|line| line.starts_with(&versioned));
             let line = line.unwrap_or_default();
             assert!(
-                line.contains(&format!("version = \"{version}\"")),
+                line.contains(&format!("version = \"{VERSION}\"")),
                 "{name}: {line}"
             );
         }

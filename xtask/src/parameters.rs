@@ -31,7 +31,8 @@ struct Found<'a> {
 }
 
 impl<'ast> Visit<'ast> for Found<'_> {
-    /// A trait decides the parameters of its methods: ours are checked where the trait is declared.
+    /// Skips implementations of traits: a trait fixes the parameters of its methods, and traits of this
+    /// workspace are checked where they are declared.
     fn visit_item_impl(&mut self, block: &'ast ItemImpl) {
         if block.trait_.is_none() {
             visit::visit_item_impl(self, block);

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::sources::Source;
 
-/// Documents that say what was, not what is.
+/// Documents on earlier versions, which may name what no longer exists.
 const HISTORY: [&str; 2] = ["CHANGELOG.md", "docs/decisions/"];
 
 /// Programs of ours that are not named after a crate.
@@ -35,7 +35,8 @@ impl<'a> Code<'a> {
 /// Everything that a document names and the code does not have, as `path:line: sentence`.
 pub fn check(document: &Source, code: &Code<'_>) -> Vec<String> {
     let is_history = HISTORY.iter().any(|path| document.path.starts_with(path));
-    let lines = document.prose().map(|(number, line)| {
+    let lines = document.prose();
+    let found = lines.flat_map(|(number, line)| {
         let mut found = match line.starts_with('|') {
             true => missing_in_row(line, code.files),
             false => Vec::new(),
@@ -45,15 +46,11 @@ pub fn check(document: &Source, code: &Code<'_>) -> Vec<String> {
         }
         found.sort();
         found.dedup();
-        (number, found)
+        let place = format!("{}:{number}", document.path);
+        let found = found.into_iter();
+        found.map(move |sentence| format!("{place}: {sentence}"))
     });
-    lines
-        .flat_map(|(number, found)| {
-            let place = format!("{}:{number}", document.path);
-            let found = found.into_iter();
-            found.map(move |sentence| format!("{place}: {sentence}"))
-        })
-        .collect()
+    found.collect()
 }
 
 /// The texts between backticks.

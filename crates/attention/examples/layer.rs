@@ -27,8 +27,8 @@ const FEATURES: usize = 20;
 const WIDTH: usize = 16;
 const STEPS: usize = 150;
 
-/// A model of somebody else's: attention, then a score of what each word attends to and of how well
-/// it is answered.
+/// A model that uses the layer: a linear score of the vector that each word attends to and of the
+/// word's answer, averaged over words.
 struct Model {
     attention: CrossAttention,
     of_word: Linear,
@@ -174,7 +174,7 @@ fn share_of_right(matched: &Tensor, mismatched: &Tensor) -> candle_core::Result<
     Ok(right as f64 / (2 * PAIRS) as f64)
 }
 
-/// Numbers from -1 to 1 that look random and are the same every time.
+/// Pseudo-random numbers from -1 to 1, the same in every run.
 fn noise(seed: usize, shape: &[usize]) -> candle_core::Result<Tensor> {
     let count: usize = shape.iter().product();
     let numbers: Vec<f32> = (0..count)

@@ -88,7 +88,7 @@ pub(crate) fn attended(
     threshold: f64,
 ) -> Result<Attended> {
     let weights = queries.weights(config, side, threshold)?;
-    let answers = queries.answers(&weights, config, threshold)?;
+    let answers = queries.answers(|| Ok(weights.clone()), config, threshold)?;
     let weights = weights.broadcast_mul(&queries.query_validity.unsqueeze(D::Minus1)?)?;
     let sums = weights.sum_keepdim(D::Minus1)?;
     // Queries without weights have the sum 0: divided by 1 they stay zero.

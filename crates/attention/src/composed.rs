@@ -161,8 +161,8 @@ impl SideInputs {
         side: QuerySide,
         threshold: f64,
     ) -> Result<Tensor> {
-        let weights = self.weights(config, side, threshold)?;
-        let answers = self.answers(&weights, config, threshold)?;
+        let weights = || self.weights(config, side, threshold);
+        let answers = self.answers(weights, config, threshold)?;
         let counts = self.query_validity.sum(2)?;
         Ok(answers.sum(2)?.broadcast_div(&counts)?)
     }
@@ -185,10 +185,11 @@ impl SideInputs {
         }
     }
 
-    /// What each query adds to the similarity, [A, B, Q]; zero for padding.
+    /// What each query adds to the similarity, [A, B, Q]; zero for padding. The rule maxsim needs no
+    /// weights.
     pub(crate) fn answers(
         &self,
-        weights: &Tensor,
+        weights: impl FnOnce() -> Result<Tensor>,
         config: &MatcherConfig,
         threshold: f64,
     ) -> Result<Tensor> {
@@ -197,9 +198,9 @@ impl SideInputs {
             WeightRule::Nearest => {
                 let best = self.best()?;
                 let is_above = best.gt(config.threshold(threshold))?;
-                is_above.where_cond(&self.cosine(weights)?, &best)?
+                is_above.where_cond(&self.cosine(&weights()?)?, &best)?
             }
-            WeightRule::Masked | WeightRule::Zero | WeightRule::Scan => self.cosine(weights)?,
+            WeightRule::Masked | WeightRule::Zero | WeightRule::Scan => self.cosine(&weights()?)?,
         };
         Ok(answers.broadcast_mul(&self.query_validity)?)
     }

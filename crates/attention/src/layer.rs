@@ -1,8 +1,9 @@
 //! A cross-attention layer with a threshold, for models of one's own: projections, attention, values.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use candle_nn::{Linear, Module, VarBuilder, linear, linear_no_bias};
 use serde::{Deserialize, Serialize};
+use uard_core::fragments::validity;
 use uard_core::normalize::unit_rows;
 use uard_core::{Regions, Words};
 use uard_relevance::{ThresholdLearner, Update};
@@ -59,30 +60,22 @@ impl Masks {
 }
 
 fn mask(tensor: &'static str, counts: &[usize], longest: usize) -> Result<Tensor> {
-    let mut cells = Vec::with_capacity(counts.len() * longest);
-    for (index, &count) in counts.iter().enumerate() {
-        if count > longest {
-            return Err(Error::Core(uard_core::Error::CountOutOfRange {
-                tensor,
-                index,
-                count,
-                longest,
-            }));
-        }
-        cells.extend((0..longest).map(|row| u8::from(row < count)));
+    match counts.iter().position(|&count| count > longest) {
+        None => Ok(validity(counts, longest)?.to_dtype(DType::U8)?),
+        Some(index) => Err(Error::Core(uard_core::Error::CountOutOfRange {
+            tensor,
+            index,
+            count: counts[index],
+            longest,
+        })),
     }
-    Ok(Tensor::from_vec(
-        cells,
-        (counts.len(), longest),
-        &Device::Cpu,
-    )?)
 }
 
 /// Masked cross-attention between the regions and the words of the same entry of a batch.
 ///
 /// Both sides are projected into a joint space. Relevance is the cosine there; a query attends to
-/// what is above the threshold, and to nothing (a zero vector) where nothing is. It stands where a
-/// model has `softmax(q kᵀ) v`.
+/// what is above the threshold, and to nothing (a zero vector) where nothing is. It replaces
+/// `softmax(q kᵀ) v` of a model.
 ///
 /// ```text
 /// s_ij = cos(A q_i, B k_j)        e_ij = 1[s_ij > t] exp(inverse_temperature s_ij)
@@ -135,7 +128,8 @@ impl CrossAttention {
     /// `regions` [B, R, region width], `words` [B, W, word width], both in the dtype of the
     /// parameters, f32 or f64. With Q queries and X rows of the other side: vectors [B, Q, output
     /// width], weights [B, Q, X], answers [B, Q]. `threshold` is a cosine: a constant, or that of a
-    /// learner. No gradient flows through it, nor from a query with nothing above it: begin low.
+    /// learner. No gradient flows through it, nor from a query with nothing above it, so
+    /// training begins with a low one.
     ///
     /// Padding may hold any numbers. Padding queries have zero vectors; a mean over all rows counts
     /// them.
@@ -151,23 +145,13 @@ impl CrossAttention {
         threshold: f64,
     ) -> Result<Attended> {
         MatcherConfig::check_threshold(threshold)?;
-        let [regions, words] = self.inputs(regions, words, masks)?;
-        let region_rows = unit_rows(&self.regions.forward(&regions.features)?)?;
-        let word_rows = unit_rows(&self.words.forward(&words.features)?)?;
-        let (queries, context, attended_features) = match self.config.queries {
-            QuerySide::Words => (
-                Side::new(word_rows, words.validity),
-                Side::new(region_rows, regions.validity),
-                regions.features,
-            ),
-            QuerySide::Regions => (
-                Side::new(region_rows, regions.validity),
-                Side::new(word_rows, words.validity),
-                words.features,
-            ),
+        let [regions, words] = self.project(regions, words, masks)?;
+        let (queries, context) = match self.config.queries {
+            QuerySide::Words => (words, regions),
+            QuerySide::Regions => (regions, words),
         };
+        let values = self.values.forward(&context.features)?;
         let queries = queries.over(&context)?;
-        let values = self.values.forward(&attended_features)?;
         let (matcher, side) = (&self.config.matcher, self.config.queries);
         let found = attended(&queries, &values, matcher, side, threshold)?;
         Ok(Attended {
@@ -183,7 +167,7 @@ impl CrossAttention {
     /// [`ThresholdLearner::threshold`] to [`CrossAttention::forward`].
     ///
     /// Entries that share what they show make some irrelevant samples relevant; the default sampling
-    /// (`easiest`) takes the least similar entry of each and is hardly disturbed. In a model that does
+    /// (`easiest`) takes the least similar entry of each, so that few samples are affected. In a model that does
     /// not rank entries by their similarity set `captions` to
     /// [`CaptionRule::All`](uard_relevance::CaptionRule::All).
     ///
@@ -199,11 +183,9 @@ impl CrossAttention {
         masks: &Masks,
         learner: &mut ThresholdLearner,
     ) -> Result<Update> {
-        let [regions, words] = self.inputs(&regions.detach(), &words.detach(), masks)?;
-        let rows =
-            |layer: &Linear, input: &Input| input.valid(&layer.forward(&input.features)?.detach());
-        let region_rows = Regions::from_list(&rows(&self.regions, &regions)?)?;
-        let word_rows = Words::from_list(&rows(&self.words, &words)?)?;
+        let [regions, words] = self.project(&regions.detach(), &words.detach(), masks)?;
+        let region_rows = Regions::from_list(&regions.valid_rows()?)?;
+        let word_rows = Words::from_list(&words.valid_rows()?)?;
         let threshold = learner.threshold();
         let found = self
             .matcher
@@ -212,23 +194,27 @@ impl CrossAttention {
         learner.observe(&found, &owners)
     }
 
-    /// Both inputs, checked.
-    fn inputs(&self, regions: &Tensor, words: &Tensor, masks: &Masks) -> Result<[Input; 2]> {
-        let regions = Input::new("regions", regions, masks.regions.as_ref(), &self.regions)?;
-        let words = Input::new("words", words, masks.words.as_ref(), &self.words)?;
+    /// Both sides, checked and projected.
+    fn project(&self, regions: &Tensor, words: &Tensor, masks: &Masks) -> Result<[Side; 2]> {
+        let regions = Side::new("regions", regions, masks.regions.as_ref(), &self.regions)?;
+        let words = Side::new("words", words, masks.words.as_ref(), &self.words)?;
         let (expected, found) = (regions.features.dim(0)?, words.features.dim(0)?);
         expect("words".to_owned(), "entries", expected, found)?;
         Ok([regions, words])
     }
 }
 
-/// The features of one side, [B, L, E], with zeros as padding, and their validity, [B, L].
-struct Input {
+/// One side of a batch.
+struct Side {
+    /// Features with zeros as padding, [B, L, E].
     features: Tensor,
+    /// The features in the joint space, of any length, [B, L, D].
+    projected: Tensor,
+    /// 1 or 0, [B, L].
     validity: Tensor,
 }
 
-impl Input {
+impl Side {
     fn new(
         tensor: &'static str,
         features: &Tensor,
@@ -251,25 +237,43 @@ impl Input {
             }));
         };
         expect(tensor.to_owned(), "width", weight.dim(1)?, width)?;
-        let Some(mask) = mask else {
-            let shape = (entries, longest);
-            return Ok(Self {
-                features: features.clone(),
-                validity: Tensor::ones(shape, features.dtype(), features.device())?,
-            });
+        let (features, validity) = match mask {
+            None => {
+                let shape = (entries, longest);
+                let ones = Tensor::ones(shape, features.dtype(), features.device())?;
+                (features.clone(), ones)
+            }
+            Some(mask) => {
+                check_mask(tensor, mask, entries, longest)?;
+                let is_valid = mask.to_device(features.device())?.ne(0f64)?;
+                let is_kept = is_valid.unsqueeze(2)?.broadcast_as(features.shape())?;
+                // Not multiplied by zero: padding may hold NaN.
+                let kept = is_kept.where_cond(features, &features.zeros_like()?)?;
+                (kept, is_valid.to_dtype(features.dtype())?)
+            }
         };
-        check_mask(tensor, mask, entries, longest)?;
-        let is_valid = mask.to_device(features.device())?.ne(0f64)?;
-        let is_kept = is_valid.unsqueeze(2)?.broadcast_as(features.shape())?;
         Ok(Self {
-            // Not multiplied by zero: padding may hold NaN.
-            features: is_kept.where_cond(features, &features.zeros_like()?)?,
-            validity: is_valid.to_dtype(features.dtype())?,
+            projected: projection.forward(&features)?,
+            features,
+            validity,
         })
     }
 
-    /// The valid rows of each entry, [L, D].
-    fn valid(&self, rows: &Tensor) -> Result<Vec<Tensor>> {
+    /// The queries of this side over the context of the same entry.
+    fn over(&self, context: &Self) -> Result<SideInputs> {
+        let (queries, context_rows) = (unit_rows(&self.projected)?, unit_rows(&context.projected)?);
+        let transposed = context_rows.t()?;
+        Ok(SideInputs {
+            relevance: queries.matmul(&transposed)?.unsqueeze(1)?,
+            gram: context_rows.matmul(&transposed)?,
+            context_validity: context.validity.unsqueeze(1)?.unsqueeze(1)?,
+            query_validity: self.validity.unsqueeze(1)?,
+        })
+    }
+
+    /// The valid projected rows of each entry, [L, D], detached.
+    fn valid_rows(&self) -> Result<Vec<Tensor>> {
+        let rows = self.projected.detach();
         let validity = self.validity.to_dtype(DType::F32)?.to_vec2::<f32>()?;
         let entries = validity.iter().enumerate();
         entries
@@ -281,29 +285,6 @@ impl Input {
                 Ok(rows.get(entry)?.index_select(&valid, 0)?)
             })
             .collect()
-    }
-}
-
-/// The unit rows of one side in the joint space, [B, L, D], and their validity, [B, L].
-struct Side {
-    rows: Tensor,
-    validity: Tensor,
-}
-
-impl Side {
-    fn new(rows: Tensor, validity: Tensor) -> Self {
-        Self { rows, validity }
-    }
-
-    /// The queries of this side over the context of the same entry.
-    fn over(&self, context: &Self) -> Result<SideInputs> {
-        let transposed = context.rows.t()?;
-        Ok(SideInputs {
-            relevance: self.rows.matmul(&transposed)?.unsqueeze(1)?,
-            gram: context.rows.matmul(&transposed)?,
-            context_validity: context.validity.unsqueeze(1)?.unsqueeze(1)?,
-            query_validity: self.validity.unsqueeze(1)?,
-        })
     }
 }
 

@@ -1,8 +1,6 @@
 //! The similarities of a batch as the threshold's learner reads them: only the sampled word maxima
 //! are copied from a device.
 
-use std::borrow::Cow;
-
 use candle_core::{DType, Device, Tensor};
 use uard_core::slices::reading;
 use uard_relevance::{ObservedBatch, SampledPair, Samples};
@@ -39,10 +37,10 @@ impl ObservedBatch for Similarities {
         self.values.dims().first().copied().unwrap_or(0)
     }
 
-    fn similarities(&self) -> Result<Cow<'_, [f32]>> {
+    fn similarities(&self) -> Result<Vec<f32>> {
         let values = self.values.detach().to_dtype(DType::F32)?;
         let values = values.to_device(&Device::Cpu)?.flatten_all()?;
-        Ok(Cow::Owned(values.to_vec1()?))
+        Ok(values.to_vec1()?)
     }
 
     fn samples(&self, pairs: &[SampledPair]) -> Result<Samples> {

@@ -124,7 +124,7 @@ fn every_parameter_and_both_inputs_have_a_finite_gradient() {
 #[test]
 fn a_learner_that_observes_the_layer_moves_between_matched_and_mismatched() {
     let (layer, _) = identity(QuerySide::Words);
-    // Entry b has one direction; words lean on the regions of their own entry.
+    // Entry b has one direction; words are close to the regions of their own entry.
     let directions = Tensor::eye(WIDTH, DType::F64, &Device::Cpu).unwrap();
     let noise = side(3, "noise", &[2; WIDTH], WIDTH).raw;
     let rows = |scale: f64| {

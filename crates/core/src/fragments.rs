@@ -134,7 +134,7 @@ macro_rules! delegate_to_fragments {
             /// # Errors
             /// When the device refuses the tensor.
             pub fn validity(&self) -> Result<Tensor> {
-                validity(&self.0.counts, self.0.longest, &self.0.rows)
+                validity_like(&self.0.counts, self.0.longest, &self.0.rows)
             }
         }
     )*};
@@ -178,7 +178,7 @@ impl Fragments {
                 });
             }
         }
-        let rows = valid_unit_rows(raw, &counts, || validity(&counts, longest, raw))?;
+        let rows = valid_unit_rows(raw, &counts, || validity_like(&counts, longest, raw))?;
         Ok(Self {
             rows,
             counts,
@@ -263,13 +263,26 @@ fn floats(tensor: &'static str, raw: &Tensor) -> Result<Tensor> {
     }
 }
 
-fn validity(counts: &[usize], longest: usize, like: &Tensor) -> Result<Tensor> {
+/// 1 for the first `counts[n]` rows of each entry and 0 for padding: [N, `longest`] f32 on the CPU.
+///
+/// # Errors
+/// When candle refuses the tensor.
+pub fn validity(counts: &[usize], longest: usize) -> Result<Tensor> {
     let cells: Vec<f32> = counts
         .iter()
         .flat_map(|&count| (0..longest).map(move |row| if row < count { 1.0 } else { 0.0 }))
         .collect();
-    let cpu = Tensor::from_vec(cells, (counts.len(), longest), &Device::Cpu)?;
-    Ok(cpu.to_dtype(like.dtype())?.to_device(like.device())?)
+    Ok(Tensor::from_vec(
+        cells,
+        (counts.len(), longest),
+        &Device::Cpu,
+    )?)
+}
+
+/// [`validity`] in the dtype and on the device of the rows.
+fn validity_like(counts: &[usize], longest: usize, rows: &Tensor) -> Result<Tensor> {
+    let validity = validity(counts, longest)?;
+    Ok(validity.to_dtype(rows.dtype())?.to_device(rows.device())?)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use uard_linalg::matmul::Matmul;
 const TOLERANCE: f64 = 1e-4;
 
 /// The same for bf16: the largest numbers of a map are about ten times its root mean square, and
-/// each layer rounds them by up to 2^-9. Seen: 0.05.
+/// each layer rounds them by up to 2^-9. Measured: 0.05.
 const BF16_TOLERANCE: f64 = 1e-1;
 
 const STAGES: [Stage; 4] = [Stage::C2, Stage::C3, Stage::C4, Stage::C5];

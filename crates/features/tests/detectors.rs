@@ -258,7 +258,7 @@ fn other_photos_and_threads_change_nothing() {
     }
 }
 
-/// Maps only: with drawn weights bf16 may choose other boxes. Seen: 0.05.
+/// Maps only: with drawn weights bf16 may choose other boxes. Measured: 0.05.
 #[test]
 fn maps_in_bf16_are_near_those_in_f32() {
     let golden = Golden::open("bottom_up.safetensors");

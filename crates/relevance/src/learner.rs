@@ -1,6 +1,5 @@
 //! The threshold that is learned while the embedding is trained, and the learner that moves it.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -15,7 +14,7 @@ use crate::{Carry, Distribution, Error, LearnerConfig, SampledPair, Samples, Sim
 /// What one update did.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[must_use = "a learner that always keeps its threshold learns nothing"]
+#[must_use = "the threshold may have stayed: see `Update::Kept`"]
 pub enum Update {
     /// The threshold was smoothed towards the one of this batch.
     Moved {
@@ -46,13 +45,13 @@ impl fmt::Display for Update {
     }
 }
 
-/// The distributions behind an accepted update.
+/// The distributions of the samples that moved the threshold last.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Accepted {
-    /// Of relevant relevance, S+.
+    /// Of relevant samples, S+.
     pub relevant: Distribution,
-    /// Of irrelevant relevance, S-.
+    /// Of irrelevant samples, S-.
     pub irrelevant: Distribution,
 }
 
@@ -118,7 +117,7 @@ pub trait ObservedBatch {
     ///
     /// # Errors
     /// When it cannot be read.
-    fn similarities(&self) -> Result<Cow<'_, [f32]>, Self::Error>;
+    fn similarities(&self) -> Result<Vec<f32>, Self::Error>;
 
     /// The samples of some pairs, in their order and in the order of words: for each word of a
     /// caption, padding left out, its highest relevance over the regions of an image.
@@ -153,7 +152,7 @@ pub struct ThresholdLearner {
 }
 
 impl ThresholdLearner {
-    /// A learner that has seen nothing: its threshold is the first one of the settings.
+    /// A learner before its first batch: its threshold is the first one of the settings.
     ///
     /// # Errors
     /// When a setting is out of range.
@@ -262,7 +261,7 @@ impl ThresholdLearner {
     ///
     /// let mut learner = ThresholdLearner::new(LearnerConfig::default())?;
     /// let samples = Samples { relevant: vec![0.5, 0.6], irrelevant: vec![0.1, 0.2] };
-    /// // The default asks for 200 samples on each side: lower `minimum_samples` for small batches.
+    /// // The default needs 200 samples on each side: lower `minimum_samples` for small batches.
     /// let update = learner.update(&samples);
     /// assert_eq!(update, Update::Kept(NoThreshold::TooFewSamples));
     /// assert_eq!(learner.learned().kept()[&NoThreshold::TooFewSamples], 1);

@@ -208,7 +208,7 @@ pub(crate) unsafe fn hinge(
     }
 }
 
-/// The same launches on [`Numbers`], buffers that know their length; used by checks.
+/// The same launches on [`Numbers`], buffers with their length; used by checks.
 pub(crate) mod on_numbers {
     use uard_core::gpu::{Gpu, GpuResult, Numbers};
 

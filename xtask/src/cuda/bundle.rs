@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 
 use super::{Part, environment, set_up};
-use crate::launch::cargo;
+use crate::launch::{cargo, expect_success};
 
 /// The folder below the root that `scripts/gpu/check.sh` reads.
 const FOLDER: &str = "target/gpu-check";
@@ -103,7 +103,8 @@ fn start(program: &Path, arguments: &[&str], home: &Path) -> anyhow::Result<Outp
 
 fn build(root: &Path, home: &Path) -> anyhow::Result<PathBuf> {
     let begun = Instant::now();
-    let status = cargo(root)
+    let mut command = cargo(root);
+    command
         .args(["build", "--release", "--locked"])
         .args([
             "--package",
@@ -113,10 +114,8 @@ fn build(root: &Path, home: &Path) -> anyhow::Result<PathBuf> {
             "--bins",
         ])
         .args(["--features", "uard-cli/cuda,uard-benches/cuda"])
-        .envs(environment(home)?)
-        .status()
-        .context("starting cargo")?;
-    ensure!(status.success(), "the build with CUDA failed: see above");
+        .envs(environment(home)?);
+    expect_success(&mut command, "the build with CUDA failed: see above")?;
     println!("built in {:.0} s", begun.elapsed().as_secs_f64());
     let folder = root.join(FOLDER);
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;

@@ -25,7 +25,7 @@ pub(crate) enum Visibility {
 }
 
 impl Visibility {
-    /// How many of `count` words the word at `position` sees, from the first word on.
+    /// How many of `count` words the word at `position` attends to, from the first word on.
     fn seen(self, position: usize, count: usize) -> usize {
         match self {
             Self::All => count,
@@ -53,7 +53,7 @@ impl Spans {
     }
 
     /// How many weights all captions and heads have: a word has one for each word of its caption,
-    /// seen or not.
+    /// attended to or not.
     pub(crate) fn cells(&self) -> usize {
         self.counts
             .iter()
@@ -214,7 +214,7 @@ fn composed(words: &Projected, spans: &Spans, factors: Option<Vec<f32>>) -> Resu
     Ok(attended.index_select(&rows, 0)?)
 }
 
-/// The mask [C, 1, W, W]: 1 if a word (third axis) sees a valid word (fourth axis), else 0.
+/// The mask [C, 1, W, W]: 1 if a word (third axis) attends to a valid word (fourth axis), else 0.
 fn mask(spans: &Spans, device: &Device) -> candle_core::Result<Tensor> {
     let longest = spans.longest();
     let mut cells = Vec::with_capacity(spans.counts.len() * longest * longest);

@@ -1,5 +1,5 @@
 //! The text half of SigLIP: Zhai et al., *Sigmoid Loss for Language Image Pre-Training*, 2023, the
-//! first version. A word sees all others and the padding up to the last position, as in its training.
+//! first version. A word attends to all others and to the padding up to the last position, as in its training.
 
 use std::path::Path;
 

@@ -201,7 +201,7 @@ impl Attention {
     /// The gradients of one head's queries, keys and values, [L, d] each.
     ///
     /// With `p = w f`, `dw_ij = f_ij (dy_i · v_j)` and `ds_ij = w_ij (dw_ij - sum_k w_ik dw_ik)`:
-    /// `dv = p^T dy`, `dq = scale ds k`, `dk = scale ds^T q`. A word that is not seen has a weight of
+    /// `dv = p^T dy`, `dq = scale ds k`, `dk = scale ds^T q`. A word that is not attended to has a weight of
     /// zero, and so adds nothing to any gradient.
     fn gradients<T: WithDType + Number>(
         &self,
