@@ -20,10 +20,10 @@ use uard_linalg::matmul::Matmul;
 /// The number of photos in a batch.
 const PHOTOS: usize = 4;
 
-/// A network of candle-transformers, with weights.
+/// The forward pass of a network of candle-transformers, with its weights.
 type Theirs = dyn Fn(&Tensor) -> Tensor + Sync;
 
-/// [4, side, side, 3], uniform from -1 to 1.
+/// Random pixels of four photos, [4, side, side, 3], uniform from -1 to 1.
 fn pixels(side: usize) -> Maps<f32> {
     let shape = [PHOTOS, side, side, 3];
     let mut stream = Draws::new(1).stream("pixels", &[]);
@@ -42,7 +42,8 @@ fn ours(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, network: &Network,
     });
 }
 
-/// Benches a network of candle-transformers on 224 x 224 pixels; `together` if it takes more than one photo.
+/// Benches a network of candle-transformers on 224 x 224 pixels; `together` says whether the
+/// network takes several photos in one batch.
 fn theirs(group: &mut BenchmarkGroup<'_, WallTime>, network: &Theirs, together: bool) {
     let maps = pixels(224);
     let photos = Tensor::from_slice(maps.values(), maps.shape().as_slice(), &Device::Cpu)
@@ -71,7 +72,7 @@ fn race(criterion: &mut Criterion, name: &str, mine: impl Fn(Matmul) -> Network,
     for (name, matmul) in [("f32", Matmul::F32), ("bf16", Matmul::Bf16)] {
         ours(&mut group, name, &mine(matmul), 224);
     }
-    // candle's DINOv2 adds the token of the class of one photo only, so it takes no batch.
+    // candle's DINOv2 adds the class token for one photo only, so it takes no batch.
     theirs(&mut group, other, name != "dinov2_base");
     group.finish();
 }

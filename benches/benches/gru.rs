@@ -10,7 +10,7 @@ use uard_features::text::gru::{CaptionBatch, TextEncoder, TextEncoderConfig, com
 
 const VOCABULARY: usize = 8000;
 
-/// Captions and joint width: a small run's and Flickr30K's.
+/// Number of captions and joint width, of a small run and of Flickr30K's settings.
 const SIZES: [(usize, usize); 2] = [(64, 512), (128, 1024)];
 
 /// Captions of 8 to 20 words.

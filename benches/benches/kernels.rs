@@ -1,7 +1,7 @@
 //! Benches of products of panels against the highest rate of a core: words of five captions by the regions
 //! of eight images, joint width 1024.
 //!
-//! Elements are multiply-adds: one is two floating-point operations.
+//! The elements that criterion counts are multiply-adds, of two floating-point operations each.
 
 use std::hint::black_box;
 
@@ -20,8 +20,8 @@ const ROWS: usize = 64;
 const COLUMNS: usize = 288;
 const DEPTH: usize = 1024;
 
-/// `[m, k, n]` of training: the regions of a batch, its words into the gates of a GRU, a step of
-/// the GRU.
+/// Sizes of matrix products in training, [m, k] times [k, n]: from the regions of a batch to the
+/// joint space, from its words to the gates of a GRU, and in one step of the GRU.
 const MATRICES: [[usize; 3]; 3] = [[2304, 1280, 512], [768, 300, 3072], [64, 512, 1536]];
 
 fn numbers(label: &str, count: usize) -> Vec<f32> {

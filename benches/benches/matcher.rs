@@ -2,7 +2,8 @@
 //!
 //! Real sizes: 36 regions, captions of 8 to 20 words, joint width 512 and 1024. "training" is
 //! forward and backward with a gradient on every pair, by operator and composed form; "inference"
-//! is all pairs on packed fragments by every kernel, the batch forms and the reference beside it.
+//! is all pairs on packed fragments by every kernel; "batch" is a small batch by the forms and
+//! engines that do not pack fragments.
 #![allow(
     clippy::print_stderr,
     reason = "skipped kernels are named to the person who runs the benches"
@@ -21,7 +22,7 @@ use uard_core::{Regions, Words};
 /// Words that are similar to a region of their image, as after training.
 const CONTENT: Content = Content::Matched { relevance: 0.5 };
 
-/// The share of queries, words and regions together, that have an answer.
+/// The share of queries, words and regions together, that have a cell above the threshold.
 const KEPT: f64 = 1.0 / 3.0;
 
 struct Batch {
@@ -84,7 +85,7 @@ fn training(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The packed kernels on a tenth of an evaluation.
+/// The kernels on packed fragments, on a hundredth of the pairs of Flickr30K's test set.
 fn inference(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("matcher/inference");
     group.sample_size(10);

@@ -1,7 +1,7 @@
-//! Benches of relevance: words of many captions, packed one after the other, against a block of images, as
-//! products of panels into a tile that stays in cache, by every instruction set.
+//! Benches of the relevance of many captions' words, packed one after the other, with a block of
+//! images: products of panels into a tile that stays in the cache, with every instruction set.
 //!
-//! The peer is `gemm` on the same rows, in one product, single-threaded as the panels are.
+//! The peer is `gemm` on the same rows, in one product. Both use one thread.
 #![allow(
     clippy::print_stderr,
     reason = "skipped kernels are named to the person who runs the benches"
@@ -24,7 +24,7 @@ const SHAPE: Shape = Shape {
     width: WIDTH,
 };
 
-/// Panels of words in a tile of relevance.
+/// Number of panels of words in a tile of relevance.
 const TILE: usize = 2;
 
 /// Rows of the valid fragments, one after the other.

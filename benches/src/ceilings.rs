@@ -55,7 +55,7 @@ pub struct Ceiling {
     pub kind: Kind,
     /// The number of threads.
     pub threads: usize,
-    /// The library or kernel.
+    /// The library or kernel that reaches this rate.
     pub by: String,
     /// Multiply-adds a second; bytes a second for the copy.
     pub rate: f64,
@@ -78,9 +78,9 @@ impl Ceilings {
             .max_by(|a, b| a.rate.total_cmp(&b.rate))
     }
 
-    /// The changes of the highest matrix products between two measurements. Other ceilings are only shown:
-    /// no row is compared with them, and on a shared machine the rate of copying changes with the load of
-    /// others, while that of products does not.
+    /// The changes of the highest rates of matrix products between two measurements. Other ceilings
+    /// are only shown: no row is compared with them, and on a shared machine the rate of copying
+    /// changes with the load of others, while the rate of products does not.
     pub fn drifts(&self, after: &Self) -> Vec<Drift> {
         let mut drifts = Vec::<Drift>::new();
         let is_product =

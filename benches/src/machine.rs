@@ -20,7 +20,7 @@ pub struct Machine {
     pub memory_gib: Option<f64>,
     /// Instruction sets that have kernels and that this machine runs.
     pub instruction_sets: Vec<&'static str>,
-    /// Instruction sets that it does not run, with the reason.
+    /// Instruction sets that this machine does not run, with the reason.
     pub skipped: Vec<String>,
     /// The commit, with `+changes` if files differ from it.
     pub commit: String,
@@ -57,7 +57,7 @@ impl Machine {
 }
 
 impl fmt::Display for Machine {
-    /// One property a line.
+    /// Writes each property on a line.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let memory = self.memory_gib;
         let memory = memory.map_or_else(String::new, |gib| format!(", {gib:.0} GiB"));

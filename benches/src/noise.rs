@@ -15,8 +15,8 @@ pub const LARGEST_UNCERTAINTY: f64 = 0.05;
 /// The lowest number of rounds from which quartiles are computed.
 pub const FEWEST_ROUNDS: usize = 3;
 
-/// Seconds of a round that is long enough alone: disturbances of a machine are shorter and average out in
-/// it.
+/// Seconds from which a single round is long enough: disturbances of a machine are shorter and
+/// average out in it.
 pub const LONG_ROUND: f64 = 60.0;
 
 /// A ceiling before and after the run.
@@ -24,9 +24,9 @@ pub const LONG_ROUND: f64 = 60.0;
 pub struct Drift {
     /// The name of the ceiling.
     pub name: String,
-    /// Its rate before.
+    /// The rate before the run.
     pub before: f64,
-    /// Its rate after.
+    /// The rate after the run.
     pub after: f64,
 }
 

@@ -9,8 +9,8 @@ use uard_benches::statistics::Timings;
 /// The pause before each round, in which the threads of the previous contestant go to sleep.
 const PAUSE: Duration = Duration::from_millis(30);
 
-/// Seconds that a round takes at least. Shorter work is repeated within its round and the mean counts,
-/// because interrupts make times of a few milliseconds uneven.
+/// Seconds that a round takes at least. Shorter work is repeated within a round, whose time is then
+/// the mean, because interrupts make times of a few milliseconds uneven.
 const SHORTEST_ROUND: f64 = 0.2;
 
 /// The highest number of rounds, as a multiple of the requested one, that are run while our own rounds are
@@ -59,12 +59,13 @@ impl<'a> Contestant<'a> {
         }
     }
 
-    /// Sets whether it is one of our own, whose rounds must be even.
+    /// Sets whether the contestant is one of our own, whose rounds must be even.
     pub fn ours(self, ours: bool) -> Self {
         Self { ours, ..self }
     }
 
-    /// If one of its rounds fails, the race continues without it, and it has no timing.
+    /// Lets the race continue without this contestant if one of its rounds fails; it then has no
+    /// timing.
     #[cfg(feature = "cuda-kernels")]
     pub fn may_fail(self) -> Self {
         Self {
@@ -122,9 +123,9 @@ fn mean_of_timed(
     Ok(seconds / f64::from(times))
 }
 
-/// Runs all contestants once to warm up, then once a round, beginning with another contestant each time.
-/// While our own rounds are uneven, more rounds are run than requested. A contestant that fails has no
-/// timing, not even of earlier rounds.
+/// Runs all contestants once to warm up, then once in each round; each round begins with another
+/// contestant. While our own rounds are uneven, more rounds are run than requested. A contestant
+/// that fails has no timing, not even of earlier rounds.
 ///
 /// # Errors
 /// If a round of a contestant fails that may not fail.

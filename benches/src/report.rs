@@ -62,7 +62,7 @@ pub struct Row {
     pub rule: String,
     /// The precision of relevance.
     pub precision: String,
-    /// Whether it is one of our own contestants, whose rounds must be even.
+    /// Whether the contestant is one of our own, whose rounds must be even.
     pub ours: bool,
     /// The number of threads.
     pub threads: usize,
@@ -76,14 +76,14 @@ pub struct Row {
     pub units: f64,
     /// Multiply-adds of the relevance of a round; zero if relevance is not the measured work.
     pub multiply_adds: f64,
-    /// The rate as a share of the ceiling of its precision.
+    /// The rate of multiply-adds as a share of the ceiling of the row's precision.
     pub share_of_ceiling: Option<f64>,
     /// The largest difference to the reference in f64 on a sample, over pairs in which bf16 moves no
     /// relevance across the threshold.
     pub difference: Option<f64>,
     /// The largest difference over all pairs of the sample.
     pub difference_with_flips: Option<f64>,
-    /// Peak resident memory of its process, in KiB.
+    /// Peak resident memory of the contestant's process, in KiB.
     pub peak_kib: Option<u64>,
     /// Remarks that are needed to read the row.
     pub note: String,
@@ -94,7 +94,7 @@ pub struct Row {
 pub struct Promise {
     /// The promised quantity.
     pub about: String,
-    /// The promised value: the required one, then the aim.
+    /// The promised value, and after it the value that is aimed at, if there is one.
     pub promised: String,
     /// The value of this run.
     pub found: String,

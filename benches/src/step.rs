@@ -16,7 +16,7 @@ use uard_training::trainer::step::{PreparedBatch, StepOptions, batch_gradients};
 
 use crate::workload::{self, REGIONS};
 
-/// The share of queries, words and regions together, that have an answer.
+/// The share of queries, words and regions together, that have a cell above the threshold.
 const KEPT: f64 = 1.0 / 3.0;
 
 /// The configuration of a real run, and the sizes of its data.

@@ -24,11 +24,11 @@ pub struct Worker {
     process: Child,
     requests: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
-    /// The name that it reports.
+    /// The name that the worker reports.
     pub name: String,
-    /// Its memory in KiB when it was ready, if it reports it.
+    /// The worker's memory in KiB when it was ready, if it reports this.
     pub began_kib: Option<u64>,
-    /// The number of captions that it matches, if it reports it.
+    /// The number of captions that the worker matches, if it reports this.
     pub captions: Option<usize>,
 }
 
@@ -98,7 +98,7 @@ impl Worker {
         self.request(&format!("save {}", path.display())).map(drop)
     }
 
-    /// Its peak memory in KiB.
+    /// The worker's peak memory in KiB.
     ///
     /// # Errors
     /// If the worker does not report it.

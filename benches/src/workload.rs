@@ -17,7 +17,7 @@ pub const FEWEST_WORDS: usize = 8;
 /// The most words of a caption.
 pub const MOST_WORDS: usize = 20;
 
-/// EvaluationOptions many of a hundred captions have 8, 9, ..., 20 words; the mean is 12.
+/// How many of a hundred captions have 8, 9, ..., 20 words; the mean is 12.
 const CAPTIONS_BY_LENGTH: [usize; MOST_WORDS - FEWEST_WORDS + 1] =
     [14, 13, 12, 11, 10, 9, 8, 7, 6, 4, 3, 2, 1];
 
@@ -36,9 +36,9 @@ pub enum Content {
 /// The sizes of the data.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
-    /// Images I.
+    /// Number of images I.
     pub images: usize,
-    /// Captions C; those of an image stand one after the other.
+    /// Number of captions C; those of an image stand one after the other.
     pub captions: usize,
     /// Width D.
     pub width: usize,
@@ -172,7 +172,8 @@ pub fn word_ids(captions: usize, vocabulary: usize, draws: &Draws) -> Vec<Vec<u3
         .collect()
 }
 
-/// The threshold at which a share of all queries, words and regions together, has an answer.
+/// The threshold at which the given share of all queries, words and regions together, has a cell
+/// above it.
 ///
 /// Computed from a sample of the pairs in f32.
 ///
@@ -214,7 +215,8 @@ fn directions(label: &str, entry: usize, rows: usize, width: usize, draws: &Draw
     normal(&mut draws.stream(label, &[entry as u64]), std, rows * width)
 }
 
-/// For each word a uniform number whose integer part is the index of its region.
+/// For each word a uniform number, whose integer part is the index of the region that the word is
+/// similar to.
 fn answer_draws(caption: usize, draws: &Draws) -> Vec<f32> {
     uniform(
         &mut draws.stream("answers", &[caption as u64]),
@@ -224,7 +226,8 @@ fn answer_draws(caption: usize, draws: &Draws) -> Vec<f32> {
     )
 }
 
-/// Turns each word towards the region of its answer.
+/// Turns each word towards its region, whose index is the integer part of the word's number in
+/// `answers`.
 fn turn_to_regions(words: &mut [f32], image: &[f32], relevance: f32, answers: &[f32]) {
     let width = image.len() / REGIONS;
     let rest = (1.0 - relevance * relevance).sqrt();

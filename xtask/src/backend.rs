@@ -55,7 +55,7 @@ pub enum Backend {
 pub enum Toolkit {
     /// Installed on this machine; holds the path of `nvcc`.
     Installed(PathBuf),
-    /// Set up by `cargo xtask cuda-toolkit`; holds the folder that `CUDA_HOME` names for others.
+    /// Set up by `cargo xtask cuda-toolkit`; holds its folder, the value for `CUDA_HOME`.
     Ours(PathBuf),
 }
 
@@ -77,7 +77,7 @@ impl Toolkit {
 }
 
 impl Backend {
-    /// The feature of `uard-cli` that builds it in.
+    /// The feature of `uard-cli` that includes this backend.
     pub fn feature(&self) -> Option<&'static str> {
         match self {
             Self::Cpu => None,
@@ -86,7 +86,7 @@ impl Backend {
         }
     }
 
-    /// The name of its device.
+    /// The name of the backend's device.
     pub fn name(&self) -> &'static str {
         self.feature().unwrap_or("cpu")
     }

@@ -11,7 +11,7 @@ use crate::cuda::{self, Part, stand_in};
 use crate::launch::{cargo, expect_success, succeeds};
 use crate::{layers, links, package, parameters, sources, style, symbols};
 
-/// What is off by default and needs nothing but Rust.
+/// The features that are off by default and need nothing but Rust.
 const OPTIONAL: [&str; 2] = ["--features", "uard-cli/hdf5,uard-attention/nn"];
 
 /// The steps of the gate, in the order in which they run.
@@ -33,9 +33,9 @@ pub enum Step {
     Test,
     /// The documentation; warnings are errors.
     Docs,
-    /// The crates that others depend on: packaged, and with the newest dependencies.
+    /// Packages the crates that others depend on, and checks them with the newest dependencies.
     Package,
-    /// The same crates with the oldest Rust that they state, where it is installed.
+    /// Checks the same crates with the oldest Rust that they state, where it is installed.
     OldestRust,
     /// Licences, advisories and duplicates, where cargo-deny is installed.
     Deny,
@@ -45,7 +45,7 @@ pub enum Step {
 
 enum Outcome {
     Passed,
-    /// Holds the reason.
+    /// The step was not run, for this reason.
     Skipped(&'static str),
 }
 

@@ -44,7 +44,7 @@ pub struct Folders {
 struct Launch {
     arguments: Vec<OsString>,
     backend: Backend,
-    /// A line that is printed before it starts.
+    /// A line that is printed before the command starts.
     notice: Option<String>,
 }
 
@@ -166,7 +166,7 @@ fn uard(passed: Vec<OsString>, choice: DeviceChoice, tools: &Tools) -> Result<La
     })
 }
 
-/// Removes `--device` from the arguments, and makes relative paths absolute.
+/// Removes `--device` from the arguments and returns its choice; makes relative paths absolute.
 fn device_and_paths(
     arguments: &mut Vec<OsString>,
     folders: &Folders,
@@ -176,7 +176,7 @@ fn device_and_paths(
     Ok(choice)
 }
 
-/// Removes every `--device` from the arguments; the last one is used.
+/// Removes every `--device` from the arguments, and returns the choice of the last one.
 pub fn device(arguments: &mut Vec<OsString>) -> Result<Option<DeviceChoice>, String> {
     take_option(arguments, "--device")?
         .last()
@@ -217,7 +217,8 @@ fn split_option(argument: &OsStr, name: &str) -> Option<Option<OsString>> {
     Some(Some(value.into()))
 }
 
-/// Makes relative paths absolute unless the caller's current directory is the root.
+/// Makes relative paths in options absolute, unless the caller is already in the repository root,
+/// where the command runs.
 pub fn rebase(arguments: &mut [OsString], folders: &Folders) {
     if folders.caller == folders.root {
         return;

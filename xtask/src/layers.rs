@@ -9,7 +9,8 @@ use serde::Deserialize;
 use crate::launch;
 
 /// Each package with the packages of this workspace that it may name in `[dependencies]` and
-/// `[build-dependencies]`. If the list contains the package itself, only those before it are allowed.
+/// `[build-dependencies]`. If the list contains the package itself, only the packages before it are
+/// allowed.
 ///
 /// A dependency may skip layers downward; it never points up or sideways.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -223,7 +224,8 @@ mod tests {
         }
     }
 
-    /// The violations of one package among packages without dependencies of every other name.
+    /// The violations in a workspace where `name` has these dependencies, and every other package
+    /// of the table has none.
     fn complaints(name: &str, dependencies: &[(&str, Option<Kind>)]) -> Vec<String> {
         let mut packages: Vec<Package> = ARROWS
             .iter()

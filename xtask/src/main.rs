@@ -55,8 +55,8 @@ enum Task {
     #[command(
         after_help = "--device auto|cpu|cuda|metal   chooses the build and is passed on (cpu);\n\
                                                metal is unverified\n\
-                      --config FILE                  configs/scenes.toml without it\n\
-                      --compare RULE|none            trained beside it; zero without it\n\
+                      --config FILE                  the configuration (configs/scenes.toml)\n\
+                      --compare RULE|none            another rule to train and compare (zero)\n\
                       Everything else goes to `uard train`: see `cargo xtask train -- --help`."
     )]
     Train(PassedOn),
@@ -97,7 +97,7 @@ enum Task {
     #[command(after_help = "PIP_INDEX_URL   another package index\n\
                       SSL_CERT_FILE   the certificates to trust, as a file of PEM")]
     CudaToolkit {
-        /// Only the library that compiles our own kernels while a program runs: a tenth of it.
+        /// Only NVRTC, which compiles our own kernels while a program runs: a tenth of the files.
         #[arg(long)]
         nvrtc_only: bool,
     },

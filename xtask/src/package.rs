@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use crate::launch::{cargo, expect_success, succeeds};
 
@@ -18,11 +18,12 @@ const PUBLISHED: [&str; 5] = [
     "uard-attention",
 ];
 
-/// The oldest Rust that builds them, and their version: the workspace states both, for xtask too.
+/// The oldest Rust that builds the published crates, and their version: the workspace states both,
+/// for xtask too.
 const OLDEST_RUST: &str = env!("CARGO_PKG_RUST_VERSION");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Below the root: packages, and what is built from them.
+/// The folder, below the root, of the packages and of what is built from them.
 const FOLDER: &str = "target/package-check";
 
 /// Makes the packages, and checks a crate that depends on them as they are packed, with the newest
@@ -57,7 +58,7 @@ pub fn check(root: &Path) -> anyhow::Result<bool> {
     }
     let dependent = folder.join("dependent");
     write_dependent(&folder, &dependent)?;
-    if !succeeds(cargo(&dependent).arg("generate-lockfile")) {
+    if !resolves(&dependent)? {
         return Ok(false);
     }
     let mut command = cargo(&dependent);
@@ -68,6 +69,23 @@ pub fn check(root: &Path) -> anyhow::Result<bool> {
         &mut command,
         "the packages do not compile with the newest dependencies: see above",
     )?;
+    Ok(true)
+}
+
+/// Chooses the newest version of every dependency of a crate. `false` if the registry cannot be
+/// reached.
+fn resolves(crate_folder: &Path) -> anyhow::Result<bool> {
+    let mut command = cargo(crate_folder);
+    let output = command.arg("generate-lockfile").output();
+    let output = output.context("starting cargo generate-lockfile")?;
+    let message = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() && message.contains("failed to download") {
+        return Ok(false);
+    }
+    ensure!(
+        output.status.success(),
+        "no newest versions fit the packages together:\n{message}"
+    );
     Ok(true)
 }
 
@@ -107,8 +125,8 @@ pub fn check_oldest_rust(root: &Path) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// A crate outside of the workspace, without a lock file, that takes the packages for those of the
-/// registry.
+/// Writes a crate outside of the workspace, without a lock file, in which the packages replace the
+/// published crates of the registry.
 fn write_dependent(folder: &Path, dependent: &Path) -> anyhow::Result<()> {
     let patches: Vec<String> = PUBLISHED
         .iter()

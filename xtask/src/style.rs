@@ -50,7 +50,7 @@ pub fn check(source: &Source) -> Vec<String> {
         .collect()
 }
 
-/// What the rules need of a file.
+/// What the rules read from a file.
 #[derive(Default)]
 struct Facts {
     /// Lines before the tests that open or write a file by the standard library.

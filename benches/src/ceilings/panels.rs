@@ -11,7 +11,8 @@ use super::{Ceiling, Kind, best_rate};
 /// The depth of the panels, which is the joint width.
 const DEPTH: usize = 1024;
 
-/// The number of row panels and of column panels; both stay in the second-level cache of a core.
+/// The number of row panels and of column panels in a product; both stay in the second-level cache
+/// of a core.
 const SHAPES: [(usize, usize); 3] = [(2, 8), (4, 6), (3, 18)];
 
 /// The number of calls in a trial, so that the time to wake the threads is negligible.

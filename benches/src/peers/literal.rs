@@ -1,5 +1,5 @@
-//! All pairs by the formulas as they are written, on one thread: each query with an answer forms its
-//! attended vector of width D, and a query without one is skipped.
+//! All pairs by the formulas as they are written, on one thread: for each query with a cell above
+//! the threshold the attended vector of width D is formed, and other queries are skipped.
 //!
 //! It shows the time that the mask saves if attention, and not the product of relevance, is most of the
 //! work.

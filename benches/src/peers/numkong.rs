@@ -4,7 +4,7 @@
 //! the mean of this sum. Without AMX it finds each word's best region among vectors rounded to eight bits,
 //! and computes only that cosine in bf16.
 
-/// Why it does not take part in this build.
+/// Why NumKong does not take part in this build.
 #[cfg(not(feature = "numkong"))]
 pub const MISSING: &str = "uard-bench was built without the feature `numkong`: its C sources did \
                            not compile (see the build's output), or cargo was called by hand";

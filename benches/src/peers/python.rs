@@ -26,8 +26,8 @@ pub struct Python {
 }
 
 impl Python {
-    /// Starts the Python of the variable, or without it that of `default`, and checks that it has torch
-    /// and numpy. The inner error is the reason why PyTorch takes no part.
+    /// Starts the Python that `UARD_BENCH_PYTHON` names, or without this variable `default`, and
+    /// checks that it has torch and numpy. The inner error is the reason why PyTorch takes no part.
     ///
     /// # Errors
     /// If the folder cannot be written.
@@ -65,7 +65,7 @@ impl Python {
         }))
     }
 
-    /// Writes the arrays that the next workers read.
+    /// Writes regions and words to the arrays that workers read when they start.
     ///
     /// # Errors
     /// If they cannot be written.

@@ -7,10 +7,10 @@ use uard_core::{Regions, Words};
 
 /// Similarities of the first images and captions in f64, by the scalar reference.
 pub struct Sample {
-    /// Row-major, images by captions of the sample.
+    /// The similarities, row-major, images by captions of the sample.
     pub values: Vec<f64>,
-    /// Whether rounding to bf16 moves a relevance of a pair across the threshold. A query then gains or
-    /// loses its answer, which changes the similarity by more than rounding.
+    /// For each pair, whether rounding to bf16 moves a cell across the threshold. A query then
+    /// gains or loses a cell, which changes the similarity by more than rounding.
     flipped: Vec<bool>,
     images: usize,
     captions: usize,
@@ -49,7 +49,8 @@ impl Sample {
         })
     }
 
-    /// The largest differences to similarities [I, C] whose first images and captions are the sample's.
+    /// The largest differences between the sample's similarities and `found` [I, C], whose first
+    /// images and captions are those of the sample.
     ///
     /// # Panics
     /// If there are fewer images or captions than in the sample.
@@ -75,11 +76,11 @@ impl Sample {
 /// The largest differences to the reference.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Differences {
-    /// Over all pairs of the sample.
+    /// The largest difference over all pairs of the sample.
     pub all: f64,
-    /// Over the pairs in which bf16 moves no relevance across the threshold.
+    /// The largest difference over the pairs in which bf16 moves no relevance across the threshold.
     pub same_mask: f64,
-    /// The number of the other pairs.
+    /// The number of pairs in which bf16 moves a relevance across the threshold.
     pub flipped: usize,
 }
 

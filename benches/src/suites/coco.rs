@@ -27,7 +27,7 @@ const BATCH: usize = 500;
 /// The length of the lists, which is the largest K of R@K.
 const LISTED: usize = 10;
 
-/// The share of queries, words and regions together, that have an answer.
+/// The share of queries, words and regions together, that have a cell above the threshold.
 const KEPT: f64 = 1.0 / 3.0;
 
 /// The promised limit of a process's memory, in MiB.

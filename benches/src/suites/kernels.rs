@@ -24,7 +24,7 @@ const SHAPE: Shape = Shape {
     width: WIDTH,
 };
 
-/// The share of queries, words and regions together, that have an answer.
+/// The share of queries, words and regions together, that have a cell above the threshold.
 const KEPT: f64 = 1.0 / 3.0;
 
 /// The number of captions in races of many kernels and rules.
@@ -74,7 +74,7 @@ pub fn run(context: &BenchContext, results: &mut SuiteResults) -> anyhow::Result
     Ok(())
 }
 
-/// The race of all pairs in bf16 and f32.
+/// Times our kernels on the similarities of all pairs, in bf16 and in f32.
 fn all_pairs(
     context: &BenchContext,
     whole: &Data,
@@ -241,7 +241,7 @@ fn sides_name(sides: Sides) -> &'static str {
     }
 }
 
-/// The race whose title begins so, for promises that compare several races.
+/// The race whose title begins with `beginning`, for promises that compare several races.
 fn race_named<'a>(results: &'a SuiteResults, beginning: &str) -> Option<&'a Race> {
     results
         .races

@@ -29,7 +29,7 @@ pub struct BenchContext<'a> {
 }
 
 impl BenchContext<'_> {
-    /// The number of rounds, by default 5, of a race whose rounds take seconds.
+    /// The number of rounds of a race whose rounds take seconds: that of `--rounds`, by default 5.
     pub fn rounds(&self) -> u32 {
         self.arguments.rounds(5)
     }

@@ -14,9 +14,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::loss::binary_cross_entropy_with_logit;
 use candle_nn::{Linear, Module, Optimizer, SGD, VarBuilder, linear, linear_no_bias};
-use uard_attention::{
-    CrossAttention, CrossAttentionConfig, Masks, MatcherConfig, QuerySide, WeightRule,
-};
+use uard_attention::{CrossAttention, CrossAttentionConfig, Masks, MatcherConfig, WeightRule};
 use uard_relevance::{CaptionRule, LearnerConfig, ThresholdLearner};
 
 const PAIRS: usize = 24;
@@ -27,8 +25,8 @@ const FEATURES: usize = 20;
 const WIDTH: usize = 16;
 const STEPS: usize = 150;
 
-/// A model that uses the layer: a linear score of the vector that each word attends to and of the
-/// word's answer, averaged over words.
+/// A model that uses the layer: a linear score of each word's attended vector (times the word's
+/// embedding) and of what the word adds to the similarity, averaged over words.
 struct Model {
     attention: CrossAttention,
     of_word: Linear,
@@ -38,16 +36,12 @@ struct Model {
 impl Model {
     fn new(vb: &VarBuilder<'_>) -> Result<Self, Box<dyn std::error::Error>> {
         let config = CrossAttentionConfig {
-            region_width: FEATURES,
-            word_width: CONCEPTS,
-            joint_width: WIDTH,
-            output_width: WIDTH,
-            queries: QuerySide::Words,
             // Under this rule a word that finds nothing still has a gradient.
             matcher: MatcherConfig {
                 rule: WeightRule::Nearest,
                 ..MatcherConfig::default()
             },
+            ..CrossAttentionConfig::new(FEATURES, CONCEPTS, WIDTH)
         };
         Ok(Self {
             attention: CrossAttention::new(config, vb.pp("attention"))?,
@@ -81,8 +75,8 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     let vb = VarBuilder::from_tensors(tensors.collect(), DType::F32, &Device::Cpu);
     let model = Model::new(&vb)?;
     let mut optimizer = SGD::new(parameters.into_values().collect(), 2.0)?;
-    // A batch of 24 captions of three words gives 72 samples on each side. All captions are sampled,
-    // because this model does not rank pictures by their similarity.
+    // A batch of 24 captions of three words gives 72 relevant and 72 irrelevant samples. All
+    // captions are sampled, because this model does not rank pictures by their similarity.
     let mut learner = ThresholdLearner::new(LearnerConfig {
         captions: CaptionRule::All,
         minimum_samples: 20,

@@ -29,7 +29,7 @@ pub fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         rule: WeightRule::Nearest,
         ..MatcherConfig::default()
     })?;
-    // A batch of 24 captions of three words gives 72 samples on each side at most.
+    // A batch of 24 captions of three words gives at most 72 relevant and 72 irrelevant samples.
     let mut learner = ThresholdLearner::new(LearnerConfig {
         minimum_samples: 20,
         ..LearnerConfig::default()
@@ -82,8 +82,8 @@ pub fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The sum over mismatched pairs of what exceeds the matched similarity of their row or column minus the
-/// margin.
+/// The hinge loss over all negatives: for each mismatched pair, by how much its similarity exceeds
+/// the matched one of its row minus the margin, and the same for its column.
 fn hinge(similarities: &Tensor) -> Result<Tensor> {
     let device = similarities.device();
     let diagonal = Tensor::eye(PAIRS, similarities.dtype(), device)?;
@@ -112,7 +112,7 @@ fn pictures_and_captions() -> Result<(Tensor, Tensor)> {
     let triples = (0..CONCEPTS as u32).flat_map(|a| {
         (a + 1..CONCEPTS as u32).flat_map(move |b| (b + 1..CONCEPTS as u32).map(move |c| [a, b, c]))
     });
-    // Every ninth, so that no two captions are alike.
+    // Every ninth triple, so that captions differ in more than one concept.
     let names: Vec<u32> = triples.step_by(9).take(PAIRS).flatten().collect();
     let names = Tensor::from_vec(names, PAIRS * SHOWN, &Device::Cpu)?;
     let shown = looks

@@ -76,10 +76,12 @@ impl Matcher {
     }
 }
 
-/// The attention of some queries over `values`, one row for each context row.
+/// Attends with some queries: their vectors are weighted means of the rows of `values`, one row for
+/// each context fragment.
 ///
 /// # Shapes
-/// Queries [A, B, Q, X], `values` [A, X, V]: vectors [A, B, Q, V].
+/// Relevance of the queries [A, B, Q, X] as in [`SideInputs`]; `values` [A, X, V] of any width V;
+/// the vectors become [A, B, Q, V].
 pub(crate) fn attended(
     queries: &SideInputs,
     values: &Tensor,
@@ -91,7 +93,7 @@ pub(crate) fn attended(
     let answers = queries.answers(|| Ok(weights.clone()), config, threshold)?;
     let weights = weights.broadcast_mul(&queries.query_validity.unsqueeze(D::Minus1)?)?;
     let sums = weights.sum_keepdim(D::Minus1)?;
-    // Queries without weights have the sum 0: divided by 1 they stay zero.
+    // The weights of a query that attends to nothing sum to 0: divided by 1 they stay zero.
     let empty = sums.eq(0f64)?.to_dtype(sums.dtype())?;
     let weights = weights.broadcast_div(&(sums + empty)?)?;
     let (a, b, q, x) = weights.dims4()?;

@@ -26,8 +26,9 @@ pub(crate) struct Batch {
     pub word_validity: Tensor,
 }
 
-/// The inputs of one side, for A entries with context and B entries with queries: images and
-/// captions where words are the queries, captions and images where regions are.
+/// The inputs of one side. A entries of X fragments are the context, B entries of Q fragments are
+/// the queries: A counts images and B captions where words are the queries, and the other way round
+/// where regions are.
 pub(crate) struct SideInputs {
     /// [A, B, Q, X].
     pub relevance: Tensor,
@@ -39,7 +40,7 @@ pub(crate) struct SideInputs {
     pub query_validity: Tensor,
 }
 
-/// Similarity [I, C].
+/// The similarity of every pair, [I, C].
 pub(crate) fn similarities(
     batch: &Batch,
     config: &MatcherConfig,
@@ -63,8 +64,8 @@ pub(crate) fn similarities(
         found: "none".to_owned(),
         expected: "both, words or regions",
     })?;
-    // Masks and maxima would hide a fragment that is not finite: its pairs and their gradients
-    // become NaN.
+    // Masks and maxima would hide a fragment that is not finite, so its pairs and their gradients
+    // are made NaN here.
     let finite = batch.one_or_nan()?.sum(1)?.affine(0.0, 1.0)?.t()?;
     Ok((total * finite)?.contiguous()?)
 }
@@ -109,7 +110,8 @@ impl Batch {
             .to_dtype(self.relevance.dtype())?;
         let above = (above * self.cell_validity()?)?;
         let count = |tensor: &Tensor| -> Result<u64> {
-            // Rows are counted in u32, and summed in u64: exact at any size that fits memory.
+            // Each row is counted in u32, and the counts are summed in u64: exact at any size that
+            // fits memory.
             let rows = tensor
                 .flatten_to(D::Minus2)?
                 .to_dtype(DType::U32)?

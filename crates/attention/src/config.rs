@@ -40,7 +40,7 @@ pub enum QuerySide {
     Regions,
 }
 
-/// Which sides have queries; with both, the two means are added.
+/// Which sides have queries. Each side adds the mean over its queries to the similarity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sides {
@@ -102,8 +102,8 @@ impl MatcherConfig {
     pub fn threshold(&self, threshold: f64) -> f64 {
         match self.rule {
             WeightRule::Zero => 0.0,
-            // Beyond the cosines every threshold has the same effect, but padding is -4: t stays
-            // above it.
+            // All thresholds above 1 have the same effect, and so have all below -1. The limits
+            // keep t above -4, the relevance of padding.
             _ => threshold.clamp(-BEYOND_COSINES, BEYOND_COSINES),
         }
     }
@@ -162,11 +162,12 @@ impl MatcherConfig {
     }
 }
 
-/// With a higher one the weights are those of maxsim up to f32 rounding, and gradients are less
-/// exact.
+/// The highest inverse temperature. With a higher one the weights would be those of maxsim up to
+/// f32 rounding, and gradients less exact.
 const MAX_INVERSE_TEMPERATURE: f64 = 1000.0;
 
-/// Above every cosine, rounding included; its negative is below every cosine and above padding, -4.
+/// A number above every cosine, rounding included. Its negative is below every cosine, and above
+/// -4, the relevance of padding.
 const BEYOND_COSINES: f64 = 2.0;
 
 impl WeightRule {

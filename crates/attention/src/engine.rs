@@ -160,7 +160,8 @@ impl Engine {
         })
     }
 
-    /// The instructions of an engine on packed fragments, and why they are not those of the name.
+    /// The instructions of an engine on packed fragments, and why they are not those that its name
+    /// says; `None` if they are.
     fn instructions(self) -> Result<(Instructions, Option<Unavailable>)> {
         let set = match self {
             Self::Scalar => InstructionSet::Scalar,

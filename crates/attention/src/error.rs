@@ -23,7 +23,7 @@ pub enum Error {
     /// A name is not one of those known.
     #[error("unknown {what} `{found}`: expected {expected}")]
     UnknownName {
-        /// What is being named.
+        /// What the name is for, such as `weight rule`.
         what: &'static str,
         /// What was given.
         found: String,
@@ -51,19 +51,19 @@ pub enum Error {
     NotPackedFor {
         /// Regions or words.
         what: &'static str,
-        /// What they were packed for.
+        /// The precision for which they were packed.
         packed: Precision,
-        /// What the search computes in.
+        /// The precision of the search.
         asked: Precision,
     },
-    /// An engine has not the precision that was asked for.
+    /// An engine does not have the precision that was asked for.
     #[error("{engine} computes in {has}, not in {asked}: choose one of these, or another engine")]
     PrecisionMissing {
         /// The engine.
         engine: Engine,
-        /// What was asked for.
+        /// The precision that was asked for.
         asked: Precision,
-        /// What it has.
+        /// The precisions that the engine has.
         has: String,
     },
     /// An engine is not part of this build.
@@ -71,10 +71,10 @@ pub enum Error {
     NotBuilt {
         /// The engine.
         engine: Engine,
-        /// What brings it.
+        /// The Cargo feature that builds it.
         feature: &'static str,
     },
-    /// An engine has no way to what was asked for.
+    /// An engine cannot compute what was asked for.
     #[error("{engine} has no {what}: use another engine for that")]
     Lacks {
         /// The engine.
@@ -82,13 +82,13 @@ pub enum Error {
         /// What was asked for.
         what: &'static str,
     },
-    /// Regions or words were collected for another engine than matches them.
+    /// A search got regions or words that were collected for another engine than its own.
     #[error(
         "regions or words were not collected for {engine}: collect both by the search that matches \
          them (packed fragments are read by auto, scalar, avx2, avx512 and amx on the CPU)"
     )]
     CollectedForAnother {
-        /// What should match them.
+        /// The engine of the search.
         engine: Engine,
     },
     /// A buffer for all pairs has another length.
@@ -101,14 +101,14 @@ pub enum Error {
         /// The buffer's length.
         found: usize,
     },
-    /// An image or caption is named that is not there.
+    /// The index of an image or caption is out of range.
     #[error("{what} {index} is out of range: there are {count}, counted from 0")]
     NoSuchEntry {
         /// Image or caption.
         what: &'static str,
-        /// What was named.
+        /// The index that was given.
         index: usize,
-        /// How many there are.
+        /// How many images or captions there are.
         count: usize,
     },
     /// A kernel was asked for by name that this machine cannot run.
@@ -181,7 +181,7 @@ pub enum Error {
         /// The other.
         found: &'static str,
     },
-    /// A file is shorter or longer than it says.
+    /// A file is shorter or longer than its header says.
     #[error("{}: expected {expected} bytes, found {found}: copied in part, or damaged; copy or pack it again", path.display())]
     PackedLength {
         /// The file.
@@ -203,16 +203,16 @@ pub enum Error {
         /// The checksum of what is there.
         found: u32,
     },
-    /// What a file says of itself cannot be, or contradicts the rest of it.
+    /// A field of a file has an impossible value, or one that contradicts the rest of the file.
     #[error("{}: {field}: expected {expected}, found {found}: not written by this format; pack it again", path.display())]
     PackedField {
         /// The file.
         path: PathBuf,
-        /// What contradicts.
+        /// The name of the field.
         field: &'static str,
-        /// What the rest of the file asks for.
+        /// The possible values, or the value that follows from the rest of the file.
         expected: String,
-        /// What is there.
+        /// The value in the file.
         found: String,
     },
     /// A GPU cannot do what was asked of it.

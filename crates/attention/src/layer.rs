@@ -30,6 +30,23 @@ pub struct CrossAttentionConfig {
     pub matcher: MatcherConfig,
 }
 
+impl CrossAttentionConfig {
+    /// Words attend to regions under the default rule; attended vectors are as wide as the joint space.
+    ///
+    /// The layer has one head, because the threshold is on one cosine. For several heads make several
+    /// layers, each with a learner of its own, and concatenate their vectors.
+    pub fn new(region_width: usize, word_width: usize, joint_width: usize) -> Self {
+        Self {
+            region_width,
+            word_width,
+            joint_width,
+            output_width: joint_width,
+            queries: QuerySide::Words,
+            matcher: MatcherConfig::default(),
+        }
+    }
+}
+
 /// Which rows of a batch are valid; without a mask all are. Valid rows may stand anywhere.
 ///
 /// The opposite of PyTorch's `key_padding_mask`, which is true for padding, and not additive.
@@ -166,10 +183,10 @@ impl CrossAttention {
     /// relevant, over those of another entry irrelevant. Call it once a step, and pass
     /// [`ThresholdLearner::threshold`] to [`CrossAttention::forward`].
     ///
-    /// Entries that share what they show make some irrelevant samples relevant; the default sampling
-    /// (`easiest`) takes the least similar entry of each, so that few samples are affected. In a model that does
-    /// not rank entries by their similarity set `captions` to
-    /// [`CaptionRule::All`](uard_relevance::CaptionRule::All).
+    /// Pass one entry of each image: of two entries with the same image, the words of one would be
+    /// irrelevant samples for the other. The default sampling (`easiest`) takes the least similar entry
+    /// of each, so that few samples are affected. In a model that does not rank entries by their
+    /// similarity set `captions` to [`CaptionRule::All`](uard_relevance::CaptionRule::All).
     ///
     /// # Shapes
     /// As [`CrossAttention::forward`]. Costs one similarity of all B² pairs, without gradients.

@@ -90,8 +90,8 @@ impl Matcher {
         })
     }
 
-    /// The same matcher with other products: of words with regions, on the CPU. Gram matrices and
-    /// sums stay as they are.
+    /// The same matcher, which on the CPU rounds words and regions as `matmul` says before it
+    /// multiplies them with each other. Gram matrices are not rounded.
     #[must_use]
     pub fn with_matmul(self, matmul: Matmul) -> Self {
         Self { matmul, ..self }
@@ -105,10 +105,11 @@ impl Matcher {
     /// The similarity of every pair of a batch.
     ///
     /// ```text
-    /// S(U,V) = 1/m sum_i Mask_q( R(S^V_i, u_i) ) + 1/n sum_j Mask_q( R(S^U_j, v_j) )
-    /// R(S^V_i, u_i) = (sum_j e_ij s_ij) / sqrt(e_i^T G e_i)
-    /// e_ij = 1[s_ij > t] exp(inverse_temperature (s_ij - max_j s_ij))      G = V V^T
+    /// S(U,V) = 1/m sum_i R_i + 1/n sum_j R_j                     m words u_i, n regions v_j
+    /// R_i = (sum_j e_ij s_ij) / sqrt(e_i^T G e_i)                s_ij = u_i · v_j,  G = V V^T
+    /// e_ij = 1[s_ij > t] exp(inverse_temperature (s_ij - max_j s_ij))
     /// ```
+    /// R_i is 0 where no s_ij is above the threshold t. For R_j the sides are exchanged.
     ///
     /// # Shapes
     /// `regions` [I, R, D], `words` [C, W, D], both ragged, on one device, f32 or f64; `threshold`
@@ -116,9 +117,9 @@ impl Matcher {
     /// products, but for the scan rule and for pairs larger than a multiprocessor holds; elsewhere
     /// the composed form.
     ///
-    /// A pair without any relevance above the threshold has similarity exactly 0, under the rule
-    /// nearest the means of its highest relevances. No gradient flows through the threshold. The
-    /// zero rule ignores `threshold`; scan and maxsim have none.
+    /// A pair without any relevance above the threshold has similarity exactly 0; under the rule
+    /// nearest each of its queries adds its highest relevance instead. No gradient flows through
+    /// the threshold. The zero rule ignores `threshold`; scan and maxsim have none.
     ///
     /// A pair with a fragment that is not finite has the similarity NaN, its gradients are NaN, and
     /// so are the maxima of words over such an image.
@@ -152,9 +153,10 @@ impl Matcher {
         }
     }
 
-    /// The similarity of every pair of a batch on the CPU by the training kernels of a GPU, or of what
-    /// stands in for one: products by candle on the CPU, pairs copied to the GPU and back. For
-    /// checks of those kernels; `similarities` of tensors on the device needs no copies.
+    /// The similarity of every pair of a batch in host memory, by the training kernels of a GPU or
+    /// of an interpreter of PTX. candle multiplies on the CPU; the products are copied to the GPU,
+    /// and the results back. This is for checks of the kernels: [`Matcher::similarities`] of
+    /// tensors on a GPU copies nothing.
     ///
     /// # Errors
     /// As [`Matcher::similarities`], and when the rows are not f32, the rule is scan, which has no
@@ -171,7 +173,7 @@ impl Matcher {
         self.by_kernels(Arc::clone(gpu), regions, words, threshold)
     }
 
-    /// Products by candle, pairs by our kernels.
+    /// The similarities by our CUDA kernels, from products that candle computes.
     #[cfg(feature = "cuda-kernels")]
     fn by_kernels(
         &self,
@@ -205,8 +207,8 @@ impl Matcher {
         })
     }
 
-    /// The same by candle's own operations, whatever the device: what the operator is tested
-    /// against.
+    /// [`Matcher::similarities`] in candle's own operations, on any device. Tests compare the
+    /// operator with it.
     ///
     /// # Errors
     /// As [`Matcher::similarities`].
@@ -277,7 +279,7 @@ impl Matcher {
     }
 }
 
-/// What a batch is multiplied to before attention.
+/// The matrix products of a batch, from which attention is computed.
 pub(crate) struct Products {
     /// [C W, I R].
     pub relevance: Tensor,

@@ -1,4 +1,5 @@
-//! The results of a search: similarities of all pairs, lists of the best, and what of them is exact.
+//! The results of a search: similarities of all pairs, lists of the best, and which of them must be
+//! those of f32.
 
 use crate::Kept;
 use serde::{Deserialize, Serialize};
@@ -41,23 +42,25 @@ impl<'a> From<&'a mut Vec<f32>> for MatrixOutput<'a> {
     }
 }
 
-/// What of a matrix of similarities must be as in f32.
+/// Which values and ranks of a matrix of similarities must be those of f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Preserve<'a> {
-    /// The most similar so many of each image and of each caption, with their order and values.
+    /// How many of the most similar, of each image and of each caption, must have the order and the
+    /// values of f32.
     pub top: usize,
-    /// Matched pairs (image, caption): their values, and the rank of each image's and of each
-    /// caption's best, ties counting against it.
+    /// Matched pairs (image, caption), whose values must be those of f32. So must, for each image
+    /// and for each caption, the rank of its most similar match; ties count against it.
     pub matched: &'a [(usize, usize)],
 }
 
-/// How a matrix of similarities came about.
+/// What was counted while a matrix of similarities was computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Preserved {
-    /// How much was above the threshold; with `Precision::Exact` as bf16 shows it.
+    /// How much was above the threshold; with `Precision::Exact` counted in bf16.
     pub kept: Kept,
-    /// Pairs that bf16 left open and f32 decided; 0 with any other precision.
+    /// Pairs that were computed again in f32, because bf16 did not decide them; 0 with any
+    /// precision but `Precision::Exact`.
     pub recomputed: u64,
 }
 
@@ -78,9 +81,10 @@ pub struct TopK {
     pub captions_of_images: Vec<Vec<Ranked>>,
     /// For each caption its best images.
     pub images_of_captions: Vec<Vec<Ranked>>,
-    /// How much was above the threshold, over all pairs; with `Precision::Exact` as bf16 shows it.
+    /// How much was above the threshold, over all pairs; with `Precision::Exact` counted in bf16.
     pub kept: Kept,
-    /// Pairs that bf16 left open and f32 decided; 0 with any precision but `Precision::Exact`.
+    /// Pairs that were computed again in f32, because bf16 did not decide them; 0 with any
+    /// precision but `Precision::Exact`.
     pub recomputed: u64,
 }
 

@@ -90,7 +90,8 @@ mod tests {
     use crate::Kept;
     use crate::matcher::KeptCount;
 
-    /// Two images and three captions, of 2, 1 and 2 words; the last one's own image is not first.
+    /// Two images and three captions, of 2, 1 and 2 words. To the last caption another
+    /// image is more similar than its own.
     fn samples(sampling: SamplingRule) -> Samples {
         let similarities = [0.9f32, 0.1, 0.2, 0.3, 0.4, 0.8];
         let maxima: Vec<f32> = (0..12).map(|at| at as f32).collect();

@@ -1,5 +1,5 @@
-//! What does one side add for one pair under a rule without masks, and how does that change with
-//! its inputs?
+//! R of the queries of one side of a pair, and its gradient, under the rules without masks (scan
+//! and maxsim).
 //!
 //! With unit rows, the cosine of a query and its attended vector needs only the query's relevance
 //! row `s` and the Gram matrix `G` of the context:
@@ -17,9 +17,11 @@ use uard_linalg::vector::Number;
 
 use crate::config::WeightRule;
 
-/// Below it, Q is rounding error of vectors that cancel; R is then bounded instead of wild.
+/// The least value of Q, to which a smaller one is raised: that is rounding error of vectors that
+/// cancel, and R would be arbitrarily large.
 ///
-/// A masked query has `Q >= N^2 >= (best relevance)^2 > t^2` and does not come near unless t does.
+/// A masked query has `Q >= N^2 >= (best relevance)^2 > t^2`, so its Q is this small only if t is
+/// near zero.
 pub(crate) const SMALLEST_SQUARED_LENGTH: f64 = 1e-12;
 
 /// Slope of LeakyReLU below zero in the scan rule.
@@ -36,18 +38,19 @@ pub(crate) enum Side<T> {
     MaxSim,
 }
 
-/// Relevance of one pair as one side sees it, and the Gram matrix of what it looks at.
+/// The relevance of one pair, with a row for each query of one side, and the Gram matrix of the
+/// context.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Block<'a, T> {
     /// Relevance, row-major [queries, context].
     pub relevance: &'a [T],
-    /// Queries that ask.
+    /// How many queries there are.
     pub queries: usize,
-    /// Fragments looked at.
+    /// How many fragments the context has.
     pub context: usize,
-    /// Gram matrix of the context, `stride` apart from row to row.
+    /// Gram matrix of the context.
     pub gram: &'a [T],
-    /// Row length of `gram`.
+    /// From the beginning of a row of `gram` to that of the next.
     pub stride: usize,
 }
 
@@ -61,7 +64,7 @@ pub(crate) struct Scratch<T> {
     normalized_gradient: Vec<T>,
 }
 
-/// A query whose gradient is asked for.
+/// A query whose gradient is being computed.
 struct Query<T> {
     i: usize,
     inverse_temperature: T,
@@ -135,7 +138,8 @@ impl<T: Number> Scratch<T> {
             .resize(block.relevance.len(), T::zero());
     }
 
-    /// N and Q of query `i`; its weights and their product with the Gram matrix stay here.
+    /// N and Q of query `i`; its weights and their product with the Gram matrix stay in this
+    /// scratch.
     fn answer(&mut self, block: &Block<'_, T>, i: usize, inverse_temperature: T) -> (T, T) {
         let row = block.row(i);
         let weights = &mut self.weights[..block.context];

@@ -1,4 +1,5 @@
-//! The layer `CrossAttention`: as the matcher attends, with masks, gradients, and the learner.
+//! Tests of the layer `CrossAttention`: that it attends as the matcher does, its masks and
+//! gradients, and a threshold learned from it.
 
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 

@@ -51,7 +51,7 @@ pub struct RaggedArray {
 pub struct RaggedBlock {
     /// [entries, fragments, D], f32; padding is zero, whatever the file holds there.
     pub rows: Tensor,
-    /// Valid fragments of each entry.
+    /// Number of valid fragments of each entry.
     pub counts: Vec<usize>,
 }
 

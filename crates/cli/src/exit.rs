@@ -32,9 +32,9 @@ const TOO_LITTLE_MEMORY: &str = "the GPU has too little memory: close other prog
 /// Whose fault an error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
-    /// The user's, who can mend it by other arguments or files.
+    /// The fault of the user, who can mend it by other arguments or files.
     Input,
-    /// That of the device, the system or this program.
+    /// The fault of the device, the system or this program.
     System,
 }
 

@@ -21,7 +21,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     write_text(path, &(text + "\n"))
 }
 
-/// Reads a file of [`write_json`]; `None` if there is no such file.
+/// Reads a file that [`write_json`] wrote; `None` if there is no such file.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
     let text = match uard_files::read(path) {
         Ok(text) => text,

@@ -9,7 +9,8 @@ use serde_json::Value;
 use uard::{random_array, refused, run, succeeded, uard};
 use uard_data::npy::{read_f32, write_f32, write_i64};
 
-/// Half a unit of the last digit in the table of docs/method.md, which has six digits, and rounding.
+/// Tolerance for the table of docs/method.md: half a unit of the last of its six digits, and
+/// rounding.
 const PRINTED: f64 = 1e-6;
 
 /// The largest difference of f32 from f64 for a few dozen fragments.
@@ -215,7 +216,7 @@ fn recall_refuses_repeated_images_and_merges_them_on_request() {
         &run(&format!("{command} --repeated-images 3")),
         &["divides 4"],
     );
-    // All images one after the other, and again.
+    // All images one after the other, and then all of them again.
     write_f32(
         &path,
         &[4, 4],

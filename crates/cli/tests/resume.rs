@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use uard::{final_hash, hash_of, refused, scenes, succeeded, train};
 use uard_core::random::{Draws, uniform};
 
-/// EvaluationOptions often the run is killed.
+/// How often the run is killed.
 const KILLS: usize = 10;
 
 /// The highest number of starts: some runs end before they are killed.
@@ -43,7 +43,7 @@ fn kill(mut child: Child) {
     child.wait().unwrap();
 }
 
-/// Waits until something is true or the child has ended; whether it became true.
+/// Waits until `happened` is true or the child has ended; returns whether it became true.
 fn wait_for(child: &mut Child, happened: impl Fn() -> bool) -> bool {
     let started = Instant::now();
     while started.elapsed() < TIMEOUT {

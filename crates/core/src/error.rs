@@ -63,7 +63,7 @@ pub enum Error {
     /// Stored weights and the model do not have the same parameters.
     #[error("{origin}: {problem} parameter `{name}`; the weights belong to another configuration")]
     ParameterMismatch {
-        /// Where the weights come from.
+        /// The source of the stored parameters, such as the path of their file.
         origin: String,
         /// `missing` or `unknown`.
         problem: &'static str,
@@ -73,7 +73,7 @@ pub enum Error {
     /// A stored parameter has another shape.
     #[error("{origin}: parameter `{name}` has shape {found:?}, the model expects {expected:?}")]
     ParameterShape {
-        /// Where the weights come from.
+        /// The source of the stored parameters, such as the path of their file.
         origin: String,
         /// The parameter.
         name: String,
@@ -85,7 +85,7 @@ pub enum Error {
     /// Stored weights cannot be read at all.
     #[error("{origin}: not a safetensors file of f32 parameters ({cause})")]
     UnreadableParameters {
-        /// Where the weights come from.
+        /// The source of the stored parameters, such as the path of their file.
         origin: String,
         /// The reader's error.
         cause: String,

@@ -32,7 +32,8 @@ impl Regions {
         Fragments::normalized("regions", raw, counts).map(Self)
     }
 
-    /// Pads one tensor for each of the images to the longest of them, differentiably.
+    /// Pads a list of tensors, one for each of the images, to the longest of them, and makes each
+    /// row a unit vector, differentiably.
     ///
     /// # Shapes
     /// Each [L, D], of its own length L of 1 or more, on one device, of f32, f16 or bf16, or all of f64.
@@ -62,7 +63,8 @@ impl Words {
         Fragments::normalized("words", raw, counts).map(Self)
     }
 
-    /// Pads one tensor for each of the captions to the longest of them, differentiably.
+    /// Pads a list of tensors, one for each of the captions, to the longest of them, and makes each
+    /// row a unit vector, differentiably.
     ///
     /// # Shapes
     /// Each [L, D], of its own length L of 1 or more, on one device, of f32, f16 or bf16, or all of f64.
@@ -118,7 +120,7 @@ macro_rules! delegate_to_fragments {
             /// The valid rows of all entries, one after the other, without padding.
             ///
             /// # Shapes
-            /// The sum of the counts by D.
+            /// [N, D], where N is the sum of the counts.
             ///
             /// # Errors
             /// When the device refuses the tensor.

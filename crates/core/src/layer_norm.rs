@@ -50,7 +50,7 @@ pub fn layer_norm(rows: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -
     })
 }
 
-/// The same in candle's operations, for any device.
+/// [`layer_norm`] in candle's operations, for any device.
 fn composed(rows: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
     let centred = rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;

@@ -63,7 +63,7 @@ pub fn linear(rows: &Tensor, weight: &Tensor, bias: &Tensor, matmul: Matmul) -> 
     })
 }
 
-/// The same in candle's operations, for any device.
+/// [`linear`] in candle's operations, for any device.
 fn composed(rows: &Tensor, weight: &Tensor, bias: &Tensor) -> CandleResult<Tensor> {
     rows.matmul(&weight.t()?)?.broadcast_add(bias)
 }

@@ -91,7 +91,7 @@ fn by_operator(rows: &Tensor, counts: &[usize], longest: usize) -> Result<Tensor
     })
 }
 
-/// The same in candle's operations, for any device.
+/// [`unit_rows`] in candle's operations, for any device.
 fn composed(rows: &Tensor) -> Result<Tensor> {
     let rows = rows.broadcast_div(&divisors(&rows.detach())?)?;
     let squared = rows.sqr()?.sum_keepdim(D::Minus1)?;

@@ -132,7 +132,8 @@ impl<G> Precomputed<G> {
     }
 }
 
-/// A copy of a value's storage, where `of_backend` says that it is on the backend of `S`.
+/// A copy of a value's storage. `of_backend` is `None` for a storage of another backend than that
+/// of `S`, which is an error.
 fn copied<S: BackendStorage>(
     value: &Value,
     of_backend: fn(&Storage) -> Option<&S>,

@@ -1,4 +1,4 @@
-//! Softmax with a mask, which is zero where a row has no cell.
+//! Softmax with a mask, whose weights are zero in a row that the mask hides completely.
 
 use candle_core::{D, Tensor};
 

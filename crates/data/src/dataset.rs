@@ -60,8 +60,8 @@ pub struct Split {
 impl Split {
     /// Opens a split and checks that its files fit each other.
     ///
-    /// If there are as many captions as stored images, no map, and equal images stand in runs, each run
-    /// counts as one image ([`RegionStore::merge_copies`]).
+    /// If there are as many captions as stored images, no map, and equal images follow each other
+    /// in runs, each run counts as one image ([`RegionStore::merge_copies`]).
     ///
     /// # Errors
     /// A missing directory or file; errors of the single files; a number of captions, ids, counts, boxes
@@ -194,8 +194,8 @@ fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The warning for runs of nearly equal rows, as of an image that is stored once for each caption in
-/// another precision.
+/// The warning for runs of nearly equal rows, which are probably one image, stored once for each
+/// caption and then saved in another precision.
 fn near_copies(regions: &RegionStore) -> Result<Option<String>> {
     let Some(copies) = regions.near_copies()? else {
         return Ok(None);

@@ -42,16 +42,17 @@ pub enum Error {
         /// The value that was found.
         value: f32,
     },
-    /// A number of regions of an image below 1 or above that of the features file.
+    /// An image's count of regions that is below 1 or above the number of regions in the features
+    /// file.
     #[error("{}: image {image} has a count of {count} regions, expected 1 to {regions}", path.display())]
     RegionCount {
         /// The file.
         path: PathBuf,
         /// The image, as a row of the file.
         image: usize,
-        /// Its count.
+        /// The image's count.
         count: i64,
-        /// The regions that are stored per image.
+        /// The number of regions that are stored per image.
         regions: usize,
     },
     /// A line without a caption.
@@ -83,11 +84,11 @@ pub enum Error {
     CaptionCount {
         /// The caption file.
         captions_path: PathBuf,
-        /// Its captions.
+        /// The number of captions in it.
         captions: usize,
         /// The feature file.
         images_path: PathBuf,
-        /// Its images.
+        /// The number of images in it.
         images: usize,
         /// The file of image indices that can be added.
         map_path: PathBuf,
@@ -95,19 +96,19 @@ pub enum Error {
     /// A line that is not the index of an image.
     #[error("{} line {line}: expected an image index from 0 to {}, found `{found}`", path.display(), images - 1)]
     MapLine {
-        /// The map.
+        /// The file of image indices.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// The images, at least one.
+        /// The number of images, at least one.
         images: usize,
-        /// The line.
+        /// The content of the line.
         found: String,
     },
     /// Captions that belong to one image by their order or map, but have different ids.
     #[error("{} lines {} and {}: captions of image {image} have the ids `{}` and `{}`: their order (or map) and their ids contradict each other. Sort captions by image, or write the image index of each caption, from 0, one a line, to {}; if the lines name no images, remove the file", path.display(), lines[0], lines[1], ids[0], ids[1], map.display())]
     IdsContradict {
-        /// The ids.
+        /// The file of ids.
         path: PathBuf,
         /// The image, from 0.
         image: usize,
@@ -119,19 +120,19 @@ pub enum Error {
         map: PathBuf,
     },
     /// An image that occurs twice.
-    #[error("{}: `{id}` is the id of images {} and {}: the captions of one of them would count as wrong for the other. Keep it once; captions that are not k for each image in order need a map of their images", path.display(), images[0], images[1])]
+    #[error("{}: `{id}` is the id of images {} and {}: the captions of one of them would count as wrong for the other. Keep it once; if images differ in their number of captions, write the image index of each caption to SPLIT_map.txt", path.display(), images[0], images[1])]
     RepeatedImage {
-        /// The ids.
+        /// The file of ids.
         path: PathBuf,
         /// The repeated id.
         id: String,
-        /// The images, from 0.
+        /// The indices of the two images, from 0.
         images: [usize; 2],
     },
     /// Ids beside a feature store that differ from the ids in the store.
     #[error("{}: image {image} is `{found}`, in the feature store it is `{expected}`: the captions are in another order than the features. Import the captions again, now that the features exist, or remove the file if captions are in the order of the store", path.display())]
     IdOfStore {
-        /// The ids.
+        /// The file of ids.
         path: PathBuf,
         /// The image, from 0.
         image: usize,
@@ -155,7 +156,7 @@ pub enum Error {
     EntryCount {
         /// The file.
         path: PathBuf,
-        /// The expected value.
+        /// The expected number, with what the entries are.
         expected: String,
         /// The number that was found.
         found: usize,
@@ -169,9 +170,9 @@ pub enum Error {
         caption: usize,
         /// `word` or `region`.
         fragment: &'static str,
-        /// The index.
+        /// The index that was found.
         found: usize,
-        /// The words of the caption, or regions of its image.
+        /// The number of words of the caption, or of regions of its image.
         bound: usize,
     },
     /// A file that cannot be read or written, or is of another kind.

@@ -4,9 +4,10 @@
 //! Small ones are read whole ([`read_f32`], [`read_i64`]). [`F32Writer`], [`write_f32`] and [`InPlaceF32`]
 //! write arrays.
 //!
-//! Format versions 1 to 3 are read, little-endian, in C order; everything else is refused with advice on
-//! how to convert it. The length of a file must be exactly that of its header: a shorter file is a broken
-//! download, a longer one has the header of another array, and either would give wrong numbers.
+//! Format versions 1 to 3 are read, little-endian, in C order; everything else is refused with
+//! advice on how to convert it. The length of a file must be exactly as its header says: a shorter
+//! file is a broken download, a longer one has the header of another array, and either would give
+//! wrong numbers.
 
 mod error;
 mod header;
@@ -150,8 +151,9 @@ pub struct MappedArray {
 impl MappedArray {
     /// Maps an array, from a pipe too, and checks its header against the length of the file.
     ///
-    /// `axes` names the expected axes in order, separated by commas (`"images, regions, features"`). It
-    /// stands in the error if the array has another number of axes.
+    /// `axes` names the expected axes in order, separated by commas
+    /// (`"images, regions, features"`). It appears in the error if the array has another number of
+    /// axes.
     ///
     /// # Errors
     /// A missing file; no npy header; an object, big-endian, integer or Fortran-order array;
@@ -281,7 +283,7 @@ pub fn read_f32(path: &Path) -> Result<Array<f32>> {
     )
 }
 
-/// The same from the bytes of an npy file; `path` stands in errors.
+/// [`read_f32`] for the bytes of an npy file; errors name `path` as the file.
 pub(crate) fn decode_f32(path: &Path, bytes: &[u8]) -> Result<Array<f32>> {
     let (header, data_start) = Header::parse(path, bytes)?;
     let element = real_type(path, &header)?;
@@ -306,7 +308,7 @@ pub fn read_i64(path: &Path) -> Result<Array<i64>> {
     )
 }
 
-/// The same from the bytes of an npy file; `path` stands in errors.
+/// [`read_i64`] for the bytes of an npy file; errors name `path` as the file.
 pub(crate) fn decode_i64(path: &Path, bytes: &[u8]) -> Result<Array<i64>> {
     let (header, data_start) = Header::parse(path, bytes)?;
     let Some((name, size, decode)) = integer_type(&header.descr) else {
@@ -333,7 +335,7 @@ fn real_type(path: &Path, header: &Header) -> Result<ElementType> {
 
 type DecodeInteger = fn(&[u8]) -> Option<i64>;
 
-/// Name, bytes and decoding of an integer dtype.
+/// The name of an integer dtype, its number of bytes, and the function that decodes it.
 fn integer_type(descr: &str) -> Option<(&'static str, usize, DecodeInteger)> {
     let decoded: (&'static str, usize, DecodeInteger) = match descr {
         "|i1" => ("int8", 1, |b| Some(i8::from_le_bytes(sized(b)).into())),

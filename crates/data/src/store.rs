@@ -34,14 +34,14 @@ pub use padded_writer::write_padded;
 pub use part_builder::Unreadable;
 pub use writer::{Finished, StoreWriter};
 
-/// The longest run of equal rows that counts as copies of one image, stored once for each caption. Longer
-/// runs are those of a constant file.
+/// The longest run of equal rows that counts as copies of one image, stored once for each caption.
+/// Longer runs are taken for a file of one repeated number.
 const MOST_COPIES: usize = 100;
 
-/// The largest difference of near rows, as a share of their largest number.
+/// The largest difference between nearly equal rows, as a share of their largest number.
 const NEAR: f32 = 1e-3;
 
-/// The number of runs that are tested for near rows.
+/// The number of runs that are tested for nearly equal rows.
 const TESTED_RUNS: usize = 16;
 
 /// The region features of a split on disk.
@@ -257,8 +257,9 @@ impl RegionStore {
         Ok(self.copies)
     }
 
-    /// The length of runs of rows that are equal up to rounding: k from 2 to 100 that divides the number
-    /// of rows, tested on sixteen evenly spread runs. `None` if rows do not repeat so.
+    /// The length of runs of rows that are equal up to rounding: k from 2 to 100 that divides the
+    /// number of rows, tested on sixteen evenly spread runs. `None` if the rows do not form such
+    /// runs.
     ///
     /// # Errors
     /// A number in one of these rows that is not finite.

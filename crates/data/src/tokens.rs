@@ -1,5 +1,5 @@
-//! Splits captions into words as NLTK's `word_tokenize` does, because the published vocabularies hold its
-//! words of lower-cased captions.
+//! Splits captions into words as NLTK's `word_tokenize` does, because the published vocabularies
+//! hold the words that it finds in lower-cased captions.
 //!
 //! The rules are those of the Penn Treebank with NLTK's additions: punctuation marks are words of their
 //! own, quotes become ``` `` ``` and `''`, clitics (`n't`, `'s`) are split from their word, and a final
@@ -20,7 +20,8 @@ const ABBREVIATIONS: [&str; 22] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scope {
     Everywhere,
-    /// Matches without a letter beside them that are not an apostrophe with a clitic.
+    /// Only matches with no letter directly before or after them; an apostrophe with a clitic is
+    /// not replaced.
     WholeWords,
 }
 use Scope::{Everywhere, WholeWords};

@@ -17,9 +17,9 @@ pub enum Error {
          give at least one of each"
     )]
     EmptyMatrix {
-        /// Rows of the matrix.
+        /// Number of rows of the matrix.
         images: usize,
-        /// Columns of the matrix.
+        /// Number of columns of the matrix.
         captions: usize,
     },
 
@@ -29,11 +29,11 @@ pub enum Error {
          give the values row by row, a row for each image"
     )]
     MatrixLength {
-        /// Rows of the matrix.
+        /// Number of rows of the matrix.
         images: usize,
-        /// Columns of the matrix.
+        /// Number of columns of the matrix.
         captions: usize,
-        /// Values given.
+        /// Number of values that were given.
         found: usize,
     },
 
@@ -43,9 +43,9 @@ pub enum Error {
          expected a finite number; look for a diverged model or damaged features"
     )]
     NonFinite {
-        /// Row of the value.
+        /// Index of the value's row.
         image: usize,
-        /// Column of the value.
+        /// Index of the value's column.
         caption: usize,
         /// The value found.
         value: f64,
@@ -78,9 +78,9 @@ pub enum Error {
          numpy.save(path, numpy.ascontiguousarray(similarities.T))"
     )]
     Transposed {
-        /// Rows of the matrix.
+        /// Number of rows of the matrix.
         images: usize,
-        /// Columns of the matrix.
+        /// Number of columns of the matrix.
         captions: usize,
     },
 
@@ -90,22 +90,22 @@ pub enum Error {
          other; give the number of times that each image is repeated"
     )]
     NotRepeated {
-        /// The first row of an image.
+        /// Index of the first row of an image.
         first: usize,
-        /// The row that differs from it.
+        /// Index of the row that differs from the image's first row.
         row: usize,
-        /// How often each image should be there.
+        /// Number of rows that each image should have.
         times: usize,
     },
 
-    /// The number of rows is not a multiple of how often each image is repeated.
+    /// The number of rows is not a multiple of the number of rows that each image should have.
     #[error(
         "{images} rows do not hold each image {times} times; choose a number that divides {images}"
     )]
     RepeatedImages {
-        /// Rows of the matrix.
+        /// Number of rows of the matrix.
         images: usize,
-        /// How often each image should be there.
+        /// Number of rows that each image should have.
         times: usize,
     },
 
@@ -115,9 +115,9 @@ pub enum Error {
          give the image index of each caption instead"
     )]
     NotAMultiple {
-        /// Images given.
+        /// Number of images that were given.
         images: usize,
-        /// Captions given.
+        /// Number of captions that were given.
         captions: usize,
     },
 
@@ -127,11 +127,11 @@ pub enum Error {
          correct the number, or give the image index of each caption instead"
     )]
     CaptionsPerImage {
-        /// Captions that each image should have.
+        /// Number of captions that each image should have.
         captions_per_image: usize,
-        /// Images given.
+        /// Number of images that were given.
         images: usize,
-        /// Captions given.
+        /// Number of captions that were given.
         found: usize,
     },
 
@@ -142,11 +142,11 @@ pub enum Error {
         last = images.saturating_sub(1)
     )]
     MapLine {
-        /// Line, from 1.
+        /// Number of the line, from 1.
         line: usize,
         /// The text of the line, shortened.
         found: String,
-        /// Images there are.
+        /// Number of images.
         images: usize,
     },
 
@@ -156,11 +156,11 @@ pub enum Error {
          indices start at 0"
     )]
     UnknownImage {
-        /// The caption.
+        /// Index of the caption.
         caption: usize,
-        /// The image it names.
+        /// Index of the image that the caption names.
         image: usize,
-        /// Images there are.
+        /// Number of images.
         images: usize,
     },
 
@@ -170,11 +170,11 @@ pub enum Error {
          indices start at 0"
     )]
     UnknownCaption {
-        /// The image.
+        /// Index of the image.
         image: usize,
-        /// The caption it names.
+        /// Index of the caption that the image names.
         caption: usize,
-        /// Captions there are.
+        /// Number of captions.
         captions: usize,
     },
 
@@ -205,7 +205,7 @@ pub enum Error {
          choose a number of folds that divides {images}"
     )]
     Folds {
-        /// Images there are.
+        /// Number of images.
         images: usize,
         /// Requested number of folds.
         folds: usize,
@@ -217,11 +217,11 @@ pub enum Error {
          so there is no mean over folds; use fewer folds, or all images at once"
     )]
     FoldWithoutQueries {
-        /// The fold, from 0.
+        /// Index of the fold, from 0.
         fold: usize,
-        /// Its first image.
+        /// Index of the fold's first image.
         first: usize,
-        /// Its last image.
+        /// Index of the fold's last image.
         last: usize,
         /// The direction without queries.
         direction: RetrievalDirection,
@@ -235,9 +235,9 @@ pub enum Error {
     PairedLength {
         /// `values` or `images`.
         what: &'static str,
-        /// Length of the first.
+        /// Number of values or images of the first setting.
         expected: usize,
-        /// Length of the other.
+        /// Number of values or images of the other setting.
         found: usize,
     },
 
@@ -247,7 +247,7 @@ pub enum Error {
          differs between runs; evaluate all runs on the same split"
     )]
     PairedQueries {
-        /// The image.
+        /// Index of the image.
         image: usize,
     },
 }

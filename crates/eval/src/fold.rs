@@ -54,7 +54,7 @@ pub fn evaluate_folds(
     Ok(RetrievalReport::new(matrix, &protocol, means))
 }
 
-/// Both directions of one fold, image to text first.
+/// Recall of both directions in one fold, image to text first.
 fn evaluate_fold(
     matrix: &SimilarityMatrix,
     truth: &GroundTruth,

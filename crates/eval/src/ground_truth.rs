@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use crate::{Error, Result, RetrievalDirection};
 
-/// An error quotes at most this many characters of a wrong line.
+/// Largest number of characters of a wrong line that an error quotes.
 const SHOWN_CHARACTERS: usize = 40;
 
-/// Editors on Windows write it before the first character of a file.
+/// The character that editors on Windows write before the first character of a file.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The positives of every query, in both directions.
@@ -23,7 +23,7 @@ pub struct GroundTruth {
 }
 
 impl GroundTruth {
-    /// One image for each caption: `image_of_caption[caption]`, in any order.
+    /// Takes one image for each caption: `image_of_caption[caption]`, in any order.
     ///
     /// # Errors
     /// [`Error::UnknownImage`] for an index that is not below `images`.
@@ -45,7 +45,7 @@ impl GroundTruth {
         })
     }
 
-    /// Captions in the order of their images, `captions_per_image` for each.
+    /// For captions in the order of their images, `captions_per_image` for each image.
     ///
     /// # Errors
     /// [`Error::CaptionsPerImage`] when `captions` is not `captions_per_image * images`, or zero.
@@ -64,7 +64,7 @@ impl GroundTruth {
         Self::from_image_of_caption(&image_of_caption, images)
     }
 
-    /// Captions in the order of their images, the same number for each image.
+    /// For captions in the order of their images, the same number for each image.
     ///
     /// # Errors
     /// [`Error::Transposed`] when there are fewer captions than images, [`Error::NotAMultiple`] when
@@ -79,7 +79,7 @@ impl GroundTruth {
         Self::per_image(captions / images, images, captions)
     }
 
-    /// From the text of a map: one line for each caption with the index of its image.
+    /// Reads the text of a map: one line for each caption, with the index of its image.
     ///
     /// White space around an index is ignored, and so are a byte order mark and empty lines at the
     /// end; an empty line in between is an error, because it would shift every caption after it.
@@ -101,7 +101,7 @@ impl GroundTruth {
         Self::from_image_of_caption(&image_of_caption, images)
     }
 
-    /// Explicit lists for both directions, which may differ.
+    /// Takes a list for each query of both directions, which may differ.
     ///
     /// `captions_of_image[image]` are the positives of an image query, `images_of_caption[caption]`
     /// those of a caption query. An entry with an empty list is not a query.
@@ -173,7 +173,7 @@ impl GroundTruth {
             .collect()
     }
 
-    /// The truth among some images and some captions (ascending), renumbered from 0.
+    /// The ground truth of some images and some captions (ascending), renumbered from 0.
     pub(crate) fn part(&self, images: Range<usize>, captions: &[usize]) -> Self {
         let image_lists = &self.captions_of_image[images.clone()];
         let captions_of_image = image_lists

@@ -17,9 +17,11 @@ const TAIL: f64 = 0.025;
 /// The difference of two settings over the seeds that both have.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PairedDifference {
-    /// Ours minus theirs, seed by seed.
+    /// Mean and standard deviation of the differences over the seeds: ours minus theirs, seed by
+    /// seed.
     pub over_seeds: Spread,
-    /// 95 % interval of the mean difference by Student's t, for other seeds; `None` for one seed.
+    /// 95 % interval of the mean difference over the choice of seeds, by Student's t; `None` for
+    /// one seed.
     pub of_seeds: Option<Interval>,
 }
 
@@ -48,7 +50,8 @@ impl PairedDifference {
     }
 }
 
-/// Counts of queries and hits of an image and its captions; for each, image to text comes first.
+/// Counts of queries and hits of an image and its captions; in each array, image to text comes
+/// first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Cluster {
     /// Number of queries in each direction.
@@ -118,12 +121,12 @@ impl ImageHits {
     }
 }
 
-/// The 95 % interval of a difference of rsum, for other images, by the bootstrap.
+/// The 95 % interval of a difference of rsum over the choice of images, by the bootstrap.
 ///
 /// `pairs` holds, for each seed, the hits of our and of their model on the same split. A resample
-/// draws as many images as the split has, with replacement, each with its captions and the same for
-/// all models; its difference is averaged over the seeds. The interval holds the middle 95 % of
-/// the resamples; its ends are interpolated between neighbours.
+/// draws as many images as the split has, with replacement, each with its captions. The same images
+/// are drawn for all models, and the difference is averaged over the seeds. The interval holds the
+/// middle 95 % of the resamples; its ends are interpolated between neighbours.
 ///
 /// ```text
 /// difference = 100 · Σ_direction Σ_K ( Σ hits of ours - Σ hits of theirs ) / (seeds · queries)

@@ -112,7 +112,8 @@ fn ranks_of_captions(matrix: &SimilarityMatrix, truth: &GroundTruth) -> Vec<Opti
         .enumerate()
         .map(|(caption, positives)| best_positive(positives, |image| matrix.row(image)[caption]))
         .collect();
-    // All similarities are finite, so for a caption that is no query no cell is counted.
+    // A caption that is no query gets infinity, so that none of its similarities, which are all
+    // finite, is counted.
     let best_similarities: Vec<f64> = best
         .iter()
         .map(|best| best.map_or(f64::INFINITY, |best| best.similarity))
@@ -133,7 +134,7 @@ fn ranks_of_captions(matrix: &SimilarityMatrix, truth: &GroundTruth) -> Vec<Opti
 #[derive(Debug, Clone, Copy)]
 struct BestPositive {
     similarity: f64,
-    /// How many positives share that similarity; they do not lower the rank.
+    /// How many positives have that same similarity; they do not lower the rank.
     tied: usize,
 }
 

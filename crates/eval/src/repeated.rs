@@ -13,7 +13,8 @@ use crate::{Error, Result, SimilarityMatrix};
 /// by 1e-6 in f32.
 const ROUNDING: f64 = 1e-5;
 
-/// The same where the user states that rows show one image; larger, because f16 rounds to 1e-3.
+/// The largest difference of two rows that show one image as the user states. It is larger than
+/// [`ROUNDING`], because f16 rounds to 1e-3.
 const STATED: f64 = 1e-2;
 
 impl SimilarityMatrix {
@@ -63,7 +64,7 @@ impl SimilarityMatrix {
     }
 }
 
-/// Whether no number differs by more than a fraction of the range of the first row.
+/// Whether no number of two rows differs by more than `fraction` times the range of the first row.
 fn are_near(row: &[f64], other: &[f64], fraction: f64) -> bool {
     let highest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let lowest = row.iter().copied().fold(f64::INFINITY, f64::min);

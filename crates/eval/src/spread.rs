@@ -149,14 +149,15 @@ mod tests {
     #[test]
     fn tabled_quantiles_leave_a_fortieth_above_them() {
         for freedom in [2_usize, 3, 5, 10, 17, 24, 30] {
-            // Beyond 2000 the density of two degrees holds less than 1e-6 of the half.
+            // Beyond 2000 lies less than 1e-6 of the half integral, even with two degrees of
+            // freedom.
             let (inside, half) = (
                 integral(freedom as f64, quantile(freedom)),
                 integral(freedom as f64, 2_000.0),
             );
             assert!((inside / half - 0.95).abs() < 2e-6, "{freedom}");
         }
-        // One degree is Cauchy's distribution: tan(0.475 π).
+        // With one degree of freedom it is Cauchy's distribution, whose quantile is tan(0.475 π).
         let cauchy = (0.475 * std::f64::consts::PI).tan();
         assert!((quantile(1) - cauchy).abs() < 1e-6);
     }

@@ -23,7 +23,7 @@ use uard_features::backbone::{
 use uard_hub::weights::Weights;
 use uard_linalg::matmul::Matmul;
 
-/// Photos of a batch.
+/// The number of photos in a batch.
 const BATCH: usize = 16;
 
 fn main() -> Result<(), Box<dyn Error>> {

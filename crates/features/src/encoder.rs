@@ -1,4 +1,5 @@
-//! `RegionEncoder`: one linear layer from region features to the joint space, then unit length.
+//! `RegionEncoder`: one linear layer from region features to the joint space, and scaling to unit
+//! length.
 
 use candle_core::Tensor;
 use uard_core::Regions;
@@ -9,7 +10,7 @@ use uard_linalg::matmul::Matmul;
 
 use crate::{Error, Result};
 
-/// Region features to unit rows: `normalized(W x + b)`.
+/// Encodes region features x as unit vectors: `normalized(W x + b)`.
 ///
 /// The parameters are `{prefix}.weight`, `[D, F]`, and `{prefix}.bias`, `[D]`.
 ///
@@ -23,7 +24,8 @@ pub struct RegionEncoder {
 }
 
 impl RegionEncoder {
-    /// Creates the parameters. The weights are drawn from the stream that has their name as label.
+    /// Creates the parameters. The weights are drawn from the random stream that has their name as
+    /// label.
     ///
     /// # Errors
     /// When a parameter's name is taken.
@@ -48,13 +50,13 @@ impl RegionEncoder {
         })
     }
 
-    /// The same encoder with another kind of matrix product.
+    /// The same encoder with this precision of its matrix products.
     #[must_use]
     pub fn with_matmul(self, matmul: Matmul) -> Self {
         Self { matmul, ..self }
     }
 
-    /// The regions of each image as unit rows.
+    /// Computes the regions of each image as unit vectors, the rows of the result.
     ///
     /// # Shapes
     /// `features` [I, R, F] f32; `counts` I numbers from 1 to R. The rows are [I, R, D]; rows
@@ -88,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    /// f32 sums over at most 5 features.
+    /// The tolerance for f32 sums over at most 5 features.
     const TOLERANCE: f64 = 1e-6;
 
     fn encoder() -> (Parameters, RegionEncoder) {
@@ -186,7 +188,7 @@ mod tests {
         let exact = encoder.forward(&features(2), vec![3, 1]).unwrap();
         let encoder = encoder.with_matmul(Matmul::Bf16);
         let rounded = encoder.forward(&features(2), vec![3, 1]).unwrap();
-        // Both sides lose at most 2^-9 of each number.
+        // Features and weights are rounded by at most 2^-9 of each number.
         uard_testkit::assert_close(rounded.rows(), exact.rows(), 8e-3);
         let difference = (rounded.rows() - exact.rows()).unwrap().abs().unwrap();
         let difference = difference.max_all().unwrap().to_scalar::<f32>().unwrap();

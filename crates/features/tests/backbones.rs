@@ -1,4 +1,4 @@
-//! Tests of the networks against maps of torchvision and timm, for narrow networks with drawn
+//! Tests of the networks against maps of torchvision and timm, for narrow networks with random
 //! weights; `goldens/backbones.py` wrote them. Full sizes are built and run once. Tests with
 //! published weights need the folder `UARD_SHARED`.
 
@@ -16,11 +16,12 @@ use uard_features::backbone::{
 use uard_hub::weights::Weights;
 use uard_linalg::matmul::Matmul;
 
-/// Relative to the root mean square of a map: f32 sums in another order through tens of layers.
+/// The tolerance of maps, relative to their root mean square, for f32 sums in another order through
+/// tens of layers.
 const TOLERANCE: f64 = 1e-4;
 
-/// The same for bf16: the largest numbers of a map are about ten times its root mean square, and
-/// each layer rounds them by up to 2^-9. Measured: 0.05.
+/// The same tolerance for bf16: the largest numbers of a map are about ten times its root mean
+/// square, and each layer rounds them by up to 2^-9. Measured: 0.05.
 const BF16_TOLERANCE: f64 = 1e-1;
 
 const STAGES: [Stage; 4] = [Stage::C2, Stage::C3, Stage::C4, Stage::C5];
@@ -41,7 +42,7 @@ impl Golden {
         Weights::from_bytes(self.name, self.bytes.clone()).unwrap()
     }
 
-    /// PyTorch's [N, F, H, W] with channels last.
+    /// A tensor [N, F, H, W] of PyTorch as maps, with channels last.
     fn maps(&self, tensor: &str) -> Maps<f32> {
         let file = SafeTensors::deserialize(&self.bytes).unwrap();
         let tensor = file.tensor(tensor).unwrap();
@@ -221,7 +222,7 @@ fn trunk(shared: &Path, matmul: Matmul) -> Network {
 /// `make_features.py`.
 const MEANS_OF_ZEROS: [f64; 4] = [0.281_211, 0.002_518, 0.012_905, 0.050_051];
 
-/// f32 sums in another order.
+/// The tolerance of these means, for f32 sums in another order.
 const MEANS_TOLERANCE: f64 = 5e-6;
 
 #[test]
@@ -237,10 +238,11 @@ fn published_weights_give_the_known_means_for_an_image_of_zeros() {
     }
 }
 
-/// The lowest cosine of a region's features with those of `make_features.py`, for the same pixels.
+/// The lowest allowed cosine of a region's features with those of `make_features.py`, for the same
+/// pixels.
 const LEAST_COSINE: f64 = 0.999;
 
-/// The bytes that `goldens/inception_regions.py` draws.
+/// The photo whose bytes `goldens/inception_regions.py` draws.
 fn drawn() -> Photo {
     let pixels = (0..299_usize).flat_map(|y| (0..299_usize).map(move |x| (y, x)));
     let bytes = pixels.flat_map(|(y, x)| {

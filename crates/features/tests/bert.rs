@@ -16,7 +16,8 @@ use uard_features::text::gru::{CaptionBatch, TextEncoderConfig};
 use uard_features::text::{CaptionEncoder, TextModel};
 use uard_testkit::worst_difference;
 
-/// Six layers of sums over up to 1,536 numbers in f32, whose errors are a few 1e-7 each.
+/// The tolerance for six layers of sums over up to 1,536 numbers in f32, whose errors are a few
+/// 1e-7 each.
 const PARITY: f64 = 1e-5;
 
 fn model() -> Option<PathBuf> {

@@ -1,4 +1,4 @@
-//! Tests of the detector against its published code: regions of a narrow network with drawn
+//! Tests of the detector against its published code: regions of a narrow network with random
 //! weights, and results of single operations; `goldens/detectors.py` wrote them. The full size is
 //! built and run once.
 
@@ -20,13 +20,14 @@ use uard_features::detector::{
 use uard_hub::weights::Weights;
 use uard_linalg::matmul::Matmul;
 
-/// Of maps, relative to their root mean square: f32 sums in another order through tens of layers.
+/// The tolerance of maps, relative to their root mean square: f32 sums in another order through
+/// tens of layers.
 const MAP_TOLERANCE: f64 = 1e-4;
 
-/// Of a region's features, relative to their root mean square.
+/// The tolerance of a region's features, relative to their root mean square.
 const FEATURE_TOLERANCE: f64 = 1e-3;
 
-/// In pixels of the photo. Seen: 3e-5.
+/// The tolerance of boxes in pixels of the photo. Measured: 3e-5.
 const BOX_TOLERANCE: f32 = 1e-3;
 
 const CONFIDENCE_TOLERANCE: f32 = 1e-4;
@@ -81,7 +82,7 @@ impl Golden {
         boxes.map(|four| four.try_into().unwrap()).collect()
     }
 
-    /// PyTorch's [N, F, H, W] with channels last.
+    /// A tensor [N, F, H, W] of PyTorch as maps, with channels last.
     fn maps(&self, tensor: &str) -> Maps<f32> {
         let [n, f, h, w] = *self.shape(tensor) else {
             panic!("four axes")
@@ -258,7 +259,7 @@ fn other_photos_and_threads_change_nothing() {
     }
 }
 
-/// Maps only: with drawn weights bf16 may choose other boxes. Measured: 0.05.
+/// Only maps are compared: with random weights, other boxes may be chosen in bf16. Measured: 0.05.
 #[test]
 fn maps_in_bf16_are_near_those_in_f32() {
     let golden = Golden::open("bottom_up.safetensors");
@@ -271,7 +272,7 @@ fn maps_in_bf16_are_near_those_in_f32() {
     assert!(difference <= 0.15, "{difference}");
 }
 
-/// A deviation of colours that makes maps small, so that boxes stay near their anchors. Drawn
+/// A deviation of colours that makes maps small, so that boxes stay near their anchors. Random
 /// weights have no biases: dividing the pixels by a number divides the maps by the same number.
 fn deviation_for_small_maps(detector: &Detector) -> [f32; 3] {
     let maps = detector.maps(&drawn_photo(64, 48)).unwrap();

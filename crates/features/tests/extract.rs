@@ -25,7 +25,7 @@ fn goldens() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/photos")
 }
 
-/// A network of a few channels with drawn weights.
+/// A network of a few channels with random weights.
 fn encoder(height: u32) -> GridBackbone {
     let config = ResNet {
         width: 4,
@@ -194,7 +194,7 @@ fn stopped_and_continued_with_any_number_of_threads_the_bytes_are_the_same() {
     assert!(FeatureStore::open(stopped.out.path(), "dev").is_err());
     assert!(matches!(stopped.run_to_end(), Extracted::Finished(_)));
     assert_eq!(stopped.bytes(), straight.bytes());
-    // Running again on a complete store.
+    // The extraction runs again on a complete store.
     let seen = std::cell::Cell::new(0);
     let on_progress = |progress: Progress| seen.set(progress.before);
     straight.run(&on_progress, &AtomicBool::new(false)).unwrap();

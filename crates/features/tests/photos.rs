@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use uard_features::backbone::{Photo, PhotoLimits, Truncated};
 
-/// The most difference of a colour after JPEG at quality 95, and after conversion to CMYK and back.
+/// The largest difference of a colour after JPEG at quality 95, and after conversion to CMYK and
+/// back.
 const TOLERANCE: i32 = 6;
 
-/// The middles (x, y) of the green corner, of the red rest of the left half, and of the blue half.
+/// The middle pixels (x, y) of the green corner, of the red rest of the left half, and of the blue
+/// half.
 const PLACES: [(usize, usize); 3] = [(3, 3), (4, 12), (18, 8)];
 const COLOURS: [[u8; 3]; 3] = [[40, 200, 60], [200, 40, 40], [40, 60, 200]];
 
@@ -137,7 +139,7 @@ fn the_missing_part_of_an_accepted_truncated_jpeg_is_grey() {
 #[test]
 fn grey_becomes_three_equal_colours_and_sixteen_bits_eight() {
     assert_shows("grey16.png", [[40; 3], [200; 3], [40; 3]]);
-    // 0.299 red + 0.587 green + 0.114 blue.
+    // Grey is 0.299 red + 0.587 green + 0.114 blue.
     assert_shows("grey.jpg", [[136; 3], [88; 3], [70; 3]]);
 }
 
@@ -259,7 +261,7 @@ fn peak() -> u64 {
 #[cfg(target_os = "linux")]
 fn a_colour_profile_that_decompresses_to_much_is_not_decompressed() {
     let png = std::fs::read(golden("alpha.png")).unwrap();
-    // After the signature and the header.
+    // The profile is inserted after the signature and the header.
     let (start, rest) = png.split_at(8 + 25);
     let profile = |matches| {
         let content = [&b"iCCPa\0\0"[..], &packed_zeros(matches)].concat();

@@ -16,7 +16,7 @@ pub const MAXIMUM_PIPE_BYTES: u64 = 64 << 30;
 /// The system refuses; the path leads to something else than a regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let file = open_without_waiting(path)?;
-    // Of the opened file, because another one may have taken the path before it was opened.
+    // The metadata of the opened file, not of the path, which may have led to another file before.
     let metadata = file.metadata()?;
     if metadata.is_file() {
         return Ok(file);

@@ -284,7 +284,7 @@ impl Registered {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            // The mode of any new file, from which the process's umask is taken.
+            // The mode that any new file is created with; the system removes the bits of the umask.
             options.permissions(fs::Permissions::from_mode(0o666));
         }
         // Made while the registry is locked, so that `remove_unfinished` cannot run between making

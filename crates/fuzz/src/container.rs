@@ -12,7 +12,7 @@ use crate::mutate::{LONGEST, damaged};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// Bytes of a PNG's chunk besides its data: length, name and checksum.
+/// Number of bytes of a PNG's chunk besides its data: length, name and checksum.
 const AROUND_DATA: usize = 12;
 
 /// Damages a file. In half of the cases the checksums of archives and PNGs are corrected.

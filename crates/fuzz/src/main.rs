@@ -85,7 +85,7 @@ struct Fuzz {
     /// An input that takes more seconds than this is a finding.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Test the fuzzer: run calls that it must find in place of the targets.
+    /// Test the fuzzer: instead of the targets, run calls with errors that it must find.
     #[arg(long, hide = true)]
     planted: bool,
     /// Folder for corpus and findings.
@@ -188,7 +188,7 @@ fn write_corpus(folder: &Path) -> anyhow::Result<()> {
     worker::check_corpus(folder)
 }
 
-/// A temporary folder for inputs, in memory where the system has a file system there.
+/// A temporary folder for inputs, in memory if the system has the file system /dev/shm.
 fn scratch() -> std::io::Result<tempfile::TempDir> {
     match Path::new("/dev/shm") {
         memory if memory.is_dir() => tempfile::tempdir_in(memory),

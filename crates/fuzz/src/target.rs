@@ -10,17 +10,18 @@ use uard_cli::CallResult;
 
 /// A call and the files that are damaged for it.
 pub struct Target {
-    /// Its name, which is also that of its folder in the corpus.
+    /// Name of the target, and of its folder in the corpus.
     pub name: &'static str,
     action: Action,
-    /// The folder, within that of the corpus, whose files are damaged; empty for all files.
+    /// The folder within the target's folder whose files are damaged; empty for all files of the
+    /// target.
     damaged: &'static str,
-    /// The path that a damaged file is written to, where the call reads one of several files;
-    /// otherwise it replaces the undamaged file.
+    /// The path to which the damaged file is written if the call reads only one of several files;
+    /// otherwise the damaged file replaces the undamaged one.
     pub input: Option<&'static str>,
     /// Part of the error for undamaged files, where the call refuses them after reading.
     pub refusal: Option<&'static str>,
-    /// Its number of inputs in each cycle over the targets.
+    /// Number of inputs of this target in each cycle over all targets.
     turns: u64,
 }
 
@@ -183,7 +184,7 @@ impl Target {
         }
     }
 
-    /// For calls that train or compute: fewer inputs.
+    /// Gives fewer inputs to a target whose call trains or computes.
     const fn slow(self) -> Self {
         Self { turns: 1, ..self }
     }
@@ -254,7 +255,8 @@ pub fn call(command: &str, folder: &Path) -> CallResult {
     uard_cli::call(std::iter::once("uard".into()).chain(arguments))
 }
 
-/// Opens and verifies a file both as regions and as words; it is one of the two.
+/// Opens and verifies a file of packed fragments, both as regions and as words; one of the two must
+/// succeed.
 fn read_packed(path: &Path) -> CallResult {
     let regions = PackedRegions::open(path).and_then(|packed| packed.verify());
     let words = PackedWords::open(path).and_then(|packed| packed.verify());

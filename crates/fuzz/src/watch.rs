@@ -33,7 +33,7 @@ pub struct Plan {
     pub time: Duration,
     /// An input that takes longer is a finding.
     pub longest: Duration,
-    /// Whether to run calls that the fuzzer must find in place of the targets.
+    /// Whether to run, instead of the targets, calls with errors that the fuzzer must find.
     pub planted: bool,
     /// Number of processes that run at once.
     pub workers: usize,
@@ -99,7 +99,7 @@ pub fn run(plan: &Plan) -> anyhow::Result<Summary> {
 /// Runs one worker process at a time.
 struct Watcher<'a> {
     plan: &'a Plan,
-    /// The folder of its processes.
+    /// The folder of the watcher's processes.
     folder: PathBuf,
     until: Instant,
     summary: &'a Mutex<Summary>,

@@ -49,15 +49,15 @@ pub struct Work {
     /// The input after the last one.
     #[arg(long)]
     pub to: u64,
-    /// Run calls that the fuzzer must find in place of the targets.
+    /// Instead of the targets, run calls with errors that the fuzzer must find.
     #[arg(long)]
     pub planted: bool,
 }
 
 impl Work {
-    /// A command that starts this program with a subcommand and these arguments, with one thread and
-    /// without network. Two processes of one thread are faster than one of two, and the results of an
-    /// input depend on nothing else.
+    /// A command that starts this program with a subcommand and these arguments, with one thread
+    /// and without network. Two processes with one thread each are faster than one with two, and so
+    /// the result of an input depends on the input alone.
     pub fn command(&self, task: &str) -> anyhow::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         command
@@ -81,11 +81,11 @@ impl Work {
 /// the process is killed.
 #[derive(Debug, Clone)]
 pub struct Progress {
-    /// The current input, or the one after the last.
+    /// Number of the current input; at the end, the number after the last input.
     pub input: u64,
     /// The largest memory that an input used, in bytes.
     pub memory: u64,
-    /// The input that used it.
+    /// Number of the input that used the largest memory.
     pub largest: u64,
     /// For each target, number of inputs by [`Ending`].
     pub ended: Vec<[u64; ENDINGS.len()]>,
@@ -114,7 +114,7 @@ pub struct Finding {
     pub seed: u64,
     /// Number of the input.
     pub input: u64,
-    /// Name of its target.
+    /// Name of the input's target.
     pub target: String,
     /// What happened.
     pub kind: Kind,
@@ -126,15 +126,15 @@ pub struct Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// It panicked.
+    /// The call panicked.
     Panic,
-    /// It ended the process by an abort, a signal or an exit.
+    /// The call ended the process by an abort, a signal or an exit.
     Death,
-    /// It took too long.
+    /// The call took too long.
     Hang,
-    /// It used more memory than [`MOST_MEMORY`].
+    /// The call used more memory than [`MOST_MEMORY`].
     Memory,
-    /// It ended with an exit code other than 0 and 2.
+    /// The call ended with an exit code other than 0 and 2.
     Failed,
 }
 
@@ -186,9 +186,9 @@ pub fn replay(work: &Work) -> anyhow::Result<()> {
 
 /// The result of a call.
 struct Call {
-    /// How it ended, or the message of a panic.
+    /// How the call ended, or the message of a panic.
     ended: Result<CallResult, String>,
-    /// The most memory that it used, in bytes.
+    /// The most memory that the call used, in bytes.
     memory: usize,
 }
 
@@ -409,10 +409,10 @@ impl Finding {
 }
 
 impl Progress {
-    /// Name of the file that a process writes it to.
+    /// Name of the file to which a process writes its progress.
     pub const FILE: &str = "progress";
 
-    /// All counts zero.
+    /// A progress in which all counts are zero.
     pub fn new() -> Self {
         Self {
             input: 0,

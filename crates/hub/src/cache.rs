@@ -33,7 +33,7 @@ impl CachedRepository {
         &self.folder
     }
 
-    /// The commit of a revision that was downloaded before; of a commit, the commit itself.
+    /// The commit of a revision that was downloaded before; the revision itself if it is a commit.
     pub(super) fn commit(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_owned());

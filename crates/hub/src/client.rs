@@ -32,7 +32,7 @@ pub(super) struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    /// Opens no connection yet.
+    /// Creates a client; it opens no connection yet.
     ///
     /// # Errors
     /// The endpoint is no address, or the token cannot be read.

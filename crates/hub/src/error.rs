@@ -37,17 +37,17 @@ pub enum Error {
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// The shape by the configuration.
+        /// The shape that the configuration requires.
         expected: Vec<usize>,
     },
-    /// A tensor of another shape than by the configuration.
+    /// A tensor of another shape than the configuration requires.
     #[error("{}: tensor `{tensor}`: expected shape {}, found {}; the weights belong to another configuration", path.display(), shape(expected), shape(found))]
     WeightShape {
         /// The file.
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// The shape by the configuration.
+        /// The shape that the configuration requires.
         expected: Vec<usize>,
         /// The shape in the file.
         found: Vec<usize>,
@@ -59,7 +59,7 @@ pub enum Error {
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// Its dtype.
+        /// The tensor's dtype.
         found: &'static str,
     },
     /// A weight that is NaN or infinite.
@@ -130,7 +130,7 @@ pub enum HubError {
         /// The name.
         found: String,
     },
-    /// None of the names is in a folder of this machine.
+    /// A folder of this machine has no file of any of the names.
     #[error(
         "{}: expected a file {names} there, found none; put it there or name a file",
         folder.display()
@@ -170,7 +170,7 @@ pub enum HubError {
         request.name, request.file, cache.display(), request.name.repository(), request.name.revision()
     )]
     Offline {
-        /// What is missing.
+        /// The request for the missing file.
         request: Box<HubRequest>,
         /// The repository's folder in the cache.
         cache: PathBuf,
@@ -241,7 +241,7 @@ pub enum HubError {
         /// The status, or what is wrong with the response.
         cause: String,
     },
-    /// A download ended early. The bytes that came are kept.
+    /// A download ended early. The bytes that were received are kept.
     #[error(
         "{}: the download of {} from {} stopped: {cause}; start again to continue it",
         request.name, request.file, request.endpoint

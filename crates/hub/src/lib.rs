@@ -28,13 +28,13 @@ pub use weights::Weights;
 /// The hub unless `HF_ENDPOINT` names another one.
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// Slow hubs begin to answer within seconds.
+/// The default time-out; even slow hubs begin to answer within seconds.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Files of a repository that are used together.
 #[derive(Debug, Clone, Copy)]
 pub struct WantedFiles<'a> {
-    /// Each entry lists names of one file; the first name that exists is used.
+    /// Each entry lists the possible names of one needed file; the first name that exists is used.
     pub needed: &'a [&'a [&'a str]],
     /// Files that are used if the repository has them.
     pub optional: &'a [&'a str],
@@ -88,9 +88,9 @@ pub struct Hub {
     pub cache: Option<PathBuf>,
     /// `https://…`, without a slash at its end.
     pub endpoint: String,
-    /// Opens private and gated repositories.
+    /// The token that opens private and gated repositories.
     pub token: Option<String>,
-    /// A file that holds the token where none is given, as `hf auth login` writes it.
+    /// A file that holds the token, as `hf auth login` writes it; read if `token` is `None`.
     pub token_file: Option<PathBuf>,
     /// Whether connections may be opened.
     pub mode: Mode,
@@ -114,7 +114,7 @@ impl Default for Hub {
     }
 }
 
-/// Prints no token.
+/// Leaves out the token.
 impl fmt::Debug for Hub {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter

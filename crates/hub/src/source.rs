@@ -33,9 +33,9 @@ const MAIN: &str = "main";
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// On this machine.
+    /// A path on this machine.
     Path(PathBuf),
-    /// On a hub.
+    /// A name on a hub.
     Hub(HubName),
 }
 

@@ -68,8 +68,8 @@ impl TestHub {
         source("hf:owner/name").folder(&self.hub(), BERT)
     }
 
-    /// Files of the cache that are named by their hashes, with an extension: none if they are whole,
-    /// `part` if they are not.
+    /// Files of the cache that are named by their hashes and have this extension: no extension if
+    /// they are whole, `part` if they are not.
     fn blobs(&self, extension: &str) -> Vec<PathBuf> {
         let folder = self.cache.path().join("models--owner--name/blobs");
         let entries = fs::read_dir(folder).into_iter().flatten();
@@ -153,7 +153,8 @@ fn an_interrupted_download_is_continued() {
 #[test]
 fn a_part_that_cannot_be_continued_is_begun_again() {
     for (fault, begun) in [
-        // The server appends the whole file to the part.
+        // The server sends the whole file instead of the rest, and the client appends it to the
+        // part.
         (Fault::IgnoresRange, 2500),
         // The part is as long as the file, or longer.
         (Fault::Nothing, 5000),

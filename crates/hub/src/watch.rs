@@ -4,7 +4,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The fewest bytes that must come within each time-out: 17 a second for a time-out of a minute.
+/// The fewest bytes that must be received within each time-out: 17 a second for a time-out of a
+/// minute.
 const LEAST_BYTES: u64 = 1 << 10;
 
 enum Report<T> {

@@ -133,10 +133,10 @@ impl Weights {
         })
     }
 
-    /// Random weights, of every name and shape. A tensor of several axes is uniform in
-    /// ±√(6 / inputs of a sum), which keeps the scale of activations through layers with ReLU. A
-    /// tensor of one axis is all ones if its name ends in `weight`, `running_var` or `lambda1`, else
-    /// all zeros. For tests, and for benches of networks at full size.
+    /// Random weights for tensors of any name and shape. A tensor of several axes is uniform in
+    /// ±√(6 / fan-in), which keeps the scale of activations through layers with ReLU. A tensor of
+    /// one axis is all ones if its name ends in `weight`, `running_var` or `lambda1`, else all
+    /// zeros. For tests, and for benches of networks at full size.
     pub fn drawn(draws: Draws) -> Self {
         Self {
             origin: PathBuf::from("drawn weights"),

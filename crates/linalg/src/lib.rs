@@ -8,7 +8,7 @@
 //! | write a loop once for vector registers of all widths | [`vector`] |
 //! | write a loop over vectors of 16 numbers, with an instruction set of your choice | [`vector::sixteen`] |
 //!
-//! The crate has no tensors: candle may not be linked.
+//! The crate has no tensors and does not depend on candle.
 
 #[cfg(test)]
 mod draws;

@@ -8,7 +8,7 @@ use crate::panels::PANEL;
 use crate::product::{Matrix, Output, PackedRight};
 use crate::vector::Number;
 
-/// The most rows of a block; wide rows make fewer, so that [`NUMBERS_IN_A_BLOCK`] is kept.
+/// The most rows of a block; of wide rows there are fewer, at most [`NUMBERS_IN_A_BLOCK`] numbers.
 const ROWS_IN_A_BLOCK: usize = 64;
 
 /// The most numbers of the left matrix in a block: 256 KB of f32, half of a small L2 cache.
@@ -37,7 +37,7 @@ impl std::fmt::Display for Matmul {
 }
 
 impl Matmul {
-    /// Every kind.
+    /// Both roundings.
     pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
 
     /// `out = lhs · rhs`, or `out += lhs · rhs`, over all threads. The blocks of rows do not depend on

@@ -108,7 +108,7 @@ impl Default for JointSpaceConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct ProductsConfig {
-    /// Precision of the large products.
+    /// Precision of the large matrix products.
     pub matmul: Matmul,
 }
 
@@ -118,11 +118,11 @@ pub struct ProductsConfig {
 pub struct EvaluationConfig {
     /// The split on which the best epoch is chosen (`dev`).
     pub split: String,
-    /// `"learned"` (default), `"relevant_minus_3_std"`, or a number.
+    /// The threshold of relevance: `"learned"` (default), `"relevant_minus_3_std"`, or a number.
     pub threshold: EvaluationThreshold,
-    /// `"f32"` (default); `"exact"` gives the same ranks and is faster where the processor multiplies
-    /// bf16, but counts cells above the threshold in bf16; `"bf16"` rounds, and so does `"f16"`,
-    /// which needs a GPU.
+    /// The precision of relevance: `"f32"` (default); `"exact"`, which gives the same ranks and is
+    /// faster where the processor multiplies bf16, but counts cells above the threshold in bf16;
+    /// `"bf16"`, which rounds regions and words; or `"f16"`, which rounds too and needs a GPU.
     pub precision: Precision,
 }
 

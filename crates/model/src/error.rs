@@ -32,7 +32,7 @@ pub enum Error {
     /// A setting has a value out of its range.
     #[error("{key} = {found}: expected {expected}")]
     Setting {
-        /// Dotted key.
+        /// The setting's dotted key.
         key: &'static str,
         /// The value.
         found: String,
@@ -55,7 +55,7 @@ pub enum Error {
     Pointer {
         /// The pointer file.
         path: PathBuf,
-        /// Its contents, shortened.
+        /// The pointer file's contents, shortened.
         found: String,
     },
     /// Features have another width than those of the training.
@@ -68,7 +68,7 @@ pub enum Error {
     FeatureWidth {
         /// The features with the wrong width.
         path: PathBuf,
-        /// Their width.
+        /// The width of these features.
         found: usize,
         /// The expected width.
         expected: usize,

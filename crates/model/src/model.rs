@@ -142,7 +142,7 @@ impl Model {
     /// of each word of a caption.
     ///
     /// # Shapes
-    /// [C, W, D], W of the longest caption.
+    /// [C, W, D], where W is the number of words of the longest caption.
     ///
     /// # Errors
     /// When there is no caption, or the tokenizer fails on one.
@@ -175,7 +175,7 @@ impl Model {
     /// Encodes captions, given as ids, as words with a graph; `drops` is given in training only.
     ///
     /// # Shapes
-    /// [C, W, D], W of the longest caption.
+    /// [C, W, D], where W is the number of words of the longest caption.
     ///
     /// # Errors
     /// When there is no caption, or an id is not in the vocabulary.
@@ -185,7 +185,8 @@ impl Model {
         Ok(self.caption.forward(&batch, drops)?)
     }
 
-    /// The files of the model in a checkpoint, without its state.
+    /// Names and bytes of the files that a checkpoint has for the model; `state.json` is not among
+    /// them.
     ///
     /// # Errors
     /// When a parameter cannot be copied from its device, or a tokenizer cannot be serialized.

@@ -12,9 +12,9 @@ pub enum Error {
     /// The text is not PTX.
     #[error("PTX line {line}: expected {expected}, found `{found}`")]
     Syntax {
-        /// Counted from 1.
+        /// Line of the PTX, counted from 1.
         line: u32,
-        /// What is allowed here.
+        /// What the syntax allows here.
         expected: String,
         /// The word or sign that was found.
         found: String,
@@ -22,9 +22,9 @@ pub enum Error {
     /// An instruction or directive that this interpreter does not support.
     #[error("PTX line {line}: `{instruction}`: {reason}")]
     Unsupported {
-        /// Counted from 1.
+        /// Line of the PTX, counted from 1.
         line: u32,
-        /// The line's text.
+        /// Text of the line.
         instruction: String,
         /// What is not supported.
         reason: String,
@@ -32,15 +32,15 @@ pub enum Error {
     /// The module has no kernel of that name.
     #[error("the module has no kernel `{name}`; it has {known}")]
     UnknownKernel {
-        /// The name given.
+        /// The name that was given.
         name: String,
-        /// The kernels of the module.
+        /// Names of the module's kernels.
         known: String,
     },
     /// The arguments do not have the types of the kernel's parameters.
     #[error("kernel `{kernel}`: {reason}")]
     Arguments {
-        /// The kernel.
+        /// Name of the kernel.
         kernel: String,
         /// The argument, what was expected and what was found.
         reason: String,
@@ -48,19 +48,19 @@ pub enum Error {
     /// A grid or block that exceeds the limits of a GPU.
     #[error("kernel `{kernel}`: {blocks} blocks of {threads} threads: {reason}")]
     Shape {
-        /// The kernel.
+        /// Name of the kernel.
         kernel: String,
         /// Number of blocks of the grid.
         blocks: u32,
         /// Number of threads of a block.
         threads: u32,
-        /// The limit.
+        /// The limit that is exceeded.
         reason: &'static str,
     },
     /// The host accessed memory outside an allocation, or freed an address that is not allocated.
     #[error("the host: {bytes} bytes at {address:#x} are not within one allocation")]
     HostAddress {
-        /// The first byte.
+        /// Address of the first byte.
         address: u64,
         /// Number of bytes.
         bytes: usize,
@@ -71,9 +71,9 @@ pub enum Error {
          let the kernel write it, or write it before the launch"
     )]
     HostUnwritten {
-        /// The first such byte.
+        /// Address of the first byte that was never written.
         address: u64,
-        /// Its offset in the buffer that was read.
+        /// Offset of that byte in the buffer that was read.
         offset: usize,
     },
     /// A thread of the kernel is at fault.
@@ -111,9 +111,9 @@ pub enum Fault {
     OutOfBounds {
         /// Kind of memory.
         space: Space,
-        /// First byte.
+        /// Address of the first byte.
         address: u64,
-        /// Width of the access.
+        /// Width of the access, in bytes.
         bytes: usize,
     },
     /// An access whose address is not a multiple of its width.
@@ -121,9 +121,9 @@ pub enum Fault {
     Misaligned {
         /// Kind of memory.
         space: Space,
-        /// First byte.
+        /// Address of the first byte.
         address: u64,
-        /// Width of the access, which is the required alignment.
+        /// Width of the access in bytes, which is the required alignment.
         bytes: usize,
     },
     /// A read of bytes that were never written.
@@ -131,7 +131,7 @@ pub enum Fault {
     Unwritten {
         /// Kind of memory.
         space: Space,
-        /// The byte.
+        /// Address of the byte.
         address: u64,
     },
     /// Two threads access one byte without a barrier between them, and at least one writes.
@@ -142,11 +142,11 @@ pub enum Fault {
     SharedRace {
         /// `reads` or `writes`: the access of this thread.
         access: &'static str,
-        /// The byte.
+        /// Address of the byte.
         address: u64,
         /// The other thread or threads.
         other: String,
-        /// `read` or `wrote`: their access.
+        /// `read` or `wrote`: the access of the other threads.
         other_access: &'static str,
     },
     /// An access to bytes that an asynchronous copy may still write.
@@ -155,9 +155,9 @@ pub enum Fault {
          {copier} writes: that thread has not waited for it"
     )]
     InFlight {
-        /// The byte.
+        /// Address of the byte.
         address: u64,
-        /// The thread that issued the copy.
+        /// Index of the thread that issued the copy.
         copier: u32,
     },
     /// Two blocks of a launch access one byte, and at least one writes.
@@ -167,17 +167,17 @@ pub enum Fault {
     BlockRace {
         /// `reads` or `writes`: the access of this block.
         access: &'static str,
-        /// The byte.
+        /// Address of the byte.
         address: u64,
         /// The other block or blocks.
         other: String,
-        /// `read` or `wrote`: their access.
+        /// `read` or `wrote`: the access of the other blocks.
         other_access: &'static str,
     },
     /// All threads of the block that have not ended are waiting.
     #[error("deadlock: {waiting}")]
     Deadlock {
-        /// The waiting lanes and their lines.
+        /// The waiting lanes, and the lines at which they wait.
         waiting: String,
     },
     /// Lanes of one warp wait at different `bar.sync` instructions.
@@ -191,9 +191,9 @@ pub enum Fault {
     /// A lane executes an instruction whose member mask does not contain it.
     #[error("lane {lane} executes with member mask {mask:#010x}, which does not contain it")]
     OutsideMask {
-        /// The lane.
+        /// Index of the lane.
         lane: u32,
-        /// The mask.
+        /// The member mask of the instruction.
         mask: u32,
     },
     /// A shuffle reads a lane that does not execute it.
@@ -201,15 +201,15 @@ pub enum Fault {
         "undefined shuffle: reads lane {lane}, which does not execute it (member mask {mask:#010x})"
     )]
     InactiveLane {
-        /// The lane read.
+        /// Index of the lane that is read.
         lane: u32,
-        /// The lanes that execute the shuffle.
+        /// Mask of the lanes that execute the shuffle.
         mask: u32,
     },
     /// A matrix instruction that not all 32 lanes execute.
     #[error("a matrix instruction needs all 32 lanes, but only these execute it: {mask:#010x}")]
     PartialWarp {
-        /// The lanes that execute it.
+        /// Mask of the lanes that execute the instruction.
         mask: u32,
     },
     /// The instruction `trap`.
@@ -218,7 +218,7 @@ pub enum Fault {
     /// A warp executed so many instructions that it is taken to run forever.
     #[error("the warp executed {limit} instructions without an end")]
     Endless {
-        /// The limit.
+        /// The largest allowed number of instructions of a warp.
         limit: u64,
     },
 }

@@ -18,17 +18,17 @@ pub(crate) type Register = u32;
 /// parameters follow.
 pub(crate) const SPECIAL: [&str; 4] = ["%tid.x", "%ntid.x", "%ctaid.x", "%nctaid.x"];
 
-/// `%tid.x`
+/// Register of `%tid.x`, the index of the thread in its block.
 pub(crate) const THREAD: usize = 0;
-/// `%ntid.x`
+/// Register of `%ntid.x`, the number of threads of a block.
 pub(crate) const THREADS: usize = 1;
-/// `%ctaid.x`
+/// Register of `%ctaid.x`, the index of the block.
 pub(crate) const BLOCK: usize = 2;
-/// `%nctaid.x`
+/// Register of `%nctaid.x`, the number of blocks.
 pub(crate) const BLOCKS: usize = 3;
-/// Address of the dynamic shared memory.
+/// Register of the address of the dynamic shared memory.
 pub(crate) const DYNAMIC_SHARED: usize = 4;
-/// The first parameter.
+/// Register of the kernel's first parameter.
 pub(crate) const PARAMETERS: usize = 5;
 
 /// An operand that is read: a register or a constant.
@@ -42,7 +42,7 @@ pub(crate) enum Source {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Guard {
     pub(crate) register: Register,
-    /// The value, 1 or 0, with which the instruction is executed.
+    /// The value of the register, 1 or 0, with which the instruction is executed.
     pub(crate) wanted: u64,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Instruction {
     pub(crate) op: Op,
 }
 
-/// `[base + offset]`.
+/// An address in memory, `[base + offset]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Address {
     pub(crate) base: Source,
@@ -106,7 +106,7 @@ pub(crate) enum Op {
         to: Register,
         from: Source,
     },
-    /// 16 bytes from global to shared memory.
+    /// Begins an asynchronous copy of 16 bytes from global to shared memory.
     CopyAsync {
         to: Address,
         from: Address,
@@ -129,7 +129,7 @@ pub(crate) enum Op {
 /// What a collective instruction does.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
-    /// `bar.warp.sync`
+    /// A barrier of the warp, `bar.warp.sync`.
     Barrier,
     Shuffle(Shuffle),
     Reduce {
@@ -144,8 +144,8 @@ pub(crate) enum Action {
     Multiply(Box<Product>),
 }
 
-/// `shfl.sync.bfly`: every lane reads the one whose number differs from its own by the bits of
-/// `lane`.
+/// `shfl.sync.bfly`: every lane reads from the lane whose index is its own with the bits of `lane`
+/// flipped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shuffle {
     pub(crate) to: Register,
@@ -162,7 +162,7 @@ pub(crate) enum Element {
     Bf16,
 }
 
-/// `mma.sync.aligned.m16n8k16.row.col.f32.….f32`.
+/// A matrix product, `mma.sync.aligned.m16n8k16.row.col.f32.….f32`.
 #[derive(Clone, Debug)]
 pub(crate) struct Product {
     pub(crate) element: Element,

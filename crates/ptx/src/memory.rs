@@ -16,7 +16,7 @@ pub struct Memory {
 struct Allocation {
     data: Vec<u8>,
     marks: Vec<Mark>,
-    /// Whether a block of the current launch accessed it.
+    /// Whether a block of the current launch accessed the allocation.
     touched: bool,
 }
 
@@ -28,9 +28,9 @@ struct Mark {
     reader: u32,
 }
 
-/// Set in a writer or reader whose accesses to the byte were all atomic.
+/// The bit that is set in a writer or reader whose accesses to the byte were all atomic.
 const STRONG: u32 = 1 << 31;
-/// Stands for more than one block.
+/// A writer or reader that stands for more than one block.
 const MANY: u32 = STRONG - 1;
 
 /// An access of a block.
@@ -92,7 +92,7 @@ impl Memory {
         }
     }
 
-    /// A write by the host.
+    /// Writes bytes for the host.
     ///
     /// # Errors
     /// [`Error::HostAddress`] when the bytes are not within one allocation.
@@ -108,7 +108,7 @@ impl Memory {
         Ok(())
     }
 
-    /// A read by the host.
+    /// Reads bytes for the host.
     ///
     /// # Errors
     /// [`Error::HostAddress`] when the bytes are not within one allocation,
@@ -155,7 +155,7 @@ impl Memory {
         }
     }
 
-    /// A read by a thread.
+    /// Reads bytes for a thread; `by` describes the access of its block.
     pub(crate) fn load(
         &mut self,
         by: BlockAccess,
@@ -186,7 +186,7 @@ impl Memory {
         Ok(())
     }
 
-    /// A write by a thread.
+    /// Writes bytes for a thread; `by` describes the access of its block.
     pub(crate) fn store(
         &mut self,
         by: BlockAccess,

@@ -19,7 +19,7 @@ pub struct Module {
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
     pub(crate) name: String,
-    /// Index of its first instruction.
+    /// Index of the kernel's first instruction.
     pub(crate) entry: u32,
     /// Size of each parameter in bytes, 4 or 8.
     pub(crate) parameters: Vec<usize>,

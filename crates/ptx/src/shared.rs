@@ -24,7 +24,7 @@ struct Mark {
 /// The last access to a byte.
 #[derive(Clone, Copy, Debug, Default)]
 struct Touch {
-    /// 0 if there was none.
+    /// Number of barriers of the block before the access, plus one; 0 if there was no access.
     block_epoch: u32,
     warp_epoch: u32,
     thread: u16,
@@ -32,7 +32,7 @@ struct Touch {
     strong: bool,
 }
 
-/// Stands for more than one thread or warp.
+/// A thread or warp index that stands for more than one of them.
 const MANY: u16 = u16::MAX;
 
 /// An access of a thread, with the number of barriers before it.
@@ -69,7 +69,7 @@ impl Touch {
         self.warp != now.warp || self.warp_epoch == now.warp_epoch && self.thread != now.thread
     }
 
-    /// Combines this read with a later one.
+    /// Combines this read with a later read into one record.
     fn joined(self, now: Self) -> Self {
         let strong = self.strong && now.strong;
         if self.block_epoch != now.block_epoch {
@@ -110,7 +110,7 @@ impl Touch {
 type Checked<T> = Result<T, Fault>;
 
 impl SharedMemory {
-    /// `end` is the address after the last byte.
+    /// Shared memory up to `end`, the address after the last byte.
     pub(crate) fn new(end: usize) -> Self {
         let bytes = end - SHARED_START;
         Self {

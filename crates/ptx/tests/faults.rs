@@ -200,7 +200,8 @@ fn reads_of_bytes_that_were_never_written_are_caught() {
 
 #[test]
 fn a_missing_barrier_is_a_race() {
-    // The first 16 threads write their index to shared memory, and all threads read that of another.
+    // The first 16 threads write their index to shared memory, and every thread reads the index of
+    // another one.
     let lines = |barrier: &str| {
         format!(
             "{MINE} setp.ge.u32 p0, t, 16; @!p0 st.shared.u32 [r0], t;

@@ -7,7 +7,7 @@ use uard_ptx::{Argument, Error, Fault, Interpreter};
 
 use crate::device::{Device, Shape, fault, threads};
 
-/// Whole numbers that 16-bit floats and sums hold exactly, few of them equal.
+/// Whole numbers, few of them equal, that 16-bit floats and the sums of products hold exactly.
 fn whole(count: usize, step: usize) -> Vec<f32> {
     (0..count).map(|i| (i * step % 31) as f32 - 15.0).collect()
 }
@@ -121,8 +121,8 @@ struct Sizes {
     depth: usize,
 }
 
-/// Compiles the matrix product, with (1) or without (0) its wait and its barrier; `None` without
-/// NVRTC.
+/// Compiles the matrix product, with (1) or without (0) the wait for its asynchronous copies and
+/// its barrier; `None` without NVRTC.
 fn compiled(wait: u32, barrier: u32) -> Option<Device> {
     let required = std::env::var_os("UARD_NVRTC").is_some();
     Interpreter::where_possible(80, required)?;

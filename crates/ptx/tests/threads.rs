@@ -11,8 +11,8 @@ fn a_guard_may_be_overwritten_by_its_instruction() {
     assert_eq!(run32(lines, [0, 7, 0]), 4);
 }
 
-/// The lanes compute lengths of Collatz sequences, so that each leaves the loop after another number
-/// of rounds.
+/// The lanes compute lengths of Collatz sequences, so that they leave the loop after different
+/// numbers of rounds.
 #[test]
 fn lanes_leave_a_loop_at_different_times_and_reconverge() {
     let mut device = Device::with_lines(

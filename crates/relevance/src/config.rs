@@ -4,11 +4,11 @@ use crate::names::named;
 use crate::{CaptionRule, DistributionKind, Error, Result, SamplingRule};
 use serde::{Deserialize, Serialize};
 
-/// What the next update smooths with.
+/// The threshold with which an update averages the new one (see [`LearnerConfig::smoothing`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Carry {
-    /// The previous threshold: the learner remembers across batches.
+    /// The previous threshold, which carries over from batch to batch.
     #[default]
     AcrossBatches,
     /// The first threshold, again in every batch.
@@ -35,14 +35,14 @@ pub struct LearnerConfig {
     pub distributions: DistributionKind,
     /// What accepting an irrelevant pair costs, when refusing a relevant one costs 1.
     pub penalty: f64,
-    /// Share of the new threshold in the smoothed one, from 0 (never moves) to 1 (no memory).
+    /// Share of the new threshold in the smoothed one, from 0 (it never moves) to 1 (no smoothing).
     pub smoothing: f64,
     /// Samples that each side of a batch needs, 2 or more; with fewer the previous threshold is kept.
     /// A batch gives about one relevant sample for each word of its captions.
     pub minimum_samples: usize,
     /// The threshold before any update, from 0 to 1.
     pub first_threshold: f64,
-    /// What the next update smooths with.
+    /// The threshold with which an update averages the new one.
     pub carry: Carry,
     /// Epochs, from the start, in which training attends with the first threshold. The threshold is
     /// learned all the same.

@@ -20,7 +20,7 @@ named!(DistributionKind, "kind of distribution", {
     Empirical => "empirical",
 });
 
-/// The distribution of one side's samples: of relevant or of irrelevant relevance.
+/// The distribution of the relevant samples, or of the irrelevant ones.
 ///
 /// ```
 /// use uard_relevance::{Distribution, DistributionKind};

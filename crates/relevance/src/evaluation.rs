@@ -14,7 +14,7 @@ pub enum EvaluationThreshold {
     /// The learned one, as it is.
     #[default]
     Learned,
-    /// Three standard deviations below the mean of relevant relevance.
+    /// Three standard deviations below the mean of the relevant samples.
     ///
     /// # Source
     /// CrossmodalGroup/NAAF: `mu+ - 3 sigma+`.
@@ -55,8 +55,8 @@ impl FromStr for EvaluationThreshold {
 impl EvaluationThreshold {
     /// The threshold to evaluate with, from 0 to 1.
     ///
-    /// Before any update moved the threshold there is no distribution, and both learned choices give
-    /// the threshold as it is.
+    /// Before the first update that moves the threshold there is no distribution of samples, and
+    /// `RelevantMinus3Std` gives the threshold as it is, like `Learned`.
     ///
     /// ```
     /// use uard_relevance::{EvaluationThreshold, LearnerConfig, Samples, ThresholdLearner, Update};

@@ -25,8 +25,15 @@ pub enum Update {
         /// The threshold of this batch alone, before the clamp.
         raw: f64,
     },
-    /// The threshold stayed, and why.
-    Kept(NoThreshold),
+    /// The threshold stayed.
+    Kept {
+        /// Why.
+        reason: NoThreshold,
+        /// The number of relevant samples of the batch.
+        relevant: usize,
+        /// The number of irrelevant samples of the batch.
+        irrelevant: usize,
+    },
 }
 
 impl fmt::Display for Update {
@@ -35,12 +42,24 @@ impl fmt::Display for Update {
             Self::Moved { from, to, .. } => {
                 write!(formatter, "threshold moved from {from:.4} to {to:.4}")
             }
-            Self::Kept(reason @ NoThreshold::TooFewSamples) => write!(
-                formatter,
-                "threshold kept: {reason}: use larger batches of at least two images, lower \
-                 `minimum_samples`, or sample all `captions`"
-            ),
-            Self::Kept(reason) => write!(formatter, "threshold kept: {reason}"),
+            Self::Kept {
+                reason,
+                relevant,
+                irrelevant,
+            } => {
+                write!(
+                    formatter,
+                    "threshold kept: {reason} ({relevant} relevant and {irrelevant} irrelevant samples)"
+                )?;
+                if *reason == NoThreshold::TooFewSamples {
+                    write!(
+                        formatter,
+                        ": use larger batches of at least two images, lower `minimum_samples`, or \
+                         sample all `captions`"
+                    )?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -263,7 +282,8 @@ impl ThresholdLearner {
     /// let samples = Samples { relevant: vec![0.5, 0.6], irrelevant: vec![0.1, 0.2] };
     /// // The default needs 200 samples on each side: lower `minimum_samples` for small batches.
     /// let update = learner.update(&samples);
-    /// assert_eq!(update, Update::Kept(NoThreshold::TooFewSamples));
+    /// let reason = NoThreshold::TooFewSamples;
+    /// assert_eq!(update, Update::Kept { reason, relevant: 2, irrelevant: 2 });
     /// assert_eq!(learner.learned().kept()[&NoThreshold::TooFewSamples], 1);
     /// # Ok::<(), uard_relevance::Error>(())
     /// ```
@@ -272,7 +292,11 @@ impl ThresholdLearner {
         match estimate(&self.config, samples) {
             Err(reason) => {
                 *learned.kept.entry(reason).or_default() += 1;
-                Update::Kept(reason)
+                Update::Kept {
+                    reason,
+                    relevant: samples.relevant.len(),
+                    irrelevant: samples.irrelevant.len(),
+                }
             }
             Ok((raw, accepted)) => {
                 let from = match self.config.carry {
@@ -362,10 +386,17 @@ mod tests {
         samples(&RELEVANT, &IRRELEVANT)
     }
 
+    fn kept(update: Update) -> NoThreshold {
+        match update {
+            Update::Kept { reason, .. } => reason,
+            Update::Moved { .. } => panic!("{update}"),
+        }
+    }
+
     fn moved(update: Update) -> [f64; 3] {
         match update {
             Update::Moved { from, to, raw } => [from, to, raw],
-            Update::Kept(reason) => panic!("kept: {reason}"),
+            Update::Kept { reason, .. } => panic!("kept: {reason}"),
         }
     }
 
@@ -418,11 +449,11 @@ mod tests {
             (samples(&RELEVANT, &RELEVANT), NoThreshold::MeansNotOrdered),
         ];
         for (samples, reason) in cases {
-            assert_eq!(learner.update(&samples), Update::Kept(reason));
+            assert_eq!(kept(learner.update(&samples)), reason);
         }
         learner.config.penalty = 1e4;
         let update = learner.update(&samples(&[0.3, 0.31, 0.32], &[0.0, 0.3, 0.6]));
-        assert_eq!(update, Update::Kept(NoThreshold::NoCrossing));
+        assert_eq!(kept(update), NoThreshold::NoCrossing);
         let learned = learner.learned();
         assert_eq!(learned.threshold(), before.threshold());
         assert_eq!(learned.accepted(), before.accepted());
@@ -438,14 +469,19 @@ mod tests {
             ..config()
         });
         let update = learner.update(&samples(&[0.5, 3.0, 0.7], &IRRELEVANT));
-        assert_eq!(update, Update::Kept(NoThreshold::OutOfRange));
+        assert_eq!(kept(update), NoThreshold::OutOfRange);
     }
 
     #[test]
     fn no_samples_at_all_keep_the_threshold() {
         let update = learner(config()).update(&Samples::default());
-        assert_eq!(update, Update::Kept(NoThreshold::TooFewSamples));
-        assert!(update.to_string().contains("`minimum_samples`"), "{update}");
+        assert_eq!(kept(update), NoThreshold::TooFewSamples);
+        let text = update.to_string();
+        assert!(
+            text.contains("(0 relevant and 0 irrelevant samples)"),
+            "{text}"
+        );
+        assert!(text.contains("`minimum_samples`"), "{text}");
     }
 
     #[test]
@@ -486,7 +522,10 @@ mod tests {
         let first = drawn(&one);
         assert_eq!(first, drawn(&one));
         assert_ne!(first, drawn(&one.clone().with_seed(1)));
-        assert!(matches!(one.update(&Samples::default()), Update::Kept(_)));
+        assert!(matches!(
+            one.update(&Samples::default()),
+            Update::Kept { .. }
+        ));
         let second = drawn(&one);
         assert_ne!(first, second);
         let resumed = ThresholdLearner::resume(config, one.learned().clone()).unwrap();
@@ -503,7 +542,7 @@ mod tests {
             assert!(matches!(learner.update(&usual()), Update::Moved { .. }));
             assert!(matches!(
                 learner.update(&Samples::default()),
-                Update::Kept(_)
+                Update::Kept { .. }
             ));
             let text = serde_json::to_string(learner.learned()).unwrap();
             let resumed: LearnedThreshold = serde_json::from_str(&text).unwrap();

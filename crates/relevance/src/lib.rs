@@ -1,4 +1,5 @@
-//! The threshold between relevant and irrelevant similarities.
+//! Learns a threshold of relevance, the cosine of a region and a word, from matched and mismatched
+//! pairs.
 #![doc = include_str!("../README.md")]
 
 mod config;

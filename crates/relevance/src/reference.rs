@@ -1,10 +1,12 @@
-//! The cut of least error found by trying every cut: the slow version that tests compare with.
+//! The threshold of least error, found by trying every cut (a candidate threshold) of a grid. This
+//! is slow; tests compare the closed form with it.
 //!
-//! Imports only `std`: densities are summed numerically, so not even the error function is shared.
+//! It imports only `std` and integrates densities numerically, so it does not even share the error
+//! function `erfc` with the code under test.
 
 use std::f64::consts::PI;
 
-/// A normal density.
+/// A normal density: one of the two hills between which the threshold lies.
 #[derive(Debug, Clone, Copy)]
 pub struct Hill {
     /// Mean.
@@ -36,9 +38,10 @@ pub struct Cut {
 /// J at every cut of the grid.
 ///
 /// ```text
-/// J(t) = ∫_{-∞}^{t} F+ + penalty ∫_{t}^{∞} F-
+/// J(t) = ∫_{-∞}^{t} f+ + penalty ∫_{t}^{∞} f-        f+, f- the densities of the two hills
 /// ```
-/// Simpson's rule; 40 standard deviations stand for infinity. Steps should be well below a spread.
+/// Integrals are computed by Simpson's rule; 40 standard deviations stand for infinity. The steps
+/// of the grid should be much smaller than a standard deviation.
 ///
 /// ```
 /// use uard_relevance::reference::{Grid, Hill, errors_on_grid};

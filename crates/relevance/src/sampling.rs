@@ -59,9 +59,9 @@ pub struct SampledPair {
 /// the regions of one image.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Samples {
-    /// Over the word's own image.
+    /// Maxima over the regions of the word's own image.
     pub relevant: Vec<f32>,
-    /// Over mismatched images.
+    /// Maxima over the regions of mismatched images.
     pub irrelevant: Vec<f32>,
 }
 

@@ -37,33 +37,37 @@ pub enum NoThreshold {
     NoCrossing,
 }
 
-/// The `t` of least error between relevant and irrelevant relevance.
+/// The threshold t that separates relevant from irrelevant samples, s+ and s-, with the least
+/// error.
 ///
 /// ```text
 /// t = argmin_t J(t)        J(t) = P(s+ <= t) + penalty · P(s- > t)
 /// ```
-/// Two normal distributions have a closed form. `J'(t) = 0` is `A t² + B t + C = 0` with
+/// Two normal distributions, with means mu and standard deviations σ, have a closed form.
+/// `J'(t) = 0` is `A t² + B t + C = 0` with
 ///
 /// ```text
-/// A = s+² - s-²        B = 2 (mu+ s-² - mu- s+²)
-/// C = (mu- s+)² - (mu+ s-)² + 2 (s+ s-)² ln( s- / (penalty s+) )        E = B² - 4AC
+/// A = σ+² - σ-²        B = 2 (mu+ σ-² - mu- σ+²)
+/// C = (mu- σ+)² - (mu+ σ-)² + 2 (σ+ σ-)² ln( σ- / (penalty σ+) )        E = B² - 4AC
 /// ```
 /// and `J'` has the sign of that polynomial, so the minimum is the root at which it rises,
 /// `(-B + √E) / 2A`, whatever the sign of A; for `B >= 0` the same root is `-2C / (B + √E)`, which
-/// holds for `A = 0` too. The origin is moved to `mu-` first. Then `B = 2 (mu+ - mu-) s-²` is
+/// holds for `A = 0` too. The origin is moved to `mu-` first. Then `B = 2 (mu+ - mu-) σ-²` is
 /// always positive, one form serves every case, and the cancellation inside E is gone:
 ///
 /// ```text
-/// d = mu+ - mu-        l = ln( s- / (penalty s+) )        q = √( d² - 2 (s+² - s-²) l )
-/// t = mu- + s- (d² - 2 s+² l) / (d s- + s+ q)
+/// d = mu+ - mu-        l = ln( σ- / (penalty σ+) )        q = √( d² - 2 (σ+² - σ-²) l )
+/// t = mu- + σ- (d² - 2 σ+² l) / (d σ- + σ+ q)
 /// ```
-/// All lengths are divided by the largest of them, so tiny spreads do not underflow.
+/// d, σ+ and σ- are divided by the largest of them, so that tiny ones do not underflow.
 ///
-/// As soon as one of the two is a histogram, `t` is the edge of [`Empirical`] with the least J.
-/// Among equal edges the lowest run of neighbours counts, and in it the middle (the lower of two).
+/// If one of the two is a histogram, or both are, `t` is the edge of [`Empirical`] with the least
+/// J. If several edges have it, `t` is the middle of the lowest run of neighbouring ones (of two
+/// middle edges the lower).
 ///
-/// Corners: `t` is not limited to any interval; the learner clamps. The root is a local minimum of
-/// J. It may lie outside `[mu-, mu+]`, where accepting or refusing everything can err less:
+/// Corners: `t` is not limited to any interval; the learner clamps it. The root is a local minimum
+/// of J. It may lie outside `[mu-, mu+]`, where accepting or refusing everything can have a lower
+/// J:
 /// [`error_probability`] compares them.
 ///
 /// # Errors
@@ -100,7 +104,8 @@ pub fn least_error_threshold(
     }
 }
 
-/// The error at `threshold`: relevant relevance refused, plus irrelevant relevance accepted.
+/// The error J of a threshold: the share of relevant samples at or below it, plus `penalty` times
+/// the share of irrelevant samples above it.
 ///
 /// ```text
 /// J(t) = P(s+ <= t) + penalty · P(s- > t)
@@ -211,7 +216,7 @@ mod tests {
         Distribution::from_samples(DistributionKind::Empirical, samples).unwrap()
     }
 
-    /// Of normal distributions, each given as its mean and standard deviation.
+    /// The threshold between normal distributions, each given as its mean and standard deviation.
     fn threshold(relevant: [f64; 2], irrelevant: [f64; 2], penalty: f64) -> f64 {
         let [relevant, irrelevant] = [relevant, irrelevant].map(|[mean, std]| normal(mean, std));
         least_error_threshold(&relevant, &irrelevant, penalty).unwrap()
@@ -328,7 +333,7 @@ mod tests {
 
     #[test]
     fn lowest_run_of_equal_edges_wins() {
-        // One error either way: between 0.0 and 0.25, or between 0.5 and 0.75.
+        // One sample is on the wrong side of any t from 0.0 to 0.25, and of any from 0.5 to 0.75.
         let relevant = empirical(&[0.25, 0.75, 0.75]);
         let irrelevant = empirical(&[0.0, 0.0, 0.5]);
         let found = least_error_threshold(&relevant, &irrelevant, 1.0).unwrap();

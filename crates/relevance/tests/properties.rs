@@ -22,13 +22,14 @@ fn normal(hill: Hill) -> Distribution {
     })
 }
 
-/// J' up to a positive factor.
+/// The derivative of J at t, up to a positive factor.
 fn slope(relevant: Hill, irrelevant: Hill, penalty: f64, t: f64) -> f64 {
     let density = |hill: Hill| (-0.5 * ((t - hill.mean) / hill.std).powi(2)).exp() / hill.std;
     density(relevant) - penalty * density(irrelevant)
 }
 
-/// The formula as printed, with both expressions of its root and the origin where it is.
+/// The closed form with the polynomial's coefficients A, B, C and both expressions of its root,
+/// without moving the origin.
 fn as_printed(relevant: Hill, irrelevant: Hill, penalty: f64) -> Option<f64> {
     let (m1, s1) = (relevant.mean, relevant.std);
     let (m0, s0) = (irrelevant.mean, irrelevant.std);
@@ -179,7 +180,7 @@ proptest! {
                 prop_assert!(from.min(new) <= to && to <= from.max(new));
                 prop_assert_eq!(learner.threshold(), to);
             }
-            Update::Kept(_) => prop_assert_eq!(learner.threshold(), first_threshold),
+            Update::Kept { .. } => prop_assert_eq!(learner.threshold(), first_threshold),
         }
         let text = serde_json::to_string(learner.learned())?;
         prop_assert_eq!(&serde_json::from_str::<LearnedThreshold>(&text)?, learner.learned());

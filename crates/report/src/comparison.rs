@@ -5,7 +5,7 @@ use uard_eval::RecallPercent;
 use crate::numbers::{duration, fixed, known, percent};
 use crate::record::{RunRecord, SplitRecord};
 
-/// A threshold of a run as text; `none` for weight rules without a threshold.
+/// Writes a threshold of a run as text: `none` if the run's weight rule has no threshold.
 pub fn threshold_text(run: &RunRecord, threshold: f64) -> String {
     match run.masks() {
         true => fixed(threshold, 3),
@@ -16,9 +16,9 @@ pub fn threshold_text(run: &RunRecord, threshold: f64) -> String {
 /// The results of all runs on one split, so that they can be compared.
 #[derive(Debug)]
 pub struct Results<'a> {
-    /// `test`, or `dev` where a run lacks a test result.
+    /// Name of the split: `test`, or `dev` if a run has no test result.
     pub split: &'a str,
-    /// In the order of the runs.
+    /// The result of each run, in the order of the runs.
     pub rows: Vec<RunResult<'a>>,
 }
 
@@ -29,12 +29,13 @@ pub struct RunResult<'a> {
     pub index: usize,
     /// The run.
     pub run: &'a RunRecord,
-    /// Its result on the split.
+    /// The run's result on the compared split.
     pub record: &'a SplitRecord,
 }
 
 impl<'a> Results<'a> {
-    /// Takes the test results if all runs have one; otherwise each run's best epoch on dev.
+    /// Takes the test result of every run if all runs have one, otherwise the dev result of each
+    /// run's best epoch.
     pub fn from_runs(runs: &'a [RunRecord]) -> Self {
         let tested = runs.iter().all(|run| run.test.is_some());
         let result = |(index, run): (usize, &'a RunRecord)| {
@@ -80,7 +81,7 @@ pub struct Line {
     /// Name of the number.
     pub name: &'static str,
     pub(crate) kind: Kind,
-    /// In the order of the runs; `None` where a run lacks the number.
+    /// The number of each run, in the order of the runs; `None` where a run lacks it.
     pub(crate) values: Vec<Option<f64>>,
 }
 
@@ -101,9 +102,9 @@ pub(crate) enum Kind {
     Gain,
     /// A fraction; lower is better.
     Cost,
-    /// A count; none is the best.
+    /// A count, of which no value is better than another.
     Count,
-    /// Seconds; none is the best.
+    /// Seconds, of which no value is better than another.
     Time,
 }
 
@@ -117,7 +118,8 @@ impl Kind {
         }
     }
 
-    /// The value of a full bar behind a number; `None` for numbers without a bar.
+    /// The value at which the bar behind a number has its full width; `None` for numbers without a
+    /// bar.
     pub(crate) fn bar(self) -> Option<f64> {
         match self {
             Self::Points(maximum) => Some(maximum),
@@ -139,7 +141,7 @@ impl Kind {
 
 /// One number of a run.
 struct Number {
-    /// Heading that it stands under.
+    /// Heading that the number stands under.
     heading: &'static str,
     name: &'static str,
     kind: Kind,

@@ -8,7 +8,7 @@ pub(crate) fn known<T>(value: Option<T>, write: impl Fn(T) -> String) -> String 
     value.map_or_else(|| UNKNOWN.to_owned(), write)
 }
 
-/// `digits` decimals, with the typographic minus sign and without negative zero.
+/// The value with `digits` decimals, with the typographic minus sign and without negative zero.
 pub(crate) fn fixed(value: f64, digits: usize) -> String {
     if !value.is_finite() {
         return UNKNOWN.to_owned();

@@ -40,7 +40,7 @@ pub struct EpochRecord {
     pub epoch: usize,
     /// Number of steps taken since the start of the run.
     pub step: usize,
-    /// Mean loss of its steps.
+    /// Mean loss of the epoch's steps.
     pub loss: f64,
     /// Threshold at the end of the epoch (a cosine).
     pub threshold: f64,
@@ -63,7 +63,7 @@ pub struct Hills {
     pub irrelevant: Histogram,
     /// Mean and standard deviation of the relevant samples at the last update of the threshold.
     pub relevant_fit: Option<Fit>,
-    /// The same of the irrelevant samples.
+    /// Mean and standard deviation of the irrelevant samples at the last update of the threshold.
     pub irrelevant_fit: Option<Fit>,
 }
 
@@ -77,7 +77,7 @@ impl Hills {
     }
 }
 
-/// Mean and standard deviation of a sample (cosines).
+/// Mean and standard deviation of the samples of one hill (cosines).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Fit {
     /// Mean.
@@ -94,7 +94,7 @@ pub struct Histogram {
     pub counts: Vec<u64>,
 }
 
-/// An error for any other number of bins than [`Histogram::BINS`].
+/// Reads the counts; it is an error if there are not [`Histogram::BINS`] of them.
 fn all_bins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
     let counts = Vec::deserialize(deserializer)?;
     if counts.len() == Histogram::BINS {
@@ -160,7 +160,7 @@ impl Default for Histogram {
 /// The evaluation of one model on one split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SplitRecord {
-    /// `dev` or `test`.
+    /// Name of the split: `dev` or `test`.
     pub split: String,
     /// Threshold used (a cosine).
     pub threshold: f64,
@@ -201,7 +201,7 @@ pub struct RunRecord {
     pub name: String,
     /// The resolved configuration, as TOML.
     pub config: String,
-    /// Seed of every draw.
+    /// Seed of all random draws.
     pub seed: u64,
     /// Description of the device.
     pub device: String,
@@ -213,7 +213,7 @@ pub struct RunRecord {
     pub train_captions: usize,
     /// Number of trained numbers in all parameters.
     pub parameters: usize,
-    /// Every epoch.
+    /// The record of every epoch.
     pub epochs: Vec<EpochRecord>,
     /// Epoch of highest rsum on dev.
     pub best_epoch: usize,
@@ -224,21 +224,22 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
-    /// The best epoch; the last one where that is not recorded.
+    /// The record of the best epoch, or the last record if that one is missing.
     pub fn best_epoch(&self) -> Option<&EpochRecord> {
         let mut epochs = self.epochs.iter();
         let best = epochs.find(|epoch| epoch.epoch == self.best_epoch);
         best.or(self.epochs.last())
     }
 
-    /// Whether its weight rule uses a threshold: `scan` and `maxsim` do not.
+    /// Whether the run's weight rule uses a threshold: `scan` and `maxsim` do not.
     pub fn masks(&self) -> bool {
         let rule: Option<String> = self.setting("matcher", "rule");
         !matches!(rule.as_deref().unwrap_or(&self.name), "scan" | "maxsim")
     }
 
-    /// The penalty α of its configuration: the cost of accepting an irrelevant sample, relative to
-    /// refusing a relevant one. 1 where the configuration does not set it.
+    /// The penalty α of the run's configuration: the cost of an irrelevant sample above the
+    /// threshold, if a relevant one below it costs 1. It is 1 where the configuration does not set
+    /// it.
     pub fn penalty(&self) -> f64 {
         self.setting("threshold", "penalty").unwrap_or(1.0)
     }
@@ -290,9 +291,9 @@ pub struct PictureSize {
 pub struct FoundImage {
     /// The image.
     pub image: ExampleImage,
-    /// Its similarity to the caption.
+    /// The image's similarity to the caption.
     pub similarity: f32,
-    /// Whether the caption belongs to it.
+    /// Whether this is the caption's own image.
     pub matched: bool,
 }
 
@@ -303,7 +304,7 @@ pub struct ExampleWord {
     pub text: String,
     /// Highest relevance over the regions of the matched image.
     pub relevance: f32,
-    /// Whether that is above the threshold.
+    /// Whether that relevance is above the threshold.
     pub answered: bool,
     /// Box of the best region, x1 y1 x2 y2 in pixels, if boxes are known.
     pub best_box: Option<[f32; 4]>,

@@ -1,7 +1,7 @@
 //! Tests that the summary of a study follows from its runs, and that its page is well-formed,
 //! self-contained and escaped.
 
-// The functions beside the tests are test code as well.
+// Clippy's exception for tests does not cover the helper functions of this file.
 #![allow(clippy::unwrap_used)]
 
 use crate::report::{markup, sample};
@@ -30,7 +30,8 @@ fn plan(name: &str, group: &str, of: Option<&str>) -> SettingPlan {
     }
 }
 
-/// The sample's first run as a run of a study, with the given rsum and first ranks.
+/// The first run of `sample::runs` as a run of a study with this rsum; `rank` is the rank of the
+/// first image and of the first caption.
 fn run(name: &str, seed: u64, rsum: f64, rank: usize) -> StudyRun {
     let mut run = sample::runs().remove(0);
     name.clone_into(&mut run.name);

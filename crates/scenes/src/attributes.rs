@@ -89,7 +89,7 @@ pub(super) enum Size {
 impl Size {
     pub(super) const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
 
-    /// Half the extent, in pixels; a figure varies by 4 % about it.
+    /// Half the extent, in pixels; the radius of a drawn figure differs from it by at most 4 %.
     pub(super) fn radius(self) -> f32 {
         match self {
             Self::Small => 13.0,
@@ -157,7 +157,7 @@ pub(super) struct Attributes {
 }
 
 impl Attributes {
-    /// Whether one attribute is the same in both.
+    /// Whether both figures have the same value of an attribute.
     pub(super) fn agree(&self, other: &Self, kind: Kind) -> bool {
         match kind {
             Kind::Shape => self.shape == other.shape,

@@ -48,8 +48,8 @@ pub(super) fn captions(draws: &Draws, split: u64, families: &[Family]) -> Vec<Ve
     all
 }
 
-/// A caption of a sibling. `focus` is the figure and attribute that the caption must name, because it
-/// differs in the siblings.
+/// Writes a caption of one scene of a family. `focus` is the figure and attribute that the caption
+/// must name, because this attribute differs in the siblings.
 fn describe(
     family: &Family,
     sibling: usize,
@@ -262,7 +262,7 @@ mod tests {
             .sum();
         let mean = holding as f64 / (captions.len() * CAPTIONS) as f64;
         println!("a caption holds for {mean:.2} of {} scenes", scenes.len());
-        // Each holds for its own scene; the fifth caption often holds for the siblings too.
+        // Each caption holds for its own scene, and the fifth caption often for the siblings too.
         assert!(mean < 3.5, "{mean}");
     }
 }

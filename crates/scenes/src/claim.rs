@@ -48,8 +48,8 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Whether the claim is true of a scene: background, count and relation fit, and each mention fits
-    /// another figure.
+    /// Whether the claim is true of a scene: background, count and relation fit, and each mention
+    /// fits a figure of its own.
     pub(super) fn holds(&self, scene: &Scene) -> bool {
         let background = self.background.is_none_or(|(mention, described)| {
             let tone =

@@ -101,7 +101,8 @@ fn hues(patch: &[[f32; 3]], values: &mut Vec<f32>) {
     values.extend(whole.map(|sum| (sum / area).sqrt()));
 }
 
-/// The bins of a pixel with its weights: two neighbouring hues and two neighbouring greys.
+/// The bins of the histogram to which a pixel is added, two neighbouring hues and two neighbouring
+/// greys, with the number to add to each.
 fn votes(pixel: &[f32; 3]) -> [(usize, f32); 4] {
     let [r, g, b] = *pixel;
     let chroma = chroma(pixel);

@@ -68,8 +68,8 @@ fn family(stream: &mut Stream, most: usize) -> Family {
     }
 }
 
-/// The number of siblings: two to four, at most the variants, and such that no single scene remains for
-/// the next family.
+/// The number of siblings: two to four, at most as many as there are variants, and such that no
+/// single scene remains for the next family.
 fn family_size(stream: &mut Stream, variants: usize, most: usize) -> usize {
     let size = 2 + below(stream, variants.min(4) - 1);
     match most {
@@ -165,8 +165,8 @@ fn offset(stream: &mut Stream, reach: f32) -> [f32; 2] {
     [draws[0], draws[1]]
 }
 
-/// A figure in its cell. The offset `shared` is that of all siblings; each adds up to three pixels of its
-/// own.
+/// A figure in its cell. `shared` is the offset of all siblings; each sibling adds up to three
+/// pixels of its own.
 fn place_figure(stream: &mut Stream, attributes: Attributes, shared: [f32; 2]) -> Figure {
     let radius = attributes.size.radius() * between(stream, 0.96, 1.04);
     let own = offset(stream, 3.0);

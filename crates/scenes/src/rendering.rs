@@ -26,7 +26,8 @@ pub(super) struct Rendering {
 }
 
 impl Rendering {
-    /// Draws a scene and its boxes; `indices` are the numbers of split and scene, which address the draws.
+    /// Draws a scene and its boxes; `indices` are the numbers of split and scene, which select the
+    /// random streams.
     pub(super) fn new(scene: &Scene, draws: &Draws, indices: [u64; 2]) -> Self {
         let picture = draw(scene, &mut draws.stream("scene pixels", &indices));
         let boxes = regions(&picture, &mut draws.stream("scene regions", &indices));

@@ -22,18 +22,18 @@ use uard_training::config::{GroupConfig, OptimizerConfig};
 use uard_training::gradients::Gradients;
 use uard_training::optimizer::Optimizer;
 
-/// Captions of each image.
+/// Number of captions of each image.
 const CAPTIONS: usize = 5;
-/// Images that are trained on, and the number of images that are only evaluated.
+/// Number of images that are trained on, and number of images that are only evaluated.
 const IMAGES: usize = 200;
-/// Images of a step.
+/// Number of images in a step.
 const BATCH: usize = 20;
 const JOINT_WIDTH: usize = 256;
 const LONGEST: usize = 32;
-/// Multiplies the similarities of captions.
+/// Multiplies the similarities of captions before softmax.
 const INVERSE_TEMPERATURE: f64 = 10.0;
 const LEARNING_RATE: f64 = 2e-4;
-/// The BERT's share of the learning rate.
+/// Factor on the learning rate for the parameters of BERT.
 const SCALE: f64 = 0.1;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -67,7 +67,7 @@ impl Tuning {
         })
     }
 
-    /// Caption number `which` of each image, encoded as unit rows [B, D].
+    /// Caption number `which` of each image, encoded as a unit row: [B, D] for B images.
     fn rows(&self, images: &[usize], which: usize, drops: Option<Drops>) -> Outcome<Tensor> {
         let ids = images
             .iter()

@@ -26,7 +26,7 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainState {
-    /// Version of the files.
+    /// Version of the format of the checkpoint's files.
     pub format_version: u32,
     /// The epoch of the next step, from 1.
     pub epoch: usize,
@@ -34,12 +34,12 @@ pub struct TrainState {
     pub batch: usize,
     /// Number of steps taken.
     pub step: usize,
-    /// Seed of every draw.
+    /// Seed of all random draws.
     pub seed: u64,
     /// The part that is enough to use the model, with the threshold after the last step.
     #[serde(flatten)]
     pub model: ModelState,
-    /// Every finished epoch.
+    /// The record of every finished epoch.
     pub epochs: Vec<EpochRecord>,
     /// Sums over the unfinished epoch.
     pub running: EpochSums,
@@ -72,9 +72,9 @@ pub struct EpochSums {
 pub struct BestEpoch {
     /// Epoch, from 1.
     pub epoch: usize,
-    /// Number of steps taken at its end.
+    /// Number of steps taken at the end of the epoch.
     pub step: usize,
-    /// Its rsum, 0 to 600.
+    /// rsum of the epoch on dev, 0 to 600.
     pub rsum: f64,
 }
 

@@ -82,7 +82,7 @@ impl TrainConfig {
     /// [`apply_set`](Self::apply_set) for several values, checked once after all are set.
     ///
     /// # Errors
-    /// As for one value; then none is set.
+    /// As for [`apply_set`](Self::apply_set); then no value is set.
     pub fn apply_sets<'a>(&mut self, sets: impl IntoIterator<Item = &'a str>) -> Result<()> {
         let mut config = self.clone();
         for assignment in sets {

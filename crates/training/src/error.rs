@@ -22,25 +22,25 @@ pub enum Error {
     /// A parameter takes no part in the loss.
     #[error("parameter `{name}` got no gradient: no path in the graph leads from it to the loss")]
     NoGradient {
-        /// The parameter.
+        /// Name of the parameter.
         name: String,
     },
     /// The number of similarities is not images times captions.
     #[error("{tensor}: expected {expected} numbers, found {found}")]
     Length {
-        /// Which tensor.
+        /// Name of the tensor.
         tensor: &'static str,
-        /// Numbers that were needed.
+        /// How many numbers were needed.
         expected: usize,
-        /// Numbers that were there.
+        /// How many numbers were found.
         found: usize,
     },
     /// There is not enough data for one batch.
     #[error("split `{split}` has {captions} captions: {cause}")]
     TooLittleData {
-        /// The split.
+        /// Name of the split.
         split: String,
-        /// Its captions.
+        /// Number of captions of the split.
         captions: usize,
         /// What is missing, and how to mend it.
         cause: String,
@@ -63,7 +63,7 @@ pub enum Error {
     NoKnownWord {
         /// The file of word vectors.
         path: PathBuf,
-        /// Words of the vocabulary.
+        /// Number of words in the vocabulary.
         words: usize,
     },
     /// The model, its settings or its checkpoint cannot be used.

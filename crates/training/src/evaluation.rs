@@ -14,10 +14,10 @@ use crate::Result;
 use alignment::Aligner;
 use uard_report::record::{KeptFractions, SplitRecord};
 
-/// Images encoded at once.
+/// Number of images that are encoded at once.
 const IMAGES_AT_ONCE: usize = 128;
 
-/// Captions encoded at once.
+/// Number of captions that are encoded at once.
 const CAPTIONS_AT_ONCE: usize = 512;
 
 /// How an evaluation computes similarities.
@@ -49,7 +49,7 @@ pub enum Stage {
     Matching,
 }
 
-/// Called with the stage, the number of entries done and the number of all; from any thread.
+/// Called from any thread with the stage, the number of entries that are done and their total.
 pub type OnProgress<'a> = &'a (dyn Fn(Stage, usize, usize) + Sync);
 
 /// The result of an evaluation.

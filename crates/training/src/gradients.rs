@@ -9,15 +9,16 @@ use uard_core::parameters::Parameters;
 
 use crate::{Error, Result};
 
-/// Numbers that one task sums; the sums of the tasks are added in a fixed order, so that the result
-/// does not depend on the number of threads.
+/// How many numbers one task sums; the sums of the tasks are added in a fixed order, so that the
+/// result does not depend on the number of threads.
 const PART: usize = 1 << 14;
 
 /// The gradient of every parameter, by name.
 #[derive(Debug, Clone)]
 pub struct Gradients {
     tensors: BTreeMap<String, Tensor>,
-    /// Sums of squares [all blocks] in f64, if [`Gradients::begin_norm`] has started them on CUDA.
+    /// Partial sums of squares in f64, one for each block of the kernels, if
+    /// [`Gradients::begin_norm`] has launched these on CUDA.
     #[cfg(feature = "cuda")]
     squares: Option<Tensor>,
 }
@@ -44,8 +45,8 @@ impl Gradients {
         })
     }
 
-    /// Launches the kernels of the norm on a CUDA device ahead of [`Gradients::norm`], which then
-    /// waits for less. Does nothing on other devices.
+    /// Launches the kernels of the norm on a CUDA device before [`Gradients::norm`] is called,
+    /// which then waits for a shorter time. Does nothing on other devices.
     ///
     /// # Errors
     /// When the device fails.
@@ -119,7 +120,8 @@ impl Gradients {
         self.tensors.values().map(sum_of_squares).collect()
     }
 
-    /// The sum of squares of each gradient: adds the sums of its blocks in their order.
+    /// The sum of squares of each gradient: adds the partial sums of the kernel's blocks in their
+    /// order.
     #[cfg(feature = "cuda")]
     fn sums_of_squares_on_cuda(&self) -> Result<Vec<f64>> {
         let sums = match &self.squares {

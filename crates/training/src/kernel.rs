@@ -6,16 +6,17 @@ use crate::config::{LossConfig, Reduction};
 use crate::negatives::{Negatives, Pairing};
 use crate::optimizer::update::Factors;
 
-/// Threads of a block of `adam.cu` and `squares.cu`.
+/// Number of threads of a block of `adam.cu` and `squares.cu`.
 const THREADS: u32 = 256;
 
-/// Threads of a block of `hinge.cu`.
+/// Number of threads of a block of `hinge.cu`.
 const HINGE_THREADS: u32 = 128;
 
 /// Largest number of blocks that sum one gradient; each gives one f64, which is copied to the host.
 const MOST_SUMS: usize = 256;
 
-/// Numbers that each thread of `squares.cu` sums, until [`MOST_SUMS`] blocks are in use.
+/// How many numbers each thread of `squares.cu` sums; more, if [`MOST_SUMS`] blocks would not
+/// suffice for the gradient.
 const NUMBERS_OF_A_THREAD: usize = 8;
 
 static ADAM: Program = Program {
@@ -148,13 +149,14 @@ impl HingeOptions {
 /// Addresses that the hinge kernels read and write.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HingeTensors {
-    /// [I, C], f32: read.
+    /// Similarities [I, C], f32; read.
     pub(crate) similarities: Argument,
-    /// Image of each caption: C numbers u32, each below I: read.
+    /// Index of each caption's image: C numbers u32, each below I; read.
     pub(crate) image_of_caption: Argument,
-    /// [C, 2], u32: scratch memory, written before it is read.
+    /// Indices of each caption's hardest negatives [C, 2], u32: scratch memory, which is written
+    /// before it is read.
     pub(crate) hardest: Argument,
-    /// [I, C], f32: written.
+    /// Gradient [I, C], f32; written.
     pub(crate) gradient: Argument,
 }
 
@@ -208,7 +210,8 @@ pub(crate) unsafe fn hinge(
     }
 }
 
-/// The same launches on [`Numbers`], buffers with their length; used by checks.
+/// Launches the kernels above on [`Numbers`], which are buffers that know their length; used by
+/// checks.
 pub(crate) mod on_numbers {
     use uard_core::gpu::{Gpu, GpuResult, Numbers};
 
@@ -275,7 +278,7 @@ pub(crate) mod on_numbers {
     }
 }
 
-/// The same launches on tensors of a CUDA device.
+/// Launches the kernels above on tensors of a CUDA device.
 #[cfg(feature = "cuda")]
 pub(crate) mod on_tensors {
     use candle_core::{DType, Device, Error, Result, Tensor};

@@ -17,7 +17,7 @@ pub struct Pairing {
 }
 
 impl Pairing {
-    /// From the index of each caption's image in the batch.
+    /// Makes a pairing from the index of each caption's image in the batch.
     ///
     /// The number of images is the largest index plus one.
     pub fn new(image_of_caption: Vec<usize>) -> Self {

@@ -34,7 +34,7 @@ const MOMENTS: [&str; 2] = ["first", "second"];
 pub struct Optimizer {
     config: OptimizerConfig,
     step: u64,
-    /// By parameter name.
+    /// Settings and moments of each parameter, by the parameter's name.
     slots: BTreeMap<String, Slot>,
 }
 
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
     use crate::config::{GroupConfig, OptimizerKind};
 
-    /// Rounding of ten f32 updates, against the same formula in f64.
+    /// Largest allowed difference of ten f32 updates, which round, from the same formula in f64.
     const TOLERANCE: f64 = 2e-6;
 
     fn parameters() -> Parameters {

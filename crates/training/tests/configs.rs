@@ -1,6 +1,6 @@
 //! Tests that the configurations in `configs/` can be read and hold the published settings.
 
-// The functions beside the tests are test code as well.
+// Clippy's exception for tests does not cover the helper functions of this file.
 #![allow(clippy::unwrap_used)]
 
 use uard_training::config::{ScheduleKind, TrainConfig};

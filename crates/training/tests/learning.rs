@@ -1,7 +1,7 @@
 //! Tests of the whole model: every parameter has a gradient, a batch in parts has the gradient of
 //! the whole batch, training raises recall.
 
-// The functions beside the tests are test code as well.
+// Clippy's exception for tests does not cover the helper functions of this file.
 #![allow(clippy::unwrap_used)]
 
 use crate::tiny;

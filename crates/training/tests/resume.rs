@@ -1,6 +1,6 @@
 //! Tests that a run that is stopped and resumed ends with the same bytes as one that never stopped.
 
-// The functions beside the tests are test code as well.
+// Clippy's exception for tests does not cover the helper functions of this file.
 #![allow(clippy::unwrap_used)]
 
 use crate::tiny;

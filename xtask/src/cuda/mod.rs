@@ -31,15 +31,15 @@ use wheels::{NVRTC, Platform, WHEELS, Wheel};
 /// overrides it.
 const COMPUTE_CAPABILITY: &str = "90";
 
-/// Largest number of `nvcc` that candle's build script may start at once; each needs up to a
-/// gigabyte. Without a value it starts half as many as there are processors, which takes twice as
-/// long with two processors.
+/// Largest number of `nvcc` processes that candle's build script may start at once; each needs up
+/// to a gigabyte. Without a limit it starts half as many as there are processors, so that on two
+/// processors the build takes twice as long.
 const MOST_COMPILERS: usize = 8;
 
 /// A file that is written last, so that a folder without it is incomplete.
 const STAMP: &str = "uard-toolkit.txt";
 
-/// Changed when the layout of the unpacked files changes, so that existing folders are replaced.
+/// The version of the layout of the unpacked files. If it changes, existing folders are replaced.
 const ARRANGEMENT: &str = "arrangement 1";
 
 /// The part of the toolkit to set up.
@@ -91,7 +91,7 @@ pub fn found(root: &Path, part: Part) -> Option<PathBuf> {
     (stamp == part.stamp(Platform::this()?)).then_some(home)
 }
 
-/// Sets a part up unless it is; returns its folder, the value for `CUDA_HOME`.
+/// Sets a part up unless it has been set up; returns its folder, the value for `CUDA_HOME`.
 ///
 /// # Errors
 /// On systems other than Linux, without a network, without a C compiler, and on a full disk.

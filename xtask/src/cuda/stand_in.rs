@@ -16,7 +16,7 @@ use super::{COMPUTE_CAPABILITY, RELEASE, first_on};
 /// The target folder, below the root.
 const FOLDER: &str = "target/cuda-check";
 
-/// Nothing is optimised, because only macros and build scripts run.
+/// Options that switch optimisation off, because only macros and build scripts run.
 const UNOPTIMISED: [&str; 4] = [
     "--config",
     "profile.dev.opt-level=0",
@@ -58,7 +58,8 @@ fn write(home: &Path) -> anyhow::Result<PathBuf> {
     Ok(compiler)
 }
 
-/// The script. cudarc reads the release from the fourth line of its answer to `--version`.
+/// The script that stands in for `nvcc`. cudarc reads the release from the fourth line of the
+/// script's answer to `--version`.
 fn script() -> String {
     format!(
         r#"#!/bin/sh

@@ -24,7 +24,7 @@ pub struct Fragments {
     pub regions: Regions,
     /// The words of every caption.
     pub words: Words,
-    /// The threshold that keeps [`KEPT_CELLS`].
+    /// The threshold above which the share [`KEPT_CELLS`] of all cells lies.
     pub threshold: f64,
 }
 
@@ -87,7 +87,7 @@ pub struct FragmentsOnGpu {
     pub regions: SearchRegions,
     /// The words of every caption.
     pub words: SearchWords,
-    /// The threshold that keeps [`KEPT_CELLS`].
+    /// The threshold above which the share [`KEPT_CELLS`] of all cells lies.
     pub threshold: f64,
 }
 

@@ -24,7 +24,7 @@ use crate::suites::SuiteResults;
 /// The number of captions of an image.
 const CAPTIONS: usize = 5;
 
-/// The number of words for the same thing.
+/// The number of words that name the same thing.
 const SYNONYMS: usize = 10;
 
 /// The number of images that are drawn at a time.
@@ -40,10 +40,10 @@ const EPOCHS: f64 = 20.0;
 /// The number of steps of an epoch of Flickr30K: 145,000 captions, 128 at a time.
 const STEPS: f64 = 1133.0;
 
-/// The required limit of their time, in minutes.
+/// The largest allowed time of [`EPOCHS`] epochs, in minutes.
 const MOST_MINUTES: f64 = 10.0;
 
-/// The number of images of the random data set.
+/// The numbers of images of the random data set.
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
     /// Images to train on.
@@ -91,7 +91,7 @@ pub fn run(
     Ok(())
 }
 
-/// The configuration with two epochs: one of all negatives, one of the hardest.
+/// The configuration with two epochs: one with all negatives, one with the hardest.
 fn config(setup: &Setup, matmul: Matmul) -> TrainConfig {
     let mut config = setup.config.clone();
     config.training.epochs = 2;
@@ -245,7 +245,8 @@ mod tests {
         let mut results = SuiteResults::default();
         run(&Device::Cpu, &setup, size, &mut results).unwrap();
         let requirement = &results.requirements[0];
-        // Whether it is met depends on the load of the machine, so that is not tested.
+        // Whether the requirement is met depends on the load of the machine, so the test does not
+        // check it.
         assert!(
             requirement.found.contains("minutes: 1133 steps"),
             "{requirement}"

@@ -28,7 +28,8 @@ pub struct MatchingTask {
     pub output: Output,
     /// The rule.
     pub rule: WeightRule,
-    /// Whether the threshold is 0 instead of that of the data, which keeps few cells.
+    /// Whether the threshold is 0, above which half of the cells lie, instead of that of the data,
+    /// above which few lie.
     pub at_zero: bool,
 }
 

@@ -73,11 +73,11 @@ pub const VARIANTS: [PeerVariant; 8] = [
     variant("scan-f32", "PyTorch, SCAN batched", Some(WeightRule::Scan)),
 ];
 
-/// A running variant.
+/// A running PyTorch process that computes one variant.
 pub struct Peer {
     /// The variant.
     pub variant: &'static PeerVariant,
-    /// Its row, without times.
+    /// The variant's row of the report, without times.
     pub row: Row,
     worker: Worker,
 }
@@ -151,7 +151,7 @@ impl Peer {
         })
     }
 
-    /// Compares the similarities of its last round with ours [I, C].
+    /// Compares the similarities of the process's last round with ours [I, C].
     ///
     /// # Errors
     /// If they cannot be read.
@@ -197,7 +197,7 @@ impl Peer {
         Contestant::timing_itself(self.variant.name, || self.worker.round()).may_fail()
     }
 
-    /// Its peak memory on the GPU.
+    /// Peak memory of the process on the GPU, in KiB.
     pub fn peak_kib(&mut self) -> Option<u64> {
         self.worker.peak_kib().ok()
     }

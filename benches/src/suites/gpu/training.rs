@@ -30,7 +30,7 @@ const FIRST_STEPS: usize = 3;
 /// The number type of a step's matrix products.
 #[derive(Debug, Clone, Copy)]
 struct ProductType {
-    /// Our setting.
+    /// Our setting `training.matmul`.
     matmul: Matmul,
     /// PyTorch's name of the type that CUDA uses for this setting.
     name: &'static str,
@@ -47,8 +47,8 @@ const TYPES: [ProductType; 2] = [
     },
 ];
 
-/// Races a step of `configs/flickr30k.toml`, first in f32, then in TF32, so that only one peer at a time
-/// holds memory.
+/// Races a training step of `configs/flickr30k.toml` against PyTorch, in f32 and in TF32. The
+/// second race begins after the first has ended, so that only one PyTorch process holds memory.
 pub fn run(
     driver: &Arc<Driver>,
     device: &Device,

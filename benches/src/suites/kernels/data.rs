@@ -6,7 +6,7 @@ use uard_benches::workload::{self, Content, Shape};
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
 
-/// Images and captions with the threshold that they are matched by.
+/// Images and captions, with the threshold with which they are matched.
 pub struct Data {
     /// Regions as a tensor, not packed: for other programs (peers) and for the product alone.
     pub regions: Regions,
@@ -53,12 +53,12 @@ impl Data {
         })
     }
 
-    /// Images I.
+    /// Number of images I.
     pub fn images(&self) -> usize {
         self.regions.images()
     }
 
-    /// Captions C.
+    /// Number of captions C.
     pub fn captions(&self) -> usize {
         self.words.captions()
     }

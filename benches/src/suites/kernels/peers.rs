@@ -75,9 +75,9 @@ pub fn race(
     Ok(())
 }
 
-/// A running form of SCAN in PyTorch.
+/// A running PyTorch process that computes one form of SCAN.
 struct TorchForm {
-    /// Its name in tables.
+    /// Name of the form in tables.
     name: &'static str,
     worker: Worker,
 }

@@ -15,7 +15,7 @@ use crate::report::{Race, Row};
 use crate::suites::{BenchContext, SuiteResults};
 use crate::workers::{self, Job, Worker};
 
-/// Images and captions of the published batches.
+/// Number of images, and of captions, in the published batches.
 const BATCH: usize = 128;
 
 /// Possible batch sizes of the composed form, largest first.
@@ -29,7 +29,7 @@ const OURS: &str = "operator";
 /// Words that are similar to a region of their image, as after training.
 const CONTENT: Content = Content::Matched { relevance: 0.5 };
 
-/// The share of queries, words and regions together, that have an answer.
+/// The share of queries, words and regions together, that have a cell above the threshold.
 const KEPT: f64 = 1.0 / 3.0;
 
 /// A job in the race.
@@ -56,7 +56,7 @@ impl Contender {
         Contestant::timing_itself(self.name, || worker.round()).ours(self.name == OURS)
     }
 
-    /// Its row, without times.
+    /// The contender's row of the report, without times.
     fn row(&self, context: &BenchContext, memory: &Memory) -> Row {
         let parts = [self.note.clone(), memory.note()];
         let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -106,7 +106,8 @@ impl Memory {
     }
 }
 
-/// Races the operator at the published batch size with the composed form at the largest that fits memory.
+/// Races the operator at the published batch size with the composed form at the largest batch size
+/// that fits in memory.
 ///
 /// # Errors
 /// If a worker fails.
@@ -162,7 +163,8 @@ pub fn race(context: &BenchContext, results: &mut SuiteResults) -> anyhow::Resul
     Ok(())
 }
 
-/// The largest batch size of the composed form whose memory fits, and how its memory was estimated.
+/// The largest batch size at which the composed form fits in memory, and how its memory was
+/// estimated.
 fn largest_composed() -> anyhow::Result<(usize, String)> {
     let smallest = COMPOSED_BATCHES[COMPOSED_BATCHES.len() - 1];
     let mut worker = Job::Composed(smallest).start_thrifty()?;

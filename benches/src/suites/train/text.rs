@@ -10,7 +10,7 @@ use crate::race::{self, Contestant};
 use crate::report::{Race, Row};
 use crate::suites::{BenchContext, SuiteResults};
 
-/// Captions and joint width: Flickr30K's settings, and those of a small run.
+/// Number of captions and joint width, of Flickr30K's settings and of a small run.
 const SIZES: [(usize, usize); 2] = [(128, 1024), (64, 512)];
 
 /// The number of words in the vocabulary, about that of Flickr30K.
@@ -26,7 +26,7 @@ const FORMS: [(&str, EncodeFunction); 2] = [
     ("composed form, candle", composed::average),
 ];
 
-/// Races both forms at both sizes.
+/// Races our operator against the composed form in candle, once for each of two sizes.
 ///
 /// # Errors
 /// If candle fails.

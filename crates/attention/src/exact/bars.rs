@@ -2,7 +2,7 @@
 
 use crate::results::{Ranked, offer};
 
-/// The bars of all images and captions, and the lists that they follow from.
+/// The lists and matched similarities of all images and captions, from which their bars follow.
 #[derive(Debug)]
 pub(super) struct Bars {
     /// How many entries each list has.
@@ -16,7 +16,7 @@ pub(super) struct Bars {
 pub(super) struct Query {
     /// The most similar pairs so far, by their similarity in f32.
     pub list: Vec<Ranked>,
-    /// The highest similarity in f32 of its matched pairs; infinite without one.
+    /// The highest similarity in f32 of its matched pairs; infinite if it has none.
     matched: f32,
 }
 
@@ -54,12 +54,13 @@ impl Bars {
         offer(&mut self.captions[caption].list, self.top, candidate(image));
     }
 
-    /// The bar of a query: a pair that stays below it changes neither its list nor its rank.
+    /// The bar of a query: a pair with a lower similarity changes neither the query's list nor its
+    /// rank.
     pub(super) fn bar(&self, query: &Query) -> f32 {
         self.list_bar(query).min(query.matched)
     }
 
-    /// The bar of a query's list alone.
+    /// The lowest similarity that may change a query's list.
     fn list_bar(&self, query: &Query) -> f32 {
         match query.list.last() {
             _ if self.top == 0 => f32::INFINITY,

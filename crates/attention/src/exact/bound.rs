@@ -1,5 +1,5 @@
-//! The bounds of `docs/exactness.md`: on the difference between relevance in bf16 and in f32, on the
-//! rounding of Gram forms, and on answers.
+//! The bounds of `docs/exactness.md`: on the difference between relevance in bf16 and in f32, on
+//! the rounding of Gram forms, and on the answer R of a query.
 //!
 //! Each lemma has a property test in `tests.rs`. From these bounds [`crate::kernel::answers`] computes the
 //! reach of a pair, an upper bound of its similarity in f32; tests compare it with `scalar.rs`.
@@ -38,7 +38,9 @@ impl Rounding {
 /// |s - s^| <= rho_u nu_v + (nu_u + rho_u) rho_v + 3 d 2^-24 / (1 - 2 d 2^-24) (nu_u + rho_u) (nu_v + rho_v)
 /// ```
 ///
-/// Infinite where vectors are far longer than 1, or so deep that the lemma's condition on roundings fails.
+/// Here nu is `norm` and rho `residual`, of the words u and the regions v; s is a relevance in f32,
+/// s^ in bf16; d is the depth. What underflow may lose is added. The bound is infinite where
+/// vectors are far longer than 1, or so deep that the lemma's condition on roundings fails.
 pub(crate) fn relevance_bound(words: Rounding, regions: Rounding, depth: usize) -> f32 {
     let [norm_u, rho_u] = [words.norm, words.residual].map(f64::from);
     let [norm_v, rho_v] = [regions.norm, regions.residual].map(f64::from);
@@ -66,8 +68,9 @@ pub(crate) fn gram_error(depth: usize, fragments: usize) -> f32 {
     (3.0 * (depth + 2 * fragments + 8) as f64 * UNIT) as f32
 }
 
-/// Lemma 4 for a query with a single visible cell: the largest answer, relative to the highest possible
-/// relevance of the cell, over all fragments that it may belong to.
+/// Lemma 4 for a query with a single visible cell (one that may be above the threshold in f32): the
+/// largest R, relative to the highest possible relevance of the cell, over all context fragments
+/// that the cell may belong to.
 ///
 /// `squared` are the stored squared lengths of the fragments; one of length zero is never visible.
 pub(crate) fn alone(squared: impl Iterator<Item = f32>, gram_error: f32) -> f32 {
@@ -85,8 +88,8 @@ pub(crate) fn alone(squared: impl Iterator<Item = f32>, gram_error: f32) -> f32 
     (answers.fold(0.0, f64::max) as f32).next_up()
 }
 
-/// One plus the largest relative error by rounding of a similarity in f32 together with that of its
-/// reach.
+/// The factor by which a reach is raised: one plus the largest relative errors by rounding of a
+/// similarity in f32 and of its reach together.
 pub(crate) fn slack(words: usize, regions: usize) -> f64 {
     1.0 + (words + regions + 32) as f64 * 4.0 * UNIT
 }

@@ -2,9 +2,10 @@
 //! of f32.
 //!
 //! `docs/exactness.md` has the proofs. Relevance in bf16 differs from that in f32 by at most a proven
-//! bound. From it follows a *reach* of every pair: its similarity in f32 does not exceed it. A pair
-//! whose reach stays below the *bar* of its image and of its caption is decided. Any other pair is
-//! computed in f32, by the kernel that computes all pairs in f32, to the same bits.
+//! bound. From it follows the *reach* of every pair, which its similarity in f32 does not exceed. A
+//! pair whose reach is below the *bar* of its image and of its caption cannot change a list or a
+//! rank, and is decided. Any other pair is computed in f32, by the kernel that computes all pairs
+//! in f32, to the same bits.
 //!
 //! Captions are screened in rounds, each with all images. A round keeps 24 bytes a pair in memory: some
 //! 24 MB, or more if a single range of captions of [`crate::search`] needs more.
@@ -146,7 +147,8 @@ impl<'a> Screening<'a> {
         rounds
     }
 
-    /// Whether the similarity in bf16 is needed: for a matrix, or because the reach follows from it.
+    /// Whether similarities in bf16 are needed: for the output matrix, or because the rule has no
+    /// masks, so that the reach is computed from them.
     fn wants_similarities(&self) -> bool {
         self.matrix.is_some() || !self.pairs.config.has_masks()
     }

@@ -12,10 +12,10 @@ use super::Screening;
 use crate::kernel::answers::{CaptionPairs, PanelBits, SLACK, Scratch, Tile, VisiblePanels};
 use crate::search::panels_of;
 
-/// The relevance of cells that are proven to be at or below the threshold: below every threshold with
-/// which cells are left out.
+/// Stands in for the relevance of cells that are not multiplied, because they are proven to be at
+/// or below the threshold.
 ///
-/// With a threshold at or below zero nothing is proven, and all cells are multiplied.
+/// Cells are left out only if the threshold is above zero, and so above this number.
 const UNSEEN: f32 = -2.0;
 
 /// Rows that are multiplied at once: a quarter of a megabyte if the depth is 1024.

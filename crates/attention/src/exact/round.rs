@@ -10,14 +10,15 @@ use crate::kernel::answers::VisiblePanels;
 use crate::results::{Ranked, offer};
 use crate::search::tiles::Task;
 
-/// How many pairs of a query are computed first, to set its bar, for each entry of its list.
+/// To set the bar of a query, this many of its pairs are computed in f32 first for each entry of
+/// its list.
 const SEEDS: usize = 2;
 
 /// If a round recomputes at least this share of its cells in f32, computing all of them in f32 without
 /// screening is cheaper.
 const LARGEST_RECOMPUTED_SHARE: f64 = 0.5;
 
-/// How many images one task goes through: neighbours in a row of pairs.
+/// How many neighbouring images of a row of pairs one task goes through.
 const IMAGES_AT_ONCE: usize = 64;
 
 /// The screened pairs of some captions with all images.
@@ -44,7 +45,7 @@ impl Round {
     }
 }
 
-/// The reach of pairs that are decided.
+/// Marks pairs that are decided: a reach below every bar.
 const DECIDED: f32 = f32::NEG_INFINITY;
 
 impl Screening<'_> {

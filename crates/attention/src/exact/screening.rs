@@ -29,7 +29,7 @@ pub(super) trait PairResult: Copy + Send + Sync {
     ) -> Above;
 }
 
-/// A pair in bf16.
+/// A pair as bf16 shows it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ScreenedPair {
     /// Its similarity in bf16; zero if [`Screening::wants_similarities`] is false.
@@ -37,7 +37,7 @@ pub(super) struct ScreenedPair {
     pub reach: Reach,
 }
 
-/// A pair in f32 without screening, by its similarity.
+/// The similarity of a pair in f32, computed without screening.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PlainPair(pub f32);
 
@@ -107,7 +107,8 @@ impl Screening<'_> {
         if self.pairs.config.has_masks() {
             return self.answers.bound_caption(pairs, &bounds, scratch, out);
         }
-        // Maxsim: each side is a mean of maxima, which f32 changes by the bound at most.
+        // Maxsim: each side adds a mean of maxima, which differ from those of f32 by at most the
+        // bound.
         let sides = self.pairs.config.sides.asking().len() as f32;
         for ((out, image), similarity) in out.iter_mut().zip(pairs.images).zip(similarities) {
             let slack = slack(pairs.tile.words, image.count) as f32;

@@ -28,7 +28,8 @@ struct RegionGramGradient<T> {
 struct GroupGradients<'a, T> {
     /// The gradient of each tile's relevance, group by group, block by block.
     tiles: &'a [SavedTile<T>],
-    /// Of each group, for images of tiles whose every cell was saved.
+    /// The gradients of regions' Gram matrices, for each group: of the images of those tiles that
+    /// saved every cell.
     region_grams: &'a [Vec<RegionGramGradient<T>>],
 }
 
@@ -73,7 +74,8 @@ impl<T: Number> BatchBackward<'_, T> {
         (words, regions)
     }
 
-    /// Relevance of every tile, where none was saved or another backward pass has overwritten it.
+    /// Computes the relevance of every tile again: none was saved, or another backward pass has
+    /// overwritten it.
     fn recompute_tiles(&self) -> Vec<SavedTile<T>> {
         let (operator, saved) = (self.operator, self.saved);
         let packed = operator.pack(self.fragments, &saved.words);

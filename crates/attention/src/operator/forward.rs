@@ -23,7 +23,7 @@ pub(super) struct TileOutput<T> {
     /// Word by word, a number for each image of the block.
     word_maxima: Vec<f32>,
     above: Above,
-    /// For the backward pass; none where there will be none.
+    /// The relevance that the backward pass reads; `None` if there will be no backward pass.
     saved: Option<SavedTile<T>>,
 }
 
@@ -286,7 +286,7 @@ fn has_not_finite<T: Number>(grams: &[T], longest: usize, stride: usize) -> Vec<
 }
 
 impl<T: Number> TileOutput<T> {
-    /// Without the similarity of any pair yet.
+    /// The output of a tile before any pair is computed.
     pub(super) fn new(tile: &Tile) -> Self {
         let images = tile.images.len();
         Self {

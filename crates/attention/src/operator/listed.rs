@@ -62,7 +62,7 @@ pub(super) struct Scratch<T> {
 
 #[derive(Debug, Default)]
 struct QueryBuffers<T> {
-    /// Of all cells of a pair, in the order of the side at hand.
+    /// The weights of all cells of a pair, query by query of the current side.
     weights: Vec<T>,
     /// `G e` for the cells of one query.
     products: Vec<T>,
@@ -80,7 +80,7 @@ pub(super) struct ListedPair<'a, T> {
 /// Where the gradients of a pair go.
 #[derive(Debug)]
 pub(super) struct ListedGradients<'a, T> {
-    /// Of its cells, in their order; overwritten.
+    /// The gradients of its cells, in the order of the cells; overwritten.
     pub cells: &'a mut Vec<T>,
     /// The image, counted from the first of the tile.
     pub image: u32,
@@ -179,7 +179,7 @@ impl<T: Number> Loops for ListAbove<'_, T> {
             let row = self.cells.row(word);
             let best = row_maximum(simd, row);
             self.best.push(best);
-            // A threshold that any cell exceeds is above the padding.
+            // Padding after a row is below every threshold, so it is never listed.
             if best > self.threshold {
                 let above = |(_, value): &(u32, &T)| **value > self.threshold;
                 let row = (self.first.column..).zip(row).filter(above);
@@ -363,7 +363,7 @@ impl<'a, T: Number> Side<'a, T> {
     }
 
     /// Adds the gradient of every cell to `to_cells`, and passes the entries of the Gram matrix's
-    /// gradient to `to_gram` as row, column and value; `upstream` is that of each R.
+    /// gradient to `to_gram` as row, column and value; `upstream` is the gradient of each R.
     fn backward(
         &self,
         upstream: T,

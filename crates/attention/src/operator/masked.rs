@@ -79,9 +79,9 @@ pub(super) struct PairAnswers<T> {
 pub(super) struct Scratch<T> {
     /// Highest relevance of each word.
     best: Vec<T>,
-    /// Of the cells of one word, or of a vector of regions with each word.
+    /// The weights of one word's cells, or for each word those of a vector of regions.
     weights: Vec<T>,
-    /// The weights times the Gram matrix, laid out as they are.
+    /// The weights times the Gram matrix, laid out as the weights.
     products: Vec<T>,
 }
 
@@ -141,8 +141,8 @@ impl<T: Number> Scratch<T> {
         &self.best
     }
 
-    /// Makes room: a number for each word in `best`; in the others a vector for each word, or a row
-    /// of cells.
+    /// Makes room for a number for each word in `best`, and in `weights` and `products` for a
+    /// vector for each word, or a row of cells.
     fn fit(&mut self, cells: &PairCells<T>) {
         let numbers = cells.stride.max(cells.words * WIDEST);
         self.best.resize(cells.words, T::zero());

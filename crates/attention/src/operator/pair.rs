@@ -16,7 +16,8 @@ use crate::side::{self, Block, BlockGradients, Side};
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Rule<T> {
     Masked(Masked<T>),
-    /// A rule without masks: what the words do as queries, and what the regions do.
+    /// A rule without masks: the attention of the words as queries, and that of the regions; `None`
+    /// for a side without queries.
     Dense([Option<Side<T>>; 2]),
 }
 

@@ -1,11 +1,10 @@
-//! Products of the gradient of a tile, or of a Gram matrix, with rows of fragments: the gradients
-//! of other fragments.
+//! Multiplies the gradient of a tile, or of a Gram matrix, with rows of fragments, which gives the
+//! gradients of words or of regions.
 //!
-//! The gradient of a tile is zero where a pair has no upstream gradient and, under the rules `masked`
-//! and `zero`, where relevance is not above the threshold; often only a few per cent of its numbers
-//! are left. These are listed row by
-//! row, and each row of the product is summed in registers over its list. A tile with more of them
-//! goes to the dense product.
+//! The gradient of a tile is zero where a pair has no upstream gradient and, under the rules
+//! `masked` and `zero`, where relevance is not above the threshold; often only a few per cent of
+//! its numbers are not zero. These are listed row by row, and each row of the product is summed in
+//! registers over its list. A tile with more of them goes to the dense product.
 
 use uard_linalg::product::{Matrix, Output, product};
 use uard_linalg::vector::{Loops, Number, Simd, Vector, vectorised};
@@ -173,7 +172,7 @@ impl<T: Number> Lists<T> {
         self.list_cells(transposed, matrix.columns);
     }
 
-    /// Adds to each row of `out` the rows of its list, each times its number.
+    /// Adds to each row of `out` the rows that its list names, each times its number in the list.
     fn add_rows(&self, out: &mut [T], rows: Rows<'_, T>) {
         vectorised(AddLists {
             out,
@@ -182,7 +181,7 @@ impl<T: Number> Lists<T> {
         });
     }
 
-    /// Makes a list of the cells of each of so many rows, in the order given.
+    /// Makes a list of the cells of each row, for `rows` rows. Cells of a row stay in their order.
     fn list_cells(&mut self, cells: impl Iterator<Item = Cell<T>> + Clone, rows: usize) {
         self.starts.clear();
         self.starts.resize(rows + 1, 0);
@@ -227,7 +226,7 @@ impl<T: Number> Loops for CountNonZero<'_, T> {
     }
 }
 
-/// Adds to each row of `out` the rows of its list, each times its number.
+/// Adds to each row of `out` the rows that its list names, each times its number in the list.
 struct AddLists<'a, T> {
     out: &'a mut [T],
     lists: &'a Lists<T>,
@@ -265,8 +264,8 @@ impl<T: Number> Loops for AddLists<'_, T> {
     }
 }
 
-/// Adds to N neighbouring vectors of a row of the product those of the listed rows, which begin at
-/// `column`.
+/// Adds to N neighbouring vectors of a row of the product, from `column` on, the same columns of
+/// the listed rows, each times its number.
 #[inline(always)]
 fn add_vectors<T: Number, S: Simd, const N: usize>(
     simd: S,
@@ -288,7 +287,8 @@ fn add_vectors<T: Number, S: Simd, const N: usize>(
     out.copy_from_slice(&sums);
 }
 
-/// Adds to the last numbers of a row of the product, fewer than a vector, those of the listed rows.
+/// Adds to the last numbers of a row of the product, fewer than a vector, the last numbers of the
+/// listed rows, each row times its number.
 #[inline(always)]
 fn add_rest<T: Number, S: Simd>(simd: S, out: &mut [T], list: &[ListEntry<T>], rows: Rows<'_, T>) {
     let mut sum = T::load(simd, out);

@@ -77,15 +77,15 @@ pub(super) struct CellIndex {
 /// The gradient of the loss with respect to R of one query of a pair.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueryUpstream<T> {
-    /// By R of each word.
+    /// With respect to R of each word.
     pub word: T,
-    /// By R of each region.
+    /// With respect to R of each region.
     pub region: T,
 }
 
 impl PairInTile {
-    /// Upstream of each query, from `upstream` of the similarity: a side adds the mean of R over
-    /// its queries.
+    /// The gradient with respect to R of each query, from that with respect to the similarity
+    /// (`upstream`), to which each side adds the mean of R over its queries.
     pub(super) fn query_upstream<T: Number>(&self, upstream: T) -> QueryUpstream<T> {
         let mean = |queries: usize| upstream / T::from_f64(queries as f64);
         QueryUpstream {

@@ -76,7 +76,7 @@ impl Part {
         }
     }
 
-    /// Bytes of all entries, a multiple of a line; zero if the precision does not need the part.
+    /// Bytes of all entries, a whole number of lines; zero if the precision does not need the part.
     pub fn bytes(self, shape: Shape, layout: &Layout) -> usize {
         match self {
             _ if !self.is_needed(shape.precision) => 0,

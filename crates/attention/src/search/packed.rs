@@ -31,10 +31,11 @@ impl PackedPairs<'_> {
         Kept::new(self.config, regions.counts(), words.counts(), above)
     }
 
-    /// Whether the precision is `Exact` and bf16 bounds the similarities of the rule.
+    /// Whether pairs are screened: the precision is `Exact`, and relevance in bf16 gives an upper
+    /// bound of the similarity in f32.
     ///
-    /// It does not for scan, where each weight depends on all cells, nor for a threshold at or below
-    /// zero, where attended vectors may cancel.
+    /// There is no such bound for scan, where each weight depends on all cells, or for a threshold
+    /// at or below zero, where the summands of an attended vector may cancel.
     fn screens(&self) -> bool {
         let is_bounded = match self.config.rule {
             WeightRule::Masked | WeightRule::Nearest | WeightRule::Zero => {

@@ -1,4 +1,5 @@
-//! The similarities of all pairs of packed fragments, in parallel tasks of a small matrix each.
+//! Computes the similarities of all images and captions from packed fragments, in parallel tasks,
+//! each for a block of images and a range of captions.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,5 @@
-//! Pairs of tensors, tile by tile: by the matcher or by the scalar reference.
+//! Computes the similarities of regions and words that are kept as tensors, tile by tile, by the
+//! matcher or by the scalar reference.
 
 use candle_core::DType;
 use uard_core::{Regions, Words};

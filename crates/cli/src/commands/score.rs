@@ -26,7 +26,7 @@ const WORDS: AxisNames = AxisNames {
     fragment: "word",
 };
 
-/// What `--precision exact` computes as f32 does: the lists of the ten best.
+/// The results of f32 that `--precision exact` preserves: the lists of the ten best.
 const PRESERVE: Preserve<'_> = Preserve {
     top: 10,
     matched: &[],

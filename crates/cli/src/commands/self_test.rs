@@ -170,7 +170,7 @@ fn table(checks: &[Check]) -> Table {
     table
 }
 
-/// The kernel and the result of a check's name, without its batch: `amx masked: counts`.
+/// Shortens the name of a check to kernel, rule and checked result, as in `amx masked: counts`.
 fn group(name: &str) -> String {
     let first = name
         .split_whitespace()

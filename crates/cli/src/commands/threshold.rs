@@ -34,7 +34,7 @@ pub struct Arguments {
     /// Relevance of mismatched pairs, in the same format.
     #[arg(long, value_name = "N.npy")]
     irrelevant: PathBuf,
-    /// Cost of accepting an irrelevant sample, if refusing a relevant one costs 1.
+    /// Cost of an irrelevant sample above the threshold, if a relevant one below it costs 1.
     #[arg(
         long,
         value_name = "A",
@@ -56,7 +56,7 @@ struct ThresholdResult {
     threshold: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// J at the threshold.
+    /// The error J of the help text, at the threshold.
     error_probability: Option<f64>,
     relevant: Moments,
     irrelevant: Moments,

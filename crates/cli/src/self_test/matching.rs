@@ -7,11 +7,12 @@ use uard_attention::{Engine, Matcher, Precision, Running, WeightRule};
 use super::sample::{Sample, batches, batches_of_lists, matchers};
 use super::{Check, Extent, OnCheck, bits, equality, largest};
 
-/// Limit of similarities on exact rows: errors of sums in f32 against f64, amplified by the inverse
-/// temperature.
+/// Largest allowed difference of similarities on rows that every precision holds exactly: the
+/// rounding of sums in f32, amplified by the inverse temperature.
 const LIMIT: f64 = 3e-5;
 
-/// Limit of similarities on rows that bf16 and f16 round, for pairs whose mask rounding does not change.
+/// Largest allowed difference of similarities on rows that bf16 and f16 round, for pairs whose mask
+/// rounding does not change.
 const LIMIT_OF_ROUNDING: f64 = 2e-3;
 
 /// Length of the compared lists: recall at 10 needs no longer ones.
@@ -21,8 +22,8 @@ const LISTED: usize = 10;
 const LEAST_SHARE: f64 = 0.5;
 
 /// Checks engines against scalar loops in f64 that form the attended vectors: on rows that every
-/// precision holds exactly, and, except in the smallest extent, on rows that precisions round. Of the
-/// latter, pairs with a cell that rounding moves across the threshold are left out.
+/// precision holds exactly, and, except in the smallest extent, on rows that some precisions round.
+/// On rounded rows, pairs with a cell that rounding moves across the threshold are left out.
 ///
 /// # Errors
 /// If an engine cannot run. A wrong number is no error, but a [`Check`] that has not passed.
@@ -75,7 +76,7 @@ fn check_on(
     Ok(())
 }
 
-/// An engine, and a sample's regions and words in its layout.
+/// An engine, and a sample's regions and words in the engine's layout.
 struct EngineWithSample<'a> {
     sample: &'a Sample,
     running: &'a Running,

@@ -25,12 +25,13 @@ impl BatchShape {
     }
 }
 
-/// `count` different numbers of at least `from` and below `to`.
+/// `count` varying numbers, each at least `from` and below `to`.
 fn cycle(count: usize, from: usize, to: usize) -> Vec<usize> {
     (0..count).map(|at| from + at * 7 % (to - from)).collect()
 }
 
-/// The shapes of the batches of exact rows, each with its number, which is its name and seed.
+/// The shapes of the batches of exact rows, each with a number, which is the name and the seed of
+/// the batch.
 pub fn batches(extent: Extent) -> Vec<(u64, BatchShape)> {
     let mut batches = vec![
         BatchShape::new(vec![1], vec![1], 1),
@@ -90,11 +91,11 @@ pub fn matchers(rules: &[WeightRule], extent: Extent) -> anyhow::Result<Vec<Matc
     Ok(matchers)
 }
 
-/// The share of cells above the threshold of drawn rows, which is that of a learned threshold. Few cells
-/// lie near such a threshold.
+/// The share of cells above the threshold in batches of drawn rows, about as large as with a
+/// learned threshold. Few cells lie near such a threshold.
 const KEPT_CELLS: f64 = 0.025;
 
-/// More than the change of a cell's relevance when its sum is computed in another order.
+/// An upper bound of the change of a cell's relevance if its sum is computed in another order.
 const SUM_TOLERANCE: f64 = 1e-5;
 
 /// A seeded batch on the CPU. All rows have a common direction, so that some relevance lies above the
@@ -109,10 +110,10 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Rows of unit length that every precision holds exactly, and whose products and sums of products
-    /// it holds exactly too: integers of at most eight binary digits over a power of two. Every relevance
-    /// is a multiple of one number, and the threshold lies in the middle between two multiples, so every
-    /// engine must find the same cells above it.
+    /// Rows of unit length that every precision holds exactly, as it does their products and sums
+    /// of products: integers of at most eight binary digits over a power of two. Every relevance is
+    /// a multiple of one number, and the threshold lies in the middle between two multiples, so
+    /// every engine must find the same cells above it.
     pub fn exact(seed: u64, shape: &BatchShape) -> anyhow::Result<Self> {
         let length = row_length(shape.width);
         let [regions, words] = padded_rows(seed, shape, |stream, count| {
@@ -129,8 +130,8 @@ impl Sample {
         })
     }
 
-    /// Rows of normal draws, and the threshold above which [`KEPT_CELLS`] of all cells lie, padding
-    /// counted.
+    /// Rows of normal draws, and the threshold above which the share [`KEPT_CELLS`] of all cells
+    /// lies, those of padding included.
     pub fn drawn(seed: u64, shape: &BatchShape) -> anyhow::Result<Self> {
         let [regions, words] = padded_rows(seed, shape, |stream, count| {
             let mut numbers = normal(stream, 1.0, count * shape.width);

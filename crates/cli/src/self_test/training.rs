@@ -12,10 +12,11 @@ use uard_core::{Regions, Words};
 use super::sample::{Sample, batches, matchers};
 use super::{Check, Extent, OnCheck, bits, equality, largest_difference};
 
-/// Limit of the forward pass: errors of sums in f32 against f64, amplified by the inverse temperature.
+/// Largest allowed difference in the forward pass: the rounding of sums in f32, amplified by the
+/// inverse temperature.
 const FORWARD_LIMIT: f64 = 3e-5;
 
-/// The same limit of the backward pass; gradients are of the order of 1.
+/// Largest allowed difference in the backward pass, whose gradients are of the order of 1.
 const BACKWARD_LIMIT: f64 = 2e-4;
 
 /// Checks the training kernels with every rule but scan, which has no kernel.
@@ -54,7 +55,7 @@ pub fn check(gpu: &Arc<dyn Gpu>, extent: Extent, on_check: OnCheck<'_>) -> anyho
     Ok(())
 }
 
-/// The same regions, but one number of the first image is NaN.
+/// A copy of the regions in which one number of the first image is NaN.
 fn not_finite(regions: &Regions) -> anyhow::Result<Regions> {
     let mut numbers = regions.rows().flatten_all()?.to_vec1::<f32>()?;
     numbers[0] = f32::NAN;
@@ -62,7 +63,8 @@ fn not_finite(regions: &Regions) -> anyhow::Result<Regions> {
     Ok(Regions::normalized(&rows, regions.counts().to_vec())?)
 }
 
-/// A seeded gradient of the similarities. As with hardest negatives, it is 0 for some pairs.
+/// A seeded gradient of a loss with respect to the similarities. As with hardest negatives, it is 0
+/// for some pairs.
 fn upstream(pairs: usize) -> Vec<f32> {
     let mut upstream = normal(&mut Draws::new(3).stream("upstream", &[]), 1.0, pairs);
     let zeroed = upstream.iter_mut().skip(1).step_by(3);
@@ -72,9 +74,9 @@ fn upstream(pairs: usize) -> Vec<f32> {
 
 /// The results of a forward and a backward pass.
 struct PassResult {
-    /// [I, C].
+    /// Similarities [I, C].
     similarities: Vec<f64>,
-    /// [C, W, I].
+    /// The highest relevance of each word in each image [C, W, I].
     word_maxima: Vec<f64>,
     kept: Kept,
     /// Gradients of regions [I, R, D] and of words [C, W, D].

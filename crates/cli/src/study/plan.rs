@@ -28,9 +28,9 @@ pub struct Study {
 pub struct Setting {
     /// The setting as the file of the study describes it.
     pub plan: SettingPlan,
-    /// The configuration that its models are trained with; each run replaces the seed.
+    /// The configuration with which the setting's models are trained; each run replaces the seed.
     pub config: TrainConfig,
-    /// Index of the setting whose models it evaluates; `None` if it trains its own.
+    /// Index of the setting whose models this one evaluates; `None` if it trains its own.
     pub source: Option<usize>,
 }
 

@@ -16,7 +16,7 @@ use super::picture;
 /// Number of shown captions that rank their own image first.
 const HITS: usize = 4;
 
-/// Number of shown captions that do not, so that a report shows failures as well.
+/// Number of shown captions that rank another image first, so that a report shows failures as well.
 const MISSES: usize = 2;
 
 /// Number of images shown for each caption.

@@ -103,7 +103,8 @@ pub struct ModelEvaluation {
     pub matching_seconds: f64,
 }
 
-/// Measures the seconds of matching: it restarts at each report of the stage encoding.
+/// Measures the seconds of matching: the timer restarts with every progress report of the encoding,
+/// and so runs from its end.
 struct MatchingTimer(Mutex<Instant>);
 
 impl MatchingTimer {
@@ -171,8 +172,8 @@ fn finish(job: &Job, splits: &SplitsOnDevice, summary: &Summary) -> anyhow::Resu
     Ok(FinishedRun { record, best })
 }
 
-/// Evaluates a checkpoint in the precision of its configuration, with the given threshold, or without
-/// one with that of its configuration.
+/// Evaluates a checkpoint in the precision of its configuration, with `threshold`, or if that is
+/// `None`, with the threshold that its configuration names.
 pub fn evaluate_as_configured(
     checkpoint: &Checkpoint,
     split: &Split,

@@ -13,9 +13,9 @@ const HEADER: &str = "epoch     loss       t  image to text    text to image    
 /// The stream that the lines of epochs are printed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EpochLines {
-    /// stdout, of a command whose result they are part of.
+    /// To stdout, if the lines are part of the command's result.
     ToStdout,
-    /// stderr, of a command that prints its result at the end.
+    /// To stderr, if the command prints its result at the end.
     ToStderr,
 }
 

@@ -155,7 +155,8 @@ impl<T: Number> Loops for Forward<'_, T> {
             let rest = T::minus(simd, T::load(simd, row_rest), means);
             T::store(simd, normal_rest, rest);
         }
-        // Read from memory again, because lanes of the rest beyond the row's end hold `0 - mean`.
+        // Read from memory again, because in the last, incomplete vector the lanes beyond the row's
+        // end hold `0 - mean`.
         let squares = Dot(&*self.normal, &*self.normal).run(simd).to_f64();
         let inverse = T::from_f64(1.0 / (squares / width + self.epsilon).sqrt());
         let inverses = T::splat(simd, inverse);
@@ -212,7 +213,8 @@ impl<T: Number> Loops for Backward<'_, T> {
             T::store(simd, weights_rest, weights);
             T::store(simd, biases_rest, T::plus(simd, biases, upstream_rest));
         }
-        // In lanes of the rest beyond the row's end dy is zero, so they add nothing to the sums.
+        // In the last, incomplete vector dy is zero beyond the row's end, so that those lanes add
+        // nothing to the sums.
         let mut along = T::times(simd, upstream_rest, weight_rest);
         let mut across = T::times(simd, along, normal(row_rest));
         for ((&x, &dy), &weight) in row.iter().zip(upstream).zip(weight) {

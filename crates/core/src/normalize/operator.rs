@@ -111,7 +111,8 @@ fn forward<T: Number>(row: &[T], unit: &mut [T]) -> T {
         unit,
         squared,
     });
-    // For the shortest rows this would be infinite, and times a zero gradient NaN: hence the clamp.
+    // For the shortest rows the quotient would be infinite, and NaN once it is multiplied by a zero
+    // gradient: hence the clamp.
     let largest_inverse = T::max_value().to_f64();
     T::from_f64((inverse.to_f64() / largest).clamp(0.0, largest_inverse))
 }

@@ -12,7 +12,7 @@ pub enum ImportError {
     /// An image that cannot be read.
     #[error("{location}: {problem}")]
     Unreadable {
-        /// Its location.
+        /// The image's location.
         location: ImageLocation,
         /// The reason.
         problem: Box<Problem>,
@@ -20,7 +20,7 @@ pub enum ImportError {
     /// An image that was read but cannot be stored.
     #[error("{location}: {source}")]
     Refused {
-        /// Its location.
+        /// The image's location.
         location: ImageLocation,
         /// The reason.
         source: Box<StoreError>,
@@ -53,10 +53,10 @@ pub enum ImportError {
         /// The number of given paths.
         found: usize,
     },
-    /// The destination has features of that split.
+    /// The destination has a file of that split already.
     #[error("{} is there already; choose another --out or --split, or remove the file", path.display())]
     Taken {
-        /// The features.
+        /// The file that is there already.
         path: PathBuf,
     },
     /// Captions of an image that the file does not list.
@@ -74,13 +74,13 @@ pub enum ImportError {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// The first characters.
+        /// The first characters of the line.
         found: String,
     },
     /// Captions without the names of their images.
     #[error("{}: the captions have no image names; give the image of each line with --image-list FILE, one name a line", path.display())]
     NoImageList {
-        /// The captions.
+        /// The file of captions.
         path: PathBuf,
     },
     /// A split that cannot be part of a file's name.
@@ -99,10 +99,10 @@ pub enum ImportError {
         /// The splits of the file, by the names that they get in the data directory.
         found: String,
     },
-    /// Features of which no id is that of an image with captions.
+    /// Features without any id that belongs to an image with captions.
     #[error("{}: none of its images has captions: its ids are like `{feature}`, those of images with captions like `{image}`; use captions of the same images, or give the features the same ids", path.display())]
     NothingMatches {
-        /// The features.
+        /// The file or folder of the features.
         path: PathBuf,
         /// The first id of the features.
         feature: String,
@@ -112,7 +112,7 @@ pub enum ImportError {
     /// Features without ids.
     #[error("{}: its images have no ids, so their captions cannot be found; write an id a line for each stored image to {}", path.display(), ids.display())]
     NoFeatureIds {
-        /// The features.
+        /// The file or folder of the features.
         path: PathBuf,
         /// The file of ids that can be added.
         ids: PathBuf,
@@ -184,7 +184,7 @@ pub enum Problem {
     Columns {
         /// The number of columns of the format.
         expected: usize,
-        /// The value that was found.
+        /// The number of columns that was found.
         found: usize,
         /// The format that has this number of columns.
         other: Option<&'static str>,
@@ -202,7 +202,7 @@ pub enum Problem {
         "the line has more than {limit} bytes; expected a dump of region features, whose lines are shorter"
     )]
     LongLine {
-        /// The longest line that is read.
+        /// The longest line that is read, in bytes.
         limit: u64,
     },
     /// A column that is no number.
@@ -210,7 +210,7 @@ pub enum Problem {
     Number {
         /// The column.
         column: &'static str,
-        /// The expected value.
+        /// What the column should hold, such as `a number of pixels`.
         expected: &'static str,
         /// The first characters of the column.
         found: String,
@@ -236,7 +236,7 @@ pub enum Problem {
         column: &'static str,
         /// The expected number of bytes, with its factors.
         expected: String,
-        /// The value that was found.
+        /// The number of bytes that was found.
         found: usize,
     },
     /// Numbers of another type than the format has.
@@ -262,7 +262,7 @@ pub enum Problem {
     LargeArray {
         /// The array.
         array: &'static str,
-        /// The limit in bytes.
+        /// The limit, in bytes.
         limit: u64,
     },
     /// An archive without an array.
@@ -278,9 +278,9 @@ pub enum Problem {
     Shape {
         /// The array.
         array: &'static str,
-        /// The expected value.
+        /// The expected shape.
         expected: String,
-        /// The value that was found.
+        /// The shape that was found.
         found: Vec<usize>,
     },
 }

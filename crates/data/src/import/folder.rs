@@ -23,7 +23,7 @@ impl Files {
     /// come first, ordered by number, then the others, ordered by name.
     ///
     /// # Errors
-    /// A missing path; a folder without such a file, or with a folder of such files.
+    /// A missing path; a folder without such a file, or with a subfolder of such files.
     pub(super) fn list(
         paths: &[PathBuf],
         ending: &'static str,

@@ -309,8 +309,8 @@ impl Rows {
     }
 }
 
-/// A cache for the chunks of an image and as many of the next one. With a smaller cache, chunks that hold
-/// several images would be decompressed once for each image.
+/// A cache that holds the chunks of an image and as many chunks of the next one. With a smaller
+/// cache, chunks that hold several images would be decompressed once for each image.
 fn cache(
     path: &Path,
     name: &str,

@@ -1,8 +1,8 @@
 //! Imports published region features and captions into a data directory.
 //!
-//! A [`Dump`] of any format is read image by image and written to a feature store, which checks every image
-//! and can be continued. The padded array of [`Layout::Scan`] is written from the finished store, because N
-//! and R are not known before.
+//! A [`Dump`] of any format is read image by image and written to a feature store, which checks
+//! every image and can be continued. The padded array of [`Layout::Scan`] is written from the
+//! finished store, because the numbers of images and regions are not known before.
 
 mod captions;
 mod cocobu;
@@ -78,11 +78,11 @@ pub trait Dump {
 /// An image of a dump.
 #[derive(Debug)]
 pub struct DumpImage {
-    /// Its location in the dump, for errors.
+    /// The image's location in the dump, for errors.
     pub location: ImageLocation,
-    /// Its number of regions.
+    /// The image's number of regions.
     pub regions: usize,
-    /// Its id, features, boxes and extras.
+    /// The image's id, features, boxes and extras.
     pub entry: Entry,
 }
 

@@ -97,8 +97,8 @@ fn read(path: &Path) -> Result<DumpImage> {
     })
 }
 
-/// The features region by region, and the number of regions. `counted` is the number of boxes, if known:
-/// the axis of this size is that of regions. Otherwise it is the first axis.
+/// The features region by region, and the number of regions. `counted` is the number of boxes, if
+/// known: the axis of this size is the axis of regions. Otherwise it is the first axis.
 fn by_region(
     array: Array<f32>,
     name: &'static str,

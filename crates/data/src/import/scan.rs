@@ -23,7 +23,7 @@ impl ScanDump {
     /// without captions every row is an image.
     ///
     /// # Errors
-    /// Those of [`Split::open`] with captions, and of its files without.
+    /// With captions, the errors of [`Split::open`]; without, those of the files that are read.
     pub(super) fn open(dir: &Path, split: &str) -> Result<Self> {
         let array = dir.join(format!("{split}_ims.npy"));
         if !array.exists() {

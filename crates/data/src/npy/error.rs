@@ -58,7 +58,7 @@ pub enum NpyError {
         path: PathBuf,
         /// The number of axes that was needed.
         expected: usize,
-        /// Their meaning.
+        /// The meaning of these axes.
         axes: &'static str,
         /// The shape in the file.
         shape: Vec<usize>,
@@ -130,7 +130,7 @@ pub enum NpyError {
     ImageOutOfRange {
         /// The file.
         path: PathBuf,
-        /// The image.
+        /// The index of the image.
         image: usize,
         /// The number of images.
         images: usize,

@@ -67,7 +67,7 @@ impl Boxes {
         })
     }
 
-    /// The boxes of an image's valid regions; from an array followed by its padding.
+    /// The boxes of an image's valid regions; those of an array are followed by its padding.
     ///
     /// # Errors
     /// An image that does not exist.

@@ -6,7 +6,8 @@ use std::fmt;
 use super::error::{CheckResult, EntryProblem};
 use super::manifest::{BOXES, Element, Manifest, SIZES};
 
-/// How many pixels a box may reach out of its image, because detectors clip to W or to W - 1, and round.
+/// How many pixels a box may reach out of its image, because detectors clip to its width or to one
+/// pixel less, and round.
 const TOLERANCE: f32 = 1.0;
 
 /// Images whose shorter side has at most so many pixels may have all boxes within the first pixel.
@@ -36,9 +37,9 @@ pub struct Entry {
 /// An image's height and width in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
-    /// Rows.
+    /// The number of rows of pixels.
     pub height: u32,
-    /// Columns.
+    /// The number of columns of pixels.
     pub width: u32,
 }
 
@@ -73,7 +74,7 @@ impl Column {
 }
 
 impl Entry {
-    /// The number of regions in a store of this width, rounded down.
+    /// The number of regions whose features have this width, rounded down.
     pub(super) fn regions(&self, width: usize) -> usize {
         self.features.len() / width
     }

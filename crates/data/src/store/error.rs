@@ -91,7 +91,7 @@ pub enum StoreError {
         path: PathBuf,
         /// The number of unreadable entries.
         unreadable: usize,
-        /// The first of them, with their reasons.
+        /// The first unreadable entries, with their reasons.
         first: Vec<String>,
     },
     /// An image that cannot be stored.
@@ -122,7 +122,7 @@ pub(super) type CheckResult = Result<(), EntryProblem>;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EntryProblem {
-    /// An id that cannot stand in a line of a list.
+    /// An id that cannot be written in a line of a list.
     #[error("its id is empty or contains a tab or a line end")]
     Id,
     /// Two images of one id.
@@ -179,7 +179,7 @@ pub enum EntryProblem {
         column: String,
         /// The number of regions, R.
         regions: usize,
-        /// The value that was found.
+        /// The number of entries of the column.
         found: usize,
     },
     /// A column of integers in one image and of real numbers in another, or with NaN or infinity.
@@ -187,9 +187,9 @@ pub enum EntryProblem {
     ColumnValues {
         /// The column.
         column: String,
-        /// The expected value.
+        /// What the column should hold, such as `finite numbers`.
         expected: &'static str,
-        /// The value that was found.
+        /// What the column holds instead.
         found: String,
     },
     /// An invalid box.
@@ -205,7 +205,7 @@ pub enum EntryProblem {
         "all boxes lie within 0 to 1 in an image of {size}: they are fractions of the image, expected pixels; multiply x by the width and y by the height"
     )]
     BoxesAreFractions {
-        /// The image.
+        /// The size of the image.
         size: Size,
     },
     /// A box outside its image.
@@ -218,7 +218,7 @@ pub enum EntryProblem {
         region: usize,
         /// x1, y1, x2, y2.
         corners: [f32; 4],
-        /// The image.
+        /// The size of the image.
         size: Size,
         /// Whether all boxes would lie in an image with height and width exchanged.
         fits_exchanged: bool,

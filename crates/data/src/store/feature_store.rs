@@ -196,7 +196,8 @@ impl FeatureStore {
         outcomes.into_iter().collect()
     }
 
-    /// The part of an image after its digest was checked, and the image's index in it.
+    /// The part that holds an image, after the part's digest was checked, and the image's index in
+    /// the part.
     fn verified(&self, image: usize) -> Result<(&Part, usize)> {
         let (part, place) = self.locate(image)?;
         part.verify_once()?;

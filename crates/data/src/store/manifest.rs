@@ -33,7 +33,7 @@ const FILE: &str = "store.json";
 pub enum Element {
     /// 16 bits: half the bytes, eleven bits of precision, up to 65504.
     F16,
-    /// 32 bits, in which detectors compute features.
+    /// 32 bits, the type in which detectors compute features.
     #[default]
     F32,
 }
@@ -129,7 +129,7 @@ pub enum Provenance {
     Imported {
         /// The name of the format.
         format: String,
-        /// Its files, in the order they were read.
+        /// The files of the dump, in the order in which they were read.
         sources: Vec<Source>,
         /// The version of the program that made the store.
         tool_version: String,
@@ -150,7 +150,7 @@ impl Provenance {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// Its name, without its folder.
+    /// The name of the file or folder, without the folder around it.
     pub name: String,
     /// The size of all files in bytes.
     pub bytes: u64,

@@ -19,9 +19,9 @@ pub(super) struct Part {
     path: PathBuf,
     map: MappedFile,
     pub(super) header: PartHeader,
-    /// `[n + 1]`: the first region of each image, and the end.
+    /// `[n + 1]`: the first region of each image, and the end of the last image's regions.
     starts: Vec<usize>,
-    /// Sorted by name.
+    /// The tensors in the file, sorted by name.
     tensors: Vec<Tensor>,
     /// Whether the digest is right; computed at most once.
     is_whole: OnceLock<bool>,
@@ -97,7 +97,7 @@ impl Part {
     /// Compares the part's content with its digest.
     ///
     /// # Errors
-    /// They differ.
+    /// The content has another digest.
     pub(super) fn verify(&self) -> Result<()> {
         let tensors = self.tensors.iter();
         let tensors = tensors.map(|tensor| (tensor.name.as_str(), &self.map[tensor.bytes.clone()]));
@@ -111,10 +111,11 @@ impl Part {
         damaged(&self.path, "its SHA-256 is not the one it was written with")
     }
 
-    /// [`verify`](Self::verify), the first time: threads that read the same part wait for it.
+    /// Calls [`verify`](Self::verify) the first time, and returns the same outcome afterwards.
+    /// Threads that call it meanwhile wait for the first call.
     ///
     /// # Errors
-    /// Those of `verify`, every time.
+    /// Those of `verify`.
     pub(super) fn verify_once(&self) -> Result<()> {
         match self.is_whole.get_or_init(|| self.verify().is_ok()) {
             true => Ok(()),

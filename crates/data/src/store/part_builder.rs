@@ -40,9 +40,9 @@ pub(super) struct PartHeader {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unreadable {
-    /// Its index among the entries of its part.
+    /// The entry's index among the entries of its part.
     pub(super) place: usize,
-    /// Its id.
+    /// The entry's id.
     pub id: String,
     /// Why it could not be read.
     pub reason: String,

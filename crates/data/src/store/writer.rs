@@ -57,7 +57,7 @@ const NAMED_UNREADABLE: usize = 3;
 pub struct StoreWriter {
     path: PathBuf,
     file: StoreFile,
-    /// The parts on disk.
+    /// The headers of the parts on disk.
     written: Vec<PartHeader>,
     part: PartBuilder,
     /// The index in the list of every entry that was stored or skipped.

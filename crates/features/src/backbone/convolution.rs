@@ -63,7 +63,8 @@ pub struct Kernel {
     pub bias: Vec<f32>,
 }
 
-/// A convolution without a backward pass.
+/// A convolution without a backward pass. In the formula, s, p and d are stride, padding and
+/// dilation of the window.
 ///
 /// ```text
 /// out[y, x, o] = nonlinearity(bias[o] + sum kernel[o, f, i, j] in[y sy + i dy - py, x sx + j dx - px, f] + shortcut[y, x, o])
@@ -72,7 +73,7 @@ pub struct Kernel {
 pub struct Convolution<T> {
     /// The kernel as column panels; the depth runs over the window's rows, columns and channels.
     columns: AlignedBuffer<T>,
-    /// [O], padded with zeros to whole panels.
+    /// The bias of each output channel, `[O]`, padded with zeros to whole panels.
     bias: Vec<f32>,
     channels: Channels,
     /// Numbers in a window, padded for the panels.
@@ -81,12 +82,12 @@ pub struct Convolution<T> {
     nonlinearity: Nonlinearity,
 }
 
-/// The channels of some maps that a layer writes its output to.
+/// Where a layer writes its output: some of the channels of existing maps.
 #[derive(Debug)]
 pub(crate) struct Target<'a, T> {
     /// The maps.
     pub maps: &'a mut Maps<T>,
-    /// The first of these channels.
+    /// The first channel that is written to.
     pub channel: usize,
 }
 
@@ -204,14 +205,14 @@ impl<T: Number> Convolution<T> {
     }
 }
 
-/// A convolution with its input and where its output goes.
+/// A convolution of a batch, with its input and the place of its output.
 struct BatchConvolution<'a, T> {
     layer: &'a Convolution<T>,
     input: &'a Maps<T>,
     layout: WindowLayout,
-    /// Columns of the output.
+    /// The number of columns of the output.
     width: usize,
-    /// Channels of the maps that are written to.
+    /// The number of channels of the maps that are written to.
     channels: usize,
     /// The first channel that is written to.
     channel: usize,

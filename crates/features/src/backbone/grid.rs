@@ -12,8 +12,8 @@ use super::photo::Photo;
 use super::preprocessing::{Placement, Preprocessing};
 use crate::{Error, Result};
 
-/// Photos of a batch: enough that a kernel read from memory is used often, few enough that maps
-/// stay in cache.
+/// The number of photos in a batch: enough that a kernel read from memory is used often, few enough
+/// that maps stay in cache.
 const PHOTOS_AT_ONCE: usize = 4;
 
 /// Which regions are made of the cells of a map.
@@ -35,7 +35,7 @@ pub enum Cells {
 /// The regions of a photo.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GridRegions {
-    /// [R, F], row by row of the grid.
+    /// The features of the regions, [R, F], row by row of the grid.
     pub features: Vec<f32>,
     /// R boxes (x1, y1, x2, y2) in pixels of the upright photo.
     ///
@@ -159,7 +159,7 @@ impl GridBackbone {
         }
     }
 
-    /// `map` [H, W, F].
+    /// Makes the regions of one photo from its map [H, W, F].
     fn regions_of_map(&self, map: &[f32], photo: &Photo) -> GridRegions {
         let grid = self.grid();
         let [height, width, channels] = self.shape;

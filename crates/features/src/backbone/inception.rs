@@ -47,7 +47,7 @@ impl InceptionV3 {
     /// Reads the weights. The network has one map, that of `Mixed_7a`.
     ///
     /// # Errors
-    /// When a weight is missing or has another shape, by name.
+    /// When a weight is missing or has another shape; the error names it.
     pub fn load(&self, weights: &Weights, matmul: Matmul) -> Result<Network> {
         Ok(Network::new(match matmul {
             Matmul::F32 => Architecture::ConvolutionsF32(self.trunk(weights)?),
@@ -84,7 +84,8 @@ impl InceptionV3 {
     }
 }
 
-/// A convolution of a chain: the end of its name, output channels of the published network, window.
+/// A convolution of a chain: the end of its name, its number of output channels in the published
+/// network, its window.
 type ChainLayer<'a> = (&'a str, usize, Window);
 
 const POINT: Window = Window::square(1, 1, 0);
@@ -99,7 +100,7 @@ struct Builder<'a, T> {
 }
 
 impl<T: Number> Builder<'_, T> {
-    /// `channels` are those of the published network.
+    /// Reads a convolution; `channels` are those of the published network.
     fn convolution(&self, name: &str, channels: Channels, window: Window) -> Result<Step<T>> {
         let names = ConvolutionNames {
             convolution: format!("{name}.conv"),

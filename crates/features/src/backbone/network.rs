@@ -40,8 +40,9 @@ impl Network {
         Self { architecture }
     }
 
-    /// The number type of the factors of its products; sums are in f32 in any case. Convolutions
-    /// store their maps in the same type, a transformer stores its tokens in f32.
+    /// The number type to which the factors of matrix products are rounded; sums are in f32 in any
+    /// case. Convolutions store their maps in the same type, a transformer stores its tokens in
+    /// f32.
     pub fn matmul(&self) -> Matmul {
         match &self.architecture {
             Architecture::ConvolutionsF32(_) | Architecture::Candle(_) => Matmul::F32,

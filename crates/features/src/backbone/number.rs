@@ -6,7 +6,7 @@ use bytemuck::Pod;
 use half::bf16;
 use uard_linalg::panels::Element;
 
-/// A number of feature maps: `f32` or [`bf16`].
+/// A number type of feature maps: `f32` or [`bf16`].
 pub trait Number: Element + Pod {
     /// Calls `work` with the workspace that this thread keeps from one convolution to the next.
     #[doc(hidden)]

@@ -23,7 +23,8 @@ const SIGNATURE: u64 = 16;
 /// of the file. The largest such chunks are colour profiles, of a few megabytes for printers.
 const UNPACKED_PROFILE: u64 = 16 << 20;
 
-/// The most bytes a pixel that decoding takes: four colours of 16 bits, and the result of 3 bytes.
+/// The most bytes per pixel that decoding takes: four colours of 16 bits, and the result of 3
+/// bytes.
 const PIXEL_BYTES: u64 = 8 + 3;
 
 /// Which photos are decoded.
@@ -43,10 +44,10 @@ pub struct PhotoLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Truncated {
-    /// It is an error, as it always is for PNG, WebP and GIF.
+    /// Such a JPEG is an error, as a broken PNG, WebP or GIF always is.
     #[default]
     Refused,
-    /// It is decoded; the missing part is grey, or coarse in a progressive JPEG.
+    /// Such a JPEG is decoded; the missing part is grey, or coarse in a progressive JPEG.
     Accepted,
 }
 
@@ -170,7 +171,7 @@ pub(crate) fn is_photo(path: &Path) -> Result<bool> {
     Ok(format(&bytes).is_ok())
 }
 
-/// The error is the reason in words, without the name of the file.
+/// The result of decoding. Its error is the reason in words, without the name of the file.
 type Decoded<T> = std::result::Result<T, String>;
 
 fn format(bytes: &[u8]) -> Decoded<ImageFormat> {

@@ -136,7 +136,7 @@ struct Row<'a, T> {
     out: &'a mut [T],
     /// The first channel that is written to.
     out_channel: usize,
-    /// From a pixel of `out` to the next.
+    /// The distance from a pixel of `out` to the next.
     out_stride: usize,
 }
 
@@ -151,7 +151,8 @@ impl<T: Number> Loops for Row<'_, T> {
             padding,
             ..
         } = self.pool.window;
-        // The pixels of the input in a window that begins at a place of the padded input.
+        // Along one axis: which pixels of the input are in the window that begins at pixel `at` of
+        // the padded input.
         let inside = |at: usize, kernel: usize, padding: usize, size: usize| {
             at.saturating_sub(padding)..(at + kernel - padding).min(size)
         };
@@ -210,7 +211,7 @@ mod tests {
     use super::*;
     use crate::backbone::reference::{self, Map};
 
-    /// Sums of at most 49 numbers in f32.
+    /// The tolerance for sums of at most 49 numbers in f32.
     const TOLERANCE: f32 = 1e-6;
 
     /// Compares a pool with the reference, within `rounding` of each number.

@@ -75,13 +75,13 @@ pub enum Filter {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Placement {
-    /// In pixels of the photo.
+    /// The offset of x, in pixels of the photo.
     pub x_offset: f32,
-    /// In pixels of the photo.
+    /// The offset of y, in pixels of the photo.
     pub y_offset: f32,
-    /// Pixels of the photo for each pixel of the network.
+    /// The scale of x: pixels of the photo for each pixel of the network.
     pub x_scale: f32,
-    /// Pixels of the photo for each pixel of the network.
+    /// The scale of y: pixels of the photo for each pixel of the network.
     pub y_scale: f32,
 }
 
@@ -118,8 +118,8 @@ impl Preprocessing {
         deviation: [0.268_629_54, 0.261_302_6, 0.275_777_1],
     };
 
-    /// The same normalisation of the whole photo, resized to a square: a crop would lose the
-    /// regions at the border.
+    /// The same preprocessing, except that the whole photo is resized to a square: a crop would
+    /// lose the regions at the border.
     pub const fn stretched(self, side: u32) -> Self {
         Self {
             fit: Fit::Stretch {

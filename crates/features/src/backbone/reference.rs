@@ -76,7 +76,7 @@ impl Map<'_> {
 }
 
 /// `out[y, x, o] = bias[o] + sum of kernel[o, f, i, j] map[y sy + i dy - py, x sx + j dx - px, f]`,
-/// in f64.
+/// in f64, where s, p and d are stride, padding and dilation of the window.
 ///
 /// # Shapes
 /// `kernel` [O, F, KH, KW], `bias` [O]; the output is [H', W', O].

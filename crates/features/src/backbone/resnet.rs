@@ -103,7 +103,7 @@ impl ResNet {
     /// each of these stages, in ascending order.
     ///
     /// # Errors
-    /// When a weight is missing or has another shape, by name; when `stages` is empty.
+    /// When a weight is missing or has another shape (the error names it); when `stages` is empty.
     pub fn load(&self, weights: &Weights, stages: &[Stage], matmul: Matmul) -> Result<Network> {
         let weights = ResNetWeights {
             weights,

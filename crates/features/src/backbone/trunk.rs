@@ -41,7 +41,7 @@ pub(crate) enum Layer<T> {
 #[derive(Debug)]
 pub(crate) struct Trunk<T> {
     pub layers: Vec<Layer<T>>,
-    /// Indices of the layers whose maps are returned, ascending; the last is that of the last
+    /// Indices of the layers whose maps are returned, ascending; the last index is that of the last
     /// layer.
     pub outputs: Vec<usize>,
 }
@@ -95,7 +95,8 @@ impl<T: Number> Branch<T> {
         self.ends.iter().map(|end| end.output(before)).collect()
     }
 
-    /// Writes to the target from its channel on; returns how many channels were written.
+    /// Runs the branch, writes its output to the target from the target's channel on, and returns
+    /// how many channels were written.
     fn run(&self, input: &Maps<T>, target: Target<'_, T>, buffers: &mut Buffers<T>) -> usize {
         let Target { maps, channel } = target;
         let mut before: Option<Maps<T>> = None;
@@ -225,7 +226,7 @@ impl<T: Number> Trunk<T> {
     /// Runs all layers; returns the maps of the layers in `outputs`.
     ///
     /// # Panics
-    /// Where [`shapes`](Self::shapes) returns `None`.
+    /// When [`shapes`](Self::shapes) returns `None`.
     pub fn forward(&self, pixels: Maps<T>, buffers: &mut Buffers<T>) -> Vec<Maps<T>> {
         let mut kept = Vec::new();
         let mut maps = pixels;

@@ -8,9 +8,9 @@ use crate::backbone::Size;
 /// The shapes of a cell's anchors: every size with every ratio.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AnchorShapes {
-    /// Square roots of areas, in pixels of the scaled photo.
+    /// The sizes: square roots of the boxes' areas, in pixels of the scaled photo.
     pub sizes: Vec<f32>,
-    /// Height divided by width.
+    /// The ratios of sides: height divided by width.
     pub ratios: Vec<f32>,
 }
 
@@ -21,7 +21,7 @@ impl AnchorShapes {
     }
 
     /// The anchors (x1, y1, x2, y2) of a cell at (0, 0), with all ratios of the first size first.
-    /// Sides follow from height = ratio width and height width = size².
+    /// Their sides follow from height = ratio × width and height × width = size².
     pub(super) fn around_zero(&self) -> Vec<[f32; 4]> {
         let shapes = self.sizes.iter().flat_map(|size| {
             self.ratios.iter().map(|ratio| {

@@ -55,11 +55,11 @@ pub struct BottomUpAttention {
     pub scaling: Scaling,
     /// The anchors of each cell of stage C4.
     pub anchors: AnchorShapes,
-    /// Channels of the proposal network's hidden layer.
+    /// The number of channels of the proposal network's hidden layer.
     pub hidden: usize,
-    /// How many proposals there are.
+    /// Which boxes become proposals, and how many.
     pub proposals: ProposalLimits,
-    /// Rows, and as many columns, that a region is pooled into.
+    /// The number of rows, and of columns, into which a region is pooled.
     pub parts: usize,
     /// Number of classes without the background, which is the last class of the weights.
     pub classes: usize,
@@ -107,8 +107,8 @@ impl BottomUpAttention {
     /// Reads the weights.
     ///
     /// # Errors
-    /// When a weight is missing or has another shape, by name; when the file's anchors are not
-    /// those of the configuration; when a setting is impossible.
+    /// When a weight is missing or has another shape (the error names it); when the file's anchors
+    /// are not those of the configuration; when a setting is impossible.
     pub fn load(&self, weights: &Weights, matmul: Matmul) -> Result<Detector> {
         self.check()?;
         self.check_anchors(weights)?;

@@ -52,7 +52,8 @@ pub fn is_at_least(corners: [f32; 4], least: f32) -> bool {
 /// centre' = centre + side dx / wx,  side' = side exp(dw / ww)
 /// ```
 ///
-/// `weights` are (wx, wy, ww, wh), the factors of the corrections in training.
+/// `weights` are (wx, wy, ww, wh), the factors by which the corrections were multiplied in
+/// training.
 ///
 /// # Source
 /// Girshick et al., Rich feature hierarchies, CVPR 2014, appendix C.
@@ -68,7 +69,7 @@ pub fn corrected(corners: [f32; 4], corrections: [f32; 4], weights: [f32; 4]) ->
     [x - width, y - height, x + width, y + height]
 }
 
-/// Boxes from their numbers, four for each.
+/// Boxes from a list of numbers, four for each box.
 pub fn quadruples(numbers: &[f32]) -> impl Iterator<Item = [f32; 4]> {
     numbers
         .chunks_exact(4)

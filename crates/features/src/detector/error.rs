@@ -36,9 +36,9 @@ pub enum DetectorError {
     /// A setting with an impossible value.
     #[error("`{setting}` is {found}, expected {expected}")]
     Setting {
-        /// Its name.
+        /// The setting's name.
         setting: &'static str,
-        /// Its value.
+        /// The setting's value.
         found: String,
         /// Possible values.
         expected: &'static str,

@@ -21,7 +21,7 @@ pub struct Label {
 /// The regions of a photo, the most confident first.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DetectedRegions {
-    /// [R, F]
+    /// The features of the regions, [R, F].
     pub features: Vec<f32>,
     /// R boxes (x1, y1, x2, y2) in pixels of the upright photo.
     pub boxes: Vec<[f32; 4]>,
@@ -85,7 +85,7 @@ impl Detector {
         self.layers.width()
     }
 
-    /// The settings that it was loaded with.
+    /// The settings with which the detector was loaded.
     pub fn settings(&self) -> &BottomUpAttention {
         &self.settings
     }

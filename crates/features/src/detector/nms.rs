@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn suppressed_boxes_suppress_no_others() {
-        // Boxes that follow each other share 60 of 140, the first and third 20 of 180.
+        // Neighbouring boxes overlap by 60 / 140, the first and third by 20 / 180.
         let scores = [0.9, 0.8, 0.7, 0.6];
         assert_eq!(kept(nms(&ROW, &scores, 0.4)), [0, 2]);
         assert_eq!(kept(nms(&ROW, &scores, 0.43)), [0, 1, 2]);

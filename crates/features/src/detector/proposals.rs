@@ -10,10 +10,10 @@ use crate::Result;
 use crate::backbone::{Channels, Convolution, Maps, Nonlinearity, Number, Size, Window};
 use uard_hub::weights::Weights;
 
-/// The corrections of anchors are not scaled.
+/// The factors of the corrections of anchors in training: they were not scaled.
 const WEIGHTS: [f32; 4] = [1.0; 4];
 
-/// How many proposals there are.
+/// Which boxes become proposals, and how many.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ProposalLimits {
     /// Number of anchors with the highest logits that may become proposals.
@@ -37,7 +37,8 @@ pub struct ProposalNames<'a> {
 
 /// A region proposal network.
 ///
-/// Its last layers compute in f32 even if maps are in bf16, because their results are compared.
+/// Its last layers compute in f32 even if maps are in bf16, because proposals are chosen by
+/// comparing their results.
 ///
 /// # Source
 /// Ren et al., Faster R-CNN, NeurIPS 2015, section 3.1.

@@ -92,7 +92,7 @@ fn largest<T: Number>(cell: &[T], out: &mut [T], at: usize) {
 mod tests {
     use super::*;
 
-    /// Rows 0 1 2 3, 4 5 6 7, 8 9 10 11.
+    /// A map of one channel with the rows 0 1 2 3, 4 5 6 7 and 8 9 10 11.
     fn map() -> Maps<f32> {
         Maps::new((0..12).map(|x| x as f32).collect(), [1, 3, 4, 1])
     }

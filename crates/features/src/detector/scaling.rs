@@ -48,9 +48,9 @@ pub(super) struct ScaledPhoto {
     pub pixels: Maps<f32>,
     /// Height and width without padding.
     pub size: Size,
-    /// Pixels of the original photo for each pixel.
+    /// Pixels of the original photo for each pixel of the scaled one, from left to right.
     x_ratio: f32,
-    /// Pixels of the original photo for each pixel.
+    /// Pixels of the original photo for each pixel of the scaled one, from top to bottom.
     y_ratio: f32,
 }
 

@@ -26,13 +26,13 @@ pub(super) struct TransformerConfig {
     pub(super) hidden_size: usize,
     /// The number of layers.
     pub(super) num_hidden_layers: usize,
-    /// Heads of each attention; they divide the width.
+    /// The number of attention heads of each layer, a divisor of the width.
     pub(super) num_attention_heads: usize,
     /// Width inside the feed-forward part.
     pub(super) intermediate_size: usize,
     /// The activation of the feed-forward part.
     pub(super) hidden_act: Activation,
-    /// Dropout of embeddings and of what each part adds.
+    /// Dropout of the embeddings, and of what attention and the feed-forward part add to a state.
     #[serde(default)]
     pub(super) hidden_dropout_prob: f32,
     /// Dropout of attention's weights.
@@ -40,7 +40,7 @@ pub(super) struct TransformerConfig {
     pub(super) attention_dropout: f32,
     /// The longest caption, in pieces, special ones included.
     pub(super) max_position_embeddings: usize,
-    /// Rows of the embedding of segments; a caption is of segment 0.
+    /// The number of rows of the segment embedding; all words of a caption are in segment 0.
     pub(super) type_vocab_size: Option<usize>,
     /// Standard deviation of weights that are drawn. The published code of CLIP and SigLIP has another
     /// one for each kind of weight.
@@ -51,10 +51,10 @@ pub(super) struct TransformerConfig {
     /// that of the word.
     #[serde(default, rename = "position_embedding_type")]
     pub(super) _positions: PositionEmbedding,
-    /// Whether words see only those before them. A BERT with this is refused.
+    /// Whether a word attends only to itself and the words before it. A BERT with this is refused.
     #[serde(default)]
     pub(super) is_decoder: bool,
-    /// The piece that captions are padded with; `None` for BERT, whose tokenizer has it.
+    /// The id of the piece with which captions are padded; `None` for BERT, whose tokenizer has it.
     pub(super) pad_token_id: Option<u32>,
 }
 
@@ -67,7 +67,7 @@ pub(super) enum PositionEmbedding {
 
 impl TransformerConfig {
     /// Reads `config.json` of a whole model, or of its text half alone, in one of the families of
-    /// `encoder`. Also gives the JSON of the keys that a checkpoint holds.
+    /// `encoder`. Also returns the JSON of the keys that a checkpoint stores.
     ///
     /// # Errors
     /// The file cannot be read; it is other JSON; its family, activation or kind of positions is not
@@ -140,8 +140,9 @@ impl TransformerConfig {
         }
     }
 
-    /// The factors of the number of parameters, without biases and norms, for
-    /// [`TextModel::least_numbers`](super::model::TextModel::least_numbers), which adds their products.
+    /// Lists of factors, one for each kind of weight matrix. The sum of their products is the
+    /// number of parameters without biases and norms, which
+    /// [`TextModel::least_numbers`](super::model::TextModel::least_numbers) computes.
     pub(super) fn products(&self, joint_width: usize) -> [Vec<usize>; 5] {
         let (width, layers) = (self.hidden_size, self.num_hidden_layers);
         [
@@ -156,7 +157,8 @@ impl TransformerConfig {
 
 /// The family of a file, and the part of the file that describes the text model.
 ///
-/// Files of 2018 name no family. Such a file has the encoder's family, if that has only one.
+/// Files of 2018 have no `model_type`. Such a file is of the encoder's family, if the encoder has
+/// only one.
 fn family(file: PublishedConfig, encoder: &str) -> Result<(&'static Family, PublishedConfig)> {
     let families = || {
         FAMILIES
@@ -186,7 +188,7 @@ fn family(file: PublishedConfig, encoder: &str) -> Result<(&'static Family, Publ
     }
 }
 
-/// The keys as JSON, in the order of the family.
+/// The keys as JSON, in the order of the family's list of keys.
 fn to_json(path: &Path, family: &Family, keys: &Map<String, Value>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let order = family.keys.iter().map(|(key, _)| (key, keys.get(*key)));

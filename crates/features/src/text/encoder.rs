@@ -7,17 +7,17 @@ use crate::transformer::Drops;
 use uard_core::Words;
 use uard_linalg::matmul::Matmul;
 
-/// A GRU or a transformer, with the layer that ends in the joint space.
+/// A text encoder for captions: a GRU, or a transformer with a projection to the joint space.
 #[derive(Debug, Clone)]
 pub enum CaptionEncoder {
-    /// For a vocabulary of words.
+    /// For captions of whole words from a vocabulary.
     Gru(TextEncoder),
-    /// For the pieces of a published model.
+    /// For captions of pieces from a published model's tokenizer.
     Transformer(TextTransformer),
 }
 
 impl CaptionEncoder {
-    /// The same encoder with another kind of matrix product.
+    /// The same encoder with this precision of its matrix products.
     #[must_use]
     pub fn with_matmul(self, matmul: Matmul) -> Self {
         match self {
@@ -26,7 +26,7 @@ impl CaptionEncoder {
         }
     }
 
-    /// The words of each caption as unit rows.
+    /// Computes the words of each caption as unit vectors, the rows of the result.
     ///
     /// # Shapes
     /// The rows are [C, W, D]; rows beyond a caption's count are zero. `drops` is given in training

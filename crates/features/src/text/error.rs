@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// An error, with what was expected and found.
+/// An error in a caption, vocabulary, tokenizer or file of word vectors, or in a batch of captions.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextError {
@@ -11,7 +11,7 @@ pub enum TextError {
     MissingSpecial {
         /// The file.
         path: PathBuf,
-        /// The word.
+        /// The special word.
         word: &'static str,
     },
     /// A vocabulary whose indices are not 0 to n - 1, each once.
@@ -59,9 +59,9 @@ pub enum TextError {
     CaptionTooLong {
         /// The caption's index in the batch.
         caption: usize,
-        /// Its number of words.
+        /// The caption's number of words.
         words: usize,
-        /// The positions of the model.
+        /// The number of positions of the model.
         positions: usize,
     },
     /// A malformed line in a file of word vectors.
@@ -73,7 +73,7 @@ pub enum TextError {
         line: usize,
         /// How many numbers each word should have.
         expected: usize,
-        /// What the line has instead.
+        /// A description of what was found instead.
         problem: String,
     },
     /// A batch was made of no captions.
@@ -96,7 +96,7 @@ pub enum TextError {
         caption: usize,
         /// The word's index in the caption.
         word: usize,
-        /// Its id.
+        /// The word's id.
         id: u32,
         /// The number of words in the vocabulary.
         vocabulary: usize,

@@ -1,5 +1,5 @@
-//! Captions to words of the joint space: by a vocabulary and a GRU, or by the pieces and the
-//! transformer of a published model.
+//! Encodes captions as words of the joint space, with a vocabulary and a GRU, or with the pieces
+//! and the transformer of a published model.
 
 mod config;
 mod encoder;

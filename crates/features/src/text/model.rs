@@ -81,8 +81,8 @@ impl<'de> Deserialize<'de> for TextKind {
     }
 }
 
-/// Converts captions to ids, gives the ids of each word, and creates the encoder of the ids with its
-/// first parameters.
+/// Converts captions to ids, finds the ids of each word, and creates the encoder with its first
+/// parameters.
 #[derive(Debug)]
 pub struct TextModel(Units);
 
@@ -115,7 +115,8 @@ pub struct CaptionWord {
 }
 
 impl TextModel {
-    /// A vocabulary for a GRU whose parameters are drawn; words with a vector start from that.
+    /// A vocabulary for a GRU with random first parameters; words that have a vector in `vectors`
+    /// start from it.
     ///
     /// Captions are cut to `longest` words, `<start>` and `<end>` included.
     pub fn from_vocabulary(
@@ -239,7 +240,8 @@ impl TextModel {
     }
 
     /// How many numbers all parameters have, without biases and norms. A checkpoint with fewer is
-    /// refused before memory is allocated; sizes that overflow give `u64::MAX`.
+    /// refused before memory is allocated; sizes that overflow give `u64::MAX`. For a transformer,
+    /// P is the number of positions, L of layers, and I the width inside the feed-forward part.
     ///
     /// ```text
     /// GRU:         V E + 6 H (E + H)
@@ -265,7 +267,7 @@ impl TextModel {
         products.iter().map(product).fold(0, u64::saturating_add)
     }
 
-    /// The ids of a caption.
+    /// The ids of a caption's words or pieces.
     ///
     /// # Errors
     /// When the tokenizer fails on the caption.
@@ -331,7 +333,7 @@ impl TextModel {
         }
     }
 
-    /// The number of ids.
+    /// The number of different ids.
     pub fn ids(&self) -> usize {
         match &self.0 {
             Units::Words { vocabulary, .. } => vocabulary.len(),
@@ -339,7 +341,7 @@ impl TextModel {
         }
     }
 
-    /// How many words start from a vector of a file; `None` if no vectors were given.
+    /// How many words start from a vector of a file of word vectors; `None` if none was given.
     pub fn word_vectors(&self) -> Option<usize> {
         match &self.0 {
             Units::Words { vectors, .. } => vectors.as_ref().map(WordVectors::found),
@@ -358,7 +360,7 @@ fn pieces(folder: &Path, file: &str, encoder: &str, longest: usize) -> Result<Un
     })
 }
 
-/// Cuts to at most `longest` ids, of which the last stays the last.
+/// Cuts to at most `longest` ids, and keeps the last id as the last.
 fn cut(mut ids: Vec<u32>, longest: usize) -> Vec<u32> {
     if let (Some(&end), true) = (ids.last(), ids.len() > longest) {
         ids.truncate(longest.saturating_sub(1));

@@ -34,7 +34,8 @@ pub(super) struct Piece {
     /// The piece as in the vocabulary: BERT's `##ing` continues a word, CLIP's `ing</w>` ends one,
     /// SigLIP's `▁dog` begins one.
     pub(super) text: String,
-    /// Its word and bytes in the caption; `None` for the special pieces around a caption.
+    /// The word and the bytes of the caption from which the piece comes; `None` for the special
+    /// pieces around a caption.
     pub(super) origin: Option<Origin>,
 }
 
@@ -59,8 +60,8 @@ impl Pieces {
     }
 }
 
-/// The most letters that a normalizer may make of one letter: published tokenizers replace spaces and
-/// quotes only, and a file that replaces more would fill the memory.
+/// The most letters with which a normalizer may replace one letter. Published tokenizers replace
+/// only spaces and quotes; a file with a larger growth could fill the memory.
 const MOST_GROWTH: f64 = 4096.0;
 
 /// The most steps of normalizer and pre-tokenizer; published tokenizers have fewer than ten.
@@ -310,8 +311,8 @@ fn growth(step: &Map<String, Value>) -> f64 {
     }
 }
 
-/// Whether the table of a step is as long as its first four bytes say. The library allocates memory
-/// of that size.
+/// Whether the table of a step, if it has one, is as long as its first four bytes say. The library
+/// allocates memory of that size.
 fn has_whole_charsmap(step: &Map<String, Value>) -> bool {
     let text = step.get("precompiled_charsmap").and_then(Value::as_str);
     let bytes = text.map(|text| STANDARD.decode(text).unwrap_or_default());
@@ -337,7 +338,7 @@ pub(super) fn refused(path: &Path, cause: String) -> Error {
     })
 }
 
-/// The first pieces of a caption, at most `longest` with the special pieces, all of which stay.
+/// The first pieces of a caption: at most `longest`, special pieces included, which are all kept.
 fn pieces(encoding: &Encoding, longest: usize) -> Pieces {
     let words = encoding.get_word_ids().iter().zip(encoding.get_offsets());
     let pieces = encoding.get_tokens().iter().zip(words);

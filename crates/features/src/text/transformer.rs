@@ -21,7 +21,8 @@ use uard_hub::weights::Weights;
 /// The name of the projection.
 const PROJECTION: &str = "text.projection";
 
-/// Captions to unit rows: a BERT or the text half of CLIP or SigLIP, a linear layer, unit length.
+/// Encodes words of captions as unit vectors: a BERT or the text half of CLIP or SigLIP, then a
+/// linear layer, whose outputs are scaled to unit length.
 ///
 /// The parameters have Hugging Face's names after `text.bert.` or `text.tower.`, so that a group of
 /// the optimizer can give them a learning rate of their own. The projection is
@@ -29,8 +30,8 @@ const PROJECTION: &str = "text.projection";
 /// model, and CLIP's projection of whole captions are not read. Special pieces are words.
 ///
 /// Only valid words are computed, one caption after the other without padding, so that the ids of
-/// padding have no influence. A caption of SigLIP is filled with SigLIP's own padding up to the last
-/// position, which its words see, as in its training.
+/// padding have no influence. A caption of SigLIP is filled with SigLIP's own padding up to the
+/// last position; its words attend to this padding, as in the training of SigLIP.
 ///
 /// # Source
 /// `BertModel` with absolute positions, `CLIPTextModel` and `SiglipTextModel` of transformers, in
@@ -42,7 +43,7 @@ pub struct TextTransformer {
     joint_width: usize,
     words: Embedding,
     positions: Embedding,
-    /// The row [1, H] that is added to every word.
+    /// The embedding [1, H] of segment 0, which is added to every word.
     segment: Option<Tensor>,
     norm: Norm,
     layers: Vec<Layer>,
@@ -53,7 +54,7 @@ pub struct TextTransformer {
 /// The input of the layers: the pieces of the captions one after the other.
 struct LayerInput {
     ids: Vec<u32>,
-    /// The pieces of each caption, padding of SigLIP included.
+    /// The number of pieces of each caption, padding of SigLIP included.
     counts: Vec<usize>,
     /// The rows of the valid words; `None` if all rows are.
     valid: Option<Vec<u32>>,
@@ -62,11 +63,11 @@ struct LayerInput {
 /// The first values of the parameters.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InitialWeights<'a> {
-    /// Those of a trained model. Without them, weights are drawn from a normal distribution, each
-    /// tensor from the stream that has its name as label; biases are zero, and layer norms have scale
-    /// one and shift zero, as in the published code.
+    /// The weights of a trained model. Without them, weights are drawn from a normal distribution,
+    /// each tensor from the random stream that has its name as label; biases are zero, and layer
+    /// norms have scale one and shift zero, as in the published code.
     pub(super) stored: Option<&'a Weights>,
-    /// The draws of the projection, and of weights that are not stored.
+    /// The random streams of the projection, and of weights that are not stored.
     pub(super) draws: &'a Draws,
 }
 
@@ -94,8 +95,8 @@ impl TextTransformer {
         })
     }
 
-    /// The same encoder with a frozen model, which no gradient reaches and no graph is built of. The
-    /// projection is trained further. The model's parameters stay in `parameters`.
+    /// The same encoder with a frozen model: its parameters get no gradient, and no graph is built
+    /// for it. The projection can still be trained. The model's parameters stay in `parameters`.
     ///
     /// # Errors
     /// When these are not the parameters that the encoder was created with.
@@ -143,13 +144,13 @@ impl TextTransformer {
         })
     }
 
-    /// The same encoder with another kind of matrix product.
+    /// The same encoder with this precision of its matrix products.
     #[must_use]
     pub(super) fn with_matmul(self, matmul: Matmul) -> Self {
         Self { matmul, ..self }
     }
 
-    /// The words of each caption as unit rows.
+    /// Computes the words of each caption as unit vectors, the rows of the result.
     ///
     /// # Shapes
     /// The rows are [C, W, D]; rows beyond a caption's count are zero. `drops` is given in

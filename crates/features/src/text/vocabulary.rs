@@ -170,7 +170,8 @@ impl Vocabulary {
         start.chain(ids).chain([self.specials.end]).collect()
     }
 
-    /// The id of a word as [`tokenize`] gives it; that of `<unk>` if the word is not there.
+    /// The id of a word, as [`tokenize`] writes it; the id of `<unk>` if the vocabulary lacks the
+    /// word.
     pub fn id(&self, word: &str) -> u32 {
         self.ids.get(word).copied().unwrap_or(self.specials.unknown)
     }

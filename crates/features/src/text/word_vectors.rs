@@ -22,10 +22,10 @@ pub struct WordVectors {
 impl WordVectors {
     /// Reads the vectors of a vocabulary's words from a file with a line `word v1 … vN` for each.
     ///
-    /// If the first line has two whole numbers, it is the header of word2vec's text files: the number
-    /// of words, and the width, which is checked. A word may contain spaces, as in `glove.840B.300d`.
-    /// A word that is in the file twice has the vector of its first line. Words that are not in the
-    /// vocabulary, and empty lines, are skipped.
+    /// If the first line has two whole numbers, it is the header of word2vec's text files: the
+    /// number of words, and the width, which is checked. A word may contain spaces, as in
+    /// `glove.840B.300d`. A word that is in the file more than once has the vector of its first
+    /// line. Words that are not in the vocabulary, and empty lines, are skipped.
     ///
     /// # Shapes
     /// Each vector has `width` numbers.
@@ -105,7 +105,8 @@ fn is_header(line: &str, width: usize) -> std::result::Result<bool, String> {
     let [words, found] = fields[..] else {
         return Ok(false);
     };
-    // With vectors of one number, the line may also be a word, which is a number, and its vector.
+    // If vectors have one number, such a line may also be a word that looks like a number, and its
+    // vector.
     let (Ok(_), Ok(found), false) = (words.parse::<u64>(), found.parse::<usize>(), width == 1)
     else {
         return Ok(false);

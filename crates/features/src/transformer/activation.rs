@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn vectors_of_f32_equal_the_scalar_form_in_f64() {
-        // The larger numbers are where exponentials saturate.
+        // The larger numbers test the activations where exponentials saturate.
         let x = [
             numbers().as_tensor().clone(),
             (numbers().as_tensor() * 30.0).unwrap(),

@@ -15,10 +15,10 @@ use crate::Result;
 /// A finite logit so low that its weight is zero.
 const ABSENT: f64 = -1e30;
 
-/// Which words of its caption a word sees.
+/// To which words of its caption a word attends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Visibility {
-    /// All of them.
+    /// All words.
     All,
     /// Itself, and those before it.
     Causal,
@@ -37,7 +37,7 @@ impl Visibility {
 /// The captions of a batch, whose words are rows one after the other, without padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Spans {
-    /// Words of each caption.
+    /// The number of words of each caption.
     counts: Vec<usize>,
     heads: usize,
     visibility: Visibility,
@@ -75,8 +75,8 @@ impl Spans {
     }
 }
 
-/// The word, of N valid ones, of each row of captions that are padded to `longest` words; N for
-/// padding.
+/// For each row of captions that are padded to `longest` words, the index of its word among the N
+/// valid words; N for padding.
 fn words_of_padded_rows(counts: &[usize], longest: usize) -> Vec<u32> {
     let words: usize = counts.iter().sum();
     let mut word_of_row = vec![words as u32; counts.len() * longest];
@@ -116,7 +116,7 @@ pub(super) struct SelfAttention {
 }
 
 impl SelfAttention {
-    /// `names` are those of the layers of query, key, value and output.
+    /// Makes the four layers; `names` are the names of the layers of query, key, value and output.
     pub(super) fn make(make: &mut MakeTensor, names: [String; 4], width: usize) -> Result<Self> {
         let [query, key, value, output] =
             names.map(|name| Dense::make(make, &name, [width, width]));
@@ -128,7 +128,7 @@ impl SelfAttention {
         })
     }
 
-    /// The output [N, H] for words [N, H]; `factors` are those of dropout, one for each cell.
+    /// The output [N, H] for words [N, H]; `factors` are the factors of dropout, one for each cell.
     pub(super) fn forward(
         &self,
         words: &Tensor,
@@ -161,8 +161,8 @@ struct Projected {
 /// ```
 ///
 /// # Shapes
-/// query, key, value and result are [N, H], N the valid words of all captions; `factors` are those
-/// of dropout, one for each cell (caption, head, i, j).
+/// query, key, value and result are [N, H], where N is the number of valid words of all captions;
+/// `factors` are the factors f of dropout, one for each cell (caption, head, i, j).
 ///
 /// # Errors
 /// When a tensor operation fails.

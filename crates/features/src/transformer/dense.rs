@@ -1,4 +1,5 @@
-//! Linear layers, layer norms, and the feed-forward part of a transformer: what reads each row alone.
+//! Linear layers, layer norms, and the feed-forward part of a transformer: the layers that compute
+//! each row on its own.
 
 use candle_core::Tensor;
 use uard_core::layer_norm::layer_norm;
@@ -79,8 +80,8 @@ impl Norm {
 pub(super) struct FeedForward {
     pub(super) inside: Dense,
     pub(super) activation: Activation,
-    /// The inner width of the gated form, whose first layer gives twice as many numbers: the gates,
-    /// and what they are multiplied with.
+    /// The inner width of the gated form, whose first layer computes twice as many numbers: the
+    /// gates, and the numbers that they multiply.
     pub(super) gated: Option<usize>,
     pub(super) output: Dense,
 }

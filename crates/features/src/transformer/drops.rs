@@ -1,4 +1,5 @@
-//! Dropout of a transformer: every place in the network has a stream of draws of its own.
+//! Dropout of a transformer: every place in the network with dropout has a random stream of its
+//! own.
 
 use candle_core::Tensor;
 use uard_core::dropout::Dropout;
@@ -6,13 +7,14 @@ use uard_core::random::{Draws, Stream};
 
 use crate::Result;
 
-/// The label of the streams of draws, for every model: another one would change what a seed gives.
+/// The label of the streams of draws, for every model: another label would change the draws of
+/// every seed.
 const LABEL: &str = "bert.dropout";
 
 /// The draws of one training step.
 ///
-/// They depend on the seed, the step and the place in the batch, so that a resumed run drops the same
-/// numbers.
+/// They depend on the seed, the step and the place in the network, so that a resumed run drops the
+/// same numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct Drops<'a> {
     /// The draws of the run.
@@ -33,7 +35,7 @@ pub(crate) struct StepDropout<'a> {
 }
 
 impl StepDropout<'_> {
-    /// The dropout of a layer. Place 0 is that of the embeddings, and each layer has three.
+    /// The dropout of a layer. Place 0 is that of the embeddings, and each layer has three places.
     pub(crate) fn for_layer(self, layer: u64) -> Self {
         Self {
             first_place: 1 + 3 * layer,

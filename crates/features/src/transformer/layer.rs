@@ -79,8 +79,8 @@ impl LayerNames {
 pub(crate) enum FeedForwardKind {
     /// A layer, the activation, a layer.
     Plain,
-    /// `mlp.weights_in` gives gates and what they are multiplied with, then `mlp.weights_out`
-    /// (SwiGLU).
+    /// `mlp.weights_in` computes gates and the numbers that they multiply, then `mlp.weights_out`
+    /// reads the products (SwiGLU).
     Gated,
 }
 
@@ -97,7 +97,7 @@ pub(crate) struct LayerShape {
     pub(crate) epsilon: f64,
 }
 
-/// One layer.
+/// One layer of a transformer.
 #[derive(Debug, Clone)]
 pub(crate) struct Layer {
     attention: SelfAttention,

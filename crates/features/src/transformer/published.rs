@@ -58,8 +58,9 @@ impl PublishedConfig {
 
     /// One half of the model.
     ///
-    /// Files of 2022 hold it twice; as in transformers, `{half}_config_dict` is used where there is
-    /// one. If the file has neither, the half has no keys, and all its values are defaults.
+    /// Files of 2022 hold each half twice; as in transformers, `{half}_config_dict` is used where
+    /// there is one, else `{half}_config`. If the file has neither, the half has no keys, and all
+    /// its values are defaults.
     pub(crate) fn half(&self, half: Half) -> Self {
         let names = match half {
             Half::Text => ["text_config_dict", "text_config"],
@@ -74,7 +75,7 @@ impl PublishedConfig {
         }
     }
 
-    /// The defaults, with the values of the file in their place.
+    /// The defaults, replaced by the values of the file where it has them.
     pub(crate) fn merged_over<T: Serialize + DeserializeOwned>(&self, defaults: &T) -> Result<T> {
         let mut all = serde_json::to_value(defaults).map_err(|source| self.json_error(source))?;
         if let Some(all) = all.as_object_mut() {
@@ -101,7 +102,7 @@ impl PublishedConfig {
 }
 
 /// The prefix of the tensors' names in a file: `prefix` in files of a larger model, else nothing.
-/// `name`, without a prefix, is that of a tensor that every file has.
+/// `name` is the name, without a prefix, of a tensor that every file has.
 pub(crate) fn stored_prefix<'a>(weights: &Weights, prefix: &'a str, name: &str) -> &'a str {
     match weights.has(&format!("{prefix}{name}")) {
         true => prefix,

@@ -22,8 +22,8 @@ pub fn product<T: Element>(
     scalar::product(rows, columns, out, stride);
 }
 
-/// The product of words that hold `group` depths each. It is not generic, so that the kernels are
-/// compiled in this crate and not in each crate that calls them.
+/// The product of panels. `group` is [`Element::GROUP`]: 1 for f32, 2 for bf16. The function is not
+/// generic, so that the kernels are compiled in this crate and not in each crate that calls them.
 #[cfg(target_arch = "x86_64")]
 fn compiled(instructions: Instructions, group: usize, operands: Operands) {
     match (group, instructions.set(), instructions.pairs()) {

@@ -19,7 +19,7 @@ const PANELS_IN_A_TASK: usize = 8;
 const COLUMNS: usize = 96;
 
 thread_local! {
-    /// Where the thread packs rows of a left matrix that comes unpacked.
+    /// The buffer into which a thread packs rows of a left matrix that was passed unpacked.
     static PACKED_ROWS: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
     /// Products of the rows with [`COLUMNS`] columns, padding of panels included.
     static SUMS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };

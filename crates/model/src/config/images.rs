@@ -16,7 +16,7 @@ pub struct ImagesConfig {
     pub weights: Vec<Source>,
     /// Number of regions of a photo: a number, `"10-100"`, or `"all"`.
     pub regions: RegionCount,
-    /// Precision of the encoder's products.
+    /// Precision of the encoder's matrix products.
     pub matmul: Matmul,
 }
 

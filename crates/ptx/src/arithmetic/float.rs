@@ -21,7 +21,7 @@ pub(crate) fn bits(value: f32) -> u64 {
 }
 
 /// The functions that both precisions have. Arithmetic rounds to nearest; comparisons give 1 or 0,
-/// and those that end in `u` give 1 where an operand is NaN.
+/// and those whose name ends in `u` give 1 if an operand is NaN.
 macro_rules! of_any_precision {
     ($name:expr, $value:path, $bits:expr) => {{
         macro_rules! compare {
@@ -57,12 +57,12 @@ macro_rules! of_any_precision {
     }};
 }
 
-/// The double-precision function of an instruction's name.
+/// The function of the double-precision instruction with this name.
 pub(crate) fn double(name: &str) -> Option<Function> {
     of_any_precision!(name, f64::from_bits, f64::to_bits)
 }
 
-/// The single-precision function of an instruction's name.
+/// The function of the single-precision instruction with this name.
 pub(crate) fn single(name: &str) -> Option<Function> {
     Some(match name {
         "neg" => Function::One(|a| a ^ 0x8000_0000),
@@ -98,7 +98,7 @@ fn flushed(a: u64) -> u64 {
     }
 }
 
-/// The larger operand; the other one if one is NaN. +0 is larger than −0.
+/// The larger operand; if one is NaN, the other one. +0 is larger than −0.
 fn larger(a: f32, b: f32) -> f32 {
     match a == b && a.is_sign_negative() {
         true => b,

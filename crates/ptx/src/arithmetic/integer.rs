@@ -12,7 +12,7 @@ use super::float;
 use crate::instruction::Function;
 use crate::types::Type;
 
-/// A function of the integer type of `$kind`, which the body calls `T`.
+/// Makes the function of an instruction for the integer type of `$kind`, which the body calls `T`.
 macro_rules! of_integer {
     ($kind:expr, $arity:ident, $body:expr) => {
         match $kind {
@@ -29,7 +29,7 @@ macro_rules! of_integer {
     }};
 }
 
-/// The function of an instruction's name and type.
+/// The function of the instruction with this name and type.
 ///
 /// As on the GPU, a division by zero gives all ones and its remainder the dividend, and a shift by
 /// the width or more gives zero, or copies of the sign for a signed shift to the right.

@@ -29,7 +29,7 @@ impl LaneAccess {
     }
 }
 
-/// The address within a space: shared addresses have 32 bits.
+/// The part of an address that counts in a kind of memory: addresses in shared memory have 32 bits.
 pub(super) fn within(space: Space, address: u64) -> u64 {
     match space {
         Space::Global => address,
@@ -114,7 +114,7 @@ impl Block<'_> {
         Ok(())
     }
 
-    /// A read by one thread.
+    /// Reads memory for one thread, after checking the access.
     pub(super) fn read(
         &mut self,
         warp: &Warp,
@@ -132,7 +132,7 @@ impl Block<'_> {
         }
     }
 
-    /// A write by one thread.
+    /// Writes memory for one thread, after checking the access.
     fn write(&mut self, warp: &Warp, touch: LaneAccess, from: &[u8]) -> Result<(), Fault> {
         let LaneAccess { lane, address, .. } = touch;
         check_alignment(touch.space, address, from.len())?;

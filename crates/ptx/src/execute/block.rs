@@ -42,7 +42,7 @@ impl<'g> Block<'g> {
         self.epoch = 1;
     }
 
-    /// An access of this block to global memory.
+    /// Describes an access of this block to global memory, for the search for races.
     pub(crate) fn access(&self, strong: bool) -> BlockAccess {
         BlockAccess {
             block: self.index,
@@ -50,7 +50,7 @@ impl<'g> Block<'g> {
         }
     }
 
-    /// An access of a thread to shared memory now.
+    /// Describes an access of a thread to shared memory, with the numbers of barriers so far.
     pub(crate) fn thread_access(&self, warp: &Warp, lane: usize, strong: bool) -> ThreadAccess {
         ThreadAccess {
             thread: warp.thread(lane),

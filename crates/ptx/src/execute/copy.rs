@@ -29,7 +29,7 @@ struct PendingCopy {
 }
 
 impl Block<'_> {
-    /// `cp.async`
+    /// Executes `cp.async`: begins an asynchronous copy in each active lane.
     pub(super) fn copy(
         &mut self,
         warp: &Warp,
@@ -67,7 +67,8 @@ impl Block<'_> {
         Ok(PendingCopy { to, bytes })
     }
 
-    /// `cp.async.commit_group`
+    /// Executes `cp.async.commit_group`: collects the copies that belong to no group yet in a new
+    /// group.
     pub(super) fn commit_copies(&mut self, warp: &Warp, active: u32) {
         for lane in lanes(active) {
             let copies = &mut self.copies[warp.thread(lane) as usize];
@@ -76,7 +77,7 @@ impl Block<'_> {
         }
     }
 
-    /// `cp.async.wait_group`
+    /// Executes `cp.async.wait_group`: completes all groups but the newest `left`.
     pub(super) fn wait_for_copies(&mut self, warp: &Warp, active: u32, left: usize) -> Step<()> {
         for lane in lanes(active) {
             let by = self.thread_access(warp, lane, false);

@@ -43,7 +43,7 @@ impl Element {
 }
 
 impl Warp {
-    /// `mma.sync`
+    /// Executes `mma.sync`: a matrix product plus an accumulator.
     pub(super) fn multiply(&mut self, product: &Product, present: u32) -> Step<()> {
         expect_whole_warp(present)?;
         let element = product.element;
@@ -83,7 +83,7 @@ impl Warp {
 }
 
 impl Block<'_> {
-    /// `ldmatrix.sync`: lane `8m + r` gives the address of row `r` of matrix `m`.
+    /// Executes `ldmatrix.sync`: lane `8m + r` gives the address of row `r` of matrix `m`.
     pub(super) fn load_matrix(
         &mut self,
         warp: &mut Warp,

@@ -27,7 +27,7 @@ pub(crate) struct Grid<'g> {
 /// The result of a step of a warp.
 pub(crate) type Step<T> = std::result::Result<T, LaneFault>;
 
-/// A fault and its lane.
+/// A fault and the lane that is at fault.
 #[derive(Debug)]
 pub(crate) struct LaneFault {
     pub(crate) lane: usize,

@@ -22,7 +22,7 @@ pub(crate) struct Warp {
     pub(crate) alive: u32,
     /// Lanes that wait at a collective instruction.
     pub(crate) waiting: u32,
-    /// For each of them, the member mask of its instruction.
+    /// For each waiting lane, the member mask of the collective instruction.
     pub(crate) members: [u32; 32],
     /// Lanes that wait at the barrier of the block.
     pub(crate) at_barrier: u32,
@@ -38,7 +38,7 @@ const LIMIT: u64 = 1 << 25;
 /// Lanes that run together.
 #[derive(Clone, Copy, Debug)]
 struct Group {
-    /// Their program counter.
+    /// The program counter of these lanes.
     counter: u32,
     lanes: u32,
     /// The lanes for which the guard of the instruction holds.
@@ -49,9 +49,9 @@ struct Group {
 enum Next {
     /// With the following instruction.
     Following,
-    /// With this instruction, for all lanes.
+    /// With the instruction of this index, for all lanes of the group.
     Jump(u32),
-    /// The counters of the lanes are set; choose a group again.
+    /// The program counters of the lanes have been set, and a group must be chosen again.
     Choose,
 }
 

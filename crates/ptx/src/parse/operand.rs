@@ -7,13 +7,13 @@ use crate::error::Result;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Operand<'t> {
     Name(&'t str),
-    /// Bits of `12`, `-1`, `0f3F800000` or `0d3FF0000000000000`.
+    /// The bits of a number such as `12`, `-1`, `0f3F800000` or `0d3FF0000000000000`.
     Number(u64),
-    /// `{%r1, %r2}`
+    /// Several operands: `{%r1, %r2}`.
     Vector(Vec<Operand<'t>>),
-    /// `[%rd1+16]`
+    /// An address with its offset: `[%rd1+16]`.
     Address(Box<Operand<'t>>, u64),
-    /// `%r1|%p1`
+    /// Two registers that are both written: `%r1|%p1`.
     Pair(&'t str, &'t str),
 }
 

@@ -65,7 +65,7 @@ impl<'t> Cursor<'t> {
         Self { tokens, at: 0 }
     }
 
-    /// The next word or sign; empty at the end.
+    /// The next word or sign; an empty text at the end.
     pub(crate) fn peek(&self) -> &'t str {
         self.peek_after(0)
     }

@@ -50,7 +50,7 @@ pub(super) fn box_of_word(boxes: &[AnsweredBox], word: usize) -> Option<usize> {
     boxes.iter().position(|known| known.words.contains(&word))
 }
 
-/// The part of a box x1 y1 x2 y2 that lies in the picture; `None` where that has no area.
+/// The part of a box `[x1, y1, x2, y2]` that lies in the picture; `None` if that part has no area.
 fn clipped(corners: [f32; 4], size: PictureSize) -> Option<Rectangle> {
     let [x1, y1, x2, y2] = corners.map(f64::from);
     let [x1, x2] = [x1, x2].map(|x| x.clamp(0.0, f64::from(size.width)));
@@ -135,8 +135,8 @@ impl Rectangle {
     }
 }
 
-/// Places labels greedily, the most relevant box first: of eleven positions around or in a box, the
-/// first that covers the least of the earlier labels.
+/// Places labels greedily, that of the most relevant box first: each label gets, of eleven
+/// positions around or in its box, the first that covers the least of the labels placed before.
 fn place_labels(boxes: &[AnsweredBox], names: &[String], size: PictureSize) -> Vec<Rectangle> {
     let frame = (f64::from(size.width), f64::from(size.height));
     let height = frame.0.max(frame.1) * 0.052;

@@ -1,6 +1,7 @@
 //! The colour scale of relevance.
 
-/// Sand to deep teal. Lightness falls from end to end, so that the order is visible in grey too.
+/// The colours of the scale, from sand to deep teal. Lightness falls from end to end, so that their
+/// order is visible in grey too.
 const RAMP: [[f64; 3]; 5] = [
     [238.0, 217.0, 158.0],
     [186.0, 219.0, 183.0],
@@ -23,16 +24,17 @@ pub(super) struct Shade {
 }
 
 impl RelevanceScale {
-    /// A scale over `[low, high]`, widened where that is empty.
+    /// A scale over the range `[low, high]`, which is widened if it is empty.
     pub(super) fn new(low: f64, high: f64) -> Self {
         let high = high.max(low + 0.05);
         Self { low, high }
     }
 
-    /// The colour of one relevance; outside the scale that of the nearest end.
+    /// The colour of one relevance; a relevance outside the scale gets the colour of the nearest
+    /// end.
     pub(super) fn shade(self, relevance: f64) -> Shade {
         let fraction = ((relevance - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
-        // NaN gets the colour of the lowest.
+        // NaN gets the colour of the lowest relevance.
         let position = fraction.max(0.0) * (RAMP.len() - 1) as f64;
         let below = (position as usize).min(RAMP.len() - 2);
         let share = position - below as f64;
@@ -45,7 +47,7 @@ impl RelevanceScale {
         }
     }
 
-    /// The ramp as a CSS gradient, left to right.
+    /// The colours of the scale as a CSS gradient, from left to right.
     pub(super) fn gradient(self) -> String {
         let step = (self.high - self.low) / (RAMP.len() - 1) as f64;
         let stops =

@@ -13,12 +13,12 @@ const WIDTH: f64 = 350.0;
 const HEIGHT: f64 = 215.0;
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = 26.0;
-/// Largest number of epochs that are drawn of a run.
+/// Largest number of epochs of one run that are drawn.
 const PANELS: usize = 6;
 /// Number of points of a fitted curve.
 const POINTS: usize = 120;
 
-/// The hills of one epoch; there are samples of both kinds.
+/// The hills of one epoch, which has both relevant and irrelevant samples.
 #[derive(Clone, Copy)]
 struct Panel<'a> {
     run: &'a RunRecord,
@@ -101,7 +101,8 @@ fn chosen(run: &RunRecord) -> Vec<Panel<'_>> {
         .collect();
     let best = panels.iter().position(|panel| panel.is_best());
     if let Some(best) = best.filter(|best| !indices.contains(best)) {
-        // The best epoch replaces the nearest of the inner ones; the first and last are kept.
+        // The best epoch replaces the nearest of the epochs in between; the first and last are
+        // kept.
         let between = indices[1..PANELS - 1].iter_mut();
         if let Some(nearest) = between.min_by_key(|index| index.abs_diff(best)) {
             *nearest = best;
@@ -111,8 +112,8 @@ fn chosen(run: &RunRecord) -> Vec<Panel<'_>> {
     indices.into_iter().map(|index| panels[index]).collect()
 }
 
-/// The same axes for all panels, so that they can be compared: x covers every bin with more than a
-/// thousandth of its samples and every threshold, y the highest density.
+/// The same axes for all panels, so that they can be compared: x covers every threshold and every
+/// bin with more than a thousandth of its histogram's samples, y the highest density.
 fn frame(panels: &[Panel]) -> Plot {
     let (mut low, mut high, mut top) = (0.0f64, 0.0f64, 0.0f64);
     for Panel { epoch, .. } in panels {
@@ -129,7 +130,7 @@ fn frame(panels: &[Panel]) -> Plot {
             .into_iter()
             .filter_map(|hill| peak(hill.1?))
         {
-            // A very narrow fit must not flatten the histograms.
+            // The peak of a very narrow fit is cut off, because it would flatten the histograms.
             top = top.max(peak.min(1.3 * top));
         }
         if epoch.threshold.is_finite() {
@@ -200,7 +201,7 @@ fn describe(panels: &[Panel]) -> String {
 }
 
 impl<'a> Panel<'a> {
-    /// `None` without samples of both kinds.
+    /// The panel of an epoch; `None` if relevant or irrelevant samples are missing.
     fn new(run: &'a RunRecord, epoch: &'a EpochRecord) -> Option<Self> {
         let drawable = epoch.hills.relevant.total() > 0 && epoch.hills.irrelevant.total() > 0;
         drawable.then_some(Self { run, epoch })

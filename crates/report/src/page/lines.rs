@@ -13,7 +13,7 @@ const STYLES: usize = 8;
 /// How values of a chart are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
-    /// Unchanged, with this many decimals.
+    /// The plain number, with this many decimals.
     Plain(usize),
     /// Fractions, written in percent.
     Fraction,
@@ -46,14 +46,14 @@ pub(super) struct Chart {
     pub(super) title: &'static str,
     pub(super) unit: Unit,
     pub(super) range: ValueRange,
-    /// Whether two charts fit in a row; otherwise three.
+    /// Whether the chart is so wide that two fit in a row; otherwise three do.
     pub(super) wide: bool,
 }
 
 /// One line of a chart.
 pub(super) struct Series {
     pub(super) name: String,
-    /// Class of `page.css` that colours it.
+    /// Class of `page.css` that colours the line.
     pub(super) class: String,
     /// Epoch and value of each point.
     pub(super) points: Vec<(f64, f64)>,

@@ -24,19 +24,19 @@ const STYLE: &str = include_str!("page.css");
 struct Page<'a> {
     /// Title of the window.
     title: &'a str,
-    /// `training report` or `study`.
+    /// Kind of the page: `training report` or `study`.
     kind: &'static str,
     /// The heading.
     heading: &'a str,
     /// One sentence below the heading.
     outcome: Markup,
-    /// Names and values below it; those without a value are left out.
+    /// Names and values below that sentence; names without a value are left out.
     facts: Vec<(&'static str, String)>,
     /// The command that made the page, as typed; may be empty.
     command: &'a str,
     /// CSS rules of this page, in addition to `page.css`.
     style: String,
-    /// Sections with an empty body are left out.
+    /// Sections of the page; those with an empty body are left out.
     sections: Vec<Section>,
 }
 

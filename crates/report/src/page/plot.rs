@@ -42,9 +42,9 @@ pub(super) struct Plot {
     pub(super) width: f64,
     /// Height, in the same units.
     pub(super) height: f64,
-    /// Left to right.
+    /// Horizontal axis, from left to right.
     pub(super) x: Axis,
-    /// Bottom to top.
+    /// Vertical axis, from bottom to top.
     pub(super) y: Axis,
 }
 

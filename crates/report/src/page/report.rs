@@ -99,7 +99,7 @@ fn facts(runs: &[RunRecord]) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The different values of all runs, each once.
+/// The values that `read` gives for the runs; equal values are listed once.
 fn distinct(runs: &[RunRecord], read: impl Fn(&RunRecord) -> String) -> String {
     let mut values: Vec<String> = Vec::new();
     for value in runs.iter().map(read) {

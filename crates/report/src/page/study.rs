@@ -197,7 +197,7 @@ fn charts(index: usize, group: &str, settings: &[&SettingRecord]) -> Markup {
     }
 }
 
-/// Each epoch with the mean over the runs that have a value there.
+/// Each epoch with the mean over the runs that have a value in it.
 fn mean_of_runs(runs: &[RunNumbers], read: Reading) -> Vec<(f64, f64)> {
     let mut epochs: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for epoch in runs.iter().flat_map(|run| &run.epochs) {

@@ -12,7 +12,7 @@ pub struct ErrorShares {
     pub missed: f64,
     /// Fraction of irrelevant samples above the threshold.
     pub passed: f64,
-    /// Weighted mean of both.
+    /// Weighted mean of `missed` and `passed`.
     ///
     /// ```text
     /// error = ( missed + weight · passed ) / ( 1 + weight )
@@ -23,18 +23,18 @@ pub struct ErrorShares {
 /// The errors by the fitted normals and by the samples themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SampleErrors {
-    /// By the two fitted normals, with the penalty as weight of `passed`: the error that the
-    /// threshold minimises.
+    /// The errors by the two fitted normal distributions, with the penalty as the weight of
+    /// `passed`. The learned threshold minimises this `error`.
     pub modelled: Option<ErrorShares>,
-    /// By counting the samples of the epoch, with equal weights.
+    /// The errors by counting the samples of the epoch, with equal weights.
     pub measured: Option<ErrorShares>,
 }
 
 /// The errors of an epoch's samples at a threshold; `None` without samples.
 ///
-/// The fits are those of the last update, while the histograms hold the whole epoch, so the two also
-/// differ while the embedding changes fast. Samples of the bin that holds the threshold count as
-/// evenly distributed over it.
+/// The fits are those of the last update, while the histograms hold the whole epoch, so modelled
+/// and measured errors also differ while the embedding changes fast. The samples of the bin that
+/// contains the threshold count as evenly distributed over that bin.
 pub fn sample_errors(hills: &Hills, penalty: f64, threshold: f64) -> Option<SampleErrors> {
     let modelled = modelled_errors(hills, penalty, threshold);
     let measured = measured_errors(hills, threshold);
@@ -56,7 +56,8 @@ fn modelled_errors(hills: &Hills, penalty: f64, threshold: f64) -> Option<ErrorS
     })
 }
 
-/// By counting samples, with equal weights; `None` unless there are samples of both kinds.
+/// The errors by counting samples, with equal weights; `None` unless there are both relevant and
+/// irrelevant samples.
 pub(crate) fn measured_errors(hills: &Hills, threshold: f64) -> Option<ErrorShares> {
     let missed = hills.relevant.below(threshold)?;
     let passed = 1.0 - hills.irrelevant.below(threshold)?;

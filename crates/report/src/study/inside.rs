@@ -24,7 +24,7 @@ const CAPTIONS: usize = 15;
 pub struct InsideRecord {
     /// The two runs.
     pub of: Compared<InsideRun>,
-    /// Their seed.
+    /// The seed of both runs.
     pub seed: u64,
     /// Number of words with at least `fewest` occurrences.
     pub words: usize,
@@ -56,9 +56,9 @@ impl InsideRecord {
 /// A value of the setting beside the same value of the baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Compared<T> {
-    /// Of the setting that is compared with the baseline.
+    /// The value of the setting that is compared with the baseline.
     pub setting: T,
-    /// Of the baseline.
+    /// The value of the baseline.
     pub baseline: T,
 }
 
@@ -98,11 +98,11 @@ impl<T> Compared<T> {
 pub struct InsideRun {
     /// Name of the setting.
     pub name: String,
-    /// Its resolved configuration, as TOML.
+    /// The run's resolved configuration, as TOML.
     pub config: String,
     /// Threshold of the evaluation, a cosine.
     pub threshold: f64,
-    /// sha256 of the split.
+    /// sha256 of the evaluated split.
     pub evaluation_data_hash: String,
 }
 
@@ -118,14 +118,14 @@ impl InsideRun {
     }
 }
 
-/// A word over all its occurrences on the split.
+/// The results of a word over all its occurrences in the split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WordRecord {
     /// The word.
     pub word: String,
     /// Number of occurrences.
     pub occurrences: usize,
-    /// Its means with the setting and with the baseline.
+    /// Means over the occurrences of the word, with the setting and with the baseline.
     pub found: Compared<WordFound>,
 }
 
@@ -135,10 +135,10 @@ pub struct WordFound {
     /// Fraction of its occurrences whose highest relevance in the matched image is above the
     /// threshold.
     pub answered: f64,
-    /// Mean of that relevance, a cosine.
+    /// Mean of the highest relevance in the matched image, a cosine.
     pub matched: f64,
-    /// The same in a mismatched image, one drawn for each caption; `None` where the split has one
-    /// image only.
+    /// Mean of the highest relevance in a mismatched image, one drawn for each caption; `None` if
+    /// the split has one image only.
     pub mismatched: Option<f64>,
 }
 
@@ -156,22 +156,23 @@ pub struct FoundByOne {
 /// A caption whose image has different ranks with the two runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CaptionShift {
-    /// As written.
+    /// The caption, as written.
     pub caption: String,
-    /// Id of its image.
+    /// Id of the caption's image.
     pub image: String,
-    /// Rank of its image, from 1.
+    /// Rank of the caption's image, from 1.
     pub rank: Compared<usize>,
-    /// Its words with their relevance in its image.
+    /// The caption's words with their relevance in its image.
     pub words: Compared<Vec<ExampleWord>>,
 }
 
 /// Mean fractions of an image's regions whose relevance is above the threshold for no word.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Unreached {
-    /// For no word of one caption: the mean over captions.
+    /// Fraction above the threshold for no word of one caption: the mean over captions.
     pub by_caption: f64,
-    /// For no word of any of the image's captions: the mean over images with captions.
+    /// Fraction above the threshold for no word of any of the image's captions: the mean over
+    /// images with captions.
     pub by_image: f64,
 }
 
@@ -180,9 +181,9 @@ pub struct Unreached {
 pub struct WordStatistics {
     /// The sums of every word of the split.
     pub words: BTreeMap<String, WordCounts>,
-    /// For some captions, by index, each word with its relevance.
+    /// The words of some captions with their relevance, by the caption's index.
     pub shown: BTreeMap<usize, Vec<ExampleWord>>,
-    /// Regions that no word reaches.
+    /// Fractions of the regions that are above the threshold for no word.
     pub unreached: Unreached,
 }
 
@@ -197,7 +198,7 @@ pub struct WordCounts {
     pub matched: f64,
     /// Sum of the highest relevance in the mismatched image.
     pub mismatched: f64,
-    /// Number of occurrences with a mismatched image.
+    /// Number of occurrences that were compared with a mismatched image.
     pub compared: usize,
 }
 
@@ -216,9 +217,9 @@ impl WordCounts {
 /// Indices of the captions whose image's rank differs most between two runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Shifts {
-    /// Better with the setting, largest difference first.
+    /// Captions whose image has a better rank with the setting, largest difference first.
     pub gained: Vec<usize>,
-    /// Better with the baseline, largest difference first.
+    /// Captions whose image has a better rank with the baseline, largest difference first.
     pub lost: Vec<usize>,
 }
 

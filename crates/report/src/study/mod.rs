@@ -20,7 +20,7 @@ pub use table::{Cell, HEAD, TableGroup, sentences, table};
 /// One run of a study with its evaluation: `result.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StudyRun {
-    /// The training; its name is that of the setting.
+    /// The record of the training, whose name is that of the setting.
     pub run: RunRecord,
     /// A threshold that replaces the configured one in the evaluation.
     pub asked: Option<EvaluationThreshold>,
@@ -28,7 +28,8 @@ pub struct StudyRun {
     pub evaluation: SplitRecord,
     /// sha256 of the reported split.
     pub evaluation_data_hash: String,
-    /// The rank of each image's first caption and of each caption's image, from 1.
+    /// For each image the rank of its best caption, and for each caption the rank of its image,
+    /// from 1.
     #[serde(flatten)]
     pub ranks: Ranks,
     /// Wall-clock seconds of computing all similarities of the split.
@@ -71,17 +72,18 @@ impl StudyRecord {
 /// One setting as the file of the study describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SettingPlan {
-    /// Its name.
+    /// Name of the setting.
     pub name: String,
-    /// Heading of its group; may be empty.
+    /// Heading of the setting's group; may be empty.
     pub group: String,
-    /// Values `section.key=value`, in addition to those of all settings.
+    /// Values of the configuration, each as `section.key=value`, in addition to those that all
+    /// settings share.
     pub set: Vec<String>,
-    /// The setting whose models it evaluates, where it trains none.
+    /// The setting whose models this one evaluates, if it trains none.
     pub of: Option<String>,
     /// The threshold that these models are evaluated with.
     pub threshold: Option<EvaluationThreshold>,
-    /// Its seeds.
+    /// The seeds of the setting's runs.
     pub seeds: Vec<u64>,
 }
 
@@ -130,20 +132,21 @@ pub struct Means {
 /// rsum of a setting minus that of the baseline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DifferenceRecord {
-    /// The seeds that both have.
+    /// The seeds that both settings have.
     pub seeds: Vec<u64>,
     /// The difference over these seeds.
     pub rsum: PairedDifference,
-    /// 95 % interval over images of the split, resampled with their captions.
+    /// 95 % interval of the difference when the images of the split are resampled with their
+    /// captions.
     pub of_queries: Option<Interval>,
 }
 
 /// The numbers of one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunNumbers {
-    /// Its seed.
+    /// Seed of the run.
     pub seed: u64,
-    /// The evaluation of its best epoch.
+    /// The evaluation of the run's best epoch.
     pub evaluation: SplitRecord,
     /// Epoch of highest rsum on dev.
     pub best_epoch: usize,
@@ -153,7 +156,7 @@ pub struct RunNumbers {
     pub seconds: f64,
     /// Seconds of computing all similarities of the split.
     pub matching_seconds: f64,
-    /// Every epoch; empty where nothing was trained.
+    /// The numbers of every epoch; empty where nothing was trained.
     pub epochs: Vec<EpochNumbers>,
 }
 
@@ -164,8 +167,8 @@ pub struct EpochNumbers {
     pub epoch: usize,
     /// rsum on dev.
     pub rsum: f64,
-    /// Threshold at its end; `None` for weight rules without one.
+    /// Threshold at the end of the epoch; `None` for weight rules without one.
     pub threshold: Option<f64>,
-    /// Errors of its samples at that threshold.
+    /// Errors of the epoch's samples at that threshold.
     pub errors: Option<SampleErrors>,
 }

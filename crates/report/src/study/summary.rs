@@ -14,7 +14,7 @@ use crate::record::EpochRecord;
 /// which is 1.5 % of the interval's width of 3.92 standard deviations.
 pub const RESAMPLES: usize = 2_000;
 
-/// A study without its settings.
+/// Name, command, baseline, split and device of a study, without its settings.
 #[derive(Debug, Clone, Copy)]
 pub struct StudyDescription<'a> {
     /// Name of the study.
@@ -36,7 +36,7 @@ pub struct StudyDescription<'a> {
 pub struct FinishedRuns<'a> {
     /// The setting.
     pub plan: &'a SettingPlan,
-    /// Its finished runs.
+    /// The setting's finished runs.
     pub runs: Vec<&'a StudyRun>,
 }
 
@@ -147,7 +147,8 @@ fn means(runs: &[RunNumbers], masks: bool) -> Option<Means> {
     })
 }
 
-/// The difference over the seeds that both have; `None` without a common seed.
+/// The difference of a setting to the baseline over the seeds that both have; `None` without a
+/// common seed.
 fn difference(
     ours: &FinishedRuns<'_>,
     theirs: &FinishedRuns<'_>,

@@ -26,16 +26,16 @@ pub const HEAD: [&str; 12] = [
 pub struct TableGroup<'a> {
     /// The heading; may be empty.
     pub heading: &'a str,
-    /// A row for each setting, as long as [`HEAD`].
+    /// A row for each setting, with a cell for each column of [`HEAD`].
     pub rows: Vec<Vec<Cell>>,
 }
 
 /// A cell of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
-    /// Its text.
+    /// Text of the cell.
     pub text: String,
-    /// Whether it is an interval that excludes zero.
+    /// Whether the cell is an interval that excludes zero.
     pub is_significant: bool,
 }
 

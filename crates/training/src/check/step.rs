@@ -67,7 +67,7 @@ fn count_differing<T: Copy + Into<f64>>(found: &[T], expected: &[T]) -> f64 {
     (different.count() + found.len().abs_diff(expected.len())) as f64
 }
 
-/// Three optimizer steps: parameter and moments must have the same bits as on the host.
+/// Checks that after three optimizer steps parameter and moments have the same bits as on the host.
 fn adam(gpu: &dyn Gpu, kind: OptimizerKind, count: usize) -> Result<Check> {
     let mut host = ["parameter", "gradient", "first"].map(|label| draw(label, count));
     let mut second: Vec<f32> = draw("second", count).iter().map(|v| v * v).collect();
@@ -102,7 +102,8 @@ fn adam(gpu: &dyn Gpu, kind: OptimizerKind, count: usize) -> Result<Check> {
     })
 }
 
-/// The sum of squares in f64, the number of partial sums, and that a second launch gives the same.
+/// Checks the sum of squares in f64, the number of partial sums, and that a second launch gives the
+/// same sums.
 fn squares(gpu: &dyn Gpu, count: usize) -> Result<Check> {
     let gradient = draw("squares", count);
     let sums = on_numbers::squares(gpu, &Numbers::copied(gpu, &gradient)?)?;
@@ -117,7 +118,8 @@ fn squares(gpu: &dyn Gpu, count: usize) -> Result<Check> {
     })
 }
 
-/// The sum is not finite when one number is NaN or infinite, and finite with the largest f32.
+/// Checks that the sum is not finite if one number is NaN or infinite, but finite with the largest
+/// f32.
 fn squares_not_finite(gpu: &dyn Gpu) -> Result<Check> {
     let mut wrong = 0;
     for (number, finite) in [(f32::MAX, true), (f32::INFINITY, false), (f32::NAN, false)] {
@@ -133,8 +135,9 @@ fn squares_not_finite(gpu: &dyn Gpu) -> Result<Check> {
     })
 }
 
-/// Gradients of the hinge must have the same bits as on the host. Where `tied`, similarities are
-/// rounded to multiples of 0.25, so that costs are often equal, and often exactly zero.
+/// Checks that the gradients of the hinge have the same bits as on the host. Where `tied`,
+/// similarities are rounded to multiples of 0.25, so that costs are often equal, and often exactly
+/// zero.
 fn hinges(gpu: &dyn Gpu, images: usize, captions: usize, tied: bool) -> Result<Vec<Check>> {
     let pairing = Pairing::new((0..captions).map(|caption| caption * 7 % images).collect());
     let mut similarities = draw("similarities", images * captions);
@@ -205,8 +208,8 @@ pub fn on_device(device: &Device) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// Nine uploads of different sizes: each buffer is filled while the one before it is being copied
-/// and the one before that is computed with. Every number must arrive.
+/// Checks that every number arrives in nine uploads of different sizes. Each buffer is filled while
+/// the previous one is being copied, and the one before is used in a computation.
 #[cfg(feature = "cuda")]
 fn uploads(device: &Device) -> Result<Check> {
     let uploads = uard_core::gpu::upload::Uploads::new(device)?;
@@ -274,7 +277,7 @@ fn train_tiny_model(device: &Device) -> Result<NamedNumbers> {
     Ok(results)
 }
 
-/// [`count_differing`] over all names.
+/// The sum of [`count_differing`] over all names.
 fn count_all_differing(one: &NamedNumbers, other: &NamedNumbers) -> f64 {
     let missing = Vec::new();
     one.iter()
@@ -314,7 +317,7 @@ const IMAGES: usize = 5;
 const REGIONS: usize = 6;
 const WIDTH: usize = 16;
 
-/// Captions with the index of their image: two an image, one for the last.
+/// Captions with the index of their image: two for each image, but one for the last.
 const CAPTIONS: [(&str, usize); 9] = [
     ("a dog and a ball near a tree", 0),
     ("the tree with the dog", 0),

@@ -1,4 +1,4 @@
-//! The sections of a configuration that only training uses, and their defaults.
+//! The sections of a configuration that only training uses. A number in parentheses is the default.
 
 use serde::{Deserialize, Serialize};
 use uard_linalg::matmul::Matmul;
@@ -7,7 +7,8 @@ use uard_linalg::matmul::Matmul;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// Words rarer than this in the training captions become `<unk>` (4, as SCAN).
+    /// Words with fewer occurrences than this in the training captions become `<unk>` (4, as in
+    /// SCAN).
     pub minimum_word_count: usize,
 }
 
@@ -45,10 +46,10 @@ impl Default for LossConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reduction {
-    /// Their sum.
+    /// The sum of the losses.
     #[default]
     Sum,
-    /// Their mean.
+    /// The mean of the losses.
     Mean,
 }
 
@@ -64,9 +65,9 @@ pub struct OptimizerConfig {
     pub beta1: f64,
     /// Decay rate of the second moment, the running mean of squared gradients (0.999).
     pub beta2: f64,
-    /// Added to the root of the second moment (1e-8).
+    /// Added to the square root of the second moment, by which the update is divided (1e-8).
     pub epsilon: f64,
-    /// Weight decay of parameters in no group (0).
+    /// Weight decay of parameters that belong to no group (0).
     pub weight_decay: f64,
     /// Largest global gradient norm (2); 0 switches clipping off.
     pub clip_norm: f64,
@@ -127,7 +128,8 @@ pub struct ScheduleConfig {
     pub kind: ScheduleKind,
     /// For `step`: the fraction of all steps after which the rate is multiplied by `factor` (0.5).
     pub decay_at: f64,
-    /// For `step`: the factor (0.1). For `cosine`: the fraction of the rate at the end.
+    /// For `step`: the factor (0.1). For `cosine`: the fraction of the rate that is left at the
+    /// end.
     pub factor: f64,
     /// Steps over which the rate rises linearly from zero (0: none).
     pub warm_up_steps: usize,
@@ -148,12 +150,12 @@ impl Default for ScheduleConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleKind {
-    /// One drop.
+    /// The rate drops once.
     #[default]
     Step,
-    /// No change.
+    /// The rate does not change.
     Constant,
-    /// Half a cosine, from the full rate to `factor` of it.
+    /// The rate follows half a cosine, from the full rate to `factor` times it.
     Cosine,
 }
 
@@ -166,7 +168,7 @@ pub struct TrainingConfig {
     /// Number of steps after which training stops even within an epoch; absent: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maximum_steps: Option<usize>,
-    /// Captions a batch (128).
+    /// Number of captions in a batch (128).
     pub batch: usize,
     /// Number of parts in which a batch is encoded (1): more parts need less memory and give the
     /// same gradient.
@@ -175,7 +177,7 @@ pub struct TrainingConfig {
     pub omit_words: f64,
     /// Probability that a region of an image is left out of a step (0).
     pub omit_regions: f64,
-    /// Seed of every draw (0).
+    /// Seed of all random draws (0).
     pub seed: u64,
     /// Precision of the large products: `f32` (default), or `bf16`, which rounds both factors and
     /// sums in f32; on CUDA it rounds to TF32, which has three more bits. Parameters, gradients and

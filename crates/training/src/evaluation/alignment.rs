@@ -34,12 +34,13 @@ impl<'a> Aligner<'a> {
         })
     }
 
-    /// Adds the regions of the next [`IMAGES_AT_ONCE`] images; all images before the first caption.
+    /// Adds the regions of the next [`IMAGES_AT_ONCE`] images. All images must be added before the
+    /// first caption.
     pub(super) fn add_images(&mut self, regions: &Regions) {
         self.blocks.push(regions.clone());
     }
 
-    /// Counts the captions from number `first` on, with their encoded words.
+    /// Counts some captions, given their encoded words; `first` is the index of the first caption.
     pub(super) fn add_captions(
         &mut self,
         first: usize,
@@ -64,7 +65,8 @@ impl<'a> Aligner<'a> {
         }
     }
 
-    /// Counts one caption; `rows` are the rows of each of its words.
+    /// Counts one caption; `rows` holds for each of its words the range of the word's rows in
+    /// `words`.
     fn align(
         &self,
         caption: usize,
@@ -96,8 +98,8 @@ impl<'a> Aligner<'a> {
     }
 }
 
-/// The rows of each word of a caption, in the numbering of the alignments; empty where the text
-/// model's tokenizer splits the caption into other words.
+/// For each word of a caption, as the alignments number them, the range of its rows in the encoded
+/// words; empty if the text model's tokenizer splits the caption into other words.
 fn rows_of_words(caption: &str, tokenizer: &TextModel) -> Result<Vec<Range<usize>>> {
     let (expected, found) = (tokenize(caption), tokenizer.words(caption)?);
     let equal = expected
@@ -110,7 +112,8 @@ fn rows_of_words(caption: &str, tokenizer: &TextModel) -> Result<Vec<Range<usize
     })
 }
 
-/// The relevance of a word to each of R regions: the highest of its rows.
+/// The relevance of a word to each region: the highest over the word's rows, each of which holds R
+/// numbers.
 fn highest(rows: &[Vec<f32>]) -> Option<Vec<f32>> {
     rows.iter().cloned().reduce(|highest, row| {
         let pairs = highest.into_iter().zip(row);

@@ -71,7 +71,7 @@ pub fn word_statistics(
 /// Sums over the captions read so far.
 struct Collector<'a> {
     evaluated: &'a EvaluatedModel<'a>,
-    /// Encoded regions of [`IMAGES_AT_ONCE`] images each.
+    /// Encoded regions, in blocks of [`IMAGES_AT_ONCE`] images.
     blocks: Vec<Regions>,
     /// For each image the regions with a relevance above the threshold for some word.
     reached: Vec<BTreeSet<usize>>,
@@ -81,7 +81,8 @@ struct Collector<'a> {
 }
 
 impl Collector<'_> {
-    /// Adds a caption with its encoded words; returns what each word finds in the matched image.
+    /// Adds a caption with its encoded words; returns each word with its relevance in the matched
+    /// image.
     fn add_caption(&mut self, caption: usize, words: &Words) -> Result<Vec<ExampleWord>> {
         let EvaluatedModel { model, split, .. } = self.evaluated;
         let own = split.image_of_caption[caption];
@@ -169,7 +170,7 @@ pub(super) fn relevance(words: &Words, regions: &Regions) -> Result<Relevance> {
     Ok(relevance.to_vec2::<f32>()?)
 }
 
-/// The highest relevance of the rows of a word over all regions.
+/// The highest relevance of a word, over the word's rows and all regions.
 fn highest(relevance: &[Vec<f32>], rows: std::ops::Range<usize>) -> Option<f32> {
     relevance
         .get(rows)?

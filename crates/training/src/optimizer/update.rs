@@ -8,7 +8,8 @@ use uard_core::slices::{change, reading};
 use crate::Result;
 use crate::config::{OptimizerConfig, OptimizerKind};
 
-/// Numbers updated by one task. The update is element by element, so this does not change results.
+/// How many numbers one task updates. The update is element by element, so this does not change
+/// results.
 const PART: usize = 1 << 14;
 
 /// The scalars of one step of one parameter.
@@ -114,7 +115,7 @@ impl Factors {
         Ok(())
     }
 
-    /// The same update in candle's operations, for any device; returns the new moments.
+    /// The update of a parameter in candle's operations, for any device; returns the new moments.
     pub(super) fn composed(
         &self,
         var: &Var,

@@ -36,14 +36,14 @@ pub enum Event {
         stage: Stage,
         /// Number of images and captions, or of pairs, that are done.
         done: usize,
-        /// Number of all of them.
+        /// Total number of images and captions, or of pairs.
         total: usize,
     },
     /// An epoch has ended.
     Epoch(Box<EpochRecord>),
     /// A checkpoint was written.
     Saved {
-        /// Its directory.
+        /// Directory of the checkpoint.
         path: PathBuf,
     },
     /// Something looks wrong; the run continues.

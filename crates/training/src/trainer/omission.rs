@@ -25,7 +25,7 @@ pub(super) struct Omission {
 }
 
 impl Omission {
-    /// For step number `step` of the whole run, from 1.
+    /// The omission of step number `step` of the whole run, from 1.
     pub(super) fn new(config: &TrainingConfig, step: usize) -> Self {
         Self {
             words: config.omit_words,
@@ -35,7 +35,7 @@ impl Omission {
         }
     }
 
-    /// For the step that comes `steps` later.
+    /// The omission of the step that comes `steps` later.
     pub(super) fn after(self, steps: usize) -> Self {
         Self {
             step: self.step + steps,

@@ -20,7 +20,7 @@ pub(super) struct BatchReader<'a> {
     /// Word ids of every caption of the split.
     pub(super) captions: &'a [Vec<u32>],
     pub(super) features: &'a FeatureReader,
-    /// The omission of the first batch's step.
+    /// The omission for the step of the first batch.
     pub(super) omission: Omission,
 }
 

@@ -36,7 +36,7 @@ use uard_report::record::{EpochRecord, LogLine, RunRecord, StepRecord};
 const COLLAPSED_STEPS: usize = 50;
 
 /// A loss this near to the collapsed loss, as a fraction of it, counts as collapsed. The loss of a
-/// model that ranks anything at all differs by more.
+/// model that has not collapsed differs by more.
 const COLLAPSED_NEARNESS: f64 = 0.01;
 
 /// Model, optimizer and state of a run between two steps.
@@ -45,7 +45,8 @@ pub(super) struct Session<'a> {
     model: Model,
     optimizer: Optimizer,
     learner: ThresholdLearner,
-    /// Its threshold is that of the last checkpoint; `learner` holds the one in use.
+    /// The state as it is written to checkpoints. Its threshold is that of the last checkpoint;
+    /// `learner` holds the one in use.
     state: TrainState,
     /// Word ids of every training caption.
     captions: Arc<Vec<Vec<u32>>>,
@@ -325,7 +326,8 @@ impl<'a> Session<'a> {
     }
 
     fn learn_threshold(&mut self, samples: &Samples) {
-        // Updates that keep the threshold are counted, and warned of at the end of an epoch.
+        // The learner counts the updates that could not change the threshold, by reason. If no
+        // update could, a warning at the end of the epoch lists the reasons.
         let _ = self.learner.update(samples);
         let hills = &mut self.state.running.hills;
         hills.relevant.add(&samples.relevant);

@@ -57,10 +57,10 @@ pub struct BatchGradients {
 ///
 /// With one part, there is one backward pass from the loss to the parameters. With more, as in
 /// gradient checkpointing: each part is encoded without a graph; the loss of the **whole** batch
-/// gives the gradient of all fragments; then each part is encoded again and its backward pass starts
-/// from the gradient of its fragments. Only the graph of one part is in memory at a time. The
-/// hardest negatives are those of the whole batch in both cases, so the gradients agree up to
-/// rounding; in an encoder with dropout, the parts draw other numbers to drop.
+/// gives the gradient of all fragments; then each part is encoded again and its backward pass
+/// starts from the gradient of its fragments. Only the graph of one part is in memory at a time.
+/// The hardest negatives are those of the whole batch in both cases, so the gradients agree up to
+/// rounding; in an encoder with dropout, each part draws its own numbers to drop.
 ///
 /// # Errors
 /// When a number is not finite: names the first such tensor.
@@ -165,8 +165,8 @@ pub(super) fn encode_part(
     Ok(model.encode_captions(captions, Some(drops))?)
 }
 
-/// A scalar whose gradient with respect to a part's rows is that part of the whole `gradient`, which
-/// begins at entry `start`.
+/// A scalar whose gradient with respect to a part's rows is the same part of `gradient`, which
+/// holds the gradient of all rows; the part begins at entry `start`.
 fn part_surrogate(rows: &Tensor, gradient: &Tensor, start: usize) -> Result<Tensor> {
     let (entries, longest, _) = rows.dims3()?;
     let gradient = gradient
@@ -202,7 +202,7 @@ impl Leaf {
     }
 }
 
-/// The encoded batch, and what its loss is computed with.
+/// An encoded batch, with the model, configuration and options from which its loss is computed.
 pub(super) struct BatchLoss<'a> {
     pub(super) model: &'a Model,
     pub(super) regions: &'a Regions,
@@ -218,7 +218,8 @@ struct Forward {
     scalar: Tensor,
     /// Similarities and word maxima on the device, detached.
     found: Similarities,
-    /// `None` where a kernel computed the gradient, so that the similarities are not copied yet.
+    /// Similarities and loss on the host; `None` if a kernel computed the gradient, because the
+    /// similarities have not been copied then.
     on_host: Option<HostLoss>,
 }
 
@@ -305,7 +306,7 @@ impl BatchLoss<'_> {
     }
 
     /// The samples of this step. They are copied before the optimizer's kernels are launched, so
-    /// that the host does not wait for those.
+    /// that the host does not wait for those kernels.
     fn samples(&self, similarities: &[f32], found: &Similarities) -> Result<Samples> {
         let Some(learner) = self.options.learner else {
             return Ok(Samples::default());

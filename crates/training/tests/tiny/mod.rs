@@ -27,7 +27,8 @@ pub struct Data {
     pub dev: Split,
 }
 
-/// Images of three things each, drawn into regions of noise, with two captions that name the things.
+/// A random data set: each image shows three things in regions of noise, and has two captions that
+/// name these things.
 pub fn data(seed: u64) -> Data {
     let directory = tempfile::tempdir().unwrap();
     write_split(directory.path(), "train", 40, seed);
@@ -59,7 +60,7 @@ pub fn bert_folder() -> PathBuf {
     crates.join("features/tests/goldens/transformers/bert")
 }
 
-/// [`config`] with that BERT as text encoder, all of its parameters trained.
+/// [`config`] with the BERT of [`bert_folder`] as text encoder; all of its parameters are trained.
 pub fn bert_config() -> TrainConfig {
     let mut config = config();
     config.text.encoder = "bert".parse().unwrap();

@@ -242,7 +242,8 @@ fn configs() -> impl Strategy<Value = MatcherConfig> {
     })
 }
 
-/// Half of the numbers become the threshold, its neighbours, or the threshold plus or minus the bound.
+/// Moves half of the relevances s, by a random `draw` from 0 to 1, to the threshold, the f32 next
+/// to it, or the threshold plus or minus the bound.
 fn towards(threshold: f32, bound: f32, s: f32, draw: f32) -> f32 {
     match (draw * 10.0) as u32 {
         0 => threshold,

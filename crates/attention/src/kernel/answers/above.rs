@@ -46,7 +46,7 @@ impl Bitmap {
         self.bytes.resize(pairs.tile.words * self.stride, 0);
         let rows = pairs.tile.cells.chunks_exact(pairs.tile.stride);
         for (bytes, row) in self.bytes.chunks_exact_mut(self.stride).zip(rows) {
-            // The slack after a row makes two whole vectors of its last cells.
+            // After a row there is slack to read, so its last cells too are two whole vectors.
             let bytes = bytes[..4 * twice].chunks_exact_mut(4);
             for (bytes, cells) in bytes.zip(row.chunks_exact(2 * LANES)) {
                 let low = simd.above(simd.load_at(cells, 0), threshold);

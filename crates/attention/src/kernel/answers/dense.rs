@@ -25,7 +25,7 @@ pub(super) struct Buffers {
     weights: Vec<f32>,
 }
 
-/// Below every cell and every threshold.
+/// The logit of a cell without weight: below every cell and every threshold.
 const HIDDEN: f32 = f32::MIN;
 
 /// The sums of R under the masked rule, for a pair with a cell above the threshold, over the words
@@ -132,7 +132,7 @@ impl Buffers {
         }
     }
 
-    /// Writes the logits of the masked rule: the cells above the threshold.
+    /// Writes the logits of the masked rule: cells above the threshold, and [`HIDDEN`] for others.
     #[inline(always)]
     fn hide_below<S: Sixteen>(&mut self, simd: S, threshold: f32, regions: usize) {
         let (threshold, hidden) = (simd.splat_f32s(threshold), simd.splat_f32s(HIDDEN));
@@ -147,7 +147,7 @@ impl Buffers {
     }
 
     /// Writes the logits of the scan rule where words are the queries: LeakyReLU of the cells,
-    /// divided by the norm of each region's over the words.
+    /// each divided by the norm of its region's cells over the words.
     #[inline(always)]
     fn normalize_columns<S: Sixteen>(&mut self, simd: S, regions: usize) {
         for at in (0..self.stride).step_by(LANES) {
@@ -170,7 +170,7 @@ impl Buffers {
     }
 
     /// Writes the logits of the scan rule where regions are the queries: LeakyReLU of the cells,
-    /// divided by the norm of each word's over the regions.
+    /// each divided by the norm of its word's cells over the regions.
     #[inline(always)]
     fn normalize_rows<S: Sixteen>(&mut self, simd: S, regions: usize) {
         for row in (0..self.end()).step_by(self.stride) {

@@ -1,5 +1,7 @@
-//! R of every query from weights on all cells of a pair: `N / sqrt(Q)`, `Q = e^T G e`.
+//! R of every query, from a weight for each cell of a pair.
 //!
+//! With the weights e and the cells s of a query, `R = N / sqrt(Q)`, `N = e^T s`, `Q = e^T G e`,
+//! where G is the Gram matrix of the other side's fragments.
 //! G is symmetric, so a product of two different cells is formed once and counted twice.
 
 use std::ops::Range;
@@ -35,7 +37,7 @@ struct CellBlock {
     first_column: usize,
 }
 
-/// N, Q and the highest weight, lane by lane.
+/// N, Q and the highest weight over the cells of each lane.
 #[derive(Debug, Clone, Copy)]
 struct Sums {
     dot: f32x16,
@@ -76,8 +78,8 @@ pub(super) fn word_answers<S: Sixteen>(simd: S, weighted: &Weighted<'_>) -> f32 
     total
 }
 
-/// Adds to the products of a block its rows' weights of some regions, each times the Gram matrix's
-/// entries of that region with the regions of the block's columns.
+/// Adds the part of some regions to the products `G e` of a block. A region adds to a row its
+/// weight there times its row of the Gram matrix, at the block's columns.
 #[inline(always)]
 fn add_regions<S: Sixteen>(
     simd: S,
@@ -132,8 +134,8 @@ pub(super) fn region_answers<S: Sixteen>(simd: S, weighted: &Weighted<'_>) -> f3
     simd.reduce_sum_f32s(total)
 }
 
-/// Adds to the products of a block its columns' weights of the words of some rows, each times the
-/// Gram matrix's entries of that word with the words of the block's rows.
+/// Adds the part of the words of some rows to the products `H e` of a block, H the words' Gram
+/// matrix. A word adds to each row of the block its weights times its product with that row's word.
 #[inline(always)]
 fn add_words<S: Sixteen>(
     simd: S,

@@ -4,8 +4,8 @@
 //! The list holds cells of many images with one caption, pair by pair, by word, then region. Every
 //! step is one loop over the whole list: so a branch is mispredicted once for a caption and not
 //! once for a pair, and exponentials, roots and divisions run 16 at a time. Each cell carries N, Q
-//! and the highest weight of its word, and of its region, summed up to that cell: the last cell of
-//! a query has all of the query.
+//! (of `R = N / sqrt(Q)`) and the highest weight, of its word and of its region, over the cells up
+//! to this one: the last cell of a query has those of the whole query.
 //!
 //! The product of a fragment with itself is taken as 1, which it is for a unit vector. A zero
 //! vector has no cell above a threshold of at least 0; this list is not used with lower thresholds.
@@ -17,7 +17,8 @@ use super::{AnswerSums, CaptionPairs};
 use crate::packed::gram_stride;
 use crate::side::SMALLEST_SQUARED_LENGTH;
 
-/// A pair with more cells is not listed: matrix products are then faster.
+/// The most cells above the threshold of a pair that is listed; with more, matrix products are
+/// faster.
 pub(super) const MOST: usize = 40;
 
 /// The most cells of a list.
@@ -37,8 +38,8 @@ pub(super) struct ListedCells {
     at: [u32; ROOM],
     by_word: Sums,
     by_region: Sums,
-    /// For each column of the tile its last cell so far. An entry whose cell is not before the
-    /// current one, or has another column, is left from an earlier list.
+    /// For each column of the tile the index of its last cell so far. An index that is not below
+    /// the current one, or whose cell has another column, is left over from an earlier list.
     last: Vec<u32>,
     /// The cell of the same column before this one; the cell itself if there is none.
     before: [u32; ROOM],
@@ -52,14 +53,15 @@ pub(super) struct ListedRows<'a> {
     pub count: usize,
 }
 
-/// The weight of a cell, the same for both sides: `exp(inverse_temperature (s - shift))`.
+/// The constants of the weight of a cell with relevance s, `exp(inverse_temperature (s - shift))`,
+/// which is the same for both sides.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SharedWeight {
     pub inverse_temperature: f32,
     pub shift: f32,
 }
 
-/// One side's sums over the cells of a query, up to each cell.
+/// For one side: at each cell the sums over its query's cells up to this one.
 #[derive(Debug)]
 struct Sums {
     /// N; at the end R.

@@ -118,7 +118,7 @@ struct AnswerSums {
 }
 
 impl Scratch {
-    /// Sets the sums of so many images to zero.
+    /// Makes the sums of this many images zero.
     fn clear_totals(&mut self, images: usize) {
         self.totals.clear();
         self.totals.resize(images, AnswerSums::default());

@@ -19,7 +19,7 @@ pub(crate) struct Bounds<'a> {
     pub gram_error: f32,
     /// [`crate::exact::bound::alone`] for the words.
     pub word_alone: f32,
-    /// The same for the regions of each image.
+    /// [`crate::exact::bound::alone`] for the regions of each image.
     pub region_alone: &'a [f32],
 }
 
@@ -34,7 +34,8 @@ pub(crate) struct Reach {
 }
 
 /// A bit for each word and each panel of the image's regions: whether f32 may have a cell above the
-/// threshold there. Word by word; if there are more than 64, neighbours share a bit.
+/// threshold there. Bits are ordered by word, then panel; where 64 are too few, neighbours share
+/// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct VisiblePanels(u64);
 
@@ -47,7 +48,8 @@ pub(crate) struct PanelBits {
 }
 
 impl PanelBits {
-    /// For a caption of so many words with an image, in a tile whose column 0 begins a panel.
+    /// The bits of a pair: a caption of `words` words and an image, in a tile whose column 0 begins
+    /// a panel.
     pub(crate) fn new(words: usize, image: &ImageColumns<'_>) -> Self {
         let panels = (image.start % LANES + image.count).div_ceil(LANES);
         let bits = (words * panels).div_ceil(u64::BITS as usize);
@@ -80,7 +82,7 @@ impl Reach {
         visible: VisiblePanels::NONE,
     };
 
-    /// Without a bound.
+    /// Nothing is proven: the similarity is not bounded, and any cell may be above the threshold.
     pub(crate) const UNKNOWN: Self = Self {
         similarity: f32::INFINITY,
         visible: VisiblePanels::ALL,
@@ -203,9 +205,9 @@ impl SixteenLoops for BoundCaption<'_> {
     }
 }
 
-/// What each side with queries adds to the reach under the rule `nearest`: the error of relevance,
-/// as if every query had nothing visible, and the rounding errors of terms that may cancel. No
-/// relevance of fragments that are screened is above 2.25.
+/// What each side with queries adds to the reach under the rules `nearest` and `maxsim`: the error
+/// of relevance, as if every query added its highest relevance, and the rounding errors. These are
+/// added, not multiplied, because terms of either sign may cancel; |R| is below 2.25.
 pub(crate) fn missed(bound: f32, slack: f32) -> f32 {
     1.01 * bound + 2.25 * (slack - 1.0)
 }

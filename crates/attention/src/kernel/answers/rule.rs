@@ -21,7 +21,7 @@ pub(super) struct Rule {
     pub regions: Side,
 }
 
-/// What a rule has for each side.
+/// The numbers of a rule for one side.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Side {
     /// Whether its fragments are queries.
@@ -97,7 +97,7 @@ impl Rule {
         f32::from(u8::from(self.words.is_query) + u8::from(self.regions.is_query))
     }
 
-    /// The similarity of a caption of so many words with an image of so many regions.
+    /// The similarity of a pair, from the sums of R over its words and over its regions.
     #[inline(always)]
     pub(super) fn similarity(&self, sums: AnswerSums, words: usize, regions: usize) -> f32 {
         let mut similarity = 0.0;
@@ -111,8 +111,8 @@ impl Rule {
     }
 }
 
-/// The middle of the range of the cells if all logits shifted by it stay within [`LOGIT_RANGE`], on
-/// both sides.
+/// The shift for cells of this range: the middle of the range if the logits of both sides then stay
+/// within [`LOGIT_RANGE`], or else the highest cell of each query.
 fn shift(cells: RangeInclusive<f64>, sides: [Side; 2]) -> Shift {
     let (lowest, highest) = cells.into_inner();
     let steepest = sides.map(|side| side.inverse_temperature);

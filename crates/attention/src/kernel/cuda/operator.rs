@@ -55,7 +55,7 @@ pub(crate) fn is_supported(
     }
 }
 
-/// A batch, and the settings of its similarities.
+/// A batch, and the settings with which its similarities are computed.
 pub(crate) struct SimilarityRequest<'a> {
     pub config: &'a MatcherConfig,
     pub threshold: f64,

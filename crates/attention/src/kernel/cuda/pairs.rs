@@ -79,7 +79,7 @@ impl PairKernels {
         rule != WeightRule::Scan
     }
 
-    /// For a GPU with `shared` bytes of shared memory for a block.
+    /// The kernels for a GPU with `shared` bytes of shared memory for a block.
     ///
     /// # Errors
     /// When the rule is scan, which has no kernel here; when the threshold is not finite; when the

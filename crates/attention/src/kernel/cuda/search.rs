@@ -19,7 +19,7 @@ use crate::{Kept, MatcherConfig, Result};
 /// Threads of a block in `top.cu`.
 const TOP_THREADS: u32 = 256;
 
-/// The index in `top.cu` of an entry that a list has not, because it is shorter than requested.
+/// The index that `top.cu` writes after the last entry of a list that is shorter than requested.
 const NOTHING: u32 = u32::MAX;
 
 /// Called with the images of a chunk and their similarities, [images of the chunk, C].

@@ -1,4 +1,7 @@
 //! The cut of all pairs into tiles that fit the shared memory of a multiprocessor.
+//!
+//! A tile is some captions with some images. All its words are multiplied with a fixed number of
+//! its regions in one matrix product (a *product* here), and with the next regions in the next one.
 
 use uard_core::gpu::{GpuError, GpuResult};
 
@@ -13,8 +16,8 @@ pub(super) const MOST_CAPTIONS: usize = 32;
 /// Numbers of a row that are multiplied at once, a slice; rows are padded to whole slices.
 pub(super) const DEPTH: usize = 64;
 
-/// Regions of a product, in units of 16: each instruction multiplies eight of them, for either of
-/// two warps.
+/// How many regions a product may have, in units of 16: two warps share them, and an instruction
+/// multiplies eight.
 const REGION_ROWS: std::ops::RangeInclusive<usize> = 4..=9;
 
 /// The pipelines to choose from, the best first; the last is for long captions.
@@ -117,7 +120,8 @@ impl TileShape {
             answers
         };
         let cells = (word_rows * (most_regions + 1) + kept) * size_of::<f32>();
-        // With several products, relevance of the first must outlast the slices of the others.
+        // If a tile has several products, the relevance of the first must not be overwritten by the
+        // slices of the others, so it lies after the slices.
         let cells_at = if most_regions > region_rows {
             staged
         } else {

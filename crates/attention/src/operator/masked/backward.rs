@@ -1,4 +1,5 @@
-//! The gradients of one pair under the masked rule: by its cells and by its two Gram matrices.
+//! The gradients of one pair under the masked rule, with respect to its cells and to its two Gram
+//! matrices.
 
 use uard_linalg::vector::{Loops, Number, Simd, Vector};
 
@@ -21,7 +22,7 @@ pub(in crate::operator) struct GramGradients<'a, T> {
 /// Where the gradients of a pair go.
 #[derive(Debug)]
 pub(in crate::operator) struct PairGradients<'a, T> {
-    /// Of the cells, laid out as they are; overwritten.
+    /// The gradient of the cells, laid out as the cells; overwritten.
     pub cells: &'a mut Vec<T>,
     pub grams: GramGradients<'a, T>,
 }
@@ -35,7 +36,7 @@ pub(in crate::operator) struct PairBackward<'a, T> {
     pub scratch: &'a mut Scratch<T>,
 }
 
-/// A vector of cells with what the forward pass made of them.
+/// A vector of cells with their weights and products, as in the forward pass.
 #[derive(Clone, Copy)]
 struct WeightedCells<V> {
     cells: V,
@@ -133,7 +134,7 @@ impl<T: Number> PairBackward<'_, T> {
         let padding = T::splat(simd, T::from_f64(LOWEST));
         let upstream = T::splat(simd, self.upstream.region);
         let upstream = T::where_greater(simd, best, padding, upstream, zero);
-        // Of each region that has not met its first highest cell yet; zero from there on.
+        // In each lane the gradient of the region's R until its first highest cell is met, then 0.
         let mut pending = T::where_greater(simd, best, threshold, zero, upstream);
         let to_rows = self.gradients.cells.chunks_exact_mut(cells.stride);
         for (word, to_row) in to_rows.enumerate() {
@@ -181,8 +182,8 @@ impl<T: Number> PairBackward<'_, T> {
         }
     }
 
-    /// The gradients by N and Q of a vector of regions: zero for regions with nothing above the
-    /// threshold, and that by Q also where Q was raised to its minimum.
+    /// The gradients with respect to N and Q of a vector of regions: zero for regions with nothing
+    /// above the threshold. That of Q is also zero where Q was raised to its minimum.
     #[inline(always)]
     fn sum_gradients<S: Simd>(
         &self,
@@ -205,7 +206,7 @@ impl<T: Number> PairBackward<'_, T> {
     }
 }
 
-/// The gradient of a vector of cells, which reach N directly, and N and Q through their weights.
+/// The gradient of a vector of cells: N depends on them directly, N and Q through their weights.
 #[inline(always)]
 fn cell_gradients<T: Number, S: Simd>(
     simd: S,

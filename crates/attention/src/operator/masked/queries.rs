@@ -19,8 +19,8 @@ pub(super) struct Weighting<T: Number, S: Simd> {
     pub best: Vector<T, S>,
 }
 
-/// N and Q of a query, or of a query in each lane: the products of the attended vector with the
-/// query and with itself, times the sum of the weights and its square.
+/// N and Q of a query, or of a query in each lane. N is the product of the attended vector with the
+/// query times the sum of the weights, Q that with itself times the square of this sum.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::operator) struct AttendedSums<V> {
     /// N.
@@ -37,7 +37,8 @@ pub(in crate::operator) struct SumGradients<V> {
 }
 
 impl<T: Number> AttendedSums<T> {
-    /// The gradient of R, times `upstream`. That by Q is zero where Q was raised to its minimum.
+    /// The gradients of R times `upstream`. That with respect to Q is zero where Q was raised to
+    /// its minimum.
     #[inline(always)]
     pub(in crate::operator) fn gradient(&self, upstream: T) -> SumGradients<T> {
         let Self { dot, squared } = *self;

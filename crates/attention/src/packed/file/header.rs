@@ -51,7 +51,7 @@ pub struct Header {
     pub entries: u64,
     /// How many fragments all entries have together.
     pub fragments: u64,
-    /// How many panels hold them.
+    /// How many panels hold all fragments.
     pub panels: u64,
     /// [`BLOCK_COLUMNS`](super::super::layout::BLOCK_COLUMNS) for regions; zero for words.
     pub block_columns: u32,
@@ -80,7 +80,7 @@ impl Header {
         }
     }
 
-    /// Its bytes, with their checksum.
+    /// The bytes of the header, with their checksum.
     pub fn encode(self) -> [u8; HEADER_BYTES] {
         let checksum = self.own_checksum();
         bytemuck::cast(Self { checksum, ..self })
@@ -116,16 +116,16 @@ impl Header {
     /// Whether regions or words are packed.
     ///
     /// # Errors
-    /// When the number is that of no kind.
+    /// When the header's number stands for no kind.
     pub fn kind(&self, path: &Path) -> Result<Kind> {
         let kind = name_of(&KINDS, self.kind);
         kind.ok_or_else(|| super::field(path, "kind", "1 or 2", self.kind))
     }
 
-    /// The precision that they are packed for.
+    /// The precision for which the fragments are packed.
     ///
     /// # Errors
-    /// When the number is that of no precision.
+    /// When the header's number stands for no precision.
     pub fn precision(&self, path: &Path) -> Result<Precision> {
         let precision = name_of(&PRECISIONS, self.precision);
         precision.ok_or_else(|| super::field(path, "precision", "1, 2 or 3", self.precision))
@@ -154,13 +154,13 @@ fn header_bytes<'a>(path: &Path, file: &'a [u8]) -> Result<&'a [u8]> {
     super::part_of(path, file, 0..HEADER_BYTES)
 }
 
-/// The number of a name in a file; zero if it has none.
+/// The number that stands for a kind or a precision in a file; zero if there is none.
 fn number_of<T: PartialEq>(numbers: &[(T, u32)], name: &T) -> u32 {
     let known = numbers.iter().find(|known| known.0 == *name);
     known.map_or(0, |known| known.1)
 }
 
-/// The name that a number in a file stands for.
+/// The kind or the precision for which a number in a file stands.
 fn name_of<T: Copy>(numbers: &[(T, u32)], number: u32) -> Option<T> {
     let known = numbers.iter().find(|known| known.1 == number);
     known.map(|known| known.0)

@@ -1,4 +1,5 @@
-//! The table of a packed file: offset and length of each part. Parts begin on lines, without gaps.
+//! The table of a packed file: offset and length of each part. Every part fills whole lines of 64
+//! bytes, and the next one follows without a gap.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -56,13 +57,13 @@ impl FilePart {
     }
 }
 
-/// Bytes of the counts of `entries` entries, a multiple of a line.
+/// Bytes of the counts of `entries` entries, padded to whole lines.
 pub fn bytes_of_counts(entries: usize) -> usize {
     let lines = entries.div_ceil(LINE_BYTES / size_of::<u32>());
     lines.saturating_mul(LINE_BYTES)
 }
 
-/// The offset of the first part: after header and table, on a line.
+/// The offset of the first part: the first line after header and table.
 pub fn first_offset(shape: Shape) -> usize {
     (HEADER_BYTES + FilePart::all(shape).count() * ROW_BYTES).next_multiple_of(LINE_BYTES)
 }

@@ -39,9 +39,9 @@ pub struct CaptionSource<'a> {
 /// An image with its captions.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Captioned {
-    /// Its names: the first is its id, the others may be its ids among the features.
+    /// The image's names: the first is its id, the others may be its ids among the features.
     names: Vec<String>,
-    /// Its split, if the file names one.
+    /// The image's split, if the file names one.
     split: Option<String>,
     captions: Vec<String>,
     /// The number of empty captions, which are left out.
@@ -71,8 +71,9 @@ impl Captioned {
 /// - if it has none: `{split}_ids.txt`, the captions in the order of their file, and the map if needed;
 /// - `{split}_unmatched.tsv`, if images have no features, or features no captions.
 ///
-/// Files of Karpathy name splits: `restval` is added to `train`, `val` becomes `dev`. With `split`, only
-/// that one is written. Other files, and the images of an image list, are one split: `split`, or `train`.
+/// Files of Karpathy name splits: `restval` is added to `train`, `val` becomes `dev`. With `split`,
+/// only that split is written. Other files, and the images of an image list, are one split:
+/// `split`, or `train`.
 ///
 /// # Errors
 /// A file of another format; an image list that names images twice, or does not fit the captions; a split

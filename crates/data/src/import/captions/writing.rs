@@ -27,7 +27,8 @@ pub struct WrittenCaptions {
     pub without_captions: usize,
     /// The number of images of which an empty caption was left out.
     pub with_empty_captions: usize,
-    /// The file that lists these images, if there are any.
+    /// The file that lists the images and features of the three numbers above, with the reasons;
+    /// `None` if all are zero.
     pub unmatched: Option<PathBuf>,
 }
 

@@ -1,7 +1,8 @@
 //! Decodes the base64 numbers in the columns of a TSV, and detects numbers that are not f32.
 //!
-//! Bytes of f16 or f64 can be read as f32 too, as wrong but finite numbers. The length of the first line's
-//! features does not show it, because their width is not known; so the bytes themselves are tested.
+//! Bytes of f16 or f64 can be read as f32 too, as wrong but finite numbers. The length of the first
+//! line's features does not show the type, because their width is not known; so the bytes
+//! themselves are tested.
 
 use std::str::FromStr;
 
@@ -140,9 +141,10 @@ fn are_implausible(numbers: impl Iterator<Item = f64>) -> bool {
 
 /// Whether the lower half of each f32 is an f16 number itself, so that the numbers are f16.
 ///
-/// The lower bits of true f32 are evenly distributed. So of the different lower halves, read as f16, about
-/// a quarter are below 2^-14, at least 2^10, or not finite; of f16 features hardly any. Halves that end in
-/// zeros are not counted: f32 numbers that were f16 or integers before end so.
+/// The lower bits of true f32 are evenly distributed. So of the different lower halves, read as
+/// f16, about a quarter are below 2^-14, at least 2^10, or not finite; of f16 features hardly any.
+/// Halves that end in zeros are not counted: f32 numbers that were converted from f16 or integers
+/// have such halves.
 fn holds_halves(bytes: &[u8]) -> bool {
     const ROUNDED: u16 = 0x1fff;
     let mut seen = vec![false; 1 << 16];
@@ -155,11 +157,11 @@ fn holds_halves(bytes: &[u8]) -> bool {
     for half in halves {
         let magnitude = f16::from_bits(half).to_f32().abs();
         all += 1;
-        // A range does not contain NaN.
+        // NaN counts too, because it is in no range.
         odd += usize::from(!(f32::from(f16::MIN_POSITIVE)..1024.0).contains(&magnitude));
     }
-    // At most about a tenth, fewer if there are few halves: with the fewest, true f32 would pass by chance
-    // once in a thousand times.
+    // The limit is about a tenth, and lower if there are few halves: true f32 numbers with as few
+    // as `LEAST_HALVES` would be taken for f16 by chance once in a thousand times.
     all >= LEAST_HALVES && odd * 10 < all.saturating_sub(16)
 }
 

@@ -16,7 +16,7 @@ use crate::backbone::preprocessing::{Filter, Preprocessing};
 use crate::transformer::stored_prefix;
 use uard_hub::weights::Weights;
 
-/// A network of the table.
+/// A supported network.
 pub(super) struct Model {
     pub name: &'static str,
     pub preprocessing: Preprocessing,
@@ -77,7 +77,7 @@ const fn large(patch: usize) -> Sizes {
     }
 }
 
-/// Colours are normalised with ImageNet's mean and deviation.
+/// Colours normalised with ImageNet's mean and deviation.
 const IMAGENET: Preprocessing = Preprocessing {
     filter: Filter::Bicubic,
     ..Preprocessing::IMAGENET
@@ -173,8 +173,8 @@ impl Model {
     /// Reads the weights.
     ///
     /// # Errors
-    /// When a weight that the network uses is missing, has another shape or cannot be read, by
-    /// name.
+    /// When a weight that the network uses is missing, has another shape or cannot be read; the
+    /// error names it.
     pub(super) fn build(&self, weights: &Weights) -> Result<Forward> {
         // In files of the whole MobileCLIP or of a classifier, names have this prefix.
         let (prefix, first) = match self.family {
@@ -262,7 +262,7 @@ fn rotations(shape: &[usize]) -> Vec<f32> {
     numbers
 }
 
-/// [1, T, F] without the first token, that of the class.
+/// The tokens [1, T, F] without the first one, the class token.
 fn without_class_token(tokens: &Tensor) -> candle_core::Result<Tensor> {
     tokens.narrow(1, 1, tokens.dim(1)? - 1)?.contiguous()
 }

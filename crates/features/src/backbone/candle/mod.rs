@@ -32,7 +32,7 @@ pub struct CandleModel {
 }
 
 impl CandleModel {
-    /// All of them, family by family.
+    /// All networks, family by family.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..MODELS.len()).map(|at| Self { at })
     }
@@ -57,7 +57,7 @@ impl CandleModel {
     /// patch, without the class token.
     ///
     /// # Errors
-    /// When a weight is missing or has another shape, by name.
+    /// When a weight is missing or has another shape; the error names it.
     pub fn load(self, weights: &Weights) -> Result<Network> {
         let network = CandleNetwork::load(self.model(), weights)?;
         Ok(Network::new(Architecture::Candle(network)))
@@ -122,7 +122,7 @@ impl CandleNetwork {
         Ok(Maps::new(maps, [pixels.photos(), rows, columns, channels]))
     }
 
-    /// `pixels` [H, W, 3]; returns [H', W', F].
+    /// Computes the map of one photo: `pixels` [H, W, 3]; returns [H', W', F].
     fn forward_photo(&self, pixels: &[f32]) -> Result<Vec<f32>> {
         let Size { height, width } = self.size;
         let pixels = Tensor::from_slice(pixels, (1, height, width, 3), &Device::Cpu)?;

@@ -13,9 +13,9 @@ use uard_hub::weights::Weights;
 
 /// Where the numbers of a tensor come from.
 pub(super) enum TensorOrigin {
-    /// The file.
+    /// The file of weights.
     File,
-    /// None: a network of this size has no such tensor.
+    /// Nowhere: a network of this size has no such tensor.
     Absent,
     /// Zeros, for a layer that is never run, such as a classifier.
     NotRun,
@@ -55,7 +55,7 @@ impl SimpleBackend for Tensors<'_> {
         };
         let numbers = numbers.map_err(|error| {
             let cause = candle_core::Error::msg(&error);
-            // Fails where an earlier error is kept.
+            // Fails if there is an earlier error, which is the one to keep.
             let _ = self.first_error.set(error.into());
             cause
         });

@@ -12,7 +12,7 @@ use uard_testkit::worst_difference;
 use super::families::{Family, Sizes};
 use super::*;
 
-/// Two layers of sums over up to 600 numbers, on features of size 1.
+/// The tolerance for two layers of sums over up to 600 numbers, on features of size 1.
 const PARITY: f64 = 1e-4;
 
 type Shapes = BTreeMap<String, Vec<usize>>;
@@ -205,7 +205,7 @@ fn a_photo_alone_and_any_number_of_threads_give_the_same_bytes() {
     }
 }
 
-/// Each tensor is missing, of another shape, of integers, or not finite.
+/// Each of some tensors is, in turn, missing, of another shape, of integers, or not finite.
 #[test]
 fn weights_that_do_not_fit_are_refused_by_name() {
     for (case, tensor) in [
@@ -268,8 +268,8 @@ fn pixels_of_another_size_are_refused() {
     );
 }
 
-/// The smallest published networks, with drawn weights. Only shapes are tested: with these weights,
-/// activations may grow without bound.
+/// The smallest published networks, with random weights. Only shapes are tested: with these
+/// weights, activations may grow without bound.
 #[test]
 fn published_sizes_are_built_and_run() {
     for (name, shape) in [

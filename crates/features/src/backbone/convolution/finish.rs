@@ -8,7 +8,7 @@ use crate::backbone::number::Number;
 
 /// Some output channels of a block of pixels. A stride is the distance from a pixel to the next.
 pub struct Finish<'a, T> {
-    /// Products, a row for each pixel.
+    /// Sums of products, a row for each pixel.
     pub sums: &'a [f32],
     pub sums_stride: usize,
     /// A number for each of the channels.

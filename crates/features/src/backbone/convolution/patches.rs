@@ -13,7 +13,7 @@ use crate::backbone::window::Window;
 /// Where the `T::LINE` numbers of a line of a packed row lie in the input. Positions are counted
 /// from the window's first number.
 enum Line {
-    /// All are contiguous, from this position on.
+    /// All numbers of the line are contiguous, from this position on.
     Whole(usize),
     /// Several ranges; the rest of the line is zero.
     Ranges(Vec<CopyRange>),
@@ -21,9 +21,9 @@ enum Line {
 
 /// Contiguous numbers of the input.
 struct CopyRange {
-    /// The first, in the input.
+    /// The position of the first number in the input.
     source: usize,
-    /// The first, in the line.
+    /// The position of the first number in the line.
     line: usize,
     count: usize,
 }
@@ -76,7 +76,7 @@ pub struct View<'a, T> {
     window: Window,
     /// Output pixels, counted row after row.
     pixels: Range<usize>,
-    /// Output pixels of a row.
+    /// The number of output pixels in a row.
     width: usize,
 }
 

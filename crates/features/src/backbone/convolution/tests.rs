@@ -73,7 +73,8 @@ impl Case {
         let found = layer.forward(&self.input::<T>()).widened();
         let (expected, sizes) = (self.expected::<T>(|x| x), self.expected::<T>(f32::abs));
         prop_assert_eq!(found.values().len(), expected.len());
-        // Products, the bias, and the rounding of the expected number itself.
+        // An addition for each product, one for the bias, and one for the rounding of the expected
+        // number itself.
         let additions = self.window.kernel.area() * self.channels.inputs + 2;
         for ((found, expected), size) in found.values().iter().zip(&expected).zip(&sizes) {
             let (found, expected) = (f64::from(*found), f64::from(*expected));

@@ -32,9 +32,9 @@ pub(crate) struct ResNetWeights<'a> {
 /// Whether a stage makes maps smaller.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum StrideOrDilation {
-    /// Its first block has this stride.
+    /// The first block of the stage has this stride.
     Stride(usize),
-    /// It keeps height and width, and its 3 x 3 windows have this dilation.
+    /// The stage keeps height and width, and its 3 x 3 windows have this dilation.
     Dilation(usize),
 }
 

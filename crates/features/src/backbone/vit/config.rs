@@ -33,7 +33,7 @@ pub struct VisionConfig {
     pub num_attention_heads: usize,
     /// Width of the hidden layer of the feed-forward part, for CLIP and SigLIP.
     pub intermediate_size: usize,
-    /// The same as a multiple of H, for DINOv2.
+    /// Width of that hidden layer as a multiple of H, for DINOv2.
     pub mlp_ratio: f64,
     /// The activation of the feed-forward part.
     pub hidden_act: Activation,
@@ -179,7 +179,7 @@ impl VisionConfig {
         Ok(config)
     }
 
-    /// ConfigChecks that a network of these sizes can be built. Error messages call the file `origin`.
+    /// Checks that a network of these sizes can be built. Error messages call the file `origin`.
     ///
     /// # Errors
     /// A size of zero; a number of heads that does not divide the width; an epsilon or ratio that

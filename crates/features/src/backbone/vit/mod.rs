@@ -38,8 +38,8 @@ impl VisionConfig {
     /// `dinov2.`.
     ///
     /// # Errors
-    /// When a weight is missing or has another shape, by name; when this family has no projection
-    /// of tokens and [`Tokens::Projected`] is given; those of [`check`](Self::check).
+    /// When a weight is missing or has another shape (the error names it); when this family has no
+    /// projection of tokens and [`Tokens::Projected`] is given; those of [`check`](Self::check).
     pub fn load(&self, weights: &Weights, tokens: Tokens, matmul: Matmul) -> Result<Network> {
         let transformer = VisionTransformer::load(self, weights, tokens, matmul)?;
         Ok(Network::new(Architecture::Transformer(Box::new(

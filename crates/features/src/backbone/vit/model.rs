@@ -11,7 +11,7 @@ use crate::Result;
 use crate::backbone::maps::{Maps, Size};
 use crate::transformer::{Dense, Layer, Norm, Spans, Visibility};
 
-/// Which output of the transformer is the features of a patch.
+/// Which output of the transformer is used as the features of a patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tokens {
@@ -32,10 +32,10 @@ pub(crate) struct VisionTransformer {
     /// embedding, then the registers. Families without them have none.
     pub(super) leading: Vec<Tensor>,
     pub(super) positions: Positions,
-    /// Before the layers.
+    /// The layer norm before the layers, in families that have one.
     pub(super) norm_before: Option<Norm>,
     pub(super) layers: Vec<Layer>,
-    /// After the layers.
+    /// The layer norm after the layers, in families that have one.
     pub(super) norm_behind: Option<Norm>,
     pub(super) projection: Option<Dense>,
     pub(super) matmul: Matmul,

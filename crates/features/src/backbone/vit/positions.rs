@@ -19,7 +19,7 @@ pub(super) enum Resizing {
 /// The embeddings of a grid of side x side patches.
 #[derive(Debug, Clone)]
 pub(super) struct Positions {
-    /// [side, side, H]
+    /// The embeddings, [side, side, H].
     numbers: Vec<f32>,
     side: usize,
     resizing: Resizing,
@@ -53,12 +53,12 @@ impl Positions {
         Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
     }
 
-    /// H
+    /// H, the width of an embedding.
     fn width(&self) -> usize {
         self.numbers.len() / (self.side * self.side)
     }
 
-    /// [side, side, H] to [rows, columns, H], first along the rows.
+    /// Resizes the embeddings from [side, side, H] to [rows, columns, H], first along the rows.
     fn resized(&self, grid: Size) -> Vec<f32> {
         let (down, across) = (self.taps(grid.height), self.taps(grid.width));
         let width = self.width();

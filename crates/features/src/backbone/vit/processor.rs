@@ -1,5 +1,5 @@
-//! Reads the preprocessing of a vision transformer from `preprocessor_config.json`; what the file
-//! lacks is that of the model's family.
+//! Reads the preprocessing of a vision transformer from `preprocessor_config.json`; values that the
+//! file lacks are those of the model's family.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use uard_files::read_json;
 
 pub(super) const FILE: &str = "preprocessor_config.json";
 
-/// The numbers of Pillow's filters.
+/// The numbers by which Pillow's filters are named in the file.
 const BILINEAR: u32 = 2;
 const BICUBIC: u32 = 3;
 
@@ -71,7 +71,7 @@ impl Preprocessing {
     /// a missing key, the value is that of [`Preprocessing::for_vision`].
     ///
     /// # Errors
-    /// When the file has another form, or a value that is not supported, by key.
+    /// When the file has another form, or a value that is not supported; the error names its key.
     pub fn open(folder: &Path, config: &VisionConfig) -> Result<Self> {
         let path = folder.join(FILE);
         let family = Self::for_vision(config);
@@ -123,7 +123,7 @@ impl ProcessorConfig {
                 checks.refuse(key, "true", false)?;
             }
         }
-        // Files round it to 16 digits.
+        // Files round this factor to 16 digits.
         if (self.rescale_factor - bytes_to_unit()).abs() > 1e-9 {
             checks.refuse("rescale_factor", "1/255", self.rescale_factor)?;
         }

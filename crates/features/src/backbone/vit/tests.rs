@@ -1,4 +1,4 @@
-//! Tests of tokens against golden ones of tiny models with drawn weights, which the published code
+//! Tests of tokens against golden ones of tiny models with random weights, which the published code
 //! computed in `tests/goldens/transformers/write.py`.
 
 use std::collections::HashMap;
@@ -14,11 +14,12 @@ use crate::backbone::maps::Maps;
 use crate::backbone::photo::{Photo, PhotoLimits};
 use crate::backbone::preprocessing::Fit;
 
-/// Two layers of sums over up to 75 numbers, whose errors are a few 1e-7 each, on tokens of size 1.
+/// The tolerance for two layers of sums over up to 75 numbers, whose errors are a few 1e-7 each, on
+/// tokens of size 1.
 const PARITY: f64 = 1e-5;
 
-/// Resizing rounds to bytes after each axis, as Pillow does, and may round one byte differently:
-/// 1/255 of a colour, through two layers.
+/// The tolerance for resized photos. Resizing rounds to bytes after each axis, as Pillow does, and
+/// may round one byte differently: 1/255 of a colour, through two layers.
 const PHOTO_TOLERANCE: f64 = 0.05;
 
 const FAMILIES: [&str; 5] = [
@@ -47,7 +48,7 @@ fn network(family: &str, tokens: Tokens, matmul: Matmul) -> Network {
     config.load(&weights, tokens, matmul).unwrap()
 }
 
-/// PyTorch's [N, 3, H, W] with channels last.
+/// Pixels [N, 3, H, W] of PyTorch as maps, with channels last.
 fn maps(pixels: &Tensor) -> Maps<f32> {
     let pixels = pixels.permute((0, 2, 3, 1)).unwrap();
     let shape: [usize; 4] = pixels.dims().try_into().unwrap();
@@ -136,7 +137,7 @@ fn products_in_bf16_change_tokens_slightly() {
     assert_eq!(network.matmul(), Matmul::Bf16);
     let found = tokens(&network, &expected["pixels_0"]);
     let (difference, _) = worst_difference(&found, &expected["hidden_0"]);
-    // Each factor is rounded by up to 2^-9, in a dozen products one after the other.
+    // Each factor is rounded by up to 2^-9 of it, in a dozen products one after the other.
     assert!(difference > 1e-4 && difference < 0.2, "{difference}");
 }
 

@@ -9,8 +9,9 @@ use crate::detector::nms::nms;
 /// Which proposals become regions, the most confident first.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RegionLimits {
-    /// Limits of overlap: a region that overlaps a more confident one by more is left out. The
-    /// first limit that leaves at least `least` regions is used, or the last.
+    /// Limits of overlap, tried in order. A region that overlaps a more confident one by more than
+    /// the limit is left out. The first limit that leaves at least `least` regions is used, or the
+    /// last if none does.
     pub overlaps: Vec<f64>,
     /// The fewest regions of a photo. A photo with fewer proposals has fewer.
     pub least: usize,
@@ -87,7 +88,7 @@ mod tests {
 
     #[test]
     fn the_first_overlap_that_leaves_enough_regions_is_used() {
-        // Boxes that follow each other overlap by 60 / 140.
+        // Neighbouring boxes overlap by 60 / 140.
         let five = candidates(&[0.9, 0.8, 0.7, 0.6, 0.5], 4.0);
         assert_eq!(limits(&[0.4, 0.5], 3, 5, 0.0).choose(&five), [0, 2, 4]);
         assert_eq!(limits(&[0.4, 0.5], 4, 4, 0.0).choose(&five), [0, 1, 2, 3]);

@@ -12,11 +12,11 @@ use crate::detector::proposals::ProposalNetwork;
 use crate::detector::roi_pool::RoiPool;
 use crate::detector::scaling::ScaledPhoto;
 
-/// Regions of a batch through stage C5: few enough that their maps stay small (25 MB in f32),
-/// enough that a kernel read from memory is used often.
+/// The number of regions that stage C5 computes at once: few enough that their maps stay small (25
+/// MB in f32), enough that a kernel read from memory is used often.
 const REGIONS_AT_ONCE: usize = 16;
 
-/// The layers.
+/// The layers of bottom-up attention.
 #[derive(Debug)]
 pub struct Network<T> {
     pub trunk: Trunk<T>,
@@ -51,7 +51,7 @@ impl<T: Number> DetectorLayers for Network<T> {
 }
 
 impl<T: Number> Network<T> {
-    /// The means over the cells of stage C5 of each box, [R, F] in f32.
+    /// The features of each box: the mean over its cells of stage C5, [R, F] in f32.
     fn features(&self, map: &Maps<T>, boxes: &[[f32; 4]]) -> Vec<f32> {
         let mut buffers = Buffers::new();
         let mut features = Vec::with_capacity(boxes.len() * self.width());

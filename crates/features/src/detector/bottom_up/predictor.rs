@@ -10,11 +10,11 @@ use crate::detector::linear::Linear;
 use crate::detector::softmax::{best, largest, softmax};
 use uard_hub::weights::Weights;
 
-/// The factors of the corrections of proposals in training.
+/// The factors by which the corrections of proposals were multiplied in training.
 const WEIGHTS: [f32; 4] = [10.0, 10.0, 5.0, 5.0];
 
-/// The last layers. They compute in f32 even if maps are in bf16, because their results are
-/// compared.
+/// The last layers. They compute in f32 even if maps are in bf16, because regions are chosen by
+/// comparing their results.
 #[derive(Debug)]
 pub struct Predictor {
     /// F, the width of a region's features.

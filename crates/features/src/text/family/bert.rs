@@ -64,7 +64,8 @@ const START: &str = "[CLS]";
 const END: &str = "[SEP]";
 const MASK: &str = "[MASK]";
 
-/// The values of `tokenizer_config.json` that the pieces of a `vocab.txt` depend on.
+/// The values of `tokenizer_config.json` that decide how a caption is divided into the pieces of a
+/// `vocab.txt`.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default)]
 struct Settings {
@@ -84,8 +85,8 @@ impl Default for Settings {
     }
 }
 
-/// Reads `vocab.txt`, with the settings of `tokenizer_config.json`, or the published ones if there is
-/// no such file.
+/// Reads `vocab.txt`, with the settings of `tokenizer_config.json`, or the settings of the
+/// published BERT if there is no such file.
 fn read_vocabulary(path: &Path) -> Result<Tokenizer> {
     let settings = path.with_file_name(SETTINGS);
     let settings = match read_json(&settings, "the tokenizer_config.json of a BERT") {

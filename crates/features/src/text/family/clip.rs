@@ -1,5 +1,5 @@
-//! The text half of CLIP: Radford et al., *Learning Transferable Visual Models From Natural Language
-//! Supervision*, 2021. A word sees itself and those before it.
+//! The text half of CLIP: Radford et al., *Learning Transferable Visual Models From Natural
+//! Language Supervision*, 2021. A word attends to itself and to those before it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub(super) static FAMILY: Family = Family {
     file: "tower.json",
     model_type: "clip_text_model",
     whole: Some("clip"),
-    // openai/clip-vit-base-patch32
+    // The defaults are the values of openai/clip-vit-base-patch32.
     keys: &[
         ("model_type", r#""clip_text_model""#),
         ("vocab_size", "49408"),

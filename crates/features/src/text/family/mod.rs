@@ -21,11 +21,11 @@ pub(super) static FAMILIES: [&Family; 3] = [&bert::FAMILY, &clip::FAMILY, &sigli
 pub(super) struct Family {
     /// The value of `text.encoder` for this family; its parameters are `text.{encoder}.*`.
     pub(super) encoder: &'static str,
-    /// The file of a checkpoint that holds the keys of its `config.json`.
+    /// The name of a checkpoint's file with the keys of the model's `config.json`.
     pub(super) file: &'static str,
     /// `model_type` of the text model.
     pub(super) model_type: &'static str,
-    /// `model_type` of the model of images and captions whose text half it is.
+    /// `model_type` of a model of images and captions, if the text model is the text half of one.
     pub(super) whole: Option<&'static str>,
     /// The keys of `config.json` that are read, each with its default as JSON. A required key has an
     /// empty default.
@@ -40,7 +40,7 @@ pub(super) struct Family {
 /// The names of the tensors of a family.
 #[derive(Debug)]
 pub(super) struct TensorNames {
-    /// The beginning of all names in files of a larger model.
+    /// The prefix of all names if the file is of a larger model, such as a whole CLIP.
     pub(super) prefix: &'static str,
     /// The embedding of words [V, H].
     pub(super) words: &'static str,
@@ -48,8 +48,8 @@ pub(super) struct TensorNames {
     pub(super) positions: &'static str,
     /// The embedding of segments, whose first row is added to every word.
     pub(super) segments: Option<&'static str>,
-    /// The layer norm after the embeddings if the layers have their norms after each part, else that
-    /// after the last layer.
+    /// The layer norm outside of the layers: it follows the embeddings if the layers have
+    /// post-norm, and the last layer if they have pre-norm.
     pub(super) norm: &'static str,
     /// The name of a layer, without its number.
     pub(super) layers: &'static str,
@@ -59,9 +59,9 @@ pub(super) struct TensorNames {
 /// How many positions the layers compute for a caption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SequenceLength {
-    /// Those of its pieces.
+    /// The positions of its pieces.
     Caption,
-    /// All positions of the model: the caption is filled with padding, which its words see.
+    /// All positions of the model: the caption is filled with padding, to which its words attend.
     Maximum,
 }
 
@@ -69,7 +69,7 @@ pub(super) enum SequenceLength {
 #[derive(Debug)]
 pub(super) struct VocabularyFile {
     pub(super) file: &'static str,
-    /// Files beside it that are read too.
+    /// Further files of the vocabulary in the same folder.
     pub(super) beside: &'static [&'static str],
     pub(super) read: fn(&Path) -> Result<Tokenizer>,
     /// The error of a folder that has neither this file nor `tokenizer.json`.
@@ -77,7 +77,7 @@ pub(super) struct VocabularyFile {
 }
 
 impl<'de> Deserialize<'de> for &'static Family {
-    /// By its `model_type`.
+    /// Finds the family by its `model_type`.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         let found = FAMILIES

@@ -1,5 +1,6 @@
-//! The text half of SigLIP: Zhai et al., *Sigmoid Loss for Language Image Pre-Training*, 2023, the
-//! first version. A word attends to all others and to the padding up to the last position, as in its training.
+//! The text half of the first version of SigLIP: Zhai et al., *Sigmoid Loss for Language Image
+//! Pre-Training*, 2023. A caption is padded to all positions of the model, and each word attends to
+//! all words and to the padding, as in the training of SigLIP.
 
 use std::path::Path;
 
@@ -15,7 +16,7 @@ pub(super) static FAMILY: Family = Family {
     file: "tower.json",
     model_type: "siglip_text_model",
     whole: Some("siglip"),
-    // google/siglip-base-patch16-224
+    // The defaults are the values of google/siglip-base-patch16-224.
     keys: &[
         ("model_type", r#""siglip_text_model""#),
         ("vocab_size", "32000"),

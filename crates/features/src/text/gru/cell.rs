@@ -1,11 +1,12 @@
 //! The gates of one time step on the CPU, and their gradients, in vectors over the joint width.
 //!
-//! A row of *gates* is the four blocks r, z, n and q of H numbers each, with `q = W_hn h + b_hn`: the
-//! backward pass needs no more than them and the states.
+//! A row of *gates* is the four blocks r, z, n and q of H numbers each, with `q = W_hn h + b_hn`:
+//! the backward pass needs only these and the states.
 
 use uard_linalg::vector::{Loops, Number, Simd, Vector};
 
-/// Computes the gates and the next states of the captions of one step.
+/// Computes the gates and the next states of the captions of one step. In the formulas, x are the
+/// blocks of a row of `from_words`, u those of `from_states` and b those of `bias`.
 ///
 /// ```text
 /// r = σ(x_r + u_r + b_r)    z = σ(x_z + u_z + b_z)    q = u_n + b_q    n = tanh(x_n + b_n + r q)
@@ -51,7 +52,7 @@ impl<T: Number> Loops for ForwardStep<'_, T> {
 struct NextState;
 
 impl Formula<11, 5> for NextState {
-    /// Gives r, z, n, q and the next state.
+    /// Returns r, z, n, q and the next state.
     #[inline(always)]
     fn apply<T: Number, S: Simd>(
         simd: S,
@@ -71,7 +72,8 @@ impl Formula<11, 5> for NextState {
 /// Computes the gradients of a step's gates, and the part of the previous states' gradient that does
 /// not pass through `W_hh` (`carry`).
 ///
-/// With `d` the gradient of the state and `a` the sum that a gate is a function of:
+/// With `d` the gradient of the next state, `d a_g` that of the argument of σ or tanh in the
+/// formula of gate g, and `d u_n` that of u_n, as in [`ForwardStep`]:
 ///
 /// ```text
 /// d a_n = d (1 - z) (1 - n²)          d u_n = d a_n r
@@ -80,11 +82,12 @@ impl Formula<11, 5> for NextState {
 /// ```
 ///
 /// # Shapes
-/// A row for each caption: `gates` [4H]; `previous` [H]; `carry` [H], on entry from the later step and
-/// on return for the earlier one; `to_states` [3H], set to (d a_r, d a_z, d u_n). `to_words` has a row
-/// [3H] for each distinct word: (d a_r, d a_z, d a_n) is added to the row of the caption's word, whose
-/// index is in `words`. `averaged` has a padded row [H] for each word of the batch, the gradient of
-/// the average of both directions; the index of the caption's row is in `padded_rows`.
+/// A row for each caption: `gates` [4H]; `previous` [H]; `carry` [H], on entry the value from the
+/// later step, on return the value for the earlier one; `to_states` [3H], set to
+/// `(d a_r, d a_z, d u_n)`. `to_words` has a row [3H] for each distinct word:
+/// `(d a_r, d a_z, d a_n)` is added to the row of the caption's word, whose index is in `words`.
+/// `averaged` has a padded row [H] for each word of the batch, the gradient of the average of both
+/// directions; the index of the caption's row is in `padded_rows`.
 pub(super) struct BackwardStep<'a, T> {
     pub gates: &'a [T],
     pub previous: &'a [T],
@@ -124,8 +127,9 @@ impl<T: Number> Loops for BackwardStep<'_, T> {
 struct StepGradients;
 
 impl Formula<6, 7> for StepGradients {
-    /// Gives the word's sums of d a_r, d a_z and d a_n with this caption's added, this caption's d a_r,
-    /// d a_z and d u_n, and the carry for the earlier step; `later` is the carry of the later step.
+    /// Returns the word's sums of d a_r, d a_z and d a_n, to which those of this caption are added;
+    /// then this caption's d a_r, d a_z and d u_n; and the carry for the earlier step. `later` is
+    /// the carry from the later step.
     #[inline(always)]
     fn apply<T: Number, S: Simd>(
         simd: S,
@@ -146,7 +150,8 @@ impl Formula<6, 7> for StepGradients {
 }
 
 /// A formula for one vector of each output, from one vector of each input and the outputs' earlier
-/// values. It is a trait and no closure, because only a method is sure to be inlined into the loop.
+/// values. It is a trait and not a closure, because only a method is sure to be inlined into the
+/// loop.
 trait Formula<const I: usize, const O: usize> {
     fn apply<T: Number, S: Simd>(
         simd: S,
@@ -155,7 +160,7 @@ trait Formula<const I: usize, const O: usize> {
     ) -> [Vector<T, S>; O];
 }
 
-/// Applies a formula to rows of one length, one vector at a time.
+/// Applies a formula to rows of equal length, one vector at a time.
 #[inline(always)]
 fn in_vectors<F: Formula<I, O>, T: Number, S: Simd, const I: usize, const O: usize>(
     _: F,
@@ -166,7 +171,7 @@ fn in_vectors<F: Formula<I, O>, T: Number, S: Simd, const I: usize, const O: usi
     let inputs = inputs.map(|input| T::vectors(simd, input));
     let mut outputs = outputs.map(|output| T::vectors_mut(simd, output));
     let zero = T::splat(simd, T::ZERO);
-    // Loops and not `map`: for so many vectors the compiler does not inline its calls.
+    // Loops instead of `map`, whose calls the compiler does not inline for so many vectors.
     let (mut given, mut before) = ([zero; I], [zero; O]);
     for at in 0..inputs[0].0.len() {
         for (given, (vectors, _)) in given.iter_mut().zip(&inputs) {

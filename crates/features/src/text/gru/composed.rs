@@ -9,7 +9,7 @@ use super::batch::CaptionBatch;
 use super::pass::{self, DirectionInputs, GateGradients, Recurrence, Trace, row_indices};
 use crate::Result;
 
-/// The average of both directions, differentiable, on any device.
+/// The average of both directions' states, differentiable, on any device.
 ///
 /// # Shapes
 /// The result is [C, W, H]; padding rows are zero.
@@ -67,7 +67,8 @@ impl Recurrence for ComposedRecurrence {
         let rows = row_indices(&inputs.order.padded_rows, device)?;
         let averaged = averaged.reshape(((), width))?.index_select(&rows, 0)?;
         let upstream = (averaged * 0.5)?;
-        // No later step sends anything to the last one: a row of zeros, because the kernel needs one.
+        // The last step gets no gradient from a later one. A row of zeros, because the kernel needs
+        // at least one row.
         let mut carried = Tensor::zeros((1, width), weight.dtype(), device)?;
         let (mut to_words, mut to_states) = (Vec::new(), Vec::new());
         for (step, saved) in inputs.schedule.steps().zip(&trace.gates).rev() {
@@ -88,8 +89,9 @@ impl Recurrence for ComposedRecurrence {
     }
 }
 
-/// The sums [U, 3H] of the rows [N, 3H] of each distinct word. They are a matrix product, because in
-/// candle's `index_add` on CUDA every thread walks all rows.
+/// Sums the rows [N, 3H] of all words to one row for each of the U distinct words, [U, 3H]. The
+/// sums are computed as a matrix product, because in candle's `index_add` on CUDA every thread
+/// walks all rows.
 fn sum_by_word(inputs: &DirectionInputs<'_>, rows: &Tensor) -> CandleResult<Tensor> {
     let (device, distinct) = (rows.device(), inputs.schedule.ids.len());
     let words = row_indices(&inputs.order.words, device)?.unsqueeze(0)?;
@@ -99,7 +101,8 @@ fn sum_by_word(inputs: &DirectionInputs<'_>, rows: &Tensor) -> CandleResult<Tens
     is_word.to_dtype(rows.dtype())?.matmul(rows)
 }
 
-/// The inputs of the gates of n captions; all tensors are detached and contiguous.
+/// The inputs of the gates of one time step, for n captions; all tensors are detached and
+/// contiguous.
 pub(super) struct StepInputs<'a> {
     /// `W_ih x + b_ih` [n, 3H].
     pub from_words: &'a Tensor,
@@ -107,22 +110,22 @@ pub(super) struct StepInputs<'a> {
     pub from_states: &'a Tensor,
     /// `b_hh` `[3H]`.
     pub bias: &'a Tensor,
-    /// h [n, H].
+    /// The previous states h [n, H].
     pub previous: &'a Tensor,
 }
 
-/// The gradients of a step.
+/// The gradients of one time step.
 pub(super) struct StepGradients {
-    /// Of `W_ih x + b_ih` [n, 3H].
+    /// The gradient of `W_ih x + b_ih` [n, 3H].
     pub from_words: Tensor,
-    /// Of `W_hh h` [n, 3H].
+    /// The gradient of `W_hh h` [n, 3H].
     pub from_states: Tensor,
     /// The part of the gradient of h [n, H] that does not pass through `W_hh`.
     pub carried: Tensor,
 }
 
-/// What a step saves for the backward pass, [6, n, H]: the next state, r, z, n, `q = W_hn h + b_hn`,
-/// and h.
+/// What a step saves for the backward pass, [6, n, H]: the next state, r, z, n,
+/// `q = W_hn h + b_hn`, and the previous state h.
 fn step_gates(step: &StepInputs<'_>) -> CandleResult<Tensor> {
     #[cfg(feature = "cuda")]
     if super::kernel::on_tensors::takes(step.from_words) {
@@ -131,8 +134,9 @@ fn step_gates(step: &StepInputs<'_>) -> CandleResult<Tensor> {
     composed_gates(step)
 }
 
-/// The gradients of a step, from what [`step_gates`] saved [6, n, H], the gradient of its states from
-/// the average [n, H], and that from the later step, which has the first k captions only [k, H].
+/// The gradients of a step. `saved` [6, n, H] is the result of [`step_gates`]; `upstream` [n, H] is
+/// the part of the gradient of the next states that comes from the average; `carried` [k, H] is the
+/// part from the later step, which has only the first k captions.
 fn step_gradients(
     saved: &Tensor,
     upstream: &Tensor,

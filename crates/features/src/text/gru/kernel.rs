@@ -6,7 +6,7 @@ use uard_core::random::{Draws, normal};
 
 use super::composed::{StepInputs, composed_gates, composed_gradients};
 
-/// Threads of a block, as in `gates.cu`.
+/// The number of threads in a block, as in `gates.cu`.
 const THREADS: u32 = 256;
 
 /// The program with the kernels of both passes.
@@ -19,11 +19,11 @@ static GATES: Program = Program {
 /// The sizes of a time step.
 #[derive(Debug, Clone, Copy)]
 struct StepShape {
-    /// Rows n: the captions of the step.
+    /// Rows n: the number of captions that have a word in this step.
     rows: usize,
-    /// Width H.
+    /// The width H of the states.
     width: usize,
-    /// Rows k of the gradient from the later step: the captions of that step.
+    /// Rows k of the gradient from the later step: the number of captions that have a word there.
     carried_rows: usize,
 }
 
@@ -51,8 +51,8 @@ unsafe fn forward(
 }
 
 /// Launches the backward kernel: it writes the gradients of a step to `gradients` `[7 n H]`. The
-/// inputs are what the step saved `[6 n H]`, the gradient of its states from the average [n, H], and
-/// that from the later step [k, H].
+/// inputs are what the step saved `[6 n H]`, the part of the gradient of its next states that comes
+/// from the average [n, H], and the part from the later step [k, H].
 ///
 /// # Safety
 /// As [`forward`].
@@ -106,12 +106,12 @@ pub(super) mod on_tensors {
     use super::{StepShape, backward, forward};
     use crate::text::gru::composed::{StepGradients, StepInputs};
 
-    /// Whether the kernels run on tensors like this one.
+    /// Whether the kernels can run on this tensor: it is f32 and on a CUDA device.
     pub(in crate::text::gru) fn takes(tensor: &Tensor) -> bool {
         tensor.device().is_cuda() && tensor.dtype() == DType::F32
     }
 
-    /// What a step saves, [6, n, H].
+    /// Computes what a step saves, [6, n, H], with the forward kernel.
     pub(in crate::text::gru) fn gates(step: &StepInputs<'_>) -> Result<Tensor> {
         let (rows, width) = step.previous.dims2()?;
         let device = step.previous.device();
@@ -139,7 +139,7 @@ pub(super) mod on_tensors {
         Ok(saved)
     }
 
-    /// The gradients of a step.
+    /// Computes the gradients of a step with the backward kernel.
     pub(in crate::text::gru) fn gradients(
         saved: &Tensor,
         upstream: &Tensor,
@@ -179,8 +179,8 @@ pub(super) mod on_tensors {
 /// # Errors
 /// When the GPU fails.
 pub fn check(gpu: &dyn Gpu) -> crate::Result<f64> {
-    // Rows, width and carried rows: more numbers than a block has threads, and rows without one from
-    // the later step; one row; no later step; a row wider than a block.
+    // Rows n, width H and carried rows k. In order: more numbers than a block has threads, and rows
+    // without a gradient from the later step; one row; no later step; a row wider than a block.
     let steps = [(5, 67, 3), (1, 5, 1), (3, 9, 0), (2, 300, 1)];
     let mut largest = 0.0;
     for (rows, width, carried_rows) in steps {
@@ -208,7 +208,8 @@ fn check_step(gpu: &dyn Gpu, shape: StepShape) -> crate::Result<f64> {
         draw("bias", 3 * shape.width),
         draw("previous", area),
         draw("upstream", area),
-        // At least one row, for an address: the kernel reads none if there are no carried rows.
+        // At least one row, so that there is an address; the kernel reads none if there are no
+        // carried rows.
         draw("carried", shape.carried_rows.max(1) * shape.width),
     ];
     let run = || on_gpu(gpu, &inputs, shape).map_err(uard_core::Error::from);
@@ -224,7 +225,8 @@ fn check_step(gpu: &dyn Gpu, shape: StepShape) -> crate::Result<f64> {
     Ok(differences.fold(0.0, larger))
 }
 
-/// What a step saves `[6 n H]`, and its gradients `[7 n H]`, by candle's operations in f64.
+/// What a step saves `[6 n H]`, and its gradients `[7 n H]`, computed by candle's operations in
+/// f64.
 fn by_candle(inputs: &[Vec<f32>; 6], shape: StepShape) -> candle_core::Result<[Vec<f64>; 2]> {
     let StepShape { rows, width, .. } = shape;
     let tensor = |at: usize, columns: usize| {

@@ -53,7 +53,8 @@ impl Default for TextEncoderConfig {
     }
 }
 
-/// Captions to unit rows: an embedding, then one bidirectional GRU layer, directions averaged.
+/// Encodes words of captions as unit vectors: an embedding, then one bidirectional GRU layer whose
+/// directions are averaged.
 ///
 /// The parameters are `text.embedding.weight` [V, E] and, with PyTorch's names, meanings and order
 /// of gates (r, z, n), `text.gru.{weight_ih [3H, E], weight_hh [3H, H], bias_ih [3H],
@@ -64,9 +65,9 @@ impl Default for TextEncoderConfig {
 /// the reverse direction starts at a caption's last word, as with PyTorch's packed sequences.
 #[derive(Debug, Clone)]
 pub struct TextEncoder {
-    /// [V, E].
+    /// The embedding of words, [V, E].
     embedding: Tensor,
-    /// Forward, from the first word to the last, and reverse.
+    /// The forward direction, from the first word to the last, and the reverse direction.
     directions: [Direction; 2],
     matmul: Matmul,
 }
@@ -85,7 +86,7 @@ struct Direction {
 }
 
 impl TextEncoder {
-    /// Creates the parameters. Each is drawn from the stream that has its name as label.
+    /// Creates the parameters. Each is drawn from the random stream that has its name as label.
     ///
     /// # Errors
     /// When a parameter's name is taken.
@@ -152,13 +153,13 @@ impl TextEncoder {
         })
     }
 
-    /// The same encoder with another kind of matrix product.
+    /// The same encoder with this precision of its matrix products.
     #[must_use]
     pub fn with_matmul(self, matmul: Matmul) -> Self {
         Self { matmul, ..self }
     }
 
-    /// The words of each caption as unit rows.
+    /// Computes the words of each caption as unit vectors, the rows of the result.
     ///
     /// # Shapes
     /// The rows are [C, W, H]; rows beyond a caption's count are zero.

@@ -19,7 +19,7 @@ use crate::Result;
 
 const NAME: &str = "bidirectional-gru";
 
-/// The average of both directions, differentiable, for f32 or f64 on the CPU.
+/// The average of both directions' states, differentiable, for f32 or f64 on the CPU.
 ///
 /// # Shapes
 /// The result is [C, W, H]; padding rows are zero.
@@ -157,9 +157,9 @@ impl<T: WithDType + Number> Recurrence for CpuRecurrence<T> {
     }
 }
 
-/// A factor of a product.
+/// A factor of a matrix product, without a copy if it is transposed.
 struct Factor {
-    /// The factor, or its transpose.
+    /// The factor, or its transpose if `is_transposed`.
     row_major: Tensor,
     is_transposed: bool,
 }

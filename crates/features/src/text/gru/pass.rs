@@ -1,4 +1,4 @@
-//! The forward and backward pass of the GRU over a batch, but for the time steps, which each
+//! The forward and backward pass of the GRU over a batch, except the time steps, which each
 //! implementation of `Recurrence` runs in its own way.
 //!
 //! A word that stands in several captions is multiplied by `weight_ih` once, and the gradients of its
@@ -21,11 +21,12 @@ pub(super) trait Recurrence: Send + Sync + 'static {
     /// The sum `[K]` of rows [N, K].
     fn sum(&self, rows: &Tensor) -> CandleResult<Tensor>;
 
-    /// The states of one direction; `from_words` [U, 3H] are the products of the distinct words and
-    /// `weight_ih`, without a bias.
+    /// The states of one direction; `from_words` [U, 3H] are the products of the U distinct words
+    /// and `weight_ih`, without a bias.
     fn forward(&self, inputs: &DirectionInputs<'_>, from_words: &Tensor) -> CandleResult<Trace>;
 
-    /// The gradients of the gates, given that of the average of both directions [C, W, H].
+    /// The gradients of the gates, from the gradient of the average of both directions' states
+    /// [C, W, H].
     fn backward(
         &self,
         inputs: &DirectionInputs<'_>,
@@ -34,7 +35,7 @@ pub(super) trait Recurrence: Send + Sync + 'static {
     ) -> CandleResult<GateGradients>;
 }
 
-/// What the time steps of one direction read; all tensors are detached and contiguous.
+/// The inputs of the time steps of one direction; all tensors are detached and contiguous.
 pub(super) struct DirectionInputs<'a> {
     pub schedule: &'a Schedule,
     pub order: &'a DirectionOrder,
@@ -43,17 +44,17 @@ pub(super) struct DirectionInputs<'a> {
 
 /// The results of the time steps of a direction.
 pub(super) struct Trace {
-    /// [N, H] in step order.
+    /// The states after each word, [N, H] in step order.
     pub states: Tensor,
     /// The gates, in the layout in which this recurrence's backward pass reads them.
     pub gates: Vec<Tensor>,
 }
 
-/// The gradients of the sums that the gates of a direction are functions of.
+/// The gradients of the matrix products from which the gates of one direction are computed.
 pub(super) struct GateGradients {
-    /// Of the products of the distinct words and `weight_ih`, [U, 3H].
+    /// The gradient of the products of the distinct words and `weight_ih`, [U, 3H].
     pub words: Tensor,
-    /// Of the products of the states and `weight_hh`, [N, 3H] in step order.
+    /// The gradient of the products of the states and `weight_hh`, [N, 3H] in step order.
     pub states: Tensor,
 }
 
@@ -91,10 +92,10 @@ fn detached(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.contiguous()?.detach())
 }
 
-/// What the forward and the backward pass read.
+/// The inputs of the forward and the backward pass.
 struct Pass<F> {
     vocabulary: usize,
-    /// Embedded distinct words [U, E].
+    /// The embeddings of the U distinct words [U, E].
     words: Tensor,
     directions: [Direction; 2],
     schedule: Schedule,
@@ -103,7 +104,7 @@ struct Pass<F> {
 
 /// The gradients of one direction.
 struct Gradients {
-    /// Of the embedded distinct words [U, E].
+    /// The gradient of the embeddings of the distinct words [U, E].
     words: Tensor,
     parameters: Direction,
 }
@@ -146,7 +147,7 @@ impl<F: Recurrence> Pass<F> {
         ((padded(0)? + padded(1)?)? * 0.5)?.reshape(shape)
     }
 
-    /// The gradients of all parameters, given that of the average.
+    /// The gradients of all parameters, from the gradient of the average.
     fn gradients(&self, traces: &[Trace; 2], averaged: &Tensor) -> CandleResult<Vec<Tensor>> {
         let [forward, reverse] = self.both(|direction| {
             let (inputs, trace) = (self.inputs(direction), &traces[direction]);
@@ -154,7 +155,7 @@ impl<F: Recurrence> Pass<F> {
             self.direction_gradients(&inputs, trace, &gates)
         })?;
         let words = (forward.words + reverse.words)?;
-        // The rows of other words of the vocabulary are zero.
+        // Words of the vocabulary that are not in the batch get rows of zeros.
         let rows = inverse_rows(&self.schedule.ids, self.vocabulary);
         let embedding = words.index_select(&row_indices(&rows, words.device())?, 0)?;
         let directions = [forward.parameters, reverse.parameters];
@@ -165,7 +166,7 @@ impl<F: Recurrence> Pass<F> {
             .collect())
     }
 
-    /// The gradients of one direction, from those of its gates.
+    /// The gradients of one direction's parameters and words, from those of its gates.
     fn direction_gradients(
         &self,
         inputs: &DirectionInputs<'_>,

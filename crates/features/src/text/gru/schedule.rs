@@ -21,7 +21,7 @@ pub(super) struct Schedule {
     pub longest: usize,
     /// The U distinct ids, in the order of their first word.
     pub ids: Vec<u32>,
-    /// Of the forward and the reverse direction.
+    /// The step order of the forward and of the reverse direction.
     pub orders: [DirectionOrder; 2],
     /// The row of each step's first word in step order, then N.
     starts: Vec<usize>,
@@ -30,7 +30,7 @@ pub(super) struct Schedule {
 /// A time step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Step {
-    /// Its rows in step order.
+    /// The rows of this step's words in step order.
     pub rows: Range<usize>,
     /// The first row of the previous step; `None` for the first step.
     pub previous_start: Option<usize>,
@@ -101,7 +101,8 @@ impl Schedule {
 }
 
 impl DirectionOrder {
-    /// The row in step order of each of `padded` padded rows; [`NO_ROW`] for padding.
+    /// The row in step order of each padded row, of which there are `padded`; [`NO_ROW`] for
+    /// padding.
     pub(super) fn rows(&self, padded: usize) -> Vec<u32> {
         inverse_rows(&self.padded_rows, padded)
     }

@@ -6,12 +6,12 @@ use uard_testkit::{assert_close, assert_finite_nonzero, assert_gradients, assert
 use super::*;
 use crate::text::vocabulary::Vocabulary;
 
-/// f32 against f64: a state goes through a dozen steps of sums over at most 9 numbers, each with
-/// errors of a few 1e-7.
+/// The tolerance of f32 against f64: a state goes through a dozen steps of sums over at most 9
+/// numbers, each with errors of a few 1e-7.
 const SINGLE: f64 = 3e-6;
-/// The same sums in f64 in another order.
+/// The tolerance of the same sums in f64 in another order.
 const DOUBLE: f64 = 1e-12;
-/// Central differences of a loss near 1 in f64.
+/// The tolerance of central differences of a loss near 1 in f64.
 const DIFFERENCES: f64 = 1e-7;
 /// Ragged lengths with a caption of one word and equal neighbours.
 const RAGGED: [usize; 6] = [3, 1, 7, 3, 12, 2];
@@ -75,7 +75,7 @@ fn padded(counts: &[usize], longest: usize) -> CaptionBatch {
     CaptionBatch::new(batch(&ids).ids().clone(), counts.to_vec()).unwrap()
 }
 
-/// A scalar in which every state has its own weight.
+/// A scalar loss in which every number of the states has its own weight.
 fn loss(average: &Tensor) -> candle_core::Result<Tensor> {
     let target = tensor("target", average.dims(), average.dtype());
     (average * target)?.sum_all()
@@ -113,7 +113,7 @@ fn reference_direction(parameters: &Parameters, suffix: &str) -> reference::Dire
     }
 }
 
-/// The averaged states [C, W, H] by the scalar reference.
+/// The mean of both directions' states [C, W, H], computed by the scalar reference.
 fn by_reference(parameters: &Parameters, captions: &[Vec<u32>], longest: usize) -> Tensor {
     let embedding = parameters.get("text.embedding.weight").unwrap();
     let embedding = embedding
@@ -157,7 +157,7 @@ fn operator_equals_the_composed_form_in_values_and_gradients() {
     for (dtype, tolerance) in [(DType::F32, SINGLE), (DType::F64, DOUBLE)] {
         for counts in [&RAGGED[..], &[1], &[6], &[2, 9]] {
             let batch = padded(counts, 13);
-            // Wider than a vector, and no multiple of one.
+            // A width of more numbers than a vector holds, and no multiple of that.
             let (encoder, vars) = with_vars(21, dtype);
             let expected = composed::average(&encoder, &batch).unwrap();
             let gradients = loss(&expected).unwrap().backward().unwrap();
@@ -221,7 +221,7 @@ fn products_of_bf16_differ_within_their_rounding() {
     let batch = padded(&RAGGED, 12);
     let exact = operator::average(&exact, &batch).unwrap();
     let rounded = operator::average(&rounded, &batch).unwrap();
-    // 2^-9 of each number, over a dozen steps.
+    // Rounding to bf16 changes each number by up to 2^-9 of it, over a dozen steps.
     assert_close(&rounded, &exact, 2e-2);
     let difference = (rounded - exact).unwrap().abs().unwrap().max_all().unwrap();
     assert!(difference.to_scalar::<f32>().unwrap() > 1e-5);

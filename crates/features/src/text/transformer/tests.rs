@@ -13,9 +13,10 @@ use uard_testkit::{
 use super::*;
 use crate::transformer::Activation;
 
-/// Two layers of sums over up to 48 numbers, each with errors of a few 1e-7, against PyTorch's.
+/// The tolerance against PyTorch: two layers of sums over up to 48 numbers, each with errors of a
+/// few 1e-7.
 const PARITY: f64 = 1e-5;
-/// The same numbers in other blocks of a product.
+/// The tolerance of the same products, computed in other blocks.
 const SINGLE: f64 = 3e-6;
 /// Ragged lengths with a caption of one piece.
 const RAGGED: [usize; 4] = [3, 1, 7, 2];
@@ -73,7 +74,8 @@ fn captions(counts: &[usize]) -> Vec<Vec<u32>> {
     counts.iter().enumerate().map(words).collect()
 }
 
-/// The golden batch, and the states that the published code gives, under their name.
+/// The golden batch, and the tensor `states` of the golden file: states that the published code
+/// computed.
 fn expected(family: &str, states: &str) -> (CaptionBatch, Tensor) {
     let tensors = load(folder(family).join("expected.safetensors"), &Device::Cpu).unwrap();
     let ids = tensors["ids"].to_dtype(DType::U32).unwrap();
@@ -113,7 +115,7 @@ fn encoder(config: &TransformerConfig) -> (Parameters, TextTransformer) {
     (parameters, encoder.unwrap())
 }
 
-/// A scalar in which every number has its own weight.
+/// A scalar loss in which every number has its own weight.
 fn loss(rows: &Tensor) -> candle_core::Result<Tensor> {
     let count = rows.elem_count();
     let target: Vec<f64> = (0..count).map(|at| (at as f64 * 0.7).cos()).collect();
@@ -552,7 +554,7 @@ fn products_of_bf16_differ_within_their_rounding() {
         let encoder = encoder.with_matmul(Matmul::Bf16);
         let rounded = encoder.forward(&batch, None).unwrap();
         let (difference, _) = worst_difference(rounded.rows(), exact.rows());
-        // 2^-9 of each number, over a dozen products.
+        // Rounding to bf16 changes each number by up to 2^-9 of it, over a dozen products.
         assert!(difference > 1e-5 && difference < 5e-2, "{difference}");
     }
 }
@@ -564,14 +566,16 @@ fn full_sizes_are_built_and_run() {
     let bert = r#"{"vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12,
         "num_attention_heads": 12, "intermediate_size": 3072, "max_position_embeddings": 512}"#;
     for (encoder, text, numbers, caption) in [
-        // 109,482,240 with the pooler's 768 x 769.
+        // The published model has 109,482,240, with the pooler's 768 x 769, which the encoder
+        // leaves out.
         (
             "bert",
             bert,
             109_482_240 - 768 * 769,
             [101, 1037, 3899, 102],
         ),
-        // 63,428,096 with the projection of whole captions, 512 x 512.
+        // The published model has 63,428,096, with the 512 x 512 of the projection of whole
+        // captions, which the encoder leaves out.
         (
             "tower",
             r#"{"model_type": "clip"}"#,

@@ -13,7 +13,7 @@ use uard_linalg::vector::{Loops, Number, Simd, Vector};
 
 use super::{Activation, CUBIC, QUICK, ROOT_OF_TWO_OVER_PI};
 
-/// a1 to a5.
+/// The coefficients a1 to a5 of the formula.
 const COEFFICIENTS: [f64; 5] = [
     0.254_829_592,
     -0.284_496_736,
@@ -22,7 +22,7 @@ const COEFFICIENTS: [f64; 5] = [
     1.061_405_429,
 ];
 
-/// p
+/// The p of the formula.
 const STEP: f64 = 0.327_591_1;
 
 /// Replaces every number by its activation.
@@ -59,7 +59,7 @@ impl Loops for ActivateInPlace<'_> {
     }
 }
 
-/// Replaces every number by `value` of it.
+/// Replaces every number x by `value(x)`.
 #[inline(always)]
 fn each<S: Simd>(simd: S, values: &mut [f32], value: impl Fn(Vector<f32, S>) -> Vector<f32, S>) {
     let (values, rest) = f32::vectors_mut(simd, values);

@@ -15,7 +15,7 @@ use super::{Projected, Spans};
 const NAME: &str = "self-attention";
 
 /// The attended values [N, H] of contiguous queries, keys and values [N, H], differentiable;
-/// `factors` are those of dropout.
+/// `factors` are the factors of dropout.
 pub(super) fn attend<T: WithDType + Number>(
     words: &Projected,
     spans: &Spans,
@@ -54,13 +54,13 @@ pub(super) fn attend<T: WithDType + Number>(
     })
 }
 
-/// What the forward and the backward pass read, apart from queries, keys and values.
+/// The inputs of the forward and the backward pass, apart from queries, keys and values.
 #[derive(Debug)]
 struct Attention {
     spans: Spans,
     factors: Option<Vec<f32>>,
-    /// Whether the forward pass keeps the weights for a backward pass. Those of a photo at a high
-    /// resolution would fill the memory.
+    /// Whether the forward pass keeps the weights for a backward pass. The weights of a photo at a
+    /// high resolution would fill the memory.
     keeps_weights: bool,
 }
 
@@ -69,15 +69,15 @@ struct Attention {
 struct Head {
     /// The row of the caption's first word.
     first: usize,
-    /// Words L of the caption.
+    /// The number L of words of the caption.
     count: usize,
-    /// The first of the head's L x L cells.
+    /// The index of the first of the head's L x L cells.
     cell: usize,
     columns: Columns,
 }
 
 impl Head {
-    /// Copies the head's columns out of the caption's rows: [L, d].
+    /// Copies the head's d columns out of the caption's rows: [L, d].
     fn gather<T: Copy>(self, rows: &[T]) -> Vec<T> {
         let width = self.columns.width;
         self.columns
@@ -198,11 +198,13 @@ impl Attention {
         gradients
     }
 
-    /// The gradients of one head's queries, keys and values, [L, d] each.
+    /// The gradients of one head's queries q, keys k and values v, [L, d] each.
     ///
-    /// With `p = w f`, `dw_ij = f_ij (dy_i · v_j)` and `ds_ij = w_ij (dw_ij - sum_k w_ik dw_ik)`:
-    /// `dv = p^T dy`, `dq = scale ds k`, `dk = scale ds^T q`. A word that is not attended to has a weight of
-    /// zero, and so adds nothing to any gradient.
+    /// `w` are the weights, `f` the factors of dropout, `dy` the gradient of the attended values
+    /// and `ds` that of the scaled logits. With `p = w f`, `dw_ij = f_ij (dy_i · v_j)` and
+    /// `ds_ij = w_ij (dw_ij - sum_k w_ik dw_ik)`: `dv = p^T dy`, `dq = scale ds k`,
+    /// `dk = scale ds^T q`. A word that is not attended to has a weight of zero, and so adds
+    /// nothing to any gradient.
     fn gradients<T: WithDType + Number>(
         &self,
         head: Head,

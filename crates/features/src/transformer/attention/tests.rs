@@ -9,7 +9,7 @@ use super::*;
 
 /// Ragged lengths with a caption of one word.
 const RAGGED: [usize; 4] = [3, 1, 5, 2];
-/// Heads, and the width of all together.
+/// The number of heads, and the width of all heads together.
 const HEADS: usize = 2;
 const WIDTH: usize = 6;
 

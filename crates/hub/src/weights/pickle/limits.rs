@@ -47,7 +47,7 @@ impl Size {
     }
 }
 
-/// An entry of the stack or of the memo: candle copies marks as it does objects.
+/// An entry of the stack or of the memo. Marks count too, because candle copies them like objects.
 #[derive(Debug, Clone, Copy)]
 enum Entry {
     Mark,

@@ -73,8 +73,8 @@ struct Decoded {
     length: usize,
 }
 
-/// What an instruction does, with its operands beside [`Decoded::tile`]. Addresses of loads and stores
-/// stand with the bytes from one line to the next.
+/// What an instruction does, with its operands beside [`Decoded::tile`]. Loads and stores have an
+/// address and the number of bytes from one line to the next.
 enum Operation {
     Configure(*const u8),
     Release,
