@@ -150,6 +150,9 @@ fn listed_pairs_equal_the_matrix() {
                 .unwrap();
             let expected = images.map(|image| values[image * 130 + 76]);
             assert_eq!(bits(&found), bits(&expected), "{run:?}");
+            let found = search.captions_for_images(regions, words, &images).unwrap();
+            let expected = images.map(|image| &values[image * 130..][..130]);
+            assert_eq!(bits(&found), bits(&expected.concat()), "{run:?}");
         }
     }
 }

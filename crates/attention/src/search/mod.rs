@@ -296,6 +296,25 @@ impl Search {
         self.listed(&regions.into(), &words.into(), &pairs.collect::<Vec<_>>())
     }
 
+    /// The similarity of each of some images with every caption: row-major [images, C], in the order
+    /// of `images`. It reads the regions of these images only.
+    ///
+    /// # Errors
+    /// As [`Search::captions_for_image`].
+    pub fn captions_for_images(
+        &self,
+        regions: impl Into<SearchRegions>,
+        words: impl Into<SearchWords>,
+        images: &[usize],
+    ) -> Result<Vec<f32>> {
+        let (regions, words) = (regions.into(), words.into());
+        let captions = words.captions();
+        let pairs = images
+            .iter()
+            .flat_map(|&image| (0..captions).map(move |caption| (image, caption)));
+        self.listed(&regions, &words, &pairs.collect::<Vec<_>>())
+    }
+
     /// The evidence of one pair. Words are the queries, whichever sides the similarity has.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
-//! Extracts region features from listed photos into a feature store; photos are decoded while the
-//! network computes.
+//! Computes region features of photos: [`Encoding`] of any photos, [`Extraction`] of listed photos into
+//! a feature store.
 
 mod catalogue;
 mod detected;
+mod encoding;
 mod error;
 mod folder;
 mod list;
@@ -13,10 +14,11 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 pub use catalogue::{EncoderKind, EncoderOptions, OpenEncoder, RegionCount};
+pub use encoding::{Decoded, Encoded, EncodedRegions, Encoding};
 pub use error::ExtractError;
 pub use folder::{CaptionedPhotos, CaptionedSplit};
 pub use list::{ListedPhoto, PhotoList};
-pub use pipeline::{Extracted, Extraction, Progress, StorePlace};
+pub use pipeline::{Extracted, Extraction, Progress, StorePlace, reason};
 
 use crate::Result;
 use crate::backbone::{GridBackbone, GridRegions, Photo};

@@ -1,27 +1,19 @@
-//! The extraction: one thread decodes the next photos while the network computes the current ones,
-//! and their regions are stored in the order of the list.
+//! The extraction: the regions of listed photos are stored in the order of the list.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread;
+use std::sync::atomic::AtomicBool;
 
-use rayon::prelude::*;
 use serde_json::json;
 
-use super::{ListedPhoto, PhotoEncoder, PhotoRegions};
+use super::{Decoded, Encoded, EncodedRegions, Encoding, ListedPhoto, PhotoEncoder};
 use crate::backbone::{Photo, PhotoLimits, Truncated, VisionError};
 use uard_data::store::{
-    BOXES, Element, Entry, Finished, Manifest, Provenance, SIZES, Size, StoreError, StoreWriter,
+    BOXES, Element, Entry, Finished, Manifest, Provenance, SIZES, StoreError, StoreWriter,
 };
 use uard_files::FileError;
 use uard_hub::weights::{file_of, sha256};
 
 use crate::{Error, Result};
-
-/// Photos of a batch. One batch is encoded, one waits and one is decoded, which bounds the memory:
-/// a photo of 50 megapixels takes 150 MB.
-const BATCH: usize = 8;
 
 /// An encoder of photos and the settings of an extraction.
 pub struct Extraction<'a> {
@@ -67,9 +59,6 @@ pub struct StorePlace<'a> {
     pub split: &'a str,
 }
 
-/// A listed photo, decoded, or the error of decoding it.
-type Decoded = (ListedPhoto, Result<Photo>);
-
 impl Extraction<'_> {
     /// Stores the regions of photos, or continues a store that an earlier call began.
     ///
@@ -100,24 +89,21 @@ impl Extraction<'_> {
             });
         };
         report(before);
-        let remaining = &photos[before..];
-        let stopped = thread::scope(|scope| {
-            let (sender, receiver) = sync_channel(1);
-            scope.spawn(move || decode(remaining, self.limits, stop, &sender));
-            let mut done = before;
-            for decoded in receiver {
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                done += decoded.len();
-                self.store(decoded, &mut writer)?;
-                report(done);
-            }
-            Ok::<_, Error>(done < photos.len())
+        let mut done = before;
+        let encoding = Encoding {
+            encoder: self.encoder,
+            stop,
+        };
+        let open = |photo: &ListedPhoto| open_photo(photo, self.limits);
+        let finished = encoding.run(&photos[before..], open, |batch| {
+            done += batch.len();
+            store(batch, &mut writer)?;
+            report(done);
+            Ok::<_, Error>(())
         })?;
-        match stopped {
-            true => Ok(Extracted::Stopped),
-            false => Ok(Extracted::Finished(writer.finish()?)),
+        match finished {
+            false => Ok(Extracted::Stopped),
+            true => Ok(Extracted::Finished(writer.finish()?)),
         }
     }
 
@@ -144,78 +130,30 @@ impl Extraction<'_> {
         let columns = columns.chain(self.encoder.extras().iter().copied());
         Ok(Manifest::new(width, self.element, regions, provenance).with_columns(columns))
     }
-
-    fn store(&self, decoded: Vec<Decoded>, writer: &mut StoreWriter) -> Result<()> {
-        let mut listed = Vec::with_capacity(decoded.len());
-        let mut photos = Vec::with_capacity(decoded.len());
-        for (photo, outcome) in decoded {
-            listed.push((photo, outcome.map(|photo| photos.push(photo))));
-        }
-        let mut found = self.encode(&photos)?.into_iter().zip(photos);
-        for (photo, outcome) in listed {
-            let found = match outcome {
-                Ok(()) => found.next(),
-                Err(error) => {
-                    writer.skip(&photo.id, &reason(error))?;
-                    continue;
-                }
-            };
-            match found {
-                Some((Ok(regions), pixels)) => {
-                    match writer.add(entry(photo.id, regions, &pixels)) {
-                        Err(uard_data::Error::Store(StoreError::Entry { id, problem })) => {
-                            writer.skip(&id, &problem.to_string())?;
-                        }
-                        outcome => outcome?,
-                    }
-                }
-                Some((Err(error), _)) => writer.skip(&photo.id, &reason(error))?,
-                None => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Encodes photos as one batch, or one by one if a photo of the batch cannot be resized.
-    fn encode(&self, photos: &[Photo]) -> Result<Vec<Result<PhotoRegions>>> {
-        match self.encoder.encode(photos) {
-            Ok(found) => Ok(found.into_iter().map(Ok).collect()),
-            Err(Error::Vision(VisionError::Resize { .. })) => {
-                let alone = |photo| match self.encoder.encode(std::slice::from_ref(photo)) {
-                    Err(error @ Error::Vision(VisionError::Resize { .. })) => Ok(vec![Err(error)]),
-                    found => Ok(found?.into_iter().map(Ok).collect()),
-                };
-                let each: Vec<Vec<_>> = photos.iter().map(alone).collect::<Result<_>>()?;
-                Ok(each.into_iter().flatten().collect())
-            }
-            Err(error) => Err(error),
-        }
-    }
 }
 
-/// Decodes photos in batches and sends them. Ends early when the receiver is dropped or `stop` is
-/// set.
-fn decode(
-    photos: &[ListedPhoto],
-    limits: PhotoLimits,
-    stop: &AtomicBool,
-    sender: &SyncSender<Vec<Decoded>>,
-) {
-    for photos in photos.chunks(BATCH) {
-        let batch = photos.par_iter().map(|photo| {
-            let continues = !stop.load(Ordering::Relaxed);
-            continues.then(|| (photo.clone(), open_photo(photo, limits)))
-        });
-        let batch = batch.collect::<Option<Vec<_>>>();
-        if batch.is_none_or(|batch| sender.send(batch).is_err()) {
-            break;
+/// Adds photos to a store, or to its list of what cannot be read.
+fn store(batch: Vec<Encoded<'_, ListedPhoto, ()>>, writer: &mut StoreWriter) -> Result<()> {
+    for Encoded { item, outcome } in batch {
+        match outcome {
+            Err(error) => writer.skip(&item.id, &reason(error))?,
+            Ok(found) => match writer.add(entry(item.id.clone(), found)) {
+                Err(uard_data::Error::Store(StoreError::Entry { id, problem })) => {
+                    writer.skip(&id, &problem.to_string())?;
+                }
+                outcome => outcome?,
+            },
         }
     }
+    Ok(())
 }
 
-fn open_photo(photo: &ListedPhoto, limits: PhotoLimits) -> Result<Photo> {
+fn open_photo(photo: &ListedPhoto, limits: PhotoLimits) -> Result<Decoded<()>> {
     match &photo.unreadable {
-        None => Photo::open(&photo.path, limits),
+        None => Ok(Decoded {
+            photo: Photo::open(&photo.path, limits)?,
+            details: (),
+        }),
         Some(cause) => Err(Error::Vision(VisionError::UnreadablePhoto {
             origin: photo.path.display().to_string(),
             cause: cause.clone(),
@@ -223,22 +161,19 @@ fn open_photo(photo: &ListedPhoto, limits: PhotoLimits) -> Result<Photo> {
     }
 }
 
-fn entry(id: String, regions: PhotoRegions, photo: &Photo) -> Entry {
+fn entry(id: String, found: EncodedRegions<()>) -> Entry {
     Entry {
         id,
-        size: Some(Size {
-            height: photo.height(),
-            width: photo.width(),
-        }),
-        boxes: Some(regions.boxes),
-        features: regions.features,
-        extras: regions.extras,
+        size: Some(found.size),
+        boxes: Some(found.regions.boxes),
+        features: found.regions.features,
+        extras: found.regions.extras,
     }
 }
 
 /// The message of an error without the path of the photo, so that the bytes of a store do not
 /// depend on the folder of the photos. The photo's id stands beside the message.
-fn reason(error: Error) -> String {
+pub fn reason(error: Error) -> String {
     match error {
         Error::Vision(VisionError::UnreadablePhoto { cause, .. }) => cause,
         Error::File(FileError::Io { action, source, .. }) => {
