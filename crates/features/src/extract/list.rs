@@ -9,24 +9,9 @@ use std::path::{Path, PathBuf};
 use super::error::ExtractError;
 use crate::backbone::is_photo;
 use uard_data::captions::read_lines;
-use uard_files::FileError;
+use uard_files::{FileError, FileIdentity, is_ignored};
 
 use crate::{Error, Result};
-
-/// Files and folders that operating systems and storage servers create beside photos, mostly for
-/// thumbnails. Names that begin with a dot are ignored as well (`.DS_Store`, `._photo.jpg`,
-/// `.thumbnails`).
-const IGNORED: [&str; 9] = [
-    "@eaDir",
-    "#recycle",
-    "$RECYCLE.BIN",
-    "System Volume Information",
-    "__MACOSX",
-    "lost+found",
-    "Thumbs.db",
-    "ehthumbs.db",
-    "desktop.ini",
-];
 
 /// A photo of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,8 +177,8 @@ impl ListedPhoto {
 }
 
 /// The entries of a folder in the order of their names; none if the folder was visited before.
-fn entries(folder: &Path, visited: &mut HashSet<FolderId>) -> io::Result<Vec<fs::DirEntry>> {
-    if !visited.insert(folder_id(folder)?) {
+fn entries(folder: &Path, visited: &mut HashSet<FileIdentity>) -> io::Result<Vec<fs::DirEntry>> {
+    if !visited.insert(FileIdentity::new(folder, &fs::metadata(folder)?)?) {
         return Ok(Vec::new());
     }
     let entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
@@ -203,32 +188,6 @@ fn entries(folder: &Path, visited: &mut HashSet<FolderId>) -> io::Result<Vec<fs:
         .collect();
     entries.sort_by_key(fs::DirEntry::file_name);
     Ok(entries)
-}
-
-fn is_ignored(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b".")
-        || IGNORED
-            .iter()
-            .any(|ignored| name.eq_ignore_ascii_case(ignored))
-}
-
-/// Identifies a folder whatever path leads to it: device and inode number.
-#[cfg(unix)]
-type FolderId = (u64, u64);
-
-#[cfg(unix)]
-fn folder_id(folder: &Path) -> io::Result<FolderId> {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata(folder).map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
-/// Identifies a folder whatever path leads to it: its path without links.
-#[cfg(not(unix))]
-type FolderId = PathBuf;
-
-#[cfg(not(unix))]
-fn folder_id(folder: &Path) -> io::Result<FolderId> {
-    fs::canonicalize(folder)
 }
 
 #[cfg(test)]
