@@ -13,7 +13,7 @@ use super::layout::{Kind, Layout};
 use super::panel::{Vectors, fill};
 use super::rounding::{norm, residual};
 use super::source::Batch;
-use super::storage::{Lines, Section};
+use super::storage::{LINE_BYTES, Lines, Section};
 use super::work;
 use crate::{Error, Result};
 
@@ -64,6 +64,77 @@ impl Builder {
         Ok(())
     }
 
+    /// Adds entries that are packed already, by copying their numbers. After an error nothing was
+    /// added.
+    ///
+    /// # Errors
+    /// When they have another width or precision, or an entry is out of range.
+    pub fn push_packed(&mut self, packed: &Fragments, entries: &[usize]) -> Result<()> {
+        self.check_packed(packed, entries)?;
+        let first = self.layout.counts().len();
+        for &entry in entries {
+            self.layout.push(packed.layout().counts()[entry]);
+        }
+        for part in Part::ALL {
+            self.parts[part as usize].grow(part.bytes(self.shape, &self.layout));
+            if part.is_needed(self.shape.precision) {
+                for (index, &from) in entries.iter().enumerate() {
+                    let to = first + index;
+                    self.copy_part(part, packed, &CopiedEntry { from, to });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the numbers of one entry in one part.
+    fn copy_part(&mut self, part: Part, packed: &Fragments, entry: &CopiedEntry) {
+        let (old, new) = (packed.layout(), &self.layout);
+        let from: &[u32] = packed.part(part).numbers();
+        let to: &mut [u32] = self.parts[part as usize].numbers_mut();
+        if part == Part::Grams {
+            to[new.gram_of(entry.to)].copy_from_slice(&from[old.gram_of(entry.from)]);
+            return;
+        }
+        // A line of a panel holds one u32 of each vector: a number of f32, a pair of bf16, or a
+        // bound.
+        let lines = part.bytes_of_panel(self.shape.width) / LINE_BYTES;
+        for line in 0..lines {
+            let places = new.places_of(entry.to).zip(old.places_of(entry.from));
+            for (new, old) in places {
+                to[number_index(new, line, lines)] = from[number_index(old, line, lines)];
+            }
+        }
+    }
+
+    /// Refuses packed entries that cannot be copied.
+    fn check_packed(&self, packed: &Fragments, entries: &[usize]) -> Result<()> {
+        let (what, shape) = (self.layout.kind().name(), packed.shape());
+        if shape.width != self.shape.width {
+            return Err(Error::PackedWidth {
+                what,
+                expected: self.shape.width,
+                found: shape.width,
+            });
+        }
+        if shape.precision != self.shape.precision {
+            return Err(Error::NotPackedFor {
+                what,
+                packed: shape.precision,
+                asked: self.shape.precision,
+            });
+        }
+        let count = packed.layout().counts().len();
+        match entries.iter().find(|&&entry| entry >= count) {
+            Some(&index) => Err(Error::NoSuchEntry {
+                what: "image",
+                index,
+                count,
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses a batch that cannot be packed.
     fn check(&self, batch: Batch) -> Result<()> {
         let what = self.layout.kind().name();
@@ -100,6 +171,14 @@ impl Builder {
         let parts = self.parts.map(Section::owned);
         Fragments::new(self.shape, self.layout, parts, None)
     }
+}
+
+/// An entry that is copied from packed fragments.
+struct CopiedEntry {
+    /// Its index there.
+    from: usize,
+    /// Its index in the builder.
+    to: usize,
 }
 
 /// A batch that is being added, and the layout that already includes it.
@@ -196,6 +275,11 @@ impl<'a> PanelTask<'a> {
             }
         }
     }
+}
+
+/// The index of a vector's u32 on a line of its panel, for panels of `lines` lines.
+fn number_index(place: usize, line: usize, lines: usize) -> usize {
+    (place / PANEL * lines + line) * PANEL + place % PANEL
 }
 
 /// The panels of a part from `first` on; none for a part that is not stored.

@@ -43,6 +43,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::path::Path;
 
 use bytemuck::Pod;
@@ -122,6 +123,17 @@ impl PackedWords {
     }
 }
 
+impl RegionsBuilder {
+    /// Adds images of `packed` by copying their numbers: the same bytes as packing their regions
+    /// again, for callers that no longer have the regions. After an error nothing was added.
+    ///
+    /// # Errors
+    /// When they have another width or precision, or `images` names one that is not there.
+    pub fn push_packed(&mut self, packed: &PackedRegions, images: &[usize]) -> Result<()> {
+        self.builder.push_packed(&packed.fragments, images)
+    }
+}
+
 macro_rules! delegate_to_fragments {
     ($($type:ident, $builder:ident, $fragments:ident, $kind:expr;)*) => {$(
         impl $type {
@@ -156,6 +168,15 @@ macro_rules! delegate_to_fragments {
             /// When the file cannot be written; an old file of that name then stays.
             pub fn write(&self, path: &Path) -> Result<()> {
                 file::write(&self.fragments, path)
+            }
+
+            /// Writes the bytes of such a file into any writer, for callers that write the file
+            /// themselves.
+            ///
+            /// # Errors
+            /// When `out` cannot be written.
+            pub fn write_to(&self, out: impl io::Write) -> io::Result<()> {
+                file::encode(&self.fragments, out)
             }
 
             /// Maps a file that [`Self::write`] wrote, without reading its numbers.

@@ -10,10 +10,10 @@ use std::fmt::Display;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-pub use read::{open, verify};
-pub use write::write;
 #[cfg(test)]
-pub use {read::decode, write::encode};
+pub use read::decode;
+pub use read::{open, verify};
+pub use write::{encode, write};
 
 use crate::{Error, Result};
 

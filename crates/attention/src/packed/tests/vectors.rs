@@ -275,3 +275,37 @@ fn widths_and_counts_have_an_end() {
         "{message}"
     );
 }
+
+#[test]
+fn images_copied_from_packed_regions_have_the_bytes_of_images_packed_again() {
+    let largest = if cfg!(miri) { 40 } else { 280 };
+    let counts = [5, 1, 20, largest, 9];
+    let chosen = [3, 0, 0, 4];
+    for width in WIDTHS {
+        for precision in PRECISIONS {
+            let entries = Entries::new(&counts, width);
+            let packed = entries.packed(Kind::Regions, precision);
+            let mut again = builder(Kind::Regions, width, precision);
+            let mut copied = builder(Kind::Regions, width, precision);
+            for images in [&chosen[..3], &chosen[3..]] {
+                for &image in images {
+                    again.push(entries.batch(image..image + 1)).unwrap();
+                }
+                copied.push_packed(&packed, images).unwrap();
+            }
+            assert_eq!(encoded(&copied.finish()), encoded(&again.finish()));
+        }
+    }
+}
+
+#[test]
+fn images_of_another_width_or_precision_are_not_copied() {
+    let packed = Entries::new(&[2, 1], 4).packed(Kind::Regions, Precision::F32);
+    let mut wider = builder(Kind::Regions, 5, Precision::F32);
+    assert!(wider.push_packed(&packed, &[0]).is_err());
+    let mut other = builder(Kind::Regions, 4, Precision::Bf16);
+    assert!(other.push_packed(&packed, &[0]).is_err());
+    let mut same = builder(Kind::Regions, 4, Precision::F32);
+    assert!(same.push_packed(&packed, &[0, 2]).is_err());
+    assert_eq!(same.finish().layout().counts().len(), 0);
+}
