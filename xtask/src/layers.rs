@@ -40,6 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["uard-files", "uard-linalg", "uard-core", "uard-relevance"],
     ),
     ("uard-model", SERVING),
+    ("uard-search", SERVING),
     ("uard-training", LIBRARIES),
     ("uard-cli", LIBRARIES),
     ("uard-benches", LIBRARIES),
@@ -85,6 +86,7 @@ const LIBRARIES: &[&str] = &[
     "uard-attention",
     "uard-model",
     "uard-training",
+    "uard-search",
 ];
 
 /// Packages that may be named in `[dev-dependencies]` only; there every package may name them.

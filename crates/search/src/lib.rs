@@ -1,0 +1,103 @@
+//! An index of photos on disk: the data of each photo in an SQLite database, and the packed regions
+//! that a search reads in files beside it.
+//!
+//! ```text
+//! index.sqlite        for each photo: path, size, time, inode, content hash, date, camera,
+//!                     coordinates, segment and position in it, thumbnail and boxes; the files that
+//!                     could not be read; the model that made the index
+//! segment-N.packed    packed regions of some photos, in the format of docs/packed-format.md
+//! .lock               exists while a process writes
+//! ```
+//!
+//! A segment file is never changed. It is written, brought to disk and renamed to its name; then one
+//! transaction adds its photos to the database. So an index always has the state of its last
+//! transaction: a process that is interrupted at any moment leaves the state before its last call or
+//! after it. One process at a time has a [`Writer`]; any number of processes have an [`Index`]
+//! meanwhile.
+//!
+//! To update an index, [`Scan::folders`] lists the photos in folders, [`Index::plan`] compares them
+//! with the index, [`Exif::read`] reads the EXIF data of new photos, and the [`Writer`] stores the
+//! results. The caller encodes the photos: this crate stores name and hash of the model, and does
+//! not run it.
+//!
+//! ```
+//! use std::path::PathBuf;
+//!
+//! use candle_core::{Device, Tensor};
+//! use uard_attention::Precision;
+//! use uard_core::Regions;
+//! use uard_search::{
+//!     ContentHash, Filter, Index, ModelIdentity, NewPhoto, PhotoFile, PhotoMetadata, Preview,
+//!     RegionBox, Writer,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! let model = ModelIdentity {
+//!     hash: "5f2c".to_owned(),
+//!     threshold: 0.3,
+//!     encoder: "resnet50".to_owned(),
+//!     width: 2,
+//!     precision: Precision::F32,
+//! };
+//! let mut writer = Index::create(folder, &model)?;
+//! // Two photos of one region each, taken in two years.
+//! let photo = |path: &str, year: &str| -> uard_search::Result<NewPhoto> {
+//!     let date = Some(year.parse()?);
+//!     Ok(NewPhoto {
+//!         file: PhotoFile { path: PathBuf::from(path), bytes: 4, modified: 0, inode: 0 },
+//!         content: ContentHash::hash(path.as_bytes()),
+//!         metadata: PhotoMetadata { width: 640, height: 480, date, ..Default::default() },
+//!         preview: Preview { thumbnail: Vec::new(), boxes: vec![RegionBox::default()] },
+//!     })
+//! };
+//! let photos = [photo("/photos/dog.jpg", "2023")?, photo("/photos/cat.jpg", "2024")?];
+//! let regions = Tensor::new(&[[[1f32, 0.0]], [[0.0, 1.0]]], &Device::Cpu)?;
+//! let ids = writer.add(&photos, &Regions::normalized(&regions, vec![1, 1])?)?;
+//! drop(writer);
+//!
+//! let mut index = Index::open(folder)?;
+//! index.expect_model("5f2c")?;
+//! let in_2024 = Filter { from: Some("2024".parse()?), ..Filter::default() };
+//! let selection = index.select(&in_2024)?;
+//! // A search reads all regions of the segment, and ranks the images at `positions` only.
+//! let segment = &selection.segments[0];
+//! assert_eq!((segment.regions.images(), &segment.positions[..]), (2, &[1][..]));
+//! assert_eq!(segment.photos, [ids[1]]);
+//!
+//! Writer::open(folder)?.remove(&["/photos/cat.jpg".into()])?;
+//! assert_eq!(index.select(&in_2024)?.photos(), 0);
+//! assert!(index.check().is_empty());
+//! # Ok(())
+//! # }
+//! ```
+
+mod check;
+mod compact;
+mod database;
+mod error;
+mod exif;
+mod filter;
+mod index;
+mod photo;
+mod plan;
+mod scan;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use self::exif::Exif;
+pub use check::Damage;
+pub use compact::CompactionCounts;
+pub use error::{Error, Result};
+pub use filter::Filter;
+pub use index::{Index, IndexSize, ModelIdentity, SelectedSegment, Selection};
+pub use photo::{
+    ContentHash, Coordinates, Date, IndexedPhoto, NewPhoto, PhotoFile, PhotoId, PhotoMetadata,
+    Preview, RegionBox, UnreadablePhoto,
+};
+pub use plan::UpdatePlan;
+pub use scan::{Scan, ScanProblem};
+pub use writer::{MovedPhoto, Writer};
