@@ -118,16 +118,26 @@ impl Photo {
     /// When the file cannot be opened, has another format, ends early, is broken or exceeds the
     /// limits; the message names the file.
     pub fn open(path: &Path, limits: PhotoLimits) -> Result<Self> {
+        let bytes = Self::read_file(path, limits)?;
+        Self::decode(&path.display().to_string(), &bytes, limits)
+    }
+
+    /// The bytes of a photo's file, for [`decode`](Self::decode). A file of another format, such as a
+    /// film, may be large: only its first bytes are read.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or read. Of a larger file than `limits.bytes` only as many bytes
+    /// are read, which cannot be decoded.
+    pub fn read_file(path: &Path, limits: PhotoLimits) -> Result<Vec<u8>> {
         let mut file = uard_files::open_regular(path).map_err(Error::io(path, "open"))?;
         let mut bytes = Vec::new();
         let signature = file.by_ref().take(SIGNATURE).read_to_end(&mut bytes);
         signature.map_err(Error::io(path, "read"))?;
-        // A file of another format, such as a film, may be large: the rest of it is not read.
         if format(&bytes).is_ok() {
             let rest = file.take(limits.bytes).read_to_end(&mut bytes);
             rest.map_err(Error::io(path, "read"))?;
         }
-        Self::decode(&path.display().to_string(), &bytes, limits)
+        Ok(bytes)
     }
 
     /// [`open`](Self::open) for the bytes of a file; error messages call it `origin`.
