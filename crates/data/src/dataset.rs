@@ -81,25 +81,10 @@ impl Split {
                 captions_in_order(captions.len(), regions.images(), &files)?
             }
         };
-        let path = |ending: &str| existing(dir.join(format!("{split}_{ending}")));
-        let ids = match (regions.feature_store(), path("ids.txt")) {
-            (Some(store), beside) => {
-                let stored = store.ids().step_by(regions.copies());
-                let stored: Vec<String> = stored.map(str::to_owned).collect();
-                if let Some(path) = beside {
-                    let ids = read_ids(&path, &regions, &image_of_caption)?;
-                    expect_stored(&path, &ids, &stored)?;
-                }
-                stored
-            }
-            (None, Some(path)) => read_ids(&path, &regions, &image_of_caption)?,
-            (None, None) => (0..regions.images()).map(|i| i.to_string()).collect(),
-        };
-        let boxes = match (Boxes::stored(&regions), path("boxes.npy")) {
-            (None, Some(path)) => Some(Boxes::open(path, &regions)?),
-            (stored, _) => stored,
-        };
-        let alignments = path("alignments.json").map(|path| {
+        let files = SplitFiles { dir, split };
+        let ids = files.ids(&regions, &image_of_caption)?;
+        let boxes = files.boxes(&regions)?;
+        let alignments = files.existing("alignments.json").map(|path| {
             Alignments::read_json(&path, &captions, |caption| {
                 regions.count(image_of_caption[caption])
             })
@@ -114,6 +99,31 @@ impl Split {
             captions,
             image_of_caption,
             ids,
+        })
+    }
+
+    /// Opens a split for its images alone. Captions may be missing; if they are there, all is checked as
+    /// by [`open`](Self::open).
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_images(dir: &Path, split: &str) -> Result<Self> {
+        if CaptionFiles::in_directory(dir, split).captions.exists() {
+            return Self::open(dir, split);
+        }
+        check_features_present(dir, split)?;
+        let regions = RegionStore::open(dir, split)?;
+        let files = SplitFiles { dir, split };
+        Ok(Self {
+            name: split.to_owned(),
+            ids: files.ids(&regions, &[])?,
+            boxes: files.boxes(&regions)?,
+            images_dir: existing(dir.join("images")),
+            captions: Vec::new(),
+            image_of_caption: Vec::new(),
+            alignments: None,
+            warning: None,
+            regions,
         })
     }
 
@@ -185,6 +195,44 @@ impl Split {
     }
 }
 
+/// The files of a split beside its features.
+struct SplitFiles<'a> {
+    dir: &'a Path,
+    split: &'a str,
+}
+
+impl SplitFiles<'_> {
+    /// The file of this ending, if it exists.
+    fn existing(&self, ending: &str) -> Option<PathBuf> {
+        existing(self.dir.join(format!("{}_{ending}", self.split)))
+    }
+
+    /// The id of each image: from the store or the ids file, else its index.
+    fn ids(&self, regions: &RegionStore, image_of_caption: &[usize]) -> Result<Vec<String>> {
+        match (regions.feature_store(), self.existing("ids.txt")) {
+            (Some(store), beside) => {
+                let stored = store.ids().step_by(regions.copies());
+                let stored: Vec<String> = stored.map(str::to_owned).collect();
+                if let Some(path) = beside {
+                    let ids = read_ids(&path, regions, image_of_caption)?;
+                    expect_stored(&path, &ids, &stored)?;
+                }
+                Ok(stored)
+            }
+            (None, Some(path)) => read_ids(&path, regions, image_of_caption),
+            (None, None) => Ok((0..regions.images()).map(|i| i.to_string()).collect()),
+        }
+    }
+
+    /// The boxes of the store or of the boxes file.
+    fn boxes(&self, regions: &RegionStore) -> Result<Option<Boxes>> {
+        match (Boxes::stored(regions), self.existing("boxes.npy")) {
+            (None, Some(path)) => Ok(Some(Boxes::open(path, regions)?)),
+            (stored, _) => Ok(stored),
+        }
+    }
+}
+
 /// At most `most` indices below `count`, evenly spread, the first and the last included.
 fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
     let chosen = count.min(most);
@@ -213,29 +261,32 @@ fn existing(path: PathBuf) -> Option<PathBuf> {
 }
 
 fn check_present(dir: &Path, split: &str) -> Result<()> {
+    check_features_present(dir, split)?;
+    let captions = CaptionFiles::in_directory(dir, split).captions;
+    expect_file(captions, split, "captions, one a line,")
+}
+
+fn check_features_present(dir: &Path, split: &str) -> Result<()> {
     if !dir.is_dir() {
         return Err(Error::MissingDirectory {
             path: dir.to_owned(),
             split: split.to_owned(),
         });
     }
-    let files = CaptionFiles::in_directory(dir, split);
-    for (path, needed) in [
-        (
-            files.images,
-            "region features (images, regions, features), or {split}_store/ beside it,",
-        ),
-        (files.captions, "captions, one a line,"),
-    ] {
-        if !path.exists() {
-            return Err(Error::MissingFile {
-                path,
-                split: split.to_owned(),
-                needed,
-            });
-        }
+    let features = CaptionFiles::in_directory(dir, split).images;
+    let needed = "region features (images, regions, features), or {split}_store/ beside it,";
+    expect_file(features, split, needed)
+}
+
+fn expect_file(path: PathBuf, split: &str, needed: &'static str) -> Result<()> {
+    if path.exists() {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::MissingFile {
+        path,
+        split: split.to_owned(),
+        needed,
+    })
 }
 
 /// Whether a name can be that of a split. The names of its files begin with it, so it must not lead to

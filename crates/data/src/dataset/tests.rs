@@ -48,6 +48,19 @@ fn a_split_needs_only_features_and_captions() {
 }
 
 #[test]
+fn the_images_of_a_split_can_be_opened_without_captions() {
+    let dir = directory(&[0, 1], &["a", "b"]);
+    put(&dir, "dev_ids.txt", "x\ny\n");
+    std::fs::remove_file(dir.path().join("dev_caps.txt")).unwrap();
+    assert_refused(&dir, &["dev_caps.txt"]);
+    let split = Split::open_images(dir.path(), "dev").unwrap();
+    assert_eq!((split.images(), split.captions.len()), (2, 0));
+    assert_eq!(split.ids, ["x", "y"]);
+    let missing = Split::open_images(dir.path(), "test").unwrap_err();
+    assert!(missing.to_string().contains("test_ims.npy"), "{missing}");
+}
+
+#[test]
 fn copies_are_merged_only_where_captions_and_rows_are_as_many() {
     let merged = open(&directory(&[0, 0, 1, 1], &["a", "b", "c", "d"]));
     assert_eq!(merged.images(), 2);
