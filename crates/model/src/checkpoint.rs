@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use uard_core::random::Draws;
 use uard_data::dataset::Split;
 use uard_features::text::TextModel;
+use uard_files::sha256;
 use uard_relevance::{EvaluationThreshold, LearnedThreshold};
 
 use crate::config::ModelConfig;
@@ -178,6 +179,45 @@ impl Checkpoint {
         let bytes = uard_files::read(&path).map_err(Error::io(&path, "read"))?;
         self.sums.check(&path, &bytes)?;
         Ok(bytes)
+    }
+
+    /// Identifies the model: SHA-256 in hex of the lines in `SHA256SUMS` about its files. Files that only a
+    /// resumed training needs do not count, so that a copy made by [`copy_to`](Self::copy_to) has the same
+    /// identity.
+    ///
+    /// # Errors
+    /// When a file of an earlier version's checkpoint, which has no `SHA256SUMS`, cannot be read.
+    pub fn identity(&self) -> Result<String> {
+        let mut lines = String::new();
+        for name in self.model_files() {
+            let sum = match self.sums.sum(name) {
+                Some(sum) => sum.to_owned(),
+                None => sha256(&self.file(name)?),
+            };
+            lines += &format!("{sum}  {name}\n");
+        }
+        Ok(sha256(lines.as_bytes()))
+    }
+
+    /// Copies the files of the model to a new directory, which appears whole or not at all. Files that only
+    /// a resumed training needs are left out.
+    ///
+    /// # Errors
+    /// When a file is damaged, or the directory cannot be written or holds something.
+    pub fn copy_to(&self, directory: &Path) -> Result<()> {
+        let files = self.model_files().into_iter();
+        let files = files.map(|name| Ok((name, self.file(name)?)));
+        let files = files.collect::<Result<Vec<NamedBytes>>>()?;
+        directory::write_new(directory, &files).map_err(Error::io(directory, "write"))
+    }
+
+    /// The names of its files that [`model`](Self::model) needs, sorted.
+    fn model_files(&self) -> Vec<&'static str> {
+        let mut names = TextModel::file_names();
+        names.retain(|name| self.path.join(name).exists());
+        names.extend([WEIGHTS, STATE]);
+        names.sort_unstable();
+        names
     }
 
     /// Checks that a split's features have the width of those that the model was trained on.

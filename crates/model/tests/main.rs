@@ -106,6 +106,33 @@ fn a_checkpoint_encodes_captions_and_features_as_the_written_model_does() {
 }
 
 #[test]
+fn a_copy_has_the_identity_of_its_model_and_nothing_of_the_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = written(folder.path(), &model());
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    let identity = checkpoint.identity().unwrap();
+    fs::write(path.join("optimizer.safetensors"), b"moments").unwrap();
+    let copy = folder.path().join("index/model");
+    checkpoint.copy_to(&copy).unwrap();
+    assert!(!copy.join("optimizer.safetensors").exists());
+    assert_eq!(
+        fs::read_dir(folder.path().join("index")).unwrap().count(),
+        1
+    );
+    let copied = Checkpoint::open(&copy).unwrap();
+    assert_eq!(copied.identity().unwrap(), identity);
+    copied.model(&Device::Cpu).unwrap();
+    // A directory that holds something is not replaced.
+    assert!(checkpoint.copy_to(&copy).is_err());
+    // Without checksums the files themselves are hashed.
+    fs::remove_file(copy.join("SHA256SUMS")).unwrap();
+    let unsummed = Checkpoint::open(&copy).unwrap();
+    assert_eq!(unsummed.identity().unwrap(), identity);
+    fs::write(copy.join("model.safetensors"), b"other").unwrap();
+    assert_ne!(unsummed.identity().unwrap(), identity);
+}
+
+#[test]
 fn invalid_settings_are_refused_by_file_and_key() {
     let run = tempfile::tempdir().unwrap();
     let path = written(run.path(), &model());

@@ -5,6 +5,7 @@
 //! renamed. Directories whose name starts with a dot are therefore unfinished or outdated, and are
 //! removed when the run is resumed.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -240,6 +241,21 @@ impl CheckpointDirectory {
             names.extend(entry.file_name().into_string().ok());
         }
         Ok(names)
+    }
+}
+
+/// Writes files and their checksums to a new directory, which appears whole or not at all.
+pub(super) fn write_new(directory: &Path, files: &[NamedBytes]) -> io::Result<()> {
+    let mut hidden = OsString::from(UNFINISHED);
+    hidden.push(directory.file_name().unwrap_or_default());
+    let unfinished = directory.with_file_name(hidden);
+    fill(&unfinished, files, |path, bytes| {
+        uard_files::write(path, bytes)
+    })?;
+    fs::rename(&unfinished, directory)?;
+    match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
+        _ => sync_directory(Path::new(".")),
     }
 }
 

@@ -47,6 +47,11 @@ impl Sums {
         lines.collect()
     }
 
+    /// The checksum of a file, if there is one.
+    pub(super) fn sum(&self, name: &str) -> Option<&str> {
+        Some(self.0.as_ref()?.get(name)?.as_str())
+    }
+
     /// Checks the bytes of a file against its checksum.
     pub(super) fn check(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let Some(sums) = &self.0 else {
