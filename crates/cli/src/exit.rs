@@ -122,6 +122,7 @@ fn fault(cause: &(dyn std::error::Error + 'static)) -> Option<Fault> {
         .or_else(|| cause.downcast_ref().map(fault_of_hub))
         .or_else(|| cause.downcast_ref().map(fault_of_data))
         .or_else(|| cause.downcast_ref().map(fault_of_file))
+        .or_else(|| cause.downcast_ref().map(fault_of_search))
         .or_else(|| cause.downcast_ref().map(fault_of_attention))
         .or_else(|| cause.downcast_ref().map(fault_of_core))
         .or_else(|| cause.downcast_ref().map(fault_of_io))
@@ -196,6 +197,17 @@ fn fault_of_hub(error: &uard_hub::Error) -> Fault {
             | HubError::Changed { .. },
         )
         | Error::Candle(_) => Fault::System,
+        _ => Fault::Input,
+    }
+}
+
+/// SQLite's errors are those of a full disk or a damaged file.
+fn fault_of_search(error: &uard_search::Error) -> Fault {
+    use uard_search::Error;
+    match error {
+        Error::File(error) => fault_of_file(error),
+        Error::Packed(error) => fault_of_attention(error),
+        Error::Locked { source, .. } => fault_of_io(source),
         _ => Fault::Input,
     }
 }

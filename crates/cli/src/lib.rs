@@ -10,6 +10,7 @@ mod arrays;
 mod commands;
 mod exit;
 mod hub;
+mod index;
 mod interrupt;
 mod records;
 mod self_test;
@@ -18,6 +19,7 @@ mod tables;
 mod terminal;
 mod threads;
 mod train;
+mod weights;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

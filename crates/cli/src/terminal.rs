@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Write};
+use std::time::Instant;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -85,6 +86,12 @@ pub fn bar_of_photos(total: usize, what: &str) -> ProgressBar {
     bar.set_style(style(template));
     bar.set_prefix(what.to_owned());
     bar
+}
+
+/// The speed of work on photos, for a bar or a note.
+pub fn photos_a_second(photos: usize, started: Instant) -> String {
+    let seconds = started.elapsed().as_secs_f64().max(1e-9);
+    format!("{:.1} photos a second", photos as f64 / seconds)
 }
 
 /// Moves a bar to `done` of `total`.

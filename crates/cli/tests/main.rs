@@ -3,6 +3,7 @@
 
 mod driver;
 mod import;
+mod index;
 mod numbers;
 mod photographs;
 mod resume;

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
+use clap::ArgAction;
+use clap::builder::{BoolValueParser, TypedValueParser};
 use uard_core::device::DeviceChoice;
 use uard_data::store::{Element, FeatureStore, Finished, StoreWriter, store_path, write_padded};
 use uard_features::backbone::{CandleModel, PhotoLimits, Truncated};
@@ -20,7 +22,7 @@ use super::import::Layout;
 use crate::exit::wrong;
 use crate::hub::hub;
 use crate::interrupt;
-use crate::terminal::{bar_of_photos, note};
+use crate::terminal::{bar_of_photos, note, photos_a_second};
 
 /// The help below the arguments, except for the names of networks.
 const AFTER_HELP: &str = "Writes OUT/{split}_store: features, boxes in pixels, photo sizes and ids, the encoder \
@@ -83,8 +85,8 @@ pub struct Arguments {
     /// Accepts truncated and damaged JPEGs. Their missing part is grey, and their features differ
     /// much from those of the whole photo. Damaged photos of other formats are always listed as
     /// unreadable.
-    #[arg(long)]
-    accept_truncated: bool,
+    #[arg(long = "accept-truncated", action = ArgAction::SetTrue, value_parser = truncated())]
+    truncated: Truncated,
     /// The device of the network: auto or cpu.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
@@ -107,12 +109,21 @@ fn element(text: &str) -> Result<Element, String> {
     }
 }
 
-fn matmul(text: &str) -> Result<Matmul, String> {
+/// Parses the number type of matrix products.
+pub fn matmul(text: &str) -> Result<Matmul, String> {
     match text {
         "f32" => Ok(Matmul::F32),
         "bf16" => Ok(Matmul::Bf16),
         _ => Err("expected f32 or bf16".to_owned()),
     }
+}
+
+/// Parses `--accept-truncated`.
+pub fn truncated() -> impl TypedValueParser<Value = Truncated> {
+    BoolValueParser::new().map(|is_given| match is_given {
+        true => Truncated::Accepted,
+        false => Truncated::Refused,
+    })
 }
 
 /// Extracts the features and prints the number of photos and the speed.
@@ -137,7 +148,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         encoder: encoder.as_ref(),
         name: options.kind.name(),
         weights: &weights,
-        limits: limits(arguments),
+        limits: photo_limits(arguments.longest_side, arguments.truncated),
         element: arguments.element,
     };
     let outcome = extract(&extraction, out, split, &photos)?;
@@ -163,15 +174,11 @@ fn check_writable(out: &Path, split: &str, layout: Layout) -> anyhow::Result<()>
     Ok(())
 }
 
-fn limits(arguments: &Arguments) -> PhotoLimits {
+/// The limits that `--longest-side` and `--accept-truncated` ask for.
+pub fn photo_limits(longest_side: Option<u32>, truncated: Truncated) -> PhotoLimits {
     PhotoLimits {
-        truncated: match arguments.accept_truncated {
-            true => Truncated::Accepted,
-            false => Truncated::Refused,
-        },
-        ..arguments
-            .longest_side
-            .map_or_else(PhotoLimits::default, PhotoLimits::up_to)
+        truncated,
+        ..longest_side.map_or_else(PhotoLimits::default, PhotoLimits::up_to)
     }
 }
 
@@ -187,7 +194,7 @@ pub fn extract(
     let started = Instant::now();
     let on_progress = |progress: Progress| {
         bar.set_position(progress.done as u64);
-        bar.set_message(speed(progress.done - progress.before, started));
+        bar.set_message(photos_a_second(progress.done - progress.before, started));
     };
     let place = StorePlace { dir: out, split };
     let extracted = extraction.run(place, photos.photos(), &on_progress, stop);
@@ -202,7 +209,7 @@ pub fn extract(
             Ok(Outcome::Stopped)
         }
         Extracted::Finished(Finished { images, unreadable }) => {
-            let speed = speed(images + unreadable, started);
+            let speed = photos_a_second(images + unreadable, started);
             note(&format!(
                 "{images} photos written to {}, {speed}",
                 store.display()
@@ -217,9 +224,4 @@ pub fn extract(
             Ok(Outcome::Done)
         }
     }
-}
-
-fn speed(photos: usize, started: Instant) -> String {
-    let seconds = started.elapsed().as_secs_f64().max(1e-9);
-    format!("{:.1} photos a second", photos as f64 / seconds)
 }

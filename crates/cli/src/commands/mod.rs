@@ -5,6 +5,7 @@ mod data;
 mod evaluate;
 mod extract;
 mod import;
+mod index;
 mod kernel;
 mod recall;
 mod score;
@@ -59,6 +60,8 @@ pub enum Command {
     Study(study::Arguments),
     /// Evaluate a checkpoint on a split.
     Evaluate(evaluate::Arguments),
+    /// Make and update an index of photos for searching.
+    Index(index::Arguments),
     /// Compute similarities of images and captions from regions and words of any model.
     Score(score::Arguments),
     /// Find the threshold that separates samples of relevant and irrelevant pairs with the least error.
@@ -110,6 +113,7 @@ pub fn run(command: &Command) -> anyhow::Result<Outcome> {
         Command::Train(arguments) => return train::run(arguments),
         Command::Study(arguments) => return study::run(arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments)?,
+        Command::Index(arguments) => return index::run(arguments),
         Command::Score(arguments) => score::run(arguments)?,
         Command::Threshold(arguments) => threshold::run(arguments)?,
         Command::Recall(arguments) => recall::run(arguments)?,

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use uard_data::store::{Element, FeatureStore, StoreWriter};
 use uard_features::backbone::PhotoLimits;
-use uard_features::extract::{CaptionedPhotos, EncoderOptions, ExtractError, Extraction};
-use uard_hub::source::Source;
+use uard_features::extract::{CaptionedPhotos, EncoderOptions, Extraction};
 use uard_model::config::ImagesConfig;
 
 use crate::commands::{Outcome, extract};
-use crate::hub::hub;
+use crate::weights::weights_of_encoder;
 
 /// A data directory that was extracted from photographs.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ pub fn extracted(folder: &Path, config: &ImagesConfig) -> anyhow::Result<Option<
     for split in &captioned.splits {
         StoreWriter::check_writable(&data, &split.name)?;
     }
-    let weights = weights(config, folder)?;
+    let weights = weights_of_encoder(config, folder)?;
     let encoder = options.open(&weights)?;
     let extraction = Extraction {
         encoder: encoder.as_ref(),
@@ -66,28 +65,4 @@ fn data_name(folder: &Path, config: &ImagesConfig) -> anyhow::Result<String> {
     // Windows does not allow a colon in a file's name.
     let encoder = config.encoder.name().replace(':', "-");
     Ok(format!("{name}-{encoder}-{}", config.regions))
-}
-
-/// The encoder's weights: the first path of the configuration that exists, else the first name on a hub,
-/// downloaded if it is not in the cache.
-fn weights(config: &ImagesConfig, folder: &Path) -> anyhow::Result<PathBuf> {
-    let paths = config.weights.iter().filter_map(|source| match source {
-        Source::Path(path) => Some([path.clone(), folder.join(path)]),
-        Source::Hub(_) => None,
-    });
-    if let Some(path) = paths.flatten().find(|path| path.exists()) {
-        return Ok(path);
-    }
-    let mut sources = config.weights.iter();
-    if let Some(name) = sources.find(|source| matches!(source, Source::Hub(_))) {
-        return Ok(config.encoder.weights(name, &hub())?);
-    }
-    let looked: Vec<String> = config.weights.iter().map(Source::to_string).collect();
-    Err(ExtractError::NoWeights {
-        encoder: config.encoder.name(),
-        looked: match looked.is_empty() {
-            true => "no place".to_owned(),
-            false => looked.join(", "),
-        },
-    })?
 }

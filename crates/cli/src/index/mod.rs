@@ -1,0 +1,11 @@
+//! Makes and updates indexes of photos: encodes photos, or takes features that were computed before, and
+//! stores them with [`uard_search`].
+
+mod batch;
+pub mod features;
+pub mod model;
+pub mod paths;
+mod photo;
+pub mod photos;
+pub mod report;
+pub mod watching;

@@ -1,0 +1,198 @@
+//! Updates an index from folders of photos: finds what is new, changed, moved and removed, and encodes
+//! what must be encoded.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use uard_features::backbone::PhotoLimits;
+use uard_features::extract::Encoding;
+use uard_search::{PhotoFile, Scan, ScanProblem, UpdatePlan, Writer};
+
+use super::batch::{Batch, WrittenCounts};
+use super::model::{EncoderChoice, IndexModel, LoadedEncoder, expect_encoder};
+use super::photo;
+use super::report::{Changes, Updated};
+use crate::exit::wrong;
+use crate::interrupt;
+use crate::terminal::{bar_of_photos, photos_a_second};
+
+/// How many problems of a scan an error quotes.
+const QUOTED: usize = 3;
+
+/// Folders of photos, and the index that they are kept in.
+pub struct PhotoFolders {
+    /// The folders and single photos, as [`existing`](super::paths::existing) paths.
+    pub roots: Vec<PathBuf>,
+    /// The model of the index.
+    pub model: IndexModel,
+    /// The encoder of photos.
+    pub encoder: LazyEncoder,
+    /// Which photos are decoded.
+    pub limits: PhotoLimits,
+}
+
+/// An encoder that is loaded when the first photo needs it.
+pub struct LazyEncoder {
+    choice: EncoderChoice,
+    loaded: Option<LoadedEncoder>,
+}
+
+impl From<EncoderChoice> for LazyEncoder {
+    fn from(choice: EncoderChoice) -> Self {
+        Self {
+            choice,
+            loaded: None,
+        }
+    }
+}
+
+/// What became of the files that had to be encoded.
+#[derive(Default)]
+struct EncodedFiles {
+    written: WrittenCounts,
+    /// Files that Ctrl-C left for the next update.
+    remaining: usize,
+    /// The speed in words.
+    speed: String,
+}
+
+impl PhotoFolders {
+    /// Makes the index equal to the folders. An index that does not exist is created.
+    ///
+    /// After Ctrl-C the photos that were encoded are written.
+    pub fn update(&mut self) -> anyhow::Result<Updated> {
+        let scan = self.scan()?;
+        let mut writer = self.writer()?;
+        let plan = writer.index().plan(&scan)?;
+        let removed = apply_moves(&plan, &mut writer)?;
+        let files = [plan.new, plan.changed].concat();
+        let encoded = match files.is_empty() {
+            true => EncodedFiles::default(),
+            false => self.encode(&files, &mut writer)?,
+        };
+        let mut unreadable = writer.index().unreadable()?;
+        let is_given = |path: &Path| self.roots.iter().any(|root| path.starts_with(root));
+        unreadable.retain(|photo| is_given(&photo.file.path));
+        Ok(Updated {
+            changes: Changes {
+                new: encoded.written.new,
+                changed: encoded.written.changed,
+                moved: plan.moved.len(),
+                removed,
+                unchanged: plan.unchanged,
+                unreadable: encoded.written.unreadable,
+            },
+            photos: writer.index().size()?.photos,
+            remaining: encoded.remaining,
+            speed: encoded.speed,
+            unreadable,
+            problems: [scan.unread, scan.skipped].concat(),
+        })
+    }
+
+    /// Lists the photos in the folders. A folder without photos counts as unread, so that the photos of
+    /// a disk that is not mounted stay indexed.
+    fn scan(&self) -> anyhow::Result<Scan> {
+        let mut scan = Scan::folders(&self.roots);
+        if scan.files.is_empty() {
+            return Err(nothing_found(&self.roots, &scan));
+        }
+        for root in &self.roots {
+            // Files are sorted, and a folder comes just before what it holds.
+            let next = scan.files.partition_point(|file| file.path < *root);
+            let holds_photos = scan
+                .files
+                .get(next)
+                .is_some_and(|file| file.path.starts_with(root));
+            if root.is_dir() && !holds_photos {
+                scan.unread.push(ScanProblem {
+                    path: root.clone(),
+                    reason:
+                        "no photo is there; photos that were indexed there stay in the index, and \
+                             `uard index --remove` removes them"
+                            .to_owned(),
+                });
+            }
+        }
+        Ok(scan)
+    }
+
+    fn writer(&mut self) -> anyhow::Result<Writer> {
+        let Self {
+            model,
+            encoder,
+            roots,
+            ..
+        } = self;
+        model.writer(|| Ok(encoder.load(model, roots)?.name.clone()))
+    }
+
+    fn encode(&mut self, files: &[PhotoFile], writer: &mut Writer) -> anyhow::Result<EncodedFiles> {
+        let encoder = self.encoder.load(&self.model, &self.roots)?;
+        expect_encoder(writer.index(), self.model.folder(), &encoder.name)?;
+        let bar = bar_of_photos(files.len(), "indexing");
+        let started = Instant::now();
+        let mut batch = Batch::new(writer, &encoder.model);
+        let mut done = 0;
+        let encoding = Encoding {
+            encoder: encoder.network.as_ref(),
+            stop: interrupt::watch(),
+        };
+        let limits = self.limits;
+        let decode = |file: &PhotoFile| photo::read(&file.path, limits);
+        let ran = encoding.run(files, decode, |encoded| {
+            done += encoded.len();
+            bar.set_position(done as u64);
+            bar.set_message(photos_a_second(done, started));
+            encoded
+                .into_iter()
+                .try_for_each(|outcome| batch.add_outcome(outcome))
+        });
+        bar.finish_and_clear();
+        // What was encoded before an error is kept.
+        let written = batch.finish();
+        ran?;
+        Ok(EncodedFiles {
+            written: written?,
+            remaining: files.len() - done,
+            speed: photos_a_second(done, started),
+        })
+    }
+}
+
+impl LazyEncoder {
+    fn load(&mut self, model: &IndexModel, roots: &[PathBuf]) -> anyhow::Result<&LoadedEncoder> {
+        let loaded = match self.loaded.take() {
+            Some(loaded) => loaded,
+            None => {
+                let folder = roots.first().map_or(Path::new(""), PathBuf::as_path);
+                LoadedEncoder::load(model.checkpoint(), &self.choice, folder)?
+            }
+        };
+        Ok(self.loaded.insert(loaded))
+    }
+}
+
+/// Moves and removes photos, and returns how many were removed.
+fn apply_moves(plan: &UpdatePlan, writer: &mut Writer) -> anyhow::Result<usize> {
+    if !plan.moved.is_empty() {
+        writer.move_photos(&plan.moved)?;
+    }
+    match plan.removed.is_empty() {
+        true => Ok(0),
+        false => Ok(writer.remove(&plan.removed)?),
+    }
+}
+
+fn nothing_found(roots: &[PathBuf], scan: &Scan) -> anyhow::Error {
+    let roots: Vec<String> = roots
+        .iter()
+        .map(|root| root.display().to_string())
+        .collect();
+    let problems = scan.unread.iter().chain(&scan.skipped).take(QUOTED);
+    let problems: String = problems.map(|problem| format!("; {problem}")).collect();
+    wrong(format!(
+        "{}: no photo was found; expected files that end in jpg, jpeg, png, webp or gif{problems}",
+        roots.join(", ")
+    ))
+}
