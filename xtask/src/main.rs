@@ -13,6 +13,7 @@ mod backend;
 mod bench;
 mod ci;
 mod cuda;
+mod demo;
 mod launch;
 mod layers;
 mod links;
@@ -60,6 +61,8 @@ enum Task {
                       Everything else goes to `uard train`: see `cargo xtask train -- --help`."
     )]
     Train(PassedOn),
+    /// Show photo search: train on the embedded data set, index its pictures, ask five queries.
+    Demo,
     /// Train many settings with several seeds and compare them: `uard study` in a release build.
     #[command(
         after_help = "--device auto|cpu|cuda|metal   chooses the build and is passed on (cpu);\n\
@@ -131,6 +134,7 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
     };
     match task {
         Task::Train(passed) => launch::train(passed.arguments, &folders),
+        Task::Demo => demo::run(&root).map(|()| ExitCode::SUCCESS),
         Task::Study(passed) => launch::study(passed.arguments, &folders),
         Task::Evaluate(passed) => launch::evaluate(passed.arguments, &folders),
         Task::Data(passed) => launch::data(passed.arguments, &folders),

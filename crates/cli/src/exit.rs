@@ -207,6 +207,7 @@ fn fault_of_search(error: &uard_search::Error) -> Fault {
     match error {
         Error::File(error) => fault_of_file(error),
         Error::Packed(error) => fault_of_attention(error),
+        Error::Model(error) => fault_of_model(error),
         Error::Locked { source, .. } => fault_of_io(source),
         _ => Fault::Input,
     }

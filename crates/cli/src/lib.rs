@@ -8,6 +8,7 @@
 
 mod arrays;
 mod commands;
+mod drawing;
 mod exit;
 mod hub;
 mod index;

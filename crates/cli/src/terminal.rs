@@ -1,7 +1,8 @@
 //! Printing: results go to stdout, notes and progress bars to stderr.
 
 use std::ffi::OsStr;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -38,6 +39,17 @@ pub fn printable(text: &str) -> String {
         }
     }
     printable
+}
+
+/// The path of a file, as a link if results are printed on a terminal.
+pub fn link(path: &Path) -> String {
+    let text = printable(&path.display().to_string());
+    match url::Url::from_file_path(path) {
+        Ok(url) if io::stdout().is_terminal() => {
+            format!("\x1b]8;;{url}\x1b\\{text}\x1b]8;;\x1b\\")
+        }
+        _ => text,
+    }
 }
 
 /// The command line of this process, quoted for a shell.

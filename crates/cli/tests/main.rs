@@ -7,6 +7,7 @@ mod index;
 mod numbers;
 mod photographs;
 mod resume;
+mod search;
 mod self_test;
 mod study;
 mod uard;

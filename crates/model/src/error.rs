@@ -111,6 +111,12 @@ pub enum Error {
         /// How to mend it.
         mend: &'static str,
     },
+    /// The words of a model cannot be written as a file.
+    #[error("cannot write the words of a model: {cause}")]
+    Words {
+        /// The error of the library.
+        cause: String,
+    },
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),

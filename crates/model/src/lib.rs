@@ -41,6 +41,7 @@ mod checkpoint;
 pub mod config;
 mod error;
 mod model;
+mod words;
 
 pub use checkpoint::{
     Checkpoint, CheckpointDirectory, FORMAT_VERSION, FeatureShape, ModelState, NamedBytes, Pointer,
@@ -49,3 +50,4 @@ pub use checkpoint::{
 pub use config::ModelConfig;
 pub use error::{Error, Result};
 pub use model::{ImageFeatures, Model};
+pub use words::{LearnedWord, LearnedWords, WORDS, highest_relevance};

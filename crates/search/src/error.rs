@@ -20,6 +20,23 @@ pub enum Error {
     /// A segment is damaged, or regions cannot be packed.
     #[error(transparent)]
     Packed(#[from] uard_attention::Error),
+    /// The model of the index cannot be read, or cannot encode a query.
+    #[error(transparent)]
+    Model(#[from] uard_model::Error),
+    /// An index has no words of its model, because it was made before they were learned.
+    #[error("{}: missing, so that no word can be judged; learn the words of the model with `uard words --checkpoint RUN --data DIR`, then update the index with --model RUN", path.display())]
+    NoWords {
+        /// The missing file.
+        path: PathBuf,
+    },
+    /// A query cannot be understood.
+    #[error("query `{query}`: {cause}")]
+    Query {
+        /// The query.
+        query: String,
+        /// What is wrong, and how to write it.
+        cause: String,
+    },
     /// SQLite reports an error.
     #[error("cannot {action} {}: {source}", path.display())]
     Database {
@@ -115,6 +132,14 @@ pub enum Error {
         images: usize,
         /// The image that the database names.
         found: usize,
+    },
+    /// A photo is not in the index.
+    #[error("{}: not in the index {}; index its folder first", photo.display(), path.display())]
+    NotIndexed {
+        /// The folder of the index.
+        path: PathBuf,
+        /// The photo.
+        photo: PathBuf,
     },
     /// No photo of the index has this number.
     #[error("{}: the index holds no photo {id}; list its photos again", path.display())]

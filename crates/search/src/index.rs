@@ -137,6 +137,11 @@ impl Index {
         })
     }
 
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The model that made the index.
     pub fn model(&self) -> &ModelIdentity {
         &self.model

@@ -73,6 +73,7 @@
 //! # }
 //! ```
 
+pub mod answer;
 mod check;
 mod compact;
 mod database;
@@ -82,7 +83,9 @@ mod filter;
 mod index;
 mod photo;
 mod plan;
+pub mod query;
 mod scan;
+mod searcher;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -100,4 +103,5 @@ pub use photo::{
 };
 pub use plan::UpdatePlan;
 pub use scan::{Scan, ScanProblem};
+pub use searcher::{MODEL, Searcher};
 pub use writer::{MovedPhoto, Writer};

@@ -3,16 +3,19 @@
 mod completions;
 mod data;
 mod evaluate;
+mod explain;
 mod extract;
 mod import;
 mod index;
 mod kernel;
 mod recall;
 mod score;
+mod search;
 mod self_test;
 mod study;
 mod threshold;
 mod train;
+mod words;
 
 use std::num::NonZeroUsize;
 
@@ -21,6 +24,7 @@ use uard_data::dataset::is_split_name;
 
 pub use data::write_scenes;
 pub use extract::extract;
+pub use words::learn as learn_words;
 
 /// Image-text matching that learns which regions and words are relevant to each other.
 #[derive(Debug, Parser)]
@@ -62,6 +66,12 @@ pub enum Command {
     Evaluate(evaluate::Arguments),
     /// Make and update an index of photos for searching.
     Index(index::Arguments),
+    /// Find the photos of an index that show what a query says.
+    Search(search::Arguments),
+    /// Show where a photo shows each word of a query.
+    Explain(explain::Arguments),
+    /// Learn the words of a model that was trained before, for searching.
+    Words(words::Arguments),
     /// Compute similarities of images and captions from regions and words of any model.
     Score(score::Arguments),
     /// Find the threshold that separates samples of relevant and irrelevant pairs with the least error.
@@ -114,6 +124,9 @@ pub fn run(command: &Command) -> anyhow::Result<Outcome> {
         Command::Study(arguments) => return study::run(arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments)?,
         Command::Index(arguments) => return index::run(arguments),
+        Command::Search(arguments) => search::run(arguments)?,
+        Command::Explain(arguments) => explain::run(arguments)?,
+        Command::Words(arguments) => words::run(arguments)?,
         Command::Score(arguments) => score::run(arguments)?,
         Command::Threshold(arguments) => threshold::run(arguments)?,
         Command::Recall(arguments) => recall::run(arguments)?,

@@ -12,17 +12,11 @@ use uard_hub::source::Source;
 use uard_hub::weights::{file_of, sha256};
 use uard_linalg::matmul::Matmul;
 use uard_model::config::ImagesConfig;
-use uard_model::{Checkpoint, Model};
-use uard_search::{Error, Index, ModelIdentity, Writer};
+use uard_model::{Checkpoint, Model, WORDS};
+use uard_search::{Error, Index, MODEL, ModelIdentity, Writer};
 
 use crate::exit::wrong;
 use crate::weights::weights_of_encoder;
-
-/// The folder of the model in an index.
-const MODEL: &str = "model";
-
-/// What a run learned about single words; not every run has it.
-const WORDS: &str = "words.json";
 
 /// The folder of checkpoints in a run.
 const CHECKPOINTS: &str = "checkpoints";

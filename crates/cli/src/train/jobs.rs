@@ -18,6 +18,7 @@ use uard_training::trainer::{self, Run, Start, Summary};
 
 use super::plan::Job;
 use super::progress::{Progress, stage_name};
+use crate::commands::learn_words;
 use crate::hub::hub;
 use crate::terminal::{advance, bar, note};
 
@@ -158,10 +159,11 @@ pub fn run(
     }
 }
 
-/// Evaluates the best epoch of a trained job.
+/// Evaluates the best epoch of a trained job, and learns its words for searching.
 fn finish(job: &Job, splits: &SplitsOnDevice, summary: &Summary) -> anyhow::Result<FinishedRun> {
     let checkpoint = Checkpoint::open(summary.best.as_deref().unwrap_or(&job.directory))?;
     let best = evaluate_as_configured(&checkpoint, splits.reported(), &splits.device, None)?;
+    learn_words(&checkpoint, &best.model, &splits.train)?;
     let test = splits.test.as_ref().map(|_| best.evaluation.record.clone());
     let record = RunRecord {
         name: job.name.clone(),

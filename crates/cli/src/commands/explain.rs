@@ -1,0 +1,92 @@
+//! `uard explain`: shows where a photo of an index shows each word of a query.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use uard_features::backbone::{Photo, PhotoLimits};
+use uard_search::Searcher;
+use uard_search::answer::{PhotoResult, WordResult};
+
+use super::Format;
+use crate::drawing::{Line, Mark, draw};
+use crate::index::paths::{existing, index_folder};
+use crate::terminal::{note, print, print_json, printable};
+
+/// Arguments of `uard explain`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  \
+    uard explain ~/Pictures/dog.jpg 'a dog jumps into water' --out dog.png")]
+pub struct Arguments {
+    /// A photo of the index.
+    #[arg(value_name = "PHOTO")]
+    photo: PathBuf,
+    /// The query, as for `uard search`; filters are ignored.
+    #[arg(value_name = "QUERY", allow_hyphen_values = true)]
+    query: String,
+    /// The folder of the index. Default: the environment variable UARD_INDEX, else uard/index in the
+    /// system's folder for data of programs.
+    #[arg(long, value_name = "DIR")]
+    index: Option<PathBuf>,
+    /// File for the photo with a box for each word that it shows, as PNG.
+    #[arg(long, value_name = "PNG")]
+    out: Option<PathBuf>,
+    /// The format of the printed result.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Prints the evidence of each word, and draws the boxes.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let path = existing(&arguments.photo)?;
+    let mut searcher = Searcher::open(&index_folder(arguments.index.as_deref())?)?;
+    let result = searcher.explain(&path, &arguments.query)?;
+    let lines: Vec<String> = result.words.iter().map(sentence).collect();
+    if let Some(out) = &arguments.out {
+        let photo = Photo::open(&path, PhotoLimits::default())?;
+        let png = picture(&photo, &result, &lines)?;
+        uard_files::write(out, png).with_context(|| format!("cannot write {}", out.display()))?;
+        note(&format!("boxes drawn in {}", out.display()));
+    }
+    match arguments.format {
+        Format::Json => print_json(&result),
+        Format::Table => {
+            let similarity = format!("similarity {:.3}", result.similarity);
+            let lines = std::iter::once(similarity).chain(lines);
+            print(&printable(&lines.collect::<Vec<_>>().join("\n")))
+        }
+    }
+}
+
+/// What is known of a word, as a line.
+fn sentence(word: &WordResult) -> String {
+    let name = &word.word;
+    match (word.relevance, word.border) {
+        (Some(relevance), Some(border)) if word.shown => {
+            format!("{name}: shown, relevance {relevance:.2} above its border {border:.2}")
+        }
+        (Some(relevance), Some(border)) => {
+            format!("{name}: not shown, relevance {relevance:.2} below its border {border:.2}")
+        }
+        _ if word.counts => format!("{name}: the model has not learned this word"),
+        _ => format!("{name}: not a word that photos can show"),
+    }
+}
+
+fn picture(photo: &Photo, result: &PhotoResult, lines: &[String]) -> anyhow::Result<Vec<u8>> {
+    let mut marks = Vec::new();
+    let mut legend = Vec::new();
+    for (word, line) in result.words.iter().zip(lines) {
+        let mark = word.region_box.filter(|_| word.shown).map(|corners| {
+            marks.push(Mark {
+                label: word.word.clone(),
+                corners,
+            });
+            marks.len() - 1
+        });
+        legend.push(Line {
+            text: line.clone(),
+            mark,
+        });
+    }
+    draw(photo, &marks, &legend)
+}

@@ -1,0 +1,129 @@
+//! `uard search`: finds the photos of an index that show what a query says.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use uard_search::Searcher;
+use uard_search::answer::{Answer, Group, PhotoResult};
+
+use super::Format;
+use crate::exit::wrong;
+use crate::index::paths::index_folder;
+use crate::terminal::{link, note, print, print_json, printable};
+
+/// Arguments of `uard search`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Queries:\n  \
+    a dog jumps into water   photos that show all of it come first, then those that show a part\n  \
+    +dog                     only photos that show a dog\n  \
+    -cat, not a cat          only photos that do not show a cat\n  \
+    -\"red ball\"              only photos that do not show both\n  \
+    date:2024-05..2024-07    taken from May to July; also date:2024, date:2024-05.., date:..2023\n  \
+    folder:DIR  camera:NAME  has:place\n\n\
+    A word that no photo shows is named as such, and no photo is listed in its place. Words such as \
+    `the`, which photos cannot show, are read but not looked for; the model learned from its captions \
+    which words these are.\n\n\
+    Examples:\n  \
+    uard search 'a dog jumps into water'\n  \
+    uard search 'beach -people date:2024' --top 30 --open\n  \
+    uard search 'red car' --format json")]
+pub struct Arguments {
+    /// What photos should show, in quotes.
+    #[arg(value_name = "QUERY", allow_hyphen_values = true)]
+    query: String,
+    /// The folder of the index. Default: the environment variable UARD_INDEX, else uard/index in the
+    /// system's folder for data of programs.
+    #[arg(long, value_name = "DIR")]
+    index: Option<PathBuf>,
+    /// Number of photos to list.
+    #[arg(long, value_name = "K", default_value_t = 10)]
+    top: usize,
+    /// Opens the best photo with the system's program for photos.
+    #[arg(long)]
+    open: bool,
+    /// The format of the printed result.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Answers the query and prints the answer.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.query.trim().is_empty() {
+        let mend =
+            "the query is empty: say what photos should show, such as 'a dog jumps into water'";
+        return Err(wrong(mend.to_owned()));
+    }
+    let mut searcher = Searcher::open(&index_folder(arguments.index.as_deref())?)?;
+    let answer = searcher.answer(&arguments.query, arguments.top)?;
+    match arguments.format {
+        Format::Json => print_json(&answer)?,
+        Format::Table => print(&text(&answer))?,
+    }
+    match answer.results.first() {
+        Some(best) if arguments.open => open::that_detached(&best.path)
+            .with_context(|| format!("cannot open {}", best.path.display())),
+        None if arguments.open => {
+            note("no photo to open");
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The answer for people.
+fn text(answer: &Answer) -> String {
+    let mut lines = Vec::new();
+    let (everything, part): (Vec<_>, Vec<_>) = answer
+        .results
+        .iter()
+        .partition(|result| result.group == Group::Everything);
+    let is_judged = answer
+        .results
+        .iter()
+        .any(|result| !result.missing.is_empty());
+    let part_title = match is_judged {
+        true => "shows a part:",
+        false => "no word of the query names what a photo can show; most similar:",
+    };
+    for (title, group) in [("shows everything:", everything), (part_title, part)] {
+        if !group.is_empty() {
+            lines.push(title.to_owned());
+            lines.extend(group.into_iter().flat_map(result_lines));
+        }
+    }
+    for word in &answer.nothing_shows {
+        let cause = match answer.unknown.contains(word) {
+            true => " as far as the model can tell: it has not learned this word",
+            false => "",
+        };
+        lines.push(format!("no photo shows “{}”{cause}", printable(word)));
+    }
+    if answer.results.is_empty() {
+        lines.push(format!("0 of {} photos answer the query", answer.searched));
+    }
+    lines.join("\n")
+}
+
+/// Two lines of a result: similarity and photo, and the evidence of each word.
+fn result_lines(result: &PhotoResult) -> [String; 2] {
+    let words = result
+        .words
+        .iter()
+        .filter(|word| word.counts && !word.excluded);
+    let words = words.map(|word| {
+        let word_text = printable(&word.word);
+        match word.relevance {
+            Some(relevance) if word.shown => format!("{word_text} {relevance:.2}"),
+            _ => format!("[no {word_text}]"),
+        }
+    });
+    let words: Vec<String> = words.collect();
+    [
+        format!(
+            "  {:6.3}  {}",
+            result.similarity,
+            link(Path::new(&result.path))
+        ),
+        format!("          {}", words.join("  ")),
+    ]
+}

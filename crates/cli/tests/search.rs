@@ -1,0 +1,192 @@
+//! Tests of `uard search`, `uard explain` and `uard words` on scenes, with a model that was trained for
+//! seconds.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use crate::uard;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::Value;
+use uard::{refused, succeeded, uard};
+use uard_model::{Checkpoint, LearnedWords, WORDS};
+use uard_scenes::{ScenesConfig, write};
+
+/// A run on scenes, and an index of its test pictures.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Self { folder };
+        let scenes = ScenesConfig {
+            train: 120,
+            dev: 8,
+            test: 24,
+            seed: 5,
+        };
+        write(&scenes, &place.at("data"), &|_, _| {}).unwrap();
+        let train = "train --config scenes --data data --run run --set training.epochs=3 \
+                     --set training.batch=32 --set model.joint_width=64 --set threshold.minimum_samples=20";
+        succeeded(&place.uard(train, &[]));
+        let index = "index --data data --split test --model run --index index";
+        succeeded(&place.uard(index, &[]));
+        place
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().canonicalize().unwrap().join(name)
+    }
+
+    fn uard(&self, arguments: &str, more: &[&str]) -> Output {
+        let mut command = uard();
+        command.current_dir(self.folder.path());
+        command.args(arguments.split_whitespace()).args(more);
+        command.output().unwrap()
+    }
+
+    fn search(&self, query: &str) -> Value {
+        let arguments = "search --index index --format json --top 100";
+        serde_json::from_str(&succeeded(&self.uard(arguments, &[query]))).unwrap()
+    }
+
+    /// Two words that the model judges, which some photos show and others do not.
+    fn judged_words(&self) -> [String; 2] {
+        let identity = Checkpoint::open(&self.at("run"))
+            .unwrap()
+            .identity()
+            .unwrap();
+        let words = LearnedWords::read(&self.at("run").join(WORDS), &identity).unwrap();
+        let judged = words.words().iter().filter(|word| word.border.is_some());
+        let split = judged.filter(|word| {
+            let found = self.search(&word.text)["results"].as_array().unwrap().len();
+            (1..24).contains(&found)
+        });
+        let mut split = split.map(|word| word.text.clone());
+        [split.next().unwrap(), split.next().unwrap()]
+    }
+}
+
+fn results(answer: &Value) -> &Vec<Value> {
+    answer["results"].as_array().unwrap()
+}
+
+fn ids(answer: &Value) -> Vec<i64> {
+    let results = results(answer).iter();
+    results
+        .map(|result| result["id"].as_i64().unwrap())
+        .collect()
+}
+
+/// The evidence of a word in a result.
+fn evidence<'a>(result: &'a Value, word: &str) -> &'a Value {
+    let mut words = result["words"].as_array().unwrap().iter();
+    words.find(|found| found["word"] == word).unwrap()
+}
+
+#[test]
+fn an_answer_groups_photos_excludes_and_names_what_nothing_shows() {
+    let place = Place::new();
+    let [a, b] = place.judged_words();
+    let both = place.search(&format!("{a} and the {b}"));
+    assert_eq!(both["searched"], 24);
+    for result in results(&both) {
+        let shown = |word: &str| evidence(result, word)["shown"] == true;
+        let is_whole = shown(&a) && shown(&b);
+        assert!(shown(&a) || shown(&b), "{result}");
+        assert_eq!(result["group"] == "everything", is_whole, "{result}");
+        assert_eq!(result["missing"].as_array().unwrap().is_empty(), is_whole);
+        assert_eq!(evidence(result, "the")["counts"], false);
+        let word = evidence(result, &a);
+        let above = word["relevance"].as_f64() > word["border"].as_f64();
+        assert_eq!(word["shown"], above);
+        let corners = word["box"].as_array().unwrap();
+        assert!(corners[0].as_f64() < corners[2].as_f64(), "{word}");
+    }
+    let groups: Vec<&Value> = results(&both)
+        .iter()
+        .map(|result| &result["group"])
+        .collect();
+    assert!(groups.is_sorted_by_key(|group| *group != "everything"));
+
+    let only_a = ids(&place.search(&format!("+{a}")));
+    let only_b = ids(&place.search(&format!("+{b}")));
+    let without = ids(&place.search(&format!("{a} -{b}")));
+    assert!(
+        without
+            .iter()
+            .all(|id| only_a.contains(id) && !only_b.contains(id))
+    );
+    assert_eq!(
+        without.len(),
+        only_a.iter().filter(|id| !only_b.contains(id)).count()
+    );
+    let phrase = ids(&place.search(&format!("+\"{a} {b}\"")));
+    assert!(
+        phrase
+            .iter()
+            .all(|id| only_a.contains(id) && only_b.contains(id))
+    );
+
+    let unknown = place.search("skateboard");
+    assert_eq!(unknown["nothing_shows"], serde_json::json!(["skateboard"]));
+    assert_eq!(unknown["unknown"], serde_json::json!(["skateboard"]));
+    assert!(results(&unknown).is_empty());
+    let none = place.search(&format!("{a} date:2024"));
+    assert_eq!(
+        (&none["searched"], results(&none).len()),
+        (&Value::from(0), 0)
+    );
+
+    let printed = succeeded(&place.uard("search --index index", &[&format!("{a} skateboard")]));
+    assert!(printed.contains("shows a part:"), "{printed}");
+    assert!(printed.contains("no photo shows “skateboard”"), "{printed}");
+    assert!(printed.contains("images"), "{printed}");
+
+    explains(&place, &a);
+    refuses(&place);
+}
+
+fn explains(place: &Place, word: &str) {
+    let answer = place.search(word);
+    let photo = results(&answer)[0]["path"].as_str().unwrap();
+    let arguments = "explain --index index --out boxes.png --format json";
+    let output = place.uard(arguments, &[photo, word]);
+    let explained: Value = serde_json::from_str(&succeeded(&output)).unwrap();
+    assert_eq!(
+        evidence(&explained, word),
+        evidence(&results(&answer)[0], word)
+    );
+    let drawn = fs::read(place.at("boxes.png")).unwrap();
+    assert!(drawn.starts_with(b"\x89PNG"));
+}
+
+fn refuses(place: &Place) {
+    let search = |query| place.uard("search --index index", &[query]);
+    refused(&search("dog OR cat"), &["`OR` is not supported"]);
+    refused(&search(" "), &["the query is empty"]);
+    let missing = place.uard("search --index nothing", &["dog"]);
+    refused(&missing, &["no index"]);
+    let other = place.at("data/images/nothing.png");
+    let explain = place.uard("explain --index index", &[other.to_str().unwrap(), "dog"]);
+    refused(&explain, &["nothing.png"]);
+
+    // An index that was made before words were learned.
+    let words = place.at("index/model").join(WORDS);
+    fs::remove_file(&words).unwrap();
+    refused(&search("dog"), &["uard words"]);
+    fs::remove_file(place.at("run").join(WORDS)).unwrap();
+    let learned = fs::read(words_of(place)).unwrap();
+    let again = "index --data data --split test --model run --index index";
+    succeeded(&place.uard(again, &[]));
+    assert_eq!(fs::read(&words).unwrap(), learned);
+}
+
+/// The words that `uard words` learns, which are those of the training.
+fn words_of(place: &Place) -> PathBuf {
+    succeeded(&place.uard("words --checkpoint run --data data", &[]));
+    Path::new(&place.at("run")).join(WORDS)
+}

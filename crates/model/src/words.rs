@@ -1,0 +1,427 @@
+//! What a trained model knows of single words: a vector for each, whether a photo can show it, and the
+//! border of relevance above which a photo does.
+//!
+//! In a sentence, the vector of a word holds its neighbours too: in "a triangle at the left", `at` and
+//! `the` are as relevant to the triangle as `triangle` is. So a word is judged by the mean of its vectors
+//! over all training captions, against a border of its own.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+use uard_attention::search::Search;
+use uard_attention::{Engine, Matcher, MatcherConfig, Precision, Sides, WeightRule};
+use uard_core::Words;
+use uard_data::dataset::Split;
+use uard_relevance::{Distribution, DistributionKind, error_probability, least_error_threshold};
+
+use crate::{Checkpoint, Error, ImageFeatures, Model, Result};
+
+/// The name of the file.
+pub const WORDS: &str = "words.safetensors";
+
+const HEADER: &str = "words";
+const VECTORS: &str = "vectors";
+
+/// The least number of images that show a word, and that do not, for its border.
+const LEAST_IMAGES: usize = 10;
+
+/// The most images, with their captions, that words are learned from.
+const MOST_IMAGES: usize = 6000;
+
+/// Number of images that are encoded at once.
+const IMAGES_AT_ONCE: usize = 128;
+
+/// Number of captions that are encoded at once.
+const CAPTIONS_AT_ONCE: usize = 512;
+
+/// A word is not judged if its border errs more than this: the share of images with the word that lie
+/// below it, plus that of images without it above it. Function words are near 1.
+const LARGEST_ERROR: f64 = 0.7;
+
+/// The words of a model that its training captions have often enough to judge them.
+///
+/// Written beside the checkpoints of a run as [`WORDS`]: the vectors as the tensor `vectors` [V, D], and
+/// the words with their borders in the metadata.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LearnedWords {
+    header: Header,
+    /// The index of each word.
+    index: HashMap<String, usize>,
+    /// Row-major [V, D].
+    vectors: Vec<f32>,
+    width: usize,
+}
+
+/// The metadata of the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    /// [`Checkpoint::identity`] of the model.
+    model: String,
+    words: Vec<LearnedWord>,
+}
+
+/// A word, and whether a photo can show it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LearnedWord {
+    /// The word as the text model reads it.
+    pub text: String,
+    /// The relevance above which a photo shows the word, a cosine; none if photos with and without
+    /// the word cannot be told apart by it, as for `the`.
+    pub border: Option<f64>,
+    /// The number of images whose captions have the word.
+    pub images: usize,
+}
+
+impl LearnedWords {
+    /// Learns the words of a split's captions, for a model that was trained on them.
+    ///
+    /// The vector of a word is the mean of its vectors over all captions, scaled to unit length. Its
+    /// border has the least error between the highest relevance in images whose captions have the
+    /// word and in all others. `on_progress` is called with the number of images that are done and
+    /// of all.
+    ///
+    /// # Errors
+    /// When features cannot be read, or a caption not be encoded.
+    ///
+    /// # Source
+    /// docs/decisions/0037-a-word-is-judged-alone.md, with what was compared.
+    pub fn learn(
+        checkpoint: &Checkpoint,
+        model: &Model,
+        split: &Split,
+        on_progress: &dyn Fn(usize, usize),
+    ) -> Result<Self> {
+        let images = evenly_spread(split.images());
+        let sums = WordSums::new(model, split, &images)?;
+        let mut words = Self {
+            width: model.joint_width(),
+            header: Header {
+                model: checkpoint.identity()?,
+                words: Vec::new(),
+            },
+            index: HashMap::new(),
+            vectors: Vec::new(),
+        };
+        let mut images_of_words = Vec::new();
+        for (text, sum) in sums.0 {
+            words.index.insert(text.clone(), words.header.words.len());
+            words.header.words.push(LearnedWord {
+                text,
+                border: None,
+                images: sum.images.len(),
+            });
+            words.vectors.extend(unit(&sum.vector));
+            images_of_words.push(sum.images);
+        }
+        if words.header.words.is_empty() {
+            return Ok(words);
+        }
+        let relevance = words.highest_relevance(model, split, &images, on_progress)?;
+        let count = words.header.words.len();
+        for (at, word) in words.header.words.iter_mut().enumerate() {
+            let mut samples = [Vec::new(), Vec::new()];
+            for (row, image) in images.iter().enumerate() {
+                let has_word = images_of_words[at].contains(image);
+                samples[usize::from(has_word)].push(relevance[row * count + at]);
+            }
+            word.border = border(&samples[1], &samples[0]);
+        }
+        Ok(words)
+    }
+
+    /// Reads the words of a model.
+    ///
+    /// # Errors
+    /// When the file is missing or damaged, or belongs to another model than `identity`
+    /// ([`Checkpoint::identity`]).
+    pub fn read(path: &Path, identity: &str) -> Result<Self> {
+        let bytes = uard_files::read(path).map_err(Error::io(path, "read"))?;
+        let damaged = |cause: String| Error::damaged(path, &cause);
+        let (_, metadata) =
+            SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let header = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|keys| keys.get(HEADER));
+        let header = header.ok_or_else(|| damaged(format!("its metadata lack `{HEADER}`")))?;
+        let header: Header =
+            serde_json::from_str(header).map_err(|error| damaged(error.to_string()))?;
+        if header.model != identity {
+            return Err(Error::Mismatch {
+                path: path.to_owned(),
+                what: "the words of model",
+                expected: identity.to_owned(),
+                found: header.model,
+                mend: "run `uard words` for this model",
+            });
+        }
+        let tensors =
+            SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let vectors = tensors
+            .tensor(VECTORS)
+            .map_err(|error| damaged(error.to_string()))?;
+        let (&[count, width], Dtype::F32) = (vectors.shape(), vectors.dtype()) else {
+            return Err(damaged(format!("`{VECTORS}` is not a matrix of f32")));
+        };
+        if count != header.words.len() {
+            let words = header.words.len();
+            return Err(damaged(format!("it has {words} words and {count} vectors")));
+        }
+        let (numbers, _) = vectors.data().as_chunks::<4>();
+        let texts = header.words.iter().map(|word| word.text.clone());
+        Ok(Self {
+            index: texts.zip(0..).collect(),
+            vectors: numbers.iter().copied().map(f32::from_le_bytes).collect(),
+            width,
+            header,
+        })
+    }
+
+    /// The bytes of the file.
+    ///
+    /// # Errors
+    /// When the library cannot write them.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let written = |cause: String| Error::Words { cause };
+        let header =
+            serde_json::to_string(&self.header).map_err(|error| written(error.to_string()))?;
+        let numbers: Vec<u8> = self
+            .vectors
+            .iter()
+            .flat_map(|number| number.to_le_bytes())
+            .collect();
+        let shape = vec![self.header.words.len(), self.width];
+        let vectors = TensorView::new(Dtype::F32, shape, &numbers);
+        let vectors = vectors.map_err(|error| written(error.to_string()))?;
+        let metadata = HashMap::from([(HEADER.to_owned(), header)]);
+        safetensors::serialize([(VECTORS, vectors)], Some(metadata))
+            .map_err(|error| written(error.to_string()))
+    }
+
+    /// All words, in the order of their texts.
+    pub fn words(&self) -> &[LearnedWord] {
+        &self.header.words
+    }
+
+    /// A word, as the text model reads it; none if the captions have it too seldom.
+    pub fn get(&self, text: &str) -> Option<&LearnedWord> {
+        Some(&self.header.words[*self.index.get(text)?])
+    }
+
+    /// The vectors of some words, each as a caption of one word; words that were not learned are left
+    /// out.
+    ///
+    /// # Errors
+    /// When none was learned.
+    pub fn vectors(&self, texts: &[&str]) -> Result<Words> {
+        let indices = texts.iter().filter_map(|text| self.index.get(*text));
+        self.captions(&indices.copied().collect::<Vec<_>>())
+    }
+
+    fn captions(&self, indices: &[usize]) -> Result<Words> {
+        let width = self.width;
+        let rows: Vec<f32> = indices
+            .iter()
+            .flat_map(|&at| &self.vectors[at * width..(at + 1) * width])
+            .copied()
+            .collect();
+        let rows = Tensor::from_vec(rows, (indices.len(), 1, width), &Device::Cpu)?;
+        Ok(Words::normalized(&rows, vec![1; indices.len()])?)
+    }
+
+    /// The highest relevance of each word in each of some images: row-major [images, V].
+    fn highest_relevance(
+        &self,
+        model: &Model,
+        split: &Split,
+        images: &[usize],
+        on_progress: &dyn Fn(usize, usize),
+    ) -> Result<Vec<f32>> {
+        let search = Search::new(&highest_relevance()?, 0.0, Engine::Auto, Precision::F32)?;
+        let all = self.captions(&(0..self.header.words.len()).collect::<Vec<_>>())?;
+        let all = search.collect_words(&all)?;
+        let mut found = vec![0.0; images.len() * all.captions()];
+        let rows = found.chunks_mut(IMAGES_AT_ONCE * all.captions());
+        for (at, (block, rows)) in images.chunks(IMAGES_AT_ONCE).zip(rows).enumerate() {
+            let regions = model.images(ImageFeatures::read(&split.regions, block)?)?;
+            search.similarities_into(search.collect_regions(&regions)?, &all, rows)?;
+            on_progress(at * IMAGES_AT_ONCE + block.len(), images.len());
+        }
+        Ok(found)
+    }
+}
+
+/// A matcher whose similarity of a caption of one word is the highest relevance of the word.
+///
+/// # Errors
+/// Never: its settings are valid.
+pub fn highest_relevance() -> Result<Matcher> {
+    Ok(Matcher::new(MatcherConfig {
+        rule: WeightRule::MaxSim,
+        sides: Sides::Words,
+        inverse_temperature: None,
+    })?)
+}
+
+/// What captions say of each word.
+struct WordSums(BTreeMap<String, WordSum>);
+
+struct WordSum {
+    /// The sum of its vectors over all captions.
+    vector: Vec<f64>,
+    /// The images whose captions have it.
+    images: BTreeSet<usize>,
+}
+
+impl WordSums {
+    /// The words of the captions of some images, which are in ascending order.
+    fn new(model: &Model, split: &Split, images: &[usize]) -> Result<Self> {
+        let mut sums: BTreeMap<String, WordSum> = BTreeMap::new();
+        let captions = split.captions.iter().zip(&split.image_of_caption);
+        let captions = captions.filter(|(_, image)| images.binary_search(image).is_ok());
+        let captions: Vec<(&String, &usize)> = captions.collect();
+        for captions in captions.chunks(CAPTIONS_AT_ONCE) {
+            let texts: Vec<&String> = captions.iter().map(|(caption, _)| *caption).collect();
+            let encoded = model.texts(&texts)?;
+            let rows = encoded
+                .rows()
+                .to_device(&Device::Cpu)?
+                .to_dtype(DType::F32)?;
+            for (at, &(caption, &image)) in captions.iter().enumerate() {
+                let rows = rows.get(at)?.to_vec2::<f32>()?;
+                for word in model.text().words(caption)? {
+                    if !word.text.contains(char::is_alphanumeric) {
+                        continue;
+                    }
+                    let sum = sums.entry(word.text).or_insert_with(|| WordSum {
+                        vector: vec![0.0; model.joint_width()],
+                        images: BTreeSet::new(),
+                    });
+                    sum.images.insert(image);
+                    for row in rows.get(word.rows).unwrap_or_default() {
+                        for (sum, &number) in sum.vector.iter_mut().zip(row) {
+                            *sum += f64::from(number);
+                        }
+                    }
+                }
+            }
+        }
+        sums.retain(|_, sum| sum.images.len() >= LEAST_IMAGES);
+        Ok(Self(sums))
+    }
+}
+
+/// The vector scaled to unit length.
+fn unit(vector: &[f64]) -> Vec<f32> {
+    let length = vector
+        .iter()
+        .map(|number| number * number)
+        .sum::<f64>()
+        .sqrt();
+    let length = length.max(f64::MIN_POSITIVE);
+    vector
+        .iter()
+        .map(|number| (number / length) as f32)
+        .collect()
+}
+
+/// At most [`MOST_IMAGES`] of `count` images, evenly spread.
+fn evenly_spread(count: usize) -> Vec<usize> {
+    let taken = count.min(MOST_IMAGES);
+    (0..taken).map(|at| at * count / taken).collect()
+}
+
+/// The border of least error between two samples of relevance; none if it errs too often.
+fn border(shown: &[f32], not_shown: &[f32]) -> Option<f64> {
+    if shown.len().min(not_shown.len()) < LEAST_IMAGES {
+        return None;
+    }
+    let normal = |samples| Distribution::from_samples(DistributionKind::Normal, samples).ok();
+    let (shown, not_shown) = (normal(shown)?, normal(not_shown)?);
+    let border = least_error_threshold(&shown, &not_shown, 1.0).ok()?;
+    let error = error_probability(&shown, &not_shown, 1.0, border);
+    (error <= LARGEST_ERROR).then_some(border)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn around(mean: f32) -> Vec<f32> {
+        (0..40).map(|at| mean + 0.01 * (at % 7) as f32).collect()
+    }
+
+    #[test]
+    fn a_border_lies_between_samples_that_differ() {
+        let found = border(&around(0.6), &around(0.2)).unwrap();
+        assert!((0.26..0.6).contains(&found), "{found}");
+        assert_eq!(border(&around(0.2), &around(0.2)), None);
+        assert_eq!(border(&around(0.2), &around(0.6)), None);
+        assert_eq!(border(&around(0.6)[..LEAST_IMAGES - 1], &around(0.2)), None);
+    }
+
+    #[test]
+    fn images_are_spread_evenly_and_not_more_than_the_limit() {
+        assert_eq!(evenly_spread(3), [0, 1, 2]);
+        assert!(evenly_spread(0).is_empty());
+        let spread = evenly_spread(2 * MOST_IMAGES);
+        assert_eq!((spread.len(), spread[1]), (MOST_IMAGES, 2));
+    }
+
+    fn words() -> LearnedWords {
+        let word = |text: &str, border| LearnedWord {
+            text: text.to_owned(),
+            border,
+            images: 12,
+        };
+        LearnedWords {
+            header: Header {
+                model: "5f2c".to_owned(),
+                words: vec![word("dog", Some(0.1 + 0.2)), word("the", None)],
+            },
+            index: HashMap::from([("dog".to_owned(), 0), ("the".to_owned(), 1)]),
+            vectors: vec![0.6, 0.8, 1.0, 0.0],
+            width: 2,
+        }
+    }
+
+    #[test]
+    fn words_are_read_as_they_were_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(WORDS);
+        uard_files::write(&path, words().to_bytes().unwrap()).unwrap();
+        let read = LearnedWords::read(&path, "5f2c").unwrap();
+        assert_eq!(read, words());
+        assert_eq!(read.get("dog").unwrap().border, Some(0.1 + 0.2));
+        assert_eq!(read.get("cat"), None);
+        let found = read.vectors(&["the", "cat", "dog"]).unwrap();
+        let rows = found
+            .rows()
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
+        assert_eq!((found.captions(), rows), (2, vec![1.0, 0.0, 0.6, 0.8]));
+    }
+
+    #[test]
+    fn words_of_another_model_and_damaged_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(WORDS);
+        let bytes = words().to_bytes().unwrap();
+        uard_files::write(&path, &bytes).unwrap();
+        let error = LearnedWords::read(&path, "0000").unwrap_err().to_string();
+        assert!(error.contains("uard words"), "{error}");
+        for length in 0..bytes.len() {
+            uard_files::write(&path, &bytes[..length]).unwrap();
+            let error = LearnedWords::read(&path, "5f2c").unwrap_err();
+            assert!(error.to_string().contains(WORDS), "{error}");
+        }
+    }
+}

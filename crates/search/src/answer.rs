@@ -1,0 +1,75 @@
+//! The answer to a query, as it is printed and as JSON.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// The answer to a query.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Answer {
+    /// The query as it was given.
+    pub query: String,
+    /// The learned threshold of the model, on the relevance of a region and a word in a sentence.
+    pub threshold: f64,
+    /// How many photos met the filters.
+    pub searched: usize,
+    /// Words of the query that none of these photos shows, in the order of the query.
+    pub nothing_shows: Vec<String>,
+    /// Of these, the words that the model has not learned, so that it cannot find them.
+    pub unknown: Vec<String>,
+    /// The best photos.
+    pub results: Vec<PhotoResult>,
+}
+
+/// A photo of an answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PhotoResult {
+    /// Its number in the index.
+    pub id: i64,
+    /// Its file.
+    pub path: PathBuf,
+    /// The similarity of photo and sentence.
+    pub similarity: f32,
+    /// How much of the query it shows.
+    pub group: Group,
+    /// The words and phrases that it does not show.
+    pub missing: Vec<String>,
+    /// Every word of the query, in order.
+    pub words: Vec<WordResult>,
+}
+
+/// How much of a query a photo shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Group {
+    /// Every word that counts.
+    Everything,
+    /// Some of them; or no word of the query counts, and the photo is merely similar.
+    Part,
+}
+
+/// A word of a query in a photo.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct WordResult {
+    /// The word as the model reads it.
+    pub word: String,
+    /// Whether a photo that does not show it lacks something; false for words such as `the`.
+    pub counts: bool,
+    /// Whether only photos without it are listed.
+    pub excluded: bool,
+    /// Whether the photo shows it: its relevance is above its border.
+    pub shown: bool,
+    /// Its highest relevance in the photo, a cosine; none for a word that does not count or is
+    /// unknown.
+    pub relevance: Option<f32>,
+    /// The border of its relevance.
+    pub border: Option<f64>,
+    /// The region of highest relevance.
+    pub region: Option<usize>,
+    /// The box of that region: x0, y0, x1, y1 in pixels of the upright photo.
+    #[serde(rename = "box")]
+    pub region_box: Option<[f32; 4]>,
+}
