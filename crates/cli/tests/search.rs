@@ -101,8 +101,8 @@ fn an_answer_groups_photos_excludes_and_names_what_nothing_shows() {
         assert_eq!(result["missing"].as_array().unwrap().is_empty(), is_whole);
         assert_eq!(evidence(result, "the")["counts"], false);
         let word = evidence(result, &a);
-        let above = word["relevance"].as_f64() > word["border"].as_f64();
-        assert_eq!(word["shown"], above);
+        let is_above = word["relevance"].as_f64() > word["border"].as_f64();
+        assert_eq!(word["shown"], is_above);
         let corners = word["box"].as_array().unwrap();
         assert!(corners[0].as_f64() < corners[2].as_f64(), "{word}");
     }

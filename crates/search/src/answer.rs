@@ -60,14 +60,15 @@ pub struct WordResult {
     pub counts: bool,
     /// Whether only photos without it are listed.
     pub excluded: bool,
-    /// Whether the photo shows it: its relevance is above its border.
+    /// Whether the photo shows it: its relevance is above its border. Of a word of a quoted phrase,
+    /// whether one region shows the whole phrase.
     pub shown: bool,
     /// Its highest relevance in the photo, a cosine; none for a word that does not count or is
     /// unknown.
     pub relevance: Option<f32>,
     /// The border of its relevance.
     pub border: Option<f64>,
-    /// The region of highest relevance.
+    /// The region of highest relevance, or the one that shows the word together with those beside it.
     pub region: Option<usize>,
     /// The box of that region: x0, y0, x1, y1 in pixels of the upright photo.
     #[serde(rename = "box")]

@@ -60,15 +60,18 @@ struct JudgedWord {
 /// The words of a query, and the vectors of those that are judged.
 struct QueryWords {
     words: Vec<QueryWord>,
-    /// The phrases of several judged words, which one region must show together.
+    /// The words that one region should show together.
     phrases: Vec<Phrase>,
     vectors: Option<SearchWords>,
 }
 
-/// A phrase of a query.
+/// Two or more judged words that one region should show: those of a quoted phrase, or words that stand
+/// side by side, such as `red ball` in "a red ball".
 struct Phrase {
-    term: usize,
     words: Vec<JudgedWord>,
+    /// The term of a quoted phrase, which is not shown otherwise. Words side by side only put photos
+    /// that show them together before others.
+    term: Option<usize>,
 }
 
 /// A photo that meets the conditions of a query.
@@ -84,6 +87,8 @@ struct Candidate {
     not_together: Vec<usize>,
     /// How many of the wanted words it does not show.
     missing: usize,
+    /// How many pairs of words that stand side by side it shows in different regions only.
+    apart: usize,
     similarity: f32,
 }
 
@@ -129,8 +134,9 @@ impl Searcher {
     }
 
     /// The best photos for a query, at most `top`: first those that show every word that counts, then
-    /// those that show a part, with fewer missing words first; among equals the more similar to the
-    /// sentence, then the lower number. A photo that shows none of the words is not listed.
+    /// those that show a part, with fewer missing words first. Among equals those come first that show
+    /// words side by side (`red ball`) in one region, then the more similar to the sentence, then the
+    /// lower number. A photo that shows none of the words is not listed.
     ///
     /// # Errors
     /// When the query is wrong, or the index cannot be read.
@@ -152,7 +158,7 @@ impl Searcher {
         }
         self.add_similarities(&query.sentence, &selection, &mut candidates)?;
         candidates.sort_by(|a, b| {
-            let order = a.missing.cmp(&b.missing);
+            let order = a.missing.cmp(&b.missing).then(a.apart.cmp(&b.apart));
             let order = order.then(b.similarity.total_cmp(&a.similarity));
             order.then(a.id.cmp(&b.id))
         });
@@ -287,6 +293,7 @@ impl Searcher {
             relevance: found[at * judged..(at + 1) * judged].to_vec(),
             not_together: Vec::new(),
             missing: 0,
+            apart: 0,
             similarity: 0.0,
         });
         let mut candidates: Vec<Candidate> = candidates.collect();
@@ -298,7 +305,10 @@ impl Searcher {
                         .region_of_phrase(candidate, segment, words, phrase)?
                         .is_none()
                 {
-                    candidate.not_together.push(phrase.term);
+                    match phrase.term {
+                        Some(term) => candidate.not_together.push(term),
+                        None => candidate.apart += 1,
+                    }
                 }
             }
         }
@@ -361,7 +371,8 @@ impl Searcher {
         Ok(())
     }
 
-    /// The region of highest relevance; for a word of a phrase the region that shows the phrase.
+    /// The region of highest relevance; for a word of a phrase the region that shows the phrase, if
+    /// there is one.
     fn region_of_word(
         &self,
         candidate: &Candidate,
@@ -372,7 +383,8 @@ impl Searcher {
         let (Some(judged), Some(vectors)) = (word.judged, &words.vectors) else {
             return Ok(None);
         };
-        if let Some(phrase) = words.phrases.iter().find(|phrase| phrase.term == word.term) {
+        let is_part = |phrase: &&Phrase| phrase.words.iter().any(|part| part.index == judged.index);
+        if let Some(phrase) = words.phrases.iter().find(is_part) {
             let region = self.region_of_phrase(candidate, segment, words, phrase)?;
             if region.is_some() {
                 return Ok(region);
@@ -438,18 +450,19 @@ fn labels<'a>(words: impl Iterator<Item = &'a QueryWord>) -> Vec<String> {
     labels
 }
 
-/// The phrases of a query with at least two judged words.
+/// The quoted phrases of a query, and its words that stand side by side.
 fn phrases(query: &Query, words: &[QueryWord]) -> Vec<Phrase> {
-    let terms = query.terms.iter().enumerate();
-    let quoted = terms
-        .filter(|(_, part)| part.is_phrase)
-        .map(|(term, _)| term);
-    let phrases = quoted.map(|term| {
-        let words = words.iter().filter(|word| word.term == term);
-        Phrase {
-            term,
-            words: words.filter_map(|word| word.judged).collect(),
+    let is_quoted = |word: &QueryWord| query.terms[word.term].is_phrase;
+    let belong_together = |a: &QueryWord, b: &QueryWord| match is_quoted(a) {
+        true => a.term == b.term,
+        false => {
+            !is_quoted(b) && a.role == Role::Wanted && b.role == a.role && a.counts && b.counts
         }
+    };
+    let runs = words.chunk_by(belong_together);
+    let phrases = runs.map(|run| Phrase {
+        words: run.iter().filter_map(|word| word.judged).collect(),
+        term: is_quoted(&run[0]).then_some(run[0].term),
     });
     phrases.filter(|phrase| phrase.words.len() > 1).collect()
 }

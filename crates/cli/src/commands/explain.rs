@@ -64,6 +64,10 @@ fn sentence(word: &WordResult) -> String {
         (Some(relevance), Some(border)) if word.shown => {
             format!("{name}: shown, relevance {relevance:.2} above its border {border:.2}")
         }
+        (Some(relevance), Some(border)) if f64::from(relevance) > border => format!(
+            "{name}: shown (relevance {relevance:.2}, border {border:.2}), but no region shows the \
+             whole phrase"
+        ),
         (Some(relevance), Some(border)) => {
             format!("{name}: not shown, relevance {relevance:.2} below its border {border:.2}")
         }
