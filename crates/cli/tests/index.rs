@@ -195,6 +195,14 @@ fn another_model_another_encoder_and_wrong_paths_are_refused() {
     );
     refused(&place.index("--stats"), &["no index of photos is here"]);
     assert!(!place.at("index").exists());
+    for useless in [
+        "--check --watch",
+        "photos --split test",
+        "--stats --model run",
+        "photos --format json",
+    ] {
+        refused(&place.index(useless), &["cannot be used with"]);
+    }
     fs::write(place.at("empty/broken.jpg"), "no photo").unwrap();
     refused(
         &place.index("empty --model run"),

@@ -24,12 +24,12 @@ use crate::terminal::{note, print};
 /// Arguments of `uard index`.
 #[derive(Debug, clap::Args)]
 #[command(
-    group(ArgGroup::new("content").args(["paths", "data"])),
     group(
         ArgGroup::new("task")
             .args(["paths", "data", "check", "stats", "compact", "remove"])
             .required(true)
     ),
+    group(ArgGroup::new("upkeep").args(["check", "stats", "compact", "remove"])),
     after_help = "An update compares the folders with the index, and encodes new and changed photos only. \
     A photo that was moved or renamed is recognised by its content and keeps its number; photos that are \
     gone are removed. After Ctrl-C the same command continues. The index holds a copy of the model, \
@@ -56,45 +56,45 @@ pub struct Arguments {
     index: Option<PathBuf>,
     /// The model that encodes the photos: a run, a checkpoint, or a file `best` or `latest` that names
     /// one. An existing index has a copy of its model, and takes no other.
-    #[arg(long, value_name = "RUN|CHECKPOINT", requires = "content")]
+    #[arg(long, value_name = "RUN|CHECKPOINT", conflicts_with = "upkeep")]
     model: Option<PathBuf>,
     /// The weights of the encoder of photos, instead of those that the model's configuration names: a
     /// file, a folder, or a name on a hub, hf:OWNER/NAME.
-    #[arg(long, value_name = "FILE|DIR|hf:NAME", requires = "paths")]
+    #[arg(long, value_name = "FILE|DIR|hf:NAME", conflicts_with_all = ["data", "upkeep"])]
     weights: Option<Source>,
     /// Number type of the encoder's matrix products, instead of the configuration's: f32, or bf16, which
     /// is faster and less precise.
-    #[arg(long, value_name = "TYPE", value_parser = matmul, requires = "paths")]
+    #[arg(long, value_name = "TYPE", value_parser = matmul, conflicts_with_all = ["data", "upkeep"])]
     matmul: Option<Matmul>,
     /// Numbers that the regions are stored in: f32; bf16, half the size; or exact, both, whose results
     /// are those of f32 and come faster where the processor multiplies bf16. Default for a new index:
     /// f32.
-    #[arg(long, value_name = "PRECISION", value_parser = precision, requires = "content")]
+    #[arg(long, value_name = "PRECISION", value_parser = precision, conflicts_with = "upkeep")]
     precision: Option<Precision>,
     /// Longest side that is decoded; larger photos are listed as unreadable, because a small file can
     /// decode to gigabytes. Default: 16384, and at most 512 MiB for one photo.
-    #[arg(long, value_name = "PIXELS", requires = "paths")]
+    #[arg(long, value_name = "PIXELS", conflicts_with_all = ["data", "upkeep"])]
     longest_side: Option<u32>,
     /// Accepts truncated and damaged JPEGs, whose missing part is grey.
     #[arg(
         long = "accept-truncated",
         action = ArgAction::SetTrue,
         value_parser = truncated(),
-        requires = "paths"
+        conflicts_with_all = ["data", "upkeep"]
     )]
     truncated: Truncated,
     /// After the update, waits for changes in the folders, and updates the index after each, until
     /// Ctrl-C.
-    #[arg(long, requires = "paths")]
+    #[arg(long, conflicts_with_all = ["data", "upkeep"])]
     watch: bool,
     /// A data directory, whose images are indexed by their features, without an encoder of photos.
     #[arg(long, value_name = "DIR", requires = "split")]
     data: Option<PathBuf>,
     /// The split of the data directory: test, photos, …
-    #[arg(long, value_name = "NAME", value_parser = super::split_name, requires = "data")]
+    #[arg(long, value_name = "NAME", value_parser = super::split_name, conflicts_with_all = ["paths", "upkeep"])]
     split: Option<String>,
     /// The folder of the pictures, named by id. Default: `images` in the data directory.
-    #[arg(long, value_name = "DIR", requires = "data")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["paths", "upkeep"])]
     images: Option<PathBuf>,
     /// Reads the whole index and lists what is damaged, and how to mend it.
     #[arg(long)]
@@ -110,7 +110,7 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH")]
     remove: Option<PathBuf>,
     /// The format of --stats.
-    #[arg(long, value_enum, default_value_t, requires = "stats")]
+    #[arg(long, value_enum, default_value_t, conflicts_with_all = ["paths", "data", "check", "compact", "remove"])]
     format: Format,
 }
 

@@ -24,7 +24,7 @@ use super::photo;
 use super::report::{Changes, Updated};
 use crate::exit::wrong;
 use crate::interrupt;
-use crate::terminal::{bar_of_photos, photos_a_second};
+use crate::terminal::{bar_of_photos, note, photos_a_second};
 
 /// How many images are read at once: as many as a segment of the index holds.
 const CHUNK: usize = 256;
@@ -52,6 +52,7 @@ impl FeatureSource {
     /// directory.
     pub fn open(data: &Path, split: &str, images: Option<&Path>) -> anyhow::Result<Self> {
         let mut split = Split::open_images(data, split)?;
+        split.warning.iter().for_each(|warning| note(warning));
         if let Some(images) = images {
             split = split.with_images_dir(images.to_owned());
         }
@@ -73,8 +74,8 @@ impl FeatureSource {
         })
     }
 
-    /// Adds the images whose features are new or have changed. Nothing is removed, because an index may
-    /// hold several splits.
+    /// Adds the images whose features are new or have changed. Images that are no longer in the split stay,
+    /// because an index may hold several splits; an image that was indexed without its picture is replaced.
     ///
     /// After Ctrl-C the images that were encoded are written.
     pub fn update(&self, model: &IndexModel) -> anyhow::Result<Updated> {
@@ -115,7 +116,10 @@ impl FeatureSource {
             },
             photos: writer.index().size()?.photos,
             remaining: different.len() - done,
-            speed: photos_a_second(done, started),
+            speed: match done {
+                0 => String::new(),
+                _ => photos_a_second(done, started),
+            },
             unreadable: Vec::new(),
             problems: Vec::new(),
         })

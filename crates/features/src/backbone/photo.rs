@@ -266,6 +266,9 @@ fn whole_jpeg(bytes: &[u8], header: &impl ImageDecoder) -> Decoded<DynamicImage>
 }
 
 fn broken_jpeg(bytes: &[u8], error: &impl std::fmt::Display) -> String {
+    // Some messages of the decoder end with a line break.
+    let error = error.to_string();
+    let error = error.trim_end();
     format!(
         "it ends after {} bytes before its picture does, or is broken ({error}); --accept-truncated \
          decodes what is there",
