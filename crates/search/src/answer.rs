@@ -16,7 +16,8 @@ pub struct Answer {
     pub searched: usize,
     /// Words of the query that none of these photos shows, in the order of the query.
     pub nothing_shows: Vec<String>,
-    /// Of these, the words that the model has not learned, so that it cannot find them.
+    /// The words that the model has not learned: it cannot find photos that show them, and not leave
+    /// them out either.
     pub unknown: Vec<String>,
     /// The best photos.
     pub results: Vec<PhotoResult>,

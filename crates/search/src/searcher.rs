@@ -173,7 +173,7 @@ impl Searcher {
         let unknown = words
             .words
             .iter()
-            .filter(|word| word.is_wanted() && word.judged.is_none());
+            .filter(|word| word.counts && word.judged.is_none());
         Ok(Answer {
             query: text.to_owned(),
             threshold: self.threshold,
@@ -225,14 +225,15 @@ impl Searcher {
         learned.is_none_or(|word| word.border.is_some())
     }
 
-    /// The words of a query as the text model reads them, without punctuation.
+    /// The words of a query as the text model reads them.
     fn query_words(&self, query: &Query) -> Result<QueryWords> {
         let mut words = Vec::new();
         let mut judged = Vec::new();
         for (term, part) in query.terms.iter().enumerate() {
             let read = self.model.text().words(&part.text);
             for word in read.map_err(uard_model::Error::from)? {
-                if !word.text.contains(char::is_alphanumeric) {
+                // Punctuation, and endings such as 's.
+                if !word.text.starts_with(char::is_alphanumeric) {
                     continue;
                 }
                 let learned = self.learned.get(&word.text);

@@ -91,21 +91,26 @@ fn text(answer: &Answer) -> String {
             lines.extend(group.into_iter().flat_map(result_lines));
         }
     }
-    for word in &answer.nothing_shows {
-        let cause = match answer.unknown.contains(word) {
-            true => " as far as the model can tell: it has not learned this word",
-            false => "",
-        };
-        lines.push(format!("no photo shows “{}”{cause}", printable(word)));
+    for word in &answer.unknown {
+        lines.push(format!(
+            "the model has not learned “{}” and cannot tell which photos show it",
+            printable(word)
+        ));
     }
-    if answer.results.is_empty() {
-        lines.push(format!("0 of {} photos answer the query", answer.searched));
+    let learned = |word: &&String| !answer.unknown.contains(word);
+    for word in answer.nothing_shows.iter().filter(learned) {
+        lines.push(format!("no photo shows “{}”", printable(word)));
+    }
+    match (answer.searched, answer.results.is_empty()) {
+        (0, _) => lines.push("no photo meets the conditions of the query".to_owned()),
+        (searched, true) => lines.push(format!("none of {searched} photos answers the query")),
+        _ => {}
     }
     lines.join("\n")
 }
 
-/// Two lines of a result: similarity and photo, and the evidence of each word.
-fn result_lines(result: &PhotoResult) -> [String; 2] {
+/// Lines of a result: similarity and photo, and the evidence of each word that is looked for.
+fn result_lines(result: &PhotoResult) -> Vec<String> {
     let words = result
         .words
         .iter()
@@ -118,12 +123,10 @@ fn result_lines(result: &PhotoResult) -> [String; 2] {
         }
     });
     let words: Vec<String> = words.collect();
-    [
-        format!(
-            "  {:6.3}  {}",
-            result.similarity,
-            link(Path::new(&result.path))
-        ),
-        format!("          {}", words.join("  ")),
-    ]
+    let photo = link(Path::new(&result.path));
+    let mut lines = vec![format!("  {:6.3}  {photo}", result.similarity)];
+    if !words.is_empty() {
+        lines.push(format!("          {}", words.join("  ")));
+    }
+    lines
 }
