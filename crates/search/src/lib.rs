@@ -1,4 +1,4 @@
-//! An index of photos on disk: the data of each photo in an SQLite database, and the packed regions
+//! Photo search. An index on disk holds the data of each photo in an SQLite database, and the packed regions
 //! that a search reads in files beside it.
 //!
 //! ```text
@@ -6,6 +6,7 @@
 //!                     coordinates, segment and position in it, thumbnail and boxes; the files that
 //!                     could not be read; the model that made the index
 //! segment-N.packed    packed regions of some photos, in the format of docs/packed-format.md
+//! model/              the files of the model, and the words that it has learned; written by the caller
 //! .lock               exists while a process writes
 //! ```
 //!
@@ -17,8 +18,9 @@
 //!
 //! To update an index, [`Scan::folders`] lists the photos in folders, [`Index::plan`] compares them
 //! with the index, [`Exif::read`] reads the EXIF data of new photos, and the [`Writer`] stores the
-//! results. The caller encodes the photos: this crate stores name and hash of the model, and does
-//! not run it.
+//! results. The caller encodes the photos. A [`Searcher`] opens an index with the copy of its model in
+//! the folder `model`, and answers queries ([`query::Query`]) with the photos that show what is asked
+//! for ([`answer::Answer`]).
 //!
 //! ```
 //! use std::path::PathBuf;

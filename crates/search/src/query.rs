@@ -141,7 +141,7 @@ impl Reader<'_> {
             }
             UserInputAst::Leaf(leaf) => match *leaf {
                 UserInputLeaf::Literal(literal) if literal.field_name.is_none() => {
-                    self.term(literal, occur)
+                    self.term(&literal, occur)
                 }
                 UserInputLeaf::Literal(literal) => self.condition(literal, occur),
                 _ => Err("ranges in brackets, sets and `*` are not supported; for dates write date:2024-05..2024-07".to_owned()),
@@ -150,7 +150,7 @@ impl Reader<'_> {
         }
     }
 
-    fn term(&mut self, literal: UserInputLiteral, occur: Option<Occur>) -> Read<()> {
+    fn term(&mut self, literal: &UserInputLiteral, occur: Option<Occur>) -> Read<()> {
         let is_phrase = literal.delimiter != Delimiter::None;
         let text = literal.phrase.trim().to_owned();
         if text.is_empty() {
