@@ -125,10 +125,10 @@ fn precision(text: &str) -> Result<Precision, String> {
 pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let folder = index_folder(arguments.index.as_deref())?;
     if let Some(data) = &arguments.data {
-        return update_from_features(arguments, data, folder);
+        return update_from_features(arguments, data, &folder);
     }
     if !arguments.paths.is_empty() {
-        return update_from_photos(arguments, folder);
+        return update_from_photos(arguments, &folder);
     }
     if arguments.check {
         report::print_check(&Index::open(&folder)?.check(), &folder)?;
@@ -142,7 +142,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn update_from_photos(arguments: &Arguments, folder: PathBuf) -> anyhow::Result<Outcome> {
+fn update_from_photos(arguments: &Arguments, folder: &Path) -> anyhow::Result<Outcome> {
     let roots = arguments.paths.iter().map(|path| existing(path));
     let roots = roots.collect::<anyhow::Result<Vec<PathBuf>>>()?;
     let encoder = EncoderChoice {
@@ -150,7 +150,7 @@ fn update_from_photos(arguments: &Arguments, folder: PathBuf) -> anyhow::Result<
         matmul: arguments.matmul,
     };
     let mut photos = PhotoFolders {
-        model: IndexModel::open(options(arguments, folder.clone()))?,
+        model: IndexModel::open(options(arguments, folder.to_owned()))?,
         encoder: encoder.into(),
         limits: photo_limits(arguments.longest_side, arguments.truncated),
         roots,
@@ -158,10 +158,10 @@ fn update_from_photos(arguments: &Arguments, folder: PathBuf) -> anyhow::Result<
     // Started first, so that it sees what changes during the first update.
     let watcher = arguments
         .watch
-        .then(|| FolderWatcher::start(&photos.roots, &folder))
+        .then(|| FolderWatcher::start(&photos.roots, folder))
         .transpose()?;
     let updated = photos.update()?;
-    updated.print(&folder);
+    updated.print(folder);
     updated.expect_photos()?;
     match (watcher, updated.outcome()) {
         (Some(watcher), Outcome::Done) => {
@@ -169,7 +169,7 @@ fn update_from_photos(arguments: &Arguments, folder: PathBuf) -> anyhow::Result<
             Ok(watcher.run(interrupt::watch(), || {
                 let updated = photos.update()?;
                 if updated.has_changes() {
-                    updated.print(&folder);
+                    updated.print(folder);
                 }
                 Ok(updated.outcome())
             }))
@@ -181,13 +181,13 @@ fn update_from_photos(arguments: &Arguments, folder: PathBuf) -> anyhow::Result<
 fn update_from_features(
     arguments: &Arguments,
     data: &Path,
-    folder: PathBuf,
+    folder: &Path,
 ) -> anyhow::Result<Outcome> {
     let split = arguments.split.as_deref().unwrap_or_default();
     let source = FeatureSource::open(data, split, arguments.images.as_deref())?;
-    let model = IndexModel::open(options(arguments, folder.clone()))?;
+    let model = IndexModel::open(options(arguments, folder.to_owned()))?;
     let updated = source.update(&model)?;
-    updated.print(&folder);
+    updated.print(folder);
     Ok(updated.outcome())
 }
 
