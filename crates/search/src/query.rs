@@ -104,6 +104,10 @@ impl Query {
             return Err(refused("expected a word after `not`".to_owned()));
         }
         let mut query = reader.query;
+        // The parser drops the sign of a query of one term.
+        if let ([term], true) = (&mut query.terms[..], text.trim_start().starts_with('+')) {
+            term.role = Role::Required;
+        }
         let kept = query
             .terms
             .iter()
@@ -272,6 +276,11 @@ mod tests {
         assert_eq!(terms("dog NOT cat", Role::Excluded), ["cat"]);
         assert_eq!(terms("-(cat bird)", Role::Excluded), ["cat", "bird"]);
         assert_eq!(terms("dog +ball", Role::Required), ["ball"]);
+        assert_eq!(terms("+\"red ball\"", Role::Required), ["red ball"]);
+        assert_eq!(
+            terms("+\"red ball\" date:2024", Role::Required),
+            ["red ball"]
+        );
         assert_eq!(terms("dog AND ball", Role::Required), ["dog", "ball"]);
         assert_eq!(query("dog without a cat").sentence, "dog");
         let quoted = query("\"not\"").terms;
