@@ -10,8 +10,11 @@ use tantivy_query_grammar::{
 use crate::photo::Date;
 use crate::{Error, Filter, Result};
 
-/// The most bytes of a query: the parser is recursive, and captions are far shorter.
-const LONGEST: usize = 2000;
+/// The most bytes of a query; captions are shorter.
+const LONGEST: usize = 500;
+
+/// The most opening parentheses of a query: the parser is recursive.
+const MOST_PARENTHESES: usize = 16;
 
 /// A query, divided into what photos should show and conditions on the photos.
 ///
@@ -84,6 +87,11 @@ impl Query {
                 query: text.chars().take(60).chain("…".chars()).collect(),
                 cause: format!("it has {} bytes, expected at most {LONGEST}", text.len()),
             });
+        }
+        if text.matches('(').count() > MOST_PARENTHESES {
+            return Err(refused(format!(
+                "it has more than {MOST_PARENTHESES} parentheses"
+            )));
         }
         let (tree, errors) = parse_query_lenient(text);
         if let Some(error) = errors.first() {
@@ -330,8 +338,17 @@ mod tests {
     }
 
     #[test]
-    fn nested_parentheses_are_read_or_refused() {
-        let _ = Query::parse(&"(".repeat(LONGEST), &counts);
-        let _ = Query::parse(&format!("{}a{}", "(".repeat(900), ")".repeat(900)), &counts);
+    fn repeated_signs_are_read_or_refused() {
+        assert!(refusal(&"(".repeat(LONGEST)).contains("parentheses"));
+        let deepest = MOST_PARENTHESES;
+        let _ = Query::parse(
+            &format!("{}a{}", "(".repeat(deepest), ")".repeat(deepest)),
+            &counts,
+        );
+        for sign in [
+            "-", "+", "NOT ", "a:", "[", "{", "\"", "'", "\\", "^", "~", "*", "-(a) ",
+        ] {
+            let _ = Query::parse(&sign.repeat(LONGEST / sign.len()), &counts);
+        }
     }
 }
