@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use candle_core::Device;
 use serde_json::{Value, json};
-use uard::{refused, scenes, succeeded, uard};
+use uard::{inside, refused, scenes, succeeded, uard};
 use uard_core::random::Draws;
 use uard_features::text::TextModel;
 use uard_features::text::vocabulary::Vocabulary;
@@ -81,7 +81,7 @@ impl Place {
     }
 
     fn at(&self, name: &str) -> PathBuf {
-        self.folder.path().canonicalize().unwrap().join(name)
+        inside(&self.folder, name)
     }
 
     fn copy(&self, golden: &str, to: &str) {

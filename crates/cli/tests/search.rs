@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::Value;
-use uard::{refused, succeeded, uard};
+use uard::{inside, refused, succeeded, uard};
 use uard_model::{Checkpoint, LearnedWords, WORDS};
 use uard_scenes::{ScenesConfig, write};
 
@@ -38,7 +38,7 @@ impl Place {
     }
 
     fn at(&self, name: &str) -> PathBuf {
-        self.folder.path().canonicalize().unwrap().join(name)
+        inside(&self.folder, name)
     }
 
     fn uard(&self, arguments: &str, more: &[&str]) -> Output {

@@ -21,6 +21,7 @@ use uard_relevance::{EvaluationThreshold, LearnedThreshold};
 
 use crate::config::ModelConfig;
 use crate::model::{Model, WEIGHTS};
+use crate::words::WORDS;
 use crate::{Error, Result};
 
 pub use directory::{CheckpointDirectory, NamedBytes, Pointer};
@@ -197,6 +198,15 @@ impl Checkpoint {
             lines += &format!("{sum}  {name}\n");
         }
         Ok(sha256(lines.as_bytes()))
+    }
+
+    /// The path of what the model has learned about words ([`LearnedWords`](crate::LearnedWords)):
+    /// beside the directory of checkpoints in a run, or in the checkpoint if it is no part of a run.
+    pub fn words_path(&self) -> PathBuf {
+        let parent = self.path.parent();
+        let checkpoints = parent.filter(|parent| parent.ends_with(directory::CHECKPOINTS));
+        let run = checkpoints.and_then(Path::parent);
+        run.unwrap_or(&self.path).join(WORDS)
     }
 
     /// Copies the files of the model to a new directory, which appears whole or not at all. Files that only

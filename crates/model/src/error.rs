@@ -111,10 +111,12 @@ pub enum Error {
         /// How to mend it.
         mend: &'static str,
     },
-    /// The words of a model cannot be written as a file.
-    #[error("cannot write the words of a model: {cause}")]
+    /// A file is not usable as the words of a model.
+    #[error("{}: not the words of a model ({cause}); learn them again with `uard words`", path.display())]
     Words {
-        /// The error of the library.
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
         cause: String,
     },
     /// A file cannot be read or written.

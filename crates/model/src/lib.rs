@@ -49,5 +49,5 @@ pub use checkpoint::{
 };
 pub use config::ModelConfig;
 pub use error::{Error, Result};
-pub use model::{ImageFeatures, Model};
+pub use model::{CAPTIONS_AT_ONCE, IMAGES_AT_ONCE, ImageFeatures, Model};
 pub use words::{LearnedWord, LearnedWords, WORDS, highest_relevance};

@@ -19,6 +19,12 @@ use crate::config::ModelConfig;
 /// The file of a checkpoint that holds the parameters.
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 
+/// How many images are encoded at once where many are.
+pub const IMAGES_AT_ONCE: usize = 128;
+
+/// How many captions are encoded at once where many are.
+pub const CAPTIONS_AT_ONCE: usize = 512;
+
 /// The encoders with their parameters, the vocabulary or tokenizer, and the matcher.
 ///
 /// The threshold is not part of the model but an argument: it changes during training, and an

@@ -6,11 +6,12 @@
 //! over all training captions, against a border of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
 use uard_attention::search::Search;
 use uard_attention::{Engine, Matcher, MatcherConfig, Precision, Sides, WeightRule};
@@ -18,7 +19,7 @@ use uard_core::Words;
 use uard_data::dataset::Split;
 use uard_relevance::{Distribution, DistributionKind, error_probability, least_error_threshold};
 
-use crate::{Checkpoint, Error, ImageFeatures, Model, Result};
+use crate::{CAPTIONS_AT_ONCE, Checkpoint, Error, IMAGES_AT_ONCE, ImageFeatures, Model, Result};
 
 /// The name of the file.
 pub const WORDS: &str = "words.safetensors";
@@ -32,12 +33,6 @@ const LEAST_IMAGES: usize = 10;
 /// The most images, with their captions, that words are learned from.
 const MOST_IMAGES: usize = 6000;
 
-/// Number of images that are encoded at once.
-const IMAGES_AT_ONCE: usize = 128;
-
-/// Number of captions that are encoded at once.
-const CAPTIONS_AT_ONCE: usize = 512;
-
 /// A word is not judged if its border errs more than this: the share of images with the word that lie
 /// below it, plus that of images without it above it. Function words are near 1.
 const LARGEST_ERROR: f64 = 0.7;
@@ -49,8 +44,6 @@ const LARGEST_ERROR: f64 = 0.7;
 #[derive(Debug, Clone, PartialEq)]
 pub struct LearnedWords {
     header: Header,
-    /// The index of each word.
-    index: HashMap<String, usize>,
     /// Row-major [V, D].
     vectors: Vec<f32>,
     width: usize,
@@ -62,6 +55,7 @@ pub struct LearnedWords {
 struct Header {
     /// [`Checkpoint::identity`] of the model.
     model: String,
+    /// In the order of their texts.
     words: Vec<LearnedWord>,
 }
 
@@ -105,12 +99,10 @@ impl LearnedWords {
                 model: checkpoint.identity()?,
                 words: Vec::new(),
             },
-            index: HashMap::new(),
             vectors: Vec::new(),
         };
         let mut images_of_words = Vec::new();
         for (text, sum) in sums.0 {
-            words.index.insert(text.clone(), words.header.words.len());
             words.header.words.push(LearnedWord {
                 text,
                 border: None,
@@ -142,7 +134,10 @@ impl LearnedWords {
     /// ([`Checkpoint::identity`]).
     pub fn read(path: &Path, identity: &str) -> Result<Self> {
         let bytes = uard_files::read(path).map_err(Error::io(path, "read"))?;
-        let damaged = |cause: String| Error::damaged(path, &cause);
+        let damaged = |cause: String| Error::Words {
+            path: path.to_owned(),
+            cause,
+        };
         let (_, metadata) =
             SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
         let header = metadata
@@ -173,35 +168,35 @@ impl LearnedWords {
             let words = header.words.len();
             return Err(damaged(format!("it has {words} words and {count} vectors")));
         }
+        if !header.words.is_sorted_by(|a, b| a.text < b.text) {
+            return Err(damaged("its words are not in order".to_owned()));
+        }
         let (numbers, _) = vectors.data().as_chunks::<4>();
-        let texts = header.words.iter().map(|word| word.text.clone());
         Ok(Self {
-            index: texts.zip(0..).collect(),
             vectors: numbers.iter().copied().map(f32::from_le_bytes).collect(),
             width,
             header,
         })
     }
 
-    /// The bytes of the file.
+    /// Writes the words to a file, which replaces one that is there.
     ///
     /// # Errors
-    /// When the library cannot write them.
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let written = |cause: String| Error::Words { cause };
-        let header =
-            serde_json::to_string(&self.header).map_err(|error| written(error.to_string()))?;
-        let numbers: Vec<u8> = self
-            .vectors
-            .iter()
-            .flat_map(|number| number.to_le_bytes())
-            .collect();
+    /// When the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let failed = || Error::io(path, "write");
+        let bytes = self.to_bytes().map_err(io::Error::other);
+        uard_files::write(path, bytes.map_err(failed())?).map_err(failed())
+    }
+
+    fn to_bytes(&self) -> std::result::Result<Vec<u8>, SafeTensorError> {
+        let header = serde_json::to_string(&self.header)?;
+        let numbers = self.vectors.iter().flat_map(|number| number.to_le_bytes());
+        let numbers: Vec<u8> = numbers.collect();
         let shape = vec![self.header.words.len(), self.width];
-        let vectors = TensorView::new(Dtype::F32, shape, &numbers);
-        let vectors = vectors.map_err(|error| written(error.to_string()))?;
+        let vectors = TensorView::new(Dtype::F32, shape, &numbers)?;
         let metadata = HashMap::from([(HEADER.to_owned(), header)]);
         safetensors::serialize([(VECTORS, vectors)], Some(metadata))
-            .map_err(|error| written(error.to_string()))
     }
 
     /// All words, in the order of their texts.
@@ -211,7 +206,14 @@ impl LearnedWords {
 
     /// A word, as the text model reads it; none if the captions have it too seldom.
     pub fn get(&self, text: &str) -> Option<&LearnedWord> {
-        Some(&self.header.words[*self.index.get(text)?])
+        Some(&self.header.words[self.position(text)?])
+    }
+
+    fn position(&self, text: &str) -> Option<usize> {
+        let words = &self.header.words;
+        words
+            .binary_search_by(|word| word.text.as_str().cmp(text))
+            .ok()
     }
 
     /// The vectors of some words, each as a caption of one word; words that were not learned are left
@@ -220,8 +222,8 @@ impl LearnedWords {
     /// # Errors
     /// When none was learned.
     pub fn vectors(&self, texts: &[&str]) -> Result<Words> {
-        let indices = texts.iter().filter_map(|text| self.index.get(*text));
-        self.captions(&indices.copied().collect::<Vec<_>>())
+        let indices = texts.iter().filter_map(|text| self.position(text));
+        self.captions(&indices.collect::<Vec<_>>())
     }
 
     fn captions(&self, indices: &[usize]) -> Result<Words> {
@@ -385,7 +387,6 @@ mod tests {
                 model: "5f2c".to_owned(),
                 words: vec![word("dog", Some(0.1 + 0.2)), word("the", None)],
             },
-            index: HashMap::from([("dog".to_owned(), 0), ("the".to_owned(), 1)]),
             vectors: vec![0.6, 0.8, 1.0, 0.0],
             width: 2,
         }
@@ -395,7 +396,7 @@ mod tests {
     fn words_are_read_as_they_were_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(WORDS);
-        uard_files::write(&path, words().to_bytes().unwrap()).unwrap();
+        words().write(&path).unwrap();
         let read = LearnedWords::read(&path, "5f2c").unwrap();
         assert_eq!(read, words());
         assert_eq!(read.get("dog").unwrap().border, Some(0.1 + 0.2));

@@ -1,8 +1,8 @@
 //! The answer to a query, as it is printed and as JSON.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// The answer to a query.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,7 +29,8 @@ pub struct Answer {
 pub struct PhotoResult {
     /// Its number in the index.
     pub id: i64,
-    /// Its file.
+    /// Its file. In JSON, bytes that are not UTF-8 are replaced.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     /// The similarity of photo and sentence.
     pub similarity: f32,
@@ -74,4 +75,29 @@ pub struct WordResult {
     /// The box of that region: x0, y0, x1, y1 in pixels of the upright photo.
     #[serde(rename = "box")]
     pub region_box: Option<[f32; 4]>,
+}
+
+fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    #[test]
+    fn a_path_of_any_bytes_is_written_as_json() {
+        let result = PhotoResult {
+            id: 1,
+            path: std::ffi::OsString::from_vec(b"/p/\xff.jpg".to_vec()).into(),
+            similarity: 0.5,
+            group: Group::Part,
+            missing: Vec::new(),
+            words: Vec::new(),
+        };
+        let json = serde_json::to_value(result).unwrap();
+        assert_eq!(json["path"], "/p/\u{fffd}.jpg");
+    }
 }

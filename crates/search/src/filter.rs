@@ -18,6 +18,8 @@ pub struct Filter {
     pub to: Option<Date>,
     /// Inside of this folder, at any depth; an absolute path.
     pub folder: Option<PathBuf>,
+    /// The photo of this file; an absolute path.
+    pub path: Option<PathBuf>,
     /// The camera's name contains this text; ASCII letters match in either case.
     pub camera: Option<String>,
     /// Whether the photo has coordinates.
@@ -46,6 +48,10 @@ impl Filter {
         if let Some(folder) = &self.folder {
             sql.push("path > ? AND path < ?");
             values.extend(range_inside(folder).map(|path| Value::from(path.0)));
+        }
+        if let Some(path) = &self.path {
+            sql.push("path = ?");
+            values.push(PathBytes::from(path.as_path()).0.into());
         }
         if let Some(camera) = &self.camera {
             sql.push("instr(lower(camera), ?) > 0");

@@ -30,7 +30,7 @@
 //! use uard_core::Regions;
 //! use uard_search::{
 //!     ContentHash, Filter, Index, ModelIdentity, NewPhoto, PhotoFile, PhotoMetadata, Preview,
-//!     RegionBox, Writer,
+//!     Writer,
 //! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -51,7 +51,7 @@
 //!         file: PhotoFile { path: PathBuf::from(path), bytes: 4, modified: 0, inode: 0 },
 //!         content: ContentHash::hash(path.as_bytes()),
 //!         metadata: PhotoMetadata { width: 640, height: 480, date, ..Default::default() },
-//!         preview: Preview { thumbnail: Vec::new(), boxes: vec![RegionBox::default()] },
+//!         preview: Preview { thumbnail: Vec::new(), boxes: vec![[0.0; 4]] },
 //!     })
 //! };
 //! let photos = [photo("/photos/dog.jpg", "2023")?, photo("/photos/cat.jpg", "2024")?];
@@ -101,7 +101,7 @@ pub use filter::Filter;
 pub use index::{Index, IndexSize, ModelIdentity, SelectedSegment, Selection};
 pub use photo::{
     ContentHash, Coordinates, Date, IndexedPhoto, NewPhoto, PhotoFile, PhotoId, PhotoMetadata,
-    Preview, RegionBox, UnreadablePhoto,
+    Preview, UnreadablePhoto,
 };
 pub use plan::UpdatePlan;
 pub use scan::{Scan, ScanProblem};

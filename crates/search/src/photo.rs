@@ -132,42 +132,29 @@ pub struct PhotoMetadata {
     pub coordinates: Option<Coordinates>,
 }
 
-/// The corners of a region, in pixels of the upright photo.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct RegionBox {
-    /// Left border.
-    pub x0: f32,
-    /// Upper border.
-    pub y0: f32,
-    /// Right border.
-    pub x1: f32,
-    /// Lower border.
-    pub y1: f32,
-}
-
 /// What is shown of a photo in a list of results. A search does not read it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Preview {
     /// A small JPEG.
     pub thumbnail: Vec<u8>,
-    /// The box of each region, in the order of the regions.
-    pub boxes: Vec<RegionBox>,
+    /// The box of each region, in the order of the regions: x0, y0, x1, y1 in pixels of the upright
+    /// photo.
+    pub boxes: Vec<[f32; 4]>,
 }
 
 impl Preview {
     /// The boxes as they are stored: x0, y0, x1, y1 of each box, as little-endian f32.
     pub(crate) fn boxes_to_bytes(&self) -> Vec<u8> {
-        let numbers = self.boxes.iter().flat_map(|b| [b.x0, b.y0, b.x1, b.y1]);
-        numbers.flat_map(f32::to_le_bytes).collect()
+        let numbers = self.boxes.iter().flatten();
+        numbers.flat_map(|number| number.to_le_bytes()).collect()
     }
 
     /// Reads the bytes of [`boxes_to_bytes`](Self::boxes_to_bytes).
-    pub(crate) fn boxes_from_bytes(bytes: &[u8]) -> Vec<RegionBox> {
+    pub(crate) fn boxes_from_bytes(bytes: &[u8]) -> Vec<[f32; 4]> {
         let (numbers, _) = bytes.as_chunks::<4>();
         let numbers: Vec<f32> = numbers.iter().copied().map(f32::from_le_bytes).collect();
         let (boxes, _) = numbers.as_chunks::<4>();
-        let region = |&[x0, y0, x1, y1]: &[f32; 4]| RegionBox { x0, y0, x1, y1 };
-        boxes.iter().map(region).collect()
+        boxes.to_vec()
     }
 }
 
@@ -242,15 +229,7 @@ mod tests {
 
     #[test]
     fn boxes_are_read_as_they_were_written() {
-        let boxes = vec![
-            RegionBox {
-                x0: 0.5,
-                y0: -1.0,
-                x1: 1e9,
-                y1: 3.25
-            };
-            3
-        ];
+        let boxes = vec![[0.5, -1.0, 1e9, 3.25]; 3];
         let preview = Preview {
             thumbnail: Vec::new(),
             boxes,

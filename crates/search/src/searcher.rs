@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::Device;
+use uard_attention::evidence::WordEvidence;
 use uard_attention::search::{Search, SearchWords};
 use uard_attention::{Engine, Matcher, MatcherConfig, Sides, WeightRule};
-use uard_model::{Checkpoint, LearnedWords, Model, WORDS, highest_relevance};
+use uard_model::{Checkpoint, LearnedWords, Model, highest_relevance};
 
 use crate::answer::{Answer, Group, PhotoResult, WordResult};
 use crate::photo::PhotoId;
@@ -74,17 +75,16 @@ struct Phrase {
     term: Option<usize>,
 }
 
-/// A photo that meets the conditions of a query.
-struct Candidate {
+/// A photo that meets the filters of a query.
+struct JudgedPhoto<'a> {
     id: PhotoId,
-    /// The index of its segment in the selection.
-    segment: usize,
+    segment: &'a SelectedSegment,
     /// Its image in the segment.
     position: usize,
     /// The highest relevance of each judged word.
     relevance: Vec<f32>,
-    /// The terms of phrases that no single region shows.
-    not_together: Vec<usize>,
+    /// For each phrase the region that shows all of it, if there is one.
+    regions_of_phrases: Vec<Option<usize>>,
     /// How many of the wanted words it does not show.
     missing: usize,
     /// How many pairs of words that stand side by side it shows in different regions only.
@@ -100,11 +100,10 @@ impl Searcher {
     /// with.
     pub fn open(folder: &Path) -> Result<Self> {
         let index = Index::open(folder)?;
-        let files = folder.join(MODEL);
-        let checkpoint = Checkpoint::open(&files)?;
+        let checkpoint = Checkpoint::open(&folder.join(MODEL))?;
         let identity = checkpoint.identity()?;
         index.expect_model(&identity)?;
-        let words = files.join(WORDS);
+        let words = checkpoint.words_path();
         if !words.is_file() {
             return Err(Error::NoWords { path: words });
         }
@@ -144,43 +143,28 @@ impl Searcher {
         let query = Query::parse(text, &|word| self.counts(word))?;
         let words = self.query_words(&query)?;
         let selection = self.index.select(&query.filter)?;
-        let mut is_shown = vec![false; words.words.len()];
-        let mut candidates = Vec::new();
-        for (at, segment) in selection.segments.iter().enumerate() {
-            for mut candidate in self.judge(at, segment, &words)? {
-                for (is_shown, word) in is_shown.iter_mut().zip(&words.words) {
-                    *is_shown |= candidate.shows(word);
-                }
-                if words.accept(&mut candidate) {
-                    candidates.push(candidate);
-                }
-            }
-        }
-        self.add_similarities(&query.sentence, &selection, &mut candidates)?;
-        candidates.sort_by(|a, b| {
+        let mut photos = self.judge(&selection, &words)?;
+        let is_shown = |word: &QueryWord| photos.iter().any(|photo| words.shows(photo, word));
+        let wanted = words.words.iter().filter(|word| word.is_wanted());
+        let nothing_shows = labels(wanted.filter(|word| !is_shown(word)));
+        let counted = words.words.iter().filter(|word| word.counts);
+        let unknown = labels(counted.filter(|word| word.judged.is_none()));
+        photos.retain(|photo| words.accept(photo));
+        self.add_similarities(&query.sentence, &mut photos)?;
+        photos.sort_by(|a, b| {
             let order = a.missing.cmp(&b.missing).then(a.apart.cmp(&b.apart));
             let order = order.then(b.similarity.total_cmp(&a.similarity));
             order.then(a.id.cmp(&b.id))
         });
-        candidates.truncate(top);
-        let results = candidates.iter().map(|candidate| {
-            let segment = &selection.segments[candidate.segment];
-            self.result(candidate, segment, &words)
-        });
-        let results = results.collect::<Result<_>>()?;
-        let never_shown = words.words.iter().zip(is_shown);
-        let never_shown = never_shown.filter(|(word, is_shown)| word.is_wanted() && !is_shown);
-        let unknown = words
-            .words
-            .iter()
-            .filter(|word| word.counts && word.judged.is_none());
+        photos.truncate(top);
+        let results = photos.iter().map(|photo| self.result(photo, &words));
         Ok(Answer {
             query: text.to_owned(),
             threshold: self.threshold,
             searched: selection.photos(),
-            nothing_shows: labels(never_shown.map(|(word, _)| word)),
-            unknown: labels(unknown),
-            results,
+            nothing_shows,
+            unknown,
+            results: results.collect::<Result<_>>()?,
         })
     }
 
@@ -191,32 +175,19 @@ impl Searcher {
     pub fn explain(&mut self, photo: &Path, text: &str) -> Result<PhotoResult> {
         let query = Query::parse(text, &|word| self.counts(word))?;
         let words = self.query_words(&query)?;
-        let found = self.index.photo_at(photo)?;
-        let found = found.ok_or_else(|| Error::NotIndexed {
-            path: self.index.folder().to_owned(),
-            photo: photo.to_owned(),
+        let selection = self.index.select(&Filter {
+            path: Some(photo.to_owned()),
+            ..Filter::default()
         })?;
-        let mut selection = self.index.select(&Filter::default())?;
-        for segment in &mut selection.segments {
-            let position = segment.photos.iter().position(|&id| id == found.id);
-            segment.positions = position
-                .map(|at| segment.positions[at])
-                .into_iter()
-                .collect();
-            segment.photos = position.map(|at| segment.photos[at]).into_iter().collect();
+        let mut photos = self.judge(&selection, &words)?;
+        self.add_similarities(&query.sentence, &mut photos)?;
+        match photos.first() {
+            Some(found) => self.result(found, &words),
+            None => Err(Error::NotIndexed {
+                path: self.index.folder().to_owned(),
+                photo: photo.to_owned(),
+            }),
         }
-        for (at, segment) in selection.segments.iter().enumerate() {
-            let mut candidates = self.judge(at, segment, &words)?;
-            self.add_similarities(&query.sentence, &selection, &mut candidates)?;
-            if let [candidate] = &mut candidates[..] {
-                words.accept(candidate);
-                return self.result(candidate, segment, &words);
-            }
-        }
-        Err(Error::NoPhoto {
-            path: self.index.folder().to_owned(),
-            id: found.id,
-        })
     }
 
     /// Whether a word names something that a photo can show. A word that was not learned may.
@@ -271,68 +242,60 @@ impl Searcher {
         })
     }
 
-    /// Every photo of a segment that may answer, with the relevance of the judged words.
-    fn judge(
+    /// Judges every selected photo, in the order of the selection.
+    fn judge<'a>(
         &self,
-        number: usize,
-        segment: &SelectedSegment,
+        selection: &'a Selection,
         words: &QueryWords,
-    ) -> Result<Vec<Candidate>> {
-        let (found, judged) = match &words.vectors {
-            None => (Vec::new(), 0),
-            Some(vectors) => {
-                let (regions, images) = (&segment.regions, &segment.positions);
-                let found = self.words.captions_for_images(regions, vectors, images)?;
-                (found, vectors.captions())
-            }
-        };
-        let photos = segment.photos.iter().zip(&segment.positions).enumerate();
-        let candidates = photos.map(|(at, (&id, &position))| Candidate {
-            id,
-            segment: number,
-            position,
-            relevance: found[at * judged..(at + 1) * judged].to_vec(),
-            not_together: Vec::new(),
-            missing: 0,
-            apart: 0,
-            similarity: 0.0,
-        });
-        let mut candidates: Vec<Candidate> = candidates.collect();
-        for candidate in &mut candidates {
-            for phrase in &words.phrases {
-                let shows_each = phrase.words.iter().all(|word| candidate.is_above(*word));
-                if shows_each
-                    && self
-                        .region_of_phrase(candidate, segment, words, phrase)?
-                        .is_none()
-                {
-                    match phrase.term {
-                        Some(term) => candidate.not_together.push(term),
-                        None => candidate.apart += 1,
-                    }
+    ) -> Result<Vec<JudgedPhoto<'a>>> {
+        let mut judged = Vec::with_capacity(selection.photos());
+        for segment in &selection.segments {
+            let (found, count) = match &words.vectors {
+                None => (Vec::new(), 0),
+                Some(vectors) => {
+                    let (regions, images) = (&segment.regions, &segment.positions);
+                    let found = self.words.captions_for_images(regions, vectors, images)?;
+                    (found, vectors.captions())
                 }
+            };
+            let photos = segment.photos.iter().zip(&segment.positions).enumerate();
+            for (at, (&id, &position)) in photos {
+                let mut photo = JudgedPhoto {
+                    id,
+                    segment,
+                    position,
+                    relevance: found[at * count..(at + 1) * count].to_vec(),
+                    regions_of_phrases: Vec::with_capacity(words.phrases.len()),
+                    missing: 0,
+                    apart: 0,
+                    similarity: 0.0,
+                };
+                for phrase in &words.phrases {
+                    let region = self.region_of_phrase(&photo, words, phrase)?;
+                    photo.regions_of_phrases.push(region);
+                }
+                words.count(&mut photo);
+                judged.push(photo);
             }
         }
-        Ok(candidates)
+        Ok(judged)
     }
 
     /// The region that shows all words of a phrase: the largest of the least distances above a border;
     /// none if no region is above all borders.
     fn region_of_phrase(
         &self,
-        candidate: &Candidate,
-        segment: &SelectedSegment,
+        photo: &JudgedPhoto<'_>,
         words: &QueryWords,
         phrase: &Phrase,
     ) -> Result<Option<usize>> {
-        let Some(vectors) = &words.vectors else {
+        if !photo.shows_each(phrase) {
             return Ok(None);
-        };
+        }
         let mut least: BTreeMap<usize, f64> = BTreeMap::new();
         for word in &phrase.words {
-            let (regions, image) = (&segment.regions, candidate.position);
-            let evidence = self.regions.evidence(regions, vectors, image, word.index)?;
-            for found in evidence.words.iter().flat_map(|word| &word.regions) {
+            let evidence = self.evidence(photo, words, *word)?;
+            for found in evidence.iter().flat_map(|word| &word.regions) {
                 let above = f64::from(found.relevance) - word.border;
                 let least = least.entry(found.region).or_insert(above);
                 *least = least.min(above);
@@ -341,32 +304,41 @@ impl Searcher {
         let best = least
             .into_iter()
             .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
-        Ok(best
-            .filter(|(_, above)| *above > 0.0)
-            .map(|(region, _)| region))
+        let best = best.filter(|(_, above)| *above > 0.0);
+        Ok(best.map(|(region, _)| region))
     }
 
-    /// Computes the similarity of the sentence with each candidate; they are in the order of their
-    /// segments.
-    fn add_similarities(
+    /// The relevance of a judged word in every region of a photo.
+    fn evidence(
         &self,
-        sentence: &str,
-        selection: &Selection,
-        candidates: &mut [Candidate],
-    ) -> Result<()> {
-        if sentence.is_empty() || candidates.is_empty() {
+        photo: &JudgedPhoto<'_>,
+        words: &QueryWords,
+        word: JudgedWord,
+    ) -> Result<Option<WordEvidence>> {
+        let Some(vectors) = &words.vectors else {
+            return Ok(None);
+        };
+        let (regions, image) = (&photo.segment.regions, photo.position);
+        let evidence = self.regions.evidence(regions, vectors, image, word.index)?;
+        Ok(evidence.words.into_iter().next())
+    }
+
+    /// Computes the similarity of the sentence with each photo; they are in the order of their
+    /// segments.
+    fn add_similarities(&self, sentence: &str, photos: &mut [JudgedPhoto<'_>]) -> Result<()> {
+        if sentence.is_empty() || photos.is_empty() {
             return Ok(());
         }
         let words = self.model.texts(&[sentence])?;
         let words = self.sentences.collect_words(&words)?;
-        for candidates in candidates.chunk_by_mut(|a, b| a.segment == b.segment) {
-            let regions = &selection.segments[candidates[0].segment].regions;
-            let images: Vec<usize> = candidates.iter().map(|found| found.position).collect();
+        for photos in photos.chunk_by_mut(|a, b| std::ptr::eq(a.segment, b.segment)) {
+            let regions = &photos[0].segment.regions;
+            let images: Vec<usize> = photos.iter().map(|photo| photo.position).collect();
             let found = self
                 .sentences
                 .captions_for_images(regions, &words, &images)?;
-            for (candidate, similarity) in candidates.iter_mut().zip(found) {
-                candidate.similarity = similarity;
+            for (photo, similarity) in photos.iter_mut().zip(found) {
+                photo.similarity = similarity;
             }
         }
         Ok(())
@@ -376,69 +348,61 @@ impl Searcher {
     /// there is one.
     fn region_of_word(
         &self,
-        candidate: &Candidate,
-        segment: &SelectedSegment,
+        photo: &JudgedPhoto<'_>,
         words: &QueryWords,
-        word: &QueryWord,
+        word: JudgedWord,
     ) -> Result<Option<usize>> {
-        let (Some(judged), Some(vectors)) = (word.judged, &words.vectors) else {
-            return Ok(None);
-        };
-        let is_part = |phrase: &&Phrase| phrase.words.iter().any(|part| part.index == judged.index);
-        if let Some(phrase) = words.phrases.iter().find(is_part) {
-            let region = self.region_of_phrase(candidate, segment, words, phrase)?;
-            if region.is_some() {
-                return Ok(region);
+        let mut phrases = words.phrases.iter().zip(&photo.regions_of_phrases);
+        let of_phrase = phrases.find_map(|(phrase, region)| {
+            let is_part = phrase.words.iter().any(|part| part.index == word.index);
+            region.filter(|_| is_part)
+        });
+        match of_phrase {
+            Some(region) => Ok(Some(region)),
+            None => {
+                let evidence = self.evidence(photo, words, word)?;
+                Ok(evidence.map(|word| word.best_region))
             }
         }
-        let (regions, image) = (&segment.regions, candidate.position);
-        let evidence = self.words.evidence(regions, vectors, image, judged.index)?;
-        Ok(evidence.words.first().map(|word| word.best_region))
     }
 
     /// A listed photo, with the region of each word.
-    fn result(
-        &self,
-        candidate: &Candidate,
-        segment: &SelectedSegment,
-        words: &QueryWords,
-    ) -> Result<PhotoResult> {
-        let id = candidate.id;
-        let photo = self.index.photo(id)?.ok_or_else(|| Error::NoPhoto {
+    fn result(&self, photo: &JudgedPhoto<'_>, words: &QueryWords) -> Result<PhotoResult> {
+        let id = photo.id;
+        let indexed = self.index.photo(id)?.ok_or_else(|| Error::NoPhoto {
             path: self.index.folder().to_owned(),
             id,
         })?;
-        let boxes = self
-            .index
-            .preview(id)?
-            .map_or_else(Vec::new, |preview| preview.boxes);
+        let preview = self.index.preview(id)?;
+        let boxes = preview.map_or_else(Vec::new, |preview| preview.boxes);
         let mut found = Vec::with_capacity(words.words.len());
         for word in &words.words {
-            let region = self.region_of_word(candidate, segment, words, word)?;
+            let region = match word.judged {
+                Some(judged) => self.region_of_word(photo, words, judged)?,
+                None => None,
+            };
             found.push(WordResult {
                 word: word.text.clone(),
                 counts: word.counts,
                 excluded: word.role == Role::Excluded,
-                shown: candidate.shows(word),
-                relevance: word.judged.map(|judged| candidate.relevance[judged.index]),
+                shown: words.shows(photo, word),
+                relevance: word.judged.map(|judged| photo.relevance[judged.index]),
                 border: word.judged.map(|judged| judged.border),
                 region,
-                region_box: region
-                    .and_then(|region| boxes.get(region))
-                    .map(|corners| [corners.x0, corners.y0, corners.x1, corners.y1]),
+                region_box: region.and_then(|region| boxes.get(region)).copied(),
             });
         }
-        let missing = words.words.iter();
-        let missing = missing.filter(|word| word.is_wanted() && !candidate.shows(word));
+        let wanted = words.words.iter().filter(|word| word.is_wanted());
+        let missing = labels(wanted.filter(|word| !words.shows(photo, word)));
         Ok(PhotoResult {
             id: id.0,
-            path: photo.file.path,
-            similarity: candidate.similarity,
-            group: match candidate.missing == 0 && words.words.iter().any(|word| word.counts) {
+            path: indexed.file.path,
+            similarity: photo.similarity,
+            group: match missing.is_empty() && words.words.iter().any(|word| word.counts) {
                 true => Group::Everything,
                 false => Group::Part,
             },
-            missing: labels(missing),
+            missing,
             words: found,
         })
     }
@@ -475,37 +439,60 @@ impl QueryWord {
     }
 }
 
-impl Candidate {
+impl JudgedPhoto<'_> {
     fn is_above(&self, word: JudgedWord) -> bool {
         f64::from(self.relevance[word.index]) > word.border
     }
 
-    /// Whether the photo shows a word; of a phrase, whether one region shows all of it.
-    fn shows(&self, word: &QueryWord) -> bool {
-        let is_above = word.judged.is_some_and(|word| self.is_above(word));
-        is_above && !self.not_together.contains(&word.term)
+    /// Whether it shows each word of a phrase, in one region or several.
+    fn shows_each(&self, phrase: &Phrase) -> bool {
+        phrase.words.iter().all(|word| self.is_above(*word))
     }
 }
 
 impl QueryWords {
-    /// Counts the wanted words that a photo does not show, and says whether the photo may be listed.
-    fn accept(&self, candidate: &mut Candidate) -> bool {
+    /// The phrases that a photo shows in different regions only.
+    fn apart<'a>(&'a self, photo: &'a JudgedPhoto<'_>) -> impl Iterator<Item = &'a Phrase> {
+        let phrases = self.phrases.iter().zip(&photo.regions_of_phrases);
+        let apart = phrases.filter(|(phrase, region)| region.is_none() && photo.shows_each(phrase));
+        apart.map(|(phrase, _)| phrase)
+    }
+
+    /// Whether a photo shows a word; of a quoted phrase, not if it shows its words in different
+    /// regions only.
+    fn shows(&self, photo: &JudgedPhoto<'_>, word: &QueryWord) -> bool {
+        let is_above = word.judged.is_some_and(|word| photo.is_above(word));
+        is_above
+            && self
+                .apart(photo)
+                .all(|phrase| phrase.term != Some(word.term))
+    }
+
+    /// Counts the wanted words that a photo does not show, and the words side by side that it shows
+    /// apart.
+    fn count(&self, photo: &mut JudgedPhoto<'_>) {
         let wanted = self.words.iter().filter(|word| word.is_wanted());
-        let wanted: Vec<bool> = wanted.map(|word| candidate.shows(word)).collect();
-        let shown = wanted.iter().filter(|is_shown| **is_shown).count();
-        candidate.missing = wanted.len() - shown;
+        photo.missing = wanted.filter(|word| !self.shows(photo, word)).count();
+        photo.apart = self
+            .apart(photo)
+            .filter(|phrase| phrase.term.is_none())
+            .count();
+    }
+
+    /// Whether a photo may be listed.
+    fn accept(&self, photo: &JudgedPhoto<'_>) -> bool {
         let with_role = |role| {
-            self.words
-                .iter()
-                .filter(move |word| word.counts && word.role == role)
+            let counted = self.words.iter().filter(|word| word.counts);
+            counted.filter(move |word| word.role == role)
         };
-        let lacks_required = with_role(Role::Required).any(|word| !candidate.shows(word));
+        let lacks_required = with_role(Role::Required).any(|word| !self.shows(photo, word));
         // A photo is left out if it shows all words of an excluded phrase.
         let excluded: Vec<&QueryWord> = with_role(Role::Excluded).collect();
         let shows_excluded = excluded
             .chunk_by(|a, b| a.term == b.term)
-            .any(|phrase| phrase.iter().all(|word| candidate.shows(word)));
-        let shows_any = wanted.is_empty() || shown > 0;
+            .any(|phrase| phrase.iter().all(|word| self.shows(photo, word)));
+        let wanted = self.words.iter().filter(|word| word.is_wanted()).count();
+        let shows_any = wanted == 0 || photo.missing < wanted;
         shows_any && !lacks_required && !shows_excluded
     }
 }

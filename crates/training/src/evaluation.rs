@@ -8,17 +8,11 @@ use uard_attention::search::{MatrixOutput, Preserve, Search};
 use uard_attention::{Engine, Kept, Precision, Running};
 use uard_data::dataset::Split;
 use uard_eval::{GroundTruth, SimilarityMatrix};
-use uard_model::{ImageFeatures, Model};
+use uard_model::{CAPTIONS_AT_ONCE, IMAGES_AT_ONCE, ImageFeatures, Model};
 
 use crate::Result;
 use alignment::Aligner;
 use uard_report::record::{KeptFractions, SplitRecord};
-
-/// Number of images that are encoded at once.
-const IMAGES_AT_ONCE: usize = 128;
-
-/// Number of captions that are encoded at once.
-const CAPTIONS_AT_ONCE: usize = 512;
 
 /// How an evaluation computes similarities.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use uard_search::answer::{PhotoResult, WordResult};
 
 use super::Format;
 use crate::drawing::{Line, Mark, draw};
-use crate::index::paths::{existing, index_folder};
+use crate::index::paths::{IndexArgument, existing};
 use crate::terminal::{note, print, print_json, printable};
 
 /// Arguments of `uard explain`.
@@ -23,10 +23,8 @@ pub struct Arguments {
     /// The query, as for `uard search`; filters are ignored.
     #[arg(value_name = "QUERY", allow_hyphen_values = true)]
     query: String,
-    /// The folder of the index. Default: the environment variable UARD_INDEX, else uard/index in the
-    /// system's folder for data of programs.
-    #[arg(long, value_name = "DIR")]
-    index: Option<PathBuf>,
+    #[command(flatten)]
+    index: IndexArgument,
     /// File for the photo with a box for each word that it shows, as PNG.
     #[arg(long, value_name = "PNG")]
     out: Option<PathBuf>,
@@ -38,7 +36,7 @@ pub struct Arguments {
 /// Prints the evidence of each word, and draws the boxes.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let path = existing(&arguments.photo)?;
-    let mut searcher = Searcher::open(&index_folder(arguments.index.as_deref())?)?;
+    let mut searcher = Searcher::open(&arguments.index.folder()?)?;
     let result = searcher.explain(&path, &arguments.query)?;
     let lines: Vec<String> = result.words.iter().map(sentence).collect();
     if let Some(out) = &arguments.out {

@@ -14,7 +14,7 @@ use super::{Format, Outcome};
 use crate::exit::wrong;
 use crate::index::features::FeatureSource;
 use crate::index::model::{EncoderChoice, IndexModel, IndexOptions};
-use crate::index::paths::{existing, index_folder, resolved};
+use crate::index::paths::{IndexArgument, existing, resolved};
 use crate::index::photos::PhotoFolders;
 use crate::index::report;
 use crate::index::watching::FolderWatcher;
@@ -50,10 +50,8 @@ pub struct Arguments {
     /// and is no longer there is removed from the index; photos outside of the given folders stay.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// The folder of the index. Default: the environment variable UARD_INDEX, else uard/index in the
-    /// system's folder for data of programs.
-    #[arg(long, value_name = "DIR")]
-    index: Option<PathBuf>,
+    #[command(flatten)]
+    index: IndexArgument,
     /// The model that encodes the photos: a run, a checkpoint, or a file `best` or `latest` that names
     /// one. An existing index has a copy of its model, and takes no other.
     #[arg(long, value_name = "RUN|CHECKPOINT", conflicts_with = "upkeep")]
@@ -123,7 +121,7 @@ fn precision(text: &str) -> Result<Precision, String> {
 
 /// Does what the arguments ask for.
 pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
-    let folder = index_folder(arguments.index.as_deref())?;
+    let folder = arguments.index.folder()?;
     if let Some(data) = &arguments.data {
         return update_from_features(arguments, data, &folder);
     }

@@ -1,14 +1,12 @@
 //! `uard search`: finds the photos of an index that show what a query says.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::Context;
 use uard_search::Searcher;
 use uard_search::answer::{Answer, Group, PhotoResult};
 
 use super::Format;
 use crate::exit::wrong;
-use crate::index::paths::index_folder;
+use crate::index::paths::IndexArgument;
 use crate::terminal::{link, note, print, print_json, printable};
 
 /// Arguments of `uard search`.
@@ -31,10 +29,8 @@ pub struct Arguments {
     /// What photos should show, in quotes.
     #[arg(value_name = "QUERY", allow_hyphen_values = true)]
     query: String,
-    /// The folder of the index. Default: the environment variable UARD_INDEX, else uard/index in the
-    /// system's folder for data of programs.
-    #[arg(long, value_name = "DIR")]
-    index: Option<PathBuf>,
+    #[command(flatten)]
+    index: IndexArgument,
     /// Number of photos to list.
     #[arg(long, value_name = "K", default_value_t = 10)]
     top: usize,
@@ -53,7 +49,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "the query is empty: say what photos should show, such as 'a dog jumps into water'";
         return Err(wrong(mend.to_owned()));
     }
-    let mut searcher = Searcher::open(&index_folder(arguments.index.as_deref())?)?;
+    let mut searcher = Searcher::open(&arguments.index.folder()?)?;
     let answer = searcher.answer(&arguments.query, arguments.top)?;
     match arguments.format {
         Format::Json => print_json(&answer)?,
@@ -123,7 +119,7 @@ fn result_lines(result: &PhotoResult) -> Vec<String> {
         }
     });
     let words: Vec<String> = words.collect();
-    let photo = link(Path::new(&result.path));
+    let photo = link(&result.path);
     let mut lines = vec![format!("  {:6.3}  {photo}", result.similarity)];
     if !words.is_empty() {
         lines.push(format!("          {}", words.join("  ")));

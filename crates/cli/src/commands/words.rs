@@ -1,16 +1,12 @@
 //! `uard words`: learns the words of a trained model, which a search judges photos by.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use candle_core::Device;
 use uard_data::dataset::Split;
-use uard_model::{Checkpoint, LearnedWords, Model, WORDS};
+use uard_model::{Checkpoint, LearnedWords, Model};
 
 use crate::terminal::{advance, bar, note};
-
-/// The folder of checkpoints in a run.
-const CHECKPOINTS: &str = "checkpoints";
 
 /// Arguments of `uard words`.
 #[derive(Debug, clap::Args)]
@@ -57,15 +53,7 @@ pub fn learn(checkpoint: &Checkpoint, model: &Model, split: &Split) -> anyhow::R
         words.words().len(),
         judged.count()
     ));
-    let path = folder(checkpoint.path()).join(WORDS);
-    uard_files::write(&path, words.to_bytes()?)
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    let path = checkpoint.words_path();
+    words.write(&path)?;
     Ok(path)
-}
-
-/// The directory of the run of a checkpoint, or that of the checkpoint if it lies elsewhere.
-fn folder(checkpoint: &Path) -> &Path {
-    let parent = checkpoint.parent();
-    let checkpoints = parent.filter(|folder| folder.ends_with(CHECKPOINTS));
-    checkpoints.and_then(Path::parent).unwrap_or(checkpoint)
 }

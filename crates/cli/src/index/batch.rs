@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use uard_features::extract::{Encoded, EncodedRegions, reason};
 use uard_model::{ImageFeatures, Model};
-use uard_search::{NewPhoto, PhotoFile, Preview, RegionBox, UnreadablePhoto, Writer};
+use uard_search::{NewPhoto, PhotoFile, Preview, UnreadablePhoto, Writer};
 
 use super::photo::FileContent;
 
@@ -139,17 +139,11 @@ fn encoded_photo(file: PhotoFile, found: EncodedRegions<FileContent>) -> Encoded
             metadata,
             preview: Preview {
                 thumbnail,
-                boxes: boxes(&found.regions.boxes),
+                boxes: found.regions.boxes,
             },
         },
         features: found.regions.features,
     }
-}
-
-/// Boxes as an index stores them.
-pub fn boxes(corners: &[[f32; 4]]) -> Vec<RegionBox> {
-    let region = |&[x0, y0, x1, y1]: &[f32; 4]| RegionBox { x0, y0, x1, y1 };
-    corners.iter().map(region).collect()
 }
 
 /// The features of all photos, padded with zeros to the most regions of one.

@@ -12,13 +12,11 @@ use uard_data::store::{Boxes, Provenance};
 use uard_features::backbone::PhotoLimits;
 use uard_features::extract::Decoded;
 use uard_files::sha256;
-use uard_search::{
-    ContentHash, NewPhoto, PhotoFile, PhotoMetadata, Preview, RegionBox, Scan, Writer,
-};
+use uard_search::{ContentHash, NewPhoto, PhotoFile, PhotoMetadata, Preview, Scan, Writer};
 
 use candle_core::Device;
 
-use super::batch::{Batch, EncodedPhoto, boxes};
+use super::batch::{Batch, EncodedPhoto};
 use super::model::{HASH_DIGITS, IndexModel, expect_encoder};
 use super::photo;
 use super::report::{Changes, Updated};
@@ -214,7 +212,7 @@ impl FeatureSource {
         regions.read(image.index, &mut features)?;
         features.truncate(count * regions.width());
         let corners = self.boxes.read(image.index)?;
-        let boxes = boxes(&corners[..count.min(corners.len())]);
+        let boxes = corners[..count.min(corners.len())].to_vec();
         let picture = self.pictures[image.index].as_ref();
         // A picture that cannot be read costs the thumbnail, not the image.
         let read = picture.and_then(|path| photo::read(path, PhotoLimits::default()).ok());
@@ -234,18 +232,18 @@ impl FeatureSource {
     }
 
     /// The size of an image that has no picture: the stored one, or else that of all boxes together.
-    fn metadata(&self, image: usize, boxes: &[RegionBox]) -> anyhow::Result<PhotoMetadata> {
+    fn metadata(&self, image: usize, boxes: &[[f32; 4]]) -> anyhow::Result<PhotoMetadata> {
         let regions = &self.split.regions;
         let store = regions.feature_store();
         let size = store.map(|store| store.size(regions.row_of(image)));
         let (width, height) = match size.transpose()?.flatten() {
             Some(size) => (size.width, size.height),
             None => {
-                let largest = |corner: fn(&RegionBox) -> f32| {
-                    let corners = boxes.iter().map(corner);
+                let largest = |corner: usize| {
+                    let corners = boxes.iter().map(|region| region[corner]);
                     corners.fold(0.0, f32::max).ceil() as u32
                 };
-                (largest(|region| region.x1), largest(|region| region.y1))
+                (largest(2), largest(3))
             }
         };
         Ok(PhotoMetadata {

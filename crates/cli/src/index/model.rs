@@ -18,9 +18,6 @@ use uard_search::{Error, Index, MODEL, ModelIdentity, Writer};
 use crate::exit::wrong;
 use crate::weights::weights_of_encoder;
 
-/// The folder of checkpoints in a run.
-const CHECKPOINTS: &str = "checkpoints";
-
 /// How many digits of the hash of weights name an encoder.
 pub const HASH_DIGITS: usize = 16;
 
@@ -125,9 +122,10 @@ impl IndexModel {
 
     /// Copies what the run has learned about words. A run may have learned it after the index was made.
     fn copy_words(&self) -> anyhow::Result<()> {
-        let Some(words) = self.words_of_run() else {
+        let words = self.checkpoint.words_path();
+        if self.options.model.is_none() || !words.is_file() {
             return Ok(());
-        };
+        }
         let copy = self.folder().join(MODEL).join(WORDS);
         let read = uard_files::read(&words);
         let bytes = read.with_context(|| format!("cannot read {}", words.display()))?;
@@ -135,22 +133,6 @@ impl IndexModel {
             return Ok(());
         }
         uard_files::write(&copy, bytes).with_context(|| format!("cannot write {}", copy.display()))
-    }
-
-    /// The file about words of a given model: in its checkpoint, beside the checkpoints, or in the folder
-    /// of the run.
-    fn words_of_run(&self) -> Option<PathBuf> {
-        self.options.model.as_ref()?;
-        let checkpoint = self.checkpoint.path();
-        let run = checkpoint
-            .parent()
-            .filter(|folder| folder.ends_with(CHECKPOINTS));
-        let folders = [Some(checkpoint), run, run.and_then(Path::parent)];
-        let mut files = folders
-            .into_iter()
-            .flatten()
-            .map(|folder| folder.join(WORDS));
-        files.find(|file| file.is_file())
     }
 
     fn expect_precision(&self, found: Precision) -> anyhow::Result<()> {

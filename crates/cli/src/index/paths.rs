@@ -7,18 +7,28 @@ use crate::exit::wrong;
 /// The environment variable with the folder of the index.
 const VARIABLE: &str = "UARD_INDEX";
 
-/// The folder of the index: the given one, else that of `UARD_INDEX`, else `uard/index` in the system's
-/// folder for data of programs.
-pub fn index_folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let variable = || std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
-    let default = || dirs::data_dir().map(|data| data.join("uard").join("index"));
-    given
-        .map(Path::to_owned)
-        .or_else(|| variable().map(PathBuf::from))
-        .or_else(default)
-        .ok_or_else(|| {
-            wrong("this system has no folder for data of programs; name the folder of the index: --index DIR")
-        })
+/// The argument of every command that names an index.
+#[derive(Debug, clap::Args)]
+pub struct IndexArgument {
+    /// The folder of the index. Default: the environment variable UARD_INDEX, else uard/index in the
+    /// system's folder for data of programs.
+    #[arg(long, value_name = "DIR")]
+    index: Option<PathBuf>,
+}
+
+impl IndexArgument {
+    /// The folder of the index.
+    pub fn folder(&self) -> anyhow::Result<PathBuf> {
+        let variable = || std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
+        let default = || dirs::data_dir().map(|data| data.join("uard").join("index"));
+        let given = self.index.clone();
+        given
+            .or_else(|| variable().map(PathBuf::from))
+            .or_else(default)
+            .ok_or_else(|| {
+                wrong("this system has no folder for data of programs; name the folder of the index: --index DIR")
+            })
+    }
 }
 
 /// A path without links and `..`, so that a photo has the same path in the index whatever path led to

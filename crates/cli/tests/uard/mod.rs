@@ -62,6 +62,11 @@ pub fn refused(output: &Output, parts: &[&str]) {
     }
 }
 
+/// A path in a temporary folder as an index names it: without links.
+pub fn inside(folder: &tempfile::TempDir, name: &str) -> PathBuf {
+    folder.path().canonicalize().unwrap().join(name)
+}
+
 /// A data directory of 24, 8 and 8 scenes for train, dev and test.
 pub fn scenes(seed: u64) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();

@@ -15,6 +15,9 @@ use uard_files::sync_directory;
 use super::sums::{SUMS, Sums};
 use crate::{Error, Result};
 
+/// The name of the directory in a run.
+pub(super) const CHECKPOINTS: &str = "checkpoints";
+
 const UNFINISHED: &str = ".unfinished-";
 const OUTDATED: &str = ".outdated-";
 const PREFIX: &str = "step-";
@@ -82,7 +85,7 @@ impl CheckpointDirectory {
     /// The directory `checkpoints` of a run directory. Creates and reads nothing.
     pub fn of_run(run: &Path) -> Self {
         Self {
-            path: run.join("checkpoints"),
+            path: run.join(CHECKPOINTS),
         }
     }
 

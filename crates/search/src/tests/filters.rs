@@ -18,6 +18,10 @@ fn is_met(filter: &Filter, photo: &NewPhoto) -> bool {
             .folder
             .as_ref()
             .is_none_or(|folder| photo.file.path != *folder && photo.file.path.starts_with(folder))
+        && filter
+            .path
+            .as_ref()
+            .is_none_or(|path| photo.file.path == *path)
         && filter.camera.as_ref().is_none_or(|camera| {
             let text = metadata.camera.as_ref().map(|text| text.to_lowercase());
             text.is_some_and(|text| text.contains(&camera.to_lowercase()))
@@ -42,6 +46,11 @@ fn draw(rng: &mut ChaCha8Rng) -> Filter {
         "/photos/b/c",
         "/photo",
     ];
+    let paths = [
+        "/photos/b/2-9.jpg",
+        "/photos/a/3-0.jpg",
+        "/photos/b/0-1.jpg",
+    ];
     let cameras = ["canon", "EOS", "nikon", ""];
     Filter {
         from,
@@ -53,6 +62,9 @@ fn draw(rng: &mut ChaCha8Rng) -> Filter {
             .random_bool(0.3)
             .then(|| cameras[rng.random_range(0..4)].to_owned()),
         has_coordinates: rng.random_bool(0.3).then(|| rng.random()),
+        path: rng
+            .random_bool(0.3)
+            .then(|| paths[rng.random_range(0..3)].into()),
     }
 }
 

@@ -62,13 +62,7 @@ impl Made {
         let regions = rng.random_range(1..=5);
         let mut number = || rng.random_range(-1.0f32..1.0);
         let numbers: Vec<f32> = (0..regions * WIDTH).map(|_| number()).collect();
-        let mut region = || RegionBox {
-            x0: number(),
-            y0: number(),
-            x1: number(),
-            y1: number(),
-        };
-        let boxes = (0..regions).map(|_| region()).collect();
+        let boxes = (0..regions).map(|_| [(); 4].map(|()| number())).collect();
         let mut content = [0; 32];
         rng.fill(&mut content);
         let year = rng.random_range(2020..2025);

@@ -7,8 +7,8 @@ use uard_data::dataset::{Alignments, Split};
 use uard_data::tokens::tokenize;
 use uard_eval::{AlignmentCounts, WordAlignment};
 use uard_features::text::TextModel;
+use uard_model::IMAGES_AT_ONCE;
 
-use super::IMAGES_AT_ONCE;
 use super::words::relevance;
 use crate::Result;
 use uard_report::record::AlignmentRecord;

@@ -8,11 +8,10 @@ use rand::Rng;
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
 use uard_data::dataset::Split;
-use uard_model::{ImageFeatures, Model};
+use uard_model::{CAPTIONS_AT_ONCE, IMAGES_AT_ONCE, ImageFeatures, Model};
 use uard_report::record::ExampleWord;
 use uard_report::study::inside::{Unreached, WordStatistics};
 
-use super::{CAPTIONS_AT_ONCE, IMAGES_AT_ONCE};
 use crate::Result;
 
 /// A model with the split and the threshold it is evaluated with.
