@@ -165,8 +165,6 @@ fn mention(
 #[cfg(test)]
 mod tests {
     use super::super::family::families;
-    use super::super::grammar::Referent;
-    use super::super::lexicon;
     use super::*;
 
     fn split() -> (Vec<Family>, Vec<Vec<Described>>) {
@@ -184,46 +182,6 @@ mod tests {
             assert_eq!(five.len(), CAPTIONS);
             assert!(five.iter().all(|described| described.claim.holds(scene)));
         }
-    }
-
-    #[test]
-    fn every_content_word_names_a_value_of_its_referent() {
-        let (families, captions) = split();
-        let scenes = families.iter().flat_map(|f| &f.siblings);
-        for (scene, five) in scenes.zip(&captions) {
-            for caption in five.iter().map(|described| &described.caption) {
-                let tokens = uard_data::tokens::tokenize(&caption.text);
-                for (index, referent) in &caption.content {
-                    let token = tokens[*index].as_str();
-                    assert!(
-                        names(scene, *referent, token),
-                        "{token} in {}",
-                        caption.text
-                    );
-                }
-            }
-        }
-    }
-
-    fn names(scene: &Scene, referent: Referent, token: &str) -> bool {
-        let lists: Vec<&[&str]> = match referent {
-            Referent::Background => vec![
-                lexicon::tone(scene.background.tone),
-                lexicon::pattern(scene.background.pattern),
-                lexicon::BACKGROUND,
-            ],
-            Referent::Figure(figure) => {
-                let attributes = scene.figures[figure].attributes;
-                vec![
-                    lexicon::shape(attributes.shape),
-                    lexicon::colour(attributes.colour),
-                    lexicon::size(attributes.size),
-                    lexicon::texture(attributes.texture),
-                    lexicon::texture_noun(attributes.texture).unwrap_or(&[]),
-                ]
-            }
-        };
-        lists.iter().any(|list| list.contains(&token))
     }
 
     #[test]

@@ -19,11 +19,12 @@ use super::projection::{FEATURE_WIDTH, Projection};
 use super::regions::REGIONS;
 use super::rendering::{Alignment, Rendering, calibrated};
 use super::scene::{CANVAS, Scene};
+use super::truth::SceneTruth;
 use uard_data::npy::F32Writer;
 use uard_data::{Error, Result};
 
 /// The format of the files; raised whenever the same configuration would give other files.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The file with the configuration and the format of a directory's scenes.
 const PROVENANCE: &str = "scenes.json";
@@ -70,6 +71,7 @@ pub fn is_complete(dir: &Path, config: &ScenesConfig) -> bool {
                 "ids.txt",
                 "boxes.npy",
                 "alignments.json",
+                "figures.json",
             ]
             .iter()
             .all(|file| dir.join(format!("{split}_{file}")).is_file())
@@ -172,16 +174,23 @@ struct SplitWriter<'a> {
     on_scene: &'a (dyn Fn() + Sync),
 }
 
-/// The features, boxes and alignments of a scene.
+/// The features, boxes, alignments and true words of a scene.
 struct SceneData {
     features: Vec<f32>,
     boxes: Vec<f32>,
     alignments: Vec<Alignment>,
+    truth: SceneTruth,
 }
 
 #[derive(Serialize)]
 struct Alignments {
     captions: Vec<Alignment>,
+}
+
+/// The content of `{split}_figures.json`.
+#[derive(Default, Serialize)]
+struct Truths {
+    scenes: Vec<SceneTruth>,
 }
 
 impl SplitWriter<'_> {
@@ -202,6 +211,7 @@ impl SplitWriter<'_> {
         let mut alignments = Alignments {
             captions: Vec::new(),
         };
+        let mut truths = Truths::default();
         for start in (0..scenes.len()).step_by(CHUNK) {
             let chunk = start..(start + CHUNK).min(scenes.len());
             let entries = chunk
@@ -212,11 +222,13 @@ impl SplitWriter<'_> {
                 features.write(&scene.features)?;
                 boxes.write(&scene.boxes)?;
                 alignments.captions.extend(scene.alignments);
+                truths.scenes.push(scene.truth);
             }
         }
         features.finish()?;
         boxes.finish()?;
-        write_json(&self.file(split, "alignments.json"), &alignments)
+        write_json(&self.file(split, "alignments.json"), &alignments)?;
+        write_json(&self.file(split, "figures.json"), &truths)
     }
 
     fn scene(
@@ -245,6 +257,7 @@ impl SplitWriter<'_> {
             features,
             boxes,
             alignments,
+            truth: SceneTruth::new(scene, &rendering.picture.visible),
         })
     }
 
@@ -316,7 +329,7 @@ mod tests {
     #[test]
     fn same_seed_gives_same_bytes_with_one_and_two_threads() {
         let one = written(&tiny(4), 1);
-        assert_eq!(one.len(), 12 + 15 + 1);
+        assert_eq!(one.len(), 12 + 18 + 1);
         assert!(one == written(&tiny(4), 2));
         assert!(one[Path::new("test_ims.npy")] != written(&tiny(5), 2)[Path::new("test_ims.npy")]);
     }
@@ -343,6 +356,26 @@ mod tests {
                     .iter()
                     .all(|region| region.as_u64().unwrap() < REGIONS as u64)
             );
+        }
+    }
+
+    #[test]
+    fn every_figure_is_visible_inside_of_the_canvas() {
+        let files = written(&tiny(1), 2);
+        let json: serde_json::Value =
+            serde_json::from_slice(&files[Path::new("train_figures.json")]).unwrap();
+        let scenes = json["scenes"].as_array().unwrap();
+        assert_eq!(scenes.len(), 7);
+        for scene in scenes {
+            let figures = scene["figures"].as_array().unwrap();
+            assert!((3..=6).contains(&figures.len()));
+            for figure in figures {
+                let visible: [f32; 4] = serde_json::from_value(figure["visible"].clone()).unwrap();
+                let [x1, y1, x2, y2] = visible;
+                assert!(0.0 <= x1 && x1 < x2 && x2 <= CANVAS as f32);
+                assert!(0.0 <= y1 && y1 < y2 && y2 <= CANVAS as f32);
+                assert!(x2 - x1 < CANVAS as f32 / 2.0);
+            }
         }
     }
 
