@@ -10,10 +10,12 @@
 //! | `{split}_counts.npy` | valid regions of each image | optional |
 //! | `{split}_boxes.npy` | x1, y1, x2, y2 in pixels `[I, R, 4]` | optional |
 //! | `{split}_alignments.json` | which regions show which word | optional |
+//! | `{split}_things.json` | what each image shows, whether or not a caption says it | optional |
 //! | `images/` | the pictures, named by id | optional |
 
 mod alignments;
 mod ids;
+mod things;
 
 use std::path::{Component, Path, PathBuf};
 
@@ -23,6 +25,7 @@ use crate::{Error, Result};
 pub use alignments::{Alignments, WordAlignment};
 pub(crate) use ids::stem;
 use ids::{expect_stored, read_ids};
+pub use things::{Thing, Things};
 use uard_files::FieldsHash;
 
 /// The number of images whose bytes are hashed by [`Split::data_hash`].
@@ -53,6 +56,8 @@ pub struct Split {
     pub images_dir: Option<PathBuf>,
     /// The regions that truly show each word.
     pub alignments: Option<Alignments>,
+    /// What each image truly shows.
+    pub things: Option<Things>,
     /// A warning for the user, if images are nearly copies of each other.
     pub warning: Option<String>,
 }
@@ -89,9 +94,12 @@ impl Split {
                 regions.count(image_of_caption[caption])
             })
         });
+        let things = files.existing("things.json");
+        let things = things.map(|path| Things::read_json(&path, regions.images()));
         Ok(Self {
             name: split.to_owned(),
             boxes,
+            things: things.transpose()?,
             images_dir: existing(dir.join("images")),
             alignments: alignments.transpose()?,
             warning,
@@ -122,6 +130,7 @@ impl Split {
             captions: Vec::new(),
             image_of_caption: Vec::new(),
             alignments: None,
+            things: None,
             warning: None,
             regions,
         })

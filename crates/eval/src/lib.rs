@@ -24,6 +24,7 @@
 //! ```
 
 mod alignment;
+mod decision;
 mod error;
 mod fold;
 mod ground_truth;
@@ -37,6 +38,7 @@ mod report;
 mod spread;
 
 pub use alignment::{AlignmentCounts, WordAlignment};
+pub use decision::DecisionCounts;
 pub use error::{Error, Result};
 pub use fold::{evaluate_folds, expect_folds};
 pub use ground_truth::GroundTruth;

@@ -33,6 +33,10 @@ const LEAST_IMAGES: usize = 10;
 /// The most images, with their captions, that words are learned from.
 const MOST_IMAGES: usize = 6000;
 
+/// How many standard deviations of the relevance in photos that show a word are in doubt, on either side
+/// of its border.
+const DOUBT: f64 = 1.5;
+
 /// A word is not judged if its border errs more than this: the share of images with the word that lie
 /// below it, plus that of images without it above it. Function words are near 1.
 const LARGEST_ERROR: f64 = 0.7;
@@ -65,11 +69,20 @@ struct Header {
 pub struct LearnedWord {
     /// The word as the text model reads it.
     pub text: String,
-    /// The relevance above which a photo shows the word, a cosine; none if photos with and without
-    /// the word cannot be told apart by it, as for `the`.
-    pub border: Option<f64>,
+    /// None if photos with and without the word cannot be told apart by it, as for `the`.
+    pub border: Option<WordBorder>,
     /// The number of images whose captions have the word.
     pub images: usize,
+}
+
+/// The border of relevance between photos that show a word and photos that do not.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WordBorder {
+    /// Photos of higher relevance show the word, with the least error; a cosine.
+    pub relevance: f64,
+    /// Nearer to the border than this, on either side, a photo may show the word or not.
+    pub doubt: f64,
 }
 
 impl LearnedWords {
@@ -340,15 +353,16 @@ fn evenly_spread(count: usize) -> Vec<usize> {
 }
 
 /// The border of least error between two samples of relevance; none if it errs too often.
-fn border(shown: &[f32], not_shown: &[f32]) -> Option<f64> {
+fn border(shown: &[f32], not_shown: &[f32]) -> Option<WordBorder> {
     if shown.len().min(not_shown.len()) < LEAST_IMAGES {
         return None;
     }
     let normal = |samples| Distribution::from_samples(DistributionKind::Normal, samples).ok();
     let (shown, not_shown) = (normal(shown)?, normal(not_shown)?);
-    let border = least_error_threshold(&shown, &not_shown, 1.0).ok()?;
-    let error = error_probability(&shown, &not_shown, 1.0, border);
-    (error <= LARGEST_ERROR).then_some(border)
+    let relevance = least_error_threshold(&shown, &not_shown, 1.0).ok()?;
+    let error = error_probability(&shown, &not_shown, 1.0, relevance);
+    let doubt = DOUBT * shown.std();
+    (error <= LARGEST_ERROR).then_some(WordBorder { relevance, doubt })
 }
 
 #[cfg(test)]
@@ -362,7 +376,9 @@ mod tests {
     #[test]
     fn a_border_lies_between_samples_that_differ() {
         let found = border(&around(0.6), &around(0.2)).unwrap();
-        assert!((0.26..0.6).contains(&found), "{found}");
+        assert!((0.26..0.6).contains(&found.relevance), "{found:?}");
+        // 40 samples of 0 to 6 hundredths: their standard deviation is 0.02.
+        assert!((found.doubt - DOUBT * 0.02).abs() < 1e-3, "{found:?}");
         assert_eq!(border(&around(0.2), &around(0.2)), None);
         assert_eq!(border(&around(0.2), &around(0.6)), None);
         assert_eq!(border(&around(0.6)[..LEAST_IMAGES - 1], &around(0.2)), None);
@@ -376,6 +392,11 @@ mod tests {
         assert_eq!((spread.len(), spread[1]), (MOST_IMAGES, 2));
     }
 
+    const BORDER: WordBorder = WordBorder {
+        relevance: 0.1 + 0.2,
+        doubt: 0.05,
+    };
+
     fn words() -> LearnedWords {
         let word = |text: &str, border| LearnedWord {
             text: text.to_owned(),
@@ -385,7 +406,7 @@ mod tests {
         LearnedWords {
             header: Header {
                 model: "5f2c".to_owned(),
-                words: vec![word("dog", Some(0.1 + 0.2)), word("the", None)],
+                words: vec![word("dog", Some(BORDER)), word("the", None)],
             },
             vectors: vec![0.6, 0.8, 1.0, 0.0],
             width: 2,
@@ -399,7 +420,7 @@ mod tests {
         words().write(&path).unwrap();
         let read = LearnedWords::read(&path, "5f2c").unwrap();
         assert_eq!(read, words());
-        assert_eq!(read.get("dog").unwrap().border, Some(0.1 + 0.2));
+        assert_eq!(read.get("dog").unwrap().border, Some(BORDER));
         assert_eq!(read.get("cat"), None);
         let found = read.vectors(&["the", "cat", "dog"]).unwrap();
         let rows = found

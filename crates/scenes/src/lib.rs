@@ -14,7 +14,7 @@
 //! {split}_ids.txt          ids; images/{id}.png is the picture, 192 x 192
 //! {split}_boxes.npy        f32 [I, R, 4]    x1 y1 x2 y2 in pixels
 //! {split}_alignments.json  {"captions": [[[word, [region, ...]], ...], ...]}
-//! {split}_figures.json     {"scenes": [{"figures": [FIGURE, ...], "background": WORDS}, ...]}
+//! {split}_things.json      {"images": [[{"words": [word, ...], "box": [x0, y0, x1, y1]}, ...], ...]}
 //! scenes.json              the configuration and the format version, written last
 //! ```
 //!
@@ -25,16 +25,10 @@
 //! intersection over union of at least 0.5; it answers a word of the background if figures cover
 //! at most a tenth of it. Words of relations, positions and counts are left out.
 //!
-//! # True words
-//! `{split}_figures.json` lists what is true of each scene, whether or not a caption says it, with
-//! all synonyms. Each figure, in drawing order, has its words by attribute and the box around its
-//! visible part in pixels:
-//! ```json
-//! {"shape": ["circle", "disc", "ball"], "colour": ["cyan", "turquoise"], "size": ["large", "big", "huge"],
-//!  "texture": ["dotted", "spotted", "dots", "spots"], "visible": [12.0, 31.0, 74.0, 92.0]}
-//! ```
-//! The words of the background are `{"noun": [...], "tone": [...], "pattern": [...]}`. No word belongs to two
-//! attributes or values. Format version 2 added this file; the other files are those of version 1.
+//! # Things
+//! `{split}_things.json` lists what is true of each scene, whether or not a caption says it, with all
+//! synonyms: each figure, in drawing order, with the box around its visible part in pixels, then the
+//! background, without a box. Format version 2 added this file; the other files are those of version 1.
 //!
 //! Pixels, features and files depend only on the seed and the number of scenes, not on threads.
 //! A scene of a split does not depend on the size of other splits.
@@ -55,7 +49,7 @@ mod raster;
 mod regions;
 mod rendering;
 mod scene;
-mod truth;
+mod things;
 mod write;
 
 pub use captions::CAPTIONS;

@@ -19,7 +19,8 @@ use super::projection::{FEATURE_WIDTH, Projection};
 use super::regions::REGIONS;
 use super::rendering::{Alignment, Rendering, calibrated};
 use super::scene::{CANVAS, Scene};
-use super::truth::SceneTruth;
+use super::things::things;
+use uard_data::dataset::{Thing, Things};
 use uard_data::npy::F32Writer;
 use uard_data::{Error, Result};
 
@@ -71,7 +72,7 @@ pub fn is_complete(dir: &Path, config: &ScenesConfig) -> bool {
                 "ids.txt",
                 "boxes.npy",
                 "alignments.json",
-                "figures.json",
+                "things.json",
             ]
             .iter()
             .all(|file| dir.join(format!("{split}_{file}")).is_file())
@@ -174,23 +175,17 @@ struct SplitWriter<'a> {
     on_scene: &'a (dyn Fn() + Sync),
 }
 
-/// The features, boxes, alignments and true words of a scene.
+/// The features, boxes, alignments and things of a scene.
 struct SceneData {
     features: Vec<f32>,
     boxes: Vec<f32>,
     alignments: Vec<Alignment>,
-    truth: SceneTruth,
+    things: Vec<Thing>,
 }
 
 #[derive(Serialize)]
 struct Alignments {
     captions: Vec<Alignment>,
-}
-
-/// The content of `{split}_figures.json`.
-#[derive(Default, Serialize)]
-struct Truths {
-    scenes: Vec<SceneTruth>,
 }
 
 impl SplitWriter<'_> {
@@ -211,7 +206,7 @@ impl SplitWriter<'_> {
         let mut alignments = Alignments {
             captions: Vec::new(),
         };
-        let mut truths = Truths::default();
+        let mut shown = Things::default();
         for start in (0..scenes.len()).step_by(CHUNK) {
             let chunk = start..(start + CHUNK).min(scenes.len());
             let entries = chunk
@@ -222,13 +217,13 @@ impl SplitWriter<'_> {
                 features.write(&scene.features)?;
                 boxes.write(&scene.boxes)?;
                 alignments.captions.extend(scene.alignments);
-                truths.scenes.push(scene.truth);
+                shown.images.push(scene.things);
             }
         }
         features.finish()?;
         boxes.finish()?;
         write_json(&self.file(split, "alignments.json"), &alignments)?;
-        write_json(&self.file(split, "figures.json"), &truths)
+        shown.write_json(&self.file(split, "things.json"))
     }
 
     fn scene(
@@ -257,7 +252,7 @@ impl SplitWriter<'_> {
             features,
             boxes,
             alignments,
-            truth: SceneTruth::new(scene, &rendering.picture.visible),
+            things: things(scene, &rendering.picture.visible),
         })
     }
 
@@ -362,16 +357,13 @@ mod tests {
     #[test]
     fn every_figure_is_visible_inside_of_the_canvas() {
         let files = written(&tiny(1), 2);
-        let json: serde_json::Value =
-            serde_json::from_slice(&files[Path::new("train_figures.json")]).unwrap();
-        let scenes = json["scenes"].as_array().unwrap();
-        assert_eq!(scenes.len(), 7);
-        for scene in scenes {
-            let figures = scene["figures"].as_array().unwrap();
-            assert!((3..=6).contains(&figures.len()));
-            for figure in figures {
-                let visible: [f32; 4] = serde_json::from_value(figure["visible"].clone()).unwrap();
-                let [x1, y1, x2, y2] = visible;
+        let things: Things =
+            serde_json::from_slice(&files[Path::new("train_things.json")]).unwrap();
+        assert_eq!(things.images.len(), 7);
+        for things in things.images {
+            let corners: Vec<[f32; 4]> = things.iter().filter_map(|thing| thing.corners).collect();
+            assert!((3..=6).contains(&corners.len()));
+            for [x1, y1, x2, y2] in corners {
                 assert!(0.0 <= x1 && x1 < x2 && x2 <= CANVAS as f32);
                 assert!(0.0 <= y1 && y1 < y2 && y2 <= CANVAS as f32);
                 assert!(x2 - x1 < CANVAS as f32 / 2.0);

@@ -14,8 +14,10 @@ pub struct Answer {
     pub threshold: f64,
     /// How many photos met the filters.
     pub searched: usize,
-    /// Words of the query that none of these photos shows, in the order of the query.
+    /// Words and phrases of the query that none of these photos surely shows, in the order of the query.
     pub nothing_shows: Vec<String>,
+    /// Those of `nothing_shows` that some photo may show: its relevance is above the border, but in doubt.
+    pub perhaps_shown: Vec<String>,
     /// The words that the model has not learned: it cannot find photos that show them, and not leave
     /// them out either.
     pub unknown: Vec<String>,
@@ -36,7 +38,7 @@ pub struct PhotoResult {
     pub similarity: f32,
     /// How much of the query it shows.
     pub group: Group,
-    /// The words and phrases that it does not show.
+    /// The words and phrases that it surely does not show.
     pub missing: Vec<String>,
     /// Every word of the query, in order.
     pub words: Vec<WordResult>,
@@ -46,9 +48,9 @@ pub struct PhotoResult {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Group {
-    /// Every word that counts.
+    /// Every word that counts, or it is in doubt.
     Everything,
-    /// Some of them; or no word of the query counts, and the photo is merely similar.
+    /// It surely lacks some of them; or no word of the query counts, and the photo is merely similar.
     Part,
 }
 
@@ -65,6 +67,8 @@ pub struct WordResult {
     /// Whether the photo shows it: its relevance is above its border. Of a word of a quoted phrase,
     /// whether one region shows the whole phrase.
     pub shown: bool,
+    /// Whether that is beyond doubt; false for a word that does not count or is unknown.
+    pub sure: bool,
     /// Its highest relevance in the photo, a cosine; none for a word that does not count or is
     /// unknown.
     pub relevance: Option<f32>,

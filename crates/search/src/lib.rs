@@ -105,5 +105,7 @@ pub use photo::{
 };
 pub use plan::UpdatePlan;
 pub use scan::{Scan, ScanProblem};
-pub use searcher::{MODEL, Searcher};
+pub use searcher::{
+    Exclusion, MODEL, MatchQuality, OrderQuality, PhotoTruth, Pointing, SearchQuality, Searcher,
+};
 pub use writer::{MovedPhoto, Writer};

@@ -58,19 +58,21 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// What is known of a word, as a line.
 fn sentence(word: &WordResult) -> String {
     let name = &word.word;
-    match (word.relevance, word.border) {
-        (Some(relevance), Some(border)) if word.shown => {
-            format!("{name}: shown, relevance {relevance:.2} above its border {border:.2}")
-        }
-        (Some(relevance), Some(border)) if f64::from(relevance) > border => format!(
-            "{name}: shown (relevance {relevance:.2}, border {border:.2}), but no region shows the \
-             whole phrase"
-        ),
-        (Some(relevance), Some(border)) => {
-            format!("{name}: not shown, relevance {relevance:.2} below its border {border:.2}")
-        }
-        _ if word.counts => format!("{name}: the model has not learned this word"),
-        _ => format!("{name}: not a word that photos can show"),
+    let Some((relevance, border)) = word.relevance.zip(word.border) else {
+        return match word.counts {
+            true => format!("{name}: the model has not learned this word"),
+            false => format!("{name}: not a word that photos can show"),
+        };
+    };
+    let is_above = f64::from(relevance) > border;
+    let side = if is_above { "above" } else { "below" };
+    let numbers = format!("relevance {relevance:.2} {side} its border {border:.2}");
+    match (word.shown, word.sure) {
+        (true, true) => format!("{name}: shown, {numbers}"),
+        (true, false) => format!("{name}: perhaps shown, {numbers}"),
+        (false, true) if !is_above => format!("{name}: not shown, {numbers}"),
+        (false, false) if !is_above => format!("{name}: perhaps not shown, {numbers}"),
+        (false, _) => format!("{name}: {numbers}, but no region shows the whole phrase"),
     }
 }
 

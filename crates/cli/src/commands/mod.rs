@@ -3,6 +3,7 @@
 mod completions;
 mod data;
 mod evaluate;
+mod evaluate_search;
 mod explain;
 mod extract;
 mod import;
@@ -68,6 +69,8 @@ pub enum Command {
     Index(index::Arguments),
     /// Find the photos of an index that show what a query says.
     Search(search::Arguments),
+    /// Evaluate a search on photos of which it is known what they show.
+    EvaluateSearch(evaluate_search::Arguments),
     /// Show where a photo shows each word of a query.
     Explain(explain::Arguments),
     /// Learn the words of a model that was trained before, for searching.
@@ -127,6 +130,7 @@ pub fn run(command: &Command) -> anyhow::Result<Outcome> {
         Command::Search(arguments) => search::run(arguments)?,
         Command::Explain(arguments) => explain::run(arguments)?,
         Command::Words(arguments) => words::run(arguments)?,
+        Command::EvaluateSearch(arguments) => evaluate_search::run(arguments)?,
         Command::Score(arguments) => score::run(arguments)?,
         Command::Threshold(arguments) => threshold::run(arguments)?,
         Command::Recall(arguments) => recall::run(arguments)?,

@@ -18,9 +18,10 @@ use crate::terminal::{link, note, print, print_json, printable};
     -\"red ball\"              only photos that do not show both\n  \
     date:2024-05..2024-07    taken from May to July; also date:2024, date:2024-05.., date:..2023\n  \
     folder:DIR  camera:NAME  has:place\n\n\
-    A word that no photo shows is named as such, and no photo is listed in its place. Words such as \
-    `the`, which photos cannot show, are read but not looked for; the model learned from its captions \
-    which words these are.\n\n\
+    A word that no photo shows is named as such, and no photo is listed in its place. A number is the \
+    relevance of a word, and ? behind it says that it is too near to the word's border to be sure. Words \
+    such as `the`, which photos cannot show, are read but not looked for; the model learned from its \
+    captions which words these are.\n\n\
     Examples:\n  \
     uard search 'a dog jumps into water'\n  \
     uard search 'beach -people date:2024' --top 30 --open\n  \
@@ -73,10 +74,7 @@ fn text(answer: &Answer) -> String {
         .results
         .iter()
         .partition(|result| result.group == Group::Everything);
-    let is_judged = answer
-        .results
-        .iter()
-        .any(|result| !result.missing.is_empty());
+    let is_judged = part.iter().any(|result| !result.missing.is_empty());
     let part_title = match is_judged {
         true => "shows a part:",
         false => "no word of the query names what a photo can show; most similar:",
@@ -95,7 +93,11 @@ fn text(answer: &Answer) -> String {
     }
     let learned = |word: &&String| !answer.unknown.contains(word);
     for word in answer.nothing_shows.iter().filter(learned) {
-        lines.push(format!("no photo shows “{}”", printable(word)));
+        let name = printable(word);
+        lines.push(match answer.perhaps_shown.contains(word) {
+            true => format!("no photo clearly shows “{name}”; where it is marked with ?, one may"),
+            false => format!("no photo shows “{name}”"),
+        });
     }
     match (answer.searched, answer.results.is_empty()) {
         (0, _) => lines.push("no photo meets the conditions of the query".to_owned()),
@@ -112,10 +114,11 @@ fn result_lines(result: &PhotoResult) -> Vec<String> {
         .iter()
         .filter(|word| word.counts && !word.excluded);
     let words = words.map(|word| {
-        let word_text = printable(&word.word);
-        match word.relevance {
-            Some(relevance) if word.shown => format!("{word_text} {relevance:.2}"),
-            _ => format!("[no {word_text}]"),
+        let text = printable(&word.word);
+        match (word.relevance, word.shown, word.sure) {
+            (Some(relevance), true, true) => format!("{text} {relevance:.2}"),
+            (Some(relevance), _, false) => format!("{text} {relevance:.2}?"),
+            _ => format!("[no {text}]"),
         }
     });
     let words: Vec<String> = words.collect();

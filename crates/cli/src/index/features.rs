@@ -63,7 +63,7 @@ impl FeatureSource {
             )));
         };
         let pictures = (0..split.images()).into_par_iter();
-        let pictures = pictures.map(|image| split.image_file(image)?.canonicalize().ok());
+        let pictures = pictures.map(|image| picture(&split, image));
         Ok(Self {
             data: super::paths::existing(data)?,
             pictures: pictures.collect(),
@@ -159,7 +159,7 @@ impl FeatureSource {
         for (index, content) in contents.into_iter().enumerate() {
             let path = match &self.pictures[index] {
                 Some(picture) => picture.clone(),
-                None => self.placeholder(index),
+                None => placeholder(&self.split, index, &self.data),
             };
             let indexed = writer.index().photo_at(&path)?;
             if indexed.is_none_or(|photo| photo.content != content) {
@@ -187,17 +187,12 @@ impl FeatureSource {
         files.map(|file| (file.path.clone(), file)).collect()
     }
 
-    /// The path of an image without a picture: its id in the data directory, where no file is.
-    fn placeholder(&self, image: usize) -> PathBuf {
-        self.data.join(&self.split.ids[image])
-    }
-
     /// Removes the images that were indexed without a picture and have one now.
     fn remove_placeholders(&self, writer: &mut Writer) -> anyhow::Result<usize> {
         let pictures = self.pictures.iter().enumerate();
         let with_picture = pictures.filter(|(_, picture)| picture.is_some());
         let paths: Vec<PathBuf> = with_picture
-            .map(|(image, _)| self.placeholder(image))
+            .map(|(image, _)| placeholder(&self.split, image, &self.data))
             .collect();
         match paths.is_empty() {
             true => Ok(0),
@@ -252,4 +247,18 @@ impl FeatureSource {
             ..PhotoMetadata::default()
         })
     }
+}
+
+/// The path that an image of a split has in an index; `data` is the data directory, as an existing path.
+pub fn indexed_path(split: &Split, image: usize, data: &Path) -> PathBuf {
+    picture(split, image).unwrap_or_else(|| placeholder(split, image, data))
+}
+
+fn picture(split: &Split, image: usize) -> Option<PathBuf> {
+    split.image_file(image)?.canonicalize().ok()
+}
+
+/// The path of an image without a picture: its id in the data directory, where no file is.
+fn placeholder(split: &Split, image: usize, data: &Path) -> PathBuf {
+    data.join(&split.ids[image])
 }

@@ -1,0 +1,419 @@
+//! Answers queries: judges the words of a query in every photo, groups the photos, and ranks them.
+
+mod quality;
+mod terms;
+
+use std::cmp::Ordering;
+use std::path::Path;
+
+use candle_core::Device;
+use uard_attention::evidence::WordEvidence;
+use uard_attention::search::Search;
+use uard_attention::{Engine, Matcher, MatcherConfig, Sides, WeightRule};
+use uard_model::{Checkpoint, LearnedWords, Model, highest_relevance};
+
+pub use self::quality::{
+    Exclusion, MatchQuality, OrderQuality, PhotoTruth, Pointing, SearchQuality,
+};
+use self::terms::{JudgedTerm, JudgedWord, Margin, QueryWords, TermReader};
+use crate::answer::{Answer, Group, PhotoResult, WordResult};
+use crate::photo::PhotoId;
+use crate::query::Query;
+use crate::{Error, Filter, Index, Result, SelectedSegment, Selection};
+
+/// A threshold that every cosine is above.
+const BELOW_ALL: f64 = -2.0;
+
+/// The folder inside of an index that holds the files of its model.
+pub const MODEL: &str = "model";
+
+/// An index with its model in memory, for many queries.
+#[derive(Debug)]
+pub struct Searcher {
+    index: Index,
+    model: Model,
+    learned: LearnedWords,
+    threshold: f64,
+    /// Computes the similarity of a sentence, by the rule of the model.
+    sentences: Search,
+    /// Computes the highest relevance of a word.
+    words: Search,
+    /// Lists the relevance of a word in every region.
+    regions: Search,
+}
+
+/// A photo that meets the filters of a query.
+struct JudgedPhoto<'a> {
+    id: PhotoId,
+    segment: &'a SelectedSegment,
+    /// Its image in the segment.
+    position: usize,
+    /// The highest relevance of each judged word.
+    relevance: Vec<f32>,
+    /// How far it shows each term.
+    margins: Vec<Margin>,
+    /// How many of the wanted terms it surely lacks.
+    missing: usize,
+    /// How many of the excluded terms it may show.
+    doubtful: usize,
+    similarity: f32,
+}
+
+/// The region that shows several words best, and how far.
+struct SharedRegion {
+    region: usize,
+    margin: Margin,
+}
+
+impl Searcher {
+    /// Opens an index with the model inside of it. Regions are mapped when a query reads them.
+    ///
+    /// # Errors
+    /// When there is no index, or its model is missing, damaged, or another one than it was made
+    /// with.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let index = Index::open(folder)?;
+        let checkpoint = Checkpoint::open(&folder.join(MODEL))?;
+        let identity = checkpoint.identity()?;
+        index.expect_model(&identity)?;
+        let words = checkpoint.words_path();
+        if !words.is_file() {
+            return Err(Error::NoWords { path: words });
+        }
+        let learned = LearnedWords::read(&words, &identity)?;
+        let model = checkpoint.model(&Device::Cpu)?;
+        let running = Engine::Auto.open(Some(index.model().precision), &Device::Cpu)?;
+        let threshold = checkpoint.threshold(None);
+        let every_region = Matcher::new(MatcherConfig {
+            rule: WeightRule::Masked,
+            sides: Sides::Words,
+            inverse_temperature: Some(1.0),
+        })?;
+        Ok(Self {
+            regions: Search::on(&every_region, BELOW_ALL, &running)?,
+            sentences: Search::on(model.matcher(), threshold, &running)?,
+            words: Search::on(&highest_relevance()?, threshold, &running)?,
+            index,
+            model,
+            learned,
+            threshold,
+        })
+    }
+
+    /// The index.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The best photos for a query, at most `top`: first those that may show every word that counts, then
+    /// those that surely lack one, then two, and so on. Among equals the more similar to the sentence comes
+    /// first, after all that show words side by side (`red ball`) in one region; then the lower number. A
+    /// photo that shows none of the words is not listed.
+    ///
+    /// # Errors
+    /// When the query is wrong, or the index cannot be read.
+    pub fn answer(&mut self, text: &str, top: usize) -> Result<Answer> {
+        let query = Query::parse(text, &|word| self.counts(word))?;
+        let words = self.query_words(&query)?;
+        let selection = self.index.select(&query.filter)?;
+        let mut photos = self.judge(&selection, &words)?;
+        let any = |holds: &dyn Fn(Margin) -> bool, term: usize| {
+            photos.iter().any(|photo| holds(photo.margins[term]))
+        };
+        let nothing_shows = words.wanted(|term| !any(&Margin::is_surely_shown, term));
+        let perhaps_shown = words
+            .wanted(|term| any(&Margin::is_shown, term) && !any(&Margin::is_surely_shown, term));
+        let unknown = words.terms.iter().filter(|term| term.words.is_empty());
+        let unknown = unknown.map(|term| term.label.clone()).collect();
+        photos.retain(|photo| words.accept(photo));
+        self.add_similarities(&query.sentence, &mut photos)?;
+        let results = self.best(&mut photos, &words, top)?.into_iter();
+        let results = results.map(|photo| self.result(photo, &words));
+        Ok(Answer {
+            query: text.to_owned(),
+            threshold: self.threshold,
+            searched: selection.photos(),
+            nothing_shows,
+            perhaps_shown,
+            unknown,
+            results: results.collect::<Result<_>>()?,
+        })
+    }
+
+    /// How one photo of the index shows a query, whatever the query's filters and exclusions.
+    ///
+    /// # Errors
+    /// When the photo is not in the index, the query is wrong, or the index cannot be read.
+    pub fn explain(&mut self, photo: &Path, text: &str) -> Result<PhotoResult> {
+        let query = Query::parse(text, &|word| self.counts(word))?;
+        let words = self.query_words(&query)?;
+        let selection = self.index.select(&Filter {
+            path: Some(photo.to_owned()),
+            ..Filter::default()
+        })?;
+        let mut photos = self.judge(&selection, &words)?;
+        self.add_similarities(&query.sentence, &mut photos)?;
+        match photos.first() {
+            Some(found) => self.result(found, &words),
+            None => Err(Error::NotIndexed {
+                path: self.index.folder().to_owned(),
+                photo: photo.to_owned(),
+            }),
+        }
+    }
+
+    /// Whether a word names something that a photo can show. A word that was not learned may.
+    fn counts(&self, word: &str) -> bool {
+        let learned = self.learned.get(&word.to_lowercase());
+        learned.is_none_or(|word| word.border.is_some())
+    }
+
+    /// The words of a query as the text model reads them.
+    fn query_words(&self, query: &Query) -> Result<QueryWords> {
+        let mut reader = TermReader::new(&self.learned);
+        for part in &query.terms {
+            let read = self.model.text().words(&part.text);
+            let read = read.map_err(uard_model::Error::from)?.into_iter();
+            // Punctuation, and endings such as 's.
+            let read = read.filter(|word| word.text.starts_with(char::is_alphanumeric));
+            reader.read(part, read.map(|word| word.text));
+        }
+        reader.finish(&self.words)
+    }
+
+    /// Judges every selected photo, in the order of the selection.
+    fn judge<'a>(
+        &self,
+        selection: &'a Selection,
+        words: &QueryWords,
+    ) -> Result<Vec<JudgedPhoto<'a>>> {
+        let mut judged = Vec::with_capacity(selection.photos());
+        for segment in &selection.segments {
+            let (found, count) = match &words.vectors {
+                None => (Vec::new(), 0),
+                Some(vectors) => {
+                    let (regions, images) = (&segment.regions, &segment.positions);
+                    let found = self.words.captions_for_images(regions, vectors, images)?;
+                    (found, vectors.captions())
+                }
+            };
+            let photos = segment.photos.iter().zip(&segment.positions).enumerate();
+            for (at, (&id, &position)) in photos {
+                let mut photo = JudgedPhoto {
+                    id,
+                    segment,
+                    position,
+                    relevance: found[at * count..(at + 1) * count].to_vec(),
+                    margins: Vec::with_capacity(words.terms.len()),
+                    missing: 0,
+                    doubtful: 0,
+                    similarity: 0.0,
+                };
+                for term in &words.terms {
+                    let margin = self.margin(&photo, words, &term.words)?;
+                    photo.margins.push(margin);
+                }
+                words.count(&mut photo);
+                judged.push(photo);
+            }
+        }
+        Ok(judged)
+    }
+
+    /// How far a photo shows some words, several of them in one region.
+    fn margin(
+        &self,
+        photo: &JudgedPhoto<'_>,
+        words: &QueryWords,
+        together: &[JudgedWord],
+    ) -> Result<Margin> {
+        let apart = photo.margin_apart(together);
+        // A region shows the words at most as well as the whole photo does.
+        match together.len() > 1 && !apart.is_surely_missing() {
+            true => Ok(self.shared_region(photo, words, together)?.margin),
+            false => Ok(apart),
+        }
+    }
+
+    /// The region that shows all of some words best: its least distance above their borders is the
+    /// largest.
+    fn shared_region(
+        &self,
+        photo: &JudgedPhoto<'_>,
+        words: &QueryWords,
+        together: &[JudgedWord],
+    ) -> Result<SharedRegion> {
+        let mut least: Vec<f64> = Vec::new();
+        for word in together {
+            let evidence = self.evidence(photo, words, *word)?;
+            for found in evidence.iter().flat_map(|word| &word.regions) {
+                if found.region >= least.len() {
+                    least.resize(found.region + 1, f64::INFINITY);
+                }
+                let above = f64::from(found.relevance) - word.border.relevance;
+                least[found.region] = least[found.region].min(above);
+            }
+        }
+        let best = least.into_iter().enumerate();
+        let best = best.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
+        let (region, above) = best.unwrap_or((0, f64::NEG_INFINITY));
+        Ok(SharedRegion {
+            region,
+            margin: Margin::new(above, together),
+        })
+    }
+
+    /// The first `top` photos in the order of [`Searcher::answer`].
+    fn best<'p, 'a>(
+        &self,
+        photos: &'p mut [JudgedPhoto<'a>],
+        words: &QueryWords,
+        top: usize,
+    ) -> Result<Vec<&'p JudgedPhoto<'a>>> {
+        photos.sort_by(|a, b| {
+            let order = a.compare_groups(b);
+            let order = order.then(b.similarity.total_cmp(&a.similarity));
+            order.then(a.id.cmp(&b.id))
+        });
+        let mut best = Vec::new();
+        for group in photos.chunk_by(|a, b| a.compare_groups(b).is_eq()) {
+            let mut by_apart = vec![Vec::new(); words.neighbours.len() + 1];
+            for photo in group {
+                // The photos after these cannot be among the best.
+                if best.len() + by_apart[0].len() >= top {
+                    break;
+                }
+                by_apart[self.count_apart(photo, words)?].push(photo);
+            }
+            best.extend(by_apart.into_iter().flatten());
+        }
+        best.truncate(top);
+        Ok(best)
+    }
+
+    /// How many words side by side a photo surely shows in different regions only.
+    fn count_apart(&self, photo: &JudgedPhoto<'_>, words: &QueryWords) -> Result<usize> {
+        let mut apart = 0;
+        for together in &words.neighbours {
+            let margin = self.margin(photo, words, together)?;
+            apart += usize::from(margin.is_surely_missing());
+        }
+        Ok(apart)
+    }
+
+    /// The relevance of a judged word in every region of a photo.
+    fn evidence(
+        &self,
+        photo: &JudgedPhoto<'_>,
+        words: &QueryWords,
+        word: JudgedWord,
+    ) -> Result<Option<WordEvidence>> {
+        let Some(vectors) = &words.vectors else {
+            return Ok(None);
+        };
+        let (regions, image) = (&photo.segment.regions, photo.position);
+        let evidence = self.regions.evidence(regions, vectors, image, word.index)?;
+        Ok(evidence.words.into_iter().next())
+    }
+
+    /// Computes the similarity of the sentence with each photo; they are in the order of their
+    /// segments.
+    fn add_similarities(&self, sentence: &str, photos: &mut [JudgedPhoto<'_>]) -> Result<()> {
+        if sentence.is_empty() || photos.is_empty() {
+            return Ok(());
+        }
+        let words = self.model.texts(&[sentence])?;
+        let words = self.sentences.collect_words(&words)?;
+        for photos in photos.chunk_by_mut(|a, b| std::ptr::eq(a.segment, b.segment)) {
+            let regions = &photos[0].segment.regions;
+            let images: Vec<usize> = photos.iter().map(|photo| photo.position).collect();
+            let found = self
+                .sentences
+                .captions_for_images(regions, &words, &images)?;
+            for (photo, similarity) in photos.iter_mut().zip(found) {
+                photo.similarity = similarity;
+            }
+        }
+        Ok(())
+    }
+
+    /// The region of highest relevance; for a word of a phrase, or beside others, the region that shows
+    /// them together, if there is one.
+    fn region_of_word(
+        &self,
+        photo: &JudgedPhoto<'_>,
+        words: &QueryWords,
+        word: JudgedWord,
+    ) -> Result<Option<usize>> {
+        let phrases = words.terms.iter().map(|term| &term.words);
+        for together in phrases.chain(&words.neighbours) {
+            let is_part = together.iter().any(|part| part.index == word.index);
+            if is_part && together.len() > 1 {
+                let shared = self.shared_region(photo, words, together)?;
+                if shared.margin.is_shown() {
+                    return Ok(Some(shared.region));
+                }
+            }
+        }
+        let evidence = self.evidence(photo, words, word)?;
+        Ok(evidence.map(|word| word.best_region))
+    }
+
+    /// A listed photo, with the region of each word.
+    fn result(&self, photo: &JudgedPhoto<'_>, words: &QueryWords) -> Result<PhotoResult> {
+        let id = photo.id;
+        let indexed = self.index.photo(id)?.ok_or_else(|| Error::NoPhoto {
+            path: self.index.folder().to_owned(),
+            id,
+        })?;
+        let preview = self.index.preview(id)?;
+        let boxes = preview.map_or_else(Vec::new, |preview| preview.boxes);
+        let mut found = Vec::with_capacity(words.words.len());
+        for word in &words.words {
+            let region = match word.judged {
+                Some(judged) => self.region_of_word(photo, words, judged)?,
+                None => None,
+            };
+            let margin = word.term.map(|term| photo.margins[term]);
+            found.push(WordResult {
+                word: word.text.clone(),
+                counts: word.term.is_some(),
+                excluded: word.term.is_some_and(|at| !words.terms[at].is_wanted()),
+                shown: margin.is_some_and(Margin::is_shown),
+                sure: word.judged.is_some() && margin.is_some_and(Margin::is_sure),
+                relevance: word.judged.map(|judged| photo.relevance[judged.index]),
+                border: word.judged.map(|judged| judged.border.relevance),
+                region,
+                region_box: region.and_then(|region| boxes.get(region)).copied(),
+            });
+        }
+        let missing = words.wanted(|term| photo.margins[term].is_surely_missing());
+        let is_judged = words.terms.iter().any(JudgedTerm::is_wanted);
+        Ok(PhotoResult {
+            id: id.0,
+            path: indexed.file.path,
+            similarity: photo.similarity,
+            group: match missing.is_empty() && is_judged {
+                true => Group::Everything,
+                false => Group::Part,
+            },
+            missing,
+            words: found,
+        })
+    }
+}
+
+impl JudgedPhoto<'_> {
+    /// How far it shows each of some words, in one region or several.
+    fn margin_apart(&self, words: &[JudgedWord]) -> Margin {
+        let above =
+            |word: &JudgedWord| f64::from(self.relevance[word.index]) - word.border.relevance;
+        let least = words.iter().map(above).min_by(f64::total_cmp);
+        Margin::new(least.unwrap_or(f64::NEG_INFINITY), words)
+    }
+
+    fn compare_groups(&self, other: &Self) -> Ordering {
+        let order = self.missing.cmp(&other.missing);
+        order.then(self.doubtful.cmp(&other.doubtful))
+    }
+}
