@@ -19,6 +19,7 @@ mod study;
 mod tables;
 mod terminal;
 mod threads;
+mod thumbnails;
 mod train;
 mod weights;
 

@@ -60,7 +60,7 @@ impl Place {
             .identity()
             .unwrap();
         let words = LearnedWords::read(&self.at("run").join(WORDS), &identity).unwrap();
-        let judged = words.words().iter().filter(|word| word.border.is_some());
+        let judged = words.words().iter().filter(|word| word.borders.is_some());
         let split = judged.filter(|word| {
             let found = self.search(&word.text)["results"].as_array().unwrap().len();
             (1..24).contains(&found)

@@ -33,9 +33,14 @@ const LEAST_IMAGES: usize = 10;
 /// The most images, with their captions, that words are learned from.
 const MOST_IMAGES: usize = 6000;
 
-/// How many standard deviations of the relevance in photos that show a word are in doubt, on either side
-/// of its border.
-const DOUBT: f64 = 1.5;
+/// How many standard deviations of the relevance in photos that show a word are in doubt below the
+/// threshold of least error, and above it.
+const DOUBT_BELOW: f64 = 2.0;
+const DOUBT_ABOVE: f64 = 1.0;
+
+/// How much it counts that few photos show a word: 0 not at all, 1 as the share of the captions says. More
+/// photos show a word than captions say, because captions do not name everything.
+const RARITY: f64 = 0.5;
 
 /// A word is not judged if its border errs more than this: the share of images with the word that lie
 /// below it, plus that of images without it above it. Function words are near 1.
@@ -70,27 +75,29 @@ pub struct LearnedWord {
     /// The word as the text model reads it.
     pub text: String,
     /// None if photos with and without the word cannot be told apart by it, as for `the`.
-    pub border: Option<WordBorder>,
+    pub borders: Option<WordBorders>,
     /// The number of images whose captions have the word.
     pub images: usize,
 }
 
-/// The border of relevance between photos that show a word and photos that do not.
+/// The relevance, a cosine, at which it turns from unlikely to certain that a photo shows a word.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WordBorder {
-    /// Photos of higher relevance show the word, with the least error; a cosine.
-    pub relevance: f64,
-    /// Nearer to the border than this, on either side, a photo may show the word or not.
-    pub doubt: f64,
+pub struct WordBorders {
+    /// Photos of at most this relevance surely do not show the word.
+    pub missing: f64,
+    /// Photos of higher relevance show the word, as far as one can guess.
+    pub shown: f64,
+    /// Photos of higher relevance surely show the word.
+    pub sure: f64,
 }
 
 impl LearnedWords {
     /// Learns the words of a split's captions, for a model that was trained on them.
     ///
     /// The vector of a word is the mean of its vectors over all captions, scaled to unit length. Its
-    /// border has the least error between the highest relevance in images whose captions have the
-    /// word and in all others. `on_progress` is called with the number of images that are done and
+    /// borders lie around the threshold of least error between the highest relevance in images whose
+    /// captions have the word and in all others. `on_progress` is called with the number of images that are done and
     /// of all.
     ///
     /// # Errors
@@ -118,7 +125,7 @@ impl LearnedWords {
         for (text, sum) in sums.0 {
             words.header.words.push(LearnedWord {
                 text,
-                border: None,
+                borders: None,
                 images: sum.images.len(),
             });
             words.vectors.extend(unit(&sum.vector));
@@ -135,7 +142,7 @@ impl LearnedWords {
                 let has_word = images_of_words[at].contains(image);
                 samples[usize::from(has_word)].push(relevance[row * count + at]);
             }
-            word.border = border(&samples[1], &samples[0]);
+            word.borders = borders(&samples[1], &samples[0]);
         }
         Ok(words)
     }
@@ -352,17 +359,26 @@ fn evenly_spread(count: usize) -> Vec<usize> {
     (0..taken).map(|at| at * count / taken).collect()
 }
 
-/// The border of least error between two samples of relevance; none if it errs too often.
-fn border(shown: &[f32], not_shown: &[f32]) -> Option<WordBorder> {
+/// The borders between two samples of relevance; none if the threshold of least error errs too often.
+fn borders(shown: &[f32], not_shown: &[f32]) -> Option<WordBorders> {
     if shown.len().min(not_shown.len()) < LEAST_IMAGES {
         return None;
     }
+    let rarity = (not_shown.len() as f64 / shown.len() as f64).powf(RARITY);
     let normal = |samples| Distribution::from_samples(DistributionKind::Normal, samples).ok();
     let (shown, not_shown) = (normal(shown)?, normal(not_shown)?);
-    let relevance = least_error_threshold(&shown, &not_shown, 1.0).ok()?;
-    let error = error_probability(&shown, &not_shown, 1.0, relevance);
-    let doubt = DOUBT * shown.std();
-    (error <= LARGEST_ERROR).then_some(WordBorder { relevance, doubt })
+    let even = least_error_threshold(&shown, &not_shown, 1.0).ok()?;
+    if error_probability(&shown, &not_shown, 1.0, even) > LARGEST_ERROR {
+        return None;
+    }
+    // Where there is no such threshold, no photo is taken to show so rare a word: cosines are at most 1.
+    let rare = least_error_threshold(&shown, &not_shown, rarity.max(1.0)).unwrap_or(1.0);
+    let sure = even + DOUBT_ABOVE * shown.std();
+    Some(WordBorders {
+        missing: even - DOUBT_BELOW * shown.std(),
+        shown: rare.max(even),
+        sure: rare.max(sure),
+    })
 }
 
 #[cfg(test)]
@@ -374,14 +390,24 @@ mod tests {
     }
 
     #[test]
-    fn a_border_lies_between_samples_that_differ() {
-        let found = border(&around(0.6), &around(0.2)).unwrap();
-        assert!((0.26..0.6).contains(&found.relevance), "{found:?}");
+    fn borders_lie_between_samples_that_differ() {
+        let found = borders(&around(0.6), &around(0.2)).unwrap();
+        assert!((0.26..0.6).contains(&found.shown), "{found:?}");
         // 40 samples of 0 to 6 hundredths: their standard deviation is 0.02.
-        assert!((found.doubt - DOUBT * 0.02).abs() < 1e-3, "{found:?}");
-        assert_eq!(border(&around(0.2), &around(0.2)), None);
-        assert_eq!(border(&around(0.2), &around(0.6)), None);
-        assert_eq!(border(&around(0.6)[..LEAST_IMAGES - 1], &around(0.2)), None);
+        assert!(
+            (found.shown - found.missing - 0.04).abs() < 1e-3,
+            "{found:?}"
+        );
+        assert!((found.sure - found.shown - 0.02).abs() < 1e-3, "{found:?}");
+        // Ten times as many photos without the word: more is asked of a photo.
+        let rare = borders(&around(0.6), &around(0.2).repeat(10)).unwrap();
+        assert!(rare.shown > found.shown, "{rare:?}");
+        assert_eq!(borders(&around(0.2), &around(0.2)), None);
+        assert_eq!(borders(&around(0.2), &around(0.6)), None);
+        assert_eq!(
+            borders(&around(0.6)[..LEAST_IMAGES - 1], &around(0.2)),
+            None
+        );
     }
 
     #[test]
@@ -392,21 +418,22 @@ mod tests {
         assert_eq!((spread.len(), spread[1]), (MOST_IMAGES, 2));
     }
 
-    const BORDER: WordBorder = WordBorder {
-        relevance: 0.1 + 0.2,
-        doubt: 0.05,
+    const BORDERS: WordBorders = WordBorders {
+        missing: 0.05,
+        shown: 0.1 + 0.2,
+        sure: 0.4,
     };
 
     fn words() -> LearnedWords {
-        let word = |text: &str, border| LearnedWord {
+        let word = |text: &str, borders| LearnedWord {
             text: text.to_owned(),
-            border,
+            borders,
             images: 12,
         };
         LearnedWords {
             header: Header {
                 model: "5f2c".to_owned(),
-                words: vec![word("dog", Some(BORDER)), word("the", None)],
+                words: vec![word("dog", Some(BORDERS)), word("the", None)],
             },
             vectors: vec![0.6, 0.8, 1.0, 0.0],
             width: 2,
@@ -420,7 +447,7 @@ mod tests {
         words().write(&path).unwrap();
         let read = LearnedWords::read(&path, "5f2c").unwrap();
         assert_eq!(read, words());
-        assert_eq!(read.get("dog").unwrap().border, Some(BORDER));
+        assert_eq!(read.get("dog").unwrap().borders, Some(BORDERS));
         assert_eq!(read.get("cat"), None);
         let found = read.vectors(&["the", "cat", "dog"]).unwrap();
         let rows = found

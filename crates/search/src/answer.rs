@@ -29,8 +29,8 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PhotoResult {
-    /// Its number in the index.
-    pub id: i64,
+    /// Its number in the index; none for a photo that is not in the index.
+    pub id: Option<i64>,
     /// Its file. In JSON, bytes that are not UTF-8 are replaced.
     #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn a_path_of_any_bytes_is_written_as_json() {
         let result = PhotoResult {
-            id: 1,
+            id: Some(1),
             path: std::ffi::OsString::from_vec(b"/p/\xff.jpg".to_vec()).into(),
             similarity: 0.5,
             group: Group::Part,

@@ -106,6 +106,7 @@ pub use photo::{
 pub use plan::UpdatePlan;
 pub use scan::{Scan, ScanProblem};
 pub use searcher::{
-    Exclusion, MODEL, MatchQuality, OrderQuality, PhotoTruth, Pointing, SearchQuality, Searcher,
+    Exclusion, MODEL, MatchQuality, OrderQuality, PhotoTruth, Pointing, QueryPhoto, SearchQuality,
+    Searcher,
 };
 pub use writer::{MovedPhoto, Writer};

@@ -7,7 +7,7 @@ use bytemuck::Pod;
 use half::bf16;
 use uard_linalg::panels::PANEL;
 
-use super::fragments::{Fragments, MOST_FRAGMENTS, Part, Shape};
+use super::fragments::{Fragments, MOST_FRAGMENTS, Part, Shape, number_index};
 use super::gram::gram;
 use super::layout::{Kind, Layout};
 use super::panel::{Vectors, fill};
@@ -275,11 +275,6 @@ impl<'a> PanelTask<'a> {
             }
         }
     }
-}
-
-/// The index of a vector's u32 on a line of its panel, for panels of `lines` lines.
-fn number_index(place: usize, line: usize, lines: usize) -> usize {
-    (place / PANEL * lines + line) * PANEL + place % PANEL
 }
 
 /// The panels of a part from `first` on; none for a part that is not stored.

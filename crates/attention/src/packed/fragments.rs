@@ -11,7 +11,7 @@ use uard_linalg::panels::{Element, PANEL, padded_depth};
 
 use super::file::Origin;
 use super::layout::Layout;
-use super::storage::Section;
+use super::storage::{LINE_BYTES, Section};
 use crate::{Error, Precision, Result};
 
 /// The widest joint space: the bounds of rounding are proven up to this width.
@@ -196,6 +196,33 @@ impl Fragments {
         self.part(part).numbers()
     }
 
+    /// An entry of regions, row-major [R, D]: as they were packed, or rounded to bf16 where f32 is not
+    /// stored.
+    pub fn vectors(&self, entry: usize) -> Vec<f32> {
+        let width = self.shape.width;
+        let is_f32 = self.supports(Precision::F32);
+        let part = if is_f32 { Part::F32 } else { Part::Bf16 };
+        let words: &[u32] = self.part(part).numbers();
+        // A word of a column is one f32, or two bf16 of which the first is the lower half.
+        let lines = part.bytes_of_panel(width) / LINE_BYTES;
+        let mut vectors = Vec::with_capacity(self.layout.counts()[entry] * width);
+        for place in self.layout.places_of(entry) {
+            let end = vectors.len() + width;
+            for line in 0..lines {
+                let word = words[number_index(place, line, lines)];
+                match is_f32 {
+                    true => vectors.push(f32::from_bits(word)),
+                    false => vectors.extend([
+                        f32::from_bits(word << 16),
+                        f32::from_bits(word & 0xffff_0000),
+                    ]),
+                }
+            }
+            vectors.truncate(end);
+        }
+        vectors
+    }
+
     /// An entry's Gram matrix.
     pub fn gram(&self, entry: usize) -> &[f32] {
         &self.part(Part::Grams).numbers()[self.layout.gram_of(entry)]
@@ -206,4 +233,9 @@ impl Fragments {
         let places: Range<usize> = self.layout.places_of(entry);
         &self.part(part).numbers()[places]
     }
+}
+
+/// The index of a vector's u32 on a line of its panel, for panels of `lines` lines.
+pub fn number_index(place: usize, line: usize, lines: usize) -> usize {
+    (place / PANEL * lines + line) * PANEL + place % PANEL
 }

@@ -47,10 +47,11 @@ use std::io;
 use std::path::Path;
 
 use bytemuck::Pod;
+use candle_core::{Device, Tensor};
 use uard_core::{Regions, Words};
 use uard_linalg::panels::{ColumnPanels, Element, RowPanels, padded_depth};
 
-use crate::{Precision, Result};
+use crate::{Error, Precision, Result};
 use builder::Builder;
 use fragments::{Fragments, Part, Shape};
 pub use fragments::{LARGEST_WIDTH, MOST_FRAGMENTS};
@@ -97,6 +98,24 @@ impl PackedRegions {
     /// The blocks of images, in order. Each image is in one of them.
     pub fn blocks(&self) -> &[ImageBlock] {
         self.fragments.layout().blocks()
+    }
+
+    /// The regions of one image, for callers that no longer have them: unit vectors, rounded to bf16
+    /// where f32 is not stored.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    pub fn image(&self, image: usize) -> Result<Regions> {
+        let Some(&count) = self.counts().get(image) else {
+            return Err(Error::NoSuchEntry {
+                what: "image",
+                index: image,
+                count: self.images(),
+            });
+        };
+        let rows = self.fragments.vectors(image);
+        let rows = Tensor::from_vec(rows, (1, count, self.width()), &Device::Cpu)?;
+        Ok(Regions::normalized(&rows, vec![count])?)
     }
 
     /// Panels of `T` as columns.

@@ -150,7 +150,7 @@ fn table_of_matches(matches: &[MatchQuality]) -> String {
         "photos",
         "queries",
         "the search",
-        "above the border",
+        "perhaps shown too",
         "best cutoff in hindsight",
     ]);
     for found in matches {

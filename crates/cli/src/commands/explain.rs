@@ -1,15 +1,16 @@
-//! `uard explain`: shows where a photo of an index shows each word of a query.
+//! `uard explain`: shows where a photo shows each word of a query.
 
 use std::path::PathBuf;
 
 use anyhow::Context;
 use uard_features::backbone::{Photo, PhotoLimits};
-use uard_search::Searcher;
 use uard_search::answer::{PhotoResult, WordResult};
+use uard_search::{Error, Searcher};
 
 use super::Format;
 use crate::drawing::{Line, Mark, draw};
 use crate::index::paths::{IndexArgument, existing};
+use crate::index::query_photo::encode;
 use crate::terminal::{note, print, print_json, printable};
 
 /// Arguments of `uard explain`.
@@ -17,7 +18,7 @@ use crate::terminal::{note, print, print_json, printable};
 #[command(after_help = "Example:\n  \
     uard explain ~/Pictures/dog.jpg 'a dog jumps into water' --out dog.png")]
 pub struct Arguments {
-    /// A photo of the index.
+    /// A photo. One that is not in the index is encoded as the photos of the index were.
     #[arg(value_name = "PHOTO")]
     photo: PathBuf,
     /// The query, as for `uard search`; filters are ignored.
@@ -37,7 +38,13 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let path = existing(&arguments.photo)?;
     let mut searcher = Searcher::open(&arguments.index.folder()?)?;
-    let result = searcher.explain(&path, &arguments.query)?;
+    let result = match searcher.explain(&path, &arguments.query) {
+        Err(Error::NotIndexed { .. }) => {
+            let photo = encode(&searcher, &path)?;
+            searcher.explain_photo(&photo, &path, &arguments.query)?
+        }
+        explained => explained?,
+    };
     let lines: Vec<String> = result.words.iter().map(sentence).collect();
     if let Some(out) = &arguments.out {
         let photo = Photo::open(&path, PhotoLimits::default())?;

@@ -1,13 +1,17 @@
 //! `uard search`: finds the photos of an index that show what a query says.
 
+use std::path::PathBuf;
+
 use anyhow::Context;
-use uard_search::Searcher;
 use uard_search::answer::{Answer, Group, PhotoResult};
+use uard_search::{Index, PhotoId, Searcher};
 
 use super::Format;
 use crate::exit::wrong;
-use crate::index::paths::IndexArgument;
+use crate::index::paths::{IndexArgument, existing};
+use crate::index::query_photo::query_photo;
 use crate::terminal::{link, note, print, print_json, printable};
+use crate::thumbnails::PictureProtocol;
 
 /// Arguments of `uard search`.
 #[derive(Debug, clap::Args)]
@@ -25,11 +29,21 @@ use crate::terminal::{link, note, print, print_json, printable};
     Examples:\n  \
     uard search 'a dog jumps into water'\n  \
     uard search 'beach -people date:2024' --top 30 --open\n  \
+    uard search --like beach.jpg 'not people'\n  \
     uard search 'red car' --format json")]
 pub struct Arguments {
     /// What photos should show, in quotes.
-    #[arg(value_name = "QUERY", allow_hyphen_values = true)]
+    #[arg(
+        value_name = "QUERY",
+        allow_hyphen_values = true,
+        required_unless_present = "like",
+        default_value = ""
+    )]
     query: String,
+    /// Lists first the photos that look most like this one, which need not be in the index. Of a query
+    /// beside it, photos are judged by the words.
+    #[arg(long, value_name = "PHOTO")]
+    like: Option<PathBuf>,
     #[command(flatten)]
     index: IndexArgument,
     /// Number of photos to list.
@@ -45,16 +59,29 @@ pub struct Arguments {
 
 /// Answers the query and prints the answer.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if arguments.query.trim().is_empty() {
+    let (query, top) = (&arguments.query, arguments.top);
+    if query.trim().is_empty() && arguments.like.is_none() {
         let mend =
             "the query is empty: say what photos should show, such as 'a dog jumps into water'";
         return Err(wrong(mend.to_owned()));
     }
     let mut searcher = Searcher::open(&arguments.index.folder()?)?;
-    let answer = searcher.answer(&arguments.query, arguments.top)?;
+    let answer = match &arguments.like {
+        None => searcher.answer(query, top)?,
+        Some(photo) => {
+            let photo = query_photo(&mut searcher, &existing(photo)?)?;
+            searcher.answer_like(&photo, query, top)?
+        }
+    };
     match arguments.format {
         Format::Json => print_json(&answer)?,
-        Format::Table => print(&text(&answer))?,
+        Format::Table => {
+            let others = match arguments.like {
+                None => "no word of the query names what a photo can show; most similar:",
+                Some(_) => "looks most alike:",
+            };
+            print(&text(&answer, others, searcher.index())?)?;
+        }
     }
     match answer.results.first() {
         Some(best) if arguments.open => open::that_detached(&best.path)
@@ -67,22 +94,27 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// The answer for people.
-fn text(answer: &Answer) -> String {
+/// The answer for people, with thumbnails where the terminal shows pictures. `others` is the title of photos
+/// that are listed for their similarity alone.
+fn text(answer: &Answer, others: &str, index: &Index) -> anyhow::Result<String> {
+    let protocol = PictureProtocol::of_stdout();
     let mut lines = Vec::new();
     let (everything, part): (Vec<_>, Vec<_>) = answer
         .results
         .iter()
         .partition(|result| result.group == Group::Everything);
     let is_judged = part.iter().any(|result| !result.missing.is_empty());
-    let part_title = match is_judged {
-        true => "shows a part:",
-        false => "no word of the query names what a photo can show; most similar:",
-    };
+    let part_title = if is_judged { "shows a part:" } else { others };
     for (title, group) in [("shows everything:", everything), (part_title, part)] {
         if !group.is_empty() {
             lines.push(title.to_owned());
-            lines.extend(group.into_iter().flat_map(result_lines));
+            for result in group {
+                lines.extend(result_lines(result));
+                if let (Some(protocol), Some(id)) = (protocol, result.id) {
+                    let preview = index.preview(PhotoId(id))?;
+                    lines.extend(preview.and_then(|found| protocol.picture(&found.thumbnail)));
+                }
+            }
         }
     }
     for word in &answer.unknown {
@@ -104,7 +136,7 @@ fn text(answer: &Answer) -> String {
         (searched, true) => lines.push(format!("none of {searched} photos answers the query")),
         _ => {}
     }
-    lines.join("\n")
+    Ok(lines.join("\n"))
 }
 
 /// Lines of a result: similarity and photo, and the evidence of each word that is looked for.

@@ -47,7 +47,7 @@ pub fn learn(checkpoint: &Checkpoint, model: &Model, split: &Split) -> anyhow::R
     let on_progress = |done, total| advance(&bar, done, total);
     let words = LearnedWords::learn(checkpoint, model, split, &on_progress)?;
     bar.finish_and_clear();
-    let judged = words.words().iter().filter(|word| word.border.is_some());
+    let judged = words.words().iter().filter(|word| word.borders.is_some());
     note(&format!(
         "{} words learned, of which photos can show {}",
         words.words().len(),

@@ -7,5 +7,6 @@ pub mod model;
 pub mod paths;
 mod photo;
 pub mod photos;
+pub mod query_photo;
 pub mod report;
 pub mod watching;

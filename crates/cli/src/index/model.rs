@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use candle_core::Device;
+use serde::{Deserialize, Serialize};
 use uard_attention::Precision;
 use uard_features::extract::{EncoderOptions, OpenEncoder};
 use uard_files::DirectoryLock;
@@ -15,8 +16,12 @@ use uard_model::config::ImagesConfig;
 use uard_model::{Checkpoint, Model, WORDS};
 use uard_search::{Error, Index, MODEL, ModelIdentity, Writer};
 
+use super::paths::resolved;
 use crate::exit::wrong;
 use crate::weights::weights_of_encoder;
+
+/// The file in the model's folder of an index that says how its photos were encoded.
+const ENCODER: &str = "encoder.json";
 
 /// How many digits of the hash of weights name an encoder.
 pub const HASH_DIGITS: usize = 16;
@@ -162,12 +167,44 @@ pub fn expect_encoder(index: &Index, folder: &Path, found: &str) -> anyhow::Resu
 }
 
 /// Settings of the encoder that differ from the configuration of the model.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EncoderChoice {
     /// Its weights.
     pub weights: Option<Source>,
     /// The number type of its products.
     pub matmul: Option<Matmul>,
+}
+
+impl EncoderChoice {
+    /// Whether an index knows how its photos were encoded; one of features does not.
+    pub fn is_remembered(index: &Path) -> bool {
+        index.join(MODEL).join(ENCODER).exists()
+    }
+
+    /// What is given, and else what the photos of an index were encoded with.
+    pub fn or_remembered(&self, index: &Path) -> anyhow::Result<Self> {
+        let path = index.join(MODEL).join(ENCODER);
+        let remembered: Self = match path.exists() {
+            true => uard_files::read_json(&path, "weights and matmul of an encoder")?,
+            false => Self::default(),
+        };
+        let is_there = |source: &Source| !matches!(source, Source::Path(path) if !path.exists());
+        Ok(Self {
+            weights: self.weights.clone().or(remembered.weights.filter(is_there)),
+            matmul: self.matmul.or(remembered.matmul),
+        })
+    }
+
+    /// Writes it into an index.
+    pub fn remember(&self, index: &Path) -> anyhow::Result<()> {
+        if self.or_remembered(index)? == Self::default().or_remembered(index)? {
+            return Ok(());
+        }
+        let path = index.join(MODEL).join(ENCODER);
+        let written = uard_files::write(&path, serde_json::to_vec_pretty(self)?);
+        written.with_context(|| format!("cannot write {}", path.display()))
+    }
 }
 
 /// An encoder of photos and the model that its features are for, in memory.
@@ -178,6 +215,8 @@ pub struct LoadedEncoder {
     pub model: Model,
     /// What the features of a photo depend on, in one line: name, regions, number type and weights.
     pub name: String,
+    /// The settings that were used.
+    pub choice: EncoderChoice,
 }
 
 impl LoadedEncoder {
@@ -217,6 +256,10 @@ impl LoadedEncoder {
             network,
             model: checkpoint.model(&Device::Cpu)?,
             name: name(options, &weights)?,
+            choice: EncoderChoice {
+                weights: Some(Source::Path(resolved(&weights))),
+                matmul: Some(images.matmul),
+            },
         })
     }
 }

@@ -130,6 +130,7 @@ impl PhotoFolders {
     fn encode(&mut self, files: &[PhotoFile], writer: &mut Writer) -> anyhow::Result<EncodedFiles> {
         let encoder = self.encoder.load(&self.model, &self.roots)?;
         expect_encoder(writer.index(), self.model.folder(), &encoder.name)?;
+        encoder.choice.remember(self.model.folder())?;
         let bar = bar_of_photos(files.len(), "indexing");
         let started = Instant::now();
         let mut batch = Batch::new(writer, &encoder.model);
@@ -166,7 +167,8 @@ impl LazyEncoder {
             Some(loaded) => loaded,
             None => {
                 let folder = roots.first().map_or(Path::new(""), PathBuf::as_path);
-                LoadedEncoder::load(model.checkpoint(), &self.choice, folder)?
+                let choice = self.choice.or_remembered(model.folder())?;
+                LoadedEncoder::load(model.checkpoint(), &choice, folder)?
             }
         };
         Ok(self.loaded.insert(loaded))

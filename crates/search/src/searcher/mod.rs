@@ -4,18 +4,19 @@ mod quality;
 mod terms;
 
 use std::cmp::Ordering;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use uard_attention::evidence::WordEvidence;
-use uard_attention::search::Search;
-use uard_attention::{Engine, Matcher, MatcherConfig, Sides, WeightRule};
+use uard_attention::search::{Search, SearchWords};
+use uard_attention::{Engine, Matcher, MatcherConfig, PackedRegions, Sides, WeightRule};
+use uard_core::{Regions, Words};
 use uard_model::{Checkpoint, LearnedWords, Model, highest_relevance};
 
 pub use self::quality::{
     Exclusion, MatchQuality, OrderQuality, PhotoTruth, Pointing, SearchQuality,
 };
-use self::terms::{JudgedTerm, JudgedWord, Margin, QueryWords, TermReader};
+use self::terms::{JudgedTerm, JudgedWord, QueryWords, TermReader, Verdict};
 use crate::answer::{Answer, Group, PhotoResult, WordResult};
 use crate::photo::PhotoId;
 use crate::query::Query;
@@ -36,10 +37,21 @@ pub struct Searcher {
     threshold: f64,
     /// Computes the similarity of a sentence, by the rule of the model.
     sentences: Search,
-    /// Computes the highest relevance of a word.
+    /// Computes the highest relevance of a word; of several the mean.
     words: Search,
     /// Lists the relevance of a word in every region.
     regions: Search,
+}
+
+/// A photo as query: photos that look like it are searched for, or it is explained itself.
+#[derive(Debug, Clone)]
+pub struct QueryPhoto {
+    /// Its number, if it is in the index. It is no result for itself.
+    pub id: Option<PhotoId>,
+    /// Its regions in the joint space of the index's model: one image.
+    pub regions: Regions,
+    /// The boxes of its regions, in pixels of the upright photo.
+    pub boxes: Vec<[f32; 4]>,
 }
 
 /// A photo that meets the filters of a query.
@@ -50,8 +62,8 @@ struct JudgedPhoto<'a> {
     position: usize,
     /// The highest relevance of each judged word.
     relevance: Vec<f32>,
-    /// How far it shows each term.
-    margins: Vec<Margin>,
+    /// Whether it shows each term.
+    verdicts: Vec<Verdict>,
     /// How many of the wanted terms it surely lacks.
     missing: usize,
     /// How many of the excluded terms it may show.
@@ -59,10 +71,24 @@ struct JudgedPhoto<'a> {
     similarity: f32,
 }
 
-/// The region that shows several words best, and how far.
+/// A photo as an answer names it.
+struct ShownPhoto {
+    id: Option<i64>,
+    path: PathBuf,
+    boxes: Vec<[f32; 4]>,
+}
+
+/// What photos are compared with.
+struct Comparison<'a> {
+    search: &'a Search,
+    /// One caption.
+    words: SearchWords,
+}
+
+/// The region that shows several words best, and whether it does.
 struct SharedRegion {
     region: usize,
-    margin: Margin,
+    verdict: Verdict,
 }
 
 impl Searcher {
@@ -113,20 +139,38 @@ impl Searcher {
     /// # Errors
     /// When the query is wrong, or the index cannot be read.
     pub fn answer(&mut self, text: &str, top: usize) -> Result<Answer> {
+        self.respond(text, None, top)
+    }
+
+    /// The same, with the photos that look most like another one first. The query may be empty.
+    ///
+    /// The similarity is the mean over the regions of that photo of the highest cosine of a region.
+    ///
+    /// # Errors
+    /// When the query is wrong, the photo was encoded by another model, or the index cannot be read.
+    pub fn answer_like(&mut self, photo: &QueryPhoto, text: &str, top: usize) -> Result<Answer> {
+        self.respond(text, Some(photo), top)
+    }
+
+    fn respond(&mut self, text: &str, like: Option<&QueryPhoto>, top: usize) -> Result<Answer> {
         let query = Query::parse(text, &|word| self.counts(word))?;
         let words = self.query_words(&query)?;
         let selection = self.index.select(&query.filter)?;
         let mut photos = self.judge(&selection, &words)?;
-        let any = |holds: &dyn Fn(Margin) -> bool, term: usize| {
-            photos.iter().any(|photo| holds(photo.margins[term]))
-        };
-        let nothing_shows = words.wanted(|term| !any(&Margin::is_surely_shown, term));
-        let perhaps_shown = words
-            .wanted(|term| any(&Margin::is_shown, term) && !any(&Margin::is_surely_shown, term));
+        let best = |term: usize| photos.iter().map(|photo| photo.verdicts[term]).max();
+        let best: Vec<Option<Verdict>> = (0..words.terms.len()).map(best).collect();
+        let nothing_shows = words.wanted(|term| best[term] < Some(Verdict::Shown));
+        let perhaps_shown = words.wanted(|term| best[term] == Some(Verdict::PerhapsShown));
         let unknown = words.terms.iter().filter(|term| term.words.is_empty());
         let unknown = unknown.map(|term| term.label.clone()).collect();
         photos.retain(|photo| words.accept(photo));
-        self.add_similarities(&query.sentence, &mut photos)?;
+        match like {
+            Some(like) => {
+                photos.retain(|photo| like.id != Some(photo.id));
+                self.comparison_with(like)?.add_to(&mut photos)?;
+            }
+            None => self.compare(&query.sentence, &mut photos)?,
+        }
         let results = self.best(&mut photos, &words, top)?.into_iter();
         let results = results.map(|photo| self.result(photo, &words));
         Ok(Answer {
@@ -147,12 +191,9 @@ impl Searcher {
     pub fn explain(&mut self, photo: &Path, text: &str) -> Result<PhotoResult> {
         let query = Query::parse(text, &|word| self.counts(word))?;
         let words = self.query_words(&query)?;
-        let selection = self.index.select(&Filter {
-            path: Some(photo.to_owned()),
-            ..Filter::default()
-        })?;
+        let selection = self.select(photo)?;
         let mut photos = self.judge(&selection, &words)?;
-        self.add_similarities(&query.sentence, &mut photos)?;
+        self.compare(&query.sentence, &mut photos)?;
         match photos.first() {
             Some(found) => self.result(found, &words),
             None => Err(Error::NotIndexed {
@@ -162,10 +203,67 @@ impl Searcher {
         }
     }
 
+    /// The same for a photo that is not in the index.
+    ///
+    /// # Errors
+    /// When the query is wrong, or the photo was encoded by another model.
+    pub fn explain_photo(
+        &self,
+        photo: &QueryPhoto,
+        path: &Path,
+        text: &str,
+    ) -> Result<PhotoResult> {
+        let query = Query::parse(text, &|word| self.counts(word))?;
+        let words = self.query_words(&query)?;
+        let id = PhotoId(0);
+        let selection = Selection {
+            segments: vec![SelectedSegment {
+                segment: 0,
+                regions: PackedRegions::pack(&photo.regions, self.index.model().precision)?,
+                positions: vec![0],
+                photos: vec![id],
+            }],
+        };
+        let mut photos = self.judge(&selection, &words)?;
+        self.compare(&query.sentence, &mut photos)?;
+        let found = ShownPhoto {
+            id: None,
+            path: path.to_owned(),
+            boxes: photo.boxes.clone(),
+        };
+        self.evidence_of(&photos[0], &words, found)
+    }
+
+    /// A photo of the index as query; none if it is not there.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn photo(&mut self, path: &Path) -> Result<Option<QueryPhoto>> {
+        let selection = self.select(path)?;
+        let Some(segment) = selection.segments.first() else {
+            return Ok(None);
+        };
+        let id = segment.photos[0];
+        let preview = self.index.preview(id)?;
+        Ok(Some(QueryPhoto {
+            id: Some(id),
+            regions: segment.regions.image(segment.positions[0])?,
+            boxes: preview.map_or_else(Vec::new, |preview| preview.boxes),
+        }))
+    }
+
+    /// The photo of a path alone.
+    fn select(&mut self, path: &Path) -> Result<Selection> {
+        self.index.select(&Filter {
+            path: Some(path.to_owned()),
+            ..Filter::default()
+        })
+    }
+
     /// Whether a word names something that a photo can show. A word that was not learned may.
     fn counts(&self, word: &str) -> bool {
         let learned = self.learned.get(&word.to_lowercase());
-        learned.is_none_or(|word| word.border.is_some())
+        learned.is_none_or(|word| word.borders.is_some())
     }
 
     /// The words of a query as the text model reads them.
@@ -204,14 +302,14 @@ impl Searcher {
                     segment,
                     position,
                     relevance: found[at * count..(at + 1) * count].to_vec(),
-                    margins: Vec::with_capacity(words.terms.len()),
+                    verdicts: Vec::with_capacity(words.terms.len()),
                     missing: 0,
                     doubtful: 0,
                     similarity: 0.0,
                 };
                 for term in &words.terms {
-                    let margin = self.margin(&photo, words, &term.words)?;
-                    photo.margins.push(margin);
+                    let verdict = self.verdict(&photo, words, &term.words)?;
+                    photo.verdicts.push(verdict);
                 }
                 words.count(&mut photo);
                 judged.push(photo);
@@ -220,23 +318,29 @@ impl Searcher {
         Ok(judged)
     }
 
-    /// How far a photo shows some words, several of them in one region.
-    fn margin(
+    /// Whether a photo shows some words, several of them in one region. Words that were not learned are
+    /// none, and missing.
+    fn verdict(
         &self,
         photo: &JudgedPhoto<'_>,
         words: &QueryWords,
         together: &[JudgedWord],
-    ) -> Result<Margin> {
-        let apart = photo.margin_apart(together);
+    ) -> Result<Verdict> {
+        let verdict = |word: &JudgedWord| word.verdict(photo.relevance[word.index]);
+        let least = together
+            .iter()
+            .map(verdict)
+            .min()
+            .unwrap_or(Verdict::Missing);
         // A region shows the words at most as well as the whole photo does.
-        match together.len() > 1 && !apart.is_surely_missing() {
-            true => Ok(self.shared_region(photo, words, together)?.margin),
-            false => Ok(apart),
+        match together.len() > 1 && least > Verdict::Missing {
+            true => Ok(self.shared_region(photo, words, together)?.verdict),
+            false => Ok(least),
         }
     }
 
-    /// The region that shows all of some words best: its least distance above their borders is the
-    /// largest.
+    /// The region that shows all of some words best: the least of their positions between the borders is
+    /// the largest.
     fn shared_region(
         &self,
         photo: &JudgedPhoto<'_>,
@@ -250,16 +354,16 @@ impl Searcher {
                 if found.region >= least.len() {
                     least.resize(found.region + 1, f64::INFINITY);
                 }
-                let above = f64::from(found.relevance) - word.border.relevance;
-                least[found.region] = least[found.region].min(above);
+                let position = word.position(found.relevance);
+                least[found.region] = least[found.region].min(position);
             }
         }
         let best = least.into_iter().enumerate();
         let best = best.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
-        let (region, above) = best.unwrap_or((0, f64::NEG_INFINITY));
+        let (region, least) = best.unwrap_or((0, f64::NEG_INFINITY));
         Ok(SharedRegion {
             region,
-            margin: Margin::new(above, together),
+            verdict: Verdict::on_several(least),
         })
     }
 
@@ -295,8 +399,8 @@ impl Searcher {
     fn count_apart(&self, photo: &JudgedPhoto<'_>, words: &QueryWords) -> Result<usize> {
         let mut apart = 0;
         for together in &words.neighbours {
-            let margin = self.margin(photo, words, together)?;
-            apart += usize::from(margin.is_surely_missing());
+            let verdict = self.verdict(photo, words, together)?;
+            apart += usize::from(verdict == Verdict::Missing);
         }
         Ok(apart)
     }
@@ -316,25 +420,25 @@ impl Searcher {
         Ok(evidence.words.into_iter().next())
     }
 
-    /// Computes the similarity of the sentence with each photo; they are in the order of their
-    /// segments.
-    fn add_similarities(&self, sentence: &str, photos: &mut [JudgedPhoto<'_>]) -> Result<()> {
+    /// Computes the similarity of a sentence with each photo; it stays 0 if the sentence is empty.
+    fn compare(&self, sentence: &str, photos: &mut [JudgedPhoto<'_>]) -> Result<()> {
         if sentence.is_empty() || photos.is_empty() {
             return Ok(());
         }
         let words = self.model.texts(&[sentence])?;
-        let words = self.sentences.collect_words(&words)?;
-        for photos in photos.chunk_by_mut(|a, b| std::ptr::eq(a.segment, b.segment)) {
-            let regions = &photos[0].segment.regions;
-            let images: Vec<usize> = photos.iter().map(|photo| photo.position).collect();
-            let found = self
-                .sentences
-                .captions_for_images(regions, &words, &images)?;
-            for (photo, similarity) in photos.iter_mut().zip(found) {
-                photo.similarity = similarity;
-            }
-        }
-        Ok(())
+        let search = &self.sentences;
+        let words = search.collect_words(&words)?;
+        Comparison { search, words }.add_to(photos)
+    }
+
+    /// The comparison with a photo, whose regions are read as words.
+    fn comparison_with(&self, photo: &QueryPhoto) -> Result<Comparison<'_>> {
+        let regions = &photo.regions;
+        let words = Words::normalized(regions.rows(), regions.counts().to_vec());
+        let words = words.map_err(uard_attention::Error::from)?;
+        let search = &self.words;
+        let words = search.collect_words(&words)?;
+        Ok(Comparison { search, words })
     }
 
     /// The region of highest relevance; for a word of a phrase, or beside others, the region that shows
@@ -350,7 +454,7 @@ impl Searcher {
             let is_part = together.iter().any(|part| part.index == word.index);
             if is_part && together.len() > 1 {
                 let shared = self.shared_region(photo, words, together)?;
-                if shared.margin.is_shown() {
+                if shared.verdict.is_shown() {
                     return Ok(Some(shared.region));
                 }
             }
@@ -359,7 +463,7 @@ impl Searcher {
         Ok(evidence.map(|word| word.best_region))
     }
 
-    /// A listed photo, with the region of each word.
+    /// A photo of the index, with the region of each word.
     fn result(&self, photo: &JudgedPhoto<'_>, words: &QueryWords) -> Result<PhotoResult> {
         let id = photo.id;
         let indexed = self.index.photo(id)?.ok_or_else(|| Error::NoPhoto {
@@ -367,31 +471,44 @@ impl Searcher {
             id,
         })?;
         let preview = self.index.preview(id)?;
-        let boxes = preview.map_or_else(Vec::new, |preview| preview.boxes);
+        let shown = ShownPhoto {
+            id: Some(id.0),
+            path: indexed.file.path,
+            boxes: preview.map_or_else(Vec::new, |preview| preview.boxes),
+        };
+        self.evidence_of(photo, words, shown)
+    }
+
+    fn evidence_of(
+        &self,
+        photo: &JudgedPhoto<'_>,
+        words: &QueryWords,
+        shown: ShownPhoto,
+    ) -> Result<PhotoResult> {
         let mut found = Vec::with_capacity(words.words.len());
         for word in &words.words {
             let region = match word.judged {
                 Some(judged) => self.region_of_word(photo, words, judged)?,
                 None => None,
             };
-            let margin = word.term.map(|term| photo.margins[term]);
+            let verdict = word.term.map(|term| photo.verdicts[term]);
             found.push(WordResult {
                 word: word.text.clone(),
                 counts: word.term.is_some(),
                 excluded: word.term.is_some_and(|at| !words.terms[at].is_wanted()),
-                shown: margin.is_some_and(Margin::is_shown),
-                sure: word.judged.is_some() && margin.is_some_and(Margin::is_sure),
+                shown: verdict.is_some_and(Verdict::is_shown),
+                sure: word.judged.is_some() && verdict.is_some_and(Verdict::is_sure),
                 relevance: word.judged.map(|judged| photo.relevance[judged.index]),
-                border: word.judged.map(|judged| judged.border.relevance),
+                border: word.judged.map(|judged| judged.borders.shown),
                 region,
-                region_box: region.and_then(|region| boxes.get(region)).copied(),
+                region_box: region.and_then(|region| shown.boxes.get(region)).copied(),
             });
         }
-        let missing = words.wanted(|term| photo.margins[term].is_surely_missing());
+        let missing = words.wanted(|term| photo.verdicts[term] == Verdict::Missing);
         let is_judged = words.terms.iter().any(JudgedTerm::is_wanted);
         Ok(PhotoResult {
-            id: id.0,
-            path: indexed.file.path,
+            id: shown.id,
+            path: shown.path,
             similarity: photo.similarity,
             group: match missing.is_empty() && is_judged {
                 true => Group::Everything,
@@ -403,15 +520,24 @@ impl Searcher {
     }
 }
 
-impl JudgedPhoto<'_> {
-    /// How far it shows each of some words, in one region or several.
-    fn margin_apart(&self, words: &[JudgedWord]) -> Margin {
-        let above =
-            |word: &JudgedWord| f64::from(self.relevance[word.index]) - word.border.relevance;
-        let least = words.iter().map(above).min_by(f64::total_cmp);
-        Margin::new(least.unwrap_or(f64::NEG_INFINITY), words)
+impl Comparison<'_> {
+    /// Computes the similarity of each photo; they are in the order of their segments.
+    fn add_to(&self, photos: &mut [JudgedPhoto<'_>]) -> Result<()> {
+        for photos in photos.chunk_by_mut(|a, b| std::ptr::eq(a.segment, b.segment)) {
+            let regions = &photos[0].segment.regions;
+            let images: Vec<usize> = photos.iter().map(|photo| photo.position).collect();
+            let found = self
+                .search
+                .captions_for_images(regions, &self.words, &images)?;
+            for (photo, similarity) in photos.iter_mut().zip(found) {
+                photo.similarity = similarity;
+            }
+        }
+        Ok(())
     }
+}
 
+impl JudgedPhoto<'_> {
     fn compare_groups(&self, other: &Self) -> Ordering {
         let order = self.missing.cmp(&other.missing);
         order.then(self.doubtful.cmp(&other.doubtful))

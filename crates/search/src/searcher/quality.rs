@@ -7,7 +7,7 @@ use uard_core::random::{Draws, permutation, uniform};
 use uard_data::dataset::Thing;
 use uard_eval::DecisionCounts;
 
-use super::terms::{Margin, QueryWords};
+use super::terms::{QueryWords, Verdict};
 use super::{JudgedPhoto, Searcher};
 use crate::photo::PhotoId;
 use crate::query::{Query, Role, Term};
@@ -86,7 +86,7 @@ pub struct MatchQuality {
     pub queries: usize,
     /// F1 of "some photo surely shows it", which is what a search says.
     pub sure: f64,
-    /// F1 of "some photo is above the border".
+    /// F1 of "some photo shows it, surely or perhaps".
     pub border: f64,
     /// F1 of the best single cutoff on the similarity of "a …", chosen with the truth in hand.
     pub best_cutoff: f64,
@@ -122,9 +122,9 @@ struct Truth<'a> {
     words: Vec<BTreeSet<String>>,
 }
 
-/// How photos stand to one query: of each the margin of its first term, and the similarity.
+/// How photos stand to one query: of each the verdict on its first term, and the similarity.
 struct QueryFigures {
-    margins: Vec<Margin>,
+    verdicts: Vec<Verdict>,
     similarities: Vec<f32>,
     /// Whether each photo shows what is asked for.
     truth: Vec<bool>,
@@ -165,8 +165,8 @@ impl Searcher {
         let figures = figures.collect::<Result<Vec<_>>>()?;
         let mut words = DecisionCounts::default();
         for query in &figures {
-            let decisions = query.margins.iter().zip(&query.truth);
-            decisions.for_each(|(margin, truth)| words.add(margin.is_shown(), *truth));
+            let decisions = query.verdicts.iter().zip(&query.truth);
+            decisions.for_each(|(verdict, truth)| words.add(verdict.is_shown(), *truth));
         }
         Ok(SearchQuality {
             photos: truth.photos.len(),
@@ -207,7 +207,7 @@ impl Searcher {
     /// The judged words that some photos show and others do not.
     fn judged_words(&self, truth: &Truth<'_>) -> Vec<String> {
         let judged = self.learned.words().iter();
-        let judged = judged.filter(|word| word.border.is_some());
+        let judged = judged.filter(|word| word.borders.is_some());
         let divides = judged.filter(|word| {
             let shown = truth
                 .words
@@ -226,7 +226,7 @@ impl Searcher {
     ) -> Result<QueryFigures> {
         let (_, photos) = self.judged(truth.selection, query)?;
         Ok(QueryFigures {
-            margins: photos.iter().map(|photo| photo.margins[0]).collect(),
+            verdicts: photos.iter().map(|photo| photo.verdicts[0]).collect(),
             similarities: photos.iter().map(|photo| photo.similarity).collect(),
             truth: (0..photos.len()).map(shows).collect(),
         })
@@ -240,11 +240,14 @@ impl Searcher {
     ) -> Result<(QueryWords, Vec<JudgedPhoto<'a>>)> {
         let words = self.query_words(query)?;
         let mut photos = self.judge(selection, &words)?;
-        self.add_similarities(&query.sentence, &mut photos)?;
+        self.compare(&query.sentence, &mut photos)?;
         Ok((words, photos))
     }
 
     fn pointing(&self, truth: &Truth<'_>, judged: &[String]) -> Result<Option<Pointing>> {
+        if !truth.things_known() {
+            return Ok(None);
+        }
         let (mut words, mut overlap, mut centre) = (0, 0, 0);
         for word in judged {
             let (query, photos) = self.judged(truth.selection, &single(word, false))?;
@@ -252,7 +255,7 @@ impl Searcher {
                 let things = known.things.iter().flatten();
                 let things = things.filter(|thing| thing.words.contains(word));
                 let corners: Vec<[f32; 4]> = things.filter_map(|thing| thing.corners).collect();
-                if corners.is_empty() || !photo.margins[0].is_shown() {
+                if corners.is_empty() || !photo.verdicts[0].is_shown() {
                     continue;
                 }
                 let result = self.result(photo, &query)?;
@@ -429,9 +432,9 @@ fn matches_among(figures: &[QueryFigures], photos: usize, size: usize) -> MatchQ
                 .iter()
                 .filter(|&&photo| has_match || !query.truth[photo]);
             let asked: Vec<usize> = asked.copied().collect();
-            let any = |holds: fn(Margin) -> bool| asked.iter().any(|&at| holds(query.margins[at]));
-            sure.add(any(Margin::is_surely_shown), has_match);
-            border.add(any(Margin::is_shown), has_match);
+            let best = asked.iter().map(|&at| query.verdicts[at]).max();
+            sure.add(best == Some(Verdict::Shown), has_match);
+            border.add(best >= Some(Verdict::PerhapsShown), has_match);
             let highest = asked.iter().map(|&at| query.similarities[at]);
             similarities.push((highest.fold(f32::NEG_INFINITY, f32::max), has_match));
         }
@@ -478,10 +481,14 @@ mod tests {
 
     #[test]
     fn a_match_is_asked_for_with_and_without_matching_photos() {
-        let margin = |above| Margin { above, doubt: 0.1 };
         // The border is right for each photo, and two that do not match are in doubt.
         let query = QueryFigures {
-            margins: vec![margin(0.3), margin(0.05), margin(-0.3), margin(0.02)],
+            verdicts: vec![
+                Verdict::Shown,
+                Verdict::PerhapsShown,
+                Verdict::Missing,
+                Verdict::PerhapsShown,
+            ],
             similarities: vec![0.5, 0.6, 0.1, 0.2],
             truth: vec![true, false, false, false],
         };

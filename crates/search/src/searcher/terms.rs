@@ -1,7 +1,7 @@
 //! The words of a query, and how far a photo shows them.
 
 use uard_attention::search::{Search, SearchWords};
-use uard_model::{LearnedWords, WordBorder};
+use uard_model::{LearnedWords, WordBorders};
 
 use super::JudgedPhoto;
 use crate::Result;
@@ -35,7 +35,7 @@ pub(super) struct QueryWord {
 pub(super) struct JudgedWord {
     /// Its index among the judged words of the query.
     pub(super) index: usize,
-    pub(super) border: WordBorder,
+    pub(super) borders: WordBorders,
 }
 
 /// A word that counts, or a quoted phrase, which one region must show as a whole.
@@ -55,13 +55,13 @@ impl JudgedTerm {
     }
 }
 
-/// How far the relevance of a word or phrase is above its border in a photo.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Margin {
-    /// Above 0 it is shown.
-    pub(super) above: f64,
-    /// Nearer to 0 than this, it may be shown or not.
-    pub(super) doubt: f64,
+/// Whether a photo shows a word or phrase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Verdict {
+    Missing,
+    PerhapsMissing,
+    PerhapsShown,
+    Shown,
 }
 
 /// Sorts the words of a query into terms.
@@ -92,8 +92,8 @@ impl<'a> TermReader<'a> {
         let mut is_learned = true;
         for text in texts {
             let learned = self.learned.get(&text);
-            let border = learned.and_then(|word| word.border);
-            let counts = learned.is_none() || border.is_some();
+            let borders = learned.and_then(|word| word.borders);
+            let counts = learned.is_none() || borders.is_some();
             if counts && (self.terms.len() == first || !part.is_phrase) {
                 self.terms.push(JudgedTerm {
                     label: match part.is_phrase {
@@ -104,9 +104,9 @@ impl<'a> TermReader<'a> {
                     words: Vec::new(),
                 });
             }
-            let judged = border.map(|border| JudgedWord {
+            let judged = borders.map(|borders| JudgedWord {
                 index: self.judged.len(),
-                border,
+                borders,
             });
             match judged {
                 Some(word) => self.judge(part, &text, word),
@@ -153,39 +153,54 @@ impl<'a> TermReader<'a> {
     }
 }
 
-impl Margin {
-    /// The margin of some words whose relevance is at least this far above their borders, in one region
-    /// if there are several; without words nothing is known.
+impl JudgedWord {
+    /// The verdict on a photo whose highest relevance this is.
+    pub(super) fn verdict(&self, relevance: f32) -> Verdict {
+        let relevance = f64::from(relevance);
+        let borders = &self.borders;
+        if relevance <= borders.missing {
+            Verdict::Missing
+        } else if relevance <= borders.shown {
+            Verdict::PerhapsMissing
+        } else if relevance <= borders.sure {
+            Verdict::PerhapsShown
+        } else {
+            Verdict::Shown
+        }
+    }
+
+    /// Where relevance lies between the borders: 0 where the word is surely missing, 1 where it is
+    /// shown by guess.
+    pub(super) fn position(&self, relevance: f32) -> f64 {
+        let borders = &self.borders;
+        (f64::from(relevance) - borders.missing) / (borders.shown - borders.missing)
+    }
+}
+
+impl Verdict {
+    /// The verdict on several words in one region; `least` is the least [`JudgedWord::position`] of them
+    /// in the region where it is largest.
     ///
-    /// Chance puts a region above the borders of several words more rarely than above one, so these words
-    /// are shown from half of the doubt below their borders on, and at the borders surely.
+    /// Chance puts a region above the borders of several words more rarely than above one, so less is
+    /// asked of each.
     ///
     /// # Source
     /// docs/decisions/0037-a-word-is-judged-alone.md
-    pub(super) fn new(least: f64, words: &[JudgedWord]) -> Self {
-        let doubt = words.iter().map(|word| word.border.doubt);
-        let doubt = doubt.fold(0.0, f64::max);
-        let lowered = if words.len() > 1 { 0.5 * doubt } else { 0.0 };
-        Self {
-            above: least + lowered,
-            doubt: doubt - lowered,
+    pub(super) fn on_several(least: f64) -> Self {
+        match least {
+            least if least <= 0.0 => Self::Missing,
+            least if least <= 0.5 => Self::PerhapsMissing,
+            least if least <= 0.75 => Self::PerhapsShown,
+            _ => Self::Shown,
         }
     }
 
     pub(super) fn is_shown(self) -> bool {
-        self.above > 0.0
-    }
-
-    pub(super) fn is_surely_shown(self) -> bool {
-        self.above > self.doubt
-    }
-
-    pub(super) fn is_surely_missing(self) -> bool {
-        self.above <= -self.doubt
+        self >= Self::PerhapsShown
     }
 
     pub(super) fn is_sure(self) -> bool {
-        self.is_surely_shown() || self.is_surely_missing()
+        matches!(self, Self::Missing | Self::Shown)
     }
 }
 
@@ -200,21 +215,21 @@ impl QueryWords {
     /// Whether a photo may be listed: it shows a wanted term if there is one, every required one, and
     /// no excluded one.
     pub(super) fn accept(&self, photo: &JudgedPhoto<'_>) -> bool {
-        let terms = || self.terms.iter().zip(&photo.margins);
-        let is_allowed = terms().all(|(term, margin)| match term.role {
+        let terms = || self.terms.iter().zip(&photo.verdicts);
+        let is_allowed = terms().all(|(term, verdict)| match term.role {
             Role::Wanted => true,
-            Role::Required => margin.is_shown(),
-            Role::Excluded => !margin.is_shown(),
+            Role::Required => verdict.is_shown(),
+            Role::Excluded => !verdict.is_shown(),
         });
         let wanted = || terms().filter(|(term, _)| term.is_wanted());
-        let shows_any = wanted().any(|(_, margin)| margin.is_shown());
+        let shows_any = wanted().any(|(_, verdict)| verdict.is_shown());
         is_allowed && (shows_any || wanted().next().is_none())
     }
 
     /// Counts the wanted terms that a photo surely lacks, and the excluded ones that it may show.
     pub(super) fn count(&self, photo: &mut JudgedPhoto<'_>) {
-        for (term, margin) in self.terms.iter().zip(&photo.margins) {
-            let is_missing = margin.is_surely_missing();
+        for (term, verdict) in self.terms.iter().zip(&photo.verdicts) {
+            let is_missing = *verdict == Verdict::Missing;
             match term.is_wanted() {
                 true => photo.missing += usize::from(is_missing),
                 false => photo.doubtful += usize::from(!is_missing),
@@ -226,38 +241,34 @@ impl QueryWords {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Verdict::{Missing, PerhapsMissing, PerhapsShown, Shown};
 
     #[test]
-    fn the_border_of_several_words_is_half_of_the_doubt_lower() {
-        let border = |doubt| WordBorder {
-            relevance: 0.3,
-            doubt,
-        };
-        let word = |doubt| JudgedWord {
+    fn less_is_asked_of_each_of_several_words() {
+        let word = JudgedWord {
             index: 0,
-            border: border(doubt),
+            borders: WordBorders {
+                missing: 0.1,
+                shown: 0.3,
+                sure: 0.4,
+            },
         };
-        let states = |margin: Margin| {
-            [
-                margin.is_surely_shown(),
-                margin.is_shown(),
-                margin.is_surely_missing(),
-            ]
-        };
-        let one = |least| states(Margin::new(least, &[word(0.1)]));
-        assert_eq!(one(0.11), [true, true, false]);
-        assert_eq!(one(0.09), [false, true, false]);
-        assert_eq!(one(-0.09), [false, false, false]);
-        assert_eq!(one(-0.11), [false, false, true]);
-        let two = |least| states(Margin::new(least, &[word(0.1), word(0.05)]));
-        assert_eq!(two(0.01), [true, true, false]);
-        assert_eq!(two(-0.04), [false, true, false]);
-        assert_eq!(two(-0.09), [false, false, false]);
-        assert_eq!(two(-0.11), [false, false, true]);
-        // A term that was not learned.
+        let relevance = [0.09, 0.11, 0.21, 0.26, 0.31, 0.41];
         assert_eq!(
-            states(Margin::new(f64::NEG_INFINITY, &[])),
-            [false, false, true]
+            relevance.map(|relevance| word.verdict(relevance)),
+            [
+                Missing,
+                PerhapsMissing,
+                PerhapsMissing,
+                PerhapsMissing,
+                PerhapsShown,
+                Shown
+            ]
         );
+        assert_eq!(
+            relevance.map(|relevance| Verdict::on_several(word.position(relevance))),
+            [Missing, PerhapsMissing, PerhapsShown, Shown, Shown, Shown]
+        );
+        assert_eq!(Verdict::on_several(f64::NEG_INFINITY), Missing);
     }
 }

@@ -309,3 +309,21 @@ fn images_of_another_width_or_precision_are_not_copied() {
     assert!(same.push_packed(&packed, &[0, 2]).is_err());
     assert_eq!(same.finish().layout().counts().len(), 0);
 }
+
+#[test]
+fn vectors_are_read_back_as_they_were_packed() {
+    let entries = Entries::new(&[3, 17, 1], 37);
+    for precision in PRECISIONS {
+        let packed = entries.packed(Kind::Regions, precision);
+        for (entry, &count) in entries.counts.iter().enumerate() {
+            let start = entry * entries.longest * entries.width;
+            let expected = &entries.numbers[start..start + count * entries.width];
+            let rounded = |value: &f32| match precision {
+                Precision::Bf16 => half::bf16::from_f32(*value).to_f32(),
+                _ => *value,
+            };
+            let expected: Vec<f32> = expected.iter().map(rounded).collect();
+            assert_eq!(packed.vectors(entry), expected, "{precision}");
+        }
+    }
+}
