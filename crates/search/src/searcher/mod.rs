@@ -3,7 +3,6 @@
 mod quality;
 mod terms;
 
-use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -132,9 +131,9 @@ impl Searcher {
     }
 
     /// The best photos for a query, at most `top`: first those that may show every word that counts, then
-    /// those that surely lack one, then two, and so on. Among equals the more similar to the sentence comes
-    /// first, after all that show words side by side (`red ball`) in one region; then the lower number. A
-    /// photo that shows none of the words is not listed.
+    /// those that surely lack one, then two, and so on. Among equals come those first that surely show
+    /// nothing of what is excluded, then the more similar to the sentence, then the lower number. A photo
+    /// that shows none of the words is not listed.
     ///
     /// # Errors
     /// When the query is wrong, or the index cannot be read.
@@ -171,7 +170,8 @@ impl Searcher {
             }
             None => self.compare(&query.sentence, &mut photos)?,
         }
-        let results = self.best(&mut photos, &words, top)?.into_iter();
+        sort(&mut photos);
+        let results = photos.iter().take(top);
         let results = results.map(|photo| self.result(photo, &words));
         Ok(Answer {
             query: text.to_owned(),
@@ -367,44 +367,6 @@ impl Searcher {
         })
     }
 
-    /// The first `top` photos in the order of [`Searcher::answer`].
-    fn best<'p, 'a>(
-        &self,
-        photos: &'p mut [JudgedPhoto<'a>],
-        words: &QueryWords,
-        top: usize,
-    ) -> Result<Vec<&'p JudgedPhoto<'a>>> {
-        photos.sort_by(|a, b| {
-            let order = a.compare_groups(b);
-            let order = order.then(b.similarity.total_cmp(&a.similarity));
-            order.then(a.id.cmp(&b.id))
-        });
-        let mut best = Vec::new();
-        for group in photos.chunk_by(|a, b| a.compare_groups(b).is_eq()) {
-            let mut by_apart = vec![Vec::new(); words.neighbours.len() + 1];
-            for photo in group {
-                // The photos after these cannot be among the best.
-                if best.len() + by_apart[0].len() >= top {
-                    break;
-                }
-                by_apart[self.count_apart(photo, words)?].push(photo);
-            }
-            best.extend(by_apart.into_iter().flatten());
-        }
-        best.truncate(top);
-        Ok(best)
-    }
-
-    /// How many words side by side a photo surely shows in different regions only.
-    fn count_apart(&self, photo: &JudgedPhoto<'_>, words: &QueryWords) -> Result<usize> {
-        let mut apart = 0;
-        for together in &words.neighbours {
-            let verdict = self.verdict(photo, words, together)?;
-            apart += usize::from(verdict == Verdict::Missing);
-        }
-        Ok(apart)
-    }
-
     /// The relevance of a judged word in every region of a photo.
     fn evidence(
         &self,
@@ -441,16 +403,15 @@ impl Searcher {
         Ok(Comparison { search, words })
     }
 
-    /// The region of highest relevance; for a word of a phrase, or beside others, the region that shows
-    /// them together, if there is one.
+    /// The region of highest relevance; for a word of a phrase the region that shows all of it, if there
+    /// is one.
     fn region_of_word(
         &self,
         photo: &JudgedPhoto<'_>,
         words: &QueryWords,
         word: JudgedWord,
     ) -> Result<Option<usize>> {
-        let phrases = words.terms.iter().map(|term| &term.words);
-        for together in phrases.chain(&words.neighbours) {
+        for together in words.terms.iter().map(|term| &term.words) {
             let is_part = together.iter().any(|part| part.index == word.index);
             if is_part && together.len() > 1 {
                 let shared = self.shared_region(photo, words, together)?;
@@ -537,9 +498,11 @@ impl Comparison<'_> {
     }
 }
 
-impl JudgedPhoto<'_> {
-    fn compare_groups(&self, other: &Self) -> Ordering {
-        let order = self.missing.cmp(&other.missing);
-        order.then(self.doubtful.cmp(&other.doubtful))
-    }
+/// Sorts photos into the order of [`Searcher::answer`].
+fn sort(photos: &mut [JudgedPhoto<'_>]) {
+    photos.sort_by(|a, b| {
+        let order = a.missing.cmp(&b.missing).then(a.doubtful.cmp(&b.doubtful));
+        let order = order.then(b.similarity.total_cmp(&a.similarity));
+        order.then(a.id.cmp(&b.id))
+    });
 }

@@ -8,7 +8,7 @@ use uard_data::dataset::Thing;
 use uard_eval::DecisionCounts;
 
 use super::terms::{QueryWords, Verdict};
-use super::{JudgedPhoto, Searcher};
+use super::{JudgedPhoto, Searcher, sort};
 use crate::photo::PhotoId;
 use crate::query::{Query, Role, Term};
 use crate::{Filter, Result, Selection};
@@ -342,7 +342,8 @@ impl Searcher {
     fn first(&self, truth: &Truth<'_>, query: &Query, top: usize) -> Result<Vec<usize>> {
         let (words, mut photos) = self.judged(truth.selection, query)?;
         photos.retain(|photo| words.accept(photo));
-        let best = self.best(&mut photos, &words, top)?.into_iter();
+        sort(&mut photos);
+        let best = photos.iter().take(top);
         let position = |photo: &JudgedPhoto<'_>| {
             let known = truth.photos.iter();
             known.clone().position(|known| known.id == photo.id)

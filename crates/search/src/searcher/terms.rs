@@ -13,9 +13,6 @@ pub(super) struct QueryWords {
     pub(super) words: Vec<QueryWord>,
     /// What photos are judged by, in order.
     pub(super) terms: Vec<JudgedTerm>,
-    /// Wanted words that stand side by side, such as `red ball` in "a red ball on the grass": photos
-    /// that show them in different regions only come later.
-    pub(super) neighbours: Vec<Vec<JudgedWord>>,
     /// One caption for each judged word; none if there is no such word.
     pub(super) vectors: Option<SearchWords>,
 }
@@ -69,8 +66,6 @@ pub(super) struct TermReader<'a> {
     learned: &'a LearnedWords,
     words: Vec<QueryWord>,
     terms: Vec<JudgedTerm>,
-    /// Runs of wanted words; only those of at least two are kept.
-    runs: Vec<Vec<JudgedWord>>,
     /// The texts of the judged words.
     judged: Vec<String>,
 }
@@ -81,7 +76,6 @@ impl<'a> TermReader<'a> {
             learned,
             words: Vec::new(),
             terms: Vec::new(),
-            runs: vec![Vec::new()],
             judged: Vec::new(),
         }
     }
@@ -108,9 +102,9 @@ impl<'a> TermReader<'a> {
                 index: self.judged.len(),
                 borders,
             });
-            match judged {
-                Some(word) => self.judge(part, &text, word),
-                None => self.runs.push(Vec::new()),
+            if let (Some(word), Some(term)) = (judged, self.terms.last_mut()) {
+                self.judged.push(text.clone());
+                term.words.push(word);
             }
             is_learned &= learned.is_some();
             self.words.push(QueryWord {
@@ -125,20 +119,8 @@ impl<'a> TermReader<'a> {
         }
     }
 
-    fn judge(&mut self, part: &Term, text: &str, word: JudgedWord) {
-        self.judged.push(text.to_owned());
-        if let Some(term) = self.terms.last_mut() {
-            term.words.push(word);
-        }
-        match self.runs.last_mut() {
-            Some(run) if part.role == Role::Wanted && !part.is_phrase => run.push(word),
-            _ => self.runs.push(Vec::new()),
-        }
-    }
-
     /// The words, with their vectors as `search` reads them.
-    pub(super) fn finish(mut self, search: &Search) -> Result<QueryWords> {
-        self.runs.retain(|words| words.len() > 1);
+    pub(super) fn finish(self, search: &Search) -> Result<QueryWords> {
         let texts: Vec<&str> = self.judged.iter().map(String::as_str).collect();
         let vectors = match texts.is_empty() {
             true => None,
@@ -147,7 +129,6 @@ impl<'a> TermReader<'a> {
         Ok(QueryWords {
             words: self.words,
             terms: self.terms,
-            neighbours: self.runs,
             vectors,
         })
     }
