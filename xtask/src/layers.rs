@@ -64,6 +64,7 @@ const SERVING: &[&str] = &[
     "uard-linalg",
     "uard-core",
     "uard-relevance",
+    "uard-eval",
     "uard-data",
     "uard-hub",
     "uard-features",

@@ -13,7 +13,9 @@ use uard::{inside, refused, scenes, succeeded, uard};
 use uard_core::random::Draws;
 use uard_features::text::TextModel;
 use uard_features::text::vocabulary::Vocabulary;
-use uard_model::{CheckpointDirectory, FORMAT_VERSION, Model, ModelConfig, STATE};
+use uard_model::{
+    Checkpoint, CheckpointDirectory, FORMAT_VERSION, Model, ModelConfig, STATE, WORDS,
+};
 use uard_relevance::{LearnedThreshold, LearnerConfig};
 use uard_search::{Index, IndexedPhoto};
 
@@ -285,6 +287,74 @@ fn a_data_directory_is_indexed_with_and_without_its_pictures() {
         .unwrap();
     assert_eq!(picture.metadata.width as usize, uard_scenes::CANVAS);
     refused(&place.index("photos"), &["--data"]);
+}
+
+/// Words of a model that has learned none.
+fn write_no_words(model: &Path) {
+    let identity = Checkpoint::open(model).unwrap().identity().unwrap();
+    let words = json!({ "model": identity, "words": [] }).to_string();
+    let header = json!({
+        "__metadata__": { "words": words },
+        "vectors": { "dtype": "F32", "shape": [0, 8], "data_offsets": [0, 0] },
+    });
+    let header = header.to_string();
+    let length = (header.len() as u64).to_le_bytes();
+    fs::write(model.join(WORDS), [&length, header.as_bytes()].concat()).unwrap();
+}
+
+#[test]
+fn a_photo_is_a_query_whether_it_is_indexed_or_not() {
+    let place = Place::new();
+    let registers = goldens("transformers/dinov2_with_registers");
+    let first = format!("photos --model run --weights {}", registers.display());
+    place.says(&first, &["3 photos indexed"]);
+    // The weights are remembered.
+    place.copy("cmyk.jpg", "photos/new.jpg");
+    place.says("photos", &["(1 new,"]);
+    write_no_words(&place.at("index/model"));
+
+    let asked = |arguments: &str| {
+        let mut command = uard();
+        command.current_dir(place.at("photos"));
+        command.args(arguments.split_whitespace());
+        command.args(["--index", "../index", "--format", "json"]);
+        command.output().unwrap()
+    };
+    let json = |output: Output| serde_json::from_str::<Value>(&succeeded(&output)).unwrap();
+    let indexed = json(asked("search --like a.jpg"));
+    let results = indexed["results"].as_array().unwrap();
+    assert_eq!(results.len(), 3);
+    assert!(
+        results
+            .iter()
+            .all(|found| !found["path"].as_str().unwrap().ends_with("a.jpg"))
+    );
+    // The same photo outside of the folder.
+    place.copy("rgb.jpg", "outside.jpg");
+    let outside = json(asked("search --like ../outside.jpg"));
+    let best = &outside["results"][0];
+    assert!(
+        best["path"].as_str().unwrap().ends_with("photos/a.jpg"),
+        "{best}"
+    );
+    assert!(
+        (best["similarity"].as_f64().unwrap() - 1.0).abs() < 1e-5,
+        "{best}"
+    );
+    for (found, expected) in outside["results"].as_array().unwrap()[1..]
+        .iter()
+        .zip(results)
+    {
+        assert_eq!(found["path"], expected["path"]);
+    }
+    let explained = json(asked("explain ../outside.jpg circle"));
+    assert_eq!(explained["id"], Value::Null);
+    assert_eq!(explained["words"][0]["word"], "circle");
+    refused(
+        &asked("search --like ../photos/broken.jpg"),
+        &["broken.jpg", "JPEG"],
+    );
+    refused(&asked("search"), &["QUERY"]);
 }
 
 /// Ends when the program does, however the test ends.

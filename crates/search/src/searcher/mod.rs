@@ -308,7 +308,7 @@ impl Searcher {
                     similarity: 0.0,
                 };
                 for term in &words.terms {
-                    let verdict = self.verdict(&photo, words, &term.words)?;
+                    let verdict = self.verdict(&photo, words, term)?;
                     photo.verdicts.push(verdict);
                 }
                 words.count(&mut photo);
@@ -318,24 +318,22 @@ impl Searcher {
         Ok(judged)
     }
 
-    /// Whether a photo shows some words, several of them in one region. Words that were not learned are
-    /// none, and missing.
+    /// Whether a photo shows a term. One that was not learned has no words, and is missing.
     fn verdict(
         &self,
         photo: &JudgedPhoto<'_>,
         words: &QueryWords,
-        together: &[JudgedWord],
+        term: &JudgedTerm,
     ) -> Result<Verdict> {
-        let verdict = |word: &JudgedWord| word.verdict(photo.relevance[word.index]);
-        let least = together
-            .iter()
-            .map(verdict)
-            .min()
-            .unwrap_or(Verdict::Missing);
-        // A region shows the words at most as well as the whole photo does.
-        match together.len() > 1 && least > Verdict::Missing {
-            true => Ok(self.shared_region(photo, words, together)?.verdict),
-            false => Ok(least),
+        let position = |word: &JudgedWord| word.position(photo.relevance[word.index]);
+        let least = term.words.iter().map(position).min_by(f64::total_cmp);
+        match (&term.words[..], least) {
+            (&[word], _) if term.is_wanted() => Ok(word.verdict(photo.relevance[word.index])),
+            // A region shows several words at most as well as the whole photo does.
+            (&[_, _, ..], Some(least)) if least > 0.0 => {
+                Ok(self.shared_region(photo, words, &term.words)?.verdict)
+            }
+            (_, least) => Ok(Verdict::leniently(least.unwrap_or(0.0))),
         }
     }
 
@@ -363,7 +361,7 @@ impl Searcher {
         let (region, least) = best.unwrap_or((0, f64::NEG_INFINITY));
         Ok(SharedRegion {
             region,
-            verdict: Verdict::on_several(least),
+            verdict: Verdict::leniently(least),
         })
     }
 

@@ -159,15 +159,16 @@ impl JudgedWord {
 }
 
 impl Verdict {
-    /// The verdict on several words in one region; `least` is the least [`JudgedWord::position`] of them
-    /// in the region where it is largest.
+    /// The verdict where less is asked of a word than to show it alone; `least` is its
+    /// [`JudgedWord::position`], of several words the least.
     ///
-    /// Chance puts a region above the borders of several words more rarely than above one, so less is
-    /// asked of each.
+    /// This holds for several words in one region, because chance puts a region above the borders of
+    /// several more rarely than above one; and for excluded words, because a photo that is left out is
+    /// missed less than one that shows what it must not.
     ///
     /// # Source
     /// docs/decisions/0037-a-word-is-judged-alone.md
-    pub(super) fn on_several(least: f64) -> Self {
+    pub(super) fn leniently(least: f64) -> Self {
         match least {
             least if least <= 0.0 => Self::Missing,
             least if least <= 0.5 => Self::PerhapsMissing,
@@ -225,7 +226,7 @@ mod tests {
     use Verdict::{Missing, PerhapsMissing, PerhapsShown, Shown};
 
     #[test]
-    fn less_is_asked_of_each_of_several_words() {
+    fn less_is_asked_of_each_of_several_words_and_of_excluded_ones() {
         let word = JudgedWord {
             index: 0,
             borders: WordBorders {
@@ -247,9 +248,9 @@ mod tests {
             ]
         );
         assert_eq!(
-            relevance.map(|relevance| Verdict::on_several(word.position(relevance))),
+            relevance.map(|relevance| Verdict::leniently(word.position(relevance))),
             [Missing, PerhapsMissing, PerhapsShown, Shown, Shown, Shown]
         );
-        assert_eq!(Verdict::on_several(f64::NEG_INFINITY), Missing);
+        assert_eq!(Verdict::leniently(f64::NEG_INFINITY), Missing);
     }
 }
