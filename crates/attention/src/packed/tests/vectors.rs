@@ -319,7 +319,7 @@ fn vectors_are_read_back_as_they_were_packed() {
             let start = entry * entries.longest * entries.width;
             let expected = &entries.numbers[start..start + count * entries.width];
             let rounded = |value: &f32| match precision {
-                Precision::Bf16 => half::bf16::from_f32(*value).to_f32(),
+                Precision::Bf16 => bf16::from_f32(*value).to_f32(),
                 _ => *value,
             };
             let expected: Vec<f32> = expected.iter().map(rounded).collect();
