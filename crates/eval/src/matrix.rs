@@ -86,11 +86,6 @@ impl SimilarityMatrix {
         self.values.chunks_exact(self.captions)
     }
 
-    /// The similarities of one caption with every image.
-    pub(crate) fn column(&self, caption: usize) -> impl Iterator<Item = f64> {
-        self.rows().map(move |row| row[caption])
-    }
-
     /// The part of some images and some captions; neither may be empty.
     pub(crate) fn part(
         &self,

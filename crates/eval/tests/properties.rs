@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use uard_eval::{
     GroundTruth, Ranks, RetrievalDirection, SimilarityMatrix, ensemble, evaluate, evaluate_folds,
-    precision_at_r, ranks,
+    ranks,
 };
 
 /// Rounding of sums of at most a few dozen fractions in f64, added in two orders.
@@ -99,21 +99,6 @@ fn naive_rank(query: &Query) -> Option<usize> {
     first.map(|index| index + 1)
 }
 
-/// mAP@R and R-Precision of one query, as in the definition.
-fn naive_precision(query: &Query) -> Option<[f64; 2]> {
-    let mut distinct = query.positives.clone();
-    distinct.sort_unstable();
-    distinct.dedup();
-    let r = distinct.len();
-    let first = &naive_ranking(query)[..r];
-    let hits_until = |k: usize| first[..k].iter().filter(|&&hit| hit).count() as f64;
-    let average: f64 = (1..=r)
-        .filter(|&k| first[k - 1])
-        .map(|k| hits_until(k) / k as f64)
-        .sum();
-    (r > 0).then(|| [average / r as f64, hits_until(r) / r as f64])
-}
-
 fn naive_ranks(case: &Case) -> Ranks {
     let [image_to_text, text_to_image] = RetrievalDirection::BOTH
         .map(|direction| case.queries(direction).iter().map(naive_rank).collect());
@@ -155,24 +140,6 @@ proptest! {
     #[test]
     fn counted_ranks_equal_sorted_ranks(case in cases()) {
         prop_assert_eq!(ranks(&case.matrix(), &case.truth()).unwrap(), naive_ranks(&case));
-    }
-
-    #[test]
-    fn precision_equals_its_definition(case in cases()) {
-        for direction in RetrievalDirection::BOTH {
-            let naive: Vec<[f64; 2]> =
-                case.queries(direction).iter().filter_map(naive_precision).collect();
-            let mean = |k: usize| naive.iter().map(|x| x[k]).sum::<f64>() / naive.len() as f64;
-            match precision_at_r(&case.matrix(), &case.truth(), direction) {
-                Err(_) => prop_assert!(naive.is_empty()),
-                Ok(found) => {
-                    prop_assert_eq!(found.queries, naive.len());
-                    prop_assert!((found.map_at_r - mean(0)).abs() < ROUNDING);
-                    prop_assert!((found.r_precision - mean(1)).abs() < ROUNDING);
-                    prop_assert!(found.map_at_r <= found.r_precision + ROUNDING);
-                }
-            }
-        }
     }
 
     #[test]

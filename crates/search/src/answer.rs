@@ -65,14 +65,15 @@ pub struct WordResult {
     /// Whether only photos without it are listed.
     pub excluded: bool,
     /// Whether the photo shows it: its relevance is above its border. Of a word of a quoted phrase,
-    /// whether one region shows the whole phrase.
+    /// whether one region shows the whole phrase. Less is asked of the words of a phrase, and of an
+    /// excluded word, than of a word alone.
     pub shown: bool,
     /// Whether that is beyond doubt; false for a word that does not count or is unknown.
     pub sure: bool,
     /// Its highest relevance in the photo, a cosine; none for a word that does not count or is
     /// unknown.
     pub relevance: Option<f32>,
-    /// The border of its relevance.
+    /// The relevance above which a photo shows the word alone.
     pub border: Option<f64>,
     /// The region of highest relevance, or the one that shows the word together with those beside it.
     pub region: Option<usize>,

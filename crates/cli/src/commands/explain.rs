@@ -71,16 +71,18 @@ fn sentence(word: &WordResult) -> String {
             false => format!("{name}: not a word that photos can show"),
         };
     };
-    let is_above = f64::from(relevance) > border;
-    let side = if is_above { "above" } else { "below" };
-    let numbers = format!("relevance {relevance:.2} {side} its border {border:.2}");
-    match (word.shown, word.sure) {
-        (true, true) => format!("{name}: shown, {numbers}"),
-        (true, false) => format!("{name}: perhaps shown, {numbers}"),
-        (false, true) if !is_above => format!("{name}: not shown, {numbers}"),
-        (false, false) if !is_above => format!("{name}: perhaps not shown, {numbers}"),
-        (false, _) => format!("{name}: {numbers}, but no region shows the whole phrase"),
-    }
+    let verdict = match (word.shown, word.sure) {
+        (true, true) => "shown",
+        (true, false) => "perhaps shown",
+        (false, true) => "not shown",
+        (false, false) => "perhaps not shown",
+    };
+    // One word alone is shown above its border; a whole phrase need not be.
+    let but = match !word.shown && f64::from(relevance) > border {
+        true => ": no region shows the whole phrase",
+        false => "",
+    };
+    format!("{name}: {verdict}, relevance {relevance:.2}, border {border:.2}{but}")
 }
 
 fn picture(photo: &Photo, result: &PhotoResult, lines: &[String]) -> anyhow::Result<Vec<u8>> {
