@@ -60,3 +60,31 @@ impl Things {
         uard_files::write(path, text).map_err(Error::io(path, "write"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn things_are_read_as_they_were_written_and_their_number_is_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test_things.json");
+        let thing = |corners| Thing {
+            words: vec!["dog".to_owned()],
+            corners,
+        };
+        let things = Things {
+            images: vec![vec![thing(Some([1.0, 2.0, 3.0, 4.0])), thing(None)], vec![]],
+        };
+        things.write_json(&path).unwrap();
+        assert_eq!(Things::read_json(&path, 2).unwrap(), things);
+        let error = Things::read_json(&path, 3).unwrap_err().to_string();
+        assert!(
+            error.contains("things of 3 images") && error.contains('2'),
+            "{error}"
+        );
+        uard_files::write(&path, br#"{"images": [[{"text": "dog"}]]}"#).unwrap();
+        let error = Things::read_json(&path, 1).unwrap_err().to_string();
+        assert!(error.contains("test_things.json"), "{error}");
+    }
+}

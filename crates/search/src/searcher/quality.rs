@@ -226,7 +226,7 @@ impl Searcher {
     ) -> Result<QueryFigures> {
         let (_, photos) = self.judged(truth.selection, query)?;
         Ok(QueryFigures {
-            verdicts: photos.iter().map(|photo| photo.verdicts[0]).collect(),
+            verdicts: photos.iter().map(JudgedPhoto::first_verdict).collect(),
             similarities: photos.iter().map(|photo| photo.similarity).collect(),
             truth: (0..photos.len()).map(shows).collect(),
         })
@@ -255,7 +255,7 @@ impl Searcher {
                 let things = known.things.iter().flatten();
                 let things = things.filter(|thing| thing.words.contains(word));
                 let corners: Vec<[f32; 4]> = things.filter_map(|thing| thing.corners).collect();
-                if corners.is_empty() || !photo.verdicts[0].is_shown() {
+                if corners.is_empty() || !photo.first_verdict().is_shown() {
                     continue;
                 }
                 let result = self.result(photo, &query)?;
@@ -386,6 +386,13 @@ impl Searcher {
             search: hits[0].map(percent),
             similarity: hits[1].map(percent),
         })
+    }
+}
+
+impl JudgedPhoto<'_> {
+    /// The verdict on the first term; a word that the query does not read as one is missing.
+    fn first_verdict(&self) -> Verdict {
+        self.verdicts.first().copied().unwrap_or(Verdict::Missing)
     }
 }
 
