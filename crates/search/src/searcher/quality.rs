@@ -322,7 +322,8 @@ impl Searcher {
                 role: Role::Excluded,
                 is_phrase: false,
             });
-            let found = self.first(truth, &query, FIRST)?;
+            let (words, photos) = self.judged(truth.selection, &query)?;
+            let found = truth.first(&words, photos, FIRST);
             queries += 1;
             listed += found.len();
             right += found
@@ -336,19 +337,6 @@ impl Searcher {
             right: right as f64 / listed.max(1) as f64,
             by_chance: chance / queries.max(1) as f64,
         })
-    }
-
-    /// The first results of a query, as indices of photos.
-    fn first(&self, truth: &Truth<'_>, query: &Query, top: usize) -> Result<Vec<usize>> {
-        let (words, mut photos) = self.judged(truth.selection, query)?;
-        photos.retain(|photo| words.accept(photo));
-        sort(&mut photos);
-        let best = photos.iter().take(top);
-        let position = |photo: &JudgedPhoto<'_>| {
-            let known = truth.photos.iter();
-            known.clone().position(|known| known.id == photo.id)
-        };
-        Ok(best.filter_map(position).collect())
     }
 
     fn order(&self, truth: &Truth<'_>) -> Result<OrderQuality> {
@@ -369,11 +357,11 @@ impl Searcher {
                 }],
                 filter: Filter::default(),
             };
-            let found = self.first(truth, &query, 10)?;
-            let rank = found.iter().position(|&photo| photo == own);
-            let (_, photos) = self.judged(truth.selection, &query)?;
+            let (words, photos) = self.judged(truth.selection, &query)?;
             let better = |photo: &&JudgedPhoto<'_>| photo.similarity > photos[own].similarity;
             let by_similarity = Some(photos.iter().filter(better).count());
+            let found = truth.first(&words, photos, 10);
+            let rank = found.iter().position(|&photo| photo == own);
             for (hits, rank) in hits.iter_mut().zip([rank, by_similarity]) {
                 for (hits, first) in hits.iter_mut().zip([1, 5, 10]) {
                     *hits += usize::from(rank.is_some_and(|rank| rank < first));
@@ -399,6 +387,20 @@ impl JudgedPhoto<'_> {
 impl Truth<'_> {
     fn things_known(&self) -> bool {
         self.photos.iter().all(|photo| photo.things.is_some())
+    }
+
+    /// The first results among judged photos, as indices of photos.
+    fn first(
+        &self,
+        words: &QueryWords,
+        mut photos: Vec<JudgedPhoto<'_>>,
+        top: usize,
+    ) -> Vec<usize> {
+        photos.retain(|photo| words.accept(photo));
+        sort(&mut photos);
+        let position =
+            |photo: &JudgedPhoto<'_>| self.photos.iter().position(|known| known.id == photo.id);
+        photos.iter().take(top).filter_map(position).collect()
     }
 }
 
