@@ -38,8 +38,9 @@ const MOST_IMAGES: usize = 6000;
 const DOUBT_BELOW: f64 = 2.0;
 const DOUBT_ABOVE: f64 = 1.0;
 
-/// How much it counts that few photos show a word: 0 not at all, 1 as the share of the captions says. More
-/// photos show a word than captions say, because captions do not name everything.
+/// The cost of reporting a word that is not shown, relative to that of missing one that is, is the number of
+/// images without the word over the number with it, to this power. 1 would be right if captions named
+/// everything that an image shows; they do not, so fewer reports are wrong than they say.
 const RARITY: f64 = 0.5;
 
 /// A word is not judged if its border errs more than this: the share of images with the word that lie
@@ -90,6 +91,14 @@ pub struct WordBorders {
     pub shown: f64,
     /// Photos of higher relevance surely show the word.
     pub sure: f64,
+}
+
+impl LearnedWord {
+    /// Whether its borders are in order; false too if one is not a number.
+    fn is_ordered(&self) -> bool {
+        let in_order = |it: &WordBorders| it.missing < it.shown && it.shown <= it.sure;
+        self.borders.as_ref().is_none_or(in_order)
+    }
 }
 
 impl LearnedWords {
@@ -190,6 +199,12 @@ impl LearnedWords {
         }
         if !header.words.is_sorted_by(|a, b| a.text < b.text) {
             return Err(damaged("its words are not in order".to_owned()));
+        }
+        if let Some(word) = header.words.iter().find(|word| !word.is_ordered()) {
+            return Err(damaged(format!(
+                "the borders of `{}` are not in order",
+                word.text
+            )));
         }
         let (numbers, _) = vectors.data().as_chunks::<4>();
         Ok(Self {
@@ -465,6 +480,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(WORDS);
         let bytes = words().to_bytes().unwrap();
+        uard_files::write(&path, &bytes).unwrap();
+        let mut swapped = words();
+        swapped.header.words[0].borders = Some(WordBorders {
+            missing: BORDERS.shown,
+            ..BORDERS
+        });
+        swapped.write(&path).unwrap();
+        let error = LearnedWords::read(&path, "5f2c").unwrap_err().to_string();
+        assert!(error.contains("the borders of `dog`"), "{error}");
         uard_files::write(&path, &bytes).unwrap();
         let error = LearnedWords::read(&path, "0000").unwrap_err().to_string();
         assert!(error.contains("uard words"), "{error}");

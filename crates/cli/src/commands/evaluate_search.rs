@@ -158,7 +158,7 @@ fn table_of_matches(matches: &[MatchQuality]) -> String {
             found.photos.to_string(),
             found.queries.to_string(),
             percent(found.sure),
-            percent(found.border),
+            percent(found.perhaps),
             percent(found.best_cutoff),
         ]);
     }

@@ -40,8 +40,8 @@ pub struct Arguments {
         default_value = ""
     )]
     query: String,
-    /// Lists first the photos that look most like this one, which need not be in the index. Of a query
-    /// beside it, photos are judged by the words.
+    /// Orders photos by how much they look like this one, which need not be in the index. With a query
+    /// too, photos that lack its words come later, and those with excluded words are left out.
     #[arg(long, value_name = "PHOTO")]
     like: Option<PathBuf>,
     #[command(flatten)]

@@ -24,8 +24,8 @@ pub fn encode(searcher: &Searcher, path: &Path) -> anyhow::Result<QueryPhoto> {
     let folder = index.folder();
     if !EncoderChoice::is_remembered(folder) {
         return Err(wrong(format!(
-            "{}: not in the index {}, whose photos were added as features, so that no other photo can be \
-             encoded alike",
+            "{}: not in the index {}, which does not know how to encode it, because its photos were added \
+             as features (--data)",
             path.display(),
             folder.display()
         )));

@@ -87,7 +87,7 @@ pub struct MatchQuality {
     /// F1 of "some photo surely shows it", which is what a search says.
     pub sure: f64,
     /// F1 of "some photo shows it, surely or perhaps".
-    pub border: f64,
+    pub perhaps: f64,
     /// F1 of the best single cutoff on the similarity of "a …", chosen with the truth in hand.
     pub best_cutoff: f64,
 }
@@ -122,7 +122,7 @@ struct Truth<'a> {
     words: Vec<BTreeSet<String>>,
 }
 
-/// How photos stand to one query: of each the verdict on its first term, and the similarity.
+/// What one query gives: for each photo the verdict on the first term, and the similarity.
 struct QueryFigures {
     verdicts: Vec<Verdict>,
     similarities: Vec<f32>,
@@ -427,7 +427,7 @@ fn matches(figures: &[QueryFigures], photos: usize) -> Vec<MatchQuality> {
 }
 
 fn matches_among(figures: &[QueryFigures], photos: usize, size: usize) -> MatchQuality {
-    let (mut sure, mut border) = (DecisionCounts::default(), DecisionCounts::default());
+    let (mut sure, mut perhaps) = (DecisionCounts::default(), DecisionCounts::default());
     let mut similarities = Vec::new();
     for draw in 0..DRAWS {
         let mut stream = Draws::new(0).stream("matches", &[size as u64, draw as u64]);
@@ -444,7 +444,7 @@ fn matches_among(figures: &[QueryFigures], photos: usize, size: usize) -> MatchQ
             let asked: Vec<usize> = asked.copied().collect();
             let best = asked.iter().map(|&at| query.verdicts[at]).max();
             sure.add(best == Some(Verdict::Shown), has_match);
-            border.add(best >= Some(Verdict::PerhapsShown), has_match);
+            perhaps.add(best >= Some(Verdict::PerhapsShown), has_match);
             let highest = asked.iter().map(|&at| query.similarities[at]);
             similarities.push((highest.fold(f32::NEG_INFINITY, f32::max), has_match));
         }
@@ -453,7 +453,7 @@ fn matches_among(figures: &[QueryFigures], photos: usize, size: usize) -> MatchQ
         photos: size,
         queries: sure.total(),
         sure: sure.f1(),
-        border: border.f1(),
+        perhaps: perhaps.f1(),
         best_cutoff: DecisionCounts::best_f1(&similarities),
     }
 }
@@ -505,6 +505,6 @@ mod tests {
         let found = matches_among(&[query], 4, 4);
         assert_eq!(found.queries, DRAWS);
         assert_eq!(found.sure, 1.0);
-        assert!(found.border < 1.0 && found.best_cutoff < 1.0, "{found:?}");
+        assert!(found.perhaps < 1.0 && found.best_cutoff < 1.0, "{found:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The words of a query, and how far a photo shows them.
+//! The words of a query, and whether a photo shows them.
 
 use uard_attention::search::{Search, SearchWords};
 use uard_model::{LearnedWords, WordBorders};
