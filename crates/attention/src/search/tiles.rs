@@ -89,6 +89,8 @@ impl<'a> Fragments<'a> {
         let words = self.words.panels::<T>();
         rows.stride = columns.panels() * PANEL + SLACK;
         let panels = self.panels_of(captions.clone());
+        let last = captions.end - 1;
+        let end = self.words.place(last) + self.words.counts()[last];
         let (mut panel, mut caption) = (panels.start, captions.start);
         // The place of the word in the first row of the buffer, and how many rows are computed.
         let (mut first, mut filled) = (panel * PANEL, 0);
@@ -97,6 +99,7 @@ impl<'a> Fragments<'a> {
             let height = step.len() * PANEL;
             rows.reserve(filled + height, filled);
             let (stride, words) = (rows.stride, words.slice(step.clone()));
+            let words = words.first(end - panel * PANEL);
             let out = rows.rest_from(filled);
             product(self.instructions, words, columns, out, stride);
             (panel, filled) = (step.end, filled + height);

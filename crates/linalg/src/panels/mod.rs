@@ -148,6 +148,8 @@ macro_rules! panels {
         pub struct $type<'a, T> {
             values: &'a [T],
             depth: usize,
+            /// How many vectors there are; the last panel is filled up with others.
+            vectors: usize,
         }
 
         impl<'a, T: Element> $type<'a, T> {
@@ -161,7 +163,12 @@ macro_rules! panels {
                 let panel = PANEL.checked_mul(depth);
                 let is_whole = panel.is_some_and(|panel| values.len() % panel == 0);
                 assert!(is_whole, "whole panels");
-                Self { values, depth }
+                let vectors = values.len() / depth;
+                Self {
+                    values,
+                    depth,
+                    vectors,
+                }
             }
 
             /// The packed numbers.
@@ -192,7 +199,12 @@ macro_rules! panels {
                 assert!(range.end <= self.panels(), "a range of the panels");
                 let panel = PANEL * self.depth;
                 let values = &self.values[range.start * panel..range.end * panel];
-                Self { values, ..self }
+                let vectors = self.vectors.saturating_sub(range.start * PANEL);
+                Self {
+                    values,
+                    vectors: vectors.min(range.len() * PANEL),
+                    ..self
+                }
             }
 
             /// The first `width` numbers of vector `at`, counted over all panels, as f32.
@@ -223,6 +235,21 @@ panels!(RowPanels, "rows, the left side of a product");
 panels!(ColumnPanels, "columns, the right side of a product");
 
 impl<T: Element> RowPanels<'_, T> {
+    /// The same panels, of which only the first rows are needed. A product may leave the results of the
+    /// others as they are.
+    #[must_use]
+    pub fn first(self, rows: usize) -> Self {
+        Self {
+            vectors: self.vectors.min(rows),
+            ..self
+        }
+    }
+
+    /// How many rows are needed.
+    pub fn rows(self) -> usize {
+        self.vectors
+    }
+
     /// Where depth `k` of row `at` stands in the packed numbers.
     fn index(depth: usize, at: usize, k: usize) -> usize {
         let (panel, row) = (at / PANEL, at % PANEL);
@@ -259,7 +286,8 @@ impl<T: Element> ColumnPanels<'_, T> {
 ///
 /// # Shapes
 /// `out` holds `16 * rows.panels()` rows of `stride` numbers; `stride` is at least
-/// `16 * columns.panels()`, and the numbers of a row beyond that stay as they are.
+/// `16 * columns.panels()`, and the numbers of a row beyond that stay as they are. Rows that are not
+/// needed ([`RowPanels::first`]) hold any numbers.
 ///
 /// # Panics
 /// When the depths differ, or `out` or `stride` is too small; both are mistakes of the caller.

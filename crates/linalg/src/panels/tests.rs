@@ -214,9 +214,37 @@ fn depends_on_its_row_and_column_alone<T: Element>(kernel: &TestedKernel<T>) {
     }
 }
 
+/// Multiplies the first rows only, of every number: they have the bits that they have in the whole
+/// product.
+fn first_rows_are_those_of_the_whole<T: Element>(kernel: &TestedKernel<T>) {
+    for &shape in RAGGED {
+        let packed = Packed::<T>::new(shape, 64);
+        let (rows, columns) = (packed.rows(), packed.columns());
+        let width = shape.columns * PANEL;
+        let bits =
+            |products: &[f32]| -> Vec<u32> { products.iter().map(|it| it.to_bits()).collect() };
+        let whole = bits(&multiplied(kernel, rows, columns));
+        for needed in 1..=shape.rows * PANEL {
+            let found = multiplied(kernel, rows.first(needed), columns);
+            let expected = &whole[..needed * width];
+            assert_eq!(
+                &bits(&found)[..needed * width],
+                expected,
+                "{} {shape:?} {needed}",
+                kernel.name
+            );
+        }
+        let last = rows
+            .first(shape.rows * PANEL - 1)
+            .slice(shape.rows - 1..shape.rows);
+        assert_eq!(last.rows(), PANEL - 1);
+    }
+}
+
 fn run_all<T: Element>(kernel: &TestedKernel<T>) {
     equals_the_sum_in_f64(kernel);
     depends_on_its_row_and_column_alone(kernel);
+    first_rows_are_those_of_the_whole(kernel);
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub struct Operands {
     words: usize,
     /// How many panels of rows there are.
     pub row_panels: usize,
+    /// How many rows are needed, counted over all panels.
+    pub rows_needed: usize,
     /// How many panels of columns there are.
     pub column_panels: usize,
 }
@@ -91,6 +93,7 @@ impl Operands {
             stride,
             words: rows.depth() / T::GROUP,
             row_panels: rows.panels(),
+            rows_needed: rows.rows(),
             column_panels: columns.panels(),
         }
     }

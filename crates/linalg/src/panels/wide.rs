@@ -52,35 +52,52 @@ pub unsafe fn product<K: Kernel>(kernel: K, operands: &Operands) {
     let narrow = is_narrow::<K::Vectors>();
     for (column, width) in groups(operands.column_panels, if narrow { 1 } else { 3 }) {
         for row in (0..operands.row_panels).map(|panel| panel * PANEL) {
+            let needed = operands.rows_needed.saturating_sub(row);
             // SAFETY: `Operands::tile` needs a row and a panel of columns of the product: `row` begins
             // one of its panels of rows and the largest number added to it is 12; `column` comes from
             // `groups`, which stays below `column_panels`. `Kernel::tile` needs its rows inside of one
             // panel and its panels of columns inside of the product: in each arm the tiles' rows cut
-            // the panel's 16 into parts, and `WIDTH` is at most `width`, the group's panels. The
-            // instructions, and operands that can be read and written, are the caller's promise.
+            // the panel's 16 into parts, of which some may be left out, and `WIDTH` is at most `width`,
+            // the group's panels. The instructions, and operands that can be read and written, are the
+            // caller's promise.
             unsafe {
                 // Not in closures: the compiler would not use the wide instructions in them.
                 match (narrow, width) {
                     (true, _) if K::ROWS == 4 => {
                         for first in [0, 4, 8, 12] {
-                            kernel.tile::<4, 1>(operands.tile(row + first, column));
+                            if first < needed {
+                                kernel.tile::<4, 1>(operands.tile(row + first, column));
+                            }
                         }
                     }
                     (true, _) => {
                         kernel.tile::<6, 1>(operands.tile(row, column));
                         for first in [6, 11] {
-                            kernel.tile::<5, 1>(operands.tile(row + first, column));
+                            if first < needed {
+                                kernel.tile::<5, 1>(operands.tile(row + first, column));
+                            }
                         }
                     }
-                    (false, 1) => kernel.tile::<16, 1>(operands.tile(row, column)),
+                    (false, 1) => match needed {
+                        ..=8 => kernel.tile::<8, 1>(operands.tile(row, column)),
+                        _ => kernel.tile::<16, 1>(operands.tile(row, column)),
+                    },
                     (false, 2) => {
                         for first in [0, 8] {
-                            kernel.tile::<8, 2>(operands.tile(row + first, column));
+                            match needed.saturating_sub(first) {
+                                0 => {}
+                                ..=4 => kernel.tile::<4, 2>(operands.tile(row + first, column)),
+                                _ => kernel.tile::<8, 2>(operands.tile(row + first, column)),
+                            }
                         }
                     }
                     (false, _) => {
                         for first in [0, 8] {
-                            kernel.tile::<8, 3>(operands.tile(row + first, column));
+                            match needed.saturating_sub(first) {
+                                0 => {}
+                                ..=4 => kernel.tile::<4, 3>(operands.tile(row + first, column)),
+                                _ => kernel.tile::<8, 3>(operands.tile(row + first, column)),
+                            }
                         }
                     }
                 }

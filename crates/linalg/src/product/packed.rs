@@ -191,6 +191,7 @@ impl<T: Number> PackedRight<T> {
         }
         let per_panel = per_panel::<E>(self.depth);
         let rows = RowPanels::<E>::new(Block::numbers(rows), per_panel * E::LINE);
+        let rows = rows.first(out.len() / self.columns);
         let chunks = columns.chunks(COLUMNS / PANEL * per_panel);
         SUMS.with_borrow_mut(|sums| {
             sums.resize(sums.len().max(rows.panels() * PANEL * COLUMNS), 0.0);
