@@ -25,7 +25,7 @@ use crate::backbone::{GridBackbone, GridRegions, Photo};
 use uard_data::store::Column;
 
 /// A frozen network that finds regions in photos.
-pub trait PhotoEncoder: Sync {
+pub trait PhotoEncoder: Send + Sync {
     /// The regions of each photo; they depend on that photo only.
     ///
     /// # Errors

@@ -26,6 +26,17 @@ impl CaptionEncoder {
         }
     }
 
+    /// The same encoder for parameters that do not change any more, which a GRU prepares once.
+    ///
+    /// # Errors
+    /// When candle reports an error.
+    pub fn frozen(self) -> Result<Self> {
+        match self {
+            Self::Gru(encoder) => Ok(Self::Gru(encoder.frozen()?)),
+            Self::Transformer(encoder) => Ok(Self::Transformer(encoder)),
+        }
+    }
+
     /// Computes the words of each caption as unit vectors, the rows of the result.
     ///
     /// # Shapes

@@ -16,7 +16,9 @@ mod pass;
 pub mod reference;
 mod schedule;
 
-use candle_core::{Device, Tensor};
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use uard_core::Words;
 use uard_core::parameters::Parameters;
@@ -25,6 +27,7 @@ use uard_linalg::matmul::Matmul;
 
 pub use batch::CaptionBatch;
 
+use self::operator::PackedWeights;
 use crate::text::word_vectors::WordVectors;
 use crate::{Error, Result};
 
@@ -70,6 +73,8 @@ pub struct TextEncoder {
     /// The forward direction, from the first word to the last, and the reverse direction.
     directions: [Direction; 2],
     matmul: Matmul,
+    /// The weights of both directions as the CPU multiplies them; none while they may change.
+    packed: Option<Arc<[PackedWeights<f32>; 2]>>,
 }
 
 /// The parameters of one direction; gates in the order r, z, n.
@@ -150,13 +155,36 @@ impl TextEncoder {
             embedding,
             directions,
             matmul: Matmul::F32,
+            packed: None,
         })
     }
 
     /// The same encoder with this precision of its matrix products.
     #[must_use]
     pub fn with_matmul(self, matmul: Matmul) -> Self {
-        Self { matmul, ..self }
+        Self {
+            matmul,
+            packed: None,
+            ..self
+        }
+    }
+
+    /// The same encoder for parameters that do not change any more: their weights are packed once, and
+    /// not for each batch. Does nothing on a GPU, or for f64.
+    ///
+    /// # Errors
+    /// When candle reports an error.
+    pub fn frozen(self) -> Result<Self> {
+        let is_packed = self.embedding.device().is_cpu() && self.embedding.dtype() == DType::F32;
+        if !is_packed {
+            return Ok(self);
+        }
+        let pack = |direction| PackedWeights::new(self.matmul, direction);
+        let [forward, reverse] = self.directions.each_ref().map(pack);
+        Ok(Self {
+            packed: Some(Arc::new([forward?, reverse?])),
+            ..self
+        })
     }
 
     /// Computes the words of each caption as unit vectors, the rows of the result.

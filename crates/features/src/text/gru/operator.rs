@@ -1,9 +1,9 @@
 //! The GRU on the CPU: time steps on slices of numbers, with a backward pass by hand.
 //!
 //! Captions are sorted by length, so that every time step is one product over a prefix of them. The
-//! weights are packed for these products once.
+//! weights are packed for these products: for each batch, or once if they do not change any more.
 
-use std::marker::PhantomData;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Result as CandleResult, Tensor, WithDType};
 use uard_core::slices::reading;
@@ -27,24 +27,50 @@ const NAME: &str = "bidirectional-gru";
 /// # Errors
 /// When an id is not in the vocabulary, or the tensors are not on the CPU.
 pub fn average(encoder: &TextEncoder, batch: &CaptionBatch) -> Result<Tensor> {
+    let matmul = encoder.matmul;
     match encoder.embedding.dtype() {
-        DType::F64 => pass::average(encoder, batch, CpuRecurrence::<f64>::new(encoder.matmul)),
-        _ => pass::average(encoder, batch, CpuRecurrence::<f32>::new(encoder.matmul)),
+        DType::F64 => {
+            let packed: Option<Arc<[PackedWeights<f64>; 2]>> = None;
+            pass::average(encoder, batch, CpuRecurrence { matmul, packed })
+        }
+        _ => {
+            let packed = encoder.packed.clone();
+            pass::average(encoder, batch, CpuRecurrence { matmul, packed })
+        }
     }
+}
+
+/// The weights of one direction, packed as right sides of products.
+#[derive(Debug)]
+pub(super) struct PackedWeights<T> {
+    /// `weight_ih`, transposed.
+    of_words: PackedRight<T>,
+    /// `weight_hh`, transposed.
+    of_states: PackedRight<T>,
+}
+
+impl<T: WithDType + Number> PackedWeights<T> {
+    pub(super) fn new(matmul: Matmul, weights: &Direction) -> CandleResult<Self> {
+        Ok(Self {
+            of_words: packed(matmul, &weights.weight_ih)?,
+            of_states: packed(matmul, &weights.weight_hh)?,
+        })
+    }
+}
+
+/// A weight [m, k], packed for products with its transpose.
+fn packed<T: WithDType + Number>(matmul: Matmul, weight: &Tensor) -> CandleResult<PackedRight<T>> {
+    let (rows, columns) = weight.dims2()?;
+    let weight = weight.contiguous()?;
+    let weight = reading(&weight);
+    let weight = Matrix::row_major(weight.numbers::<T>(NAME)?, rows, columns);
+    Ok(PackedRight::new(matmul, weight.transposed()))
 }
 
 struct CpuRecurrence<T> {
     matmul: Matmul,
-    number: PhantomData<T>,
-}
-
-impl<T: WithDType + Number> CpuRecurrence<T> {
-    fn new(matmul: Matmul) -> Self {
-        Self {
-            matmul,
-            number: PhantomData,
-        }
-    }
+    /// The weights of both directions, if they do not change any more.
+    packed: Option<Arc<[PackedWeights<T>; 2]>>,
 }
 
 impl<T: WithDType + Number> Recurrence for CpuRecurrence<T> {
@@ -60,6 +86,19 @@ impl<T: WithDType + Number> Recurrence for CpuRecurrence<T> {
         Tensor::from_vec(product, shape, &Device::Cpu)
     }
 
+    fn from_words(&self, inputs: &DirectionInputs<'_>, words: &Tensor) -> CandleResult<Tensor> {
+        let Some(packed) = &self.packed else {
+            return self.product(words, &inputs.weights.weight_ih.t()?);
+        };
+        let ((count, width), gate_rows) = (words.dims2()?, inputs.weights.weight_ih.dim(0)?);
+        let words = reading(words);
+        let words = Matrix::row_major(words.numbers::<T>(NAME)?, count, width);
+        let mut product = vec![T::ZERO; count * gate_rows];
+        let weight = &packed[inputs.direction].of_words;
+        weight.product(&mut product, words, Output::Overwrite);
+        Tensor::from_vec(product, (count, gate_rows), &Device::Cpu)
+    }
+
     fn sum(&self, rows: &Tensor) -> CandleResult<Tensor> {
         let mut sums = vec![T::ZERO; rows.dim(1)?];
         let numbers = reading(rows);
@@ -72,9 +111,15 @@ impl<T: WithDType + Number> Recurrence for CpuRecurrence<T> {
 
     fn forward(&self, inputs: &DirectionInputs<'_>, from_words: &Tensor) -> CandleResult<Trace> {
         let (gate_rows, width) = inputs.weights.weight_hh.dims2()?;
-        let (words, weight) = (reading(from_words), reading(&inputs.weights.weight_hh));
-        let weight = Matrix::row_major(weight.numbers::<T>(NAME)?, gate_rows, width);
-        let weight = PackedRight::new(self.matmul, weight.transposed());
+        let words = reading(from_words);
+        let fresh;
+        let weight = match &self.packed {
+            Some(packed) => &packed[inputs.direction].of_states,
+            None => {
+                fresh = packed(self.matmul, &inputs.weights.weight_hh)?;
+                &fresh
+            }
+        };
         let bias = bias::<T>(inputs.weights)?;
         let (captions, count) = (inputs.schedule.captions, inputs.schedule.words());
         let mut gates = vec![T::ZERO; count * 4 * width];

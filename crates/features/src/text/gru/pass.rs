@@ -18,6 +18,11 @@ pub(super) trait Recurrence: Send + Sync + 'static {
     /// `left · right`; each side is contiguous, or the transpose of a contiguous tensor.
     fn product(&self, left: &Tensor, right: &Tensor) -> CandleResult<Tensor>;
 
+    /// The products [U, 3H] of the U distinct words and `weight_ih`.
+    fn from_words(&self, inputs: &DirectionInputs<'_>, words: &Tensor) -> CandleResult<Tensor> {
+        self.product(words, &inputs.weights.weight_ih.t()?)
+    }
+
     /// The sum `[K]` of rows [N, K].
     fn sum(&self, rows: &Tensor) -> CandleResult<Tensor>;
 
@@ -37,6 +42,8 @@ pub(super) trait Recurrence: Send + Sync + 'static {
 
 /// The inputs of the time steps of one direction; all tensors are detached and contiguous.
 pub(super) struct DirectionInputs<'a> {
+    /// 0 forward, 1 reverse.
+    pub direction: usize,
     pub schedule: &'a Schedule,
     pub order: &'a DirectionOrder,
     pub weights: &'a Direction,
@@ -121,6 +128,7 @@ impl<F: Recurrence> Pass<F> {
 
     fn inputs(&self, direction: usize) -> DirectionInputs<'_> {
         DirectionInputs {
+            direction,
             schedule: &self.schedule,
             order: &self.schedule.orders[direction],
             weights: &self.directions[direction],
@@ -129,9 +137,7 @@ impl<F: Recurrence> Pass<F> {
 
     fn states(&self, direction: usize) -> CandleResult<Trace> {
         let inputs = self.inputs(direction);
-        let from_words = self
-            .recurrence
-            .product(&self.words, &inputs.weights.weight_ih.t()?)?;
+        let from_words = self.recurrence.from_words(&inputs, &self.words)?;
         self.recurrence.forward(&inputs, &from_words)
     }
 

@@ -64,6 +64,21 @@ fn with_tensors(tensors: &[Tensor]) -> TextEncoder {
         embedding: tensors[0].clone(),
         directions: [direction(1), direction(5)],
         matmul: Matmul::F32,
+        packed: None,
+    }
+}
+
+#[test]
+fn a_frozen_encoder_gives_the_same_bytes() {
+    for matmul in [Matmul::F32, Matmul::Bf16] {
+        let encoder = encoder(11).1.with_matmul(matmul);
+        let frozen = encoder.clone().frozen().unwrap();
+        assert!(frozen.packed.is_some());
+        for counts in [&RAGGED[..], &[1], &[4]] {
+            let batch = padded(counts, 12);
+            let [expected, found] = [&encoder, &frozen].map(|it| it.forward(&batch).unwrap());
+            assert_same_bytes(expected.rows(), found.rows());
+        }
     }
 }
 
