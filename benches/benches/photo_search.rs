@@ -25,7 +25,8 @@ use uard_model::{
 };
 use uard_relevance::{LearnedThreshold, LearnerConfig};
 use uard_search::{
-    ContentHash, Index, MODEL, ModelIdentity, NewPhoto, PhotoFile, PhotoMetadata, Preview, Searcher,
+    ContentHash, Index, MODEL, ModelIdentity, NewPhoto, PhotoFile, PhotoMetadata, Preview,
+    SearchRequest, Searcher,
 };
 
 const WIDTH: usize = 512;
@@ -73,7 +74,9 @@ fn search(criterion: &mut Criterion) {
 
 fn answer(searcher: &mut Searcher) -> Duration {
     let begun = Instant::now();
-    let answer = searcher.answer(QUERY, TOP).expect("an answer");
+    let answer = searcher
+        .answer(&SearchRequest::new(QUERY, TOP))
+        .expect("an answer");
     assert_eq!(answer.results.len(), TOP, "photos are found");
     begun.elapsed()
 }

@@ -50,4 +50,6 @@ pub use checkpoint::{
 pub use config::ModelConfig;
 pub use error::{Error, Result};
 pub use model::{CAPTIONS_AT_ONCE, IMAGES_AT_ONCE, ImageFeatures, Model};
-pub use words::{LearnedWord, LearnedWords, WORDS, WordBorders, highest_relevance};
+pub use words::{
+    LearnedWord, LearnedWords, WORDS, WordBorders, WordDistributions, highest_relevance,
+};

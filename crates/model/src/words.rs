@@ -17,7 +17,7 @@ use uard_attention::search::Search;
 use uard_attention::{Engine, Matcher, MatcherConfig, Precision, Sides, WeightRule};
 use uard_core::Words;
 use uard_data::dataset::Split;
-use uard_relevance::{Distribution, DistributionKind, error_probability, least_error_threshold};
+use uard_relevance::{Distribution, Normal, error_probability, least_error_threshold};
 
 use crate::{CAPTIONS_AT_ONCE, Checkpoint, Error, IMAGES_AT_ONCE, ImageFeatures, Model, Result};
 
@@ -77,8 +77,21 @@ pub struct LearnedWord {
     pub text: String,
     /// None if photos with and without the word cannot be told apart by it, as for `the`.
     pub borders: Option<WordBorders>,
+    /// What the borders were learned from; none without borders, and in files of earlier versions.
+    #[serde(default)]
+    pub distributions: Option<WordDistributions>,
     /// The number of images whose captions have the word.
     pub images: usize,
+}
+
+/// The highest relevance of a word in images of the training.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WordDistributions {
+    /// In images whose captions have the word.
+    pub shown: Normal,
+    /// In all others.
+    pub not_shown: Normal,
 }
 
 /// The relevance, a cosine, at which it turns from unlikely to certain that a photo shows a word.
@@ -135,6 +148,7 @@ impl LearnedWords {
             words.header.words.push(LearnedWord {
                 text,
                 borders: None,
+                distributions: None,
                 images: sum.images.len(),
             });
             words.vectors.extend(unit(&sum.vector));
@@ -151,7 +165,9 @@ impl LearnedWords {
                 let has_word = images_of_words[at].contains(image);
                 samples[usize::from(has_word)].push(relevance[row * count + at]);
             }
-            word.borders = borders(&samples[1], &samples[0]);
+            let distributions = WordDistributions::from_samples(&samples[1], &samples[0]);
+            word.borders = distributions.and_then(|found| found.borders());
+            word.distributions = distributions.filter(|_| word.borders.is_some());
         }
         Ok(words)
     }
@@ -261,15 +277,30 @@ impl LearnedWords {
         self.captions(&indices.collect::<Vec<_>>())
     }
 
+    /// The vectors of words as one caption, [1, words, D]. The words must be known.
+    ///
+    /// # Errors
+    /// When candle reports an error.
+    pub fn caption(&self, texts: &[&str]) -> Result<Words> {
+        let indices = texts.iter().filter_map(|text| self.position(text));
+        let indices: Vec<usize> = indices.collect();
+        let shape = (1, indices.len(), self.width);
+        let rows = Tensor::from_vec(self.rows(&indices), shape, &Device::Cpu)?;
+        Ok(Words::normalized(&rows, vec![indices.len()])?)
+    }
+
     fn captions(&self, indices: &[usize]) -> Result<Words> {
-        let width = self.width;
-        let rows: Vec<f32> = indices
-            .iter()
-            .flat_map(|&at| &self.vectors[at * width..(at + 1) * width])
-            .copied()
-            .collect();
-        let rows = Tensor::from_vec(rows, (indices.len(), 1, width), &Device::Cpu)?;
+        let shape = (indices.len(), 1, self.width);
+        let rows = Tensor::from_vec(self.rows(indices), shape, &Device::Cpu)?;
         Ok(Words::normalized(&rows, vec![1; indices.len()])?)
+    }
+
+    fn rows(&self, indices: &[usize]) -> Vec<f32> {
+        let width = self.width;
+        let rows = indices
+            .iter()
+            .flat_map(|&at| &self.vectors[at * width..(at + 1) * width]);
+        rows.copied().collect()
     }
 
     /// The highest relevance of each word in each of some images: row-major [images, V].
@@ -374,26 +405,37 @@ fn evenly_spread(count: usize) -> Vec<usize> {
     (0..taken).map(|at| at * count / taken).collect()
 }
 
-/// The borders between two samples of relevance; none if the threshold of least error errs too often.
-fn borders(shown: &[f32], not_shown: &[f32]) -> Option<WordBorders> {
-    if shown.len().min(not_shown.len()) < LEAST_IMAGES {
-        return None;
+impl WordDistributions {
+    /// None if there are too few samples, or one is not a number.
+    fn from_samples(shown: &[f32], not_shown: &[f32]) -> Option<Self> {
+        if shown.len().min(not_shown.len()) < LEAST_IMAGES {
+            return None;
+        }
+        Some(Self {
+            shown: Normal::from_samples(shown).ok()?,
+            not_shown: Normal::from_samples(not_shown).ok()?,
+        })
     }
-    let rarity = (not_shown.len() as f64 / shown.len() as f64).powf(RARITY);
-    let normal = |samples| Distribution::from_samples(DistributionKind::Normal, samples).ok();
-    let (shown, not_shown) = (normal(shown)?, normal(not_shown)?);
-    let even = least_error_threshold(&shown, &not_shown, 1.0).ok()?;
-    if error_probability(&shown, &not_shown, 1.0, even) > LARGEST_ERROR {
-        return None;
+
+    /// The borders between both; none if the threshold of least error errs too often.
+    fn borders(&self) -> Option<WordBorders> {
+        let rarity = (self.not_shown.count as f64 / self.shown.count as f64).powf(RARITY);
+        let spread = self.shown.std;
+        let [shown, not_shown] = [self.shown, self.not_shown].map(Distribution::Normal);
+        let even = least_error_threshold(&shown, &not_shown, 1.0).ok()?;
+        if error_probability(&shown, &not_shown, 1.0, even) > LARGEST_ERROR {
+            return None;
+        }
+        // Where there is no such threshold, no photo is taken to show so rare a word: cosines are at most
+        // 1.
+        let rare = least_error_threshold(&shown, &not_shown, rarity.max(1.0)).unwrap_or(1.0);
+        let sure = even + DOUBT_ABOVE * spread;
+        Some(WordBorders {
+            missing: even - DOUBT_BELOW * spread,
+            shown: rare.max(even),
+            sure: rare.max(sure),
+        })
     }
-    // Where there is no such threshold, no photo is taken to show so rare a word: cosines are at most 1.
-    let rare = least_error_threshold(&shown, &not_shown, rarity.max(1.0)).unwrap_or(1.0);
-    let sure = even + DOUBT_ABOVE * shown.std();
-    Some(WordBorders {
-        missing: even - DOUBT_BELOW * shown.std(),
-        shown: rare.max(even),
-        sure: rare.max(sure),
-    })
 }
 
 #[cfg(test)]
@@ -402,6 +444,10 @@ mod tests {
 
     fn around(mean: f32) -> Vec<f32> {
         (0..40).map(|at| mean + 0.01 * (at % 7) as f32).collect()
+    }
+
+    fn borders(shown: &[f32], not_shown: &[f32]) -> Option<WordBorders> {
+        WordDistributions::from_samples(shown, not_shown)?.borders()
     }
 
     #[test]
@@ -444,6 +490,7 @@ mod tests {
         let word = |text: &str, borders| LearnedWord {
             text: text.to_owned(),
             borders,
+            distributions: None,
             images: 12,
         };
         LearnedWords {

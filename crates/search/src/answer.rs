@@ -1,11 +1,19 @@
 //! The answer to a query, as it is printed and as JSON.
 
+use std::cmp::Ordering;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
+use uard_model::{WordBorders, WordDistributions};
+use utoipa::ToSchema;
+
+use crate::query::Role;
+use crate::{Error, PhotoId};
 
 /// The answer to a query.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct Answer {
     /// The query as it was given.
@@ -14,6 +22,8 @@ pub struct Answer {
     pub threshold: f64,
     /// How many photos met the filters.
     pub searched: usize,
+    /// How many photos answer the query, those on other pages included.
+    pub found: usize,
     /// Words and phrases of the query that none of these photos surely shows, in the order of the query.
     pub nothing_shows: Vec<String>,
     /// Those of `nothing_shows` that some photo may show: its relevance is above the border, but in doubt.
@@ -21,19 +31,67 @@ pub struct Answer {
     /// The words that the model has not learned: it cannot find photos that show them, and not leave
     /// them out either.
     pub unknown: Vec<String>,
-    /// The best photos.
+    /// Every word of the query, in order.
+    pub words: Vec<QueryWordResult>,
+    /// Where the next results begin; none after the last ones.
+    #[schema(value_type = Option<String>)]
+    pub cursor: Option<Cursor>,
+    /// The best photos, or those after a cursor.
     pub results: Vec<PhotoResult>,
 }
 
+/// A place in the order of results: that of a photo. As text, `missing-doubtful-similarity-id` with the
+/// bits of the similarity in hexadecimal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cursor {
+    /// How many of the wanted words and phrases the photo surely lacks.
+    pub missing: usize,
+    /// How many of the excluded ones it may show.
+    pub doubtful: usize,
+    /// Its similarity.
+    pub similarity: f32,
+    /// Its number.
+    pub id: PhotoId,
+}
+
+/// A word of a query in all photos that met the filters.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[non_exhaustive]
+pub struct QueryWordResult {
+    /// The word as the model reads it.
+    pub word: String,
+    /// Whether a photo that does not show it lacks something; false for words such as `the`.
+    pub counts: bool,
+    /// What the query asks of photos about it.
+    pub role: Role,
+    /// Whether the model has learned it.
+    pub learned: bool,
+    /// How many photos show it, or the phrase that it belongs to.
+    pub photos: usize,
+    /// The relevance at which a photo turns from lacking the word alone to showing it: `missing`,
+    /// `shown` and `sure`.
+    #[schema(value_type = Option<BTreeMap<String, f64>>)]
+    pub borders: Option<WordBorders>,
+    /// The relevance that the borders were learned from, in photos with the word (`shown`) and without
+    /// it (`not_shown`): `mean`, `std` and `count`.
+    #[schema(value_type = Option<BTreeMap<String, BTreeMap<String, f64>>>)]
+    pub distributions: Option<WordDistributions>,
+}
+
 /// A photo of an answer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct PhotoResult {
     /// Its number in the index; none for a photo that is not in the index.
     pub id: Option<i64>,
     /// Its file. In JSON, bytes that are not UTF-8 are replaced.
     #[serde(serialize_with = "lossy")]
+    #[schema(value_type = String)]
     pub path: PathBuf,
+    /// Width of the upright photo, in pixels.
+    pub width: u32,
+    /// Height of the upright photo, in pixels.
+    pub height: u32,
     /// The similarity of photo and sentence.
     pub similarity: f32,
     /// How much of the query it shows.
@@ -45,7 +103,7 @@ pub struct PhotoResult {
 }
 
 /// How much of a query a photo shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Group {
     /// Every word that counts, or it is in doubt.
@@ -55,7 +113,7 @@ pub enum Group {
 }
 
 /// A word of a query in a photo.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct WordResult {
     /// The word as the model reads it.
@@ -82,6 +140,55 @@ pub struct WordResult {
     pub region_box: Option<[f32; 4]>,
 }
 
+impl Cursor {
+    /// The order of results: of what is asked for, the fewest missing first; then the fewest doubtful
+    /// exclusions, the highest similarity, and the lowest number.
+    pub(crate) fn order(&self, other: &Self) -> Ordering {
+        let order = self.missing.cmp(&other.missing);
+        let order = order.then(self.doubtful.cmp(&other.doubtful));
+        let order = order.then(other.similarity.total_cmp(&self.similarity));
+        order.then(self.id.cmp(&other.id))
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits = self.similarity.to_bits();
+        write!(
+            formatter,
+            "{}-{}-{bits:08x}-{}",
+            self.missing, self.doubtful, self.id
+        )
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let read = || {
+            let mut parts = text.split('-');
+            let mut next = || parts.next();
+            let cursor = Self {
+                missing: next()?.parse().ok()?,
+                doubtful: next()?.parse().ok()?,
+                similarity: f32::from_bits(u32::from_str_radix(next()?, 16).ok()?),
+                id: PhotoId(next()?.parse().ok()?),
+            };
+            next().is_none().then_some(cursor)
+        };
+        read().ok_or_else(|| Error::Cursor {
+            found: text.to_owned(),
+        })
+    }
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
@@ -97,6 +204,8 @@ mod tests {
         let result = PhotoResult {
             id: Some(1),
             path: std::ffi::OsString::from_vec(b"/p/\xff.jpg".to_vec()).into(),
+            width: 640,
+            height: 480,
             similarity: 0.5,
             group: Group::Part,
             missing: Vec::new(),
@@ -104,5 +213,27 @@ mod tests {
         };
         let json = serde_json::to_value(result).unwrap();
         assert_eq!(json["path"], "/p/\u{fffd}.jpg");
+    }
+    #[test]
+    fn a_cursor_is_read_as_it_was_written() {
+        let cursor = Cursor {
+            missing: 2,
+            doubtful: 0,
+            similarity: -0.1,
+            id: PhotoId(17),
+        };
+        let text = cursor.to_string();
+        assert_eq!(text.parse::<Cursor>().unwrap(), cursor);
+        assert_eq!(serde_json::to_value(cursor).unwrap(), text);
+        for wrong in [
+            "",
+            "1-0-3f000000",
+            "1-0-3f000000-17-1",
+            "1-0-fffffffff-17",
+            "a-0-0-1",
+        ] {
+            let error = wrong.parse::<Cursor>().unwrap_err().to_string();
+            assert!(error.contains(&format!("found `{wrong}`")), "{error}");
+        }
     }
 }

@@ -149,6 +149,20 @@ pub enum Error {
         /// The number.
         id: PhotoId,
     },
+    /// The file of a photo is not the one that was indexed.
+    #[error("{}: gone, or changed since it was indexed; update the index", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// The number of the photo.
+        id: PhotoId,
+    },
+    /// A text is not the place of a result.
+    #[error("expected the `cursor` of an answer, found `{found}`; ask for the first results again")]
+    Cursor {
+        /// The text.
+        found: String,
+    },
     /// A text is not a date.
     #[error(
         "expected a date such as 2024, 2024-05, 2024-05-17 or 2024-05-17T10:30:00, found `{found}`"

@@ -1,6 +1,7 @@
 //! An index opened for reading: its model, its photos, and the regions that a filter selects.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -10,7 +11,7 @@ use uard_files::{DirectoryLock, FileError};
 use crate::database::{self, DATABASE, PathBytes};
 use crate::filter::Filter;
 use crate::photo::{
-    Coordinates, IndexedPhoto, PhotoFile, PhotoId, PhotoMetadata, Preview, UnreadablePhoto,
+    Coordinates, Date, IndexedPhoto, PhotoFile, PhotoId, PhotoMetadata, Preview, UnreadablePhoto,
 };
 use crate::{Error, Result, Writer, segment};
 
@@ -78,6 +79,19 @@ pub struct IndexSize {
     pub segment_bytes: u64,
     /// The size of the database in bytes, thumbnails included.
     pub database_bytes: u64,
+}
+
+/// What the photos of an index can be filtered by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterValues {
+    /// The date of the first photo that has one.
+    pub first_date: Option<Date>,
+    /// The date of the last photo.
+    pub last_date: Option<Date>,
+    /// How many photos have coordinates.
+    pub with_coordinates: usize,
+    /// The cameras, in alphabetical order.
+    pub cameras: Vec<String>,
 }
 
 /// The columns of a photo that [`photo_from_row`] reads.
@@ -192,6 +206,67 @@ impl Index {
         let sql = format!("SELECT {PHOTO_COLUMNS} FROM photos WHERE id = ?");
         let photo = self.database.query_row(&sql, [id], photo_from_row);
         photo.optional().map_err(self.read_error())
+    }
+
+    /// A photo by its number.
+    ///
+    /// # Errors
+    /// When there is none; SQLite reports an error.
+    pub fn expect_photo(&self, id: PhotoId) -> Result<IndexedPhoto> {
+        self.photo(id)?.ok_or_else(|| self.no_photo(id))
+    }
+
+    /// The error of a number that no photo has.
+    pub fn no_photo(&self, id: PhotoId) -> Error {
+        Error::NoPhoto {
+            path: self.folder.clone(),
+            id,
+        }
+    }
+
+    /// Opens the file of a photo.
+    ///
+    /// # Errors
+    /// When no photo has this number, or its file is no longer the one that was indexed: it is gone, or
+    /// another file or a link to one is in its place.
+    pub fn open_original(&self, id: PhotoId) -> Result<File> {
+        let photo = self.expect_photo(id)?;
+        let path = &photo.file.path;
+        let changed = || Error::Changed {
+            path: path.clone(),
+            id,
+        };
+        let file = uard_files::open_regular(path).map_err(|_| changed())?;
+        let metadata = file.metadata().map_err(FileError::io(path, "read"))?;
+        let found = PhotoFile::new(path, &metadata).map_err(FileError::io(path, "read"))?;
+        match found == photo.file {
+            true => Ok(file),
+            false => Err(changed()),
+        }
+    }
+
+    /// What the photos can be filtered by.
+    ///
+    /// # Errors
+    /// SQLite reports an error.
+    pub fn filter_values(&self) -> Result<FilterValues> {
+        let read = || -> rusqlite::Result<_> {
+            let sql = "SELECT min(date), max(date), count(latitude) FROM photos";
+            let mut found = self.database.query_row(sql, [], |row| {
+                Ok(FilterValues {
+                    first_date: row.get(0)?,
+                    last_date: row.get(1)?,
+                    with_coordinates: row.get(2)?,
+                    cameras: Vec::new(),
+                })
+            })?;
+            let sql = "SELECT DISTINCT camera FROM photos WHERE camera IS NOT NULL ORDER BY camera";
+            let mut statement = self.database.prepare(sql)?;
+            let cameras = statement.query_map([], |row| row.get(0))?;
+            found.cameras = cameras.collect::<Result<_, _>>()?;
+            Ok(found)
+        };
+        read().map_err(self.read_error())
     }
 
     /// A photo by the path of its file; `None` if the path is not indexed.

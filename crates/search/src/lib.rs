@@ -98,7 +98,7 @@ pub use check::Damage;
 pub use compact::CompactionCounts;
 pub use error::{Error, Result};
 pub use filter::Filter;
-pub use index::{Index, IndexSize, ModelIdentity, SelectedSegment, Selection};
+pub use index::{FilterValues, Index, IndexSize, ModelIdentity, SelectedSegment, Selection};
 pub use photo::{
     ContentHash, Coordinates, Date, IndexedPhoto, NewPhoto, PhotoFile, PhotoId, PhotoMetadata,
     Preview, UnreadablePhoto,
@@ -107,6 +107,6 @@ pub use plan::UpdatePlan;
 pub use scan::{Scan, ScanProblem};
 pub use searcher::{
     Exclusion, MODEL, MatchQuality, OrderQuality, PhotoTruth, Pointing, QueryPhoto, SearchQuality,
-    Searcher,
+    SearchRequest, Searcher,
 };
 pub use writer::{MovedPhoto, Writer};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tantivy_query_grammar::{
     Delimiter, Occur, UserInputAst, UserInputLeaf, UserInputLiteral, parse_query_lenient,
 };
+use utoipa::ToSchema;
 
 use crate::photo::Date;
 use crate::{Error, Filter, Result};
@@ -49,7 +50,7 @@ pub struct Term {
 }
 
 /// What a term asks of photos.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Photos that show it come first.

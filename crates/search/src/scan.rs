@@ -180,6 +180,7 @@ impl Walk {
             Ok(identity) => identity,
             Err(error) => return self.add_unread(path, &error),
         };
+        let file = PhotoFile::with_inode(path, &found, identity.inode());
         if !found.is_file() {
             self.add_skipped(path, "not a regular file".into());
         } else if found.len() == 0 {
@@ -190,12 +191,7 @@ impl Walk {
                 self.add_skipped(path, reason);
             }
         } else {
-            self.scan.files.push(PhotoFile {
-                path: path.to_owned(),
-                bytes: found.len(),
-                modified: modified(&found),
-                inode: identity.inode(),
-            });
+            self.scan.files.push(file);
             self.files.insert(identity, path.to_owned());
         }
     }
@@ -212,6 +208,23 @@ impl Walk {
             path: path.to_owned(),
             reason,
         });
+    }
+}
+
+impl PhotoFile {
+    /// A file with these metadata.
+    pub(crate) fn new(path: &Path, found: &Metadata) -> io::Result<Self> {
+        let identity = FileIdentity::new(path, found)?;
+        Ok(Self::with_inode(path, found, identity.inode()))
+    }
+
+    fn with_inode(path: &Path, found: &Metadata, inode: u64) -> Self {
+        Self {
+            path: path.to_owned(),
+            bytes: found.len(),
+            modified: modified(found),
+            inode,
+        }
     }
 }
 

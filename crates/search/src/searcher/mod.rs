@@ -1,28 +1,25 @@
-//! Answers queries: judges the words of a query in every photo, groups the photos, and ranks them.
+//! Answers queries: opens an index with its model, and ranks and groups the photos that a query finds.
 
+mod judge;
 mod quality;
 mod terms;
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
-use candle_core::Device;
-use uard_attention::evidence::WordEvidence;
-use uard_attention::search::{Search, SearchWords};
-use uard_attention::{Engine, Matcher, MatcherConfig, PackedRegions, Sides, WeightRule};
-use uard_core::{Regions, Words};
-use uard_model::{Checkpoint, LearnedWords, Model, highest_relevance};
+use rayon::prelude::*;
+use uard_attention::PackedRegions;
+use uard_core::Regions;
 
+use self::judge::{Comparison, FoundPhotos, Judge, JudgedPhoto, SelectedQuery, ShownPhoto};
 pub use self::quality::{
     Exclusion, MatchQuality, OrderQuality, PhotoTruth, Pointing, SearchQuality,
 };
-use self::terms::{JudgedTerm, JudgedWord, QueryWords, TermReader, Verdict};
-use crate::answer::{Answer, Group, PhotoResult, WordResult};
+use self::terms::{QueryWords, Verdict};
+use crate::answer::{Answer, Cursor, PhotoResult};
 use crate::photo::PhotoId;
 use crate::query::Query;
 use crate::{Error, Filter, Index, Result, SelectedSegment, Selection};
-
-/// A threshold that every cosine is above.
-const BELOW_ALL: f64 = -2.0;
 
 /// The folder inside of an index that holds the files of its model.
 pub const MODEL: &str = "model";
@@ -31,15 +28,21 @@ pub const MODEL: &str = "model";
 #[derive(Debug)]
 pub struct Searcher {
     index: Index,
-    model: Model,
-    learned: LearnedWords,
-    threshold: f64,
-    /// Computes the similarity of a sentence, by the rule of the model.
-    sentences: Search,
-    /// Computes the highest relevance of a word; of several the mean.
-    words: Search,
-    /// Lists the relevance of a word in every region.
-    regions: Search,
+    judge: Judge,
+}
+
+/// What is asked of a search.
+#[derive(Debug, Clone, Default)]
+pub struct SearchRequest {
+    /// The query; it may be empty if `like` is given.
+    pub text: String,
+    /// Orders photos by how much they look like this one. The similarity is the mean over its regions of
+    /// the highest cosine of a region.
+    pub like: Option<QueryPhoto>,
+    /// The most photos to list.
+    pub top: usize,
+    /// Lists only photos after this place in the order: [`Answer::cursor`] of an earlier answer.
+    pub after: Option<Cursor>,
 }
 
 /// A photo as query: photos that look like it are searched for, or it is explained itself.
@@ -51,43 +54,28 @@ pub struct QueryPhoto {
     pub regions: Regions,
     /// The boxes of its regions, in pixels of the upright photo.
     pub boxes: Vec<[f32; 4]>,
+    /// Width of the upright photo, in pixels.
+    pub width: u32,
+    /// Height of the upright photo, in pixels.
+    pub height: u32,
 }
 
-/// A photo that meets the filters of a query.
-struct JudgedPhoto<'a> {
-    id: PhotoId,
-    segment: &'a SelectedSegment,
-    /// Its image in the segment.
-    position: usize,
-    /// The highest relevance of each judged word.
-    relevance: Vec<f32>,
-    /// Whether it shows each term.
-    verdicts: Vec<Verdict>,
-    /// How many of the wanted terms it surely lacks.
-    missing: usize,
-    /// How many of the excluded terms it may show.
-    doubtful: usize,
-    similarity: f32,
+/// A query that is ready to be compared with photos.
+struct PreparedQuery {
+    words: QueryWords,
+    comparison: Option<Comparison>,
+    selection: Selection,
 }
 
-/// A photo as an answer names it.
-struct ShownPhoto {
-    id: Option<i64>,
-    path: PathBuf,
-    boxes: Vec<[f32; 4]>,
-}
-
-/// What photos are compared with.
-struct Comparison<'a> {
-    search: &'a Search,
-    /// One caption.
-    words: SearchWords,
-}
-
-/// The region that shows several words best, and whether it does.
-struct SharedRegion {
-    region: usize,
-    verdict: Verdict,
+impl SearchRequest {
+    /// The best photos for a query.
+    pub fn new(text: &str, top: usize) -> Self {
+        Self {
+            text: text.to_owned(),
+            top,
+            ..Self::default()
+        }
+    }
 }
 
 impl Searcher {
@@ -98,31 +86,8 @@ impl Searcher {
     /// with.
     pub fn open(folder: &Path) -> Result<Self> {
         let index = Index::open(folder)?;
-        let checkpoint = Checkpoint::open(&folder.join(MODEL))?;
-        let identity = checkpoint.identity()?;
-        index.expect_model(&identity)?;
-        let words = checkpoint.words_path();
-        if !words.is_file() {
-            return Err(Error::NoWords { path: words });
-        }
-        let learned = LearnedWords::read(&words, &identity)?;
-        let model = checkpoint.model(&Device::Cpu)?;
-        let running = Engine::Auto.open(Some(index.model().precision), &Device::Cpu)?;
-        let threshold = checkpoint.threshold(None);
-        let every_region = Matcher::new(MatcherConfig {
-            rule: WeightRule::Masked,
-            sides: Sides::Words,
-            inverse_temperature: Some(1.0),
-        })?;
-        Ok(Self {
-            regions: Search::on(&every_region, BELOW_ALL, &running)?,
-            sentences: Search::on(model.matcher(), threshold, &running)?,
-            words: Search::on(&highest_relevance()?, threshold, &running)?,
-            index,
-            model,
-            learned,
-            threshold,
-        })
+        let judge = Judge::open(&folder.join(MODEL), &index)?;
+        Ok(Self { index, judge })
     }
 
     /// The index.
@@ -130,56 +95,95 @@ impl Searcher {
         &self.index
     }
 
-    /// The best photos for a query, at most `top`: first those that may show every word that counts, then
-    /// those that surely lack one, then two, and so on. Among equals come those first that surely show
-    /// nothing of what is excluded, then the more similar to the sentence, then the lower number. A photo
-    /// that shows none of the words is not listed.
+    /// The best photos for a query: first those that may show every word that counts, then those that
+    /// surely lack one, then two, and so on. Among equals come those first that surely show nothing of
+    /// what is excluded, then the more similar to the sentence, then the lower number. A photo that shows
+    /// none of the words is not listed.
     ///
     /// # Errors
-    /// When the query is wrong, or the index cannot be read.
-    pub fn answer(&mut self, text: &str, top: usize) -> Result<Answer> {
-        self.respond(text, None, top)
+    /// When the query is wrong, the photo that it names was encoded by another model, or the index
+    /// cannot be read.
+    pub fn answer(&mut self, request: &SearchRequest) -> Result<Answer> {
+        let mut answers = self.answers(std::slice::from_ref(request));
+        answers.remove(0)
     }
 
-    /// The same, with the photos that look most like another one first. The query may be empty.
-    ///
-    /// The similarity is the mean over the regions of that photo of the highest cosine of a region.
-    ///
-    /// # Errors
-    /// When the query is wrong, the photo was encoded by another model, or the index cannot be read.
-    pub fn answer_like(&mut self, photo: &QueryPhoto, text: &str, top: usize) -> Result<Answer> {
-        self.respond(text, Some(photo), top)
-    }
-
-    fn respond(&mut self, text: &str, like: Option<&QueryPhoto>, top: usize) -> Result<Answer> {
-        let query = Query::parse(text, &|word| self.counts(word))?;
-        let words = self.query_words(&query)?;
-        let selection = self.index.select(&query.filter)?;
-        let mut photos = self.judge(&selection, &words)?;
-        let best = |term: usize| photos.iter().map(|photo| photo.verdicts[term]).max();
-        let best: Vec<Option<Verdict>> = (0..words.terms.len()).map(best).collect();
-        let nothing_shows = words.wanted(|term| best[term] < Some(Verdict::Shown));
-        let perhaps_shown = words.wanted(|term| best[term] == Some(Verdict::PerhapsShown));
-        let unknown = words.terms.iter().filter(|term| term.words.is_empty());
-        let unknown = unknown.map(|term| term.label.clone()).collect();
-        photos.retain(|photo| words.accept(photo));
-        match like {
-            Some(like) => {
-                photos.retain(|photo| like.id != Some(photo.id));
-                self.comparison_with(like)?.add_to(&mut photos)?;
+    /// An answer to each of several requests, each as [`Searcher::answer`] gives it alone. Regions are read
+    /// once for all of them.
+    pub fn answers(&mut self, requests: &[SearchRequest]) -> Vec<Result<Answer>> {
+        let mut answers = BTreeMap::new();
+        let mut prepared = Vec::new();
+        for (at, request) in requests.iter().enumerate() {
+            match self.prepare(request) {
+                Ok(query) => prepared.push((at, query)),
+                Err(error) => {
+                    answers.insert(at, Err(error));
+                }
             }
-            None => self.compare(&query.sentence, &mut photos)?,
         }
+        let selected = prepared.iter().map(|(_, query)| query.selected());
+        let found = self.judge.find(&selected.collect::<Vec<_>>());
+        for ((at, query), found) in prepared.iter().zip(found) {
+            let answer = found.and_then(|found| self.finish(&requests[*at], query, found));
+            answers.insert(*at, answer);
+        }
+        answers.into_values().collect()
+    }
+
+    fn prepare(&mut self, request: &SearchRequest) -> Result<PreparedQuery> {
+        let query = self.parse(&request.text)?;
+        Ok(PreparedQuery {
+            words: self.judge.query_words(&query)?,
+            comparison: match &request.like {
+                Some(photo) => Some(self.judge.comparison_with_photo(photo)?),
+                None => self.judge.comparison_with_sentence(&query.sentence)?,
+            },
+            selection: self.index.select(&query.filter)?,
+        })
+    }
+
+    /// Sorts what was found, and reads the evidence of the photos that are listed.
+    fn finish(
+        &self,
+        request: &SearchRequest,
+        query: &PreparedQuery,
+        found: FoundPhotos<'_>,
+    ) -> Result<Answer> {
+        let words = &query.words;
+        let best = |term: usize| found.best[term];
+        let unknown = words.terms.iter().filter(|term| term.words.is_empty());
+        let mut photos = found.photos;
+        photos.retain(|photo| {
+            request
+                .like
+                .as_ref()
+                .is_none_or(|like| like.id != Some(photo.id))
+        });
         sort(&mut photos);
-        let results = photos.iter().take(top);
-        let results = results.map(|photo| self.result(photo, &words));
+        let first = match &request.after {
+            Some(after) => photos.partition_point(|photo| photo.cursor().order(after).is_le()),
+            None => 0,
+        };
+        let listed = &photos[first..photos.len().min(first + request.top)];
+        let is_last = first + listed.len() == photos.len();
+        let mut shown = Vec::with_capacity(listed.len());
+        for photo in listed {
+            // None if another process has removed the photo meanwhile.
+            shown.extend(self.shown(photo.id)?.map(|found| (photo, found)));
+        }
+        let judge = &self.judge;
+        let results = shown.into_par_iter();
+        let results = results.map(|(photo, shown)| judge.evidence_of(photo, words, shown));
         Ok(Answer {
-            query: text.to_owned(),
-            threshold: self.threshold,
-            searched: selection.photos(),
-            nothing_shows,
-            perhaps_shown,
-            unknown,
+            query: request.text.clone(),
+            threshold: self.judge.threshold,
+            searched: query.selection.photos(),
+            found: photos.len(),
+            nothing_shows: words.wanted(|term| best(term) < Some(Verdict::Shown)),
+            perhaps_shown: words.wanted(|term| best(term) == Some(Verdict::PerhapsShown)),
+            unknown: unknown.map(|term| term.label.clone()).collect(),
+            words: words.described(&found.shown),
+            cursor: listed.last().filter(|_| !is_last).map(JudgedPhoto::cursor),
             results: results.collect::<Result<_>>()?,
         })
     }
@@ -189,11 +193,9 @@ impl Searcher {
     /// # Errors
     /// When the photo is not in the index, the query is wrong, or the index cannot be read.
     pub fn explain(&mut self, photo: &Path, text: &str) -> Result<PhotoResult> {
-        let query = Query::parse(text, &|word| self.counts(word))?;
-        let words = self.query_words(&query)?;
+        let query = self.parse(text)?;
         let selection = self.select(photo)?;
-        let mut photos = self.judge(&selection, &words)?;
-        self.compare(&query.sentence, &mut photos)?;
+        let (words, photos) = self.judged(&selection, &query)?;
         match photos.first() {
             Some(found) => self.result(found, &words),
             None => Err(Error::NotIndexed {
@@ -213,25 +215,24 @@ impl Searcher {
         path: &Path,
         text: &str,
     ) -> Result<PhotoResult> {
-        let query = Query::parse(text, &|word| self.counts(word))?;
-        let words = self.query_words(&query)?;
-        let id = PhotoId(0);
+        let query = self.parse(text)?;
         let selection = Selection {
             segments: vec![SelectedSegment {
                 segment: 0,
                 regions: PackedRegions::pack(&photo.regions, self.index.model().precision)?,
                 positions: vec![0],
-                photos: vec![id],
+                photos: vec![PhotoId(0)],
             }],
         };
-        let mut photos = self.judge(&selection, &words)?;
-        self.compare(&query.sentence, &mut photos)?;
+        let (words, photos) = self.judged(&selection, &query)?;
         let found = ShownPhoto {
             id: None,
             path: path.to_owned(),
+            width: photo.width,
+            height: photo.height,
             boxes: photo.boxes.clone(),
         };
-        self.evidence_of(&photos[0], &words, found)
+        self.judge.evidence_of(&photos[0], &words, found)
     }
 
     /// A photo of the index as query; none if it is not there.
@@ -244,12 +245,20 @@ impl Searcher {
             return Ok(None);
         };
         let id = segment.photos[0];
-        let preview = self.index.preview(id)?;
+        let Some(shown) = self.shown(id)? else {
+            return Ok(None);
+        };
         Ok(Some(QueryPhoto {
             id: Some(id),
             regions: segment.regions.image(segment.positions[0])?,
-            boxes: preview.map_or_else(Vec::new, |preview| preview.boxes),
+            boxes: shown.boxes,
+            width: shown.width,
+            height: shown.height,
         }))
+    }
+
+    fn parse(&self, text: &str) -> Result<Query> {
+        Query::parse(text, &|word| self.judge.counts(word))
     }
 
     /// The photo of a path alone.
@@ -260,247 +269,54 @@ impl Searcher {
         })
     }
 
-    /// Whether a word names something that a photo can show. A word that was not learned may.
-    fn counts(&self, word: &str) -> bool {
-        let learned = self.learned.get(&word.to_lowercase());
-        learned.is_none_or(|word| word.borders.is_some())
-    }
-
-    /// The words of a query as the text model reads them.
-    fn query_words(&self, query: &Query) -> Result<QueryWords> {
-        let mut reader = TermReader::new(&self.learned);
-        for part in &query.terms {
-            let read = self.model.text().words(&part.text);
-            let read = read.map_err(uard_model::Error::from)?.into_iter();
-            // Punctuation, and endings such as 's.
-            let read = read.filter(|word| word.text.starts_with(char::is_alphanumeric));
-            reader.read(part, read.map(|word| word.text));
-        }
-        reader.finish(&self.words)
-    }
-
-    /// Judges every selected photo, in the order of the selection.
-    fn judge<'a>(
+    /// All selected photos, judged by a query and compared with its sentence.
+    fn judged<'a>(
         &self,
         selection: &'a Selection,
-        words: &QueryWords,
-    ) -> Result<Vec<JudgedPhoto<'a>>> {
-        let mut judged = Vec::with_capacity(selection.photos());
-        for segment in &selection.segments {
-            let (found, count) = match &words.vectors {
-                None => (Vec::new(), 0),
-                Some(vectors) => {
-                    let (regions, images) = (&segment.regions, &segment.positions);
-                    let found = self.words.captions_for_images(regions, vectors, images)?;
-                    (found, vectors.captions())
-                }
-            };
-            let photos = segment.photos.iter().zip(&segment.positions).enumerate();
-            for (at, (&id, &position)) in photos {
-                let mut photo = JudgedPhoto {
-                    id,
-                    segment,
-                    position,
-                    relevance: found[at * count..(at + 1) * count].to_vec(),
-                    verdicts: Vec::with_capacity(words.terms.len()),
-                    missing: 0,
-                    doubtful: 0,
-                    similarity: 0.0,
-                };
-                for term in &words.terms {
-                    let verdict = self.verdict(&photo, words, term)?;
-                    photo.verdicts.push(verdict);
-                }
-                words.count(&mut photo);
-                judged.push(photo);
-            }
+        query: &Query,
+    ) -> Result<(QueryWords, Vec<JudgedPhoto<'a>>)> {
+        let words = self.judge.query_words(query)?;
+        let mut photos = self.judge.judge(selection, &words)?;
+        if let Some(comparison) = self.judge.comparison_with_sentence(&query.sentence)? {
+            comparison.add_to(&mut photos)?;
         }
-        Ok(judged)
-    }
-
-    /// Whether a photo shows a term. One that was not learned has no words, and is missing.
-    fn verdict(
-        &self,
-        photo: &JudgedPhoto<'_>,
-        words: &QueryWords,
-        term: &JudgedTerm,
-    ) -> Result<Verdict> {
-        let position = |word: &JudgedWord| word.position(photo.relevance[word.index]);
-        let least = term.words.iter().map(position).min_by(f64::total_cmp);
-        match (&term.words[..], least) {
-            (&[word], _) if term.is_wanted() => Ok(word.verdict(photo.relevance[word.index])),
-            // A region shows several words at most as well as the whole photo does.
-            (&[_, _, ..], Some(least)) if least > 0.0 => {
-                Ok(self.shared_region(photo, words, &term.words)?.verdict)
-            }
-            (_, least) => Ok(Verdict::leniently(least.unwrap_or(0.0))),
-        }
-    }
-
-    /// The region that shows all of some words best: the least of their positions between the borders is
-    /// the largest.
-    fn shared_region(
-        &self,
-        photo: &JudgedPhoto<'_>,
-        words: &QueryWords,
-        together: &[JudgedWord],
-    ) -> Result<SharedRegion> {
-        let mut least: Vec<f64> = Vec::new();
-        for word in together {
-            let evidence = self.evidence(photo, words, *word)?;
-            for found in evidence.iter().flat_map(|word| &word.regions) {
-                if found.region >= least.len() {
-                    least.resize(found.region + 1, f64::INFINITY);
-                }
-                let position = word.position(found.relevance);
-                least[found.region] = least[found.region].min(position);
-            }
-        }
-        let best = least.into_iter().enumerate();
-        let best = best.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
-        let (region, least) = best.unwrap_or((0, f64::NEG_INFINITY));
-        Ok(SharedRegion {
-            region,
-            verdict: Verdict::leniently(least),
-        })
-    }
-
-    /// The relevance of a judged word in every region of a photo.
-    fn evidence(
-        &self,
-        photo: &JudgedPhoto<'_>,
-        words: &QueryWords,
-        word: JudgedWord,
-    ) -> Result<Option<WordEvidence>> {
-        let Some(vectors) = &words.vectors else {
-            return Ok(None);
-        };
-        let (regions, image) = (&photo.segment.regions, photo.position);
-        let evidence = self.regions.evidence(regions, vectors, image, word.index)?;
-        Ok(evidence.words.into_iter().next())
-    }
-
-    /// Computes the similarity of a sentence with each photo; it stays 0 if the sentence is empty.
-    fn compare(&self, sentence: &str, photos: &mut [JudgedPhoto<'_>]) -> Result<()> {
-        if sentence.is_empty() || photos.is_empty() {
-            return Ok(());
-        }
-        let words = self.model.texts(&[sentence])?;
-        let search = &self.sentences;
-        let words = search.collect_words(&words)?;
-        Comparison { search, words }.add_to(photos)
-    }
-
-    /// The comparison with a photo, whose regions are read as words.
-    fn comparison_with(&self, photo: &QueryPhoto) -> Result<Comparison<'_>> {
-        let regions = &photo.regions;
-        let words = Words::normalized(regions.rows(), regions.counts().to_vec());
-        let words = words.map_err(uard_attention::Error::from)?;
-        let search = &self.words;
-        let words = search.collect_words(&words)?;
-        Ok(Comparison { search, words })
-    }
-
-    /// The region of highest relevance; for a word of a phrase the region that shows all of it, if there
-    /// is one.
-    fn region_of_word(
-        &self,
-        photo: &JudgedPhoto<'_>,
-        words: &QueryWords,
-        word: JudgedWord,
-    ) -> Result<Option<usize>> {
-        for together in words.terms.iter().map(|term| &term.words) {
-            let is_part = together.iter().any(|part| part.index == word.index);
-            if is_part && together.len() > 1 {
-                let shared = self.shared_region(photo, words, together)?;
-                if shared.verdict.is_shown() {
-                    return Ok(Some(shared.region));
-                }
-            }
-        }
-        let evidence = self.evidence(photo, words, word)?;
-        Ok(evidence.map(|word| word.best_region))
+        Ok((words, photos))
     }
 
     /// A photo of the index, with the region of each word.
     fn result(&self, photo: &JudgedPhoto<'_>, words: &QueryWords) -> Result<PhotoResult> {
-        let id = photo.id;
-        let indexed = self.index.photo(id)?.ok_or_else(|| Error::NoPhoto {
-            path: self.index.folder().to_owned(),
-            id,
-        })?;
-        let preview = self.index.preview(id)?;
-        let shown = ShownPhoto {
-            id: Some(id.0),
-            path: indexed.file.path,
-            boxes: preview.map_or_else(Vec::new, |preview| preview.boxes),
-        };
-        self.evidence_of(photo, words, shown)
+        let shown = self.shown(photo.id)?;
+        let shown = shown.ok_or_else(|| self.index.no_photo(photo.id))?;
+        self.judge.evidence_of(photo, words, shown)
     }
 
-    fn evidence_of(
-        &self,
-        photo: &JudgedPhoto<'_>,
-        words: &QueryWords,
-        shown: ShownPhoto,
-    ) -> Result<PhotoResult> {
-        let mut found = Vec::with_capacity(words.words.len());
-        for word in &words.words {
-            let region = match word.judged {
-                Some(judged) => self.region_of_word(photo, words, judged)?,
-                None => None,
-            };
-            let verdict = word.term.map(|term| photo.verdicts[term]);
-            found.push(WordResult {
-                word: word.text.clone(),
-                counts: word.term.is_some(),
-                excluded: word.term.is_some_and(|at| !words.terms[at].is_wanted()),
-                shown: verdict.is_some_and(Verdict::is_shown),
-                sure: word.judged.is_some() && verdict.is_some_and(Verdict::is_sure),
-                relevance: word.judged.map(|judged| photo.relevance[judged.index]),
-                border: word.judged.map(|judged| judged.borders.shown),
-                region,
-                region_box: region.and_then(|region| shown.boxes.get(region)).copied(),
-            });
-        }
-        let missing = words.wanted(|term| photo.verdicts[term] == Verdict::Missing);
-        let is_judged = words.terms.iter().any(JudgedTerm::is_wanted);
-        Ok(PhotoResult {
-            id: shown.id,
-            path: shown.path,
-            similarity: photo.similarity,
-            group: match missing.is_empty() && is_judged {
-                true => Group::Everything,
-                false => Group::Part,
-            },
-            missing,
-            words: found,
-        })
+    /// What an answer says of a photo of the index, whatever the query; none if it was removed.
+    fn shown(&self, id: PhotoId) -> Result<Option<ShownPhoto>> {
+        let Some(indexed) = self.index.photo(id)? else {
+            return Ok(None);
+        };
+        let preview = self.index.preview(id)?;
+        Ok(Some(ShownPhoto {
+            id: Some(id.0),
+            path: indexed.file.path,
+            width: indexed.metadata.width,
+            height: indexed.metadata.height,
+            boxes: preview.map_or_else(Vec::new, |preview| preview.boxes),
+        }))
     }
 }
 
-impl Comparison<'_> {
-    /// Computes the similarity of each photo; they are in the order of their segments.
-    fn add_to(&self, photos: &mut [JudgedPhoto<'_>]) -> Result<()> {
-        for photos in photos.chunk_by_mut(|a, b| std::ptr::eq(a.segment, b.segment)) {
-            let regions = &photos[0].segment.regions;
-            let images: Vec<usize> = photos.iter().map(|photo| photo.position).collect();
-            let found = self
-                .search
-                .captions_for_images(regions, &self.words, &images)?;
-            for (photo, similarity) in photos.iter_mut().zip(found) {
-                photo.similarity = similarity;
-            }
+impl PreparedQuery {
+    fn selected(&self) -> SelectedQuery<'_> {
+        SelectedQuery {
+            words: &self.words,
+            comparison: self.comparison.as_ref(),
+            selection: &self.selection,
         }
-        Ok(())
     }
 }
 
 /// Sorts photos into the order of [`Searcher::answer`].
 fn sort(photos: &mut [JudgedPhoto<'_>]) {
-    photos.sort_by(|a, b| {
-        let order = a.missing.cmp(&b.missing).then(a.doubtful.cmp(&b.doubtful));
-        let order = order.then(b.similarity.total_cmp(&a.similarity));
-        order.then(a.id.cmp(&b.id))
-    });
+    photos.sort_by(|a, b| a.cursor().order(&b.cursor()));
 }

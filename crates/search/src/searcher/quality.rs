@@ -7,8 +7,9 @@ use uard_core::random::{Draws, permutation, uniform};
 use uard_data::dataset::Thing;
 use uard_eval::DecisionCounts;
 
+use super::judge::JudgedPhoto;
 use super::terms::{QueryWords, Verdict};
-use super::{JudgedPhoto, Searcher, sort};
+use super::{Searcher, sort};
 use crate::photo::PhotoId;
 use crate::query::{Query, Role, Term};
 use crate::{Filter, Result, Selection};
@@ -199,14 +200,14 @@ impl Searcher {
 
     /// The words of a text, as the text model reads them.
     fn read(&self, text: &str) -> Result<Vec<String>> {
-        let read = self.model.text().words(text);
+        let read = self.judge.model.text().words(text);
         let read = read.map_err(uard_model::Error::from)?.into_iter();
         Ok(read.map(|word| word.text).collect())
     }
 
     /// The judged words that some photos show and others do not.
     fn judged_words(&self, truth: &Truth<'_>) -> Vec<String> {
-        let judged = self.learned.words().iter();
+        let judged = self.judge.learned.words().iter();
         let judged = judged.filter(|word| word.borders.is_some());
         let divides = judged.filter(|word| {
             let shown = truth
@@ -230,18 +231,6 @@ impl Searcher {
             similarities: photos.iter().map(|photo| photo.similarity).collect(),
             truth: (0..photos.len()).map(shows).collect(),
         })
-    }
-
-    /// All selected photos, judged by a query, with similarities.
-    fn judged<'a>(
-        &self,
-        selection: &'a Selection,
-        query: &Query,
-    ) -> Result<(QueryWords, Vec<JudgedPhoto<'a>>)> {
-        let words = self.query_words(query)?;
-        let mut photos = self.judge(selection, &words)?;
-        self.compare(&query.sentence, &mut photos)?;
-        Ok((words, photos))
     }
 
     fn pointing(&self, truth: &Truth<'_>, judged: &[String]) -> Result<Option<Pointing>> {

@@ -1,10 +1,11 @@
 //! The words of a query, and whether a photo shows them.
 
 use uard_attention::search::{Search, SearchWords};
-use uard_model::{LearnedWords, WordBorders};
+use uard_model::{LearnedWord, LearnedWords, WordBorders};
 
-use super::JudgedPhoto;
+use super::judge::JudgedPhoto;
 use crate::Result;
+use crate::answer::QueryWordResult;
 use crate::query::{Role, Term};
 
 /// The words of a query, and the vectors of those that photos are judged by.
@@ -13,14 +14,25 @@ pub(super) struct QueryWords {
     pub(super) words: Vec<QueryWord>,
     /// What photos are judged by, in order.
     pub(super) terms: Vec<JudgedTerm>,
-    /// One caption for each judged word; none if there is no such word.
-    pub(super) vectors: Option<SearchWords>,
+    /// The vectors of the judged words; none if there is no such word.
+    pub(super) vectors: Option<WordVectors>,
+}
+
+/// Vectors of words, as a search reads them.
+pub(super) struct WordVectors {
+    /// Each as a caption of its own.
+    pub(super) alone: SearchWords,
+    /// All as one caption.
+    pub(super) together: SearchWords,
 }
 
 /// A word of a query, as the text model reads it.
 #[derive(Debug)]
 pub(super) struct QueryWord {
     pub(super) text: String,
+    role: Role,
+    /// What the model has learned about it.
+    learned: Option<LearnedWord>,
     /// Its place among the terms; none for a word that does not count, such as `the`.
     pub(super) term: Option<usize>,
     /// How photos are judged by it; none if it does not count, or was not learned.
@@ -109,6 +121,8 @@ impl<'a> TermReader<'a> {
             is_learned &= learned.is_some();
             self.words.push(QueryWord {
                 text,
+                role: part.role,
+                learned: learned.cloned(),
                 term: counts.then(|| self.terms.len() - 1),
                 judged,
             });
@@ -124,7 +138,10 @@ impl<'a> TermReader<'a> {
         let texts: Vec<&str> = self.judged.iter().map(String::as_str).collect();
         let vectors = match texts.is_empty() {
             true => None,
-            false => Some(search.collect_words(&self.learned.vectors(&texts)?)?),
+            false => Some(WordVectors {
+                alone: search.collect_words(&self.learned.vectors(&texts)?)?,
+                together: search.collect_words(&self.learned.caption(&texts)?)?,
+            }),
         };
         Ok(QueryWords {
             words: self.words,
@@ -192,6 +209,21 @@ impl QueryWords {
         let terms = self.terms.iter().enumerate();
         let wanted = terms.filter(|(at, term)| term.is_wanted() && holds(*at));
         wanted.map(|(_, term)| term.label.clone()).collect()
+    }
+
+    /// Every word, with the number of photos that show its term.
+    pub(super) fn described(&self, shown: &[usize]) -> Vec<QueryWordResult> {
+        let words = self.words.iter();
+        let words = words.map(|word| QueryWordResult {
+            word: word.text.clone(),
+            counts: word.term.is_some(),
+            role: word.role,
+            learned: word.learned.is_some(),
+            photos: word.term.map_or(0, |term| shown[term]),
+            borders: word.judged.map(|judged| judged.borders),
+            distributions: word.learned.as_ref().and_then(|word| word.distributions),
+        });
+        words.collect()
     }
 
     /// Whether a photo may be listed: it shows a wanted term if there is one, every required one, and

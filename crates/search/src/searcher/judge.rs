@@ -1,0 +1,463 @@
+//! Judges photos by the words of queries, and compares them with sentences and with other photos.
+//!
+//! Photos are taken in blocks, whose regions stay in the cache of a core while all queries read them. Blocks
+//! are computed by several threads; a result depends on its photo and its query alone.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use rayon::prelude::*;
+use uard_attention::evidence::WordEvidence;
+use uard_attention::search::{Search, SearchWords};
+use uard_attention::{Engine, Matcher, MatcherConfig, Sides, WeightRule};
+use uard_core::Words;
+use uard_model::{Checkpoint, LearnedWords, Model, highest_relevance};
+
+use super::QueryPhoto;
+use super::terms::{JudgedTerm, JudgedWord, QueryWords, TermReader, Verdict};
+use crate::answer::{Cursor, Group, PhotoResult, WordResult};
+use crate::photo::PhotoId;
+use crate::query::Query;
+use crate::{Error, Index, Result, SelectedSegment, Selection};
+
+/// A threshold that every cosine is above.
+const BELOW_ALL: f64 = -2.0;
+
+/// How many photos of a segment one thread takes at once. With 64 regions of width 512 in bf16 they have 2
+/// MB.
+const PHOTOS_IN_A_BLOCK: usize = 32;
+
+/// The model of an index, and what it has learned about words.
+#[derive(Debug)]
+pub(super) struct Judge {
+    pub(super) model: Model,
+    pub(super) learned: LearnedWords,
+    pub(super) threshold: f64,
+    /// Computes the similarity of a sentence, by the rule of the model.
+    sentences: Search,
+    /// Computes the highest relevance of a word; of several the mean.
+    words: Search,
+    /// Lists the relevance of a word in every region.
+    regions: Search,
+}
+
+/// What photos are compared with.
+pub(super) struct Comparison {
+    search: Search,
+    /// One caption.
+    words: SearchWords,
+}
+
+/// A query with the photos that meet its filters.
+pub(super) struct SelectedQuery<'a> {
+    pub(super) words: &'a QueryWords,
+    /// None if the query has no sentence. Similarities are 0 then.
+    pub(super) comparison: Option<&'a Comparison>,
+    pub(super) selection: &'a Selection,
+}
+
+/// Photos of one block that one query selects.
+struct Part<'a> {
+    /// The index of the query.
+    query: usize,
+    segment: &'a SelectedSegment,
+    /// Their places in `segment`.
+    photos: Range<usize>,
+}
+
+/// What a query finds.
+#[derive(Default)]
+pub(super) struct FoundPhotos<'a> {
+    /// The photos that may be listed, in the order of the selection.
+    pub(super) photos: Vec<JudgedPhoto<'a>>,
+    /// For each term its best verdict on a selected photo; none before any photo was judged.
+    pub(super) best: Vec<Option<Verdict>>,
+    /// For each term how many of the selected photos show it.
+    pub(super) shown: Vec<usize>,
+}
+
+/// A photo that meets the filters of a query.
+pub(super) struct JudgedPhoto<'a> {
+    pub(super) id: PhotoId,
+    segment: &'a SelectedSegment,
+    /// Its image in the segment.
+    position: usize,
+    /// The highest relevance of each judged word.
+    relevance: Vec<f32>,
+    /// Whether it shows each term.
+    pub(super) verdicts: Vec<Verdict>,
+    /// How many of the wanted terms it surely lacks.
+    pub(super) missing: usize,
+    /// How many of the excluded terms it may show.
+    pub(super) doubtful: usize,
+    pub(super) similarity: f32,
+}
+
+/// A photo as an answer names it.
+pub(super) struct ShownPhoto {
+    pub(super) id: Option<i64>,
+    pub(super) path: PathBuf,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) boxes: Vec<[f32; 4]>,
+}
+
+/// The region that shows several words best, and whether it does.
+struct SharedRegion {
+    region: usize,
+    verdict: Verdict,
+}
+
+impl Judge {
+    /// Reads the model in a folder, and checks that it is the one of an index.
+    pub(super) fn open(folder: &Path, index: &Index) -> Result<Self> {
+        let checkpoint = Checkpoint::open(folder)?;
+        let identity = checkpoint.identity()?;
+        index.expect_model(&identity)?;
+        let words = checkpoint.words_path();
+        if !words.is_file() {
+            return Err(Error::NoWords { path: words });
+        }
+        let learned = LearnedWords::read(&words, &identity)?;
+        let model = checkpoint.model(&Device::Cpu)?.frozen()?;
+        let running = Engine::Auto.open(Some(index.model().precision), &Device::Cpu)?;
+        let threshold = checkpoint.threshold(None);
+        let every_region = Matcher::new(MatcherConfig {
+            rule: WeightRule::Masked,
+            sides: Sides::Words,
+            inverse_temperature: Some(1.0),
+        })?;
+        Ok(Self {
+            regions: Search::on(&every_region, BELOW_ALL, &running)?,
+            sentences: Search::on(model.matcher(), threshold, &running)?,
+            words: Search::on(&highest_relevance()?, threshold, &running)?,
+            model,
+            learned,
+            threshold,
+        })
+    }
+
+    /// Whether a word names something that a photo can show. A word that was not learned may.
+    pub(super) fn counts(&self, word: &str) -> bool {
+        let learned = self.learned.get(&word.to_lowercase());
+        learned.is_none_or(|word| word.borders.is_some())
+    }
+
+    /// The words of a query as the text model reads them.
+    pub(super) fn query_words(&self, query: &Query) -> Result<QueryWords> {
+        let mut reader = TermReader::new(&self.learned);
+        for part in &query.terms {
+            let read = self.model.text().words(&part.text);
+            let read = read.map_err(uard_model::Error::from)?.into_iter();
+            // Punctuation, and endings such as 's.
+            let read = read.filter(|word| word.text.starts_with(char::is_alphanumeric));
+            reader.read(part, read.map(|word| word.text));
+        }
+        reader.finish(&self.words)
+    }
+
+    /// The comparison with a sentence; none if it is empty.
+    pub(super) fn comparison_with_sentence(&self, sentence: &str) -> Result<Option<Comparison>> {
+        if sentence.is_empty() {
+            return Ok(None);
+        }
+        let words = self.model.texts(&[sentence])?;
+        let search = self.sentences.clone();
+        let words = search.collect_words(&words)?;
+        Ok(Some(Comparison { search, words }))
+    }
+
+    /// The comparison with a photo, whose regions are read as words.
+    pub(super) fn comparison_with_photo(&self, photo: &QueryPhoto) -> Result<Comparison> {
+        let regions = &photo.regions;
+        let words = Words::normalized(regions.rows(), regions.counts().to_vec());
+        let words = words.map_err(uard_attention::Error::from)?;
+        let search = self.words.clone();
+        let words = search.collect_words(&words)?;
+        Ok(Comparison { search, words })
+    }
+
+    /// What each of some queries finds. Regions that several of them select are read once.
+    pub(super) fn find<'a>(&self, queries: &[SelectedQuery<'a>]) -> Vec<Result<FoundPhotos<'a>>> {
+        let blocks: Vec<Vec<Part<'a>>> = blocks(queries).into_values().collect();
+        let found: Vec<Vec<Result<FoundPhotos<'a>>>> = blocks
+            .par_iter()
+            .map(|parts| {
+                let found = parts
+                    .iter()
+                    .map(|part| self.find_in(part, &queries[part.query]));
+                found.collect()
+            })
+            .collect();
+        let empty = |query: &SelectedQuery<'_>| Ok(FoundPhotos::of_terms(query.words.terms.len()));
+        let mut merged: Vec<Result<FoundPhotos<'a>>> = queries.iter().map(empty).collect();
+        for (part, found) in blocks.iter().flatten().zip(found.into_iter().flatten()) {
+            let all = &mut merged[part.query];
+            match (all.as_mut(), found) {
+                (Ok(all), Ok(found)) => all.add(found),
+                (Ok(_), Err(error)) => *all = Err(error),
+                (Err(_), _) => {}
+            }
+        }
+        merged
+    }
+
+    fn find_in<'a>(&self, part: &Part<'a>, query: &SelectedQuery<'a>) -> Result<FoundPhotos<'a>> {
+        let mut photos = self.judge_photos(part.segment, part.photos.clone(), query.words)?;
+        let mut found = FoundPhotos::of_terms(query.words.terms.len());
+        for photo in &photos {
+            found.count(&photo.verdicts);
+        }
+        photos.retain(|photo| query.words.accept(photo));
+        if let Some(comparison) = query.comparison {
+            comparison.add_to(&mut photos)?;
+        }
+        found.photos = photos;
+        Ok(found)
+    }
+
+    /// Judges every selected photo, in the order of the selection, without similarities.
+    pub(super) fn judge<'a>(
+        &self,
+        selection: &'a Selection,
+        words: &QueryWords,
+    ) -> Result<Vec<JudgedPhoto<'a>>> {
+        let mut judged = Vec::with_capacity(selection.photos());
+        for segment in &selection.segments {
+            judged.extend(self.judge_photos(segment, 0..segment.photos.len(), words)?);
+        }
+        Ok(judged)
+    }
+
+    fn judge_photos<'a>(
+        &self,
+        segment: &'a SelectedSegment,
+        places: Range<usize>,
+        words: &QueryWords,
+    ) -> Result<Vec<JudgedPhoto<'a>>> {
+        let positions = &segment.positions[places.clone()];
+        let (found, count) = match &words.vectors {
+            None => (Vec::new(), 0),
+            Some(vectors) => {
+                let regions = &segment.regions;
+                let found = self
+                    .words
+                    .captions_for_images(regions, &vectors.alone, positions)?;
+                (found, vectors.alone.captions())
+            }
+        };
+        let photos = segment.photos[places].iter().zip(positions).enumerate();
+        let photos = photos.map(|(at, (&id, &position))| {
+            let mut photo = JudgedPhoto {
+                id,
+                segment,
+                position,
+                relevance: found[at * count..(at + 1) * count].to_vec(),
+                verdicts: Vec::with_capacity(words.terms.len()),
+                missing: 0,
+                doubtful: 0,
+                similarity: 0.0,
+            };
+            for term in &words.terms {
+                let verdict = self.verdict(&photo, words, term)?;
+                photo.verdicts.push(verdict);
+            }
+            words.count(&mut photo);
+            Ok(photo)
+        });
+        photos.collect()
+    }
+
+    /// Whether a photo shows a term. One that was not learned has no words, and is missing.
+    fn verdict(
+        &self,
+        photo: &JudgedPhoto<'_>,
+        words: &QueryWords,
+        term: &JudgedTerm,
+    ) -> Result<Verdict> {
+        let position = |word: &JudgedWord| word.position(photo.relevance[word.index]);
+        let least = term.words.iter().map(position).min_by(f64::total_cmp);
+        match (&term.words[..], least) {
+            (&[word], _) if term.is_wanted() => Ok(word.verdict(photo.relevance[word.index])),
+            // A region shows several words at most as well as the whole photo does.
+            (&[_, _, ..], Some(least)) if least > 0.0 => {
+                Ok(SharedRegion::find(&self.evidence(photo, words)?, &term.words).verdict)
+            }
+            (_, least) => Ok(Verdict::leniently(least.unwrap_or(0.0))),
+        }
+    }
+
+    /// The relevance of each judged word in every region of a photo.
+    fn evidence(&self, photo: &JudgedPhoto<'_>, words: &QueryWords) -> Result<Vec<WordEvidence>> {
+        let Some(vectors) = &words.vectors else {
+            return Ok(Vec::new());
+        };
+        let (regions, image) = (&photo.segment.regions, photo.position);
+        let evidence = self
+            .regions
+            .evidence(regions, &vectors.together, image, 0)?;
+        Ok(evidence.words)
+    }
+
+    /// A photo with the evidence of each word.
+    pub(super) fn evidence_of(
+        &self,
+        photo: &JudgedPhoto<'_>,
+        words: &QueryWords,
+        shown: ShownPhoto,
+    ) -> Result<PhotoResult> {
+        let evidence = self.evidence(photo, words)?;
+        let found = words.words.iter().map(|word| {
+            let region = word
+                .judged
+                .map(|judged| region_of_word(&evidence, words, judged));
+            let verdict = word.term.map(|term| photo.verdicts[term]);
+            WordResult {
+                word: word.text.clone(),
+                counts: word.term.is_some(),
+                excluded: word.term.is_some_and(|at| !words.terms[at].is_wanted()),
+                shown: verdict.is_some_and(Verdict::is_shown),
+                sure: word.judged.is_some() && verdict.is_some_and(Verdict::is_sure),
+                relevance: word.judged.map(|judged| photo.relevance[judged.index]),
+                border: word.judged.map(|judged| judged.borders.shown),
+                region,
+                region_box: region.and_then(|region| shown.boxes.get(region)).copied(),
+            }
+        });
+        let missing = words.wanted(|term| photo.verdicts[term] == Verdict::Missing);
+        let is_judged = words.terms.iter().any(JudgedTerm::is_wanted);
+        Ok(PhotoResult {
+            words: found.collect(),
+            id: shown.id,
+            path: shown.path,
+            width: shown.width,
+            height: shown.height,
+            similarity: photo.similarity,
+            group: match missing.is_empty() && is_judged {
+                true => Group::Everything,
+                false => Group::Part,
+            },
+            missing,
+        })
+    }
+}
+
+impl SharedRegion {
+    /// The region that shows all of some words best: the least of their positions between the borders is
+    /// the largest.
+    fn find(evidence: &[WordEvidence], together: &[JudgedWord]) -> Self {
+        let mut least: Vec<f64> = Vec::new();
+        for word in together {
+            for found in &evidence[word.index].regions {
+                if found.region >= least.len() {
+                    least.resize(found.region + 1, f64::INFINITY);
+                }
+                let position = word.position(found.relevance);
+                least[found.region] = least[found.region].min(position);
+            }
+        }
+        let best = least.into_iter().enumerate();
+        let best = best.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
+        let (region, least) = best.unwrap_or((0, f64::NEG_INFINITY));
+        Self {
+            region,
+            verdict: Verdict::leniently(least),
+        }
+    }
+}
+
+/// The region of highest relevance; for a word of a phrase the region that shows all of it, if there is
+/// one.
+fn region_of_word(evidence: &[WordEvidence], words: &QueryWords, word: JudgedWord) -> usize {
+    for together in words.terms.iter().map(|term| &term.words) {
+        let is_part = together.iter().any(|part| part.index == word.index);
+        if is_part && together.len() > 1 {
+            let shared = SharedRegion::find(evidence, together);
+            if shared.verdict.is_shown() {
+                return shared.region;
+            }
+        }
+    }
+    evidence[word.index].best_region
+}
+
+impl Comparison {
+    /// Computes the similarity of each photo; they are in the order of their segments.
+    pub(super) fn add_to(&self, photos: &mut [JudgedPhoto<'_>]) -> Result<()> {
+        for photos in photos.chunk_by_mut(|a, b| std::ptr::eq(a.segment, b.segment)) {
+            let regions = &photos[0].segment.regions;
+            let images: Vec<usize> = photos.iter().map(|photo| photo.position).collect();
+            let found = self
+                .search
+                .captions_for_images(regions, &self.words, &images)?;
+            for (photo, similarity) in photos.iter_mut().zip(found) {
+                photo.similarity = similarity;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FoundPhotos<'_> {
+    fn of_terms(terms: usize) -> Self {
+        Self {
+            photos: Vec::new(),
+            best: vec![None; terms],
+            shown: vec![0; terms],
+        }
+    }
+
+    fn count(&mut self, verdicts: &[Verdict]) {
+        for (at, verdict) in verdicts.iter().enumerate() {
+            self.best[at] = self.best[at].max(Some(*verdict));
+            self.shown[at] += usize::from(verdict.is_shown());
+        }
+    }
+}
+
+impl<'a> FoundPhotos<'a> {
+    /// Adds what was found in a later block.
+    fn add(&mut self, later: FoundPhotos<'a>) {
+        self.photos.extend(later.photos);
+        for at in 0..self.best.len() {
+            self.best[at] = self.best[at].max(later.best[at]);
+            self.shown[at] += later.shown[at];
+        }
+    }
+}
+
+impl JudgedPhoto<'_> {
+    /// Its place in the order of results.
+    pub(super) fn cursor(&self) -> Cursor {
+        Cursor {
+            missing: self.missing,
+            doubtful: self.doubtful,
+            similarity: self.similarity,
+            id: self.id,
+        }
+    }
+}
+
+/// Cuts the selected photos of all queries into blocks, by segment and position.
+fn blocks<'a>(queries: &[SelectedQuery<'a>]) -> BTreeMap<(i64, usize), Vec<Part<'a>>> {
+    let mut blocks: BTreeMap<(i64, usize), Vec<Part<'a>>> = BTreeMap::new();
+    for (at, query) in queries.iter().enumerate() {
+        for segment in &query.selection.segments {
+            let block = |position: &usize| position / PHOTOS_IN_A_BLOCK;
+            let mut start = 0;
+            for positions in segment.positions.chunk_by(|a, b| block(a) == block(b)) {
+                let photos = start..start + positions.len();
+                start = photos.end;
+                let key = (segment.segment, block(&positions[0]));
+                blocks.entry(key).or_default().push(Part {
+                    query: at,
+                    segment,
+                    photos,
+                });
+            }
+        }
+    }
+    blocks
+}
