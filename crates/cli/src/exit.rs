@@ -123,6 +123,7 @@ fn fault(cause: &(dyn std::error::Error + 'static)) -> Option<Fault> {
         .or_else(|| cause.downcast_ref().map(fault_of_data))
         .or_else(|| cause.downcast_ref().map(fault_of_file))
         .or_else(|| cause.downcast_ref().map(fault_of_search))
+        .or_else(|| cause.downcast_ref().map(fault_of_service))
         .or_else(|| cause.downcast_ref().map(fault_of_attention))
         .or_else(|| cause.downcast_ref().map(fault_of_core))
         .or_else(|| cause.downcast_ref().map(fault_of_io))
@@ -209,6 +210,15 @@ fn fault_of_search(error: &uard_search::Error) -> Fault {
         Error::Packed(error) => fault_of_attention(error),
         Error::Model(error) => fault_of_model(error),
         Error::Locked { source, .. } => fault_of_io(source),
+        _ => Fault::Input,
+    }
+}
+
+fn fault_of_service(error: &uard_serve::Error) -> Fault {
+    use uard_serve::Error;
+    match error {
+        Error::Search(error) => fault_of_search(error),
+        Error::Run { .. } => Fault::System,
         _ => Fault::Input,
     }
 }

@@ -1,7 +1,7 @@
 //! Tests of `uard index` with an untrained model, whose encoder of photos has a few kilobytes.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use crate::uard;
+use crate::{serve, uard};
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -355,6 +355,8 @@ fn a_photo_is_a_query_whether_it_is_indexed_or_not() {
         &["broken.jpg", "JPEG"],
     );
     refused(&asked("search"), &["QUERY"]);
+    serve::takes_and_gives_photos(place.folder.path());
+    serve::wants_a_token(place.folder.path());
 }
 
 /// Ends when the program does, however the test ends.

@@ -9,6 +9,7 @@ mod photographs;
 mod resume;
 mod search;
 mod self_test;
+mod serve;
 mod study;
 mod uard;
 mod wrong_input;

@@ -2,7 +2,7 @@
 //! seconds.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use crate::uard;
+use crate::{serve, uard};
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -162,6 +162,14 @@ fn an_answer_groups_photos_excludes_and_names_what_nothing_shows() {
     assert!(printed.contains("images"), "{printed}");
 
     explains(&place, &a);
+    let searched = [
+        format!("{a} and the {b}"),
+        a.clone(),
+        format!("{b} -{a}"),
+        "skateboard".to_owned(),
+    ];
+    let searched = searched.map(|query| place.search(&query));
+    serve::answers_as_a_search(place.folder.path(), &searched, [&a, &b]);
     refuses(&place);
 }
 

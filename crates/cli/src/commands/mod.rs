@@ -13,6 +13,7 @@ mod recall;
 mod score;
 mod search;
 mod self_test;
+mod serve;
 mod study;
 mod threshold;
 mod train;
@@ -73,6 +74,8 @@ pub enum Command {
     EvaluateSearch(evaluate_search::Arguments),
     /// Show where a photo shows each word of a query.
     Explain(explain::Arguments),
+    /// Search photos on a web page, and from programs, over HTTP.
+    Serve(serve::Arguments),
     /// Learn the words of a model that was trained before, for searching.
     Words(words::Arguments),
     /// Compute similarities of images and captions from regions and words of any model.
@@ -129,6 +132,7 @@ pub fn run(command: &Command) -> anyhow::Result<Outcome> {
         Command::Index(arguments) => return index::run(arguments),
         Command::Search(arguments) => search::run(arguments)?,
         Command::Explain(arguments) => explain::run(arguments)?,
+        Command::Serve(arguments) => serve::run(arguments)?,
         Command::Words(arguments) => words::run(arguments)?,
         Command::EvaluateSearch(arguments) => evaluate_search::run(arguments)?,
         Command::Score(arguments) => score::run(arguments)?,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use uard_search::answer::{Answer, Group, PhotoResult};
-use uard_search::{Index, PhotoId, Searcher};
+use uard_search::{Index, PhotoId, SearchRequest, Searcher};
 
 use super::Format;
 use crate::exit::wrong;
@@ -66,13 +66,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Err(wrong(mend.to_owned()));
     }
     let mut searcher = Searcher::open(&arguments.index.folder()?)?;
-    let answer = match &arguments.like {
-        None => searcher.answer(query, top)?,
-        Some(photo) => {
-            let photo = query_photo(&mut searcher, &existing(photo)?)?;
-            searcher.answer_like(&photo, query, top)?
-        }
-    };
+    let mut request = SearchRequest::new(query, top);
+    if let Some(photo) = &arguments.like {
+        request.like = Some(query_photo(&mut searcher, &existing(photo)?)?);
+    }
+    let answer = searcher.answer(&request)?;
     match arguments.format {
         Format::Json => print_json(&answer)?,
         Format::Table => {

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use uard_features::backbone::PhotoLimits;
+use uard_features::backbone::{Photo, PhotoLimits};
 use uard_model::ImageFeatures;
-use uard_search::{QueryPhoto, Searcher};
+use uard_search::{Index, QueryPhoto, Searcher};
 
 use super::model::{EncoderChoice, IndexModel, IndexOptions, LoadedEncoder, expect_encoder};
-use super::photo;
 use crate::exit::wrong;
+
+/// The encoder of the photos of an index, for photos that need not be in it.
+pub struct QueryEncoder(LoadedEncoder);
 
 /// The regions of a photo, which need not be in the index.
 pub fn query_photo(searcher: &mut Searcher, path: &Path) -> anyhow::Result<QueryPhoto> {
@@ -21,41 +23,59 @@ pub fn query_photo(searcher: &mut Searcher, path: &Path) -> anyhow::Result<Query
 /// Encodes a photo as the photos of the index were encoded.
 pub fn encode(searcher: &Searcher, path: &Path) -> anyhow::Result<QueryPhoto> {
     let index = searcher.index();
-    let folder = index.folder();
-    if !EncoderChoice::is_remembered(folder) {
+    if !QueryEncoder::is_possible(index.folder()) {
         return Err(wrong(format!(
             "{}: not in the index {}, which does not know how to encode it, because its photos were added \
              as features (--data)",
             path.display(),
-            folder.display()
+            index.folder().display()
         )));
     }
-    let model = IndexModel::open(IndexOptions {
-        folder: folder.to_owned(),
-        model: None,
-        precision: None,
-    })?;
-    let decoded = photo::read(path, PhotoLimits::default())?;
-    let beside = path.parent().unwrap_or(path);
-    let choice = EncoderChoice::default().or_remembered(folder)?;
-    let encoder = LoadedEncoder::load(model.checkpoint(), &choice, beside)?;
-    expect_encoder(index, folder, &encoder.name)?;
-    let found = encoder.network.encode(&[decoded.photo])?.pop();
-    let Some(found) = found.filter(|found| !found.boxes.is_empty()) else {
-        return Err(wrong(format!(
-            "{}: the encoder finds no region in it",
-            path.display()
-        )));
-    };
-    let regions = encoder.model.images(ImageFeatures {
-        width: encoder.network.width(),
-        regions: found.boxes.len(),
-        counts: vec![found.boxes.len()],
-        values: found.features,
-    })?;
-    Ok(QueryPhoto {
-        id: None,
-        regions,
-        boxes: found.boxes,
-    })
+    let photo = Photo::open(path, PhotoLimits::default())?;
+    let encoder = QueryEncoder::load(index.folder(), path.parent().unwrap_or(path))?;
+    encoder.encode(&path.display().to_string(), photo)
+}
+
+impl QueryEncoder {
+    /// Whether the photos of an index were encoded, and not added as features.
+    pub fn is_possible(index: &Path) -> bool {
+        EncoderChoice::is_remembered(index)
+    }
+
+    /// Loads the encoder that an index remembers. Its weights are also looked for beside `photos`, a
+    /// folder.
+    pub fn load(index: &Path, photos: &Path) -> anyhow::Result<Self> {
+        let model = IndexModel::open(IndexOptions {
+            folder: index.to_owned(),
+            model: None,
+            precision: None,
+        })?;
+        let choice = EncoderChoice::default().or_remembered(index)?;
+        let encoder = LoadedEncoder::load(model.checkpoint(), &choice, photos)?;
+        expect_encoder(&Index::open(index)?, index, &encoder.name)?;
+        Ok(Self(encoder))
+    }
+
+    /// Encodes a photo; `name` is what errors call it.
+    pub fn encode(&self, name: &str, photo: Photo) -> anyhow::Result<QueryPhoto> {
+        let Self(encoder) = self;
+        let (width, height) = (photo.width(), photo.height());
+        let found = encoder.network.encode(&[photo])?.pop();
+        let Some(found) = found.filter(|found| !found.boxes.is_empty()) else {
+            return Err(wrong(format!("{name}: the encoder finds no region in it")));
+        };
+        let regions = encoder.model.images(ImageFeatures {
+            width: encoder.network.width(),
+            regions: found.boxes.len(),
+            counts: vec![found.boxes.len()],
+            values: found.features,
+        })?;
+        Ok(QueryPhoto {
+            id: None,
+            regions,
+            boxes: found.boxes,
+            width,
+            height,
+        })
+    }
 }

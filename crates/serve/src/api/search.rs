@@ -1,0 +1,229 @@
+//! `/v1/search`, `/v1/search/photo` and `/v1/explain`.
+#![allow(unused_qualifications, reason = "utoipa writes some")]
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
+use uard_search::answer::{Answer, PhotoResult};
+use uard_search::{PhotoId, SearchRequest};
+use utoipa::IntoParams;
+
+use super::Parameters;
+use crate::problem::{Code, Problem};
+use crate::queue::Search;
+use crate::state::SharedState;
+
+/// How many photos are listed, unless another number is asked for.
+const TOP: usize = 30;
+
+/// The most photos of one answer. More are on the next pages.
+const MOST: usize = 200;
+
+/// The most bytes of an uploaded photo.
+const PHOTO_BYTES: usize = 64 << 20;
+
+/// The types of photos that are read.
+const PHOTO_TYPES: [&str; 4] = ["image/jpeg", "image/png", "image/webp", "image/gif"];
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SearchParameters {
+    /// The query. It may be empty with `like`.
+    #[serde(default)]
+    q: String,
+    /// The most photos to list.
+    #[param(minimum = 1, maximum = 200, default = 30)]
+    top: Option<usize>,
+    /// The `cursor` of an earlier answer to the same query: lists the photos after it.
+    cursor: Option<String>,
+    /// The number of a photo of the index: photos that look like it come first.
+    #[param(minimum = 1)]
+    like: Option<i64>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PhotoSearchParameters {
+    /// A query; photos that lack its words come later.
+    #[serde(default)]
+    q: String,
+    /// The most photos to list.
+    #[param(minimum = 1, maximum = 200, default = 30)]
+    top: Option<usize>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ExplainParameters {
+    /// The number of a photo.
+    #[param(minimum = 1)]
+    photo: i64,
+    /// The query. Its filters are ignored.
+    q: String,
+}
+
+/// Photos that show what a query says
+#[utoipa::path(
+    get,
+    path = "/v1/search",
+    tag = "search",
+    params(SearchParameters),
+    responses(
+        (status = OK, body = Answer),
+        (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
+        (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
+        (status = TOO_MANY_REQUESTS, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn search(
+    State(state): State<SharedState>,
+    Parameters(parameters): Parameters<SearchParameters>,
+) -> Result<Json<Answer>, Problem> {
+    if parameters.like.is_none() {
+        expect_query(&parameters.q)?;
+    }
+    let after = parameters.cursor.as_deref().map(str::parse).transpose()?;
+    let search = Search {
+        request: SearchRequest {
+            top: top(parameters.top)?,
+            text: parameters.q,
+            like: None,
+            after,
+        },
+        like: parameters.like.map(PhotoId),
+    };
+    Ok(Json(state.searches.search(search).await?))
+}
+
+/// Photos that look like an uploaded photo
+///
+/// The body is the photo: JPEG, PNG, WebP or GIF, named in Content-Type, of at most 64 MiB.
+#[utoipa::path(
+    post,
+    path = "/v1/search/photo",
+    tag = "search",
+    params(PhotoSearchParameters),
+    request_body(
+        content(
+            (Vec<u8> = "image/jpeg"),
+            (Vec<u8> = "image/png"),
+            (Vec<u8> = "image/webp"),
+            (Vec<u8> = "image/gif"),
+        )
+    ),
+    responses(
+        (status = OK, body = Answer),
+        (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
+        (status = PAYLOAD_TOO_LARGE, body = Problem, content_type = "application/problem+json"),
+        (status = UNSUPPORTED_MEDIA_TYPE, body = Problem, content_type = "application/problem+json"),
+        (status = UNPROCESSABLE_ENTITY, body = Problem, content_type = "application/problem+json"),
+        (status = TOO_MANY_REQUESTS, body = Problem, content_type = "application/problem+json"),
+        (status = NOT_IMPLEMENTED, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn search_by_photo(
+    State(state): State<SharedState>,
+    Parameters(parameters): Parameters<PhotoSearchParameters>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Answer>, Problem> {
+    let top = top(parameters.top)?;
+    let Some(encoder) = &state.encoder else {
+        let cause = "the photos of this index were added as features, by no encoder";
+        return Err(Problem::new(Code::Unavailable, cause));
+    };
+    expect_photo(&headers)?;
+    let _room = encoder.reserve()?;
+    let bytes = Limited::new(body, PHOTO_BYTES).collect().await;
+    let bytes = bytes.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+        Some(_) => Problem::new(
+            Code::TooLarge,
+            format!("expected at most {PHOTO_BYTES} bytes"),
+        ),
+        None => Problem::new(Code::Photo, "the connection ended within the photo"),
+    })?;
+    let photo = encoder.encode(bytes.to_bytes()).await?;
+    let search = Search {
+        request: SearchRequest {
+            text: parameters.q,
+            like: Some(photo),
+            top,
+            after: None,
+        },
+        like: None,
+    };
+    Ok(Json(state.searches.search(search).await?))
+}
+
+/// How one photo shows a query
+#[utoipa::path(
+    get,
+    path = "/v1/explain",
+    tag = "search",
+    params(ExplainParameters),
+    responses(
+        (status = OK, body = PhotoResult),
+        (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
+        (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
+        (status = TOO_MANY_REQUESTS, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn explain(
+    State(state): State<SharedState>,
+    Parameters(parameters): Parameters<ExplainParameters>,
+) -> Result<Json<PhotoResult>, Problem> {
+    expect_query(&parameters.q)?;
+    let photo = PhotoId(parameters.photo);
+    Ok(Json(state.searches.explain(photo, parameters.q).await?))
+}
+
+fn expect_query(text: &str) -> Result<(), Problem> {
+    match text.trim().is_empty() {
+        true => Err(Problem::new(
+            Code::Query,
+            "the query is empty: say what photos should show",
+        )),
+        false => Ok(()),
+    }
+}
+
+fn top(given: Option<usize>) -> Result<usize, Problem> {
+    match given.unwrap_or(TOP) {
+        top @ 1..=MOST => Ok(top),
+        other => Err(Problem::new(
+            Code::Parameters,
+            format!("top: expected 1 to {MOST}, found {other}"),
+        )),
+    }
+}
+
+/// Checks type and size of a body before it is read.
+fn expect_photo(headers: &HeaderMap) -> Result<(), Problem> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let found = text(header::CONTENT_TYPE).unwrap_or("none");
+    let media_type = found.split(';').next().unwrap_or_default().trim();
+    if !PHOTO_TYPES
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(media_type))
+    {
+        let expected = PHOTO_TYPES.join(", ");
+        return Err(Problem::new(
+            Code::MediaType,
+            format!("Content-Type: expected {expected}, found {found}"),
+        ));
+    }
+    let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
+    match length.is_some_and(|length: u64| length > PHOTO_BYTES as u64) {
+        true => Err(Problem::new(
+            Code::TooLarge,
+            format!("expected at most {PHOTO_BYTES} bytes"),
+        )),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,86 @@
+//! The description of the service: `/openapi.json` for programs, `/docs` for people.
+
+use axum::Router;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use maud::{DOCTYPE, Markup, html};
+use serde_json::Value;
+use utoipa::openapi::OpenApi;
+
+use crate::problem::Code;
+use crate::state::SharedState;
+
+/// Both descriptions; they do not change while the service runs.
+pub(crate) fn routes(description: &OpenApi) -> Router<SharedState> {
+    let value = serde_json::to_value(description).unwrap_or_default();
+    let json = value.to_string();
+    let page = page(&value).into_string();
+    let json =
+        move || async move { ([(header::CONTENT_TYPE, "application/json")], json).into_response() };
+    let page = move || async move {
+        ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
+    };
+    Router::new()
+        .route("/openapi.json", get(json))
+        .route("/docs", get(page))
+}
+
+fn page(description: &Value) -> Markup {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width";
+                title { "uard: what can be asked" }
+                link rel="stylesheet" href="/page.css";
+            }
+            body.docs {
+                main {
+                    h1 { "What can be asked" }
+                    p { (text(&description["info"]["description"])) }
+                    p { "For programs: " a href="/openapi.json" { "/openapi.json" } }
+                    @for (path, operations) in description["paths"].as_object().into_iter().flatten() {
+                        @for (method, operation) in operations.as_object().into_iter().flatten() {
+                            (self::operation(path, method, operation))
+                        }
+                    }
+                    h2 { "Errors" }
+                    dl {
+                        @for code in Code::ALL {
+                            dt id=(code.name()) { code { (code.name()) } " " (code.status().as_u16()) }
+                            dd { (code.title()) ": " (code.advice()) "." }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn operation(path: &str, method: &str, operation: &Value) -> Markup {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    html! {
+        section {
+            h2 { code { (method.to_uppercase()) " " (path) } }
+            p { (text(&operation["summary"])) ". " (text(&operation["description"])) }
+            @if let Some(parameters) = operation["parameters"].as_array() {
+                dl {
+                    @for parameter in parameters {
+                        dt { code { (text(&parameter["name"])) } }
+                        dd { (text(&parameter["description"])) }
+                    }
+                }
+            }
+            p {
+                "Answers: "
+                @for (at, status) in operation["responses"].as_object().into_iter().flatten().map(|it| it.0).enumerate() {
+                    @if at > 0 { ", " }
+                    (status)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The thread that searches, and its queue.
+//!
+//! The length of the queue is measured in work: the words of a query, because each is compared with
+//! every photo. A request that does not fit is refused at once, so that those which are accepted are
+//! answered in time. Requests that wait are answered together, and the regions are read once for all.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use uard_search::answer::{Answer, PhotoResult};
+use uard_search::{PhotoId, QueryPhoto, SearchRequest, Searcher};
+
+use crate::metrics::Metrics;
+use crate::problem::{Code, Problem};
+
+/// The most words of queries that are answered together.
+const WORDS_AT_ONCE: usize = 32;
+
+/// The work of a photo as query: it has as many regions as several queries have words.
+const WORK_OF_PHOTO: usize = 16;
+
+/// Sends requests to the thread that searches.
+#[derive(Debug, Clone)]
+pub(crate) struct SearchQueue {
+    jobs: Sender<Job>,
+    /// A permit for each word that may wait or be searched for.
+    room: Arc<Semaphore>,
+    size: usize,
+    thread: Arc<JoinHandle<()>>,
+}
+
+/// A search, with the photo of the index that it is like.
+#[derive(Debug, Default)]
+pub(crate) struct Search {
+    pub(crate) request: SearchRequest,
+    pub(crate) like: Option<PhotoId>,
+}
+
+type Reply<T> = oneshot::Sender<Result<T, uard_search::Error>>;
+
+struct Job {
+    task: Task,
+    /// How many words it has.
+    work: usize,
+    /// Held until it is answered.
+    _room: OwnedSemaphorePermit,
+}
+
+enum Task {
+    Search(Box<Search>, Reply<Answer>),
+    Explain(PhotoId, String, Reply<PhotoResult>),
+}
+
+impl SearchQueue {
+    /// Starts the thread. It ends when all copies of the queue are gone.
+    pub(crate) fn start(
+        searcher: Searcher,
+        size: usize,
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<Self> {
+        let (jobs, received) = channel();
+        let thread = thread::Builder::new()
+            .name("search".to_owned())
+            .spawn(move || Worker { searcher, metrics }.run(&received))?;
+        Ok(Self {
+            jobs,
+            room: Arc::new(Semaphore::new(size)),
+            size,
+            thread: Arc::new(thread),
+        })
+    }
+
+    /// Whether the thread runs.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
+    /// Answers a search.
+    pub(crate) async fn search(&self, search: Search) -> Result<Answer, Problem> {
+        let is_like = search.like.is_some() || search.request.like.is_some();
+        let work = words(&search.request.text) + if is_like { WORK_OF_PHOTO } else { 0 };
+        let (reply, answer) = oneshot::channel();
+        self.send(Task::Search(Box::new(search), reply), work)?;
+        received(answer.await)
+    }
+
+    /// Explains a photo of the index.
+    pub(crate) async fn explain(
+        &self,
+        photo: PhotoId,
+        text: String,
+    ) -> Result<PhotoResult, Problem> {
+        let work = words(&text);
+        let (reply, answer) = oneshot::channel();
+        self.send(Task::Explain(photo, text, reply), work)?;
+        received(answer.await)
+    }
+
+    /// How many words wait or are searched for.
+    pub(crate) fn work(&self) -> usize {
+        self.size - self.room.available_permits()
+    }
+
+    fn send(&self, task: Task, work: usize) -> Result<(), Problem> {
+        // A query of more words than the queue holds is answered when the queue is empty.
+        let work = work.clamp(1, self.size);
+        let permits = u32::try_from(work).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(permits);
+        let room = room.map_err(|_| {
+            let waiting = self.work();
+            Problem::retry(
+                Code::Busy,
+                1,
+                format!("{waiting} words are being searched for"),
+            )
+        })?;
+        let job = Job {
+            task,
+            work,
+            _room: room,
+        };
+        let sent = self.jobs.send(job);
+        sent.map_err(|_| Problem::failed(&"the thread that searches has ended"))
+    }
+}
+
+/// About how many words a text has. Each is at least one character and a separator.
+fn words(text: &str) -> usize {
+    text.split_whitespace().count()
+}
+
+fn received<T>(
+    reply: Result<Result<T, uard_search::Error>, oneshot::error::RecvError>,
+) -> Result<T, Problem> {
+    let answer = reply.map_err(|_| Problem::failed(&"the search ended without an answer"))?;
+    Ok(answer?)
+}
+
+struct Worker {
+    searcher: Searcher,
+    metrics: Arc<Metrics>,
+}
+
+impl Worker {
+    fn run(mut self, jobs: &Receiver<Job>) {
+        while let Ok(first) = jobs.recv() {
+            let mut work = first.work;
+            let mut batch = vec![first];
+            while work < WORDS_AT_ONCE {
+                let Ok(next) = jobs.try_recv() else { break };
+                work += next.work;
+                batch.push(next);
+            }
+            let begun = Instant::now();
+            let searched = uard_files::caught(|| self.answer(batch));
+            if let Err(panic) = searched {
+                tracing::error!("a search failed: {panic}");
+            }
+            self.metrics.searched(work, begun.elapsed());
+        }
+    }
+
+    /// Answers a batch. A request whose caller is gone is left out.
+    fn answer(&mut self, batch: Vec<Job>) {
+        let (mut requests, mut replies) = (Vec::new(), Vec::new());
+        // The permits are given back at the end.
+        let mut rooms = Vec::with_capacity(batch.len());
+        for job in batch {
+            rooms.push(job._room);
+            match job.task {
+                Task::Search(search, reply) if !reply.is_closed() => match self.request(*search) {
+                    Ok(request) => {
+                        requests.push(request);
+                        replies.push(reply);
+                    }
+                    Err(error) => drop(reply.send(Err(error))),
+                },
+                Task::Explain(photo, text, reply) if !reply.is_closed() => {
+                    drop(reply.send(self.explain(photo, &text)));
+                }
+                Task::Search(..) | Task::Explain(..) => {}
+            }
+        }
+        for (reply, answer) in replies.into_iter().zip(self.searcher.answers(&requests)) {
+            // The caller may be gone by now.
+            drop(reply.send(answer));
+        }
+    }
+
+    fn request(&mut self, search: Search) -> uard_search::Result<SearchRequest> {
+        let Search { mut request, like } = search;
+        if let Some(id) = like {
+            request.like = Some(self.photo(id)?);
+        }
+        Ok(request)
+    }
+
+    fn photo(&mut self, id: PhotoId) -> uard_search::Result<QueryPhoto> {
+        let path = self.searcher.index().expect_photo(id)?.file.path;
+        let found = self.searcher.photo(&path)?;
+        found.ok_or_else(|| self.searcher.index().no_photo(id))
+    }
+
+    fn explain(&mut self, id: PhotoId, text: &str) -> uard_search::Result<PhotoResult> {
+        let path = self.searcher.index().expect_photo(id)?.file.path;
+        self.searcher.explain(&path, text)
+    }
+}
