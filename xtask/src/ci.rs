@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use crate::cuda::{self, Part, stand_in};
 use crate::launch::{cargo, expect_success, succeeds};
-use crate::{layers, links, package, parameters, sources, style, symbols};
+use crate::{layers, links, package, page, parameters, sources, style, symbols};
 
 /// The features that are off by default and need nothing but Rust.
 const OPTIONAL: [&str; 2] = ["--features", "uard-cli/hdf5,uard-attention/nn"];
@@ -27,6 +27,8 @@ pub enum Step {
     Links,
     /// Downloads NVRTC, which compiles our own CUDA kernels in tests.
     Cuda,
+    /// Sets up the tools that test the page in a browser, where one is installed.
+    Page,
     /// Clippy on every target and feature, benches and CUDA included; warnings are errors.
     Clippy,
     /// Unit, integration and doc tests.
@@ -93,6 +95,10 @@ impl Step {
             Self::Style => report(&style_findings(root)?),
             Self::Links => report(&link_findings(root)?),
             Self::Cuda => nvrtc(root),
+            Self::Page => Ok(match page::set_up(root) {
+                Ok(()) => Outcome::Passed,
+                Err(missing) => Outcome::Skipped(missing),
+            }),
             Self::Clippy => passes(
                 checked(root, &["clippy", "--all-targets"])?.args(["--", "-D", "warnings"]),
                 "mend what clippy names above",
@@ -164,6 +170,7 @@ fn test(root: &Path) -> anyhow::Result<Outcome> {
             )
             .env("UARD_NVRTC", "required");
     }
+    page::add_tools(&mut command, root)?;
     passes(&mut command, "the failing test is named above")
 }
 

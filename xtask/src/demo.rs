@@ -23,11 +23,12 @@ const QUERIES: [&str; 5] = [
     "a yellow skateboard",
 ];
 
-/// Trains, unless `runs/scenes` is finished already, and shows what a search answers.
+/// Trains, unless `runs/scenes` is finished already, and shows what a search answers; with `serve` also on
+/// its page.
 ///
 /// # Errors
 /// When a command fails.
-pub fn run(root: &Path) -> anyhow::Result<()> {
+pub fn run(root: &Path, serve: bool) -> anyhow::Result<()> {
     if !root.join(WORDS).is_file() {
         // Without --data it draws the embedded data set into DATA first.
         uard(root, &["train", "--config", "configs/scenes.toml"])?;
@@ -40,7 +41,10 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
         println!("\n$ uard search '{query}'");
         uard(root, &["search", query, "--index", INDEX, "--top", "3"])?;
     }
-    Ok(())
+    match serve {
+        true => uard(root, &["serve", "--index", INDEX, "--open"]),
+        false => Ok(()),
+    }
 }
 
 fn uard(root: &Path, arguments: &[&str]) -> anyhow::Result<()> {

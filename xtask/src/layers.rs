@@ -41,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("uard-model", SERVING),
     ("uard-search", SERVING),
+    ("uard-serve", &["uard-files", "uard-search"]),
     ("uard-training", LIBRARIES),
     ("uard-cli", LIBRARIES),
     ("uard-benches", LIBRARIES),
@@ -88,6 +89,7 @@ const LIBRARIES: &[&str] = &[
     "uard-model",
     "uard-training",
     "uard-search",
+    "uard-serve",
 ];
 
 /// Packages that may be named in `[dev-dependencies]` only; there every package may name them.

@@ -18,6 +18,7 @@ mod launch;
 mod layers;
 mod links;
 mod package;
+mod page;
 mod parameters;
 mod sources;
 mod style;
@@ -62,7 +63,11 @@ enum Task {
     )]
     Train(PassedOn),
     /// Show photo search: train on the embedded data set, index its pictures, ask five queries.
-    Demo,
+    Demo {
+        /// Then open the page of the search in the browser, until Ctrl-C.
+        #[arg(long)]
+        serve: bool,
+    },
     /// Train many settings with several seeds and compare them: `uard study` in a release build.
     #[command(
         after_help = "--device auto|cpu|cuda|metal   chooses the build and is passed on (cpu);\n\
@@ -134,7 +139,7 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
     };
     match task {
         Task::Train(passed) => launch::train(passed.arguments, &folders),
-        Task::Demo => demo::run(&root).map(|()| ExitCode::SUCCESS),
+        Task::Demo { serve } => demo::run(&root, serve).map(|()| ExitCode::SUCCESS),
         Task::Study(passed) => launch::study(passed.arguments, &folders),
         Task::Evaluate(passed) => launch::evaluate(passed.arguments, &folders),
         Task::Data(passed) => launch::data(passed.arguments, &folders),
