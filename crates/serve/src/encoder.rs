@@ -1,11 +1,10 @@
 //! The thread that encodes uploaded photos.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use uard_search::QueryPhoto;
 
 use crate::problem::{Code, Problem};
@@ -26,10 +25,10 @@ pub enum EncodeError {
 }
 
 /// Sends photos to the thread that encodes them.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct EncoderQueue {
     jobs: Sender<Job>,
-    room: Arc<Semaphore>,
+    room: Semaphore,
 }
 
 #[derive(Debug)]
@@ -39,7 +38,7 @@ struct Job {
 }
 
 impl EncoderQueue {
-    /// Starts the thread. It ends when all copies of the queue are gone.
+    /// Starts the thread. It ends when the queue is gone.
     pub(crate) fn start(mut encoder: EncodePhoto) -> io::Result<Self> {
         let (jobs, received) = channel::<Job>();
         thread::Builder::new()
@@ -57,13 +56,13 @@ impl EncoderQueue {
             })?;
         Ok(Self {
             jobs,
-            room: Arc::new(Semaphore::new(PHOTOS)),
+            room: Semaphore::new(PHOTOS),
         })
     }
 
     /// Room for one photo, to be reserved before its bytes are read.
-    pub(crate) fn reserve(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let room = Arc::clone(&self.room).try_acquire_owned();
+    pub(crate) fn reserve(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let room = self.room.try_acquire();
         room.map_err(|_| {
             Problem::retry(Code::Busy, 2, format!("{PHOTOS} photos are being encoded"))
         })

@@ -25,6 +25,7 @@ mod describe;
 mod encoder;
 mod error;
 mod guard;
+mod listener;
 mod metrics;
 mod page;
 mod problem;

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use uard_search::answer::{Answer, PhotoResult};
 use uard_search::{PhotoId, QueryPhoto, SearchRequest, Searcher};
 
@@ -23,13 +23,14 @@ const WORDS_AT_ONCE: usize = 32;
 const WORK_OF_PHOTO: usize = 16;
 
 /// Sends requests to the thread that searches.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct SearchQueue {
     jobs: Sender<Job>,
-    /// A permit for each word that may wait or be searched for.
-    room: Arc<Semaphore>,
+    /// A permit for each word that may wait or be searched for. A request holds its permits until it is
+    /// answered, or its caller is gone.
+    room: Semaphore,
     size: usize,
-    thread: Arc<JoinHandle<()>>,
+    thread: JoinHandle<()>,
 }
 
 /// A search, with the photo of the index that it is like.
@@ -45,8 +46,6 @@ struct Job {
     task: Task,
     /// How many words it has.
     work: usize,
-    /// Held until it is answered.
-    _room: OwnedSemaphorePermit,
 }
 
 enum Task {
@@ -55,7 +54,7 @@ enum Task {
 }
 
 impl SearchQueue {
-    /// Starts the thread. It ends when all copies of the queue are gone.
+    /// Starts the thread. It ends when the queue is gone.
     pub(crate) fn start(
         searcher: Searcher,
         size: usize,
@@ -67,9 +66,9 @@ impl SearchQueue {
             .spawn(move || Worker { searcher, metrics }.run(&received))?;
         Ok(Self {
             jobs,
-            room: Arc::new(Semaphore::new(size)),
+            room: Semaphore::new(size),
             size,
-            thread: Arc::new(thread),
+            thread,
         })
     }
 
@@ -82,6 +81,7 @@ impl SearchQueue {
     pub(crate) async fn search(&self, search: Search) -> Result<Answer, Problem> {
         let is_like = search.like.is_some() || search.request.like.is_some();
         let work = words(&search.request.text) + if is_like { WORK_OF_PHOTO } else { 0 };
+        let _room = self.reserve(work)?;
         let (reply, answer) = oneshot::channel();
         self.send(Task::Search(Box::new(search), reply), work)?;
         received(answer.await)
@@ -94,6 +94,7 @@ impl SearchQueue {
         text: String,
     ) -> Result<PhotoResult, Problem> {
         let work = words(&text);
+        let _room = self.reserve(work)?;
         let (reply, answer) = oneshot::channel();
         self.send(Task::Explain(photo, text, reply), work)?;
         received(answer.await)
@@ -104,25 +105,17 @@ impl SearchQueue {
         self.size - self.room.available_permits()
     }
 
-    fn send(&self, task: Task, work: usize) -> Result<(), Problem> {
+    fn reserve(&self, work: usize) -> Result<SemaphorePermit<'_>, Problem> {
         // A query of more words than the queue holds is answered when the queue is empty.
-        let work = work.clamp(1, self.size);
-        let permits = u32::try_from(work).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room).try_acquire_many_owned(permits);
-        let room = room.map_err(|_| {
-            let waiting = self.work();
-            Problem::retry(
-                Code::Busy,
-                1,
-                format!("{waiting} words are being searched for"),
-            )
-        })?;
-        let job = Job {
-            task,
-            work,
-            _room: room,
-        };
-        let sent = self.jobs.send(job);
+        let permits = u32::try_from(work.clamp(1, self.size)).unwrap_or(u32::MAX);
+        self.room.try_acquire_many(permits).map_err(|_| {
+            let detail = format!("{} words are being searched for", self.work());
+            Problem::retry(Code::Busy, 1, detail)
+        })
+    }
+
+    fn send(&self, task: Task, work: usize) -> Result<(), Problem> {
+        let sent = self.jobs.send(Job { task, work });
         sent.map_err(|_| Problem::failed(&"the thread that searches has ended"))
     }
 }
@@ -166,10 +159,7 @@ impl Worker {
     /// Answers a batch. A request whose caller is gone is left out.
     fn answer(&mut self, batch: Vec<Job>) {
         let (mut requests, mut replies) = (Vec::new(), Vec::new());
-        // The permits are given back at the end.
-        let mut rooms = Vec::with_capacity(batch.len());
         for job in batch {
-            rooms.push(job._room);
             match job.task {
                 Task::Search(search, reply) if !reply.is_closed() => match self.request(*search) {
                     Ok(request) => {

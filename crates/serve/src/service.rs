@@ -10,6 +10,7 @@ use axum::middleware::from_fn_with_state;
 use axum::{Router, http};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tower_http::request_id::{
     MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer,
 };
@@ -18,6 +19,7 @@ use uard_search::{Index, Searcher};
 
 use crate::encoder::{EncodePhoto, EncoderQueue};
 use crate::guard::{self, Access};
+use crate::listener::ClosingListener;
 use crate::metrics::{self, Metrics};
 use crate::queue::SearchQueue;
 use crate::state::{SharedIndex, SharedState, State};
@@ -26,9 +28,6 @@ use crate::{Error, Result, api};
 
 /// The least number of characters of a token.
 const SHORTEST_TOKEN: usize = 12;
-
-/// How often it is looked whether the service shall stop.
-const POLL: Duration = Duration::from_millis(20);
 
 /// How long requests that were accepted may take after the service was told to stop.
 const LAST_ANSWERS: Duration = Duration::from_secs(30);
@@ -143,17 +142,17 @@ impl Service {
     pub fn run(self, stop: &'static AtomicBool) -> Result<()> {
         let router = router(self.state);
         self.runtime.block_on(async move {
-            let (is_stopping, mut stopping) = tokio::sync::watch::channel(false);
+            let (listener, closed) = ClosingListener::new(self.listener, stop)?;
+            let (is_stopping, mut stopping) = watch::channel(false);
             let stopped = async move {
-                while !stop.load(Ordering::Relaxed) {
-                    tokio::time::sleep(POLL).await;
-                }
+                // An error means that the listener is gone.
+                let _ = closed.await;
                 is_stopping.send_replace(true);
             };
-            let serving = axum::serve(self.listener, router).with_graceful_shutdown(stopped);
+            let serving = axum::serve(listener, router).with_graceful_shutdown(stopped);
             let too_late = async move {
                 // An error means that the service has ended.
-                drop(stopping.wait_for(|is_stopping| *is_stopping).await);
+                let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
                 tokio::time::sleep(LAST_ANSWERS).await;
             };
             tokio::select! {
