@@ -162,15 +162,21 @@ fn an_answer_groups_photos_excludes_and_names_what_nothing_shows() {
     assert!(printed.contains("images"), "{printed}");
 
     explains(&place, &a);
-    let searched = [
+    serves(&place, [&a, &b]);
+    refuses(&place);
+}
+
+/// The service answers as the command does.
+fn serves(place: &Place, words: [&str; 2]) {
+    let [a, b] = words;
+    let queries = [
         format!("{a} and the {b}"),
-        a.clone(),
+        a.to_owned(),
         format!("{b} -{a}"),
         "skateboard".to_owned(),
     ];
-    let searched = searched.map(|query| place.search(&query));
-    serve::answers_as_a_search(place.folder.path(), &searched, [&a, &b]);
-    refuses(&place);
+    let searched = queries.map(|query| place.search(&query));
+    serve::answers_as_a_search(place.folder.path(), &searched, words);
 }
 
 fn explains(place: &Place, word: &str) {

@@ -1,6 +1,10 @@
 //! Tests of `uard serve` over sockets; the tests of the search and of the index call them with what they
 //! have made.
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test stops at the first surprise, and says what it leaves out"
+)]
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -93,12 +93,11 @@ impl Access {
         {
             return Ok(Admission::Passed);
         }
-        if uri.path() == "/" && request.method() == Method::GET {
-            if let Some(given) = token_in_address(uri).filter(|given| is_equal(given, token)) {
-                return Ok(Admission::SignedIn(signed_in(&given)));
-            }
+        let opens_page = uri.path() == "/" && request.method() == Method::GET;
+        match token_in_address(uri).filter(|given| opens_page && is_equal(given, token)) {
+            Some(given) => Ok(Admission::SignedIn(signed_in(&given))),
+            None => Err(Problem::new(Code::Token, "the request has no valid token")),
         }
-        Err(Problem::new(Code::Token, "the request has no valid token"))
     }
 
     /// `host` may have a port.

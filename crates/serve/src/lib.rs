@@ -15,9 +15,9 @@
 //! /openapi.json /docs          the description of all this, for programs and for people
 //! ```
 //!
-//! One thread holds the model and searches ([`queue`]); a second encodes uploaded photos ([`encoder`]).
-//! Both have bounded queues: what does not fit is refused with status 429 rather than kept waiting.
-//! [`guard`] decides who may ask. Each answer is read from the index as it is at that moment, so photos
+//! One thread holds the model and searches (`queue`); a second encodes uploaded photos (`encoder`). Both
+//! have bounded queues: what does not fit is refused with status 429 rather than kept waiting. `guard`
+//! decides who may ask. Each answer is read from the index as it is at that moment, so photos
 //! that another process adds are found without a restart.
 
 mod api;

@@ -86,7 +86,7 @@ pub unsafe fn product<K: Kernel>(kernel: K, operands: &Operands) {
                         for first in [0, 8] {
                             match needed.saturating_sub(first) {
                                 0 => {}
-                                ..=4 => kernel.tile::<4, 2>(operands.tile(row + first, column)),
+                                1..=4 => kernel.tile::<4, 2>(operands.tile(row + first, column)),
                                 _ => kernel.tile::<8, 2>(operands.tile(row + first, column)),
                             }
                         }
@@ -95,7 +95,7 @@ pub unsafe fn product<K: Kernel>(kernel: K, operands: &Operands) {
                         for first in [0, 8] {
                             match needed.saturating_sub(first) {
                                 0 => {}
-                                ..=4 => kernel.tile::<4, 3>(operands.tile(row + first, column)),
+                                1..=4 => kernel.tile::<4, 3>(operands.tile(row + first, column)),
                                 _ => kernel.tile::<8, 3>(operands.tile(row + first, column)),
                             }
                         }

@@ -86,7 +86,7 @@ impl<T: WithDType + Number> Recurrence for CpuRecurrence<T> {
         Tensor::from_vec(product, shape, &Device::Cpu)
     }
 
-    fn from_words(&self, inputs: &DirectionInputs<'_>, words: &Tensor) -> CandleResult<Tensor> {
+    fn words_product(&self, inputs: &DirectionInputs<'_>, words: &Tensor) -> CandleResult<Tensor> {
         let Some(packed) = &self.packed else {
             return self.product(words, &inputs.weights.weight_ih.t()?);
         };

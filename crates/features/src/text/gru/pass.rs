@@ -19,7 +19,7 @@ pub(super) trait Recurrence: Send + Sync + 'static {
     fn product(&self, left: &Tensor, right: &Tensor) -> CandleResult<Tensor>;
 
     /// The products [U, 3H] of the U distinct words and `weight_ih`.
-    fn from_words(&self, inputs: &DirectionInputs<'_>, words: &Tensor) -> CandleResult<Tensor> {
+    fn words_product(&self, inputs: &DirectionInputs<'_>, words: &Tensor) -> CandleResult<Tensor> {
         self.product(words, &inputs.weights.weight_ih.t()?)
     }
 
@@ -137,7 +137,7 @@ impl<F: Recurrence> Pass<F> {
 
     fn states(&self, direction: usize) -> CandleResult<Trace> {
         let inputs = self.inputs(direction);
-        let from_words = self.recurrence.from_words(&inputs, &self.words)?;
+        let from_words = self.recurrence.words_product(&inputs, &self.words)?;
         self.recurrence.forward(&inputs, &from_words)
     }
 
