@@ -53,6 +53,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "uard-data",
             "uard-features",
             "uard-attention",
+            "uard-search",
             "uard-cli",
         ],
     ),

@@ -84,6 +84,7 @@ pub fn write(root: &Path) -> anyhow::Result<()> {
     configurations(root)?;
     training(root)?;
     trained(root)?;
+    queries(root)?;
     packed(root)
 }
 
@@ -432,6 +433,18 @@ fn trained(root: &Path) -> anyhow::Result<()> {
         keep_what_is_read(target, &at.join("run"))?;
         without_seconds(&at.join("run"))?;
     }
+    for target in ["photo-index", "photo-index-check"] {
+        let at = trainable(root, target, GRU)?;
+        uard(&at, TRAIN_INTO_RUN)?;
+        uard(
+            &at,
+            "index --data {}/data --split dev --model {}/run --index {}/index",
+        )?;
+        fs::remove_file(at.join("index/model/SHA256SUMS"))?;
+        for folder in ["data", "run"] {
+            fs::remove_dir_all(at.join(folder))?;
+        }
+    }
     let study = trainable(root, "study-results", GRU)?;
     fs::write(study.join("study.toml"), STUDY)?;
     uard(
@@ -517,6 +530,21 @@ fn uard(at: &Path, command: &str) -> anyhow::Result<()> {
     std::env::set_current_dir(at)?;
     let ended = crate::target::call(command, at);
     ensure!(ended.code == 0, "uard {command}: {ended:?}");
+    Ok(())
+}
+
+/// Queries with every sign and filter.
+fn queries(root: &Path) -> anyhow::Result<()> {
+    let pool = folder(root, "query", "pool")?;
+    let queries = [
+        "a dog jumps into water",
+        "+dog -cat not a bird \"red ball\" -\"blue car\"",
+        "date:2024-05..2024-07 camera:\"Canon EOS 5D\" folder:/photos has:place dog",
+        "(dog AND cat) -(bird fish) 'one two' dog^2 [a TO b] a\\:b",
+    ];
+    for (at, query) in queries.iter().enumerate() {
+        fs::write(pool.join(at.to_string()), query)?;
+    }
     Ok(())
 }
 

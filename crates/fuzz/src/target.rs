@@ -1,5 +1,5 @@
-//! The targets of the fuzzer: commands of `uard`, and the reader of packed files, which no command
-//! uses.
+//! The targets of the fuzzer: commands of `uard`, the reader of packed files, which no command uses, and
+//! that of queries, which is too fast for a command.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use uard_attention::{PackedRegions, PackedWords};
 use uard_cli::CallResult;
+use uard_search::query::Query;
 
 /// A call and the files that are damaged for it.
 pub struct Target {
@@ -32,10 +33,12 @@ enum Action {
     Arguments,
     /// Opens a file of packed fragments and reads all of it.
     Packed,
+    /// Reads a query of a photo search.
+    Query,
 }
 
 /// Every target, in the order of a cycle.
-pub const TARGETS: [Target; 32] = [
+pub const TARGETS: [Target; 35] = [
     command("recall", "recall --similarities {}/S.npy --map {}/MAP.txt"),
     command(
         "score",
@@ -129,6 +132,12 @@ pub const TARGETS: [Target; 32] = [
         action: Action::Packed,
         ..of_pool("packed", "")
     },
+    Target {
+        action: Action::Query,
+        ..of_pool("query", "")
+    },
+    command("photo-index", "search a --index {}/index --format json").damaging("index"),
+    command("photo-index-check", "index --check --index {}/index").damaging("index"),
 ];
 
 const TRAIN: &str = "train --config {}/own.toml --data {}/data --run {}/out --device cpu";
@@ -224,6 +233,10 @@ impl Target {
                 Ok(call(&within(&String::from_utf8_lossy(&text)), folder))
             }
             Action::Packed => Ok(read_packed(&folder.join("input"))),
+            Action::Query => {
+                let text = std::fs::read(folder.join("input"))?;
+                Ok(read_query(&String::from_utf8_lossy(&text)))
+            }
         }
     }
 
@@ -232,6 +245,7 @@ impl Target {
         match self.action {
             Action::Command(command) => format!("uard {command}"),
             Action::Arguments => "uard with the arguments of {}/input".to_owned(),
+            Action::Query => "Query::parse of {}/input".to_owned(),
             Action::Packed => "PackedRegions::open and PackedWords::open of {}/input".to_owned(),
         }
     }
@@ -262,6 +276,20 @@ fn read_packed(path: &Path) -> CallResult {
     let words = PackedWords::open(path).and_then(|packed| packed.verify());
     match regions.or(words) {
         Ok(()) => CallResult {
+            code: 0,
+            error: None,
+        },
+        Err(error) => CallResult {
+            code: 2,
+            error: Some(error.to_string()),
+        },
+    }
+}
+
+/// Reads a query, of which short words do not count.
+fn read_query(text: &str) -> CallResult {
+    match Query::parse(text, &|word| word.len() > 2) {
+        Ok(_) => CallResult {
             code: 0,
             error: None,
         },
