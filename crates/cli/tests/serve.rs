@@ -175,6 +175,9 @@ pub fn answers_as_a_search(folder: &Path, searched: &[Value], words: [&str; 2]) 
     Served::problem(served.get("/v1/search?like=123456", &[]), 404, "no_photo");
     Served::problem(served.get("/v1/photos/123456", &[]), 404, "no_photo");
     Served::problem(served.get("/../index.sqlite", &[]), 404, "not_found");
+    Served::problem(served.get("/%ff", &[]), 404, "not_found");
+    let numbered = served.get("/health", &[["x-request-id", "of a client"]]);
+    assert_ne!(numbered.headers()["x-request-id"], "of a client");
     // Its photos were added as features.
     let upload = served.post("/v1/search/photo", "image/png", b"\x89PNG");
     Served::problem(upload, 501, "unavailable");
@@ -216,6 +219,13 @@ fn is_described(served: &Served) {
     ] {
         assert!(paths.contains_key(path), "{path}");
     }
+    let photo = &paths["/v1/photos/{id}/original"]["get"]["responses"];
+    assert_eq!(
+        photo["200"]["content"],
+        serde_json::json!({ "image/*": {} })
+    );
+    assert_eq!(photo["401"]["content"].as_object().unwrap().len(), 1);
+    assert!(photo["404"]["description"].is_string(), "{photo}");
     for (path, part) in [
         ("/", "<title>"),
         ("/page.css", "color-scheme"),

@@ -5,15 +5,16 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use maud::{DOCTYPE, Markup, html};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::openapi::OpenApi;
 
+use crate::guard::OPEN;
 use crate::problem::Code;
 use crate::state::SharedState;
 
 /// Both descriptions; they do not change while the service runs.
 pub(crate) fn routes(description: &OpenApi) -> Router<SharedState> {
-    let value = serde_json::to_value(description).unwrap_or_default();
+    let value = completed(serde_json::to_value(description).unwrap_or_default());
     let json = value.to_string();
     let page = page(&value).into_string();
     let json =
@@ -24,6 +25,56 @@ pub(crate) fn routes(description: &OpenApi) -> Router<SharedState> {
     Router::new()
         .route("/openapi.json", get(json))
         .route("/docs", get(page))
+}
+
+/// Adds what holds for every operation: that a token may be needed, and how it is refused; and that a photo
+/// is bytes, of which OpenAPI has no schema.
+fn completed(mut description: Value) -> Value {
+    description["components"]["securitySchemes"] =
+        json!({ "token": { "type": "http", "scheme": "bearer" } });
+    let paths = description["paths"].as_object_mut().into_iter().flatten();
+    for (path, operations) in paths {
+        for (_, operation) in operations.as_object_mut().into_iter().flatten() {
+            let responses = operation["responses"].as_object_mut();
+            let Some(responses) = responses else { continue };
+            let mut codes = vec![Code::Origin, Code::Timeout, Code::Failed];
+            if !OPEN.contains(&path.as_str()) {
+                codes.push(Code::Token);
+            }
+            for code in codes {
+                let status = code.status().as_u16().to_string();
+                responses.entry(status).or_insert_with(|| problem(code));
+            }
+            for (_, response) in responses {
+                without_schema_of_photos(response);
+            }
+            if let Some(body) = operation.get_mut("requestBody") {
+                without_schema_of_photos(body);
+            }
+            if !OPEN.contains(&path.as_str()) {
+                operation["security"] = json!([{}, { "token": [] }]);
+            }
+        }
+    }
+    description
+}
+
+/// The description of a response with a problem.
+fn problem(code: Code) -> Value {
+    let schema = json!({ "$ref": "#/components/schemas/Problem" });
+    json!({
+        "description": code.title(),
+        "content": { "application/problem+json": { "schema": schema } }
+    })
+}
+
+fn without_schema_of_photos(body: &mut Value) {
+    let content = body.get_mut("content").and_then(Value::as_object_mut);
+    for (media_type, described) in content.into_iter().flatten() {
+        if media_type.starts_with("image/") {
+            *described = json!({});
+        }
+    }
 }
 
 fn page(description: &Value) -> Markup {

@@ -1,16 +1,19 @@
 //! The thread that encodes uploaded photos.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use axum::body::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use uard_search::QueryPhoto;
 
 use crate::problem::{Code, Problem};
 
-/// How many uploaded photos may wait or be encoded at once. Each may have the largest size of a body.
-const PHOTOS: usize = 4;
+/// How many uploaded photos may be received, wait or be encoded at once. Each may have the largest size of
+/// a body.
+const PHOTOS: usize = 8;
 
 /// Encodes the bytes of a photo as the photos of the index were encoded.
 pub type EncodePhoto = Box<dyn FnMut(&[u8]) -> Result<QueryPhoto, EncodeError> + Send>;
@@ -28,12 +31,14 @@ pub enum EncodeError {
 #[derive(Debug)]
 pub(crate) struct EncoderQueue {
     jobs: Sender<Job>,
-    room: Semaphore,
+    room: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
 struct Job {
-    bytes: axum::body::Bytes,
+    bytes: Bytes,
+    /// Given back with the bytes, also if the caller is gone.
+    _room: OwnedSemaphorePermit,
     reply: oneshot::Sender<Result<QueryPhoto, EncodeError>>,
 }
 
@@ -56,25 +61,36 @@ impl EncoderQueue {
             })?;
         Ok(Self {
             jobs,
-            room: Semaphore::new(PHOTOS),
+            room: Arc::new(Semaphore::new(PHOTOS)),
         })
     }
 
     /// Room for one photo, to be reserved before its bytes are read.
-    pub(crate) fn reserve(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        let room = self.room.try_acquire();
+    pub(crate) fn reserve(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let room = Arc::clone(&self.room).try_acquire_owned();
         room.map_err(|_| {
-            Problem::retry(Code::Busy, 2, format!("{PHOTOS} photos are being encoded"))
+            Problem::retry(
+                Code::Busy,
+                2,
+                format!("{PHOTOS} photos are being received or encoded"),
+            )
         })
     }
 
     /// Encodes a photo.
-    pub(crate) async fn encode(&self, bytes: axum::body::Bytes) -> Result<QueryPhoto, Problem> {
+    pub(crate) async fn encode(
+        &self,
+        bytes: Bytes,
+        room: OwnedSemaphorePermit,
+    ) -> Result<QueryPhoto, Problem> {
         let (reply, encoded) = oneshot::channel();
+        let job = Job {
+            bytes,
+            _room: room,
+            reply,
+        };
         let ended = |_| Problem::failed(&"the thread that encodes photos has ended");
-        self.jobs
-            .send(Job { bytes, reply })
-            .map_err(|_| ended(()))?;
+        self.jobs.send(job).map_err(|_| ended(()))?;
         match encoded.await.map_err(|_| ended(()))? {
             Ok(photo) => Ok(photo),
             Err(EncodeError::Unreadable(cause)) => Err(Problem::new(Code::Photo, cause)),

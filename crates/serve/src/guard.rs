@@ -4,7 +4,7 @@
 //! names neither this service nor an address (a name of somebody else that resolves to this computer: DNS
 //! rebinding), or if the browser says that the page of another site sent it. Programs send no Origin.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
@@ -15,11 +15,12 @@ use subtle::ConstantTimeEq;
 use crate::problem::{Code, Problem};
 use crate::state::SharedState;
 
-/// The cookie that holds the token in a browser.
-const COOKIE: &str = "uard_token";
+/// The beginning of the name of the cookie that holds the token in a browser. The port follows, because
+/// cookies are those of a host, whatever the port.
+const COOKIE: &str = "uard_token_";
 
 /// What may be asked without a token: whether the service lives.
-const OPEN: [&str; 2] = ["/health", "/ready"];
+pub(crate) const OPEN: [&str; 2] = ["/health", "/ready"];
 
 /// Headers of every response: scripts, styles and requests of the page itself only, in no frame of
 /// another site.
@@ -74,6 +75,12 @@ pub(crate) async fn check(
     response
 }
 
+/// Requests get their numbers from the service: what a client sends as one would be logged.
+pub(crate) async fn forget_number(mut request: Request, next: Next) -> Response {
+    request.headers_mut().remove("x-request-id");
+    next.run(request).await
+}
+
 enum Admission {
     Passed,
     /// The token came in the address of the page; the response moves it into a cookie.
@@ -89,23 +96,21 @@ impl Access {
         let Some(token) = &self.token else {
             return Ok(Admission::Passed);
         };
-        if OPEN.contains(&uri.path()) || given_token(headers).is_some_and(|it| is_equal(it, token))
-        {
+        if OPEN.contains(&uri.path()) || given_tokens(headers).any(|given| is_equal(given, token)) {
             return Ok(Admission::Passed);
         }
         let opens_page = uri.path() == "/" && request.method() == Method::GET;
         match token_in_address(uri).filter(|given| opens_page && is_equal(given, token)) {
-            Some(given) => Ok(Admission::SignedIn(signed_in(&given))),
+            Some(given) => Ok(Admission::SignedIn(signed_in(&given, port(host)))),
             None => Err(Problem::new(Code::Token, "the request has no valid token")),
         }
     }
 
     /// `host` may have a port.
     fn expect_host(&self, host: &str) -> Result<(), Problem> {
-        let name = without_port(host);
-        let is_address = name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        let (name, _) = name_and_port(host);
         let is_own = |own: &String| own.eq_ignore_ascii_case(name);
-        if is_address
+        if is_address(name)
             || name.eq_ignore_ascii_case("localhost")
             || self.host_names.iter().any(is_own)
         {
@@ -120,18 +125,40 @@ impl Access {
 
 /// The host that the request is for.
 fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Result<&'a str, Problem> {
-    let named = headers.get(header::HOST).map(HeaderValue::to_str);
-    match (named, uri.authority()) {
-        (Some(Ok(host)), _) => Ok(host),
-        (None, Some(authority)) => Ok(authority.as_str()),
-        _ => Err(Problem::new(Code::Origin, "the request has no valid Host")),
+    let mut named = headers.get_all(header::HOST).iter();
+    match (
+        named.next().map(HeaderValue::to_str),
+        named.next(),
+        uri.authority(),
+    ) {
+        (Some(Ok(host)), None, _) => Ok(host),
+        (None, None, Some(authority)) => Ok(authority.as_str()),
+        _ => Err(Problem::new(
+            Code::Origin,
+            "the request has not one valid Host",
+        )),
     }
 }
 
-fn without_port(host: &str) -> &str {
+/// The name of a host, and its port, which is empty if there is none.
+fn name_and_port(host: &str) -> (&str, &str) {
     match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
+        Some((name, port)) if port.parse::<u16>().is_ok() => (name, port),
+        _ => (host, ""),
+    }
+}
+
+fn port(host: &str) -> &str {
+    name_and_port(host).1
+}
+
+fn is_address(name: &str) -> bool {
+    let of_six = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    match of_six {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => name.parse::<Ipv4Addr>().is_ok(),
     }
 }
 
@@ -146,8 +173,12 @@ fn expect_own_page(request: &Request, host: &str) -> Result<(), Problem> {
         let address = address.or_else(|| origin.strip_prefix("https://"));
         address.is_some_and(|address| address.eq_ignore_ascii_case(host))
     };
-    if let Some(origin) = text("origin").filter(|origin| !is_own_origin(origin)) {
-        let detail = format!("the request comes from {origin}");
+    let mut origins = request.headers().get_all(header::ORIGIN).iter();
+    if let Some(other) = origins.find(|origin| !origin.to_str().is_ok_and(is_own_origin)) {
+        let detail = format!(
+            "the request comes from {}",
+            String::from_utf8_lossy(other.as_bytes())
+        );
         return Err(Problem::new(Code::Origin, detail));
     }
     let opens_page = request.method() == Method::GET
@@ -162,15 +193,20 @@ fn expect_own_page(request: &Request, host: &str) -> Result<(), Problem> {
     }
 }
 
-/// The token of a program, or of a browser that has signed in.
-fn given_token(headers: &HeaderMap) -> Option<&str> {
-    if let Some(of_program) = headers.get(header::AUTHORIZATION) {
-        return of_program.to_str().ok()?.strip_prefix("Bearer ");
-    }
+/// The token of a program, and those that a browser has signed in with.
+fn given_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let of_program = headers.get(header::AUTHORIZATION);
+    let of_program = of_program.and_then(|value| value.to_str().ok()?.split_once(' '));
+    let of_program = of_program.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let cookies = headers.get_all(header::COOKIE).iter();
     let cookies = cookies.filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|value| value.split(';'));
-    pairs.find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+    let pairs = cookies.flat_map(|value| value.split(';'));
+    let of_browser =
+        pairs.filter_map(|pair| Some(pair.trim().strip_prefix(COOKIE)?.split_once('=')?.1));
+    of_program
+        .map(|(_, token)| token)
+        .into_iter()
+        .chain(of_browser)
 }
 
 fn token_in_address(uri: &Uri) -> Option<String> {
@@ -183,9 +219,10 @@ fn is_equal(given: &str, token: &str) -> bool {
     given.as_bytes().ct_eq(token.as_bytes()).into()
 }
 
-fn signed_in(token: &str) -> Response {
+fn signed_in(token: &str, port: &str) -> Response {
     let mut response = Redirect::to("/").into_response();
-    let cookie = format!("{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age=31536000");
+    let cookie =
+        format!("{COOKIE}{port}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age=31536000");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
@@ -239,11 +276,15 @@ mod tests {
             "127.0.0.1.evil.example",
             "",
             "a b",
+            "]]::1[[",
+            "127.0.0.1:99999999",
         ] {
             let found = refusal(&access, &request("/v1/search", &[["host", other]]));
             assert_eq!(found, Some(Code::Origin), "{other}");
         }
         assert_eq!(refusal(&access, &request("/", &[])), Some(Code::Origin));
+        let two = [["host", "localhost"], ["host", "evil.example"]];
+        assert_eq!(refusal(&access, &request("/", &two)), Some(Code::Origin));
     }
 
     #[test]
@@ -286,9 +327,14 @@ mod tests {
         let host = ["host", "localhost"];
         let asked = |uri, header| refusal(&access, &request(uri, &[host, header]));
         let bearer = format!("Bearer {TOKEN}");
-        let cookie = format!("a=1; {COOKIE}={TOKEN}");
+        let cookie = format!("a=1; {COOKIE}1=other; {COOKIE}8765={TOKEN}");
+        let both = ["authorization", "Basic dTpw"];
         assert_eq!(asked("/v1/search", ["authorization", &bearer]), None);
         assert_eq!(asked("/v1/search", ["cookie", &cookie]), None);
+        let in_front = request("/v1/search", &[host, both, ["cookie", &cookie]]);
+        assert_eq!(refusal(&access, &in_front), None);
+        let small = bearer.replace("Bearer", "bearer");
+        assert_eq!(asked("/v1/search", ["authorization", &small]), None);
         for wrong in ["Bearer ", "Bearer 4f1c9a77e0b3", TOKEN] {
             assert_eq!(
                 asked("/v1/search", ["authorization", wrong]),

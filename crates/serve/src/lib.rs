@@ -21,11 +21,11 @@
 //! that another process adds are found without a restart.
 
 mod api;
+mod connections;
 mod describe;
 mod encoder;
 mod error;
 mod guard;
-mod listener;
 mod metrics;
 mod page;
 mod problem;

@@ -1,6 +1,7 @@
 //! The page, whose files are part of the program.
 
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -16,7 +17,9 @@ pub(crate) async fn page() -> Response {
 }
 
 /// `GET /page.css` and `GET /page.js`; browsers also ask for an icon.
-pub(crate) async fn page_file(Path(name): Path<String>) -> Response {
+pub(crate) async fn page_file(name: Result<Path<String>, PathRejection>) -> Response {
+    // Names that are not UTF-8 lead to nothing, as all other names.
+    let name = name.map_or_else(|_| "…".to_owned(), |Path(name)| name);
     match name.as_str() {
         "page.css" => file("text/css; charset=utf-8", STYLE),
         "page.js" => file("text/javascript; charset=utf-8", SCRIPT),

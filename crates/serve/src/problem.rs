@@ -33,6 +33,8 @@ pub(crate) enum Code {
     TooLarge,
     /// The body is of a type that is not read.
     MediaType,
+    /// The body does not arrive in time.
+    Slow,
     /// The uploaded photo cannot be read.
     Photo,
     /// The service has as many requests as it can answer in time.
@@ -47,7 +49,7 @@ pub(crate) enum Code {
 
 impl Code {
     /// Every code, for the description of the service.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Query,
         Self::Parameters,
         Self::Token,
@@ -59,6 +61,7 @@ impl Code {
         Self::Conflict,
         Self::TooLarge,
         Self::MediaType,
+        Self::Slow,
         Self::Photo,
         Self::Busy,
         Self::Timeout,
@@ -78,6 +81,7 @@ impl Code {
             Self::Conflict => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Photo => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Busy => StatusCode::TOO_MANY_REQUESTS,
             Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
@@ -100,6 +104,7 @@ impl Code {
             Self::Conflict => "The index is being changed already",
             Self::TooLarge => "The body is too large",
             Self::MediaType => "The body is not a photo of a type that is read",
+            Self::Slow => "The body does not arrive in time",
             Self::Photo => "The photo cannot be read",
             Self::Busy => "The service has too many requests",
             Self::Timeout => "The answer took too long",
@@ -120,7 +125,7 @@ impl Code {
             Self::NoPhoto => "search again: the photo may have been removed",
             Self::Gone => "update the index",
             Self::Conflict => "wait until the other change has ended",
-            Self::TooLarge => "send a smaller photo",
+            Self::TooLarge | Self::Slow => "send a smaller photo",
             Self::MediaType => {
                 "send image/jpeg, image/png, image/webp or image/gif, and name it in Content-Type"
             }

@@ -120,9 +120,10 @@ impl SearchQueue {
     }
 }
 
-/// About how many words a text has. Each is at least one character and a separator.
+/// About how many words a text has. No text model reads more than letters and digits side by side as one.
 fn words(text: &str) -> usize {
-    text.split_whitespace().count()
+    let parts = text.split(|character: char| !character.is_alphanumeric());
+    parts.filter(|part| !part.is_empty()).count()
 }
 
 fn received<T>(

@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::{Router, http};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
 use tower_http::request_id::{
     MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer,
 };
@@ -19,18 +18,14 @@ use uard_search::{Index, Searcher};
 
 use crate::encoder::{EncodePhoto, EncoderQueue};
 use crate::guard::{self, Access};
-use crate::listener::ClosingListener;
 use crate::metrics::{self, Metrics};
 use crate::queue::SearchQueue;
 use crate::state::{SharedIndex, SharedState, State};
 use crate::updates::{IndexUpdate, Updates};
-use crate::{Error, Result, api};
+use crate::{Error, Result, api, connections};
 
 /// The least number of characters of a token.
 const SHORTEST_TOKEN: usize = 12;
-
-/// How long requests that were accepted may take after the service was told to stop.
-const LAST_ANSWERS: Duration = Duration::from_secs(30);
 
 /// Settings of a service.
 #[derive(Debug, Clone)]
@@ -136,33 +131,12 @@ impl Service {
     }
 
     /// Answers requests until `stop` is set; then those that were accepted are answered still.
-    ///
-    /// # Errors
-    /// When the listening socket fails.
-    pub fn run(self, stop: &'static AtomicBool) -> Result<()> {
+    pub fn run(self, stop: &'static AtomicBool) {
         let router = router(self.state);
-        self.runtime.block_on(async move {
-            let (listener, closed) = ClosingListener::new(self.listener, stop)?;
-            let (is_stopping, mut stopping) = watch::channel(false);
-            let stopped = async move {
-                // An error means that the listener is gone.
-                let _ = closed.await;
-                is_stopping.send_replace(true);
-            };
-            let serving = axum::serve(listener, router).with_graceful_shutdown(stopped);
-            let too_late = async move {
-                // An error means that the service has ended.
-                let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
-                tokio::time::sleep(LAST_ANSWERS).await;
-            };
-            tokio::select! {
-                ended = serving => ended,
-                () = too_late => Ok(()),
-            }
-        })?;
+        self.runtime
+            .block_on(connections::serve(self.listener, router, stop));
         // A photo that is being encoded for nobody is not waited for.
         self.runtime.shutdown_background();
-        Ok(())
     }
 }
 
@@ -218,5 +192,6 @@ pub(crate) fn router(state: SharedState) -> Router {
         .layer(trace)
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(RequestNumbers::default()))
+        .layer(from_fn(guard::forget_number))
         .with_state(state)
 }

@@ -100,7 +100,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.open {
         open::that_detached(&url).with_context(|| format!("cannot open {url} in a browser"))?;
     }
-    Ok(service.run(stop)?)
+    service.run(stop);
+    Ok(())
 }
 
 /// Encodes uploaded photos. Its network is loaded when the first one comes.

@@ -1,13 +1,17 @@
 //! `/v1/search`, `/v1/search/photo` and `/v1/explain`.
 #![allow(unused_qualifications, reason = "utoipa writes some")]
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
+use tokio::time::timeout;
 use uard_search::answer::{Answer, PhotoResult};
+use uard_search::query::Query;
 use uard_search::{PhotoId, SearchRequest};
 use utoipa::IntoParams;
 
@@ -25,6 +29,9 @@ const MOST: usize = 200;
 /// The most bytes of an uploaded photo.
 const PHOTO_BYTES: usize = 64 << 20;
 
+/// The longest time in which an uploaded photo may arrive.
+const UPLOAD_TIME: Duration = Duration::from_secs(20);
+
 /// The types of photos that are read.
 const PHOTO_TYPES: [&str; 4] = ["image/jpeg", "image/png", "image/webp", "image/gif"];
 
@@ -39,9 +46,9 @@ pub(super) struct SearchParameters {
     #[param(minimum = 1, maximum = 200, default = 30)]
     top: Option<usize>,
     /// The `cursor` of an earlier answer to the same query: lists the photos after it.
+    #[param(pattern = "^[0-9]+-[0-9]+-[0-9a-f]+-[0-9]+$")]
     cursor: Option<String>,
     /// The number of a photo of the index: photos that look like it come first.
-    #[param(minimum = 1)]
     like: Option<i64>,
 }
 
@@ -62,9 +69,9 @@ pub(super) struct PhotoSearchParameters {
 #[into_params(parameter_in = Query)]
 pub(super) struct ExplainParameters {
     /// The number of a photo.
-    #[param(minimum = 1)]
     photo: i64,
     /// The query. Its filters are ignored.
+    #[param(min_length = 1)]
     q: String,
 }
 
@@ -139,16 +146,25 @@ pub(super) async fn search_by_photo(
         return Err(Problem::new(Code::Unavailable, cause));
     };
     expect_photo(&headers)?;
-    let _room = encoder.reserve()?;
-    let bytes = Limited::new(body, PHOTO_BYTES).collect().await;
-    let bytes = bytes.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+    // A query that cannot be understood is refused before the photo is received.
+    Query::parse(&parameters.q, &|_| true)?;
+    let room = encoder.reserve()?;
+    let received = timeout(UPLOAD_TIME, Limited::new(body, PHOTO_BYTES).collect()).await;
+    let received = received.map_err(|_| {
+        let seconds = UPLOAD_TIME.as_secs();
+        Problem::new(
+            Code::Slow,
+            format!("the photo did not arrive within {seconds} seconds"),
+        )
+    })?;
+    let bytes = received.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
         Some(_) => Problem::new(
             Code::TooLarge,
             format!("expected at most {PHOTO_BYTES} bytes"),
         ),
         None => Problem::new(Code::Photo, "the connection ended within the photo"),
     })?;
-    let photo = encoder.encode(bytes.to_bytes()).await?;
+    let photo = encoder.encode(bytes.to_bytes(), room).await?;
     let search = Search {
         request: SearchRequest {
             text: parameters.q,

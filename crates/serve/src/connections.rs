@@ -1,0 +1,98 @@
+//! Accepts connections and answers their requests, until the service stops.
+//!
+//! Connections are limited in number, and those that send no complete head of a request in time are
+//! closed. At the end every connection that the operating system has made already is accepted, and its
+//! request has time to come: a client that was let in would otherwise see it reset.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+
+/// The most connections at once. A page opens six.
+const MOST: usize = 512;
+
+/// The longest time of the head of a request, and of a connection without one.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether the service shall stop.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How long the requests of the last connections may be on their way.
+const LAST_REQUESTS: Duration = Duration::from_millis(100);
+
+/// How long requests that were accepted may take after the service was told to stop.
+const LAST_ANSWERS: Duration = Duration::from_secs(30);
+
+/// How long to wait after an error, such as too many open files.
+const AFTER_ERROR: Duration = Duration::from_secs(1);
+
+/// Serves connections until `stop` is set and their requests are answered.
+pub(crate) async fn serve(listener: TcpListener, router: Router, stop: &AtomicBool) {
+    let connections = Connections {
+        router,
+        room: Arc::new(Semaphore::new(MOST)),
+    };
+    let graceful = GracefulShutdown::new();
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(Ok(room)) = timeout(POLL, Arc::clone(&connections.room).acquire_owned()).await
+        else {
+            continue;
+        };
+        match timeout(POLL, listener.accept()).await {
+            Ok(Ok((stream, _))) => connections.start(stream, room, graceful.watcher()),
+            Ok(Err(error)) => wait_after(&error).await,
+            Err(_) => {}
+        }
+    }
+    // No more connections are made. If the system cannot do that, it resets the last ones.
+    let _ = SockRef::from(&listener).listen(0);
+    while let Ok(Ok((stream, _))) = timeout(Duration::ZERO, listener.accept()).await {
+        let Ok(room) = Arc::clone(&connections.room).try_acquire_owned() else {
+            break;
+        };
+        connections.start(stream, room, graceful.watcher());
+    }
+    drop(listener);
+    sleep(LAST_REQUESTS).await;
+    // What takes longer is given up.
+    let _ = timeout(LAST_ANSWERS, graceful.shutdown()).await;
+}
+
+/// What every connection needs.
+struct Connections {
+    router: Router,
+    room: Arc<Semaphore>,
+}
+
+impl Connections {
+    /// Serves a connection beside all others.
+    fn start(&self, stream: TcpStream, room: OwnedSemaphorePermit, watcher: Watcher) {
+        let service = TowerToHyperService::new(self.router.clone());
+        tokio::spawn(async move {
+            let mut server = http1::Builder::new();
+            server
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIME);
+            let connection = server.serve_connection(TokioIo::new(stream), service);
+            // An error is a client that is gone, or no HTTP.
+            let _ = watcher.watch(connection).await;
+            drop(room);
+        });
+    }
+}
+
+async fn wait_after(error: &io::Error) {
+    tracing::warn!("a connection was not accepted: {error}");
+    sleep(AFTER_ERROR).await;
+}
