@@ -540,7 +540,7 @@ fn queries(root: &Path) -> anyhow::Result<()> {
         "a dog jumps into water",
         "+dog -cat not a bird \"red ball\" -\"blue car\"",
         "date:2024-05..2024-07 camera:\"Canon EOS 5D\" folder:/photos has:place dog",
-        "(dog AND cat) -(bird fish) 'one two' dog^2 [a TO b] a\\:b",
+        "(dog AND cat) -(bird fish) 'one two' NOT horse",
     ];
     for (at, query) in queries.iter().enumerate() {
         fs::write(pool.join(at.to_string()), query)?;
