@@ -1,7 +1,7 @@
 //! The description of the service: `/openapi.json` for programs, `/docs` for people.
 
 use axum::Router;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use maud::{DOCTYPE, Markup, html};
@@ -45,8 +45,11 @@ fn completed(mut description: Value) -> Value {
                 let status = code.status().as_u16().to_string();
                 responses.entry(status).or_insert_with(|| problem(code));
             }
-            for (_, response) in responses {
+            for (status, response) in responses {
                 without_schema_of_photos(response);
+                if response["description"].is_null() {
+                    response["description"] = meaning(status).into();
+                }
             }
             if let Some(body) = operation.get_mut("requestBody") {
                 without_schema_of_photos(body);
@@ -57,6 +60,14 @@ fn completed(mut description: Value) -> Value {
         }
     }
     description
+}
+
+/// What a status says, in words.
+fn meaning(status: &str) -> &'static str {
+    let status = status.parse::<StatusCode>().unwrap_or_default();
+    let code = Code::ALL.into_iter().find(|code| code.status() == status);
+    let of_success = || status.canonical_reason().unwrap_or_default();
+    code.map_or_else(of_success, Code::title)
 }
 
 /// The description of a response with a problem.

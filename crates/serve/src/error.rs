@@ -41,7 +41,7 @@ pub enum Error {
         /// The least number.
         least: usize,
     },
-    /// The operating system gives no thread, or the listening socket fails.
+    /// The operating system gives no thread.
     #[error("the service cannot run: {source}")]
     Run {
         /// The error of the operating system.
