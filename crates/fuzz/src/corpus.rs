@@ -433,17 +433,15 @@ fn trained(root: &Path) -> anyhow::Result<()> {
         keep_what_is_read(target, &at.join("run"))?;
         without_seconds(&at.join("run"))?;
     }
-    for target in ["photo-index", "photo-index-check"] {
-        let at = trainable(root, target, GRU)?;
-        uard(&at, TRAIN_INTO_RUN)?;
-        uard(
-            &at,
-            "index --data {}/data --split dev --model {}/run --index {}/index",
-        )?;
-        fs::remove_file(at.join("index/model/SHA256SUMS"))?;
-        for folder in ["data", "run"] {
-            fs::remove_dir_all(at.join(folder))?;
-        }
+    let photos = trainable(root, "photo-index", GRU)?;
+    uard(&photos, TRAIN_INTO_RUN)?;
+    uard(
+        &photos,
+        "index --data {}/data --split dev --model {}/run --index {}/index",
+    )?;
+    fs::remove_file(photos.join("index/model/SHA256SUMS"))?;
+    for folder in ["data", "run"] {
+        fs::remove_dir_all(photos.join(folder))?;
     }
     let study = trainable(root, "study-results", GRU)?;
     fs::write(study.join("study.toml"), STUDY)?;
