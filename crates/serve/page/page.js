@@ -361,7 +361,7 @@ function explainedScale(chip) {
   const scale = new Scale(chip.word, 270, 64);
   scale.mark(photos.map((photo) => evidenceOf(photo, chip)?.relevance));
   const { missing, shown, sure } = chip.word.borders;
-  const text = `Relevance above ${shown.toFixed(2)}: shown; above ${sure.toFixed(2)}: surely shown; up to ${missing.toFixed(2)}: surely not. The grey hill is of photos without it, the other of photos with it; a tick is a photo below.`;
+  const text = `Relevance above ${shown.toFixed(2)}: shown; above ${sure.toFixed(2)}: surely shown; up to ${missing.toFixed(2)}: surely not. The grey curve shows how often photos without it have each relevance, the other curve photos with it; a tick is a photo below.`;
   return [scale.element, create("p", { className: "faint" }, text)];
 }
 

@@ -6,7 +6,6 @@ mod status;
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Path, Query, Request, State};
-use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -28,6 +27,7 @@ use crate::{describe, page};
                        `date:2024-05..2024-07`, `camera:NAME`, `folder:DIR`, `has:place`. Errors are \
                        `application/problem+json` (RFC 9457) with a `code`.",
     ),
+    components(schemas(Problem)),
     tags(
         (name = "search", description = "Photos for a query, and the evidence"),
         (name = "photos", description = "Single photos"),
@@ -88,6 +88,3 @@ pub(crate) async fn limit_time(
         }
     }
 }
-
-/// Nothing that depends on the index is kept by a browser without asking again.
-const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");

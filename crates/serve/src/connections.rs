@@ -1,8 +1,8 @@
 //! Accepts connections and answers their requests, until the service stops.
 //!
 //! Connections are limited in number, and those that send no complete head of a request in time are
-//! closed. At the end every connection that the operating system has made already is accepted, and its
-//! request has time to come: a client that was let in would otherwise see it reset.
+//! closed. At the end, connections that the operating system has made are still accepted, and their
+//! requests have a moment to arrive; otherwise the system would reset them.
 
 use std::io;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-/// The most connections at once. A page opens six.
+/// The most connections at once. A browser opens six for a page.
 const MOST: usize = 512;
 
-/// The longest time of the head of a request, and of a connection without one.
+/// The longest time in which the line and the headers of a request may arrive.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether the service shall stop.

@@ -27,56 +27,50 @@ pub(crate) fn routes(description: &OpenApi) -> Router<SharedState> {
         .route("/docs", get(page))
 }
 
-/// Adds what holds for every operation: that a token may be needed, and how it is refused; and that a photo
-/// is bytes, of which OpenAPI has no schema.
+/// Adds what is the same for every operation: the responses for a request from another site, one that
+/// takes too long and a failure; the token and its refusal; the meaning of each status, and the form of
+/// errors. Photos are bytes, which OpenAPI describes by a content without a schema.
 fn completed(mut description: Value) -> Value {
     description["components"]["securitySchemes"] =
         json!({ "token": { "type": "http", "scheme": "bearer" } });
     let paths = description["paths"].as_object_mut().into_iter().flatten();
     for (path, operations) in paths {
+        let needs_token = !OPEN.contains(&path.as_str());
         for (_, operation) in operations.as_object_mut().into_iter().flatten() {
-            let responses = operation["responses"].as_object_mut();
-            let Some(responses) = responses else { continue };
-            let mut codes = vec![Code::Origin, Code::Timeout, Code::Failed];
-            if !OPEN.contains(&path.as_str()) {
-                codes.push(Code::Token);
-            }
-            for code in codes {
-                let status = code.status().as_u16().to_string();
-                responses.entry(status).or_insert_with(|| problem(code));
-            }
-            for (status, response) in responses {
-                without_schema_of_photos(response);
-                if response["description"].is_null() {
-                    response["description"] = meaning(status).into();
-                }
+            if needs_token {
+                operation["security"] = json!([{}, { "token": [] }]);
             }
             if let Some(body) = operation.get_mut("requestBody") {
                 without_schema_of_photos(body);
             }
-            if !OPEN.contains(&path.as_str()) {
-                operation["security"] = json!([{}, { "token": [] }]);
+            let responses = operation["responses"].as_object_mut();
+            let Some(responses) = responses else { continue };
+            let common = [Code::Origin, Code::Timeout, Code::Failed];
+            for code in common.into_iter().chain(needs_token.then_some(Code::Token)) {
+                let status = code.status().as_u16().to_string();
+                responses.entry(status).or_insert_with(|| json!({}));
+            }
+            for (status, response) in responses {
+                complete_response(status, response);
             }
         }
     }
     description
 }
 
-/// What a status says, in words.
-fn meaning(status: &str) -> &'static str {
+/// Adds what its status means, and the form of errors.
+fn complete_response(status: &str, response: &mut Value) {
     let status = status.parse::<StatusCode>().unwrap_or_default();
     let code = Code::ALL.into_iter().find(|code| code.status() == status);
-    let of_success = || status.canonical_reason().unwrap_or_default();
-    code.map_or_else(of_success, Code::title)
-}
-
-/// The description of a response with a problem.
-fn problem(code: Code) -> Value {
-    let schema = json!({ "$ref": "#/components/schemas/Problem" });
-    json!({
-        "description": code.title(),
-        "content": { "application/problem+json": { "schema": schema } }
-    })
+    if response["description"].as_str().is_none_or(str::is_empty) {
+        let of_success = || status.canonical_reason().unwrap_or_default();
+        response["description"] = code.map_or_else(of_success, Code::title).into();
+    }
+    if code.is_some() {
+        let schema = json!({ "$ref": "#/components/schemas/Problem" });
+        response["content"] = json!({ "application/problem+json": { "schema": schema } });
+    }
+    without_schema_of_photos(response);
 }
 
 fn without_schema_of_photos(body: &mut Value) {

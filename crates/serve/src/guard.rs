@@ -75,7 +75,8 @@ pub(crate) async fn check(
     response
 }
 
-/// Requests get their numbers from the service: what a client sends as one would be logged.
+/// Removes the request id that a client sends, which would be sent back and logged: the service numbers
+/// requests itself.
 pub(crate) async fn forget_number(mut request: Request, next: Next) -> Response {
     request.headers_mut().remove("x-request-id");
     next.run(request).await

@@ -120,7 +120,7 @@ impl SearchQueue {
     }
 }
 
-/// About how many words a text has. No text model reads more than letters and digits side by side as one.
+/// About how many words a text has: its runs of letters and digits.
 fn words(text: &str) -> usize {
     let parts = text.split(|character: char| !character.is_alphanumeric());
     parts.filter(|part| !part.is_empty()).count()

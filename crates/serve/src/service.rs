@@ -108,11 +108,6 @@ impl Service {
         })
     }
 
-    /// The address, with the port that was taken.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// The address of the page for a browser, with the token.
     pub fn url(&self) -> String {
         let ip = match self.address.ip() {
@@ -130,7 +125,7 @@ impl Service {
         }
     }
 
-    /// Answers requests until `stop` is set; then those that were accepted are answered still.
+    /// Answers requests until `stop` is set, and then those that it has accepted before.
     pub fn run(self, stop: &'static AtomicBool) {
         let router = router(self.state);
         self.runtime

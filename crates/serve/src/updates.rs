@@ -10,7 +10,6 @@ use crate::problem::{Code, Problem};
 pub type IndexUpdate = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// Starts updates.
-#[derive(Clone)]
 pub(crate) struct Updates {
     /// None if the service was started without folders.
     update: Option<IndexUpdate>,

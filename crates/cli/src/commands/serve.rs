@@ -13,7 +13,7 @@ use uard_search::Searcher;
 use uard_serve::{EncodeError, EncodePhoto, IndexUpdate, Service, ServiceConfig, ServiceParts};
 
 use crate::exit;
-use crate::index::model::{EncoderChoice, IndexModel, IndexOptions};
+use crate::index::model::{EncoderChoice, IndexModel};
 use crate::index::paths::{IndexArgument, existing};
 use crate::index::photos::PhotoFolders;
 use crate::index::query_photo::QueryEncoder;
@@ -127,11 +127,7 @@ fn update(paths: &[PathBuf], folder: &Path) -> anyhow::Result<Option<IndexUpdate
     let roots = paths.iter().map(|path| existing(path));
     let photos = Mutex::new(PhotoFolders {
         roots: roots.collect::<anyhow::Result<_>>()?,
-        model: IndexModel::open(IndexOptions {
-            folder: folder.to_owned(),
-            model: None,
-            precision: None,
-        })?,
+        model: IndexModel::of_index(folder)?,
         encoder: EncoderChoice::default().into(),
         limits: PhotoLimits::default(),
     });

@@ -67,6 +67,15 @@ impl IndexModel {
         })
     }
 
+    /// Opens the copy in an index.
+    pub fn of_index(folder: &Path) -> anyhow::Result<Self> {
+        Self::open(IndexOptions {
+            folder: folder.to_owned(),
+            model: None,
+            precision: None,
+        })
+    }
+
     /// Its files.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint

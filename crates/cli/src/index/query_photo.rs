@@ -6,7 +6,7 @@ use uard_features::backbone::{Photo, PhotoLimits};
 use uard_model::ImageFeatures;
 use uard_search::{Index, QueryPhoto, Searcher};
 
-use super::model::{EncoderChoice, IndexModel, IndexOptions, LoadedEncoder, expect_encoder};
+use super::model::{EncoderChoice, IndexModel, LoadedEncoder, expect_encoder};
 use crate::exit::wrong;
 
 /// The encoder of the photos of an index, for photos that need not be in it.
@@ -45,11 +45,7 @@ impl QueryEncoder {
     /// Loads the encoder that an index remembers. Its weights are also looked for beside `photos`, a
     /// folder.
     pub fn load(index: &Path, photos: &Path) -> anyhow::Result<Self> {
-        let model = IndexModel::open(IndexOptions {
-            folder: index.to_owned(),
-            model: None,
-            precision: None,
-        })?;
+        let model = IndexModel::of_index(index)?;
         let choice = EncoderChoice::default().or_remembered(index)?;
         let encoder = LoadedEncoder::load(model.checkpoint(), &choice, photos)?;
         expect_encoder(&Index::open(index)?, index, &encoder.name)?;

@@ -12,9 +12,12 @@ use tokio_util::io::ReaderStream;
 use uard_search::{Index, IndexedPhoto, PhotoId, Writer};
 use utoipa::ToSchema;
 
-use super::{NO_CACHE, PathPart};
+use super::PathPart;
 use crate::problem::{Code, Problem};
 use crate::state::SharedState;
+
+/// A browser asks again before it uses what it has kept: a photo may change.
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// How many bytes of a file are read to tell its type.
 const MAGIC: usize = 12;
@@ -65,8 +68,8 @@ impl From<IndexedPhoto> for PhotoDetails {
     params(("id" = i64, Path, description = "The number of the photo")),
     responses(
         (status = OK, body = PhotoDetails),
-        (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
-        (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
+        (status = BAD_REQUEST),
+        (status = NOT_FOUND),
     )
 )]
 pub(super) async fn photo(
@@ -87,9 +90,9 @@ pub(super) async fn photo(
     params(("id" = i64, Path, description = "The number of the photo")),
     responses(
         (status = NO_CONTENT),
-        (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
-        (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
-        (status = CONFLICT, body = Problem, content_type = "application/problem+json"),
+        (status = BAD_REQUEST),
+        (status = NOT_FOUND),
+        (status = CONFLICT),
     )
 )]
 pub(super) async fn remove(
@@ -115,8 +118,8 @@ pub(super) async fn remove(
     responses(
         (status = OK, body = Vec<u8>, content_type = "image/jpeg"),
         (status = NOT_MODIFIED, description = "As the browser has it"),
-        (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
-        (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
+        (status = BAD_REQUEST),
+        (status = NOT_FOUND),
     )
 )]
 pub(super) async fn thumbnail(
@@ -137,15 +140,13 @@ pub(super) async fn thumbnail(
     let tag = format!("\"{}\"", uard_files::hex(&content.0[..16]));
     let is_known = headers.get(header::IF_NONE_MATCH);
     let is_known = is_known.is_some_and(|known| known.as_bytes() == tag.as_bytes());
-    let headers = [
-        (header::ETAG, tag),
-        (header::CACHE_CONTROL, "no-cache".to_owned()),
-    ];
+    let tag = [(header::ETAG, tag)];
+    let cache = [(header::CACHE_CONTROL, NO_CACHE)];
     if is_known {
-        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+        return Ok((StatusCode::NOT_MODIFIED, tag, cache).into_response());
     }
     let media_type = [(header::CONTENT_TYPE, "image/jpeg")];
-    Ok((headers, media_type, preview.thumbnail).into_response())
+    Ok((tag, cache, media_type, preview.thumbnail).into_response())
 }
 
 /// The file of a photo
@@ -158,9 +159,9 @@ pub(super) async fn thumbnail(
     params(("id" = i64, Path, description = "The number of the photo")),
     responses(
         (status = OK, body = Vec<u8>, content_type = "image/*"),
-        (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
-        (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
-        (status = GONE, body = Problem, content_type = "application/problem+json"),
+        (status = BAD_REQUEST),
+        (status = NOT_FOUND),
+        (status = GONE),
     )
 )]
 pub(super) async fn original(

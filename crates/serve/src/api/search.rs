@@ -83,9 +83,9 @@ pub(super) struct ExplainParameters {
     params(SearchParameters),
     responses(
         (status = OK, body = Answer),
-        (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
-        (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
-        (status = TOO_MANY_REQUESTS, body = Problem, content_type = "application/problem+json"),
+        (status = BAD_REQUEST),
+        (status = NOT_FOUND),
+        (status = TOO_MANY_REQUESTS),
     )
 )]
 pub(super) async fn search(
@@ -126,12 +126,12 @@ pub(super) async fn search(
     ),
     responses(
         (status = OK, body = Answer),
-        (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
-        (status = PAYLOAD_TOO_LARGE, body = Problem, content_type = "application/problem+json"),
-        (status = UNSUPPORTED_MEDIA_TYPE, body = Problem, content_type = "application/problem+json"),
-        (status = UNPROCESSABLE_ENTITY, body = Problem, content_type = "application/problem+json"),
-        (status = TOO_MANY_REQUESTS, body = Problem, content_type = "application/problem+json"),
-        (status = NOT_IMPLEMENTED, body = Problem, content_type = "application/problem+json"),
+        (status = BAD_REQUEST),
+        (status = PAYLOAD_TOO_LARGE),
+        (status = UNSUPPORTED_MEDIA_TYPE),
+        (status = UNPROCESSABLE_ENTITY),
+        (status = TOO_MANY_REQUESTS),
+        (status = NOT_IMPLEMENTED),
     )
 )]
 pub(super) async fn search_by_photo(
@@ -185,9 +185,9 @@ pub(super) async fn search_by_photo(
     params(ExplainParameters),
     responses(
         (status = OK, body = PhotoResult),
-        (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
-        (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
-        (status = TOO_MANY_REQUESTS, body = Problem, content_type = "application/problem+json"),
+        (status = BAD_REQUEST),
+        (status = NOT_FOUND),
+        (status = TOO_MANY_REQUESTS),
     )
 )]
 pub(super) async fn explain(

@@ -72,8 +72,8 @@ pub(super) async fn index(State(state): State<SharedState>) -> Result<Json<Index
     tag = "index",
     responses(
         (status = ACCEPTED),
-        (status = CONFLICT, body = Problem, content_type = "application/problem+json"),
-        (status = NOT_IMPLEMENTED, body = Problem, content_type = "application/problem+json"),
+        (status = CONFLICT),
+        (status = NOT_IMPLEMENTED),
     )
 )]
 pub(super) async fn update(State(state): State<SharedState>) -> Result<StatusCode, Problem> {
@@ -94,7 +94,7 @@ pub(super) async fn health() -> &'static str {
     tag = "service",
     responses(
         (status = OK, body = String, content_type = "text/plain"),
-        (status = INTERNAL_SERVER_ERROR, body = Problem, content_type = "application/problem+json"),
+        (status = INTERNAL_SERVER_ERROR),
     )
 )]
 pub(super) async fn ready(State(state): State<SharedState>) -> Result<&'static str, Problem> {
