@@ -133,14 +133,6 @@ pub enum Error {
         /// The image that the database names.
         found: usize,
     },
-    /// A photo is not in the index.
-    #[error("{}: not in the index {}; index its folder first", photo.display(), path.display())]
-    NotIndexed {
-        /// The folder of the index.
-        path: PathBuf,
-        /// The photo.
-        photo: PathBuf,
-    },
     /// No photo of the index has this number.
     #[error("{}: the index holds no photo {id}; list its photos again", path.display())]
     NoPhoto {

@@ -6,7 +6,7 @@ use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use rusqlite::types::Value;
 
 use crate::database::PathBytes;
-use crate::photo::Date;
+use crate::photo::{Date, PhotoId};
 
 /// Conditions on photos, all of which must hold. A photo without a date or camera does not meet a
 /// condition on it. The default has no conditions.
@@ -18,8 +18,8 @@ pub struct Filter {
     pub to: Option<Date>,
     /// Inside of this folder, at any depth; an absolute path.
     pub folder: Option<PathBuf>,
-    /// The photo of this file; an absolute path.
-    pub path: Option<PathBuf>,
+    /// The photo of this number.
+    pub photo: Option<PhotoId>,
     /// The camera's name contains this text; ASCII letters match in either case.
     pub camera: Option<String>,
     /// Whether the photo has coordinates.
@@ -49,9 +49,9 @@ impl Filter {
             sql.push("path > ? AND path < ?");
             values.extend(range_inside(folder).map(|path| Value::from(path.0)));
         }
-        if let Some(path) = &self.path {
-            sql.push("path = ?");
-            values.push(PathBytes::from(path.as_path()).0.into());
+        if let Some(photo) = self.photo {
+            sql.push("id = ?");
+            values.push(photo.0.into());
         }
         if let Some(camera) = &self.camera {
             sql.push("instr(lower(camera), ?) > 0");

@@ -106,7 +106,7 @@ pub use photo::{
 pub use plan::UpdatePlan;
 pub use scan::{Scan, ScanProblem};
 pub use searcher::{
-    Exclusion, MODEL, MatchQuality, OrderQuality, PhotoTruth, Pointing, QueryPhoto, SearchQuality,
-    SearchRequest, Searcher,
+    EncodedPhoto, Exclusion, MODEL, MatchQuality, OrderQuality, PhotoTruth, Pointing, QueryPhoto,
+    SearchQuality, SearchRequest, Searcher,
 };
 pub use writer::{MovedPhoto, Writer};

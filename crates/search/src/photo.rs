@@ -93,13 +93,28 @@ impl FromStr for Date {
             digits.is_none_or(|digits| digits.parse().is_ok_and(|number| range.contains(&number)))
         });
         let is_whole = [4, 7, 10, 19].contains(&text.len());
-        if is_whole && is_shaped && is_in_range {
+        if is_whole && is_shaped && is_in_range && !is_after_its_month(text) {
             return Ok(Self(text.to_owned()));
         }
         Err(Error::Date {
             found: text.to_owned(),
         })
     }
+}
+
+/// Whether a text names a day that its month does not have, such as `2023-02-29`.
+fn is_after_its_month(text: &str) -> bool {
+    let number = |at: Range<usize>| text.get(at)?.parse::<u32>().ok();
+    let (Some(year), Some(month), Some(day)) = (number(0..4), number(5..7), number(8..10)) else {
+        return false;
+    };
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 => 28 + u32::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    day > days
 }
 
 impl fmt::Display for Date {
@@ -204,7 +219,7 @@ mod tests {
 
     #[test]
     fn dates_are_complete_up_to_their_last_part_and_in_range() {
-        for text in ["2024", "2024-05", "2024-05-17", "2024-05-17T23:59:60"] {
+        for text in ["2024", "2024-05", "2024-02-29", "2024-05-17T23:59:60"] {
             assert_eq!(text.parse::<Date>().unwrap().as_str(), text);
         }
         let wrong = [
@@ -216,6 +231,9 @@ mod tests {
             "2024-5",
             "2024/05",
             "2024-05-32",
+            "2024-04-31",
+            "2023-02-29",
+            "1900-02-29T10:00:00",
             "0000-00-00T00:00:00",
             "2024-05-17 10:30:00",
             "2024-05-17T1",

@@ -169,6 +169,11 @@ impl Reader<'_> {
         if text.is_empty() {
             return Err("expected words between the quotes".to_owned());
         }
+        // The text model reads `/dog` as a word of its own, which it has not learned.
+        let text = match text.trim_start_matches(|letter: char| !letter.is_alphanumeric()) {
+            "" => text,
+            word => word.to_owned(),
+        };
         if !is_phrase && occur.is_none() && ["not", "without"].contains(&&*text.to_lowercase()) {
             self.is_negated = true;
             return Ok(());
@@ -292,6 +297,7 @@ mod tests {
         );
         assert_eq!(terms("dog AND ball", Role::Required), ["dog", "ball"]);
         assert_eq!(query("dog without a cat").sentence, "dog");
+        assert_eq!(terms("#dog /ball", Role::Wanted), ["dog", "ball"]);
         let quoted = query("\"not\"").terms;
         assert!(quoted[0].is_phrase && quoted[0].role == Role::Wanted);
     }

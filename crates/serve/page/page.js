@@ -11,8 +11,8 @@ const TRIES = 4;
 /** How many words have colours of their own, in page.css. */
 const COLOURS = 7;
 
-/** What is searched for: words, and what looks like a photo of the index (its number) or like a file. */
-const asked = { text: "", like: null, file: null };
+/** What is searched for: words, and what looks like a photo of the index (its number) or like a file, which has a name once it was uploaded. */
+const asked = { text: "", like: null, file: null, upload: null };
 /** The answer that is shown, if there is one. */
 let answer = null;
 /** Its loaded photos, with their buttons. */
@@ -56,9 +56,9 @@ function announce(text) {
 
 /** What went wrong, in words. The status is 0 where the service could not be reached. */
 class Problem extends Error {
-  constructor(status, message) {
+  constructor(status, message, code) {
     super(message);
-    this.status = status;
+    Object.assign(this, { status, code });
   }
 
   /** Whether the question is at fault, and the service can be asked another one. */
@@ -104,7 +104,7 @@ function problemOf(status, text) {
     const { title, detail, code, advice } = JSON.parse(text);
     // The query stands right above, and what is wrong with it says how to mend it.
     const said = (detail || title).replace(/^query `.*?`: /su, "");
-    return new Problem(status, advice && code !== "query" ? `${said}: ${advice}` : said);
+    return new Problem(status, advice && code !== "query" ? `${said}: ${advice}` : said, code);
   } catch {
     return new Problem(status, `The photo search failed (status ${status}).`);
   }
@@ -235,12 +235,13 @@ function typed() {
 
 function requestOf(text, top, cursor) {
   const parameters = new URLSearchParams({ q: text, top });
-  if (asked.file) {
+  if (asked.file && !asked.upload) {
     const headers = { "Content-Type": asked.file.type };
     return { address: `/v1/search/photo?${parameters}`, method: "POST", body: asked.file, headers };
   }
   if (cursor) parameters.set("cursor", cursor);
-  if (asked.like) parameters.set("like", asked.like);
+  const like = asked.upload ?? asked.like;
+  if (like) parameters.set("like", like);
   return { address: `/v1/search?${parameters}` };
 }
 
@@ -258,12 +259,18 @@ async function search(isTyping = false) {
   showFilters();
   if (!isAsked()) return showAnswer(null);
   const found = await ask(requestOf(asked.text, PAGE), (problem) => {
+    if (problem.code === "no_upload" && asked.file) {
+      asked.upload = null;
+      return search(isTyping);
+    }
     const patience = isTyping && problem.isOfQuestion ? PATIENCE : 0;
     timer = setTimeout(() => showProblem(problem), patience);
   }, signal);
   if (signal.aborted) return;
   document.body.classList.remove("busy");
-  if (found) showAnswer(found);
+  if (!found) return;
+  if (asked.file) asked.upload = found.like ?? asked.upload;
+  showAnswer(found);
 }
 
 /** Shows what went wrong, if anything did, beside what was found before. */
@@ -466,9 +473,8 @@ function summary() {
   if (photos.length === 0) return "No photo found.";
   const found = count(answer.found, "photo");
   if (groupOf(photos[0]) === "similar") return `${found}.`;
-  const everything = photos.filter(({ group }) => group === "everything").length;
   const perhaps = answer.nothing_shows.length ? "perhaps " : "";
-  return `${found}, ${isComplete("everything") ? "" : "the first "}${everything} ${perhaps}show everything.`;
+  return `${found}, ${answer.everything.toLocaleString()} ${perhaps}show everything.`;
 }
 
 /** Words that the model has learned, and that surely no photo shows. */
@@ -589,25 +595,20 @@ function boxOf({ width, height }, { colour }, { box: [left, top, right, bottom],
   return box;
 }
 
-/** Photos come group by group. */
-function isComplete(group) {
-  return !answer.cursor || (photos.length > 0 && groupOf(photos.at(-1)) !== group);
-}
-
 function showGroups() {
+  const { found, everything } = answer ?? {};
+  const numbers = { everything, part: found - everything, similar: found };
   for (const group of GROUPS) {
-    const loaded = photos.filter((photo) => groupOf(photo) === group).length;
-    the(group).hidden = loaded === 0;
-    if (loaded) the(`${group}-count`).textContent = isComplete(group) ? loaded.toLocaleString() : `${loaded.toLocaleString()} loaded`;
+    the(group).hidden = !photos.some((photo) => groupOf(photo) === group);
+    the(`${group}-count`).textContent = numbers[group]?.toLocaleString() ?? "";
   }
   the("everything-title").textContent = answer?.nothing_shows.length ? "Perhaps everything" : "Shows everything";
   the("similar-title").textContent = asked.like || asked.file ? "Most alike first" : "Photos";
 }
 
 function showEnd(problem = "") {
-  const isLimited = answer && !answer.cursor && photos.length < answer.found;
-  the("end").hidden = !(answer?.cursor || isLimited);
-  the("end-text").textContent = isLimited ? `These are the best ${photos.length} of ${count(answer.found, "photo")}.` : problem;
+  the("end").hidden = !answer?.cursor;
+  the("end-text").textContent = problem;
   the("more").hidden = !problem;
   // Observed anew, the end is reported also if it stayed in view.
   atEnd.disconnect();
@@ -825,7 +826,7 @@ function searchByFile(file) {
 /** Frees the picture of a file that is no longer searched by. */
 function forgetFile() {
   if (asked.file) URL.revokeObjectURL(the("reference-photo").src);
-  asked.file = null;
+  Object.assign(asked, { file: null, upload: null });
 }
 
 function showReference() {

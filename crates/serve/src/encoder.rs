@@ -1,13 +1,14 @@
-//! The thread that encodes uploaded photos.
+//! The thread that encodes uploaded photos, and the last of them.
 
+use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use axum::body::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use uard_search::QueryPhoto;
+use uard_search::{ContentHash, EncodedPhoto};
 
 use crate::problem::{Code, Problem};
 
@@ -15,8 +16,12 @@ use crate::problem::{Code, Problem};
 /// a body.
 const PHOTOS: usize = 8;
 
+/// How many encoded photos are kept, so that other words and further results need no second upload. One has
+/// about 130 kB with 64 regions of width 512.
+const KEPT: usize = 64;
+
 /// Encodes the bytes of a photo as the photos of the index were encoded.
-pub type EncodePhoto = Box<dyn FnMut(&[u8]) -> Result<QueryPhoto, EncodeError> + Send>;
+pub type EncodePhoto = Box<dyn FnMut(&[u8]) -> Result<EncodedPhoto, EncodeError> + Send>;
 
 /// Why a photo was not encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,19 +32,32 @@ pub enum EncodeError {
     Failed(String),
 }
 
-/// Sends photos to the thread that encodes them.
+/// Sends photos to the thread that encodes them, and keeps what it made of the last ones.
 #[derive(Debug)]
 pub(crate) struct EncoderQueue {
     jobs: Sender<Job>,
     room: Arc<Semaphore>,
+    /// The oldest first.
+    kept: Mutex<VecDeque<UploadedPhoto>>,
 }
+
+/// An uploaded photo.
+#[derive(Debug, Clone)]
+pub(crate) struct UploadedPhoto {
+    /// The name by which it can be searched for again, of its bytes.
+    pub(crate) name: String,
+    pub(crate) encoded: EncodedPhoto,
+}
+
+/// What the names of uploaded photos begin with.
+pub(crate) const UPLOAD: &str = "upload-";
 
 #[derive(Debug)]
 struct Job {
     bytes: Bytes,
     /// Given back with the bytes, also if the caller is gone.
     _room: OwnedSemaphorePermit,
-    reply: oneshot::Sender<Result<QueryPhoto, EncodeError>>,
+    reply: oneshot::Sender<Result<EncodedPhoto, EncodeError>>,
 }
 
 impl EncoderQueue {
@@ -62,6 +80,17 @@ impl EncoderQueue {
         Ok(Self {
             jobs,
             room: Arc::new(Semaphore::new(PHOTOS)),
+            kept: Mutex::default(),
+        })
+    }
+
+    /// A photo that was uploaded before, if it is still kept.
+    pub(crate) fn kept(&self, name: &str) -> Result<EncodedPhoto, Problem> {
+        let kept = self.lock();
+        let found = kept.iter().find(|photo| photo.name == name);
+        found.map(|photo| photo.encoded.clone()).ok_or_else(|| {
+            let detail = format!("no photo is kept as `{name}`");
+            Problem::new(Code::NoUpload, detail)
         })
     }
 
@@ -77,12 +106,38 @@ impl EncoderQueue {
         })
     }
 
-    /// Encodes a photo.
-    pub(crate) async fn encode(
+    /// Encodes a photo, if the same one is not kept, and keeps it.
+    pub(crate) async fn upload(
         &self,
         bytes: Bytes,
         room: OwnedSemaphorePermit,
-    ) -> Result<QueryPhoto, Problem> {
+    ) -> Result<UploadedPhoto, Problem> {
+        let content = ContentHash::hash(&bytes);
+        let name = format!("{UPLOAD}{}", uard_files::hex(&content.0[..16]));
+        let encoded = match self.kept(&name) {
+            Ok(encoded) => encoded,
+            Err(_) => self.encode(bytes, room).await?,
+        };
+        let uploaded = UploadedPhoto { name, encoded };
+        let mut kept = self.lock();
+        kept.retain(|photo| photo.name != uploaded.name);
+        kept.push_back(uploaded.clone());
+        if kept.len() > KEPT {
+            kept.pop_front();
+        }
+        Ok(uploaded)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<UploadedPhoto>> {
+        // Whatever panicked, the photos in it are whole.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn encode(
+        &self,
+        bytes: Bytes,
+        room: OwnedSemaphorePermit,
+    ) -> Result<EncodedPhoto, Problem> {
         let (reply, encoded) = oneshot::channel();
         let job = Job {
             bytes,

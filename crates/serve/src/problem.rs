@@ -23,6 +23,8 @@ pub(crate) enum Code {
     NotFound,
     /// The index holds no photo of this number.
     NoPhoto,
+    /// No uploaded photo of this name is kept.
+    NoUpload,
     /// The method is not allowed at this address.
     Method,
     /// The file of a photo is gone, or has changed since it was indexed.
@@ -49,13 +51,14 @@ pub(crate) enum Code {
 
 impl Code {
     /// Every code, for the description of the service.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Query,
         Self::Parameters,
         Self::Token,
         Self::Origin,
         Self::NotFound,
         Self::NoPhoto,
+        Self::NoUpload,
         Self::Method,
         Self::Gone,
         Self::Conflict,
@@ -75,7 +78,7 @@ impl Code {
             Self::Query | Self::Parameters => StatusCode::BAD_REQUEST,
             Self::Token => StatusCode::UNAUTHORIZED,
             Self::Origin => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::NoPhoto => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoPhoto | Self::NoUpload => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Gone => StatusCode::GONE,
             Self::Conflict => StatusCode::CONFLICT,
@@ -99,6 +102,7 @@ impl Code {
             Self::Origin => "Pages of other sites may not ask this service",
             Self::NotFound => "There is nothing at this address",
             Self::NoPhoto => "The index holds no photo of this number",
+            Self::NoUpload => "No uploaded photo of this name is kept",
             Self::Method => "The method is not allowed at this address",
             Self::Gone => "The file is gone, or has changed since it was indexed",
             Self::Conflict => "The index is being changed already",
@@ -123,6 +127,7 @@ impl Code {
             }
             Self::Origin => "ask from the service's own page, or from a program",
             Self::NoPhoto => "search again: the photo may have been removed",
+            Self::NoUpload => "upload the photo again",
             Self::Gone => "update the index",
             Self::Conflict => "wait until the other change has ended",
             Self::TooLarge | Self::Slow => "send a smaller photo",

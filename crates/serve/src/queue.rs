@@ -33,13 +33,6 @@ pub(crate) struct SearchQueue {
     thread: JoinHandle<()>,
 }
 
-/// A search, with the photo of the index that it is like.
-#[derive(Debug, Default)]
-pub(crate) struct Search {
-    pub(crate) request: SearchRequest,
-    pub(crate) like: Option<PhotoId>,
-}
-
 type Reply<T> = oneshot::Sender<Result<T, uard_search::Error>>;
 
 struct Job {
@@ -49,7 +42,7 @@ struct Job {
 }
 
 enum Task {
-    Search(Box<Search>, Reply<Answer>),
+    Search(Box<SearchRequest>, Reply<Answer>),
     Explain(PhotoId, String, Reply<PhotoResult>),
 }
 
@@ -78,12 +71,12 @@ impl SearchQueue {
     }
 
     /// Answers a search.
-    pub(crate) async fn search(&self, search: Search) -> Result<Answer, Problem> {
-        let is_like = search.like.is_some() || search.request.like.is_some();
-        let work = words(&search.request.text) + if is_like { WORK_OF_PHOTO } else { 0 };
+    pub(crate) async fn search(&self, request: SearchRequest) -> Result<Answer, Problem> {
+        let work_of_photo = request.like.as_ref().map_or(0, |_| WORK_OF_PHOTO);
+        let work = words(&request.text) + work_of_photo;
         let _room = self.reserve(work)?;
         let (reply, answer) = oneshot::channel();
-        self.send(Task::Search(Box::new(search), reply), work)?;
+        self.send(Task::Search(Box::new(request), reply), work)?;
         received(answer.await)
     }
 
@@ -162,15 +155,13 @@ impl Worker {
         let (mut requests, mut replies) = (Vec::new(), Vec::new());
         for job in batch {
             match job.task {
-                Task::Search(search, reply) if !reply.is_closed() => match self.request(*search) {
-                    Ok(request) => {
-                        requests.push(request);
-                        replies.push(reply);
-                    }
-                    Err(error) => drop(reply.send(Err(error))),
-                },
+                Task::Search(request, reply) if !reply.is_closed() => {
+                    requests.push(*request);
+                    replies.push(reply);
+                }
                 Task::Explain(photo, text, reply) if !reply.is_closed() => {
-                    drop(reply.send(self.explain(photo, &text)));
+                    let photo = QueryPhoto::Indexed(photo);
+                    drop(reply.send(self.searcher.explain(&photo, &text)));
                 }
                 Task::Search(..) | Task::Explain(..) => {}
             }
@@ -179,24 +170,5 @@ impl Worker {
             // The caller may be gone by now.
             drop(reply.send(answer));
         }
-    }
-
-    fn request(&mut self, search: Search) -> uard_search::Result<SearchRequest> {
-        let Search { mut request, like } = search;
-        if let Some(id) = like {
-            request.like = Some(self.photo(id)?);
-        }
-        Ok(request)
-    }
-
-    fn photo(&mut self, id: PhotoId) -> uard_search::Result<QueryPhoto> {
-        let path = self.searcher.index().expect_photo(id)?.file.path;
-        let found = self.searcher.photo(&path)?;
-        found.ok_or_else(|| self.searcher.index().no_photo(id))
-    }
-
-    fn explain(&mut self, id: PhotoId, text: &str) -> uard_search::Result<PhotoResult> {
-        let path = self.searcher.index().expect_photo(id)?.file.path;
-        self.searcher.explain(&path, text)
     }
 }

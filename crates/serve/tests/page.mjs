@@ -147,6 +147,12 @@ suites.photo["finds the photo that is dropped"] = async (page) => {
   assert.equal(await text(page, "#reference-text"), "Looks like dropped.jpg");
   const best = await page.locator(".photo img").first().getAttribute("alt");
   assert.ok(best.startsWith(file.split("/").pop()), best);
+  const uploads = [];
+  page.on("request", (request) => request.method() === "POST" && uploads.push(request.url()));
+  const answered = page.waitForResponse((response) => response.url().includes("like=upload-"));
+  await page.fill("#text", "circle");
+  assert.equal((await answered).status(), 200);
+  assert.deepEqual(uploads, []);
   await page.click("#forget");
   await page.waitForFunction(() => document.getElementById("reference").hidden);
 };

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use uard_features::backbone::{Photo, PhotoLimits};
+use uard_search::Searcher;
 use uard_search::answer::{PhotoResult, WordResult};
-use uard_search::{Error, Searcher};
 
 use super::Format;
 use crate::drawing::{Line, Mark, draw};
 use crate::index::paths::{IndexArgument, existing};
-use crate::index::query_photo::encode;
+use crate::index::query_photo::query_photo;
 use crate::terminal::{note, print, print_json, printable};
 
 /// Arguments of `uard explain`.
@@ -38,13 +38,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let path = existing(&arguments.photo)?;
     let mut searcher = Searcher::open(&arguments.index.folder()?)?;
-    let result = match searcher.explain(&path, &arguments.query) {
-        Err(Error::NotIndexed { .. }) => {
-            let photo = encode(&searcher, &path)?;
-            searcher.explain_photo(&photo, &path, &arguments.query)?
-        }
-        explained => explained?,
-    };
+    let photo = query_photo(searcher.index(), &path)?;
+    let result = searcher.explain(&photo, &arguments.query)?;
     let lines: Vec<String> = result.words.iter().map(sentence).collect();
     if let Some(out) = &arguments.out {
         let photo = Photo::open(&path, PhotoLimits::default())?;

@@ -68,7 +68,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut searcher = Searcher::open(&arguments.index.folder()?)?;
     let mut request = SearchRequest::new(query, top);
     if let Some(photo) = &arguments.like {
-        request.like = Some(query_photo(&mut searcher, &existing(photo)?)?);
+        request.like = Some(query_photo(searcher.index(), &existing(photo)?)?);
     }
     let answer = searcher.answer(&request)?;
     match arguments.format {

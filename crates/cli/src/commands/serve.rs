@@ -16,7 +16,7 @@ use crate::exit;
 use crate::index::model::{EncoderChoice, IndexModel};
 use crate::index::paths::{IndexArgument, existing};
 use crate::index::photos::PhotoFolders;
-use crate::index::query_photo::QueryEncoder;
+use crate::index::query_photo::{NO_REGION, QueryEncoder};
 use crate::interrupt;
 use crate::terminal::print;
 
@@ -115,7 +115,8 @@ fn encoder(index: PathBuf) -> EncodePhoto {
             Some(encoder) => encoder,
             None => loaded.insert(QueryEncoder::load(&index, &index).map_err(failed)?),
         };
-        encoder.encode("the photo", photo).map_err(failed)
+        let photo = encoder.encode(photo).map_err(failed)?;
+        photo.ok_or_else(|| EncodeError::Unreadable(NO_REGION.to_owned()))
     })
 }
 

@@ -1,28 +1,30 @@
 //! Reads a photo as query: from the index, or else by the encoder of the index's photos.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use uard_features::backbone::{Photo, PhotoLimits};
 use uard_model::ImageFeatures;
-use uard_search::{Index, QueryPhoto, Searcher};
+use uard_search::{EncodedPhoto, Index, QueryPhoto};
 
 use super::model::{EncoderChoice, IndexModel, LoadedEncoder, expect_encoder};
 use crate::exit::wrong;
 
+/// What is wrong with a photo in which the encoder finds nothing.
+pub const NO_REGION: &str = "the encoder finds no region in it";
+
 /// The encoder of the photos of an index, for photos that need not be in it.
 pub struct QueryEncoder(LoadedEncoder);
 
-/// The regions of a photo, which need not be in the index.
-pub fn query_photo(searcher: &mut Searcher, path: &Path) -> anyhow::Result<QueryPhoto> {
-    match searcher.photo(path)? {
-        Some(photo) => Ok(photo),
-        None => encode(searcher, path),
+/// A photo, which need not be in the index.
+pub fn query_photo(index: &Index, path: &Path) -> anyhow::Result<QueryPhoto> {
+    match index.photo_at(path)? {
+        Some(photo) => Ok(QueryPhoto::Indexed(photo.id)),
+        None => Ok(QueryPhoto::Encoded(encode(index, path)?)),
     }
 }
 
 /// Encodes a photo as the photos of the index were encoded.
-pub fn encode(searcher: &Searcher, path: &Path) -> anyhow::Result<QueryPhoto> {
-    let index = searcher.index();
+fn encode(index: &Index, path: &Path) -> anyhow::Result<EncodedPhoto> {
     if !QueryEncoder::is_possible(index.folder()) {
         return Err(wrong(format!(
             "{}: not in the index {}, which does not know how to encode it, because its photos were added \
@@ -33,7 +35,12 @@ pub fn encode(searcher: &Searcher, path: &Path) -> anyhow::Result<QueryPhoto> {
     }
     let photo = Photo::open(path, PhotoLimits::default())?;
     let encoder = QueryEncoder::load(index.folder(), path.parent().unwrap_or(path))?;
-    encoder.encode(&path.display().to_string(), photo)
+    let no_region = || wrong(format!("{}: {NO_REGION}", path.display()));
+    let photo = encoder.encode(photo)?.ok_or_else(no_region)?;
+    Ok(EncodedPhoto {
+        path: path.to_owned(),
+        ..photo
+    })
 }
 
 impl QueryEncoder {
@@ -52,13 +59,13 @@ impl QueryEncoder {
         Ok(Self(encoder))
     }
 
-    /// Encodes a photo; `name` is what errors call it.
-    pub fn encode(&self, name: &str, photo: Photo) -> anyhow::Result<QueryPhoto> {
+    /// Encodes a photo; none if no region is found in it.
+    pub fn encode(&self, photo: Photo) -> anyhow::Result<Option<EncodedPhoto>> {
         let Self(encoder) = self;
         let (width, height) = (photo.width(), photo.height());
         let found = encoder.network.encode(&[photo])?.pop();
         let Some(found) = found.filter(|found| !found.boxes.is_empty()) else {
-            return Err(wrong(format!("{name}: the encoder finds no region in it")));
+            return Ok(None);
         };
         let regions = encoder.model.images(ImageFeatures {
             width: encoder.network.width(),
@@ -66,12 +73,12 @@ impl QueryEncoder {
             counts: vec![found.boxes.len()],
             values: found.features,
         })?;
-        Ok(QueryPhoto {
-            id: None,
+        Ok(Some(EncodedPhoto {
+            path: PathBuf::new(),
             regions,
             boxes: found.boxes,
             width,
             height,
-        })
+        }))
     }
 }

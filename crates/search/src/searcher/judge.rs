@@ -12,10 +12,9 @@ use rayon::prelude::*;
 use uard_attention::evidence::WordEvidence;
 use uard_attention::search::{Search, SearchWords};
 use uard_attention::{Engine, Matcher, MatcherConfig, Sides, WeightRule};
-use uard_core::Words;
+use uard_core::{Regions, Words};
 use uard_model::{Checkpoint, LearnedWords, Model, highest_relevance};
 
-use super::QueryPhoto;
 use super::terms::{JudgedTerm, JudgedWord, QueryWords, TermReader, Verdict};
 use crate::answer::{Cursor, Group, PhotoResult, WordResult};
 use crate::photo::PhotoId;
@@ -170,8 +169,7 @@ impl Judge {
     }
 
     /// The comparison with a photo, whose regions are read as words.
-    pub(super) fn comparison_with_photo(&self, photo: &QueryPhoto) -> Result<Comparison> {
-        let regions = &photo.regions;
+    pub(super) fn comparison_with_regions(&self, regions: &Regions) -> Result<Comparison> {
         let words = Words::normalized(regions.rows(), regions.counts().to_vec());
         let words = words.map_err(uard_attention::Error::from)?;
         let search = self.words.clone();

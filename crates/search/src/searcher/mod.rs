@@ -5,7 +5,7 @@ mod quality;
 mod terms;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use uard_attention::PackedRegions;
@@ -15,11 +15,11 @@ use self::judge::{Comparison, FoundPhotos, Judge, JudgedPhoto, SelectedQuery, Sh
 pub use self::quality::{
     Exclusion, MatchQuality, OrderQuality, PhotoTruth, Pointing, SearchQuality,
 };
-use self::terms::{QueryWords, Verdict};
+use self::terms::{JudgedTerm, QueryWords, Verdict};
 use crate::answer::{Answer, Cursor, PhotoResult};
 use crate::photo::PhotoId;
 use crate::query::Query;
-use crate::{Error, Filter, Index, Result, SelectedSegment, Selection};
+use crate::{Filter, Index, Result, SelectedSegment, Selection};
 
 /// The folder inside of an index that holds the files of its model.
 pub const MODEL: &str = "model";
@@ -47,9 +47,18 @@ pub struct SearchRequest {
 
 /// A photo as query: photos that look like it are searched for, or it is explained itself.
 #[derive(Debug, Clone)]
-pub struct QueryPhoto {
-    /// Its number, if it is in the index. It is no result for itself.
-    pub id: Option<PhotoId>,
+pub enum QueryPhoto {
+    /// A photo of the index. It is no result for itself.
+    Indexed(PhotoId),
+    /// Any other photo.
+    Encoded(EncodedPhoto),
+}
+
+/// A photo that is not in the index, encoded as the photos of the index were.
+#[derive(Debug, Clone)]
+pub struct EncodedPhoto {
+    /// Its file; empty if it has none.
+    pub path: PathBuf,
     /// Its regions in the joint space of the index's model: one image.
     pub regions: Regions,
     /// The boxes of its regions, in pixels of the upright photo.
@@ -135,7 +144,7 @@ impl Searcher {
         Ok(PreparedQuery {
             words: self.judge.query_words(&query)?,
             comparison: match &request.like {
-                Some(photo) => Some(self.judge.comparison_with_photo(photo)?),
+                Some(photo) => Some(self.comparison_with_photo(photo)?),
                 None => self.judge.comparison_with_sentence(&query.sentence)?,
             },
             selection: self.index.select(&query.filter)?,
@@ -153,13 +162,14 @@ impl Searcher {
         let best = |term: usize| found.best[term];
         let unknown = words.terms.iter().filter(|term| term.words.is_empty());
         let mut photos = found.photos;
-        photos.retain(|photo| {
-            request
-                .like
-                .as_ref()
-                .is_none_or(|like| like.id != Some(photo.id))
-        });
+        if let Some(QueryPhoto::Indexed(like)) = request.like {
+            photos.retain(|photo| photo.id != like);
+        }
         sort(&mut photos);
+        let everything = match words.terms.iter().any(JudgedTerm::is_wanted) {
+            true => photos.partition_point(|photo| photo.cursor().missing == 0),
+            false => 0,
+        };
         let first = match &request.after {
             Some(after) => photos.partition_point(|photo| photo.cursor().order(after).is_le()),
             None => 0,
@@ -179,6 +189,7 @@ impl Searcher {
             threshold: self.judge.threshold,
             searched: query.selection.photos(),
             found: photos.len(),
+            everything,
             nothing_shows: words.wanted(|term| best(term) < Some(Verdict::Shown)),
             perhaps_shown: words.wanted(|term| best(term) == Some(Verdict::PerhapsShown)),
             unknown: unknown.map(|term| term.label.clone()).collect(),
@@ -188,84 +199,59 @@ impl Searcher {
         })
     }
 
-    /// How one photo of the index shows a query, whatever the query's filters and exclusions.
+    /// How one photo shows a query, whatever the query's filters and exclusions.
     ///
     /// # Errors
-    /// When the photo is not in the index, the query is wrong, or the index cannot be read.
-    pub fn explain(&mut self, photo: &Path, text: &str) -> Result<PhotoResult> {
+    /// When the index has no such photo or cannot be read, the query is wrong, or the photo was encoded
+    /// by another model.
+    pub fn explain(&mut self, photo: &QueryPhoto, text: &str) -> Result<PhotoResult> {
         let query = self.parse(text)?;
-        let selection = self.select(photo)?;
+        let (selection, shown) = match photo {
+            QueryPhoto::Indexed(id) => (self.select(*id)?, self.expect_shown(*id)?),
+            QueryPhoto::Encoded(photo) => (self.selection_of(photo)?, ShownPhoto::from(photo)),
+        };
         let (words, photos) = self.judged(&selection, &query)?;
-        match photos.first() {
-            Some(found) => self.result(found, &words),
-            None => Err(Error::NotIndexed {
-                path: self.index.folder().to_owned(),
-                photo: photo.to_owned(),
-            }),
+        self.judge.evidence_of(&photos[0], &words, shown)
+    }
+
+    fn comparison_with_photo(&mut self, photo: &QueryPhoto) -> Result<Comparison> {
+        match photo {
+            QueryPhoto::Encoded(photo) => self.judge.comparison_with_regions(&photo.regions),
+            QueryPhoto::Indexed(id) => {
+                let selection = self.select(*id)?;
+                let segment = &selection.segments[0];
+                let regions = segment.regions.image(segment.positions[0])?;
+                self.judge.comparison_with_regions(&regions)
+            }
         }
-    }
-
-    /// The same for a photo that is not in the index.
-    ///
-    /// # Errors
-    /// When the query is wrong, or the photo was encoded by another model.
-    pub fn explain_photo(
-        &self,
-        photo: &QueryPhoto,
-        path: &Path,
-        text: &str,
-    ) -> Result<PhotoResult> {
-        let query = self.parse(text)?;
-        let selection = Selection {
-            segments: vec![SelectedSegment {
-                segment: 0,
-                regions: PackedRegions::pack(&photo.regions, self.index.model().precision)?,
-                positions: vec![0],
-                photos: vec![PhotoId(0)],
-            }],
-        };
-        let (words, photos) = self.judged(&selection, &query)?;
-        let found = ShownPhoto {
-            id: None,
-            path: path.to_owned(),
-            width: photo.width,
-            height: photo.height,
-            boxes: photo.boxes.clone(),
-        };
-        self.judge.evidence_of(&photos[0], &words, found)
-    }
-
-    /// A photo of the index as query; none if it is not there.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub fn photo(&mut self, path: &Path) -> Result<Option<QueryPhoto>> {
-        let selection = self.select(path)?;
-        let Some(segment) = selection.segments.first() else {
-            return Ok(None);
-        };
-        let id = segment.photos[0];
-        let Some(shown) = self.shown(id)? else {
-            return Ok(None);
-        };
-        Ok(Some(QueryPhoto {
-            id: Some(id),
-            regions: segment.regions.image(segment.positions[0])?,
-            boxes: shown.boxes,
-            width: shown.width,
-            height: shown.height,
-        }))
     }
 
     fn parse(&self, text: &str) -> Result<Query> {
         Query::parse(text, &|word| self.judge.counts(word))
     }
 
-    /// The photo of a path alone.
-    fn select(&mut self, path: &Path) -> Result<Selection> {
-        self.index.select(&Filter {
-            path: Some(path.to_owned()),
+    /// A photo of the index alone.
+    fn select(&mut self, id: PhotoId) -> Result<Selection> {
+        let filter = Filter {
+            photo: Some(id),
             ..Filter::default()
+        };
+        let selection = self.index.select(&filter)?;
+        match selection.segments.is_empty() {
+            true => Err(self.index.no_photo(id)),
+            false => Ok(selection),
+        }
+    }
+
+    /// A photo that is not in the index, as if it were selected alone.
+    fn selection_of(&self, photo: &EncodedPhoto) -> Result<Selection> {
+        Ok(Selection {
+            segments: vec![SelectedSegment {
+                segment: 0,
+                regions: PackedRegions::pack(&photo.regions, self.index.model().precision)?,
+                positions: vec![0],
+                photos: vec![PhotoId(0)],
+            }],
         })
     }
 
@@ -283,11 +269,8 @@ impl Searcher {
         Ok((words, photos))
     }
 
-    /// A photo of the index, with the region of each word.
-    fn result(&self, photo: &JudgedPhoto<'_>, words: &QueryWords) -> Result<PhotoResult> {
-        let shown = self.shown(photo.id)?;
-        let shown = shown.ok_or_else(|| self.index.no_photo(photo.id))?;
-        self.judge.evidence_of(photo, words, shown)
+    fn expect_shown(&self, id: PhotoId) -> Result<ShownPhoto> {
+        self.shown(id)?.ok_or_else(|| self.index.no_photo(id))
     }
 
     /// What an answer says of a photo of the index, whatever the query; none if it was removed.
@@ -303,6 +286,18 @@ impl Searcher {
             height: indexed.metadata.height,
             boxes: preview.map_or_else(Vec::new, |preview| preview.boxes),
         }))
+    }
+}
+
+impl From<&EncodedPhoto> for ShownPhoto {
+    fn from(photo: &EncodedPhoto) -> Self {
+        Self {
+            id: None,
+            path: photo.path.clone(),
+            width: photo.width,
+            height: photo.height,
+            boxes: photo.boxes.clone(),
+        }
     }
 }
 

@@ -247,7 +247,8 @@ impl Searcher {
                 if corners.is_empty() || !photo.first_verdict().is_shown() {
                     continue;
                 }
-                let result = self.result(photo, &query)?;
+                let shown = self.expect_shown(photo.id)?;
+                let result = self.judge.evidence_of(photo, &query, shown)?;
                 let Some(found) = result.words.iter().find_map(|word| word.region_box) else {
                     continue;
                 };

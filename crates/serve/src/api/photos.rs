@@ -138,8 +138,10 @@ pub(super) async fn thumbnail(
     let preview = preview.ok_or_else(missing)?;
     // A photo that changes keeps its number and gets another hash.
     let tag = format!("\"{}\"", uard_files::hex(&content.0[..16]));
-    let is_known = headers.get(header::IF_NONE_MATCH);
-    let is_known = is_known.is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let known = headers.get_all(header::IF_NONE_MATCH).iter();
+    let known = known.filter_map(|known| known.to_str().ok());
+    let mut known = known.flat_map(|tags| tags.split(',')).map(str::trim);
+    let is_known = known.any(|known| known == "*" || known.trim_start_matches("W/") == tag);
     let tag = [(header::ETAG, tag)];
     let cache = [(header::CACHE_CONTROL, NO_CACHE)];
     if is_known {

@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract;
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use uard_search::answer::{Answer, PhotoResult};
 use uard_search::query::Query;
-use uard_search::{PhotoId, SearchRequest};
-use utoipa::IntoParams;
+use uard_search::{PhotoId, QueryPhoto, SearchRequest};
+use utoipa::{IntoParams, ToSchema};
 
 use super::Parameters;
+use crate::encoder::{EncoderQueue, UPLOAD};
 use crate::problem::{Code, Problem};
-use crate::queue::Search;
-use crate::state::SharedState;
+use crate::state::{SharedState, State};
 
 /// How many photos are listed, unless another number is asked for.
 const TOP: usize = 30;
@@ -48,8 +48,10 @@ pub(super) struct SearchParameters {
     /// The `cursor` of an earlier answer to the same query: lists the photos after it.
     #[param(pattern = "^[0-9]+-[0-9]+-[0-9a-f]+-[0-9]+$")]
     cursor: Option<String>,
-    /// The number of a photo of the index: photos that look like it come first.
-    like: Option<i64>,
+    /// The number of a photo of the index, or the `like` of an answer to an uploaded photo: photos that
+    /// look like it come first.
+    #[param(pattern = "^(-?[0-9]+|upload-[0-9a-f]{32})$")]
+    like: Option<String>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -75,6 +77,16 @@ pub(super) struct ExplainParameters {
     q: String,
 }
 
+/// The answer to an uploaded photo.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PhotoAnswer {
+    #[serde(flatten)]
+    answer: Answer,
+    /// The name of the photo: as `like` of `/v1/search`, it asks for other words or the next results
+    /// without a second upload. The service keeps the last 64 photos.
+    like: String,
+}
+
 /// Photos that show what a query says
 #[utoipa::path(
     get,
@@ -86,26 +98,24 @@ pub(super) struct ExplainParameters {
         (status = BAD_REQUEST),
         (status = NOT_FOUND),
         (status = TOO_MANY_REQUESTS),
+        (status = NOT_IMPLEMENTED),
     )
 )]
 pub(super) async fn search(
-    State(state): State<SharedState>,
+    extract::State(state): extract::State<SharedState>,
     Parameters(parameters): Parameters<SearchParameters>,
 ) -> Result<Json<Answer>, Problem> {
     if parameters.like.is_none() {
         expect_query(&parameters.q)?;
     }
-    let after = parameters.cursor.as_deref().map(str::parse).transpose()?;
-    let search = Search {
-        request: SearchRequest {
-            top: top(parameters.top)?,
-            text: parameters.q,
-            like: None,
-            after,
-        },
-        like: parameters.like.map(PhotoId),
+    let like = parameters.like.as_deref().map(|name| like(&state, name));
+    let request = SearchRequest {
+        top: top(parameters.top)?,
+        after: parameters.cursor.as_deref().map(str::parse).transpose()?,
+        like: like.transpose()?,
+        text: parameters.q,
     };
-    Ok(Json(state.searches.search(search).await?))
+    Ok(Json(state.searches.search(request).await?))
 }
 
 /// Photos that look like an uploaded photo
@@ -125,7 +135,7 @@ pub(super) async fn search(
         )
     ),
     responses(
-        (status = OK, body = Answer),
+        (status = OK, body = PhotoAnswer),
         (status = BAD_REQUEST),
         (status = PAYLOAD_TOO_LARGE),
         (status = UNSUPPORTED_MEDIA_TYPE),
@@ -135,16 +145,13 @@ pub(super) async fn search(
     )
 )]
 pub(super) async fn search_by_photo(
-    State(state): State<SharedState>,
+    extract::State(state): extract::State<SharedState>,
     Parameters(parameters): Parameters<PhotoSearchParameters>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Answer>, Problem> {
+) -> Result<Json<PhotoAnswer>, Problem> {
     let top = top(parameters.top)?;
-    let Some(encoder) = &state.encoder else {
-        let cause = "the photos of this index were added as features, by no encoder";
-        return Err(Problem::new(Code::Unavailable, cause));
-    };
+    let encoder = encoder(&state)?;
     expect_photo(&headers)?;
     // A query that cannot be understood is refused before the photo is received.
     Query::parse(&parameters.q, &|_| true)?;
@@ -164,17 +171,17 @@ pub(super) async fn search_by_photo(
         ),
         None => Problem::new(Code::Photo, "the connection ended within the photo"),
     })?;
-    let photo = encoder.encode(bytes.to_bytes(), room).await?;
-    let search = Search {
-        request: SearchRequest {
-            text: parameters.q,
-            like: Some(photo),
-            top,
-            after: None,
-        },
-        like: None,
+    let uploaded = encoder.upload(bytes.to_bytes(), room).await?;
+    let request = SearchRequest {
+        text: parameters.q,
+        like: Some(QueryPhoto::Encoded(uploaded.encoded)),
+        top,
+        after: None,
     };
-    Ok(Json(state.searches.search(search).await?))
+    Ok(Json(PhotoAnswer {
+        answer: state.searches.search(request).await?,
+        like: uploaded.name,
+    }))
 }
 
 /// How one photo shows a query
@@ -191,12 +198,31 @@ pub(super) async fn search_by_photo(
     )
 )]
 pub(super) async fn explain(
-    State(state): State<SharedState>,
+    extract::State(state): extract::State<SharedState>,
     Parameters(parameters): Parameters<ExplainParameters>,
 ) -> Result<Json<PhotoResult>, Problem> {
     expect_query(&parameters.q)?;
     let photo = PhotoId(parameters.photo);
     Ok(Json(state.searches.explain(photo, parameters.q).await?))
+}
+
+fn encoder(state: &State) -> Result<&EncoderQueue, Problem> {
+    state.encoder.as_ref().ok_or_else(|| {
+        let cause = "the photos of this index were added as features, by no encoder";
+        Problem::new(Code::Unavailable, cause)
+    })
+}
+
+/// The photo that the parameter `like` names.
+fn like(state: &State, name: &str) -> Result<QueryPhoto, Problem> {
+    if name.starts_with(UPLOAD) {
+        return Ok(QueryPhoto::Encoded(encoder(state)?.kept(name)?));
+    }
+    let number = name.parse().map_err(|_| {
+        let detail = format!("like: expected the number or name of a photo, found `{name}`");
+        Problem::new(Code::Parameters, detail)
+    })?;
+    Ok(QueryPhoto::Indexed(PhotoId(number)))
 }
 
 fn expect_query(text: &str) -> Result<(), Problem> {
