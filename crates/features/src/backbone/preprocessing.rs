@@ -2,6 +2,8 @@
 //! stored with the features.
 
 use fast_image_resize as fir;
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -175,8 +177,7 @@ impl Preprocessing {
             })
         };
         let (width, height) = (photo.width(), photo.height());
-        let kind = fir::PixelType::U8x3;
-        let source = fir::images::ImageRef::new(width, height, photo.pixels(), kind)
+        let source = TypedImageRef::from_buffer(width, height, photo.pixels())
             .map_err(|error| failed(&error))?;
         let pixels = u64::from(resized.width) * u64::from(resized.height);
         if pixels > LARGEST_RESULT {
@@ -186,24 +187,21 @@ impl Preprocessing {
                 resized.width.min(resized.height)
             )));
         }
-        let mut whole = fir::images::Image::new(resized.width, resized.height, kind);
+        let mut whole = TypedImage::new(resized.width, resized.height);
         let filter = match self.filter {
             Filter::Bilinear => fir::FilterType::Bilinear,
             Filter::Bicubic => fir::FilterType::CatmullRom,
         };
         let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(filter));
+        // `resize` would compile the loops of every type of pixel that the crate knows.
         fir::Resizer::new()
-            .resize(&source, &mut whole, &options)
+            .resize_typed::<U8x3>(&source, &mut whole, &options)
             .map_err(|error| failed(&error))?;
         let Size { height, width } = self.size();
-        let row = resized.width as usize * 3;
-        let rows = whole.buffer().chunks_exact(row);
+        let rows = whole.pixels().chunks_exact(resized.width as usize);
         let rows = rows.skip(resized.top as usize).take(height);
-        let first = resized.left as usize * 3;
-        Ok(rows
-            .flat_map(|row| &row[first..first + width * 3])
-            .copied()
-            .collect())
+        let pixels = rows.flat_map(|row| &row[resized.left as usize..][..width]);
+        Ok(pixels.flat_map(|pixel| pixel.0).collect())
     }
 
     fn apply_to(&self, photo: &Photo, out: &mut [f32]) -> Result<()> {
