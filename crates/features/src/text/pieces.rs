@@ -224,7 +224,7 @@ fn without_limits(mut tokenizer: Tokenizer, path: &Path, vocabulary: usize) -> R
     // A run stores a copy of the tokenizer, which must be readable.
     guarded(path, || {
         let copy = tokenizer.to_string(false);
-        let read = copy.and_then(Tokenizer::from_bytes);
+        let read = copy.and_then(|copy| copy.parse::<Tokenizer>());
         let cause = |cause| refused(path, format!("it cannot be copied: {cause}"));
         read.map(drop).map_err(cause)
     })?;
@@ -262,9 +262,9 @@ fn open_json(path: &Path) -> Result<Tokenizer> {
         let cause = format!("normalizer and pre_tokenizer have more than {MOST_STEPS} parts");
         return Err(refused(path, cause));
     }
-    let bytes = uard_files::read(path).map_err(Error::io(path, "read"))?;
+    let text = uard_files::read_text(path).map_err(Error::io(path, "read"))?;
     guarded(path, || {
-        Tokenizer::from_bytes(bytes)
+        text.parse()
             .map_err(|cause| refused(path, format!("{cause}; expected {EXPECTED}")))
     })
 }
