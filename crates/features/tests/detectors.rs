@@ -8,7 +8,7 @@
     reason = "prints differences from the golden values"
 )]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 use uard_core::random::Draws;
@@ -37,15 +37,18 @@ struct Golden {
     bytes: Vec<u8>,
 }
 
+fn goldens() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens")
+}
+
 impl Golden {
     fn open(name: &'static str) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
-        let bytes = std::fs::read(folder.join(name)).unwrap();
+        let bytes = std::fs::read(goldens().join(name)).unwrap();
         Self { name, bytes }
     }
 
     fn weights(&self) -> Weights {
-        Weights::from_bytes(self.name, self.bytes.clone()).unwrap()
+        Weights::open(&goldens().join(self.name)).unwrap()
     }
 
     fn shape(&self, tensor: &str) -> Vec<usize> {

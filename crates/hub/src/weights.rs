@@ -5,7 +5,6 @@ mod pickle;
 mod shards;
 
 use std::fmt;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::Load;
@@ -46,27 +45,11 @@ enum Storage {
         metadata: Metadata,
         /// The byte at which the numbers begin.
         first: usize,
-        bytes: Bytes,
+        bytes: MappedFile,
     },
     Pickle(PickledTensors),
     Shards(Shards),
     Drawn(Draws),
-}
-
-enum Bytes {
-    Mapped(MappedFile),
-    Owned(Vec<u8>),
-}
-
-impl Deref for Bytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Owned(bytes) => bytes,
-        }
-    }
 }
 
 impl fmt::Debug for Weights {
@@ -91,7 +74,7 @@ impl Weights {
         } else if map.first() == Some(&b'{') {
             Storage::Shards(Shards::open(path)?)
         } else {
-            return Self::safetensors(path.to_owned(), Bytes::Mapped(map));
+            safetensors(path, map)?
         };
         Ok(Self {
             origin: path.to_owned(),
@@ -105,32 +88,6 @@ impl Weights {
     /// The folder has none of them; the file is damaged or of another format.
     pub fn open_folder(folder: &Path) -> Result<Self> {
         Self::open(&file_of(folder)?)
-    }
-
-    /// Reads the bytes of a safetensors file; errors name `origin` as its path.
-    ///
-    /// # Errors
-    /// The bytes are not those of a safetensors file.
-    pub fn from_bytes(origin: impl Into<PathBuf>, bytes: Vec<u8>) -> Result<Self> {
-        Self::safetensors(origin.into(), Bytes::Owned(bytes))
-    }
-
-    fn safetensors(origin: PathBuf, bytes: Bytes) -> Result<Self> {
-        let checked = SafeTensors::deserialize(&bytes);
-        let read = checked.and_then(|_| SafeTensors::read_metadata(&bytes));
-        let (header, metadata) = read.map_err(|cause| {
-            FileError::other_file(&origin, EXPECTED, &bytes)
-                .map(Error::from)
-                .unwrap_or_else(|| unreadable(&origin, &cause))
-        })?;
-        Ok(Self {
-            origin,
-            storage: Storage::Safetensors {
-                metadata,
-                first: LENGTH_BYTES + header,
-                bytes,
-            },
-        })
     }
 
     /// Random weights for tensors of any name and shape. A tensor of several axes is uniform in
@@ -269,6 +226,21 @@ pub fn file_of(path: &Path) -> Result<PathBuf> {
     let found = paths.find(|path| path.exists());
     found.ok_or_else(|| Error::MissingWeights {
         folder: path.to_owned(),
+    })
+}
+
+fn safetensors(path: &Path, bytes: MappedFile) -> Result<Storage> {
+    let checked = SafeTensors::deserialize(&bytes);
+    let read = checked.and_then(|_| SafeTensors::read_metadata(&bytes));
+    let (header, metadata) = read.map_err(|cause| {
+        FileError::other_file(path, EXPECTED, &bytes)
+            .map(Error::from)
+            .unwrap_or_else(|| unreadable(path, &cause))
+    })?;
+    Ok(Storage::Safetensors {
+        metadata,
+        first: LENGTH_BYTES + header,
+        bytes,
     })
 }
 

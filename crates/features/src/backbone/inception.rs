@@ -6,7 +6,7 @@ use super::convolution::{Channels, Convolution, Kernel, Nonlinearity};
 use super::folding::ConvolutionNames;
 use super::network::{Architecture, Network};
 use super::number::Number;
-use super::pool::{Border, Pool, Pooling, SizeRounding};
+use super::pool::{Pool, Pooling, SizeRounding};
 use super::trunk::{Branch, Layer, Step, Trunk};
 use super::window::Window;
 use crate::Result;
@@ -20,15 +20,13 @@ const EPSILON: f64 = 1e-3;
 ///
 /// Weights have timm's names (`Mixed_7a.branch3x3_1.conv.weight`, `Mixed_7a.branch3x3_1.bn.weight`,
 /// …), with batch norms or folded (`….conv.bias`); weights of layers after `Mixed_7a` are not read.
+/// Average pools leave padding out, as in the training with TensorFlow; torchvision's count it.
 ///
 /// # Source
 /// Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016, as
 /// published with weights by TensorFlow and ported by timm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InceptionV3 {
-    /// The padding of the average pools: [`Border::Excluded`] for weights trained with TensorFlow,
-    /// [`Border::Counted`] for torchvision's.
-    pub border: Border,
     /// Every number of channels is divided by this: 1 gives the published network, 16 a small one
     /// for tests.
     pub divisor: usize,
@@ -36,10 +34,7 @@ pub struct InceptionV3 {
 
 impl Default for InceptionV3 {
     fn default() -> Self {
-        Self {
-            border: Border::Excluded,
-            divisor: 1,
-        }
+        Self { divisor: 1 }
     }
 }
 
@@ -140,7 +135,7 @@ impl<T: Number> Builder<'_, T> {
         branch.chain.push(Step::Pool(Pool {
             window: Window::square(3, 1, 1),
             rounding: SizeRounding::Floor,
-            pooling: Pooling::Average(self.config.border),
+            pooling: Pooling::Average,
         }));
         Ok(branch)
     }

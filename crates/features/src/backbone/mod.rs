@@ -33,7 +33,7 @@ pub use network::Network;
 pub use number::Number;
 pub(crate) use photo::is_photo;
 pub use photo::{Photo, PhotoLimits, Truncated};
-pub use pool::{Border, Pool, Pooling, SizeRounding};
+pub use pool::{Pool, Pooling, SizeRounding};
 pub use preprocessing::{Filter, Fit, Preprocessing};
 pub use resnet::{Block, ResNet, Stage, StrideOn};
 pub(crate) use resnet::{ResNetNames, ResNetWeights};

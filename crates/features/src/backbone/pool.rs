@@ -8,25 +8,14 @@ use super::maps::{Maps, Size};
 use super::number::Number;
 use super::window::Window;
 
-/// Whether the padding of an average pool counts as pixels that are zero: `count_include_pad` of
-/// PyTorch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Border {
-    /// No: the mean is over the pixels of the input. TensorFlow's way.
-    #[default]
-    Excluded,
-    /// Yes: the sum is divided by the size of the window. PyTorch's default.
-    Counted,
-}
-
 /// What a pool computes from the pixels of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
     /// The largest number; padding is left out.
     Max,
-    /// The mean.
-    Average(Border),
+    /// The mean over the pixels of the input; padding is left out, as in TensorFlow and unlike
+    /// PyTorch's default.
+    Average,
 }
 
 /// How the output's height and width are rounded where the stride does not divide the input:
@@ -164,7 +153,7 @@ impl<T: Number> Loops for Row<'_, T> {
             let columns = inside(left, kernel.width, padding.width, self.size.width);
             let start = match self.pool.pooling {
                 Pooling::Max => f32::NEG_INFINITY,
-                Pooling::Average(_) => 0.0,
+                Pooling::Average => 0.0,
             };
             values.fill(start);
             for row in rows.clone() {
@@ -176,8 +165,7 @@ impl<T: Number> Loops for Row<'_, T> {
             }
             let scale = match self.pool.pooling {
                 Pooling::Max => 1.0,
-                Pooling::Average(Border::Excluded) => 1.0 / (rows.len() * columns.len()) as f32,
-                Pooling::Average(Border::Counted) => 1.0 / kernel.area() as f32,
+                Pooling::Average => 1.0 / (rows.len() * columns.len()) as f32,
             };
             let out = &mut out[self.out_channel..][..self.channels];
             for (out, value) in out.iter_mut().zip(&values) {
@@ -259,13 +247,9 @@ mod tests {
             let largest = pool(Pooling::Max);
             assert_close::<f32>(largest, 0.0, |map| reference::max_pool(map, window));
             assert_close::<bf16>(largest, 0.0, |map| reference::max_pool(map, window));
-            let excluded = pool(Pooling::Average(Border::Excluded));
-            let inside = |map: Map<'_>| reference::average_pool(map, window, |inside, _| inside);
-            assert_close::<f32>(excluded, 0.0, inside);
-            assert_close::<bf16>(excluded, 0.004, inside);
-            let counted = pool(Pooling::Average(Border::Counted));
-            let whole = |map: Map<'_>| reference::average_pool(map, window, |_, whole| whole);
-            assert_close::<f32>(counted, 0.0, whole);
+            let mean = pool(Pooling::Average);
+            assert_close::<f32>(mean, 0.0, |map| reference::average_pool(map, window));
+            assert_close::<bf16>(mean, 0.004, |map| reference::average_pool(map, window));
         }
     }
 

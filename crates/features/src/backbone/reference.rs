@@ -105,17 +105,11 @@ pub fn max_pool(map: Map<'_>, window: Window) -> Vec<f32> {
     })
 }
 
-/// The sum of each window, without padding, divided by `divisor`, a function of the number of input
-/// pixels in the window and of the size of the window.
-pub fn average_pool(
-    map: Map<'_>,
-    window: Window,
-    divisor: impl Fn(usize, usize) -> usize,
-) -> Vec<f32> {
-    let size = window.kernel.area();
+/// The mean of each window; padding is left out.
+pub fn average_pool(map: Map<'_>, window: Window) -> Vec<f32> {
     map.map(window, map.channels, |pixel, channel| {
         let numbers = map.in_window(window, pixel, channel);
         let sum: f64 = numbers.iter().map(|(_, number)| f64::from(*number)).sum();
-        sum / divisor(numbers.len(), size) as f64
+        sum / numbers.len() as f64
     })
 }

@@ -1,5 +1,5 @@
-//! `TextTransformer`: a published language model, trained further or frozen, and a linear layer from
-//! its states to words of the joint space.
+//! `TextTransformer`: a published language model, trained further, and a linear layer from its states
+//! to words of the joint space.
 
 use candle_core::Tensor;
 use candle_nn::{Embedding, Module};
@@ -40,7 +40,6 @@ const PROJECTION: &str = "text.projection";
 #[derive(Debug, Clone)]
 pub struct TextTransformer {
     config: TransformerConfig,
-    joint_width: usize,
     words: Embedding,
     positions: Embedding,
     /// The embedding [1, H] of segment 0, which is added to every word.
@@ -95,28 +94,6 @@ impl TextTransformer {
         })
     }
 
-    /// The same encoder with a frozen model: its parameters get no gradient, and no graph is built
-    /// for it. The projection can still be trained. The model's parameters stay in `parameters`.
-    ///
-    /// # Errors
-    /// When these are not the parameters that the encoder was created with.
-    pub fn frozen(self, parameters: &Parameters) -> Result<Self> {
-        let frozen = Self::make(&self.config, self.joint_width, &mut |name, _| {
-            let parameter = parameter_name(&self.config, name);
-            match parameters.get(&parameter) {
-                Some(var) if name.starts_with(PROJECTION) => Ok(var.as_tensor().clone()),
-                Some(var) => Ok(var.as_tensor().detach()),
-                None => Err(uard_core::Error::ParameterMismatch {
-                    origin: "parameters of a frozen text model".to_owned(),
-                    problem: "missing",
-                    name: parameter,
-                }
-                .into()),
-            }
-        })?;
-        Ok(frozen.with_matmul(self.matmul))
-    }
-
     /// An encoder with the tensors that `make` gives.
     fn make(config: &TransformerConfig, joint_width: usize, make: &mut MakeTensor) -> Result<Self> {
         let (width, epsilon) = (config.hidden_size, config.layer_norm_eps);
@@ -133,7 +110,6 @@ impl TextTransformer {
         });
         Ok(Self {
             config: config.clone(),
-            joint_width,
             words: Embedding::new(words, width),
             positions: Embedding::new(positions, width),
             segment,

@@ -123,7 +123,7 @@ fn stored(tensors: BTreeMap<String, Tensor>) -> Weights {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.safetensors");
     safetensors::save(&tensors.into_iter().collect(), &path).unwrap();
-    Weights::from_bytes("tiny.safetensors", std::fs::read(path).unwrap()).unwrap()
+    Weights::open(&path).unwrap()
 }
 
 impl Case {

@@ -415,30 +415,6 @@ fn gradients_match_finite_differences() {
 }
 
 #[test]
-fn a_frozen_model_gives_the_same_words_and_gets_no_gradient() {
-    for family in ALL {
-        let (parameters, encoder) = encoder(&tiny(family));
-        let batch = batch(&captions(&RAGGED));
-        let learning = encoder.forward(&batch, None).unwrap();
-        let frozen = encoder.clone().frozen(&parameters).unwrap();
-        assert!(!frozen.states(&batch, None).unwrap().track_op());
-        let words = frozen.forward(&batch, None).unwrap();
-        assert_same_bytes(words.rows(), learning.rows());
-        let gradients = loss(words.rows()).unwrap().backward().unwrap();
-        for (name, var) in parameters.iter() {
-            assert_eq!(
-                gradients.get(var).is_some(),
-                !name.starts_with(&prefix(family)),
-                "{name}"
-            );
-        }
-        let others = Parameters::new(&Device::Cpu);
-        let message = encoder.frozen(&others).unwrap_err().to_string();
-        assert!(message.contains("missing"), "{message}");
-    }
-}
-
-#[test]
 fn dropout_depends_on_the_step_and_a_rate_of_zero_drops_nothing() {
     let draws = Draws::new(4);
     let run = |config: &TransformerConfig, step: Option<&[u64]>| {
