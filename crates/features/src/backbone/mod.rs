@@ -19,9 +19,6 @@ pub(crate) mod trunk;
 mod vit;
 mod window;
 
-#[cfg(test)]
-mod reference;
-
 pub use candle::CandleModel;
 pub use convolution::{Channels, Convolution, Kernel, Nonlinearity};
 pub use error::VisionError;
@@ -41,3 +38,8 @@ pub use vit::{
     FILES as VISION_FILES, Tokens, VisionConfig, VisionFamily, open_folder as open_vision_folder,
 };
 pub use window::Window;
+
+#[cfg(test)]
+mod tests {
+    pub mod reference;
+}

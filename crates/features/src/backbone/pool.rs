@@ -197,7 +197,7 @@ mod tests {
     use uard_core::random::{Draws, uniform};
 
     use super::*;
-    use crate::backbone::reference::{self, Map};
+    use crate::backbone::tests::reference::{self, Map};
 
     /// The tolerance for sums of at most 49 numbers in f32.
     const TOLERANCE: f32 = 1e-6;

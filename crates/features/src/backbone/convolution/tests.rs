@@ -8,7 +8,7 @@ use uard_core::random::{Draws, uniform};
 
 use super::*;
 use crate::backbone::maps::Size;
-use crate::backbone::reference::{self, Map};
+use crate::backbone::tests::reference::{self, Map};
 
 /// The most that an addition in f32 rounds by, relative to the sum of the products' absolute
 /// values: half a unit in the last place.

@@ -1,7 +1,7 @@
 //! The GRU encoder: an embedding and a bidirectional GRU, from captions to words of the joint space.
 //!
 //! Start at [`TextEncoder`]. The recurrence exists three times: scalar, as the reference of the tests
-//! ([`mod@reference`]); fast, for the CPU ([`operator`]); and in candle's operations for other
+//! (`tests/reference.rs`); fast, for the CPU ([`operator`]); and in candle's operations for other
 //! devices, with a kernel for the gates on CUDA ([`composed`]). The last two share everything but the
 //! time steps (`pass.rs`).
 
@@ -13,7 +13,6 @@ pub mod composed;
 pub mod kernel;
 pub mod operator;
 mod pass;
-pub mod reference;
 mod schedule;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Tests of the GRU: operator, composed form and scalar reference agree, in values and gradients.
 
+mod reference;
+
 use candle_core::{DType, Device, Tensor, Var};
 use uard_testkit::{assert_close, assert_finite_nonzero, assert_gradients, assert_same_bytes};
 

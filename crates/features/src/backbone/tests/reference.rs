@@ -1,7 +1,7 @@
 //! Convolution and pools as scalar loops over every pixel; tests compare the fast ones with them.
 
-use super::maps::Size;
-use super::window::Window;
+use crate::backbone::maps::Size;
+use crate::backbone::window::Window;
 
 /// The map of one photo, [H, W, F].
 #[derive(Debug, Clone, Copy)]
