@@ -103,7 +103,7 @@ fn vision(config: VisionConfig) -> impl Fn(Matmul) -> Network {
 
 fn peers(criterion: &mut Criterion) {
     let resnet50 = |matmul| {
-        let network = ResNet::R50.load(&weights(), &[Stage::C5], matmul);
+        let network = ResNet::R50.load(&weights(), Stage::C5, matmul);
         network.expect("drawn weights have every name")
     };
     let build = "drawn weights have every name";

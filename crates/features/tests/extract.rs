@@ -32,7 +32,7 @@ fn encoder(height: u32) -> GridBackbone {
         ..ResNet::R18
     };
     let weights = Weights::drawn(Draws::new(3));
-    let network = config.load(&weights, &[Stage::C4], Matmul::F32).unwrap();
+    let network = config.load(&weights, Stage::C4, Matmul::F32).unwrap();
     let preprocessing = Preprocessing {
         fit: Fit::Stretch { width: 48, height },
         ..Preprocessing::IMAGENET

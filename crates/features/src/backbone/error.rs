@@ -6,9 +6,6 @@ use super::maps::Size;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VisionError {
-    /// No stage of a network was requested.
-    #[error("no stage of the network is requested; name at least one of C2 to C5")]
-    NoStage,
     /// Fewer pixels than a window of a network holds.
     #[error(
         "{size} pixels are too few for the network: one of its windows is larger; resize photos to more pixels"

@@ -76,14 +76,13 @@ pub struct GridBackbone {
 }
 
 impl GridBackbone {
-    /// Regions are made of the last map of the network.
+    /// Regions are made of the cells of the network's map.
     ///
     /// # Errors
     /// When photos of the preprocessing's size are too small for the network, or the grid has more
     /// rows or columns than the map.
     pub fn new(network: Network, preprocessing: Preprocessing, cells: Cells) -> Result<Self> {
-        let shapes = network.shapes(preprocessing.size())?;
-        let shape = shapes.last().copied().ok_or(VisionError::NoStage)?;
+        let shape = network.shape(preprocessing.size())?;
         if let Cells::Grid { side } = cells
             && (side == 0 || side > shape[0].min(shape[1]))
         {
@@ -139,14 +138,8 @@ impl GridBackbone {
         for photos in photos.chunks(PHOTOS_AT_ONCE) {
             let pixels = self.preprocessing.apply(photos)?;
             let maps = self.network.forward(&pixels)?;
-            if let Some(maps) = maps.last() {
-                let regions: Vec<GridRegions> = photos
-                    .par_iter()
-                    .enumerate()
-                    .map(|(at, photo)| self.regions_of_map(maps.photo(at), photo))
-                    .collect();
-                found.extend(regions);
-            }
+            let photos = photos.par_iter().enumerate();
+            found.par_extend(photos.map(|(at, photo)| self.regions_of_map(maps.photo(at), photo)));
         }
         Ok(found)
     }
@@ -237,7 +230,7 @@ mod tests {
             ..ResNet::R18
         };
         let weights = Weights::drawn(Draws::new(2));
-        let network = config.load(&weights, &[Stage::C4], Matmul::F32)?;
+        let network = config.load(&weights, Stage::C4, Matmul::F32)?;
         let preprocessing = Preprocessing {
             fit,
             ..Preprocessing::IMAGENET

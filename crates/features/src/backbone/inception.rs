@@ -7,7 +7,7 @@ use super::folding::ConvolutionNames;
 use super::network::{Architecture, Network};
 use super::number::Number;
 use super::pool::{Pool, Pooling, SizeRounding};
-use super::trunk::{Branch, Layer, Step, Trunk};
+use super::trunk::{Layer, Step, Trunk};
 use super::window::Window;
 use crate::Result;
 use uard_hub::weights::Weights;
@@ -39,7 +39,7 @@ impl Default for InceptionV3 {
 }
 
 impl InceptionV3 {
-    /// Reads the weights. The network has one map, that of `Mixed_7a`.
+    /// Reads the weights. The network returns the maps of `Mixed_7a`.
     ///
     /// # Errors
     /// When a weight is missing or has another shape; the error names it.
@@ -71,10 +71,8 @@ impl InceptionV3 {
             builder.mixed_6(block, middle)?;
         }
         builder.mixed_7a()?;
-        let outputs = vec![builder.layers.len() - 1];
         Ok(Trunk {
             layers: builder.layers,
-            outputs,
         })
     }
 }
@@ -116,7 +114,7 @@ impl<T: Number> Builder<'_, T> {
     }
 
     /// Convolutions of a block that run one after the other.
-    fn chain(&self, block: &str, layers: &[ChainLayer<'_>]) -> Result<Branch<T>> {
+    fn chain(&self, block: &str, layers: &[ChainLayer<'_>]) -> Result<Vec<Step<T>>> {
         let mut inputs = self.channels;
         let mut chain = Vec::new();
         for &(name, outputs, window) in layers {
@@ -125,18 +123,18 @@ impl<T: Number> Builder<'_, T> {
             chain.push(self.convolution(&name, channels, window)?);
             inputs = outputs;
         }
-        let ends = chain.pop().into_iter().collect();
-        Ok(Branch { chain, ends })
+        Ok(chain)
     }
 
     /// An average pool and a convolution after it.
-    fn pooled(&self, block: &str, outputs: usize) -> Result<Branch<T>> {
-        let mut branch = self.chain(block, &[("branch_pool", outputs, POINT)])?;
-        branch.chain.push(Step::Pool(Pool {
+    fn pooled(&self, block: &str, outputs: usize) -> Result<Vec<Step<T>>> {
+        let pool = Step::Pool(Pool {
             window: Window::square(3, 1, 1),
             rounding: SizeRounding::Floor,
             pooling: Pooling::Average,
-        }));
+        });
+        let mut branch = vec![pool];
+        branch.extend(self.chain(block, &[("branch_pool", outputs, POINT)])?);
         Ok(branch)
     }
 
@@ -163,7 +161,7 @@ impl<T: Number> Builder<'_, T> {
         Ok(())
     }
 
-    fn push_mixed(&mut self, branches: Vec<Branch<T>>, channels: usize) {
+    fn push_mixed(&mut self, branches: Vec<Vec<Step<T>>>, channels: usize) {
         self.layers.push(Layer::Mixed(branches));
         self.channels = channels;
     }
@@ -207,7 +205,7 @@ impl<T: Number> Builder<'_, T> {
                     ("branch3x3dbl_3", 96, HALVING),
                 ],
             )?,
-            max_pool_branch(),
+            vec![max_pool()],
         ];
         let channels = 384 + 96 + self.channels;
         self.push_mixed(branches, channels);
@@ -260,7 +258,7 @@ impl<T: Number> Builder<'_, T> {
                     ("branch7x7x3_4", 192, HALVING),
                 ],
             )?,
-            max_pool_branch(),
+            vec![max_pool()],
         ];
         let channels = 320 + 192 + self.channels;
         self.push_mixed(branches, channels);
@@ -274,12 +272,4 @@ fn max_pool<T>() -> Step<T> {
         rounding: SizeRounding::Floor,
         pooling: Pooling::Max,
     })
-}
-
-/// A max pool beside the convolutions of a block.
-fn max_pool_branch<T>() -> Branch<T> {
-    Branch {
-        chain: Vec::new(),
-        ends: vec![max_pool()],
-    }
 }

@@ -6,7 +6,6 @@ use uard_linalg::matmul::Matmul;
 use super::candle::CandleNetwork;
 use super::error::VisionError;
 use super::maps::{Maps, Size};
-use super::number::Number;
 use super::trunk::Trunk;
 use super::vit::VisionTransformer;
 use crate::{Error, Result};
@@ -51,19 +50,19 @@ impl Network {
         }
     }
 
-    /// Height, width and channels of each of its maps, for pixels of a height and width.
+    /// Height, width and channels of a photo's map, for pixels of a height and width.
     ///
     /// # Errors
     /// When the pixels are fewer than a window of the network holds, or when a network of
     /// candle-transformers was built for another height and width.
-    pub fn shapes(&self, size: Size) -> Result<Vec<[usize; 3]>> {
-        let shapes = match &self.architecture {
-            Architecture::ConvolutionsF32(trunk) => trunk.shapes(size, COLOURS),
-            Architecture::ConvolutionsBf16(trunk) => trunk.shapes(size, COLOURS),
-            Architecture::Transformer(network) => network.shape(size).map(|shape| vec![shape]),
-            Architecture::Candle(network) => return Ok(vec![network.shape(size)?]),
+    pub fn shape(&self, size: Size) -> Result<[usize; 3]> {
+        let shape = match &self.architecture {
+            Architecture::ConvolutionsF32(trunk) => trunk.shape(size, COLOURS),
+            Architecture::ConvolutionsBf16(trunk) => trunk.shape(size, COLOURS),
+            Architecture::Transformer(network) => network.shape(size),
+            Architecture::Candle(network) => return network.shape(size),
         };
-        shapes.ok_or(Error::Vision(VisionError::TooFewPixels { size }))
+        shape.ok_or(Error::Vision(VisionError::TooFewPixels { size }))
     }
 
     /// Height and width of the pixels that the cells cover, from the upper left corner on: all of
@@ -75,15 +74,15 @@ impl Network {
         }
     }
 
-    /// The maps of a batch of photos, computed on all threads. The maps of a photo depend on its
-    /// own pixels only, to the last bit.
+    /// The maps of a batch of photos, computed on all threads. The map of a photo depends on its own
+    /// pixels only, to the last bit.
     ///
     /// # Shapes
-    /// `pixels` [N, H, W, 3], normalised as the network expects; each map is [N, H', W', F].
+    /// `pixels` [N, H, W, 3], normalised as the network expects; the maps are [N, H', W', F].
     ///
     /// # Errors
-    /// Those of [`shapes`](Self::shapes); when the pixels do not have three colours.
-    pub fn forward(&self, pixels: &Maps<f32>) -> Result<Vec<Maps<f32>>> {
+    /// Those of [`shape`](Self::shape); when the pixels do not have three colours.
+    pub fn forward(&self, pixels: &Maps<f32>) -> Result<Maps<f32>> {
         if pixels.channels() != COLOURS {
             return Err(Error::Core(uard_core::Error::ShapeMismatch {
                 tensor: "pixels".to_owned(),
@@ -92,21 +91,12 @@ impl Network {
                 found: pixels.channels(),
             }));
         }
-        let shapes = self.shapes(pixels.size())?;
+        let shape = self.shape(pixels.size())?;
         match &self.architecture {
-            Architecture::ConvolutionsF32(trunk) => run(trunk, pixels),
-            Architecture::ConvolutionsBf16(trunk) => run(trunk, pixels),
-            Architecture::Transformer(transformer) => {
-                let maps = shapes.into_iter();
-                let maps = maps.map(|shape| transformer.forward(pixels, shape));
-                maps.collect()
-            }
-            Architecture::Candle(network) => Ok(vec![network.forward(pixels)?]),
+            Architecture::ConvolutionsF32(trunk) => Ok(trunk.forward_pixels(pixels)?.widened()),
+            Architecture::ConvolutionsBf16(trunk) => Ok(trunk.forward_pixels(pixels)?.widened()),
+            Architecture::Transformer(transformer) => transformer.forward(pixels, shape),
+            Architecture::Candle(network) => network.forward(pixels),
         }
     }
-}
-
-fn run<T: Number>(trunk: &Trunk<T>, pixels: &Maps<f32>) -> Result<Vec<Maps<f32>>> {
-    let maps = trunk.forward_pixels(pixels)?;
-    Ok(maps.iter().map(Maps::widened).collect())
 }

@@ -1,13 +1,12 @@
 //! ResNet-18 to 101 without their classifier.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use uard_linalg::matmul::Matmul;
 
 mod blocks;
 
 use self::blocks::{Builder, StrideOrDilation};
 pub(crate) use self::blocks::{ResNetNames, ResNetWeights};
-use super::error::VisionError;
 use super::network::{Architecture, Network};
 use super::number::Number;
 use super::trunk::Trunk;
@@ -38,8 +37,7 @@ pub enum StrideOn {
 }
 
 /// A stage of a ResNet. The names C2 to C5 are those of its feature maps in papers on feature pyramids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// `layer1`: maps of a quarter of the pixels' height and width.
     C2,
@@ -99,20 +97,19 @@ impl ResNet {
         }
     }
 
-    /// Reads the weights of all layers up to the last of `stages`. The network returns the map of
-    /// each of these stages, in ascending order.
+    /// Reads the weights of all layers up to the stage `last`, whose maps the network returns.
     ///
     /// # Errors
-    /// When a weight is missing or has another shape (the error names it); when `stages` is empty.
-    pub fn load(&self, weights: &Weights, stages: &[Stage], matmul: Matmul) -> Result<Network> {
+    /// When a weight is missing or has another shape; the error names it.
+    pub fn load(&self, weights: &Weights, last: Stage, matmul: Matmul) -> Result<Network> {
         let weights = ResNetWeights {
             weights,
             prefix: "",
             names: ResNetNames::Torchvision,
         };
         Ok(Network::new(match matmul {
-            Matmul::F32 => Architecture::ConvolutionsF32(self.trunk(weights, stages)?),
-            Matmul::Bf16 => Architecture::ConvolutionsBf16(self.trunk(weights, stages)?),
+            Matmul::F32 => Architecture::ConvolutionsF32(self.trunk(weights, last)?),
+            Matmul::Bf16 => Architecture::ConvolutionsBf16(self.trunk(weights, last)?),
         }))
     }
 
@@ -130,24 +127,19 @@ impl ResNet {
         }
     }
 
-    /// Reads the layers up to the last of `stages`, whose maps are returned.
+    /// Reads the layers up to the stage `last`, whose maps are returned.
     pub(crate) fn trunk<T: Number>(
         &self,
         weights: ResNetWeights<'_>,
-        stages: &[Stage],
+        last: Stage,
     ) -> Result<Trunk<T>> {
-        let last = stages.iter().max().ok_or(VisionError::NoStage)?;
         let mut builder = Builder::new(*self, weights);
         let mut layers = builder.stem()?;
-        let mut outputs = Vec::new();
-        for stage in Stage::ALL.into_iter().filter(|stage| stage <= last) {
+        for stage in Stage::ALL.into_iter().filter(|stage| *stage <= last) {
             let stride = if stage == Stage::C2 { 1 } else { 2 };
             layers.extend(builder.stage(stage, StrideOrDilation::Stride(stride))?);
-            if stages.contains(&stage) {
-                outputs.push(layers.len() - 1);
-            }
         }
-        Ok(Trunk { layers, outputs })
+        Ok(Trunk { layers })
     }
 
     /// Reads stage C5 alone, which runs on maps of C4. It keeps their height and width: its windows
@@ -156,7 +148,6 @@ impl ResNet {
         let mut builder = Builder::new(*self, weights);
         builder.channels = self.channels(Stage::C4);
         let layers = builder.stage(Stage::C5, StrideOrDilation::Dilation(2))?;
-        let outputs = vec![layers.len() - 1];
-        Ok(Trunk { layers, outputs })
+        Ok(Trunk { layers })
     }
 }

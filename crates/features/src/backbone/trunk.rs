@@ -15,20 +15,13 @@ pub(crate) enum Step<T> {
     Pool(Pool),
 }
 
-/// `chain` holds steps that run one after the other. Each step of `ends` reads the output of the
-/// chain; the outputs of the ends are concatenated.
-#[derive(Debug)]
-pub(crate) struct Branch<T> {
-    pub chain: Vec<Step<T>>,
-    pub ends: Vec<Step<T>>,
-}
-
 /// A layer of a network.
 #[derive(Debug)]
 pub(crate) enum Layer<T> {
     Step(Step<T>),
-    /// Branches that read the same input; their channels are concatenated in order.
-    Mixed(Vec<Branch<T>>),
+    /// Branches that read the same input, each of steps that run one after the other; the channels
+    /// of their last steps are concatenated in order.
+    Mixed(Vec<Vec<Step<T>>>),
     /// The input is added to the output of the last convolution of `body`, after the convolution
     /// `shortcut` where their shapes differ.
     Residual {
@@ -37,13 +30,10 @@ pub(crate) enum Layer<T> {
     },
 }
 
-/// Layers that run one after the other, and which of their maps are returned.
+/// Layers that run one after the other.
 #[derive(Debug)]
 pub(crate) struct Trunk<T> {
     pub layers: Vec<Layer<T>>,
-    /// Indices of the layers whose maps are returned, ascending; the last index is that of the last
-    /// layer.
-    pub outputs: Vec<usize>,
 }
 
 impl<T: Number> Step<T> {
@@ -87,33 +77,27 @@ impl<T: Number> Step<T> {
     }
 }
 
-impl<T: Number> Branch<T> {
-    /// Height, width and channels of the output of each end.
-    fn outputs(&self, input: [usize; 3]) -> Option<Vec<[usize; 3]>> {
-        let mut chain = self.chain.iter();
-        let before = chain.try_fold(input, |shape, step| step.output(shape))?;
-        self.ends.iter().map(|end| end.output(before)).collect()
+/// Runs the steps of a branch. The last writes its output to the target, from the target's channel
+/// on; returns how many channels these are.
+fn run_branch<T: Number>(
+    branch: &[Step<T>],
+    input: &Maps<T>,
+    target: Target<'_, T>,
+    buffers: &mut Buffers<T>,
+) -> usize {
+    let Some((last, steps)) = branch.split_last() else {
+        return 0;
+    };
+    let mut before: Option<Maps<T>> = None;
+    for step in steps {
+        let maps = step.run(before.as_ref().unwrap_or(input), buffers);
+        buffers.give(before.replace(maps));
     }
-
-    /// Runs the branch, writes its output to the target from the target's channel on, and returns
-    /// how many channels were written.
-    fn run(&self, input: &Maps<T>, target: Target<'_, T>, buffers: &mut Buffers<T>) -> usize {
-        let Target { maps, channel } = target;
-        let mut before: Option<Maps<T>> = None;
-        for step in &self.chain {
-            let maps = step.run(before.as_ref().unwrap_or(input), buffers);
-            buffers.give(before.replace(maps));
-        }
-        let input = before.as_ref().unwrap_or(input);
-        let mut at = channel;
-        for end in &self.ends {
-            let target = Target { maps, channel: at };
-            end.run_into(input, target);
-            at += end.channels(input.channels());
-        }
-        buffers.give(before);
-        at - channel
-    }
+    let input = before.as_ref().unwrap_or(input);
+    last.run_into(input, target);
+    let channels = last.channels(input.channels());
+    buffers.give(before);
+    channels
 }
 
 impl<T: Number> Layer<T> {
@@ -123,10 +107,13 @@ impl<T: Number> Layer<T> {
         match self {
             Self::Step(step) => step.output(input),
             Self::Mixed(branches) => {
-                let ends = branches.iter().map(|branch| branch.outputs(input));
-                let ends = ends.collect::<Option<Vec<_>>>()?.concat();
-                let channels = ends.iter().map(|[.., channels]| channels).sum();
-                let [height, width, _] = *ends.first()?;
+                let outputs = branches.iter().map(|branch| {
+                    let mut steps = branch.iter();
+                    steps.try_fold(input, |shape, step| step.output(shape))
+                });
+                let outputs = outputs.collect::<Option<Vec<_>>>()?;
+                let channels = outputs.iter().map(|[.., channels]| channels).sum();
+                let [height, width, _] = *outputs.first()?;
                 Some([height, width, channels])
             }
             Self::Residual { body, .. } => {
@@ -152,7 +139,7 @@ impl<T: Number> Layer<T> {
                         maps: &mut maps,
                         channel,
                     };
-                    channel += branch.run(input, target, buffers);
+                    channel += run_branch(branch, input, target, buffers);
                 }
                 maps
             }
@@ -196,50 +183,37 @@ fn convolved<T: Number>(
 }
 
 impl<T: Number> Trunk<T> {
-    /// Height, width and channels of each of the returned maps, for an input of a size and number
-    /// of channels; `None` where the pixels are fewer than a window holds.
-    pub fn shapes(&self, size: Size, channels: usize) -> Option<Vec<[usize; 3]>> {
-        let mut shape = [size.height, size.width, channels];
-        let mut shapes = Vec::new();
-        for (at, layer) in self.layers.iter().enumerate() {
-            shape = layer.output(shape)?;
-            if self.outputs.contains(&at) {
-                shapes.push(shape);
-            }
-        }
-        Some(shapes)
+    /// Height, width and channels of the last layer's maps, for an input of a size and number of
+    /// channels; `None` where the pixels are fewer than a window holds.
+    pub fn shape(&self, size: Size, channels: usize) -> Option<[usize; 3]> {
+        let input = [size.height, size.width, channels];
+        let mut layers = self.layers.iter();
+        layers.try_fold(input, |shape, layer| layer.output(shape))
     }
 
     /// Rounds pixels to `T` and runs all layers.
     ///
     /// # Errors
     /// When the pixels are fewer than a window holds.
-    pub fn forward_pixels(&self, pixels: &Maps<f32>) -> Result<Vec<Maps<T>>> {
+    pub fn forward_pixels(&self, pixels: &Maps<f32>) -> Result<Maps<T>> {
         let size = pixels.size();
-        let shapes = self.shapes(size, pixels.channels());
-        shapes.ok_or(Error::Vision(VisionError::TooFewPixels { size }))?;
+        let shape = self.shape(size, pixels.channels());
+        shape.ok_or(Error::Vision(VisionError::TooFewPixels { size }))?;
         let values = pixels.values().iter().map(|x| T::from_f32(*x)).collect();
         let pixels = Maps::new(values, pixels.shape());
         Ok(self.forward(pixels, &mut Buffers::new()))
     }
 
-    /// Runs all layers; returns the maps of the layers in `outputs`.
+    /// Runs all layers; returns the maps of the last.
     ///
     /// # Panics
-    /// When [`shapes`](Self::shapes) returns `None`.
-    pub fn forward(&self, pixels: Maps<T>, buffers: &mut Buffers<T>) -> Vec<Maps<T>> {
-        let mut kept = Vec::new();
+    /// When [`shape`](Self::shape) returns `None`.
+    pub fn forward(&self, pixels: Maps<T>, buffers: &mut Buffers<T>) -> Maps<T> {
         let mut maps = pixels;
-        for (at, layer) in self.layers.iter().enumerate() {
+        for layer in &self.layers {
             let next = layer.run(&maps, buffers);
-            let before = std::mem::replace(&mut maps, next);
-            if at > 0 && self.outputs.contains(&(at - 1)) {
-                kept.push(before);
-            } else {
-                buffers.give(before);
-            }
+            buffers.give(std::mem::replace(&mut maps, next));
         }
-        kept.push(maps);
-        kept
+        maps
     }
 }

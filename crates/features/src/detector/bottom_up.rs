@@ -137,7 +137,7 @@ impl BottomUpAttention {
         let anchors = self.anchors.count();
         let proposals = ProposalNetwork::read(weights, names, channels, anchors, self.proposals)?;
         Ok(Network {
-            trunk: self.resnet.trunk(prefixed("backbone."), &[Stage::C4])?,
+            trunk: self.resnet.trunk(prefixed("backbone."), Stage::C4)?,
             shapes: self.anchors.around_zero(),
             proposals,
             pool: RoiPool {

@@ -36,8 +36,8 @@ pub(super) trait DetectorLayers: fmt::Debug + Send + Sync {
     /// F, the width of a region's features.
     fn width(&self) -> usize;
 
-    /// The maps that regions are pooled from.
-    fn maps(&self, pixels: &Maps<f32>) -> Result<Vec<Maps<f32>>>;
+    /// The map that regions are pooled from.
+    fn maps(&self, pixels: &Maps<f32>) -> Result<Maps<f32>>;
 
     /// Regions, with boxes in pixels of the scaled photo.
     fn regions(&self, photo: &ScaledPhoto) -> Result<DetectedRegions>;
@@ -96,14 +96,14 @@ impl Detector {
         self.matmul
     }
 
-    /// The maps of a photo that regions are pooled from, the largest first.
+    /// The map of a photo that regions are pooled from.
     ///
     /// # Shapes
-    /// Each map is [1, H, W, F]; H and W depend on the photo.
+    /// The map is [1, H, W, F]; H and W depend on the photo.
     ///
     /// # Errors
     /// When the scaled photo is smaller than a window of the network.
-    pub fn maps(&self, photo: &Photo) -> Result<Vec<Maps<f32>>> {
+    pub fn maps(&self, photo: &Photo) -> Result<Maps<f32>> {
         let scaled = self.settings.scaling.apply(photo);
         self.layers.maps(&scaled.pixels)
     }

@@ -241,7 +241,7 @@ impl EncoderOptions {
     fn resnet(self, weights: &Path, config: ResNet) -> Result<OpenEncoder> {
         let preprocessing = Preprocessing::IMAGENET.stretched(224);
         self.grid(weights, preprocessing, |weights| {
-            config.load(weights, &[Stage::C5], self.matmul)
+            config.load(weights, Stage::C5, self.matmul)
         })
     }
 

@@ -156,7 +156,7 @@ fn cells_of_every_family_equal_those_of_the_published_code() {
     let expected = safetensors::load(goldens().join("expected.safetensors"), &Device::Cpu).unwrap();
     for case in cases() {
         let network = case.load(&weights(&shapes(case.name))).unwrap();
-        let map = network.forward(&case.pixels()).unwrap().remove(0);
+        let map = network.forward(&case.pixels()).unwrap();
         let width = map.channels();
         let cells = map.values().chunks_exact(width).step_by(case.every);
         let cells: Vec<f32> = cells.flatten().copied().collect();
@@ -198,7 +198,7 @@ fn a_photo_alone_and_any_number_of_threads_give_the_same_bytes() {
         let run = |threads: usize, pixels: &Maps<f32>| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             let pool = pool.build().unwrap();
-            pool.install(|| network.forward(pixels).unwrap().remove(0))
+            pool.install(|| network.forward(pixels).unwrap())
         };
         let (alone, together) = (run(1, &one), run(3, &two));
         assert_eq!(alone.values(), together.photo(1), "{}", case.name);
@@ -261,7 +261,7 @@ fn weights_that_do_not_fit_are_refused_by_name() {
 fn pixels_of_another_size_are_refused() {
     let [fast, ..] = cases();
     let network = fast.load(&weights(&shapes("fastvit"))).unwrap();
-    let error = network.shapes(Size::new(64, 96)).unwrap_err().to_string();
+    let error = network.shape(Size::new(64, 96)).unwrap_err().to_string();
     assert!(
         error.contains("64 x 96 pixels, expected 96 x 96"),
         "{error}"
@@ -281,10 +281,10 @@ fn published_sizes_are_built_and_run() {
         let model = CandleModel::named(name).unwrap();
         let network = model.load(&Weights::drawn(Draws::new(5))).unwrap();
         let size = model.preprocessing().size();
-        assert_eq!(network.shapes(size).unwrap(), [shape], "{name}");
+        assert_eq!(network.shape(size).unwrap(), shape, "{name}");
         let shape_of_pixels = [1, size.height, size.width, 3];
         let pixels = Maps::new(vec![0.5; shape_of_pixels.iter().product()], shape_of_pixels);
-        let map = network.forward(&pixels).unwrap().remove(0);
+        let map = network.forward(&pixels).unwrap();
         assert_eq!(map.shape(), [1, shape[0], shape[1], shape[2]], "{name}");
     }
 }

@@ -57,7 +57,7 @@ fn maps(pixels: &Tensor) -> Maps<f32> {
 
 /// The tokens of a network as PyTorch's [N, P, F].
 fn tokens(network: &Network, pixels: &Tensor) -> Tensor {
-    let maps = network.forward(&maps(pixels)).unwrap().remove(0);
+    let maps = network.forward(&maps(pixels)).unwrap();
     let [photos, rows, columns, width] = maps.shape();
     let shape = (photos, rows * columns, width);
     Tensor::from_vec(maps.values().to_vec(), shape, &Device::Cpu).unwrap()

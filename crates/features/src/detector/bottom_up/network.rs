@@ -34,17 +34,15 @@ impl<T: Number> DetectorLayers for Network<T> {
         self.predictor.width
     }
 
-    fn maps(&self, pixels: &Maps<f32>) -> Result<Vec<Maps<f32>>> {
-        let maps = self.trunk.forward_pixels(pixels)?;
-        Ok(maps.iter().map(Maps::widened).collect())
+    fn maps(&self, pixels: &Maps<f32>) -> Result<Maps<f32>> {
+        Ok(self.trunk.forward_pixels(pixels)?.widened())
     }
 
     fn regions(&self, photo: &ScaledPhoto) -> Result<DetectedRegions> {
-        let maps = self.trunk.forward_pixels(&photo.pixels)?;
-        let map = &maps[0];
+        let map = self.trunk.forward_pixels(&photo.pixels)?;
         let anchors = over_cells(&self.shapes, map.size(), STRIDE);
-        let proposals = self.proposals.propose(map, &anchors, photo.size)?;
-        let features = self.features(map, &proposals);
+        let proposals = self.proposals.propose(&map, &anchors, photo.size)?;
+        let features = self.features(&map, &proposals);
         self.predictor
             .regions(&proposals, &features, photo.size, &self.limits)
     }
@@ -57,12 +55,11 @@ impl<T: Number> Network<T> {
         let mut features = Vec::with_capacity(boxes.len() * self.width());
         for boxes in boxes.chunks(REGIONS_AT_ONCE) {
             let pooled = self.pool.forward(map, boxes);
-            for maps in self.res5.forward(pooled, &mut buffers) {
-                for region in 0..boxes.len() {
-                    features.extend(mean(maps.photo(region), maps.channels()));
-                }
-                buffers.give(maps);
+            let maps = self.res5.forward(pooled, &mut buffers);
+            for region in 0..boxes.len() {
+                features.extend(mean(maps.photo(region), maps.channels()));
             }
+            buffers.give(maps);
         }
         features
     }
