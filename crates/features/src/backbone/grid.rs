@@ -1,5 +1,6 @@
 //! Regions without a detector: the cells of a feature map, or means over a grid of them.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -10,6 +11,7 @@ use super::maps::Size;
 use super::network::Network;
 use super::photo::Photo;
 use super::preprocessing::{Placement, Preprocessing};
+use crate::extract::PhotoRegions;
 use crate::{Error, Result};
 
 /// The number of photos in a batch: enough that a kernel read from memory is used often, few enough
@@ -30,18 +32,6 @@ pub enum Cells {
         /// Rows and columns of the grid, at most as many as the map has.
         side: usize,
     },
-}
-
-/// The regions of a photo.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GridRegions {
-    /// The features of the regions, [R, F], row by row of the grid.
-    pub features: Vec<f32>,
-    /// R boxes (x1, y1, x2, y2) in pixels of the upright photo.
-    ///
-    /// A cell's box is its share of the preprocessed photo. Its receptive field is larger, because
-    /// windows overlap.
-    pub boxes: Vec<[f32; 4]>,
 }
 
 /// A frozen network with the preprocessing of its photos and the choice of regions.
@@ -128,12 +118,15 @@ impl GridBackbone {
     /// The regions of each photo, computed on all threads. They depend on that photo only, to the
     /// last bit.
     ///
+    /// A cell's box is its share of the preprocessed photo. Its receptive field is larger, because
+    /// windows overlap.
+    ///
     /// # Shapes
-    /// For each photo `features` [R, F] and R `boxes`.
+    /// For each photo `features` [R, F], row by row of the grid, and R `boxes`.
     ///
     /// # Errors
     /// When a photo cannot be resized. For an empty slice the result is empty.
-    pub fn regions(&self, photos: &[Photo]) -> Result<Vec<GridRegions>> {
+    pub fn regions(&self, photos: &[Photo]) -> Result<Vec<PhotoRegions>> {
         let mut found = Vec::with_capacity(photos.len());
         for photos in photos.chunks(PHOTOS_AT_ONCE) {
             let pixels = self.preprocessing.apply(photos)?;
@@ -153,13 +146,14 @@ impl GridBackbone {
     }
 
     /// Makes the regions of one photo from its map [H, W, F].
-    fn regions_of_map(&self, map: &[f32], photo: &Photo) -> GridRegions {
+    fn regions_of_map(&self, map: &[f32], photo: &Photo) -> PhotoRegions {
         let grid = self.grid();
         let [height, width, channels] = self.shape;
         let placement = self.preprocessing.placement(photo);
-        let mut regions = GridRegions {
+        let mut regions = PhotoRegions {
             features: Vec::with_capacity(grid.area() * channels),
             boxes: Vec::with_capacity(grid.area()),
+            extras: BTreeMap::new(),
         };
         for row in 0..grid.height {
             for column in 0..grid.width {

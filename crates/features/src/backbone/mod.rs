@@ -22,7 +22,7 @@ mod window;
 pub use candle::CandleModel;
 pub use convolution::{Channels, Convolution, Kernel, Nonlinearity};
 pub use error::VisionError;
-pub use grid::{Cells, GridBackbone, GridRegions};
+pub use grid::{Cells, GridBackbone};
 pub use inception::InceptionV3;
 pub(crate) use maps::Buffers;
 pub use maps::{Maps, Size};

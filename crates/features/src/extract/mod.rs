@@ -21,7 +21,7 @@ pub use list::{ListedPhoto, PhotoList};
 pub use pipeline::{Extracted, Extraction, Progress, StorePlace, reason};
 
 use crate::Result;
-use crate::backbone::{GridBackbone, GridRegions, Photo};
+use crate::backbone::{GridBackbone, Photo};
 use uard_data::store::Column;
 
 /// A frozen network that finds regions in photos.
@@ -62,20 +62,9 @@ pub struct PhotoRegions {
     pub extras: BTreeMap<String, Column>,
 }
 
-impl From<GridRegions> for PhotoRegions {
-    fn from(regions: GridRegions) -> Self {
-        Self {
-            features: regions.features,
-            boxes: regions.boxes,
-            extras: BTreeMap::new(),
-        }
-    }
-}
-
 impl PhotoEncoder for GridBackbone {
     fn encode(&self, photos: &[Photo]) -> Result<Vec<PhotoRegions>> {
-        let regions = self.regions(photos)?;
-        Ok(regions.into_iter().map(PhotoRegions::from).collect())
+        self.regions(photos)
     }
 
     fn width(&self) -> usize {
