@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::ImportError;
-use super::name;
+use super::{Dump, DumpImage, Indexed, name};
 use crate::store::Source;
 use crate::{Error, Result};
 
@@ -12,10 +12,8 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(super) struct Files {
     /// All files, in the order in which they are read.
-    pub(super) paths: Vec<PathBuf>,
-    /// The number of files that [`next`](Self::next) has returned.
-    pub(super) taken: usize,
-    pub(super) sources: Vec<Source>,
+    paths: Vec<PathBuf>,
+    sources: Vec<Source>,
 }
 
 impl Files {
@@ -31,7 +29,6 @@ impl Files {
     ) -> Result<Self> {
         let mut files = Self {
             paths: Vec::new(),
-            taken: 0,
             sources: Vec::new(),
         };
         for path in paths {
@@ -57,16 +54,17 @@ impl Files {
         Ok(files)
     }
 
-    /// The next file.
-    pub(super) fn next(&mut self) -> Option<PathBuf> {
-        let path = self.paths.get(self.taken)?;
-        self.taken += 1;
-        Some(path.clone())
-    }
-
-    /// The number of returned files and of all files.
-    pub(super) fn progress(&self) -> (u64, u64) {
-        (self.taken as u64, self.paths.len() as u64)
+    /// The files one after the other, each read by `read` as an image.
+    pub(super) fn into_dump(
+        self,
+        read: impl Fn(&Path) -> Result<DumpImage> + 'static,
+    ) -> Box<dyn Dump> {
+        Box::new(Indexed {
+            sources: self.sources,
+            images: self.paths.len(),
+            next: 0,
+            read: move |image: usize| read(&self.paths[image]),
+        })
     }
 }
 

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use hdf5_pure::{ChunkCacheConfig, Dataset, DatasetAccessProperties, File, ReadSeekSource};
 
 use super::error::{ImageLocation, ImportError};
-use super::{Dump, DumpImage, ids, name, only, other_file};
+use super::{Dump, DumpImage, Indexed, ids, name, only, other_file};
 use crate::store::{Entry, Size, Source};
 use crate::{Error, Result};
 
@@ -48,10 +48,9 @@ pub(super) struct Hdf5Dump {
     spatial: Option<Rows>,
     /// The rows of each image, if the regions of all images stand one after the other.
     ranges: Option<Vec<Range<u64>>>,
-    images: usize,
+    pub(super) images: usize,
     /// The ids in the file beside it; without one, the index of each image is its id.
     ids: Option<Vec<String>>,
-    next: usize,
 }
 
 impl Hdf5Dump {
@@ -102,7 +101,21 @@ impl Hdf5Dump {
             spatial,
             ranges,
             images,
+        })
+    }
+
+    /// The images one after the other.
+    pub(super) fn into_dump(self) -> Box<dyn Dump> {
+        let source = Source {
+            name: name(&self.path),
+            bytes: self.bytes,
+            files: 1,
+        };
+        Box::new(Indexed {
+            sources: vec![source],
+            images: self.images,
             next: 0,
+            read: move |image| self.read(image),
         })
     }
 
@@ -112,7 +125,7 @@ impl Hdf5Dump {
         self.features.dataset.chunk_cache_stats().misses()
     }
 
-    fn read(&self, image: usize) -> Result<DumpImage> {
+    pub(super) fn read(&self, image: usize) -> Result<DumpImage> {
         let at = image as u64;
         let (rows, regions) = match &self.ranges {
             Some(ranges) => (ranges[image].clone(), ranges[image].clone().count()),
@@ -139,29 +152,6 @@ impl Hdf5Dump {
                 ..Entry::default()
             },
         })
-    }
-}
-
-impl Dump for Hdf5Dump {
-    fn next_image(&mut self) -> Result<Option<DumpImage>> {
-        let image = self.next;
-        if image == self.images {
-            return Ok(None);
-        }
-        self.next += 1;
-        self.read(image).map(Some)
-    }
-
-    fn sources(&self) -> Vec<Source> {
-        vec![Source {
-            name: name(&self.path),
-            bytes: self.bytes,
-            files: 1,
-        }]
-    }
-
-    fn progress(&self) -> (u64, u64) {
-        (self.next as u64, self.images as u64)
     }
 }
 

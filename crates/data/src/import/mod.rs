@@ -86,6 +86,33 @@ pub struct DumpImage {
     pub entry: Entry,
 }
 
+/// A dump whose images are read by their indices.
+struct Indexed<F> {
+    sources: Vec<Source>,
+    images: usize,
+    next: usize,
+    read: F,
+}
+
+impl<F: Fn(usize) -> Result<DumpImage>> Dump for Indexed<F> {
+    fn next_image(&mut self) -> Result<Option<DumpImage>> {
+        let image = self.next;
+        if image == self.images {
+            return Ok(None);
+        }
+        self.next += 1;
+        (self.read)(image).map(Some)
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        self.sources.clone()
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        (self.next as u64, self.images as u64)
+    }
+}
+
 /// Opens a dump: files for TSV and HDF5, files or folders for npz, one folder for the others.
 /// Several are read one after the other, as one list of images.
 ///
@@ -97,19 +124,13 @@ pub fn open(format: Format, paths: &[PathBuf], split: &str) -> Result<Box<dyn Du
     Ok(match format {
         Format::ButdTsv => Box::new(tsv::TsvDump::open(&tsv::BUTD, paths)?),
         Format::LxmertTsv => Box::new(tsv::TsvDump::open(&tsv::LXMERT, paths)?),
-        Format::Npz => Box::new(npz::NpzDump::open(paths)?),
+        Format::Npz => npz::open(paths)?,
         #[cfg(feature = "hdf5")]
-        Format::Hdf5 => Box::new(hdf5::Hdf5Dump::open(paths)?),
+        Format::Hdf5 => hdf5::Hdf5Dump::open(paths)?.into_dump(),
         #[cfg(not(feature = "hdf5"))]
         Format::Hdf5 => return Err(Error::Import(ImportError::Hdf5NotBuilt)),
-        Format::Cocobu => {
-            let dir = only("cocobu", "one directory", paths)?;
-            Box::new(cocobu::CocobuDump::open(dir)?)
-        }
-        Format::Scan => {
-            let dir = only("scan", "one directory", paths)?;
-            Box::new(scan::ScanDump::open(dir, split)?)
-        }
+        Format::Cocobu => cocobu::open(only("cocobu", "one directory", paths)?)?,
+        Format::Scan => scan::open(only("scan", "one directory", paths)?, split)?,
     })
 }
 

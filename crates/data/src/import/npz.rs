@@ -18,7 +18,7 @@ use super::error::{ImageLocation, Problem};
 use super::folder::{Files, id};
 use super::{Dump, DumpImage, other_file};
 use crate::npy::{Array, decode_f32, decode_i64};
-use crate::store::{Entry, Size, Source};
+use crate::store::{Entry, Size};
 use crate::{Error, Result};
 
 /// The possible names of the array of features.
@@ -33,38 +33,12 @@ const LARGEST_ARRAY: u64 = 64 << 20;
 /// The first bytes of a zip archive, even of an empty one.
 const ZIP: &[u8] = b"PK";
 
-/// An npz file for each image.
-#[derive(Debug)]
-pub(super) struct NpzDump {
-    files: Files,
-}
-
-impl NpzDump {
-    /// Lists the files.
-    ///
-    /// # Errors
-    /// A missing path; a folder without npz files.
-    pub(super) fn open(paths: &[PathBuf]) -> Result<Self> {
-        let files = Files::list(paths, "npz", "an npz file for each image")?;
-        Ok(Self { files })
-    }
-}
-
-impl Dump for NpzDump {
-    fn next_image(&mut self) -> Result<Option<DumpImage>> {
-        match self.files.next() {
-            Some(path) => read(&path).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn sources(&self) -> Vec<Source> {
-        self.files.sources.clone()
-    }
-
-    fn progress(&self) -> (u64, u64) {
-        self.files.progress()
-    }
+/// Lists npz files, one for each image.
+///
+/// # Errors
+/// A missing path; a folder without npz files.
+pub(super) fn open(paths: &[PathBuf]) -> Result<Box<dyn Dump>> {
+    Ok(Files::list(paths, "npz", "an npz file for each image")?.into_dump(read))
 }
 
 fn read(path: &Path) -> Result<DumpImage> {
