@@ -1,7 +1,7 @@
 //! Reads and writes numpy arrays (`.npy`), and checks them before use.
 //!
 //! Large arrays are mapped into memory ([`MappedArray`]), so that only the pages that are read are loaded.
-//! Small ones are read whole ([`read_f32`], [`read_i64`]). [`F32Writer`], [`write_f32`] and [`InPlaceF32`]
+//! Small ones are read whole ([`read_f32`], [`read_i64`]). [`NpyWriter`], [`write_f32`] and [`InPlaceF32`]
 //! write arrays.
 //!
 //! Format versions 1 to 3 are read, little-endian, in C order; everything else is refused with
@@ -24,8 +24,8 @@ pub use error::NpyError;
 use crate::{Error, Result};
 use header::Header;
 pub use in_place::InPlaceF32;
-pub(crate) use write::{EncodedWriter, header};
-pub use write::{F32Writer, write_f32, write_i64};
+pub(crate) use write::header;
+pub use write::{NpyWriter, write_f32, write_i64};
 
 const FLOATS: &str = "'<f2', '<f4' or '<f8'";
 const INTEGERS: &str = "an integer ('<i8', '<i4', ..., '|u1')";

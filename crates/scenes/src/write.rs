@@ -21,7 +21,7 @@ use super::rendering::{Alignment, Rendering, calibrated};
 use super::scene::{CANVAS, Scene};
 use super::things::things;
 use uard_data::dataset::{Thing, Things};
-use uard_data::npy::F32Writer;
+use uard_data::npy::NpyWriter;
 use uard_data::{Error, Result};
 
 /// The format of the files; raised whenever the same configuration would give other files.
@@ -200,9 +200,9 @@ impl SplitWriter<'_> {
         write_lines(&self.file(split, "caps.txt"), texts)?;
         write_lines(&self.file(split, "ids.txt"), ids.iter().map(String::as_str))?;
         let shape = [scenes.len(), REGIONS, FEATURE_WIDTH];
-        let mut features = F32Writer::create(&self.file(split, "ims.npy"), &shape)?;
+        let mut features = NpyWriter::create(&self.file(split, "ims.npy"), &shape)?;
         let shape = [scenes.len(), REGIONS, 4];
-        let mut boxes = F32Writer::create(&self.file(split, "boxes.npy"), &shape)?;
+        let mut boxes = NpyWriter::create(&self.file(split, "boxes.npy"), &shape)?;
         let mut alignments = Alignments {
             captions: Vec::new(),
         };

@@ -12,7 +12,7 @@ use uard_benches::step::Setup;
 use uard_benches::workload::{REGIONS, word_counts};
 use uard_core::random::{Draws, normal, uniform};
 use uard_data::dataset::Split;
-use uard_data::npy::F32Writer;
+use uard_data::npy::NpyWriter;
 use uard_hub::Hub;
 use uard_linalg::matmul::Matmul;
 use uard_training::config::TrainConfig;
@@ -112,7 +112,7 @@ fn write_split(folder: &Path, split: &str, images: usize, setup: &Setup) -> anyh
         things.into_iter().map(|thing| thing as usize).collect()
     };
     let path = folder.join(format!("{split}_ims.npy"));
-    let mut writer = F32Writer::create(&path, &[images, REGIONS, width])?;
+    let mut writer = NpyWriter::create(&path, &[images, REGIONS, width])?;
     let numbers: Vec<usize> = (0..images).collect();
     for some in numbers.chunks(IMAGES_AT_ONCE) {
         let mut values = Vec::with_capacity(some.len() * REGIONS * width);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use uard_attention::{Engine, Precision};
 use uard_core::device::{self, DeviceChoice};
 use uard_data::dataset::Split;
-use uard_data::npy::F32Writer;
+use uard_data::npy::NpyWriter;
 use uard_eval::{GroundTruth, evaluate_folds, expect_folds};
 use uard_model::Checkpoint;
 use uard_relevance::EvaluationThreshold;
@@ -77,7 +77,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let shape = [split.images(), split.captions.len()];
     let out = arguments.similarities.as_deref();
     let out = out
-        .map(|path| F32Writer::create(path, &shape))
+        .map(|path| NpyWriter::create(path, &shape))
         .transpose()?;
     let opened = device::open(arguments.device)?;
     let running = kernel::open(arguments.kernel, arguments.precision, &opened.device)?;

@@ -9,14 +9,14 @@ use super::ElementType;
 use super::NpyError;
 use crate::{Error, Result};
 
-/// Writes an array of f32 piece by piece, so that it is never held in memory as a whole.
+/// Writes an array piece by piece, so that it is never held in memory as a whole.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let path = dir.path().join("two.npy");
-/// use uard_data::npy::{F32Writer, read_f32};
+/// use uard_data::npy::{NpyWriter, read_f32};
 ///
-/// let mut writer = F32Writer::create(&path, &[2, 3])?;
+/// let mut writer = NpyWriter::create(&path, &[2, 3])?;
 /// writer.write(&[1.0, 2.0, 3.0])?;
 /// writer.write(&[4.0, 5.0, 6.0])?;
 /// writer.finish()?;
@@ -24,24 +24,41 @@ use crate::{Error, Result};
 /// # Ok::<(), uard_data::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct F32Writer {
+pub struct NpyWriter {
     path: PathBuf,
     file: BufWriter<UnfinishedFile>,
     shape: Vec<usize>,
+    /// Bytes of a number.
+    size: usize,
+    /// Bytes of numbers that were written.
     written: usize,
 }
 
-impl F32Writer {
-    /// Begins a file with the header of an array of this shape. [`finish`](Self::finish) replaces an
-    /// existing file by it.
+impl NpyWriter {
+    /// Begins a file with the header of an array of f32 of this shape. [`finish`](Self::finish) replaces
+    /// an existing file by it.
     ///
     /// # Errors
     /// The file cannot be created or written.
     pub fn create(path: &Path, shape: &[usize]) -> Result<Self> {
+        Self::encoded(path, ElementType::F32, shape)
+    }
+
+    /// As [`create`](Self::create), for real numbers of any type, which are written as bytes.
+    pub(crate) fn encoded(path: &Path, element: ElementType, shape: &[usize]) -> Result<Self> {
+        Self::begin(path, element.descr(), element.size(), shape)
+    }
+
+    fn begin(path: &Path, descr: &str, size: usize, shape: &[usize]) -> Result<Self> {
+        let file = UnfinishedFile::create(path).map_err(Error::io(path, "create"))?;
+        let mut file = BufWriter::new(file);
+        let header = header(descr, shape);
+        file.write_all(&header).map_err(Error::io(path, "write"))?;
         Ok(Self {
             path: path.to_owned(),
-            file: create(path, "<f4", shape)?,
+            file,
             shape: shape.to_vec(),
+            size,
             written: 0,
         })
     }
@@ -51,8 +68,18 @@ impl F32Writer {
     /// # Errors
     /// The file cannot be written, for example to a full disk.
     pub fn write(&mut self, values: &[f32]) -> Result<()> {
-        self.written += values.len();
-        write_all(&mut self.file, &self.path, values, f32::to_le_bytes)
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        self.write_bytes(&bytes)
+    }
+
+    /// Appends the bytes of numbers in C order.
+    pub(crate) fn write_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.written += bytes.len();
+        let written = self.file.write_all(bytes);
+        written.map_err(Error::io(&self.path, "write"))
     }
 
     /// Checks that the whole shape was written, and gives the file its name.
@@ -60,55 +87,28 @@ impl F32Writer {
     /// # Errors
     /// More or fewer numbers than the shape holds; the file cannot be written.
     pub fn finish(self) -> Result<()> {
-        let expected = self.shape.iter().product();
-        check_count(&self.path, &self.shape, expected, self.written)?;
-        close(self.file, &self.path)
-    }
-}
-
-/// Writes an array of any real type from the bytes of its numbers.
-#[derive(Debug)]
-pub(crate) struct EncodedWriter {
-    path: PathBuf,
-    file: BufWriter<UnfinishedFile>,
-    shape: Vec<usize>,
-    element: ElementType,
-    written: usize,
-}
-
-impl EncodedWriter {
-    /// As [`F32Writer::create`].
-    pub(crate) fn create(path: &Path, element: ElementType, shape: &[usize]) -> Result<Self> {
-        Ok(Self {
-            path: path.to_owned(),
-            file: create(path, element.descr(), shape)?,
-            shape: shape.to_vec(),
-            element,
-            written: 0,
-        })
-    }
-
-    /// Appends the bytes of whole numbers in C order.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.written += bytes.len() / self.element.size();
-        let written = self.file.write_all(bytes);
-        written.map_err(Error::io(&self.path, "write"))
-    }
-
-    /// As [`F32Writer::finish`].
-    pub(crate) fn finish(self) -> Result<()> {
-        let expected = self.shape.iter().product();
-        check_count(&self.path, &self.shape, expected, self.written)?;
-        close(self.file, &self.path)
+        let (expected, found) = (self.shape.iter().product(), self.written / self.size);
+        if expected != found {
+            return Err(NpyError::WrittenCount {
+                path: self.path,
+                shape: self.shape,
+                expected,
+                found,
+            }
+            .into());
+        }
+        let file = self.file.into_inner().map_err(|error| error.into_error());
+        file.and_then(UnfinishedFile::finish)
+            .map_err(Error::io(&self.path, "write"))
     }
 }
 
 /// Writes a whole array of f32.
 ///
 /// # Errors
-/// As [`F32Writer`].
+/// As [`NpyWriter`].
 pub fn write_f32(path: &Path, shape: &[usize], values: &[f32]) -> Result<()> {
-    let mut writer = F32Writer::create(path, shape)?;
+    let mut writer = NpyWriter::create(path, shape)?;
     writer.write(values)?;
     writer.finish()
 }
@@ -116,20 +116,15 @@ pub fn write_f32(path: &Path, shape: &[usize], values: &[f32]) -> Result<()> {
 /// Writes a whole array of i64: counts, indices.
 ///
 /// # Errors
-/// As [`F32Writer`].
+/// As [`NpyWriter`].
 pub fn write_i64(path: &Path, shape: &[usize], values: &[i64]) -> Result<()> {
-    check_count(path, shape, shape.iter().product(), values.len())?;
-    let mut file = create(path, "<i8", shape)?;
-    write_all(&mut file, path, values, i64::to_le_bytes)?;
-    close(file, path)
-}
-
-fn create(path: &Path, descr: &str, shape: &[usize]) -> Result<BufWriter<UnfinishedFile>> {
-    let file = UnfinishedFile::create(path).map_err(Error::io(path, "create"))?;
-    let mut file = BufWriter::new(file);
-    let header = header(descr, shape);
-    file.write_all(&header).map_err(Error::io(path, "write"))?;
-    Ok(file)
+    let mut writer = NpyWriter::begin(path, "<i8", size_of::<i64>(), shape)?;
+    let bytes: Vec<u8> = values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    writer.write_bytes(&bytes)?;
+    writer.finish()
 }
 
 /// A version 1 header, padded so that the numbers begin at a multiple of 64 bytes.
@@ -148,36 +143,4 @@ pub(crate) fn header(descr: &str, shape: &[usize]) -> Vec<u8> {
     bytes.extend((length as u16).to_le_bytes());
     bytes.extend(text.into_bytes());
     bytes
-}
-
-fn write_all<T: Copy, const SIZE: usize>(
-    file: &mut BufWriter<UnfinishedFile>,
-    path: &Path,
-    values: &[T],
-    encode: impl Fn(T) -> [u8; SIZE],
-) -> Result<()> {
-    for &value in values {
-        file.write_all(&encode(value))
-            .map_err(Error::io(path, "write"))?;
-    }
-    Ok(())
-}
-
-fn check_count(path: &Path, shape: &[usize], expected: usize, found: usize) -> Result<()> {
-    if expected == found {
-        return Ok(());
-    }
-    Err(NpyError::WrittenCount {
-        path: path.to_owned(),
-        shape: shape.to_vec(),
-        expected,
-        found,
-    }
-    .into())
-}
-
-fn close(file: BufWriter<UnfinishedFile>, path: &Path) -> Result<()> {
-    let file = file.into_inner().map_err(|error| error.into_error());
-    file.and_then(UnfinishedFile::finish)
-        .map_err(Error::io(path, "write"))
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::feature_store::FeatureStore;
 use super::manifest::BOXES;
-use crate::npy::{EncodedWriter, write_f32, write_i64};
+use crate::npy::{NpyWriter, write_f32, write_i64};
 use crate::{Error, Result};
 
 /// Writes `{split}_ims.npy` (N, R, F) and, beside it, `{split}_ids.txt`, `{split}_boxes.npy`
@@ -40,12 +40,12 @@ pub fn write_padded(store: &FeatureStore, dir: &Path, split: &str) -> Result<()>
 fn features(store: &FeatureStore, path: &Path) -> Result<()> {
     let (images, regions, width) = (store.images(), store.most_regions(), store.width());
     let element = store.element();
-    let mut writer = EncodedWriter::create(path, element, &[images, regions, width])?;
+    let mut writer = NpyWriter::encoded(path, element, &[images, regions, width])?;
     let padding = vec![0; regions * width * element.size()];
     for image in 0..images {
         let bytes = store.feature_bytes(image)?;
-        writer.write(bytes)?;
-        writer.write(&padding[bytes.len()..])?;
+        writer.write_bytes(bytes)?;
+        writer.write_bytes(&padding[bytes.len()..])?;
     }
     writer.finish()
 }
