@@ -9,7 +9,6 @@ mod evaluation;
 mod histogram;
 mod learner;
 mod names;
-pub mod reference;
 mod sampling;
 mod threshold;
 

@@ -1,13 +1,16 @@
 //! Properties of the threshold, the learner and the sampled pairs on random input.
 
+mod reference;
+
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use uard_relevance::reference::{Grid, Hill, errors_on_grid, least_error_on_grid};
 use uard_relevance::{
     CaptionRule, Distribution, DistributionKind, LearnedThreshold, LearnerConfig, Normal, Samples,
     SamplingRule, SimilarityMatrix, ThresholdLearner, Update, error_probability,
     least_error_threshold,
 };
+
+use reference::{Grid, Hill, errors_on_grid, least_error_on_grid};
 
 /// Simpson's rule against `erfc`: steps of 1e-2 spreads and a penalty of 8 leave below 1e-10.
 const INTEGRATION: f64 = 1e-9;

@@ -42,14 +42,6 @@ pub struct Cut {
 /// ```
 /// Integrals are computed by Simpson's rule; 40 standard deviations stand for infinity. The steps
 /// of the grid should be much smaller than a standard deviation.
-///
-/// ```
-/// use uard_relevance::reference::{Grid, Hill, errors_on_grid};
-///
-/// let (relevant, irrelevant) = (Hill { mean: 0.6, std: 0.1 }, Hill { mean: 0.4, std: 0.1 });
-/// let cuts = errors_on_grid(relevant, irrelevant, 1.0, Grid { low: 0.4, high: 0.6, cells: 200 });
-/// assert!((cuts[100].error - 2.0 * 0.158655).abs() < 1e-6);
-/// ```
 pub fn errors_on_grid(relevant: Hill, irrelevant: Hill, penalty: f64, grid: Grid) -> Vec<Cut> {
     let step = (grid.high - grid.low) / grid.cells as f64;
     let mut refused = mass_below(relevant, grid.low);
@@ -66,15 +58,6 @@ pub fn errors_on_grid(relevant: Hill, irrelevant: Hill, penalty: f64, grid: Grid
 }
 
 /// The cut of least J on the grid, the lowest of equals.
-///
-/// ```
-/// use uard_relevance::reference::{Grid, Hill, least_error_on_grid};
-///
-/// let (relevant, irrelevant) = (Hill { mean: 0.6, std: 0.15 }, Hill { mean: 0.2, std: 0.1 });
-/// let grid = Grid { low: 0.2, high: 0.6, cells: 4000 };
-/// let cut = least_error_on_grid(relevant, irrelevant, 1.0, grid);
-/// assert!((cut.threshold - 0.374971).abs() < 1e-4);
-/// ```
 pub fn least_error_on_grid(relevant: Hill, irrelevant: Hill, penalty: f64, grid: Grid) -> Cut {
     let cuts = errors_on_grid(relevant, irrelevant, penalty, grid);
     let mut best = cuts[0];
@@ -108,4 +91,35 @@ fn mass_below(hill: Hill, at: f64) -> f64 {
         .map(|index| lowest + index as f64 * step)
         .map(|from| simpson(hill, from, from + step))
         .sum()
+}
+
+#[test]
+fn an_error_in_the_middle_of_equal_hills_is_a_standard_deviation_from_both() {
+    let [relevant, irrelevant] = [0.6, 0.4].map(|mean| Hill { mean, std: 0.1 });
+    let grid = Grid {
+        low: 0.4,
+        high: 0.6,
+        cells: 200,
+    };
+    let cuts = errors_on_grid(relevant, irrelevant, 1.0, grid);
+    assert!((cuts[100].error - 2.0 * 0.158655).abs() < 1e-6);
+}
+
+#[test]
+fn the_cut_of_least_error_is_that_of_the_closed_form() {
+    let relevant = Hill {
+        mean: 0.6,
+        std: 0.15,
+    };
+    let irrelevant = Hill {
+        mean: 0.2,
+        std: 0.1,
+    };
+    let grid = Grid {
+        low: 0.2,
+        high: 0.6,
+        cells: 4000,
+    };
+    let cut = least_error_on_grid(relevant, irrelevant, 1.0, grid);
+    assert!((cut.threshold - 0.374971).abs() < 1e-4);
 }
