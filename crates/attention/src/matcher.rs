@@ -182,15 +182,8 @@ impl Matcher {
         words: &Words,
         threshold: f64,
     ) -> Result<Similarities> {
-        use crate::kernel::cuda::operator::{SimilarityRequest, similarities};
-        let request = SimilarityRequest {
-            config: &self.config,
-            threshold,
-            regions,
-            words,
-            products: &Products::new(regions, words)?,
-        };
-        let found = similarities(gpu, &request)?;
+        use crate::kernel::cuda::operator::similarities;
+        let found = similarities(gpu, &self.config, threshold, regions, words)?;
         let totals = self.kept(regions, words, Above::default());
         let kept = match self.config.has_masks() {
             true => KeptCount::OnDevice {
@@ -290,7 +283,7 @@ pub(crate) struct Products {
 }
 
 impl Products {
-    fn new(regions: &Regions, words: &Words) -> Result<Self> {
+    pub(crate) fn new(regions: &Regions, words: &Words) -> Result<Self> {
         let (region_rows, word_rows) = (flat_rows(regions.rows())?, flat_rows(words.rows())?);
         Ok(Self {
             relevance: word_rows.matmul(&region_rows.t()?)?,

@@ -12,7 +12,7 @@ use bytemuck::Pod;
 use candle_core::{
     DType, Device, Error as CandleError, Result as CandleResult, Shape, Tensor, WithDType,
 };
-use uard_core::gpu::{Argument, Gpu, Numbers};
+use uard_core::gpu::{Argument, Gpu, Launch, Numbers};
 #[cfg(feature = "cuda")]
 use uard_core::gpu::{
     GpuError,
@@ -21,11 +21,11 @@ use uard_core::gpu::{
 use uard_core::operator::operator;
 use uard_core::{Regions, Words};
 
-use super::pairs::{BatchAnswers, BatchGradients, BatchInputs, BatchShape, PairKernels};
+use super::pairs::{BatchShape, PairKernels, THREADS, side_argument};
 #[cfg(feature = "cuda")]
 use crate::Error;
 use crate::matcher::Products;
-use crate::{MatcherConfig, Result};
+use crate::{MatcherConfig, QuerySide, Result};
 
 /// Similarities of a batch with their graph, and by-products.
 pub(crate) struct KernelOutput {
@@ -55,41 +55,29 @@ pub(crate) fn is_supported(
     }
 }
 
-/// A batch, and the settings with which its similarities are computed.
-pub(crate) struct SimilarityRequest<'a> {
-    pub config: &'a MatcherConfig,
-    pub threshold: f64,
-    pub regions: &'a Regions,
-    pub words: &'a Words,
-    pub products: &'a Products,
-}
-
 /// Similarities of a batch in f32. Its tensors are in the memory of `gpu`, or of the host.
 pub(crate) fn similarities(
     gpu: Arc<dyn Gpu>,
-    request: &SimilarityRequest<'_>,
+    config: &MatcherConfig,
+    threshold: f64,
+    regions: &Regions,
+    words: &Words,
 ) -> Result<KernelOutput> {
-    let SimilarityRequest {
-        regions,
-        words,
-        products,
-        ..
-    } = request;
+    let products = Products::new(regions, words)?;
     let device = products.relevance.device();
-    let shape = batch_shape(regions, words);
     let counts = |counts: &[usize]| {
         let counts: Vec<u32> = counts.iter().map(|&count| count as u32).collect();
         KernelBuffer::new(&*gpu, &Tensor::new(counts, device)?)
     };
-    let shared = gpu.shared_bytes();
+    let (shape, shared) = (batch_shape(regions, words), gpu.shared_bytes());
     let batch = Batch {
-        kernels: PairKernels::new(request.config, request.threshold, shape, shared)?,
+        kernels: PairKernels::new(config, threshold, shape, shared)?,
         region_counts: counts(regions.counts())?,
         word_counts: counts(words.counts())?,
         given: products.all().map(Tensor::detach),
         gpu,
     };
-    let output = batch.forward(shape)?;
+    let output = batch.forward()?;
     let values = operator(&output.values, &products.all(), move |upstream| {
         batch.backward(upstream)
     })?;
@@ -180,39 +168,52 @@ impl Batch {
         Ok([a?, b?, c?])
     }
 
-    fn inputs(&self, given: &[KernelBuffer<f32>; 3]) -> CandleResult<BatchInputs> {
-        let [relevance, region_grams, word_grams] = given;
-        Ok(BatchInputs {
-            relevance: relevance.argument()?,
-            region_grams: region_grams.argument()?,
-            word_grams: word_grams.argument()?,
-            region_counts: self.region_counts.argument()?,
-            word_counts: self.word_counts.argument()?,
-        })
-    }
-
-    fn forward(&self, shape: BatchShape) -> CandleResult<KernelOutput> {
-        let (gpu, device) = (&*self.gpu, self.given[0].device());
+    fn forward(&self) -> CandleResult<KernelOutput> {
+        let (gpu, device, plan) = (&*self.gpu, self.given[0].device(), &self.kernels);
+        let shape = plan.shape;
         let pairs = Shape::from((shape.images, shape.captions));
         let maxima = Shape::from((shape.captions, shape.words, shape.images));
         let values = KernelBuffer::<f32>::unset(gpu, &pairs, device)?;
         let word_maxima = KernelBuffer::<f32>::unset(gpu, &maxima, device)?;
+        // To them the kernel adds word queries, region queries and cells above the threshold.
         let counts = KernelBuffer::<i64>::new(gpu, &Tensor::zeros(3, DType::I64, device)?)?;
         let given = self.buffers(&self.given)?;
-        let inputs = self.inputs(&given)?;
-        let answers = BatchAnswers {
-            similarities: values.argument()?,
-            word_maxima: word_maxima.argument()?,
-            counts: counts.argument()?,
+        let [images, regions, captions, words] = shape.arguments();
+        let arguments = [
+            given[0].argument()?,
+            given[1].argument()?,
+            given[2].argument()?,
+            self.region_counts.argument()?,
+            self.word_counts.argument()?,
+            values.argument()?,
+            word_maxima.argument()?,
+            counts.argument()?,
+            images,
+            regions,
+            captions,
+            words,
+            Argument::U32(plan.warps as u32),
+            Argument::F32(plan.threshold),
+            side_argument(&plan.config, QuerySide::Words),
+            side_argument(&plan.config, QuerySide::Regions),
+        ];
+        let launch = Launch {
+            program: &plan.program,
+            kernel: "pairs_forward",
+            blocks: (shape.images * shape.captions).div_ceil(plan.warps) as u32,
+            threads: THREADS,
+            shared_bytes: (plan.warps * shape.forward_bytes()) as u32,
+            arguments: &arguments,
         };
-        // SAFETY: each address has the shape and type that `PairKernels::forward` demands. The
-        // outputs were made above for `shape`; relevance and Gram matrices are products of the
-        // regions and words that `shape` was read from; `Regions` and `Words` check each count when
-        // they are made. The products are f32: `is_supported` refuses others on CUDA, and copies of
-        // others fail. Copies live to the end of this function, which reads the outputs and so waits
-        // for the kernel. Tensors of CUDA are freed on candle's stream, on which the kernel runs: not
-        // before it has run.
-        unsafe { self.kernels.forward(gpu, &inputs, &answers) }.map_err(CandleError::wrap)?;
+        // SAFETY: `arguments` has the types and order of the parameters of `pairs_forward`, and each
+        // address the shape and type that it reads or writes. The outputs were made above for
+        // `shape`; relevance and Gram matrices are products of the regions and words that `shape`
+        // was read from; `Regions` and `Words` check each count when they are made. The products are
+        // f32: `is_supported` refuses others on CUDA, and copies of others fail. A block gets shared
+        // memory for the cells of as many pairs as it has warps. Copies live to the end of this
+        // function, which reads the outputs and so waits for the kernel. Tensors of CUDA are freed
+        // on candle's stream, on which the kernel runs: not before it has run.
+        unsafe { gpu.launch(&launch) }.map_err(CandleError::wrap)?;
         Ok(KernelOutput {
             values: values.tensor(&pairs)?,
             word_maxima: word_maxima.tensor(&maxima)?,
@@ -222,21 +223,49 @@ impl Batch {
 
     /// The gradients of relevance and of both Gram matrices; `upstream` [I, C].
     fn backward(&self, upstream: &Tensor) -> CandleResult<Vec<Tensor>> {
-        let gpu = &*self.gpu;
+        let (gpu, plan) = (&*self.gpu, &self.kernels);
         let [a, b, c] = self.given.each_ref().map(Tensor::zeros_like);
         let (from, to) = (self.buffers(&self.given)?, self.buffers(&[a?, b?, c?])?);
         let upstream = KernelBuffer::<f32>::new(gpu, upstream)?;
-        let gradients = BatchGradients {
-            relevance: to[0].argument()?,
-            region_grams: to[1].argument()?,
-            word_grams: to[2].argument()?,
-        };
-        let (inputs, upstream_at) = (self.inputs(&from)?, upstream.argument()?);
-        // SAFETY: as in the forward pass: the gradients have the shapes of the inputs and are zero,
-        // and upstream has that of the similarities. Copies live to the end of this function, which
-        // reads the gradients and so waits for the kernel.
-        unsafe { self.kernels.backward(gpu, &inputs, upstream_at, &gradients) }
-            .map_err(CandleError::wrap)?;
+        let [images, regions, captions, words] = plan.shape.arguments();
+        for &side in plan.config.sides.asking() {
+            let words_ask = side == QuerySide::Words;
+            // A block for each entry of the context, whose Gram matrices are `given[context]`.
+            let (context, blocks) = match words_ask {
+                true => (1, plan.shape.images),
+                false => (2, plan.shape.captions),
+            };
+            let arguments = [
+                from[0].argument()?,
+                from[context].argument()?,
+                self.region_counts.argument()?,
+                self.word_counts.argument()?,
+                upstream.argument()?,
+                to[0].argument()?,
+                to[context].argument()?,
+                images,
+                regions,
+                captions,
+                words,
+                Argument::U32(u32::from(words_ask)),
+                Argument::F32(plan.threshold),
+                Argument::F32(plan.config.inverse_temperature(side) as f32),
+            ];
+            let launch = Launch {
+                program: &plan.program,
+                kernel: "pairs_backward",
+                blocks: blocks as u32,
+                threads: THREADS,
+                shared_bytes: plan.shape.backward_bytes() as u32,
+                arguments: &arguments,
+            };
+            // SAFETY: as in the forward pass: `arguments` has the types and order of the parameters
+            // of `pairs_backward`, the gradients have the shapes of the inputs and are zero, and
+            // upstream has that of the similarities. `PairKernels::new` has checked that the shared
+            // memory fits a block. Copies live to the end of this function, which reads the
+            // gradients and so waits for the kernels.
+            unsafe { gpu.launch(&launch) }.map_err(CandleError::wrap)?;
+        }
         let given = to.iter().zip(&self.given);
         given.map(|(to, like)| to.tensor(like.shape())).collect()
     }

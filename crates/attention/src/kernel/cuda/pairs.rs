@@ -1,20 +1,20 @@
-//! Launches of `pair.cu`: the similarities of a training batch from its relevance and Gram
-//! matrices, and their gradients.
+//! The plan of the training kernels (`pair.cu`) for one rule, threshold and padded shape: which
+//! program runs, and how much shared memory a block needs.
 
-use uard_core::gpu::{Argument, Gpu, GpuError, GpuResult, Launch, Program};
+use uard_core::gpu::{Argument, GpuError, Program};
 
 use crate::config::{MatcherConfig, QuerySide};
 use crate::{Error, Result, WeightRule};
 
 /// Threads of a block.
-const THREADS: u32 = 256;
+pub(super) const THREADS: u32 = 256;
 
 /// The most pairs of a block; each has a warp.
 const MOST_WARPS: usize = 8;
 
 /// Padded sizes of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BatchShape {
+pub(super) struct BatchShape {
     /// Images I.
     pub images: usize,
     /// Regions R of each, padded.
@@ -25,57 +25,21 @@ pub(crate) struct BatchShape {
     pub words: usize,
 }
 
-/// Addresses of a batch in a GPU's memory: f32, and counts in u32.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BatchInputs {
-    /// [C, W, I, R].
-    pub relevance: Argument,
-    /// [I, R, R].
-    pub region_grams: Argument,
-    /// [C, W, W].
-    pub word_grams: Argument,
-    /// Valid regions of each image.
-    pub region_counts: Argument,
-    /// Valid words of each caption.
-    pub word_counts: Argument,
-}
-
-/// Addresses that the forward pass writes to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BatchAnswers {
-    /// [I, C], f32.
-    pub similarities: Argument,
-    /// [C, W, I], f32: the highest relevance of each word, zero for padding.
-    pub word_maxima: Argument,
-    /// Three u64, to which word queries, region queries and cells above the threshold are added.
-    pub counts: Argument,
-}
-
-/// Addresses of f32 that the backward pass adds to; all must be zero before.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BatchGradients {
-    /// [C, W, I, R].
-    pub relevance: Argument,
-    /// [I, R, R].
-    pub region_grams: Argument,
-    /// [C, W, W].
-    pub word_grams: Argument,
-}
-
 /// The kernels for one rule, threshold and padded shape.
 #[derive(Debug, Clone)]
-pub(crate) struct PairKernels {
-    program: Program,
-    config: MatcherConfig,
-    threshold: f32,
-    shape: BatchShape,
+pub(super) struct PairKernels {
+    pub program: Program,
+    pub config: MatcherConfig,
+    /// The threshold that the rule applies.
+    pub threshold: f32,
+    pub shape: BatchShape,
     /// Pairs of a block in the forward pass.
-    warps: usize,
+    pub warps: usize,
 }
 
 impl PairKernels {
     /// Whether there are kernels for the rule.
-    pub(crate) fn supports(rule: WeightRule) -> bool {
+    pub fn supports(rule: WeightRule) -> bool {
         rule != WeightRule::Scan
     }
 
@@ -98,7 +62,6 @@ impl PairKernels {
             });
         }
         MatcherConfig::check_threshold(threshold)?;
-        let pair = shape.cells() * size_of::<f32>();
         if shape.backward_bytes() > shared as usize {
             return Err(GpuError::TooLarge {
                 what: "cells of a pair in training",
@@ -112,125 +75,31 @@ impl PairKernels {
             config: *config,
             threshold: config.threshold(threshold) as f32,
             shape,
-            warps: (shared as usize / pair).clamp(1, MOST_WARPS),
+            warps: (shared as usize / shape.forward_bytes()).clamp(1, MOST_WARPS),
         })
-    }
-
-    /// Computes similarities, word maxima and counts.
-    ///
-    /// # Safety
-    /// Each address must point to memory of `gpu` that has the shape and type given at its
-    /// field, for the shape of these kernels, and that is not freed before the kernel has run. Each
-    /// region count must be from 1 to R, each word count from 1 to W.
-    ///
-    /// # Errors
-    /// When the GPU refuses the launch.
-    pub unsafe fn forward(
-        &self,
-        gpu: &dyn Gpu,
-        inputs: &BatchInputs,
-        answers: &BatchAnswers,
-    ) -> GpuResult<()> {
-        let shape = &self.shape;
-        let arguments = [
-            inputs.relevance,
-            inputs.region_grams,
-            inputs.word_grams,
-            inputs.region_counts,
-            inputs.word_counts,
-            answers.similarities,
-            answers.word_maxima,
-            answers.counts,
-            Argument::U32(shape.images as u32),
-            Argument::U32(shape.regions as u32),
-            Argument::U32(shape.captions as u32),
-            Argument::U32(shape.words as u32),
-            Argument::U32(self.warps as u32),
-            Argument::F32(self.threshold),
-            side_argument(&self.config, QuerySide::Words),
-            side_argument(&self.config, QuerySide::Regions),
-        ];
-        let pairs = shape.images * shape.captions;
-        // SAFETY: `arguments` has the types and order of the parameters of `pairs_forward`. The
-        // shape and lifetime of the memory are this function's own obligations, which its caller
-        // meets. A block gets shared memory for the cells of as many pairs as it has warps.
-        unsafe {
-            gpu.launch(&Launch {
-                program: &self.program,
-                kernel: "pairs_forward",
-                blocks: pairs.div_ceil(self.warps) as u32,
-                threads: THREADS,
-                shared_bytes: (self.warps * shape.cells() * size_of::<f32>()) as u32,
-                arguments: &arguments,
-            })
-        }
-    }
-
-    /// Adds the gradients of relevance and of both Gram matrices; `upstream` [I, C] f32 is the
-    /// gradient of the loss with respect to the similarities.
-    ///
-    /// # Safety
-    /// As for [`PairKernels::forward`]; `upstream` is one of the addresses.
-    ///
-    /// # Errors
-    /// When the GPU refuses the launch.
-    pub unsafe fn backward(
-        &self,
-        gpu: &dyn Gpu,
-        inputs: &BatchInputs,
-        upstream: Argument,
-        gradients: &BatchGradients,
-    ) -> GpuResult<()> {
-        let shape = &self.shape;
-        for &side in self.config.sides.asking() {
-            let words_ask = side == QuerySide::Words;
-            let (owners, grams, to_grams) = match words_ask {
-                true => (shape.images, inputs.region_grams, gradients.region_grams),
-                false => (shape.captions, inputs.word_grams, gradients.word_grams),
-            };
-            let arguments = [
-                inputs.relevance,
-                grams,
-                inputs.region_counts,
-                inputs.word_counts,
-                upstream,
-                gradients.relevance,
-                to_grams,
-                Argument::U32(shape.images as u32),
-                Argument::U32(shape.regions as u32),
-                Argument::U32(shape.captions as u32),
-                Argument::U32(shape.words as u32),
-                Argument::U32(u32::from(words_ask)),
-                Argument::F32(self.threshold),
-                Argument::F32(self.config.inverse_temperature(side) as f32),
-            ];
-            // SAFETY: `arguments` has the types and order of the parameters of `pairs_backward`.
-            // The shape and lifetime of the memory are this function's own obligations, which its
-            // caller meets. `new` has checked that the shared memory fits a block.
-            unsafe {
-                gpu.launch(&Launch {
-                    program: &self.program,
-                    kernel: "pairs_backward",
-                    blocks: owners as u32,
-                    threads: THREADS,
-                    shared_bytes: shape.backward_bytes() as u32,
-                    arguments: &arguments,
-                })
-            }?;
-        }
-        Ok(())
     }
 }
 
 impl BatchShape {
+    /// Images, regions, captions and words, in the order of the kernels' parameters.
+    pub fn arguments(&self) -> [Argument; 4] {
+        [self.images, self.regions, self.captions, self.words]
+            .map(|count| Argument::U32(count as u32))
+    }
+
     /// Room for the cells of a pair in shared memory, where the length of a row is odd.
     fn cells(&self) -> usize {
         self.words * (self.regions | 1)
     }
 
-    /// Shared memory of the backward pass: cells, their gradient, weights, and a factor for each
-    /// query.
-    fn backward_bytes(&self) -> usize {
+    /// Bytes of shared memory of a pair in the forward pass: its cells.
+    pub fn forward_bytes(&self) -> usize {
+        self.cells() * size_of::<f32>()
+    }
+
+    /// Bytes of shared memory of a block in the backward pass: cells, their gradient, weights, and a
+    /// factor for each query.
+    pub fn backward_bytes(&self) -> usize {
         (3 * self.cells() + self.words.max(self.regions)) * size_of::<f32>()
     }
 }
