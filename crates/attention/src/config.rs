@@ -1,11 +1,9 @@
 //! The settings of attention: rule, sides, inverse temperature, and the threshold that a rule
 //! applies.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
+use crate::names::named;
 use crate::reference::Attention;
 use crate::{Error, Result};
 
@@ -171,26 +169,6 @@ const MAX_INVERSE_TEMPERATURE: f64 = 1000.0;
 const BEYOND_COSINES: f64 = 2.0;
 
 impl WeightRule {
-    /// All rules, in the order in which messages name them.
-    pub const ALL: [Self; 5] = [
-        Self::Masked,
-        Self::Nearest,
-        Self::Zero,
-        Self::Scan,
-        Self::MaxSim,
-    ];
-
-    /// The name of the rule in configurations and on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Masked => "masked",
-            Self::Nearest => "nearest",
-            Self::Zero => "zero",
-            Self::Scan => "scan",
-            Self::MaxSim => "maxsim",
-        }
-    }
-
     /// Whether the rule applies the learned or given threshold.
     pub fn takes_threshold(self) -> bool {
         matches!(self, Self::Masked | Self::Nearest)
@@ -202,45 +180,15 @@ impl WeightRule {
     }
 }
 
-impl FromStr for WeightRule {
-    type Err = Error;
+named!(WeightRule, "weight rule", {
+    Masked => "masked",
+    Nearest => "nearest",
+    Zero => "zero",
+    Scan => "scan"
+    or MaxSim => "maxsim"
+});
 
-    fn from_str(text: &str) -> Result<Self> {
-        let known = "masked, nearest, zero, scan or maxsim";
-        Self::ALL
-            .into_iter()
-            .find(|rule| rule.name() == text)
-            .ok_or_else(|| unknown("weight rule", text, known))
-    }
-}
-
-impl fmt::Display for WeightRule {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
-
-impl FromStr for Sides {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "both" => Ok(Self::Both),
-            "words" => Ok(Self::Words),
-            "regions" => Ok(Self::Regions),
-            _ => Err(unknown("sides", text, "both, words or regions")),
-        }
-    }
-}
-
-/// The error for a name that is not known.
-pub(crate) fn unknown(what: &'static str, found: &str, expected: &'static str) -> Error {
-    Error::UnknownName {
-        what,
-        found: found.to_owned(),
-        expected,
-    }
-}
+named!(Sides, "sides", { Both => "both", Words => "words" or Regions => "regions" });
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,6 @@
 //! one of its precisions.
 
 use std::fmt;
-use std::str::FromStr;
 #[cfg(feature = "cuda-kernels")]
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use candle_core::Device;
 use uard_core::gpu::Gpu;
 use uard_linalg::panels::{InstructionSet, Instructions, Unavailable};
 
-use crate::config::unknown;
+use crate::names::named;
 use crate::{Error, Precision, Result};
 
 /// A way of computing similarities.
@@ -60,32 +59,6 @@ pub(crate) enum Means {
 }
 
 impl Engine {
-    /// All engines, in the order in which the command line lists them.
-    pub const ALL: [Self; 8] = [
-        Self::Auto,
-        Self::Reference,
-        Self::Tensor,
-        Self::Scalar,
-        Self::Avx2,
-        Self::Avx512,
-        Self::Amx,
-        Self::Cuda,
-    ];
-
-    /// The name of the engine on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Reference => "reference",
-            Self::Tensor => "tensor",
-            Self::Scalar => "scalar",
-            Self::Avx2 => "avx2",
-            Self::Avx512 => "avx512",
-            Self::Amx => "amx",
-            Self::Cuda => "cuda",
-        }
-    }
-
     /// Whether the engine reads packed fragments, on the CPU.
     pub fn is_packed(self) -> bool {
         !matches!(self, Self::Reference | Self::Tensor | Self::Cuda)
@@ -250,20 +223,13 @@ fn cuda(_: &Device) -> Result<Means> {
     })
 }
 
-impl FromStr for Engine {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let known = "auto, reference, tensor, scalar, avx2, avx512, amx or cuda";
-        Self::ALL
-            .into_iter()
-            .find(|engine| engine.name() == text)
-            .ok_or_else(|| unknown("kernel", text, known))
-    }
-}
-
-impl fmt::Display for Engine {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
+named!(Engine, "kernel", {
+    Auto => "auto",
+    Reference => "reference",
+    Tensor => "tensor",
+    Scalar => "scalar",
+    Avx2 => "avx2",
+    Avx512 => "avx512",
+    Amx => "amx"
+    or Cuda => "cuda"
+});

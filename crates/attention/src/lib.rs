@@ -13,6 +13,7 @@ mod kernel;
 #[cfg(feature = "nn")]
 mod layer;
 mod matcher;
+mod names;
 mod operator;
 mod precision;
 mod results;

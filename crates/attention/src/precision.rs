@@ -1,12 +1,8 @@
 //! The precision of relevance: f32, bf16, f16, or bf16 with exact results.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
-use crate::config::unknown;
-use crate::{Error, Result};
+use crate::names::named;
 
 /// The numbers that relevance is computed in; Gram matrices and attention are always f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -37,27 +33,9 @@ impl Precision {
     }
 }
 
-impl FromStr for Precision {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "f32" => Ok(Self::F32),
-            "bf16" => Ok(Self::Bf16),
-            "f16" => Ok(Self::F16),
-            "exact" => Ok(Self::Exact),
-            _ => Err(unknown("precision", text, "f32, bf16, f16 or exact")),
-        }
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-            Self::F16 => "f16",
-            Self::Exact => "exact",
-        })
-    }
-}
+named!(Precision, "precision", {
+    F32 => "f32",
+    Bf16 => "bf16",
+    F16 => "f16"
+    or Exact => "exact"
+});
