@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::Screening;
 use super::recomputation::OpenPair;
-use super::screening::{PlainPair, ScreenedPair};
+use super::screening::ScreenedPair;
 use crate::kernel::answers::VisiblePanels;
 use crate::results::{Ranked, offer};
 use crate::search::tiles::Task;
@@ -55,7 +55,7 @@ impl Screening<'_> {
         let Some(first) = tasks.first() else {
             return true;
         };
-        let (pairs, above) = self.compute::<ScreenedPair>(tasks);
+        let (pairs, above) = self.screened_pairs(tasks);
         self.above += above;
         let mut round = Round {
             first_caption: first.captions.start,
@@ -83,13 +83,13 @@ impl Screening<'_> {
     /// Runs a round in f32 without screening.
     pub(super) fn plain_round(&mut self, tasks: &[Task]) {
         let images = self.fragments.regions.images();
-        let (pairs, above) = self.compute::<PlainPair>(tasks);
+        let (similarities, above) = self.plain_pairs(tasks);
         self.above += above;
-        self.recomputed += pairs.len() as u64;
-        for (at, pair) in pairs.iter().enumerate() {
+        self.recomputed += similarities.len() as u64;
+        for (at, similarity) in similarities.into_iter().enumerate() {
             let (image, caption) = (at % images, tasks[0].captions.start + at / images);
-            self.bars.record(image, caption, pair.0);
-            self.set(image, caption, pair.0);
+            self.bars.record(image, caption, similarity);
+            self.set(image, caption, similarity);
         }
     }
 

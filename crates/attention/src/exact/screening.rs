@@ -10,24 +10,8 @@ use uard_linalg::panels::Element;
 use super::Screening;
 use super::bound::slack;
 use crate::kernel::answers::{Above, Reach, Scratch, VisiblePanels, missed};
-use crate::search::similarities::{Caption, lock};
+use crate::search::similarities::{Answer, Caption, lock};
 use crate::search::tiles::Task;
-
-/// What a task computes of each of its pairs.
-pub(super) trait PairResult: Copy + Send + Sync {
-    /// The type of number that relevance is computed in.
-    type Numbers: Element + Pod;
-    /// The value before a task has written one.
-    const UNWRITTEN: Self;
-
-    /// Computes a caption's pairs with the images of a block, and counts what is above the threshold.
-    fn fill(
-        screening: &Screening<'_>,
-        caption: &Caption<'_>,
-        scratch: &mut Scratch,
-        out: &mut [Self],
-    ) -> Above;
-}
 
 /// A pair as bf16 shows it.
 #[derive(Debug, Clone, Copy)]
@@ -37,61 +21,39 @@ pub(super) struct ScreenedPair {
     pub reach: Reach,
 }
 
-/// The similarity of a pair in f32, computed without screening.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PlainPair(pub f32);
-
-impl PairResult for PlainPair {
-    type Numbers = f32;
-    const UNWRITTEN: Self = Self(0.0);
-
-    fn fill(
-        screening: &Screening<'_>,
-        caption: &Caption<'_>,
-        scratch: &mut Scratch,
-        out: &mut [Self],
-    ) -> Above {
-        let mut similarities = vec![0.0; out.len()];
-        let above = screening
-            .answers
-            .match_caption(&caption.pairs, scratch, &mut similarities);
-        for (out, similarity) in out.iter_mut().zip(similarities) {
-            *out = Self(similarity);
-        }
-        above
-    }
-}
-
-impl PairResult for ScreenedPair {
-    type Numbers = bf16;
-    const UNWRITTEN: Self = Self {
-        similarity: 0.0,
-        reach: Reach::NOTHING,
-    };
-
-    fn fill(
-        screening: &Screening<'_>,
-        caption: &Caption<'_>,
-        scratch: &mut Scratch,
-        out: &mut [Self],
-    ) -> Above {
-        let pairs = &caption.pairs;
-        let mut similarities = vec![0.0; out.len()];
-        if screening.wants_similarities() {
-            screening
-                .answers
-                .match_caption(pairs, scratch, &mut similarities);
-        }
-        let mut reach = vec![Reach::NOTHING; out.len()];
-        let above = screening.reach(caption, scratch, &similarities, &mut reach);
-        for ((out, similarity), reach) in out.iter_mut().zip(similarities).zip(reach) {
-            *out = Self { similarity, reach };
-        }
-        above
-    }
-}
-
 impl Screening<'_> {
+    /// Every pair of some tasks as bf16 shows it, row-major [captions of the tasks, images], and the
+    /// counts of what is above the threshold.
+    pub(super) fn screened_pairs(&self, tasks: &[Task]) -> (Vec<ScreenedPair>, Above) {
+        let unwritten = ScreenedPair {
+            similarity: 0.0,
+            reach: Reach::NOTHING,
+        };
+        let answer = |caption: &Caption<'_>, scratch: &mut Scratch, out: &mut [ScreenedPair]| {
+            let mut similarities = vec![0.0; out.len()];
+            if self.wants_similarities() {
+                self.answers
+                    .match_caption(&caption.pairs, scratch, &mut similarities);
+            }
+            let mut reach = vec![Reach::NOTHING; out.len()];
+            let above = self.reach(caption, scratch, &similarities, &mut reach);
+            for ((out, similarity), reach) in out.iter_mut().zip(similarities).zip(reach) {
+                *out = ScreenedPair { similarity, reach };
+            }
+            above
+        };
+        self.compute::<bf16, _>(tasks, unwritten, &answer)
+    }
+
+    /// The similarities in f32 of every pair of some tasks, without screening; row-major [captions of
+    /// the tasks, images]. Also the counts of what is above the threshold.
+    pub(super) fn plain_pairs(&self, tasks: &[Task]) -> (Vec<f32>, Above) {
+        let answer = |caption: &Caption<'_>, scratch: &mut Scratch, out: &mut [f32]| {
+            self.answers.match_caption(&caption.pairs, scratch, out)
+        };
+        self.compute::<f32, _>(tasks, 0.0, &answer)
+    }
+
     /// The reach of a caption's pairs with the images of a block. `similarities` are those in bf16, which
     /// a rule without masks needs.
     fn reach(
@@ -120,16 +82,21 @@ impl Screening<'_> {
         Above::default()
     }
 
-    /// The results of every pair of some tasks, row-major [captions of the tasks, images], and the
-    /// counts of what is above the threshold.
-    pub(super) fn compute<T: PairResult>(&self, tasks: &[Task]) -> (Vec<T>, Above) {
+    /// The results of every pair of some tasks, from relevance in `E`. Results are `unwritten` before
+    /// `answer` writes them.
+    fn compute<E: Element + Pod, V: Copy + Send + Sync>(
+        &self,
+        tasks: &[Task],
+        unwritten: V,
+        answer: Answer<'_, V>,
+    ) -> (Vec<V>, Above) {
         let fragments = self.fragments;
         let images = fragments.regions.images();
         let mut results = Vec::new();
         let mut rows = Vec::new();
         let ranges = tasks.chunk_by(|a, b| a.captions == b.captions);
         let captions: usize = ranges.clone().map(|range| range[0].captions.len()).sum();
-        results.resize(captions * images, T::UNWRITTEN);
+        results.resize(captions * images, unwritten);
         let mut rest = &mut results[..];
         for range in ranges {
             let (own, others) = rest.split_at_mut(range[0].captions.len() * images);
@@ -137,10 +104,7 @@ impl Screening<'_> {
             rest = others;
         }
         let blocks = fragments.regions.blocks();
-        let answer = |caption: &Caption<'_>, scratch: &mut Scratch, out: &mut [T]| {
-            T::fill(self, caption, scratch, out)
-        };
-        let on_task = |at: usize, own: &[T]| {
+        let on_task = |at: usize, own: &[V]| {
             let block = blocks[tasks[at].block].images.clone();
             let mut rows = lock(&rows[at / blocks.len()]);
             let rows = rows.chunks_exact_mut(images);
@@ -149,7 +113,7 @@ impl Screening<'_> {
             }
             self.report(own.len());
         };
-        let above = fragments.answer::<T::Numbers, T>(tasks, T::UNWRITTEN, &answer, &on_task);
+        let above = fragments.answer::<E, V>(tasks, unwritten, answer, &on_task);
         drop(rows);
         (results, above)
     }
