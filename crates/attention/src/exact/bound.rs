@@ -2,7 +2,7 @@
 //! the rounding of Gram forms, and on the answer R of a query.
 //!
 //! Each lemma has a property test in `tests.rs`. From these bounds [`crate::kernel::answers`] computes the
-//! reach of a pair, an upper bound of its similarity in f32; tests compare it with `scalar.rs`.
+//! reach of a pair, an upper bound of its similarity in f32; tests compare it with `tests/scalar.rs`.
 
 /// Half the distance from 1 to the next f32: the largest relative error of one rounding.
 const UNIT: f64 = 1.0 / (1u64 << 24) as f64;
@@ -94,7 +94,5 @@ pub(crate) fn slack(words: usize, regions: usize) -> f64 {
     1.0 + (words + regions + 32) as f64 * 4.0 * UNIT
 }
 
-#[cfg(test)]
-pub(crate) mod scalar;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! Tests of the lemmas of `docs/exactness.md`, on random vectors and on relevance at the threshold, next
 //! to it, and at the limits of its error.
 
+mod scalar;
+
 use half::bf16;
 use proptest::prelude::*;
 use uard_core::random::{Draws, Stream, normal, uniform};
@@ -9,13 +11,13 @@ use uard_linalg::panels::{
     panels_for, product,
 };
 
-use super::scalar::{Gram, Pair, answer};
 use super::*;
 use crate::config::{MatcherConfig, Sides, WeightRule};
 use crate::kernel::answers::{
     Answers, Bounds, CaptionPairs, ImageColumns, PanelBits, Reach, SLACK, Scratch, Tile,
 };
 use crate::packed::gram_stride;
+use scalar::{Gram, Pair, answer};
 
 /// How the directions of a test's vectors are distributed.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,7 @@
 //! The reach of a pair: an upper bound of its similarity in f32, from its relevance in bf16, as
 //! `docs/exactness.md` proves it.
 //!
-//! Tests compare it with the scalar form in `crate::exact::bound::scalar`.
+//! Tests compare it with the scalar form in `exact/bound/tests/scalar.rs`.
 
 use uard_linalg::vector::sixteen::{LANES, Sixteen, SixteenLoops};
 

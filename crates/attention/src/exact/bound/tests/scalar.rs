@@ -1,24 +1,24 @@
 //! The reach of a pair by Theorem 1 of `docs/exactness.md`, as loops in f64 for tests of the fast form.
 
-use super::{slack, visible_above};
+use super::super::{slack, visible_above};
 use crate::QuerySide;
 
 /// One pair with its relevance in bf16 and the bounds of its reach.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pair<'a> {
+pub struct Pair<'a> {
     /// Relevance in bf16, row-major [words, regions].
     pub relevance: &'a [f32],
     /// The bound of Lemma 1 for this pair.
     pub bound: f32,
     /// Gram matrices of the words and of the regions.
     pub grams: [Gram<'a>; 2],
-    /// [`super::gram_error`].
+    /// [`super::super::gram_error`].
     pub gram_error: f32,
 }
 
 /// A Gram matrix.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Gram<'a> {
+pub struct Gram<'a> {
     /// `count` rows of `stride` numbers.
     pub products: &'a [f32],
     pub stride: usize,
@@ -35,7 +35,7 @@ impl Pair<'_> {
     /// Theorem 1: an upper bound of the similarity in f32, with queries of these sides. It is that of
     /// the rule `masked`, or, where `answers_below`, of `nearest`, whose queries below the threshold
     /// add their highest relevance.
-    pub(crate) fn reach(&self, threshold: f32, sides: &[QuerySide], answers_below: bool) -> f64 {
+    pub fn reach(&self, threshold: f32, sides: &[QuerySide], answers_below: bool) -> f64 {
         let lowest = visible_above(threshold, self.bound);
         if lowest <= 0.0 {
             return f64::INFINITY;
@@ -77,7 +77,7 @@ impl Pair<'_> {
 
 /// Lemmas 3 and 4: the largest answer of a query whose visible cells are these, each with its highest
 /// possible relevance.
-pub(crate) fn answer(cells: &[(usize, f64)], gram: Gram<'_>, gram_error: f64) -> f64 {
+pub fn answer(cells: &[(usize, f64)], gram: Gram<'_>, gram_error: f64) -> f64 {
     if cells.is_empty() {
         return 0.0;
     }
