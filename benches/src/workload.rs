@@ -49,13 +49,6 @@ impl Shape {
     pub fn image_of(&self, caption: usize) -> usize {
         caption * self.images / self.captions
     }
-
-    /// The matched pairs: the image of each caption, and the caption.
-    pub fn matched(&self) -> Vec<(usize, usize)> {
-        (0..self.captions)
-            .map(|caption| (self.image_of(caption), caption))
-            .collect()
-    }
 }
 
 /// Regions of images, with one stream of draws for each image, so that an image does not depend on the
