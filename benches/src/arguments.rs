@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::{Parser, ValueEnum};
-use uard_benches::workload::Shape;
 
 use crate::workers::Job;
+use crate::workload::Shape;
 
 /// A group of races.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -76,7 +76,7 @@ pub enum Device {
     cargo xtask bench --suite kernels --images 200 --captions 1000 --rounds 3\n  \
     cargo xtask bench --suite coco --json coco.json\n  \
     cargo xtask bench --suite gpu --device cuda --json gpu.json\n  \
-    cargo xtask bench --criterion matcher                    criterion's benches instead"
+    cargo xtask bench --criterion kernels                    criterion's benches instead"
 )]
 pub struct Arguments {
     /// The races to run.

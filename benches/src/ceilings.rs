@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use serde::Serialize;
-use uard_benches::noise::Drift;
 
+use crate::noise::Drift;
 use crate::peers::python::Python;
 use crate::workers::Worker;
 

@@ -11,12 +11,16 @@
 mod arguments;
 mod ceilings;
 mod machine;
+mod noise;
 mod peers;
 mod race;
 mod report;
+mod statistics;
+mod step;
 mod suites;
 mod threads;
 mod workers;
+mod workload;
 
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -30,8 +34,8 @@ use machine::Machine;
 use peers::python::Python;
 use report::Report;
 use suites::{BenchContext, SuiteResults};
-use uard_benches::workload::{Shape, WIDTH};
 use workers::Job;
+use workload::{Shape, WIDTH};
 
 /// The allocator of `uard`, so that operators are measured with the allocator that they run with.
 #[global_allocator]

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use uard_benches::noise;
-use uard_benches::statistics::Timings;
+
+use crate::noise;
+use crate::statistics::Timings;
 
 /// The pause before each round, in which the threads of the previous contestant go to sleep.
 const PAUSE: Duration = Duration::from_millis(30);

@@ -8,12 +8,12 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde::Serialize;
-use uard_benches::noise;
-use uard_benches::statistics::Timings;
 
 use crate::ceilings::{Ceilings, Kind};
 use crate::machine::Machine;
+use crate::noise;
 use crate::peers::reference::Differences;
+use crate::statistics::Timings;
 
 pub use table::seconds;
 

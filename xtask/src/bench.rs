@@ -184,10 +184,10 @@ mod tests {
 
     #[test]
     fn other_arguments_are_passed_to_criterion() {
-        let command = texts(&criterion(words(&["--criterion", "matcher", "--quick"]), 0));
+        let command = texts(&criterion(words(&["--criterion", "kernels", "--quick"]), 0));
         assert_eq!(
             command,
-            "bench --locked --package uard-benches -- matcher --quick"
+            "bench --locked --package uard-benches -- kernels --quick"
         );
     }
 }

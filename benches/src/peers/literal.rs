@@ -119,11 +119,12 @@ fn valid(rows: &candle_core::Tensor, counts: &[usize]) -> anyhow::Result<Vec<Vec
 
 #[cfg(test)]
 mod tests {
+    use uard_attention::MatcherConfig;
+    use uard_core::random::Draws;
+
     use super::*;
     use crate::peers::reference::Sample;
-    use uard_attention::MatcherConfig;
-    use uard_benches::workload::{self, Content, Shape};
-    use uard_core::random::Draws;
+    use crate::workload::{self, Content, Shape};
 
     #[test]
     fn the_literal_form_equals_the_reference() {

@@ -6,13 +6,13 @@
 
 use uard_attention::search::Search;
 use uard_attention::{Engine, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
-use uard_benches::statistics::Timings;
-use uard_benches::workload::{self, Content, Shape, WIDTH};
 use uard_core::random::Draws;
 
 use super::{BenchContext, SuiteResults};
 use crate::report::{Race, Row};
+use crate::statistics::Timings;
 use crate::workers::{self, Job};
+use crate::workload::{self, Content, Shape, WIDTH};
 
 /// Images and captions of COCO's test set.
 const SHAPE: Shape = Shape {

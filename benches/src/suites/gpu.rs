@@ -55,8 +55,9 @@ fn train(
     context: &BenchContext,
     results: &mut SuiteResults,
 ) {
-    use uard_benches::step::Setup;
     use uard_core::device::{DeviceChoice, open};
+
+    use crate::step::Setup;
     results.run_part("training", |results| {
         let device = open(DeviceChoice::Cuda)?.device;
         training::run(driver, &device, context, results);

@@ -9,13 +9,13 @@ mod product;
 
 use candle_core::Device;
 use uard_attention::{Engine, Precision, Sides, WeightRule};
-use uard_benches::workload::{Content, Shape, WIDTH};
 
 use self::data::Data;
 use self::entry::{KernelOptions, RaceEntry, ReferencePairs};
 use super::{BenchContext, SuiteResults};
 use crate::arguments::RaceName;
 use crate::report::{Race, seconds};
+use crate::workload::{Content, Shape, WIDTH};
 
 /// Images and captions of Flickr30K's test set.
 const SHAPE: Shape = Shape {

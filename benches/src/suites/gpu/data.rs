@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use uard_attention::search::{Search, SearchRegions, SearchWords};
 use uard_attention::{Matcher, MatcherConfig, Precision, Running};
-use uard_benches::workload::{self, Content, REGIONS, Shape};
 use uard_core::gpu::Gpu;
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
+
+use crate::workload::{self, Content, REGIONS, Shape};
 
 /// The number of entries that are drawn and copied at a time.
 const BATCH: usize = 500;

@@ -8,8 +8,6 @@ use std::time::Instant;
 use anyhow::Context;
 use candle_core::Device;
 use tempfile::TempDir;
-use uard_benches::step::Setup;
-use uard_benches::workload::{REGIONS, word_counts};
 use uard_core::random::{Draws, normal, uniform};
 use uard_data::dataset::Split;
 use uard_data::npy::NpyWriter;
@@ -19,7 +17,9 @@ use uard_training::config::TrainConfig;
 use uard_training::trainer::{Event, Run, Start, train};
 
 use crate::report::{Requirement, seconds};
+use crate::step::Setup;
 use crate::suites::SuiteResults;
+use crate::workload::{REGIONS, word_counts};
 
 /// The number of captions of an image.
 const CAPTIONS: usize = 5;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use uard_attention::WeightRule;
-use uard_benches::workload::{Shape, WIDTH};
 use uard_core::gpu::Gpu;
 
 use super::data::{Fragments, FragmentsOnGpu};
@@ -15,6 +14,7 @@ use crate::peers::reference::Sample;
 use crate::race::{self, Contestant};
 use crate::report::{Race, Requirement, Row, seconds};
 use crate::suites::{BenchContext, SuiteResults};
+use crate::workload::{Shape, WIDTH};
 
 /// Images and captions of Flickr30K's test set.
 const SHAPE: Shape = Shape {

@@ -213,10 +213,11 @@ pub fn arguments(device: &str, threshold: f64) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use uard_attention::search::Search;
     use uard_attention::{Engine, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
-    use uard_benches::workload::Shape;
+
+    use super::*;
+    use crate::workload::Shape;
 
     fn similarities_on_the_cpu(fragments: &Fragments, rule: WeightRule) -> Vec<f32> {
         let matcher = Matcher::new(MatcherConfig {

@@ -8,8 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use candle_core::Device;
-use uard_benches::step::{Setup, Step};
-use uard_benches::workload::{self, REGIONS};
 use uard_core::gpu::Driver;
 use uard_core::random::Draws;
 use uard_linalg::matmul::Matmul;
@@ -18,8 +16,10 @@ use uard_training::negatives::Negatives;
 use crate::peers::python::Python;
 use crate::race::{self, Contestant};
 use crate::report::{Race, Requirement, Row, seconds};
+use crate::step::{Setup, Step};
 use crate::suites::{BenchContext, SuiteResults};
 use crate::workers::Worker;
+use crate::workload::{self, REGIONS};
 
 /// The time between two queries of the driver for its free memory.
 const EVERY: Duration = Duration::from_micros(200);

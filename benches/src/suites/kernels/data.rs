@@ -2,9 +2,10 @@
 
 use uard_attention::search::Search;
 use uard_attention::{Engine, Kept, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
-use uard_benches::workload::{self, Content, Shape};
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
+
+use crate::workload::{self, Content, Shape};
 
 /// Images and captions, with the threshold with which they are matched.
 pub struct Data {

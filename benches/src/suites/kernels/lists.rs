@@ -3,7 +3,6 @@
 
 use uard_attention::search::{Search, TopK};
 use uard_attention::{Engine, Matcher, MatcherConfig, Precision};
-use uard_benches::workload::{Content, Shape, WIDTH};
 
 use super::data::Data;
 use super::entry::{self, RaceEntry};
@@ -11,6 +10,7 @@ use super::{CAPTIONS_OF_RULES, KEPT};
 use crate::race::Contestant;
 use crate::report::Row;
 use crate::suites::{BenchContext, SuiteResults};
+use crate::workload::{Content, Shape, WIDTH};
 
 /// The length of the lists, which is the largest K of R@K.
 const LISTED: usize = 10;

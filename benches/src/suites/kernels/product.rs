@@ -4,7 +4,6 @@
 use half::bf16;
 use rayon::prelude::*;
 use uard_attention::Precision;
-use uard_benches::workload::REGIONS;
 use uard_linalg::panels::{
     ColumnPanels, Element, Instructions, PANEL, RowPanels, padded_depth, panels_for, product,
 };
@@ -14,6 +13,7 @@ use super::entry::RaceEntry;
 use crate::race::Contestant;
 use crate::report::Row;
 use crate::suites::BenchContext;
+use crate::workload::REGIONS;
 
 /// The number of images whose regions are multiplied together: 18 panels, as in packed regions.
 const IMAGES: usize = 8;

@@ -4,7 +4,6 @@
 use anyhow::Context;
 use candle_core::Var;
 use uard_attention::{Matcher, MatcherConfig};
-use uard_benches::workload::{self, Content, Shape, WIDTH};
 use uard_core::random::Draws;
 use uard_core::{Regions, Words};
 use uard_linalg::matmul::Matmul;
@@ -14,6 +13,7 @@ use crate::race::{self, Contestant};
 use crate::report::{Race, Row};
 use crate::suites::{BenchContext, SuiteResults};
 use crate::workers::{self, Job, Worker};
+use crate::workload::{self, Content, Shape, WIDTH};
 
 /// Number of images, and of captions, in the published batches.
 const BATCH: usize = 128;

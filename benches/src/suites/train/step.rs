@@ -1,13 +1,13 @@
 //! The race of a whole training step on random data of Flickr8k's sizes.
 
 use candle_core::Device;
-use uard_benches::step::{Setup, Step};
-use uard_benches::workload::REGIONS;
 use uard_training::negatives::Negatives;
 
 use crate::race::{self, Contestant};
 use crate::report::{Race, Row};
+use crate::step::{Setup, Step};
 use crate::suites::{BenchContext, SuiteResults};
+use crate::workload::REGIONS;
 
 /// Times a step of the warm-up, and one after it.
 ///
