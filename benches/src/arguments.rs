@@ -115,7 +115,7 @@ pub struct Arguments {
     #[arg(long, value_name = "CSV")]
     pub record: Option<PathBuf>,
     /// Serve rounds of one job over standard input and output; used by uard-bench itself.
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, value_parser = |text: &str| serde_json::from_str::<Job>(text))]
     pub worker: Option<Job>,
 }
 

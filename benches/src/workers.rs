@@ -6,7 +6,6 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::str::FromStr;
 
 use anyhow::{Context, anyhow, bail};
 use serde::{Deserialize, Serialize};
@@ -36,17 +35,11 @@ pub struct Worker {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Answer {
-    #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     kib: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     captions: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     saved: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
@@ -144,8 +137,8 @@ impl Drop for Worker {
     }
 }
 
-/// A job of a worker of our own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A job of a worker of our own, which is passed to it as JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Job {
     /// Forward and backward of the matcher's operator on a batch of this size.
     Operator(usize, Matmul),
@@ -155,41 +148,7 @@ pub enum Job {
     Coco(Precision, usize, usize),
 }
 
-impl FromStr for Job {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = |text: &str| text.parse().map_err(|_| format!("no number: `{text}`"));
-        match text.split(':').collect::<Vec<_>>()[..] {
-            ["operator", batch, matmul] => {
-                let matmul = Matmul::ALL
-                    .into_iter()
-                    .find(|known| known.to_string() == matmul);
-                let matmul = matmul.ok_or_else(|| format!("no such product in `{text}`"))?;
-                Ok(Self::Operator(number(batch)?, matmul))
-            }
-            ["composed", batch] => Ok(Self::Composed(number(batch)?)),
-            ["coco", precision, images, captions] => {
-                let precision: Result<Precision, uard_attention::Error> = precision.parse();
-                let precision = precision.map_err(|error| error.to_string())?;
-                Ok(Self::Coco(precision, number(images)?, number(captions)?))
-            }
-            _ => Err(format!("no such job: `{text}`")),
-        }
-    }
-}
-
 impl Job {
-    fn text(self) -> String {
-        match self {
-            Self::Operator(batch, matmul) => format!("operator:{batch}:{matmul}"),
-            Self::Composed(batch) => format!("composed:{batch}"),
-            Self::Coco(precision, images, captions) => {
-                format!("coco:{precision}:{images}:{captions}")
-            }
-        }
-    }
-
     /// Starts a worker for this job.
     ///
     /// # Errors
@@ -209,10 +168,11 @@ impl Job {
 
     fn start_with(self, variables: &[(&str, &str)]) -> anyhow::Result<Worker> {
         let program = std::env::current_exe().context("finding uard-bench")?;
+        let job = serde_json::to_string(&self).context("writing a job")?;
         let mut command = Command::new(program);
-        command.args(["--worker", &self.text()]);
+        command.args(["--worker", &job]);
         command.envs(variables.iter().copied());
-        Worker::start(&mut command).with_context(|| format!("the worker `{}`", self.text()))
+        Worker::start(&mut command).with_context(|| format!("the worker `{job}`"))
     }
 }
 
@@ -249,19 +209,27 @@ fn send(answer: &Answer) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::arguments::Arguments;
 
     #[test]
-    fn jobs_are_parsed_from_their_text() {
+    fn a_worker_is_told_its_job_on_the_command_line() {
+        let worker = |text: &str| {
+            let parsed = Arguments::try_parse_from(["uard-bench", "--worker", text]);
+            parsed.map(|arguments| arguments.worker)
+        };
         for job in [
             Job::Operator(128, Matmul::Bf16),
             Job::Composed(64),
             Job::Coco(Precision::Exact, 50, 70),
         ] {
-            assert_eq!(job.text().parse(), Ok(job));
+            let text = serde_json::to_string(&job).unwrap();
+            assert_eq!(worker(&text).unwrap(), Some(job));
         }
-        assert!("operator".parse::<Job>().is_err());
-        assert!("composed:many".parse::<Job>().is_err());
+        assert!(worker("operator").is_err());
+        assert!(worker(r#"{"Composed":"many"}"#).is_err());
     }
 
     #[cfg(unix)]
