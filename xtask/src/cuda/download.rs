@@ -25,7 +25,7 @@ const EVERY: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// When it cannot be downloaded; the error says what to do without a network.
-pub fn fetch(index: &Index, package: &str, file: &File, folder: &Path) -> anyhow::Result<PathBuf> {
+pub fn fetch(index: &Index, file: &File, folder: &Path) -> anyhow::Result<PathBuf> {
     let whole = folder.join(file.name);
     if whole.is_file() {
         if hash(&whole)? == file.sha256 {
@@ -34,20 +34,21 @@ pub fn fetch(index: &Index, package: &str, file: &File, folder: &Path) -> anyhow
         println!("{} has a wrong hash: downloading again", whole.display());
         fs::remove_file(&whole)?;
     }
-    download(index, package, file, &whole).with_context(|| {
+    download(index, file, &whole).with_context(|| {
         format!(
-            "getting {} of the package {package}.\n\
+            "getting {} of the package {}.\n\
              Without a network, fetch this file elsewhere and put it into {}; \
              PIP_INDEX_URL names another index, SSL_CERT_FILE further certificates. The cause",
             file.name,
+            file.package,
             folder.display()
         )
     })?;
     Ok(whole)
 }
 
-fn download(index: &Index, package: &str, file: &File, whole: &Path) -> anyhow::Result<()> {
-    let address = index.find(package, file.name)?;
+fn download(index: &Index, file: &File, whole: &Path) -> anyhow::Result<()> {
+    let address = index.find(file.package, file.name)?;
     let part = whole.with_file_name(format!("{}.part", file.name));
     for attempt in 1.. {
         match continue_part(index, &address, file, &part) {
@@ -56,7 +57,7 @@ fn download(index: &Index, package: &str, file: &File, whole: &Path) -> anyhow::
                 fs::remove_file(&part)?;
                 ensure!(
                     attempt < ATTEMPTS,
-                    "{address} has other bytes than pinned in xtask/src/cuda/wheels.rs: \
+                    "{address} has other bytes than pinned in xtask/src/cuda/wheels.txt: \
                      sha256 {} was expected",
                     file.sha256
                 );
@@ -188,17 +189,20 @@ fn megabytes(bytes: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::cuda::served::Served;
+    use crate::cuda::wheels::Platform;
 
     const CONTENT: &[u8] = b"a wheel that is longer than the first piece of it";
     const FILE: File = File {
-        name: "a-1-py3-none.whl",
+        package: "a",
+        platform: Platform::X86_64,
         bytes: CONTENT.len() as u64,
         sha256: "072b684290fe8a72a646381f4834ff61c7a142c763f83c2b8f0e2524c79882bb",
+        name: "a-1-py3-none.whl",
     };
 
     fn fetched(served: &Served, folder: &Path) -> anyhow::Result<Vec<u8>> {
         let index = Index::at(&served.address);
-        let path = fetch(&index, "a", &FILE, folder)?;
+        let path = fetch(&index, &FILE, folder)?;
         Ok(fs::read(path)?)
     }
 
@@ -246,8 +250,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(FILE.name), CONTENT).unwrap();
         let unreachable = Index::at("http://127.0.0.1:1");
-        assert!(fetch(&unreachable, "a", &FILE, folder.path()).is_ok());
+        assert!(fetch(&unreachable, &FILE, folder.path()).is_ok());
         fs::write(folder.path().join(FILE.name), b"half").unwrap();
-        assert!(fetch(&unreachable, "a", &FILE, folder.path()).is_err());
+        assert!(fetch(&unreachable, &FILE, folder.path()).is_err());
     }
 }

@@ -86,7 +86,7 @@ impl Index {
             .read_to_string()
             .with_context(|| format!("reading {page}"))?;
         let link = link(&text, file).ok_or_else(|| {
-            anyhow!("{page} does not list {file}, which is pinned in xtask/src/cuda/wheels.rs")
+            anyhow!("{page} does not list {file}, which is pinned in xtask/src/cuda/wheels.txt")
         })?;
         Ok(joined(&base, &link))
     }

@@ -25,7 +25,7 @@ use anyhow::{Context, bail};
 
 use index::Index;
 pub use wheels::RELEASE;
-use wheels::{NVRTC, Platform, WHEELS, Wheel};
+use wheels::{Platform, files};
 
 /// Compute capability of the H100 and H200, for builds on a machine without a GPU. CUDA_COMPUTE_CAP
 /// overrides it.
@@ -59,15 +59,8 @@ impl Part {
         })
     }
 
-    fn wheels(self) -> &'static [Wheel] {
-        match self {
-            Self::Nvrtc => NVRTC,
-            Self::Whole => WHEELS,
-        }
-    }
-
     fn stamp(self, platform: Platform) -> String {
-        let files = self.wheels().iter().map(|wheel| wheel.file(platform));
+        let files = files(self, platform).into_iter();
         let lines = files.map(|file| format!("{}  {}\n", file.sha256, file.name));
         format!("{ARRANGEMENT}\n{}", lines.collect::<String>())
     }
@@ -110,10 +103,9 @@ pub fn set_up(root: &Path, part: Part) -> anyhow::Result<PathBuf> {
     }
     let begun = Instant::now();
     let index = Index::from_environment()?;
-    let files: Vec<PathBuf> = part
-        .wheels()
+    let files: Vec<PathBuf> = files(part, platform)
         .iter()
-        .map(|wheel| download::fetch(&index, wheel.package, wheel.file(platform), &downloads))
+        .map(|file| download::fetch(&index, file, &downloads))
         .collect::<anyhow::Result<_>>()?;
     let home = part.folder(root);
     arrange(&files, part, &home, &part.stamp(platform))?;
