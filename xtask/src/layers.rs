@@ -9,89 +9,40 @@ use serde::Deserialize;
 use crate::launch;
 
 /// Each package with the packages of this workspace that it may name in `[dependencies]` and
-/// `[build-dependencies]`. If the list contains the package itself, only the packages before it are
-/// allowed.
+/// `[build-dependencies]`, without `uard-`. If the list contains the package itself, only the packages
+/// before it are allowed.
 ///
 /// A dependency may skip layers downward; it never points up or sideways.
-const ARROWS: &[(&str, &[&str])] = &[
-    ("uard-files", &[]),
-    ("uard-linalg", &[]),
-    ("uard-core", &["uard-linalg"]),
-    ("uard-relevance", &[]),
-    ("uard-eval", &[]),
-    ("uard-testkit", &[]),
-    ("uard-report", &["uard-relevance", "uard-eval"]),
-    ("uard-ptx", &["uard-core"]),
-    ("uard-data", &["uard-files"]),
-    ("uard-hub", &["uard-files", "uard-core"]),
-    ("uard-scenes", &["uard-files", "uard-core", "uard-data"]),
-    (
-        "uard-features",
-        &[
-            "uard-files",
-            "uard-linalg",
-            "uard-core",
-            "uard-data",
-            "uard-hub",
-        ],
-    ),
-    (
-        "uard-attention",
-        &["uard-files", "uard-linalg", "uard-core", "uard-relevance"],
-    ),
+const ARROWS: &[(&str, &str)] = &[
+    ("uard-files", ""),
+    ("uard-linalg", ""),
+    ("uard-core", "linalg"),
+    ("uard-relevance", ""),
+    ("uard-eval", ""),
+    ("uard-testkit", ""),
+    ("uard-report", "relevance eval"),
+    ("uard-ptx", "core"),
+    ("uard-data", "files"),
+    ("uard-hub", "files core"),
+    ("uard-scenes", "files core data"),
+    ("uard-features", "files linalg core data hub"),
+    ("uard-attention", "files linalg core relevance"),
     ("uard-model", SERVING),
     ("uard-search", SERVING),
-    ("uard-serve", &["uard-files", "uard-search"]),
+    ("uard-serve", "files search"),
     ("uard-training", LIBRARIES),
     ("uard-cli", LIBRARIES),
     ("uard-benches", LIBRARIES),
-    (
-        "uard-fuzz",
-        &[
-            "uard-files",
-            "uard-core",
-            "uard-data",
-            "uard-features",
-            "uard-attention",
-            "uard-search",
-            "uard-cli",
-        ],
-    ),
-    ("xtask", &[]),
+    ("uard-fuzz", "files core data features attention search cli"),
+    ("xtask", ""),
 ];
 
 /// The packages that serve a trained model and what they need, lowest first.
-const SERVING: &[&str] = &[
-    "uard-files",
-    "uard-linalg",
-    "uard-core",
-    "uard-relevance",
-    "uard-eval",
-    "uard-data",
-    "uard-hub",
-    "uard-features",
-    "uard-attention",
-    "uard-model",
-];
+const SERVING: &str = "files linalg core relevance eval data hub features attention model";
 
 /// All libraries, lowest first.
-const LIBRARIES: &[&str] = &[
-    "uard-files",
-    "uard-linalg",
-    "uard-core",
-    "uard-relevance",
-    "uard-eval",
-    "uard-data",
-    "uard-hub",
-    "uard-scenes",
-    "uard-report",
-    "uard-features",
-    "uard-attention",
-    "uard-model",
-    "uard-training",
-    "uard-search",
-    "uard-serve",
-];
+const LIBRARIES: &str = "files linalg core relevance eval data hub scenes report features attention \
+    model training search serve";
 
 /// Packages that may be named in `[dev-dependencies]` only; there every package may name them.
 const FOR_TESTS: &[&str] = &["uard-testkit", "uard-ptx"];
@@ -169,12 +120,15 @@ fn violations(packages: &[Package]) -> Vec<String> {
             ));
             continue;
         };
-        let before = allowed.iter().position(|name| *name == package.name);
-        let allowed = &allowed[..before.unwrap_or(allowed.len())];
+        let allowed: Vec<String> = allowed
+            .split_whitespace()
+            .map(|name| format!("uard-{name}"))
+            .take_while(|name| *name != package.name)
+            .collect();
         for dependency in &package.dependencies {
             let ours = packages.iter().any(|other| other.name == dependency.name);
             let violation = match ours {
-                true => layer_violation(&package.name, dependency, allowed),
+                true => layer_violation(&package.name, dependency, &allowed),
                 false => foreign_violation(&package.name, dependency),
             };
             found.extend(violation);
@@ -183,14 +137,14 @@ fn violations(packages: &[Package]) -> Vec<String> {
     found
 }
 
-fn layer_violation(package: &str, dependency: &Dependency, allowed: &[&str]) -> Option<String> {
-    let name = dependency.name.as_str();
-    if FOR_TESTS.contains(&name) {
+fn layer_violation(package: &str, dependency: &Dependency, allowed: &[String]) -> Option<String> {
+    let name = &dependency.name;
+    if FOR_TESTS.contains(&name.as_str()) {
         return (dependency.kind != Some(Kind::Dev)).then(|| {
             format!("`{package}` names `{name}` outside [dev-dependencies]: it is for tests only")
         });
     }
-    (!allowed.contains(&name)).then(|| {
+    (!allowed.contains(name)).then(|| {
         let list = match allowed.is_empty() {
             true => "no package of this workspace".to_owned(),
             false => allowed.join(", "),
