@@ -1,11 +1,11 @@
 //! Downloads a pinned file, continues broken downloads and verifies its hash.
 
 use std::fs::{self, File as Handle, OpenOptions};
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
 use super::index::Index;
@@ -13,11 +13,6 @@ use super::wheels::File;
 
 /// Largest number of attempts to download a file.
 const ATTEMPTS: usize = 4;
-
-const PIECE: usize = 1 << 20;
-
-/// Time between two updates of the progress on a terminal.
-const EVERY: Duration = Duration::from_millis(200);
 
 /// The path of a package's file in this folder; downloads it unless it is there with its pinned hash.
 ///
@@ -88,7 +83,7 @@ fn continue_part(index: &Index, address: &str, file: &File, part: &Path) -> anyh
         .with_context(|| format!("asking {address}"))?;
     // A server that does not support ranges sends the file from its start.
     let continued = there > 0 && answer.status() == 206;
-    let target = OpenOptions::new()
+    let mut target = OpenOptions::new()
         .create(true)
         .write(true)
         .append(continued)
@@ -96,30 +91,41 @@ fn continue_part(index: &Index, address: &str, file: &File, part: &Path) -> anyh
         .open(part)
         .with_context(|| format!("writing {}", part.display()))?;
     let done = if continued { there } else { 0 };
-    let mut progress = Progress::new(file, done);
-    copy(answer.into_body().into_reader(), target, &mut progress)
+    let missing = file.bytes - done;
+    let progress = progress(file, done)?;
+    let body = progress.wrap_read(answer.into_body().into_reader());
+    // One byte more shows that the file there is longer than the pinned one.
+    let count = io::copy(&mut body.take(missing + 1), &mut target)
+        .and_then(|count| target.sync_all().map(|()| count))
         .with_context(|| format!("the connection to {address} broke"))?;
-    progress.end();
-    if progress.done != file.bytes {
-        bail!(
-            "{address} ended after {} of {} bytes",
-            progress.done,
-            file.bytes
-        );
-    }
+    progress.finish();
+    ensure!(
+        count == missing,
+        "{address} ended after {} of {} bytes",
+        done + count,
+        file.bytes
+    );
     Ok(())
 }
 
-fn copy(mut from: impl Read, mut to: Handle, progress: &mut Progress) -> io::Result<()> {
-    let mut piece = vec![0; PIECE];
-    loop {
-        let count = from.read(&mut piece)?;
-        if count == 0 || progress.done > progress.bytes {
-            return to.sync_all();
-        }
-        to.write_all(&piece[..count])?;
-        progress.add(count as u64);
+/// The progress of a download on a terminal; elsewhere prints what begins.
+fn progress(file: &File, done: u64) -> anyhow::Result<ProgressBar> {
+    let name = file.name.split("-py3").next().unwrap_or(file.name);
+    let begins = match done {
+        0 => "downloading",
+        _ => "continuing",
+    };
+    let progress = ProgressBar::new(file.bytes)
+        .with_style(ProgressStyle::with_template(
+            "{msg}: {decimal_bytes} of {decimal_total_bytes}",
+        )?)
+        .with_message(format!("{begins} {name}"))
+        .with_position(done);
+    if progress.is_hidden() {
+        let megabytes = file.bytes.div_ceil(1_000_000);
+        println!("{begins} {name}, {megabytes} MB");
     }
+    Ok(progress)
 }
 
 fn hash(path: &Path) -> anyhow::Result<String> {
@@ -128,61 +134,6 @@ fn hash(path: &Path) -> anyhow::Result<String> {
     let mut digest = Sha256::new();
     io::copy(&mut file, &mut digest).with_context(reading)?;
     Ok(format!("{:x}", digest.finalize()))
-}
-
-/// Prints the progress of a download: one line, which is updated on a terminal.
-struct Progress {
-    name: &'static str,
-    bytes: u64,
-    done: u64,
-    shown: Option<Instant>,
-}
-
-impl Progress {
-    fn new(file: &File, done: u64) -> Self {
-        let name = file.name.split("-py3").next().unwrap_or(file.name);
-        let begins = if done > 0 {
-            "continuing"
-        } else {
-            "downloading"
-        };
-        let shown = io::stdout().is_terminal().then(Instant::now);
-        if shown.is_none() {
-            println!("{begins} {name}, {} MB", megabytes(file.bytes));
-        }
-        Self {
-            name,
-            bytes: file.bytes,
-            done,
-            shown,
-        }
-    }
-
-    fn add(&mut self, count: u64) {
-        self.done += count;
-        if self.shown.is_some_and(|shown| shown.elapsed() > EVERY) {
-            self.shown = Some(Instant::now());
-            self.show();
-        }
-    }
-
-    fn show(&self) {
-        let (done, all) = (megabytes(self.done), megabytes(self.bytes));
-        print!("\rdownloading {}: {done} of {all} MB", self.name);
-        // A failed flush only delays the line.
-        io::stdout().flush().ok();
-    }
-
-    fn end(&self) {
-        if self.shown.is_some() {
-            self.show();
-            println!();
-        }
-    }
-}
-
-fn megabytes(bytes: u64) -> u64 {
-    bytes.div_ceil(1_000_000)
 }
 
 #[cfg(test)]
