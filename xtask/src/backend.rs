@@ -4,12 +4,13 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::str::FromStr;
+
+use clap::ValueEnum;
 
 use crate::cuda::{self, Part};
 
-/// The value of `--device`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The value of `--device`, by the names that `uard --device` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DeviceChoice {
     Auto,
     Cpu,
@@ -18,27 +19,14 @@ pub enum DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// The name that `uard --device` takes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-            Self::Metal => "metal",
-        }
-    }
-}
-
-impl FromStr for DeviceChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Auto, Self::Cpu, Self::Cuda, Self::Metal]
-            .into_iter()
-            .find(|choice| choice.name() == text)
-            .ok_or_else(|| {
-                format!("--device takes auto, cpu, cuda or metal, and `{text}` is none of them")
-            })
+    /// The choice of this name.
+    ///
+    /// # Errors
+    /// For any other name.
+    pub fn named(text: &str) -> Result<Self, String> {
+        Self::from_str(text, false).map_err(|_| {
+            format!("--device takes auto, cpu, cuda or metal, and `{text}` is none of them")
+        })
     }
 }
 
@@ -294,6 +282,6 @@ mod tests {
 
     #[test]
     fn an_unknown_device_is_refused_by_name() {
-        assert!("gpu".parse::<DeviceChoice>().unwrap_err().contains("`gpu`"));
+        assert!(DeviceChoice::named("gpu").unwrap_err().contains("`gpu`"));
     }
 }

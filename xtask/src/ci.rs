@@ -8,7 +8,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 
 use crate::cuda::{self, Part, stand_in};
-use crate::launch::{cargo, expect_success, succeeds};
+use crate::launch::{cargo, expect_success, name, succeeds};
 use crate::{layers, links, package, page, parameters, sources, style, symbols};
 
 /// The features that are off by default and need nothing but Rust.
@@ -57,18 +57,19 @@ pub fn run(root: &Path, chosen: &[Step]) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let mut lines = Vec::new();
     for (at, step) in steps.iter().enumerate() {
-        println!("[{}/{}] {}", at + 1, steps.len(), step.name());
+        let name = name(step);
+        println!("[{}/{}] {name}", at + 1, steps.len());
         let step_begun = Instant::now();
         let outcome = step.perform(root);
         let taken = seconds(step_begun.elapsed());
         match outcome {
-            Ok(Outcome::Passed) => lines.push(format!("  {:<8} passed in {taken}", step.name())),
+            Ok(Outcome::Passed) => lines.push(format!("  {name:<8} passed in {taken}")),
             Ok(Outcome::Skipped(reason)) => {
                 println!("skipped: {reason}");
-                lines.push(format!("  {:<8} skipped: {reason}", step.name()));
+                lines.push(format!("  {name:<8} skipped: {reason}"));
             }
             Err(error) => {
-                println!("{} failed after {taken}: {error:#}", step.name());
+                println!("{name} failed after {taken}: {error:#}");
                 return Ok(ExitCode::FAILURE);
             }
         }
@@ -79,12 +80,6 @@ pub fn run(root: &Path, chosen: &[Step]) -> anyhow::Result<ExitCode> {
 }
 
 impl Step {
-    fn name(self) -> String {
-        self.to_possible_value()
-            .map(|value| value.get_name().to_owned())
-            .unwrap_or_default()
-    }
-
     fn perform(self, root: &Path) -> anyhow::Result<Outcome> {
         match self {
             Self::Format => passes(

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, ensure};
+use clap::ValueEnum;
 
 use crate::backend::{self, Backend, DeviceChoice, Tools};
 
@@ -17,6 +18,7 @@ const PATH_OPTIONS: &[&str] = &[
     "--checkpoint",
     "--config",
     "--data",
+    "--images",
     "--json",
     "--map",
     "--out",
@@ -41,40 +43,30 @@ pub struct Folders {
 
 /// One cargo command, not yet started.
 #[derive(Debug, PartialEq, Eq)]
-struct Launch {
+pub struct Launch {
     arguments: Vec<OsString>,
     backend: Backend,
     /// A line that is printed before the command starts.
     notice: Option<String>,
 }
 
-/// `uard train`, by default on the embedded data set and compared with `zero`.
-pub fn train(arguments: Vec<OsString>, folders: &Folders) -> anyhow::Result<ExitCode> {
-    start(
-        plan_train(arguments, folders, &Tools::find(&folders.root)),
-        folders,
-    )
-}
+/// Makes the command of a task from the arguments of a call; the error is what is wrong with them.
+pub type Plan = fn(Vec<OsString>, &Folders, &Tools) -> Result<Launch, String>;
 
-/// `uard study`, by default on the CPU.
-pub fn study(arguments: Vec<OsString>, folders: &Folders) -> anyhow::Result<ExitCode> {
-    start(
-        plan_study(arguments, folders, &Tools::find(&folders.root)),
-        folders,
-    )
-}
-
-/// `uard evaluate`.
-pub fn evaluate(arguments: Vec<OsString>, folders: &Folders) -> anyhow::Result<ExitCode> {
-    start(
-        plan_evaluate(arguments, folders, &Tools::find(&folders.root)),
-        folders,
-    )
-}
-
-/// `uard data scenes`.
-pub fn data(arguments: Vec<OsString>, folders: &Folders) -> anyhow::Result<ExitCode> {
-    start(plan_data(arguments, folders), folders)
+/// Plans the command of a task and runs it.
+pub fn start(plan: Plan, arguments: Vec<OsString>, folders: &Folders) -> anyhow::Result<ExitCode> {
+    let launch = match plan(arguments, folders, &Tools::find(&folders.root)) {
+        Ok(launch) => launch,
+        Err(refusal) => return Ok(refuse(&refusal)),
+    };
+    if let Some(notice) = &launch.notice {
+        println!("{notice}");
+        std::io::stdout().flush()?;
+    }
+    let mut command = cargo(&folders.root);
+    command.args(&launch.arguments);
+    command.envs(launch.backend.environment()?);
+    become_child(command)
 }
 
 /// `uard-fuzz`, in the development profile, whose overflow checks and debug assertions find more.
@@ -87,7 +79,8 @@ pub fn fuzz(mut arguments: Vec<OsString>, folders: &Folders) -> anyhow::Result<E
     become_child(command)
 }
 
-fn plan_train(
+/// `uard train`, by default on the embedded data set and compared with `zero`.
+pub fn plan_train(
     mut arguments: Vec<OsString>,
     folders: &Folders,
     tools: &Tools,
@@ -97,7 +90,7 @@ fn plan_train(
     if !has_option(&arguments, "--config") {
         passed.extend(words(&["--config", "configs/scenes.toml"]));
     }
-    passed.extend(words(&["--device", choice.name()]));
+    passed.extend(words(&["--device", &name(&choice)]));
     let compared = take_option(&mut arguments, "--compare")?;
     match compared.is_empty() {
         true => passed.extend(words(&["--compare", "zero"])),
@@ -111,39 +104,54 @@ fn plan_train(
     uard(passed, choice, tools)
 }
 
-fn plan_study(
-    mut arguments: Vec<OsString>,
+/// `uard study`, by default on the CPU.
+pub fn plan_study(
+    arguments: Vec<OsString>,
     folders: &Folders,
     tools: &Tools,
 ) -> Result<Launch, String> {
-    let choice = device_and_paths(&mut arguments, folders)?.unwrap_or(DEFAULT_DEVICE);
-    let mut passed = words(&["study", "--device", choice.name()]);
-    passed.extend(arguments);
-    uard(passed, choice, tools)
+    plan_on_device("study", Some(DEFAULT_DEVICE), arguments, folders, tools)
 }
 
-fn plan_evaluate(
+/// `uard evaluate`.
+pub fn plan_evaluate(
+    arguments: Vec<OsString>,
+    folders: &Folders,
+    tools: &Tools,
+) -> Result<Launch, String> {
+    plan_on_device("evaluate", None, arguments, folders, tools)
+}
+
+/// A command of `uard` that is told the given device, or else `default` if there is one.
+fn plan_on_device(
+    command: &str,
+    default: Option<DeviceChoice>,
     mut arguments: Vec<OsString>,
     folders: &Folders,
     tools: &Tools,
 ) -> Result<Launch, String> {
-    let given = device_and_paths(&mut arguments, folders)?;
-    let mut passed = words(&["evaluate"]);
-    if let Some(choice) = given {
-        passed.extend(words(&["--device", choice.name()]));
+    let choice = device_and_paths(&mut arguments, folders)?.or(default);
+    let mut passed = words(&[command]);
+    if let Some(choice) = choice {
+        passed.extend(words(&["--device", &name(&choice)]));
     }
     passed.extend(arguments);
-    uard(passed, given.unwrap_or(DEFAULT_DEVICE), tools)
+    uard(passed, choice.unwrap_or(DEFAULT_DEVICE), tools)
 }
 
-fn plan_data(mut arguments: Vec<OsString>, folders: &Folders) -> Result<Launch, String> {
+/// `uard data scenes`.
+pub fn plan_data(
+    mut arguments: Vec<OsString>,
+    folders: &Folders,
+    tools: &Tools,
+) -> Result<Launch, String> {
     rebase(&mut arguments, folders);
     let mut passed = words(&["data", "scenes"]);
     if !has_option(&arguments, "--out") {
         passed.extend(words(&["--out", "data/scenes"]));
     }
     passed.extend(arguments);
-    uard(passed, DeviceChoice::Cpu, &Tools::default()).map(|launch| Launch {
+    uard(passed, DeviceChoice::Cpu, tools).map(|launch| Launch {
         notice: None,
         ..launch
     })
@@ -180,7 +188,7 @@ fn device_and_paths(
 pub fn device(arguments: &mut Vec<OsString>) -> Result<Option<DeviceChoice>, String> {
     take_option(arguments, "--device")?
         .last()
-        .map(|value| value.to_string_lossy().parse())
+        .map(|value| DeviceChoice::named(&value.to_string_lossy()))
         .transpose()
 }
 
@@ -248,19 +256,12 @@ pub fn words(texts: &[&str]) -> Vec<OsString> {
     texts.iter().map(OsString::from).collect()
 }
 
-fn start(plan: Result<Launch, String>, folders: &Folders) -> anyhow::Result<ExitCode> {
-    let launch = match plan {
-        Ok(launch) => launch,
-        Err(refusal) => return Ok(refuse(&refusal)),
-    };
-    if let Some(notice) = &launch.notice {
-        println!("{notice}");
-        std::io::stdout().flush()?;
-    }
-    let mut command = cargo(&folders.root);
-    command.args(&launch.arguments);
-    command.envs(launch.backend.environment()?);
-    become_child(command)
+/// The name of a value on the command line.
+pub fn name(value: &impl ValueEnum) -> String {
+    value
+        .to_possible_value()
+        .map(|value| value.get_name().to_owned())
+        .unwrap_or_default()
 }
 
 /// Prints an error about the arguments; returns the exit code.
@@ -408,7 +409,15 @@ mod tests {
             root: "/repository".into(),
         };
         let passed = trained(
-            &["--config", "../a.toml", "--data=d", "--run", "/r"],
+            &[
+                "--config",
+                "../a.toml",
+                "--data=d",
+                "--images",
+                "p",
+                "--run",
+                "/r",
+            ],
             &folders,
         );
         assert!(
@@ -417,6 +426,10 @@ mod tests {
         );
         assert!(
             passed.contains(&"--data=/repository/docs/d".to_owned()),
+            "{passed:?}"
+        );
+        assert!(
+            passed.contains(&"/repository/docs/p".to_owned()),
             "{passed:?}"
         );
         assert!(passed.contains(&"/r".to_owned()), "{passed:?}");
@@ -456,12 +469,12 @@ mod tests {
 
     #[test]
     fn data_is_written_to_data_scenes_by_default() {
-        let launch = plan_data(vec![], &at_root()).unwrap();
+        let launch = plan_data(vec![], &at_root(), &Tools::default()).unwrap();
         assert_eq!(
             passed_to_uard(&launch),
             ["data", "scenes", "--out", "data/scenes"]
         );
-        let elsewhere = plan_data(words(&["--out", "x"]), &at_root()).unwrap();
+        let elsewhere = plan_data(words(&["--out", "x"]), &at_root(), &Tools::default()).unwrap();
         assert_eq!(passed_to_uard(&elsewhere), ["data", "scenes", "--out", "x"]);
     }
 }

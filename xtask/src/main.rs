@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use cuda::{Part, bundle};
-use launch::Folders;
+use launch::{Folders, plan_data, plan_evaluate, plan_study, plan_train, start};
 
 #[derive(Parser)]
 #[command(
@@ -138,11 +138,11 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
         root: root.clone(),
     };
     match task {
-        Task::Train(passed) => launch::train(passed.arguments, &folders),
+        Task::Train(passed) => start(plan_train, passed.arguments, &folders),
         Task::Demo { serve } => demo::run(&root, serve).map(|()| ExitCode::SUCCESS),
-        Task::Study(passed) => launch::study(passed.arguments, &folders),
-        Task::Evaluate(passed) => launch::evaluate(passed.arguments, &folders),
-        Task::Data(passed) => launch::data(passed.arguments, &folders),
+        Task::Study(passed) => start(plan_study, passed.arguments, &folders),
+        Task::Evaluate(passed) => start(plan_evaluate, passed.arguments, &folders),
+        Task::Data(passed) => start(plan_data, passed.arguments, &folders),
         Task::Bench(passed) => bench::run(passed.arguments, &folders),
         Task::Fuzz(passed) => launch::fuzz(passed.arguments, &folders),
         Task::Ci { cuda: true, .. } => bundle::check(&root),
