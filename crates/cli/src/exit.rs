@@ -7,7 +7,6 @@
 //! | 2 | wrong usage or input: arguments, files, or an output path that cannot be written |
 //! | 130 | stopped by Ctrl-C |
 
-use std::fmt;
 use std::io::{self, ErrorKind};
 
 use uard_files::FileError;
@@ -39,28 +38,14 @@ enum Fault {
 }
 
 /// An error in the arguments or files that this crate itself found.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct WrongInput(pub String);
 
-impl fmt::Display for WrongInput {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for WrongInput {}
-
 /// A failure that the arguments and files did not cause.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct Failed(pub String);
-
-impl fmt::Display for Failed {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Failed {}
 
 /// A [`WrongInput`] error with this message.
 pub fn wrong(message: impl Into<String>) -> anyhow::Error {

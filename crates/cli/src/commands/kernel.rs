@@ -1,10 +1,10 @@
 //! Opens the engine of `--kernel` in the precision of `--precision`.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use candle_core::Device;
 use uard_attention::{Engine, Error, Precision, Running};
 
-use crate::exit::{Failed, wrong};
+use crate::exit::wrong;
 use crate::terminal::note;
 
 /// Opens an engine before any input is read, and prints a note if another engine replaces it.
@@ -22,9 +22,7 @@ pub fn open(
                 "--kernel {engine} --precision {asked}: {error}"
             )));
         }
-        Err(error @ Error::NotBuilt { .. }) => {
-            return Err(Failed(format!("--kernel {error}")).into());
-        }
+        Err(error @ Error::NotBuilt { .. }) => bail!("--kernel {error}"),
         #[cfg(feature = "cuda-kernels")]
         Err(error @ Error::Gpu(_)) => {
             return Err(error).with_context(|| format!("--kernel {engine} cannot run"));

@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use comfy_table::Table;
 use serde::Serialize;
 use uard_core::device::DeviceChoice;
 
-use crate::exit::Failed;
 use crate::records::write_text;
 use crate::self_test::{Check, Extent, OnCheck, engines_of_the_cpu, matching};
 use crate::terminal::{note, print};
@@ -75,11 +74,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             gpu::check(extent, &mut on_check).context("--device cuda cannot be used")?
         }
         DeviceChoice::Metal => {
-            return Err(Failed(
-                "--device metal: there are no kernels for Metal to check; give cpu or cuda"
-                    .to_owned(),
-            )
-            .into());
+            bail!("--device metal: there are no kernels for Metal to check; give cpu or cuda")
         }
         DeviceChoice::Auto => match gpu::reason_against() {
             None => gpu::check(extent, &mut on_check)?,
@@ -100,7 +95,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     match failed.len() {
         0 => Ok(()),
-        count => Err(Failed(format!("{count} of {} checks failed", checks.len())).into()),
+        count => bail!("{count} of {} checks failed", checks.len()),
     }
 }
 
@@ -248,7 +243,8 @@ mod gpu {
 
 #[cfg(not(feature = "cuda-kernels"))]
 mod gpu {
-    use crate::exit::Failed;
+    use anyhow::bail;
+
     use crate::self_test::{Extent, OnCheck};
 
     /// The reason is always that this build has no kernels for a GPU.
@@ -258,6 +254,6 @@ mod gpu {
 
     /// Always fails, because this build has no kernels for a GPU.
     pub fn check(_: Extent, _: OnCheck<'_>) -> anyhow::Result<String> {
-        Err(Failed("this binary was built without the feature `cuda-kernels`".to_owned()).into())
+        bail!("this binary was built without the feature `cuda-kernels`")
     }
 }
