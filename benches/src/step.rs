@@ -48,6 +48,7 @@ impl Setup {
     ///
     /// # Errors
     /// If the configuration is invalid.
+    #[cfg(any(feature = "cuda", test))]
     pub fn flickr30k() -> anyhow::Result<Self> {
         let text = include_str!("../../configs/flickr30k.toml");
         Ok(Self {

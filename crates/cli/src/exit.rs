@@ -42,11 +42,6 @@ enum Fault {
 #[error("{0}")]
 pub struct WrongInput(pub String);
 
-/// A failure that the arguments and files did not cause.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Failed(pub String);
-
 /// A [`WrongInput`] error with this message.
 pub fn wrong(message: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(WrongInput(message.into()))

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use anyhow::bail;
 use indicatif::HumanBytes;
 use serde_json::json;
 use uard_search::{CompactionCounts, Damage, Index, ScanProblem, UnreadablePhoto};
 
 use crate::commands::{Format, Outcome};
-use crate::exit::{Failed, wrong};
+use crate::exit::wrong;
 use crate::tables::table;
 use crate::terminal::{note, print, print_json, printable};
 
@@ -219,10 +220,10 @@ pub fn print_check(damage: &[Damage], folder: &Path) -> anyhow::Result<()> {
         }
     }
     let parts = damage.len();
-    Err(anyhow::Error::new(Failed(format!(
+    bail!(
         "{}: {parts} parts of the index are damaged; each line above says how to mend it",
         folder.display()
-    ))))
+    )
 }
 
 /// Says what a compaction did.
