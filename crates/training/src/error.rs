@@ -54,15 +54,14 @@ pub enum Error {
         /// The run directory.
         path: PathBuf,
     },
-    /// No word of the training captions has a vector in the file of word vectors.
+    /// No word of the training captions has a vector.
     #[error(
-        "{}: none of the {words} words of the training captions has a vector in this file; words \
-         are looked up in lower case. Is it in another language, or in capitals?",
-        path.display()
+        "{vectors}: none of the {words} words of the training captions has a vector in this file; words \
+         are looked up in lower case. Is it in another language, or in capitals?"
     )]
     NoKnownWord {
         /// The file of word vectors.
-        path: PathBuf,
+        vectors: String,
         /// Number of words in the vocabulary.
         words: usize,
     },

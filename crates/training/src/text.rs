@@ -27,11 +27,11 @@ pub fn text_model<'a>(
         return Ok(TextModel::open(text.encoder, &folder, text.longest)?);
     }
     let vocabulary = Vocabulary::build(captions, config.data.minimum_word_count);
-    let vectors = text.word_vectors.as_ref().map(|path| {
-        let vectors = WordVectors::read(path, &vocabulary, text.word_width)?;
+    let vectors = text.word_vectors.as_ref().map(|source| {
+        let vectors = WordVectors::open(source, hub, &vocabulary, text.word_width)?;
         match vectors.found() {
             0 => Err(Error::NoKnownWord {
-                path: path.clone(),
+                vectors: source.to_string(),
                 words: vectors.words(),
             }),
             _ => Ok(vectors),

@@ -199,6 +199,51 @@ impl PieceTokenizer {
     }
 }
 
+/// The tokenizer of a static embedding model, which has a vector for each piece and no further limits.
+pub(super) struct StaticTokenizer {
+    tokenizer: Tokenizer,
+    path: PathBuf,
+    pieces: usize,
+}
+
+impl StaticTokenizer {
+    /// Reads a `tokenizer.json`. Truncation and padding in it are ignored.
+    ///
+    /// # Errors
+    /// The file is missing or invalid.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let tokenizer = open_json(path)?;
+        let pieces = tokenizer.get_vocab_size(true);
+        Ok(Self {
+            tokenizer: without_limits(tokenizer, path, pieces)?,
+            path: path.to_owned(),
+            pieces,
+        })
+    }
+
+    /// The number of pieces. Their ids are smaller.
+    pub(super) fn pieces(&self) -> usize {
+        self.pieces
+    }
+
+    /// The ids of a word's pieces, without special ones around it.
+    ///
+    /// # Errors
+    /// The library fails on the word.
+    pub(super) fn encode(&self, word: &str) -> Result<Vec<u32>> {
+        let encoded = caught(|| self.tokenizer.encode(word, false));
+        let encoded = encoded.and_then(|found| found.map_err(|cause| cause.to_string()));
+        let encoded = encoded.map_err(|cause| {
+            Error::Text(TextError::Tokens {
+                path: self.path.clone(),
+                caption: word.to_owned(),
+                cause,
+            })
+        })?;
+        Ok(encoded.get_ids().to_vec())
+    }
+}
+
 /// Removes truncation and padding of a tokenizer, and checks that the model has all of its ids.
 fn without_limits(mut tokenizer: Tokenizer, path: &Path, vocabulary: usize) -> Result<Tokenizer> {
     let largest = tokenizer.get_vocab(true).into_values().max();

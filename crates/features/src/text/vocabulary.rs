@@ -180,6 +180,17 @@ impl Vocabulary {
         self.words.is_empty()
     }
 
+    /// Whether an id is that of a special word.
+    pub fn is_special(&self, id: u32) -> bool {
+        let Specials {
+            pad,
+            start,
+            end,
+            unknown,
+        } = self.specials;
+        [pad, start, end, unknown].contains(&id)
+    }
+
     /// The id of `<pad>`.
     pub fn pad(&self) -> u32 {
         self.specials.pad

@@ -1,14 +1,26 @@
-//! `WordVectors`: first embeddings of words, from a text file such as GloVe's.
+//! `WordVectors`: first embeddings of words, from a text file such as GloVe's, or from the vectors of their
+//! pieces.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use super::error::TextError;
+use super::pieces::{StaticTokenizer, TOKENIZER};
 use super::vocabulary::Vocabulary;
 use uard_files::FileError;
+use uard_hub::{Hub, Source, WantedFiles, Weights};
 
 use crate::{Error, Result};
+
+/// The files of a static embedding model, in the order of preference.
+const STATIC_MODEL: WantedFiles<'_> = WantedFiles {
+    needed: &[&["model.safetensors"], &[TOKENIZER]],
+    optional: &[],
+};
+
+/// The names that published static embedding models give their one tensor: Model2Vec's and WordLlama's.
+const TENSORS: [&str; 2] = ["embeddings", "embedding.weight"];
 
 /// Vectors of some words of a vocabulary, for the embedding of
 /// [`TextEncoder`](super::gru::TextEncoder).
@@ -20,6 +32,49 @@ pub struct WordVectors {
 }
 
 impl WordVectors {
+    /// Reads the vectors of a vocabulary's words: from a text file ([`WordVectors::read`]), or from the
+    /// folder or repository of a static embedding model ([`WordVectors::from_pieces`]).
+    ///
+    /// # Errors
+    /// The source cannot be downloaded; those of the two functions.
+    pub fn open(source: &Source, hub: &Hub, vocabulary: &Vocabulary, width: usize) -> Result<Self> {
+        let path = match source {
+            Source::Hub(name) if name.file().is_some() => source.file(hub, &[])?,
+            _ => source.folder(hub, STATIC_MODEL)?,
+        };
+        match path.is_dir() {
+            true => Self::from_pieces(&path, vocabulary, width),
+            false => Self::read(&path, vocabulary, width),
+        }
+    }
+
+    /// Makes the vectors of a vocabulary's words from a static embedding model, which has one vector for
+    /// each piece of a word: `tokenizer.json`, and the tensor `embeddings` or `embedding.weight` [P, E] of
+    /// `model.safetensors`.
+    ///
+    /// The vector of a word is the mean of its pieces' vectors, less the mean over all words, scaled to unit
+    /// length, which is about that of drawn embeddings.
+    ///
+    /// # Errors
+    /// A file is missing or damaged, or the tensor has another shape.
+    ///
+    /// # Source
+    /// Model2Vec (Minish Lab) and WordLlama publish such models.
+    pub fn from_pieces(folder: &Path, vocabulary: &Vocabulary, width: usize) -> Result<Self> {
+        let tokenizer = StaticTokenizer::open(&folder.join(TOKENIZER))?;
+        let weights = Weights::open_folder(folder)?;
+        let name = TENSORS.into_iter().find(|name| weights.has(name));
+        let numbers = weights.numbers(name.unwrap_or(TENSORS[0]), &[tokenizer.pieces(), width])?;
+        let mut rows = vec![None; vocabulary.len()];
+        for (id, row) in (0..).zip(&mut rows) {
+            let word = vocabulary.word(id).filter(|_| !vocabulary.is_special(id));
+            let pieces = word.map(|word| tokenizer.encode(word)).transpose()?;
+            *row = pieces.and_then(|pieces| mean_row(&numbers, width, &pieces));
+        }
+        center(&mut rows, width);
+        Ok(Self { rows, width })
+    }
+
     /// Reads the vectors of a vocabulary's words from a file with a line `word v1 … vN` for each.
     ///
     /// If the first line has two whole numbers, it is the header of word2vec's text files: the
@@ -99,6 +154,35 @@ impl WordVectors {
     }
 }
 
+/// The mean of some rows of a row-major matrix; none without rows.
+fn mean_row(numbers: &[f32], width: usize, rows: &[u32]) -> Option<Vec<f32>> {
+    let mut mean = vec![0.0; width];
+    for &row in rows {
+        let row = &numbers[row as usize * width..][..width];
+        for (mean, number) in mean.iter_mut().zip(row) {
+            *mean += number / rows.len() as f32;
+        }
+    }
+    (!rows.is_empty()).then_some(mean)
+}
+
+/// Subtracts the mean of all rows from each, and scales it to unit length.
+fn center(rows: &mut [Option<Vec<f32>>], width: usize) {
+    let found: Vec<f32> = rows.iter().flatten().flatten().copied().collect();
+    let all: Vec<u32> = (0..).take(found.len() / width.max(1)).collect();
+    let Some(center) = mean_row(&found, width, &all) else {
+        return;
+    };
+    for row in rows.iter_mut().flatten() {
+        for (number, center) in row.iter_mut().zip(&center) {
+            *number -= center;
+        }
+        let length = row.iter().map(|number| number * number).sum::<f32>().sqrt();
+        let length = length.max(f32::MIN_POSITIVE);
+        row.iter_mut().for_each(|number| *number /= length);
+    }
+}
+
 /// Whether the first line is a header, with the number of words and the width.
 fn is_header(line: &str, width: usize) -> std::result::Result<bool, String> {
     let fields: Vec<&str> = line.split(' ').collect();
@@ -143,6 +227,9 @@ fn vector(fields: &[&str]) -> std::result::Result<Vec<f32>, String> {
 
 #[cfg(test)]
 mod tests {
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
+
     use super::*;
 
     fn vocabulary() -> Vocabulary {
@@ -190,6 +277,61 @@ mod tests {
     fn words_may_contain_spaces() {
         let vectors = read(b". . . 1 2\nat name@domain.com 3 4\nred 5 6\n").unwrap();
         assert_eq!(vectors.found(), 1);
+    }
+
+    /// A folder with a static embedding model of two pieces of BERT's kind.
+    fn static_model(tensor: &str, rows: usize) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let tokenizer = serde_json::json!({
+            "version": "1.0",
+            "added_tokens": [],
+            "pre_tokenizer": { "type": "Whitespace" },
+            "model": {
+                "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": 100,
+                "vocab": { "[UNK]": 0, "red": 1, "ki": 2, "##te": 3 },
+            },
+        });
+        std::fs::write(folder.path().join(TOKENIZER), tokenizer.to_string()).unwrap();
+        let numbers: Vec<f32> = vec![0.0, 0.0, 4.0, 0.0, 0.0, 8.0, 0.0, 4.0, 9.0, 9.0];
+        let numbers: Vec<u8> = numbers[..2 * rows]
+            .iter()
+            .flat_map(|it| it.to_le_bytes())
+            .collect();
+        let view = TensorView::new(Dtype::F32, vec![rows, 2], &numbers).unwrap();
+        let path = folder.path().join("model.safetensors");
+        safetensors::serialize_to_file([(tensor, view)], None, &path).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_word_has_the_centred_mean_of_its_pieces_at_unit_length() {
+        let vocabulary = Vocabulary::build(["red kite"], 1);
+        for tensor in TENSORS {
+            let folder = static_model(tensor, 4);
+            let vectors = WordVectors::from_pieces(folder.path(), &vocabulary, 2).unwrap();
+            // red is [4, 0], kite the mean [0, 6] of its pieces, and the mean of both [2, 3].
+            let length = 13_f32.sqrt();
+            for (word, expected) in [("red", [2.0, -3.0]), ("kite", [-2.0, 3.0])] {
+                let found = vectors.get(vocabulary.id(word)).unwrap();
+                for (found, expected) in found.iter().zip(expected) {
+                    assert!((found - expected / length).abs() < 1e-6, "{word} {found}");
+                }
+            }
+            assert_eq!(vectors.found(), 2);
+        }
+    }
+
+    #[test]
+    fn a_static_model_of_other_shape_or_name_is_refused() {
+        let vocabulary = Vocabulary::build(["red kite"], 1);
+        for (tensor, rows, part) in [(TENSORS[0], 5, "[4, 2]"), ("other", 4, TENSORS[0])] {
+            let folder = static_model(tensor, rows);
+            let error = WordVectors::from_pieces(folder.path(), &vocabulary, 2);
+            let message = error.unwrap_err().to_string();
+            assert!(message.contains("model.safetensors"), "{message}");
+            assert!(message.contains(part), "`{part}` is not in: {message}");
+        }
     }
 
     #[test]

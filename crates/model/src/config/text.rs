@@ -1,7 +1,5 @@
 //! The settings of the text encoder, and which of them may be combined.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 use uard_features::text::TextKind;
 use uard_hub::source::Source;
@@ -27,9 +25,10 @@ pub struct TextConfig {
     pub encoder: TextKind,
     /// For the GRU: width of a word's embedding (300).
     pub word_width: usize,
-    /// For the GRU: a text file of word vectors, such as GloVe's, that the embeddings start from.
+    /// For the GRU: word vectors that the embeddings start from. A text file such as GloVe's, or the folder
+    /// of a static embedding model; either may be a name on the hub.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub word_vectors: Option<PathBuf>,
+    pub word_vectors: Option<Source>,
     /// For `bert` and `tower`: the folder of the published model in Hugging Face's format, or its
     /// name on the hub: `hf:OWNER/NAME@REVISION`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,9 +66,9 @@ impl TextConfig {
                 &"(no value)",
                 "the folder of a published model or its hf: name, because text.encoder is not gru",
             )),
-            (_, Some(path)) if !learned => Err(Error::setting(
+            (_, Some(vectors)) if !learned => Err(Error::setting(
                 "text.word_vectors",
-                &path.display(),
+                vectors,
                 "no value, because only text.encoder = \"gru\" reads word vectors",
             )),
             _ => Ok(()),
