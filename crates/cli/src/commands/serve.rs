@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::ValueEnum;
 use uard_features::backbone::{Photo, PhotoLimits};
 use uard_search::Searcher;
@@ -18,7 +17,7 @@ use crate::index::paths::{IndexArgument, existing};
 use crate::index::photos::PhotoFolders;
 use crate::index::query_photo::{NO_REGION, QueryEncoder};
 use crate::interrupt;
-use crate::terminal::print;
+use crate::terminal::{note, print};
 
 /// Arguments of `uard serve`.
 #[derive(Debug, clap::Args)]
@@ -97,8 +96,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     start_log(arguments.log);
     let url = service.url();
     print(&format!("the page is at {url}"))?;
-    if arguments.open {
-        open::that_detached(&url).with_context(|| format!("cannot open {url} in a browser"))?;
+    if arguments.open
+        && let Err(error) = open::that_detached(&url)
+    {
+        note(&format!(
+            "open the page yourself, no browser starts: {error}"
+        ));
     }
     service.run(stop);
     Ok(())
