@@ -66,8 +66,11 @@ fn backend(arguments: &mut Vec<OsString>, tools: &Tools) -> Result<Backend, Stri
     Ok(backend)
 }
 
+/// Options of `uard-bench` whose value is a path.
+const PATH_OPTIONS: &[&str] = &["--json", "--record"];
+
 fn race(mut arguments: Vec<OsString>, folders: &Folders, features: &[&str]) -> Vec<OsString> {
-    rebase(&mut arguments, folders);
+    rebase(&mut arguments, folders, PATH_OPTIONS);
     let mut command = uard_bench("run", features);
     command.push("--".into());
     command.extend(arguments);
@@ -123,6 +126,13 @@ mod tests {
              --suite train"
         );
         assert!(!texts(&race(vec![], &inside(), &[])).contains("--features"));
+        // `--images` is a number here, and no folder as for `uard train`.
+        let sized = words(&["--images", "200", "--json", "table.json"]);
+        let sized = texts(&race(sized, &inside(), &[]));
+        assert!(
+            sized.ends_with("--images 200 --json /repository/docs/table.json"),
+            "{sized}"
+        );
         assert!(texts(&uard_bench("build", &[])).starts_with("build --release --locked"));
     }
 

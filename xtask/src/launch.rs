@@ -13,16 +13,14 @@ use clap::ValueEnum;
 
 use crate::backend::{self, Backend, DeviceChoice, Tools};
 
-/// Options of `uard` and `uard-bench` whose value is a path.
+/// Options of `uard` and `uard-fuzz` whose value is a path.
 const PATH_OPTIONS: &[&str] = &[
     "--checkpoint",
     "--config",
     "--data",
     "--images",
-    "--json",
     "--map",
     "--out",
-    "--record",
     "--run",
     "--similarities",
 ];
@@ -71,7 +69,7 @@ pub fn start(plan: Plan, arguments: Vec<OsString>, folders: &Folders) -> anyhow:
 
 /// `uard-fuzz`, in the development profile, whose overflow checks and debug assertions find more.
 pub fn fuzz(mut arguments: Vec<OsString>, folders: &Folders) -> anyhow::Result<ExitCode> {
-    rebase(&mut arguments, folders);
+    rebase(&mut arguments, folders, PATH_OPTIONS);
     let mut command = cargo(&folders.root);
     command
         .args(["run", "--locked", "--package", "uard-fuzz", "--"])
@@ -145,7 +143,7 @@ pub fn plan_data(
     folders: &Folders,
     tools: &Tools,
 ) -> Result<Launch, String> {
-    rebase(&mut arguments, folders);
+    rebase(&mut arguments, folders, PATH_OPTIONS);
     let mut passed = words(&["data", "scenes"]);
     if !has_option(&arguments, "--out") {
         passed.extend(words(&["--out", "data/scenes"]));
@@ -180,7 +178,7 @@ fn device_and_paths(
     folders: &Folders,
 ) -> Result<Option<DeviceChoice>, String> {
     let choice = device(arguments)?;
-    rebase(arguments, folders);
+    rebase(arguments, folders, PATH_OPTIONS);
     Ok(choice)
 }
 
@@ -225,9 +223,9 @@ fn split_option(argument: &OsStr, name: &str) -> Option<Option<OsString>> {
     Some(Some(value.into()))
 }
 
-/// Makes relative paths in options absolute, unless the caller is already in the repository root,
-/// where the command runs.
-pub fn rebase(arguments: &mut [OsString], folders: &Folders) {
+/// Makes the relative paths of some options absolute, unless the caller is already in the repository
+/// root, where the command runs.
+pub fn rebase(arguments: &mut [OsString], folders: &Folders, options: &[&str]) {
     if folders.caller == folders.root {
         return;
     }
@@ -237,7 +235,7 @@ pub fn rebase(arguments: &mut [OsString], folders: &Folders) {
             *argument = folders.caller.join(&*argument).into();
         }
         value_follows = false;
-        for name in PATH_OPTIONS {
+        for name in options {
             match split_option(argument, name) {
                 Some(Some(value)) => {
                     let mut absolute = OsString::from(format!("{name}="));

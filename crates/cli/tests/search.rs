@@ -120,6 +120,10 @@ fn an_answer_groups_photos_excludes_and_names_what_nothing_shows() {
         .map(|result| &result["group"])
         .collect();
     assert!(groups.is_sorted_by_key(|group| *group != "everything"));
+    let everything = groups.iter().filter(|group| **group == "everything");
+    assert_eq!(both["everything"], everything.count());
+    assert_eq!(both["found"], groups.len());
+    assert_eq!(place.search("the")["everything"], 0);
 
     let only_a = ids(&place.search(&format!("+{a}")));
     let only_b = ids(&place.search(&format!("+{b}")));

@@ -24,7 +24,7 @@ pub struct Answer {
     pub searched: usize,
     /// How many photos answer the query, those on other pages included.
     pub found: usize,
-    /// How many of them show every word that counts, or it is in doubt; 0 if no word of the query counts.
+    /// How many of them surely lack no word that counts; 0 if no word of the query counts.
     pub everything: usize,
     /// Words and phrases of the query that none of these photos surely shows, in the order of the query.
     pub nothing_shows: Vec<String>,

@@ -13,7 +13,7 @@ const COLOURS = 7;
 
 /** What is searched for: words, and what looks like a photo of the index (its number) or like a file, which has a name once it was uploaded. */
 const asked = { text: "", like: null, file: null, upload: null };
-/** The answer that is shown, if there is one. */
+/** The answer that is shown, if there is one, with what it looks like (`like`). */
 let answer = null;
 /** Its loaded photos, with their buttons. */
 let photos = [];
@@ -233,16 +233,26 @@ function typed() {
   timer = setTimeout(() => search(true), PAUSE);
 }
 
-function requestOf(text, top, cursor) {
+/** Asks for photos with these words that look like a photo, from a place in the order on. */
+function requestOf(text, top, like, cursor) {
   const parameters = new URLSearchParams({ q: text, top });
-  if (asked.file && !asked.upload) {
-    const headers = { "Content-Type": asked.file.type };
-    return { address: `/v1/search/photo?${parameters}`, method: "POST", body: asked.file, headers };
-  }
   if (cursor) parameters.set("cursor", cursor);
-  const like = asked.upload ?? asked.like;
   if (like) parameters.set("like", like);
   return { address: `/v1/search?${parameters}` };
+}
+
+/** Sends a file, and asks for photos that look like it. The answer names it. */
+function uploadOf(file, text, top) {
+  const parameters = new URLSearchParams({ q: text, top });
+  return { address: `/v1/search/photo?${parameters}`, method: "POST", body: file, headers: { "Content-Type": file.type } };
+}
+
+/** Searches again if the service no longer has the file. */
+function uploadAgain({ code }, isTyping) {
+  if (code !== "no_upload" || !asked.upload) return false;
+  asked.upload = null;
+  search(isTyping);
+  return true;
 }
 
 const isAsked = () => Boolean(asked.text || asked.like || asked.file);
@@ -258,18 +268,18 @@ async function search(isTyping = false) {
   showReference();
   showFilters();
   if (!isAsked()) return showAnswer(null);
-  const found = await ask(requestOf(asked.text, PAGE), (problem) => {
-    if (problem.code === "no_upload" && asked.file) {
-      asked.upload = null;
-      return search(isTyping);
-    }
+  const like = asked.upload ?? asked.like;
+  const request = asked.file && !asked.upload ? uploadOf(asked.file, asked.text, PAGE) : requestOf(asked.text, PAGE, like);
+  const found = await ask(request, (problem) => {
+    if (uploadAgain(problem, isTyping)) return;
     const patience = isTyping && problem.isOfQuestion ? PATIENCE : 0;
     timer = setTimeout(() => showProblem(problem), patience);
   }, signal);
   if (signal.aborted) return;
   document.body.classList.remove("busy");
   if (!found) return;
-  if (asked.file) asked.upload = found.like ?? asked.upload;
+  found.like ??= like;
+  if (asked.file) asked.upload = found.like;
   showAnswer(found);
 }
 
@@ -510,7 +520,7 @@ async function offerLess() {
   const dropped = chips.filter(({ label }) => none.includes(label)).map(({ at }) => reading.places[at]).filter(Boolean);
   const [text, name] = answer.searched ? [withoutTokens(reading, dropped), listed(none)] : [withoutFilters(asked.text), "filters"];
   if (text === asked.text || !(text || asked.like || asked.file)) return;
-  const less = await ask(requestOf(text, 1), () => {}, searching.signal);
+  const less = await ask(requestOf(text, 1, answer.like), () => {}, searching.signal);
   if (!less?.found) return;
   the("notice").append(textButton(`Without ${name}: ${count(less.found, "photo")}`, () => changeAndFocus({ text })));
 }
@@ -626,7 +636,8 @@ function loadMore() {
 }
 
 async function loadPage(shown) {
-  const next = await ask(requestOf(shown.query, PAGE, shown.cursor), ({ message }) => showEnd(message), searching.signal);
+  const failed = (problem) => uploadAgain(problem) || showEnd(problem.message);
+  const next = await ask(requestOf(shown.query, PAGE, shown.like, shown.cursor), failed, searching.signal);
   shown.loading = null;
   if (!next || shown !== answer) return;
   shown.cursor = next.cursor;

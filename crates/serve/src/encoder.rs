@@ -1,4 +1,4 @@
-//! The thread that encodes uploaded photos, and the last of them.
+//! The thread that encodes uploaded photos. The results of the last ones are kept.
 
 use std::collections::VecDeque;
 use std::io;
@@ -44,7 +44,7 @@ pub(crate) struct EncoderQueue {
 /// An uploaded photo.
 #[derive(Debug, Clone)]
 pub(crate) struct UploadedPhoto {
-    /// The name by which it can be searched for again, of its bytes.
+    /// [`UPLOAD`] and the hash of its bytes.
     pub(crate) name: String,
     pub(crate) encoded: EncodedPhoto,
 }

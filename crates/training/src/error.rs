@@ -56,11 +56,11 @@ pub enum Error {
     },
     /// No word of the training captions has a vector.
     #[error(
-        "{vectors}: none of the {words} words of the training captions has a vector in this file; words \
+        "{vectors}: none of the {words} words of the training captions has a vector there; words \
          are looked up in lower case. Is it in another language, or in capitals?"
     )]
     NoKnownWord {
-        /// The file of word vectors.
+        /// The file, folder or name of the word vectors.
         vectors: String,
         /// Number of words in the vocabulary.
         words: usize,

@@ -98,13 +98,18 @@ fn continue_part(index: &Index, address: &str, file: &File, part: &Path) -> anyh
     let count = io::copy(&mut body.take(missing + 1), &mut target)
         .and_then(|count| target.sync_all().map(|()| count))
         .with_context(|| format!("the connection to {address} broke"))?;
-    progress.finish();
+    ensure!(
+        count <= missing,
+        "{address} is longer than the {} bytes that are pinned",
+        file.bytes
+    );
     ensure!(
         count == missing,
         "{address} ended after {} of {} bytes",
         done + count,
         file.bytes
     );
+    progress.finish();
     Ok(())
 }
 

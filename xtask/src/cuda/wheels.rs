@@ -5,7 +5,7 @@
 
 use super::Part;
 
-/// The release of the toolkit in the wheels below, as `nvcc --version` prints it.
+/// The release of the toolkit in the wheels, as `nvcc --version` prints it.
 pub const RELEASE: &str = "13.0";
 
 /// The package of NVRTC, which compiles our own kernels while a program runs.

@@ -12,10 +12,11 @@ use uard_search::Searcher;
 use uard_serve::{EncodeError, EncodePhoto, IndexUpdate, Service, ServiceConfig, ServiceParts};
 
 use crate::exit;
+use crate::index::batch::NO_REGION;
 use crate::index::model::{EncoderChoice, IndexModel};
 use crate::index::paths::{IndexArgument, existing};
 use crate::index::photos::PhotoFolders;
-use crate::index::query_photo::{NO_REGION, QueryEncoder};
+use crate::index::query_photo::QueryEncoder;
 use crate::interrupt;
 use crate::terminal::{note, print};
 

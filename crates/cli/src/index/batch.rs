@@ -14,18 +14,21 @@ const MOST_PHOTOS: usize = 256;
 /// How much work an interrupted update may lose.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
+/// What is wrong with a photo in which the encoder finds nothing.
+pub const NO_REGION: &str = "the encoder finds no region in the photo";
+
 /// Photos that are encoded and not yet written.
 pub struct Batch<'a> {
     writer: &'a mut Writer,
     model: &'a Model,
-    photos: Vec<EncodedPhoto>,
+    photos: Vec<PhotoToAdd>,
     unreadable: Vec<UnreadablePhoto>,
     written: Instant,
     counts: WrittenCounts,
 }
 
 /// A photo to be added to an index.
-pub struct EncodedPhoto {
+pub struct PhotoToAdd {
     /// The photo.
     pub photo: NewPhoto,
     /// [R, F], as many regions as the photo has boxes.
@@ -63,7 +66,7 @@ impl<'a> Batch<'a> {
     ) -> anyhow::Result<()> {
         let file = encoded.item.clone();
         match encoded.outcome.map_err(reason).and_then(checked) {
-            Ok(found) => self.add(encoded_photo(file, found)),
+            Ok(found) => self.add(photo_to_add(file, found)),
             Err(reason) => {
                 self.unreadable.push(UnreadablePhoto { file, reason });
                 self.write_if_due()
@@ -72,7 +75,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Adds a photo, and writes the batch if it is complete.
-    pub fn add(&mut self, photo: EncodedPhoto) -> anyhow::Result<()> {
+    pub fn add(&mut self, photo: PhotoToAdd) -> anyhow::Result<()> {
         self.photos.push(photo);
         self.write_if_due()
     }
@@ -118,7 +121,7 @@ impl<'a> Batch<'a> {
 /// Refuses regions that cannot be indexed: one such photo must not stop its whole batch.
 fn checked(found: EncodedRegions<FileContent>) -> Result<EncodedRegions<FileContent>, String> {
     if found.regions.boxes.is_empty() {
-        return Err("the encoder finds no region in it".to_owned());
+        return Err(NO_REGION.to_owned());
     }
     match found.regions.features.iter().all(|value| value.is_finite()) {
         true => Ok(found),
@@ -126,13 +129,13 @@ fn checked(found: EncodedRegions<FileContent>) -> Result<EncodedRegions<FileCont
     }
 }
 
-fn encoded_photo(file: PhotoFile, found: EncodedRegions<FileContent>) -> EncodedPhoto {
+fn photo_to_add(file: PhotoFile, found: EncodedRegions<FileContent>) -> PhotoToAdd {
     let FileContent {
         hash,
         metadata,
         thumbnail,
     } = found.details;
-    EncodedPhoto {
+    PhotoToAdd {
         photo: NewPhoto {
             file,
             content: hash,
@@ -147,8 +150,8 @@ fn encoded_photo(file: PhotoFile, found: EncodedRegions<FileContent>) -> Encoded
 }
 
 /// The features of all photos, padded with zeros to the most regions of one.
-fn padded(photos: &[EncodedPhoto]) -> ImageFeatures {
-    let count = |encoded: &EncodedPhoto| encoded.photo.preview.boxes.len();
+fn padded(photos: &[PhotoToAdd]) -> ImageFeatures {
+    let count = |encoded: &PhotoToAdd| encoded.photo.preview.boxes.len();
     let counts: Vec<usize> = photos.iter().map(count).collect();
     let regions = counts.iter().copied().max().unwrap_or_default();
     let width = photos

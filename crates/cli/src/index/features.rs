@@ -16,7 +16,7 @@ use uard_search::{ContentHash, NewPhoto, PhotoFile, PhotoMetadata, Preview, Scan
 
 use candle_core::Device;
 
-use super::batch::{Batch, EncodedPhoto};
+use super::batch::{Batch, PhotoToAdd};
 use super::model::{HASH_DIGITS, IndexModel, expect_encoder};
 use super::photo;
 use super::report::{Changes, Updated};
@@ -200,7 +200,7 @@ impl FeatureSource {
         }
     }
 
-    fn photo(&self, image: &SplitImage) -> anyhow::Result<EncodedPhoto> {
+    fn photo(&self, image: &SplitImage) -> anyhow::Result<PhotoToAdd> {
         let regions = &self.split.regions;
         let count = regions.count(image.index);
         let mut features = vec![0.0; regions.regions() * regions.width()];
@@ -215,7 +215,7 @@ impl FeatureSource {
             Some(Decoded { details, .. }) => (details.metadata, details.thumbnail),
             None => (self.metadata(image.index, &boxes)?, Vec::new()),
         };
-        Ok(EncodedPhoto {
+        Ok(PhotoToAdd {
             photo: NewPhoto {
                 file: image.file.clone(),
                 content: image.content,

@@ -1,7 +1,7 @@
 //! Makes and updates indexes of photos: encodes photos, or takes features that were computed before, and
 //! stores them with [`uard_search`].
 
-mod batch;
+pub mod batch;
 pub mod features;
 pub mod model;
 pub mod paths;

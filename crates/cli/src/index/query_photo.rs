@@ -1,16 +1,14 @@
 //! Reads a photo as query: from the index, or else by the encoder of the index's photos.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use uard_features::backbone::{Photo, PhotoLimits};
 use uard_model::ImageFeatures;
 use uard_search::{EncodedPhoto, Index, QueryPhoto};
 
+use super::batch::NO_REGION;
 use super::model::{EncoderChoice, IndexModel, LoadedEncoder, expect_encoder};
 use crate::exit::wrong;
-
-/// What is wrong with a photo in which the encoder finds nothing.
-pub const NO_REGION: &str = "the encoder finds no region in it";
 
 /// The encoder of the photos of an index, for photos that need not be in it.
 pub struct QueryEncoder(LoadedEncoder);
@@ -38,7 +36,7 @@ fn encode(index: &Index, path: &Path) -> anyhow::Result<EncodedPhoto> {
     let no_region = || wrong(format!("{}: {NO_REGION}", path.display()));
     let photo = encoder.encode(photo)?.ok_or_else(no_region)?;
     Ok(EncodedPhoto {
-        path: path.to_owned(),
+        path: Some(path.to_owned()),
         ..photo
     })
 }
@@ -74,7 +72,7 @@ impl QueryEncoder {
             values: found.features,
         })?;
         Ok(Some(EncodedPhoto {
-            path: PathBuf::new(),
+            path: None,
             regions,
             boxes: found.boxes,
             width,

@@ -68,11 +68,12 @@ impl NpyWriter {
     /// # Errors
     /// The file cannot be written, for example to a full disk.
     pub fn write(&mut self, values: &[f32]) -> Result<()> {
-        let bytes: Vec<u8> = values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
-        self.write_bytes(&bytes)
+        debug_assert_eq!(self.size, size_of::<f32>(), "an array of another type");
+        for piece in values.chunks(1 << 16) {
+            let bytes = piece.iter().flat_map(|value| value.to_le_bytes());
+            self.write_bytes(&bytes.collect::<Vec<u8>>())?;
+        }
+        Ok(())
     }
 
     /// Appends the bytes of numbers in C order.

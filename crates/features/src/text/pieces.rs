@@ -199,22 +199,34 @@ impl PieceTokenizer {
     }
 }
 
+/// The names of the piece that stands for what a tokenizer does not know.
+const UNKNOWN: [&str; 3] = ["[UNK]", "<unk>", "<UNK>"];
+
 /// The tokenizer of a static embedding model, which has a vector for each piece and no further limits.
 pub(super) struct StaticTokenizer {
     tokenizer: Tokenizer,
     path: PathBuf,
     pieces: usize,
+    /// The id of the piece that stands for what is not known.
+    unknown: Option<u32>,
 }
 
 impl StaticTokenizer {
     /// Reads a `tokenizer.json`. Truncation and padding in it are ignored.
     ///
     /// # Errors
-    /// The file is missing or invalid.
+    /// The file is missing or invalid, or its ids have gaps.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let tokenizer = open_json(path)?;
         let pieces = tokenizer.get_vocab_size(true);
+        let largest = tokenizer.get_vocab(true).into_values().max();
+        if let Some(id) = largest.filter(|id| *id as usize >= pieces) {
+            let cause = format!("its ids have gaps: it has {pieces} pieces, and the id {id}");
+            return Err(refused(path, cause));
+        }
+        let mut unknown = UNKNOWN.into_iter();
         Ok(Self {
+            unknown: unknown.find_map(|piece| tokenizer.token_to_id(piece)),
             tokenizer: without_limits(tokenizer, path, pieces)?,
             path: path.to_owned(),
             pieces,
@@ -226,7 +238,7 @@ impl StaticTokenizer {
         self.pieces
     }
 
-    /// The ids of a word's pieces, without special ones around it.
+    /// The ids of a word's pieces, without special ones around it and what is not known.
     ///
     /// # Errors
     /// The library fails on the word.
@@ -240,7 +252,8 @@ impl StaticTokenizer {
                 cause,
             })
         })?;
-        Ok(encoded.get_ids().to_vec())
+        let ids = encoded.get_ids().iter().copied();
+        Ok(ids.filter(|id| Some(*id) != self.unknown).collect())
     }
 }
 

@@ -13,7 +13,7 @@ use uard_hub::{Hub, Source, WantedFiles, Weights};
 
 use crate::{Error, Result};
 
-/// The files of a static embedding model, in the order of preference.
+/// The files of a static embedding model.
 const STATIC_MODEL: WantedFiles<'_> = WantedFiles {
     needed: &[&["model.safetensors"], &[TOKENIZER]],
     optional: &[],
@@ -26,7 +26,7 @@ const TENSORS: [&str; 2] = ["embeddings", "embedding.weight"];
 /// [`TextEncoder`](super::gru::TextEncoder).
 #[derive(Debug, Clone, PartialEq)]
 pub struct WordVectors {
-    /// The vector of each id, if the file has one.
+    /// The vector of each id; none for a word that keeps drawn numbers.
     rows: Vec<Option<Vec<f32>>>,
     width: usize,
 }
@@ -53,7 +53,8 @@ impl WordVectors {
     /// `model.safetensors`.
     ///
     /// The vector of a word is the mean of its pieces' vectors, less the mean over all words, scaled to unit
-    /// length, which is about that of drawn embeddings.
+    /// length, which is about that of drawn embeddings. A word of which no piece is known has none, and so
+    /// has one that equals the mean.
     ///
     /// # Errors
     /// A file is missing or damaged, or the tensor has another shape.
@@ -133,7 +134,7 @@ impl WordVectors {
         Ok(Self { rows, width })
     }
 
-    /// The vector of a word; `None` if the file does not have the word.
+    /// The vector of a word; `None` if it has none.
     pub fn get(&self, id: u32) -> Option<&[f32]> {
         self.rows.get(id as usize)?.as_deref()
     }
@@ -166,20 +167,23 @@ fn mean_row(numbers: &[f32], width: usize, rows: &[u32]) -> Option<Vec<f32>> {
     (!rows.is_empty()).then_some(mean)
 }
 
-/// Subtracts the mean of all rows from each, and scales it to unit length.
+/// Subtracts the mean of all rows from each, and scales it to unit length; none for a row that is the mean.
 fn center(rows: &mut [Option<Vec<f32>>], width: usize) {
     let found: Vec<f32> = rows.iter().flatten().flatten().copied().collect();
     let all: Vec<u32> = (0..).take(found.len() / width.max(1)).collect();
     let Some(center) = mean_row(&found, width, &all) else {
         return;
     };
-    for row in rows.iter_mut().flatten() {
+    for vector in rows {
+        let Some(row) = vector else { continue };
         for (number, center) in row.iter_mut().zip(&center) {
             *number -= center;
         }
         let length = row.iter().map(|number| number * number).sum::<f32>().sqrt();
-        let length = length.max(f32::MIN_POSITIVE);
         row.iter_mut().for_each(|number| *number /= length);
+        if length == 0.0 {
+            *vector = None;
+        }
     }
 }
 
@@ -279,7 +283,7 @@ mod tests {
         assert_eq!(vectors.found(), 1);
     }
 
-    /// A folder with a static embedding model of two pieces of BERT's kind.
+    /// A folder with a static embedding model of three pieces and one for what is not known.
     fn static_model(tensor: &str, rows: usize) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let tokenizer = serde_json::json!({
@@ -306,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_word_has_the_centred_mean_of_its_pieces_at_unit_length() {
-        let vocabulary = Vocabulary::build(["red kite"], 1);
+        let vocabulary = Vocabulary::build(["red kite owl"], 1);
         for tensor in TENSORS {
             let folder = static_model(tensor, 4);
             let vectors = WordVectors::from_pieces(folder.path(), &vocabulary, 2).unwrap();
@@ -318,14 +322,20 @@ mod tests {
                     assert!((found - expected / length).abs() < 1e-6, "{word} {found}");
                 }
             }
+            assert_eq!(vectors.get(vocabulary.id("owl")), None);
             assert_eq!(vectors.found(), 2);
         }
+        // One word is the mean of all.
+        let alone = Vocabulary::build(["red"], 1);
+        let folder = static_model(TENSORS[0], 4);
+        let vectors = WordVectors::from_pieces(folder.path(), &alone, 2).unwrap();
+        assert_eq!(vectors.found(), 0);
     }
 
     #[test]
     fn a_static_model_of_other_shape_or_name_is_refused() {
         let vocabulary = Vocabulary::build(["red kite"], 1);
-        for (tensor, rows, part) in [(TENSORS[0], 5, "[4, 2]"), ("other", 4, TENSORS[0])] {
+        for (tensor, rows, part) in [(TENSORS[0], 5, "(4, 2)"), ("other", 4, TENSORS[0])] {
             let folder = static_model(tensor, rows);
             let error = WordVectors::from_pieces(folder.path(), &vocabulary, 2);
             let message = error.unwrap_err().to_string();

@@ -57,8 +57,8 @@ pub enum QueryPhoto {
 /// A photo that is not in the index, encoded as the photos of the index were.
 #[derive(Debug, Clone)]
 pub struct EncodedPhoto {
-    /// Its file; empty if it has none.
-    pub path: PathBuf,
+    /// Its file; none for bytes that came another way.
+    pub path: Option<PathBuf>,
     /// Its regions in the joint space of the index's model: one image.
     pub regions: Regions,
     /// The boxes of its regions, in pixels of the upright photo.
@@ -293,7 +293,7 @@ impl From<&EncodedPhoto> for ShownPhoto {
     fn from(photo: &EncodedPhoto) -> Self {
         Self {
             id: None,
-            path: photo.path.clone(),
+            path: photo.path.clone().unwrap_or_default(),
             width: photo.width,
             height: photo.height,
             boxes: photo.boxes.clone(),

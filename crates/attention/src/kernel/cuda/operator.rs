@@ -175,7 +175,7 @@ impl Batch {
         let maxima = Shape::from((shape.captions, shape.words, shape.images));
         let values = KernelBuffer::<f32>::unset(gpu, &pairs, device)?;
         let word_maxima = KernelBuffer::<f32>::unset(gpu, &maxima, device)?;
-        // To them the kernel adds word queries, region queries and cells above the threshold.
+        // The kernel adds the numbers of word queries, region queries and cells above the threshold.
         let counts = KernelBuffer::<i64>::new(gpu, &Tensor::zeros(3, DType::I64, device)?)?;
         let given = self.buffers(&self.given)?;
         let [images, regions, captions, words] = shape.arguments();

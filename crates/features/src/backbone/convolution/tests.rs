@@ -1,4 +1,4 @@
-//! Tests of the convolution against the scalar loops of `reference.rs`.
+//! Tests of the convolution against the scalar loops of `backbone/tests/reference.rs`.
 
 use std::ops::Range;
 
