@@ -47,3 +47,26 @@ macro_rules! named {
 }
 
 pub(crate) use named;
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Display;
+
+    use serde::Serialize;
+
+    use crate::{Precision, Sides, WeightRule};
+
+    fn assert_spelt_alike(values: &[impl Serialize + Display]) {
+        for value in values {
+            let json = serde_json::to_string(value).unwrap();
+            assert_eq!(json, format!("\"{value}\""));
+        }
+    }
+
+    #[test]
+    fn serde_and_display_use_the_same_names() {
+        assert_spelt_alike(&WeightRule::ALL);
+        assert_spelt_alike(&Sides::ALL);
+        assert_spelt_alike(&Precision::ALL);
+    }
+}

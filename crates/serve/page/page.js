@@ -13,7 +13,7 @@ const COLOURS = 7;
 
 /** What is searched for: words, and what looks like a photo of the index (its number) or like a file, which has a name once it was uploaded. */
 const asked = { text: "", like: null, file: null, upload: null };
-/** The answer that is shown, if there is one, with what it looks like (`like`). */
+/** The answer that is shown, if there is one. Its `like` names the photo that its photos look like. */
 let answer = null;
 /** Its loaded photos, with their buttons. */
 let photos = [];

@@ -112,7 +112,10 @@ impl EncoderQueue {
         bytes: Bytes,
         room: OwnedSemaphorePermit,
     ) -> Result<UploadedPhoto, Problem> {
-        let content = ContentHash::hash(&bytes);
+        let hashed = bytes.clone();
+        // A large photo takes too long for a thread that answers requests.
+        let content = tokio::task::spawn_blocking(move || ContentHash::hash(&hashed)).await;
+        let content = content.map_err(|error| Problem::failed(&error))?;
         let name = format!("{UPLOAD}{}", uard_files::hex(&content.0[..16]));
         let encoded = match self.kept(&name) {
             Ok(encoded) => encoded,

@@ -114,7 +114,7 @@ impl PieceTokenizer {
             return Err(refused(folder, plain.missing.to_owned()));
         };
         let tokenizer = without_limits(tokenizer, &path, config.vocab_size)?;
-        let around = encode(&tokenizer, "").map_err(|cause| refused(&path, cause))?;
+        let around = encode(&tokenizer, "", Marks::With).map_err(|cause| refused(&path, cause))?;
         let longest = longest.min(config.max_position_embeddings);
         let shortest = around.len() + 1;
         if longest < shortest {
@@ -149,8 +149,8 @@ impl PieceTokenizer {
     /// # Errors
     /// When the tokenizer fails on the caption.
     pub(super) fn encode(&self, caption: &str) -> Result<Pieces> {
-        let encoding =
-            encode(&self.tokenizer, caption).map_err(|cause| self.refusal(caption, cause))?;
+        let encoding = encode(&self.tokenizer, caption, Marks::With)
+            .map_err(|cause| self.refusal(caption, cause))?;
         Ok(pieces(&encoding, self.longest))
     }
 
@@ -191,11 +191,7 @@ impl PieceTokenizer {
     }
 
     fn refusal(&self, caption: &str, cause: String) -> Error {
-        Error::Text(TextError::Tokens {
-            path: self.path.clone(),
-            caption: caption.to_owned(),
-            cause,
-        })
+        not_encoded(&self.path, caption, cause)
     }
 }
 
@@ -233,7 +229,7 @@ impl StaticTokenizer {
         })
     }
 
-    /// The number of pieces. Their ids are smaller.
+    /// The number of pieces; every id is below it.
     pub(super) fn pieces(&self) -> usize {
         self.pieces
     }
@@ -243,15 +239,8 @@ impl StaticTokenizer {
     /// # Errors
     /// The library fails on the word.
     pub(super) fn encode(&self, word: &str) -> Result<Vec<u32>> {
-        let encoded = caught(|| self.tokenizer.encode(word, false));
-        let encoded = encoded.and_then(|found| found.map_err(|cause| cause.to_string()));
-        let encoded = encoded.map_err(|cause| {
-            Error::Text(TextError::Tokens {
-                path: self.path.clone(),
-                caption: word.to_owned(),
-                cause,
-            })
-        })?;
+        let encoded = encode(&self.tokenizer, word, Marks::Without);
+        let encoded = encoded.map_err(|cause| not_encoded(&self.path, word, cause))?;
         let ids = encoded.get_ids().iter().copied();
         Ok(ids.filter(|id| Some(*id) != self.unknown).collect())
     }
@@ -271,7 +260,7 @@ fn without_limits(mut tokenizer: Tokenizer, path: &Path, vocabulary: usize) -> R
         .with_padding(None)
         .with_truncation(None)
         .map_err(|cause| refused(path, cause.to_string()))?;
-    let around = encode(&tokenizer, "").map_err(|cause| refused(path, cause))?;
+    let around = encode(&tokenizer, "", Marks::With).map_err(|cause| refused(path, cause))?;
     let largest = around.get_ids().iter().max();
     if let Some(id) = largest.filter(|id| **id as usize >= vocabulary) {
         let cause = format!(
@@ -332,8 +321,29 @@ fn guarded<T>(path: &Path, make: impl FnOnce() -> Result<T>) -> Result<T> {
     caught(make).unwrap_or_else(|cause| Err(refused(path, cause)))
 }
 
-fn encode(tokenizer: &Tokenizer, caption: &str) -> std::result::Result<Encoding, String> {
-    caught(|| tokenizer.encode(caption, true))?.map_err(|cause| cause.to_string())
+/// Whether the special pieces of a caption's start and end are added.
+#[derive(Clone, Copy, PartialEq)]
+enum Marks {
+    With,
+    Without,
+}
+
+fn encode(
+    tokenizer: &Tokenizer,
+    text: &str,
+    marks: Marks,
+) -> std::result::Result<Encoding, String> {
+    let encoded = caught(|| tokenizer.encode(text, marks == Marks::With));
+    encoded?.map_err(|cause| cause.to_string())
+}
+
+/// The error of a text that the tokenizer of a file fails on.
+fn not_encoded(path: &Path, text: &str, cause: String) -> Error {
+    Error::Text(TextError::Tokens {
+        path: path.to_owned(),
+        caption: text.to_owned(),
+        cause,
+    })
 }
 
 /// Collects every object of a normalizer or pre-tokenizer, nested ones included.

@@ -53,8 +53,8 @@ impl WordVectors {
     /// `model.safetensors`.
     ///
     /// The vector of a word is the mean of its pieces' vectors, less the mean over all words, scaled to unit
-    /// length, which is about that of drawn embeddings. A word of which no piece is known has none, and so
-    /// has one that equals the mean.
+    /// length, which is about that of drawn embeddings. A word has no vector if none of its pieces is known,
+    /// or if it equals the mean.
     ///
     /// # Errors
     /// A file is missing or damaged, or the tensor has another shape.
@@ -70,9 +70,11 @@ impl WordVectors {
         for (id, row) in (0..).zip(&mut rows) {
             let word = vocabulary.word(id).filter(|_| !vocabulary.is_special(id));
             let pieces = word.map(|word| tokenizer.encode(word)).transpose()?;
-            *row = pieces.and_then(|pieces| mean_row(&numbers, width, &pieces));
+            let pieces = pieces.unwrap_or_default().into_iter();
+            let vectors = pieces.map(|piece| &numbers[piece as usize * width..][..width]);
+            *row = mean(&vectors.collect::<Vec<_>>());
         }
-        center(&mut rows, width);
+        center(&mut rows);
         Ok(Self { rows, width })
     }
 
@@ -155,23 +157,21 @@ impl WordVectors {
     }
 }
 
-/// The mean of some rows of a row-major matrix; none without rows.
-fn mean_row(numbers: &[f32], width: usize, rows: &[u32]) -> Option<Vec<f32>> {
-    let mut mean = vec![0.0; width];
-    for &row in rows {
-        let row = &numbers[row as usize * width..][..width];
-        for (mean, number) in mean.iter_mut().zip(row) {
-            *mean += number / rows.len() as f32;
+/// The mean of some vectors of one width; none without vectors.
+fn mean(vectors: &[&[f32]]) -> Option<Vec<f32>> {
+    let mut mean = vec![0.0; vectors.first()?.len()];
+    for vector in vectors {
+        for (mean, number) in mean.iter_mut().zip(*vector) {
+            *mean += number / vectors.len() as f32;
         }
     }
-    (!rows.is_empty()).then_some(mean)
+    Some(mean)
 }
 
 /// Subtracts the mean of all rows from each, and scales it to unit length; none for a row that is the mean.
-fn center(rows: &mut [Option<Vec<f32>>], width: usize) {
-    let found: Vec<f32> = rows.iter().flatten().flatten().copied().collect();
-    let all: Vec<u32> = (0..).take(found.len() / width.max(1)).collect();
-    let Some(center) = mean_row(&found, width, &all) else {
+fn center(rows: &mut [Option<Vec<f32>>]) {
+    let found: Vec<&[f32]> = rows.iter().flatten().map(Vec::as_slice).collect();
+    let Some(center) = mean(&found) else {
         return;
     };
     for vector in rows {

@@ -325,7 +325,6 @@ impl Judge {
             }
         });
         let missing = words.wanted(|term| photo.verdicts[term] == Verdict::Missing);
-        let is_judged = words.terms.iter().any(JudgedTerm::is_wanted);
         Ok(PhotoResult {
             words: found.collect(),
             id: shown.id,
@@ -333,7 +332,7 @@ impl Judge {
             width: shown.width,
             height: shown.height,
             similarity: photo.similarity,
-            group: match missing.is_empty() && is_judged {
+            group: match missing.is_empty() && words.want_anything() {
                 true => Group::Everything,
                 false => Group::Part,
             },

@@ -15,7 +15,7 @@ use self::judge::{Comparison, FoundPhotos, Judge, JudgedPhoto, SelectedQuery, Sh
 pub use self::quality::{
     Exclusion, MatchQuality, OrderQuality, PhotoTruth, Pointing, SearchQuality,
 };
-use self::terms::{JudgedTerm, QueryWords, Verdict};
+use self::terms::{QueryWords, Verdict};
 use crate::answer::{Answer, Cursor, PhotoResult};
 use crate::photo::PhotoId;
 use crate::query::Query;
@@ -166,7 +166,7 @@ impl Searcher {
             photos.retain(|photo| photo.id != like);
         }
         sort(&mut photos);
-        let everything = match words.terms.iter().any(JudgedTerm::is_wanted) {
+        let everything = match words.want_anything() {
             true => photos.partition_point(|photo| photo.cursor().missing == 0),
             false => 0,
         };

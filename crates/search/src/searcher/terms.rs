@@ -211,6 +211,11 @@ impl QueryWords {
         wanted.map(|(_, term)| term.label.clone()).collect()
     }
 
+    /// Whether photos can lack something that was asked for.
+    pub(super) fn want_anything(&self) -> bool {
+        self.terms.iter().any(JudgedTerm::is_wanted)
+    }
+
     /// Every word, with the number of photos that show its term.
     pub(super) fn described(&self, shown: &[usize]) -> Vec<QueryWordResult> {
         let words = self.words.iter();
