@@ -1,8 +1,8 @@
 //! Accepts connections and answers their requests, until the service stops.
 //!
 //! Connections are limited in number, and those that send no complete head of a request in time are
-//! closed. At the end, connections that the operating system has made are still accepted, and their
-//! requests have a moment to arrive; otherwise the system would reset them.
+//! closed. At the end, no more connections are made; those that the operating system has made or is making
+//! are still accepted, and their requests have a moment to arrive. Otherwise the system would reset them.
 
 use std::io;
 use std::sync::Arc;
@@ -14,10 +14,12 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+#[cfg(target_os = "linux")]
+use socket2::SockFilter;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// The most connections at once. A browser opens six for a page.
 const MOST: usize = 512;
@@ -27,6 +29,9 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether the service shall stop.
 const POLL: Duration = Duration::from_millis(20);
+
+/// How long the last connections may take to be made.
+const LAST_CONNECTIONS: Duration = Duration::from_millis(100);
 
 /// How long the requests of the last connections may be on their way.
 const LAST_REQUESTS: Duration = Duration::from_millis(100);
@@ -55,9 +60,11 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: &AtomicBo
             Err(_) => {}
         }
     }
-    // No more connections are made. If the system cannot do that, it resets the last ones.
-    let _ = SockRef::from(&listener).listen(0);
-    while let Ok(Ok((stream, _))) = timeout(Duration::ZERO, listener.accept()).await {
+    if let Err(error) = make_no_more(&listener) {
+        tracing::warn!("the system may reset connections that it makes now: {error}");
+    }
+    let end = Instant::now() + LAST_CONNECTIONS;
+    while let Ok(Ok((stream, _))) = timeout_at(end, listener.accept()).await {
         let Ok(room) = Arc::clone(&connections.room).try_acquire_owned() else {
             break;
         };
@@ -67,6 +74,24 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: &AtomicBo
     sleep(LAST_REQUESTS).await;
     // What takes longer is given up.
     let _ = timeout(LAST_ANSWERS, graceful.shutdown()).await;
+}
+
+/// Lets the system make no more connections, and finish those that it is making.
+///
+/// Linux: a filter drops every packet that asks for a connection (its SYN bit is set). The other computer
+/// repeats it, and is refused once the socket is closed. Elsewhere, as few connections wait as is possible.
+fn make_no_more(listener: &TcpListener) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    #[cfg(not(target_os = "linux"))]
+    return socket.listen(0);
+    #[cfg(target_os = "linux")]
+    socket.attach_filter(&[
+        // Load byte 13 of the TCP header; if bit 2 (SYN) is set, keep 0 bytes of the packet, else all.
+        SockFilter::new(0x30, 0, 0, 13),
+        SockFilter::new(0x45, 0, 1, 2),
+        SockFilter::new(0x06, 0, 0, 0),
+        SockFilter::new(0x06, 0, 0, u32::MAX),
+    ])
 }
 
 /// What every connection needs.
