@@ -2,13 +2,14 @@
 //! are drawn at random, runs are trained on tiny data, and tiny published models and photos are
 //! copied from the tests of this repository.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use hdf5_pure::FileBuilder;
 use uard_attention::{PackedRegions, PackedWords, Precision, Regions, Words};
 use uard_core::random::{Draws, normal};
@@ -85,7 +86,9 @@ pub fn write(root: &Path) -> anyhow::Result<()> {
     training(root)?;
     trained(root)?;
     queries(root)?;
-    packed(root)
+    packed(root)?;
+    npy_files(root)?;
+    safetensors(root)
 }
 
 /// The folder `below` in the folder of a target; it is created if needed.
@@ -174,8 +177,11 @@ fn dumps(root: &Path) -> anyhow::Result<()> {
              {features}\n"
         );
     }
-    fs::write(folder(root, "dump-butd", "")?.join("dump.tsv"), butd)?;
-    fs::write(folder(root, "dump-lxmert", "")?.join("dump.tsv"), lxmert)?;
+    let pool = folder(root, "tsv", "pool")?;
+    for (target, dump) in [("dump-butd", butd), ("dump-lxmert", lxmert)] {
+        fs::write(folder(root, target, "")?.join("dump.tsv"), &dump)?;
+        fs::write(pool.join(target), dump)?;
+    }
     npz(&folder(root, "dump-npz", "npz")?)?;
     cocobu(&folder(root, "dump-cocobu", "bu")?)?;
     hdf5(&folder(root, "dump-hdf5", "")?)?;
@@ -555,6 +561,30 @@ fn packed(root: &Path) -> anyhow::Result<()> {
         PackedRegions::pack(&regions, precision)?.write(&pool.join(format!("{name}.regions")))?;
         let words = Words::normalized(&vectors, vec![4, 2, 1])?;
         PackedWords::pack(&words, precision)?.write(&pool.join(format!("{name}.words")))?;
+    }
+    Ok(())
+}
+
+fn npy_files(root: &Path) -> anyhow::Result<()> {
+    let pool = folder(root, "npy", "pool")?;
+    array(&pool.join("matrix.npy"), &[3, 4])?;
+    array(&pool.join("vector.npy"), &[5])?;
+    Ok(write_i64(&pool.join("counts.npy"), &[4], &[4, 3, 1, 2])?)
+}
+
+/// The tensors of the target `safetensors`, by name and shape.
+pub const TENSORS: [(&str, [usize; 2]); 2] = [("first", [3, 4]), ("second", [2, 5])];
+
+fn safetensors(root: &Path) -> anyhow::Result<()> {
+    let pool = folder(root, "safetensors", "pool")?;
+    for element in [DType::F32, DType::F16, DType::BF16] {
+        let mut tensors = HashMap::new();
+        for (name, shape) in TENSORS {
+            let numbers = numbers(name, shape.iter().product());
+            let tensor = Tensor::from_vec(numbers, &shape, &Device::Cpu)?;
+            tensors.insert(name, tensor.to_dtype(element)?);
+        }
+        candle_core::safetensors::save(&tensors, pool.join(element.as_str()))?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The targets of the fuzzer: commands of `uard`, the reader of packed files, which no command uses, and
-//! that of queries, which is too fast for a command.
+//! The targets of the fuzzer: commands of `uard`, and readers of one file, which are called without a
+//! command because they are so fast that it would take most of the time.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use uard_attention::{PackedRegions, PackedWords};
 use uard_cli::CallResult;
+use uard_data::import::{self, Format};
+use uard_data::npy::{read_f32, read_i64};
+use uard_hub::Weights;
 use uard_search::query::Query;
+
+use crate::corpus::TENSORS;
 
 /// A call and the files that are damaged for it.
 pub struct Target {
@@ -26,19 +31,30 @@ pub struct Target {
     turns: u64,
 }
 
+/// The turns of targets of three kinds, so that each takes about the same time: those that train or
+/// compute, other commands, and readers.
+const SLOW: u64 = 1;
+const COMMAND: u64 = 8;
+const READER: u64 = 512;
+
 enum Action {
     /// Calls `uard` with these arguments, separated by spaces; `{}` is replaced by the folder.
     Command(&'static str),
     /// Calls `uard` with the arguments in the file `input`.
     Arguments,
-    /// Opens a file of packed fragments and reads all of it.
-    Packed,
-    /// Reads a query of a photo search.
-    Query,
+    /// Reads the file `input`.
+    Read(fn(&Path) -> anyhow::Result<()>),
+}
+
+/// A file of a target.
+pub struct TargetFile {
+    /// Its path, below the folder of the target.
+    pub path: PathBuf,
+    pub bytes: Vec<u8>,
 }
 
 /// Every target, in the order of a cycle.
-pub const TARGETS: [Target; 34] = [
+pub const TARGETS: [Target; 37] = [
     command("recall", "recall --similarities {}/S.npy --map {}/MAP.txt"),
     command(
         "score",
@@ -128,15 +144,12 @@ pub const TARGETS: [Target; 34] = [
         action: Action::Arguments,
         ..of_pool("arguments", "")
     },
-    Target {
-        action: Action::Packed,
-        ..of_pool("packed", "")
-    },
-    Target {
-        action: Action::Query,
-        ..of_pool("query", "")
-    },
     command("photo-index", "search a --index {}/index --format json").damaging("index"),
+    reader("packed", read_packed),
+    reader("query", read_query),
+    reader("npy", read_npy),
+    reader("safetensors", read_safetensors),
+    reader("tsv", read_tsv),
 ];
 
 const TRAIN: &str = "train --config {}/own.toml --data {}/data --run {}/out --device cpu";
@@ -155,7 +168,7 @@ const fn command(name: &'static str, command: &'static str) -> Target {
         damaged: "",
         input: None,
         refusal: None,
-        turns: 8,
+        turns: COMMAND,
     }
 }
 
@@ -164,6 +177,15 @@ const fn of_pool(name: &'static str, text: &'static str) -> Target {
     Target {
         input: Some("input"),
         ..command(name, text).damaging("pool")
+    }
+}
+
+/// A reader of `input`.
+const fn reader(name: &'static str, read: fn(&Path) -> anyhow::Result<()>) -> Target {
+    Target {
+        action: Action::Read(read),
+        turns: READER,
+        ..of_pool(name, "")
     }
 }
 
@@ -194,7 +216,10 @@ impl Target {
 
     /// Gives fewer inputs to a target whose call trains or computes.
     const fn slow(self) -> Self {
-        Self { turns: 1, ..self }
+        Self {
+            turns: SLOW,
+            ..self
+        }
     }
 
     /// The index in [`TARGETS`] of the target of an input.
@@ -211,16 +236,19 @@ impl Target {
         TARGETS.iter().position(is_behind).unwrap_or_default()
     }
 
-    /// The files that may be damaged, relative to the target's folder, in order.
-    pub fn files(&self, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-        let mut files = Vec::new();
-        collect(&folder.join(self.damaged), &mut files)?;
-        anyhow::ensure!(!files.is_empty(), "{}: nothing to damage", self.name);
-        for file in &mut files {
-            *file = file.strip_prefix(folder)?.to_owned();
-        }
-        files.sort();
-        Ok(files)
+    /// The files that may be damaged, in the order of their paths, from the folder of the target.
+    pub fn files(&self, folder: &Path) -> anyhow::Result<Vec<TargetFile>> {
+        let mut paths = Vec::new();
+        collect(&folder.join(self.damaged), &mut paths)?;
+        anyhow::ensure!(!paths.is_empty(), "{}: nothing to damage", self.name);
+        paths.sort();
+        let files = paths.into_iter().map(|path| {
+            Ok(TargetFile {
+                bytes: std::fs::read(&path)?,
+                path: path.strip_prefix(folder)?.to_owned(),
+            })
+        });
+        files.collect()
     }
 
     /// Makes the call on the files of a folder.
@@ -231,12 +259,19 @@ impl Target {
                 let text = std::fs::read(folder.join("input"))?;
                 Ok(call(&within(&String::from_utf8_lossy(&text)), folder))
             }
-            Action::Packed => Ok(read_packed(&folder.join("input"))),
-            Action::Query => {
-                let text = std::fs::read(folder.join("input"))?;
-                Ok(read_query(&String::from_utf8_lossy(&text)))
+            Action::Read(read) => {
+                let error = read(&folder.join("input")).err();
+                Ok(CallResult {
+                    code: if error.is_some() { 2 } else { 0 },
+                    error: error.map(|error| error.to_string()),
+                })
             }
         }
+    }
+
+    /// Whether the call reads the damaged file only, and writes nothing.
+    pub fn is_reader(&self) -> bool {
+        matches!(self.action, Action::Read(_))
     }
 
     /// The command as it would be typed.
@@ -244,8 +279,7 @@ impl Target {
         match self.action {
             Action::Command(command) => format!("uard {command}"),
             Action::Arguments => "uard with the arguments of {}/input".to_owned(),
-            Action::Query => "Query::parse of {}/input".to_owned(),
-            Action::Packed => "PackedRegions::open and PackedWords::open of {}/input".to_owned(),
+            Action::Read(_) => format!("the reader of {} with {{}}/input", self.name),
         }
     }
 }
@@ -268,35 +302,43 @@ pub fn call(command: &str, folder: &Path) -> CallResult {
     uard_cli::call(std::iter::once("uard".into()).chain(arguments))
 }
 
-/// Opens and verifies a file of packed fragments, both as regions and as words; one of the two must
-/// succeed.
-fn read_packed(path: &Path) -> CallResult {
+/// Opens and verifies a file of packed fragments, as regions or as words.
+fn read_packed(path: &Path) -> anyhow::Result<()> {
     let regions = PackedRegions::open(path).and_then(|packed| packed.verify());
     let words = PackedWords::open(path).and_then(|packed| packed.verify());
-    match regions.or(words) {
-        Ok(()) => CallResult {
-            code: 0,
-            error: None,
-        },
-        Err(error) => CallResult {
-            code: 2,
-            error: Some(error.to_string()),
-        },
-    }
+    Ok(regions.or(words)?)
 }
 
-/// Reads a query, of which short words do not count.
-fn read_query(text: &str) -> CallResult {
-    match Query::parse(text, &|word| word.len() > 2) {
-        Ok(_) => CallResult {
-            code: 0,
-            error: None,
-        },
-        Err(error) => CallResult {
-            code: 2,
-            error: Some(error.to_string()),
-        },
+/// Reads a query of a photo search, of which short words do not count.
+fn read_query(path: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read(path)?;
+    Query::parse(&String::from_utf8_lossy(&text), &|word| word.len() > 2)?;
+    Ok(())
+}
+
+/// Reads an array, of real numbers or of integers.
+fn read_npy(path: &Path) -> anyhow::Result<()> {
+    let integers = read_i64(path).map(drop);
+    Ok(read_f32(path).map(drop).or(integers)?)
+}
+
+/// Reads weights in which the tensors of the corpus must be.
+fn read_safetensors(path: &Path) -> anyhow::Result<()> {
+    let weights = Weights::open(path)?;
+    for (name, shape) in TENSORS {
+        weights.numbers(name, &shape)?;
     }
+    Ok(())
+}
+
+/// Reads a dump, in one order of columns or the other.
+fn read_tsv(path: &Path) -> anyhow::Result<()> {
+    let read = |format| {
+        let mut dump = import::open(format, &[path.to_owned()], "dev")?;
+        while dump.next_image()?.is_some() {}
+        Ok(())
+    };
+    read(Format::ButdTsv).or_else(|_| read(Format::LxmertTsv))
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {

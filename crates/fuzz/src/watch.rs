@@ -15,7 +15,7 @@ use crate::target::{TARGETS, Target};
 use crate::worker::{Finding, Kind, Progress, Work};
 
 /// Largest number of inputs of a process, so that memory leaks do not add up.
-const INPUTS_OF_A_PROCESS: u64 = 4096;
+const INPUTS_OF_A_PROCESS: u64 = 1 << 14;
 
 /// Time between two looks at a process.
 const POLL: Duration = Duration::from_millis(20);

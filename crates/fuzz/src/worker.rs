@@ -18,7 +18,7 @@ use uard_core::random::Draws;
 use crate::ALLOCATOR;
 use crate::container::damage;
 use crate::corpus;
-use crate::target::{TARGETS, Target};
+use crate::target::{TARGETS, Target, TargetFile};
 
 /// Largest memory that an input may use, in bytes, beyond what was allocated before it.
 pub const MOST_MEMORY: usize = 512 << 20;
@@ -141,9 +141,8 @@ pub enum Kind {
 /// A target with one damaged file.
 struct Input {
     target: &'static Target,
-    /// The damaged file, below the folder of the target.
-    file: PathBuf,
-    bytes: Vec<u8>,
+    /// The damaged file.
+    file: TargetFile,
 }
 
 /// The message of the last panic of any thread.
@@ -154,9 +153,10 @@ pub fn work(work: &Work) -> anyhow::Result<()> {
     limit_memory()?;
     remember_panics();
     let mut recorder = Recorder::open(&work.folder)?;
+    let files = read_corpus(&work.corpus)?;
     for input in work.from..work.to {
         recorder.begin(input)?;
-        run(input, work, &mut recorder)?;
+        run(input, work, &files, &mut recorder)?;
     }
     recorder.begin(work.to)
 }
@@ -165,13 +165,13 @@ pub fn work(work: &Work) -> anyhow::Result<()> {
 pub fn replay(work: &Work) -> anyhow::Result<()> {
     limit_memory()?;
     remember_panics();
-    let input = draw(work, work.from)?;
+    let input = draw(work.seed, work.from, &read_corpus(&work.corpus)?)?;
     let folder = prepare(&input, &work.corpus, &work.folder)?;
     println!(
         "{}\ndamaged: {}",
         input.target.text().replace("{}", &folder.to_string_lossy()),
         folder
-            .join(input.target.input.map_or(input.file, PathBuf::from))
+            .join(input.target.input.map_or(input.file.path, PathBuf::from))
             .display(),
     );
     std::env::set_current_dir(&folder)?;
@@ -213,12 +213,7 @@ pub fn check_corpus(corpus: &Path) -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;
     for target in &TARGETS {
         for file in target.files(&corpus.join(target.name))? {
-            let bytes = fs::read(corpus.join(target.name).join(&file))?;
-            let input = Input {
-                target,
-                file,
-                bytes,
-            };
+            let input = Input { target, file };
             let folder = prepare(&input, corpus, scratch.path())?;
             std::env::set_current_dir(&folder)?;
             let ended = target.call(&folder)?;
@@ -230,7 +225,7 @@ pub fn check_corpus(corpus: &Path) -> anyhow::Result<()> {
                     .is_some_and(|error| error.contains(message)),
             };
             std::env::set_current_dir(corpus)?;
-            let file = input.file.display();
+            let file = input.file.path.display();
             anyhow::ensure!(as_expected, "{}, {file} undamaged: {ended:?}", target.name);
             if target.input.is_none() {
                 // Without an input file, the call is the same for all files.
@@ -241,44 +236,55 @@ pub fn check_corpus(corpus: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The files of every target that may be damaged.
+fn read_corpus(corpus: &Path) -> anyhow::Result<Vec<Vec<TargetFile>>> {
+    let files = TARGETS.iter();
+    let files = files.map(|target| target.files(&corpus.join(target.name)));
+    files.collect()
+}
+
 /// Draws an input: the targets take turns; one file of the target and its damage are random.
-fn draw(work: &Work, number: u64) -> anyhow::Result<Input> {
-    let mut stream = Draws::new(work.seed).stream("input", &[number]);
-    let target = &TARGETS[Target::index_of(number)];
-    let folder = work.corpus.join(target.name);
-    let files = target.files(&folder)?;
-    let mut one = || files.choose(&mut stream).map(|file| folder.join(file));
-    let (path, other) = (one().context("a file")?, one().context("a file")?);
-    let bytes = fs::read(&path)?;
-    let other = if stream.random() {
-        fs::read(&other)?
-    } else {
-        bytes.clone()
-    };
-    let bytes = damage(&mut stream, &bytes, &other);
-    let file = path.strip_prefix(&folder)?.to_owned();
+fn draw(seed: u64, number: u64, files: &[Vec<TargetFile>]) -> anyhow::Result<Input> {
+    let mut stream = Draws::new(seed).stream("input", &[number]);
+    let target = Target::index_of(number);
+    let mut one = || files[target].choose(&mut stream).context("a file");
+    let (file, other) = (one()?, one()?);
+    let other = if stream.random() { other } else { file };
     Ok(Input {
-        target,
-        file,
-        bytes,
+        target: &TARGETS[target],
+        file: TargetFile {
+            path: file.path.clone(),
+            bytes: damage(&mut stream, &file.bytes, &other.bytes),
+        },
     })
 }
 
-/// Makes a new copy of the target's folder with the damaged file in it.
+/// Makes a new copy of the target's folder with the damaged file in it. Readers get the file alone.
 fn prepare(input: &Input, corpus: &Path, scratch: &Path) -> anyhow::Result<PathBuf> {
+    if input.target.is_reader() {
+        let folder = scratch.join("read");
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("input"), &input.file.bytes)?;
+        return Ok(folder);
+    }
     let folder = scratch.join("input");
     if folder.exists() {
         std::env::set_current_dir(scratch)?;
         fs::remove_dir_all(&folder)?;
     }
     corpus::copy(&corpus.join(input.target.name), &folder)?;
-    let file = input.target.input.map_or(input.file.as_path(), Path::new);
-    fs::write(folder.join(file), &input.bytes)?;
+    let path = input.target.input.map_or(&*input.file.path, Path::new);
+    fs::write(folder.join(path), &input.file.bytes)?;
     Ok(folder)
 }
 
-fn run(number: u64, work: &Work, recorder: &mut Recorder) -> anyhow::Result<()> {
-    let input = draw(work, number)?;
+fn run(
+    number: u64,
+    work: &Work,
+    files: &[Vec<TargetFile>],
+    recorder: &mut Recorder,
+) -> anyhow::Result<()> {
+    let input = draw(work.seed, number, files)?;
     let folder = prepare(&input, &work.corpus, &work.folder)?;
     std::env::set_current_dir(&folder)?;
     let call = Call::run(|| match work.planted {
