@@ -149,7 +149,10 @@ pub const TARGETS: [Target; 37] = [
     reader("query", read_query),
     reader("npy", read_npy),
     reader("safetensors", read_safetensors),
-    reader("tsv", read_tsv),
+    Target {
+        turns: READER / 8,
+        ..reader("tsv", read_tsv)
+    },
 ];
 
 const TRAIN: &str = "train --config {}/own.toml --data {}/data --run {}/out --device cpu";
