@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::ArgAction;
 use clap::builder::{BoolValueParser, TypedValueParser};
 use uard_core::device::DeviceChoice;
+use uard_data::import::Layout;
 use uard_data::store::{Element, FeatureStore, Finished, StoreWriter, store_path, write_padded};
 use uard_features::backbone::{CandleModel, PhotoLimits, Truncated};
 use uard_features::extract::{
@@ -18,7 +19,6 @@ use uard_hub::source::Source;
 use uard_linalg::matmul::Matmul;
 
 use super::Outcome;
-use super::import::Layout;
 use crate::exit::wrong;
 use crate::hub::hub;
 use crate::interrupt;

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
-use uard_data::import::{self, CaptionSource, Destination, WrittenCaptions};
-use uard_data::store;
+use uard_data::import::{
+    self, CaptionFormat, CaptionSource, Destination, Format, Layout, WrittenCaptions,
+};
+use uard_data::store::Element;
 
 use crate::terminal::{advance, bar, note};
 
@@ -76,91 +77,17 @@ pub struct Arguments {
     element: Element,
 }
 
-/// The formats of published feature dumps.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    /// Bottom-up attention: image_id, image_w, image_h, num_boxes, boxes, features.
-    ButdTsv,
-    /// LXMERT: img_id, img_h, img_w, classes and attributes, num_boxes, boxes, features.
-    LxmertTsv,
-    /// MILVLG: a file for each image, with x (or feat, features) and optionally bbox, num_bbox,
-    /// image_h, image_w.
-    Npz,
-    /// One file with image_features and optionally image_bb.
-    Hdf5,
-    /// cocobu_att/{id}.npz and optionally cocobu_box/{id}.npy.
-    Cocobu,
-    /// {split}_ims.npy, optionally with counts, ids and boxes.
-    Scan,
-}
-
-impl From<Format> for import::Format {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::ButdTsv => Self::ButdTsv,
-            Format::LxmertTsv => Self::LxmertTsv,
-            Format::Npz => Self::Npz,
-            Format::Hdf5 => Self::Hdf5,
-            Format::Cocobu => Self::Cocobu,
-            Format::Scan => Self::Scan,
-        }
-    }
-}
-
-/// The formats of published captions.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum CaptionFormat {
-    /// dataset_*.json: images, each with its split and sentences.
-    Karpathy,
-    /// captions_*.json: images, and annotations with their captions.
-    Coco,
-    /// Lines of NAME.jpg#k, a tab and the caption.
-    Tokens,
-    /// One caption a line, for the image of the same line of --image-list.
-    Lines,
-}
-
-impl From<CaptionFormat> for import::CaptionFormat {
-    fn from(format: CaptionFormat) -> Self {
-        match format {
-            CaptionFormat::Karpathy => Self::Karpathy,
-            CaptionFormat::Coco => Self::Coco,
-            CaptionFormat::Tokens => Self::Tokens,
-            CaptionFormat::Lines => Self::Lines,
-        }
-    }
-}
-
-/// The files that features are written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Layout {
-    /// {split}_store/
-    #[default]
-    Store,
-    /// {split}_ims.npy, {split}_ids.txt, {split}_boxes.npy, {split}_counts.npy
-    Scan,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Element {
-    /// 32 bits, as published.
-    #[default]
-    F32,
-    /// 16 bits: half the size, eleven bits of precision.
-    F16,
-}
-
 /// Imports features, captions, or both in this order.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(format) = arguments.format {
-        import_features(arguments, format.into())?;
+        import_features(arguments, format)?;
     }
     if arguments.captions.is_empty() {
         return Ok(());
     }
     let source = CaptionSource {
         files: &arguments.captions,
-        format: arguments.caption_format.map(Into::into),
+        format: arguments.caption_format,
         image_list: arguments.image_list.as_deref(),
     };
     let split = match (&arguments.split, arguments.format) {
@@ -176,20 +103,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// The split of features without `--split`.
 const TRAIN: &str = "train";
 
-fn import_features(arguments: &Arguments, format: import::Format) -> anyhow::Result<()> {
+fn import_features(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     let split = arguments.split.as_deref().unwrap_or(TRAIN);
     let mut dump = import::open(format, &arguments.paths, split)?;
     let destination = Destination {
         dir: &arguments.out,
         split,
-        element: match arguments.element {
-            Element::F32 => store::Element::F32,
-            Element::F16 => store::Element::F16,
-        },
-        layout: match arguments.layout {
-            Layout::Store => import::Layout::Store,
-            Layout::Scan => import::Layout::Scan,
-        },
+        element: arguments.element,
+        layout: arguments.layout,
     };
     let bar = bar(0, "importing");
     let mut on_progress = |done: u64, total: u64| advance(&bar, done as usize, total as usize);

@@ -29,20 +29,22 @@ use crate::{Error, Result};
 pub use captions::{CaptionFormat, CaptionSource, WrittenCaptions, import_captions};
 pub use error::{ImageLocation, ImportError, Problem};
 
-/// The formats of published dumps.
+/// The formats of published feature dumps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum Format {
-    /// Bottom-up attention by peteanderson80: a line an image, of 6 columns.
+    /// Bottom-up attention: image_id, image_w, image_h, num_boxes, boxes, features.
     ButdTsv,
-    /// LXMERT's format, with classes and attributes: 10 columns, height before width.
+    /// LXMERT: img_id, img_h, img_w, classes and attributes, num_boxes, boxes, features.
     LxmertTsv,
-    /// MILVLG: an npz file an image, with `x`, `bbox`, `num_bbox`, `image_h`, `image_w`.
+    /// MILVLG: a file for each image, with x (or feat, features) and optionally bbox, num_bbox,
+    /// image_h, image_w.
     Npz,
-    /// One file with `image_features` and `image_bb`.
+    /// One file with image_features and optionally image_bb.
     Hdf5,
-    /// `cocobu_att/{id}.npz` and optionally `cocobu_box/{id}.npy`.
+    /// cocobu_att/{id}.npz and optionally cocobu_box/{id}.npy.
     Cocobu,
-    /// SCAN's directory: `{split}_ims.npy`, optionally with counts, ids and boxes.
+    /// {split}_ims.npy, optionally with counts, ids and boxes.
     Scan,
 }
 
@@ -149,12 +151,14 @@ fn only<'a>(
     }
 }
 
-/// The files that imported features are written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The files that features are written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum Layout {
-    /// A feature store.
+    /// {split}_store/
+    #[default]
     Store,
-    /// SCAN's padded array, with counts, ids and boxes beside it.
+    /// {split}_ims.npy, {split}_ids.txt, {split}_boxes.npy, {split}_counts.npy
     Scan,
 }
 

@@ -30,12 +30,13 @@ const FILE: &str = "store.json";
 /// The number type of stored features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum Element {
-    /// 16 bits: half the bytes, eleven bits of precision, up to 65504.
-    F16,
-    /// 32 bits, the type in which detectors compute features.
+    /// 32 bits, as published.
     #[default]
     F32,
+    /// 16 bits: half the size, eleven bits of precision.
+    F16,
 }
 
 impl From<Element> for ElementType {

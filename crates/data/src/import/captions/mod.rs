@@ -10,17 +10,17 @@ use crate::captions::read_lines;
 use crate::{Error, Result};
 pub use writing::WrittenCaptions;
 
-/// The formats of caption files.
+/// The formats of published captions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum CaptionFormat {
-    /// `dataset_flickr30k.json`, `dataset_coco.json` of Karpathy: images with their split and
-    /// sentences.
+    /// dataset_*.json: images, each with its split and sentences.
     Karpathy,
-    /// `captions_train2014.json`: images, and annotations with the id of their image.
+    /// captions_*.json: images, and annotations with their captions.
     Coco,
-    /// `Flickr8k.token.txt`, `results_20130124.token`: `NAME.jpg#k<TAB>caption` a line.
+    /// Lines of NAME.jpg#k, a tab and the caption.
     Tokens,
-    /// Multi30k: one caption a line, with the images in a list beside it.
+    /// One caption a line, for the image of the same line of --image-list.
     Lines,
 }
 
