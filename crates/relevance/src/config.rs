@@ -1,6 +1,5 @@
 //! The settings of threshold learning.
 
-use crate::names::named;
 use crate::{CaptionRule, DistributionKind, Error, Result, SamplingRule};
 use serde::{Deserialize, Serialize};
 
@@ -17,11 +16,6 @@ pub enum Carry {
     /// CrossmodalGroup/NAAF restarts at 0 in every batch.
     Restart,
 }
-
-named!(Carry, "kind of carry", {
-    AcrossBatches => "across_batches",
-    Restart => "restart",
-});
 
 /// Settings of threshold learning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

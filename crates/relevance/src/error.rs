@@ -51,10 +51,10 @@ pub enum Error {
     /// A name is not one of the values of a setting.
     #[error("`{found}` is no {choice}: expected one of {expected}")]
     UnknownName {
-        /// The setting, as `sampling rule`.
+        /// The setting, as `kind of distribution`.
         choice: &'static str,
         /// The names that exist.
-        expected: String,
+        expected: &'static str,
         /// The name that was given.
         found: String,
     },

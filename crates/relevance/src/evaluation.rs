@@ -45,7 +45,7 @@ impl FromStr for EvaluationThreshold {
             "relevant_minus_3_std" => Ok(Self::RelevantMinus3Std),
             _ => number().map(Self::Fixed).ok_or_else(|| Error::UnknownName {
                 choice: "threshold at evaluation",
-                expected: "learned, relevant_minus_3_std, or a number from 0 to 1".to_owned(),
+                expected: "learned, relevant_minus_3_std, or a number from 0 to 1",
                 found: text.to_owned(),
             }),
         }
@@ -100,6 +100,17 @@ mod tests {
         );
         for wrong in ["1.5", "-0.1", "NaN", "learnt"] {
             assert!(wrong.parse::<EvaluationThreshold>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_serde() {
+        for choice in [
+            EvaluationThreshold::Learned,
+            EvaluationThreshold::RelevantMinus3Std,
+        ] {
+            assert_eq!(serde_json::to_value(choice).unwrap(), choice.to_string());
+            assert_eq!(choice.to_string().parse(), Ok(choice));
         }
     }
 

@@ -534,9 +534,9 @@ mod tests {
 
     #[test]
     fn state_survives_json_bit_for_bit() {
-        for kind in DistributionKind::ALL {
+        for kind in [DistributionKind::Normal, DistributionKind::Empirical] {
             let mut learner = learner(LearnerConfig {
-                distributions: *kind,
+                distributions: kind,
                 ..config()
             });
             assert!(matches!(learner.update(&usual()), Update::Moved { .. }));

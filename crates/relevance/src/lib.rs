@@ -8,7 +8,6 @@ mod error;
 mod evaluation;
 mod histogram;
 mod learner;
-mod names;
 mod sampling;
 mod threshold;
 

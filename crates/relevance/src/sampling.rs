@@ -1,6 +1,5 @@
 //! Chooses the pairs of a batch whose relevance is sampled for the two distributions.
 
-use crate::names::named;
 use crate::{Error, LearnerConfig, Result};
 use serde::{Deserialize, Serialize};
 
@@ -16,11 +15,6 @@ pub enum CaptionRule {
     All,
 }
 
-named!(CaptionRule, "rule for captions", {
-    RankedFirst => "ranked_first",
-    All => "all",
-});
-
 /// Which mismatched images of a caption give its irrelevant samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -35,13 +29,6 @@ pub enum SamplingRule {
     /// Every mismatched image.
     All,
 }
-
-named!(SamplingRule, "sampling rule", {
-    Easiest => "easiest",
-    Hardest => "hardest",
-    Random => "random",
-    All => "all",
-});
 
 /// One caption whose words are sampled, with the images that they are compared to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,7 +263,8 @@ mod tests {
     fn only_random_draws_and_only_for_sampled_captions() {
         let similarities = [0.9, 0.1, 0.1, 0.2, 0.3, 0.3];
         let matrix = SimilarityMatrix::new(&similarities, 3, &[0, 0]).unwrap();
-        for &rule in SamplingRule::ALL {
+        use SamplingRule::{All, Easiest, Hardest, Random};
+        for rule in [Easiest, Hardest, Random, All] {
             let mut drawn_below = Vec::new();
             let config = config(CaptionRule::RankedFirst, rule);
             let pairs = sample_pairs(&matrix, &config, &mut |count| {
@@ -284,11 +272,7 @@ mod tests {
                 0
             });
             assert_eq!(pairs.len(), 1);
-            let expected: &[usize] = if rule == SamplingRule::Random {
-                &[2]
-            } else {
-                &[]
-            };
+            let expected: &[usize] = if rule == Random { &[2] } else { &[] };
             assert_eq!(drawn_below, expected);
         }
     }

@@ -197,8 +197,13 @@ proptest! {
             // Few different values, so that ties are common.
             prop::collection::vec((0..6_u8).prop_map(|v| f32::from(v) / 8.0), images * captions),
         )),
-        captions in prop::sample::select(CaptionRule::ALL),
-        rule in prop::sample::select(SamplingRule::ALL),
+        captions in prop::sample::select(vec![CaptionRule::RankedFirst, CaptionRule::All]),
+        rule in prop::sample::select(vec![
+            SamplingRule::Easiest,
+            SamplingRule::Hardest,
+            SamplingRule::Random,
+            SamplingRule::All,
+        ]),
         seed in 0..100_u64,
     ) {
         let config = LearnerConfig { captions, sampling: rule, ..LearnerConfig::default() };
