@@ -21,7 +21,7 @@ use uard_core::gpu::{
 use uard_core::operator::operator;
 use uard_core::{Regions, Words};
 
-use super::pairs::{BatchShape, PairKernels, THREADS, side_argument};
+use super::pairs::{BatchShape, PairPlan, THREADS, side_argument};
 #[cfg(feature = "cuda")]
 use crate::Error;
 use crate::matcher::Products;
@@ -44,11 +44,11 @@ pub(crate) fn is_supported(
     regions: &Regions,
     words: &Words,
 ) -> Result<bool> {
-    if regions.rows().dtype() != DType::F32 || !PairKernels::supports(config.rule) {
+    if regions.rows().dtype() != DType::F32 || !PairPlan::supports(config.rule) {
         return Ok(false);
     }
     let shared = driver(regions.rows().device())?.shared_bytes();
-    match PairKernels::new(config, 0.0, batch_shape(regions, words), shared) {
+    match PairPlan::new(config, 0.0, batch_shape(regions, words), shared) {
         Ok(_) => Ok(true),
         Err(Error::Gpu(GpuError::TooLarge { .. })) => Ok(false),
         Err(error) => Err(error),
@@ -71,7 +71,7 @@ pub(crate) fn similarities(
     };
     let (shape, shared) = (batch_shape(regions, words), gpu.shared_bytes());
     let batch = Batch {
-        kernels: PairKernels::new(config, threshold, shape, shared)?,
+        plan: PairPlan::new(config, threshold, shape, shared)?,
         region_counts: counts(regions.counts())?,
         word_counts: counts(words.counts())?,
         given: products.all().map(Tensor::detach),
@@ -150,10 +150,10 @@ impl<T: WithDType + Pod> KernelBuffer<T> {
     }
 }
 
-/// Relevance [C W, I R] and both Gram matrices of a batch, and the kernels on them.
+/// Relevance [C W, I R] and both Gram matrices of a batch, and the plan of the kernels on them.
 struct Batch {
     gpu: Arc<dyn Gpu>,
-    kernels: PairKernels,
+    plan: PairPlan,
     /// Relevance, Gram matrices of regions and of words.
     given: [Tensor; 3],
     region_counts: KernelBuffer<u32>,
@@ -169,7 +169,7 @@ impl Batch {
     }
 
     fn forward(&self) -> CandleResult<KernelOutput> {
-        let (gpu, device, plan) = (&*self.gpu, self.given[0].device(), &self.kernels);
+        let (gpu, device, plan) = (&*self.gpu, self.given[0].device(), &self.plan);
         let shape = plan.shape;
         let pairs = Shape::from((shape.images, shape.captions));
         let maxima = Shape::from((shape.captions, shape.words, shape.images));
@@ -223,7 +223,7 @@ impl Batch {
 
     /// The gradients of relevance and of both Gram matrices; `upstream` [I, C].
     fn backward(&self, upstream: &Tensor) -> CandleResult<Vec<Tensor>> {
-        let (gpu, plan) = (&*self.gpu, &self.kernels);
+        let (gpu, plan) = (&*self.gpu, &self.plan);
         let [a, b, c] = self.given.each_ref().map(Tensor::zeros_like);
         let (from, to) = (self.buffers(&self.given)?, self.buffers(&[a?, b?, c?])?);
         let upstream = KernelBuffer::<f32>::new(gpu, upstream)?;
@@ -261,7 +261,7 @@ impl Batch {
             };
             // SAFETY: as in the forward pass: `arguments` has the types and order of the parameters
             // of `pairs_backward`, the gradients have the shapes of the inputs and are zero, and
-            // upstream has that of the similarities. `PairKernels::new` has checked that the shared
+            // upstream has that of the similarities. `PairPlan::new` has checked that the shared
             // memory fits a block. Copies live to the end of this function, which reads the
             // gradients and so waits for the kernels.
             unsafe { gpu.launch(&launch) }.map_err(CandleError::wrap)?;

@@ -25,9 +25,9 @@ pub(super) struct BatchShape {
     pub words: usize,
 }
 
-/// The kernels for one rule, threshold and padded shape.
+/// Which program runs for one rule, threshold and padded shape, and its numbers.
 #[derive(Debug, Clone)]
-pub(super) struct PairKernels {
+pub(super) struct PairPlan {
     pub program: Program,
     pub config: MatcherConfig,
     /// The threshold that the rule applies.
@@ -37,13 +37,13 @@ pub(super) struct PairKernels {
     pub warps: usize,
 }
 
-impl PairKernels {
+impl PairPlan {
     /// Whether there are kernels for the rule.
     pub fn supports(rule: WeightRule) -> bool {
         rule != WeightRule::Scan
     }
 
-    /// The kernels for a GPU with `shared` bytes of shared memory for a block.
+    /// The plan for a GPU with `shared` bytes of shared memory for a block.
     ///
     /// # Errors
     /// When the rule is scan, which has no kernel here; when the threshold is not finite; when the
