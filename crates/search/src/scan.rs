@@ -153,8 +153,9 @@ impl Walk {
                 false => self.starts.push_back(path.to_owned()),
             },
             Ok(_) if is_photo(path) => self.linked_files.push(path.to_owned()),
-            Err(error) if is_photo(path) => self.add_unread(path, &error),
-            _ => {}
+            Ok(_) => {}
+            // A link that leads nowhere may have led to a folder, on a disk that is not mounted.
+            Err(error) => self.add_unread(path, &error),
         }
     }
 

@@ -238,6 +238,22 @@ fn photos_in_folders_that_were_not_read_are_not_removed() {
     assert_eq!(photos.writer.index().plan(&empty).unwrap().removed.len(), 2);
 }
 
+#[cfg(unix)]
+#[test]
+fn photos_behind_a_link_to_a_folder_that_is_gone_are_not_removed() {
+    let mut photos = Photos::new(&["a.jpg"]);
+    let disk = folder();
+    fs::write(disk.path().join("b.jpg"), "b.jpg").unwrap();
+    std::os::unix::fs::symlink(disk.path(), photos.at("disk")).unwrap();
+    photos.apply(&photos.plan());
+    drop(disk);
+    let expected = UpdatePlan {
+        unchanged: 1,
+        ..UpdatePlan::default()
+    };
+    assert_eq!(photos.plan(), expected);
+}
+
 #[test]
 fn unchanged_files_are_not_opened() {
     const PHOTOS: u64 = 5_000;
