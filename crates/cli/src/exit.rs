@@ -115,6 +115,8 @@ fn fault_of_training(error: &uard_training::Error) -> Fault {
         Error::Model(error) => fault_of_model(error),
         Error::File(error) => fault_of_file(error),
         Error::NonFinite { .. } | Error::NoGradient { .. } | Error::Candle(_) => Fault::System,
+        #[cfg(feature = "cuda-kernels")]
+        Error::Gpu(_) => Fault::System,
         Error::Core(error) => fault_of_core(error),
         Error::Features(error) => fault_of_features(error),
         Error::Data(error) => fault_of_data(error),
@@ -325,5 +327,16 @@ mod tests {
             step: 3,
         };
         assert_eq!(code(&anyhow::Error::new(diverged)), FAILED);
+    }
+
+    #[cfg(feature = "cuda-kernels")]
+    #[test]
+    fn a_gpu_that_fails_while_training_is_not_the_users_fault() {
+        let failed = uard_core::gpu::GpuError::Failed {
+            action: "copy".to_owned(),
+            cause: "CUDA_ERROR_ECC_UNCORRECTABLE".to_owned(),
+        };
+        let error = uard_training::Error::from(failed);
+        assert_eq!(code(&anyhow::Error::new(error)), FAILED);
     }
 }
