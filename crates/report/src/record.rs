@@ -271,7 +271,7 @@ pub struct CaptionExample {
 pub struct ExampleImage {
     /// Id of the image.
     pub id: String,
-    /// File bytes (PNG or JPEG), as in the data set.
+    /// Bytes of its file (JPEG, PNG, WebP or GIF), as in the data set.
     pub bytes: Option<Vec<u8>>,
     /// Size of the picture, if known.
     pub size: Option<PictureSize>,

@@ -8,7 +8,7 @@ use uard_data::dataset::Split;
 use uard_eval::{GroundTruth, RetrievalDirection, ranks};
 use uard_features::text::CaptionWord;
 use uard_model::ImageFeatures;
-use uard_report::record::{CaptionExample, ExampleImage, ExampleWord, FoundImage, PictureSize};
+use uard_report::record::{CaptionExample, ExampleImage, ExampleWord, FoundImage};
 
 use super::jobs::ModelEvaluation;
 use super::picture;
@@ -92,10 +92,9 @@ fn image(split: &Split, image: usize) -> ExampleImage {
     let bytes = split
         .image_file(image)
         .and_then(|path| picture::read(&path).ok());
-    let size = bytes.as_deref().and_then(picture::size);
     ExampleImage {
         id: split.ids[image].clone(),
-        size: size.map(|(width, height)| PictureSize { width, height }),
+        size: bytes.as_deref().and_then(picture::size),
         bytes,
     }
 }

@@ -1,7 +1,11 @@
 //! Pictures for a report: the bytes of their files, and width and height from the file header.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Cursor, ErrorKind, Read};
 use std::path::Path;
+
+use image::metadata::Orientation;
+use image::{ImageDecoder, ImageReader};
+use uard_report::record::PictureSize;
 
 /// The largest picture file in a report, in bytes; larger ones are left out.
 const LARGEST: u64 = 16 << 20;
@@ -17,59 +21,56 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Width and height in pixels of a PNG or JPEG; `None` for other formats and damaged files.
-pub fn size(bytes: &[u8]) -> Option<(u32, u32)> {
-    png(bytes).or_else(|| jpeg(bytes))
-}
-
-fn png(bytes: &[u8]) -> Option<(u32, u32)> {
-    let header = bytes
-        .strip_prefix(b"\x89PNG\r\n\x1a\n")?
-        .get(4..)?
-        .strip_prefix(b"IHDR")?;
-    let number = |start: usize| {
-        let four = header.get(start..start + 4)?.try_into().ok()?;
-        Some(u32::from_be_bytes(four))
-    };
-    Some((number(0)?, number(4)?))
-}
-
-/// Reads segment by segment up to the frame header (SOF), which holds height and width.
-fn jpeg(bytes: &[u8]) -> Option<(u32, u32)> {
-    let mut rest = bytes.strip_prefix(b"\xff\xd8")?;
-    loop {
-        let [0xff, marker, tail @ ..] = rest else {
-            return None;
-        };
-        if *marker == 0xff {
-            rest = &rest[1..];
-            continue;
-        }
-        let number = |start: usize| {
-            let two = tail.get(start..start + 2)?.try_into().ok()?;
-            Some(u16::from_be_bytes(two))
-        };
-        let is_frame = matches!(marker, 0xc0..=0xcf) && !matches!(marker, 0xc4 | 0xc8 | 0xcc);
-        if is_frame {
-            return Some((number(5)?.into(), number(3)?.into()));
-        }
-        rest = tail.get(usize::from(number(0)?)..)?;
-    }
+/// Width and height in pixels, turned upright as browsers show it; `None` for damaged files.
+pub fn size(bytes: &[u8]) -> Option<PictureSize> {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let mut decoder = reader.ok()?.into_decoder().ok()?;
+    let (width, height) = decoder.dimensions();
+    Some(match decoder.orientation() {
+        Ok(Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH) => PictureSize {
+            width: height,
+            height: width,
+        },
+        _ => PictureSize { width, height },
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use image::codecs::jpeg::JpegEncoder;
+    use image::{ImageEncoder, ImageFormat, RgbImage};
+
     use super::*;
 
+    fn size_of(bytes: &[u8]) -> Option<(u32, u32)> {
+        size(bytes).map(|size| (size.width, size.height))
+    }
+
     #[test]
-    fn png_and_jpeg_give_their_size_and_damaged_ones_none() {
-        let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
-        png.extend([0, 0, 1, 0, 0, 0, 0, 192]);
-        assert_eq!(size(&png), Some((256, 192)));
-        assert_eq!(size(&png[..20]), None);
-        let jpeg = b"\xff\xd8\xff\xe0\0\x04ab\xff\xc0\0\x0b\x08\x01\xf4\x02\x80";
-        assert_eq!(size(jpeg), Some((640, 500)));
-        assert_eq!(size(&jpeg[..14]), None);
-        assert_eq!(size(b"GIF89a"), None);
+    fn every_format_gives_its_size_and_damaged_files_none() {
+        for format in [
+            ImageFormat::Png,
+            ImageFormat::Jpeg,
+            ImageFormat::Gif,
+            ImageFormat::WebP,
+        ] {
+            let mut bytes = Cursor::new(Vec::new());
+            RgbImage::new(25, 19).write_to(&mut bytes, format).unwrap();
+            assert_eq!(size_of(bytes.get_ref()), Some((25, 19)), "{format:?}");
+            assert_eq!(size_of(&bytes.get_ref()[..14]), None, "{format:?}");
+        }
+        assert_eq!(size_of(b""), None);
+    }
+
+    #[test]
+    fn a_photo_that_lies_on_its_side_has_the_size_of_the_upright_one() {
+        /// One tag, orientation, which is 6: turn by 90 degrees.
+        const EXIF: &[u8] = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        let mut bytes = Vec::new();
+        let mut encoder = JpegEncoder::new(&mut bytes);
+        encoder.set_exif_metadata(EXIF.to_vec()).unwrap();
+        encoder.encode_image(&RgbImage::new(25, 19)).unwrap();
+        assert_eq!(size_of(&bytes), Some((19, 25)));
     }
 }
