@@ -20,7 +20,7 @@ use crate::train::jobs::{self, FinishedRun, SplitsOnDevice};
 use crate::train::outcome::comparison;
 use crate::train::photographs::extracted;
 use crate::train::plan::{
-    Job, NamedConfig, data_directory, has_begun, jobs as planned, read_config,
+    DataDirectory, Job, NamedConfig, data_directory, has_begun, jobs as planned, read_config,
 };
 use crate::train::progress::{EpochLines, Progress};
 
@@ -92,12 +92,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let Some(data) = data(arguments, &named)? else {
         return Ok(Outcome::Stopped);
     };
-    let splits = SplitsOnDevice::open(
-        &data.directory,
-        &named.config.evaluation.split,
-        opened.device,
-    )?
-    .with_images(data.pictures.as_deref());
+    let splits = SplitsOnDevice::open(&data.path, &named.config.evaluation.split, opened.device)?
+        .with_images(data.pictures.as_deref());
     let report = Report {
         title: format!("UARDA on {}", named.name),
         directory: &directory,
@@ -105,29 +101,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     train_all(&jobs, &splits, start, &report)
 }
 
-/// The data directory, and the directory of its pictures if it is another one.
-struct Data {
-    directory: PathBuf,
-    pictures: Option<PathBuf>,
-}
-
 /// Finds the data directory. If only photographs were given, extracts their features first; `None` if
 /// Ctrl-C stopped the extraction.
-fn data(arguments: &Arguments, named: &NamedConfig) -> anyhow::Result<Option<Data>> {
+fn data(arguments: &Arguments, named: &NamedConfig) -> anyhow::Result<Option<DataDirectory>> {
     match (&arguments.data, &arguments.images) {
-        (None, Some(images)) => {
-            let extracted = extracted(images, &named.config.images)?;
-            Ok(extracted.map(|extracted| Data {
-                directory: extracted.data,
-                pictures: Some(extracted.photos),
-            }))
-        }
+        (None, Some(images)) => extracted(images, &named.config.images),
         (_, Some(pictures)) if !pictures.is_dir() => Err(wrong(format!(
             "--images {}: expected a directory that exists, with the pictures for the report",
             pictures.display()
         ))),
-        (given, pictures) => Ok(Some(Data {
-            directory: data_directory(given.as_deref(), &named.name)?,
+        (given, pictures) => Ok(Some(DataDirectory {
+            path: data_directory(given.as_deref(), &named.name)?,
             pictures: pictures.clone(),
         })),
     }

@@ -1,6 +1,6 @@
 //! Extracts the regions of photographs with captions into a data directory, for `uard train --images`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use uard_data::store::{Element, FeatureStore, StoreWriter};
@@ -8,21 +8,13 @@ use uard_features::backbone::PhotoLimits;
 use uard_features::extract::{CaptionedPhotos, EncoderOptions, Extraction};
 use uard_model::config::ImagesConfig;
 
+use super::plan::DataDirectory;
 use crate::commands::{Outcome, extract};
 use crate::weights::weights_of_encoder;
 
-/// A data directory that was extracted from photographs.
-#[derive(Debug)]
-pub struct Extracted {
-    /// The data directory, with a feature store and captions of each split.
-    pub data: PathBuf,
-    /// The directory of the photographs, for the report.
-    pub photos: PathBuf,
-}
-
 /// Extracts every split of a folder of photographs with captions into a directory below `data/`, unless
 /// it is there already; `None` if Ctrl-C stopped the extraction.
-pub fn extracted(folder: &Path, config: &ImagesConfig) -> anyhow::Result<Option<Extracted>> {
+pub fn extracted(folder: &Path, config: &ImagesConfig) -> anyhow::Result<Option<DataDirectory>> {
     let captioned = CaptionedPhotos::open(folder)?;
     let options = EncoderOptions {
         kind: config.encoder,
@@ -49,9 +41,9 @@ pub fn extracted(folder: &Path, config: &ImagesConfig) -> anyhow::Result<Option<
         let store = FeatureStore::open(&data, &split.name)?;
         split.write_captions(&data, &store)?;
     }
-    Ok(Some(Extracted {
-        data,
-        photos: captioned.photos,
+    Ok(Some(DataDirectory {
+        path: data,
+        pictures: Some(captioned.photos),
     }))
 }
 

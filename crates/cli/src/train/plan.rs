@@ -42,6 +42,15 @@ pub struct NamedConfig {
     pub config: TrainConfig,
 }
 
+/// A data directory, and the directory of its pictures if it is another one.
+#[derive(Debug)]
+pub struct DataDirectory {
+    /// The data directory.
+    pub path: PathBuf,
+    /// The directory of the pictures.
+    pub pictures: Option<PathBuf>,
+}
+
 /// One run of the command.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
