@@ -135,11 +135,6 @@ impl TrainConfig {
         Ok(differ.then(|| [lacking(&texts[0], &texts[1]), lacking(&texts[1], &texts[0])]))
     }
 
-    /// Whether the run learns a threshold: some weight rules use none, or a fixed one.
-    pub fn learns_threshold(&self) -> bool {
-        self.matcher.rule.takes_threshold()
-    }
-
     /// The part of the configuration that belongs to the model.
     pub fn model(&self) -> ModelConfig {
         ModelConfig {

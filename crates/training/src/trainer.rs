@@ -21,7 +21,7 @@ use crate::{Error, Result};
 use session::Session;
 use uard_report::record::RunRecord;
 
-pub use observer::{Event, Observer, Silent};
+pub use observer::{Event, Observer};
 
 /// The inputs of a training run and its output directory.
 #[derive(Debug, Clone, Copy)]

@@ -31,7 +31,7 @@ fn flickr30k_and_coco_are_the_published_settings() {
 fn flickr8k_and_scenes_are_learned_with_a_warm_up() {
     for name in ["flickr8k", "scenes"] {
         let config = shipped(name);
-        assert!(config.learns_threshold());
+        assert!(config.matcher.rule.takes_threshold());
         assert_eq!((config.loss.warm_up_epochs, config.training.seed), (1, 0));
     }
 }

@@ -15,7 +15,7 @@ use uard_report::record::LogLine;
 use uard_training::Error;
 use uard_training::config::TrainConfig;
 use uard_training::run_log::RunLog;
-use uard_training::trainer::{Outcome, Run, Silent, Start, train};
+use uard_training::trainer::{Event, Outcome, Run, Start, train};
 
 use tiny::{Data, bert_config, bert_folder, config, data, file_bytes, train_until, train_whole};
 
@@ -172,7 +172,13 @@ fn a_new_run_does_not_overwrite_another() {
         device: &Device::Cpu,
         hub: &Hub::default(),
     };
-    let error = train(&run, Start::Fresh, &mut Silent, &AtomicBool::new(false)).unwrap_err();
+    let error = train(
+        &run,
+        Start::Fresh,
+        &mut |_: &Event| {},
+        &AtomicBool::new(false),
+    )
+    .unwrap_err();
     assert!(matches!(error, Error::RunExists { .. }), "{error}");
 }
 

@@ -227,7 +227,7 @@ fn threshold(entry: &Entry) -> anyhow::Result<Option<EvaluationThreshold>> {
 /// Checks that the models which a setting evaluates take a threshold, and are trained with each of its
 /// seeds.
 fn check_source(setting: &Setting, of: &str, trained: &[u64]) -> anyhow::Result<()> {
-    if !setting.config.learns_threshold() {
+    if !setting.config.matcher.rule.takes_threshold() {
         return Err(wrong(format!(
             "`of` is `{of}`, whose rule {} takes no threshold",
             setting.config.matcher.rule

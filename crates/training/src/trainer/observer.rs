@@ -60,14 +60,6 @@ pub trait Observer: Send {
     fn on_event(&mut self, event: &Event);
 }
 
-/// Ignores every event.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
-
-impl Observer for Silent {
-    fn on_event(&mut self, _event: &Event) {}
-}
-
 impl<F: FnMut(&Event) + Send> Observer for F {
     fn on_event(&mut self, event: &Event) {
         self(event);

@@ -284,7 +284,7 @@ impl<'a> Session<'a> {
         let factor = factor_at(&config.schedule, self.state.step, self.scheduled_steps());
         let parameters = self.model.parameters();
         let gradient_norm = self.optimizer.step(parameters, &output.gradients, factor)?;
-        if config.learns_threshold() {
+        if config.matcher.rule.takes_threshold() {
             self.learn_threshold(&output.samples);
         }
         self.state.step += 1;
@@ -321,7 +321,11 @@ impl<'a> Session<'a> {
                 Negatives::Hardest
             },
             step: self.state.step + 1,
-            learner: config.learns_threshold().then_some(&self.learner),
+            learner: config
+                .matcher
+                .rule
+                .takes_threshold()
+                .then_some(&self.learner),
         }
     }
 

@@ -95,7 +95,7 @@ impl Session<'_> {
 
     fn warn_of_unchanged_threshold(&self, observer: &mut dyn Observer) {
         let learner = self.learner.learned();
-        if !self.run.config.learns_threshold() || learner.updates() > 0 {
+        if !self.run.config.matcher.rule.takes_threshold() || learner.updates() > 0 {
             return;
         }
         let reasons: Vec<String> = learner
