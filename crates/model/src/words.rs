@@ -17,7 +17,7 @@ use uard_attention::search::Search;
 use uard_attention::{Engine, Matcher, MatcherConfig, Precision, Sides, WeightRule};
 use uard_core::Words;
 use uard_data::dataset::Split;
-use uard_relevance::{Distribution, Normal, error_probability, least_error_threshold};
+use uard_relevance::{Logistic, Normal};
 
 use crate::{CAPTIONS_AT_ONCE, Checkpoint, Error, IMAGES_AT_ONCE, ImageFeatures, Model, Result};
 
@@ -33,19 +33,20 @@ const LEAST_IMAGES: usize = 10;
 /// The most images, with their captions, that words are learned from.
 const MOST_IMAGES: usize = 6000;
 
-/// How many standard deviations of the relevance in photos that show a word are in doubt below the
-/// threshold of least error, and above it.
-const DOUBT_BELOW: f64 = 2.0;
-const DOUBT_ABOVE: f64 = 1.0;
+/// The chance from which a photo is likely to show a word. Where words are found with an F1 of 0.4, half of
+/// it is the chance from which reporting them has the highest F1.
+///
+/// # Source
+/// Lipton, Elkan, Naryanaswamy, "Optimal Thresholding of Classifiers to Maximize F1 Measure", 2014.
+const LIKELY: f64 = 0.2;
 
-/// The cost of reporting a word that is not shown, relative to that of missing one that is, is the number of
-/// images without the word over the number with it, to this power. 1 would be right if captions named
-/// everything that an image shows; they do not, so fewer reports are wrong than they say.
-const RARITY: f64 = 0.5;
+/// A photo surely lacks a word if the odds that it shows it are less than this share of the odds among all
+/// images, and of even odds.
+const UNLIKELY: f64 = 0.1;
 
-/// A word is not judged if its border errs more than this: the share of images with the word that lie
-/// below it, plus that of images without it above it. Function words are near 1.
-const LARGEST_ERROR: f64 = 0.7;
+/// A word is judged if its relevance explains this share of the uncertainty about which captions have it.
+/// For function words it is near 0.
+const LEAST_EXPLAINED: f64 = 0.1;
 
 /// The words of a model that its training captions have often enough to judge them.
 ///
@@ -118,9 +119,8 @@ impl LearnedWords {
     /// Learns the words of a split's captions, for a model that was trained on them.
     ///
     /// The vector of a word is the mean of its vectors over all captions, scaled to unit length. Its
-    /// borders lie around the threshold of least error between the highest relevance in images whose
-    /// captions have the word and in all others. `on_progress` is called with the number of images that are done and
-    /// of all.
+    /// borders lie on the logistic curve between the highest relevance in images whose captions have the
+    /// word and in all others. `on_progress` is called with the number of images that are done and of all.
     ///
     /// # Errors
     /// When features cannot be read, or a caption not be encoded.
@@ -165,8 +165,9 @@ impl LearnedWords {
                 let has_word = images_of_words[at].contains(image);
                 samples[usize::from(has_word)].push(relevance[row * count + at]);
             }
-            let distributions = WordDistributions::from_samples(&samples[1], &samples[0]);
-            word.borders = distributions.and_then(|found| found.borders());
+            let [not_shown, shown] = &samples;
+            word.borders = WordBorders::between(shown, not_shown);
+            let distributions = WordDistributions::from_samples(shown, not_shown);
             word.distributions = distributions.filter(|_| word.borders.is_some());
         }
         Ok(words)
@@ -406,34 +407,37 @@ fn evenly_spread(count: usize) -> Vec<usize> {
 }
 
 impl WordDistributions {
-    /// None if there are too few samples, or one is not a number.
+    /// None if there are no samples, or one is not a number.
     fn from_samples(shown: &[f32], not_shown: &[f32]) -> Option<Self> {
-        if shown.len().min(not_shown.len()) < LEAST_IMAGES {
-            return None;
-        }
         Some(Self {
             shown: Normal::from_samples(shown).ok()?,
             not_shown: Normal::from_samples(not_shown).ok()?,
         })
     }
+}
 
-    /// The borders between both; none if the threshold of least error errs too often.
-    fn borders(&self) -> Option<WordBorders> {
-        let rarity = (self.not_shown.count as f64 / self.shown.count as f64).powf(RARITY);
-        let spread = self.shown.std;
-        let [shown, not_shown] = [self.shown, self.not_shown].map(Distribution::Normal);
-        let even = least_error_threshold(&shown, &not_shown, 1.0).ok()?;
-        if error_probability(&shown, &not_shown, 1.0, even) > LARGEST_ERROR {
+impl WordBorders {
+    /// None if there are too few samples, or relevance says too little about which images show the word.
+    ///
+    /// Two things speak for a photo: it is likely to show the word, and it is more like photos with the word
+    /// than its rarity asks for. With one of them it shows the word as far as one can guess; with both, surely.
+    fn between(shown: &[f32], not_shown: &[f32]) -> Option<Self> {
+        if shown.len().min(not_shown.len()) < LEAST_IMAGES {
             return None;
         }
-        // Where there is no such threshold, no photo is taken to show so rare a word: cosines are at most
-        // 1.
-        let rare = least_error_threshold(&shown, &not_shown, rarity.max(1.0)).unwrap_or(1.0);
-        let sure = even + DOUBT_ABOVE * spread;
-        Some(WordBorders {
-            missing: even - DOUBT_BELOW * spread,
-            shown: rare.max(even),
-            sure: rare.max(sure),
+        let chance = Logistic::fit(shown, not_shown).ok()?;
+        if !chance.rises() || chance.explained() < LEAST_EXPLAINED {
+            return None;
+        }
+        let usual = (shown.len() as f64 / not_shown.len() as f64).ln();
+        let likely = (LIKELY / (1.0 - LIKELY)).ln();
+        // Halfway from the usual odds to even ones: captions do not name everything that an image shows, so
+        // that a word is less rare than they say.
+        let typical = usual / 2.0;
+        Some(Self {
+            missing: chance.relevance_at(usual.min(0.0) + UNLIKELY.ln()),
+            shown: chance.relevance_at(likely.min(typical)),
+            sure: chance.relevance_at(likely.max(typical)),
         })
     }
 }
@@ -446,30 +450,46 @@ mod tests {
         (0..40).map(|at| mean + 0.01 * (at % 7) as f32).collect()
     }
 
-    fn borders(shown: &[f32], not_shown: &[f32]) -> Option<WordBorders> {
-        WordDistributions::from_samples(shown, not_shown)?.borders()
+    #[test]
+    fn borders_lie_between_samples_that_differ() {
+        let between = WordBorders::between;
+        let found = between(&around(0.6), &around(0.2)).unwrap();
+        assert!(0.2 < found.missing && found.sure < 0.66, "{found:?}");
+        // Of as many photos with the word as without, it is sure where the chance is even: in the middle.
+        assert!((found.sure - 0.42875).abs() < 1e-3, "{found:?}");
+        assert!(
+            found.missing < found.shown && found.shown < found.sure,
+            "{found:?}"
+        );
+        // Ten times as many photos without the word: more is asked of a photo.
+        let close = between(&around(0.23), &around(0.2)).unwrap();
+        let rare = between(&around(0.23), &around(0.2).repeat(10)).unwrap();
+        assert!(rare.shown > close.shown + 1e-3, "{rare:?} {close:?}");
     }
 
     #[test]
-    fn borders_lie_between_samples_that_differ() {
-        let found = borders(&around(0.6), &around(0.2)).unwrap();
-        assert!((0.26..0.6).contains(&found.shown), "{found:?}");
-        // 40 samples of 0 to 6 hundredths: their standard deviation is 0.02.
-        assert!(
-            (found.shown - found.missing - 0.04).abs() < 1e-3,
-            "{found:?}"
-        );
-        assert!((found.sure - found.shown - 0.02).abs() < 1e-3, "{found:?}");
-        // Ten times as many photos without the word: more is asked of a photo.
-        let close = borders(&around(0.3), &around(0.2)).unwrap();
-        let rare = borders(&around(0.3), &around(0.2).repeat(10)).unwrap();
-        assert!(rare.shown > close.shown + 1e-3, "{rare:?}");
-        assert_eq!(borders(&around(0.2), &around(0.2)), None);
-        assert_eq!(borders(&around(0.2), &around(0.6)), None);
+    fn a_word_without_two_samples_that_differ_has_no_borders() {
+        let between = WordBorders::between;
+        assert_eq!(between(&around(0.2), &around(0.2)), None);
+        assert_eq!(between(&around(0.2), &around(0.6)), None);
+        assert_eq!(between(&around(0.21), &around(0.2)), None);
         assert_eq!(
-            borders(&around(0.6)[..LEAST_IMAGES - 1], &around(0.2)),
+            between(&around(0.6)[..LEAST_IMAGES - 1], &around(0.2)),
             None
         );
+        assert_eq!(between(&[f32::NAN; 40], &around(0.2)), None);
+    }
+
+    #[test]
+    fn borders_are_in_order_however_frequent_a_word_is() {
+        for (shown, not_shown) in [(1, 100), (1, 10), (1, 1), (10, 1), (100, 1)] {
+            let shown = around(0.4).repeat(shown);
+            let borders = WordBorders::between(&shown, &around(0.3).repeat(not_shown)).unwrap();
+            assert!(
+                borders.missing < borders.shown && borders.shown <= borders.sure,
+                "{borders:?}"
+            );
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod error;
 mod evaluation;
 mod histogram;
 mod learner;
+mod logistic;
 mod sampling;
 mod threshold;
 
@@ -18,5 +19,6 @@ use error::Result;
 pub use evaluation::EvaluationThreshold;
 pub use histogram::Empirical;
 pub use learner::{Accepted, LearnedThreshold, ObservedBatch, ThresholdLearner, Update};
+pub use logistic::Logistic;
 pub use sampling::{CaptionRule, SampledPair, Samples, SamplingRule, SimilarityMatrix};
 pub use threshold::{NoThreshold, error_probability, least_error_threshold};

@@ -49,9 +49,9 @@ pub struct Arguments {
     #[arg(long = "host-name", value_name = "NAME")]
     host_names: Vec<String>,
     /// How many words of queries may wait or be searched for at once; more are refused with status 429.
-    /// With the default an answer takes at most about twice as long as that of an idle service. A larger
-    /// queue answers more requests a second, and each later.
-    #[arg(long, value_name = "WORDS", default_value_t = NonZeroUsize::new(12).unwrap_or(NonZeroUsize::MIN))]
+    /// With the default, one query of five words or several short ones: answers take about as long as those
+    /// of an idle service. A larger queue answers more requests a second, and each later.
+    #[arg(long, value_name = "WORDS", default_value_t = NonZeroUsize::new(8).unwrap_or(NonZeroUsize::MIN))]
     queue: NonZeroUsize,
     /// The longest time of an answer, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
