@@ -33,7 +33,10 @@ const ARROWS: &[(&str, &str)] = &[
     ("uard-training", LIBRARIES),
     ("uard-cli", LIBRARIES),
     ("uard-benches", LIBRARIES),
-    ("uard-fuzz", "files core data features attention search cli"),
+    (
+        "uard-fuzz",
+        "files core data hub features attention search cli",
+    ),
     ("xtask", ""),
 ];
 
