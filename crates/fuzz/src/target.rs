@@ -1,5 +1,5 @@
-//! The targets of the fuzzer: commands of `uard`, and readers of one file, which are called without a
-//! command because they are so fast that it would take most of the time.
+//! The targets of the fuzzer: commands of `uard`, and functions that read one file. The functions are called
+//! directly, because parsing arguments and copying a folder for a command takes longer than they do.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,8 @@ pub struct Target {
     turns: u64,
 }
 
-/// The turns of targets of three kinds, so that each takes about the same time: those that train or
-/// compute, other commands, and readers.
+/// The [`Target::turns`] of commands that train or compute, of other commands, and of readers: the faster a
+/// target, the more, so that each takes about the same time.
 const SLOW: u64 = 1;
 const COMMAND: u64 = 8;
 const READER: u64 = 512;

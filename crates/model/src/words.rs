@@ -33,19 +33,19 @@ const LEAST_IMAGES: usize = 10;
 /// The most images, with their captions, that words are learned from.
 const MOST_IMAGES: usize = 6000;
 
-/// The chance from which a photo is likely to show a word. Where words are found with an F1 of 0.4, half of
-/// it is the chance from which reporting them has the highest F1.
+/// A photo is likely to show a word from this chance on. The F1 of reporting a word is highest at the chance
+/// that is half of this F1, which is about 0.4 on photographs.
 ///
 /// # Source
 /// Lipton, Elkan, Naryanaswamy, "Optimal Thresholding of Classifiers to Maximize F1 Measure", 2014.
 const LIKELY: f64 = 0.2;
 
-/// A photo surely lacks a word if the odds that it shows it are less than this share of the odds among all
-/// images, and of even odds.
+/// A photo surely lacks a word if its odds p / (1 - p) are below this fraction of the prior odds, those of
+/// the word over all images (at most 1).
 const UNLIKELY: f64 = 0.1;
 
-/// A word is judged if its relevance explains this share of the uncertainty about which captions have it.
-/// For function words it is near 0.
+/// A word is judged if the logistic regression explains at least this share of the uncertainty about which
+/// captions have it (McFadden's R²). For function words it is near 0.
 const LEAST_EXPLAINED: f64 = 0.1;
 
 /// The words of a model that its training captions have often enough to judge them.
@@ -119,8 +119,8 @@ impl LearnedWords {
     /// Learns the words of a split's captions, for a model that was trained on them.
     ///
     /// The vector of a word is the mean of its vectors over all captions, scaled to unit length. Its
-    /// borders lie on the logistic curve between the highest relevance in images whose captions have the
-    /// word and in all others. `on_progress` is called with the number of images that are done and of all.
+    /// borders come from a logistic regression of whether an image's captions have the word on the highest
+    /// relevance of its regions. `on_progress` is called with the number of images that are done and of all.
     ///
     /// # Errors
     /// When features cannot be read, or a caption not be encoded.
@@ -167,8 +167,9 @@ impl LearnedWords {
             }
             let [not_shown, shown] = &samples;
             word.borders = WordBorders::between(shown, not_shown);
-            let distributions = WordDistributions::from_samples(shown, not_shown);
-            word.distributions = distributions.filter(|_| word.borders.is_some());
+            if word.borders.is_some() {
+                word.distributions = WordDistributions::from_samples(shown, not_shown);
+            }
         }
         Ok(words)
     }
@@ -419,8 +420,9 @@ impl WordDistributions {
 impl WordBorders {
     /// None if there are too few samples, or relevance says too little about which images show the word.
     ///
-    /// Two things speak for a photo: it is likely to show the word, and it is more like photos with the word
-    /// than its rarity asks for. With one of them it shows the word as far as one can guess; with both, surely.
+    /// Two log-odds are compared with those of a photo: those of [`LIKELY`], and half of the prior log-odds
+    /// of the word. Above the lower one the photo shows the word, as far as one can guess; above the higher
+    /// one, surely.
     fn between(shown: &[f32], not_shown: &[f32]) -> Option<Self> {
         if shown.len().min(not_shown.len()) < LEAST_IMAGES {
             return None;
@@ -429,13 +431,13 @@ impl WordBorders {
         if !chance.rises() || chance.explained() < LEAST_EXPLAINED {
             return None;
         }
-        let usual = (shown.len() as f64 / not_shown.len() as f64).ln();
+        let prior = (shown.len() as f64 / not_shown.len() as f64).ln();
         let likely = (LIKELY / (1.0 - LIKELY)).ln();
-        // Halfway from the usual odds to even ones: captions do not name everything that an image shows, so
-        // that a word is less rare than they say.
-        let typical = usual / 2.0;
+        // Captions do not name everything that an image shows, so images show a word more often than its prior
+        // odds say. Half of the log-odds lies between these and even odds.
+        let typical = prior / 2.0;
         Some(Self {
-            missing: chance.relevance_at(usual.min(0.0) + UNLIKELY.ln()),
+            missing: chance.relevance_at(prior.min(0.0) + UNLIKELY.ln()),
             shown: chance.relevance_at(likely.min(typical)),
             sure: chance.relevance_at(likely.max(typical)),
         })

@@ -1,9 +1,9 @@
 //! The chance that something is relevant, as a function of its relevance.
 
-use crate::{Error, Result};
+use crate::{Error, Normal, Result};
 
-/// Added to the curvature of the mean loss in the direction of the slope, in units of the samples' standard
-/// deviation: samples that do not overlap would have an infinite slope.
+/// Weight of the L2 penalty on the slope, for relevance in units of its standard deviation. Without it, samples
+/// that do not overlap would have an infinite slope.
 const PENALTY: f64 = 1e-3;
 
 /// The most steps of Newton's method, and the longest; it needs about ten.
@@ -13,8 +13,8 @@ const LONGEST_STEP: f64 = 1.0;
 /// A step this short is the last.
 const SHORT_STEP: f64 = 1e-10;
 
-/// A logistic curve through two samples: log(p / (1 - p)) = slope × relevance + intercept, where p is the
-/// chance that a sample of this relevance is one of the relevant ones.
+/// A logistic regression: log(p / (1 - p)) = slope × relevance + intercept, where p is the chance that a
+/// sample of this relevance is one of the relevant ones.
 ///
 /// The chance counts how many samples there are of each: it is right where relevant ones are as frequent as
 /// among the samples.
@@ -39,7 +39,7 @@ pub struct Logistic {
 }
 
 impl Logistic {
-    /// The most likely curve for these samples, by Newton's method.
+    /// Fits slope and intercept by maximum likelihood, with Newton's method.
     ///
     /// # Errors
     /// When one of the two has no samples, or a sample is NaN or infinite.
@@ -47,8 +47,8 @@ impl Logistic {
         if relevant.is_empty() || irrelevant.is_empty() {
             return Err(Error::NoSamples);
         }
-        let samples = Samples::new(relevant, irrelevant)?;
-        let share = relevant.len() as f64 / samples.labelled().count() as f64;
+        let samples = LabelledSamples::new(relevant, irrelevant)?;
+        let share = relevant.len() as f64 / samples.scaled.len() as f64;
         let (mut slope, mut intercept) = (0.0, (share / (1.0 - share)).ln());
         for _ in 0..STEPS {
             let [slope_step, intercept_step] = samples.newton_step(slope, intercept);
@@ -94,47 +94,34 @@ fn sigmoid(log_odds: f64) -> f64 {
 }
 
 /// Two samples, scaled to mean 0 and standard deviation 1 over both.
-struct Samples<'a> {
-    relevant: &'a [f32],
-    irrelevant: &'a [f32],
+struct LabelledSamples {
+    /// Each sample with its label: 1 for a relevant one, 0 for an irrelevant one.
+    scaled: Vec<(f64, f64)>,
     mean: f64,
     spread: f64,
 }
 
-impl<'a> Samples<'a> {
-    fn new(relevant: &'a [f32], irrelevant: &'a [f32]) -> Result<Self> {
-        let all = || relevant.iter().chain(irrelevant);
-        if let Some(index) = all().position(|value| !value.is_finite()) {
-            let value = all().nth(index).copied().unwrap_or(f32::NAN);
-            return Err(Error::NonFiniteSample { index, value });
-        }
-        let count = all().count() as f64;
-        let mean = all().map(|&value| f64::from(value)).sum::<f64>() / count;
-        let squares = all().map(|&value| (f64::from(value) - mean).powi(2));
-        let spread = (squares.sum::<f64>() / count).sqrt();
+impl LabelledSamples {
+    fn new(relevant: &[f32], irrelevant: &[f32]) -> Result<Self> {
+        let all = [relevant, irrelevant].concat();
+        let Normal { mean, std, .. } = Normal::from_samples(&all)?;
+        // Of equal samples the slope is 0, whatever they are divided by.
+        let spread = if std > 0.0 { std } else { 1.0 };
+        let scaled = all.iter().map(|&value| (f64::from(value) - mean) / spread);
+        let labels = [vec![1.0; relevant.len()], vec![0.0; irrelevant.len()]].concat();
         Ok(Self {
-            relevant,
-            irrelevant,
+            scaled: scaled.zip(labels).collect(),
             mean,
-            // Of equal samples the slope is 0, whatever they are divided by.
-            spread: if spread > 0.0 { spread } else { 1.0 },
+            spread,
         })
     }
 
-    /// The scaled samples; 1 with those that are relevant, 0 with the others.
-    fn labelled(&self) -> impl Iterator<Item = (f64, f64)> {
-        let relevant = self.relevant.iter().map(|&value| (value, 1.0));
-        let irrelevant = self.irrelevant.iter().map(|&value| (value, 0.0));
-        let all = relevant.chain(irrelevant);
-        all.map(|(value, label)| ((f64::from(value) - self.mean) / self.spread, label))
-    }
-
-    /// How far slope and intercept lie from the minimum of the loss's second-order approximation.
+    /// The step of Newton's method, to be subtracted from slope and intercept.
     fn newton_step(&self, slope: f64, intercept: f64) -> [f64; 2] {
         let mut gradient = [0.0; 2];
         // The second derivatives: by slope, by both, by intercept.
         let mut curvature = [0.0; 3];
-        for (value, label) in self.labelled() {
+        for &(value, label) in &self.scaled {
             let chance = sigmoid(slope * value + intercept);
             let (error, weight) = (chance - label, chance * (1.0 - chance));
             gradient[0] += error * value;
@@ -143,7 +130,7 @@ impl<'a> Samples<'a> {
             curvature[1] += weight * value;
             curvature[2] += weight;
         }
-        let penalty = PENALTY * self.labelled().count() as f64;
+        let penalty = PENALTY * self.scaled.len() as f64;
         gradient[0] += penalty * slope;
         curvature[0] += penalty;
         let [first, both, second] = curvature;
@@ -154,15 +141,15 @@ impl<'a> Samples<'a> {
         ]
     }
 
-    /// The mean of -log of the chance of what each sample is.
+    /// The mean cross-entropy, without the penalty.
     fn loss(&self, slope: f64, intercept: f64) -> f64 {
-        let losses = self.labelled().map(|(value, label)| {
+        let losses = self.scaled.iter().map(|&(value, label)| {
             let log_odds = slope * value + intercept;
             let against = if label == 1.0 { -log_odds } else { log_odds };
             // log(1 + e^x), without overflow.
             against.max(0.0) + (-against.abs()).exp().ln_1p()
         });
-        losses.sum::<f64>() / self.labelled().count() as f64
+        losses.sum::<f64>() / self.scaled.len() as f64
     }
 }
 
@@ -175,7 +162,7 @@ mod tests {
     fn no_other_curve_near_it_fits_better() {
         let relevant = [0.31, 0.45, 0.5, 0.52, 0.6, 0.2];
         let irrelevant = [0.1, 0.15, 0.2, 0.22, 0.3, 0.33, 0.4, 0.05];
-        let samples = Samples::new(&relevant, &irrelevant).unwrap();
+        let samples = LabelledSamples::new(&relevant, &irrelevant).unwrap();
         let curve = Logistic::fit(&relevant, &irrelevant).unwrap();
         let slope = curve.slope * samples.spread;
         let intercept = curve.intercept + curve.slope * samples.mean;

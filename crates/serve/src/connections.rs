@@ -79,14 +79,15 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: &AtomicBo
 /// Lets the system make no more connections, and finish those that it is making.
 ///
 /// Linux: a filter drops every packet that asks for a connection (its SYN bit is set). The other computer
-/// repeats it, and is refused once the socket is closed. Elsewhere, as few connections wait as is possible.
+/// repeats it, and is refused once the socket is closed. Other systems: the backlog of the socket becomes
+/// as short as possible.
 fn make_no_more(listener: &TcpListener) -> io::Result<()> {
     let socket = SockRef::from(listener);
     #[cfg(not(target_os = "linux"))]
     return socket.listen(0);
     #[cfg(target_os = "linux")]
     socket.attach_filter(&[
-        // Load byte 13 of the TCP header; if bit 2 (SYN) is set, keep 0 bytes of the packet, else all.
+        // Load byte 13 of the TCP header, the flags; if SYN (0x02) is set, drop the packet, else keep it.
         SockFilter::new(0x30, 0, 0, 13),
         SockFilter::new(0x45, 0, 1, 2),
         SockFilter::new(0x06, 0, 0, 0),
