@@ -91,6 +91,9 @@ pub enum Error {
         /// The engine of the search.
         engine: Engine,
     },
+    /// Another thread stopped the search.
+    #[error("the search was stopped before its end")]
+    Stopped,
     /// A buffer for all pairs has another length.
     #[error(
         "a buffer for all pairs holds {found} numbers, expected {expected}: images times captions"

@@ -5,14 +5,17 @@
 use crate::data;
 use crate::machine;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use candle_core::{DType, Tensor};
 use data::{every_matcher, side};
 use machine::{Packed, runs, search};
 use uard_attention::evidence::evidence;
 use uard_attention::search::{MatrixOutput, Ranked, Search};
-use uard_attention::{Engine, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision};
+use uard_attention::{
+    Engine, Error, Matcher, MatcherConfig, PackedRegions, PackedWords, Precision,
+};
 use uard_core::{Regions, Words};
 
 const THRESHOLD: f64 = 0.21;
@@ -219,6 +222,33 @@ fn progress_ends_with_all_pairs() {
         .unwrap();
     assert_eq!(most.into_inner(), packed.pairs());
     assert!(calls.into_inner() > 1);
+}
+
+#[test]
+fn a_search_that_another_thread_stops_ends_with_an_error() {
+    let (regions, words) = large();
+    for precision in [Precision::F32, Precision::Bf16, Precision::Exact] {
+        let stop = Arc::new(AtomicBool::new(false));
+        let search = Search::new(&masked(), THRESHOLD, Engine::Scalar, precision).unwrap();
+        let search = search.stopped_by(Arc::clone(&stop));
+        let regions = search.collect_regions(&regions).unwrap();
+        let words = search.collect_words(&words).unwrap();
+        assert!(search.top_k(&regions, &words, 3).is_ok());
+        stop.store(true, Ordering::Relaxed);
+        let mut values = vec![0.0; regions.images() * words.captions()];
+        for stopped in [
+            search.top_k(&regions, &words, 3).map(drop),
+            search
+                .similarities_into(&regions, &words, &mut values)
+                .map(drop),
+            search
+                .captions_for_image(&regions, &words, 0, &[0, 129])
+                .map(drop),
+        ] {
+            assert!(matches!(stopped, Err(Error::Stopped)), "{precision}");
+        }
+        assert_eq!(values, vec![0.0; values.len()], "nothing was computed");
+    }
 }
 
 #[test]

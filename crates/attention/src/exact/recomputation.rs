@@ -65,6 +65,9 @@ impl Screening<'_> {
         let found: Vec<(Vec<f32>, usize)> = groups
             .into_par_iter()
             .map_init(Buffers::default, |buffers, group| {
+                if self.fragments.is_stopped() {
+                    return (vec![0.0; group.len()], 0);
+                }
                 self.recompute_group(group, buffers)
             })
             .collect();

@@ -34,6 +34,9 @@ impl PackedPairs<'_> {
         let found: Vec<Vec<f32>> = order
             .par_chunks(PAIRS_IN_A_CHUNK)
             .map_init(Workspace::new, |workspace, chunk| {
+                if self.fragments.is_stopped() {
+                    return vec![0.0; chunk.len()];
+                }
                 let sorted: Vec<_> = chunk.iter().map(|&at| pairs[at]).collect();
                 sorted_similarities::<T>(&self.fragments, &answers, &sorted, workspace)
             })

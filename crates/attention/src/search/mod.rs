@@ -19,6 +19,9 @@ mod tensors;
 pub(crate) mod tiles;
 mod top;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use candle_core::Device;
 use uard_core::{Regions, Words};
 
@@ -78,6 +81,7 @@ pub struct Search {
         allow(dead_code, reason = "read by the engine cuda alone")
     )]
     pairs_at_once: usize,
+    stop: Arc<AtomicBool>,
 }
 
 /// How many similarities are in the memory of a GPU at once: 256 MB.
@@ -133,6 +137,7 @@ impl Search {
             threshold,
             running: running.clone(),
             pairs_at_once: PAIRS_AT_ONCE,
+            stop: Arc::default(),
         })
     }
 
@@ -144,6 +149,13 @@ impl Search {
             pairs_at_once,
             ..self
         }
+    }
+
+    /// The same search, whose calls end with [`Error::Stopped`] soon after another thread sets `stop`. The
+    /// engines `tensor`, `reference` and `cuda` finish a call first.
+    #[must_use]
+    pub fn stopped_by(self, stop: Arc<AtomicBool>) -> Self {
+        Self { stop, ..self }
     }
 
     /// The engine that runs, and why if it is not the requested one.
@@ -262,7 +274,8 @@ impl Search {
         k: usize,
     ) -> Result<TopK> {
         let (regions, words) = (regions.into(), words.into());
-        self.pairs(&regions, &words)?.top_k(k)
+        let found = self.pairs(&regions, &words)?.top_k(k);
+        self.unless_stopped(found)
     }
 
     /// The similarity of one image with each of some captions, in their order.
@@ -343,7 +356,8 @@ impl Search {
         if found != expected {
             return Err(Error::OutputLength { expected, found });
         }
-        self.pairs(regions, words)?.similarities(preserve, out)
+        let found = self.pairs(regions, words)?.similarities(preserve, out);
+        self.unless_stopped(found)
     }
 
     fn listed(
@@ -353,7 +367,16 @@ impl Search {
         pairs: &[(usize, usize)],
     ) -> Result<Vec<f32>> {
         check_pairs(regions, words, pairs)?;
-        self.pairs(regions, words)?.listed(pairs)
+        let found = self.pairs(regions, words)?.listed(pairs);
+        self.unless_stopped(found)
+    }
+
+    /// A result, unless the search was stopped and it is incomplete.
+    fn unless_stopped<T>(&self, found: Result<T>) -> Result<T> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(Error::Stopped),
+            false => found,
+        }
     }
 
     /// The pairs of these regions and words, computed by the engine of this search.
@@ -383,6 +406,7 @@ impl Search {
                     instructions: *instructions,
                     regions,
                     words,
+                    stop: &self.stop,
                 },
             }),
             (

@@ -118,6 +118,9 @@ impl Fragments<'_> {
                 .par_iter()
                 .enumerate()
                 .map_init(Workspace::new, |workspace, (at, task)| {
+                    if self.is_stopped() {
+                        return Above::default();
+                    }
                     let pairs =
                         task.captions.len() * self.regions.blocks()[task.block].images.len();
                     workspace.values.clear();

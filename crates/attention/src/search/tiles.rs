@@ -7,6 +7,7 @@
 //! packed fragments only the rows of one step and of one caption are in memory.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytemuck::Pod;
 use uard_linalg::panels::{Element, Instructions, PANEL, panels_for, product};
@@ -29,6 +30,8 @@ pub(crate) struct Fragments<'a> {
     pub instructions: Instructions,
     pub regions: &'a PackedRegions,
     pub words: &'a PackedWords,
+    /// Set by another thread when the results are no longer wanted.
+    pub stop: &'a AtomicBool,
 }
 
 /// A buffer for rows of relevance, which a thread reuses from task to task.
@@ -73,6 +76,11 @@ impl Rows {
 }
 
 impl<'a> Fragments<'a> {
+    /// Whether the results are no longer wanted, so that the rest need not be computed.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
     /// Computes the relevance of a range of captions with some panels of regions, and calls `on_caption`
     /// with each caption and its tile, in order.
     pub(crate) fn stream<T: Element + Pod>(
