@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use crate::cuda::{self, Part, stand_in};
 use crate::launch::{cargo, expect_success, name, succeeds};
-use crate::{layers, links, package, page, parameters, sources, style, symbols};
+use crate::{layers, links, package, page, parameters, python, sources, style, symbols};
 
 /// The features that are off by default and need nothing but Rust.
 const OPTIONAL: [&str; 2] = ["--features", "uard-cli/hdf5,uard-attention/nn"];
@@ -29,6 +29,8 @@ pub enum Step {
     Cuda,
     /// Sets up the tools that test the page in a browser, where one is installed.
     Page,
+    /// Sets up the interpreter that tests the Python package, where one is installed.
+    Python,
     /// Clippy on every target and feature, benches and CUDA included; warnings are errors.
     Clippy,
     /// Unit, integration and doc tests.
@@ -91,6 +93,10 @@ impl Step {
             Self::Links => report(&link_findings(root)?),
             Self::Cuda => nvrtc(root),
             Self::Page => Ok(match page::set_up(root) {
+                Ok(()) => Outcome::Passed,
+                Err(missing) => Outcome::Skipped(missing),
+            }),
+            Self::Python => Ok(match python::set_up(root) {
                 Ok(()) => Outcome::Passed,
                 Err(missing) => Outcome::Skipped(missing),
             }),
@@ -166,6 +172,7 @@ fn test(root: &Path) -> anyhow::Result<Outcome> {
             .env("UARD_NVRTC", "required");
     }
     page::add_tools(&mut command, root)?;
+    python::add_interpreter(&mut command, root)?;
     passes(&mut command, "the failing test is named above")
 }
 
@@ -237,7 +244,7 @@ fn unused(root: &Path) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Skipped("cargo-machete is not installed"));
     }
     passes(
-        cargo(root).arg("machete"),
+        cargo(root).args(["machete", "--with-metadata"]),
         "remove what is named above from its Cargo.toml",
     )
 }

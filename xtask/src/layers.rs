@@ -33,6 +33,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("uard-training", LIBRARIES),
     ("uard-cli", LIBRARIES),
     ("uard-benches", LIBRARIES),
+    ("uard-python", "relevance eval attention model search cli"),
     (
         "uard-fuzz",
         "files core data hub features attention search cli",

@@ -20,6 +20,7 @@ mod links;
 mod package;
 mod page;
 mod parameters;
+mod python;
 mod sources;
 mod style;
 mod symbols;

@@ -24,6 +24,7 @@ mod train;
 mod weights;
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -61,15 +62,36 @@ impl CallResult {
 /// The whole program: reads the arguments of this process, starts its threads, installs the handler
 /// of Ctrl-C and runs the command.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let outcome = threads::configure(arguments.threads)
+    ExitCode::from(start(&Arguments::parse(), threads::configure))
+}
+
+/// The whole program inside of another executable, such as Python's. The first argument is the
+/// program's name; returns the exit code.
+///
+/// candle has as many threads as `RAYON_NUM_THREADS` says when the process starts.
+pub fn embedded(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => start(&arguments, threads::configure_without_restart),
+        Err(stop) => {
+            // Nobody may be reading any more.
+            let _closed = stop.print();
+            u8::try_from(stop.exit_code()).unwrap_or(exit::WRONG)
+        }
+    }
+}
+
+fn start(
+    arguments: &Arguments,
+    start_threads: impl FnOnce(Option<NonZeroUsize>) -> anyhow::Result<()>,
+) -> u8 {
+    let outcome = start_threads(arguments.threads)
         .and_then(|()| interrupt::handle())
         .and_then(|()| commands::run(&arguments.command));
     let result = CallResult::new(&outcome);
     if let Some(error) = &result.error {
         terminal::note(&format!("error: {error}"));
     }
-    ExitCode::from(result.code)
+    result.code
 }
 
 /// Runs one command in this process without changing its thread pool or signal handlers, for the

@@ -20,26 +20,42 @@ const LIMIT: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// Starts the thread pool with the number of `--threads`, else of `RAYON_NUM_THREADS`, else of the
 /// threads that this process may run at once, but never with more than [`limit`].
 pub fn configure(argument: Option<NonZeroUsize>) -> anyhow::Result<()> {
-    let variable = std::env::var(VARIABLE).ok();
+    let threads = chosen(argument);
+    if variable() != Some(threads.to_string()) {
+        restart_with(threads);
+    }
+    start(threads)
+}
+
+/// The same in a process that cannot be restarted: candle has as many threads as the variable says.
+pub fn configure_without_restart(argument: Option<NonZeroUsize>) -> anyhow::Result<()> {
+    start(chosen(argument))
+}
+
+fn variable() -> Option<String> {
+    std::env::var(VARIABLE).ok()
+}
+
+fn chosen(argument: Option<NonZeroUsize>) -> NonZeroUsize {
+    let variable = variable();
     let given = variable.as_deref().and_then(|text| text.parse().ok());
     let at_once = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let requested = argument.or(given).unwrap_or(at_once);
     let threads = requested.min(limit(at_once));
+    // Printed once: after a restart the arguments are the same, but the variable is set.
     let is_set = variable == Some(threads.to_string());
-    // Printed once: after the restart the arguments are the same, but the variable is set.
     if requested > threads && (is_set || argument.is_none()) {
         terminal::note(&format!(
             "{requested} threads were requested, {threads} are used: {at_once} can run at once on this \
              machine, and more would not help"
         ));
     }
-    if !is_set {
-        restart_with(threads);
-    }
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.get())
-        .build_global()
-        .context("starting threads")
+    threads
+}
+
+fn start(threads: NonZeroUsize) -> anyhow::Result<()> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
+    pool.build_global().context("starting threads")
 }
 
 /// The highest number of threads, if `at_once` can run at once.

@@ -1,0 +1,108 @@
+"""UARDA's attention and its learned threshold in a model of PyTorch, on the CPU.
+
+    attention = uard.torch.CrossAttention()
+    similarities = attention(regions, words, region_counts, word_counts, image_of_caption)
+
+`similarities` [I, C] has gradients of both arguments. In training mode each call learns the threshold from
+its batch, and `state_dict` holds it.
+"""
+
+import torch
+
+from . import Search, ThresholdLearner
+
+__all__ = ["CrossAttention", "masked_similarity"]
+
+
+class _Similarity(torch.autograd.Function):
+    @staticmethod
+    def forward(context, regions, words, match):
+        context.batch = match(regions.detach().numpy(), words.detach().numpy())
+        return torch.from_numpy(context.batch.similarities)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context, gradient):
+        regions, words = context.batch.backward(gradient.numpy())
+        return torch.from_numpy(regions), torch.from_numpy(words), None
+
+
+def _matched(search, regions, words, region_counts, word_counts):
+    """Similarities with gradients, and the batch that a learner reads."""
+    for name, rows in [("regions", regions), ("words", words)]:
+        if rows.device.type != "cpu":
+            raise ValueError(
+                f"{name} are on {rows.device}: uard.torch computes on the CPU; move them with .cpu()"
+            )
+        if rows.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"{name} are {rows.dtype}: expected torch.float32 or torch.float64")
+    batches = []
+
+    def match(regions, words):
+        batch = search.batch(_counted(regions, region_counts), _counted(words, word_counts))
+        batches.append(batch)
+        return batch
+
+    return _Similarity.apply(regions, words, match), batches[0]
+
+
+def _counted(rows, counts):
+    return rows if counts is None else (rows, _numbers(counts))
+
+
+def _numbers(values):
+    return values.tolist() if isinstance(values, torch.Tensor) else list(values)
+
+
+def masked_similarity(
+    regions, words, region_counts=None, word_counts=None, threshold=0.0, **settings
+):
+    """The similarity of every image with every caption, with gradients: [I, C].
+
+    regions: [I, R, D], words: [C, W, D], float32 or float64, on the CPU; rows are made unit vectors.
+    settings: `rule`, `sides` and `inverse_temperature` of `uard.Search`.
+    """
+    search = Search(threshold, precision="f32", **settings)
+    return _matched(search, regions, words, region_counts, word_counts)[0]
+
+
+class CrossAttention(torch.nn.Module):
+    """The similarity of every image of a batch with every caption, by a threshold that it learns.
+
+    rule, sides, inverse_temperature: as of `uard.Search`.
+    learner: settings of `uard.ThresholdLearner`, such as `minimum_samples`.
+    """
+
+    def __init__(self, rule="masked", sides="both", inverse_temperature=None, **learner):
+        super().__init__()
+        self._settings = {
+            "rule": rule,
+            "sides": sides,
+            "inverse_temperature": inverse_temperature,
+        }
+        self._learner_settings = learner
+        self._learner = ThresholdLearner(**learner)
+
+    @property
+    def threshold(self):
+        """The learned threshold, a cosine."""
+        return self._learner.threshold
+
+    def forward(self, regions, words, region_counts=None, word_counts=None, image_of_caption=None):
+        """Similarities [I, C] of regions [I, R, D] and words [C, W, D].
+
+        image_of_caption: for each caption the index of its image in the batch. In training mode the
+        threshold is learned from it; None: caption i belongs to image i.
+        """
+        search = Search(self.threshold, precision="f32", **self._settings)
+        similarities, batch = _matched(search, regions, words, region_counts, word_counts)
+        if self.training:
+            own = range(words.shape[0]) if image_of_caption is None else image_of_caption
+            self._learner.observe(batch, _numbers(own))
+        return similarities
+
+    def get_extra_state(self):
+        return self._learner.state
+
+    def set_extra_state(self, state):
+        self._learner = ThresholdLearner.resume(state, **self._learner_settings)

@@ -1,0 +1,165 @@
+//! Trained models and indexes of photos.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
+use candle_core::{Device, Tensor};
+use pyo3::prelude::*;
+use pythonize::pythonize;
+use uard_model::{CAPTIONS_AT_ONCE, Checkpoint, ImageFeatures};
+use uard_search::{QueryPhoto, SearchRequest, Searcher};
+
+use crate::arrays;
+use crate::error::OrException;
+use crate::search::Search;
+
+/// A trained model, read from a run or checkpoint.
+#[pyclass(frozen, module = "uard")]
+pub struct Model {
+    model: uard_model::Model,
+    checkpoint: Checkpoint,
+}
+
+#[pymethods]
+impl Model {
+    /// Reads a run, of which the best checkpoint is taken, or a checkpoint.
+    #[staticmethod]
+    fn load(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let (checkpoint, model) = py.detach(|| {
+            let checkpoint = Checkpoint::open(&path).or_exception()?;
+            let model = checkpoint.model(&Device::Cpu).or_exception()?;
+            PyResult::Ok((checkpoint, model.frozen().or_exception()?))
+        })?;
+        Ok(Self { model, checkpoint })
+    }
+
+    /// The learned threshold.
+    #[getter]
+    fn threshold(&self) -> f64 {
+        self.checkpoint.threshold(None)
+    }
+
+    /// A search with the rule and the threshold that the model was trained with.
+    #[pyo3(signature = (*, precision=None, engine="auto"))]
+    fn search(&self, precision: Option<&str>, engine: &str) -> PyResult<Search> {
+        Search::of(*self.model.matcher(), self.threshold(), precision, engine)
+    }
+
+    /// Encodes features of images, as `uard extract` writes them: an array [I, R, F], a tuple (array,
+    /// counts), or a list of arrays [R, F]. Returns a list of arrays [R, D], unit vectors of the joint space.
+    fn regions<'py>(
+        &self,
+        py: Python<'py>,
+        features: &Bound<'py, PyAny>,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let given = arrays::read("features", features)?;
+        let slices = given.slices()?;
+        let mut encoded = Vec::new();
+        slices.batches(|batch, counts| {
+            let regions = py.detach(|| {
+                let (_, regions, width) = batch.dims3()?;
+                let values = batch.flatten_all()?.to_vec1()?;
+                let images = self.model.images(ImageFeatures {
+                    values,
+                    counts,
+                    regions,
+                    width,
+                })?;
+                rows(images.rows(), images.counts())
+            });
+            encoded.extend(regions.or_exception()?);
+            Ok(())
+        })?;
+        encoded
+            .iter()
+            .map(|rows| arrays::to_numpy(py, rows))
+            .collect()
+    }
+
+    /// The words of a caption, each with the rows of `words` that are its vectors.
+    fn tokens(&self, caption: &str) -> PyResult<Vec<(String, Vec<usize>)>> {
+        let words = self.model.text().words(caption).or_exception()?;
+        let words = words.into_iter();
+        Ok(words.map(|word| (word.text, word.rows.collect())).collect())
+    }
+
+    /// Encodes captions. Returns a list of arrays [W, D], unit vectors of the joint space; `tokens` says
+    /// which rows are those of a word.
+    fn words<'py>(
+        &self,
+        py: Python<'py>,
+        captions: Vec<String>,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let mut encoded = Vec::new();
+        for captions in captions.chunks(CAPTIONS_AT_ONCE) {
+            let words = py.detach(|| {
+                let words = self.model.texts(captions)?;
+                rows(words.rows(), words.counts())
+            });
+            encoded.extend(words.or_exception()?);
+        }
+        encoded
+            .iter()
+            .map(|rows| arrays::to_numpy(py, rows))
+            .collect()
+    }
+}
+
+/// The valid rows of each entry, [L, D].
+fn rows(padded: &Tensor, counts: &[usize]) -> anyhow::Result<Vec<Tensor>> {
+    let entries = counts.iter().enumerate();
+    let rows = entries.map(|(at, &count)| Ok(padded.get(at)?.narrow(0, 0, count)?));
+    rows.collect()
+}
+
+/// An index of photos, which `uard index` made, with its model.
+#[pyclass(frozen, module = "uard")]
+pub struct Index {
+    searcher: Mutex<Searcher>,
+}
+
+#[pymethods]
+impl Index {
+    /// Opens an index.
+    #[staticmethod]
+    fn open(py: Python<'_>, folder: PathBuf) -> PyResult<Self> {
+        let searcher = py.detach(|| Searcher::open(&folder)).or_exception()?;
+        Ok(Self {
+            searcher: Mutex::new(searcher),
+        })
+    }
+
+    /// The best photos for a query, as `uard search --format json` prints them.
+    #[pyo3(signature = (query, top=10))]
+    fn search<'py>(&self, py: Python<'py>, query: &str, top: usize) -> PyResult<Bound<'py, PyAny>> {
+        let request = SearchRequest::new(query, top);
+        let answer = py
+            .detach(|| self.locked().answer(&request))
+            .or_exception()?;
+        Ok(pythonize(py, &answer)?)
+    }
+
+    /// Each word of a query in one photo of the index: its relevance, whether it is shown, and its box.
+    fn explain<'py>(
+        &self,
+        py: Python<'py>,
+        photo: PathBuf,
+        query: &str,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let found = py.detach(|| -> anyhow::Result<_> {
+            let mut searcher = self.locked();
+            let indexed = searcher.index().photo_at(&photo)?;
+            let indexed =
+                indexed.with_context(|| format!("{}: not in the index", photo.display()))?;
+            Ok(searcher.explain(&QueryPhoto::Indexed(indexed.id), query)?)
+        });
+        Ok(pythonize(py, &found.or_exception()?)?)
+    }
+}
+
+impl Index {
+    fn locked(&self) -> MutexGuard<'_, Searcher> {
+        self.searcher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
