@@ -1,12 +1,14 @@
 //! Arrays of Python as regions and words.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use candle_core::{DType, Device, Tensor, WithDType};
 use numpy::{
     Element, IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayDescrMethods, PyArrayMethods,
     PyReadonlyArray2, PyReadonlyArray3, PyUntypedArray, PyUntypedArrayMethods, dtype,
 };
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyList, PyTuple};
 
 use crate::error::{OrException, wrong};
 
@@ -57,7 +59,22 @@ pub fn read<'py>(what: &str, value: &Bound<'py, PyAny>) -> PyResult<Given<'py>> 
             let array = array.map_err(|_| wrong(format!("{what}[{at}]: expected shape [L, D]")))?;
             Ok(array.readonly())
         });
-        return Ok(Given::List(arrays.collect::<PyResult<_>>()?));
+        let arrays: Vec<_> = arrays.collect::<PyResult<_>>()?;
+        let Some(first) = arrays.first() else {
+            return Err(wrong(format!(
+                "{what}: a list without arrays has no width; give an array [0, L, D]"
+            )));
+        };
+        let width = first.shape()[1];
+        for (at, array) in arrays.iter().enumerate() {
+            if array.shape()[1] != width || array.shape()[0] == 0 {
+                return Err(wrong(format!(
+                    "{what}[{at}]: found shape {:?}, expected one or more rows of width {width}",
+                    array.shape()
+                )));
+            }
+        }
+        return Ok(Given::List(arrays));
     }
     let (value, counts) = with_counts(what, value)?;
     let array = floats::<f32>(what, &value)?;
@@ -81,13 +98,14 @@ fn with_counts<'py>(
     if !value.is_instance_of::<PyTuple>() {
         return Ok((value.clone(), None));
     }
-    let pair = value.extract::<(Bound<'py, PyAny>, Vec<usize>)>();
-    let (value, counts) = pair.map_err(|_| {
+    let pair = value.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>();
+    let (array, counts) = pair.map_err(|_| {
         wrong(format!(
             "{what}: a tuple is an array [N, L, D] and N counts; arrays [L, D] are given as a list"
         ))
     })?;
-    Ok((value, Some(counts)))
+    let counts = integers(&format!("counts of {what}"), &counts, 1)?;
+    Ok((array, Some(counts.values)))
 }
 
 /// The counts of valid rows; all rows of each entry if none are given.
@@ -102,6 +120,11 @@ fn checked_counts(
         return Err(wrong(format!(
             "counts of {what}: found {} numbers, expected one for each of {entries} entries",
             counts.len()
+        )));
+    }
+    if longest == 0 && entries > 0 {
+        return Err(wrong(format!(
+            "{what}: the array has no rows for its entries"
         )));
     }
     match counts
@@ -122,12 +145,7 @@ pub fn floats<'py, T: Element>(
     value: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = value.py();
-    let numpy = py.import("numpy")?;
-    let has_array = value.hasattr("__array__")?;
-    let array = match !has_array && value.hasattr("__dlpack__")? {
-        true => numpy.call_method1("from_dlpack", (value,))?,
-        false => numpy.call_method1("asarray", (value,))?,
-    };
+    let array = unmasked(what, value)?;
     let kind = array.cast::<PyUntypedArray>()?.dtype().kind();
     if kind != b'f' {
         return Err(wrong(format!(
@@ -135,9 +153,9 @@ pub fn floats<'py, T: Element>(
             array.getattr("dtype")?
         )));
     }
-    let options = PyDict::new(py);
-    options.set_item("dtype", dtype::<T>(py))?;
-    numpy.call_method("ascontiguousarray", (array,), Some(&options))
+    let layout = ["C_CONTIGUOUS", "ALIGNED"];
+    py.import("numpy")?
+        .call_method1("require", (array, dtype::<T>(py), layout))
 }
 
 /// The shape of an array.
@@ -152,36 +170,47 @@ pub fn vector(what: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<f32>> {
     Ok(array.cast_into::<PyArray1<f32>>()?.to_vec()?)
 }
 
-/// Rows of integers from 0 on.
-pub struct Indices {
+/// Integers from 0 on.
+pub struct Integers {
     /// Row-major.
     pub values: Vec<usize>,
-    /// Rows and columns.
-    pub shape: [usize; 2],
+    /// One or two axes.
+    pub shape: Vec<usize>,
 }
 
-/// An array [N, K] of integers.
-pub fn indices(what: &str, value: &Bound<'_, PyAny>) -> PyResult<Indices> {
-    let numpy = value.py().import("numpy")?;
-    let array = numpy.call_method1("asarray", (value,))?;
+/// An array of integers from 0 on with a number of axes, such as indices and counts.
+pub fn integers(what: &str, value: &Bound<'_, PyAny>, axes: usize) -> PyResult<Integers> {
+    let array = unmasked(what, value)?;
     let shape = shape_of(&array)?;
     let kind = array.cast::<PyUntypedArray>()?.dtype().kind();
-    let (&[rows, columns], b'i' | b'u') = (shape.as_slice(), kind) else {
+    let is_empty = shape.contains(&0);
+    if shape.len() != axes || !(is_empty || matches!(kind, b'i' | b'u')) {
+        let expected = if axes == 1 { "[N]" } else { "[N, K]" };
         return Err(wrong(format!(
-            "{what}: found {} of shape {shape:?}, expected integers [N, K]",
+            "{what}: found {} of shape {shape:?}, expected integers {expected}",
             array.getattr("dtype")?
         )));
-    };
+    }
     let values = array.call_method0("ravel")?.call_method0("tolist")?;
-    let values = values.extract().map_err(|_| {
-        wrong(format!(
-            "{what}: a number is negative or too large, expected indices from 0"
-        ))
-    })?;
-    Ok(Indices {
-        values,
-        shape: [rows, columns],
-    })
+    let values = values
+        .extract()
+        .map_err(|_| wrong(format!("{what}: a number is negative, expected 0 or more")))?;
+    Ok(Integers { values, shape })
+}
+
+/// A value as an array of NumPy, without a copy where that is possible.
+fn unmasked<'py>(what: &str, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let numpy = value.py().import("numpy")?;
+    if value.is_instance(&numpy.getattr("ma")?.getattr("MaskedArray")?)? {
+        return Err(wrong(format!(
+            "{what}: masks are not read; give the valid rows as counts or as a list of arrays"
+        )));
+    }
+    let has_array = value.hasattr("__array__")?;
+    match !has_array && value.hasattr("__dlpack__")? {
+        true => numpy.call_method1("from_dlpack", (value,)),
+        false => numpy.call_method1("asarray", (value,)),
+    }
 }
 
 /// A batch [N, L, D] for training, with the number of valid rows of each entry.
@@ -208,8 +237,7 @@ pub fn batch(what: &str, value: &Bound<'_, PyAny>) -> PyResult<TrainingBatch> {
 
 /// An array of floating-point numbers as a tensor: f64 if it has that, else f32.
 pub fn tensor(what: &str, value: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-    let numpy = value.py().import("numpy")?;
-    let array = numpy.call_method1("asarray", (value,))?;
+    let array = unmasked(what, value)?;
     match array.cast::<PyUntypedArray>()?.dtype().itemsize() {
         8 => tensor_of::<f64>(what, &array),
         _ => tensor_of::<f32>(what, &array),
@@ -260,15 +288,7 @@ impl Given<'_> {
             }
             Self::List(arrays) => {
                 let width = arrays.first().map_or(0, |array| array.shape()[1]);
-                let entries = arrays.iter().enumerate().map(|(at, array)| {
-                    match array.shape()[1] == width && array.shape()[0] > 0 {
-                        true => Ok(array.as_slice()?),
-                        false => Err(wrong(format!(
-                            "entry {at} has shape {:?}, expected one or more rows of width {width}",
-                            array.shape()
-                        ))),
-                    }
-                });
+                let entries = arrays.iter().map(|array| Ok(array.as_slice()?));
                 Slices::List {
                     entries: entries.collect::<PyResult<_>>()?,
                     width,
@@ -294,13 +314,18 @@ impl Slices<'_> {
         }
     }
 
-    /// Calls `on_batch` with tensors [n, L, D], zero behind the valid rows, and the counts of their entries.
+    /// Calls `on_batch` with tensors [n, L, D], zero behind the valid rows, and the counts of their entries,
+    /// until another thread sets `stop`.
     pub fn batches(
         &self,
+        stop: &AtomicBool,
         mut on_batch: impl FnMut(&Tensor, Vec<usize>) -> PyResult<()>,
     ) -> PyResult<()> {
         let width = self.width();
         for start in (0..self.entries()).step_by(ENTRIES_AT_ONCE) {
+            if stop.load(Ordering::Relaxed) {
+                return Err(wrong("stopped"));
+            }
             let end = self.entries().min(start + ENTRIES_AT_ONCE);
             let counts: Vec<usize> = (start..end)
                 .map(|at| self.rows(at).len() / width.max(1))

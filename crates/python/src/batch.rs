@@ -7,6 +7,7 @@ use uard_attention::{Matcher, Regions, Similarities, Words};
 
 use crate::arrays::{self, TrainingBatch};
 use crate::error::{OrException, wrong};
+use crate::interrupt::stoppable;
 
 /// The similarities of a batch, what their gradients need, and what a ThresholdLearner reads.
 #[pyclass(frozen, module = "uard")]
@@ -44,6 +45,13 @@ impl Batch {
     }
 }
 
+impl Batch {
+    /// How many captions it has.
+    pub fn captions(&self) -> usize {
+        self.words.dims()[0]
+    }
+}
+
 fn variable(rows: &Tensor) -> PyResult<Var> {
     Var::from_tensor(rows).or_exception()
 }
@@ -56,7 +64,8 @@ impl Batch {
         arrays::to_numpy(py, &self.similarities.values)
     }
 
-    /// How much was above the threshold: queries and cells, and how many there are.
+    /// How many words and regions had something above the threshold (`word_queries`, `region_queries`) and how
+    /// many cosines were (`cells`), each with its total.
     #[getter]
     fn kept<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         Ok(pythonize(py, &self.similarities.kept().or_exception()?)?)
@@ -77,11 +86,11 @@ impl Batch {
                 values.dims()
             )));
         }
-        let gradients = py.detach(|| {
-            let gradient = gradient.to_dtype(values.dtype())?;
-            (values * gradient)?.sum_all()?.backward()
-        });
-        let gradients = gradients.or_exception()?;
+        let gradients = stoppable(py, |_| {
+            let gradient = gradient.to_dtype(values.dtype()).or_exception()?;
+            let sum = (values * gradient).and_then(|products| products.sum_all());
+            sum.or_exception()?.backward().or_exception()
+        })?;
         let of = |variable: &Var| match gradients.get(variable) {
             Some(gradient) => arrays::to_numpy(py, gradient),
             None => arrays::to_numpy(py, &variable.zeros_like().or_exception()?),

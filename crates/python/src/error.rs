@@ -2,15 +2,24 @@
 
 use std::io;
 
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::{PyErr, PyResult};
 
-/// `OSError` if a file or folder caused the error, else `ValueError`; the message has all causes.
+/// `OSError`, or the subclass for its kind, if a file or folder caused the error, else `ValueError`.
 pub fn exception(error: impl Into<anyhow::Error>) -> PyErr {
     let error = error.into();
-    match error.chain().any(|cause| cause.is::<io::Error>()) {
-        true => PyOSError::new_err(format!("{error:#}")),
-        false => PyValueError::new_err(format!("{error:#}")),
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !message.contains(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    let io = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<io::Error>());
+    match io {
+        Some(io) => io::Error::new(io.kind(), message).into(),
+        None => wrong(message),
     }
 }
 

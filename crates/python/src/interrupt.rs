@@ -1,8 +1,8 @@
 //! Computes without the GIL, and stops on Ctrl-C.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -12,12 +12,22 @@ use pyo3::prelude::*;
 /// How often signals are looked at.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The process that computed first. Its threads do not exist in a fork of it.
+static PROCESS: OnceLock<u32> = OnceLock::new();
+
 /// Runs `work` on a thread of its own while other threads of Python go on. Ctrl-C sets the flag that `work`
 /// gets, waits for it, and becomes `KeyboardInterrupt`.
 pub fn stoppable<T: Send>(
     py: Python<'_>,
     work: impl FnOnce(Arc<AtomicBool>) -> PyResult<T> + Send,
 ) -> PyResult<T> {
+    let here = std::process::id();
+    if *PROCESS.get_or_init(|| here) != here {
+        return Err(PyRuntimeError::new_err(
+            "this process is a fork of one that has computed before, whose threads it lacks: start \
+             workers by \"spawn\", or fork before the first computation",
+        ));
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     thread::scope(|scope| {

@@ -1,5 +1,6 @@
 //! The native part of the Python package `uard`. Arrays come as anything that NumPy reads and go back as
-//! NumPy arrays; the GIL is released while similarities are computed, and Ctrl-C stops them.
+//! NumPy arrays. The GIL is released meanwhile; Ctrl-C stops packing, searches and encoding, and waits for the
+//! batch of a training.
 //!
 //! Errors of data are `ValueError`, errors of files `OSError`, with the messages of the crates below.
 #![allow(
@@ -37,6 +38,8 @@ mod _uard {
 
     use crate::error::wrong;
 
+    const MOST_THREADS: usize = 1024;
+
     /// Runs the command `uard` with arguments, the program's name first; returns its exit code.
     #[pyfunction]
     fn main(py: pyo3::Python<'_>, arguments: Vec<std::ffi::OsString>) -> u8 {
@@ -47,6 +50,11 @@ mod _uard {
     /// are `RAYON_NUM_THREADS`, or as many as the process may run at once.
     #[pyfunction]
     fn set_threads(threads: usize) -> PyResult<()> {
+        if !(1..=MOST_THREADS).contains(&threads) {
+            return Err(wrong(format!(
+                "threads: found {threads}, expected 1 to {MOST_THREADS}"
+            )));
+        }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         pool.build_global().map_err(|_| {
             wrong("threads are running already: call set_threads before anything is computed")

@@ -1,6 +1,7 @@
 //! Trained models and indexes of photos.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
@@ -12,6 +13,7 @@ use uard_search::{QueryPhoto, SearchRequest, Searcher};
 
 use crate::arrays;
 use crate::error::OrException;
+use crate::interrupt::stoppable;
 use crate::search::Search;
 
 /// A trained model, read from a run or checkpoint.
@@ -55,21 +57,13 @@ impl Model {
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let given = arrays::read("features", features)?;
         let slices = given.slices()?;
-        let mut encoded = Vec::new();
-        slices.batches(|batch, counts| {
-            let regions = py.detach(|| {
-                let (_, regions, width) = batch.dims3()?;
-                let values = batch.flatten_all()?.to_vec1()?;
-                let images = self.model.images(ImageFeatures {
-                    values,
-                    counts,
-                    regions,
-                    width,
-                })?;
-                rows(images.rows(), images.counts())
-            });
-            encoded.extend(regions.or_exception()?);
-            Ok(())
+        let encoded = stoppable(py, |stop| {
+            let mut encoded = Vec::new();
+            slices.batches(&stop, |batch, counts| {
+                encoded.extend(self.encode(batch, counts).or_exception()?);
+                Ok(())
+            })?;
+            Ok(encoded)
         })?;
         encoded
             .iter()
@@ -91,18 +85,33 @@ impl Model {
         py: Python<'py>,
         captions: Vec<String>,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let mut encoded = Vec::new();
-        for captions in captions.chunks(CAPTIONS_AT_ONCE) {
-            let words = py.detach(|| {
-                let words = self.model.texts(captions)?;
-                rows(words.rows(), words.counts())
-            });
-            encoded.extend(words.or_exception()?);
-        }
+        let encoded = stoppable(py, |stop| {
+            let mut encoded = Vec::new();
+            let batches = captions.chunks(CAPTIONS_AT_ONCE);
+            for captions in batches.take_while(|_| !stop.load(Ordering::Relaxed)) {
+                let words = self.model.texts(captions).or_exception()?;
+                encoded.extend(rows(words.rows(), words.counts()).or_exception()?);
+            }
+            Ok(encoded)
+        })?;
         encoded
             .iter()
             .map(|rows| arrays::to_numpy(py, rows))
             .collect()
+    }
+}
+
+impl Model {
+    /// The regions of images with features [n, R, F].
+    fn encode(&self, features: &Tensor, counts: Vec<usize>) -> anyhow::Result<Vec<Tensor>> {
+        let (_, regions, width) = features.dims3()?;
+        let images = self.model.images(ImageFeatures {
+            values: features.flatten_all()?.to_vec1()?,
+            counts,
+            regions,
+            width,
+        })?;
+        rows(images.rows(), images.counts())
     }
 }
 
@@ -147,14 +156,15 @@ impl Index {
         photo: PathBuf,
         query: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let found = py.detach(|| -> anyhow::Result<_> {
+        let explained = || -> anyhow::Result<_> {
             let mut searcher = self.locked();
             let indexed = searcher.index().photo_at(&photo)?;
             let indexed =
                 indexed.with_context(|| format!("{}: not in the index", photo.display()))?;
             Ok(searcher.explain(&QueryPhoto::Indexed(indexed.id), query)?)
-        });
-        Ok(pythonize(py, &found.or_exception()?)?)
+        };
+        let found = stoppable(py, |_| explained().or_exception())?;
+        Ok(pythonize(py, &found)?)
     }
 }
 

@@ -31,10 +31,10 @@ macro_rules! packed {
                 let precision: Precision = precision.parse().or_exception()?;
                 let given = arrays::read($what, vectors)?;
                 let slices = given.slices()?;
-                stoppable(py, |_| {
+                stoppable(py, |stop| {
                     let builder = uard_attention::$type::builder(slices.width(), precision);
                     let mut builder = builder.or_exception()?;
-                    slices.batches(|batch, counts| {
+                    slices.batches(&stop, |batch, counts| {
                         let batch = $batch::normalized(batch, counts).or_exception()?;
                         builder.push(&batch).or_exception()
                     })?;
@@ -42,7 +42,8 @@ macro_rules! packed {
                 })
             }
 
-            /// Maps a file that `save` wrote, without reading its numbers.
+            /// Maps a file that `save` wrote, without reading its numbers. While it is open the file must not be
+            /// changed or cut in place; it may be removed, or replaced by `save`.
             #[staticmethod]
             fn open(path: PathBuf) -> PyResult<Self> {
                 let packed = uard_attention::$type::open(&path).or_exception()?;

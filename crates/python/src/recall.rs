@@ -10,7 +10,7 @@ use crate::error::{OrException, wrong};
 
 /// Recall of both directions from the similarities [I, C] of all images and captions: {"protocol", "images",
 /// "captions", "image_to_text": {"r1", "r5", "r10", "median_rank", "mean_rank"}, "text_to_image": {…},
-/// "rsum"}, in percent. Ties count against a match.
+/// "rsum"}, in percent. Ties count against a match; an image without captions is no query.
 ///
 /// image_of_caption: for each caption the index of its image. None: the captions are in the order of their
 /// images, as many for each.
@@ -18,7 +18,7 @@ use crate::error::{OrException, wrong};
 #[pyo3(signature = (similarities, image_of_caption=None))]
 pub fn recall<'py>(
     similarities: &Bound<'py, PyAny>,
-    image_of_caption: Option<Vec<usize>>,
+    image_of_caption: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = similarities.py();
     let array = arrays::floats::<f64>("similarities", similarities)?;
@@ -27,6 +27,15 @@ pub fn recall<'py>(
         return Err(wrong(format!(
             "similarities: found shape {shape:?}, expected [I, C]"
         )));
+    };
+    let image_of_caption = match image_of_caption {
+        Some(map) => Some(arrays::integers("image_of_caption", &map, 1)?.values),
+        None if captions % images.max(1) != 0 => {
+            return Err(wrong(format!(
+                "{captions} captions cannot be shared equally by {images} images: give image_of_caption"
+            )));
+        }
+        None => None,
     };
     let values = array.cast_into::<PyArray2<f64>>()?.to_vec()?;
     let report = py.detach(|| -> anyhow::Result<_> {

@@ -1,9 +1,12 @@
 //! Similarities, lists of the best, reranking and evidence.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use candle_core::Device;
 use numpy::{IntoPyArray, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 use pythonize::{depythonize, pythonize};
 use serde::Deserialize;
 use uard_attention::search::{Ranked, SearchRegions, SearchWords};
@@ -20,11 +23,13 @@ use crate::packed::{PackedRegions, PackedWords};
 /// Compares images with captions by one rule of attention, threshold and precision.
 ///
 /// threshold: the relevance, a cosine, above which a region is relevant to a word.
-/// rule: "masked", "nearest", "zero", "scan" or "maxsim"; the last three have no learned threshold.
+/// rule: "masked", "nearest", "zero", "scan" or "maxsim"; the last three do not use the threshold, and "zero"
+///     has 0.
 /// sides: "both", "words" or "regions": which have queries.
-/// inverse_temperature: multiplies relevance before the softmax; None is 10, for "scan" 9 and 4.
-/// precision: "exact" (screened in bf16; lists have the answers of f32), "f32" or "bf16". None is "exact",
-///     for the engines "tensor" and "reference" "f32".
+/// inverse_temperature: multiplies relevance before the softmax. None is 10; for "scan" 9 where words have
+///     the queries and 4 where regions have.
+/// precision: "f32", "bf16" (faster), or "exact", which has the results of f32 and lists the best in less
+///     time, because it screens in bf16. None is "exact", for the engines "tensor" and "reference" "f32".
 /// engine: "auto", "scalar", "avx2", "avx512", "amx", "tensor" or "reference".
 #[pyclass(frozen, module = "uard")]
 pub struct Search {
@@ -82,11 +87,19 @@ enum Vectors<'a, P> {
 }
 
 macro_rules! input {
-    ($($packed:ident, $batch:ident, $what:literal, $collect:ident, $collected:ident, $builder:ident;)*) => {$(
+    ($($packed:ident, $other:ident, $batch:ident, $what:literal, $collect:ident, $collected:ident, $builder:ident;)*) => {$(
         impl<'py> FromPyObject<'_, 'py> for Input<'py, $packed> {
             type Error = PyErr;
 
             fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+                let is_other = value.is_instance_of::<$other>();
+                let with_counts = value.cast::<PyTuple>().ok().and_then(|it| it.get_item(0).ok());
+                if is_other || with_counts.is_some_and(|it| it.is_instance_of::<$packed>()) {
+                    return Err(wrong(concat!(
+                        $what, ": expected ", stringify!($packed),
+                        " without counts, which they have, or arrays"
+                    )));
+                }
                 match value.cast::<$packed>() {
                     Ok(packed) => Ok(Self::Packed(packed.to_owned())),
                     Err(_) => Ok(Self::Arrays(arrays::read($what, &value)?)),
@@ -111,13 +124,17 @@ macro_rules! input {
                 }
             }
 
-            fn $collect(&self, search: &search::Search) -> PyResult<$collected> {
+            fn $collect(
+                &self,
+                search: &search::Search,
+                stop: &AtomicBool,
+            ) -> PyResult<$collected> {
                 let slices = match self {
                     Self::Packed(packed) => return Ok((*packed).into()),
                     Self::Arrays(slices) => slices,
                 };
                 let mut builder = search.$builder(slices.width()).or_exception()?;
-                slices.batches(|batch, counts| {
+                slices.batches(stop, |batch, counts| {
                     let batch = $batch::normalized(batch, counts).or_exception()?;
                     builder.push(&batch).or_exception()
                 })?;
@@ -128,8 +145,8 @@ macro_rules! input {
 }
 
 input!(
-    PackedRegions, Regions, "regions", collect_regions, SearchRegions, regions;
-    PackedWords, Words, "words", collect_words, SearchWords, words;
+    PackedRegions, PackedWords, Regions, "regions", collect_regions, SearchRegions, regions;
+    PackedWords, PackedRegions, Words, "words", collect_words, SearchWords, words;
 );
 
 #[pymethods]
@@ -138,7 +155,9 @@ impl Search {
     #[pyo3(signature = (threshold=None, **settings))]
     fn new(threshold: Option<f64>, settings: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let settings: Settings = match settings {
-            Some(settings) => depythonize(settings).or_exception()?,
+            Some(settings) => {
+                depythonize(settings).map_err(|error| wrong(format!("settings: {error}")))?
+            }
             None => Settings::default(),
         };
         let rule: WeightRule = settings.rule.parse().or_exception()?;
@@ -237,8 +256,8 @@ impl Search {
         candidates: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let (regions, words) = (regions.vectors()?, words.vectors()?);
-        let candidates = arrays::indices("candidates", candidates)?;
-        let [captions, each] = candidates.shape;
+        let candidates = arrays::integers("candidates", candidates, 2)?;
+        let (captions, each) = (candidates.shape[0], candidates.shape[1]);
         if captions != words.entries() {
             return Err(wrong(format!(
                 "candidates have {captions} rows, expected one for each of {} captions",
@@ -281,7 +300,8 @@ impl Search {
     /// Similarities of a batch for training, with gradients and the samples that a ThresholdLearner reads;
     /// `uard.torch` calls it.
     ///
-    /// regions: [I, R, D], words: [C, W, D], both float32 or both float64; or tuples (array, counts).
+    /// regions: [I, R, D], words: [C, W, D], both float32 or both float64; or tuples (array, counts). Products
+    /// are in these numbers, whatever engine and precision; where a row is not finite, results are NaN.
     fn batch(
         &self,
         py: Python<'_>,
@@ -291,7 +311,7 @@ impl Search {
         let regions = arrays::batch("regions", regions)?;
         let words = arrays::batch("words", words)?;
         let (matcher, threshold) = (self.matcher, self.threshold);
-        py.detach(|| Batch::new(&matcher, threshold, regions, words))
+        stoppable(py, |_| Batch::new(&matcher, threshold, regions, words))
     }
 }
 
@@ -328,11 +348,11 @@ impl Search {
     ) -> PyResult<T> {
         stoppable(py, |stop| {
             let search = search::Search::on(&self.matcher, self.threshold, &self.running);
-            let search = search.or_exception()?.stopped_by(stop);
+            let search = search.or_exception()?.stopped_by(Arc::clone(&stop));
             work(
                 &search,
-                regions.collect_regions(&search)?,
-                words.collect_words(&search)?,
+                regions.collect_regions(&search, &stop)?,
+                words.collect_words(&search, &stop)?,
             )
         })
     }

@@ -1,7 +1,12 @@
 """Similarities, lists, evidence and packed files, against NumPy and between precisions."""
 
+import copy
 import os
+import pathlib
+import pickle
 import signal
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -154,9 +159,9 @@ def test_packed_regions_are_kept_in_a_file(batch, tmp_path):
         ({"regions": np.zeros((7, 16))}, "expected \\[N, L, D\\]"),
         ({"regions": np.zeros((7, 5, 8))}, "width 8"),
         ({"regions": np.full((7, 5, 16), np.nan)}, "not finite"),
-        ({"words": [np.zeros((2, 16)), np.zeros((2, 8))], "word_counts": None}, "entry 1"),
+        ({"words": [np.ones((2, 16)), np.ones((2, 8))], "word_counts": None}, r"words\[1\]"),
         ({"words": (np.zeros((2, 16)),) * 9, "word_counts": None}, "arrays \\[L, D\\] are given as a list"),
-        ({"region_counts": None, "regions": (np.zeros((7, 5, 16)), "x")}, "N counts"),
+        ({"region_counts": None, "regions": (np.zeros((7, 5, 16)), "x")}, "counts of regions"),
     ],
 )
 def test_wrong_arguments_are_named(batch, arguments, message):
@@ -170,6 +175,56 @@ def test_wrong_arguments_are_named(batch, arguments, message):
     } | arguments
     with pytest.raises(ValueError, match=message):
         uard.similarities(**given)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda r, w: uard.similarities([], w, threshold=0.1), "has no width"),
+        (lambda r, w: uard.similarities(r, w, [1.5] * 7, threshold=0.1), "counts of regions: found"),
+        (lambda r, w: uard.similarities(r, w, [-1] * 7, threshold=0.1), "is negative"),
+        (lambda r, w: uard.similarities(r[:, :0], w, threshold=0.1), "no rows"),
+        (lambda r, w: uard.similarities(np.ma.masked_array(r), w, threshold=0.1), "masks"),
+        (lambda r, w: uard.similarities(uard.PackedWords.pack(w), w, threshold=0.1), "PackedRegions"),
+        (
+            lambda r, w: uard.similarities(uard.PackedRegions.pack(r), w, [1] * 7, threshold=0.1),
+            "without counts",
+        ),
+        (lambda r, w: uard.rerank(r, w, [[7]] * 9, threshold=0.1), "image 7 is out of range"),
+        (lambda r, w: uard.recall(np.ones((4, 3))), "cannot be shared equally"),
+        (lambda r, w: uard.threshold([0.5, 0.6], []), "irrelevant"),
+        (lambda r, w: uard.ThresholdLearner(hold_epochs=1), "hold_epochs"),
+        (lambda r, w: uard.ThresholdLearner(penalty="x"), "settings"),
+        (lambda r, w: uard.ThresholdLearner.resume({"threshold": 0.5}), "state"),
+        (lambda r, w: uard.set_threads(0), "1 to 1024"),
+    ],
+)
+def test_wrong_calls_say_what_is_wrong(batch, call, message):
+    regions, words, _, _ = batch
+    with pytest.raises(ValueError, match=message):
+        call(regions, words)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_is_refused_instead_of_waiting_forever(batch):
+    regions, words, _, _ = batch
+    uard.similarities(regions, words, threshold=0.1)
+    child = os.fork()
+    if child == 0:
+        try:
+            uard.similarities(regions, words, threshold=0.1)
+        except RuntimeError:
+            os._exit(7)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_a_batch_without_captions_has_no_similarities(batch):
+    regions, words, _, _ = batch
+    found = uard.Search(0.1).batch(regions, words[:0])
+    assert found.similarities.shape == (7, 0)
+    of_regions, of_words = found.backward(np.zeros((7, 0), dtype=np.float32))
+    assert of_words.shape == (0, 4, 16) and not of_regions.any()
 
 
 def test_other_threads_go_on_while_similarities_are_computed():
@@ -225,6 +280,15 @@ def test_the_threshold_lies_where_densities_cross():
         uard.threshold(irrelevant, relevant)
 
 
+def test_the_example_runs():
+    example = pathlib.Path(__file__).parent.parent / "examples/any_features.py"
+    result = subprocess.run([sys.executable, example], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    first, *words = result.stdout.splitlines()
+    assert first.startswith("threshold 0.") and first.endswith("rsum 600.0")
+    assert [line.split(",")[0] for line in words] == [f"word {at}: region {at}" for at in range(5)]
+
+
 def test_a_learner_continues_from_its_state():
     draw = np.random.default_rng(0)
     learner = uard.ThresholdLearner(minimum_samples=50, smoothing=0.5)
@@ -234,7 +298,8 @@ def test_a_learner_continues_from_its_state():
     samples = draw.normal(0.6, 0.1, 100), draw.normal(0.2, 0.1, 100)
     learner.update(*samples)
     resumed.update(*samples)
-    assert learner.state == resumed.state
+    assert learner.state == resumed.state == copy.deepcopy(learner).state
+    assert pickle.loads(pickle.dumps(learner)).threshold == learner.threshold
     assert "kept" in learner.update([0.5], [0.1])
     with pytest.raises(ValueError, match="smothing"):
         uard.ThresholdLearner(smothing=0.5)

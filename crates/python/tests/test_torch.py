@@ -1,5 +1,6 @@
 """Gradients and the learned threshold in a model of PyTorch."""
 
+import copy
 import io
 
 import pytest
@@ -79,6 +80,10 @@ def test_a_model_learns_its_threshold_and_keeps_it():
     resumed = uard.torch.CrossAttention(rule="nearest", minimum_samples=8)
     resumed.load_state_dict(torch.load(file))
     assert resumed.threshold == attention.threshold
+    assert copy.deepcopy(attention).threshold == attention.threshold
+    with torch.no_grad():
+        resumed(image(things), text(things))
+    assert resumed.threshold == attention.threshold
     resumed.eval()
     resumed(image(things), text(things))
     assert resumed.threshold == attention.threshold
@@ -90,5 +95,11 @@ def test_other_devices_and_types_are_refused():
         uard.torch.masked_similarity(regions.half(), words)
     with pytest.raises(ValueError, match="on the CPU"):
         uard.torch.masked_similarity(regions.to("meta"), words)
+    with pytest.raises(TypeError, match="expected a tensor"):
+        uard.torch.masked_similarity([[[1.0]]], words)
+    with pytest.raises(ValueError, match="soft"):
+        uard.torch.CrossAttention(rule="soft")
+    with pytest.raises(ValueError, match="give image_of_caption"):
+        uard.torch.CrossAttention()(regions[:2], words)
     with pytest.raises(ValueError, match="f64"):
         uard.torch.masked_similarity(regions.double(), words)

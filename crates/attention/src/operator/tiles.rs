@@ -168,10 +168,11 @@ impl Tiles {
         self.groups.len() * self.blocks()
     }
 
-    /// The tile at this place in the order group by group, block by block.
+    /// The tile at this place in the order group by group, block by block. Without captions there is no
+    /// group, and the tile of a block has no rows.
     pub(super) fn tile(&self, at: usize) -> Tile {
         let (group, block) = (at / self.blocks(), at % self.blocks());
-        let captions = self.groups[group].clone();
+        let captions = self.groups.get(group).cloned().unwrap_or_default();
         let first = block * self.images_in_block;
         let images = first..self.images().min(first + self.images_in_block);
         Tile {

@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
 """Anything that numpy.asarray reads as floating-point numbers, tensors of PyTorch on the CPU included."""
-Vectors = Floats | tuple[Floats, Sequence[int]] | list[Floats]
+Integers = Sequence[int] | npt.NDArray[np.integer[Any]]
+Vectors = Floats | tuple[Floats, Integers] | list[Floats]
 """[N, L, D]; with how many of the L rows of each entry are valid; or an array [L, D] for each entry."""
 Rule = Literal["masked", "nearest", "zero", "scan", "maxsim"]
 Sides = Literal["both", "words", "regions"]
@@ -95,8 +96,8 @@ class Search:
     ) -> dict[str, Any]: ...
     def batch(
         self,
-        regions: Floats | tuple[Floats, Sequence[int]],
-        words: Floats | tuple[Floats, Sequence[int]],
+        regions: Floats | tuple[Floats, Integers],
+        words: Floats | tuple[Floats, Integers],
     ) -> Batch: ...
 
 class ThresholdLearner:
@@ -108,7 +109,7 @@ class ThresholdLearner:
     @property
     def state(self) -> dict[str, Any]: ...
     def update(self, relevant: Floats, irrelevant: Floats) -> str: ...
-    def observe(self, batch: Batch, image_of_caption: Sequence[int]) -> str: ...
+    def observe(self, batch: Batch, image_of_caption: Integers) -> str: ...
 
 class Model:
     @staticmethod
@@ -134,7 +135,7 @@ def threshold(
     penalty: float = 1.0,
 ) -> float: ...
 def recall(
-    similarities: Floats, image_of_caption: Sequence[int] | None = None
+    similarities: Floats, image_of_caption: Integers | None = None
 ) -> dict[str, Any]: ...
 def set_threads(threads: int) -> None: ...
 def main(arguments: list[str]) -> int: ...

@@ -3,8 +3,8 @@
     attention = uard.torch.CrossAttention()
     similarities = attention(regions, words, region_counts, word_counts, image_of_caption)
 
-`similarities` [I, C] has gradients of both arguments. In training mode each call learns the threshold from
-its batch, and `state_dict` holds it.
+`similarities` [I, C] has gradients of both arguments. In training mode, where gradients are enabled, each call
+learns the threshold from its batch; `state_dict` holds it.
 """
 
 import torch
@@ -23,13 +23,20 @@ class _Similarity(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(context, gradient):
-        regions, words = context.batch.backward(gradient.numpy())
+        regions, words = context.batch.backward(gradient.resolve_conj().resolve_neg().numpy())
         return torch.from_numpy(regions), torch.from_numpy(words), None
+
+
+def _search(threshold, rule, sides, inverse_temperature):
+    settings = {"rule": rule, "sides": sides, "inverse_temperature": inverse_temperature}
+    return Search(threshold, precision="f32", **settings)
 
 
 def _matched(search, regions, words, region_counts, word_counts):
     """Similarities with gradients, and the batch that a learner reads."""
     for name, rows in [("regions", regions), ("words", words)]:
+        if not isinstance(rows, torch.Tensor):
+            raise TypeError(f"{name}: found {type(rows).__name__}, expected a tensor of PyTorch")
         if rows.device.type != "cpu":
             raise ValueError(
                 f"{name} are on {rows.device}: uard.torch computes on the CPU; move them with .cpu()"
@@ -47,22 +54,26 @@ def _matched(search, regions, words, region_counts, word_counts):
 
 
 def _counted(rows, counts):
-    return rows if counts is None else (rows, _numbers(counts))
-
-
-def _numbers(values):
-    return values.tolist() if isinstance(values, torch.Tensor) else list(values)
+    return rows if counts is None else (rows, counts)
 
 
 def masked_similarity(
-    regions, words, region_counts=None, word_counts=None, threshold=0.0, **settings
+    regions,
+    words,
+    region_counts=None,
+    word_counts=None,
+    threshold=0.0,
+    *,
+    rule="masked",
+    sides="both",
+    inverse_temperature=None,
 ):
     """The similarity of every image with every caption, with gradients: [I, C].
 
     regions: [I, R, D], words: [C, W, D], float32 or float64, on the CPU; rows are made unit vectors.
-    settings: `rule`, `sides` and `inverse_temperature` of `uard.Search`.
+    rule, sides, inverse_temperature: as of `uard.Search`.
     """
-    search = Search(threshold, precision="f32", **settings)
+    search = _search(threshold, rule, sides, inverse_temperature)
     return _matched(search, regions, words, region_counts, word_counts)[0]
 
 
@@ -75,13 +86,10 @@ class CrossAttention(torch.nn.Module):
 
     def __init__(self, rule="masked", sides="both", inverse_temperature=None, **learner):
         super().__init__()
-        self._settings = {
-            "rule": rule,
-            "sides": sides,
-            "inverse_temperature": inverse_temperature,
-        }
+        self._settings = (rule, sides, inverse_temperature)
         self._learner_settings = learner
         self._learner = ThresholdLearner(**learner)
+        _search(self.threshold, *self._settings)  # Refuses wrong settings.
 
     @property
     def threshold(self):
@@ -94,11 +102,16 @@ class CrossAttention(torch.nn.Module):
         image_of_caption: for each caption the index of its image in the batch. In training mode the
         threshold is learned from it; None: caption i belongs to image i.
         """
-        search = Search(self.threshold, precision="f32", **self._settings)
+        search = _search(self.threshold, *self._settings)
         similarities, batch = _matched(search, regions, words, region_counts, word_counts)
-        if self.training:
-            own = range(words.shape[0]) if image_of_caption is None else image_of_caption
-            self._learner.observe(batch, _numbers(own))
+        if self.training and torch.is_grad_enabled():
+            if image_of_caption is None:
+                if len(words) != len(regions):
+                    raise ValueError(
+                        f"{len(regions)} images and {len(words)} captions: give image_of_caption"
+                    )
+                image_of_caption = range(len(words))
+            self._learner.observe(batch, image_of_caption)
         return similarities
 
     def get_extra_state(self):
