@@ -240,11 +240,18 @@ fn deny(root: &Path) -> anyhow::Result<Outcome> {
 }
 
 fn unused(root: &Path) -> anyhow::Result<Outcome> {
-    if !succeeds(cargo(root).args(["machete", "--version"])) {
+    // Where the variable is set, cargo-machete does not take itself for a subcommand of cargo.
+    let machete = |arguments: &[&str]| {
+        let mut command = cargo(root);
+        command.env_remove("CARGO_PKG_NAME").arg("machete");
+        command.args(arguments);
+        command
+    };
+    if !succeeds(&mut machete(&["--version"])) {
         return Ok(Outcome::Skipped("cargo-machete is not installed"));
     }
     passes(
-        cargo(root).args(["machete", "--with-metadata"]),
+        &mut machete(&["--with-metadata"]),
         "remove what is named above from its Cargo.toml",
     )
 }
