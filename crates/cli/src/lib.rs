@@ -65,10 +65,9 @@ pub fn main() -> ExitCode {
     ExitCode::from(start(&Arguments::parse(), threads::configure))
 }
 
-/// The whole program inside of another executable, such as Python's. The first argument is the
-/// program's name; returns the exit code.
-///
-/// candle has as many threads as `RAYON_NUM_THREADS` says when the process starts.
+/// The whole program inside of another executable, such as Python's, which cannot restart itself with
+/// `RAYON_NUM_THREADS`: the caller sets that before. The first argument is the program's name; returns
+/// the exit code.
 pub fn embedded(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     match Arguments::try_parse_from(arguments) {
         Ok(arguments) => start(&arguments, threads::configure_without_restart),

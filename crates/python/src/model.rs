@@ -65,10 +65,7 @@ impl Model {
             })?;
             Ok(encoded)
         })?;
-        encoded
-            .iter()
-            .map(|rows| arrays::to_numpy(py, rows))
-            .collect()
+        to_arrays(py, &encoded)
     }
 
     /// The words of a caption, each with the rows of `words` that are its vectors.
@@ -94,10 +91,7 @@ impl Model {
             }
             Ok(encoded)
         })?;
-        encoded
-            .iter()
-            .map(|rows| arrays::to_numpy(py, rows))
-            .collect()
+        to_arrays(py, &encoded)
     }
 }
 
@@ -113,6 +107,11 @@ impl Model {
         })?;
         rows(images.rows(), images.counts())
     }
+}
+
+fn to_arrays<'py>(py: Python<'py>, tensors: &[Tensor]) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let arrays = tensors.iter().map(|tensor| arrays::to_numpy(py, tensor));
+    arrays.collect()
 }
 
 /// The valid rows of each entry, [L, D].

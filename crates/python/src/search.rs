@@ -161,9 +161,8 @@ impl Search {
             None => Settings::default(),
         };
         let rule: WeightRule = settings.rule.parse().or_exception()?;
-        let has_threshold = matches!(rule, WeightRule::Masked | WeightRule::Nearest);
         let threshold = match threshold {
-            None if has_threshold => {
+            None if rule.takes_threshold() => {
                 return Err(wrong(format!(
                     "the rule \"{rule}\" needs a threshold: a learned one, \
                      uard.threshold(relevant, irrelevant), or a cosine from 0 to 1"

@@ -131,7 +131,9 @@ impl<T: Number> BatchBackward<'_, T> {
                 }
             }
             let regions = Rows {
-                values: self.fragments.regions_of(&tile, tiles.longest_regions),
+                values: self
+                    .fragments
+                    .regions_of(&tile.images, tiles.longest_regions),
                 width,
             };
             let gradient = saved_tile.gradient(&tile);
@@ -274,7 +276,7 @@ impl<T: Number> BatchBackward<'_, T> {
     ) {
         let (tiles, width) = (&self.operator.tiles, self.fragments.width);
         let longest = tiles.longest_regions;
-        let images = tiles.tile(block).images;
+        let images = tiles.images_of(block);
         let mut sums = vec![Vec::new(); images.len()];
         for (group, region_grams) in groups.region_grams.iter().enumerate() {
             let at = group * tiles.blocks() + block;
@@ -298,7 +300,7 @@ impl<T: Number> BatchBackward<'_, T> {
                 }
             }
         }
-        let of_block = self.fragments.regions_of(&tiles.tile(block), longest);
+        let of_block = self.fragments.regions_of(&images, longest);
         let of_image = (longest * width).max(1);
         let rows = to_regions
             .chunks_exact_mut(of_image)

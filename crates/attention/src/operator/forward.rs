@@ -168,9 +168,10 @@ impl<T: Number> MatcherOperator<T> {
             PackedLeft::new(self.matmul, Matrix::row_major(words, rows.len(), width))
         });
         let blocks = (0..tiles.blocks()).into_par_iter().map(|block| {
-            let tile = tiles.tile(block);
-            let regions = fragments.regions_of(&tile, tiles.longest_regions);
-            let regions = Matrix::row_major(regions, tile.columns, width);
+            let images = tiles.images_of(block);
+            let regions = fragments.regions_of(&images, tiles.longest_regions);
+            let columns = images.len() * tiles.longest_regions;
+            let regions = Matrix::row_major(regions, columns, width);
             PackedRight::new(self.matmul, regions.transposed())
         });
         PackedFragments {

@@ -22,6 +22,7 @@ mod rows;
 mod tests;
 mod tiles;
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Device, Result, Tensor, WithDType};
@@ -240,9 +241,9 @@ impl<'a, T: Number> Fragments<'a, T> {
         }
     }
 
-    /// The regions of a tile's images, padding included; `longest` is R.
-    fn regions_of(&self, tile: &Tile, longest: usize) -> &'a [T] {
+    /// The regions of some images, padding included; `longest` is R.
+    fn regions_of(&self, images: &Range<usize>, longest: usize) -> &'a [T] {
         let of_image = longest * self.width;
-        &self.regions[tile.images.start * of_image..tile.images.end * of_image]
+        &self.regions[images.start * of_image..images.end * of_image]
     }
 }

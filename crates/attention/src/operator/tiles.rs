@@ -168,13 +168,17 @@ impl Tiles {
         self.groups.len() * self.blocks()
     }
 
-    /// The tile at this place in the order group by group, block by block. Without captions there is no
-    /// group, and the tile of a block has no rows.
+    /// The images of a block.
+    pub(super) fn images_of(&self, block: usize) -> Range<usize> {
+        let first = block * self.images_in_block;
+        first..self.images().min(first + self.images_in_block)
+    }
+
+    /// The tile at this place in the order group by group, block by block.
     pub(super) fn tile(&self, at: usize) -> Tile {
         let (group, block) = (at / self.blocks(), at % self.blocks());
-        let captions = self.groups.get(group).cloned().unwrap_or_default();
-        let first = block * self.images_in_block;
-        let images = first..self.images().min(first + self.images_in_block);
+        let captions = self.groups[group].clone();
+        let images = self.images_of(block);
         Tile {
             group,
             block,

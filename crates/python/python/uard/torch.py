@@ -16,9 +16,9 @@ __all__ = ["CrossAttention", "masked_similarity"]
 
 class _Similarity(torch.autograd.Function):
     @staticmethod
-    def forward(context, regions, words, match):
-        context.batch = match(regions.detach().numpy(), words.detach().numpy())
-        return torch.from_numpy(context.batch.similarities)
+    def forward(context, regions, words, batch):
+        context.batch = batch
+        return torch.from_numpy(batch.similarities)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -43,14 +43,11 @@ def _matched(search, regions, words, region_counts, word_counts):
             )
         if rows.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"{name} are {rows.dtype}: expected torch.float32 or torch.float64")
-    batches = []
-
-    def match(regions, words):
-        batch = search.batch(_counted(regions, region_counts), _counted(words, word_counts))
-        batches.append(batch)
-        return batch
-
-    return _Similarity.apply(regions, words, match), batches[0]
+    batch = search.batch(
+        _counted(regions.detach().numpy(), region_counts),
+        _counted(words.detach().numpy(), word_counts),
+    )
+    return _Similarity.apply(regions, words, batch), batch
 
 
 def _counted(rows, counts):
