@@ -33,7 +33,10 @@ const ARROWS: &[(&str, &str)] = &[
     ("uard-training", LIBRARIES),
     ("uard-cli", LIBRARIES),
     ("uard-benches", LIBRARIES),
-    ("uard-python", "relevance eval attention model search cli"),
+    (
+        "uard-python",
+        "linalg hub data relevance eval features attention model search cli",
+    ),
     (
         "uard-fuzz",
         "files core data hub features attention search cli",

@@ -1,5 +1,5 @@
-//! The interpreter that tests the Python package: a virtual environment with NumPy and pytest. It sees the
-//! packages of the system, so that PyTorch is tested where that is installed.
+//! The interpreter that tests the Python package: a virtual environment with NumPy, pytest, and Ray where it
+//! can be installed. It sees the packages of the system, so that PyTorch is tested where that is installed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +10,9 @@ use crate::launch::succeeds;
 
 const PACKAGES: [&str; 2] = ["numpy>=1.24", "pytest>=8"];
 
+/// There are no wheels of it for the newest Python; then its tests are skipped.
+const RAY: [&str; 1] = ["ray[data]>=2.40"];
+
 /// The variable that names the interpreter; the test of `uard-python` runs the tests in Python if it is set.
 const PYTHON: &str = "UARD_PYTHON";
 
@@ -19,7 +22,7 @@ const PYTHON: &str = "UARD_PYTHON";
 /// What is missing, and how to install it.
 pub fn set_up(root: &Path) -> Result<(), &'static str> {
     let interpreter = interpreter(root);
-    if is_complete(&interpreter) {
+    if is_complete(&interpreter) && has(&interpreter, "ray.data") {
         return Ok(());
     }
     let mut venv = Command::new("python3");
@@ -27,14 +30,19 @@ pub fn set_up(root: &Path) -> Result<(), &'static str> {
     if !succeeds(venv.arg(folder(root))) {
         return Err("no Python with venv is installed: apt install python3-venv");
     }
-    let mut install = Command::new(&interpreter);
-    install
-        .args(["-m", "pip", "install", "--quiet"])
-        .args(PACKAGES);
-    match succeeds(&mut install) && is_complete(&interpreter) {
-        true => Ok(()),
-        false => Err("pip cannot install NumPy and pytest; is its index reachable?"),
+    if !install(&interpreter, &PACKAGES) || !is_complete(&interpreter) {
+        return Err("pip cannot install NumPy and pytest; is its index reachable?");
     }
+    if !install(&interpreter, &RAY) {
+        eprintln!("note: pip cannot install Ray, so that `uard.ray` is not tested");
+    }
+    Ok(())
+}
+
+fn install(interpreter: &Path, packages: &[&str]) -> bool {
+    let mut pip = Command::new(interpreter);
+    pip.args(["-m", "pip", "install", "--quiet"]).args(packages);
+    succeeds(&mut pip)
 }
 
 /// Gives the tests the interpreter, if the environment is complete.
@@ -62,5 +70,9 @@ fn interpreter(root: &Path) -> PathBuf {
 }
 
 fn is_complete(interpreter: &Path) -> bool {
-    succeeds(Command::new(interpreter).args(["-c", "import numpy, pytest"]))
+    has(interpreter, "numpy, pytest")
+}
+
+fn has(interpreter: &Path, modules: &str) -> bool {
+    succeeds(Command::new(interpreter).args(["-c", &format!("import {modules}")]))
 }

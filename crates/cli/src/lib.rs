@@ -30,6 +30,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use commands::{Arguments, Outcome};
+pub use index::adopting::adopt;
+pub use index::model::{EncoderChoice, IndexModel, IndexOptions};
+pub use index::photos::{LazyEncoder, PhotoFolders};
+pub use index::report::{Changes, Updated};
 
 /// The exit code and error message of a finished call of `uard`.
 #[derive(Debug)]

@@ -397,3 +397,94 @@ fn a_watched_folder_is_updated_until_ctrl_c() {
     );
     assert_eq!(running.0.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn an_index_adopts_others_and_answers_like_one_that_encoded_all_photos() {
+    let place = Place::new();
+    place.says("photos --model run", &["3 new"]);
+    let part = |paths: &str, folder: &str| {
+        let mut command = uard();
+        command.current_dir(place.folder.path()).arg("index");
+        command.args(paths.split(' '));
+        command.args(["--model", "run", "--index", folder]);
+        succeeded(&command.output().unwrap());
+    };
+    part("photos/a.jpg photos/c.png", "part-1");
+    part("photos/sub photos/broken.jpg", "part-2");
+    let adopt = |arguments: &str| {
+        let mut command = uard();
+        command.current_dir(place.folder.path());
+        command.args(["index", "--index", "adopted", "--adopt"]);
+        command.args(arguments.split(' ')).output().unwrap()
+    };
+    let output = adopt("part-1 part-2");
+    succeeded(&output);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("3 photos indexed (3 new"), "{said}");
+    assert!(said.contains("photos/broken.jpg"), "{said}");
+    let paths = |folder: &str| {
+        let mut paths = Index::open(&place.at(folder)).unwrap().paths().unwrap();
+        paths.sort();
+        paths
+    };
+    assert_eq!(paths("adopted"), paths("index"));
+    // Model and encoder came with the photos, so that an update needs no more.
+    let mut update = uard();
+    update.current_dir(place.folder.path());
+    update.args(["index", "photos", "--index", "adopted"]);
+    let output = update.output().unwrap();
+    succeeded(&output);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("0 new, 0 changed, 0 moved, 0 removed, 3 unchanged"),
+        "{said}"
+    );
+    refused(&adopt("photos"), &["photos", "no index of photos is here"]);
+    write_run(&place.at("other"), WIDTH, 2);
+    let mut command = uard();
+    command.current_dir(place.folder.path());
+    command.args("index photos --model other --index foreign".split(' '));
+    succeeded(&command.output().unwrap());
+    refused(&adopt("part-1 foreign"), &["foreign", "the model"]);
+}
+
+#[test]
+fn parts_of_a_store_are_extracted_and_joined() {
+    let place = Place::new();
+    let weights = goldens("transformers/dinov2");
+    let extract = |arguments: &str| {
+        let mut command = uard();
+        command.current_dir(place.folder.path()).arg("extract");
+        command.args(arguments.split(' ')).output().unwrap()
+    };
+    let encoder = format!(
+        "--encoder vision-transformer --weights {} --regions all --images photos",
+        weights.display()
+    );
+    succeeded(&extract(&format!("{encoder} --out whole")));
+    for part in ["1/2", "2/2"] {
+        succeeded(&extract(&format!("{encoder} --out parts --part {part}")));
+    }
+    let joined = extract("--join parts --out joined");
+    succeeded(&joined);
+    let said = String::from_utf8_lossy(&joined.stderr).into_owned();
+    assert!(said.contains("3 photos joined in"), "{said}");
+    assert!(said.contains("1 photos could not be read"), "{said}");
+    for file in ["store.json", "part-000000.safetensors", "unreadable.tsv"] {
+        let read =
+            |folder: &str| fs::read(place.at(folder).join("photos_store").join(file)).unwrap();
+        assert_eq!(read("joined"), read("whole"), "{file}");
+    }
+    refused(
+        &extract("--join whole --out other"),
+        &["no part of photos is here"],
+    );
+    fs::remove_dir_all(place.at("parts/photos-2-of-2_store")).unwrap();
+    refused(&extract("--join parts --out other"), &["2/2", "missing"]);
+    refused(&extract(&format!("{encoder} --out o --part 3/2")), &["3/2"]);
+    refused(
+        &extract(&format!("{encoder} --out o --part 1/9")),
+        &["at most 4 parts"],
+    );
+    refused(&extract("--out o"), &["--encoder"]);
+}

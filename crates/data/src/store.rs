@@ -14,6 +14,7 @@ mod padded;
 mod padded_writer;
 mod part;
 mod part_builder;
+mod share;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ pub use manifest::{BOXES, Element, FORMAT_VERSION, Manifest, Provenance, SIZES, 
 use padded::PaddedRows;
 pub use padded_writer::write_padded;
 pub use part_builder::Unreadable;
+pub use share::{Share, ShareOfList, Shares};
 pub use writer::{Finished, StoreWriter};
 
 /// The longest run of equal rows that counts as copies of one image, stored once for each caption.

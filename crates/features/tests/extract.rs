@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use uard_core::random::Draws;
 use uard_data::dataset::Split;
-use uard_data::store::{Element, FeatureStore, Finished, StoreWriter};
+use uard_data::store::{Element, FeatureStore, Finished, Share, Shares, StoreWriter};
 use uard_features::backbone::{
     Cells, Fit, GridBackbone, Photo, PhotoLimits, Preprocessing, ResNet, Stage, Truncated,
 };
@@ -102,6 +102,15 @@ impl<'a> Case<'a> {
         on_progress: &dyn Fn(Progress),
         stop: &AtomicBool,
     ) -> uard_features::Result<Extracted> {
+        self.run_share(None, on_progress, stop)
+    }
+
+    fn run_share(
+        &self,
+        share: Option<Share>,
+        on_progress: &dyn Fn(Progress),
+        stop: &AtomicBool,
+    ) -> uard_features::Result<Extracted> {
         let extraction = Extraction {
             encoder: self.encoder,
             name: "tiny",
@@ -110,7 +119,11 @@ impl<'a> Case<'a> {
             element: Element::F32,
         };
         let photos = self.photos.photos();
-        extraction.run(dev(self.out.path()), photos, on_progress, stop)
+        let place = StorePlace {
+            share,
+            ..dev(self.out.path())
+        };
+        extraction.run(place, photos, on_progress, stop)
     }
 
     /// Runs without being stopped.
@@ -134,7 +147,11 @@ impl<'a> Case<'a> {
 }
 
 fn dev(dir: &Path) -> StorePlace<'_> {
-    StorePlace { dir, split: "dev" }
+    StorePlace {
+        dir,
+        split: "dev",
+        share: None,
+    }
 }
 
 #[test]
@@ -349,7 +366,7 @@ fn a_store_has_one_writer_and_a_complete_store_is_not_locked() {
                 message.to_string().contains("is writing there"),
                 "{message}"
             );
-            assert!(StoreWriter::check_writable(case.out.path(), "dev").is_err());
+            assert!(StoreWriter::check_writable(&dev(case.out.path()).path()).is_err());
         }
     };
     case.run(&during, &AtomicBool::new(false)).unwrap();
@@ -365,11 +382,11 @@ fn a_store_has_one_writer_and_a_complete_store_is_not_locked() {
 #[test]
 fn checking_a_place_leaves_no_files_there() {
     let folder = tempfile::tempdir().unwrap();
-    StoreWriter::check_writable(folder.path(), "dev").unwrap();
+    StoreWriter::check_writable(&dev(folder.path()).path()).unwrap();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     let file = folder.path().join("file");
     fs::write(&file, b"").unwrap();
-    assert!(StoreWriter::check_writable(&file, "dev").is_err());
+    assert!(StoreWriter::check_writable(&dev(&file).path()).is_err());
 }
 
 #[test]
@@ -422,4 +439,27 @@ fn captions_of_unreadable_photos_are_left_out() {
     assert_eq!(read.ids, ["a.jpg", "c.jpg"]);
     let nothing = CaptionedPhotos::open(&photos).unwrap_err().to_string();
     assert!(nothing.contains("train_ids.txt"), "{nothing}");
+}
+
+#[test]
+fn shares_are_extracted_alone_and_joined_to_the_bytes_of_one_extraction() {
+    let (encoder, folder) = (encoder(48), folder());
+    let whole = Case::new(&encoder, folder.path());
+    whole.run_to_end();
+    let shared = Case::new(&encoder, folder.path());
+    let stop = AtomicBool::new(false);
+    for number in [3, 1, 2] {
+        let share: Share = format!("{number}/3").parse().unwrap();
+        let photos = share.range(whole.photos.photos().len()).len();
+        let on_progress = |progress: Progress| assert_eq!(progress.total, photos);
+        let extracted = shared.run_share(Some(share), &on_progress, &stop);
+        assert!(matches!(extracted.unwrap(), Extracted::Finished(_)));
+    }
+    let dir = shared.out.path();
+    let shares = Shares::open(&[dir.to_owned()], "dev").unwrap();
+    shares.join(dir, "dev", &mut |_| (), &stop).unwrap();
+    assert_eq!(shared.bytes(), whole.bytes());
+    let too_many = shared.run_share(Some("3/99".parse().unwrap()), &|_| (), &stop);
+    let message = too_many.unwrap_err().to_string();
+    assert!(message.contains("at most 9 parts"), "{message}");
 }

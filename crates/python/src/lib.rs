@@ -10,11 +10,13 @@
 
 mod arrays;
 mod batch;
+mod data;
 mod error;
 mod interrupt;
 mod learner;
 mod model;
 mod packed;
+mod photos;
 mod recall;
 mod search;
 
@@ -24,11 +26,15 @@ mod _uard {
     #[pymodule_export]
     use super::batch::Batch;
     #[pymodule_export]
+    use super::data::Split;
+    #[pymodule_export]
     use super::learner::{ThresholdLearner, threshold};
     #[pymodule_export]
     use super::model::{Index, Model};
     #[pymodule_export]
     use super::packed::{PackedRegions, PackedWords};
+    #[pymodule_export]
+    use super::photos::{Encoder, Indexer, PhotoList, adopt_indexes, join_stores};
     #[pymodule_export]
     use super::recall::recall;
     #[pymodule_export]

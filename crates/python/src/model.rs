@@ -42,6 +42,18 @@ impl Model {
         self.checkpoint.threshold(None)
     }
 
+    /// Width D of the joint space.
+    #[getter]
+    fn width(&self) -> usize {
+        self.model.joint_width()
+    }
+
+    /// A hash of its weights and settings.
+    #[getter]
+    fn identity(&self) -> PyResult<String> {
+        self.checkpoint.identity().or_exception()
+    }
+
     /// A search with the rule and the threshold that the model was trained with.
     #[pyo3(signature = (*, precision=None, engine="auto"))]
     fn search(&self, precision: Option<&str>, engine: &str) -> PyResult<Search> {
@@ -136,6 +148,16 @@ impl Index {
         Ok(Self {
             searcher: Mutex::new(searcher),
         })
+    }
+
+    /// How many photos it has.
+    fn __len__(&self) -> PyResult<usize> {
+        Ok(self.locked().index().size().or_exception()?.photos)
+    }
+
+    /// The paths of its photos, in the order of their numbers.
+    fn paths(&self) -> PyResult<Vec<PathBuf>> {
+        self.locked().index().paths().or_exception()
     }
 
     /// The best photos for a query, as `uard search --format json` prints them.

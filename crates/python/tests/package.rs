@@ -34,6 +34,7 @@ fn the_package_passes_its_tests() {
         .arg(manifest.join("tests"))
         .env("PYTHONPATH", folder.path())
         .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("RAY_USAGE_STATS_ENABLED", "0")
         .status();
     assert!(tests.unwrap().success(), "a test in Python failed");
 }

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,3 +72,81 @@ def test_the_command_reports_wrong_arguments(place):
     result = command(place, "serch")
     assert result.returncode == 2 and "serch" in result.stderr
     assert command(place, "--version").stdout.split()[1] == uard.__version__
+
+
+ENCODER = Path(__file__).parents[2] / "features/tests/goldens/transformers/dinov2"
+PHOTOS = ENCODER.parents[1] / "photos"
+
+
+def test_photos_are_encoded_from_paths_and_bytes_and_stored(tmp_path):
+    encoder = uard.Encoder("vision-transformer", ENCODER, regions="all")
+    paths = [PHOTOS / "rgb.jpg", PHOTOS / "grey.jpg"]
+    found = encoder.regions([*paths, paths[0].read_bytes(), b"no photo", tmp_path / "gone"])
+    assert found[0]["features"].shape == (16, encoder.width)
+    assert found[0]["boxes"].shape == (16, 4) and found[0]["width"] == 24
+    np.testing.assert_array_equal(found[2]["features"], found[0]["features"])
+    assert [bool(photo["error"]) for photo in found] == [False, False, False, True, True]
+
+    listed = tmp_path / "list.txt"
+    listed.write_text("".join(f"{path}\n" for path in paths))
+    photos = uard.PhotoList.open(listed)
+    assert photos.ids == [str(path) for path in paths]
+    counts = {"images": 1, "unreadable": 0}
+    for part in ["1/2", "2/2"]:
+        assert encoder.extract(photos, tmp_path, split="dev", part=part) == counts
+    joined = uard.join_stores([tmp_path], tmp_path, split="dev")
+    assert joined == {"images": 2, "unreadable": 0}
+    (tmp_path / "dev_caps.txt").write_text("one\ntwo\n")
+    split = uard.Split.open(tmp_path, "dev")
+    assert (len(split), split.captions, split.image_of_caption) == (2, ["one", "two"], [0, 1])
+    assert split.ids == photos.ids
+    for image, photo in zip(split.features(0, 2), found):
+        np.testing.assert_array_equal(image, photo["features"])
+    with pytest.raises(ValueError, match="the split has 2"):
+        split.features(1, 3)
+    for wrong in [{"regions": "7"}, {"matmul": "f64"}, {"regions": "x"}]:
+        with pytest.raises(ValueError):
+            uard.Encoder("resnet50", ENCODER, **wrong)
+    with pytest.raises(ValueError, match="split"):
+        encoder.extract(photos, tmp_path, split="../dev")
+
+
+def test_photos_are_indexed_by_a_model_in_memory_and_adopted(place, tmp_path):
+    captioned = tmp_path / "captioned"
+    captioned.mkdir()
+    (captioned / "photos").symlink_to(place / "data/images")
+    for split in ["train", "dev"]:
+        ids = (place / f"data/{split}_ids.txt").read_text().split()
+        (captioned / f"{split}_ids.txt").write_text("".join(f"{name}.png\n" for name in ids))
+        captions = (place / f"data/{split}_caps.txt").read_text()
+        (captioned / f"{split}_caps.txt").write_text(captions)
+    settings = {
+        "training.epochs": 1,
+        "images.encoder": "vision-transformer",
+        "images.weights": json.dumps([str(ENCODER)]),
+        "images.regions": "all",
+    }
+    settings = [part for key, value in settings.items() for part in ["--set", f"{key}={value}"]]
+    train = "train --config scenes --images captioned --run run".split()
+    result = command(tmp_path, *train, *settings)
+    assert result.returncode == 0, result.stderr
+
+    indexer = uard.Indexer(tmp_path / "run", precision="bf16")
+    photos = indexer.photos([place / "data/images"])
+    assert len(photos) == 160
+    for part, some in enumerate([photos[:5], photos[5:8]]):
+        counts = indexer.update(tmp_path / f"part-{part}", some)
+        assert counts["new"] == counts["photos"] == len(some)
+    counts = indexer.update(tmp_path / "part-0", photos[1:4], elsewhere="removed")
+    assert (counts["unchanged"], counts["removed"], counts["photos"]) == (3, 2, 3)
+    counts = uard.adopt_indexes(tmp_path / "all", [tmp_path / "part-0", tmp_path / "part-1"])
+    assert counts["new"] == counts["photos"] == 6
+    index = uard.Index.open(tmp_path / "all")
+    assert len(index) == 6 and index.paths() == photos[1:4] + photos[5:8]
+    assert len(index.search("a red circle")["results"]) == 6
+    with pytest.raises(ValueError, match="elsewhere"):
+        indexer.update(tmp_path / "part-0", photos, elsewhere="lost")
+    with pytest.raises(OSError, match="cannot open"):
+        indexer.update(tmp_path / "part-0", [tmp_path / "gone"])
+    with pytest.raises((OSError, ValueError)):
+        uard.Indexer(tmp_path / "no run")

@@ -86,6 +86,10 @@ pub struct QueryWordResult {
 pub struct PhotoResult {
     /// Its number in the index; none for a photo that is not in the index.
     pub id: Option<i64>,
+    /// Its place in the order of results, as `cursor`: fewest missing, fewest doubtful, then the highest
+    /// similarity. None for a photo that is not in the index.
+    #[schema(value_type = Option<String>)]
+    pub place: Option<Cursor>,
     /// Its file. In JSON, bytes that are not UTF-8 are replaced.
     #[serde(serialize_with = "lossy")]
     #[schema(value_type = String)]
@@ -205,6 +209,7 @@ mod tests {
     fn a_path_of_any_bytes_is_written_as_json() {
         let result = PhotoResult {
             id: Some(1),
+            place: None,
             path: std::ffi::OsString::from_vec(b"/p/\xff.jpg".to_vec()).into(),
             width: 640,
             height: 480,

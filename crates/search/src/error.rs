@@ -93,6 +93,26 @@ pub enum Error {
         /// The hash of the given model.
         found: String,
     },
+    /// An index to be adopted was not made as the index that adopts it.
+    #[error("{}: expected {what} {expected}, as of the index that adopts it, found {found}; index its photos again", path.display())]
+    OtherIndex {
+        /// The folder of the index to be adopted.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// That of the index that adopts it.
+        expected: String,
+        /// Its own.
+        found: String,
+    },
+    /// An index to be adopted is damaged.
+    #[error("{}: damaged: {damage}; mend it first, as `uard index --check` says", path.display())]
+    Damaged {
+        /// The folder.
+        path: PathBuf,
+        /// The first damage.
+        damage: String,
+    },
     /// The regions to be added are those of more or fewer photos.
     #[error(
         "expected the regions of {photos} photos, found those of {images}; give the regions of each photo, in the order of the photos"

@@ -353,6 +353,28 @@ impl Index {
         read().map_err(self.read_error())
     }
 
+    /// The size of a segment's file.
+    pub(crate) fn segment_bytes(&self, number: i64) -> Result<u64> {
+        let sql = "SELECT bytes FROM segments WHERE id = ?";
+        let bytes = self.database.query_row(sql, [number], |row| row.get(0));
+        bytes.map_err(self.read_error())
+    }
+
+    /// The paths of all photos, in the order of their numbers.
+    ///
+    /// # Errors
+    /// SQLite reports an error.
+    pub fn paths(&self) -> Result<Vec<PathBuf>> {
+        let read = || -> rusqlite::Result<_> {
+            let mut statement = self
+                .database
+                .prepare("SELECT path FROM photos ORDER BY id")?;
+            let rows = statement.query_map([], |row| Ok(row.get::<_, PathBytes>(0)?.into()))?;
+            rows.collect()
+        };
+        read().map_err(self.read_error())
+    }
+
     /// For `map_err`: the database could not be read.
     pub(crate) fn read_error(&self) -> impl FnOnce(rusqlite::Error) -> Error + use<> {
         Error::database(&self.folder.join(DATABASE), "read")

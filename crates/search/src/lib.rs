@@ -75,6 +75,7 @@
 //! # }
 //! ```
 
+mod adopt;
 pub mod answer;
 mod check;
 mod compact;
@@ -94,6 +95,7 @@ mod tests;
 mod writer;
 
 pub use self::exif::Exif;
+pub use adopt::AdoptionCounts;
 pub use check::Damage;
 pub use compact::CompactionCounts;
 pub use error::{Error, Result};

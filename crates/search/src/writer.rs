@@ -97,14 +97,23 @@ impl Writer {
     /// The number of images or boxes differs from that of photos or regions; the width is another
     /// one, or a number is not finite; the disk is full, or SQLite reports an error.
     pub fn add(&mut self, photos: &[NewPhoto], regions: &Regions) -> Result<Vec<PhotoId>> {
-        check_batch(photos, regions)?;
-        if photos.is_empty() {
-            return Ok(Vec::new());
-        }
         let model = self.index.model();
         let mut packed = PackedRegions::builder(model.width, model.precision)?;
         packed.push(regions)?;
-        let segment = self.write_segment(&packed.finish())?;
+        self.add_packed(photos, &packed.finish())
+    }
+
+    /// The same with packed regions.
+    pub(crate) fn add_packed(
+        &mut self,
+        photos: &[NewPhoto],
+        regions: &PackedRegions,
+    ) -> Result<Vec<PhotoId>> {
+        check_batch(photos, regions.counts())?;
+        if photos.is_empty() {
+            return Ok(Vec::new());
+        }
+        let segment = self.write_segment(regions)?;
         self.commit("add photos to", |transaction| {
             segment.insert(transaction)?;
             let add =
@@ -264,14 +273,14 @@ pub(crate) fn checksum(thumbnail: &[u8], boxes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-fn check_batch(photos: &[NewPhoto], regions: &Regions) -> Result<()> {
-    if photos.len() != regions.images() {
+fn check_batch(photos: &[NewPhoto], counts: &[usize]) -> Result<()> {
+    if photos.len() != counts.len() {
         return Err(Error::ImageCount {
             photos: photos.len(),
-            images: regions.images(),
+            images: counts.len(),
         });
     }
-    for (photo, &regions) in photos.iter().zip(regions.counts()) {
+    for (photo, &regions) in photos.iter().zip(counts) {
         if photo.preview.boxes.len() != regions {
             return Err(Error::BoxCount {
                 path: photo.file.path.clone(),

@@ -12,10 +12,11 @@ use uard_search::{Index, Writer};
 use super::extract::{matmul, photo_limits, truncated};
 use super::{Format, Outcome};
 use crate::exit::wrong;
+use crate::index::adopting;
 use crate::index::features::FeatureSource;
 use crate::index::model::{EncoderChoice, IndexModel, IndexOptions};
 use crate::index::paths::{IndexArgument, existing, resolved};
-use crate::index::photos::PhotoFolders;
+use crate::index::photos::{LazyEncoder, PhotoFolders};
 use crate::index::report;
 use crate::index::watching::FolderWatcher;
 use crate::interrupt;
@@ -26,7 +27,7 @@ use crate::terminal::{note, print};
 #[command(
     group(
         ArgGroup::new("task")
-            .args(["paths", "data", "check", "stats", "compact", "remove"])
+            .args(["paths", "data", "adopt", "check", "stats", "compact", "remove"])
             .required(true)
     ),
     group(ArgGroup::new("upkeep").args(["check", "stats", "compact", "remove"])),
@@ -41,7 +42,8 @@ use crate::terminal::{note, print};
     uard index ~/Pictures ~/Camera --watch\n  \
     uard index ~/Pictures --model runs/mine --index ~/indexes/mine --weights hf:timm/inception_v3.tf_in1k\n  \
     uard index --data data/scenes --split test --model runs/scenes --index scenes-index\n  \
-    uard index --stats --format json\n  \
+    uard index --adopt part-1 part-2 --index ~/indexes/mine\n  \
+  uard index --stats --format json\n  \
     uard index --check\n  \
     uard index --remove ~/Pictures/old"
 )]
@@ -94,6 +96,18 @@ pub struct Arguments {
     /// The folder of the pictures, named by id. Default: `images` in the data directory.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["paths", "upkeep"])]
     images: Option<PathBuf>,
+    /// Adds the photos of these indexes, which the same model made, without encoding them again. So several
+    /// processes or machines can each index a part. The adopted indexes can be removed then.
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 1..,
+        conflicts_with_all = [
+            "upkeep", "data", "paths", "model", "weights", "matmul", "precision", "longest_side",
+            "truncated", "watch"
+        ]
+    )]
+    adopt: Vec<PathBuf>,
     /// Reads the whole index and lists what is damaged, and how to mend it.
     #[arg(long)]
     check: bool,
@@ -128,6 +142,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     if !arguments.paths.is_empty() {
         return update_from_photos(arguments, &folder);
     }
+    if !arguments.adopt.is_empty() {
+        let updated = adopting::adopt(&folder, &arguments.adopt, interrupt::watch())?;
+        updated.print(&folder);
+        return Ok(updated.outcome());
+    }
     if arguments.check {
         report::print_check(&Index::open(&folder)?.check(), &folder)?;
     } else if arguments.stats {
@@ -143,14 +162,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
 fn update_from_photos(arguments: &Arguments, folder: &Path) -> anyhow::Result<Outcome> {
     let roots = arguments.paths.iter().map(|path| existing(path));
     let roots = roots.collect::<anyhow::Result<Vec<PathBuf>>>()?;
-    let encoder = EncoderChoice {
+    let mut encoder = LazyEncoder::from(EncoderChoice {
         weights: arguments.weights.clone(),
         matmul: arguments.matmul,
-    };
-    let mut photos = PhotoFolders {
+    });
+    let photos = PhotoFolders {
         model: IndexModel::open(options(arguments, folder.to_owned()))?,
-        encoder: encoder.into(),
         limits: photo_limits(arguments.longest_side, arguments.truncated),
+        stop: interrupt::watch(),
         roots,
     };
     // Started first, so that it sees what changes during the first update.
@@ -158,14 +177,14 @@ fn update_from_photos(arguments: &Arguments, folder: &Path) -> anyhow::Result<Ou
         .watch
         .then(|| FolderWatcher::start(&photos.roots, folder))
         .transpose()?;
-    let updated = photos.update()?;
+    let updated = photos.update(&mut encoder)?;
     updated.print(folder);
     updated.expect_photos()?;
     match (watcher, updated.outcome()) {
         (Some(watcher), Outcome::Done) => {
             note("waiting for changes; Ctrl-C ends");
             Ok(watcher.run(interrupt::watch(), || {
-                let updated = photos.update()?;
+                let updated = photos.update(&mut encoder)?;
                 if updated.has_changes() {
                     updated.print(folder);
                 }

@@ -15,7 +15,7 @@ use crate::exit;
 use crate::index::batch::NO_REGION;
 use crate::index::model::{EncoderChoice, IndexModel};
 use crate::index::paths::{IndexArgument, existing};
-use crate::index::photos::PhotoFolders;
+use crate::index::photos::{LazyEncoder, PhotoFolders};
 use crate::index::query_photo::QueryEncoder;
 use crate::interrupt;
 use crate::terminal::{note, print};
@@ -130,17 +130,20 @@ fn update(paths: &[PathBuf], folder: &Path) -> anyhow::Result<Option<IndexUpdate
         return Ok(None);
     }
     let roots = paths.iter().map(|path| existing(path));
-    let photos = Mutex::new(PhotoFolders {
+    let photos = PhotoFolders {
         roots: roots.collect::<anyhow::Result<_>>()?,
         model: IndexModel::of_index(folder)?,
-        encoder: EncoderChoice::default().into(),
         limits: PhotoLimits::default(),
-    });
+        stop: interrupt::watch(),
+    };
+    let encoder = Mutex::new(LazyEncoder::from(EncoderChoice::default()));
     let folder = folder.to_owned();
     Ok(Some(Arc::new(move || {
         // An update that panicked has written only whole photos.
-        let mut photos = photos.lock().unwrap_or_else(PoisonError::into_inner);
-        let updated = photos.update().map_err(|error| exit::message(&error))?;
+        let mut encoder = encoder.lock().unwrap_or_else(PoisonError::into_inner);
+        let updated = photos
+            .update(&mut encoder)
+            .map_err(|error| exit::message(&error))?;
         updated.print(&folder);
         Ok(())
     })))

@@ -2,6 +2,7 @@
 //! what must be encoded.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use uard_features::backbone::PhotoLimits;
@@ -13,25 +14,25 @@ use super::model::{EncoderChoice, IndexModel, LoadedEncoder, expect_encoder};
 use super::photo;
 use super::report::{Changes, Updated};
 use crate::exit::wrong;
-use crate::interrupt;
 use crate::terminal::{bar_of_photos, photos_a_second};
 
 /// How many problems of a scan an error quotes.
 const QUOTED: usize = 3;
 
 /// Folders of photos, and the index that they are kept in.
-pub struct PhotoFolders {
+pub struct PhotoFolders<'a> {
     /// The folders and single photos, as [`existing`](super::paths::existing) paths.
     pub roots: Vec<PathBuf>,
     /// The model of the index.
     pub model: IndexModel,
-    /// The encoder of photos.
-    pub encoder: LazyEncoder,
     /// Which photos are decoded.
     pub limits: PhotoLimits,
+    /// Ends the update after the batch that is being encoded, when it is set.
+    pub stop: &'a AtomicBool,
 }
 
-/// An encoder that is loaded when the first photo needs it.
+/// The encoder of photos of a model, which is loaded when the first photo needs it. It is used with one model
+/// only.
 pub struct LazyEncoder {
     choice: EncoderChoice,
     loaded: Option<LoadedEncoder>,
@@ -50,25 +51,26 @@ impl From<EncoderChoice> for LazyEncoder {
 #[derive(Default)]
 struct EncodedFiles {
     written: WrittenCounts,
-    /// Files that Ctrl-C left for the next update.
+    /// Files that are left for the next update, because this one was stopped.
     remaining: usize,
     /// The speed in words.
     speed: String,
 }
 
-impl PhotoFolders {
+impl PhotoFolders<'_> {
     /// Makes the index equal to the folders. An index that does not exist is created.
     ///
-    /// After Ctrl-C the photos that were encoded are written.
-    pub fn update(&mut self) -> anyhow::Result<Updated> {
+    /// When it is stopped, the photos that were encoded are written.
+    pub fn update(&self, encoder: &mut LazyEncoder) -> anyhow::Result<Updated> {
         let scan = self.scan()?;
-        let mut writer = self.writer()?;
+        let name = || Ok(encoder.load(&self.model, &self.roots)?.name.clone());
+        let mut writer = self.model.writer(name)?;
         let plan = writer.index().plan(&scan)?;
         let removed = apply_moves(&plan, &mut writer)?;
         let files = [plan.new, plan.changed].concat();
         let encoded = match files.is_empty() {
             true => EncodedFiles::default(),
-            false => self.encode(&files, &mut writer)?,
+            false => self.encode(encoder, &files, &mut writer)?,
         };
         let mut unreadable = writer.index().unreadable()?;
         let is_given = |path: &Path| self.roots.iter().any(|root| path.starts_with(root));
@@ -117,18 +119,13 @@ impl PhotoFolders {
         Ok(scan)
     }
 
-    fn writer(&mut self) -> anyhow::Result<Writer> {
-        let Self {
-            model,
-            encoder,
-            roots,
-            ..
-        } = self;
-        model.writer(|| Ok(encoder.load(model, roots)?.name.clone()))
-    }
-
-    fn encode(&mut self, files: &[PhotoFile], writer: &mut Writer) -> anyhow::Result<EncodedFiles> {
-        let encoder = self.encoder.load(&self.model, &self.roots)?;
+    fn encode(
+        &self,
+        encoder: &mut LazyEncoder,
+        files: &[PhotoFile],
+        writer: &mut Writer,
+    ) -> anyhow::Result<EncodedFiles> {
+        let encoder = encoder.load(&self.model, &self.roots)?;
         expect_encoder(writer.index(), self.model.folder(), &encoder.name)?;
         encoder.choice.remember(self.model.folder())?;
         let bar = bar_of_photos(files.len(), "indexing");
@@ -137,7 +134,7 @@ impl PhotoFolders {
         let mut done = 0;
         let encoding = Encoding {
             encoder: encoder.network.as_ref(),
-            stop: interrupt::watch(),
+            stop: self.stop,
         };
         let limits = self.limits;
         let decode = |file: &PhotoFile| photo::read(&file.path, limits);

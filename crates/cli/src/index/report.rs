@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use indicatif::HumanBytes;
+use serde::Serialize;
 use serde_json::json;
 use uard_search::{CompactionCounts, Damage, Index, ScanProblem, UnreadablePhoto};
 
@@ -19,7 +20,7 @@ const LISTED: usize = 20;
 const LISTED_PHOTOS: usize = 5;
 
 /// What an update changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Changes {
     /// Photos that were added.
     pub new: usize,
@@ -42,7 +43,7 @@ pub struct Updated {
     pub changes: Changes,
     /// Photos in the index now.
     pub photos: usize,
-    /// Photos that Ctrl-C left for the next update.
+    /// Photos, or adopted indexes, that are left for the next call, because this one was stopped.
     pub remaining: usize,
     /// How fast photos were encoded, in words; empty if none was.
     pub speed: String,

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Context;
-use uard_data::store::{Element, FeatureStore, StoreWriter};
+use uard_data::store::{Element, FeatureStore, StoreWriter, store_path};
 use uard_features::backbone::PhotoLimits;
-use uard_features::extract::{CaptionedPhotos, EncoderOptions, Extraction};
+use uard_features::extract::{CaptionedPhotos, EncoderOptions, Extraction, StorePlace};
 use uard_model::config::ImagesConfig;
 
 use super::plan::DataDirectory;
@@ -23,7 +23,7 @@ pub fn extracted(folder: &Path, config: &ImagesConfig) -> anyhow::Result<Option<
     };
     let data = Path::new("data").join(data_name(folder, config)?);
     for split in &captioned.splits {
-        StoreWriter::check_writable(&data, &split.name)?;
+        StoreWriter::check_writable(&store_path(&data, &split.name))?;
     }
     let weights = weights_of_encoder(config, folder)?;
     let encoder = options.open(&weights)?;
@@ -35,7 +35,12 @@ pub fn extracted(folder: &Path, config: &ImagesConfig) -> anyhow::Result<Option<
         element: Element::F32,
     };
     for split in &captioned.splits {
-        if extract(&extraction, &data, &split.name, &split.list)? == Outcome::Stopped {
+        let place = StorePlace {
+            dir: &data,
+            split: &split.name,
+            share: None,
+        };
+        if extract(&extraction, place, &split.list)? == Outcome::Stopped {
             return Ok(None);
         }
         let store = FeatureStore::open(&data, &split.name)?;

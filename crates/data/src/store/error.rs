@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::entry::Size;
+use super::share::Share;
 
 /// Why a feature store cannot be read or written, with what was expected and found.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +95,53 @@ pub enum StoreError {
         /// The first unreadable entries, with their reasons.
         first: Vec<String>,
     },
+    /// A text that is not a share.
+    #[error(
+        "`{found}` is not a part of a list; expected a number and how many parts there are, as in 3/16"
+    )]
+    Share {
+        /// The text.
+        found: String,
+    },
+    /// A list that cannot be cut into so many shares.
+    #[error("part {share}: the list has {entries} entries, so it can have at most {entries} parts")]
+    MoreSharesThanEntries {
+        /// The share.
+        share: Share,
+        /// The number of entries.
+        entries: usize,
+    },
+    /// No shares, or not all of them.
+    #[error("{}: {}", folders(dirs), match missing[..] {
+        [] => format!("no part of {split} is here; `uard extract --part 1/N --split {split}` writes one"),
+        _ => format!("parts of {split} are missing: {}; extract them first, or name their folders too", missing.join(", ")),
+    })]
+    MissingShares {
+        /// The folders that were searched.
+        dirs: Vec<PathBuf>,
+        /// The split.
+        split: String,
+        /// The missing shares.
+        missing: Vec<String>,
+    },
+    /// Two stores that are the same share, or of different cuts of a list.
+    #[error("{} and {}: expected each part once, and all parts of one list; remove the one that is too many", first.display(), other.display())]
+    ClashingShares {
+        /// The one store.
+        first: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
+    /// A share of another list than the first.
+    #[error("{}: expected part {share} of the list that {} is a part of; extract it again", path.display(), first.display())]
+    ShareOfOtherList {
+        /// The store.
+        path: PathBuf,
+        /// The share that its name says.
+        share: Share,
+        /// The first share.
+        first: PathBuf,
+    },
     /// An image that cannot be stored.
     #[error("image `{id}`: {problem}")]
     Entry {
@@ -113,6 +161,11 @@ fn listed(store: &Path, first: &[String]) -> String {
             format!(", all listed in {}: {}", list.display(), first.join("; "))
         }
     }
+}
+
+fn folders(dirs: &[PathBuf]) -> String {
+    let names: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+    names.join(", ")
 }
 
 /// The outcome of checking an image before it is stored.

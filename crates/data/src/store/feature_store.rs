@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use safetensors::tensor::Dtype;
 
-use super::entry::{Column, Size};
+use super::entry::{Column, Entry, Size};
 use super::error::StoreError;
 use super::manifest::{BOXES, Manifest, SIZES, StoreFile};
 use super::part::{Part, damaged};
-use super::part_builder::{REGIONS, Unreadable};
+use super::part_builder::{ListEntry, REGIONS, Unreadable};
+use super::share::{Share, ShareOfList};
 use crate::npy::ElementType;
 use crate::npy::NpyError;
 use crate::{Error, Result};
@@ -32,6 +33,7 @@ pub(super) fn part_path(store: &Path, part: usize) -> PathBuf {
 pub struct FeatureStore {
     path: PathBuf,
     manifest: Manifest,
+    share: Option<ShareOfList>,
     parts: Vec<Part>,
     /// The first image of each part.
     firsts: Vec<usize>,
@@ -47,6 +49,19 @@ impl FeatureStore {
     /// # Errors
     /// A missing store; one that is not complete; a part that is missing, damaged, or of another store.
     pub fn open(dir: &Path, split: &str) -> Result<Self> {
+        let store = Self::open_share(dir, split)?;
+        match store.images {
+            0 => Err(Error::Store(StoreError::Empty {
+                unreadable: store.unreadable().count(),
+                first: Vec::new(),
+                path: store.path,
+            })),
+            _ => Ok(store),
+        }
+    }
+
+    /// The same for a share of a list, which may have no image.
+    pub(super) fn open_share(dir: &Path, split: &str) -> Result<Self> {
         let path = store_path(dir, split);
         let file = StoreFile::read(&path)?;
         if !file.complete {
@@ -75,6 +90,7 @@ impl FeatureStore {
             most_regions: parts.iter().filter_map(counts).max().unwrap_or_default(),
             path,
             manifest: file.manifest,
+            share: file.share,
             parts,
             firsts,
             images,
@@ -120,6 +136,35 @@ impl FeatureStore {
     /// The entries of the list that have no features, in order.
     pub fn unreadable(&self) -> impl Iterator<Item = &Unreadable> {
         self.parts.iter().flat_map(|part| &part.header.unreadable)
+    }
+
+    /// The number of entries of the list, unreadable ones included.
+    pub(super) fn entries(&self) -> usize {
+        self.parts.iter().map(|part| part.header.entries()).sum()
+    }
+
+    /// Checks that the store is a share of the same list as another, of one extraction.
+    pub(super) fn expect_share(&self, share: Share, first: &Self) -> Result<()> {
+        let list = |store: &Self| store.share.as_ref().map(|it| it.list_sha256.clone());
+        if self.share.as_ref().map(|it| it.share) != Some(share) || list(self) != list(first) {
+            return Err(Error::Store(StoreError::ShareOfOtherList {
+                path: self.path.clone(),
+                share,
+                first: first.path.clone(),
+            }));
+        }
+        let begun = |store: &Self| StoreFile::begun(&store.manifest, None);
+        begun(self).check_continues(&self.path, &begun(first))
+    }
+
+    /// The entries of the list: the id, and the image or the reason why there is none.
+    pub(super) fn list(&self) -> impl Iterator<Item = (&str, std::result::Result<usize, &str>)> {
+        let mut images = 0..self.images;
+        let entries = self.parts.iter().flat_map(|part| part.header.list());
+        entries.filter_map(move |entry| match entry {
+            ListEntry::Image(id) => Some((id, Ok(images.next()?))),
+            ListEntry::Unreadable(entry) => Some((entry.id.as_str(), Err(entry.reason.as_str()))),
+        })
     }
 
     /// The number of regions of an image.
@@ -185,6 +230,28 @@ impl FeatureStore {
             Dtype::I64 => Column::Integers(numbers(bytes, i64::from_le_bytes)),
             _ => Column::Reals(numbers(bytes, f32::from_le_bytes)),
         }))
+    }
+
+    /// An image with all its columns.
+    ///
+    /// # Errors
+    /// An image that does not exist; a damaged part.
+    pub(super) fn entry(&self, image: usize) -> Result<Entry> {
+        let (part, place) = self.verified(image)?;
+        let bytes = self.feature_bytes(image)?;
+        let mut features = vec![0.0; bytes.len() / self.element().size()];
+        self.element().convert(bytes, &mut features);
+        let extras = self.manifest.extras().filter_map(|name| {
+            let column = self.extra(name, image).transpose()?;
+            Some(column.map(|column| (name.to_owned(), column)))
+        });
+        Ok(Entry {
+            id: part.header.ids[place].clone(),
+            size: self.size(image)?,
+            boxes: self.boxes(image)?,
+            features,
+            extras: extras.collect::<Result<_>>()?,
+        })
     }
 
     /// Reads every byte and compares each part with its digest.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::error::StoreError;
 use super::part_builder::{COUNTS, REGIONS};
+use super::share::ShareOfList;
 use crate::npy::ElementType;
 use uard_files::FileError;
 
@@ -165,6 +166,9 @@ pub struct Source {
 pub(super) struct StoreFile {
     pub(super) format_version: u32,
     pub(super) manifest: Manifest,
+    /// The share of a list that the store holds; none if it holds a whole list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) share: Option<ShareOfList>,
     /// Whether all parts are written.
     pub(super) complete: bool,
     /// The number of stored images; 0 until complete.
@@ -180,10 +184,11 @@ struct Version {
 }
 
 impl StoreFile {
-    pub(super) fn begun(manifest: &Manifest) -> Self {
+    pub(super) fn begun(manifest: &Manifest, share: Option<&ShareOfList>) -> Self {
         Self {
             format_version: FORMAT_VERSION,
             manifest: manifest.clone(),
+            share: share.cloned(),
             complete: false,
             images: 0,
             parts: Vec::new(),
@@ -213,7 +218,8 @@ impl StoreFile {
         }
         let file: Self = serde_json::from_slice(&bytes).map_err(other)?;
         file.manifest.check(&path)?;
-        if file.complete && (file.images == 0 || file.parts.is_empty()) {
+        let has_images = file.images > 0 || file.share.is_some();
+        if file.complete && !(has_images && !file.parts.is_empty()) {
             let cause = "a complete store has images and parts";
             return Err(Error::Store(StoreError::Manifest { path, cause }));
         }
@@ -231,16 +237,21 @@ impl StoreFile {
         uard_files::write(&path, text).map_err(Error::io(&path, "write"))
     }
 
-    /// Refuses to continue with another manifest, and names the first key at which they differ.
-    pub(super) fn check_continues(&self, store: &Path, given: &Manifest) -> Result<()> {
-        let value = |manifest: &Manifest| {
-            serde_json::to_value(manifest).map_err(|source| FileError::Json {
+    /// Refuses to continue with another manifest or share, and names the first key at which they differ.
+    pub(super) fn check_continues(&self, store: &Path, given: &Self) -> Result<()> {
+        let value = |file: &Self| {
+            let value = serde_json::to_value(&file.manifest);
+            let value = value.and_then(|mut value| {
+                value["part"] = serde_json::to_value(&file.share)?;
+                Ok(value)
+            });
+            value.map_err(|source| FileError::Json {
                 path: Self::path(store),
                 expected: "a manifest that JSON can hold",
                 source,
             })
         };
-        match difference("", &value(&self.manifest)?, &value(given)?) {
+        match difference("", &value(self)?, &value(given)?) {
             None => Ok(()),
             Some((key, stored, given)) => Err(Error::Store(StoreError::OtherManifest {
                 path: Self::path(store),

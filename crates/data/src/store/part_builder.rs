@@ -48,17 +48,36 @@ pub struct Unreadable {
     pub reason: String,
 }
 
+/// An entry of a list.
+pub(super) enum ListEntry<'a> {
+    /// An image with features, by its id.
+    Image(&'a str),
+    /// An entry without features.
+    Unreadable(&'a Unreadable),
+}
+
+impl<'a> ListEntry<'a> {
+    /// The entry's id.
+    pub(super) fn id(&self) -> &'a str {
+        match self {
+            Self::Image(id) => id,
+            Self::Unreadable(entry) => &entry.id,
+        }
+    }
+}
+
 impl PartHeader {
     /// The number of entries of the list that the part covers.
     pub(super) fn entries(&self) -> usize {
         self.ids.len() + self.unreadable.len()
     }
 
-    /// The ids of all entries in the order of the list.
-    pub(super) fn list(&self) -> Vec<&str> {
-        let mut list: Vec<&str> = self.ids.iter().map(String::as_str).collect();
+    /// All entries in the order of the list.
+    pub(super) fn list(&self) -> Vec<ListEntry<'_>> {
+        let images = self.ids.iter().map(|id| ListEntry::Image(id));
+        let mut list: Vec<ListEntry<'_>> = images.collect();
         for entry in &self.unreadable {
-            list.insert(entry.place.min(list.len()), &entry.id);
+            list.insert(entry.place.min(list.len()), ListEntry::Unreadable(entry));
         }
         list
     }

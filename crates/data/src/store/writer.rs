@@ -15,6 +15,7 @@ use super::feature_store::{part_path, store_path};
 use super::manifest::{Manifest, StoreFile};
 use super::part::Part;
 use super::part_builder::{PartBuilder, PartHeader};
+use super::share::ShareOfList;
 use crate::{Error, Result};
 
 /// The file that lists the entries without features.
@@ -93,20 +94,38 @@ impl StoreWriter {
         split: &str,
         manifest: &Manifest,
     ) -> Result<(Self, usize)> {
-        let path = store_path(dir, split);
+        Self::begin(&store_path(dir, split), StoreFile::begun(manifest, None))
+    }
+
+    /// The same for a share of a list, in a store of its own: `DIR/{split}-3-of-16_store`. Without an image
+    /// it can be finished too.
+    ///
+    /// # Errors
+    /// Those of [`create_or_continue`](Self::create_or_continue).
+    pub fn create_or_continue_share(
+        dir: &Path,
+        split: &str,
+        manifest: &Manifest,
+        share: &ShareOfList,
+    ) -> Result<(Self, usize)> {
+        let path = store_path(dir, &share.share.split(split));
+        Self::begin(&path, StoreFile::begun(manifest, Some(share)))
+    }
+
+    fn begin(path: &Path, begun: StoreFile) -> Result<(Self, usize)> {
+        let path = path.to_owned();
         let lock = lock(&path)?;
         let file = match StoreFile::path(&path).exists() {
             true => StoreFile::read(&path)?,
             false => {
-                let file = StoreFile::begun(manifest);
-                file.write(&path)?;
-                file
+                begun.write(&path)?;
+                begun.clone()
             }
         };
-        file.check_continues(&path, manifest)?;
+        file.check_continues(&path, &begun)?;
         let written = whole_parts(&path, &file)?;
         let lists = written.iter().flat_map(PartHeader::list);
-        let stored: Vec<String> = lists.map(str::to_owned).collect();
+        let stored: Vec<String> = lists.map(|entry| entry.id().to_owned()).collect();
         let positions = stored.iter().cloned().zip(0..).collect();
         let writer = Self {
             part: PartBuilder::new(written.len(), &file.manifest),
@@ -126,11 +145,10 @@ impl StoreWriter {
     ///
     /// # Errors
     /// Another process that writes the store; a directory that cannot be written.
-    pub fn check_writable(dir: &Path, split: &str) -> Result<()> {
-        let path = store_path(dir, split);
-        drop(lock(&path)?);
+    pub fn check_writable(store: &Path) -> Result<()> {
+        drop(lock(store)?);
         // Removes the directory only if it is empty, that is, if the lock created it.
-        let _ = std::fs::remove_dir(&path);
+        let _ = std::fs::remove_dir(store);
         Ok(())
     }
 
@@ -211,7 +229,7 @@ impl StoreWriter {
         if !self.file.complete && unreadable > 0 {
             self.write_unreadable()?;
         }
-        if images == 0 {
+        if images == 0 && self.file.share.is_none() {
             let entries = self.written.iter().flat_map(|part| &part.unreadable);
             let first = entries.map(|entry| format!("{}: {}", entry.id, entry.reason));
             return Err(Error::Store(StoreError::Empty {

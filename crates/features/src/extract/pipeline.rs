@@ -1,6 +1,6 @@
 //! The extraction: the regions of listed photos are stored in the order of the list.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
@@ -8,7 +8,8 @@ use serde_json::json;
 use super::{Decoded, Encoded, EncodedRegions, Encoding, ListedPhoto, PhotoEncoder};
 use crate::backbone::{Photo, PhotoLimits, Truncated, VisionError};
 use uard_data::store::{
-    BOXES, Element, Entry, Finished, Manifest, Provenance, SIZES, StoreError, StoreWriter,
+    BOXES, Element, Entry, Finished, Manifest, Provenance, SIZES, Share, StoreError, StoreWriter,
+    store_path,
 };
 use uard_files::FileError;
 use uard_hub::weights::{file_of, sha256};
@@ -36,7 +37,7 @@ pub struct Progress {
     pub done: usize,
     /// Of these, the photos that an earlier call stored or listed.
     pub before: usize,
-    /// All photos of the list.
+    /// All photos of the list, or of the share of it that is stored.
     pub total: usize,
 }
 
@@ -50,17 +51,29 @@ pub enum Extracted {
     Stopped,
 }
 
-/// Where a feature store is: `{dir}/{split}_store`.
+/// Where a feature store is: `{dir}/{split}_store`, or `{dir}/{split}-3-of-16_store` for a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StorePlace<'a> {
     /// The data directory.
     pub dir: &'a Path,
     /// The split.
     pub split: &'a str,
+    /// The share of the list that is stored; none for the whole list.
+    pub share: Option<Share>,
+}
+
+impl StorePlace<'_> {
+    /// The folder of the store.
+    pub fn path(&self) -> PathBuf {
+        match self.share {
+            None => store_path(self.dir, self.split),
+            Some(share) => store_path(self.dir, &share.split(self.split)),
+        }
+    }
 }
 
 impl Extraction<'_> {
-    /// Stores the regions of photos, or continues a store that an earlier call began.
+    /// Stores the regions of photos, or of a share of them, or continues a store that an earlier call began.
     ///
     /// Photos that cannot be read are listed in the store with the reason. The bytes of the store
     /// do not depend on the number of threads, nor on whether extraction was stopped and continued.
@@ -76,7 +89,20 @@ impl Extraction<'_> {
         stop: &AtomicBool,
     ) -> Result<Extracted> {
         let manifest = self.manifest()?;
-        let (mut writer, _) = StoreWriter::create_or_continue(place.dir, place.split, &manifest)?;
+        let (dir, split) = (place.dir, place.split);
+        let (mut writer, photos) = match place.share {
+            None => {
+                let (writer, _) = StoreWriter::create_or_continue(dir, split, &manifest)?;
+                (writer, photos)
+            }
+            Some(share) => {
+                let ids = photos.iter().map(|photo| photo.id.as_str());
+                let (range, share) = share.of_list(ids)?;
+                let (writer, _) =
+                    StoreWriter::create_or_continue_share(dir, split, &manifest, &share)?;
+                (writer, &photos[range])
+            }
+        };
         let mut before = 0;
         while before < photos.len() && writer.already_has(&photos[before].id)? {
             before += 1;

@@ -328,6 +328,7 @@ impl Judge {
         Ok(PhotoResult {
             words: found.collect(),
             id: shown.id,
+            place: shown.id.map(|_| photo.cursor()),
             path: shown.path,
             width: shown.width,
             height: shown.height,

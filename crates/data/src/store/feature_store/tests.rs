@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -10,7 +11,8 @@ use super::*;
 use crate::dataset::Split;
 use crate::npy::{write_f32, write_i64};
 use crate::store::{
-    Boxes, Element, Entry, Finished, Provenance, RegionStore, Source, StoreWriter, features_path,
+    Boxes, Element, Entry, Finished, Provenance, RegionStore, Shares, Source, StoreWriter,
+    features_path,
 };
 
 const WIDTH: usize = 3;
@@ -231,7 +233,7 @@ fn short_last_part_of_an_unfinished_store_is_written_again() {
     let whole = written(Element::F32);
     let dir = written(Element::F32);
     let path = StoreFile::path(&store_path(dir.path(), "dev"));
-    StoreFile::begun(&manifest(Element::F32))
+    StoreFile::begun(&manifest(Element::F32), None)
         .write(&store_path(dir.path(), "dev"))
         .unwrap();
     assert!(fs::read(&path).unwrap() != files(&whole)["store.json"]);
@@ -496,4 +498,105 @@ fn store_without_images_cannot_be_finished() {
         writer.finish(),
         &["no image could be stored; 3 were unreadable"],
     );
+}
+
+/// Writes one share of the list, whose images are those of `list`.
+fn write_share(dir: &Path, manifest: &Manifest, share: &str, list: &[String]) -> Result<Finished> {
+    let (range, record) = share
+        .parse::<Share>()?
+        .of_list(list.iter().map(String::as_str))?;
+    let (mut writer, _) = StoreWriter::create_or_continue_share(dir, "dev", manifest, &record)?;
+    for n in range {
+        match is_readable(n) {
+            true => writer.add(entry(n))?,
+            false => writer.skip(&list[n], "no\tpicture")?,
+        }
+    }
+    writer.finish()
+}
+
+fn list() -> Vec<String> {
+    (0..LIST).map(|n| format!("image {n}")).collect()
+}
+
+fn written_shares(manifest: &Manifest, of: usize) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for number in 1..=of {
+        write_share(dir.path(), manifest, &format!("{number}/{of}"), &list()).unwrap();
+    }
+    dir
+}
+
+fn join(shares: &TempDir, to: &TempDir, most: usize) -> Result<Option<Finished>> {
+    let stop = AtomicBool::new(false);
+    let shares = Shares::open(&[shares.path().to_owned()], "dev")?;
+    assert_eq!(shares.entries(), LIST);
+    let mut on_entries = |written| stop.store(written >= most, Ordering::Relaxed);
+    shares.join(to.path(), "dev", &mut on_entries, &stop)
+}
+
+#[test]
+fn joined_shares_have_the_bytes_of_one_store() {
+    for element in [Element::F32, Element::F16] {
+        // With as many shares as entries, some have no image.
+        for of in [1, 2, 4, LIST] {
+            let shares = written_shares(&manifest(element), of);
+            let joined = tempfile::tempdir().unwrap();
+            assert_eq!(join(&shares, &joined, 5).unwrap(), None);
+            let finished = join(&shares, &joined, usize::MAX).unwrap().unwrap();
+            assert_eq!(finished.images, 7);
+            assert_eq!(files(&joined), files(&written(element)));
+        }
+    }
+}
+
+#[test]
+fn a_share_is_a_store_unless_it_has_no_image() {
+    let shares = written_shares(&manifest(Element::F32), LIST);
+    let third = FeatureStore::open(shares.path(), "dev-3-of-11").unwrap();
+    assert_eq!(third.ids().collect::<Vec<_>>(), ["image 2"]);
+    let fifth = FeatureStore::open(shares.path(), "dev-5-of-11");
+    assert_refused(fifth, &["dev-5-of-11_store", "no image could be stored"]);
+}
+
+#[test]
+fn shares_that_do_not_belong_together_are_refused() {
+    let manifest = manifest(Element::F32);
+    let joined = tempfile::tempdir().unwrap();
+    let shares = tempfile::tempdir().unwrap();
+    assert_refused(join(&shares, &joined, 0), &["no part of dev is here"]);
+    write_share(shares.path(), &manifest, "1/3", &list()).unwrap();
+    assert_refused(join(&shares, &joined, 0), &["2/3, 3/3", "missing"]);
+    let mut other = list();
+    other[0] = "another".to_owned();
+    for (share, list) in [("2/3", &list()), ("3/3", &other)] {
+        write_share(shares.path(), &manifest, share, list).unwrap();
+    }
+    assert_refused(join(&shares, &joined, 0), &["dev-3-of-3", "list"]);
+    fs::remove_dir_all(shares.path().join("dev-3-of-3_store")).unwrap();
+    let settings = Manifest {
+        provenance: extracted("other"),
+        ..manifest.clone()
+    };
+    write_share(shares.path(), &settings, "3/3", &list()).unwrap();
+    assert_refused(join(&shares, &joined, 0), &["provenance.encoder"]);
+    write_share(shares.path(), &manifest, "1/2", &list()).unwrap();
+    assert_refused(join(&shares, &joined, 0), &["dev-1-of-2", "dev-1-of-3"]);
+    assert!(!store_path(joined.path(), "dev").exists());
+}
+
+#[test]
+fn a_share_is_not_continued_with_another_list() {
+    let manifest = manifest(Element::F32);
+    let dir = tempfile::tempdir().unwrap();
+    write_share(dir.path(), &manifest, "1/2", &list()).unwrap();
+    let mut other = list();
+    other.push("one more".to_owned());
+    let (_, record) = "1/2"
+        .parse::<Share>()
+        .unwrap()
+        .of_list(other.iter().map(String::as_str))
+        .unwrap();
+    let begun = StoreWriter::create_or_continue_share(dir.path(), "dev", &manifest, &record);
+    assert_refused(begun, &["part.list_sha256"]);
 }
