@@ -31,7 +31,7 @@ use clap::Parser;
 
 use commands::{Arguments, Outcome};
 pub use index::adopting::adopt;
-pub use index::model::{EncoderChoice, IndexModel, IndexOptions};
+pub use index::model::{EncoderChoice, IndexModel, IndexOptions, LoadedEncoder};
 pub use index::photos::{LazyEncoder, PhotoFolders};
 pub use index::report::{Changes, Updated};
 

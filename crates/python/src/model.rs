@@ -1,19 +1,21 @@
 //! Trained models and indexes of photos.
 
-use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
 use pyo3::prelude::*;
 use pythonize::pythonize;
+use uard_cli::{EncoderChoice, LoadedEncoder};
 use uard_model::{CAPTIONS_AT_ONCE, Checkpoint, ImageFeatures};
 use uard_search::{QueryPhoto, SearchRequest, Searcher};
 
-use crate::arrays;
-use crate::error::OrException;
+use crate::arrays::{self, Slices};
+use crate::error::{OrException, wrong};
 use crate::interrupt::stoppable;
+use crate::photos::{self, GivenPhoto};
 use crate::search::Search;
 
 /// A trained model, read from a run or checkpoint.
@@ -21,19 +23,32 @@ use crate::search::Search;
 pub struct Model {
     model: uard_model::Model,
     checkpoint: Checkpoint,
+    choice: EncoderChoice,
+    /// Loaded when the first photo needs it.
+    encoder: Mutex<Option<LoadedEncoder>>,
 }
 
 #[pymethods]
 impl Model {
-    /// Reads a run, of which the best checkpoint is taken, or a checkpoint.
+    /// Reads a run, of which the best checkpoint is taken, or a checkpoint. `weights` are those of the network
+    /// for photos, instead of those that the configuration names: a file, a folder, or "hf:OWNER/NAME".
     #[staticmethod]
-    fn load(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let (checkpoint, model) = py.detach(|| {
+    #[pyo3(signature = (path, *, weights=None))]
+    fn load(py: Python<'_>, path: PathBuf, weights: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let choice = EncoderChoice {
+            weights: weights.map(photos::source).transpose()?,
+            matmul: None,
+        };
+        py.detach(|| {
             let checkpoint = Checkpoint::open(&path).or_exception()?;
             let model = checkpoint.model(&Device::Cpu).or_exception()?;
-            PyResult::Ok((checkpoint, model.frozen().or_exception()?))
-        })?;
-        Ok(Self { model, checkpoint })
+            Ok(Self {
+                model: model.frozen().or_exception()?,
+                checkpoint,
+                choice,
+                encoder: Mutex::default(),
+            })
+        })
     }
 
     /// The learned threshold.
@@ -60,23 +75,25 @@ impl Model {
         Search::of(*self.model.matcher(), self.threshold(), precision, engine)
     }
 
-    /// Encodes features of images, as `uard extract` writes them: an array [I, R, F], a tuple (array,
-    /// counts), or a list of arrays [R, F]. Returns a list of arrays [R, D], unit vectors of the joint space.
+    /// Encodes images: a list of photos, each a path or the bytes of a file; or their features, as `uard
+    /// extract` writes them: an array [I, R, F], a tuple (array, counts), or a list of arrays [R, F]. Returns
+    /// a list of arrays [R, D], unit vectors of the joint space. A photo that cannot be read is an error;
+    /// `Encoder.regions` tells them apart.
     fn regions<'py>(
         &self,
         py: Python<'py>,
-        features: &Bound<'py, PyAny>,
+        images: &Bound<'py, PyAny>,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let given = arrays::read("features", features)?;
-        let slices = given.slices()?;
-        let encoded = stoppable(py, |stop| {
-            let mut encoded = Vec::new();
-            slices.batches(&stop, |batch, counts| {
-                encoded.extend(self.encode(batch, counts).or_exception()?);
-                Ok(())
-            })?;
-            Ok(encoded)
-        })?;
+        let encoded = match images.extract::<Vec<GivenPhoto>>() {
+            Ok(photos) if !photos.is_empty() => {
+                stoppable(py, |stop| self.encode_photos(&photos, &stop))?
+            }
+            _ => {
+                let given = arrays::read("images", images)?;
+                let slices = given.slices()?;
+                stoppable(py, |stop| self.encode_features(&slices, &stop))?
+            }
+        };
         to_arrays(py, &encoded)
     }
 
@@ -108,6 +125,38 @@ impl Model {
 }
 
 impl Model {
+    fn encode_photos(&self, photos: &[GivenPhoto], stop: &AtomicBool) -> PyResult<Vec<Tensor>> {
+        let encoder = self.encoder.lock();
+        let mut encoder = encoder.unwrap_or_else(PoisonError::into_inner);
+        let loaded = match encoder.take() {
+            Some(loaded) => loaded,
+            None => {
+                LoadedEncoder::load(&self.checkpoint, &self.choice, Path::new("")).or_exception()?
+            }
+        };
+        let loaded = encoder.insert(loaded);
+        let found = photos::encode(loaded.network.as_ref(), photos, stop)?;
+        let found = found.into_iter().enumerate().map(|(at, outcome)| {
+            let outcome = outcome.map_err(|reason| wrong(format!("images[{at}]: {reason}")))?;
+            Ok(outcome.regions.features)
+        });
+        let features: Vec<Vec<f32>> = found.collect::<PyResult<_>>()?;
+        let slices = Slices::List {
+            entries: features.iter().map(Vec::as_slice).collect(),
+            width: loaded.network.width(),
+        };
+        self.encode_features(&slices, stop)
+    }
+
+    fn encode_features(&self, slices: &Slices<'_>, stop: &AtomicBool) -> PyResult<Vec<Tensor>> {
+        let mut encoded = Vec::new();
+        slices.batches(stop, |batch, counts| {
+            encoded.extend(self.encode(batch, counts).or_exception()?);
+            Ok(())
+        })?;
+        Ok(encoded)
+    }
+
     /// The regions of images with features [n, R, F].
     fn encode(&self, features: &Tensor, counts: Vec<usize>) -> anyhow::Result<Vec<Tensor>> {
         let (_, regions, width) = features.dims3()?;

@@ -18,7 +18,7 @@ use uard_data::store::{Element, Finished, Share, Shares};
 use uard_features::backbone::{Photo, PhotoLimits};
 use uard_features::extract::{
     Decoded, EncodedRegions, EncoderOptions, Encoding, Extracted, Extraction, OpenEncoder,
-    StorePlace, reason,
+    PhotoEncoder, StorePlace, reason,
 };
 use uard_hub::Hub;
 use uard_hub::source::Source;
@@ -74,8 +74,10 @@ pub struct Encoder {
 
 /// A photo as a file or as its bytes.
 #[derive(FromPyObject)]
-enum GivenPhoto {
+pub enum GivenPhoto {
+    /// The bytes of a file.
     Bytes(PyBackedBytes),
+    /// The path of a file.
     Path(PathBuf),
 }
 
@@ -157,7 +159,7 @@ impl Encoder {
         py: Python<'py>,
         photos: Vec<GivenPhoto>,
     ) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let found = stoppable(py, |stop| self.encode(&photos, &stop))?;
+        let found = stoppable(py, |stop| encode(self.network.as_ref(), &photos, &stop))?;
         let found = found.into_iter();
         found
             .map(|photo| to_dict(py, photo, self.width()))
@@ -208,24 +210,23 @@ impl Encoder {
     }
 }
 
-impl Encoder {
-    fn encode(
-        &self,
-        photos: &[GivenPhoto],
-        stop: &AtomicBool,
-    ) -> PyResult<Vec<Result<EncodedRegions<()>, String>>> {
-        let mut found = Vec::with_capacity(photos.len());
-        let encoding = Encoding {
-            encoder: self.network.as_ref(),
-            stop,
-        };
-        let ran = encoding.run(photos, decode, |batch| {
-            found.extend(batch.into_iter().map(|one| one.outcome.map_err(reason)));
-            Ok::<_, uard_features::Error>(())
-        });
-        ran.or_exception()?;
-        Ok(found)
-    }
+/// The regions of each photo, or the reason why there are none.
+pub fn encode(
+    network: &dyn PhotoEncoder,
+    photos: &[GivenPhoto],
+    stop: &AtomicBool,
+) -> PyResult<Vec<Result<EncodedRegions<()>, String>>> {
+    let mut found = Vec::with_capacity(photos.len());
+    let encoding = Encoding {
+        encoder: network,
+        stop,
+    };
+    let ran = encoding.run(photos, decode, |batch| {
+        found.extend(batch.into_iter().map(|one| one.outcome.map_err(reason)));
+        Ok::<_, uard_features::Error>(())
+    });
+    ran.or_exception()?;
+    Ok(found)
 }
 
 fn decode(photo: &GivenPhoto) -> uard_features::Result<Decoded<()>> {
@@ -427,7 +428,7 @@ fn existing(paths: &[PathBuf]) -> PyResult<Vec<PathBuf>> {
 }
 
 /// Weights that are given as a path or text.
-fn source(weights: &Bound<'_, PyAny>) -> PyResult<Source> {
+pub fn source(weights: &Bound<'_, PyAny>) -> PyResult<Source> {
     weights.str()?.to_string().parse().or_exception()
 }
 

@@ -144,6 +144,15 @@ def test_photos_are_indexed_by_a_model_in_memory_and_adopted(place, tmp_path):
     index = uard.Index.open(tmp_path / "all")
     assert len(index) == 6 and index.paths() == photos[1:4] + photos[5:8]
     assert len(index.search("a red circle")["results"]) == 6
+    model = uard.Model.load(tmp_path / "run", weights=ENCODER)
+    features = uard.Encoder("vision-transformer", ENCODER, regions="all").regions(photos[:3])
+    regions = model.regions([photo["features"] for photo in features])
+    encoded = model.regions([photos[0], str(photos[1]), photos[2].read_bytes()])
+    np.testing.assert_array_equal(encoded, regions)
+    with pytest.raises(ValueError, match=r"images\[1\]"):
+        model.regions([photos[0], b"no photo"])
+    with pytest.raises((OSError, ValueError), match="nowhere"):
+        uard.Model.load(tmp_path / "run", weights=tmp_path / "nowhere").regions(photos)
     with pytest.raises(ValueError, match="elsewhere"):
         indexer.update(tmp_path / "part-0", photos, elsewhere="lost")
     with pytest.raises(OSError, match="cannot open"):

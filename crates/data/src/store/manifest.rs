@@ -218,8 +218,8 @@ impl StoreFile {
         }
         let file: Self = serde_json::from_slice(&bytes).map_err(other)?;
         file.manifest.check(&path)?;
-        let has_images = file.images > 0 || file.share.is_some();
-        if file.complete && !(has_images && !file.parts.is_empty()) {
+        let lacks_images = file.images == 0 && file.share.is_none();
+        if file.complete && (lacks_images || file.parts.is_empty()) {
             let cause = "a complete store has images and parts";
             return Err(Error::Store(StoreError::Manifest { path, cause }));
         }

@@ -94,7 +94,7 @@ impl StoreWriter {
         split: &str,
         manifest: &Manifest,
     ) -> Result<(Self, usize)> {
-        Self::begin(&store_path(dir, split), StoreFile::begun(manifest, None))
+        Self::begin(store_path(dir, split), &StoreFile::begun(manifest, None))
     }
 
     /// The same for a share of a list, in a store of its own: `DIR/{split}-3-of-16_store`. Without an image
@@ -109,11 +109,10 @@ impl StoreWriter {
         share: &ShareOfList,
     ) -> Result<(Self, usize)> {
         let path = store_path(dir, &share.share.split(split));
-        Self::begin(&path, StoreFile::begun(manifest, Some(share)))
+        Self::begin(path, &StoreFile::begun(manifest, Some(share)))
     }
 
-    fn begin(path: &Path, begun: StoreFile) -> Result<(Self, usize)> {
-        let path = path.to_owned();
+    fn begin(path: PathBuf, begun: &StoreFile) -> Result<(Self, usize)> {
         let lock = lock(&path)?;
         let file = match StoreFile::path(&path).exists() {
             true => StoreFile::read(&path)?,
@@ -122,7 +121,7 @@ impl StoreWriter {
                 begun.clone()
             }
         };
-        file.check_continues(&path, &begun)?;
+        file.check_continues(&path, begun)?;
         let written = whole_parts(&path, &file)?;
         let lists = written.iter().flat_map(PartHeader::list);
         let stored: Vec<String> = lists.map(|entry| entry.id().to_owned()).collect();
