@@ -7,6 +7,7 @@
 )]
 
 mod arrays;
+mod coco;
 mod commands;
 mod drawing;
 mod exit;

@@ -1,7 +1,7 @@
 //! Tables of recall, kept cells and compared runs for the terminal.
 
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
-use uard_eval::RetrievalReport;
+use uard_eval::{JudgementReport, RetrievalReport};
 use uard_report::comparison::{Results, RunResult, threshold_text};
 use uard_report::record::SplitRecord;
 
@@ -63,6 +63,37 @@ pub fn retrieval(report: &RetrievalReport) -> String {
     format!(
         "{rows}\nrsum {:.1}   ({} images, {} captions; {})",
         report.rsum, report.images, report.captions, report.protocol
+    )
+}
+
+/// mAP@R, R-precision and recall in both directions.
+pub fn judged_retrieval(report: &JudgementReport) -> String {
+    let mut rows = table(&[
+        "in percent",
+        "mAP@R",
+        "R-precision",
+        "R@1",
+        "R@5",
+        "R@10",
+        "queries",
+    ]);
+    for (name, judged) in [
+        ("image to text", report.image_to_text),
+        ("text to image", report.text_to_image),
+    ] {
+        rows.add_row([
+            name.to_owned(),
+            number(judged.map_at_r, 1),
+            number(judged.r_precision, 1),
+            number(judged.r1, 1),
+            number(judged.r5, 1),
+            number(judged.r10, 1),
+            judged.queries.to_string(),
+        ]);
+    }
+    format!(
+        "{rows}\n{} images and {} captions were ranked",
+        report.images, report.captions
     )
 }
 

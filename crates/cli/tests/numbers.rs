@@ -160,6 +160,51 @@ fn recall_follows_a_map_and_counts_folds() {
     refused(&run(&command), &["map.txt", "line 4", "\"7\""]);
 }
 
+#[test]
+fn recall_counts_judgements_by_coco_numbers() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = similarities(directory.path());
+    let file = |name: &str, content: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        text(&path).to_owned()
+    };
+    let ids = file("ids.txt", "7\t70\n7\t71\n9\t90\n9\t91\n");
+    // Rows: 0.9 0.1 0.2 0.3 and 0.8 0.2 0.7 0.6.
+    let images = file("images.json", r#"{"7": [70, 90, 91]}"#);
+    let captions = file("captions.json", r#"{"70": [9], "91": [9, 7]}"#);
+    let command = |ids: &str, captions: &str| {
+        format!(
+            "recall --similarities {path} --caption-ids {ids} --judgements {images} {captions} \
+             --format json"
+        )
+    };
+    let found = json(&succeeded(&run(&command(&ids, &captions))));
+    assert_eq!(found["image_to_text"]["queries"], 1);
+    assert_eq!(found["image_to_text"]["map_at_r"], 100.0);
+    assert_eq!(found["text_to_image"]["queries"], 2);
+    assert_eq!(found["text_to_image"]["map_at_r"], 50.0);
+    assert_eq!(found["text_to_image"]["r1"], 50.0);
+    assert_eq!(found["text_to_image"]["r5"], 100.0);
+    let table = command(&ids, &captions).replace(" --format json", "");
+    assert!(succeeded(&run(&table)).contains("mAP@R"));
+    let foreign = file("foreign.json", r#"{"72": [9]}"#);
+    refused(&run(&command(&ids, &foreign)), &["foreign.json", "72"]);
+    let list = file("list.json", "[1, 2]");
+    refused(&run(&command(&ids, &list)), &["list.json", "391895"]);
+    for (wrong, named) in [
+        ("7\t70\n", "4 captions"),
+        ("7\t70\n7\t71\n9\t90\n9 91\n", "line 4"),
+        ("7\t70\n7\t71\n9\t90\n9\t70\n", "caption 70"),
+        ("7\t70\n9\t71\n9\t90\n9\t91\n", "--map"),
+    ] {
+        let wrong = file("wrong.txt", wrong);
+        refused(&run(&command(&wrong, &captions)), &["wrong.txt", named]);
+    }
+    let both = format!("{} --folds 2", command(&ids, &captions));
+    refused(&run(&both), &["--folds"]);
+}
+
 /// An array of f64 as numpy writes it.
 fn write_f64(path: &Path, shape: &[usize], values: &[f64]) {
     let sizes: Vec<String> = shape.iter().map(|size| format!("{size},")).collect();

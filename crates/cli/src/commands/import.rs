@@ -18,7 +18,8 @@ use crate::terminal::{advance, bar, note};
     Captions: written to DIR as {split}_caps.txt. If DIR has features of the split, the captions are \
     ordered as the features are: images are matched by name (with or without folder and extension) \
     or by COCO's number. {split}_map.txt is written too if images have different numbers of \
-    captions. So import the features first, or both with one command. If DIR has no features of the \
+    captions; {split}_caption_ids.txt if the file has COCO's numbers, for `uard recall \
+    --judgements`. So import the features first, or both with one command. If DIR has no features of the \
     split, {split}_ids.txt names the images, one a line: with the photos, such a folder can be given \
     to `uard train --images`. Images without features and features without captions are counted and \
     listed in {split}_unmatched.tsv.\n\n\

@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use uard_eval::{Error, GroundTruth, SimilarityMatrix, ensemble, evaluate_folds};
+use uard_eval::{
+    Error, GroundTruth, SimilarityMatrix, ensemble, evaluate_folds, evaluate_judgements,
+};
 
 use super::Format;
 use crate::arrays::similarities;
+use crate::coco::CocoNumbers;
 use crate::exit::wrong;
-use crate::tables::retrieval;
+use crate::tables::{judged_retrieval, retrieval};
 use crate::terminal::{note, print, print_json};
 
 /// Arguments of `uard recall`.
@@ -21,7 +24,9 @@ use crate::terminal::{note, print, print_json};
     uard recall --similarities S.npy --map MAP.txt --format json\n  \
     uard recall --similarities coco5k.npy --folds 5\n  \
     uard recall --similarities A.npy --similarities B.npy      # the mean of two models\n  \
-    uard recall --similarities scan5n.npy --repeated-images 5  # arrays of SCAN"
+    uard recall --similarities scan5n.npy --repeated-images 5  # arrays of SCAN\n  \
+    uard recall --similarities coco5k.npy --caption-ids test_caption_ids.txt \\\n             \
+    --judgements eccv_image_to_caption.json eccv_caption_to_image.json"
 )]
 pub struct Arguments {
     /// Similarities [images, captions], npy of f16, f32 or f64. Given several times, the matrices of an
@@ -39,6 +44,22 @@ pub struct Arguments {
     /// Averages the recall of K folds of equal size; 1 ranks all images at once.
     #[arg(long, value_name = "K", default_value_t = 1)]
     folds: usize,
+    /// Judgements of which captions match an image, and of which images match a caption, instead of the
+    /// captions that were written for an image: two JSON files, as the package eccv_caption has them for
+    /// ECCV Caption and CxC, with lists of COCO's numbers by number. Prints mAP@R, R-precision and recall;
+    /// images and captions without judgements are ranked, but not asked for.
+    #[arg(
+        long,
+        value_names = ["IMAGES.json", "CAPTIONS.json"],
+        num_args = 2,
+        requires = "caption_ids",
+        conflicts_with_all = ["folds", "repeated_images"]
+    )]
+    judgements: Vec<PathBuf>,
+    /// COCO's numbers of image and caption for each caption, one a line with a tab between them, as
+    /// `uard import --captions` writes them.
+    #[arg(long, value_name = "IDS.txt", requires = "judgements")]
+    caption_ids: Option<PathBuf>,
     /// The format of the printed result.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -60,6 +81,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     };
     let truth = truth(arguments.map.as_deref(), &matrix)?;
+    if let ([images, captions], Some(numbers)) = (&arguments.judgements[..], &arguments.caption_ids)
+    {
+        let numbers = CocoNumbers::read(numbers, &truth)?;
+        let judged = numbers.judgements(images, captions)?;
+        let report = evaluate_judgements(&matrix, &judged)?;
+        return match arguments.format {
+            Format::Json => print_json(&report),
+            Format::Table => print(&judged_retrieval(&report)),
+        };
+    }
     let report = evaluate_folds(&matrix, &truth, arguments.folds)?;
     match arguments.format {
         Format::Json => print_json(&report),

@@ -126,6 +126,7 @@ struct KarpathyImage {
 #[derive(Deserialize)]
 struct Sentence {
     raw: Option<String>,
+    sentid: Option<Id>,
     #[serde(default)]
     tokens: Vec<String>,
 }
@@ -139,11 +140,14 @@ fn karpathy(path: &Path, images: &mut Images) -> Result<()> {
             Some(folder) => format!("{folder}/{}", image.filename),
             None => image.filename,
         };
-        let others = [image.cocoid.map(|id| id.text())];
-        let entry = images.entry(&id, &others);
+        let number = image.cocoid.map(|id| id.text());
+        let entry = images.entry(&id, std::slice::from_ref(&number));
         entry.split = image.split;
+        entry.number = number;
         for sentence in image.sentences {
-            entry.add(&sentence.raw.unwrap_or_else(|| sentence.tokens.join(" ")));
+            let number = sentence.sentid.map(|id| id.text());
+            let text = sentence.raw.unwrap_or_else(|| sentence.tokens.join(" "));
+            entry.add(&text, number);
         }
     }
     Ok(())
@@ -163,6 +167,7 @@ struct CocoImage {
 
 #[derive(Deserialize)]
 struct Annotation {
+    id: Option<Id>,
     image_id: Id,
     caption: String,
 }
@@ -172,8 +177,9 @@ fn coco(path: &Path, images: &mut Images) -> Result<()> {
     let file: Coco = read_json(path, expected)?;
     let mut names = HashMap::new();
     for image in file.images {
-        let others = [Some(image.id.text())];
-        images.entry(&image.file_name, &others);
+        let number = Some(image.id.text());
+        let entry = images.entry(&image.file_name, std::slice::from_ref(&number));
+        entry.number = number;
         names.insert(image.id, image.file_name);
     }
     for annotation in file.annotations {
@@ -183,7 +189,8 @@ fn coco(path: &Path, images: &mut Images) -> Result<()> {
                 id: annotation.image_id.text(),
             }));
         };
-        images.entry(name, &[]).add(&annotation.caption);
+        let number = annotation.id.map(|id| id.text());
+        images.entry(name, &[]).add(&annotation.caption, number);
     }
     Ok(())
 }
@@ -200,7 +207,7 @@ fn tokens(path: &Path, images: &mut Images) -> Result<()> {
                 found: line.chars().take(40).collect(),
             }));
         };
-        images.entry(image, &[]).add(caption);
+        images.entry(image, &[]).add(caption, None);
     }
     Ok(())
 }
@@ -223,7 +230,7 @@ fn lines(path: &Path, list: Option<&[String]>, images: &mut Images) -> Result<()
         });
     }
     for (image, caption) in list.iter().zip(&captions) {
-        images.entry(image, &[]).add(caption);
+        images.entry(image, &[]).add(caption, None);
     }
     Ok(())
 }

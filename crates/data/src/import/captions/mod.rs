@@ -43,9 +43,18 @@ struct Captioned {
     names: Vec<String>,
     /// The image's split, if the file names one.
     split: Option<String>,
-    captions: Vec<String>,
+    /// The image's number in COCO.
+    number: Option<String>,
+    captions: Vec<Caption>,
     /// The number of empty captions, which are left out.
     empty: usize,
+}
+
+/// A caption, and its number in COCO.
+#[derive(Debug, Clone, PartialEq)]
+struct Caption {
+    text: String,
+    number: Option<String>,
 }
 
 impl Captioned {
@@ -54,12 +63,15 @@ impl Captioned {
     }
 
     /// Adds a caption, with spaces in place of control characters such as line ends.
-    fn add(&mut self, caption: &str) {
+    fn add(&mut self, caption: &str, number: Option<String>) {
         let spaced = |c: char| if c.is_control() { ' ' } else { c };
         let caption: String = caption.chars().map(spaced).collect();
         match caption.trim() {
             "" => self.empty += 1,
-            caption => self.captions.push(caption.to_owned()),
+            caption => self.captions.push(Caption {
+                text: caption.to_owned(),
+                number,
+            }),
         }
     }
 }
@@ -69,6 +81,7 @@ impl Captioned {
 /// - if the directory has features of the split: the captions in the order of the features, which are
 ///   matched by id, and `{split}_map.txt` unless all images have the same number of captions;
 /// - if it has none: `{split}_ids.txt`, the captions in the order of their file, and the map if needed;
+/// - `{split}_caption_ids.txt`, if the file has COCO's numbers: those of image and caption on each line;
 /// - `{split}_unmatched.tsv`, if images have no features, or features no captions.
 ///
 /// Files of Karpathy name splits: `restval` is added to `train`, `val` becomes `dev`. With `split`,

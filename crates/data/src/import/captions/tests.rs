@@ -118,6 +118,21 @@ fn every_format_gives_the_same_captions() {
 }
 
 #[test]
+fn numbers_of_coco_are_written_for_each_caption() {
+    let given = CaptionFixture::new(&[COCO]);
+    let out = given.dir.path().join("out");
+    given.import(&out, Some("dev")).unwrap();
+    let numbers = "7\t0\n7\t3\n9\t1\n9\t2\n";
+    assert_eq!(read(&out, "dev_caption_ids.txt"), numbers);
+    let numbered = KARPATHY.replace("{\"tokens\"", "{\"sentid\": 44, \"tokens\"");
+    let given = CaptionFixture::new(&[&numbered]);
+    given.import(&out.join("karpathy"), None).unwrap();
+    assert_eq!(read(&out, "karpathy/dev_caption_ids.txt"), "11\t44\n");
+    // The sentences of its other split have no number.
+    assert!(!out.join("karpathy/train_caption_ids.txt").exists());
+}
+
+#[test]
 fn splits_of_the_file_are_written_unless_one_is_named() {
     let given = CaptionFixture::new(&[KARPATHY]);
     let out = given.dir.path().join("all");

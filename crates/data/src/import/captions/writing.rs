@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::{CaptionSource, Captioned};
+use super::{Caption, CaptionSource, Captioned};
 use crate::captions::CaptionFiles;
 use crate::dataset::stem;
 use crate::import::{ImportError, ids};
@@ -134,7 +134,10 @@ pub(super) fn write(dir: &Path, split: &str, images: &[Captioned]) -> Result<Wri
         write_lines(&files.map, map)?;
     }
     let all = order.images.iter().flat_map(|image| captions(*image));
-    write_lines(&files.captions, all)?;
+    write_lines(&files.captions, all.map(|caption| &caption.text))?;
+    if let Some(numbers) = order.numbers() {
+        write_lines(&path("caption_ids.txt"), numbers.iter())?;
+    }
     let unmatched = path("unmatched.tsv");
     if !order.unmatched.is_empty() {
         let lines = order.unmatched.iter();
@@ -193,6 +196,17 @@ impl<'a> Order<'a> {
             images: with.into_iter().map(Some).collect(),
             unmatched,
         }
+    }
+
+    /// COCO's numbers of image and caption for each caption; `None` unless all have them.
+    fn numbers(&self) -> Option<Vec<String>> {
+        let images = self.images.iter().flatten();
+        let pairs = images.flat_map(|image| {
+            let captions = image.captions.iter();
+            captions.map(|caption| (image.number.as_ref(), caption.number.as_ref()))
+        });
+        let lines = pairs.map(|(image, caption)| Some(format!("{}\t{}", image?, caption?)));
+        lines.collect()
     }
 
     /// Whether all images have the same number of captions, so that no map is needed.
@@ -254,7 +268,7 @@ fn empty_captions(images: &[Captioned]) -> impl Iterator<Item = (&str, &'static 
     with_empty.map(|image| (image.id(), EMPTY_CAPTION))
 }
 
-fn captions(image: Option<&Captioned>) -> &[String] {
+fn captions(image: Option<&Captioned>) -> &[Caption] {
     image.map_or(&[], |image| &image.captions)
 }
 
