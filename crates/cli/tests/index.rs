@@ -449,6 +449,32 @@ fn an_index_adopts_others_and_answers_like_one_that_encoded_all_photos() {
 }
 
 #[test]
+fn each_photo_is_in_one_part_and_photos_of_other_parts_stay() {
+    let place = Place::new();
+    let part = |part: &str, index: &str| {
+        let mut command = uard();
+        command.current_dir(place.folder.path());
+        command.args(["index", "photos", "--model", "run", "--part", part]);
+        let output = command.args(["--index", index]).output().unwrap();
+        succeeded(&output);
+        let mut paths = Index::open(&place.at(index)).unwrap().paths().unwrap();
+        paths.sort();
+        paths
+    };
+    let parts = ["1/3", "2/3", "3/3"].map(|number| part(number, &number.replace('/', "-of-")));
+    let mut all = parts.concat();
+    all.sort();
+    place.says("photos --model run", &["3 new"]);
+    let mut whole = Index::open(&place.at("index")).unwrap().paths().unwrap();
+    whole.sort();
+    assert_eq!(all, whole);
+    // In an index of all photos, those of other parts are not taken for removed.
+    fs::remove_file(place.at("photos/broken.jpg")).unwrap();
+    assert_eq!(part("2/3", "index"), whole);
+    refused(&place.index("photos --part 4/3"), &["4/3"]);
+}
+
+#[test]
 fn parts_of_a_store_are_extracted_and_joined() {
     let place = Place::new();
     let weights = goldens("transformers/dinov2");

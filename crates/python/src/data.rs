@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use crate::arrays;
 use crate::error::{OrException, wrong};
+use crate::photos::split_name;
 
 /// A split of a data directory: the features of its images, and its captions.
 #[pyclass(frozen, module = "uard")]
@@ -20,6 +21,7 @@ impl Split {
     /// Opens a split: train, dev, test, … Features are mapped, not read.
     #[staticmethod]
     fn open(py: Python<'_>, data: PathBuf, split: &str) -> PyResult<Self> {
+        let split = split_name(split)?;
         let split = py.detach(|| uard_data::dataset::Split::open(&data, split));
         Ok(Self {
             split: split.or_exception()?,
@@ -47,12 +49,6 @@ impl Split {
     #[getter]
     fn image_of_caption(&self) -> Vec<usize> {
         self.split.image_of_caption.clone()
-    }
-
-    /// A hash of features and captions, for which all of them are read.
-    #[getter]
-    fn identity(&self, py: Python<'_>) -> PyResult<String> {
-        py.detach(|| self.split.data_hash()).or_exception()
     }
 
     /// The features of the images from `start` to before `stop`, without padding: a list of arrays [R, F].

@@ -200,22 +200,27 @@ impl Index {
     }
 
     /// How many photos it has.
-    fn __len__(&self) -> PyResult<usize> {
-        Ok(self.locked().index().size().or_exception()?.photos)
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        let size = py.detach(|| self.locked().index().size()).or_exception()?;
+        Ok(size.photos)
+    }
+
+    /// A hash of the model that made it.
+    #[getter]
+    fn model(&self, py: Python<'_>) -> String {
+        py.detach(|| self.locked().index().model().hash.clone())
     }
 
     /// The paths of its photos, in the order of their numbers.
-    fn paths(&self) -> PyResult<Vec<PathBuf>> {
-        self.locked().index().paths().or_exception()
+    fn paths(&self, py: Python<'_>) -> PyResult<Vec<PathBuf>> {
+        py.detach(|| self.locked().index().paths()).or_exception()
     }
 
     /// The best photos for a query, as `uard search --format json` prints them.
     #[pyo3(signature = (query, top=10))]
     fn search<'py>(&self, py: Python<'py>, query: &str, top: usize) -> PyResult<Bound<'py, PyAny>> {
         let request = SearchRequest::new(query, top);
-        let answer = py
-            .detach(|| self.locked().answer(&request))
-            .or_exception()?;
+        let answer = stoppable(py, |_| self.locked().answer(&request).or_exception())?;
         Ok(pythonize(py, &answer)?)
     }
 

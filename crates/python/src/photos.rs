@@ -1,7 +1,6 @@
 //! Photos: their features, and indexes of them.
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
@@ -23,7 +22,6 @@ use uard_features::extract::{
 use uard_hub::Hub;
 use uard_hub::source::Source;
 use uard_linalg::matmul::Matmul;
-use uard_search::{Scan, Writer};
 
 use crate::arrays;
 use crate::error::{OrException, wrong};
@@ -267,14 +265,17 @@ fn to_dict<'py>(
 /// Joins the parts of a split, which lie in `folders`, in `out/{split}_store`: the bytes that one extraction
 /// would have written.
 #[pyfunction]
-#[pyo3(signature = (folders, out, *, split="photos"))]
+#[pyo3(signature = (out, folders, *, split="photos"))]
 pub fn join_stores<'py>(
     py: Python<'py>,
-    folders: Vec<PathBuf>,
     out: PathBuf,
+    folders: Vec<PathBuf>,
     split: &str,
 ) -> PyResult<Bound<'py, PyAny>> {
     let split = split_name(split)?;
+    if folders.is_empty() {
+        return Err(wrong("folders: expected one or more folders with parts"));
+    }
     let joined = stoppable(py, |stop| {
         let shares = Shares::open(&folders, split).or_exception()?;
         shares.join(&out, split, &mut |_| (), &stop).or_exception()
@@ -293,6 +294,8 @@ pub fn join_stores<'py>(
 #[pyclass(frozen, module = "uard")]
 pub struct Indexer {
     model: PathBuf,
+    /// The hash of the model.
+    identity: String,
     precision: Option<Precision>,
     encoder: Mutex<LazyEncoder>,
 }
@@ -312,88 +315,66 @@ impl Indexer {
             weights: weights.map(source).transpose()?,
             matmul: matmul.map(matmul_of).transpose()?,
         };
-        uard_model::Checkpoint::open(&model).or_exception()?;
+        let checkpoint = uard_model::Checkpoint::open(&model).or_exception()?;
         Ok(Self {
             model,
+            identity: checkpoint.identity().or_exception()?,
             precision,
             encoder: Mutex::new(choice.into()),
         })
     }
 
-    /// The photos in folders, also in their subfolders, and single photos, as `update` finds them.
-    #[staticmethod]
-    fn photos(py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<Vec<PathBuf>> {
-        let scan = py.detach(|| Ok::<_, PyErr>(Scan::folders(&existing(&paths)?)))?;
-        Ok(scan.files.into_iter().map(|file| file.path).collect())
-    }
-
-    /// Makes an index in `folder` equal to folders of photos and single photos, as `uard index` does. Photos
-    /// elsewhere are "kept" in it, or "removed". Returns how many photos are new, changed, moved, removed,
-    /// unchanged and unreadable, and how many it has.
-    #[pyo3(signature = (folder, paths, *, elsewhere="kept"))]
+    /// Makes an index in `folder` equal to folders of photos and single photos, as `uard index` does; with
+    /// part="3/16" to the third of sixteen parts of them. Photos elsewhere stay in it.
+    ///
+    /// Returns how many photos are new, changed, moved, removed, unchanged and unreadable, and under `photos`
+    /// how many it has; under `problems` the files and folders that were left out, with the reasons.
+    #[pyo3(signature = (folder, paths, *, part=None))]
     fn update<'py>(
         &self,
         py: Python<'py>,
         folder: PathBuf,
         paths: Vec<PathBuf>,
-        elsewhere: &str,
+        part: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let removes = match elsewhere {
-            "kept" => false,
-            "removed" => true,
-            _ => {
-                return Err(wrong(format!(
-                    "elsewhere: found \"{elsewhere}\", expected \"kept\" or \"removed\""
-                )));
-            }
-        };
+        let part = part.map(str::parse).transpose().or_exception()?;
+        if paths.is_empty() {
+            return Err(wrong("paths: expected one or more folders or photos"));
+        }
         let updated = stoppable(py, |stop| {
-            let roots = existing(&paths)?;
-            let mut updated = self.updated(&folder, roots.clone(), &stop).or_exception()?;
-            if removes {
-                let removed = remove_others(&folder, &roots).or_exception()?;
-                updated.changes.removed += removed;
-                updated.photos -= removed;
-            }
-            Ok(updated)
+            let photos = PhotoFolders {
+                roots: existing(&paths)?,
+                model: self.model(folder)?,
+                limits: PhotoLimits::default(),
+                part,
+                stop: &stop,
+            };
+            // After a panic only whole photos were written.
+            let encoder = self.encoder.lock();
+            let mut encoder = encoder.unwrap_or_else(PoisonError::into_inner);
+            photos.update(&mut encoder).or_exception()
         })?;
         to_counts(py, &updated)
     }
 }
 
 impl Indexer {
-    fn updated(
-        &self,
-        folder: &Path,
-        roots: Vec<PathBuf>,
-        stop: &AtomicBool,
-    ) -> anyhow::Result<Updated> {
+    /// The model of an index, which must be the one that was there first: the encoder in memory is for that.
+    fn model(&self, folder: PathBuf) -> PyResult<IndexModel> {
         let options = IndexOptions {
-            folder: folder.to_owned(),
+            folder,
             model: Some(self.model.clone()),
             precision: self.precision,
         };
-        let photos = PhotoFolders {
-            roots,
-            model: IndexModel::open(options)?,
-            limits: PhotoLimits::default(),
-            stop,
-        };
-        // After a panic only whole photos were written.
-        let encoder = self.encoder.lock();
-        let mut encoder = encoder.unwrap_or_else(PoisonError::into_inner);
-        photos.update(&mut encoder)
+        let model = IndexModel::open(options).or_exception()?;
+        match model.checkpoint().identity().or_exception()? == self.identity {
+            true => Ok(model),
+            false => Err(wrong(format!(
+                "{}: the model has changed since the Indexer was made; make a new one",
+                self.model.display()
+            ))),
+        }
     }
-}
-
-/// Removes the photos of an index that are neither among `roots` nor in one of them.
-fn remove_others(folder: &Path, roots: &[PathBuf]) -> anyhow::Result<usize> {
-    let mut writer = Writer::open(folder)?;
-    let roots: HashSet<&Path> = roots.iter().map(PathBuf::as_path).collect();
-    let mut others = writer.index().paths()?;
-    let is_given = |path: &Path| path.ancestors().any(|folder| roots.contains(folder));
-    others.retain(|path| !is_given(path));
-    Ok(writer.remove(&others)?)
 }
 
 /// Adds the photos of the indexes `others`, which the same model made, to the index in `folder`, without
@@ -404,9 +385,6 @@ pub fn adopt_indexes<'py>(
     folder: PathBuf,
     others: Vec<PathBuf>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    if others.is_empty() {
-        return Err(wrong("others: expected one or more folders of indexes"));
-    }
     let adopted = stoppable(py, |stop| {
         uard_cli::adopt(&folder, &others, &stop).or_exception()
     })?;
@@ -416,6 +394,11 @@ pub fn adopt_indexes<'py>(
 fn to_counts<'py>(py: Python<'py>, updated: &Updated) -> PyResult<Bound<'py, PyAny>> {
     let counts = pythonize(py, &updated.changes)?;
     counts.set_item("photos", updated.photos)?;
+    let unreadable = updated.unreadable.iter();
+    let unreadable = unreadable.map(|it| format!("{}: {}", it.file.path.display(), it.reason));
+    let left_out = updated.problems.iter().map(ToString::to_string);
+    let problems: Vec<String> = unreadable.chain(left_out).collect();
+    counts.set_item("problems", problems)?;
     Ok(counts)
 }
 
@@ -443,7 +426,7 @@ fn matmul_of(text: &str) -> PyResult<Matmul> {
 }
 
 /// The name of a split, which becomes part of a file's name.
-fn split_name(name: &str) -> PyResult<&str> {
+pub fn split_name(name: &str) -> PyResult<&str> {
     match uard_data::dataset::is_split_name(name) {
         true => Ok(name),
         false => Err(wrong(format!(

@@ -1,33 +1,22 @@
 """A model and an index that the command `uard` makes, read from Python."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
+import os
+import shutil
 
 import numpy as np
 import pytest
 
 import uard
+from conftest import ENCODER, command, succeeds
 
-
-def command(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "uard", *arguments], cwd=folder, capture_output=True, text=True
-    )
+PHOTOS = ENCODER.parents[1] / "photos"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("place")
-    for line in [
-        "data scenes --out data --train 120 --dev 20 --test 20",
-        "train --config scenes --data data --run run --set training.epochs=1",
-        "index --data data --split dev --model run --index photos",
-    ]:
-        result = command(folder, *line.split())
-        assert result.returncode == 0, result.stderr
-    return folder
+def place(scenes):
+    succeeds(scenes, *"index --data data --split dev --model run --index photos".split())
+    return scenes
 
 
 def test_a_model_encodes_as_the_command_does(place):
@@ -74,10 +63,6 @@ def test_the_command_reports_wrong_arguments(place):
     assert command(place, "--version").stdout.split()[1] == uard.__version__
 
 
-ENCODER = Path(__file__).parents[2] / "features/tests/goldens/transformers/dinov2"
-PHOTOS = ENCODER.parents[1] / "photos"
-
-
 def test_photos_are_encoded_from_paths_and_bytes_and_stored(tmp_path):
     encoder = uard.Encoder("vision-transformer", ENCODER, regions="all")
     paths = [PHOTOS / "rgb.jpg", PHOTOS / "grey.jpg"]
@@ -94,7 +79,7 @@ def test_photos_are_encoded_from_paths_and_bytes_and_stored(tmp_path):
     counts = {"images": 1, "unreadable": 0}
     for part in ["1/2", "2/2"]:
         assert encoder.extract(photos, tmp_path, split="dev", part=part) == counts
-    joined = uard.join_stores([tmp_path], tmp_path, split="dev")
+    joined = uard.join_stores(tmp_path, [tmp_path], split="dev")
     assert joined == {"images": 2, "unreadable": 0}
     (tmp_path / "dev_caps.txt").write_text("one\ntwo\n")
     split = uard.Split.open(tmp_path, "dev")
@@ -107,55 +92,76 @@ def test_photos_are_encoded_from_paths_and_bytes_and_stored(tmp_path):
     for wrong in [{"regions": "7"}, {"matmul": "f64"}, {"regions": "x"}]:
         with pytest.raises(ValueError):
             uard.Encoder("resnet50", ENCODER, **wrong)
-    with pytest.raises(ValueError, match="split"):
-        encoder.extract(photos, tmp_path, split="../dev")
+    for refused in [
+        lambda: encoder.extract(photos, tmp_path, split="../dev"),
+        lambda: uard.Split.open(tmp_path, "../dev"),
+        lambda: encoder.extract(photos, tmp_path, splits="dev"),
+    ]:
+        with pytest.raises(ValueError, match="split"):
+            refused()
 
 
-def test_photos_are_indexed_by_a_model_in_memory_and_adopted(place, tmp_path):
-    captioned = tmp_path / "captioned"
-    captioned.mkdir()
-    (captioned / "photos").symlink_to(place / "data/images")
-    for split in ["train", "dev"]:
-        ids = (place / f"data/{split}_ids.txt").read_text().split()
-        (captioned / f"{split}_ids.txt").write_text("".join(f"{name}.png\n" for name in ids))
-        captions = (place / f"data/{split}_caps.txt").read_text()
-        (captioned / f"{split}_caps.txt").write_text(captions)
-    settings = {
-        "training.epochs": 1,
-        "images.encoder": "vision-transformer",
-        "images.weights": json.dumps([str(ENCODER)]),
-        "images.regions": "all",
-    }
-    settings = [part for key, value in settings.items() for part in ["--set", f"{key}={value}"]]
-    train = "train --config scenes --images captioned --run run".split()
-    result = command(tmp_path, *train, *settings)
-    assert result.returncode == 0, result.stderr
-
-    indexer = uard.Indexer(tmp_path / "run", precision="bf16")
-    photos = indexer.photos([place / "data/images"])
-    assert len(photos) == 160
-    for part, some in enumerate([photos[:5], photos[5:8]]):
-        counts = indexer.update(tmp_path / f"part-{part}", some)
-        assert counts["new"] == counts["photos"] == len(some)
-    counts = indexer.update(tmp_path / "part-0", photos[1:4], elsewhere="removed")
-    assert (counts["unchanged"], counts["removed"], counts["photos"]) == (3, 2, 3)
-    counts = uard.adopt_indexes(tmp_path / "all", [tmp_path / "part-0", tmp_path / "part-1"])
-    assert counts["new"] == counts["photos"] == 6
+def test_photos_are_indexed_by_a_model_in_memory_and_adopted(scenes, photo_run, tmp_path):
+    photos = sorted((scenes / "data/images").iterdir())[:8]
+    indexer = uard.Indexer(photo_run, precision="bf16")
+    counts = indexer.update(tmp_path / "one", photos[:5])
+    assert counts["new"] == counts["photos"] == 5 and counts["problems"] == []
+    for number in [1, 2]:
+        counts = indexer.update(tmp_path / f"part-{number}", photos, part=f"{number}/2")
+        assert 0 < counts["new"] == counts["photos"] < 8
+    parts = [tmp_path / "part-1", tmp_path / "part-2"]
+    counts = uard.adopt_indexes(tmp_path / "all", parts)
+    assert counts["new"] == counts["photos"] == 8
     index = uard.Index.open(tmp_path / "all")
-    assert len(index) == 6 and index.paths() == photos[1:4] + photos[5:8]
-    assert len(index.search("a red circle")["results"]) == 6
-    model = uard.Model.load(tmp_path / "run", weights=ENCODER)
-    features = uard.Encoder("vision-transformer", ENCODER, regions="all").regions(photos[:3])
+    assert len(index) == 8 and sorted(index.paths()) == photos
+    assert index.model == uard.Index.open(parts[0]).model == uard.Model.load(photo_run).identity
+    assert len(index.search("a red circle")["results"]) == 8
+    with pytest.raises(OSError, match="cannot open"):
+        indexer.update(tmp_path / "one", [tmp_path / "gone"])
+    for wrong in [{"part": "3/2"}, {"part": "x"}]:
+        with pytest.raises(ValueError, match="part of a list"):
+            indexer.update(tmp_path / "one", photos, **wrong)
+    with pytest.raises((OSError, ValueError)):
+        uard.Indexer(tmp_path / "no run")
+    with pytest.raises(ValueError, match="one or more folders"):
+        uard.adopt_indexes(tmp_path / "all", [])
+
+
+def test_an_indexer_refuses_a_model_that_has_changed(scenes, photo_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(photo_run, run)
+    photos = sorted((scenes / "data/images").iterdir())[:2]
+    indexer = uard.Indexer(run)
+    indexer.update(tmp_path / "index", photos)
+    shutil.rmtree(run)
+    shutil.copytree(scenes / "run", run)
+    with pytest.raises(ValueError, match="the model has changed"):
+        indexer.update(tmp_path / "other", photos)
+
+
+def test_a_model_encodes_photos(scenes, photo_run, tmp_path):
+    photos = sorted((scenes / "data/images").iterdir())[:3]
+    model = uard.Model.load(photo_run, weights=ENCODER)
+    features = uard.Encoder("vision-transformer", ENCODER, regions="all").regions(photos)
     regions = model.regions([photo["features"] for photo in features])
     encoded = model.regions([photos[0], str(photos[1]), photos[2].read_bytes()])
     np.testing.assert_array_equal(encoded, regions)
+    assert encoded[0].shape[1] == model.width
     with pytest.raises(ValueError, match=r"images\[1\]"):
         model.regions([photos[0], b"no photo"])
     with pytest.raises((OSError, ValueError), match="nowhere"):
-        uard.Model.load(tmp_path / "run", weights=tmp_path / "nowhere").regions(photos)
-    with pytest.raises(ValueError, match="elsewhere"):
-        indexer.update(tmp_path / "part-0", photos, elsewhere="lost")
-    with pytest.raises(OSError, match="cannot open"):
-        indexer.update(tmp_path / "part-0", [tmp_path / "gone"])
-    with pytest.raises((OSError, ValueError)):
-        uard.Indexer(tmp_path / "no run")
+        uard.Model.load(photo_run, weights=tmp_path / "nowhere").regions(photos)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_is_told_that_it_cannot_search(place):
+    index = uard.Index.open(place / "photos")
+    index.search("a circle")
+    child = os.fork()
+    if child == 0:
+        try:
+            index.search("a circle")
+        except RuntimeError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

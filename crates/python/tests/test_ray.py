@@ -2,12 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,16 +18,9 @@ import ray.cluster_utils
 
 import uard
 import uard.ray
+from conftest import ENCODER, succeeds
 
-ENCODER = Path(__file__).parents[2] / "features/tests/goldens/transformers/dinov2"
 SETTINGS = {"encoder": "vision-transformer", "weights": ENCODER, "regions": "all"}
-
-
-def command(folder, *arguments):
-    line = [sys.executable, "-m", "uard", *map(str, arguments)]
-    result = subprocess.run(line, cwd=folder, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,39 +34,24 @@ def cluster():
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Scenes with their own features in `data`, and with those of a network for photos in `run`."""
-    folder = tmp_path_factory.mktemp("place")
-    command(folder, *"data scenes --out data --train 200 --dev 40 --test 40".split())
-    command(folder, *"train --config scenes --data data --run scenes --set training.epochs=3".split())
-    captioned = folder / "captioned"
-    captioned.mkdir()
-    (captioned / "photos").symlink_to(folder / "data/images")
-    for split in ["train", "dev"]:
-        ids = (folder / f"data/{split}_ids.txt").read_text().split()
-        (captioned / f"{split}_ids.txt").write_text("".join(f"{name}.png\n" for name in ids))
-        captions = (folder / f"data/{split}_caps.txt").read_text()
-        (captioned / f"{split}_caps.txt").write_text(captions)
-    settings = {
-        "training.epochs": 1,
-        "images.encoder": "vision-transformer",
-        "images.weights": json.dumps([str(ENCODER)]),
-        "images.regions": "all",
-    }
-    settings = [part for key, value in settings.items() for part in ["--set", f"{key}={value}"]]
-    command(folder, *"train --config scenes --images captioned --run run".split(), *settings)
+def photos(scenes):
+    """200 photos, and two files that are none."""
+    folder = scenes / "all photos"
+    folder.mkdir()
+    for path in sorted((scenes / "data/images").glob("train_*.png")):
+        os.link(path, folder / path.name)
+    (folder / "train_00030b.png").write_text("no photo")
+    (folder / "zzz.png").write_text("")
     return folder
 
 
 @pytest.fixture(scope="module")
-def photos(place):
-    """200 photos, and two files that are none."""
-    folder = place / "photos"
-    folder.mkdir()
-    for path in sorted((place / "data/images").glob("train_*.png")):
-        os.link(path, folder / path.name)
-    (folder / "train_00030b.png").write_text("no photo")
-    (folder / "zzz.png").write_text("")
+def parts(scenes):
+    """The three splits of the scenes as parts of one index."""
+    folder = scenes / "parts"
+    for number, split in enumerate(["train", "dev", "test"], 1):
+        line = f"index --data data --split {split} --model run --index parts/part-{number}-of-3"
+        succeeds(scenes, *line.split())
     return folder
 
 
@@ -83,7 +60,7 @@ def files(folder):
 
 
 def test_a_store_of_many_workers_has_the_bytes_of_one_even_if_one_is_killed(
-    place, photos, tmp_path, monkeypatch
+    photos, tmp_path, monkeypatch
 ):
     encoder = uard.Encoder("vision-transformer", ENCODER, regions="all")
     one = encoder.extract(uard.PhotoList.open(photos), tmp_path / "one")
@@ -94,12 +71,16 @@ def test_a_store_of_many_workers_has_the_bytes_of_one_even_if_one_is_killed(
         def __call__(self, row):
             if row["part"] == "5/8" and not killed.exists():
                 killed.touch()
-                kill = [os.getpid(), signal.SIGKILL]
-                threading.Timer(0.01, os.kill, kill).start()
+                os.kill(os.getpid(), signal.SIGKILL)
             return super().__call__(row)
 
     monkeypatch.setattr(uard.ray, "_Extract", Killed)
-    many = uard.ray.extract(photos, tmp_path / "many", blocks=8, **SETTINGS)
+    # As a call that was stopped leaves it.
+    place = {"split": "photos", "part": "2/8"}
+    encoder.extract(uard.PhotoList.open(photos), tmp_path / "many", **place)
+    with pytest.raises(ValueError, match="8 parts of photos were begun"):
+        uard.ray.extract(photos, tmp_path / "many", parts=7, **SETTINGS)
+    many = uard.ray.extract(photos, tmp_path / "many", **SETTINGS)
     assert killed.exists()
     assert many == one
     assert files(tmp_path / "many/photos_store") == files(tmp_path / "one/photos_store")
@@ -107,37 +88,72 @@ def test_a_store_of_many_workers_has_the_bytes_of_one_even_if_one_is_killed(
 
     monkeypatch.setattr(uard.ray, "_run", None)
     assert uard.ray.extract(photos, tmp_path / "many", **SETTINGS) == one
+    for wrong in [{"parts": 0}, {"workers": -1}, {"regions": "7"}]:
+        with pytest.raises(ValueError):
+            uard.ray.extract(photos, tmp_path / "other", **SETTINGS | wrong)
 
 
-def test_parts_of_an_index_are_kept_updated_and_adopted(place, photos, tmp_path):
-    arguments = {"model": place / "run", "blocks": 3, "index": tmp_path / "index"}
-    few = tmp_path / "few"
-    few.mkdir()
-    for path in sorted(photos.iterdir())[:60]:
-        os.link(path, few / path.name)
-    counts = uard.ray.index([few], tmp_path / "parts", **arguments)
-    assert (counts["new"], counts["unreadable"], counts["photos"]) == (59, 1, 59)
-    index = uard.Index.open(tmp_path / "index")
-    command(tmp_path, "index", few, "--model", place / "run", "--index", "whole")
+def test_parts_of_an_index_follow_the_folders_and_keep_what_is_not_mounted(
+    photos, photo_run, tmp_path
+):
+    few, disk = tmp_path / "few", tmp_path / "disk"
+    for folder, some in [(few, slice(60)), (disk, slice(60, 70))]:
+        folder.mkdir()
+        for path in sorted(photos.iterdir())[some]:
+            os.link(path, folder / path.name)
+    counts = uard.ray.index([few, disk], tmp_path / "parts", model=photo_run, parts=3)
+    assert (counts["new"], counts["unreadable"], counts["photos"]) == (69, 1, 69)
+    [problem] = counts["problems"]
+    assert "train_00030b.png" in problem
+    whole = uard.Indexer(photo_run)
+    whole.update(tmp_path / "whole", [few, disk])
     whole = uard.Index.open(tmp_path / "whole")
-    assert sorted(index.paths()) == sorted(whole.paths()) and len(index) == 59
-    found, expected = (it.search("a red circle", top=60)["results"] for it in [index, whole])
-    similarities = lambda results: {it["path"]: it["similarity"] for it in results}
-    assert similarities(found) == similarities(expected)
+    adopt = ["index", "--index", "all", "--adopt", *sorted((tmp_path / "parts").iterdir())]
+    succeeds(tmp_path, *adopt)
+    index = uard.Index.open(tmp_path / "all")
+    assert sorted(index.paths()) == sorted(whole.paths()) and len(index) == 69
+
+    def similarities(found):
+        return {it["path"]: it["similarity"] for it in found.search("a red circle", top=70)["results"]}
+
+    assert similarities(index) == similarities(whole)
 
     gone = min(few.glob("*.png"))
     gone.unlink()
     os.link(photos / "train_00150.png", few / "new.png")
-    counts = uard.ray.index([few], tmp_path / "parts", model=place / "run")
-    assert (counts["new"], counts["removed"], counts["unchanged"]) == (1, 1, 58)
-    with pytest.raises(ValueError, match="part-1-of-3"):
-        uard.ray.index([few], tmp_path / "parts", model=place / "run", blocks=2)
+    for path in disk.iterdir():
+        path.unlink()
+    counts = uard.ray.index([few, disk], tmp_path / "parts", model=photo_run)
+    assert (counts["new"], counts["removed"], counts["photos"]) == (1, 1, 69)
+    assert any("no photo is there" in problem for problem in counts["problems"])
+
+    # As a call that was killed leaves it.
+    part = tmp_path / "parts/part-2-of-3"
+    lost = [path for path in uard.Index.open(part).paths() if path.is_relative_to(few)]
+    shutil.rmtree(part)
+    counts = uard.ray.index([few, disk], tmp_path / "parts", model=photo_run)
+    assert counts["new"] == len(lost) > 0
+    with pytest.raises(ValueError, match="there are 3 parts, not 2"):
+        uard.ray.index([few], tmp_path / "parts", model=photo_run, parts=2)
 
 
-def test_lists_of_tiles_are_those_of_all_pairs(place, tmp_path):
-    found = uard.ray.match(place / "scenes", place / "data", "train", tmp_path / "lists.npz")
-    split = uard.Split.open(place / "data", "train")
-    model = uard.Model.load(place / "scenes")
+def test_lists_of_tiles_are_those_of_all_pairs(scenes, tmp_path, monkeypatch):
+    arguments = [scenes / "run", scenes / "data", "train", tmp_path / "lists.npz"]
+
+    class Stopped(uard.ray._Match):
+        def __call__(self, row):
+            super().__call__(row)
+            raise ValueError("stopped")
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(uard.ray, "_Match", Stopped)
+        with pytest.raises(ValueError, match="4 of 4 parts failed.*stopped"):
+            uard.ray.match(*arguments)
+    [work] = (tmp_path / "lists.npz.work").iterdir()
+    assert len(list(work.iterdir())) == 8
+    found = uard.ray.match(*arguments)
+    split = uard.Split.open(scenes / "data", "train")
+    model = uard.Model.load(scenes / "run")
     regions = model.regions(split.features(0, len(split)))
     best = model.search().top_k(regions, model.words(split.captions), 10)
     saved = np.load(tmp_path / "lists.npz")
@@ -145,19 +161,21 @@ def test_lists_of_tiles_are_those_of_all_pairs(place, tmp_path):
         np.testing.assert_array_equal(found[name], getattr(best, name))
         np.testing.assert_array_equal(saved[name], found[name])
     assert os.listdir(tmp_path) == ["lists.npz"]
+    for wrong in [{"k": 0}, {"image_parts": 0}, {"precision": "f8"}]:
+        with pytest.raises(ValueError):
+            uard.ray.match(*arguments, **wrong)
+    with pytest.raises(ValueError, match="a folder is here"):
+        uard.ray.match(*arguments[:3], tmp_path)
 
 
-def test_shards_answer_as_one_index_and_say_which_of_them_do_not(place, tmp_path):
-    for split in ["train", "dev", "test"]:
-        arguments = ["--model", place / "scenes", "--index", tmp_path / split]
-        command(place, "index", "--data", "data", "--split", split, *arguments)
-    folders = [tmp_path / split for split in ["train", "dev", "test"]]
+def test_shards_answer_as_one_index_and_say_which_of_them_do_not(scenes, photo_run, parts, tmp_path):
+    folders = sorted(parts.iterdir())
     counts = uard.adopt_indexes(tmp_path / "one", folders)
     assert counts["new"] == counts["photos"] == 280
     one, shards = uard.Index.open(tmp_path / "one"), uard.ray.Shards(folders)
 
     def without_numbers(answer):
-        own = ["id", "place", "index"]
+        own = ["id", "index"]
         results = [{k: v for k, v in it.items() if k not in own} for it in answer["results"]]
         rest = ["results", "cursor", "not_asked"]
         return results, {k: v for k, v in answer.items() if k not in rest}
@@ -175,12 +193,13 @@ def test_shards_answer_as_one_index_and_say_which_of_them_do_not(place, tmp_path
     assert missing["photos"] is None and "no index of photos" in missing["reason"]
     with pytest.raises((OSError, ValueError), match="no index of photos"):
         uard.ray.Shards([tmp_path / "nothing"]).search("a circle")
+    uard.Indexer(photo_run).update(tmp_path / "foreign", sorted((scenes / "data/images").iterdir())[:3])
+    with pytest.raises(ValueError, match="foreign: made by another model"):
+        uard.ray.Shards([folders[0], tmp_path / "foreign"]).search("a circle")
+    for wrong in [[], [folders[0], folders[0]]]:
+        with pytest.raises(ValueError, match="folders"):
+            uard.ray.Shards(wrong)
     ray.kill(shards._actors[1], no_restart=False)
-    answer = shards.search("a red circle")
-    if answer["not_asked"]:
-        [missing] = answer["not_asked"]
-        assert (missing["index"], missing["photos"]) == (str(folders[1]), 40)
-        assert missing["reason"] and answer["searched"] == 240
     for _ in range(100):
         if shards.search("a red circle")["searched"] == 280:
             break
@@ -195,12 +214,12 @@ def test_shards_answer_as_one_index_and_say_which_of_them_do_not(place, tmp_path
     assert answer["searched"] == 240 and len(answer["results"]) == 3
 
 
-def test_a_dataset_of_bytes_becomes_parquet_with_regions(place, photos, tmp_path):
+def test_a_dataset_of_bytes_becomes_parquet_with_regions(photos, photo_run, tmp_path):
     paths = sorted(photos.iterdir())[28:33]
     rows = [{"path": str(path), "bytes": path.read_bytes()} for path in paths]
     arguments = {
         "encoder": {"name": "vision-transformer", "weights": str(ENCODER), "regions": "all"},
-        "model": str(place / "run"),
+        "model": str(photo_run),
     }
     ray.data.from_items(rows).map_batches(
         uard.ray.Regions,
@@ -211,7 +230,7 @@ def test_a_dataset_of_bytes_becomes_parquet_with_regions(place, photos, tmp_path
     found = ray.data.read_parquet(str(tmp_path / "parquet")).take_all()
     found.sort(key=lambda row: row["path"])
     alone = uard.Encoder(**arguments["encoder"]).regions(paths)
-    model = uard.Model.load(place / "run")
+    model = uard.Model.load(photo_run)
     for row, photo in zip(found, alone, strict=True):
         assert row["error"] == photo["error"]
         regions = model.regions([photo["features"]])[0] if not photo["error"] else []
@@ -220,26 +239,33 @@ def test_a_dataset_of_bytes_becomes_parquet_with_regions(place, photos, tmp_path
     assert [bool(row["error"]) for row in found].count(True) == 1
 
 
-def test_the_command_prints_what_it_did_and_refuses_wrong_arguments(place, photos, tmp_path):
+def test_the_command_prints_what_it_did_and_refuses_wrong_arguments(
+    scenes, photos, photo_run, parts, tmp_path
+):
+    address = ray.get_runtime_context().gcs_address
+
     def run(*arguments):
-        line = [sys.executable, "-m", "uard.ray", *map(str, arguments)]
+        line = [sys.executable, "-m", "uard.ray", "--address", address, *map(str, arguments)]
         return subprocess.run(line, capture_output=True, text=True, cwd=tmp_path)
 
-    address = ray.get_runtime_context().gcs_address
-    missing = run("--address", address, "index", "nowhere", "--model", place / "run", "--parts", "p")
-    assert missing.returncode == 1
-    assert "error: cannot open" in missing.stderr and "nowhere" in missing.stderr
-    assert run("search").returncode == 2
-    weights = ["--weights", tmp_path / "no weights"]
-    arguments = ["--model", place / "run", "--parts", "p", *weights]
-    missing = run("--address", address, "index", photos, *arguments)
-    message = missing.stderr.splitlines()[-1]
-    assert missing.returncode == 1 and message.startswith("error: 1 of 1 blocks failed"), message
-    assert "no weights" in message
-    missing = run("--address", address, "search", "dog", "--parts", "nowhere")
-    assert "error: expected the folders" in missing.stderr
-    arguments = ["--data", place / "data", "--split", "dev", "--out", "lists.npz", "--k", "3"]
-    found = run("--address", address, "match", "--model", place / "scenes", *arguments)
+    def refused(*arguments):
+        result = run(*arguments)
+        assert result.returncode in [1, 2], result
+        return result.stderr.splitlines()[-1]
+
+    index = ["index", photos, "--model", photo_run, "--folder", "p", "--parts", "1"]
+    assert "no weights" in refused(*index, "--weights", tmp_path / "no weights")
+    assert refused("search", "dog", "--folder", "p9").startswith("error: p9: expected indexes")
+    assert "expected a number" in refused(*index[:-1], "x")
+    found = run(*index)
     assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["new"] == 200
+    arguments = ["--data", scenes / "data", "--split", "dev", "--out", "lists.npz", "--k", "3"]
+    found = run("match", "--model", scenes / "run", *arguments)
     assert json.loads(found.stdout)["images"] == 40
     assert np.load(tmp_path / "lists.npz")["captions"].shape == (40, 3)
+    (parts / "part-2-of-3").rename(tmp_path / "elsewhere")
+    answer = json.loads(run("search", "a red circle", "--folder", parts).stdout)
+    (tmp_path / "elsewhere").rename(parts / "part-2-of-3")
+    [missing] = answer["not_asked"]
+    assert missing["index"] == str(parts / "part-2-of-3") and answer["searched"] == 240

@@ -1,7 +1,7 @@
 //! Takes over the photos of other indexes: several processes index parts of a collection, each into a folder
 //! of its own, and one index is made of them without encoding a photo again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,20 +20,21 @@ pub struct AdoptionCounts {
     pub new: usize,
     /// Photos that replace the one at their path.
     pub changed: usize,
-    /// Photos that were indexed already, from the same file.
+    /// Photos that were indexed already, from the same file or a newer one.
     pub unchanged: usize,
     /// Files that could not be read.
     pub unreadable: usize,
-    /// Indexes that were not begun, because `stop` was set.
+    /// Photos that were left out, because `stop` was set.
     pub remaining: usize,
 }
 
 impl Writer {
     /// Adds the photos of other indexes that the same model made, with their regions, thumbnails and boxes
-    /// as they are there. A photo replaces the one at its path. The other indexes stay as they are.
+    /// as they are there. Of two states of a file the one that was modified last stays, whatever the order.
+    /// Photos that none of the others has stay, and so do the other indexes.
     ///
-    /// `on_index` is told how many indexes are done; `stop` ends the adoption before the next one. Repeating
-    /// a call that was stopped or has failed adds what is missing.
+    /// `on_index` is told how many indexes are done. Repeating a call that was stopped or has failed adds what
+    /// is missing.
     ///
     /// # Errors
     /// A folder holds no index, a damaged one, or that of another model, encoder or precision; the disk is
@@ -44,26 +45,50 @@ impl Writer {
         on_index: &mut dyn FnMut(usize),
         stop: &AtomicBool,
     ) -> Result<AdoptionCounts> {
+        self.adopt_in_batches(TARGET_BYTES, folders, on_index, stop)
+    }
+
+    /// The same with segments of about another size.
+    pub(crate) fn adopt_in_batches(
+        &mut self,
+        batch_bytes: u64,
+        folders: &[PathBuf],
+        on_index: &mut dyn FnMut(usize),
+        stop: &AtomicBool,
+    ) -> Result<AdoptionCounts> {
+        for folder in folders {
+            self.index().expect_alike(&Index::open(folder)?)?;
+        }
+        let unreadable = self.index().unreadable()?.into_iter();
         let mut adoption = Adoption {
             batch: Batch::new(self.index().model())?,
+            batch_bytes,
+            unreadable: unreadable
+                .map(|note| (note.file.path, note.file.modified))
+                .collect(),
             writer: self,
+            stop,
             counts: AdoptionCounts::default(),
         };
         for (done, folder) in folders.iter().enumerate() {
-            if stop.load(Ordering::Relaxed) {
-                adoption.counts.remaining = folders.len() - done;
-                break;
-            }
-            adoption.take(folder)?;
+            let taken = adoption.take(folder);
+            // Photos before an error are kept.
+            adoption.write()?;
+            taken?;
             on_index(done + 1);
         }
-        adoption.finish()
+        Ok(adoption.counts)
     }
 }
 
 struct Adoption<'a> {
     writer: &'a mut Writer,
     batch: Batch,
+    /// A segment is written when it has about this size.
+    batch_bytes: u64,
+    /// The files that cannot be read, with the time of their modification.
+    unreadable: HashMap<PathBuf, i64>,
+    stop: &'a AtomicBool,
     counts: AdoptionCounts,
 }
 
@@ -91,28 +116,43 @@ impl Adoption<'_> {
     /// Adds the photos of one index to the batch.
     fn take(&mut self, folder: &Path) -> Result<()> {
         let mut other = Index::open(folder)?;
-        expect_alike(self.writer.index(), &other)?;
+        if self.is_stopped() {
+            self.counts.remaining += other.size()?.photos;
+            return Ok(());
+        }
         if let Some(damage) = other.check().first() {
             return Err(Error::Damaged {
                 path: folder.to_owned(),
                 damage: damage.description.clone(),
             });
         }
-        let segments = other.select(&Filter::default())?.segments;
-        for segment in &segments {
-            let bytes = other.segment_bytes(segment.segment)? / segment.regions.images() as u64;
+        let bytes: HashMap<i64, u64> = other
+            .recorded_segments()?
+            .into_iter()
+            .map(|it| (it.number, it.bytes / it.images.max(1) as u64))
+            .collect();
+        for segment in other.select(&Filter::default())?.segments {
             for (&position, &id) in segment.positions.iter().zip(&segment.photos) {
+                if self.is_stopped() {
+                    self.counts.remaining += 1;
+                    continue;
+                }
                 // None if another process has removed it meanwhile.
                 let (Some(photo), Some(preview)) = (other.photo(id)?, other.preview(id)?) else {
                     continue;
                 };
-                if self.batch.paths.contains(&photo.file.path) || self.batch.bytes >= TARGET_BYTES {
+                // Another process has indexed it again: these regions are of an older state.
+                if (photo.segment, photo.position) != (segment.segment, position) {
+                    continue;
+                }
+                let is_full = self.batch.bytes >= self.batch_bytes;
+                if is_full || self.batch.paths.contains(&photo.file.path) {
                     self.write()?;
                 }
                 if self.is_wanted(&photo)? {
                     let batch = &mut self.batch;
                     batch.regions.push_packed(&segment.regions, &[position])?;
-                    batch.bytes += bytes;
+                    batch.bytes += bytes.get(&segment.segment).copied().unwrap_or_default();
                     batch.paths.insert(photo.file.path.clone());
                     batch.photos.push(NewPhoto {
                         file: photo.file,
@@ -123,34 +163,51 @@ impl Adoption<'_> {
                 }
             }
         }
-        self.note_unreadable(&other)
+        match self.is_stopped() {
+            true => Ok(()),
+            false => self.note_unreadable(&other),
+        }
     }
 
-    /// Whether a photo is not indexed yet from the same file, and counts it.
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Whether a photo is not indexed yet from the same file or a newer one, and counts it.
     fn is_wanted(&mut self, photo: &IndexedPhoto) -> Result<bool> {
         let known = self.writer.index().photo_at(&photo.file.path)?;
-        let count = match &known {
+        let noted = self.unreadable.get(&photo.file.path);
+        let is_old = |modified: i64| modified >= photo.file.modified;
+        let is_kept = known.as_ref().is_some_and(|known| {
+            let is_same = known.file == photo.file && known.content == photo.content;
+            is_same || is_old(known.file.modified)
+        });
+        let count = match known {
+            _ if is_kept => &mut self.counts.unchanged,
+            None if noted.is_some_and(|&modified| is_old(modified)) => return Ok(false),
             None => &mut self.counts.new,
-            Some(known) if known.file == photo.file && known.content == photo.content => {
-                self.counts.unchanged += 1;
-                return Ok(false);
-            }
             Some(_) => &mut self.counts.changed,
         };
         *count += 1;
-        Ok(true)
+        Ok(!is_kept)
     }
 
+    /// Notes the files that the other index could not read, unless there is a newer photo or note.
     fn note_unreadable(&mut self, other: &Index) -> Result<()> {
-        let unreadable = other.unreadable()?;
-        if unreadable.is_empty() {
-            return Ok(());
-        }
-        let known = self.writer.index().unreadable()?;
-        let is_new = |photo: &UnreadablePhoto| !known.contains(photo);
-        let new: Vec<UnreadablePhoto> = unreadable.into_iter().filter(is_new).collect();
-        self.counts.unreadable += new.len();
+        // First the photos, so that each note is compared with what is indexed.
         self.write()?;
+        let mut new: Vec<UnreadablePhoto> = Vec::new();
+        for note in other.unreadable()? {
+            let photo = self.writer.index().photo_at(&note.file.path)?;
+            let photo = photo.map(|photo| photo.file.modified);
+            let known = photo.or(self.unreadable.get(&note.file.path).copied());
+            if known.is_none_or(|known| known < note.file.modified) {
+                self.unreadable
+                    .insert(note.file.path.clone(), note.file.modified);
+                new.push(note);
+            }
+        }
+        self.counts.unreadable += new.len();
         self.writer.add_unreadable(&new)
     }
 
@@ -162,38 +219,39 @@ impl Adoption<'_> {
             .add_packed(&batch.photos, &batch.regions.finish())?;
         Ok(())
     }
-
-    fn finish(mut self) -> Result<AdoptionCounts> {
-        self.write()?;
-        Ok(self.counts)
-    }
 }
 
-/// Checks that the regions of two indexes are vectors of one space, packed in one precision.
-fn expect_alike(index: &Index, other: &Index) -> Result<()> {
-    let described = |index: &Index| {
-        let ModelIdentity {
-            hash,
-            encoder,
-            precision,
-            ..
-        } = index.model();
-        [
-            ("the model", hash.clone()),
-            ("the encoder", encoder.clone()),
-            ("the precision", precision.to_string()),
-        ]
-    };
-    let pairs = described(index).into_iter().zip(described(other));
-    for ((what, expected), (_, found)) in pairs {
-        if expected != found {
-            return Err(Error::OtherIndex {
-                path: other.folder().to_owned(),
-                what,
-                expected,
-                found,
-            });
+impl Index {
+    /// Checks that another index can be adopted: that the regions of both are vectors of one space, packed in
+    /// one precision.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn expect_alike(&self, other: &Self) -> Result<()> {
+        let described = |index: &Self| {
+            let ModelIdentity {
+                hash,
+                encoder,
+                precision,
+                ..
+            } = index.model();
+            [
+                ("the model", hash.clone()),
+                ("the encoder", encoder.clone()),
+                ("the precision", precision.to_string()),
+            ]
+        };
+        let pairs = described(self).into_iter().zip(described(other));
+        for ((what, expected), (_, found)) in pairs {
+            if expected != found {
+                return Err(Error::OtherIndex {
+                    path: other.folder().to_owned(),
+                    what,
+                    expected,
+                    found,
+                });
+            }
         }
+        Ok(())
     }
-    Ok(())
 }

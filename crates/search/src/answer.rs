@@ -86,10 +86,6 @@ pub struct QueryWordResult {
 pub struct PhotoResult {
     /// Its number in the index; none for a photo that is not in the index.
     pub id: Option<i64>,
-    /// Its place in the order of results, as `cursor`: fewest missing, fewest doubtful, then the highest
-    /// similarity. None for a photo that is not in the index.
-    #[schema(value_type = Option<String>)]
-    pub place: Option<Cursor>,
     /// Its file. In JSON, bytes that are not UTF-8 are replaced.
     #[serde(serialize_with = "lossy")]
     #[schema(value_type = String)]
@@ -104,6 +100,9 @@ pub struct PhotoResult {
     pub group: Group,
     /// The words and phrases that it surely does not show.
     pub missing: Vec<String>,
+    /// How many of the excluded words and phrases it may show. Results are in the order of `missing`, of
+    /// this number, and of the similarity.
+    pub doubtful: usize,
     /// Every word of the query, in order.
     pub words: Vec<WordResult>,
 }
@@ -209,13 +208,13 @@ mod tests {
     fn a_path_of_any_bytes_is_written_as_json() {
         let result = PhotoResult {
             id: Some(1),
-            place: None,
             path: std::ffi::OsString::from_vec(b"/p/\xff.jpg".to_vec()).into(),
             width: 640,
             height: 480,
             similarity: 0.5,
             group: Group::Part,
             missing: Vec::new(),
+            doubtful: 0,
             words: Vec::new(),
         };
         let json = serde_json::to_value(result).unwrap();

@@ -353,13 +353,6 @@ impl Index {
         read().map_err(self.read_error())
     }
 
-    /// The size of a segment's file.
-    pub(crate) fn segment_bytes(&self, number: i64) -> Result<u64> {
-        let sql = "SELECT bytes FROM segments WHERE id = ?";
-        let bytes = self.database.query_row(sql, [number], |row| row.get(0));
-        bytes.map_err(self.read_error())
-    }
-
     /// The paths of all photos, in the order of their numbers.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, ArgGroup};
 use uard_attention::Precision;
+use uard_data::store::Share;
 use uard_features::backbone::Truncated;
 use uard_hub::source::Source;
 use uard_linalg::matmul::Matmul;
@@ -42,7 +43,8 @@ use crate::terminal::{note, print};
     uard index ~/Pictures ~/Camera --watch\n  \
     uard index ~/Pictures --model runs/mine --index ~/indexes/mine --weights hf:timm/inception_v3.tf_in1k\n  \
     uard index --data data/scenes --split test --model runs/scenes --index scenes-index\n  \
-    uard index --adopt part-1 part-2 --index ~/indexes/mine\n  \
+    uard index /photos --model runs/mine --index parts/3 --part 3/16\n  \
+  uard index --adopt parts/* --index ~/indexes/mine\n  \
   uard index --stats --format json\n  \
     uard index --check\n  \
     uard index --remove ~/Pictures/old"
@@ -83,6 +85,11 @@ pub struct Arguments {
         conflicts_with_all = ["data", "upkeep"]
     )]
     truncated: Truncated,
+    /// Takes one of several parts of the photos: 3/16 is the third of sixteen. Each part is an index of its
+    /// own (--index), which other processes or machines make; --adopt makes one of them. A photo stays in its
+    /// part while its path and the number of parts stay.
+    #[arg(long, value_name = "K/N", conflicts_with_all = ["data", "upkeep", "adopt"])]
+    part: Option<Share>,
     /// After the update, waits for changes in the folders, and updates the index after each, until
     /// Ctrl-C.
     #[arg(long, conflicts_with_all = ["data", "upkeep"])]
@@ -96,15 +103,16 @@ pub struct Arguments {
     /// The folder of the pictures, named by id. Default: `images` in the data directory.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["paths", "upkeep"])]
     images: Option<PathBuf>,
-    /// Adds the photos of these indexes, which the same model made, without encoding them again. So several
-    /// processes or machines can each index a part. The adopted indexes can be removed then.
+    /// Adds the photos of these indexes, which the same model made, without encoding them again. Of two states
+    /// of a file the newest stays. Photos that none of them has stay too: adopt into a new folder to leave
+    /// out what was removed.
     #[arg(
         long,
         value_name = "DIR",
         num_args = 1..,
         conflicts_with_all = [
             "upkeep", "data", "paths", "model", "weights", "matmul", "precision", "longest_side",
-            "truncated", "watch"
+            "truncated", "watch", "part"
         ]
     )]
     adopt: Vec<PathBuf>,
@@ -169,6 +177,7 @@ fn update_from_photos(arguments: &Arguments, folder: &Path) -> anyhow::Result<Ou
     let photos = PhotoFolders {
         model: IndexModel::open(options(arguments, folder.to_owned()))?,
         limits: photo_limits(arguments.longest_side, arguments.truncated),
+        part: arguments.part,
         stop: interrupt::watch(),
         roots,
     };
@@ -179,7 +188,10 @@ fn update_from_photos(arguments: &Arguments, folder: &Path) -> anyhow::Result<Ou
         .transpose()?;
     let updated = photos.update(&mut encoder)?;
     updated.print(folder);
-    updated.expect_photos()?;
+    // One part of a few photos may have none.
+    if arguments.part.is_none() {
+        updated.expect_photos()?;
+    }
     match (watcher, updated.outcome()) {
         (Some(watcher), Outcome::Done) => {
             note("waiting for changes; Ctrl-C ends");

@@ -134,6 +134,7 @@ fn update(paths: &[PathBuf], folder: &Path) -> anyhow::Result<Option<IndexUpdate
         roots: roots.collect::<anyhow::Result<_>>()?,
         model: IndexModel::of_index(folder)?,
         limits: PhotoLimits::default(),
+        part: None,
         stop: interrupt::watch(),
     };
     let encoder = Mutex::new(LazyEncoder::from(EncoderChoice::default()));

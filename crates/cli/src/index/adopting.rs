@@ -3,17 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use uard_search::{AdoptionCounts, Index, MODEL};
+use uard_search::{AdoptionCounts, Error, Index, MODEL};
 
 use super::model::{EncoderChoice, IndexModel, IndexOptions};
 use super::report::{Changes, Updated};
+use crate::exit::wrong;
 use crate::terminal::{advance, bar};
 
 /// Adds the photos of `others` to the index in `folder`. A new index gets model, encoder and precision of
 /// the first.
 pub fn adopt(folder: &Path, others: &[PathBuf], stop: &AtomicBool) -> anyhow::Result<Updated> {
-    let first = Index::open(&others[0])?;
-    let is_new = !folder.join(MODEL).exists();
+    let Some(first) = others.first() else {
+        return Err(wrong("expected one or more folders of indexes"));
+    };
+    let first = Index::open(first)?;
+    for other in others {
+        first.expect_alike(&Index::open(other)?)?;
+    }
+    let is_new = matches!(Index::open(folder), Err(Error::NoIndex { .. }));
     let model = IndexModel::open(IndexOptions {
         folder: folder.to_owned(),
         model: is_new.then(|| first.folder().join(MODEL)),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use uard_data::store::Share;
 use uard_features::backbone::PhotoLimits;
 use uard_features::extract::Encoding;
 use uard_search::{PhotoFile, Scan, ScanProblem, UpdatePlan, Writer};
@@ -27,6 +28,9 @@ pub struct PhotoFolders<'a> {
     pub model: IndexModel,
     /// Which photos are decoded.
     pub limits: PhotoLimits,
+    /// Takes only one of several parts of the photos. Which part a photo belongs to is in its path, so that
+    /// new photos change no other.
+    pub part: Option<Share>,
     /// Ends the update after the batch that is being encoded, when it is set.
     pub stop: &'a AtomicBool,
 }
@@ -62,10 +66,13 @@ impl PhotoFolders<'_> {
     ///
     /// When it is stopped, the photos that were encoded are written.
     pub fn update(&self, encoder: &mut LazyEncoder) -> anyhow::Result<Updated> {
-        let scan = self.scan()?;
+        let mut scan = self.scan()?;
+        scan.files.retain(|file| self.is_in_part(&file.path));
         let name = || Ok(encoder.load(&self.model, &self.roots)?.name.clone());
         let mut writer = self.model.writer(name)?;
-        let plan = writer.index().plan(&scan)?;
+        let mut plan = writer.index().plan(&scan)?;
+        // The photos of other parts may be in the same index.
+        plan.removed.retain(|path| self.is_in_part(path));
         let removed = apply_moves(&plan, &mut writer)?;
         let files = [plan.new, plan.changed].concat();
         let encoded = match files.is_empty() {
@@ -90,6 +97,11 @@ impl PhotoFolders<'_> {
             unreadable,
             problems: [scan.unread, scan.skipped].concat(),
         })
+    }
+
+    fn is_in_part(&self, path: &Path) -> bool {
+        let bytes = path.as_os_str().as_encoded_bytes();
+        self.part.is_none_or(|part| part.holds(bytes))
     }
 
     /// Lists the photos in the folders. A folder without photos counts as unread, so that the photos of

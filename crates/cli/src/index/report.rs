@@ -43,7 +43,7 @@ pub struct Updated {
     pub changes: Changes,
     /// Photos in the index now.
     pub photos: usize,
-    /// Photos, or adopted indexes, that are left for the next call, because this one was stopped.
+    /// Photos that are left for the next call, because this one was stopped.
     pub remaining: usize,
     /// How fast photos were encoded, in words; empty if none was.
     pub speed: String,

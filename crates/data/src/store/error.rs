@@ -112,17 +112,16 @@ pub enum StoreError {
         entries: usize,
     },
     /// No shares, or not all of them.
-    #[error("{}: {}", folders(dirs), match missing[..] {
-        [] => format!("no part of {split} is here; `uard extract --part 1/N --split {split}` writes one"),
-        _ => format!("parts of {split} are missing: {}; extract them first, or name their folders too", missing.join(", ")),
-    })]
+    #[error("{}: {}", folders(dirs), missing(split, first, *count))]
     MissingShares {
         /// The folders that were searched.
         dirs: Vec<PathBuf>,
         /// The split.
         split: String,
-        /// The missing shares.
-        missing: Vec<String>,
+        /// The first missing shares; none if there is no share at all.
+        first: Vec<Share>,
+        /// How many are missing.
+        count: usize,
     },
     /// Two stores that are the same share, or of different cuts of a list.
     #[error("{} and {}: expected each part once, and all parts of one list; remove the one that is too many", first.display(), other.display())]
@@ -132,15 +131,45 @@ pub enum StoreError {
         /// The other.
         other: PathBuf,
     },
-    /// A share of another list than the first.
-    #[error("{}: expected part {share} of the list that {} is a part of; extract it again", path.display(), first.display())]
-    ShareOfOtherList {
+    /// A share of a list that has changed since.
+    #[error("{}: the list of images has changed since part {share} was begun; remove the parts and extract all again, or continue with the list as it was", path.display())]
+    ChangedList {
+        /// The store.
+        path: PathBuf,
+        /// The share.
+        share: Share,
+    },
+    /// A store that is not the share that its name says, or a share of another list than the first.
+    #[error("{}: expected part {share} of the list that {} is a part of, found {found}; extract it again", path.display(), first.display())]
+    OtherShare {
         /// The store.
         path: PathBuf,
         /// The share that its name says.
         share: Share,
         /// The first share.
         first: PathBuf,
+        /// What it is instead.
+        found: String,
+    },
+    /// A share that was extracted with other settings than the first.
+    #[error("{}: {key} is {found}, in the first part it is {expected}; extract all parts with the same options and files", path.display())]
+    OtherSettings {
+        /// The store.
+        path: PathBuf,
+        /// The first key at which the manifests differ.
+        key: String,
+        /// The value of the first share.
+        expected: String,
+        /// The value of this one.
+        found: String,
+    },
+    /// A joined store whose features are not those of the shares.
+    #[error("{}: its features of `{id}` are not those of the parts; remove the store, and join again", path.display())]
+    OtherFeatures {
+        /// The store.
+        path: PathBuf,
+        /// The first image that differs.
+        id: String,
     },
     /// An image that cannot be stored.
     #[error("image `{id}`: {problem}")]
@@ -160,6 +189,23 @@ fn listed(store: &Path, first: &[String]) -> String {
             let list = store.join(super::writer::UNREADABLE);
             format!(", all listed in {}: {}", list.display(), first.join("; "))
         }
+    }
+}
+
+fn missing(split: &str, first: &[Share], count: usize) -> String {
+    let named: Vec<String> = first.iter().map(Share::to_string).collect();
+    let more = match count - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    match named[..] {
+        [] => format!(
+            "no part of {split} is here; `uard extract --part 1/N --split {split}` writes one"
+        ),
+        _ => format!(
+            "parts of {split} are missing: {}{more}; extract them first, or name their folders too",
+            named.join(", ")
+        ),
     }
 }
 

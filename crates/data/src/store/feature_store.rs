@@ -145,26 +145,39 @@ impl FeatureStore {
 
     /// Checks that the store is a share of the same list as another, of one extraction.
     pub(super) fn expect_share(&self, share: Share, first: &Self) -> Result<()> {
-        let list = |store: &Self| store.share.as_ref().map(|it| it.list_sha256.clone());
-        if self.share.as_ref().map(|it| it.share) != Some(share) || list(self) != list(first) {
-            return Err(Error::Store(StoreError::ShareOfOtherList {
+        let found = match (&self.share, &first.share) {
+            (None, _) => Some("a store of a whole list".to_owned()),
+            (Some(found), _) if found.share != share => Some(format!("part {}", found.share)),
+            (Some(found), Some(first)) if found.list_sha256 != first.list_sha256 => {
+                Some("a part of another list".to_owned())
+            }
+            _ => None,
+        };
+        if let Some(found) = found {
+            return Err(Error::Store(StoreError::OtherShare {
                 path: self.path.clone(),
                 share,
                 first: first.path.clone(),
+                found,
             }));
         }
         let begun = |store: &Self| StoreFile::begun(&store.manifest, None);
-        begun(self).check_continues(&self.path, &begun(first))
+        match begun(first).check_continues(&self.path, &begun(self)) {
+            Err(Error::Store(StoreError::OtherManifest {
+                key, stored, given, ..
+            })) => Err(Error::Store(StoreError::OtherSettings {
+                path: self.path.clone(),
+                key,
+                expected: stored,
+                found: given,
+            })),
+            outcome => outcome,
+        }
     }
 
-    /// The entries of the list: the id, and the image or the reason why there is none.
-    pub(super) fn list(&self) -> impl Iterator<Item = (&str, std::result::Result<usize, &str>)> {
-        let mut images = 0..self.images;
-        let entries = self.parts.iter().flat_map(|part| part.header.list());
-        entries.filter_map(move |entry| match entry {
-            ListEntry::Image(id) => Some((id, Ok(images.next()?))),
-            ListEntry::Unreadable(entry) => Some((entry.id.as_str(), Err(entry.reason.as_str()))),
-        })
+    /// The entries of the list.
+    pub(super) fn list(&self) -> impl Iterator<Item = ListEntry<'_>> {
+        self.parts.iter().flat_map(|part| part.header.list())
     }
 
     /// The number of regions of an image.

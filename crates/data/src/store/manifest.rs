@@ -239,13 +239,18 @@ impl StoreFile {
 
     /// Refuses to continue with another manifest or share, and names the first key at which they differ.
     pub(super) fn check_continues(&self, store: &Path, given: &Self) -> Result<()> {
+        if let (Some(stored), Some(given)) = (&self.share, &given.share)
+            && stored.share == given.share
+            && stored.list_sha256 != given.list_sha256
+        {
+            return Err(Error::Store(StoreError::ChangedList {
+                path: store.to_owned(),
+                share: stored.share,
+            }));
+        }
         let value = |file: &Self| {
-            let value = serde_json::to_value(&file.manifest);
-            let value = value.and_then(|mut value| {
-                value["part"] = serde_json::to_value(&file.share)?;
-                Ok(value)
-            });
-            value.map_err(|source| FileError::Json {
+            let begun = Self::begun(&file.manifest, file.share.as_ref());
+            serde_json::to_value(begun).map_err(|source| FileError::Json {
                 path: Self::path(store),
                 expected: "a manifest that JSON can hold",
                 source,

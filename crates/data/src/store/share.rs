@@ -1,6 +1,7 @@
 //! Shares: several processes each extract a part of one list into a store of its own, and the stores are
 //! joined into the one that a single process would have written.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use uard_files::FieldsHash;
 
 use super::error::StoreError;
-use super::feature_store::FeatureStore;
+use super::feature_store::{FeatureStore, store_path};
+use super::part_builder::ListEntry;
 use super::writer::{Finished, StoreWriter};
 use crate::{Error, Result};
 
@@ -23,6 +25,9 @@ pub struct Share {
     /// How many shares the list is cut into.
     of: usize,
 }
+
+/// How many missing shares an error names.
+const NAMED_MISSING: usize = 5;
 
 /// A share of a certain list, as `store.json` records it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,14 +47,21 @@ impl Share {
         start(self.number - 1)..start(self.number)
     }
 
-    /// Which entries of a list belong to the share, and the record of it for the store.
+    /// Whether something with this key belongs to the share, if a hash of the keys decides.
+    pub fn holds(self, key: &[u8]) -> bool {
+        let mut hash = FieldsHash::default();
+        hash.add(key);
+        let hash = hash.hex();
+        let first = hash.get(..16).unwrap_or_default();
+        let number = u64::from_str_radix(first, 16).unwrap_or_default();
+        number % self.of as u64 == (self.number - 1) as u64
+    }
+
+    /// The record of the share for its store.
     ///
     /// # Errors
     /// A list with fewer entries than shares.
-    pub fn of_list<'a>(
-        self,
-        ids: impl ExactSizeIterator<Item = &'a str>,
-    ) -> Result<(Range<usize>, ShareOfList)> {
+    pub fn of_list<'a>(self, ids: impl ExactSizeIterator<Item = &'a str>) -> Result<ShareOfList> {
         let entries = ids.len();
         if entries < self.of {
             return Err(Error::Store(StoreError::MoreSharesThanEntries {
@@ -59,11 +71,10 @@ impl Share {
         }
         let mut list = FieldsHash::default();
         ids.for_each(|id| list.add(id.as_bytes()));
-        let record = ShareOfList {
+        Ok(ShareOfList {
             share: self,
             list_sha256: list.hex(),
-        };
-        Ok((self.range(entries), record))
+        })
     }
 
     /// The name under which a share of a split is stored: `photos-3-of-16`.
@@ -110,13 +121,17 @@ impl Shares {
     pub fn open(dirs: &[PathBuf], split: &str) -> Result<Self> {
         let found = find(dirs, split)?;
         let of = found.first().map_or(0, |first| first.share.of);
-        let missing = (1..=of).filter(|&number| !found.iter().any(|it| it.share.number == number));
-        let missing: Vec<String> = missing.map(|number| format!("{number}/{of}")).collect();
-        if of == 0 || !missing.is_empty() {
+        if of == 0 || found.len() < of {
+            let numbers: HashSet<usize> = found.iter().map(|it| it.share.number).collect();
+            let missing = (1..=of).filter(|number| !numbers.contains(number));
             return Err(Error::Store(StoreError::MissingShares {
                 dirs: dirs.to_vec(),
                 split: split.to_owned(),
-                missing,
+                first: missing
+                    .take(NAMED_MISSING)
+                    .map(|number| Share { number, of })
+                    .collect(),
+                count: of - found.len(),
             }));
         }
         let open = |it: &FoundShare| FeatureStore::open_share(it.dir, &it.share.split(split));
@@ -146,25 +161,53 @@ impl Shares {
         stop: &AtomicBool,
     ) -> Result<Option<Finished>> {
         let manifest = self.stores[0].manifest();
-        let (mut writer, _) = StoreWriter::create_or_continue(dir, split, manifest)?;
+        let (mut writer, stored) = StoreWriter::create_or_continue(dir, split, manifest)?;
         let mut written = 0;
         for store in &self.stores {
+            let mut image = 0;
             for entry in store.list() {
                 if stop.load(Ordering::Relaxed) {
                     return Ok(None);
                 }
-                let (id, outcome) = entry;
-                if !writer.already_has(id)? {
-                    match outcome {
-                        Ok(image) => writer.add(store.entry(image)?)?,
-                        Err(reason) => writer.skip(id, reason)?,
+                let is_new = !writer.already_has(entry.id())?;
+                match entry {
+                    ListEntry::Unreadable(it) if is_new => writer.skip(&it.id, &it.reason)?,
+                    ListEntry::Unreadable(_) => {}
+                    ListEntry::Image(_) => {
+                        if is_new {
+                            writer.add(store.entry(image)?)?;
+                        }
+                        image += 1;
                     }
                 }
                 written += 1;
                 on_entries(written);
             }
         }
-        writer.finish().map(Some)
+        let finished = writer.finish()?;
+        self.expect_features(dir, split, stored)?;
+        Ok(Some(finished))
+    }
+
+    /// Checks that the first `entries` of a store, which an earlier call has written, have the features of
+    /// these shares.
+    fn expect_features(&self, dir: &Path, split: &str, entries: usize) -> Result<()> {
+        let joined = FeatureStore::open(dir, split)?;
+        let stored = joined.list().take(entries);
+        let images = stored.filter(|entry| matches!(entry, ListEntry::Image(_)));
+        let own = self.stores.iter().flat_map(|store| {
+            let images = 0..store.images();
+            images.map(move |image| store.entry(image))
+        });
+        for ((image, entry), own) in images.enumerate().zip(own) {
+            if joined.entry(image)? != own? {
+                return Err(Error::Store(StoreError::OtherFeatures {
+                    path: joined.path().to_owned(),
+                    id: entry.id().to_owned(),
+                }));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -187,10 +230,7 @@ fn find<'a>(dirs: &'a [PathBuf], split: &str) -> Result<Vec<FoundShare<'a>>> {
     found.sort_by_key(|it| (it.share.of, it.share.number));
     let clash = found.windows(2).find_map(|pair| {
         let (first, next) = (pair[0].share, pair[1].share);
-        let both = [&pair[0], &pair[1]].map(|it| {
-            let name = format!("{}_store", it.share.split(split));
-            it.dir.join(name)
-        });
+        let both = [&pair[0], &pair[1]].map(|it| store_path(it.dir, &it.share.split(split)));
         (first == next || first.of != next.of).then_some(both)
     });
     match clash {
@@ -201,9 +241,10 @@ fn find<'a>(dirs: &'a [PathBuf], split: &str) -> Result<Vec<FoundShare<'a>>> {
 
 /// Reads `photos-3-of-16_store`.
 fn share_of_name(name: &str, split: &str) -> Option<Share> {
-    let name = name.strip_suffix("_store")?.strip_prefix(split)?;
-    let (number, of) = name.strip_prefix('-')?.split_once("-of-")?;
-    format!("{number}/{of}").parse().ok()
+    let rest = name.strip_suffix("_store")?.strip_prefix(split)?;
+    let (number, of) = rest.strip_prefix('-')?.split_once("-of-")?;
+    let share: Share = format!("{number}/{of}").parse().ok()?;
+    (store_path(Path::new(""), &share.split(split)) == Path::new(name)).then_some(share)
 }
 
 #[cfg(test)]
@@ -226,12 +267,33 @@ mod tests {
     }
 
     #[test]
+    fn each_key_belongs_to_one_share() {
+        let mut counts = [0; 4];
+        for key in 0..1000 {
+            let key = format!("/photos/{key}.jpg");
+            let holds = |number: &usize| {
+                let share: Share = format!("{number}/4").parse().unwrap();
+                share.holds(key.as_bytes())
+            };
+            let found: Vec<usize> = (1..=4).filter(holds).collect();
+            assert_eq!(found.len(), 1);
+            counts[found[0] - 1] += 1;
+        }
+        assert!(
+            counts.iter().all(|count| (200..300).contains(count)),
+            "{counts:?}"
+        );
+    }
+
+    #[test]
     fn shares_are_read_as_they_are_written() {
         let share: Share = "3/16".parse().unwrap();
         assert_eq!(share.to_string(), "3/16");
         let name = format!("{}_store", share.split("dev"));
         assert_eq!(share_of_name(&name, "dev"), Some(share));
-        assert_eq!(share_of_name("dev_store", "dev"), None);
+        for other in ["dev_store", "dev-03-of-16_store", "dev-+3-of-16_store"] {
+            assert_eq!(share_of_name(other, "dev"), None);
+        }
         for wrong in ["", "3", "0/4", "5/4", "1/0", "a/b", "1/2/3", "-1/2"] {
             let error = wrong.parse::<Share>().unwrap_err().to_string();
             assert!(error.contains(&format!("`{wrong}`")), "{error}");

@@ -94,25 +94,25 @@ impl StoreWriter {
         split: &str,
         manifest: &Manifest,
     ) -> Result<(Self, usize)> {
-        Self::begin(store_path(dir, split), &StoreFile::begun(manifest, None))
+        Self::create_or_continue_share(dir, split, manifest, None)
     }
 
     /// The same for a share of a list, in a store of its own: `DIR/{split}-3-of-16_store`. Without an image
     /// it can be finished too.
     ///
     /// # Errors
-    /// Those of [`create_or_continue`](Self::create_or_continue).
+    /// Those of [`create_or_continue`](Self::create_or_continue), and a list that has changed.
     pub fn create_or_continue_share(
         dir: &Path,
         split: &str,
         manifest: &Manifest,
-        share: &ShareOfList,
+        share: Option<&ShareOfList>,
     ) -> Result<(Self, usize)> {
-        let path = store_path(dir, &share.share.split(split));
-        Self::begin(path, &StoreFile::begun(manifest, Some(share)))
-    }
-
-    fn begin(path: PathBuf, begun: &StoreFile) -> Result<(Self, usize)> {
+        let path = match share {
+            None => store_path(dir, split),
+            Some(share) => store_path(dir, &share.share.split(split)),
+        };
+        let begun = StoreFile::begun(manifest, share);
         let lock = lock(&path)?;
         let file = match StoreFile::path(&path).exists() {
             true => StoreFile::read(&path)?,
@@ -121,7 +121,7 @@ impl StoreWriter {
                 begun.clone()
             }
         };
-        file.check_continues(&path, begun)?;
+        file.check_continues(&path, &begun)?;
         let written = whole_parts(&path, &file)?;
         let lists = written.iter().flat_map(PartHeader::list);
         let stored: Vec<String> = lists.map(|entry| entry.id().to_owned()).collect();

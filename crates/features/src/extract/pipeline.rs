@@ -89,20 +89,17 @@ impl Extraction<'_> {
         stop: &AtomicBool,
     ) -> Result<Extracted> {
         let manifest = self.manifest()?;
-        let (dir, split) = (place.dir, place.split);
-        let (mut writer, photos) = match place.share {
-            None => {
-                let (writer, _) = StoreWriter::create_or_continue(dir, split, &manifest)?;
-                (writer, photos)
-            }
-            Some(share) => {
-                let ids = photos.iter().map(|photo| photo.id.as_str());
-                let (range, share) = share.of_list(ids)?;
-                let (writer, _) =
-                    StoreWriter::create_or_continue_share(dir, split, &manifest, &share)?;
-                (writer, &photos[range])
-            }
+        let share = place.share.map(|share| {
+            let ids = photos.iter().map(|photo| photo.id.as_str());
+            share.of_list(ids)
+        });
+        let share = share.transpose()?;
+        let photos = match &share {
+            None => photos,
+            Some(share) => &photos[share.share.range(photos.len())],
         };
+        let (dir, split, share) = (place.dir, place.split, share.as_ref());
+        let (mut writer, _) = StoreWriter::create_or_continue_share(dir, split, &manifest, share)?;
         let mut before = 0;
         while before < photos.len() && writer.already_has(&photos[before].id)? {
             before += 1;

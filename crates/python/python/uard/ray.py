@@ -1,119 +1,133 @@
 """The work of uard on many machines, with Ray: `python -m uard.ray --help`.
 
-Photos and results are files on a disk that all machines see: blocks of work are sent as paths and numbers,
-not as pixels. A worker that dies costs its block; the same call again continues, because what is on the disk
-is not computed again. Workers hold one model each.
+Photos and results are files on a disk that all machines see: parts of the work are sent as paths and numbers,
+not as pixels. A worker that dies costs its part; the same call again continues, because what is on the disk is
+not computed again. Workers hold one model each.
 
-    pip install uard[ray]
+    pip install "uard[ray]"
     python -m uard.ray extract --encoder resnet50 --weights resnet50.safetensors --images photos --out data
-    python -m uard.ray index ~/Pictures --model runs/mine --parts parts --index photos-index
+    python -m uard.ray index ~/Pictures --model runs/mine --folder parts
+    python -m uard.ray search "a dog on the beach" --folder parts
     python -m uard.ray match --model runs/mine --data data --split test --out lists.npz
-    python -m uard.ray search "a dog on the beach" --parts parts
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
 import sys
-import zlib
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
 try:
     import ray
+    import ray.data
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("uard.ray needs Ray: pip install 'ray[data]'") from error
 
 from . import Encoder, Index, Indexer, Model, PackedRegions, PackedWords, PhotoList, Split
-from . import adopt_indexes, join_stores, set_threads
+from . import join_stores, set_threads
 
-PHOTOS_IN_A_BLOCK = 256
-PHOTOS_IN_A_PART = 10_000
+PHOTOS_IN_A_PART = 256
 
 
 def extract(
-    images, out, *, encoder, weights, split="photos", element="f32", blocks=None, workers=None, **settings
+    images, out, *, encoder, weights, split="photos", element="f32", parts=None, workers=None, **settings
 ):
     """Stores the features of photos in `out/{split}_store`: the bytes of `uard extract`.
 
     images: a folder, a list with a path on each line, or one photo.
     encoder, weights, settings: those of `uard.Encoder`.
-    blocks: in how many parts the list is cut; each is a store of its own until all are joined.
-    workers: how many processes; all processors of the cluster if None.
+    parts: into how many parts the list is cut. Each is a store of its own until all are joined. Without it as
+        many as an earlier call has begun, or one for 256 photos.
+    workers: how many processes; without it one for each processor of the cluster.
     Returns how many images were stored and how many photos cannot be read.
     """
+    _expect_positive(parts=parts, workers=workers)
     images, out = _absolute(images), _absolute(out)
     photos = PhotoList.open(images)
-    blocks = min(len(photos), blocks or -(-len(photos) // PHOTOS_IN_A_BLOCK))
-    encoder = {"name": encoder, "weights": str(weights), **settings}
+    begun = _numbered(Path(out), f"{split}-", "_store")
+    parts = min(len(photos), parts or begun or -(-len(photos) // PHOTOS_IN_A_PART))
+    if begun not in (None, parts):
+        raise ValueError(
+            f"{out}: {begun} parts of {split} were begun here, not {parts}; continue them, or remove them"
+        )
+    encoder = {"name": encoder, "weights": _weights(weights), **settings}
     place = {"out": out, "split": split, "element": element}
-    arguments = {"images": images, "encoder": encoder, "place": place}
     # Wrong arguments are refused before workers start.
     opened = Encoder(**encoder)
-    if _is_complete(Path(out) / f"{split}_store"):
+    if begun is None and (Path(out) / f"{split}_store").exists():
         return opened.extract(photos, **place)
-    parts = [{"part": f"{number}/{blocks}"} for number in range(1, blocks + 1)]
-    _run(_Extract, arguments, parts, workers)
-    stored = join_stores([out], out, split=split)
-    for number in range(1, blocks + 1):
-        shutil.rmtree(Path(out) / f"{split}-{number}-of-{blocks}_store")
+    arguments = {"images": images, "encoder": encoder, "place": place}
+    _run(_Extract, arguments, [{"part": f"{number}/{parts}"} for number in range(1, parts + 1)], workers)
+    stored = join_stores(out, [out], split=split)
+    for number in range(1, parts + 1):
+        shutil.rmtree(Path(out) / f"{split}-{number}-of-{parts}_store")
     return stored
 
 
-def index(paths, parts, *, model, index=None, blocks=None, workers=None, **settings):
-    """Indexes photos into several indexes, `parts/part-3-of-8`, each of which `uard` can open.
+def index(paths, folder, *, model, parts=None, workers=None, **settings):
+    """Indexes photos into several indexes, `folder/part-3-of-8`, each of which `uard` can open.
 
-    paths: folders and single photos. A photo stays in its part, so a repeated call encodes new and changed
-        photos only. Photos that are in no folder any more are removed.
+    `Shards` searches them together; `uard index --adopt folder/part-*` makes one index of them.
+
+    paths: folders and single photos. A photo belongs to a part by its path, so that a repeated call encodes
+        new and changed photos only. Each worker reads the folders.
     model, settings: those of `uard.Indexer`.
-    index: an index that adopts all parts, without encoding a photo again; none if None.
-    blocks: how many parts; as many as there are already, or one for 10,000 photos, if None.
-    Returns counts, as `uard.Indexer.update`, and under `photos` how many photos there are.
+    parts: how many; without it as many as there are already, or one for each worker.
+    Returns the sums of what `uard.Indexer.update` returns.
     """
-    photos = Indexer.photos([_absolute(path) for path in paths])
+    _expect_positive(parts=parts, workers=workers)
+    paths = [_absolute(path) for path in _listed(paths)]
+    folder = _absolute(folder)
+    begun = _numbered(Path(folder), "part-", "")
+    if parts and begun not in (None, parts):
+        raise ValueError(f"{folder}: there are {begun} parts, not {parts}; remove them first")
+    if settings.get("weights"):
+        settings["weights"] = _weights(settings["weights"])
     Indexer(model, **settings)
-    if not photos:
-        raise ValueError(f"{', '.join(map(str, paths))}: no photo was found")
-    parts = Path(_absolute(parts))
-    folders = _parts(parts)
-    blocks = blocks or len(folders) or -(-len(photos) // PHOTOS_IN_A_PART)
-    names = [parts / f"part-{number + 1}-of-{blocks}" for number in range(blocks)]
-    if strange := [folder for folder in folders if folder not in names]:
-        raise ValueError(
-            f"{strange[0]}: part of another number of parts than {blocks}; remove the parts, or "
-            "give --blocks as for them"
-        )
-    rows = [{"folder": str(name), "photos": []} for name in names]
-    for photo in photos:
-        rows[zlib.crc32(os.fsencode(photo)) % blocks]["photos"].append(os.fspath(photo))
-    for row in rows:
-        if not row["photos"]:
-            shutil.rmtree(row["folder"], ignore_errors=True)
-    rows = [row for row in rows if row["photos"]]
+    _start()
+    parts = parts or begun or workers or _processors()
+    rows = [
+        {"folder": f"{folder}/part-{number}-of-{parts}", "part": f"{number}/{parts}", "paths": paths}
+        for number in range(1, parts + 1)
+    ]
     arguments = {"model": _absolute(model), "settings": settings}
     counts = _run(_Index, arguments, rows, workers)
-    if index is not None:
-        adopt_indexes(_absolute(index), [row["folder"] for row in rows])
-    return {key: sum(count[key] for count in counts) for key in counts[0]}
+    problems = sorted({problem for count in counts for problem in count.pop("problems")})
+    return {key: sum(count[key] for count in counts) for key in counts[0]} | {"problems": problems}
 
 
 def match(
-    model, data, split, out, *, k=10, blocks=(2, 2), precision="exact", workers=None
+    model,
+    data,
+    split,
+    out,
+    *,
+    k=10,
+    image_parts=2,
+    caption_parts=2,
+    precision="exact",
+    workers=None,
 ):
     """Finds the k best captions of each image of a split and the k best images of each caption.
 
-    blocks: into how many blocks images and captions are cut. Each pair of blocks is a task.
+    image_parts, caption_parts: into how many parts images and captions are cut. Each pair of parts is a task.
     Writes an npz with `captions` and `caption_similarities` [I, k], `images` and `image_similarities`
     [C, k], and `image_of_caption` [C]: the lists of `uard.top_k` of all. Returns it as a dict.
     """
-    opened = Split.open(data, split)
-    images, captions = len(opened), len(opened.captions)
-    cuts = [_cuts(images, blocks[0]), _cuts(captions, blocks[1])]
-    identity = [Model.load(model).identity, opened.identity, precision]
+    _expect_positive(k=k, image_parts=image_parts, caption_parts=caption_parts, workers=workers)
+    if os.path.isdir(out):
+        raise ValueError(f"{out}: a folder is here; expected the path of an npz to write")
+    opened, loaded = Split.open(data, split), Model.load(model)
+    loaded.search(precision=precision)
+    cuts = [_cuts(len(opened), image_parts), _cuts(len(opened.captions), caption_parts)]
+    identity = [loaded.identity, _states(data, split), precision, k]
     work = Path(_absolute(out) + ".work") / _digest(identity)
     work.mkdir(parents=True, exist_ok=True)
     arguments = {
@@ -121,7 +135,6 @@ def match(
         "data": _absolute(data),
         "split": split,
         "precision": precision,
-        "k": k,
     }
     packed = [
         {"kind": kind, "start": start, "stop": stop, "path": str(work / f"{kind}-{start}-{stop}")}
@@ -129,69 +142,84 @@ def match(
         for start, stop in cut
     ]
     _run(_Pack, arguments, packed, workers)
+
+    def lists(images, captions):
+        return work / f"lists-{images[0]}-{images[1]}-{captions[0]}-{captions[1]}.npz"
+
     tiles = [
         {
-            "regions": str(work / f"regions-{first}-{last}"),
-            "words": str(work / f"words-{start}-{stop}"),
-            "path": str(work / f"lists-{k}-{first}-{last}-{start}-{stop}.npz"),
+            "regions": str(work / f"regions-{images[0]}-{images[1]}"),
+            "words": str(work / f"words-{captions[0]}-{captions[1]}"),
+            "path": str(lists(images, captions)),
         }
-        for first, last in cuts[0]
-        for start, stop in cuts[1]
+        for images in cuts[0]
+        for captions in cuts[1]
     ]
-    _run(_Match, arguments, tiles, workers)
-
-    def lists(first, last, start, stop):
-        return np.load(work / f"lists-{k}-{first}-{last}-{start}-{stop}.npz")
-
+    _run(_Match, {"model": arguments["model"], "precision": precision, "k": k}, tiles, workers)
     best = {"captions": [], "caption_similarities": [], "images": [], "image_similarities": []}
-    for row in cuts[0]:
-        tiles = [(lists(*row, *column), column[0]) for column in cuts[1]]
-        _append_best(best, "captions", "caption_similarities", tiles, k)
-    for column in cuts[1]:
-        tiles = [(lists(*row, *column), row[0]) for row in cuts[0]]
-        _append_best(best, "images", "image_similarities", tiles, k)
+    for images in cuts[0]:
+        found = [(np.load(lists(images, captions)), captions[0]) for captions in cuts[1]]
+        _append_best(best, "captions", "caption_similarities", found, k)
+    for captions in cuts[1]:
+        found = [(np.load(lists(images, captions)), images[0]) for images in cuts[0]]
+        _append_best(best, "images", "image_similarities", found, k)
     found = {name: np.concatenate(arrays) for name, arrays in best.items()}
     found["image_of_caption"] = np.array(opened.image_of_caption, np.int64)
     _save(out, found)
-    shutil.rmtree(work.parent)
+    shutil.rmtree(work)
+    with contextlib.suppress(OSError):
+        work.parent.rmdir()
     return found
 
 
 class Shards:
-    """Several indexes, each open in a process of its own, that answer as one.
+    """Several indexes that one model made, each open in a process of its own, which answer as one.
 
     folders: the folders of indexes; none of them holds a photo of another.
     """
 
     def __init__(self, folders):
+        self.folders = [_absolute(folder) for folder in _listed(folders)]
+        if not self.folders:
+            raise ValueError("folders: expected the folders of one or more indexes")
+        if len(set(self.folders)) < len(self.folders):
+            raise ValueError("folders: an index is named twice")
         _start()
-        if not folders:
-            raise ValueError("expected the folders of one or more indexes")
-        self.folders = [_absolute(folder) for folder in folders]
-        # Indexes may outnumber processors; each answers in milliseconds.
+        # They share the processors, and may outnumber them.
         actor = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy="SPREAD")(_Shard)
         self._actors = [actor.remote(folder) for folder in self.folders]
+        self._photos = {}
 
     def search(self, query, top=10, seconds=60.0):
         """The best photos of all indexes, as `uard.Index.search` gives those of one.
 
-        Each result names its `index`. `not_asked` lists the indexes that gave no answer within `seconds`:
-        `index`, how many `photos` it has, None if that is unknown, and the `reason`. The counts and results
-        are those of the others. There is no `cursor`.
+        Each result names its `index`; results that are equally good are in the order of the indexes.
+        `not_asked` lists the indexes that gave no answer within `seconds`: `index`, how many `photos` it had
+        when it answered last, None if it never did, and the `reason`. The counts and results are those of the
+        others. There is no `cursor`.
 
-        Raises the error of an index if none gives an answer.
+        Raises the error of an index if none gives an answer, and ValueError for indexes of different models.
         """
         calls = [actor.search.remote(query, top) for actor in self._actors]
         ray.wait(calls, num_returns=len(calls), timeout=seconds)
         answers, not_asked, errors = [], [], []
+        models = {}
         for folder, call in zip(self.folders, calls):
             try:
-                answers.append((folder, ray.get(call, timeout=0)))
+                found = ray.get(call, timeout=0)
             except (ray.exceptions.RayError, OSError, ValueError) as error:
                 errors.append(error)
-                not_asked.append({"index": folder, "photos": _size(folder), "reason": _reason(error)})
+                photos = self._photos.get(folder)
+                not_asked.append({"index": folder, "photos": photos, "reason": _reason(error)})
+                continue
+            self._photos[folder] = found["photos"]
+            models.setdefault(found["model"], folder)
+            answers.append((folder, found["answer"]))
         if not answers:
             raise _cause(errors[0])
+        if len(models) > 1:
+            first, other, *_ = models.values()
+            raise ValueError(f"{other}: made by another model than {first}; their answers cannot be merged")
         return {**_merged(answers, top), "not_asked": not_asked}
 
 
@@ -212,7 +240,9 @@ class Regions:
     """
 
     def __init__(self, encoder, model=None, threads=1):
-        set_threads(threads)
+        # Another instance in this process may have computed already.
+        with contextlib.suppress(ValueError):
+            set_threads(threads)
         self.encoder = Encoder(**encoder)
         self.model = model and Model.load(model)
 
@@ -256,11 +286,11 @@ class _Index:
         self.indexer = Indexer(model, **settings)
 
     def __call__(self, row):
-        return self.indexer.update(row["folder"], list(row["photos"]), elsewhere="removed")
+        return self.indexer.update(row["folder"], list(row["paths"]), part=row["part"])
 
 
 class _Pack:
-    def __init__(self, model, data, split, precision, k):
+    def __init__(self, model, data, split, precision):
         self.model = Model.load(model)
         self.split = Split.open(data, split)
         self.precision = precision
@@ -276,11 +306,10 @@ class _Pack:
                 words = self.model.words(self.split.captions[start:stop])
                 packed = PackedWords.pack(words, precision=self.precision)
             packed.save(path)
-        return {"path": row["path"]}
 
 
 class _Match:
-    def __init__(self, model, data, split, precision, k):
+    def __init__(self, model, precision, k):
         self.search = Model.load(model).search(precision=precision)
         self.k = k
 
@@ -291,7 +320,6 @@ class _Match:
             best = self.search.top_k(regions, words, self.k)
             names = ["captions", "caption_similarities", "images", "image_similarities"]
             _save(path, {name: getattr(best, name) for name in names})
-        return {"path": row["path"]}
 
 
 class _Worker:
@@ -317,8 +345,10 @@ class _Shard:
         self.index = None
 
     def search(self, query, top):
-        self.index = self.index or Index.open(self.folder)
-        return self.index.search(query, top)
+        if self.index is None:
+            self.index = Index.open(self.folder)
+        answer = self.index.search(query, top)
+        return {"answer": answer, "model": self.index.model, "photos": len(self.index)}
 
 
 def _start():
@@ -332,8 +362,7 @@ def _run(kind, arguments, rows, workers):
     Raises ValueError with the first error, after all other rows are done.
     """
     _start()
-    most = int(ray.cluster_resources().get("CPU", 1))
-    size = max(1, min(workers or most, len(rows)))
+    size = min(workers or _processors(), len(rows))
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
     done = dataset.map(
         _Worker,
@@ -344,31 +373,64 @@ def _run(kind, arguments, rows, workers):
     errors = [row["error"] for row in done if row["error"]]
     if errors:
         raise ValueError(
-            f"{len(errors)} of {len(rows)} blocks failed; repeat the call when this is mended: {errors[0]}"
+            f"{len(errors)} of {len(rows)} parts failed; repeat the call when this is mended: {errors[0]}"
         )
     return [json.loads(row["result"]) for row in done]
+
+
+def _processors():
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def _expect_positive(**numbers):
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{name}: found {number}, expected a number from 1 on")
+
+
+def _listed(paths):
+    return [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
 
 
 def _absolute(path):
     return os.path.abspath(path)
 
 
-def _is_complete(store):
-    try:
-        return json.loads((store / "store.json").read_text())["complete"]
-    except FileNotFoundError:
-        return False
+def _weights(weights):
+    """Weights as all workers find them: their folders differ."""
+    return weights if str(weights).startswith("hf:") else _absolute(weights)
 
 
-def _parts(parent):
-    """The part indexes in a folder, by number."""
-    found = [(re.fullmatch(r"part-(\d+)-of-\d+", path.name), path) for path in parent.glob("part-*")]
-    return [path for name, path in sorted((int(name[1]), path) for name, path in found if name)]
+def _numbered(folder, before, after):
+    """N of the files `{before}K-of-N{after}` in a folder; None if there is no such file."""
+    name = re.compile(re.escape(before) + r"[1-9]\d*-of-([1-9]\d*)" + re.escape(after))
+    names = sorted(path.name for path in folder.glob(f"{before}*")) if folder.is_dir() else []
+    found = {name: int(match[1]) for name, match in ((it, name.fullmatch(it)) for it in names) if match}
+    if len(set(found.values())) > 1:
+        first, *_, last = sorted(found, key=found.get)
+        raise ValueError(f"{folder}: {first} and {last} are parts of different numbers of parts")
+    return next(iter(found.values()), None)
 
 
-def _cuts(entries, blocks):
+def _parts(folder):
+    """The folders of all part indexes, the missing ones included, which are reported by a search."""
+    count = _numbered(Path(folder), "part-", "")
+    if count is None:
+        raise ValueError(f"{folder}: expected indexes named part-1-of-N, found none")
+    return [Path(folder) / f"part-{number}-of-{count}" for number in range(1, count + 1)]
+
+
+def _states(data, split):
+    """Name, size and time of all files of a split, by which a change is recognised."""
+    found = sorted(Path(data).glob(f"{split}_*"))
+    files = [path for parent in found for path in [parent, *sorted(parent.glob("*"))]]
+    states = [(str(path.relative_to(data)), path.stat()) for path in files]
+    return [(name, state.st_size, state.st_mtime_ns) for name, state in states]
+
+
+def _cuts(entries, parts):
     """Consecutive ranges of about equal length."""
-    ends = [entries * number // blocks for number in range(blocks + 1)]
+    ends = [entries * number // parts for number in range(parts + 1)]
     return [(start, stop) for start, stop in zip(ends, ends[1:]) if stop > start]
 
 
@@ -378,10 +440,17 @@ def _digest(values):
 
 def _save(path, arrays):
     """Writes an npz, or nothing."""
-    part = f"{path}.{os.getpid()}.part"
-    with open(part, "wb") as file:
-        np.savez(file, **arrays)
-    os.replace(part, path)
+    path = Path(path)
+    file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)
+    try:
+        with file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(file.name, path)
+    except BaseException:
+        os.unlink(file.name)
+        raise
 
 
 def _append_best(best, indices, similarities, tiles, k):
@@ -393,10 +462,8 @@ def _append_best(best, indices, similarities, tiles, k):
     best[similarities].append(np.take_along_axis(values, order, axis=1))
 
 
-def _place(result):
-    """What results are sorted by, as the text of `place` has it."""
-    missing, doubtful, _, _ = result["place"].split("-")
-    return int(missing), int(doubtful), -result["similarity"]
+def _order(result):
+    return len(result["missing"]), result["doubtful"], -result["similarity"]
 
 
 def _merged(answers, top):
@@ -413,15 +480,8 @@ def _merged(answers, top):
     perhaps = {term for _, other in answers for term in other["perhaps_shown"]}
     answer["perhaps_shown"] = [term for term in answer["nothing_shows"] if term in perhaps]
     results = [{**result, "index": folder} for folder, other in answers for result in other["results"]]
-    answer["results"] = sorted(results, key=_place)[:top]
+    answer["results"] = sorted(results, key=_order)[:top]
     return answer
-
-
-def _size(folder):
-    try:
-        return len(Index.open(folder))
-    except (OSError, ValueError):
-        return None
 
 
 def _reason(error):
@@ -460,17 +520,16 @@ def _arguments():
     one.add_argument("--regions", default="36")
     one.add_argument("--matmul", choices=["f32", "bf16"], default="f32")
     one.add_argument("--element", choices=["f32", "f16"], default="f32")
-    one.add_argument("--blocks", type=_positive, help="default: one for 256 photos")
+    one.add_argument("--parts", type=_positive, help="default: one for 256 photos")
 
-    one = command("index", "photos into several indexes, and one that adopts them")
+    one = command("index", "photos into several indexes")
     one.add_argument("paths", nargs="+", help="folders and single photos")
     one.add_argument("--model", required=True, help="a run or checkpoint")
-    one.add_argument("--parts", required=True, help="the folder of the indexes")
-    one.add_argument("--index", help="an index that adopts all parts")
+    one.add_argument("--folder", required=True, help="the folder of the indexes, part-1-of-N and so on")
+    one.add_argument("--parts", type=_positive, help="default: as there are already, or one a worker")
     one.add_argument("--weights", help="those of the encoder of photos")
     one.add_argument("--matmul", choices=["f32", "bf16"])
     one.add_argument("--precision", choices=["f32", "bf16", "exact"])
-    one.add_argument("--blocks", type=_positive, help="default: one for 10,000 photos")
 
     one = command("match", "the best captions of each image and the best images of each caption")
     one.add_argument("--model", required=True, help="a run or checkpoint")
@@ -478,27 +537,28 @@ def _arguments():
     one.add_argument("--split", default="test")
     one.add_argument("--out", required=True, help="an npz")
     one.add_argument("--k", type=_positive, default=10)
-    one.add_argument("--blocks", type=_positive, nargs=2, default=[2, 2], metavar=("IMAGES", "CAPTIONS"))
+    one.add_argument("--image-parts", type=_positive, default=2)
+    one.add_argument("--caption-parts", type=_positive, default=2)
     one.add_argument("--precision", choices=["f32", "bf16", "exact"], default="exact")
 
     one = commands.add_parser("search", help="the best photos of all indexes in a folder, as JSON")
     one.add_argument("query")
-    one.add_argument("--parts", required=True, help="the folder of the indexes")
+    one.add_argument("--folder", required=True, help="the folder of the indexes")
     one.add_argument("--top", type=_positive, default=10)
     return vars(parser.parse_args())
 
 
 def _positive(text):
-    number = int(text)
+    number = int(text) if text.isdecimal() else 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a number from 1 on")
+        raise argparse.ArgumentTypeError(f"found {text}, expected a number from 1 on")
     return number
 
 
 def _call(command, arguments):
     if command == "search":
-        shards = Shards(_parts(Path(arguments["parts"])))
-        return shards.search(arguments["query"], arguments["top"])
+        folders = _parts(arguments["folder"])
+        return Shards(folders).search(arguments["query"], arguments["top"])
     if command == "extract":
         return extract(**arguments)
     if command == "index":
@@ -512,10 +572,13 @@ def _call(command, arguments):
 def main():
     arguments = _arguments()
     address, command = arguments.pop("address"), arguments.pop("command")
-    ray.init(address=address, log_to_driver=False)
     try:
-        print(json.dumps(_call(command, arguments), indent=2, default=str))
-    except (OSError, ValueError, ray.exceptions.RayError) as error:
+        ray.init(address=address, log_to_driver=False)
+        print(json.dumps(_call(command, arguments), indent=2))
+    except KeyboardInterrupt:
+        print("stopped: what is written is kept; the same command continues", file=sys.stderr)
+        sys.exit(130)
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         sys.exit(f"error: {_cause(error)}")
 
 

@@ -328,7 +328,6 @@ impl Judge {
         Ok(PhotoResult {
             words: found.collect(),
             id: shown.id,
-            place: shown.id.map(|_| photo.cursor()),
             path: shown.path,
             width: shown.width,
             height: shown.height,
@@ -338,6 +337,7 @@ impl Judge {
                 false => Group::Part,
             },
             missing,
+            doubtful: photo.doubtful,
         })
     }
 }

@@ -33,7 +33,8 @@ fn content(index: &mut Index) -> (BTreeMap<PathBuf, (NewPhoto, Vec<u8>)>, usize)
 #[test]
 fn an_index_that_adopts_others_equals_one_of_all_photos() {
     let photos = made(&["/p/a", "/p/b", "/p/c", "/p/d", "/p/e"]);
-    let changed = Made::new(Path::new("/p/a"), &mut rng(9));
+    let mut changed = Made::new(Path::new("/p/a"), &mut rng(9));
+    changed.photo.file.modified = i64::MAX;
     let unreadable = UnreadablePhoto {
         file: made_file(Path::new("/p/broken"), &mut rng(10)),
         reason: "it is empty".to_owned(),
@@ -88,6 +89,59 @@ fn an_adoption_that_is_stopped_is_continued() {
 }
 
 #[test]
+fn the_newest_state_of_a_file_stays_whatever_the_order() {
+    let state = |modified: i64, seed: u64| {
+        let mut made = Made::new(Path::new("/p/a"), &mut rng(seed));
+        made.photo.file.modified = modified;
+        made
+    };
+    let note = |modified: i64| UnreadablePhoto {
+        file: state(modified, 7).photo.file,
+        reason: "it is empty".to_owned(),
+    };
+    let (old, new) = (state(1, 1), state(3, 2));
+    let photos = [&old, &new].map(|made| index_of(std::slice::from_ref(made), &[]));
+    let notes = [2, 4].map(|modified| index_of(&[], &[note(modified)]));
+    let [old_photo, new_photo] = &photos;
+    let [old_note, new_note] = &notes;
+    for (indexes, is_photo) in [
+        ([old_photo, new_photo, old_note], true),
+        ([old_note, new_photo, old_photo], true),
+        ([new_photo, old_note, old_photo], true),
+        ([old_photo, new_note, new_photo], false),
+        ([new_note, old_photo, new_photo], false),
+        ([new_photo, old_photo, new_note], false),
+    ] {
+        let target = folder();
+        let mut writer = Index::create(target.path(), &model()).unwrap();
+        adopt(&mut writer, &indexes).unwrap();
+        let first = State::read(writer.index_mut());
+        let again = adopt(&mut writer, &indexes).unwrap();
+        assert_eq!((again.new, again.changed, again.unreadable), (0, 0, 0));
+        assert_eq!(State::read(writer.index_mut()), first);
+        let photos: Vec<&NewPhoto> = first.photos.values().map(|photo| &photo.0).collect();
+        match is_photo {
+            true => assert_eq!(photos, [&new.photo]),
+            false => assert!(photos.is_empty() && first.unreadable.len() == 1),
+        }
+    }
+}
+
+#[test]
+fn large_indexes_become_several_segments() {
+    let photos = made(&["/p/a", "/p/b", "/p/c", "/p/d", "/p/e"]);
+    let other = index_of(&photos, &[]);
+    let target = folder();
+    let mut writer = Index::create(target.path(), &model()).unwrap();
+    let (folders, stop) = ([other.path().to_owned()], AtomicBool::new(false));
+    let adopted = writer.adopt_in_batches(1, &folders, &mut |_| (), &stop);
+    assert_eq!(adopted.unwrap().new, 5);
+    assert_eq!(writer.index().size().unwrap().segments, 5);
+    let expected = content(&mut Index::open(other.path()).unwrap());
+    assert_eq!(content(writer.index_mut()), expected);
+}
+
+#[test]
 fn other_and_damaged_indexes_are_refused_by_name() {
     let target = folder();
     let mut writer = Index::create(target.path(), &model()).unwrap();
@@ -133,4 +187,7 @@ fn other_and_damaged_indexes_are_refused_by_name() {
     assert!(message.contains("damaged"), "{message}");
     assert!(refused(&folder()).contains("no index of photos is here"));
     assert_eq!(writer.index().size().unwrap().photos, 0);
+    let whole = index_of(&made(&["/p/b"]), &[]);
+    adopt(&mut writer, &[&whole, &damaged]).unwrap_err();
+    assert_eq!(writer.index().size().unwrap().photos, 1);
 }

@@ -502,11 +502,12 @@ fn store_without_images_cannot_be_finished() {
 
 /// Writes one share of the list, whose images are those of `list`.
 fn write_share(dir: &Path, manifest: &Manifest, share: &str, list: &[String]) -> Result<Finished> {
-    let (range, record) = share
+    let record = share
         .parse::<Share>()?
         .of_list(list.iter().map(String::as_str))?;
-    let (mut writer, _) = StoreWriter::create_or_continue_share(dir, "dev", manifest, &record)?;
-    for n in range {
+    let (mut writer, _) =
+        StoreWriter::create_or_continue_share(dir, "dev", manifest, Some(&record))?;
+    for n in record.share.range(list.len()) {
         match is_readable(n) {
             true => writer.add(entry(n))?,
             false => writer.skip(&list[n], "no\tpicture")?,
@@ -586,17 +587,37 @@ fn shares_that_do_not_belong_together_are_refused() {
 }
 
 #[test]
+fn a_store_of_other_features_is_not_continued_by_a_join() {
+    let shares = written_shares(&manifest(Element::F32), 2);
+    let joined = tempfile::tempdir().unwrap();
+    let mut writer = write(joined.path(), &manifest(Element::F32), 0..0).unwrap();
+    for n in 0..3 {
+        let mut other = entry(n);
+        other.features[0] += if n == 1 { 1.0 } else { 0.0 };
+        writer.add(other).unwrap();
+    }
+    drop(writer);
+    assert_refused(
+        join(&shares, &joined, usize::MAX),
+        &["dev_store", "`image 1`", "not those of the parts"],
+    );
+}
+
+#[test]
 fn a_share_is_not_continued_with_another_list() {
     let manifest = manifest(Element::F32);
     let dir = tempfile::tempdir().unwrap();
     write_share(dir.path(), &manifest, "1/2", &list()).unwrap();
     let mut other = list();
     other.push("one more".to_owned());
-    let (_, record) = "1/2"
+    let record = "1/2"
         .parse::<Share>()
         .unwrap()
         .of_list(other.iter().map(String::as_str))
         .unwrap();
-    let begun = StoreWriter::create_or_continue_share(dir.path(), "dev", &manifest, &record);
-    assert_refused(begun, &["part.list_sha256"]);
+    let begun = StoreWriter::create_or_continue_share(dir.path(), "dev", &manifest, Some(&record));
+    assert_refused(
+        begun,
+        &["dev-1-of-2_store", "the list of images has changed"],
+    );
 }
