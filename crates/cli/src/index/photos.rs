@@ -22,7 +22,7 @@ const QUOTED: usize = 3;
 
 /// Folders of photos, and the index that they are kept in.
 pub struct PhotoFolders<'a> {
-    /// The folders and single photos, as [`existing`](super::paths::existing) paths.
+    /// The folders and single photos, as paths without links (`Path::canonicalize`).
     pub roots: Vec<PathBuf>,
     /// The model of the index.
     pub model: IndexModel,
