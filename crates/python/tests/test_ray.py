@@ -86,6 +86,16 @@ def test_a_store_of_many_workers_has_the_bytes_of_one_even_if_one_is_killed(
     assert files(tmp_path / "many/photos_store") == files(tmp_path / "one/photos_store")
     assert os.listdir(tmp_path / "many") == ["photos_store"]
 
+    class Deadly(uard.ray._Extract):
+        def __call__(self, row):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(uard.ray, "_Extract", Deadly)
+        patched.setattr(uard.ray, "DEATHS_OF_A_PART", 2)
+        with pytest.raises(RuntimeError, match="a worker died 2 times at one part"):
+            uard.ray.extract(photos, tmp_path / "deadly", parts=1, **SETTINGS)
+
     monkeypatch.setattr(uard.ray, "_run", None)
     assert uard.ray.extract(photos, tmp_path / "many", **SETTINGS) == one
     for wrong in [{"parts": 0}, {"workers": -1}, {"regions": "7"}]:

@@ -8,10 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use uard_attention::PackedRegions;
 use uard_attention::packed::RegionsBuilder;
 
-use crate::compact::TARGET_BYTES;
 use crate::{
-    Error, Filter, Index, IndexedPhoto, ModelIdentity, NewPhoto, Result, UnreadablePhoto, Writer,
+    Error, Filter, Index, IndexedPhoto, ModelIdentity, NewPhoto, Preview, Result, UnreadablePhoto,
+    Writer,
 };
+
+/// How many photos of several indexes become one segment, which is held in memory until it is written. A
+/// compaction makes larger ones.
+const MOST_PHOTOS: usize = 1024;
 
 /// What became of the photos of the adopted indexes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,13 +49,13 @@ impl Writer {
         on_index: &mut dyn FnMut(usize),
         stop: &AtomicBool,
     ) -> Result<AdoptionCounts> {
-        self.adopt_in_batches(TARGET_BYTES, folders, on_index, stop)
+        self.adopt_in_batches(MOST_PHOTOS, folders, on_index, stop)
     }
 
-    /// The same with segments of about another size.
+    /// The same with segments of another number of photos.
     pub(crate) fn adopt_in_batches(
         &mut self,
-        batch_bytes: u64,
+        most_photos: usize,
         folders: &[PathBuf],
         on_index: &mut dyn FnMut(usize),
         stop: &AtomicBool,
@@ -62,7 +66,7 @@ impl Writer {
         let unreadable = self.index().unreadable()?.into_iter();
         let mut adoption = Adoption {
             batch: Batch::new(self.index().model())?,
-            batch_bytes,
+            most_photos,
             unreadable: unreadable
                 .map(|note| (note.file.path, note.file.modified))
                 .collect(),
@@ -71,12 +75,14 @@ impl Writer {
             counts: AdoptionCounts::default(),
         };
         for (done, folder) in folders.iter().enumerate() {
-            let taken = adoption.take(folder);
-            // Photos before an error are kept.
-            adoption.write()?;
-            taken?;
+            if let Err(error) = adoption.take(folder) {
+                // Photos before an error are kept.
+                adoption.write()?;
+                return Err(error);
+            }
             on_index(done + 1);
         }
+        adoption.write()?;
         Ok(adoption.counts)
     }
 }
@@ -84,8 +90,8 @@ impl Writer {
 struct Adoption<'a> {
     writer: &'a mut Writer,
     batch: Batch,
-    /// A segment is written when it has about this size.
-    batch_bytes: u64,
+    /// How many photos a segment has.
+    most_photos: usize,
     /// The files that cannot be read, with the time of their modification.
     unreadable: HashMap<PathBuf, i64>,
     stop: &'a AtomicBool,
@@ -97,8 +103,6 @@ struct Batch {
     regions: RegionsBuilder,
     photos: Vec<NewPhoto>,
     paths: HashSet<PathBuf>,
-    /// About how many bytes the segment has.
-    bytes: u64,
 }
 
 impl Batch {
@@ -107,7 +111,6 @@ impl Batch {
             regions: PackedRegions::builder(model.width, model.precision)?,
             photos: Vec::new(),
             paths: HashSet::new(),
-            bytes: 0,
         })
     }
 }
@@ -126,40 +129,16 @@ impl Adoption<'_> {
                 damage: damage.description.clone(),
             });
         }
-        let bytes: HashMap<i64, u64> = other
-            .recorded_segments()?
-            .into_iter()
-            .map(|it| (it.number, it.bytes / it.images.max(1) as u64))
-            .collect();
         for segment in other.select(&Filter::default())?.segments {
             for (&position, &id) in segment.positions.iter().zip(&segment.photos) {
                 if self.is_stopped() {
                     self.counts.remaining += 1;
-                    continue;
-                }
-                // None if another process has removed it meanwhile.
-                let (Some(photo), Some(preview)) = (other.photo(id)?, other.preview(id)?) else {
-                    continue;
-                };
-                // Another process has indexed it again: these regions are of an older state.
-                if (photo.segment, photo.position) != (segment.segment, position) {
-                    continue;
-                }
-                let is_full = self.batch.bytes >= self.batch_bytes;
-                if is_full || self.batch.paths.contains(&photo.file.path) {
-                    self.write()?;
-                }
-                if self.is_wanted(&photo)? {
-                    let batch = &mut self.batch;
-                    batch.regions.push_packed(&segment.regions, &[position])?;
-                    batch.bytes += bytes.get(&segment.segment).copied().unwrap_or_default();
-                    batch.paths.insert(photo.file.path.clone());
-                    batch.photos.push(NewPhoto {
-                        file: photo.file,
-                        content: photo.content,
-                        metadata: photo.metadata,
-                        preview,
-                    });
+                } else if let Some(photo) = other.photo(id)?
+                    // Else another process has indexed it again, and these are regions of an older state.
+                    && (photo.segment, photo.position) == (segment.segment, position)
+                    && let Some(preview) = other.preview(id)?
+                {
+                    self.add(photo, preview, &segment.regions)?;
                 }
             }
         }
@@ -167,6 +146,31 @@ impl Adoption<'_> {
             true => Ok(()),
             false => self.note_unreadable(&other),
         }
+    }
+
+    /// Adds a photo to the batch, if it is wanted. Its regions are those at its position.
+    fn add(
+        &mut self,
+        photo: IndexedPhoto,
+        preview: Preview,
+        regions: &PackedRegions,
+    ) -> Result<()> {
+        let is_full = self.batch.photos.len() >= self.most_photos;
+        if is_full || self.batch.paths.contains(&photo.file.path) {
+            self.write()?;
+        }
+        if self.is_wanted(&photo)? {
+            let batch = &mut self.batch;
+            batch.regions.push_packed(regions, &[photo.position])?;
+            batch.paths.insert(photo.file.path.clone());
+            batch.photos.push(NewPhoto {
+                file: photo.file,
+                content: photo.content,
+                metadata: photo.metadata,
+                preview,
+            });
+        }
+        Ok(())
     }
 
     fn is_stopped(&self) -> bool {
@@ -194,10 +198,14 @@ impl Adoption<'_> {
 
     /// Notes the files that the other index could not read, unless there is a newer photo or note.
     fn note_unreadable(&mut self, other: &Index) -> Result<()> {
+        let unreadable = other.unreadable()?;
+        if unreadable.is_empty() {
+            return Ok(());
+        }
         // First the photos, so that each note is compared with what is indexed.
         self.write()?;
         let mut new: Vec<UnreadablePhoto> = Vec::new();
-        for note in other.unreadable()? {
+        for note in unreadable {
             let photo = self.writer.index().photo_at(&note.file.path)?;
             let photo = photo.map(|photo| photo.file.modified);
             let known = photo.or(self.unreadable.get(&note.file.path).copied());

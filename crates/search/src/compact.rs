@@ -12,7 +12,7 @@ use crate::{Filter, ModelIdentity, PhotoId, Result, SelectedSegment, Writer};
 /// A new segment ends when it has reached this size, in bytes. It is held in memory while it is
 /// written. Segments of at least half of this size are merged only if they hold images of removed
 /// photos.
-pub(crate) const TARGET_BYTES: u64 = 256 << 20;
+const TARGET_BYTES: u64 = 256 << 20;
 
 /// How many segments and images a compaction changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -34,6 +34,8 @@ from . import Encoder, Index, Indexer, Model, PackedRegions, PackedWords, PhotoL
 from . import join_stores, set_threads
 
 PHOTOS_IN_A_PART = 256
+DEATHS_OF_A_PART = 5
+"""How often the worker of one part may die before the call ends."""
 
 
 def extract(
@@ -359,17 +361,25 @@ def _start():
 def _run(kind, arguments, rows, workers):
     """Calls `kind(**arguments)` on each of `rows`, one row a task, and returns what it returns.
 
-    Raises ValueError with the first error, after all other rows are done.
+    Raises ValueError with the first error, after all other rows are done, and RuntimeError if a row kills its
+    worker each time.
     """
     _start()
     size = min(workers or _processors(), len(rows))
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
-    done = dataset.map(
+    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         _Worker,
         fn_constructor_kwargs={"kind": kind, "arguments": arguments},
         compute=ray.data.ActorPoolStrategy(size=size),
         num_cpus=1,
-    ).take_all()
+        max_task_retries=DEATHS_OF_A_PART - 1,
+    )
+    try:
+        done = dataset.take_all()
+    except ray.exceptions.RayActorError as error:
+        raise RuntimeError(
+            f"a worker died {DEATHS_OF_A_PART} times at one part, perhaps for lack of memory; what other "
+            "parts have written is kept, and the same call continues"
+        ) from error
     errors = [row["error"] for row in done if row["error"]]
     if errors:
         raise ValueError(
