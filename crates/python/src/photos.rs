@@ -10,10 +10,10 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyDict;
 use pythonize::{depythonize, pythonize};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use uard_attention::Precision;
 use uard_cli::{EncoderChoice, IndexModel, IndexOptions, LazyEncoder, PhotoFolders, Updated};
-use uard_data::store::{Element, Finished, Share, Shares};
+use uard_data::store::{Element, Share, Shares};
 use uard_features::backbone::{Photo, PhotoLimits};
 use uard_features::extract::{
     Decoded, EncodedRegions, EncoderOptions, Encoding, Extracted, Extraction, OpenEncoder,
@@ -98,20 +98,6 @@ impl Default for StoreSettings {
     }
 }
 
-/// How many photos were stored.
-#[derive(Serialize)]
-struct Stored {
-    images: usize,
-    unreadable: usize,
-}
-
-impl From<Finished> for Stored {
-    fn from(finished: Finished) -> Self {
-        let Finished { images, unreadable } = finished;
-        Self { images, unreadable }
-    }
-}
-
 #[pymethods]
 impl Encoder {
     #[new]
@@ -123,9 +109,10 @@ impl Encoder {
         regions: Option<&Bound<'_, PyAny>>,
         matmul: &str,
     ) -> PyResult<Self> {
-        let regions = regions.map_or(Ok("36".to_owned()), |regions| {
-            Ok::<_, PyErr>(regions.str()?.to_string())
-        })?;
+        let regions = match regions {
+            Some(regions) => regions.str()?.to_string(),
+            None => "36".to_owned(),
+        };
         let options = EncoderOptions {
             kind: name.parse().or_exception()?,
             regions: regions.parse().or_exception()?,
@@ -202,7 +189,7 @@ impl Encoder {
             extraction.run(place, photos, &|_| (), &stop).or_exception()
         })?;
         match extracted {
-            Extracted::Finished(finished) => Ok(pythonize(py, &Stored::from(finished))?),
+            Extracted::Finished(finished) => Ok(pythonize(py, &finished)?),
             Extracted::Stopped => Err(wrong("stopped")),
         }
     }
@@ -281,7 +268,7 @@ pub fn join_stores<'py>(
         shares.join(&out, split, &mut |_| (), &stop).or_exception()
     })?;
     match joined {
-        Some(finished) => Ok(pythonize(py, &Stored::from(finished))?),
+        Some(finished) => Ok(pythonize(py, &finished)?),
         None => Err(wrong("stopped")),
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use uard_files::DirectoryLock;
 
 use super::entry::Entry;
@@ -72,7 +73,7 @@ pub struct StoreWriter {
 }
 
 /// The number of entries of a finished store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Finished {
     /// Images with features.
     pub images: usize,
