@@ -30,6 +30,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+pub use commands::matmul;
 use commands::{Arguments, Outcome};
 pub use index::adopting::adopt;
 pub use index::model::{EncoderChoice, IndexModel, IndexOptions, LoadedEncoder};

@@ -10,6 +10,7 @@ use uard_relevance::{
 use crate::arrays;
 use crate::batch::Batch;
 use crate::error::{OrException, wrong};
+use crate::settings;
 
 /// The threshold that separates relevant from irrelevant samples of relevance with the least error.
 ///
@@ -133,16 +134,13 @@ impl ThresholdLearner {
     }
 }
 
-fn config(settings: Option<&Bound<'_, PyDict>>) -> PyResult<LearnerConfig> {
-    let Some(settings) = settings else {
-        return Ok(LearnerConfig::default());
-    };
+fn config(given: Option<&Bound<'_, PyDict>>) -> PyResult<LearnerConfig> {
     for epochs in ["hold_epochs", "anneal_epochs"] {
-        if settings.contains(epochs)? {
+        if given.map_or(Ok(false), |given| given.contains(epochs))? {
             return Err(wrong(format!(
                 "{epochs}: a learner here knows no epochs; choose the threshold of your first epochs yourself"
             )));
         }
     }
-    depythonize(settings).map_err(|error| wrong(format!("settings: {error}")))
+    settings::read(given)
 }

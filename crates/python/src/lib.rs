@@ -19,6 +19,7 @@ mod packed;
 mod photos;
 mod recall;
 mod search;
+mod settings;
 
 /// The functions and classes of `uard`, without those that are written in Python.
 #[pyo3::pymodule]

@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyDict;
-use pythonize::{depythonize, pythonize};
+use pythonize::pythonize;
 use serde::Deserialize;
 use uard_attention::Precision;
 use uard_cli::{EncoderChoice, IndexModel, IndexOptions, LazyEncoder, PhotoFolders, Updated};
@@ -26,6 +26,7 @@ use uard_linalg::matmul::Matmul;
 use crate::arrays;
 use crate::error::{OrException, wrong};
 use crate::interrupt::stoppable;
+use crate::settings;
 
 /// The photos of a folder and of the folders below it, of a list with a path on each line, or one photo, in a
 /// fixed order.
@@ -165,12 +166,7 @@ impl Encoder {
         out: PathBuf,
         settings: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let settings: StoreSettings = match settings {
-            Some(settings) => {
-                depythonize(settings).map_err(|error| wrong(format!("settings: {error}")))?
-            }
-            None => StoreSettings::default(),
-        };
+        let settings: StoreSettings = settings::read(settings)?;
         let share = settings.part.as_deref().map(str::parse::<Share>);
         let extraction = Extraction {
             encoder: self.network.as_ref(),
@@ -354,7 +350,7 @@ impl Indexer {
             precision: self.precision,
         };
         let model = IndexModel::open(options).or_exception()?;
-        match model.checkpoint().identity().or_exception()? == self.identity {
+        match model.identity() == self.identity {
             true => Ok(model),
             false => Err(wrong(format!(
                 "{}: the model has changed since the Indexer was made; make a new one",
@@ -403,13 +399,8 @@ pub fn source(weights: &Bound<'_, PyAny>) -> PyResult<Source> {
 }
 
 fn matmul_of(text: &str) -> PyResult<Matmul> {
-    match text {
-        "f32" => Ok(Matmul::F32),
-        "bf16" => Ok(Matmul::Bf16),
-        _ => Err(wrong(format!(
-            "matmul: found \"{text}\", expected \"f32\" or \"bf16\""
-        ))),
-    }
+    uard_cli::matmul(text)
+        .map_err(|expected| wrong(format!("matmul: found \"{text}\", {expected}")))
 }
 
 /// The name of a split, which becomes part of a file's name.

@@ -7,7 +7,7 @@ use candle_core::Device;
 use numpy::{IntoPyArray, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use pythonize::{depythonize, pythonize};
+use pythonize::pythonize;
 use serde::Deserialize;
 use uard_attention::search::{Ranked, SearchRegions, SearchWords};
 use uard_attention::{
@@ -19,6 +19,7 @@ use crate::batch::Batch;
 use crate::error::{OrException, wrong};
 use crate::interrupt::stoppable;
 use crate::packed::{PackedRegions, PackedWords};
+use crate::settings;
 
 /// Compares images with captions by one rule of attention, threshold and precision.
 ///
@@ -154,12 +155,7 @@ impl Search {
     #[new]
     #[pyo3(signature = (threshold=None, **settings))]
     fn new(threshold: Option<f64>, settings: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        let settings: Settings = match settings {
-            Some(settings) => {
-                depythonize(settings).map_err(|error| wrong(format!("settings: {error}")))?
-            }
-            None => Settings::default(),
-        };
+        let settings: Settings = settings::read(settings)?;
         let rule: WeightRule = settings.rule.parse().or_exception()?;
         let threshold = match threshold {
             None if rule.takes_threshold() => {

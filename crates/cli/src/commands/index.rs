@@ -44,8 +44,8 @@ use crate::terminal::{note, print};
     uard index ~/Pictures --model runs/mine --index ~/indexes/mine --weights hf:timm/inception_v3.tf_in1k\n  \
     uard index --data data/scenes --split test --model runs/scenes --index scenes-index\n  \
     uard index /photos --model runs/mine --index parts/3 --part 3/16\n  \
-  uard index --adopt parts/* --index ~/indexes/mine\n  \
-  uard index --stats --format json\n  \
+    uard index --adopt parts/* --index ~/indexes/mine\n  \
+    uard index --stats --format json\n  \
     uard index --check\n  \
     uard index --remove ~/Pictures/old"
 )]

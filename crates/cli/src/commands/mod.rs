@@ -25,7 +25,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use uard_data::dataset::is_split_name;
 
 pub use data::write_scenes;
-pub use extract::extract;
+pub use extract::{extract, matmul};
 pub use words::learn as learn_words;
 
 /// Image-text matching that learns which regions and words are relevant to each other.

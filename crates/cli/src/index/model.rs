@@ -81,6 +81,11 @@ impl IndexModel {
         &self.checkpoint
     }
 
+    /// A hash of it.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
     /// The folder of the index.
     pub fn folder(&self) -> &Path {
         &self.options.folder

@@ -1,8 +1,8 @@
 """The work of uard on many machines, with Ray: `python -m uard.ray --help`.
 
 Photos and results are files on a disk that all machines see: parts of the work are sent as paths and numbers,
-not as pixels. A worker that dies costs its part; the same call again continues, because what is on the disk is
-not computed again. Workers hold one model each.
+not as pixels. If a worker dies, only its part is computed again. The same call again continues, because what is
+on the disk is not computed again. Each worker holds one model.
 
     pip install "uard[ray]"
     python -m uard.ray extract --encoder resnet50 --weights resnet50.safetensors --images photos --out data
@@ -187,7 +187,7 @@ class Shards:
         if len(set(self.folders)) < len(self.folders):
             raise ValueError("folders: an index is named twice")
         _start()
-        # They share the processors, and may outnumber them.
+        # No processor is reserved for an index, because there may be more indexes than processors.
         actor = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy="SPREAD")(_Shard)
         self._actors = [actor.remote(folder) for folder in self.folders]
         self._photos = {}
@@ -361,8 +361,8 @@ def _start():
 def _run(kind, arguments, rows, workers):
     """Calls `kind(**arguments)` on each of `rows`, one row a task, and returns what it returns.
 
-    Raises ValueError with the first error, after all other rows are done, and RuntimeError if a row kills its
-    worker each time.
+    Raises ValueError with the first error, after all other rows are done, and RuntimeError if workers die at the
+    same row again and again.
     """
     _start()
     size = min(workers or _processors(), len(rows))
@@ -505,7 +505,7 @@ def _reason(error):
 
 
 def _cause(error):
-    """The error of a worker, without the story of how it came here."""
+    """The exception that a worker raised, without Ray's exception around it."""
     return getattr(error, "cause", None) or error
 
 
