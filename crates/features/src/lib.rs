@@ -6,10 +6,11 @@
 mod error;
 
 pub mod backbone;
-pub mod detector;
+mod detector;
 pub mod encoder;
 pub mod extract;
 pub mod text;
 mod transformer;
 
+pub use detector::DetectorError;
 pub use error::{Error, Result};

@@ -251,11 +251,7 @@ impl LoadedEncoder {
             ..*images
         };
         let weights = weights_of_encoder(&images, photos)?;
-        let options = EncoderOptions {
-            kind: images.encoder,
-            regions: images.regions,
-            matmul: images.matmul,
-        };
+        let options = images.options();
         let network = options.open(&weights)?;
         let (found, expected) = (network.width(), checkpoint.state().features.width);
         if found != expected {

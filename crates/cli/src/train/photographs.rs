@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use uard_data::store::{Element, FeatureStore, StoreWriter, store_path};
 use uard_features::backbone::PhotoLimits;
-use uard_features::extract::{CaptionedPhotos, EncoderOptions, Extraction, StorePlace};
+use uard_features::extract::{CaptionedPhotos, Extraction, StorePlace};
 use uard_model::config::ImagesConfig;
 
 use super::plan::DataDirectory;
@@ -16,11 +16,7 @@ use crate::weights::weights_of_encoder;
 /// it is there already; `None` if Ctrl-C stopped the extraction.
 pub fn extracted(folder: &Path, config: &ImagesConfig) -> anyhow::Result<Option<DataDirectory>> {
     let captioned = CaptionedPhotos::open(folder)?;
-    let options = EncoderOptions {
-        kind: config.encoder,
-        regions: config.regions,
-        matmul: config.matmul,
-    };
+    let options = config.options();
     let data = Path::new("data").join(data_name(folder, config)?);
     for split in &captioned.splits {
         StoreWriter::check_writable(&store_path(&data, &split.name))?;

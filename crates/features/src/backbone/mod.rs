@@ -20,7 +20,7 @@ mod vit;
 mod window;
 
 pub use candle::CandleModel;
-pub use convolution::{Channels, Convolution, Kernel, Nonlinearity};
+pub(crate) use convolution::{Channels, Convolution, Kernel, Nonlinearity};
 pub use error::VisionError;
 pub use grid::{Cells, GridBackbone};
 pub use inception::InceptionV3;
@@ -30,16 +30,16 @@ pub use network::Network;
 pub use number::Number;
 pub(crate) use photo::is_photo;
 pub use photo::{Photo, PhotoLimits, Truncated};
-pub use pool::{Pool, Pooling, SizeRounding};
 pub use preprocessing::{Filter, Fit, Preprocessing};
 pub use resnet::{Block, ResNet, Stage, StrideOn};
 pub(crate) use resnet::{ResNetNames, ResNetWeights};
-pub use vit::{
-    FILES as VISION_FILES, Tokens, VisionConfig, VisionFamily, open_folder as open_vision_folder,
-};
-pub use window::Window;
+pub(crate) use vit::FILES as VISION_FILES;
+pub use vit::{Tokens, VisionConfig, open_folder as open_vision_folder};
+pub(crate) use window::Window;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    pub mod golden;
+    mod networks;
     pub mod reference;
 }

@@ -59,27 +59,11 @@ impl Pool {
         }
     }
 
-    /// Pools maps.
-    ///
-    /// # Shapes
-    /// `input` [N, H, W, F]; returns [N, H', W', F].
+    /// Pools maps [N, H, W, F] into some channels of existing ones [N, H', W', F'].
     ///
     /// # Panics
     /// When the maps are smaller than the window, padding is not smaller than the kernel, or the
     /// window is dilated.
-    pub fn forward<T: Number>(&self, input: &Maps<T>) -> Maps<T> {
-        let size = self.output(input.size()).unwrap_or_default();
-        let shape = [input.photos(), size.height, size.width, input.channels()];
-        let mut maps = Maps::new(vec![T::zeroed(); shape.iter().product()], shape);
-        let target = Target {
-            maps: &mut maps,
-            channel: 0,
-        };
-        self.forward_into(input, target);
-        maps
-    }
-
-    /// [`forward`](Self::forward) into some channels of existing maps.
     pub(crate) fn forward_into<T: Number>(&self, input: &Maps<T>, target: Target<'_, T>) {
         let Target { maps, channel } = target;
         let Window {
@@ -202,13 +186,25 @@ mod tests {
     /// The tolerance for sums of at most 49 numbers in f32.
     const TOLERANCE: f32 = 1e-6;
 
+    fn pooled<T: Number>(pool: Pool, input: &Maps<T>) -> Maps<T> {
+        let size = pool.output(input.size()).unwrap();
+        let shape = [input.photos(), size.height, size.width, input.channels()];
+        let mut maps = Maps::new(vec![T::zeroed(); shape.iter().product()], shape);
+        let target = Target {
+            maps: &mut maps,
+            channel: 0,
+        };
+        pool.forward_into(input, target);
+        maps
+    }
+
     /// Compares a pool with the reference, within `rounding` of each number.
     fn assert_close<T: Number>(pool: Pool, rounding: f32, expected: impl Fn(Map<'_>) -> Vec<f32>) {
         let shape = [2, 13, 9, 21];
         let count = shape.iter().product();
         let numbers = uniform(&mut Draws::new(1).stream("pool", &[]), -1.0, 1.0, count);
         let input = Maps::new(numbers.into_iter().map(T::from_f32).collect(), shape);
-        let found = pool.forward(&input).widened();
+        let found = pooled(pool, &input).widened();
         let wide = input.widened();
         for photo in 0..2 {
             let map = Map {
@@ -262,8 +258,8 @@ mod tests {
         };
         let input = Maps::new((0..24).map(|x| x as f32).collect(), [1, 4, 6, 1]);
         let (floor, ceil) = (pool(SizeRounding::Floor), pool(SizeRounding::Ceil));
-        assert_eq!(floor.forward(&input).values(), [14.0, 16.0]);
-        let maps = ceil.forward(&input);
+        assert_eq!(pooled(floor, &input).values(), [14.0, 16.0]);
+        let maps = pooled(ceil, &input);
         assert_eq!(maps.shape(), [1, 2, 3, 1]);
         assert_eq!(maps.values(), [14.0, 16.0, 17.0, 20.0, 22.0, 23.0]);
         assert_eq!(ceil.output(Size::new(5, 2)), Some(Size::new(2, 1)));

@@ -65,14 +65,6 @@ impl Window {
 
     /// Height and width of the output; `None` where the padded input is smaller than the window, or
     /// where a side, a stride or a dilation is zero.
-    ///
-    /// ```
-    /// use uard_features::backbone::{Size, Window};
-    /// assert_eq!(Window::square(3, 2, 0).output(Size::square(299)), Some(Size::square(149)));
-    /// assert_eq!(Window::same(1, 7).output(Size::square(17)), Some(Size::square(17)));
-    /// assert_eq!(Window::dilated(3, 2).output(Size::square(14)), Some(Size::square(14)));
-    /// assert_eq!(Window::square(3, 1, 0).output(Size::new(2, 9)), None);
-    /// ```
     pub fn output(&self, input: Size) -> Option<Size> {
         let output = |size: usize, span: usize, stride: usize, padding: usize| {
             let room = (size + 2 * padding).checked_sub(span)?;
@@ -83,5 +75,25 @@ impl Window {
             height: output(input.height, span.height, stride.height, padding.height)?,
             width: output(input.width, span.width, stride.width, padding.width)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_as_large_as_the_windows_that_fit() {
+        let output = |window: Window, size| window.output(size);
+        let large = Size::square(299);
+        assert_eq!(
+            output(Window::square(3, 2, 0), large),
+            Some(Size::square(149))
+        );
+        let middle = Size::square(17);
+        assert_eq!(output(Window::same(1, 7), middle), Some(middle));
+        let small = Size::square(14);
+        assert_eq!(output(Window::dilated(3, 2), small), Some(small));
+        assert_eq!(output(Window::square(3, 1, 0), Size::new(2, 9)), None);
     }
 }

@@ -17,7 +17,7 @@ use super::error::{DetectorError, at_least_one, refused};
 use super::frozen::Detector;
 use super::proposals::{ProposalLimits, ProposalNames, ProposalNetwork};
 use super::roi_pool::RoiPool;
-use super::scaling::{Colours, Scaling};
+use super::scaling::Scaling;
 use crate::Result;
 use crate::backbone::{
     Block, Channels, Number, ResNet, ResNetNames, ResNetWeights, Size, Stage, StrideOn,
@@ -81,7 +81,7 @@ impl Default for BottomUpAttention {
                 longest: 1333,
                 mean: [102.9801, 115.9465, 122.7717],
                 deviation: [1.0; 3],
-                colours: Colours::Bgr,
+                colours: "bgr",
                 multiple: 1,
             },
             anchors: AnchorShapes {

@@ -7,7 +7,7 @@ use uard_linalg::matmul::Matmul;
 use super::bottom_up::BottomUpAttention;
 use super::scaling::ScaledPhoto;
 use crate::Result;
-use crate::backbone::{Maps, Photo};
+use crate::backbone::Photo;
 
 /// A class or attribute that a detector predicts for a region.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,29 +37,14 @@ pub(super) trait DetectorLayers: fmt::Debug + Send + Sync {
     fn width(&self) -> usize;
 
     /// The map that regions are pooled from.
-    fn maps(&self, pixels: &Maps<f32>) -> Result<Maps<f32>>;
+    #[cfg(test)]
+    fn maps(&self, pixels: &crate::backbone::Maps<f32>) -> Result<crate::backbone::Maps<f32>>;
 
     /// Regions, with boxes in pixels of the scaled photo.
     fn regions(&self, photo: &ScaledPhoto) -> Result<DetectedRegions>;
 }
 
 /// A frozen detector on the CPU with its weights: a [`BottomUpAttention`].
-///
-/// ```no_run
-/// use std::path::Path;
-/// use uard_linalg::matmul::Matmul;
-/// use uard_features::backbone::{Photo, PhotoLimits};
-/// use uard_features::detector::BottomUpAttention;
-/// use uard_hub::weights::Weights;
-/// # fn main() -> uard_features::Result<()> {
-/// let weights = Weights::open(Path::new("frcnn-vg-finetuned/pytorch_model.bin"))?;
-/// let detector = BottomUpAttention::default().load(&weights, Matmul::F32)?;
-/// let photo = Photo::open(Path::new("photo.jpg"), PhotoLimits::default())?;
-/// let regions = &detector.regions(&[photo])?[0];
-/// assert_eq!(regions.features.len(), regions.boxes.len() * 2048);
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug)]
 pub struct Detector {
     layers: Box<dyn DetectorLayers>,
@@ -96,14 +81,9 @@ impl Detector {
         self.matmul
     }
 
-    /// The map of a photo that regions are pooled from.
-    ///
-    /// # Shapes
-    /// The map is [1, H, W, F]; H and W depend on the photo.
-    ///
-    /// # Errors
-    /// When the scaled photo is smaller than a window of the network.
-    pub fn maps(&self, photo: &Photo) -> Result<Maps<f32>> {
+    /// The map [1, H, W, F] of a photo that regions are pooled from.
+    #[cfg(test)]
+    pub(super) fn maps(&self, photo: &Photo) -> Result<crate::backbone::Maps<f32>> {
         let scaled = self.settings.scaling.apply(photo);
         self.layers.maps(&scaled.pixels)
     }

@@ -15,11 +15,9 @@ mod roi_pool;
 mod scaling;
 mod softmax;
 
-pub use anchors::AnchorShapes;
 pub use bottom_up::{BottomUpAttention, RegionLimits};
 pub use error::DetectorError;
 pub use frozen::{DetectedRegions, Detector, Label};
-pub use nms::{KeptBoxes, nms};
-pub use proposals::ProposalLimits;
-pub use roi_pool::RoiPool;
-pub use scaling::{Colours, Scaling};
+
+#[cfg(test)]
+mod tests;

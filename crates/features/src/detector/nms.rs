@@ -10,12 +10,6 @@ use super::boxes::overlap;
 ///
 /// # Panics
 /// When the numbers of scores and boxes differ.
-///
-/// ```
-/// use uard_features::detector::nms;
-/// let boxes = [[0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 11.0, 10.0], [20.0, 0.0, 30.0, 10.0]];
-/// assert_eq!(nms(&boxes, &[0.8, 0.9, 0.1], 0.5).collect::<Vec<_>>(), [1, 2]);
-/// ```
 pub fn nms<'a>(boxes: &'a [[f32; 4]], scores: &[f32], overlap: f64) -> KeptBoxes<'a> {
     assert_eq!(boxes.len(), scores.len(), "a score for each box");
     let mut order: Vec<usize> = (0..boxes.len()).collect();

@@ -21,24 +21,14 @@ pub struct Scaling {
     pub shorter: u32,
     /// The longest side after scaling, in pixels.
     pub longest: u32,
-    /// Means in the order of `colours`, from 0 to 255.
+    /// Means of blue, green and red, from 0 to 255.
     pub mean: [f32; 3],
-    /// Standard deviations in the order of `colours`, from 0 to 255.
+    /// Standard deviations of blue, green and red, from 0 to 255.
     pub deviation: [f32; 3],
-    /// The order of the colours in the result.
-    pub colours: Colours,
+    /// The order of the colours in the result, `bgr` as in Caffe: only to be stored with features.
+    pub colours: &'static str,
     /// Height and width are padded with zeros, below and to the right, to multiples of this.
     pub multiple: usize,
-}
-
-/// The order of the colours of a pixel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Colours {
-    /// Red, green, blue.
-    Rgb,
-    /// Blue, green, red, as in Caffe.
-    Bgr,
 }
 
 /// The normalised pixels of a photo.
@@ -82,10 +72,7 @@ impl Scaling {
             );
             for (out, [left, right]) in out.chunks_exact_mut(3).zip(&across) {
                 for (at, out) in out.iter_mut().enumerate() {
-                    let colour = match self.colours {
-                        Colours::Rgb => at,
-                        Colours::Bgr => 2 - at,
-                    };
+                    let colour = 2 - at;
                     let line = |bytes: &[u8]| {
                         left.1 * f32::from(bytes[left.0 * 3 + colour])
                             + right.1 * f32::from(bytes[right.0 * 3 + colour])
@@ -147,7 +134,7 @@ mod tests {
         longest: 1333,
         mean: [1.0, 2.0, 3.0],
         deviation: [1.0, 1.0, 2.0],
-        colours: Colours::Bgr,
+        colours: "bgr",
         multiple: 1,
     };
 

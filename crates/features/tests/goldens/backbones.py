@@ -1,4 +1,4 @@
-"""Writes the golden feature maps of crates/features/tests/backbones.rs.
+"""Writes the golden feature maps of crates/features/src/backbone/tests/networks.rs.
 
     python -m pip install torch==2.15.0 torchvision==0.29.2 timm==1.0.31 safetensors==0.8.0
     python backbones.py            writes beside itself

@@ -1,4 +1,4 @@
-"""Writes the golden regions of crates/features/tests/detectors.rs.
+"""Writes the golden regions of crates/features/src/detector/tests.rs.
 
     python -m pip install torch==2.15.0 torchvision==0.29.2 safetensors==0.8.0
     python detectors.py modeling_frcnn.py       writes beside itself

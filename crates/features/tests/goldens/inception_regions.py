@@ -18,7 +18,7 @@ SIDE = 299
 
 
 def drawn():
-    """Bytes [H, W, 3]; tests/backbones.rs has the same formula."""
+    """Bytes [H, W, 3]; src/backbone/tests/networks.rs has the same formula."""
     y, x, colour = numpy.ogrid[:SIDE, :SIDE, :3]
     waves = (x * (3 + colour) + y * (5 - colour)) % 256
     patches = (x // 23 * 37 + y // 31 * 53 + colour * 71) % 256

@@ -1,7 +1,7 @@
 //! The settings of the extraction of region features from photos.
 
 use serde::{Deserialize, Serialize};
-use uard_features::extract::{EncoderKind, RegionCount};
+use uard_features::extract::{EncoderKind, EncoderOptions, RegionCount};
 use uard_hub::source::Source;
 use uard_linalg::matmul::Matmul;
 
@@ -27,6 +27,17 @@ impl Default for ImagesConfig {
             weights: Vec::new(),
             regions: RegionCount::Exactly(36),
             matmul: Matmul::F32,
+        }
+    }
+}
+
+impl ImagesConfig {
+    /// The encoder without its weights.
+    pub fn options(&self) -> EncoderOptions {
+        EncoderOptions {
+            kind: self.encoder,
+            regions: self.regions,
+            matmul: self.matmul,
         }
     }
 }

@@ -20,10 +20,10 @@ use uard_hub::weights::Weights;
 /// A published network that candle-transformers computes, by its name.
 ///
 /// ```
-/// use uard_features::backbone::{CandleModel, Size};
+/// use uard_features::backbone::CandleModel;
 ///
 /// let model = CandleModel::named("candle:blip_base").unwrap();
-/// assert_eq!(model.preprocessing().size(), Size::square(384));
+/// assert_eq!(model.name(), "candle:blip_base");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CandleModel {

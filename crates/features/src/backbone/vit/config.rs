@@ -24,41 +24,41 @@ const COLOURS: usize = 3;
 pub struct VisionConfig {
     /// The family of models.
     #[serde(rename = "model_type")]
-    pub family: VisionFamily,
+    pub(crate) family: VisionFamily,
     /// H, the width of a token.
-    pub hidden_size: usize,
+    pub(crate) hidden_size: usize,
     /// Number of layers.
-    pub num_hidden_layers: usize,
+    pub(crate) num_hidden_layers: usize,
     /// Number of heads of each attention; divides H.
-    pub num_attention_heads: usize,
+    pub(crate) num_attention_heads: usize,
     /// Width of the hidden layer of the feed-forward part, for CLIP and SigLIP.
-    pub intermediate_size: usize,
+    pub(crate) intermediate_size: usize,
     /// Width of that hidden layer as a multiple of H, for DINOv2.
-    pub mlp_ratio: f64,
+    pub(crate) mlp_ratio: f64,
     /// The activation of the feed-forward part.
-    pub hidden_act: Activation,
+    pub(crate) hidden_act: Activation,
     /// Whether the feed-forward part is gated (SwiGLU), with two thirds of the width; DINOv2's
     /// largest model.
-    pub use_swiglu_ffn: bool,
+    pub(crate) use_swiglu_ffn: bool,
     /// Added to the variance in each layer norm.
-    pub layer_norm_eps: f64,
+    pub(crate) layer_norm_eps: f64,
     /// Side of the square photos that the position embeddings belong to, in pixels.
-    pub image_size: usize,
+    pub(crate) image_size: usize,
     /// Side of a patch, in pixels.
-    pub patch_size: usize,
+    pub(crate) patch_size: usize,
     /// Channels of the pixels; only 3 is supported.
-    pub num_channels: usize,
+    pub(crate) num_channels: usize,
     /// Whether queries, keys and values have a bias; only `true` is supported.
-    pub qkv_bias: bool,
+    pub(crate) qkv_bias: bool,
     /// Number of register tokens, for DINOv2 with registers.
-    pub num_register_tokens: usize,
+    pub(crate) num_register_tokens: usize,
     /// Width of the joint space, for CLIP.
-    pub projection_dim: usize,
+    pub(crate) projection_dim: usize,
 }
 
 /// A family of vision transformers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum VisionFamily {
+pub(crate) enum VisionFamily {
     /// Radford et al., *Learning Transferable Visual Models From Natural Language Supervision*,
     /// 2021.
     #[serde(rename = "clip_vision_model")]

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use uard_linalg::matmul::Matmul;
 
-pub use config::{VisionConfig, VisionFamily};
+pub use config::VisionConfig;
 pub use model::Tokens;
 pub(crate) use model::VisionTransformer;
 

@@ -34,6 +34,7 @@ impl<T: Number> DetectorLayers for Network<T> {
         self.predictor.width
     }
 
+    #[cfg(test)]
     fn maps(&self, pixels: &Maps<f32>) -> Result<Maps<f32>> {
         Ok(self.trunk.forward_pixels(pixels)?.widened())
     }

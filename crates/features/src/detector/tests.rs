@@ -1,24 +1,25 @@
 //! Tests of the detector against its published code: regions of a narrow network with random
-//! weights, and results of single operations; `goldens/detectors.py` wrote them. The full size is
+//! weights, and results of single operations; `tests/goldens/detectors.py` wrote them. The full size is
 //! built and run once.
 
-#![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 #![allow(
     clippy::print_stdout,
     reason = "prints differences from the golden values"
 )]
 
-use std::path::{Path, PathBuf};
-
-use safetensors::{Dtype, SafeTensors};
 use uard_core::random::Draws;
-use uard_features::backbone::{Block, Maps, Photo, ResNet, Size, StrideOn};
-use uard_features::detector::{
-    AnchorShapes, BottomUpAttention, DetectedRegions, Detector, Label, ProposalLimits,
-    RegionLimits, RoiPool, Scaling, nms,
-};
 use uard_hub::weights::Weights;
 use uard_linalg::matmul::Matmul;
+
+use super::anchors::AnchorShapes;
+use super::bottom_up::{BottomUpAttention, RegionLimits};
+use super::frozen::{DetectedRegions, Detector, Label};
+use super::nms::nms;
+use super::proposals::ProposalLimits;
+use super::roi_pool::RoiPool;
+use super::scaling::Scaling;
+use crate::backbone::tests::golden::{Golden, relative_difference};
+use crate::backbone::{Block, Photo, ResNet, Size, StrideOn};
 
 /// The tolerance of maps, relative to their root mean square: f32 sums in another order through
 /// tens of layers.
@@ -32,99 +33,12 @@ const BOX_TOLERANCE: f32 = 1e-3;
 
 const CONFIDENCE_TOLERANCE: f32 = 1e-4;
 
-struct Golden {
-    name: &'static str,
-    bytes: Vec<u8>,
-}
-
-fn goldens() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens")
-}
-
-impl Golden {
-    fn open(name: &'static str) -> Self {
-        let bytes = std::fs::read(goldens().join(name)).unwrap();
-        Self { name, bytes }
-    }
-
-    fn weights(&self) -> Weights {
-        Weights::open(&goldens().join(self.name)).unwrap()
-    }
-
-    fn shape(&self, tensor: &str) -> Vec<usize> {
-        let file = SafeTensors::deserialize(&self.bytes).unwrap();
-        file.tensor(tensor).unwrap().shape().to_vec()
-    }
-
-    fn bytes(&self, tensor: &str, dtype: Dtype) -> Vec<u8> {
-        let file = SafeTensors::deserialize(&self.bytes).unwrap();
-        let tensor = file.tensor(tensor).unwrap();
-        assert_eq!(tensor.dtype(), dtype);
-        tensor.data().to_vec()
-    }
-
-    fn numbers(&self, tensor: &str) -> Vec<f32> {
-        let bytes = self.bytes(tensor, Dtype::F32);
-        let numbers = bytes.chunks_exact(4);
-        let numbers = numbers.map(|b| f32::from_le_bytes(b.try_into().unwrap()));
-        numbers.collect()
-    }
-
-    fn indices(&self, tensor: &str) -> Vec<usize> {
-        let bytes = self.bytes(tensor, Dtype::I64);
-        let numbers = bytes.chunks_exact(8);
-        let numbers = numbers.map(|b| i64::from_le_bytes(b.try_into().unwrap()));
-        numbers
-            .map(|number| usize::try_from(number).unwrap())
-            .collect()
-    }
-
-    fn boxes(&self, tensor: &str) -> Vec<[f32; 4]> {
-        let numbers = self.numbers(tensor);
-        let boxes = numbers.chunks_exact(4);
-        boxes.map(|four| four.try_into().unwrap()).collect()
-    }
-
-    /// A tensor [N, F, H, W] of PyTorch as maps, with channels last.
-    fn maps(&self, tensor: &str) -> Maps<f32> {
-        let [n, f, h, w] = *self.shape(tensor) else {
-            panic!("four axes")
-        };
-        let numbers = self.numbers(tensor);
-        let mut values = vec![0.0; numbers.len()];
-        for (at, value) in values.iter_mut().enumerate() {
-            let (channel, pixel, photo) = (at % f, at / f % (h * w), at / (f * h * w));
-            *value = numbers[(photo * f + channel) * h * w + pixel];
-        }
-        Maps::new(values, [n, h, w, f])
-    }
-
-    fn photo(&self) -> Photo {
-        let [height, width, 3] = *self.shape("photo") else {
-            panic!("height, width, colours")
-        };
-        let pixels = self.bytes("photo", Dtype::U8);
-        Photo::new(pixels, width as u32, height as u32).unwrap()
-    }
-
-    fn labels(&self, ids: &str, confidences: &str) -> Vec<Label> {
-        let ids = self.indices(ids).into_iter();
-        let labels = ids.zip(self.numbers(confidences));
-        labels
-            .map(|(id, confidence)| Label { id, confidence })
-            .collect()
-    }
-}
-
-/// The largest difference, relative to the root mean square.
-fn difference(found: &[f32], expected: &[f32]) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let squares = expected.iter().map(|x| f64::from(*x).powi(2));
-    let size = (squares.sum::<f64>() / expected.len() as f64).sqrt();
-    assert!(size > 1e-3, "numbers that are not all zero");
-    let pairs = found.iter().zip(expected);
-    let largest = pairs.map(|(a, b)| f64::from((a - b).abs()));
-    largest.fold(0.0, f64::max) / size
+fn labels(golden: &Golden, ids: &str, confidences: &str) -> Vec<Label> {
+    let ids = golden.indices(ids).into_iter();
+    let labels = ids.zip(golden.numbers(confidences));
+    labels
+        .map(|(id, confidence)| Label { id, confidence })
+        .collect()
 }
 
 fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
@@ -150,18 +64,18 @@ fn same_regions(golden: &Golden, found: &DetectedRegions) {
     let expected = golden.numbers("features");
     let width = expected.len() / found.boxes.len();
     let rows = found.features.chunks(width).zip(expected.chunks(width));
-    let features = rows.map(|(found, expected)| difference(found, expected));
+    let features = rows.map(|(found, expected)| relative_difference(found, expected));
     let features = features.fold(0.0, f64::max);
     println!("{} features: {features:.1e}", golden.name);
     assert!(features <= FEATURE_TOLERANCE, "{features}");
     same_labels(
         "classes",
         &found.classes,
-        &golden.labels("classes", "confidences"),
+        &labels(golden, "classes", "confidences"),
     );
 }
 
-/// The narrow network of `goldens/detectors.py`.
+/// The narrow network of `tests/goldens/detectors.py`.
 fn narrow_bottom_up() -> BottomUpAttention {
     let published = BottomUpAttention::default();
     BottomUpAttention {
@@ -205,12 +119,12 @@ fn bottom_up_attention_finds_the_regions_of_its_pytorch_port() {
         .unwrap();
     let (maps, expected) = (detector.maps(&golden.photo()).unwrap(), golden.maps("c4"));
     assert_eq!(maps.shape(), expected.shape());
-    let difference = difference(maps.values(), expected.values());
+    let difference = relative_difference(maps.values(), expected.values());
     println!("{} c4: {difference:.1e}", golden.name);
     assert!(difference <= MAP_TOLERANCE, "{difference}");
     let found = &detector.regions(&[golden.photo()]).unwrap()[0];
     same_regions(&golden, found);
-    let expected = golden.labels("attributes", "attribute_confidences");
+    let expected = labels(&golden, "attributes", "attribute_confidences");
     same_labels("attributes", &found.attributes, &expected);
 }
 
@@ -262,7 +176,7 @@ fn maps_in_bf16_are_near_those_in_f32() {
         .load(&golden.weights(), Matmul::Bf16)
         .unwrap();
     let maps = detector.maps(&golden.photo()).unwrap();
-    let difference = difference(maps.values(), golden.maps("c4").values());
+    let difference = relative_difference(maps.values(), golden.maps("c4").values());
     println!("bf16: {difference:.1e}");
     assert!(difference <= 0.15, "{difference}");
 }

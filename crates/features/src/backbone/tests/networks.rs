@@ -1,20 +1,20 @@
 //! Tests of the networks against maps of torchvision and timm, for narrow networks with random
-//! weights; `goldens/backbones.py` wrote them. Full sizes are built and run once. Tests with
+//! weights; `tests/goldens/backbones.py` wrote them. Full sizes are built and run once. Tests with
 //! published weights need the folder `UARD_SHARED`.
 
-#![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
 use std::path::{Path, PathBuf};
 
-use safetensors::{Dtype, SafeTensors};
 use uard_core::random::Draws;
-use uard_features::backbone::{
+use uard_hub::weights::Weights;
+use uard_linalg::matmul::Matmul;
+
+use crate::backbone::tests::golden::{Golden, relative_difference};
+use crate::backbone::{
     Block, Cells, GridBackbone, InceptionV3, Maps, Network, Photo, Preprocessing, ResNet, Size,
     Stage, StrideOn,
 };
-use uard_hub::weights::Weights;
-use uard_linalg::matmul::Matmul;
 
 /// The tolerance of maps, relative to their root mean square, for f32 sums in another order through
 /// tens of layers.
@@ -31,65 +31,9 @@ const STAGES: [(Stage, &str); 4] = [
     (Stage::C5, "c5"),
 ];
 
-struct Golden {
-    name: &'static str,
-    bytes: Vec<u8>,
-}
-
-fn goldens() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens")
-}
-
-impl Golden {
-    fn open(name: &'static str) -> Self {
-        let bytes = std::fs::read(goldens().join(name)).unwrap();
-        Self { name, bytes }
-    }
-
-    fn weights(&self) -> Weights {
-        Weights::open(&goldens().join(self.name)).unwrap()
-    }
-
-    /// A tensor [N, F, H, W] of PyTorch as maps, with channels last.
-    fn maps(&self, tensor: &str) -> Maps<f32> {
-        let file = SafeTensors::deserialize(&self.bytes).unwrap();
-        let tensor = file.tensor(tensor).unwrap();
-        let [n, f, h, w] = *tensor.shape() else {
-            panic!("four axes")
-        };
-        let numbers = match tensor.dtype() {
-            Dtype::F16 => halves(tensor.data()),
-            other => {
-                assert_eq!(other, Dtype::F32);
-                let bytes = tensor.data().chunks_exact(4);
-                let numbers = bytes.map(|b| f32::from_le_bytes(b.try_into().unwrap()));
-                numbers.collect()
-            }
-        };
-        let mut values = vec![0.0; numbers.len()];
-        for (at, value) in values.iter_mut().enumerate() {
-            let (channel, pixel, photo) = (at % f, at / f % (h * w), at / (f * h * w));
-            *value = numbers[(photo * f + channel) * h * w + pixel];
-        }
-        Maps::new(values, [n, h, w, f])
-    }
-}
-
-fn halves(bytes: &[u8]) -> Vec<f32> {
-    let halves = bytes.chunks_exact(2);
-    let numbers = halves.map(|b| half::f16::from_le_bytes(b.try_into().unwrap()).to_f32());
-    numbers.collect()
-}
-
-/// The largest difference, relative to the root mean square.
 fn difference(found: &Maps<f32>, expected: &Maps<f32>) -> f64 {
     assert_eq!(found.shape(), expected.shape());
-    let squares = expected.values().iter().map(|x| f64::from(*x).powi(2));
-    let size = (squares.sum::<f64>() / expected.values().len() as f64).sqrt();
-    assert!(size > 1e-3, "a map that is not all zero");
-    let pairs = found.values().iter().zip(expected.values());
-    let largest = pairs.map(|(a, b)| f64::from((a - b).abs()));
-    largest.fold(0.0, f64::max) / size
+    relative_difference(found.values(), expected.values())
 }
 
 /// A ResNet with a sixteenth of the published channels.
@@ -227,7 +171,7 @@ fn published_weights_give_the_known_means_for_an_image_of_zeros() {
 /// pixels.
 const LEAST_COSINE: f64 = 0.999;
 
-/// The photo whose bytes `goldens/inception_regions.py` draws.
+/// The photo whose bytes `tests/goldens/inception_regions.py` draws.
 fn drawn() -> Photo {
     let pixels = (0..299_usize).flat_map(|y| (0..299_usize).map(move |x| (y, x)));
     let bytes = pixels.flat_map(|(y, x)| {
@@ -244,8 +188,7 @@ fn drawn() -> Photo {
 fn regions_with_published_weights_are_those_of_make_features() {
     let Some(shared) = shared() else { return };
     let golden = Golden::open("inception_regions.safetensors");
-    let file = SafeTensors::deserialize(&golden.bytes).unwrap();
-    let expected = halves(file.tensor("drawn").unwrap().data());
+    let expected = golden.numbers("drawn");
     let grid = Cells::Grid { side: 6 };
     for matmul in [Matmul::F32, Matmul::Bf16] {
         let network = trunk(&shared, matmul);
