@@ -254,15 +254,17 @@ def test_the_command_prints_what_it_did_and_refuses_wrong_arguments(
 ):
     address = ray.get_runtime_context().gcs_address
 
-    def run(*arguments):
+    def run(*arguments, address=address):
         line = [sys.executable, "-m", "uard.ray", "--address", address, *map(str, arguments)]
         return subprocess.run(line, capture_output=True, text=True, cwd=tmp_path)
 
-    def refused(*arguments):
-        result = run(*arguments)
+    def refused(*arguments, **address):
+        result = run(*arguments, **address)
         assert result.returncode in [1, 2], result
         return result.stderr.splitlines()[-1]
 
+    nowhere = refused("search", "dog", "--folder", "p", address="127.0.0.1:1")
+    assert nowhere.startswith("error: no Ray cluster answers at 127.0.0.1:1: ")
     index = ["index", photos, "--model", photo_run, "--folder", "p", "--parts", "1"]
     assert "no weights" in refused(*index, "--weights", tmp_path / "no weights")
     assert refused("search", "dog", "--folder", "p9").startswith("error: p9: expected indexes")

@@ -18,6 +18,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -579,10 +580,22 @@ def _call(command, arguments):
     return {"images": images, "captions": captions, "out": arguments["out"]}
 
 
+def _expect_cluster(address):
+    """Raises OSError if nothing listens at an address HOST:PORT, where ray.init would wait for minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not (colon and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise OSError(f"no Ray cluster answers at {address}: {error}") from error
+
+
 def main():
     arguments = _arguments()
     address, command = arguments.pop("address"), arguments.pop("command")
     try:
+        _expect_cluster(address)
         ray.init(address=address, log_to_driver=False)
         print(json.dumps(_call(command, arguments), indent=2))
     except KeyboardInterrupt:
