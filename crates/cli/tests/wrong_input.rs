@@ -349,6 +349,22 @@ fn an_evaluation_is_refused_before_it_computes() {
     };
     refused(&evaluate_into("--folds 3"), &["8 images", "3 folds"]);
     refused(
+        &evaluate_into("--normalization 1.5"),
+        &["--normalization = 1.5", "0 to 1"],
+    );
+    let normalized = succeeded(&evaluate_into("--normalization 0.5 --format json"));
+    assert!(
+        normalized.contains("normalized by training data"),
+        "{normalized}"
+    );
+    let train = data.path().join("train_caps.txt");
+    fs::rename(&train, data.path().join("hidden")).unwrap();
+    refused(
+        &evaluate_into("--normalization 0.5"),
+        &["train_caps.txt", "--normalization 0"],
+    );
+    succeeded(&evaluate_into("--normalization 0"));
+    refused(
         &evaluate_into("--similarities nowhere/s.npy"),
         &["nowhere/s.npy", "the folder nowhere does not exist"],
     );

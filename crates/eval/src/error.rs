@@ -51,6 +51,17 @@ pub enum Error {
         value: f64,
     },
 
+    /// Similarities with references are those of other images or captions.
+    #[error("the similarities with references have {found} {axis}, expected {expected}")]
+    ReferenceShape {
+        /// `images` or `captions`.
+        axis: &'static str,
+        /// The number in the similarities that are normalized.
+        expected: usize,
+        /// The number in the similarities with references.
+        found: usize,
+    },
+
     /// An ensemble of no matrices.
     #[error("an ensemble needs at least one similarity matrix, found none")]
     EmptyEnsemble,

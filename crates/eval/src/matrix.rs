@@ -18,6 +18,7 @@ pub struct SimilarityMatrix {
     images: usize,
     captions: usize,
     models: usize,
+    is_normalized: bool,
 }
 
 impl SimilarityMatrix {
@@ -50,6 +51,7 @@ impl SimilarityMatrix {
             images,
             captions,
             models: 1,
+            is_normalized: false,
         })
     }
 
@@ -103,14 +105,28 @@ impl SimilarityMatrix {
             images: size,
             captions: captions.len(),
             models: self.models,
+            is_normalized: self.is_normalized,
         }
     }
 
-    /// The number of models, as text for the protocol.
+    /// The same similarities, named in the protocol as normalized ones of this number of models.
+    pub(crate) fn marked_as_normalized(self, models: usize) -> Self {
+        Self {
+            models,
+            is_normalized: true,
+            ..self
+        }
+    }
+
+    /// The number of models, and whether similarities are normalized, as text for the protocol.
     pub(crate) fn label(&self) -> String {
-        match self.models {
+        let models = match self.models {
             1 => "single model".to_owned(),
             models => format!("ensemble of {models}"),
+        };
+        match self.is_normalized {
+            true => format!("{models}, normalized by training data"),
+            false => models,
         }
     }
 }
@@ -156,7 +172,11 @@ pub fn ensemble(matrices: &[SimilarityMatrix]) -> Result<SimilarityMatrix> {
     };
     let values: Vec<f64> = (0..first.values.len()).map(mean).collect();
     let mean = SimilarityMatrix::new(values, first.images, first.captions)?;
-    Ok(SimilarityMatrix { models, ..mean })
+    Ok(SimilarityMatrix {
+        models,
+        is_normalized: matrices.iter().any(|matrix| matrix.is_normalized),
+        ..mean
+    })
 }
 
 #[cfg(test)]

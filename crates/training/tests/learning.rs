@@ -140,6 +140,55 @@ fn training_raises_recall_and_moves_the_threshold() {
     let found = evaluate(&model, &data.dev, &options, &|_, _, _| ()).unwrap();
     assert_eq!(found.record, best.dev);
     every_engine_evaluates_alike(&model, &data, threshold);
+    normalization_subtracts_an_offset_of_each_image_and_caption(&model, &data, threshold);
+}
+
+fn normalization_subtracts_an_offset_of_each_image_and_caption(
+    model: &Model,
+    data: &Data,
+    threshold: f64,
+) {
+    let evaluate = |weight, precision| {
+        let options = EvaluationOptions::fastest(threshold, precision, &Device::Cpu);
+        let options = options.unwrap().normalized(weight, &data.train);
+        evaluate(model, &data.dev, &options, &|_, _, _| ()).unwrap()
+    };
+    let plain = evaluate(0.0, Precision::F32);
+    let protocol = &plain.record.retrieval.protocol;
+    assert!(protocol.ends_with("single model"), "{protocol}");
+    let normalized = evaluate(0.5, Precision::F32);
+    let protocol = &normalized.record.retrieval.protocol;
+    assert!(
+        protocol.ends_with("normalized by training data"),
+        "{protocol}"
+    );
+    assert_eq!(normalized.record.kept, plain.record.kept);
+    let captions = plain.similarities.captions();
+    let values = plain.similarities.values().iter();
+    let offsets: Vec<f64> = values
+        .zip(normalized.similarities.values())
+        .map(|(plain, normalized)| plain - normalized)
+        .collect();
+    for (image, row) in offsets.chunks(captions).enumerate() {
+        for (caption, offset) in row.iter().enumerate() {
+            let expected = row[0] + offsets[caption] - offsets[0];
+            assert!(
+                (offset - expected).abs() < 1e-5,
+                "{image} {caption}: {offset} {expected}"
+            );
+        }
+    }
+    // The offsets of images and those of captions differ.
+    let spread = |offsets: &mut dyn Iterator<Item = f64>| {
+        let (least, most) = offsets.fold((f64::MAX, f64::MIN), |(least, most), offset| {
+            (least.min(offset), most.max(offset))
+        });
+        most - least
+    };
+    assert!(spread(&mut offsets[..captions].iter().copied()) > 1e-3);
+    assert!(spread(&mut offsets.iter().step_by(captions).copied()) > 1e-3);
+    let exact = evaluate(0.5, Precision::Exact);
+    assert_eq!(exact.similarities, normalized.similarities);
 }
 
 fn every_engine_evaluates_alike(model: &Model, data: &Data, threshold: f64) {
@@ -147,6 +196,7 @@ fn every_engine_evaluates_alike(model: &Model, data: &Data, threshold: f64) {
         let options = EvaluationOptions {
             threshold,
             running: engine.open(Some(precision), &Device::Cpu).unwrap(),
+            normalization: None,
         };
         evaluate(model, &data.dev, &options, &|_, _, _| ()).unwrap()
     };

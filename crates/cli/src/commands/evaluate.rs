@@ -1,13 +1,15 @@
 //! `uard evaluate`: prints the recall of a checkpoint on a split.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use uard_attention::{Engine, Precision};
 use uard_core::device::{self, DeviceChoice};
 use uard_data::dataset::Split;
 use uard_data::npy::NpyWriter;
 use uard_eval::{GroundTruth, evaluate_folds, expect_folds};
 use uard_model::Checkpoint;
+use uard_model::config::FRACTION;
 use uard_relevance::EvaluationThreshold;
 use uard_training::evaluation::EvaluationOptions;
 
@@ -25,7 +27,8 @@ use crate::train::jobs::{ModelEvaluation, evaluate_with};
     uard evaluate --checkpoint runs/scenes/checkpoints/latest --data data/scenes --split dev\n  \
     uard evaluate --checkpoint runs/coco --data DIR --split testall --folds 5\n  \
     uard evaluate --checkpoint runs/a --data DIR --split test --similarities A.npy --format json\n  \
-    uard evaluate --checkpoint runs/a --data DIR --split dev --threshold-at relevant_minus_3_std")]
+    uard evaluate --checkpoint runs/a --data DIR --split dev --threshold-at relevant_minus_3_std\n  \
+    uard evaluate --checkpoint runs/a --data DIR --split test --normalization 0.75")]
 pub struct Arguments {
     /// A checkpoint, a file `best` or `latest` that names one, or a run directory, whose best
     /// checkpoint is taken.
@@ -47,6 +50,10 @@ pub struct Arguments {
     /// relevant_minus_3_std, or a number from 0 to 1.
     #[arg(long, value_name = "WHICH")]
     threshold_at: Option<String>,
+    /// The weight of nearest-neighbour normalization, from 0 (none) to 1, instead of that of the checkpoint's
+    /// configuration. It needs the training split in the data directory.
+    #[arg(long, value_name = "WEIGHT")]
+    normalization: Option<f64>,
     /// The engine that computes similarities: auto, reference, tensor, scalar, avx2, avx512, amx, or
     /// cuda for an NVIDIA GPU.
     #[arg(long, value_name = "KERNEL", default_value = "auto")]
@@ -69,11 +76,18 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::open(&arguments.checkpoint)?;
     let requested = arguments.threshold_at.as_deref().map(parse_threshold);
     let threshold = checkpoint.threshold(requested.transpose()?);
+    let weight = arguments.normalization;
+    let weight = weight.unwrap_or(checkpoint.config().evaluation.normalization);
+    FRACTION.check("--normalization", weight)?;
     let split = Split::open(&arguments.data, &arguments.split)?;
     split.warning.iter().for_each(|warning| note(warning));
     checkpoint.expect_width(&split)?;
     let truth = GroundTruth::from_image_of_caption(&split.image_of_caption, split.images())?;
     expect_folds(split.images(), arguments.folds)?;
+    let train = match weight > 0.0 {
+        true => Some(references(&arguments.data)?),
+        false => None,
+    };
     let shape = [split.images(), split.captions.len()];
     let out = arguments.similarities.as_deref();
     let out = out
@@ -86,7 +100,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         opened.reason,
         checkpoint.path().display()
     ));
-    let options = EvaluationOptions { threshold, running };
+    let mut options = EvaluationOptions {
+        threshold,
+        running,
+        normalization: None,
+    };
+    if let Some(train) = &train {
+        options = options.normalized(weight, train);
+    }
     let ModelEvaluation { evaluation, .. } =
         evaluate_with(&checkpoint, &split, &opened.device, &options)?;
     let mut record = evaluation.record;
@@ -99,13 +120,21 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Format::Table => print(&split_table(&record)),
     };
     if let Some(mut out) = out {
-        // The engine computed f32, so the cast loses nothing.
+        // The engine computes f32, and normalized similarities are rounded to it, so the cast loses nothing.
         let values = evaluation.similarities.values().iter();
         let values: Vec<f32> = values.map(|&value| value as f32).collect();
         out.write(&values)?;
         out.finish()?;
     }
     printed
+}
+
+/// The training split, whose captions and images are the references of a normalization.
+fn references(data: &Path) -> anyhow::Result<Split> {
+    let train = Split::open(data, "train");
+    train.context(
+        "normalization compares with the training split; give its data directory, or --normalization 0",
+    )
 }
 
 /// Parses `--threshold-at`, whose values are those of `--set evaluation.threshold=…`.
