@@ -354,14 +354,26 @@ fn an_evaluation_is_refused_before_it_computes() {
     );
     let normalized = succeeded(&evaluate_into("--normalization 0.5 --format json"));
     assert!(
-        normalized.contains("normalized by training data"),
+        normalized.contains("normalization of weight 0.5"),
         "{normalized}"
+    );
+    let folds = succeeded(&evaluate_into(
+        "--normalization 0.5 --folds 2 --format json",
+    ));
+    assert!(folds.contains("normalization of weight 0.5"), "{folds}");
+    refused(
+        &run(&format!(
+            "evaluate --checkpoint {} --data {} --split train --normalization 0.5",
+            own.path().display(),
+            data.path().display()
+        )),
+        &["--normalization", "evaluate another one"],
     );
     let train = data.path().join("train_caps.txt");
     fs::rename(&train, data.path().join("hidden")).unwrap();
     refused(
         &evaluate_into("--normalization 0.5"),
-        &["train_caps.txt", "--normalization 0"],
+        &["train_caps.txt", "--normalization compares"],
     );
     succeeded(&evaluate_into("--normalization 0"));
     refused(

@@ -18,7 +18,6 @@ pub struct SimilarityMatrix {
     images: usize,
     captions: usize,
     models: usize,
-    is_normalized: bool,
 }
 
 impl SimilarityMatrix {
@@ -51,7 +50,6 @@ impl SimilarityMatrix {
             images,
             captions,
             models: 1,
-            is_normalized: false,
         })
     }
 
@@ -83,6 +81,11 @@ impl SimilarityMatrix {
         &self.values[image * self.captions..][..self.captions]
     }
 
+    /// The rows in order, to be replaced by finite numbers.
+    pub(crate) fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f64]> {
+        self.values.chunks_exact_mut(self.captions)
+    }
+
     /// The rows in order.
     pub(crate) fn rows(&self) -> impl Iterator<Item = &[f64]> {
         self.values.chunks_exact(self.captions)
@@ -105,28 +108,14 @@ impl SimilarityMatrix {
             images: size,
             captions: captions.len(),
             models: self.models,
-            is_normalized: self.is_normalized,
         }
     }
 
-    /// The same similarities, named in the protocol as normalized ones of this number of models.
-    pub(crate) fn marked_as_normalized(self, models: usize) -> Self {
-        Self {
-            models,
-            is_normalized: true,
-            ..self
-        }
-    }
-
-    /// The number of models, and whether similarities are normalized, as text for the protocol.
+    /// The number of models, as text for the protocol.
     pub(crate) fn label(&self) -> String {
-        let models = match self.models {
+        match self.models {
             1 => "single model".to_owned(),
             models => format!("ensemble of {models}"),
-        };
-        match self.is_normalized {
-            true => format!("{models}, normalized by training data"),
-            false => models,
         }
     }
 }
@@ -172,11 +161,7 @@ pub fn ensemble(matrices: &[SimilarityMatrix]) -> Result<SimilarityMatrix> {
     };
     let values: Vec<f64> = (0..first.values.len()).map(mean).collect();
     let mean = SimilarityMatrix::new(values, first.images, first.captions)?;
-    Ok(SimilarityMatrix {
-        models,
-        is_normalized: matrices.iter().any(|matrix| matrix.is_normalized),
-        ..mean
-    })
+    Ok(SimilarityMatrix { models, ..mean })
 }
 
 #[cfg(test)]

@@ -61,7 +61,6 @@ impl ModelConfig {
         if let EvaluationThreshold::Fixed(threshold) = self.evaluation.threshold {
             FRACTION.check("evaluation.threshold", threshold)?;
         }
-        FRACTION.check("evaluation.normalization", self.evaluation.normalization)?;
         let split = &self.evaluation.split;
         if !is_split_name(split) {
             let expected = "the name of a split, such as dev for the file dev_caps.txt";
@@ -125,10 +124,6 @@ pub struct EvaluationConfig {
     /// faster where the processor multiplies bf16, but counts cells above the threshold in bf16;
     /// `"bf16"`, which rounds regions and words; or `"f16"`, which rounds too and needs a GPU.
     pub precision: Precision,
-    /// Weight of nearest-neighbour normalization: so many times the mean of the 16 highest similarities that
-    /// an image has with captions of the training split is subtracted from its similarities, and the same for
-    /// captions with images; 0 (default): none, as published results have it.
-    pub normalization: f64,
 }
 
 impl Default for EvaluationConfig {
@@ -137,7 +132,6 @@ impl Default for EvaluationConfig {
             split: "dev".to_owned(),
             threshold: EvaluationThreshold::default(),
             precision: Precision::F32,
-            normalization: 0.0,
         }
     }
 }

@@ -6,9 +6,10 @@ pub mod words;
 use candle_core::Device;
 use uard_attention::search::{MatrixOutput, Preserve, Search, SearchRegions, SearchWords};
 use uard_attention::{Engine, Kept, Precision, Running};
+use uard_core::random::{Draws, permutation};
 use uard_core::{Regions, Words};
 use uard_data::dataset::Split;
-use uard_eval::{GroundTruth, ReferenceSimilarities, SimilarityMatrix};
+use uard_eval::{GroundTruth, ReferenceSimilarities, RetrievalReport, SimilarityMatrix};
 use uard_model::{CAPTIONS_AT_ONCE, IMAGES_AT_ONCE, ImageFeatures, Model};
 
 use crate::Result;
@@ -31,9 +32,9 @@ pub struct EvaluationOptions<'a> {
 pub struct Normalization<'a> {
     /// The weight of the offsets, 0 to 1.
     pub weight: f64,
-    /// The training split. Of its captions 3,000 and of its images 1,000 are references, evenly spaced, or
-    /// all where there are fewer.
-    pub references: &'a Split,
+    /// The training split. Of its captions 3,000 and of its images 1,000 are references, drawn without a
+    /// seed of the run, or all where there are fewer.
+    pub train: &'a Split,
 }
 
 /// The most reference captions.
@@ -42,7 +43,7 @@ const REFERENCE_CAPTIONS: usize = 3000;
 /// The most reference images.
 const REFERENCE_IMAGES: usize = 1000;
 
-impl<'a> EvaluationOptions<'a> {
+impl EvaluationOptions<'_> {
     /// The fastest engine of a device that supports the precision, without normalization.
     ///
     /// # Errors
@@ -56,13 +57,11 @@ impl<'a> EvaluationOptions<'a> {
         })
     }
 
-    /// The same options with nearest-neighbour normalization; a weight of 0 is none.
-    #[must_use]
-    pub fn normalized(self, weight: f64, references: &'a Split) -> Self {
-        let normalization = Normalization { weight, references };
-        Self {
-            normalization: (weight > 0.0).then_some(normalization),
-            ..self
+    /// Names the normalization, if there is one, in the protocol of a report.
+    pub fn complete_protocol(&self, report: &mut RetrievalReport) {
+        if let Some(Normalization { weight, .. }) = self.normalization {
+            let normalized = format!(", nearest-neighbour normalization of weight {weight}");
+            report.protocol.push_str(&normalized);
         }
     }
 }
@@ -90,8 +89,8 @@ pub struct SplitEvaluation {
 
 /// Evaluates a model on a split.
 ///
-/// The fragments of the whole split are held in memory: for 5,000 images of 36 regions and 25,000
-/// captions at width 1024, 2 GB in f32.
+/// The fragments and similarities of the whole split are held in memory: for 5,000 images of 36 regions and
+/// 25,000 captions at width 1024, 3.5 GB in f32, and 0.5 GB more with normalization.
 ///
 /// # Errors
 /// When features cannot be read or have the wrong width, or a similarity is not finite.
@@ -102,32 +101,49 @@ pub fn evaluate(
     on_progress: OnProgress<'_>,
 ) -> Result<SplitEvaluation> {
     let threshold = model.matcher().config().threshold(options.threshold);
-    let (images, captions) = (split.images(), split.captions.len());
     let search = Search::on(model.matcher(), threshold, &options.running)?;
-    let encoder = Encoder { model, search };
+    let references = options.normalization.map(References::choose);
+    let mut encoding = Encoding {
+        model,
+        search: &search,
+        done: 0,
+        all: split.images()
+            + split.captions.len()
+            + references.as_ref().map_or(0, References::entries),
+        on_progress,
+    };
     let mut aligner = Aligner::new(split, threshold);
-    let numbers: Vec<usize> = (0..images).collect();
-    let regions = encoder.regions(split, &numbers, |done, regions| {
+    let images: Vec<usize> = (0..split.images()).collect();
+    let regions = encoding.regions(split, &images, |regions| {
         if let Some(aligner) = &mut aligner {
             aligner.add_images(regions);
         }
-        on_progress(Stage::Encoding, done, images + captions);
     })?;
-    let words = encoder.words(&split.captions, |first, words| {
-        if let Some(aligner) = &mut aligner {
-            aligner.add_captions(first, words, model.text())?;
-        }
-        let done = images + first + words.captions();
-        on_progress(Stage::Encoding, done, images + captions);
-        Ok(())
+    let words = encoding.words(&split.captions, |first, words| match &mut aligner {
+        Some(aligner) => aligner.add_captions(first, words, model.text()),
+        None => Ok(()),
     })?;
     let encoded = Encoded { regions, words };
-    let (similarities, kept) = encoder.matched(split, &encoded, options, on_progress)?;
-    let truth = GroundTruth::from_image_of_caption(&split.image_of_caption, images)?;
+    let (similarities, kept) = match &references {
+        None => similarities_of_ranks(&search, split, &encoded, on_progress)?,
+        Some(references) => {
+            let encoded_references = references.encode(&mut encoding)?;
+            let matching = Matching {
+                search: &search,
+                done: 0,
+                all: references.pairs(split),
+                on_progress,
+            };
+            references.normalized(matching, &encoded, &encoded_references, split)?
+        }
+    };
+    let truth = GroundTruth::from_image_of_caption(&split.image_of_caption, split.images())?;
+    let mut retrieval = uard_eval::evaluate(&similarities, &truth)?;
+    options.complete_protocol(&mut retrieval);
     let record = SplitRecord {
         split: split.name.clone(),
         threshold,
-        retrieval: uard_eval::evaluate(&similarities, &truth)?,
+        retrieval,
         kept: kept_fractions(&kept),
         alignment: aligner.map(|aligner| aligner.record()),
     };
@@ -137,42 +153,43 @@ pub fn evaluate(
     })
 }
 
-/// A model, and the search that takes what it encodes.
-struct Encoder<'a> {
-    model: &'a Model,
-    search: Search,
-}
-
-/// The regions and words of a split.
+/// The regions of some images and the words of some captions, for a search.
 struct Encoded {
     regions: SearchRegions,
     words: SearchWords,
 }
 
-impl Encoder<'_> {
-    /// Encodes some images of a split. `on_block` is called with the number of images that are encoded and
-    /// the last of them.
+/// Encodes images and captions for a search, and reports how many of all are encoded.
+struct Encoding<'a> {
+    model: &'a Model,
+    search: &'a Search,
+    done: usize,
+    all: usize,
+    on_progress: OnProgress<'a>,
+}
+
+impl Encoding<'_> {
+    /// Encodes some images of a split, block by block.
     fn regions(
-        &self,
+        &mut self,
         split: &Split,
         images: &[usize],
-        mut on_block: impl FnMut(usize, &Regions),
+        mut on_block: impl FnMut(&Regions),
     ) -> Result<SearchRegions> {
         let mut all = self.search.regions(self.model.joint_width())?;
-        let mut done = 0;
         for block in images.chunks(IMAGES_AT_ONCE) {
             let features = ImageFeatures::read(&split.regions, block)?;
             let regions = self.model.images(features)?;
             all.push(&regions)?;
-            done += block.len();
-            on_block(done, &regions);
+            on_block(&regions);
+            self.advance(block.len());
         }
         Ok(all.finish()?)
     }
 
-    /// Encodes captions. `on_block` is called with the index of the first of some captions and their words.
+    /// Encodes captions, block by block; `on_block` also gets the index of the block's first caption.
     fn words(
-        &self,
+        &mut self,
         captions: &[impl AsRef<str>],
         mut on_block: impl FnMut(usize, &Words) -> Result<()>,
     ) -> Result<SearchWords> {
@@ -181,82 +198,143 @@ impl Encoder<'_> {
             let words = self.model.texts(block)?;
             all.push(&words)?;
             on_block(at * CAPTIONS_AT_ONCE, &words)?;
+            self.advance(block.len());
         }
         Ok(all.finish()?)
     }
 
-    /// The similarities of a split, normalized if the options say so, and what is above the threshold.
-    fn matched(
-        &self,
-        split: &Split,
-        encoded: &Encoded,
-        options: &EvaluationOptions<'_>,
-        on_progress: OnProgress<'_>,
+    fn advance(&mut self, entries: usize) {
+        self.done += entries;
+        (self.on_progress)(Stage::Encoding, self.done, self.all);
+    }
+}
+
+/// The similarities of a split, with the ranks of the precision, and what is above the threshold.
+fn similarities_of_ranks(
+    search: &Search,
+    split: &Split,
+    encoded: &Encoded,
+    on_progress: OnProgress<'_>,
+) -> Result<(SimilarityMatrix, Kept)> {
+    let (images, captions) = (split.images(), split.captions.len());
+    let owners = split.image_of_caption.iter().enumerate();
+    let matched: Vec<(usize, usize)> = owners.map(|(caption, &image)| (image, caption)).collect();
+    let preserve = Preserve {
+        top: 0,
+        matched: &matched,
+    };
+    let mut values = vec![0.0; images * captions];
+    let on_pairs = |done, all| on_progress(Stage::Matching, done, all);
+    let out = MatrixOutput {
+        values: &mut values,
+        on_progress: &on_pairs,
+    };
+    let Encoded { regions, words } = encoded;
+    let found = search.similarities_preserving(regions, words, &preserve, out)?;
+    Ok((SimilarityMatrix::new(values, images, captions)?, found.kept))
+}
+
+/// Computes matrices of similarities, and reports how many of all pairs are computed.
+struct Matching<'a> {
+    search: &'a Search,
+    done: usize,
+    all: usize,
+    on_progress: OnProgress<'a>,
+}
+
+impl Matching<'_> {
+    /// The similarities of `counts` [images, captions], and what is above the threshold.
+    fn similarities(
+        &mut self,
+        regions: &SearchRegions,
+        words: &SearchWords,
+        counts: [usize; 2],
     ) -> Result<(SimilarityMatrix, Kept)> {
-        let Encoded { regions, words } = encoded;
-        let (images, captions) = (split.images(), split.captions.len());
+        let [images, captions] = counts;
         let mut values = vec![0.0; images * captions];
-        let on_pairs = |done, all| on_progress(Stage::Matching, done, all);
+        let (before, all) = (self.done, self.all);
+        let on_pairs = |done, _| (self.on_progress)(Stage::Matching, before + done, all);
         let out = MatrixOutput {
             values: &mut values,
             on_progress: &on_pairs,
         };
-        let Some(Normalization { weight, references }) = options.normalization else {
-            let owners = split.image_of_caption.iter().enumerate();
-            let matched: Vec<_> = owners.map(|(caption, &image)| (image, caption)).collect();
-            let preserve = Preserve {
-                top: 0,
-                matched: &matched,
-            };
-            let search = &self.search;
-            let found = search.similarities_preserving(regions, words, &preserve, out)?;
-            return Ok((SimilarityMatrix::new(values, images, captions)?, found.kept));
-        };
-        // Offsets change which pairs are near the matched one: all similarities have the precision of ranks.
         let kept = self.search.similarities_into(regions, words, out)?;
-        let similarities = SimilarityMatrix::new(values, images, captions)?;
-        let references = self.references(references, encoded, [images, captions])?;
-        Ok((similarities.normalized(&references, weight)?, kept))
-    }
-
-    /// The similarities of a split with `counts` [images, captions] with references of the training split.
-    fn references(
-        &self,
-        train: &Split,
-        encoded: &Encoded,
-        counts: [usize; 2],
-    ) -> Result<ReferenceSimilarities> {
-        let chosen = evenly_spaced(train.captions.len(), REFERENCE_CAPTIONS);
-        let captions = chosen.iter().map(|&at| train.captions[at].as_str());
-        let captions: Vec<&str> = captions.collect();
-        let images = evenly_spaced(train.images(), REFERENCE_IMAGES);
-        let words = self.words(&captions, |_, _| Ok(()))?;
-        let regions = self.regions(train, &images, |_, _| ())?;
-        Ok(ReferenceSimilarities {
-            captions: self.matrix(&encoded.regions, &words, [counts[0], captions.len()])?,
-            images: self.matrix(&regions, &encoded.words, [images.len(), counts[1]])?,
-        })
-    }
-
-    /// The similarities of `counts` [images, captions].
-    fn matrix(
-        &self,
-        regions: &SearchRegions,
-        words: &SearchWords,
-        counts: [usize; 2],
-    ) -> Result<SimilarityMatrix> {
-        let [images, captions] = counts;
-        let mut values = vec![0.0; images * captions];
-        self.search
-            .similarities_into(regions, words, &mut values[..])?;
-        Ok(SimilarityMatrix::new(values, images, captions)?)
+        self.done += images * captions;
+        Ok((SimilarityMatrix::new(values, images, captions)?, kept))
     }
 }
 
-/// At most `most` of `count` indices, evenly spaced.
-fn evenly_spaced(count: usize, most: usize) -> Vec<usize> {
-    let chosen = count.min(most);
-    (0..chosen).map(|at| at * count / chosen).collect()
+/// The captions and images of the training split that a normalization compares with.
+struct References<'a> {
+    weight: f64,
+    train: &'a Split,
+    captions: Vec<&'a str>,
+    images: Vec<usize>,
+}
+
+impl<'a> References<'a> {
+    fn choose(Normalization { weight, train }: Normalization<'a>) -> Self {
+        let captions = drawn("captions", train.captions.len(), REFERENCE_CAPTIONS);
+        let captions = captions.into_iter().map(|at| train.captions[at].as_str());
+        Self {
+            weight,
+            train,
+            captions: captions.collect(),
+            images: drawn("images", train.images(), REFERENCE_IMAGES),
+        }
+    }
+
+    /// Number of images and captions together.
+    fn entries(&self) -> usize {
+        self.images.len() + self.captions.len()
+    }
+
+    /// Number of pairs of a split and of the split with references.
+    fn pairs(&self, split: &Split) -> usize {
+        let (images, captions) = (split.images(), split.captions.len());
+        images * captions + images * self.captions.len() + self.images.len() * captions
+    }
+
+    fn encode(&self, encoding: &mut Encoding<'_>) -> Result<Encoded> {
+        Ok(Encoded {
+            regions: encoding.regions(self.train, &self.images, |_| ())?,
+            words: encoding.words(&self.captions, |_, _| Ok(()))?,
+        })
+    }
+
+    /// The normalized similarities of a split, and what is above the threshold. All are computed in the
+    /// precision of ranks, because after the subtraction any pair may be near the matched one.
+    fn normalized(
+        &self,
+        mut matching: Matching<'_>,
+        split: &Encoded,
+        references: &Encoded,
+        Split {
+            regions, captions, ..
+        }: &Split,
+    ) -> Result<(SimilarityMatrix, Kept)> {
+        let (images, captions) = (regions.images(), captions.len());
+        let (similarities, kept) =
+            matching.similarities(&split.regions, &split.words, [images, captions])?;
+        let counts = [images, self.captions.len()];
+        let (of_images, _) = matching.similarities(&split.regions, &references.words, counts)?;
+        let counts = [self.images.len(), captions];
+        let (of_captions, _) = matching.similarities(&references.regions, &split.words, counts)?;
+        let references = ReferenceSimilarities {
+            captions: of_images,
+            images: of_captions,
+        };
+        Ok((similarities.normalized(&references, self.weight)?, kept))
+    }
+}
+
+/// At most `most` of `count` indices in rising order, drawn by what they are, the same at every call.
+fn drawn(what: &str, count: usize, most: usize) -> Vec<usize> {
+    let mut stream = Draws::new(0).stream(&format!("reference {what}"), &[]);
+    let mut chosen = permutation(&mut stream, count);
+    chosen.truncate(most);
+    chosen.sort_unstable();
+    chosen
 }
 
 fn kept_fractions(kept: &Kept) -> KeptFractions {
@@ -271,5 +349,25 @@ fn kept_fractions(kept: &Kept) -> KeptFractions {
         word_queries: fraction(kept.word_queries, kept.all_word_queries),
         region_queries: fraction(kept.region_queries, kept.all_region_queries),
         cells: fraction(kept.cells, kept.all_cells),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_drawn_from_all_of_the_split_and_the_same_every_time() {
+        let chosen = drawn("captions", 30_000, 3000);
+        assert_eq!(chosen, drawn("captions", 30_000, 3000));
+        assert_eq!(chosen.len(), 3000);
+        assert!(chosen.is_sorted_by(|a, b| a < b) && chosen[2999] < 30_000);
+        // Captions are stored image by image: each of the five of an image is a reference as often.
+        for position in 0..5 {
+            let count = chosen.iter().filter(|&at| at % 5 == position).count();
+            assert!((500..700).contains(&count), "{position}: {count}");
+        }
+        assert_ne!(chosen, drawn("images", 30_000, 3000));
+        assert_eq!(drawn("images", 3, 1000), [0, 1, 2]);
     }
 }

@@ -15,7 +15,7 @@ use uard_model::{Checkpoint, ImageFeatures, Model};
 use uard_relevance::ThresholdLearner;
 use uard_training::batches::Batches;
 use uard_training::config::TrainConfig;
-use uard_training::evaluation::{EvaluationOptions, evaluate};
+use uard_training::evaluation::{EvaluationOptions, Normalization, SplitEvaluation, evaluate};
 use uard_training::negatives::Negatives;
 use uard_training::trainer::step::{BatchGradients, PreparedBatch, StepOptions, batch_gradients};
 
@@ -148,27 +148,43 @@ fn normalization_subtracts_an_offset_of_each_image_and_caption(
     data: &Data,
     threshold: f64,
 ) {
-    let evaluate = |weight, precision| {
-        let options = EvaluationOptions::fastest(threshold, precision, &Device::Cpu);
-        let options = options.unwrap().normalized(weight, &data.train);
+    let evaluate = |normalization, precision| {
+        let options = EvaluationOptions::fastest(threshold, precision, &Device::Cpu).unwrap();
+        let options = EvaluationOptions {
+            normalization,
+            ..options
+        };
         evaluate(model, &data.dev, &options, &|_, _, _| ()).unwrap()
     };
-    let plain = evaluate(0.0, Precision::F32);
+    let with = |weight, train| Some(Normalization { weight, train });
+    let plain = evaluate(None, Precision::F32);
     let protocol = &plain.record.retrieval.protocol;
     assert!(protocol.ends_with("single model"), "{protocol}");
-    let normalized = evaluate(0.5, Precision::F32);
+    let normalized = evaluate(with(0.5, &data.train), Precision::F32);
     let protocol = &normalized.record.retrieval.protocol;
     assert!(
-        protocol.ends_with("normalized by training data"),
+        protocol.ends_with("normalization of weight 0.5"),
         "{protocol}"
     );
     assert_eq!(normalized.record.kept, plain.record.kept);
     let captions = plain.similarities.captions();
-    let values = plain.similarities.values().iter();
-    let offsets: Vec<f64> = values
-        .zip(normalized.similarities.values())
-        .map(|(plain, normalized)| plain - normalized)
-        .collect();
+    let subtracted = |normalized: &SplitEvaluation| -> Vec<f64> {
+        let pairs = plain.similarities.values().iter();
+        let pairs = pairs.zip(normalized.similarities.values());
+        pairs
+            .map(|(plain, normalized)| plain - normalized)
+            .collect()
+    };
+    let offsets = subtracted(&normalized);
+    let twice = subtracted(&evaluate(with(1.0, &data.train), Precision::F32));
+    for (half, whole) in offsets.iter().zip(&twice) {
+        assert!((2.0 * half - whole).abs() < 1e-5, "{half} {whole}");
+    }
+    let of_others = subtracted(&evaluate(with(0.5, &data.dev), Precision::F32));
+    assert!(
+        (offsets[0] - of_others[0]).abs() > 1e-3,
+        "other references, other offsets"
+    );
     for (image, row) in offsets.chunks(captions).enumerate() {
         for (caption, offset) in row.iter().enumerate() {
             let expected = row[0] + offsets[caption] - offsets[0];
@@ -187,7 +203,7 @@ fn normalization_subtracts_an_offset_of_each_image_and_caption(
     };
     assert!(spread(&mut offsets[..captions].iter().copied()) > 1e-3);
     assert!(spread(&mut offsets.iter().step_by(captions).copied()) > 1e-3);
-    let exact = evaluate(0.5, Precision::Exact);
+    let exact = evaluate(with(0.5, &data.train), Precision::Exact);
     assert_eq!(exact.similarities, normalized.similarities);
 }
 

@@ -1,6 +1,6 @@
 //! `uard evaluate`: prints the recall of a checkpoint on a split.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use uard_attention::{Engine, Precision};
@@ -11,13 +11,16 @@ use uard_eval::{GroundTruth, evaluate_folds, expect_folds};
 use uard_model::Checkpoint;
 use uard_model::config::FRACTION;
 use uard_relevance::EvaluationThreshold;
-use uard_training::evaluation::EvaluationOptions;
+use uard_training::evaluation::{EvaluationOptions, Normalization};
 
 use super::{Format, kernel};
 use crate::exit::wrong;
 use crate::tables::split as split_table;
 use crate::terminal::{note, print, print_json};
 use crate::train::jobs::{ModelEvaluation, evaluate_with};
+
+/// The split that models are trained on.
+const TRAIN: &str = "train";
 
 /// Arguments of `uard evaluate`.
 #[derive(Debug, clap::Args)]
@@ -43,17 +46,17 @@ pub struct Arguments {
     /// Averages the recall of K folds of equal size; 1 ranks all images at once.
     #[arg(long, value_name = "K", default_value_t = 1)]
     folds: usize,
-    /// File for the similarities [images, captions], f32.
+    /// File for the similarities [images, captions], f32; normalized ones with --normalization.
     #[arg(long, value_name = "OUT.npy")]
     similarities: Option<PathBuf>,
     /// The threshold, instead of the one that the checkpoint's configuration names: learned,
     /// relevant_minus_3_std, or a number from 0 to 1.
     #[arg(long, value_name = "WHICH")]
     threshold_at: Option<String>,
-    /// The weight of nearest-neighbour normalization, from 0 (none) to 1, instead of that of the checkpoint's
-    /// configuration. It needs the training split in the data directory.
-    #[arg(long, value_name = "WEIGHT")]
-    normalization: Option<f64>,
+    /// Nearest-neighbour normalization with this weight, from 0 (none) to 1: images and captions that are
+    /// similar to much of the training split, which must be in the data directory, are ranked lower.
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0)]
+    normalization: f64,
     /// The engine that computes similarities: auto, reference, tensor, scalar, avx2, avx512, amx, or
     /// cuda for an NVIDIA GPU.
     #[arg(long, value_name = "KERNEL", default_value = "auto")]
@@ -77,17 +80,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let requested = arguments.threshold_at.as_deref().map(parse_threshold);
     let threshold = checkpoint.threshold(requested.transpose()?);
     let weight = arguments.normalization;
-    let weight = weight.unwrap_or(checkpoint.config().evaluation.normalization);
     FRACTION.check("--normalization", weight)?;
     let split = Split::open(&arguments.data, &arguments.split)?;
     split.warning.iter().for_each(|warning| note(warning));
     checkpoint.expect_width(&split)?;
     let truth = GroundTruth::from_image_of_caption(&split.image_of_caption, split.images())?;
     expect_folds(split.images(), arguments.folds)?;
-    let train = match weight > 0.0 {
-        true => Some(references(&arguments.data)?),
-        false => None,
-    };
+    let train = (weight > 0.0).then(|| references(arguments, &checkpoint));
+    let train = train.transpose()?;
     let shape = [split.images(), split.captions.len()];
     let out = arguments.similarities.as_deref();
     let out = out
@@ -100,19 +100,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         opened.reason,
         checkpoint.path().display()
     ));
-    let mut options = EvaluationOptions {
+    let options = EvaluationOptions {
         threshold,
         running,
-        normalization: None,
+        normalization: train.as_ref().map(|train| Normalization { weight, train }),
     };
-    if let Some(train) = &train {
-        options = options.normalized(weight, train);
-    }
     let ModelEvaluation { evaluation, .. } =
         evaluate_with(&checkpoint, &split, &opened.device, &options)?;
     let mut record = evaluation.record;
     if arguments.folds != 1 {
         record.retrieval = evaluate_folds(&evaluation.similarities, &truth, arguments.folds)?;
+        options.complete_protocol(&mut record.retrieval);
     }
     // If printing fails, the similarities are written before the error is returned.
     let printed = match arguments.format {
@@ -130,11 +128,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// The training split, whose captions and images are the references of a normalization.
-fn references(data: &Path) -> anyhow::Result<Split> {
-    let train = Split::open(data, "train");
-    train.context(
-        "normalization compares with the training split; give its data directory, or --normalization 0",
-    )
+fn references(arguments: &Arguments, checkpoint: &Checkpoint) -> anyhow::Result<Split> {
+    if arguments.split == TRAIN {
+        return Err(wrong(
+            "--normalization compares with the split train; evaluate another one".to_owned(),
+        ));
+    }
+    let train = Split::open(&arguments.data, TRAIN);
+    let train = train.context("--normalization compares with the split train")?;
+    checkpoint.expect_width(&train)?;
+    Ok(train)
 }
 
 /// Parses `--threshold-at`, whose values are those of `--set evaluation.threshold=…`.

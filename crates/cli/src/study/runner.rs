@@ -228,7 +228,8 @@ impl<'a> Runner<'a> {
         let source = self.study.trained_by(key);
         let checkpoint = Checkpoint::open(&self.study.directory(self.root, source))?;
         let threshold = self.study.setting(key).plan.threshold;
-        let best = evaluate_as_configured(&checkpoint, self.splits, threshold)?;
+        let SplitsOnDevice { device, .. } = self.splits;
+        let best = evaluate_as_configured(&checkpoint, self.splits.reported(), device, threshold)?;
         let trained = self.results.get(&source).with_context(|| {
             let title = self.study.title(source);
             format!("{title} is evaluated before it is trained")

@@ -104,26 +104,24 @@ pub struct ModelEvaluation {
     pub matching_seconds: f64,
 }
 
-/// Measures the seconds of matching, from the last progress report of the encoding to that of the matching.
-struct MatchingTimer(Mutex<[Instant; 2]>);
+/// Measures the seconds of matching: the timer restarts with every progress report of the encoding,
+/// and so runs from its end.
+struct MatchingTimer(Mutex<Instant>);
 
 impl MatchingTimer {
     fn start() -> Self {
-        Self(Mutex::new([Instant::now(); 2]))
+        Self(Mutex::new(Instant::now()))
     }
 
     fn on_stage(&self, stage: Stage) {
-        let now = Instant::now();
-        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match stage {
-            Stage::Encoding => *times = [now; 2],
-            Stage::Matching => times[1] = now,
+        if stage == Stage::Encoding {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         }
     }
 
     fn seconds(&self) -> f64 {
-        let [encoded, matched] = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (matched - encoded).as_secs_f64()
+        let encoded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        encoded.elapsed().as_secs_f64()
     }
 }
 
@@ -164,7 +162,7 @@ pub fn run(
 /// Evaluates the best epoch of a trained job, and learns its words for searching.
 fn finish(job: &Job, splits: &SplitsOnDevice, summary: &Summary) -> anyhow::Result<FinishedRun> {
     let checkpoint = Checkpoint::open(summary.best.as_deref().unwrap_or(&job.directory))?;
-    let best = evaluate_as_configured(&checkpoint, splits, None)?;
+    let best = evaluate_as_configured(&checkpoint, splits.reported(), &splits.device, None)?;
     learn_words(&checkpoint, &best.model, &splits.train)?;
     let test = splits.test.as_ref().map(|_| best.evaluation.record.clone());
     let record = RunRecord {
@@ -176,18 +174,17 @@ fn finish(job: &Job, splits: &SplitsOnDevice, summary: &Summary) -> anyhow::Resu
     Ok(FinishedRun { record, best })
 }
 
-/// Evaluates a checkpoint as its configuration says on the split that is reported, with `threshold`, or if
-/// that is `None`, with the threshold that its configuration names.
+/// Evaluates a checkpoint in the precision of its configuration, with `threshold`, or if that is
+/// `None`, with the threshold that its configuration names.
 pub fn evaluate_as_configured(
     checkpoint: &Checkpoint,
-    splits: &SplitsOnDevice,
+    split: &Split,
+    device: &Device,
     threshold: Option<EvaluationThreshold>,
 ) -> anyhow::Result<ModelEvaluation> {
-    let (config, device) = (&checkpoint.config().evaluation, &splits.device);
-    let threshold = checkpoint.threshold(threshold);
-    let options = EvaluationOptions::fastest(threshold, config.precision, device)?
-        .normalized(config.normalization, &splits.train);
-    evaluate_with(checkpoint, splits.reported(), device, &options)
+    let precision = checkpoint.config().evaluation.precision;
+    let options = EvaluationOptions::fastest(checkpoint.threshold(threshold), precision, device)?;
+    evaluate_with(checkpoint, split, device, &options)
 }
 
 /// Evaluates a checkpoint with a given threshold, engine and precision.

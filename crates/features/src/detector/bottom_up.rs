@@ -81,7 +81,6 @@ impl Default for BottomUpAttention {
                 longest: 1333,
                 mean: [102.9801, 115.9465, 122.7717],
                 deviation: [1.0; 3],
-                colours: "bgr",
                 multiple: 1,
             },
             anchors: AnchorShapes {

@@ -14,8 +14,9 @@ use crate::backbone::{Maps, Photo, Size};
 ///
 /// Pixels are interpolated bilinearly between four neighbours at every scale, as PyTorch's
 /// `interpolate` does. Unlike in [`Preprocessing`](crate::backbone::Preprocessing), the support
-/// does not grow when a photo becomes smaller.
+/// does not grow when a photo becomes smaller. Colours are in Caffe's order, blue first; stores of features name it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(tag = "colours", rename = "bgr")]
 pub struct Scaling {
     /// The shorter side after scaling, in pixels, unless the longer side would exceed `longest`.
     pub shorter: u32,
@@ -25,8 +26,6 @@ pub struct Scaling {
     pub mean: [f32; 3],
     /// Standard deviations of blue, green and red, from 0 to 255.
     pub deviation: [f32; 3],
-    /// The order of the colours in the result, `bgr` as in Caffe: only to be stored with features.
-    pub colours: &'static str,
     /// Height and width are padded with zeros, below and to the right, to multiples of this.
     pub multiple: usize,
 }
@@ -72,6 +71,7 @@ impl Scaling {
             );
             for (out, [left, right]) in out.chunks_exact_mut(3).zip(&across) {
                 for (at, out) in out.iter_mut().enumerate() {
+                    // Blue first, as in Caffe.
                     let colour = 2 - at;
                     let line = |bytes: &[u8]| {
                         left.1 * f32::from(bytes[left.0 * 3 + colour])
@@ -134,7 +134,6 @@ mod tests {
         longest: 1333,
         mean: [1.0, 2.0, 3.0],
         deviation: [1.0, 1.0, 2.0],
-        colours: "bgr",
         multiple: 1,
     };
 
@@ -166,6 +165,13 @@ mod tests {
             [29.0, 18.0, 3.5, 59.0, 48.0, 18.5, 0.0, 0.0, 0.0]
         );
         assert!(pixels[9..].iter().all(|x| *x == 0.0));
+    }
+
+    #[test]
+    fn stores_name_the_order_of_colours() {
+        let stored = serde_json::to_value(SCALING).unwrap();
+        assert_eq!(stored["colours"], "bgr");
+        assert_eq!(stored["shorter"], 800);
     }
 
     #[test]

@@ -582,6 +582,7 @@ def _call(command, arguments):
 
 def _expect_cluster(address):
     """Raises OSError if nothing listens at an address HOST:PORT, where ray.init would wait for minutes."""
+    address = address or os.environ.get("RAY_ADDRESS")
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if not (colon and port.isdigit()):
         return

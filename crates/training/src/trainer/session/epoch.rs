@@ -50,9 +50,7 @@ impl Session<'_> {
         };
         let precision = self.run.config.evaluation.precision;
         let device = self.model.parameters().device();
-        let weight = self.run.config.evaluation.normalization;
-        let options = EvaluationOptions::fastest(threshold, precision, device)?
-            .normalized(weight, self.run.train);
+        let options = EvaluationOptions::fastest(threshold, precision, device)?;
         let dev = self.run.dev;
         Ok(evaluate(&self.model, dev, &options, &on_progress)?.record)
     }
