@@ -1,20 +1,23 @@
 //! Evaluates a model on a split: retrieval, the fractions kept by the threshold, alignment.
 
 mod alignment;
+mod references;
 pub mod words;
 
 use candle_core::Device;
 use uard_attention::search::{MatrixOutput, Preserve, Search, SearchRegions, SearchWords};
 use uard_attention::{Engine, Kept, Precision, Running};
-use uard_core::random::{Draws, permutation};
 use uard_core::{Regions, Words};
 use uard_data::dataset::Split;
-use uard_eval::{GroundTruth, ReferenceSimilarities, RetrievalReport, SimilarityMatrix};
+use uard_eval::{GroundTruth, RetrievalReport, SimilarityMatrix};
 use uard_model::{CAPTIONS_AT_ONCE, IMAGES_AT_ONCE, ImageFeatures, Model};
 
 use crate::Result;
 use alignment::Aligner;
+use references::References;
 use uard_report::record::{KeptFractions, SplitRecord};
+
+pub use references::Normalization;
 
 /// How an evaluation computes similarities.
 #[derive(Debug, Clone)]
@@ -26,22 +29,6 @@ pub struct EvaluationOptions<'a> {
     /// How similarities are normalized, if they are.
     pub normalization: Option<Normalization<'a>>,
 }
-
-/// Nearest-neighbour normalization ([`SimilarityMatrix::normalized`]).
-#[derive(Debug, Clone, Copy)]
-pub struct Normalization<'a> {
-    /// The weight of the offsets, 0 to 1.
-    pub weight: f64,
-    /// The training split. Of its captions 3,000 and of its images 1,000 are references, drawn without a
-    /// seed of the run, or all where there are fewer.
-    pub train: &'a Split,
-}
-
-/// The most reference captions.
-const REFERENCE_CAPTIONS: usize = 3000;
-
-/// The most reference images.
-const REFERENCE_IMAGES: usize = 1000;
 
 impl EvaluationOptions<'_> {
     /// The fastest engine of a device that supports the precision, without normalization.
@@ -102,7 +89,7 @@ pub fn evaluate(
 ) -> Result<SplitEvaluation> {
     let threshold = model.matcher().config().threshold(options.threshold);
     let search = Search::on(model.matcher(), threshold, &options.running)?;
-    let references = options.normalization.map(References::choose);
+    let references = options.normalization.map(References::draw);
     let mut encoding = Encoding {
         model,
         search: &search,
@@ -264,79 +251,6 @@ impl Matching<'_> {
     }
 }
 
-/// The captions and images of the training split that a normalization compares with.
-struct References<'a> {
-    weight: f64,
-    train: &'a Split,
-    captions: Vec<&'a str>,
-    images: Vec<usize>,
-}
-
-impl<'a> References<'a> {
-    fn choose(Normalization { weight, train }: Normalization<'a>) -> Self {
-        let captions = drawn("captions", train.captions.len(), REFERENCE_CAPTIONS);
-        let captions = captions.into_iter().map(|at| train.captions[at].as_str());
-        Self {
-            weight,
-            train,
-            captions: captions.collect(),
-            images: drawn("images", train.images(), REFERENCE_IMAGES),
-        }
-    }
-
-    /// Number of images and captions together.
-    fn entries(&self) -> usize {
-        self.images.len() + self.captions.len()
-    }
-
-    /// Number of pairs of a split and of the split with references.
-    fn pairs(&self, split: &Split) -> usize {
-        let (images, captions) = (split.images(), split.captions.len());
-        images * captions + images * self.captions.len() + self.images.len() * captions
-    }
-
-    fn encode(&self, encoding: &mut Encoding<'_>) -> Result<Encoded> {
-        Ok(Encoded {
-            regions: encoding.regions(self.train, &self.images, |_| ())?,
-            words: encoding.words(&self.captions, |_, _| Ok(()))?,
-        })
-    }
-
-    /// The normalized similarities of a split, and what is above the threshold. All are computed in the
-    /// precision of ranks, because after the subtraction any pair may be near the matched one.
-    fn normalized(
-        &self,
-        mut matching: Matching<'_>,
-        split: &Encoded,
-        references: &Encoded,
-        Split {
-            regions, captions, ..
-        }: &Split,
-    ) -> Result<(SimilarityMatrix, Kept)> {
-        let (images, captions) = (regions.images(), captions.len());
-        let (similarities, kept) =
-            matching.similarities(&split.regions, &split.words, [images, captions])?;
-        let counts = [images, self.captions.len()];
-        let (of_images, _) = matching.similarities(&split.regions, &references.words, counts)?;
-        let counts = [self.images.len(), captions];
-        let (of_captions, _) = matching.similarities(&references.regions, &split.words, counts)?;
-        let references = ReferenceSimilarities {
-            captions: of_images,
-            images: of_captions,
-        };
-        Ok((similarities.normalized(&references, self.weight)?, kept))
-    }
-}
-
-/// At most `most` of `count` indices in rising order, drawn by what they are, the same at every call.
-fn drawn(what: &str, count: usize, most: usize) -> Vec<usize> {
-    let mut stream = Draws::new(0).stream(&format!("reference {what}"), &[]);
-    let mut chosen = permutation(&mut stream, count);
-    chosen.truncate(most);
-    chosen.sort_unstable();
-    chosen
-}
-
 fn kept_fractions(kept: &Kept) -> KeptFractions {
     let fraction = |some: u64, all: u64| {
         if all == 0 {
@@ -349,25 +263,5 @@ fn kept_fractions(kept: &Kept) -> KeptFractions {
         word_queries: fraction(kept.word_queries, kept.all_word_queries),
         region_queries: fraction(kept.region_queries, kept.all_region_queries),
         cells: fraction(kept.cells, kept.all_cells),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn references_are_drawn_from_all_of_the_split_and_the_same_every_time() {
-        let chosen = drawn("captions", 30_000, 3000);
-        assert_eq!(chosen, drawn("captions", 30_000, 3000));
-        assert_eq!(chosen.len(), 3000);
-        assert!(chosen.is_sorted_by(|a, b| a < b) && chosen[2999] < 30_000);
-        // Captions are stored image by image: each of the five of an image is a reference as often.
-        for position in 0..5 {
-            let count = chosen.iter().filter(|&at| at % 5 == position).count();
-            assert!((500..700).contains(&count), "{position}: {count}");
-        }
-        assert_ne!(chosen, drawn("images", 30_000, 3000));
-        assert_eq!(drawn("images", 3, 1000), [0, 1, 2]);
     }
 }
