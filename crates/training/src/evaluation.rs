@@ -111,17 +111,24 @@ pub fn evaluate(
         None => Ok(()),
     })?;
     let encoded = Encoded { regions, words };
+    let pairs_with_references = references.as_ref().map_or(0, |all| all.pairs(split));
+    let mut matching = Matching {
+        search: &search,
+        done: 0,
+        all: split.images() * split.captions.len() + pairs_with_references,
+        on_progress,
+    };
     let (similarities, kept) = match &references {
-        None => similarities_of_ranks(&search, split, &encoded, on_progress)?,
+        None => {
+            let preserve = Preserve {
+                top: 0,
+                matched: &matched_pairs(split),
+            };
+            matching.similarities(&encoded.regions, &encoded.words, Some(&preserve))?
+        }
         Some(references) => {
             let encoded_references = references.encode(&mut encoding)?;
-            let matching = Matching {
-                search: &search,
-                done: 0,
-                all: references.pairs(split),
-                on_progress,
-            };
-            references.normalized(matching, &encoded, &encoded_references, split)?
+            references.normalized(&mut matching, &encoded, &encoded_references)?
         }
     };
     let truth = GroundTruth::from_image_of_caption(&split.image_of_caption, split.images())?;
@@ -138,6 +145,12 @@ pub fn evaluate(
         similarities,
         record,
     })
+}
+
+/// Each caption's own image with the caption.
+fn matched_pairs(split: &Split) -> Vec<(usize, usize)> {
+    let owners = split.image_of_caption.iter().enumerate();
+    owners.map(|(caption, &image)| (image, caption)).collect()
 }
 
 /// The regions of some images and the words of some captions, for a search.
@@ -196,31 +209,6 @@ impl Encoding<'_> {
     }
 }
 
-/// The similarities of a split, with the ranks of the precision, and what is above the threshold.
-fn similarities_of_ranks(
-    search: &Search,
-    split: &Split,
-    encoded: &Encoded,
-    on_progress: OnProgress<'_>,
-) -> Result<(SimilarityMatrix, Kept)> {
-    let (images, captions) = (split.images(), split.captions.len());
-    let owners = split.image_of_caption.iter().enumerate();
-    let matched: Vec<(usize, usize)> = owners.map(|(caption, &image)| (image, caption)).collect();
-    let preserve = Preserve {
-        top: 0,
-        matched: &matched,
-    };
-    let mut values = vec![0.0; images * captions];
-    let on_pairs = |done, all| on_progress(Stage::Matching, done, all);
-    let out = MatrixOutput {
-        values: &mut values,
-        on_progress: &on_pairs,
-    };
-    let Encoded { regions, words } = encoded;
-    let found = search.similarities_preserving(regions, words, &preserve, out)?;
-    Ok((SimilarityMatrix::new(values, images, captions)?, found.kept))
-}
-
 /// Computes matrices of similarities, and reports how many of all pairs are computed.
 struct Matching<'a> {
     search: &'a Search,
@@ -230,14 +218,15 @@ struct Matching<'a> {
 }
 
 impl Matching<'_> {
-    /// The similarities of `counts` [images, captions], and what is above the threshold.
+    /// The similarities of all images and captions, and what is above the threshold. With `preserve` only
+    /// what it names has the precision of the search.
     fn similarities(
         &mut self,
         regions: &SearchRegions,
         words: &SearchWords,
-        counts: [usize; 2],
+        preserve: Option<&Preserve<'_>>,
     ) -> Result<(SimilarityMatrix, Kept)> {
-        let [images, captions] = counts;
+        let (images, captions) = (regions.images(), words.captions());
         let mut values = vec![0.0; images * captions];
         let (before, all) = (self.done, self.all);
         let on_pairs = |done, _| (self.on_progress)(Stage::Matching, before + done, all);
@@ -245,7 +234,15 @@ impl Matching<'_> {
             values: &mut values,
             on_progress: &on_pairs,
         };
-        let kept = self.search.similarities_into(regions, words, out)?;
+        let kept = match preserve {
+            Some(preserve) => {
+                let found = self
+                    .search
+                    .similarities_preserving(regions, words, preserve, out)?;
+                found.kept
+            }
+            None => self.search.similarities_into(regions, words, out)?,
+        };
         self.done += images * captions;
         Ok((SimilarityMatrix::new(values, images, captions)?, kept))
     }

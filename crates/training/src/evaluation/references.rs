@@ -49,10 +49,9 @@ impl<'a> References<'a> {
         self.images.len() + self.captions.len()
     }
 
-    /// Number of pairs of a split and of the split with references.
+    /// Number of pairs of a split with references.
     pub(super) fn pairs(&self, split: &Split) -> usize {
-        let (images, captions) = (split.images(), split.captions.len());
-        images * captions + images * self.captions.len() + self.images.len() * captions
+        split.images() * self.captions.len() + self.images.len() * split.captions.len()
     }
 
     pub(super) fn encode(&self, encoding: &mut Encoding<'_>) -> Result<Encoded> {
@@ -63,27 +62,17 @@ impl<'a> References<'a> {
     }
 
     /// The normalized similarities of a split, and what is above the threshold. All are computed in the
-    /// precision of ranks, because after the subtraction any pair may be near the matched one.
+    /// precision of the search, because after the subtraction any pair may be near the matched one.
     pub(super) fn normalized(
         &self,
-        mut matching: Matching<'_>,
+        matching: &mut Matching<'_>,
         split: &Encoded,
         references: &Encoded,
-        Split {
-            regions, captions, ..
-        }: &Split,
     ) -> Result<(SimilarityMatrix, Kept)> {
-        let (images, captions) = (regions.images(), captions.len());
-        let (similarities, kept) =
-            matching.similarities(&split.regions, &split.words, [images, captions])?;
-        let counts = [images, self.captions.len()];
-        let (of_images, _) = matching.similarities(&split.regions, &references.words, counts)?;
-        let counts = [self.images.len(), captions];
-        let (of_captions, _) = matching.similarities(&references.regions, &split.words, counts)?;
-        let references = ReferenceSimilarities {
-            captions: of_images,
-            images: of_captions,
-        };
+        let (similarities, kept) = matching.similarities(&split.regions, &split.words, None)?;
+        let (captions, _) = matching.similarities(&split.regions, &references.words, None)?;
+        let (images, _) = matching.similarities(&references.regions, &split.words, None)?;
+        let references = ReferenceSimilarities { captions, images };
         Ok((similarities.normalized(&references, self.weight)?, kept))
     }
 }
