@@ -14,10 +14,10 @@ use crate::{Error, Result};
 /// - values: `[I, C]`, row by row, any unit; larger is more similar.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SimilarityMatrix {
-    values: Vec<f64>,
-    images: usize,
-    captions: usize,
-    models: usize,
+    pub(crate) values: Vec<f64>,
+    pub(crate) images: usize,
+    pub(crate) captions: usize,
+    pub(crate) models: usize,
 }
 
 impl SimilarityMatrix {
@@ -79,11 +79,6 @@ impl SimilarityMatrix {
     /// When `image` is not below [`images`](Self::images).
     pub fn row(&self, image: usize) -> &[f64] {
         &self.values[image * self.captions..][..self.captions]
-    }
-
-    /// The rows in order, to be replaced by finite numbers.
-    pub(crate) fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f64]> {
-        self.values.chunks_exact_mut(self.captions)
     }
 
     /// The rows in order.

@@ -27,7 +27,8 @@ impl SimilarityMatrix {
     /// order of images. Results are rounded to f32, so that a file of f32 has the same ranks.
     ///
     /// # Errors
-    /// [`Error::ReferenceShape`] when the references are not those of these images and captions.
+    /// [`Error::ReferenceShape`] when the references are not those of these images and captions,
+    /// [`Error::NonFinite`] when a result is too large for f32.
     ///
     /// # Source
     /// Chowdhury et al., *Nearest Neighbor Normalization Improves Multimodal Retrieval*, EMNLP 2024, here
@@ -63,14 +64,21 @@ impl SimilarityMatrix {
         let of_captions = (0..self.captions())
             .map(|caption| mean_of_highest(images.rows().map(|row| row[caption]).collect()));
         let of_captions: Vec<f64> = of_captions.collect();
-        for (row, references) in self.rows_mut().zip(captions.rows()) {
+        for (row, references) in self
+            .values
+            .chunks_exact_mut(self.captions)
+            .zip(captions.rows())
+        {
             let of_image = mean_of_highest(references.to_vec());
             for (similarity, of_caption) in row.iter_mut().zip(&of_captions) {
                 let normalized = *similarity - weight * (of_image + of_caption);
                 *similarity = f64::from(normalized as f32);
             }
         }
-        Ok(self)
+        Ok(Self {
+            models: self.models,
+            ..Self::new(self.values, self.images, self.captions)?
+        })
     }
 }
 
@@ -125,6 +133,17 @@ mod tests {
         };
         let found = similarities.clone().normalized(&references, 0.0).unwrap();
         assert_eq!(found.values(), similarities.values());
+    }
+
+    #[test]
+    fn results_beyond_f32_are_refused() {
+        let similarities = matrix(vec![1e300], 1, 1);
+        let references = ReferenceSimilarities {
+            captions: matrix(vec![0.0], 1, 1),
+            images: matrix(vec![0.0], 1, 1),
+        };
+        let refused = similarities.normalized(&references, 0.5).unwrap_err();
+        assert!(matches!(refused, Error::NonFinite { .. }), "{refused}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use uard_model::config::FRACTION;
 use uard_relevance::EvaluationThreshold;
 use uard_training::evaluation::{EvaluationOptions, Normalization};
 
-use super::{Format, kernel};
+use super::{Format, kernel, open_split};
 use crate::exit::wrong;
 use crate::tables::split as split_table;
 use crate::terminal::{note, print, print_json};
@@ -81,8 +81,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let threshold = checkpoint.threshold(requested.transpose()?);
     let weight = arguments.normalization;
     FRACTION.check("--normalization", weight)?;
-    let split = Split::open(&arguments.data, &arguments.split)?;
-    split.warning.iter().for_each(|warning| note(warning));
+    let split = open_split(&arguments.data, &arguments.split)?;
     checkpoint.expect_width(&split)?;
     let truth = GroundTruth::from_image_of_caption(&split.image_of_caption, split.images())?;
     expect_folds(split.images(), arguments.folds)?;
@@ -134,7 +133,7 @@ fn references(arguments: &Arguments, checkpoint: &Checkpoint) -> anyhow::Result<
             "--normalization compares with the split train; evaluate another one".to_owned(),
         ));
     }
-    let train = Split::open(&arguments.data, TRAIN);
+    let train = open_split(&arguments.data, TRAIN);
     let train = train.context("--normalization compares with the split train")?;
     checkpoint.expect_width(&train)?;
     Ok(train)

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use uard_data::dataset::Split;
 use uard_search::{MatchQuality, PhotoTruth, SearchQuality, Searcher};
 
-use super::Format;
+use super::{Format, open_split};
 use crate::exit::wrong;
 use crate::index::features::indexed_path;
 use crate::index::paths::{IndexArgument, existing};
@@ -40,8 +39,7 @@ pub struct Arguments {
 
 /// Evaluates the search and prints the result.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut split = Split::open(&arguments.data, &arguments.split)?;
-    split.warning.iter().for_each(|warning| note(warning));
+    let mut split = open_split(&arguments.data, &arguments.split)?;
     if let Some(images) = &arguments.images {
         split = split.with_images_dir(images.clone());
     }

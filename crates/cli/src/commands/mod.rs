@@ -20,9 +20,12 @@ mod train;
 mod words;
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use uard_data::dataset::is_split_name;
+use uard_data::dataset::{Split, is_split_name};
+
+use crate::terminal::note;
 
 pub use data::write_scenes;
 pub use extract::{extract, matmul};
@@ -88,6 +91,16 @@ pub enum Command {
     SelfTest(self_test::Arguments),
     /// Print the completion script of a shell.
     Completions(completions::Arguments),
+}
+
+/// Opens a split with its captions, and prints what is suspicious about its features.
+///
+/// # Errors
+/// When a file is missing or wrong.
+pub fn open_split(data: &Path, name: &str) -> anyhow::Result<Split> {
+    let split = Split::open(data, name)?;
+    split.warning.iter().for_each(|warning| note(warning));
+    Ok(split)
 }
 
 /// Parses the name of a split.

@@ -18,7 +18,7 @@ use uard_training::trainer::{self, Run, Start, Summary};
 
 use super::plan::Job;
 use super::progress::{Progress, stage_name};
-use crate::commands::learn_words;
+use crate::commands::{learn_words, open_split};
 use crate::hub::hub;
 use crate::terminal::{advance, bar, note};
 
@@ -46,11 +46,7 @@ impl SplitsOnDevice {
             Device::Cuda(_) => "cuda",
             Device::Metal(_) => "metal",
         };
-        let open = |split| -> anyhow::Result<Split> {
-            let split = Split::open(data, split)?;
-            split.warning.iter().for_each(|warning| note(warning));
-            Ok(split)
-        };
+        let open = |split| open_split(data, split);
         let opened = Self {
             train: open("train")?,
             dev: open(dev)?,

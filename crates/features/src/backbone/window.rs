@@ -84,16 +84,15 @@ mod tests {
 
     #[test]
     fn outputs_are_as_large_as_the_windows_that_fit() {
-        let output = |window: Window, size| window.output(size);
         let large = Size::square(299);
         assert_eq!(
-            output(Window::square(3, 2, 0), large),
+            Window::square(3, 2, 0).output(large),
             Some(Size::square(149))
         );
         let middle = Size::square(17);
-        assert_eq!(output(Window::same(1, 7), middle), Some(middle));
+        assert_eq!(Window::same(1, 7).output(middle), Some(middle));
         let small = Size::square(14);
-        assert_eq!(output(Window::dilated(3, 2), small), Some(small));
-        assert_eq!(output(Window::square(3, 1, 0), Size::new(2, 9)), None);
+        assert_eq!(Window::dilated(3, 2).output(small), Some(small));
+        assert_eq!(Window::square(3, 1, 0).output(Size::new(2, 9)), None);
     }
 }
