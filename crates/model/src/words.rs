@@ -1,62 +1,48 @@
-//! What a trained model knows of single words: a vector for each, whether a photo can show it, and the
-//! border of relevance above which a photo does.
+//! What a trained model knows of single words: a vector and a classifier for each, whether a photo can show
+//! it, and the border of relevance above which a photo does.
 //!
 //! In a sentence, the vector of a word holds its neighbours too: in "a triangle at the left", `at` and
 //! `the` are as relevant to the triangle as `triangle` is. So a word is judged by the mean of its vectors
-//! over all training captions, against a border of its own.
+//! over all training captions, against a border of its own. What the single regions leave in doubt, the photo
+//! as a whole may tell: to the highest cosine of a region the word's classifier adds what the mean of the
+//! regions says.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod classifiers;
+mod learning;
+
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
-use uard_attention::search::Search;
-use uard_attention::{Engine, Matcher, MatcherConfig, Precision, Sides, WeightRule};
+use uard_attention::{Matcher, MatcherConfig, Sides, WeightRule};
 use uard_core::Words;
-use uard_data::dataset::Split;
 use uard_relevance::{Logistic, Normal};
 
-use crate::{CAPTIONS_AT_ONCE, Checkpoint, Error, IMAGES_AT_ONCE, ImageFeatures, Model, Result};
+use crate::{Error, Result};
 
 /// The name of the file.
 pub const WORDS: &str = "words.safetensors";
 
 const HEADER: &str = "words";
 const VECTORS: &str = "vectors";
-
-/// The least number of images that show a word, and that do not, for its border.
-const LEAST_IMAGES: usize = 10;
-
-/// The most images, with their captions, that words are learned from.
-const MOST_IMAGES: usize = 6000;
-
-/// A photo is likely to show a word from this chance on. The F1 of reporting a word is highest at the chance
-/// that is half of this F1, which is about 0.4 on photographs.
-///
-/// # Source
-/// Lipton, Elkan, Naryanaswamy, "Optimal Thresholding of Classifiers to Maximize F1 Measure", 2014.
-const LIKELY: f64 = 0.2;
-
-/// A photo surely lacks a word if its odds p / (1 - p) are below this fraction of the prior odds, those of
-/// the word over all images (at most 1).
-const UNLIKELY: f64 = 0.1;
-
-/// A word is judged if the logistic regression explains at least this share of the uncertainty about which
-/// captions have it (McFadden's R²). For function words it is near 0.
-const LEAST_EXPLAINED: f64 = 0.1;
+const CLASSIFIERS: &str = "classifiers";
 
 /// The words of a model that its training captions have often enough to judge them.
 ///
-/// Written beside the checkpoints of a run as [`WORDS`]: the vectors as the tensor `vectors` [V, D], and
-/// the words with their borders in the metadata.
+/// Written beside the checkpoints of a run as [`WORDS`]: the vectors as the tensor `vectors` [V, D], the
+/// classifiers as `classifiers` [V, D + 1], and the words with their borders in the metadata.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LearnedWords {
     header: Header,
     /// Row-major [V, D].
     vectors: Vec<f32>,
+    /// The weights of each word's classifier, and the constant that it adds to their product with the mean of
+    /// a photo's regions, scaled to unit length: row-major [V, D + 1]. Empty in files of earlier versions.
+    classifiers: Vec<f32>,
     width: usize,
 }
 
@@ -78,6 +64,14 @@ pub struct LearnedWord {
     pub text: String,
     /// None if photos with and without the word cannot be told apart by it, as for `the`.
     pub borders: Option<WordBorders>,
+    /// The same for a single region, of its cosine alone. None in files of earlier versions, which have
+    /// no classifiers: then `borders` are those of the cosine.
+    #[serde(default)]
+    pub region_borders: Option<WordBorders>,
+    /// The chance that captions of a photo have the word, by its relevance; none without borders, and in files
+    /// of earlier versions.
+    #[serde(default)]
+    pub chance: Option<Logistic>,
     /// What the borders were learned from; none without borders, and in files of earlier versions.
     #[serde(default)]
     pub distributions: Option<WordDistributions>,
@@ -85,7 +79,7 @@ pub struct LearnedWord {
     pub images: usize,
 }
 
-/// The highest relevance of a word in images of the training.
+/// The relevance of a word in images of the training.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WordDistributions {
@@ -107,73 +101,27 @@ pub struct WordBorders {
     pub sure: f64,
 }
 
+/// The classifiers of some words.
+#[derive(Debug, Clone)]
+pub struct WordClassifiers<W> {
+    /// The weights of each, scaled to unit length, as a caption of one word.
+    pub weights: W,
+    /// What the cosine of the weights with the mean of a photo's regions is multiplied with.
+    pub lengths: Vec<f32>,
+    /// What is added to the product.
+    pub constants: Vec<f32>,
+}
+
 impl LearnedWord {
     /// Whether its borders are in order; false too if one is not a number.
     fn is_ordered(&self) -> bool {
-        let in_order = |it: &WordBorders| it.missing < it.shown && it.shown <= it.sure;
-        self.borders.as_ref().is_none_or(in_order)
+        let borders = self.borders.iter().chain(&self.region_borders);
+        let mut in_order = borders.map(|it| it.missing < it.shown && it.shown <= it.sure);
+        in_order.all(|is_ordered| is_ordered)
     }
 }
 
 impl LearnedWords {
-    /// Learns the words of a split's captions, for a model that was trained on them.
-    ///
-    /// The vector of a word is the mean of its vectors over all captions, scaled to unit length. Its
-    /// borders come from a logistic regression of whether an image's captions have the word on the highest
-    /// relevance of its regions. `on_progress` is called with the number of images that are done and of all.
-    ///
-    /// # Errors
-    /// When features cannot be read, or a caption not be encoded.
-    ///
-    /// # Source
-    /// docs/decisions/0037-a-word-is-judged-alone.md, with what was compared.
-    pub fn learn(
-        checkpoint: &Checkpoint,
-        model: &Model,
-        split: &Split,
-        on_progress: &dyn Fn(usize, usize),
-    ) -> Result<Self> {
-        let images = evenly_spread(split.images());
-        let sums = WordSums::new(model, split, &images)?;
-        let mut words = Self {
-            width: model.joint_width(),
-            header: Header {
-                model: checkpoint.identity()?,
-                words: Vec::new(),
-            },
-            vectors: Vec::new(),
-        };
-        let mut images_of_words = Vec::new();
-        for (text, sum) in sums.0 {
-            words.header.words.push(LearnedWord {
-                text,
-                borders: None,
-                distributions: None,
-                images: sum.images.len(),
-            });
-            words.vectors.extend(unit(&sum.vector));
-            images_of_words.push(sum.images);
-        }
-        if words.header.words.is_empty() {
-            return Ok(words);
-        }
-        let relevance = words.highest_relevance(model, split, &images, on_progress)?;
-        let count = words.header.words.len();
-        for (at, word) in words.header.words.iter_mut().enumerate() {
-            let mut samples = [Vec::new(), Vec::new()];
-            for (row, image) in images.iter().enumerate() {
-                let has_word = images_of_words[at].contains(image);
-                samples[usize::from(has_word)].push(relevance[row * count + at]);
-            }
-            let [not_shown, shown] = &samples;
-            word.borders = WordBorders::between(shown, not_shown);
-            if word.borders.is_some() {
-                word.distributions = WordDistributions::from_samples(shown, not_shown);
-            }
-        }
-        Ok(words)
-    }
-
     /// Reads the words of a model.
     ///
     /// # Errors
@@ -205,15 +153,32 @@ impl LearnedWords {
         }
         let tensors =
             SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
-        let vectors = tensors
-            .tensor(VECTORS)
-            .map_err(|error| damaged(error.to_string()))?;
-        let (&[count, width], Dtype::F32) = (vectors.shape(), vectors.dtype()) else {
-            return Err(damaged(format!("`{VECTORS}` is not a matrix of f32")));
+        let words = header.words.len();
+        let matrix = |name: &str| {
+            let tensor = tensors
+                .tensor(name)
+                .map_err(|error| damaged(error.to_string()))?;
+            let (&[count, width], Dtype::F32) = (tensor.shape(), tensor.dtype()) else {
+                return Err(damaged(format!("`{name}` is not a matrix of f32")));
+            };
+            if count != words {
+                return Err(damaged(format!("it has {words} words and {count} {name}")));
+            }
+            let (numbers, _) = tensor.data().as_chunks::<4>();
+            let numbers = numbers.iter().copied().map(f32::from_le_bytes);
+            Ok((numbers.collect::<Vec<f32>>(), width))
         };
-        if count != header.words.len() {
-            let words = header.words.len();
-            return Err(damaged(format!("it has {words} words and {count} vectors")));
+        let (vectors, width) = matrix(VECTORS)?;
+        let classifiers = match tensors.names().contains(&CLASSIFIERS) {
+            true => matrix(CLASSIFIERS)?,
+            false => (Vec::new(), width + 1),
+        };
+        if classifiers.1 != width + 1 {
+            let found = classifiers.1;
+            let expected = width + 1;
+            return Err(damaged(format!(
+                "its classifiers have {found} numbers, expected {expected}"
+            )));
         }
         if !header.words.is_sorted_by(|a, b| a.text < b.text) {
             return Err(damaged("its words are not in order".to_owned()));
@@ -224,11 +189,11 @@ impl LearnedWords {
                 word.text
             )));
         }
-        let (numbers, _) = vectors.data().as_chunks::<4>();
         Ok(Self {
-            vectors: numbers.iter().copied().map(f32::from_le_bytes).collect(),
-            width,
             header,
+            vectors,
+            classifiers: classifiers.0,
+            width,
         })
     }
 
@@ -244,12 +209,27 @@ impl LearnedWords {
 
     fn to_bytes(&self) -> std::result::Result<Vec<u8>, SafeTensorError> {
         let header = serde_json::to_string(&self.header)?;
-        let numbers = self.vectors.iter().flat_map(|number| number.to_le_bytes());
-        let numbers: Vec<u8> = numbers.collect();
-        let shape = vec![self.header.words.len(), self.width];
-        let vectors = TensorView::new(Dtype::F32, shape, &numbers)?;
         let metadata = HashMap::from([(HEADER.to_owned(), header)]);
-        safetensors::serialize([(VECTORS, vectors)], Some(metadata))
+        let bytes = |numbers: &[f32]| -> Vec<u8> {
+            numbers
+                .iter()
+                .flat_map(|number| number.to_le_bytes())
+                .collect()
+        };
+        let (vectors, classifiers) = (bytes(&self.vectors), bytes(&self.classifiers));
+        let words = self.header.words.len();
+        let mut tensors = vec![(
+            VECTORS,
+            TensorView::new(Dtype::F32, vec![words, self.width], &vectors)?,
+        )];
+        if !self.classifiers.is_empty() {
+            let shape = vec![words, self.width + 1];
+            tensors.push((
+                CLASSIFIERS,
+                TensorView::new(Dtype::F32, shape, &classifiers)?,
+            ));
+        }
+        safetensors::serialize(tensors, Some(metadata))
     }
 
     /// All words, in the order of their texts.
@@ -291,6 +271,35 @@ impl LearnedWords {
         Ok(Words::normalized(&rows, vec![indices.len()])?)
     }
 
+    /// The classifiers of some words; those that were not learned are left out. None in files of earlier
+    /// versions.
+    ///
+    /// # Errors
+    /// When none was learned.
+    pub fn classifiers(&self, texts: &[&str]) -> Result<Option<WordClassifiers<Words>>> {
+        if self.classifiers.is_empty() {
+            return Ok(None);
+        }
+        let mut found = (Vec::new(), Vec::new(), Vec::new());
+        let rows = self.classifiers.chunks_exact(self.width + 1);
+        let rows: Vec<&[f32]> = rows.collect();
+        for at in texts.iter().filter_map(|text| self.position(text)) {
+            let (constant, weights) = rows[at].split_last().unwrap_or((&0.0, &[]));
+            let squares = weights.iter().map(|weight| weight * weight);
+            found.0.extend_from_slice(weights);
+            found.1.push(squares.sum::<f32>().sqrt());
+            found.2.push(*constant);
+        }
+        let (weights, lengths, constants) = found;
+        let count = lengths.len();
+        let weights = Tensor::from_vec(weights, (count, 1, self.width), &Device::Cpu)?;
+        Ok(Some(WordClassifiers {
+            weights: Words::normalized(&weights, vec![1; count])?,
+            lengths,
+            constants,
+        }))
+    }
+
     fn captions(&self, indices: &[usize]) -> Result<Words> {
         let shape = (indices.len(), 1, self.width);
         let rows = Tensor::from_vec(self.rows(indices), shape, &Device::Cpu)?;
@@ -304,30 +313,9 @@ impl LearnedWords {
             .flat_map(|&at| &self.vectors[at * width..(at + 1) * width]);
         rows.copied().collect()
     }
-
-    /// The highest relevance of each word in each of some images: row-major [images, V].
-    fn highest_relevance(
-        &self,
-        model: &Model,
-        split: &Split,
-        images: &[usize],
-        on_progress: &dyn Fn(usize, usize),
-    ) -> Result<Vec<f32>> {
-        let search = Search::new(&highest_relevance()?, 0.0, Engine::Auto, Precision::F32)?;
-        let all = self.captions(&(0..self.header.words.len()).collect::<Vec<_>>())?;
-        let all = search.collect_words(&all)?;
-        let mut found = vec![0.0; images.len() * all.captions()];
-        let rows = found.chunks_mut(IMAGES_AT_ONCE * all.captions());
-        for (at, (block, rows)) in images.chunks(IMAGES_AT_ONCE).zip(rows).enumerate() {
-            let regions = model.images(ImageFeatures::read(&split.regions, block)?)?;
-            search.similarities_into(search.collect_regions(&regions)?, &all, rows)?;
-            on_progress(at * IMAGES_AT_ONCE + block.len(), images.len());
-        }
-        Ok(found)
-    }
 }
 
-/// A matcher whose similarity of a caption of one word is the highest relevance of the word.
+/// A matcher whose similarity of a caption of one word is the highest cosine of a region with the word.
 ///
 /// # Errors
 /// Never: its settings are valid.
@@ -339,168 +327,27 @@ pub fn highest_relevance() -> Result<Matcher> {
     })?)
 }
 
-/// What captions say of each word.
-struct WordSums(BTreeMap<String, WordSum>);
-
-struct WordSum {
-    /// The sum of its vectors over all captions.
-    vector: Vec<f64>,
-    /// The images whose captions have it.
-    images: BTreeSet<usize>,
-}
-
-impl WordSums {
-    /// The words of the captions of some images, which are in ascending order.
-    fn new(model: &Model, split: &Split, images: &[usize]) -> Result<Self> {
-        let mut sums: BTreeMap<String, WordSum> = BTreeMap::new();
-        let captions = split.captions.iter().zip(&split.image_of_caption);
-        let captions = captions.filter(|(_, image)| images.binary_search(image).is_ok());
-        let captions: Vec<(&String, &usize)> = captions.collect();
-        for captions in captions.chunks(CAPTIONS_AT_ONCE) {
-            let texts: Vec<&String> = captions.iter().map(|(caption, _)| *caption).collect();
-            let encoded = model.texts(&texts)?;
-            let rows = encoded
-                .rows()
-                .to_device(&Device::Cpu)?
-                .to_dtype(DType::F32)?;
-            for (at, &(caption, &image)) in captions.iter().enumerate() {
-                let rows = rows.get(at)?.to_vec2::<f32>()?;
-                for word in model.text().words(caption)? {
-                    if !word.text.contains(char::is_alphanumeric) {
-                        continue;
-                    }
-                    let sum = sums.entry(word.text).or_insert_with(|| WordSum {
-                        vector: vec![0.0; model.joint_width()],
-                        images: BTreeSet::new(),
-                    });
-                    sum.images.insert(image);
-                    for row in rows.get(word.rows).unwrap_or_default() {
-                        for (sum, &number) in sum.vector.iter_mut().zip(row) {
-                            *sum += f64::from(number);
-                        }
-                    }
-                }
-            }
-        }
-        sums.retain(|_, sum| sum.images.len() >= LEAST_IMAGES);
-        Ok(Self(sums))
-    }
-}
-
-/// The vector scaled to unit length.
-fn unit(vector: &[f64]) -> Vec<f32> {
-    let length = vector
-        .iter()
-        .map(|number| number * number)
-        .sum::<f64>()
-        .sqrt();
-    let length = length.max(f64::MIN_POSITIVE);
-    vector
-        .iter()
-        .map(|number| (number / length) as f32)
-        .collect()
-}
-
-/// At most [`MOST_IMAGES`] of `count` images, evenly spread.
-fn evenly_spread(count: usize) -> Vec<usize> {
-    let taken = count.min(MOST_IMAGES);
-    (0..taken).map(|at| at * count / taken).collect()
-}
-
-impl WordDistributions {
-    /// None if there are no samples, or one is not a number.
-    fn from_samples(shown: &[f32], not_shown: &[f32]) -> Option<Self> {
-        Some(Self {
-            shown: Normal::from_samples(shown).ok()?,
-            not_shown: Normal::from_samples(not_shown).ok()?,
-        })
-    }
-}
-
-impl WordBorders {
-    /// None if there are too few samples, or relevance says too little about which images show the word.
-    ///
-    /// Two log-odds are compared with those of a photo: those of [`LIKELY`], and half of the prior log-odds
-    /// of the word. Above the lower one the photo shows the word, as far as one can guess; above the higher
-    /// one, surely.
-    fn between(shown: &[f32], not_shown: &[f32]) -> Option<Self> {
-        if shown.len().min(not_shown.len()) < LEAST_IMAGES {
-            return None;
-        }
-        let chance = Logistic::fit(shown, not_shown).ok()?;
-        if !chance.rises() || chance.explained() < LEAST_EXPLAINED {
-            return None;
-        }
-        let prior = (shown.len() as f64 / not_shown.len() as f64).ln();
-        let likely = (LIKELY / (1.0 - LIKELY)).ln();
-        // Captions do not name everything that an image shows, so images show a word more often than its prior
-        // odds say. Half of the log-odds lies between these and even odds.
-        let typical = prior / 2.0;
-        Some(Self {
-            missing: chance.relevance_at(prior.min(0.0) + UNLIKELY.ln()),
-            shown: chance.relevance_at(likely.min(typical)),
-            sure: chance.relevance_at(likely.max(typical)),
-        })
-    }
+/// A matcher whose similarity of a caption of one word is the cosine of the word with the mean of an image's
+/// regions.
+///
+/// # Errors
+/// Never: its settings are valid.
+pub fn mean_of_regions() -> Result<Matcher> {
+    Ok(Matcher::new(MatcherConfig {
+        rule: WeightRule::Scan,
+        sides: Sides::Words,
+        // Nearly zero: the weights of all regions are the same, up to one part in a million.
+        inverse_temperature: Some(1e-6),
+    })?)
 }
 
 #[cfg(test)]
 mod tests {
+    use uard_attention::search::Search;
+    use uard_attention::{Engine, Precision};
+    use uard_core::Regions;
+
     use super::*;
-
-    fn around(mean: f32) -> Vec<f32> {
-        (0..40).map(|at| mean + 0.01 * (at % 7) as f32).collect()
-    }
-
-    #[test]
-    fn borders_lie_between_samples_that_differ() {
-        let between = WordBorders::between;
-        let found = between(&around(0.6), &around(0.2)).unwrap();
-        assert!(0.2 < found.missing && found.sure < 0.66, "{found:?}");
-        // Of as many photos with the word as without, it is sure where the chance is even: in the middle.
-        assert!((found.sure - 0.42875).abs() < 1e-3, "{found:?}");
-        assert!(
-            found.missing < found.shown && found.shown < found.sure,
-            "{found:?}"
-        );
-        // Ten times as many photos without the word: more is asked of a photo.
-        let close = between(&around(0.23), &around(0.2)).unwrap();
-        let rare = between(&around(0.23), &around(0.2).repeat(10)).unwrap();
-        assert!(rare.shown > close.shown + 1e-3, "{rare:?} {close:?}");
-    }
-
-    #[test]
-    fn a_word_without_two_samples_that_differ_has_no_borders() {
-        let between = WordBorders::between;
-        assert_eq!(between(&around(0.2), &around(0.2)), None);
-        assert_eq!(between(&around(0.2), &around(0.6)), None);
-        assert_eq!(between(&around(0.21), &around(0.2)), None);
-        assert_eq!(
-            between(&around(0.6)[..LEAST_IMAGES - 1], &around(0.2)),
-            None
-        );
-        assert_eq!(between(&[f32::NAN; 40], &around(0.2)), None);
-    }
-
-    #[test]
-    fn borders_are_in_order_however_frequent_a_word_is() {
-        for (shown, not_shown) in [(1, 100), (1, 10), (1, 1), (10, 1), (100, 1)] {
-            let shown = around(0.4).repeat(shown);
-            let borders = WordBorders::between(&shown, &around(0.3).repeat(not_shown)).unwrap();
-            assert!(
-                borders.missing < borders.shown && borders.shown <= borders.sure,
-                "{borders:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn images_are_spread_evenly_and_not_more_than_the_limit() {
-        assert_eq!(evenly_spread(3), [0, 1, 2]);
-        assert!(evenly_spread(0).is_empty());
-        let spread = evenly_spread(2 * MOST_IMAGES);
-        assert_eq!((spread.len(), spread[1]), (MOST_IMAGES, 2));
-    }
 
     const BORDERS: WordBorders = WordBorders {
         missing: 0.05,
@@ -512,6 +359,8 @@ mod tests {
         let word = |text: &str, borders| LearnedWord {
             text: text.to_owned(),
             borders,
+            region_borders: None,
+            chance: None,
             distributions: None,
             images: 12,
         };
@@ -521,6 +370,7 @@ mod tests {
                 words: vec![word("dog", Some(BORDERS)), word("the", None)],
             },
             vectors: vec![0.6, 0.8, 1.0, 0.0],
+            classifiers: vec![3.0, 4.0, -0.5, 0.0, 0.0, 0.0],
             width: 2,
         }
     }
@@ -542,6 +392,44 @@ mod tests {
             .to_vec1::<f32>()
             .unwrap();
         assert_eq!((found.captions(), rows), (2, vec![1.0, 0.0, 0.6, 0.8]));
+        let found = read.classifiers(&["dog"]).unwrap().unwrap();
+        let weights = found.weights.rows().flatten_all().unwrap();
+        assert_eq!(weights.to_vec1::<f32>().unwrap(), [0.6, 0.8]);
+        assert_eq!((found.lengths, found.constants), (vec![5.0], vec![-0.5]));
+    }
+
+    #[test]
+    fn a_classifier_is_compared_with_the_mean_of_the_regions_of_each_image() {
+        let rows = [
+            1.0_f32, 0.0, 0.0, 1.0, 0.0, 1.0, 0.6, 0.8, 0.0, 0.0, 0.0, 0.0,
+        ];
+        let rows = Tensor::new(&rows, &Device::Cpu).unwrap().reshape((2, 3, 2));
+        let regions = Regions::normalized(&rows.unwrap(), vec![3, 1]).unwrap();
+        let word = Tensor::new(&[[[1.0_f32, 0.0]]], &Device::Cpu).unwrap();
+        let word = Words::normalized(&word, vec![1]).unwrap();
+        let matcher = mean_of_regions().unwrap();
+        let search = Search::new(&matcher, 0.0, Engine::Auto, Precision::F32).unwrap();
+        let regions = search.collect_regions(&regions).unwrap();
+        let words = search.collect_words(&word).unwrap();
+        let mut found = [0.0; 2];
+        search
+            .similarities_into(&regions, &words, &mut found[..])
+            .unwrap();
+        // The sum of the first image's regions is (1, 2); padding is no region.
+        for (found, expected) in found.into_iter().zip([1.0 / 5.0_f32.sqrt(), 0.6]) {
+            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+        }
+    }
+
+    #[test]
+    fn files_of_earlier_versions_have_no_classifiers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(WORDS);
+        let mut earlier = words();
+        earlier.classifiers.clear();
+        earlier.write(&path).unwrap();
+        let read = LearnedWords::read(&path, "5f2c").unwrap();
+        assert!(read.classifiers(&["dog"]).unwrap().is_none());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The chance that something is relevant, as a function of its relevance.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, Normal, Result};
 
 /// Weight of the L2 penalty on the slope, for relevance in units of its standard deviation. Without it, samples
@@ -26,12 +28,14 @@ const SHORT_STEP: f64 = 1e-10;
 /// let even = curve.relevance_at(0.0);
 /// assert!((0.3..0.5).contains(&even) && (curve.chance(even) - 0.5).abs() < 1e-9);
 /// assert!(curve.chance(0.7) > 0.8 && curve.explained() > 0.2);
+/// assert!((curve.log_chance(0.7) - curve.chance(0.7).ln()).abs() < 1e-12);
 /// # Ok::<(), uard_relevance::Error>(())
 /// ```
 ///
 /// # Source
 /// Platt, "Probabilistic Outputs for Support Vector Machines", 1999.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Logistic {
     slope: f64,
     intercept: f64,
@@ -70,6 +74,13 @@ impl Logistic {
     /// The chance that something of this relevance is relevant.
     pub fn chance(&self, relevance: f64) -> f64 {
         sigmoid(self.slope * relevance + self.intercept)
+    }
+
+    /// The logarithm of [`chance`](Self::chance), also where it is too small for a number.
+    pub fn log_chance(&self, relevance: f64) -> f64 {
+        let log_odds = self.slope * relevance + self.intercept;
+        // log(1 / (1 + e^-x)), without overflow for negative x.
+        log_odds.min(0.0) - (-log_odds.abs()).exp().ln_1p()
     }
 
     /// The relevance at which log(p / (1 - p)) has this value; infinite if the curve is flat.

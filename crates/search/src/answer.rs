@@ -94,7 +94,8 @@ pub struct PhotoResult {
     pub width: u32,
     /// Height of the upright photo, in pixels.
     pub height: u32,
-    /// The similarity of photo and sentence.
+    /// The similarity of photo and sentence, or of two photos; plus 0.05 times the mean, over the wanted words
+    /// that are judged, of the logarithm of the chance that the photo shows the word.
     pub similarity: f32,
     /// How much of the query it shows.
     pub group: Group,
@@ -133,12 +134,13 @@ pub struct WordResult {
     pub shown: bool,
     /// Whether that is beyond doubt; false for a word that does not count or is unknown.
     pub sure: bool,
-    /// Its highest relevance in the photo, a cosine; none for a word that does not count or is
-    /// unknown.
+    /// Its relevance in the photo: the highest cosine of a region, plus what the word's classifier says of the
+    /// photo as a whole (0 for an average photo of the training); none for a word that does not count or
+    /// is unknown.
     pub relevance: Option<f32>,
     /// The relevance above which a photo shows the word alone.
     pub border: Option<f64>,
-    /// The region of highest relevance, or the one that shows the word together with those beside it.
+    /// The region of the highest cosine, or the one that shows the word together with those beside it.
     pub region: Option<usize>,
     /// The box of that region: x0, y0, x1, y1 in pixels of the upright photo.
     #[serde(rename = "box")]

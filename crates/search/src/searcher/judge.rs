@@ -13,7 +13,7 @@ use uard_attention::evidence::WordEvidence;
 use uard_attention::search::{Search, SearchWords};
 use uard_attention::{Engine, Matcher, MatcherConfig, Sides, WeightRule};
 use uard_core::{Regions, Words};
-use uard_model::{Checkpoint, LearnedWords, Model, highest_relevance};
+use uard_model::{Checkpoint, LearnedWords, Model, highest_relevance, mean_of_regions};
 
 use super::terms::{JudgedTerm, JudgedWord, QueryWords, TermReader, Verdict};
 use crate::answer::{Cursor, Group, PhotoResult, WordResult};
@@ -28,6 +28,12 @@ const BELOW_ALL: f64 = -2.0;
 /// MB.
 const PHOTOS_IN_A_BLOCK: usize = 32;
 
+/// What a factor e in the chance of every wanted word counts in the order of photos, beside the similarity.
+///
+/// # Source
+/// docs/decisions/0037-a-word-is-judged-alone.md
+const CHANCE_WEIGHT: f32 = 0.05;
+
 /// The model of an index, and what it has learned about words.
 #[derive(Debug)]
 pub(super) struct Judge {
@@ -36,8 +42,10 @@ pub(super) struct Judge {
     pub(super) threshold: f64,
     /// Computes the similarity of a sentence, by the rule of the model.
     sentences: Search,
-    /// Computes the highest relevance of a word; of several the mean.
+    /// Computes the highest cosine of a region with a word.
     words: Search,
+    /// Computes the cosine of a word's classifier with the mean of the regions.
+    classifiers: Search,
     /// Lists the relevance of a word in every region.
     regions: Search,
 }
@@ -83,14 +91,19 @@ pub(super) struct JudgedPhoto<'a> {
     segment: &'a SelectedSegment,
     /// Its image in the segment.
     position: usize,
-    /// The highest relevance of each judged word.
+    /// The relevance of each judged word: the highest cosine of a region, and what its classifier adds.
     relevance: Vec<f32>,
+    /// The highest cosine of a region with each judged word.
+    cosines: Vec<f32>,
     /// Whether it shows each term.
     pub(super) verdicts: Vec<Verdict>,
     /// How many of the wanted terms it surely lacks.
     pub(super) missing: usize,
     /// How many of the excluded terms it may show.
     pub(super) doubtful: usize,
+    /// The similarity with the sentence, or with another photo.
+    pub(super) compared: f32,
+    /// The same and, with their weight, the logarithms of the chances of the wanted words: photos are in its order.
     pub(super) similarity: f32,
 }
 
@@ -132,6 +145,7 @@ impl Judge {
             regions: Search::on(&every_region, BELOW_ALL, &running)?,
             sentences: Search::on(model.matcher(), threshold, &running)?,
             words: Search::on(&highest_relevance()?, threshold, &running)?,
+            classifiers: Search::on(&mean_of_regions()?, threshold, &running)?,
             model,
             learned,
             threshold,
@@ -210,7 +224,7 @@ impl Judge {
         }
         photos.retain(|photo| query.words.accept(photo));
         if let Some(comparison) = query.comparison {
-            comparison.add_to(&mut photos)?;
+            comparison.add_to(&mut photos, query.words)?;
         }
         found.photos = photos;
         Ok(found)
@@ -236,26 +250,26 @@ impl Judge {
         words: &QueryWords,
     ) -> Result<Vec<JudgedPhoto<'a>>> {
         let positions = &segment.positions[places.clone()];
-        let (found, count) = match &words.vectors {
-            None => (Vec::new(), 0),
-            Some(vectors) => {
-                let regions = &segment.regions;
-                let found = self
-                    .words
-                    .captions_for_images(regions, &vectors.alone, positions)?;
-                (found, vectors.alone.captions())
-            }
-        };
+        let (cosines, classified) = self.compare(segment, positions, words)?;
+        let count = words
+            .vectors
+            .as_ref()
+            .map_or(0, |vectors| vectors.alone.captions());
         let photos = segment.photos[places].iter().zip(positions).enumerate();
         let photos = photos.map(|(at, (&id, &position))| {
+            let own = at * count..(at + 1) * count;
+            let cosines = cosines[own.clone()].to_vec();
+            let relevance = cosines.iter().zip(&classified[own]);
             let mut photo = JudgedPhoto {
                 id,
                 segment,
                 position,
-                relevance: found[at * count..(at + 1) * count].to_vec(),
+                relevance: relevance.map(|(cosine, added)| cosine + added).collect(),
+                cosines,
                 verdicts: Vec::with_capacity(words.terms.len()),
                 missing: 0,
                 doubtful: 0,
+                compared: 0.0,
                 similarity: 0.0,
             };
             for term in &words.terms {
@@ -268,6 +282,36 @@ impl Judge {
         photos.collect()
     }
 
+    /// For each photo and judged word the highest cosine of a region, and what the word's classifier adds.
+    fn compare(
+        &self,
+        segment: &SelectedSegment,
+        positions: &[usize],
+        words: &QueryWords,
+    ) -> Result<(Vec<f32>, Vec<f32>)> {
+        let Some(vectors) = &words.vectors else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let regions = &segment.regions;
+        let cosines = self
+            .words
+            .captions_for_images(regions, &vectors.alone, positions)?;
+        let Some(classifiers) = &vectors.classifiers else {
+            let none = vec![0.0; cosines.len()];
+            return Ok((cosines, none));
+        };
+        let search = &self.classifiers;
+        let mut classified =
+            search.captions_for_images(regions, &classifiers.weights, positions)?;
+        for photo in classified.chunks_exact_mut(classifiers.lengths.len().max(1)) {
+            let line = classifiers.lengths.iter().zip(&classifiers.constants);
+            for (added, (length, constant)) in photo.iter_mut().zip(line) {
+                *added = *added * length + constant;
+            }
+        }
+        Ok((cosines, classified))
+    }
+
     /// Whether a photo shows a term. One that was not learned has no words, and is missing.
     fn verdict(
         &self,
@@ -275,19 +319,25 @@ impl Judge {
         words: &QueryWords,
         term: &JudgedTerm,
     ) -> Result<Verdict> {
-        let position = |word: &JudgedWord| word.position(photo.relevance[word.index]);
-        let least = term.words.iter().map(position).min_by(f64::total_cmp);
-        match (&term.words[..], least) {
-            (&[word], _) if term.is_wanted() => Ok(word.verdict(photo.relevance[word.index])),
-            // A region shows several words at most as well as the whole photo does.
-            (&[_, _, ..], Some(least)) if least > 0.0 => {
-                Ok(SharedRegion::find(&self.evidence(photo, words)?, &term.words).verdict)
+        match &term.words[..] {
+            [] => Ok(Verdict::Missing),
+            &[word] if term.is_wanted() => Ok(word.verdict(photo.relevance[word.index])),
+            &[word] => Ok(Verdict::leniently(
+                word.position(photo.relevance[word.index]),
+            )),
+            several => {
+                let position = |word: &JudgedWord| word.region_position(photo.cosines[word.index]);
+                let least = several.iter().map(position).fold(f64::INFINITY, f64::min);
+                // No region shows several words better than the best region of each.
+                match least > 0.0 {
+                    true => Ok(SharedRegion::find(&self.evidence(photo, words)?, several).verdict),
+                    false => Ok(Verdict::leniently(least)),
+                }
             }
-            (_, least) => Ok(Verdict::leniently(least.unwrap_or(0.0))),
         }
     }
 
-    /// The relevance of each judged word in every region of a photo.
+    /// The cosine of each judged word with every region of a photo.
     fn evidence(&self, photo: &JudgedPhoto<'_>, words: &QueryWords) -> Result<Vec<WordEvidence>> {
         let Some(vectors) = &words.vectors else {
             return Ok(Vec::new());
@@ -352,7 +402,7 @@ impl SharedRegion {
                 if found.region >= least.len() {
                     least.resize(found.region + 1, f64::INFINITY);
                 }
-                let position = word.position(found.relevance);
+                let position = word.region_position(found.relevance);
                 least[found.region] = least[found.region].min(position);
             }
         }
@@ -383,15 +433,17 @@ fn region_of_word(evidence: &[WordEvidence], words: &QueryWords, word: JudgedWor
 
 impl Comparison {
     /// Computes the similarity of each photo; they are in the order of their segments.
-    pub(super) fn add_to(&self, photos: &mut [JudgedPhoto<'_>]) -> Result<()> {
+    pub(super) fn add_to(&self, photos: &mut [JudgedPhoto<'_>], words: &QueryWords) -> Result<()> {
         for photos in photos.chunk_by_mut(|a, b| std::ptr::eq(a.segment, b.segment)) {
             let regions = &photos[0].segment.regions;
             let images: Vec<usize> = photos.iter().map(|photo| photo.position).collect();
             let found = self
                 .search
                 .captions_for_images(regions, &self.words, &images)?;
-            for (photo, similarity) in photos.iter_mut().zip(found) {
-                photo.similarity = similarity;
+            for (photo, compared) in photos.iter_mut().zip(found) {
+                photo.compared = compared;
+                photo.similarity =
+                    compared + CHANCE_WEIGHT * words.mean_log_chance(&photo.relevance);
             }
         }
         Ok(())

@@ -106,7 +106,7 @@ impl Searcher {
 
     /// The best photos for a query: first those that may show every word that counts, then those that
     /// surely lack one, then two, and so on. Among equals come those first that surely show nothing of
-    /// what is excluded, then the more similar to the sentence, then the lower number. A photo that shows
+    /// what is excluded, then the higher [`similarity`](PhotoResult::similarity), then the lower number. A photo that shows
     /// none of the words is not listed.
     ///
     /// # Errors
@@ -264,7 +264,7 @@ impl Searcher {
         let words = self.judge.query_words(query)?;
         let mut photos = self.judge.judge(selection, &words)?;
         if let Some(comparison) = self.judge.comparison_with_sentence(&query.sentence)? {
-            comparison.add_to(&mut photos)?;
+            comparison.add_to(&mut photos, &words)?;
         }
         Ok((words, photos))
     }

@@ -1,7 +1,8 @@
 //! The words of a query, and whether a photo shows them.
 
 use uard_attention::search::{Search, SearchWords};
-use uard_model::{LearnedWord, LearnedWords, WordBorders};
+use uard_model::{LearnedWord, LearnedWords, WordBorders, WordClassifiers};
+use uard_relevance::Logistic;
 
 use super::judge::JudgedPhoto;
 use crate::Result;
@@ -24,6 +25,8 @@ pub(super) struct WordVectors {
     pub(super) alone: SearchWords,
     /// All as one caption.
     pub(super) together: SearchWords,
+    /// None if the model has none, because an earlier version learned its words.
+    pub(super) classifiers: Option<WordClassifiers<SearchWords>>,
 }
 
 /// A word of a query, as the text model reads it.
@@ -45,6 +48,10 @@ pub(super) struct JudgedWord {
     /// Its index among the judged words of the query.
     pub(super) index: usize,
     pub(super) borders: WordBorders,
+    /// The borders of a single region's cosine.
+    region_borders: WordBorders,
+    /// None if an earlier version has learned the word.
+    pub(super) chance: Option<Logistic>,
 }
 
 /// A word that counts, or a quoted phrase, which one region must show as a whole.
@@ -113,6 +120,10 @@ impl<'a> TermReader<'a> {
             let judged = borders.map(|borders| JudgedWord {
                 index: self.judged.len(),
                 borders,
+                region_borders: learned
+                    .and_then(|word| word.region_borders)
+                    .unwrap_or(borders),
+                chance: learned.and_then(|word| word.chance),
             });
             if let (Some(word), Some(term)) = (judged, self.terms.last_mut()) {
                 self.judged.push(text.clone());
@@ -141,6 +152,14 @@ impl<'a> TermReader<'a> {
             false => Some(WordVectors {
                 alone: search.collect_words(&self.learned.vectors(&texts)?)?,
                 together: search.collect_words(&self.learned.caption(&texts)?)?,
+                classifiers: match self.learned.classifiers(&texts)? {
+                    None => None,
+                    Some(found) => Some(WordClassifiers {
+                        weights: search.collect_words(&found.weights)?,
+                        lengths: found.lengths,
+                        constants: found.constants,
+                    }),
+                },
             }),
         };
         Ok(QueryWords {
@@ -152,7 +171,7 @@ impl<'a> TermReader<'a> {
 }
 
 impl JudgedWord {
-    /// The verdict on a photo whose highest relevance this is.
+    /// The verdict on a photo of this relevance.
     pub(super) fn verdict(&self, relevance: f32) -> Verdict {
         let relevance = f64::from(relevance);
         let borders = &self.borders;
@@ -167,12 +186,20 @@ impl JudgedWord {
         }
     }
 
-    /// Where relevance lies between the borders: 0 where the word is surely missing, 1 where it is
+    /// Where the relevance of a photo lies between the borders: 0 where the word is surely missing, 1 where it is
     /// shown by guess.
     pub(super) fn position(&self, relevance: f32) -> f64 {
-        let borders = &self.borders;
-        (f64::from(relevance) - borders.missing) / (borders.shown - borders.missing)
+        position(&self.borders, relevance)
     }
+
+    /// The same for the cosine of a single region.
+    pub(super) fn region_position(&self, cosine: f32) -> f64 {
+        position(&self.region_borders, cosine)
+    }
+}
+
+fn position(borders: &WordBorders, relevance: f32) -> f64 {
+    (f64::from(relevance) - borders.missing) / (borders.shown - borders.missing)
 }
 
 impl Verdict {
@@ -214,6 +241,19 @@ impl QueryWords {
     /// Whether photos can lack something that was asked for.
     pub(super) fn want_anything(&self) -> bool {
         self.terms.iter().any(JudgedTerm::is_wanted)
+    }
+
+    /// The mean, over the wanted words that photos are judged by, of the logarithm of the chance that a photo of
+    /// this relevance shows the word; 0 without such words.
+    pub(super) fn mean_log_chance(&self, relevance: &[f32]) -> f32 {
+        let terms = self.terms.iter().filter(|term| term.is_wanted());
+        let words = terms.flat_map(|term| &term.words);
+        let chances = words.filter_map(|word| {
+            let relevance = f64::from(relevance[word.index]);
+            Some(word.chance?.log_chance(relevance))
+        });
+        let chances: Vec<f64> = chances.collect();
+        (chances.iter().sum::<f64>() / chances.len().max(1) as f64) as f32
     }
 
     /// Every word, with the number of photos that show its term.
@@ -263,14 +303,55 @@ mod tests {
     use Verdict::{Missing, PerhapsMissing, PerhapsShown, Shown};
 
     #[test]
+    fn wanted_words_that_are_judged_count_by_the_mean_of_their_log_chances() {
+        let chance = Logistic::fit(&[0.5, 0.6, 0.7, 0.3], &[0.1, 0.2, 0.3, 0.5]).unwrap();
+        let borders = WordBorders {
+            missing: 0.1,
+            shown: 0.3,
+            sure: 0.4,
+        };
+        let term = |role, index, chance| JudgedTerm {
+            label: String::new(),
+            role,
+            words: vec![JudgedWord {
+                index,
+                borders,
+                region_borders: borders,
+                chance,
+            }],
+        };
+        let words = QueryWords {
+            words: Vec::new(),
+            terms: vec![
+                term(Role::Wanted, 0, Some(chance)),
+                term(Role::Required, 1, Some(chance)),
+                term(Role::Excluded, 2, Some(chance)),
+                term(Role::Wanted, 3, None),
+            ],
+            vectors: None,
+        };
+        let found = f64::from(words.mean_log_chance(&[0.6, 0.2, 0.9, 0.9]));
+        let expected = (chance.chance(0.6).ln() + chance.chance(0.2).ln()) / 2.0;
+        assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        let nothing = QueryWords {
+            terms: Vec::new(),
+            ..words
+        };
+        assert_eq!(nothing.mean_log_chance(&[]), 0.0);
+    }
+
+    #[test]
     fn less_is_asked_of_each_of_several_words_and_of_excluded_ones() {
+        let borders = WordBorders {
+            missing: 0.1,
+            shown: 0.3,
+            sure: 0.4,
+        };
         let word = JudgedWord {
             index: 0,
-            borders: WordBorders {
-                missing: 0.1,
-                shown: 0.3,
-                sure: 0.4,
-            },
+            borders,
+            region_borders: borders,
+            chance: None,
         };
         let relevance = [0.09, 0.11, 0.21, 0.26, 0.31, 0.41];
         assert_eq!(
