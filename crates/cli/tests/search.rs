@@ -8,10 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use candle_core::Device;
 use serde_json::Value;
 use uard::{inside, refused, succeeded, uard};
-use uard_data::dataset::{Thing, Things};
-use uard_model::{Checkpoint, LearnedWords, WORDS};
+use uard_core::Words;
+use uard_data::dataset::{Split, Thing, Things};
+use uard_model::{Checkpoint, ImageFeatures, LearnedWords, WORDS};
 use uard_scenes::{ScenesConfig, write};
 
 /// A run on scenes, and an index of its test pictures.
@@ -144,6 +146,7 @@ fn an_answer_groups_photos_excludes_and_names_what_nothing_shows() {
     }
 
     evaluates(&place);
+    compares(&place, [&a, &b]);
     let unknown = place.search("skateboard");
     assert_eq!(unknown["nothing_shows"], serde_json::json!(["skateboard"]));
     assert_eq!(unknown["unknown"], serde_json::json!(["skateboard"]));
@@ -168,6 +171,65 @@ fn an_answer_groups_photos_excludes_and_names_what_nothing_shows() {
     explains(&place, &a);
     serves(&place, [&a, &b]);
     refuses(&place);
+}
+
+/// Compares what a search prints for single words and words of a phrase with plain sums over the regions.
+fn compares(place: &Place, words: [&str; 2]) {
+    let learned = place.learned();
+    let split = Split::open(&place.at("data"), "test").unwrap();
+    let model = Checkpoint::open(&place.at("run")).unwrap();
+    let model = model.model(&Device::Cpu).unwrap();
+    let images: Vec<usize> = (0..split.images()).collect();
+    let features = ImageFeatures::read(&split.regions, &images).unwrap();
+    let regions = model.images(features).unwrap();
+    let rows = regions.rows().to_vec3::<f32>().unwrap();
+    for word in words {
+        let vector = one_row(&learned.vectors(&[word]).unwrap());
+        let classifier = learned.classifiers(&[word]).unwrap().unwrap();
+        let weights = one_row(&classifier.weights);
+        let highest = |image: usize| {
+            let cosines = rows[image].iter().take(regions.counts()[image]);
+            cosines
+                .map(|region| dot(region, &vector))
+                .fold(f64::NEG_INFINITY, f64::max)
+        };
+        let given = |image: usize| {
+            let sum = (0..weights.len()).map(|at| rows[image].iter().map(|row| row[at]).sum());
+            let sum: Vec<f32> = sum.collect();
+            let cosine = dot(&sum, &weights) / dot(&sum, &sum).sqrt();
+            f64::from(classifier.lengths[0]) * cosine + f64::from(classifier.constants[0])
+        };
+        let alone = place.search(word);
+        let phrase = place.search(&format!("\"{} {}\"", words[0], words[1]));
+        let mut compared = 0;
+        for (answer, is_alone) in [(&alone, true), (&phrase, false)] {
+            for result in results(answer) {
+                let path = Path::new(result["path"].as_str().unwrap());
+                let id = path.file_stem().unwrap().to_str().unwrap();
+                let image = split.ids.iter().position(|known| known == id).unwrap();
+                let added = if is_alone { given(image) } else { 0.0 };
+                let expected = highest(image) + added;
+                let found = evidence(result, word)["relevance"].as_f64().unwrap();
+                assert!(
+                    (found - expected).abs() < 1e-4,
+                    "{word} {id}: {found} {expected}"
+                );
+                compared += usize::from(is_alone);
+            }
+        }
+        assert!(compared > 0);
+        // The classifier must say something, or this test compares nothing.
+        assert!(classifier.lengths[0] > 0.0);
+    }
+}
+
+fn one_row(words: &Words) -> Vec<f32> {
+    words.rows().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    let products = a.iter().zip(b);
+    products.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
 /// The service answers as the command does.

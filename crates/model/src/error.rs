@@ -119,6 +119,11 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
+    /// Words are learned from a model that has diverged.
+    #[error(
+        "the model gives vectors that are not finite, so no word can be learned: train it again"
+    )]
+    NotFinite,
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),

@@ -40,8 +40,8 @@ pub struct LearnedWords {
     header: Header,
     /// Row-major [V, D].
     vectors: Vec<f32>,
-    /// The weights of each word's classifier, and the constant that it adds to their product with the mean of
-    /// a photo's regions, scaled to unit length: row-major [V, D + 1]. Empty in files of earlier versions.
+    /// The D weights c and the constant c_0 of each word's classifier: row-major [V, D + 1]. It gives c · m + c_0
+    /// for a photo whose regions have the mean m, scaled to unit length. Empty in files of earlier versions.
     classifiers: Vec<f32>,
     width: usize,
 }
@@ -89,7 +89,7 @@ pub struct WordDistributions {
     pub not_shown: Normal,
 }
 
-/// The relevance, a cosine, at which it turns from unlikely to certain that a photo shows a word.
+/// The relevance at which it turns from unlikely to certain that a photo shows a word.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WordBorders {
@@ -101,14 +101,18 @@ pub struct WordBorders {
     pub sure: f64,
 }
 
-/// The classifiers of some words.
+/// The classifiers of some words. For a photo whose regions have the mean m, a classifier gives
+///
+/// ```text
+/// |c| cos(c, m) + c_0
+/// ```
 #[derive(Debug, Clone)]
 pub struct WordClassifiers<W> {
-    /// The weights of each, scaled to unit length, as a caption of one word.
+    /// The weights c of each, scaled to unit length, as a caption of one word.
     pub weights: W,
-    /// What the cosine of the weights with the mean of a photo's regions is multiplied with.
+    /// Their lengths |c|.
     pub lengths: Vec<f32>,
-    /// What is added to the product.
+    /// The constants c_0.
     pub constants: Vec<f32>,
 }
 
@@ -166,19 +170,42 @@ impl LearnedWords {
             }
             let (numbers, _) = tensor.data().as_chunks::<4>();
             let numbers = numbers.iter().copied().map(f32::from_le_bytes);
-            Ok((numbers.collect::<Vec<f32>>(), width))
+            let numbers: Vec<f32> = numbers.collect();
+            if let Some(found) = numbers.iter().find(|number| !number.is_finite()) {
+                return Err(damaged(format!(
+                    "`{name}` has {found}, expected finite numbers"
+                )));
+            }
+            Ok((numbers, width))
         };
         let (vectors, width) = matrix(VECTORS)?;
-        let classifiers = match tensors.names().contains(&CLASSIFIERS) {
+        let (classifiers, found) = match tensors.names().contains(&CLASSIFIERS) {
             true => matrix(CLASSIFIERS)?,
             false => (Vec::new(), width + 1),
         };
-        if classifiers.1 != width + 1 {
-            let found = classifiers.1;
+        if found != width + 1 {
             let expected = width + 1;
             return Err(damaged(format!(
                 "its classifiers have {found} numbers, expected {expected}"
             )));
+        }
+        let is_complete = |word: &LearnedWord| match word.borders {
+            Some(_) if !classifiers.is_empty() => {
+                word.region_borders.is_some() && word.chance.is_some_and(|chance| chance.rises())
+            }
+            _ => word.region_borders.is_none() && word.chance.is_none(),
+        };
+        if let Some(word) = header.words.iter().find(|word| !is_complete(word)) {
+            let text = &word.text;
+            return Err(damaged(format!(
+                "it lacks borders or a chance of `{text}`, or has too many"
+            )));
+        }
+        let mut rows = classifiers.chunks_exact(width + 1);
+        if !rows.all(|row| squared_length(row).is_finite()) {
+            return Err(damaged(
+                "a classifier has numbers that are too large".to_owned(),
+            ));
         }
         if !header.words.is_sorted_by(|a, b| a.text < b.text) {
             return Err(damaged("its words are not in order".to_owned()));
@@ -192,7 +219,7 @@ impl LearnedWords {
         Ok(Self {
             header,
             vectors,
-            classifiers: classifiers.0,
+            classifiers,
             width,
         })
     }
@@ -280,19 +307,16 @@ impl LearnedWords {
         if self.classifiers.is_empty() {
             return Ok(None);
         }
-        let mut found = (Vec::new(), Vec::new(), Vec::new());
-        let rows = self.classifiers.chunks_exact(self.width + 1);
-        let rows: Vec<&[f32]> = rows.collect();
+        let (mut rows, mut lengths, mut constants) = (Vec::new(), Vec::new(), Vec::new());
+        let width = self.width;
         for at in texts.iter().filter_map(|text| self.position(text)) {
-            let (constant, weights) = rows[at].split_last().unwrap_or((&0.0, &[]));
-            let squares = weights.iter().map(|weight| weight * weight);
-            found.0.extend_from_slice(weights);
-            found.1.push(squares.sum::<f32>().sqrt());
-            found.2.push(*constant);
+            let row = &self.classifiers[at * (width + 1)..][..width + 1];
+            rows.extend_from_slice(&row[..width]);
+            lengths.push(squared_length(&row[..width]).sqrt());
+            constants.push(row[width]);
         }
-        let (weights, lengths, constants) = found;
         let count = lengths.len();
-        let weights = Tensor::from_vec(weights, (count, 1, self.width), &Device::Cpu)?;
+        let weights = Tensor::from_vec(rows, (count, 1, width), &Device::Cpu)?;
         Ok(Some(WordClassifiers {
             weights: Words::normalized(&weights, vec![1; count])?,
             lengths,
@@ -313,6 +337,10 @@ impl LearnedWords {
             .flat_map(|&at| &self.vectors[at * width..(at + 1) * width]);
         rows.copied().collect()
     }
+}
+
+fn squared_length(numbers: &[f32]) -> f32 {
+    numbers.iter().map(|number| number * number).sum()
 }
 
 /// A matcher whose similarity of a caption of one word is the highest cosine of a region with the word.
@@ -336,7 +364,8 @@ pub fn mean_of_regions() -> Result<Matcher> {
     Ok(Matcher::new(MatcherConfig {
         rule: WeightRule::Scan,
         sides: Sides::Words,
-        // Nearly zero: the weights of all regions are the same, up to one part in a million.
+        // Scan scales the relevance of a single word to -1 or 1 in every region. At nearly zero all regions
+        // have the same weight then, up to two parts in a million.
         inverse_temperature: Some(1e-6),
     })?)
 }
@@ -356,11 +385,12 @@ mod tests {
     };
 
     fn words() -> LearnedWords {
-        let word = |text: &str, borders| LearnedWord {
+        let chance = Logistic::fit(&[0.5, 0.6], &[0.1, 0.2]).unwrap();
+        let word = |text: &str, borders: Option<WordBorders>| LearnedWord {
             text: text.to_owned(),
             borders,
-            region_borders: None,
-            chance: None,
+            region_borders: borders,
+            chance: borders.map(|_| chance),
             distributions: None,
             images: 12,
         };
@@ -427,9 +457,22 @@ mod tests {
         let path = folder.path().join(WORDS);
         let mut earlier = words();
         earlier.classifiers.clear();
+        let error = |words: &LearnedWords| {
+            words.write(&path).unwrap();
+            LearnedWords::read(&path, "5f2c").unwrap_err().to_string()
+        };
+        assert!(error(&earlier).contains("of `dog`, or has too many"));
+        earlier.header.words[0].region_borders = None;
+        earlier.header.words[0].chance = None;
         earlier.write(&path).unwrap();
         let read = LearnedWords::read(&path, "5f2c").unwrap();
         assert!(read.classifiers(&["dog"]).unwrap().is_none());
+        let mut incomplete = words();
+        incomplete.header.words[0].region_borders = None;
+        assert!(error(&incomplete).contains("it lacks borders or a chance of `dog`"));
+        let mut large = words();
+        large.classifiers[0] = 1e30;
+        assert!(error(&large).contains("too large"));
     }
 
     #[test]
@@ -446,6 +489,11 @@ mod tests {
         swapped.write(&path).unwrap();
         let error = LearnedWords::read(&path, "5f2c").unwrap_err().to_string();
         assert!(error.contains("the borders of `dog`"), "{error}");
+        let mut infinite = words();
+        infinite.classifiers[1] = f32::INFINITY;
+        infinite.write(&path).unwrap();
+        let error = LearnedWords::read(&path, "5f2c").unwrap_err().to_string();
+        assert!(error.contains("`classifiers` has inf"), "{error}");
         uard_files::write(&path, &bytes).unwrap();
         let error = LearnedWords::read(&path, "0000").unwrap_err().to_string();
         assert!(error.contains("uard words"), "{error}");

@@ -42,16 +42,16 @@ pub struct Answer {
     pub results: Vec<PhotoResult>,
 }
 
-/// A place in the order of results: that of a photo. As text, `missing-doubtful-similarity-id` with the
-/// bits of the similarity in hexadecimal.
+/// A place in the order of results: that of a photo. As text, `missing-doubtful-score-id` with the bits
+/// of the score in hexadecimal.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cursor {
     /// How many of the wanted words and phrases the photo surely lacks.
     pub missing: usize,
     /// How many of the excluded ones it may show.
     pub doubtful: usize,
-    /// Its similarity.
-    pub similarity: f32,
+    /// Its [`score`](PhotoResult::score).
+    pub score: f32,
     /// Its number.
     pub id: PhotoId,
 }
@@ -94,15 +94,17 @@ pub struct PhotoResult {
     pub width: u32,
     /// Height of the upright photo, in pixels.
     pub height: u32,
-    /// The similarity of photo and sentence, or of two photos; plus 0.05 times the mean, over the wanted words
-    /// that are judged, of the logarithm of the chance that the photo shows the word.
+    /// The similarity of photo and sentence, or of two photos.
     pub similarity: f32,
+    /// What photos are ordered by among those that lack as much. Without a photo to look like: the
+    /// similarity plus 0.05 times the mean of the logarithms of the chances that it shows the wanted words.
+    pub score: f32,
     /// How much of the query it shows.
     pub group: Group,
     /// The words and phrases that it surely does not show.
     pub missing: Vec<String>,
     /// How many of the excluded words and phrases it may show. Results are in the order of `missing`, of
-    /// this number, and of the similarity.
+    /// this number, and of the score.
     pub doubtful: usize,
     /// Every word of the query, in order.
     pub words: Vec<WordResult>,
@@ -135,10 +137,10 @@ pub struct WordResult {
     /// Whether that is beyond doubt; false for a word that does not count or is unknown.
     pub sure: bool,
     /// Its relevance in the photo: the highest cosine of a region, plus what the word's classifier says of the
-    /// photo as a whole (0 for an average photo of the training); none for a word that does not count or
-    /// is unknown.
+    /// photo as a whole (0 for an average photo of the training; the sum has no bounds). Of a word of a quoted
+    /// phrase, the highest cosine alone. None for a word that does not count or is unknown.
     pub relevance: Option<f32>,
-    /// The relevance above which a photo shows the word alone.
+    /// The border of this relevance, above which a photo shows the word alone.
     pub border: Option<f64>,
     /// The region of the highest cosine, or the one that shows the word together with those beside it.
     pub region: Option<usize>,
@@ -149,18 +151,18 @@ pub struct WordResult {
 
 impl Cursor {
     /// The order of results: of what is asked for, the fewest missing first; then the fewest doubtful
-    /// exclusions, the highest similarity, and the lowest number.
+    /// exclusions, the highest score, and the lowest number.
     pub(crate) fn order(&self, other: &Self) -> Ordering {
         let order = self.missing.cmp(&other.missing);
         let order = order.then(self.doubtful.cmp(&other.doubtful));
-        let order = order.then(other.similarity.total_cmp(&self.similarity));
+        let order = order.then(other.score.total_cmp(&self.score));
         order.then(self.id.cmp(&other.id))
     }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bits = self.similarity.to_bits();
+        let bits = self.score.to_bits();
         write!(
             formatter,
             "{}-{}-{bits:08x}-{}",
@@ -179,7 +181,7 @@ impl FromStr for Cursor {
             let cursor = Self {
                 missing: next()?.parse().ok()?,
                 doubtful: next()?.parse().ok()?,
-                similarity: f32::from_bits(u32::from_str_radix(next()?, 16).ok()?),
+                score: f32::from_bits(u32::from_str_radix(next()?, 16).ok()?),
                 id: PhotoId(next()?.parse().ok()?),
             };
             next().is_none().then_some(cursor)
@@ -213,7 +215,7 @@ mod tests {
             path: std::ffi::OsString::from_vec(b"/p/\xff.jpg".to_vec()).into(),
             width: 640,
             height: 480,
-            similarity: 0.5,
+            score: 0.5,
             group: Group::Part,
             missing: Vec::new(),
             doubtful: 0,
@@ -227,7 +229,7 @@ mod tests {
         let cursor = Cursor {
             missing: 2,
             doubtful: 0,
-            similarity: -0.1,
+            score: -0.1,
             id: PhotoId(17),
         };
         let text = cursor.to_string();

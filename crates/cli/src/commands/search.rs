@@ -137,7 +137,7 @@ fn text(answer: &Answer, others: &str, index: &Index) -> anyhow::Result<String> 
     Ok(lines.join("\n"))
 }
 
-/// Lines of a result: similarity and photo, and the evidence of each word that is looked for.
+/// Lines of a result: score and photo, and the evidence of each word that is looked for.
 fn result_lines(result: &PhotoResult) -> Vec<String> {
     let words = result
         .words
@@ -153,7 +153,7 @@ fn result_lines(result: &PhotoResult) -> Vec<String> {
     });
     let words: Vec<String> = words.collect();
     let photo = link(&result.path);
-    let mut lines = vec![format!("  {:6.3}  {photo}", result.similarity)];
+    let mut lines = vec![format!("  {:6.3}  {photo}", result.score)];
     if !words.is_empty() {
         lines.push(format!("          {}", words.join("  ")));
     }

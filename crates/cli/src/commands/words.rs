@@ -11,8 +11,8 @@ use crate::terminal::{advance, bar, note};
 /// Arguments of `uard words`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "`uard train` does this at its end. For each word of the captions: its mean vector, whether \
-    photos can show it, and the relevance above which they do.\n\n\
+    after_help = "`uard train` does this at its end. For each word of the captions: its mean vector, a \
+    classifier of whole photos, whether photos can show it, and the relevance above which they do.\n\n\
     Example:\n  \
     uard words --checkpoint runs/mine --data DIR"
 )]

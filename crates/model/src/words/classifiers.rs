@@ -2,8 +2,10 @@
 
 use nalgebra::DMatrix;
 
-/// The penalty on the weights, as a share of the number of images and for numbers of variance 1. On Flickr8k
-/// shares from a twentieth to a half are about as good, on scenes from a hundredth to a third.
+/// The penalty on the weights, as a share of the number of images and for numbers of variance 1.
+///
+/// # Source
+/// docs/decisions/0037-a-word-is-judged-alone.md
 const PENALTY: f64 = 1.0 / 6.0;
 
 /// Ridge regressions on the same photos, one for each word.
@@ -12,13 +14,14 @@ pub(super) struct Classifiers {
     weights: DMatrix<f64>,
     /// The mean of all photos [D], for which a classifier gives 0.
     mean: Vec<f64>,
-    /// What the classifier of each word [images, V] gives for each image, learned from all other images.
+    /// What the classifier of each word [images, V] gives for each image, with weights that were learned from
+    /// all other images, and the constant of all.
     held_out: DMatrix<f64>,
 }
 
 impl Classifiers {
-    /// Learns from `photos` [images, D] which images have which words: `has_word` [images, V] of 0 and 1. None if
-    /// a number is not finite.
+    /// Learns from `photos` [images, D] which images have which words: `has_word` [images, V] of 0 and 1. None if a
+    /// number is not finite.
     ///
     /// # Source
     /// Hastie, Tibshirani, Friedman, "The Elements of Statistical Learning", 3.4.1 and, for the leave-one-out
@@ -47,7 +50,7 @@ impl Classifiers {
         let mut held_out = &photos * &weights;
         let projected = &photos * inverse;
         for image in 0..images {
-            let leverage = projected.row(image).dot(&photos.row(image)) + 1.0 / images as f64;
+            let leverage = projected.row(image).dot(&photos.row(image));
             for (given, label) in held_out
                 .row_mut(image)
                 .iter_mut()
@@ -63,15 +66,14 @@ impl Classifiers {
         })
     }
 
-    /// What the classifier of a word gives for each image, learned from all other images.
+    /// What the classifier of a word gives for each image, with weights learned from all other images.
     pub(super) fn held_out(&self, word: usize) -> Vec<f32> {
         let given = self.held_out.column(word);
         given.iter().map(|&given| given as f32).collect()
     }
 
-    /// The weights of a word and the constant that is added to their product with a photo, all times `scale`:
-    /// D + 1 numbers.
-    pub(super) fn scaled(&self, word: usize, scale: f64) -> Vec<f32> {
+    /// The D weights of a word and the constant that is added to their product with a photo, all times `scale`.
+    pub(super) fn weights(&self, word: usize, scale: f64) -> Vec<f32> {
         let weights = self.weights.column(word);
         let of_mean = weights.iter().zip(&self.mean);
         let of_mean: f64 = of_mean.map(|(weight, mean)| weight * mean).sum();
@@ -96,26 +98,18 @@ mod tests {
     }
 
     #[test]
-    fn held_out_values_are_those_of_a_fit_without_the_image() {
+    fn held_out_values_are_those_of_weights_that_were_learned_without_the_image() {
         let (photos, has_word, all) = fitted(12);
-        let held_out = all.held_out(0);
-        for (image, &held_out) in held_out.iter().enumerate() {
-            // The same penalty on the other images alone: plain normal equations with a constant column.
-            let centred = |column: usize| {
-                photos
-                    .column(column)
-                    .add_scalar(-photos.column(column).mean())
-            };
-            let variance = (centred(0).norm_squared() + centred(1).norm_squared()) / 24.0;
-            let others = photos.clone().remove_row(image).insert_column(2, 1.0);
-            let labels = has_word.clone().remove_row(image);
-            let mut gram = others.transpose() * &others;
-            for at in 0..2 {
-                gram[(at, at)] += PENALTY * 12.0 * variance;
-            }
-            let solved = gram.try_inverse().unwrap() * others.transpose() * labels;
-            let left_out = photos.row(image).insert_column(2, 1.0) * solved;
-            let expected = left_out[0] - has_word.mean();
+        let mean = photos.row_mean();
+        let centred = DMatrix::from_fn(12, 2, |row, column| photos[(row, column)] - mean[column]);
+        let labels = has_word.add_scalar(-has_word.mean());
+        let penalty = PENALTY * 12.0 * centred.norm_squared() / 24.0;
+        for (image, &held_out) in all.held_out(0).iter().enumerate() {
+            let others = centred.clone().remove_row(image);
+            let gram = others.transpose() * &others + DMatrix::identity(2, 2) * penalty;
+            let of_others = labels.clone().remove_row(image);
+            let weights = gram.try_inverse().unwrap() * others.transpose() * of_others;
+            let expected = (centred.row(image) * weights)[0];
             assert!((f64::from(held_out) - expected).abs() < 1e-6, "{image}");
         }
     }
@@ -123,7 +117,7 @@ mod tests {
     #[test]
     fn weights_and_constant_separate_photos_with_the_word() {
         let (photos, has_word, all) = fitted(30);
-        let row = all.scaled(0, 2.0);
+        let row = all.weights(0, 2.0);
         assert_eq!(row.len(), 3);
         let given = |image: usize| {
             let numbers = photos.row(image);
@@ -146,7 +140,7 @@ mod tests {
     fn equal_photos_say_nothing_and_numbers_that_are_not_finite_are_refused() {
         let has_word = DMatrix::from_fn(4, 1, |image, _| f64::from(u8::from(image < 2)));
         let equal = Classifiers::fit(DMatrix::from_element(4, 2, 0.5), has_word.clone()).unwrap();
-        assert!(equal.scaled(0, 1.0).iter().all(|&number| number == 0.0));
+        assert!(equal.weights(0, 1.0).iter().all(|&number| number == 0.0));
         assert!(Classifiers::fit(DMatrix::from_element(4, 2, f64::NAN), has_word).is_none());
     }
 }

@@ -12,7 +12,7 @@ use uard_relevance::{Logistic, Normal};
 
 use super::classifiers::Classifiers;
 use super::{Header, LearnedWord, LearnedWords, WordBorders, WordDistributions, highest_relevance};
-use crate::{CAPTIONS_AT_ONCE, Checkpoint, IMAGES_AT_ONCE, ImageFeatures, Model, Result};
+use crate::{CAPTIONS_AT_ONCE, Checkpoint, Error, IMAGES_AT_ONCE, ImageFeatures, Model, Result};
 
 /// The least number of images that show a word, and that do not, for its border.
 const LEAST_IMAGES: usize = 10;
@@ -82,7 +82,7 @@ impl LearnedWords {
         }
         if !labels.is_empty() {
             let compared = words.compare(model, split, &images, on_progress)?;
-            words.judge(compared, &labels);
+            words.learn_borders(compared, &labels)?;
         }
         Ok(words)
     }
@@ -113,7 +113,7 @@ impl LearnedWords {
     }
 
     /// Learns classifiers and borders from compared images; `labels` says for each word which of them have it.
-    fn judge(&mut self, compared: ComparedImages, labels: &[Vec<bool>]) {
+    fn learn_borders(&mut self, compared: ComparedImages, labels: &[Vec<bool>]) -> Result<()> {
         let ComparedImages { cosines, means } = compared;
         let images = means.len() / self.width;
         let numbers = labels.iter().flatten().map(|&has| f64::from(u8::from(has)));
@@ -121,10 +121,7 @@ impl LearnedWords {
             DMatrix::from_row_iterator(images, self.width, means),
             DMatrix::from_iterator(images, labels.len(), numbers),
         );
-        // None if a vector is not finite: then no word can be judged.
-        let Some(classifiers) = classifiers else {
-            return;
-        };
+        let classifiers = classifiers.ok_or(Error::NotFinite)?;
         for (at, (word, labels)) in self.header.words.iter_mut().zip(labels).enumerate() {
             let cosines = cosines.chunks_exact(cosines.len() / images);
             let relevance = WordRelevance {
@@ -132,16 +129,17 @@ impl LearnedWords {
                 classified: classifiers.held_out(at),
                 labels,
             };
-            let judged = relevance.judge();
-            let weight = judged.as_ref().map_or(0.0, |judged| judged.weight);
-            self.classifiers.extend(classifiers.scaled(at, weight));
-            if let Some(judged) = judged {
-                word.borders = Some(judged.borders);
-                word.region_borders = Some(judged.region_borders);
-                word.chance = Some(judged.chance);
-                word.distributions = judged.distributions;
+            let fitted = relevance.fit();
+            let weight = fitted.as_ref().map_or(0.0, |fitted| fitted.weight);
+            self.classifiers.extend(classifiers.weights(at, weight));
+            if let Some(fitted) = fitted {
+                word.borders = Some(fitted.borders);
+                word.region_borders = Some(fitted.region_borders);
+                word.chance = Some(fitted.chance);
+                word.distributions = fitted.distributions;
             }
         }
+        Ok(())
     }
 }
 
@@ -157,14 +155,14 @@ struct ComparedImages {
 struct WordRelevance<'a> {
     /// The highest cosine of a region.
     cosines: Vec<f32>,
-    /// What a classifier gives that was learned from the other images.
+    /// What the word's classifier gives, with weights that were learned from the other images.
     classified: Vec<f32>,
     /// Whether captions of the image have the word.
     labels: &'a [bool],
 }
 
 /// What is learned about a word.
-struct JudgedWord {
+struct FittedWord {
     /// What the classifier is multiplied with.
     weight: f64,
     chance: Logistic,
@@ -175,7 +173,7 @@ struct JudgedWord {
 
 impl WordRelevance<'_> {
     /// None if there are too few images with or without the word, or if no cosine of a region tells them apart.
-    fn judge(&self) -> Option<JudgedWord> {
+    fn fit(&self) -> Option<FittedWord> {
         let by_region = WordSamples::new(&self.cosines, self.labels);
         let region = by_region.chance()?;
         if region.explained() < LEAST_EXPLAINED {
@@ -188,9 +186,13 @@ impl WordRelevance<'_> {
         });
         let both = self.cosines.iter().zip(&self.classified);
         let relevance = both.map(|(cosine, classified)| cosine + weight as f32 * classified);
-        let samples = WordSamples::new(&relevance.collect::<Vec<f32>>(), self.labels);
-        let chance = samples.chance()?;
-        Some(JudgedWord {
+        let by_both = WordSamples::new(&relevance.collect::<Vec<f32>>(), self.labels);
+        let helps = |both: &Logistic| both.explained() > region.explained();
+        let (samples, chance, weight) = match by_both.chance().filter(helps) {
+            Some(chance) => (&by_both, chance, weight),
+            None => (&by_region, region, 0.0),
+        };
+        Some(FittedWord {
             weight,
             chance,
             borders: samples.borders(&chance),
@@ -350,14 +352,14 @@ mod tests {
     }
 
     /// What is learned from images with and without a word, if no classifier says anything.
-    fn judged(shown: &[f32], not_shown: &[f32]) -> Option<JudgedWord> {
+    fn judged(shown: &[f32], not_shown: &[f32]) -> Option<FittedWord> {
         let labels = [vec![true; shown.len()], vec![false; not_shown.len()]].concat();
         let relevance = WordRelevance {
             cosines: [shown, not_shown].concat(),
             classified: vec![0.0; labels.len()],
             labels: &labels,
         };
-        relevance.judge()
+        relevance.fit()
     }
 
     fn between(shown: &[f32], not_shown: &[f32]) -> Option<WordBorders> {
@@ -418,7 +420,7 @@ mod tests {
             cosines: cosines.clone(),
             labels: &labels,
         };
-        let both = relevance.judge().unwrap();
+        let both = relevance.fit().unwrap();
         assert!((both.weight - 0.1).abs() < 1e-6, "{}", both.weight);
         assert!(both.chance.explained() > alone.chance.explained() + 0.05);
         // One that is wrong counts nothing.
@@ -427,7 +429,7 @@ mod tests {
             cosines,
             labels: &labels,
         };
-        assert_eq!(wrong.judge().unwrap().borders, alone.borders);
+        assert_eq!(wrong.fit().unwrap().borders, alone.borders);
     }
 
     #[test]

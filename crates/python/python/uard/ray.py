@@ -474,7 +474,7 @@ def _append_best(best, indices, similarities, tiles, k):
 
 
 def _order(result):
-    return len(result["missing"]), result["doubtful"], -result["similarity"]
+    return len(result["missing"]), result["doubtful"], -result["score"]
 
 
 def _merged(answers, top):

@@ -28,7 +28,7 @@ const BELOW_ALL: f64 = -2.0;
 /// MB.
 const PHOTOS_IN_A_BLOCK: usize = 32;
 
-/// What a factor e in the chance of every wanted word counts in the order of photos, beside the similarity.
+/// The weight of the mean log-chance of the wanted words in the order of photos.
 ///
 /// # Source
 /// docs/decisions/0037-a-word-is-judged-alone.md
@@ -55,6 +55,8 @@ pub(super) struct Comparison {
     search: Search,
     /// One caption.
     words: SearchWords,
+    /// The weight of the mean log-chance of the wanted words in the score.
+    chance_weight: f32,
 }
 
 /// A query with the photos that meet its filters.
@@ -102,9 +104,9 @@ pub(super) struct JudgedPhoto<'a> {
     /// How many of the excluded terms it may show.
     pub(super) doubtful: usize,
     /// The similarity with the sentence, or with another photo.
-    pub(super) compared: f32,
-    /// The same and, with their weight, the logarithms of the chances of the wanted words: photos are in its order.
     pub(super) similarity: f32,
+    /// The similarity plus the weighted mean log-chance of the wanted words.
+    pub(super) score: f32,
 }
 
 /// A photo as an answer names it.
@@ -114,6 +116,15 @@ pub(super) struct ShownPhoto {
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) boxes: Vec<[f32; 4]>,
+}
+
+/// For each photo and judged word, photo by photo: what the photo is judged by.
+#[derive(Default)]
+struct Compared {
+    /// The highest cosine of a region.
+    cosines: Vec<f32>,
+    /// The same, and what the word's classifier adds.
+    relevance: Vec<f32>,
 }
 
 /// The region that shows several words best, and whether it does.
@@ -179,7 +190,11 @@ impl Judge {
         let words = self.model.texts(&[sentence])?;
         let search = self.sentences.clone();
         let words = search.collect_words(&words)?;
-        Ok(Some(Comparison { search, words }))
+        Ok(Some(Comparison {
+            search,
+            words,
+            chance_weight: CHANCE_WEIGHT,
+        }))
     }
 
     /// The comparison with a photo, whose regions are read as words.
@@ -188,7 +203,12 @@ impl Judge {
         let words = words.map_err(uard_attention::Error::from)?;
         let search = self.words.clone();
         let words = search.collect_words(&words)?;
-        Ok(Comparison { search, words })
+        Ok(Comparison {
+            search,
+            words,
+            // Photos that look alike differ little in similarity; the weight is one for sentences.
+            chance_weight: 0.0,
+        })
     }
 
     /// What each of some queries finds. Regions that several of them select are read once.
@@ -250,7 +270,7 @@ impl Judge {
         words: &QueryWords,
     ) -> Result<Vec<JudgedPhoto<'a>>> {
         let positions = &segment.positions[places.clone()];
-        let (cosines, classified) = self.compare(segment, positions, words)?;
+        let Compared { cosines, relevance } = self.compare(segment, positions, words)?;
         let count = words
             .vectors
             .as_ref()
@@ -258,19 +278,17 @@ impl Judge {
         let photos = segment.photos[places].iter().zip(positions).enumerate();
         let photos = photos.map(|(at, (&id, &position))| {
             let own = at * count..(at + 1) * count;
-            let cosines = cosines[own.clone()].to_vec();
-            let relevance = cosines.iter().zip(&classified[own]);
             let mut photo = JudgedPhoto {
                 id,
                 segment,
                 position,
-                relevance: relevance.map(|(cosine, added)| cosine + added).collect(),
-                cosines,
+                relevance: relevance[own.clone()].to_vec(),
+                cosines: cosines[own].to_vec(),
                 verdicts: Vec::with_capacity(words.terms.len()),
                 missing: 0,
                 doubtful: 0,
-                compared: 0.0,
                 similarity: 0.0,
+                score: 0.0,
             };
             for term in &words.terms {
                 let verdict = self.verdict(&photo, words, term)?;
@@ -282,34 +300,31 @@ impl Judge {
         photos.collect()
     }
 
-    /// For each photo and judged word the highest cosine of a region, and what the word's classifier adds.
+    /// Compares photos with the judged words of a query.
     fn compare(
         &self,
         segment: &SelectedSegment,
         positions: &[usize],
         words: &QueryWords,
-    ) -> Result<(Vec<f32>, Vec<f32>)> {
+    ) -> Result<Compared> {
         let Some(vectors) = &words.vectors else {
-            return Ok((Vec::new(), Vec::new()));
+            return Ok(Compared::default());
         };
         let regions = &segment.regions;
         let cosines = self
             .words
             .captions_for_images(regions, &vectors.alone, positions)?;
-        let Some(classifiers) = &vectors.classifiers else {
-            let none = vec![0.0; cosines.len()];
-            return Ok((cosines, none));
-        };
-        let search = &self.classifiers;
-        let mut classified =
-            search.captions_for_images(regions, &classifiers.weights, positions)?;
-        for photo in classified.chunks_exact_mut(classifiers.lengths.len().max(1)) {
-            let line = classifiers.lengths.iter().zip(&classifiers.constants);
-            for (added, (length, constant)) in photo.iter_mut().zip(line) {
-                *added = *added * length + constant;
+        let mut relevance = cosines.clone();
+        if let Some(classifiers) = &vectors.classifiers {
+            let search = &self.classifiers;
+            let given = search.captions_for_images(regions, &classifiers.weights, positions)?;
+            let words = classifiers.lengths.iter().zip(&classifiers.constants);
+            let added = given.iter().zip(words.cycle());
+            for (relevance, (cosine, (length, constant))) in relevance.iter_mut().zip(added) {
+                *relevance += cosine * length + constant;
             }
         }
-        Ok((cosines, classified))
+        Ok(Compared { cosines, relevance })
     }
 
     /// Whether a photo shows a term. One that was not learned has no words, and is missing.
@@ -362,14 +377,21 @@ impl Judge {
                 .judged
                 .map(|judged| region_of_word(&evidence, words, judged));
             let verdict = word.term.map(|term| photo.verdicts[term]);
+            // Of a phrase, single regions decide.
+            let in_phrase = words.is_in_phrase(word);
+            let relevance = if in_phrase {
+                &photo.cosines
+            } else {
+                &photo.relevance
+            };
             WordResult {
                 word: word.text.clone(),
                 counts: word.term.is_some(),
                 excluded: word.term.is_some_and(|at| !words.terms[at].is_wanted()),
                 shown: verdict.is_some_and(Verdict::is_shown),
                 sure: word.judged.is_some() && verdict.is_some_and(Verdict::is_sure),
-                relevance: word.judged.map(|judged| photo.relevance[judged.index]),
-                border: word.judged.map(|judged| judged.borders.shown),
+                relevance: word.judged.map(|judged| relevance[judged.index]),
+                border: word.judged.map(|judged| judged.borders(in_phrase).shown),
                 region,
                 region_box: region.and_then(|region| shown.boxes.get(region)).copied(),
             }
@@ -382,6 +404,7 @@ impl Judge {
             width: shown.width,
             height: shown.height,
             similarity: photo.similarity,
+            score: photo.score,
             group: match missing.is_empty() && words.want_anything() {
                 true => Group::Everything,
                 false => Group::Part,
@@ -416,7 +439,7 @@ impl SharedRegion {
     }
 }
 
-/// The region of highest relevance; for a word of a phrase the region that shows all of it, if there is
+/// The region of the highest cosine; for a word of a phrase the region that shows all of it, if there is
 /// one.
 fn region_of_word(evidence: &[WordEvidence], words: &QueryWords, word: JudgedWord) -> usize {
     for together in words.terms.iter().map(|term| &term.words) {
@@ -432,7 +455,7 @@ fn region_of_word(evidence: &[WordEvidence], words: &QueryWords, word: JudgedWor
 }
 
 impl Comparison {
-    /// Computes the similarity of each photo; they are in the order of their segments.
+    /// Computes similarity and score of each photo; they are in the order of their segments.
     pub(super) fn add_to(&self, photos: &mut [JudgedPhoto<'_>], words: &QueryWords) -> Result<()> {
         for photos in photos.chunk_by_mut(|a, b| std::ptr::eq(a.segment, b.segment)) {
             let regions = &photos[0].segment.regions;
@@ -440,10 +463,10 @@ impl Comparison {
             let found = self
                 .search
                 .captions_for_images(regions, &self.words, &images)?;
-            for (photo, compared) in photos.iter_mut().zip(found) {
-                photo.compared = compared;
-                photo.similarity =
-                    compared + CHANCE_WEIGHT * words.mean_log_chance(&photo.relevance);
+            for (photo, similarity) in photos.iter_mut().zip(found) {
+                let chance = words.mean_log_chance(&photo.relevance);
+                photo.similarity = similarity;
+                photo.score = similarity + self.chance_weight * chance;
             }
         }
         Ok(())
@@ -484,7 +507,7 @@ impl JudgedPhoto<'_> {
         Cursor {
             missing: self.missing,
             doubtful: self.doubtful,
-            similarity: self.similarity,
+            score: self.score,
             id: self.id,
         }
     }

@@ -106,7 +106,7 @@ impl Searcher {
 
     /// The best photos for a query: first those that may show every word that counts, then those that
     /// surely lack one, then two, and so on. Among equals come those first that surely show nothing of
-    /// what is excluded, then the higher [`similarity`](PhotoResult::similarity), then the lower number. A photo that shows
+    /// what is excluded, then the higher [`score`](PhotoResult::score), then the lower number. A photo that shows
     /// none of the words is not listed.
     ///
     /// # Errors

@@ -111,7 +111,7 @@ pub struct OrderQuality {
     pub captions: usize,
     /// In the order of the search.
     pub search: [f64; 3],
-    /// By similarity alone, in which the chances of the words count too.
+    /// By similarity alone.
     pub similarity: [f64; 3],
 }
 
@@ -228,7 +228,7 @@ impl Searcher {
         let (_, photos) = self.judged(truth.selection, query)?;
         Ok(QueryFigures {
             verdicts: photos.iter().map(JudgedPhoto::first_verdict).collect(),
-            similarities: photos.iter().map(|photo| photo.compared).collect(),
+            similarities: photos.iter().map(|photo| photo.similarity).collect(),
             truth: (0..photos.len()).map(shows).collect(),
         })
     }

@@ -186,6 +186,14 @@ impl JudgedWord {
         }
     }
 
+    /// The borders of relevance, or those of a single region's cosine.
+    pub(super) fn borders(&self, of_region: bool) -> &WordBorders {
+        match of_region {
+            true => &self.region_borders,
+            false => &self.borders,
+        }
+    }
+
     /// Where the relevance of a photo lies between the borders: 0 where the word is surely missing, 1 where it is
     /// shown by guess.
     pub(super) fn position(&self, relevance: f32) -> f64 {
@@ -243,17 +251,27 @@ impl QueryWords {
         self.terms.iter().any(JudgedTerm::is_wanted)
     }
 
-    /// The mean, over the wanted words that photos are judged by, of the logarithm of the chance that a photo of
-    /// this relevance shows the word; 0 without such words.
+    /// The mean, over the wanted words that stand alone, of the logarithm of the chance that a photo of this
+    /// relevance shows the word; 0 without such words. A phrase is shown by a region, of which the chance of
+    /// its words in the whole photo says nothing.
     pub(super) fn mean_log_chance(&self, relevance: &[f32]) -> f32 {
         let terms = self.terms.iter().filter(|term| term.is_wanted());
-        let words = terms.flat_map(|term| &term.words);
-        let chances = words.filter_map(|word| {
-            let relevance = f64::from(relevance[word.index]);
+        let chances = terms.filter_map(|term| {
+            let &[word] = &term.words[..] else {
+                return None;
+            };
+            // How surely a word is missing does not matter.
+            let relevance = f64::from(relevance[word.index]).max(word.borders.missing);
             Some(word.chance?.log_chance(relevance))
         });
         let chances: Vec<f64> = chances.collect();
         (chances.iter().sum::<f64>() / chances.len().max(1) as f64) as f32
+    }
+
+    /// Whether a word is one of several of a quoted phrase.
+    pub(super) fn is_in_phrase(&self, word: &QueryWord) -> bool {
+        word.term
+            .is_some_and(|term| self.terms[term].words.len() > 1)
     }
 
     /// Every word, with the number of photos that show its term.
@@ -265,8 +283,13 @@ impl QueryWords {
             role: word.role,
             learned: word.learned.is_some(),
             photos: word.term.map_or(0, |term| shown[term]),
-            borders: word.judged.map(|judged| judged.borders),
-            distributions: word.learned.as_ref().and_then(|word| word.distributions),
+            borders: word
+                .judged
+                .map(|judged| *judged.borders(self.is_in_phrase(word))),
+            distributions: match (&word.learned, self.is_in_phrase(word)) {
+                (Some(learned), false) => learned.distributions,
+                _ => None,
+            },
         });
         words.collect()
     }
@@ -320,6 +343,8 @@ mod tests {
                 chance,
             }],
         };
+        let mut phrase = term(Role::Wanted, 4, Some(chance));
+        phrase.words.push(phrase.words[0]);
         let words = QueryWords {
             words: Vec::new(),
             terms: vec![
@@ -327,12 +352,17 @@ mod tests {
                 term(Role::Required, 1, Some(chance)),
                 term(Role::Excluded, 2, Some(chance)),
                 term(Role::Wanted, 3, None),
+                phrase,
             ],
             vectors: None,
         };
-        let found = f64::from(words.mean_log_chance(&[0.6, 0.2, 0.9, 0.9]));
+        let found = f64::from(words.mean_log_chance(&[0.6, 0.2, 0.9, 0.9, 0.9]));
         let expected = (chance.chance(0.6).ln() + chance.chance(0.2).ln()) / 2.0;
         assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        // Below the border all photos count the same.
+        let far = [0.6, -9.0, 0.9, 0.9, 0.9];
+        let missing = [0.6, 0.1, 0.9, 0.9, 0.9];
+        assert_eq!(words.mean_log_chance(&far), words.mean_log_chance(&missing));
         let nothing = QueryWords {
             terms: Vec::new(),
             ..words
