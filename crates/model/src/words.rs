@@ -155,28 +155,25 @@ impl LearnedWords {
                 mend: "run `uard words` for this model",
             });
         }
-        let tensors =
-            SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let words = Self::from_tensors(header, &bytes).map_err(damaged)?;
+        words.check().map_err(damaged)?;
+        Ok(words)
+    }
+
+    fn from_tensors(header: Header, bytes: &[u8]) -> std::result::Result<Self, String> {
+        let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
         let words = header.words.len();
         let matrix = |name: &str| {
-            let tensor = tensors
-                .tensor(name)
-                .map_err(|error| damaged(error.to_string()))?;
+            let tensor = tensors.tensor(name).map_err(|error| error.to_string())?;
             let (&[count, width], Dtype::F32) = (tensor.shape(), tensor.dtype()) else {
-                return Err(damaged(format!("`{name}` is not a matrix of f32")));
+                return Err(format!("`{name}` is not a matrix of f32"));
             };
             if count != words {
-                return Err(damaged(format!("it has {words} words and {count} {name}")));
+                return Err(format!("it has {words} words and {count} {name}"));
             }
             let (numbers, _) = tensor.data().as_chunks::<4>();
             let numbers = numbers.iter().copied().map(f32::from_le_bytes);
-            let numbers: Vec<f32> = numbers.collect();
-            if let Some(found) = numbers.iter().find(|number| !number.is_finite()) {
-                return Err(damaged(format!(
-                    "`{name}` has {found}, expected finite numbers"
-                )));
-            }
-            Ok((numbers, width))
+            Ok((numbers.collect::<Vec<f32>>(), width))
         };
         let (vectors, width) = matrix(VECTORS)?;
         let (classifiers, found) = match tensors.names().contains(&CLASSIFIERS) {
@@ -185,36 +182,9 @@ impl LearnedWords {
         };
         if found != width + 1 {
             let expected = width + 1;
-            return Err(damaged(format!(
+            return Err(format!(
                 "its classifiers have {found} numbers, expected {expected}"
-            )));
-        }
-        let is_complete = |word: &LearnedWord| match word.borders {
-            Some(_) if !classifiers.is_empty() => {
-                word.region_borders.is_some() && word.chance.is_some_and(|chance| chance.rises())
-            }
-            _ => word.region_borders.is_none() && word.chance.is_none(),
-        };
-        if let Some(word) = header.words.iter().find(|word| !is_complete(word)) {
-            let text = &word.text;
-            return Err(damaged(format!(
-                "it lacks borders or a chance of `{text}`, or has too many"
-            )));
-        }
-        let mut rows = classifiers.chunks_exact(width + 1);
-        if !rows.all(|row| squared_length(row).is_finite()) {
-            return Err(damaged(
-                "a classifier has numbers that are too large".to_owned(),
             ));
-        }
-        if !header.words.is_sorted_by(|a, b| a.text < b.text) {
-            return Err(damaged("its words are not in order".to_owned()));
-        }
-        if let Some(word) = header.words.iter().find(|word| !word.is_ordered()) {
-            return Err(damaged(format!(
-                "the borders of `{}` are not in order",
-                word.text
-            )));
         }
         Ok(Self {
             header,
@@ -222,6 +192,36 @@ impl LearnedWords {
             classifiers,
             width,
         })
+    }
+
+    /// Says what of a file cannot be used.
+    fn check(&self) -> std::result::Result<(), String> {
+        let words = &self.header.words;
+        if !words.is_sorted_by(|a, b| a.text < b.text) {
+            return Err("its words are not in order".to_owned());
+        }
+        if let Some(word) = words.iter().find(|word| !word.is_ordered()) {
+            return Err(format!("the borders of `{}` are not in order", word.text));
+        }
+        let is_complete = |word: &LearnedWord| match word.borders {
+            Some(_) if !self.classifiers.is_empty() => {
+                word.region_borders.is_some() && word.chance.is_some_and(|chance| chance.rises())
+            }
+            _ => word.region_borders.is_none() && word.chance.is_none(),
+        };
+        if let Some(word) = words.iter().find(|word| !is_complete(word)) {
+            let text = &word.text;
+            return Err(format!(
+                "it lacks borders or a chance of `{text}`, or has too many"
+            ));
+        }
+        let mut rows = self.vectors.chunks(self.width.max(1));
+        let mut classifiers = self.classifiers.chunks(self.width + 1);
+        let is_finite = |row: &[f32]| squared_length(row).is_finite();
+        match rows.all(is_finite) && classifiers.all(is_finite) {
+            true => Ok(()),
+            false => Err("it has numbers that are too large or not finite".to_owned()),
+        }
     }
 
     /// Writes the words to a file, which replaces one that is there.
@@ -493,7 +493,7 @@ mod tests {
         infinite.classifiers[1] = f32::INFINITY;
         infinite.write(&path).unwrap();
         let error = LearnedWords::read(&path, "5f2c").unwrap_err().to_string();
-        assert!(error.contains("`classifiers` has inf"), "{error}");
+        assert!(error.contains("not finite"), "{error}");
         uard_files::write(&path, &bytes).unwrap();
         let error = LearnedWords::read(&path, "0000").unwrap_err().to_string();
         assert!(error.contains("uard words"), "{error}");

@@ -215,6 +215,7 @@ mod tests {
             path: std::ffi::OsString::from_vec(b"/p/\xff.jpg".to_vec()).into(),
             width: 640,
             height: 480,
+            similarity: 0.5,
             score: 0.5,
             group: Group::Part,
             missing: Vec::new(),
