@@ -95,7 +95,7 @@ suites.words["by keyboard alone"] = async (page) => {
   await page.keyboard.press("ArrowRight");
   await page.keyboard.press("Enter");
   await page.waitForFunction(() => document.querySelectorAll("#facts dd").length > 1);
-  assert.match(await text(page, "#evidence"), /relevance 0\.\d\d, border 0\.\d\d/);
+  assert.match(await text(page, "#evidence"), /relevance -?\d\.\d\d, border -?\d\.\d\d/);
   await page.waitForFunction(() => document.getElementById("large").naturalWidth > 0);
   await page.keyboard.press("Escape");
   assert.ok(await page.evaluate(() => document.activeElement.classList.contains("photo")));
