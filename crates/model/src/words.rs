@@ -50,7 +50,7 @@ pub struct LearnedWords {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
-    /// [`Checkpoint::identity`] of the model.
+    /// [`Checkpoint::identity`](crate::Checkpoint::identity) of the model.
     model: String,
     /// In the order of their texts.
     words: Vec<LearnedWord>,
@@ -130,7 +130,7 @@ impl LearnedWords {
     ///
     /// # Errors
     /// When the file is missing or damaged, or belongs to another model than `identity`
-    /// ([`Checkpoint::identity`]).
+    /// ([`Checkpoint::identity`](crate::Checkpoint::identity)).
     pub fn read(path: &Path, identity: &str) -> Result<Self> {
         let bytes = uard_files::read(path).map_err(Error::io(path, "read"))?;
         let damaged = |cause: String| Error::Words {
