@@ -3,9 +3,9 @@
 //!
 //! In a sentence, the vector of a word holds its neighbours too: in "a triangle at the left", `at` and
 //! `the` are as relevant to the triangle as `triangle` is. So a word is judged by the mean of its vectors
-//! over all training captions, against a border of its own. What the single regions leave in doubt, the photo
-//! as a whole may tell: to the highest cosine of a region the word's classifier adds what the mean of the
-//! regions says.
+//! over all training captions, against a border of its own. The relevance of a photo is the highest cosine of
+//! a region with this vector plus the output of the word's classifier, which is linear in the mean of the
+//! photo's regions.
 
 mod classifiers;
 mod learning;
@@ -64,8 +64,8 @@ pub struct LearnedWord {
     pub text: String,
     /// None if photos with and without the word cannot be told apart by it, as for `the`.
     pub borders: Option<WordBorders>,
-    /// The same for a single region, of its cosine alone. None in files of earlier versions, which have
-    /// no classifiers: then `borders` are those of the cosine.
+    /// Borders of the cosine of a single region, without the classifier. None without borders, and in files of
+    /// earlier versions, whose `borders` are those of the cosine.
     #[serde(default)]
     pub region_borders: Option<WordBorders>,
     /// The chance that captions of a photo have the word, by its relevance; none without borders, and in files
@@ -194,7 +194,7 @@ impl LearnedWords {
         })
     }
 
-    /// Says what of a file cannot be used.
+    /// Checks the content of a file; the error is the first thing that is wrong with it.
     fn check(&self) -> std::result::Result<(), String> {
         let words = &self.header.words;
         if !words.is_sorted_by(|a, b| a.text < b.text) {

@@ -76,7 +76,7 @@ impl Logistic {
         sigmoid(self.slope * relevance + self.intercept)
     }
 
-    /// The logarithm of [`chance`](Self::chance), also where it is too small for a number.
+    /// The natural logarithm of [`chance`](Self::chance), finite also where the chance underflows to 0.
     pub fn log_chance(&self, relevance: f64) -> f64 {
         let log_odds = self.slope * relevance + self.intercept;
         // log(1 / (1 + e^-x)), without overflow for negative x.

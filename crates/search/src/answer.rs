@@ -96,8 +96,9 @@ pub struct PhotoResult {
     pub height: u32,
     /// The similarity of photo and sentence, or of two photos.
     pub similarity: f32,
-    /// What photos are ordered by among those that lack as much. Without a photo to look like: the
-    /// similarity plus 0.05 times the mean of the logarithms of the chances that it shows the wanted words.
+    /// Orders photos that lack equally many words, the highest first: the similarity plus 0.05 times the mean
+    /// log-chance that the photo shows the wanted words. In a search for photos like another one, the
+    /// similarity alone.
     pub score: f32,
     /// How much of the query it shows.
     pub group: Group,

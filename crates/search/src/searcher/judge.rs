@@ -118,12 +118,12 @@ pub(super) struct ShownPhoto {
     pub(super) boxes: Vec<[f32; 4]>,
 }
 
-/// For each photo and judged word, photo by photo: what the photo is judged by.
+/// Some photos compared with the judged words of a query: row-major [photos, words].
 #[derive(Default)]
 struct Compared {
     /// The highest cosine of a region.
     cosines: Vec<f32>,
-    /// The same, and what the word's classifier adds.
+    /// The same plus the output of the word's classifier.
     relevance: Vec<f32>,
 }
 
