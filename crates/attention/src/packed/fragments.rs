@@ -125,7 +125,7 @@ impl Shape {
 #[derive(Debug, Clone)]
 pub struct Fragments {
     shape: Shape,
-    layout: Layout,
+    layout: Arc<Layout>,
     /// The numbers of each of [`Part::ALL`], empty where the precision does not need them.
     parts: [Section; Part::ALL.len()],
     /// The file that the parts are mapped from, if any.
@@ -149,7 +149,7 @@ impl Fragments {
         }
         Self {
             shape,
-            layout,
+            layout: Arc::new(layout),
             parts,
             origin,
         }
