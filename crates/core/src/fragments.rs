@@ -48,6 +48,20 @@ impl Regions {
     pub fn images(&self) -> usize {
         self.0.counts.len()
     }
+
+    /// The mean of each image's regions, scaled to unit length, as images with one region; zero if the
+    /// regions cancel each other.
+    ///
+    /// # Shapes
+    /// Returns [I, 1, D].
+    ///
+    /// # Errors
+    /// When candle reports an error.
+    pub fn means(&self) -> Result<Self> {
+        // Padding rows are zero, and a sum has the direction of the mean.
+        let sums = self.rows().sum_keepdim(1)?;
+        Self::normalized(&sums, vec![1; self.images()])
+    }
 }
 
 impl Words {
@@ -309,6 +323,21 @@ mod tests {
             regions.validity().unwrap().to_vec2::<f32>().unwrap(),
             [[1.0, 1.0], [1.0, 0.0]]
         );
+    }
+
+    #[test]
+    fn means_leave_padding_out() {
+        let means = Regions::normalized(&raw(), vec![2, 1])
+            .unwrap()
+            .means()
+            .unwrap();
+        assert_eq!(means.counts(), [1, 1]);
+        let rows = means.rows().to_vec3::<f32>().unwrap();
+        let [x, y] = [3.0 / 5.0 + 5.0 / 13.0, 4.0 / 5.0 + 12.0 / 13.0];
+        let length = f32::hypot(x, y);
+        assert!((rows[0][0][0] - x / length).abs() < 1e-6);
+        assert!((rows[0][0][1] - y / length).abs() < 1e-6);
+        assert_eq!(rows[1], [[0.0, 1.0]]);
     }
 
     #[test]

@@ -6,7 +6,6 @@ use candle_core::{DType, Device};
 use nalgebra::DMatrix;
 use uard_attention::search::Search;
 use uard_attention::{Engine, Precision};
-use uard_core::Regions;
 use uard_data::dataset::Split;
 use uard_relevance::{Logistic, Normal};
 
@@ -106,7 +105,9 @@ impl LearnedWords {
         for (at, (block, rows)) in images.chunks(IMAGES_AT_ONCE).zip(rows).enumerate() {
             let regions = model.images(ImageFeatures::read(&split.regions, block)?)?;
             search.similarities_into(search.collect_regions(&regions)?, &all, rows)?;
-            compared.means.extend(unit_means(&regions)?);
+            let means = regions.means()?.rows().to_device(&Device::Cpu)?;
+            let means = means.to_dtype(DType::F64)?.flatten_all()?;
+            compared.means.extend(means.to_vec1::<f64>()?);
             on_progress(at * IMAGES_AT_ONCE + block.len(), images.len());
         }
         Ok(compared)
@@ -257,22 +258,6 @@ impl WordSamples {
 /// The standard deviation; 0 without numbers.
 fn spread(numbers: &[f32]) -> f64 {
     Normal::from_samples(numbers).map_or(0.0, |normal| normal.std)
-}
-
-/// The mean of each image's regions, scaled to unit length.
-fn unit_means(regions: &Regions) -> Result<Vec<f64>> {
-    // Padding rows are zero, and the length does not matter.
-    let sums = regions
-        .rows()
-        .to_device(&Device::Cpu)?
-        .to_dtype(DType::F64)?
-        .sum(1)?;
-    let sums = sums.to_vec2::<f64>()?;
-    Ok(sums
-        .iter()
-        .flat_map(|sum| unit(sum))
-        .map(f64::from)
-        .collect())
 }
 
 /// What captions say of each word.
