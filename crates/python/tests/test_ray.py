@@ -206,6 +206,11 @@ def test_shards_answer_as_one_index_and_say_which_of_them_do_not(scenes, photo_r
     uard.Indexer(photo_run).update(tmp_path / "foreign", sorted((scenes / "data/images").iterdir())[:3])
     with pytest.raises(ValueError, match="foreign: made by another model"):
         uard.ray.Shards([folders[0], tmp_path / "foreign"]).search("a circle")
+    relearned = shutil.copytree(folders[1], tmp_path / "relearned")
+    words = relearned / "model" / "words.safetensors"
+    words.write_bytes(words.read_bytes()[:-4] + bytes(4))
+    with pytest.raises(ValueError, match="relearned: judges words otherwise"):
+        uard.ray.Shards([folders[0], relearned]).search("a circle")
     for wrong in [[], [folders[0], folders[0]]]:
         with pytest.raises(ValueError, match="folders"):
             uard.ray.Shards(wrong)

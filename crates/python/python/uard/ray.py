@@ -201,12 +201,13 @@ class Shards:
         when it answered last, None if it never did, and the `reason`. The counts and results are those of the
         others. There is no `cursor`.
 
-        Raises the error of an index if none gives an answer, and ValueError for indexes of different models.
+        Raises the error of an index if none gives an answer, and ValueError for indexes of different models, or
+        with different words.safetensors.
         """
         calls = [actor.search.remote(query, top) for actor in self._actors]
         ray.wait(calls, num_returns=len(calls), timeout=seconds)
         answers, not_asked, errors = [], [], []
-        models = {}
+        models, words = {}, {}
         for folder, call in zip(self.folders, calls):
             try:
                 found = ray.get(call, timeout=0)
@@ -217,12 +218,19 @@ class Shards:
                 continue
             self._photos[folder] = found["photos"]
             models.setdefault(found["model"], folder)
+            words.setdefault(found["words"], folder)
             answers.append((folder, found["answer"]))
         if not answers:
             raise _cause(errors[0])
         if len(models) > 1:
             first, other, *_ = models.values()
             raise ValueError(f"{other}: made by another model than {first}; their answers cannot be merged")
+        if len(words) > 1:
+            first, other, *_ = words.values()
+            raise ValueError(
+                f"{other}: judges words otherwise than {first}, so their answers cannot be merged; "
+                "copy model/words.safetensors from one to the other"
+            )
         return {**_merged(answers, top), "not_asked": not_asked}
 
 
@@ -349,9 +357,12 @@ class _Shard:
 
     def search(self, query, top):
         if self.index is None:
-            self.index = Index.open(self.folder)
+            index = Index.open(self.folder)
+            words = Path(self.folder, "model", "words.safetensors").read_bytes()
+            self.words = hashlib.sha256(words).hexdigest()
+            self.index = index
         answer = self.index.search(query, top)
-        return {"answer": answer, "model": self.index.model, "photos": len(self.index)}
+        return {"answer": answer, "model": self.index.model, "words": self.words, "photos": len(self.index)}
 
 
 def _start():
