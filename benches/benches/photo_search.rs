@@ -23,7 +23,7 @@ use uard_features::text::vocabulary::Vocabulary;
 use uard_model::{
     Checkpoint, CheckpointDirectory, FORMAT_VERSION, Model, ModelConfig, STATE, WORDS,
 };
-use uard_relevance::{LearnedThreshold, LearnerConfig};
+use uard_relevance::{LearnedThreshold, LearnerConfig, Logistic};
 use uard_search::{
     ContentHash, Index, MODEL, ModelIdentity, NewPhoto, PhotoFile, PhotoMetadata, Preview,
     SearchRequest, Searcher,
@@ -132,6 +132,13 @@ fn word_vector(word: usize) -> Vec<f32> {
     (0..WIDTH).map(|at| f32::from(at == word)).collect()
 }
 
+/// The weights and the constant of the classifier of a judged word.
+fn classifier(word: usize) -> Vec<f32> {
+    (0..=WIDTH)
+        .map(|at| f32::from(at == word + 100) / 10.0)
+        .collect()
+}
+
 /// Writes an untrained model of the usual size and its words.
 fn write_model(folder: &Path, draws: &Draws) -> ModelIdentity {
     let config =
@@ -172,15 +179,29 @@ fn write_model(folder: &Path, draws: &Draws) -> ModelIdentity {
 /// Writes words as `uard words` does: safetensors with the words in the metadata.
 fn write_words(path: &Path, model: &str) {
     let borders = json!({ "missing": -0.5, "shown": 0.5, "sure": 0.6 });
-    let words = JUDGED.map(|text| json!({ "text": text, "borders": borders, "images": 100 }));
+    let chance = Logistic::fit(&[0.5, 0.6], &[-0.1, 0.2]).expect("a curve");
+    let words = JUDGED.map(|text| {
+        json!({
+            "text": text,
+            "borders": borders,
+            "region_borders": borders,
+            "chance": chance,
+            "images": 100,
+        })
+    });
     let words = json!({ "model": model, "words": words }).to_string();
-    let bytes: Vec<u8> = (0..JUDGED.len())
-        .flat_map(word_vector)
-        .flat_map(f32::to_le_bytes)
-        .collect();
+    let rows = |row: fn(usize) -> Vec<f32>| -> Vec<u8> {
+        let numbers = (0..JUDGED.len()).flat_map(row);
+        numbers.flat_map(f32::to_le_bytes).collect()
+    };
+    let (vectors, classifiers) = (rows(word_vector), rows(classifier));
+    let tensor = |width: usize, offsets: [usize; 2]| json!({ "dtype": "F32", "shape": [JUDGED.len(), width], "data_offsets": offsets });
+    let bytes = [vectors, classifiers].concat();
+    let begin = JUDGED.len() * WIDTH * 4;
     let header = json!({
         "__metadata__": { "words": words },
-        "vectors": { "dtype": "F32", "shape": [JUDGED.len(), WIDTH], "data_offsets": [0, bytes.len()] },
+        "vectors": tensor(WIDTH, [0, begin]),
+        "classifiers": tensor(WIDTH + 1, [begin, bytes.len()]),
     });
     let header = header.to_string();
     let length = (header.len() as u64).to_le_bytes();

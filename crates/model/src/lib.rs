@@ -52,5 +52,5 @@ pub use error::{Error, Result};
 pub use model::{CAPTIONS_AT_ONCE, IMAGES_AT_ONCE, ImageFeatures, Model};
 pub use words::{
     LearnedWord, LearnedWords, WORDS, WordBorders, WordClassifiers, WordDistributions,
-    highest_relevance, mean_of_regions,
+    highest_relevance,
 };

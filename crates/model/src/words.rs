@@ -203,17 +203,23 @@ impl LearnedWords {
         if let Some(word) = words.iter().find(|word| !word.is_ordered()) {
             return Err(format!("the borders of `{}` are not in order", word.text));
         }
-        let is_complete = |word: &LearnedWord| match word.borders {
-            Some(_) if !self.classifiers.is_empty() => {
-                word.region_borders.is_some() && word.chance.is_some_and(|chance| chance.rises())
+        for word in words {
+            let is_needed = word.borders.is_some() && !self.classifiers.is_empty();
+            for (field, is_there) in [
+                ("borders of regions", word.region_borders.is_some()),
+                ("chance", word.chance.is_some()),
+            ] {
+                if is_there != is_needed {
+                    let text = &word.text;
+                    return Err(match is_needed {
+                        true => format!("`{text}` has a classifier and borders, but no {field}"),
+                        false => format!("`{text}` has {field}, but no classifier or no borders"),
+                    });
+                }
             }
-            _ => word.region_borders.is_none() && word.chance.is_none(),
-        };
-        if let Some(word) = words.iter().find(|word| !is_complete(word)) {
-            let text = &word.text;
-            return Err(format!(
-                "it lacks borders or a chance of `{text}`, or has too many"
-            ));
+            if word.chance.is_some_and(|chance| !chance.rises()) {
+                return Err(format!("the chance of `{}` does not rise", word.text));
+            }
         }
         let mut rows = self.vectors.chunks(self.width.max(1));
         let mut classifiers = self.classifiers.chunks(self.width + 1);
@@ -355,27 +361,8 @@ pub fn highest_relevance() -> Result<Matcher> {
     })?)
 }
 
-/// A matcher whose similarity of a caption of one word is the cosine of the word with the mean of an image's
-/// regions.
-///
-/// # Errors
-/// Never: its settings are valid.
-pub fn mean_of_regions() -> Result<Matcher> {
-    Ok(Matcher::new(MatcherConfig {
-        rule: WeightRule::Scan,
-        sides: Sides::Words,
-        // Scan scales the relevance of a single word to -1 or 1 in every region. At nearly zero all regions
-        // have the same weight then, up to two parts in a million.
-        inverse_temperature: Some(1e-6),
-    })?)
-}
-
 #[cfg(test)]
 mod tests {
-    use uard_attention::search::Search;
-    use uard_attention::{Engine, Precision};
-    use uard_core::Regions;
-
     use super::*;
 
     const BORDERS: WordBorders = WordBorders {
@@ -429,29 +416,6 @@ mod tests {
     }
 
     #[test]
-    fn a_classifier_is_compared_with_the_mean_of_the_regions_of_each_image() {
-        let rows = [
-            1.0_f32, 0.0, 0.0, 1.0, 0.0, 1.0, 0.6, 0.8, 0.0, 0.0, 0.0, 0.0,
-        ];
-        let rows = Tensor::new(&rows, &Device::Cpu).unwrap().reshape((2, 3, 2));
-        let regions = Regions::normalized(&rows.unwrap(), vec![3, 1]).unwrap();
-        let word = Tensor::new(&[[[1.0_f32, 0.0]]], &Device::Cpu).unwrap();
-        let word = Words::normalized(&word, vec![1]).unwrap();
-        let matcher = mean_of_regions().unwrap();
-        let search = Search::new(&matcher, 0.0, Engine::Auto, Precision::F32).unwrap();
-        let regions = search.collect_regions(&regions).unwrap();
-        let words = search.collect_words(&word).unwrap();
-        let mut found = [0.0; 2];
-        search
-            .similarities_into(&regions, &words, &mut found[..])
-            .unwrap();
-        // The sum of the first image's regions is (1, 2); padding is no region.
-        for (found, expected) in found.into_iter().zip([1.0 / 5.0_f32.sqrt(), 0.6]) {
-            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
-        }
-    }
-
-    #[test]
     fn files_of_earlier_versions_have_no_classifiers() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(WORDS);
@@ -461,7 +425,7 @@ mod tests {
             words.write(&path).unwrap();
             LearnedWords::read(&path, "5f2c").unwrap_err().to_string()
         };
-        assert!(error(&earlier).contains("of `dog`, or has too many"));
+        assert!(error(&earlier).contains("`dog` has borders of regions, but no classifier"));
         earlier.header.words[0].region_borders = None;
         earlier.header.words[0].chance = None;
         earlier.write(&path).unwrap();
@@ -469,7 +433,7 @@ mod tests {
         assert!(read.classifiers(&["dog"]).unwrap().is_none());
         let mut incomplete = words();
         incomplete.header.words[0].region_borders = None;
-        assert!(error(&incomplete).contains("it lacks borders or a chance of `dog`"));
+        assert!(error(&incomplete).contains("but no borders of regions"));
         let mut large = words();
         large.classifiers[0] = 1e30;
         assert!(error(&large).contains("too large"));

@@ -5,12 +5,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use uard_attention::PackedRegions;
-use uard_attention::packed::RegionsBuilder;
-
+use crate::segment::SegmentBuilder;
 use crate::{
-    Error, Filter, Index, IndexedPhoto, ModelIdentity, NewPhoto, Preview, Result, UnreadablePhoto,
-    Writer,
+    Error, Filter, Index, IndexedPhoto, ModelIdentity, NewPhoto, Preview, Result, SelectedSegment,
+    UnreadablePhoto, Writer,
 };
 
 /// How many photos of several indexes become one segment, which is held in memory until it is written. A
@@ -100,7 +98,7 @@ struct Adoption<'a> {
 
 /// Photos and their regions, to be added as one segment.
 struct Batch {
-    regions: RegionsBuilder,
+    segment: SegmentBuilder,
     photos: Vec<NewPhoto>,
     paths: HashSet<PathBuf>,
 }
@@ -108,7 +106,7 @@ struct Batch {
 impl Batch {
     fn new(model: &ModelIdentity) -> Result<Self> {
         Ok(Self {
-            regions: PackedRegions::builder(model.width, model.precision)?,
+            segment: SegmentBuilder::new(model)?,
             photos: Vec::new(),
             paths: HashSet::new(),
         })
@@ -138,7 +136,7 @@ impl Adoption<'_> {
                     && (photo.segment, photo.position) == (segment.segment, position)
                     && let Some(preview) = other.preview(id)?
                 {
-                    self.add(photo, preview, &segment.regions)?;
+                    self.add(photo, preview, &segment)?;
                 }
             }
         }
@@ -148,12 +146,12 @@ impl Adoption<'_> {
         }
     }
 
-    /// Adds a photo to the batch, if it is wanted. Its regions are those at its position.
+    /// Adds a photo of a segment to the batch, if it is wanted.
     fn add(
         &mut self,
         photo: IndexedPhoto,
         preview: Preview,
-        regions: &PackedRegions,
+        segment: &SelectedSegment,
     ) -> Result<()> {
         let is_full = self.batch.photos.len() >= self.most_photos;
         if is_full || self.batch.paths.contains(&photo.file.path) {
@@ -161,7 +159,7 @@ impl Adoption<'_> {
         }
         if self.is_wanted(&photo)? {
             let batch = &mut self.batch;
-            batch.regions.push_packed(regions, &[photo.position])?;
+            batch.segment.push_photo(&segment.mapped, photo.position)?;
             batch.paths.insert(photo.file.path.clone());
             batch.photos.push(NewPhoto {
                 file: photo.file,
@@ -223,8 +221,7 @@ impl Adoption<'_> {
     fn write(&mut self) -> Result<()> {
         let next = Batch::new(self.writer.index().model())?;
         let batch = std::mem::replace(&mut self.batch, next);
-        self.writer
-            .add_packed(&batch.photos, &batch.regions.finish())?;
+        self.writer.add_segment(&batch.photos, batch.segment)?;
         Ok(())
     }
 }

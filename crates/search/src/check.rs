@@ -3,12 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use uard_attention::PackedRegions;
-
 use crate::database::{DATABASE, PathBytes};
 use crate::index::RecordedSegment;
+use crate::segment::{self, Segment};
 use crate::writer::checksum;
-use crate::{Index, Result, segment};
+use crate::{Index, Result};
 
 /// A part of an index that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,26 +86,16 @@ impl Index {
 
     fn check_segment(&self, recorded: &RecordedSegment, found: &mut Vec<Damage>) -> Result<()> {
         let path = segment::path(&self.folder, recorded.number);
-        let opened = segment::open(&path, self.model());
-        let opened = opened.and_then(|regions| Ok(regions.verify().map(|()| regions)?));
+        let opened = Segment::open(&path, self.model(), recorded.photos);
+        let opened = opened.and_then(|segment| Ok(segment.regions.verify().map(|()| segment)?));
         if opened.is_err() && !self.has_segment(recorded.number)? {
             // A writer has merged it with others since the segments were listed.
             return Ok(());
         }
         let rows = self.check_rows(recorded.number, opened.as_ref().ok());
         let rows = rows.map_err(self.read_error())?;
-        let description = match opened {
-            Err(error) => Some(error.to_string()),
-            Ok(regions) if regions.images() != recorded.images => Some(format!(
-                "{}: expected {} images, found {}",
-                path.display(),
-                recorded.images,
-                regions.images()
-            )),
-            Ok(_) => None,
-        };
-        found.extend(description.map(|description| Damage {
-            description,
+        found.extend(opened.err().map(|error| Damage {
+            description: error.to_string(),
             remedy: INDEX_AGAIN,
             photos: rows.all,
         }));
@@ -123,11 +112,7 @@ impl Index {
 
     /// Compares the photos of a segment with their checksums and, if the segment could be read, with
     /// its counts of regions.
-    fn check_rows(
-        &self,
-        number: i64,
-        regions: Option<&PackedRegions>,
-    ) -> rusqlite::Result<CheckedRows> {
+    fn check_rows(&self, number: i64, segment: Option<&Segment>) -> rusqlite::Result<CheckedRows> {
         let sql = "SELECT path, position, thumbnail, boxes, checksum
                    FROM photos LEFT JOIN previews ON photo = id WHERE segment = ?";
         let mut statement = self.database.prepare(sql)?;
@@ -140,12 +125,13 @@ impl Index {
             let boxes: Option<Vec<u8>> = row.get(3)?;
             let is_sound = match (thumbnail, boxes) {
                 (Some(thumbnail), Some(boxes)) => {
-                    let fits = |regions: &PackedRegions| {
-                        let count = regions.counts().get(position);
+                    let fits = |segment: &Segment| {
+                        let counts = &segment.regions.counts()[..segment.photos];
+                        let count = counts.get(position);
                         count.is_some_and(|&count| boxes.len() == count * BYTES_OF_A_BOX)
                     };
                     checksum(&thumbnail, &boxes) == row.get::<_, u32>(4)?
-                        && regions.is_none_or(fits)
+                        && segment.is_none_or(fits)
                 }
                 _ => false,
             };

@@ -3,15 +3,14 @@
 use std::collections::HashMap;
 
 use rusqlite::params;
-use uard_attention::PackedRegions;
-use uard_attention::packed::RegionsBuilder;
 
+use crate::segment::SegmentBuilder;
 use crate::writer::WrittenSegment;
-use crate::{Filter, ModelIdentity, PhotoId, Result, SelectedSegment, Writer};
+use crate::{Filter, PhotoId, Result, SelectedSegment, Writer};
 
 /// A new segment ends when it has reached this size, in bytes. It is held in memory while it is
 /// written. Segments of at least half of this size are merged only if they hold images of removed
-/// photos.
+/// photos, or an earlier version has written them without means.
 const TARGET_BYTES: u64 = 256 << 20;
 
 /// How many segments and images a compaction changed.
@@ -26,8 +25,8 @@ pub struct CompactionCounts {
 }
 
 impl Writer {
-    /// Merges small segments, and those that hold images of removed photos, into new ones. One
-    /// transaction replaces the old ones. What a reader has selected stays readable.
+    /// Merges small segments, those that hold images of removed photos, and those that an earlier version
+    /// has written without means, into new ones. One transaction replaces the old ones. What a reader has selected stays readable.
     ///
     /// The disk needs room for the new segments beside the old ones.
     ///
@@ -44,23 +43,34 @@ impl Writer {
             live.into_iter().map(|live| (live.segment, live)).collect();
         let mut old = self.index().recorded_segments()?;
         let photos = |number| live.get(&number).map_or(0, |live| live.photos.len());
-        old.retain(|old| old.bytes < target_bytes / 2 || photos(old.number) < old.images);
+        let lacks_means = |number| {
+            let live = live.get(&number);
+            live.is_some_and(|live| !live.mapped.has_means())
+        };
+        old.retain(|old| {
+            old.bytes < target_bytes / 2
+                || photos(old.number) < old.photos
+                || lacks_means(old.number)
+        });
         let dropped = old
             .iter()
-            .map(|old| old.images.saturating_sub(photos(old.number)))
+            .map(|old| old.photos.saturating_sub(photos(old.number)))
             .sum();
-        if dropped == 0 && old.len() < 2 {
+        if dropped == 0 && old.len() < 2 && !old.iter().any(|old| lacks_means(old.number)) {
             return Ok(CompactionCounts::default());
         }
         let mut merger = SegmentMerger::default();
         for old in &old {
             if let Some(live) = live.remove(&old.number) {
                 // Damaged numbers would get a new checksum, and be found no more.
-                live.regions.verify()?;
-                let bytes_of_an_image = old.bytes / old.images.max(1) as u64;
+                live.regions().verify()?;
+                let bytes_of_an_image = old.bytes / old.photos.max(1) as u64;
                 for (&position, &photo) in live.positions.iter().zip(&live.photos) {
-                    let builder = merger.builder(self.index().model())?;
-                    builder.push_packed(&live.regions, &[position])?;
+                    let builder = match &mut merger.builder {
+                        Some(builder) => builder,
+                        none => none.insert(SegmentBuilder::new(self.index().model())?),
+                    };
+                    builder.push_photo(&live.mapped, position)?;
                     merger.photos.push(photo);
                     merger.bytes += bytes_of_an_image;
                     if merger.bytes >= target_bytes {
@@ -85,7 +95,7 @@ impl Writer {
 #[derive(Default)]
 struct SegmentMerger {
     /// The segment that is being filled, if it has an image.
-    builder: Option<RegionsBuilder>,
+    builder: Option<SegmentBuilder>,
     /// The photos in it, in order.
     photos: Vec<PhotoId>,
     /// About how many bytes it has.
@@ -102,18 +112,10 @@ struct MergedSegment {
 }
 
 impl SegmentMerger {
-    fn builder(&mut self, model: &ModelIdentity) -> Result<&mut RegionsBuilder> {
-        let builder = match self.builder.take() {
-            Some(builder) => builder,
-            None => PackedRegions::builder(model.width, model.precision)?,
-        };
-        Ok(self.builder.insert(builder))
-    }
-
     /// Writes the segment that is being filled; does nothing if it has no image.
     fn end_segment(&mut self, writer: &mut Writer) -> Result<()> {
         if let Some(builder) = self.builder.take() {
-            let segment = writer.write_segment(&builder.finish())?;
+            let segment = writer.write_segment(builder)?;
             let photos = std::mem::take(&mut self.photos);
             self.written.push(MergedSegment { segment, photos });
             self.bytes = 0;

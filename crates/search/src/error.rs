@@ -143,14 +143,40 @@ pub enum Error {
         /// Width and precision of the segment.
         found: String,
     },
-    /// The database names an image that the segment does not hold.
-    #[error("{}: expected {images} images, but the database names image {found}, counted from 0; check the index", path.display())]
+    /// A segment has other images than those of its photos and their means.
+    #[error("{}: expected the regions of {photos} photos, or those and as many means, found {images} images; remove its photos from the index, and index them again", path.display())]
+    SegmentImages {
+        /// The segment.
+        path: PathBuf,
+        /// How many photos it was written with.
+        photos: usize,
+        /// How many images it has.
+        images: usize,
+    },
+    /// The means of a segment's photos cannot be computed.
+    #[error("{}: its regions are damaged: {cause}; check the index", path.display())]
+    Means {
+        /// The segment.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
+    /// The database does not list a segment that it names.
+    #[error("{}: its photos are in segment {number}, which it does not list; check the index", path.display())]
+    Unlisted {
+        /// The database.
+        path: PathBuf,
+        /// The segment.
+        number: i64,
+    },
+    /// The database names a photo that the segment does not hold.
+    #[error("{}: expected {photos} photos, but the database names photo {found}, counted from 0; check the index", path.display())]
     Position {
         /// The segment.
         path: PathBuf,
-        /// How many images it holds.
-        images: usize,
-        /// The image that the database names.
+        /// How many photos it holds.
+        photos: usize,
+        /// The photo that the database names.
         found: usize,
     },
     /// No photo of the index has this number.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uard_attention::{PackedRegions, Precision};
@@ -13,7 +14,8 @@ use crate::filter::Filter;
 use crate::photo::{
     Coordinates, Date, IndexedPhoto, PhotoFile, PhotoId, PhotoMetadata, Preview, UnreadablePhoto,
 };
-use crate::{Error, Result, Writer, segment};
+use crate::segment::{self, Segment};
+use crate::{Error, Result, Writer};
 
 /// The model that made an index, as the caller describes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +42,7 @@ pub struct Index {
     pub(crate) database: Connection,
     model: ModelIdentity,
     /// The segments that a call of `select` has mapped, by number.
-    mapped: HashMap<i64, PackedRegions>,
+    mapped: HashMap<i64, Arc<Segment>>,
 }
 
 /// The photos that a filter selects, by segment.
@@ -50,18 +52,25 @@ pub struct Selection {
     pub segments: Vec<SelectedSegment>,
 }
 
-/// The selected photos of one segment. The segment may hold more images: of photos that the filter
-/// leaves out, or that were removed or indexed again.
+/// The selected photos of one segment. The segment may hold more: those that the filter leaves out, or that
+/// were removed or indexed again.
 #[derive(Debug, Clone)]
 pub struct SelectedSegment {
     /// The number of the segment.
     pub segment: i64,
-    /// The regions of all its images, memory-mapped.
-    pub regions: PackedRegions,
-    /// The selected images of `regions`, in ascending order.
+    /// The selected images of [`regions`](Self::regions), in ascending order.
     pub positions: Vec<usize>,
     /// The photo at each of `positions`.
     pub photos: Vec<PhotoId>,
+    pub(crate) mapped: Arc<Segment>,
+}
+
+impl SelectedSegment {
+    /// The regions of its photos, memory-mapped. The images after those of the photos, if there are any, are
+    /// not photos: each has one region, the mean of a photo's.
+    pub fn regions(&self) -> &PackedRegions {
+        &self.mapped.regions
+    }
 }
 
 /// How many photos and bytes an index holds.
@@ -73,7 +82,7 @@ pub struct IndexSize {
     pub unreadable: usize,
     /// Segments.
     pub segments: usize,
-    /// Images in all segments, including those of photos that were removed or indexed again.
+    /// Photos in all segments, including those that were removed or indexed again.
     pub packed_images: usize,
     /// The size of all segments in bytes.
     pub segment_bytes: u64,
@@ -181,6 +190,7 @@ impl Index {
     /// # Errors
     /// A segment is missing or damaged; SQLite reports an error.
     pub fn select(&mut self, filter: &Filter) -> Result<Selection> {
+        let mut gone = None;
         loop {
             let rows = self.selected_rows(filter).map_err(self.read_error())?;
             match self.map_segments(rows) {
@@ -189,8 +199,12 @@ impl Index {
                     return Ok(selection);
                 }
                 // A writer has merged the segment with others since the rows were read: read them
-                // again.
-                Err(UnmappedSegment::Missing { number, .. }) if !self.has_segment(number)? => {}
+                // again, once, because rows that name it still are damaged.
+                Err(UnmappedSegment::Missing { number, .. })
+                    if gone != Some(number) && !self.has_segment(number)? =>
+                {
+                    gone = Some(number);
+                }
                 Err(
                     UnmappedSegment::Missing { error, .. } | UnmappedSegment::Damaged { error },
                 ) => return Err(error),
@@ -344,7 +358,7 @@ impl Index {
             let rows = statement.query_map([], |row| {
                 Ok(RecordedSegment {
                     number: row.get(0)?,
-                    images: row.get(1)?,
+                    photos: row.get(1)?,
                     bytes: row.get(2)?,
                 })
             })?;
@@ -406,28 +420,28 @@ impl Index {
     ) -> Result<Selection, UnmappedSegment> {
         let mut segments = Vec::new();
         for rows in found {
-            let regions = match self.mapped.get(&rows.number) {
-                Some(regions) => regions.clone(),
-                None => self.map_segment(rows.number)?,
+            let mapped = match self.mapped.get(&rows.number) {
+                Some(mapped) => mapped.clone(),
+                None => Arc::new(self.map_segment(rows.number)?),
             };
             // The database may be damaged. The last position is the largest.
-            let images = regions.images();
-            if let Some(&found) = rows.positions.last().filter(|&&last| last >= images) {
+            let photos = mapped.photos;
+            if let Some(&found) = rows.positions.last().filter(|&&last| last >= photos) {
                 let path = segment::path(&self.folder, rows.number);
                 return Err(UnmappedSegment::Damaged {
                     error: Error::Position {
                         path,
-                        images,
+                        photos,
                         found,
                     },
                 });
             }
-            self.mapped.insert(rows.number, regions.clone());
+            self.mapped.insert(rows.number, mapped.clone());
             segments.push(SelectedSegment {
                 segment: rows.number,
-                regions,
                 positions: rows.positions,
                 photos: rows.photos,
+                mapped,
             });
         }
         Ok(Selection { segments })
@@ -441,9 +455,20 @@ impl Index {
         Ok(())
     }
 
-    fn map_segment(&self, number: i64) -> Result<PackedRegions, UnmappedSegment> {
+    fn map_segment(&self, number: i64) -> Result<Segment, UnmappedSegment> {
+        let sql = "SELECT images FROM segments WHERE id = ?";
+        let photos = self.database.query_row(sql, [number], |row| row.get(0));
+        let photos = photos.optional().map_err(self.read_error());
+        let photos = photos.map_err(|error| UnmappedSegment::Damaged { error })?;
+        let photos = photos.ok_or_else(|| UnmappedSegment::Missing {
+            number,
+            error: Error::Unlisted {
+                path: self.folder.join(DATABASE),
+                number,
+            },
+        })?;
         let path = segment::path(&self.folder, number);
-        let opened = segment::open(&path, &self.model);
+        let opened = Segment::open(&path, &self.model, photos);
         opened.map_err(|error| match path.exists() {
             true => UnmappedSegment::Damaged { error },
             false => UnmappedSegment::Missing { number, error },
@@ -469,8 +494,8 @@ impl Selection {
 /// A segment as the database lists it.
 pub(crate) struct RecordedSegment {
     pub number: i64,
-    /// How many images are packed in it.
-    pub images: usize,
+    /// How many photos it was written with.
+    pub photos: usize,
     /// The size of its file.
     pub bytes: u64,
 }
@@ -484,7 +509,7 @@ pub(crate) struct SelectedRows {
 
 /// Why a segment could not be mapped.
 pub(crate) enum UnmappedSegment {
-    /// It has no file.
+    /// The database does not list it, or it has no file.
     Missing { number: i64, error: Error },
     /// Its file, or what the database says about it, is damaged.
     Damaged { error: Error },

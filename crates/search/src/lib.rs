@@ -5,7 +5,8 @@
 //! index.sqlite        for each photo: path, size, time, inode, content hash, date, camera,
 //!                     coordinates, segment and position in it, thumbnail and boxes; the files that
 //!                     could not be read; the model that made the index
-//! segment-N.packed    packed regions of some photos, in the format of docs/packed-format.md
+//! segment-N.packed    packed regions of some photos and the mean of those of each, in the format of
+//!                     docs/packed-format.md
 //! model/              the files of the model, and the words that it has learned; written by the caller
 //! .lock               exists while a process writes
 //! ```
@@ -63,9 +64,9 @@
 //! index.expect_model("5f2c")?;
 //! let in_2024 = Filter { from: Some("2024".parse()?), ..Filter::default() };
 //! let selection = index.select(&in_2024)?;
-//! // A search reads all regions of the segment, and ranks the images at `positions` only.
+//! // The segment holds both photos. A search ranks the images at `positions` only.
 //! let segment = &selection.segments[0];
-//! assert_eq!((segment.regions.images(), &segment.positions[..]), (2, &[1][..]));
+//! assert_eq!(&segment.positions[..], [1]);
 //! assert_eq!(segment.photos, [ids[1]]);
 //!
 //! Writer::open(folder)?.remove(&["/photos/cat.jpg".into()])?;

@@ -4,14 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Transaction, params};
-use uard_attention::PackedRegions;
 use uard_core::Regions;
 use uard_files::{DirectoryLock, FileError};
 
 use crate::database::{self, DATABASE, PathBytes};
 use crate::filter::range_inside;
 use crate::photo::{NewPhoto, PhotoFile, PhotoId, Preview, UnreadablePhoto};
-use crate::segment::{self, StepHook, WriterStep};
+use crate::segment::{self, SegmentBuilder, StepHook, WriterStep};
 use crate::{Error, Index, Result};
 
 /// An index opened for writing. One process at a time can have one; dropping it releases the lock.
@@ -97,23 +96,22 @@ impl Writer {
     /// The number of images or boxes differs from that of photos or regions; the width is another
     /// one, or a number is not finite; the disk is full, or SQLite reports an error.
     pub fn add(&mut self, photos: &[NewPhoto], regions: &Regions) -> Result<Vec<PhotoId>> {
-        let model = self.index.model();
-        let mut packed = PackedRegions::builder(model.width, model.precision)?;
-        packed.push(regions)?;
-        self.add_packed(photos, &packed.finish())
+        let mut segment = SegmentBuilder::new(self.index.model())?;
+        segment.push(regions)?;
+        self.add_segment(photos, segment)
     }
 
-    /// The same with packed regions.
-    pub(crate) fn add_packed(
+    /// Adds photos with a segment that holds their regions.
+    pub(crate) fn add_segment(
         &mut self,
         photos: &[NewPhoto],
-        regions: &PackedRegions,
+        segment: SegmentBuilder,
     ) -> Result<Vec<PhotoId>> {
-        check_batch(photos, regions.counts())?;
+        check_batch(photos, segment.counts())?;
         if photos.is_empty() {
             return Ok(Vec::new());
         }
-        let segment = self.write_segment(regions)?;
+        let segment = self.write_segment(segment)?;
         self.commit("add photos to", |transaction| {
             segment.insert(transaction)?;
             let add =
@@ -211,15 +209,16 @@ impl Writer {
     }
 
     /// Writes a segment that the database does not list yet.
-    pub(crate) fn write_segment(&mut self, regions: &PackedRegions) -> Result<WrittenSegment> {
+    pub(crate) fn write_segment(&mut self, segment: SegmentBuilder) -> Result<WrittenSegment> {
         let number = self.next_segment;
         self.next_segment += 1;
         let path = segment::path(&self.index.folder, number);
-        segment::write(&path, regions, &mut self.hook)?;
+        let photos = segment.counts().len();
+        segment::write(&path, &segment.finish()?, &mut self.hook)?;
         let bytes = path.metadata().map_err(FileError::io(&path, "read"))?.len();
         Ok(WrittenSegment {
             number,
-            images: regions.images(),
+            photos,
             bytes,
         })
     }
@@ -252,7 +251,7 @@ impl Writer {
 /// A segment that is on disk.
 pub(crate) struct WrittenSegment {
     pub number: i64,
-    images: usize,
+    photos: usize,
     bytes: u64,
 }
 
@@ -260,7 +259,7 @@ impl WrittenSegment {
     /// Lists the segment in the database.
     pub fn insert(&self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
         let sql = "INSERT INTO segments VALUES (?, ?, ?)";
-        transaction.execute(sql, params![self.number, self.images, self.bytes])?;
+        transaction.execute(sql, params![self.number, self.photos, self.bytes])?;
         Ok(())
     }
 }

@@ -122,7 +122,8 @@ pub struct Arguments {
     /// Prints what the index holds.
     #[arg(long)]
     stats: bool,
-    /// Merges small files of the index, and drops what is left of removed photos.
+    /// Merges small files of the index, drops what is left of removed photos, and adds the means that files of
+    /// earlier versions lack.
     #[arg(long)]
     compact: bool,
     /// Removes a photo, or all photos in a folder, from the index. The files stay; the next update of

@@ -236,9 +236,9 @@ pub fn compaction(counts: CompactionCounts) -> String {
     } = counts;
     match [merged, dropped] {
         [0, _] => "nothing to merge".to_owned(),
-        [_, 0] => format!("{merged} files of regions became {written}"),
+        [_, 0] => format!("files of regions: {merged} before, {written} now"),
         _ => format!(
-            "{merged} files of regions became {written}; regions of {dropped} removed photos were dropped"
+            "files of regions: {merged} before, {written} now; regions of {dropped} removed photos were dropped"
         ),
     }
 }

@@ -13,12 +13,13 @@ use uard_attention::evidence::WordEvidence;
 use uard_attention::search::{Search, SearchWords};
 use uard_attention::{Engine, Matcher, MatcherConfig, Sides, WeightRule};
 use uard_core::{Regions, Words};
-use uard_model::{Checkpoint, LearnedWords, Model, highest_relevance, mean_of_regions};
+use uard_model::{Checkpoint, LearnedWords, Model, highest_relevance};
 
 use super::terms::{JudgedTerm, JudgedWord, QueryWords, TermReader, Verdict};
 use crate::answer::{Cursor, Group, PhotoResult, WordResult};
 use crate::photo::PhotoId;
 use crate::query::Query;
+use crate::segment::Means;
 use crate::{Error, Index, Result, SelectedSegment, Selection};
 
 /// A threshold that every cosine is above.
@@ -42,10 +43,8 @@ pub(super) struct Judge {
     pub(super) threshold: f64,
     /// Computes the similarity of a sentence, by the rule of the model.
     sentences: Search,
-    /// Computes the highest cosine of a region with a word.
+    /// Computes the highest cosine of a region with a word, and the cosine of a mean with a classifier.
     words: Search,
-    /// Computes the cosine of a word's classifier with the mean of the regions.
-    classifiers: Search,
     /// Lists the relevance of a word in every region.
     regions: Search,
 }
@@ -156,7 +155,6 @@ impl Judge {
             regions: Search::on(&every_region, BELOW_ALL, &running)?,
             sentences: Search::on(model.matcher(), threshold, &running)?,
             words: Search::on(&highest_relevance()?, threshold, &running)?,
-            classifiers: Search::on(&mean_of_regions()?, threshold, &running)?,
             model,
             learned,
             threshold,
@@ -213,6 +211,16 @@ impl Judge {
 
     /// What each of some queries finds. Regions that several of them select are read once.
     pub(super) fn find<'a>(&self, queries: &[SelectedQuery<'a>]) -> Vec<Result<FoundPhotos<'a>>> {
+        for query in queries {
+            let vectors = query.words.vectors.as_ref();
+            if vectors.is_some_and(|vectors| vectors.classifiers.is_some()) {
+                for segment in &query.selection.segments {
+                    // Means that are not stored: all threads compute them once, and each block finds them. An
+                    // error is found again in the block.
+                    let _ = segment.mapped.means();
+                }
+            }
+        }
         let blocks: Vec<Vec<Part<'a>>> = blocks(queries).into_values().collect();
         let found: Vec<Vec<Result<FoundPhotos<'a>>>> = blocks
             .par_iter()
@@ -310,14 +318,17 @@ impl Judge {
         let Some(vectors) = &words.vectors else {
             return Ok(Compared::default());
         };
-        let regions = &segment.regions;
+        let regions = segment.regions();
         let cosines = self
             .words
             .captions_for_images(regions, &vectors.alone, positions)?;
         let mut relevance = cosines.clone();
         if let Some(classifiers) = &vectors.classifiers {
-            let search = &self.classifiers;
-            let given = search.captions_for_images(regions, &classifiers.weights, positions)?;
+            let Means { packed, first } = segment.mapped.means()?;
+            let images: Vec<usize> = positions.iter().map(|position| first + position).collect();
+            let given = self
+                .words
+                .captions_for_images(packed, &classifiers.weights, &images)?;
             let words = classifiers.lengths.iter().zip(&classifiers.constants);
             let added = given.iter().zip(words.cycle());
             for (relevance, (cosine, (length, constant))) in relevance.iter_mut().zip(added) {
@@ -357,7 +368,7 @@ impl Judge {
         let Some(vectors) = &words.vectors else {
             return Ok(Vec::new());
         };
-        let (regions, image) = (&photo.segment.regions, photo.position);
+        let (regions, image) = (photo.segment.regions(), photo.position);
         let evidence = self
             .regions
             .evidence(regions, &vectors.together, image, 0)?;
@@ -458,7 +469,7 @@ impl Comparison {
     /// Computes similarity and score of each photo; they are in the order of their segments.
     pub(super) fn add_to(&self, photos: &mut [JudgedPhoto<'_>], words: &QueryWords) -> Result<()> {
         for photos in photos.chunk_by_mut(|a, b| std::ptr::eq(a.segment, b.segment)) {
-            let regions = &photos[0].segment.regions;
+            let regions = photos[0].segment.regions();
             let images: Vec<usize> = photos.iter().map(|photo| photo.position).collect();
             let found = self
                 .search

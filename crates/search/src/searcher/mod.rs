@@ -6,9 +6,9 @@ mod terms;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
-use uard_attention::PackedRegions;
 use uard_core::Regions;
 
 use self::judge::{Comparison, FoundPhotos, Judge, JudgedPhoto, SelectedQuery, ShownPhoto};
@@ -19,6 +19,7 @@ use self::terms::{QueryWords, Verdict};
 use crate::answer::{Answer, Cursor, PhotoResult};
 use crate::photo::PhotoId;
 use crate::query::Query;
+use crate::segment::{Segment, SegmentBuilder};
 use crate::{Filter, Index, Result, SelectedSegment, Selection};
 
 /// The folder inside of an index that holds the files of its model.
@@ -220,7 +221,7 @@ impl Searcher {
             QueryPhoto::Indexed(id) => {
                 let selection = self.select(*id)?;
                 let segment = &selection.segments[0];
-                let regions = segment.regions.image(segment.positions[0])?;
+                let regions = segment.regions().image(segment.positions[0])?;
                 self.judge.comparison_with_regions(&regions)
             }
         }
@@ -245,12 +246,15 @@ impl Searcher {
 
     /// A photo that is not in the index, as if it were selected alone.
     fn selection_of(&self, photo: &EncodedPhoto) -> Result<Selection> {
+        let mut segment = SegmentBuilder::new(self.index.model())?;
+        segment.push(&photo.regions)?;
+        let regions = segment.finish()?;
         Ok(Selection {
             segments: vec![SelectedSegment {
                 segment: 0,
-                regions: PackedRegions::pack(&photo.regions, self.index.model().precision)?,
                 positions: vec![0],
                 photos: vec![PhotoId(0)],
+                mapped: Arc::new(Segment::new(Path::new(""), regions, photo.regions.images())),
             }],
         })
     }

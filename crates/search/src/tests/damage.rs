@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::segment;
+use crate::segment::{self, Segment};
 
 fn index_of(made: &[Made]) -> (TempDir, Vec<PhotoId>) {
     let folder = folder();
@@ -22,10 +22,10 @@ fn each_wrong_byte_of_a_segment_is_reported_or_has_no_effect() {
         let mut broken = whole.clone();
         broken[at] ^= 1 << (at % 8);
         fs::write(&path, &broken).unwrap();
-        let opened = segment::open(&path, &model());
-        match opened.and_then(|regions| Ok(regions.verify().map(|()| regions)?)) {
-            Ok(regions) => {
-                assert_eq!(bytes(&regions), whole, "byte {at}");
+        let opened = Segment::open(&path, &model(), 3);
+        match opened.and_then(|found| Ok(found.regions.verify().map(|()| found)?)) {
+            Ok(found) => {
+                assert_eq!(bytes(&found.regions), whole, "byte {at}");
                 harmless += 1;
             }
             Err(error) => assert!(error.to_string().contains("segment-1.packed"), "{error}"),
@@ -82,10 +82,16 @@ fn damaged_thumbnails_boxes_and_rows_are_reported() {
         "UPDATE previews SET boxes = x'' WHERE photo = 2",
         "DELETE FROM previews WHERE photo = 2",
         "UPDATE photos SET position = 7 WHERE id = 2",
+        // The mean of a photo.
+        "UPDATE photos SET position = 3 WHERE id = 2",
         "UPDATE segments SET images = 9",
     ];
     for change in changes {
-        let (folder, _) = index_of(&made(&["/photos/a.jpg", "/photos/b.jpg"]));
+        let mut photos = made(&["/photos/a.jpg", "/photos/b.jpg"]);
+        // One region, so that its boxes fit a mean.
+        photos[1].numbers.truncate(WIDTH);
+        photos[1].photo.preview.boxes.truncate(1);
+        let (folder, _) = index_of(&photos);
         let writer = Writer::open(folder.path()).unwrap();
         assert_eq!(writer.index().database.execute(change, []).unwrap(), 1);
         let found = writer.index().check();
@@ -94,7 +100,7 @@ fn damaged_thumbnails_boxes_and_rows_are_reported() {
             let error = Index::open(folder.path())
                 .unwrap()
                 .select(&Filter::default());
-            assert!(error.unwrap_err().to_string().contains("image 7"));
+            assert!(error.unwrap_err().to_string().contains("names photo"));
         }
     }
 }

@@ -22,6 +22,7 @@ use uard_attention::{PackedRegions, Precision};
 use uard_core::Regions;
 
 use crate::photo::*;
+use crate::segment::SegmentBuilder;
 use crate::{Filter, Index, ModelIdentity, MovedPhoto, Result, Writer};
 
 const WIDTH: usize = 4;
@@ -91,11 +92,9 @@ impl Made {
         }
     }
 
-    /// The bytes of a file with its regions only.
+    /// The bytes of a segment with this photo alone.
     fn packed(&self) -> Vec<u8> {
-        let model = model();
-        let packed = PackedRegions::pack(&regions(std::slice::from_ref(self)), model.precision);
-        bytes(&packed.unwrap())
+        segment_of(std::slice::from_ref(self))
     }
 }
 
@@ -106,6 +105,13 @@ fn made_file(path: &Path, rng: &mut ChaCha8Rng) -> PhotoFile {
         modified: rng.random_range(i64::MIN..i64::MAX),
         inode: rng.random(),
     }
+}
+
+/// The bytes of a segment of some photos.
+fn segment_of(made: &[Made]) -> Vec<u8> {
+    let mut segment = SegmentBuilder::new(&model()).unwrap();
+    segment.push(&regions(made)).unwrap();
+    bytes(&segment.finish().unwrap())
 }
 
 fn regions(made: &[Made]) -> Regions {
@@ -143,7 +149,7 @@ fn made(names: &[&str]) -> Vec<Made> {
 /// Everything that an index holds.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct State {
-    /// Each photo, and the bytes of a file with its regions only.
+    /// Each photo, and the bytes of a segment with this photo alone.
     photos: BTreeMap<PhotoId, (NewPhoto, Vec<u8>)>,
     unreadable: BTreeMap<PathBuf, UnreadablePhoto>,
 }
@@ -154,8 +160,8 @@ impl State {
         let mut photos = BTreeMap::new();
         for segment in index.select(&Filter::default()).unwrap().segments {
             for (&position, &id) in segment.positions.iter().zip(&segment.photos) {
-                let mut alone = PackedRegions::builder(WIDTH, model().precision).unwrap();
-                alone.push_packed(&segment.regions, &[position]).unwrap();
+                let mut alone = SegmentBuilder::new(&model()).unwrap();
+                alone.push_photo(&segment.mapped, position).unwrap();
                 let found = index.photo(id).unwrap().unwrap();
                 assert_eq!((found.segment, found.position), (segment.segment, position));
                 let photo = NewPhoto {
@@ -164,7 +170,7 @@ impl State {
                     metadata: found.metadata,
                     preview: index.preview(id).unwrap().unwrap(),
                 };
-                photos.insert(id, (photo, bytes(&alone.finish())));
+                photos.insert(id, (photo, bytes(&alone.finish().unwrap())));
             }
         }
         let unreadable = index.unreadable().unwrap().into_iter();

@@ -1,7 +1,10 @@
 //! Writers and readers at the same time, compaction, numbers, and batches that are refused.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 use crate::index::UnmappedSegment;
+use crate::segment::{self, Means};
 use crate::{CompactionCounts, Error};
 
 #[test]
@@ -18,7 +21,7 @@ fn selected_regions_stay_readable_after_compaction() {
         selection
             .segments
             .iter()
-            .map(|segment| bytes(&segment.regions))
+            .map(|segment| bytes(segment.regions()))
             .collect()
     };
     let contents = all_bytes(&before);
@@ -39,11 +42,109 @@ fn selected_regions_stay_readable_after_compaction() {
     };
     assert_eq!(segment.photos, [PhotoId(1), PhotoId(3)]);
     let both = [photos[0].clone(), photos[2].clone()];
-    let packed = PackedRegions::pack(&regions(&both), model().precision).unwrap();
-    assert_eq!(bytes(&segment.regions), bytes(&packed));
+    let packed = segment_of(&both);
+    assert_eq!(bytes(segment.regions()), packed);
     let size = reader.size().unwrap();
     assert_eq!((size.photos, size.segments, size.packed_images), (2, 1, 2));
-    assert_eq!(size.segment_bytes, bytes(&packed).len() as u64);
+    assert_eq!(size.segment_bytes, packed.len() as u64);
+}
+
+/// The means of all photos of an index, in the order of the selection.
+fn means(index: &mut Index) -> Vec<Vec<f32>> {
+    let selection = index.select(&Filter::default()).unwrap();
+    let mut found = Vec::new();
+    for segment in &selection.segments {
+        let Means { packed, first } = segment.mapped.means().unwrap();
+        for position in &segment.positions {
+            let mean = packed.image(first + position).unwrap();
+            let numbers = mean.rows().flatten_all().unwrap().to_vec1().unwrap();
+            found.push(numbers);
+        }
+    }
+    found
+}
+
+/// The largest difference of two lists of vectors.
+fn difference(found: &[Vec<f32>], expected: &[Vec<f32>]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let pairs = found.iter().flatten().zip(expected.iter().flatten());
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// The mean of the regions of each photo, scaled to unit length.
+fn expected_means(photos: &[Made]) -> Vec<Vec<f32>> {
+    let unit = |numbers: &[f32]| -> Vec<f32> {
+        let length = numbers.iter().map(|x| x * x).sum::<f32>().sqrt();
+        numbers.iter().map(|x| x / length).collect()
+    };
+    let means = photos.iter().map(|made| {
+        let regions: Vec<Vec<f32>> = made.numbers.chunks(WIDTH).map(unit).collect();
+        let sum = |at: usize| regions.iter().map(|region| region[at]).sum();
+        unit(&(0..WIDTH).map(sum).collect::<Vec<f32>>())
+    });
+    means.collect()
+}
+
+/// Writes the file that an earlier version has written for a segment of these photos: without means.
+fn write_earlier_segment(folder: &Path, number: i64, photos: &[Made]) {
+    let earlier = PackedRegions::pack(&regions(photos), model().precision).unwrap();
+    earlier.write(&segment::path(folder, number)).unwrap();
+}
+
+#[test]
+fn segments_have_the_mean_of_each_photo_and_those_without_get_it() {
+    let folder = folder();
+    let mut writer = Index::create(folder.path(), &model()).unwrap();
+    let photos = made(&[
+        "/photos/a.jpg",
+        "/photos/b.jpg",
+        "/photos/c.jpg",
+        "/photos/d.jpg",
+    ]);
+    add(&mut writer, &photos[..3]).unwrap();
+    add(&mut writer, &photos[3..]).unwrap();
+    let expected = expected_means(&photos);
+    let found = means(writer.index_mut());
+    assert!(difference(&found, &expected) < 1e-5);
+
+    // One segment of an earlier version and one of this.
+    write_earlier_segment(folder.path(), 1, &photos[..3]);
+    let mut reader = Index::open(folder.path()).unwrap();
+    assert_eq!(reader.check(), []);
+    assert!(difference(&means(&mut reader), &expected) < 1e-5);
+    // An index that adopts them stores all means.
+    let adopting = self::folder();
+    let mut other = Index::create(adopting.path(), &model()).unwrap();
+    let folders = [folder.path().to_owned()];
+    other
+        .adopt(&folders, &mut |_| {}, &AtomicBool::new(false))
+        .unwrap();
+    assert!(difference(&means(other.index_mut()), &expected) < 1e-5);
+    let selection = other.index_mut().select(&Filter::default()).unwrap();
+    assert!(selection.segments.iter().all(|it| it.mapped.has_means()));
+
+    // A compaction writes only the segment without means again, if both are large.
+    let mut writer = reopened(writer);
+    let one_written = CompactionCounts {
+        merged: 1,
+        written: 3,
+        dropped: 0,
+    };
+    assert_eq!(writer.compact_to(1).unwrap(), one_written);
+    assert_eq!(writer.compact_to(1).unwrap(), CompactionCounts::default());
+    let selection = writer.index_mut().select(&Filter::default()).unwrap();
+    assert!(selection.segments.iter().all(|it| it.mapped.has_means()));
+    let mut found = means(writer.index_mut());
+    // The new segments have higher numbers.
+    found.rotate_left(1);
+    assert!(difference(&found, &expected) < 1e-5);
+}
+
+/// Closes and opens a writer, which forgets its mapped segments.
+fn reopened(writer: Writer) -> Writer {
+    let folder = writer.index().folder().to_owned();
+    drop(writer);
+    Writer::open(&folder).unwrap()
 }
 
 #[test]
