@@ -215,8 +215,8 @@ impl Judge {
             let vectors = query.words.vectors.as_ref();
             if vectors.is_some_and(|vectors| vectors.classifiers.is_some()) {
                 for segment in &query.selection.segments {
-                    // Means that are not stored: all threads compute them once, and each block finds them. An
-                    // error is found again in the block.
+                    // A segment of an earlier version has no means: all threads compute them here, so that no
+                    // block has to. A block reports the error, if there is one.
                     let _ = segment.mapped.means();
                 }
             }
