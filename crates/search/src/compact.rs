@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::params;
 
+use crate::index::RecordedSegment;
 use crate::segment::SegmentBuilder;
 use crate::writer::WrittenSegment;
 use crate::{Filter, PhotoId, Result, SelectedSegment, Writer};
@@ -26,7 +27,8 @@ pub struct CompactionCounts {
 
 impl Writer {
     /// Merges small segments, those that hold images of removed photos, and those that an earlier version
-    /// has written without means, into new ones. One transaction replaces the old ones. What a reader has selected stays readable.
+    /// has written without means, into new ones. One transaction replaces the old ones. What a reader has
+    /// selected stays readable.
     ///
     /// The disk needs room for the new segments beside the old ones.
     ///
@@ -43,20 +45,16 @@ impl Writer {
             live.into_iter().map(|live| (live.segment, live)).collect();
         let mut old = self.index().recorded_segments()?;
         let photos = |number| live.get(&number).map_or(0, |live| live.photos.len());
-        let lacks_means = |number| {
-            let live = live.get(&number);
-            live.is_some_and(|live| !live.mapped.has_means())
+        let is_current = |old: &RecordedSegment| {
+            let live = live.get(&old.number);
+            live.is_some_and(|live| live.photos.len() == old.photos && live.mapped.has_means())
         };
-        old.retain(|old| {
-            old.bytes < target_bytes / 2
-                || photos(old.number) < old.photos
-                || lacks_means(old.number)
-        });
+        old.retain(|old| old.bytes < target_bytes / 2 || !is_current(old));
         let dropped = old
             .iter()
             .map(|old| old.photos.saturating_sub(photos(old.number)))
             .sum();
-        if dropped == 0 && old.len() < 2 && !old.iter().any(|old| lacks_means(old.number)) {
+        if old.len() < 2 && old.iter().all(is_current) {
             return Ok(CompactionCounts::default());
         }
         let mut merger = SegmentMerger::default();

@@ -26,8 +26,8 @@ const APPLICATION: i64 = 0x5541_5244;
 /// version is a further entry, which the next writer applies.
 ///
 /// Boxes are stored here beside the thumbnails, not in segments: both are read for the few photos
-/// that are shown only, and a segment stays a file of packed regions. A removed
-/// photo has no row; its regions stay in the segment until a compaction.
+/// that are shown only, and a segment stays a file of packed regions. A removed photo has no row; its
+/// regions stay in the segment until a compaction.
 const MIGRATIONS: &[&str] = &["
     CREATE TABLE model (
         one INTEGER PRIMARY KEY CHECK (one = 1),

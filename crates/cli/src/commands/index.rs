@@ -122,8 +122,8 @@ pub struct Arguments {
     /// Prints what the index holds.
     #[arg(long)]
     stats: bool,
-    /// Merges small files of the index, drops what is left of removed photos, and adds the means that files of
-    /// earlier versions lack.
+    /// Merges small files of the index, drops what is left of removed photos, and stores the mean of each photo's
+    /// regions where a file of an earlier version lacks it.
     #[arg(long)]
     compact: bool,
     /// Removes a photo, or all photos in a folder, from the index. The files stay; the next update of

@@ -211,15 +211,15 @@ impl Judge {
 
     /// What each of some queries finds. Regions that several of them select are read once.
     pub(super) fn find<'a>(&self, queries: &[SelectedQuery<'a>]) -> Vec<Result<FoundPhotos<'a>>> {
-        for query in queries {
+        let has_classifiers = |query: &&SelectedQuery<'a>| {
             let vectors = query.words.vectors.as_ref();
-            if vectors.is_some_and(|vectors| vectors.classifiers.is_some()) {
-                for segment in &query.selection.segments {
-                    // A segment of an earlier version has no means: all threads compute them here, so that no
-                    // block has to. A block reports the error, if there is one.
-                    let _ = segment.mapped.means();
-                }
-            }
+            vectors.is_some_and(|vectors| vectors.classifiers.is_some())
+        };
+        let judged = queries.iter().filter(has_classifiers);
+        for segment in judged.flat_map(|query| &query.selection.segments) {
+            // A segment of an earlier version has no means: all threads compute them here, so that no block
+            // has to. A block reports the error, if there is one.
+            let _ = segment.mapped.means();
         }
         let blocks: Vec<Vec<Part<'a>>> = blocks(queries).into_values().collect();
         let found: Vec<Vec<Result<FoundPhotos<'a>>>> = blocks

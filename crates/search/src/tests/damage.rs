@@ -106,6 +106,21 @@ fn damaged_thumbnails_boxes_and_rows_are_reported() {
 }
 
 #[test]
+fn photos_in_a_segment_that_is_not_listed_are_an_error() {
+    let (folder, _) = index_of(&made(&["/photos/a.jpg", "/photos/b.jpg"]));
+    let database = rusqlite::Connection::open(folder.path().join("index.sqlite")).unwrap();
+    let sql = "PRAGMA foreign_keys = OFF; DELETE FROM segments";
+    database.execute_batch(sql).unwrap();
+    let mut index = Index::open(folder.path()).unwrap();
+    assert_eq!(index.check().len(), 1);
+    let error = index.select(&Filter::default()).unwrap_err().to_string();
+    assert!(
+        error.contains("segment 1, which it does not list"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_damaged_database_is_reported_without_a_panic() {
     let (folder, _) = index_of(&made(&["/photos/a.jpg", "/photos/b.jpg"]));
     let path = folder.path().join("index.sqlite");
